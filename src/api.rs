@@ -1,0 +1,1 @@
+//! The table of API keys: one line per key, one file per key.

@@ -1,0 +1,7 @@
+//! The command line: `jackdaw` means `jackdaw serve`.
+
+use std::process::ExitCode;
+
+pub fn run() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,1 @@
+//! Decides for groups what the kernel then applies.

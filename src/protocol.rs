@@ -1,0 +1,1 @@
+//! The wire: frames, headers and messages of every version, bounded.

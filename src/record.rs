@@ -1,0 +1,1 @@
+//! Record batches: the header over borrowed bytes, the rules, the records, the codecs.

@@ -1,0 +1,1 @@
+//! The sockets: listener, connection (read, order, answer), limits, drain.

@@ -1,0 +1,3 @@
+//! The partition store that handlers talk to, and the engine behind it.
+
+pub mod fs;

@@ -1,0 +1,91 @@
+//! The only room that reads a clock, sleeps or draws random bytes (clippy forbids it elsewhere),
+//! so that everything else can be driven by a test.
+
+#![expect(clippy::disallowed_methods, reason = "this is the room the rule points to")]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::types::{Timestamp, Uuid};
+
+/// Where the time comes from: the machine, or a test's hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    Machine,
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    pub fn machine() -> Clock {
+        Clock(Source::Machine)
+    }
+
+    /// A clock that stands still until [`Clock::set`].
+    pub fn manual(now: Timestamp) -> Clock {
+        Clock(Source::Manual(Arc::new(AtomicI64::new(now.0))))
+    }
+
+    /// Moves a manual clock; the machine's stays as it is.
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Manual(held) = &self.0 {
+            held.store(now.0, Ordering::SeqCst);
+        }
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::Machine => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            }
+            Source::Manual(held) => Timestamp(held.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The monotonic clock, for deadlines and session timers, in time since some fixed moment.
+    pub fn monotonic(&self) -> Duration {
+        match &self.0 {
+            Source::Machine => {
+                static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+                START.get_or_init(Instant::now).elapsed()
+            }
+            Source::Manual(held) => {
+                Duration::from_millis(u64::try_from(held.load(Ordering::SeqCst)).unwrap_or(0))
+            }
+        }
+    }
+}
+
+/// Waits on the runtime's timer.
+pub async fn sleep(how_long: Duration) {
+    tokio::time::sleep(how_long).await;
+}
+
+/// `None` where the future took longer than `limit`.
+pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+/// A new random id; never zero, and never one that starts with a dash when shown, which
+/// command-line tools would take for a flag (as in Kafka).
+pub fn random_uuid() -> Uuid {
+    loop {
+        let id = Uuid(random_bytes());
+        if !id.is_zero() && !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}

@@ -1,0 +1,118 @@
+//! The small types every room speaks in: two numbers with two meanings are two types.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// A record's place in its partition, from 0.
+    Offset(i64)
+);
+number!(
+    /// How often the leadership of a partition was handed on, or its log was cut; from 0.
+    LeaderEpoch(i32)
+);
+number!(
+    /// The id of an idempotent or transactional producer.
+    ProducerId(i64)
+);
+number!(
+    /// The incarnation of a producer id.
+    ProducerEpoch(i16)
+);
+number!(
+    /// Milliseconds since 1970, as records and the journal carry it.
+    Timestamp(i64)
+);
+number!(
+    /// The id of a broker, Kafka's `node.id`.
+    NodeId(i32)
+);
+
+impl Timestamp {
+    /// Milliseconds from `earlier` to this time; 0 where the clock went back.
+    pub fn since(self, earlier: Timestamp) -> std::time::Duration {
+        let ms = self.0.saturating_sub(earlier.0);
+        std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+}
+
+/// 16 bytes that name a topic (or a cluster, or a member) for ever. Shown as Kafka shows it:
+/// URL-safe base64 without padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    pub const ZERO: Uuid = Uuid([0; 16]);
+
+    pub fn is_zero(self) -> bool {
+        self == Uuid::ZERO
+    }
+
+    /// Reads the form that `Display` writes.
+    pub fn parse(text: &str) -> Option<Uuid> {
+        let mut bits: u32 = 0;
+        let mut held = 0;
+        let mut bytes = Vec::with_capacity(16);
+        for letter in text.bytes() {
+            let value = BASE64.iter().position(|known| *known == letter)?;
+            bits = (bits << 6) | u32::try_from(value).ok()?;
+            held += 6;
+            if held >= 8 {
+                held -= 8;
+                bytes.push(u8::try_from((bits >> held) & 0xff).ok()?);
+                bits &= (1 << held) - 1;
+            }
+        }
+        Some(Uuid(bytes.try_into().ok()?))
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.chunks(3) {
+            let mut bits = 0u32;
+            for at in 0..3 {
+                bits = (bits << 8) | u32::from(chunk.get(at).copied().unwrap_or(0));
+            }
+            for letter in 0..=chunk.len() {
+                let index = (bits >> (18 - 6 * letter)) & 0x3f;
+                fmt::Write::write_char(f, char::from(BASE64[index as usize]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A topic's id. A topic that is deleted and made again gets another one.
+pub type TopicId = Uuid;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_shown_as_kafka_shows_it_and_read_back() {
+        let id = Uuid([0x6f, 0x72, 0x61, 0x63, 0x6c, 0x65, 0x2d, 0x6f, 0x72, 0x61, 0x63, 0x6c, 0x65, 0x2d, 0x6b, 0x61]);
+        assert_eq!(id.to_string(), "b3JhY2xlLW9yYWNsZS1rYQ");
+        assert_eq!(Uuid::parse("b3JhY2xlLW9yYWNsZS1rYQ"), Some(id));
+        assert_eq!(Uuid::parse("b3JhY2xlLW9yYWNsZS1rY"), None);
+        assert_eq!(Uuid::parse("b3JhY2xlLW9yYWNsZS1r!Q"), None);
+    }
+}
