@@ -1,0 +1,123 @@
+//! What a handler knows about the request it serves: who asks, over which connection, at which
+//! version, and the rooms it may turn to.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use crate::time::Clock;
+use crate::types::{NodeId, Uuid};
+
+/// One request's surroundings; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    pub services: Arc<Services>,
+    pub connection: Arc<ConnectionInfo>,
+    pub version: i16,
+    pub client_id: Option<String>,
+}
+
+/// The rooms behind the handlers, the same for every connection of a broker.
+pub struct Services {
+    pub cluster: ClusterFacts,
+    pub clock: Clock,
+}
+
+/// What is true of the cluster for as long as the data directory exists.
+#[derive(Clone, Debug)]
+pub struct ClusterFacts {
+    pub cluster_id: Uuid,
+    pub node_id: NodeId,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    pub peer: SocketAddr,
+    /// Our side of the socket: the address the client reached us at.
+    pub local: SocketAddr,
+    pub listener: Arc<ListenerInfo>,
+    /// What the client called itself in ApiVersions, if it has.
+    pub software: OnceLock<ClientSoftware>,
+}
+
+/// A listener as it was configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerInfo {
+    pub name: String,
+    /// The host it was asked to bind, a name or an address; empty or unspecified for all.
+    pub host: String,
+    /// `advertised.listeners`, where it names this listener.
+    pub advertised: Option<HostPort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSoftware {
+    pub name: String,
+    pub version: String,
+}
+
+impl ConnectionInfo {
+    /// Where this client is told to find the broker: what the operator advertises, else the host
+    /// the listener was bound to, else the address the client just reached us at. Never an
+    /// unspecified address (BEHAVIOUR M6).
+    pub fn advertised(&self) -> HostPort {
+        if let Some(told) = &self.listener.advertised {
+            return told.clone();
+        }
+        let port = self.local.port();
+        let bound_to_all = match self.listener.host.parse::<IpAddr>() {
+            Ok(address) => address.is_unspecified(),
+            Err(_) => self.listener.host.is_empty(),
+        };
+        if !bound_to_all {
+            return HostPort { host: self.listener.host.clone(), port };
+        }
+        let reached = self.local.ip().to_canonical();
+        // Some clients cannot read a bare IPv6 address; a listener on all addresses serves both families.
+        let host = if reached == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) {
+            "localhost".to_owned()
+        } else {
+            reached.to_string()
+        };
+        HostPort { host, port }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(host: &str, advertised: Option<(&str, u16)>, local: &str) -> (String, u16) {
+        let connection = ConnectionInfo {
+            peer: "192.0.2.9:5000".parse().unwrap(),
+            local: local.parse().unwrap(),
+            listener: Arc::new(ListenerInfo {
+                name: "PLAINTEXT".into(),
+                host: host.into(),
+                advertised: advertised.map(|(host, port)| HostPort { host: host.into(), port }),
+            }),
+            software: OnceLock::new(),
+        };
+        let told = connection.advertised();
+        (told.host, told.port)
+    }
+
+    #[test]
+    fn m6_a_client_is_told_what_is_advertised_else_what_it_reached_and_never_an_unspecified_address() {
+        assert_eq!(
+            told("0.0.0.0", Some(("kafka.example", 19092)), "10.0.0.5:9092"),
+            ("kafka.example".into(), 19092)
+        );
+        assert_eq!(told("localhost", None, "[::1]:9092"), ("localhost".into(), 9092));
+        assert_eq!(told("127.0.0.1", None, "127.0.0.1:40001"), ("127.0.0.1".into(), 40001));
+        assert_eq!(told("0.0.0.0", None, "10.0.0.5:9092"), ("10.0.0.5".into(), 9092));
+        assert_eq!(told("::", None, "[::ffff:10.0.0.5]:9092"), ("10.0.0.5".into(), 9092));
+        assert_eq!(told("", None, "[::1]:9092"), ("localhost".into(), 9092));
+    }
+}
