@@ -1,0 +1,49 @@
+//! What can be wrong with record bytes. `api/error.rs` gives each variant its Kafka code.
+
+use std::fmt;
+
+/// Why a batch was refused, or could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// The bytes are damaged: cut short, a wrong length, a wrong CRC, a magic nobody knows.
+    Corrupt(String),
+    /// Sound bytes that break a rule: more than one batch, an old magic, a wrong count, a control batch.
+    Invalid(String),
+    /// Some records break a rule that is reported record by record.
+    InvalidRecords { message: String, refused: Vec<RecordRefusal> },
+    /// Some records lie outside the topic's timestamp bounds.
+    InvalidTimestamps { message: String, refused: Vec<RecordRefusal> },
+    /// The batch is larger than `max.message.bytes`.
+    TooLarge { size: usize, limit: usize },
+    /// The batch is larger than a whole segment may be.
+    LargerThanSegment { size: usize, limit: u64 },
+    /// A codec id that no version of the format knows.
+    UnknownCodec(u8),
+}
+
+/// One record that was refused: its place in the batch, from 0, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRefusal {
+    pub index: i32,
+    pub message: String,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordError::Corrupt(why) | RecordError::Invalid(why) => f.write_str(why),
+            RecordError::InvalidRecords { message, .. } | RecordError::InvalidTimestamps { message, .. } => {
+                f.write_str(message)
+            }
+            RecordError::TooLarge { size, limit } => {
+                write!(f, "the batch has {size} bytes; max.message.bytes allows {limit}")
+            }
+            RecordError::LargerThanSegment { size, limit } => {
+                write!(f, "the batch has {size} bytes; segment.bytes allows {limit}")
+            }
+            RecordError::UnknownCodec(id) => write!(f, "unknown compression codec {id}"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}

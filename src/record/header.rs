@@ -1,0 +1,258 @@
+//! The 61 bytes in front of every batch of format 2, and the walk from batch to batch.
+//!
+//! | byte | field | | byte | field |
+//! |--:|---|---|--:|---|
+//! | 0 | base offset, i64 | | 27 | base timestamp, i64 |
+//! | 8 | length of what follows, i32 | | 35 | max timestamp, i64 |
+//! | 12 | leader epoch, i32 | | 43 | producer id, i64 |
+//! | 16 | magic, i8 | | 51 | producer epoch, i16 |
+//! | 17 | CRC-32C of byte 21 to the end, u32 | | 53 | base sequence, i32 |
+//! | 21 | attributes, i16 | | 57 | number of records, i32 |
+//! | 23 | last offset delta, i32 | | 61 | the records |
+
+use bytes::Bytes;
+
+use super::RecordError;
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
+
+/// Base offset, length and leader epoch: what the broker writes. They lie before the CRC's range.
+pub const PREFIX_LENGTH: usize = 16;
+
+/// Base offset and length: what stands before the bytes that the length counts.
+pub(super) const LENGTH_END: usize = 12;
+
+/// Where the CRC's range begins.
+pub(super) const CRC_FROM: usize = 21;
+
+/// The only format since Kafka 4.0.
+pub(super) const MAGIC: i8 = 2;
+
+/// A batch header, as its bytes say. Nothing in it is checked but that it is there, is of format 2
+/// and counts at least itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub base_offset: Offset,
+    /// Bytes from the leader epoch to the end of the batch.
+    pub batch_length: i32,
+    pub leader_epoch: LeaderEpoch,
+    pub magic: i8,
+    pub crc: u32,
+    pub attributes: Attributes,
+    pub last_offset_delta: i32,
+    pub base_timestamp: Timestamp,
+    pub max_timestamp: Timestamp,
+    /// −1 where the batch has no producer id: see [`Header::producer`].
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub base_sequence: i32,
+    pub count: i32,
+}
+
+/// Who wrote an idempotent or transactional batch, and with which sequence it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub base_sequence: i32,
+}
+
+impl Header {
+    pub const LENGTH: usize = 61;
+
+    /// Reads the header at the start of `bytes`; the records need not be there.
+    pub fn parse(bytes: &[u8]) -> Result<Header, RecordError> {
+        let mut fields = Fields(bytes);
+        let base_offset = Offset(i64::from_be_bytes(fields.take()?));
+        let batch_length = i32::from_be_bytes(fields.take()?);
+        let leader_epoch = LeaderEpoch(i32::from_be_bytes(fields.take()?));
+        let magic = i8::from_be_bytes(fields.take()?);
+        if magic != MAGIC {
+            return Err(unexpected_magic(magic));
+        }
+        let header = Header {
+            base_offset,
+            batch_length,
+            leader_epoch,
+            magic,
+            crc: u32::from_be_bytes(fields.take()?),
+            attributes: Attributes(i16::from_be_bytes(fields.take()?)),
+            last_offset_delta: i32::from_be_bytes(fields.take()?),
+            base_timestamp: Timestamp(i64::from_be_bytes(fields.take()?)),
+            max_timestamp: Timestamp(i64::from_be_bytes(fields.take()?)),
+            producer_id: ProducerId(i64::from_be_bytes(fields.take()?)),
+            producer_epoch: ProducerEpoch(i16::from_be_bytes(fields.take()?)),
+            base_sequence: i32::from_be_bytes(fields.take()?),
+            count: i32::from_be_bytes(fields.take()?),
+        };
+        if header.size() < Header::LENGTH {
+            return Err(RecordError::Corrupt(format!("batch length {batch_length} is less than a header")));
+        }
+        Ok(header)
+    }
+
+    /// Bytes of the whole batch, from its base offset to its last record.
+    pub fn size(&self) -> usize {
+        usize::try_from(self.batch_length).unwrap_or(0).saturating_add(LENGTH_END)
+    }
+
+    /// `None` where the offsets run past the largest there is: such bytes are never right.
+    pub fn last_offset(&self) -> Option<Offset> {
+        self.base_offset.0.checked_add(i64::from(self.last_offset_delta)).map(Offset)
+    }
+
+    /// The first offset after this batch.
+    pub fn next_offset(&self) -> Option<Offset> {
+        self.last_offset()?.0.checked_add(1).map(Offset)
+    }
+
+    pub fn producer(&self) -> Option<Producer> {
+        let known = self.producer_id.0 >= 0;
+        known.then_some(Producer {
+            id: self.producer_id,
+            epoch: self.producer_epoch,
+            base_sequence: self.base_sequence,
+        })
+    }
+}
+
+/// The attributes of a batch: codec in bits 0–2, then one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(pub i16);
+
+impl Attributes {
+    pub const LOG_APPEND_TIME: i16 = 1 << 3;
+    pub const TRANSACTIONAL: i16 = 1 << 4;
+    pub const CONTROL: i16 = 1 << 5;
+    pub const DELETE_HORIZON: i16 = 1 << 6;
+
+    pub fn codec(self) -> Result<Codec, RecordError> {
+        let id = (self.0 & 0b111) as u8;
+        Codec::from_id(id).ok_or(RecordError::UnknownCodec(id))
+    }
+
+    /// The max timestamp is the broker's and holds for every record.
+    pub fn log_append_time(self) -> bool {
+        self.0 & Attributes::LOG_APPEND_TIME != 0
+    }
+
+    pub fn transactional(self) -> bool {
+        self.0 & Attributes::TRANSACTIONAL != 0
+    }
+
+    /// The records are markers of the broker, not a client's.
+    pub fn control(self) -> bool {
+        self.0 & Attributes::CONTROL != 0
+    }
+
+    /// The base timestamp says when compaction may drop the batch's tombstones.
+    pub fn delete_horizon(self) -> bool {
+        self.0 & Attributes::DELETE_HORIZON != 0
+    }
+}
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl Codec {
+    pub const ALL: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    pub fn from_id(id: u8) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| codec.id() == id)
+    }
+
+    pub fn id(self) -> u8 {
+        match self {
+            Codec::None => 0,
+            Codec::Gzip => 1,
+            Codec::Snappy => 2,
+            Codec::Lz4 => 3,
+            Codec::Zstd => 4,
+        }
+    }
+
+    /// As `compression.type` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Zstd => "zstd",
+        }
+    }
+}
+
+/// The first [`PREFIX_LENGTH`] bytes of a batch that has its place: followed by the untouched rest,
+/// it is the stored batch, and the CRC still holds.
+pub fn prefix(base_offset: Offset, batch_length: i32, epoch: LeaderEpoch) -> [u8; PREFIX_LENGTH] {
+    let mut bytes = [0; PREFIX_LENGTH];
+    let fields = base_offset
+        .0
+        .to_be_bytes()
+        .into_iter()
+        .chain(batch_length.to_be_bytes())
+        .chain(epoch.0.to_be_bytes());
+    for (place, byte) in bytes.iter_mut().zip(fields) {
+        *place = byte;
+    }
+    bytes
+}
+
+/// The batches that stand one after the other in `bytes`. Ends without an error where the last one
+/// is cut short, as every reader of a Kafka log does; what does not parse is the last item.
+/// Looks at headers only: not at CRCs, not at records.
+pub fn batches(bytes: &Bytes) -> Batches {
+    Batches { rest: bytes.clone() }
+}
+
+#[derive(Clone, Debug)]
+pub struct Batches {
+    rest: Bytes,
+}
+
+impl Iterator for Batches {
+    type Item = Result<(Header, Bytes), RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.len() < Header::LENGTH {
+            return None;
+        }
+        match Header::parse(&self.rest) {
+            Ok(header) if header.size() > self.rest.len() => None,
+            Ok(header) => Some(Ok((header, self.rest.split_to(header.size())))),
+            Err(error) => {
+                self.rest.clear();
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+fn unexpected_magic(magic: i8) -> RecordError {
+    if (0..MAGIC).contains(&magic) {
+        return RecordError::Invalid(format!(
+            "batches of format {magic} are no longer accepted, only of format 2"
+        ));
+    }
+    RecordError::Corrupt(format!("unknown batch format {magic}"))
+}
+
+/// Takes fields off the front of a header.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let Some((field, rest)) = self.0.split_first_chunk::<N>() else {
+            return Err(RecordError::Corrupt("the batch ends within its header".into()));
+        };
+        self.0 = rest;
+        Ok(*field)
+    }
+}
