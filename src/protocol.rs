@@ -1,1 +1,76 @@
 //! The wire: frames, headers and messages of every version, bounded.
+//!
+//! Nothing here knows what a field means. The messages are generated from the facts in
+//! `protocol/schema` (`build/schema.rs` says how to read those); one struct serves all versions of
+//! a message, and `Default` gives every field Kafka's own default.
+//!
+//! - [`messages`]: a module per message, named and spelt as Kafka does
+//! - [`Reader`] and [`Writer`]: bytes in within bounds, bytes out without copying records
+//! - [`RequestHeader`], [`write_response_header`]: what stands before a body, and in which version
+//! - [`Records`]: the bytes of record batches, in pieces
+//!
+//! **What a client sends cannot hurt here**: no length is believed beyond the bytes that are there,
+//! one frame's allocations have a budget, and nothing panics. Decoding is strict where Kafka is
+//! (null, lengths, counts) and also where Kafka leaves it open: tags twice or out of order, bytes
+//! left over and text that is not UTF-8 are refused. Unknown tagged fields are dropped.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::panic
+)]
+
+mod error;
+mod field;
+mod header;
+pub mod messages;
+mod reader;
+mod records;
+mod writer;
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+
+pub use error::WireError;
+pub use field::{At, Field};
+pub use header::{RequestHeader, request_header_version, response_header_version, write_response_header};
+pub use reader::Reader;
+pub use records::Records;
+pub use writer::Writer;
+
+/// A request, a response, or the content of a bytes field (`ConsumerProtocolSubscription`).
+pub trait Message: Field + Default + Clone + Debug + PartialEq {
+    /// The versions that Kafka 4.4 defines. What is served stands in `api.rs`.
+    const VERSIONS: RangeInclusive<i16>;
+    /// From here on lengths are compact and structs end in tagged fields; `i16::MAX` for never.
+    const FIRST_FLEXIBLE: i16;
+
+    /// Reads one message. Fields that the version lacks have their default.
+    /// Call [`Reader::finish`] where nothing may follow.
+    fn decode(input: &mut Reader, version: i16) -> Result<Self, WireError> {
+        Self::read(input, Self::at(version)?)
+    }
+
+    /// Fields that the version lacks are left out, whatever they hold.
+    fn encode(&self, out: &mut Writer, version: i16) -> Result<(), WireError> {
+        self.write(out, Self::at(version)?)
+    }
+
+    #[doc(hidden)]
+    fn at(version: i16) -> Result<At, WireError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(WireError::Version(version));
+        }
+        Ok(At { version, flexible: version >= Self::FIRST_FLEXIBLE })
+    }
+}
+
+pub trait Request: Message {
+    type Response: Message;
+    const KEY: i16;
+    /// As Kafka names the API: `Fetch`.
+    const NAME: &'static str;
+}

@@ -1,0 +1,4 @@
+use crate::schema::Message;
+pub fn generate(_: &[Message]) -> String {
+    String::new()
+}

@@ -1,0 +1,221 @@
+//! Writes the types of `protocol::messages`: a module per message, a struct for all its versions.
+//! What is written uses only `Reader`, `Writer` and `Field` of the room; no length, no index and
+//! no arithmetic appears in it.
+
+use std::fmt::Write;
+
+use crate::schema::{Base, Field, Kind, Message, Struct, Versions};
+
+pub fn generate(messages: &[Message]) -> String {
+    let mut out = String::new();
+    for message in messages {
+        module(&mut out, message);
+    }
+    headers(&mut out, messages);
+    out
+}
+
+macro_rules! line {
+    ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).expect("a string takes it") };
+}
+
+fn module(out: &mut String, message: &Message) {
+    line!(out, "pub mod {} {{", message.module());
+    line!(out, "use super::generated::*;");
+    for each in &message.structs {
+        declaration(out, each);
+        if !each.fields.iter().all(starts_at_nothing) {
+            default(out, each);
+        }
+        line!(out, "impl Field for {} {{", each.name);
+        read(out, each, message.flexible.is_some());
+        write(out, each, message.flexible.is_some());
+        line!(out, "}}");
+        if message.structs.iter().flat_map(|any| &any.fields).any(|field| is_nullable_struct(field, each)) {
+            line!(out, "nullable_struct!({});", each.name);
+        }
+    }
+    message_traits(out, message);
+    line!(out, "}}");
+}
+
+fn declaration(out: &mut String, each: &Struct) {
+    let default = if each.fields.iter().all(starts_at_nothing) { ", Default" } else { "" };
+    line!(out, "#[derive(Clone, Debug, PartialEq{default})]");
+    line!(out, "pub struct {} {{", each.name);
+    for field in &each.fields {
+        line!(out, "pub {}: {},", ident(field), rust_type(field));
+    }
+    line!(out, "}}");
+}
+
+fn default(out: &mut String, each: &Struct) {
+    line!(out, "impl Default for {} {{", each.name);
+    line!(out, "fn default() -> Self {{ Self {{");
+    for field in &each.fields {
+        line!(out, "{}: {},", ident(field), default_value(field));
+    }
+    line!(out, "}} }} }}");
+}
+
+fn read(out: &mut String, each: &Struct, ever_flexible: bool) {
+    let (tagged, plain): (Vec<_>, Vec<_>) = each.fields.iter().partition(|field| field.tag.is_some());
+    line!(out, "fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {{");
+    line!(out, "let mut it = Self::default();");
+    for field in plain {
+        let body = format!("it.{} = input.read(at)?;{}", ident(field), null_check("it", field));
+        line!(out, "{}", if_in_version(field.versions, &body));
+    }
+    if !tagged.is_empty() {
+        line!(out, "if at.flexible {{ input.tags(|tag, input| {{ match tag {{");
+        for field in tagged {
+            let guard = field.versions.map(|range| format!(" if {}", condition(range))).unwrap_or_default();
+            let tag = field.tag.unwrap_or_default();
+            let check = null_check("it", field);
+            line!(out, "{tag}{guard} => {{ it.{} = input.read(at)?;{check} }}", ident(field));
+        }
+        line!(out, "_ => return Ok(false), }} Ok(true) }})?; }}");
+    } else if ever_flexible {
+        line!(out, "if at.flexible {{ input.skip_tags()?; }}");
+    }
+    line!(out, "Ok(it) }}");
+}
+
+fn write(out: &mut String, each: &Struct, ever_flexible: bool) {
+    let (mut tagged, plain): (Vec<_>, Vec<_>) = each.fields.iter().partition(|field| field.tag.is_some());
+    tagged.sort_by_key(|field| field.tag);
+    line!(out, "fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {{");
+    for field in plain {
+        let body = format!("{}self.{}.write(out, at)?;", null_check("self", field), ident(field));
+        line!(out, "{}", if_in_version(field.versions, &body));
+    }
+    if !tagged.is_empty() {
+        line!(out, "if at.flexible {{ let mut tags = Tags::default();");
+        for field in tagged {
+            let name = ident(field);
+            let check = null_check("self", field);
+            let tag = field.tag.unwrap_or_default();
+            let put = format!("{check}tags.put({tag}, &self.{name}, at)?;");
+            let changed = format!("if self.{name} != {} {{ {put} }}", default_value(field));
+            line!(out, "{}", if_in_version(field.versions, &changed));
+        }
+        line!(out, "out.tags(tags)?; }}");
+    } else if ever_flexible {
+        line!(out, "if at.flexible {{ out.tags(Tags::default())?; }}");
+    }
+    line!(out, "Ok(()) }}");
+}
+
+fn message_traits(out: &mut String, message: &Message) {
+    let name = message.name();
+    let Versions { first, last } = message.versions;
+    let last = last.unwrap_or(first);
+    let flexible = message.flexible.map_or("i16::MAX".to_owned(), |version| version.to_string());
+    line!(out, "impl Message for {name} {{");
+    line!(out, "const VERSIONS: RangeInclusive<i16> = {first}..={last};");
+    line!(out, "const FIRST_FLEXIBLE: i16 = {flexible};");
+    line!(out, "}}");
+    if let (Kind::Request, Some(key)) = (message.kind, message.key) {
+        let module = message.module().replace("_request", "_response");
+        line!(out, "impl Request for {name} {{");
+        line!(out, "type Response = super::{module}::{}Response;", message.api);
+        line!(out, "const KEY: i16 = {key};");
+        line!(out, "const NAME: &'static str = {:?};", message.api);
+        line!(out, "}}");
+    }
+}
+
+/// The first flexible version of every key, from which the header's version follows.
+fn headers(out: &mut String, messages: &[Message]) {
+    line!(out, "pub(super) fn first_flexible(key: i16) -> Option<i16> {{ Some(match key {{");
+    for message in messages.iter().filter(|message| message.kind == Kind::Request) {
+        let (Some(key), module, name) = (message.key, message.module(), message.name()) else { continue };
+        line!(out, "{key} => <{module}::{name} as super::Message>::FIRST_FLEXIBLE,");
+    }
+    line!(out, "_ => return None, }}) }}");
+}
+
+fn ident(field: &Field) -> String {
+    match field.name.as_str() {
+        name @ ("type" | "match") => format!("r#{name}"),
+        name => name.to_owned(),
+    }
+}
+
+fn rust_type(field: &Field) -> String {
+    let base = match &field.base {
+        Base::Bool => "bool",
+        Base::Int8 => "i8",
+        Base::Int16 => "i16",
+        Base::Uint16 => "u16",
+        Base::Int32 => "i32",
+        Base::Int64 => "i64",
+        Base::Float64 => "f64",
+        Base::Uuid => "Uuid",
+        Base::String => "String",
+        Base::Bytes => "Bytes",
+        Base::Records => "Records",
+        Base::Struct(name) => name,
+    };
+    let whole = if field.array { format!("Vec<{base}>") } else { base.to_owned() };
+    if field.nullable.is_some() { format!("Option<{whole}>") } else { whole }
+}
+
+/// As Kafka: a field that may be null is null by default only where the schema says so (or where
+/// it holds records).
+fn default_value(field: &Field) -> String {
+    if let Some(default) = &field.default {
+        return if default == "null" { "None".to_owned() } else { default.clone() };
+    }
+    let value = match &field.base {
+        _ if field.array => "Vec::new()".to_owned(),
+        Base::Bool => "false".to_owned(),
+        Base::Int8 | Base::Int16 | Base::Uint16 | Base::Int32 | Base::Int64 => "0".to_owned(),
+        Base::Float64 => "0.0".to_owned(),
+        Base::Uuid => "Uuid::ZERO".to_owned(),
+        Base::String => "String::new()".to_owned(),
+        Base::Bytes => "Bytes::new()".to_owned(),
+        Base::Records if field.nullable.is_some() => return "None".to_owned(),
+        Base::Records => "Records::default()".to_owned(),
+        Base::Struct(name) => format!("{name}::default()"),
+    };
+    if field.nullable.is_some() { format!("Some({value})") } else { value }
+}
+
+/// Whether Rust's own default is Kafka's.
+fn starts_at_nothing(field: &Field) -> bool {
+    match &field.default {
+        Some(default) => default == "null",
+        None => field.nullable.is_none() || matches!(field.base, Base::Records),
+    }
+}
+
+/// For a field that may be null in later versions only.
+fn null_check(owner: &str, field: &Field) -> String {
+    match field.nullable {
+        Some(since) if since > 0 => {
+            format!("if at.version < {since} {{ not_null(&{owner}.{})?; }} ", ident(field))
+        }
+        _ => String::new(),
+    }
+}
+
+fn if_in_version(range: Option<Versions>, body: &str) -> String {
+    match range {
+        Some(range) => format!("if {} {{ {body} }}", condition(range)),
+        None => body.to_owned(),
+    }
+}
+
+fn condition(Versions { first, last }: Versions) -> String {
+    match last {
+        Some(last) if last == first => format!("at.version == {first}"),
+        Some(last) => format!("({first}..={last}).contains(&at.version)"),
+        None => format!("at.version >= {first}"),
+    }
+}
+
+fn is_nullable_struct(field: &Field, each: &Struct) -> bool {
+    let same = matches!(&field.base, Base::Struct(name) if *name == each.name);
+    same && !field.array && field.nullable.is_some()
+}

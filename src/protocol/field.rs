@@ -1,0 +1,197 @@
+//! How each type of field is read and written. The generated structs are fields too, and consist
+//! of nothing but calls of these.
+
+use bytes::Bytes;
+
+use super::{Reader, Records, WireError, Writer};
+use crate::types::Uuid;
+
+/// The version that is read or written, and whether it is a flexible one.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    pub(super) version: i16,
+    pub(super) flexible: bool,
+}
+
+pub trait Field: Sized {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError>;
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError>;
+}
+
+macro_rules! number {
+    ($($number:ty),*) => { $(
+        impl Field for $number {
+            fn read(input: &mut Reader, _: At) -> Result<Self, WireError> {
+                Ok(<$number>::from_be_bytes(input.array()?))
+            }
+
+            fn write(&self, out: &mut Writer, _: At) -> Result<(), WireError> {
+                out.put(&self.to_be_bytes());
+                Ok(())
+            }
+        }
+    )* };
+}
+
+number!(i8, i16, u16, i32, i64, f64);
+
+impl Field for bool {
+    fn read(input: &mut Reader, _: At) -> Result<Self, WireError> {
+        let [byte] = input.array()?;
+        Ok(byte != 0)
+    }
+
+    fn write(&self, out: &mut Writer, _: At) -> Result<(), WireError> {
+        out.put(&[u8::from(*self)]);
+        Ok(())
+    }
+}
+
+impl Field for Uuid {
+    fn read(input: &mut Reader, _: At) -> Result<Self, WireError> {
+        Ok(Uuid(input.array()?))
+    }
+
+    fn write(&self, out: &mut Writer, _: At) -> Result<(), WireError> {
+        out.put(&self.0);
+        Ok(())
+    }
+}
+
+impl Field for Option<String> {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        let Some(length) = input.string_length(at)? else { return Ok(None) };
+        input.text(length).map(Some)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        match self {
+            Some(text) => text.write(out, at),
+            None => out.string_length(None, at),
+        }
+    }
+}
+
+impl Field for String {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        Option::read(input, at)?.ok_or(WireError::Null)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        out.string_length(Some(self.len()), at)?;
+        out.put(self.as_bytes());
+        Ok(())
+    }
+}
+
+impl Field for Option<Bytes> {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        let Some(length) = input.length(at)? else { return Ok(None) };
+        input.take(length).map(Some)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        match self {
+            Some(bytes) => bytes.write(out, at),
+            None => out.length(None, at),
+        }
+    }
+}
+
+impl Field for Bytes {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        Option::read(input, at)?.ok_or(WireError::Null)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        out.length(Some(self.len()), at)?;
+        out.put_shared(self);
+        Ok(())
+    }
+}
+
+impl Field for Option<Records> {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        let Some(length) = input.length(at)? else { return Ok(None) };
+        input.records(length).map(Some)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        match self {
+            Some(records) => records.write(out, at),
+            None => out.length(None, at),
+        }
+    }
+}
+
+impl Field for Records {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        Option::read(input, at)?.ok_or(WireError::Null)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        out.length(Some(self.len()), at)?;
+        for piece in self.pieces() {
+            out.put_shared(piece);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Field> Field for Option<Vec<T>> {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        let Some(count) = input.length(at)? else { return Ok(None) };
+        let mut elements = input.elements(count)?;
+        for _ in 0..count {
+            elements.push(T::read(input, at)?);
+        }
+        Ok(Some(elements))
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        match self {
+            Some(elements) => elements.write(out, at),
+            None => out.count(None, at),
+        }
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+        Option::read(input, at)?.ok_or(WireError::Null)
+    }
+
+    fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+        out.count(Some(self.len()), at)?;
+        self.iter().try_for_each(|element| element.write(out, at))
+    }
+}
+
+/// A struct that may be null begins with a byte: −1 for null, 1 as Kafka writes it for a value.
+macro_rules! nullable_struct {
+    ($name:ty) => {
+        impl Field for Option<$name> {
+            fn read(input: &mut Reader, at: At) -> Result<Self, WireError> {
+                let mark: i8 = input.read(at)?;
+                if mark < 0 { Ok(None) } else { input.read(at).map(Some) }
+            }
+
+            fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
+                match self {
+                    None => (-1i8).write(out, at),
+                    Some(value) => {
+                        1i8.write(out, at)?;
+                        value.write(out, at)
+                    }
+                }
+            }
+        }
+    };
+}
+
+pub(super) use nullable_struct;
+
+/// For a field that may be null in later versions only.
+pub(super) fn not_null<T>(field: &Option<T>) -> Result<(), WireError> {
+    if field.is_some() { Ok(()) } else { Err(WireError::Null) }
+}

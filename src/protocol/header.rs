@@ -1,0 +1,70 @@
+//! What stands before a body. A client's header can be read whatever key and version it names:
+//! the answer "I do not know that" needs the correlation id.
+
+use super::field::{At, Field};
+use super::{Reader, WireError, Writer, messages};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestHeader {
+    pub api_key: i16,
+    pub api_version: i16,
+    pub correlation_id: i32,
+    /// A label and nothing else, so what is not UTF-8 in it is replaced, as Kafka does.
+    pub client_id: Option<String>,
+}
+
+const API_VERSIONS: i16 = 18;
+
+/// 2 has tagged fields, 1 has none. None: no such key.
+pub fn request_header_version(key: i16, version: i16) -> Option<i16> {
+    let flexible = version >= messages::first_flexible(key)?;
+    Some(if flexible { 2 } else { 1 })
+}
+
+/// 1 has tagged fields, 0 has none. ApiVersions always has 0: its reader does not know yet which
+/// versions the other side speaks.
+pub fn response_header_version(key: i16, version: i16) -> i16 {
+    let flexible = messages::first_flexible(key).is_some_and(|first| version >= first);
+    if flexible && key != API_VERSIONS { 1 } else { 0 }
+}
+
+impl RequestHeader {
+    /// Of a key that does not exist nobody knows the header's version: what follows the
+    /// correlation id is left unread.
+    pub fn read(input: &mut Reader) -> Result<RequestHeader, WireError> {
+        let at = At { version: 1, flexible: false };
+        let api_key = input.read(at)?;
+        let api_version = input.read(at)?;
+        let correlation_id = input.read(at)?;
+        let mut header = RequestHeader { api_key, api_version, correlation_id, client_id: None };
+        let Some(version) = request_header_version(api_key, api_version) else { return Ok(header) };
+        if let Some(length) = input.string_length(at)? {
+            header.client_id = Some(String::from_utf8_lossy(&input.take(length)?).into_owned());
+        }
+        if version >= 2 {
+            input.skip_tags()?;
+        }
+        Ok(header)
+    }
+
+    /// For clients: the command line and tests.
+    pub fn write(&self, out: &mut Writer) -> Result<(), WireError> {
+        let at = At { version: 1, flexible: false };
+        self.api_key.write(out, at)?;
+        self.api_version.write(out, at)?;
+        self.correlation_id.write(out, at)?;
+        self.client_id.write(out, at)?;
+        if request_header_version(self.api_key, self.api_version) == Some(2) {
+            out.varint(0);
+        }
+        Ok(())
+    }
+}
+
+/// `key` and `version` are those of the request that is answered.
+pub fn write_response_header(out: &mut Writer, key: i16, version: i16, correlation_id: i32) {
+    out.put(&correlation_id.to_be_bytes());
+    if response_header_version(key, version) == 1 {
+        out.varint(0);
+    }
+}

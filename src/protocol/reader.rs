@@ -1,0 +1,177 @@
+//! Reads one frame. Every length is held against what is left of the frame before anything is
+//! done with it, and everything that is allocated for the frame is charged to one budget.
+
+use bytes::{Buf, Bytes};
+
+use super::field::{At, Field};
+use super::{Records, WireError};
+
+/// Kafka's own limits for a decoder, since 4.3.
+pub(super) const MAX_ELEMENTS: usize = 1_000_000;
+pub(super) const MAX_TAGS: usize = 10_000;
+/// Both string encodings end here, in bytes.
+pub(super) const MAX_STRING: usize = 32_767;
+
+/// What a frame may cost beside its own bytes. Structs are larger in memory than on the wire: an
+/// array of empty names takes 1 byte for 24. Nothing that a client means takes 16 times as much;
+/// small frames get by with the fixed part.
+const BUDGET_FIXED: usize = 64 << 10;
+const BUDGET_PER_BYTE: usize = 16;
+const BUDGET_MOST: usize = 64 << 20;
+
+/// A claimed count reserves at most this much before the first element is read.
+const FIRST_ELEMENTS: usize = 1024;
+const FIRST_BYTES: usize = 32 << 10;
+
+/// What is left of a frame. Bytes and records that are read share the frame's buffer.
+#[derive(Debug)]
+pub struct Reader {
+    rest: Bytes,
+    budget: usize,
+}
+
+impl Reader {
+    pub fn new(frame: Bytes) -> Reader {
+        let budget =
+            frame.len().saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET_FIXED).min(BUDGET_MOST);
+        Reader { rest: frame, budget }
+    }
+
+    /// Succeeds where nothing is left.
+    pub fn finish(&self) -> Result<(), WireError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(WireError::LeftOver(self.rest.len())) }
+    }
+
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub fn read<T: Field>(&mut self, at: At) -> Result<T, WireError> {
+        T::read(self, at)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let Some(found) = self.rest.first_chunk() else { return Err(WireError::Truncated) };
+        let found = *found;
+        self.rest.advance(N);
+        Ok(found)
+    }
+
+    /// 7 bits a byte, lowest first. More bytes than needed are fine, more than 32 bits are not.
+    pub(super) fn varint(&mut self) -> Result<u32, WireError> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.array()?;
+            let bits = u32::from(byte & 0x7f);
+            value |= bits << shift;
+            if shift == 28 && bits > 0xf {
+                break;
+            }
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(WireError::Varint)
+    }
+
+    /// The length of a string: 16 bits, or a compact length. None is null.
+    pub(super) fn string_length(&mut self, at: At) -> Result<Option<usize>, WireError> {
+        let length = if at.flexible {
+            self.compact_length()?
+        } else {
+            checked(i16::from_be_bytes(self.array()?).into())?
+        };
+        match length {
+            Some(length) if length > MAX_STRING => {
+                Err(WireError::Length(i64::try_from(length).unwrap_or(i64::MAX)))
+            }
+            length => Ok(length),
+        }
+    }
+
+    /// The length of bytes or an array: 32 bits, or a compact length. None is null.
+    pub(super) fn length(&mut self, at: At) -> Result<Option<usize>, WireError> {
+        if at.flexible { self.compact_length() } else { checked(i32::from_be_bytes(self.array()?).into()) }
+    }
+
+    /// One more than the length; 0 is null.
+    fn compact_length(&mut self) -> Result<Option<usize>, WireError> {
+        let Some(length) = self.varint()?.checked_sub(1) else { return Ok(None) };
+        checked(length.into())
+    }
+
+    pub(super) fn take(&mut self, length: usize) -> Result<Bytes, WireError> {
+        if length > self.rest.len() {
+            return Err(WireError::Truncated);
+        }
+        Ok(self.rest.split_to(length))
+    }
+
+    pub(super) fn text(&mut self, length: usize) -> Result<String, WireError> {
+        let Some(bytes) = self.rest.get(..length) else { return Err(WireError::Truncated) };
+        let text = std::str::from_utf8(bytes).map_err(|_| WireError::Utf8)?;
+        self.budget = self.budget.checked_sub(length).ok_or(WireError::Budget)?;
+        let text = text.to_owned();
+        self.rest.advance(length);
+        Ok(text)
+    }
+
+    /// Room for the elements of an array, charged for all of them, reserved for the first ones.
+    pub(super) fn elements<T>(&mut self, count: usize) -> Result<Vec<T>, WireError> {
+        if count > MAX_ELEMENTS {
+            return Err(WireError::TooMany(count));
+        }
+        if count > self.rest.len() {
+            return Err(WireError::Truncated);
+        }
+        let each = size_of::<T>().max(1);
+        let cost = count.checked_mul(each).ok_or(WireError::Budget)?;
+        self.budget = self.budget.checked_sub(cost).ok_or(WireError::Budget)?;
+        let first = FIRST_BYTES.checked_div(each).unwrap_or(1);
+        Ok(Vec::with_capacity(count.min(FIRST_ELEMENTS).min(first)))
+    }
+
+    /// The tagged fields at the end of a struct. `known` reads the value of a tag from a reader
+    /// that holds nothing else, or says that it does not know the tag.
+    pub(super) fn tags(
+        &mut self,
+        mut known: impl FnMut(u32, &mut Reader) -> Result<bool, WireError>,
+    ) -> Result<(), WireError> {
+        let count = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        if count > MAX_TAGS {
+            return Err(WireError::TooMany(count));
+        }
+        let mut next = 0;
+        for _ in 0..count {
+            let tag = self.varint()?;
+            if tag < next {
+                return Err(WireError::TagOrder(tag));
+            }
+            next = tag.saturating_add(1);
+            let size = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+            let mut value = Reader { rest: self.take(size)?, budget: self.budget };
+            if known(tag, &mut value)? {
+                value.finish()?;
+            }
+            self.budget = value.budget;
+        }
+        Ok(())
+    }
+
+    pub(super) fn skip_tags(&mut self) -> Result<(), WireError> {
+        self.tags(|_, _| Ok(false))
+    }
+
+    pub(super) fn records(&mut self, length: usize) -> Result<Records, WireError> {
+        Ok(Records::from(self.take(length)?))
+    }
+}
+
+/// −1 is null; nothing else below 0 is a length.
+fn checked(length: i64) -> Result<Option<usize>, WireError> {
+    match length {
+        -1 => Ok(None),
+        length if length > i64::from(i32::MAX) => Err(WireError::Length(length)),
+        length => usize::try_from(length).map(Some).map_err(|_| WireError::Length(length)),
+    }
+}

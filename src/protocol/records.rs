@@ -1,0 +1,67 @@
+//! The bytes of a records field: any number of record batches, in pieces that nobody had to copy
+//! together. `record` looks inside, nothing here does.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+#[derive(Clone, Default)]
+pub struct Records {
+    pieces: Vec<Bytes>,
+}
+
+impl Records {
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).fold(0, usize::saturating_add)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    pub fn push(&mut self, piece: Bytes) {
+        self.pieces.push(piece);
+    }
+
+    /// In one piece; copies only where there are several. What was decoded is one piece.
+    pub fn into_bytes(mut self) -> Bytes {
+        if self.pieces.len() <= 1 {
+            return self.pieces.pop().unwrap_or_default();
+        }
+        let mut all = BytesMut::with_capacity(self.len());
+        for piece in &self.pieces {
+            all.extend_from_slice(piece);
+        }
+        all.freeze()
+    }
+}
+
+impl From<Bytes> for Records {
+    fn from(bytes: Bytes) -> Records {
+        Records { pieces: vec![bytes] }
+    }
+}
+
+impl From<Vec<Bytes>> for Records {
+    fn from(pieces: Vec<Bytes>) -> Records {
+        Records { pieces }
+    }
+}
+
+/// The same bytes, however they are cut.
+impl PartialEq for Records {
+    fn eq(&self, other: &Records) -> bool {
+        let bytes = |records: &Records| records.clone().into_bytes();
+        self.len() == other.len() && bytes(self) == bytes(other)
+    }
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of records", self.len())
+    }
+}

@@ -1,0 +1,175 @@
+//! Writes one frame as a list of pieces: what is small is gathered in a buffer, what is large
+//! (record batches above all) is taken along as it is.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::WireError;
+use super::field::{At, Field};
+use super::reader::MAX_ELEMENTS;
+
+/// From here on a piece of its own is cheaper than a copy.
+const COPIED_BELOW: usize = 512;
+
+#[derive(Debug, Default)]
+pub struct Writer {
+    pieces: Vec<Bytes>,
+    buffer: BytesMut,
+}
+
+impl Writer {
+    pub fn new() -> Writer {
+        Writer::default()
+    }
+
+    /// All bytes written so far.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).fold(self.buffer.len(), usize::saturating_add)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes in order, none of the pieces empty.
+    pub fn into_pieces(mut self) -> Vec<Bytes> {
+        self.close_buffer();
+        self.pieces
+    }
+
+    /// The bytes in one piece.
+    pub fn into_bytes(self) -> Bytes {
+        if self.pieces.is_empty() {
+            return self.buffer.freeze();
+        }
+        let mut all = BytesMut::with_capacity(self.len());
+        for piece in self.into_pieces() {
+            all.extend_from_slice(&piece);
+        }
+        all.freeze()
+    }
+
+    /// The pieces of a whole frame: 4 bytes of length, then what was written.
+    pub fn into_frame(self) -> Result<Vec<Bytes>, WireError> {
+        let size = i32::try_from(self.len()).map_err(|_| WireError::Budget)?;
+        let mut head = BytesMut::with_capacity(self.buffer.len().saturating_add(4));
+        head.put_i32(size);
+        if self.pieces.is_empty() {
+            // The ordinary, small answer: one piece, one write.
+            head.extend_from_slice(&self.buffer);
+            return Ok(vec![head.freeze()]);
+        }
+        let mut frame = vec![head.freeze()];
+        frame.extend(self.into_pieces());
+        Ok(frame)
+    }
+
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    pub(super) fn put_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < COPIED_BELOW {
+            self.put(bytes);
+        } else {
+            self.close_buffer();
+            self.pieces.push(bytes.clone());
+        }
+    }
+
+    pub(super) fn varint(&mut self, mut value: u32) {
+        while value > 0x7f {
+            self.buffer.put_u8(low_seven(value) | 0x80);
+            value >>= 7;
+        }
+        self.buffer.put_u8(low_seven(value));
+    }
+
+    /// The length of a string: 16 bits, or compact. None is null.
+    pub(super) fn string_length(&mut self, length: Option<usize>, at: At) -> Result<(), WireError> {
+        let signed = signed::<i16>(length)?;
+        if at.flexible {
+            return self.compact_length(length);
+        }
+        self.buffer.put_i16(signed);
+        Ok(())
+    }
+
+    /// The length of bytes or an array: 32 bits, or compact. None is null.
+    pub(super) fn length(&mut self, length: Option<usize>, at: At) -> Result<(), WireError> {
+        let signed = signed::<i32>(length)?;
+        if at.flexible {
+            return self.compact_length(length);
+        }
+        self.buffer.put_i32(signed);
+        Ok(())
+    }
+
+    /// Kafka's own clients refuse longer arrays: better an error here than one over there.
+    pub(super) fn count(&mut self, count: Option<usize>, at: At) -> Result<(), WireError> {
+        match count {
+            Some(count) if count > MAX_ELEMENTS => Err(WireError::TooMany(count)),
+            count => self.length(count, at),
+        }
+    }
+
+    fn compact_length(&mut self, length: Option<usize>) -> Result<(), WireError> {
+        let one_more = length.map_or(Some(0), |length| length.checked_add(1));
+        let Some(Ok(value)) = one_more.map(u32::try_from) else { return Err(WireError::Length(i64::MAX)) };
+        self.varint(value);
+        Ok(())
+    }
+
+    pub(super) fn tags(&mut self, tags: Tags) -> Result<(), WireError> {
+        self.varint(tags.count);
+        self.append(tags.body);
+        Ok(())
+    }
+
+    fn append(&mut self, other: Writer) {
+        if !other.pieces.is_empty() {
+            self.close_buffer();
+            self.pieces.extend(other.pieces);
+        }
+        self.buffer.extend_from_slice(&other.buffer);
+    }
+
+    fn close_buffer(&mut self) {
+        if !self.buffer.is_empty() {
+            self.pieces.push(self.buffer.split().freeze());
+        }
+    }
+}
+
+/// The tagged fields of a struct that do not hold their default, in the order of their tags.
+#[derive(Default)]
+pub struct Tags {
+    count: u32,
+    body: Writer,
+}
+
+impl Tags {
+    pub(super) fn put<T: Field>(&mut self, tag: u32, value: &T, at: At) -> Result<(), WireError> {
+        let mut bytes = Writer::new();
+        value.write(&mut bytes, at)?;
+        let size = u32::try_from(bytes.len()).map_err(|_| WireError::Budget)?;
+        self.count = self.count.saturating_add(1);
+        self.body.varint(tag);
+        self.body.varint(size);
+        self.body.append(bytes);
+        Ok(())
+    }
+}
+
+/// A length as the wire has it: −1 for null.
+fn signed<T: TryFrom<usize> + TryFrom<i8>>(length: Option<usize>) -> Result<T, WireError> {
+    let too_long = |length: usize| WireError::Length(i64::try_from(length).unwrap_or(i64::MAX));
+    match length {
+        Some(length) => T::try_from(length).map_err(|_| too_long(length)),
+        None => T::try_from(-1i8).map_err(|_| WireError::Length(-1)),
+    }
+}
+
+fn low_seven(value: u32) -> u8 {
+    let [low, ..] = value.to_le_bytes();
+    low & 0x7f
+}
