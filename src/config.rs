@@ -1,1 +1,49 @@
 //! Every setting, declared once.
+//!
+//! A setting is one [`Row`]: name, type, default, check, who may change it, and its documentation
+//! in our own words. The rows of the broker stand in `config/broker.rs`, those of a topic in
+//! `config/topic.rs`; each names the typed field it fills. From the rows come the configuration
+//! file, `--set`, DescribeConfigs, the checks of CreateTopics and `docs/settings.md`.
+//!
+//! Names, types, defaults and refusals are Kafka's. What is ours alone starts with `jackdaw.` and
+//! never appears in DescribeConfigs.
+
+mod broker;
+mod describe;
+mod file;
+mod listener;
+mod row;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+pub use broker::{BrokerSettings, Durability};
+pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use file::{Given, Properties};
+pub use listener::Listener;
+pub use row::{Change, Check, Kind, Row};
+pub use topic::TopicSettings;
+
+/// Why settings are refused, in the words Kafka uses where it has the same refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    UnknownTopicSetting { name: String },
+    Invalid { name: String, value: String, why: String },
+    Listeners(String),
+    File(String),
+}
+
+impl std::error::Error for ConfigError {}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConfigError::UnknownTopicSetting { name } => write!(f, "Unknown topic config name: {name}"),
+            ConfigError::Invalid { name, value, why } => {
+                write!(f, "Invalid value {value} for configuration {name}: {why}")
+            }
+            ConfigError::Listeners(what) | ConfigError::File(what) => f.write_str(what),
+        }
+    }
+}

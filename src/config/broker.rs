@@ -1,0 +1,265 @@
+//! The settings of the broker.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::listener::{self, Listener};
+use super::row::{Row, Value, boolean, int, list, long, settings, text};
+use super::{ConfigError, Given, topic};
+use crate::types::NodeId;
+
+const MINUTE_MS: i64 = 60 * 1000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+
+settings! {
+    /// What the broker's rooms need to know, each from one row, with Kafka's names and defaults.
+    #[derive(Clone, Debug)]
+    pub struct BrokerSettings {
+        /// The number of this broker. With one broker any number will do.
+        node_id: NodeId = |v| NodeId(v.number()),
+            int("node.id", "1").at_least(0).or(&[("broker.id", 1)]);
+        /// The rack or zone of this broker, as Metadata tells it to clients.
+        rack: Option<String> = Value::text_if_any, text("broker.rack", "").null();
+        /// The data directory. One only: several are refused. Empty means `./jackdaw-data`.
+        data_dir: PathBuf = |v| v.list().into_iter().next().unwrap_or_else(|| "jackdaw-data".to_owned()).into(),
+            list("log.dirs", "").null().or(&[("log.dir", 1)]);
+        /// How many partitions a topic gets whose creator does not say.
+        num_partitions: i32 = Value::number, int("num.partitions", "1").at_least(1);
+        /// Whether a topic comes into being when a client asks for it by name.
+        auto_create_topics: bool = Value::flag, boolean("auto.create.topics.enable", "true");
+        /// Whether clients may delete topics.
+        delete_topics: bool = Value::flag, boolean("delete.topic.enable", "true");
+        /// The largest Produce request that is read. All other requests end at 8 MiB.
+        max_request_bytes: u32 = Value::number, int("socket.request.max.bytes", "104857600").at_least(1);
+        /// How many bytes of requests that are not yet answered the broker holds for all clients
+        /// together, before it stops reading; −1 leaves it to the broker, which takes 256 MiB.
+        request_budget: Option<u64> = Value::limit, long("queued.max.request.bytes", "-1");
+        /// How many bytes of answers wait for slow clients, for all together, before the broker
+        /// stops serving further requests.
+        answer_budget: u64 = Value::number, long("jackdaw.answer.max.bytes", "268435456").at_least(1024 * 1024);
+        /// A connection without any request for so long is closed.
+        max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
+        /// How many connections there may be. Besides, four fifths of the process's file limit
+        /// are the most the broker accepts.
+        max_connections: u32 = Value::number, int("max.connections", "2147483647").dynamic().at_least(0);
+        /// How many connections one address may have.
+        max_connections_per_ip: u32 = Value::number,
+            int("max.connections.per.ip", "2147483647").dynamic().at_least(0);
+        /// The most bytes a Fetch answer carries, whatever the client allows.
+        fetch_max_bytes: u32 = Value::number, int("fetch.max.bytes", "57671680").at_least(1024);
+        /// How many incremental fetch sessions are kept.
+        fetch_session_slots: u32 = Value::number,
+            int("max.incremental.fetch.session.cache.slots", "1000").at_least(0);
+        /// The shortest session timeout a member of a classic group may ask for.
+        group_min_session: Duration = Value::millis, int("group.min.session.timeout.ms", "6000").at_least(1);
+        /// The longest session timeout a member of a classic group may ask for.
+        group_max_session: Duration = Value::millis, int("group.max.session.timeout.ms", "1800000").at_least(1);
+        /// How long a new group waits for more members before its first rebalance.
+        group_initial_delay: Duration = Value::millis,
+            int("group.initial.rebalance.delay.ms", "3000").at_least(0);
+        /// The most members a group may have. Kafka's default sets no bound.
+        group_max_size: u32 = Value::number, int("group.max.size", "5000").at_least(1);
+        /// How long the offsets of a group without members are kept.
+        offsets_retention: Duration = Value::minutes, int("offsets.retention.minutes", "10080").at_least(1);
+        /// How often expired offsets are looked for.
+        offsets_retention_check: Duration = Value::millis,
+            long("offsets.retention.check.interval.ms", "600000").at_least(1);
+        /// The longest text a client may store with an offset.
+        offset_metadata_max: u32 = Value::number, int("offset.metadata.max.bytes", "4096").at_least(0);
+        /// How many partitions `__consumer_offsets` is shown with; nothing is stored in it.
+        offsets_topic_partitions: i32 = Value::number,
+            int("offsets.topic.num.partitions", "50").at_least(1);
+        /// How long an idle idempotent producer is remembered.
+        producer_expiration: Duration = Value::millis,
+            int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
+        /// How often segments are looked at for retention.
+        retention_check: Duration = Value::millis, long("log.retention.check.interval.ms", "300000").at_least(1);
+        /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
+        /// after the write, synced soon after, `os` after the write, as Kafka does.
+        durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
+            text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
+        /// Where health checks are answered over HTTP, as `HOST:PORT`; empty means nowhere.
+        http: Option<String> = Value::text_if_any, text("jackdaw.http.listener", "");
+    }
+    more {
+        /// Where clients connect, and what they are told to connect to.
+        listeners: Vec<Listener>,
+        /// What was set, and where: the source of everything above.
+        given: Given,
+    }
+    const ACTING
+}
+
+/// When an acknowledgement is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    Fsync,
+    Interval,
+    Os,
+}
+
+/// Rows that have no field of their own: several of them make one value, or a topic inherits them.
+const OTHERS: &[Row] = &[
+    list("listeners", "PLAINTEXT://localhost:9092")
+        .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
+    list("advertised.listeners", "")
+        .null()
+        .doc("What clients are told to connect to, per listener name; without it the address they came to."),
+    list("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
+        .doc("The security protocol of each listener name. Only PLAINTEXT is there yet."),
+    list("controller.listener.names", "")
+        .null()
+        .doc("Listeners of these names are Kafka's controllers' own and are left out here."),
+    long("log.retention.ms", "")
+        .null()
+        .dynamic()
+        .at_least(-1)
+        .or(&[("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)])
+        .doc("The `retention.ms` of topics that do not set it; goes before the same in minutes and hours."),
+    int("log.retention.minutes", "").null().doc("As `log.retention.ms`, in minutes."),
+    int("log.retention.hours", "168").doc("As `log.retention.ms`, in hours."),
+    long("log.roll.ms", "")
+        .null()
+        .dynamic()
+        .at_least(1)
+        .or(&[("log.roll.hours", HOUR_MS)])
+        .doc("The `segment.ms` of topics that do not set it; goes before the same in hours."),
+    int("log.roll.hours", "168").at_least(1).doc("As `log.roll.ms`, in hours."),
+    long("log.roll.jitter.ms", "")
+        .null()
+        .dynamic()
+        .at_least(0)
+        .or(&[("log.roll.jitter.hours", HOUR_MS)])
+        .doc("The `segment.jitter.ms` of topics that do not set it; goes before the same in hours."),
+    int("log.roll.jitter.hours", "0").at_least(0).doc("As `log.roll.jitter.ms`, in hours."),
+    long("log.flush.interval.ms", "")
+        .null()
+        .dynamic()
+        .at_least(0)
+        .or(&[("log.flush.scheduler.interval.ms", 1)])
+        .doc("Shown as the `flush.ms` of topics that do not set it, and without effect: the broker's durability holds."),
+    long("log.flush.scheduler.interval.ms", "9223372036854775807")
+        .doc("Shown as the `flush.ms` of topics that do not set it, and without effect: the broker's durability holds."),
+    int("broker.id", "-1").doc("The old name of `node.id`."),
+    text("log.dir", "").null().doc("The old name of `log.dirs`."),
+];
+
+impl BrokerSettings {
+    /// The settings that hold when `given` is what was set. A name nobody knows is not an error:
+    /// see [`Given::unknown`].
+    pub fn load(given: Given) -> Result<BrokerSettings, ConfigError> {
+        let mut own = BTreeMap::new();
+        for row in rows() {
+            if let Some(written) = given.get(row.name) {
+                own.insert(row.name, row.read(written)?);
+            }
+        }
+        let values = Values { own };
+        let directories = values.get(row("log.dirs").expect("the row stands above")).list();
+        if directories.len() > 1 {
+            return Err(ConfigError::Invalid {
+                name: "log.dirs".to_owned(),
+                value: directories.join(","),
+                why: "one data directory only".to_owned(),
+            });
+        }
+        let listeners =
+            listener::listeners(|name| values.get(row(name).expect("the row stands above")).list())?;
+        let settings = BrokerSettings::from_values(|row| values.get(row), listeners, given);
+        if settings.group_max_session < settings.group_min_session {
+            return Err(ConfigError::Invalid {
+                name: "group.max.session.timeout.ms".to_owned(),
+                value: settings.group_max_session.as_millis().to_string(),
+                why: "it must be at least group.min.session.timeout.ms".to_owned(),
+            });
+        }
+        Ok(settings)
+    }
+
+    /// What holds for a row: what was set, or a name that stands in for it, or the default.
+    pub(super) fn value(&self, name: &str) -> Value {
+        let Some(row) = row(name) else { return Value::Null };
+        let read = |row: &Row| self.given.get(row.name).and_then(|written| row.read(written).ok());
+        resolve(row, read)
+    }
+}
+
+impl Default for BrokerSettings {
+    fn default() -> BrokerSettings {
+        BrokerSettings::load(Given::default()).expect("the defaults pass their own checks")
+    }
+}
+
+impl Durability {
+    pub fn parse(word: &str) -> Option<Durability> {
+        match word {
+            "fsync" => Some(Durability::Fsync),
+            "interval" => Some(Durability::Interval),
+            "os" => Some(Durability::Os),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Durability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Durability::Fsync => "fsync",
+            Durability::Interval => "interval",
+            Durability::Os => "os",
+        })
+    }
+}
+
+/// Every setting of the broker, by name: its own, and the twins of topic settings.
+pub(super) fn rows() -> &'static [Row] {
+    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+        let mut rows = [ACTING, OTHERS].concat();
+        for topic in topic::rows() {
+            let Some(twin) = topic.twin else { continue };
+            if !rows.iter().any(|row| row.name == twin) {
+                rows.push(Row { name: twin, twin: Some(topic.name), ..*topic });
+            }
+        }
+        rows.sort_by_key(|row| row.name);
+        rows
+    });
+    &ROWS
+}
+
+pub(super) fn row(name: &str) -> Option<&'static Row> {
+    rows().iter().find(|row| row.name == name)
+}
+
+struct Values {
+    own: BTreeMap<&'static str, Value>,
+}
+
+impl Values {
+    fn get(&self, row: &Row) -> Value {
+        resolve(row, |row| self.own.get(row.name).cloned())
+    }
+}
+
+/// The value of a row: its own, or the first that stands in for it, or the default of whichever of
+/// them has one.
+fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
+    if let Some(value) = set(asked) {
+        return value;
+    }
+    let stand_ins = asked.stands_in.iter().filter_map(|(name, factor)| Some((row(name)?, *factor)));
+    for (stand_in, factor) in stand_ins.clone() {
+        if let Some(value) = set(stand_in) {
+            return value.scaled(factor, asked);
+        }
+    }
+    if asked.default.is_some() {
+        return asked.default_value();
+    }
+    stand_ins
+        .map(|(stand_in, factor)| (stand_in.default_value(), factor))
+        .find(|(value, _)| *value != Value::Null)
+        .map_or(Value::Null, |(value, factor)| value.scaled(factor, asked))
+}

@@ -1,0 +1,126 @@
+//! What was set: the configuration file in the properties syntax, then `--set` and other flags.
+
+use std::collections::BTreeMap;
+
+use super::{ConfigError, broker};
+
+/// Names and values in the order of precedence: what comes later wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    values: BTreeMap<String, String>,
+}
+
+impl Given {
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.values.insert(name.into(), value.into());
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// The lines of a configuration file.
+    pub fn set_all(&mut self, file: &Properties) {
+        for (name, value) in &file.0 {
+            self.set(name, value);
+        }
+    }
+
+    /// Names that are no setting of ours, each with the nearest one that is. As in Kafka they are
+    /// worth a warning, not a refusal: plugins and clients share such files.
+    pub fn unknown(&self) -> Vec<(&str, Option<&'static str>)> {
+        let unknown = self.values.keys().filter(|name| broker::row(name).is_none());
+        unknown.map(|name| (name.as_str(), nearest(name))).collect()
+    }
+}
+
+/// A file in the syntax of Java's properties: `name=value`, `name: value` or `name value`, `#` and
+/// `!` begin a comment, a backslash at the end goes on in the next line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties(pub Vec<(String, String)>);
+
+impl Properties {
+    pub fn parse(text: &str) -> Result<Properties, ConfigError> {
+        let mut found = Vec::new();
+        let mut lines = text.lines().enumerate();
+        while let Some((number, line)) = lines.next() {
+            let mut logical = line.trim_start().to_owned();
+            if logical.is_empty() || logical.starts_with(['#', '!']) {
+                continue;
+            }
+            while goes_on(&logical) {
+                logical.pop();
+                let Some((_, next)) = lines.next() else { break };
+                logical.push_str(next.trim_start());
+            }
+            let entry = entry(&logical)
+                .ok_or_else(|| ConfigError::File(format!("line {}: a bad escape", number + 1)))?;
+            found.push(entry);
+        }
+        Ok(Properties(found))
+    }
+}
+
+/// An odd number of backslashes at the end; an even one is that many halves, themselves escaped.
+fn goes_on(line: &str) -> bool {
+    line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
+/// Splits at the first `=`, `:` or blank that is not escaped.
+fn entry(line: &str) -> Option<(String, String)> {
+    let mut escaped = false;
+    let end = line.find(|letter: char| {
+        let ends = !escaped && (letter == '=' || letter == ':' || letter.is_whitespace());
+        escaped = !escaped && letter == '\\';
+        ends
+    });
+    let (name, rest) = line.split_at(end.unwrap_or(line.len()));
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest);
+    Some((unescape(name)?, unescape(rest.trim_start())?))
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            plain.push(letter);
+            continue;
+        }
+        match letters.next()? {
+            't' => plain.push('\t'),
+            'n' => plain.push('\n'),
+            'r' => plain.push('\r'),
+            'u' => {
+                let code: String = letters.by_ref().take(4).collect();
+                let is_code = code.len() == 4 && code.bytes().all(|letter| letter.is_ascii_hexdigit());
+                let code = is_code.then(|| u32::from_str_radix(&code, 16).ok())??;
+                plain.push(char::from_u32(code)?);
+            }
+            other => plain.push(other),
+        }
+    }
+    Some(plain)
+}
+
+/// The known name that takes the fewest changes, unless it takes too many to be meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    let known = broker::rows().iter().map(|row| (distance(name, row.name), row.name));
+    known.min().filter(|(changes, _)| *changes <= name.len() / 3).map(|(_, known)| known)
+}
+
+/// How many letters have to be added, taken away or replaced.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, other_letter) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(letter != other_letter);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}

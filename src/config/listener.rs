@@ -1,0 +1,94 @@
+//! Where clients connect: `listeners`, `advertised.listeners` and what belongs to them.
+
+use super::ConfigError;
+
+/// One place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Kafka's listener name, such as `PLAINTEXT`.
+    pub name: String,
+    /// Empty means every address of the machine, `localhost` both loopback addresses.
+    pub host: String,
+    /// 0 takes any free port.
+    pub port: u16,
+    /// What clients are told; without it the address they came to.
+    pub advertised: Option<(String, u16)>,
+}
+
+/// Reads the four rows that together say where to listen.
+pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listener>, ConfigError> {
+    let mut advertised = Vec::new();
+    for written in row("advertised.listeners") {
+        let (name, host, port) = endpoint("advertised.listeners", &written)?;
+        if host.is_empty() || is_any_address(&host) {
+            return Err(refuse(
+                "advertised.listeners",
+                &written,
+                "clients cannot connect to every address; name one",
+            ));
+        }
+        advertised.push((name, host, port));
+    }
+    let controllers = row("controller.listener.names");
+    let protocols = row("listener.security.protocol.map");
+    let mut found: Vec<Listener> = Vec::new();
+    for written in row("listeners") {
+        let (name, host, port) = endpoint("listeners", &written)?;
+        if controllers.contains(&name) {
+            continue;
+        }
+        if found.iter().any(|other| other.name == name) {
+            return Err(refuse("listeners", &written, "each listener has a name of its own"));
+        }
+        let protocol = protocols.iter().find_map(|entry| entry.strip_prefix(&format!("{name}:")));
+        match protocol {
+            Some("PLAINTEXT") => {}
+            Some(other) => {
+                return Err(refuse(
+                    "listeners",
+                    &written,
+                    &format!("{other} is not implemented yet, only PLAINTEXT is"),
+                ));
+            }
+            None => {
+                let why = "listener.security.protocol.map does not say the security protocol of this name";
+                return Err(refuse("listeners", &written, why));
+            }
+        }
+        let told = advertised.iter().find(|(other, _, _)| *other == name);
+        let told = told.map(|(_, host, port)| (host.clone(), *port));
+        found.push(Listener { name, host, port, advertised: told });
+    }
+    if found.is_empty() {
+        return Err(ConfigError::Listeners("listeners names no place for clients to connect to".to_owned()));
+    }
+    Ok(found)
+}
+
+/// `NAME://HOST:PORT`; an IPv6 address stands in brackets.
+fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigError> {
+    let parts = || {
+        let (name, address) = written.split_once("://")?;
+        let (host, port) = split_address(address)?;
+        Some((name.to_ascii_uppercase(), host, port))
+    };
+    parts().ok_or_else(|| refuse(row, written, "expected NAME://HOST:PORT"))
+}
+
+/// `HOST:PORT`, `[::1]:PORT` or `:PORT`.
+pub(super) fn split_address(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return None;
+    }
+    Some((bare.unwrap_or(host).to_owned(), port.parse().ok()?))
+}
+
+fn is_any_address(host: &str) -> bool {
+    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
+}
+
+fn refuse(row: &str, written: &str, why: &str) -> ConfigError {
+    ConfigError::Invalid { name: row.to_owned(), value: written.to_owned(), why: why.to_owned() }
+}

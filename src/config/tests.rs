@@ -1,0 +1,233 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+
+fn broker(set: &[(&str, &str)]) -> Result<BrokerSettings, ConfigError> {
+    let mut given = Given::default();
+    for (name, value) in set {
+        given.set(*name, *value);
+    }
+    BrokerSettings::load(given)
+}
+
+fn topic(own: &[(&str, &str)], set: &[(&str, &str)]) -> Result<TopicSettings, ConfigError> {
+    TopicSettings::resolve(&overrides(own), &broker(set)?)
+}
+
+fn overrides(own: &[(&str, &str)]) -> BTreeMap<String, String> {
+    own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn every_default_passes_its_check_and_fits_its_field() {
+    let settings = topic(&[], &[]).unwrap();
+    assert_eq!(settings.retention, Some(Duration::from_hours(168)));
+    assert_eq!(settings.segment_bytes, 1 << 30);
+    assert_eq!(settings.flush_messages, None);
+    assert!(settings.delete_old);
+    assert_eq!(broker(&[]).unwrap().listeners[0].host, "localhost");
+    for row in super::topic::rows().iter().chain(super::broker::rows()) {
+        row.default_value();
+        assert!(!row.doc.is_empty(), "{} has no documentation", row.name);
+    }
+}
+
+#[test]
+fn a_topic_takes_the_brokers_value_where_it_has_none_of_its_own() {
+    let set = [("log.retention.hours", "2"), ("message.max.bytes", "500"), ("log.roll.ms", "7")];
+    let inherited = topic(&[], &set).unwrap();
+    assert_eq!(inherited.retention, Some(Duration::from_hours(2)));
+    assert_eq!(inherited.max_message_bytes, 500);
+    assert_eq!(inherited.segment_age, Duration::from_millis(7));
+    let own = topic(&[("retention.ms", "-1"), ("max.message.bytes", "9")], &set).unwrap();
+    assert_eq!((own.retention, own.max_message_bytes), (None, 9));
+}
+
+#[test]
+fn milliseconds_go_before_minutes_and_minutes_before_hours() {
+    let hours = ("log.retention.hours", "2");
+    let minutes = ("log.retention.minutes", "3");
+    assert_eq!(topic(&[], &[hours, minutes]).unwrap().retention, Some(Duration::from_mins(3)));
+    let millis = ("log.retention.ms", "4");
+    assert_eq!(topic(&[], &[hours, minutes, millis]).unwrap().retention, Some(Duration::from_millis(4)));
+    assert_eq!(topic(&[], &[("log.retention.hours", "-5")]).unwrap().retention, None);
+}
+
+/// Only what is set on the topic relaxes its durability: never a default, never the broker's.
+#[test]
+fn a10_only_a_topics_own_flush_settings_relax_its_durability() {
+    let settings =
+        topic(&[], &[("log.flush.interval.messages", "1"), ("log.flush.interval.ms", "1")]).unwrap();
+    assert_eq!((settings.flush_messages, settings.flush_after), (None, None));
+    let settings = topic(&[("flush.messages", "10"), ("flush.ms", "20")], &[]).unwrap();
+    assert_eq!((settings.flush_messages, settings.flush_after), (Some(10), Some(Duration::from_millis(20))));
+}
+
+/// The texts are those of Apache Kafka 4.4, except where a value is not implemented yet.
+#[test]
+fn a15_what_kafka_refuses_is_refused_in_kafkas_words() {
+    for (name, value, text) in [
+        (
+            "retention.ms",
+            "abc",
+            "Invalid value abc for configuration retention.ms: Not a number of type LONG",
+        ),
+        ("retention.ms", "", "Invalid value  for configuration retention.ms: Not a number of type LONG"),
+        ("retention.ms", "-2", "Invalid value -2 for configuration retention.ms: Value must be at least -1"),
+        (
+            "max.message.bytes",
+            "3000000000",
+            "Invalid value 3000000000 for configuration max.message.bytes: Not a number of type INT",
+        ),
+        (
+            "segment.bytes",
+            "1048575",
+            "Invalid value 1048575 for configuration segment.bytes: Value must be at least 1048576",
+        ),
+        ("flush.messages", "0", "Invalid value 0 for configuration flush.messages: Value must be at least 1"),
+        (
+            "cleanup.policy",
+            "delete,foo",
+            "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete",
+        ),
+        (
+            "preallocate",
+            "x",
+            "Invalid value x for configuration preallocate: Expected value to be either true or false",
+        ),
+        ("no.such", "x", "Unknown topic config name: no.such"),
+        (
+            "cleanup.policy",
+            "compact",
+            "Invalid value compact for configuration cleanup.policy: compaction is not implemented yet; only delete is accepted",
+        ),
+        (
+            "message.timestamp.type",
+            "LogAppendTime",
+            "Invalid value LogAppendTime for configuration message.timestamp.type: LogAppendTime is not implemented yet; only CreateTime is accepted",
+        ),
+    ] {
+        assert_eq!(topic(&[(name, value)], &[]).unwrap_err().to_string(), text);
+    }
+    let both = topic(&[("retention.ms", "x"), ("unknown", "x")], &[]).unwrap_err();
+    assert_eq!(both.to_string(), "Unknown topic config name: unknown");
+    for (name, value) in
+        [("retention.ms", " 5 "), ("retention.bytes", "-7"), ("cleanup.policy", ""), ("preallocate", "TRUE")]
+    {
+        topic(&[(name, value)], &[]).unwrap();
+    }
+}
+
+#[test]
+fn a_topic_without_a_cleanup_policy_keeps_everything() {
+    assert!(!topic(&[("cleanup.policy", "")], &[]).unwrap().delete_old);
+    assert!(topic(&[("cleanup.policy", "delete,delete")], &[]).unwrap().delete_old);
+}
+
+#[test]
+fn internal_segment_bytes_goes_below_the_bound_of_segment_bytes() {
+    let settings = topic(&[("internal.segment.bytes", "1000"), ("segment.bytes", "1048576")], &[]).unwrap();
+    assert_eq!(settings.segment_bytes, 1000);
+}
+
+#[test]
+fn listeners_name_places_and_what_clients_are_told() {
+    let set = [
+        ("listeners", "INSIDE://:29092,PLAINTEXT://[::1]:9092,CONTROLLER://:9093"),
+        ("advertised.listeners", "INSIDE://broker:29092"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("listener.security.protocol.map", "INSIDE:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+    ];
+    let listener = |name: &str, host: &str, port, advertised: Option<(&str, u16)>| Listener {
+        name: name.to_owned(),
+        host: host.to_owned(),
+        port,
+        advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
+    };
+    let expected =
+        [listener("INSIDE", "", 29092, Some(("broker", 29092))), listener("PLAINTEXT", "::1", 9092, None)];
+    assert_eq!(broker(&set).unwrap().listeners, expected);
+}
+
+#[test]
+fn m6_an_address_nobody_can_connect_to_is_not_advertised() {
+    let refusal = broker(&[("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")]).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "Invalid value PLAINTEXT://0.0.0.0:9092 for configuration advertised.listeners: \
+         clients cannot connect to every address; name one"
+    );
+}
+
+#[test]
+fn what_cannot_hold_is_refused_at_start() {
+    for (name, value) in [
+        ("log.dirs", "/a,/b"),
+        ("listeners", "SSL://:9092"),
+        ("listeners", "OTHER://:9092"),
+        ("listeners", "localhost:9092"),
+        ("listeners", ""),
+        ("num.partitions", "0"),
+        ("jackdaw.durability", "maybe"),
+        ("group.max.session.timeout.ms", "5000"),
+    ] {
+        assert!(broker(&[(name, value)]).is_err(), "{name}={value} was accepted");
+    }
+}
+
+#[test]
+fn an_unknown_name_is_reported_with_the_nearest_known_one() {
+    let mut given = Given::default();
+    for name in ["num.partition", "num.partitions", "my.plugin.thing"] {
+        given.set(name, "3");
+    }
+    assert_eq!(given.unknown(), [("my.plugin.thing", None), ("num.partition", Some("num.partitions"))]);
+}
+
+#[test]
+fn properties_are_read_as_java_reads_them() {
+    let text = "# comment\n! too\n\n  a=1\nb : 2\nc 3\nd = x\\\n   y\n e\\=f=\\u0041\\t\\\\\ng\nh=a=b:c \n";
+    let expected =
+        [("a", "1"), ("b", "2"), ("c", "3"), ("d", "xy"), ("e=f", "A\t\\"), ("g", ""), ("h", "a=b:c ")];
+    let expected: Vec<_> =
+        expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(Properties::parse(text).unwrap().0, expected);
+    assert!(Properties::parse("a=\\u00").is_err());
+}
+
+#[test]
+fn a8_a_topics_value_comes_with_its_source_and_synonyms_as_in_kafka() {
+    let settings = broker(&[("log.retention.hours", "1"), ("log.segment.bytes", "2000000")]).unwrap();
+    let shown: BTreeMap<_, _> = describe_topic(&overrides(&[("retention.bytes", " 7 ")]), &settings)
+        .map(|described| (described.name, described))
+        .collect();
+    let synonyms = |name: &str| -> Vec<String> {
+        let all = shown[name].synonyms.iter();
+        all.map(|one| format!("{}={:?} {:?}", one.name, one.value.as_deref().unwrap(), one.source)).collect()
+    };
+    // Kafka leaves out what does not begin with the twin itself: hours alone show no synonym.
+    assert_eq!(shown["retention.ms"].value.as_deref(), Some("3600000"));
+    assert_eq!((shown["retention.ms"].source, synonyms("retention.ms").len()), (Source::Default, 0));
+    assert_eq!(shown["segment.bytes"].source, Source::StaticBroker);
+    assert_eq!(
+        synonyms("segment.bytes"),
+        ["log.segment.bytes=\"2000000\" StaticBroker", "log.segment.bytes=\"1073741824\" Default"]
+    );
+    assert_eq!(
+        (shown["retention.bytes"].source, shown["retention.bytes"].value.as_deref()),
+        (Source::Topic, Some("7"))
+    );
+    assert_eq!(
+        synonyms("retention.bytes"),
+        ["retention.bytes=\" 7 \" Topic", "log.retention.bytes=\"-1\" Default"]
+    );
+}
+
+#[test]
+fn a10_our_own_settings_are_not_described() {
+    let settings = broker(&[("jackdaw.durability", "os")]).unwrap();
+    assert!(describe_broker(&settings).all(|row| !row.name.starts_with("jackdaw.")));
+    assert!(describe_topic(&BTreeMap::new(), &settings).all(|row| !row.name.starts_with("internal.")));
+    assert_eq!(settings.durability, Durability::Os);
+}

@@ -1,0 +1,167 @@
+//! The settings of a topic: its own where it has them, else the broker's.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::row::{Row, Value, boolean, int, list, long, settings, text};
+use super::{BrokerSettings, ConfigError};
+
+settings! {
+    /// What a partition needs to know. Settings that Kafka also has, but that change nothing
+    /// here, are [`INERT`]: accepted, checked and shown.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct TopicSettings {
+        /// What happens to old records: `delete` removes them by age and size, an empty list
+        /// keeps them. Compaction is not there yet and is refused.
+        delete_old: bool = |v| v.list().iter().any(|policy| policy == "delete"),
+            list("cleanup.policy", "delete").dynamic().twin("log.cleanup.policy")
+                .only_yet(&["compact", "delete"], "delete", "compaction is not implemented yet; only delete is accepted");
+        /// How long a record is kept before its segment may be deleted; −1 keeps it for ever.
+        retention: Option<Duration> = Value::millis_or_ever,
+            long("retention.ms", "604800000").dynamic().at_least(-1).twin("log.retention.ms");
+        /// How large a partition may grow before its oldest segments are deleted; −1 sets no limit.
+        retention_bytes: Option<u64> = Value::limit,
+            long("retention.bytes", "-1").dynamic().twin("log.retention.bytes");
+        /// The size at which a new segment file is begun.
+        segment_bytes: u64 = Value::number,
+            int("segment.bytes", "1073741824").dynamic().at_least(1024 * 1024).twin("log.segment.bytes");
+        /// The age at which a new segment file is begun even though the old one is not full.
+        segment_age: Duration = Value::millis,
+            long("segment.ms", "604800000").dynamic().at_least(1).twin("log.roll.ms");
+        /// At most this much is taken off `segment.ms`, differently for each partition, so that
+        /// partitions do not all begin a new segment at once.
+        segment_jitter: Duration = Value::millis,
+            long("segment.jitter.ms", "0").dynamic().at_least(0).twin("log.roll.jitter.ms");
+        /// The largest record batch that is accepted, as it comes over the wire.
+        max_message_bytes: u32 = Value::number,
+            int("max.message.bytes", "1048588").dynamic().at_least(0).twin("message.max.bytes");
+        /// How far a record's timestamp may lie behind the broker's clock.
+        timestamp_before_max: Duration = Value::millis,
+            long("message.timestamp.before.max.ms", "9223372036854775807").dynamic().at_least(0)
+                .twin("log.message.timestamp.before.max.ms");
+        /// How far a record's timestamp may lie ahead of the broker's clock.
+        timestamp_after_max: Duration = Value::millis,
+            long("message.timestamp.after.max.ms", "3600000").dynamic().at_least(0)
+                .twin("log.message.timestamp.after.max.ms");
+        /// One entry of the offset and time index is made for about this many bytes of records.
+        index_interval_bytes: u32 = Value::number,
+            int("index.interval.bytes", "4096").dynamic().at_least(0).twin("log.index.interval.bytes");
+        /// How long the file of a deleted segment stays before it is removed.
+        file_delete_delay: Duration = Value::millis,
+            long("file.delete.delay.ms", "60000").dynamic().at_least(0).twin("log.segment.delete.delay.ms");
+        /// How many replicas have to be in step for `acks=all`. There is one, and it always is:
+        /// a larger number refuses such writes, as in Kafka.
+        min_insync_replicas: u32 = Value::number,
+            int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
+    }
+    more {
+        /// `flush.messages`, where the topic itself sets it: acks do not wait for the sync, which
+        /// comes at the latest after so many records.
+        flush_messages: Option<u64>,
+        /// `flush.ms`, where the topic itself sets it: acks do not wait for the sync, which comes
+        /// at the latest after so long.
+        flush_after: Option<Duration>,
+    }
+    const ACTING
+}
+
+/// Set on a topic, these two relax its durability; a broker-wide value does not.
+const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
+    .dynamic()
+    .at_least(1)
+    .twin("log.flush.interval.messages")
+    .doc(
+        "Set on a topic, relaxes its durability: acknowledgements no longer wait for the disk, and at most \
+         this many records are written before the next sync. Without it the broker's durability holds.",
+    );
+const FLUSH_MS: Row =
+    long("flush.ms", "9223372036854775807").dynamic().at_least(0).twin("log.flush.interval.ms").doc(
+        "Set on a topic, relaxes its durability: acknowledgements no longer wait for the disk, and records \
+         are synced at the latest after this time. Without it the broker's durability holds.",
+    );
+
+/// As in Kafka a way to segments smaller than `segment.bytes` allows, for tests; shown to nobody.
+const SMALL_SEGMENT: Row =
+    int("internal.segment.bytes", "-1").doc("Replaces `segment.bytes`, without its lower bound. For tests.");
+
+const INERT: &[Row] = &[
+    text("compression.type", "producer")
+        .dynamic()
+        .twin("compression.type")
+        .only_yet(
+            &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"],
+            "producer",
+            "recompression is not implemented yet; only producer is accepted",
+        )
+        .doc("The codec batches are stored with. `producer` keeps what the producer chose; nothing else is there yet."),
+    text("message.timestamp.type", "CreateTime")
+        .dynamic()
+        .twin("log.message.timestamp.type")
+        .only_yet(
+            &["CreateTime", "LogAppendTime"],
+            "CreateTime",
+            "LogAppendTime is not implemented yet; only CreateTime is accepted",
+        )
+        .doc("Whose clock a record's timestamp comes from. `CreateTime` is the producer's; the broker's is not there yet."),
+    boolean("preallocate", "false")
+        .dynamic()
+        .twin("log.preallocate")
+        .doc("Has no effect here: segment files are never preallocated."),
+    int("segment.index.bytes", "10485760")
+        .dynamic()
+        .at_least(4)
+        .twin("log.index.size.max.bytes")
+        .doc("Has no effect here: index files are as large as they need to be."),
+    boolean("unclean.leader.election.enable", "false")
+        .dynamic()
+        .twin("unclean.leader.election.enable")
+        .doc("Has no effect here: a partition has one copy and one leader."),
+];
+
+impl TopicSettings {
+    /// The settings of a topic that sets `overrides` itself; refused as Kafka refuses them.
+    pub fn resolve(
+        overrides: &BTreeMap<String, String>,
+        broker: &BrokerSettings,
+    ) -> Result<TopicSettings, ConfigError> {
+        // Kafka looks at all names before it looks at any value.
+        for name in overrides.keys() {
+            if row(name).is_none() {
+                return Err(ConfigError::UnknownTopicSetting { name: name.clone() });
+            }
+        }
+        let mut own = BTreeMap::new();
+        for row in rows() {
+            if let Some(written) = overrides.get(row.name) {
+                own.insert(row.name, row.read(written)?);
+            }
+        }
+        let mut settings = TopicSettings::from_values(
+            |row| own.get(row.name).cloned().unwrap_or_else(|| inherited(row, broker)),
+            own.get(FLUSH_MESSAGES.name).map(Value::number),
+            own.get(FLUSH_MS.name).map(Value::millis),
+        );
+        let small_segment = own.get(SMALL_SEGMENT.name).and_then(Value::limit);
+        settings.segment_bytes = small_segment.unwrap_or(settings.segment_bytes);
+        Ok(settings)
+    }
+}
+
+/// Every setting of a topic, by name; `internal.…` ones are not shown to clients.
+pub(super) fn rows() -> &'static [Row] {
+    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+        let mut rows = [ACTING, INERT, &[FLUSH_MESSAGES, FLUSH_MS, SMALL_SEGMENT]].concat();
+        rows.sort_by_key(|row| row.name);
+        rows
+    });
+    &ROWS
+}
+
+pub(super) fn row(name: &str) -> Option<&'static Row> {
+    rows().iter().find(|row| row.name == name)
+}
+
+fn inherited(row: &Row, broker: &BrokerSettings) -> Value {
+    row.twin.map_or_else(|| row.default_value(), |twin| broker.value(twin))
+}
