@@ -1,1 +1,205 @@
-//! The file system behind a seam: the real one, and a seeded one that loses what was not synced.
+//! The file system behind a seam: the real one ([`DiskFs`]), and a seeded one in memory
+//! ([`SimFs`]) that loses, tears and reorders what was not synced.
+//!
+//! What both promise, and all that may be relied on:
+//! - bytes are safe from a power cut once [`File::sync_data`] of their file returned; until then
+//!   any part of them may survive, in any order, torn at sectors of 512 bytes;
+//! - a name (created, renamed, removed) is safe once [`Fs::sync_dir`] of its directory returned;
+//! - the death of the process alone loses nothing that was written, but makes nothing safe either;
+//! - closing a file syncs nothing;
+//! - after a `sync_data` that failed the bytes it covered may never reach the disk, though reads go
+//!   on showing them and later syncs succeed: whoever gets the error must not sync again and believe it.
+//!
+//! Every call blocks. What may wait for the disk belongs on a thread that may wait.
+
+mod disk;
+mod sim;
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use disk::DiskFs;
+pub use sim::{Fault, Operation, SimFs};
+
+/// A directory tree.
+pub trait Fs: Send + Sync {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+
+    /// Takes the place of `to` where that exists. Both directories want a [`Fs::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Fails with `AlreadyExists` where something of that name is there.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// What is in the directory, in the order of the names. Names that are not UTF-8 are left out:
+    /// none of ours.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Makes the names in this directory safe.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// `NotFound` where nothing of that name is there.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// The space of the volume that holds `dir`.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+
+    /// Locks the file (made where missing) for this process, or `None` where another holds it.
+    /// The lock goes with the [`Lock`], and with the process.
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
+}
+
+/// An open file. Positions are the caller's: there is no cursor.
+pub trait File: Send + Sync {
+    /// Writes all the pieces, one behind the other, or fails; a part may have been written then.
+    fn write_at(&self, pieces: &[IoSlice<'_>], at: u64) -> io::Result<()>;
+
+    /// Fills `into` from `at` on; less only at the end of the file.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// As [`File::read_at`] where that needs no wait for the disk; else `None`, and `into` holds
+    /// anything. Where the system cannot tell (other than Linux) it just reads.
+    fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>>;
+
+    /// Makes safe what was written and how long the file is.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Cuts the file, or lengthens it with zeros. Safe after the next sync.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    fn len(&self) -> io::Result<u64>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// For reading only; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    Write,
+    /// For reading and writing; it must not exist.
+    New,
+    /// For reading and writing, made where missing.
+    WriteOrNew,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub is_dir: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    pub len: u64,
+    pub is_dir: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still use.
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Holds a lock file while it lives.
+pub struct Lock {
+    _held: Box<dyn Send + Sync>,
+}
+
+/// Reads a whole file; `InvalidData` where it is longer than `most`.
+pub fn read_all(fs: &dyn Fs, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = fs.open(path, Open::Read)?;
+    let len = file.len()?;
+    if len > most {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} is {len} bytes long, more than the {most} it may be", path.display()),
+        ));
+    }
+    let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut bytes = vec![0; len];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Puts a whole file in place, safe when this returns: a temporary file beside it, synced, renamed
+/// over it, directory synced. After a crash the old one or the new one is there, and perhaps the
+/// temporary one (its name ends with [`TEMPORARY`]).
+pub fn replace(fs: &dyn Fs, path: &Path, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY);
+    let temporary = PathBuf::from(temporary);
+    let written = (|| {
+        let file = fs.open(&temporary, Open::WriteOrNew)?;
+        file.truncate(0)?;
+        file.write_at(pieces, 0)?;
+        file.sync_data()
+    })();
+    if let Err(error) = written {
+        // It would only fill the disk; the error to tell is the first one.
+        let _ = fs.remove(&temporary);
+        return Err(error);
+    }
+    fs.rename(&temporary, path)?;
+    fs.sync_dir(parent(path))
+}
+
+/// What the names of files that [`replace`] has not finished end with.
+pub const TEMPORARY: &str = ".new";
+
+/// Makes the directory and those above it where missing, their names safe when this returns.
+pub fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() {
+        return Ok(());
+    }
+    match fs.metadata(dir) {
+        Ok(found) if found.is_dir => return Ok(()),
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, dir.display().to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let above = parent(dir);
+    create_dirs(fs, above)?;
+    match fs.create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs.sync_dir(above)
+}
+
+/// Removes a directory and everything in it; gone already is fine. The name wants a
+/// [`Fs::sync_dir`] of the directory above.
+pub fn remove_tree(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let entries = match fs.list(dir) {
+        Err(error) if gone(&error) => return Ok(()),
+        listed => listed?,
+    };
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        let removed = if entry.is_dir { remove_tree(fs, &path) } else { fs.remove(&path) };
+        removed.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) })?;
+    }
+    fs.remove_dir(dir)
+}
+
+/// The directory a path stands in; `.` for a bare name.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
