@@ -1,0 +1,118 @@
+# What the checks of every client share; compat/run sources it, then the client's `checks`.
+#
+# It gives them: BOOTSTRAP (host:port of the broker), DATA_DIR (where its files are, or empty), WORK (a
+# folder of their own), PREFIX (in front of every topic and group name), and the functions below.
+set -uo pipefail
+
+PREFIX=$CLIENT-$$-
+LIMIT=90 # seconds for one command of a client; generous, for busy machines
+
+# --- saying what was found ---------------------------------------------------------------------------
+
+# check FACT FUNCTION: runs the function in a shell that stops at the first error.
+check() {
+  local fact=$1 status
+  (
+    set -euo pipefail
+    "$2"
+  ) >"$WORK/output" 2>&1 </dev/null
+  status=$?
+  if [ $status = 0 ]; then
+    echo "ok $CLIENT: $fact"
+  else
+    echo "FAIL $CLIENT: $fact"
+    tail -n 25 "$WORK/output" | cut -c1-400 | sed 's/^/     | /'
+  fi
+}
+
+# check_offered KEY NAME FACT FUNCTION: a check that needs an API which may not be there yet.
+check_offered() {
+  if offers "$1"; then check "$3" "$4"; else skip "$3" "not offered yet: $2, key $1"; fi
+}
+
+# skip FACT REASON
+skip() { echo "skip $CLIENT: $1 ($2)"; }
+
+# same EXPECTED ACTUAL [WHAT]
+same() {
+  [ "$1" = "$2" ] && return
+  echo "${3:-it} is not what was expected"
+  diff <(printf '%s\n' "$1") <(printf '%s\n' "$2") | head -n 20
+  return 1
+}
+
+# contains TEXT PIECE…: every piece stands in the text.
+contains() {
+  local text=$1 piece
+  shift
+  for piece in "$@"; do
+    grep -qF -e "$piece" <<<"$text" || { printf 'no "%s" in:\n%s\n' "$piece" "$(head -n 20 <<<"$text")"; return 1; }
+  done
+}
+
+# lacks TEXT PIECE
+lacks() { ! grep -qF -e "$2" <<<"$1" || { printf '"%s" stands in:\n%s\n' "$2" "$1"; return 1; }; }
+
+# refused COMMAND…: the command must fail; what it said is printed.
+refused() {
+  if "$@"; then echo "this succeeded: $*"; return 1; fi 2>&1
+}
+
+# --- the broker --------------------------------------------------------------------------------------
+
+# Starts the broker of this client, or takes the one that BOOTSTRAP names.
+start_broker() {
+  BROKER_PID=
+  if [ -z "$BOOTSTRAP" ]; then
+    DATA_DIR=$WORK/data
+    launch localhost:0 || exit 1
+    trap stop_broker EXIT
+  fi
+  apis >"$WORK/apis" || { echo "no ApiVersions answer from $BOOTSTRAP"; exit 1; }
+}
+
+# launch HOST:PORT: starts the binary and waits until its readiness line names the address.
+launch() {
+  local line
+  rm -f "$WORK/stdout"
+  mkfifo "$WORK/stdout"
+  "$JACKDAW" --listen "$1" --data-dir "$DATA_DIR" >"$WORK/stdout" 2>>"$WORK/broker.log" </dev/null &
+  BROKER_PID=$!
+  # The broker keeps its standard output for as long as it runs: what follows the line goes to the log.
+  exec 8<"$WORK/stdout"
+  while IFS= read -r -t 60 -u 8 line; do
+    echo "$line" >>"$WORK/broker.log"
+    BOOTSTRAP=$(grep -oE '(127\.0\.0\.1|localhost|\[::1\]):[0-9]+' <<<"$line" | head -n 1)
+    [ -z "$BOOTSTRAP" ] || { cat <&8 >>"$WORK/broker.log" & exec 8<&-; return; }
+  done
+  echo "the broker did not become ready:"
+  tail -n 20 "$WORK/broker.log"
+  return 1
+}
+
+# The broker dies as in a power failure of its process, and comes back on the same port and data.
+kill_broker_and_restart() {
+  kill -9 "$BROKER_PID"
+  wait "$BROKER_PID" 2>/dev/null || true
+  launch "$BOOTSTRAP"
+}
+
+stop_broker() {
+  [ -n "$BROKER_PID" ] || return 0
+  kill "$BROKER_PID" 2>/dev/null
+  wait "$BROKER_PID" 2>/dev/null
+  BROKER_PID=
+}
+
+# What the broker advertises, "key min max" per line, by an ApiVersions request of version 0.
+apis() {
+  local size
+  exec 9<>"/dev/tcp/${BOOTSTRAP%:*}/${BOOTSTRAP##*:}" || return
+  printf '\0\0\0\x0a\0\x12\0\0\0\0\0\1\xff\xff' >&9
+  size=$(head -c 4 <&9 | od -An -tu4 --endian=big)
+  head -c "$size" <&9 | tail -c +11 | od -An -v -w6 -tu2 --endian=big
+  exec 9>&-
+}
+
+# offers KEY
+offers() { awk -v key="$1" '$1 == key { found = 1 } END { exit !found }' "$WORK/apis"; }
