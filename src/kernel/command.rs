@@ -1,0 +1,150 @@
+//! What can be asked of the kernel, and what it answers. Commands are stored in the journal:
+//! a variant, once released, keeps its place and its fields; change comes as a new variant.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::group::GroupRecord;
+use super::partition::Segment;
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    CreateTopic(CreateTopic),
+    DropTopic {
+        topic: TopicId,
+    },
+    /// A batch takes its place in a partition.
+    Commit(Commit),
+    /// Retention or DeleteRecords moved the start of the log.
+    SetLogStart {
+        topic: TopicId,
+        partition: i32,
+        offset: Offset,
+    },
+    /// Recovery cut the partition: what follows belongs to another leadership.
+    RaiseEpoch {
+        topic: TopicId,
+        partition: i32,
+    },
+    /// Hands out a producer id that was never used.
+    NewProducer,
+    /// Forgets the producers that did not write since then.
+    ExpireProducers {
+        idle_since: Timestamp,
+    },
+    Group {
+        group: String,
+        records: Vec<GroupRecord>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreateTopic {
+    pub id: TopicId,
+    pub name: String,
+    pub partitions: u32,
+    /// The settings given for this topic, by Kafka's names.
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// What the kernel must know of a batch; its bytes are the engine's matter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    pub topic: TopicId,
+    pub partition: i32,
+    pub bytes: u32,
+    pub last_offset_delta: i32,
+    pub max_timestamp: Timestamp,
+    pub producer: Option<ProducerStamp>,
+    /// The batch opens a new segment file.
+    pub roll: bool,
+    /// The bytes travel in the journal entry, in the order of its commits; else they were
+    /// written to the segment before the entry.
+    pub inline: bool,
+    /// The batch's own checksum, against which recovery holds the bytes in the segment.
+    pub crc: u32,
+}
+
+/// What an idempotent producer puts on a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerStamp {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub sequence: i32,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    TopicCreated,
+    TopicDropped,
+    Appended(Placed),
+    /// The producer sent it before: it stands at its first place, and nothing changed.
+    Duplicate {
+        base_offset: Offset,
+        log_start: Offset,
+    },
+    LogStart {
+        offset: Offset,
+        /// The segments that hold nothing from `offset` on.
+        dropped: Vec<Segment>,
+    },
+    Epoch(LeaderEpoch),
+    Producer {
+        id: ProducerId,
+        epoch: ProducerEpoch,
+    },
+    ProducersExpired(usize),
+    GroupChanged,
+}
+
+impl Applied {
+    /// A duplicate leaves the state as it was and is not written to the journal.
+    pub fn changed_something(&self) -> bool {
+        !matches!(self, Applied::Duplicate { .. })
+    }
+}
+
+/// Where a batch stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub base_offset: Offset,
+    /// The offset after its last record: the new end of the log.
+    pub end: Offset,
+    pub epoch: LeaderEpoch,
+    pub log_start: Offset,
+    /// The base offset of the segment file, and the batch's position in it.
+    pub segment: Offset,
+    pub at: u64,
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    UnknownTopic,
+    UnknownPartition,
+    TopicExists,
+    NameCollides {
+        with: String,
+    },
+    /// The sequence does not follow the producer's last one.
+    OutOfOrderSequence {
+        expected: i32,
+        got: i32,
+    },
+    /// A newer incarnation of the producer has written.
+    StaleProducerEpoch {
+        current: ProducerEpoch,
+        got: ProducerEpoch,
+    },
+    /// The partition remembers as many producers as it may.
+    TooManyProducers,
+    /// The log start was asked to move beyond the end.
+    OffsetOutOfRange,
+    /// No offset is left for the batch.
+    OffsetsExhausted,
+    /// Our own code asked for what cannot be.
+    Malformed,
+}

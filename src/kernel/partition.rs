@@ -1,0 +1,161 @@
+//! A partition: where its log starts and ends, in which files it lies, which leaderships it has
+//! seen and what it remembers of its producers. Small whatever it holds: never a row per batch.
+//!
+//! Invariant: `log_start ≤ end`; segments are in order, without gaps, and the first one holds
+//! `log_start`; there is none exactly when the log is empty; epochs rise with their start offsets.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Applied, Commit, Placed, Refusal};
+use super::next_offset;
+use super::producer::{Producer, Verdict};
+use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
+
+/// More producers than this are refused until some have expired: what a client can make grow has
+/// a bound.
+pub const MAX_PRODUCERS: usize = 10_000;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Partition {
+    log_start: Offset,
+    end: Offset,
+    epoch: LeaderEpoch,
+    /// Each leadership that wrote, with its first offset.
+    epochs: Vec<(LeaderEpoch, Offset)>,
+    segments: Vec<Segment>,
+    producers: BTreeMap<ProducerId, Producer>,
+}
+
+/// A segment file, as far as the journal knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub base: Offset,
+    pub bytes: u64,
+    pub max_timestamp: Timestamp,
+    /// The journal's time at the first and the last append.
+    pub opened: Timestamp,
+    pub last_append: Timestamp,
+}
+
+impl Partition {
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    pub fn epochs(&self) -> &[(LeaderEpoch, Offset)] {
+        &self.epochs
+    }
+
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub fn producers(&self) -> usize {
+        self.producers.len()
+    }
+
+    pub(super) fn check(&self, commit: &Commit) -> Result<(), Refusal> {
+        self.verdict(commit).map(|_| ())
+    }
+
+    pub(super) fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
+        if let Verdict::Duplicate { base_offset } = self.verdict(commit)? {
+            return Ok(Applied::Duplicate { base_offset, log_start: self.log_start });
+        }
+        let base_offset = self.end;
+        let end = next_offset(base_offset, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
+
+        if commit.roll || self.segments.is_empty() {
+            let max_timestamp = commit.max_timestamp;
+            let fresh = Segment { base: base_offset, bytes: 0, max_timestamp, opened: now, last_append: now };
+            self.segments.push(fresh);
+        }
+        let segment = self.segments.last_mut().expect("one was just made where there was none");
+        let at = segment.bytes;
+        segment.bytes += u64::from(commit.bytes);
+        segment.max_timestamp = segment.max_timestamp.max(commit.max_timestamp);
+        segment.last_append = now;
+        let segment = segment.base;
+
+        if self.epochs.last().is_none_or(|(newest, _)| *newest < self.epoch) {
+            self.epochs.push((self.epoch, base_offset));
+        }
+        if let Some(stamp) = commit.producer {
+            self.producers
+                .entry(stamp.id)
+                .and_modify(|known| known.record(stamp, commit.last_offset_delta, base_offset, now))
+                .or_insert_with(|| Producer::new(stamp, commit.last_offset_delta, base_offset, now));
+        }
+        self.end = end;
+        Ok(Applied::Appended(Placed {
+            base_offset,
+            end,
+            epoch: self.epoch,
+            log_start: self.log_start,
+            segment,
+            at,
+        }))
+    }
+
+    fn verdict(&self, commit: &Commit) -> Result<Verdict, Refusal> {
+        if commit.last_offset_delta < 0 || commit.bytes == 0 {
+            return Err(Refusal::Malformed);
+        }
+        next_offset(self.end, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
+        let Some(stamp) = commit.producer else { return Ok(Verdict::Next) };
+        match self.producers.get(&stamp.id) {
+            Some(known) => known.check(stamp, commit.last_offset_delta),
+            None if self.producers.len() >= MAX_PRODUCERS => Err(Refusal::TooManyProducers),
+            None => Ok(Verdict::Next),
+        }
+    }
+
+    pub(super) fn set_log_start(&mut self, offset: Offset) -> Result<Applied, Refusal> {
+        if offset < self.log_start || offset > self.end {
+            return Err(Refusal::OffsetOutOfRange);
+        }
+        self.log_start = offset;
+        // A segment ends where the next one begins; where all is below the start, none is kept.
+        let first_kept = match offset == self.end {
+            true => self.segments.len(),
+            false => self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1),
+        };
+        let dropped: Vec<Segment> = self.segments.drain(..first_kept).collect();
+        self.forget_epochs_before(offset);
+        Ok(Applied::LogStart { offset, dropped })
+    }
+
+    /// The leadership that `offset` belongs to now begins there (Kafka's `LeaderEpochFileCache`).
+    fn forget_epochs_before(&mut self, offset: Offset) {
+        let holder = self.epochs.iter().rposition(|(_, start)| *start <= offset);
+        if let Some(holder) = holder {
+            self.epochs.drain(..holder);
+            self.epochs[0].1 = self.epochs[0].1.max(offset);
+        }
+    }
+
+    pub(super) fn raise_epoch(&mut self) -> Applied {
+        self.epoch = LeaderEpoch(self.epoch.0.saturating_add(1));
+        Applied::Epoch(self.epoch)
+    }
+
+    pub(super) fn has_idle_producer(&self, idle_since: Timestamp) -> bool {
+        self.producers.values().any(|producer| producer.last_write() < idle_since)
+    }
+
+    pub(super) fn expire_producers(&mut self, idle_since: Timestamp) -> usize {
+        let before = self.producers.len();
+        self.producers.retain(|_, producer| producer.last_write() >= idle_since);
+        before - self.producers.len()
+    }
+}

@@ -1,0 +1,104 @@
+//! What a partition remembers of an idempotent producer: its epoch and its last five batches
+//! (KIP-98, KIP-360; Kafka's `ProducerStateEntry` and `ProducerAppendInfo`).
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{ProducerStamp, Refusal};
+use crate::types::{Offset, ProducerEpoch, Timestamp};
+
+/// A client has at most five batches in flight, so a repeated one is among the last five.
+const WINDOW: usize = 5;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Producer {
+    epoch: ProducerEpoch,
+    window: VecDeque<Sent>,
+    last_write: Timestamp,
+}
+
+/// One batch of the window, by its first and last sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Sent {
+    first: i32,
+    last: i32,
+    base_offset: Offset,
+}
+
+/// What a batch is to the producer's window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    Next,
+    Duplicate { base_offset: Offset },
+}
+
+impl Producer {
+    pub fn last_write(&self) -> Timestamp {
+        self.last_write
+    }
+
+    /// A partition without state for the producer takes any first sequence: the state may have
+    /// expired.
+    pub fn new(
+        stamp: ProducerStamp,
+        last_offset_delta: i32,
+        base_offset: Offset,
+        now: Timestamp,
+    ) -> Producer {
+        let mut producer = Producer { epoch: stamp.epoch, window: VecDeque::new(), last_write: now };
+        producer.record(stamp, last_offset_delta, base_offset, now);
+        producer
+    }
+
+    pub fn check(&self, stamp: ProducerStamp, last_offset_delta: i32) -> Result<Verdict, Refusal> {
+        if stamp.epoch < self.epoch {
+            return Err(Refusal::StaleProducerEpoch { current: self.epoch, got: stamp.epoch });
+        }
+        if stamp.epoch > self.epoch {
+            return expect(0, stamp.sequence);
+        }
+        let last = advance(stamp.sequence, last_offset_delta);
+        let sent_before = self.window.iter().find(|sent| sent.first == stamp.sequence && sent.last == last);
+        if let Some(sent) = sent_before {
+            return Ok(Verdict::Duplicate { base_offset: sent.base_offset });
+        }
+        match self.window.back() {
+            Some(newest) => expect(advance(newest.last, 1), stamp.sequence),
+            None => Ok(Verdict::Next),
+        }
+    }
+
+    /// Takes a batch that `check` called the next one.
+    pub fn record(
+        &mut self,
+        stamp: ProducerStamp,
+        last_offset_delta: i32,
+        base_offset: Offset,
+        now: Timestamp,
+    ) {
+        if stamp.epoch != self.epoch {
+            self.epoch = stamp.epoch;
+            self.window.clear();
+        }
+        if self.window.len() == WINDOW {
+            self.window.pop_front();
+        }
+        let last = advance(stamp.sequence, last_offset_delta);
+        self.window.push_back(Sent { first: stamp.sequence, last, base_offset });
+        self.last_write = now;
+    }
+}
+
+fn expect(expected: i32, got: i32) -> Result<Verdict, Refusal> {
+    match expected == got {
+        true => Ok(Verdict::Next),
+        false => Err(Refusal::OutOfOrderSequence { expected, got }),
+    }
+}
+
+/// Sequences run from 0 to 2³¹−1 and begin again at 0.
+fn advance(sequence: i32, by: i32) -> i32 {
+    let sum = i64::from(sequence) + i64::from(by);
+    i32::try_from(sum & i64::from(i32::MAX)).expect("masked to 31 bits")
+}

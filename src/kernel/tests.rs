@@ -1,0 +1,330 @@
+//! Stories about topics and partitions, and a walk with arbitrary commands.
+
+use super::*;
+use crate::types::LeaderEpoch;
+
+const TOPIC: TopicId = crate::types::Uuid([7; 16]);
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp(seconds * 1000)
+}
+
+fn create(id: TopicId, name: &str, partitions: u32) -> Command {
+    Command::CreateTopic(CreateTopic { id, name: name.into(), partitions, overrides: BTreeMap::new() })
+}
+
+fn with_topic() -> Shard {
+    let mut shard = Shard::default();
+    shard.apply(at(0), &create(TOPIC, "orders", 2)).unwrap();
+    shard
+}
+
+fn batch(records: i32) -> Commit {
+    Commit {
+        topic: TOPIC,
+        partition: 0,
+        bytes: 100,
+        last_offset_delta: records - 1,
+        max_timestamp: at(0),
+        producer: None,
+        roll: false,
+        inline: true,
+        crc: 0,
+    }
+}
+
+fn stamped(epoch: i16, sequence: i32, records: i32) -> Commit {
+    let producer = ProducerStamp { id: ProducerId(9), epoch: ProducerEpoch(epoch), sequence };
+    Commit { producer: Some(producer), ..batch(records) }
+}
+
+/// Applies the commit and says at which offset it stands.
+fn offset_of(shard: &mut Shard, commit: Commit) -> Result<i64, Refusal> {
+    shard.apply(at(1), &Command::Commit(commit)).map(|applied| match applied {
+        Applied::Appended(placed) => placed.base_offset.0,
+        Applied::Duplicate { base_offset, .. } => base_offset.0,
+        other => panic!("a commit is not answered by {other:?}"),
+    })
+}
+
+fn partition(shard: &Shard) -> &Partition {
+    shard.partition(TOPIC, 0).unwrap()
+}
+
+#[test]
+fn offsets_start_at_0_and_have_no_gaps() {
+    let mut shard = with_topic();
+    assert_eq!(offset_of(&mut shard, batch(3)), Ok(0));
+    assert_eq!(offset_of(&mut shard, batch(1)), Ok(3));
+    assert_eq!(offset_of(&mut shard, batch(2)), Ok(4));
+    assert_eq!(partition(&shard).end(), Offset(6));
+    assert_eq!(shard.partition(TOPIC, 1).unwrap().end(), Offset(0));
+}
+
+#[test]
+fn batches_lie_behind_each_other_in_a_segment_until_one_rolls() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, batch(1)).unwrap();
+    let second = shard.apply(at(2), &Command::Commit(batch(1))).unwrap();
+    let Applied::Appended(second) = second else { panic!("appended") };
+    assert_eq!((second.segment, second.at), (Offset(0), 100));
+
+    let rolled = shard.apply(at(3), &Command::Commit(Commit { roll: true, ..batch(1) })).unwrap();
+    let Applied::Appended(rolled) = rolled else { panic!("appended") };
+    assert_eq!((rolled.segment, rolled.at), (Offset(2), 0));
+    assert_eq!(partition(&shard).segments().len(), 2);
+}
+
+#[test]
+fn p4_a_repeated_batch_among_the_last_five_stands_at_its_first_offset() {
+    let mut shard = with_topic();
+    for sequence in 0..6 {
+        assert_eq!(offset_of(&mut shard, stamped(0, sequence * 2, 2)), Ok(i64::from(sequence) * 2));
+    }
+    let before = shard.clone();
+    for sequence in 1..6 {
+        let repeated = offset_of(&mut shard, stamped(0, sequence * 2, 2));
+        assert_eq!(repeated, Ok(i64::from(sequence) * 2));
+    }
+    assert_eq!(partition(&shard), partition(&before), "a duplicate changes nothing");
+
+    let forgotten = offset_of(&mut shard, stamped(0, 0, 2));
+    assert_eq!(forgotten, Err(Refusal::OutOfOrderSequence { expected: 12, got: 0 }));
+}
+
+#[test]
+fn p5_a_producer_without_state_may_start_anywhere() {
+    let mut shard = with_topic();
+    assert_eq!(offset_of(&mut shard, stamped(3, 77, 1)), Ok(0));
+    assert_eq!(offset_of(&mut shard, stamped(3, 78, 1)), Ok(1));
+}
+
+#[test]
+fn a_gap_in_the_sequence_is_refused() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, stamped(0, 0, 2)).unwrap();
+    let refused = offset_of(&mut shard, stamped(0, 3, 1));
+    assert_eq!(refused, Err(Refusal::OutOfOrderSequence { expected: 2, got: 3 }));
+}
+
+#[test]
+fn p6_the_window_belongs_to_the_producer_epoch() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, stamped(0, 0, 1)).unwrap();
+    offset_of(&mut shard, stamped(0, 1, 1)).unwrap();
+    let not_from_0 = offset_of(&mut shard, stamped(1, 2, 1));
+    assert_eq!(not_from_0, Err(Refusal::OutOfOrderSequence { expected: 0, got: 2 }));
+    assert_eq!(offset_of(&mut shard, stamped(1, 0, 1)), Ok(2), "same sequence, new epoch: not a duplicate");
+}
+
+#[test]
+fn p9_an_older_producer_epoch_is_refused() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, stamped(4, 0, 1)).unwrap();
+    let stale = offset_of(&mut shard, stamped(3, 1, 1));
+    assert_eq!(stale, Err(Refusal::StaleProducerEpoch { current: ProducerEpoch(4), got: ProducerEpoch(3) }));
+}
+
+#[test]
+fn sequences_wrap_at_the_largest_32_bit_number() {
+    let mut shard = with_topic();
+    assert_eq!(offset_of(&mut shard, stamped(0, i32::MAX - 1, 2)), Ok(0));
+    assert_eq!(offset_of(&mut shard, stamped(0, 0, 3)), Ok(2));
+    assert_eq!(offset_of(&mut shard, stamped(0, i32::MAX - 1, 2)), Ok(0), "a duplicate across the wrap");
+
+    let mut shard = with_topic();
+    assert_eq!(offset_of(&mut shard, stamped(0, i32::MAX, 3)), Ok(0), "the wrap inside a batch");
+    assert_eq!(offset_of(&mut shard, stamped(0, 2, 1)), Ok(3));
+}
+
+#[test]
+fn p11_producer_windows_die_with_the_topic() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, stamped(0, 0, 1)).unwrap();
+    shard.apply(at(2), &Command::DropTopic { topic: TOPIC }).unwrap();
+    shard.apply(at(3), &create(TOPIC, "orders", 1)).unwrap();
+    assert_eq!(offset_of(&mut shard, stamped(0, 5, 1)), Ok(0));
+}
+
+#[test]
+fn idle_producers_are_forgotten() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, stamped(0, 0, 1)).unwrap();
+    let kept = shard.apply(at(5), &Command::ExpireProducers { idle_since: at(1) }).unwrap();
+    assert_eq!(kept, Applied::ProducersExpired(0));
+    let expired = shard.apply(at(5), &Command::ExpireProducers { idle_since: at(2) }).unwrap();
+    assert_eq!(expired, Applied::ProducersExpired(1));
+    assert_eq!(partition(&shard).producers(), 0);
+}
+
+#[test]
+fn a_partition_remembers_a_bounded_number_of_producers() {
+    let mut shard = with_topic();
+    for id in 0..partition::MAX_PRODUCERS {
+        let producer = ProducerStamp { id: ProducerId(id as i64), epoch: ProducerEpoch(0), sequence: 0 };
+        offset_of(&mut shard, Commit { producer: Some(producer), ..batch(1) }).unwrap();
+    }
+    let one_more = ProducerStamp { id: ProducerId(-2), epoch: ProducerEpoch(0), sequence: 0 };
+    let refused = offset_of(&mut shard, Commit { producer: Some(one_more), ..batch(1) });
+    assert_eq!(refused, Err(Refusal::TooManyProducers));
+    assert!(offset_of(&mut shard, batch(1)).is_ok(), "others write on");
+}
+
+#[test]
+fn moving_the_log_start_drops_the_segments_below_it() {
+    let mut shard = with_topic();
+    for _ in 0..4 {
+        offset_of(&mut shard, Commit { roll: true, ..batch(10) }).unwrap();
+    }
+    let mut start_at = |offset| {
+        let move_start = Command::SetLogStart { topic: TOPIC, partition: 0, offset: Offset(offset) };
+        match shard.apply(at(9), &move_start) {
+            Ok(Applied::LogStart { dropped, .. }) => {
+                Ok(dropped.iter().map(|segment| segment.base.0).collect::<Vec<_>>())
+            }
+            Ok(other) => panic!("answered by {other:?}"),
+            Err(refusal) => Err(refusal),
+        }
+    };
+    assert_eq!(start_at(9), Ok(vec![]));
+    assert_eq!(start_at(10), Ok(vec![0]));
+    assert_eq!(start_at(35), Ok(vec![10, 20]));
+    assert_eq!(start_at(34), Err(Refusal::OffsetOutOfRange), "it never goes back");
+    assert_eq!(start_at(41), Err(Refusal::OffsetOutOfRange));
+    assert_eq!(start_at(40), Ok(vec![30]), "an empty log has no segment");
+    assert_eq!(offset_of(&mut shard, batch(1)), Ok(40), "and goes on where it was");
+}
+
+#[test]
+fn an_epoch_begins_where_it_wrote_first_and_shrinks_with_the_log_start() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, batch(10)).unwrap();
+    let raise = Command::RaiseEpoch { topic: TOPIC, partition: 0 };
+    assert_eq!(shard.apply(at(2), &raise), Ok(Applied::Epoch(LeaderEpoch(1))));
+    assert_eq!(shard.apply(at(2), &raise), Ok(Applied::Epoch(LeaderEpoch(2))));
+    offset_of(&mut shard, batch(10)).unwrap();
+    assert_eq!(partition(&shard).epochs(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(2), Offset(10))]);
+
+    shard.apply(at(3), &Command::SetLogStart { topic: TOPIC, partition: 0, offset: Offset(4) }).unwrap();
+    assert_eq!(partition(&shard).epochs(), [(LeaderEpoch(0), Offset(4)), (LeaderEpoch(2), Offset(10))]);
+    shard.apply(at(3), &Command::SetLogStart { topic: TOPIC, partition: 0, offset: Offset(15) }).unwrap();
+    assert_eq!(partition(&shard).epochs(), [(LeaderEpoch(2), Offset(15))]);
+}
+
+#[test]
+fn a17_names_that_differ_in_dots_and_underscores_collide() {
+    let mut shard = with_topic();
+    let other = crate::types::Uuid([8; 16]);
+    shard.apply(at(1), &create(other, "a.b", 1)).unwrap();
+    let third = crate::types::Uuid([9; 16]);
+    let refused = shard.apply(at(1), &create(third, "a_b", 1));
+    assert_eq!(refused, Err(Refusal::NameCollides { with: "a.b".into() }));
+    assert_eq!(shard.apply(at(1), &create(third, "a.b", 1)), Err(Refusal::TopicExists));
+    shard.apply(at(1), &Command::DropTopic { topic: other }).unwrap();
+    assert_eq!(shard.apply(at(1), &create(third, "a_b", 1)), Ok(Applied::TopicCreated));
+}
+
+#[test]
+fn no_offset_passes_the_largest_number() {
+    assert_eq!(next_offset(Offset(i64::MAX - 1), 0), Some(Offset(i64::MAX)));
+    assert_eq!(next_offset(Offset(i64::MAX), 0), None);
+    assert_eq!(next_offset(Offset(i64::MAX - 1), 1), None);
+}
+
+#[test]
+fn producer_ids_are_never_handed_out_twice() {
+    let mut shard = Shard::default();
+    for id in 0..3 {
+        let handed_out = shard.apply(at(0), &Command::NewProducer);
+        assert_eq!(handed_out, Ok(Applied::Producer { id: ProducerId(id), epoch: ProducerEpoch(0) }));
+    }
+}
+
+/// Arbitrary commands: nothing panics, a refusal changes nothing, a snapshot taken anywhere and
+/// the commands after it give the same state and hash, and the invariants of a partition hold.
+#[test]
+fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let mut shard = Shard::default();
+        let mut snapshot = Vec::new();
+        let mut since = Vec::new();
+        for step in 0..150 {
+            let command = random.command();
+            let before = shard.clone();
+            let outcome = shard.apply(at(step), &command);
+            match outcome {
+                Ok(applied) if applied.changed_something() => since.push((at(step), command)),
+                Ok(_) => {}
+                Err(_) => assert_eq!(shard, before, "a refusal changes nothing"),
+            }
+            shard.topics().flat_map(|topic| topic.partitions()).for_each(check_partition);
+            if random.below(20) == 0 {
+                snapshot = postcard::to_stdvec(&shard).unwrap();
+                since.clear();
+            }
+        }
+        let mut replayed: Shard = match snapshot.is_empty() {
+            true => Shard::default(),
+            false => postcard::from_bytes(&snapshot).unwrap(),
+        };
+        for (time, command) in &since {
+            replayed.apply(*time, command).unwrap();
+        }
+        assert_eq!(replayed, shard, "seed {seed}");
+    }
+}
+
+fn check_partition(partition: &Partition) {
+    assert!(partition.log_start() <= partition.end());
+    assert_eq!(partition.segments().is_empty(), partition.log_start() == partition.end());
+    if let Some(first) = partition.segments().first() {
+        assert!(first.base <= partition.log_start());
+    }
+    assert!(partition.segments().is_sorted_by(|one, next| one.base < next.base));
+    assert!(partition.epochs().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
+}
+
+/// A small generator of our own, so that a seed is a history for ever.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        mix(self.0, 0x5eed) % bound
+    }
+
+    fn topic(&mut self) -> TopicId {
+        crate::types::Uuid([self.below(3) as u8; 16])
+    }
+
+    fn command(&mut self) -> Command {
+        let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
+        match self.below(16) {
+            0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
+            2 => Command::DropTopic { topic },
+            3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
+            4 => Command::RaiseEpoch { topic, partition },
+            5 => Command::NewProducer,
+            6 => Command::ExpireProducers { idle_since: at(self.below(150) as i64) },
+            _ => {
+                let producer = (self.below(2) == 0).then(|| ProducerStamp {
+                    id: ProducerId(self.below(2) as i64),
+                    epoch: ProducerEpoch(self.below(3) as i16),
+                    sequence: self.below(4) as i32,
+                });
+                let last_offset_delta = self.below(4) as i32 - 1;
+                let (bytes, roll) = (self.below(3) as u32, self.below(3) == 0);
+                Command::Commit(Commit {
+                    topic,
+                    partition,
+                    bytes,
+                    last_offset_delta,
+                    producer,
+                    roll,
+                    ..batch(1)
+                })
+            }
+        }
+    }
+}
