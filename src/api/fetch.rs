@@ -1,0 +1,3 @@
+//! Fetch (key 1).
+
+pub mod session;

@@ -1,0 +1,600 @@
+//! Fetch sessions (KIP-227): the partitions a client follows and what it was last told of each, so
+//! that it need not repeat them and hears only of changes.
+//!
+//! A state machine without clock or randomness: the time since start and fresh ids are arguments.
+//! A session belongs to its id, not to a connection. Its epoch counts requests; a request that
+//! carries another one is refused, and the client starts anew with a full fetch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::api::error::ErrorCode;
+use crate::types::{LeaderEpoch, Offset, TopicId};
+
+/// How many sessions are kept, as in Kafka; who comes later is served without one.
+pub const SLOTS: usize = 1_000;
+/// How long a session must be idle, or have lived, before another may take its slot.
+pub const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
+/// How many partitions all sessions together may hold.
+pub const PARTITIONS: usize = 500_000;
+
+/// A topic as the request names it: by id from version 13 on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TopicRef {
+    Name(Arc<str>),
+    Id(TopicId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartitionRef {
+    pub topic: TopicRef,
+    pub partition: i32,
+}
+
+/// What a client wants of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub of: PartitionRef,
+    pub offset: Offset,
+    pub max_bytes: usize,
+    pub current_epoch: Option<LeaderEpoch>,
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+/// What a client is about to be told of one partition, as far as a session must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub of: PartitionRef,
+    /// The topic the name stood for.
+    pub topic_id: TopicId,
+    pub high_watermark: Offset,
+    pub log_start: Offset,
+    pub has_records: bool,
+    /// An error, a diverging epoch or a preferred replica: never left out.
+    pub is_urgent: bool,
+}
+
+/// The request's session fields without their sentinels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// All partitions are named; an older session of this client ends.
+    Full {
+        ends: Option<i32>,
+        wants_session: bool,
+    },
+    Incremental {
+        id: i32,
+        epoch: i32,
+    },
+}
+
+impl Opening {
+    pub fn of_request(session_id: i32, session_epoch: i32) -> Opening {
+        let ends = (session_id != 0).then_some(session_id);
+        match session_epoch {
+            0 => Opening::Full { ends, wants_session: true },
+            -1 => Opening::Full { ends, wants_session: false },
+            epoch => Opening::Incremental { id: session_id, epoch },
+        }
+    }
+}
+
+/// How one request is served: what to read, and on [`Sessions::close`], what to leave out.
+#[derive(Debug)]
+pub struct Plan {
+    pub asks: Vec<Ask>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sessionless,
+    New { by_id: bool },
+    Incremental { id: i32, session: Arc<Mutex<Session>> },
+}
+
+impl Plan {
+    /// A request of a version without sessions, or one that wants none.
+    pub fn sessionless(asks: Vec<Ask>) -> Plan {
+        Plan { asks: last_of_each(asks), kind: Kind::Sessionless }
+    }
+}
+
+/// The sessions of a broker.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    slots: HashMap<i32, Slot>,
+    partitions: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    session: Arc<Mutex<Session>>,
+    size: usize,
+    created: Duration,
+    used: Duration,
+}
+
+#[derive(Debug)]
+struct Session {
+    by_id: bool,
+    epoch: i32,
+    entries: HashMap<PartitionRef, Entry>,
+    /// Who is read first. A partition that gave records goes to the end, so that a busy one does
+    /// not starve those behind it (KIP-74).
+    order: BTreeMap<u64, PartitionRef>,
+    next_place: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    place: u64,
+    ask: Ask,
+    told: Option<(TopicId, Offset, Offset)>,
+}
+
+impl Sessions {
+    /// Takes a request in: finds its session and applies the changes it names.
+    pub fn open(
+        &self,
+        opening: Opening,
+        by_id: bool,
+        asks: Vec<Ask>,
+        forgotten: &[PartitionRef],
+        now: Duration,
+    ) -> Result<Plan, ErrorCode> {
+        let (id, epoch) = match opening {
+            Opening::Full { ends, wants_session } => {
+                if let Some(id) = ends {
+                    lock(&self.cache).remove(id);
+                }
+                let kind = if wants_session { Kind::New { by_id } } else { Kind::Sessionless };
+                return Ok(Plan { asks: last_of_each(asks), kind });
+            }
+            Opening::Incremental { id, epoch } => (id, epoch),
+        };
+        let Some(session) = lock(&self.cache).slots.get(&id).map(|slot| slot.session.clone()) else {
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        };
+        let mut held = lock(&session);
+        if held.epoch != epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if held.by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        for ask in asks {
+            held.put(ask);
+        }
+        for gone in forgotten {
+            held.forget(gone);
+        }
+        held.epoch = next_epoch(epoch);
+        let asks = held.asks();
+        drop(held);
+
+        if asks.is_empty() {
+            lock(&self.cache).remove(id);
+            return Ok(Plan::sessionless(asks));
+        }
+        if !lock(&self.cache).touch(id, asks.len(), now) {
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        Ok(Plan { asks, kind: Kind::Incremental { id, session } })
+    }
+
+    /// Finishes a request: says under which session id it is answered (0: none) and which of
+    /// `told` the client hears. `fresh_id` draws a candidate for a new session's id.
+    pub fn close(
+        &self,
+        plan: Plan,
+        told: &[Told],
+        now: Duration,
+        fresh_id: impl FnMut() -> i32,
+    ) -> (i32, Vec<bool>) {
+        match plan.kind {
+            Kind::Sessionless => (0, vec![true; told.len()]),
+            Kind::New { by_id } => {
+                let mut session = Session::new(by_id);
+                for ask in plan.asks {
+                    session.put(ask);
+                }
+                for one in told {
+                    session.note(one);
+                }
+                (lock(&self.cache).insert(session, now, fresh_id), vec![true; told.len()])
+            }
+            Kind::Incremental { id, session } => {
+                let mut session = lock(&session);
+                (id, told.iter().map(|one| session.note(one)).collect())
+            }
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        lock(&self.cache).slots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Cache {
+    fn insert(&mut self, session: Session, now: Duration, mut fresh_id: impl FnMut() -> i32) -> i32 {
+        let size = session.entries.len();
+        if !self.make_room(size, now) {
+            return 0;
+        }
+        let mut id = fresh_id();
+        while id <= 0 || self.slots.contains_key(&id) {
+            id = fresh_id();
+        }
+        self.partitions += size;
+        let session = Arc::new(Mutex::new(session));
+        self.slots.insert(id, Slot { session, size, created: now, used: now });
+        id
+    }
+
+    /// Frees a slot for a session of `size` partitions: of one that nobody used for long, else of
+    /// the smallest that had its time and is smaller than the new one.
+    fn make_room(&mut self, size: usize, now: Duration) -> bool {
+        while self.slots.len() >= SLOTS || self.partitions + size > PARTITIONS {
+            let long = |since: Duration| now.saturating_sub(since) > EVICTABLE_AFTER;
+            let idle = self.slots.iter().filter(|(_, slot)| long(slot.used));
+            let idle = idle.min_by_key(|(id, slot)| (slot.used, **id));
+            let small = self.slots.iter().filter(|(_, slot)| long(slot.created) && slot.size < size);
+            let small = small.min_by_key(|(id, slot)| (slot.size, **id));
+            let Some((id, _)) = idle.or(small) else { return false };
+            self.remove(*id);
+        }
+        true
+    }
+
+    /// Notes that a session was used and how large it is now; `false` where it is gone or there is
+    /// no room for what it has grown to.
+    fn touch(&mut self, id: i32, size: usize, now: Duration) -> bool {
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        self.partitions = self.partitions - slot.size + size;
+        slot.size = size;
+        slot.used = now;
+        if self.partitions > PARTITIONS {
+            self.remove(id);
+            return false;
+        }
+        true
+    }
+
+    fn remove(&mut self, id: i32) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.partitions -= slot.size;
+        }
+    }
+}
+
+impl Session {
+    fn new(by_id: bool) -> Session {
+        Session { by_id, epoch: 1, entries: HashMap::new(), order: BTreeMap::new(), next_place: 0 }
+    }
+
+    /// The client names a partition: a new one, or an old one with another position.
+    fn put(&mut self, ask: Ask) {
+        if let Some(entry) = self.entries.get_mut(&ask.of) {
+            entry.ask = ask;
+            return;
+        }
+        let place = self.take_place();
+        self.order.insert(place, ask.of.clone());
+        self.entries.insert(ask.of.clone(), Entry { place, ask, told: None });
+    }
+
+    fn forget(&mut self, gone: &PartitionRef) {
+        if let Some(entry) = self.entries.remove(gone) {
+            self.order.remove(&entry.place);
+        }
+    }
+
+    fn asks(&self) -> Vec<Ask> {
+        self.order.values().filter_map(|of| self.entries.get(of)).map(|entry| entry.ask.clone()).collect()
+    }
+
+    /// Takes down what the client would be told, and says whether it must be.
+    fn note(&mut self, told: &Told) -> bool {
+        let place = self.take_place();
+        // Not ours any more: another request of the session dropped it. Then it hears it once more.
+        let Some(entry) = self.entries.get_mut(&told.of) else { return true };
+        let now = (told.topic_id, told.high_watermark, told.log_start);
+        let has_changed = entry.told != Some(now);
+        // After an error the partition is told once more, when the error is gone.
+        entry.told = (!told.is_urgent).then_some(now);
+        if told.has_records {
+            self.order.remove(&entry.place);
+            entry.place = place;
+            self.order.insert(place, told.of.clone());
+        }
+        told.has_records || told.is_urgent || has_changed
+    }
+
+    fn take_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
+    }
+}
+
+/// A partition named twice counts once, with what was said last, as in Kafka.
+fn last_of_each(asks: Vec<Ask>) -> Vec<Ask> {
+    let mut places: HashMap<PartitionRef, usize> = HashMap::with_capacity(asks.len());
+    let mut kept: Vec<Ask> = Vec::with_capacity(asks.len());
+    for ask in asks {
+        match places.get(&ask.of) {
+            Some(place) => kept[*place] = ask,
+            None => {
+                places.insert(ask.of.clone(), kept.len());
+                kept.push(ask);
+            }
+        }
+    }
+    kept
+}
+
+/// Epochs run from 1 and skip 0 and −1, which ask for a full fetch.
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+/// A panic while a session was held may cost that session's client a repeated partition, no more.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Duration = Duration::from_secs(1_000);
+    const LATER: Duration = Duration::from_secs(1_000 + 121);
+    const NEW: Opening = Opening::Full { ends: None, wants_session: true };
+
+    fn of(partition: i32) -> PartitionRef {
+        PartitionRef { topic: TopicRef::Name("t".into()), partition }
+    }
+
+    fn ask(partition: i32, offset: i64) -> Ask {
+        Ask {
+            of: of(partition),
+            offset: Offset(offset),
+            max_bytes: 1,
+            current_epoch: None,
+            last_fetched_epoch: None,
+        }
+    }
+
+    fn told(partition: i32, high_watermark: i64) -> Told {
+        Told {
+            of: of(partition),
+            topic_id: TopicId::ZERO,
+            high_watermark: Offset(high_watermark),
+            log_start: Offset(0),
+            has_records: false,
+            is_urgent: false,
+        }
+    }
+
+    fn with_records(partition: i32, high_watermark: i64) -> Told {
+        Told { has_records: true, ..told(partition, high_watermark) }
+    }
+
+    fn with_error(partition: i32) -> Told {
+        Told { is_urgent: true, ..told(partition, -1) }
+    }
+
+    /// Ids that are easy to tell apart.
+    fn ids(from: i32) -> impl FnMut() -> i32 {
+        let mut last = from - 1;
+        move || {
+            last += 1;
+            last
+        }
+    }
+
+    /// Makes a session of `asks`, all of them told with high watermark 0.
+    fn create(sessions: &Sessions, id: i32, asks: Vec<Ask>, now: Duration) -> i32 {
+        let all: Vec<Told> = asks.iter().map(|ask| told(ask.of.partition, 0)).collect();
+        let plan = sessions.open(NEW, false, asks, &[], now).unwrap();
+        let (given, heard) = sessions.close(plan, &all, now, ids(id));
+        assert!(heard.iter().all(|one| *one), "a full fetch hears of every partition");
+        given
+    }
+
+    fn go_on(sessions: &Sessions, id: i32, epoch: i32, asks: Vec<Ask>) -> Result<Plan, ErrorCode> {
+        sessions.open(Opening::Incremental { id, epoch }, false, asks, &[], START)
+    }
+
+    /// One incremental request: which partitions it reads, and which of `told` are heard.
+    fn step(sessions: &Sessions, id: i32, epoch: i32, asks: Vec<Ask>, told: &[Told]) -> Vec<i32> {
+        let plan = go_on(sessions, id, epoch, asks).unwrap();
+        let (answered, heard) = sessions.close(plan, told, START, ids(1));
+        assert_eq!(answered, id);
+        told.iter().zip(heard).filter(|(_, heard)| *heard).map(|(one, _)| one.of.partition).collect()
+    }
+
+    fn reads(plan: &Plan) -> Vec<(i32, i64)> {
+        plan.asks.iter().map(|ask| (ask.of.partition, ask.offset.0)).collect()
+    }
+
+    #[test]
+    fn f4_an_incremental_answer_holds_records_changed_ends_and_errors_and_nothing_else() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
+        assert_eq!(id, 7);
+
+        assert_eq!(step(&sessions, id, 1, vec![], &[told(0, 0), told(1, 0), told(2, 0)]), []);
+        assert_eq!(step(&sessions, id, 2, vec![], &[told(0, 0), with_records(1, 0), told(2, 0)]), [1]);
+        assert_eq!(step(&sessions, id, 3, vec![], &[told(0, 5), told(2, 0)]), [0]);
+        assert_eq!(step(&sessions, id, 4, vec![], &[told(0, 5), told(2, 0)]), []);
+        let moved_start = Told { log_start: Offset(2), ..told(2, 0) };
+        assert_eq!(step(&sessions, id, 5, vec![], &[told(0, 5), moved_start.clone()]), [2]);
+        assert_eq!(step(&sessions, id, 6, vec![], &[told(0, 5), moved_start]), []);
+    }
+
+    #[test]
+    fn f4_an_error_is_always_told_and_once_more_when_it_is_gone() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        assert_eq!(step(&sessions, id, 1, vec![], &[with_error(0)]), [0]);
+        assert_eq!(step(&sessions, id, 2, vec![], &[with_error(0)]), [0]);
+        assert_eq!(step(&sessions, id, 3, vec![], &[told(0, 0)]), [0]);
+        assert_eq!(step(&sessions, id, 4, vec![], &[told(0, 0)]), []);
+    }
+
+    #[test]
+    fn f5_a_name_that_stands_for_another_topic_now_is_told_again() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        let new_topic = Told { topic_id: crate::types::Uuid([9; 16]), ..told(0, 0) };
+        assert_eq!(step(&sessions, id, 1, vec![], &[new_topic.clone()]), [0]);
+        assert_eq!(step(&sessions, id, 2, vec![], &[new_topic]), []);
+    }
+
+    #[test]
+    fn f5_a_session_by_name_and_a_request_by_id_do_not_go_together() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        let opening = Opening::Incremental { id, epoch: 1 };
+        let refused = sessions.open(opening, true, vec![], &[], START).unwrap_err();
+        assert_eq!(refused, ErrorCode::FetchSessionTopicIdError);
+        assert!(go_on(&sessions, id, 1, vec![]).is_ok(), "the session is as it was");
+    }
+
+    #[test]
+    fn an_incremental_request_adds_moves_and_forgets_partitions() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0)], START);
+        let plan = go_on(&sessions, id, 1, vec![ask(1, 4), ask(2, 9)]).unwrap();
+        assert_eq!(reads(&plan), [(0, 0), (1, 4), (2, 9)]);
+
+        let opening = Opening::Incremental { id, epoch: 2 };
+        // Named and forgotten in one request: forgotten, as in Kafka. Strangers are no error.
+        let plan = sessions.open(opening, false, vec![ask(0, 3)], &[of(0), of(77)], START).unwrap();
+        assert_eq!(reads(&plan), [(1, 4), (2, 9)]);
+    }
+
+    #[test]
+    fn a_session_without_partitions_ends() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        let opening = Opening::Incremental { id, epoch: 1 };
+        let plan = sessions.open(opening, false, vec![], &[of(0)], START).unwrap();
+        assert_eq!(sessions.close(plan, &[], START, ids(1)), (0, vec![]));
+        assert_eq!(go_on(&sessions, id, 2, vec![]).unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_repeated_or_skipped_epoch_is_refused_and_changes_nothing() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        go_on(&sessions, id, 1, vec![]).unwrap();
+        for wrong in [1, 3, -5, i32::MAX] {
+            let refused = go_on(&sessions, id, wrong, vec![ask(5, 5)]).unwrap_err();
+            assert_eq!(refused, ErrorCode::InvalidFetchSessionEpoch);
+        }
+        assert_eq!(reads(&go_on(&sessions, id, 2, vec![]).unwrap()), [(0, 0)]);
+    }
+
+    #[test]
+    fn epochs_run_round_without_the_ones_that_mean_a_full_fetch() {
+        assert_eq!(next_epoch(1), 2);
+        assert_eq!(next_epoch(i32::MAX), 1);
+        assert_eq!(Opening::of_request(0, 0), NEW);
+        assert_eq!(Opening::of_request(3, -1), Opening::Full { ends: Some(3), wants_session: false });
+        assert_eq!(Opening::of_request(3, -2), Opening::Incremental { id: 3, epoch: -2 });
+    }
+
+    #[test]
+    fn a_full_fetch_ends_the_session_it_names() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        let opening = Opening::Full { ends: Some(id), wants_session: false };
+        let plan = sessions.open(opening, false, vec![ask(0, 0)], &[], START).unwrap();
+        assert_eq!(sessions.close(plan, &[told(0, 0)], START, ids(1)), (0, vec![true]));
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_gave_records_is_read_after_the_others() {
+        let sessions = Sessions::default();
+        let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
+        let told = [with_records(0, 9), told(1, 0), told(2, 0)];
+        step(&sessions, id, 1, vec![], &told);
+        assert_eq!(reads(&go_on(&sessions, id, 2, vec![]).unwrap()), [(1, 0), (2, 0), (0, 0)]);
+    }
+
+    #[test]
+    fn a_partition_named_twice_counts_once_with_what_was_said_last() {
+        let sessions = Sessions::default();
+        let plan = sessions.open(NEW, false, vec![ask(0, 1), ask(1, 0), ask(0, 2)], &[], START).unwrap();
+        assert_eq!(reads(&plan), [(0, 2), (1, 0)]);
+    }
+
+    #[test]
+    fn an_id_that_is_taken_or_not_positive_is_drawn_again() {
+        let sessions = Sessions::default();
+        assert_eq!(create(&sessions, -2, vec![ask(0, 0)], START), 1);
+        assert_eq!(create(&sessions, 1, vec![ask(0, 0)], START), 2);
+    }
+
+    #[test]
+    fn f6_with_all_slots_taken_a_new_client_is_served_without_a_session() {
+        let sessions = Sessions::default();
+        for id in 1..=1_000 {
+            assert_eq!(create(&sessions, id, vec![ask(0, 0)], START), id);
+        }
+        assert_eq!(create(&sessions, 5_000, vec![ask(0, 0), ask(1, 0)], START), 0);
+        assert_eq!(sessions.len(), SLOTS);
+    }
+
+    #[test]
+    fn f6_an_idle_session_gives_way_to_anyone_a_used_one_only_to_a_larger() {
+        let sessions = Sessions::default();
+        for id in 1..=1_000 {
+            create(&sessions, id, vec![ask(0, 0), ask(1, 0)], START);
+        }
+        // All are used again but the fifth.
+        for id in (1..=1_000).filter(|id| *id != 5) {
+            let opening = Opening::Incremental { id, epoch: 1 };
+            sessions.open(opening, false, vec![], &[], LATER).unwrap();
+        }
+        assert_eq!(create(&sessions, 5_000, vec![ask(0, 0)], LATER), 5_000);
+        assert_eq!(go_on(&sessions, 5, 1, vec![]).unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+
+        // Of those that have lived long enough the smallest goes, and only for a larger one.
+        assert_eq!(create(&sessions, 6_000, vec![ask(0, 0), ask(1, 0)], LATER), 0);
+        assert_eq!(create(&sessions, 6_000, vec![ask(0, 0), ask(1, 0), ask(2, 0)], LATER), 6_000);
+        assert_eq!(go_on(&sessions, 1, 2, vec![]).unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+        assert_eq!(sessions.len(), SLOTS);
+    }
+
+    #[test]
+    fn sessions_hold_no_more_partitions_than_their_bound() {
+        let sessions = Sessions::default();
+        let half = i32::try_from(PARTITIONS / 2).unwrap();
+        let many = |count: i32| (0..count).map(|partition| ask(partition, 0)).collect::<Vec<Ask>>();
+        assert_eq!(create(&sessions, 1, many(half), START), 1);
+        assert_eq!(create(&sessions, 2, many(half), START), 2);
+        assert_eq!(create(&sessions, 3, many(1), START), 0, "no room for one more");
+
+        // One that grows beyond the bound ends; its client goes on without one.
+        let refused = go_on(&sessions, 2, 1, vec![ask(half, 0)]).unwrap_err();
+        assert_eq!(refused, ErrorCode::FetchSessionIdNotFound);
+        assert_eq!(sessions.len(), 1);
+        assert_eq!(create(&sessions, 3, many(1), START), 3);
+    }
+}
