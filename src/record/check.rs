@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::header::CRC_FROM;
-use super::{Header, RecordError};
+use super::records::{Shape, expect_end, next_shape};
+use super::source::{Plain, Source};
+use super::{Codec, Header, RecordError, RecordRefusal};
 use crate::types::Timestamp;
 
 /// What a topic asks of the batches that are sent to it.
@@ -59,6 +61,29 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
     if header.attributes.control() {
         return Err(RecordError::Invalid("clients may not write control records".into()));
     }
-    header.attributes.codec()?;
-    Ok(Checked { bytes, header, newest: None })
+    let newest = match header.attributes.codec()? {
+        Codec::None => walk(Plain::new(bytes.slice(Header::LENGTH..)), &header, rules)?,
+        _ => None,
+    };
+    Ok(Checked { bytes, header, newest })
+}
+
+fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Option<i32>, RecordError> {
+    let mut newest: Option<(Timestamp, i32)> = None;
+    let mut refused = Vec::new();
+    for index in 0..header.count {
+        let shape: Shape = next_shape(&mut source)?;
+        if rules.compacted && !shape.has_key {
+            refused.push(RecordRefusal { index, message: "a compacted topic needs a key".into() });
+        }
+        let timestamp = shape.timestamp(header);
+        if newest.is_none_or(|(known, _)| known < timestamp) {
+            newest = Some((timestamp, shape.offset_delta));
+        }
+    }
+    expect_end(&mut source)?;
+    if !refused.is_empty() {
+        return Err(RecordError::InvalidRecords { message: "records without a key".into(), refused });
+    }
+    Ok(newest.map(|(_, delta)| delta))
 }

@@ -21,7 +21,9 @@ pub const PREFIX_LENGTH: usize = 16;
 /// Base offset and length: what stands before the bytes that the length counts.
 pub(super) const LENGTH_END: usize = 12;
 
-/// Where the CRC's range begins.
+const CRC_AT: usize = 17;
+
+/// Where the CRC's range begins: at the attributes.
 pub(super) const CRC_FROM: usize = 21;
 
 /// The only format since Kafka 4.0.
@@ -203,6 +205,19 @@ pub fn prefix(base_offset: Offset, batch_length: i32, epoch: LeaderEpoch) -> [u8
         *place = byte;
     }
     bytes
+}
+
+/// Writes the CRC of a batch whose bytes from the attributes on were made or changed.
+pub(super) fn seal(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default()).to_be_bytes();
+    put(batch, CRC_AT, crc);
+}
+
+/// Overwrites one field.
+pub(super) fn put<const N: usize>(batch: &mut [u8], at: usize, field: [u8; N]) {
+    if let Some(place) = batch.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = field;
+    }
 }
 
 /// The batches that stand one after the other in `bytes`. Ends without an error where the last one

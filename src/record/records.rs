@@ -1,0 +1,244 @@
+//! The records of a batch, one after the other: borrowed from an uncompressed batch, read out of
+//! the decompressor otherwise.
+//!
+//! A record is its length, one byte of attributes, its timestamp and offset as deltas to the
+//! batch's, key, value, and the headers. Numbers are zigzag varints; a negative length is a null.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::source::{Packed, Plain, Source};
+use super::{Codec, Header, RecordError};
+use crate::types::{Offset, Timestamp};
+
+/// A record as consumers see it. Headers keep their order, and their keys may repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// The records of one whole batch. After an error the iterator ends.
+pub fn records(batch: &Bytes) -> Result<Records, RecordError> {
+    let (header, source) = open(batch)?;
+    Ok(Records { header, source, left: header.count })
+}
+
+/// The header of one whole batch, and its records to be read.
+pub(super) fn open(batch: &Bytes) -> Result<(Header, Box<dyn Source + Send>), RecordError> {
+    let header = Header::parse(batch)?;
+    if header.size() != batch.len() {
+        let (says, has) = (header.size(), batch.len());
+        return Err(RecordError::Corrupt(format!("a batch of {has} bytes says it has {says}")));
+    }
+    let body = batch.slice(Header::LENGTH..);
+    Ok(match header.attributes.codec()? {
+        Codec::None => (header, Box::new(Plain::new(body))),
+        codec => (header, Box::new(Packed::new(codec, body))),
+    })
+}
+
+pub struct Records {
+    header: Header,
+    source: Box<dyn Source + Send>,
+    left: i32,
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
+            return None;
+        }
+        self.left = self.left.saturating_sub(1);
+        let mut record = next_record(&mut self.source, &self.header);
+        if self.left == 0 && record.is_ok() {
+            record = expect_end(&mut self.source).and(record);
+        }
+        if record.is_err() {
+            self.left = 0;
+        }
+        Some(record)
+    }
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("header", &self.header).field("left", &self.left).finish()
+    }
+}
+
+/// What is learned of a record without keeping its key, value and headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) offset_delta: i32,
+    timestamp_delta: i64,
+    pub(super) has_key: bool,
+}
+
+impl Shape {
+    pub(super) fn offset(&self, header: &Header) -> Result<Offset, RecordError> {
+        let offset = header.base_offset.0.checked_add(i64::from(self.offset_delta));
+        offset.map(Offset).ok_or_else(|| broken("an offset runs past the largest there is"))
+    }
+
+    /// Deltas have 64 bits and wrap, as they do where Kafka's clients make and read them.
+    pub(super) fn timestamp(&self, header: &Header) -> Timestamp {
+        if header.attributes.log_append_time() {
+            return header.max_timestamp;
+        }
+        Timestamp(header.base_timestamp.0.wrapping_add(self.timestamp_delta))
+    }
+}
+
+/// Walks over the next record: checks every length in it, keeps nothing.
+#[inline]
+pub(super) fn next_shape<S: Source>(source: &mut S) -> Result<Shape, RecordError> {
+    let end = begin(source)?;
+    let (timestamp_delta, offset_delta) = deltas(source)?;
+    let key = nullable(source.varint()?);
+    source.skip(key.unwrap_or(0))?;
+    let value = nullable(source.varint()?);
+    source.skip(value.unwrap_or(0))?;
+    for _ in 0..header_count(source, end)? {
+        let name = header_name(source)?;
+        source.skip(name)?;
+        let value = nullable(source.varint()?);
+        source.skip(value.unwrap_or(0))?;
+    }
+    expect_position(source, end)?;
+    Ok(Shape { offset_delta, timestamp_delta, has_key: key.is_some() })
+}
+
+fn next_record<S: Source>(source: &mut S, header: &Header) -> Result<Record, RecordError> {
+    let end = begin(source)?;
+    let (timestamp_delta, offset_delta) = deltas(source)?;
+    let key = take_nullable(source)?;
+    let value = take_nullable(source)?;
+    let mut headers = Vec::new(); // grows with the headers that are there, not with their number
+    for _ in 0..header_count(source, end)? {
+        let name = header_name(source)?;
+        headers.push((source.take(name)?, take_nullable(source)?));
+    }
+    expect_position(source, end)?;
+    let shape = Shape { offset_delta, timestamp_delta, has_key: key.is_some() };
+    Ok(Record { offset: shape.offset(header)?, timestamp: shape.timestamp(header), key, value, headers })
+}
+
+/// Nothing may stand behind the last record.
+pub(super) fn expect_end<S: Source>(source: &mut S) -> Result<(), RecordError> {
+    if source.at_end()? { Ok(()) } else { Err(broken("bytes stand behind the last record")) }
+}
+
+/// Reads a record's length, and says where it has to end.
+#[inline]
+fn begin<S: Source>(source: &mut S) -> Result<usize, RecordError> {
+    let length = usize::try_from(source.varint()?).map_err(|_| broken("a record has a negative length"))?;
+    source.position().checked_add(length).ok_or_else(|| broken("a record is too long"))
+}
+
+#[inline]
+fn deltas<S: Source>(source: &mut S) -> Result<(i64, i32), RecordError> {
+    source.byte()?; // attributes: none are defined
+    Ok((source.varlong()?, source.varint()?))
+}
+
+#[inline]
+fn header_count<S: Source>(source: &mut S, end: usize) -> Result<usize, RecordError> {
+    let count = usize::try_from(source.varint()?).unwrap_or(usize::MAX);
+    if count > end.saturating_sub(source.position()) {
+        return Err(broken("a record says more headers than its bytes can hold"));
+    }
+    Ok(count)
+}
+
+fn header_name<S: Source>(source: &mut S) -> Result<usize, RecordError> {
+    nullable(source.varint()?).ok_or_else(|| broken("a header has no key"))
+}
+
+fn take_nullable<S: Source>(source: &mut S) -> Result<Option<Bytes>, RecordError> {
+    match nullable(source.varint()?) {
+        Some(length) => source.take(length).map(Some),
+        None => Ok(None),
+    }
+}
+
+#[inline]
+fn nullable(length: i32) -> Option<usize> {
+    usize::try_from(length).ok()
+}
+
+#[inline]
+fn expect_position<S: Source>(source: &S, end: usize) -> Result<(), RecordError> {
+    if source.position() == end { Ok(()) } else { Err(broken("a record is not as long as it says")) }
+}
+
+#[cold]
+fn broken(why: &str) -> RecordError {
+    RecordError::Invalid(why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BatchBuilder, batches, prefix};
+    use super::*;
+    use crate::types::LeaderEpoch;
+
+    #[test]
+    fn records_of_every_codec_come_back_as_they_were() {
+        for codec in Codec::ALL {
+            let batch = BatchBuilder::new()
+                .codec(codec)
+                .base_offset(Offset(7))
+                .record(
+                    Timestamp(1_000),
+                    Some(b"k"),
+                    Some(b"v"),
+                    &[(b"h", Some(b"1")), (b"h", None), (b"", Some(b""))],
+                )
+                .record(Timestamp(-1), Some(b""), None, &[])
+                .record(Timestamp(i64::MAX), None, Some(&[9; 100_000]), &[])
+                .build();
+            let got: Vec<_> = records(&batch).unwrap().map(|record| record.unwrap()).collect();
+            let (h, empty) = (Bytes::from_static(b"h"), Bytes::new());
+            assert_eq!(got.len(), 3, "{codec:?}");
+            assert_eq!(got[0].offset, Offset(7));
+            assert_eq!(got[0].timestamp, Timestamp(1_000));
+            assert_eq!(got[0].key.as_deref(), Some(&b"k"[..]));
+            let headers = vec![
+                (h.clone(), Some(Bytes::from_static(b"1"))),
+                (h, None),
+                (empty.clone(), Some(empty.clone())),
+            ];
+            assert_eq!(got[0].headers, headers);
+            assert_eq!((&got[1].key, &got[1].value, got[1].timestamp), (&Some(empty), &None, Timestamp(-1)));
+            assert_eq!(
+                (&got[2].key, got[2].timestamp, got[2].offset),
+                (&None, Timestamp(i64::MAX), Offset(9))
+            );
+            assert_eq!(got[2].value.as_deref(), Some(&[9; 100_000][..]));
+        }
+    }
+
+    #[test]
+    fn a_fresh_prefix_places_a_batch_and_keeps_its_crc() {
+        let batch = BatchBuilder::new().value(Timestamp(1), "a").build();
+        let header = Header::parse(&batch).unwrap();
+        let mut placed = prefix(Offset(40), header.batch_length, LeaderEpoch(3)).to_vec();
+        placed.extend_from_slice(&batch[super::super::PREFIX_LENGTH..]);
+        placed.extend_from_slice(&batch);
+        let placed = Bytes::from(placed);
+        let found: Vec<_> = batches(&placed).map(|batch| batch.unwrap()).collect();
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (found[0].0.base_offset, found[0].0.leader_epoch, found[0].0.crc),
+            (Offset(40), LeaderEpoch(3), header.crc)
+        );
+        assert_eq!(records(&found[0].1).unwrap().next().unwrap().unwrap().offset, Offset(40));
+    }
+}

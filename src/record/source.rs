@@ -1,0 +1,196 @@
+//! Where the bytes of records come from: an uncompressed batch, of which parts are borrowed, or a
+//! decompressor, out of which they are copied. Every read is checked against what is there.
+
+use std::io::{BufRead, BufReader, Read};
+
+use bytes::Bytes;
+
+use super::{Codec, RecordError, compression};
+
+pub(super) trait Source {
+    /// Bytes read so far.
+    fn position(&self) -> usize;
+    fn byte(&mut self) -> Result<u8, RecordError>;
+    fn take(&mut self, length: usize) -> Result<Bytes, RecordError>;
+    fn skip(&mut self, length: usize) -> Result<(), RecordError>;
+    fn at_end(&mut self) -> Result<bool, RecordError>;
+
+    /// A zigzag varint of 32 bits.
+    #[inline]
+    fn varint(&mut self) -> Result<i32, RecordError> {
+        let mut bits: u32 = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = self.byte()?;
+            bits |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok((bits >> 1) as i32 ^ (bits as i32 & 1).wrapping_neg());
+            }
+        }
+        Err(broken("a varint is longer than five bytes"))
+    }
+
+    /// A zigzag varint of 64 bits.
+    #[inline]
+    fn varlong(&mut self) -> Result<i64, RecordError> {
+        let mut bits: u64 = 0;
+        for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
+            let byte = self.byte()?;
+            bits |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok((bits >> 1) as i64 ^ (bits as i64 & 1).wrapping_neg());
+            }
+        }
+        Err(broken("a varint is longer than ten bytes"))
+    }
+}
+
+/// The records of a batch that is not compressed.
+pub(super) struct Plain {
+    bytes: Bytes,
+    at: usize,
+}
+
+impl Plain {
+    pub(super) fn new(bytes: Bytes) -> Plain {
+        Plain { bytes, at: 0 }
+    }
+
+    /// Moves past `length` bytes and says where they end.
+    #[inline]
+    fn pass(&mut self, length: usize) -> Result<usize, RecordError> {
+        match self.at.checked_add(length) {
+            Some(end) if end <= self.bytes.len() => {
+                self.at = end;
+                Ok(end)
+            }
+            _ => Err(ended()),
+        }
+    }
+}
+
+impl Source for Plain {
+    #[inline]
+    fn position(&self) -> usize {
+        self.at
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        let Some(byte) = self.bytes.get(self.at) else { return Err(ended()) };
+        self.at = self.at.saturating_add(1);
+        Ok(*byte)
+    }
+
+    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
+        let from = self.at;
+        let to = self.pass(length)?;
+        Ok(self.bytes.slice(from..to))
+    }
+
+    #[inline]
+    fn skip(&mut self, length: usize) -> Result<(), RecordError> {
+        self.pass(length).map(|_| ())
+    }
+
+    fn at_end(&mut self) -> Result<bool, RecordError> {
+        Ok(self.at == self.bytes.len())
+    }
+}
+
+/// The records that come out of a codec: bounded by [`compression::open`], never held as a whole.
+pub(super) struct Packed {
+    inner: BufReader<Box<dyn Read + Send>>,
+    position: usize,
+}
+
+impl Packed {
+    pub(super) fn new(codec: Codec, packed: Bytes) -> Packed {
+        Packed { inner: BufReader::new(compression::open(codec, packed)), position: 0 }
+    }
+
+    fn buffered(&mut self) -> Result<&[u8], RecordError> {
+        self.inner.fill_buf().map_err(unreadable)
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.inner.consume(length);
+        self.position = self.position.saturating_add(length);
+    }
+}
+
+impl Source for Packed {
+    fn position(&self) -> usize {
+        self.position
+    }
+
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        let byte = *self.buffered()?.first().ok_or_else(ended)?;
+        self.consume(1);
+        Ok(byte)
+    }
+
+    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
+        let mut taken = Vec::new(); // grows with what arrives, not with what is claimed
+        let most = u64::try_from(length).unwrap_or(u64::MAX);
+        let read = self.inner.by_ref().take(most).read_to_end(&mut taken).map_err(unreadable)?;
+        if read < length {
+            return Err(ended());
+        }
+        self.position = self.position.saturating_add(length);
+        Ok(taken.into())
+    }
+
+    fn skip(&mut self, length: usize) -> Result<(), RecordError> {
+        let mut left = length;
+        while left > 0 {
+            let here = self.buffered()?.len().min(left);
+            if here == 0 {
+                return Err(ended());
+            }
+            self.consume(here);
+            left = left.saturating_sub(here);
+        }
+        Ok(())
+    }
+
+    fn at_end(&mut self) -> Result<bool, RecordError> {
+        Ok(self.buffered()?.is_empty())
+    }
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn position(&self) -> usize {
+        (**self).position()
+    }
+
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        (**self).byte()
+    }
+
+    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
+        (**self).take(length)
+    }
+
+    fn skip(&mut self, length: usize) -> Result<(), RecordError> {
+        (**self).skip(length)
+    }
+
+    fn at_end(&mut self) -> Result<bool, RecordError> {
+        (**self).at_end()
+    }
+}
+
+#[cold]
+fn ended() -> RecordError {
+    broken("a record runs past the end of its batch")
+}
+
+#[cold]
+fn broken(why: &str) -> RecordError {
+    RecordError::Invalid(why.into())
+}
+
+#[cold]
+fn unreadable(error: std::io::Error) -> RecordError {
+    RecordError::Invalid(format!("the batch cannot be decompressed: {error}"))
+}
