@@ -1,1 +1,3 @@
-//! Decides for groups what the kernel then applies.
+//! The classic group protocol: decides what the kernel then applies.
+
+pub use crate::storage::groups::{GroupStore, NotStored, Settled, Settler};

@@ -82,7 +82,7 @@ impl Shard {
             Command::RaiseEpoch { topic, partition } => self.partition_mut(*topic, *partition)?.raise_epoch(),
             Command::NewProducer => self.new_producer(),
             Command::ExpireProducers { idle_since } => self.expire_producers(*idle_since),
-            Command::Group { group, records } => self.change_group(time, group, records),
+            Command::Group { group, records } => self.change_group(group, records),
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
@@ -147,14 +147,15 @@ impl Shard {
         Applied::ProducersExpired(expired)
     }
 
-    fn change_group(&mut self, time: Timestamp, id: &str, records: &[group::GroupRecord]) -> Applied {
+    /// A group that holds nothing any more does not exist.
+    fn change_group(&mut self, id: &str, records: &[group::GroupRecord]) -> Applied {
+        let group = self.groups.entry(id.to_owned()).or_default();
+        let changed = Arc::make_mut(group);
         for record in records {
-            if matches!(record, group::GroupRecord::Deleted) {
-                self.groups.remove(id);
-                continue;
-            }
-            let group = self.groups.entry(id.to_owned()).or_default();
-            Arc::make_mut(group).apply(time, record);
+            changed.apply(record);
+        }
+        if changed.is_nothing() {
+            self.groups.remove(id);
         }
         Applied::GroupChanged
     }

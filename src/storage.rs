@@ -1,3 +1,4 @@
 //! The partition store that handlers talk to, and the engine behind it.
 
 pub mod fs;
+pub mod groups;
