@@ -1,0 +1,96 @@
+//! The journal that forgets: for brokers without a data directory, and for tests.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::BytesMut;
+
+use super::{Entry, Journal, JournalError, Limits, Poison, Prepare, Replayed, SyncJob};
+
+/// Keeps nothing but the position, or (for tests) every entry.
+#[derive(Default)]
+pub struct MemoryJournal {
+    last: u64,
+    kept: Option<Arc<Mutex<Vec<Replayed>>>>,
+    poison: Poison,
+}
+
+impl MemoryJournal {
+    /// A journal whose next entry has the position `last` + 1, and that keeps none.
+    pub fn after(last: u64) -> MemoryJournal {
+        MemoryJournal { last, ..MemoryJournal::default() }
+    }
+
+    /// A journal that keeps its entries, to be seen through [`MemoryJournal::entries`].
+    pub fn keeping() -> MemoryJournal {
+        MemoryJournal { kept: Some(Arc::default()), ..MemoryJournal::default() }
+    }
+
+    /// What was appended and not trimmed, where entries are kept.
+    pub fn entries(&self) -> Vec<Replayed> {
+        self.kept.iter().flat_map(|kept| kept.lock().expect("no panic while held").clone()).collect()
+    }
+
+    /// Every later call fails, as after a failed write.
+    pub fn break_down(&self, why: &str) {
+        self.poison.set(why.to_owned());
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append(&mut self, entry: &Entry<'_>) -> Result<(), JournalError> {
+        self.poison.check()?;
+        assert_eq!(entry.position, self.last + 1, "positions are consecutive");
+        self.last = entry.position;
+        if let Some(kept) = &self.kept {
+            let mut data = BytesMut::new();
+            entry.data.iter().for_each(|piece| data.extend_from_slice(piece));
+            kept.lock().expect("no panic while held").push(Replayed {
+                position: entry.position,
+                time: entry.time,
+                hash: entry.hash,
+                commands: entry.commands.to_vec().into(),
+                data: data.freeze(),
+                above_mark: false,
+                file: 0,
+                at: 0,
+            });
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> u64 {
+        self.last
+    }
+
+    fn sync_job(&self) -> SyncJob {
+        SyncJob { files: Vec::new(), through: self.last, poison: self.poison.clone() }
+    }
+
+    fn synced(&mut self, _position: u64) {}
+
+    fn mark(&mut self) -> Result<(), JournalError> {
+        self.poison.check()
+    }
+
+    fn room_for(&self, _bytes: u64) -> bool {
+        true
+    }
+
+    fn trim(&mut self, below: u64) {
+        if let Some(kept) = &self.kept {
+            kept.lock().expect("no panic while held").retain(|entry| entry.position >= below);
+        }
+    }
+
+    fn prepare(&mut self) -> Option<Prepare> {
+        None
+    }
+
+    fn barrier(&self) -> Result<(), JournalError> {
+        self.poison.check()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { entry_bytes: u64::from(u32::MAX / 2) }
+    }
+}
