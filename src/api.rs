@@ -1,5 +1,212 @@
 //! The table of API keys: one line per key, one file per key.
+//!
+//! A row decodes the request of its key, hands it to its [`Handler`] and encodes the answer; that
+//! is all the server knows of an API. Keys and versions that stand in no row do not exist: they
+//! are not advertised, and a connection that sends one is closed.
 
 pub mod context;
 pub mod error;
-pub mod fetch;
+mod guard;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
+use context::{ConnectionInfo, Context, Services};
+use error::ErrorCode;
+use guard::Guarded;
+
+/// Every key that is served, in ascending order. A handler that lands adds its line, such as
+/// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
+pub static TABLE: &[Row] = &[];
+
+/// What a handler gives back when the ordered part of its work is done: the request has its place
+/// in line, and whatever comes after it on the same connection will see its effect.
+pub enum Reply<T> {
+    /// The client expects nothing (acks=0).
+    Silence,
+    Now(T),
+    /// The answer still waits, for the disk or for records to arrive.
+    Later(Later<T>),
+    /// Instead of an answer the connection is closed, after the answers it is still owed.
+    /// The text says why, for the log.
+    Close(&'static str),
+}
+
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One per API key: `impl Handler for MetadataRequest` stands in `api/metadata.rs`.
+pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
+    fn handle(self, ctx: Context) -> impl Future<Output = Reply<Self::Response>> + Send;
+}
+
+/// An encoded answer with its length in front: the pieces of one frame.
+pub type Frame = Vec<Bytes>;
+
+/// Why there is no answer to encode; the connection closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Malformed(WireError),
+    /// Our own answer does not fit the version: a fault of ours.
+    Unencodable(WireError),
+    /// The handler panicked: a fault of ours.
+    Panicked,
+}
+
+pub type Answer = Result<Frame, Failure>;
+
+/// One request, its header read and its body not yet.
+pub struct Call {
+    pub context: Context,
+    pub correlation_id: i32,
+    pub body: Reader,
+}
+
+/// One line of the table.
+pub struct Row {
+    pub key: i16,
+    pub name: &'static str,
+    /// What ApiVersions says.
+    pub min_version: i16,
+    pub max_version: i16,
+    /// Versions below are advertised but refused, as Kafka does with Produce 0–2.
+    served_from: i16,
+    /// Requests of this key need not wait for the answers to those of the same key before them.
+    pub overlapping: bool,
+    serve: fn(Call) -> Later<Reply<Answer>>,
+}
+
+/// What the table says to a key and version.
+#[derive(Clone, Copy)]
+pub enum Found {
+    Row(&'static Row),
+    /// Only here there is an answer for a version that does not exist (BEHAVIOUR W1).
+    UnknownApiVersions,
+    /// The connection closes (BEHAVIOUR W17).
+    Nothing,
+}
+
+/// The table together with the rooms its handlers turn to.
+#[derive(Clone)]
+pub struct Api {
+    table: &'static [Row],
+    services: Arc<Services>,
+}
+
+impl Api {
+    pub fn new(services: Arc<Services>) -> Api {
+        Api { table: TABLE, services }
+    }
+
+    pub fn find(&self, key: i16, version: i16) -> Found {
+        let Some(row) = find(self.table, key) else { return Found::Nothing };
+        if (row.served_from..=row.max_version).contains(&version) {
+            Found::Row(row)
+        } else if key == API_VERSIONS {
+            Found::UnknownApiVersions
+        } else {
+            Found::Nothing
+        }
+    }
+
+    /// Serves one request. When the future is ready the request has its place in line.
+    pub async fn serve(
+        &self,
+        row: &'static Row,
+        connection: Arc<ConnectionInfo>,
+        header: RequestHeader,
+        body: Reader,
+    ) -> Reply<Answer> {
+        let context = Context {
+            services: Arc::clone(&self.services),
+            connection,
+            version: header.api_version,
+            client_id: header.client_id,
+        };
+        let call = Call { context, correlation_id: header.correlation_id, body };
+        Guarded((row.serve)(call)).await.unwrap_or(Reply::Now(Err(Failure::Panicked)))
+    }
+
+    /// The answer to an ApiVersions version that does not exist: in the format of version 0, with
+    /// the range that does, so that the client can ask again (BEHAVIOUR W1).
+    pub fn answer_unknown_api_versions(&self, correlation_id: i32) -> Answer {
+        let row = find(self.table, API_VERSIONS);
+        let api_keys = row.map(|row| ApiVersion {
+            api_key: row.key,
+            min_version: row.min_version,
+            max_version: row.max_version,
+        });
+        let answer = ApiVersionsResponse {
+            error_code: ErrorCode::UnsupportedVersion as i16,
+            api_keys: api_keys.into_iter().collect(),
+            ..ApiVersionsResponse::default()
+        };
+        encode(&answer, API_VERSIONS, 0, correlation_id)
+    }
+}
+
+const API_VERSIONS: i16 = 18;
+
+fn find(table: &'static [Row], key: i16) -> Option<&'static Row> {
+    let at = table.binary_search_by_key(&key, |row| row.key).ok()?;
+    table.get(at)
+}
+
+/// `row::<MetadataRequest>(0, 13)`: the versions that are advertised and served.
+const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
+    Row {
+        key: R::KEY,
+        name: R::NAME,
+        min_version,
+        max_version,
+        served_from: min_version,
+        overlapping: false,
+        serve: |call| Box::pin(serve::<R>(call)),
+    }
+}
+
+impl Row {
+    /// Versions below `version` are advertised and refused.
+    const fn served_from(mut self, version: i16) -> Row {
+        self.served_from = version;
+        self
+    }
+
+    const fn overlapping(mut self) -> Row {
+        self.overlapping = true;
+        self
+    }
+}
+
+async fn serve<R: Handler>(call: Call) -> Reply<Answer> {
+    let Call { context, correlation_id, mut body } = call;
+    let version = context.version;
+    let request = R::decode(&mut body, version).and_then(|request| body.finish().map(|()| request));
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Reply::Now(Err(Failure::Malformed(error))),
+    };
+    drop(body);
+    match request.handle(context).await {
+        Reply::Silence => Reply::Silence,
+        Reply::Now(answer) => Reply::Now(encode(&answer, R::KEY, version, correlation_id)),
+        Reply::Later(answer) => Reply::Later(Box::pin(async move {
+            match Guarded(answer).await {
+                Some(answer) => encode(&answer, R::KEY, version, correlation_id),
+                None => Err(Failure::Panicked),
+            }
+        })),
+        Reply::Close(why) => Reply::Close(why),
+    }
+}
+
+fn encode<M: Message>(answer: &M, key: i16, version: i16, correlation_id: i32) -> Answer {
+    let mut out = Writer::new();
+    write_response_header(&mut out, key, version, correlation_id);
+    answer.encode(&mut out, version).map_err(Failure::Unencodable)?;
+    out.into_frame().map_err(Failure::Unencodable)
+}

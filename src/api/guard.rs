@@ -1,0 +1,33 @@
+//! A panic in a handler closes its connection and nothing else.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Later;
+
+/// The output of a future, or `None` where it panicked. What the panic said was printed by then,
+/// and the future is not looked at again.
+pub(super) struct Guarded<T>(pub Later<T>);
+
+impl<T> Future for Guarded<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(panic) => {
+                forget(panic);
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+/// Dropping what a panic carries may panic again.
+fn forget(panic: Box<dyn Any + Send>) {
+    std::mem::forget(panic);
+}
