@@ -18,6 +18,7 @@ pub fn generate(messages: &[Message]) -> String {
 macro_rules! line {
     ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).expect("a string takes it") };
 }
+pub(crate) use line;
 
 fn module(out: &mut String, message: &Message) {
     line!(out, "pub mod {} {{", message.module());
@@ -69,7 +70,10 @@ fn read(out: &mut String, each: &Struct, ever_flexible: bool) {
     if !tagged.is_empty() {
         line!(out, "if at.flexible {{ input.tags(|tag, input| {{ match tag {{");
         for field in tagged {
-            let guard = field.versions.map(|range| format!(" if {}", condition(range))).unwrap_or_default();
+            let guard = field
+                .versions
+                .map(|range| format!(" if {}", condition(range, "at.version")))
+                .unwrap_or_default();
             let tag = field.tag.unwrap_or_default();
             let check = null_check("it", field);
             line!(out, "{tag}{guard} => {{ it.{} = input.read(at)?;{check} }}", ident(field));
@@ -135,7 +139,7 @@ fn headers(out: &mut String, messages: &[Message]) {
     line!(out, "_ => return None, }}) }}");
 }
 
-fn ident(field: &Field) -> String {
+pub fn ident(field: &Field) -> String {
     match field.name.as_str() {
         name @ ("type" | "match") => format!("r#{name}"),
         name => name.to_owned(),
@@ -163,7 +167,7 @@ fn rust_type(field: &Field) -> String {
 
 /// As Kafka: a field that may be null is null by default only where the schema says so (or where
 /// it holds records).
-fn default_value(field: &Field) -> String {
+pub fn default_value(field: &Field) -> String {
     if let Some(default) = &field.default {
         return if default == "null" { "None".to_owned() } else { default.clone() };
     }
@@ -190,28 +194,30 @@ fn starts_at_nothing(field: &Field) -> bool {
     }
 }
 
-/// For a field that may be null in later versions only.
+/// The version from which on a field may be null that may not be null before.
+pub fn null_since(field: &Field) -> Option<i16> {
+    field.nullable.filter(|since| *since > 0)
+}
+
 fn null_check(owner: &str, field: &Field) -> String {
-    match field.nullable {
-        Some(since) if since > 0 => {
-            format!("if at.version < {since} {{ not_null(&{owner}.{})?; }} ", ident(field))
-        }
-        _ => String::new(),
+    match null_since(field) {
+        Some(since) => format!("if at.version < {since} {{ not_null(&{owner}.{})?; }} ", ident(field)),
+        None => String::new(),
     }
 }
 
 fn if_in_version(range: Option<Versions>, body: &str) -> String {
     match range {
-        Some(range) => format!("if {} {{ {body} }}", condition(range)),
+        Some(range) => format!("if {} {{ {body} }}", condition(range, "at.version")),
         None => body.to_owned(),
     }
 }
 
-fn condition(Versions { first, last }: Versions) -> String {
+pub fn condition(Versions { first, last }: Versions, version: &str) -> String {
     match last {
-        Some(last) if last == first => format!("at.version == {first}"),
-        Some(last) => format!("({first}..={last}).contains(&at.version)"),
-        None => format!("at.version >= {first}"),
+        Some(last) if last == first => format!("{version} == {first}"),
+        Some(last) => format!("({first}..={last}).contains(&{version})"),
+        None => format!("{version} >= {first}"),
     }
 }
 

@@ -36,7 +36,10 @@ use std::ops::RangeInclusive;
 
 pub use error::WireError;
 pub use field::{At, Field};
-pub use header::{RequestHeader, request_header_version, response_header_version, write_response_header};
+pub use header::{
+    RequestHeader, read_response_header, request_header_version, response_header_version,
+    write_response_header,
+};
 pub use reader::Reader;
 pub use records::Records;
 pub use writer::Writer;

@@ -68,3 +68,12 @@ pub fn write_response_header(out: &mut Writer, key: i16, version: i16, correlati
         out.varint(0);
     }
 }
+
+/// The correlation id of an answer to a request of this key and version.
+pub fn read_response_header(input: &mut Reader, key: i16, version: i16) -> Result<i32, WireError> {
+    let correlation_id = i32::from_be_bytes(input.array()?);
+    if response_header_version(key, version) == 1 {
+        input.skip_tags()?;
+    }
+    Ok(correlation_id)
+}

@@ -1,0 +1,111 @@
+//! Fuzz targets: plain functions from bytes to nothing that panic where the codec is wrong. A
+//! fuzzer can call them; here they run for a moment on mutations of the vectors, the same ones in
+//! every run.
+
+use bytes::Bytes;
+use jackdaw::protocol::{Reader, RequestHeader};
+
+use crate::inspect::{Codec, Kind, all};
+use crate::source::Source;
+use crate::vectors;
+
+/// A request as it comes off a socket, without its size. What can be read can be written, and
+/// what was written reads as the same message.
+pub fn frame(data: &[u8], codecs: &[Codec]) -> bool {
+    let mut input = Reader::new(Bytes::copy_from_slice(data));
+    let Ok(header) = RequestHeader::read(&mut input) else { return false };
+    let request =
+        codecs.iter().find(|codec| codec.kind == Kind::Request && codec.key == Some(header.api_key));
+    let body = data.len() - input.remaining();
+    request.is_some_and(|codec| message(&data[body..], codec, header.api_version))
+}
+
+/// The body of any message.
+pub fn message(data: &[u8], codec: &Codec, version: i16) -> bool {
+    let Ok(once) = (codec.recode)(Bytes::copy_from_slice(data), version) else { return false };
+    assert!(once.len() <= data.len(), "{} {version} grows", codec.name);
+    let twice = (codec.recode)(once.clone(), version);
+    assert_eq!(twice, Ok(once), "{} {version}", codec.name);
+    true
+}
+
+/// One to four small changes: a bit, a byte, a number that lies, a piece gone, moved or doubled.
+fn mutate(data: &mut Vec<u8>, source: &mut Source) {
+    const NUMBERS: [u8; 7] = [0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x0f];
+    for _ in 0..=source.below(4) {
+        if data.is_empty() {
+            return;
+        }
+        let at = source.below(data.len());
+        let end = (at + 1 + source.below(8)).min(data.len());
+        match source.below(6) {
+            0 => data[at] ^= 1 << source.below(8),
+            1 => data[at] = source.number() as u8,
+            2 => data[at..end].fill(NUMBERS[source.below(NUMBERS.len())]),
+            3 => drop(data.drain(at..end)),
+            4 => data.truncate(at),
+            _ => {
+                let piece = data[at..end].to_vec();
+                let place = source.below(data.len());
+                data.splice(place..place, piece);
+            }
+        }
+    }
+}
+
+#[test]
+fn mutated_messages_never_panic_and_read_as_they_were_written() {
+    let codecs = all();
+    let mut source = Source::new(1);
+    let mut accepted = 0;
+    let mut tried = 0;
+    for vector in vectors::all().iter().filter(|vector| vector.bytes.len() < 2000) {
+        let Some(codec) = codecs.iter().find(|codec| codec.name == vector.name) else { continue };
+        for _ in 0..10 {
+            let mut data = vector.bytes.to_vec();
+            mutate(&mut data, &mut source);
+            tried += 1;
+            accepted += usize::from(message(&data, codec, vector.version));
+        }
+    }
+    // Both ends of the property are met: some mutations are still messages, many are not.
+    assert!(accepted > tried / 20 && accepted < tried, "{accepted} of {tried}");
+}
+
+#[test]
+fn mutated_frames_never_panic_and_read_as_they_were_written() {
+    let codecs = all();
+    let mut source = Source::new(2);
+    let mut accepted = 0;
+    for vector in vectors::all().iter().filter(|vector| vector.bytes.len() < 2000) {
+        let (Some(key), Some(header)) = (vector.key, vector.header) else { continue };
+        if !vector.name.ends_with("Request") {
+            continue;
+        }
+        let mut frame =
+            [&key.to_be_bytes()[..], &vector.version.to_be_bytes(), &[0, 0, 0, 7, 0, 1, b'c']].concat();
+        frame.extend((header == 2).then_some(0));
+        frame.extend(&vector.bytes);
+        assert!(self::frame(&frame, &codecs), "{} {}", vector.name, vector.version);
+        for _ in 0..10 {
+            let mut data = frame.clone();
+            mutate(&mut data, &mut source);
+            accepted += usize::from(self::frame(&data, &codecs));
+        }
+    }
+    assert!(accepted > 1000, "{accepted}");
+}
+
+#[test]
+fn arbitrary_bytes_never_panic() {
+    let codecs = all();
+    let mut source = Source::new(3);
+    for codec in &codecs {
+        for version in codec.versions.clone() {
+            for _ in 0..50 {
+                let length = source.below(200);
+                message(&source.bytes(length), codec, version);
+            }
+        }
+    }
+}
