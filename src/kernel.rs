@@ -147,14 +147,13 @@ impl Shard {
         Applied::ProducersExpired(expired)
     }
 
-    /// A group that holds nothing any more does not exist.
     fn change_group(&mut self, id: &str, records: &[group::GroupRecord]) -> Applied {
         let group = self.groups.entry(id.to_owned()).or_default();
         let changed = Arc::make_mut(group);
         for record in records {
             changed.apply(record);
         }
-        if changed.is_nothing() {
+        if !changed.exists() {
             self.groups.remove(id);
         }
         Applied::GroupChanged

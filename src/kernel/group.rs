@@ -24,9 +24,10 @@ pub type MemberId = String;
 /// Whose offset it is: a partition of a topic.
 pub type PartitionKey = (TopicId, i32);
 
-/// One group. A group that holds nothing (its default) does not exist.
+/// One group. Its default is the group that does not exist; any record but `Deleted` brings it about.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
+    exists: bool,
     phase: Phase,
     generation: Generation,
     protocol_type: Option<String>,
@@ -133,6 +134,7 @@ pub enum GroupRecord {
 impl Group {
     /// The only way a group changes.
     pub fn apply(&mut self, record: &GroupRecord) {
+        self.exists = true;
         match record {
             GroupRecord::Joined { id, protocol_type, member } => {
                 self.protocol_type = Some(protocol_type.clone());
@@ -158,7 +160,14 @@ impl Group {
                     }
                 }
             }
-            GroupRecord::RebalanceBegun => self.phase = Phase::PreparingRebalance,
+            GroupRecord::RebalanceBegun => {
+                // As Kafka shows it: what an earlier generation was assigned is lost only when
+                // the one that began then does not come about.
+                if self.phase == Phase::CompletingRebalance {
+                    self.clear_assignments();
+                }
+                self.phase = Phase::PreparingRebalance;
+            }
             GroupRecord::GenerationBegun { generation, protocol, leader } => {
                 self.phase = Phase::CompletingRebalance;
                 self.generation = *generation;
@@ -175,9 +184,7 @@ impl Group {
             }
             GroupRecord::Assigned { assignments } => {
                 self.phase = Phase::Stable;
-                for member in self.members.values_mut() {
-                    member.assignment = Opaque::default();
-                }
+                self.clear_assignments();
                 for (id, assignment) in assignments {
                     if let Some(member) = self.members.get_mut(id) {
                         member.assignment = assignment.clone();
@@ -195,12 +202,8 @@ impl Group {
         }
     }
 
-    /// Whether nothing is known of it: such a group does not exist.
-    pub fn is_nothing(&self) -> bool {
-        self.generation == Generation(0)
-            && self.protocol_type.is_none()
-            && self.members.is_empty()
-            && self.offsets.is_empty()
+    pub fn exists(&self) -> bool {
+        self.exists
     }
 
     pub fn phase(&self) -> Phase {
@@ -246,6 +249,12 @@ impl Group {
 
     pub fn offset(&self, partition: PartitionKey) -> Option<&CommittedOffset> {
         self.offsets.get(&partition)
+    }
+
+    fn clear_assignments(&mut self) {
+        for member in self.members.values_mut() {
+            member.assignment = Opaque::default();
+        }
     }
 
     fn remove(&mut self, id: &str) -> Option<Member> {

@@ -27,7 +27,8 @@ pub trait GroupStore: Send + Sync {
     /// Whether the clock can be trusted to let things expire by their age.
     fn may_expire(&self) -> bool;
 
-    fn has_topic(&self, topic: TopicId) -> bool;
+    /// What a topic is called; none once it is gone.
+    fn topic_name(&self, topic: TopicId) -> Option<String>;
 }
 
 /// The records were not made durable, or nobody can say whether they were.
