@@ -4,9 +4,14 @@
 //! is all the server knows of an API. Keys and versions that stand in no row do not exist: they
 //! are not advertised, and a connection that sends one is closed.
 
+mod api_versions;
 pub mod context;
+mod describe_cluster;
 pub mod error;
+pub mod fetch;
 mod guard;
+pub mod operations;
+pub mod topic_name;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +19,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
@@ -22,7 +29,7 @@ use guard::Guarded;
 
 /// Every key that is served, in ascending order. A handler that lands adds its line, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
-pub static TABLE: &[Row] = &[];
+pub static TABLE: &[Row] = &[row::<ApiVersionsRequest>(0, 5), row::<DescribeClusterRequest>(0, 2)];
 
 /// What a handler gives back when the ordered part of its work is done: the request has its place
 /// in line, and whatever comes after it on the same connection will see its effect.

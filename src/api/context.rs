@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
+use crate::api::fetch::session::Sessions;
+use crate::config::{BrokerSettings, Listener};
 use crate::time::Clock;
 use crate::types::{NodeId, Uuid};
 
@@ -19,7 +21,9 @@ pub struct Context {
 /// The rooms behind the handlers, the same for every connection of a broker.
 pub struct Services {
     pub cluster: ClusterFacts,
+    pub settings: Arc<BrokerSettings>,
     pub clock: Clock,
+    pub fetch_sessions: Sessions,
 }
 
 /// What is true of the cluster for as long as the data directory exists.
@@ -35,21 +39,13 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Our side of the socket: the address the client reached us at.
     pub local: SocketAddr,
-    pub listener: Arc<ListenerInfo>,
+    /// As it was configured.
+    pub listener: Arc<Listener>,
     /// What the client called itself in ApiVersions, if it has.
     pub software: OnceLock<ClientSoftware>,
 }
 
-/// A listener as it was configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerInfo {
-    pub name: String,
-    /// The host it was asked to bind, a name or an address; empty or unspecified for all.
-    pub host: String,
-    /// `advertised.listeners`, where it names this listener.
-    pub advertised: Option<HostPort>,
-}
-
+/// An address as clients are told it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     pub host: String,
@@ -67,8 +63,8 @@ impl ConnectionInfo {
     /// the listener was bound to, else the address the client just reached us at. Never an
     /// unspecified address (BEHAVIOUR M6).
     pub fn advertised(&self) -> HostPort {
-        if let Some(told) = &self.listener.advertised {
-            return told.clone();
+        if let Some((host, port)) = &self.listener.advertised {
+            return HostPort { host: host.clone(), port: *port };
         }
         let port = self.local.port();
         let bound_to_all = match self.listener.host.parse::<IpAddr>() {
@@ -97,10 +93,11 @@ mod tests {
         let connection = ConnectionInfo {
             peer: "192.0.2.9:5000".parse().unwrap(),
             local: local.parse().unwrap(),
-            listener: Arc::new(ListenerInfo {
+            listener: Arc::new(Listener {
                 name: "PLAINTEXT".into(),
                 host: host.into(),
-                advertised: advertised.map(|(host, port)| HostPort { host: host.into(), port }),
+                port: 0,
+                advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
             }),
             software: OnceLock::new(),
         };

@@ -459,7 +459,7 @@ mod tests {
         let sessions = Sessions::default();
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let new_topic = Told { topic_id: crate::types::Uuid([9; 16]), ..told(0, 0) };
-        assert_eq!(step(&sessions, id, 1, vec![], &[new_topic.clone()]), [0]);
+        assert_eq!(step(&sessions, id, 1, vec![], std::slice::from_ref(&new_topic)), [0]);
         assert_eq!(step(&sessions, id, 2, vec![], &[new_topic]), []);
     }
 

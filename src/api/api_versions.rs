@@ -1,0 +1,131 @@
+//! ApiVersions (key 18): what this broker speaks, and the features it has finalized.
+//! v3 is the flexible encoding and tells who the client is; v5 tells whom the client means.
+//! A version that does not exist is answered by the table (BEHAVIOUR W1).
+
+use std::ops::RangeInclusive;
+
+use crate::api::context::{ClientSoftware, Context};
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
+use crate::protocol::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+
+/// A feature and its levels. A level is a promise that clients decide on, so one stands here only
+/// when everything behind it works; the first two promise nothing and are what tools print.
+struct Feature {
+    name: &'static str,
+    supported: RangeInclusive<i16>,
+    finalized: i16,
+}
+
+/// As Kafka 4.4.
+const FEATURES: &[Feature] = &[
+    Feature { name: "kraft.version", supported: 0..=1, finalized: 1 },
+    Feature { name: "metadata.version", supported: 7..=33, finalized: 33 },
+];
+
+/// Below 0 clients would ignore the finalized features. Ours change with the version only.
+const FINALIZED_EPOCH: i64 = 0;
+
+impl Handler for ApiVersionsRequest {
+    async fn handle(self, ctx: Context) -> Reply<ApiVersionsResponse> {
+        Reply::Now(match check(&self, &ctx) {
+            Ok(()) => answer(ctx.version),
+            Err(error) => ApiVersionsResponse { error_code: error.code(), ..nothing() },
+        })
+    }
+}
+
+fn check(request: &ApiVersionsRequest, ctx: &Context) -> Result<(), ErrorCode> {
+    if ctx.version >= 3 {
+        let (name, version) = (&request.client_software_name, &request.client_software_version);
+        if !is_software(name) || !is_software(version) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        // A client that asks twice said the same twice.
+        let _ = ctx.connection.software.set(ClientSoftware { name: name.clone(), version: version.clone() });
+    }
+    let cluster = &ctx.services.cluster;
+    match (&request.cluster_id, request.node_id) {
+        (None, -1) => Ok(()),
+        (None, _) | (Some(_), -1) => Err(ErrorCode::InvalidRequest),
+        (Some(id), node) if *id == cluster.cluster_id.to_string() && node == cluster.node_id.0 => Ok(()),
+        (Some(_), _) => Err(ErrorCode::RebootstrapRequired),
+    }
+}
+
+/// Letters and digits, with dots and dashes between them (BEHAVIOUR W15).
+fn is_software(text: &str) -> bool {
+    let ends = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
+    ends(text.chars().next())
+        && ends(text.chars().next_back())
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-'))
+}
+
+fn answer(version: i16) -> ApiVersionsResponse {
+    let api_keys = crate::api::TABLE.iter().map(|row| ApiVersion {
+        api_key: row.key,
+        min_version: row.min_version,
+        max_version: row.max_version,
+    });
+    // Clients of v3 take a minimum of 0 for a mistake; Kafka leaves such features out.
+    let supported = FEATURES.iter().filter(|feature| version >= 4 || *feature.supported.start() > 0);
+    ApiVersionsResponse {
+        api_keys: api_keys.collect(),
+        supported_features: supported
+            .map(|feature| SupportedFeatureKey {
+                name: feature.name.to_owned(),
+                min_version: *feature.supported.start(),
+                max_version: *feature.supported.end(),
+            })
+            .collect(),
+        finalized_features_epoch: FINALIZED_EPOCH,
+        finalized_features: FEATURES
+            .iter()
+            .map(|feature| FinalizedFeatureKey {
+                name: feature.name.to_owned(),
+                max_version_level: feature.finalized,
+                min_version_level: feature.finalized,
+            })
+            .collect(),
+        ..nothing()
+    }
+}
+
+/// No tag of this holds anything but its default, so that none is sent (BEHAVIOUR W3).
+fn nothing() -> ApiVersionsResponse {
+    ApiVersionsResponse::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w15_client_software_is_checked_by_kafkas_pattern() {
+        for good in ["a", "apache-kafka-java", "librdkafka", "2.15.0", "a.b-c", "1-.-1"] {
+            assert!(is_software(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", ".", "a b", "ä", "1_0", "a\n"] {
+            assert!(!is_software(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_features_that_promise_nothing_are_finalized_and_their_epoch_is_valid() {
+        let answer = answer(5);
+        let finalized: Vec<_> =
+            answer.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
+        assert_eq!(finalized, [("kraft.version", 1), ("metadata.version", 33)]);
+        assert!(answer.finalized_features_epoch >= 0);
+        assert_eq!(answer.supported_features.len(), 2);
+    }
+
+    #[test]
+    fn v3_names_no_supported_feature_that_begins_at_zero() {
+        let names: Vec<_> = answer(3).supported_features.into_iter().map(|feature| feature.name).collect();
+        assert_eq!(names, ["metadata.version"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! DescribeCluster (key 60): the brokers, the controller and the cluster id.
+//! v1 says which kind of endpoint is meant, v2 tells whether a broker is fenced.
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::{self, NOT_ASKED};
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
+use crate::protocol::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
+
+const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
+
+impl Handler for DescribeClusterRequest {
+    async fn handle(self, ctx: Context) -> Reply<DescribeClusterResponse> {
+        Reply::Now(match self.endpoint_type {
+            BROKERS => describe(&self, &ctx),
+            CONTROLLERS => refuse(Refusal::new(
+                ErrorCode::MismatchedEndpointType,
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+            )),
+            other => refuse(Refusal::new(
+                ErrorCode::UnsupportedEndpointType,
+                format!("Unsupported endpoint type {other}"),
+            )),
+        })
+    }
+}
+
+fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterResponse {
+    let node = ctx.services.cluster.node_id.0;
+    let told = ctx.connection.advertised();
+    DescribeClusterResponse {
+        endpoint_type: BROKERS,
+        cluster_id: ctx.services.cluster.cluster_id.to_string(),
+        controller_id: node,
+        brokers: vec![DescribeClusterBroker {
+            broker_id: node,
+            host: told.host,
+            port: told.port.into(),
+            rack: ctx.services.settings.rack.clone(),
+            is_fenced: false,
+        }],
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => operations::CLUSTER,
+            false => NOT_ASKED,
+        },
+        ..DescribeClusterResponse::default()
+    }
+}
+
+fn refuse(refusal: Refusal) -> DescribeClusterResponse {
+    DescribeClusterResponse {
+        error_code: refusal.code.code(),
+        error_message: refusal.message,
+        endpoint_type: BROKERS,
+        controller_id: -1,
+        cluster_authorized_operations: NOT_ASKED,
+        ..DescribeClusterResponse::default()
+    }
+}
