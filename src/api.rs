@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
@@ -95,6 +96,35 @@ pub enum Found {
     UnknownApiVersions,
     /// The connection closes (BEHAVIOUR W17).
     Nothing,
+}
+
+/// Says when the broker begins to stop: a handler that waits for a client's convenience (a long
+/// poll) then answers with what it has.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+/// The other end of [`Stopping`].
+#[derive(Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Stop {
+    pub fn new() -> (Stop, Stopping) {
+        let (sender, receiver) = watch::channel(false);
+        (Stop(sender), Stopping(receiver))
+    }
+
+    pub fn begin(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Stopping {
+    /// Ready when the broker stops, or is gone.
+    pub async fn begun(&self) {
+        let mut receiver = self.0.clone();
+        // An error says that the other end is dropped: the broker is gone.
+        let _ = receiver.wait_for(|stop| *stop).await;
+    }
 }
 
 /// The table together with the rooms its handlers turn to.

@@ -4,8 +4,10 @@
 #![expect(clippy::disallowed_methods, reason = "this is the room the rule points to")]
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::types::{Timestamp, Uuid};
@@ -60,6 +62,48 @@ impl Clock {
                 Duration::from_millis(u64::try_from(held.load(Ordering::SeqCst)).unwrap_or(0))
             }
         }
+    }
+}
+
+/// A moment on the runtime's clock, for the deadlines of tasks. A test can pause that clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(tokio::time::Instant);
+
+impl Moment {
+    pub fn now() -> Moment {
+        Moment(tokio::time::Instant::now())
+    }
+
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// So much later; very much later is merely far away.
+    pub fn after(self, how_long: Duration) -> Moment {
+        const FAR: Duration = Duration::from_hours(24 * 365 * 10);
+        Moment(self.0 + how_long.min(FAR))
+    }
+}
+
+/// A timer that a hand-written future keeps and moves.
+#[derive(Debug)]
+pub struct Timer(Pin<Box<tokio::time::Sleep>>);
+
+impl Timer {
+    pub fn at(when: Moment) -> Timer {
+        Timer(Box::pin(tokio::time::sleep_until(when.0)))
+    }
+
+    pub fn when(&self) -> Moment {
+        Moment(self.0.deadline())
+    }
+
+    pub fn set(&mut self, when: Moment) {
+        self.0.as_mut().reset(when.0);
+    }
+
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(context)
     }
 }
 

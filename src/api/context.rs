@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use crate::api::fetch::session::Sessions;
+use super::Stopping;
+use super::fetch::session::Sessions;
 use crate::config::{BrokerSettings, Listener};
 use crate::time::Clock;
 use crate::types::{NodeId, Uuid};
@@ -24,6 +25,8 @@ pub struct Services {
     pub settings: Arc<BrokerSettings>,
     pub clock: Clock,
     pub fetch_sessions: Sessions,
+    /// Long polls end early when the broker stops.
+    pub stopping: Stopping,
 }
 
 /// What is true of the cluster for as long as the data directory exists.
