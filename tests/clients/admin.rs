@@ -1,0 +1,157 @@
+//! Topics and settings, by librdkafka's admin client.
+
+use rdkafka::Offset;
+use rdkafka::admin::{AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::support::{DEADLINE, Record, Server, numbered, values};
+
+const ONE: TopicReplication<'static> = TopicReplication::Fixed(1);
+
+#[test]
+fn a_created_topic_has_its_partitions_and_its_leader() {
+    let server = Server::start();
+    let topic = server.topic("created", 5);
+    let metadata = server.consumer(&[]).fetch_metadata(Some(&topic), DEADLINE).unwrap();
+    let described = &metadata.topics()[0];
+    assert_eq!((described.name(), described.error()), (topic.as_str(), None));
+    let ids: Vec<i32> = described.partitions().iter().map(|partition| partition.id()).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
+    let node = metadata.brokers()[0].id();
+    for partition in described.partitions() {
+        assert_eq!(
+            (partition.leader(), partition.replicas(), partition.isr()),
+            (node, &[node][..], &[node][..])
+        );
+    }
+}
+
+#[test]
+fn one_request_makes_what_it_can_and_names_what_it_cannot() {
+    let server = Server::start();
+    let taken = server.topic("taken", 1);
+    let (good, bad_setting, bad_value) = (server.name("good"), server.name("setting"), server.name("value"));
+    let made = server.admin().create(&[
+        NewTopic::new(&taken, 1, ONE),
+        NewTopic::new(&good, 2, ONE),
+        NewTopic::new("no/slashes", 1, ONE),
+        NewTopic::new(&bad_setting, 1, ONE).set("no.such.setting", "1"),
+        NewTopic::new(&bad_value, 1, ONE).set("retention.ms", "soon"),
+    ]);
+    assert_eq!(
+        made,
+        [
+            Err(RDKafkaErrorCode::TopicAlreadyExists),
+            Ok(()),
+            Err(RDKafkaErrorCode::InvalidTopic),
+            Err(RDKafkaErrorCode::InvalidConfig),
+            Err(RDKafkaErrorCode::InvalidConfig),
+        ]
+    );
+    let known = server.consumer(&[]).fetch_metadata(None, DEADLINE).unwrap();
+    let known: Vec<&str> = known.topics().iter().map(|topic| topic.name()).collect();
+    assert!(known.contains(&good.as_str()));
+    assert!(!known.contains(&bad_setting.as_str()) && !known.contains(&bad_value.as_str()));
+}
+
+#[test]
+fn validate_only_checks_and_makes_nothing() {
+    let server = Server::start();
+    let (good, bad) = (server.name("good"), server.name("bad"));
+    let checked = server.admin().create_with(
+        &[NewTopic::new(&good, 1, ONE), NewTopic::new(&bad, 1, ONE).set("retention.ms", "soon")],
+        &AdminOptions::new().validate_only(true),
+    );
+    assert_eq!(checked, [Ok(()), Err(RDKafkaErrorCode::InvalidConfig)]);
+    assert_eq!(server.admin().create(&[NewTopic::new(&good, 1, ONE)]), [Ok(())]);
+}
+
+#[test]
+fn replicas_may_be_assigned_by_hand() {
+    let server = Server::start();
+    let node = server.consumer(&[]).fetch_metadata(None, DEADLINE).unwrap().brokers()[0].id();
+    let topic = server.name("assigned");
+    let by_hand = [&[node][..], &[node][..]];
+    let new = NewTopic::new(&topic, 2, TopicReplication::Variable(&by_hand));
+    assert_eq!(server.admin().create(&[new]), [Ok(())]);
+    let nowhere = server.name("nowhere");
+    let by_hand = [&[node + 1000][..]];
+    let new = NewTopic::new(&nowhere, 1, TopicReplication::Variable(&by_hand));
+    assert_eq!(server.admin().create(&[new]), [Err(RDKafkaErrorCode::InvalidReplicaAssignment)]);
+}
+
+#[test]
+fn a17_a_name_that_collides_with_another_is_refused() {
+    let server = Server::start();
+    let dotted = format!("{}.x", server.name("collides"));
+    let underlined = dotted.replace(".x", "_x");
+    assert_eq!(server.admin().create(&[NewTopic::new(&dotted, 1, ONE)]), [Ok(())]);
+    let refused = server.admin().create(&[NewTopic::new(&underlined, 1, ONE)]);
+    assert_eq!(refused, [Err(RDKafkaErrorCode::InvalidTopic)]);
+}
+
+#[test]
+fn a9_describe_tells_set_values_and_defaults_apart() {
+    let server = Server::start();
+    let topic = server.name("described");
+    let new = NewTopic::new(&topic, 1, ONE).set("retention.ms", "86400000").set("segment.bytes", "2000000");
+    assert_eq!(server.admin().create(&[new]), [Ok(())]);
+    let described = server.admin().configs(ResourceSpecifier::Topic(&topic)).unwrap();
+
+    let set = described.get("retention.ms").unwrap();
+    assert_eq!((set.value.as_deref(), &set.source), (Some("86400000"), &ConfigSource::DynamicTopic));
+    assert!(!set.is_default);
+    let default = described.get("max.message.bytes").unwrap();
+    assert_eq!((default.value.as_deref(), &default.source), (Some("1048588"), &ConfigSource::Default));
+    assert!(default.is_default && !default.is_sensitive && !default.is_read_only);
+    assert_eq!(described.get("cleanup.policy").unwrap().value.as_deref(), Some("delete"));
+    // rdkafka hides the error of one resource; what it shows of an unknown topic is nothing at all.
+    let unknown = server.admin().configs(ResourceSpecifier::Topic(&server.name("unknown"))).unwrap();
+    assert!(unknown.entries.is_empty());
+}
+
+#[test]
+fn the_brokers_settings_are_described() {
+    let server = Server::start();
+    let node = server.consumer(&[]).fetch_metadata(None, DEADLINE).unwrap().brokers()[0].id();
+    let described = server.admin().configs(ResourceSpecifier::Broker(node)).unwrap();
+    assert_eq!(described.get("message.max.bytes").unwrap().value.as_deref(), Some("1048588"));
+    assert!(described.get("num.partitions").is_some());
+}
+
+#[test]
+fn a_topics_own_limit_counts() {
+    let server = Server::start();
+    let topic = server.name("limit");
+    let new = NewTopic::new(&topic, 1, ONE).set("max.message.bytes", "1000");
+    assert_eq!(server.admin().create(&[new]), [Ok(())]);
+    let outcomes = server.producer(&[]).send(&topic, 0, &[Record::of("x".repeat(1000))]);
+    assert_eq!(outcomes, [Err(RDKafkaErrorCode::MessageSizeTooLarge)]);
+    assert_eq!(server.producer(&[]).send(&topic, 0, &[Record::of("x".repeat(900))]), [Ok((0, 0))]);
+}
+
+#[test]
+fn a13_delete_answers_for_each_topic_asked() {
+    let server = Server::start();
+    let (one, two, unknown) = (server.topic("one", 1), server.topic("two", 3), server.name("unknown"));
+    let gone = server.admin().delete(&[&one, &unknown, &two]);
+    assert_eq!(gone, [Ok(()), Err(RDKafkaErrorCode::UnknownTopicOrPartition), Ok(())]);
+    let left = server.consumer(&[]).fetch_metadata(None, DEADLINE).unwrap();
+    assert!(!left.topics().iter().any(|topic| topic.name() == one || topic.name() == two));
+}
+
+#[test]
+fn p11_a_topic_made_again_starts_empty_and_takes_new_producers() {
+    let server = Server::start();
+    let topic = server.topic("again", 1);
+    for round in 0..3 {
+        let producer = server.producer(&[("enable.idempotence", "true")]);
+        let sent = numbered(&format!("{round}-"), 5);
+        assert_eq!(producer.send_all(&topic, 0, &sent), [0, 1, 2, 3, 4]);
+        assert_eq!(values(&server.read(&topic, 0, Offset::Beginning, 5))[0], format!("{round}-0"));
+        assert_eq!(server.admin().delete(&[&topic]), [Ok(())]);
+        assert_eq!(server.admin().create(&[NewTopic::new(&topic, 1, ONE)]), [Ok(())]);
+        assert_eq!(server.ends(&topic, 0), (0, 0));
+    }
+}
