@@ -11,7 +11,7 @@ pub fn generate(messages: &[Message]) -> String {
     for message in messages {
         module(&mut out, message);
     }
-    headers(&mut out, messages);
+    apis(&mut out, messages);
     out
 }
 
@@ -129,14 +129,15 @@ fn message_traits(out: &mut String, message: &Message) {
     }
 }
 
-/// The first flexible version of every key, from which the header's version follows.
-fn headers(out: &mut String, messages: &[Message]) {
-    line!(out, "pub(super) fn first_flexible(key: i16) -> Option<i16> {{ Some(match key {{");
-    for message in messages.iter().filter(|message| message.kind == Kind::Request) {
-        let (Some(key), module, name) = (message.key, message.module(), message.name()) else { continue };
-        line!(out, "{key} => <{module}::{name} as super::Message>::FIRST_FLEXIBLE,");
+/// One line per API key, in ascending order.
+fn apis(out: &mut String, messages: &[Message]) {
+    line!(out, "pub static APIS: &[KafkaApi] = &[");
+    let mut requests: Vec<_> = messages.iter().filter(|message| message.kind == Kind::Request).collect();
+    requests.sort_by_key(|message| message.key);
+    for message in requests {
+        line!(out, "KafkaApi::of::<{}::{}>(),", message.module(), message.name());
     }
-    line!(out, "_ => return None, }}) }}");
+    line!(out, "];");
 }
 
 pub fn ident(field: &Field) -> String {

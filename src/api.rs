@@ -49,6 +49,9 @@ pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One per API key: `impl Handler for MetadataRequest` stands in `api/metadata.rs`.
 pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
+    /// What differs from Apache Kafka, a sentence each, for `docs/apis.md`.
+    const GAPS: &'static [&'static str] = &[];
+
     fn handle(self, ctx: Context) -> impl Future<Output = Reply<Self::Response>> + Send;
 }
 
@@ -82,7 +85,9 @@ pub struct Row {
     pub min_version: i16,
     pub max_version: i16,
     /// Versions below are advertised but refused, as Kafka does with Produce 0–2.
-    served_from: i16,
+    pub served_from: i16,
+    /// [`Handler::GAPS`]
+    pub gaps: &'static [&'static str],
     /// Requests of this key need not wait for the answers to those of the same key before them.
     pub overlapping: bool,
     serve: fn(Call) -> Later<Reply<Answer>>,
@@ -201,6 +206,7 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
         min_version,
         max_version,
         served_from: min_version,
+        gaps: R::GAPS,
         overlapping: false,
         serve: |call| Box::pin(serve::<R>(call)),
     }

@@ -77,3 +77,11 @@ pub trait Request: Message {
     /// As Kafka names the API: `Fetch`.
     const NAME: &'static str;
 }
+
+/// Where our bytes or our patience differ from Apache Kafka's, for `docs/apis.md`.
+pub const GAPS: &[&str] = &[
+    "A request closes its connection where Kafka reads on: bytes left over behind it, text that is not UTF-8 \
+     (in a client id it is replaced, as in Kafka), a tagged field twice, out of order or of another size than it says, \
+     a negative length other than −1.",
+    "One request may take 64 KiB and 8 times its size in memory, at most 32 MiB, beside its own bytes.",
+];

@@ -2,7 +2,8 @@
 //! the answer "I do not know that" needs the correlation id.
 
 use super::field::{At, Field};
-use super::{Reader, WireError, Writer, messages};
+use super::messages::KafkaApi;
+use super::{Reader, WireError, Writer};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestHeader {
@@ -17,14 +18,14 @@ const API_VERSIONS: i16 = 18;
 
 /// 2 has tagged fields, 1 has none. None: no such key.
 pub fn request_header_version(key: i16, version: i16) -> Option<i16> {
-    let flexible = version >= messages::first_flexible(key)?;
+    let flexible = version >= KafkaApi::find(key)?.first_flexible;
     Some(if flexible { 2 } else { 1 })
 }
 
 /// 1 has tagged fields, 0 has none. ApiVersions always has 0: its reader does not know yet which
 /// versions the other side speaks.
 pub fn response_header_version(key: i16, version: i16) -> i16 {
-    let flexible = messages::first_flexible(key).is_some_and(|first| version >= first);
+    let flexible = KafkaApi::find(key).is_some_and(|api| version >= api.first_flexible);
     if flexible && key != API_VERSIONS { 1 } else { 0 }
 }
 

@@ -65,3 +65,19 @@ impl fmt::Debug for Records {
         write!(f, "{} bytes of records", self.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_equal_by_their_bytes_however_they_are_cut() {
+        let whole = Records::from(Bytes::from_static(b"abcd"));
+        let cut = Records::from(vec![Bytes::from_static(b"a"), Bytes::new(), Bytes::from_static(b"bcd")]);
+        assert_eq!(whole, cut);
+        assert_eq!(cut.clone().into_bytes(), whole.clone().into_bytes());
+        assert_ne!(whole, Records::from(Bytes::from_static(b"abce")));
+        assert_ne!(whole, Records::from(Bytes::from_static(b"abc")));
+        assert_eq!(Records::default(), Records::from(Vec::new()));
+    }
+}

@@ -10,6 +10,9 @@ use super::reader::MAX_ELEMENTS;
 /// From here on a piece of its own is cheaper than a copy.
 const COPIED_BELOW: usize = 512;
 
+/// Most answers fit without growing.
+const USUAL: usize = 512;
+
 #[derive(Debug, Default)]
 pub struct Writer {
     pieces: Vec<Bytes>,
@@ -18,7 +21,7 @@ pub struct Writer {
 
 impl Writer {
     pub fn new() -> Writer {
-        Writer::default()
+        Writer { pieces: Vec::new(), buffer: BytesMut::with_capacity(USUAL) }
     }
 
     /// All bytes written so far.
@@ -149,7 +152,7 @@ pub struct Tags {
 
 impl Tags {
     pub(super) fn put<T: Field>(&mut self, tag: u32, value: &T, at: At) -> Result<(), WireError> {
-        let mut bytes = Writer::new();
+        let mut bytes = Writer::default();
         value.write(&mut bytes, at)?;
         let size = u32::try_from(bytes.len()).map_err(|_| WireError::Budget)?;
         self.count = self.count.saturating_add(1);
@@ -172,4 +175,48 @@ fn signed<T: TryFrom<usize> + TryFrom<i8>>(length: Option<usize>) -> Result<T, W
 fn low_seven(value: u32) -> u8 {
     let [low, ..] = value.to_le_bytes();
     low & 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(pieces: &[&Bytes]) -> Writer {
+        let mut out = Writer::new();
+        for piece in pieces {
+            out.put(b"<");
+            out.put_shared(piece);
+        }
+        out
+    }
+
+    #[test]
+    fn a_small_answer_is_one_piece_with_its_length_in_front() {
+        let small = Bytes::from_static(b"ok");
+        assert_eq!(written(&[&small]).into_frame(), Ok(vec![Bytes::from_static(b"\0\0\0\x03<ok")]));
+        assert_eq!(Writer::new().into_frame(), Ok(vec![Bytes::from_static(&[0; 4])]));
+    }
+
+    #[test]
+    fn large_bytes_are_taken_along_and_small_ones_gathered() {
+        let large = Bytes::from(vec![7; COPIED_BELOW]);
+        let small = Bytes::from_static(b"small");
+        let out = written(&[&large, &large, &small, &small]);
+        let length = out.len();
+        let frame = out.into_frame().expect("a frame");
+        let lengths: Vec<usize> = frame.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [4, 1, COPIED_BELOW, 1, COPIED_BELOW, 12]);
+        assert_eq!(frame.first().map(|head| head.to_vec()), Some(1037u32.to_be_bytes().to_vec()));
+        assert_eq!(length, 1037);
+        assert_eq!(frame.get(2).map(|piece| piece.as_ptr()), Some(large.as_ptr()));
+    }
+
+    #[test]
+    fn pieces_and_one_piece_are_the_same_bytes() {
+        let large = Bytes::from(vec![7; COPIED_BELOW]);
+        let small = Bytes::from_static(b"small");
+        for pieces in [&[&small, &small][..], &[&large], &[&large, &small], &[&small, &large, &small]] {
+            assert_eq!(written(pieces).into_pieces().concat(), written(pieces).into_bytes());
+        }
+    }
 }
