@@ -206,8 +206,8 @@ mod tests {
         let frame = out.into_frame().expect("a frame");
         let lengths: Vec<usize> = frame.iter().map(Bytes::len).collect();
         assert_eq!(lengths, [4, 1, COPIED_BELOW, 1, COPIED_BELOW, 12]);
-        assert_eq!(frame.first().map(|head| head.to_vec()), Some(1037u32.to_be_bytes().to_vec()));
-        assert_eq!(length, 1037);
+        assert_eq!(frame.first().map(|head| head.to_vec()), Some(1038u32.to_be_bytes().to_vec()));
+        assert_eq!(length, 1038);
         assert_eq!(frame.get(2).map(|piece| piece.as_ptr()), Some(large.as_ptr()));
     }
 
