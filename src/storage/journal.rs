@@ -11,13 +11,24 @@
 //! - A write or sync that fails poisons the journal: every later call fails. Only opening it anew
 //!   heals it. Want of space while a file is made ([`JournalError::Full`]) poisons nothing.
 
+#[cfg(test)]
+mod conformance;
+mod file;
+mod frame;
 mod memory;
+mod pool;
+mod replay;
+#[cfg(test)]
+mod tests;
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+pub use file::{FileJournal, Options};
 pub use memory::MemoryJournal;
+pub use replay::{OpenError, Replay};
 
 use super::fs::File;
 use crate::types::Timestamp;
@@ -70,6 +81,13 @@ pub struct Entry<'a> {
     pub commands: &'a [u8],
     /// Record bytes that lie nowhere else, one behind the other.
     pub data: &'a [Bytes],
+}
+
+impl Entry<'_> {
+    /// What counts against [`Limits::entry_bytes`] and [`Journal::room_for`].
+    pub fn bytes(&self) -> u64 {
+        self.commands.len() as u64 + self.data.iter().map(|piece| piece.len() as u64).sum::<u64>()
+    }
 }
 
 /// An entry as the journal gives it back.
@@ -141,12 +159,12 @@ impl SyncJob {
 }
 
 /// See [`Journal::prepare`].
-pub struct Prepare(Box<dyn FnOnce() -> Result<(), JournalError> + Send>);
+pub struct Prepare(Box<dyn FnOnce() -> io::Result<()> + Send>);
 
 impl Prepare {
     /// Blocks until the disk is done. An error harms nothing that was appended: there is only less
     /// room than wished for.
-    pub fn run(self) -> Result<(), JournalError> {
+    pub fn run(self) -> io::Result<()> {
         (self.0)()
     }
 }

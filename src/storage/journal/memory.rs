@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 
+use super::frame::LARGEST_ENTRY;
 use super::{Entry, Journal, JournalError, Limits, Poison, Prepare, Replayed, SyncJob};
 
 /// Keeps nothing but the position, or (for tests) every entry.
@@ -40,6 +41,10 @@ impl Journal for MemoryJournal {
     fn append(&mut self, entry: &Entry<'_>) -> Result<(), JournalError> {
         self.poison.check()?;
         assert_eq!(entry.position, self.last + 1, "positions are consecutive");
+        let bytes = entry.bytes();
+        if bytes > self.limits().entry_bytes {
+            return Err(JournalError::TooLarge { bytes });
+        }
         self.last = entry.position;
         if let Some(kept) = &self.kept {
             let mut data = BytesMut::new();
@@ -91,6 +96,6 @@ impl Journal for MemoryJournal {
     }
 
     fn limits(&self) -> Limits {
-        Limits { entry_bytes: u64::from(u32::MAX / 2) }
+        Limits { entry_bytes: LARGEST_ENTRY }
     }
 }

@@ -1,0 +1,215 @@
+//! The journal on files: `journal/<generation, 20 digits>.journal`, each full of zeros from the
+//! start, filled with frames one behind the other. How it is opened lies in `replay.rs`.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::super::fs::File;
+use super::frame::{self, Head, Kind, Stamp};
+use super::pool::{Pool, Spare};
+use super::{Entry, Journal, JournalError, Limits, Poison, Prepare, SyncJob};
+use crate::types::Timestamp;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A number of this data directory that no client gets to see: by it frames differ from bytes
+    /// in records that look like frames.
+    pub salt: u64,
+    /// Length of the first file of a new directory: small, so that a first start is quick.
+    pub first_file_bytes: u64,
+    /// Length of every later file. A larger entry gets a larger file.
+    pub file_bytes: u64,
+    /// How many files to keep ready rather than give back.
+    pub spare_files: usize,
+}
+
+impl Options {
+    pub fn new(salt: u64) -> Options {
+        Options { salt, first_file_bytes: 1 << 20, file_bytes: 32 << 20, spare_files: 2 }
+    }
+}
+
+/// [`super::Replay`] is how to get one.
+pub struct FileJournal {
+    salt: u64,
+    /// Older files that may hold an entry somebody needs, oldest first.
+    behind: Vec<Behind>,
+    current: Spare,
+    /// Where the next frame goes.
+    at: u64,
+    last: u64,
+    synced: u64,
+    /// The mark in the newest frame.
+    told: u64,
+    pool: Arc<Pool>,
+    poison: Poison,
+}
+
+pub(super) struct Behind {
+    pub generation: u64,
+    /// The position of its last entry.
+    pub last: u64,
+    /// Kept open until everything in it is known to be synced.
+    pub unsynced: Option<Arc<dyn File>>,
+}
+
+/// What opening found out, all of it durable.
+pub(super) struct Start {
+    pub behind: Vec<Behind>,
+    pub current: Spare,
+    pub at: u64,
+    pub last: u64,
+}
+
+impl FileJournal {
+    pub(super) fn start(start: Start, salt: u64, pool: Arc<Pool>) -> FileJournal {
+        let Start { behind, current, at, last } = start;
+        FileJournal {
+            salt,
+            behind,
+            current,
+            at,
+            last,
+            synced: last,
+            told: 0,
+            pool,
+            poison: Poison::default(),
+        }
+    }
+
+    /// Every later call fails, as after a failed write: for callers to whom something else failed
+    /// after which nothing may be acknowledged.
+    pub fn break_down(&self, why: &str) {
+        self.poison.set(why.to_owned());
+    }
+
+    fn write(&mut self, head: &Head, commands: &[u8], data: &[bytes::Bytes]) -> Result<(), JournalError> {
+        let stamp = Stamp { generation: self.current.generation, salt: self.salt };
+        let header = frame::encode(stamp, head, commands, data);
+        let mut pieces = Vec::with_capacity(2 + data.len());
+        pieces.push(IoSlice::new(&header));
+        pieces.push(IoSlice::new(commands));
+        pieces.extend(data.iter().map(|piece| IoSlice::new(piece)));
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        self.current
+            .file
+            .write_at(&pieces, self.at)
+            .map_err(|error| self.poison.set(format!("write: {error}")))?;
+        self.at += frame::padded(length) as u64;
+        self.told = head.synced;
+        Ok(())
+    }
+
+    /// Goes on in the next file.
+    fn roll(&mut self, needed: u64) -> Result<(), JournalError> {
+        let next = self.pool.take(needed).map_err(|error| {
+            if is_full(&error) { JournalError::Full } else { self.poison.set(format!("next file: {error}")) }
+        })?;
+        let left = std::mem::replace(&mut self.current, next);
+        self.at = 0;
+        let unsynced = if self.last > self.synced { Some(left.file) } else { None };
+        self.behind.push(Behind { generation: left.generation, last: self.last, unsynced });
+        Ok(())
+    }
+}
+
+impl Journal for FileJournal {
+    fn append(&mut self, entry: &Entry<'_>) -> Result<(), JournalError> {
+        self.poison.check()?;
+        assert_eq!(entry.position, self.last + 1, "positions are consecutive");
+        let bytes =
+            entry.data.iter().map(|piece| piece.len() as u64).sum::<u64>() + entry.commands.len() as u64;
+        if bytes > self.limits().entry_bytes {
+            return Err(JournalError::TooLarge { bytes });
+        }
+        let needed = frame_bytes(bytes);
+        if self.at + needed > self.current.len {
+            self.roll(needed)?;
+        }
+        let head = Head {
+            kind: Kind::Entry,
+            position: entry.position,
+            synced: self.synced,
+            time: entry.time,
+            hash: entry.hash,
+        };
+        self.write(&head, entry.commands, entry.data)?;
+        self.last = entry.position;
+        Ok(())
+    }
+
+    fn last(&self) -> u64 {
+        self.last
+    }
+
+    fn sync_job(&self) -> SyncJob {
+        let mut files = Vec::new();
+        if self.last > self.synced {
+            files.extend(self.behind.iter().filter_map(|behind| behind.unsynced.clone()));
+            files.push(Arc::clone(&self.current.file));
+        }
+        SyncJob { files, through: self.last, poison: self.poison.clone() }
+    }
+
+    fn synced(&mut self, position: u64) {
+        self.synced = self.synced.max(position.min(self.last));
+        for behind in &mut self.behind {
+            if behind.last <= self.synced {
+                behind.unsynced = None;
+            }
+        }
+    }
+
+    fn mark(&mut self) -> Result<(), JournalError> {
+        self.poison.check()?;
+        let fits = self.at + frame_bytes(0) <= self.current.len;
+        if self.told >= self.synced || !fits {
+            return Ok(());
+        }
+        let head = Head {
+            kind: Kind::Mark,
+            position: self.last,
+            synced: self.synced,
+            time: Timestamp::default(),
+            hash: 0,
+        };
+        self.write(&head, &[], &[])
+    }
+
+    fn room_for(&self, bytes: u64) -> bool {
+        let needed = frame_bytes(bytes);
+        self.at + needed <= self.current.len || self.pool.has_room(needed)
+    }
+
+    fn trim(&mut self, below: u64) {
+        let below = below.min(self.synced + 1);
+        let free = self.behind.iter().take_while(|behind| behind.last < below).count();
+        self.pool.retire(self.behind.drain(..free).map(|behind| behind.generation));
+    }
+
+    fn prepare(&mut self) -> Option<Prepare> {
+        if !self.pool.wants_work() || self.poison.check().is_err() {
+            return None;
+        }
+        let pool = Arc::clone(&self.pool);
+        Some(Prepare(Box::new(move || pool.work())))
+    }
+
+    fn barrier(&self) -> Result<(), JournalError> {
+        self.poison.check()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { entry_bytes: frame::LARGEST_ENTRY }
+    }
+}
+
+/// What an entry of that many bytes takes in a file.
+fn frame_bytes(bytes: u64) -> u64 {
+    let length = usize::try_from(bytes).map_or(usize::MAX >> 1, |bytes| bytes.saturating_add(frame::HEADER));
+    frame::padded(length) as u64
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,170 @@
+//! How an entry lies in a journal file. Little-endian:
+//!
+//! ```text
+//!  0 crc32c of everything behind it   4 length of the frame, header included
+//!  8 generation of the file          16 salt of the data directory
+//! 24 position                        32 synced mark
+//! 40 time, ms since 1970             48 hash of the kernel's state
+//! 56 length of the commands          60 length of the data
+//! 64 kind: 1 entry, 2 mark           68 zero
+//! 72 commands, then data; the next frame begins at the next multiple of 8
+//! ```
+//!
+//! A file is recycled without being cleared: its old frames carry an old generation. Recovery looks
+//! for frames behind one that does not hold, so bytes that a client had put into its records could
+//! pose as frames, but for the salt, which no client gets to see.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::types::Timestamp;
+
+pub const HEADER: usize = 72;
+pub const ALIGNMENT: usize = 8;
+
+/// The most bytes (commands and data) of one frame. Far above what one round of the committer
+/// takes, and below what the length field holds.
+pub const LARGEST_ENTRY: u64 = 1 << 31;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Entry,
+    /// Says only how far the journal is synced; its position is that of the entry before it.
+    Mark,
+}
+
+/// What tells the frames of one file from all other bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub generation: u64,
+    pub salt: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub kind: Kind,
+    pub position: u64,
+    /// The position up to which the journal was durable when the frame was written.
+    pub synced: u64,
+    pub time: Timestamp,
+    pub hash: u64,
+}
+
+/// The header of a frame with these commands and data.
+pub fn encode(stamp: Stamp, head: &Head, commands: &[u8], data: &[Bytes]) -> [u8; HEADER] {
+    let data_length: usize = data.iter().map(Bytes::len).sum();
+    let length = HEADER + commands.len() + data_length;
+    let small = |length: usize| u32::try_from(length).expect("an entry has at most LARGEST_ENTRY bytes");
+    let kind: u32 = match head.kind {
+        Kind::Entry => 1,
+        Kind::Mark => 2,
+    };
+    let mut header = [0; HEADER];
+    header[4..8].copy_from_slice(&small(length).to_le_bytes());
+    header[8..16].copy_from_slice(&stamp.generation.to_le_bytes());
+    header[16..24].copy_from_slice(&stamp.salt.to_le_bytes());
+    header[24..32].copy_from_slice(&head.position.to_le_bytes());
+    header[32..40].copy_from_slice(&head.synced.to_le_bytes());
+    header[40..48].copy_from_slice(&head.time.0.to_le_bytes());
+    header[48..56].copy_from_slice(&head.hash.to_le_bytes());
+    header[56..60].copy_from_slice(&small(commands.len()).to_le_bytes());
+    header[60..64].copy_from_slice(&small(data_length).to_le_bytes());
+    header[64..68].copy_from_slice(&kind.to_le_bytes());
+    let mut crc = crc32c::crc32c(&header[4..]);
+    crc = crc32c::crc32c_append(crc, commands);
+    for piece in data {
+        crc = crc32c::crc32c_append(crc, piece);
+    }
+    header[..4].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// A whole frame in the bytes of a file, its checksum right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub head: Head,
+    /// Where it lies in the file.
+    pub at: usize,
+    /// Where the next one may begin.
+    pub next: usize,
+    pub commands: Range<usize>,
+    pub data: Range<usize>,
+}
+
+/// The frame at exactly this place of the file, if there is one.
+pub fn parse(file: &[u8], at: usize, stamp: Stamp) -> Option<Frame> {
+    let rest = file.get(at..)?;
+    let header: &[u8; HEADER] = rest.first_chunk()?;
+    if u64_at(header, 8) != stamp.generation || u64_at(header, 16) != stamp.salt {
+        return None;
+    }
+    let length = usize::try_from(u32_at(header, 4)).ok()?;
+    let covered = rest.get(4..length)?;
+    let commands = usize::try_from(u32_at(header, 56)).ok()?;
+    let data = usize::try_from(u32_at(header, 60)).ok()?;
+    if HEADER.checked_add(commands)?.checked_add(data)? != length
+        || crc32c::crc32c(covered) != u32_at(header, 0)
+    {
+        return None;
+    }
+    let kind = match u32_at(header, 64) {
+        1 => Kind::Entry,
+        2 => Kind::Mark,
+        _ => return None,
+    };
+    let head = Head {
+        kind,
+        position: u64_at(header, 24),
+        synced: u64_at(header, 32),
+        time: Timestamp(u64_at(header, 40).cast_signed()),
+        hash: u64_at(header, 48),
+    };
+    let body = at + HEADER;
+    Some(Frame {
+        head,
+        at,
+        next: at + padded(length),
+        commands: body..body + commands,
+        data: body + commands..body + commands + data,
+    })
+}
+
+/// Whether a frame of this file seems to have begun here, holding or not.
+pub fn begins(file: &[u8], at: usize, stamp: Stamp) -> bool {
+    let Some(header) = file.get(at..).and_then(|rest| rest.first_chunk::<HEADER>()) else { return false };
+    u64_at(header, 8) == stamp.generation || u64_at(header, 16) == stamp.salt
+}
+
+/// The length that the header at the start of these bytes names.
+pub fn length(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |header| u32_at(header, 4))
+}
+
+/// The first frame that holds at this place of the file or behind it.
+pub fn next(file: &[u8], from: usize, stamp: Stamp) -> Option<Frame> {
+    (from..file.len()).step_by(ALIGNMENT).find_map(|at| parse(file, at, stamp))
+}
+
+/// Every frame of the file that holds, in order, whatever lies between them.
+pub fn all<'a>(file: &'a [u8], stamp: Stamp) -> impl Iterator<Item = Frame> + 'a {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let frame = next(file, at, stamp)?;
+        at = frame.next;
+        Some(frame)
+    })
+}
+
+/// The room a frame of that length takes.
+pub fn padded(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT)
+}
+
+fn u32_at(header: &[u8; HEADER], at: usize) -> u32 {
+    u32::from_le_bytes(header[at..at + 4].try_into().expect("within the header"))
+}
+
+fn u64_at(header: &[u8; HEADER], at: usize) -> u64 {
+    u64::from_le_bytes(header[at..at + 8].try_into().expect("within the header"))
+}

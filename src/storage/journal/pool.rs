@@ -1,0 +1,235 @@
+//! The journal files that hold no entry anybody needs: ready ones for what comes next, and used
+//! ones to be made ready or given back.
+//!
+//! A file is written with zeros once, to its full length, and then used again and again: what a
+//! sync has to carry is data only. Taking its next name under a new generation, with the directory
+//! synced, is all it takes to make the old frames in it mean nothing.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::super::fs::{File, Fs, Open, TEMPORARY};
+use super::file::Options;
+
+const EXTENSION: &str = ".journal";
+
+pub fn path(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("{generation:020}{EXTENSION}"))
+}
+
+/// The generation that a name of [`path`] stands for.
+pub fn generation(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(EXTENSION)?;
+    let written = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if written { digits.parse().ok() } else { None }
+}
+
+/// A file without a frame of its generation, its name durable.
+#[derive(Clone)]
+pub struct Spare {
+    pub generation: u64,
+    pub file: Arc<dyn File>,
+    pub len: u64,
+}
+
+pub struct Pool {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    options: Options,
+    /// Held while files are made, renamed or removed, which takes its time.
+    work: Mutex<()>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Higher than that of any file there is.
+    next_generation: u64,
+    /// In the order of their generations.
+    spares: Vec<Spare>,
+    /// Generations of files whose entries nobody needs.
+    retired: Vec<u64>,
+}
+
+impl Pool {
+    pub fn new(fs: Arc<dyn Fs>, dir: PathBuf, options: Options, next_generation: u64) -> Pool {
+        let held = Held { next_generation, ..Held::default() };
+        Pool { fs, dir, options, work: Mutex::new(()), held: Mutex::new(held) }
+    }
+
+    /// A file that is ready already, to be kept if it is wanted. Its generation must lie above that
+    /// of the file in use, and of those offered before.
+    pub fn offer(&self, spare: Spare) {
+        let mut held = self.held();
+        let wanted = held.spares.len() < self.options.spare_files && spare.len == self.options.file_bytes;
+        if wanted { held.spares.push(spare) } else { held.retired.push(spare.generation) }
+    }
+
+    /// This generation is taken.
+    pub fn skip(&self, generation: u64) {
+        let mut held = self.held();
+        held.next_generation = held.next_generation.max(generation + 1);
+    }
+
+    pub fn retire(&self, generations: impl IntoIterator<Item = u64>) {
+        self.held().retired.extend(generations);
+    }
+
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.held().spares.first().is_some_and(|spare| bytes <= spare.len)
+    }
+
+    pub fn wants_work(&self) -> bool {
+        let held = self.held();
+        held.spares.is_empty() || !held.retired.is_empty()
+    }
+
+    /// A ready file with at least that many bytes, made now where there is none.
+    pub fn take(&self, bytes: u64) -> io::Result<Spare> {
+        let ready = self.held().first_spare();
+        let mut spare = match ready {
+            Some(spare) => spare,
+            None => {
+                let _work = self.lock_work();
+                // A job may just have finished one.
+                let ready = self.held().first_spare();
+                match ready {
+                    Some(spare) => spare,
+                    None => self.make(self.options.file_bytes.max(bytes))?,
+                }
+            }
+        };
+        if spare.len < bytes {
+            let longer = write_zeros(&*spare.file, spare.len, bytes).and_then(|()| spare.file.sync_data());
+            if let Err(error) = longer {
+                self.held().spares.insert(0, spare);
+                return Err(error);
+            }
+            spare.len = bytes;
+        }
+        Ok(spare)
+    }
+
+    /// Makes used files ready again as far as they are wanted, gives back the others, and sees to
+    /// it that one is ready.
+    pub fn work(&self) -> io::Result<()> {
+        let _work = self.lock_work();
+        loop {
+            let (used, wanted) = {
+                let mut held = self.held();
+                let wanted = held.spares.len() < self.options.spare_files;
+                (if held.retired.is_empty() { None } else { Some(held.retired.remove(0)) }, wanted)
+            };
+            let Some(used) = used else { break };
+            let done = if wanted { self.recycle(used) } else { self.give_back(used) };
+            if let Err(error) = done {
+                self.held().retired.push(used);
+                return Err(error);
+            }
+        }
+        if self.held().spares.is_empty() {
+            let made = self.make(self.options.file_bytes)?;
+            self.held().spares.push(made);
+        }
+        Ok(())
+    }
+
+    /// Uses a file again at once, without a byte of new space.
+    pub fn take_used(&self, used: u64) -> io::Result<Spare> {
+        let _work = self.lock_work();
+        self.renew(used)
+    }
+
+    fn recycle(&self, used: u64) -> io::Result<()> {
+        let len = match self.fs.metadata(&path(&self.dir, used)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?.len,
+        };
+        // The first file is a small one, and that of a very large entry is too large to keep.
+        if len != self.options.file_bytes {
+            return self.give_back(used);
+        }
+        let spare = self.renew(used)?;
+        self.held().spares.push(spare);
+        Ok(())
+    }
+
+    fn renew(&self, used: u64) -> io::Result<Spare> {
+        let generation = self.held().take_generation();
+        let to = path(&self.dir, generation);
+        self.fs.rename(&path(&self.dir, used), &to)?;
+        self.fs.sync_dir(&self.dir)?;
+        let file = self.fs.open(&to, Open::Write)?;
+        let len = file.len()?;
+        Ok(Spare { generation, file, len })
+    }
+
+    fn give_back(&self, used: u64) -> io::Result<()> {
+        match self.fs.remove(&path(&self.dir, used)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.fs.sync_dir(&self.dir),
+        }
+    }
+
+    fn make(&self, len: u64) -> io::Result<Spare> {
+        let generation = self.held().take_generation();
+        make(&*self.fs, &self.dir, generation, len)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().expect("no panic while held")
+    }
+
+    fn lock_work(&self) -> MutexGuard<'_, ()> {
+        self.work.lock().expect("no panic while held")
+    }
+}
+
+impl Held {
+    fn first_spare(&mut self) -> Option<Spare> {
+        if self.spares.is_empty() { None } else { Some(self.spares.remove(0)) }
+    }
+
+    fn take_generation(&mut self) -> u64 {
+        self.next_generation += 1;
+        self.next_generation - 1
+    }
+}
+
+/// A new file of zeros, everything about it durable.
+pub fn make(fs: &dyn Fs, dir: &Path, generation: u64, len: u64) -> io::Result<Spare> {
+    let to = path(dir, generation);
+    let mut temporary = to.clone().into_os_string();
+    temporary.push(TEMPORARY);
+    let temporary = PathBuf::from(temporary);
+    let made = (|| {
+        let file = fs.open(&temporary, Open::WriteOrNew)?;
+        file.truncate(0)?;
+        write_zeros(&*file, 0, len)?;
+        file.sync_data()?;
+        fs.rename(&temporary, &to)?;
+        fs.sync_dir(dir)?;
+        Ok(file)
+    })();
+    match made {
+        Ok(file) => Ok(Spare { generation, file, len }),
+        Err(error) => {
+            // It would only take space; opening the journal removes what is left of it.
+            let _ = fs.remove(&temporary);
+            Err(error)
+        }
+    }
+}
+
+fn write_zeros(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let left = to - at;
+        let some = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        file.write_at(&[IoSlice::new(&ZEROS[..some])], at)?;
+        at += some as u64;
+    }
+    Ok(())
+}

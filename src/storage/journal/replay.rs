@@ -1,0 +1,395 @@
+//! Opening a journal: which entries it holds, which of them may be doubted, where it ends.
+//!
+//! The frames that hold, file by file in the order of the generations, give a sequence of
+//! positions. Its first gap ends the journal. A frame behind the gap that calls the missing
+//! position synced shows that it is damage; otherwise it was a torn tail, and what lies behind the
+//! gap is made unreadable before anything is appended. Bytes between two frames that follow each
+//! other mean nothing: at most a mark was there.
+//!
+//! What is kept above the synced mark may live in the page cache only (the process was killed, or a
+//! sync had failed): [`Replay::begin`] writes it again and syncs it.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::fs::{self, Fs, Open};
+use super::Replayed;
+use super::file::{Behind, FileJournal, Options, Start};
+use super::frame::{self, Frame, HEADER, Head, Kind, Stamp};
+use super::pool::{self, Pool, Spare};
+
+/// A journal that is being read again. It yields the entries from the wished position on.
+pub struct Replay {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    options: Options,
+    files: Vec<Found>,
+    /// The first of the files that is looked into.
+    start: usize,
+    from: u64,
+    /// The last entry that is kept.
+    last: u64,
+    mark: u64,
+    reading: Reading,
+}
+
+impl Replay {
+    /// Opens the journal in `dir` (made where missing), to be replayed from the position `from` on:
+    /// the one behind the snapshot's. Writes nothing that matters.
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options, from: u64) -> Result<Replay, OpenError> {
+        assert!(from > 0, "positions begin with 1");
+        let failed = |error| OpenError::io(dir, error);
+        fs::create_dirs(&*fs, dir).map_err(failed)?;
+        let mut files = Vec::new();
+        for entry in fs.list(dir).map_err(failed)? {
+            let path = dir.join(&entry.name);
+            if entry.name.ends_with(fs::TEMPORARY) && !entry.is_dir {
+                fs.remove(&path).map_err(|error| OpenError::io(&path, error))?;
+            }
+            if let Some(generation) = pool::generation(&entry.name) {
+                let stamp = Stamp { generation, salt: options.salt };
+                let first = peek(&*fs, &path, stamp).map_err(|error| OpenError::io(&path, error))?;
+                files.push(Found { path, stamp, first });
+            }
+        }
+        // Names have a fixed width, but nobody need know that `list` sorts.
+        files.sort_unstable_by_key(|file| file.stamp.generation);
+        let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
+
+        let (last, mark) = survey(&*fs, &files[start..], from)?;
+        let reading = Reading::new(start, Sequence::new(from, last));
+        let dir = dir.to_owned();
+        Ok(Replay { fs, dir, options, files, start, from, last, mark, reading })
+    }
+
+    /// The last entry there is; the one before the wished position where there is none, and less
+    /// than that where the journal ends before it.
+    pub fn ends_at(&self) -> u64 {
+        self.last
+    }
+
+    /// Everything up to here is known to be durable.
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// Ends the journal before this entry, because what it refers to does not hold.
+    pub fn cut_at(&mut self, position: u64) {
+        assert!(position > self.mark, "what is known to be durable is not cut");
+        assert!(position >= self.from, "what a snapshot holds is not cut");
+        self.last = self.last.min(position - 1);
+        self.reading.sequence.last = self.last;
+    }
+
+    /// Makes what is kept durable and what is not kept unreadable. The first entry to be appended
+    /// has the position `next`: the one behind the last, or behind that of a snapshot which is
+    /// ahead of this journal.
+    pub fn begin(self, next: u64) -> Result<FileJournal, OpenError> {
+        assert!(next > self.last, "no entry is replaced");
+        let Replay { fs, dir, options, files, start, from, last, mark, .. } = self;
+        let failed = |error| OpenError::io(&dir, error);
+        // A process may have been killed between a rename and this.
+        fs.sync_dir(&dir).map_err(failed)?;
+
+        // Where the kept frames end in each file.
+        let mut ends: Vec<Option<u64>> = vec![None; files.len()];
+        let mut lasts: Vec<u64> = vec![0; files.len()];
+        let mut sequence = Sequence::new(from, last);
+        for (at, file) in files.iter().enumerate().skip(start) {
+            let settled = settle(&*fs, file, &mut sequence, mark);
+            ends[at] = settled.map_err(|error| OpenError::io(&file.path, error))?;
+            lasts[at] = sequence.reached();
+        }
+        // Files before the start hold at most what lies before the next known first entry.
+        let mut before = from;
+        for at in (0..start).rev() {
+            before = files[at + 1].first.unwrap_or(before);
+            lasts[at] = before.saturating_sub(1);
+        }
+
+        let next_generation = files.last().map_or(1, |file| file.stamp.generation + 1);
+        let pool = Arc::new(Pool::new(Arc::clone(&fs), dir.clone(), options, next_generation));
+        let tail = ends.iter().rposition(Option::is_some);
+        let unused = tail.map_or(start, |tail| tail + 1).min(files.len());
+        let mut ready = Vec::new();
+        for file in &files[unused..] {
+            ready.push(file.spare(&*fs).map_err(|error| OpenError::io(&file.path, error))?);
+        }
+        let mut ready = ready.into_iter();
+        let mut behind = Vec::new();
+        for (file, last) in files.iter().zip(&lasts).take(unused) {
+            behind.push(Behind { generation: file.stamp.generation, last: *last, unsynced: None });
+        }
+
+        let follows = next == last + 1;
+        let (current, at) = match tail {
+            Some(tail) if follows => {
+                behind.pop();
+                let spare =
+                    files[tail].spare(&*fs).map_err(|error| OpenError::io(&files[tail].path, error))?;
+                (spare, ends[tail].expect("the tail has an end"))
+            }
+            _ => match (ready.next(), behind.pop()) {
+                (Some(spare), popped) => {
+                    behind.extend(popped);
+                    (spare, 0)
+                }
+                // The snapshot is ahead of everything here: no need for new space.
+                (None, Some(popped)) => (pool.take_used(popped.generation).map_err(failed)?, 0),
+                (None, None) => {
+                    let made = pool::make(&*fs, &dir, next_generation, options.first_file_bytes);
+                    pool.skip(next_generation);
+                    (made.map_err(failed)?, 0)
+                }
+            },
+        };
+        for spare in ready {
+            pool.offer(spare);
+        }
+        Ok(FileJournal::start(Start { behind, current, at, last: next - 1 }, options.salt, pool))
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Result<Replayed, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.reading.sequence.reached() < self.last {
+            let (frame, bytes, file) = match self.reading.next(&*self.fs, &self.files) {
+                Ok(next) => next?,
+                Err(error) => return Some(Err(error)),
+            };
+            let Frame { head, at, commands, data, .. } = frame;
+            if !self.reading.sequence.take(&head) || head.kind == Kind::Mark || head.position < self.from {
+                continue;
+            }
+            return Some(Ok(Replayed {
+                position: head.position,
+                time: head.time,
+                hash: head.hash,
+                commands: bytes.slice(commands),
+                data: bytes.slice(data),
+                above_mark: head.position > self.mark,
+                file,
+                at: at as u64,
+            }));
+        }
+        None
+    }
+}
+
+/// Why a journal is not opened.
+#[derive(Debug)]
+pub enum OpenError {
+    Io {
+        path: PathBuf,
+        error: io::Error,
+    },
+    /// Something that was synced is not there any more.
+    Damage {
+        file: PathBuf,
+        at: u64,
+        what: String,
+    },
+}
+
+impl OpenError {
+    fn io(path: &Path, error: io::Error) -> OpenError {
+        OpenError::Io { path: path.to_owned(), error }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            OpenError::Damage { file, at, what } => {
+                write!(f, "{} is damaged at byte {at}: {what}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+struct Found {
+    path: PathBuf,
+    stamp: Stamp,
+    /// The position its first frame speaks of, where that holds.
+    first: Option<u64>,
+}
+
+impl Found {
+    fn spare(&self, fs: &dyn Fs) -> io::Result<Spare> {
+        let file = fs.open(&self.path, Open::Write)?;
+        let len = file.len()?;
+        Ok(Spare { generation: self.stamp.generation, file, len })
+    }
+}
+
+/// Which frames belong to the journal.
+struct Sequence {
+    from: u64,
+    /// Entries above it are not kept.
+    last: u64,
+    expected: Option<u64>,
+    stopped: bool,
+}
+
+impl Sequence {
+    fn new(from: u64, last: u64) -> Sequence {
+        Sequence { from, last, expected: None, stopped: false }
+    }
+
+    /// Whether the frame follows the ones before it.
+    fn take(&mut self, head: &Head) -> bool {
+        let (first, next) = match head.kind {
+            Kind::Entry => (head.position, head.position.saturating_add(1)),
+            Kind::Mark => (head.position.saturating_add(1), head.position.saturating_add(1)),
+        };
+        let expected = *self.expected.get_or_insert(first.min(self.from));
+        self.stopped |= first != expected || head.position > self.last;
+        if !self.stopped {
+            self.expected = Some(next);
+        }
+        !self.stopped
+    }
+
+    /// The position that is missing, or would be next.
+    fn missing(&self) -> u64 {
+        self.expected.unwrap_or(self.from)
+    }
+
+    /// The last position seen.
+    fn reached(&self) -> u64 {
+        self.missing().saturating_sub(1)
+    }
+}
+
+/// The frames of the files, one after the other.
+struct Reading {
+    file: usize,
+    bytes: Bytes,
+    /// How far the file was read; none before it is.
+    at: Option<usize>,
+    sequence: Sequence,
+}
+
+impl Reading {
+    fn new(file: usize, sequence: Sequence) -> Reading {
+        Reading { file, bytes: Bytes::new(), at: None, sequence }
+    }
+
+    fn next(&mut self, fs: &dyn Fs, files: &[Found]) -> Result<Option<(Frame, Bytes, u64)>, OpenError> {
+        while let Some(file) = files.get(self.file) {
+            let at = match self.at {
+                Some(at) => at,
+                None => {
+                    self.bytes = file.read(fs)?.into();
+                    0
+                }
+            };
+            if let Some(frame) = frame::next(&self.bytes, at, file.stamp) {
+                self.at = Some(frame.next);
+                return Ok(Some((frame, self.bytes.clone(), file.stamp.generation)));
+            }
+            self.file += 1;
+            self.at = None;
+        }
+        Ok(None)
+    }
+}
+
+impl Found {
+    fn read(&self, fs: &dyn Fs) -> Result<Vec<u8>, OpenError> {
+        fs::read_all(fs, &self.path, u64::MAX).map_err(|error| OpenError::io(&self.path, error))
+    }
+}
+
+/// The position that the first frame of a file speaks of.
+fn peek(fs: &dyn Fs, path: &Path, stamp: Stamp) -> io::Result<Option<u64>> {
+    let file = fs.open(path, Open::Read)?;
+    let mut bytes = vec![0; HEADER];
+    if file.read_at(&mut bytes, 0)? < HEADER || !frame::begins(&bytes, 0, stamp) {
+        return Ok(None);
+    }
+    let length = u64::from(frame::length(&bytes));
+    if length > file.len()? {
+        return Ok(None);
+    }
+    bytes.resize(usize::try_from(length).unwrap_or(HEADER), 0);
+    file.read_at(&mut bytes, 0)?;
+    Ok(frame::parse(&bytes, 0, stamp).map(|frame| match frame.head.kind {
+        Kind::Entry => frame.head.position,
+        Kind::Mark => frame.head.position.saturating_add(1),
+    }))
+}
+
+/// Walks over everything once: the last entry to keep, and the synced mark.
+fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<(u64, u64), OpenError> {
+    let mut sequence = Sequence::new(from, u64::MAX);
+    let mut mark = 0;
+    // The file and byte where the kept frames end.
+    let mut end = (0, 0);
+    for (at, file) in files.iter().enumerate() {
+        let bytes = file.read(fs)?;
+        for frame in frame::all(&bytes, file.stamp) {
+            mark = mark.max(frame.head.synced);
+            if sequence.take(&frame.head) {
+                end = (at, frame.next);
+            }
+        }
+    }
+    let missing = sequence.missing();
+    if mark < missing {
+        return Ok((missing.saturating_sub(1), mark));
+    }
+    let (file, at) = blame(fs, files, end)?;
+    let what = format!("entry {missing} is missing, though the journal was synced up to entry {mark}");
+    Err(OpenError::Damage { file, at, what })
+}
+
+/// The byte where the frame lies, or should lie, that would follow.
+fn blame(fs: &dyn Fs, files: &[Found], (file, at): (usize, usize)) -> Result<(PathBuf, u64), OpenError> {
+    let ended = files.get(file).expect("a frame was found in one of the files");
+    let next = files.get(file + 1);
+    match next {
+        Some(next) if !frame::begins(&ended.read(fs)?, at, ended.stamp) => Ok((next.path.clone(), 0)),
+        _ => Ok((ended.path.clone(), at as u64)),
+    }
+}
+
+/// Makes the kept frames of a file durable where that is not known, and the other ones unreadable.
+/// Returns where the kept ones end.
+fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::Result<Option<u64>> {
+    let bytes = fs::read_all(fs, &file.path, u64::MAX)?;
+    let mut end = None;
+    let mut doubtful = None;
+    let mut dropped = Vec::new();
+    for frame in frame::all(&bytes, file.stamp) {
+        if !sequence.take(&frame.head) {
+            dropped.push(frame.at as u64);
+            continue;
+        }
+        end = Some(frame.next);
+        if frame.head.position > mark {
+            doubtful.get_or_insert(frame.at);
+        }
+    }
+    if doubtful.is_some() || !dropped.is_empty() {
+        let opened = fs.open(&file.path, Open::Write)?;
+        for at in dropped {
+            opened.write_at(&[IoSlice::new(&[0; HEADER])], at)?;
+        }
+        if let (Some(from), Some(end)) = (doubtful, end) {
+            let kept = &bytes[from..end.min(bytes.len())];
+            opened.write_at(&[IoSlice::new(kept)], from as u64)?;
+        }
+        opened.sync_data()?;
+    }
+    Ok(end.map(|end| end as u64))
+}
