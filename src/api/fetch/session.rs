@@ -12,8 +12,6 @@ use std::time::Duration;
 use crate::api::error::ErrorCode;
 use crate::types::{LeaderEpoch, Offset, TopicId};
 
-/// How many sessions are kept, as in Kafka; who comes later is served without one.
-pub const SLOTS: usize = 1_000;
 /// How long a session must be idle, or have lived, before another may take its slot.
 pub const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
 /// How many partitions all sessions together may hold.
@@ -102,13 +100,15 @@ impl Plan {
 }
 
 /// The sessions of a broker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
     cache: Mutex<Cache>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cache {
+    /// How many sessions are kept; who comes later is served without one.
+    limit: usize,
     slots: HashMap<i32, Slot>,
     partitions: usize,
 }
@@ -140,6 +140,10 @@ struct Entry {
 }
 
 impl Sessions {
+    pub fn new(slots: usize) -> Sessions {
+        Sessions { cache: Mutex::new(Cache { limit: slots, slots: HashMap::new(), partitions: 0 }) }
+    }
+
     /// Takes a request in: finds its session and applies the changes it names.
     pub fn open(
         &self,
@@ -246,7 +250,10 @@ impl Cache {
     /// Frees a slot for a session of `size` partitions: of one that nobody used for long, else of
     /// the smallest that had its time and is smaller than the new one.
     fn make_room(&mut self, size: usize, now: Duration) -> bool {
-        while self.slots.len() >= SLOTS || self.partitions + size > PARTITIONS {
+        if self.limit == 0 || size > PARTITIONS {
+            return false;
+        }
+        while self.slots.len() >= self.limit || self.partitions + size > PARTITIONS {
             let long = |since: Duration| now.saturating_sub(since) > EVICTABLE_AFTER;
             let idle = self.slots.iter().filter(|(_, slot)| long(slot.used));
             let idle = idle.min_by_key(|(id, slot)| (slot.used, **id));
@@ -358,6 +365,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const SLOTS: usize = 1_000;
     const START: Duration = Duration::from_secs(1_000);
     const LATER: Duration = Duration::from_secs(1_000 + 121);
     const NEW: Opening = Opening::Full { ends: None, wants_session: true };
@@ -431,7 +439,7 @@ mod tests {
 
     #[test]
     fn f4_an_incremental_answer_holds_records_changed_ends_and_errors_and_nothing_else() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
         assert_eq!(id, 7);
 
@@ -446,7 +454,7 @@ mod tests {
 
     #[test]
     fn f4_an_error_is_always_told_and_once_more_when_it_is_gone() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         assert_eq!(step(&sessions, id, 1, vec![], &[with_error(0)]), [0]);
         assert_eq!(step(&sessions, id, 2, vec![], &[with_error(0)]), [0]);
@@ -456,7 +464,7 @@ mod tests {
 
     #[test]
     fn f5_a_name_that_stands_for_another_topic_now_is_told_again() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let new_topic = Told { topic_id: crate::types::Uuid([9; 16]), ..told(0, 0) };
         assert_eq!(step(&sessions, id, 1, vec![], std::slice::from_ref(&new_topic)), [0]);
@@ -465,7 +473,7 @@ mod tests {
 
     #[test]
     fn f5_a_session_by_name_and_a_request_by_id_do_not_go_together() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Incremental { id, epoch: 1 };
         let refused = sessions.open(opening, true, vec![], &[], START).unwrap_err();
@@ -475,7 +483,7 @@ mod tests {
 
     #[test]
     fn an_incremental_request_adds_moves_and_forgets_partitions() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0)], START);
         let plan = go_on(&sessions, id, 1, vec![ask(1, 4), ask(2, 9)]).unwrap();
         assert_eq!(reads(&plan), [(0, 0), (1, 4), (2, 9)]);
@@ -488,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_session_without_partitions_ends() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Incremental { id, epoch: 1 };
         let plan = sessions.open(opening, false, vec![], &[of(0)], START).unwrap();
@@ -499,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_repeated_or_skipped_epoch_is_refused_and_changes_nothing() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         go_on(&sessions, id, 1, vec![]).unwrap();
         for wrong in [1, 3, -5, i32::MAX] {
@@ -520,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_full_fetch_ends_the_session_it_names() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Full { ends: Some(id), wants_session: false };
         let plan = sessions.open(opening, false, vec![ask(0, 0)], &[], START).unwrap();
@@ -530,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_gave_records_is_read_after_the_others() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
         let told = [with_records(0, 9), told(1, 0), told(2, 0)];
         step(&sessions, id, 1, vec![], &told);
@@ -539,21 +547,21 @@ mod tests {
 
     #[test]
     fn a_partition_named_twice_counts_once_with_what_was_said_last() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let plan = sessions.open(NEW, false, vec![ask(0, 1), ask(1, 0), ask(0, 2)], &[], START).unwrap();
         assert_eq!(reads(&plan), [(0, 2), (1, 0)]);
     }
 
     #[test]
     fn an_id_that_is_taken_or_not_positive_is_drawn_again() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         assert_eq!(create(&sessions, -2, vec![ask(0, 0)], START), 1);
         assert_eq!(create(&sessions, 1, vec![ask(0, 0)], START), 2);
     }
 
     #[test]
     fn f6_with_all_slots_taken_a_new_client_is_served_without_a_session() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         for id in 1..=1_000 {
             assert_eq!(create(&sessions, id, vec![ask(0, 0)], START), id);
         }
@@ -563,7 +571,7 @@ mod tests {
 
     #[test]
     fn f6_an_idle_session_gives_way_to_anyone_a_used_one_only_to_a_larger() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         for id in 1..=1_000 {
             create(&sessions, id, vec![ask(0, 0), ask(1, 0)], START);
         }
@@ -584,7 +592,7 @@ mod tests {
 
     #[test]
     fn sessions_hold_no_more_partitions_than_their_bound() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(SLOTS);
         let half = i32::try_from(PARTITIONS / 2).unwrap();
         let many = |count: i32| (0..count).map(|partition| ask(partition, 0)).collect::<Vec<Ask>>();
         assert_eq!(create(&sessions, 1, many(half), START), 1);
