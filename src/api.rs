@@ -35,8 +35,9 @@ pub static TABLE: &[Row] = &[row::<ApiVersionsRequest>(0, 5), row::<DescribeClus
 /// What a handler gives back when the ordered part of its work is done: the request has its place
 /// in line, and whatever comes after it on the same connection will see its effect.
 pub enum Reply<T> {
-    /// The client expects nothing (acks=0).
-    Silence,
+    /// The client expects nothing (acks=0). The request's bytes are held until the work is done, so
+    /// its budget is too; where it fails the connection is closed, with the text for the log.
+    Silence(Later<Result<(), &'static str>>),
     Now(T),
     /// The answer still waits, for the disk or for records to arrive.
     Later(Later<T>),
@@ -235,7 +236,11 @@ async fn serve<R: Handler>(call: Call) -> Reply<Answer> {
     };
     drop(body);
     match request.handle(context).await {
-        Reply::Silence => Reply::Silence,
+        Reply::Silence(work) => {
+            Reply::Silence(Box::pin(
+                async move { Guarded(work).await.unwrap_or(Err("the handler panicked")) },
+            ))
+        }
         Reply::Now(answer) => Reply::Now(encode(&answer, R::KEY, version, correlation_id)),
         Reply::Later(answer) => Reply::Later(Box::pin(async move {
             match Guarded(answer).await {
