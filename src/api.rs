@@ -26,7 +26,7 @@ use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
-use guard::Guarded;
+pub use guard::Guarded;
 
 /// Every key that is served, in ascending order. A handler that lands adds its line, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
@@ -157,21 +157,20 @@ impl Api {
     }
 
     /// Serves one request. When the future is ready the request has its place in line.
-    pub async fn serve(
+    pub fn serve(
         &self,
         row: &'static Row,
         connection: Arc<ConnectionInfo>,
         header: RequestHeader,
         body: Reader,
-    ) -> Reply<Answer> {
+    ) -> Guarded<Reply<Answer>> {
         let context = Context {
             services: Arc::clone(&self.services),
             connection,
             version: header.api_version,
             client_id: header.client_id,
         };
-        let call = Call { context, correlation_id: header.correlation_id, body };
-        Guarded((row.serve)(call)).await.unwrap_or(Reply::Now(Err(Failure::Panicked)))
+        Guarded((row.serve)(Call { context, correlation_id: header.correlation_id, body }))
     }
 
     /// The answer to an ApiVersions version that does not exist: in the format of version 0, with

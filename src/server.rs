@@ -1,1 +1,139 @@
 //! The sockets: listener, connection (read, order, answer), limits, drain.
+//!
+//! The server knows frames and headers; what a request means stands in `api`. Invariant: whatever a
+//! client sends, it costs that client its connection at most, and everybody else is served on.
+
+mod budget;
+mod connection;
+mod input;
+mod listener;
+mod output;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::api::{Api, Stopping};
+use crate::config::{BrokerSettings, Listener};
+use crate::time;
+use budget::Budget;
+use input::RequestBudgets;
+use listener::Slots;
+
+/// What is held for requests of all clients together unless `queued.max.request.bytes` says it.
+const REQUEST_BUDGET: u64 = 128 << 20;
+/// Small requests have this share of it to themselves.
+const SMALL_SHARE: usize = 8;
+
+/// A running server. It stops at once when dropped, and gently with [`Server::drain`].
+pub struct Server {
+    listening: Vec<(Arc<Listener>, SocketAddr)>,
+    acceptors: JoinSet<()>,
+}
+
+/// What all connections of a server have in common.
+struct Shared {
+    api: Api,
+    limits: Limits,
+    requests: Arc<RequestBudgets>,
+    answers: Arc<Budget>,
+    slots: Arc<Slots>,
+    stopping: Stopping,
+    /// How many there were so far; each has its number.
+    connections: AtomicU64,
+}
+
+/// How much a client may take, and how slow it may be.
+#[derive(Clone, Debug)]
+struct Limits {
+    /// The largest Produce request; others end at 8 MiB.
+    max_request: usize,
+    /// A connection on which nothing is asked is closed after this.
+    idle: Duration,
+    /// A frame that has begun brings at least so many bytes in so much time.
+    pace_bytes: u64,
+    pace_window: Duration,
+    /// A client that waits for an answer reads something within this.
+    write_stall: Duration,
+}
+
+/// The listener that could not be opened, and why.
+#[derive(Debug)]
+pub struct BindError {
+    pub host: String,
+    pub port: u16,
+    pub error: io::Error,
+}
+
+impl Server {
+    /// Opens every listener and serves `api` there until `stopping` begins.
+    pub async fn start(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Result<Server, BindError> {
+        let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            api,
+            limits: Limits::of(settings),
+            requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
+            answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
+            slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
+            stopping,
+            connections: AtomicU64::new(0),
+        });
+        let mut server = Server { listening: Vec::new(), acceptors: JoinSet::new() };
+        for listener in &settings.listeners {
+            let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
+            let sockets = listener::bind(listener).await.map_err(failed)?;
+            let listener = Arc::new(listener.clone());
+            for socket in sockets {
+                server.listening.push((Arc::clone(&listener), socket.local_addr().map_err(failed)?));
+                server.acceptors.spawn(listener::accept(socket, Arc::clone(&listener), Arc::clone(&shared)));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with the ports that were chosen.
+    pub fn listening(&self) -> impl Iterator<Item = (&Listener, SocketAddr)> {
+        self.listening.iter().map(|(listener, address)| (listener.as_ref(), *address))
+    }
+
+    /// Waits until all connections are done after `stopping` has begun, at most for `limit`;
+    /// what is left then is cut off.
+    pub async fn drain(mut self, limit: Duration) {
+        let all = async { while self.acceptors.join_next().await.is_some() {} };
+        // Those who did not come to an end are cut off by the drop.
+        let _ = time::within(limit, all).await;
+    }
+}
+
+impl Limits {
+    fn of(settings: &BrokerSettings) -> Limits {
+        Limits {
+            max_request: usize::try_from(settings.max_request_bytes).unwrap_or(usize::MAX),
+            idle: settings.max_idle,
+            pace_bytes: 30 << 10,
+            pace_window: Duration::from_secs(30),
+            write_stall: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RequestBudgets {
+    fn of(bytes: u64) -> Arc<RequestBudgets> {
+        let all = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let small = all / SMALL_SHARE;
+        Arc::new(RequestBudgets { small: Budget::new(small), large: Budget::new(all - small) })
+    }
+}
+
+impl std::error::Error for BindError {}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        write!(f, "cannot listen at {host}:{}: {}", self.port, self.error)
+    }
+}

@@ -10,7 +10,7 @@ use super::Later;
 
 /// The output of a future, or `None` where it panicked. What the panic said was printed by then,
 /// and the future is not looked at again.
-pub(super) struct Guarded<T>(pub Later<T>);
+pub struct Guarded<T>(pub(super) Later<T>);
 
 impl<T> Future for Guarded<T> {
     type Output = Option<T>;

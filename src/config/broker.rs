@@ -34,11 +34,11 @@ settings! {
         /// The largest Produce request that is read. All other requests end at 8 MiB.
         max_request_bytes: u32 = Value::number, int("socket.request.max.bytes", "104857600").at_least(1);
         /// How many bytes of requests that are not yet answered the broker holds for all clients
-        /// together, before it stops reading; −1 leaves it to the broker, which takes 256 MiB.
+        /// together, before it stops reading; −1 leaves it to the broker, which takes 128 MiB.
         request_budget: Option<u64> = Value::limit, long("queued.max.request.bytes", "-1");
         /// How many bytes of answers wait for slow clients, for all together, before the broker
         /// stops serving further requests.
-        answer_budget: u64 = Value::number, long("jackdaw.answer.max.bytes", "268435456").at_least(1024 * 1024);
+        answer_budget: u64 = Value::number, long("jackdaw.answer.max.bytes", "134217728").at_least(1024 * 1024);
         /// A connection without any request for so long is closed.
         max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
         /// How many connections there may be. Besides, four fifths of the process's file limit

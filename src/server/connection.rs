@@ -1,0 +1,582 @@
+//! One connection: reads requests, starts them, and writes the answers in order.
+//!
+//! A connection serves **one request at a time**, because Kafka does and clients rely on it: a
+//! request sees the effect of every earlier one of its connection (BEHAVIOUR W19). The exception is
+//! Produce: consecutive ones overlap, each having its place in line before the next is looked at,
+//! so that they share a sync. Answers leave in the order of the requests (W12), and answers that
+//! are owed are written before a connection is closed.
+//!
+//! It is one hand-written future rather than several tasks: all complete requests of a read are
+//! started before it waits, and the answers that are ready leave with one write.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::{debug, error, warn};
+
+use super::Shared;
+use super::budget::{Charge, ConnectionId};
+use super::input::{Input, Next, RawFrame, Refused, Stranger};
+use super::output::Output;
+use crate::api::context::ConnectionInfo;
+use crate::api::{Answer, Failure, Found, Frame, Guarded, Later, Reply, Row};
+use crate::protocol::{Reader, RequestHeader, WireError};
+use crate::time::{self, Moment, Timer};
+
+/// Requests of one connection that may wait for their answers.
+const IN_FLIGHT: usize = 100;
+/// A client that does not read this much gets nothing more served.
+const UNREAD: usize = 256 << 10;
+/// How often a connection that waits for memory looks whether somebody has to go.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long and how far a closed connection is read on, so that its last answers arrive.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS: usize = 64;
+
+const SASL_HANDSHAKE: i16 = 17;
+const SASL_AUTHENTICATE: i16 = 36;
+
+const HTTP_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+    This port speaks the Kafka protocol, not HTTP.\n";
+
+pub(super) struct Connection<S> {
+    socket: S,
+    id: ConnectionId,
+    info: Arc<ConnectionInfo>,
+    shared: Arc<Shared>,
+    login: Login,
+    input: Input,
+    /// Read, but not begun: what is being served has to be answered first.
+    next: Option<Request>,
+    /// The newest request, while it has not got its place in line.
+    beginning: Option<Beginning>,
+    /// Answers that are not yet in the output, in order.
+    owed: VecDeque<Owed>,
+    /// The key of the newest request.
+    last_begun: Option<i16>,
+    output: Output,
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    end: Option<End>,
+    input_ended: bool,
+    /// Nothing more can be begun before more bytes arrive.
+    wants_bytes: bool,
+    /// Nothing more can be begun before others give memory back.
+    wants_room: bool,
+    /// The socket did not take all of the output.
+    peer_is_slow: bool,
+    timer: Timer,
+    /// When the last request was begun or answered.
+    active: Moment,
+    /// Set while the rest of a frame is waited for.
+    pace: Option<Pace>,
+    /// When the socket last took bytes of an answer.
+    wrote: Moment,
+}
+
+/// Whether a client may be served at all. There is no way to log in yet, so all may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Login {
+    NotNeeded,
+}
+
+/// A request whose turn has not come.
+enum Request {
+    Serve { row: &'static Row, header: RequestHeader, body: Reader, charge: Charge },
+    UnknownApiVersions { correlation_id: i32 },
+}
+
+struct Beginning {
+    row: &'static Row,
+    reply: Guarded<Reply<Answer>>,
+    charge: Charge,
+}
+
+enum Owed {
+    Waiting { row: &'static Row, answer: Later<Answer>, _charge: Charge },
+    Ready { frame: Frame, charge: Charge },
+}
+
+/// Since when, and from which byte on, the rate of a frame that comes in is looked at.
+struct Pace {
+    since: Moment,
+    arrived: u64,
+}
+
+/// Why a connection ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Closed,
+    Broken(io::ErrorKind),
+    Stopping,
+    Idle,
+    TooSlow,
+    NotReading,
+    MadeRoom,
+    Refused(Refused),
+    NotServed { key: i16, version: i16 },
+    Malformed { name: &'static str, version: i16, error: WireError },
+    Asked { name: &'static str, why: &'static str },
+    Failed { name: &'static str, failure: Failure },
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(
+        socket: S,
+        id: ConnectionId,
+        info: ConnectionInfo,
+        shared: Arc<Shared>,
+    ) -> Connection<S> {
+        let now = Moment::now();
+        let stopping = shared.stopping.clone();
+        Connection {
+            socket,
+            id,
+            info: Arc::new(info),
+            login: Login::NotNeeded,
+            input: Input::new(id, Arc::clone(&shared.requests), shared.limits.max_request),
+            next: None,
+            beginning: None,
+            owed: VecDeque::new(),
+            last_begun: None,
+            output: Output::default(),
+            stopping: Box::pin(async move { stopping.begun().await }),
+            end: None,
+            input_ended: false,
+            wants_bytes: false,
+            wants_room: false,
+            peer_is_slow: false,
+            timer: Timer::at(now.after(shared.limits.idle)),
+            active: now,
+            pace: None,
+            wrote: now,
+            shared,
+        }
+    }
+
+    /// Serves until there is nothing left to serve.
+    pub(super) async fn run(mut self) -> End {
+        let end = std::future::poll_fn(|context| self.poll(context)).await;
+        log(&end, &self.info);
+        self.say_goodbye(&end).await;
+        end
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if self.stopping.as_mut().poll(context).is_ready() {
+            self.stopping = Box::pin(std::future::pending());
+            self.end.get_or_insert(End::Stopping);
+        }
+        loop {
+            let mut moved = self.poll_answers(context);
+            moved |= self.begin_requests(context);
+            match self.poll_write(context) {
+                Ok(wrote) => moved |= wrote,
+                Err(error) => return Poll::Ready(End::Broken(error.kind())),
+            }
+            if let Some(end) = self.take_end() {
+                return Poll::Ready(end);
+            }
+            match self.poll_read(context) {
+                Ok(read) => moved |= read,
+                Err(error) => return Poll::Ready(End::Broken(error.kind())),
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.input.rest();
+        self.poll_limits(context)
+    }
+
+    /// Why it is over, once every answer that was owed is written.
+    fn take_end(&mut self) -> Option<End> {
+        if self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty() {
+            return None;
+        }
+        if self.input_ended && self.next.is_none() && self.wants_bytes {
+            self.end.get_or_insert(End::Closed);
+        }
+        self.end.take()
+    }
+
+    /// Moves answers on: from begun to owed, from owed to the output.
+    fn poll_answers(&mut self, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        if let Some(beginning) = &mut self.beginning
+            && let Poll::Ready(reply) = Pin::new(&mut beginning.reply).poll(context)
+            && let Some(Beginning { row, charge, .. }) = self.beginning.take()
+        {
+            self.owe(row, reply, charge);
+            moved = true;
+        }
+        for at in 0..self.owed.len() {
+            let Some(Owed::Waiting { row, answer, .. }) = self.owed.get_mut(at) else { continue };
+            let row = *row;
+            let Poll::Ready(answer) = answer.as_mut().poll(context) else { continue };
+            moved = true;
+            match answer {
+                Ok(frame) => self.owed[at] = self.ready(frame),
+                Err(failure) => {
+                    // Answers behind this one cannot be sent without it.
+                    self.owed.truncate(at);
+                    self.fail(row, failure);
+                    break;
+                }
+            }
+        }
+        while let Some(Owed::Ready { .. }) = self.owed.front()
+            && let Some(Owed::Ready { frame, charge }) = self.owed.pop_front()
+        {
+            self.output.push(frame, charge);
+            self.active = Moment::now();
+        }
+        moved
+    }
+
+    /// What a handler said when its request got its place in line.
+    fn owe(&mut self, row: &'static Row, reply: Option<Reply<Answer>>, charge: Charge) {
+        match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
+            Reply::Silence => {}
+            Reply::Now(Ok(frame)) => {
+                let ready = self.ready(frame);
+                self.owed.push_back(ready);
+            }
+            Reply::Now(Err(failure)) => self.fail(row, failure),
+            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { row, answer, _charge: charge }),
+            Reply::Close(why) => self.end = Some(End::Asked { name: row.name, why }),
+        }
+    }
+
+    fn ready(&self, frame: Frame) -> Owed {
+        let charge = self.shared.answers.charge_at_once(frame.iter().map(Bytes::len).sum());
+        Owed::Ready { frame, charge }
+    }
+
+    fn fail(&mut self, row: &'static Row, failure: Failure) {
+        self.beginning = None;
+        self.next = None;
+        self.end = Some(End::Failed { name: row.name, failure });
+    }
+
+    /// Begins every request whose turn it is.
+    fn begin_requests(&mut self, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        self.wants_bytes = false;
+        self.wants_room = false;
+        while self.may_begin_more() {
+            if self.next.is_none() {
+                match self.read_request(context) {
+                    Ok(read) => self.next = read,
+                    Err(end) => {
+                        self.end = Some(end);
+                        return true;
+                    }
+                }
+            }
+            let Some(next) = self.next.take() else { break };
+            if !self.is_turn_of(&next) {
+                self.next = Some(next);
+                break;
+            }
+            if !self.shared.answers.has_room(self.id, context.waker()) {
+                self.wants_room = true;
+                self.next = Some(next);
+                break;
+            }
+            self.begin(next, context);
+            moved = true;
+        }
+        moved
+    }
+
+    fn may_begin_more(&self) -> bool {
+        self.end.is_none()
+            && self.beginning.is_none()
+            && self.owed.len() < IN_FLIGHT
+            && self.output.unwritten() < UNREAD
+    }
+
+    /// One at a time; only requests of one key that may overlap do not wait for each other.
+    fn is_turn_of(&self, next: &Request) -> bool {
+        let Some(last) = self.last_begun.filter(|_| !self.owed.is_empty()) else { return true };
+        match next {
+            Request::Serve { row, .. } => row.overlapping && row.key == last,
+            Request::UnknownApiVersions { .. } => false,
+        }
+    }
+
+    fn begin(&mut self, request: Request, context: &mut Context<'_>) {
+        self.active = Moment::now();
+        match request {
+            Request::Serve { row, header, body, charge } => {
+                self.last_begun = Some(row.key);
+                let mut reply = self.shared.api.serve(row, Arc::clone(&self.info), header, body);
+                match Pin::new(&mut reply).poll(context) {
+                    Poll::Ready(reply) => self.owe(row, reply, charge),
+                    Poll::Pending => self.beginning = Some(Beginning { row, reply, charge }),
+                }
+            }
+            Request::UnknownApiVersions { correlation_id } => {
+                match self.shared.api.answer_unknown_api_versions(correlation_id) {
+                    Ok(frame) => {
+                        let ready = self.ready(frame);
+                        self.owed.push_back(ready);
+                    }
+                    Err(failure) => self.end = Some(End::Failed { name: "ApiVersions", failure }),
+                }
+            }
+        }
+    }
+
+    /// The next request that has arrived; its key and version are served, its body is not read yet.
+    fn read_request(&mut self, context: &mut Context<'_>) -> Result<Option<Request>, End> {
+        let RawFrame { bytes, charge } = match self.input.next(context) {
+            Ok(Next::Frame(frame)) => frame,
+            Ok(Next::NeedsBytes) => {
+                self.wants_bytes = true;
+                return Ok(None);
+            }
+            Ok(Next::NeedsRoom) => {
+                self.wants_room = true;
+                return Ok(None);
+            }
+            Err(refused) => {
+                if refused == Refused::Stranger(Stranger::Http) {
+                    self.output
+                        .push(vec![Bytes::from_static(HTTP_ANSWER)], self.shared.answers.charge_at_once(0));
+                }
+                return Err(End::Refused(refused));
+            }
+        };
+        let mut body = Reader::new(bytes);
+        let header = RequestHeader::read(&mut body).map_err(|error| End::Malformed {
+            name: "request header",
+            version: 0,
+            error,
+        })?;
+        let (key, version) = (header.api_key, header.api_version);
+        match self.login {
+            // With authentication: before it only keys 17, 18 and 36, and at most 512 KiB a frame.
+            Login::NotNeeded => {}
+        }
+        match self.shared.api.find(key, version) {
+            Found::Row(row) => Ok(Some(Request::Serve { row, header, body, charge })),
+            Found::UnknownApiVersions => {
+                Ok(Some(Request::UnknownApiVersions { correlation_id: header.correlation_id }))
+            }
+            Found::Nothing => Err(End::NotServed { key, version }),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        while !self.output.is_empty() {
+            match self.output.poll_write(&mut self.socket, context) {
+                Poll::Ready(written) => {
+                    written?;
+                    self.wrote = Moment::now();
+                    if self.peer_is_slow {
+                        self.shared.answers.peer_moved(self.id, context.waker());
+                    }
+                    moved = true;
+                }
+                Poll::Pending => {
+                    if !self.peer_is_slow {
+                        self.peer_is_slow = true;
+                        self.wrote = Moment::now();
+                        self.shared.answers.peer_moved(self.id, context.waker());
+                    }
+                    return Ok(moved);
+                }
+            }
+        }
+        if self.peer_is_slow {
+            self.peer_is_slow = false;
+            self.shared.answers.settled(self.id);
+        }
+        Ok(moved)
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        if !self.wants_bytes || self.input_ended || self.end.is_some() {
+            return Ok(false);
+        }
+        match self.input.poll_read(&mut self.socket, context) {
+            Poll::Ready(Ok(0)) => self.input_ended = true,
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// What a client may not do for ever.
+    fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        let answers_wait = self.peer_is_slow && self.shared.answers.sheds(self.id);
+        if answers_wait || self.input.is_shed() {
+            return Poll::Ready(End::MadeRoom);
+        }
+        let waits_for_frame = self.wants_bytes && self.input.is_amid_frame();
+        match &self.pace {
+            Some(_) if !waits_for_frame => self.pace = None,
+            None if waits_for_frame => {
+                self.pace = Some(Pace { since: Moment::now(), arrived: self.input.arrived });
+            }
+            Some(_) | None => {}
+        }
+        loop {
+            let due = self.due();
+            if due < self.timer.when() {
+                self.timer.set(due);
+            }
+            if self.timer.poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(end) = self.overdue() {
+                return Poll::Ready(end);
+            }
+            if self.wants_room {
+                // Whoever is in the way may have to be told to go: ask again.
+                context.waker().wake_by_ref();
+            }
+            self.timer.set(self.due());
+        }
+    }
+
+    /// When [`Connection::overdue`] has to be asked next.
+    fn due(&self) -> Moment {
+        let limits = &self.shared.limits;
+        let mut due = self.active.after(limits.idle);
+        if self.is_busy() {
+            due = due.max(Moment::now().after(limits.idle));
+        }
+        if let Some(pace) = &self.pace {
+            due = due.min(pace.since.after(limits.pace_window));
+        }
+        if self.peer_is_slow {
+            due = due.min(self.wrote.after(limits.write_stall));
+        }
+        if self.wants_room {
+            due = due.min(Moment::now().after(ASK_AGAIN));
+        }
+        due
+    }
+
+    fn overdue(&mut self) -> Option<End> {
+        let limits = &self.shared.limits;
+        if self.peer_is_slow && self.wrote.elapsed() >= limits.write_stall {
+            return Some(End::NotReading);
+        }
+        if let Some(pace) = &mut self.pace
+            && pace.since.elapsed() >= limits.pace_window
+        {
+            if self.input.arrived - pace.arrived < limits.pace_bytes {
+                return Some(End::TooSlow);
+            }
+            *pace = Pace { since: Moment::now(), arrived: self.input.arrived };
+        }
+        if !self.is_busy() && self.active.elapsed() >= limits.idle {
+            return Some(End::Idle);
+        }
+        None
+    }
+
+    /// Whether the client waits for us. Of one that has said its last word nobody knows whether it
+    /// is still there, so that its waiting counts as idleness.
+    fn is_busy(&self) -> bool {
+        let waits = self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty();
+        waits && !self.input_ended
+    }
+
+    /// Says that nothing more comes. Where bytes of the client may be unread, a plain close would
+    /// make its system throw away the last answers: so they are read for a moment.
+    async fn say_goodbye(mut self, end: &End) {
+        match end {
+            End::Closed | End::Broken(_) | End::NotReading | End::MadeRoom => return,
+            End::Stopping
+            | End::Idle
+            | End::TooSlow
+            | End::Refused(_)
+            | End::NotServed { .. }
+            | End::Malformed { .. }
+            | End::Asked { .. }
+            | End::Failed { .. } => {}
+        }
+        let mut rest = vec![0; 4 << 10];
+        let _ = time::within(LINGER, async {
+            self.socket.shutdown().await?;
+            for _ in 0..LINGER_READS {
+                if self.socket.read(&mut rest).await? == 0 {
+                    break;
+                }
+            }
+            io::Result::Ok(())
+        })
+        .await;
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.shared.answers.forget(self.id);
+    }
+}
+
+/// One line for what an operator may want to know; ordinary ends are for debugging only.
+fn log(end: &End, info: &ConnectionInfo) {
+    let peer = info.peer;
+    match end {
+        End::Closed | End::Broken(_) | End::Stopping | End::Idle => {
+            debug!(%peer, ?end, "connection ended");
+        }
+        End::Refused(Refused::Stranger(Stranger::Tls)) => warn!(
+            %peer,
+            "TLS arrived at a port without TLS: set security.protocol=PLAINTEXT in the client"
+        ),
+        End::Refused(Refused::Stranger(Stranger::Http)) => warn!(
+            %peer,
+            "HTTP arrived at a Kafka port: health checks are answered where --http says"
+        ),
+        End::Refused(Refused::TooShort { declared }) => warn!(
+            %peer, declared, "what arrived is not the Kafka protocol: the length of a request is impossible; connection closed"
+        ),
+        End::Refused(Refused::TooLong { declared, key: Some(0), most }) => warn!(
+            %peer, declared, most, "a Produce request is too large: raise socket.request.max.bytes or make the client's smaller; connection closed"
+        ),
+        End::Refused(Refused::TooLong { declared, key, most }) => warn!(
+            %peer, declared, key, most, "a request is too large, or not the Kafka protocol; connection closed"
+        ),
+        End::NotServed { key: key @ (SASL_HANDSHAKE | SASL_AUTHENTICATE), version } => warn!(
+            %peer, key, version,
+            "the client wants to log in (SASL), which this listener does not offer: set security.protocol=PLAINTEXT in the client; connection closed"
+        ),
+        End::NotServed { key, version } => warn!(
+            %peer, key, version, "a request of a key or version that is not advertised; connection closed"
+        ),
+        End::Malformed { name, version, error } => warn!(
+            %peer, request = name, version, %error, "a malformed request; connection closed"
+        ),
+        End::Failed { name, failure: Failure::Malformed(error) } => warn!(
+            %peer, request = name, %error, "a malformed request; connection closed"
+        ),
+        End::Failed { name, failure } => error!(
+            %peer, request = name, ?failure, "a request could not be answered, which is a fault of this broker; connection closed"
+        ),
+        End::Asked { name, why } => {
+            debug!(%peer, request = name, why, "connection closed instead of an answer")
+        }
+        End::TooSlow => warn!(%peer, "a request comes in too slowly; connection closed"),
+        End::NotReading => warn!(%peer, "the client does not read its answers; connection closed"),
+        End::MadeRoom => warn!(
+            %peer, "memory for requests and answers is used up and this client moves the least; connection closed"
+        ),
+    }
+}

@@ -1,0 +1,285 @@
+//! From bytes to frames.
+//!
+//! Small frames are copied out of one read buffer that is used over and over; a frame of 16 KiB or
+//! more is read into a buffer of its own. So every frame owns its bytes, and a slice of records
+//! never keeps much more than itself alive. A buffer grows with the bytes that have arrived; the
+//! size a client declares is never allocated, and what is allocated is charged first.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::budget::{Budget, Charge, ConnectionId};
+
+/// From here on a frame has a buffer of its own.
+pub(super) const LARGE: usize = 16 << 10;
+/// The read buffer of a quiet connection, and of a busy one.
+const READ_LEAST: usize = 4 << 10;
+const READ_MOST: usize = 64 << 10;
+/// How much room a large frame gets before its bytes are there.
+const FIRST_ROOM: usize = 64 << 10;
+/// Room for the beginning of the frame that follows a large one, which saves a read.
+const SPILL: usize = 4 << 10;
+/// No request is shorter: key, version, correlation id.
+const SHORTEST: usize = 8;
+const PRODUCE: i16 = 0;
+/// Every request but Produce ends here.
+const MOST_BUT_PRODUCE: usize = 8 << 20;
+/// A decoded request may take several times its bytes; the records of Produce are not decoded.
+const DECODED: usize = 8;
+
+/// What is charged for requests: large ones cannot take the room of small ones, so that
+/// heartbeats go through while somebody fills the memory.
+#[derive(Debug)]
+pub(super) struct RequestBudgets {
+    pub small: Arc<Budget>,
+    pub large: Arc<Budget>,
+}
+
+/// The bytes of one connection that are not yet a request.
+#[derive(Debug)]
+pub(super) struct Input {
+    id: ConnectionId,
+    budgets: Arc<RequestBudgets>,
+    most: usize,
+    /// What was read and belongs to no large frame.
+    read: BytesMut,
+    /// How large the read buffer is made next time.
+    size: usize,
+    large: Option<Large>,
+    /// Bytes that arrived, of all frames.
+    pub(super) arrived: u64,
+    any_frame: bool,
+}
+
+#[derive(Debug)]
+struct Large {
+    /// The frame without its length, and perhaps some of what follows it.
+    bytes: Vec<u8>,
+    declared: usize,
+    factor: usize,
+    charge: Charge,
+}
+
+/// A whole frame without its length.
+#[derive(Debug)]
+pub(super) struct RawFrame {
+    pub bytes: Bytes,
+    pub charge: Charge,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Stranger(Stranger),
+    TooShort { declared: i32 },
+    TooLong { declared: usize, key: Option<i16>, most: usize },
+}
+
+/// What was meant for another kind of port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    Tls,
+    Http,
+}
+
+/// Why there is no frame yet.
+#[derive(Debug)]
+pub(super) enum Next {
+    Frame(RawFrame),
+    NeedsBytes,
+    NeedsRoom,
+}
+
+impl Input {
+    pub(super) fn new(id: ConnectionId, budgets: Arc<RequestBudgets>, most: usize) -> Input {
+        Input {
+            id,
+            budgets,
+            most,
+            read: BytesMut::new(),
+            size: READ_LEAST,
+            large: None,
+            arrived: 0,
+            any_frame: false,
+        }
+    }
+
+    /// Whether the beginning of a frame is here and the rest is not.
+    pub(super) fn is_amid_frame(&self) -> bool {
+        match &self.large {
+            Some(large) => large.bytes.len() < large.declared,
+            None => !self.read.is_empty(),
+        }
+    }
+
+    /// Whether the half of a frame that is here has to make room.
+    pub(super) fn is_shed(&self) -> bool {
+        self.large.is_some() && self.budgets.large.sheds(self.id)
+    }
+
+    /// Takes the next whole frame out.
+    pub(super) fn next(&mut self, context: &mut Context<'_>) -> Result<Next, Refused> {
+        if self.large.is_some() {
+            return Ok(self.next_large());
+        }
+        let Some(declared) = self.read.first_chunk::<4>().copied() else { return Ok(Next::NeedsBytes) };
+        if !self.any_frame
+            && let Some(stranger) = recognise(&self.read)
+        {
+            return Err(Refused::Stranger(stranger));
+        }
+        let declared = i32::from_be_bytes(declared);
+        let key = self.read.get(4..6).map(|key| i16::from_be_bytes([key[0], key[1]]));
+        let length = self.bounded(declared, key)?;
+        let is_whole = self.read.len() - 4 >= length;
+        if length < LARGE {
+            if !is_whole {
+                return Ok(Next::NeedsBytes);
+            }
+            let Some(charge) = self.budgets.small.charge(self.id, length, context.waker()) else {
+                return Ok(Next::NeedsRoom);
+            };
+            self.read.advance(4);
+            let bytes = Bytes::copy_from_slice(&self.read[..length]);
+            self.read.advance(length);
+            self.any_frame = true;
+            return Ok(Next::Frame(RawFrame { bytes, charge }));
+        }
+        let Some(key) = key else { return Ok(Next::NeedsBytes) };
+        let factor = if key == PRODUCE { 1 } else { DECODED };
+        let room = if is_whole { length } else { (length + SPILL).min(FIRST_ROOM) };
+        let Some(charge) = self.budgets.large.charge(self.id, room * factor, context.waker()) else {
+            return Ok(Next::NeedsRoom);
+        };
+        let mut bytes = Vec::with_capacity(room);
+        self.read.advance(4);
+        let here = self.read.len().min(length);
+        bytes.extend_from_slice(&self.read[..here]);
+        self.read.advance(here);
+        self.large = Some(Large { bytes, declared: length, factor, charge });
+        self.any_frame = true;
+        Ok(self.next_large())
+    }
+
+    fn next_large(&mut self) -> Next {
+        match self.large.take() {
+            Some(mut large) if large.bytes.len() >= large.declared => {
+                self.read.extend_from_slice(&large.bytes[large.declared..]);
+                large.bytes.truncate(large.declared);
+                self.budgets.large.settled(self.id);
+                Next::Frame(RawFrame { bytes: large.bytes.into(), charge: large.charge })
+            }
+            large => {
+                self.large = large;
+                Next::NeedsBytes
+            }
+        }
+    }
+
+    fn bounded(&self, declared: i32, key: Option<i16>) -> Result<usize, Refused> {
+        let Ok(length) = usize::try_from(declared) else { return Err(Refused::TooShort { declared }) };
+        if length < SHORTEST {
+            return Err(Refused::TooShort { declared });
+        }
+        let most = match key {
+            Some(PRODUCE) | None => self.most,
+            Some(_) => self.most.min(MOST_BUT_PRODUCE),
+        };
+        if length > most {
+            return Err(Refused::TooLong { declared: length, key, most });
+        }
+        Ok(length)
+    }
+
+    /// Reads once. `Ready(Ok(0))` is the end of the stream.
+    pub(super) fn poll_read(
+        &mut self,
+        socket: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let read = match &mut self.large {
+            Some(large) => {
+                if !large.make_room(self.id, &self.budgets.large, context) {
+                    return Poll::Pending;
+                }
+                let room = large.bytes.capacity().min(large.declared + SPILL) - large.bytes.len();
+                pin!(socket.read_buf(&mut (&mut large.bytes).limit(room))).poll(context)
+            }
+            None => {
+                self.make_room();
+                let room = self.read.capacity() - self.read.len();
+                let read = pin!(socket.read_buf(&mut (&mut self.read).limit(room))).poll(context);
+                match read {
+                    Poll::Ready(Ok(bytes)) if bytes == room => self.size = (self.size * 2).min(READ_MOST),
+                    Poll::Ready(Ok(bytes)) if bytes < self.size / 4 => {
+                        self.size = (self.size / 2).max(READ_LEAST);
+                    }
+                    Poll::Ready(_) | Poll::Pending => {}
+                }
+                read
+            }
+        };
+        if let Poll::Ready(Ok(bytes)) = read {
+            self.arrived += bytes as u64;
+            if self.large.is_some() {
+                self.budgets.large.peer_moved(self.id, context.waker());
+            }
+        }
+        read
+    }
+
+    /// Gives the memory of a busy time back.
+    pub(super) fn rest(&mut self) {
+        if self.read.is_empty() && self.read.capacity() > 2 * READ_LEAST {
+            self.read = BytesMut::new();
+            self.size = READ_LEAST;
+        }
+    }
+
+    /// The read buffer has room for the rest of a small frame, and more where much comes in.
+    fn make_room(&mut self) {
+        let frame = match self.read.first_chunk::<4>() {
+            Some(declared) => 4 + (i32::from_be_bytes(*declared).unsigned_abs() as usize).min(LARGE),
+            None => 0,
+        };
+        self.read.reserve(self.size.max(frame).saturating_sub(self.read.len()).max(1));
+    }
+}
+
+impl Large {
+    /// Twice the room where there is none left, up to the whole frame.
+    fn make_room(&mut self, id: ConnectionId, budget: &Arc<Budget>, context: &mut Context<'_>) -> bool {
+        if self.bytes.len() < self.bytes.capacity() {
+            return true;
+        }
+        let most = self.declared + SPILL;
+        let wanted = (self.bytes.capacity() * 2).min(most);
+        let more = wanted.saturating_sub(self.bytes.capacity());
+        let Some(charge) = budget.charge(id, more * self.factor, context.waker()) else { return false };
+        self.charge.absorb(charge);
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        true
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.budgets.small.forget(self.id);
+        self.budgets.large.forget(self.id);
+    }
+}
+
+/// What a client of another protocol says first. As the length of a frame it would be 369 MB for
+/// TLS and more than a GB for HTTP.
+fn recognise(first: &[u8]) -> Option<Stranger> {
+    const METHODS: [&[u8; 4]; 8] = [b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PRI ", b"CONN"];
+    match first {
+        [0x16, 0x03, 0x00..=0x04, _, ..] => Some(Stranger::Tls),
+        [a, b, c, d, ..] if METHODS.contains(&&[*a, *b, *c, *d]) => Some(Stranger::Http),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! Where clients come in: the sockets that listen, how many connections there may be, and what
+//! happens when there are no file descriptors left.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tracing::{debug, error, warn};
+
+use super::Shared;
+use super::connection::Connection;
+use crate::api::context::ConnectionInfo;
+use crate::config::Listener;
+use crate::time;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// How long nothing is accepted when the system has no descriptor or memory for it.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// How often a free port is looked for that both address families have.
+const PORT_TRIES: usize = 16;
+
+/// Opens the sockets of one listener; several where a name stands for several addresses. All have
+/// the same port, also where any free one was asked for.
+pub(super) async fn bind(listener: &Listener) -> io::Result<Vec<TcpListener>> {
+    let addresses = addresses(&listener.host).await?;
+    let mut tries = PORT_TRIES;
+    loop {
+        match bind_all(&addresses, listener.port) {
+            Err(error) if listener.port == 0 && error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {
+                tries -= 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut port = port;
+    let mut sockets = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        match bind_one(SocketAddr::new(*address, port)) {
+            Ok(socket) => {
+                port = socket.local_addr()?.port();
+                sockets.push(socket);
+            }
+            // A machine may lack an address family; one of them is enough.
+            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if sockets.is_empty() => Err(error),
+        Some(_) | None => Ok(sockets),
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // After a crash the old connections linger for a while; they are no reason not to start.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unsupported)
+}
+
+async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    if host == "localhost" {
+        // Clients resolve the name to either (BEHAVIOUR M6).
+        return Ok(vec![V4, V6]);
+    }
+    if host.is_empty() {
+        // The IPv6 socket takes IPv4 too; without that family IPv4 remains.
+        let has_v6 = TcpSocket::new_v6().is_ok();
+        return Ok(vec![if has_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }]);
+    }
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let mut addresses: Vec<IpAddr> = lookup_host((host, 0)).await?.map(|address| address.ip()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Accepts connections and serves them until the broker stops; then until all of them are done.
+pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    let mut free = None;
+    loop {
+        tokio::select! {
+            () = shared.stopping.begun() => break,
+            Some(ended) = connections.join_next() => note_panic(ended),
+            slot = shared.slots.take(), if free.is_none() => free = slot,
+            accepted = socket.accept(), if free.is_some() => match accepted {
+                Ok((stream, peer)) => {
+                    let slot = free.take();
+                    match shared.slots.admit(peer.ip()) {
+                        Some(admitted) => serve(stream, peer, &listener, &shared, (slot, admitted), &mut connections),
+                        None => debug!(%peer, "too many connections from one address; connection closed"),
+                    }
+                }
+                Err(error) => bear(&error).await,
+            },
+        }
+    }
+    drop(socket);
+    while let Some(ended) = connections.join_next().await {
+        note_panic(ended);
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+    shared: &Arc<Shared>,
+    held: (Option<OwnedSemaphorePermit>, Admitted),
+    connections: &mut JoinSet<()>,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    // An answer is written once and whole: waiting for more to send only delays it.
+    let _ = stream.set_nodelay(true);
+    let info = ConnectionInfo { peer, local, listener: Arc::clone(listener), software: OnceLock::new() };
+    let id = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let connection = Connection::new(stream, id, info, Arc::clone(shared));
+    connections.spawn(async move {
+        connection.run().await;
+        drop(held);
+    });
+}
+
+/// A panic in a handler is caught before it gets here; this one is the server's own.
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!("a connection ended in a panic, which is a fault of this broker");
+    }
+}
+
+/// An accept that fails says nothing about the next one, unless the system is out of something.
+async fn bear(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        return;
+    }
+    warn!(%error, "no connection could be accepted, trying again; perhaps raise the limit of open files");
+    time::sleep(BACK_OFF).await;
+}
+
+/// How many connections there are, in all and from each address.
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    most_per_ip: u32,
+    per_ip: Mutex<BTreeMap<IpAddr, u32>>,
+}
+
+/// One connection of an address, until it is dropped.
+pub(super) struct Admitted {
+    slots: Arc<Slots>,
+    ip: IpAddr,
+}
+
+impl Slots {
+    pub(super) fn new(most: usize, most_per_ip: u32) -> Arc<Slots> {
+        let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Slots { free, most_per_ip, per_ip: Mutex::default() })
+    }
+
+    /// Waits for the end of another connection where there are too many.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    fn admit(self: &Arc<Slots>, ip: IpAddr) -> Option<Admitted> {
+        let mut per_ip = self.per_ip();
+        let count = per_ip.entry(ip).or_default();
+        if *count >= self.most_per_ip {
+            return None;
+        }
+        *count += 1;
+        Some(Admitted { slots: Arc::clone(self), ip })
+    }
+
+    fn per_ip(&self) -> MutexGuard<'_, BTreeMap<IpAddr, u32>> {
+        self.per_ip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut per_ip = self.slots.per_ip();
+        match per_ip.get_mut(&self.ip) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => drop(per_ip.remove(&self.ip)),
+        }
+    }
+}
+
+/// Four fifths of the files this process may open: the rest is for its own.
+pub(super) fn most_by_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX) / 5 * 4)
+}
