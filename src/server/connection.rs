@@ -60,6 +60,9 @@ pub(super) struct Connection<S> {
     beginning: Option<Beginning>,
     /// Answers that are not yet in the output, in order.
     owed: VecDeque<Owed>,
+    /// Work that nobody is told of. It has no place among the answers (BEHAVIOUR W11), but it holds
+    /// its bytes, and a failure of it closes the connection.
+    silent: Vec<Silent>,
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
@@ -104,6 +107,12 @@ enum Owed {
     Ready { frame: Frame, charge: Charge },
 }
 
+struct Silent {
+    row: &'static Row,
+    work: Later<Result<(), &'static str>>,
+    _charge: Charge,
+}
+
 /// Since when, and from which byte on, the rate of a frame that comes in is looked at.
 struct Pace {
     since: Moment,
@@ -145,6 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             next: None,
             beginning: None,
             owed: VecDeque::new(),
+            silent: Vec::new(),
             last_begun: None,
             output: Output::default(),
             stopping: Box::pin(async move { stopping.begun().await }),
@@ -232,6 +242,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
+        let end = &mut self.end;
+        self.silent.retain_mut(|silent| match silent.work.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(done) => {
+                moved = true;
+                if let Err(why) = done {
+                    end.get_or_insert(End::Asked { name: silent.row.name, why });
+                }
+                false
+            }
+        });
         while let Some(Owed::Ready { .. }) = self.owed.front()
             && let Some(Owed::Ready { frame, charge }) = self.owed.pop_front()
         {
@@ -244,7 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What a handler said when its request got its place in line.
     fn owe(&mut self, row: &'static Row, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
-            Reply::Silence => {}
+            Reply::Silence(work) => self.silent.push(Silent { row, work, _charge: charge }),
             Reply::Now(Ok(frame)) => {
                 let ready = self.ready(frame);
                 self.owed.push_back(ready);
@@ -300,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn may_begin_more(&self) -> bool {
         self.end.is_none()
             && self.beginning.is_none()
-            && self.owed.len() < IN_FLIGHT
+            && self.owed.len() + self.silent.len() < IN_FLIGHT
             && self.output.unwritten() < UNREAD
     }
 
