@@ -49,6 +49,25 @@ fn a_count_beyond_the_frame_is_refused_without_the_memory() {
 }
 
 #[test]
+fn a_count_is_held_against_the_frame_before_anything_is_reserved() {
+    // Within what a frame of 4 bytes may cost, but not within its bytes.
+    let (result, bytes) = most_held_by(|| metadata(&[0, 0, 0x05, 0xdc], 0));
+    assert_eq!(result, Err(WireError::Truncated));
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn a_count_reserves_only_for_the_first_elements() {
+    // Within the frame and its budget, but the first name already is none.
+    let mut body = vec![0xff; 8 << 20];
+    body[..4].copy_from_slice(&700_000i32.to_be_bytes());
+    let body = Bytes::from(body);
+    let (result, bytes) = most_held_by(|| decode::<MetadataRequest>(body, 0));
+    assert_eq!(result, Err(WireError::Null));
+    assert!(bytes <= 32 << 10, "{bytes}");
+}
+
+#[test]
 fn a_lie_anywhere_in_a_message_costs_nothing() {
     let mut tried = 0;
     let mut refused = 0;
