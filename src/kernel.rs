@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Applied, Command, Commit, CreateTopic, ProducerStamp, Refusal};
+pub use command::{Applied, Command, Commit, CreateTopic, Placed, ProducerStamp, Refusal};
 pub use group::Group;
 pub use partition::{Partition, Segment};
 pub use topic::Topic;

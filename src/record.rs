@@ -24,6 +24,6 @@ mod source;
 pub use builder::BatchBuilder;
 pub use check::{Checked, Rules, check_produced};
 pub use error::{RecordError, RecordRefusal};
-pub use header::{Attributes, Batches, Codec, Header, PREFIX_LENGTH, Producer, batches, prefix};
+pub use header::{Attributes, Batches, CRC_FROM, Codec, Header, PREFIX_LENGTH, Producer, batches, prefix};
 pub use records::{Record, Records, records};
 pub use search::{Found, first_since, newest};

@@ -1,5 +1,198 @@
 //! The partition store that handlers talk to, and the engine behind it.
+//!
+//! From the outside in: [`Store`] is the handle; [`Topics`] and [`Partition`] are what handlers
+//! read; everything that changes goes in line at the *committer*, which runs rounds on the
+//! *engine*: apply to the kernel, write to the *journal* and to *segments*, sync, publish.
+//! *Recovery* gives back the state that was acknowledged; the *keeper* does what may take its
+//! time. All of it stands on [`fs`], so that a test can pull the plug anywhere.
 
+mod committer;
+mod directory;
+mod engine;
 pub mod fs;
 pub mod groups;
 pub mod journal;
+mod keeper;
+mod partition;
+mod recovery;
+mod retention;
+pub mod segment;
+mod snapshot;
+mod store;
+mod topics;
+mod waiter;
+
+use std::path::PathBuf;
+
+pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
+pub use store::{NewTopic, Place, Store, StoreOptions, Tuning};
+pub use topics::{Topic, Topics};
+pub use waiter::Waiter;
+
+use crate::kernel::Refusal;
+use crate::types::{NodeId, Offset};
+
+/// Why something was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// It breaks a rule; nothing was changed.
+    Refused(Refusal),
+    /// The disk has no room; nothing was changed, a later attempt may succeed.
+    Full,
+    /// The journal failed. Whether it was stored is unknown.
+    Poisoned,
+    /// The broker is going down. Whether it was stored is unknown.
+    Stopped,
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// It breaks a rule of the producer's sequence; nothing was written.
+    Refused(Refusal),
+    /// The topic was deleted.
+    NotServing,
+    /// The partition is out of service: its files are damaged.
+    Damaged,
+    Full,
+    Poisoned,
+    Stopped,
+}
+
+/// Why a log could not be read, or its start not moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogError {
+    OutOfRange {
+        asked: Offset,
+        start: Offset,
+        end: Offset,
+    },
+    /// The topic was deleted.
+    NotServing,
+    /// The partition is out of service: its files are damaged, or cannot be read.
+    Damaged,
+    Full,
+    Poisoned,
+    Stopped,
+}
+
+/// Why a topic was not made or not deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicError {
+    Exists,
+    /// Its name and `with` differ only in `.` and `_`.
+    NameCollides {
+        with: String,
+    },
+    Unknown,
+    Store(StoreError),
+}
+
+/// Why a data directory was not opened.
+#[derive(Debug)]
+pub enum OpenError {
+    InUse {
+        path: PathBuf,
+    },
+    NotOurs {
+        path: PathBuf,
+    },
+    Newer {
+        path: PathBuf,
+        format: u32,
+        known: u32,
+    },
+    OtherNode {
+        path: PathBuf,
+        theirs: NodeId,
+        ours: NodeId,
+    },
+    /// Something that was durable is not there any more.
+    Damaged {
+        what: String,
+    },
+    Io {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::InUse { path } => {
+                write!(
+                    f,
+                    "{} is in use by another process: stop it, or choose another --data-dir",
+                    path.display()
+                )
+            }
+            OpenError::NotOurs { path } => write!(
+                f,
+                "{} holds files that are not ours: choose an empty or a new directory with --data-dir",
+                path.display()
+            ),
+            OpenError::Newer { path, format, known } => write!(
+                f,
+                "{} has format {format}, this version knows up to {known}: use the version that wrote it, or a newer one",
+                path.display()
+            ),
+            OpenError::OtherNode { path, theirs, ours } => write!(
+                f,
+                "{} belongs to node.id {theirs}, this broker is {ours}: set node.id={theirs}, or choose another --data-dir",
+                path.display()
+            ),
+            OpenError::Damaged { what } => write!(
+                f,
+                "{what}: what was acknowledged is damaged, nothing was changed; restore the directory from a copy"
+            ),
+            OpenError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<journal::OpenError> for OpenError {
+    fn from(error: journal::OpenError) -> OpenError {
+        match error {
+            journal::OpenError::Io { path, error } => OpenError::Io { path, error },
+            damage @ journal::OpenError::Damage { .. } => OpenError::Damaged { what: damage.to_string() },
+        }
+    }
+}
+
+impl From<StoreError> for AppendError {
+    fn from(error: StoreError) -> AppendError {
+        match error {
+            StoreError::Refused(refusal) => AppendError::Refused(refusal),
+            StoreError::Full => AppendError::Full,
+            StoreError::Poisoned => AppendError::Poisoned,
+            StoreError::Stopped => AppendError::Stopped,
+        }
+    }
+}
+
+impl From<LogError> for AppendError {
+    fn from(error: LogError) -> AppendError {
+        match error {
+            LogError::OutOfRange { .. } | LogError::NotServing => AppendError::NotServing,
+            LogError::Damaged => AppendError::Damaged,
+            LogError::Full => AppendError::Full,
+            LogError::Poisoned => AppendError::Poisoned,
+            LogError::Stopped => AppendError::Stopped,
+        }
+    }
+}
+
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> LogError {
+        match error {
+            // The topic went away, or the log start moved past it meanwhile.
+            StoreError::Refused(_) => LogError::NotServing,
+            StoreError::Full => LogError::Full,
+            StoreError::Poisoned => LogError::Poisoned,
+            StoreError::Stopped => LogError::Stopped,
+        }
+    }
+}

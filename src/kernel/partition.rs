@@ -149,7 +149,7 @@ impl Partition {
         Applied::Epoch(self.epoch)
     }
 
-    pub(super) fn has_idle_producer(&self, idle_since: Timestamp) -> bool {
+    pub fn has_idle_producer(&self, idle_since: Timestamp) -> bool {
         self.producers.values().any(|producer| producer.last_write() < idle_since)
     }
 

@@ -24,7 +24,7 @@ pub(super) const LENGTH_END: usize = 12;
 const CRC_AT: usize = 17;
 
 /// Where the CRC's range begins: at the attributes.
-pub(super) const CRC_FROM: usize = 21;
+pub const CRC_FROM: usize = 21;
 
 /// The only format since Kafka 4.0.
 pub(super) const MAGIC: i8 = 2;

@@ -13,6 +13,7 @@
 //! Every call blocks. What may wait for the disk belongs on a thread that may wait.
 
 mod disk;
+mod memory;
 mod sim;
 
 use std::io::{self, IoSlice};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use disk::DiskFs;
+pub use memory::MemoryFs;
 pub use sim::{Fault, Operation, SimFs};
 
 /// A directory tree.

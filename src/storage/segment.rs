@@ -1,18 +1,349 @@
-//! Segment files. (Face that the partition store is written against; the disk room fills it in.)
+//! Segment files: `topics/<name>-<partition>/<base offset, 20 digits>.log`, record batches byte
+//! for byte as Kafka stores them, append-only. What is in one is decided by the journal; here it
+//! is written, found again and read, and every batch that is read is held against its checksum.
 //!
-//! ```text
-//! pub struct Segment;                        // shared by the committer (appends) and readers (&self)
-//! Segment::new(files: &Arc<Files>, dir: PathBuf, base: Offset, index_interval: u32) -> Segment      // fresh; no file before the first append,
-//!                                            // which makes the partition's directory and its partition.metadata (topic id) where missing
-//! Segment::existing(files, dir, base, bytes: u64, max_timestamp: Timestamp, index_interval) -> Segment   // as the kernel's state describes it; opens nothing
-//! segment.base() -> Offset;  segment.size() -> u64 (appended);  segment.max_timestamp() -> Timestamp
-//! segment.append(&[Bytes], at: u64, headers: what the index needs: (base offset, bytes, max timestamp) per batch) -> io::Result<()>
-//! segment.sync() -> io::Result<()>;  segment.seal()      // writes .idx
-//! segment.read(from: Offset, end: Offset, max_bytes: usize, at_least_one: bool, may_wait: bool) -> Result<Vec<Bytes>, ReadError>
-//!                                            // whole batches, the first holds `from`, all below `end`; CRC of each checked; may_wait=false: only page cache, else MustWait
-//! segment.find_by_time(t, start: Offset, end: Offset) -> Result<Option<TimedOffset>, ReadError>     // first record in [start, end) with timestamp ≥ t
-//! segment.find_max_timestamp(start, end) -> Result<Option<TimedOffset>, ReadError>
-//! pub struct TimedOffset { pub offset: Offset, pub timestamp: Timestamp }
-//! pub enum ReadError { MustWait, Gone, Io(String), Damaged(String) }
-//! Files::new(fs: Arc<dyn Fs>, most_open: usize); files.forget(dir) when a directory is moved away
-//! ```
+//! A segment that rests has no open file and, until somebody reads it, no index in memory.
+
+mod files;
+mod index;
+
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+
+pub use files::{Files, bases, create, index_path, log_path, remove_files, topic_of};
+pub use index::Appendage;
+
+use super::fs::{File, Open};
+use crate::kernel;
+use crate::record::{self, Header};
+use crate::types::{Offset, Timestamp, TopicId};
+use index::{Index, Scan};
+
+/// Shared by the committer, who appends, and by readers.
+pub struct Segment {
+    files: Arc<Files>,
+    dir: PathBuf,
+    topic: TopicId,
+    partition: i32,
+    base: Offset,
+    size: AtomicU64,
+    max_timestamp: AtomicI64,
+    /// The file is there, and so are the names on the way to it.
+    made: AtomicBool,
+    names_are_safe: AtomicBool,
+    open: Mutex<Option<Weak<dyn File>>>,
+    index: Mutex<Index>,
+}
+
+/// Why bytes could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// Not in the page cache, and the caller did not want to wait.
+    MustWait,
+    /// The file was removed meanwhile.
+    Gone,
+    Io(String),
+    /// The bytes are not what was written.
+    Damaged(String),
+}
+
+impl Segment {
+    /// One without a file, until its first append.
+    pub fn new(
+        files: &Arc<Files>,
+        dir: PathBuf,
+        key: (TopicId, i32),
+        base: Offset,
+        index_interval: u32,
+    ) -> Segment {
+        Segment {
+            files: Arc::clone(files),
+            dir,
+            topic: key.0,
+            partition: key.1,
+            base,
+            size: AtomicU64::new(0),
+            max_timestamp: AtomicI64::new(i64::MIN),
+            made: AtomicBool::new(false),
+            names_are_safe: AtomicBool::new(false),
+            open: Mutex::default(),
+            index: Mutex::new(Index::of_nothing(base, index_interval)),
+        }
+    }
+
+    /// One whose file is there, as the journal describes it. Opens nothing.
+    pub fn existing(
+        files: &Arc<Files>,
+        dir: PathBuf,
+        key: (TopicId, i32),
+        state: &kernel::Segment,
+    ) -> Segment {
+        let segment = Segment::new(files, dir, key, state.base, index::DEFAULT_INTERVAL);
+        segment.size.store(state.bytes, Ordering::Release);
+        segment.max_timestamp.store(state.max_timestamp.0, Ordering::Release);
+        segment.made.store(true, Ordering::Release);
+        segment.names_are_safe.store(true, Ordering::Release);
+        *segment.index() = Index::unknown(state.base, index::DEFAULT_INTERVAL);
+        segment
+    }
+
+    pub fn key(&self) -> (TopicId, i32, Offset) {
+        (self.topic, self.partition, self.base)
+    }
+
+    pub fn base(&self) -> Offset {
+        self.base
+    }
+
+    /// Bytes that were appended, durable or not.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub fn max_timestamp(&self) -> Timestamp {
+        Timestamp(self.max_timestamp.load(Ordering::Acquire))
+    }
+
+    /// Writes `pieces` at `at`, the end of what was appended; `batches` says what they are.
+    pub fn append(&self, pieces: &[Bytes], at: u64, batches: &[Appendage]) -> io::Result<()> {
+        let file = self.file_to_write()?;
+        let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        file.write_at(&slices, at)?;
+        let mut index = self.index();
+        let mut end = at;
+        for batch in batches {
+            index.appended(batch, end);
+            end += u64::from(batch.bytes);
+            self.max_timestamp.fetch_max(batch.max_timestamp.0, Ordering::AcqRel);
+        }
+        self.size.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes everything appended so far durable, the file's name included.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file_to_write()?.sync_data()?;
+        if !self.names_are_safe.load(Ordering::Acquire) {
+            self.files.sync_names(&self.dir)?;
+            self.names_are_safe.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Removes the file, and its index. Readers that have it open read on.
+    pub fn remove(&self) -> io::Result<()> {
+        self.files.forget(&log_path(&self.dir, self.base));
+        remove_files(self.files.fs(), &self.dir, self.base)
+    }
+
+    /// Whole batches: from the one that holds `from`, below `end`, up to `max_bytes`, but the first
+    /// in any case where `at_least_one`. Without `may_wait` only what the page cache has.
+    pub fn read(
+        &self,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        may_wait: bool,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let file = self.file()?;
+        let start = self.position_of(&*file, from, may_wait)?;
+        let left = usize::try_from(self.size().saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; max_bytes.min(left).max(Header::LENGTH.min(left))];
+        let mut read = fill(&*file, &mut buffer, start, may_wait)?;
+        let first = self.header(buffer.get(..read).unwrap_or_default(), start)?;
+        if first.size() > read {
+            if !at_least_one || first.size() > left {
+                return match first.size() > left {
+                    true => Err(self.damaged(start, "a batch runs past the end of the file")),
+                    false => Ok(Vec::new()),
+                };
+            }
+            buffer = vec![0; first.size()];
+            read = fill(&*file, &mut buffer, start, may_wait)?;
+        }
+        buffer.truncate(read);
+        let bytes = Bytes::from(buffer);
+        let whole = self.check(&bytes, start, end)?;
+        if whole == 0 {
+            return Err(self.damaged(start, "there is no batch where one was appended"));
+        }
+        Ok(vec![bytes.slice(..whole)])
+    }
+
+    /// The first record in `[start, end)` whose timestamp is at least `time`. May wait.
+    pub fn find_by_time(
+        &self,
+        time: Timestamp,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Option<record::Found>, ReadError> {
+        let file = self.file()?;
+        let mut at = self.indexed(&*file, true, |index| index.before_time(time))?;
+        let mut scan = Scan::new(&*file, true);
+        while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
+            let may_hold =
+                header.max_timestamp >= time && header.last_offset().is_some_and(|last| last >= start);
+            if !may_hold {
+                continue;
+            }
+            let batch = self.batch(&*file, place, &header, end)?;
+            let found = record::first_since(&batch, time, start.max(header.base_offset));
+            if let Some(found) = found.map_err(|error| self.damaged(place, &error.to_string()))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record in `[start, end)` that has the largest timestamp there. May wait.
+    pub fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
+        let file = self.file()?;
+        let mut at = self.position_of(&*file, start.max(self.base), true)?;
+        let mut scan = Scan::new(&*file, true);
+        let mut newest: Option<(u64, Header)> = None;
+        while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
+            if newest.is_none_or(|(_, best)| header.max_timestamp > best.max_timestamp) {
+                newest = Some((place, header));
+            }
+        }
+        let Some((place, header)) = newest.filter(|(_, best)| best.max_timestamp.0 >= 0) else {
+            return Ok(None);
+        };
+        let batch = self.batch(&*file, place, &header, end)?;
+        record::newest(&batch).map_err(|error| self.damaged(place, &error.to_string()))
+    }
+
+    /// Where the batch that holds `offset` begins.
+    fn position_of(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<u64, ReadError> {
+        let mut at = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
+        let mut scan = Scan::new(file, may_wait);
+        loop {
+            let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "the offset is not there"))?;
+            match header.last_offset() {
+                Some(last) if last >= offset => return Ok(at),
+                Some(_) => at += header.size() as u64,
+                None => return Err(self.damaged(at, "its offsets pass the largest")),
+            }
+        }
+    }
+
+    /// The header at `at`, which moves behind its batch; `None` at `end`.
+    fn next_header(
+        &self,
+        scan: &mut Scan<'_>,
+        at: &mut u64,
+        end: Offset,
+    ) -> Result<Option<(u64, Header)>, ReadError> {
+        if *at >= self.size() {
+            return Ok(None);
+        }
+        let header = scan.header(*at)?.ok_or_else(|| self.damaged(*at, "it is cut short"))?;
+        if header.base_offset >= end {
+            return Ok(None);
+        }
+        let place = *at;
+        *at += header.size() as u64;
+        Ok(Some((place, header)))
+    }
+
+    /// One batch, read and checked.
+    fn batch(&self, file: &dyn File, at: u64, header: &Header, end: Offset) -> Result<Bytes, ReadError> {
+        let mut batch = vec![0; header.size()];
+        let read = fill(file, &mut batch, at, true)?;
+        batch.truncate(read);
+        let batch = Bytes::from(batch);
+        match self.check(&batch, at, end)? == header.size() {
+            true => Ok(batch),
+            false => Err(self.damaged(at, "it is cut short")),
+        }
+    }
+
+    /// Looks into the index, made first where it is not there: by reading the headers of all batches.
+    fn indexed(
+        &self,
+        file: &dyn File,
+        may_wait: bool,
+        look: impl Fn(&Index) -> u64,
+    ) -> Result<u64, ReadError> {
+        let mut index = self.index();
+        if index.is_unknown() {
+            if !may_wait {
+                return Err(ReadError::MustWait);
+            }
+            index.rebuild(&mut Scan::new(file, true), self.size())?;
+        }
+        Ok(look(&index))
+    }
+
+    /// How many bytes of `bytes` are whole batches below `end`, each as it was written.
+    fn check(&self, bytes: &Bytes, start: u64, end: Offset) -> Result<usize, ReadError> {
+        let mut whole = 0;
+        while let Some(rest) = bytes.get(whole..).filter(|rest| rest.len() >= Header::LENGTH) {
+            let at = start + whole as u64;
+            let header = self.header(rest, at)?;
+            let Some(batch) = rest.get(..header.size()).filter(|_| header.base_offset < end) else { break };
+            if crc32c::crc32c(batch.get(record::CRC_FROM..).unwrap_or_default()) != header.crc {
+                return Err(self.damaged(at, "its checksum is wrong"));
+            }
+            whole += header.size();
+        }
+        Ok(whole)
+    }
+
+    fn header(&self, bytes: &[u8], at: u64) -> Result<Header, ReadError> {
+        Header::parse(bytes).map_err(|error| self.damaged(at, &error.to_string()))
+    }
+
+    fn damaged(&self, at: u64, why: &str) -> ReadError {
+        ReadError::Damaged(format!("{}, byte {at}: {why}", log_path(&self.dir, self.base).display()))
+    }
+
+    /// The open file, kept open by [`Files`] while it is in use.
+    fn file(&self) -> Result<Arc<dyn File>, ReadError> {
+        self.opened(Open::Write).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ReadError::Gone,
+            _ => ReadError::Io(error.to_string()),
+        })
+    }
+
+    fn file_to_write(&self) -> io::Result<Arc<dyn File>> {
+        if self.made.load(Ordering::Acquire) {
+            return self.opened(Open::Write);
+        }
+        self.files.make_dir(&self.dir, self.topic)?;
+        let file = self.opened(Open::WriteOrNew)?;
+        self.made.store(true, Ordering::Release);
+        Ok(file)
+    }
+
+    fn opened(&self, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.as_ref().and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let file = self.files.open(&log_path(&self.dir, self.base), how)?;
+        *open = Some(Arc::downgrade(&file));
+        Ok(file)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fills `into` as far as the file goes.
+fn fill(file: &dyn File, into: &mut [u8], at: u64, may_wait: bool) -> Result<usize, ReadError> {
+    let read = match may_wait {
+        true => file.read_at(into, at).map(Some),
+        false => file.read_cached_at(into, at),
+    };
+    read.map_err(|error| ReadError::Io(error.to_string()))?.ok_or(ReadError::MustWait)
+}
+
+#[cfg(test)]
+mod tests;

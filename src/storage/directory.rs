@@ -1,0 +1,206 @@
+//! The data directory: where its parts lie, whose it is, and how full its disk is.
+//!
+//! ```text
+//! LOCK  meta  journal/  snapshot/  topics/<name>-<partition>/  trash/
+//! ```
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::OpenError;
+use super::fs::{self, Fs, Lock};
+use super::partition::Partition;
+use super::segment::{Files, Segment};
+use super::topics::Topic;
+use crate::types::{NodeId, Offset, TopicId, Uuid};
+
+/// What this version writes, and the newest it reads.
+const FORMAT: u32 = 1;
+
+/// Files that stay open, over all partitions.
+const OPEN_FILES: usize = 512;
+
+pub struct Directory {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) files: Arc<Files>,
+    root: PathBuf,
+    pub(super) cluster_id: Uuid,
+    /// Mixed into the journal's frames; never leaves this directory.
+    pub(super) salt: u64,
+    full: AtomicBool,
+    trashed: AtomicU64,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Directory {
+    /// Takes the directory for this process: made where missing, refused where it is in use, not
+    /// ours, or of a newer format.
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        root: &Path,
+        node_id: NodeId,
+        new_id: fn() -> Uuid,
+    ) -> Result<Directory, OpenError> {
+        let io = |error| OpenError::Io { path: root.to_owned(), error };
+        fs::create_dirs(&*fs, root).map_err(io)?;
+        let entries = fs.list(root).map_err(io)?;
+        let is_ours = entries.iter().any(|entry| entry.name == "meta");
+        let only_ours = |entry: &fs::Entry| {
+            ["LOCK", "meta.new", "lost+found"].contains(&entry.name.as_str()) || entry.name.starts_with('.')
+        };
+        if !is_ours && !entries.iter().all(only_ours) {
+            return Err(OpenError::NotOurs { path: root.to_owned() });
+        }
+        let lock = fs.lock(&root.join("LOCK")).map_err(io)?;
+        let lock = lock.ok_or_else(|| OpenError::InUse { path: root.to_owned() })?;
+        let meta = match is_ours {
+            true => Meta::read(&*fs, root)?,
+            false => {
+                let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
+                let meta = Meta { cluster_id: new_id(), node_id, salt };
+                meta.write(&*fs, root).map_err(io)?;
+                meta
+            }
+        };
+        if meta.node_id != node_id {
+            return Err(OpenError::OtherNode { path: root.to_owned(), theirs: meta.node_id, ours: node_id });
+        }
+        for part in ["journal", "snapshot", "topics", "trash"] {
+            fs::create_dirs(&*fs, &root.join(part)).map_err(io)?;
+        }
+        let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
+        let Meta { cluster_id, salt, .. } = meta;
+        let (full, trashed) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
+        Ok(Directory { fs, files, root, cluster_id, salt, full, trashed, lock })
+    }
+
+    /// Lets another process, or another store of this one, have the directory.
+    pub(super) fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshot")
+    }
+
+    pub(super) fn topics(&self) -> PathBuf {
+        self.root.join("topics")
+    }
+
+    pub(super) fn partition(&self, topic: &str, index: i32) -> PathBuf {
+        self.topics().join(format!("{topic}-{index}"))
+    }
+
+    /// A segment that has no file before its first append.
+    pub(super) fn new_segment(&self, partition: &Partition, base: Offset) -> Segment {
+        let dir = self.partition(&partition.topic_name, partition.index);
+        let key = (partition.topic, partition.index);
+        Segment::new(&self.files, dir, key, base, partition.settings.index_interval_bytes)
+    }
+
+    /// Moves the directories of a deleted topic out of the way. Where that fails, or a crash comes
+    /// before, the topic id in them tells the next start that nobody owns them.
+    pub(super) fn discard_topic(&self, topic: &Topic) {
+        for partition in &topic.partitions {
+            let dir = self.partition(&topic.name, partition.index);
+            match self.discard(&dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(dir = %dir.display(), %error, "cannot move a deleted topic to the trash");
+                }
+            }
+        }
+    }
+
+    pub(super) fn discard(&self, dir: &Path) -> io::Result<()> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let number = self.trashed.fetch_add(1, Ordering::Relaxed);
+        self.fs.rename(dir, &self.root.join("trash").join(format!("{number}.{name}")))?;
+        self.files.forget(dir);
+        Ok(())
+    }
+
+    pub(super) fn empty_trash(&self) {
+        let trash = self.root.join("trash");
+        let emptied = self.fs.list(&trash).and_then(|entries| {
+            entries.iter().try_for_each(|entry| fs::remove_tree(&*self.fs, &trash.join(&entry.name)))
+        });
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "cannot empty the trash");
+        }
+    }
+
+    /// Below the floor of free space nothing more is accepted, so that the broker itself can
+    /// always start, answer and delete.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the disk; called every few megabytes, and whenever it was full.
+    pub(super) fn look_at_space(&self) {
+        let Ok(space) = self.fs.space(&self.root) else { return };
+        let floor = (space.total / 20).min(1 << 30);
+        let full = space.free < floor;
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            match full {
+                true => tracing::warn!(
+                    free = space.free,
+                    floor,
+                    "the disk is full: writes are refused until there is room"
+                ),
+                false => tracing::info!(free = space.free, "the disk has room again: writes are accepted"),
+            }
+        }
+    }
+}
+
+/// Who a data directory belongs to, as `name=value` lines.
+struct Meta {
+    cluster_id: Uuid,
+    node_id: NodeId,
+    salt: u64,
+}
+
+impl Meta {
+    fn read(fs: &dyn Fs, root: &Path) -> Result<Meta, OpenError> {
+        let path = root.join("meta");
+        let bytes =
+            fs::read_all(fs, &path, 64 << 10).map_err(|error| OpenError::Io { path: path.clone(), error })?;
+        let text = String::from_utf8_lossy(&bytes);
+        let value = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::trim)
+        };
+        let damaged = || OpenError::Damaged { what: format!("{} cannot be read", path.display()) };
+        let format: u32 = value("format").and_then(|format| format.parse().ok()).ok_or_else(damaged)?;
+        if format > FORMAT {
+            return Err(OpenError::Newer { path: root.to_owned(), format, known: FORMAT });
+        }
+        let cluster_id = value("cluster.id").and_then(Uuid::parse).ok_or_else(damaged)?;
+        let node_id = value("node.id").and_then(|id| id.parse().ok()).map(NodeId).ok_or_else(damaged)?;
+        let salt = value("salt").and_then(|salt| u64::from_str_radix(salt, 16).ok()).ok_or_else(damaged)?;
+        Ok(Meta { cluster_id, node_id, salt })
+    }
+
+    fn write(&self, fs: &dyn Fs, root: &Path) -> io::Result<()> {
+        let Meta { cluster_id, node_id, salt } = self;
+        let text = format!("format={FORMAT}\ncluster.id={cluster_id}\nnode.id={node_id}\nsalt={salt:016x}\n");
+        fs::replace(fs, &root.join("meta"), &[IoSlice::new(text.as_bytes())])
+    }
+}
+
+/// The topic a partition's directory belongs to, and its index: `name-index`.
+pub(super) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
+    let (topic, index) = name.rsplit_once('-')?;
+    Some((topic, index.parse().ok()?))
+}
+
+/// Whose log it is.
+pub(super) type PartitionKey = (TopicId, i32);

@@ -1,0 +1,247 @@
+//! A file system in memory, for `--ephemeral`: nothing to sync, gone with the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Entry, File, Fs, Lock, Metadata, Open, Space, parent};
+
+#[derive(Default)]
+pub struct MemoryFs(Mutex<Tree>);
+
+#[derive(Default)]
+struct Tree {
+    files: BTreeMap<PathBuf, Arc<MemoryFile>>,
+    dirs: BTreeSet<PathBuf>,
+}
+
+/// In chunks, so that growing moves nothing.
+#[derive(Default)]
+struct MemoryFile(Mutex<Content>);
+
+#[derive(Default)]
+struct Content {
+    chunks: Vec<Vec<u8>>,
+    len: u64,
+}
+
+const CHUNK: u64 = 64 << 10;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn not_found(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, path.display().to_string())
+}
+
+impl Fs for MemoryFs {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut tree = lock(&self.0);
+        let there = tree.files.get(path).cloned();
+        match (there, how) {
+            (Some(_), Open::New) => Err(io::ErrorKind::AlreadyExists.into()),
+            (Some(file), _) => Ok(file),
+            (None, Open::Read | Open::Write) => Err(not_found(path)),
+            (None, Open::New | Open::WriteOrNew) => {
+                let file = Arc::<MemoryFile>::default();
+                tree.files.insert(path.to_owned(), Arc::clone(&file));
+                Ok(file)
+            }
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut tree = lock(&self.0);
+        if let Some(file) = tree.files.remove(from) {
+            tree.files.insert(to.to_owned(), file);
+            return Ok(());
+        }
+        if !tree.dirs.remove(from) {
+            return Err(not_found(from));
+        }
+        tree.dirs.insert(to.to_owned());
+        let moved = |path: &PathBuf| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        let files = std::mem::take(&mut tree.files);
+        tree.files = files.into_iter().map(|(path, file)| (moved(&path).unwrap_or(path), file)).collect();
+        let dirs = std::mem::take(&mut tree.dirs);
+        tree.dirs = dirs.into_iter().map(|path| moved(&path).unwrap_or(path)).collect();
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        lock(&self.0).files.remove(path).map(drop).ok_or_else(|| not_found(path))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match lock(&self.0).dirs.insert(path.to_owned()) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let empty = self.list(path)?.is_empty();
+        match empty && lock(&self.0).dirs.remove(path) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let tree = lock(&self.0);
+        if !tree.dirs.contains(dir) {
+            return Err(not_found(dir));
+        }
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let files = tree
+            .files
+            .keys()
+            .filter(|path| parent(path) == dir)
+            .filter_map(|path| name(path))
+            .map(|name| Entry { name, is_dir: false });
+        let dirs = tree
+            .dirs
+            .iter()
+            .filter(|path| parent(path) == dir)
+            .filter_map(|path| name(path))
+            .map(|name| Entry { name, is_dir: true });
+        let mut entries: Vec<Entry> = files.chain(dirs).collect();
+        entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(entries)
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let tree = lock(&self.0);
+        match tree.files.get(path) {
+            Some(file) => Ok(Metadata { len: lock(&file.0).len, is_dir: false }),
+            None if tree.dirs.contains(path) => Ok(Metadata { len: 0, is_dir: true }),
+            None => Err(not_found(path)),
+        }
+    }
+
+    fn space(&self, _dir: &Path) -> io::Result<Space> {
+        Ok(Space { free: u64::MAX, total: u64::MAX })
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Option<Lock>> {
+        Ok(Some(Lock { _held: Box::new(()) }))
+    }
+}
+
+impl File for MemoryFile {
+    fn write_at(&self, pieces: &[IoSlice<'_>], at: u64) -> io::Result<()> {
+        let mut content = lock(&self.0);
+        let mut at = at;
+        for piece in pieces {
+            content.write(piece, at);
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let content = lock(&self.0);
+        let mut done = 0;
+        while done < into.len() {
+            let place = at + done as u64;
+            if place >= content.len {
+                break;
+            }
+            let left = usize::try_from(content.len - place).unwrap_or(usize::MAX);
+            let within = (place % CHUNK) as usize;
+            let take = (into.len() - done).min(left).min(CHUNK as usize - within);
+            let chunk = content
+                .chunks
+                .get((place / CHUNK) as usize)
+                .and_then(|chunk| chunk.get(within..within + take));
+            into[done..done + take].copy_from_slice(chunk.expect("chunks reach to the length"));
+            done += take;
+        }
+        Ok(done)
+    }
+
+    fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>> {
+        self.read_at(into, at).map(Some)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut content = lock(&self.0);
+        content.reach(len);
+        content.len = len;
+        content.chunks.truncate(usize::try_from(len.div_ceil(CHUNK)).unwrap_or(usize::MAX));
+        let within = (len % CHUNK) as usize;
+        if within > 0
+            && let Some(last) = content.chunks.last_mut()
+        {
+            last[within..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).len)
+    }
+}
+
+impl Content {
+    fn write(&mut self, mut bytes: &[u8], mut at: u64) {
+        self.reach(at + bytes.len() as u64);
+        while !bytes.is_empty() {
+            let within = (at % CHUNK) as usize;
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK as usize - within));
+            self.chunks[(at / CHUNK) as usize][within..within + now.len()].copy_from_slice(now);
+            (bytes, at) = (later, at + now.len() as u64);
+        }
+    }
+
+    fn reach(&mut self, len: u64) {
+        let chunks = usize::try_from(len.div_ceil(CHUNK)).unwrap_or(usize::MAX);
+        while self.chunks.len() < chunks {
+            self.chunks.push(vec![0; CHUNK as usize]);
+        }
+        self.len = self.len.max(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_across_chunks_and_after_a_cut() {
+        let fs = MemoryFs::default();
+        let file = fs.open(Path::new("a"), Open::New).unwrap();
+        let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
+        file.write_at(&[IoSlice::new(&bytes[..70_000]), IoSlice::new(&bytes[70_000..])], 5).unwrap();
+        let mut read = vec![1; 200_100];
+        assert_eq!(file.read_at(&mut read, 5).unwrap(), 200_000);
+        assert_eq!(read[..200_000], bytes);
+        file.truncate(100_000).unwrap();
+        file.truncate(150_000).unwrap();
+        assert_eq!(file.read_at(&mut read, 99_999).unwrap(), 50_001);
+        assert_eq!((read[0], read[1], read[50_000]), (bytes[99_994], 0, 0));
+    }
+
+    #[test]
+    fn a_directory_moves_with_what_is_in_it() {
+        let fs = MemoryFs::default();
+        for dir in ["a", "b"] {
+            fs.create_dir(Path::new(dir)).unwrap();
+        }
+        fs.open(Path::new("a/x"), Open::New).unwrap();
+        fs.rename(Path::new("a"), Path::new("b/c")).unwrap();
+        assert_eq!(fs.list(Path::new("b")).unwrap(), [Entry { name: "c".into(), is_dir: true }]);
+        assert!(fs.open(Path::new("b/c/x"), Open::Read).is_ok());
+        assert!(fs.list(Path::new("a")).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! The keeper: the thread for everything that may take its time. Snapshots, the syncs of modes
+//! whose acks do not wait for them, files that nobody needs any more.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::committer::Committer;
+use super::directory::Directory;
+use super::engine::SnapshotFailure;
+use super::journal::Prepare;
+use super::segment::Segment;
+use super::snapshot;
+use crate::kernel::Shard;
+
+/// How long written records wait for their sync where no ack does.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a full disk is looked at while nobody asks.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) enum Job {
+    /// Makes the segments safe, then writes the state aside.
+    Snapshot {
+        shard: Box<Shard>,
+        segments: Vec<Arc<Segment>>,
+    },
+    /// Files below the log start.
+    Remove {
+        segments: Vec<Arc<Segment>>,
+    },
+    EmptyTrash,
+    /// Room for the journal, ahead of need.
+    Prepare(Prepare),
+    /// Something was written that no ack waits for: it is synced soon.
+    SyncSoon,
+    /// So much was written that it is synced at once.
+    SyncNow,
+}
+
+/// Runs until every sender is gone.
+pub(super) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
+    let mut sync_due = false;
+    loop {
+        let job = match jobs.recv_timeout(if sync_due { SYNC_INTERVAL } else { IDLE }) {
+            Ok(Job::SyncSoon) => {
+                sync_due = true;
+                continue;
+            }
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                if std::mem::take(&mut sync_due)
+                    && let Some(committer) = committer.upgrade()
+                {
+                    sync(&committer);
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let Some(committer) = committer.upgrade() else { return };
+        perform(job, &committer, directory);
+    }
+}
+
+/// Makes durable what was written so far.
+pub(super) fn sync(committer: &Committer) {
+    let job = {
+        let mut engine = committer.engine();
+        if !engine.is_behind() {
+            return;
+        }
+        engine.take_sync()
+    };
+    let outcome = job.run();
+    committer.engine().synced(outcome);
+}
+
+pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
+    match job {
+        Job::Snapshot { shard, segments } => {
+            let outcome = take_snapshot(&shard, segments, directory);
+            committer.engine().snapshot_done(outcome);
+        }
+        Job::Remove { segments } => {
+            for segment in segments {
+                if let Err(error) = segment.remove() {
+                    tracing::warn!(%error, "cannot remove a segment below the log start");
+                }
+            }
+        }
+        Job::EmptyTrash => directory.empty_trash(),
+        Job::Prepare(job) => {
+            if let Err(error) = job.run() {
+                tracing::warn!(%error, "cannot make room for the journal ahead of need");
+            }
+        }
+        Job::SyncSoon | Job::SyncNow => sync(committer),
+    }
+}
+
+/// Returns the oldest position that a kept snapshot has.
+fn take_snapshot(
+    shard: &Shard,
+    segments: Vec<Arc<Segment>>,
+    directory: &Directory,
+) -> Result<u64, SnapshotFailure> {
+    for segment in &segments {
+        segment.sync().map_err(SnapshotFailure::Sync)?;
+    }
+    let dir = directory.snapshots();
+    snapshot::write(&*directory.fs, &dir, shard)
+        .and_then(|()| snapshot::trim(&*directory.fs, &dir))
+        .map_err(|error| SnapshotFailure::Write { error, segments })
+}

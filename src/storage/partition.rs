@@ -1,0 +1,454 @@
+//! A partition's log as handlers see it: append, read, where it ends, who waits.
+//!
+//! The committer is the only writer. It *publishes* what has become durable: until then nothing
+//! here shows it, so no client ever sees what a power cut could take back.
+//!
+//! ```text
+//! log start ≤ last stable ≤ high watermark = published end ≤ the kernel's end
+//! ```
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::committer::{AppendWork, Committer, Work};
+use super::segment::{ReadError, Segment};
+use super::waiter::{Waiter, Waiters};
+use super::{AppendError, LogError};
+use crate::config::TopicSettings;
+use crate::kernel::{Command, Placed};
+use crate::record::{self, Checked};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+
+pub struct Partition {
+    pub topic: TopicId,
+    pub topic_name: Arc<str>,
+    pub index: i32,
+    pub settings: Arc<TopicSettings>,
+    log_start: AtomicI64,
+    high_watermark: AtomicI64,
+    leader_epoch: AtomicI32,
+    serving: AtomicU8,
+    log: RwLock<Log>,
+    waiters: Waiters,
+    committer: Weak<Committer>,
+}
+
+/// What readers need: files, leaderships and the newest batches.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(super) segments: VecDeque<Arc<Segment>>,
+    /// The newest batches, without a gap up to the published end.
+    recent: VecDeque<Recent>,
+}
+
+/// A batch as it was appended: the very bytes that went to the disk.
+#[derive(Clone)]
+pub(super) struct Recent {
+    pub(super) base: Offset,
+    pub(super) end: Offset,
+    pub(super) pieces: Pieces,
+}
+
+/// A placed batch in one piece, or as a fresh prefix and the rest of what the client sent.
+#[derive(Clone)]
+pub(super) enum Pieces {
+    One(Bytes),
+    Two(Bytes, Bytes),
+}
+
+impl Pieces {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        let (one, two) = match self {
+            Pieces::One(whole) => (whole, None),
+            Pieces::Two(prefix, rest) => (prefix, Some(rest)),
+        };
+        std::iter::once(one).chain(two)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.iter().map(Bytes::len).sum()
+    }
+}
+
+/// Where a log starts and ends for readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub log_start: Offset,
+    pub last_stable: Offset,
+    pub high_watermark: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRange {
+    pub from: Offset,
+    pub max_bytes: usize,
+    /// The first batch is returned even when it is larger than `max_bytes` (KIP-74).
+    pub at_least_one_batch: bool,
+    pub isolation: Isolation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReadAnswer {
+    /// Whole batches; the first may begin before the offset asked for.
+    pub records: Vec<Bytes>,
+    pub ends: Ends,
+}
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// What an append came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub log_start: Offset,
+}
+
+/// An append that has its place in line; resolves when it is durable.
+pub struct Append(Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError>);
+
+impl Future for Append {
+    type Output = Result<Appended, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Err(refused) => Poll::Ready(Err(refused.clone())),
+            // A committer that goes away answers nobody.
+            Ok(answer) => Pin::new(answer).poll(task).map(|said| said.unwrap_or(Err(AppendError::Stopped))),
+        }
+    }
+}
+
+const SERVING: u8 = 0;
+const DELETED: u8 = 1;
+const QUARANTINED: u8 = 2;
+
+impl Partition {
+    pub(super) fn new(
+        topic: (TopicId, &Arc<str>, &Arc<TopicSettings>),
+        index: i32,
+        state: &crate::kernel::Partition,
+        segments: VecDeque<Arc<Segment>>,
+        committer: Weak<Committer>,
+    ) -> Partition {
+        let (id, name, settings) = topic;
+        Partition {
+            topic: id,
+            topic_name: Arc::clone(name),
+            index,
+            settings: Arc::clone(settings),
+            log_start: AtomicI64::new(state.log_start().0),
+            high_watermark: AtomicI64::new(state.end().0),
+            leader_epoch: AtomicI32::new(state.epoch().0),
+            serving: AtomicU8::new(SERVING),
+            log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, recent: VecDeque::new() }),
+            waiters: Waiters::default(),
+            committer,
+        }
+    }
+
+    /// Takes its place behind all earlier appends before this returns.
+    pub fn append(self: &Arc<Self>, batch: Checked) -> Append {
+        if let Err(error) = self.serving() {
+            return Append(Err(error.into()));
+        }
+        let Some(committer) = self.committer.upgrade() else { return Append(Err(AppendError::Stopped)) };
+        let (done, answer) = oneshot::channel();
+        committer.submit(Work::Append(AppendWork { partition: Arc::clone(self), batch, done }));
+        Append(Ok(answer))
+    }
+
+    /// Takes no lock. The log start is read first, so that it is never behind the end.
+    pub fn ends(&self) -> Ends {
+        let log_start = Offset(self.log_start.load(Ordering::Acquire));
+        let leader_epoch = LeaderEpoch(self.leader_epoch.load(Ordering::Acquire));
+        let high_watermark = Offset(self.high_watermark.load(Ordering::Acquire));
+        Ends { log_start, last_stable: high_watermark, high_watermark, leader_epoch }
+    }
+
+    /// Wakes `waiter` at the next change: an append, a move of the log start, the topic's end.
+    pub fn watch(&self, waiter: &Arc<Waiter>) {
+        self.waiters.add(waiter);
+    }
+
+    /// Whole batches from the one that holds `range.from` on.
+    pub async fn read(&self, range: ReadRange) -> Result<ReadAnswer, LogError> {
+        self.serving()?;
+        let ends = self.ends();
+        let end = match range.isolation {
+            Isolation::ReadUncommitted => ends.high_watermark,
+            Isolation::ReadCommitted => ends.last_stable,
+        };
+        if range.from < ends.log_start || range.from > ends.high_watermark {
+            return Err(LogError::OutOfRange {
+                asked: range.from,
+                start: ends.log_start,
+                end: ends.high_watermark,
+            });
+        }
+        if range.from >= end {
+            return Ok(ReadAnswer { records: Vec::new(), ends });
+        }
+        let segment = {
+            let log = self.log();
+            if let Some(records) = log.read_recent(&range, end) {
+                return Ok(ReadAnswer { records, ends });
+            }
+            log.segment_of(range.from).ok_or(LogError::Damaged)?
+        };
+        let read = move |segment: &Segment, may_wait: bool| {
+            segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
+        };
+        let records = match read(&segment, false) {
+            Err(ReadError::MustWait) => off_thread(move || read(&segment, true)).await?,
+            other => other,
+        };
+        Ok(ReadAnswer { records: self.judged(records)?, ends })
+    }
+
+    /// The first record at or behind the log start whose timestamp is at least `timestamp`.
+    pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Found>, LogError> {
+        self.serving()?;
+        let candidates: Vec<Arc<Segment>> = {
+            let log = self.log();
+            log.segments.iter().filter(|segment| segment.max_timestamp() >= timestamp).cloned().collect()
+        };
+        for segment in candidates {
+            let ends = self.ends();
+            let found =
+                off_thread(move || segment.find_by_time(timestamp, ends.log_start, ends.high_watermark))
+                    .await?;
+            if let Some(found) = self.judged(found)? {
+                return Ok(Some(self.found(found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record that has the largest timestamp.
+    pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
+        self.serving()?;
+        let newest = {
+            let log = self.log();
+            let largest = log.segments.iter().map(|segment| segment.max_timestamp()).max();
+            log.segments.iter().find(|segment| Some(segment.max_timestamp()) == largest).cloned()
+        };
+        let Some(segment) = newest else { return Ok(None) };
+        let ends = self.ends();
+        let found =
+            off_thread(move || segment.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
+        Ok(self.judged(found)?.map(|found| self.found(found)))
+    }
+
+    /// The largest leadership that is not newer than `asked`, and where the next one begins
+    /// (KIP-101, KIP-279; Kafka's `LeaderEpochFileCache.endOffsetFor`). `None`: unknown.
+    pub fn end_of_epoch(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let ends = self.ends();
+        if asked == ends.leader_epoch {
+            return Some((asked, ends.high_watermark));
+        }
+        let log = self.log();
+        let next = log.epochs.iter().find(|(epoch, _)| *epoch > asked).copied();
+        // A leadership that has not written yet begins at the end.
+        let next = next.or((ends.leader_epoch > asked).then_some((ends.leader_epoch, ends.high_watermark)));
+        let (_, next_start) = next?;
+        let floor = log.epochs.iter().rev().find(|(epoch, _)| *epoch <= asked);
+        Some((floor.map_or(asked, |(epoch, _)| *epoch), next_start))
+    }
+
+    /// The leadership that wrote the record at `offset`.
+    pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
+        let log = self.log();
+        let holder = log.epochs.iter().rev().find(|(_, start)| *start <= offset);
+        holder.map_or(self.ends().leader_epoch, |(epoch, _)| *epoch)
+    }
+
+    /// Moves the log start to `offset` and says where it is then. Never back.
+    pub async fn delete_before(&self, offset: Offset) -> Result<Offset, LogError> {
+        self.serving()?;
+        let ends = self.ends();
+        if offset > ends.high_watermark {
+            return Err(LogError::OutOfRange {
+                asked: offset,
+                start: ends.log_start,
+                end: ends.high_watermark,
+            });
+        }
+        if offset <= ends.log_start {
+            return Ok(ends.log_start);
+        }
+        let committer = self.committer.upgrade().ok_or(LogError::Stopped)?;
+        let command = Command::SetLogStart { topic: self.topic, partition: self.index, offset };
+        committer.command(command).await.map_err(LogError::from)?;
+        Ok(self.ends().log_start)
+    }
+
+    /// Bytes of its segment files.
+    pub fn size(&self) -> u64 {
+        self.log().segments.iter().map(|segment| segment.size()).sum()
+    }
+
+    fn serving(&self) -> Result<(), LogError> {
+        match self.serving.load(Ordering::Acquire) {
+            SERVING => Ok(()),
+            DELETED => Err(LogError::NotServing),
+            _ => Err(LogError::Damaged),
+        }
+    }
+
+    /// Bytes that do not hold what they should take the partition out of service: nothing is
+    /// deleted, nothing wrong is served.
+    fn judged<T>(&self, read: Result<T, ReadError>) -> Result<T, LogError> {
+        read.map_err(|error| match error {
+            ReadError::MustWait => LogError::Damaged,
+            ReadError::Gone => LogError::NotServing,
+            ReadError::Io(why) => {
+                tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; look at the disk");
+                LogError::Damaged
+            }
+            ReadError::Damaged(why) => {
+                self.quarantine(&why);
+                LogError::Damaged
+            }
+        })
+    }
+
+    fn found(&self, found: record::Found) -> Found {
+        let leader_epoch = self.epoch_of(found.offset);
+        Found { offset: found.offset, timestamp: found.timestamp, leader_epoch }
+    }
+
+    pub(super) fn log(&self) -> std::sync::RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_mut(&self) -> std::sync::RwLockWriteGuard<'_, Log> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // What follows is the committer's: it publishes.
+
+    /// The segment file that `placed` lies in, opened by it where it is the first batch there.
+    pub(super) fn segment_for(&self, placed: &Placed, make: impl FnOnce() -> Segment) -> Arc<Segment> {
+        if let Some(newest) = self.log().segments.back()
+            && newest.base() == placed.segment
+        {
+            return Arc::clone(newest);
+        }
+        let segment = Arc::new(make());
+        self.log_mut().segments.push_back(Arc::clone(&segment));
+        segment
+    }
+
+    /// The batch is durable: readers may see it. Whoever waits is woken by `wake`, once a round.
+    pub(super) fn publish(&self, placed: &Placed, pieces: Pieces) {
+        {
+            let mut log = self.log_mut();
+            if log.epochs.last().is_none_or(|(newest, _)| *newest < placed.epoch) {
+                log.epochs.push((placed.epoch, placed.base_offset));
+            }
+            log.recent.push_back(Recent { base: placed.base_offset, end: placed.end, pieces });
+        }
+        self.high_watermark.store(placed.end.0, Ordering::Release);
+    }
+
+    pub(super) fn wake(&self) {
+        self.waiters.wake_all();
+    }
+
+    /// Lets go of the oldest cached batch and says how many bytes that were.
+    pub(super) fn forget_oldest(&self) -> usize {
+        self.log_mut().recent.pop_front().map_or(0, |recent| recent.pieces.len())
+    }
+
+    /// The log start moved; returns the segments that nobody new will read.
+    pub(super) fn publish_log_start(&self, start: Offset, dropped: usize) -> Vec<Arc<Segment>> {
+        let dropped = {
+            let mut log = self.log_mut();
+            let known = dropped.min(log.segments.len());
+            if let Some(holder) = log.epochs.iter().rposition(|(_, first)| *first <= start) {
+                log.epochs.drain(..holder);
+                log.epochs[0].1 = log.epochs[0].1.max(start);
+            }
+            log.segments.drain(..known).collect()
+        };
+        self.log_start.store(start.0, Ordering::Release);
+        self.wake();
+        dropped
+    }
+
+    pub(super) fn publish_epoch(&self, epoch: LeaderEpoch) {
+        self.leader_epoch.store(epoch.0, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn publish_deleted(&self) -> Vec<Arc<Segment>> {
+        self.serving.store(DELETED, Ordering::Release);
+        let mut log = self.log_mut();
+        log.recent.clear();
+        let dropped = log.segments.drain(..).collect();
+        drop(log);
+        self.wake();
+        dropped
+    }
+
+    pub(super) fn quarantine(&self, why: &str) {
+        let before = self.serving.swap(QUARANTINED, Ordering::AcqRel);
+        if before == SERVING {
+            tracing::error!(
+                topic = %self.topic_name, partition = self.index, %why,
+                "damaged: the partition is out of service, nothing was deleted; run `jackdaw log verify`"
+            );
+        }
+        self.wake();
+    }
+}
+
+impl Log {
+    /// `None` where the offset lies before the cached batches.
+    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<Vec<Bytes>> {
+        if self.recent.front()?.base > range.from {
+            return None;
+        }
+        let first = self.recent.partition_point(|recent| recent.end <= range.from);
+        let mut records = Vec::new();
+        let mut size = 0;
+        for recent in self.recent.range(first..).take_while(|recent| recent.end <= end) {
+            size += recent.pieces.len();
+            if size > range.max_bytes && !(records.is_empty() && range.at_least_one_batch) {
+                break;
+            }
+            records.extend(recent.pieces.iter().cloned());
+        }
+        Some(records)
+    }
+
+    fn segment_of(&self, offset: Offset) -> Option<Arc<Segment>> {
+        let behind = self.segments.partition_point(|segment| segment.base() <= offset);
+        self.segments.get(behind.checked_sub(1)?).cloned()
+    }
+}
+
+/// Runs what may wait for the disk where waiting holds nobody up.
+async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, LogError> {
+    tokio::task::spawn_blocking(job).await.map_err(|_| LogError::Stopped)
+}

@@ -1,0 +1,374 @@
+//! Opens a data directory: newest readable snapshot, replay, cut. What is above the synced mark
+//! and does not hold ends the journal, for every partition; then segments are made to hold exactly
+//! what replay gives, synced, and a fresh snapshot is written before anybody is answered. Crashing
+//! anywhere in here, repeatedly, ends in the same state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::OpenError;
+use super::directory::{Directory, PartitionKey, parse_partition_dir};
+use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
+use super::segment::{self, Segment};
+use super::snapshot;
+use crate::kernel::{self, Applied, Command, Commit, Shard};
+use crate::record::Header;
+use crate::types::{Offset, Timestamp, TopicId};
+
+/// What a directory held.
+pub(super) struct Recovered {
+    pub(super) shard: Shard,
+    pub(super) journal: Box<dyn Journal>,
+    /// Their files are longer than what replay gives: they get a new leadership.
+    pub(super) cut: Vec<PartitionKey>,
+    pub(super) damaged: BTreeMap<PartitionKey, String>,
+    /// When the last entry that was replayed was written, if any was.
+    pub(super) last_time: Option<Timestamp>,
+}
+
+impl Recovered {
+    /// A store in memory begins with nothing.
+    pub(super) fn nothing() -> Recovered {
+        Recovered {
+            shard: Shard::default(),
+            journal: Box::new(MemoryJournal::after(0)),
+            cut: Vec::new(),
+            damaged: BTreeMap::new(),
+            last_time: None,
+        }
+    }
+}
+
+/// A batch that the journal holds or vouches for.
+struct Written {
+    topic: TopicId,
+    partition: i32,
+    segment: Offset,
+    at: u64,
+    bytes: Bytes,
+}
+
+pub(super) fn recover(directory: &Directory, options: journal::Options) -> Result<Recovered, OpenError> {
+    let fs = &*directory.fs;
+    let io = |error| OpenError::Io { path: directory.journal(), error };
+    let found = snapshot::read_newest(fs, &directory.snapshots())
+        .map_err(|error| OpenError::Io { path: directory.snapshots(), error })?;
+    for unreadable in &found.unreadable {
+        tracing::warn!(path = %unreadable.path.display(), why = %unreadable.why, "a snapshot cannot be read; using an older state");
+    }
+    let mut shard = match (found.newest, found.unreadable.is_empty()) {
+        (Some(shard), _) => shard,
+        (None, true) => Shard::default(),
+        (None, false) => {
+            let paths: Vec<_> = found.unreadable.iter().map(|bad| bad.path.display().to_string()).collect();
+            return Err(OpenError::Damaged {
+                what: format!("no readable snapshot among {}", paths.join(", ")),
+            });
+        }
+    };
+    let snapshot = shard.position();
+    let mut last_time = None;
+
+    let mut journal = Replay::open(Arc::clone(&directory.fs), &directory.journal(), options, snapshot + 1)?;
+    let mut written = Vec::new();
+    while let Some(entry) = journal.next().transpose()? {
+        let commands = decode(&entry)?;
+        let batches = places(&shard, &commands, &entry)?;
+        if entry.above_mark && !referred_bytes_hold(directory, &shard, &batches) {
+            journal.cut_at(entry.position);
+            break;
+        }
+        apply(&mut shard, &commands, &entry)?;
+        last_time = Some(entry.time);
+        for place in batches {
+            let bytes = match place.inline {
+                Some(bytes) => bytes,
+                // Below the mark the bytes are synced; above it the page cache may be all that has them.
+                None if entry.above_mark => match read_range(directory, &shard, &place) {
+                    Some(bytes) => bytes,
+                    None => continue,
+                },
+                None => continue,
+            };
+            let Place { topic, partition, segment, at, .. } = place;
+            written.push(Written { topic, partition, segment, at, bytes });
+        }
+    }
+
+    let mut damaged = BTreeMap::new();
+    write_again(directory, &shard, &written).map_err(io)?;
+    let cut = settle_files(directory, &shard, &mut damaged).map_err(io)?;
+    let journal = journal.begin(shard.position() + 1)?;
+    snapshot::write(fs, &directory.snapshots(), &shard).map_err(io)?;
+    let position = shard.position();
+    tracing::info!(snapshot, replayed = position - snapshot, cut_partitions = cut.len(), "recovered");
+    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, last_time })
+}
+
+fn decode(entry: &Replayed) -> Result<Vec<Command>, OpenError> {
+    postcard::from_bytes(&entry.commands)
+        .map_err(|error| damaged(entry, &format!("its commands cannot be read: {error}")))
+}
+
+/// Applies an entry whose bytes hold; the journal only has what was accepted, so a refusal or
+/// another hash means that this is not the state it was written against.
+fn apply(shard: &mut Shard, commands: &[Command], entry: &Replayed) -> Result<(), OpenError> {
+    for command in commands {
+        let applied = shard.apply(entry.time, command);
+        if !applied.as_ref().is_ok_and(Applied::changed_something) {
+            return Err(damaged(entry, &format!("{command:?} is answered by {applied:?}")));
+        }
+    }
+    shard.close_round(&entry.commands);
+    if shard.position() != entry.position || shard.hash() != entry.hash {
+        return Err(damaged(entry, "replay gives another state than the one it was written after"));
+    }
+    Ok(())
+}
+
+fn damaged(entry: &Replayed, why: &str) -> OpenError {
+    OpenError::Damaged {
+        what: format!("journal entry {} (file {}, byte {}): {why}", entry.position, entry.file, entry.at),
+    }
+}
+
+/// Where a commit of an entry will stand once it is applied.
+struct Place {
+    topic: TopicId,
+    partition: i32,
+    segment: Offset,
+    at: u64,
+    base_offset: Offset,
+    length: u32,
+    crc: u32,
+    inline: Option<Bytes>,
+}
+
+/// The places that applying the entry will give, worked out without applying it.
+fn places(shard: &Shard, commands: &[Command], entry: &Replayed) -> Result<Vec<Place>, OpenError> {
+    let mut ends: BTreeMap<PartitionKey, (Offset, u64, Offset)> = BTreeMap::new();
+    let mut data = entry.data.clone();
+    let mut places = Vec::new();
+    for commit in commands.iter().filter_map(as_commit) {
+        let key = (commit.topic, commit.partition);
+        let state = ends.get(&key).copied().or_else(|| {
+            let partition = shard.partition(commit.topic, commit.partition)?;
+            let newest = partition.segments().last();
+            Some(newest.map_or((partition.end(), 0, partition.end()), |newest| {
+                (newest.base, newest.bytes, partition.end())
+            }))
+        });
+        // A topic made in this very entry has nothing yet.
+        let (mut segment, mut at, end) = state.unwrap_or_default();
+        if commit.roll {
+            (segment, at) = (end, 0);
+        }
+        let inline = match commit.inline {
+            true if data.len() < commit.bytes as usize => {
+                return Err(damaged(entry, "it holds fewer record bytes than its commands say"));
+            }
+            true => Some(data.split_to(commit.bytes as usize)),
+            false => None,
+        };
+        let next = kernel::next_offset(end, commit.last_offset_delta)
+            .ok_or_else(|| damaged(entry, "its offsets pass the largest"))?;
+        ends.insert(key, (segment, at + u64::from(commit.bytes), next));
+        places.push(Place {
+            topic: commit.topic,
+            partition: commit.partition,
+            segment,
+            at,
+            base_offset: end,
+            length: commit.bytes,
+            crc: commit.crc,
+            inline,
+        });
+    }
+    Ok(places)
+}
+
+fn as_commit(command: &Command) -> Option<&Commit> {
+    match command {
+        Command::Commit(commit) => Some(commit),
+        _ => None,
+    }
+}
+
+/// Whether the bytes that the entry only refers to are in their segments.
+fn referred_bytes_hold(directory: &Directory, shard: &Shard, places: &[Place]) -> bool {
+    places
+        .iter()
+        .filter(|place| place.inline.is_none())
+        .all(|place| read_range(directory, shard, place).is_some())
+}
+
+fn read_range(directory: &Directory, shard: &Shard, place: &Place) -> Option<Bytes> {
+    let topic = shard.topic(place.topic)?;
+    let path = segment::log_path(&directory.partition(&topic.name, place.partition), place.segment);
+    let file = directory.fs.open(&path, super::fs::Open::Read).ok()?;
+    let mut bytes = vec![0; place.length as usize];
+    let read = file.read_at(&mut bytes, place.at).ok()?;
+    let header = Header::parse(&bytes).ok()?;
+    let holds = read == bytes.len()
+        && header.size() == bytes.len()
+        && header.base_offset == place.base_offset
+        && header.crc == place.crc
+        && crc32c::crc32c(bytes.get(crate::record::CRC_FROM..)?) == place.crc;
+    holds.then(|| bytes.into())
+}
+
+/// Puts into the segments what the journal has of them. Done whether or not it is there already:
+/// after kill -9 the page cache may show bytes that the disk never got.
+fn write_again(directory: &Directory, shard: &Shard, written: &[Written]) -> io::Result<()> {
+    let mut touched = BTreeMap::new();
+    for batch in written {
+        let Some(topic) = shard.topic(batch.topic) else { continue };
+        let Some(partition) = topic.partition(batch.partition) else { continue };
+        // Retention may have dropped it since.
+        if !partition.segments().iter().any(|segment| segment.base == batch.segment) {
+            continue;
+        }
+        let key = (batch.topic, batch.partition, batch.segment);
+        let file = match touched.get(&key) {
+            Some(file) => file,
+            None => {
+                let dir = directory.partition(&topic.name, batch.partition);
+                clear_foreign(directory, &dir, batch.topic)?;
+                let file = segment::create(&*directory.fs, &dir, batch.topic, batch.segment)?;
+                touched.entry(key).or_insert(file)
+            }
+        };
+        file.write_at(&[io::IoSlice::new(&batch.bytes)], batch.at)?;
+    }
+    touched.values().try_for_each(|file| file.sync_data())?;
+    let dirs: BTreeSet<_> = touched.keys().map(|(topic, partition, _)| (*topic, *partition)).collect();
+    for (id, partition) in dirs {
+        let Some(topic) = shard.topic(id) else { continue };
+        directory.files.sync_names(&directory.partition(&topic.name, partition))?;
+    }
+    Ok(())
+}
+
+/// A directory of a topic that was deleted, of the same name, must not be written to.
+fn clear_foreign(directory: &Directory, dir: &Path, topic: TopicId) -> io::Result<()> {
+    match segment::topic_of(&*directory.fs, dir)? {
+        Some(owner) if owner != topic => directory.discard(dir),
+        _ => Ok(()),
+    }
+}
+
+/// Makes every partition's directory hold what the state says: nothing of deleted topics, no file
+/// beyond the end or below the start, and the newest segment cut to its length. Returns the
+/// partitions that had more than that at their end.
+fn settle_files(
+    directory: &Directory,
+    shard: &Shard,
+    damaged: &mut BTreeMap<PartitionKey, String>,
+) -> io::Result<Vec<PartitionKey>> {
+    let fs = &*directory.fs;
+    let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
+    let mut there: BTreeSet<PartitionKey> = BTreeSet::new();
+    let mut cut = Vec::new();
+    for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
+        let dir = directory.topics().join(&entry.name);
+        let owner = parse_partition_dir(&entry.name).and_then(|(topic, index)| {
+            Some(((*ids.get(topic)?, index), shard.partition(*ids.get(topic)?, index)?))
+        });
+        let Some((key, partition)) = owner else {
+            directory.discard(&dir)?;
+            continue;
+        };
+        match segment::topic_of(fs, &dir)? {
+            Some(topic) if topic == key.0 => {}
+            // Nothing is said before the first segment is made.
+            None if partition.segments().is_empty() => {}
+            Some(_) => {
+                directory.discard(&dir)?;
+                continue;
+            }
+            None => {
+                damaged.insert(key, format!("{} lost its topic id", dir.display()));
+                continue;
+            }
+        }
+        there.insert(key);
+        match settle_partition(directory, &dir, partition)? {
+            Settled::AsItWas => {}
+            Settled::Cut => cut.push(key),
+            Settled::Damaged(why) => drop(damaged.insert(key, why)),
+        }
+    }
+    for topic in shard.topics() {
+        for (partition, index) in topic.partitions().zip(0..) {
+            let key = (topic.id, index);
+            if !partition.segments().is_empty() && !there.contains(&key) && !damaged.contains_key(&key) {
+                damaged.insert(key, "its directory is missing".into());
+            }
+        }
+    }
+    Ok(cut)
+}
+
+enum Settled {
+    AsItWas,
+    Cut,
+    Damaged(String),
+}
+
+fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Partition) -> io::Result<Settled> {
+    let fs = &*directory.fs;
+    let mut settled = Settled::AsItWas;
+    let mut removed = false;
+    let known: BTreeMap<Offset, u64> =
+        partition.segments().iter().map(|segment| (segment.base, segment.bytes)).collect();
+    let mut found = BTreeSet::new();
+    for base in segment::bases(fs, dir)? {
+        let path = segment::log_path(dir, base);
+        let Some(bytes) = known.get(&base) else {
+            // Below the start: its deletion was decided. At or beyond the end: never acknowledged.
+            segment::remove_files(fs, dir, base)?;
+            removed = true;
+            if base >= partition.end() {
+                settled = Settled::Cut;
+            }
+            continue;
+        };
+        found.insert(base);
+        let len = fs.metadata(&path)?.len;
+        if len < *bytes {
+            return Ok(Settled::Damaged(format!("{} has {len} bytes of {bytes}", path.display())));
+        }
+        if len > *bytes {
+            let file = fs.open(&path, super::fs::Open::Write)?;
+            file.truncate(*bytes)?;
+            file.sync_data()?;
+            settled = Settled::Cut;
+        }
+    }
+    if removed {
+        fs.sync_dir(dir)?;
+    }
+    if let Some(missing) = known.keys().find(|base| !found.contains(base)) {
+        return Ok(Settled::Damaged(format!("{} is missing", segment::log_path(dir, *missing).display())));
+    }
+    Ok(settled)
+}
+
+/// The segments of a partition as the state describes them; opens nothing.
+pub(super) fn segments_of(
+    directory: &Directory,
+    topic: &kernel::Topic,
+    index: i32,
+    partition: &kernel::Partition,
+) -> VecDeque<Arc<Segment>> {
+    let dir = directory.partition(&topic.name, index);
+    let known = partition.segments().iter().map(|segment| {
+        let key = (topic.id, index);
+        Arc::new(Segment::existing(&directory.files, dir.clone(), key, segment))
+    });
+    known.collect()
+}

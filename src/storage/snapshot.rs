@@ -1,0 +1,114 @@
+//! Snapshots: the kernel's state at a position, written aside so that replay is bounded. Two are
+//! kept, so that damage to one costs a longer replay and nothing else.
+//!
+//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows,
+//! then the state. A name without its content cannot be: the file is put in place by a rename.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use super::fs::{self, Fs};
+use crate::kernel::Shard;
+
+const MAGIC: &[u8; 8] = b"jackdaws";
+const FORMAT: u32 = 1;
+const HEADER: usize = 24;
+/// Larger than any state that fits into memory beside its own bytes.
+const LARGEST: u64 = 8 << 30;
+const SUFFIX: &str = ".snapshot";
+
+/// How many are kept.
+pub const KEPT: usize = 2;
+
+/// What a directory of snapshots holds.
+pub struct Found {
+    /// The newest one that could be read, and the positions of those that could not.
+    pub newest: Option<Shard>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+pub struct Unreadable {
+    pub path: PathBuf,
+    pub why: String,
+}
+
+/// Writes the state and returns once it is safe.
+pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
+    let state = postcard::to_stdvec(shard).map_err(io::Error::other)?;
+    let mut header = Vec::with_capacity(HEADER);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&FORMAT.to_be_bytes());
+    header.extend_from_slice(&u64::try_from(state.len()).unwrap_or(u64::MAX).to_be_bytes());
+    header.extend_from_slice(&crc32c::crc32c(&state).to_be_bytes());
+    fs::replace(fs, &path_of(dir, shard.position()), &[IoSlice::new(&header), IoSlice::new(&state)])
+}
+
+/// Reads the newest one that is whole.
+pub fn read_newest(fs: &dyn Fs, dir: &Path) -> io::Result<Found> {
+    let mut found = Found { newest: None, unreadable: Vec::new() };
+    for position in positions(fs, dir)?.into_iter().rev() {
+        let path = path_of(dir, position);
+        match fs::read_all(fs, &path, LARGEST)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| parse(&bytes))
+        {
+            Ok(shard) if shard.position() == position => {
+                found.newest = Some(shard);
+                return Ok(found);
+            }
+            Ok(shard) => {
+                let why = format!("it holds the state at {}", shard.position());
+                found.unreadable.push(Unreadable { path, why });
+            }
+            Err(why) => found.unreadable.push(Unreadable { path, why }),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes all but the newest [`KEPT`] and returns the position of the oldest one that stays:
+/// the journal after it is still needed.
+pub fn trim(fs: &dyn Fs, dir: &Path) -> io::Result<u64> {
+    let positions = positions(fs, dir)?;
+    let (old, kept) = positions.split_at(positions.len().saturating_sub(KEPT));
+    for position in old {
+        fs.remove(&path_of(dir, *position))?;
+    }
+    if !old.is_empty() {
+        fs.sync_dir(dir)?;
+    }
+    Ok(match kept {
+        [oldest, _] => *oldest,
+        // With a single snapshot the journal from its beginning is the second witness.
+        _ => 0,
+    })
+}
+
+/// Ascending.
+fn positions(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<u64>> {
+    let mut positions: Vec<u64> =
+        fs.list(dir)?.iter().filter_map(|entry| entry.name.strip_suffix(SUFFIX)?.parse().ok()).collect();
+    positions.sort_unstable();
+    Ok(positions)
+}
+
+fn path_of(dir: &Path, position: u64) -> PathBuf {
+    dir.join(format!("{position:020}{SUFFIX}"))
+}
+
+fn parse(bytes: &[u8]) -> Result<Shard, String> {
+    let (header, state) = bytes.split_at_checked(HEADER).ok_or("it is cut short")?;
+    let rest = header.strip_prefix(MAGIC).ok_or("it is not a snapshot")?;
+    let (format, rest) = rest.split_first_chunk::<4>().expect("the header's length is fixed");
+    let (length, crc) = rest.split_first_chunk::<8>().expect("the header's length is fixed");
+    if u32::from_be_bytes(*format) != FORMAT {
+        return Err(format!("it has format {}, this version reads {FORMAT}", u32::from_be_bytes(*format)));
+    }
+    if u64::try_from(state.len()) != Ok(u64::from_be_bytes(*length)) {
+        return Err("it is cut short".into());
+    }
+    if crc32c::crc32c(state).to_be_bytes() != *crc {
+        return Err("its checksum is wrong".into());
+    }
+    postcard::from_bytes(state).map_err(|error| error.to_string())
+}

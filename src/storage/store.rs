@@ -1,0 +1,343 @@
+//! The store: the handle through which handlers and coordinators reach topics, partitions and
+//! groups, whatever lies behind it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+
+use super::committer::{Committer, Work};
+use super::directory::Directory;
+use super::engine::{Engine, EngineOptions};
+use super::fs::{DiskFs, Fs, MemoryFs};
+use super::groups::{GroupStore, NotStored, Settled};
+use super::journal;
+use super::keeper::{self, Job};
+use super::recovery::{self, Recovered};
+use super::retention::Clocks;
+use super::topics::{Topic, Topics};
+use super::{OpenError, StoreError, TopicError};
+use crate::config::{BrokerSettings, Durability};
+use crate::kernel::group::GroupRecord;
+use crate::kernel::{Applied, Command, CreateTopic, Group, Refusal};
+use crate::time::{self, Clock};
+use crate::types::{ProducerEpoch, ProducerId, TopicId, Uuid};
+
+/// A handle; clones share one store, and the last one closes it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    committer: Arc<Committer>,
+    directory: Arc<Directory>,
+    image: Arc<RwLock<Arc<Topics>>>,
+    clocks: Clocks,
+    settings: Arc<BrokerSettings>,
+    new_id: fn() -> Uuid,
+    /// Where nobody else does it, the caller does: see [`Store::run_background`].
+    jobs: Mutex<Option<mpsc::Receiver<Job>>>,
+    keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+pub struct StoreOptions {
+    pub place: Place,
+    pub clock: Clock,
+    pub settings: Arc<BrokerSettings>,
+    /// When an append is answered; in memory it makes no difference.
+    pub durability: Durability,
+    pub tuning: Tuning,
+    /// Where the ids of topics come from.
+    pub new_id: fn() -> Uuid,
+}
+
+impl StoreOptions {
+    pub fn new(place: Place, settings: Arc<BrokerSettings>) -> StoreOptions {
+        let durability = settings.durability;
+        let (clock, tuning, new_id) = (Clock::machine(), Tuning::default(), time::random_uuid);
+        StoreOptions { place, clock, settings, durability, tuning, new_id }
+    }
+}
+
+/// Where the data lies.
+pub enum Place {
+    /// Gone with the process.
+    Memory,
+    Directory(PathBuf),
+    /// On a file system of the caller's, and without threads: syncs and background work happen on
+    /// the calling thread, in one order.
+    Simulated(Arc<dyn Fs>, PathBuf),
+}
+
+/// How the engine spends memory and disk. The defaults are for everybody; tests make them small.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// A snapshot is taken after so many bytes went through the journal.
+    pub snapshot_bytes: u64,
+    pub journal_file_bytes: u64,
+    /// The newest batches are kept in memory up to so many bytes.
+    pub recent_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { snapshot_bytes: 64 << 20, journal_file_bytes: 32 << 20, recent_bytes: 32 << 20 }
+    }
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: u32,
+    /// Checked by whoever asks: `TopicSettings::resolve`.
+    pub overrides: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// Opens the store, recovering what a crash left. It answers nothing before that is durable.
+    pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
+        let StoreOptions { place, clock, settings, durability, tuning, new_id } = options;
+        let threads = !matches!(place, Place::Simulated(..));
+        let in_memory = matches!(place, Place::Memory);
+        let (fs, root): (Arc<dyn Fs>, PathBuf) = match place {
+            Place::Memory => (Arc::new(MemoryFs::default()), "memory".into()),
+            Place::Directory(root) => (Arc::new(DiskFs), root),
+            Place::Simulated(fs, root) => (fs, root),
+        };
+        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, new_id)?);
+        let recovered = match in_memory {
+            true => Recovered::nothing(),
+            false => {
+                let file_bytes = tuning.journal_file_bytes;
+                let defaults = journal::Options::new(directory.salt);
+                let first_file_bytes = defaults.first_file_bytes.min(file_bytes);
+                recovery::recover(&directory, journal::Options { file_bytes, first_file_bytes, ..defaults })?
+            }
+        };
+        let Recovered { shard, journal, cut, damaged, last_time } = recovered;
+
+        let (keeper, jobs) = mpsc::channel();
+        let engine_options = EngineOptions {
+            // Without a disk there is nothing to wait for.
+            durability: if in_memory { Durability::Os } else { durability },
+            snapshot_bytes: if in_memory { u64::MAX } else { tuning.snapshot_bytes },
+            recent_bytes: tuning.recent_bytes,
+        };
+        let clocks = Clocks::start(clock.clone(), last_time);
+        let engine = Engine::new(
+            shard,
+            journal,
+            Arc::clone(&directory),
+            Arc::clone(&settings),
+            engine_options,
+            clock,
+            keeper,
+        );
+        let image = Arc::clone(&engine.image);
+        let committer =
+            Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
+        committer.engine().show_all(Arc::downgrade(&committer), &damaged);
+        directory.look_at_space();
+
+        let inner = Inner {
+            directory: Arc::clone(&directory),
+            image,
+            clocks,
+            settings,
+            new_id,
+            jobs: Mutex::new(None),
+            keeper: Mutex::new(None),
+            committer: Arc::clone(&committer),
+        };
+        if threads {
+            let held = Arc::downgrade(&committer);
+            let running = std::thread::Builder::new()
+                .name("keeper".into())
+                .spawn(move || keeper::run(&jobs, &held, &directory))
+                .map_err(|error| OpenError::Io { path: root, error })?;
+            *lock(&inner.keeper) = Some(running);
+        } else {
+            *lock(&inner.jobs) = Some(jobs);
+        }
+        // A partition that lost its tail is another log from here on.
+        for (topic, partition) in cut {
+            committer.submit(Work::Command {
+                command: Command::RaiseEpoch { topic, partition },
+                done: Box::new(|_| {}),
+            });
+        }
+        Ok(Store(Arc::new(inner)))
+    }
+
+    /// The topics as they are now.
+    pub fn topics(&self) -> Arc<Topics> {
+        Arc::clone(&self.0.image.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn cluster_id(&self) -> Uuid {
+        self.0.directory.cluster_id
+    }
+
+    /// In line when the call returns; resolves when the topic is there to stay.
+    pub fn create_topic(
+        &self,
+        new: NewTopic,
+    ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
+        let NewTopic { name, partitions, overrides } = new;
+        let id = (self.0.new_id)();
+        let created =
+            self.0.committer.command(Command::CreateTopic(CreateTopic { id, name, partitions, overrides }));
+        let store = self.clone();
+        async move {
+            created.await?;
+            // Somebody may have deleted it in the meantime.
+            store.topics().by_id(id).cloned().ok_or(TopicError::Unknown)
+        }
+    }
+
+    /// In line when the call returns; resolves when the topic is gone for good.
+    pub fn delete_topic(
+        &self,
+        topic: TopicId,
+    ) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
+        let dropped = self.0.committer.command(Command::DropTopic { topic });
+        async move { Ok(dropped.await.map(drop)?) }
+    }
+
+    /// A producer id that nobody ever had.
+    pub fn new_producer(
+        &self,
+    ) -> impl Future<Output = Result<(ProducerId, ProducerEpoch), StoreError>> + Send + use<> {
+        let made = self.0.committer.command(Command::NewProducer);
+        async move {
+            match made.await? {
+                Applied::Producer { id, epoch } => Ok((id, epoch)),
+                other => unreachable!("a new producer is not answered by {other:?}"),
+            }
+        }
+    }
+
+    /// Whether writes have a prospect: `false` once the journal has failed.
+    pub fn is_writable(&self) -> bool {
+        !self.0.committer.engine().is_poisoned()
+    }
+
+    /// What is due from time to time: retention, forgotten producers, a look at the disk.
+    pub fn housekeep(&self) {
+        self.0.directory.look_at_space();
+        let now = self.0.clocks.look();
+        let commands = {
+            let engine = self.0.committer.engine();
+            super::retention::due(
+                &engine.shard,
+                &self.topics(),
+                &self.0.settings,
+                now,
+                self.0.clocks.trusted(),
+            )
+        };
+        for command in commands {
+            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+        }
+    }
+
+    /// Does what the keeper would do, on this thread; for stores without threads.
+    pub fn run_background(&self) {
+        let jobs = lock(&self.0.jobs);
+        let Some(jobs) = jobs.as_ref() else { return };
+        while let Ok(job) = jobs.try_recv() {
+            keeper::perform(job, &self.0.committer, &self.0.directory);
+        }
+    }
+
+    /// Writes the state aside, so that a start has nothing to replay.
+    pub fn request_snapshot(&self) {
+        self.0.committer.engine().snapshot();
+    }
+
+    /// Accepts nothing more, makes everything durable and gives the directory back. What waits is
+    /// refused. Blocks until the disk is done; a second call does nothing.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn committer(&self) -> &Arc<Committer> {
+        &self.0.committer
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        if !self.committer.close() {
+            return;
+        }
+        {
+            let mut engine = self.committer.engine();
+            if !engine.is_poisoned() {
+                let outcome = engine.take_sync().run();
+                engine.synced(outcome);
+                engine.idle();
+            }
+            // With a snapshot of the very end there is nothing to replay at the next start.
+            if !engine.is_poisoned()
+                && let Err(why) = engine.last_snapshot()
+            {
+                tracing::warn!(%why, "no snapshot at the end: the next start replays the journal");
+            }
+        }
+        self.directory.release();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl GroupStore for Store {
+    fn load(&self) -> Vec<(String, Arc<Group>)> {
+        let engine = self.committer().engine();
+        engine.shard.groups().map(|(id, group)| (id.clone(), Arc::clone(group))).collect()
+    }
+
+    fn reload(&self, group: &str) -> Option<Arc<Group>> {
+        self.committer().engine().shard.group(group).cloned()
+    }
+
+    fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled {
+        let (settler, settled) = Settled::pair();
+        let command = Command::Group { group: group.to_owned(), records };
+        let done = Box::new(move |outcome: Result<Applied, StoreError>| {
+            settler.settle(outcome.map(drop).map_err(|_| NotStored));
+        });
+        self.committer().submit(Work::Command { command, done });
+        settled
+    }
+
+    fn is_serving(&self) -> bool {
+        self.is_writable()
+    }
+
+    fn may_expire(&self) -> bool {
+        self.0.clocks.trusted()
+    }
+
+    fn topic_name(&self, topic: TopicId) -> Option<String> {
+        self.topics().by_id(topic).map(|topic| topic.name.to_string())
+    }
+}
+
+impl From<StoreError> for TopicError {
+    fn from(error: StoreError) -> TopicError {
+        match error {
+            StoreError::Refused(Refusal::TopicExists) => TopicError::Exists,
+            StoreError::Refused(Refusal::NameCollides { with }) => TopicError::NameCollides { with },
+            StoreError::Refused(Refusal::UnknownTopic) => TopicError::Unknown,
+            other => TopicError::Store(other),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
