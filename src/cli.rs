@@ -1,7 +1,76 @@
 //! The command line: `jackdaw` means `jackdaw serve`.
 
+mod serve;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+/// What the process ends with; `jackdaw --help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Fine = 0,
+    Usage = 64,
+    Data = 65,
+    Unavailable = 69,
+    InputOutput = 74,
+    InUse = 75,
+    Settings = 78,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+   0  stopped as asked, or what was asked is done
+  64  wrong command line
+  65  the data directory is not ours, is damaged or was written by a newer version
+  69  an address to listen at is not available
+  74  a file cannot be read or written
+  75  the data directory is in use by another process
+  78  a setting is refused";
+
+/// A server that stock Kafka clients cannot tell from Apache Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "jackdaw", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(flatten)]
+    serve: serve::Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker; the same as without a command
+    Serve(serve::Options),
+}
+
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    run_with(std::env::args_os()).into()
+}
+
+fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let line = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => {
+            // Also --help and --version come this way; there is no place to report a failed print.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Fine };
+        }
+    };
+    match line.command {
+        None => serve::run(line.serve),
+        Some(Command::Serve(options)) => serve::run(options),
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Tells the user why nothing happened.
+fn fail(exit: Exit, why: impl std::fmt::Display) -> Exit {
+    eprintln!("jackdaw: {why}");
+    exit
 }

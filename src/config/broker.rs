@@ -50,7 +50,7 @@ settings! {
         /// The most bytes a Fetch answer carries, whatever the client allows.
         fetch_max_bytes: u32 = Value::number, int("fetch.max.bytes", "57671680").at_least(1024);
         /// How many incremental fetch sessions are kept.
-        fetch_session_slots: u32 = Value::number,
+        fetch_session_slots: usize = Value::number,
             int("max.incremental.fetch.session.cache.slots", "1000").at_least(0);
         /// The shortest session timeout a member of a classic group may ask for.
         group_min_session: Duration = Value::millis, int("group.min.session.timeout.ms", "6000").at_least(1);

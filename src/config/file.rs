@@ -19,6 +19,11 @@ impl Given {
         self.values.get(name).map(String::as_str)
     }
 
+    /// All of another, over what was set before.
+    pub fn merge(&mut self, other: Given) {
+        self.values.extend(other.values);
+    }
+
     /// The lines of a configuration file.
     pub fn set_all(&mut self, file: &Properties) {
         for (name, value) in &file.0 {
