@@ -4,24 +4,38 @@
 //! that stops when it is dropped; there may be several in one process.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::error;
 
 use crate::api::context::{ClusterFacts, Services};
 use crate::api::fetch::session::Sessions;
 use crate::api::{Api, Stop};
 use crate::config::{BrokerSettings, ConfigError, Durability, Given};
+use crate::http::Http;
 use crate::server::{BindError, Server};
+use crate::storage::{OpenError, Place, Store, StoreOptions};
 use crate::time::{self, Clock};
 
+/// How often what is due is looked for at the latest: retention, forgotten producers, the disk.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long answers that are owed may take when the broker stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// A running broker. Dropped, it stops at once; [`Broker::stop`] lets it finish what it owes.
 pub struct Broker {
-    server: Server,
+    /// Taken out by a gentle stop.
+    server: Option<Server>,
+    http: Option<Http>,
+    /// Ends with the broker.
+    _housekeeping: JoinSet<()>,
     stop: Stop,
+    store: Store,
+    listening: Vec<String>,
     settings: Arc<BrokerSettings>,
     data_dir: Option<PathBuf>,
 }
@@ -37,6 +51,7 @@ pub struct Builder {
 #[derive(Debug)]
 pub enum StartError {
     Settings(ConfigError),
+    Open(OpenError),
     Bind(BindError),
 }
 
@@ -46,23 +61,18 @@ impl Broker {
     }
 
     /// What a client's `bootstrap.servers` takes.
-    pub fn bootstrap(&self) -> String {
-        self.listening().into_iter().next().unwrap_or_default()
+    pub fn bootstrap(&self) -> &str {
+        self.listening.first().map_or("", String::as_str)
     }
 
-    /// One address a listener, as clients may use it.
-    pub fn listening(&self) -> Vec<String> {
-        let mut addresses: Vec<String> = Vec::new();
-        for (listener, address) in self.server.listening() {
-            let named = match listener.host.as_str() {
-                "localhost" => format!("localhost:{}", address.port()),
-                _ => address.to_string(),
-            };
-            if !addresses.contains(&named) {
-                addresses.push(named);
-            }
-        }
-        addresses
+    /// Every address clients may use.
+    pub fn listening(&self) -> &[String] {
+        &self.listening
+    }
+
+    /// Where health checks are answered, if anywhere.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(Http::address)
     }
 
     pub fn settings(&self) -> &BrokerSettings {
@@ -74,10 +84,25 @@ impl Broker {
         self.data_dir.as_deref()
     }
 
-    /// Stops gently: nothing new is accepted or begun, what is owed is answered.
-    pub async fn stop(self) {
+    /// Stops gently: nothing new is accepted or begun, what is owed is answered, all is on disk.
+    pub async fn stop(mut self) {
         self.stop.begin();
-        self.server.drain(DRAIN).await;
+        if let Some(server) = self.server.take() {
+            server.drain(DRAIN).await;
+        }
+        let store = self.store.clone();
+        // Only a panic in there could come back, and it was reported.
+        let _ = spawn_blocking(move || store.close()).await;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Connections first, so that nothing is refused that could be left unanswered.
+        self.server = None;
+        // Tasks end at their next chance and hold handles of the store until then; the directory
+        // is given back now.
+        self.store.close();
     }
 }
 
@@ -124,19 +149,66 @@ impl Builder {
             self = self.listen("localhost:0");
         }
         let settings = Arc::new(BrokerSettings::load(self.given).map_err(StartError::Settings)?);
+        let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());
+        let place = data_dir.clone().map_or(Place::Memory, Place::Directory);
+        let options = StoreOptions::new(place, Arc::clone(&settings));
+        let store = match spawn_blocking(|| Store::open(options)).await {
+            Ok(opened) => opened.map_err(StartError::Open)?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+
         let (stop, stopping) = Stop::new();
-        let services = Arc::new(Services {
-            cluster: ClusterFacts { cluster_id: time::random_uuid(), node_id: settings.node_id },
+        let services = Services {
+            store: store.clone(),
+            cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
             settings: Arc::clone(&settings),
             clock: Clock::machine(),
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             stopping: stopping.clone(),
-        });
-        let server =
-            Server::start(&settings, Api::new(services), stopping).await.map_err(StartError::Bind)?;
-        let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());
-        Ok(Broker { server, stop, settings, data_dir })
+        };
+        let api = Api::new(Arc::new(services));
+        let server = Server::start(&settings, api, stopping).await.map_err(StartError::Bind)?;
+
+        let mut housekeeping = JoinSet::new();
+        housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
+        let http = match &settings.http {
+            None => None,
+            Some(listener) => {
+                let store = store.clone();
+                let is_ready = Arc::new(move || store.is_writable());
+                let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
+                Some(Http::start(listener, is_ready).await.map_err(failed).map_err(StartError::Bind)?)
+            }
+        };
+        let listening = listening(&server);
+        let server = Some(server);
+        Ok(Broker { server, http, _housekeeping: housekeeping, stop, store, listening, settings, data_dir })
     }
+}
+
+async fn housekeep(store: Store, every: Duration) {
+    loop {
+        time::sleep(every).await;
+        let store = store.clone();
+        if spawn_blocking(move || store.housekeep()).await.is_err() {
+            error!("housekeeping failed, which is a fault of this broker; it is tried again");
+        }
+    }
+}
+
+/// One address a listener, as clients may use it.
+fn listening(server: &Server) -> Vec<String> {
+    let mut addresses: Vec<String> = Vec::new();
+    for (listener, address) in server.listening() {
+        let named = match listener.host.as_str() {
+            "localhost" => format!("localhost:{}", address.port()),
+            _ => address.to_string(),
+        };
+        if !addresses.contains(&named) {
+            addresses.push(named);
+        }
+    }
+    addresses
 }
 
 impl std::error::Error for StartError {}
@@ -145,6 +217,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Settings(error) => error.fmt(f),
+            StartError::Open(error) => error.fmt(f),
             StartError::Bind(error) => error.fmt(f),
         }
     }

@@ -23,6 +23,7 @@ use crate::time;
 use budget::Budget;
 use input::RequestBudgets;
 use listener::Slots;
+pub(crate) use listener::bind;
 
 /// What is held for requests of all clients together unless `queued.max.request.bytes` says it.
 const REQUEST_BUDGET: u64 = 128 << 20;

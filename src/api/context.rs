@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::Stopping;
 use super::fetch::session::Sessions;
 use crate::config::{BrokerSettings, Listener};
+use crate::storage::Store;
 use crate::time::Clock;
 use crate::types::{NodeId, Uuid};
 
@@ -21,6 +22,7 @@ pub struct Context {
 
 /// The rooms behind the handlers, the same for every connection of a broker.
 pub struct Services {
+    pub store: Store,
     pub cluster: ClusterFacts,
     pub settings: Arc<BrokerSettings>,
     pub clock: Clock,

@@ -11,6 +11,7 @@ use tracing::{Level, info, warn};
 use super::{Exit, fail};
 use crate::broker::{Broker, Builder, StartError};
 use crate::config::{ConfigError, Given, Properties};
+use crate::storage::OpenError;
 use crate::telemetry;
 
 #[derive(Debug, Args)]
@@ -137,6 +138,9 @@ fn print_readiness(broker: &Broker) {
         None => "data in memory, gone when it stops".to_owned(),
     };
     let listening = broker.listening().join(" ");
+    if let Some(address) = broker.http() {
+        info!(%address, "health checks are answered over HTTP");
+    }
     let mut out = std::io::stdout();
     // Nobody may be listening there any more; the broker serves all the same.
     let _ = writeln!(out, "jackdaw {} is ready at {listening}, {data}", env!("CARGO_PKG_VERSION"));
@@ -146,6 +150,14 @@ fn print_readiness(broker: &Broker) {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Settings(_) => Exit::Settings,
+        StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
+        StartError::Open(OpenError::Io { .. }) => Exit::InputOutput,
+        StartError::Open(
+            OpenError::NotOurs { .. }
+            | OpenError::Newer { .. }
+            | OpenError::OtherNode { .. }
+            | OpenError::Damaged { .. },
+        ) => Exit::Data,
         StartError::Bind(_) => Exit::Unavailable,
     }
 }

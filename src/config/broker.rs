@@ -80,12 +80,12 @@ settings! {
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
             text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
-        /// Where health checks are answered over HTTP, as `HOST:PORT`; empty means nowhere.
-        http: Option<String> = Value::text_if_any, text("jackdaw.http.listener", "");
     }
     more {
         /// Where clients connect, and what they are told to connect to.
         listeners: Vec<Listener>,
+        /// Where health checks are answered over HTTP.
+        http: Option<Listener>,
         /// What was set, and where: the source of everything above.
         given: Given,
     }
@@ -104,6 +104,8 @@ pub enum Durability {
 const OTHERS: &[Row] = &[
     list("listeners", "PLAINTEXT://localhost:9092")
         .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
+    text("jackdaw.http.listener", "")
+        .doc("Where health checks are answered over HTTP (`/livez`, `/readyz`), as `HOST:PORT`; empty means nowhere."),
     list("advertised.listeners", "")
         .null()
         .doc("What clients are told to connect to, per listener name; without it the address they came to."),
@@ -167,7 +169,9 @@ impl BrokerSettings {
         }
         let listeners =
             listener::listeners(|name| values.get(row(name).expect("the row stands above")).list())?;
-        let settings = BrokerSettings::from_values(|row| values.get(row), listeners, given);
+        let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
+        let http = listener::http(http.text_if_any())?;
+        let settings = BrokerSettings::from_values(|row| values.get(row), listeners, http, given);
         if settings.group_max_session < settings.group_min_session {
             return Err(ConfigError::Invalid {
                 name: "group.max.session.timeout.ms".to_owned(),

@@ -65,6 +65,14 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
     Ok(found)
 }
 
+/// Where HTTP is served, if anywhere.
+pub(super) fn http(written: Option<String>) -> Result<Option<Listener>, ConfigError> {
+    let Some(written) = written else { return Ok(None) };
+    let (host, port) = split_address(&written)
+        .ok_or_else(|| refuse("jackdaw.http.listener", &written, "expected HOST:PORT"))?;
+    Ok(Some(Listener { name: "HTTP".to_owned(), host, port, advertised: None }))
+}
+
 /// `NAME://HOST:PORT`; an IPv6 address stands in brackets.
 fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigError> {
     let parts = || {
@@ -76,7 +84,7 @@ fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigErr
 }
 
 /// `HOST:PORT`, `[::1]:PORT` or `:PORT`.
-pub(super) fn split_address(address: &str) -> Option<(String, u16)> {
+fn split_address(address: &str) -> Option<(String, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if bare.is_none() && host.contains(':') {

@@ -28,7 +28,7 @@ const PORT_TRIES: usize = 16;
 
 /// Opens the sockets of one listener; several where a name stands for several addresses. All have
 /// the same port, also where any free one was asked for.
-pub(super) async fn bind(listener: &Listener) -> io::Result<Vec<TcpListener>> {
+pub(crate) async fn bind(listener: &Listener) -> io::Result<Vec<TcpListener>> {
     let addresses = addresses(&listener.host).await?;
     let mut tries = PORT_TRIES;
     loop {
