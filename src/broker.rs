@@ -12,8 +12,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::error;
 
-use crate::api::context::{ClusterFacts, Services};
-use crate::api::fetch::session::Sessions;
+use crate::api::context::Services;
 use crate::api::{Api, Stop};
 use crate::config::{BrokerSettings, ConfigError, Durability, Given};
 use crate::http::Http;
@@ -158,14 +157,8 @@ impl Builder {
         };
 
         let (stop, stopping) = Stop::new();
-        let services = Services {
-            store: store.clone(),
-            cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
-            settings: Arc::clone(&settings),
-            clock: Clock::machine(),
-            fetch_sessions: Sessions::new(settings.fetch_session_slots),
-            stopping: stopping.clone(),
-        };
+        let services =
+            Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
         let api = Api::new(Arc::new(services));
         let server = Server::start(&settings, api, stopping).await.map_err(StartError::Bind)?;
 

@@ -31,6 +31,19 @@ pub struct Services {
     pub stopping: Stopping,
 }
 
+impl Services {
+    pub fn new(store: Store, settings: Arc<BrokerSettings>, clock: Clock, stopping: Stopping) -> Services {
+        Services {
+            cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
+            fetch_sessions: Sessions::new(settings.fetch_session_slots),
+            store,
+            settings,
+            clock,
+            stopping,
+        }
+    }
+}
+
 /// What is true of the cluster for as long as the data directory exists.
 #[derive(Clone, Debug)]
 pub struct ClusterFacts {
