@@ -23,7 +23,7 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     bootstrap: String,
-    _broker: Option<()>,
+    _broker: Option<jackdaw::broker::Broker>,
 }
 
 impl Server {
@@ -33,7 +33,10 @@ impl Server {
         if let Ok(bootstrap) = std::env::var("BOOTSTRAP") {
             return Server { runtime, bootstrap, _broker: None };
         }
-        panic!("the broker does not start in this process yet: set BOOTSTRAP")
+        let builder =
+            jackdaw::broker::Broker::builder().ephemeral().set("group.initial.rebalance.delay.ms", "0");
+        let broker = runtime.block_on(builder.start()).unwrap();
+        Server { runtime, bootstrap: broker.bootstrap().to_string(), _broker: Some(broker) }
     }
 
     /// A name for a topic or group that no other test uses, on a broker that others use too.

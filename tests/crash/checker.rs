@@ -1,0 +1,465 @@
+//! Judges a history: what clients were told, held against what the log holds in the end.
+//!
+//! The checks keep their names from Jackdaw's list of invariants:
+//!
+//! - H1 an acknowledged record stands at the offset of its acknowledgement
+//! - H2 what a consumer was shown stays there
+//! - H3 the log holds only what somebody sent, with its bytes, and nothing that was refused
+//! - H4 an idempotent producer's record is there once
+//! - H5 an offset holds one record, whoever tells of it
+//! - H6 a producer's records stand in the order of sending
+//! - H10 a reader gets every offset, one after the other
+//! - H13 a committed offset does not go back, and is one that somebody committed
+//!
+//! The planted histories below show that each of them finds what it is there for.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use crate::value::Value;
+
+/// A partition of the round's topics.
+pub type Place = usize;
+
+/// What happened, in the order in which the clients saw it. A request counts as sent when it is noted,
+/// so notes are taken before sending and after the answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    Sent {
+        value: Value,
+        to: Place,
+        idempotent: bool,
+    },
+    Acked {
+        value: Value,
+        at: Place,
+        offset: i64,
+    },
+    /// The broker said that the record was not and will not be written.
+    Refused {
+        value: Value,
+    },
+    /// A reader was shown a record; `value` is none where the bytes are nobody's.
+    Polled {
+        reader: u32,
+        at: Place,
+        offset: i64,
+        value: Option<Value>,
+    },
+    /// A reader starts anew, so that its next offset need not follow its last.
+    Positioned {
+        reader: u32,
+        at: Place,
+    },
+    Committing {
+        at: Place,
+        offset: i64,
+    },
+    Committed {
+        at: Place,
+        offset: i64,
+    },
+    AskedForCommit {
+        at: Place,
+    },
+    FoundCommit {
+        at: Place,
+        offset: Option<i64>,
+    },
+}
+
+/// What every partition holds in the end: offset and, where the bytes are as sent, whose they are.
+pub type Log = Vec<Vec<(i64, Option<Value>)>>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    pub check: &'static str,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.what)
+    }
+}
+
+pub fn check(history: &[Event], log: &Log) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut violation = |check, what| found.push(Violation { check, what });
+    acknowledged_and_shown(history, log, &mut violation);
+    only_what_was_sent(history, log, &mut violation);
+    once_and_in_order(history, log, &mut violation);
+    one_record_per_offset(history, log, &mut violation);
+    gap_free_reading(history, &mut violation);
+    commits(history, &mut violation);
+    found
+}
+
+/// H1 and H2.
+fn acknowledged_and_shown(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
+    let there: Vec<HashMap<i64, Option<Value>>> =
+        log.iter().map(|partition| partition.iter().copied().collect()).collect();
+    for event in history {
+        match event {
+            Event::Acked { value, at, offset } => {
+                let holds = there[*at].get(offset);
+                if holds != Some(&Some(*value)) {
+                    violation("H1", format!("{value:?} acked at {at}/{offset}, which holds {holds:?}"));
+                }
+            }
+            Event::Polled { at, offset, value, .. } => {
+                let holds = there[*at].get(offset);
+                if holds != Some(value) {
+                    violation("H2", format!("{value:?} shown at {at}/{offset}, which holds {holds:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// H3.
+fn only_what_was_sent(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
+    let (mut sent, mut refused) = (HashMap::new(), HashSet::new());
+    for event in history {
+        match event {
+            Event::Sent { value, to, .. } => {
+                sent.insert(*value, *to);
+            }
+            Event::Refused { value } => {
+                refused.insert(*value);
+            }
+            _ => {}
+        }
+    }
+    for (at, partition) in log.iter().enumerate() {
+        for (offset, holds) in partition {
+            match holds {
+                None => violation("H3", format!("nobody's bytes at {at}/{offset}")),
+                Some(value) if sent.get(value) != Some(&at) => {
+                    violation("H3", format!("{value:?} at {at}/{offset} was never sent there"));
+                }
+                Some(value) if refused.contains(value) => {
+                    violation("H3", format!("{value:?} at {at}/{offset} was refused"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// H4 and H6. A producer that is not idempotent may leave duplicates when it retries, so only the order
+/// of its acknowledged records counts.
+fn once_and_in_order(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
+    let idempotent: HashSet<u32> = history
+        .iter()
+        .filter_map(|event| match event {
+            Event::Sent { value, idempotent: true, .. } => Some(value.producer),
+            _ => None,
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    for (at, partition) in log.iter().enumerate() {
+        let mut last: HashMap<u32, u32> = HashMap::new();
+        for (offset, holds) in partition {
+            let Some(value) = holds else { continue };
+            if !idempotent.contains(&value.producer) {
+                continue;
+            }
+            if !seen.insert(*value) {
+                violation("H4", format!("{value:?} stands at {at}/{offset} once more"));
+                continue;
+            }
+            if let Some(before) = last.insert(value.producer, value.seq)
+                && before > value.seq
+            {
+                violation("H6", format!("{value:?} at {at}/{offset} stands behind its number {before}"));
+            }
+        }
+    }
+    let mut acked: BTreeMap<(Place, u32), Vec<(u32, i64)>> = BTreeMap::new();
+    for event in history {
+        if let Event::Acked { value, at, offset } = event {
+            acked.entry((*at, value.producer)).or_default().push((value.seq, *offset));
+        }
+    }
+    for ((at, producer), mut records) in acked {
+        records.sort_unstable();
+        for pair in records.windows(2) {
+            if pair[0].1 >= pair[1].1 {
+                violation("H6", format!("producer {producer} at {at}: {:?} before {:?}", pair[0], pair[1]));
+            }
+        }
+    }
+}
+
+/// H5.
+fn one_record_per_offset(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
+    let mut told: HashMap<(Place, i64), Option<Value>> = HashMap::new();
+    let mut tell = |at: Place, offset: i64, value: Option<Value>| {
+        let before = *told.entry((at, offset)).or_insert(value);
+        if before != value {
+            violation("H5", format!("{at}/{offset} is told to hold {before:?} and {value:?}"));
+        }
+    };
+    for event in history {
+        match event {
+            Event::Acked { value, at, offset } => tell(*at, *offset, Some(*value)),
+            Event::Polled { at, offset, value, .. } => tell(*at, *offset, *value),
+            _ => {}
+        }
+    }
+    for (at, partition) in log.iter().enumerate() {
+        for pair in partition.windows(2) {
+            if pair[0].0 >= pair[1].0 {
+                violation("H5", format!("{at}/{} is read after {at}/{}", pair[1].0, pair[0].0));
+            }
+        }
+    }
+}
+
+/// H10. Nothing is compacted, expired or transactional here, so offsets follow each other without gaps.
+fn gap_free_reading(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
+    let mut next: HashMap<(u32, Place), i64> = HashMap::new();
+    for event in history {
+        match event {
+            Event::Positioned { reader, at } => {
+                next.remove(&(*reader, *at));
+            }
+            Event::Polled { reader, at, offset, .. } => {
+                if let Some(expected) = next.insert((*reader, *at), offset + 1)
+                    && expected != *offset
+                {
+                    violation("H10", format!("reader {reader} at {at} got {offset} instead of {expected}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// H13. One member commits rising offsets, so what is found lies between the last commit that was
+/// acknowledged before the question and the last one that was sent before the answer.
+fn commits(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
+    let mut sent: HashMap<Place, i64> = HashMap::new();
+    let mut acked: HashMap<Place, i64> = HashMap::new();
+    let mut floor: HashMap<Place, Option<i64>> = HashMap::new();
+    for event in history {
+        match event {
+            Event::Committing { at, offset } => {
+                let most = sent.entry(*at).or_insert(*offset);
+                *most = (*most).max(*offset);
+            }
+            Event::Committed { at, offset } => {
+                let most = acked.entry(*at).or_insert(*offset);
+                *most = (*most).max(*offset);
+            }
+            Event::AskedForCommit { at } => {
+                floor.insert(*at, acked.get(at).copied());
+            }
+            Event::FoundCommit { at, offset } => {
+                let at_least = floor.get(at).copied().flatten();
+                if *offset < at_least {
+                    violation("H13", format!("commit of {at} went back from {at_least:?} to {offset:?}"));
+                }
+                if *offset > sent.get(at).copied() {
+                    violation("H13", format!("nobody committed {offset:?} for {at}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod planted {
+    use super::*;
+
+    /// A healthy history: two producers, one idempotent, a reader, a group; and the log it leaves.
+    fn healthy() -> (Vec<Event>, Log) {
+        let mut history = Vec::new();
+        let mut log: Log = vec![Vec::new(), Vec::new()];
+        for seq in 0..10 {
+            for (producer, idempotent) in [(1, true), (2, false)] {
+                let (value, to) = (Value { producer, seq }, (seq % 2) as usize);
+                let offset = log[to].len() as i64;
+                history.push(Event::Sent { value, to, idempotent });
+                log[to].push((offset, Some(value)));
+                history.push(Event::Acked { value, at: to, offset });
+                history.push(Event::Polled { reader: 7, at: to, offset, value: Some(value) });
+            }
+        }
+        for offset in [2, 4] {
+            history.push(Event::Committing { at: 0, offset });
+            history.push(Event::Committed { at: 0, offset });
+            history.push(Event::AskedForCommit { at: 0 });
+            history.push(Event::FoundCommit { at: 0, offset: Some(offset) });
+        }
+        (history, log)
+    }
+
+    /// Which checks speak up about a history.
+    fn found(history: &[Event], log: &Log) -> Vec<&'static str> {
+        let mut checks: Vec<_> = check(history, log).iter().map(|violation| violation.check).collect();
+        checks.sort_unstable();
+        checks.dedup();
+        checks
+    }
+
+    fn value(producer: u32, seq: u32) -> Value {
+        Value { producer, seq }
+    }
+
+    #[test]
+    fn a_healthy_history_is_left_alone() {
+        let (history, log) = healthy();
+        assert_eq!(found(&history, &log), [""; 0]);
+    }
+
+    #[test]
+    fn h1_a_lost_acknowledged_record_is_found() {
+        let (mut history, mut log) = healthy();
+        let lost = log[1].pop().unwrap();
+        history.retain(|event| !matches!(event, Event::Polled { at: 1, offset, .. } if *offset == lost.0));
+        assert_eq!(found(&history, &log), ["H1"]);
+    }
+
+    #[test]
+    fn h1_an_acknowledged_record_at_another_offset_is_found() {
+        let (mut history, log) = healthy();
+        history.push(Event::Acked { value: value(2, 8), at: 0, offset: 99 });
+        assert!(found(&history, &log).contains(&"H1"));
+    }
+
+    #[test]
+    fn h1_an_acknowledged_record_with_other_bytes_is_found() {
+        let (history, mut log) = healthy();
+        log[0][3].1 = None;
+        assert_eq!(found(&history, &log), ["H1", "H2", "H3"]);
+    }
+
+    #[test]
+    fn h2_a_record_that_was_shown_and_is_gone_is_found() {
+        let (mut history, log) = healthy();
+        history.push(Event::Sent { value: value(2, 50), to: 0, idempotent: false });
+        history.push(Event::Polled { reader: 7, at: 0, offset: 10, value: Some(value(2, 50)) });
+        assert_eq!(found(&history, &log), ["H2"]);
+    }
+
+    #[test]
+    fn h3_a_record_that_nobody_sent_is_found() {
+        let (history, mut log) = healthy();
+        log[0].push((10, Some(value(9, 0))));
+        assert_eq!(found(&history, &log), ["H3"]);
+    }
+
+    #[test]
+    fn h3_a_record_in_another_partition_than_it_was_sent_to_is_found() {
+        let (mut history, mut log) = healthy();
+        history.push(Event::Sent { value: value(2, 50), to: 1, idempotent: false });
+        log[0].push((10, Some(value(2, 50))));
+        assert_eq!(found(&history, &log), ["H3"]);
+    }
+
+    #[test]
+    fn h3_a_record_that_was_refused_is_found() {
+        let (mut history, mut log) = healthy();
+        history.push(Event::Sent { value: value(1, 50), to: 0, idempotent: true });
+        history.push(Event::Refused { value: value(1, 50) });
+        assert_eq!(found(&history, &log), [""; 0]);
+        log[0].push((10, Some(value(1, 50))));
+        assert_eq!(found(&history, &log), ["H3"]);
+    }
+
+    #[test]
+    fn h4_a_duplicate_of_an_idempotent_producer_is_found_and_of_another_allowed() {
+        let (history, mut log) = healthy();
+        log[0].push((10, Some(value(2, 8))));
+        assert_eq!(found(&history, &log), [""; 0]);
+        log[0].push((11, Some(value(1, 8))));
+        assert_eq!(found(&history, &log), ["H4"]);
+    }
+
+    #[test]
+    fn h5_two_records_told_of_one_offset_are_found() {
+        let (mut history, mut log) = healthy();
+        // The reader saw one record there, and later, after a crash, another.
+        history.push(Event::Sent { value: value(2, 50), to: 0, idempotent: false });
+        history.push(Event::Sent { value: value(2, 51), to: 0, idempotent: false });
+        history.push(Event::Polled { reader: 7, at: 0, offset: 10, value: Some(value(2, 50)) });
+        history.push(Event::Positioned { reader: 7, at: 0 });
+        history.push(Event::Polled { reader: 7, at: 0, offset: 10, value: Some(value(2, 51)) });
+        log[0].push((10, Some(value(2, 51))));
+        assert_eq!(found(&history, &log), ["H2", "H5"]);
+    }
+
+    #[test]
+    fn h5_an_offset_that_is_read_twice_is_found() {
+        let (history, mut log) = healthy();
+        let again = log[0][9];
+        log[0].push(again);
+        assert!(found(&history, &log).contains(&"H5"));
+    }
+
+    #[test]
+    fn h6_records_out_of_order_are_found() {
+        let (mut history, mut log) = healthy();
+        for seq in [50, 51] {
+            history.push(Event::Sent { value: value(1, seq), to: 0, idempotent: true });
+        }
+        log[0].push((10, Some(value(1, 51))));
+        log[0].push((11, Some(value(1, 50))));
+        assert_eq!(found(&history, &log), ["H6"]);
+    }
+
+    #[test]
+    fn h6_acknowledged_records_of_a_plain_producer_out_of_order_are_found() {
+        let (mut history, mut log) = healthy();
+        for (seq, offset) in [(50, 11), (51, 10)] {
+            history.push(Event::Sent { value: value(2, seq), to: 0, idempotent: false });
+            history.push(Event::Acked { value: value(2, seq), at: 0, offset });
+        }
+        log[0].push((10, Some(value(2, 51))));
+        log[0].push((11, Some(value(2, 50))));
+        assert_eq!(found(&history, &log), ["H6"]);
+    }
+
+    #[test]
+    fn h10_a_record_left_out_by_a_reader_is_found_and_a_new_position_allowed() {
+        let (mut history, log) = healthy();
+        let polled =
+            |offset: i64| Event::Polled { reader: 7, at: 0, offset, value: log[0][offset as usize].1 };
+        history.push(Event::Positioned { reader: 7, at: 0 });
+        history.push(polled(3));
+        assert_eq!(found(&history, &log), [""; 0]);
+        history.push(polled(5));
+        assert_eq!(found(&history, &log), ["H10"]);
+    }
+
+    #[test]
+    fn h13_a_commit_that_went_back_is_found() {
+        let (mut history, log) = healthy();
+        history.push(Event::AskedForCommit { at: 0 });
+        history.push(Event::FoundCommit { at: 0, offset: Some(3) });
+        assert_eq!(found(&history, &log), ["H13"]);
+    }
+
+    #[test]
+    fn h13_a_commit_that_is_gone_is_found() {
+        let (mut history, log) = healthy();
+        history.push(Event::AskedForCommit { at: 0 });
+        history.push(Event::FoundCommit { at: 0, offset: None });
+        assert_eq!(found(&history, &log), ["H13"]);
+    }
+
+    #[test]
+    fn h13_a_commit_that_nobody_made_is_found_and_an_unanswered_one_allowed() {
+        let (mut history, log) = healthy();
+        history.push(Event::Committing { at: 0, offset: 8 });
+        history.push(Event::AskedForCommit { at: 0 });
+        history.push(Event::FoundCommit { at: 0, offset: Some(8) });
+        assert_eq!(found(&history, &log), [""; 0]);
+        history.push(Event::FoundCommit { at: 0, offset: Some(9) });
+        assert_eq!(found(&history, &log), ["H13"]);
+    }
+}

@@ -1,0 +1,187 @@
+//! The broker as a process of its own, that can be killed and started again on the same port and data.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use jackdaw::time::Clock;
+
+/// Small enough that a round meets many rolls, snapshots and trims.
+const SETTINGS: &[&str] = &["group.initial.rebalance.delay.ms=0"];
+
+/// `JACKDAW=path` takes another binary than the one just built.
+fn binary() -> String {
+    std::env::var("JACKDAW").unwrap_or_else(|_| env!("CARGO_BIN_EXE_jackdaw").to_string())
+}
+
+/// A data directory and a port, whatever process serves them.
+pub struct Home {
+    folder: tempfile::TempDir,
+    address: Mutex<Option<String>>,
+    /// How long the last start took.
+    usual_start: Mutex<Duration>,
+}
+
+impl Home {
+    pub fn new() -> Home {
+        Home {
+            folder: tempfile::tempdir().unwrap(),
+            address: Mutex::new(None),
+            usual_start: Mutex::new(Duration::from_millis(50)),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn usual_start(&self) -> Duration {
+        *self.usual_start.lock().unwrap()
+    }
+
+    pub fn start(&self) -> Starting<'_> {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let address = self.address.lock().unwrap().clone();
+        let mut command = Command::new(binary());
+        command.arg("--listen").arg(address.as_deref().unwrap_or("127.0.0.1:0"));
+        command.arg("--data-dir").arg(self.data());
+        for setting in SETTINGS {
+            command.arg("--set").arg(setting);
+        }
+        let started = Clock::machine().monotonic();
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (say, lines) = mpsc::channel();
+        // Ends with the process, whose output it reads to the end.
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = say.send(line);
+            }
+        });
+        Starting { home: self, process: Process(process), lines, started }
+    }
+
+    /// The broker's own tool finds nothing wrong with the files.
+    pub fn verifies(&self) {
+        let mut command = Command::new(binary());
+        let output = command.args(["log", "verify"]).arg(self.data()).output().unwrap();
+        assert!(output.status.success(), "log verify: {output:?}");
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the broker's last words:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+    }
+}
+
+/// Does not outlive the test, whatever happens to that.
+struct Process(Child);
+
+impl Process {
+    /// kill -9, and gone when this returns.
+    fn kill(&mut self) -> ExitStatus {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|status| status.is_none()) {
+            self.kill();
+        }
+    }
+}
+
+/// A process that has not said yet that it is ready.
+pub struct Starting<'a> {
+    home: &'a Home,
+    process: Process,
+    lines: Receiver<String>,
+    started: Duration,
+}
+
+impl Starting<'_> {
+    pub fn ready(self, limit: Duration) -> Running {
+        match self.ready_within(limit) {
+            Ok(running) => running,
+            Err(mut starting) => {
+                starting.kill();
+                panic!("the broker did not become ready within {limit:?}");
+            }
+        }
+    }
+
+    /// Itself again where it is not ready yet after this time.
+    pub fn ready_within(mut self, limit: Duration) -> Result<Running, Self> {
+        let clock = Clock::machine();
+        let give_up = clock.monotonic() + limit;
+        loop {
+            match self.lines.recv_timeout(give_up.saturating_sub(clock.monotonic())) {
+                Ok(line) => {
+                    if let Some(address) = address_in(&line) {
+                        *self.home.usual_start.lock().unwrap() = clock.monotonic() - self.started;
+                        *self.home.address.lock().unwrap() = Some(address.clone());
+                        return Ok(Running { process: self.process, address });
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => return Err(self),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    panic!("the broker ended at its start: {:?}", self.process.0.wait());
+                }
+            }
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// "127.0.0.1:PORT" in the line that says that the broker is ready.
+fn address_in(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("127.0.0.1:")?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some(format!("127.0.0.1:{port}"))
+}
+
+pub struct Running {
+    process: Process,
+    address: String,
+}
+
+impl Running {
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// kill -9, and gone when this returns.
+    pub fn kill(&mut self) {
+        let status = self.process.kill();
+        assert_eq!(status.code(), None, "the broker had ended by itself: {status}");
+    }
+
+    /// SIGTERM; the broker ends by itself with exit code 0.
+    pub fn stops_cleanly(mut self, limit: Duration) {
+        let pid = self.process.0.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let (say, ended) = mpsc::channel();
+        std::thread::spawn(move || say.send(self.process.0.wait()));
+        let status = ended.recv_timeout(limit).expect("the broker stops").unwrap();
+        assert!(status.success(), "{status}");
+    }
+}

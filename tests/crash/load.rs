@@ -1,0 +1,482 @@
+//! The clients of a round: producers, idempotent and plain, a reader at the tail and a group that commits.
+//! They never give up: a request that a kill left unanswered is retried by librdkafka.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jackdaw::time::Clock;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::checker::{Event, Log, Place};
+use crate::value::{Random, Value};
+
+/// The partitions under load. The first topic rolls its segments every 64 KiB.
+pub const PLACES: [(&str, i32); 6] =
+    [("rolling", 0), ("rolling", 1), ("rolling", 2), ("large", 0), ("large", 1), ("large", 2)];
+
+/// The first place of the second topic.
+const LARGE: Place = 3;
+
+const GROUP: &str = "crash";
+
+/// What kind of producer, and how it sends.
+struct Style {
+    idempotent: bool,
+    /// The first of the places it sends to.
+    from: Place,
+    settings: &'static [(&'static str, &'static str)],
+    most_unanswered: usize,
+    smallest: usize,
+    largest: usize,
+}
+
+const STYLES: [Style; 5] = [
+    Style {
+        idempotent: true,
+        from: 0,
+        settings: &[("linger.ms", "0")],
+        most_unanswered: 60,
+        smallest: 10,
+        largest: 2_000,
+    },
+    Style {
+        idempotent: true,
+        from: 0,
+        settings: &[("compression.codec", "lz4"), ("batch.num.messages", "10")],
+        most_unanswered: 300,
+        smallest: 100,
+        largest: 1_000,
+    },
+    // Enough at once that a partition gets more than a MiB in one round of the committer; as in Kafka a
+    // batch must not be larger than a segment.
+    Style {
+        idempotent: true,
+        from: LARGE,
+        settings: &[("batch.size", "1000000")],
+        most_unanswered: 12,
+        smallest: 100_000,
+        largest: 400_000,
+    },
+    Style {
+        idempotent: false,
+        from: 0,
+        settings: &[("acks", "all")],
+        most_unanswered: 60,
+        smallest: 10,
+        largest: 2_000,
+    },
+    Style {
+        idempotent: false,
+        from: 0,
+        settings: &[("acks", "1")],
+        most_unanswered: 60,
+        smallest: 10,
+        largest: 20_000,
+    },
+];
+
+pub struct Load {
+    pub history: Arc<History>,
+    address: String,
+    stopping: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    pub fn start(address: &str, seed: u64) -> Load {
+        create_topics(address);
+        let history = Arc::new(History::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for (number, style) in STYLES.iter().enumerate() {
+            let noting = Noting::new(&history);
+            let mut config = config(address);
+            config.set("enable.idempotence", style.idempotent.to_string());
+            // Without idempotence only one request at a time keeps the order across retries.
+            config.set("max.in.flight", if style.idempotent { "5" } else { "1" });
+            config.set("message.timeout.ms", "600000").set("statistics.interval.ms", "100");
+            config.set("retry.backoff.ms", "10").set("batch.size", "30000");
+            for (name, value) in style.settings {
+                config.set(*name, *value);
+            }
+            let producer: BaseProducer<Noting> = config.create_with_context(noting).unwrap();
+            let mut random = Random::new(seed + 1000 * (1 + number as u64));
+            let stopping = stopping.clone();
+            let name = u32::try_from(number).unwrap();
+            threads.push(std::thread::spawn(move || produce(&producer, name, style, &mut random, &stopping)));
+        }
+        for reader in [Reader::tail(address, &history), Reader::member(address, &history)] {
+            let stopping = stopping.clone();
+            threads.push(std::thread::spawn(move || reader.read(&stopping)));
+        }
+        Load { history, address: address.to_string(), stopping, threads }
+    }
+
+    /// Asks the broker what the group has committed, as another client would.
+    pub fn ask_for_commits(&self, limit: Duration) {
+        let consumer: BaseConsumer = config(&self.address).set("group.id", GROUP).create().unwrap();
+        let mut asked = TopicPartitionList::new();
+        for (topic, partition) in PLACES {
+            asked.add_partition(topic, partition);
+        }
+        let clock = Clock::machine();
+        let give_up = clock.monotonic() + limit;
+        let found = loop {
+            for at in 0..PLACES.len() {
+                self.history.note(Event::AskedForCommit { at });
+            }
+            match consumer.committed_offsets(asked.clone(), limit) {
+                Ok(found) => break found,
+                // A coordinator may need a moment after its start, and librdkafka hands that on.
+                Err(error) => assert!(clock.monotonic() < give_up, "{error}"),
+            }
+            self.history.wait_or_quit(Duration::from_millis(20));
+        };
+        for one in found.elements() {
+            one.error().unwrap();
+            let offset = match one.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            self.history.note(Event::FoundCommit { at: place(one.topic(), one.partition()), offset });
+        }
+    }
+
+    /// Lets every producer have its answers, and returns what happened.
+    pub fn stop(self, limit: Duration) -> Vec<Event> {
+        self.ask_for_commits(limit);
+        self.stopping.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(self.history.unanswered(), 0, "every send has its answer");
+        self.history.inner.lock().unwrap().events.clone()
+    }
+}
+
+/// Everything that the partitions hold, read by both isolation levels alike.
+pub fn read_everything(address: &str, limit: Duration) -> Log {
+    let [committed, uncommitted] = ["read_committed", "read_uncommitted"].map(|isolation| {
+        let mut log = Vec::new();
+        for (topic, partition) in PLACES {
+            log.push(read_partition(address, topic, partition, isolation, limit));
+        }
+        log
+    });
+    assert!(committed == uncommitted, "isolation levels differ");
+    committed
+}
+
+fn read_partition(
+    address: &str,
+    topic: &str,
+    partition: i32,
+    isolation: &str,
+    limit: Duration,
+) -> Vec<(i64, Option<Value>)> {
+    let mut config = config(address);
+    config.set("group.id", "unused").set("enable.auto.commit", "false").set("auto.offset.reset", "error");
+    config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("check.crcs", "true");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut wanted = TopicPartitionList::new();
+    wanted.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    consumer.assign(&wanted).unwrap();
+    let (_, end) = consumer.fetch_watermarks(topic, partition, limit).unwrap();
+    let mut log = Vec::new();
+    while log.last().is_none_or(|(offset, _)| offset + 1 < end) && end > 0 {
+        match consumer.poll(limit) {
+            Some(Ok(message)) => {
+                log.push((message.offset(), Value::of_record(message.key(), message.payload())));
+            }
+            Some(Err(error)) => {
+                panic!("{topic}-{partition} ends at {end}, and after {:?}: {error}", log.last())
+            }
+            None => panic!("{topic}-{partition} ends at {end}, and nothing came after {:?}", log.last()),
+        }
+    }
+    log
+}
+
+fn config(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address);
+    config.set("reconnect.backoff.ms", "5").set("reconnect.backoff.max.ms", "50");
+    config
+}
+
+fn create_topics(address: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let admin: AdminClient<DefaultClientContext> = config(address).create().unwrap();
+    let new = |name| NewTopic::new(name, 3, TopicReplication::Fixed(1));
+    let topics = [new("rolling").set("internal.segment.bytes", "65536"), new("large")];
+    let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+fn place(topic: &str, partition: i32) -> Place {
+    PLACES.iter().position(|known| *known == (topic, partition)).expect("a partition of the round")
+}
+
+// --- what happened ------------------------------------------------------------------------------
+
+#[derive(Default)]
+pub struct History {
+    inner: Mutex<Inner>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    events: Vec<Event>,
+    sent: usize,
+    answered: usize,
+    /// Set when a client saw what must never happen; the round ends with it.
+    broken: Option<String>,
+}
+
+impl History {
+    fn note(&self, event: Event) {
+        let mut inner = self.inner.lock().unwrap();
+        match event {
+            Event::Sent { .. } => inner.sent += 1,
+            Event::Acked { .. } | Event::Refused { .. } => inner.answered += 1,
+            _ => {}
+        }
+        inner.events.push(event);
+        self.more.notify_all();
+    }
+
+    fn broken(&self, what: String) {
+        self.inner.lock().unwrap().broken.get_or_insert(what);
+        self.more.notify_all();
+    }
+
+    pub fn unanswered(&self) -> usize {
+        let inner = self.inner.lock().unwrap();
+        inner.sent - inner.answered
+    }
+
+    /// Waits until this many more sends were answered.
+    pub fn wait_for_acks(&self, more: usize, limit: Duration) {
+        let wanted = self.inner.lock().unwrap().answered + more;
+        assert!(self.wait(limit, |inner| inner.answered >= wanted), "no progress: {wanted} answers wanted");
+    }
+
+    /// Lets a random time pass.
+    pub fn wait_or_quit(&self, time: Duration) {
+        self.wait(time, |_| false);
+    }
+
+    fn wait(&self, limit: Duration, is_so: impl Fn(&Inner) -> bool) -> bool {
+        let clock = Clock::machine();
+        let give_up = clock.monotonic() + limit;
+        let mut inner = self.inner.lock().unwrap();
+        while inner.broken.is_none() {
+            let left = give_up.saturating_sub(clock.monotonic());
+            if is_so(&inner) || left.is_zero() {
+                return is_so(&inner);
+            }
+            inner = self.more.wait_timeout(inner, left).unwrap().0;
+        }
+        let broken = inner.broken.clone();
+        drop(inner); // other threads still note what they see
+        panic!("{broken:?}");
+    }
+}
+
+// --- producers ----------------------------------------------------------------------------------
+
+struct Noting {
+    history: Arc<History>,
+    unanswered: Mutex<usize>,
+    /// Producer ids and epochs that librdkafka has gone by.
+    identities: Mutex<BTreeSet<(i64, i64)>>,
+}
+
+impl Noting {
+    fn new(history: &Arc<History>) -> Noting {
+        Noting { history: history.clone(), unanswered: Mutex::default(), identities: Mutex::default() }
+    }
+}
+
+impl ClientContext for Noting {
+    fn stats(&self, statistics: Statistics) {
+        let Some(eos) = statistics.eos else { return };
+        if eos.producer_id < 0 {
+            return;
+        }
+        let mut identities = self.identities.lock().unwrap();
+        identities.insert((eos.producer_id, eos.producer_epoch));
+        if identities.len() > 1 {
+            self.history.broken(format!("an idempotent producer had to start anew: {identities:?}"));
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.history.broken(format!("a producer gave up: {error}: {reason}"));
+        }
+    }
+}
+
+impl ProducerContext for Noting {
+    type DeliveryOpaque = Box<Value>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, value: Box<Value>) {
+        *self.unanswered.lock().unwrap() -= 1;
+        match result {
+            Ok(message) => {
+                let at = place(message.topic(), message.partition());
+                self.history.note(Event::Acked { value: *value, at, offset: message.offset() });
+            }
+            Err((error, _)) => self.history.broken(format!("{value:?} was given up: {error}")),
+        }
+    }
+}
+
+fn produce(
+    producer: &BaseProducer<Noting>,
+    name: u32,
+    style: &Style,
+    random: &mut Random,
+    stopping: &AtomicBool,
+) {
+    let history = &producer.context().history;
+    for seq in 0.. {
+        if stopping.load(Ordering::SeqCst) {
+            break;
+        }
+        let value = Value { producer: name, seq };
+        let to = style.from + random.below(PLACES.len() - style.from);
+        let bytes = value.bytes(style.smallest + random.below(style.largest - style.smallest));
+        history.note(Event::Sent { value, to, idempotent: style.idempotent });
+        *producer.context().unanswered.lock().unwrap() += 1;
+        let (topic, partition) = PLACES[to];
+        let (key, payload) = (value.key(), bytes);
+        let record = BaseRecord::with_opaque_to(topic, Box::new(value))
+            .partition(partition)
+            .key(&key[..])
+            .payload(&payload);
+        if let Err((error, _)) = producer.send(record) {
+            history.broken(format!("{value:?} could not be sent: {error}"));
+            return;
+        }
+        producer.poll(Duration::ZERO);
+        while *producer.context().unanswered.lock().unwrap() >= style.most_unanswered
+            && !stopping.load(Ordering::SeqCst)
+        {
+            producer.poll(Duration::from_millis(20));
+        }
+    }
+    if producer.flush(crate::DEADLINE).is_err() {
+        history.broken(format!("producer {name} did not get its answers"));
+    }
+}
+
+// --- readers ------------------------------------------------------------------------------------
+
+struct Reader {
+    name: u32,
+    consumer: BaseConsumer<Following>,
+}
+
+/// Notes where a group member starts anew.
+struct Following {
+    name: u32,
+    history: Arc<History>,
+}
+
+impl ClientContext for Following {}
+
+impl ConsumerContext for Following {
+    fn pre_rebalance(&self, _: &BaseConsumer<Following>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            for one in list.elements() {
+                let at = place(one.topic(), one.partition());
+                self.history.note(Event::Positioned { reader: self.name, at });
+            }
+        }
+    }
+}
+
+const TAIL: u32 = 1;
+const MEMBER: u32 = 2;
+
+impl Reader {
+    fn new(address: &str, history: &Arc<History>, name: u32) -> Reader {
+        let mut config = config(address);
+        config.set("group.id", if name == MEMBER { GROUP } else { "unused" });
+        config
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("check.crcs", "true");
+        config.set("heartbeat.interval.ms", "100").set("session.timeout.ms", "60000");
+        let consumer = config.create_with_context(Following { name, history: history.clone() }).unwrap();
+        Reader { name, consumer }
+    }
+
+    /// Reads every partition from its beginning on, in no group.
+    fn tail(address: &str, history: &Arc<History>) -> Reader {
+        let reader = Reader::new(address, history, TAIL);
+        let mut all = TopicPartitionList::new();
+        for (topic, partition) in PLACES {
+            all.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        reader.consumer.assign(&all).unwrap();
+        reader
+    }
+
+    /// The one member of the group; commits every fifty records.
+    fn member(address: &str, history: &Arc<History>) -> Reader {
+        let reader = Reader::new(address, history, MEMBER);
+        let topics: BTreeSet<&str> = PLACES.iter().map(|(topic, _)| *topic).collect();
+        reader.consumer.subscribe(&topics.into_iter().collect::<Vec<_>>()).unwrap();
+        reader
+    }
+
+    fn read(self, stopping: &AtomicBool) {
+        let history = &self.consumer.context().history;
+        let mut uncommitted: BTreeMap<Place, i64> = BTreeMap::new();
+        let mut since_commit = 0;
+        while !stopping.load(Ordering::SeqCst) {
+            // Errors are the broker being away; librdkafka connects again by itself.
+            let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) else { continue };
+            let (at, offset) = (place(message.topic(), message.partition()), message.offset());
+            let value = Value::of_record(message.key(), message.payload());
+            history.note(Event::Polled { reader: self.name, at, offset, value });
+            uncommitted.insert(at, offset + 1);
+            since_commit += 1;
+            if self.name == MEMBER && since_commit >= 50 {
+                self.commit(&std::mem::take(&mut uncommitted));
+                since_commit = 0;
+            }
+        }
+    }
+
+    fn commit(&self, offsets: &BTreeMap<Place, i64>) {
+        let history = &self.consumer.context().history;
+        let mut list = TopicPartitionList::new();
+        for (at, offset) in offsets {
+            let (topic, partition) = PLACES[*at];
+            list.add_partition_offset(topic, partition, Offset::Offset(*offset)).unwrap();
+            history.note(Event::Committing { at: *at, offset: *offset });
+        }
+        // A commit that got no answer may have been kept or not.
+        if self.consumer.commit(&list, CommitMode::Sync).is_ok() {
+            for (at, offset) in offsets {
+                history.note(Event::Committed { at: *at, offset: *offset });
+            }
+        }
+    }
+}
