@@ -80,6 +80,11 @@ settings! {
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
             text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
+        /// A snapshot of the state is taken after so many bytes went through the journal. For tests.
+        snapshot_bytes: u64 = Value::number, long("internal.snapshot.bytes", "67108864").at_least(1);
+        /// The size of a journal file. For tests.
+        journal_file_bytes: u64 = Value::number,
+            long("internal.journal.file.bytes", "33554432").at_least(64 * 1024);
     }
     more {
         /// Where clients connect, and what they are told to connect to.

@@ -52,7 +52,12 @@ pub struct StoreOptions {
 impl StoreOptions {
     pub fn new(place: Place, settings: Arc<BrokerSettings>) -> StoreOptions {
         let durability = settings.durability;
-        let (clock, tuning, new_id) = (Clock::machine(), Tuning::default(), time::random_uuid);
+        let tuning = Tuning {
+            snapshot_bytes: settings.snapshot_bytes,
+            journal_file_bytes: settings.journal_file_bytes,
+            ..Tuning::default()
+        };
+        let (clock, new_id) = (Clock::machine(), time::random_uuid);
         StoreOptions { place, clock, settings, durability, tuning, new_id }
     }
 }

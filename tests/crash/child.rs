@@ -11,7 +11,11 @@ use std::time::Duration;
 use jackdaw::time::Clock;
 
 /// Small enough that a round meets many rolls, snapshots and trims.
-const SETTINGS: &[&str] = &["group.initial.rebalance.delay.ms=0"];
+const SETTINGS: &[&str] = &[
+    "group.initial.rebalance.delay.ms=0",
+    "internal.snapshot.bytes=1000000",
+    "internal.journal.file.bytes=1000000",
+];
 
 /// `JACKDAW=path` takes another binary than the one just built.
 fn binary() -> String {
