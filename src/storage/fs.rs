@@ -161,18 +161,16 @@ pub fn replace(fs: &dyn Fs, path: &Path, pieces: &[IoSlice<'_>]) -> io::Result<(
 /// What the names of files that [`replace`] has not finished end with.
 pub const TEMPORARY: &str = ".new";
 
-/// Makes the directory and those above it where missing, their names safe when this returns.
+/// Makes the directory and those above it where missing, its name safe when this returns.
 pub fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() {
-        return Ok(());
-    }
+    let above = parent(dir);
     match fs.metadata(dir) {
-        Ok(found) if found.is_dir => return Ok(()),
+        // A process may have been killed between making it and the sync.
+        Ok(found) if found.is_dir => return fs.sync_dir(above),
         Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, dir.display().to_string())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && above != dir => {}
         Err(error) => return Err(error),
     }
-    let above = parent(dir);
     create_dirs(fs, above)?;
     match fs.create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -197,11 +195,14 @@ pub fn remove_tree(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.remove_dir(dir)
 }
 
-/// The directory a path stands in; `.` for a bare name.
+/// The directory a path stands in: `.` for a bare name, `/` for itself.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if !above.as_os_str().is_empty() => above,
-        Some(_) => Path::new("."),
-        None => path,
+        None if path.has_root() => path,
+        _ => Path::new("."),
     }
 }
+
+#[cfg(test)]
+mod tests;

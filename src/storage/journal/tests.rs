@@ -51,7 +51,7 @@ fn a_flipped_bit_is_harmless_or_in_the_last_round_or_refused_by_name() {
     for entry in fs.list(Path::new(DIR)).unwrap() {
         let path = Path::new(DIR).join(entry.name);
         let len = fs.metadata(&path).unwrap().len;
-        for bit in 0..len * 8 {
+        for bit in (0..len).map(|byte| byte * 8 + byte % 8) {
             let flipped = fs.fork();
             flipped.flip_bit(&path, bit).unwrap();
             match replay(&flipped, 1) {
@@ -66,7 +66,7 @@ fn a_flipped_bit_is_harmless_or_in_the_last_round_or_refused_by_name() {
             }
         }
     }
-    assert!(refused > 1000, "{refused}");
+    assert!(refused > 300, "{refused}");
 }
 
 #[test]
@@ -253,6 +253,16 @@ fn a_snapshot_may_be_ahead_of_the_journal() {
 }
 
 #[test]
+fn what_is_not_synced_is_not_trimmed() {
+    let fs = SimFs::new(1);
+    let mut journal = open(&fs, 1).0;
+    append(&mut journal, &(1..=60).collect::<Vec<_>>());
+    journal.trim(50);
+    work(&mut journal);
+    check_entries(&replay(&fs.kill(), 1).unwrap(), 1..=60);
+}
+
+#[test]
 fn a_new_directory_starts_with_a_small_file() {
     let fs = SimFs::new(1);
     open(&fs, 1);
@@ -311,10 +321,8 @@ impl Life {
                 self.run(journal);
             }
             let seed = self.dice.next();
-            self.fs = match self.dice.below(3) {
-                0 if !self.fs.is_off() => self.fs.kill(),
-                _ => self.fs.crash(seed),
-            };
+            // Where the power is off, a process may have died there as well.
+            self.fs = if self.dice.below(3) == 0 { self.fs.kill() } else { self.fs.crash(seed) };
         }
         self.fs.set_capacity(None);
         assert!(self.recover().is_some());
@@ -370,13 +378,21 @@ impl Life {
             3 => self.fs.set_capacity(Some(self.fs.used() + self.dice.below(9000))),
             _ => self.fs.set_capacity(None),
         }
+        let mut job = None;
         for _ in 0..self.dice.below(60) {
             let done = match self.dice.below(12) {
                 0..6 => self.append(&mut journal),
-                6..8 => journal.sync_job().run().map(|through| {
-                    journal.synced(through);
-                    self.durable = through;
-                }),
+                // A job is made, and run some appends later.
+                6..8 => match job.take() {
+                    None => {
+                        job = Some(journal.sync_job());
+                        Ok(())
+                    }
+                    Some(made) => made.run().map(|through| {
+                        journal.synced(through);
+                        self.durable = through;
+                    }),
+                },
                 8 => journal.mark(),
                 9 => {
                     if self.durable > self.snapshots[1] {
