@@ -13,7 +13,7 @@ mod guard;
 pub mod operations;
 pub mod topic_name;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -91,7 +91,14 @@ pub struct Row {
     pub gaps: &'static [&'static str],
     /// Requests of this key need not wait for the answers to those of the same key before them.
     pub overlapping: bool,
-    serve: fn(Call) -> Later<Reply<Answer>>,
+    serve: fn(Call) -> Begun<Later<Reply<Answer>>>,
+}
+
+/// A request that was read and may be polled now.
+pub struct Begun<T> {
+    /// What the request holds in memory beside its frame.
+    pub decoded: usize,
+    pub reply: T,
 }
 
 /// What the table says to a key and version.
@@ -163,14 +170,16 @@ impl Api {
         connection: Arc<ConnectionInfo>,
         header: RequestHeader,
         body: Reader,
-    ) -> Guarded<Reply<Answer>> {
+    ) -> Begun<Guarded<Reply<Answer>>> {
         let context = Context {
             services: Arc::clone(&self.services),
             connection,
             version: header.api_version,
             client_id: header.client_id,
         };
-        Guarded((row.serve)(Call { context, correlation_id: header.correlation_id, body }))
+        let Begun { decoded, reply } =
+            (row.serve)(Call { context, correlation_id: header.correlation_id, body });
+        Begun { decoded, reply: Guarded(reply) }
     }
 
     /// The answer to an ApiVersions version that does not exist: in the format of version 0, with
@@ -208,7 +217,7 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
         served_from: min_version,
         gaps: R::GAPS,
         overlapping: false,
-        serve: |call| Box::pin(serve::<R>(call)),
+        serve: begin::<R>,
     }
 }
 
@@ -225,15 +234,23 @@ impl Row {
     }
 }
 
-async fn serve<R: Handler>(call: Call) -> Reply<Answer> {
+fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
     let Call { context, correlation_id, mut body } = call;
+    let budget = body.budget();
+    let request = R::decode(&mut body, context.version).and_then(|request| body.finish().map(|()| request));
+    match request {
+        Ok(request) => Begun {
+            decoded: budget.saturating_sub(body.budget()),
+            reply: Box::pin(serve(request, context, correlation_id)),
+        },
+        Err(error) => {
+            Begun { decoded: 0, reply: Box::pin(ready(Reply::Now(Err(Failure::Malformed(error))))) }
+        }
+    }
+}
+
+async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) -> Reply<Answer> {
     let version = context.version;
-    let request = R::decode(&mut body, version).and_then(|request| body.finish().map(|()| request));
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => return Reply::Now(Err(Failure::Malformed(error))),
-    };
-    drop(body);
     match request.handle(context).await {
         Reply::Silence(work) => {
             Reply::Silence(Box::pin(

@@ -40,7 +40,7 @@ pub use header::{
     RequestHeader, read_response_header, request_header_version, response_header_version,
     write_response_header,
 };
-pub use reader::Reader;
+pub use reader::{Reader, decoded_at_most};
 pub use records::Records;
 pub use writer::Writer;
 
@@ -83,5 +83,5 @@ pub const GAPS: &[&str] = &[
     "A request closes its connection where Kafka reads on: bytes left over behind it, text that is not UTF-8 \
      (in a client id it is replaced, as in Kafka), a tagged field twice, out of order or of another size than it says, \
      a negative length other than −1.",
-    "One request may take 64 KiB and 8 times its size in memory, at most 32 MiB, beside its own bytes.",
+    "A request may take 10 times its size and 1 KiB in memory, at most 32 MiB, beside its own bytes.",
 ];

@@ -12,12 +12,17 @@ pub(super) const MAX_TAGS: usize = 10_000;
 /// Both string encodings end here, in bytes.
 pub(super) const MAX_STRING: usize = 32_767;
 
-/// What a frame may cost beside its own bytes. Structs are larger in memory than on the wire: three
-/// to five times in what clients send, 24 times in an array of empty names. Small frames get by
-/// with the fixed part.
-const BUDGET_FIXED: usize = 64 << 10;
-const BUDGET_PER_BYTE: usize = 8;
-const BUDGET_MOST: usize = 32 << 20;
+/// Structs are larger in memory than on the wire: three to five times in what clients send, nine
+/// times for topic names of three letters, twenty times in an array of empty names.
+const DECODED_PER_BYTE: usize = 10;
+const DECODED_FIXED: usize = 1 << 10;
+const DECODED_MOST: usize = 32 << 20;
+
+/// What may be allocated to read a frame of this length, beside the frame itself. A request of
+/// nothing but structs comes near it; records cost nothing.
+pub fn decoded_at_most(length: usize) -> usize {
+    length.saturating_mul(DECODED_PER_BYTE).saturating_add(DECODED_FIXED).min(DECODED_MOST)
+}
 
 /// A claimed count reserves at most this much before the first element is read.
 const FIRST_ELEMENTS: usize = 1024;
@@ -32,9 +37,13 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(frame: Bytes) -> Reader {
-        let budget =
-            frame.len().saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET_FIXED).min(BUDGET_MOST);
+        let budget = decoded_at_most(frame.len());
         Reader { rest: frame, budget }
+    }
+
+    /// What may still be allocated. The difference between before and after is what was.
+    pub fn budget(&self) -> usize {
+        self.budget
     }
 
     /// Succeeds where nothing is left.

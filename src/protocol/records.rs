@@ -7,12 +7,25 @@ use bytes::{Bytes, BytesMut};
 
 #[derive(Clone, Default)]
 pub struct Records {
-    pieces: Vec<Bytes>,
+    pieces: Pieces,
+}
+
+/// What comes off the wire is one piece, and must not cost a list.
+#[derive(Clone)]
+enum Pieces {
+    One(Bytes),
+    Many(Vec<Bytes>),
+}
+
+impl Default for Pieces {
+    fn default() -> Pieces {
+        Pieces::Many(Vec::new())
+    }
 }
 
 impl Records {
     pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).fold(0, usize::saturating_add)
+        self.pieces().iter().map(Bytes::len).fold(0, usize::saturating_add)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -20,20 +33,21 @@ impl Records {
     }
 
     pub fn pieces(&self) -> &[Bytes] {
-        &self.pieces
-    }
-
-    pub fn push(&mut self, piece: Bytes) {
-        self.pieces.push(piece);
+        match &self.pieces {
+            Pieces::One(piece) => std::slice::from_ref(piece),
+            Pieces::Many(pieces) => pieces,
+        }
     }
 
     /// In one piece; copies only where there are several. What was decoded is one piece.
-    pub fn into_bytes(mut self) -> Bytes {
-        if self.pieces.len() <= 1 {
-            return self.pieces.pop().unwrap_or_default();
+    pub fn into_bytes(self) -> Bytes {
+        match self.pieces() {
+            [] => return Bytes::new(),
+            [piece] => return piece.clone(),
+            _ => {}
         }
         let mut all = BytesMut::with_capacity(self.len());
-        for piece in &self.pieces {
+        for piece in self.pieces() {
             all.extend_from_slice(piece);
         }
         all.freeze()
@@ -42,13 +56,13 @@ impl Records {
 
 impl From<Bytes> for Records {
     fn from(bytes: Bytes) -> Records {
-        Records { pieces: vec![bytes] }
+        Records { pieces: Pieces::One(bytes) }
     }
 }
 
 impl From<Vec<Bytes>> for Records {
     fn from(pieces: Vec<Bytes>) -> Records {
-        Records { pieces }
+        Records { pieces: Pieces::Many(pieces) }
     }
 }
 

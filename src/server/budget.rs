@@ -138,6 +138,14 @@ impl State {
 
 impl Charge {
     /// Takes another charge of the same budget in.
+    /// What is held turned out to be so much. Nobody waits for the difference: it is held already.
+    pub(super) fn at_least(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            let more = self.budget.charge_at_once(bytes - self.bytes);
+            self.absorb(more);
+        }
+    }
+
     pub(super) fn absorb(&mut self, mut other: Charge) {
         self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
     }

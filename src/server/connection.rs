@@ -26,7 +26,7 @@ use super::budget::{Charge, ConnectionId};
 use super::input::{Input, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
 use crate::api::context::ConnectionInfo;
-use crate::api::{Answer, Failure, Found, Frame, Guarded, Later, Reply, Row};
+use crate::api::{Answer, Begun, Failure, Found, Frame, Guarded, Later, Reply, Row};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
 
@@ -337,9 +337,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn begin(&mut self, request: Request, context: &mut Context<'_>) {
         self.active = Moment::now();
         match request {
-            Request::Serve { row, header, body, charge } => {
+            Request::Serve { row, header, body, mut charge } => {
                 self.last_begun = Some(row.key);
-                let mut reply = self.shared.api.serve(row, Arc::clone(&self.info), header, body);
+                let frame = body.remaining();
+                let Begun { decoded, mut reply } =
+                    self.shared.api.serve(row, Arc::clone(&self.info), header, body);
+                charge.at_least(frame.saturating_add(decoded));
                 match Pin::new(&mut reply).poll(context) {
                     Poll::Ready(reply) => self.owe(row, reply, charge),
                     Poll::Pending => self.beginning = Some(Beginning { row, reply, charge }),

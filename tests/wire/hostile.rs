@@ -7,7 +7,7 @@ use jackdaw::protocol::messages::join_group_response::JoinGroupResponse;
 use jackdaw::protocol::messages::metadata_request::MetadataRequest;
 use jackdaw::protocol::messages::offset_fetch_request::OffsetFetchRequest;
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use jackdaw::protocol::{Message, Reader, RequestHeader, WireError, Writer};
+use jackdaw::protocol::{Message, Reader, RequestHeader, WireError, Writer, decoded_at_most};
 
 use crate::allocations::most_held_by;
 use crate::inspect::{all, codec, decode, encode};
@@ -51,7 +51,7 @@ fn a_count_beyond_the_frame_is_refused_without_the_memory() {
 #[test]
 fn a_count_is_held_against_the_frame_before_anything_is_reserved() {
     // Within what a frame of 4 bytes may cost, but not within its bytes.
-    let (result, bytes) = most_held_by(|| metadata(&[0, 0, 0x05, 0xdc], 0));
+    let (result, bytes) = most_held_by(|| metadata(&[0, 0, 0, 25], 0));
     assert_eq!(result, Err(WireError::Truncated));
     assert_eq!(bytes, 0);
 }
@@ -102,21 +102,27 @@ fn every_message_survives_lies_and_nothing_else() {
 
 #[test]
 fn elements_of_one_byte_do_not_multiply_a_frame() {
-    // Empty names take 2 bytes, and as many as 40 in memory. Half of the frame is names.
-    for length in [1 << 10, 100 << 10, 8 << 20] {
-        let mut body = vec![0u8; length];
-        let count = (length as i32 / 4).min(1_000_000);
-        body[..4].copy_from_slice(&count.to_be_bytes());
-        let (result, bytes) = most_held_by(|| decode::<MetadataRequest>(body.into(), 0));
-        assert!(result.is_err());
-        assert!(bytes < 100 << 10, "{bytes} for {length}");
+    // Empty names take 2 bytes, and 40 in memory. All of the frame is names, a half, a quarter.
+    for length in [100, 1 << 10, 100 << 10, 8 << 20] {
+        for share in [2, 4, 8] {
+            let mut body = vec![0u8; length];
+            body[..4].copy_from_slice(&(length as i32 / share).min(1_000_000).to_be_bytes());
+            let (result, bytes) = most_held_by(|| decode::<MetadataRequest>(body.into(), 0));
+            assert!(result.is_err(), "{length} / {share}");
+            // While a list grows both copies are held.
+            assert!(bytes < 2 * decoded_at_most(length), "{bytes} for {length} / {share}");
+        }
     }
-    // What fits the budget costs no more than the budget, and the copy while a list grows.
-    let mut body = vec![0u8; 8 << 20];
-    body[..4].copy_from_slice(&700_000i32.to_be_bytes());
-    let (result, bytes) = most_held_by(|| decode::<MetadataRequest>(body.into(), 0));
-    assert!(matches!(result, Err(WireError::LeftOver(_))), "{result:?}");
-    assert!(bytes < 64 << 20, "{bytes}");
+    assert!(decoded_at_most(100 << 20) <= 32 << 20);
+}
+
+#[test]
+fn what_was_allocated_for_a_frame_can_be_asked() {
+    let mut input = Reader::new(Bytes::from_static(&[0, 0, 0, 2, 0, 1, b'a', 0, 1, b'b']));
+    let before = input.budget();
+    let (request, bytes) = most_held_by(|| MetadataRequest::decode(&mut input, 0).expect("a request"));
+    assert_eq!(request.topics.map(|topics| topics.len()), Some(2));
+    assert_eq!(before - input.budget(), bytes);
 }
 
 #[test]
