@@ -72,7 +72,11 @@ impl Directory {
         }
         let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
         let Meta { cluster_id, salt, .. } = meta;
-        let (full, trashed) = (AtomicBool::new(false), AtomicU64::new(0));
+        // A crash may have left something there; what comes next needs another name.
+        let left = fs.list(&root.join("trash")).map_err(io)?;
+        let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
+        let trashed = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
+        let full = AtomicBool::new(false);
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
         Ok(Directory { fs, files, root, cluster_id, salt, full, trashed, lock })
     }

@@ -1,7 +1,7 @@
 //! What the committer does with a round: decide places, apply, write, and after the sync publish.
 //! Synchronous and without threads, so that a test can drive it through every crash.
 //!
-//! - In `fsync` and `interval` mode a segment that gets less than [`INLINE_BELOW`] in a round has
+//! - In `fsync` and `interval` mode a segment that gets less than a megabyte in a round has
 //!   its bytes in the journal entry too: one sync of one file makes the round durable, and the
 //!   segment (written to the page cache) is synced before the journal is trimmed.
 //! - Larger runs, and everything in `os` mode, are written to the segment before the entry that
@@ -22,6 +22,7 @@ use super::journal::{Entry, Journal, Prepare, SyncJob};
 use super::keeper::Job;
 use super::partition::{Appended, Partition, Pieces};
 use super::segment::{Appendage, Segment};
+use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{AppendError, StoreError, recovery, snapshot};
 use crate::config::{BrokerSettings, Durability, TopicSettings};
@@ -29,9 +30,6 @@ use crate::kernel::{self, Applied, Command, Commit, Placed, ProducerStamp, Refus
 use crate::record;
 use crate::time::Clock;
 use crate::types::{Offset, Timestamp, TopicId};
-
-/// From here on writing the bytes a second time costs more than a second sync (BENCHMARKS.md).
-const INLINE_BELOW: usize = 1 << 20;
 
 /// A batch below this size is copied into a buffer of its own, so that it does not keep alive
 /// what else came with it.
@@ -66,7 +64,7 @@ pub(super) struct Engine {
     /// Segments written since the last snapshot: synced before the next one counts.
     dirty: BTreeMap<SegmentKey, Arc<Segment>>,
     /// Segments that hold bytes the journal only refers to, not synced yet.
-    unsynced: Vec<Arc<Segment>>,
+    unsynced: BTreeMap<SegmentKey, Arc<Segment>>,
     /// Something was written that no sync has covered.
     behind: bool,
     behind_bytes: u64,
@@ -81,10 +79,7 @@ pub(super) struct Engine {
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
     pub durability: Durability,
-    /// A snapshot is taken after so many bytes were written.
-    pub snapshot_bytes: u64,
-    /// How much the newest batches may take in memory.
-    pub recent_bytes: usize,
+    pub tuning: Tuning,
 }
 
 type SegmentKey = (TopicId, i32, Offset);
@@ -195,7 +190,7 @@ impl Engine {
             recent: VecDeque::new(),
             recent_bytes: 0,
             dirty: BTreeMap::new(),
-            unsynced: Vec::new(),
+            unsynced: BTreeMap::new(),
             behind: false,
             behind_bytes: 0,
             sync_announced: false,
@@ -228,6 +223,7 @@ impl Engine {
         let direct = self.partitions_written_directly(&work);
         let mut commands: Vec<Command> = Vec::new();
         let mut relaxed = true;
+        let mut deletes = false;
         for work in work {
             match work {
                 Work::Append(append) => {
@@ -241,6 +237,8 @@ impl Engine {
                 Work::Command { command, done } => match self.shard.apply(now, &command) {
                     Ok(applied) => {
                         relaxed = false;
+                        // Files go when the round ends: by then it is durable, in every mode.
+                        deletes |= matches!(applied, Applied::TopicDropped | Applied::LogStart { .. });
                         commands.push(command.clone());
                         round.events.push(Event::Done { command, applied, done });
                     }
@@ -253,7 +251,8 @@ impl Engine {
         }
         self.write_segments(&round, &mut commands);
         self.write_journal(now, &commands, &mut round);
-        if round.failed.is_none() && self.options.durability == Durability::Fsync && !relaxed {
+        let waits = self.options.durability == Durability::Fsync && !relaxed;
+        if round.failed.is_none() && (waits || deletes) {
             round.sync = Some(self.take_sync());
         }
         round
@@ -263,7 +262,8 @@ impl Engine {
     pub(super) fn take_sync(&mut self) -> Sync {
         self.behind = false;
         self.sync_announced = false;
-        Sync { segments: std::mem::take(&mut self.unsynced), journal: self.journal.sync_job() }
+        let segments = std::mem::take(&mut self.unsynced).into_values().collect();
+        Sync { segments, journal: self.journal.sync_job() }
     }
 
     /// After the sync: shows what is durable, wakes who waits, answers.
@@ -300,7 +300,7 @@ impl Engine {
         }
         touched.iter().for_each(|partition| partition.wake());
         round.events.into_iter().for_each(Event::answer);
-        if self.since_snapshot >= self.options.snapshot_bytes {
+        if self.since_snapshot >= self.options.tuning.snapshot_bytes {
             self.snapshot();
         }
         if let Some(job) = self.journal.prepare() {
@@ -372,11 +372,15 @@ impl Engine {
     pub(super) fn snapshot_done(&mut self, outcome: Result<u64, SnapshotFailure>) {
         self.snapshot_running = false;
         match outcome {
-            Ok(oldest) => self.journal.trim(oldest + 1),
+            Ok(oldest) => {
+                self.journal.trim(oldest + 1);
+                // The snapshot synced everything that was not written to since.
+                self.unsynced.retain(|key, _| self.dirty.contains_key(key));
+            }
             Err(SnapshotFailure::Sync(error)) => self.poison(&format!("sync of a segment failed: {error}")),
             Err(SnapshotFailure::Write { error, segments }) => {
                 tracing::warn!(%error, "cannot write a snapshot; trying again later");
-                self.since_snapshot = self.options.snapshot_bytes / 2;
+                self.since_snapshot = self.options.tuning.snapshot_bytes / 2;
                 for segment in segments {
                     self.dirty.insert(segment.key(), segment);
                 }
@@ -424,7 +428,7 @@ impl Engine {
     /// Those that get so much in this round that a sync of their own is cheaper than the detour.
     fn partitions_written_directly(&self, work: &[Work]) -> Vec<(TopicId, i32)> {
         let direct_from = match self.options.durability {
-            Durability::Fsync | Durability::Interval => INLINE_BELOW,
+            Durability::Fsync | Durability::Interval => self.options.tuning.inline_below,
             Durability::Os => 0,
         };
         let mut bytes: BTreeMap<(TopicId, i32), usize> = BTreeMap::new();
@@ -490,7 +494,7 @@ impl Engine {
         let settings = &partition.settings;
         let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
         let last = state.end().0.saturating_add(i64::from(batch.header.last_offset_delta));
-        size > settings.segment_bytes
+        size > settings.segment_bytes.min(self.options.tuning.segment_bytes)
             || now.since(newest.opened) >= settings.segment_age
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
     }
@@ -503,7 +507,7 @@ impl Engine {
             match segment.append(&pieces, at, &batches) {
                 Ok(()) => {
                     if direct {
-                        self.unsynced.push(Arc::clone(&segment));
+                        self.unsynced.insert(segment.key(), Arc::clone(&segment));
                     }
                     self.dirty.insert(segment.key(), segment);
                 }
@@ -604,7 +608,7 @@ impl Engine {
         self.recent.push_back((Arc::clone(partition), bytes));
         self.recent_bytes += bytes;
         // What is not in its segment yet can only be read from here.
-        while self.recent_bytes > self.options.recent_bytes && self.unwritten.is_empty() {
+        while self.recent_bytes > self.options.tuning.recent_bytes && self.unwritten.is_empty() {
             let Some((partition, bytes)) = self.recent.pop_front() else { return };
             partition.forget_oldest();
             self.recent_bytes -= bytes;
@@ -625,7 +629,7 @@ impl Engine {
                 let Some(topic) = topics.get_or_insert_with(image).remove(*topic) else { return };
                 let segments: Vec<_> =
                     topic.partitions.iter().flat_map(|partition| partition.publish_deleted()).collect();
-                segments.iter().for_each(|segment| drop(self.dirty.remove(&segment.key())));
+                segments.iter().for_each(|segment| segment.abandon());
                 self.unwritten.retain(|unwritten| unwritten.segment.key().0 != topic.id);
                 // Now, not later: a new topic of the same name may be the next command.
                 self.directory.discard_topic(&topic);
@@ -634,7 +638,7 @@ impl Engine {
             (Command::SetLogStart { topic, partition, .. }, Applied::LogStart { offset, dropped }) => {
                 let Some(partition) = self.published_partition(*topic, *partition) else { return };
                 let segments = partition.publish_log_start(*offset, dropped.len());
-                segments.iter().for_each(|segment| drop(self.dirty.remove(&segment.key())));
+                segments.iter().for_each(|segment| segment.abandon());
                 Job::Remove { segments }
             }
             (Command::RaiseEpoch { topic, partition }, Applied::Epoch(epoch)) => {
@@ -669,12 +673,19 @@ impl Engine {
         *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
     }
 
+    pub(super) fn empty_trash(&self) {
+        drop(self.keeper.send(Job::EmptyTrash));
+    }
+
     /// A snapshot of the very end, on the caller's thread.
     pub(super) fn last_snapshot(&mut self) -> std::io::Result<()> {
         for segment in std::mem::take(&mut self.dirty).into_values() {
             segment.sync()?;
         }
-        if self.unwritten.is_empty() && !self.snapshot_running && self.options.snapshot_bytes < u64::MAX {
+        if self.unwritten.is_empty()
+            && !self.snapshot_running
+            && self.options.tuning.snapshot_bytes < u64::MAX
+        {
             snapshot::write(&*self.directory.fs, &self.directory.snapshots(), &self.shard)?;
         }
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,13 +43,11 @@ impl Recovered {
     }
 }
 
-/// A batch that the journal holds or vouches for.
-struct Written {
-    topic: TopicId,
-    partition: i32,
-    segment: Offset,
-    at: u64,
-    bytes: Bytes,
+/// An entry of the journal, and where its batches stand.
+struct Round {
+    entry: Replayed,
+    commands: Vec<Command>,
+    places: Vec<Place>,
 }
 
 pub(super) fn recover(directory: &Directory, options: journal::Options) -> Result<Recovered, OpenError> {
@@ -71,36 +69,30 @@ pub(super) fn recover(directory: &Directory, options: journal::Options) -> Resul
         }
     };
     let snapshot = shard.position();
-    let mut last_time = None;
 
     let mut journal = Replay::open(Arc::clone(&directory.fs), &directory.journal(), options, snapshot + 1)?;
-    let mut written = Vec::new();
+    let mut entries = Vec::new();
+    let mut ahead = shard.clone();
     while let Some(entry) = journal.next().transpose()? {
         let commands = decode(&entry)?;
-        let batches = places(&shard, &commands, &entry)?;
-        if entry.above_mark && !referred_bytes_hold(directory, &shard, &batches) {
-            journal.cut_at(entry.position);
-            break;
-        }
-        apply(&mut shard, &commands, &entry)?;
-        last_time = Some(entry.time);
-        for place in batches {
-            let bytes = match place.inline {
-                Some(bytes) => bytes,
-                // Below the mark the bytes are synced; above it the page cache may be all that has them.
-                None if entry.above_mark => match read_range(directory, &shard, &place) {
-                    Some(bytes) => bytes,
-                    None => continue,
-                },
-                None => continue,
-            };
-            let Place { topic, partition, segment, at, .. } = place;
-            written.push(Written { topic, partition, segment, at, bytes });
-        }
+        let places = places(&ahead, directory, &commands, &entry)?;
+        apply(&mut ahead, &commands, &entry)?;
+        entries.push(Round { entry, commands, places });
     }
+    let kept = first_torn(directory, &entries);
+    if let Some(torn) = entries.get(kept) {
+        journal.cut_at(torn.entry.position);
+        entries.truncate(kept);
+        for Round { entry, commands, .. } in &entries {
+            apply(&mut shard, commands, entry)?;
+        }
+    } else {
+        shard = ahead;
+    }
+    let last_time = entries.last().map(|round| round.entry.time);
 
     let mut damaged = BTreeMap::new();
-    write_again(directory, &shard, &written).map_err(io)?;
+    write_again(directory, &shard, &entries).map_err(io)?;
     let cut = settle_files(directory, &shard, &mut damaged).map_err(io)?;
     let journal = journal.begin(shard.position() + 1)?;
     snapshot::write(fs, &directory.snapshots(), &shard).map_err(io)?;
@@ -142,14 +134,21 @@ struct Place {
     partition: i32,
     segment: Offset,
     at: u64,
+    dir: PathBuf,
     base_offset: Offset,
+    end: Offset,
     length: u32,
     crc: u32,
     inline: Option<Bytes>,
 }
 
 /// The places that applying the entry will give, worked out without applying it.
-fn places(shard: &Shard, commands: &[Command], entry: &Replayed) -> Result<Vec<Place>, OpenError> {
+fn places(
+    shard: &Shard,
+    directory: &Directory,
+    commands: &[Command],
+    entry: &Replayed,
+) -> Result<Vec<Place>, OpenError> {
     let mut ends: BTreeMap<PartitionKey, (Offset, u64, Offset)> = BTreeMap::new();
     let mut data = entry.data.clone();
     let mut places = Vec::new();
@@ -177,12 +176,20 @@ fn places(shard: &Shard, commands: &[Command], entry: &Replayed) -> Result<Vec<P
         let next = kernel::next_offset(end, commit.last_offset_delta)
             .ok_or_else(|| damaged(entry, "its offsets pass the largest"))?;
         ends.insert(key, (segment, at + u64::from(commit.bytes), next));
+        let made_here = commands.iter().find_map(|command| match command {
+            Command::CreateTopic(create) if create.id == commit.topic => Some(create.name.as_str()),
+            _ => None,
+        });
+        let name = shard.topic(commit.topic).map(|topic| topic.name.as_str()).or(made_here);
+        let name = name.ok_or_else(|| damaged(entry, "it writes to a topic that is not there"))?;
         places.push(Place {
+            dir: directory.partition(name, commit.partition),
             topic: commit.topic,
             partition: commit.partition,
             segment,
             at,
             base_offset: end,
+            end: next,
             length: commit.bytes,
             crc: commit.crc,
             inline,
@@ -198,17 +205,67 @@ fn as_commit(command: &Command) -> Option<&Commit> {
     }
 }
 
-/// Whether the bytes that the entry only refers to are in their segments.
-fn referred_bytes_hold(directory: &Directory, shard: &Shard, places: &[Place]) -> bool {
-    places
-        .iter()
-        .filter(|place| place.inline.is_none())
-        .all(|place| read_range(directory, shard, place).is_some())
+/// How many entries hold: above the mark the first whose bytes are not in their segments ends the
+/// journal. Bytes that a kept later entry drops need not be there: files go once the entry that
+/// drops them is durable, and with it all before.
+fn first_torn(directory: &Directory, rounds: &[Round]) -> usize {
+    let mut kept = rounds.len();
+    loop {
+        let dropped = Dropped::by(rounds.get(..kept).unwrap_or_default());
+        let torn = rounds.iter().take(kept).position(|round| {
+            let referred = round.places.iter().filter(|place| place.inline.is_none());
+            round.entry.above_mark
+                && !referred.into_iter().all(|place| {
+                    dropped.after(round.entry.position, place) || read_range(directory, place).is_some()
+                })
+        });
+        match torn {
+            Some(torn) => kept = torn,
+            None => return kept,
+        }
+    }
 }
 
-fn read_range(directory: &Directory, shard: &Shard, place: &Place) -> Option<Bytes> {
-    let topic = shard.topic(place.topic)?;
-    let path = segment::log_path(&directory.partition(&topic.name, place.partition), place.segment);
+/// What nobody needs any more, and which entry says so.
+#[derive(Default)]
+struct Dropped {
+    topics: BTreeMap<TopicId, u64>,
+    log_starts: BTreeMap<PartitionKey, (u64, Offset)>,
+}
+
+impl Dropped {
+    fn by(rounds: &[Round]) -> Dropped {
+        let mut dropped = Dropped::default();
+        for Round { entry, commands, .. } in rounds {
+            for command in commands {
+                dropped.note(entry.position, command);
+            }
+        }
+        dropped
+    }
+
+    fn note(&mut self, position: u64, command: &Command) {
+        match command {
+            Command::DropTopic { topic } => {
+                self.topics.insert(*topic, position);
+            }
+            Command::SetLogStart { topic, partition, offset } => {
+                self.log_starts.insert((*topic, *partition), (position, *offset));
+            }
+            _ => {}
+        }
+    }
+
+    fn after(&self, position: u64, place: &Place) -> bool {
+        let topic_goes = self.topics.get(&place.topic).is_some_and(|dropped| *dropped >= position);
+        let start = self.log_starts.get(&(place.topic, place.partition));
+        topic_goes || start.is_some_and(|(moved, start)| *moved >= position && place.end <= *start)
+    }
+}
+
+/// The batch that should stand there, if it does.
+fn read_range(directory: &Directory, place: &Place) -> Option<Bytes> {
+    let path = segment::log_path(&place.dir, place.segment);
     let file = directory.fs.open(&path, super::fs::Open::Read).ok()?;
     let mut bytes = vec![0; place.length as usize];
     let read = file.read_at(&mut bytes, place.at).ok()?;
@@ -221,36 +278,41 @@ fn read_range(directory: &Directory, shard: &Shard, place: &Place) -> Option<Byt
     holds.then(|| bytes.into())
 }
 
-/// Puts into the segments what the journal has of them. Done whether or not it is there already:
-/// after kill -9 the page cache may show bytes that the disk never got.
-fn write_again(directory: &Directory, shard: &Shard, written: &[Written]) -> io::Result<()> {
+/// Puts into the segments what the journal has of them, and what above the mark it only refers to.
+/// Done whether or not it is there already: after kill -9 the page cache may show bytes that the
+/// disk never got.
+fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<()> {
     let mut touched = BTreeMap::new();
-    for batch in written {
-        let Some(topic) = shard.topic(batch.topic) else { continue };
-        let Some(partition) = topic.partition(batch.partition) else { continue };
-        // Retention may have dropped it since.
-        if !partition.segments().iter().any(|segment| segment.base == batch.segment) {
-            continue;
-        }
-        let key = (batch.topic, batch.partition, batch.segment);
+    for (entry, place) in
+        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
+    {
+        let still_there = shard.partition(place.topic, place.partition).is_some_and(|partition| {
+            partition.segments().iter().any(|segment| segment.base == place.segment)
+        });
+        let bytes = match &place.inline {
+            _ if !still_there => continue,
+            Some(bytes) => bytes.clone(),
+            None if !entry.above_mark => continue,
+            None => match read_range(directory, place) {
+                Some(bytes) => bytes,
+                // Below a log start that moved since.
+                None => continue,
+            },
+        };
+        let key = (place.topic, place.partition, place.segment);
         let file = match touched.get(&key) {
-            Some(file) => file,
+            Some((file, _)) => file,
             None => {
-                let dir = directory.partition(&topic.name, batch.partition);
-                clear_foreign(directory, &dir, batch.topic)?;
-                let file = segment::create(&*directory.fs, &dir, batch.topic, batch.segment)?;
-                touched.entry(key).or_insert(file)
+                clear_foreign(directory, &place.dir, place.topic)?;
+                let file = segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment)?;
+                &touched.entry(key).or_insert((file, &place.dir)).0
             }
         };
-        file.write_at(&[io::IoSlice::new(&batch.bytes)], batch.at)?;
+        file.write_at(&[io::IoSlice::new(&bytes)], place.at)?;
     }
-    touched.values().try_for_each(|file| file.sync_data())?;
-    let dirs: BTreeSet<_> = touched.keys().map(|(topic, partition, _)| (*topic, *partition)).collect();
-    for (id, partition) in dirs {
-        let Some(topic) = shard.topic(id) else { continue };
-        directory.files.sync_names(&directory.partition(&topic.name, partition))?;
-    }
-    Ok(())
+    touched.values().try_for_each(|(file, _)| file.sync_data())?;
+    let dirs: BTreeSet<_> = touched.values().map(|(_, dir)| dir).collect();
+    dirs.into_iter().try_for_each(|dir| directory.files.sync_names(dir))
 }
 
 /// A directory of a topic that was deleted, of the same name, must not be written to.

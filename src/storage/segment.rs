@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-pub use files::{Files, bases, create, index_path, log_path, remove_files, topic_of};
+pub use files::{Files, bases, index_path, log_path, recreate, remove_files, topic_of};
 pub use index::Appendage;
 
 use super::fs::{File, Open};
@@ -35,6 +35,8 @@ pub struct Segment {
     /// The file is there, and so are the names on the way to it.
     made: AtomicBool,
     names_are_safe: AtomicBool,
+    /// Nobody needs it any more: its file goes, or is gone.
+    abandoned: AtomicBool,
     open: Mutex<Option<Weak<dyn File>>>,
     index: Mutex<Index>,
 }
@@ -70,6 +72,7 @@ impl Segment {
             max_timestamp: AtomicI64::new(i64::MIN),
             made: AtomicBool::new(false),
             names_are_safe: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             open: Mutex::default(),
             index: Mutex::new(Index::of_nothing(base, index_interval)),
         }
@@ -126,12 +129,20 @@ impl Segment {
 
     /// Makes everything appended so far durable, the file's name included.
     pub fn sync(&self) -> io::Result<()> {
+        if self.abandoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.file_to_write()?.sync_data()?;
         if !self.names_are_safe.load(Ordering::Acquire) {
             self.files.sync_names(&self.dir)?;
             self.names_are_safe.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Nobody needs it any more, so nothing is written to it or made durable; who reads, reads on.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Removes the file, and its index. Readers that have it open read on.

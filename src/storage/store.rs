@@ -80,11 +80,22 @@ pub struct Tuning {
     pub journal_file_bytes: u64,
     /// The newest batches are kept in memory up to so many bytes.
     pub recent_bytes: usize,
+    /// From so many bytes a round on, a segment is written and synced itself; below, its bytes go
+    /// through the journal. There, writing them a second time costs more than a second sync.
+    pub inline_below: usize,
+    /// No segment grows larger, whatever its topic says.
+    pub segment_bytes: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { snapshot_bytes: 64 << 20, journal_file_bytes: 32 << 20, recent_bytes: 32 << 20 }
+        Tuning {
+            snapshot_bytes: 64 << 20,
+            journal_file_bytes: 32 << 20,
+            recent_bytes: 32 << 20,
+            inline_below: 1 << 20,
+            segment_bytes: u64::MAX,
+        }
     }
 }
 
@@ -121,11 +132,13 @@ impl Store {
         let Recovered { shard, journal, cut, damaged, last_time } = recovered;
 
         let (keeper, jobs) = mpsc::channel();
-        let engine_options = EngineOptions {
+        let engine_options = match in_memory {
             // Without a disk there is nothing to wait for.
-            durability: if in_memory { Durability::Os } else { durability },
-            snapshot_bytes: if in_memory { u64::MAX } else { tuning.snapshot_bytes },
-            recent_bytes: tuning.recent_bytes,
+            true => EngineOptions {
+                durability: Durability::Os,
+                tuning: Tuning { snapshot_bytes: u64::MAX, ..tuning },
+            },
+            false => EngineOptions { durability, tuning },
         };
         let clocks = Clocks::start(clock.clone(), last_time);
         let engine = Engine::new(
@@ -163,6 +176,7 @@ impl Store {
         } else {
             *lock(&inner.jobs) = Some(jobs);
         }
+        committer.engine().empty_trash();
         // A partition that lost its tail is another log from here on.
         for (topic, partition) in cut {
             committer.submit(Work::Command {

@@ -57,11 +57,16 @@ impl Files {
 
     /// Makes the directory of a partition, and in it the file that says whose it is.
     pub fn make_dir(&self, dir: &Path, topic: TopicId) -> io::Result<()> {
-        make_dir(&*self.fs, dir, topic)
+        make_dir(&*self.fs, dir)?;
+        match topic_of(&*self.fs, dir)? == Some(topic) {
+            true => Ok(()),
+            false => write_metadata(&*self.fs, dir, topic),
+        }
     }
 
-    /// Makes the names in the directory of a partition durable, and its own.
+    /// Makes the names in the directory of a partition durable, its own, and whose it is.
     pub fn sync_names(&self, dir: &Path) -> io::Result<()> {
+        self.fs.open(&dir.join(METADATA), Open::Write)?.sync_data()?;
         self.fs.sync_dir(dir)?;
         self.fs.sync_dir(fs::parent(dir))
     }
@@ -84,26 +89,27 @@ pub fn index_path(dir: &Path, base: Offset) -> PathBuf {
     dir.join(format!("{:020}.idx", base.0))
 }
 
-/// Opens the file of a segment, made with everything on the way to it where missing. The names
-/// want a sync.
-pub fn create(fs: &dyn Fs, dir: &Path, topic: TopicId, base: Offset) -> io::Result<Arc<dyn File>> {
-    make_dir(fs, dir, topic)?;
+/// Opens the file of a segment for recovery: everything on the way to it is made where missing, and
+/// what is there already is written again, as the page cache may be all that has it. The names want
+/// a sync.
+pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, base: Offset) -> io::Result<Arc<dyn File>> {
+    make_dir(fs, dir)?;
+    write_metadata(fs, dir, topic)?;
     fs.open(&log_path(dir, base), Open::WriteOrNew)
 }
 
-fn make_dir(fs: &dyn Fs, dir: &Path, topic: TopicId) -> io::Result<()> {
+fn make_dir(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     match fs.create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
-    if topic_of(fs, dir)? == Some(topic) {
-        return Ok(());
-    }
+}
+
+fn write_metadata(fs: &dyn Fs, dir: &Path, topic: TopicId) -> io::Result<()> {
     let text = format!("version: 0\ntopic_id: {topic}");
     let file = fs.open(&dir.join(METADATA), Open::WriteOrNew)?;
     file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
-    file.truncate(text.len() as u64)?;
-    file.sync_data()
+    file.truncate(text.len() as u64)
 }
 
 /// The topic that a partition's directory says it belongs to; `None` where it does not say.

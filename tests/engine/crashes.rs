@@ -1,0 +1,302 @@
+//! Histories with crashes: each seed is a life of a data directory, cut off by power cuts, kills,
+//! failing disks and full ones, also in the middle of recovery. A thousand seeds in every run;
+//! `ENGINE_SEEDS=first..end` takes others.
+
+use std::ops::Range;
+
+use jackdaw::config::Durability;
+use jackdaw::storage::fs::{Fault, Operation, SimFs};
+use jackdaw::storage::groups::GroupStore;
+use jackdaw::storage::{AppendError, Store};
+use jackdaw::types::{Offset, Uuid};
+
+use crate::disk::{batch, batch_of, make_topic, now, options, values};
+use crate::history::{History, LogHistory, Promise, TopicHistory, commit};
+
+#[test]
+fn i1_i2_i3_i7_i14_i16_what_was_acknowledged_or_shown_survives_every_crash() {
+    let seeds = seeds();
+    let mut counts = Counts::default();
+    for seed in seeds.clone() {
+        live(seed, Durability::Fsync, &mut counts);
+    }
+    println!("{seeds:?}: {counts:?}");
+    if seeds.end - seeds.start >= 500 {
+        counts.met_everything();
+    }
+}
+
+#[test]
+fn weaker_modes_lose_nothing_to_a_kill_and_only_a_tail_to_a_power_cut() {
+    let mut counts = Counts::default();
+    for seed in 0..300 {
+        live(seed, [Durability::Os, Durability::Interval][seed as usize % 2], &mut counts);
+    }
+}
+
+fn seeds() -> Range<u64> {
+    let given = std::env::var("ENGINE_SEEDS").ok();
+    let parsed = given.map(|range| {
+        let (first, end) = range.split_once("..").expect("ENGINE_SEEDS=first..end");
+        first.parse().expect("a number")..end.parse().expect("a number")
+    });
+    parsed.unwrap_or(0..1000)
+}
+
+/// A run that met no trouble shows nothing.
+#[derive(Debug, Default)]
+struct Counts {
+    acknowledged: u64,
+    refused: u64,
+    unknown: u64,
+    power_cuts: u64,
+    kills: u64,
+    crashes_in_recovery: u64,
+    disk_errors: u64,
+    full: u64,
+    repeated: u64,
+}
+
+impl Counts {
+    fn met_everything(&self) {
+        let Counts { acknowledged, unknown, power_cuts, kills, crashes_in_recovery, .. } = self;
+        let Counts { refused, disk_errors, full, repeated, .. } = self;
+        let met = [
+            acknowledged,
+            unknown,
+            power_cuts,
+            kills,
+            crashes_in_recovery,
+            refused,
+            disk_errors,
+            full,
+            repeated,
+        ];
+        assert!(met.iter().all(|count| **count > 20), "{self:?}");
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+fn live(seed: u64, durability: Durability, counts: &mut Counts) {
+    let mut random = Random(seed);
+    let mut fs = SimFs::new(seed);
+    let mut history = History::default();
+    let mut promise = Promise::Nothing;
+    let mut number = 0;
+    for life in 0..4 + random.below(4) {
+        let context = format!("seed {seed} life {life}");
+        if random.one_in(3) {
+            fs.off_after(random.below(60));
+        }
+        let store = match Store::open(options(&fs, durability)) {
+            Ok(store) => store,
+            Err(_) if fs.is_off() => {
+                counts.crashes_in_recovery += 1;
+                fs = fs.crash(random.below(u64::MAX));
+                if durability != Durability::Fsync {
+                    promise = Promise::ATail;
+                }
+                continue;
+            }
+            Err(error) => panic!("{context}: {error}"),
+        };
+        if !fs.is_off() {
+            history.check(&store, promise, &context);
+            promise = Promise::Nothing;
+        }
+        if random.one_in(3) {
+            fs.off_after(random.below(80));
+        }
+        for _ in 0..5 + random.below(40) {
+            number += 1;
+            step(&store, &fs, &mut history, &mut random, number, counts);
+            if !random.one_in(4) {
+                store.run_background();
+            }
+        }
+        let killed = !fs.is_off() && random.one_in(2);
+        if killed && random.one_in(3) {
+            fs.heal();
+            fs.set_capacity(None);
+            store.close();
+        }
+        fs = match killed {
+            true => fs.kill(),
+            false => fs.crash(random.below(u64::MAX)),
+        };
+        *(if killed { &mut counts.kills } else { &mut counts.power_cuts }) += 1;
+        if !killed && durability != Durability::Fsync {
+            promise = Promise::ATail;
+        }
+        fs.heal();
+        fs.set_capacity(None);
+    }
+}
+
+fn step(
+    store: &Store,
+    fs: &SimFs,
+    history: &mut History,
+    random: &mut Random,
+    number: u64,
+    counts: &mut Counts,
+) {
+    let names: Vec<String> = history.topics.keys().cloned().collect();
+    let name = match names.get(random.below(names.len().max(1) as u64) as usize) {
+        Some(name) if !random.one_in(12) => name.clone(),
+        _ => return create(store, history, ["a", "b", "c"][random.below(3) as usize], fs),
+    };
+    let topic = history.topics.get_mut(&name).expect("it was just chosen");
+    let index = random.below(topic.logs.len() as u64) as usize;
+    let log = &mut topic.logs[index];
+    let Some(partition) =
+        store.topics().by_id(topic.id).and_then(|found| found.partition(index as i32).cloned())
+    else {
+        return;
+    };
+    match random.below(24) {
+        0 => {
+            topic.may_be_gone = true;
+            if now(store.delete_topic(topic.id)).is_ok() {
+                let gone = history.topics.remove(&name).expect("it was just chosen");
+                history.deleted.insert(gone.id);
+            }
+        }
+        1 => {
+            let offset = log.log_start + random.below((log.end - log.log_start + 1) as u64) as i64;
+            log.tried_log_start = log.tried_log_start.max(offset);
+            if let Ok(start) = now(partition.delete_before(Offset(offset))) {
+                log.log_start = log.log_start.max(start.0);
+            }
+        }
+        2 | 3 => {
+            history.tried_to_commit += 1;
+            let id = topic.id;
+            if now(store.submit("group", commit(id, history.tried_to_commit))).is_ok() {
+                history.committed = history.tried_to_commit;
+            }
+        }
+        4 => store.request_snapshot(),
+        5 => store.housekeep(),
+        6 => {
+            // Shown to a reader: from then on it may not go away.
+            let start = partition.ends().log_start;
+            if let Ok(found) = values(&partition, start) {
+                log.end = log.end.max(start.0 + found.len() as i64);
+                log.known.extend(found);
+            }
+        }
+        7 if random.one_in(3) => {
+            let operation =
+                [Operation::Write, Operation::SyncData, Operation::Rename][random.below(3) as usize];
+            fs.fail(Fault { after: random.below(6), ..Fault::next(operation) });
+            counts.disk_errors += 1;
+        }
+        8 if random.one_in(3) => {
+            fs.set_capacity(Some(fs.used() + random.below(40_000)));
+            counts.full += 1;
+        }
+        9 => fs.set_capacity(None),
+        _ => append(&partition, log, random, number, counts),
+    }
+}
+
+fn create(store: &Store, history: &mut History, name: &str, fs: &SimFs) {
+    if history.topics.contains_key(name) || fs.is_off() || !store.is_writable() {
+        return;
+    }
+    // One whose creation nobody learned of, or whose deletion failed in between.
+    if let Some(found) = store.topics().by_name(name) {
+        drop(now(store.delete_topic(found.id)));
+        return;
+    }
+    let new = jackdaw::storage::NewTopic { name: name.into(), partitions: 2, overrides: Default::default() };
+    if let Ok(topic) = now(store.create_topic(new)) {
+        let logs = vec![LogHistory::default(), LogHistory::default()];
+        history.topics.insert(name.into(), TopicHistory { id: topic.id, logs, may_be_gone: false });
+    }
+}
+
+/// Half the batches are an idempotent producer's: one without an answer is sent again, the same,
+/// until it has one.
+fn append(
+    partition: &std::sync::Arc<jackdaw::storage::Partition>,
+    log: &mut LogHistory,
+    random: &mut Random,
+    number: u64,
+    counts: &mut Counts,
+) {
+    let idempotent = random.one_in(2);
+    let repeated = log.unanswered.clone().filter(|_| idempotent);
+    let fresh = || {
+        let size = [20, 200, 1500][number as usize % 3];
+        (0..1 + number % 3)
+            .map(|record| format!("{number}.{record}.{}", "x".repeat(size)))
+            .collect::<Vec<_>>()
+    };
+    counts.repeated += u64::from(repeated.is_some());
+    let texts = repeated.unwrap_or_else(fresh);
+    log.tried.extend(texts.iter().cloned());
+    let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let sent = match idempotent {
+        true => batch_of(i64::from(partition.index), log.epoch, log.sequence, &borrowed),
+        false => batch(&borrowed),
+    };
+    match now(partition.append(sent)) {
+        Ok(appended) => {
+            counts.acknowledged += 1;
+            let offsets = appended.base_offset.0..;
+            log.end = log.end.max(appended.base_offset.0 + texts.len() as i64);
+            log.known.extend(offsets.zip(texts.iter().cloned()));
+            if idempotent {
+                log.sequence += texts.len() as i32;
+                log.unanswered = None;
+            }
+        }
+        Err(AppendError::Full) => {
+            // Definitely not written: it may never appear.
+            counts.refused += 1;
+            if log.unanswered.as_ref() != Some(&texts) {
+                log.tried.retain(|tried| !texts.contains(tried));
+            }
+        }
+        Err(AppendError::Poisoned | AppendError::Stopped) => {
+            counts.unknown += 1;
+            if idempotent {
+                log.unanswered = Some(texts);
+            }
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let trace = |seed| {
+        let fs = SimFs::new(seed);
+        let mut fixed = options(&fs, Durability::Fsync);
+        fixed.new_id = || Uuid([3; 16]);
+        let store = Store::open(fixed).unwrap();
+        let topic = make_topic(&store, "t", 1);
+        for _ in 0..30 {
+            now(topic.partition(0).unwrap().append(batch(&["same"]))).unwrap();
+            store.run_background();
+        }
+        fs.trace()
+    };
+    assert_eq!(trace(5), trace(5));
+}

@@ -1,0 +1,120 @@
+//! Stores on simulated disks, and batches to put into them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jackdaw::config::{BrokerSettings, Durability, Given};
+use jackdaw::record::{self, BatchBuilder, Checked, Rules};
+use jackdaw::storage::fs::{Fs, SimFs};
+use jackdaw::storage::{
+    Isolation, LogError, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreOptions, Topic, Tuning,
+};
+use jackdaw::time::Clock;
+use jackdaw::types::{Offset, ProducerEpoch, ProducerId, Timestamp, Uuid};
+
+/// Small enough that short histories roll segments, take snapshots and recycle journal files.
+pub const SMALL: Tuning = Tuning {
+    snapshot_bytes: 6_000,
+    journal_file_bytes: 16_384,
+    recent_bytes: 2_000,
+    inline_below: 3_000,
+    segment_bytes: 4_000,
+};
+
+pub fn options(fs: &SimFs, durability: Durability) -> StoreOptions {
+    let settings = Arc::new(BrokerSettings::load(Given::default()).expect("the defaults are valid"));
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    StoreOptions {
+        durability,
+        clock: Clock::manual(Timestamp(1_000_000)),
+        tuning: SMALL,
+        new_id,
+        ..StoreOptions::new(Place::Simulated(fs, PathBuf::from("data")), settings)
+    }
+}
+
+pub fn open(fs: &SimFs) -> Result<Store, OpenError> {
+    Store::open(options(fs, Durability::Fsync))
+}
+
+/// Ids that differ, and are the same in every run of one test alone.
+fn new_id() -> Uuid {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut id = [0x11; 16];
+    id[8..].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    Uuid(id)
+}
+
+/// Runs a future to its end: a store without threads has done its part when the call returns.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    }
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}
+
+pub fn make_topic(store: &Store, name: &str, partitions: u32) -> Arc<Topic> {
+    now(store.create_topic(NewTopic { name: name.into(), partitions, overrides: BTreeMap::new() })).unwrap()
+}
+
+pub fn checked(bytes: Bytes) -> Checked {
+    let rules = Rules {
+        max_message_bytes: u32::MAX,
+        segment_bytes: u64::MAX,
+        compacted: false,
+        now: Timestamp(1_000_000),
+        timestamp_before_max: Duration::MAX,
+        timestamp_after_max: Duration::MAX,
+    };
+    record::check_produced(bytes, &rules).expect("the builder's batches are valid")
+}
+
+/// A batch of `values`, one record each.
+pub fn batch(values: &[&str]) -> Checked {
+    let batch =
+        values.iter().fold(BatchBuilder::new(), |batch, value| batch.value(Timestamp(999_000), value));
+    checked(batch.build())
+}
+
+pub fn batch_of(producer: i64, epoch: i16, base_sequence: i32, values: &[&str]) -> Checked {
+    let producer = record::Producer { id: ProducerId(producer), epoch: ProducerEpoch(epoch), base_sequence };
+    let start = BatchBuilder::new().producer(producer);
+    let batch = values.iter().fold(start, |batch, value| batch.value(Timestamp(999_000), value));
+    checked(batch.build())
+}
+
+/// Every value from `from` to the end, with its offset.
+pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>, LogError> {
+    let mut next = from;
+    let mut found = Vec::new();
+    loop {
+        let range = ReadRange {
+            from: next,
+            max_bytes: 700,
+            at_least_one_batch: true,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let answer = now(partition.read(range))?;
+        let bytes = Bytes::from(answer.records.concat());
+        if bytes.is_empty() {
+            assert_eq!(next, answer.ends.high_watermark, "an answer is only empty at the end");
+            return Ok(found);
+        }
+        for batch in record::batches(&bytes) {
+            let (_, batch) = batch.expect("whole batches");
+            for record in record::records(&batch).expect("readable") {
+                let record = record.expect("readable");
+                if record.offset >= from {
+                    let value = record.value.expect("every value is there");
+                    found.push((record.offset.0, String::from_utf8(value.to_vec()).unwrap()));
+                }
+                next = Offset(record.offset.0 + 1);
+            }
+        }
+    }
+}

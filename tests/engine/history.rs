@@ -1,0 +1,146 @@
+//! What clients know of a store: what was acknowledged to them, what was shown to them, and what
+//! they tried without learning the outcome. [`History::check`] holds a store against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jackdaw::kernel::group::GroupRecord;
+use jackdaw::storage::groups::GroupStore;
+use jackdaw::storage::{Partition, Store};
+use jackdaw::types::{Offset, TopicId};
+
+use crate::disk::values;
+
+/// How much a store may have forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Everything acknowledged or shown is there.
+    Nothing,
+    /// A tail may be missing: a power cut where acks did not wait for the disk.
+    ATail,
+}
+
+#[derive(Default)]
+pub struct History {
+    pub topics: BTreeMap<String, TopicHistory>,
+    /// Ids of topics whose deletion was acknowledged.
+    pub deleted: BTreeSet<TopicId>,
+    /// The offset that the group committed last, and the highest it tried.
+    pub committed: i64,
+    pub tried_to_commit: i64,
+}
+
+pub struct TopicHistory {
+    pub id: TopicId,
+    pub logs: Vec<LogHistory>,
+    /// Somebody asked for its deletion and does not know the outcome.
+    pub may_be_gone: bool,
+}
+
+#[derive(Default)]
+pub struct LogHistory {
+    /// Acknowledged or shown: offset and value.
+    pub known: BTreeMap<i64, String>,
+    pub tried: BTreeSet<String>,
+    pub log_start: i64,
+    pub tried_log_start: i64,
+    /// The end that was seen.
+    pub end: i64,
+    /// The idempotent producer's next sequence, and its batch without an answer.
+    pub sequence: i32,
+    pub epoch: i16,
+    pub unanswered: Option<Vec<String>>,
+}
+
+impl History {
+    /// Reads everything and compares. What is read counts as shown from now on.
+    pub fn check(&mut self, store: &Store, promise: Promise, context: &str) {
+        let topics = store.topics();
+        match promise {
+            Promise::Nothing => {
+                let returned = self.deleted.iter().any(|id| topics.by_id(*id).is_some());
+                assert!(!returned, "{context}: a deleted topic returned");
+            }
+            Promise::ATail => self.deleted.retain(|id| topics.by_id(*id).is_none()),
+        }
+        let mut gone = Vec::new();
+        for (name, history) in &mut self.topics {
+            let Some(topic) = topics.by_id(history.id) else {
+                assert!(
+                    history.may_be_gone || promise == Promise::ATail,
+                    "{context}: topic {name} was acknowledged and is gone"
+                );
+                gone.push(name.clone());
+                continue;
+            };
+            // Whoever reads it knows that it was not deleted.
+            history.may_be_gone = false;
+            for (log, partition) in history.logs.iter_mut().zip(&topic.partitions) {
+                log.check(partition, promise, &format!("{context}, {name}-{}", partition.index));
+            }
+        }
+        for name in gone {
+            let history = self.topics.remove(&name).expect("it was just there");
+            self.deleted.insert(history.id);
+        }
+        let committed = committed(store);
+        assert!(committed <= self.tried_to_commit, "{context}: a commit nobody made");
+        if promise == Promise::Nothing {
+            assert!(committed >= self.committed, "{context}: a commit went back");
+        }
+        self.committed = committed;
+    }
+}
+
+impl LogHistory {
+    fn check(&mut self, partition: &Arc<Partition>, promise: Promise, context: &str) {
+        let ends = partition.ends();
+        let found = values(partition, ends.log_start)
+            .unwrap_or_else(|error| panic!("{context}: cannot be read: {error:?}"));
+        assert!(ends.log_start.0 <= self.tried_log_start, "{context}: the log start moved by itself");
+        if promise == Promise::Nothing {
+            assert!(ends.log_start.0 >= self.log_start, "{context}: the log start went back");
+            assert!(ends.high_watermark.0 >= self.end, "{context}: the end went back");
+            for (offset, value) in self.known.range(ends.log_start.0..) {
+                let there = found.iter().any(|(at, text)| at == offset && text == value);
+                assert!(there, "{context}: lost {value:.12} at {offset}");
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for (nth, (offset, value)) in found.iter().enumerate() {
+            assert_eq!(*offset, ends.log_start.0 + nth as i64, "{context}: a gap");
+            assert!(self.tried.contains(value), "{context}: {value:.12} was never sent");
+            assert!(seen.insert(value), "{context}: {value:.12} stands there twice");
+            if let Some(known) = self.known.get(offset) {
+                assert_eq!(known, value, "{context}: another record at {offset}");
+            }
+        }
+        if promise == Promise::ATail {
+            // Its window may be older than what it knows: the producer begins a new epoch.
+            (self.epoch, self.sequence, self.unanswered) = (self.epoch + 1, 0, None);
+        }
+        self.log_start = ends.log_start.0;
+        self.tried_log_start = ends.log_start.0;
+        self.end = ends.high_watermark.0;
+        self.known = found.into_iter().collect();
+    }
+}
+
+/// The highest offset that the group has committed, for whatever topic: every commit is higher than
+/// those before it.
+pub fn committed(store: &Store) -> i64 {
+    let group = store.reload("group");
+    let offset = group.and_then(|group| group.offsets().values().map(|offset| offset.offset).max());
+    offset.unwrap_or(Offset(0)).0
+}
+
+pub fn commit(topic: TopicId, offset: i64) -> Vec<GroupRecord> {
+    let committed = jackdaw::kernel::group::CommittedOffset {
+        offset: Offset(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+        committed_at: jackdaw::types::Timestamp(0),
+        expires_at: None,
+    };
+    vec![GroupRecord::OffsetsCommitted { offsets: vec![((topic, 0), committed)] }]
+}

@@ -1,0 +1,6 @@
+//! The store on a simulated disk: what was acknowledged or shown survives every crash.
+
+mod crashes;
+mod disk;
+mod history;
+mod stories;

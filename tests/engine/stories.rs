@@ -1,0 +1,355 @@
+//! Short stories about one store: each begins with an empty disk and says what must hold.
+
+use std::path::Path;
+
+use jackdaw::config::Durability;
+use jackdaw::kernel::Refusal;
+use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
+use jackdaw::storage::{AppendError, LogError, OpenError, Store, TopicError};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
+
+use crate::disk::{SMALL, batch, batch_of, make_topic, now, open, options, values};
+
+fn texts(found: Vec<(i64, String)>) -> Vec<String> {
+    found.into_iter().map(|(_, text)| text).collect()
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_power_cut_at_its_offset() {
+    let fs = SimFs::new(1);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "orders", 2);
+    for (partition, value) in [(0, "a"), (1, "b"), (0, "c")] {
+        now(topic.partition(partition).unwrap().append(batch(&[value]))).unwrap();
+    }
+    let fs = fs.crash(7);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("orders").cloned().unwrap();
+    let log = |partition| values(topic.partition(partition).unwrap(), Offset(0)).unwrap();
+    assert_eq!(log(0), [(0, "a".into()), (1, "c".into())]);
+    assert_eq!(log(1), [(0, "b".into())]);
+}
+
+#[test]
+fn segments_roll_snapshots_are_taken_and_the_journal_is_recycled() {
+    let fs = SimFs::new(2);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    let long = "x".repeat(300);
+    for _ in 0..400 {
+        now(log.append(batch(&[&long]))).unwrap();
+        store.run_background();
+    }
+    let count = |dir: &str, end: &str| {
+        let entries = fs.list(&Path::new("data").join(dir)).unwrap();
+        entries.iter().filter(|entry| entry.name.ends_with(end)).count()
+    };
+    assert!(count("topics/t-0", ".log") > 20);
+    assert_eq!(count("snapshot", ".snapshot"), 2);
+    assert!(count("journal", ".journal") < 6, "what a snapshot holds is not kept twice");
+    assert_eq!(values(log, Offset(0)).unwrap().len(), 400);
+}
+
+#[test]
+fn i3_nothing_is_shown_before_it_is_durable() {
+    let fs = SimFs::new(3);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    fs.fail(Fault::next(Operation::SyncData));
+    assert_eq!(now(log.append(batch(&["lost"]))), Err(AppendError::Poisoned));
+    assert_eq!(log.ends().high_watermark, Offset(0));
+    assert_eq!(values(log, Offset(0)).unwrap(), []);
+}
+
+#[test]
+fn i10_after_a_failed_sync_nothing_is_acknowledged_until_a_restart_and_reads_go_on() {
+    let fs = SimFs::new(4);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    now(log.append(batch(&["kept"]))).unwrap();
+    fs.fail(Fault::next(Operation::SyncData));
+    assert_eq!(now(log.append(batch(&["lost"]))), Err(AppendError::Poisoned));
+    assert_eq!(
+        now(log.append(batch(&["later"]))),
+        Err(AppendError::Poisoned),
+        "the disk works again, it stays so"
+    );
+    assert!(!store.is_writable());
+    assert_eq!(texts(values(log, Offset(0)).unwrap()), ["kept"]);
+    let fs = fs.kill();
+    drop(store);
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    let found = texts(values(topic.partition(0).unwrap(), Offset(0)).unwrap());
+    assert_eq!(found[0], "kept");
+    assert!(now(topic.partition(0).unwrap().append(batch(&["again"]))).is_ok());
+}
+
+#[test]
+fn i11_on_a_full_disk_appends_are_refused_reads_go_on_and_room_heals_it() {
+    let fs = SimFs::new(5);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    now(log.append(batch(&["first"]))).unwrap();
+    fs.set_capacity(Some(fs.used()));
+    store.housekeep();
+    let long = "y".repeat(500);
+    assert_eq!(now(log.append(batch(&[&long]))), Err(AppendError::Full));
+    assert_eq!(texts(values(log, Offset(0)).unwrap()), ["first"]);
+    fs.set_capacity(None);
+    assert!(now(log.append(batch(&["second"]))).is_ok());
+    assert_eq!(texts(values(log, Offset(0)).unwrap()), ["first", "second"]);
+}
+
+#[test]
+fn i11_a_segment_without_room_leaves_its_records_in_the_journal_and_loses_nothing() {
+    let fs = SimFs::new(6);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    let in_segment = |operation| Fault { path: ".log".into(), lasting: true, ..Fault::next(operation) };
+    fs.fail(in_segment(Operation::Write));
+    assert!(now(log.append(batch(&["in the journal"]))).is_ok(), "it is safe there, so it is acknowledged");
+    assert_eq!(texts(values(log, Offset(0)).unwrap()), ["in the journal"]);
+    assert_eq!(now(log.append(batch(&["refused"]))), Err(AppendError::Full));
+    let fs = fs.crash(1);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    assert_eq!(texts(values(topic.partition(0).unwrap(), Offset(0)).unwrap()), ["in the journal"]);
+}
+
+#[test]
+fn p10_a_repeated_batch_is_recognised_after_a_restart() {
+    let fs = SimFs::new(7);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let first = now(topic.partition(0).unwrap().append(batch_of(1, 0, 0, &["a", "b"]))).unwrap();
+    let fs = fs.crash(3);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let again = now(log.append(batch_of(1, 0, 0, &["a", "b"]))).unwrap();
+    assert_eq!(again.base_offset, first.base_offset);
+    assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a", "b"]);
+    let gap = now(log.append(batch_of(1, 0, 7, &["z"])));
+    assert_eq!(gap, Err(AppendError::Refused(Refusal::OutOfOrderSequence { expected: 2, got: 7 })));
+}
+
+#[test]
+fn i14_a_deleted_topic_never_returns_and_its_name_begins_anew() {
+    let fs = SimFs::new(8);
+    let store = open(&fs).unwrap();
+    let old = make_topic(&store, "t", 1);
+    now(old.partition(0).unwrap().append(batch(&["old"]))).unwrap();
+    now(store.delete_topic(old.id)).unwrap();
+    assert_eq!(now(old.partition(0).unwrap().append(batch(&["late"]))), Err(AppendError::NotServing));
+    assert_eq!(values(old.partition(0).unwrap(), Offset(0)), Err(LogError::NotServing));
+    let new = make_topic(&store, "t", 1);
+    assert_ne!(new.id, old.id);
+    now(new.partition(0).unwrap().append(batch(&["new"]))).unwrap();
+    let fs = fs.kill();
+    drop(store);
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    assert_eq!(values(&log, Offset(0)).unwrap(), [(0, "new".into())]);
+    assert_eq!(now(store.delete_topic(old.id)), Err(TopicError::Unknown));
+}
+
+#[test]
+fn o4_the_log_start_moves_for_good_and_files_below_it_go() {
+    let fs = SimFs::new(9);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    let long = "x".repeat(1000);
+    for _ in 0..20 {
+        now(log.append(batch(&[&long]))).unwrap();
+    }
+    assert_eq!(now(log.delete_before(Offset(11))), Ok(Offset(11)));
+    assert_eq!(now(log.delete_before(Offset(4))), Ok(Offset(11)), "never back");
+    store.run_background();
+    let beyond = now(log.delete_before(Offset(21)));
+    assert!(matches!(beyond, Err(LogError::OutOfRange { .. })));
+    assert!(matches!(values(log, Offset(10)), Err(LogError::OutOfRange { .. })));
+    let fs = fs.crash(1);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    assert_eq!(log.ends().log_start, Offset(11));
+    assert_eq!(values(&log, Offset(11)).unwrap().len(), 9);
+    let files = fs.list(Path::new("data/topics/t-0")).unwrap();
+    assert!(files.iter().all(|file| file.name != "00000000000000000000.log"));
+}
+
+#[test]
+fn f14_an_emptied_log_keeps_its_end() {
+    let fs = SimFs::new(10);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    now(log.append(batch(&["a", "b", "c"]))).unwrap();
+    now(log.delete_before(Offset(3))).unwrap();
+    let fs = fs.crash(1);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    assert_eq!((log.ends().log_start, log.ends().high_watermark), (Offset(3), Offset(3)));
+    assert_eq!(now(log.append(batch(&["d"]))).unwrap().base_offset, Offset(3));
+    assert_eq!(values(&log, Offset(3)).unwrap(), [(3, "d".into())]);
+}
+
+#[test]
+fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
+    let fs = SimFs::new(11);
+    let mut options_os = options(&fs, Durability::Os);
+    options_os.tuning = SMALL;
+    let store = Store::open(options_os).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    now(log.append(batch(&["a"]))).unwrap();
+    store.request_snapshot();
+    store.run_background();
+    // Records in the segment of which the journal knows nothing: a power cut in `os` mode.
+    let path = Path::new("data/topics/t-0/00000000000000000000.log");
+    let file = fs.open(path, jackdaw::storage::fs::Open::Write).unwrap();
+    let size = file.len().unwrap();
+    file.write_at(&[std::io::IoSlice::new(b"half a batch")], size).unwrap();
+    let fs = fs.kill();
+    drop(store);
+    for _ in 0..2 {
+        let store = open(&fs).unwrap();
+        let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+        assert_eq!(log.ends().leader_epoch, LeaderEpoch(1));
+        assert_eq!(log.end_of_epoch(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(1))));
+        assert_eq!(log.end_of_epoch(LeaderEpoch(1)), Some((LeaderEpoch(1), Offset(1))));
+        assert_eq!(log.end_of_epoch(LeaderEpoch(5)), None);
+    }
+}
+
+#[test]
+fn o1_o6_records_are_found_by_their_time() {
+    let fs = SimFs::new(12);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    assert_eq!(now(log.max_timestamp()), Ok(None));
+    for seconds in [10, 30, 20, 40] {
+        let builder = jackdaw::record::BatchBuilder::new().value(Timestamp(seconds * 1000), "x".repeat(1500));
+        now(log.append(crate::disk::checked(builder.build()))).unwrap();
+    }
+    let at = |seconds: i64| {
+        now(log.offset_for_time(Timestamp(seconds * 1000))).unwrap().map(|found| found.offset.0)
+    };
+    assert_eq!(
+        [at(0), at(10), at(11), at(30), at(31), at(41)],
+        [Some(0), Some(0), Some(1), Some(1), Some(3), None]
+    );
+    assert_eq!(now(log.max_timestamp()).unwrap().unwrap().offset, Offset(3));
+    now(log.delete_before(Offset(2))).unwrap();
+    assert_eq!(at(0), Some(2), "O4: not below the log start");
+}
+
+#[test]
+fn a_damaged_segment_takes_only_its_partition_out_of_service() {
+    let fs = SimFs::new(13);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 2);
+    for partition in &topic.partitions {
+        now(partition.append(batch(&["a"]))).unwrap();
+    }
+    store.close();
+    drop(store);
+    fs.flip_bit(Path::new("data/topics/t-0/00000000000000000000.log"), 65 * 8).unwrap();
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    let (bad, good) = (topic.partition(0).unwrap(), topic.partition(1).unwrap());
+    assert_eq!(values(bad, Offset(0)), Err(LogError::Damaged));
+    assert_eq!(now(bad.append(batch(&["b"]))), Err(AppendError::Damaged));
+    assert_eq!(texts(values(good, Offset(0)).unwrap()), ["a"]);
+    assert!(now(good.append(batch(&["b"]))).is_ok());
+    let files = fs.list(Path::new("data/topics/t-0")).unwrap();
+    assert!(files.iter().any(|file| file.name.ends_with(".log")), "nothing is deleted");
+}
+
+#[test]
+fn a_missing_segment_is_reported_at_start_and_only_that_partition_is_out() {
+    let fs = SimFs::new(14);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 2);
+    for partition in &topic.partitions {
+        now(partition.append(batch(&["a"]))).unwrap();
+    }
+    store.close();
+    drop(store);
+    fs.remove(Path::new("data/topics/t-1/00000000000000000000.log")).unwrap();
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    assert_eq!(texts(values(topic.partition(0).unwrap(), Offset(0)).unwrap()), ["a"]);
+    assert_eq!(values(topic.partition(1).unwrap(), Offset(0)), Err(LogError::Damaged));
+}
+
+#[test]
+fn a_damaged_snapshot_costs_a_longer_replay_and_nothing_else() {
+    let fs = SimFs::new(15);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    for _ in 0..3 {
+        now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+        store.request_snapshot();
+        store.run_background();
+    }
+    let fs = fs.kill();
+    drop(store);
+    let snapshots = fs.list(Path::new("data/snapshot")).unwrap();
+    let newest = Path::new("data/snapshot").join(&snapshots.last().unwrap().name);
+    fs.flip_bit(&newest, 200).unwrap();
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    assert_eq!(values(&log, Offset(0)).unwrap().len(), 3);
+}
+
+#[test]
+fn a_directory_in_use_of_a_newer_format_of_another_node_or_not_ours_is_refused() {
+    let fs = SimFs::new(16);
+    let store = open(&fs).unwrap();
+    assert!(matches!(open(&fs), Err(OpenError::InUse { .. })));
+    store.close();
+    drop(store);
+
+    let mut other_node = options(&fs, Durability::Fsync);
+    let mut settings = (*other_node.settings).clone();
+    settings.node_id = NodeId(7);
+    other_node.settings = settings.into();
+    assert!(matches!(Store::open(other_node), Err(OpenError::OtherNode { .. })));
+
+    let meta = fs.open(Path::new("data/meta"), jackdaw::storage::fs::Open::Write).unwrap();
+    meta.write_at(&[std::io::IoSlice::new(b"format=9")], 0).unwrap();
+    assert!(matches!(open(&fs), Err(OpenError::Newer { format: 9, .. })));
+
+    let fs = SimFs::new(17);
+    fs.create_dir(Path::new("data")).unwrap();
+    fs.open(Path::new("data/holiday.jpg"), jackdaw::storage::fs::Open::New).unwrap();
+    assert!(matches!(open(&fs), Err(OpenError::NotOurs { .. })));
+}
+
+#[test]
+fn a_clean_end_leaves_nothing_to_replay_and_refuses_what_comes_after() {
+    let fs = SimFs::new(18);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    now(log.append(batch(&["a"]))).unwrap();
+    store.close();
+    assert_eq!(now(log.append(batch(&["late"]))), Err(AppendError::Stopped));
+    drop(store);
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a"]);
+    assert_eq!(log.ends().leader_epoch, LeaderEpoch(0));
+}
