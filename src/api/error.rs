@@ -218,7 +218,10 @@ impl From<&RecordError> for ErrorCode {
     fn from(error: &RecordError) -> ErrorCode {
         match error {
             RecordError::Corrupt(_) => ErrorCode::CorruptMessage,
-            RecordError::Invalid(_) | RecordError::InvalidRecords { .. } => ErrorCode::InvalidRecord,
+            RecordError::NotOneBatch(_)
+            | RecordError::OldFormat(_)
+            | RecordError::Invalid(_)
+            | RecordError::InvalidRecords { .. } => ErrorCode::InvalidRecord,
             RecordError::InvalidTimestamps { .. } => ErrorCode::InvalidTimestamp,
             RecordError::TooLarge { .. } => ErrorCode::MessageTooLarge,
             RecordError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,

@@ -152,11 +152,14 @@ impl Refused {
             RecordError::InvalidRecords { refused, .. } | RecordError::InvalidTimestamps { refused, .. } => {
                 Refused { refusal, records: refused, log_start: Some(log_start) }
             }
+            RecordError::Invalid(_) | RecordError::UnknownCodec(_) => {
+                Refused { refusal, records: Vec::new(), log_start: Some(log_start) }
+            }
             RecordError::Corrupt(_)
-            | RecordError::Invalid(_)
+            | RecordError::NotOneBatch(_)
+            | RecordError::OldFormat(_)
             | RecordError::TooLarge { .. }
-            | RecordError::LargerThanSegment { .. }
-            | RecordError::UnknownCodec(_) => refusal.into(),
+            | RecordError::LargerThanSegment { .. } => refusal.into(),
         }
     }
 }
