@@ -182,3 +182,63 @@ fn expect_position<S: Source>(source: &S, end: usize) -> Result<(), RecordError>
 fn broken(why: &str) -> RecordError {
     RecordError::Invalid(why.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BatchBuilder, batches, prefix};
+    use super::*;
+    use crate::types::LeaderEpoch;
+
+    #[test]
+    fn records_of_every_codec_come_back_as_they_were() {
+        for codec in Codec::ALL {
+            let batch = BatchBuilder::new()
+                .codec(codec)
+                .base_offset(Offset(7))
+                .record(
+                    Timestamp(1_000),
+                    Some(b"k"),
+                    Some(b"v"),
+                    &[(b"h", Some(b"1")), (b"h", None), (b"", Some(b""))],
+                )
+                .record(Timestamp(-1), Some(b""), None, &[])
+                .record(Timestamp(i64::MAX), None, Some(&[9; 100_000]), &[])
+                .build();
+            let got: Vec<_> = records(&batch).unwrap().map(|record| record.unwrap()).collect();
+            let (h, empty) = (Bytes::from_static(b"h"), Bytes::new());
+            assert_eq!(got.len(), 3, "{codec:?}");
+            assert_eq!(got[0].offset, Offset(7));
+            assert_eq!(got[0].timestamp, Timestamp(1_000));
+            assert_eq!(got[0].key.as_deref(), Some(&b"k"[..]));
+            let headers = vec![
+                (h.clone(), Some(Bytes::from_static(b"1"))),
+                (h, None),
+                (empty.clone(), Some(empty.clone())),
+            ];
+            assert_eq!(got[0].headers, headers);
+            assert_eq!((&got[1].key, &got[1].value, got[1].timestamp), (&Some(empty), &None, Timestamp(-1)));
+            assert_eq!(
+                (&got[2].key, got[2].timestamp, got[2].offset),
+                (&None, Timestamp(i64::MAX), Offset(9))
+            );
+            assert_eq!(got[2].value.as_deref(), Some(&[9; 100_000][..]));
+        }
+    }
+
+    #[test]
+    fn a_fresh_prefix_places_a_batch_and_keeps_its_crc() {
+        let batch = BatchBuilder::new().value(Timestamp(1), "a").build();
+        let header = Header::parse(&batch).unwrap();
+        let mut placed = prefix(Offset(40), header.batch_length, LeaderEpoch(3)).to_vec();
+        placed.extend_from_slice(&batch[super::super::PREFIX_LENGTH..]);
+        placed.extend_from_slice(&batch);
+        let placed = Bytes::from(placed);
+        let found: Vec<_> = batches(&placed).map(|batch| batch.unwrap()).collect();
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (found[0].0.base_offset, found[0].0.leader_epoch, found[0].0.crc),
+            (Offset(40), LeaderEpoch(3), header.crc)
+        );
+        assert_eq!(records(&found[0].1).unwrap().next().unwrap().unwrap().offset, Offset(40));
+    }
+}

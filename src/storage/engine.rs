@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::committer::{AppendWork, Committer, Done, ROUND_BYTES, Work};
 use super::directory::{Directory, PartitionKey};
 use super::journal::{Entry, Journal, Prepare, SyncJob};
-use super::keeper::Job;
+use super::keeper::{self, Job};
 use super::partition::{Appended, Partition, Pieces};
 use super::segment::{Appendage, Segment};
 use super::store::Tuning;
@@ -681,6 +681,7 @@ impl Engine {
     pub(super) fn last_snapshot(&mut self) -> std::io::Result<()> {
         for segment in std::mem::take(&mut self.dirty).into_values() {
             segment.sync()?;
+            keeper::save_index(&segment);
         }
         if self.unwritten.is_empty()
             && !self.snapshot_running

@@ -107,9 +107,17 @@ fn take_snapshot(
 ) -> Result<u64, SnapshotFailure> {
     for segment in &segments {
         segment.sync().map_err(SnapshotFailure::Sync)?;
+        save_index(segment);
     }
     let dir = directory.snapshots();
     snapshot::write(&*directory.fs, &dir, shard)
         .and_then(|()| snapshot::trim(&*directory.fs, &dir))
         .map_err(|error| SnapshotFailure::Write { error, segments })
+}
+
+/// Without it the next start only reads more.
+pub(super) fn save_index(segment: &Segment) {
+    if let Err(error) = segment.save_index() {
+        tracing::debug!(%error, "cannot save the index of a segment");
+    }
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub use files::{Files, bases, index_path, log_path, recreate, remove_files, topic_of};
 pub use index::Appendage;
 
-use super::fs::{File, Open};
+use super::fs::{self, File, Open};
 use crate::kernel;
 use crate::record::{self, Header};
 use crate::types::{Offset, Timestamp, TopicId};
@@ -39,7 +39,17 @@ pub struct Segment {
     abandoned: AtomicBool,
     open: Mutex<Option<Weak<dyn File>>>,
     index: Mutex<Index>,
+    /// Held while the index is made anew: one reader does it.
+    making_index: Mutex<()>,
+    /// How many bytes the copy of the index beside the segment covers.
+    saved: Mutex<u64>,
 }
+
+/// So much may be walked after a restart before the copy of the index is brought up to date.
+const SAVE_EVERY: u64 = 256 << 10;
+
+/// Copies are small; what is longer is none.
+const LONGEST_COPY: u64 = 1 << 20;
 
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +85,8 @@ impl Segment {
             abandoned: AtomicBool::new(false),
             open: Mutex::default(),
             index: Mutex::new(Index::of_nothing(base, index_interval)),
+            making_index: Mutex::default(),
+            saved: Mutex::default(),
         }
     }
 
@@ -123,6 +135,7 @@ impl Segment {
             end += u64::from(batch.bytes);
             self.max_timestamp.fetch_max(batch.max_timestamp.0, Ordering::AcqRel);
         }
+        // Under the lock of the index, so that who makes it anew misses nothing.
         self.size.fetch_max(end, Ordering::AcqRel);
         Ok(())
     }
@@ -145,8 +158,30 @@ impl Segment {
         self.abandoned.store(true, Ordering::Release);
     }
 
+    /// Brings the copy of the index beside the segment up to date, where that is worth it. Without
+    /// it the next start only reads more.
+    pub fn save_index(&self) -> io::Result<()> {
+        let mut saved = self.saved();
+        let index = {
+            let index = self.index();
+            let worth_it = index.covered().is_some_and(|covered| covered >= *saved + SAVE_EVERY);
+            // What is removed must not be put back.
+            if !worth_it || self.abandoned.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            index.clone()
+        };
+        let log = self.opened(Open::Write)?;
+        let copy = self.files.fs().open(&index_path(&self.dir, self.base), Open::WriteOrNew)?;
+        index.save(self.topic, &*log, &*copy)?;
+        *saved = index.covered().unwrap_or(0);
+        Ok(())
+    }
+
     /// Removes the file, and its index. Readers that have it open read on.
     pub fn remove(&self) -> io::Result<()> {
+        self.abandon();
+        let _no_copy_is_written = self.saved();
         self.files.forget(&log_path(&self.dir, self.base));
         remove_files(self.files.fs(), &self.dir, self.base)
     }
@@ -274,21 +309,55 @@ impl Segment {
         }
     }
 
-    /// Looks into the index, made first where it is not there: by reading the headers of all batches.
+    /// Looks into the index, made first where it is not there.
     fn indexed(
         &self,
         file: &dyn File,
         may_wait: bool,
         look: impl Fn(&Index) -> u64,
     ) -> Result<u64, ReadError> {
-        let mut index = self.index();
-        if index.is_unknown() {
-            if !may_wait {
-                return Err(ReadError::MustWait);
+        {
+            let index = self.index();
+            if index.covered().is_some() {
+                return Ok(look(&index));
             }
-            index.rebuild(&mut Scan::new(file, true), self.size())?;
         }
-        Ok(look(&index))
+        if !may_wait {
+            return Err(ReadError::MustWait);
+        }
+        self.make_index(file)?;
+        Ok(look(&self.index()))
+    }
+
+    /// Makes the index from its copy, and from the headers of the batches that the copy does not
+    /// know. Appends go on meanwhile.
+    fn make_index(&self, file: &dyn File) -> Result<(), ReadError> {
+        let _one_at_a_time = self.making_index.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.index().covered().is_some() {
+            return Ok(());
+        }
+        let mut made = self.index_from_copy(file).unwrap_or_else(|| self.index().clone());
+        let mut scan = Scan::new(file, true);
+        loop {
+            made.extend(&mut scan, self.size())?;
+            let mut index = self.index();
+            if made.covered() >= Some(self.size()) {
+                *index = made;
+                break;
+            }
+        }
+        // It is only a copy: the next start does without.
+        if let Err(error) = self.save_index() {
+            tracing::debug!(%error, "cannot save the index of a segment");
+        }
+        Ok(())
+    }
+
+    fn index_from_copy(&self, file: &dyn File) -> Option<Index> {
+        let bytes = fs::read_all(self.files.fs(), &index_path(&self.dir, self.base), LONGEST_COPY).ok()?;
+        let index = Index::load(&bytes, self.topic, self.base, file, self.size())?;
+        *self.saved() = index.covered().unwrap_or(0);
+        Some(index)
     }
 
     /// How many bytes of `bytes` are whole batches below `end`, each as it was written.
@@ -298,7 +367,7 @@ impl Segment {
             let at = start + whole as u64;
             let header = self.header(rest, at)?;
             let Some(batch) = rest.get(..header.size()).filter(|_| header.base_offset < end) else { break };
-            if record::crc_of(batch) != header.crc {
+            if crc32c::crc32c(batch.get(record::CRC_FROM..).unwrap_or_default()) != header.crc {
                 return Err(self.damaged(at, "its checksum is wrong"));
             }
             whole += header.size();
@@ -340,6 +409,10 @@ impl Segment {
         let file = self.files.open(&log_path(&self.dir, self.base), how)?;
         *open = Some(Arc::downgrade(&file));
         Ok(file)
+    }
+
+    fn saved(&self) -> MutexGuard<'_, u64> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {

@@ -1,13 +1,25 @@
 //! The sparse index of a segment: about one entry for every few kilobytes, with the position of a
-//! batch, its offset, and the largest timestamp before it. In memory only while somebody needs it;
-//! what it says can always be had again from the headers of the batches.
+//! batch, its offset, and the largest timestamp before it. What it says can always be had again
+//! from the headers of the batches; a copy lies beside the segment (`<base>.idx`), so that a large
+//! segment need not be walked after a restart. The copy is written behind, never synced, and
+//! believed only where its checksum holds and the last batch it knows is still there.
+//!
+//! ```text
+//!  0 crc32c of everything behind it    4 "jidx"
+//!  8 version, 1                       12 number of entries
+//! 16 topic id                         32 base offset
+//! 40 bytes covered                    48 largest timestamp in them
+//! 56 bytes between two entries        64 position of the last batch
+//! 72 crc32c of its header             76 zero
+//! 80 entries: offset from the base (4), position (8), largest timestamp before it (8)
+//! ```
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use super::super::fs::File;
 use super::ReadError;
 use crate::record::Header;
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Timestamp, TopicId};
 
 /// Kafka's `index.interval.bytes`.
 pub const DEFAULT_INTERVAL: u32 = 4096;
@@ -20,6 +32,10 @@ pub struct Appendage {
     pub max_timestamp: Timestamp,
 }
 
+/// A segment has no more entries than this; the distance between them doubles instead.
+const MOST: usize = 4096;
+
+#[derive(Clone)]
 pub struct Index {
     base: Offset,
     interval: u64,
@@ -28,6 +44,8 @@ pub struct Index {
     covered: Option<u64>,
     /// The largest timestamp of the batches before `covered`.
     largest: Timestamp,
+    /// Where the last of them begins.
+    last: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +66,7 @@ impl Index {
             entries: Vec::new(),
             covered: Some(0),
             largest: Timestamp(i64::MIN),
+            last: 0,
         }
     }
 
@@ -56,8 +75,9 @@ impl Index {
         Index { covered: None, ..Index::of_nothing(base, interval) }
     }
 
-    pub fn is_unknown(&self) -> bool {
-        self.covered.is_none()
+    /// How far it reaches; `None` where nothing is known.
+    pub fn covered(&self) -> Option<u64> {
+        self.covered
     }
 
     /// A batch was appended at `at`. An index that does not know what is before it stays unknown.
@@ -73,15 +93,27 @@ impl Index {
         if due {
             let offset = u32::try_from(batch.base_offset.0 - self.base.0).unwrap_or(u32::MAX);
             self.entries.push(Entry { offset, position: at, largest_before: self.largest });
+            if self.entries.len() > MOST {
+                let mut nth = 0;
+                self.entries.retain(|_| {
+                    nth += 1;
+                    nth % 2 == 1
+                });
+                // As far apart as those that are left, or their part would stay the only sparse one.
+                self.interval = (self.interval * 2).max(at / self.entries.len() as u64);
+            }
         }
         self.largest = self.largest.max(batch.max_timestamp);
         self.covered = Some(at + u64::from(batch.bytes));
+        self.last = at;
     }
 
-    /// Reads the headers of all batches before `size`.
-    pub fn rebuild(&mut self, scan: &mut Scan<'_>, size: u64) -> Result<(), ReadError> {
-        *self = Index { interval: self.interval, ..Index::of_nothing(self.base, 1) };
-        let mut at = 0;
+    /// Reads the headers of the batches that it does not know yet, up to `size`.
+    pub fn extend(&mut self, scan: &mut Scan<'_>, size: u64) -> Result<(), ReadError> {
+        if self.covered.is_none() {
+            *self = Index { interval: self.interval, ..Index::of_nothing(self.base, 1) };
+        }
+        let mut at = self.covered.unwrap_or(0);
         while at < size {
             let header = scan.header(at)?.ok_or_else(|| {
                 ReadError::Damaged(format!("segment {}, byte {at}: there is no batch", self.base))
@@ -91,6 +123,10 @@ impl Index {
                 bytes: u32::try_from(header.size()).unwrap_or(u32::MAX),
                 max_timestamp: header.max_timestamp,
             };
+            if at + header.size() as u64 > size {
+                let what = format!("segment {}, byte {at}: a batch runs past the end", self.base);
+                return Err(ReadError::Damaged(what));
+            }
             self.appended(&batch, at);
             at += header.size() as u64;
         }
@@ -110,25 +146,112 @@ impl Index {
         self.position(behind)
     }
 
+    #[cfg(test)]
+    pub fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
     fn position(&self, behind: usize) -> u64 {
         behind.checked_sub(1).and_then(|at| self.entries.get(at)).map_or(0, |entry| entry.position)
     }
 }
 
-/// Hops from header to header with few reads: small batches lie many to a buffer, of large ones
-/// only the headers are read.
+const MAGIC: &[u8; 4] = b"jidx";
+const VERSION: u32 = 1;
+const HEAD: usize = 80;
+const ENTRY: usize = 20;
+
+impl Index {
+    /// Writes the copy. A crash may leave anything of it.
+    pub fn save(&self, topic: TopicId, log: &dyn File, copy: &dyn File) -> io::Result<()> {
+        let (Some(covered), Some(header)) = (self.covered, header_crc(log, self.last)?) else {
+            return Ok(());
+        };
+        let mut bytes = Vec::with_capacity(HEAD + self.entries.len() * ENTRY);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let count = u32::try_from(self.entries.len()).expect("at most MOST entries");
+        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes.extend_from_slice(&topic.0);
+        bytes.extend_from_slice(&self.base.0.to_le_bytes());
+        bytes.extend_from_slice(&covered.to_le_bytes());
+        bytes.extend_from_slice(&self.largest.0.to_le_bytes());
+        bytes.extend_from_slice(&self.interval.to_le_bytes());
+        bytes.extend_from_slice(&self.last.to_le_bytes());
+        bytes.extend_from_slice(&header.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        for entry in &self.entries {
+            bytes.extend_from_slice(&entry.offset.to_le_bytes());
+            bytes.extend_from_slice(&entry.position.to_le_bytes());
+            bytes.extend_from_slice(&entry.largest_before.0.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&bytes[4..]).to_le_bytes();
+        bytes[..4].copy_from_slice(&crc);
+        copy.write_at(&[IoSlice::new(&bytes)], 0)?;
+        copy.truncate(bytes.len() as u64)
+    }
+
+    /// The index that the bytes of a copy hold, where it is that of this log: of the first `size`
+    /// bytes of it at most.
+    pub fn load(bytes: &[u8], topic: TopicId, base: Offset, log: &dyn File, size: u64) -> Option<Index> {
+        let (crc, rest) = bytes.split_first_chunk()?;
+        if crc32c::crc32c(rest) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        let mut rest = rest;
+        let ours = take::<4>(&mut rest)? == *MAGIC && u32::from_le_bytes(take(&mut rest)?) == VERSION;
+        let count = u32::from_le_bytes(take(&mut rest)?);
+        let ours = ours && take(&mut rest)? == topic.0 && i64::from_le_bytes(take(&mut rest)?) == base.0;
+        let covered = u64::from_le_bytes(take(&mut rest)?);
+        let largest = Timestamp(i64::from_le_bytes(take(&mut rest)?));
+        let interval = u64::from_le_bytes(take(&mut rest)?);
+        let last = u64::from_le_bytes(take(&mut rest)?);
+        let header = u32::from_le_bytes(take(&mut rest)?);
+        take::<4>(&mut rest)?;
+        if !ours || covered > size || header_crc(log, last).ok()? != Some(header) {
+            return None;
+        }
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            entries.push(Entry {
+                offset: u32::from_le_bytes(take(&mut rest)?),
+                position: u64::from_le_bytes(take(&mut rest)?),
+                largest_before: Timestamp(i64::from_le_bytes(take(&mut rest)?)),
+            });
+        }
+        Some(Index { base, interval, entries, covered: Some(covered), largest, last })
+    }
+}
+
+fn header_crc(log: &dyn File, at: u64) -> io::Result<Option<u32>> {
+    let mut header = [0; Header::LENGTH];
+    let read = log.read_at(&mut header, at)?;
+    Ok((read == header.len()).then(|| crc32c::crc32c(&header)))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(*taken)
+}
+
+/// Hops from header to header with few bytes read: small batches lie many to a buffer, of large
+/// ones only the headers are read.
 pub struct Scan<'a> {
     file: &'a dyn File,
     may_wait: bool,
     buffer: Vec<u8>,
     start: u64,
+    /// The last batch was so large that the next one is not worth a whole buffer.
+    sparse: bool,
 }
 
 const SCAN_BUFFER: usize = 16 << 10;
 
 impl<'a> Scan<'a> {
     pub fn new(file: &'a dyn File, may_wait: bool) -> Scan<'a> {
-        Scan { file, may_wait, buffer: Vec::new(), start: 0 }
+        Scan { file, may_wait, buffer: Vec::new(), start: 0, sparse: false }
     }
 
     /// The header at `at`; `None` where the file ends before its end.
@@ -136,8 +259,10 @@ impl<'a> Scan<'a> {
         if self.held(at).is_none() && !self.read(at)? {
             return Ok(None);
         }
-        let bytes = self.held(at).unwrap_or_default();
-        Header::parse(bytes).map(Some).map_err(|error| ReadError::Damaged(format!("byte {at}: {error}")))
+        let header = Header::parse(self.held(at).unwrap_or_default())
+            .map_err(|error| ReadError::Damaged(format!("byte {at}: {error}")))?;
+        self.sparse = header.size() >= SCAN_BUFFER / 2;
+        Ok(Some(header))
     }
 
     fn held(&self, at: u64) -> Option<&[u8]> {
@@ -147,7 +272,7 @@ impl<'a> Scan<'a> {
 
     fn read(&mut self, at: u64) -> Result<bool, ReadError> {
         self.start = at;
-        self.buffer.resize(SCAN_BUFFER, 0);
+        self.buffer.resize(if self.sparse { Header::LENGTH } else { SCAN_BUFFER }, 0);
         let read = match self.may_wait {
             true => self.file.read_at(&mut self.buffer, at).map(Some),
             false => self.file.read_cached_at(&mut self.buffer, at),

@@ -23,24 +23,28 @@ fn fixture(count: i64, value: usize) -> Fixture {
     let files = Arc::new(Files::new(Arc::clone(&fs) as Arc<dyn Fs>, 4));
     let segment = Segment::new(&files, "topics/t-0".into(), KEY, Offset(100), 4096);
     let mut batches = Vec::new();
-    let mut at = 0;
-    for number in 0..count {
-        let mut batch = BatchBuilder::new().base_offset(Offset(100 + 3 * number));
-        for record in 0..3 {
-            batch = batch.value(Timestamp(1000 + 3 * number + record), vec![b'x'; value]);
-        }
-        let batch = batch.build();
-        let header = Header::parse(&batch).unwrap();
-        let appendage = Appendage {
-            base_offset: header.base_offset,
-            bytes: batch.len() as u32,
-            max_timestamp: header.max_timestamp,
-        };
-        segment.append(std::slice::from_ref(&batch), at, &[appendage]).unwrap();
-        at += batch.len() as u64;
-        batches.push(batch);
+    for _ in 0..count {
+        append_to(&segment, &mut batches, value);
     }
     Fixture { fs, files, segment, batches }
+}
+
+/// One more batch of three records, at the end.
+fn append_to(segment: &Segment, batches: &mut Vec<Bytes>, value: usize) {
+    let number = batches.len() as i64;
+    let mut batch = BatchBuilder::new().base_offset(Offset(100 + 3 * number));
+    for record in 0..3 {
+        batch = batch.value(Timestamp(1000 + 3 * number + record), vec![b'x'; value]);
+    }
+    let batch = batch.build();
+    let header = Header::parse(&batch).unwrap();
+    let appendage = Appendage {
+        base_offset: header.base_offset,
+        bytes: batch.len() as u32,
+        max_timestamp: header.max_timestamp,
+    };
+    segment.append(std::slice::from_ref(&batch), segment.size(), &[appendage]).unwrap();
+    batches.push(batch);
 }
 
 impl Fixture {
@@ -155,4 +159,127 @@ fn a_directory_says_whose_it_is_as_kafka_writes_it() {
     assert_eq!(String::from_utf8(text).unwrap(), "version: 0\ntopic_id: BQUFBQUFBQUFBQUFBQUFBQ");
     assert_eq!(topic_of(&*f.fs, dir).unwrap(), Some(KEY.0));
     assert_eq!(bases(&*f.fs, dir).unwrap(), [Offset(100)]);
+}
+
+const LOG: &str = "topics/t-0/00000000000000000100.log";
+const COPY: &str = "topics/t-0/00000000000000000100.idx";
+
+fn check_every_offset(f: &Fixture, segment: &Segment) {
+    for (number, batch) in f.batches.iter().enumerate() {
+        let offset = 101 + 3 * number as i64;
+        assert_eq!(read(segment, offset, f.end(), 1), *batch);
+        let found = segment.find_by_time(Timestamp(offset + 900), Offset(100), f.end()).unwrap().unwrap();
+        assert_eq!(found.offset, Offset(offset));
+    }
+}
+
+#[test]
+fn after_a_restart_a_large_segment_is_not_walked_again() {
+    let f = fixture(400, 500);
+    f.segment.save_index().unwrap();
+    // A walk over all headers would stumble here.
+    let at: usize = f.batches[..200].iter().map(Bytes::len).sum();
+    f.fs.flip_bit(Path::new(LOG), (at as u64 + 16) * 8).unwrap();
+    let reopened = f.reopened();
+    assert_eq!(read(&reopened, 100 + 3 * 350, f.end(), 1), f.batches[350]);
+    f.fs.remove(Path::new(COPY)).unwrap();
+    assert!(f.reopened().read(Offset(100 + 3 * 350), f.end(), 1, true, true).is_err(), "now it does");
+}
+
+#[test]
+fn what_was_appended_after_the_copy_is_found_too() {
+    let mut f = fixture(300, 500);
+    f.segment.save_index().unwrap();
+    grow(&mut f, 40);
+    f.segment.save_index().unwrap();
+    let reopened = f.reopened();
+    assert_eq!(read(&reopened, f.end().0 - 1, f.end(), 1), *f.batches.last().unwrap());
+    check_every_offset(&f, &reopened);
+}
+
+#[test]
+fn a_damaged_copy_of_the_index_is_not_believed() {
+    let f = fixture(300, 500);
+    f.segment.save_index().unwrap();
+    let len = f.fs.metadata(Path::new(COPY)).unwrap().len;
+    assert!(len > 1000);
+    for byte in (0..len).step_by(7) {
+        f.fs.flip_bit(Path::new(COPY), byte * 8 + byte % 8).unwrap();
+        let offset = 100 + (byte as i64 * 13) % 900;
+        assert_eq!(read(&f.reopened(), offset, f.end(), 1), f.batches[(offset as usize - 100) / 3]);
+    }
+    f.fs.open(Path::new(COPY), Open::Write).unwrap().truncate(100).unwrap();
+    check_every_offset(&f, &f.reopened());
+    assert_eq!(f.fs.metadata(Path::new(COPY)).unwrap().len, len, "it is made again");
+}
+
+#[test]
+fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
+    let f = fixture(300, 500);
+    f.segment.save_index().unwrap();
+    let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();
+    // Another log of the same topic and length, of larger batches.
+    let other = fixture(200, 900);
+    assert!(other.segment.size() > f.segment.size());
+    other.fs.open(Path::new(COPY), Open::WriteOrNew).unwrap().write_at(&[IoSlice::new(&copy)], 0).unwrap();
+    check_every_offset(&other, &other.reopened());
+}
+
+#[test]
+fn a_removed_segment_takes_its_copy_along_for_good() {
+    let f = fixture(300, 500);
+    f.segment.save_index().unwrap();
+    f.segment.remove().unwrap();
+    f.segment.save_index().unwrap();
+    assert_eq!(f.fs.list(Path::new("topics/t-0")).unwrap().len(), 1, "whose it is");
+}
+
+#[test]
+fn an_index_stays_small_however_much_is_appended() {
+    let mut index = Index::of_nothing(Offset(0), 1);
+    let count = 100_000;
+    for number in 0..count {
+        let batch = Appendage { base_offset: Offset(number), bytes: 10, max_timestamp: Timestamp(number) };
+        index.appended(&batch, number as u64 * 10);
+    }
+    assert!(index.entry_count() <= 4096);
+    for offset in (0..count).step_by(97) {
+        let at = index.at_or_before(Offset(offset));
+        assert!(at <= offset as u64 * 10 && offset as u64 * 10 - at < 1000);
+        let at = index.before_time(Timestamp(offset));
+        assert!(at <= offset as u64 * 10 && offset as u64 * 10 - at < 1000);
+    }
+}
+
+#[test]
+fn appends_go_on_while_a_reader_makes_the_index() {
+    let mut f = fixture(50, 50);
+    for _ in 0..20 {
+        f.segment = f.reopened();
+        let (end, expected) = (f.end(), f.batches.clone());
+        std::thread::scope(|scope| {
+            let (segment, expected) = (&f.segment, &expected);
+            let readers: Vec<_> = (0..3)
+                .map(|reader| {
+                    scope.spawn(move || {
+                        for number in (reader..expected.len()).step_by(5) {
+                            let offset = 100 + 3 * number as i64;
+                            assert_eq!(read(segment, offset, end, 1), expected[number]);
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..20 {
+                append_to(segment, &mut f.batches, 50);
+            }
+            readers.into_iter().for_each(|reader| reader.join().expect("no reader fails"));
+        });
+        check_every_offset(&f, &f.segment);
+    }
+}
+
+fn grow(f: &mut Fixture, count: usize) {
+    for _ in 0..count {
+        append_to(&f.segment, &mut f.batches, 500);
+    }
 }
