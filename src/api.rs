@@ -6,11 +6,20 @@
 
 mod api_versions;
 pub mod context;
+mod create_topics;
+mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
 pub mod error;
 pub mod fetch;
+mod find_coordinator;
 mod guard;
+mod init_producer_id;
+mod list_offsets;
+pub mod metadata;
+mod offset_for_leader_epoch;
 pub mod operations;
+mod produce;
 pub mod topic_name;
 
 use std::future::{Future, ready};
@@ -22,7 +31,17 @@ use tokio::sync::watch;
 
 use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use crate::protocol::messages::create_topics_request::CreateTopicsRequest;
+use crate::protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
+use crate::protocol::messages::describe_configs_request::DescribeConfigsRequest;
+use crate::protocol::messages::fetch_request::FetchRequest;
+use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
+use crate::protocol::messages::list_offsets_request::ListOffsetsRequest;
+use crate::protocol::messages::metadata_request::MetadataRequest;
+use crate::protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderEpochRequest;
+use crate::protocol::messages::produce_request::ProduceRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
@@ -30,7 +49,20 @@ pub use guard::Guarded;
 
 /// Every key that is served, in ascending order. A handler that lands adds its line, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
-pub static TABLE: &[Row] = &[row::<ApiVersionsRequest>(0, 5), row::<DescribeClusterRequest>(0, 2)];
+pub static TABLE: &[Row] = &[
+    row::<ProduceRequest>(0, 13).served_from(3).overlapping(),
+    row::<FetchRequest>(4, 18),
+    row::<ListOffsetsRequest>(1, 11),
+    row::<MetadataRequest>(0, 13),
+    row::<FindCoordinatorRequest>(0, 6),
+    row::<ApiVersionsRequest>(0, 5),
+    row::<CreateTopicsRequest>(2, 7),
+    row::<DeleteTopicsRequest>(1, 6),
+    row::<InitProducerIdRequest>(0, 5),
+    row::<OffsetForLeaderEpochRequest>(2, 4),
+    row::<DescribeConfigsRequest>(1, 4),
+    row::<DescribeClusterRequest>(0, 2),
+];
 
 /// What a handler gives back when the ordered part of its work is done: the request has its place
 /// in line, and whatever comes after it on the same connection will see its effect.

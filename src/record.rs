@@ -5,25 +5,25 @@
 //! - [`check_produced`]: what a client may append (BEHAVIOUR.md, rules P).
 //! - [`records`]: what is in a batch; [`BatchBuilder`] makes one.
 //!
-//! Parsing panics on no input: these files deny indexing, unwrapping and plain arithmetic.
+//! What a client sent can never panic here: indexing, unwrapping and plain arithmetic are denied.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+
+#[expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "is given our own records only")]
 mod builder;
-#[deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod check;
-mod compression;
+#[expect(clippy::expect_used, reason = "is given our own records only")]
+mod compress;
+mod decompress;
 mod error;
-#[deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod header;
-#[deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod records;
-#[deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod search;
-#[deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod source;
 
 pub use builder::BatchBuilder;
 pub use check::{Checked, Rules, check_produced};
 pub use error::{RecordError, RecordRefusal};
-pub use header::{Attributes, Batches, CRC_FROM, Codec, Header, PREFIX_LENGTH, Producer, batches, prefix};
+pub use header::{Attributes, Batches, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix};
 pub use records::{Record, Records, records};
 pub use search::{Found, first_since, newest};

@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use super::Stopping;
+use super::error::ErrorCode;
 use super::fetch::session::Sessions;
+use super::metadata::auto_create::AutoCreate;
 use crate::config::{BrokerSettings, Listener};
-use crate::storage::Store;
+use crate::storage::{Isolation, Store};
 use crate::time::Clock;
-use crate::types::{NodeId, Uuid};
+use crate::types::{LeaderEpoch, NodeId, Uuid};
 
 /// One request's surroundings; cheap to clone.
 #[derive(Clone)]
@@ -27,6 +29,7 @@ pub struct Services {
     pub settings: Arc<BrokerSettings>,
     pub clock: Clock,
     pub fetch_sessions: Sessions,
+    pub auto_create: AutoCreate,
     /// Long polls end early when the broker stops.
     pub stopping: Stopping,
 }
@@ -36,6 +39,7 @@ impl Services {
         Services {
             cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
+            auto_create: AutoCreate::default(),
             store,
             settings,
             clock,
@@ -100,6 +104,24 @@ impl ConnectionInfo {
             reached.to_string()
         };
         HostPort { host, port }
+    }
+}
+
+/// Holds what a client believes to be the current leadership against ours (KIP-320).
+pub fn check_epoch(believed: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<(), ErrorCode> {
+    match believed {
+        Some(believed) if believed < current => Err(ErrorCode::FencedLeaderEpoch),
+        Some(believed) if believed > current => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// The isolation level of Fetch and ListOffsets; `None` for one that nobody knows.
+pub fn isolation(level: i8) -> Option<Isolation> {
+    match level {
+        0 => Some(Isolation::ReadUncommitted),
+        1 => Some(Isolation::ReadCommitted),
+        _ => None,
     }
 }
 

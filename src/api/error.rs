@@ -3,6 +3,10 @@
 //! A room's error says what happened; here it is decided, exhaustively, which code a client can act
 //! on: retriable where a later attempt may succeed, definite only where nothing was or will be done.
 
+use crate::kernel;
+use crate::record::RecordError;
+use crate::storage::{AppendError, LogError, StoreError, TopicError};
+
 macro_rules! codes {
     ($($code:literal $variant:ident $name:literal $retriable:literal)+) => {
         /// An error code of Apache Kafka 4.4.
@@ -207,6 +211,99 @@ impl Refusal {
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
         Refusal { code, message: None }
+    }
+}
+
+impl From<&RecordError> for ErrorCode {
+    fn from(error: &RecordError) -> ErrorCode {
+        match error {
+            RecordError::Corrupt(_) => ErrorCode::CorruptMessage,
+            RecordError::NotOneBatch(_)
+            | RecordError::OldFormat(_)
+            | RecordError::Invalid(_)
+            | RecordError::InvalidRecords { .. } => ErrorCode::InvalidRecord,
+            RecordError::InvalidTimestamps { .. } => ErrorCode::InvalidTimestamp,
+            RecordError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            RecordError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            RecordError::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
+        }
+    }
+}
+
+impl From<&RecordError> for Refusal {
+    fn from(error: &RecordError) -> Refusal {
+        Refusal::new(ErrorCode::from(error), error.to_string())
+    }
+}
+
+impl From<&kernel::Refusal> for ErrorCode {
+    fn from(refusal: &kernel::Refusal) -> ErrorCode {
+        match refusal {
+            // Looked up before: it was deleted since.
+            kernel::Refusal::UnknownTopic | kernel::Refusal::UnknownPartition => {
+                ErrorCode::UnknownTopicOrPartition
+            }
+            kernel::Refusal::TopicExists => ErrorCode::TopicAlreadyExists,
+            kernel::Refusal::NameCollides { .. } => ErrorCode::InvalidTopicException,
+            kernel::Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            // BEHAVIOUR P9: not a code of the leadership, or the client tries for ever.
+            kernel::Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            // Nothing was written, and a later attempt may find room: what this code tells clients.
+            kernel::Refusal::TooManyProducers => ErrorCode::NotEnoughReplicas,
+            kernel::Refusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
+            kernel::Refusal::OffsetsExhausted => ErrorCode::InvalidRecord,
+            kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+impl From<&AppendError> for ErrorCode {
+    fn from(error: &AppendError) -> ErrorCode {
+        match error {
+            AppendError::Refused(refusal) => refusal.into(),
+            // The client looks for the leader, and learns that the topic is gone.
+            AppendError::NotServing => ErrorCode::NotLeaderOrFollower,
+            AppendError::Damaged | AppendError::Full | AppendError::Poisoned => ErrorCode::KafkaStorageError,
+            // Nobody knows whether it was written; clients that may not repeat it ask no more.
+            AppendError::Stopped => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl From<&AppendError> for Refusal {
+    fn from(error: &AppendError) -> Refusal {
+        ErrorCode::from(error).into()
+    }
+}
+
+impl From<&LogError> for ErrorCode {
+    fn from(error: &LogError) -> ErrorCode {
+        match error {
+            LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            LogError::NotServing | LogError::Stopped => ErrorCode::NotLeaderOrFollower,
+            LogError::Damaged | LogError::Full | LogError::Poisoned => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&StoreError> for ErrorCode {
+    fn from(error: &StoreError) -> ErrorCode {
+        match error {
+            StoreError::Refused(refusal) => refusal.into(),
+            StoreError::Full | StoreError::Poisoned => ErrorCode::KafkaStorageError,
+            StoreError::Stopped => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl From<&TopicError> for ErrorCode {
+    fn from(error: &TopicError) -> ErrorCode {
+        match error {
+            TopicError::Exists => ErrorCode::TopicAlreadyExists,
+            TopicError::NameCollides { .. } => ErrorCode::InvalidTopicException,
+            TopicError::Unknown => ErrorCode::UnknownTopicOrPartition,
+            TopicError::Store(error) => error.into(),
+        }
     }
 }
 

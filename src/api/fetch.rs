@@ -1,3 +1,373 @@
-//! Fetch (key 1).
+//! Fetch (key 1): record batches from where the client stands, waiting for them if it likes.
+//! v7 knows sessions ([`session`]), v12 leader epochs of what was fetched, v13 topic ids; v15 moves
+//! the replica id, which makes no difference: no broker fetches here.
+//!
+//! A poll ends when enough bytes are there, when a partition has an error to tell, or when its time
+//! is over. What it waits for wakes it (`Partition::watch`); no timer looks again.
 
 pub mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::api::context::{Context, check_epoch, isolation};
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::protocol::Records;
+use crate::protocol::messages::fetch_request::FetchRequest;
+use crate::protocol::messages::fetch_response::{
+    EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use crate::storage::{Ends, Isolation, Partition, ReadRange, Topics, Waiter};
+use crate::time::{self, Moment, within};
+use crate::types::{LeaderEpoch, Offset, TopicId};
+use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
+
+impl Handler for FetchRequest {
+    const GAPS: &'static [&'static str] = &[
+        "Only whole batches are returned; Kafka cuts the last one at the limit.",
+        "In a session by topic id, a partition of a deleted topic is UNKNOWN_TOPIC_ID; Kafka says UNKNOWN_TOPIC_OR_PARTITION or INCONSISTENT_TOPIC_ID.",
+        "KIP-392: no preferred read replica, there is only the leader.",
+        "All fetch sessions together hold 500,000 partitions; who does not fit is served without a session.",
+    ];
+
+    async fn handle(self, ctx: Context) -> Reply<FetchResponse> {
+        let plan = match open(&self, &ctx) {
+            Ok(plan) => plan,
+            Err(error) => {
+                let error_code = error.code();
+                return Reply::Now(FetchResponse { error_code, ..FetchResponse::default() });
+            }
+        };
+        let mut poll = Poll::new(&self, &plan, &ctx);
+        poll.run(&ctx).await;
+        Reply::Now(close(poll, plan, &ctx))
+    }
+}
+
+/// Finds out which partitions the request is about.
+fn open(request: &FetchRequest, ctx: &Context) -> Result<Plan, ErrorCode> {
+    let by_id = ctx.version >= 13;
+    let topic_ref = |name: &str, id: TopicId| match by_id {
+        true => TopicRef::Id(id),
+        false => TopicRef::Name(name.into()),
+    };
+    let known_epoch = |epoch: i32| (epoch >= 0).then_some(LeaderEpoch(epoch));
+    let mut asks = Vec::new();
+    for topic in &request.topics {
+        let named = topic_ref(&topic.topic, topic.topic_id);
+        asks.extend(topic.partitions.iter().map(|asked| Ask {
+            of: PartitionRef { topic: named.clone(), partition: asked.partition },
+            offset: Offset(asked.fetch_offset),
+            max_bytes: usize::try_from(asked.partition_max_bytes).unwrap_or(0),
+            current_epoch: known_epoch(asked.current_leader_epoch),
+            last_fetched_epoch: known_epoch(asked.last_fetched_epoch),
+        }));
+    }
+    if ctx.version < 7 {
+        return Ok(Plan::sessionless(asks));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let named = topic_ref(&topic.topic, topic.topic_id);
+        let partitions = topic.partitions.iter();
+        forgotten.extend(partitions.map(|&partition| PartitionRef { topic: named.clone(), partition }));
+    }
+    let opening = Opening::of_request(request.session_id, request.session_epoch);
+    ctx.services.fetch_sessions.open(opening, by_id, asks, &forgotten, ctx.services.clock.monotonic())
+}
+
+/// One request at work: what it has so far, and when that is enough.
+struct Poll {
+    readings: Vec<Reading>,
+    isolation: Isolation,
+    min_bytes: usize,
+    max_bytes: usize,
+    max_wait: Duration,
+    /// Bytes of all readings.
+    size: usize,
+}
+
+/// One partition of a poll.
+struct Reading {
+    ask: Ask,
+    topic_id: TopicId,
+    state: State,
+}
+
+enum State {
+    /// No such partition, or none that this request may read. Not worth ending a wait for.
+    Unknown(ErrorCode),
+    Open(Progress),
+    Failed(ErrorCode, Option<LeaderEpoch>),
+    /// The client's log is not ours from some point on (KIP-320).
+    Diverged {
+        ends: Ends,
+        epoch: LeaderEpoch,
+        end: Offset,
+    },
+}
+
+struct Progress {
+    partition: Arc<Partition>,
+    ends: Ends,
+    /// What comes after what was read.
+    next: Offset,
+    records: Vec<Bytes>,
+    size: usize,
+}
+
+impl Poll {
+    fn new(request: &FetchRequest, plan: &Plan, ctx: &Context) -> Poll {
+        let isolation = isolation(request.isolation_level);
+        let from_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+        let refused = match isolation {
+            None => Some(ErrorCode::InvalidRequest),
+            // A client that poses as a broker (RELIABILITY §7, CVE-2018-1288).
+            Some(_) if from_replica => Some(ErrorCode::NotLeaderOrFollower),
+            Some(_) => None,
+        };
+        let image = ctx.services.store.topics();
+        let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image)).collect();
+        let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let max_bytes = limit(request.max_bytes).min(ctx.services.settings.fetch_max_bytes as usize);
+        Poll {
+            readings,
+            isolation: isolation.unwrap_or(Isolation::ReadUncommitted),
+            min_bytes: limit(request.min_bytes).min(max_bytes),
+            max_bytes,
+            max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            size: 0,
+        }
+    }
+
+    /// Reads until it is enough.
+    async fn run(&mut self, ctx: &Context) {
+        let begun = Moment::now();
+        self.read().await;
+        while !self.is_enough() {
+            // A fresh waiter each round: partitions that did not change still hold the old one.
+            let waiter = Waiter::new();
+            for partition in self.open_partitions() {
+                partition.watch(&waiter);
+            }
+            // What came before the watch wakes nobody.
+            self.read().await;
+            let left = self.max_wait.saturating_sub(begun.elapsed());
+            if self.is_enough() || left.is_zero() {
+                return;
+            }
+            let changed = async {
+                tokio::select! {
+                    biased;
+                    () = waiter.woken() => true,
+                    () = ctx.services.stopping.begun() => false,
+                }
+            };
+            if within(left, changed).await != Some(true) {
+                return;
+            }
+            self.read().await;
+        }
+    }
+
+    /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
+    /// its size (BEHAVIOUR F9); every partition has its own limit (F8).
+    async fn read(&mut self) {
+        for reading in &mut self.readings {
+            let State::Open(progress) = &mut reading.state else { continue };
+            // One read ends with a segment file at the latest.
+            loop {
+                let left = self.max_bytes.saturating_sub(self.size);
+                let range = ReadRange {
+                    from: progress.next,
+                    max_bytes: reading.ask.max_bytes.saturating_sub(progress.size).min(left),
+                    at_least_one_batch: self.size == 0,
+                    isolation: self.isolation,
+                };
+                match progress.read(range).await {
+                    Ok(0) => break,
+                    Ok(bytes) => self.size += bytes,
+                    Err(error) => {
+                        reading.state = State::Failed(error, None);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the answer may leave: there is enough, or something to tell, or nothing to wait for.
+    fn is_enough(&self) -> bool {
+        let is_urgent = |reading: &Reading| match reading.state {
+            State::Failed(..) | State::Diverged { .. } => true,
+            State::Unknown(_) | State::Open(_) => false,
+        };
+        self.size >= self.min_bytes
+            || self.max_wait.is_zero()
+            || self.open_partitions().next().is_none()
+            || self.readings.iter().any(is_urgent)
+    }
+
+    fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.readings.iter().filter_map(|reading| match &reading.state {
+            State::Open(progress) => Some(&progress.partition),
+            State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => None,
+        })
+    }
+}
+
+impl Reading {
+    fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &Topics) -> Reading {
+        let (topic, missing) = match &ask.of.topic {
+            TopicRef::Name(name) => (topics.by_name(name), ErrorCode::UnknownTopicOrPartition),
+            TopicRef::Id(id) => (topics.by_id(*id), ErrorCode::UnknownTopicId),
+        };
+        let topic_id = topic.map_or(TopicId::ZERO, |topic| topic.id);
+        let partition = topic.map(|topic| topic.partition(ask.of.partition));
+        let state = match (partition, refused) {
+            (None, _) => State::Unknown(missing),
+            (Some(None), _) => State::Unknown(ErrorCode::UnknownTopicOrPartition),
+            (Some(Some(_)), Some(error)) => State::Failed(error, None),
+            (Some(Some(partition)), None) => State::of_partition(partition, ask),
+        };
+        Reading { ask: ask.clone(), topic_id, state }
+    }
+}
+
+impl State {
+    /// Judges what the client believes to know of the partition.
+    fn of_partition(partition: &Arc<Partition>, ask: &Ask) -> State {
+        let ends = partition.ends();
+        if let Err(error) = check_epoch(ask.current_epoch, ends.leader_epoch) {
+            let newer = (error == ErrorCode::FencedLeaderEpoch).then_some(ends.leader_epoch);
+            return State::Failed(error, newer);
+        }
+        if let Some(fetched) = ask.last_fetched_epoch {
+            let known = partition.end_of_epoch(fetched).filter(|_| ask.offset >= ends.log_start);
+            let Some((epoch, end)) = known else { return State::Failed(ErrorCode::OffsetOutOfRange, None) };
+            if epoch < fetched || end < ask.offset {
+                return State::Diverged { ends, epoch, end };
+            }
+        }
+        let partition = Arc::clone(partition);
+        State::Open(Progress { partition, ends, next: ask.offset, records: Vec::new(), size: 0 })
+    }
+}
+
+impl Progress {
+    /// Reads on, and says how many bytes came.
+    async fn read(&mut self, range: ReadRange) -> Result<usize, ErrorCode> {
+        match self.partition.read(range).await {
+            Ok(answer) => {
+                let bytes = answer.records.iter().map(Bytes::len).sum();
+                self.records.extend(answer.records);
+                self.size += bytes;
+                self.next = answer.next;
+                self.ends = answer.ends;
+                Ok(bytes)
+            }
+            // What was read before still stands; the client hears of this when it asks again.
+            Err(_) if !self.records.is_empty() => Ok(0),
+            Err(error) => Err(ErrorCode::from(&error)),
+        }
+    }
+}
+
+/// Ends the request: notes in the session what the client is told, and leaves out the rest.
+fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
+    let told: Vec<Told> = poll.readings.iter().map(Reading::told).collect();
+    let services = &ctx.services;
+    let fresh_id = || i32::from_be_bytes(time::random_bytes());
+    let (session_id, heard) =
+        services.fetch_sessions.close(plan, &told, services.clock.monotonic(), fresh_id);
+
+    let mut answer = FetchResponse { session_id, ..FetchResponse::default() };
+    let heard = poll.readings.into_iter().zip(heard).filter(|(_, heard)| *heard);
+    for (reading, _) in heard {
+        let (topic, topic_id) = match &reading.ask.of.topic {
+            TopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
+            TopicRef::Id(id) => (String::new(), *id),
+        };
+        let data = reading.into_data(poll.isolation, ctx);
+        if data.current_leader.leader_id >= 0 && answer.node_endpoints.is_empty() {
+            answer.node_endpoints.push(endpoint(ctx));
+        }
+        match answer.responses.last_mut() {
+            Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(data),
+            _ => answer.responses.push(FetchableTopicResponse { topic, topic_id, partitions: vec![data] }),
+        }
+    }
+    answer
+}
+
+impl Reading {
+    fn told(&self) -> Told {
+        let nowhere = (Offset(-1), Offset(-1));
+        let ((high_watermark, log_start), has_records, is_urgent) = match &self.state {
+            State::Unknown(_) | State::Failed(..) => (nowhere, false, true),
+            State::Diverged { ends, .. } => ((ends.high_watermark, ends.log_start), false, true),
+            State::Open(progress) => {
+                let ends = progress.ends;
+                ((ends.high_watermark, ends.log_start), !progress.records.is_empty(), false)
+            }
+        };
+        let (of, topic_id) = (self.ask.of.clone(), self.topic_id);
+        Told { of, topic_id, high_watermark, log_start, has_records, is_urgent }
+    }
+
+    fn into_data(self, isolation: Isolation, ctx: &Context) -> PartitionData {
+        let empty = PartitionData {
+            partition_index: self.ask.of.partition,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            // BEHAVIOUR F11: only who reads committed records hears of aborted ones.
+            aborted_transactions: match isolation {
+                Isolation::ReadUncommitted => None,
+                Isolation::ReadCommitted => Some(Vec::new()),
+            },
+            preferred_read_replica: -1,
+            // BEHAVIOUR F2: empty, never null.
+            records: Some(Records::default()),
+            ..PartitionData::default()
+        };
+        let with_ends = |ends: Ends| PartitionData {
+            high_watermark: ends.high_watermark.0,
+            last_stable_offset: ends.last_stable.0,
+            log_start_offset: ends.log_start.0,
+            ..empty.clone()
+        };
+        match self.state {
+            State::Unknown(error) | State::Failed(error, None) => {
+                PartitionData { error_code: error.code(), ..empty }
+            }
+            // KIP-951: the client learns the newer leadership without asking again.
+            State::Failed(error, Some(epoch)) if ctx.version >= 16 => {
+                let current_leader =
+                    LeaderIdAndEpoch { leader_id: ctx.services.cluster.node_id.0, leader_epoch: epoch.0 };
+                PartitionData { error_code: error.code(), current_leader, ..empty }
+            }
+            State::Failed(error, Some(_)) => PartitionData { error_code: error.code(), ..empty },
+            State::Diverged { ends, epoch, end } => {
+                let diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
+                PartitionData { diverging_epoch, ..with_ends(ends) }
+            }
+            State::Open(progress) => {
+                PartitionData { records: Some(progress.records.into()), ..with_ends(progress.ends) }
+            }
+        }
+    }
+}
+
+fn endpoint(ctx: &Context) -> NodeEndpoint {
+    let told = ctx.connection.advertised();
+    NodeEndpoint {
+        node_id: ctx.services.cluster.node_id.0,
+        host: told.host,
+        port: told.port.into(),
+        rack: ctx.services.settings.rack.clone(),
+    }
+}

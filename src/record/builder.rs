@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::header::{LENGTH_END, MAGIC, seal};
-use super::{Attributes, Codec, Header, Producer, compression, prefix};
+use super::{Attributes, Codec, Header, Producer, compress, prefix};
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 /// Collects records and makes one batch of them.
@@ -119,7 +119,7 @@ impl BatchBuilder {
 
     /// The batch, with its length and CRC. Without records it is one that no server accepts.
     pub fn build(&self) -> Bytes {
-        let packed = compression::pack(self.codec, &self.records);
+        let packed = compress::pack(self.codec, &self.records);
         let size = Header::LENGTH + packed.len();
         let length = i32::try_from(size - LENGTH_END).expect("a batch is smaller than 2 GiB");
         let mut batch = Vec::with_capacity(size);

@@ -1,14 +1,24 @@
 //! What a client may append: rules P of BEHAVIOUR.md, RELIABILITY.md §7.
+//!
+//! | looked at | what of it |
+//! |---|---|
+//! | header and CRC | of every batch |
+//! | uncompressed records | walked: every length, offsets 0, 1, 2 …, timestamps, keys where the topic is compacted |
+//! | compressed records | trusted, but opened and walked as well where the header cannot answer: see `must_open` |
+//!
+//! The leader epoch is not looked at: clients disagree (franz-go sends −1, Sarama 0), and the broker
+//! overwrites it. Where the walk finds another max timestamp than the header says, the header is
+//! made true on a copy, as Kafka does.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::header::CRC_FROM;
+use super::header::{ATTRIBUTES_AT, MAX_TIMESTAMP_AT, put, seal};
 use super::records::{Shape, expect_end, next_shape};
-use super::source::{Plain, Source};
-use super::{Codec, Header, RecordError, RecordRefusal};
-use crate::types::Timestamp;
+use super::source::{Packed, Plain, Source};
+use super::{Codec, Header, RecordError, RecordRefusal, crc_of};
+use crate::types::{Offset, Timestamp};
 
 /// What a topic asks of the batches that are sent to it.
 #[derive(Clone, Copy, Debug)]
@@ -27,63 +37,203 @@ pub struct Rules {
     pub timestamp_after_max: Duration,
 }
 
-/// A batch that keeps the rules and only lacks its place: its base offset and leader epoch are
+/// A batch that keeps the rules and only lacks its place: its base offset is 0 and its leader epoch
 /// still the client's.
 #[derive(Clone, Debug)]
 pub struct Checked {
     pub bytes: Bytes,
     /// As in `bytes`. Its max timestamp is true.
     pub header: Header,
-    /// The offset delta of the first record that has the max timestamp, where it is known without
-    /// opening the batch.
+    /// The offset delta of the first record that has the max timestamp. `None` where the batch was
+    /// not opened, or no record in it has a timestamp.
     pub newest: Option<i32>,
 }
 
 /// Checks the records field of one partition of a Produce request: exactly one batch.
 pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordError> {
-    let header = Header::parse(&bytes)?;
-    if header.size() != bytes.len() {
-        return Err(RecordError::Invalid("a partition takes exactly one batch per request".into()));
-    }
-    if bytes.len() > rules.max_message_bytes as usize {
-        return Err(RecordError::TooLarge { size: bytes.len(), limit: rules.max_message_bytes as usize });
-    }
-    let crc = crc32c::crc32c(bytes.get(CRC_FROM..).unwrap_or_default());
-    if crc != header.crc {
-        return Err(RecordError::Corrupt(format!("the batch says crc {}, its bytes have {crc}", header.crc)));
-    }
-    if header.count <= 0 || header.last_offset_delta.checked_add(1) != Some(header.count) {
-        return Err(RecordError::Invalid(format!(
-            "the batch says {} records and a last offset delta of {}",
-            header.count, header.last_offset_delta
-        )));
-    }
-    if header.attributes.control() {
-        return Err(RecordError::Invalid("clients may not write control records".into()));
-    }
-    let newest = match header.attributes.codec()? {
-        Codec::None => walk(Plain::new(bytes.slice(Header::LENGTH..)), &header, rules)?,
-        _ => None,
+    let header = check_frame(&bytes, rules)?;
+    check_header(&header)?;
+    let walked = match header.attributes.codec()? {
+        Codec::None => Some(walk(Plain::new(bytes.slice(Header::LENGTH..)), &header, rules)?),
+        codec if must_open(&header, rules) => {
+            Some(walk(Packed::new(codec, bytes.slice(Header::LENGTH..)), &header, rules)?)
+        }
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => None,
     };
-    Ok(Checked { bytes, header, newest })
+    if bytes.len() as u64 > rules.segment_bytes {
+        return Err(RecordError::LargerThanSegment { size: bytes.len(), limit: rules.segment_bytes });
+    }
+    Ok(match walked {
+        Some(walked) => made_true(bytes, header, walked),
+        None => Checked { bytes, header, newest: None },
+    })
 }
 
-fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Option<i32>, RecordError> {
-    let mut newest: Option<(Timestamp, i32)> = None;
-    let mut refused = Vec::new();
+/// Whether a compressed batch is opened: only where its header cannot be believed, or where the
+/// topic asks for what no header says.
+fn must_open(header: &Header, rules: &Rules) -> bool {
+    let no_max_timestamp =
+        header.max_timestamp < header.base_timestamp || header.max_timestamp == NO_TIMESTAMP;
+    // Opened for its own sake: the answer names the records.
+    let in_the_future = header.max_timestamp > rules.latest();
+    // A header does not say how old the oldest record is.
+    let old_ones_are_refused = rules.earliest() > Timestamp(0);
+    no_max_timestamp
+        || in_the_future
+        || old_ones_are_refused
+        || rules.compacted
+        || header.attributes.log_append_time()
+}
+
+const NO_TIMESTAMP: Timestamp = Timestamp(-1);
+
+impl Rules {
+    fn earliest(&self) -> Timestamp {
+        Timestamp(self.now.0.saturating_sub(milliseconds(self.timestamp_before_max)))
+    }
+
+    fn latest(&self) -> Timestamp {
+        Timestamp(self.now.0.saturating_add(milliseconds(self.timestamp_after_max)))
+    }
+}
+
+/// One whole batch, not too large, undamaged.
+fn check_frame(bytes: &Bytes, rules: &Rules) -> Result<Header, RecordError> {
+    if bytes.len() < Header::LENGTH {
+        return Err(RecordError::NotOneBatch(format!("{} bytes are not a batch", bytes.len())));
+    }
+    let header = Header::parse(bytes)?;
+    let Some(batch) = bytes.get(..header.size()) else {
+        return Err(RecordError::NotOneBatch(format!(
+            "a batch of {} bytes says it has {}",
+            bytes.len(),
+            header.size()
+        )));
+    };
+    if header.base_offset != Offset(0) {
+        return Err(RecordError::Invalid(format!(
+            "the base offset is the broker's to give, the batch says {}",
+            header.base_offset
+        )));
+    }
+    if batch.len() > rules.max_message_bytes as usize {
+        return Err(RecordError::TooLarge { size: batch.len(), limit: rules.max_message_bytes as usize });
+    }
+    let crc = crc_of(batch);
+    if crc != header.crc {
+        return Err(RecordError::Corrupt(format!("the batch says crc {:08x} and has {crc:08x}", header.crc)));
+    }
+    if batch.len() < bytes.len() {
+        return Err(RecordError::NotOneBatch("a partition takes exactly one batch per request".into()));
+    }
+    Ok(header)
+}
+
+/// What a client may say in a header.
+fn check_header(header: &Header) -> Result<(), RecordError> {
+    let invalid = |why: String| Err(RecordError::Invalid(why));
+    if header.count <= 0 || header.last_offset_delta.checked_add(1) != Some(header.count) {
+        return invalid(format!(
+            "the batch says {} records and a last offset delta of {}",
+            header.count, header.last_offset_delta
+        ));
+    }
+    if header.attributes.control() {
+        return invalid("control records are the broker's to write".into());
+    }
+    match header.producer() {
+        Some(producer) if producer.base_sequence < 0 || producer.epoch.0 < 0 => invalid(format!(
+            "producer {} sends epoch {} and sequence {}",
+            producer.id, producer.epoch, producer.base_sequence
+        )),
+        None if header.attributes.transactional() => invalid("a transaction needs a producer id".into()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What the walk finds out.
+struct Walked {
+    max_timestamp: Timestamp,
+    newest: Option<i32>,
+}
+
+fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Walked, RecordError> {
+    let header = Header { attributes: header.attributes.of_a_client(), ..*header };
+    let (earliest, latest) = (rules.earliest(), rules.latest());
+    let mut walked = Walked { max_timestamp: NO_TIMESTAMP, newest: None };
+    let mut refusals = Refusals::default();
     for index in 0..header.count {
         let shape: Shape = next_shape(&mut source)?;
-        if rules.compacted && !shape.has_key {
-            refused.push(RecordRefusal { index, message: "a compacted topic needs a key".into() });
+        if shape.offset_delta != index {
+            return Err(RecordError::Invalid(format!(
+                "record {index} of the batch says it is number {}",
+                shape.offset_delta
+            )));
         }
-        let timestamp = shape.timestamp(header);
-        if newest.is_none_or(|(known, _)| known < timestamp) {
-            newest = Some((timestamp, shape.offset_delta));
+        let timestamp = shape.timestamp(&header);
+        if timestamp > walked.max_timestamp {
+            walked = Walked { max_timestamp: timestamp, newest: Some(index) };
+        }
+        if rules.compacted && !shape.has_key {
+            refusals.add(index, "a compacted topic accepts no record without a key".into());
+        } else if timestamp != NO_TIMESTAMP && (timestamp < earliest || timestamp > latest) {
+            refusals.timestamps = true;
+            refusals.add(index, format!("timestamp {timestamp} is outside of {earliest} to {latest}"));
         }
     }
     expect_end(&mut source)?;
-    if !refused.is_empty() {
-        return Err(RecordError::InvalidRecords { message: "records without a key".into(), refused });
+    refusals.into_result()?;
+    Ok(walked)
+}
+
+/// The records of a batch that are refused one by one; the first of them, where there are many.
+#[derive(Default)]
+struct Refusals {
+    refused: Vec<RecordRefusal>,
+    timestamps: bool,
+    count: u32,
+}
+
+/// How many records an answer names. Clients take the rest of the batch for refused as well.
+const NAMED_REFUSALS: usize = 1_000;
+
+impl Refusals {
+    fn add(&mut self, index: i32, message: String) {
+        self.count = self.count.saturating_add(1);
+        if self.refused.len() < NAMED_REFUSALS {
+            self.refused.push(RecordRefusal { index, message });
+        }
     }
-    Ok(newest.map(|(_, delta)| delta))
+
+    fn into_result(self) -> Result<(), RecordError> {
+        let Some(first) = self.refused.first() else { return Ok(()) };
+        let message =
+            format!("refused because of {} of its records, the first: {}", self.count, first.message);
+        Err(if self.timestamps {
+            RecordError::InvalidTimestamps { message, refused: self.refused }
+        } else {
+            RecordError::InvalidRecords { message, refused: self.refused }
+        })
+    }
+}
+
+/// The batch with the max timestamp that its records have, and the attributes that a client may set.
+fn made_true(bytes: Bytes, header: Header, walked: Walked) -> Checked {
+    let newest = walked.newest;
+    let is_true = header.max_timestamp == walked.max_timestamp && !header.attributes.log_append_time();
+    if is_true {
+        return Checked { bytes, header, newest };
+    }
+    let attributes = header.attributes.of_a_client();
+    let mut bytes = BytesMut::from(&bytes[..]);
+    put(&mut bytes, ATTRIBUTES_AT, attributes.0.to_be_bytes());
+    put(&mut bytes, MAX_TIMESTAMP_AT, walked.max_timestamp.0.to_be_bytes());
+    seal(&mut bytes);
+    let crc = crc_of(&bytes);
+    let header = Header { attributes, max_timestamp: walked.max_timestamp, crc, ..header };
+    Checked { bytes: bytes.freeze(), header, newest }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

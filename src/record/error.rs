@@ -5,9 +5,14 @@ use std::fmt;
 /// Why a batch was refused, or could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The bytes are damaged: cut short, a wrong length, a wrong CRC, a magic nobody knows.
+    /// The bytes are damaged: a wrong length, a wrong CRC, a format nobody knows.
     Corrupt(String),
-    /// Sound bytes that break a rule: more than one batch, an old magic, a wrong count, a control batch.
+    /// Not exactly one whole batch. (Kafka finds this out before it looks at the log: unlike for
+    /// the other invalid ones, its answer then has no log start offset.)
+    NotOneBatch(String),
+    /// A format from before Kafka 0.11, which is no longer accepted. (Found out as early.)
+    OldFormat(i8),
+    /// Sound bytes that break a rule: a wrong count, a control batch, records that do not add up.
     Invalid(String),
     /// Some records break a rule that is reported record by record.
     InvalidRecords { message: String, refused: Vec<RecordRefusal> },
@@ -31,7 +36,12 @@ pub struct RecordRefusal {
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RecordError::Corrupt(why) | RecordError::Invalid(why) => f.write_str(why),
+            RecordError::Corrupt(why) | RecordError::NotOneBatch(why) | RecordError::Invalid(why) => {
+                f.write_str(why)
+            }
+            RecordError::OldFormat(magic) => {
+                write!(f, "batches of format {magic} are no longer accepted, only of format 2")
+            }
             RecordError::InvalidRecords { message, .. } | RecordError::InvalidTimestamps { message, .. } => {
                 f.write_str(message)
             }

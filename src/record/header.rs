@@ -22,9 +22,11 @@ pub const PREFIX_LENGTH: usize = 16;
 pub(super) const LENGTH_END: usize = 12;
 
 const CRC_AT: usize = 17;
+pub(super) const ATTRIBUTES_AT: usize = 21;
+pub(super) const MAX_TIMESTAMP_AT: usize = 35;
 
-/// Where the CRC's range begins: at the attributes.
-pub const CRC_FROM: usize = 21;
+/// Where the CRC's range begins.
+const CRC_FROM: usize = ATTRIBUTES_AT;
 
 /// The only format since Kafka 4.0.
 pub(super) const MAGIC: i8 = 2;
@@ -146,6 +148,13 @@ impl Attributes {
         self.0 & Attributes::CONTROL != 0
     }
 
+    /// Without what only a broker says: that the timestamps are its own, and bits that mean nothing.
+    pub(super) fn of_a_client(self) -> Attributes {
+        const KEPT: i16 =
+            0b111 | Attributes::TRANSACTIONAL | Attributes::CONTROL | Attributes::DELETE_HORIZON;
+        Attributes(self.0 & KEPT)
+    }
+
     /// The base timestamp says when compaction may drop the batch's tombstones.
     pub fn delete_horizon(self) -> bool {
         self.0 & Attributes::DELETE_HORIZON != 0
@@ -207,10 +216,14 @@ pub fn prefix(base_offset: Offset, batch_length: i32, epoch: LeaderEpoch) -> [u8
     bytes
 }
 
+/// The CRC that a batch with these bytes should name.
+pub fn crc_of(batch: &[u8]) -> u32 {
+    crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default())
+}
+
 /// Writes the CRC of a batch whose bytes from the attributes on were made or changed.
 pub(super) fn seal(batch: &mut [u8]) {
-    let crc = crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default()).to_be_bytes();
-    put(batch, CRC_AT, crc);
+    put(batch, CRC_AT, crc_of(batch).to_be_bytes());
 }
 
 /// Overwrites one field.
@@ -252,9 +265,7 @@ impl Iterator for Batches {
 
 fn unexpected_magic(magic: i8) -> RecordError {
     if (0..MAGIC).contains(&magic) {
-        return RecordError::Invalid(format!(
-            "batches of format {magic} are no longer accepted, only of format 2"
-        ));
+        return RecordError::OldFormat(magic);
     }
     RecordError::Corrupt(format!("unknown batch format {magic}"))
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use bytes::Bytes;
 
-use super::{Codec, RecordError, compression};
+use super::{Codec, RecordError, decompress};
 
 pub(super) trait Source {
     /// Bytes read so far.
@@ -97,7 +97,7 @@ impl Source for Plain {
     }
 }
 
-/// The records that come out of a codec: bounded by [`compression::open`], never held as a whole.
+/// The records that come out of a codec: bounded by [`decompress::open`], never held as a whole.
 pub(super) struct Packed {
     inner: BufReader<Box<dyn Read + Send>>,
     position: usize,
@@ -105,7 +105,7 @@ pub(super) struct Packed {
 
 impl Packed {
     pub(super) fn new(codec: Codec, packed: Bytes) -> Packed {
-        Packed { inner: BufReader::new(compression::open(codec, packed)), position: 0 }
+        Packed { inner: BufReader::new(decompress::open(codec, packed)), position: 0 }
     }
 
     fn buffered(&mut self) -> Result<&[u8], RecordError> {

@@ -105,6 +105,8 @@ pub enum Isolation {
 pub struct ReadAnswer {
     /// Whole batches; the first may begin before the offset asked for.
     pub records: Vec<Bytes>,
+    /// What comes after them: where to read on.
+    pub next: Offset,
     pub ends: Ends,
 }
 
@@ -206,12 +208,12 @@ impl Partition {
             });
         }
         if range.from >= end {
-            return Ok(ReadAnswer { records: Vec::new(), ends });
+            return Ok(ReadAnswer { records: Vec::new(), next: range.from, ends });
         }
         let segment = {
             let log = self.log();
-            if let Some(records) = log.read_recent(&range, end) {
-                return Ok(ReadAnswer { records, ends });
+            if let Some((records, next)) = log.read_recent(&range, end) {
+                return Ok(ReadAnswer { records, next, ends });
             }
             log.segment_of(range.from).ok_or(LogError::Damaged)?
         };
@@ -222,7 +224,10 @@ impl Partition {
             Err(ReadError::MustWait) => off_thread(move || read(&segment, true)).await?,
             other => other,
         };
-        Ok(ReadAnswer { records: self.judged(records)?, ends })
+        let records = self.judged(records)?;
+        let last = records.last().and_then(|piece| record::batches(piece).last()?.ok());
+        let next = last.and_then(|(header, _)| header.next_offset()).unwrap_or(range.from);
+        Ok(ReadAnswer { records, next, ends })
     }
 
     /// The first record at or behind the log start whose timestamp is at least `timestamp`.
@@ -424,13 +429,13 @@ impl Partition {
 }
 
 impl Log {
-    /// `None` where the offset lies before the cached batches.
-    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<Vec<Bytes>> {
+    /// The batches and what comes after them; `None` where the offset lies before the cached ones.
+    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Bytes>, Offset)> {
         if self.recent.front()?.base > range.from {
             return None;
         }
         let first = self.recent.partition_point(|recent| recent.end <= range.from);
-        let mut records = Vec::new();
+        let (mut records, mut next) = (Vec::new(), range.from);
         let mut size = 0;
         for recent in self.recent.range(first..).take_while(|recent| recent.end <= end) {
             size += recent.pieces.len();
@@ -438,8 +443,9 @@ impl Log {
                 break;
             }
             records.extend(recent.pieces.iter().cloned());
+            next = recent.end;
         }
-        Some(records)
+        Some((records, next))
     }
 
     fn segment_of(&self, offset: Offset) -> Option<Arc<Segment>> {

@@ -16,7 +16,7 @@ use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, Segment};
 use super::snapshot;
 use crate::kernel::{self, Applied, Command, Commit, Shard};
-use crate::record::Header;
+use crate::record::{self, Header};
 use crate::types::{Offset, Timestamp, TopicId};
 
 /// What a directory held.
@@ -274,7 +274,7 @@ fn read_range(directory: &Directory, place: &Place) -> Option<Bytes> {
         && header.size() == bytes.len()
         && header.base_offset == place.base_offset
         && header.crc == place.crc
-        && crc32c::crc32c(bytes.get(crate::record::CRC_FROM..)?) == place.crc;
+        && record::crc_of(&bytes) == place.crc;
     holds.then(|| bytes.into())
 }
 

@@ -367,7 +367,7 @@ impl Segment {
             let at = start + whole as u64;
             let header = self.header(rest, at)?;
             let Some(batch) = rest.get(..header.size()).filter(|_| header.base_offset < end) else { break };
-            if crc32c::crc32c(batch.get(record::CRC_FROM..).unwrap_or_default()) != header.crc {
+            if record::crc_of(batch) != header.crc {
                 return Err(self.damaged(at, "its checksum is wrong"));
             }
             whole += header.size();

@@ -120,7 +120,8 @@ impl Fs for MemoryFs {
         let tree = lock(&self.0);
         match tree.files.get(path) {
             Some(file) => Ok(Metadata { len: lock(&file.0).len, is_dir: false }),
-            None if tree.dirs.contains(path) => Ok(Metadata { len: 0, is_dir: true }),
+            // What has nothing above it is there: `/` and `.`.
+            None if tree.dirs.contains(path) || parent(path) == path => Ok(Metadata { len: 0, is_dir: true }),
             None => Err(not_found(path)),
         }
     }

@@ -1,7 +1,7 @@
-//! The codecs, bounded: whatever the bytes claim, opening a batch holds little more than one record
+//! Opens compressed records, bounded: whatever the bytes claim, opening a batch holds little more than one record
 //! and the codec's window, and ends at a ceiling.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
 
@@ -42,26 +42,6 @@ pub(super) fn open(codec: Codec, packed: Bytes) -> Box<dyn Read + Send> {
     Box::new(Bounded { inner, left })
 }
 
-/// Compresses records as a client would: for tests and tools.
-pub(super) fn pack(codec: Codec, records: &[u8]) -> Vec<u8> {
-    match codec {
-        Codec::None => records.to_vec(),
-        Codec::Gzip => {
-            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            out.write_all(records).and_then(|()| out.finish()).expect("a vector takes every byte")
-        }
-        Codec::Snappy => pack_snappy(records),
-        Codec::Lz4 => {
-            let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
-            out.write_all(records).expect("a vector takes every byte");
-            out.finish().expect("a vector takes every byte")
-        }
-        Codec::Zstd => {
-            ruzstd::encoding::compress_to_vec(records, ruzstd::encoding::CompressionLevel::Fastest)
-        }
-    }
-}
-
 /// Ends with an error where more comes out than may.
 struct Bounded {
     inner: Box<dyn Read + Send>,
@@ -79,9 +59,8 @@ impl Read for Bounded {
 
 /// What Java's snappy streams begin with: eight bytes of magic, two version numbers. librdkafka
 /// and others send one raw block instead.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
+pub(super) const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER: usize = 16;
-const XERIAL_BLOCK: usize = 32 << 10;
 
 /// No snappy element makes more than 64 bytes out of 3.
 const SNAPPY_EXPANSION: usize = 22;
@@ -132,19 +111,6 @@ impl Read for Snappy {
         self.opened.split_to(taken).copy_to_slice(out.get_mut(..taken).unwrap_or_default());
         Ok(taken)
     }
-}
-
-fn pack_snappy(records: &[u8]) -> Vec<u8> {
-    let mut out = XERIAL_MAGIC.to_vec();
-    out.extend_from_slice(&1i32.to_be_bytes());
-    out.extend_from_slice(&1i32.to_be_bytes());
-    for block in records.chunks(XERIAL_BLOCK) {
-        let packed = snap::raw::Encoder::new().compress_vec(block).expect("a block is within snappy's limit");
-        let length = i32::try_from(packed.len()).expect("a block is small");
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&packed);
-    }
-    out
 }
 
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;

@@ -1,0 +1,284 @@
+//! CreateTopics (key 19). v5 answers with the topic's settings, v7 with its id.
+//!
+//! Checks and words are Kafka's. Its cap of 10,000 partitions per request holds here too; besides
+//! there is one for the whole broker.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply, describe_configs, topic_name};
+use crate::config::{self, BrokerSettings, TopicSettings};
+use crate::protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest,
+};
+use crate::protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
+};
+use crate::storage::{NewTopic, TopicError, Topics};
+use crate::time::{Moment, within};
+use crate::types::{NodeId, TopicId};
+
+/// The most partitions one request may ask for (BEHAVIOUR A18).
+const PER_REQUEST: usize = 10_000;
+/// The most partitions this broker holds.
+const PER_BROKER: usize = 200_000;
+
+impl Handler for CreateTopicsRequest {
+    const GAPS: &'static [&'static str] = &[
+        "Results stand in the order of the request; the id of a topic that was only validated is zero.",
+        "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
+        "Two names of one request that collide (`a.b`, `a_b`) are refused; Kafka creates both.",
+    ];
+
+    async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {
+        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
+        let (begun, validate_only) = (Moment::now(), self.validate_only);
+        let planned = plan(self.topics, &ctx);
+        let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
+        // All have their place in line before the first is waited for: they share a sync.
+        let making: Vec<_> = match validate_only {
+            true => Vec::new(),
+            false => new.map(|new| (&new.name, ctx.services.store.create_topic(new.clone()))).collect(),
+        };
+        let mut made = Vec::with_capacity(making.len());
+        for (name, topic) in making {
+            made.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
+                Some(made) => made.map_err(|error| not_made(name, &error)),
+                // It may yet come into being.
+                None => Err(ErrorCode::RequestTimedOut.into()),
+            });
+        }
+        let mut made = made.into_iter();
+        let results = planned.into_iter().map(|(name, planned)| {
+            let new = match planned {
+                Ok(new) => new,
+                Err(refusal) => return refused(name, refusal),
+            };
+            match made.next() {
+                None => result(&new, TopicId::ZERO, &ctx.services.settings),
+                Some(Ok(topic)) => result(&new, topic.id, &ctx.services.settings),
+                Some(Err(refusal)) => refused(name, refusal),
+            }
+        });
+        let topics = results.collect();
+        Reply::Now(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() })
+    }
+}
+
+type Planned = Result<NewTopic, Refusal>;
+
+/// One plan or refusal per name, in the order of the request.
+fn plan(asked: Vec<CreatableTopic>, ctx: &Context) -> Vec<(String, Planned)> {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for topic in &asked {
+        *times.entry(topic.name.clone()).or_default() += 1;
+    }
+    let topics = ctx.services.store.topics();
+    let rules = Rules::new(ctx, &topics);
+    let mut planned: Vec<(String, Planned)> = Vec::with_capacity(asked.len());
+    for topic in asked {
+        let plan = match times.remove(&topic.name) {
+            None => continue,
+            Some(1) => rules.plan(&topic),
+            Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
+        };
+        planned.push((topic.name, plan));
+    }
+    let wanted: usize = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).map(count).sum();
+    let excess = match () {
+        () if wanted > PER_REQUEST => "Excessively large number of partitions per request.".to_owned(),
+        () if topics.partitions() + wanted > PER_BROKER => {
+            format!("this broker holds {} of at most {PER_BROKER} partitions", topics.partitions())
+        }
+        () => return planned,
+    };
+    for (_, plan) in planned.iter_mut().filter(|(_, plan)| plan.is_ok()) {
+        *plan = Err(Refusal::new(ErrorCode::PolicyViolation, excess.clone()));
+    }
+    planned
+}
+
+fn count(new: &NewTopic) -> usize {
+    new.partitions as usize
+}
+
+/// What a topic is judged by.
+struct Rules<'a> {
+    node: NodeId,
+    settings: &'a BrokerSettings,
+    topics: &'a Topics,
+    /// The topics whose names could collide with others, by what all of these have in common.
+    by_metric: HashMap<String, &'a str>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(ctx: &'a Context, topics: &'a Topics) -> Rules<'a> {
+        let names = topics.iter().map(|topic| &*topic.name).filter(|name| name.contains(['.', '_']));
+        Rules {
+            node: ctx.services.cluster.node_id,
+            settings: &ctx.services.settings,
+            topics,
+            by_metric: names.map(|name| (name.replace('.', "_"), name)).collect(),
+        }
+    }
+
+    fn plan(&self, asked: &CreatableTopic) -> Planned {
+        let name = &asked.name;
+        topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+        if name == topic_name::CLUSTER_METADATA {
+            let why = format!("Creation of internal topic {name} is prohibited.");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+        }
+        if self.topics.by_name(name).is_some() {
+            return Err(exists(name));
+        }
+        if let Some(other) = self.by_metric.get(&name.replace('.', "_")) {
+            return Err(collides(name, other));
+        }
+        let overrides = overrides(asked)?;
+        TopicSettings::resolve(&overrides, self.settings)
+            .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
+        Ok(NewTopic { name: name.clone(), partitions: self.partitions(asked)?, overrides })
+    }
+
+    fn partitions(&self, asked: &CreatableTopic) -> Result<u32, Refusal> {
+        if !asked.assignments.is_empty() {
+            return self.assigned(asked);
+        }
+        match asked.replication_factor {
+            -1 | 1 => {}
+            factor if factor < 1 => {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidReplicationFactor,
+                    "Replication factor must be larger than 0, or -1 to use the default value.",
+                ));
+            }
+            factor => {
+                let why = format!(
+                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered."
+                );
+                return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));
+            }
+        }
+        let partitions = match asked.num_partitions {
+            -1 => self.settings.num_partitions,
+            wanted => wanted,
+        };
+        match u32::try_from(partitions) {
+            Ok(partitions) if partitions > 0 => Ok(partitions),
+            _ => Err(Refusal::new(
+                ErrorCode::InvalidPartitions,
+                "Number of partitions was set to an invalid non-positive value.",
+            )),
+        }
+    }
+
+    /// The client says which broker holds which partition; that can only be this one.
+    fn assigned(&self, asked: &CreatableTopic) -> Result<u32, Refusal> {
+        let not_both = |what: &str| {
+            format!("A manual partition assignment was specified, but {what} was not set to -1.")
+        };
+        if asked.replication_factor != -1 {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, not_both("replication factor")));
+        }
+        if asked.num_partitions != -1 {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, not_both("numPartitions")));
+        }
+        let refuse = |why: String| Refusal::new(ErrorCode::InvalidReplicaAssignment, why);
+        let mut partitions = BTreeSet::new();
+        for CreatableReplicaAssignment { partition_index, broker_ids } in &asked.assignments {
+            if !partitions.insert(*partition_index) {
+                return Err(refuse(format!(
+                    "Found multiple manual partition assignments for partition {partition_index}"
+                )));
+            }
+            let mut named = BTreeSet::new();
+            for broker in broker_ids {
+                if *broker != self.node.0 {
+                    return Err(refuse(format!(
+                        "The manual partition assignment includes broker {broker}, but no such broker is registered."
+                    )));
+                }
+                if !named.insert(broker) {
+                    return Err(refuse(format!(
+                        "The manual partition assignment includes the broker {broker} more than once."
+                    )));
+                }
+            }
+            if named.is_empty() {
+                return Err(refuse("The manual partition assignment includes an empty replica list.".into()));
+            }
+        }
+        let is_sequence = (0..).zip(&partitions).all(|(index, partition)| index == *partition);
+        if !is_sequence {
+            return Err(refuse("partitions should be a consecutive 0-based integer sequence".into()));
+        }
+        Ok(u32::try_from(partitions.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// A setting given twice has the value given last, as in Kafka.
+fn overrides(asked: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut overrides = BTreeMap::new();
+    for setting in &asked.configs {
+        let Some(value) = &setting.value else {
+            let why = format!("Null value not supported for topic configs: {}", setting.name);
+            return Err(Refusal::new(ErrorCode::InvalidConfig, why));
+        };
+        overrides.insert(setting.name.clone(), value.clone());
+    }
+    Ok(overrides)
+}
+
+/// The store has the last word: another client may have been faster.
+fn not_made(name: &str, error: &TopicError) -> Refusal {
+    match error {
+        TopicError::Exists => exists(name),
+        TopicError::NameCollides { with } => collides(name, with),
+        TopicError::Unknown | TopicError::Store(_) => ErrorCode::from(error).into(),
+    }
+}
+
+fn exists(name: &str) -> Refusal {
+    Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."))
+}
+
+/// Kafka makes metrics of topic names, in which `.` and `_` are one (BEHAVIOUR A17).
+fn collides(name: &str, with: &str) -> Refusal {
+    let why = format!("Topic '{name}' collides with existing topic: {with}");
+    Refusal::new(ErrorCode::InvalidTopicException, why)
+}
+
+fn result(new: &NewTopic, topic_id: TopicId, settings: &BrokerSettings) -> CreatableTopicResult {
+    let configs = config::describe_topic(&new.overrides, settings).map(|setting| CreatableTopicConfigs {
+        name: setting.name.to_owned(),
+        value: setting.value,
+        read_only: setting.read_only,
+        config_source: describe_configs::source(setting.source),
+        is_sensitive: setting.sensitive,
+    });
+    CreatableTopicResult {
+        name: new.name.clone(),
+        topic_id,
+        error_message: None,
+        num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
+        replication_factor: 1,
+        configs: Some(configs.collect()),
+        ..CreatableTopicResult::default()
+    }
+}
+
+fn refused(name: String, refusal: Refusal) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name,
+        error_code: refusal.code.code(),
+        error_message: refusal.message,
+        num_partitions: -1,
+        replication_factor: -1,
+        // Null is allowed, and Java admin clients throw on it (BEHAVIOUR M9).
+        configs: Some(Vec::new()),
+        ..CreatableTopicResult::default()
+    }
+}

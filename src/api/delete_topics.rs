@@ -1,0 +1,123 @@
+//! DeleteTopics (key 20): by name, from v6 on also by id. One result per topic asked (BEHAVIOUR A13).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use crate::protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
+use crate::storage::{Topic, Topics};
+use crate::time::{Moment, within};
+use crate::types::TopicId;
+
+impl Handler for DeleteTopicsRequest {
+    async fn handle(self, ctx: Context) -> Reply<DeleteTopicsResponse> {
+        let begun = Moment::now();
+        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
+        let named = self.topic_names.into_iter();
+        let by_name = named.map(|name| DeleteTopicState { name: Some(name), topic_id: TopicId::ZERO });
+        let asked: Vec<DeleteTopicState> = self.topics.into_iter().chain(by_name).collect();
+        let planned = match ctx.services.settings.delete_topics {
+            true => plan(asked, &ctx.services.store.topics()),
+            false => asked.into_iter().map(|topic| Err(refused(topic, switched_off(ctx.version)))).collect(),
+        };
+        let known = planned.iter().filter_map(|plan| plan.as_ref().ok());
+        // All have their place in line before the first is waited for: they share a sync.
+        let deleting: Vec<_> = known.map(|topic| ctx.services.store.delete_topic(topic.id)).collect();
+        let mut deleted = Vec::with_capacity(deleting.len());
+        for topic in deleting {
+            deleted.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
+                Some(deleted) => deleted.map_err(|error| Refusal::from(ErrorCode::from(&error))),
+                None => Err(ErrorCode::RequestTimedOut.into()),
+            });
+        }
+        let mut deleted = deleted.into_iter();
+        let results = planned.into_iter().map(|plan| match plan {
+            Err(refused) => refused,
+            Ok(topic) => {
+                let outcome = deleted.next().expect("there is an outcome per topic to delete");
+                result(Some(topic.name.to_string()), topic.id, outcome.err())
+            }
+        });
+        let responses = results.collect();
+        Reply::Now(DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() })
+    }
+}
+
+type Planned = Result<Arc<Topic>, DeletableTopicResult>;
+
+fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
+    // How often each name and each id stands in the request, and in all how often each topic.
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    let mut ids: HashMap<TopicId, usize> = HashMap::new();
+    for one in &asked {
+        match &one.name {
+            Some(name) => *names.entry(name).or_default() += 1,
+            None => *ids.entry(one.topic_id).or_default() += 1,
+        }
+    }
+    let mut planned = Vec::with_capacity(asked.len());
+    let mut seen = HashSet::new();
+    for one in &asked {
+        let is_repetition = !seen.insert((&one.name, one.topic_id));
+        if is_repetition {
+            continue;
+        }
+        let refuse = |code, why: &str| refused(one.clone(), Refusal::new(code, why));
+        let plan = match &one.name {
+            Some(_) if !one.topic_id.is_zero() => {
+                Err(refuse(ErrorCode::InvalidRequest, "You may not specify both topic name and topic id."))
+            }
+            Some(name) if names.get(name.as_str()).is_some_and(|times| *times > 1) => {
+                Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic name."))
+            }
+            Some(name) => match topics.by_name(name) {
+                Some(topic) if ids.contains_key(&topic.id) => Err(result(
+                    Some(name.clone()),
+                    topic.id,
+                    Some(Refusal::new(
+                        ErrorCode::InvalidRequest,
+                        "The provided topic name maps to an ID that was already supplied.",
+                    )),
+                )),
+                Some(topic) => Ok(Arc::clone(topic)),
+                None => Err(refuse(
+                    ErrorCode::UnknownTopicOrPartition,
+                    "This server does not host this topic-partition.",
+                )),
+            },
+            None if one.topic_id.is_zero() => {
+                Err(refuse(ErrorCode::InvalidRequest, "Neither topic name nor id were specified."))
+            }
+            None if ids.get(&one.topic_id).is_some_and(|times| *times > 1) => {
+                Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic id."))
+            }
+            None => match topics.by_id(one.topic_id) {
+                // Its name is asked for as well and answers for both.
+                Some(topic) if names.contains_key(&*topic.name) => continue,
+                Some(topic) => Ok(Arc::clone(topic)),
+                None => Err(refuse(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")),
+            },
+        };
+        planned.push(plan);
+    }
+    planned
+}
+
+fn switched_off(version: i16) -> Refusal {
+    // The code of its own came with v3.
+    let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
+    Refusal::new(code, "delete.topic.enable is false")
+}
+
+fn refused(asked: DeleteTopicState, refusal: Refusal) -> DeletableTopicResult {
+    result(asked.name, asked.topic_id, Some(refusal))
+}
+
+fn result(name: Option<String>, topic_id: TopicId, refusal: Option<Refusal>) -> DeletableTopicResult {
+    let refusal = refusal.unwrap_or(Refusal { code: ErrorCode::None, message: None });
+    DeletableTopicResult { name, topic_id, error_code: refusal.code.code(), error_message: refusal.message }
+}

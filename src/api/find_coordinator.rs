@@ -1,0 +1,100 @@
+//! FindCoordinator (key 10): who serves a group. v4 asks for several at once.
+//!
+//! Transactions and share groups are not there yet, and who asks for their coordinator is told so
+//! at once, with a code that no client retries (BEHAVIOUR M7, S1).
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply, topic_name};
+use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
+use crate::storage::{NewTopic, TopicError};
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+impl Handler for FindCoordinatorRequest {
+    const GAPS: &'static [&'static str] = &[
+        "The coordinator of a transactional id is UNSUPPORTED_VERSION, which producers take as final: no transactions yet.",
+        "The coordinator of a share group is INVALID_REQUEST: no share groups yet.",
+        "The first one who asks gets its answer at once; Kafka makes it ask again while it creates `__consumer_offsets`.",
+    ];
+
+    async fn handle(self, ctx: Context) -> Reply<FindCoordinatorResponse> {
+        let found = match self.key_type {
+            GROUP => find_group_coordinator(&ctx).await,
+            TRANSACTION => {
+                Err(Refusal::new(ErrorCode::UnsupportedVersion, "this broker has no transactions yet"))
+            }
+            SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
+            other => {
+                Err(Refusal::new(ErrorCode::InvalidRequest, format!("unknown type of coordinator: {other}")))
+            }
+        };
+        Reply::Now(if ctx.version >= 4 {
+            let coordinators = self.coordinator_keys.into_iter().map(|key| coordinator(key, &found, &ctx));
+            FindCoordinatorResponse {
+                coordinators: coordinators.collect(),
+                ..FindCoordinatorResponse::default()
+            }
+        } else {
+            one(coordinator(self.key, &found, &ctx))
+        })
+    }
+}
+
+/// It is this broker. As in Kafka the first one who asks brings the offsets topic into being.
+async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
+    let store = &ctx.services.store;
+    if !store.is_writable() {
+        return Err(ErrorCode::CoordinatorNotAvailable.into());
+    }
+    if store.topics().by_name(topic_name::CONSUMER_OFFSETS).is_some() {
+        return Ok(());
+    }
+    let partitions = u32::try_from(ctx.services.settings.offsets_topic_partitions).unwrap_or(1);
+    let new =
+        NewTopic { name: topic_name::CONSUMER_OFFSETS.to_owned(), partitions, overrides: Default::default() };
+    match store.create_topic(new).await {
+        Ok(_) | Err(TopicError::Exists) => Ok(()),
+        Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
+    }
+}
+
+fn coordinator(key: String, found: &Result<(), Refusal>, ctx: &Context) -> Coordinator {
+    match found {
+        Ok(()) => {
+            let told = ctx.connection.advertised();
+            Coordinator {
+                key,
+                node_id: ctx.services.cluster.node_id.0,
+                host: told.host,
+                port: told.port.into(),
+                error_code: ErrorCode::None.code(),
+                error_message: Some(String::new()),
+            }
+        }
+        Err(refusal) => Coordinator {
+            key,
+            node_id: -1,
+            host: String::new(),
+            port: -1,
+            error_code: refusal.code.code(),
+            error_message: Some(refusal.message.clone().unwrap_or_default()),
+        },
+    }
+}
+
+fn one(found: Coordinator) -> FindCoordinatorResponse {
+    let succeeded = found.error_code == ErrorCode::None.code();
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        // Kafka's word where nothing went wrong.
+        error_message: if succeeded { Some("NONE".to_owned()) } else { found.error_message },
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..FindCoordinatorResponse::default()
+    }
+}

@@ -1,0 +1,45 @@
+//! InitProducerId (key 22): a producer id for an idempotent producer.
+//! v3 lets a producer name the id it had, which only matters with transactions.
+
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
+use crate::protocol::messages::init_producer_id_response::InitProducerIdResponse;
+use crate::types::{ProducerEpoch, ProducerId};
+
+impl Handler for InitProducerIdRequest {
+    const GAPS: &'static [&'static str] =
+        &["A transactional id is UNSUPPORTED_VERSION, which producers take as final: no transactions yet."];
+
+    async fn handle(self, ctx: Context) -> Reply<InitProducerIdResponse> {
+        let given = init(&self, &ctx).await;
+        let (error, id, epoch) = match given {
+            Ok((id, epoch)) => (ErrorCode::None, id, epoch),
+            Err(error) => (error, ProducerId(-1), ProducerEpoch(-1)),
+        };
+        Reply::Now(InitProducerIdResponse {
+            error_code: error.code(),
+            producer_id: id.0,
+            producer_epoch: epoch.0,
+            ..InitProducerIdResponse::default()
+        })
+    }
+}
+
+async fn init(
+    request: &InitProducerIdRequest,
+    ctx: &Context,
+) -> Result<(ProducerId, ProducerEpoch), ErrorCode> {
+    match request.transactional_id.as_deref() {
+        // A client that only forgot to leave it null must not become a plain producer.
+        Some("") => Err(ErrorCode::InvalidRequest),
+        // No client tries this again: it is fatal to a transactional producer.
+        Some(_) => Err(ErrorCode::UnsupportedVersion),
+        None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
+            Err(ErrorCode::InvalidRequest)
+        }
+        // As in Kafka a fresh id, whatever the producer had before.
+        None => ctx.services.store.new_producer().await.map_err(|error| ErrorCode::from(&error)),
+    }
+}

@@ -1,0 +1,170 @@
+//! ListOffsets (key 2): the offset that belongs to a time, or to one end of the log.
+//! Special times came with versions: maximum timestamp v7, local start v8, tiered v9 and v11; v4
+//! adds leader epochs, v10 a timeout, which nothing here needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::api::context::{Context, check_epoch, isolation};
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
+use crate::protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+use crate::storage::{Ends, Found, Isolation, Partition};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+impl Handler for ListOffsetsRequest {
+    async fn handle(self, ctx: Context) -> Reply<ListOffsetsResponse> {
+        let isolation = isolation(self.isolation_level);
+        let image = ctx.services.store.topics();
+        // As in Kafka a partition asked for twice is answered once, with a refusal.
+        let mut times: HashMap<(&str, i32), usize> = HashMap::new();
+        for topic in &self.topics {
+            for partition in &topic.partitions {
+                *times.entry((&topic.name, partition.partition_index)).or_default() += 1;
+            }
+        }
+        let mut topics = Vec::with_capacity(self.topics.len());
+        for topic in &self.topics {
+            let known = image.by_name(&topic.name);
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let outcome = match times.remove(&(topic.name.as_str(), asked.partition_index)) {
+                    None => continue,
+                    Some(1) => {
+                        let partition = known.and_then(|topic| topic.partition(asked.partition_index));
+                        look_up(partition, asked, isolation, ctx.version).await
+                    }
+                    Some(_) => Err(ErrorCode::InvalidRequest),
+                };
+                partitions.push(answer(asked.partition_index, outcome));
+            }
+            topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
+        }
+        Reply::Now(ListOffsetsResponse { topics, ..ListOffsetsResponse::default() })
+    }
+}
+
+/// What the timestamp field asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wanted {
+    Latest,
+    Earliest,
+    MaxTimestamp,
+    /// Something of tiered storage, where nothing is.
+    Tiered,
+    At(Timestamp),
+}
+
+impl Wanted {
+    fn of_request(timestamp: i64, version: i16) -> Result<Wanted, ErrorCode> {
+        let (wanted, since) = match timestamp {
+            -1 => (Wanted::Latest, 1),
+            -2 => (Wanted::Earliest, 1),
+            -3 => (Wanted::MaxTimestamp, 7),
+            // The start of what is on local disks: all of it.
+            -4 => (Wanted::Earliest, 8),
+            -5 => (Wanted::Tiered, 9),
+            -6 => (Wanted::Tiered, 11),
+            time if time >= 0 => (Wanted::At(Timestamp(time)), 1),
+            _ => return Err(ErrorCode::UnsupportedVersion),
+        };
+        if version < since { Err(ErrorCode::UnsupportedVersion) } else { Ok(wanted) }
+    }
+}
+
+async fn look_up(
+    partition: Option<&Arc<Partition>>,
+    asked: &ListOffsetsPartition,
+    isolation: Option<Isolation>,
+    version: i16,
+) -> Result<Option<Found>, ErrorCode> {
+    let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let isolation = isolation.ok_or(ErrorCode::InvalidRequest)?;
+    let wanted = Wanted::of_request(asked.timestamp, version)?;
+    let ends = partition.ends();
+    let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
+    check_epoch(current, ends.leader_epoch)?;
+    let an_end = |offset, leader_epoch| Found { offset, timestamp: Timestamp(-1), leader_epoch };
+    match wanted {
+        Wanted::Latest => Ok(Some(an_end(readable_end(ends, isolation), ends.leader_epoch))),
+        Wanted::Earliest => Ok(Some(an_end(ends.log_start, partition.epoch_of(ends.log_start)))),
+        Wanted::Tiered => Ok(None),
+        Wanted::MaxTimestamp | Wanted::At(_) => search(partition, wanted, isolation).await,
+    }
+}
+
+fn readable_end(ends: Ends, isolation: Isolation) -> Offset {
+    match isolation {
+        Isolation::ReadUncommitted => ends.high_watermark,
+        Isolation::ReadCommitted => ends.last_stable,
+    }
+}
+
+/// Looks into the log. Where retention moves the log start meanwhile, what was found may be gone
+/// and what was not found may have lain in a segment that is (BEHAVIOUR O4, O5): look again.
+async fn search(
+    partition: &Partition,
+    wanted: Wanted,
+    isolation: Isolation,
+) -> Result<Option<Found>, ErrorCode> {
+    loop {
+        let before = partition.ends();
+        let found = match wanted {
+            Wanted::At(time) => partition.offset_for_time(time).await,
+            _ => partition.max_timestamp().await,
+        };
+        let after = partition.ends();
+        if after.log_start != before.log_start {
+            continue;
+        }
+        let found = found.map_err(|error| ErrorCode::from(&error))?;
+        return Ok(found.filter(|found| found.offset < readable_end(after, isolation)));
+    }
+}
+
+fn answer(partition_index: i32, outcome: Result<Option<Found>, ErrorCode>) -> ListOffsetsPartitionResponse {
+    // BEHAVIOUR O2: whatever else were sent for "none", Java clients would throw.
+    let none = Found { offset: Offset(-1), timestamp: Timestamp(-1), leader_epoch: LeaderEpoch(-1) };
+    let (error, found) = match outcome {
+        Ok(found) => (ErrorCode::None, found.unwrap_or(none)),
+        Err(error) => (error, none),
+    };
+    ListOffsetsPartitionResponse {
+        partition_index,
+        error_code: error.code(),
+        timestamp: found.timestamp.0,
+        offset: found.offset.0,
+        leader_epoch: found.leader_epoch.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o10_special_times_are_those_of_the_version() {
+        let wanted = Wanted::of_request;
+        assert_eq!(wanted(-1, 1), Ok(Wanted::Latest));
+        assert_eq!(wanted(-2, 1), Ok(Wanted::Earliest));
+        assert_eq!(
+            (wanted(-3, 6), wanted(-3, 7)),
+            (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::MaxTimestamp))
+        );
+        assert_eq!(
+            (wanted(-4, 7), wanted(-4, 8)),
+            (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::Earliest))
+        );
+        assert_eq!((wanted(-5, 8), wanted(-5, 9)), (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::Tiered)));
+        assert_eq!(
+            (wanted(-6, 10), wanted(-6, 11)),
+            (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::Tiered))
+        );
+        assert_eq!(wanted(-7, 11), Err(ErrorCode::UnsupportedVersion));
+        assert_eq!(wanted(i64::MIN, 11), Err(ErrorCode::UnsupportedVersion));
+        assert_eq!(wanted(0, 1), Ok(Wanted::At(Timestamp(0))));
+    }
+}

@@ -1,0 +1,248 @@
+//! Metadata (key 3): the broker, the topics and their partitions; creates what is asked for and
+//! not there, where both the client and the broker allow it.
+//! v1: null asks for all topics, an empty list for none (in v0 that was all). v10 knows topic ids,
+//! from v12 on they can be asked for. The tags of v9 and the top-level error of v13 carry nothing here.
+
+pub mod auto_create;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::operations::{self, NOT_ASKED};
+use crate::api::{Handler, Reply, topic_name};
+use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use crate::protocol::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use crate::storage::{NewTopic, Topic, TopicError, Topics};
+use crate::types::{NodeId, TopicId};
+
+impl Handler for MetadataRequest {
+    const GAPS: &'static [&'static str] = &[
+        "A topic that is created on demand is there in the same answer; Kafka says UNKNOWN_TOPIC_OR_PARTITION once or twice.",
+        "Topics are created on demand in bursts of 1,000, then 100 per second, up to 100,000 partitions; beyond that they stay unknown.",
+        "Kafka's internal topics are not created by asking for them.",
+    ];
+
+    async fn handle(mut self, ctx: Context) -> Reply<MetadataResponse> {
+        let asked = match Asked::of(self.topics.take(), ctx.version) {
+            Ok(asked) => asked,
+            Err(topics) => return Reply::Now(refuse(topics)),
+        };
+        let mut answer = MetadataResponse {
+            brokers: vec![broker(&ctx)],
+            cluster_id: Some(ctx.services.cluster.cluster_id.to_string()),
+            controller_id: ctx.services.cluster.node_id.0,
+            topics: topics(asked, &self, &ctx).await,
+            cluster_authorized_operations: NOT_ASKED,
+            ..MetadataResponse::default()
+        };
+        if self.include_cluster_authorized_operations {
+            answer.cluster_authorized_operations = operations::CLUSTER;
+        }
+        Reply::Now(answer)
+    }
+}
+
+/// What the request asks about, each once.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    All,
+    Names(Vec<String>),
+    Ids(Vec<TopicId>),
+}
+
+impl Asked {
+    /// `Err` gives back a request that makes no sense.
+    fn of(
+        topics: Option<Vec<MetadataRequestTopic>>,
+        version: i16,
+    ) -> Result<Asked, Vec<MetadataRequestTopic>> {
+        let Some(topics) = topics else { return Ok(Asked::All) };
+        if version == 0 && topics.is_empty() {
+            return Ok(Asked::All);
+        }
+        let has_ids = topics.iter().any(|topic| !topic.topic_id.is_zero());
+        if has_ids && version >= 12 {
+            // As in Kafka: where one topic is asked for by its id, all are, and bare names are passed over.
+            let ids = topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero());
+            return Ok(Asked::Ids(each_once(ids)));
+        }
+        if has_ids || topics.iter().any(|topic| topic.name.is_none()) {
+            return Err(topics);
+        }
+        Ok(Asked::Names(each_once(topics.into_iter().filter_map(|topic| topic.name))))
+    }
+}
+
+fn each_once<T: Clone + Eq + std::hash::Hash>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    all.filter(|one| seen.insert(one.clone())).collect()
+}
+
+async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<MetadataResponseTopic> {
+    let shown = |topic: &Topic| {
+        let mut shown = describe(topic, ctx.services.cluster.node_id);
+        if request.include_topic_authorized_operations {
+            shown.topic_authorized_operations = operations::TOPIC;
+        }
+        shown
+    };
+    let topics = ctx.services.store.topics();
+    match asked {
+        Asked::All => topics.iter().map(|topic| shown(topic)).collect(),
+        Asked::Ids(ids) => ids
+            .into_iter()
+            .map(|id| match topics.by_id(id) {
+                Some(topic) => shown(topic),
+                None => unknown(None, id, ErrorCode::UnknownTopicId),
+            })
+            .collect(),
+        Asked::Names(names) => {
+            // Versions below 4 have no such field and mean yes: its default.
+            let may_create = request.allow_auto_topic_creation && ctx.services.settings.auto_create_topics;
+            let mut answers = Vec::with_capacity(names.len());
+            for name in names {
+                let found = match topics.by_name(&name) {
+                    Some(topic) => Ok(Arc::clone(topic)),
+                    None => find_or_create(&name, may_create, ctx).await,
+                };
+                answers.push(match found {
+                    Ok(topic) => shown(&topic),
+                    Err(error) => unknown(Some(name), TopicId::ZERO, error),
+                });
+            }
+            answers
+        }
+    }
+}
+
+/// BEHAVIOUR M1: the topic exists when the answer leaves, so the client need not ask again.
+async fn find_or_create(name: &str, may_create: bool, ctx: &Context) -> Result<Arc<Topic>, ErrorCode> {
+    if !topic_name::is_legal(name) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    let services = &ctx.services;
+    if !may_create || topic_name::is_internal(name) || name == topic_name::CLUSTER_METADATA {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
+    let partitions = services.store.topics().partitions();
+    if !services.auto_create.may_create(partitions, services.clock.monotonic()) {
+        warn!(topic = name, partitions, "not created on demand, too many were; make it with CreateTopics");
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
+    let new = NewTopic {
+        name: name.to_owned(),
+        partitions: u32::try_from(services.settings.num_partitions).unwrap_or(1),
+        overrides: Default::default(),
+    };
+    match services.store.create_topic(new).await {
+        Ok(topic) => {
+            debug!(topic = name, "created on demand");
+            Ok(topic)
+        }
+        Err(TopicError::Exists) => {
+            let topics: Arc<Topics> = services.store.topics();
+            topics.by_name(name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+        }
+        Err(error) => Err(ErrorCode::from(&error)),
+    }
+}
+
+fn broker(ctx: &Context) -> MetadataResponseBroker {
+    let told = ctx.connection.advertised();
+    MetadataResponseBroker {
+        node_id: ctx.services.cluster.node_id.0,
+        host: told.host,
+        port: told.port.into(),
+        rack: ctx.services.settings.rack.clone(),
+    }
+}
+
+fn describe(topic: &Topic, node: NodeId) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().map(|partition| MetadataResponsePartition {
+        error_code: ErrorCode::None.code(),
+        partition_index: partition.index,
+        leader_id: node.0,
+        leader_epoch: partition.ends().leader_epoch.0,
+        replica_nodes: vec![node.0],
+        isr_nodes: vec![node.0],
+        offline_replicas: Vec::new(),
+    });
+    MetadataResponseTopic {
+        error_code: ErrorCode::None.code(),
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic_name::is_internal(&topic.name),
+        partitions: partitions.collect(),
+        topic_authorized_operations: NOT_ASKED,
+    }
+}
+
+fn unknown(name: Option<String>, topic_id: TopicId, error: ErrorCode) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: error.code(),
+        is_internal: name.as_deref().is_some_and(topic_name::is_internal),
+        name,
+        topic_id,
+        partitions: Vec::new(),
+        topic_authorized_operations: NOT_ASKED,
+    }
+}
+
+/// What Kafka says to a request it cannot make sense of: the error on each topic, and nothing else.
+fn refuse(topics: Vec<MetadataRequestTopic>) -> MetadataResponse {
+    let refused = topics.into_iter().map(|topic| {
+        // Versions below 12 have no null for the name.
+        let name = topic.name.unwrap_or_default();
+        unknown(Some(name), topic.topic_id, ErrorCode::InvalidRequest)
+    });
+    MetadataResponse {
+        cluster_id: None,
+        controller_id: -1,
+        topics: refused.collect(),
+        cluster_authorized_operations: NOT_ASKED,
+        error_code: ErrorCode::InvalidRequest.code(),
+        ..MetadataResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Uuid;
+
+    fn by_name(name: &str) -> MetadataRequestTopic {
+        MetadataRequestTopic { name: Some(name.to_owned()), topic_id: Uuid::ZERO }
+    }
+
+    fn by_id(id: u8) -> MetadataRequestTopic {
+        MetadataRequestTopic { name: None, topic_id: Uuid([id; 16]) }
+    }
+
+    #[test]
+    fn null_asks_for_all_topics_and_an_empty_list_for_none_but_in_v0() {
+        assert_eq!(Asked::of(None, 1), Ok(Asked::All));
+        assert_eq!(Asked::of(Some(vec![]), 1), Ok(Asked::Names(vec![])));
+        assert_eq!(Asked::of(Some(vec![]), 0), Ok(Asked::All));
+    }
+
+    #[test]
+    fn m5_a_topic_asked_for_twice_by_name_and_by_id_counts_once() {
+        let names = Some(vec![by_name("b"), by_name("a"), by_name("b")]);
+        assert_eq!(Asked::of(names, 9), Ok(Asked::Names(vec!["b".into(), "a".into()])));
+        let both = Some(vec![by_name("a"), by_id(7), by_id(0), by_id(7)]);
+        assert_eq!(Asked::of(both, 12), Ok(Asked::Ids(vec![Uuid([7; 16])])));
+    }
+
+    #[test]
+    fn ids_before_v12_and_topics_without_any_name_are_refused() {
+        assert!(Asked::of(Some(vec![by_id(7)]), 10).is_err());
+        assert!(Asked::of(Some(vec![by_id(7), by_name("a")]), 11).is_err());
+        assert!(Asked::of(Some(vec![by_id(0)]), 12).is_err());
+    }
+}

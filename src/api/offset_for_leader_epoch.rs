@@ -1,0 +1,56 @@
+//! OffsetForLeaderEpoch (key 23): where the log of a leadership ended, so that a client finds out
+//! whether what it read is still there (BEHAVIOUR O7). v3 names the replica, which we pass over: no
+//! broker is trusted on this listener.
+
+use crate::api::context::{Context, check_epoch};
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
+};
+use crate::protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
+};
+use crate::storage::{Topic, Topics};
+use crate::types::{LeaderEpoch, Offset};
+
+impl Handler for OffsetForLeaderEpochRequest {
+    async fn handle(self, ctx: Context) -> Reply<OffsetForLeaderEpochResponse> {
+        let image = ctx.services.store.topics();
+        let topics = self.topics.into_iter().map(|asked| {
+            let topic = Topics::by_name(&image, &asked.topic).map(|topic| &**topic);
+            let partitions = asked.partitions.iter().map(|asked| answer(asked, topic)).collect();
+            OffsetForLeaderTopicResult { topic: asked.topic, partitions }
+        });
+        let topics = topics.collect();
+        Reply::Now(OffsetForLeaderEpochResponse { topics, ..OffsetForLeaderEpochResponse::default() })
+    }
+}
+
+fn answer(asked: &OffsetForLeaderPartition, topic: Option<&Topic>) -> EpochEndOffset {
+    let unknown = (LeaderEpoch(-1), Offset(-1));
+    let (error, (epoch, end)) = match look_up(asked, topic) {
+        Ok(found) => (ErrorCode::None, found.unwrap_or(unknown)),
+        Err(error) => (error, unknown),
+    };
+    EpochEndOffset {
+        error_code: error.code(),
+        partition: asked.partition,
+        leader_epoch: epoch.0,
+        end_offset: end.0,
+    }
+}
+
+fn look_up(
+    asked: &OffsetForLeaderPartition,
+    topic: Option<&Topic>,
+) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let partition = topic.and_then(|topic| topic.partition(asked.partition));
+    let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
+    check_epoch(current, partition.ends().leader_epoch)?;
+    if asked.leader_epoch == -1 {
+        return Ok(None);
+    }
+    Ok(partition.end_of_epoch(LeaderEpoch(asked.leader_epoch)))
+}

@@ -1,0 +1,256 @@
+//! Produce (key 0): appends one batch to each partition named.
+//! Versions 0–2 are advertised and refused (BEHAVIOUR W4). v7 allows zstd, v8 tells which records
+//! were refused, v13 names topics by id.
+//!
+//! Every batch has its place in line when the ordered part ends; the answer follows when all of
+//! them are durable. acks=1 waits as acks=all does: there is no cheaper point that is safe.
+
+use std::sync::Arc;
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply, topic_name};
+use crate::protocol::Records;
+use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceData};
+use crate::protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
+use crate::storage::{Append, Appended, Partition, Topic, Topics};
+use crate::types::{Offset, Timestamp};
+
+impl Handler for ProduceRequest {
+    const GAPS: &'static [&'static str] = &[
+        "An illegal topic name is INVALID_TOPIC_EXCEPTION at once; Kafka says UNKNOWN_TOPIC_OR_PARTITION, which clients retry.",
+        "Transactional batches are INVALID_TXN_STATE: no transactions yet.",
+        "A partition named twice in one request gets both batches; Kafka drops the first one.",
+        "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
+    ];
+
+    async fn handle(self, ctx: Context) -> Reply<ProduceResponse> {
+        let acks = Acks::of_request(self.acks);
+        let has_transactional_id = self.transactional_id.is_some();
+        let image = ctx.services.store.topics();
+        let now = ctx.services.clock.now();
+        let mut begun = Vec::with_capacity(self.topic_data.len());
+        for data in self.topic_data {
+            let TopicProduceData { name, topic_id, partition_data } = data;
+            let topic = match ctx.version >= 13 {
+                true => image.by_id(topic_id).ok_or(ErrorCode::UnknownTopicId),
+                false => writable(&image, &name),
+            };
+            let mut partitions = Vec::with_capacity(partition_data.len());
+            for data in partition_data {
+                let asked = Asked { has_transactional_id, acks, now, version: ctx.version };
+                let outcome = match topic {
+                    Ok(topic) => asked.append(topic, data.index, data.records),
+                    Err(error) => Err(error.into()),
+                };
+                partitions.push((data.index, outcome));
+            }
+            begun.push(Begun { name, topic_id, partitions });
+        }
+        match acks {
+            Some(Acks::None) => unanswered(begun),
+            _ if begun.iter().all(Begun::is_refused) => Reply::Now(answer(begun).await),
+            _ => Reply::Later(Box::pin(answer(begun))),
+        }
+    }
+}
+
+/// What the producer waits for.
+#[derive(Clone, Copy, PartialEq)]
+enum Acks {
+    None,
+    Leader,
+    All,
+}
+
+impl Acks {
+    fn of_request(acks: i16) -> Option<Acks> {
+        match acks {
+            0 => Some(Acks::None),
+            1 => Some(Acks::Leader),
+            -1 => Some(Acks::All),
+            _ => None,
+        }
+    }
+}
+
+fn writable<'a>(topics: &'a Topics, name: &str) -> Result<&'a Arc<Topic>, ErrorCode> {
+    match topics.by_name(name) {
+        Some(topic) => Ok(topic),
+        None if topic_name::is_legal(name) => Err(ErrorCode::UnknownTopicOrPartition),
+        None => Err(ErrorCode::InvalidTopicException),
+    }
+}
+
+/// What holds for every batch of a request.
+#[derive(Clone, Copy)]
+struct Asked {
+    has_transactional_id: bool,
+    acks: Option<Acks>,
+    now: Timestamp,
+    version: i16,
+}
+
+impl Asked {
+    /// When this returns the batch has its place behind all earlier ones, or is refused.
+    fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<Append, Refused> {
+        let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
+        if topic_name::is_internal(&topic.name) {
+            return Err(ErrorCode::InvalidTopicException.into());
+        }
+        let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let there_is_one_replica = partition.settings.min_insync_replicas <= 1;
+        if acks == Acks::All && !there_is_one_replica {
+            return Err(ErrorCode::NotEnoughReplicas.into());
+        }
+        let batch = self.check(partition, records.unwrap_or_default())?;
+        Ok(partition.append(batch))
+    }
+
+    fn check(self, partition: &Partition, records: Records) -> Result<Checked, Refused> {
+        let settings = &partition.settings;
+        let rules = Rules {
+            max_message_bytes: settings.max_message_bytes,
+            segment_bytes: settings.segment_bytes,
+            compacted: false,
+            now: self.now,
+            timestamp_before_max: settings.timestamp_before_max,
+            timestamp_after_max: settings.timestamp_after_max,
+        };
+        let log_start = partition.ends().log_start;
+        let checked = record::check_produced(records.into_bytes(), &rules)
+            .map_err(|error| Refused::of_record(error, log_start))?;
+        let attributes = checked.header.attributes;
+        if self.version < 7 && attributes.codec() == Ok(Codec::Zstd) {
+            return Err(ErrorCode::UnsupportedCompressionType.into());
+        }
+        if attributes.transactional() {
+            // Without a transactional id nobody could be allowed to, says Kafka.
+            return Err(match self.has_transactional_id {
+                true => ErrorCode::InvalidTxnState.into(),
+                false => ErrorCode::TransactionalIdAuthorizationFailed.into(),
+            });
+        }
+        Ok(checked)
+    }
+}
+
+/// A batch that was not appended.
+struct Refused {
+    refusal: Refusal,
+    records: Vec<RecordRefusal>,
+    log_start: Option<Offset>,
+}
+
+impl Refused {
+    fn of_record(error: RecordError, log_start: Offset) -> Refused {
+        let refusal = Refusal::from(&error);
+        match error {
+            RecordError::InvalidRecords { refused, .. } | RecordError::InvalidTimestamps { refused, .. } => {
+                Refused { refusal, records: refused, log_start: Some(log_start) }
+            }
+            RecordError::Invalid(_) | RecordError::UnknownCodec(_) => {
+                Refused { refusal, records: Vec::new(), log_start: Some(log_start) }
+            }
+            RecordError::Corrupt(_)
+            | RecordError::NotOneBatch(_)
+            | RecordError::OldFormat(_)
+            | RecordError::TooLarge { .. }
+            | RecordError::LargerThanSegment { .. } => refusal.into(),
+        }
+    }
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Refused {
+        Refusal::from(code).into()
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        Refused { refusal, records: Vec::new(), log_start: None }
+    }
+}
+
+/// The batches of one topic, in line or refused.
+struct Begun {
+    name: String,
+    topic_id: crate::types::TopicId,
+    partitions: Vec<(i32, Result<Append, Refused>)>,
+}
+
+impl Begun {
+    fn is_refused(&self) -> bool {
+        self.partitions.iter().all(|(_, outcome)| outcome.is_err())
+    }
+}
+
+/// BEHAVIOUR W11: no answer to acks=0, ever; an error closes the connection, so that the client
+/// looks for what changed.
+fn unanswered(begun: Vec<Begun>) -> Reply<ProduceResponse> {
+    const WHY: &str = "a batch sent with acks=0 was refused";
+    let mut appends = Vec::new();
+    for (_, outcome) in begun.into_iter().flat_map(|topic| topic.partitions) {
+        match outcome {
+            Ok(append) => appends.push(append),
+            Err(_) => return Reply::Close(WHY),
+        }
+    }
+    Reply::Silence(Box::pin(async move {
+        for append in appends {
+            append.await.map_err(|_| WHY)?;
+        }
+        Ok(())
+    }))
+}
+
+async fn answer(begun: Vec<Begun>) -> ProduceResponse {
+    let mut responses = Vec::with_capacity(begun.len());
+    for topic in begun {
+        let mut partition_responses = Vec::with_capacity(topic.partitions.len());
+        for (index, outcome) in topic.partitions {
+            let outcome = match outcome {
+                Ok(append) => append.await.map_err(|error| Refusal::from(&error).into()),
+                Err(refused) => Err(refused),
+            };
+            partition_responses.push(partition_answer(index, outcome));
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses,
+        });
+    }
+    ProduceResponse { responses, ..ProduceResponse::default() }
+}
+
+fn partition_answer(index: i32, outcome: Result<Appended, Refused>) -> PartitionProduceResponse {
+    match outcome {
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: -1,
+            log_start_offset: appended.log_start.0,
+            error_message: None,
+            ..PartitionProduceResponse::default()
+        },
+        Err(refused) => PartitionProduceResponse {
+            index,
+            error_code: refused.refusal.code.code(),
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: refused.log_start.map_or(-1, |offset| offset.0),
+            record_errors: refused.records.into_iter().map(record_error).collect(),
+            error_message: refused.refusal.message,
+            ..PartitionProduceResponse::default()
+        },
+    }
+}
+
+fn record_error(refusal: RecordRefusal) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage { batch_index: refusal.index, batch_index_error_message: Some(refusal.message) }
+}

@@ -1,0 +1,114 @@
+//! One classic group: a pure state machine over opaque bytes.
+//!
+//! ```text
+//!            join                     all are back, or time is up
+//!   Empty ─────────▶ PreparingRebalance ─────────────▶ CompletingRebalance
+//!     ▲                │    ▲      ▲                       │          │ the leader
+//!     └────────────────┘    │      └── join, leave, death ─┘          ▼ assigned
+//!         nobody is left    └──────────── join, leave, death ────── Stable
+//! ```
+//!
+//! *Hard* state is the kernel's [`Group`]; a decision changes it only through `Group::apply`, by the
+//! records it hands back. *Soft* state may be lost at any time: who waits, who was heard from.
+
+mod command;
+mod commit;
+mod delete;
+mod delete_offsets;
+mod describe;
+mod expire;
+mod heartbeat;
+mod join;
+mod leave;
+mod rebalance;
+mod rules;
+mod soft;
+mod static_member;
+mod step;
+mod subscription;
+mod sync;
+mod tick;
+mod weight;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use command::*;
+pub use describe::{Description, GroupState, MemberDescription};
+pub use rules::Rules;
+use soft::Soft;
+use step::Step;
+
+use crate::kernel::group::{Group, GroupRecord};
+
+/// A group as its coordinator knows it.
+#[derive(Clone, Debug, Default)]
+pub struct ClassicGroup {
+    hard: Arc<Group>,
+    soft: Soft,
+}
+
+/// What follows from a command.
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// What the journal is to say. The group has them applied already.
+    pub records: Vec<GroupRecord>,
+    /// Who is answered, and what. Whoever is not among them waits for a later decision.
+    pub answers: Vec<(Caller, Answer)>,
+    /// By how many bytes the group grew, or shrank.
+    pub grown: isize,
+}
+
+impl ClassicGroup {
+    /// A group as the journal has it, after a start or a failed write: nobody waits, and every
+    /// member has its whole session timeout to be heard from.
+    pub fn restored(hard: Arc<Group>, now: Duration) -> ClassicGroup {
+        let soft = Soft::restored(&hard, now);
+        ClassicGroup { hard, soft }
+    }
+
+    pub fn decide(&mut self, rules: &Rules, occasion: Occasion, command: Command) -> Decision {
+        let mut step = Step::new(rules, &mut self.hard, &mut self.soft, occasion);
+        match command {
+            Command::Join { join, new_id } => join::decide(&mut step, join, new_id),
+            Command::Sync(sync) => sync::decide(&mut step, sync),
+            Command::Heartbeat(beat) => heartbeat::decide(&mut step, &beat),
+            Command::Leave(leavers) => leave::decide(&mut step, &leavers),
+            Command::Commit(commit) => commit::decide(&mut step, commit),
+            Command::DeleteOffsets(asked) => delete_offsets::decide(&mut step, asked),
+            Command::Delete => delete::decide(&mut step),
+            Command::ForgetTopic(topic) => expire::forget_topic(&mut step, topic),
+            Command::Expire { topics, by_age } => expire::decide(&mut step, &topics, by_age),
+            Command::Tick => tick::decide(&mut step),
+        }
+        step.decision
+    }
+
+    pub fn hard(&self) -> &Arc<Group> {
+        &self.hard
+    }
+
+    /// Whether anybody who asks for the group finds one.
+    pub fn exists(&self) -> bool {
+        self.hard.exists() || !self.soft.pending.is_empty()
+    }
+
+    /// Whether it can go without a loss to anybody but members that have yet to join.
+    pub fn is_dispensable(&self) -> bool {
+        self.hard.members().is_empty() && self.hard.offsets().is_empty()
+    }
+
+    /// When the next [`Command::Tick`] is due, by the session clock.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.soft.next_deadline()
+    }
+
+    /// The memory it takes, roughly.
+    pub fn weight(&self) -> usize {
+        weight::of_group(&self.hard)
+            + self.soft.pending.keys().map(|id| weight::of_pending(id)).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests;

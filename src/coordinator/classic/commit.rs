@@ -1,0 +1,78 @@
+//! OffsetCommit: how far a group, or somebody in its name, has read.
+
+use std::collections::BTreeMap;
+
+use super::command::{Answer, Commit, GroupError, OffsetToCommit};
+use super::step::Step;
+use super::weight;
+use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
+use crate::types::Timestamp;
+
+pub(super) fn decide(step: &mut Step, commit: Commit) {
+    if let Err(error) = check(step, &commit) {
+        return step.answer(Answer::Offsets(Err(error)));
+    }
+    if matches!(step.hard.phase(), Phase::Stable | Phase::PreparingRebalance) {
+        step.heard_from(&commit.who.member);
+    }
+    let now = step.occasion.wall;
+    let expires_at = commit.retention.map(|retention| {
+        Timestamp(now.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
+    });
+    let mut answers = Vec::with_capacity(commit.offsets.len());
+    let mut accepted: BTreeMap<PartitionKey, CommittedOffset> = BTreeMap::new();
+    let mut grows_by = 0;
+    for asked in commit.offsets {
+        let answer = check_offset(step, &asked, &mut grows_by);
+        answers.push(answer);
+        if answer.is_ok() {
+            let OffsetToCommit { partition, offset, leader_epoch, metadata } = asked;
+            let committed = CommittedOffset { offset, leader_epoch, metadata, committed_at: now, expires_at };
+            accepted.insert(partition, committed);
+        }
+    }
+    if !accepted.is_empty() {
+        step.record(GroupRecord::OffsetsCommitted { offsets: accepted.into_iter().collect() });
+    }
+    step.answer(Answer::Offsets(Ok(answers)));
+}
+
+fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
+    let Some(generation) = commit.generation else {
+        if step.is_empty() {
+            return Ok(());
+        }
+        // Somebody from outside, while the group has members of its own to commit.
+        step.check_identity(&commit.who)?;
+        return Err(GroupError::IllegalGeneration);
+    };
+    if !step.hard.exists() && step.soft.pending.is_empty() {
+        return Err(match commit.knows_group_not_found {
+            true => GroupError::NoSuchGroup,
+            false => GroupError::IllegalGeneration,
+        });
+    }
+    step.check_identity(&commit.who)?;
+    if generation != step.hard.generation() {
+        return Err(GroupError::IllegalGeneration);
+    }
+    if step.hard.phase() == Phase::CompletingRebalance {
+        return Err(GroupError::RebalanceInProgress);
+    }
+    Ok(())
+}
+
+fn check_offset(step: &Step, asked: &OffsetToCommit, grows_by: &mut usize) -> Result<(), GroupError> {
+    // Kafka counts as Java does, in units of UTF-16.
+    if asked.metadata.encode_utf16().count() > step.rules.offset_metadata_max {
+        return Err(GroupError::OffsetMetadataTooLarge);
+    }
+    if step.hard.offset(asked.partition).is_none() {
+        let more = weight::of_new_offset(&asked.metadata);
+        if !step.has_room_for(*grows_by + more) {
+            return Err(GroupError::NoRoom);
+        }
+        *grows_by += more;
+    }
+    Ok(())
+}

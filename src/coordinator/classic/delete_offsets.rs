@@ -1,0 +1,37 @@
+//! OffsetDelete: offsets of topics that no member reads go.
+
+use super::command::{Answer, GroupError, OffsetToDelete};
+use super::step::Step;
+use super::subscription::{self, CONSUMER};
+use crate::kernel::group::GroupRecord;
+
+pub(super) fn decide(step: &mut Step, asked: Vec<OffsetToDelete>) {
+    if !step.hard.exists() && step.soft.pending.is_empty() {
+        return step.answer(Answer::Offsets(Err(GroupError::NoSuchGroup)));
+    }
+    // Of other members than consumers nobody knows what they read.
+    if !step.is_empty() && step.hard.protocol_type() != Some(CONSUMER) {
+        return step.answer(Answer::Offsets(Err(GroupError::NotEmpty)));
+    }
+    let subscribed = subscription::of_group(step.hard);
+    let answers: Vec<Result<(), GroupError>> = asked
+        .iter()
+        .map(|offset| match subscribed.includes(&offset.topic) {
+            true => Err(GroupError::SubscribedToTopic),
+            false => Ok(()),
+        })
+        .collect();
+    let mut partitions: Vec<_> = asked
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.is_ok())
+        .map(|(asked, _)| asked.partition)
+        .collect();
+    partitions.retain(|partition| step.hard.offset(*partition).is_some());
+    partitions.sort_unstable();
+    partitions.dedup();
+    if !partitions.is_empty() {
+        step.record(GroupRecord::OffsetsRemoved { partitions });
+    }
+    step.answer(Answer::Offsets(Ok(answers)));
+}

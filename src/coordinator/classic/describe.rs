@@ -1,0 +1,72 @@
+//! What a group looks like from outside.
+
+use super::ClassicGroup;
+use crate::kernel::group::{CommittedOffset, MemberId, Opaque, PartitionKey, Phase};
+
+/// Kafka's names for a group's states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    Empty,
+    PreparingRebalance,
+    CompletingRebalance,
+    Stable,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    pub state: GroupState,
+    pub protocol_type: Option<String>,
+    /// While the group is stable.
+    pub protocol: Option<String>,
+    pub members: Vec<MemberDescription>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberDescription {
+    pub id: MemberId,
+    pub instance: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    /// While the group is stable.
+    pub metadata: Opaque,
+    pub assignment: Opaque,
+}
+
+impl ClassicGroup {
+    pub fn state(&self) -> GroupState {
+        match self.hard.phase() {
+            Phase::Empty { .. } => GroupState::Empty,
+            Phase::PreparingRebalance => GroupState::PreparingRebalance,
+            Phase::CompletingRebalance => GroupState::CompletingRebalance,
+            Phase::Stable => GroupState::Stable,
+        }
+    }
+
+    pub fn describe(&self) -> Description {
+        let protocol = self.hard.protocol().filter(|_| self.state() == GroupState::Stable);
+        let members = self.hard.members().iter().map(|(id, member)| MemberDescription {
+            id: id.clone(),
+            instance: member.instance.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: protocol.and_then(|protocol| member.metadata(protocol)).cloned().unwrap_or_default(),
+            assignment: member.assignment.clone(),
+        });
+        Description {
+            state: self.state(),
+            protocol_type: self.hard.protocol_type().map(str::to_owned),
+            protocol: protocol.map(str::to_owned),
+            members: members.collect(),
+        }
+    }
+
+    /// OffsetFetch, of some partitions or of all that have an offset.
+    pub fn offsets(&self, of: Option<&[PartitionKey]>) -> Vec<(PartitionKey, Option<CommittedOffset>)> {
+        match of {
+            Some(asked) => asked.iter().map(|of| (*of, self.hard.offset(*of).cloned())).collect(),
+            None => {
+                self.hard.offsets().iter().map(|(of, committed)| (*of, Some(committed.clone()))).collect()
+            }
+        }
+    }
+}

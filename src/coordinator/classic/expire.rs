@@ -1,0 +1,71 @@
+//! What time and the deletion of topics take from a group (KIP-211).
+//!
+//! The offsets of a group without members are kept for the retention time, counted from when the
+//! last member left or from the commit, whichever is later; those of somebody who never had members
+//! from the commit; those of consumers that are at work from the commit, and only where no member
+//! reads the topic any more. A group that is left with nothing goes.
+
+use std::collections::BTreeMap;
+
+use super::command::Answer;
+use super::step::Step;
+use super::subscription;
+use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
+use crate::types::{Timestamp, TopicId};
+
+pub(super) fn forget_topic(step: &mut Step, topic: TopicId) {
+    let from = (topic, i32::MIN);
+    if step.hard.offsets().range(from..).next().is_some_and(|((of, _), _)| *of == topic) {
+        step.record(GroupRecord::TopicForgotten { topic });
+    }
+    step.answer(Answer::Done);
+}
+
+pub(super) fn decide(step: &mut Step, topics: &BTreeMap<TopicId, Option<String>>, by_age: bool) {
+    for (topic, name) in topics {
+        if name.is_none() {
+            step.record(GroupRecord::TopicForgotten { topic: *topic });
+        }
+    }
+    if !by_age {
+        return step.answer(Answer::Done);
+    }
+    let partitions = expired(step, topics);
+    if !partitions.is_empty() {
+        step.record(GroupRecord::OffsetsRemoved { partitions });
+    }
+    let nothing_left = step.is_empty() && step.hard.offsets().is_empty() && step.soft.pending.is_empty();
+    if nothing_left && step.hard.exists() {
+        step.record(GroupRecord::Deleted);
+    }
+    step.answer(Answer::Done);
+}
+
+fn expired(step: &Step, topics: &BTreeMap<TopicId, Option<String>>) -> Vec<PartitionKey> {
+    let subscribed = subscription::of_group(step.hard);
+    let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
+        (None, _) => None,
+        (Some(_), Phase::Empty { since }) => since,
+        (Some(subscription::CONSUMER), Phase::Stable) => None,
+        (Some(_), _) => return Vec::new(),
+    };
+    let is_read = |topic: &TopicId| {
+        let name = topics.get(topic).and_then(Option::as_deref);
+        name.is_none_or(|name| subscribed.includes(name))
+    };
+    let is_over = |committed: &CommittedOffset| {
+        let now = step.occasion.wall;
+        match committed.expires_at {
+            Some(expires_at) => now >= expires_at,
+            None => {
+                let from = counts_from.unwrap_or(Timestamp(i64::MIN)).max(committed.committed_at);
+                now.since(from) >= step.rules.offsets_retention
+            }
+        }
+    };
+    let offsets = step.hard.offsets().iter();
+    offsets
+        .filter(|((topic, _), committed)| is_over(committed) && !is_read(topic))
+        .map(|(partition, _)| *partition)
+        .collect()
+}

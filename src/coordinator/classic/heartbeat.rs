@@ -1,0 +1,28 @@
+//! Heartbeat: a member is alive, and learns whether it is to join again. Nothing is stored.
+
+use super::command::{Answer, GroupError, Heartbeat};
+use super::step::Step;
+use crate::kernel::group::Phase;
+
+pub(super) fn decide(step: &mut Step, beat: &Heartbeat) {
+    let answer = answer(step, beat);
+    step.answer(Answer::Heartbeat(answer));
+}
+
+fn answer(step: &mut Step, beat: &Heartbeat) -> Result<(), GroupError> {
+    step.check_identity(&beat.who)?;
+    if beat.generation != step.hard.generation() {
+        return Err(GroupError::IllegalGeneration);
+    }
+    match step.hard.phase() {
+        Phase::Empty { .. } => Err(GroupError::UnknownMember),
+        Phase::PreparingRebalance => {
+            step.heard_from(&beat.who.member);
+            Err(GroupError::RebalanceInProgress)
+        }
+        Phase::CompletingRebalance | Phase::Stable => {
+            step.heard_from(&beat.who.member);
+            Ok(())
+        }
+    }
+}

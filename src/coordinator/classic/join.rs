@@ -1,0 +1,178 @@
+//! JoinGroup: a member wants to take part in the next generation.
+
+use super::command::{Answer, GroupError, Identity, Join};
+use super::rebalance::elect_protocol;
+use super::step::Step;
+use super::weight;
+use crate::kernel::group::{Group, GroupRecord, Member, MemberId, Phase};
+
+use std::time::Duration;
+
+/// A newcomer does not know its id before it is answered and cannot send heartbeats; if it gives up
+/// the wait, its retry is another newcomer. So none of them waits for longer than this.
+const NEWCOMER_WAITS: Duration = Duration::from_secs(5 * 60);
+
+pub(super) fn decide(step: &mut Step, join: Join, new_id: MemberId) {
+    let told = join.member.clone().unwrap_or_default();
+    if !step.rules.session_timeout.contains(&join.session_timeout) {
+        return step.refuse_join(GroupError::SessionTimeoutOutOfRange, told);
+    }
+    let said: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
+    if said > step.rules.member_bytes || join.protocols.len() > step.rules.member_protocols {
+        return step.refuse_join(GroupError::MemberTooLarge, told);
+    }
+    if !has_place_for(step, join.member.as_deref()) {
+        step.refuse_join(GroupError::GroupFull, MemberId::new());
+        if let Some(id) = join.member.filter(|id| step.hard.member(id).is_some()) {
+            step.remove(vec![id]);
+            step.after_departure();
+        }
+        return;
+    }
+    match join.member.clone() {
+        None => newcomer(step, join, new_id),
+        Some(id) => known(step, id, join),
+    }
+}
+
+fn newcomer(step: &mut Step, join: Join, id: MemberId) {
+    if !shares_a_protocol(step.hard, &join) {
+        return step.refuse_join(GroupError::InconsistentProtocol, MemberId::new());
+    }
+    if let Some(instance) = &join.instance {
+        return match step.hard.instance(instance).cloned() {
+            Some(twin) => super::static_member::take_over(step, &twin, id, join),
+            None => add(step, id, join),
+        };
+    }
+    if !join.confirms_its_id {
+        return add(step, id, join);
+    }
+    if step.soft.pending.len() >= step.rules.max_size || !step.has_room_for(weight::of_pending(&id)) {
+        return step.refuse_join(GroupError::NoRoom, MemberId::new());
+    }
+    step.expect_member(id.clone(), join.session_timeout);
+    step.refuse_join(GroupError::MemberIdRequired, id);
+}
+
+fn known(step: &mut Step, id: MemberId, join: Join) {
+    let exists = step.hard.exists() || !step.soft.pending.is_empty();
+    if !exists {
+        return step.refuse_join(GroupError::UnknownMember, id);
+    }
+    if !shares_a_protocol(step.hard, &join) {
+        return step.refuse_join(GroupError::InconsistentProtocol, id);
+    }
+    if step.soft.pending.contains_key(&id) && join.instance.is_none() {
+        return add(step, id, join);
+    }
+    let who = Identity { member: id, instance: join.instance.clone() };
+    if let Err(error) = step.check_identity(&who) {
+        return step.refuse_join(error, who.member);
+    }
+    let id = who.member;
+    let unchanged = step.hard.member(&id).is_some_and(|member| member.protocols == join.protocols);
+    match step.hard.phase() {
+        Phase::PreparingRebalance => update(step, id, join),
+        // Its first answer may have got lost: it is told the same again.
+        Phase::CompletingRebalance if unchanged => {
+            step.heard_from(&id);
+            let joined = step.joined(&id);
+            step.answer(Answer::Join(Ok(joined)));
+        }
+        // A leader that joins wants a rebalance for reasons of its own, new partitions say.
+        Phase::Stable if unchanged && step.hard.leader() != Some(&id) => {
+            step.heard_from(&id);
+            let joined = step.joined(&id);
+            step.answer(Answer::Join(Ok(joined)));
+        }
+        Phase::CompletingRebalance | Phase::Stable => update(step, id, join),
+        Phase::Empty { .. } => step.refuse_join(GroupError::UnknownMember, id),
+    }
+}
+
+/// A new member, which the next generation is to have.
+fn add(step: &mut Step, id: MemberId, join: Join) {
+    let protocol_type = join.protocol_type.clone();
+    let member = Member {
+        instance: join.instance,
+        client_id: join.client_id,
+        client_host: join.client_host,
+        session_timeout: join.session_timeout,
+        rebalance_timeout: join.rebalance_timeout,
+        protocols: join.protocols,
+        ..Member::default()
+    };
+    if !step.has_room_for(weight::of_member(&id, &member)) {
+        return step.refuse_join(GroupError::NoRoom, MemberId::new());
+    }
+    if let Some(first) = step.soft.join_round.as_mut().and_then(|round| round.first.as_mut()) {
+        first.grew = true;
+    }
+    step.expect_no_more(&id);
+    step.soft.sessions.insert(id.clone(), step.occasion.session + NEWCOMER_WAITS);
+    step.record(GroupRecord::Joined { id: id.clone(), protocol_type, member });
+    step.park_join(id, true);
+    step.rebalance_or_complete();
+}
+
+/// A member joins again, for reasons that call for a rebalance.
+fn update(step: &mut Step, id: MemberId, join: Join) {
+    if let Err(error) = change_what_it_asks(step, &id, &join) {
+        return step.refuse_join(error, id);
+    }
+    let newcomer = step.soft.joining.get(&id).is_some_and(|joining| joining.newcomer);
+    step.park_join(id, newcomer);
+    step.rebalance_or_complete();
+}
+
+/// Notes what a member asks for now, if it is anything new.
+pub(super) fn change_what_it_asks(step: &mut Step, id: &str, join: &Join) -> Result<(), GroupError> {
+    let Some(known) = step.hard.member(id) else { return Err(GroupError::UnknownMember) };
+    let member = Member {
+        session_timeout: join.session_timeout,
+        rebalance_timeout: join.rebalance_timeout,
+        protocols: join.protocols.clone(),
+        ..known.clone()
+    };
+    if member == *known {
+        return Ok(());
+    }
+    let more = weight::of_member(id, &member).saturating_sub(weight::of_member(id, known));
+    if more > 0 && !step.has_room_for(more) {
+        return Err(GroupError::NoRoom);
+    }
+    let protocol_type = join.protocol_type.clone();
+    step.record(GroupRecord::Joined { id: id.to_owned(), protocol_type, member });
+    Ok(())
+}
+
+/// Whether the group has a place for it. While it rebalances, those who have joined count: the last
+/// to come are left outside if there are more members than there may be.
+fn has_place_for(step: &Step, id: Option<&str>) -> bool {
+    let max = step.rules.max_size;
+    match step.hard.phase() {
+        Phase::Empty { .. } => true,
+        Phase::PreparingRebalance => {
+            id.is_some_and(|id| step.soft.joining.contains_key(id)) || step.soft.joining.len() < max
+        }
+        Phase::CompletingRebalance | Phase::Stable => {
+            id.is_some_and(|id| step.hard.member(id).is_some()) || step.hard.members().len() < max
+        }
+    }
+}
+
+/// Whether at least one of its protocols is known to all members, and the kind of group is the same.
+fn shares_a_protocol(group: &Group, join: &Join) -> bool {
+    if matches!(group.phase(), Phase::Empty { .. }) {
+        return !join.protocol_type.is_empty() && !join.protocols.is_empty();
+    }
+    let known_to_all = |name: &str| group.members().values().all(|member| member.supports(name));
+    group.protocol_type() == Some(join.protocol_type.as_str())
+        && join.protocols.iter().any(|(name, _)| known_to_all(name))
+}
+
+/// Whether the group would speak the same protocol if it chose now.
+pub(super) fn keeps_its_protocol(group: &Group) -> bool {
+    elect_protocol(group).as_deref() == group.protocol()
+}

@@ -1,0 +1,42 @@
+//! LeaveGroup: members go, or are sent away by an administrator.
+
+use std::collections::BTreeSet;
+
+use super::command::{Answer, GroupError, Leaver};
+use super::step::Step;
+use crate::kernel::group::MemberId;
+
+pub(super) fn decide(step: &mut Step, leavers: &[Leaver]) {
+    let mut answers = Vec::with_capacity(leavers.len());
+    let mut gone = BTreeSet::new();
+    let mut somebody_left = false;
+    for leaver in leavers {
+        let found = find(step, leaver, &gone);
+        somebody_left |= found.is_ok();
+        answers.push(found.map(|member| gone.extend(member)));
+    }
+    if !gone.is_empty() {
+        step.remove(gone.into_iter().collect());
+    }
+    if somebody_left {
+        step.after_departure();
+    }
+    step.answer(Answer::Leave(answers));
+}
+
+/// The member that is meant; none where it was only about to become one.
+fn find(step: &mut Step, leaver: &Leaver, gone: &BTreeSet<MemberId>) -> Result<Option<MemberId>, GroupError> {
+    let member = match leaver {
+        Leaver::Nobody => return Err(GroupError::UnknownMember),
+        Leaver::Instance(instance) => step.hard.instance(instance).ok_or(GroupError::UnknownMember)?.clone(),
+        Leaver::Member(who) if step.expect_no_more(&who.member) => return Ok(None),
+        Leaver::Member(who) => {
+            step.check_identity(who)?;
+            who.member.clone()
+        }
+    };
+    if gone.contains(&member) {
+        return Err(GroupError::UnknownMember);
+    }
+    Ok(Some(member))
+}

@@ -1,0 +1,174 @@
+//! From one generation to the next.
+
+use std::time::Duration;
+
+use super::command::{Answer, GroupError, Joined, JoinedMember};
+use super::soft::{FirstRound, JoinRound, rebalance_timeout};
+use super::step::Step;
+use crate::kernel::group::{Generation, Group, GroupRecord, Member, MemberId, Phase};
+
+/// How long a group waits at least before it looks again whether anybody is back.
+const A_LITTLE: Duration = Duration::from_secs(1);
+
+impl Step<'_> {
+    /// Somebody wants in, or wants something else than before.
+    pub fn rebalance_or_complete(&mut self) {
+        match self.hard.phase() {
+            Phase::PreparingRebalance => self.complete_if_all_joined(),
+            Phase::Empty { .. } | Phase::CompletingRebalance | Phase::Stable => self.begin_rebalance(),
+        }
+    }
+
+    /// Members are gone.
+    pub fn after_departure(&mut self) {
+        match self.hard.phase() {
+            Phase::Empty { .. } => {}
+            Phase::PreparingRebalance => self.complete_if_all_joined(),
+            Phase::CompletingRebalance | Phase::Stable => self.begin_rebalance(),
+        }
+    }
+
+    /// Everybody is to join again.
+    pub fn begin_rebalance(&mut self) {
+        for (id, caller) in std::mem::take(&mut self.soft.syncing) {
+            self.answer_to(caller, Answer::Sync(Err(GroupError::RebalanceInProgress)));
+            self.heard_from(&id);
+        }
+        self.soft.unsynced.clear();
+        self.soft.sync_deadline = None;
+
+        let now = self.occasion.session;
+        let timeout = rebalance_timeout(self.hard);
+        if self.is_empty() {
+            let delay = self.rules.initial_delay;
+            let first = FirstRound { stretch: delay, left: timeout.saturating_sub(delay), grew: false };
+            self.soft.join_round = Some(JoinRound { ends: now + delay, first: Some(first) });
+            self.record(GroupRecord::RebalanceBegun);
+        } else {
+            self.soft.join_round = Some(JoinRound { ends: now + timeout, first: None });
+            self.record(GroupRecord::RebalanceBegun);
+            self.complete_if_all_joined();
+        }
+    }
+
+    /// A round ends early when nobody is missing; a group's first round never does.
+    pub fn complete_if_all_joined(&mut self) {
+        let waits_for_company = self.soft.join_round.is_some_and(|round| round.first.is_some());
+        let all_joined = self.soft.joining.len() == self.hard.members().len() && self.soft.pending.is_empty();
+        if self.hard.phase() == Phase::PreparingRebalance && !waits_for_company && all_joined {
+            self.complete_join_round();
+        }
+    }
+
+    /// The end of a stretch of waiting. In the first round another one follows if somebody came
+    /// during this one, up to the rebalance timeout.
+    pub fn join_round_ends(&mut self, round: JoinRound) {
+        let now = self.occasion.session;
+        match round.first {
+            Some(first) if first.grew && !first.left.is_zero() => {
+                let stretch = self.rules.initial_delay.min(first.left);
+                let left = first.left.saturating_sub(first.stretch);
+                let first = FirstRound { stretch, left, grew: false };
+                self.soft.join_round = Some(JoinRound { ends: now + stretch, first: Some(first) });
+            }
+            _ => self.complete_join_round(),
+        }
+    }
+
+    /// Whoever has joined makes up the next generation. A static member that has not may still
+    /// come back; a dynamic one is out.
+    fn complete_join_round(&mut self) {
+        let missing = |id: &&MemberId| !self.soft.joining.contains_key(*id);
+        let dynamic = |id: &&MemberId| self.hard.member(id).is_some_and(|member| member.instance.is_none());
+        let stragglers: Vec<MemberId> =
+            self.hard.members().keys().filter(missing).filter(dynamic).cloned().collect();
+        if !stragglers.is_empty() {
+            self.remove(stragglers);
+        }
+        let generation = next(self.hard.generation());
+        if self.hard.members().is_empty() {
+            self.soft.join_round = None;
+            self.record(GroupRecord::Emptied { generation, at: self.occasion.wall });
+            return;
+        }
+        let now = self.occasion.session;
+        let timeout = rebalance_timeout(self.hard);
+        let Some(leader) = self.elect_leader() else {
+            // Only static members are left and none of them is back: their sessions will tell.
+            self.soft.join_round = Some(JoinRound { ends: now + timeout.max(A_LITTLE), first: None });
+            return;
+        };
+        self.soft.join_round = None;
+        let protocol = elect_protocol(self.hard).unwrap_or_default();
+        self.record(GroupRecord::GenerationBegun { generation, protocol, leader });
+        self.soft.unsynced = self.hard.members().keys().cloned().collect();
+        self.soft.sync_deadline = Some(now + timeout);
+        for (id, joining) in std::mem::take(&mut self.soft.joining) {
+            let joined = self.joined(&id);
+            self.answer_to(joining.caller, Answer::Join(Ok(joined)));
+        }
+        for id in self.soft.unsynced.clone() {
+            self.heard_from(&id);
+        }
+    }
+
+    /// The leader goes on if it is back; else the member that has waited longest takes over.
+    fn elect_leader(&self) -> Option<MemberId> {
+        let joining = &self.soft.joining;
+        if let Some(leader) = self.hard.leader()
+            && joining.contains_key(leader)
+        {
+            return Some(leader.clone());
+        }
+        joining.iter().min_by_key(|(_, joining)| joining.caller).map(|(id, _)| id.clone())
+    }
+
+    /// What a member of the present generation is told at its JoinGroup.
+    pub fn joined(&self, id: &str) -> Joined {
+        let leader = self.hard.leader().cloned().unwrap_or_default();
+        let members = if leader == id { self.members_for_leader() } else { Vec::new() };
+        Joined {
+            member: id.to_owned(),
+            generation: self.hard.generation(),
+            protocol_type: self.hard.protocol_type().map(str::to_owned),
+            protocol: self.hard.protocol().map(str::to_owned),
+            leader,
+            skip_assignment: false,
+            members,
+        }
+    }
+
+    fn members_for_leader(&self) -> Vec<JoinedMember> {
+        let protocol = self.hard.protocol().unwrap_or_default();
+        let told = |(id, member): (&MemberId, &Member)| JoinedMember {
+            id: id.clone(),
+            instance: member.instance.clone(),
+            metadata: member.metadata(protocol).cloned().unwrap_or_default(),
+        };
+        self.hard.members().iter().map(told).collect()
+    }
+}
+
+/// The protocols that all members support are candidates; each member votes for the one it likes
+/// best. Of those with equally many votes the one voted for first wins, in the order of member ids.
+pub(super) fn elect_protocol(group: &Group) -> Option<String> {
+    let supported_by_all = |name: &str| group.members().values().all(|member| member.supports(name));
+    let mut votes: Vec<(&str, usize)> = Vec::new();
+    let first = group.members().values().next()?;
+    let candidates: Vec<&str> =
+        first.protocols.iter().map(|(name, _)| name.as_str()).filter(|name| supported_by_all(name)).collect();
+    for member in group.members().values() {
+        let mut liked = member.protocols.iter().map(|(name, _)| name.as_str());
+        let Some(choice) = liked.find(|name| candidates.contains(name)) else { continue };
+        match votes.iter_mut().find(|(name, _)| *name == choice) {
+            Some((_, count)) => *count += 1,
+            None => votes.push((choice, 1)),
+        }
+    }
+    let most = votes.iter().map(|(_, count)| *count).max()?;
+    votes.iter().find(|(_, count)| *count == most).map(|(name, _)| (*name).to_owned())
+}
+
+fn next(generation: Generation) -> Generation {
+    Generation(generation.0.checked_add(1).unwrap_or(1))
+}

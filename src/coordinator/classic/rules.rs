@@ -1,0 +1,42 @@
+//! What a group is held to.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::BrokerSettings;
+
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub session_timeout: RangeInclusive<Duration>,
+    /// How long the first member of a group waits for company.
+    pub initial_delay: Duration,
+    pub max_size: usize,
+    pub offset_metadata_max: usize,
+    pub offsets_retention: Duration,
+    pub retention_check: Duration,
+    /// The most that a member may say of itself, over all its protocols.
+    pub member_bytes: usize,
+    pub member_protocols: usize,
+    /// Over it, groups that hold nothing make room for new ones; where there are none, new ones
+    /// are refused.
+    pub max_groups: usize,
+    /// What all groups together may take; over it nothing new is let in.
+    pub total_bytes: usize,
+}
+
+impl From<&BrokerSettings> for Rules {
+    fn from(settings: &BrokerSettings) -> Rules {
+        Rules {
+            session_timeout: settings.group_min_session..=settings.group_max_session,
+            initial_delay: settings.group_initial_delay,
+            max_size: settings.group_max_size as usize,
+            offset_metadata_max: settings.offset_metadata_max as usize,
+            offsets_retention: settings.offsets_retention,
+            retention_check: settings.offsets_retention_check,
+            member_bytes: 1024 * 1024,
+            member_protocols: 64,
+            max_groups: 100_000,
+            total_bytes: 256 * 1024 * 1024,
+        }
+    }
+}

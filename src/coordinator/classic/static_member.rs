@@ -1,0 +1,39 @@
+//! A static member comes back without its member id, after a restart of its process: the new
+//! process takes over the place of the old one, which is fenced from then on (KIP-345).
+
+use super::command::{Answer, GroupError, Join};
+use super::join::{change_what_it_asks, keeps_its_protocol};
+use super::step::Step;
+use crate::kernel::group::{GroupRecord, MemberId, Phase};
+
+pub(super) fn take_over(step: &mut Step, twin: &MemberId, id: MemberId, join: Join) {
+    let leader_before = step.hard.leader().cloned().unwrap_or_default();
+    let unsynced = step.soft.unsynced.contains(twin);
+    step.forget(twin, GroupError::FencedInstance, twin);
+    if unsynced {
+        step.soft.unsynced.insert(id.clone());
+    }
+    step.record(GroupRecord::Replaced { old: twin.clone(), new: id.clone() });
+    step.heard_from(&id);
+    if let Err(error) = change_what_it_asks(step, &id, &join) {
+        return step.refuse_join(error, id);
+    }
+    if step.hard.phase() == Phase::Stable && keeps_its_protocol(step.hard) {
+        return step_into_generation(step, &id, leader_before, join.can_skip_assignment);
+    }
+    step.park_join(id, false);
+    step.rebalance_or_complete();
+}
+
+/// The group does not notice: the assignment of the old process is the new one's.
+fn step_into_generation(step: &mut Step, id: &str, leader_before: MemberId, can_skip_assignment: bool) {
+    let mut joined = step.joined(id);
+    if can_skip_assignment {
+        joined.skip_assignment = step.hard.leader().is_some_and(|leader| leader == id);
+    } else {
+        // It would compute an assignment if it knew that it leads; so it is told its former self does.
+        joined.leader = leader_before;
+        joined.members = Vec::new();
+    }
+    step.answer(Answer::Join(Ok(joined)));
+}

@@ -1,0 +1,90 @@
+//! The one protocol whose bytes we look into: consumers' subscriptions, to know which topics a
+//! group reads. Layout: a version, then the topics' names, then things we do not need; versions only
+//! add at the end.
+
+use std::collections::BTreeSet;
+
+use crate::kernel::group::Group;
+
+/// The protocol type of consumers.
+pub(super) const CONSUMER: &str = "consumer";
+
+/// Version 0, no topics, no user data.
+pub(super) const EMPTY_ASSIGNMENT: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+
+/// What the members of a group read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Subscribed<'a> {
+    /// A group of something else than consumers.
+    NotConsumers,
+    To(BTreeSet<&'a str>),
+    /// Consumers whose bytes make no sense to us: it could be anything.
+    ToAnything,
+}
+
+impl Subscribed<'_> {
+    pub fn includes(&self, topic: &str) -> bool {
+        match self {
+            Subscribed::NotConsumers => false,
+            Subscribed::To(topics) => topics.contains(topic),
+            Subscribed::ToAnything => true,
+        }
+    }
+}
+
+pub(super) fn of_group(group: &Group) -> Subscribed<'_> {
+    if group.protocol_type() != Some(CONSUMER) {
+        return Subscribed::NotConsumers;
+    }
+    let mut all = BTreeSet::new();
+    for member in group.members().values() {
+        let metadata = group.protocol().and_then(|protocol| member.metadata(protocol));
+        match metadata.and_then(|metadata| topics(metadata.bytes())) {
+            Some(topics) => all.extend(topics),
+            None => return Subscribed::ToAnything,
+        }
+    }
+    Subscribed::To(all)
+}
+
+fn topics(mut bytes: &[u8]) -> Option<Vec<&str>> {
+    let input = &mut bytes;
+    let version = i16::from_be_bytes(take(input, 2)?.try_into().ok()?);
+    if version < 0 {
+        return None;
+    }
+    let count = i32::from_be_bytes(take(input, 4)?.try_into().ok()?);
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        let length = i16::from_be_bytes(take(input, 2)?.try_into().ok()?);
+        topics.push(std::str::from_utf8(take(input, usize::try_from(length).ok()?)?).ok()?);
+    }
+    Some(topics)
+}
+
+fn take<'a>(input: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = input.split_at_checked(count)?;
+    *input = rest;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_read_and_what_follows_them_is_not() {
+        assert_eq!(topics(b"\0\x03\0\0\0\x02\0\x01a\0\x02bc\xff\xff"), Some(vec!["a", "bc"]));
+        assert_eq!(topics(EMPTY_ASSIGNMENT), Some(vec![]));
+    }
+
+    #[test]
+    fn bytes_that_are_no_subscription_are_none() {
+        for bytes in
+            [&b""[..], b"\0", b"meta", b"\0\0\x7f\xff\xff\xff", b"\0\0\0\0\0\x01\0\x09a", b"\xff\xff\0\0\0\0"]
+        {
+            assert_eq!(topics(bytes), None, "{bytes:?}");
+        }
+        assert_eq!(topics(b"\0\0\0\0\0\x01\0\x01\xff"), None, "not UTF-8");
+    }
+}

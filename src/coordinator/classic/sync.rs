@@ -1,0 +1,94 @@
+//! SyncGroup: the leader hands in the assignment, everybody takes theirs home.
+
+use std::collections::BTreeMap;
+
+use super::command::{Answer, GroupError, Sync, Synced};
+use super::step::Step;
+use super::subscription;
+use crate::kernel::group::{GroupRecord, MemberId, Opaque, Phase};
+
+pub(super) fn decide(step: &mut Step, sync: Sync) {
+    if let Err(error) = check(step, &sync) {
+        return step.answer(Answer::Sync(Err(error)));
+    }
+    match step.hard.phase() {
+        Phase::Empty { .. } => step.answer(Answer::Sync(Err(GroupError::UnknownMember))),
+        Phase::PreparingRebalance => step.answer(Answer::Sync(Err(GroupError::RebalanceInProgress))),
+        Phase::CompletingRebalance => take_part(step, sync),
+        Phase::Stable => {
+            has_synced(step, &sync.who.member);
+            step.heard_from(&sync.who.member);
+            let synced = synced(step, &sync.who.member);
+            step.answer(Answer::Sync(Ok(synced)));
+        }
+    }
+}
+
+fn check(step: &Step, sync: &Sync) -> Result<(), GroupError> {
+    step.check_identity(&sync.who)?;
+    if sync.generation != step.hard.generation() {
+        return Err(GroupError::IllegalGeneration);
+    }
+    let differs = |said: Option<&str>, agreed: Option<&str>| matches!((said, agreed), (Some(said), Some(agreed)) if said != agreed);
+    if differs(sync.protocol_type.as_deref(), step.hard.protocol_type())
+        || differs(sync.protocol.as_deref(), step.hard.protocol())
+    {
+        return Err(GroupError::InconsistentProtocol);
+    }
+    Ok(())
+}
+
+/// Waits for the leader, unless it is the leader.
+fn take_part(step: &mut Step, sync: Sync) {
+    let id = sync.who.member;
+    let leads = step.hard.leader() == Some(&id);
+    let bytes: usize = sync.assignments.iter().map(|(_, assignment)| assignment.len()).sum();
+    if leads && !step.has_room_for(bytes) {
+        return step.answer(Answer::Sync(Err(GroupError::NoRoom)));
+    }
+    has_synced(step, &id);
+    step.soft.sessions.remove(&id);
+    if let Some(earlier) = step.soft.syncing.insert(id, step.occasion.caller) {
+        step.answer_to(earlier, Answer::Sync(Err(GroupError::RebalanceInProgress)));
+    }
+    if !leads {
+        return;
+    }
+    let assignments = complete(step, sync.assignments);
+    step.record(GroupRecord::Assigned { assignments });
+    for (id, caller) in std::mem::take(&mut step.soft.syncing) {
+        let synced = synced(step, &id);
+        step.answer_to(caller, Answer::Sync(Ok(synced)));
+        step.heard_from(&id);
+    }
+}
+
+/// An assignment for every member and for nobody else. Consumers want to read theirs, so one that
+/// the leader gave nothing is given nothing in words (BEHAVIOUR C1).
+fn complete(step: &Step, given: Vec<(MemberId, Opaque)>) -> Vec<(MemberId, Opaque)> {
+    let mut given: BTreeMap<MemberId, Opaque> = given.into_iter().collect();
+    let nothing = match step.hard.protocol_type() {
+        Some(subscription::CONSUMER) => Opaque::copy_of(subscription::EMPTY_ASSIGNMENT),
+        _ => Opaque::default(),
+    };
+    let assignment_of = |id: &MemberId| {
+        let assignment = given.remove(id).filter(|assignment| !assignment.is_empty());
+        (id.clone(), assignment.unwrap_or_else(|| nothing.clone()))
+    };
+    step.hard.members().keys().map(assignment_of).collect()
+}
+
+fn synced(step: &Step, id: &str) -> Synced {
+    Synced {
+        protocol_type: step.hard.protocol_type().map(str::to_owned),
+        protocol: step.hard.protocol().map(str::to_owned),
+        assignment: step.hard.member(id).map(|member| member.assignment.clone()).unwrap_or_default(),
+    }
+}
+
+fn has_synced(step: &mut Step, id: &str) {
+    step.soft.unsynced.remove(id);
+    if step.soft.unsynced.is_empty() {
+        step.soft.sync_deadline = None;
+    }
+}

@@ -1,0 +1,282 @@
+//! Stories: commands are played, answers looked at, and after each step the log is replayed: it must
+//! give the same hard state.
+
+mod fuzz;
+mod life;
+mod membership;
+mod offsets;
+mod static_members;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
+use crate::types::{Offset, Timestamp, TopicId, Uuid};
+
+/// A group on a stage.
+struct Play {
+    rules: Rules,
+    group: ClassicGroup,
+    log: Vec<GroupRecord>,
+    /// What the log makes of a group that knows nothing but the log.
+    replayed: Group,
+    applied: usize,
+    now: Duration,
+    callers: u64,
+    answers: BTreeMap<Caller, Answer>,
+    weight: isize,
+    room: usize,
+}
+
+impl Default for Play {
+    fn default() -> Play {
+        Play {
+            rules: rules(),
+            group: ClassicGroup::default(),
+            log: Vec::new(),
+            replayed: Group::default(),
+            applied: 0,
+            now: Duration::ZERO,
+            callers: 0,
+            answers: BTreeMap::new(),
+            weight: 0,
+            room: usize::MAX,
+        }
+    }
+}
+
+/// Kafka's defaults.
+fn rules() -> Rules {
+    Rules::from(&crate::config::BrokerSettings::default())
+}
+
+impl Play {
+    fn ask(&mut self, command: Command) -> Caller {
+        self.callers += 1;
+        let caller = Caller(self.callers);
+        let wall = Timestamp(i64::try_from(self.now.as_millis()).unwrap());
+        let occasion = Occasion { caller, wall, session: self.now, room: self.room };
+        let decision = self.group.decide(&self.rules, occasion, command);
+        self.log.extend(decision.records);
+        self.weight += decision.grown;
+        for (caller, answer) in decision.answers {
+            let before = self.answers.insert(caller, answer);
+            assert_eq!(before, None, "{caller:?} was answered twice");
+        }
+        self.check();
+        caller
+    }
+
+    fn check(&mut self) {
+        self.log[self.applied..].iter().for_each(|record| self.replayed.apply(record));
+        self.applied = self.log.len();
+        assert_eq!(self.replayed, **self.group.hard());
+        assert_eq!(self.weight, self.group.weight().cast_signed());
+    }
+
+    /// Lets time pass; every timer rings when it is due.
+    fn wait(&mut self, seconds: u64) {
+        let until = self.now + Duration::from_secs(seconds);
+        while let Some(deadline) = self.group.next_deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.ask(Command::Tick);
+        }
+        self.now = until;
+    }
+
+    /// Kill and start: what is soft is gone, and so are those who waited.
+    fn restart(&mut self) {
+        self.group = ClassicGroup::restored(self.group.hard().clone(), self.now);
+        self.weight = self.group.weight().cast_signed();
+        self.answers.clear();
+    }
+
+    fn join(&mut self, join: Join) -> Caller {
+        let called = join.instance.clone().unwrap_or_else(|| join.client_id.clone());
+        let new_id = format!("{called}-{}", self.callers + 1);
+        self.ask(Command::Join { join, new_id })
+    }
+
+    fn joined(&mut self, caller: Caller) -> Joined {
+        match self.answers.remove(&caller) {
+            Some(Answer::Join(Ok(joined))) => joined,
+            other => panic!("{caller:?} has not joined: {other:?}"),
+        }
+    }
+
+    fn join_refused(&mut self, caller: Caller) -> (GroupError, MemberId) {
+        match self.answers.remove(&caller) {
+            Some(Answer::Join(Err(refusal))) => (refusal.error, refusal.member),
+            other => panic!("{caller:?} was not refused: {other:?}"),
+        }
+    }
+
+    fn is_waiting(&self, caller: Caller) -> bool {
+        !self.answers.contains_key(&caller)
+    }
+
+    fn synced(&mut self, caller: Caller) -> Opaque {
+        match self.answers.remove(&caller) {
+            Some(Answer::Sync(Ok(synced))) => synced.assignment,
+            other => panic!("{caller:?} has no assignment: {other:?}"),
+        }
+    }
+
+    fn sync_refused(&mut self, caller: Caller) -> GroupError {
+        match self.answers.remove(&caller) {
+            Some(Answer::Sync(Err(error))) => error,
+            other => panic!("{caller:?} was not refused: {other:?}"),
+        }
+    }
+
+    fn sync(&mut self, member: &str, generation: i32, assignments: &[(&str, &[u8])]) -> Caller {
+        self.ask(Command::Sync(Sync {
+            who: who(member),
+            generation: Generation(generation),
+            protocol_type: None,
+            protocol: None,
+            assignments: assignments
+                .iter()
+                .map(|(id, bytes)| ((*id).to_owned(), Opaque::copy_of(bytes)))
+                .collect(),
+        }))
+    }
+
+    fn beat(&mut self, who: Identity, generation: i32) -> Result<(), GroupError> {
+        let caller = self.ask(Command::Heartbeat(Heartbeat { who, generation: Generation(generation) }));
+        match self.answers.remove(&caller) {
+            Some(Answer::Heartbeat(answer)) => answer,
+            other => panic!("no heartbeat: {other:?}"),
+        }
+    }
+
+    fn leave(&mut self, leavers: Vec<Leaver>) -> Vec<Result<(), GroupError>> {
+        let caller = self.ask(Command::Leave(leavers));
+        match self.answers.remove(&caller) {
+            Some(Answer::Leave(answers)) => answers,
+            other => panic!("nobody left: {other:?}"),
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let caller = self.ask(Command::Commit(commit));
+        match self.answers.remove(&caller) {
+            Some(Answer::Offsets(answers)) => answers,
+            other => panic!("nothing committed: {other:?}"),
+        }
+    }
+
+    fn delete(&mut self) -> Result<(), GroupError> {
+        let caller = self.ask(Command::Delete);
+        match self.answers.remove(&caller) {
+            Some(Answer::Delete(answer)) => answer,
+            other => panic!("not deleted: {other:?}"),
+        }
+    }
+
+    fn delete_offsets(
+        &mut self,
+        offsets: &[(PartitionKey, &str)],
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let offsets = offsets
+            .iter()
+            .map(|(partition, topic)| OffsetToDelete { partition: *partition, topic: (*topic).to_owned() })
+            .collect();
+        let caller = self.ask(Command::DeleteOffsets(offsets));
+        match self.answers.remove(&caller) {
+            Some(Answer::Offsets(answers)) => answers,
+            other => panic!("not deleted: {other:?}"),
+        }
+    }
+
+    /// A group with these members in the generation named, the first of them the leader, each
+    /// assigned its own id.
+    fn stable(joins: Vec<Join>) -> (Play, Vec<MemberId>) {
+        let mut play = Play::default();
+        let callers: Vec<Caller> = joins.into_iter().map(|join| play.join(join)).collect();
+        play.wait(6);
+        let members: Vec<MemberId> = callers.into_iter().map(|caller| play.joined(caller).member).collect();
+        play.all_sync(&members, 1);
+        (play, members)
+    }
+
+    /// Everybody syncs; the leader assigns everybody their own id.
+    fn all_sync(&mut self, members: &[MemberId], generation: i32) {
+        let assignments: Vec<(&str, &[u8])> = members.iter().map(|id| (id.as_str(), id.as_bytes())).collect();
+        let callers: Vec<Caller> = members.iter().map(|id| self.sync(id, generation, &assignments)).collect();
+        for (id, caller) in members.iter().zip(callers) {
+            assert_eq!(self.synced(caller), Opaque::copy_of(id.as_bytes()));
+        }
+        assert_eq!(self.group.state(), GroupState::Stable);
+    }
+}
+
+/// A newcomer of an old client, which is not asked to confirm its id.
+fn newcomer(client: &str) -> Join {
+    Join {
+        member: None,
+        instance: None,
+        confirms_its_id: false,
+        can_skip_assignment: true,
+        client_id: client.to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![("range".to_owned(), subscription(&["t"]))],
+    }
+}
+
+fn static_newcomer(instance: &str) -> Join {
+    Join { instance: Some(instance.to_owned()), ..newcomer("client") }
+}
+
+/// A member that knows its id joins again.
+fn again(member: &str) -> Join {
+    Join { member: Some(member.to_owned()), ..newcomer("client") }
+}
+
+fn speaking(join: Join, protocols: &[&str]) -> Join {
+    let protocols =
+        protocols.iter().map(|name| ((*name).to_owned(), Opaque::copy_of(name.as_bytes()))).collect();
+    Join { protocols, ..join }
+}
+
+fn subscription(topics: &[&str]) -> Opaque {
+    let mut bytes = vec![0, 1];
+    bytes.extend(u32::try_from(topics.len()).unwrap().to_be_bytes());
+    for topic in topics {
+        bytes.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
+        bytes.extend(topic.as_bytes());
+    }
+    bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    Opaque::copy_of(&bytes)
+}
+
+fn who(member: &str) -> Identity {
+    Identity { member: member.to_owned(), instance: None }
+}
+
+fn who_static(member: &str, instance: &str) -> Identity {
+    Identity { member: member.to_owned(), instance: Some(instance.to_owned()) }
+}
+
+const TOPIC: TopicId = Uuid([7; 16]);
+
+fn offset(partition: i32, offset: i64) -> OffsetToCommit {
+    OffsetToCommit {
+        partition: (TOPIC, partition),
+        offset: Offset(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+    }
+}
+
+/// A commit by somebody who takes no part in the group.
+fn simple(offsets: Vec<OffsetToCommit>) -> Commit {
+    Commit { generation: None, who: who(""), knows_group_not_found: true, retention: None, offsets }
+}
+
+fn by(member: &str, generation: i32, offsets: Vec<OffsetToCommit>) -> Commit {
+    Commit { generation: Some(Generation(generation)), who: who(member), ..simple(offsets) }
+}

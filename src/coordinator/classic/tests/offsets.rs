@@ -1,0 +1,216 @@
+//! Committed offsets, and how they end.
+
+use super::*;
+
+fn committed(play: &Play, partition: i32) -> Option<i64> {
+    play.group.hard().offset((TOPIC, partition)).map(|committed| committed.offset.0)
+}
+
+fn retention_check(play: &mut Play, topic: Option<&str>) {
+    let topics = BTreeMap::from([(TOPIC, topic.map(str::to_owned))]);
+    play.ask(Command::Expire { topics, by_age: true });
+}
+
+const HOURS: u64 = 3600;
+const WEEK: u64 = 7 * 24 * HOURS;
+
+#[test]
+fn c14_a_commit_without_a_generation_makes_the_group() {
+    let mut play = Play::default();
+    assert_eq!(play.commit(simple(vec![offset(0, 5)])), Ok(vec![Ok(())]));
+    assert_eq!(committed(&play, 0), Some(5));
+    assert!(play.group.exists());
+    assert_eq!(play.group.describe().protocol_type, None);
+}
+
+#[test]
+fn a_commit_with_a_generation_to_an_unknown_group_is_refused_in_the_words_the_client_knows() {
+    let mut play = Play::default();
+    assert_eq!(play.commit(by("a", 1, vec![offset(0, 5)])), Err(GroupError::NoSuchGroup));
+    let older = Commit { knows_group_not_found: false, ..by("a", 1, vec![offset(0, 5)]) };
+    assert_eq!(play.commit(older), Err(GroupError::IllegalGeneration));
+    assert!(!play.group.exists());
+}
+
+#[test]
+fn a_commit_from_outside_is_refused_while_the_group_has_members() {
+    let (mut play, members) = Play::stable(vec![static_newcomer("i")]);
+    assert_eq!(play.commit(simple(vec![offset(0, 5)])), Err(GroupError::UnknownMember));
+    let of_a_member = Commit { who: who(&members[0]), ..simple(vec![offset(0, 5)]) };
+    assert_eq!(play.commit(of_a_member), Err(GroupError::IllegalGeneration));
+    assert_eq!(play.leave(vec![Leaver::Member(who(&members[0]))]), [Ok(())]);
+    assert_eq!(play.commit(simple(vec![offset(0, 5)])), Ok(vec![Ok(())]));
+    assert_eq!(play.commit(by(&members[0], 2, vec![offset(0, 9)])), Err(GroupError::UnknownMember));
+}
+
+#[test]
+fn a_commit_of_another_generation_or_of_a_twin_changes_nothing() {
+    let (mut play, members) = Play::stable(vec![static_newcomer("i")]);
+    let member = &members[0];
+    assert_eq!(play.commit(by(member, 1, vec![offset(0, 5)])), Ok(vec![Ok(())]));
+    for (commit, error) in [
+        (by(member, 0, vec![offset(0, 1)]), GroupError::IllegalGeneration),
+        (by(member, 2, vec![offset(0, 1)]), GroupError::IllegalGeneration),
+        (by("stranger", 1, vec![offset(0, 1)]), GroupError::UnknownMember),
+        (
+            Commit { who: who_static("old", "i"), ..by(member, 1, vec![offset(0, 1)]) },
+            GroupError::FencedInstance,
+        ),
+        (
+            Commit { who: who_static(member, "k"), ..by(member, 1, vec![offset(0, 1)]) },
+            GroupError::UnknownMember,
+        ),
+    ] {
+        assert_eq!(play.commit(commit), Err(error));
+        assert_eq!(committed(&play, 0), Some(5));
+    }
+}
+
+#[test]
+fn a_commit_waits_for_the_end_of_a_rebalance_that_completes_and_not_of_one_that_begins() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    let (first, second) = (play.join(again(&members[0])), members[1].clone());
+    assert_eq!(play.commit(by(&second, 1, vec![offset(0, 5)])), Ok(vec![Ok(())]), "before it joins again");
+    let second_joins = play.join(again(&second));
+    play.joined(first);
+    play.joined(second_joins);
+    assert_eq!(play.commit(by(&second, 2, vec![offset(0, 6)])), Err(GroupError::RebalanceInProgress));
+    assert_eq!(play.commit(by(&second, 1, vec![offset(0, 6)])), Err(GroupError::IllegalGeneration));
+}
+
+#[test]
+fn c10_an_offset_comes_back_with_its_metadata() {
+    let mut play = Play::default();
+    let asked = OffsetToCommit {
+        metadata: "näher".to_owned(),
+        leader_epoch: Some(crate::types::LeaderEpoch(3)),
+        ..offset(4, 9)
+    };
+    play.commit(simple(vec![asked])).unwrap().remove(0).unwrap();
+    let found = play.group.offsets(Some(&[(TOPIC, 4), (TOPIC, 5)]));
+    let there = found[0].1.as_ref().unwrap();
+    assert_eq!(
+        (there.metadata.as_str(), there.offset, there.leader_epoch.unwrap().0),
+        ("näher", Offset(9), 3)
+    );
+    assert_eq!(found[1], ((TOPIC, 5), None));
+    assert_eq!(play.group.offsets(None).len(), 1);
+}
+
+#[test]
+fn metadata_that_is_too_long_fails_alone() {
+    let mut play = Play::default();
+    let long = |text: &str| OffsetToCommit { metadata: text.to_owned(), ..offset(1, 9) };
+    let answers = play.commit(simple(vec![offset(0, 5), long(&"x".repeat(4097)), long(&"é".repeat(4096))]));
+    assert_eq!(answers, Ok(vec![Ok(()), Err(GroupError::OffsetMetadataTooLarge), Ok(())]));
+    assert_eq!(committed(&play, 0), Some(5));
+}
+
+#[test]
+fn of_two_offsets_for_one_partition_the_last_holds() {
+    let mut play = Play::default();
+    assert_eq!(play.commit(simple(vec![offset(0, 5), offset(0, 3)])), Ok(vec![Ok(()), Ok(())]));
+    assert_eq!(committed(&play, 0), Some(3));
+}
+
+#[test]
+fn a_group_with_members_is_not_deleted_and_one_without_goes_with_its_offsets() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap().remove(0).unwrap();
+    assert_eq!(play.delete(), Err(GroupError::NotEmpty));
+    play.leave(vec![Leaver::Member(who(&members[0]))]);
+    assert_eq!(play.delete(), Ok(()));
+    assert!(!play.group.exists());
+    assert_eq!(play.delete(), Err(GroupError::NoSuchGroup));
+}
+
+#[test]
+fn offsets_of_topics_that_members_read_are_not_deleted() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    play.commit(by(&members[0], 1, vec![offset(0, 5), offset(1, 5)])).unwrap();
+    let asked = [((TOPIC, 0), "t"), ((TOPIC, 1), "other"), ((TOPIC, 9), "other")];
+    assert_eq!(play.delete_offsets(&asked), Ok(vec![Err(GroupError::SubscribedToTopic), Ok(()), Ok(())]));
+    assert_eq!((committed(&play, 0), committed(&play, 1)), (Some(5), None));
+    play.leave(vec![Leaver::Member(who(&members[0]))]);
+    assert_eq!(play.delete_offsets(&asked[..1]), Ok(vec![Ok(())]));
+    assert!(play.group.exists(), "a group without offsets is still one");
+}
+
+#[test]
+fn offsets_are_not_deleted_where_nobody_knows_what_members_read() {
+    let mut play = Play::default();
+    assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Err(GroupError::NoSuchGroup));
+    let nonsense = Join { protocols: vec![("range".into(), Opaque::copy_of(b"?"))], ..newcomer("a") };
+    let (mut play, _) = Play::stable(vec![nonsense]);
+    assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Ok(vec![Err(GroupError::SubscribedToTopic)]));
+    let (mut play, _) = Play::stable(vec![Join { protocol_type: "connect".into(), ..newcomer("a") }]);
+    assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Err(GroupError::NotEmpty));
+}
+
+#[test]
+fn offsets_of_a_group_that_is_at_work_do_not_expire() {
+    let (mut play, members) =
+        Play::stable(vec![Join { session_timeout: Duration::from_secs(1800), ..newcomer("a") }]);
+    play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();
+    for _ in 0..3 * WEEK / 1000 {
+        play.wait(1000);
+        play.beat(who(&members[0]), 1).unwrap();
+    }
+    retention_check(&mut play, Some("t"));
+    assert_eq!(committed(&play, 0), Some(5), "three weeks old, and read");
+    retention_check(&mut play, Some("renamed"));
+    assert_eq!(committed(&play, 0), None, "nobody reads it any more");
+}
+
+#[test]
+fn offsets_expire_a_week_after_the_last_member_left_or_after_the_commit_if_that_is_later() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();
+    play.leave(vec![Leaver::Member(who(&members[0]))]);
+    play.wait(WEEK - HOURS);
+    retention_check(&mut play, Some("t"));
+    assert_eq!(committed(&play, 0), Some(5));
+    play.commit(simple(vec![offset(1, 7)])).unwrap();
+    play.wait(HOURS);
+    retention_check(&mut play, Some("t"));
+    assert_eq!((committed(&play, 0), committed(&play, 1)), (None, Some(7)));
+    play.wait(WEEK);
+    retention_check(&mut play, Some("t"));
+    assert!(!play.group.exists(), "what is left with nothing goes");
+}
+
+#[test]
+fn a_commit_that_says_how_long_it_is_to_be_kept_is_kept_so_long() {
+    let mut play = Play::default();
+    let short = Commit { retention: Some(Duration::from_secs(HOURS)), ..simple(vec![offset(0, 5)]) };
+    play.commit(short).unwrap();
+    play.wait(HOURS - 1);
+    retention_check(&mut play, Some("t"));
+    assert_eq!(committed(&play, 0), Some(5));
+    play.wait(1);
+    retention_check(&mut play, Some("t"));
+    assert_eq!(committed(&play, 0), None);
+}
+
+#[test]
+fn nothing_expires_by_a_clock_that_is_not_trusted() {
+    let mut play = Play::default();
+    play.commit(simple(vec![offset(0, 5)])).unwrap();
+    play.wait(10 * WEEK);
+    play.ask(Command::Expire { topics: BTreeMap::from([(TOPIC, Some("t".to_owned()))]), by_age: false });
+    assert_eq!(committed(&play, 0), Some(5));
+}
+
+#[test]
+fn offsets_of_a_deleted_topic_go() {
+    let mut play = Play::default();
+    let other = OffsetToCommit { partition: (Uuid([8; 16]), 0), ..offset(0, 1) };
+    play.commit(simple(vec![offset(0, 5), offset(1, 5), other])).unwrap();
+    play.ask(Command::ForgetTopic(TOPIC));
+    assert_eq!(play.group.hard().offsets().len(), 1);
+    let records = play.log.len();
+    play.ask(Command::ForgetTopic(TOPIC));
+    assert_eq!(play.log.len(), records, "once");
+    play.ask(Command::Expire { topics: BTreeMap::from([(Uuid([8; 16]), None)]), by_age: false });
+    assert_eq!(play.group.hard().offsets().len(), 0, "also where the deletion itself came to nothing");
+}

@@ -1,0 +1,61 @@
+//! A timer is a command that comes late: what has become of all the deadlines that have passed.
+
+use super::command::Answer;
+use super::step::Step;
+use crate::kernel::group::MemberId;
+
+pub(super) fn decide(step: &mut Step) {
+    let now = step.occasion.session;
+    pending_ids_expire(step);
+    sessions_expire(step);
+    if let Some(round) = step.soft.join_round.filter(|round| round.ends <= now) {
+        step.join_round_ends(round);
+    }
+    if step.soft.sync_deadline.is_some_and(|deadline| deadline <= now) {
+        those_who_never_synced_go(step);
+    }
+    step.answer(Answer::Done);
+}
+
+/// Newcomers that were told their id have not come again with it.
+fn pending_ids_expire(step: &mut Step) {
+    let now = step.occasion.session;
+    let late: Vec<MemberId> = step
+        .soft
+        .pending
+        .iter()
+        .filter(|(_, deadline)| **deadline <= now)
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in &late {
+        step.expect_no_more(id);
+    }
+    if !late.is_empty() {
+        step.complete_if_all_joined();
+    }
+}
+
+fn sessions_expire(step: &mut Step) {
+    let now = step.occasion.session;
+    let silent: Vec<MemberId> = step
+        .soft
+        .sessions
+        .iter()
+        .filter(|(_, deadline)| **deadline <= now)
+        .map(|(id, _)| id.clone())
+        .collect();
+    if !silent.is_empty() {
+        step.remove(silent);
+        step.after_departure();
+    }
+}
+
+/// They would keep the others' partitions waiting for ever (BEHAVIOUR C6).
+fn those_who_never_synced_go(step: &mut Step) {
+    step.soft.sync_deadline = None;
+    let silent: Vec<MemberId> = std::mem::take(&mut step.soft.unsynced).into_iter().collect();
+    if !silent.is_empty() {
+        step.remove(silent);
+        step.begin_rebalance();
+    }
+}

@@ -1,0 +1,264 @@
+//! What handlers hold: all groups, one method per thing to ask.
+//!
+//! When a method returns, its command is decided and its records are in line; the future it gives
+//! back is the rest: the wait of a JoinGroup or SyncGroup for other members, and for the group's last
+//! record to be durable. So two calls take effect in the order they were made, however late they
+//! are awaited.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::GroupStore;
+use super::classic::{
+    Answer, ClassicGroup, Command, Commit, Description, GroupError, GroupState, Heartbeat, Join, JoinRefusal,
+    Joined, Leaver, OffsetToDelete, Rules, Sync, Synced,
+};
+use super::slots::{Absent, Slots, all_durable};
+use crate::kernel::group::{CommittedOffset, MemberId, PartitionKey};
+use crate::time::{self, Clock};
+use crate::types::TopicId;
+
+/// Timers are as exact as this; finer ones would only heat the machine.
+const TIMER_GRAIN: Duration = Duration::from_millis(10);
+
+/// The longest string a client can be told, less what makes an id unique.
+const MEMBER_NAME_MAX: usize = 32_767 - "-00000000-0000-0000-0000-000000000000".len();
+
+/// All groups of a broker; a handle, cheap to clone.
+#[derive(Clone)]
+pub struct Groups(Arc<Slots>);
+
+/// A group as ListGroups tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupListing {
+    pub group: String,
+    pub state: GroupState,
+    pub protocol_type: Option<String>,
+}
+
+/// One answer for each thing asked, in the order asked; or one for all.
+pub type Each = Result<Vec<Result<(), GroupError>>, GroupError>;
+
+impl Groups {
+    /// All groups as the store has them. [`Groups::run`] is to run beside.
+    pub fn start(store: Arc<dyn GroupStore>, rules: Rules, clock: Clock) -> Groups {
+        Groups(Arc::new(Slots::load(store, rules, clock)))
+    }
+
+    /// Fires timers and lets old offsets go, for as long as it is polled.
+    pub async fn run(&self) {
+        let every = self.0.rules().retention_check;
+        let mut next_check = self.0.clock().monotonic() + every;
+        loop {
+            let next_alarm = self.0.fire_due();
+            let now = self.0.clock().monotonic();
+            if next_check <= now {
+                self.expire().await;
+                next_check = now + every;
+            }
+            let until_check = next_check.saturating_sub(now);
+            let wait = next_alarm.map_or(until_check, |wait| wait.min(until_check)).max(TIMER_GRAIN);
+            tokio::select! {
+                () = time::sleep(wait) => {}
+                () = self.0.alarm_moved() => {}
+            }
+        }
+    }
+
+    /// Whether groups can be served at all: FindCoordinator reports no coordinator that cannot
+    /// (BEHAVIOUR M7).
+    pub fn is_serving(&self) -> bool {
+        self.0.is_serving()
+    }
+
+    pub fn join(
+        &self,
+        group: &str,
+        join: Join,
+    ) -> impl Future<Output = Result<Joined, JoinRefusal>> + Send + use<> {
+        let told = join.member.clone().unwrap_or_default();
+        let absent = match join.member {
+            None => Absent::Create,
+            Some(_) => Absent::Refuse(GroupError::UnknownMember),
+        };
+        let new_id = member_id(join.instance.as_deref().unwrap_or(&join.client_id));
+        let asked = match named(group) {
+            Ok(()) => self.0.ask(group, absent, Command::Join { join, new_id }),
+            Err(error) => Err(error),
+        };
+        async move {
+            let answer = match asked {
+                Ok(pending) => pending.answer(join_answer).await,
+                Err(error) => Err(error),
+            };
+            answer.unwrap_or_else(|error| Err(JoinRefusal { error, member: told }))
+        }
+    }
+
+    pub fn sync(
+        &self,
+        group: &str,
+        sync: Sync,
+    ) -> impl Future<Output = Result<Synced, GroupError>> + Send + use<> {
+        let absent = Absent::Refuse(GroupError::UnknownMember);
+        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::Sync(sync)));
+        async move {
+            let taken = |answer| if let Answer::Sync(answer) = answer { Some(answer) } else { None };
+            asked?.answer(taken).await?
+        }
+    }
+
+    pub fn heartbeat(
+        &self,
+        group: &str,
+        beat: Heartbeat,
+    ) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
+        let absent = Absent::Refuse(GroupError::UnknownMember);
+        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::Heartbeat(beat)));
+        async move {
+            let taken = |answer| if let Answer::Heartbeat(answer) = answer { Some(answer) } else { None };
+            asked?.answer(taken).await?
+        }
+    }
+
+    pub fn leave(&self, group: &str, leavers: Vec<Leaver>) -> impl Future<Output = Each> + Send + use<> {
+        let nobody_is_a_member = vec![Err(GroupError::UnknownMember); leavers.len()];
+        let absent = Absent::Refuse(GroupError::UnknownMember);
+        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::Leave(leavers)));
+        async move {
+            let taken = |answer| if let Answer::Leave(answers) = answer { Some(answers) } else { None };
+            match asked {
+                Ok(pending) => pending.answer(taken).await,
+                Err(GroupError::UnknownMember) => Ok(nobody_is_a_member),
+                Err(error) => Err(error),
+            }
+        }
+    }
+
+    /// The group may have an empty name here, and for the other things that concern offsets only,
+    /// as in Kafka.
+    pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Each> + Send + use<> {
+        let absent = match (commit.generation, commit.knows_group_not_found) {
+            (None, _) => Absent::Create,
+            (Some(_), true) => Absent::Refuse(GroupError::NoSuchGroup),
+            (Some(_), false) => Absent::Refuse(GroupError::IllegalGeneration),
+        };
+        let asked = self.0.ask(group, absent, Command::Commit(commit));
+        async move { asked?.answer(offsets_answer).await? }
+    }
+
+    /// The offsets of the partitions asked for, in that order, or all that the group has. An unknown
+    /// group has none (BEHAVIOUR C19).
+    pub fn fetch_offsets(
+        &self,
+        group: &str,
+        of: Option<Vec<PartitionKey>>,
+    ) -> impl Future<Output = Result<Vec<(PartitionKey, Option<CommittedOffset>)>, GroupError>> + Send + use<>
+    {
+        let found = self.0.look_at(group, |group| group.offsets(of.as_deref()));
+        async move {
+            let none_of_them = || of.into_iter().flatten().map(|of| (of, None)).collect();
+            Ok(found?.when_durable().await?.unwrap_or_else(none_of_them))
+        }
+    }
+
+    pub fn describe(
+        &self,
+        group: &str,
+    ) -> impl Future<Output = Result<Description, GroupError>> + Send + use<> {
+        let found = self.0.look_at(group, ClassicGroup::describe);
+        async move { found?.when_durable().await?.ok_or(GroupError::NoSuchGroup) }
+    }
+
+    /// All groups, in the order of their names.
+    pub fn list(&self) -> impl Future<Output = Result<Vec<GroupListing>, GroupError>> + Send + use<> {
+        let serving = self.is_serving();
+        let (mut listings, mut unsettled) = (Vec::new(), Vec::new());
+        self.0.look_at_all(|name, group, settled| {
+            unsettled.extend(settled.cloned());
+            if group.exists() {
+                let protocol_type = group.hard().protocol_type().map(str::to_owned);
+                listings.push(GroupListing { group: name.to_owned(), state: group.state(), protocol_type });
+            }
+        });
+        async move {
+            if !serving {
+                return Err(GroupError::NotStored);
+            }
+            all_durable(unsettled).await?;
+            Ok(listings)
+        }
+    }
+
+    pub fn delete(&self, group: &str) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
+        let asked = self.0.ask(group, Absent::Refuse(GroupError::NoSuchGroup), Command::Delete);
+        async move {
+            let taken = |answer| if let Answer::Delete(answer) = answer { Some(answer) } else { None };
+            asked?.answer(taken).await?
+        }
+    }
+
+    pub fn delete_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<OffsetToDelete>,
+    ) -> impl Future<Output = Each> + Send + use<> {
+        let absent = Absent::Refuse(GroupError::NoSuchGroup);
+        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::DeleteOffsets(offsets)));
+        async move { asked?.answer(offsets_answer).await? }
+    }
+
+    /// A topic was deleted: no group has offsets of it any more once the future is ready.
+    pub fn forget_topic(
+        &self,
+        topic: TopicId,
+    ) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
+        let mut unsettled = Vec::new();
+        for name in self.0.names() {
+            unsettled.extend(self.0.tell(&name, |_| Some(Command::ForgetTopic(topic))));
+        }
+        all_durable(unsettled)
+    }
+
+    /// Lets go what was not committed anew for too long, and what belongs to topics that are gone.
+    async fn expire(&self) {
+        for name in self.0.names() {
+            self.0.tell(&name, |group| {
+                let topics: BTreeSet<TopicId> =
+                    group.hard().offsets().keys().map(|(topic, _)| *topic).collect();
+                let topics: BTreeMap<TopicId, Option<String>> =
+                    topics.into_iter().map(|topic| (topic, self.0.topic_name(topic))).collect();
+                Some(Command::Expire { topics, by_age: self.0.may_expire() })
+            });
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn join_answer(answer: Answer) -> Option<Result<Joined, JoinRefusal>> {
+    if let Answer::Join(answer) = answer { Some(answer) } else { None }
+}
+
+fn offsets_answer(answer: Answer) -> Option<Each> {
+    if let Answer::Offsets(answer) = answer { Some(answer) } else { None }
+}
+
+fn named(group: &str) -> Result<(), GroupError> {
+    if group.is_empty() { Err(GroupError::NoGroupId) } else { Ok(()) }
+}
+
+/// A name for a member that nobody had before: what it calls itself, and a random part written as
+/// Java writes it.
+fn member_id(called: &str) -> MemberId {
+    let called = &called[..called.floor_char_boundary(MEMBER_NAME_MAX)];
+    let mut bytes: [u8; 16] = time::random_bytes();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{called}-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,476 @@
+//! The handle over a store in memory whose durability the test holds in its hand.
+
+use std::pin::{Pin, pin};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+use crate::coordinator::classic::{Identity, OffsetToCommit};
+use crate::coordinator::{NotStored, Settled, Settler};
+use crate::kernel::group::{Generation, Group, GroupRecord, Opaque};
+use crate::types::{Offset, Timestamp, Uuid};
+
+const TOPIC: TopicId = Uuid([7; 16]);
+
+/// What a crash would leave is `durable`; what was submitted lies in `waiting`.
+#[derive(Default)]
+struct Memory {
+    durable: Mutex<BTreeMap<String, Arc<Group>>>,
+    waiting: Mutex<Vec<(String, Vec<GroupRecord>, Settler)>>,
+    /// Submits are durable only when the test says so.
+    holds: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl GroupStore for Memory {
+    fn load(&self) -> Vec<(String, Arc<Group>)> {
+        self.durable.lock().unwrap().iter().map(|(name, group)| (name.clone(), group.clone())).collect()
+    }
+
+    fn reload(&self, group: &str) -> Option<Arc<Group>> {
+        self.durable.lock().unwrap().get(group).cloned()
+    }
+
+    fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled {
+        let (settler, settled) = Settled::pair();
+        self.waiting.lock().unwrap().push((group.to_owned(), records, settler));
+        if !self.holds.load(Ordering::SeqCst) {
+            self.settle();
+        }
+        settled
+    }
+
+    fn is_serving(&self) -> bool {
+        !self.broken.load(Ordering::SeqCst)
+    }
+
+    fn may_expire(&self) -> bool {
+        true
+    }
+
+    fn topic_name(&self, topic: TopicId) -> Option<String> {
+        (topic == TOPIC).then(|| "t".to_owned())
+    }
+}
+
+impl Memory {
+    /// A sync: all that waits is durable.
+    fn settle(&self) {
+        for (name, records, settler) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
+            let mut durable = self.durable.lock().unwrap();
+            let group = Arc::make_mut(durable.entry(name.clone()).or_default());
+            records.iter().for_each(|record| group.apply(record));
+            if !group.exists() {
+                durable.remove(&name);
+            }
+            drop(durable);
+            settler.settle(Ok(()));
+        }
+    }
+
+    /// A sync that failed.
+    fn lose(&self) {
+        for (_, _, settler) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
+            settler.settle(Err(NotStored));
+        }
+    }
+
+    fn hold(&self) {
+        self.holds.store(true, Ordering::SeqCst);
+    }
+
+    fn let_go(&self) {
+        self.holds.store(false, Ordering::SeqCst);
+        self.settle();
+    }
+}
+
+struct Stage {
+    groups: Groups,
+    store: Arc<Memory>,
+    clock: Clock,
+}
+
+impl Stage {
+    fn new(rules: Rules) -> Stage {
+        let (store, clock) = (Arc::new(Memory::default()), Clock::manual(Timestamp(1_000_000)));
+        Stage { groups: Groups::start(store.clone(), rules, clock.clone()), store, clock }
+    }
+
+    /// A start on what is durable.
+    fn restarted(self) -> Stage {
+        let groups = Groups::start(self.store.clone(), self.groups.0.rules().clone(), self.clock.clone());
+        Stage { groups, ..self }
+    }
+
+    /// Lets time pass, a second at a time, with the timers that are due in it.
+    fn wait(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.clock.set(Timestamp(self.clock.now().0 + 1000));
+            while self.groups.0.fire_due() == Some(Duration::ZERO) {}
+        }
+    }
+
+    /// A group with one member in generation 1.
+    fn with_member(&self, group: &str) -> MemberId {
+        let mut joins = pin!(self.groups.join(group, newcomer("a")));
+        assert!(peek(joins.as_mut()).is_none());
+        self.wait(3);
+        let member = peek(joins.as_mut()).unwrap().unwrap().member;
+        now(self.groups.sync(group, sync(&member, 1, b"part"))).unwrap();
+        member
+    }
+}
+
+/// What the future has come to by now.
+fn peek<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    peek(pin!(future)).expect("nothing to wait for")
+}
+
+fn rules() -> Rules {
+    Rules::from(&crate::config::BrokerSettings::default())
+}
+
+fn newcomer(client: &str) -> Join {
+    Join {
+        member: None,
+        instance: None,
+        confirms_its_id: false,
+        can_skip_assignment: true,
+        client_id: client.to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![("range".to_owned(), Opaque::default())],
+    }
+}
+
+fn sync(member: &str, generation: i32, part: &[u8]) -> Sync {
+    Sync {
+        who: Identity { member: member.to_owned(), instance: None },
+        generation: Generation(generation),
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![(member.to_owned(), Opaque::copy_of(part))],
+    }
+}
+
+fn beat(member: &str, generation: i32) -> Heartbeat {
+    let who = Identity { member: member.to_owned(), instance: None };
+    Heartbeat { who, generation: Generation(generation) }
+}
+
+fn commit(value: i64) -> Commit {
+    let offset = OffsetToCommit {
+        partition: (TOPIC, 0),
+        offset: Offset(value),
+        leader_epoch: None,
+        metadata: String::new(),
+    };
+    Commit {
+        generation: None,
+        who: Identity::default(),
+        knows_group_not_found: true,
+        retention: None,
+        offsets: vec![offset],
+    }
+}
+
+fn offset_of(stage: &Stage, group: &str) -> Option<i64> {
+    let offsets = now(stage.groups.fetch_offsets(group, Some(vec![(TOPIC, 0)]))).unwrap();
+    assert_eq!(offsets.len(), 1);
+    offsets[0].1.as_ref().map(|committed| committed.offset.0)
+}
+
+#[test]
+fn nothing_is_said_before_it_is_durable() {
+    let stage = Stage::new(rules());
+    stage.store.hold();
+    let mut commits = pin!(stage.groups.commit("g", commit(5)));
+    let mut fetches = pin!(stage.groups.fetch_offsets("g", None));
+    let mut refused = pin!(stage.groups.heartbeat("g", beat("stranger", 1)));
+    let mut lists = pin!(stage.groups.list());
+    assert!(peek(commits.as_mut()).is_none());
+    assert!(peek(fetches.as_mut()).is_none(), "the offset is not to be seen yet");
+    assert!(peek(refused.as_mut()).is_none(), "a refusal speaks of the group too");
+    assert!(peek(lists.as_mut()).is_none());
+    assert!(peek(pin!(stage.groups.heartbeat("other", beat("a", 1)))).is_some(), "others need not wait");
+    stage.store.settle();
+    assert_eq!(peek(commits).unwrap(), Ok(vec![Ok(())]));
+    assert_eq!(peek(fetches).unwrap().unwrap().len(), 1);
+    assert_eq!(peek(refused).unwrap(), Err(GroupError::UnknownMember));
+    assert_eq!(peek(lists).unwrap().unwrap().len(), 1);
+}
+
+#[test]
+fn the_end_of_a_group_is_not_told_before_it_is_durable() {
+    let stage = Stage::new(rules());
+    now(stage.groups.commit("g", commit(5))).unwrap();
+    stage.store.hold();
+    let mut deletes = pin!(stage.groups.delete("g"));
+    assert!(peek(deletes.as_mut()).is_none());
+    let mut fetches = pin!(stage.groups.fetch_offsets("g", Some(vec![(TOPIC, 0)])));
+    let mut describes = pin!(stage.groups.describe("g"));
+    assert!(peek(fetches.as_mut()).is_none());
+    assert!(peek(describes.as_mut()).is_none());
+    stage.store.let_go();
+    assert_eq!(peek(deletes).unwrap(), Ok(()));
+    assert_eq!(peek(fetches).unwrap().unwrap(), [((TOPIC, 0), None)]);
+    assert_eq!(peek(describes).unwrap(), Err(GroupError::NoSuchGroup));
+    stage.wait(2);
+    assert!(stage.groups.0.names().is_empty(), "and then nothing is left of it");
+}
+
+#[test]
+fn w19_what_was_asked_first_takes_effect_first_however_late_it_is_awaited() {
+    let stage = Stage::new(rules());
+    let first = stage.groups.commit("g", commit(1));
+    let second = stage.groups.commit("g", commit(2));
+    let fetch = stage.groups.fetch_offsets("g", None);
+    assert_eq!(now(fetch).unwrap()[0].1.as_ref().unwrap().offset, Offset(2));
+    now(second).unwrap();
+    now(first).unwrap();
+    assert_eq!(offset_of(&stage, "g"), Some(2));
+}
+
+#[test]
+fn c19_an_unknown_group_has_no_offsets_and_that_is_no_error() {
+    let stage = Stage::new(rules());
+    assert_eq!(offset_of(&stage, "nobody"), None);
+    assert_eq!(now(stage.groups.fetch_offsets("nobody", None)), Ok(vec![]));
+    assert!(stage.groups.0.names().is_empty(), "and none is made");
+}
+
+#[test]
+fn asking_for_an_unknown_group_is_refused_and_makes_none() {
+    let stage = Stage::new(rules());
+    let unknown = GroupError::UnknownMember;
+    assert_eq!(now(stage.groups.heartbeat("g", beat("a", 1))), Err(unknown));
+    assert_eq!(now(stage.groups.sync("g", sync("a", 1, b""))), Err(unknown));
+    assert_eq!(now(stage.groups.leave("g", vec![Leaver::Nobody, Leaver::Nobody])), Ok(vec![Err(unknown); 2]));
+    assert_eq!(now(stage.groups.delete("g")), Err(GroupError::NoSuchGroup));
+    assert_eq!(now(stage.groups.delete_offsets("g", vec![])), Err(GroupError::NoSuchGroup));
+    let rejoin = now(stage.groups.join("g", Join { member: Some("a".into()), ..newcomer("a") }));
+    assert_eq!(rejoin, Err(JoinRefusal { error: unknown, member: "a".into() }));
+    let with_generation = Commit { generation: Some(Generation(1)), ..commit(1) };
+    assert_eq!(now(stage.groups.commit("g", with_generation.clone())), Err(GroupError::NoSuchGroup));
+    let older = Commit { knows_group_not_found: false, ..with_generation };
+    assert_eq!(now(stage.groups.commit("g", older)), Err(GroupError::IllegalGeneration));
+    let refused = now(stage.groups.join("g", Join { protocols: vec![], ..newcomer("a") }));
+    assert_eq!(refused.unwrap_err().error, GroupError::InconsistentProtocol);
+    assert!(stage.groups.0.names().is_empty());
+}
+
+#[test]
+fn members_need_a_group_with_a_name_and_offsets_do_not() {
+    let stage = Stage::new(rules());
+    let nameless = Err(GroupError::NoGroupId);
+    assert_eq!(now(stage.groups.join("", newcomer("a"))).unwrap_err().error, GroupError::NoGroupId);
+    assert_eq!(now(stage.groups.heartbeat("", beat("a", 1))), nameless);
+    assert_eq!(now(stage.groups.leave("", vec![])), Err(GroupError::NoGroupId));
+    assert_eq!(now(stage.groups.delete_offsets("", vec![])), Err(GroupError::NoGroupId));
+    now(stage.groups.commit("", commit(5))).unwrap();
+    assert_eq!(offset_of(&stage, ""), Some(5));
+    assert_eq!(now(stage.groups.delete("")), Ok(()));
+}
+
+#[test]
+fn groups_do_not_disturb_each_other() {
+    let stage = Stage::new(rules());
+    let member = stage.with_member("quiet");
+    let mut waiting = pin!(stage.groups.join("busy", newcomer("b")));
+    assert!(peek(waiting.as_mut()).is_none());
+    assert_eq!(now(stage.groups.heartbeat("quiet", beat(&member, 1))), Ok(()));
+    stage.wait(3);
+    assert!(peek(waiting).unwrap().is_ok());
+    assert_eq!(now(stage.groups.heartbeat("quiet", beat(&member, 1))), Ok(()));
+    let states: Vec<_> =
+        now(stage.groups.list()).unwrap().into_iter().map(|listed| (listed.group, listed.state)).collect();
+    assert_eq!(
+        states,
+        [("busy".to_owned(), GroupState::CompletingRebalance), ("quiet".to_owned(), GroupState::Stable)]
+    );
+}
+
+#[test]
+fn c9_what_was_answered_is_there_after_a_restart() {
+    let stage = Stage::new(rules());
+    let member = stage.with_member("g");
+    now(stage.groups.commit("simple", commit(5))).unwrap();
+    let stage = stage.restarted();
+    assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Ok(()));
+    assert_eq!(
+        now(stage.groups.sync("g", sync(&member, 1, b""))).unwrap().assignment,
+        Opaque::copy_of(b"part")
+    );
+    assert_eq!(offset_of(&stage, "simple"), Some(5));
+    stage.wait(11);
+    assert_eq!(now(stage.groups.describe("g")).unwrap().state, GroupState::Empty, "sessions run again");
+}
+
+#[test]
+fn a_change_that_was_not_stored_did_not_happen_and_whoever_waits_is_told() {
+    let stage = Stage::new(rules());
+    let member = stage.with_member("g");
+    stage.store.hold();
+    let mut waits = pin!(stage.groups.join("g", newcomer("b")));
+    assert!(peek(waits.as_mut()).is_none());
+    let mut commits = pin!(
+        stage.groups.leave("g", vec![Leaver::Member(Identity { member: member.clone(), instance: None })])
+    );
+    stage.store.lose();
+    assert_eq!(peek(commits.as_mut()).unwrap(), Err(GroupError::NotStored));
+    assert_eq!(peek(waits).unwrap().unwrap_err().error, GroupError::NotStored);
+    stage.store.let_go();
+    assert_eq!(
+        now(stage.groups.heartbeat("g", beat(&member, 1))),
+        Ok(()),
+        "generation 1 is at work as before"
+    );
+    assert_eq!(now(stage.groups.describe("g")).unwrap().members.len(), 1);
+}
+
+#[test]
+fn a_stalled_journal_costs_no_member_its_place() {
+    let stage = Stage::new(rules());
+    let member = stage.with_member("g");
+    stage.store.hold();
+    let mut commits = pin!(stage.groups.commit("other", commit(5)));
+    assert!(peek(commits.as_mut()).is_none());
+    stage.wait(60);
+    stage.store.let_go();
+    assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Ok(()), "after six session timeouts");
+    stage.wait(9);
+    assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Ok(()));
+    stage.wait(11);
+    assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Err(GroupError::UnknownMember));
+}
+
+#[test]
+fn m7_once_the_journal_has_failed_no_group_is_served() {
+    let stage = Stage::new(rules());
+    let member = stage.with_member("g");
+    assert!(stage.groups.is_serving());
+    let mut waits = pin!(stage.groups.join("g", newcomer("b")));
+    assert!(peek(waits.as_mut()).is_none());
+    stage.store.broken.store(true, Ordering::SeqCst);
+    assert!(!stage.groups.is_serving());
+    let not_stored = GroupError::NotStored;
+    assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Err(not_stored));
+    assert_eq!(now(stage.groups.commit("g", commit(1))), Err(not_stored));
+    assert_eq!(now(stage.groups.fetch_offsets("g", None)), Err(not_stored));
+    assert_eq!(now(stage.groups.describe("g")), Err(not_stored));
+    assert_eq!(now(stage.groups.list()), Err(not_stored));
+    stage.store.hold();
+    stage.wait(60);
+    assert_eq!(peek(waits).unwrap().unwrap_err().error, not_stored);
+    assert!(stage.store.waiting.lock().unwrap().is_empty(), "timers ask nothing of it either");
+}
+
+#[test]
+fn groups_that_hold_nothing_make_room_for_new_ones_and_others_do_not() {
+    let stage = Stage::new(Rules { max_groups: 3, ..rules() });
+    now(stage.groups.commit("offsets", commit(1))).unwrap();
+    let told = |group: &str| now(stage.groups.join(group, Join { confirms_its_id: true, ..newcomer("a") }));
+    for attempt in 0..50 {
+        let refusal = told(&format!("made up {attempt}")).unwrap_err();
+        assert_eq!(refusal.error, GroupError::MemberIdRequired);
+        assert!(stage.groups.0.names().len() <= 3);
+    }
+    let member = stage.with_member("real");
+    assert_eq!(now(stage.groups.heartbeat("real", beat(&member, 1))), Ok(()));
+    now(stage.groups.commit("more offsets", commit(1))).unwrap();
+    assert_eq!(stage.groups.0.names().len(), 3);
+    assert_eq!(told("one too many").unwrap_err().error, GroupError::NoRoom);
+    assert_eq!(now(stage.groups.commit("one too many", commit(1))), Err(GroupError::NoRoom));
+    assert_eq!(now(stage.groups.commit("offsets", commit(2))), Ok(vec![Ok(())]), "who is there goes on");
+}
+
+#[test]
+fn all_groups_together_take_no_more_than_they_may() {
+    let stage = Stage::new(Rules { total_bytes: 10_000, ..rules() });
+    let big = || Join { protocols: vec![("range".into(), Opaque::copy_of(&[0; 4000]))], ..newcomer("a") };
+    let _first = stage.groups.join("a", big());
+    let _second = stage.groups.join("b", big());
+    assert_eq!(now(stage.groups.join("c", big())).unwrap_err().error, GroupError::NoRoom);
+    stage.wait(600);
+    let _later = stage.groups.join("c", big());
+    assert_eq!(
+        now(stage.groups.describe("c")).unwrap().members.len(),
+        1,
+        "there is room again when they are gone"
+    );
+    let stage = stage.restarted();
+    let _more = stage.groups.join("d", big());
+    assert_eq!(
+        now(stage.groups.join("e", big())).unwrap_err().error,
+        GroupError::NoRoom,
+        "also after a restart"
+    );
+}
+
+#[test]
+fn a_deleted_topic_takes_its_offsets_out_of_all_groups() {
+    let stage = Stage::new(rules());
+    for group in ["a", "b"] {
+        now(stage.groups.commit(group, commit(1))).unwrap();
+    }
+    stage.store.hold();
+    let mut forgets = pin!(stage.groups.forget_topic(TOPIC));
+    assert!(peek(forgets.as_mut()).is_none());
+    stage.store.let_go();
+    assert_eq!(peek(forgets).unwrap(), Ok(()));
+    for group in ["a", "b"] {
+        assert_eq!(offset_of(&stage, group), None);
+    }
+}
+
+#[tokio::test]
+async fn groups_that_are_left_with_nothing_are_removed_at_the_check() {
+    let stage = Stage::new(rules());
+    now(stage.groups.commit("old", commit(1))).unwrap();
+    stage.wait(1);
+    stage.clock.set(Timestamp(stage.clock.now().0 + 7 * 24 * 3600 * 1000));
+    now(stage.groups.commit("new", commit(1))).unwrap();
+    stage.groups.expire().await;
+    let names: Vec<_> = now(stage.groups.list()).unwrap().into_iter().map(|listed| listed.group).collect();
+    assert_eq!(names, ["new"]);
+}
+
+#[test]
+fn group_and_client_names_may_be_as_long_and_strange_as_the_wire_allows() {
+    let stage = Stage::new(rules());
+    let name = "\u{1f600}\n\0ü".repeat(4000);
+    let client = "€".repeat(10_922);
+    let member = now(stage.groups.join(&name, Join { confirms_its_id: true, ..newcomer(&client) }))
+        .unwrap_err()
+        .member;
+    assert!(member.starts_with("€€€") && member.len() <= 32_767, "{} bytes", member.len());
+    let mut joins =
+        pin!(stage.groups.join(&name, Join { member: Some(member.clone()), ..newcomer(&client) }));
+    assert!(peek(joins.as_mut()).is_none());
+    stage.wait(3);
+    assert_eq!(peek(joins).unwrap().unwrap().member, member);
+    let stage = stage.restarted();
+    assert_eq!(now(stage.groups.list()).unwrap()[0].group, name);
+    assert_eq!(now(stage.groups.describe(&name)).unwrap().members[0].client_id, client);
+}
+
+#[test]
+fn a_member_id_is_the_clients_name_and_a_random_part_as_java_writes_it() {
+    let id = member_id("cli-ent");
+    let random = id.strip_prefix("cli-ent-").unwrap();
+    let lengths: Vec<usize> = random.split('-').map(str::len).collect();
+    assert_eq!(lengths, [8, 4, 4, 4, 12]);
+    assert_eq!(random.as_bytes()[14], b'4', "{random}");
+    assert_ne!(member_id("cli-ent"), id);
+}

@@ -1,0 +1,131 @@
+//! The clock by which members live and rebalances end: the monotonic clock, except that it stands
+//! while the journal is stalled. A member whose answer we hold back cannot send its next heartbeat,
+//! so a disk that hangs must not cost it its place (RELIABILITY §2 rule 15).
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake};
+use std::time::Duration;
+
+use super::Settled;
+use crate::time::Clock;
+
+/// How long nothing may become durable before that counts as a stall. Far above any healthy sync,
+/// and well below the shortest session timeout.
+const STALL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct SessionClock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was submitted and has not settled, the oldest first.
+    in_flight: VecDeque<Settled>,
+    /// When something settled last, or when the oldest was submitted if nothing was in flight then.
+    progress: Duration,
+    /// How long the clock stood, up to the last progress.
+    stood: Duration,
+}
+
+impl SessionClock {
+    pub fn new(clock: Clock) -> SessionClock {
+        SessionClock(Arc::new(Inner { clock, state: Mutex::default() }))
+    }
+
+    pub fn now(&self) -> Duration {
+        self.0.look(None)
+    }
+
+    /// Something is to become durable.
+    pub fn submitted(&self, settled: &Settled) {
+        self.0.look(Some(settled));
+        // Settling wakes the clock, which then looks how long that took.
+        let waker = self.0.clone().into();
+        let _ = pin!(settled.clone()).poll(&mut Context::from_waker(&waker));
+    }
+}
+
+impl Wake for Inner {
+    fn wake(self: Arc<Inner>) {
+        self.look(None);
+    }
+}
+
+impl Inner {
+    fn look(&self, new: Option<&Settled>) -> Duration {
+        let monotonic = self.clock.monotonic();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.in_flight.len();
+        while state.in_flight.front().is_some_and(|oldest| oldest.peek().is_some()) {
+            state.in_flight.pop_front();
+        }
+        let mut stands_for = match before {
+            0 => Duration::ZERO,
+            _ => monotonic.saturating_sub(state.progress + STALL),
+        };
+        if state.in_flight.len() < before {
+            state.stood += stands_for;
+            stands_for = Duration::ZERO;
+            state.progress = monotonic;
+        }
+        if let Some(new) = new.filter(|new| new.peek().is_none()) {
+            if state.in_flight.is_empty() {
+                state.progress = monotonic;
+            }
+            state.in_flight.push_back(new.clone());
+        }
+        monotonic.saturating_sub(state.stood + stands_for)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Timestamp;
+
+    fn at(clock: &Clock, seconds: i64) {
+        clock.set(Timestamp(seconds * 1000));
+    }
+
+    #[test]
+    fn it_runs_while_writes_settle() {
+        let clock = Clock::manual(Timestamp(0));
+        let session = SessionClock::new(clock.clone());
+        let (first, settled) = Settled::pair();
+        session.submitted(&settled);
+        at(&clock, 1);
+        first.settle(Ok(()));
+        let (second, settled) = Settled::pair();
+        session.submitted(&settled);
+        at(&clock, 2);
+        assert_eq!(session.now(), Duration::from_secs(2));
+        second.settle(Ok(()));
+        at(&clock, 100);
+        assert_eq!(session.now(), Duration::from_secs(100), "and while there are none");
+    }
+
+    #[test]
+    fn it_stands_while_the_journal_hangs_and_goes_on_from_there() {
+        let clock = Clock::manual(Timestamp(0));
+        let session = SessionClock::new(clock.clone());
+        at(&clock, 10);
+        let (hanging, settled) = Settled::pair();
+        session.submitted(&settled);
+        at(&clock, 70);
+        assert_eq!(session.now(), Duration::from_secs(11));
+        at(&clock, 100);
+        assert_eq!(session.now(), Duration::from_secs(11));
+        hanging.settle(Ok(()));
+        assert_eq!(session.now(), Duration::from_secs(11));
+        at(&clock, 105);
+        assert_eq!(session.now(), Duration::from_secs(16));
+    }
+}

@@ -1,0 +1,178 @@
+//! Batches of other implementations: made by Apache Kafka's own classes (`kafka/Batches.java`), and
+//! both ways with the crate `kafka-protocol`, which uses the C libraries for lz4 and zstd.
+//! Headers are not judged by that crate: it loses repeated keys.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use jackdaw::record::{BatchBuilder, Codec, Record, check_produced, records};
+use jackdaw::types::{Offset, Timestamp};
+use kafka_protocol::records::{
+    Compression, Record as TheirRecord, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
+    TimestampType,
+};
+
+use crate::forge::{Forged, NOW, payload};
+use crate::rules::rules;
+
+/// The records of `kafka/Batches.java`.
+fn of_kafka() -> Vec<Record> {
+    let bytes = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+    let record = |offset, timestamp, key, value| Record {
+        offset: Offset(offset),
+        timestamp: Timestamp(timestamp),
+        key,
+        value,
+        headers: Vec::new(),
+    };
+    let mut all = vec![
+        record(0, 1000, bytes("k"), bytes("v")),
+        record(1, -1, None, None),
+        record(2, 999, bytes(""), bytes("")),
+    ];
+    all[0].headers = vec![("h".into(), bytes("1")), ("h".into(), None), ("".into(), bytes(""))];
+    for i in 0..400 {
+        let value = format!("a value of record {i} and some more text");
+        all.push(record(3 + i, 2000 - i, bytes(&format!("key-{}", i % 7)), bytes(&value)));
+    }
+    all.push(record(403, 1500, None, Some(vec![0; 70_000].into())));
+    all
+}
+
+pub const OF_KAFKA: &[&[u8]] = &[
+    include_bytes!("kafka/gzip.batch"),
+    include_bytes!("kafka/snappy.batch"),
+    include_bytes!("kafka/lz4.batch"),
+    include_bytes!("kafka/zstd.batch"),
+    // Names a window of 128 MiB, as the two highest levels do for a batch of any size.
+    include_bytes!("kafka/zstd-level-22.batch"),
+];
+
+#[test]
+fn batches_of_apache_kafka_are_read() {
+    let codecs = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd, Codec::Zstd];
+    for (batch, codec) in OF_KAFKA.iter().zip(codecs) {
+        let checked = check_produced(Bytes::from_static(batch), &rules()).unwrap();
+        assert_eq!(checked.header.attributes.codec(), Ok(codec));
+        assert_eq!(checked.header.max_timestamp, Timestamp(2000));
+        let read: Vec<_> = records(&checked.bytes).unwrap().map(Result::unwrap).collect();
+        assert!(read == of_kafka(), "{codec:?}");
+    }
+}
+
+/// A batch of ours as the crate sees it, and the same records written by the crate.
+const THEIRS: [(Codec, Compression); 5] = [
+    (Codec::None, Compression::None),
+    (Codec::Gzip, Compression::Gzip),
+    (Codec::Snappy, Compression::Snappy),
+    (Codec::Lz4, Compression::Lz4),
+    (Codec::Zstd, Compression::Zstd),
+];
+
+fn their_records() -> Vec<TheirRecord> {
+    let record = |offset: i64, key: Option<&'static [u8]>, value: Option<Bytes>| TheirRecord {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        timestamp_type: TimestampType::Creation,
+        offset,
+        sequence: offset as i32, // the crate begins a new batch where these do not count up
+        timestamp: NOW.0 + offset,
+        key: key.map(Bytes::from_static),
+        value,
+        headers: Default::default(),
+    };
+    let noise: Vec<u8> = (0u32..100_000).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    vec![
+        record(0, Some(b"k"), Some("v".into())),
+        record(1, None, None),
+        record(2, Some(b""), Some("".into())),
+        record(3, None, Some(noise.into())),
+        record(4, None, Some(vec![7; 300_000].into())),
+    ]
+}
+
+fn same(ours: &Record, theirs: &TheirRecord) -> bool {
+    let place = (ours.offset.0, ours.timestamp.0) == (theirs.offset, theirs.timestamp);
+    place && (&ours.key, &ours.value) == (&theirs.key, &theirs.value)
+}
+
+#[test]
+fn batches_of_another_implementation_are_read() {
+    for (codec, compression) in THEIRS {
+        let written = their_records();
+        let mut batch = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression };
+        RecordBatchEncoder::encode(&mut batch, &written, &options).unwrap();
+        let checked = check_produced(batch.freeze(), &rules()).unwrap();
+        assert_eq!(checked.header.attributes.codec(), Ok(codec));
+        let read: Vec<_> = records(&checked.bytes).unwrap().map(Result::unwrap).collect();
+        assert_eq!(read.len(), written.len());
+        assert!(read.iter().zip(&written).all(|(ours, theirs)| same(ours, theirs)), "{codec:?}");
+    }
+}
+
+#[test]
+fn batches_of_ours_are_read_by_another_implementation() {
+    for (codec, _) in THEIRS {
+        let written = their_records();
+        let batch = written.iter().fold(BatchBuilder::new().codec(codec), |batch, record| {
+            batch.record(Timestamp(record.timestamp), record.key.as_deref(), record.value.as_deref(), &[])
+        });
+        let read = RecordBatchDecoder::decode(&mut batch.build()).unwrap().records;
+        let ours: Vec<_> = records(&batch.build()).unwrap().map(Result::unwrap).collect();
+        assert_eq!(read.len(), written.len());
+        assert!(ours.iter().zip(&read).all(|(ours, theirs)| same(ours, theirs)), "{codec:?}");
+        assert!(ours.iter().zip(&written).all(|(ours, theirs)| same(ours, theirs)), "{codec:?}");
+    }
+}
+
+/// A batch of two records whose compressed bytes are made by `pack`.
+fn packed(codec: Codec, pack: impl FnOnce(&[u8]) -> Vec<u8>) -> Bytes {
+    let plain = payload(&BatchBuilder::new().value(NOW, "one").value(NOW, vec![b'x'; 50_000]));
+    let payload = pack(&plain);
+    Forged { attributes: codec.id().into(), count: 2, last_offset_delta: 1, payload, ..Forged::empty() }
+        .bytes()
+}
+
+fn sizes(batch: &Bytes) -> Vec<usize> {
+    records(batch).unwrap().map(|record| record.unwrap().value.unwrap().len()).collect()
+}
+
+#[test]
+fn p14_snappy_without_frames_is_read_as_librdkafka_sends_it() {
+    let batch = packed(Codec::Snappy, |plain| snap::raw::Encoder::new().compress_vec(plain).unwrap());
+    assert_eq!(sizes(&batch), [3, 50_000]);
+}
+
+#[test]
+fn zstd_frames_one_after_the_other_and_skippable_ones_are_read() {
+    let zstd =
+        |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
+    let batch = packed(Codec::Zstd, |plain| {
+        let (first, second) = plain.split_at(5);
+        let mut out = vec![0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        out.put_slice(&zstd(first));
+        out.put_slice(&zstd(b""));
+        out.put_slice(&zstd(second));
+        out
+    });
+    assert_eq!(sizes(&batch), [3, 50_000]);
+}
+
+#[test]
+fn lz4_blocks_that_refer_to_earlier_ones_are_read() {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    let batch = packed(Codec::Lz4, |plain| {
+        let info = FrameInfo::new()
+            .block_mode(BlockMode::Linked)
+            .block_size(BlockSize::Max64KB)
+            .block_checksums(true)
+            .content_checksum(true);
+        let mut out = FrameEncoder::with_frame_info(info, Vec::new());
+        std::io::Write::write_all(&mut out, plain).unwrap();
+        out.finish().unwrap()
+    });
+    assert_eq!(sizes(&batch), [3, 50_000]);
+}

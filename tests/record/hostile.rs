@@ -1,0 +1,255 @@
+//! Bytes made to hurt (RELIABILITY.md §7): each is answered with an error, or read, within the
+//! memory that is allowed here.
+
+use std::io::Write;
+
+use bytes::{BufMut, Bytes};
+use jackdaw::record::{Codec, RecordError, Rules, batches, check_produced, first_since, newest, records};
+use jackdaw::types::{Offset, Timestamp};
+
+use crate::allocations::peak_of;
+use crate::forge::{Forged, NOW, raw_record, record, varint};
+use crate::rules::rules;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Everything that may ever be done with a batch: all of it has to end, without a panic, and
+/// within `limit` bytes of memory.
+#[track_caller]
+fn survives(batch: Bytes, limit: usize) -> Result<(), RecordError> {
+    let (result, peak) = peak_of(|| {
+        let compacted = Rules { compacted: true, ..rules() };
+        let checked = check_produced(batch.clone(), &rules()).map(|_| ());
+        let opened = check_produced(batch.clone(), &compacted).map(|_| ());
+        let _ = first_since(&batch, Timestamp(i64::MAX), Offset(0));
+        let _ = newest(&batch);
+        for found in batches(&batch) {
+            let Ok((header, _)) = found else { continue };
+            let _ = (header.next_offset(), header.producer(), header.attributes.codec());
+        }
+        let read = match records(&batch) {
+            Ok(records) => records.filter_map(Result::err).next().map_or(Ok(()), Err),
+            Err(error) => Err(error),
+        };
+        checked.and(read).and(opened)
+    });
+    assert!(peak <= limit, "{peak} bytes held, {limit} allowed");
+    result
+}
+
+#[track_caller]
+fn is_refused(batch: Bytes, limit: usize) {
+    assert!(survives(batch, limit).is_err());
+}
+
+/// A compressed batch that claims one record.
+fn bomb(codec: Codec, payload: Vec<u8>) -> Bytes {
+    Forged { attributes: codec.id().into(), count: 1, last_offset_delta: 0, payload, ..Forged::empty() }
+        .bytes()
+}
+
+#[test]
+fn w9_more_records_than_bytes() {
+    for count in [i32::MAX, 20_000_000] {
+        let last_offset_delta = count - 1;
+        is_refused(Forged { count, last_offset_delta, ..Forged::empty() }.bytes(), 4 * KIB);
+        let one = Forged { count, last_offset_delta, ..Forged::of(&[record(0, 0)]) };
+        is_refused(one.bytes(), 4 * KIB);
+    }
+}
+
+#[test]
+fn w9_more_headers_than_bytes() {
+    for count in [(1 << 30) - 1, 200_000_000, i64::from(i32::MAX)] {
+        let record = raw_record(None, &[&[0, 0, 0, 1, 1], &varint(count)]);
+        is_refused(Forged::of(&[record]).bytes(), 4 * KIB);
+    }
+}
+
+#[test]
+fn w9_keys_values_and_headers_longer_than_the_batch() {
+    for length in [1, 100, i64::from(i32::MAX)] {
+        let length = varint(length);
+        for parts in
+            [[&[0, 0, 0][..], &length], [&[0, 0, 0, 1][..], &length], [&[0, 0, 0, 1, 1, 2][..], &length]]
+        {
+            is_refused(Forged::of(&[raw_record(None, &parts)]).bytes(), 4 * KIB);
+        }
+        is_refused(Forged::of(&[length]).bytes(), 4 * KIB);
+    }
+}
+
+#[test]
+fn a_record_inside_a_compressed_batch_that_claims_2_gib() {
+    let mut plain = varint(i32::MAX.into());
+    plain.extend_from_slice(&[0, 0, 0]);
+    plain.extend_from_slice(&varint(i64::from(i32::MAX) - 30));
+    for codec in [Codec::Gzip, Codec::Lz4, Codec::Snappy, Codec::Zstd] {
+        is_refused(bomb(codec, pack(codec, &plain)), 16 * MIB);
+    }
+}
+
+fn pack(codec: Codec, plain: &[u8]) -> Vec<u8> {
+    match codec {
+        Codec::None => plain.to_vec(),
+        Codec::Gzip => {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            out.write_all(plain).unwrap();
+            out.finish().unwrap()
+        }
+        Codec::Snappy => snap::raw::Encoder::new().compress_vec(plain).unwrap(),
+        Codec::Lz4 => {
+            let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            out.write_all(plain).unwrap();
+            out.finish().unwrap()
+        }
+        Codec::Zstd => ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest),
+    }
+}
+
+/// A zstd frame of `blocks` blocks of 128 KiB of one byte each: 4 bytes become 131,072.
+fn zstd_of_zeros(window_descriptor: u8, blocks: usize) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, window_descriptor];
+    for block in 1..=blocks {
+        let last = u32::from(block == blocks);
+        let header = ((128 << 10) << 3) | (1 << 1) | last;
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}
+
+#[test]
+fn a_zstd_batch_of_zeros_that_would_become_2_gib() {
+    let record = raw_record(Some(i32::MAX.into()), &[&[0, 0, 0, 1], &varint(i64::from(i32::MAX) - 9)]);
+    let head = pack(Codec::Zstd, &record);
+    let batch = bomb(Codec::Zstd, [head, zstd_of_zeros(0x58, 16_384)].concat());
+    assert!(batch.len() < 66_000);
+    // What the broker does on its own account keeps nothing of the record …
+    let (result, peak) = peak_of(|| {
+        let compacted = Rules { compacted: true, ..rules() };
+        (check_produced(batch.clone(), &compacted), newest(&batch))
+    });
+    for error in [result.0.map(|_| ()).unwrap_err(), result.1.map(|_| ()).unwrap_err()] {
+        assert!(error.to_string().contains("more comes out"), "{error}");
+    }
+    assert!(peak <= 8 * MIB, "{peak}");
+    // … and a reader of records holds no more than a batch may become, in a vector that doubles.
+    is_refused(batch, 100 * MIB);
+}
+
+#[test]
+fn zstd_windows_are_bounded_whatever_a_frame_names() {
+    for descriptor in [0x78, 0x80, 0x88, 0xff] {
+        // The ring that holds 32 MiB and a block grows by doubling.
+        is_refused(bomb(Codec::Zstd, zstd_of_zeros(descriptor, 16_384)), 110 * MIB);
+        // A frame that is small holds little, whatever window it names.
+        let small = zstd_of_zeros(descriptor, 1);
+        is_refused(bomb(Codec::Zstd, small), MIB);
+    }
+    // One segment of 1 GiB: the content size is the window.
+    let mut single = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+    single.put_u32_le(1 << 30);
+    single.extend_from_slice(&zstd_of_zeros(0, 8_192)[6..]);
+    is_refused(bomb(Codec::Zstd, single), MIB);
+}
+
+#[test]
+fn raw_snappy_that_claims_4_gib() {
+    let mut payload = vec![0xff, 0xff, 0xff, 0xff, 0x0f];
+    payload.extend_from_slice(&[0; 32]);
+    is_refused(bomb(Codec::Snappy, payload.clone()), 64 * KIB);
+    let mut framed = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+    framed.put_i32(payload.len() as i32);
+    framed.extend_from_slice(&payload);
+    is_refused(bomb(Codec::Snappy, framed), 64 * KIB);
+}
+
+#[test]
+fn snappy_frames_cut_short_or_with_lying_lengths() {
+    let magic = b"\x82SNAPPY\0";
+    for length in [-1, 0, 1, 1000, i32::MAX, i32::MIN] {
+        let mut framed = magic.to_vec();
+        framed.extend_from_slice(&[0; 8]);
+        framed.put_i32(length);
+        for cut in 8..=framed.len() {
+            is_refused(bomb(Codec::Snappy, framed[..cut].to_vec()), 64 * KIB);
+        }
+    }
+}
+
+#[test]
+fn gzip_and_lz4_of_zeros() {
+    let zeros = vec![0; 128 * MIB];
+    for (codec, limit) in [(Codec::Gzip, MIB), (Codec::Lz4, 16 * MIB)] {
+        let payload = pack(codec, &zeros);
+        is_refused(bomb(codec, payload), limit);
+    }
+}
+
+#[test]
+fn a_few_bytes_of_lz4_do_not_reserve_the_largest_block_for_long() {
+    let mut frame = pack(Codec::Lz4, b"");
+    frame.truncate(7);
+    is_refused(bomb(Codec::Lz4, frame), 16 * MIB);
+}
+
+#[test]
+fn millions_of_records_in_a_compressed_batch_are_walked_not_kept() {
+    let one = record(0, 0);
+    let plain = one.repeat(200_000);
+    let batch = Forged {
+        attributes: Codec::Gzip.id().into(),
+        count: i32::MAX,
+        last_offset_delta: i32::MAX - 1,
+        payload: pack(Codec::Gzip, &plain),
+        ..Forged::empty()
+    };
+    is_refused(batch.bytes(), MIB);
+}
+
+#[test]
+fn offsets_end_where_64_bits_end() {
+    let batch = Forged { base_offset: i64::MAX, ..Forged::of(&[record(0, 0), record(1, 0)]) }.bytes();
+    let header = batches(&batch).next().unwrap().unwrap().0;
+    assert_eq!((header.last_offset(), header.next_offset()), (None, None));
+    let read: Vec<_> = records(&batch).unwrap().collect();
+    assert_eq!(read[0].as_ref().unwrap().offset, Offset(i64::MAX));
+    assert!(matches!(read[1], Err(RecordError::Invalid(_))));
+    assert!(newest(&batch).is_err());
+    is_refused(batch, 4 * KIB);
+}
+
+#[test]
+fn timestamps_wrap_as_they_do_in_kafka() {
+    let batch = Forged { base_timestamp: i64::MAX, ..Forged::of(&[record(0, 0), record(1, 1)]) }.bytes();
+    let read: Vec<_> = records(&batch).unwrap().map(|record| record.unwrap().timestamp).collect();
+    assert_eq!(read, [Timestamp(i64::MAX), Timestamp(i64::MIN)]);
+    assert!(check_produced(batch, &Rules { now: Timestamp(i64::MAX), ..rules() }).is_err());
+    let at_the_edge = Rules { now: Timestamp(i64::MIN), ..rules() };
+    assert!(check_produced(Forged::of(&[record(0, 0)]).bytes(), &at_the_edge).is_err());
+}
+
+#[test]
+fn every_cut_of_every_codec() {
+    for codec in Codec::ALL {
+        let plain = [record(0, 0), record(1, 5), record(2, 9)].concat();
+        let whole = pack(codec, &plain);
+        for cut in 0..whole.len() {
+            let payload = whole[..cut].to_vec();
+            let batch = Forged {
+                attributes: codec.id().into(),
+                count: 3,
+                last_offset_delta: 2,
+                max_timestamp: NOW.0 + 9,
+                payload,
+                ..Forged::empty()
+            };
+            let read = records(&batch.bytes()).unwrap().filter_map(Result::ok).count();
+            // What a codec can give of a cut stream it may; its checksum may be what is missing.
+            assert!(read <= 3);
+            let _ = survives(batch.bytes(), 16 * MIB);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Record batches judged from outside: the rules for what clients send, the codecs beside other
+//! implementations, and hostile bytes with the memory they are allowed.
+
+mod allocations;
+mod codecs;
+mod forge;
+mod hostile;
+mod properties;
+mod rules;
+mod search;
