@@ -30,7 +30,7 @@ pub fn message(data: &[u8], codec: &Codec, version: i16) -> bool {
 }
 
 /// One to four small changes: a bit, a byte, a number that lies, a piece gone, moved or doubled.
-fn mutate(data: &mut Vec<u8>, source: &mut Source) {
+pub fn mutate(data: &mut Vec<u8>, source: &mut Source) {
     const NUMBERS: [u8; 7] = [0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x0f];
     for _ in 0..=source.below(4) {
         if data.is_empty() {
