@@ -117,6 +117,8 @@ struct Progress {
     next: Offset,
     records: Vec<Bytes>,
     size: usize,
+    /// There is more, which its limit or that of the request leaves no room for.
+    is_full: bool,
 }
 
 impl Poll {
@@ -188,7 +190,10 @@ impl Poll {
                     isolation: self.isolation,
                 };
                 match progress.read(range).await {
-                    Ok(0) => break,
+                    Ok(0) => {
+                        progress.is_full = progress.next < self.isolation.end_of(progress.ends);
+                        break;
+                    }
                     Ok(bytes) => self.size += bytes,
                     Err(error) => {
                         reading.state = State::Failed(error, None);
@@ -205,7 +210,15 @@ impl Poll {
             State::Failed(..) | State::Diverged { .. } => true,
             State::Unknown(_) | State::Open(_) => false,
         };
-        self.size >= self.min_bytes
+        // Where no more fits, the limit counts as reached, or the wait would be for nothing.
+        let counted = |reading: &Reading| match &reading.state {
+            State::Open(progress) if progress.is_full => {
+                progress.size.max(reading.ask.max_bytes.min(self.max_bytes))
+            }
+            State::Open(progress) => progress.size,
+            State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => 0,
+        };
+        self.readings.iter().map(counted).fold(0, usize::saturating_add) >= self.min_bytes
             || self.max_wait.is_zero()
             || self.open_partitions().next().is_none()
             || self.readings.iter().any(is_urgent)
@@ -253,7 +266,14 @@ impl State {
             }
         }
         let partition = Arc::clone(partition);
-        State::Open(Progress { partition, ends, next: ask.offset, records: Vec::new(), size: 0 })
+        State::Open(Progress {
+            partition,
+            ends,
+            next: ask.offset,
+            records: Vec::new(),
+            size: 0,
+            is_full: false,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, List
 use crate::protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use crate::storage::{Ends, Found, Isolation, Partition};
+use crate::storage::{Found, Isolation, Partition};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
@@ -89,17 +89,10 @@ async fn look_up(
     check_epoch(current, ends.leader_epoch)?;
     let an_end = |offset, leader_epoch| Found { offset, timestamp: Timestamp(-1), leader_epoch };
     match wanted {
-        Wanted::Latest => Ok(Some(an_end(readable_end(ends, isolation), ends.leader_epoch))),
+        Wanted::Latest => Ok(Some(an_end(isolation.end_of(ends), ends.leader_epoch))),
         Wanted::Earliest => Ok(Some(an_end(ends.log_start, partition.epoch_of(ends.log_start)))),
         Wanted::Tiered => Ok(None),
         Wanted::MaxTimestamp | Wanted::At(_) => search(partition, wanted, isolation).await,
-    }
-}
-
-fn readable_end(ends: Ends, isolation: Isolation) -> Offset {
-    match isolation {
-        Isolation::ReadUncommitted => ends.high_watermark,
-        Isolation::ReadCommitted => ends.last_stable,
     }
 }
 
@@ -121,7 +114,7 @@ async fn search(
             continue;
         }
         let found = found.map_err(|error| ErrorCode::from(&error))?;
-        return Ok(found.filter(|found| found.offset < readable_end(after, isolation)));
+        return Ok(found.filter(|found| found.offset < isolation.end_of(after)));
     }
 }
 

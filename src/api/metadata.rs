@@ -113,7 +113,14 @@ async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<M
                 };
                 answers.push(match found {
                     Ok(topic) => shown(&topic),
-                    Err(error) => unknown(Some(name), TopicId::ZERO, error),
+                    Err(error) => {
+                        let mut unknown = unknown(Some(name), TopicId::ZERO, error);
+                        // Kafka tells what one may do with a name, whether or not it stands for something.
+                        if request.include_topic_authorized_operations {
+                            unknown.topic_authorized_operations = operations::TOPIC;
+                        }
+                        unknown
+                    }
                 });
             }
             answers

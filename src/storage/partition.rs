@@ -101,6 +101,16 @@ pub enum Isolation {
     ReadCommitted,
 }
 
+impl Isolation {
+    /// Where what may be read ends.
+    pub fn end_of(self, ends: Ends) -> Offset {
+        match self {
+            Isolation::ReadUncommitted => ends.high_watermark,
+            Isolation::ReadCommitted => ends.last_stable,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ReadAnswer {
     /// Whole batches; the first may begin before the offset asked for.
@@ -196,10 +206,7 @@ impl Partition {
     pub async fn read(&self, range: ReadRange) -> Result<ReadAnswer, LogError> {
         self.serving()?;
         let ends = self.ends();
-        let end = match range.isolation {
-            Isolation::ReadUncommitted => ends.high_watermark,
-            Isolation::ReadCommitted => ends.last_stable,
-        };
+        let end = range.isolation.end_of(ends);
         if range.from < ends.log_start || range.from > ends.high_watermark {
             return Err(LogError::OutOfRange {
                 asked: range.from,

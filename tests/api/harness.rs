@@ -1,0 +1,262 @@
+//! A broker in this process, and a client that says exactly what it is told to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jackdaw::api::context::Services;
+use jackdaw::api::error::ErrorCode;
+use jackdaw::api::{Api, Stop};
+use jackdaw::config::{BrokerSettings, Given};
+use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use jackdaw::protocol::messages::fetch_response::{FetchResponse, PartitionData};
+use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use jackdaw::protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse};
+use jackdaw::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
+use jackdaw::record::BatchBuilder;
+use jackdaw::server::Server;
+use jackdaw::storage::{NewTopic, Partition, Place, Store, StoreOptions};
+use jackdaw::time::{self, Clock};
+use jackdaw::types::{Timestamp, TopicId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Long enough for anything; a test that comes near it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Node {
+    pub store: Store,
+    pub address: SocketAddr,
+    _server: Server,
+    _stop: Stop,
+}
+
+impl Node {
+    pub async fn start() -> Node {
+        Node::with(&[]).await
+    }
+
+    pub async fn with(settings: &[(&str, &str)]) -> Node {
+        let mut given = Given::default();
+        given.set("listeners", "PLAINTEXT://127.0.0.1:0");
+        for (name, value) in settings {
+            given.set(*name, *value);
+        }
+        let settings = Arc::new(BrokerSettings::load(given).unwrap());
+        let store = Store::open(StoreOptions::new(Place::Memory, Arc::clone(&settings))).unwrap();
+        let (stop, stopping) = Stop::new();
+        let services =
+            Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
+        let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
+        let (_, address) = server.listening().next().unwrap();
+        Node { store, address, _server: server, _stop: stop }
+    }
+
+    pub async fn client(&self) -> Client {
+        let socket = TcpStream::connect(self.address).await.unwrap();
+        Client { socket, last: 0 }
+    }
+
+    pub async fn topic(&self, name: &str, partitions: u32) -> TopicId {
+        self.topic_with(name, partitions, &[]).await
+    }
+
+    pub async fn topic_with(&self, name: &str, partitions: u32, settings: &[(&str, &str)]) -> TopicId {
+        let overrides: BTreeMap<String, String> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let new = NewTopic { name: name.to_owned(), partitions, overrides };
+        self.store.create_topic(new).await.unwrap().id
+    }
+
+    pub fn partition(&self, topic: &str, index: i32) -> Arc<Partition> {
+        Arc::clone(self.store.topics().by_name(topic).unwrap().partition(index).unwrap())
+    }
+}
+
+pub struct Client {
+    socket: TcpStream,
+    last: i32,
+}
+
+impl Client {
+    /// Sends a request and waits for its answer.
+    pub async fn call<R: Request>(&mut self, version: i16, request: R) -> R::Response {
+        let id = self.send(version, &request).await;
+        let (answered, answer) = self.receive::<R>(version).await;
+        assert_eq!(answered, id, "w10: the correlation id comes back as it was sent");
+        answer
+    }
+
+    /// Sends a request and says under which correlation id.
+    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        let mut body = Writer::new();
+        request.encode(&mut body, version).unwrap();
+        self.send_bytes(R::KEY, version, &body.into_bytes()).await
+    }
+
+    /// Any key and version, with whatever body.
+    pub async fn send_bytes(&mut self, api_key: i16, api_version: i16, body: &[u8]) -> i32 {
+        // Neither small nor in sequence: the broker must not care.
+        self.last = self.last.wrapping_mul(-7).wrapping_add(0x1234_5678);
+        let header = RequestHeader {
+            api_key,
+            api_version,
+            correlation_id: self.last,
+            client_id: Some("api test".to_owned()),
+        };
+        let mut out = Writer::new();
+        header.write(&mut out).unwrap();
+        out.put(body);
+        for piece in out.into_frame().unwrap() {
+            self.socket.write_all(&piece).await.unwrap();
+        }
+        self.last
+    }
+
+    /// The next answer, whole: every byte of it has a meaning.
+    pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
+        let mut input = Reader::new(self.receive_bytes().await);
+        let id = read_response_header(&mut input, R::KEY, version).unwrap();
+        let answer = R::Response::decode(&mut input, version).unwrap();
+        input.finish().unwrap();
+        (id, answer)
+    }
+
+    /// The next answer with its header, without its length.
+    pub async fn receive_bytes(&mut self) -> Bytes {
+        let read = async {
+            let length = self.socket.read_u32().await.expect("the connection is open");
+            let mut frame = vec![0; length as usize];
+            self.socket.read_exact(&mut frame).await.expect("the answer is whole");
+            Bytes::from(frame)
+        };
+        time::within(PATIENCE, read).await.expect("there is an answer")
+    }
+
+    /// Whether the broker closes the connection without another byte.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        let read = time::within(PATIENCE, self.socket.read(&mut byte)).await;
+        matches!(read.expect("the broker answers or closes"), Ok(0) | Err(_))
+    }
+
+    /// Whether an answer, or a close, has arrived by now.
+    pub fn has_heard(&self) -> bool {
+        let mut byte = [0];
+        let ready = self.socket.try_read(&mut byte);
+        assert!(!matches!(ready, Ok(1)), "an answer came too early");
+        ready.is_ok()
+    }
+
+    /// One batch to one partition, by name at version 12.
+    pub async fn produce(
+        &mut self,
+        topic: &str,
+        index: i32,
+        batch: impl Into<Bytes>,
+    ) -> PartitionProduceResponse {
+        let answer = self.call(12, produce_to(topic, index, batch)).await;
+        the_partition(answer)
+    }
+
+    /// One partition from `offset` on, by name at version 12, without a session and without waiting.
+    pub async fn fetch(&mut self, topic: &str, index: i32, offset: i64) -> PartitionData {
+        let answer = self.call(12, fetch_from(topic, index, offset)).await;
+        only(answer)
+    }
+}
+
+pub fn produce_to(topic: &str, index: i32, batch: impl Into<Bytes>) -> ProduceRequest {
+    let records = Some(batch.into().into());
+    ProduceRequest {
+        acks: -1,
+        timeout_ms: 10_000,
+        topic_data: vec![TopicProduceData {
+            name: topic.to_owned(),
+            partition_data: vec![PartitionProduceData { index, records }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// The answer for the only partition of a Produce.
+pub fn the_partition(answer: ProduceResponse) -> PartitionProduceResponse {
+    let mut partitions = answer.responses.into_iter().flat_map(|topic| topic.partition_responses);
+    let partition = partitions.next().expect("there is an answer for the partition");
+    assert!(partitions.next().is_none(), "there is one answer for one partition");
+    partition
+}
+
+pub fn fetch_from(topic: &str, index: i32, offset: i64) -> FetchRequest {
+    fetch_topics(vec![FetchTopic {
+        topic: topic.to_owned(),
+        partitions: vec![partition_from(index, offset)],
+        ..Default::default()
+    }])
+}
+
+/// A fetch that waits for nothing and wants no session.
+pub fn fetch_topics(topics: Vec<FetchTopic>) -> FetchRequest {
+    FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 0,
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        session_id: 0,
+        session_epoch: -1,
+        topics,
+        ..Default::default()
+    }
+}
+
+pub fn partition_from(partition: i32, fetch_offset: i64) -> FetchPartition {
+    FetchPartition {
+        partition,
+        current_leader_epoch: -1,
+        fetch_offset,
+        last_fetched_epoch: -1,
+        log_start_offset: -1,
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    }
+}
+
+/// The only partition of a Fetch answer.
+pub fn only(answer: FetchResponse) -> PartitionData {
+    assert_eq!(answer.error_code, 0);
+    let mut partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+    let partition = partitions.next().expect("the partition is in the answer");
+    assert!(partitions.next().is_none(), "no other partition is in the answer");
+    partition
+}
+
+/// A batch of values, all of one recent time.
+pub fn batch(values: &[&str]) -> Bytes {
+    let now = Clock::machine().now();
+    values.iter().fold(BatchBuilder::new(), |batch, value| batch.value(now, value)).build()
+}
+
+/// A batch of one value per timestamp.
+pub fn batch_at(times: &[i64]) -> Bytes {
+    times.iter().fold(BatchBuilder::new(), |batch, time| batch.value(Timestamp(*time), "v")).build()
+}
+
+/// The bytes of a fetched partition; null is an error of its own (BEHAVIOUR F2).
+pub fn records(data: &PartitionData) -> Bytes {
+    data.records.clone().expect("records are never null").into_bytes()
+}
+
+/// Base offsets and record counts of the batches fetched.
+pub fn batches(data: &PartitionData) -> Vec<(i64, i32)> {
+    jackdaw::record::batches(&records(data))
+        .map(|batch| batch.expect("whole batches"))
+        .map(|(header, _)| (header.base_offset.0, header.count))
+        .collect()
+}
+
+pub fn code(error: ErrorCode) -> i16 {
+    error.code()
+}

@@ -1,0 +1,15 @@
+//! What a client sees of each key, byte for byte over a socket: a broker in this process, in
+//! memory, and requests written field by field. Every expectation was read off Apache Kafka 4.4,
+//! or is named as a difference in `docs/apis.md`.
+
+mod configs;
+mod coordinators;
+mod fetch;
+mod fetch_sessions;
+mod harness;
+mod list_offsets;
+mod metadata;
+mod negotiation;
+mod produce;
+mod topics;
+mod versions;
