@@ -184,6 +184,11 @@ impl Api {
         Api { table: TABLE, services }
     }
 
+    #[cfg(test)]
+    pub(crate) fn with_table(table: &'static [Row], services: Arc<Services>) -> Api {
+        Api { table, services }
+    }
+
     pub fn find(&self, key: i16, version: i16) -> Found {
         let Some(row) = find(self.table, key) else { return Found::Nothing };
         if (row.served_from..=row.max_version).contains(&version) {
@@ -254,13 +259,32 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
 }
 
 impl Row {
+    #[cfg(test)]
+    pub(crate) const fn for_test(
+        key: i16,
+        min_version: i16,
+        max_version: i16,
+        serve: fn(Call) -> Begun<Later<Reply<Answer>>>,
+    ) -> Row {
+        Row {
+            key,
+            name: "Test",
+            min_version,
+            max_version,
+            served_from: min_version,
+            overlapping: false,
+            gaps: &[],
+            serve,
+        }
+    }
+
     /// Versions below `version` are advertised and refused.
-    const fn served_from(mut self, version: i16) -> Row {
+    pub(crate) const fn served_from(mut self, version: i16) -> Row {
         self.served_from = version;
         self
     }
 
-    const fn overlapping(mut self) -> Row {
+    pub(crate) const fn overlapping(mut self) -> Row {
         self.overlapping = true;
         self
     }
@@ -300,7 +324,7 @@ async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) ->
     }
 }
 
-fn encode<M: Message>(answer: &M, key: i16, version: i16, correlation_id: i32) -> Answer {
+pub(crate) fn encode<M: Message>(answer: &M, key: i16, version: i16, correlation_id: i32) -> Answer {
     let mut out = Writer::new();
     write_response_header(&mut out, key, version, correlation_id);
     answer.encode(&mut out, version).map_err(Failure::Unencodable)?;

@@ -8,6 +8,8 @@ mod connection;
 mod input;
 mod listener;
 mod output;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -73,16 +75,7 @@ pub struct BindError {
 impl Server {
     /// Opens every listener and serves `api` there until `stopping` begins.
     pub async fn start(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Result<Server, BindError> {
-        let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
-        let shared = Arc::new(Shared {
-            api,
-            limits: Limits::of(settings),
-            requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
-            answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
-            slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
-            stopping,
-            connections: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(settings, api, stopping));
         let mut server = Server { listening: Vec::new(), acceptors: JoinSet::new() };
         for listener in &settings.listeners {
             let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
@@ -107,6 +100,21 @@ impl Server {
         let all = async { while self.acceptors.join_next().await.is_some() {} };
         // Those who did not come to an end are cut off by the drop.
         let _ = time::within(limit, all).await;
+    }
+}
+
+impl Shared {
+    fn new(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
+        let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+        Shared {
+            api,
+            limits: Limits::of(settings),
+            requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
+            answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
+            slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
+            stopping,
+            connections: AtomicU64::new(0),
+        }
     }
 }
 

@@ -137,7 +137,6 @@ impl State {
 }
 
 impl Charge {
-    /// Takes another charge of the same budget in.
     /// What is held turned out to be so much. Nobody waits for the difference: it is held already.
     pub(super) fn at_least(&mut self, bytes: usize) {
         if bytes > self.bytes {
@@ -146,6 +145,7 @@ impl Charge {
         }
     }
 
+    /// Takes another charge of the same budget in.
     pub(super) fn absorb(&mut self, mut other: Charge) {
         self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
     }

@@ -99,23 +99,32 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
 /// Accepts connections and serves them until the broker stops; then until all of them are done.
 pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
-    let mut free = None;
     loop {
-        tokio::select! {
+        let accepted = tokio::select! {
             () = shared.stopping.begun() => break,
-            Some(ended) = connections.join_next() => note_panic(ended),
-            slot = shared.slots.take(), if free.is_none() => free = slot,
-            accepted = socket.accept(), if free.is_some() => match accepted {
-                Ok((stream, peer)) => {
-                    let slot = free.take();
-                    match shared.slots.admit(peer.ip()) {
-                        Some(admitted) => serve(stream, peer, &listener, &shared, (slot, admitted), &mut connections),
-                        None => debug!(%peer, "too many connections from one address; connection closed"),
-                    }
-                }
-                Err(error) => bear(&error).await,
-            },
-        }
+            Some(ended) = connections.join_next() => {
+                note_panic(ended);
+                continue;
+            }
+            accepted = socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                bear(&error).await;
+                continue;
+            }
+        };
+        // With too many connections this one waits until another ends, and those behind it too.
+        let slot = tokio::select! {
+            () = shared.stopping.begun() => break,
+            slot = shared.slots.take() => slot,
+        };
+        let Some(admitted) = shared.slots.admit(peer.ip()) else {
+            debug!(%peer, "too many connections from one address; connection closed");
+            continue;
+        };
+        serve(stream, peer, &listener, &shared, (slot, admitted), &mut connections);
     }
     drop(socket);
     while let Some(ended) = connections.join_next().await {

@@ -1,0 +1,252 @@
+//! The server with handlers of its own, over pipes and sockets that a test holds the other end of.
+//! Time stands still unless a test lets it pass.
+
+mod limits;
+mod order;
+mod sockets;
+mod strangers;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::connection::{Connection, End};
+use super::*;
+use crate::api::context::{ConnectionInfo, Services};
+use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, Stop, encode};
+use crate::protocol::Message;
+use crate::protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
+use crate::protocol::messages::sasl_handshake_response::SaslHandshakeResponse;
+use crate::storage::{Place, Store, StoreOptions};
+use crate::time::Clock;
+
+/// Overlapping, as Produce is, and refused below version 3.
+const OVERLAPPING: i16 = 0;
+const ORDINARY: i16 = 3;
+const API_VERSIONS: i16 = 18;
+/// In no row.
+const UNKNOWN: i16 = 200;
+
+static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    vec![
+        Row::for_test(OVERLAPPING, 0, 8, scripted).served_from(3).overlapping(),
+        Row::for_test(ORDINARY, 0, 5, scripted),
+        Row::for_test(API_VERSIONS, 0, 3, scripted),
+    ]
+});
+
+/// A handler that does what the request says (see [`Ask`]).
+fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
+    let reply: Later<Reply<Answer>> = Box::pin(async move {
+        let asked = SaslHandshakeRequest::decode(&mut call.body, 1);
+        let asked = match asked.and_then(|asked| call.body.finish().map(|()| asked)) {
+            Ok(asked) => asked.mechanism,
+            Err(error) => return Reply::Now(Err(Failure::Malformed(error))),
+        };
+        let (what, gate) = asked.split_once(' ').expect("a word, a space, a gate");
+        let gate = Gate::find(gate.parse().expect("the number of a gate"));
+        gate.0.begun.fetch_add(1, Ordering::SeqCst);
+        let answer = SaslHandshakeResponse { mechanisms: vec![asked.clone()], ..Default::default() };
+        let answer = encode(&answer, ORDINARY, 0, call.correlation_id);
+        match what {
+            "now" => Reply::Now(answer),
+            "later" => Reply::Later(Box::pin(async move {
+                gate.passed().await;
+                answer
+            })),
+            "slowly" => {
+                gate.passed().await;
+                Reply::Now(answer)
+            }
+            "silent" => Reply::Silence(Box::pin(async move {
+                gate.passed().await;
+                Ok(())
+            })),
+            "silent-failure" => Reply::Silence(Box::pin(async { Err("it failed") })),
+            "close" => Reply::Close("it was asked to"),
+            "panic" => panic!("a handler panics in a test"),
+            "large" => Reply::Now(Ok(vec![Bytes::from(vec![0; LARGE_ANSWER])])),
+            other => unreachable!("no script: {other}"),
+        }
+    });
+    Begun { decoded: 0, reply }
+}
+
+const LARGE_ANSWER: usize = 300 << 10;
+
+/// What a handler waits for, and whether it was begun.
+#[derive(Clone)]
+struct Gate(Arc<GateState>);
+
+struct GateState {
+    id: u64,
+    begun: AtomicUsize,
+    open: Semaphore,
+}
+
+static GATES: Mutex<BTreeMap<u64, Gate>> = Mutex::new(BTreeMap::new());
+
+impl Gate {
+    fn new() -> Gate {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::SeqCst);
+        let gate = Gate(Arc::new(GateState { id, begun: AtomicUsize::new(0), open: Semaphore::new(0) }));
+        GATES.lock().unwrap().insert(id, gate.clone());
+        gate
+    }
+
+    fn find(id: u64) -> Gate {
+        GATES.lock().unwrap()[&id].clone()
+    }
+
+    fn open(&self) {
+        self.0.open.add_permits(1000);
+    }
+
+    async fn passed(&self) {
+        self.0.open.acquire().await.unwrap().forget();
+    }
+
+    fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// A request for [`scripted`].
+fn ask(key: i16, correlation: i32, what: &str, gate: &Gate) -> Vec<u8> {
+    let version = if key == OVERLAPPING { 3 } else { 0 };
+    frame(key, version, correlation, &script(what, gate))
+}
+
+fn script(what: &str, gate: &Gate) -> Vec<u8> {
+    let script = format!("{what} {}", gate.0.id);
+    let mut body = u16::try_from(script.len()).unwrap().to_be_bytes().to_vec();
+    body.extend(script.as_bytes());
+    body
+}
+
+/// A frame with a header that has no client id.
+fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+    let mut frame = i32::try_from(10 + body.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend(key.to_be_bytes());
+    frame.extend(version.to_be_bytes());
+    frame.extend(correlation.to_be_bytes());
+    frame.extend((-1i16).to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// A server without sockets. It stops when nobody holds it any more, its clients included.
+struct Stage {
+    shared: Arc<Shared>,
+    stop: Arc<Stop>,
+}
+
+/// The client's end of a connection, and the task that serves it.
+struct Client {
+    stream: DuplexStream,
+    served: JoinHandle<End>,
+    _stop: Arc<Stop>,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        Stage::with(|_| {})
+    }
+
+    /// A server whose limits a test changes first.
+    fn with(change: impl FnOnce(&mut Shared)) -> Stage {
+        let (stop, stopping) = Stop::new();
+        let settings = Arc::new(BrokerSettings::default());
+        let store = Store::open(StoreOptions::new(Place::Memory, Arc::clone(&settings))).unwrap();
+        let services = Services::new(store, Arc::clone(&settings), Clock::machine(), stopping.clone());
+        let mut shared = Shared::new(&settings, Api::with_table(&TABLE, Arc::new(services)), stopping);
+        change(&mut shared);
+        Stage { shared: Arc::new(shared), stop: Arc::new(stop) }
+    }
+
+    fn connect(&self) -> Client {
+        self.connect_through(1 << 20)
+    }
+
+    /// A connection whose socket holds only so many bytes that nobody has read.
+    fn connect_through(&self, socket_buffer: usize) -> Client {
+        let (stream, theirs) = duplex(socket_buffer);
+        let info = ConnectionInfo {
+            peer: "192.0.2.1:1".parse().unwrap(),
+            local: "192.0.2.2:9092".parse().unwrap(),
+            listener: Arc::new(BrokerSettings::default().listeners[0].clone()),
+            software: OnceLock::new(),
+        };
+        let id = self.shared.connections.fetch_add(1, Ordering::SeqCst);
+        let connection = Connection::new(theirs, id, info, Arc::clone(&self.shared));
+        Client { stream, served: tokio::spawn(connection.run()), _stop: Arc::clone(&self.stop) }
+    }
+}
+
+impl Client {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next answer: its correlation id, and what was asked.
+    async fn answer(&mut self) -> (i32, String) {
+        let frame = self.raw_answer().await;
+        let (correlation, body) = frame.split_first_chunk::<4>().unwrap();
+        let mut body = crate::protocol::Reader::new(Bytes::copy_from_slice(body));
+        let answer = SaslHandshakeResponse::decode(&mut body, 1).unwrap();
+        let word = answer.mechanisms[0].split_once(' ').unwrap().0.to_owned();
+        (i32::from_be_bytes(*correlation), word)
+    }
+
+    /// The next frame without its length.
+    async fn raw_answer(&mut self) -> Vec<u8> {
+        let length = self.stream.read_u32().await.unwrap();
+        let mut frame = vec![0; usize::try_from(length).unwrap()];
+        self.stream.read_exact(&mut frame).await.unwrap();
+        frame
+    }
+
+    /// The correlation ids of the next answers.
+    async fn correlations<const N: usize>(&mut self) -> [i32; N] {
+        let mut ids = [0; N];
+        for id in &mut ids {
+            *id = self.answer().await.0;
+        }
+        ids
+    }
+
+    /// All that still comes, up to the end of the stream, and why the server ended it.
+    async fn rest(mut self) -> (Vec<u8>, End) {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await.unwrap();
+        drop(self.stream);
+        (rest, self.served.await.unwrap())
+    }
+
+    /// Why the server ended the connection; nothing more may come.
+    async fn end(self) -> End {
+        let (rest, end) = self.rest().await;
+        assert_eq!(rest, b"", "no bytes before the end ({end:?})");
+        end
+    }
+}
+
+/// Lets every task do what it can do without time passing.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Lets time pass.
+async fn pass(how_long: Duration) {
+    time::sleep(how_long).await;
+    settle().await;
+}

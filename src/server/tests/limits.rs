@@ -1,0 +1,215 @@
+//! How much a client may take, and how slow it may be.
+
+use super::*;
+use crate::server::budget::Budget;
+use crate::server::input::RequestBudgets;
+
+/// The length and the key of a frame, and no more.
+fn promise(key: i16, length: usize) -> Vec<u8> {
+    [&i32::try_from(length).unwrap().to_be_bytes()[..], &key.to_be_bytes()].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_size_costs_nothing_before_its_bytes_arrive() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    client.send(&promise(OVERLAPPING, 100 << 20)).await;
+    settle().await;
+    assert!(stage.shared.requests.large.held() <= 64 << 10);
+    client.send(&vec![0; 1 << 20]).await;
+    settle().await;
+    let held = stage.shared.requests.large.held();
+    assert!((1 << 20..=2 << 20).contains(&held), "{held} bytes are held for 1 MiB");
+    drop(client);
+    settle().await;
+    assert_eq!(stage.shared.requests.large.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_dribbles_in_is_given_up_and_one_that_flows_is_not() {
+    let stage = Stage::new();
+    let (mut slow, mut flowing) = (stage.connect(), stage.connect());
+    slow.send(&promise(OVERLAPPING, 8 << 20)).await;
+    flowing.send(&promise(OVERLAPPING, 8 << 20)).await;
+    for _ in 0..4 {
+        pass(Duration::from_secs(10)).await;
+        // At least 1 KiB a second has to come; whether it is still taken is not asked here.
+        let _ = slow.stream.write_all(&[0; 100]).await;
+        flowing.send(&[0; 16 << 10]).await;
+    }
+    assert_eq!(slow.end().await, End::TooSlow);
+    assert!(!flowing.served.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dribbling_of_a_small_frame_is_given_up_too() {
+    let mut client = Stage::new().connect();
+    client.send(b"\0\0").await;
+    pass(Duration::from_secs(29)).await;
+    assert!(!client.served.is_finished());
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(client.end().await, End::TooSlow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_idle_when_nothing_was_asked_for_a_while() {
+    let stage = Stage::with(|shared| shared.limits.idle = Duration::from_secs(60));
+    let mut client = stage.connect();
+    let gate = Gate::new();
+    for id in 0..3 {
+        pass(Duration::from_secs(59)).await;
+        client.send(&ask(ORDINARY, id, "now", &gate)).await;
+        assert_eq!(client.answer().await.0, id);
+    }
+    pass(Duration::from_secs(61)).await;
+    assert_eq!(client.end().await, End::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_an_answer_is_not_idleness() {
+    let stage = Stage::with(|shared| shared.limits.idle = Duration::from_secs(60));
+    let mut client = stage.connect();
+    let gate = Gate::new();
+    client.send(&ask(ORDINARY, 1, "later", &gate)).await;
+    pass(Duration::from_secs(600)).await;
+    gate.open();
+    assert_eq!(client.answer().await.0, 1);
+    pass(Duration::from_secs(59)).await;
+    assert!(!client.served.is_finished());
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(client.end().await, End::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_may_be_gone_is_not_waited_for_for_ever() {
+    let stage = Stage::with(|shared| shared.limits.idle = Duration::from_secs(60));
+    let mut client = stage.connect();
+    client.send(&ask(ORDINARY, 1, "later", &Gate::new())).await;
+    client.stream.shutdown().await.unwrap();
+    pass(Duration::from_secs(61)).await;
+    assert_eq!(client.end().await, End::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_gets_nothing_more_served_and_is_given_up() {
+    let stage = Stage::new();
+    let mut client = stage.connect_through(4 << 10);
+    let gate = Gate::new();
+    for id in 0..10 {
+        client.send(&ask(ORDINARY, id, "large", &gate)).await;
+    }
+    pass(Duration::from_secs(59)).await;
+    assert_eq!(gate.begun(), 1, "an answer of {LARGE_ANSWER} bytes is enough to wait for");
+    let held = stage.shared.answers.held();
+    assert_eq!(held, LARGE_ANSWER);
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(client.rest().await.1, End::NotReading);
+    assert_eq!(stage.shared.answers.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_is_served_on() {
+    let mut client = Stage::new().connect_through(4 << 10);
+    let gate = Gate::new();
+    client.send(&ask(ORDINARY, 1, "large", &gate)).await;
+    client.send(&ask(ORDINARY, 2, "now", &gate)).await;
+    let mut left = LARGE_ANSWER;
+    while left > 0 {
+        pass(Duration::from_secs(50)).await;
+        let mut some = vec![0; left.min(40 << 10)];
+        left -= client.stream.read_exact(&mut some).await.unwrap();
+    }
+    assert_eq!(client.answer().await.0, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_100_requests_of_a_connection_wait_for_their_answers() {
+    let mut client = Stage::new().connect();
+    let gate = Gate::new();
+    for id in 0..150 {
+        client.send(&ask(OVERLAPPING, id, if id % 2 == 0 { "later" } else { "silent" }, &gate)).await;
+    }
+    settle().await;
+    assert_eq!(gate.begun(), 100);
+    gate.open();
+    for id in (0..150).step_by(2) {
+        assert_eq!(client.answer().await.0, id);
+    }
+}
+
+fn budgets(small: usize, large: usize) -> Stage {
+    Stage::with(|shared| {
+        shared.requests = Arc::new(RequestBudgets { small: Budget::new(small), large: Budget::new(large) });
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_beyond_the_budget_wait_until_others_are_answered() {
+    let stage = budgets(70, 1 << 20);
+    let (mut first, mut second) = (stage.connect(), stage.connect());
+    let (waited_for, waiting) = (Gate::new(), Gate::new());
+    for id in 0..5 {
+        first.send(&ask(OVERLAPPING, id, "later", &waited_for)).await;
+    }
+    settle().await;
+    second.send(&ask(ORDINARY, 9, "now", &waiting)).await;
+    settle().await;
+    assert!(stage.shared.requests.small.held() <= 70);
+    assert!((1..5).contains(&waited_for.begun()));
+    assert_eq!(waiting.begun(), 0);
+    waited_for.open();
+    assert_eq!(second.answer().await.0, 9);
+    assert_eq!(first.correlations().await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_requests_go_through_while_large_ones_fill_the_memory() {
+    let stage = budgets(64 << 10, 256 << 10);
+    let mut hoarders = Vec::new();
+    for _ in 0..8 {
+        let mut hoarder = stage.connect();
+        hoarder.send(&promise(OVERLAPPING, 1 << 20)).await;
+        hoarder.send(&vec![0; 100 << 10]).await;
+        hoarders.push(hoarder);
+    }
+    settle().await;
+    assert!(stage.shared.requests.large.held() <= 256 << 10);
+    let mut good = stage.connect();
+    good.send(&ask(ORDINARY, 1, "now", &Gate::new())).await;
+    assert_eq!(good.answer().await.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_request_that_does_not_move_makes_room_for_one_that_does() {
+    let stage = budgets(64 << 10, 256 << 10);
+    let mut hoarder = stage.connect();
+    hoarder.send(&promise(OVERLAPPING, 250 << 10)).await;
+    hoarder.send(&vec![0; 249 << 10]).await;
+    settle().await;
+    let gate = Gate::new();
+    let mut good = stage.connect();
+    let mut request = ask(ORDINARY, 1, "now", &gate);
+    request.splice(12..14, (20_000u16).to_be_bytes().into_iter().chain(vec![b'x'; 20_000]));
+    let length = i32::try_from(request.len() - 4).unwrap();
+    request[..4].copy_from_slice(&length.to_be_bytes());
+    good.send(&request).await;
+    settle().await;
+    assert_eq!(gate.begun(), 0);
+    assert_eq!(good.answer().await.0, 1);
+    assert_eq!(hoarder.end().await, End::MadeRoom);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_makes_room_for_those_that_are_read() {
+    let stage = Stage::with(|shared| shared.answers = Budget::new(200 << 10));
+    let gate = Gate::new();
+    let mut stuck = stage.connect_through(4 << 10);
+    stuck.send(&ask(ORDINARY, 1, "large", &gate)).await;
+    settle().await;
+    let mut good = stage.connect();
+    good.send(&ask(ORDINARY, 2, "now", &gate)).await;
+    settle().await;
+    assert_eq!(gate.begun(), 1);
+    assert_eq!(good.answer().await.0, 2);
+    assert_eq!(stuck.rest().await.1, End::MadeRoom);
+}

@@ -1,0 +1,128 @@
+//! Listeners on the loopback interface.
+
+use super::*;
+use crate::config::Given;
+use tokio::net::TcpStream;
+
+struct Running {
+    server: Server,
+    stop: Stop,
+}
+
+async fn start(settings: &[(&str, &str)]) -> Result<Running, BindError> {
+    let mut given = Given::default();
+    given.set("listeners", "PLAINTEXT://localhost:0");
+    for (name, value) in settings {
+        given.set(*name, *value);
+    }
+    let settings = BrokerSettings::load(given).unwrap();
+    let stage = Stage::new();
+    let (stop, stopping) = Stop::new();
+    let server = Server::start(&settings, stage.shared.api.clone(), stopping).await?;
+    Ok(Running { server, stop })
+}
+
+impl Running {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.server.listening().map(|(_, address)| address).collect()
+    }
+}
+
+async fn is_served(stream: &mut TcpStream) -> bool {
+    let request = ask(ORDINARY, 1, "now", &Gate::new());
+    if stream.write_all(&request).await.is_err() {
+        return false;
+    }
+    let Ok(length) = stream.read_u32().await else { return false };
+    stream.read_exact(&mut vec![0; usize::try_from(length).unwrap()]).await.is_ok()
+}
+
+#[tokio::test]
+async fn m6_localhost_is_both_address_families_at_the_same_port() {
+    let running = start(&[]).await.unwrap();
+    let addresses = running.addresses();
+    let [v4, v6] = addresses[..] else { panic!("two addresses: {addresses:?}") };
+    assert_eq!((v4.ip().to_string(), v6.ip().to_string()), ("127.0.0.1".into(), "::1".into()));
+    assert_eq!(v4.port(), v6.port());
+    for address in addresses {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert!(is_served(&mut stream).await, "{address} serves");
+    }
+}
+
+#[tokio::test]
+async fn several_listeners_serve_and_every_address_takes_both_families() {
+    let set = [
+        ("listeners", "PLAINTEXT://:0,OTHER://127.0.0.1:0"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,OTHER:PLAINTEXT"),
+    ];
+    let running = start(&set).await.unwrap();
+    let [all, other] = running.addresses()[..] else { panic!("two listeners") };
+    for (host, port) in [("127.0.0.1", all.port()), ("::1", all.port()), ("127.0.0.1", other.port())] {
+        let mut stream = TcpStream::connect((host, port)).await.unwrap();
+        assert!(is_served(&mut stream).await, "{host}:{port} serves");
+    }
+}
+
+#[tokio::test]
+async fn a_port_is_free_again_at_once_although_connections_were_open() {
+    let running = start(&[]).await.unwrap();
+    let port = running.addresses()[0].port();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    assert!(is_served(&mut stream).await);
+    running.stop.begin();
+    running.server.drain(Duration::from_secs(60)).await;
+    let again = format!("PLAINTEXT://localhost:{port}");
+    let running = start(&[("listeners", &again)]).await.unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    assert!(is_served(&mut stream).await);
+    drop(running);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_refused_by_name() {
+    let running = start(&[]).await.unwrap();
+    let port = running.addresses()[0].port();
+    let taken = format!("PLAINTEXT://localhost:{port}");
+    let Err(error) = start(&[("listeners", &taken)]).await else { panic!("the port is taken") };
+    assert!(error.to_string().starts_with(&format!("cannot listen at localhost:{port}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_waits_until_another_ends() {
+    let running = start(&[("max.connections", "1")]).await.unwrap();
+    let address = running.addresses()[0];
+    let mut first = TcpStream::connect(address).await.unwrap();
+    assert!(is_served(&mut first).await);
+    let second = TcpStream::connect(address).await.unwrap();
+    let mut second = tokio::spawn(async move {
+        let mut second = second;
+        is_served(&mut second).await
+    });
+    tokio::task::yield_now().await;
+    assert!(!second.is_finished());
+    assert!(is_served(&mut first).await, "the first is served all the while");
+    drop(first);
+    assert!((&mut second).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_address_has_only_so_many_connections() {
+    let running = start(&[("max.connections.per.ip", "1")]).await.unwrap();
+    let addresses = running.addresses();
+    let mut first = TcpStream::connect(addresses[0]).await.unwrap();
+    assert!(is_served(&mut first).await);
+    let mut second = TcpStream::connect(addresses[0]).await.unwrap();
+    assert!(!is_served(&mut second).await);
+    let mut other = TcpStream::connect(addresses[1]).await.unwrap();
+    assert!(is_served(&mut other).await, "another address is not its concern");
+}
+
+#[tokio::test]
+async fn a_dropped_server_is_gone() {
+    let running = start(&[]).await.unwrap();
+    let mut stream = TcpStream::connect(running.addresses()[0]).await.unwrap();
+    assert!(is_served(&mut stream).await);
+    drop(running.server);
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "the connection ended");
+}
