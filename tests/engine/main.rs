@@ -2,5 +2,6 @@
 
 mod crashes;
 mod disk;
+mod formats;
 mod history;
 mod stories;
