@@ -13,6 +13,7 @@ mod describe_configs;
 pub mod error;
 pub mod fetch;
 mod find_coordinator;
+mod group;
 mod guard;
 mod init_producer_id;
 mod list_offsets;
@@ -32,16 +33,26 @@ use tokio::sync::watch;
 use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use crate::protocol::messages::create_topics_request::CreateTopicsRequest;
+use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use crate::protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use crate::protocol::messages::describe_configs_request::DescribeConfigsRequest;
+use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use crate::protocol::messages::fetch_request::FetchRequest;
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
 use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
+use crate::protocol::messages::join_group_request::JoinGroupRequest;
+use crate::protocol::messages::leave_group_request::LeaveGroupRequest;
+use crate::protocol::messages::list_groups_request::ListGroupsRequest;
 use crate::protocol::messages::list_offsets_request::ListOffsetsRequest;
 use crate::protocol::messages::metadata_request::MetadataRequest;
+use crate::protocol::messages::offset_commit_request::OffsetCommitRequest;
+use crate::protocol::messages::offset_delete_request::OffsetDeleteRequest;
+use crate::protocol::messages::offset_fetch_request::OffsetFetchRequest;
 use crate::protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderEpochRequest;
 use crate::protocol::messages::produce_request::ProduceRequest;
+use crate::protocol::messages::sync_group_request::SyncGroupRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
@@ -54,13 +65,23 @@ pub static TABLE: &[Row] = &[
     row::<FetchRequest>(4, 18),
     row::<ListOffsetsRequest>(1, 11),
     row::<MetadataRequest>(0, 13),
+    row::<OffsetCommitRequest>(2, 10),
+    row::<OffsetFetchRequest>(1, 10),
     row::<FindCoordinatorRequest>(0, 6),
+    row::<JoinGroupRequest>(0, 9),
+    row::<HeartbeatRequest>(0, 4),
+    row::<LeaveGroupRequest>(0, 5),
+    row::<SyncGroupRequest>(0, 5),
+    row::<DescribeGroupsRequest>(0, 6),
+    row::<ListGroupsRequest>(0, 5),
     row::<ApiVersionsRequest>(0, 5),
     row::<CreateTopicsRequest>(2, 7),
     row::<DeleteTopicsRequest>(1, 6),
     row::<InitProducerIdRequest>(0, 5),
     row::<OffsetForLeaderEpochRequest>(2, 4),
     row::<DescribeConfigsRequest>(1, 4),
+    row::<DeleteGroupsRequest>(0, 3),
+    row::<OffsetDeleteRequest>(0, 0),
     row::<DescribeClusterRequest>(0, 2),
 ];
 

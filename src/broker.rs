@@ -159,11 +159,13 @@ impl Builder {
         let (stop, stopping) = Stop::new();
         let services =
             Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
+        let groups = services.groups.clone();
         let api = Api::new(Arc::new(services));
         let server = Server::start(&settings, api, stopping).await.map_err(StartError::Bind)?;
 
         let mut housekeeping = JoinSet::new();
         housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
+        housekeeping.spawn(async move { groups.run().await });
         let http = match &settings.http {
             None => None,
             Some(listener) => {

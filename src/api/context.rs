@@ -9,6 +9,8 @@ use super::error::ErrorCode;
 use super::fetch::session::Sessions;
 use super::metadata::auto_create::AutoCreate;
 use crate::config::{BrokerSettings, Listener};
+use crate::coordinator::Groups;
+use crate::coordinator::classic::Rules;
 use crate::storage::{Isolation, Store};
 use crate::time::Clock;
 use crate::types::{LeaderEpoch, NodeId, Uuid};
@@ -25,6 +27,7 @@ pub struct Context {
 /// The rooms behind the handlers, the same for every connection of a broker.
 pub struct Services {
     pub store: Store,
+    pub groups: Groups,
     pub cluster: ClusterFacts,
     pub settings: Arc<BrokerSettings>,
     pub clock: Clock,
@@ -40,6 +43,7 @@ impl Services {
             cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             auto_create: AutoCreate::default(),
+            groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
             store,
             settings,
             clock,

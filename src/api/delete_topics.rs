@@ -34,6 +34,8 @@ impl Handler for DeleteTopicsRequest {
                 None => Err(ErrorCode::RequestTimedOut.into()),
             });
         }
+        let gone = planned.iter().flatten().zip(&deleted).filter(|(_, deleted)| deleted.is_ok());
+        ctx.services.groups.forget_topics(gone.map(|(topic, _)| topic.id).collect());
         let mut deleted = deleted.into_iter();
         let results = planned.into_iter().map(|plan| match plan {
             Err(refused) => refused,

@@ -3,6 +3,7 @@
 //! A room's error says what happened; here it is decided, exhaustively, which code a client can act
 //! on: retriable where a later attempt may succeed, definite only where nothing was or will be done.
 
+use crate::coordinator::classic::GroupError;
 use crate::kernel;
 use crate::record::RecordError;
 use crate::storage::{AppendError, LogError, StoreError, TopicError};
@@ -303,6 +304,29 @@ impl From<&TopicError> for ErrorCode {
             TopicError::NameCollides { .. } => ErrorCode::InvalidTopicException,
             TopicError::Unknown => ErrorCode::UnknownTopicOrPartition,
             TopicError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<GroupError> for ErrorCode {
+    fn from(error: GroupError) -> ErrorCode {
+        match error {
+            GroupError::NoGroupId => ErrorCode::InvalidGroupId,
+            GroupError::NoSuchGroup => ErrorCode::GroupIdNotFound,
+            GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+            GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+            GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+            GroupError::SessionTimeoutOutOfRange => ErrorCode::InvalidSessionTimeout,
+            GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+            GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+            GroupError::MemberTooLarge => ErrorCode::InvalidRequest,
+            GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
+            GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            // Retriable: there may be room, or a journal that works, later.
+            GroupError::NoRoom | GroupError::NotStored => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

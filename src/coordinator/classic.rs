@@ -77,7 +77,7 @@ impl ClassicGroup {
             Command::Commit(commit) => commit::decide(&mut step, commit),
             Command::DeleteOffsets(asked) => delete_offsets::decide(&mut step, asked),
             Command::Delete => delete::decide(&mut step),
-            Command::ForgetTopic(topic) => expire::forget_topic(&mut step, topic),
+            Command::ForgetTopics(topics) => expire::forget_topics(&mut step, &topics),
             Command::Expire { topics, by_age } => expire::decide(&mut step, &topics, by_age),
             Command::Tick => tick::decide(&mut step),
         }

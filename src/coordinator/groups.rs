@@ -5,7 +5,7 @@
 //! record to be durable. So two calls take effect in the order they were made, however late they
 //! are awaited.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,26 +210,24 @@ impl Groups {
         async move { asked?.answer(offsets_answer).await? }
     }
 
-    /// A topic was deleted: no group has offsets of it any more once the future is ready.
-    pub fn forget_topic(
-        &self,
-        topic: TopicId,
-    ) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
-        let mut unsettled = Vec::new();
-        for name in self.0.names() {
-            unsettled.extend(self.0.tell(&name, |_| Some(Command::ForgetTopic(topic))));
+    /// Topics were deleted: their offsets go. Nobody need wait for it: their ids never come back, and
+    /// what a crash leaves of them goes at the next check.
+    pub fn forget_topics(&self, gone: BTreeSet<TopicId>) {
+        if gone.is_empty() {
+            return;
         }
-        all_durable(unsettled)
+        let gone = Arc::new(gone);
+        for name in self.0.names() {
+            self.0.tell(&name, |_| Some(Command::ForgetTopics(gone.clone())));
+        }
     }
 
     /// Lets go what was not committed anew for too long, and what belongs to topics that are gone.
     async fn expire(&self) {
         for name in self.0.names() {
             self.0.tell(&name, |group| {
-                let topics: BTreeSet<TopicId> =
-                    group.hard().offsets().keys().map(|(topic, _)| *topic).collect();
-                let topics: BTreeMap<TopicId, Option<String>> =
-                    topics.into_iter().map(|topic| (topic, self.0.topic_name(topic))).collect();
+                let topics = group.hard().topics().into_iter();
+                let topics = topics.map(|topic| (topic, self.0.topic_name(topic))).collect();
                 Some(Command::Expire { topics, by_age: self.0.may_expire() })
             });
             tokio::task::yield_now().await;

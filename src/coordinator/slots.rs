@@ -102,7 +102,8 @@ impl Slots {
         for (name, hard) in slots.store.load() {
             let name: Arc<str> = name.into();
             let slot = Slot::new(name.clone(), ClassicGroup::restored(hard, now));
-            slots.held.fetch_add(slot.lock().group.weight().cast_signed(), Ordering::Relaxed);
+            let weight = weight_of_slot(&slot.name) + slot.lock().group.weight().cast_signed();
+            slots.held.fetch_add(weight, Ordering::Relaxed);
             slots.note(&slot, &mut slot.lock());
             map.insert(name, Arc::new(slot));
         }
@@ -149,19 +150,14 @@ impl Slots {
         })
     }
 
-    /// Decides a command of our own, if there is one for the group. What comes back is to become
-    /// durable.
-    pub fn tell(
-        &self,
-        group: &str,
-        command: impl FnOnce(&ClassicGroup) -> Option<Command>,
-    ) -> Option<Settled> {
-        let told = self.with(group, Absent::Refuse(GroupError::NoSuchGroup), |slot, state| {
-            let command = command(&state.group).filter(|_| self.is_serving())?;
-            self.decide(slot, state, command);
-            Some(state.last.clone()).filter(|last| last.peek() != Some(Ok(())))
+    /// Decides a command of our own, if there is one for the group.
+    pub fn tell(&self, group: &str, command: impl FnOnce(&ClassicGroup) -> Option<Command>) {
+        // Where there is no group there is nothing to do.
+        let _ = self.with(group, Absent::Refuse(GroupError::NoSuchGroup), |slot, state| {
+            if let Some(command) = command(&state.group).filter(|_| self.is_serving()) {
+                self.decide(slot, state, command);
+            }
         });
-        told.ok().flatten()
     }
 
     /// Reads from a group, without changing it. Also that a group is no more is only told when that
@@ -226,12 +222,11 @@ impl Slots {
 
     fn decide(&self, slot: &Slot, state: &mut State, command: Command) -> Said {
         let caller = Caller(self.numbers.fetch_add(1, Ordering::Relaxed));
-        let held = usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0);
         let occasion = Occasion {
             caller,
             wall: self.clock.now(),
             session: self.session.now(),
-            room: self.rules.total_bytes.saturating_sub(held),
+            room: usize::try_from(self.room()).unwrap_or(0),
         };
         let decision = state.group.decide(&self.rules, occasion, command);
         self.held.fetch_add(decision.grown, Ordering::Relaxed);
@@ -291,6 +286,11 @@ impl Slots {
         }
     }
 
+    /// What all groups together may still grow by.
+    fn room(&self) -> isize {
+        self.rules.total_bytes.cast_signed().saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
     fn all(&self) -> Vec<Arc<Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -307,11 +307,13 @@ impl Slots {
         if let Some(slot) = slots.get(group) {
             return Ok(slot.clone());
         }
-        if slots.len() >= self.rules.max_groups && !self.make_room(&mut slots) {
+        let is_full = slots.len() >= self.rules.max_groups || self.room() < weight_of_slot(group);
+        if is_full && !self.make_room(&mut slots) {
             return Err(GroupError::NoRoom);
         }
         let name: Arc<str> = group.into();
         let slot = Arc::new(Slot::new(name.clone(), ClassicGroup::default()));
+        self.held.fetch_add(weight_of_slot(group), Ordering::Relaxed);
         slots.insert(name, slot.clone());
         Ok(slot)
     }
@@ -350,6 +352,7 @@ impl Slots {
 
     fn take_out(&self, slot: &Slot, state: &mut State) {
         state.gone = true;
+        self.held.fetch_sub(weight_of_slot(&slot.name), Ordering::Relaxed);
         self.set_alarm(slot, state, None);
         if let Some(number) = state.idle.take() {
             lock(&self.idle).remove(&(number, slot.name.clone()));
@@ -458,6 +461,12 @@ pub(super) async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupErro
         settled.await.map_err(|NotStored| GroupError::NotStored)?;
     }
     Ok(())
+}
+
+/// What a group costs beside what is in it: its name, here and in the kernel, and its place.
+fn weight_of_slot(name: &str) -> isize {
+    const SLOT: usize = 1024;
+    (SLOT + 4 * name.len()).cast_signed()
 }
 
 /// Where a panic under a lock matters (a slot's), that is looked at.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -251,6 +252,17 @@ impl Group {
         self.offsets.get(&partition)
     }
 
+    /// The topics that it has offsets of.
+    pub fn topics(&self) -> Vec<TopicId> {
+        let mut topics = Vec::new();
+        let mut from = Bound::Unbounded;
+        while let Some(((topic, _), _)) = self.offsets.range((from, Bound::Unbounded)).next() {
+            topics.push(*topic);
+            from = Bound::Excluded((*topic, i32::MAX));
+        }
+        topics
+    }
+
     fn clear_assignments(&mut self) {
         for member in self.members.values_mut() {
             member.assignment = Opaque::default();
@@ -303,6 +315,10 @@ impl Opaque {
 
     pub fn bytes(&self) -> &Bytes {
         &self.0
+    }
+
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     pub fn len(&self) -> usize {

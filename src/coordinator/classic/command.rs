@@ -1,6 +1,7 @@
 //! What can be asked of a group, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
@@ -35,8 +36,8 @@ pub enum Command {
     Commit(Commit),
     DeleteOffsets(Vec<OffsetToDelete>),
     Delete,
-    /// A topic was deleted: its offsets go.
-    ForgetTopic(TopicId),
+    /// Topics were deleted: their offsets go.
+    ForgetTopics(Arc<BTreeSet<TopicId>>),
     /// Time to look for offsets that nobody will want any more.
     Expire {
         /// What the topics are called now whose offsets the group holds; none where a topic is gone.
@@ -121,7 +122,7 @@ pub struct OffsetToCommit {
 pub struct OffsetToDelete {
     pub partition: PartitionKey,
     /// What the partition's topic is called: members subscribe by name.
-    pub topic: String,
+    pub topic: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,17 @@ pub enum GroupState {
     Stable,
 }
 
+impl GroupState {
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupState::Empty => "Empty",
+            GroupState::PreparingRebalance => "PreparingRebalance",
+            GroupState::CompletingRebalance => "CompletingRebalance",
+            GroupState::Stable => "Stable",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     pub state: GroupState,

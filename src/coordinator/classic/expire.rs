@@ -5,7 +5,7 @@
 //! from the commit; those of consumers that are at work from the commit, and only where no member
 //! reads the topic any more. A group that is left with nothing goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Answer;
 use super::step::Step;
@@ -13,10 +13,11 @@ use super::subscription;
 use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
 use crate::types::{Timestamp, TopicId};
 
-pub(super) fn forget_topic(step: &mut Step, topic: TopicId) {
-    let from = (topic, i32::MIN);
-    if step.hard.offsets().range(from..).next().is_some_and(|((of, _), _)| *of == topic) {
-        step.record(GroupRecord::TopicForgotten { topic });
+pub(super) fn forget_topics(step: &mut Step, gone: &BTreeSet<TopicId>) {
+    for topic in step.hard.topics() {
+        if gone.contains(&topic) {
+            step.record(GroupRecord::TopicForgotten { topic });
+        }
     }
     step.answer(Answer::Done);
 }

@@ -180,7 +180,7 @@ impl Play {
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         let offsets = offsets
             .iter()
-            .map(|(partition, topic)| OffsetToDelete { partition: *partition, topic: (*topic).to_owned() })
+            .map(|(partition, topic)| OffsetToDelete { partition: *partition, topic: (*topic).into() })
             .collect();
         let caller = self.ask(Command::DeleteOffsets(offsets));
         match self.answers.remove(&caller) {

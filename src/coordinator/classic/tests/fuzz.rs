@@ -138,7 +138,7 @@ impl Clients {
         match self.dice.roll(6) {
             0 => drop(self.play.delete()),
             1 => drop(self.play.delete_offsets(&[((TOPIC, 0), "t"), ((TOPIC, 1), "u")])),
-            2 => drop(self.play.ask(Command::ForgetTopic(TOPIC))),
+            2 => drop(self.play.ask(Command::ForgetTopics(Arc::new([TOPIC].into())))),
             3 => {
                 let topics = BTreeMap::from([(TOPIC, Some("t".to_owned()))]);
                 self.play.ask(Command::Expire { topics, by_age: true });

@@ -1,5 +1,7 @@
 //! Committed offsets, and how they end.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn committed(play: &Play, partition: i32) -> Option<i64> {
@@ -9,6 +11,10 @@ fn committed(play: &Play, partition: i32) -> Option<i64> {
 fn retention_check(play: &mut Play, topic: Option<&str>) {
     let topics = BTreeMap::from([(TOPIC, topic.map(str::to_owned))]);
     play.ask(Command::Expire { topics, by_age: true });
+}
+
+fn forget_topic(play: &mut Play) {
+    play.ask(Command::ForgetTopics(Arc::new(BTreeSet::from([TOPIC]))));
 }
 
 const HOURS: u64 = 3600;
@@ -206,10 +212,10 @@ fn offsets_of_a_deleted_topic_go() {
     let mut play = Play::default();
     let other = OffsetToCommit { partition: (Uuid([8; 16]), 0), ..offset(0, 1) };
     play.commit(simple(vec![offset(0, 5), offset(1, 5), other])).unwrap();
-    play.ask(Command::ForgetTopic(TOPIC));
+    forget_topic(&mut play);
     assert_eq!(play.group.hard().offsets().len(), 1);
     let records = play.log.len();
-    play.ask(Command::ForgetTopic(TOPIC));
+    forget_topic(&mut play);
     assert_eq!(play.log.len(), records, "once");
     play.ask(Command::Expire { topics: BTreeMap::from([(Uuid([8; 16]), None)]), by_age: false });
     assert_eq!(play.group.hard().offsets().len(), 0, "also where the deletion itself came to nothing");

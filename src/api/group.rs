@@ -1,0 +1,72 @@
+//! The APIs of groups, one file per key: 8, 9, 11–16, 42, 47. The rules of groups live in the
+//! coordinator; here requests become its commands and its answers become the wire's.
+//!
+//! A request takes effect when it is handled; what it returns may still wait, for other members or
+//! for the disk (BEHAVIOUR W12, W19). No answer ever says COORDINATOR_LOAD_IN_PROGRESS (M8): a
+//! broker that still recovers has no listener yet.
+
+mod delete_groups;
+mod describe_groups;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod sync_group;
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use super::context::Context;
+use super::{Later, Reply};
+use crate::coordinator::classic::GroupError;
+
+/// The rest of the work, which need not hold up what comes after it.
+fn later<T>(rest: impl Future<Output = T> + Send + 'static) -> Reply<T> {
+    let rest: Later<T> = Box::pin(rest);
+    Reply::Later(rest)
+}
+
+/// Waits for other members, but not for longer than the broker runs. `None`: it stops.
+async fn until_stopped<T>(ctx: &Context, answer: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        answer = answer => Some(answer),
+        () = ctx.services.stopping.begun() => None,
+    }
+}
+
+/// The code of an outcome: 0 where nothing went wrong.
+fn code(outcome: Result<(), GroupError>) -> i16 {
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => super::error::ErrorCode::from(error).code(),
+    }
+}
+
+/// An address as Java shows it, which is how Kafka's tools know members.
+fn java_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => {
+            let parts = address.segments().map(|part| format!("{part:x}"));
+            format!("/{}", parts.join(":"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_as_java_shows_them() {
+        let shown = |address: &str| java_address(address.parse().unwrap());
+        assert_eq!(shown("127.0.0.1"), "/127.0.0.1");
+        assert_eq!(shown("::ffff:10.0.0.5"), "/10.0.0.5");
+        assert_eq!(shown("::1"), "/0:0:0:0:0:0:0:1");
+        assert_eq!(shown("fe80::a1:0"), "/fe80:0:0:0:0:0:a1:0");
+    }
+}

@@ -1,0 +1,30 @@
+//! DeleteGroups (key 42): groups without members go, with their offsets. A name that stands twice in
+//! the request is answered once. v3 has room for a message, which Kafka leaves empty.
+
+use std::collections::HashSet;
+
+use super::{code, later};
+use crate::api::context::Context;
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use crate::protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
+
+impl Handler for DeleteGroupsRequest {
+    async fn handle(self, ctx: Context) -> Reply<DeleteGroupsResponse> {
+        let mut seen = HashSet::new();
+        let mut deleting = Vec::new();
+        for group in self.groups_names {
+            if seen.insert(group.clone()) {
+                deleting.push((ctx.services.groups.delete(&group), group));
+            }
+        }
+        later(async move {
+            let mut results = Vec::with_capacity(deleting.len());
+            for (deleted, group_id) in deleting {
+                let error_code = code(deleted.await);
+                results.push(DeletableGroupResult { group_id, error_code, error_message: None });
+            }
+            DeleteGroupsResponse { results, ..DeleteGroupsResponse::default() }
+        })
+    }
+}

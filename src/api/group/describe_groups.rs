@@ -1,0 +1,88 @@
+//! DescribeGroups (key 15): what groups are doing and who is in them. A group that does not exist is
+//! "Dead", without an error before v6. v3 has authorized operations, v4 instance ids.
+
+use super::later;
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::operations::{self, NOT_ASKED};
+use crate::api::{Handler, Reply};
+use crate::coordinator::classic::{Description, GroupError, MemberDescription};
+use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use crate::protocol::messages::describe_groups_response::{
+    DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+};
+
+/// A client that asks for one large group over and over is refused from here on.
+const ANSWER_BYTES: usize = 256 << 20;
+
+impl Handler for DescribeGroupsRequest {
+    const GAPS: &'static [&'static str] =
+        &["An answer holds about 256 MiB; groups beyond that are INVALID_REQUEST."];
+
+    async fn handle(self, ctx: Context) -> Reply<DescribeGroupsResponse> {
+        let version = ctx.version;
+        let operations = if self.include_authorized_operations { operations::GROUP } else { NOT_ASKED };
+        later(async move {
+            let mut groups = Vec::with_capacity(self.groups.len());
+            let mut room = ANSWER_BYTES;
+            for group in self.groups {
+                let described = match room {
+                    0 => Err(ErrorCode::InvalidRequest),
+                    _ => match ctx.services.groups.describe(&group).await {
+                        Ok(description) => Ok(Some(description)),
+                        Err(GroupError::NoSuchGroup) => Ok(None),
+                        Err(error) => Err(error.into()),
+                    },
+                };
+                let described = describe(group, described, version, operations);
+                let members = described.members.iter();
+                let bytes: usize = members
+                    .map(|member| member.member_metadata.len() + member.member_assignment.len() + 256)
+                    .sum();
+                room = room.saturating_sub(bytes);
+                groups.push(described);
+            }
+            DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
+        })
+    }
+}
+
+fn describe(
+    group_id: String,
+    found: Result<Option<Description>, ErrorCode>,
+    version: i16,
+    operations: i32,
+) -> DescribedGroup {
+    let empty = DescribedGroup { group_id, ..DescribedGroup::default() };
+    match found {
+        Ok(Some(description)) => DescribedGroup {
+            group_state: description.state.name().to_owned(),
+            protocol_type: description.protocol_type.unwrap_or_default(),
+            protocol_data: description.protocol.unwrap_or_default(),
+            members: description.members.into_iter().map(member).collect(),
+            authorized_operations: operations,
+            ..empty
+        },
+        Ok(None) if version >= 6 => DescribedGroup {
+            error_code: ErrorCode::GroupIdNotFound.code(),
+            error_message: Some(format!("Group {} not found.", empty.group_id)),
+            group_state: "Dead".to_owned(),
+            ..empty
+        },
+        Ok(None) => {
+            DescribedGroup { group_state: "Dead".to_owned(), authorized_operations: operations, ..empty }
+        }
+        Err(error) => DescribedGroup { error_code: error.code(), ..empty },
+    }
+}
+
+fn member(member: MemberDescription) -> DescribedGroupMember {
+    DescribedGroupMember {
+        member_id: member.id,
+        group_instance_id: member.instance,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        member_metadata: member.metadata.into_bytes(),
+        member_assignment: member.assignment.into_bytes(),
+    }
+}

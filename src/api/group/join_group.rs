@@ -1,0 +1,107 @@
+//! JoinGroup (key 11): a member wants to take part in the next generation.
+//! v1 has a rebalance timeout, v4 confirms a newcomer's id first, v5 knows static members, v7 tells
+//! the protocol type, v8 a reason (for logs), v9 lets a leader keep the assignment.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::{java_address, later, until_stopped};
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::coordinator::classic::{Join, JoinRefusal, Joined};
+use crate::kernel::group::{MemberId, Opaque};
+use crate::protocol::messages::join_group_request::JoinGroupRequest;
+use crate::protocol::messages::join_group_response::{JoinGroupResponse, JoinGroupResponseMember};
+
+impl Handler for JoinGroupRequest {
+    const GAPS: &'static [&'static str] = &[
+        "A member may say 1 MiB of itself, over at most 64 protocols; more is INVALID_REQUEST.",
+        "Of two requests of one member that wait at the same time, the earlier one is answered REBALANCE_IN_PROGRESS; Kafka never answers it.",
+        "group.max.size is 5,000 unless it is set; there are at most 100,000 groups of 256 MiB in all, and over that COORDINATOR_NOT_AVAILABLE.",
+        "A broker that stops answers who waits with NOT_COORDINATOR.",
+    ];
+
+    async fn handle(self, ctx: Context) -> Reply<JoinGroupResponse> {
+        let group = self.group_id.clone();
+        if let Some(reason) = self.reason.as_deref().filter(|reason| !reason.is_empty()) {
+            debug!(group = %group.escape_debug(), reason = %reason.escape_debug(), "a member joins");
+        }
+        let told = self.member_id.clone();
+        let version = ctx.version;
+        let answer = ctx.services.groups.join(&group, join(self, &ctx));
+        later(async move {
+            match until_stopped(&ctx, answer).await {
+                Some(Ok(joined)) => fit(accepted(joined), version),
+                Some(Err(JoinRefusal { error, member })) => fit(refused(error.into(), member), version),
+                None => fit(refused(ErrorCode::NotCoordinator, told), version),
+            }
+        })
+    }
+}
+
+fn join(request: JoinGroupRequest, ctx: &Context) -> Join {
+    let session_timeout = millis(request.session_timeout_ms);
+    Join {
+        member: Some(request.member_id).filter(|id| !id.is_empty()),
+        instance: request.group_instance_id,
+        confirms_its_id: ctx.version >= 4,
+        can_skip_assignment: ctx.version >= 9,
+        client_id: ctx.client_id.clone().unwrap_or_default(),
+        client_host: java_address(ctx.connection.peer.ip()),
+        session_timeout,
+        rebalance_timeout: match ctx.version {
+            0 => session_timeout,
+            _ => millis(request.rebalance_timeout_ms),
+        },
+        protocol_type: request.protocol_type,
+        protocols: request
+            .protocols
+            .into_iter()
+            .map(|protocol| (protocol.name, Opaque::copy_of(&protocol.metadata)))
+            .collect(),
+    }
+}
+
+fn millis(sent: i32) -> Duration {
+    Duration::from_millis(u64::try_from(sent).unwrap_or(0))
+}
+
+fn accepted(joined: Joined) -> JoinGroupResponse {
+    JoinGroupResponse {
+        generation_id: joined.generation.0,
+        protocol_type: joined.protocol_type,
+        protocol_name: joined.protocol,
+        leader: joined.leader,
+        skip_assignment: joined.skip_assignment,
+        member_id: joined.member,
+        members: joined
+            .members
+            .into_iter()
+            .map(|member| JoinGroupResponseMember {
+                member_id: member.id,
+                group_instance_id: member.instance,
+                metadata: member.metadata.into_bytes(),
+            })
+            .collect(),
+        ..JoinGroupResponse::default()
+    }
+}
+
+fn refused(error: ErrorCode, member_id: MemberId) -> JoinGroupResponse {
+    JoinGroupResponse {
+        error_code: error.code(),
+        protocol_name: None,
+        member_id,
+        ..JoinGroupResponse::default()
+    }
+}
+
+/// Before v7 a protocol that is not there is an empty name.
+fn fit(mut answer: JoinGroupResponse, version: i16) -> JoinGroupResponse {
+    if version < 7 && answer.protocol_name.is_none() {
+        answer.protocol_name = Some(String::new());
+    }
+    answer
+}

@@ -1,0 +1,50 @@
+//! LeaveGroup (key 13): members go, or are sent away by an administrator.
+//! Up to v2 it names one member; from v3 on several, also by their instance ids alone. v5 gives
+//! reasons (for logs).
+
+use tracing::debug;
+
+use super::{code, later};
+use crate::api::context::Context;
+use crate::api::{Handler, Reply};
+use crate::coordinator::classic::{Identity, Leaver};
+use crate::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
+use crate::protocol::messages::leave_group_response::{LeaveGroupResponse, MemberResponse};
+
+impl Handler for LeaveGroupRequest {
+    async fn handle(self, ctx: Context) -> Reply<LeaveGroupResponse> {
+        let version = ctx.version;
+        let asked = match version {
+            0..=2 => vec![MemberIdentity { member_id: self.member_id, ..MemberIdentity::default() }],
+            _ => self.members,
+        };
+        if let Some(reason) = asked.first().and_then(|first| first.reason.as_deref()) {
+            debug!(group = %self.group_id.escape_debug(), reason = %reason.escape_debug(), "members leave");
+        }
+        let leaving = ctx.services.groups.leave(&self.group_id, asked.iter().map(leaver).collect());
+        later(async move {
+            let mut answer = LeaveGroupResponse::default();
+            match leaving.await {
+                Err(error) => answer.error_code = code(Err(error)),
+                Ok(left) if version <= 2 => answer.error_code = left.into_iter().map(code).sum(),
+                Ok(left) => {
+                    let told = asked.into_iter().zip(left).map(|(member, left)| MemberResponse {
+                        member_id: member.member_id,
+                        group_instance_id: member.group_instance_id,
+                        error_code: code(left),
+                    });
+                    answer.members = told.collect();
+                }
+            }
+            answer
+        })
+    }
+}
+
+fn leaver(asked: &MemberIdentity) -> Leaver {
+    match (asked.member_id.as_str(), asked.group_instance_id.clone()) {
+        ("", None) => Leaver::Nobody,
+        ("", Some(instance)) => Leaver::Instance(instance),
+        (member, instance) => Leaver::Member(Identity { member: member.to_owned(), instance }),
+    }
+}

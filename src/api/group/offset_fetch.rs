@@ -1,0 +1,199 @@
+//! OffsetFetch (key 9): where a group stands.
+//! Null instead of topics, from v2 on, asks for all there is. v5 has leader epochs; v7 asks for
+//! offsets of finished transactions only, of which all are; from v8 on several groups are asked at
+//! once; v9 names the member that asks; v10 names topics by id.
+
+use super::{code, later};
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::coordinator::Groups;
+use crate::coordinator::classic::GroupError;
+use crate::kernel::group::{CommittedOffset, PartitionKey};
+use crate::protocol::messages::offset_fetch_request::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use crate::protocol::messages::offset_fetch_response::{
+    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use crate::storage::{Topic, Topics};
+
+/// A request that would be answered with more offsets than this is refused from there on.
+const OFFSETS_MAX: usize = 1_000_000;
+
+impl Handler for OffsetFetchRequest {
+    const GAPS: &'static [&'static str] =
+        &["An answer holds 1,000,000 offsets; groups beyond that are INVALID_REQUEST."];
+
+    async fn handle(self, ctx: Context) -> Reply<OffsetFetchResponse> {
+        let version = ctx.version;
+        let asked = match version {
+            8.. => self.groups,
+            _ => vec![one_group(self.group_id, self.topics)],
+        };
+        let image = ctx.services.store.topics();
+        later(async move {
+            let mut groups = Vec::with_capacity(asked.len());
+            let mut room = OFFSETS_MAX;
+            for group in asked {
+                groups.push(fetch(group, version, &image, &ctx.services.groups, &mut room).await);
+            }
+            match version {
+                8.. => OffsetFetchResponse { groups, ..OffsetFetchResponse::default() },
+                _ => groups.pop().map(|group| only_group(group, version)).unwrap_or_default(),
+            }
+        })
+    }
+}
+
+type Found = Option<CommittedOffset>;
+
+async fn fetch(
+    asked: OffsetFetchRequestGroup,
+    version: i16,
+    image: &Topics,
+    groups: &Groups,
+    room: &mut usize,
+) -> OffsetFetchResponseGroup {
+    let topics = match asked.topics {
+        Some(topics) => fetch_some(&asked.group_id, topics, version, image, groups, room).await,
+        None => fetch_all(&asked.group_id, version, image, groups, room).await,
+    };
+    let (topics, error_code) = match topics {
+        Ok(topics) => (topics, 0),
+        Err((topics, error)) => (topics, error.code()),
+    };
+    OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code }
+}
+
+/// The topics as they stand in an answer without any offsets, and why there are none.
+type Refused = (Vec<OffsetFetchResponseTopics>, ErrorCode);
+
+async fn fetch_some(
+    group: &str,
+    asked: Vec<OffsetFetchRequestTopics>,
+    version: i16,
+    image: &Topics,
+    groups: &Groups,
+    room: &mut usize,
+) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
+    let count: usize = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
+    let Some(left) = room.checked_sub(count) else { return Err((Vec::new(), ErrorCode::InvalidRequest)) };
+    *room = left;
+    let topic_of = |asked: &OffsetFetchRequestTopics| match version {
+        10.. => image.by_id(asked.topic_id),
+        _ => image.by_name(&asked.name),
+    };
+    let mut keys: Vec<PartitionKey> = Vec::with_capacity(count);
+    for topic in &asked {
+        let id = topic_of(topic).map(|topic| topic.id);
+        keys.extend(topic.partition_indexes.iter().filter_map(|index| Some((id?, *index))));
+    }
+    let found = groups.fetch_offsets(group, Some(keys)).await;
+    let (found, error) = match found {
+        Ok(found) => (found, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let mut found = found.into_iter().map(|(_, found)| found);
+    let mut topics = Vec::with_capacity(asked.len());
+    for topic in asked {
+        let is_known = topic_of(&topic).is_some();
+        // By name nobody can tell a topic that is not there yet from one without a commit.
+        let unknown = if version >= 10 { ErrorCode::UnknownTopicId } else { ErrorCode::None };
+        let partitions = topic.partition_indexes.into_iter().map(|index| match is_known {
+            true => partition(index, found.next().flatten(), error.map_or(0, |error| code(Err(error)))),
+            false => partition(index, None, unknown.code()),
+        });
+        let partitions = partitions.collect();
+        topics.push(OffsetFetchResponseTopics { name: topic.name, topic_id: topic.topic_id, partitions });
+    }
+    match error {
+        None => Ok(topics),
+        Some(error) => Err((topics, error.into())),
+    }
+}
+
+async fn fetch_all(
+    group: &str,
+    version: i16,
+    image: &Topics,
+    groups: &Groups,
+    room: &mut usize,
+) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
+    let refuse = |error: GroupError| (Vec::new(), error.into());
+    let found = groups.fetch_offsets(group, None).await.map_err(refuse)?;
+    let Some(left) = room.checked_sub(found.len()) else {
+        return Err((Vec::new(), ErrorCode::InvalidRequest));
+    };
+    *room = left;
+    let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
+    let mut last: Option<&Topic> = None;
+    for ((id, index), found) in found {
+        let topic = match last.filter(|last| last.id == id) {
+            Some(topic) => topic,
+            // Deleted a moment ago: its offsets are about to go too.
+            None => match image.by_id(id) {
+                Some(topic) => {
+                    let name = if version >= 10 { String::new() } else { topic.name.to_string() };
+                    topics.push(OffsetFetchResponseTopics { name, topic_id: id, partitions: Vec::new() });
+                    last.insert(topic)
+                }
+                None => continue,
+            },
+        };
+        last = Some(topic);
+        let Some(answer) = topics.last_mut() else { continue };
+        answer.partitions.push(partition(index, found, 0));
+    }
+    Ok(topics)
+}
+
+/// Without a commit the offset is −1 and the metadata empty, not null (BEHAVIOUR C11).
+fn partition(index: i32, found: Found, error_code: i16) -> OffsetFetchResponsePartitions {
+    let (offset, epoch, metadata) = match found {
+        Some(found) => (found.offset.0, found.leader_epoch.map_or(-1, |epoch| epoch.0), found.metadata),
+        None => (-1, -1, String::new()),
+    };
+    OffsetFetchResponsePartitions {
+        partition_index: index,
+        committed_offset: offset,
+        committed_leader_epoch: epoch,
+        metadata: Some(metadata),
+        error_code,
+    }
+}
+
+/// Up to v7: one group, its topics by name.
+fn one_group(group_id: String, topics: Option<Vec<OffsetFetchRequestTopic>>) -> OffsetFetchRequestGroup {
+    let topics = topics.map(|topics| {
+        let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
+            name: topic.name,
+            partition_indexes: topic.partition_indexes,
+            ..OffsetFetchRequestTopics::default()
+        });
+        topics.collect()
+    });
+    OffsetFetchRequestGroup { group_id, topics, ..OffsetFetchRequestGroup::default() }
+}
+
+/// Up to v7. From v2 on a refusal stands at the top and no topic with it; v1 has room for it at the
+/// partitions only.
+fn only_group(group: OffsetFetchResponseGroup, version: i16) -> OffsetFetchResponse {
+    let topics = match (group.error_code, version) {
+        (0, _) | (_, 1) => group.topics,
+        _ => Vec::new(),
+    };
+    let topics = topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| OffsetFetchResponsePartition {
+            partition_index: partition.partition_index,
+            committed_offset: partition.committed_offset,
+            committed_leader_epoch: partition.committed_leader_epoch,
+            metadata: partition.metadata,
+            error_code: partition.error_code,
+        });
+        OffsetFetchResponseTopic { name: topic.name, partitions: partitions.collect() }
+    });
+    let topics = topics.collect();
+    OffsetFetchResponse { topics, error_code: group.error_code, ..OffsetFetchResponse::default() }
+}

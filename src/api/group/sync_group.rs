@@ -1,0 +1,52 @@
+//! SyncGroup (key 14): the leader hands in the assignment, everybody takes theirs home.
+//! v3 knows static members; from v5 on a member must say which protocol it means.
+
+use super::{later, until_stopped};
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::coordinator::classic::{Identity, Sync};
+use crate::kernel::group::{Generation, Opaque};
+use crate::protocol::messages::sync_group_request::SyncGroupRequest;
+use crate::protocol::messages::sync_group_response::SyncGroupResponse;
+
+impl Handler for SyncGroupRequest {
+    const GAPS: &'static [&'static str] = &[
+        "A consumer that its leader gave nothing gets an assignment of no partitions; Kafka gives it no bytes at all.",
+    ];
+
+    async fn handle(self, ctx: Context) -> Reply<SyncGroupResponse> {
+        let says_what_it_means = self.protocol_type.is_some() && self.protocol_name.is_some();
+        if ctx.version >= 5 && !says_what_it_means {
+            return Reply::Now(refused(ErrorCode::InconsistentGroupProtocol));
+        }
+        let sync = Sync {
+            who: Identity { member: self.member_id, instance: self.group_instance_id },
+            generation: Generation(self.generation_id),
+            protocol_type: self.protocol_type,
+            protocol: self.protocol_name,
+            assignments: self
+                .assignments
+                .into_iter()
+                .map(|given| (given.member_id, Opaque::copy_of(&given.assignment)))
+                .collect(),
+        };
+        let answer = ctx.services.groups.sync(&self.group_id, sync);
+        later(async move {
+            match until_stopped(&ctx, answer).await {
+                Some(Ok(synced)) => SyncGroupResponse {
+                    protocol_type: synced.protocol_type,
+                    protocol_name: synced.protocol,
+                    assignment: synced.assignment.into_bytes(),
+                    ..SyncGroupResponse::default()
+                },
+                Some(Err(error)) => refused(error.into()),
+                None => refused(ErrorCode::NotCoordinator),
+            }
+        })
+    }
+}
+
+fn refused(error: ErrorCode) -> SyncGroupResponse {
+    SyncGroupResponse { error_code: error.code(), ..SyncGroupResponse::default() }
+}
