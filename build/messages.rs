@@ -12,6 +12,23 @@ pub fn generate(messages: &[Message]) -> String {
         module(&mut out, message);
     }
     apis(&mut out, messages);
+    indented(&out)
+}
+
+/// For who looks at what was generated: each line as deep as the braces that are open.
+fn indented(code: &str) -> String {
+    let mut out = String::new();
+    let mut depth = 0usize;
+    for line in code.lines() {
+        let closes =
+            line.chars().take_while(|letter| matches!(letter, '}' | ' ')).filter(|letter| *letter == '}');
+        let here = depth.saturating_sub(closes.count());
+        out.push_str(&"    ".repeat(here));
+        out.push_str(line);
+        out.push('\n');
+        depth += line.matches('{').count();
+        depth = depth.saturating_sub(line.matches('}').count());
+    }
     out
 }
 
@@ -52,11 +69,11 @@ fn declaration(out: &mut String, each: &Struct) {
 
 fn default(out: &mut String, each: &Struct) {
     line!(out, "impl Default for {} {{", each.name);
-    line!(out, "fn default() -> Self {{ Self {{");
+    line!(out, "fn default() -> Self {{\nSelf {{");
     for field in &each.fields {
         line!(out, "{}: {},", ident(field), default_value(field));
     }
-    line!(out, "}} }} }}");
+    line!(out, "}}\n}}\n}}");
 }
 
 fn read(out: &mut String, each: &Struct, ever_flexible: bool) {
@@ -68,7 +85,7 @@ fn read(out: &mut String, each: &Struct, ever_flexible: bool) {
         line!(out, "{}", if_in_version(field.versions, &body));
     }
     if !tagged.is_empty() {
-        line!(out, "if at.flexible {{ input.tags(|tag, input| {{ match tag {{");
+        line!(out, "if at.flexible {{\ninput.tags(|tag, input| {{\nmatch tag {{");
         for field in tagged {
             let guard = field
                 .versions
@@ -78,11 +95,11 @@ fn read(out: &mut String, each: &Struct, ever_flexible: bool) {
             let check = null_check("it", field);
             line!(out, "{tag}{guard} => {{ it.{} = input.read(at)?;{check} }}", ident(field));
         }
-        line!(out, "_ => return Ok(false), }} Ok(true) }})?; }}");
+        line!(out, "_ => return Ok(false),\n}}\nOk(true)\n}})?;\n}}");
     } else if ever_flexible {
         line!(out, "if at.flexible {{ input.skip_tags()?; }}");
     }
-    line!(out, "Ok(it) }}");
+    line!(out, "Ok(it)\n}}");
 }
 
 fn write(out: &mut String, each: &Struct, ever_flexible: bool) {
@@ -94,7 +111,7 @@ fn write(out: &mut String, each: &Struct, ever_flexible: bool) {
         line!(out, "{}", if_in_version(field.versions, &body));
     }
     if !tagged.is_empty() {
-        line!(out, "if at.flexible {{ let mut tags = Tags::default();");
+        line!(out, "if at.flexible {{\nlet mut tags = Tags::default();");
         for field in tagged {
             let name = ident(field);
             let check = null_check("self", field);
@@ -103,11 +120,11 @@ fn write(out: &mut String, each: &Struct, ever_flexible: bool) {
             let changed = format!("if self.{name} != {} {{ {put} }}", default_value(field));
             line!(out, "{}", if_in_version(field.versions, &changed));
         }
-        line!(out, "out.tags(tags)?; }}");
+        line!(out, "out.tags(tags)?;\n}}");
     } else if ever_flexible {
         line!(out, "if at.flexible {{ out.tags(Tags::default())?; }}");
     }
-    line!(out, "Ok(()) }}");
+    line!(out, "Ok(())\n}}");
 }
 
 fn message_traits(out: &mut String, message: &Message) {

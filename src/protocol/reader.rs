@@ -150,13 +150,13 @@ impl Reader {
         if count > MAX_TAGS {
             return Err(WireError::TooMany(count));
         }
-        let mut next = 0;
+        let mut last = None;
         for _ in 0..count {
             let tag = self.varint()?;
-            if tag < next {
+            if last.is_some_and(|last| tag <= last) {
                 return Err(WireError::TagOrder(tag));
             }
-            next = tag.saturating_add(1);
+            last = Some(tag);
             let size = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
             let mut value = Reader { rest: self.take(size)?, budget: self.budget };
             if known(tag, &mut value)? {

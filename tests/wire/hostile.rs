@@ -211,6 +211,9 @@ fn tags_come_in_order_and_once() {
     assert_eq!(metadata(&[0, 1, 0, 0, 2, 5, 0, 5, 0], 9), Err(WireError::TagOrder(5)));
     assert_eq!(metadata(&[0, 1, 0, 0, 2, 6, 0, 5, 0], 9), Err(WireError::TagOrder(5)));
     assert!(metadata(&[0, 1, 0, 0, 2, 5, 0, 6, 0], 9).is_ok());
+    let last = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
+    let twice = [&[0, 1, 0, 0, 2][..], &last, &last].concat();
+    assert_eq!(decode::<MetadataRequest>(twice.into(), 9), Err(WireError::TagOrder(u32::MAX)));
 }
 
 #[test]
