@@ -4,6 +4,7 @@
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes in front of every batch.
 //! - [`check_produced`]: what a client may append (BEHAVIOUR.md, rules P).
 //! - [`records`]: what is in a batch; [`BatchBuilder`] makes one.
+//! - [`first_since`], [`newest`]: records by their time. [`batch_line`], [`record_line`]: for people.
 //!
 //! What a client sent can never panic here: indexing, unwrapping and plain arithmetic are denied.
 
@@ -15,6 +16,7 @@ mod check;
 #[expect(clippy::expect_used, reason = "is given our own records only")]
 mod compress;
 mod decompress;
+mod describe;
 mod error;
 mod header;
 mod records;
@@ -23,6 +25,7 @@ mod source;
 
 pub use builder::BatchBuilder;
 pub use check::{Checked, Rules, check_produced};
+pub use describe::{batch_line, record_line};
 pub use error::{RecordError, RecordRefusal};
 pub use header::{Attributes, Batches, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix};
 pub use records::{Record, Records, records};
