@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::decompress::most_records;
 use super::header::{ATTRIBUTES_AT, MAX_TIMESTAMP_AT, put, seal};
 use super::records::{Shape, expect_end, next_shape};
 use super::source::{Packed, Plain, Source};
@@ -58,7 +59,17 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
         codec if must_open(&header, rules) => {
             Some(walk(Packed::new(codec, bytes.slice(Header::LENGTH..)), &header, rules)?)
         }
-        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => None,
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
+            let most = most_records(bytes.len());
+            if usize::try_from(header.count).is_ok_and(|count| count > most) {
+                return Err(RecordError::Invalid(format!(
+                    "{} records in {} bytes",
+                    header.count,
+                    bytes.len()
+                )));
+            }
+            None
+        }
     };
     if bytes.len() as u64 > rules.segment_bytes {
         return Err(RecordError::LargerThanSegment { size: bytes.len(), limit: rules.segment_bytes });

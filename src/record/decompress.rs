@@ -29,6 +29,11 @@ fn ceiling(packed: usize) -> usize {
     plausible.max(packed.saturating_mul(EXPANSION))
 }
 
+/// How many records can be compressed in `packed` bytes: none is smaller than seven.
+pub(super) fn most_records(packed: usize) -> usize {
+    ceiling(packed) / 7
+}
+
 /// A reader of the records that are compressed in `packed`.
 pub(super) fn open(codec: Codec, packed: Bytes) -> Box<dyn Read + Send> {
     let left = ceiling(packed.len());

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::RecordError;
 use super::records::{next_shape, open};
+use super::{Codec, Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
 /// Where a record stands, and when it is from.
@@ -16,25 +16,34 @@ pub struct Found {
 
 /// The first record of a batch, from an offset on, that is not older than `time`.
 pub fn first_since(batch: &Bytes, time: Timestamp, from: Offset) -> Result<Option<Found>, RecordError> {
-    for found in places(batch)? {
-        let found = found?;
-        if found.timestamp >= time && found.offset >= from {
-            return Ok(Some(found));
+    let header = Header::parse(batch)?;
+    let search = || {
+        for found in places(batch)? {
+            let found = found?;
+            if found.timestamp >= time && found.offset >= from {
+                return Ok(Some(found));
+            }
         }
-    }
-    Ok(None)
+        Ok(None)
+    };
+    let found = search().or_else(|error| as_a_whole(&header, from, error))?;
+    Ok(found.filter(|found| found.timestamp >= time))
 }
 
-/// The first of the newest records of a batch. `None` only where the batch holds no record.
-pub fn newest(batch: &Bytes) -> Result<Option<Found>, RecordError> {
-    let mut newest: Option<Found> = None;
-    for found in places(batch)? {
-        let found = found?;
-        if newest.is_none_or(|newest| newest.timestamp < found.timestamp) {
-            newest = Some(found);
+/// The first of the newest records of a batch, from an offset on.
+pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<Found>, RecordError> {
+    let header = Header::parse(batch)?;
+    let search = || {
+        let mut newest: Option<Found> = None;
+        for found in places(batch)? {
+            let found = found?;
+            if found.offset >= from && newest.is_none_or(|newest| newest.timestamp < found.timestamp) {
+                newest = Some(found);
+            }
         }
-    }
-    Ok(newest)
+        Ok(newest)
+    };
+    search().or_else(|error| as_a_whole(&header, from, error))
 }
 
 /// The place of every record, one after the other.
@@ -45,4 +54,15 @@ fn places(batch: &Bytes) -> Result<impl Iterator<Item = Result<Found, RecordErro
         Ok(Found { offset: shape.offset(&header)?, timestamp: shape.timestamp(&header) })
     };
     Ok((0..header.count).map(place))
+}
+
+/// A compressed batch that cannot be read is not damaged: its producer made it so, and was believed
+/// (`check`). It is found as a whole, as what its header says; who reads it there will see.
+fn as_a_whole(header: &Header, from: Offset, error: RecordError) -> Result<Option<Found>, RecordError> {
+    if header.attributes.codec()? == Codec::None {
+        return Err(error);
+    }
+    let Some(last) = header.last_offset() else { return Err(error) };
+    let offset = header.base_offset.max(from);
+    Ok((offset <= last).then_some(Found { offset, timestamp: header.max_timestamp }))
 }

@@ -259,16 +259,24 @@ impl Partition {
     /// The first record that has the largest timestamp.
     pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
         self.serving()?;
-        let newest = {
-            let log = self.log();
-            let largest = log.segments.iter().map(|segment| segment.max_timestamp()).max();
-            log.segments.iter().find(|segment| Some(segment.max_timestamp()) == largest).cloned()
-        };
-        let Some(segment) = newest else { return Ok(None) };
-        let ends = self.ends();
-        let found =
-            off_thread(move || segment.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
-        Ok(self.judged(found)?.map(|found| self.found(found)))
+        let mut candidates: Vec<Arc<Segment>> = self.log().segments.iter().cloned().collect();
+        candidates.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp()));
+        let mut best: Option<record::Found> = None;
+        for segment in candidates {
+            // A segment's newest record may lie before the log start: then another one counts.
+            if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
+                break;
+            }
+            let ends = self.ends();
+            let found =
+                off_thread(move || segment.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
+            let found = self.judged(found)?;
+            best = best
+                .into_iter()
+                .chain(found)
+                .reduce(|best, found| if found.timestamp > best.timestamp { found } else { best });
+        }
+        Ok(best.map(|found| self.found(found)))
     }
 
     /// The largest leadership that is not newer than `asked`, and where the next one begins

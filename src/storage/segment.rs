@@ -251,17 +251,25 @@ impl Segment {
         let file = self.file()?;
         let mut at = self.position_of(&*file, start.max(self.base), true)?;
         let mut scan = Scan::new(&*file, true);
-        let mut newest: Option<(u64, Header)> = None;
+        let mut newest: Option<(u64, Header, Timestamp)> = None;
         while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
-            if newest.is_none_or(|(_, best)| header.max_timestamp > best.max_timestamp) {
-                newest = Some((place, header));
+            let mut timestamp = header.max_timestamp;
+            // The newest record of the batch that `start` lies in may lie before `start`.
+            if header.base_offset < start {
+                let batch = self.batch(&*file, place, &header, end)?;
+                let visible =
+                    record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))?;
+                timestamp = visible.map_or(Timestamp(-1), |found| found.timestamp);
+            }
+            if newest.is_none_or(|(_, _, best)| timestamp > best) {
+                newest = Some((place, header, timestamp));
             }
         }
-        let Some((place, header)) = newest.filter(|(_, best)| best.max_timestamp.0 >= 0) else {
+        let Some((place, header, _)) = newest.filter(|(_, _, best)| best.0 >= 0) else {
             return Ok(None);
         };
         let batch = self.batch(&*file, place, &header, end)?;
-        record::newest(&batch).map_err(|error| self.damaged(place, &error.to_string()))
+        record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))
     }
 
     /// Where the batch that holds `offset` begins.

@@ -23,7 +23,7 @@ fn survives(batch: Bytes, limit: usize) -> Result<(), RecordError> {
         let checked = check_produced(batch.clone(), &rules()).map(|_| ());
         let opened = check_produced(batch.clone(), &compacted).map(|_| ());
         let _ = first_since(&batch, Timestamp(i64::MAX), Offset(0));
-        let _ = newest(&batch);
+        let _ = newest(&batch, Offset(0));
         for found in batches(&batch) {
             let Ok((header, _)) = found else { continue };
             let _ = (header.next_offset(), header.producer(), header.attributes.codec());
@@ -129,11 +129,11 @@ fn a_zstd_batch_of_zeros_that_would_become_2_gib() {
     // What the broker does on its own account keeps nothing of the record …
     let (result, peak) = peak_of(|| {
         let compacted = Rules { compacted: true, ..rules() };
-        (check_produced(batch.clone(), &compacted), newest(&batch))
+        (check_produced(batch.clone(), &compacted), newest(&batch, Offset(0)))
     });
-    for error in [result.0.map(|_| ()).unwrap_err(), result.1.map(|_| ()).unwrap_err()] {
-        assert!(error.to_string().contains("more comes out"), "{error}");
-    }
+    let error = result.0.unwrap_err();
+    assert!(error.to_string().contains("more comes out"), "{error}");
+    assert_eq!(result.1.unwrap().unwrap().offset, Offset(0));
     assert!(peak <= 8 * MIB, "{peak}");
     // … and a reader of records holds no more than a batch may become, in a vector that doubles.
     is_refused(batch, 100 * MIB);
@@ -210,6 +210,20 @@ fn millions_of_records_in_a_compressed_batch_are_walked_not_kept() {
 }
 
 #[test]
+fn a_compressed_batch_cannot_claim_more_records_than_it_could_ever_hold() {
+    let of = |count| Forged {
+        attributes: Codec::Lz4.id().into(),
+        count,
+        last_offset_delta: count - 1,
+        ..Forged::empty()
+    };
+    assert!(check_produced(of(2_000_000).bytes(), &rules()).is_ok(), "some repeated records compress well");
+    for count in [3_000_000, i32::MAX] {
+        assert!(matches!(check_produced(of(count).bytes(), &rules()), Err(RecordError::Invalid(_))));
+    }
+}
+
+#[test]
 fn offsets_end_where_64_bits_end() {
     let batch = Forged { base_offset: i64::MAX, ..Forged::of(&[record(0, 0), record(1, 0)]) }.bytes();
     let header = batches(&batch).next().unwrap().unwrap().0;
@@ -217,7 +231,7 @@ fn offsets_end_where_64_bits_end() {
     let read: Vec<_> = records(&batch).unwrap().collect();
     assert_eq!(read[0].as_ref().unwrap().offset, Offset(i64::MAX));
     assert!(matches!(read[1], Err(RecordError::Invalid(_))));
-    assert!(newest(&batch).is_err());
+    assert!(newest(&batch, Offset(0)).is_err());
     is_refused(batch, 4 * KIB);
 }
 

@@ -95,7 +95,7 @@ proptest! {
         prop_assert_eq!(checked.header.producer(), Some(producer));
         prop_assert_eq!(checked.header.count as usize, written.len());
         if let Some(delta) = checked.newest {
-            prop_assert_eq!(newest(&batch).unwrap().unwrap().offset.0, i64::from(delta));
+            prop_assert_eq!(newest(&batch, Offset(0)).unwrap().unwrap().offset.0, i64::from(delta));
         }
     }
 
@@ -112,7 +112,7 @@ proptest! {
         prop_assert_eq!(found.map(|found| found.offset), expected.map(|record| record.offset));
         let latest = written.iter().map(|record| record.timestamp).max().unwrap();
         let expected = written.iter().find(|record| record.timestamp == latest);
-        prop_assert_eq!(newest(&batch).unwrap().map(|found| found.offset), expected.map(|record| record.offset));
+        prop_assert_eq!(newest(&batch, Offset(0)).unwrap().map(|found| found.offset), expected.map(|record| record.offset));
     }
 
     #[test]

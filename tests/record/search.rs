@@ -37,8 +37,28 @@ fn o1_the_first_record_that_is_not_older_is_found() {
 #[test]
 fn o10_the_first_of_the_newest_records_is_found() {
     for codec in Codec::ALL {
-        assert_eq!(newest(&batch(codec)), found(41, 300));
+        assert_eq!(newest(&batch(codec), Offset(0)), found(41, 300));
     }
+}
+
+#[test]
+fn o4_what_lies_before_the_log_start_is_not_found() {
+    assert_eq!(newest(&batch(Codec::Gzip), Offset(42)), found(43, 300));
+    assert_eq!(newest(&batch(Codec::Gzip), Offset(44)), Ok(None));
+}
+
+#[test]
+fn a_compressed_batch_that_nobody_can_read_is_found_as_a_whole() {
+    let mut forged = Forged::of(&[record(0, 0), record(1, 0), record(2, 0)]);
+    forged.attributes = Codec::Zstd.id().into();
+    forged.base_offset = 40;
+    forged.max_timestamp = 77;
+    let batch = forged.bytes();
+    assert_eq!(first_since(&batch, Timestamp(77), Offset(0)), found(40, 77));
+    assert_eq!(first_since(&batch, Timestamp(77), Offset(42)), found(42, 77));
+    assert_eq!(first_since(&batch, Timestamp(77), Offset(43)), Ok(None));
+    assert_eq!(first_since(&batch, Timestamp(78), Offset(0)), Ok(None));
+    assert_eq!(newest(&batch, Offset(41)), found(41, 77));
 }
 
 #[test]
@@ -47,7 +67,7 @@ fn with_log_append_time_every_record_has_the_time_of_the_batch() {
     forged.attributes = 1 << 3;
     forged.max_timestamp = 77;
     assert_eq!(first_since(&forged.bytes(), Timestamp(77), Offset(1)), found(1, 77));
-    assert_eq!(newest(&forged.bytes()), found(0, 77));
+    assert_eq!(newest(&forged.bytes(), Offset(0)), found(0, 77));
 }
 
 #[test]
@@ -60,7 +80,7 @@ fn a_fresh_prefix_places_a_batch_and_its_crc_still_holds() {
     assert_eq!(now, Header { base_offset: Offset(7), leader_epoch: LeaderEpoch(3), ..header });
     assert_eq!(crc_of(&placed), now.crc);
     assert_eq!(now.next_offset(), Some(Offset(11)));
-    assert_eq!(newest(&placed), found(8, 300));
+    assert_eq!(newest(&placed, Offset(0)), found(8, 300));
 }
 
 #[test]

@@ -37,14 +37,18 @@ fn append_to(segment: &Segment, batches: &mut Vec<Bytes>, value: usize) {
         batch = batch.value(Timestamp(1000 + 3 * number + record), vec![b'x'; value]);
     }
     let batch = batch.build();
-    let header = Header::parse(&batch).unwrap();
+    append_bytes(segment, &batch);
+    batches.push(batch);
+}
+
+fn append_bytes(segment: &Segment, batch: &Bytes) {
+    let header = Header::parse(batch).unwrap();
     let appendage = Appendage {
         base_offset: header.base_offset,
         bytes: batch.len() as u32,
         max_timestamp: header.max_timestamp,
     };
-    segment.append(std::slice::from_ref(&batch), segment.size(), &[appendage]).unwrap();
-    batches.push(batch);
+    segment.append(std::slice::from_ref(batch), segment.size(), &[appendage]).unwrap();
 }
 
 impl Fixture {
@@ -118,6 +122,37 @@ fn o1_by_time_the_first_record_at_or_after_it() {
         let newest = segment.find_max_timestamp(Offset(100), f.end()).unwrap().unwrap();
         assert_eq!((newest.offset, newest.timestamp), (Offset(219), Timestamp(1119)));
     }
+}
+
+#[test]
+fn o4_the_newest_record_is_looked_for_behind_the_log_start() {
+    let f = fixture(0, 0);
+    let times = [[900, 100, 200], [300, 300, 150]];
+    for (number, times) in times.into_iter().enumerate() {
+        let base = Offset(100 + 3 * number as i64);
+        let batch = BatchBuilder::new().base_offset(base);
+        let batch = times.into_iter().fold(batch, |batch, time| batch.value(Timestamp(time), "x")).build();
+        append_bytes(&f.segment, &batch);
+    }
+    let newest = |start| f.segment.find_max_timestamp(Offset(start), Offset(106)).unwrap().unwrap();
+    assert_eq!((newest(100).offset, newest(100).timestamp), (Offset(100), Timestamp(900)));
+    assert_eq!((newest(101).offset, newest(101).timestamp), (Offset(103), Timestamp(300)));
+    assert_eq!((newest(104).offset, newest(104).timestamp), (Offset(104), Timestamp(300)));
+}
+
+#[test]
+fn a_compressed_batch_that_nobody_can_read_is_not_damage() {
+    let f = fixture(0, 0);
+    let sound = BatchBuilder::new().base_offset(Offset(100)).value(Timestamp(500), "x").build();
+    // A client may send these bytes: their checksum holds, and compressed batches are not opened.
+    let mut batch = sound.to_vec();
+    batch[22] = 4;
+    let crc = record::crc_of(&batch).to_be_bytes();
+    batch[17..21].copy_from_slice(&crc);
+    append_bytes(&f.segment, &batch.into());
+    let found = Some(record::Found { offset: Offset(100), timestamp: Timestamp(500) });
+    assert_eq!(f.segment.find_by_time(Timestamp(1), Offset(100), Offset(101)), Ok(found));
+    assert_eq!(f.segment.find_max_timestamp(Offset(100), Offset(101)), Ok(found));
 }
 
 #[test]
