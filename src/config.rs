@@ -12,6 +12,7 @@ mod broker;
 mod describe;
 mod file;
 mod listener;
+mod page;
 mod row;
 mod topic;
 
@@ -22,6 +23,7 @@ pub use broker::{BrokerSettings, Durability};
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use file::{Given, Properties};
 pub use listener::Listener;
+pub use page::page;
 pub use row::{Change, Check, Kind, Row};
 pub use topic::TopicSettings;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use jackdaw::api::{Row, TABLE};
+use jackdaw::config;
 use jackdaw::protocol;
 use jackdaw::protocol::messages::{APIS, KafkaApi};
 
@@ -42,6 +43,11 @@ fn every_row_of_the_table_is_a_part_of_kafkas_range() {
         assert!((kafka.first_version..=kafka.last_version).contains(&row.served_from), "{}", row.name);
         assert!(row.max_version <= kafka.last_version, "{}", row.name);
     }
+}
+
+#[test]
+fn settings_md_is_what_can_be_set() {
+    agrees("settings.md", &config::page());
 }
 
 fn apis() -> String {

@@ -52,6 +52,17 @@ impl Services {
     }
 }
 
+#[cfg(test)]
+impl Services {
+    /// With nothing in them, and gone with the test.
+    pub(crate) fn in_memory(stopping: Stopping) -> Services {
+        let settings = Arc::new(BrokerSettings::default());
+        let options = crate::storage::StoreOptions::new(crate::storage::Place::Memory, Arc::clone(&settings));
+        let store = Store::open(options).expect("memory can always be opened");
+        Services::new(store, settings, Clock::machine(), stopping)
+    }
+}
+
 /// What is true of the cluster for as long as the data directory exists.
 #[derive(Clone, Debug)]
 pub struct ClusterFacts {

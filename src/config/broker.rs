@@ -124,7 +124,7 @@ const OTHERS: &[Row] = &[
         .dynamic()
         .at_least(-1)
         .or(&[("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)])
-        .doc("The `retention.ms` of topics that do not set it; goes before the same in minutes and hours."),
+        .doc("What topics take that do not set `retention.ms`."),
     int("log.retention.minutes", "").null().doc("As `log.retention.ms`, in minutes."),
     int("log.retention.hours", "168").doc("As `log.retention.ms`, in hours."),
     long("log.roll.ms", "")
@@ -132,23 +132,23 @@ const OTHERS: &[Row] = &[
         .dynamic()
         .at_least(1)
         .or(&[("log.roll.hours", HOUR_MS)])
-        .doc("The `segment.ms` of topics that do not set it; goes before the same in hours."),
+        .doc("What topics take that do not set `segment.ms`."),
     int("log.roll.hours", "168").at_least(1).doc("As `log.roll.ms`, in hours."),
     long("log.roll.jitter.ms", "")
         .null()
         .dynamic()
         .at_least(0)
         .or(&[("log.roll.jitter.hours", HOUR_MS)])
-        .doc("The `segment.jitter.ms` of topics that do not set it; goes before the same in hours."),
+        .doc("What topics take that do not set `segment.jitter.ms`."),
     int("log.roll.jitter.hours", "0").at_least(0).doc("As `log.roll.jitter.ms`, in hours."),
     long("log.flush.interval.ms", "")
         .null()
         .dynamic()
         .at_least(0)
         .or(&[("log.flush.scheduler.interval.ms", 1)])
-        .doc("Shown as the `flush.ms` of topics that do not set it, and without effect: the broker's durability holds."),
+        .doc("What topics show that do not set `flush.ms`, and without effect: the broker's durability holds."),
     long("log.flush.scheduler.interval.ms", "9223372036854775807")
-        .doc("Shown as the `flush.ms` of topics that do not set it, and without effect: the broker's durability holds."),
+        .doc("As `log.flush.interval.ms`."),
     int("broker.id", "-1").doc("The old name of `node.id`."),
     text("log.dir", "").null().doc("The old name of `log.dirs`."),
 ];

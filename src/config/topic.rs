@@ -56,11 +56,9 @@ settings! {
             int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
     }
     more {
-        /// `flush.messages`, where the topic itself sets it: acks do not wait for the sync, which
-        /// comes at the latest after so many records.
+        /// `flush.messages`, where the topic itself sets it.
         flush_messages: Option<u64>,
-        /// `flush.ms`, where the topic itself sets it: acks do not wait for the sync, which comes
-        /// at the latest after so long.
+        /// `flush.ms`, where the topic itself sets it.
         flush_after: Option<Duration>,
     }
     const ACTING
@@ -72,13 +70,16 @@ const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
     .at_least(1)
     .twin("log.flush.interval.messages")
     .doc(
-        "Set on a topic, relaxes its durability: acknowledgements no longer wait for the disk, and at most \
-         this many records are written before the next sync. Without it the broker's durability holds.",
+        "More than 1, set on a topic itself, relaxes its durability: acknowledgements do not wait for the disk, \
+         records are synced soon after. Otherwise the broker's durability holds; other values are only shown.",
     );
-const FLUSH_MS: Row =
-    long("flush.ms", "9223372036854775807").dynamic().at_least(0).twin("log.flush.interval.ms").doc(
-        "Set on a topic, relaxes its durability: acknowledgements no longer wait for the disk, and records \
-         are synced at the latest after this time. Without it the broker's durability holds.",
+const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
+    .dynamic()
+    .at_least(0)
+    .twin("log.flush.interval.ms")
+    .doc(
+        "More than 0, set on a topic itself, relaxes its durability: acknowledgements do not wait for the disk, \
+         records are synced soon after. Otherwise the broker's durability holds; other values are only shown.",
     );
 
 /// As in Kafka a way to segments smaller than `segment.bytes` allows, for tests; shown to nobody.

@@ -23,8 +23,6 @@ use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, Stop, encode};
 use crate::protocol::Message;
 use crate::protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
 use crate::protocol::messages::sasl_handshake_response::SaslHandshakeResponse;
-use crate::storage::{Place, Store, StoreOptions};
-use crate::time::Clock;
 
 /// Overlapping, as Produce is, and refused below version 3.
 const OVERLAPPING: i16 = 0;
@@ -163,10 +161,9 @@ impl Stage {
     /// A server whose limits a test changes first.
     fn with(change: impl FnOnce(&mut Shared)) -> Stage {
         let (stop, stopping) = Stop::new();
-        let settings = Arc::new(BrokerSettings::default());
-        let store = Store::open(StoreOptions::new(Place::Memory, Arc::clone(&settings))).unwrap();
-        let services = Services::new(store, Arc::clone(&settings), Clock::machine(), stopping.clone());
-        let mut shared = Shared::new(&settings, Api::with_table(&TABLE, Arc::new(services)), stopping);
+        let settings = BrokerSettings::default();
+        let services = Arc::new(Services::in_memory(stopping.clone()));
+        let mut shared = Shared::new(&settings, Api::with_table(&TABLE, services), stopping);
         change(&mut shared);
         Stage { shared: Arc::new(shared), stop: Arc::new(stop) }
     }
