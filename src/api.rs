@@ -314,8 +314,8 @@ impl Row {
 fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
     let Call { context, correlation_id, mut body } = call;
     let budget = body.budget();
-    let request = R::decode(&mut body, context.version).and_then(|request| body.finish().map(|()| request));
-    match request {
+    // Bytes behind the request are passed over, as in Kafka: librdkafka leaves some behind Metadata.
+    match R::decode(&mut body, context.version) {
         Ok(request) => Begun {
             decoded: budget.saturating_sub(body.budget()),
             reply: Box::pin(serve(request, context, correlation_id)),

@@ -11,8 +11,8 @@
 //!
 //! **What a client sends cannot hurt here**: no length is believed beyond the bytes that are there,
 //! one frame's allocations have a budget, and nothing panics. Decoding is strict where Kafka is
-//! (null, lengths, counts) and also where Kafka leaves it open: tags twice or out of order, bytes
-//! left over and text that is not UTF-8 are refused. Unknown tagged fields are dropped.
+//! (null, lengths, counts) and also where Kafka leaves it open: tags twice or out of order and text
+//! that is not UTF-8 are refused. Unknown tagged fields are dropped.
 
 #![deny(
     clippy::unwrap_used,
@@ -80,8 +80,7 @@ pub trait Request: Message {
 
 /// Where our bytes or our patience differ from Apache Kafka's, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
-    "A request closes its connection where Kafka reads on: bytes left over behind it, text that is not UTF-8 \
-     (in a client id it is replaced, as in Kafka), a tagged field twice, out of order or of another size than it says, \
-     a negative length other than −1.",
+    "A request closes its connection where Kafka reads on: text that is not UTF-8 (in a client id it is replaced, \
+     as in Kafka), a tagged field twice, out of order or of another size than it says, a negative length other than −1.",
     "A request may take 10 times its size and 1 KiB in memory, at most 32 MiB, beside its own bytes.",
 ];

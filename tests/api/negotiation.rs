@@ -141,6 +141,20 @@ async fn w11_an_error_on_acks_0_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn bytes_behind_a_request_are_passed_over() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    // librdkafka does this in the very first request of many programs.
+    let mut body = jackdaw::protocol::Writer::new();
+    let all = MetadataRequest { topics: None, ..Default::default() };
+    jackdaw::protocol::Message::encode(&all, &mut body, 12).unwrap();
+    let body = [&body.into_bytes()[..], &[0, 0, 0]].concat();
+    client.send_bytes(3, 12, &body).await;
+    assert_eq!(client.receive::<MetadataRequest>(12).await.1.brokers.len(), 1);
+    assert_eq!(client.call(12, all).await.brokers.len(), 1);
+}
+
+#[tokio::test]
 async fn w12_w19_requests_sent_at_once_are_answered_in_order_and_see_each_other() {
     let node = Node::start().await;
     node.topic("t", 1).await;
