@@ -268,6 +268,12 @@ impl Engine {
 
     /// After the sync: shows what is durable, wakes who waits, answers.
     pub(super) fn finish(&mut self, round: Round) {
+        let guard = AbortOnPanic;
+        self.finish_round(round);
+        std::mem::forget(guard);
+    }
+
+    fn finish_round(&mut self, round: Round) {
         if let Some(why) = &round.failed {
             self.poison(why);
         }
@@ -783,7 +789,7 @@ struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
-        tracing::error!("a panic in the kernel: the process ends, a restart is back before it");
+        tracing::error!("a panic in the engine: the process ends, a restart is back before it");
         std::process::abort();
     }
 }
