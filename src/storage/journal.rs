@@ -22,7 +22,7 @@ mod replay;
 mod tests;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
@@ -149,10 +149,13 @@ impl SyncJob {
 
     /// Blocks until the disk is done. Returns the position up to which the journal is durable.
     pub fn run(self) -> Result<u64, JournalError> {
+        // One at a time: the system tells an error once, and it counts for whoever syncs.
+        let _alone = self.poison.0.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.poison.check()?;
         for file in &self.files {
             file.sync_data().map_err(|error| self.poison.set(format!("sync: {error}")))?;
         }
+        // A write may have failed meanwhile.
         self.poison.check()?;
         Ok(self.through)
     }
@@ -171,11 +174,17 @@ impl Prepare {
 
 /// The first failure of a write or sync, shared by the journal and its jobs.
 #[derive(Clone, Default)]
-struct Poison(Arc<OnceLock<String>>);
+struct Poison(Arc<Poisoned>);
+
+#[derive(Default)]
+struct Poisoned {
+    why: OnceLock<String>,
+    syncing: Mutex<()>,
+}
 
 impl Poison {
     fn check(&self) -> Result<(), JournalError> {
-        match self.0.get() {
+        match self.0.why.get() {
             None => Ok(()),
             Some(why) => Err(JournalError::Poisoned(why.clone())),
         }
@@ -183,6 +192,6 @@ impl Poison {
 
     /// Sets the failure and returns it, or the one that came before.
     fn set(&self, why: String) -> JournalError {
-        JournalError::Poisoned(self.0.get_or_init(|| why).clone())
+        JournalError::Poisoned(self.0.why.get_or_init(|| why).clone())
     }
 }

@@ -78,6 +78,8 @@ pub(super) fn sync(committer: &Committer) {
 
 pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
     match job {
+        // What could not be synced since it was asked for must not be in a snapshot.
+        Job::Snapshot { .. } if committer.engine().is_poisoned() => {}
         Job::Snapshot { shard, segments } => {
             let outcome = take_snapshot(&shard, segments, directory);
             committer.engine().snapshot_done(outcome);

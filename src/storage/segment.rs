@@ -35,6 +35,8 @@ pub struct Segment {
     /// The file is there, and so are the names on the way to it.
     made: AtomicBool,
     names_are_safe: AtomicBool,
+    /// Why a sync failed, if one did.
+    sync_failed: Mutex<Option<String>>,
     /// Nobody needs it any more: its file goes, or is gone.
     abandoned: AtomicBool,
     open: Mutex<Option<Weak<dyn File>>>,
@@ -82,6 +84,7 @@ impl Segment {
             max_timestamp: AtomicI64::new(i64::MIN),
             made: AtomicBool::new(false),
             names_are_safe: AtomicBool::new(false),
+            sync_failed: Mutex::default(),
             abandoned: AtomicBool::new(false),
             open: Mutex::default(),
             index: Mutex::new(Index::of_nothing(base, index_interval)),
@@ -140,12 +143,27 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes everything appended so far durable, the file's name included.
+    /// Makes everything appended so far durable, the file's name included. Once that has failed it
+    /// fails for good: the system may have dropped what it could not write, and a second sync would
+    /// succeed without it.
     pub fn sync(&self) -> io::Result<()> {
         if self.abandoned.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.file_to_write()?.sync_data()?;
+        let file = self.file_to_write()?;
+        // One at a time: the system tells an error once, and it counts for whoever syncs.
+        let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &*failed {
+            return Err(io::Error::other(format!("an earlier sync failed: {why}")));
+        }
+        let synced = file.sync_data().and_then(|()| self.sync_names());
+        if let Err(error) = &synced {
+            *failed = Some(error.to_string());
+        }
+        synced
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
         if !self.names_are_safe.load(Ordering::Acquire) {
             self.files.sync_names(&self.dir)?;
             self.names_are_safe.store(true, Ordering::Release);

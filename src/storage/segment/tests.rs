@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::fs::{Fs, SimFs};
+use super::super::fs::{Fault, Fs, Operation, SimFs};
 use super::*;
 use crate::record::BatchBuilder;
 use crate::types::Uuid;
@@ -317,4 +317,13 @@ fn grow(f: &mut Fixture, count: usize) {
     for _ in 0..count {
         append_to(&f.segment, &mut f.batches, 500);
     }
+}
+
+#[test]
+fn i10_a_sync_that_failed_fails_for_good() {
+    let f = fixture(3, 50);
+    f.segment.sync().unwrap();
+    f.fs.fail(Fault::next(Operation::SyncData));
+    assert!(f.segment.sync().is_err());
+    assert!(f.segment.sync().is_err(), "the disk would say yes now");
 }
