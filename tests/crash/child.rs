@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use jackdaw::time::Clock;
 
-/// Small enough that a round meets many rolls, snapshots and trims.
+/// Small enough that a round of kills meets many rolls, snapshots and trims; a journal file has to hold
+/// what all producers together can have unanswered.
 const SETTINGS: &[&str] = &[
     "group.initial.rebalance.delay.ms=0",
     "internal.snapshot.bytes=1000000",
-    "internal.journal.file.bytes=1000000",
+    "internal.journal.file.bytes=8000000",
 ];
 
 /// `JACKDAW=path` takes another binary than the one just built.
@@ -72,13 +73,6 @@ impl Home {
             }
         });
         Starting { home: self, process: Process(process), lines, started }
-    }
-
-    /// The broker's own tool finds nothing wrong with the files.
-    pub fn verifies(&self) {
-        let mut command = Command::new(binary());
-        let output = command.args(["log", "verify"]).arg(self.data()).output().unwrap();
-        assert!(output.status.success(), "log verify: {output:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jackdaw::time::Clock;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -105,6 +105,7 @@ impl Load {
             config.set("enable.idempotence", style.idempotent.to_string());
             // Without idempotence only one request at a time keeps the order across retries.
             config.set("max.in.flight", if style.idempotent { "5" } else { "1" });
+            config.set("debug", "eos").set_log_level(RDKafkaLogLevel::Debug);
             config.set("message.timeout.ms", "600000").set("statistics.interval.ms", "100");
             config.set("retry.backoff.ms", "10").set("batch.size", "30000");
             for (name, value) in style.settings {
@@ -300,17 +301,29 @@ impl History {
 struct Noting {
     history: Arc<History>,
     unanswered: Mutex<usize>,
-    /// Producer ids and epochs that librdkafka has gone by.
+    /// Producer ids and epochs that librdkafka has gone by, and why it took another.
     identities: Mutex<BTreeSet<(i64, i64)>>,
+    reasons: Mutex<Vec<String>>,
 }
 
 impl Noting {
     fn new(history: &Arc<History>) -> Noting {
-        Noting { history: history.clone(), unanswered: Mutex::default(), identities: Mutex::default() }
+        Noting {
+            history: history.clone(),
+            unanswered: Mutex::default(),
+            identities: Mutex::default(),
+            reasons: Mutex::default(),
+        }
     }
 }
 
 impl ClientContext for Noting {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        if message.contains("epoch bump") {
+            self.reasons.lock().unwrap().push(message.to_string());
+        }
+    }
+
     fn stats(&self, statistics: Statistics) {
         let Some(eos) = statistics.eos else { return };
         if eos.producer_id < 0 {
@@ -319,7 +332,8 @@ impl ClientContext for Noting {
         let mut identities = self.identities.lock().unwrap();
         identities.insert((eos.producer_id, eos.producer_epoch));
         if identities.len() > 1 {
-            self.history.broken(format!("an idempotent producer had to start anew: {identities:?}"));
+            let reasons = self.reasons.lock().unwrap();
+            self.history.broken(format!("an idempotent producer started anew: {identities:?}, {reasons:?}"));
         }
     }
 
