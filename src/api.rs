@@ -101,10 +101,24 @@ pub enum Reply<T> {
 
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// The most topics, partitions or keys that one request may name. An answer is several times as
+/// large in memory as the request that asked for it.
+pub const MOST_NAMED: usize = 100_000;
+
+/// What differs from Apache Kafka at every key, for `docs/apis.md`.
+pub const GAPS: &[&str] =
+    &["A request that names more than 100,000 topics, partitions or keys closes its connection."];
+
 /// One per API key: `impl Handler for MetadataRequest` stands in `api/metadata.rs`.
 pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
     /// What differs from Apache Kafka, a sentence each, for `docs/apis.md`.
     const GAPS: &'static [&'static str] = &[];
+
+    /// How many topics, partitions or keys the request names: each gets a row of the answer, so
+    /// more than [`MOST_NAMED`] are not served.
+    fn named(&self) -> usize {
+        0
+    }
 
     fn handle(self, ctx: Context) -> impl Future<Output = Reply<Self::Response>> + Send;
 }
@@ -328,6 +342,9 @@ fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
 
 async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) -> Reply<Answer> {
     let version = context.version;
+    if request.named() > MOST_NAMED {
+        return Reply::Close("the request names more than 100,000 topics, partitions or keys");
+    }
     match request.handle(context).await {
         Reply::Silence(work) => {
             Reply::Silence(Box::pin(

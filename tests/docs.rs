@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use jackdaw::api::{Row, TABLE};
+use jackdaw::api::{self, Row, TABLE};
 use jackdaw::config;
 use jackdaw::protocol;
 use jackdaw::protocol::messages::{APIS, KafkaApi};
@@ -62,7 +62,7 @@ fn apis() -> String {
         let _ = writeln!(page, "| {} | {} | {} | {kafka} |", row.key, row.name, served(row));
     }
     let _ = writeln!(page, "\n## What differs from Kafka\n");
-    for gap in protocol::GAPS {
+    for gap in protocol::GAPS.iter().chain(api::GAPS) {
         let _ = writeln!(page, "- Every API: {gap}");
     }
     for row in TABLE {

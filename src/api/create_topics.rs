@@ -32,6 +32,10 @@ impl Handler for CreateTopicsRequest {
         "Two names of one request that collide (`a.b`, `a_b`) are refused; Kafka creates both.",
     ];
 
+    fn named(&self) -> usize {
+        self.topics.len()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {
         let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
         let (begun, validate_only) = (Moment::now(), self.validate_only);

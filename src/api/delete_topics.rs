@@ -14,6 +14,10 @@ use crate::time::{Moment, within};
 use crate::types::TopicId;
 
 impl Handler for DeleteTopicsRequest {
+    fn named(&self) -> usize {
+        self.topics.len() + self.topic_names.len()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<DeleteTopicsResponse> {
         let begun = Moment::now();
         let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));

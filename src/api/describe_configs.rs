@@ -12,21 +12,35 @@ use crate::protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
+/// The most settings in one answer: a resource named again and again must not fill the memory.
+const MOST_ROWS: usize = 200_000;
+
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 impl Handler for DescribeConfigsRequest {
     const GAPS: &'static [&'static str] = &[
         "Settings of topics and of this broker only, and of those the ones that are known here (docs/settings.md).",
+        "Behind 200,000 settings in one answer, further resources are INVALID_REQUEST.",
     ];
+
+    fn named(&self) -> usize {
+        self.resources.len()
+    }
 
     async fn handle(self, ctx: Context) -> Reply<DescribeConfigsResponse> {
         let shape = Shape { synonyms: self.include_synonyms, docs: self.include_documentation };
-        let results = self.resources.into_iter().map(|resource| {
-            let outcome = describe(&resource, &ctx);
-            result(resource, outcome, shape)
-        });
-        let results = results.collect();
+        let mut results = Vec::with_capacity(self.resources.len());
+        let mut rows = 0;
+        for resource in self.resources {
+            let outcome = match rows < MOST_ROWS {
+                true => describe(&resource, &ctx),
+                false => Err(Refusal::new(ErrorCode::InvalidRequest, "too many settings for one answer")),
+            };
+            let result = result(resource, outcome, shape);
+            rows += result.configs.len();
+            results.push(result);
+        }
         Reply::Now(DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() })
     }
 }

@@ -33,6 +33,10 @@ impl Handler for FetchRequest {
         "All fetch sessions together hold 500,000 partitions; who does not fit is served without a session.",
     ];
 
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| topic.partitions.len().max(1)).sum()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<FetchResponse> {
         let plan = match open(&self, &ctx) {
             Ok(plan) => plan,

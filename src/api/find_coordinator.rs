@@ -21,6 +21,10 @@ impl Handler for FindCoordinatorRequest {
         "The first one who asks gets its answer at once; Kafka makes it ask again while it creates `__consumer_offsets`.",
     ];
 
+    fn named(&self) -> usize {
+        self.coordinator_keys.len()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<FindCoordinatorResponse> {
         let found = match self.key_type {
             GROUP => find_group_coordinator(&ctx).await,

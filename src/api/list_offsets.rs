@@ -16,6 +16,10 @@ use crate::storage::{Found, Isolation, Partition};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| topic.partitions.len().max(1)).sum()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<ListOffsetsResponse> {
         let isolation = isolation(self.isolation_level);
         let image = ctx.services.store.topics();

@@ -5,7 +5,7 @@
 
 pub mod auto_create;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tracing::{debug, warn};
@@ -13,12 +13,12 @@ use tracing::{debug, warn};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::{Handler, Later, Reply, topic_name};
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use crate::protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::storage::{NewTopic, Topic, TopicError, Topics};
+use crate::storage::{NewTopic, Topic, TopicError};
 use crate::types::{NodeId, TopicId};
 
 impl Handler for MetadataRequest {
@@ -27,6 +27,10 @@ impl Handler for MetadataRequest {
         "Topics are created on demand in bursts of 1,000, then 100 per second, up to 100,000 partitions; beyond that they stay unknown.",
         "Kafka's internal topics are not created by asking for them.",
     ];
+
+    fn named(&self) -> usize {
+        self.topics.as_ref().map_or(0, Vec::len)
+    }
 
     async fn handle(mut self, ctx: Context) -> Reply<MetadataResponse> {
         let asked = match Asked::of(self.topics.take(), ctx.version) {
@@ -105,13 +109,21 @@ async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<M
         Asked::Names(names) => {
             // Versions below 4 have no such field and mean yes: its default.
             let may_create = request.allow_auto_topic_creation && ctx.services.settings.auto_create_topics;
-            let mut answers = Vec::with_capacity(names.len());
-            for name in names {
-                let found = match topics.by_name(&name) {
-                    Some(topic) => Ok(Arc::clone(topic)),
-                    None => find_or_create(&name, may_create, ctx).await,
-                };
-                answers.push(match found {
+            let partitions = topics.partitions();
+            // All have their place in line before the first is waited for: they share a sync.
+            let begun: Vec<_> = names
+                .into_iter()
+                .map(|name| {
+                    let topic = match topics.by_name(&name) {
+                        Some(topic) => Begun::Found(Arc::clone(topic)),
+                        None => begin(&name, may_create, partitions, ctx),
+                    };
+                    (name, topic)
+                })
+                .collect();
+            let mut answers = Vec::with_capacity(begun.len());
+            for (name, topic) in begun {
+                answers.push(match topic.end(&name, ctx).await {
                     Ok(topic) => shown(&topic),
                     Err(error) => {
                         let mut unknown = unknown(Some(name), TopicId::ZERO, error);
@@ -128,35 +140,53 @@ async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<M
     }
 }
 
+/// A topic that was asked for by name.
+enum Begun {
+    Found(Arc<Topic>),
+    Creating(Later<Result<Arc<Topic>, TopicError>>),
+    Refused(ErrorCode),
+}
+
 /// BEHAVIOUR M1: the topic exists when the answer leaves, so the client need not ask again.
-async fn find_or_create(name: &str, may_create: bool, ctx: &Context) -> Result<Arc<Topic>, ErrorCode> {
+fn begin(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> Begun {
     if !topic_name::is_legal(name) {
-        return Err(ErrorCode::InvalidTopicException);
+        return Begun::Refused(ErrorCode::InvalidTopicException);
     }
     let services = &ctx.services;
     if !may_create || topic_name::is_internal(name) || name == topic_name::CLUSTER_METADATA {
-        return Err(ErrorCode::UnknownTopicOrPartition);
+        return Begun::Refused(ErrorCode::UnknownTopicOrPartition);
     }
-    let partitions = services.store.topics().partitions();
     if !services.auto_create.may_create(partitions, services.clock.monotonic()) {
         warn!(topic = name, partitions, "not created on demand, too many were; make it with CreateTopics");
-        return Err(ErrorCode::UnknownTopicOrPartition);
+        return Begun::Refused(ErrorCode::UnknownTopicOrPartition);
     }
     let new = NewTopic {
         name: name.to_owned(),
         partitions: u32::try_from(services.settings.num_partitions).unwrap_or(1),
-        overrides: Default::default(),
+        overrides: BTreeMap::new(),
     };
-    match services.store.create_topic(new).await {
-        Ok(topic) => {
-            debug!(topic = name, "created on demand");
-            Ok(topic)
+    Begun::Creating(Box::pin(services.store.create_topic(new)))
+}
+
+impl Begun {
+    async fn end(self, name: &str, ctx: &Context) -> Result<Arc<Topic>, ErrorCode> {
+        let created = match self {
+            Begun::Found(topic) => return Ok(topic),
+            Begun::Refused(error) => return Err(error),
+            Begun::Creating(created) => created.await,
+        };
+        match created {
+            Ok(topic) => {
+                debug!(topic = name, "created on demand");
+                Ok(topic)
+            }
+            // Somebody else was faster.
+            Err(TopicError::Exists) => {
+                let topics = ctx.services.store.topics();
+                topics.by_name(name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+            }
+            Err(error) => Err(ErrorCode::from(&error)),
         }
-        Err(TopicError::Exists) => {
-            let topics: Arc<Topics> = services.store.topics();
-            topics.by_name(name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
-        }
-        Err(error) => Err(ErrorCode::from(&error)),
     }
 }
 

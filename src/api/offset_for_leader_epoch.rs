@@ -15,6 +15,10 @@ use crate::storage::{Topic, Topics};
 use crate::types::{LeaderEpoch, Offset};
 
 impl Handler for OffsetForLeaderEpochRequest {
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| topic.partitions.len().max(1)).sum()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<OffsetForLeaderEpochResponse> {
         let image = ctx.services.store.topics();
         let topics = self.topics.into_iter().map(|asked| {

@@ -27,6 +27,10 @@ impl Handler for ProduceRequest {
         "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
     ];
 
+    fn named(&self) -> usize {
+        self.topic_data.iter().map(|topic| topic.partition_data.len().max(1)).sum()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<ProduceResponse> {
         let acks = Acks::of_request(self.acks);
         let has_transactional_id = self.transactional_id.is_some();

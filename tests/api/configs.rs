@@ -149,3 +149,20 @@ async fn the_cluster_is_this_broker_and_it_is_no_controller() {
         assert_eq!(answer.cluster_id, "");
     }
 }
+
+#[tokio::test]
+async fn a_resource_named_again_and_again_does_not_fill_the_memory() {
+    let node = Node::start().await;
+    let resource = DescribeConfigsResource {
+        resource_type: BROKER,
+        resource_name: "00000001".to_owned(),
+        configuration_keys: None,
+    };
+    let resources = vec![resource; 20_000];
+    let request = DescribeConfigsRequest { resources, ..Default::default() };
+    let answer = node.client().await.call(4, request).await;
+    let rows: usize = answer.results.iter().map(|result| result.configs.len()).sum();
+    assert!((200_000..201_000).contains(&rows), "{rows}");
+    assert_eq!(answer.results.last().unwrap().error_code, code(ErrorCode::InvalidRequest));
+    assert_eq!(answer.results.len(), 20_000);
+}

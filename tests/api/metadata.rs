@@ -75,6 +75,20 @@ async fn m1_a_topic_is_created_by_asking_for_it_where_both_sides_allow_it() {
 }
 
 #[tokio::test]
+async fn m1_many_topics_at_once_are_created_up_to_a_burst_and_the_rest_later() {
+    let node = Node::start().await;
+    let names: Vec<String> = (0..1_200).map(|n| format!("t{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let answer = topics(&mut node.client().await, 12, of(&names)).await;
+    let made = answer.iter().filter(|topic| topic.error_code == 0).count();
+    // The burst, and what the rate allowed while it lasted.
+    assert!((1_000..1_200).contains(&made), "{made}");
+    let later = code(ErrorCode::UnknownTopicOrPartition);
+    assert!(answer[made..].iter().all(|topic| topic.error_code == later));
+    assert_eq!(node.store.topics().iter().count(), made);
+}
+
+#[tokio::test]
 async fn m2_who_poses_as_a_replica_is_sent_away_with_not_leader() {
     let node = Node::start().await;
     node.topic("t", 1).await;

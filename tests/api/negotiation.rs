@@ -8,6 +8,9 @@ use jackdaw::protocol::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use jackdaw::protocol::messages::metadata_request::MetadataRequest;
+use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use jackdaw::protocol::messages::produce_request::ProduceRequest;
 
 use crate::harness::{Node, batch, code, fetch_from, produce_to};
@@ -191,5 +194,31 @@ async fn w12_w19_requests_sent_at_once_are_answered_in_order_and_see_each_other(
         let (id, answer) = client.receive::<FetchRequest>(12).await;
         assert_eq!(Some(id), sent.next());
         assert_eq!(answer.responses[0].partitions[0].high_watermark, round * 3);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_names_too_much_closes_its_connection_and_no_other() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut good = node.client().await;
+    let partition = OffsetForLeaderPartition { partition: 0, current_leader_epoch: -1, leader_epoch: 0 };
+    for (count, served) in [(100_000, true), (100_001, false)] {
+        let request = OffsetForLeaderEpochRequest {
+            replica_id: -1,
+            topics: vec![OffsetForLeaderTopic {
+                topic: "t".to_owned(),
+                partitions: vec![partition.clone(); count],
+            }],
+        };
+        let mut client = node.client().await;
+        client.send(4, &request).await;
+        if served {
+            let (_, answer) = client.receive::<OffsetForLeaderEpochRequest>(4).await;
+            assert_eq!(answer.topics[0].partitions.len(), count);
+        } else {
+            assert!(client.is_closed().await);
+        }
+        assert_eq!(good.produce("t", 0, batch(&["a"])).await.error_code, 0);
     }
 }
