@@ -11,6 +11,7 @@
 //!   poisons the directory.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, Weak, mpsc};
 
 use bytes::{Bytes, BytesMut};
@@ -73,7 +74,8 @@ pub(super) struct Engine {
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
-    poisoned: bool,
+    /// Looked at from outside, too, without the engine's lock.
+    pub(super) poisoned: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +200,7 @@ impl Engine {
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,
-            poisoned: false,
+            poisoned: Arc::default(),
         }
     }
 
@@ -277,7 +279,7 @@ impl Engine {
         if let Some(why) = &round.failed {
             self.poison(why);
         }
-        if self.poisoned {
+        if self.is_poisoned() {
             return round.events.into_iter().for_each(|event| event.fail(&StoreError::Poisoned));
         }
         if let Some(position) = round.synced {
@@ -317,7 +319,7 @@ impl Engine {
     /// Called when nothing waits: says in the journal how far it is synced, so that damage to what
     /// was acknowledged is never taken for a torn tail.
     pub(super) fn idle(&mut self) {
-        if !self.poisoned
+        if !self.is_poisoned()
             && let Err(error) = self.journal.mark()
         {
             self.poison(&error.to_string());
@@ -326,7 +328,7 @@ impl Engine {
 
     /// In a mode where acks do not wait: whether a sync is due.
     pub(super) fn is_behind(&self) -> bool {
-        self.behind && !self.poisoned
+        self.behind && !self.is_poisoned()
     }
 
     /// Acks did not wait: the sync comes after a moment, or once enough was written.
@@ -349,7 +351,7 @@ impl Engine {
     }
 
     pub(super) fn poison(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.poisoned, true) {
+        if !self.poisoned.swap(true, Ordering::AcqRel) {
             tracing::error!(
                 %why,
                 "the data directory takes no more writes: what is acknowledged is safe and can be read; \
@@ -359,12 +361,12 @@ impl Engine {
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned
+        self.poisoned.load(Ordering::Acquire)
     }
 
     /// Asks for a snapshot of the state as it is: the keeper writes it aside.
     pub(super) fn snapshot(&mut self) {
-        if self.snapshot_running || self.poisoned || !self.unwritten.is_empty() {
+        if self.snapshot_running || self.is_poisoned() || !self.unwritten.is_empty() {
             return;
         }
         self.snapshot_running = true;
@@ -407,7 +409,7 @@ impl Engine {
     }
 
     fn cannot_write(&mut self, wanted: usize) -> Option<StoreError> {
-        if self.poisoned {
+        if self.is_poisoned() {
             return Some(StoreError::Poisoned);
         }
         if !self.unwritten.is_empty() {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 use super::committer::{Committer, Work};
@@ -30,6 +31,7 @@ struct Inner {
     committer: Arc<Committer>,
     directory: Arc<Directory>,
     image: Arc<RwLock<Arc<Topics>>>,
+    poisoned: Arc<AtomicBool>,
     clocks: Clocks,
     settings: Arc<BrokerSettings>,
     new_id: fn() -> Uuid,
@@ -150,7 +152,7 @@ impl Store {
             clock,
             keeper,
         );
-        let image = Arc::clone(&engine.image);
+        let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
         let committer =
             Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
         committer.engine().show_all(Arc::downgrade(&committer), &damaged);
@@ -159,6 +161,7 @@ impl Store {
         let inner = Inner {
             directory: Arc::clone(&directory),
             image,
+            poisoned,
             clocks,
             settings,
             new_id,
@@ -237,7 +240,7 @@ impl Store {
 
     /// Whether writes have a prospect: `false` once the journal has failed.
     pub fn is_writable(&self) -> bool {
-        !self.0.committer.engine().is_poisoned()
+        !self.0.poisoned.load(Ordering::Acquire)
     }
 
     /// What is due from time to time: retention, forgotten producers, a look at the disk.
