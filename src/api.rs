@@ -5,6 +5,7 @@
 //! are not advertised, and a connection that sends one is closed.
 
 mod api_versions;
+pub mod budget;
 pub mod context;
 mod create_topics;
 mod delete_topics;
@@ -54,6 +55,7 @@ use crate::protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderE
 use crate::protocol::messages::produce_request::ProduceRequest;
 use crate::protocol::messages::sync_group_request::SyncGroupRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
+use budget::Budget;
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
 pub use guard::Guarded;
@@ -62,7 +64,7 @@ pub use guard::Guarded;
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
 pub static TABLE: &[Row] = &[
     row::<ProduceRequest>(0, 13).served_from(3).overlapping(),
-    row::<FetchRequest>(4, 18),
+    row::<FetchRequest>(4, 18).large_answers(),
     row::<ListOffsetsRequest>(1, 11),
     row::<MetadataRequest>(0, 13),
     row::<OffsetCommitRequest>(2, 10),
@@ -158,6 +160,8 @@ pub struct Row {
     pub gaps: &'static [&'static str],
     /// Requests of this key need not wait for the answers to those of the same key before them.
     pub overlapping: bool,
+    /// Answers may be large: they are not begun while large answers fill the memory.
+    pub large_answers: bool,
     serve: fn(Call) -> Begun<Later<Reply<Answer>>>,
 }
 
@@ -217,6 +221,11 @@ pub struct Api {
 impl Api {
     pub fn new(services: Arc<Services>) -> Api {
         Api { table: TABLE, services }
+    }
+
+    /// What answers of all clients together may hold.
+    pub fn answers(&self) -> &Arc<Budget> {
+        &self.services.answers
     }
 
     #[cfg(test)]
@@ -289,6 +298,7 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
         served_from: min_version,
         gaps: R::GAPS,
         overlapping: false,
+        large_answers: false,
         serve: begin::<R>,
     }
 }
@@ -308,6 +318,7 @@ impl Row {
             max_version,
             served_from: min_version,
             overlapping: false,
+            large_answers: false,
             gaps: &[],
             serve,
         }
@@ -321,6 +332,11 @@ impl Row {
 
     pub(crate) const fn overlapping(mut self) -> Row {
         self.overlapping = true;
+        self
+    }
+
+    pub(crate) const fn large_answers(mut self) -> Row {
+        self.large_answers = true;
         self
     }
 }

@@ -3,7 +3,6 @@
 //! The server knows frames and headers; what a request means stands in `api`. Invariant: whatever a
 //! client sends, it costs that client its connection at most, and everybody else is served on.
 
-mod budget;
 mod connection;
 mod input;
 mod listener;
@@ -19,10 +18,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::api::budget::Budget;
 use crate::api::{Api, Stopping};
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
-use budget::Budget;
 use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::bind;
@@ -107,10 +106,10 @@ impl Shared {
     fn new(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
         let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
         Shared {
+            answers: Arc::clone(api.answers()),
             api,
             limits: Limits::of(settings),
             requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
-            answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
             slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
             stopping,
             connections: AtomicU64::new(0),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use super::Stopping;
+use super::budget::Budget;
 use super::error::ErrorCode;
 use super::fetch::session::Sessions;
 use super::metadata::auto_create::AutoCreate;
@@ -33,6 +34,8 @@ pub struct Services {
     pub clock: Clock,
     pub fetch_sessions: Sessions,
     pub auto_create: AutoCreate,
+    /// What answers of all clients together may hold.
+    pub answers: Arc<Budget>,
     /// Long polls end early when the broker stops.
     pub stopping: Stopping,
 }
@@ -42,6 +45,7 @@ impl Services {
         Services {
             cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
+            answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
             auto_create: AutoCreate::default(),
             groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
             store,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::api::budget::{Budget, Charge};
 use crate::api::context::{Context, check_epoch, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
@@ -24,6 +25,9 @@ use crate::storage::{Ends, Isolation, Partition, ReadRange, Topics, Waiter};
 use crate::time::{self, Moment, within};
 use crate::types::{LeaderEpoch, Offset, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
+
+/// So much is read even where answers fill the memory.
+const LEAST_ROOM: usize = 64 << 10;
 
 impl Handler for FetchRequest {
     const GAPS: &'static [&'static str] = &[
@@ -90,8 +94,9 @@ struct Poll {
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
-    /// Bytes of all readings.
+    /// Bytes of all readings, and what they are charged to until the server charges the answer.
     size: usize,
+    held: Charge,
 }
 
 /// One partition of a poll.
@@ -146,13 +151,14 @@ impl Poll {
             max_bytes,
             max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
             size: 0,
+            held: ctx.services.answers.take(0),
         }
     }
 
     /// Reads until it is enough.
     async fn run(&mut self, ctx: &Context) {
         let begun = Moment::now();
-        self.read().await;
+        self.read(&ctx.services.answers).await;
         while !self.is_enough() {
             // A fresh waiter each round: partitions that did not change still hold the old one.
             let waiter = Waiter::new();
@@ -160,7 +166,7 @@ impl Poll {
                 partition.watch(&waiter);
             }
             // What came before the watch wakes nobody.
-            self.read().await;
+            self.read(&ctx.services.answers).await;
             let left = self.max_wait.saturating_sub(begun.elapsed());
             if self.is_enough() || left.is_zero() {
                 return;
@@ -175,18 +181,23 @@ impl Poll {
             if within(left, changed).await != Some(true) {
                 return;
             }
-            self.read().await;
+            self.read(&ctx.services.answers).await;
         }
     }
 
     /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
     /// its size (BEHAVIOUR F9); every partition has its own limit (F8).
-    async fn read(&mut self) {
+    async fn read(&mut self, memory: &Arc<Budget>) {
+        // What is read is held until the client has read it too.
+        let already = self.size;
+        let wanted = self.max_bytes.saturating_sub(already);
+        let mut held = memory.take(wanted);
+        let max_bytes = already + wanted.min(held.bytes().max(LEAST_ROOM));
         for reading in &mut self.readings {
             let State::Open(progress) = &mut reading.state else { continue };
             // One read ends with a segment file at the latest.
             loop {
-                let left = self.max_bytes.saturating_sub(self.size);
+                let left = max_bytes.saturating_sub(self.size);
                 let range = ReadRange {
                     from: progress.next,
                     max_bytes: reading.ask.max_bytes.saturating_sub(progress.size).min(left),
@@ -206,6 +217,8 @@ impl Poll {
                 }
             }
         }
+        held.shrink(self.size - already);
+        self.held.absorb(held);
     }
 
     /// Whether the answer may leave: there is enough, or something to tell, or nothing to wait for.

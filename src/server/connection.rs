@@ -22,9 +22,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, error, warn};
 
 use super::Shared;
-use super::budget::{Charge, ConnectionId};
 use super::input::{Input, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
+use crate::api::budget::{Charge, ConnectionId};
 use crate::api::context::ConnectionInfo;
 use crate::api::{Answer, Begun, Failure, Found, Frame, Guarded, Later, Reply, Row};
 use crate::protocol::{Reader, RequestHeader, WireError};
@@ -292,7 +292,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut moved = false;
         self.wants_bytes = false;
         self.wants_room = false;
-        while self.may_begin_more() {
+        while self.end.is_none() {
+            // Also while nothing may be begun the next request is looked for: it is how the end of
+            // the stream is noticed.
             if self.next.is_none() {
                 match self.read_request(context) {
                     Ok(read) => self.next = read,
@@ -303,12 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             let Some(next) = self.next.take() else { break };
-            if !self.is_turn_of(&next) {
-                self.next = Some(next);
-                break;
-            }
-            if !self.shared.answers.has_room(self.id, context.waker()) {
-                self.wants_room = true;
+            if !self.may_begin(&next, context) {
                 self.next = Some(next);
                 break;
             }
@@ -318,11 +315,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         moved
     }
 
-    fn may_begin_more(&self) -> bool {
-        self.end.is_none()
-            && self.beginning.is_none()
+    fn may_begin(&mut self, next: &Request, context: &mut Context<'_>) -> bool {
+        let is_free = self.beginning.is_none()
             && self.owed.len() + self.silent.len() < IN_FLIGHT
-            && self.output.unwritten() < UNREAD
+            && self.output.unwritten() < UNREAD;
+        if !is_free || !self.is_turn_of(next) {
+            return false;
+        }
+        let is_large = matches!(next, Request::Serve { row, .. } if row.large_answers);
+        self.wants_room = !self.shared.answers.has_room(self.id, is_large, context.waker());
+        !self.wants_room
     }
 
     /// One at a time; only requests of one key that may overlap do not wait for each other.
@@ -408,7 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     written?;
                     self.wrote = Moment::now();
                     if self.peer_is_slow {
-                        self.shared.answers.peer_moved(self.id, context.waker());
+                        self.shared.answers.peer_moved(self.id, self.output.unwritten(), context.waker());
                     }
                     moved = true;
                 }
@@ -416,7 +418,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if !self.peer_is_slow {
                         self.peer_is_slow = true;
                         self.wrote = Moment::now();
-                        self.shared.answers.peer_moved(self.id, context.waker());
+                        self.shared.answers.peer_moved(self.id, self.output.unwritten(), context.waker());
                     }
                     return Ok(moved);
                 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::budget::{Budget, Charge, ConnectionId};
+use crate::api::budget::{Budget, Charge, ConnectionId};
 
 /// From here on a frame has a buffer of its own.
 pub(super) const LARGE: usize = 16 << 10;
@@ -225,8 +225,8 @@ impl Input {
         };
         if let Poll::Ready(Ok(bytes)) = read {
             self.arrived += bytes as u64;
-            if self.large.is_some() {
-                self.budgets.large.peer_moved(self.id, context.waker());
+            if let Some(large) = &self.large {
+                self.budgets.large.peer_moved(self.id, large.charge.bytes(), context.waker());
             }
         }
         read

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-use super::budget::Charge;
+use crate::api::budget::Charge;
 
 /// Pieces that one write takes along.
 const PIECES: usize = 64;

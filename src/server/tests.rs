@@ -28,12 +28,15 @@ use crate::protocol::messages::sasl_handshake_response::SaslHandshakeResponse;
 const OVERLAPPING: i16 = 0;
 const ORDINARY: i16 = 3;
 const API_VERSIONS: i16 = 18;
+/// Its answers may be large, as those of Fetch.
+const BULKY: i16 = 1;
 /// In no row.
 const UNKNOWN: i16 = 200;
 
 static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
     vec![
         Row::for_test(OVERLAPPING, 0, 8, scripted).served_from(3).overlapping(),
+        Row::for_test(BULKY, 0, 5, scripted).large_answers(),
         Row::for_test(ORDINARY, 0, 5, scripted),
         Row::for_test(API_VERSIONS, 0, 3, scripted),
     ]
@@ -85,6 +88,7 @@ struct Gate(Arc<GateState>);
 struct GateState {
     id: u64,
     begun: AtomicUsize,
+    waiting: AtomicUsize,
     open: Semaphore,
 }
 
@@ -94,7 +98,12 @@ impl Gate {
     fn new() -> Gate {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::SeqCst);
-        let gate = Gate(Arc::new(GateState { id, begun: AtomicUsize::new(0), open: Semaphore::new(0) }));
+        let gate = Gate(Arc::new(GateState {
+            id,
+            begun: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            open: Semaphore::new(0),
+        }));
         GATES.lock().unwrap().insert(id, gate.clone());
         gate
     }
@@ -108,11 +117,33 @@ impl Gate {
     }
 
     async fn passed(&self) {
+        let _here = Here::new(self);
         self.0.open.acquire().await.unwrap().forget();
+    }
+
+    /// How many handlers wait before it.
+    fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::SeqCst)
     }
 
     fn begun(&self) -> usize {
         self.0.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts who waits at a gate, also where the wait is given up.
+struct Here<'a>(&'a Gate);
+
+impl Here<'_> {
+    fn new(gate: &Gate) -> Here<'_> {
+        gate.0.waiting.fetch_add(1, Ordering::SeqCst);
+        Here(gate)
+    }
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -1,7 +1,7 @@
 //! How much a client may take, and how slow it may be.
 
 use super::*;
-use crate::server::budget::Budget;
+use crate::api::budget::Budget;
 use crate::server::input::RequestBudgets;
 
 /// The length and the key of a frame, and no more.
@@ -200,16 +200,37 @@ async fn half_a_request_that_does_not_move_makes_room_for_one_that_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_reads_makes_room_for_those_that_are_read() {
-    let stage = Stage::with(|shared| shared.answers = Budget::new(200 << 10));
+async fn small_requests_go_through_while_large_answers_fill_the_memory() {
+    // One large answer is more than large answers may take together, and less than the budget.
+    let stage = Stage::with(|shared| shared.answers = Budget::new(LARGE_ANSWER + (10 << 10)));
+    let (stuck, bulky, small) = (Gate::new(), Gate::new(), Gate::new());
+    let mut unread = stage.connect_through(4 << 10);
+    unread.send(&ask(BULKY, 1, "large", &stuck)).await;
+    settle().await;
+    let (mut second, mut good) = (stage.connect(), stage.connect());
+    second.send(&ask(BULKY, 2, "now", &bulky)).await;
+    good.send(&ask(ORDINARY, 3, "now", &small)).await;
+    assert_eq!(good.answer().await.0, 3);
+    assert_eq!(bulky.begun(), 0);
+    let mut answer = vec![0; LARGE_ANSWER];
+    unread.stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(second.answer().await.0, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_make_room_for_those_that_are_read() {
+    let stage = Stage::with(|shared| shared.answers = Budget::new(500 << 10));
     let gate = Gate::new();
-    let mut stuck = stage.connect_through(4 << 10);
-    stuck.send(&ask(ORDINARY, 1, "large", &gate)).await;
+    let (mut stuck, mut stuck_too) = (stage.connect_through(4 << 10), stage.connect_through(4 << 10));
+    stuck.send(&ask(BULKY, 1, "large", &gate)).await;
+    stuck_too.send(&ask(BULKY, 1, "large", &gate)).await;
     settle().await;
     let mut good = stage.connect();
-    good.send(&ask(ORDINARY, 2, "now", &gate)).await;
+    good.send(&ask(BULKY, 2, "now", &gate)).await;
     settle().await;
-    assert_eq!(gate.begun(), 1);
+    assert_eq!(gate.begun(), 2);
     assert_eq!(good.answer().await.0, 2);
+    // One was enough: it held more than what was asked for.
     assert_eq!(stuck.rest().await.1, End::MadeRoom);
+    assert!(!stuck_too.served.is_finished());
 }

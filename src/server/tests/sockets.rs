@@ -126,3 +126,24 @@ async fn a_dropped_server_is_gone() {
     drop(running.server);
     assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)), "the connection ended");
 }
+
+#[tokio::test]
+async fn what_a_client_waited_for_ends_when_the_client_is_gone() {
+    let running = start(&[]).await.unwrap();
+    for (key, what) in [(ORDINARY, "slowly"), (ORDINARY, "later"), (OVERLAPPING, "later")] {
+        let gate = Gate::new();
+        let mut stream = TcpStream::connect(running.addresses()[0]).await.unwrap();
+        stream.write_all(&ask(key, 1, what, &gate)).await.unwrap();
+        until(|| gate.waiting() == 1).await;
+        // A reset, as when the client's machine is told to forget the connection.
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        until(|| gate.waiting() == 0).await;
+    }
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
+    }
+}
