@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::decompress::most_records;
 use super::header::{ATTRIBUTES_AT, MAX_TIMESTAMP_AT, put, seal};
 use super::records::{Shape, expect_end, next_shape};
 use super::source::{Packed, Plain, Source};
-use super::{Codec, Header, RecordError, RecordRefusal, crc_of};
+use super::{Codec, Header, RecordError, RecordRefusal, crc_of, decompress};
 use crate::types::{Offset, Timestamp};
 
 /// What a topic asks of the batches that are sent to it.
@@ -59,15 +58,8 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
         codec if must_open(&header, rules) => {
             Some(walk(Packed::new(codec, bytes.slice(Header::LENGTH..)), &header, rules)?)
         }
-        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
-            let most = most_records(bytes.len());
-            if usize::try_from(header.count).is_ok_and(|count| count > most) {
-                return Err(RecordError::Invalid(format!(
-                    "{} records in {} bytes",
-                    header.count,
-                    bytes.len()
-                )));
-            }
+        codec => {
+            check_unopened(codec, &header, bytes.get(Header::LENGTH..).unwrap_or_default())?;
             None
         }
     };
@@ -157,9 +149,21 @@ fn check_header(header: &Header) -> Result<(), RecordError> {
             "producer {} sends epoch {} and sequence {}",
             producer.id, producer.epoch, producer.base_sequence
         )),
-        None if header.attributes.transactional() => invalid("a transaction needs a producer id".into()),
         Some(_) | None => Ok(()),
     }
+}
+
+/// What can be said of compressed records without opening them: enough to notice a client that sets
+/// the bits of a codec and does not compress.
+fn check_unopened(codec: Codec, header: &Header, packed: &[u8]) -> Result<(), RecordError> {
+    if !decompress::may_be(codec, packed) {
+        return Err(RecordError::Invalid(format!("the records are not compressed with {}", codec.name())));
+    }
+    let most = decompress::most_records(packed.len());
+    if usize::try_from(header.count).is_ok_and(|count| count > most) {
+        return Err(RecordError::Invalid(format!("{} records in {} bytes", header.count, packed.len())));
+    }
+    Ok(())
 }
 
 /// What the walk finds out.

@@ -34,6 +34,18 @@ pub(super) fn most_records(packed: usize) -> usize {
     ceiling(packed) / 7
 }
 
+/// Whether compressed records begin as their codec begins.
+pub(super) fn may_be(codec: Codec, packed: &[u8]) -> bool {
+    let magic = || packed.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    match codec {
+        Codec::None => true,
+        Codec::Gzip => packed.starts_with(GZIP_MAGIC),
+        Codec::Snappy => packed.starts_with(XERIAL_MAGIC) || is_plausible_snappy(packed),
+        Codec::Lz4 => magic().is_some_and(|magic| LZ4_MAGICS.contains(&magic)),
+        Codec::Zstd => magic().is_some_and(|magic| magic == ZSTD_MAGIC || ZSTD_SKIPPABLE.contains(&magic)),
+    }
+}
+
 /// A reader of the records that are compressed in `packed`.
 pub(super) fn open(codec: Codec, packed: Bytes) -> Box<dyn Read + Send> {
     let left = ceiling(packed.len());
@@ -46,6 +58,11 @@ pub(super) fn open(codec: Codec, packed: Bytes) -> Box<dyn Read + Send> {
     };
     Box::new(Bounded { inner, left })
 }
+
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// Frames as they are today, and as they were before 2014.
+const LZ4_MAGICS: [u32; 2] = [0x184D_2204, 0x184C_2102];
 
 /// Ends with an error where more comes out than may.
 struct Bounded {
@@ -106,8 +123,7 @@ impl Read for Snappy {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.opened.is_empty() && !self.packed.is_empty() {
             let block = self.next_block()?;
-            let claimed = snap::raw::decompress_len(&block).map_err(io::Error::other)?;
-            if claimed > block.len().saturating_mul(SNAPPY_EXPANSION) {
+            if !is_plausible_snappy(&block) {
                 return Err(broken("a snappy block claims more than it can hold"));
             }
             self.opened = snap::raw::Decoder::new().decompress_vec(&block).map_err(io::Error::other)?.into();
@@ -116,6 +132,12 @@ impl Read for Snappy {
         self.opened.split_to(taken).copy_to_slice(out.get_mut(..taken).unwrap_or_default());
         Ok(taken)
     }
+}
+
+/// Whether a raw block claims no more than it could become.
+fn is_plausible_snappy(block: &[u8]) -> bool {
+    let most = block.len().saturating_mul(SNAPPY_EXPANSION);
+    snap::raw::decompress_len(block).is_ok_and(|claimed| claimed <= most)
 }
 
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;

@@ -57,3 +57,9 @@ impl fmt::Display for RecordError {
 }
 
 impl std::error::Error for RecordError {}
+
+impl From<Box<RecordError>> for RecordError {
+    fn from(boxed: Box<RecordError>) -> RecordError {
+        *boxed
+    }
+}

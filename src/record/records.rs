@@ -8,8 +8,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::source::{Packed, Plain, Source};
-use super::{Codec, Header, RecordError};
+use super::source::{AnySource, Source, Walked, broken};
+use super::{Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
 /// A record as consumers see it. Headers keep their order, and their keys may repeat.
@@ -29,22 +29,19 @@ pub fn records(batch: &Bytes) -> Result<Records, RecordError> {
 }
 
 /// The header of one whole batch, and its records to be read.
-pub(super) fn open(batch: &Bytes) -> Result<(Header, Box<dyn Source + Send>), RecordError> {
+pub(super) fn open(batch: &Bytes) -> Result<(Header, AnySource), RecordError> {
     let header = Header::parse(batch)?;
     if header.size() != batch.len() {
         let (says, has) = (header.size(), batch.len());
         return Err(RecordError::Corrupt(format!("a batch of {has} bytes says it has {says}")));
     }
-    let body = batch.slice(Header::LENGTH..);
-    Ok(match header.attributes.codec()? {
-        Codec::None => (header, Box::new(Plain::new(body))),
-        codec => (header, Box::new(Packed::new(codec, body))),
-    })
+    let source = AnySource::new(header.attributes.codec()?, batch.slice(Header::LENGTH..));
+    Ok((header, source))
 }
 
 pub struct Records {
     header: Header,
-    source: Box<dyn Source + Send>,
+    source: AnySource,
     left: i32,
 }
 
@@ -63,7 +60,7 @@ impl Iterator for Records {
         if record.is_err() {
             self.left = 0;
         }
-        Some(record)
+        Some(record.map_err(|error| *error))
     }
 }
 
@@ -82,7 +79,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn offset(&self, header: &Header) -> Result<Offset, RecordError> {
+    pub(super) fn offset(&self, header: &Header) -> Walked<Offset> {
         let offset = header.base_offset.0.checked_add(i64::from(self.offset_delta));
         offset.map(Offset).ok_or_else(|| broken("an offset runs past the largest there is"))
     }
@@ -98,7 +95,7 @@ impl Shape {
 
 /// Walks over the next record: checks every length in it, keeps nothing.
 #[inline]
-pub(super) fn next_shape<S: Source>(source: &mut S) -> Result<Shape, RecordError> {
+pub(super) fn next_shape<S: Source>(source: &mut S) -> Walked<Shape> {
     let end = begin(source)?;
     let (timestamp_delta, offset_delta) = deltas(source)?;
     let key = nullable(source.varint()?);
@@ -115,7 +112,7 @@ pub(super) fn next_shape<S: Source>(source: &mut S) -> Result<Shape, RecordError
     Ok(Shape { offset_delta, timestamp_delta, has_key: key.is_some() })
 }
 
-fn next_record<S: Source>(source: &mut S, header: &Header) -> Result<Record, RecordError> {
+fn next_record<S: Source>(source: &mut S, header: &Header) -> Walked<Record> {
     let end = begin(source)?;
     let (timestamp_delta, offset_delta) = deltas(source)?;
     let key = take_nullable(source)?;
@@ -131,25 +128,25 @@ fn next_record<S: Source>(source: &mut S, header: &Header) -> Result<Record, Rec
 }
 
 /// Nothing may stand behind the last record.
-pub(super) fn expect_end<S: Source>(source: &mut S) -> Result<(), RecordError> {
+pub(super) fn expect_end<S: Source>(source: &mut S) -> Walked<()> {
     if source.at_end()? { Ok(()) } else { Err(broken("bytes stand behind the last record")) }
 }
 
 /// Reads a record's length, and says where it has to end.
 #[inline]
-fn begin<S: Source>(source: &mut S) -> Result<usize, RecordError> {
+fn begin<S: Source>(source: &mut S) -> Walked<usize> {
     let length = usize::try_from(source.varint()?).map_err(|_| broken("a record has a negative length"))?;
     source.position().checked_add(length).ok_or_else(|| broken("a record is too long"))
 }
 
 #[inline]
-fn deltas<S: Source>(source: &mut S) -> Result<(i64, i32), RecordError> {
+fn deltas<S: Source>(source: &mut S) -> Walked<(i64, i32)> {
     source.byte()?; // attributes: none are defined
     Ok((source.varlong()?, source.varint()?))
 }
 
 #[inline]
-fn header_count<S: Source>(source: &mut S, end: usize) -> Result<usize, RecordError> {
+fn header_count<S: Source>(source: &mut S, end: usize) -> Walked<usize> {
     let count = usize::try_from(source.varint()?).unwrap_or(usize::MAX);
     if count > end.saturating_sub(source.position()) {
         return Err(broken("a record says more headers than its bytes can hold"));
@@ -157,11 +154,11 @@ fn header_count<S: Source>(source: &mut S, end: usize) -> Result<usize, RecordEr
     Ok(count)
 }
 
-fn header_name<S: Source>(source: &mut S) -> Result<usize, RecordError> {
+fn header_name<S: Source>(source: &mut S) -> Walked<usize> {
     nullable(source.varint()?).ok_or_else(|| broken("a header has no key"))
 }
 
-fn take_nullable<S: Source>(source: &mut S) -> Result<Option<Bytes>, RecordError> {
+fn take_nullable<S: Source>(source: &mut S) -> Walked<Option<Bytes>> {
     match nullable(source.varint()?) {
         Some(length) => source.take(length).map(Some),
         None => Ok(None),
@@ -174,11 +171,6 @@ fn nullable(length: i32) -> Option<usize> {
 }
 
 #[inline]
-fn expect_position<S: Source>(source: &S, end: usize) -> Result<(), RecordError> {
+fn expect_position<S: Source>(source: &S, end: usize) -> Walked<()> {
     if source.position() == end { Ok(()) } else { Err(broken("a record is not as long as it says")) }
-}
-
-#[cold]
-fn broken(why: &str) -> RecordError {
-    RecordError::Invalid(why.into())
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::records::{next_shape, open};
+use super::source::Walked;
 use super::{Codec, Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
@@ -47,7 +48,7 @@ pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<Found>, RecordError>
 }
 
 /// The place of every record, one after the other.
-fn places(batch: &Bytes) -> Result<impl Iterator<Item = Result<Found, RecordError>>, RecordError> {
+fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<Found>>, RecordError> {
     let (header, mut source) = open(batch)?;
     let place = move |_| {
         let shape = next_shape(&mut source)?;

@@ -7,17 +7,20 @@ use bytes::Bytes;
 
 use super::{Codec, RecordError, decompress};
 
+/// Boxed, because a large error in every step would double what a walk costs.
+pub(super) type Walked<T> = Result<T, Box<RecordError>>;
+
 pub(super) trait Source {
     /// Bytes read so far.
     fn position(&self) -> usize;
-    fn byte(&mut self) -> Result<u8, RecordError>;
-    fn take(&mut self, length: usize) -> Result<Bytes, RecordError>;
-    fn skip(&mut self, length: usize) -> Result<(), RecordError>;
-    fn at_end(&mut self) -> Result<bool, RecordError>;
+    fn byte(&mut self) -> Walked<u8>;
+    fn take(&mut self, length: usize) -> Walked<Bytes>;
+    fn skip(&mut self, length: usize) -> Walked<()>;
+    fn at_end(&mut self) -> Walked<bool>;
 
     /// A zigzag varint of 32 bits.
     #[inline]
-    fn varint(&mut self) -> Result<i32, RecordError> {
+    fn varint(&mut self) -> Walked<i32> {
         let mut bits: u32 = 0;
         for shift in [0, 7, 14, 21, 28] {
             let byte = self.byte()?;
@@ -31,7 +34,7 @@ pub(super) trait Source {
 
     /// A zigzag varint of 64 bits.
     #[inline]
-    fn varlong(&mut self) -> Result<i64, RecordError> {
+    fn varlong(&mut self) -> Walked<i64> {
         let mut bits: u64 = 0;
         for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
             let byte = self.byte()?;
@@ -57,7 +60,7 @@ impl Plain {
 
     /// Moves past `length` bytes and says where they end.
     #[inline]
-    fn pass(&mut self, length: usize) -> Result<usize, RecordError> {
+    fn pass(&mut self, length: usize) -> Walked<usize> {
         match self.at.checked_add(length) {
             Some(end) if end <= self.bytes.len() => {
                 self.at = end;
@@ -75,24 +78,24 @@ impl Source for Plain {
     }
 
     #[inline]
-    fn byte(&mut self) -> Result<u8, RecordError> {
+    fn byte(&mut self) -> Walked<u8> {
         let Some(byte) = self.bytes.get(self.at) else { return Err(ended()) };
         self.at = self.at.saturating_add(1);
         Ok(*byte)
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
+    fn take(&mut self, length: usize) -> Walked<Bytes> {
         let from = self.at;
         let to = self.pass(length)?;
         Ok(self.bytes.slice(from..to))
     }
 
     #[inline]
-    fn skip(&mut self, length: usize) -> Result<(), RecordError> {
+    fn skip(&mut self, length: usize) -> Walked<()> {
         self.pass(length).map(|_| ())
     }
 
-    fn at_end(&mut self) -> Result<bool, RecordError> {
+    fn at_end(&mut self) -> Walked<bool> {
         Ok(self.at == self.bytes.len())
     }
 }
@@ -108,7 +111,7 @@ impl Packed {
         Packed { inner: BufReader::new(decompress::open(codec, packed)), position: 0 }
     }
 
-    fn buffered(&mut self) -> Result<&[u8], RecordError> {
+    fn buffered(&mut self) -> Walked<&[u8]> {
         self.inner.fill_buf().map_err(unreadable)
     }
 
@@ -123,13 +126,13 @@ impl Source for Packed {
         self.position
     }
 
-    fn byte(&mut self) -> Result<u8, RecordError> {
+    fn byte(&mut self) -> Walked<u8> {
         let byte = *self.buffered()?.first().ok_or_else(ended)?;
         self.consume(1);
         Ok(byte)
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
+    fn take(&mut self, length: usize) -> Walked<Bytes> {
         let mut taken = Vec::new(); // grows with what arrives, not with what is claimed
         let most = u64::try_from(length).unwrap_or(u64::MAX);
         let read = self.inner.by_ref().take(most).read_to_end(&mut taken).map_err(unreadable)?;
@@ -140,7 +143,7 @@ impl Source for Packed {
         Ok(taken.into())
     }
 
-    fn skip(&mut self, length: usize) -> Result<(), RecordError> {
+    fn skip(&mut self, length: usize) -> Walked<()> {
         let mut left = length;
         while left > 0 {
             let here = self.buffered()?.len().min(left);
@@ -153,44 +156,77 @@ impl Source for Packed {
         Ok(())
     }
 
-    fn at_end(&mut self) -> Result<bool, RecordError> {
+    fn at_end(&mut self) -> Walked<bool> {
         Ok(self.buffered()?.is_empty())
     }
 }
 
-impl<S: Source + ?Sized> Source for Box<S> {
+/// One or the other.
+pub(super) enum AnySource {
+    Plain(Plain),
+    Packed(Packed),
+}
+
+impl AnySource {
+    pub(super) fn new(codec: Codec, records: Bytes) -> AnySource {
+        match codec {
+            Codec::None => AnySource::Plain(Plain::new(records)),
+            codec => AnySource::Packed(Packed::new(codec, records)),
+        }
+    }
+}
+
+impl Source for AnySource {
+    #[inline]
     fn position(&self) -> usize {
-        (**self).position()
+        match self {
+            AnySource::Plain(source) => source.position(),
+            AnySource::Packed(source) => source.position(),
+        }
     }
 
-    fn byte(&mut self) -> Result<u8, RecordError> {
-        (**self).byte()
+    #[inline]
+    fn byte(&mut self) -> Walked<u8> {
+        match self {
+            AnySource::Plain(source) => source.byte(),
+            AnySource::Packed(source) => source.byte(),
+        }
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
-        (**self).take(length)
+    fn take(&mut self, length: usize) -> Walked<Bytes> {
+        match self {
+            AnySource::Plain(source) => source.take(length),
+            AnySource::Packed(source) => source.take(length),
+        }
     }
 
-    fn skip(&mut self, length: usize) -> Result<(), RecordError> {
-        (**self).skip(length)
+    #[inline]
+    fn skip(&mut self, length: usize) -> Walked<()> {
+        match self {
+            AnySource::Plain(source) => source.skip(length),
+            AnySource::Packed(source) => source.skip(length),
+        }
     }
 
-    fn at_end(&mut self) -> Result<bool, RecordError> {
-        (**self).at_end()
+    fn at_end(&mut self) -> Walked<bool> {
+        match self {
+            AnySource::Plain(source) => source.at_end(),
+            AnySource::Packed(source) => source.at_end(),
+        }
     }
 }
 
 #[cold]
-fn ended() -> RecordError {
+fn ended() -> Box<RecordError> {
     broken("a record runs past the end of its batch")
 }
 
 #[cold]
-fn broken(why: &str) -> RecordError {
-    RecordError::Invalid(why.into())
+pub(super) fn broken(why: &str) -> Box<RecordError> {
+    Box::new(RecordError::Invalid(why.into()))
 }
 
 #[cold]
-fn unreadable(error: std::io::Error) -> RecordError {
-    RecordError::Invalid(format!("the batch cannot be decompressed: {error}"))
+fn unreadable(error: std::io::Error) -> Box<RecordError> {
+    Box::new(RecordError::Invalid(format!("the batch cannot be decompressed: {error}")))
 }

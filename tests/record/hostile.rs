@@ -215,6 +215,7 @@ fn a_compressed_batch_cannot_claim_more_records_than_it_could_ever_hold() {
         attributes: Codec::Lz4.id().into(),
         count,
         last_offset_delta: count - 1,
+        payload: pack(Codec::Lz4, b"not opened"),
         ..Forged::empty()
     };
     assert!(check_produced(of(2_000_000).bytes(), &rules()).is_ok(), "some repeated records compress well");

@@ -378,13 +378,21 @@ fn a_producer_id_needs_an_epoch_and_a_sequence() {
     assert_invalid(&Forged { base_sequence: -1, ..producer.clone() });
     assert_untouched(&Forged { producer_id: -1, base_sequence: 4, ..producer.clone() });
     assert_untouched(&Forged { attributes: Attributes::TRANSACTIONAL, ..producer });
-    assert_invalid(&Forged { attributes: Attributes::TRANSACTIONAL, ..three() });
 }
 
 #[test]
 fn a_producer_epoch_below_0_is_invalid_which_kafka_lets_pass_as_minus_1() {
     assert_invalid(&Forged { producer_id: 5, producer_epoch: -1, base_sequence: 0, ..three() });
     assert_invalid(&Forged { producer_id: 5, producer_epoch: -5, base_sequence: 0, ..three() });
+}
+
+#[test]
+fn records_that_are_not_compressed_as_they_say_are_noticed_without_opening_them() {
+    for codec in [1, 3, 4] {
+        assert_invalid(&Forged { attributes: codec, ..three() });
+    }
+    // The first byte of raw snappy is a length: 255 of it follow nowhere.
+    assert_invalid(&Forged { attributes: 2, payload: vec![0xff; 40], ..three() });
 }
 
 #[test]
