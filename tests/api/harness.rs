@@ -30,7 +30,7 @@ pub struct Node {
     pub store: Store,
     pub address: SocketAddr,
     _server: Server,
-    _stop: Stop,
+    stop: Stop,
 }
 
 impl Node {
@@ -49,9 +49,16 @@ impl Node {
         let (stop, stopping) = Stop::new();
         let services =
             Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
+        let groups = services.groups.clone();
+        tokio::spawn(async move { groups.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
         let (_, address) = server.listening().next().unwrap();
-        Node { store, address, _server: server, _stop: stop }
+        Node { store, address, _server: server, stop }
+    }
+
+    /// Who waits for something is to be told.
+    pub fn begin_to_stop(&self) {
+        self.stop.begin();
     }
 
     pub async fn client(&self) -> Client {

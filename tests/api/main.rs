@@ -6,6 +6,7 @@ mod configs;
 mod coordinators;
 mod fetch;
 mod fetch_sessions;
+mod groups;
 mod harness;
 mod list_offsets;
 mod metadata;

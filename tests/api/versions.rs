@@ -28,18 +28,28 @@ use kafka_protocol::protocol::{Decodable, Message as TheirMessage};
 use crate::harness::{Client, Node, batch, fetch_topics, partition_from, produce_to};
 
 /// What `APIS.md` promises at parity with Kafka 4.4, for the keys this test knows.
-const PROMISED: [(i16, i16, i16); 12] = [
+const PROMISED: [(i16, i16, i16); 22] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 11),
     (3, 0, 13),
+    (8, 2, 10),
+    (9, 1, 10),
     (10, 0, 6),
+    (11, 0, 9),
+    (12, 0, 4),
+    (13, 0, 5),
+    (14, 0, 5),
+    (15, 0, 6),
+    (16, 0, 5),
     (18, 0, 5),
     (19, 2, 7),
     (20, 1, 6),
     (22, 0, 5),
     (23, 2, 4),
     (32, 1, 4),
+    (42, 0, 3),
+    (47, 0, 0),
     (60, 0, 2),
 ];
 
@@ -52,7 +62,7 @@ fn w13_the_ranges_are_those_of_kafka() {
 }
 
 /// Sends `request` at every version from `from` on, and reads each answer with both codecs.
-async fn each<R: Request + Clone, Theirs: Decodable + TheirMessage>(
+pub async fn each<R: Request + Clone, Theirs: Decodable + TheirMessage>(
     client: &mut Client,
     from: i16,
     request: impl Fn(i16) -> R,
