@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, info, warn};
 
@@ -66,6 +67,7 @@ pub(super) fn run(options: Options) -> Exit {
     if ephemeral {
         builder = builder.ephemeral();
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(serve(builder)),
@@ -99,6 +101,14 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
         given.set("jackdaw.http.listener", address);
     }
     Ok(given)
+}
+
+/// Each connection and each open segment is a file; systems set the limit low for programs that
+/// would not know better.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it fails, the connections are limited to what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 async fn serve(builder: Builder) -> Exit {

@@ -1,0 +1,227 @@
+//! The program as a user or a service manager meets it: its line, its signals, its exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn jackdaw(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end, which has to come by itself.
+fn refused(arguments: &[&str]) -> (i32, String) {
+    let Output { status, stderr, stdout } = jackdaw(arguments).output().unwrap();
+    assert_eq!(stdout, b"", "{arguments:?} says nothing on standard output");
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A broker that is ready, killed when dropped.
+struct Running {
+    child: Child,
+    line: String,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let mut child = jackdaw(arguments).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Running { child, line }
+    }
+
+    fn port(&self) -> u16 {
+        let (_, rest) = self.line.split_once("localhost:").expect("the line names the address");
+        rest.split_once(',').unwrap().0.parse().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end: the exit code, and what was logged.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn one_line_says_where_it_is_ready_where_the_data_is_and_how_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let broker =
+        Running::start(&["--listen", "localhost:0", "--data-dir", text(&data), "--durability", "os"]);
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!(
+        "jackdaw {version} is ready at localhost:{}, data in {}, durability os\n",
+        broker.port(),
+        data.display()
+    );
+    assert_eq!(broker.line, expected);
+    TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+}
+
+#[test]
+fn an_ephemeral_broker_says_so_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = jackdaw(&["serve", "--listen", "localhost:0", "--ephemeral"]);
+    let mut child = command.current_dir(dir.path()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let broker = Running { child, line };
+    assert!(broker.line.ends_with(", data in memory, gone when it stops\n"), "{}", broker.line);
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.end().0, Some(0));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_signal_stops_it_with_exit_code_0_and_the_next_start_has_the_directory_and_the_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text(dir.path());
+    let mut listen = "localhost:0".to_owned();
+    for signal in [Signal::TERM, Signal::INT] {
+        let broker = Running::start(&["--listen", &listen, "--data-dir", data]);
+        listen = format!("localhost:{}", broker.port());
+        // A client that stays does not hold it up.
+        let _client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+        broker.signal(signal);
+        assert_eq!(broker.end().0, Some(0));
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_answers_that_are_owed() {
+    let delay = "group.initial.rebalance.delay.ms=600000";
+    let mut broker = Running::start(&["--listen", "localhost:0", "--ephemeral", "--set", delay]);
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    // JoinGroup of version 0, which waits for more members: the group "g" with one protocol "p".
+    let join = b"\0\x0b\0\0\0\0\0\x01\xff\xff\0\x01g\0\0\x27\x10\0\0\0\x08consumer\0\0\0\x01\0\x01p\0\0\0\0";
+    let api_versions = b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff";
+    let length = u32::try_from(join.len()).unwrap().to_be_bytes();
+    client.write_all(&[api_versions, &length[..], join].concat()).unwrap();
+    // What follows an answered request is begun before the answer is written.
+    client.read_exact(&mut [0; 4]).unwrap();
+    let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines();
+    broker.signal(Signal::TERM);
+    assert!(log.any(|line| line.unwrap().contains("stopping")));
+    broker.signal(Signal::TERM);
+    assert!(log.any(|line| line.unwrap().contains("stopped at once")));
+    assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn after_a_kill_the_next_start_has_the_directory_and_the_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text(dir.path());
+    let broker = Running::start(&["--listen", "localhost:0", "--data-dir", data]);
+    let listen = format!("localhost:{}", broker.port());
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    client.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").unwrap();
+    client.read_exact(&mut [0; 4]).unwrap();
+    broker.signal(Signal::KILL);
+    assert_eq!(broker.end().0, None);
+    let again = Running::start(&["--listen", &listen, "--data-dir", data]);
+    assert_eq!(format!("localhost:{}", again.port()), listen);
+}
+
+#[test]
+fn a_second_broker_is_refused_the_directory_and_the_port() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = text(dir.path());
+    let first = Running::start(&["--listen", "localhost:0", "--data-dir", data]);
+    let (code, log) = refused(&["--listen", "localhost:0", "--data-dir", data]);
+    assert_eq!(code, 75);
+    assert!(log.contains("is in use by another process"), "{log}");
+    let listen = format!("localhost:{}", first.port());
+    let (code, log) = refused(&["--listen", &listen, "--data-dir", text(other.path())]);
+    assert_eq!(code, 69);
+    assert!(log.contains(&format!("cannot listen at {listen}")), "{log}");
+}
+
+#[test]
+fn a_directory_that_is_not_ours_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.txt"), "chapter one").unwrap();
+    let (code, log) = refused(&["--listen", "localhost:0", "--data-dir", text(dir.path())]);
+    assert_eq!(code, 65);
+    assert!(log.contains("not ours"), "{log}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.properties");
+    fs::write(&broken, "num.partitions=many\n").unwrap();
+    let missing = dir.path().join("missing.properties");
+    for (arguments, code, said) in [
+        (&["--bogus"][..], 64, "--bogus"),
+        (&["--set", "num.partitions"], 64, "expected NAME=VALUE"),
+        (&["--durability", "maybe"], 64, "fsync"),
+        (&["--ephemeral", "--data-dir", "x"], 64, "cannot be used with"),
+        (&["--config", text(&missing)], 74, "missing.properties"),
+        (&["--config", text(&broken)], 78, "Invalid value many for configuration num.partitions"),
+        (&["--set", "listeners=SSL://:9093"], 78, "only PLAINTEXT is"),
+        (&["--listen", "9092"], 78, "expected NAME://HOST:PORT"),
+        (&["--http", "8080"], 78, "expected HOST:PORT"),
+    ] {
+        let (found, log) = refused(arguments);
+        assert_eq!(found, code, "{arguments:?}: {log}");
+        assert!(log.contains(said), "{arguments:?}: {log}");
+    }
+}
+
+#[test]
+fn flags_go_before_the_file_and_unknown_names_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("server.properties"), dir.path().join("data"));
+    let settings = format!(
+        "# as in Kafka\nprocess.roles=broker\nnum.partition=3\njackdaw.durability=interval\nlog.dirs={}\n\
+         listeners=PLAINTEXT://localhost:1\n",
+        data.display()
+    );
+    fs::write(&file, settings).unwrap();
+    let broker = Running::start(&[
+        "--config",
+        text(&file),
+        "--listen",
+        "localhost:0",
+        "--set",
+        "jackdaw.durability=os",
+    ]);
+    assert!(broker.line.contains(text(&data)), "{}", broker.line);
+    assert!(broker.line.ends_with("durability os\n"), "{}", broker.line);
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    assert!(log.contains("num.partitions is meant"), "{log}");
+    assert!(log.contains("process.roles"), "{log}");
+}
+
+#[test]
+fn help_lists_the_exit_codes_and_version_is_one_line() {
+    let help = String::from_utf8(jackdaw(&["--help"]).output().unwrap().stdout).unwrap();
+    for said in ["--listen", "--data-dir", "Exit codes:", "  75  "] {
+        assert!(help.contains(said), "{said} stands in the help");
+    }
+    let version = String::from_utf8(jackdaw(&["--version"]).output().unwrap().stdout).unwrap();
+    assert_eq!(version, format!("jackdaw {}\n", env!("CARGO_PKG_VERSION")));
+}
