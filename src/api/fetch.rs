@@ -34,6 +34,7 @@ impl Handler for FetchRequest {
         "Only whole batches are returned; Kafka cuts the last one at the limit.",
         "In a session by topic id, a partition of a deleted topic is UNKNOWN_TOPIC_ID; Kafka says UNKNOWN_TOPIC_OR_PARTITION or INCONSISTENT_TOPIC_ID.",
         "KIP-392: no preferred read replica, there is only the leader.",
+        "No fetch waits for longer than connections.max.idle.ms, whatever it asks for.",
         "All fetch sessions together hold 500,000 partitions; who does not fit is served without a session.",
     ];
 
@@ -50,6 +51,8 @@ impl Handler for FetchRequest {
             }
         };
         let mut poll = Poll::new(&self, &plan, &ctx);
+        // It may wait for long; what is still needed of the request, the poll has.
+        drop(self);
         poll.run(&ctx).await;
         Reply::Now(close(poll, plan, &ctx))
     }
@@ -144,12 +147,14 @@ impl Poll {
         let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image)).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let max_bytes = limit(request.max_bytes).min(ctx.services.settings.fetch_max_bytes as usize);
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Poll {
             readings,
             isolation: isolation.unwrap_or(Isolation::ReadUncommitted),
             min_bytes: limit(request.min_bytes).min(max_bytes),
             max_bytes,
-            max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            // Nobody knows whether a client that waits for days is still there.
+            max_wait: wait.min(ctx.services.settings.max_idle),
             size: 0,
             held: ctx.services.answers.take(0),
         }

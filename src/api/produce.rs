@@ -15,7 +15,7 @@ use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceDat
 use crate::protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
-use crate::record::{self, Checked, Codec, Header, RecordError, RecordRefusal, Rules};
+use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
 use crate::storage::{Append, Appended, Partition, Topic, Topics};
 use crate::types::{Offset, Timestamp};
 
@@ -124,11 +124,6 @@ impl Asked {
             timestamp_before_max: settings.timestamp_before_max,
             timestamp_after_max: settings.timestamp_after_max,
         };
-        if records.len() < Header::LENGTH {
-            // Not a damaged batch, which clients send again, but none.
-            let why = "a partition takes exactly one batch per request";
-            return Err(Refusal::new(ErrorCode::InvalidRecord, why).into());
-        }
         let log_start = partition.ends().log_start;
         let checked = record::check_produced(records.into_bytes(), &rules)
             .map_err(|error| Refused::of_record(error, log_start))?;

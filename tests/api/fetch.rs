@@ -212,6 +212,14 @@ async fn a_fetch_is_over_when_its_time_is_and_returns_what_there_is() {
 }
 
 #[tokio::test]
+async fn no_fetch_outlasts_an_idle_connection() {
+    let node = Node::with(&[("connections.max.idle.ms", "300")]).await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    assert_eq!(sizes(&client.call(12, waiting(fetch_from("t", 0, 0))).await), [(0, 0, 0)]);
+}
+
+#[tokio::test]
 async fn what_needs_no_waiting_is_answered_at_once() {
     let node = Node::start().await;
     node.topic("t", 1).await;
@@ -291,7 +299,7 @@ async fn a_fetch_does_not_wait_for_bytes_that_its_limits_leave_no_room_for() {
 }
 
 #[tokio::test]
-async fn believed_leader_epochs_are_held_against_ours() {
+async fn o9_believed_leader_epochs_are_held_against_ours_and_no_leader_is_named_where_none_is_newer() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

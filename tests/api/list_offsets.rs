@@ -132,6 +132,36 @@ async fn o4_no_offset_lies_below_the_log_start() {
 }
 
 #[tokio::test]
+async fn o5_a_time_that_is_there_is_found_while_the_log_start_moves() {
+    let node = Node::start().await;
+    node.topic_with("t", 1, &[("retention.ms", "-1")]).await;
+    let mut client = node.client().await;
+    for time in 0..200 {
+        client.produce("t", 0, batch_at(&[time])).await;
+    }
+    let partition = node.partition("t", 0);
+    let moving = tokio::spawn({
+        let partition = partition.clone();
+        async move {
+            for start in 1..200 {
+                partition.delete_before(Offset(start)).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    while !moving.is_finished() {
+        let before = partition.ends().log_start;
+        let (offset, timestamp, _) = at(&mut client, 0).await;
+        assert!(offset >= before.0, "{offset} lies before {before}");
+        assert_eq!(timestamp, offset, "the record found is the one at that offset");
+        let (newest, _, _) = at(&mut client, MAX_TIMESTAMP).await;
+        assert_eq!(newest, 199);
+    }
+    moving.await.unwrap();
+    assert_eq!(at(&mut client, 0).await, (199, 199, 0));
+}
+
+#[tokio::test]
 async fn believed_leader_epochs_are_held_against_ours() {
     let (_node, mut client) = filled().await;
     let cases = [

@@ -58,7 +58,7 @@ async fn w2_w3_the_answer_to_api_versions_has_a_bare_header_and_no_tag_at_its_de
 }
 
 #[tokio::test]
-async fn w4_w17_what_is_not_served_closes_the_connection_without_an_answer() {
+async fn w4_w8_w16_w17_what_is_not_served_closes_the_connection_without_an_answer() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let answer = client.call(0, ApiVersionsRequest::default()).await;

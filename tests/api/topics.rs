@@ -97,7 +97,7 @@ async fn validating_makes_nothing() {
 }
 
 #[tokio::test]
-async fn a_topic_that_exists_is_not_made_again() {
+async fn m9_a_topic_that_exists_is_not_made_again() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
