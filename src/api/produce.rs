@@ -25,6 +25,12 @@ impl Handler for ProduceRequest {
         "Transactional batches are INVALID_TXN_STATE: no transactions yet.",
         "A partition named twice in one request gets both batches; Kafka drops the first one.",
         "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
+        "A compressed batch is opened only for a compacted topic, a bound on old timestamps, or a max timestamp that is missing or lies in the future: otherwise its header is believed, where Kafka opens every batch.",
+        "Bytes behind the batch are INVALID_RECORD; Kafka drops an incomplete batch and acknowledges the one before it.",
+        "Offsets inside an uncompressed batch that are not 0, 1, 2 … are INVALID_RECORD; Kafka stores them.",
+        "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
+        "A producer id with an epoch below 0 is INVALID_RECORD; Kafka takes −1 and says INVALID_PRODUCER_EPOCH to others.",
+        "Of the records refused in one batch at most 1,000 are named; Kafka names all.",
     ];
 
     fn named(&self) -> usize {
