@@ -1,5 +1,6 @@
 //! The command line: `jackdaw` means `jackdaw serve`.
 
+mod log;
 mod serve;
 
 use std::ffi::OsString;
@@ -42,6 +43,8 @@ struct CommandLine {
 enum Command {
     /// Run the broker; the same as without a command
     Serve(serve::Options),
+    /// Look into the files of a data directory
+    Log(log::Options),
 }
 
 pub fn run() -> ExitCode {
@@ -60,6 +63,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
     match line.command {
         None => serve::run(line.serve),
         Some(Command::Serve(options)) => serve::run(options),
+        Some(Command::Log(options)) => log::run(options),
     }
 }
 

@@ -11,6 +11,7 @@ mod directory;
 mod engine;
 pub mod fs;
 pub mod groups;
+pub mod inspect;
 pub mod journal;
 mod keeper;
 mod partition;

@@ -167,14 +167,14 @@ impl Directory {
 }
 
 /// Who a data directory belongs to, as `name=value` lines.
-struct Meta {
+pub(super) struct Meta {
     cluster_id: Uuid,
     node_id: NodeId,
-    salt: u64,
+    pub(super) salt: u64,
 }
 
 impl Meta {
-    fn read(fs: &dyn Fs, root: &Path) -> Result<Meta, OpenError> {
+    pub(super) fn read(fs: &dyn Fs, root: &Path) -> Result<Meta, OpenError> {
         let path = root.join("meta");
         let bytes =
             fs::read_all(fs, &path, 64 << 10).map_err(|error| OpenError::Io { path: path.clone(), error })?;

@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 pub use file::{FileJournal, Options};
 pub use memory::MemoryJournal;
-pub use replay::{OpenError, Replay};
+pub use replay::{OpenError, Replay, frames};
 
 use super::fs::File;
 use crate::types::Timestamp;

@@ -6,6 +6,7 @@
 
 mod files;
 mod index;
+mod walk;
 
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 pub use files::{Files, bases, index_path, log_path, recreate, remove_files, topic_of};
 pub use index::Appendage;
+pub use walk::{End, walk};
 
 use super::fs::{self, File, Open};
 use crate::kernel;

@@ -66,6 +66,20 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
+/// Every one there is, oldest first, with what it holds or why it cannot be read.
+pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
+    let read = |position| {
+        let path = path_of(dir, position);
+        let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
+        let shard = bytes.and_then(|bytes| parse(&bytes)).and_then(|shard| match shard.position() {
+            held if held == position => Ok(shard),
+            held => Err(format!("it holds the state at {held}")),
+        });
+        (path, shard)
+    };
+    Ok(positions(fs, dir)?.into_iter().map(read).collect())
+}
+
 /// Removes all but the newest [`KEPT`] and returns the position of the oldest one that stays:
 /// the journal after it is still needed.
 pub fn trim(fs: &dyn Fs, dir: &Path) -> io::Result<u64> {

@@ -4,4 +4,5 @@ mod crashes;
 mod disk;
 mod formats;
 mod history;
+mod inspect;
 mod stories;

@@ -136,6 +136,15 @@ pub fn begins(file: &[u8], at: usize, stamp: Stamp) -> bool {
     u64_at(header, 8) == stamp.generation || u64_at(header, 16) == stamp.salt
 }
 
+/// The stamp of a file's frames, as the first one that holds shows it.
+pub fn stamp_of(file: &[u8], generation: u64) -> Option<Stamp> {
+    (0..file.len()).step_by(ALIGNMENT).find_map(|at| {
+        let header = file.get(at..)?.first_chunk::<HEADER>()?;
+        let stamp = Stamp { generation, salt: u64_at(header, 16) };
+        parse(file, at, stamp).map(|_| stamp)
+    })
+}
+
 /// The length that the header at the start of these bytes names.
 pub fn length(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |header| u32_at(header, 4))

@@ -41,15 +41,23 @@ impl Replay {
     /// Opens the journal in `dir` (made where missing), to be replayed from the position `from` on:
     /// the one behind the snapshot's. Writes nothing that matters.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options, from: u64) -> Result<Replay, OpenError> {
-        assert!(from > 0, "positions begin with 1");
         let failed = |error| OpenError::io(dir, error);
         fs::create_dirs(&*fs, dir).map_err(failed)?;
-        let mut files = Vec::new();
         for entry in fs.list(dir).map_err(failed)? {
-            let path = dir.join(&entry.name);
             if entry.name.ends_with(fs::TEMPORARY) && !entry.is_dir {
+                let path = dir.join(&entry.name);
                 fs.remove(&path).map_err(|error| OpenError::io(&path, error))?;
             }
+        }
+        Replay::look(fs, dir, options, from)
+    }
+
+    /// As [`Replay::open`], but nothing is changed: to see whether it would open.
+    pub fn look(fs: Arc<dyn Fs>, dir: &Path, options: Options, from: u64) -> Result<Replay, OpenError> {
+        assert!(from > 0, "positions begin with 1");
+        let mut files = Vec::new();
+        for entry in fs.list(dir).map_err(|error| OpenError::io(dir, error))? {
+            let path = dir.join(&entry.name);
             if let Some(generation) = pool::generation(&entry.name) {
                 let stamp = Stamp { generation, salt: options.salt };
                 let first = peek(&*fs, &path, stamp).map_err(|error| OpenError::io(&path, error))?;
@@ -392,4 +400,37 @@ fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::
         opened.sync_data()?;
     }
     Ok(end.map(|end| end as u64))
+}
+
+/// What a journal file holds, frame by frame, whether or not anybody needs it: for people to read.
+/// An entry is given with its position, the others are marks.
+pub fn frames(fs: &dyn Fs, path: &Path) -> io::Result<Vec<FoundFrame>> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let generation = pool::generation(name)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a journal file"))?;
+    let bytes = Bytes::from(fs::read_all(fs, path, u64::MAX)?);
+    let Some(stamp) = frame::stamp_of(&bytes, generation) else { return Ok(Vec::new()) };
+    let found = frame::all(&bytes, stamp).map(|frame| FoundFrame {
+        at: frame.at as u64,
+        synced: frame.head.synced,
+        entry: (frame.head.kind == Kind::Entry).then(|| Replayed {
+            position: frame.head.position,
+            time: frame.head.time,
+            hash: frame.head.hash,
+            commands: bytes.slice(frame.commands),
+            data: bytes.slice(frame.data),
+            above_mark: false,
+            file: generation,
+            at: frame.at as u64,
+        }),
+    });
+    Ok(found.collect())
+}
+
+/// One frame of a journal file.
+pub struct FoundFrame {
+    pub at: u64,
+    /// The position up to which the journal was durable when it was written.
+    pub synced: u64,
+    pub entry: Option<Replayed>,
 }
