@@ -68,6 +68,9 @@ settings! {
             long("offsets.retention.check.interval.ms", "600000").at_least(1);
         /// The longest text a client may store with an offset.
         offset_metadata_max: u32 = Value::number, int("offset.metadata.max.bytes", "4096").at_least(0);
+        /// How many bytes all groups together may take, with their members and offsets; over it
+        /// nothing new is let in.
+        groups_budget: u64 = Value::number, long("jackdaw.groups.max.bytes", "134217728").at_least(1024 * 1024);
         /// How many partitions `__consumer_offsets` is shown with; nothing is stored in it.
         offsets_topic_partitions: i32 = Value::number,
             int("offsets.topic.num.partitions", "50").at_least(1);

@@ -21,6 +21,9 @@ use crate::types::TopicId;
 /// When to look again whether the end of a group is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How many alarms ring before others get their turn on this thread.
+const ALARMS_AT_ONCE: usize = 1000;
+
 /// How many idle groups are looked at to find one that can make room.
 const CANDIDATES: usize = 8;
 
@@ -199,6 +202,7 @@ impl Slots {
         let due: Vec<Arc<str>> = lock(&self.alarms)
             .iter()
             .take_while(|(at, _)| *at <= now)
+            .take(ALARMS_AT_ONCE)
             .map(|(_, name)| name.clone())
             .collect();
         for name in due {

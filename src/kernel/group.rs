@@ -183,6 +183,9 @@ impl Group {
                 self.members.clear();
                 self.instances.clear();
             }
+            // If what began the generation was refused (a full disk) and this was in line already, it
+            // must not make a group stable that is being rebalanced.
+            GroupRecord::Assigned { .. } if self.phase != Phase::CompletingRebalance => {}
             GroupRecord::Assigned { assignments } => {
                 self.phase = Phase::Stable;
                 self.clear_assignments();

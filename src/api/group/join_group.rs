@@ -19,7 +19,7 @@ impl Handler for JoinGroupRequest {
     const GAPS: &'static [&'static str] = &[
         "A member may say 1 MiB of itself, over at most 64 protocols; more is INVALID_REQUEST.",
         "Of two requests of one member that wait at the same time, the earlier one is answered REBALANCE_IN_PROGRESS; Kafka never answers it.",
-        "group.max.size is 5,000 unless it is set; there are at most 100,000 groups of 256 MiB in all, and over that COORDINATOR_NOT_AVAILABLE.",
+        "group.max.size is 5,000 unless it is set; there are at most 100,000 groups, of jackdaw.groups.max.bytes in all, and over that COORDINATOR_NOT_AVAILABLE.",
         "A broker that stops answers who waits with NOT_COORDINATOR.",
     ];
 

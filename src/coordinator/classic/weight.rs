@@ -3,10 +3,9 @@
 
 use crate::kernel::group::{CommittedOffset, Group, GroupRecord, Member};
 
-/// What an entry costs beside the bytes it was sent with: names, maps, our own and the kernel's
-/// copy.
-const MEMBER: usize = 512;
-const OFFSET: usize = 192;
+/// What an entry costs beside the bytes it was sent with: its places in maps, here and in the kernel.
+const MEMBER: usize = 1024;
+const OFFSET: usize = 256;
 const PENDING: usize = 128;
 
 pub(super) fn of_group(group: &Group) -> usize {
@@ -18,12 +17,13 @@ pub(super) fn of_group(group: &Group) -> usize {
 pub(super) fn of_member(id: &str, member: &Member) -> usize {
     let instance = member.instance.as_ref().map_or(0, String::len);
     let protocols: usize = member.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
-    let names = id.len() + instance + member.client_id.len() + member.client_host.len();
+    // A member's id is a key of several maps; the kernel's copy has names of its own.
+    let names = 6 * id.len() + 4 * instance + 2 * (member.client_id.len() + member.client_host.len());
     MEMBER + names + protocols + member.assignment.len()
 }
 
 pub(super) fn of_new_offset(metadata: &str) -> usize {
-    OFFSET + metadata.len()
+    OFFSET + 2 * metadata.len()
 }
 
 /// An id that was handed out to a newcomer.

@@ -398,7 +398,7 @@ fn groups_that_hold_nothing_make_room_for_new_ones_and_others_do_not() {
 
 #[test]
 fn all_groups_together_take_no_more_than_they_may() {
-    let stage = Stage::new(Rules { total_bytes: 13_000, ..rules() });
+    let stage = Stage::new(Rules { total_bytes: 15_000, ..rules() });
     let big = || Join { protocols: vec![("range".into(), Opaque::copy_of(&[0; 4000]))], ..newcomer("a") };
     let _first = stage.groups.join("a", big());
     let _second = stage.groups.join("b", big());

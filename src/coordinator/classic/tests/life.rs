@@ -54,6 +54,23 @@ fn c9_a_stable_group_goes_on_after_a_restart() {
 }
 
 #[test]
+fn an_assignment_whose_generation_was_refused_makes_no_group_stable() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    play.join(again(&members[0]));
+    let mut kernel = (**play.group.hard()).clone();
+    let from = play.log.len();
+    play.join(again(&members[1]));
+    play.all_sync(&members, 2);
+    for record in &play.log[from..] {
+        if !matches!(record, GroupRecord::GenerationBegun { .. }) {
+            kernel.apply(record);
+        }
+    }
+    let restored = ClassicGroup::restored(Arc::new(kernel), Duration::ZERO);
+    assert_eq!(restored.state(), GroupState::PreparingRebalance);
+}
+
+#[test]
 fn a_group_survives_being_written_down_and_read_again() {
     let (mut play, members) = Play::stable(vec![newcomer("ä\u{1f600}"), static_newcomer("i")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();
