@@ -217,3 +217,71 @@ impl fmt::Display for StartError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// Whether ApiVersions is answered.
+    async fn is_served(broker: &Broker) -> bool {
+        let Ok(mut stream) = TcpStream::connect(broker.bootstrap()).await else { return false };
+        stream.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").await.is_ok()
+            && stream.read_exact(&mut [0; 4]).await.is_ok()
+    }
+
+    async fn get(broker: &Broker, path: &str) -> String {
+        let mut stream = TcpStream::connect(broker.http().unwrap()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn two_brokers_live_in_one_process_each_at_a_port_of_its_own() {
+        let first = Broker::builder().ephemeral().start().await.unwrap();
+        let second = Broker::builder().ephemeral().start().await.unwrap();
+        assert_ne!(first.bootstrap(), second.bootstrap());
+        assert!(is_served(&first).await && is_served(&second).await);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_broker_gives_its_directory_back_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            let broker = Broker::builder().data_dir(dir.path()).start().await.unwrap();
+            assert!(is_served(&broker).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stopped_broker_gives_everything_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Broker::builder().data_dir(dir.path()).start().await.unwrap();
+        let address = first.bootstrap().to_owned();
+        assert!(is_served(&first).await);
+        first.stop().await;
+        let second = Broker::builder().data_dir(dir.path()).listen(&address).start().await.unwrap();
+        assert_eq!(second.bootstrap(), address);
+        assert!(is_served(&second).await);
+    }
+
+    #[tokio::test]
+    async fn health_is_answered_over_http_where_it_is_asked_for() {
+        let broker = Broker::builder().ephemeral().set("jackdaw.http.listener", "127.0.0.1:0");
+        let broker = broker.start().await.unwrap();
+        for (path, status) in [("/livez", "200 OK"), ("/readyz", "200 OK"), ("/", "404 Not Found")] {
+            let answer = get(&broker, path).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_http_without_being_asked_for() {
+        assert_eq!(Broker::builder().ephemeral().start().await.unwrap().http(), None);
+    }
+}

@@ -94,3 +94,33 @@ fn answer(request: &Request<Incoming>, is_ready: &dyn Fn() -> bool) -> Response<
     *response.status_mut() = status;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn say(http: &Http, request: &str) -> String {
+        let mut stream = TcpStream::connect(http.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn readiness_follows_the_store_and_liveness_does_not() {
+        let listener = Listener { name: "HTTP".into(), host: "127.0.0.1".into(), port: 0, advertised: None };
+        let http = Http::start(&listener, Arc::new(|| false)).await.unwrap();
+        let get = |path| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(say(&http, &get("/livez")).await, "HTTP/1.1 200 OK");
+        assert_eq!(say(&http, &get("/readyz")).await, "HTTP/1.1 503 Service Unavailable");
+        let post = "POST /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(say(&http, post).await, "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(say(&http, "nonsense\r\n\r\n").await, "HTTP/1.1 400 Bad Request");
+        let endless = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100 << 10));
+        assert_eq!(say(&http, &endless[..20 << 10]).await, "HTTP/1.1 431 Request Header Fields Too Large");
+    }
+}
