@@ -3,6 +3,7 @@
 //! The server knows frames and headers; what a request means stands in `api`. Invariant: whatever a
 //! client sends, it costs that client its connection at most, and everybody else is served on.
 
+mod complaints;
 mod connection;
 mod input;
 mod listener;
@@ -22,6 +23,7 @@ use crate::api::budget::Budget;
 use crate::api::{Api, Stopping};
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
+use complaints::Complaints;
 use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::bind;
@@ -44,6 +46,7 @@ struct Shared {
     requests: Arc<RequestBudgets>,
     answers: Arc<Budget>,
     slots: Arc<Slots>,
+    complaints: Complaints,
     stopping: Stopping,
     /// How many there were so far; each has its number.
     connections: AtomicU64,
@@ -111,6 +114,7 @@ impl Shared {
             limits: Limits::of(settings),
             requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
             slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
+            complaints: Complaints::new(),
             stopping,
             connections: AtomicU64::new(0),
         }

@@ -34,6 +34,10 @@ use crate::time::{self, Moment, Timer};
 const IN_FLIGHT: usize = 100;
 /// A client that does not read this much gets nothing more served.
 const UNREAD: usize = 256 << 10;
+/// Requests that are begun before other connections have their turn.
+const TURN: usize = 128;
+/// A connection that was quiet for so long gives its large read buffer back.
+const REST: Duration = Duration::from_secs(5);
 /// How often a connection that waits for memory looks whether somebody has to go.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long and how far a closed connection is read on, so that its last answers arrive.
@@ -174,7 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves until there is nothing left to serve.
     pub(super) async fn run(mut self) -> End {
         let end = std::future::poll_fn(|context| self.poll(context)).await;
-        log(&end, &self.info);
+        if end.is_ordinary() {
+            debug!(peer = %self.info.peer, ?end, "connection ended");
+        } else if self.shared.complaints.may_speak() {
+            complain(&end, &self.info);
+        }
         self.say_goodbye(&end).await;
         end
     }
@@ -184,9 +192,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.stopping = Box::pin(std::future::pending());
             self.end.get_or_insert(End::Stopping);
         }
+        let mut turn = TURN;
         loop {
             let mut moved = self.poll_answers(context);
-            moved |= self.begin_requests(context);
+            moved |= self.begin_requests(&mut turn, context);
             match self.poll_write(context) {
                 Ok(wrote) => moved |= wrote,
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
@@ -198,11 +207,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(read) => moved |= read,
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
             }
+            if turn == 0 {
+                // Others have a turn too.
+                context.waker().wake_by_ref();
+                break;
+            }
             if !moved {
                 break;
             }
         }
-        self.input.rest();
         self.poll_limits(context)
     }
 
@@ -233,7 +246,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let Poll::Ready(answer) = answer.as_mut().poll(context) else { continue };
             moved = true;
             match answer {
-                Ok(frame) => self.owed[at] = self.ready(frame),
+                Ok(frame) => {
+                    let charge = self.charge(&frame);
+                    self.owed[at] = Owed::Ready { frame, charge };
+                }
                 Err(failure) => {
                     // Answers behind this one cannot be sent without it.
                     self.owed.truncate(at);
@@ -266,19 +282,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn owe(&mut self, row: &'static Row, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
             Reply::Silence(work) => self.silent.push(Silent { row, work, _charge: charge }),
-            Reply::Now(Ok(frame)) => {
-                let ready = self.ready(frame);
-                self.owed.push_back(ready);
-            }
+            Reply::Now(Ok(frame)) => self.owe_frame(frame),
             Reply::Now(Err(failure)) => self.fail(row, failure),
             Reply::Later(answer) => self.owed.push_back(Owed::Waiting { row, answer, _charge: charge }),
             Reply::Close(why) => self.end = Some(End::Asked { name: row.name, why }),
         }
     }
 
-    fn ready(&self, frame: Frame) -> Owed {
-        let charge = self.shared.answers.charge_at_once(frame.iter().map(Bytes::len).sum());
-        Owed::Ready { frame, charge }
+    /// An answer that is ready. Where none is owed before it, it may leave.
+    fn owe_frame(&mut self, frame: Frame) {
+        let charge = self.charge(&frame);
+        if self.owed.is_empty() {
+            self.output.push(frame, charge);
+        } else {
+            self.owed.push_back(Owed::Ready { frame, charge });
+        }
+    }
+
+    fn charge(&self, frame: &Frame) -> Charge {
+        self.shared.answers.charge_at_once(frame.iter().map(Bytes::len).sum())
     }
 
     fn fail(&mut self, row: &'static Row, failure: Failure) {
@@ -288,11 +310,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Begins every request whose turn it is.
-    fn begin_requests(&mut self, context: &mut Context<'_>) -> bool {
+    fn begin_requests(&mut self, turn: &mut usize, context: &mut Context<'_>) -> bool {
         let mut moved = false;
         self.wants_bytes = false;
         self.wants_room = false;
-        while self.end.is_none() {
+        while self.end.is_none() && *turn > 0 {
             // Also while nothing may be begun the next request is looked for: it is how the end of
             // the stream is noticed.
             if self.next.is_none() {
@@ -310,6 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 break;
             }
             self.begin(next, context);
+            *turn -= 1;
             moved = true;
         }
         moved
@@ -352,10 +375,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Request::UnknownApiVersions { correlation_id } => {
                 match self.shared.api.answer_unknown_api_versions(correlation_id) {
-                    Ok(frame) => {
-                        let ready = self.ready(frame);
-                        self.owed.push_back(ready);
-                    }
+                    Ok(frame) => self.owe_frame(frame),
                     Err(failure) => self.end = Some(End::Failed { name: "ApiVersions", failure }),
                 }
             }
@@ -439,7 +459,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Ready(Ok(0)) => self.input_ended = true,
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => return Err(error),
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                self.wants_room |= self.input.is_starved();
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -450,7 +473,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if answers_wait || self.input.is_shed() {
             return Poll::Ready(End::MadeRoom);
         }
-        let waits_for_frame = self.wants_bytes && self.input.is_amid_frame();
+        let waits_for_frame = self.wants_bytes && !self.wants_room && self.input.is_amid_frame();
         match &self.pace {
             Some(_) if !waits_for_frame => self.pace = None,
             None if waits_for_frame => {
@@ -468,6 +491,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if let Some(end) = self.overdue() {
                 return Poll::Ready(end);
+            }
+            if self.active.elapsed() >= REST {
+                self.input.rest();
             }
             if self.wants_room {
                 // Whoever is in the way may have to be told to go: ask again.
@@ -492,6 +518,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.wants_room {
             due = due.min(Moment::now().after(ASK_AGAIN));
+        }
+        if self.input.can_rest() {
+            due = due.min(Moment::now().after(REST));
         }
         due
     }
@@ -556,13 +585,27 @@ impl<S> Drop for Connection<S> {
     }
 }
 
-/// One line for what an operator may want to know; ordinary ends are for debugging only.
-fn log(end: &End, info: &ConnectionInfo) {
+impl End {
+    /// Nothing an operator wants to hear of.
+    fn is_ordinary(&self) -> bool {
+        match self {
+            End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::Asked { .. } => true,
+            End::TooSlow
+            | End::NotReading
+            | End::MadeRoom
+            | End::Refused(_)
+            | End::NotServed { .. }
+            | End::Malformed { .. }
+            | End::Failed { .. } => false,
+        }
+    }
+}
+
+/// One line that says what happened, and what to do about it where that is known.
+fn complain(end: &End, info: &ConnectionInfo) {
     let peer = info.peer;
     match end {
-        End::Closed | End::Broken(_) | End::Stopping | End::Idle => {
-            debug!(%peer, ?end, "connection ended");
-        }
+        End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::Asked { .. } => {}
         End::Refused(Refused::Stranger(Stranger::Tls)) => warn!(
             %peer,
             "TLS arrived at a port without TLS: set security.protocol=PLAINTEXT in the client"
@@ -596,9 +639,6 @@ fn log(end: &End, info: &ConnectionInfo) {
         End::Failed { name, failure } => error!(
             %peer, request = name, ?failure, "a request could not be answered, which is a fault of this broker; connection closed"
         ),
-        End::Asked { name, why } => {
-            debug!(%peer, request = name, why, "connection closed instead of an answer")
-        }
         End::TooSlow => warn!(%peer, "a request comes in too slowly; connection closed"),
         End::NotReading => warn!(%peer, "the client does not read its answers; connection closed"),
         End::MadeRoom => warn!(

@@ -48,9 +48,12 @@ pub(super) struct Input {
     most: usize,
     /// What was read and belongs to no large frame.
     read: BytesMut,
-    /// How large the read buffer is made next time.
+    /// How large the read buffer would like to be, and what is charged of it beyond the least.
     size: usize,
+    grown: Charge,
     large: Option<Large>,
+    /// There was no room to read into.
+    starved: bool,
     /// Bytes that arrived, of all frames.
     pub(super) arrived: u64,
     any_frame: bool,
@@ -98,11 +101,13 @@ impl Input {
     pub(super) fn new(id: ConnectionId, budgets: Arc<RequestBudgets>, most: usize) -> Input {
         Input {
             id,
+            grown: budgets.small.take(0),
             budgets,
             most,
             read: BytesMut::new(),
             size: READ_LEAST,
             large: None,
+            starved: false,
             arrived: 0,
             any_frame: false,
         }
@@ -201,16 +206,16 @@ impl Input {
         socket: &mut (impl AsyncRead + Unpin),
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        self.starved = !self.make_room(context);
+        if self.starved {
+            return Poll::Pending;
+        }
         let read = match &mut self.large {
             Some(large) => {
-                if !large.make_room(self.id, &self.budgets.large, context) {
-                    return Poll::Pending;
-                }
                 let room = large.bytes.capacity().min(large.declared + SPILL) - large.bytes.len();
                 pin!(socket.read_buf(&mut (&mut large.bytes).limit(room))).poll(context)
             }
             None => {
-                self.make_room();
                 let room = self.read.capacity() - self.read.len();
                 let read = pin!(socket.read_buf(&mut (&mut self.read).limit(room))).poll(context);
                 match read {
@@ -232,21 +237,47 @@ impl Input {
         read
     }
 
-    /// Gives the memory of a busy time back.
+    /// Whether it is for want of memory that nothing is read.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Whether a busy time left memory behind that [`Input::rest`] gives back.
+    pub(super) fn can_rest(&self) -> bool {
+        self.read.is_empty() && self.grown.bytes() > 0
+    }
+
     pub(super) fn rest(&mut self) {
-        if self.read.is_empty() && self.read.capacity() > 2 * READ_LEAST {
+        if self.can_rest() {
             self.read = BytesMut::new();
             self.size = READ_LEAST;
+            self.grown.shrink(0);
         }
     }
 
-    /// The read buffer has room for the rest of a small frame, and more where much comes in.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, context: &mut Context<'_>) -> bool {
+        if let Some(large) = &mut self.large {
+            return large.make_room(self.id, &self.budgets.large, context);
+        }
+        // A frame that has begun has to fit; more is welcome where much comes in.
         let frame = match self.read.first_chunk::<4>() {
             Some(declared) => 4 + (i32::from_be_bytes(*declared).unsigned_abs() as usize).min(LARGE),
             None => 0,
         };
-        self.read.reserve(self.size.max(frame).saturating_sub(self.read.len()).max(1));
+        let needed = frame.saturating_sub(READ_LEAST + self.grown.bytes());
+        if needed > 0 {
+            let Some(charge) = self.budgets.small.charge(self.id, needed, context.waker()) else {
+                return false;
+            };
+            self.grown.absorb(charge);
+        }
+        let wished = self.size.saturating_sub(READ_LEAST + self.grown.bytes());
+        if wished > 0 {
+            self.grown.absorb(self.budgets.small.take(wished));
+        }
+        let size = READ_LEAST + self.grown.bytes();
+        self.read.reserve(size.saturating_sub(self.read.len()).max(1));
+        true
     }
 }
 

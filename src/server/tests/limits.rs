@@ -188,11 +188,7 @@ async fn half_a_request_that_does_not_move_makes_room_for_one_that_does() {
     settle().await;
     let gate = Gate::new();
     let mut good = stage.connect();
-    let mut request = ask(ORDINARY, 1, "now", &gate);
-    request.splice(12..14, (20_000u16).to_be_bytes().into_iter().chain(vec![b'x'; 20_000]));
-    let length = i32::try_from(request.len() - 4).unwrap();
-    request[..4].copy_from_slice(&length.to_be_bytes());
-    good.send(&request).await;
+    good.send(&large(ORDINARY, "now", &gate, 20_000)).await;
     settle().await;
     assert_eq!(gate.begun(), 0);
     assert_eq!(good.answer().await.0, 1);
@@ -233,4 +229,49 @@ async fn answers_that_nobody_reads_make_room_for_those_that_are_read() {
     // One was enough: it held more than what was asked for.
     assert_eq!(stuck.rest().await.1, End::MadeRoom);
     assert!(!stuck_too.served.is_finished());
+}
+
+/// A request of `size` bytes and more, most of it the client's name.
+fn large(key: i16, what: &str, gate: &Gate, size: u16) -> Vec<u8> {
+    let mut request = ask(key, 1, what, gate);
+    let name = size.to_be_bytes().into_iter().chain(vec![b'x'; usize::from(size)]);
+    request.splice(12..14, name);
+    let length = i32::try_from(request.len() - 4).unwrap();
+    request[..4].copy_from_slice(&length.to_be_bytes());
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_memory_is_not_taken_for_a_slow_one() {
+    let stage = budgets(64 << 10, 110 << 10);
+    let gate = Gate::new();
+    let mut first = stage.connect();
+    first.send(&large(OVERLAPPING, "later", &gate, 30_000)).await;
+    settle().await;
+    let mut second = stage.connect();
+    second.send(&promise(OVERLAPPING, 100_000)).await;
+    second.send(&vec![0; 99_998]).await;
+    pass(Duration::from_secs(100)).await;
+    assert!(!second.served.is_finished());
+    gate.open();
+    assert_eq!(first.answer().await.0, 1);
+    // It came in whole, and was looked at: there is no version 0.
+    assert_eq!(second.end().await, End::NotServed { key: OVERLAPPING, version: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_read_buffer_of_a_busy_time_is_charged_and_given_back() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    let gate = Gate::new();
+    let requests: Vec<u8> = (0..5000).flat_map(|id| ask(ORDINARY, id, "now", &gate)).collect();
+    client.send(&requests).await;
+    for id in 0..5000 {
+        assert_eq!(client.answer().await.0, id);
+    }
+    settle().await;
+    let held = stage.shared.requests.small.held();
+    assert!((1..64 << 10).contains(&held), "{held} bytes of read buffer");
+    pass(Duration::from_secs(11)).await;
+    assert_eq!(stage.shared.requests.small.held(), 0);
 }

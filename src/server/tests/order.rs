@@ -139,6 +139,7 @@ async fn large_requests_are_whole_however_the_network_cuts_them() {
         }
         assert_eq!(client.correlations().await, [1, 2, 1, 1, 2], "in pieces of {piece}");
     }
+    settle().await;
     assert_eq!((stage.shared.requests.small.held(), stage.shared.requests.large.held()), (0, 0));
 }
 
@@ -170,4 +171,25 @@ async fn a_panic_in_a_handler_costs_its_connection_only() {
     assert_eq!(client.end().await, End::Failed { name: "Test", failure: Failure::Panicked });
     bystander.send(&ask(ORDINARY, 3, "now", &gate)).await;
     assert_eq!(bystander.answer().await.0, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_much_to_do_leaves_others_a_turn() {
+    let stage = Stage::new();
+    let (mut busy, mut other) = (stage.connect(), stage.connect());
+    let (much, little) = (Gate::new(), Gate::new());
+    let requests: Vec<u8> = (0..1000).flat_map(|id| ask(ORDINARY, id, "now", &much)).collect();
+    busy.send(&requests).await;
+    other.send(&ask(ORDINARY, 1, "now", &little)).await;
+    let begun_meanwhile = {
+        let much = much.clone();
+        tokio::spawn(async move {
+            assert_eq!(other.answer().await.0, 1);
+            much.begun()
+        })
+    };
+    assert!(begun_meanwhile.await.unwrap() < 1000);
+    for id in 0..1000 {
+        assert_eq!(busy.answer().await.0, id);
+    }
 }
