@@ -89,3 +89,38 @@ fn served(row: &Row) -> String {
 fn range(first: i16, last: i16) -> String {
     if first == last { first.to_string() } else { format!("{first}–{last}") }
 }
+
+#[test]
+fn every_rule_has_a_test_that_names_it_or_a_word_on_why_not() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    for dir in ["src", "tests"] {
+        collect(&root.join(dir), &mut sources);
+    }
+    let names: Vec<&str> =
+        sources.lines().filter_map(|line| line.split_once("fn ")?.1.split('(').next()).collect();
+    let rules = fs::read_to_string(root.join("docs/rules.md")).expect("the page is there");
+    let mut seen = 0;
+    for line in rules.lines() {
+        let Some((label, rule)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("** ")) else {
+            continue;
+        };
+        seen += 1;
+        let label = format!("{}_", label.to_lowercase());
+        let tested = names.iter().any(|name| name.starts_with(&label) || name.contains(&format!("_{label}")));
+        let excused = rule.ends_with(".*");
+        assert!(tested || excused, "no test is called {label}…: {rule}");
+    }
+    assert!(seen > 80, "{seen} rules were read");
+}
+
+fn collect(dir: &std::path::Path, into: &mut String) {
+    for entry in fs::read_dir(dir).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push_str(&fs::read_to_string(path).expect("a source"));
+        }
+    }
+}

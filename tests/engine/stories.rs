@@ -216,10 +216,7 @@ fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
     store.request_snapshot();
     store.run_background();
     // Records in the segment of which the journal knows nothing: a power cut in `os` mode.
-    let path = Path::new("data/topics/t-0/00000000000000000000.log");
-    let file = fs.open(path, jackdaw::storage::fs::Open::Write).unwrap();
-    let size = file.len().unwrap();
-    file.write_at(&[std::io::IoSlice::new(b"half a batch")], size).unwrap();
+    lengthen(&fs, "data/topics/t-0/00000000000000000000.log");
     let fs = fs.kill();
     drop(store);
     for _ in 0..2 {
@@ -233,7 +230,32 @@ fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
 }
 
 #[test]
-fn o1_o6_records_are_found_by_their_time() {
+fn o6_a_record_is_found_with_the_leader_epoch_that_wrote_it() {
+    let fs = SimFs::new(19);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    now(topic.partition(0).unwrap().append(batch(&["before"]))).unwrap();
+    lengthen(&fs, "data/topics/t-0/00000000000000000000.log");
+    let fs = fs.kill();
+    drop(store);
+    let store = open(&fs).unwrap();
+    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let later = jackdaw::record::BatchBuilder::new().value(Timestamp(999_500), "after");
+    now(log.append(crate::disk::checked(later.build()))).unwrap();
+    let epoch = |time| now(log.offset_for_time(Timestamp(time))).unwrap().unwrap().leader_epoch;
+    assert_eq!((epoch(0), epoch(999_500)), (LeaderEpoch(0), LeaderEpoch(1)));
+    assert_eq!(log.end_of_epoch(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(1))), "O7");
+}
+
+/// Bytes behind the end of a segment of which the journal knows nothing.
+fn lengthen(fs: &SimFs, path: &str) {
+    let file = fs.open(Path::new(path), jackdaw::storage::fs::Open::Write).unwrap();
+    let size = file.len().unwrap();
+    file.write_at(&[std::io::IoSlice::new(b"half a batch")], size).unwrap();
+}
+
+#[test]
+fn o1_o4_records_are_found_by_their_time() {
     let fs = SimFs::new(12);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
