@@ -34,6 +34,9 @@ pub struct Replay {
     /// The last entry that is kept.
     last: u64,
     mark: u64,
+    /// What the files from the start on hold. A cut leaves it as it is: where that hits a file, it
+    /// reaches above the mark.
+    surveyed: Vec<Surveyed>,
     reading: Reading,
 }
 
@@ -68,10 +71,10 @@ impl Replay {
         files.sort_unstable_by_key(|file| file.stamp.generation);
         let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
 
-        let (last, mark) = survey(&*fs, &files[start..], from)?;
+        let Survey { last, mark, files: surveyed } = survey(&*fs, &files[start..], from)?;
         let reading = Reading::new(start, Sequence::new(from, last));
         let dir = dir.to_owned();
-        Ok(Replay { fs, dir, options, files, start, from, last, mark, reading })
+        Ok(Replay { fs, dir, options, files, start, from, last, mark, surveyed, reading })
     }
 
     /// The last entry there is; the one before the wished position where there is none, and less
@@ -98,7 +101,7 @@ impl Replay {
     /// ahead of this journal.
     pub fn begin(self, next: u64) -> Result<FileJournal, OpenError> {
         assert!(next > self.last, "no entry is replaced");
-        let Replay { fs, dir, options, files, start, from, last, mark, .. } = self;
+        let Replay { fs, dir, options, files, start, from, last, mark, surveyed, .. } = self;
         let failed = |error| OpenError::io(&dir, error);
         // A process may have been killed between a rename and this.
         fs.sync_dir(&dir).map_err(failed)?;
@@ -108,8 +111,19 @@ impl Replay {
         let mut lasts: Vec<u64> = vec![0; files.len()];
         let mut sequence = Sequence::new(from, last);
         for (at, file) in files.iter().enumerate().skip(start) {
-            let settled = settle(&*fs, file, &mut sequence, mark);
-            ends[at] = settled.map_err(|error| OpenError::io(&file.path, error))?;
+            match surveyed.get(at - start) {
+                // Nothing in it is to be done away with or made durable.
+                Some(known) if !known.stray && known.reached <= mark => {
+                    ends[at] = known.end;
+                    if known.end.is_some() {
+                        sequence.expected = Some(known.reached.saturating_add(1));
+                    }
+                }
+                _ => {
+                    let settled = settle(&*fs, file, &mut sequence, mark);
+                    ends[at] = settled.map_err(|error| OpenError::io(&file.path, error))?;
+                }
+            }
             lasts[at] = sequence.reached();
         }
         // Files before the start hold at most what lies before the next known first entry.
@@ -337,26 +351,47 @@ fn peek(fs: &dyn Fs, path: &Path, stamp: Stamp) -> io::Result<Option<u64>> {
     }))
 }
 
+struct Survey {
+    last: u64,
+    mark: u64,
+    files: Vec<Surveyed>,
+}
+
+struct Surveyed {
+    /// Where its kept frames end, if it has any.
+    end: Option<u64>,
+    /// The last position that is kept, in it or before it.
+    reached: u64,
+    /// It holds frames that are not kept.
+    stray: bool,
+}
+
 /// Walks over everything once: the last entry to keep, and the synced mark.
-fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<(u64, u64), OpenError> {
+fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<Survey, OpenError> {
     let mut sequence = Sequence::new(from, u64::MAX);
     let mut mark = 0;
     // The file and byte where the kept frames end.
-    let mut end = (0, 0);
+    let mut ended = (0, 0);
+    let mut surveyed = Vec::new();
     for (at, file) in files.iter().enumerate() {
         let bytes = file.read(fs)?;
+        let (mut end, mut stray) = (None, false);
         for frame in frame::all(&bytes, file.stamp) {
             mark = mark.max(frame.head.synced);
-            if sequence.take(&frame.head) {
-                end = (at, frame.next);
+            match sequence.take(&frame.head) {
+                true => end = Some(frame.next),
+                false => stray = true,
             }
         }
+        ended = end.map_or(ended, |end| (at, end));
+        let end = end.map(|end| end as u64);
+        surveyed.push(Surveyed { end, reached: sequence.reached(), stray });
     }
     let missing = sequence.missing();
     if mark < missing {
-        return Ok((missing.saturating_sub(1), mark));
+        return Ok(Survey { last: missing.saturating_sub(1), mark, files: surveyed });
     }
-    let (file, at) = blame(fs, files, end)?;
+    let (file, at) = blame(fs, files, ended)?;
     let what = format!("entry {missing} is missing, though the journal was synced up to entry {mark}");
     Err(OpenError::Damage { file, at, what })
 }

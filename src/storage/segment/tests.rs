@@ -261,6 +261,16 @@ fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
 }
 
 #[test]
+fn a_copy_that_knows_more_than_the_log_is_not_believed() {
+    let f = fixture(300, 500);
+    f.segment.save_index().unwrap();
+    let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();
+    let log = f.fs.open(Path::new(LOG), Open::Read).unwrap();
+    let load = |size| Index::load(&copy, KEY.0, Offset(100), &*log, size).is_some();
+    assert!(load(f.segment.size()) && !load(f.segment.size() - 1));
+}
+
+#[test]
 fn a_removed_segment_takes_its_copy_along_for_good() {
     let f = fixture(300, 500);
     f.segment.save_index().unwrap();
