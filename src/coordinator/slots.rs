@@ -147,6 +147,7 @@ impl Slots {
         if !self.is_serving() {
             return Err(GroupError::NotStored);
         }
+        self.keep_some_room();
         self.with(group, absent, |slot, state| {
             let said = self.decide(slot, state, command);
             Pending { slots: self.clone(), group: slot.name.clone(), said }
@@ -320,6 +321,14 @@ impl Slots {
         self.held.fetch_add(weight_of_slot(group), Ordering::Relaxed);
         slots.insert(name, slot.clone());
         Ok(slot)
+    }
+
+    /// Groups that hold nothing must not take the room that others need for their next offset.
+    fn keep_some_room(&self) {
+        let is_tight = self.room() < self.rules.total_bytes.cast_signed() / 8;
+        if is_tight && !lock(&self.idle).is_empty() {
+            self.make_room(&mut self.slots.write().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Lets go one of the groups that hold nothing.

@@ -420,6 +420,26 @@ fn all_groups_together_take_no_more_than_they_may() {
 }
 
 #[test]
+fn groups_that_hold_nothing_take_no_room_from_those_that_do() {
+    let stage = Stage::new(Rules { total_bytes: 60_000, ..rules() });
+    let member = stage.with_member("real");
+    for attempt in 0..200 {
+        let made_up = format!("made up {attempt}");
+        let told = now(stage.groups.join(&made_up, Join { confirms_its_id: true, ..newcomer("a") }));
+        assert_eq!(told.unwrap_err().error, GroupError::MemberIdRequired, "{made_up}");
+    }
+    for partition in 0..10 {
+        let mut commit = Commit {
+            generation: Some(Generation(1)),
+            who: Identity { member: member.clone(), instance: None },
+            ..commit(1)
+        };
+        commit.offsets[0].partition.1 = partition;
+        assert_eq!(now(stage.groups.commit("real", commit)), Ok(vec![Ok(())]), "{partition}");
+    }
+}
+
+#[test]
 fn a_deleted_topic_takes_its_offsets_out_of_all_groups() {
     let stage = Stage::new(rules());
     for group in ["a", "b"] {
