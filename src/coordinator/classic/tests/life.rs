@@ -40,6 +40,22 @@ fn c8_after_a_restart_members_that_are_gone_do_not_hold_the_rebalance_up_for_eve
 }
 
 #[test]
+fn c6_c8_after_a_restart_too_members_that_never_sync_are_removed() {
+    let mut play = Play::default();
+    let (a, b) = (play.join(newcomer("a")), play.join(newcomer("b")));
+    play.wait(6);
+    let members = [play.joined(a).member, play.joined(b).member];
+    play.restart();
+    for _ in 0..29 {
+        play.wait(2);
+        assert_eq!(play.beat(who(&members[0]), 1), Ok(()));
+        assert_eq!(play.beat(who(&members[1]), 1), Ok(()));
+    }
+    play.wait(2);
+    assert_eq!(play.group.state(), GroupState::Empty);
+}
+
+#[test]
 fn c9_a_stable_group_goes_on_after_a_restart() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), static_newcomer("i")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();

@@ -100,6 +100,36 @@ fn c5_where_only_absent_static_members_are_left_the_group_looks_again_until_thei
 }
 
 #[test]
+fn c5_of_two_absent_static_members_the_one_that_comes_back_does_not_wait_for_the_others_session() {
+    let patient = |instance| Join { session_timeout: Duration::from_secs(1800), ..static_newcomer(instance) };
+    let (mut play, _) = Play::stable(vec![patient("i"), patient("j"), patient("k")]);
+    assert_eq!(play.leave(vec![Leaver::Instance("k".to_owned())]), [Ok(())]);
+    play.wait(100);
+    let back = play.join(patient("i"));
+    play.wait(60);
+    assert_eq!(play.joined(back).members.len(), 2);
+}
+
+#[test]
+fn a_twin_of_a_member_that_had_yet_to_sync_syncs_in_its_stead() {
+    let mut play = Play::default();
+    let (i, j) = (play.join(static_newcomer("i")), play.join(static_newcomer("j")));
+    play.wait(6);
+    let (i, j) = (play.joined(i).member, play.joined(j).member);
+    let assigned = play.sync(&i, 1, &[(&j, b"for j")]);
+    play.synced(assigned);
+    let twin = play.join(static_newcomer("j"));
+    let twin = play.joined(twin).member;
+    let part = play.sync(&twin, 1, &[]);
+    assert_eq!(play.synced(part), Opaque::copy_of(b"for j"));
+    for _ in 0..40 {
+        play.wait(2);
+        assert_eq!(play.beat(who(&i), 1), Ok(()));
+        assert_eq!(play.beat(who(&twin), 1), Ok(()));
+    }
+}
+
+#[test]
 fn c16_the_leader_sees_static_members_in_a_stable_order() {
     let (mut play, _) = Play::stable(vec![static_newcomer("b"), static_newcomer("a"), static_newcomer("c")]);
     let order =
