@@ -472,7 +472,7 @@ async fn from_version_5_on_a_member_must_say_which_protocol_its_assignment_is_fo
 }
 
 #[tokio::test]
-async fn a_member_that_waits_is_told_when_the_broker_stops() {
+async fn m8_a_member_that_waits_when_the_broker_stops_hears_not_coordinator() {
     let node = node().await;
     let (mut first, mut second) = (node.client().await, node.client().await);
     joined(&mut first, "g", 3).await;
@@ -481,7 +481,7 @@ async fn a_member_that_waits_is_told_when_the_broker_stops() {
     first.call(4, beat("g", "x", 1)).await;
     node.begin_to_stop();
     let (_, answer) = second.receive::<JoinGroupRequest>(3).await;
-    assert_eq!(answer.error_code, code(ErrorCode::NotCoordinator), "m8: which every client retries");
+    assert_eq!(answer.error_code, code(ErrorCode::NotCoordinator), "which every client retries");
 }
 
 #[tokio::test]
