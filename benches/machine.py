@@ -1,0 +1,122 @@
+"""What the machine is and does: quiet or not, its disk's sync, what a process uses."""
+
+import os
+import pathlib
+import platform
+import subprocess
+import time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def describe():
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "?")
+    memory = int(open("/proc/meminfo").readline().split()[1]) // (1 << 20)
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} × {cpu}, {memory} GiB, Linux {platform.release()}, "
+        f"load {os.getloadavg()[0]:.1f}, pressure {pressure()}\n"
+    )
+
+
+def pressure():
+    try:
+        return open("/proc/pressure/cpu").readline().split()[1].split("=")[1]
+    except OSError:
+        return "unknown"
+
+
+def busy():
+    """Ticks that all cores spent on anything but idling."""
+    fields = [int(f) for f in open("/proc/stat").readline().split()[1:9]]
+    return sum(fields) - fields[3] - fields[4]
+
+
+def wait_until_quiet(at_most):
+    """True once three quiet seconds have passed; False where there were none in time."""
+    give_up = time.monotonic() + at_most
+    while True:
+        before, started, widest = busy(), time.monotonic(), 0.0
+        last = started
+        while (now := time.monotonic()) < started + 3:  # a spin loop sees who else wants its core
+            widest = max(widest, now - last)
+            last = now
+        others = (busy() - before) / TICK - 3
+        calm = pressure() == "unknown" or float(pressure()) < 2
+        if others < 0.03 * 3 * os.cpu_count() and calm and widest < 0.002:
+            return True
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(2)
+
+
+def warm_memory(folder, size):
+    """Touches page-cache pages, which the host may have taken back."""
+    path = pathlib.Path(folder) / "warm"
+    block = bytes(1 << 20)
+    with open(path, "wb") as file:
+        for _ in range(size >> 20):
+            file.write(block)
+    path.unlink()
+
+
+def fdatasync_p50(folder):
+    """Median of a 4 KiB write and fdatasync on blocks already written, in microseconds."""
+    path = pathlib.Path(folder) / "sync"
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.pwrite(file, bytes(1 << 20), 0)
+    os.fsync(file)
+    times = []
+    for round in range(400):
+        started = time.perf_counter_ns()
+        os.pwrite(file, bytes(4096), 4096 * (round % 256))
+        os.fdatasync(file)
+        times.append((time.perf_counter_ns() - started) / 1000)
+    os.close(file)
+    path.unlink()
+    return percentile(times, 50)
+
+
+def percentile(values, percent):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def median(values):
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+class Process:
+    """What one process uses."""
+
+    def __init__(self, pid):
+        self.folder = pathlib.Path(f"/proc/{pid}")
+
+    def memory(self, name="VmRSS"):
+        """MiB; `VmHWM` is the most it ever was."""
+        for line in (self.folder / "status").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def cpu(self):
+        """Seconds of all threads, ended ones too."""
+        fields = (self.folder / "stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def switches(self):
+        """How often a thread went to sleep, and so was woken."""
+        total = 0
+        for task in (self.folder / "task").iterdir():
+            for line in (task / "status").read_text().splitlines():
+                if line.startswith("voluntary_ctxt_switches"):
+                    total += int(line.split()[1])
+        return total
+
+    def descriptors(self):
+        return len(list((self.folder / "fd").iterdir()))
+
+
+def run(command, **more):
+    return subprocess.run([str(part) for part in command], check=True, **more)

@@ -1,0 +1,246 @@
+"""The two servers under measurement, each on core 0, and the load generator that is built from sources."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+import machine
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BENCH = ROOT / "target" / "bench"
+JACKDAW = ROOT / "target" / "release" / "jackdaw"
+GENERATOR = BENCH / "librdkafka" / "examples" / "rdkafka_performance"
+KAFKA = BENCH / "kafka"
+TOOLS = BENCH / "venv" / "bin" / "python"
+SERVER_CORE, CLIENT_CORE = "0", "1"
+
+
+# --- what is needed -----------------------------------------------------------------------------
+
+
+def install(kafka, jackdaw):
+    global JACKDAW
+    BENCH.mkdir(parents=True, exist_ok=True)
+    packages = {
+        "kcat": shutil.which("kcat"), "util-linux": shutil.which("taskset"), "build-essential": shutil.which("c++"),
+        "libssl-dev": header("openssl/ssl.h"), "zlib1g-dev": header("zlib.h"), "libzstd-dev": header("zstd.h"),
+    }
+    if kafka:
+        packages |= {"default-jre-headless": shutil.which("java"), "maven": shutil.which("mvn")}
+    missing = [name for name, there in packages.items() if not there]
+    if missing:
+        machine.run(["apt-get", "update", "-qq"])
+        machine.run(["apt-get", "install", "-y", "-qq", *missing], stdout=subprocess.DEVNULL)
+    if jackdaw:
+        JACKDAW = pathlib.Path(jackdaw).resolve()
+    else:
+        machine.run(["cargo", "build", "--release", "--bin", "jackdaw"], cwd=ROOT)
+    if not GENERATOR.exists():
+        build_generator()
+    if not TOOLS.exists():
+        machine.run(["python3", "-m", "venv", BENCH / "venv"])
+        machine.run([TOOLS, "-m", "pip", "install", "-q", "confluent-kafka==2.12.1"])
+    if kafka and not (KAFKA / "pom.xml").exists():
+        pom = ROOT / "benches" / "kafka" / "pom.xml"
+        machine.run(["mvn", "-q", "-B", "-Dstyle.color=never", "-f", pom, "dependency:copy-dependencies",
+                     "-DincludeScope=runtime", f"-DoutputDirectory={KAFKA}"])
+        shutil.copy(pom, KAFKA / "pom.xml")
+
+
+def header(name):
+    return any(pathlib.Path(folder, name).exists() for folder in ["/usr/include", "/usr/local/include"])
+
+
+def build_generator():
+    """librdkafka's own performance program, from the sources that the crate rdkafka-sys carries."""
+    said = machine.run(["cargo", "metadata", "--format-version", "1"], cwd=ROOT, capture_output=True).stdout
+    packages = json.loads(said)["packages"]
+    manifest = next(p["manifest_path"] for p in packages if p["name"] == "rdkafka-sys")
+    folder = BENCH / "librdkafka"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(pathlib.Path(manifest).parent / "librdkafka", folder)
+    with open(BENCH / "librdkafka.log", "w") as log:
+        for command in (
+            ["./configure", "--disable-gssapi", "--disable-curl", "--enable-static"],
+            ["make", "-j2", "-C", "src", "librdkafka.a"],
+            ["make", "-C", "examples", "rdkafka_performance"],
+        ):
+            machine.run(command, cwd=folder, stdout=log, stderr=log)
+
+
+def describe():
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    version = subprocess.run([JACKDAW, "--version"], capture_output=True, text=True).stdout.strip()
+    kafka = next(KAFKA.glob("kafka_2.13-*.jar"), pathlib.Path("none")).stem
+    return (
+        f"{version} ({commit.stdout.strip()}), {kafka} (-Xmx1g, as shipped but for replication factor 1), "
+        f"librdkafka 2.12.1; server on core {SERVER_CORE}, clients on core {CLIENT_CORE}\n\n"
+    )
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+
+class Server:
+    """A server process with a port and a data directory of its own."""
+
+    def __init__(self, name, command_for, more=()):
+        self.name, self.more = name, list(more)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=BENCH))
+        self.port = free_port()
+        self.command = command_for(self)
+        self.process = None
+
+    @property
+    def bootstrap(self):
+        return f"127.0.0.1:{self.port}"
+
+    def start(self):
+        """Returns the seconds until it answered ApiVersions."""
+        self.started = time.monotonic()
+        with open(self.folder / "log", "a") as log:
+            command = ["taskset", "-c", SERVER_CORE, *map(str, self.command)]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while not answers(self.port):
+            if self.process.poll() is not None or time.monotonic() > self.started + 300:
+                raise SystemExit(f"{self.name} did not start: see {self.folder / 'log'}")
+            time.sleep(0.0005)
+        took = time.monotonic() - self.started
+        listening = subprocess.run(["ss", "-ltnpH", f"sport = :{self.port}"], capture_output=True, text=True).stdout
+        if f"pid={self.process.pid}," not in listening:
+            raise SystemExit(f"port {self.port} belongs to another process: {listening}")
+        return took
+
+    def usage(self):
+        return machine.Process(self.process.pid)
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder)
+
+
+def jackdaw(durability="fsync", more=()):
+    def command(server):
+        return [JACKDAW, "--listen", server.bootstrap, "--data-dir", server.folder / "data",
+                "--durability", durability, *more]
+
+    return Server(f"jackdaw-{durability}", command)
+
+
+def kafka(*settings):
+    def command(server):
+        controller = free_port()
+        properties = server.folder / "server.properties"
+        properties.write_text("\n".join([
+            "process.roles=broker,controller", "node.id=1",
+            f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}",
+            f"listeners=PLAINTEXT://{server.bootstrap},CONTROLLER://127.0.0.1:{controller}",
+            f"advertised.listeners=PLAINTEXT://{server.bootstrap},CONTROLLER://127.0.0.1:{controller}",
+            "controller.listener.names=CONTROLLER", "inter.broker.listener.name=PLAINTEXT",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            f"log.dirs={server.folder / 'data'}", "offsets.topic.replication.factor=1",
+            "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
+            "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
+            *settings, "",
+        ]))
+        java = ["java", "-Xmx1g", "-Xms1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true",
+                f"-Dlog4j2.configurationFile={ROOT / 'benches' / 'kafka' / 'log4j2.yaml'}", "-cp", f"{KAFKA}/*"]
+        with open(server.folder / "log", "a") as log:
+            machine.run([*java, "kafka.tools.StorageTool", "format", "-t", "QlQ0VGhlQmVuY2hDbHVzdA", "--standalone",
+                         "-c", properties], stdout=log, stderr=log)
+        return [*java, "kafka.Kafka", properties]
+
+    return Server("kafka", command)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(port):
+    """Whether an ApiVersions request is answered."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+            return len(connection.recv(4)) == 4
+    except OSError:
+        return False
+
+
+# --- load ---------------------------------------------------------------------------------------
+
+
+def generator(server, *arguments, topic="t"):
+    return ["taskset", "-c", CLIENT_CORE, GENERATOR, "-t", topic, "-b", server.bootstrap, *map(str, arguments)]
+
+
+def load(server, *arguments, topic="t"):
+    """Runs the generator to its end; returns messages per second."""
+    done = machine.run(generator(server, *arguments, "-q", topic=topic), capture_output=True, text=True)
+    last = [line for line in done.stdout.splitlines() if "msgs/s" in line][-1]
+    return float(last.split(" msgs/s")[0].split()[-1])
+
+
+def one_ack_by_kcat(server, topic):
+    """Seconds until kcat, started now, has one message acknowledged."""
+    started = time.monotonic()
+    machine.run(["kcat", "-b", server.bootstrap, "-P", "-t", topic, "-X", "linger.ms=0", "-X", "acks=all"], input=b"x\n",
+                stderr=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def fixed_rate(server, folder, seconds, rate=1000, size=1000):
+    """Open loop at a fixed rate: the latencies of acks and of consuming, in µs, without the first second."""
+    count = rate * (seconds + 1)
+    acks, ends = folder / "p.us", folder / "c.us"
+    with open(folder / "c.log", "w") as log:
+        # Its lines go to a file: without stdbuf they would come when it ends.
+        command = ["stdbuf", "-oL", *generator(server, "-C", "-p", 0, "-o", "end", "-c", count, "-l", "-A", ends)]
+        consumer = subprocess.Popen(command, stdout=log, stderr=log)
+    give_up = time.monotonic() + 60
+    while "reached end" not in (folder / "c.log").read_text() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    with open(folder / "p.log", "w") as log:
+        machine.run(generator(server, "-P", "-p", 0, "-s", size, "-c", count, "-r", rate, "-a", -1, "-X", "linger.ms=0",
+                              "-X", "max.in.flight=5", "-l", "-A", acks, "-q"), stdout=log, stderr=log)
+    consumer.wait(timeout=60)
+    return [[float(line) for line in path.read_text().split()][rate:] for path in (acks, ends)]
+
+
+ADMIN = """
+import sys, time
+from confluent_kafka.admin import AdminClient, NewTopic
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+admin.list_topics(timeout=60)
+started = time.monotonic()
+answers = []
+for number in range(int(sys.argv[2])):
+    made = admin.create_topics([NewTopic(f"{sys.argv[4]}-{number}", int(sys.argv[3]), 1)], request_timeout=120)
+    answers.extend(made.values())
+for answer in answers:
+    answer.result()
+print(time.monotonic() - started)
+"""
+
+
+def create_topics(server, prefix, topics, partitions):
+    """Seconds until all are acknowledged, asked for in as many requests."""
+    command = ["taskset", "-c", CLIENT_CORE, TOOLS, "-c", ADMIN, server.bootstrap, topics, partitions, prefix]
+    return float(machine.run(command, capture_output=True, text=True).stdout)
