@@ -74,6 +74,13 @@ impl Home {
         });
         Starting { home: self, process: Process(process), lines, started }
     }
+
+    /// The broker's own tool finds nothing wrong with the files.
+    pub fn verifies(&self) {
+        let mut command = Command::new(binary());
+        let output = command.args(["log", "verify"]).arg(self.data()).output().unwrap();
+        assert!(output.status.success(), "log verify: {output:?}");
+    }
 }
 
 impl Drop for Home {

@@ -86,6 +86,7 @@ fn round(seed: u64) {
     let running = home.start().ready(DEADLINE);
     assert!(load::read_everything(running.address(), DEADLINE) == log, "seed {seed}: changed by a kill");
     running.stops_cleanly(DEADLINE);
+    home.verifies();
 }
 
 /// Starts the broker, and one time in two kills it again before it is ready.
