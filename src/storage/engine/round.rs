@@ -1,0 +1,100 @@
+//! A round between its write and its end: what it did, what makes it durable, who is to be told.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::super::committer::Done;
+use super::super::journal::SyncJob;
+use super::super::partition::{Appended, Partition, Pieces};
+use super::super::segment::Segment;
+use super::super::{AppendError, StoreError};
+use crate::kernel::{Applied, Command, Placed, Refusal};
+
+/// A round between its write and its end.
+#[derive(Default)]
+pub struct Round {
+    pub events: Vec<Event>,
+    pub sync: Option<Sync>,
+    /// How far the journal is durable since this round's sync.
+    pub synced: Option<u64>,
+    pub failed: Option<String>,
+}
+
+pub enum Event {
+    Appended {
+        partition: Arc<Partition>,
+        placed: Placed,
+        pieces: Pieces,
+        done: Answer<Appended, AppendError>,
+    },
+    NotAppended {
+        done: Answer<Appended, AppendError>,
+        said: Result<Appended, AppendError>,
+    },
+    Done {
+        command: Command,
+        applied: Applied,
+        done: Done,
+    },
+    Refused {
+        done: Done,
+        refusal: Refusal,
+    },
+}
+
+pub type Answer<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// What makes a round durable.
+pub struct Sync {
+    pub segments: Vec<Arc<Segment>>,
+    pub journal: SyncJob,
+}
+
+impl Sync {
+    /// Blocks until the disk is done; returns how far the journal is durable then.
+    pub fn run(self) -> Result<u64, String> {
+        for segment in &self.segments {
+            segment.sync().map_err(|error| format!("sync of a segment: {error}"))?;
+        }
+        self.journal.run().map_err(|error| error.to_string())
+    }
+}
+
+impl Round {
+    pub fn wants_sync(&self) -> bool {
+        self.sync.is_some()
+    }
+
+    pub fn sync(&mut self) {
+        match self.sync.take().map(Sync::run) {
+            Some(Ok(position)) => self.synced = Some(position),
+            Some(Err(why)) => self.failed = Some(why),
+            None => {}
+        }
+    }
+}
+
+impl Event {
+    pub fn answer(self) {
+        // Who gave up waiting gets no answer; that is no error.
+        match self {
+            Event::Appended { placed, done, .. } => {
+                let said = Appended { base_offset: placed.base_offset, log_start: placed.log_start };
+                drop(done.send(Ok(said)));
+            }
+            Event::NotAppended { done, said } => drop(done.send(said)),
+            Event::Done { applied, done, .. } => done(Ok(applied)),
+            Event::Refused { done, refusal } => done(Err(StoreError::Refused(refusal))),
+        }
+    }
+
+    pub fn fail(self, error: &StoreError) {
+        match self {
+            Event::Appended { done, .. } | Event::NotAppended { done, .. } => {
+                drop(done.send(Err(error.clone().into())));
+            }
+            Event::Done { done, .. } | Event::Refused { done, .. } => done(Err(error.clone())),
+        }
+    }
+}
