@@ -68,8 +68,13 @@ impl Directory {
             return Err(OpenError::OtherNode { path: root.to_owned(), theirs: meta.node_id, ours: node_id });
         }
         for part in ["journal", "snapshot", "topics", "trash"] {
-            fs::create_dirs(&*fs, &root.join(part)).map_err(io)?;
+            match fs.create_dir(&root.join(part)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+                _ => {}
+            }
         }
+        // One sync for all of them, also for what a start that was killed had made.
+        fs.sync_dir(root).map_err(io)?;
         let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
         let Meta { cluster_id, salt, .. } = meta;
         // A crash may have left something there; what comes next needs another name.

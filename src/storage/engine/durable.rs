@@ -108,12 +108,14 @@ impl Engine {
 
     /// A snapshot of the very end, on the caller's thread.
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
+        let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();
         for segment in std::mem::take(&mut self.dirty).into_values() {
             segment.sync()?;
             keeper::save_index(&segment);
         }
         if self.unwritten.is_empty()
             && !self.snapshot_running
+            && !nothing_since_the_last_one
             && self.options.tuning.snapshot_bytes < u64::MAX
         {
             snapshot::write(&*self.directory.fs, &self.directory.snapshots(), &self.shard)?;
