@@ -13,9 +13,9 @@ GIB = 1 << 30
 
 
 class Bench:
-    def __init__(self, results, quick, kafka):
+    def __init__(self, results, quick, kafka, pairs=None):
         self.results, self.quick, self.kafka = results, quick, kafka
-        self.pairs = 1 if quick else 5
+        self.pairs = pairs or (1 if quick else 5)
         self.noisy = False
 
     def prepare(self, size):
