@@ -20,7 +20,7 @@ use crate::record::Checked;
 /// A round takes at most this many pieces of work and this many record bytes; the rest is the
 /// next round.
 const ROUND_WORK: usize = 4096;
-pub(super) const ROUND_BYTES: usize = 16 << 20;
+const ROUND_BYTES: usize = 16 << 20;
 
 /// After this many rounds for others the role goes to the sync thread, where there is one.
 const ROUNDS_FOR_OTHERS: usize = 16;

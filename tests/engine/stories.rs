@@ -5,6 +5,7 @@ use std::path::Path;
 use jackdaw::config::Durability;
 use jackdaw::kernel::Refusal;
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
+use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{AppendError, LogError, OpenError, Store, TopicError};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
@@ -374,4 +375,19 @@ fn a_clean_end_leaves_nothing_to_replay_and_refuses_what_comes_after() {
     let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
     assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a"]);
     assert_eq!(log.ends().leader_epoch, LeaderEpoch(0));
+}
+
+#[test]
+fn a_group_id_of_32_kib_in_any_script_survives_a_power_cut() {
+    let fs = SimFs::new(20);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let id = format!("\u{0}\n🦜{}", "€".repeat(10_900));
+    now(store.submit(&id, crate::history::commit(topic.id, 5))).unwrap();
+    let fs = fs.crash(2);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let listed: Vec<String> = store.load().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(listed, [id.as_str()]);
+    assert_eq!(store.reload(&id).unwrap().offset((topic.id, 0)).unwrap().offset, Offset(5));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::committer::{AppendWork, ROUND_BYTES, Work};
+use super::super::committer::{AppendWork, Work};
 use super::super::journal::{Entry, Prepare};
 use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::{Appendage, Segment};
@@ -65,8 +65,10 @@ impl Engine {
             return Some(StoreError::Full);
         }
         // Room for all of it, also for what is meant for a segment: should that be full, the
-        // journal is where it goes. Only a single batch beyond every round's size may do without.
-        let wanted = if wanted > ROUND_BYTES { wanted.min(COMMIT_BYTES) } else { wanted };
+        // journal is where it goes. Only what no ready file could hold may do without: the journal
+        // makes a larger file for it.
+        let most = usize::try_from(self.options.tuning.journal_file_bytes / 4 * 3).unwrap_or(usize::MAX);
+        let wanted = if wanted > most { COMMIT_BYTES } else { wanted };
         if self.journal.room_for(wanted as u64) {
             return None;
         }
