@@ -21,7 +21,8 @@ class Bench:
     def prepare(self, size):
         """Before every run: a quiet machine, warm memory."""
         if not self.quick:
-            self.noisy |= not machine.wait_until_quiet(at_most=300)
+            # A row that has waited in vain once is noisy anyway.
+            self.noisy |= not machine.wait_until_quiet(at_most=20 if self.noisy else 300)
             machine.warm_memory(servers.BENCH, size + GIB)
 
     def folder(self, *names):
