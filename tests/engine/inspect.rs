@@ -153,7 +153,7 @@ fn a_dump_has_a_line_for_every_batch_record_and_entry() {
     assert_eq!(shallow.lines().count(), 3);
 
     let journal = dumped(&fs, "data/journal", true);
-    assert!(journal.contains("at=0 entry=1 synced=0 time=1000000"), "{journal}");
+    assert!(journal.contains("at=72 entry=1 synced=0 time=1000000"), "{journal}");
     assert!(
         journal.contains("CreateTopic") && journal.contains("Commit") && journal.contains("mark synced=")
     );

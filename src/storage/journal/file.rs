@@ -32,6 +32,7 @@ impl Options {
 /// [`super::Replay`] is how to get one.
 pub struct FileJournal {
     salt: u64,
+    incarnation: u32,
     /// Older files that may hold an entry somebody needs, oldest first.
     behind: Vec<Behind>,
     current: Spare,
@@ -59,13 +60,16 @@ pub(super) struct Start {
     pub current: Spare,
     pub at: u64,
     pub last: u64,
+    pub incarnation: u32,
 }
 
 impl FileJournal {
-    pub(super) fn start(start: Start, salt: u64, pool: Arc<Pool>) -> FileJournal {
-        let Start { behind, current, at, last } = start;
-        FileJournal {
+    /// Goes on where an opening found the end, and makes void what may still lie behind it.
+    pub(super) fn start(start: Start, salt: u64, pool: Arc<Pool>) -> Result<FileJournal, JournalError> {
+        let Start { behind, current, at, last, incarnation } = start;
+        let mut journal = FileJournal {
             salt,
+            incarnation,
             behind,
             current,
             at,
@@ -74,7 +78,35 @@ impl FileJournal {
             told: 0,
             pool,
             poison: Poison::default(),
+        };
+        if !journal.fits(0) {
+            match journal.roll(frame_bytes(0)) {
+                // No room for the mark: the first entry will bring the incarnation, once it has room.
+                Err(JournalError::Full) => return Ok(journal),
+                rolled => rolled?,
+            }
         }
+        journal.write_mark()?;
+        let synced = journal.current.file.sync_data();
+        synced.map_err(|error| journal.poison.set(format!("sync: {error}")))?;
+        Ok(journal)
+    }
+
+    fn write_mark(&mut self) -> Result<(), JournalError> {
+        let head = Head {
+            kind: Kind::Mark,
+            position: self.last,
+            synced: self.synced,
+            time: Timestamp::default(),
+            hash: 0,
+            incarnation: self.incarnation,
+        };
+        self.write(&head, &[], &[])
+    }
+
+    /// Whether an entry of that many bytes fits into the file in use.
+    fn fits(&self, bytes: u64) -> bool {
+        self.at + frame_bytes(bytes) <= self.current.len
     }
 
     /// Every later call fails, as after a failed write: for callers to whom something else failed
@@ -122,9 +154,8 @@ impl Journal for FileJournal {
         if bytes > self.limits().entry_bytes {
             return Err(JournalError::TooLarge { bytes });
         }
-        let needed = frame_bytes(bytes);
-        if self.at + needed > self.current.len {
-            self.roll(needed)?;
+        if !self.fits(bytes) {
+            self.roll(frame_bytes(bytes))?;
         }
         let head = Head {
             kind: Kind::Entry,
@@ -132,6 +163,7 @@ impl Journal for FileJournal {
             synced: self.synced,
             time: entry.time,
             hash: entry.hash,
+            incarnation: self.incarnation,
         };
         self.write(&head, entry.commands, entry.data)?;
         self.last = entry.position;
@@ -162,23 +194,14 @@ impl Journal for FileJournal {
 
     fn mark(&mut self) -> Result<(), JournalError> {
         self.poison.check()?;
-        let fits = self.at + frame_bytes(0) <= self.current.len;
-        if self.told >= self.synced || !fits {
+        if self.told >= self.synced || !self.fits(0) {
             return Ok(());
         }
-        let head = Head {
-            kind: Kind::Mark,
-            position: self.last,
-            synced: self.synced,
-            time: Timestamp::default(),
-            hash: 0,
-        };
-        self.write(&head, &[], &[])
+        self.write_mark()
     }
 
     fn room_for(&self, bytes: u64) -> bool {
-        let needed = frame_bytes(bytes);
-        self.at + needed <= self.current.len || self.pool.has_room(needed)
+        self.fits(bytes) || self.pool.has_room(frame_bytes(bytes))
     }
 
     fn trim(&mut self, below: u64) {

@@ -6,13 +6,18 @@
 //! 24 position                        32 synced mark
 //! 40 time, ms since 1970             48 hash of the kernel's state
 //! 56 length of the commands          60 length of the data
-//! 64 kind: 1 entry, 2 mark           68 zero
+//! 64 kind: 1 entry, 2 mark           68 incarnation
 //! 72 commands, then data; the next frame begins at the next multiple of 8
 //! ```
 //!
 //! A file is recycled without being cleared: its old frames carry an old generation. Recovery looks
 //! for frames behind one that does not hold, so bytes that a client had put into its records could
 //! pose as frames, but for the salt, which no client gets to see.
+//!
+//! Every opening begins another incarnation with a mark that is synced before anything else is
+//! written. Frames of an earlier one behind it are void: recovery clears what it cuts, but a process
+//! killed in the middle leaves a page cache that shows the cleared bytes and a disk that has the old.
+//! Files that hold nothing but what was cut get another generation.
 
 use std::ops::Range;
 
@@ -49,6 +54,8 @@ pub struct Head {
     pub synced: u64,
     pub time: Timestamp,
     pub hash: u64,
+    /// Counts the openings of the journal.
+    pub incarnation: u32,
 }
 
 /// The header of a frame with these commands and data.
@@ -71,6 +78,7 @@ pub fn encode(stamp: Stamp, head: &Head, commands: &[u8], data: &[Bytes]) -> [u8
     header[56..60].copy_from_slice(&small(commands.len()).to_le_bytes());
     header[60..64].copy_from_slice(&small(data_length).to_le_bytes());
     header[64..68].copy_from_slice(&kind.to_le_bytes());
+    header[68..72].copy_from_slice(&head.incarnation.to_le_bytes());
     let mut crc = crc32c::crc32c(&header[4..]);
     crc = crc32c::crc32c_append(crc, commands);
     for piece in data {
@@ -119,6 +127,7 @@ pub fn parse(file: &[u8], at: usize, stamp: Stamp) -> Option<Frame> {
         synced: u64_at(header, 32),
         time: Timestamp(u64_at(header, 40).cast_signed()),
         hash: u64_at(header, 48),
+        incarnation: u32_at(header, 68),
     };
     let body = at + HEADER;
     Some(Frame {

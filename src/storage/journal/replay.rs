@@ -6,6 +6,8 @@
 //! gap is made unreadable before anything is appended. Bytes between two frames that follow each
 //! other mean nothing: at most a mark was there.
 //!
+//! A frame of an earlier incarnation behind one of a later is void (`frame.rs`).
+//!
 //! What is kept above the synced mark may live in the page cache only (the process was killed, or a
 //! sync had failed): [`Replay::begin`] writes it again and syncs it.
 
@@ -34,6 +36,8 @@ pub struct Replay {
     /// The last entry that is kept.
     last: u64,
     mark: u64,
+    /// The newest one there is.
+    incarnation: u32,
     /// What the files from the start on hold. A cut leaves it as it is: where that hits a file, it
     /// reaches above the mark.
     surveyed: Vec<Surveyed>,
@@ -71,10 +75,10 @@ impl Replay {
         files.sort_unstable_by_key(|file| file.stamp.generation);
         let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
 
-        let Survey { last, mark, files: surveyed } = survey(&*fs, &files[start..], from)?;
+        let Survey { last, mark, incarnation, files: surveyed } = survey(&*fs, &files[start..], from)?;
         let reading = Reading::new(start, Sequence::new(from, last));
         let dir = dir.to_owned();
-        Ok(Replay { fs, dir, options, files, start, from, last, mark, surveyed, reading })
+        Ok(Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, reading })
     }
 
     /// The last entry there is; the one before the wished position where there is none, and less
@@ -101,13 +105,14 @@ impl Replay {
     /// ahead of this journal.
     pub fn begin(self, next: u64) -> Result<FileJournal, OpenError> {
         assert!(next > self.last, "no entry is replaced");
-        let Replay { fs, dir, options, files, start, from, last, mark, surveyed, .. } = self;
+        let Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, .. } = self;
         let failed = |error| OpenError::io(&dir, error);
         // A process may have been killed between a rename and this.
         fs.sync_dir(&dir).map_err(failed)?;
 
-        // Where the kept frames end in each file.
+        // Where the kept frames end in each file, and whether it holds others.
         let mut ends: Vec<Option<u64>> = vec![None; files.len()];
+        let mut strays = vec![false; files.len()];
         let mut lasts: Vec<u64> = vec![0; files.len()];
         let mut sequence = Sequence::new(from, last);
         for (at, file) in files.iter().enumerate().skip(start) {
@@ -117,11 +122,12 @@ impl Replay {
                     ends[at] = known.end;
                     if known.end.is_some() {
                         sequence.expected = Some(known.reached.saturating_add(1));
+                        sequence.incarnation = known.incarnation;
                     }
                 }
                 _ => {
                     let settled = settle(&*fs, file, &mut sequence, mark);
-                    ends[at] = settled.map_err(|error| OpenError::io(&file.path, error))?;
+                    (ends[at], strays[at]) = settled.map_err(|error| OpenError::io(&file.path, error))?;
                 }
             }
             lasts[at] = sequence.reached();
@@ -138,9 +144,15 @@ impl Replay {
         let tail = ends.iter().rposition(Option::is_some);
         let unused = tail.map_or(start, |tail| tail + 1).min(files.len());
         let mut ready = Vec::new();
-        for file in &files[unused..] {
-            ready.push(file.spare(&*fs).map_err(|error| OpenError::io(&file.path, error))?);
+        for (file, stray) in files.iter().zip(&strays).skip(unused) {
+            let spare = match stray {
+                // A file of nothing but frames that are not kept: under another name they mean nothing.
+                true => pool.take_used(file.stamp.generation),
+                false => file.spare(&*fs),
+            };
+            ready.push(spare.map_err(|error| OpenError::io(&file.path, error))?);
         }
+        ready.sort_unstable_by_key(|spare| spare.generation);
         let mut ready = ready.into_iter();
         let mut behind = Vec::new();
         for (file, last) in files.iter().zip(&lasts).take(unused) {
@@ -172,7 +184,9 @@ impl Replay {
         for spare in ready {
             pool.offer(spare);
         }
-        Ok(FileJournal::start(Start { behind, current, at, last: next - 1 }, options.salt, pool))
+        let incarnation = incarnation.saturating_add(1);
+        let start = Start { behind, current, at, last: next - 1, incarnation };
+        FileJournal::start(start, options.salt, pool).map_err(|error| failed(io::Error::other(error)))
     }
 }
 
@@ -259,16 +273,25 @@ struct Sequence {
     /// Entries above it are not kept.
     last: u64,
     expected: Option<u64>,
+    incarnation: u32,
     stopped: bool,
 }
 
 impl Sequence {
     fn new(from: u64, last: u64) -> Sequence {
-        Sequence { from, last, expected: None, stopped: false }
+        Sequence { from, last, expected: None, incarnation: 0, stopped: false }
+    }
+
+    /// Left behind by an opening that could not clear it for good.
+    fn is_void(&self, head: &Head) -> bool {
+        head.incarnation < self.incarnation
     }
 
     /// Whether the frame follows the ones before it.
     fn take(&mut self, head: &Head) -> bool {
+        if self.is_void(head) {
+            return false;
+        }
         let (first, next) = match head.kind {
             Kind::Entry => (head.position, head.position.saturating_add(1)),
             Kind::Mark => (head.position.saturating_add(1), head.position.saturating_add(1)),
@@ -277,6 +300,7 @@ impl Sequence {
         self.stopped |= first != expected || head.position > self.last;
         if !self.stopped {
             self.expected = Some(next);
+            self.incarnation = head.incarnation;
         }
         !self.stopped
     }
@@ -354,6 +378,7 @@ fn peek(fs: &dyn Fs, path: &Path, stamp: Stamp) -> io::Result<Option<u64>> {
 struct Survey {
     last: u64,
     mark: u64,
+    incarnation: u32,
     files: Vec<Surveyed>,
 }
 
@@ -362,6 +387,7 @@ struct Surveyed {
     end: Option<u64>,
     /// The last position that is kept, in it or before it.
     reached: u64,
+    incarnation: u32,
     /// It holds frames that are not kept.
     stray: bool,
 }
@@ -369,7 +395,7 @@ struct Surveyed {
 /// Walks over everything once: the last entry to keep, and the synced mark.
 fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<Survey, OpenError> {
     let mut sequence = Sequence::new(from, u64::MAX);
-    let mut mark = 0;
+    let (mut mark, mut incarnation) = (0, 0);
     // The file and byte where the kept frames end.
     let mut ended = (0, 0);
     let mut surveyed = Vec::new();
@@ -377,7 +403,10 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<Survey, OpenError> 
         let bytes = file.read(fs)?;
         let (mut end, mut stray) = (None, false);
         for frame in frame::all(&bytes, file.stamp) {
-            mark = mark.max(frame.head.synced);
+            incarnation = incarnation.max(frame.head.incarnation);
+            if !sequence.is_void(&frame.head) {
+                mark = mark.max(frame.head.synced);
+            }
             match sequence.take(&frame.head) {
                 true => end = Some(frame.next),
                 false => stray = true,
@@ -385,11 +414,16 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<Survey, OpenError> 
         }
         ended = end.map_or(ended, |end| (at, end));
         let end = end.map(|end| end as u64);
-        surveyed.push(Surveyed { end, reached: sequence.reached(), stray });
+        surveyed.push(Surveyed {
+            end,
+            reached: sequence.reached(),
+            incarnation: sequence.incarnation,
+            stray,
+        });
     }
     let missing = sequence.missing();
     if mark < missing {
-        return Ok(Survey { last: missing.saturating_sub(1), mark, files: surveyed });
+        return Ok(Survey { last: missing.saturating_sub(1), mark, incarnation, files: surveyed });
     }
     let (file, at) = blame(fs, files, ended)?;
     let what = format!("entry {missing} is missing, though the journal was synced up to entry {mark}");
@@ -406,9 +440,9 @@ fn blame(fs: &dyn Fs, files: &[Found], (file, at): (usize, usize)) -> Result<(Pa
     }
 }
 
-/// Makes the kept frames of a file durable where that is not known, and the other ones unreadable.
-/// Returns where the kept ones end.
-fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::Result<Option<u64>> {
+/// Makes the kept frames of a file durable where that is not known, and the others behind them
+/// unreadable. Returns where the kept ones end, and whether there are others.
+fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::Result<(Option<u64>, bool)> {
     let bytes = fs::read_all(fs, &file.path, u64::MAX)?;
     let mut end = None;
     let mut doubtful = None;
@@ -423,18 +457,19 @@ fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::
             doubtful.get_or_insert(frame.at);
         }
     }
-    if doubtful.is_some() || !dropped.is_empty() {
+    let stray = !dropped.is_empty();
+    let Some(end) = end else { return Ok((None, stray)) };
+    if doubtful.is_some() || stray {
         let opened = fs.open(&file.path, Open::Write)?;
         for at in dropped {
             opened.write_at(&[IoSlice::new(&[0; HEADER])], at)?;
         }
-        if let (Some(from), Some(end)) = (doubtful, end) {
-            let kept = &bytes[from..end.min(bytes.len())];
-            opened.write_at(&[IoSlice::new(kept)], from as u64)?;
+        if let Some(from) = doubtful {
+            opened.write_at(&[IoSlice::new(&bytes[from..end.min(bytes.len())])], from as u64)?;
         }
         opened.sync_data()?;
     }
-    Ok(end.map(|end| end as u64))
+    Ok((Some(end as u64), stray))
 }
 
 /// What a journal file holds, frame by frame, whether or not anybody needs it: for people to read.
