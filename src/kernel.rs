@@ -96,12 +96,6 @@ impl Shard {
         self.hash = mix(mix(self.hash, self.position), u64::from(crc32c::crc32c(commands)));
     }
 
-    /// Looks whether the commit would be refused, without applying it: what a caller needs to
-    /// know before it makes room for the bytes.
-    pub fn would_commit(&self, commit: &Commit) -> Result<(), Refusal> {
-        self.partition(commit.topic, commit.partition).ok_or(Refusal::UnknownPartition)?.check(commit)
-    }
-
     fn create_topic(&mut self, create: &CreateTopic) -> Result<Applied, Refusal> {
         let metric_form = topic::metric_form(&create.name);
         if let Some(holder) = self.names.get(&metric_form).and_then(|id| self.topics.get(id)) {

@@ -64,10 +64,6 @@ impl Partition {
         self.producers.len()
     }
 
-    pub(super) fn check(&self, commit: &Commit) -> Result<(), Refusal> {
-        self.verdict(commit).map(|_| ())
-    }
-
     pub(super) fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
         if let Verdict::Duplicate { base_offset } = self.verdict(commit)? {
             return Ok(Applied::Duplicate { base_offset, log_start: self.log_start });

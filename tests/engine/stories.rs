@@ -1,15 +1,33 @@
 //! Short stories about one store: each begins with an empty disk and says what must hold.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jackdaw::config::Durability;
 use jackdaw::kernel::Refusal;
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::{AppendError, LogError, OpenError, Store, TopicError};
+use jackdaw::storage::{AppendError, LogError, OpenError, Partition, Store, TopicError};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
-use crate::disk::{SMALL, batch, batch_of, make_topic, now, open, options, values};
+use crate::disk::{batch, batch_of, make_topic, now, open, options, values};
+
+/// The log that most stories are about.
+fn log_of(store: &Store) -> Arc<Partition> {
+    store.topics().by_name("t").unwrap().partition(0).cloned().unwrap()
+}
+
+/// A store that was closed in good order, with one record in each of two partitions of `t`.
+fn closed_with_a_record_in_each(seed: u64) -> SimFs {
+    let fs = SimFs::new(seed);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 2);
+    for partition in &topic.partitions {
+        now(partition.append(batch(&["a"]))).unwrap();
+    }
+    store.close();
+    fs
+}
 
 fn texts(found: Vec<(i64, String)>) -> Vec<String> {
     found.into_iter().map(|(_, text)| text).collect()
@@ -134,7 +152,7 @@ fn p10_a_repeated_batch_is_recognised_after_a_restart() {
     let fs = fs.crash(3);
     drop(store);
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     let again = now(log.append(batch_of(1, 0, 0, &["a", "b"]))).unwrap();
     assert_eq!(again.base_offset, first.base_offset);
     assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a", "b"]);
@@ -157,7 +175,7 @@ fn i14_a_deleted_topic_never_returns_and_its_name_begins_anew() {
     let fs = fs.kill();
     drop(store);
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     assert_eq!(values(&log, Offset(0)).unwrap(), [(0, "new".into())]);
     assert_eq!(now(store.delete_topic(old.id)), Err(TopicError::Unknown));
 }
@@ -181,7 +199,7 @@ fn o4_the_log_start_moves_for_good_and_files_below_it_go() {
     let fs = fs.crash(1);
     drop(store);
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     assert_eq!(log.ends().log_start, Offset(11));
     assert_eq!(values(&log, Offset(11)).unwrap().len(), 9);
     let files = fs.list(Path::new("data/topics/t-0")).unwrap();
@@ -199,7 +217,7 @@ fn f14_an_emptied_log_keeps_its_end() {
     let fs = fs.crash(1);
     drop(store);
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     assert_eq!((log.ends().log_start, log.ends().high_watermark), (Offset(3), Offset(3)));
     assert_eq!(now(log.append(batch(&["d"]))).unwrap().base_offset, Offset(3));
     assert_eq!(values(&log, Offset(3)).unwrap(), [(3, "d".into())]);
@@ -208,9 +226,7 @@ fn f14_an_emptied_log_keeps_its_end() {
 #[test]
 fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
     let fs = SimFs::new(11);
-    let mut options_os = options(&fs, Durability::Os);
-    options_os.tuning = SMALL;
-    let store = Store::open(options_os).unwrap();
+    let store = Store::open(options(&fs, Durability::Os)).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
     now(log.append(batch(&["a"]))).unwrap();
@@ -222,7 +238,7 @@ fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
     drop(store);
     for _ in 0..2 {
         let store = open(&fs).unwrap();
-        let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+        let log = log_of(&store);
         assert_eq!(log.ends().leader_epoch, LeaderEpoch(1));
         assert_eq!(log.end_of_epoch(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(1))));
         assert_eq!(log.end_of_epoch(LeaderEpoch(1)), Some((LeaderEpoch(1), Offset(1))));
@@ -240,7 +256,7 @@ fn o6_a_record_is_found_with_the_leader_epoch_that_wrote_it() {
     let fs = fs.kill();
     drop(store);
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     let later = jackdaw::record::BatchBuilder::new().value(Timestamp(999_500), "after");
     now(log.append(crate::disk::checked(later.build()))).unwrap();
     let epoch = |time| now(log.offset_for_time(Timestamp(time))).unwrap().unwrap().leader_epoch;
@@ -280,14 +296,7 @@ fn o1_o4_records_are_found_by_their_time() {
 
 #[test]
 fn a_damaged_segment_takes_only_its_partition_out_of_service() {
-    let fs = SimFs::new(13);
-    let store = open(&fs).unwrap();
-    let topic = make_topic(&store, "t", 2);
-    for partition in &topic.partitions {
-        now(partition.append(batch(&["a"]))).unwrap();
-    }
-    store.close();
-    drop(store);
+    let fs = closed_with_a_record_in_each(13);
     fs.flip_bit(Path::new("data/topics/t-0/00000000000000000000.log"), 65 * 8).unwrap();
     let store = open(&fs).unwrap();
     let topic = store.topics().by_name("t").cloned().unwrap();
@@ -302,14 +311,7 @@ fn a_damaged_segment_takes_only_its_partition_out_of_service() {
 
 #[test]
 fn a_missing_segment_is_reported_at_start_and_only_that_partition_is_out() {
-    let fs = SimFs::new(14);
-    let store = open(&fs).unwrap();
-    let topic = make_topic(&store, "t", 2);
-    for partition in &topic.partitions {
-        now(partition.append(batch(&["a"]))).unwrap();
-    }
-    store.close();
-    drop(store);
+    let fs = closed_with_a_record_in_each(14);
     fs.remove(Path::new("data/topics/t-1/00000000000000000000.log")).unwrap();
     let store = open(&fs).unwrap();
     let topic = store.topics().by_name("t").cloned().unwrap();
@@ -333,7 +335,7 @@ fn a_damaged_snapshot_costs_a_longer_replay_and_nothing_else() {
     let newest = Path::new("data/snapshot").join(&snapshots.last().unwrap().name);
     fs.flip_bit(&newest, 200).unwrap();
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     assert_eq!(values(&log, Offset(0)).unwrap().len(), 3);
 }
 
@@ -372,7 +374,7 @@ fn a_clean_end_leaves_nothing_to_replay_and_refuses_what_comes_after() {
     assert_eq!(now(log.append(batch(&["late"]))), Err(AppendError::Stopped));
     drop(store);
     let store = open(&fs).unwrap();
-    let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+    let log = log_of(&store);
     assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a"]);
     assert_eq!(log.ends().leader_epoch, LeaderEpoch(0));
 }
