@@ -59,18 +59,26 @@ def warm_memory(folder, size):
     path.unlink()
 
 
-def fdatasync_p50(folder):
-    """Median of a 4 KiB write and fdatasync on blocks already written, in microseconds."""
+def fdatasync_p50(folder, core, rate=None):
+    """Median of a 4 KiB write and fdatasync on blocks already written, in microseconds: one behind the other, or
+    so many a second. The second is what an ack at that rate waits for: between two, core and disk go to rest."""
     path = pathlib.Path(folder) / "sync"
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     os.pwrite(file, bytes(1 << 20), 0)
     os.fsync(file)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(core)})
     times = []
-    for round in range(400):
+    next_one = time.monotonic()
+    for round in range(2000):
+        if rate:
+            next_one += 1 / rate
+            time.sleep(max(0, next_one - time.monotonic()))
         started = time.perf_counter_ns()
         os.pwrite(file, bytes(4096), 4096 * (round % 256))
         os.fdatasync(file)
         times.append((time.perf_counter_ns() - started) / 1000)
+    os.sched_setaffinity(0, before)
     os.close(file)
     path.unlink()
     return percentile(times, 50)

@@ -114,22 +114,26 @@ def durable(bench):
         "without": lambda: servers.jackdaw("os"),
         "kafka": lambda: servers.kafka("log.flush.interval.messages=1"),
     }
-    acks, syncs = {name: [] for name in arms}, []
+    acks, syncs, paced = {name: [] for name in arms}, [], []
     for pair, order in bench.orders():
         for name in [*order, "without"]:
             if name != "kafka" or bench.kafka:
                 acks[name].append(fixed_rate_run(bench, 11, pair, name, arms[name])[0])
-        syncs.append(machine.fdatasync_p50(servers.BENCH))
+        paced.append(machine.fdatasync_p50(servers.BENCH, servers.SERVER_CORE, 1000))
+        syncs.append(machine.fdatasync_p50(servers.BENCH, servers.SERVER_CORE))
     noisy = bench.noisy
     p50 = {name: [percentile(run, 50) for run in runs] for name, runs in acks.items()}
     p99 = {name: [percentile(run, 99) for run in runs] for name, runs in acks.items()}
     yield ratio_line(bench, "durable ack p50, 1,000/s × 1 KB", p50["jackdaw"], p50["kafka"], 0.4, "µs")
     bench.noisy = noisy
     yield ratio_line(bench, "durable ack p99, same", p99["jackdaw"], p99["kafka"], 0.2, "µs")
-    price = [(a - b) / sync for a, b, sync in zip(p50["jackdaw"], p50["without"], syncs)]
-    bench.noisy = noisy
-    yield bench.line(f"ack p50 with sync less without ({median(p50['without']):.0f} µs), in fdatasync p50 "
-                     f"({median(syncs):.0f} µs)", median(price), None, "≤ 1.2", median(price) <= 1.2, "×")
+    bench.keep(11, {"fdatasync_p50": syncs, "fdatasync_p50_at_1000_a_second": paced, "p50": p50})
+    for what, disk, gate in (("at that rate", paced, 1.2), ("one behind the other, shown only", syncs, None)):
+        price = [(a - b) / sync for a, b, sync in zip(p50["jackdaw"], p50["without"], disk)]
+        bench.noisy = noisy
+        yield bench.line(f"ack p50 with sync less without ({median(p50['without']):.0f} µs), in fdatasync p50 {what} "
+                         f"({median(disk):.0f} µs)", median(price), None, f"≤ {gate}" if gate else "–",
+                         gate is None or median(price) <= gate, "×")
 
 
 # --- 15: memory ---------------------------------------------------------------------------------

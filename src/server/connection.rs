@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, error, warn};
 
 use super::Shared;
-use super::input::{Input, Next, RawFrame, Refused, Stranger};
+use super::input::{Input, LARGE, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
 use crate::api::budget::{Charge, ConnectionId};
 use crate::api::context::ConnectionInfo;
@@ -32,6 +32,8 @@ use crate::time::{self, Moment, Timer};
 
 /// Requests of one connection that may wait for their answers.
 const IN_FLIGHT: usize = 100;
+/// And their bytes, from the second large one on: more would not make a sync cheaper.
+const IN_FLIGHT_BYTES: usize = 32 << 20;
 /// A client that does not read this much gets nothing more served.
 const UNREAD: usize = 256 << 10;
 /// Requests that are begun before other connections have their turn.
@@ -107,14 +109,14 @@ struct Beginning {
 }
 
 enum Owed {
-    Waiting { row: &'static Row, answer: Later<Answer>, _charge: Charge },
+    Waiting { row: &'static Row, answer: Later<Answer>, charge: Charge },
     Ready { frame: Frame, charge: Charge },
 }
 
 struct Silent {
     row: &'static Row,
     work: Later<Result<(), &'static str>>,
-    _charge: Charge,
+    charge: Charge,
 }
 
 /// Since when, and from which byte on, the rate of a frame that comes in is looked at.
@@ -281,10 +283,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What a handler said when its request got its place in line.
     fn owe(&mut self, row: &'static Row, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
-            Reply::Silence(work) => self.silent.push(Silent { row, work, _charge: charge }),
+            Reply::Silence(work) => self.silent.push(Silent { row, work, charge }),
             Reply::Now(Ok(frame)) => self.owe_frame(frame),
             Reply::Now(Err(failure)) => self.fail(row, failure),
-            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { row, answer, _charge: charge }),
+            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { row, answer, charge }),
             Reply::Close(why) => self.end = Some(End::Asked { name: row.name, why }),
         }
     }
@@ -342,12 +344,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let is_free = self.beginning.is_none()
             && self.owed.len() + self.silent.len() < IN_FLIGHT
             && self.output.unwritten() < UNREAD;
-        if !is_free || !self.is_turn_of(next) {
+        if !is_free || !self.is_turn_of(next) || self.holds_too_much_for(next) {
             return false;
         }
         let is_large = matches!(next, Request::Serve { row, .. } if row.large_answers);
         self.wants_room = !self.shared.answers.has_room(self.id, is_large, context.waker());
         !self.wants_room
+    }
+
+    /// Only large requests are looked at: small ones are held below that by their number.
+    fn holds_too_much_for(&self, next: &Request) -> bool {
+        let Request::Serve { charge, .. } = next else { return false };
+        if charge.bytes() < LARGE {
+            return false;
+        }
+        let owed = self.owed.iter().map(|owed| match owed {
+            Owed::Waiting { charge, .. } | Owed::Ready { charge, .. } => charge.bytes(),
+        });
+        let silent = self.silent.iter().map(|silent| silent.charge.bytes());
+        let held: usize = owed.chain(silent).sum();
+        held > 0 && held + charge.bytes() > IN_FLIGHT_BYTES
     }
 
     /// One at a time; only requests of one key that may overlap do not wait for each other.

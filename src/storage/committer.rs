@@ -162,7 +162,9 @@ impl Committer {
             queue = self.queue();
             if queue.waiting.is_empty() {
                 queue.running = false;
-                self.rested.notify_all();
+                if queue.closed {
+                    self.rested.notify_all();
+                }
                 return None;
             }
             drop(queue);

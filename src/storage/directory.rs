@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::OpenError;
-use super::fs::{self, Fs, Lock};
+use super::fs::{self, Fs, Lock, Volume};
 use super::partition::Partition;
 use super::segment::{Files, Segment};
 use super::topics::Topic;
@@ -19,6 +19,9 @@ use crate::types::{NodeId, Offset, TopicId, Uuid};
 /// What this version writes, and the newest it reads.
 const FORMAT: u32 = 1;
 
+/// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
+const SYNC_VOLUME_FROM: usize = 100;
+
 /// Files that stay open, over all partitions.
 const OPEN_FILES: usize = 512;
 
@@ -26,6 +29,8 @@ pub struct Directory {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) files: Arc<Files>,
     root: PathBuf,
+    /// Open from the start on, so that it tells of every failure since.
+    volume: Option<Box<dyn Volume>>,
     pub(super) cluster_id: Uuid,
     /// Mixed into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
@@ -82,8 +87,9 @@ impl Directory {
         let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
         let trashed = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
         let full = AtomicBool::new(false);
+        let volume = fs.volume(root).map_err(io)?;
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
-        Ok(Directory { fs, files, root, cluster_id, salt, full, trashed, lock })
+        Ok(Directory { fs, files, root, volume, cluster_id, salt, full, trashed, lock })
     }
 
     /// Lets another process, or another store of this one, have the directory.
@@ -112,6 +118,18 @@ impl Directory {
         let dir = self.partition(&partition.topic_name, partition.index);
         let key = (partition.topic, partition.index);
         Segment::new(&self.files, dir, key, base, partition.settings.index_interval_bytes)
+    }
+
+    /// Makes everything that was appended to these segments durable, their names included.
+    pub(super) fn sync(&self, segments: &[Arc<Segment>]) -> io::Result<()> {
+        match &self.volume {
+            Some(volume) if segments.len() >= SYNC_VOLUME_FROM => {
+                let outcome = volume.sync();
+                // Each is told, so that none believes a later sync.
+                segments.iter().fold(Ok(()), |told, segment| told.and(segment.synced_with_volume(&outcome)))
+            }
+            _ => segments.iter().try_for_each(|segment| segment.sync()),
+        }
     }
 
     /// Moves the directories of a deleted topic out of the way. Where that fails, or a crash comes

@@ -71,6 +71,9 @@ pub struct EngineOptions {
     pub tuning: Tuning,
 }
 
+/// What a batch in memory takes beside its bytes, so that small ones do not take more than they may.
+const RECENT_OVERHEAD: usize = 160;
+
 type SegmentKey = (TopicId, i32, Offset);
 
 impl Engine {
@@ -190,7 +193,7 @@ impl Engine {
             match event {
                 Event::Appended { partition, placed, pieces, .. } => {
                     partition.publish(placed, pieces.clone());
-                    self.remember(partition, pieces.len());
+                    self.remember(partition, pieces.len() + RECENT_OVERHEAD);
                     if touched.last().is_none_or(|last| !Arc::ptr_eq(last, partition)) {
                         touched.push(Arc::clone(partition));
                     }

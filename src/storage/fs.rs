@@ -47,6 +47,9 @@ pub trait Fs: Send + Sync {
     /// Makes the names in this directory safe.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// All that lies where `dir` lies, to be made safe at once; `None` where the system has no such call.
+    fn volume(&self, dir: &Path) -> io::Result<Option<Box<dyn Volume>>>;
+
     /// `NotFound` where nothing of that name is there.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
 
@@ -56,6 +59,13 @@ pub trait Fs: Send + Sync {
     /// Locks the file (made where missing) for this process, or `None` where another holds it.
     /// The lock goes with the [`Lock`], and with the process.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
+}
+
+/// A mounted file system.
+pub trait Volume: Send + Sync {
+    /// Makes safe every byte and every name written to it so far, by anybody. Fails where anything
+    /// since this handle was opened could not be written.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Positions are the caller's: there is no cursor.

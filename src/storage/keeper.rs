@@ -1,7 +1,7 @@
 //! The keeper: the thread for everything that may take its time. Snapshots, the syncs of modes
 //! whose acks do not wait for them, files that nobody needs any more.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(super) enum Job {
     SyncSoon,
     /// So much was written that it is synced at once.
     SyncNow,
+    /// Told when everything asked for before is done.
+    Tell(Sender<()>),
 }
 
 /// Runs until every sender is gone.
@@ -98,6 +100,7 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
             }
         }
         Job::SyncSoon | Job::SyncNow => sync(committer),
+        Job::Tell(asking) => drop(asking.send(())),
     }
 }
 
@@ -107,10 +110,8 @@ fn take_snapshot(
     segments: Vec<Arc<Segment>>,
     directory: &Directory,
 ) -> Result<u64, SnapshotFailure> {
-    for segment in &segments {
-        segment.sync().map_err(SnapshotFailure::Sync)?;
-        save_index(segment);
-    }
+    directory.sync(&segments).map_err(SnapshotFailure::Sync)?;
+    segments.iter().for_each(|segment| save_index(segment));
     let dir = directory.snapshots();
     snapshot::write(&*directory.fs, &dir, shard)
         .and_then(|()| snapshot::trim(&*directory.fs, &dir))

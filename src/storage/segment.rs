@@ -165,6 +165,21 @@ impl Segment {
         synced
     }
 
+    /// The whole volume was synced, or failed to be, after what counts here was written.
+    pub fn synced_with_volume(&self, outcome: &io::Result<()>) -> io::Result<()> {
+        let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = outcome {
+            failed.get_or_insert_with(|| error.to_string());
+        }
+        if let Some(why) = &*failed
+            && !self.abandoned.load(Ordering::Acquire)
+        {
+            return Err(io::Error::other(format!("the sync of the volume or an earlier one failed: {why}")));
+        }
+        self.names_are_safe.store(true, Ordering::Release);
+        Ok(())
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         if !self.names_are_safe.load(Ordering::Acquire) {
             self.files.sync_names(&self.dir)?;

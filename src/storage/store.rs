@@ -264,10 +264,8 @@ impl Store {
 
     /// Does what the keeper would do, on this thread; for stores without threads.
     pub fn run_background(&self) {
-        let jobs = lock(&self.0.jobs);
-        let Some(jobs) = jobs.as_ref() else { return };
-        while let Ok(job) = jobs.try_recv() {
-            keeper::perform(job, &self.0.committer, &self.0.directory);
+        if lock(&self.0.jobs).is_some() {
+            self.0.finish_background();
         }
     }
 
@@ -288,10 +286,25 @@ impl Store {
 }
 
 impl Inner {
+    /// Returns when the keeper has done what it was asked for.
+    fn finish_background(&self) {
+        if let Some(jobs) = lock(&self.jobs).as_ref() {
+            while let Ok(job) = jobs.try_recv() {
+                keeper::perform(job, &self.committer, &self.directory);
+            }
+            return;
+        }
+        let (told, done) = mpsc::channel();
+        let asked = self.committer.engine().keeper.send(Job::Tell(told));
+        // A keeper that is gone has nothing left to do.
+        let _ = asked.is_ok() && done.recv().is_ok();
+    }
+
     fn close(&self) {
         if !self.committer.close() {
             return;
         }
+        self.finish_background();
         {
             let mut engine = self.committer.engine();
             if !engine.is_poisoned() {

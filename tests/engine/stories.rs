@@ -7,7 +7,7 @@ use jackdaw::config::Durability;
 use jackdaw::kernel::Refusal;
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::{AppendError, LogError, OpenError, Partition, Store, TopicError};
+use jackdaw::storage::{AppendError, LogError, OpenError, Partition, Store, Topic, TopicError};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{batch, batch_of, make_topic, now, open, options, values};
@@ -27,6 +27,18 @@ fn closed_with_a_record_in_each(seed: u64) -> SimFs {
     }
     store.close();
     fs
+}
+
+/// A store that has written much more than usual since its last snapshot.
+fn with_a_record_in_each_of_150(fs: &SimFs) -> (Store, Arc<Topic>) {
+    let mut options = options(fs, Durability::Fsync);
+    options.tuning.snapshot_bytes = 1 << 20;
+    let store = Store::open(options).unwrap();
+    let topic = make_topic(&store, "t", 150);
+    for partition in &topic.partitions {
+        now(partition.append(batch(&["a"]))).unwrap();
+    }
+    (store, topic)
 }
 
 fn texts(found: Vec<(i64, String)>) -> Vec<String> {
@@ -377,6 +389,60 @@ fn a_clean_end_leaves_nothing_to_replay_and_refuses_what_comes_after() {
     let log = log_of(&store);
     assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a"]);
     assert_eq!(log.ends().leader_epoch, LeaderEpoch(0));
+}
+
+#[test]
+fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_end() {
+    let fs = SimFs::new(21);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    store.request_snapshot();
+    now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    store.close();
+    let snapshots = fs.list(Path::new("data/snapshot")).unwrap();
+    let positions: Vec<u64> = snapshots
+        .iter()
+        .map(|entry| entry.name.strip_suffix(".snapshot").unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(positions.last(), Some(&2), "the topic, then the record: {positions:?}");
+    assert!(positions.contains(&1));
+}
+
+#[test]
+fn many_segments_are_made_durable_with_one_sync_of_the_volume() {
+    let fs = SimFs::new(22);
+    let (store, topic) = with_a_record_in_each_of_150(&fs);
+    now(topic.partition(7).unwrap().append(batch(&["b"]))).unwrap();
+    let whole = fs.fork();
+    store.close();
+    assert!(fs.trace().contains("SyncVolume"));
+    let failing = whole;
+    failing.fail(Fault::next(Operation::SyncVolume));
+    for (seed, ended) in (0..8).flat_map(|seed| [(seed, &fs), (seed, &failing)]) {
+        let store = open(&ended.fork().crash(seed)).unwrap();
+        let topic = store.topics().by_name("t").cloned().unwrap();
+        for partition in &topic.partitions {
+            let expected: &[&str] = if partition.index == 7 { &["a", "b"] } else { &["a"] };
+            assert_eq!(texts(values(partition, Offset(0)).unwrap()), expected, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn i10_after_a_failed_sync_of_the_volume_nothing_more_is_acknowledged_and_nothing_is_lost() {
+    let fs = SimFs::new(23);
+    let (store, topic) = with_a_record_in_each_of_150(&fs);
+    fs.fail(Fault::next(Operation::SyncVolume));
+    store.request_snapshot();
+    store.run_background();
+    let refused = now(topic.partition(0).unwrap().append(batch(&["late"])));
+    assert_eq!(refused, Err(AppendError::Poisoned));
+    store.close();
+    let store = open(&fs.crash(3)).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    for partition in &topic.partitions {
+        assert_eq!(texts(values(partition, Offset(0)).unwrap()), ["a"]);
+    }
 }
 
 #[test]

@@ -137,6 +137,31 @@ async fn no_more_than_100_requests_of_a_connection_wait_for_their_answers() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn large_requests_of_a_connection_wait_for_their_answers_up_to_32_mib() {
+    let mut client = Stage::new().connect();
+    let gate = Gate::new();
+    let ask_at_length = |id| {
+        let mut body = script("heavy", &gate);
+        body.extend(vec![0; 3 << 20]);
+        frame(OVERLAPPING, 3, id, &body)
+    };
+    client.send(&ask_at_length(0)).await;
+    settle().await;
+    let rest: Vec<u8> = (1..14).flat_map(ask_at_length).collect();
+    let (mut read, mut write) = tokio::io::split(client.stream);
+    let sending = tokio::spawn(async move { write.write_all(&rest).await });
+    settle().await;
+    assert_eq!(gate.begun(), 10, "an eleventh would make it 33 MiB");
+    gate.open();
+    for _ in 0..14 {
+        let length = read.read_u32().await.unwrap();
+        read.read_exact(&mut vec![0; usize::try_from(length).unwrap()]).await.unwrap();
+    }
+    assert_eq!(gate.begun(), 14);
+    sending.await.unwrap().unwrap();
+}
+
 fn budgets(small: usize, large: usize) -> Stage {
     Stage::with(|shared| {
         shared.requests = Arc::new(RequestBudgets { small: Budget::new(small), large: Budget::new(large) });

@@ -23,7 +23,7 @@ impl Engine {
         self.behind = false;
         self.sync_announced = false;
         let segments = std::mem::take(&mut self.unsynced).into_values().collect();
-        Sync { segments, journal: self.journal.sync_job() }
+        Sync { segments, journal: self.journal.sync_job(), directory: Arc::clone(&self.directory) }
     }
 
     /// Called when nothing waits: says in the journal how far it is synced, so that damage to what
@@ -106,15 +106,13 @@ impl Engine {
         }
     }
 
-    /// A snapshot of the very end, on the caller's thread.
+    /// A snapshot of the very end, on the caller's thread, after the keeper is done with its own.
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
         let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();
-        for segment in std::mem::take(&mut self.dirty).into_values() {
-            segment.sync()?;
-            keeper::save_index(&segment);
-        }
+        let segments: Vec<_> = std::mem::take(&mut self.dirty).into_values().collect();
+        self.directory.sync(&segments)?;
+        segments.iter().for_each(|segment| keeper::save_index(segment));
         if self.unwritten.is_empty()
-            && !self.snapshot_running
             && !nothing_since_the_last_one
             && self.options.tuning.snapshot_bytes < u64::MAX
         {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::super::committer::Done;
+use super::super::directory::Directory;
 use super::super::journal::SyncJob;
 use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::Segment;
@@ -49,14 +50,13 @@ pub type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 pub struct Sync {
     pub segments: Vec<Arc<Segment>>,
     pub journal: SyncJob,
+    pub directory: Arc<Directory>,
 }
 
 impl Sync {
     /// Blocks until the disk is done; returns how far the journal is durable then.
     pub fn run(self) -> Result<u64, String> {
-        for segment in &self.segments {
-            segment.sync().map_err(|error| format!("sync of a segment: {error}"))?;
-        }
+        self.directory.sync(&self.segments).map_err(|error| format!("sync of a segment: {error}"))?;
         self.journal.run().map_err(|error| error.to_string())
     }
 }

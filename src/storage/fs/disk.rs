@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::io::pwritev;
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space};
+use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume};
 
 /// The most pieces the systems we know take in one call.
 const PIECES: usize = 1024;
@@ -70,6 +70,16 @@ impl Fs for DiskFs {
         StdFile::open(dir)?.sync_all()
     }
 
+    #[cfg(target_os = "linux")]
+    fn volume(&self, dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {
+        Ok(Some(Box::new(DiskVolume(StdFile::open(dir)?))))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {
+        Ok(None)
+    }
+
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let found = std::fs::metadata(path)?;
         Ok(Metadata { len: found.len(), is_dir: found.is_dir() })
@@ -90,6 +100,16 @@ impl Fs for DiskFs {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+struct DiskVolume(StdFile);
+
+#[cfg(target_os = "linux")]
+impl Volume for DiskVolume {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space, parent};
+use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume, parent};
 
 #[derive(Default)]
 pub struct MemoryFs(Mutex<Tree>);
@@ -114,6 +114,10 @@ impl Fs for MemoryFs {
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {
+        Ok(None)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {

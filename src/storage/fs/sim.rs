@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space};
+use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume};
 
 const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
@@ -39,6 +39,7 @@ pub enum Operation {
     Truncate,
     SyncData,
     SyncDir,
+    SyncVolume,
     Rename,
     Remove,
     CreateDir,
@@ -283,6 +284,10 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {
+        Ok(Some(Box::new(self.clone())))
+    }
+
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let disk = self.call()?;
         let node = disk.find(path)?;
@@ -307,6 +312,27 @@ impl Fs for SimFs {
         }
         disk.locked.push(node);
         Ok(Some(Lock { _held: Box::new(SimLock { fs: self.clone(), node }) }))
+    }
+}
+
+impl Volume for SimFs {
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = self.call()?;
+        let begun = disk.begin(Operation::SyncVolume, Path::new("/"));
+        let mut random = Random(disk.random.next());
+        if begun.is_ok() {
+            for change in std::mem::take(&mut disk.pending_names) {
+                disk.apply(&change, Side::Durable);
+            }
+        }
+        for node in disk.nodes.values_mut() {
+            match &mut node.kind {
+                Kind::File(file) if begun.is_ok() => file.sync(),
+                Kind::File(file) => file.lose_some(&mut random),
+                Kind::Dir(_) => {}
+            }
+        }
+        begun
     }
 }
 
@@ -382,11 +408,7 @@ impl File for SimFile {
         let file = disk.file(self.node)?;
         match begun {
             Ok(()) => file.sync(),
-            // What did not get through is clean now and will not be tried again.
-            Err(_) => {
-                file.durable = file.survivors(&mut random, Style::Some);
-                file.pending.clear();
-            }
+            Err(_) => file.lose_some(&mut random),
         }
         begun
     }
@@ -721,6 +743,12 @@ impl Content {
             held[..to - from].copy_from_slice(&self.live[from..to]);
             self.pending.push(Change::Sector { sector, bytes: held, len: self.live.len() });
         }
+    }
+
+    /// A failed sync: what did not get through is clean now and will not be tried again.
+    fn lose_some(&mut self, random: &mut Random) {
+        self.durable = self.survivors(random, Style::Some);
+        self.pending.clear();
     }
 
     fn sync(&mut self) {
