@@ -240,6 +240,23 @@ print(time.monotonic() - started)
 """
 
 
+GROUPS = """
+import sys
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+for number in range(int(sys.argv[2])):
+    offsets = ConsumerGroupTopicPartitions(f"group-{number}", [TopicPartition(sys.argv[3], 0, 1)])
+    for answer in admin.alter_consumer_group_offsets([offsets]).values():
+        answer.result()
+"""
+
+
+def commit_for_groups(server, groups, topic):
+    """So many groups without members, each with an offset."""
+    machine.run(["taskset", "-c", CLIENT_CORE, TOOLS, "-c", GROUPS, server.bootstrap, str(groups), topic])
+
+
 def create_topics(server, prefix, topics, partitions):
     """Seconds until all are acknowledged, asked for in as many requests."""
     command = ["taskset", "-c", CLIENT_CORE, TOOLS, "-c", ADMIN, server.bootstrap, topics, partitions, prefix]
