@@ -7,8 +7,10 @@
 //! written to the journal.
 
 pub mod command;
+mod format_1;
 pub mod group;
 pub mod partition;
+pub mod placement;
 pub mod producer;
 pub mod topic;
 
@@ -17,16 +19,22 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Applied, Command, Commit, CreateTopic, Placed, ProducerStamp, Refusal};
+pub use command::{
+    Applied, Command, Commit, CreatePlacedTopic, CreateTopic, Placed, ProducerStamp, Refusal, Scope,
+};
 pub use group::Group;
 pub use partition::{Partition, Segment};
+pub use placement::{Placement, spread};
 pub use topic::Topic;
 
-use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+
+/// Settings of everything but topics, by Kafka's names.
+pub type Settings = BTreeMap<Scope, BTreeMap<String, String>>;
 
 /// Everything the journal says, up to `position`. Topics, partitions and groups are shared with
 /// the snapshots taken of it and copied when they change (`Arc::make_mut`).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
     position: u64,
     hash: u64,
@@ -35,9 +43,34 @@ pub struct Shard {
     groups: BTreeMap<String, Arc<Group>>,
     /// Topic ids by the name's metric form (`.` and `_` are one), where `a.b` and `a_b` collide.
     names: BTreeMap<String, TopicId>,
+    settings: Arc<Settings>,
+    /// The brokers that run, ascending.
+    running: Vec<NodeId>,
 }
 
 impl Shard {
+    /// Nothing yet, and one broker that runs.
+    pub fn new(broker: NodeId) -> Shard {
+        Shard {
+            position: 0,
+            hash: 0,
+            next_producer: 0,
+            topics: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            names: BTreeMap::new(),
+            settings: Arc::default(),
+            running: vec![broker],
+        }
+    }
+
+    /// Reads a snapshot. Those of format 1 know of one broker only.
+    pub fn from_snapshot(format: u32, state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
+        match format {
+            1 => format_1::read(state, broker),
+            _ => postcard::from_bytes(state),
+        }
+    }
+
     /// The last round that was applied; 0 before the first.
     pub fn position(&self) -> u64 {
         self.position
@@ -68,6 +101,19 @@ impl Shard {
         self.groups.get(id)
     }
 
+    pub fn settings(&self, scope: &Scope) -> Option<&BTreeMap<String, String>> {
+        self.settings.get(scope)
+    }
+
+    pub fn all_settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The brokers that run, ascending.
+    pub fn running(&self) -> &[NodeId] {
+        &self.running
+    }
+
     /// The only place where an offset, an epoch, a generation or a topic comes into being.
     pub fn apply(&mut self, time: Timestamp, command: &Command) -> Result<Applied, Refusal> {
         let applied = match command {
@@ -83,6 +129,18 @@ impl Shard {
             Command::NewProducer => self.new_producer(),
             Command::ExpireProducers { idle_since } => self.expire_producers(*idle_since),
             Command::Group { group, records } => self.change_group(group, records),
+            Command::CreatePlacedTopic(create) => self.create_placed_topic(create)?,
+            Command::AddPartitions { topic, replicas } => self.add_partitions(*topic, replicas)?,
+            Command::AlterTopic { topic, changes } => {
+                topic::alter(&mut self.topic_mut(*topic)?.overrides, changes);
+                Applied::TopicAltered
+            }
+            Command::AlterSettings { scope, changes } => self.alter_settings(scope, changes),
+            Command::SetReplicas { topic, partition, replicas } => {
+                self.set_replicas(*topic, *partition, replicas)?
+            }
+            Command::SetBrokers { running } => self.set_brokers(running),
+            Command::ElectPreferred { topic, partition } => self.elect_preferred(*topic, *partition)?,
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
@@ -97,19 +155,99 @@ impl Shard {
     }
 
     fn create_topic(&mut self, create: &CreateTopic) -> Result<Applied, Refusal> {
-        let metric_form = topic::metric_form(&create.name);
-        if let Some(holder) = self.names.get(&metric_form).and_then(|id| self.topics.get(id)) {
-            return Err(match holder.name == create.name {
+        self.is_new(create.id, &create.name)?;
+        if create.partitions == 0 {
+            return Err(Refusal::Malformed);
+        }
+        let home = self.running.first().ok_or(Refusal::NoReplicaRuns)?;
+        let placement = Arc::new(Placement::new(&[*home], &self.running)?);
+        let placement = (0..create.partitions).map(|_| Arc::clone(&placement)).collect();
+        self.insert_topic(Topic::new(create.id, &create.name, &create.overrides, placement));
+        Ok(Applied::TopicCreated)
+    }
+
+    fn create_placed_topic(&mut self, create: &CreatePlacedTopic) -> Result<Applied, Refusal> {
+        self.is_new(create.id, &create.name)?;
+        let placement = self.placed(&create.replicas)?;
+        self.insert_topic(Topic::new(create.id, &create.name, &create.overrides, placement));
+        Ok(Applied::TopicCreated)
+    }
+
+    /// Whether a topic may come into being.
+    fn is_new(&self, id: TopicId, name: &str) -> Result<(), Refusal> {
+        if let Some(holder) = self.names.get(&topic::metric_form(name)).and_then(|id| self.topics.get(id)) {
+            return Err(match holder.name == name {
                 true => Refusal::TopicExists,
                 false => Refusal::NameCollides { with: holder.name.clone() },
             });
         }
-        if create.id.is_zero() || self.topics.contains_key(&create.id) || create.partitions == 0 {
+        match id.is_zero() || self.topics.contains_key(&id) {
+            true => Err(Refusal::Malformed),
+            false => Ok(()),
+        }
+    }
+
+    fn insert_topic(&mut self, topic: Topic) {
+        self.names.insert(topic::metric_form(&topic.name), topic.id);
+        self.topics.insert(topic.id, Arc::new(topic));
+    }
+
+    /// Places for new partitions.
+    fn placed(&self, replicas: &[Vec<NodeId>]) -> Result<Vec<Arc<Placement>>, Refusal> {
+        if replicas.is_empty() {
             return Err(Refusal::Malformed);
         }
-        self.names.insert(metric_form, create.id);
-        self.topics.insert(create.id, Arc::new(Topic::new(create)));
-        Ok(Applied::TopicCreated)
+        let mut shared = placement::Shared::default();
+        replicas.iter().map(|one| Ok(shared.one(Placement::new(one, &self.running)?))).collect()
+    }
+
+    fn add_partitions(&mut self, id: TopicId, replicas: &[Vec<NodeId>]) -> Result<Applied, Refusal> {
+        let placement = self.placed(replicas)?;
+        self.topic_mut(id)?.add(placement);
+        Ok(Applied::PartitionsAdded)
+    }
+
+    fn alter_settings(&mut self, scope: &Scope, changes: &BTreeMap<String, Option<String>>) -> Applied {
+        let settings = Arc::make_mut(&mut self.settings);
+        let of_scope = settings.entry(scope.clone()).or_default();
+        topic::alter(of_scope, changes);
+        if of_scope.is_empty() {
+            settings.remove(scope);
+        }
+        Applied::SettingsAltered
+    }
+
+    fn set_replicas(&mut self, id: TopicId, index: i32, replicas: &[NodeId]) -> Result<Applied, Refusal> {
+        let (topic, at) = self.placement_of(id, index)?;
+        let moved = topic.placement[at].moved_to(replicas, &self.running)?;
+        self.topic_mut(id)?.place(at, Arc::new(moved));
+        Ok(Applied::ReplicasSet)
+    }
+
+    fn elect_preferred(&mut self, id: TopicId, index: i32) -> Result<Applied, Refusal> {
+        let (topic, at) = self.placement_of(id, index)?;
+        let elected = topic.placement[at].led_by_preferred()?;
+        let moved = elected.is_some();
+        if let Some(elected) = elected {
+            self.topic_mut(id)?.place(at, Arc::new(elected));
+        }
+        Ok(Applied::LeaderElected { moved })
+    }
+
+    fn set_brokers(&mut self, running: &[NodeId]) -> Applied {
+        self.running = running.to_vec();
+        self.running.sort_unstable();
+        self.running.dedup();
+        let mut shared = placement::Shared::default();
+        for topic in self.topics.values_mut() {
+            for at in 0..topic.placement.len() {
+                let follows = topic.placement[at].follow(&self.running);
+                if follows != *topic.placement[at] {
+                    Arc::make_mut(topic).place(at, shared.one(follows));
+                }
+            }
+        }
+        Applied::BrokersSet
     }
 
     fn drop_topic(&mut self, id: TopicId) -> Result<Applied, Refusal> {
@@ -153,6 +291,17 @@ impl Shard {
         Applied::GroupChanged
     }
 
+    fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, Refusal> {
+        self.topics.get_mut(&id).map(Arc::make_mut).ok_or(Refusal::UnknownTopic)
+    }
+
+    /// The topic, and where the partition stands in it.
+    fn placement_of(&self, id: TopicId, index: i32) -> Result<(&Topic, usize), Refusal> {
+        let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
+        let at = usize::try_from(index).ok().filter(|at| *at < topic.placement.len());
+        Ok((topic, at.ok_or(Refusal::UnknownPartition)?))
+    }
+
     fn partition_mut(&mut self, id: TopicId, index: i32) -> Result<&mut Partition, Refusal> {
         let topic = self.topics.get_mut(&id).ok_or(Refusal::UnknownTopic)?;
         let at = usize::try_from(index).map_err(|_| Refusal::UnknownPartition)?;
@@ -178,6 +327,12 @@ impl Applied {
             Applied::Producer { id, epoch } => [7, id.0, i64::from(epoch.0), 0],
             Applied::ProducersExpired(count) => [8, i64::try_from(*count).unwrap_or(i64::MAX), 0, 0],
             Applied::GroupChanged => [9, 0, 0, 0],
+            Applied::PartitionsAdded => [10, 0, 0, 0],
+            Applied::TopicAltered => [11, 0, 0, 0],
+            Applied::SettingsAltered => [12, 0, 0, 0],
+            Applied::ReplicasSet => [13, 0, 0, 0],
+            Applied::BrokersSet => [14, 0, 0, 0],
+            Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
         };
         words.iter().fold(hash, |hash, word| mix(hash, word.cast_unsigned()))
     }

@@ -253,6 +253,8 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::TooManyProducers => ErrorCode::NotEnoughReplicas,
             kernel::Refusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             kernel::Refusal::OffsetsExhausted => ErrorCode::InvalidRecord,
+            kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
+            kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
             kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
         }
     }

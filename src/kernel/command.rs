@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::group::GroupRecord;
 use super::partition::Segment;
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
+    /// One replica for every partition, on the first broker that runs. Only in old journals: what is
+    /// made now is a [`Command::CreatePlacedTopic`].
     CreateTopic(CreateTopic),
     DropTopic {
         topic: TopicId,
@@ -38,6 +40,49 @@ pub enum Command {
         group: String,
         records: Vec<GroupRecord>,
     },
+    /// A topic whose replicas were said.
+    CreatePlacedTopic(CreatePlacedTopic),
+    /// New partitions behind the last one, each with its replicas.
+    AddPartitions {
+        topic: TopicId,
+        replicas: Vec<Vec<NodeId>>,
+    },
+    /// Settings of a topic: `Some` sets, `None` takes away. Merged here, so that two who alter at
+    /// once both count.
+    AlterTopic {
+        topic: TopicId,
+        changes: BTreeMap<String, Option<String>>,
+    },
+    /// The same for what is no topic.
+    AlterSettings {
+        scope: Scope,
+        changes: BTreeMap<String, Option<String>>,
+    },
+    /// A reassignment: the new replicas of a partition; leader and ISR follow.
+    SetReplicas {
+        topic: TopicId,
+        partition: i32,
+        replicas: Vec<NodeId>,
+    },
+    /// These brokers run now: leaders and ISRs of all partitions follow.
+    SetBrokers {
+        running: Vec<NodeId>,
+    },
+    /// The preferred (first) replica leads again, if it runs and is in the ISR.
+    ElectPreferred {
+        topic: TopicId,
+        partition: i32,
+    },
+}
+
+/// What settings are stored for, other than a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    /// All brokers that do not say otherwise.
+    DefaultBroker,
+    Broker(NodeId),
+    Group(String),
+    ClientMetrics(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +92,16 @@ pub struct CreateTopic {
     pub partitions: u32,
     /// The settings given for this topic, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreatePlacedTopic {
+    pub id: TopicId,
+    pub name: String,
+    /// The settings given for this topic, by Kafka's names.
+    pub overrides: BTreeMap<String, String>,
+    /// The brokers of each partition; the first one is its preferred leader.
+    pub replicas: Vec<Vec<NodeId>>,
 }
 
 /// What the kernel must know of a batch; its bytes are the engine's matter.
@@ -98,12 +153,21 @@ pub enum Applied {
     },
     ProducersExpired(usize),
     GroupChanged,
+    PartitionsAdded,
+    TopicAltered,
+    SettingsAltered,
+    ReplicasSet,
+    BrokersSet,
+    /// Whether another one led before.
+    LeaderElected {
+        moved: bool,
+    },
 }
 
 impl Applied {
-    /// A duplicate leaves the state as it was and is not written to the journal.
+    /// What leaves the state as it was is not written to the journal.
     pub fn changed_something(&self) -> bool {
-        !matches!(self, Applied::Duplicate { .. })
+        !matches!(self, Applied::Duplicate { .. } | Applied::LeaderElected { moved: false })
     }
 }
 
@@ -145,6 +209,10 @@ pub enum Refusal {
     OffsetOutOfRange,
     /// No offset is left for the batch.
     OffsetsExhausted,
+    /// None of the brokers that shall hold a partition runs.
+    NoReplicaRuns,
+    /// The preferred replica does not run, or is not in step.
+    PreferredNotAvailable,
     /// Our own code asked for what cannot be.
     Malformed,
 }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::types::LeaderEpoch;
 
+mod placement;
+
 const TOPIC: TopicId = crate::types::Uuid([7; 16]);
+const BROKER: NodeId = NodeId(1);
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp(seconds * 1000)
@@ -14,7 +17,7 @@ fn create(id: TopicId, name: &str, partitions: u32) -> Command {
 }
 
 fn with_topic() -> Shard {
-    let mut shard = Shard::default();
+    let mut shard = Shard::new(BROKER);
     shard.apply(at(0), &create(TOPIC, "orders", 2)).unwrap();
     shard
 }
@@ -233,7 +236,7 @@ fn no_offset_passes_the_largest_number() {
 
 #[test]
 fn producer_ids_are_never_handed_out_twice() {
-    let mut shard = Shard::default();
+    let mut shard = Shard::new(BROKER);
     for id in 0..3 {
         let handed_out = shard.apply(at(0), &Command::NewProducer);
         assert_eq!(handed_out, Ok(Applied::Producer { id: ProducerId(id), epoch: ProducerEpoch(0) }));
@@ -246,7 +249,7 @@ fn producer_ids_are_never_handed_out_twice() {
 fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
     for seed in 0..200 {
         let mut random = Random(seed);
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(BROKER);
         let mut snapshot = Vec::new();
         let mut since = Vec::new();
         for step in 0..150 {
@@ -259,13 +262,14 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
                 Err(_) => assert_eq!(shard, before, "a refusal changes nothing"),
             }
             shard.topics().flat_map(|topic| topic.partitions()).for_each(check_partition);
+            shard.topics().for_each(|topic| placement::check(topic, shard.running()));
             if random.below(20) == 0 {
                 snapshot = postcard::to_stdvec(&shard).unwrap();
                 since.clear();
             }
         }
         let mut replayed: Shard = match snapshot.is_empty() {
-            true => Shard::default(),
+            true => Shard::new(BROKER),
             false => postcard::from_bytes(&snapshot).unwrap(),
         };
         for (time, command) in &since {
@@ -298,15 +302,47 @@ impl Random {
         crate::types::Uuid([self.below(3) as u8; 16])
     }
 
+    /// Up to four of three brokers: also none, and one twice.
+    fn brokers(&mut self) -> Vec<NodeId> {
+        (0..self.below(5)).map(|_| NodeId(1 + self.below(3) as i32)).collect()
+    }
+
+    fn changes(&mut self) -> BTreeMap<String, Option<String>> {
+        let change = |random: &mut Random| {
+            let name = ["x", "y"][random.below(2) as usize].to_owned();
+            (name, (random.below(2) == 0).then(|| random.below(9).to_string()))
+        };
+        (0..self.below(3)).map(|_| change(self)).collect()
+    }
+
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(16) {
+        match self.below(24) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
             4 => Command::RaiseEpoch { topic, partition },
             5 => Command::NewProducer,
             6 => Command::ExpireProducers { idle_since: at(self.below(150) as i64) },
+            7 => Command::CreatePlacedTopic(CreatePlacedTopic {
+                id: topic,
+                name: ["a", "b.c", "b_c"][self.below(3) as usize].into(),
+                overrides: BTreeMap::new(),
+                replicas: (0..self.below(3)).map(|_| self.brokers()).collect(),
+            }),
+            8 => Command::AddPartitions {
+                topic,
+                replicas: (0..self.below(3)).map(|_| self.brokers()).collect(),
+            },
+            9 => Command::AlterTopic { topic, changes: self.changes() },
+            10 => {
+                let scope = [Scope::DefaultBroker, Scope::Broker(BROKER), Scope::Group("g".into())];
+                let changes = self.changes();
+                Command::AlterSettings { scope: scope[self.below(3) as usize].clone(), changes }
+            }
+            11 => Command::SetReplicas { topic, partition, replicas: self.brokers() },
+            12 => Command::SetBrokers { running: self.brokers() },
+            13 => Command::ElectPreferred { topic, partition },
             _ => {
                 let producer = (self.below(2) == 0).then(|| ProducerStamp {
                     id: ProducerId(self.below(2) as i64),

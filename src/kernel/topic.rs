@@ -1,12 +1,12 @@
-//! A topic: its name, its settings and its partitions.
+//! A topic: its name, its settings, its partitions and where they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::CreateTopic;
 use super::partition::Partition;
+use super::placement::Placement;
 use crate::types::TopicId;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,17 +16,46 @@ pub struct Topic {
     /// The settings given for this topic, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
     pub(super) partitions: Vec<Arc<Partition>>,
+    /// One per partition.
+    pub(super) placement: Vec<Arc<Placement>>,
 }
 
 impl Topic {
-    pub(super) fn new(create: &CreateTopic) -> Topic {
+    pub(super) fn new(
+        id: TopicId,
+        name: &str,
+        overrides: &BTreeMap<String, String>,
+        placement: Vec<Arc<Placement>>,
+    ) -> Topic {
+        let (name, overrides) = (name.to_owned(), overrides.clone());
+        let mut topic = Topic { id, name, overrides, partitions: Vec::new(), placement: Vec::new() };
+        topic.add(placement);
+        topic
+    }
+
+    /// New partitions, empty.
+    pub(super) fn add(&mut self, placement: Vec<Arc<Placement>>) {
         let empty = Arc::new(Partition::default());
-        Topic {
-            id: create.id,
-            name: create.name.clone(),
-            overrides: create.overrides.clone(),
-            partitions: (0..create.partitions).map(|_| Arc::clone(&empty)).collect(),
+        self.partitions.reserve_exact(placement.len());
+        self.placement.reserve_exact(placement.len());
+        self.partitions.extend(placement.iter().map(|_| Arc::clone(&empty)));
+        self.placement.extend(placement);
+    }
+
+    /// Puts a partition elsewhere. Another leadership is another epoch.
+    pub(super) fn place(&mut self, at: usize, placement: Arc<Placement>) {
+        let (Some(partition), Some(before)) = (self.partitions.get_mut(at), self.placement.get_mut(at)) else {
+            return;
+        };
+        if placement.begins_an_epoch_after(before) {
+            Arc::make_mut(partition).raise_epoch();
         }
+        *before = placement;
+    }
+
+    /// One per partition, in their order.
+    pub fn placement(&self) -> &[Arc<Placement>] {
+        &self.placement
     }
 
     pub fn partitions(&self) -> impl ExactSizeIterator<Item = &Partition> {
@@ -35,6 +64,16 @@ impl Topic {
 
     pub fn partition(&self, index: i32) -> Option<&Partition> {
         self.partitions.get(usize::try_from(index).ok()?).map(Arc::as_ref)
+    }
+}
+
+/// Settings with some of them set and others taken away.
+pub(super) fn alter(settings: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
+    for (name, value) in changes {
+        match value {
+            Some(value) => drop(settings.insert(name.clone(), value.clone())),
+            None => drop(settings.remove(name)),
+        }
     }
 }
 

@@ -16,8 +16,9 @@ use super::segment::{Files, Segment};
 use super::topics::Topic;
 use crate::types::{NodeId, Offset, TopicId, Uuid};
 
-/// What this version writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// What this version writes, and the newest it reads. In 2 came placements, settings of everything
+/// that can have some, and the brokers of a process.
+const FORMAT: u32 = 2;
 
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
 const SYNC_VOLUME_FROM: usize = 100;
@@ -32,6 +33,9 @@ pub struct Directory {
     /// Open from the start on, so that it tells of every failure since.
     volume: Option<Box<dyn Volume>>,
     pub(super) cluster_id: Uuid,
+    pub(super) node_id: NodeId,
+    /// What it was opened with.
+    format: u32,
     /// Mixed into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
     full: AtomicBool,
@@ -64,7 +68,7 @@ impl Directory {
             true => Meta::read(&*fs, root)?,
             false => {
                 let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
-                let meta = Meta { cluster_id: new_id(), node_id, salt };
+                let meta = Meta { format: FORMAT, cluster_id: new_id(), node_id, salt };
                 meta.write(&*fs, root).map_err(io)?;
                 meta
             }
@@ -81,7 +85,7 @@ impl Directory {
         // One sync for all of them, also for what a start that was killed had made.
         fs.sync_dir(root).map_err(io)?;
         let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
-        let Meta { cluster_id, salt, .. } = meta;
+        let Meta { format, cluster_id, salt, .. } = meta;
         // A crash may have left something there; what comes next needs another name.
         let left = fs.list(&root.join("trash")).map_err(io)?;
         let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
@@ -89,7 +93,17 @@ impl Directory {
         let full = AtomicBool::new(false);
         let volume = fs.volume(root).map_err(io)?;
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
-        Ok(Directory { fs, files, root, volume, cluster_id, salt, full, trashed, lock })
+        Ok(Directory { fs, files, root, volume, cluster_id, node_id, format, salt, full, trashed, lock })
+    }
+
+    /// Says which format it has from here on: older versions refuse it in plain words.
+    pub(super) fn raise_format(&self) -> io::Result<()> {
+        if self.format == FORMAT {
+            return Ok(());
+        }
+        let Directory { cluster_id, node_id, salt, .. } = *self;
+        tracing::info!(from = self.format, to = FORMAT, "the data directory has a newer format now");
+        Meta { format: FORMAT, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
     }
 
     /// Lets another process, or another store of this one, have the directory.
@@ -191,8 +205,9 @@ impl Directory {
 
 /// Who a data directory belongs to, as `name=value` lines.
 pub(super) struct Meta {
+    format: u32,
     cluster_id: Uuid,
-    node_id: NodeId,
+    pub(super) node_id: NodeId,
     pub(super) salt: u64,
 }
 
@@ -213,12 +228,12 @@ impl Meta {
         let cluster_id = value("cluster.id").and_then(Uuid::parse).ok_or_else(damaged)?;
         let node_id = value("node.id").and_then(|id| id.parse().ok()).map(NodeId).ok_or_else(damaged)?;
         let salt = value("salt").and_then(|salt| u64::from_str_radix(salt, 16).ok()).ok_or_else(damaged)?;
-        Ok(Meta { cluster_id, node_id, salt })
+        Ok(Meta { format, cluster_id, node_id, salt })
     }
 
     fn write(&self, fs: &dyn Fs, root: &Path) -> io::Result<()> {
-        let Meta { cluster_id, node_id, salt } = self;
-        let text = format!("format={FORMAT}\ncluster.id={cluster_id}\nnode.id={node_id}\nsalt={salt:016x}\n");
+        let Meta { format, cluster_id, node_id, salt } = self;
+        let text = format!("format={format}\ncluster.id={cluster_id}\nnode.id={node_id}\nsalt={salt:016x}\n");
         fs::replace(fs, &root.join("meta"), &[IoSlice::new(text.as_bytes())])
     }
 }

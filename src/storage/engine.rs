@@ -28,7 +28,7 @@ use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{BrokerSettings, Durability, TopicSettings};
-use crate::kernel::{self, Applied, Command, Shard};
+use crate::kernel::{self, Applied, Command, CreatePlacedTopic, CreateTopic, Settings, Shard};
 use crate::time::Clock;
 use crate::types::{Offset, TopicId};
 pub use durable::SnapshotFailure;
@@ -41,6 +41,8 @@ pub(super) struct Engine {
     pub(super) journal: Box<dyn Journal>,
     pub(super) directory: Arc<Directory>,
     pub(super) image: Arc<RwLock<Arc<Topics>>>,
+    /// The stored settings of everything but topics, as published.
+    pub(super) stored_settings: Arc<RwLock<Arc<Settings>>>,
     pub(super) settings: Arc<BrokerSettings>,
     pub(super) options: EngineOptions,
     pub(super) clock: Clock,
@@ -91,6 +93,7 @@ impl Engine {
             journal,
             directory,
             image: Arc::default(),
+            stored_settings: Arc::default(),
             settings,
             options,
             clock,
@@ -145,10 +148,12 @@ impl Engine {
                 }
                 Work::Command { command, done } => match self.shard.apply(now, &command) {
                     Ok(applied) => {
-                        relaxed = false;
+                        if applied.changed_something() {
+                            relaxed = false;
+                            commands.push(command.clone());
+                        }
                         // Files go when the round ends: by then it is durable, in every mode.
                         deletes |= matches!(applied, Applied::TopicDropped | Applied::LogStart { .. });
-                        commands.push(command.clone());
                         round.events.push(Event::Done { command, applied, done });
                     }
                     Err(refusal) => round.events.push(Event::Refused { done, refusal }),
@@ -189,6 +194,7 @@ impl Engine {
         }
         let mut touched: Vec<Arc<Partition>> = Vec::new();
         let mut topics = None;
+        let mut moved = Vec::new();
         for event in &round.events {
             match event {
                 Event::Appended { partition, placed, pieces, .. } => {
@@ -198,14 +204,17 @@ impl Engine {
                         touched.push(Arc::clone(partition));
                     }
                 }
-                Event::Done { command, applied, .. } => self.publish(command, applied, &mut topics),
+                Event::Done { command, applied, .. } => {
+                    self.publish(command, applied, &mut topics);
+                    moved.extend(self.publish_placements(command, &mut topics));
+                }
                 Event::NotAppended { .. } | Event::Refused { .. } => {}
             }
         }
         if let Some(topics) = topics {
             *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
         }
-        touched.iter().for_each(|partition| partition.wake());
+        touched.iter().chain(&moved).for_each(|partition| partition.wake());
         round.events.into_iter().for_each(Event::answer);
         if self.since_snapshot >= self.options.tuning.snapshot_bytes {
             self.snapshot();
@@ -230,8 +239,12 @@ impl Engine {
     fn publish(&mut self, command: &Command, applied: &Applied, topics: &mut Option<Topics>) {
         let image = || Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner));
         let gone = match (command, applied) {
-            (Command::CreateTopic(create), Applied::TopicCreated) => {
-                if let Some(state) = self.shard.topic(create.id) {
+            (
+                Command::CreateTopic(CreateTopic { id, .. })
+                | Command::CreatePlacedTopic(CreatePlacedTopic { id, .. }),
+                Applied::TopicCreated,
+            ) => {
+                if let Some(state) = self.shard.topic(*id) {
                     let topic = self.topic(state, |_, _| VecDeque::new());
                     topics.get_or_insert_with(image).insert(topic);
                 }
@@ -255,11 +268,56 @@ impl Engine {
             }
             (Command::RaiseEpoch { topic, partition }, Applied::Epoch(epoch)) => {
                 let Some(partition) = self.published_partition(*topic, *partition) else { return };
-                return partition.publish_epoch(*epoch);
+                partition.publish_epoch(*epoch);
+                return partition.wake();
             }
+            (Command::AlterSettings { .. }, Applied::SettingsAltered) => return self.show_settings(),
             _ => return,
         };
         drop(self.keeper.send(gone));
+    }
+
+    /// Shows leaders, ISRs and epochs where the command moved them, as they are at the end of the
+    /// round. Returns the partitions that got another leadership: who waits there is to be woken
+    /// once the image is swapped.
+    fn publish_placements(&self, command: &Command, topics: &mut Option<Topics>) -> Vec<Arc<Partition>> {
+        let states: Vec<_> = match command {
+            Command::SetBrokers { .. } => self.shard.topics().collect(),
+            Command::SetReplicas { topic, .. } | Command::ElectPreferred { topic, .. } => {
+                self.shard.topic(*topic).into_iter().collect()
+            }
+            Command::CreateTopic(_)
+            | Command::CreatePlacedTopic(_)
+            | Command::DropTopic { .. }
+            | Command::Commit(_)
+            | Command::SetLogStart { .. }
+            | Command::RaiseEpoch { .. }
+            | Command::NewProducer
+            | Command::ExpireProducers { .. }
+            | Command::Group { .. }
+            | Command::AddPartitions { .. }
+            | Command::AlterTopic { .. }
+            | Command::AlterSettings { .. } => return Vec::new(),
+        };
+        let image = topics.get_or_insert_with(|| {
+            Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        });
+        image.running = self.shard.running().into();
+        let mut moved = Vec::new();
+        for state in states {
+            let Some(known) = image.by_id(state.id) else { continue };
+            let epochs = state.partitions().map(kernel::Partition::epoch);
+            let other = known.partitions.iter().zip(epochs).filter(|(known, epoch)| known.publish_epoch(*epoch));
+            moved.extend(other.map(|(known, _)| Arc::clone(known)));
+            let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(known) };
+            image.insert(Arc::new(topic));
+        }
+        moved
+    }
+
+    fn show_settings(&self) {
+        let stored = Arc::clone(self.shard.all_settings());
+        *self.stored_settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stored;
     }
 
     fn published_partition(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
@@ -270,7 +328,8 @@ impl Engine {
     /// At start: shows every topic that recovery found.
     pub(super) fn show_all(&mut self, committer: Weak<Committer>, damaged: &BTreeMap<PartitionKey, String>) {
         self.committer = committer;
-        let mut topics = Topics::default();
+        self.show_settings();
+        let mut topics = Topics { running: self.shard.running().into(), ..Topics::default() };
         for state in self.shard.topics() {
             let topic = self.topic(state, |index, partition| {
                 recovery::segments_of(&self.directory, state, index, partition)
@@ -311,6 +370,7 @@ impl Engine {
         Arc::new(Topic {
             id: state.id,
             partitions: partitions.collect(),
+            placement: state.placement().to_vec(),
             overrides: state.overrides.clone(),
             settings: TopicSettings::clone(&settings),
             name,

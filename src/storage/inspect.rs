@@ -15,7 +15,7 @@ use super::segment::{self, End, walk};
 use super::snapshot;
 use crate::kernel::{Command, Shard};
 use crate::record;
-use crate::types::{Offset, TopicId};
+use crate::types::{NodeId, Offset, TopicId};
 
 /// What [`verify`] saw.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     let meta = Meta::read(&**fs, root)?;
     let lock = fs.lock(&root.join("LOCK")).map_err(io(root))?;
     let mut report = Report::default();
-    let newest = verify_snapshots(&**fs, root, &mut report).map_err(io(root))?;
+    let newest = verify_snapshots(&**fs, root, meta.node_id, &mut report).map_err(io(root))?;
     let mut settled = None;
     if lock.is_some() {
         let position = newest.as_ref().map_or(0, Shard::position);
@@ -104,9 +104,14 @@ pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
 }
 
 /// The state that the newest readable one holds.
-fn verify_snapshots(fs: &dyn Fs, root: &Path, report: &mut Report) -> io::Result<Option<Shard>> {
+fn verify_snapshots(
+    fs: &dyn Fs,
+    root: &Path,
+    broker: NodeId,
+    report: &mut Report,
+) -> io::Result<Option<Shard>> {
     let mut newest = None;
-    for (path, read) in snapshot::read_all(fs, &root.join("snapshot"))? {
+    for (path, read) in snapshot::read_all(fs, &root.join("snapshot"), broker)? {
         report.snapshots += 1;
         match read {
             Ok(shard) => newest = Some(shard),

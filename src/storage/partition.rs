@@ -416,9 +416,9 @@ impl Partition {
         dropped
     }
 
-    pub(super) fn publish_epoch(&self, epoch: LeaderEpoch) {
-        self.leader_epoch.store(epoch.0, Ordering::Release);
-        self.wake();
+    /// Another leadership; whoever waits is woken by `wake`. Returns whether it is another one.
+    pub(super) fn publish_epoch(&self, epoch: LeaderEpoch) -> bool {
+        self.leader_epoch.swap(epoch.0, Ordering::AcqRel) != epoch.0
     }
 
     pub(super) fn publish_deleted(&self) -> Vec<Arc<Segment>> {

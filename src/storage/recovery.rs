@@ -17,7 +17,7 @@ use super::segment::{self, Segment};
 use super::snapshot;
 use crate::kernel::{self, Applied, Command, Commit, Shard};
 use crate::record::{self, Header};
-use crate::types::{Offset, Timestamp, TopicId};
+use crate::types::{NodeId, Offset, Timestamp, TopicId};
 
 /// What a directory held.
 pub(super) struct Recovered {
@@ -32,9 +32,9 @@ pub(super) struct Recovered {
 
 impl Recovered {
     /// A store in memory begins with nothing.
-    pub(super) fn nothing() -> Recovered {
+    pub(super) fn nothing(broker: NodeId) -> Recovered {
         Recovered {
-            shard: Shard::default(),
+            shard: Shard::new(broker),
             journal: Box::new(MemoryJournal::after(0)),
             cut: Vec::new(),
             damaged: BTreeMap::new(),
@@ -53,14 +53,14 @@ struct Round {
 pub(super) fn recover(directory: &Directory, options: journal::Options) -> Result<Recovered, OpenError> {
     let fs = &*directory.fs;
     let io = |error| OpenError::Io { path: directory.journal(), error };
-    let found = snapshot::read_newest(fs, &directory.snapshots())
+    let found = snapshot::read_newest(fs, &directory.snapshots(), directory.node_id)
         .map_err(|error| OpenError::Io { path: directory.snapshots(), error })?;
     for unreadable in &found.unreadable {
         tracing::warn!(path = %unreadable.path.display(), why = %unreadable.why, "a snapshot cannot be read; using an older state");
     }
     let mut shard = match (found.newest, found.unreadable.is_empty()) {
         (Some(shard), _) => shard,
-        (None, true) => Shard::default(),
+        (None, true) => Shard::new(directory.node_id),
         (None, false) => {
             let paths: Vec<_> = found.unreadable.iter().map(|bad| bad.path.display().to_string()).collect();
             return Err(OpenError::Damaged {
@@ -94,6 +94,7 @@ pub(super) fn recover(directory: &Directory, options: journal::Options) -> Resul
     let mut damaged = BTreeMap::new();
     write_again(directory, &shard, &entries).map_err(io)?;
     let cut = settle_files(directory, &shard, &mut damaged).map_err(io)?;
+    directory.raise_format().map_err(io)?;
     let journal = journal.begin(shard.position() + 1)?;
     snapshot::write(fs, &directory.snapshots(), &shard).map_err(io)?;
     let position = shard.position();
@@ -178,6 +179,7 @@ fn places(
         ends.insert(key, (segment, at + u64::from(commit.bytes), next));
         let made_here = commands.iter().find_map(|command| match command {
             Command::CreateTopic(create) if create.id == commit.topic => Some(create.name.as_str()),
+            Command::CreatePlacedTopic(create) if create.id == commit.topic => Some(create.name.as_str()),
             _ => None,
         });
         let name = shard.topic(commit.topic).map(|topic| topic.name.as_str()).or(made_here);

@@ -133,7 +133,7 @@ mod tests {
 
     /// Three segments of 10 records and 100 bytes, with the timestamps given in seconds.
     fn partition(newest: [i64; 3]) -> Partition {
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(crate::types::NodeId(1));
         let create =
             CreateTopic { id: TOPIC, name: "t".into(), partitions: 1, overrides: Default::default() };
         shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();

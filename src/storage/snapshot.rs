@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 
 use super::fs::{self, Fs};
 use crate::kernel::Shard;
+use crate::types::NodeId;
 
 const MAGIC: &[u8; 8] = b"jackdaws";
-const FORMAT: u32 = 1;
+/// What this version writes; older ones are read.
+const FORMAT: u32 = 2;
+const OLDEST: u32 = 1;
 const HEADER: usize = 24;
 /// Larger than any state that fits into memory beside its own bytes.
 const LARGEST: u64 = 8 << 30;
@@ -43,14 +46,14 @@ pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
     fs::replace(fs, &path_of(dir, shard.position()), &[IoSlice::new(&header), IoSlice::new(&state)])
 }
 
-/// Reads the newest one that is whole.
-pub fn read_newest(fs: &dyn Fs, dir: &Path) -> io::Result<Found> {
+/// Reads the newest one that is whole. `broker` is whose directory it is.
+pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found> {
     let mut found = Found { newest: None, unreadable: Vec::new() };
     for position in positions(fs, dir)?.into_iter().rev() {
         let path = path_of(dir, position);
         match fs::read_all(fs, &path, LARGEST)
             .map_err(|error| error.to_string())
-            .and_then(|bytes| parse(&bytes))
+            .and_then(|bytes| parse(&bytes, broker))
         {
             Ok(shard) if shard.position() == position => {
                 found.newest = Some(shard);
@@ -67,11 +70,11 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path) -> io::Result<Found> {
 }
 
 /// Every one there is, oldest first, with what it holds or why it cannot be read.
-pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
+pub fn read_all(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
     let read = |position| {
         let path = path_of(dir, position);
         let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
-        let shard = bytes.and_then(|bytes| parse(&bytes)).and_then(|shard| match shard.position() {
+        let shard = bytes.and_then(|bytes| parse(&bytes, broker)).and_then(|shard| match shard.position() {
             held if held == position => Ok(shard),
             held => Err(format!("it holds the state at {held}")),
         });
@@ -110,13 +113,14 @@ fn path_of(dir: &Path, position: u64) -> PathBuf {
     dir.join(format!("{position:020}{SUFFIX}"))
 }
 
-fn parse(bytes: &[u8]) -> Result<Shard, String> {
+fn parse(bytes: &[u8], broker: NodeId) -> Result<Shard, String> {
     let (header, state) = bytes.split_at_checked(HEADER).ok_or("it is cut short")?;
     let rest = header.strip_prefix(MAGIC).ok_or("it is not a snapshot")?;
     let (format, rest) = rest.split_first_chunk::<4>().expect("the header's length is fixed");
     let (length, crc) = rest.split_first_chunk::<8>().expect("the header's length is fixed");
-    if u32::from_be_bytes(*format) != FORMAT {
-        return Err(format!("it has format {}, this version reads {FORMAT}", u32::from_be_bytes(*format)));
+    let format = u32::from_be_bytes(*format);
+    if !(OLDEST..=FORMAT).contains(&format) {
+        return Err(format!("it has format {format}, this version reads {OLDEST} to {FORMAT}"));
     }
     if u64::try_from(state.len()) != Ok(u64::from_be_bytes(*length)) {
         return Err("it is cut short".into());
@@ -124,5 +128,5 @@ fn parse(bytes: &[u8]) -> Result<Shard, String> {
     if crc32c::crc32c(state).to_be_bytes() != *crc {
         return Err("its checksum is wrong".into());
     }
-    postcard::from_bytes(state).map_err(|error| error.to_string())
+    Shard::from_snapshot(format, state, broker).map_err(|error| error.to_string())
 }

@@ -19,9 +19,9 @@ use super::topics::{Topic, Topics};
 use super::{OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability};
 use crate::kernel::group::GroupRecord;
-use crate::kernel::{Applied, Command, CreateTopic, Group, Refusal};
+use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings};
 use crate::time::{self, Clock};
-use crate::types::{ProducerEpoch, ProducerId, TopicId, Uuid};
+use crate::types::{NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
 
 /// A handle; clones share one store, and the last one closes it.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ struct Inner {
     committer: Arc<Committer>,
     directory: Arc<Directory>,
     image: Arc<RwLock<Arc<Topics>>>,
+    stored_settings: Arc<RwLock<Arc<Settings>>>,
     poisoned: Arc<AtomicBool>,
     clocks: Clocks,
     settings: Arc<BrokerSettings>,
@@ -123,7 +124,7 @@ impl Store {
         };
         let directory = Arc::new(Directory::open(fs, &root, settings.node_id, new_id)?);
         let recovered = match in_memory {
-            true => Recovered::nothing(),
+            true => Recovered::nothing(settings.node_id),
             false => {
                 let file_bytes = tuning.journal_file_bytes;
                 let defaults = journal::Options::new(directory.salt);
@@ -153,6 +154,7 @@ impl Store {
             keeper,
         );
         let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
+        let stored_settings = Arc::clone(&engine.stored_settings);
         let committer =
             Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
         committer.engine().show_all(Arc::downgrade(&committer), &damaged);
@@ -161,6 +163,7 @@ impl Store {
         let inner = Inner {
             directory: Arc::clone(&directory),
             image,
+            stored_settings,
             poisoned,
             clocks,
             settings,
@@ -195,19 +198,45 @@ impl Store {
         Arc::clone(&self.0.image.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The stored settings of everything but topics, as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub fn cluster_id(&self) -> Uuid {
         self.0.directory.cluster_id
     }
 
-    /// In line when the call returns; resolves when the topic is there to stay.
+    /// A topic with one replica of each partition, on the brokers in turn. In line when the call
+    /// returns; resolves when the topic is there to stay.
     pub fn create_topic(
         &self,
         new: NewTopic,
     ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
         let NewTopic { name, partitions, overrides } = new;
         let id = (self.0.new_id)();
-        let created =
-            self.0.committer.command(Command::CreateTopic(CreateTopic { id, name, partitions, overrides }));
+        let start = u64::from_be_bytes(*id.0.last_chunk().expect("an id has 16 bytes"));
+        let replicas = kernel::spread(self.topics().running(), partitions, 1, start);
+        self.create(CreatePlacedTopic { id, name, overrides, replicas })
+    }
+
+    /// A topic whose partitions have these replicas, the preferred leader first.
+    pub fn create_placed_topic(
+        &self,
+        name: String,
+        overrides: BTreeMap<String, String>,
+        replicas: Vec<Vec<NodeId>>,
+    ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
+        let id = (self.0.new_id)();
+        self.create(CreatePlacedTopic { id, name, overrides, replicas })
+    }
+
+    fn create(
+        &self,
+        create: CreatePlacedTopic,
+    ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
+        let id = create.id;
+        let created = self.0.committer.command(Command::CreatePlacedTopic(create));
         let store = self.clone();
         async move {
             created.await?;
@@ -223,6 +252,68 @@ impl Store {
     ) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
         let dropped = self.0.committer.command(Command::DropTopic { topic });
         async move { Ok(dropped.await.map(drop)?) }
+    }
+
+    /// Sets settings of a topic (`Some`) and takes others away (`None`), merged with what others
+    /// altered meanwhile. Checked by whoever asks.
+    pub fn alter_topic(
+        &self,
+        topic: TopicId,
+        changes: BTreeMap<String, Option<String>>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::AlterTopic { topic, changes })
+    }
+
+    /// The same for what is no topic.
+    pub fn alter_settings(
+        &self,
+        scope: Scope,
+        changes: BTreeMap<String, Option<String>>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::AlterSettings { scope, changes })
+    }
+
+    /// New partitions behind the last one, each with its replicas.
+    pub fn add_partitions(
+        &self,
+        topic: TopicId,
+        replicas: Vec<Vec<NodeId>>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::AddPartitions { topic, replicas })
+    }
+
+    /// Moves a partition to other replicas.
+    pub fn set_replicas(
+        &self,
+        topic: TopicId,
+        partition: i32,
+        replicas: Vec<NodeId>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::SetReplicas { topic, partition, replicas })
+    }
+
+    /// Lets the preferred replica lead again; says whether another one did before.
+    pub fn elect_preferred(
+        &self,
+        topic: TopicId,
+        partition: i32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let elected = self.0.committer.command(Command::ElectPreferred { topic, partition });
+        async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
+    }
+
+    /// These brokers run now: leaders and ISRs follow.
+    pub fn set_brokers(
+        &self,
+        running: Vec<NodeId>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::SetBrokers { running })
+    }
+
+    /// In line when the call returns; resolves when it is durable and shown.
+    fn change(&self, command: Command) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let changed = self.0.committer.command(command);
+        async move { changed.await.map(drop) }
     }
 
     /// A producer id that nobody ever had.

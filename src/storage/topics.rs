@@ -1,18 +1,21 @@
-//! The topics as handlers see them: an immutable image, swapped when one is made or deleted.
+//! The topics as handlers see them: an immutable image, swapped when one is made, moved or deleted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::partition::Partition;
 use crate::config::TopicSettings;
-use crate::types::TopicId;
+use crate::kernel::Placement;
+use crate::types::{NodeId, TopicId};
 
 #[derive(Clone, Default)]
 pub struct Topics {
+    pub(super) running: Arc<[NodeId]>,
     by_name: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: BTreeMap<TopicId, Arc<Topic>>,
 }
 
+#[derive(Clone)]
 pub struct Topic {
     pub id: TopicId,
     pub name: Arc<str>,
@@ -21,6 +24,8 @@ pub struct Topic {
     /// What they and the broker's defaults come to.
     pub settings: TopicSettings,
     pub partitions: Vec<Arc<Partition>>,
+    /// Replicas, leader and ISR of each partition, in their order.
+    pub placement: Vec<Arc<Placement>>,
 }
 
 impl Topics {
@@ -35,6 +40,11 @@ impl Topics {
     /// In the order of their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
         self.by_name.values()
+    }
+
+    /// The brokers that run, ascending.
+    pub fn running(&self) -> &[NodeId] {
+        &self.running
     }
 
     pub fn partitions(&self) -> usize {
@@ -56,5 +66,9 @@ impl Topics {
 impl Topic {
     pub fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    pub fn placement(&self, index: i32) -> Option<&Arc<Placement>> {
+        self.placement.get(usize::try_from(index).ok()?)
     }
 }

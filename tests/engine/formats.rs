@@ -1,19 +1,22 @@
-//! Data directories of every released format are opened by this version. `format-1/` was made by
-//! [`make`] below, in the state that kill -9 leaves: a snapshot and a journal behind it.
+//! Data directories of every released format are opened by this version. `format-1/` and
+//! `format-2/` were made by [`make`] below, as it was then, in the state that kill -9 leaves: a
+//! snapshot and a journal behind it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use jackdaw::config::{BrokerSettings, Given};
-use jackdaw::kernel::Refusal;
+use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{AppendError, Place, Store, StoreOptions};
-use jackdaw::types::Offset;
+use jackdaw::types::{LeaderEpoch, NodeId, Offset};
 
 use crate::disk::{SMALL, batch, batch_of, make_topic, now, values};
 use crate::history::commit;
 
 const FORMAT_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-1");
+const FORMAT_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-2");
 
 fn open(dir: &Path) -> Store {
     let settings = BrokerSettings::load(Given::default()).unwrap();
@@ -26,7 +29,23 @@ fn open(dir: &Path) -> Store {
 fn i17_a_directory_of_format_1_is_opened_with_all_that_is_in_it() {
     let copy = tempfile::tempdir().unwrap();
     copy_tree(Path::new(FORMAT_1), copy.path());
-    check(copy.path());
+    let store = check(copy.path(), &["orders", "payments"]);
+    let orders = store.topics().by_name("orders").cloned().unwrap();
+    for placement in &orders.placement {
+        assert_eq!(placement.replicas, [NodeId(1)], "there was one broker, the directory's");
+        assert_eq!(placement.leader, Some(NodeId(1)));
+    }
+    drop(store);
+    let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
+    assert!(meta.starts_with("format=2\n"), "an older version now refuses it in plain words");
+    drop(check_end(copy.path()));
+}
+
+#[test]
+fn i17_a_directory_of_format_2_is_opened_with_all_that_is_in_it() {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(Path::new(FORMAT_2), copy.path());
+    check_2(copy.path());
 }
 
 /// The version that introduces a format keeps such a directory: `KEEP_FORMAT=DIR cargo test --test
@@ -38,14 +57,37 @@ fn this_version_opens_what_it_makes() {
     if let Some(kept) = std::env::var_os("KEEP_FORMAT") {
         copy_tree(copy.path(), Path::new(&kept));
     }
-    check(copy.path());
+    check_2(copy.path());
 }
 
-fn check(dir: &Path) {
+/// What came with format 2: placements, more partitions, settings.
+fn check_2(dir: &Path) {
+    let store = check(dir, &["orders", "payments", "spread"]);
+    let spread = store.topics().by_name("spread").cloned().unwrap();
+    let replicas: Vec<_> = spread.placement.iter().map(|placement| placement.replicas.clone()).collect();
+    assert_eq!(replicas, [[NodeId(2), NodeId(1)], [NodeId(1), NodeId(2)], [NodeId(1), NodeId(2)]]);
+    // Broker 2 led the first partition until it stopped.
+    assert_eq!(spread.placement[0].leader, Some(NodeId(1)));
+    assert_eq!(spread.partitions[0].ends().leader_epoch, LeaderEpoch(1));
+    assert_eq!(spread.overrides, BTreeMap::from([("retention.ms".into(), "1000".into())]));
+    let stored = BTreeMap::from([("log.retention.ms".to_owned(), "7000".to_owned())]);
+    assert_eq!(store.settings().get(&Scope::DefaultBroker), Some(&stored));
+    assert_eq!(store.settings().len(), 1);
+}
+
+/// Once more, after it was opened and closed by this version.
+fn check_end(dir: &Path) -> Store {
+    let store = open(dir);
+    let orders = store.topics().by_name("orders").cloned().unwrap();
+    assert_eq!(values(orders.partition(0).unwrap(), Offset(30)).unwrap(), [(30, "goes on".to_owned())]);
+    store
+}
+
+fn check(dir: &Path, topics_there: &[&str]) -> Store {
     let store = open(dir);
     let topics = store.topics();
     let names: Vec<_> = topics.iter().map(|topic| topic.name.to_string()).collect();
-    assert_eq!(names, ["orders", "payments"]);
+    assert_eq!(names, topics_there);
 
     let orders = topics.by_name("orders").unwrap();
     let first: Vec<_> = (3..30).map(|number| (number, format!("order {number}"))).collect();
@@ -62,6 +104,7 @@ fn check(dir: &Path) {
     let group = store.reload("group").unwrap();
     assert_eq!(group.offset((orders.id, 0)).unwrap().offset, Offset(17));
     assert!(now(orders.partition(0).unwrap().append(batch(&["goes on"]))).is_ok());
+    store
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -80,6 +123,13 @@ fn make(target: &Path) {
     let made = tempfile::tempdir().unwrap();
     let store = open(made.path());
     let orders = make_topic(&store, "orders", 2);
+    let (one, two) = (NodeId(1), NodeId(2));
+    now(store.set_brokers(vec![one, two])).unwrap();
+    let spread = now(store.create_placed_topic("spread".into(), BTreeMap::new(), vec![vec![two, one]]));
+    let spread = spread.unwrap().id;
+    let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    let settings = [set("log.retention.ms", "7000"), set("log.retention.bytes", "1")];
+    now(store.alter_settings(Scope::DefaultBroker, settings.into())).unwrap();
     let gone = make_topic(&store, "gone", 1);
     now(gone.partition(0).unwrap().append(batch(&["gone"]))).unwrap();
     for number in 0..20 {
@@ -90,7 +140,7 @@ fn make(target: &Path) {
     drop(store);
     let store = open(made.path());
     let orders = store.topics().by_name("orders").cloned().unwrap();
-    make_topic(&store, "payments", 1);
+    now(store.create_placed_topic("payments".into(), BTreeMap::new(), vec![vec![one]])).unwrap();
     now(store.delete_topic(store.topics().by_name("gone").unwrap().id)).unwrap();
     for number in 20..30 {
         now(orders.partition(0).unwrap().append(batch(&[&format!("order {number}")]))).unwrap();
@@ -98,5 +148,10 @@ fn make(target: &Path) {
     now(orders.partition(1).unwrap().append(batch(&[&"large".repeat(1000)]))).unwrap();
     now(orders.partition(0).unwrap().delete_before(Offset(3))).unwrap();
     now(store.submit("group", commit(orders.id, 17))).unwrap();
+    now(store.add_partitions(spread, vec![vec![one, two], vec![one, two]])).unwrap();
+    now(store.alter_topic(spread, [set("retention.ms", "1000")].into())).unwrap();
+    let gone = [("log.retention.bytes".to_owned(), None)];
+    now(store.alter_settings(Scope::DefaultBroker, gone.into())).unwrap();
+    now(store.set_brokers(vec![NodeId(1)])).unwrap();
     copy_tree(made.path(), target);
 }

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::config::Durability;
-use jackdaw::kernel::Refusal;
+use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::{AppendError, LogError, OpenError, Partition, Store, Topic, TopicError};
+use jackdaw::storage::{
+    AppendError, LogError, OpenError, Partition, Store, StoreError, Topic, TopicError, Waiter,
+};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{batch, batch_of, make_topic, now, open, options, values};
@@ -458,4 +460,60 @@ fn a_group_id_of_32_kib_in_any_script_survives_a_power_cut() {
     let listed: Vec<String> = store.load().into_iter().map(|(id, _)| id).collect();
     assert_eq!(listed, [id.as_str()]);
     assert_eq!(store.reload(&id).unwrap().offset((topic.id, 0)).unwrap().offset, Offset(5));
+}
+
+#[test]
+fn leaders_isrs_and_epochs_follow_the_brokers_that_run_and_survive_a_power_cut() {
+    let (one, two) = (NodeId(1), NodeId(2));
+    let fs = SimFs::new(91);
+    let store = open(&fs).unwrap();
+    now(store.set_brokers(vec![one, two])).unwrap();
+    let topic = now(store.create_placed_topic("t".into(), Default::default(), vec![vec![two, one]])).unwrap();
+    now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    let waiter = Waiter::new();
+    topic.partition(0).unwrap().watch(&waiter);
+    now(store.set_brokers(vec![one])).unwrap();
+    now(waiter.woken());
+    now(topic.partition(0).unwrap().append(batch(&["b"]))).unwrap();
+
+    let shown = |store: &Store| {
+        let topics = store.topics();
+        let topic = topics.by_name("t").unwrap();
+        let placement = topic.placement(0).unwrap();
+        (placement.leader, placement.isr.clone(), topic.partitions[0].ends().leader_epoch)
+    };
+    assert_eq!(shown(&store), (Some(one), vec![one], LeaderEpoch(1)));
+    assert_eq!(topic.partition(0).unwrap().epoch_of(Offset(0)), LeaderEpoch(0));
+    assert_eq!(topic.partition(0).unwrap().epoch_of(Offset(1)), LeaderEpoch(1));
+    now(store.set_brokers(vec![two, one])).unwrap();
+    assert_eq!(store.topics().running(), [one, two]);
+    assert_eq!(now(store.elect_preferred(topic.id, 0)), Ok(true));
+    assert_eq!(now(store.elect_preferred(topic.id, 0)), Ok(false), "and nothing is written for it");
+    let settled = (Some(two), vec![two, one], LeaderEpoch(2));
+    assert_eq!(shown(&store), settled);
+    assert_eq!(now(store.set_replicas(topic.id, 0, vec![NodeId(9)])), refused(Refusal::NoReplicaRuns));
+
+    let fs = fs.crash(5);
+    drop(store);
+    assert_eq!(shown(&open(&fs).unwrap()), settled);
+}
+
+#[test]
+fn settings_of_brokers_are_shown_at_once_and_survive_a_power_cut() {
+    let fs = SimFs::new(92);
+    let store = open(&fs).unwrap();
+    let value = |store: &Store| store.settings().get(&Scope::DefaultBroker)?.get("log.retention.ms").cloned();
+    let retention = |value: Option<&str>| [("log.retention.ms".to_owned(), value.map(str::to_owned))].into();
+    now(store.alter_settings(Scope::DefaultBroker, retention(Some("7")))).unwrap();
+    assert_eq!(value(&store).as_deref(), Some("7"));
+    let fs = fs.crash(5);
+    drop(store);
+    let store = open(&fs).unwrap();
+    assert_eq!(value(&store).as_deref(), Some("7"));
+    now(store.alter_settings(Scope::DefaultBroker, retention(None))).unwrap();
+    assert_eq!(value(&store), None);
+}
+
+fn refused<T>(refusal: Refusal) -> Result<T, StoreError> {
+    Err(StoreError::Refused(refusal))
 }

@@ -1,0 +1,183 @@
+//! Stories about brokers that come and go, and where partitions are then.
+
+use super::*;
+
+const RACK: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+fn ids(numbers: &[i32]) -> Vec<NodeId> {
+    numbers.iter().copied().map(NodeId).collect()
+}
+
+/// Three brokers, and a topic with these replicas.
+fn with_replicas(replicas: &[&[i32]]) -> Shard {
+    let mut shard = Shard::new(BROKER);
+    runs(&mut shard, &[1, 2, 3]);
+    shard.apply(at(0), &placed(TOPIC, "orders", replicas)).unwrap();
+    shard
+}
+
+fn placed(id: TopicId, name: &str, replicas: &[&[i32]]) -> Command {
+    let replicas = replicas.iter().map(|one| ids(one)).collect();
+    let (name, overrides) = (name.to_owned(), BTreeMap::new());
+    Command::CreatePlacedTopic(CreatePlacedTopic { id, name, overrides, replicas })
+}
+
+fn runs(shard: &mut Shard, running: &[i32]) {
+    assert_eq!(shard.apply(at(1), &Command::SetBrokers { running: ids(running) }), Ok(Applied::BrokersSet));
+}
+
+/// Leader (0: none), ISR and leader epoch of a partition.
+fn shown(shard: &Shard, index: i32) -> (i32, Vec<i32>, i32) {
+    let topic = shard.topic(TOPIC).unwrap();
+    let placement = &topic.placement()[index as usize];
+    let isr = placement.isr.iter().map(|node| node.0).collect();
+    (placement.leader.map_or(0, |leader| leader.0), isr, topic.partition(index).unwrap().epoch().0)
+}
+
+pub fn check(topic: &Topic, running: &[NodeId]) {
+    assert_eq!(topic.partitions().len(), topic.placement().len());
+    for placement in topic.placement() {
+        let Placement { replicas, leader, isr } = &**placement;
+        assert!(!replicas.is_empty() && !isr.is_empty());
+        assert!(isr.iter().all(|node| replicas.contains(node)));
+        match leader {
+            Some(leader) => {
+                assert!(isr.contains(leader));
+                assert_eq!(*isr, super::super::placement::among(replicas, running));
+            }
+            None => assert!(isr.iter().all(|node| !running.contains(node))),
+        }
+    }
+}
+
+#[test]
+fn the_first_replica_leads_and_all_that_run_are_in_step() {
+    let shard = with_replicas(&[&[2, 3, 1], &[3, 1]]);
+    assert_eq!(shown(&shard, 0), (2, vec![2, 3, 1], 0));
+    assert_eq!(shown(&shard, 1), (3, vec![3, 1], 0));
+}
+
+#[test]
+fn where_a_broker_stops_the_next_in_step_leads_in_a_new_epoch_and_only_there() {
+    let mut shard = with_replicas(&[&[2, 3, 1], &[3, 2]]);
+    runs(&mut shard, &[1, 3]);
+    assert_eq!(shown(&shard, 0), (3, vec![3, 1], 1));
+    assert_eq!(shown(&shard, 1), (3, vec![3], 0), "the leader stays, only the ISR shrinks");
+    runs(&mut shard, &[1, 2, 3]);
+    assert_eq!(shown(&shard, 0), (3, vec![2, 3, 1], 1), "who comes back is in step and follows");
+}
+
+#[test]
+fn nobody_leads_until_one_that_was_in_step_comes_back() {
+    let mut shard = with_replicas(&[&[1, 2]]);
+    runs(&mut shard, &[2, 3]);
+    runs(&mut shard, &[3]);
+    assert_eq!(shown(&shard, 0), (0, vec![2], 2));
+    runs(&mut shard, &[1, 3]);
+    assert_eq!(shown(&shard, 0), (0, vec![2], 2), "1 was not in step when the last one stopped");
+    runs(&mut shard, &[1, 2, 3]);
+    assert_eq!(shown(&shard, 0), (2, vec![1, 2], 3));
+}
+
+#[test]
+fn all_may_stop_and_any_that_was_in_step_may_lead_when_it_comes_back() {
+    let mut shard = with_replicas(&[&[1, 2]]);
+    runs(&mut shard, &[]);
+    assert_eq!(shown(&shard, 0), (0, vec![1, 2], 1));
+    runs(&mut shard, &[2]);
+    assert_eq!(shown(&shard, 0), (2, vec![2], 2));
+}
+
+#[test]
+fn the_preferred_replica_leads_again_when_asked_to() {
+    let mut shard = with_replicas(&[&[1, 2]]);
+    let elect = Command::ElectPreferred { topic: TOPIC, partition: 0 };
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: false }));
+    runs(&mut shard, &[2, 3]);
+    assert_eq!(shard.apply(at(1), &elect), Err(Refusal::PreferredNotAvailable));
+    runs(&mut shard, &[1, 2, 3]);
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: true }));
+    assert_eq!(shown(&shard, 0), (1, vec![1, 2], 2));
+}
+
+#[test]
+fn a_reassignment_keeps_a_leader_that_remains_and_begins_an_epoch_where_a_replica_goes() {
+    let mut shard = with_replicas(&[&[1, 2]]);
+    let mut moved = |replicas: &[i32]| {
+        let set = Command::SetReplicas { topic: TOPIC, partition: 0, replicas: ids(replicas) };
+        shard.apply(at(1), &set).map(|_| shown(&shard, 0))
+    };
+    assert_eq!(moved(&[3, 2, 1]), Ok((1, vec![3, 2, 1], 0)), "one more");
+    assert_eq!(moved(&[3, 1]), Ok((1, vec![3, 1], 1)), "one less");
+    assert_eq!(moved(&[3, 2]), Ok((3, vec![3, 2], 2)), "the leader goes");
+    assert_eq!(moved(&[4]), Err(Refusal::NoReplicaRuns));
+    assert_eq!(moved(&[2, 2]), Err(Refusal::Malformed));
+    assert_eq!(moved(&[]), Err(Refusal::Malformed));
+}
+
+#[test]
+fn an_old_create_command_means_the_first_broker_that_runs() {
+    let mut shard = Shard::new(NodeId(7));
+    shard.apply(at(0), &create(TOPIC, "orders", 2)).unwrap();
+    assert_eq!(shown(&shard, 1), (7, vec![7], 0));
+}
+
+#[test]
+fn new_partitions_are_empty_and_stand_behind_the_last() {
+    let mut shard = with_replicas(&[&[1]]);
+    offset_of(&mut shard, batch(3)).unwrap();
+    let add = |replicas: &[&[i32]]| Command::AddPartitions {
+        topic: TOPIC,
+        replicas: replicas.iter().map(|one| ids(one)).collect(),
+    };
+    assert_eq!(shard.apply(at(1), &add(&[&[2], &[3, 1]])), Ok(Applied::PartitionsAdded));
+    assert_eq!(shard.topic(TOPIC).unwrap().partitions().len(), 3);
+    assert_eq!(shown(&shard, 2), (3, vec![3, 1], 0));
+    assert_eq!(shard.partition(TOPIC, 0).unwrap().end(), Offset(3));
+    assert_eq!(shard.partition(TOPIC, 2).unwrap().end(), Offset(0));
+    assert_eq!(shard.apply(at(1), &add(&[])), Err(Refusal::Malformed));
+    assert_eq!(shard.apply(at(1), &add(&[&[9]])), Err(Refusal::NoReplicaRuns));
+}
+
+#[test]
+fn settings_are_merged_so_that_two_who_alter_both_count() {
+    let mut shard = with_replicas(&[&[1]]);
+    let changes = |name: &str, value: Option<&str>| BTreeMap::from([(name.into(), value.map(Into::into))]);
+    for (name, value) in [("a", Some("1")), ("b", Some("2")), ("a", None), ("c", None)] {
+        let changes = changes(name, value);
+        shard.apply(at(1), &Command::AlterTopic { topic: TOPIC, changes: changes.clone() }).unwrap();
+        shard.apply(at(1), &Command::AlterSettings { scope: Scope::DefaultBroker, changes }).unwrap();
+    }
+    let left = BTreeMap::from([("b".to_owned(), "2".to_owned())]);
+    assert_eq!(shard.topic(TOPIC).unwrap().overrides, left);
+    assert_eq!(shard.settings(&Scope::DefaultBroker), Some(&left));
+    let last = Command::AlterSettings { scope: Scope::DefaultBroker, changes: changes("b", None) };
+    shard.apply(at(1), &last).unwrap();
+    assert!(shard.all_settings().is_empty(), "nothing is kept where nothing is set");
+}
+
+#[test]
+fn equal_placements_are_one_in_memory() {
+    let shard = with_replicas(&[&[1, 2], &[2, 1], &[1, 2]]);
+    let placement = shard.topic(TOPIC).unwrap().placement();
+    assert!(Arc::ptr_eq(&placement[0], &placement[2]));
+}
+
+#[test]
+fn spread_gives_every_broker_as_many_leaders_and_replicas_as_the_others() {
+    for (partitions, factor, start) in [(9, 1, 0), (9, 2, 1), (12, 3, 2), (3, 3, 7)] {
+        let placed = spread(&RACK, partitions, factor, start);
+        for broker in RACK {
+            let leads = placed.iter().filter(|replicas| replicas[0] == broker).count();
+            assert_eq!(leads, partitions as usize / 3);
+            let holds = placed.iter().filter(|replicas| replicas.contains(&broker)).count();
+            assert_eq!(holds, partitions as usize * factor / 3);
+        }
+        let distinct = |replicas: &Vec<NodeId>| {
+            replicas.iter().collect::<std::collections::BTreeSet<_>>().len() == factor
+        };
+        assert!(placed.iter().all(distinct));
+    }
+    assert_eq!(spread(&RACK, 2, 1, 4), [ids(&[2]), ids(&[3])], "who begins is the caller's choice");
+    assert_eq!(spread(&RACK[..1], 2, 1, 4), [ids(&[1]), ids(&[1])]);
+}
