@@ -130,7 +130,9 @@ impl Shard {
             Command::ExpireProducers { idle_since } => self.expire_producers(*idle_since),
             Command::Group { group, records } => self.change_group(group, records),
             Command::CreatePlacedTopic(create) => self.create_placed_topic(create)?,
-            Command::AddPartitions { topic, replicas } => self.add_partitions(*topic, replicas)?,
+            Command::AddPartitions { topic, first, replicas } => {
+                self.add_partitions(*topic, *first, replicas)?
+            }
             Command::AlterTopic { topic, changes } => {
                 topic::alter(&mut self.topic_mut(*topic)?.overrides, changes);
                 Applied::TopicAltered
@@ -201,8 +203,18 @@ impl Shard {
         replicas.iter().map(|one| Ok(shared.one(Placement::new(one, &self.running)?))).collect()
     }
 
-    fn add_partitions(&mut self, id: TopicId, replicas: &[Vec<NodeId>]) -> Result<Applied, Refusal> {
+    fn add_partitions(
+        &mut self,
+        id: TopicId,
+        first: i32,
+        replicas: &[Vec<NodeId>],
+    ) -> Result<Applied, Refusal> {
         let placement = self.placed(replicas)?;
+        let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
+        let next = i32::try_from(topic.partitions.len()).map_err(|_| Refusal::Malformed)?;
+        if first != next {
+            return Err(Refusal::NotTheNextPartition { next });
+        }
         self.topic_mut(id)?.add(placement);
         Ok(Applied::PartitionsAdded)
     }

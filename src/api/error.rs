@@ -253,6 +253,7 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::TooManyProducers => ErrorCode::NotEnoughReplicas,
             kernel::Refusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             kernel::Refusal::OffsetsExhausted => ErrorCode::InvalidRecord,
+            kernel::Refusal::NotTheNextPartition { .. } => ErrorCode::InvalidPartitions,
             kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
             kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
             kernel::Refusal::Malformed => ErrorCode::UnknownServerError,

@@ -42,9 +42,11 @@ pub enum Command {
     },
     /// A topic whose replicas were said.
     CreatePlacedTopic(CreatePlacedTopic),
-    /// New partitions behind the last one, each with its replicas.
+    /// New partitions behind the last one, each with its replicas. `first` is the number of the first
+    /// of them: of two who want to add to the same topic, one is refused.
     AddPartitions {
         topic: TopicId,
+        first: i32,
         replicas: Vec<Vec<NodeId>>,
     },
     /// Settings of a topic: `Some` sets, `None` takes away. Merged here, so that two who alter at
@@ -209,6 +211,10 @@ pub enum Refusal {
     OffsetOutOfRange,
     /// No offset is left for the batch.
     OffsetsExhausted,
+    /// Other partitions were added meanwhile.
+    NotTheNextPartition {
+        next: i32,
+    },
     /// None of the brokers that shall hold a partition runs.
     NoReplicaRuns,
     /// The preferred replica does not run, or is not in step.

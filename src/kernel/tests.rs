@@ -332,6 +332,7 @@ impl Random {
             }),
             8 => Command::AddPartitions {
                 topic,
+                first: self.below(4) as i32,
                 replicas: (0..self.below(3)).map(|_| self.brokers()).collect(),
             },
             9 => Command::AlterTopic { topic, changes: self.changes() },

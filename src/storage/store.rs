@@ -273,13 +273,15 @@ impl Store {
         self.change(Command::AlterSettings { scope, changes })
     }
 
-    /// New partitions behind the last one, each with its replicas.
+    /// New partitions, each with its replicas, of which the first one gets the number `first`: refused
+    /// where that is not the next one, because somebody else was faster.
     pub fn add_partitions(
         &self,
         topic: TopicId,
+        first: i32,
         replicas: Vec<Vec<NodeId>>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        self.change(Command::AddPartitions { topic, replicas })
+        self.change(Command::AddPartitions { topic, first, replicas })
     }
 
     /// Moves a partition to other replicas.

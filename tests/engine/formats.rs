@@ -148,7 +148,7 @@ fn make(target: &Path) {
     now(orders.partition(1).unwrap().append(batch(&[&"large".repeat(1000)]))).unwrap();
     now(orders.partition(0).unwrap().delete_before(Offset(3))).unwrap();
     now(store.submit("group", commit(orders.id, 17))).unwrap();
-    now(store.add_partitions(spread, vec![vec![one, two], vec![one, two]])).unwrap();
+    now(store.add_partitions(spread, 1, vec![vec![one, two], vec![one, two]])).unwrap();
     now(store.alter_topic(spread, [set("retention.ms", "1000")].into())).unwrap();
     let gone = [("log.retention.bytes".to_owned(), None)];
     now(store.alter_settings(Scope::DefaultBroker, gone.into())).unwrap();

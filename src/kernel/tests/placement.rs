@@ -126,17 +126,21 @@ fn an_old_create_command_means_the_first_broker_that_runs() {
 fn new_partitions_are_empty_and_stand_behind_the_last() {
     let mut shard = with_replicas(&[&[1]]);
     offset_of(&mut shard, batch(3)).unwrap();
-    let add = |replicas: &[&[i32]]| Command::AddPartitions {
+    let add = |first, replicas: &[&[i32]]| Command::AddPartitions {
         topic: TOPIC,
+        first,
         replicas: replicas.iter().map(|one| ids(one)).collect(),
     };
-    assert_eq!(shard.apply(at(1), &add(&[&[2], &[3, 1]])), Ok(Applied::PartitionsAdded));
+    assert_eq!(shard.apply(at(1), &add(1, &[&[2], &[3, 1]])), Ok(Applied::PartitionsAdded));
+    // Whoever counted before that is told.
+    let late = shard.apply(at(1), &add(1, &[&[2]]));
+    assert_eq!(late, Err(Refusal::NotTheNextPartition { next: 3 }));
     assert_eq!(shard.topic(TOPIC).unwrap().partitions().len(), 3);
     assert_eq!(shown(&shard, 2), (3, vec![3, 1], 0));
     assert_eq!(shard.partition(TOPIC, 0).unwrap().end(), Offset(3));
     assert_eq!(shard.partition(TOPIC, 2).unwrap().end(), Offset(0));
-    assert_eq!(shard.apply(at(1), &add(&[])), Err(Refusal::Malformed));
-    assert_eq!(shard.apply(at(1), &add(&[&[9]])), Err(Refusal::NoReplicaRuns));
+    assert_eq!(shard.apply(at(1), &add(3, &[])), Err(Refusal::Malformed));
+    assert_eq!(shard.apply(at(1), &add(3, &[&[9]])), Err(Refusal::NoReplicaRuns));
 }
 
 #[test]
