@@ -68,11 +68,6 @@ impl Topic {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
-    /// How many replicas its first partition has, as Kafka counts them.
-    pub fn replication_factor(&self) -> usize {
-        self.placement.first().map_or(0, |placement| placement.replicas.len())
-    }
-
     pub fn placement(&self, index: i32) -> Option<&Arc<Placement>> {
         self.placement.get(usize::try_from(index).ok()?)
     }
