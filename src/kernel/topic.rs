@@ -44,7 +44,8 @@ impl Topic {
 
     /// Puts a partition elsewhere. Another leadership is another epoch.
     pub(super) fn place(&mut self, at: usize, placement: Arc<Placement>) {
-        let (Some(partition), Some(before)) = (self.partitions.get_mut(at), self.placement.get_mut(at)) else {
+        let (Some(partition), Some(before)) = (self.partitions.get_mut(at), self.placement.get_mut(at))
+        else {
             return;
         };
         if placement.begins_an_epoch_after(before) {

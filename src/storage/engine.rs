@@ -307,7 +307,8 @@ impl Engine {
         for state in states {
             let Some(known) = image.by_id(state.id) else { continue };
             let epochs = state.partitions().map(kernel::Partition::epoch);
-            let other = known.partitions.iter().zip(epochs).filter(|(known, epoch)| known.publish_epoch(*epoch));
+            let other =
+                known.partitions.iter().zip(epochs).filter(|(known, epoch)| known.publish_epoch(*epoch));
             moved.extend(other.map(|(known, _)| Arc::clone(known)));
             let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(known) };
             image.insert(Arc::new(topic));
@@ -329,7 +330,7 @@ impl Engine {
     pub(super) fn show_all(&mut self, committer: Weak<Committer>, damaged: &BTreeMap<PartitionKey, String>) {
         self.committer = committer;
         self.show_settings();
-        let mut topics = Topics { running: self.shard.running().into(), ..Topics::default() };
+        let mut topics = Topics::of(self.shard.running());
         for state in self.shard.topics() {
             let topic = self.topic(state, |index, partition| {
                 recovery::segments_of(&self.directory, state, index, partition)

@@ -70,7 +70,11 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found>
 }
 
 /// Every one there is, oldest first, with what it holds or why it cannot be read.
-pub fn read_all(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
+pub fn read_all(
+    fs: &dyn Fs,
+    dir: &Path,
+    broker: NodeId,
+) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
     let read = |position| {
         let path = path_of(dir, position);
         let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());

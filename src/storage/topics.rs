@@ -29,6 +29,11 @@ pub struct Topic {
 }
 
 impl Topics {
+    /// None yet, and these brokers run.
+    pub(super) fn of(running: &[NodeId]) -> Topics {
+        Topics { running: running.into(), ..Topics::default() }
+    }
+
     pub fn by_name(&self, name: &str) -> Option<&Arc<Topic>> {
         self.by_name.get(name)
     }

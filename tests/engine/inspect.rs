@@ -155,7 +155,9 @@ fn a_dump_has_a_line_for_every_batch_record_and_entry() {
     let journal = dumped(&fs, "data/journal", true);
     assert!(journal.contains("at=72 entry=1 synced=0 time=1000000"), "{journal}");
     assert!(
-        journal.contains("CreateTopic") && journal.contains("Commit") && journal.contains("mark synced=")
+        journal.contains("CreatePlacedTopic")
+            && journal.contains("Commit")
+            && journal.contains("mark synced=")
     );
 }
 
