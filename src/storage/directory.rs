@@ -140,7 +140,11 @@ impl Directory {
             Some(volume) if segments.len() >= SYNC_VOLUME_FROM => {
                 let outcome = volume.sync();
                 // Each is told, so that none believes a later sync.
-                segments.iter().fold(Ok(()), |told, segment| told.and(segment.synced_with_volume(&outcome)))
+                let mut told = Ok(());
+                for segment in segments {
+                    told = told.and(segment.synced_with_volume(&outcome));
+                }
+                told
             }
             _ => segments.iter().try_for_each(|segment| segment.sync()),
         }
