@@ -1,7 +1,10 @@
 //! The command line: `jackdaw` means `jackdaw serve`.
 
+mod health;
 mod log;
+mod notify;
 mod serve;
+mod sources;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,7 +27,7 @@ const EXIT_CODES: &str = "Exit codes:
    0  stopped as asked, or what was asked is done
   64  wrong command line
   65  the data directory is not ours, is damaged or was written by a newer version
-  69  an address to listen at is not available
+  69  an address to listen at is not available, or no broker answers there
   74  a file cannot be read or written
   75  the data directory is in use by another process
   78  a setting is refused";
@@ -43,6 +46,8 @@ struct CommandLine {
 enum Command {
     /// Run the broker; the same as without a command
     Serve(serve::Options),
+    /// Ask a broker which APIs it serves: fine when it answers, 69 when not
+    Health(health::Options),
     /// Look into the files of a data directory
     Log(log::Options),
 }
@@ -63,6 +68,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
     match line.command {
         None => serve::run(line.serve),
         Some(Command::Serve(options)) => serve::run(options),
+        Some(Command::Health(options)) => health::run(&options),
         Some(Command::Log(options)) => log::run(options),
     }
 }

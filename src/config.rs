@@ -3,15 +3,18 @@
 //! A setting is one [`Row`]: name, type, default, check, who may change it, and its documentation
 //! in our own words. The rows of the broker stand in `config/broker.rs`, those of a topic in
 //! `config/topic.rs`; each names the typed field it fills. From the rows come the configuration
-//! file, `--set`, DescribeConfigs, the checks of CreateTopics and `docs/settings.md`.
+//! file, environment variables, `--set`, DescribeConfigs, the checks of CreateTopics and `docs/settings.md`.
 //!
 //! Names, types, defaults and refusals are Kafka's. What is ours alone starts with `jackdaw.` and
 //! never appears in DescribeConfigs.
 
 mod broker;
 mod describe;
+mod environment;
 mod file;
+mod given;
 mod listener;
+mod listing;
 mod page;
 mod row;
 mod topic;
@@ -21,8 +24,10 @@ mod tests;
 
 pub use broker::{BrokerSettings, Durability};
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
-pub use file::{Given, Properties};
+pub use file::Properties;
+pub use given::{Given, Origin, Written};
 pub use listener::Listener;
+pub use listing::listing;
 pub use page::page;
 pub use row::{Change, Check, Kind, Row};
 pub use topic::TopicSettings;
@@ -30,9 +35,17 @@ pub use topic::TopicSettings;
 /// Why settings are refused, in the words Kafka uses where it has the same refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    UnknownTopicSetting { name: String },
-    Invalid { name: String, value: String, why: String },
+    UnknownTopicSetting {
+        name: String,
+    },
+    Invalid {
+        name: String,
+        value: String,
+        why: String,
+    },
     Listeners(String),
+    /// A node that serves no clients.
+    OnlyController,
     File(String),
 }
 
@@ -46,6 +59,9 @@ impl std::fmt::Display for ConfigError {
                 write!(f, "Invalid value {value} for configuration {name}: {why}")
             }
             ConfigError::Listeners(what) | ConfigError::File(what) => f.write_str(what),
+            ConfigError::OnlyController => f.write_str(
+                "process.roles names the controller only: Jackdaw needs no controllers, leave this process out",
+            ),
         }
     }
 }

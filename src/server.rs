@@ -7,6 +7,7 @@ mod complaints;
 mod connection;
 mod input;
 mod listener;
+mod origin;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -48,6 +49,8 @@ struct Shared {
     slots: Arc<Slots>,
     complaints: Complaints,
     stopping: Stopping,
+    /// Whether it was warned of clients that are told an address of their own.
+    sent_astray: AtomicBool,
     /// How many there were so far; each has its number.
     connections: AtomicU64,
 }
@@ -116,6 +119,7 @@ impl Shared {
             slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
             complaints: Complaints::new(),
             stopping,
+            sent_astray: AtomicBool::new(false),
             connections: AtomicU64::new(0),
         }
     }

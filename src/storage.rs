@@ -31,7 +31,7 @@ pub use topics::{Topic, Topics};
 pub use waiter::Waiter;
 
 use crate::kernel::Refusal;
-use crate::types::{NodeId, Offset};
+use crate::types::{NodeId, Offset, Uuid};
 
 /// Why something was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,11 @@ pub enum OpenError {
         theirs: NodeId,
         ours: NodeId,
     },
+    OtherCluster {
+        path: PathBuf,
+        theirs: Uuid,
+        ours: Uuid,
+    },
     /// Something that was durable is not there any more.
     Damaged {
         what: String,
@@ -141,6 +146,11 @@ impl std::fmt::Display for OpenError {
             OpenError::OtherNode { path, theirs, ours } => write!(
                 f,
                 "{} belongs to node.id {theirs}, this broker is {ours}: set node.id={theirs}, or choose another --data-dir",
+                path.display()
+            ),
+            OpenError::OtherCluster { path, theirs, ours } => write!(
+                f,
+                "{} belongs to cluster {theirs}, not to {ours}: set CLUSTER_ID={theirs} or leave it away, or choose another --data-dir",
                 path.display()
             ),
             OpenError::Damaged { what } => write!(

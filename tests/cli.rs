@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -29,7 +30,11 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Running {
-        let mut child = jackdaw(arguments).spawn().unwrap();
+        Running::spawn(&mut jackdaw(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Running {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         Running { child, line }
@@ -83,10 +88,7 @@ fn one_line_says_where_it_is_ready_where_the_data_is_and_how_durable() {
 fn an_ephemeral_broker_says_so_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = jackdaw(&["serve", "--listen", "localhost:0", "--ephemeral"]);
-    let mut child = command.current_dir(dir.path()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let broker = Running { child, line };
+    let broker = Running::spawn(command.current_dir(dir.path()));
     assert!(broker.line.ends_with(", data in memory, gone when it stops\n"), "{}", broker.line);
     broker.signal(Signal::TERM);
     assert_eq!(broker.end().0, Some(0));
@@ -183,6 +185,12 @@ fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
         (&["--set", "listeners=SSL://:9093"], 78, "only PLAINTEXT is"),
         (&["--listen", "9092"], 78, "expected NAME://HOST:PORT"),
         (&["--http", "8080"], 78, "expected HOST:PORT"),
+        (&["--http", "8080"], 78, "(flag --http)"),
+        (&["--set", "process.roles=controller"], 78, "Jackdaw needs no controllers"),
+        (&["--set", "advertised.listeners=OTHER://a:1"], 78, "there is no listener of this name"),
+        (&["--set", "jackdaw.cluster.id=my-cluster"], 78, "expected 22 letters"),
+        (&["--set", "num.partitions=many", "--print-config"], 78, "Not a number of type INT (flag --set)"),
+        (&["health", "--bootstrap-server", "127.0.0.1:1"], 69, "no broker answers at 127.0.0.1:1"),
     ] {
         let (found, log) = refused(arguments);
         assert_eq!(found, code, "{arguments:?}: {log}");
@@ -213,7 +221,109 @@ fn flags_go_before_the_file_and_unknown_names_are_warned_of() {
     broker.signal(Signal::TERM);
     let (_, log) = broker.end();
     assert!(log.contains("num.partitions is meant"), "{log}");
-    assert!(log.contains("process.roles"), "{log}");
+}
+
+#[test]
+fn print_config_shows_every_value_with_its_source_and_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("server.properties"), dir.path().join("data"));
+    let settings = "num.partitions=1\nmessage.max.bytes=1\nlog.retention.hours=2\nssl.key.password=hush\n\
+                    my.plugin.secret=hush\nnum.partition=3\n";
+    fs::write(&file, format!("{settings}log.dir={}\n", data.display())).unwrap();
+    let mut command = jackdaw(&["--config", text(&file), "--print-config", "--set", "message.max.bytes=3"]);
+    let environment =
+        [("KAFKA_NUM_PARTITIONS", "2"), ("KAFKA_MESSAGE_MAX_BYTES", "2"), ("KAFKA_HEAP_OPTS", "-Xmx1g")];
+    let Output { status, stdout, .. } = command.env_clear().envs(environment).output().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let printed = String::from_utf8(stdout).unwrap();
+    let from_file = format!("(file {})", file.display());
+    for line in [
+        "num.partitions=2  (environment KAFKA_NUM_PARTITIONS)".to_owned(),
+        "message.max.bytes=3  (flag --set)".to_owned(),
+        format!("log.retention.hours=2  {from_file}"),
+        format!("log.retention.ms=7200000  (log.retention.hours, file {})", file.display()),
+        format!("log.dirs={}  (log.dir, file {})", data.display(), file.display()),
+        "listeners=PLAINTEXT://localhost:9092  (default)".to_owned(),
+        "auto.create.topics.enable=true  (default)".to_owned(),
+    ] {
+        assert!(printed.lines().any(|found| found == line), "no {line} in:\n{printed}");
+    }
+    for start in ["ssl.key.password=[hidden]  (", "my.plugin.secret=[hidden]  (", "num.partition=3  ("] {
+        assert!(printed.lines().any(|found| found.starts_with(start)), "no {start} in:\n{printed}");
+    }
+    assert!(printed.contains("unknown and without effect; num.partitions is meant?"), "{printed}");
+    assert!(!printed.contains("hush") && !printed.contains("heap"), "{printed}");
+    assert!(!data.exists(), "nothing was started");
+}
+
+#[test]
+fn a_cluster_id_is_that_of_a_new_directory_and_has_to_be_that_of_an_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["--listen", "localhost:0", "--data-dir", text(dir.path())];
+    let with_id = |id| {
+        let mut command = jackdaw(&arguments);
+        command.env("CLUSTER_ID", id);
+        command
+    };
+    drop(Running::spawn(&mut with_id("4L6g3nShT-eMCtK--X86sw")));
+    let meta = fs::read_to_string(dir.path().join("meta")).unwrap();
+    assert!(meta.contains("cluster.id=4L6g3nShT-eMCtK--X86sw\n"), "{meta}");
+    drop(Running::spawn(&mut with_id("4L6g3nShT-eMCtK--X86sw")));
+    drop(Running::start(&arguments));
+    for (id, code, said) in [
+        ("5L6g3nShT-eMCtK--X86sw", 65, "belongs to cluster 4L6g3nShT-eMCtK--X86sw"),
+        ("shop", 78, "(environment CLUSTER_ID)"),
+    ] {
+        let Output { status, stderr, .. } = with_id(id).output().unwrap();
+        let log = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(code), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("meta")).unwrap(), meta);
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let heard = || {
+        let mut message = [0; 64];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let mut command = jackdaw(&["--listen", "localhost:0", "--ephemeral"]);
+    let broker = Running::spawn(command.env("NOTIFY_SOCKET", &path));
+    assert_eq!(heard(), "READY=1");
+    broker.signal(Signal::TERM);
+    assert_eq!(heard(), "STOPPING=1");
+    assert_eq!(broker.end().0, Some(0));
+}
+
+#[test]
+fn health_lists_the_apis_of_a_broker_that_answers() {
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    let address = format!("localhost:{}", broker.port());
+    let Output { status, stdout, .. } =
+        jackdaw(&["health", "--bootstrap-server", &format!("127.0.0.1:1,{address}")]).output().unwrap();
+    let said = String::from_utf8(stdout).unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(said.starts_with(&format!("{address} serves ")), "{said}");
+    assert!(said.contains("  ApiVersions (18): 0 to "), "{said}");
+    // Without an address it asks where the broker of these settings listens.
+    let mut command = jackdaw(&["health"]);
+    command.env("KAFKA_LISTENERS", format!("PLAINTEXT://127.0.0.1:{}", broker.port()));
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn a_file_for_a_cluster_of_several_is_taken_with_a_warning() {
+    let voters = "controller.quorum.voters=1@kafka-1:9093,2@kafka-2:9093,3@kafka-3:9093";
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral", "--set", voters]);
+    broker.signal(Signal::TERM);
+    let (code, log) = broker.end();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("this broker is one alone"), "{log}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `jackdaw serve`: settings from file and flags, start, wait for a signal, stop.
+//! `jackdaw serve`: settings from all sources, start, wait for a signal, stop.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,14 +9,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, info, warn};
 
+use super::notify::{self, notify};
+use super::sources::Sources;
 use super::{Exit, fail};
 use crate::broker::{Broker, Builder, StartError};
-use crate::config::{ConfigError, Given, Properties};
+use crate::config::{self, BrokerSettings, ConfigError, Given, Origin};
 use crate::storage::OpenError;
 use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
+    #[command(flatten)]
+    sources: Sources,
     /// Where clients connect [default: localhost:9092, on IPv4 and IPv6; port 0 takes a free one]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -30,15 +34,15 @@ pub(super) struct Options {
     /// Keep everything in memory: gone when the broker stops
     #[arg(long)]
     ephemeral: bool,
-    /// Settings in Kafka's syntax, as in its server.properties
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// One setting, over what the file says; may be repeated
+    /// One setting, over what file and environment say; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
     /// Where health checks are answered over HTTP (/livez, /readyz) [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
+    /// Print every setting with its value and where that comes from, and start nothing
+    #[arg(long)]
+    print_config: bool,
     /// How much is logged, on standard error
     #[arg(long, value_name = "LEVEL", default_value = "info",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
@@ -52,55 +56,96 @@ fn name_and_value(written: &str) -> Result<(String, String), String> {
 
 pub(super) fn run(options: Options) -> Exit {
     telemetry::start(options.log_level.parse().unwrap_or(Level::INFO));
-    let ephemeral = options.ephemeral;
+    let (ephemeral, print_config) = (options.ephemeral, options.print_config);
+    let is_container = options.sources.container;
     let given = match settings(options) {
         Ok(given) => given,
         Err((exit, why)) => return fail(exit, why),
     };
+    if print_config {
+        return print_settings(&given);
+    }
     for (name, nearest) in given.unknown() {
+        let from = given.written(name).map(ToString::to_string).unwrap_or_default();
         match nearest {
-            Some(nearest) => warn!(name, "unknown setting without effect; {nearest} is meant?"),
-            None => warn!(name, "unknown setting without effect"),
+            Some(nearest) => warn!(name, from, "unknown setting without effect; {nearest} is meant?"),
+            None => warn!(name, from, "unknown setting without effect"),
         }
     }
-    let mut builder = Broker::builder().set("listeners", "PLAINTEXT://localhost:9092").set_all(given);
+    warn_of_other_nodes(&given);
+    // Started the way Kafka's image is, by somebody who waits for what Kafka says.
+    let is_in_place_of_kafka = is_container || given.has_any_from(Origin::Environment);
+    let mut builder = Broker::builder().set_all(given.clone());
     if ephemeral {
         builder = builder.ephemeral();
     }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(builder)),
+        Ok(runtime) => runtime.block_on(serve(builder, &given, is_in_place_of_kafka)),
         Err(error) => fail(Exit::InputOutput, format!("no threads to run in: {error}")),
     }
 }
 
-/// Default < file < flags.
+/// Default < file < environment < flags.
 fn settings(options: Options) -> Result<Given, (Exit, String)> {
-    let mut given = Given::default();
-    if let Some(path) = &options.config {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| (Exit::InputOutput, format!("{}: {error}", path.display())))?;
-        let file = Properties::parse(&text)
-            .map_err(|error: ConfigError| (Exit::Settings, format!("{}: {error}", path.display())))?;
-        given.set_all(&file);
-    }
+    let mut given = options.sources.read(std::env::vars_os())?;
+    let mut flag = |flag: &str, name: &str, value: String| given.set_from(Origin::Flag, flag, name, value);
     for (name, value) in options.set {
-        given.set(name, value);
+        flag("--set", &name, value);
     }
     if let Some(address) = options.listen {
-        given.set("listeners", format!("PLAINTEXT://{address}"));
+        flag("--listen", "listeners", format!("PLAINTEXT://{address}"));
     }
     if let Some(path) = options.data_dir {
-        given.set("log.dirs", path.to_string_lossy());
+        flag("--data-dir", "log.dirs", path.to_string_lossy().into_owned());
     }
     if let Some(durability) = options.durability {
-        given.set("jackdaw.durability", durability);
+        flag("--durability", "jackdaw.durability", durability);
     }
     if let Some(address) = options.http {
-        given.set("jackdaw.http.listener", address);
+        flag("--http", "jackdaw.http.listener", address);
     }
+    options.sources.complete(&mut given);
     Ok(given)
+}
+
+fn print_settings(given: &Given) -> Exit {
+    let settings = match BrokerSettings::load(given.clone()) {
+        Ok(settings) => settings,
+        Err(error) => return fail(Exit::Settings, refusal(&error, given)),
+    };
+    // Whoever stopped reading wants no more.
+    let _ = std::io::stdout().write_all(config::listing(&settings).as_bytes());
+    Exit::Fine
+}
+
+/// What is wrong, and in which file, variable or flag.
+fn refusal(error: &ConfigError, given: &Given) -> String {
+    let written = match error {
+        ConfigError::Invalid { name, .. } => given.written(name),
+        ConfigError::UnknownTopicSetting { .. }
+        | ConfigError::Listeners(_)
+        | ConfigError::OnlyController
+        | ConfigError::File(_) => None,
+    };
+    written.map_or_else(|| error.to_string(), |written| format!("{error} ({written})"))
+}
+
+/// A file for one node of a cluster is taken, but there is no cluster.
+fn warn_of_other_nodes(given: &Given) {
+    for name in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
+        let nodes = given
+            .get(name)
+            .map_or(0, |nodes| nodes.split(',').filter(|node| !node.trim().is_empty()).count());
+        if nodes > 1 {
+            warn!(
+                name,
+                nodes,
+                "this broker is one alone: it shares nothing with other nodes, its clients see none of them"
+            );
+        }
+    }
 }
 
 /// Each connection and each open segment is a file; systems set the limit low for programs that
@@ -111,7 +156,7 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-async fn serve(builder: Builder) -> Exit {
+async fn serve(builder: Builder, given: &Given, is_in_place_of_kafka: bool) -> Exit {
     // Before the broker is ready, so that no signal after its line goes unheard.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
@@ -119,10 +164,16 @@ async fn serve(builder: Builder) -> Exit {
     };
     let broker = match builder.start().await {
         Ok(broker) => broker,
+        Err(StartError::Settings(error)) => return fail(Exit::Settings, refusal(&error, given)),
         Err(error) => return fail(exit_of(&error), error),
     };
     print_readiness(&broker);
+    if is_in_place_of_kafka {
+        print_readiness_of_kafka(&broker);
+    }
+    notify(notify::READY);
     any(&mut terminate, &mut interrupt).await;
+    notify(notify::STOPPING);
     info!("stopping; a second signal stops at once");
     tokio::select! {
         () = broker.stop() => info!("stopped"),
@@ -157,6 +208,19 @@ fn print_readiness(broker: &Broker) {
     let _ = out.flush();
 }
 
+/// What tools wait for that start Kafka's image, Testcontainers among them: each of them looks for
+/// one of these pieces of Kafka's log.
+fn print_readiness_of_kafka(broker: &Broker) {
+    let node = broker.settings().node_id;
+    let mut out = std::io::stdout();
+    let _ = writeln!(
+        out,
+        "in the words of Kafka: [KafkaServer id={node}] started, Kafka Server started, \
+         Transitioning from RECOVERY to RUNNING"
+    );
+    let _ = out.flush();
+}
+
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Settings(_) => Exit::Settings,
@@ -166,6 +230,7 @@ fn exit_of(error: &StartError) -> Exit {
             OpenError::NotOurs { .. }
             | OpenError::Newer { .. }
             | OpenError::OtherNode { .. }
+            | OpenError::OtherCluster { .. }
             | OpenError::Damaged { .. },
         ) => Exit::Data,
         StartError::Bind(_) => Exit::Unavailable,

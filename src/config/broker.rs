@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::listener::{self, Listener};
 use super::row::{Row, Value, boolean, int, list, long, settings, text};
 use super::{ConfigError, Given, topic};
-use crate::types::NodeId;
+use crate::types::{NodeId, Uuid};
 
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -94,6 +94,8 @@ settings! {
         listeners: Vec<Listener>,
         /// Where health checks are answered over HTTP.
         http: Option<Listener>,
+        /// The id a new data directory gets, and an existing one must have.
+        cluster_id: Option<Uuid>,
         /// What was set, and where: the source of everything above.
         given: Given,
     }
@@ -114,6 +116,10 @@ const OTHERS: &[Row] = &[
         .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
         .doc("Where health checks are answered over HTTP (`/livez`, `/readyz`), as `HOST:PORT`; empty means nowhere."),
+    text("jackdaw.cluster.id", "").doc(
+        "The cluster id of a new data directory, 22 letters as `kafka-storage.sh random-uuid` prints them; an \
+         existing one must have it. Empty means a random one. The environment variable is `CLUSTER_ID`.",
+    ),
     list("advertised.listeners", "")
         .null()
         .doc("What clients are told to connect to, per listener name; without it the address they came to."),
@@ -175,11 +181,16 @@ impl BrokerSettings {
                 why: "one data directory only".to_owned(),
             });
         }
+        if given.get("process.roles").is_some_and(|roles| roles.trim() == "controller") {
+            return Err(ConfigError::OnlyController);
+        }
         let listeners =
             listener::listeners(|name| values.get(row(name).expect("the row stands above")).list())?;
         let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
         let http = listener::http(http.text_if_any())?;
-        let settings = BrokerSettings::from_values(|row| values.get(row), listeners, http, given);
+        let cluster_id = values.get(row("jackdaw.cluster.id").expect("the row stands above"));
+        let cluster_id = cluster_id.text_if_any().map(|written| read_cluster_id(&written)).transpose()?;
+        let settings = BrokerSettings::from_values(|row| values.get(row), listeners, http, cluster_id, given);
         if settings.group_max_session < settings.group_min_session {
             return Err(ConfigError::Invalid {
                 name: "group.max.session.timeout.ms".to_owned(),
@@ -223,6 +234,16 @@ impl std::fmt::Display for Durability {
             Durability::Os => "os",
         })
     }
+}
+
+fn read_cluster_id(written: &str) -> Result<Uuid, ConfigError> {
+    // Java's decoder takes the padding too.
+    let id = Uuid::parse(written.trim_end_matches('=')).filter(|id| !id.is_zero());
+    id.ok_or_else(|| ConfigError::Invalid {
+        name: "jackdaw.cluster.id".to_owned(),
+        value: written.to_owned(),
+        why: "expected 22 letters, digits, - and _, as `kafka-storage.sh random-uuid` prints them".to_owned(),
+    })
 }
 
 /// Every setting of the broker, by name: its own, and the twins of topic settings.

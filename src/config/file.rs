@@ -1,43 +1,6 @@
-//! What was set: the configuration file in the properties syntax, then `--set` and other flags.
+//! Configuration files, in the syntax of Java's properties.
 
-use std::collections::BTreeMap;
-
-use super::{ConfigError, broker};
-
-/// Names and values in the order of precedence: what comes later wins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
-    values: BTreeMap<String, String>,
-}
-
-impl Given {
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.values.insert(name.into(), value.into());
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
-    }
-
-    /// All of another, over what was set before.
-    pub fn merge(&mut self, other: Given) {
-        self.values.extend(other.values);
-    }
-
-    /// The lines of a configuration file.
-    pub fn set_all(&mut self, file: &Properties) {
-        for (name, value) in &file.0 {
-            self.set(name, value);
-        }
-    }
-
-    /// Names that are no setting of ours, each with the nearest one that is. As in Kafka they are
-    /// worth a warning, not a refusal: plugins and clients share such files.
-    pub fn unknown(&self) -> Vec<(&str, Option<&'static str>)> {
-        let unknown = self.values.keys().filter(|name| broker::row(name).is_none());
-        unknown.map(|name| (name.as_str(), nearest(name))).collect()
-    }
-}
+use super::ConfigError;
 
 /// A file in the syntax of Java's properties: `name=value`, `name: value` or `name value`, `#` and
 /// `!` begin a comment, a backslash at the end goes on in the next line.
@@ -107,25 +70,4 @@ fn unescape(text: &str) -> Option<String> {
         }
     }
     Some(plain)
-}
-
-/// The known name that takes the fewest changes, unless it takes too many to be meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    let known = broker::rows().iter().map(|row| (distance(name, row.name), row.name));
-    known.min().filter(|(changes, _)| *changes <= name.len() / 3).map(|(_, known)| known)
-}
-
-/// How many letters have to be added, taken away or replaced.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, other_letter) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(letter != other_letter);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }

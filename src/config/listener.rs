@@ -1,5 +1,7 @@
 //! Where clients connect: `listeners`, `advertised.listeners` and what belongs to them.
 
+use std::net::IpAddr;
+
 use super::ConfigError;
 
 /// One place to listen at.
@@ -11,16 +13,25 @@ pub struct Listener {
     pub host: String,
     /// 0 takes any free port.
     pub port: u16,
-    /// What clients are told; without it the address they came to.
+    /// What clients are told; without it, and where its host is empty, the address they came to.
     pub advertised: Option<(String, u16)>,
+}
+
+impl Listener {
+    /// Whether clients are sent back to the machine they are on.
+    pub fn is_told_as_loopback(&self) -> bool {
+        let told = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);
+        told == "localhost" || told.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 /// Reads the four rows that together say where to listen.
 pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listener>, ConfigError> {
+    let said = |name| row(name).into_iter().filter(|entry| !entry.is_empty());
     let mut advertised = Vec::new();
-    for written in row("advertised.listeners") {
+    for written in said("advertised.listeners") {
         let (name, host, port) = endpoint("advertised.listeners", &written)?;
-        if host.is_empty() || is_any_address(&host) {
+        if is_any_address(&host) {
             return Err(refuse(
                 "advertised.listeners",
                 &written,
@@ -29,10 +40,12 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
         }
         advertised.push((name, host, port));
     }
-    let controllers = row("controller.listener.names");
-    let protocols = row("listener.security.protocol.map");
+    let controllers: Vec<String> =
+        said("controller.listener.names").map(|name| name.to_ascii_uppercase()).collect();
+    let protocols: Vec<String> =
+        said("listener.security.protocol.map").map(|entry| entry.to_ascii_uppercase()).collect();
     let mut found: Vec<Listener> = Vec::new();
-    for written in row("listeners") {
+    for written in said("listeners") {
         let (name, host, port) = endpoint("listeners", &written)?;
         if controllers.contains(&name) {
             continue;
@@ -40,7 +53,10 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
         if found.iter().any(|other| other.name == name) {
             return Err(refuse("listeners", &written, "each listener has a name of its own"));
         }
-        let protocol = protocols.iter().find_map(|entry| entry.strip_prefix(&format!("{name}:")));
+        let protocol = protocols.iter().find_map(|entry| {
+            let (listener, protocol) = entry.split_once(':')?;
+            (listener.trim() == name).then(|| protocol.trim())
+        });
         match protocol {
             Some("PLAINTEXT") => {}
             Some(other) => {
@@ -58,6 +74,13 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
         let told = advertised.iter().find(|(other, _, _)| *other == name);
         let told = told.map(|(_, host, port)| (host.clone(), *port));
         found.push(Listener { name, host, port, advertised: told });
+    }
+    let is_there =
+        |name: &String| controllers.contains(name) || found.iter().any(|other| other.name == *name);
+    if let Some((name, host, port)) = advertised.iter().find(|(name, _, _)| !is_there(name)) {
+        let names: Vec<&str> = found.iter().map(|listener| listener.name.as_str()).collect();
+        let why = format!("there is no listener of this name, only {}", names.join(", "));
+        return Err(refuse("advertised.listeners", &format!("{name}://{host}:{port}"), &why));
     }
     if found.is_empty() {
         return Err(ConfigError::Listeners("listeners names no place for clients to connect to".to_owned()));
@@ -94,7 +117,7 @@ fn split_address(address: &str) -> Option<(String, u16)> {
 }
 
 fn is_any_address(host: &str) -> bool {
-    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
 }
 
 fn refuse(row: &str, written: &str, why: &str) -> ConfigError {

@@ -20,9 +20,15 @@ const HEAD: &str = "\
 # Settings
 
 Printed from the rows in `src/config`; `cargo test --test docs` compares. Names, types and defaults are Apache
-Kafka's unless the text says otherwise. What is set by `--set NAME=VALUE` or another flag goes before the file that
-`--config` names, and that before the default. A name that stands nowhere here is warned of and has no effect; on a
-topic it is refused.
+Kafka's unless the text says otherwise. A name that stands nowhere here is warned of and has no effect; on a topic it
+is refused.
+
+What is set by `--set NAME=VALUE` or another flag goes before environment variables, those before the file that
+`--config` names, and that before the default; `--print-config` shows each value and where it comes from. A variable
+is named as in the image `apache/kafka`: `KAFKA_` and the name in capitals, with `_` for a dot, `__` for an underscore
+and `___` for a dash, as in `KAFKA_LOG_RETENTION_MS`; `CLUSTER_ID` is the cluster id. What is meant for a JVM
+(`KAFKA_HEAP_OPTS`, `KAFKA_JMX_…` and their like) is accepted. `KAFKA_ADVERTISED_LISTENERS` without `KAFKA_LISTENERS`
+listens at the same ports, at every address.
 ";
 
 fn section(page: &mut String, title: &str, rows: &[&Row], explain: fn(&Row) -> String) {

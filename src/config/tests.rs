@@ -151,6 +151,61 @@ fn listeners_name_places_and_what_clients_are_told() {
 }
 
 #[test]
+fn listeners_are_read_as_people_write_them() {
+    // An entry too many at the end, spaces, small letters, no host to tell.
+    let set = [
+        ("listeners", "inside://:29092, Controller://:9093,"),
+        ("advertised.listeners", "INSIDE://:29092,CONTROLLER://controller:9093,"),
+        ("controller.listener.names", "Controller"),
+        ("listener.security.protocol.map", "inside : plaintext, CONTROLLER:PLAINTEXT"),
+        ("inter.broker.listener.name", "INSIDE"),
+    ];
+    let listeners = broker(&set).unwrap().listeners;
+    assert_eq!(listeners.len(), 1);
+    assert_eq!(listeners[0].advertised, Some((String::new(), 29092)));
+}
+
+#[test]
+fn clients_elsewhere_cannot_use_what_is_told_as_localhost() {
+    let is_loopback = |advertised| {
+        let set = [("listeners", "PLAINTEXT://:9092"), ("advertised.listeners", advertised)];
+        broker(&set).unwrap().listeners[0].is_told_as_loopback()
+    };
+    assert!(is_loopback("PLAINTEXT://localhost:9092") && is_loopback("PLAINTEXT://127.0.0.1:9092"));
+    assert!(is_loopback("PLAINTEXT://[::1]:9092"));
+    assert!(!is_loopback("PLAINTEXT://broker:9092") && !is_loopback(""));
+}
+
+#[test]
+fn what_comes_later_wins_and_says_where_it_comes_from() {
+    let mut given = Given::default();
+    let file = Properties::parse("num.partitions=1\nnode.id=1\nbroker.rack=a\n").unwrap();
+    given.set_all(&file, "server.properties");
+    let variables = [("KAFKA_NUM_PARTITIONS", "2"), ("KAFKA_NODE_ID", "2")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    given.set_environment(variables);
+    given.set_from(Origin::Flag, "--set", "num.partitions", "3");
+    let shown =
+        |name| (given.get(name).unwrap(), given.origin(name), given.written(name).unwrap().to_string());
+    assert_eq!(shown("num.partitions"), ("3", Origin::Flag, "flag --set".to_owned()));
+    assert_eq!(shown("node.id"), ("2", Origin::Environment, "environment KAFKA_NODE_ID".to_owned()));
+    assert_eq!(shown("broker.rack"), ("a", Origin::File, "file server.properties".to_owned()));
+    assert_eq!(given.origin("listeners"), Origin::Default);
+}
+
+#[test]
+fn a_cluster_id_is_read_as_kafka_prints_it() {
+    let cluster_id = |id| broker(&[("jackdaw.cluster.id", id)]).map(|settings| settings.cluster_id);
+    assert_eq!(cluster_id("").unwrap(), None);
+    let id = cluster_id("4L6g3nShT-eMCtK--X86sw").unwrap().unwrap();
+    assert_eq!(id.to_string(), "4L6g3nShT-eMCtK--X86sw");
+    assert_eq!(cluster_id("4L6g3nShT-eMCtK--X86sw==").unwrap(), Some(id));
+    for wrong in ["shop", "4L6g3nShT-eMCtK--X86s", "AAAAAAAAAAAAAAAAAAAAAA", "4L6g3nShT+eMCtK//X86sw"] {
+        assert!(cluster_id(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn m6_an_address_nobody_can_connect_to_is_not_advertised() {
     let refusal = broker(&[("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")]).unwrap_err();
     assert_eq!(

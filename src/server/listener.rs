@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
-use super::Shared;
 use super::connection::Connection;
+use super::{Shared, origin};
 use crate::api::context::ConnectionInfo;
 use crate::config::Listener;
 use crate::time;
@@ -64,6 +64,10 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // Both families, whatever this machine's default is.
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     // After a crash the old connections linger for a while; they are no reason not to start.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -82,8 +86,8 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
         // Clients resolve the name to either (BEHAVIOUR M6).
         return Ok(vec![V4, V6]);
     }
-    if host.is_empty() {
-        // The IPv6 socket takes IPv4 too; without that family IPv4 remains.
+    if ["", "0.0.0.0", "::"].contains(&host) {
+        // As in Kafka, whose Java does not tell them apart. The IPv6 socket takes IPv4 too; without that family IPv4 remains.
         let has_v6 = TcpSocket::new_v6().is_ok();
         return Ok(vec![if has_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }]);
     }
@@ -143,6 +147,7 @@ fn serve(
     let Ok(local) = stream.local_addr() else { return };
     // An answer is written once and whole: waiting for more to send only delays it.
     let _ = stream.set_nodelay(true);
+    origin::look_at(peer, local, listener, shared);
     let info = ConnectionInfo { peer, local, listener: Arc::clone(listener), software: OnceLock::new() };
     let id = shared.connections.fetch_add(1, Ordering::Relaxed);
     let connection = Connection::new(stream, id, info, Arc::clone(shared));

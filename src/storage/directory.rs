@@ -45,11 +45,12 @@ pub struct Directory {
 
 impl Directory {
     /// Takes the directory for this process: made where missing, refused where it is in use, not
-    /// ours, or of a newer format.
+    /// ours, of another node or cluster, or of a newer format.
     pub fn open(
         fs: Arc<dyn Fs>,
         root: &Path,
         node_id: NodeId,
+        cluster_id: Option<Uuid>,
         new_id: fn() -> Uuid,
     ) -> Result<Directory, OpenError> {
         let io = |error| OpenError::Io { path: root.to_owned(), error };
@@ -68,13 +69,17 @@ impl Directory {
             true => Meta::read(&*fs, root)?,
             false => {
                 let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
-                let meta = Meta { format: FORMAT, cluster_id: new_id(), node_id, salt };
+                let cluster_id = cluster_id.unwrap_or_else(new_id);
+                let meta = Meta { format: FORMAT, cluster_id, node_id, salt };
                 meta.write(&*fs, root).map_err(io)?;
                 meta
             }
         };
         if meta.node_id != node_id {
             return Err(OpenError::OtherNode { path: root.to_owned(), theirs: meta.node_id, ours: node_id });
+        }
+        if let Some(ours) = cluster_id.filter(|ours| *ours != meta.cluster_id) {
+            return Err(OpenError::OtherCluster { path: root.to_owned(), theirs: meta.cluster_id, ours });
         }
         for part in ["journal", "snapshot", "topics", "trash"] {
             match fs.create_dir(&root.join(part)) {

@@ -122,7 +122,7 @@ impl Store {
             Place::Directory(root) => (Arc::new(DiskFs), root),
             Place::Simulated(fs, root) => (fs, root),
         };
-        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, new_id)?);
+        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, settings.cluster_id, new_id)?);
         let recovered = match in_memory {
             true => Recovered::nothing(settings.node_id),
             false => {

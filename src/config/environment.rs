@@ -1,0 +1,162 @@
+//! `KAFKA_…` environment variables and `CLUSTER_ID`, read as the image `apache/kafka` reads them.
+
+use super::{Given, Origin};
+
+const PREFIX: &str = "KAFKA_";
+
+/// What the scripts around a JVM read. They are no settings, and nothing to warn of.
+const FOR_SCRIPTS: &[&str] = &[
+    "DEBUG",
+    "GC_LOG_OPTS",
+    "HEAP_OPTS",
+    "HOME",
+    "JVM_PERFORMANCE_OPTS",
+    "LOG4J_CMD_OPTS",
+    "LOG4J_LOGGERS",
+    "LOG4J_OPTS",
+    "LOG4J_ROOT_LOGLEVEL",
+    "OPTS",
+    "TOOLS_LOG4J_LOGLEVEL",
+    "VERSION",
+];
+
+impl Given {
+    /// The settings among the variables of a process, over what was set before.
+    ///
+    /// As in the image a broker that only knows what it advertises listens at the same ports, at
+    /// every address. The image does so even where a file says `listeners`; here the file holds,
+    /// as it may have kept the broker to this machine.
+    pub fn set_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+        let mut variables: Vec<(String, String)> = variables.into_iter().collect();
+        variables.sort();
+        for (variable, value) in variables {
+            if let Some(name) = setting(&variable) {
+                self.set_from(Origin::Environment, variable, name, value);
+            }
+        }
+        let is_said = |name| self.get(name).is_some_and(|value| !value.trim().is_empty());
+        let is_from_here = self.origin("advertised.listeners") == Origin::Environment;
+        if is_from_here && is_said("advertised.listeners") && !is_said("listeners") {
+            let listeners = at_every_address(self.get("advertised.listeners").unwrap_or_default());
+            self.set_from(Origin::Environment, "KAFKA_ADVERTISED_LISTENERS", "listeners", listeners);
+        }
+    }
+}
+
+/// `KAFKA_LOG_RETENTION_MS` → `log.retention.ms`: one underscore is a dot, two are an underscore,
+/// three a dash. `None` for what is no setting.
+fn setting(variable: &str) -> Option<String> {
+    if variable == "CLUSTER_ID" {
+        return Some("jackdaw.cluster.id".to_owned());
+    }
+    let rest = variable.strip_prefix(PREFIX).filter(|rest| !rest.is_empty())?;
+    let is_for_scripts = FOR_SCRIPTS.contains(&rest) || rest.starts_with("JMX_");
+    if is_for_scripts || is_a_kubernetes_service(rest) {
+        return None;
+    }
+    Some(rest.to_lowercase().replace('_', ".").replace("...", "-").replace("..", "_"))
+}
+
+/// Where a service is named `kafka`, Kubernetes tells every pod of it in variables that look like
+/// settings: `KAFKA_PORT=tcp://10.0.0.1:9092`, `KAFKA_SERVICE_HOST`.
+fn is_a_kubernetes_service(rest: &str) -> bool {
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
+}
+
+/// `INSIDE://broker:29092` → `INSIDE://:29092`.
+fn at_every_address(advertised: &str) -> String {
+    let listener = |endpoint: &str| {
+        let (name, address) = endpoint.trim().split_once("://")?;
+        let (_, port) = address.rsplit_once(':')?;
+        Some(format!("{name}://:{port}"))
+    };
+    // What cannot be read is refused with the name of its own setting.
+    let listeners: Vec<String> = advertised.split(',').filter_map(listener).collect();
+    listeners.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(variables: &[(&str, &str)]) -> Given {
+        let mut given = Given::default();
+        set(&mut given, variables);
+        given
+    }
+
+    fn set(given: &mut Given, variables: &[(&str, &str)]) {
+        given.set_environment(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    }
+
+    #[test]
+    fn one_underscore_is_a_dot_two_are_an_underscore_three_a_dash() {
+        for (variable, name) in [
+            ("KAFKA_NODE_ID", Some("node.id")),
+            ("KAFKA_LOG_RETENTION_MS", Some("log.retention.ms")),
+            ("KAFKA_ABC__DEF", Some("abc_def")),
+            ("KAFKA_ABC___DEF", Some("abc-def")),
+            ("KAFKA_VALID___PROPERTY__ALL_CASES", Some("valid-property_all.cases")),
+            ("KAFKA_LISTENER_NAME_SASL__SSL_SSL_CLIENT_AUTH", Some("listener.name.sasl_ssl.ssl.client.auth")),
+            ("KAFKA_A____B", Some("a-.b")),
+            ("CLUSTER_ID", Some("jackdaw.cluster.id")),
+            ("KAFKA_", None),
+            ("KAFKA", None),
+            ("PATH", None),
+            ("MY_KAFKA_NODE_ID", None),
+        ] {
+            assert_eq!(setting(variable).as_deref(), name, "{variable}");
+        }
+    }
+
+    #[test]
+    fn what_is_meant_for_a_jvm_or_comes_from_kubernetes_is_no_setting() {
+        for variable in [
+            "KAFKA_VERSION",
+            "KAFKA_HEAP_OPTS",
+            "KAFKA_LOG4J_OPTS",
+            "KAFKA_OPTS",
+            "KAFKA_JMX_OPTS",
+            "KAFKA_JMX_PORT",
+            "KAFKA_JMX_HOSTNAME",
+            "KAFKA_JVM_PERFORMANCE_OPTS",
+            "KAFKA_GC_LOG_OPTS",
+            "KAFKA_LOG4J_ROOT_LOGLEVEL",
+            "KAFKA_LOG4J_LOGGERS",
+            "KAFKA_TOOLS_LOG4J_LOGLEVEL",
+            "KAFKA_PORT",
+            "KAFKA_PORT_9092_TCP_ADDR",
+            "KAFKA_SERVICE_HOST",
+        ] {
+            assert_eq!(setting(variable), None, "{variable}");
+        }
+    }
+
+    #[test]
+    fn who_says_only_what_is_advertised_listens_there_at_every_address() {
+        let advertised =
+            ("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT_HOST://localhost:9092, INSIDE://[fd00::1]:19092");
+        let derived = given(&[advertised]);
+        assert_eq!(derived.get("listeners"), Some("PLAINTEXT_HOST://:9092,INSIDE://:19092"));
+        assert_eq!(
+            derived.written("listeners").unwrap().to_string(),
+            "environment KAFKA_ADVERTISED_LISTENERS"
+        );
+        let said = given(&[advertised, ("KAFKA_LISTENERS", "INSIDE://:1")]);
+        assert_eq!(said.get("listeners"), Some("INSIDE://:1"));
+        assert_eq!(given(&[("KAFKA_ADVERTISED_LISTENERS", "")]).get("listeners"), None);
+        let mut of_a_file = Given::default();
+        of_a_file.set_from(Origin::File, "server.properties", "listeners", "INSIDE://localhost:1");
+        set(&mut of_a_file, &[advertised]);
+        assert_eq!(of_a_file.get("listeners"), Some("INSIDE://localhost:1"));
+    }
+
+    #[test]
+    fn a_value_keeps_the_variable_it_came_in() {
+        let given = given(&[("KAFKA_NUM_PARTITIONS", "3"), ("HOME", "/root")]);
+        let written = given.written("num.partitions").unwrap();
+        assert_eq!((written.value.as_str(), written.origin), ("3", Origin::Environment));
+        assert_eq!(written.to_string(), "environment KAFKA_NUM_PARTITIONS");
+        assert!(given.has_any_from(Origin::Environment) && !given.has_any_from(Origin::File));
+    }
+}

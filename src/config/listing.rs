@@ -1,0 +1,67 @@
+//! `--print-config`: every setting, the value that holds, and where it comes from.
+
+use std::fmt::Write;
+
+use super::row::Row;
+use super::{BrokerSettings, broker};
+
+const HIDDEN: &str = "[hidden]";
+
+/// One line a setting, in the order of their names: `name=value  (source)`. What nobody knows
+/// comes last.
+pub fn listing(settings: &BrokerSettings) -> String {
+    let mut page = String::new();
+    for row in broker::rows() {
+        let value = match shown(row, settings) {
+            Some(value) if is_sensitive(row.name) && !value.is_empty() => HIDDEN.to_owned(),
+            value => value.unwrap_or_default(),
+        };
+        line(&mut page, row.name, &value, &source(row, settings));
+    }
+    for (name, nearest) in settings.given.unknown() {
+        let Some(written) = settings.given.written(name) else { continue };
+        let value = if is_sensitive(name) { HIDDEN } else { written.value.trim() };
+        let meant = nearest.map(|nearest| format!("; {nearest} is meant?")).unwrap_or_default();
+        line(&mut page, name, value, &format!("{written}, unknown and without effect{meant}"));
+    }
+    page
+}
+
+fn line(page: &mut String, name: &str, value: &str, source: &str) {
+    // One line each, whatever stands in a file.
+    let value: String = value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let _ = writeln!(page, "{name}={value}  ({source})");
+}
+
+fn shown(row: &Row, settings: &BrokerSettings) -> Option<String> {
+    settings.value(row.name).shown()
+}
+
+/// Where the value that holds was written: under its own name, or under one that stands in for it.
+fn source(row: &Row, settings: &BrokerSettings) -> String {
+    if let Some(own) = settings.given.written(row.name) {
+        return own.to_string();
+    }
+    let mut others = row.stands_in.iter().map(|(name, _)| *name);
+    match others.find_map(|other| Some((other, settings.given.written(other)?))) {
+        Some((other, written)) => format!("{other}, {written}"),
+        None => "default".to_owned(),
+    }
+}
+
+/// Passwords and keys, also under names that nobody knows.
+pub(super) fn is_sensitive(name: &str) -> bool {
+    const ENDINGS: &[&str] = &[
+        "password",
+        "passphrase",
+        "secret",
+        "secret.key",
+        "jaas.config",
+        "keystore.key",
+        "certificate.chain",
+        "truststore.certificates",
+        "credentials",
+        "token",
+    ];
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
