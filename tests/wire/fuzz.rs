@@ -2,7 +2,10 @@
 //! fuzzer can call them; here they run for a moment on mutations of the vectors, the same ones in
 //! every run.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use jackdaw::protocol::messages::APIS;
 use jackdaw::protocol::{Reader, RequestHeader};
 
 use crate::inspect::{Codec, Kind, all};
@@ -73,10 +76,11 @@ fn mutated_messages_never_panic_and_read_as_they_were_written() {
 }
 
 #[test]
-fn mutated_frames_never_panic_and_read_as_they_were_written() {
+fn mutated_frames_of_every_key_never_panic_and_read_as_they_were_written() {
     let codecs = all();
     let mut source = Source::new(2);
-    let mut accepted = 0;
+    // By key: how many mutations were still requests of it or of another key, and how many were not.
+    let mut targets: BTreeMap<i16, (usize, usize)> = BTreeMap::new();
     for vector in vectors::all().iter().filter(|vector| vector.bytes.len() < 2000) {
         let (Some(key), Some(header)) = (vector.key, vector.header) else { continue };
         if !vector.name.ends_with("Request") {
@@ -87,13 +91,22 @@ fn mutated_frames_never_panic_and_read_as_they_were_written() {
         frame.extend((header == 2).then_some(0));
         frame.extend(&vector.bytes);
         assert!(self::frame(&frame, &codecs), "{} {}", vector.name, vector.version);
+        let (accepted, refused) = targets.entry(key).or_default();
         for _ in 0..10 {
             let mut data = frame.clone();
             mutate(&mut data, &mut source);
-            accepted += usize::from(self::frame(&data, &codecs));
+            if self::frame(&data, &codecs) {
+                *accepted += 1;
+            } else {
+                *refused += 1;
+            }
         }
     }
-    assert!(accepted > 1000, "{accepted}");
+    let keys: Vec<i16> = targets.keys().copied().collect();
+    assert_eq!(keys, APIS.iter().map(|api| api.key).collect::<Vec<_>>(), "every request body is a target");
+    for (key, (accepted, refused)) in targets {
+        assert!(accepted > 0 && refused > 0, "key {key}: {accepted} read, {refused} refused");
+    }
 }
 
 #[test]

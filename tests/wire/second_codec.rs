@@ -67,6 +67,8 @@ macro_rules! both_directions {
     };
 }
 
+// Not in the second codec: StreamsGroupHeartbeat, StreamsGroupDescribe and
+// StreamsGroupTopologyDescriptionUpdate (88, 89, 93).
 both_directions! {
     produce: ProduceRequest 11, ProduceResponse 11;
     fetch: FetchRequest 15, FetchResponse 15;
@@ -81,15 +83,63 @@ both_directions! {
     sync_group: SyncGroupRequest 6, SyncGroupResponse 6;
     describe_groups: DescribeGroupsRequest 7, DescribeGroupsResponse 7;
     list_groups: ListGroupsRequest 6, ListGroupsResponse 6;
+    sasl_handshake: SaslHandshakeRequest 2, SaslHandshakeResponse 2;
     api_versions: ApiVersionsRequest 5, ApiVersionsResponse 5;
     create_topics: CreateTopicsRequest 6, CreateTopicsResponse 6;
     delete_topics: DeleteTopicsRequest 6, DeleteTopicsResponse 6;
+    delete_records: DeleteRecordsRequest 3, DeleteRecordsResponse 3;
     init_producer_id: InitProducerIdRequest 6, InitProducerIdResponse 7;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest 3, OffsetForLeaderEpochResponse 3;
+    add_partitions_to_txn: AddPartitionsToTxnRequest 6, AddPartitionsToTxnResponse 6;
+    add_offsets_to_txn: AddOffsetsToTxnRequest 5, AddOffsetsToTxnResponse 5;
+    end_txn: EndTxnRequest 6, EndTxnResponse 6;
+    write_txn_markers: WriteTxnMarkersRequest 1, WriteTxnMarkersResponse 1;
+    txn_offset_commit: TxnOffsetCommitRequest 6, TxnOffsetCommitResponse 6;
+    describe_acls: DescribeAclsRequest 3, DescribeAclsResponse 3;
+    create_acls: CreateAclsRequest 3, CreateAclsResponse 3;
+    delete_acls: DeleteAclsRequest 3, DeleteAclsResponse 3;
     describe_configs: DescribeConfigsRequest 4, DescribeConfigsResponse 4;
+    alter_configs: AlterConfigsRequest 3, AlterConfigsResponse 3;
+    alter_replica_log_dirs: AlterReplicaLogDirsRequest 2, AlterReplicaLogDirsResponse 2;
+    describe_log_dirs: DescribeLogDirsRequest 4, DescribeLogDirsResponse 4;
+    sasl_authenticate: SaslAuthenticateRequest 3, SaslAuthenticateResponse 3;
+    create_partitions: CreatePartitionsRequest 4, CreatePartitionsResponse 4;
+    create_delegation_token: CreateDelegationTokenRequest 3, CreateDelegationTokenResponse 3;
+    renew_delegation_token: RenewDelegationTokenRequest 2, RenewDelegationTokenResponse 2;
+    expire_delegation_token: ExpireDelegationTokenRequest 2, ExpireDelegationTokenResponse 2;
+    describe_delegation_token: DescribeDelegationTokenRequest 3, DescribeDelegationTokenResponse 3;
     delete_groups: DeleteGroupsRequest 3, DeleteGroupsResponse 3;
+    elect_leaders: ElectLeadersRequest 3, ElectLeadersResponse 3;
+    incremental_alter_configs: IncrementalAlterConfigsRequest 2, IncrementalAlterConfigsResponse 2;
+    alter_partition_reassignments: AlterPartitionReassignmentsRequest 2, AlterPartitionReassignmentsResponse 2;
+    list_partition_reassignments: ListPartitionReassignmentsRequest 1, ListPartitionReassignmentsResponse 1;
     offset_delete: OffsetDeleteRequest 1, OffsetDeleteResponse 1;
+    describe_client_quotas: DescribeClientQuotasRequest 2, DescribeClientQuotasResponse 2;
+    alter_client_quotas: AlterClientQuotasRequest 2, AlterClientQuotasResponse 2;
+    describe_user_scram_credentials: DescribeUserScramCredentialsRequest 1, DescribeUserScramCredentialsResponse 1;
+    alter_user_scram_credentials: AlterUserScramCredentialsRequest 1, AlterUserScramCredentialsResponse 1;
+    describe_quorum: DescribeQuorumRequest 3, DescribeQuorumResponse 3;
+    update_features: UpdateFeaturesRequest 3, UpdateFeaturesResponse 3;
     describe_cluster: DescribeClusterRequest 3, DescribeClusterResponse 3;
+    describe_producers: DescribeProducersRequest 1, DescribeProducersResponse 1;
+    unregister_broker: UnregisterBrokerRequest 1, UnregisterBrokerResponse 1;
+    describe_transactions: DescribeTransactionsRequest 1, DescribeTransactionsResponse 1;
+    list_transactions: ListTransactionsRequest 3, ListTransactionsResponse 3;
+    consumer_group_heartbeat: ConsumerGroupHeartbeatRequest 2, ConsumerGroupHeartbeatResponse 2;
+    consumer_group_describe: ConsumerGroupDescribeRequest 2, ConsumerGroupDescribeResponse 2;
+    get_telemetry_subscriptions: GetTelemetrySubscriptionsRequest 1, GetTelemetrySubscriptionsResponse 1;
+    push_telemetry: PushTelemetryRequest 1, PushTelemetryResponse 1;
+    list_config_resources: ListConfigResourcesRequest 2, ListConfigResourcesResponse 2;
+    describe_topic_partitions: DescribeTopicPartitionsRequest 1, DescribeTopicPartitionsResponse 1;
+    share_group_heartbeat: ShareGroupHeartbeatRequest 1, ShareGroupHeartbeatResponse 1;
+    share_group_describe: ShareGroupDescribeRequest 1, ShareGroupDescribeResponse 1;
+    share_fetch: ShareFetchRequest 1, ShareFetchResponse 1;
+    share_acknowledge: ShareAcknowledgeRequest 1, ShareAcknowledgeResponse 1;
+    add_raft_voter: AddRaftVoterRequest 1, AddRaftVoterResponse 1;
+    remove_raft_voter: RemoveRaftVoterRequest 1, RemoveRaftVoterResponse 1;
+    describe_share_group_offsets: DescribeShareGroupOffsetsRequest 1, DescribeShareGroupOffsetsResponse 1;
+    alter_share_group_offsets: AlterShareGroupOffsetsRequest 1, AlterShareGroupOffsetsResponse 1;
+    delete_share_group_offsets: DeleteShareGroupOffsetsRequest 1, DeleteShareGroupOffsetsResponse 1;
 }
 
 mod consumer_protocol {

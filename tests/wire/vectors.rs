@@ -2,12 +2,14 @@
 //! every version. The file beside this one is committed as the vector maker of the project wrote
 //! it (seed 1, 12 samples of each); `WIRE_VECTORS=FILE cargo test --test wire` takes another.
 
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::{env, fs};
 
 use bytes::Bytes;
+use jackdaw::protocol::messages::APIS;
 use jackdaw::protocol::{self, Reader, RequestHeader, Writer};
 use serde_json::Value as Json;
 
@@ -115,6 +117,38 @@ fn every_field_and_every_byte_is_as_kafka_wrote_it() {
         wrong[..wrong.len().min(20)].join("\n")
     );
     assert!(checked > 0, "no vectors in the file");
+    say(checked);
+}
+
+/// What was compared, for who reads the log of a test run: it is not captured.
+fn say(checked: usize) {
+    let codecs = inspect::all();
+    let versions: usize = codecs.iter().map(|codec| codec.versions.clone().count()).sum();
+    let line = format!(
+        "wire: {} keys, {} messages in {versions} versions, {checked} vectors of Kafka's own bytes\n",
+        APIS.len(),
+        codecs.len()
+    );
+    io::stdout().write_all(line.as_bytes()).expect("a line can be said");
+}
+
+#[test]
+fn all_73_keys_that_a_client_may_send_are_here_both_ways() {
+    let keys = |kind: Kind| -> Vec<i16> {
+        inspect::all().iter().filter(|codec| codec.kind == kind).filter_map(|codec| codec.key).collect()
+    };
+    let all: Vec<i16> = APIS.iter().map(|api| api.key).collect();
+    assert_eq!(all.len(), 73);
+    assert_eq!(keys(Kind::Request), all);
+    assert_eq!(keys(Kind::Response), all);
+    // Kafka's file names each of them in both directions too.
+    let of_clients = |vector: &&Vector| vector.key.is_some();
+    let named: BTreeSet<(i16, &str)> = self::all()
+        .iter()
+        .filter(of_clients)
+        .map(|vector| (vector.key.unwrap_or_default(), vector.name.as_str()))
+        .collect();
+    assert_eq!(named.len(), 2 * all.len());
 }
 
 #[test]
