@@ -4,25 +4,39 @@
 //! is all the server knows of an API. Keys and versions that stand in no row do not exist: they
 //! are not advertised, and a connection that sends one is closed.
 
+mod acl;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
 pub mod budget;
 pub mod context;
+mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
 pub mod error;
+mod features;
 pub mod fetch;
 mod find_coordinator;
 mod group;
 mod guard;
 mod init_producer_id;
 mod list_offsets;
+mod list_partition_reassignments;
 pub mod metadata;
 mod offset_for_leader_epoch;
 pub mod operations;
 mod produce;
+mod replicas;
 pub mod topic_name;
+mod unregister_broker;
+mod update_features;
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -31,14 +45,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::protocol::messages::alter_partition_reassignments_request::AlterPartitionReassignmentsRequest;
+use crate::protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirsRequest;
 use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use crate::protocol::messages::create_acls_request::CreateAclsRequest;
+use crate::protocol::messages::create_partitions_request::CreatePartitionsRequest;
 use crate::protocol::messages::create_topics_request::CreateTopicsRequest;
+use crate::protocol::messages::delete_acls_request::DeleteAclsRequest;
 use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use crate::protocol::messages::delete_records_request::DeleteRecordsRequest;
 use crate::protocol::messages::delete_topics_request::DeleteTopicsRequest;
+use crate::protocol::messages::describe_acls_request::DescribeAclsRequest;
 use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use crate::protocol::messages::describe_configs_request::DescribeConfigsRequest;
 use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use crate::protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
+use crate::protocol::messages::describe_quorum_request::DescribeQuorumRequest;
+use crate::protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
+use crate::protocol::messages::elect_leaders_request::ElectLeadersRequest;
 use crate::protocol::messages::fetch_request::FetchRequest;
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
@@ -47,6 +72,7 @@ use crate::protocol::messages::join_group_request::JoinGroupRequest;
 use crate::protocol::messages::leave_group_request::LeaveGroupRequest;
 use crate::protocol::messages::list_groups_request::ListGroupsRequest;
 use crate::protocol::messages::list_offsets_request::ListOffsetsRequest;
+use crate::protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
 use crate::protocol::messages::metadata_request::MetadataRequest;
 use crate::protocol::messages::offset_commit_request::OffsetCommitRequest;
 use crate::protocol::messages::offset_delete_request::OffsetDeleteRequest;
@@ -54,6 +80,8 @@ use crate::protocol::messages::offset_fetch_request::OffsetFetchRequest;
 use crate::protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderEpochRequest;
 use crate::protocol::messages::produce_request::ProduceRequest;
 use crate::protocol::messages::sync_group_request::SyncGroupRequest;
+use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
+use crate::protocol::messages::update_features_request::UpdateFeaturesRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use budget::Budget;
 use context::{ConnectionInfo, Context, Services};
@@ -79,12 +107,26 @@ pub static TABLE: &[Row] = &[
     row::<ApiVersionsRequest>(0, 5),
     row::<CreateTopicsRequest>(2, 7),
     row::<DeleteTopicsRequest>(1, 6),
+    row::<DeleteRecordsRequest>(0, 2),
     row::<InitProducerIdRequest>(0, 5),
     row::<OffsetForLeaderEpochRequest>(2, 4),
+    row::<DescribeAclsRequest>(1, 3),
+    row::<CreateAclsRequest>(1, 3),
+    row::<DeleteAclsRequest>(1, 3),
     row::<DescribeConfigsRequest>(1, 4),
+    row::<AlterReplicaLogDirsRequest>(1, 2),
+    row::<DescribeLogDirsRequest>(1, 5),
+    row::<CreatePartitionsRequest>(0, 3),
     row::<DeleteGroupsRequest>(0, 3),
+    row::<ElectLeadersRequest>(0, 2),
+    row::<AlterPartitionReassignmentsRequest>(0, 1),
+    row::<ListPartitionReassignmentsRequest>(0, 0),
     row::<OffsetDeleteRequest>(0, 0),
+    row::<DescribeQuorumRequest>(0, 2),
+    row::<UpdateFeaturesRequest>(0, 2),
     row::<DescribeClusterRequest>(0, 2),
+    row::<UnregisterBrokerRequest>(0, 0),
+    row::<DescribeTopicPartitionsRequest>(0, 0),
 ];
 
 /// What a handler gives back when the ordered part of its work is done: the request has its place

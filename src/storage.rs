@@ -26,7 +26,7 @@ mod waiter;
 use std::path::PathBuf;
 
 pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
-pub use store::{NewTopic, Place, Store, StoreOptions, Tuning};
+pub use store::{LogDir, NewTopic, Place, Store, StoreOptions, Tuning};
 pub use topics::{Topic, Topics};
 pub use waiter::Waiter;
 

@@ -2,32 +2,14 @@
 //! v3 is the flexible encoding and tells who the client is; v5 tells whom the client means.
 //! A version that does not exist is answered by the table (BEHAVIOUR W1).
 
-use std::ops::RangeInclusive;
-
 use crate::api::context::{ClientSoftware, Context};
 use crate::api::error::ErrorCode;
+use crate::api::features::{FEATURES, FINALIZED_EPOCH};
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
-
-/// A feature and its levels. A level is a promise that clients decide on, so one stands here only
-/// when everything behind it works; the first two promise nothing and are what tools print.
-struct Feature {
-    name: &'static str,
-    supported: RangeInclusive<i16>,
-    finalized: i16,
-}
-
-/// As Kafka 4.4.
-const FEATURES: &[Feature] = &[
-    Feature { name: "kraft.version", supported: 0..=1, finalized: 1 },
-    Feature { name: "metadata.version", supported: 7..=33, finalized: 33 },
-];
-
-/// Below 0 clients would ignore the finalized features. Ours change with the version only.
-const FINALIZED_EPOCH: i64 = 0;
 
 impl Handler for ApiVersionsRequest {
     async fn handle(self, ctx: Context) -> Reply<ApiVersionsResponse> {
@@ -114,13 +96,16 @@ mod tests {
     }
 
     #[test]
-    fn only_features_that_promise_nothing_are_finalized_and_their_epoch_is_valid() {
+    fn only_features_that_promise_nothing_unkept_are_finalized_and_their_epoch_is_valid() {
         let answer = answer(5);
         let finalized: Vec<_> =
             answer.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
-        assert_eq!(finalized, [("kraft.version", 1), ("metadata.version", 33)]);
+        assert_eq!(
+            finalized,
+            [("eligible.leader.replicas.version", 1), ("kraft.version", 1), ("metadata.version", 33)]
+        );
         assert!(answer.finalized_features_epoch >= 0);
-        assert_eq!(answer.supported_features.len(), 2);
+        assert_eq!(answer.supported_features.len(), 3);
     }
 
     #[test]

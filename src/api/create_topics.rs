@@ -4,11 +4,12 @@
 //! there is one for the whole broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, describe_configs, topic_name};
+use crate::api::{Handler, Reply, describe_configs, replicas, topic_name};
 use crate::config::{self, BrokerSettings, TopicSettings};
 use crate::protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest,
@@ -16,7 +17,7 @@ use crate::protocol::messages::create_topics_request::{
 use crate::protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
-use crate::storage::{NewTopic, TopicError, Topics};
+use crate::storage::{Topic, TopicError, Topics};
 use crate::time::{Moment, within};
 use crate::types::{NodeId, TopicId};
 
@@ -39,12 +40,16 @@ impl Handler for CreateTopicsRequest {
     async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {
         let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
         let (begun, validate_only) = (Moment::now(), self.validate_only);
-        let planned = plan(self.topics, &ctx);
+        let planned = match timeout.is_zero() {
+            // Kafka's controller looks at the clock before it begins.
+            true => too_late(self.topics),
+            false => plan(self.topics, &ctx),
+        };
         let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
         // All have their place in line before the first is waited for: they share a sync.
         let making: Vec<_> = match validate_only {
             true => Vec::new(),
-            false => new.map(|new| (&new.name, ctx.services.store.create_topic(new.clone()))).collect(),
+            false => new.map(|new| (&new.name, create(new, &ctx))).collect(),
         };
         let mut made = Vec::with_capacity(making.len());
         for (name, topic) in making {
@@ -71,7 +76,27 @@ impl Handler for CreateTopicsRequest {
     }
 }
 
-type Planned = Result<NewTopic, Refusal>;
+/// A topic to be made, with nothing wrong about it.
+struct New {
+    name: String,
+    overrides: BTreeMap<String, String>,
+    partitions: u32,
+    factor: usize,
+    /// Where the client says who holds its partitions.
+    assigned: Option<Vec<Vec<NodeId>>>,
+}
+
+fn create(new: &New, ctx: &Context) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + use<> {
+    let store = &ctx.services.store;
+    let (name, overrides) = (new.name.clone(), new.overrides.clone());
+    let replicas = match &new.assigned {
+        Some(replicas) => replicas.clone(),
+        None => replicas::spread(store.topics().running(), new.partitions, new.factor),
+    };
+    store.create_placed_topic(name, overrides, replicas)
+}
+
+type Planned = Result<New, Refusal>;
 
 /// One plan or refusal per name, in the order of the request.
 fn plan(asked: Vec<CreatableTopic>, ctx: &Context) -> Vec<(String, Planned)> {
@@ -90,27 +115,36 @@ fn plan(asked: Vec<CreatableTopic>, ctx: &Context) -> Vec<(String, Planned)> {
         };
         planned.push((topic.name, plan));
     }
-    let wanted: usize = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).map(count).sum();
-    let excess = match () {
-        () if wanted > PER_REQUEST => "Excessively large number of partitions per request.".to_owned(),
-        () if topics.partitions() + wanted > PER_BROKER => {
-            format!("this broker holds {} of at most {PER_BROKER} partitions", topics.partitions())
+    let wanted = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).map(|new| new.partitions as usize);
+    let excess = "Excessively large number of partitions per request.";
+    if let Err(excess) = check_caps(wanted.sum(), &topics, excess) {
+        for (_, plan) in planned.iter_mut().filter(|(_, plan)| plan.is_ok()) {
+            *plan = Err(excess.clone());
         }
-        () => return planned,
-    };
-    for (_, plan) in planned.iter_mut().filter(|(_, plan)| plan.is_ok()) {
-        *plan = Err(Refusal::new(ErrorCode::PolicyViolation, excess.clone()));
     }
     planned
 }
 
-fn count(new: &NewTopic) -> usize {
-    new.partitions as usize
+/// The client waits for nothing, and nothing is begun.
+fn too_late(asked: Vec<CreatableTopic>) -> Vec<(String, Planned)> {
+    let names: BTreeSet<String> = asked.into_iter().map(|topic| topic.name).collect();
+    names.into_iter().map(|name| (name, Err(ErrorCode::RequestTimedOut.into()))).collect()
+}
+
+/// Whether one request may bring so many new partitions into being; where not, it changes nothing.
+pub fn check_caps(new: usize, topics: &Topics, excess: &str) -> Result<(), Refusal> {
+    let excess = match () {
+        () if new > PER_REQUEST => excess.to_owned(),
+        () if topics.partitions() + new > PER_BROKER => {
+            format!("this broker holds {} of at most {PER_BROKER} partitions", topics.partitions())
+        }
+        () => return Ok(()),
+    };
+    Err(Refusal::new(ErrorCode::PolicyViolation, excess))
 }
 
 /// What a topic is judged by.
 struct Rules<'a> {
-    node: NodeId,
     settings: &'a BrokerSettings,
     topics: &'a Topics,
     /// The topics whose names could collide with others, by what all of these have in common.
@@ -121,7 +155,6 @@ impl<'a> Rules<'a> {
     fn new(ctx: &'a Context, topics: &'a Topics) -> Rules<'a> {
         let names = topics.iter().map(|topic| &*topic.name).filter(|name| name.contains(['.', '_']));
         Rules {
-            node: ctx.services.cluster.node_id,
             settings: &ctx.services.settings,
             topics,
             by_metric: names.map(|name| (name.replace('.', "_"), name)).collect(),
@@ -144,43 +177,42 @@ impl<'a> Rules<'a> {
         let overrides = overrides(asked)?;
         TopicSettings::resolve(&overrides, self.settings)
             .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
-        Ok(NewTopic { name: name.clone(), partitions: self.partitions(asked)?, overrides })
+        let (name, settings) = (name.clone(), overrides);
+        match asked.assignments.is_empty() {
+            true => self.spread(asked, name, settings),
+            false => self.assigned(asked, name, settings),
+        }
     }
 
-    fn partitions(&self, asked: &CreatableTopic) -> Result<u32, Refusal> {
-        if !asked.assignments.is_empty() {
-            return self.assigned(asked);
-        }
-        match asked.replication_factor {
-            -1 | 1 => {}
-            factor if factor < 1 => {
-                return Err(Refusal::new(
-                    ErrorCode::InvalidReplicationFactor,
-                    "Replication factor must be larger than 0, or -1 to use the default value.",
-                ));
-            }
-            factor => {
-                let why = format!(
-                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered."
-                );
-                return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));
-            }
+    /// Who holds which partition is left to us.
+    fn spread(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
+        let factor = match asked.replication_factor {
+            -1 => 1,
+            factor => usize::try_from(factor).unwrap_or(0),
+        };
+        if factor == 0 {
+            return Err(Refusal::new(
+                ErrorCode::InvalidReplicationFactor,
+                "Replication factor must be larger than 0, or -1 to use the default value.",
+            ));
         }
         let partitions = match asked.num_partitions {
             -1 => self.settings.num_partitions,
             wanted => wanted,
         };
-        match u32::try_from(partitions) {
-            Ok(partitions) if partitions > 0 => Ok(partitions),
-            _ => Err(Refusal::new(
+        let partitions = u32::try_from(partitions).ok().filter(|partitions| *partitions > 0);
+        let Some(partitions) = partitions else {
+            return Err(Refusal::new(
                 ErrorCode::InvalidPartitions,
                 "Number of partitions was set to an invalid non-positive value.",
-            )),
-        }
+            ));
+        };
+        replicas::check_factor(factor, self.topics.running())?;
+        Ok(New { name, overrides, partitions, factor, assigned: None })
     }
 
-    /// The client says which broker holds which partition; that can only be this one.
-    fn assigned(&self, asked: &CreatableTopic) -> Result<u32, Refusal> {
+    /// The client says which broker holds which partition.
+    fn assigned(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
         let not_both = |what: &str| {
             format!("A manual partition assignment was specified, but {what} was not set to -1.")
         };
@@ -191,35 +223,25 @@ impl<'a> Rules<'a> {
             return Err(Refusal::new(ErrorCode::InvalidRequest, not_both("numPartitions")));
         }
         let refuse = |why: String| Refusal::new(ErrorCode::InvalidReplicaAssignment, why);
-        let mut partitions = BTreeSet::new();
+        let mut assigned = BTreeMap::new();
+        let mut factor = None;
         for CreatableReplicaAssignment { partition_index, broker_ids } in &asked.assignments {
-            if !partitions.insert(*partition_index) {
+            if assigned.contains_key(partition_index) {
                 return Err(refuse(format!(
                     "Found multiple manual partition assignments for partition {partition_index}"
                 )));
             }
-            let mut named = BTreeSet::new();
-            for broker in broker_ids {
-                if *broker != self.node.0 {
-                    return Err(refuse(format!(
-                        "The manual partition assignment includes broker {broker}, but no such broker is registered."
-                    )));
-                }
-                if !named.insert(broker) {
-                    return Err(refuse(format!(
-                        "The manual partition assignment includes the broker {broker} more than once."
-                    )));
-                }
-            }
-            if named.is_empty() {
-                return Err(refuse("The manual partition assignment includes an empty replica list.".into()));
-            }
+            let checked = replicas::check(broker_ids, self.topics.running(), factor)?;
+            factor = Some(checked.len());
+            assigned.insert(*partition_index, checked);
         }
-        let is_sequence = (0..).zip(&partitions).all(|(index, partition)| index == *partition);
+        let is_sequence = (0..).zip(assigned.keys()).all(|(index, partition)| index == *partition);
         if !is_sequence {
             return Err(refuse("partitions should be a consecutive 0-based integer sequence".into()));
         }
-        Ok(u32::try_from(partitions.len()).unwrap_or(u32::MAX))
+        let partitions = u32::try_from(assigned.len()).unwrap_or(u32::MAX);
+        let assigned = Some(assigned.into_values().collect());
+        Ok(New { name, overrides, partitions, factor: factor.unwrap_or(1), assigned })
     }
 }
 
@@ -255,7 +277,7 @@ fn collides(name: &str, with: &str) -> Refusal {
     Refusal::new(ErrorCode::InvalidTopicException, why)
 }
 
-fn result(new: &NewTopic, topic_id: TopicId, settings: &BrokerSettings) -> CreatableTopicResult {
+fn result(new: &New, topic_id: TopicId, settings: &BrokerSettings) -> CreatableTopicResult {
     let configs = config::describe_topic(&new.overrides, settings).map(|setting| CreatableTopicConfigs {
         name: setting.name.to_owned(),
         value: setting.value,
@@ -268,7 +290,7 @@ fn result(new: &NewTopic, topic_id: TopicId, settings: &BrokerSettings) -> Creat
         topic_id,
         error_message: None,
         num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
-        replication_factor: 1,
+        replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),
         configs: Some(configs.collect()),
         ..CreatableTopicResult::default()
     }

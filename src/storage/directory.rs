@@ -116,6 +116,15 @@ impl Directory {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// How large its disk is; unknown where nobody can tell, as in memory.
+    pub(super) fn space(&self) -> Option<fs::Space> {
+        self.fs.space(&self.root).ok().filter(|space| space.total < u64::MAX)
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -15,7 +15,7 @@ mod round;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak, mpsc};
 
 use super::committer::{Committer, Work};
@@ -34,7 +34,7 @@ use crate::types::{Offset, TopicId};
 pub use durable::SnapshotFailure;
 use round::Event;
 pub use round::Round;
-use write::{Unwritten, is_relaxed, wanted_room};
+use write::{Unwritten, is_relaxed};
 
 pub(super) struct Engine {
     pub(super) shard: Shard,
@@ -65,6 +65,8 @@ pub(super) struct Engine {
     snapshot_running: bool,
     /// Looked at from outside, too, without the engine's lock.
     pub(super) poisoned: Arc<AtomicBool>,
+    /// The last round that was published.
+    pub(super) position: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ impl Engine {
         clock: Clock,
         keeper: mpsc::Sender<Job>,
     ) -> Engine {
+        let position = Arc::new(AtomicU64::new(shard.position()));
         Engine {
             shard,
             journal,
@@ -111,6 +114,7 @@ impl Engine {
             since_look: 0,
             snapshot_running: false,
             poisoned: Arc::default(),
+            position,
         }
     }
 
@@ -125,11 +129,7 @@ impl Engine {
 
     fn begin_round(&mut self, work: Vec<Work>) -> Round {
         let mut round = Round::default();
-        let wanted = work.iter().map(wanted_room).sum();
-        if let Some(refusal) = self.cannot_write(wanted) {
-            work.into_iter().for_each(|work| work.fail(refusal.clone()));
-            return round;
-        }
+        let work = self.what_can_be_written(work);
 
         let now = self.clock.now();
         let direct = self.partitions_written_directly(&work);
@@ -165,6 +165,7 @@ impl Engine {
         }
         self.write_segments(&round, &mut commands);
         self.write_journal(now, &commands, &mut round);
+        round.position = Some(self.shard.position());
         let waits = self.options.durability == Durability::Fsync && !relaxed;
         if round.failed.is_none() && (waits || deletes) {
             round.sync = Some(self.take_sync());
@@ -214,6 +215,9 @@ impl Engine {
         if let Some(topics) = topics {
             *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
         }
+        if let Some(position) = round.position {
+            self.position.store(position, Ordering::Release);
+        }
         touched.iter().chain(&moved).for_each(|partition| partition.wake());
         round.events.into_iter().for_each(Event::answer);
         if self.since_snapshot >= self.options.tuning.snapshot_bytes {
@@ -250,6 +254,14 @@ impl Engine {
                 }
                 return;
             }
+            (Command::AddPartitions { topic, .. }, Applied::PartitionsAdded) => {
+                let image = topics.get_or_insert_with(image);
+                // The shard is ahead: the topic may be gone by the end of the round.
+                if let (Some(state), Some(before)) = (self.shard.topic(*topic), image.by_id(*topic)) {
+                    image.insert(self.grown(before, state));
+                }
+                return;
+            }
             (Command::DropTopic { topic }, Applied::TopicDropped) => {
                 let Some(topic) = topics.get_or_insert_with(image).remove(*topic) else { return };
                 let segments: Vec<_> =
@@ -264,6 +276,9 @@ impl Engine {
                 let Some(partition) = self.published_partition(*topic, *partition) else { return };
                 let segments = partition.publish_log_start(*offset, dropped.len());
                 segments.iter().for_each(|segment| segment.abandon());
+                // Below the new start nobody misses what found no room.
+                self.unwritten
+                    .retain(|unwritten| !segments.iter().any(|gone| Arc::ptr_eq(gone, &unwritten.segment)));
                 Job::Remove { segments }
             }
             (Command::RaiseEpoch { topic, partition }, Applied::Epoch(epoch)) => {
@@ -275,6 +290,16 @@ impl Engine {
             _ => return,
         };
         drop(self.keeper.send(gone));
+    }
+
+    /// The topic with handles for the partitions that it has now and had not before; these are
+    /// empty, and as those of a new topic they have no directory before their first batch.
+    fn grown(&self, before: &Topic, state: &kernel::Topic) -> Arc<Topic> {
+        let mut grown = self.topic(state, |_, _| VecDeque::new());
+        let known = before.partitions.iter().cloned();
+        let topic = Arc::get_mut(&mut grown).expect("nobody else has it yet");
+        topic.partitions.splice(..before.partitions.len().min(topic.partitions.len()), known);
+        grown
     }
 
     /// Shows leaders, ISRs and epochs where the command moved them, as they are at the end of the

@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use super::committer::{AppendWork, Committer, Work};
 use super::segment::{ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
-use super::{AppendError, LogError};
+use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;
-use crate::kernel::{Command, Placed};
+use crate::kernel::{Applied, Command, Placed, Refusal};
 use crate::record::{self, Checked};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 
@@ -302,8 +302,30 @@ impl Partition {
         holder.map_or(self.ends().leader_epoch, |(epoch, _)| *epoch)
     }
 
-    /// Moves the log start to `offset` and says where it is then. Never back.
-    pub async fn delete_before(&self, offset: Offset) -> Result<Offset, LogError> {
+    /// Moves the log start to `offset`, in line when the call returns; resolves, when that is
+    /// durable, to where it is then. Never back.
+    pub fn delete_before(
+        self: &Arc<Self>,
+        offset: Offset,
+    ) -> impl Future<Output = Result<Offset, LogError>> + Send + use<> {
+        let begun = self.begin_to_delete_before(offset);
+        let partition = Arc::clone(self);
+        async move {
+            let Some(moving) = begun? else { return Ok(partition.ends().log_start) };
+            match moving.await {
+                Ok(_) => Ok(partition.ends().log_start),
+                // Somebody else has moved it further meanwhile.
+                Err(StoreError::Refused(Refusal::OffsetOutOfRange)) => Ok(partition.ends().log_start),
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
+
+    /// `None`: it is there already.
+    fn begin_to_delete_before(
+        &self,
+        offset: Offset,
+    ) -> Result<Option<impl Future<Output = Result<Applied, StoreError>> + Send + use<>>, LogError> {
         self.serving()?;
         let ends = self.ends();
         if offset > ends.high_watermark {
@@ -314,12 +336,11 @@ impl Partition {
             });
         }
         if offset <= ends.log_start {
-            return Ok(ends.log_start);
+            return Ok(None);
         }
         let committer = self.committer.upgrade().ok_or(LogError::Stopped)?;
         let command = Command::SetLogStart { topic: self.topic, partition: self.index, offset };
-        committer.command(command).await.map_err(LogError::from)?;
-        Ok(self.ends().log_start)
+        Ok(Some(committer.command(command)))
     }
 
     /// Bytes of its segment files.

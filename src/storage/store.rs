@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 use super::committer::{Committer, Work};
 use super::directory::Directory;
 use super::engine::{Engine, EngineOptions};
-use super::fs::{DiskFs, Fs, MemoryFs};
+use super::fs::{DiskFs, Fs, MemoryFs, Space};
 use super::groups::{GroupStore, NotStored, Settled};
 use super::journal;
 use super::keeper::{self, Job};
@@ -33,6 +33,7 @@ struct Inner {
     image: Arc<RwLock<Arc<Topics>>>,
     stored_settings: Arc<RwLock<Arc<Settings>>>,
     poisoned: Arc<AtomicBool>,
+    position: Arc<AtomicU64>,
     clocks: Clocks,
     settings: Arc<BrokerSettings>,
     new_id: fn() -> Uuid,
@@ -102,6 +103,14 @@ impl Default for Tuning {
     }
 }
 
+/// The data directory as clients are told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDir {
+    pub path: PathBuf,
+    /// Of the disk it lies on, where that is known.
+    pub space: Option<Space>,
+}
+
 /// A topic to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTopic {
@@ -155,6 +164,7 @@ impl Store {
         );
         let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
         let stored_settings = Arc::clone(&engine.stored_settings);
+        let position = Arc::clone(&engine.position);
         let committer =
             Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
         committer.engine().show_all(Arc::downgrade(&committer), &damaged);
@@ -165,6 +175,7 @@ impl Store {
             image,
             stored_settings,
             poisoned,
+            position,
             clocks,
             settings,
             new_id,
@@ -205,6 +216,19 @@ impl Store {
 
     pub fn cluster_id(&self) -> Uuid {
         self.0.directory.cluster_id
+    }
+
+    /// Where everything lies, and how much room there is.
+    pub fn log_dir(&self) -> LogDir {
+        let (root, space) = (self.0.directory.root(), self.0.directory.space());
+        // In memory it is only a word.
+        let path = space.and_then(|_| std::path::absolute(root).ok());
+        LogDir { path: path.unwrap_or_else(|| root.to_owned()), space }
+    }
+
+    /// How many rounds of changes the journal holds and readers may know of.
+    pub fn position(&self) -> u64 {
+        self.0.position.load(Ordering::Acquire)
     }
 
     /// A topic with one replica of each partition, on the brokers in turn. In line when the call

@@ -62,8 +62,7 @@ impl Node {
     }
 
     pub async fn client(&self) -> Client {
-        let socket = TcpStream::connect(self.address).await.unwrap();
-        Client { socket, last: 0 }
+        Client::of(&self.address.to_string()).await
     }
 
     pub async fn topic(&self, name: &str, partitions: u32) -> TopicId {
@@ -88,6 +87,10 @@ pub struct Client {
 }
 
 impl Client {
+    pub async fn of(address: &str) -> Client {
+        Client { socket: TcpStream::connect(address).await.unwrap(), last: 0 }
+    }
+
     /// Sends a request and waits for its answer.
     pub async fn call<R: Request>(&mut self, version: i16, request: R) -> R::Response {
         let id = self.send(version, &request).await;

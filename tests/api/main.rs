@@ -2,15 +2,22 @@
 //! memory, and requests written field by field. Every expectation was read off Apache Kafka 4.4,
 //! or is named as a difference in `docs/apis.md`.
 
+mod acls;
+mod cluster;
 mod configs;
 mod coordinators;
+mod create_partitions;
+mod delete_records;
+mod describe_topic_partitions;
 mod fetch;
 mod fetch_sessions;
 mod groups;
 mod harness;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod negotiation;
 mod produce;
+mod reassignments;
 mod topics;
 mod versions;

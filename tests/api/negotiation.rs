@@ -66,7 +66,7 @@ async fn w4_w8_w16_w17_what_is_not_served_closes_the_connection_without_an_answe
     assert_eq!((produce.min_version, produce.max_version), (0, 13));
 
     let unserved =
-        [(0, 0), (0, 2), (0, 14), (1, 3), (1, 19), (2, 0), (3, 14), (3, -1), (200, 0), (-1, 0), (21, 0)];
+        [(0, 0), (0, 2), (0, 14), (1, 3), (1, 19), (2, 0), (3, 14), (3, -1), (200, 0), (-1, 0), (80, 0)];
     for (key, version) in unserved {
         let mut client = node.client().await;
         client.send_bytes(key, version, &[0; 32]).await;

@@ -97,6 +97,27 @@ async fn validating_makes_nothing() {
 }
 
 #[tokio::test]
+async fn who_waits_for_nothing_gets_nothing() {
+    let node = Node::start().await;
+    node.topic("there", 1).await;
+    let mut client = node.client().await;
+    let late = code(ErrorCode::RequestTimedOut);
+    for timeout_ms in [0, -1, i32::MIN] {
+        let asked = CreateTopicsRequest { timeout_ms, ..request(vec![topic("t", 1, 1), topic("a b", 1, 1)]) };
+        let results = client.call(7, asked).await.topics;
+        assert!(results.iter().all(|one| one.error_code == late && one.error_message.is_none()));
+        let topics = vec![by_name("there"), by_name("nope")];
+        let asked = DeleteTopicsRequest { topics, topic_names: vec![], timeout_ms };
+        let results = client.call(6, asked).await.responses;
+        assert!(results.iter().all(|one| one.error_code == late && one.error_message.is_none()));
+        assert_eq!(
+            node.store.topics().iter().map(|topic| topic.name.to_string()).collect::<Vec<_>>(),
+            ["there"]
+        );
+    }
+}
+
+#[tokio::test]
 async fn m9_a_topic_that_exists_is_not_made_again() {
     let node = Node::start().await;
     node.topic("t", 1).await;
@@ -160,7 +181,10 @@ async fn one_replica_is_all_there_is() {
     assert_eq!(refused(&mut client, topic("t", 1, -2)).await, expected);
     let (error, message) = refused(&mut client, topic("t", 1, 3)).await;
     assert_eq!(error, code(ErrorCode::InvalidReplicationFactor));
-    assert!(message.starts_with("Unable to replicate the partition 3 time(s)"), "{message}");
+    assert_eq!(
+        message,
+        "Unable to replicate the partition 3 time(s): The target replication factor of 3 cannot be reached because only 1 broker(s) are registered or some brokers have all their log directories cordoned."
+    );
 }
 
 #[tokio::test]
@@ -219,7 +243,7 @@ async fn assignments_name_this_broker_and_a_sequence_of_partitions() {
     assert_eq!((made.error_code, made.num_partitions), (0, 2));
 
     let bad = |why: &str| says(ErrorCode::InvalidReplicaAssignment, why);
-    let cases: [(CreatableTopic, (i16, String)); 9] = [
+    let cases: [(CreatableTopic, (i16, String)); 10] = [
         (
             assigned("u", &[(0, &[7])]),
             bad("The manual partition assignment includes broker 7, but no such broker is registered."),
@@ -230,6 +254,11 @@ async fn assignments_name_this_broker_and_a_sequence_of_partitions() {
         ),
         (
             assigned("u", &[(0, &[1, 1])]),
+            bad("The manual partition assignment includes the broker 1 more than once."),
+        ),
+        // The smallest wrong number is named, as Kafka sorts them first.
+        (
+            assigned("u", &[(0, &[7, 1, 1])]),
             bad("The manual partition assignment includes the broker 1 more than once."),
         ),
         (assigned("u", &[(0, &[])]), bad("The manual partition assignment includes an empty replica list.")),

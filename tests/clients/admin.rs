@@ -1,7 +1,9 @@
 //! Topics and settings, by librdkafka's admin client.
 
 use rdkafka::Offset;
-use rdkafka::admin::{AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminOptions, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -154,4 +156,41 @@ fn p11_a_topic_made_again_starts_empty_and_takes_new_producers() {
         assert_eq!(server.admin().create(&[NewTopic::new(&topic, 1, ONE)]), [Ok(())]);
         assert_eq!(server.ends(&topic, 0), (0, 0));
     }
+}
+
+#[test]
+fn a11_a12_partitions_are_added_behind_the_last_one_and_every_topic_has_its_result() {
+    let server = Server::start();
+    let (topic, unknown) = (server.topic("grows", 2), server.name("unknown"));
+    for count in [3, 5] {
+        let grown =
+            server.admin().grow(&[NewPartitions::new(&topic, count), NewPartitions::new(&unknown, 3)]);
+        assert_eq!(grown, [Ok(()), Err(RDKafkaErrorCode::UnknownTopicOrPartition)]);
+        let metadata = server.consumer(&[]).fetch_metadata(Some(&topic), DEADLINE).unwrap();
+        let mut ids: Vec<i32> = metadata.topics()[0].partitions().iter().map(|one| one.id()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..count as i32).collect::<Vec<_>>());
+    }
+    let less = server.admin().grow(&[NewPartitions::new(&topic, 4)]);
+    assert_eq!(less, [Err(RDKafkaErrorCode::InvalidPartitions)]);
+    assert_eq!(server.producer(&[]).send_all(&topic, 4, &numbered("new-", 2)), [0, 1]);
+    assert_eq!(values(&server.read(&topic, 4, Offset::Beginning, 2)), ["new-0", "new-1"]);
+}
+
+#[test]
+fn o4_deleted_records_are_gone_and_the_rest_keeps_its_offsets() {
+    let server = Server::start();
+    let topic = server.topic("shrinks", 2);
+    let producer = server.producer(&[]);
+    for partition in 0..2 {
+        producer.send_all(&topic, partition, &numbered("v-", 10));
+    }
+    let deleted = server.admin().delete_records(&[(&topic, 0, Offset::Offset(4)), (&topic, 1, Offset::End)]);
+    let expected = [(topic.clone(), 0, Ok(Offset::Offset(4))), (topic.clone(), 1, Ok(Offset::Offset(10)))];
+    assert_eq!(deleted, expected);
+    assert_eq!((server.ends(&topic, 0), server.ends(&topic, 1)), ((4, 10), (10, 10)));
+    assert_eq!(values(&server.read(&topic, 0, Offset::Beginning, 6))[0], "v-4");
+    let beyond = server.admin().delete_records(&[(&topic, 0, Offset::Offset(11))]);
+    assert_eq!(beyond, [(topic.clone(), 0, Err(RDKafkaErrorCode::OffsetOutOfRange))]);
+    assert_eq!(producer.send_all(&topic, 1, &numbered("w-", 1)), [10]);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jackdaw::time::Clock;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -134,6 +134,31 @@ impl Admin<'_> {
         let gone =
             self.server.runtime.block_on(self.client.delete_topics(topics, &AdminOptions::new())).unwrap();
         gone.into_iter().map(|one| one.map(|_| ()).map_err(|(_, code)| code)).collect()
+    }
+
+    pub fn grow(&self, topics: &[NewPartitions<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
+        let grown = self.client.create_partitions(topics, &AdminOptions::new());
+        let grown = self.server.runtime.block_on(grown).unwrap();
+        grown.into_iter().map(|one| one.map(|_| ()).map_err(|(_, code)| code)).collect()
+    }
+
+    /// Deletes what lies before the offsets; topic, partition and the first offset then, or why not.
+    pub fn delete_records(
+        &self,
+        before: &[(&str, i32, Offset)],
+    ) -> Vec<(String, i32, Result<Offset, RDKafkaErrorCode>)> {
+        let mut offsets = TopicPartitionList::new();
+        for (topic, partition, offset) in before {
+            offsets.add_partition_offset(topic, *partition, *offset).unwrap();
+        }
+        let deleted = self.client.delete_records(&offsets, &AdminOptions::new());
+        let deleted = self.server.runtime.block_on(deleted).unwrap();
+        let told = deleted.elements().into_iter().map(|one| {
+            let outcome = one.error().map(|()| one.offset());
+            let outcome = outcome.map_err(|error| error.rdkafka_error_code().expect("a code"));
+            (one.topic().to_owned(), one.partition(), outcome)
+        });
+        told.collect()
     }
 
     pub fn delete_groups(&self, groups: &[&str]) -> Vec<Result<(), RDKafkaErrorCode>> {

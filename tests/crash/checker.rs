@@ -10,6 +10,9 @@
 //! - H6 a producer's records stand in the order of sending
 //! - H10 a reader gets every offset, one after the other
 //! - H13 a committed offset does not go back, and is one that somebody committed
+//! - H18 what was deleted stays deleted, and nothing else is missing: a log's start does not go back,
+//!   and is no further than somebody asked
+//! - admin: what an administrator raised (the partitions of a topic) is there for whoever asks later
 //!
 //! The planted histories below show that each of them finds what it is there for.
 
@@ -20,6 +23,15 @@ use crate::value::Value;
 
 /// A partition of the round's topics.
 pub type Place = usize;
+
+/// What only ever rises: each change is to a higher number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Raised {
+    /// Where a log starts, by DeleteRecords.
+    Start(Place),
+    /// How many partitions a topic has.
+    Partitions,
+}
 
 /// What happened, in the order in which the clients saw it. A request counts as sent when it is noted,
 /// so notes are taken before sending and after the answer.
@@ -66,6 +78,22 @@ pub enum Event {
         at: Place,
         offset: Option<i64>,
     },
+    Raising {
+        what: Raised,
+        to: i64,
+    },
+    /// Acknowledged.
+    Raised {
+        what: Raised,
+        to: i64,
+    },
+    AskedFor {
+        what: Raised,
+    },
+    Found {
+        what: Raised,
+        value: i64,
+    },
 }
 
 /// What every partition holds in the end: offset and, where the bytes are as sent, whose they are.
@@ -92,15 +120,35 @@ pub fn check(history: &[Event], log: &Log) -> Vec<Violation> {
     one_record_per_offset(history, log, &mut violation);
     gap_free_reading(history, &mut violation);
     commits(history, &mut violation);
+    raised(history, &mut violation);
     found
+}
+
+/// Where the logs may start at most: the furthest that somebody asked for.
+fn furthest_starts(history: &[Event]) -> HashMap<Place, i64> {
+    let mut furthest: HashMap<Place, i64> = HashMap::new();
+    for event in history {
+        if let Event::Raising { what: Raised::Start(at), to } = event {
+            let start = furthest.entry(*at).or_default();
+            *start = (*start).max(*to);
+        }
+    }
+    furthest
 }
 
 /// H1 and H2.
 fn acknowledged_and_shown(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
     let there: Vec<HashMap<i64, Option<Value>>> =
         log.iter().map(|partition| partition.iter().copied().collect()).collect();
+    let furthest = furthest_starts(history);
+    // Below where somebody wanted a log to start there may be a record or none, but no other.
+    let may_be_gone = |at: &Place, offset: &i64| {
+        furthest.get(at).is_some_and(|start| offset < start) && !there[*at].contains_key(offset)
+    };
     for event in history {
         match event {
+            Event::Acked { at, offset, .. } | Event::Polled { at, offset, .. } if may_be_gone(at, offset) => {
+            }
             Event::Acked { value, at, offset } => {
                 let holds = there[*at].get(offset);
                 if holds != Some(&Some(*value)) {
@@ -232,6 +280,47 @@ fn gap_free_reading(history: &[Event], violation: &mut impl FnMut(&'static str, 
                 {
                     violation("H10", format!("reader {reader} at {at} got {offset} instead of {expected}"));
                 }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// H18 and admin. What is found lies between the highest that was acknowledged before the question and
+/// the highest that was asked for before the answer.
+fn raised(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
+    let mut asked: HashMap<Raised, i64> = HashMap::new();
+    let mut acked: HashMap<Raised, i64> = HashMap::new();
+    let mut floor: HashMap<Raised, i64> = HashMap::new();
+    for event in history {
+        match event {
+            Event::Raising { what, to } => {
+                let most = asked.entry(*what).or_insert(*to);
+                *most = (*most).max(*to);
+            }
+            Event::Raised { what, to } => {
+                let most = acked.entry(*what).or_insert(*to);
+                *most = (*most).max(*to);
+            }
+            Event::AskedFor { what } => {
+                floor.insert(*what, acked.get(what).copied().unwrap_or(0));
+            }
+            Event::Found { what, value } => {
+                let check = if matches!(what, Raised::Start(_)) { "H18" } else { "admin" };
+                let at_least = floor.get(what).copied().unwrap_or(0);
+                if *value < at_least {
+                    violation(check, format!("{what:?} went back from {at_least} to {value}"));
+                }
+                let at_most = asked.get(what).copied().unwrap_or(0);
+                if *value > at_most {
+                    violation(
+                        check,
+                        format!("{what:?} is {value}, and nobody asked for more than {at_most}"),
+                    );
+                }
+                // Whoever was told it holds others to it.
+                let most = acked.entry(*what).or_insert(*value);
+                *most = (*most).max(*value);
             }
             _ => {}
         }
@@ -434,6 +523,54 @@ mod planted {
         assert_eq!(found(&history, &log), [""; 0]);
         history.push(polled(5));
         assert_eq!(found(&history, &log), ["H10"]);
+    }
+
+    /// Its beginning deleted before 4, of which the answer came.
+    fn shortened() -> (Vec<Event>, Log) {
+        let (mut history, mut log) = healthy();
+        let what = Raised::Start(0);
+        history.push(Event::Raising { what, to: 4 });
+        history.push(Event::Raised { what, to: 4 });
+        history.push(Event::AskedFor { what });
+        history.push(Event::Found { what, value: 4 });
+        log[0].drain(..4);
+        (history, log)
+    }
+
+    #[test]
+    fn h18_records_that_were_deleted_may_be_gone_and_no_others() {
+        let (mut history, mut log) = shortened();
+        assert_eq!(found(&history, &log), [""; 0]);
+        log[0].remove(0);
+        assert_eq!(found(&history, &log), ["H1", "H2"]);
+        // Whoever did not get an answer does not know.
+        history.push(Event::Raising { what: Raised::Start(0), to: 6 });
+        assert_eq!(found(&history, &log), [""; 0]);
+    }
+
+    #[test]
+    fn h18_a_start_that_went_back_or_further_than_asked_is_found() {
+        let (mut history, log) = shortened();
+        let what = Raised::Start(0);
+        history.extend([Event::AskedFor { what }, Event::Found { what, value: 3 }]);
+        assert_eq!(found(&history, &log), ["H18"]);
+        let (mut history, log) = shortened();
+        history.extend([Event::AskedFor { what }, Event::Found { what, value: 5 }]);
+        assert_eq!(found(&history, &log), ["H18"]);
+    }
+
+    #[test]
+    fn what_an_administrator_raised_and_is_gone_is_found_and_an_unanswered_change_allowed() {
+        let (mut history, log) = healthy();
+        let what = Raised::Partitions;
+        history.extend([Event::Raising { what, to: 3 }, Event::Raised { what, to: 3 }]);
+        history.extend([Event::Raising { what, to: 4 }, Event::AskedFor { what }]);
+        for value in [3, 4] {
+            history.push(Event::Found { what, value });
+            assert_eq!(found(&history, &log), [""; 0]);
+        }
+        history.extend([Event::AskedFor { what }, Event::Found { what, value: 3 }]);
+        assert_eq!(found(&history, &log), ["admin"], "it was shown");
     }
 
     #[test]

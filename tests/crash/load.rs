@@ -1,14 +1,16 @@
-//! The clients of a round: producers, idempotent and plain, a reader at the tail and a group that commits.
+//! The clients of a round: producers, idempotent and plain, a reader at the tail, a group that commits, and
+//! an administrator who deletes records and adds partitions.
 //! They never give up: a request that a kill left unanswered is retried by librdkafka.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jackdaw::time::Clock;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -18,23 +20,37 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use crate::checker::{Event, Log, Place};
+use crate::checker::{Event, Log, Place, Raised};
 use crate::value::{Random, Value};
 
-/// The partitions under load. The first topic rolls its segments every 64 KiB.
-pub const PLACES: [(&str, i32); 6] =
-    [("rolling", 0), ("rolling", 1), ("rolling", 2), ("large", 0), ("large", 1), ("large", 2)];
+/// The partitions under load. The first topic rolls its segments every 64 KiB, and so does the last, of
+/// which the administrator deletes the beginning again and again.
+pub const PLACES: [(&str, i32); 7] = [
+    ("rolling", 0),
+    ("rolling", 1),
+    ("rolling", 2),
+    ("large", 0),
+    ("large", 1),
+    ("large", 2),
+    ("shrinking", 0),
+];
 
 /// The first place of the second topic.
 const LARGE: Place = 3;
+/// The place that records are deleted from. Nobody reads there before the end.
+pub const SHRINKING: Place = 6;
+
+/// A topic that gets more and more partitions, up to so many.
+const GROWING: &str = "growing";
+const MOST_PARTITIONS: usize = 200;
 
 const GROUP: &str = "crash";
 
 /// What kind of producer, and how it sends.
 struct Style {
     idempotent: bool,
-    /// The first of the places it sends to.
-    from: Place,
+    /// The places it sends to.
+    to: Range<Place>,
     settings: &'static [(&'static str, &'static str)],
     most_unanswered: usize,
     smallest: usize,
@@ -44,7 +60,7 @@ struct Style {
 const STYLES: [Style; 5] = [
     Style {
         idempotent: true,
-        from: 0,
+        to: 0..PLACES.len(),
         settings: &[("linger.ms", "0")],
         most_unanswered: 60,
         smallest: 10,
@@ -52,7 +68,7 @@ const STYLES: [Style; 5] = [
     },
     Style {
         idempotent: true,
-        from: 0,
+        to: 0..PLACES.len(),
         settings: &[("compression.codec", "lz4"), ("batch.num.messages", "10")],
         most_unanswered: 300,
         smallest: 100,
@@ -62,7 +78,7 @@ const STYLES: [Style; 5] = [
     // batch must not be larger than a segment.
     Style {
         idempotent: true,
-        from: LARGE,
+        to: LARGE..SHRINKING,
         settings: &[("batch.size", "1000000")],
         most_unanswered: 12,
         smallest: 100_000,
@@ -70,7 +86,7 @@ const STYLES: [Style; 5] = [
     },
     Style {
         idempotent: false,
-        from: 0,
+        to: 0..PLACES.len(),
         settings: &[("acks", "all")],
         most_unanswered: 60,
         smallest: 10,
@@ -78,7 +94,7 @@ const STYLES: [Style; 5] = [
     },
     Style {
         idempotent: false,
-        from: 0,
+        to: 0..PLACES.len(),
         settings: &[("acks", "1")],
         most_unanswered: 60,
         smallest: 10,
@@ -117,6 +133,9 @@ impl Load {
             let name = u32::try_from(number).unwrap();
             threads.push(std::thread::spawn(move || produce(&producer, name, style, &mut random, &stopping)));
         }
+        let administrator = Administrator::new(address, &history);
+        let (mut random, ends) = (Random::new(seed + 77), stopping.clone());
+        threads.push(std::thread::spawn(move || administrator.work(&mut random, &ends)));
         for reader in [Reader::tail(address, &history), Reader::member(address, &history)] {
             let stopping = stopping.clone();
             threads.push(std::thread::spawn(move || reader.read(&stopping)));
@@ -128,13 +147,13 @@ impl Load {
     pub fn ask_for_commits(&self, limit: Duration) {
         let consumer: BaseConsumer = config(&self.address).set("group.id", GROUP).create().unwrap();
         let mut asked = TopicPartitionList::new();
-        for (topic, partition) in PLACES {
-            asked.add_partition(topic, partition);
+        for (topic, partition) in &PLACES[..SHRINKING] {
+            asked.add_partition(topic, *partition);
         }
         let clock = Clock::machine();
         let give_up = clock.monotonic() + limit;
         let found = loop {
-            for at in 0..PLACES.len() {
+            for at in 0..SHRINKING {
                 self.history.note(Event::AskedForCommit { at });
             }
             match consumer.committed_offsets(asked.clone(), limit) {
@@ -154,9 +173,20 @@ impl Load {
         }
     }
 
+    /// Asks the broker what the administrator has made of it, as another client would.
+    pub fn ask_for_changes(&self, limit: Duration) {
+        let consumer: BaseConsumer = config(&self.address).set("group.id", "unused").create().unwrap();
+        let clock = Clock::machine();
+        let give_up = clock.monotonic() + limit;
+        while !look(&consumer, &self.history, limit) {
+            assert!(clock.monotonic() < give_up, "no answer about topics");
+        }
+    }
+
     /// Lets every producer have its answers, and returns what happened.
     pub fn stop(self, limit: Duration) -> Vec<Event> {
         self.ask_for_commits(limit);
+        self.ask_for_changes(limit);
         self.stopping.store(true, Ordering::SeqCst);
         for thread in self.threads {
             thread.join().unwrap();
@@ -193,9 +223,9 @@ fn read_partition(
     let mut wanted = TopicPartitionList::new();
     wanted.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     consumer.assign(&wanted).unwrap();
-    let (_, end) = consumer.fetch_watermarks(topic, partition, limit).unwrap();
+    let (start, end) = consumer.fetch_watermarks(topic, partition, limit).unwrap();
     let mut log = Vec::new();
-    while log.last().is_none_or(|(offset, _)| offset + 1 < end) && end > 0 {
+    while log.last().is_none_or(|(offset, _)| offset + 1 < end) && end > start {
         match consumer.poll(limit) {
             Some(Ok(message)) => {
                 log.push((message.offset(), Value::of_record(message.key(), message.payload())));
@@ -220,7 +250,13 @@ fn create_topics(address: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let admin: AdminClient<DefaultClientContext> = config(address).create().unwrap();
     let new = |name| NewTopic::new(name, 3, TopicReplication::Fixed(1));
-    let topics = [new("rolling").set("internal.segment.bytes", "65536"), new("large")];
+    let one = |name| NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    let topics = [
+        new("rolling").set("internal.segment.bytes", "65536"),
+        new("large"),
+        one("shrinking").set("internal.segment.bytes", "65536"),
+        one(GROWING),
+    ];
     let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap();
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
@@ -235,6 +271,8 @@ fn place(topic: &str, partition: i32) -> Place {
 pub struct History {
     inner: Mutex<Inner>,
     more: Condvar,
+    /// Held from a question about the administrator's changes to its answer.
+    asking: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -372,7 +410,7 @@ fn produce(
             break;
         }
         let value = Value { producer: name, seq };
-        let to = style.from + random.below(PLACES.len() - style.from);
+        let to = style.to.start + random.below(style.to.len());
         let bytes = value.bytes(style.smallest + random.below(style.largest - style.smallest));
         history.note(Event::Sent { value, to, idempotent: style.idempotent });
         *producer.context().unanswered.lock().unwrap() += 1;
@@ -396,6 +434,92 @@ fn produce(
     if producer.flush(crate::DEADLINE).is_err() {
         history.broken(format!("producer {name} did not get its answers"));
     }
+}
+
+// --- the administrator --------------------------------------------------------------------------
+
+struct Administrator {
+    history: Arc<History>,
+    client: AdminClient<DefaultClientContext>,
+    looking: BaseConsumer,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Administrator {
+    fn new(address: &str, history: &Arc<History>) -> Administrator {
+        Administrator {
+            history: history.clone(),
+            client: config(address).create().unwrap(),
+            looking: config(address).set("group.id", "unused").create().unwrap(),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+        }
+    }
+
+    /// One change after the other. What got no answer may have come about or not.
+    fn work(self, random: &mut Random, stopping: &AtomicBool) {
+        let mut partitions = 1;
+        while !stopping.load(Ordering::SeqCst) {
+            match random.below(3) {
+                0 => self.delete_records(random),
+                1 if partitions < MOST_PARTITIONS => {
+                    partitions += 1;
+                    self.grow(partitions);
+                }
+                _ => drop(look(&self.looking, &self.history, LIMIT)),
+            }
+            self.history.wait_or_quit(random.duration(Duration::from_millis(30)));
+        }
+    }
+
+    fn delete_records(&self, random: &mut Random) {
+        let (topic, partition) = PLACES[SHRINKING];
+        let Ok((start, end)) = self.looking.fetch_watermarks(topic, partition, LIMIT) else { return };
+        let to = start + random.below(1 + usize::try_from(end - start).unwrap()) as i64;
+        let what = Raised::Start(SHRINKING);
+        self.history.note(Event::Raising { what, to });
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, partition, Offset::Offset(to)).unwrap();
+        let deleted = self.runtime.block_on(self.client.delete_records(&before, &options()));
+        if deleted.is_ok_and(|deleted| deleted.elements().iter().all(|one| one.error().is_ok())) {
+            self.history.note(Event::Raised { what, to });
+        }
+    }
+
+    fn grow(&self, partitions: usize) {
+        let (what, to) = (Raised::Partitions, partitions as i64);
+        self.history.note(Event::Raising { what, to });
+        let new = [NewPartitions::new(GROWING, partitions)];
+        let grown = self.runtime.block_on(self.client.create_partitions(&new, &options()));
+        if grown.is_ok_and(|grown| grown.iter().all(Result::is_ok)) {
+            self.history.note(Event::Raised { what, to });
+        }
+    }
+}
+
+/// How long the administrator waits for an answer of a broker that may be gone.
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(LIMIT))
+}
+
+/// Notes what can be seen of the administrator's changes; `false` where there was no answer.
+fn look(consumer: &BaseConsumer, history: &History, limit: Duration) -> bool {
+    let _one_at_a_time = history.asking.lock().unwrap();
+    let (topic, partition) = PLACES[SHRINKING];
+    let what = Raised::Start(SHRINKING);
+    history.note(Event::AskedFor { what });
+    let Ok((start, _)) = consumer.fetch_watermarks(topic, partition, limit) else { return false };
+    history.note(Event::Found { what, value: start });
+    let what = Raised::Partitions;
+    history.note(Event::AskedFor { what });
+    let Ok(metadata) = consumer.fetch_metadata(Some(GROWING), limit) else { return false };
+    let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+    // A topic that was there at the beginning: with one partition that nobody had to ask for.
+    if partitions > 1 {
+        history.note(Event::Found { what, value: partitions as i64 });
+    }
+    true
 }
 
 // --- readers ------------------------------------------------------------------------------------
@@ -444,8 +568,8 @@ impl Reader {
     fn tail(address: &str, history: &Arc<History>) -> Reader {
         let reader = Reader::new(address, history, TAIL);
         let mut all = TopicPartitionList::new();
-        for (topic, partition) in PLACES {
-            all.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        for (topic, partition) in &PLACES[..SHRINKING] {
+            all.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
         }
         reader.consumer.assign(&all).unwrap();
         reader
@@ -454,7 +578,7 @@ impl Reader {
     /// The one member of the group; commits every fifty records.
     fn member(address: &str, history: &Arc<History>) -> Reader {
         let reader = Reader::new(address, history, MEMBER);
-        let topics: BTreeSet<&str> = PLACES.iter().map(|(topic, _)| *topic).collect();
+        let topics: BTreeSet<&str> = PLACES[..SHRINKING].iter().map(|(topic, _)| *topic).collect();
         reader.consumer.subscribe(&topics.into_iter().collect::<Vec<_>>()).unwrap();
         reader
     }

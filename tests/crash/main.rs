@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use jackdaw::time::Clock;
 
-use checker::{Log, check};
+use checker::{Event, Log, Raised, check};
 use child::{Home, Running};
-use load::{Load, PLACES};
+use load::{Load, PLACES, SHRINKING};
 use value::Random;
 
 /// How long anything may take on a busy machine before a round gives up.
@@ -66,11 +66,17 @@ fn round(seed: u64) {
         tally.kills += 1;
         running = start_again(&home, &mut random, &mut tally);
         load.ask_for_commits(DEADLINE);
+        load.ask_for_changes(DEADLINE);
     }
     load.history.wait_for_acks(100, DEADLINE);
     let history = load.stop(DEADLINE);
     println!("seed {seed}: {tally:?}, {} events", history.len());
     assert!(tally.unanswered > 0, "no kill met an unanswered request");
+    for what in [Raised::Start(SHRINKING), Raised::Partitions] {
+        let raised = |event: &&Event| matches!(event, Event::Raised { what: raised, .. } if *raised == what);
+        let times = history.iter().filter(raised).count();
+        assert!(times > 5, "{what:?} was raised {times} times only");
+    }
 
     let log = load::read_everything(running.address(), DEADLINE);
     judge(seed, &history, &log);
@@ -107,7 +113,7 @@ fn start_again(home: &Home, random: &mut Random, tally: &mut Tally) -> Running {
     }
 }
 
-fn judge(seed: u64, history: &[checker::Event], log: &Log) {
+fn judge(seed: u64, history: &[Event], log: &Log) {
     let violations = check(history, log);
     for violation in violations.iter().take(20) {
         eprintln!("{violation}");

@@ -2,13 +2,14 @@
 //! failing disks and full ones, also in the middle of recovery. A thousand seeds in every run;
 //! `ENGINE_SEEDS=first..end` takes others.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jackdaw::config::Durability;
 use jackdaw::storage::fs::{Fault, Operation, SimFs};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{AppendError, Store};
-use jackdaw::types::{Offset, Uuid};
+use jackdaw::types::{NodeId, Offset, Uuid};
 
 use crate::disk::{batch, batch_of, make_topic, now, options, values};
 use crate::history::{History, LogHistory, Promise, TopicHistory, commit};
@@ -55,12 +56,15 @@ struct Counts {
     disk_errors: u64,
     full: u64,
     repeated: u64,
+    grown: u64,
+    altered: u64,
+    shrunk: u64,
 }
 
 impl Counts {
     fn met_everything(&self) {
         let Counts { acknowledged, unknown, power_cuts, kills, crashes_in_recovery, .. } = self;
-        let Counts { refused, disk_errors, full, repeated, .. } = self;
+        let Counts { refused, disk_errors, full, repeated, grown, altered, shrunk, .. } = self;
         let met = [
             acknowledged,
             unknown,
@@ -71,6 +75,9 @@ impl Counts {
             disk_errors,
             full,
             repeated,
+            grown,
+            altered,
+            shrunk,
         ];
         assert!(met.iter().all(|count| **count > 20), "{self:?}");
     }
@@ -161,14 +168,15 @@ fn step(
         _ => return create(store, history, ["a", "b", "c"][random.below(3) as usize], fs),
     };
     let topic = history.topics.get_mut(&name).expect("it was just chosen");
-    let index = random.below(topic.logs.len() as u64) as usize;
+    let partitions = topic.logs.len();
+    let index = random.below(partitions as u64) as usize;
     let log = &mut topic.logs[index];
     let Some(partition) =
         store.topics().by_id(topic.id).and_then(|found| found.partition(index as i32).cloned())
     else {
         return;
     };
-    match random.below(24) {
+    match random.below(26) {
         0 => {
             topic.may_be_gone = true;
             if now(store.delete_topic(topic.id)).is_ok() {
@@ -180,6 +188,7 @@ fn step(
             let offset = log.log_start + random.below((log.end - log.log_start + 1) as u64) as i64;
             log.tried_log_start = log.tried_log_start.max(offset);
             if let Ok(start) = now(partition.delete_before(Offset(offset))) {
+                counts.shrunk += u64::from(start.0 > log.log_start);
                 log.log_start = log.log_start.max(start.0);
             }
         }
@@ -211,6 +220,8 @@ fn step(
             counts.full += 1;
         }
         9 => fs.set_capacity(None),
+        10 if partitions < 5 => grow(store, topic, random, counts),
+        11 => alter(store, topic, number, counts),
         _ => append(&partition, log, random, number, counts),
     }
 }
@@ -226,8 +237,37 @@ fn create(store: &Store, history: &mut History, name: &str, fs: &SimFs) {
     }
     let new = jackdaw::storage::NewTopic { name: name.into(), partitions: 2, overrides: Default::default() };
     if let Ok(topic) = now(store.create_topic(new)) {
-        let logs = vec![LogHistory::default(), LogHistory::default()];
-        history.topics.insert(name.into(), TopicHistory { id: topic.id, logs, may_be_gone: false });
+        history.topics.insert(name.into(), TopicHistory::new(topic.id, 2));
+    }
+}
+
+/// One or two more partitions. Who does not know the outcome of the last time looks first.
+fn grow(store: &Store, topic: &mut TopicHistory, random: &mut Random, counts: &mut Counts) {
+    let Some(there) = store.topics().by_id(topic.id).map(|found| found.partitions.len()) else { return };
+    let more = 1 + random.below(2) as usize;
+    topic.tried_partitions = topic.tried_partitions.max(there + more);
+    let replicas = vec![vec![NodeId(1)]; more];
+    if now(store.add_partitions(topic.id, there as i32, replicas)).is_ok() {
+        topic.logs.resize_with(there + more, LogHistory::default);
+        counts.grown += 1;
+    }
+}
+
+/// Sets one setting and takes another away.
+fn alter(store: &Store, topic: &mut TopicHistory, number: u64, counts: &mut Counts) {
+    let (set, unset) = match number % 2 {
+        0 => ("retention.ms", "retention.bytes"),
+        _ => ("retention.bytes", "retention.ms"),
+    };
+    let value = (1_000_000_000 + number).to_string();
+    let changes = BTreeMap::from([(set.to_owned(), Some(value.clone())), (unset.to_owned(), None)]);
+    let after = BTreeMap::from([(set.to_owned(), value)]);
+    match now(store.alter_topic(topic.id, changes)) {
+        Ok(_) => {
+            (topic.overrides, topic.tried_overrides) = (after, Vec::new());
+            counts.altered += 1;
+        }
+        Err(_) => topic.tried_overrides.push(after),
     }
 }
 

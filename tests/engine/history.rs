@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jackdaw::kernel::group::GroupRecord;
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::{Partition, Store};
+use jackdaw::storage::{Partition, Store, Topic};
 use jackdaw::types::{Offset, TopicId};
 
 use crate::disk::values;
@@ -33,6 +33,11 @@ pub struct History {
 pub struct TopicHistory {
     pub id: TopicId,
     pub logs: Vec<LogHistory>,
+    /// The most partitions that somebody asked for.
+    pub tried_partitions: usize,
+    /// What its settings were changed to, and the changes whose outcome nobody knows.
+    pub overrides: BTreeMap<String, String>,
+    pub tried_overrides: Vec<BTreeMap<String, String>>,
     /// Somebody asked for its deletion and does not know the outcome.
     pub may_be_gone: bool,
 }
@@ -75,6 +80,7 @@ impl History {
             };
             // Whoever reads it knows that it was not deleted.
             history.may_be_gone = false;
+            history.check_shape(topic, promise, &format!("{context}, {name}"));
             for (log, partition) in history.logs.iter_mut().zip(&topic.partitions) {
                 log.check(partition, promise, &format!("{context}, {name}-{}", partition.index));
             }
@@ -89,6 +95,38 @@ impl History {
             assert!(committed >= self.committed, "{context}: a commit went back");
         }
         self.committed = committed;
+    }
+}
+
+impl TopicHistory {
+    pub fn new(id: TopicId, partitions: usize) -> TopicHistory {
+        TopicHistory {
+            id,
+            logs: (0..partitions).map(|_| LogHistory::default()).collect(),
+            tried_partitions: partitions,
+            overrides: BTreeMap::new(),
+            tried_overrides: Vec::new(),
+            may_be_gone: false,
+        }
+    }
+
+    /// Its partitions and its settings.
+    fn check_shape(&mut self, topic: &Topic, promise: Promise, context: &str) {
+        let there = topic.partitions.len();
+        assert!(
+            there <= self.tried_partitions,
+            "{context}: {there} partitions, and nobody asked for so many"
+        );
+        let numbers: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
+        assert_eq!(numbers, (0..there as i32).collect::<Vec<_>>(), "{context}");
+        if promise == Promise::Nothing {
+            assert!(there >= self.logs.len(), "{context}: partitions that were acknowledged are gone");
+            let known = topic.overrides == self.overrides || self.tried_overrides.contains(&topic.overrides);
+            assert!(known, "{context}: {:?} instead of {:?}", topic.overrides, self.overrides);
+        }
+        self.logs.resize_with(there, LogHistory::default);
+        (self.tried_partitions, self.overrides) = (there, topic.overrides.clone());
+        self.tried_overrides.clear();
     }
 }
 

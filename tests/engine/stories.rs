@@ -140,6 +140,66 @@ fn i11_on_a_full_disk_appends_are_refused_reads_go_on_and_room_heals_it() {
 }
 
 #[test]
+fn a12_added_partitions_are_there_after_a_power_cut_and_lie_nowhere_before_their_first_batch() {
+    let fs = SimFs::new(7);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    now(store.add_partitions(topic.id, 1, vec![vec![NodeId(1)]; 3])).unwrap();
+    let grown = store.topics().by_name("t").cloned().unwrap();
+    assert!(Arc::ptr_eq(topic.partition(0).unwrap(), grown.partition(0).unwrap()));
+    now(grown.partition(2).unwrap().append(batch(&["b"]))).unwrap();
+    let dirs = |fs: &SimFs| {
+        let entries = fs.list(Path::new("data/topics")).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>()
+    };
+    assert_eq!(dirs(&fs), ["t-0", "t-2"]);
+    // Somebody counted before that.
+    let late = now(store.add_partitions(topic.id, 1, vec![vec![NodeId(1)]]));
+    assert_eq!(late, Err(StoreError::Refused(Refusal::NotTheNextPartition { next: 4 })));
+    let fs = fs.crash(3);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    let logs = topic.partitions.iter().map(|log| texts(values(log, Offset(0)).unwrap()));
+    assert_eq!(logs.collect::<Vec<_>>(), [vec!["a".to_owned()], vec![], vec!["b".to_owned()], vec![]]);
+    now(store.delete_topic(topic.id)).unwrap();
+    assert_eq!(dirs(&fs), [""; 0]);
+}
+
+#[test]
+fn i11_on_a_full_disk_what_makes_room_goes_on() {
+    let fs = SimFs::new(5);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 2);
+    let other = make_topic(&store, "u", 1);
+    let log = topic.partition(0).unwrap();
+    let long = "y".repeat(1000);
+    for _ in 0..20 {
+        now(log.append(batch(&[&long]))).unwrap();
+        store.run_background();
+    }
+    // No room for a segment either: what is in the journal is in no file.
+    fs.fail(Fault { path: ".log".into(), lasting: true, ..Fault::next(Operation::Write) });
+    now(topic.partition(1).unwrap().append(batch(&["in the journal"]))).unwrap();
+    fs.set_capacity(Some(fs.used()));
+    store.housekeep();
+    assert_eq!(now(log.append(batch(&[&long]))), Err(AppendError::Full));
+    assert_eq!(now(log.delete_before(Offset(15))), Ok(Offset(15)));
+    assert_eq!(now(topic.partition(1).unwrap().delete_before(Offset(1))), Ok(Offset(1)));
+    assert_eq!(now(store.delete_topic(other.id)), Ok(()));
+    let used = fs.used();
+    store.run_background();
+    assert!(fs.used() < used, "the files are gone");
+    let fs = fs.crash(2);
+    drop(store);
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    let starts: Vec<_> = topic.partitions.iter().map(|log| log.ends().log_start).collect();
+    assert_eq!((starts, store.topics().by_name("u").is_some()), (vec![Offset(15), Offset(1)], false));
+}
+
+#[test]
 fn i11_a_segment_without_room_leaves_its_records_in_the_journal_and_loses_nothing() {
     let fs = SimFs::new(6);
     let store = open(&fs).unwrap();

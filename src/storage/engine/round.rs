@@ -19,6 +19,8 @@ pub struct Round {
     pub sync: Option<Sync>,
     /// How far the journal is durable since this round's sync.
     pub synced: Option<u64>,
+    /// Where the journal is after it, where it changed something.
+    pub position: Option<u64>,
     pub failed: Option<String>,
 }
 

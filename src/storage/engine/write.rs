@@ -51,7 +51,24 @@ struct Run {
 }
 
 impl Engine {
-    pub fn cannot_write(&mut self, wanted: usize) -> Option<StoreError> {
+    /// Refuses what there is no room for, and gives back the rest. What makes room goes on as long
+    /// as the journal can still hold it.
+    pub fn what_can_be_written(&mut self, work: Vec<Work>) -> Vec<Work> {
+        let wanted = work.iter().map(wanted_room).sum();
+        let Some(refusal) = self.cannot_write(wanted) else { return work };
+        let is_full = refusal == StoreError::Full;
+        let (makes_room, rest): (Vec<Work>, Vec<Work>) =
+            work.into_iter().partition(|work| is_full && makes_room(work));
+        rest.into_iter().for_each(|work| work.fail(refusal.clone()));
+        let wanted: usize = makes_room.iter().map(wanted_room).sum();
+        if self.journal.room_for(wanted as u64) {
+            return makes_room;
+        }
+        makes_room.into_iter().for_each(|work| work.fail(refusal.clone()));
+        Vec::new()
+    }
+
+    fn cannot_write(&mut self, wanted: usize) -> Option<StoreError> {
         if self.is_poisoned() {
             return Some(StoreError::Poisoned);
         }
@@ -282,8 +299,14 @@ fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
     Pieces::One(whole.freeze())
 }
 
+/// Whether files go when it is done.
+fn makes_room(work: &Work) -> bool {
+    let Work::Command { command, .. } = work else { return false };
+    matches!(command, Command::DropTopic { .. } | Command::SetLogStart { .. })
+}
+
 /// An upper bound of what the work takes in the journal.
-pub fn wanted_room(work: &Work) -> usize {
+fn wanted_room(work: &Work) -> usize {
     match work {
         Work::Append(append) => append.batch.bytes.len() + COMMIT_BYTES,
         Work::Command { command, .. } => {

@@ -1,0 +1,29 @@
+//! CreateAcls (key 30): one result per list asked for, in order.
+
+use super::{CLOSED, UNKNOWN};
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
+use crate::protocol::messages::create_acls_response::{AclCreationResult, CreateAclsResponse};
+
+impl Handler for CreateAclsRequest {
+    fn named(&self) -> usize {
+        self.creations.len()
+    }
+
+    async fn handle(self, _: Context) -> Reply<CreateAclsResponse> {
+        let says_unknown = |one: &AclCreation| {
+            [one.resource_type, one.resource_pattern_type, one.operation, one.permission_type]
+                .contains(&UNKNOWN)
+        };
+        if self.creations.iter().any(says_unknown) {
+            return Reply::Close(CLOSED);
+        }
+        let results = self.creations.iter().map(|_| AclCreationResult {
+            error_code: ErrorCode::SecurityDisabled.code(),
+            error_message: Some("No Authorizer is configured.".to_owned()),
+        });
+        Reply::Now(CreateAclsResponse { results: results.collect(), ..CreateAclsResponse::default() })
+    }
+}

@@ -1,0 +1,99 @@
+//! AlterPartitionReassignments (key 45): other replicas for a partition. All brokers of this
+//! process share one copy, so nothing has to be moved and a reassignment is done when it is answered.
+//! v1 may forbid to change how many replicas there are.
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Later, Reply, replicas};
+use crate::protocol::messages::alter_partition_reassignments_request::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition,
+};
+use crate::protocol::messages::alter_partition_reassignments_response::{
+    AlterPartitionReassignmentsResponse, ReassignablePartitionResponse, ReassignableTopicResponse,
+};
+use crate::storage::Topics;
+use crate::types::NodeId;
+
+impl Handler for AlterPartitionReassignmentsRequest {
+    const GAPS: &'static [&'static str] =
+        &["A reassignment is done at once: none is ever under way, and none can be cancelled."];
+
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<AlterPartitionReassignmentsResponse> {
+        let topics = ctx.services.store.topics();
+        let may_resize = self.allow_replication_factor_change;
+        // As in Kafka, where the client waits for nothing, nothing is begun.
+        let is_too_late = self.timeout_ms <= 0;
+        // All have their place in line before the first is waited for: they share a sync.
+        let begun: Vec<_> = self
+            .topics
+            .into_iter()
+            .map(|topic| {
+                let partitions = topic.partitions.into_iter().map(|asked| {
+                    let moving = match is_too_late {
+                        true => Err(ErrorCode::RequestTimedOut.into()),
+                        false => begin(&topics, &topic.name, &asked, may_resize, &ctx),
+                    };
+                    (asked.partition_index, moving)
+                });
+                let partitions: Vec<_> = partitions.collect();
+                (topic.name, partitions)
+            })
+            .collect();
+        let mut answer = AlterPartitionReassignmentsResponse {
+            allow_replication_factor_change: may_resize,
+            error_code: if is_too_late { ErrorCode::RequestTimedOut } else { ErrorCode::None }.code(),
+            // Kafka's word where nothing was asked.
+            error_message: begun.is_empty().then(String::new),
+            ..AlterPartitionReassignmentsResponse::default()
+        };
+        for (name, moving) in begun {
+            let mut partitions = Vec::with_capacity(moving.len());
+            for (partition_index, moving) in moving {
+                let outcome = match moving {
+                    Ok(moving) => moving.await,
+                    Err(refusal) => Err(refusal),
+                };
+                let refusal = outcome.err().unwrap_or_else(|| ErrorCode::None.into());
+                let (error_code, error_message) = (refusal.code.code(), refusal.message);
+                partitions.push(ReassignablePartitionResponse { partition_index, error_code, error_message });
+            }
+            answer.responses.push(ReassignableTopicResponse { name, partitions });
+        }
+        Reply::Now(answer)
+    }
+}
+
+type Moving = Later<Result<(), Refusal>>;
+
+fn begin(
+    topics: &Topics,
+    name: &str,
+    asked: &ReassignablePartition,
+    may_resize: bool,
+    ctx: &Context,
+) -> Result<Moving, Refusal> {
+    let index = asked.partition_index;
+    let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
+    let topic =
+        topics.by_name(name).ok_or_else(|| unknown(format!("Unable to find a topic named {name}.")))?;
+    let placement =
+        topic.placement(index).ok_or_else(|| unknown(format!("Unable to find partition {name}:{index}.")))?;
+    let Some(wanted) = &asked.replicas else {
+        return Err(ErrorCode::NoReassignmentInProgress.into());
+    };
+    let wanted: Vec<NodeId> = replicas::check(wanted, topics.running(), None)?;
+    let current = &placement.replicas;
+    if !may_resize && wanted.len() != current.len() {
+        let why = format!("The replication factor is changed from {} to {}", current.len(), wanted.len());
+        return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));
+    }
+    if wanted == *current {
+        return Ok(Box::pin(async { Ok(()) }));
+    }
+    let set = ctx.services.store.set_replicas(topic.id, index, wanted);
+    Ok(Box::pin(async move { set.await.map_err(|error| ErrorCode::from(&error).into()) }))
+}

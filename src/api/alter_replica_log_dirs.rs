@@ -1,0 +1,68 @@
+//! AlterReplicaLogDirs (key 34): moves replicas to another log directory of the broker. There is
+//! one, and everything lies in it: it is where a replica may be asked to go.
+
+use std::collections::BTreeMap;
+
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply, replicas};
+use crate::protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirsRequest;
+use crate::protocol::messages::alter_replica_log_dirs_response::{
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsResponse,
+};
+use crate::storage::Topics;
+
+/// While Kafka moves a replica its directory has a longer name, `<topic>-<partition>.<32 digits>-future`,
+/// that has to be a file's name too (KAFKA-4893).
+const LONGEST_NAME: usize = 255 - ".".len() - 32 - "-future".len();
+
+impl Handler for AlterReplicaLogDirsRequest {
+    fn named(&self) -> usize {
+        let topics = self.dirs.iter().flat_map(|dir| &dir.topics);
+        topics.map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<AlterReplicaLogDirsResponse> {
+        let ours = ctx.services.store.log_dir().path;
+        // A replica that is sent to two directories goes to the last one, as in Kafka.
+        let mut asked: BTreeMap<String, BTreeMap<i32, bool>> = BTreeMap::new();
+        for dir in self.dirs {
+            let is_ours = ours.as_os_str() == dir.path.as_str();
+            for topic in dir.topics {
+                let partitions = topic.partitions.into_iter().map(|index| (index, is_ours));
+                asked.entry(topic.name).or_default().extend(partitions);
+            }
+        }
+        let topics = ctx.services.store.topics();
+        let results = asked.into_iter().map(|(name, partitions)| AlterReplicaLogDirTopicResult {
+            partitions: partitions
+                .into_iter()
+                .map(|(index, is_ours)| AlterReplicaLogDirPartitionResult {
+                    partition_index: index,
+                    error_code: outcome(&topics, &name, index, is_ours, &ctx).code(),
+                })
+                .collect(),
+            topic_name: name,
+        });
+        Reply::Now(AlterReplicaLogDirsResponse {
+            results: results.collect(),
+            ..AlterReplicaLogDirsResponse::default()
+        })
+    }
+}
+
+fn outcome(topics: &Topics, name: &str, index: i32, is_ours: bool, ctx: &Context) -> ErrorCode {
+    if name.len() + 1 + index.to_string().len() > LONGEST_NAME {
+        return ErrorCode::InvalidTopicException;
+    }
+    if !is_ours {
+        return ErrorCode::LogDirNotFound;
+    }
+    let Some(topic) = topics.by_name(name).filter(|topic| topic.partition(index).is_some()) else {
+        return ErrorCode::UnknownTopicOrPartition;
+    };
+    match replicas::holds(topic, index, ctx.services.cluster.node_id) {
+        true => ErrorCode::None,
+        false => ErrorCode::NotLeaderOrFollower,
+    }
+}

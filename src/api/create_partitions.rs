@@ -1,0 +1,167 @@
+//! CreatePartitions (key 37): more partitions behind the last one. One result per topic asked
+//! (BEHAVIOUR A11), and numbers go on without gaps (A12).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::context::Context;
+use crate::api::create_topics::check_caps;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply, replicas};
+use crate::protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
+use crate::protocol::messages::create_partitions_response::{
+    CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+use crate::storage::{StoreError, Topic, Topics};
+use crate::time::{Moment, within};
+use crate::types::NodeId;
+
+impl Handler for CreatePartitionsRequest {
+    const GAPS: &'static [&'static str] = &[
+        "Results stand in the order of the request.",
+        "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
+    ];
+
+    fn named(&self) -> usize {
+        self.topics.len()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<CreatePartitionsResponse> {
+        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
+        let begun = Moment::now();
+        let topics = ctx.services.store.topics();
+        let planned = plan(&self.topics, &topics, timeout);
+        // All have their place in line before the first is waited for: they share a sync.
+        let adding: Vec<_> = planned
+            .into_iter()
+            .map(|(asked, planned)| {
+                let adding = planned.map(|wanted| {
+                    (!self.validate_only).then(|| {
+                        let (topic, first) = (wanted.topic.id, wanted.first);
+                        ctx.services.store.add_partitions(topic, first, wanted.replicas(topics.running()))
+                    })
+                });
+                (asked, adding)
+            })
+            .collect();
+        let mut results = Vec::with_capacity(adding.len());
+        for (asked, adding) in adding {
+            let outcome = match adding {
+                Err(refusal) => Err(refusal),
+                Ok(None) => Ok(()),
+                Ok(Some(added)) => match within(timeout.saturating_sub(begun.elapsed()), added).await {
+                    Some(added) => added.map_err(|error| not_added(asked, &error, &ctx)),
+                    // They may yet come into being.
+                    None => Err(ErrorCode::RequestTimedOut.into()),
+                },
+            };
+            results.push(result(&asked.name, outcome));
+        }
+        Reply::Now(CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() })
+    }
+}
+
+/// What is to be added to a topic.
+struct Wanted {
+    topic: Arc<Topic>,
+    /// The number of the first new partition, and how many there are.
+    first: i32,
+    count: usize,
+    /// Where the client says who holds them.
+    assigned: Option<Vec<Vec<NodeId>>>,
+}
+
+type Planned<'a> = (&'a CreatePartitionsTopic, Result<Wanted, Refusal>);
+
+/// One plan or refusal per name.
+fn plan<'a>(asked: &'a [CreatePartitionsTopic], topics: &Topics, timeout: Duration) -> Vec<Planned<'a>> {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for topic in asked {
+        *times.entry(&topic.name).or_default() += 1;
+    }
+    let mut planned: Vec<Planned<'a>> = Vec::with_capacity(asked.len());
+    for topic in asked {
+        let wanted = match times.remove(topic.name.as_str()) {
+            None => continue,
+            // As in Kafka, where the client waits for nothing, nothing is begun.
+            Some(_) if timeout.is_zero() => Err(ErrorCode::RequestTimedOut.into()),
+            Some(1) => wanted(topic, topics),
+            Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
+        };
+        planned.push((topic, wanted));
+    }
+    let new = planned.iter().filter_map(|(_, wanted)| wanted.as_ref().ok()).map(|wanted| wanted.count).sum();
+    // As in Kafka the excess is what everybody hears of, also who is refused for something else.
+    let excess = "Excessively large number of additional partitions per request.";
+    if let Err(excess) = check_caps(new, topics, excess) {
+        let is_duplicate = |refusal: &Refusal| refusal.code == ErrorCode::InvalidRequest;
+        for (_, wanted) in &mut planned {
+            if !wanted.as_ref().is_err_and(is_duplicate) {
+                *wanted = Err(excess.clone());
+            }
+        }
+    }
+    planned
+}
+
+fn wanted(asked: &CreatePartitionsTopic, topics: &Topics) -> Result<Wanted, Refusal> {
+    let Some(topic) = topics.by_name(&asked.name) else {
+        return Err(ErrorCode::UnknownTopicOrPartition.into());
+    };
+    let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    let invalid = |why| Err(Refusal::new(ErrorCode::InvalidPartitions, why));
+    if asked.count == first {
+        return invalid(format!("Topic already has {first} partition(s)."));
+    }
+    let Some(count) = asked.count.checked_sub(first).and_then(|more| usize::try_from(more).ok()) else {
+        return invalid(format!(
+            "The topic {} currently has {first} partition(s); {} would not be an increase.",
+            asked.name, asked.count
+        ));
+    };
+    let assigned = match &asked.assignments {
+        None => {
+            replicas::check_factor(replicas::factor(topic), topics.running())?;
+            None
+        }
+        Some(assignments) if assignments.len() != count => {
+            let why = format!(
+                "Attempted to add {count} additional partition(s), but only {} assignment(s) were specified.",
+                assignments.len()
+            );
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why));
+        }
+        Some(assignments) => {
+            let like = Some(replicas::factor(topic));
+            let brokers = topics.running();
+            let checked = assignments.iter().map(|one| replicas::check(&one.broker_ids, brokers, like));
+            Some(checked.collect::<Result<_, _>>()?)
+        }
+    };
+    Ok(Wanted { topic: Arc::clone(topic), first, count, assigned })
+}
+
+impl Wanted {
+    fn replicas(self, running: &[NodeId]) -> Vec<Vec<NodeId>> {
+        self.assigned.unwrap_or_else(|| replicas::more(&self.topic, self.count, running))
+    }
+}
+
+/// The store has the last word: another client may have been faster, and then it is asked what
+/// the request would come to now.
+fn not_added(asked: &CreatePartitionsTopic, error: &StoreError, ctx: &Context) -> Refusal {
+    let now = wanted(asked, &ctx.services.store.topics());
+    match (error, now) {
+        (StoreError::Refused(_), Err(refusal)) => refusal,
+        _ => ErrorCode::from(error).into(),
+    }
+}
+
+fn result(name: &str, outcome: Result<(), Refusal>) -> CreatePartitionsTopicResult {
+    let (error_code, error_message) = match outcome {
+        Ok(()) => (ErrorCode::None.code(), None),
+        Err(refusal) => (refusal.code.code(), refusal.message),
+    };
+    CreatePartitionsTopicResult { name: name.to_owned(), error_code, error_message }
+}

@@ -1,0 +1,95 @@
+//! DeleteRecords (key 21): moves the log start of partitions forward; −1 means to the high
+//! watermark. The new start is durable before the answer, and never goes back (BEHAVIOUR O4).
+//!
+//! There is nobody to wait for but the disk, so the request's timeout does not count: Kafka's
+//! leader has moved its own log start, too, before it looks at a clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply, topic_name};
+use crate::protocol::messages::delete_records_request::DeleteRecordsRequest;
+use crate::protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
+use crate::storage::{Partition, Topic, Topics};
+use crate::types::Offset;
+
+const HIGH_WATERMARK: i64 = -1;
+
+impl Handler for DeleteRecordsRequest {
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<DeleteRecordsResponse> {
+        let topics = ctx.services.store.topics();
+        // A partition named twice has one result, and what was said last counts, as in Kafka.
+        let mut asked: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+        for topic in self.topics {
+            let offsets = topic.partitions.iter().map(|one| (one.partition_index, one.offset));
+            asked.entry(topic.name).or_default().extend(offsets);
+        }
+        // All have their place in line before the first is waited for: they share a sync.
+        let mut moving = Vec::with_capacity(asked.len());
+        for (name, offsets) in asked {
+            let partitions: Vec<_> = offsets
+                .into_iter()
+                .map(|(index, offset)| {
+                    let moving = target(&topics, &name, index, offset)
+                        .map(|(partition, offset)| partition.delete_before(offset));
+                    (index, moving)
+                })
+                .collect();
+            moving.push((name, partitions));
+        }
+        let mut answer = DeleteRecordsResponse::default();
+        for (name, partitions) in moving {
+            let mut results = Vec::with_capacity(partitions.len());
+            for (index, moving) in partitions {
+                results.push(result(
+                    index,
+                    match moving {
+                        Ok(moving) => moving.await.map_err(|error| ErrorCode::from(&error)),
+                        Err(error) => Err(error),
+                    },
+                ));
+            }
+            if results.is_empty() {
+                continue;
+            }
+            answer.topics.push(DeleteRecordsTopicResult { name, partitions: results });
+        }
+        Reply::Now(answer)
+    }
+}
+
+/// The partition, and the offset that is to be its first.
+fn target<'a>(
+    topics: &'a Topics,
+    name: &str,
+    index: i32,
+    offset: i64,
+) -> Result<(&'a Arc<Partition>, Offset), ErrorCode> {
+    let topic: &Topic = topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if topic_name::is_internal(name) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    // Kafka refuses topics that are only compacted (POLICY_VIOLATION); there are none here yet.
+    match offset {
+        HIGH_WATERMARK => Ok((partition, partition.ends().high_watermark)),
+        0.. => Ok((partition, Offset(offset))),
+        _ => Err(ErrorCode::OffsetOutOfRange),
+    }
+}
+
+fn result(partition_index: i32, outcome: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {
+    let (low_watermark, error) = match outcome {
+        Ok(log_start) => (log_start.0, ErrorCode::None),
+        Err(error) => (-1, error),
+    };
+    DeleteRecordsPartitionResult { partition_index, low_watermark, error_code: error.code() }
+}

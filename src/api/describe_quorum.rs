@@ -1,0 +1,86 @@
+//! DescribeQuorum (key 55): who keeps the cluster's metadata. That is this process and its journal:
+//! one voter, which leads, with the journal's position for an offset.
+//! v2 knows directories and tells where voters listen.
+
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply, topic_name};
+use crate::protocol::messages::describe_quorum_request::{self, DescribeQuorumRequest};
+use crate::protocol::messages::describe_quorum_response::{
+    DescribeQuorumResponse, Listener, Node, PartitionData, ReplicaState, TopicData,
+};
+
+/// The journal has had one leader ever.
+const LEADER_EPOCH: i32 = 1;
+
+impl Handler for DescribeQuorumRequest {
+    const GAPS: &'static [&'static str] = &[
+        "The quorum is this process: its leader epoch is always 1, its offset is the position of the journal, its directory has no id.",
+    ];
+
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<DescribeQuorumResponse> {
+        Reply::Now(match is_the_quorum(&self.topics) {
+            true => describe(&ctx),
+            false => refuse(self),
+        })
+    }
+}
+
+/// Kafka answers to one question only: partition 0 of its metadata, and nothing beside it.
+fn is_the_quorum(topics: &[describe_quorum_request::TopicData]) -> bool {
+    let [topic] = topics else { return false };
+    let [partition] = &topic.partitions[..] else { return false };
+    topic.topic_name == topic_name::CLUSTER_METADATA && partition.partition_index == 0
+}
+
+fn describe(ctx: &Context) -> DescribeQuorumResponse {
+    let services = &ctx.services;
+    let node = services.cluster.node_id.0;
+    let end = i64::try_from(services.store.position()).unwrap_or(i64::MAX);
+    let now = services.clock.now().0;
+    let told = ctx.connection.advertised();
+    let voter = ReplicaState {
+        replica_id: node,
+        log_end_offset: end,
+        last_fetch_timestamp: now,
+        last_caught_up_timestamp: now,
+        ..ReplicaState::default()
+    };
+    let partition = PartitionData {
+        leader_id: node,
+        leader_epoch: LEADER_EPOCH,
+        high_watermark: end,
+        current_voters: vec![voter],
+        ..PartitionData::default()
+    };
+    let listener = Listener { name: ctx.connection.listener.name.clone(), host: told.host, port: told.port };
+    DescribeQuorumResponse {
+        topics: vec![TopicData {
+            topic_name: topic_name::CLUSTER_METADATA.to_owned(),
+            partitions: vec![partition],
+        }],
+        nodes: vec![Node { node_id: node, listeners: vec![listener] }],
+        ..DescribeQuorumResponse::default()
+    }
+}
+
+fn refuse(request: DescribeQuorumRequest) -> DescribeQuorumResponse {
+    let topics = request.topics.into_iter().map(|topic| TopicData {
+        topic_name: topic.topic_name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|partition| PartitionData {
+                partition_index: partition.partition_index,
+                error_code: ErrorCode::UnknownTopicOrPartition.code(),
+                error_message: Some("This server does not host this topic-partition.".to_owned()),
+                ..PartitionData::default()
+            })
+            .collect(),
+    });
+    DescribeQuorumResponse { topics: topics.collect(), ..DescribeQuorumResponse::default() }
+}

@@ -1,0 +1,165 @@
+//! DescribeTopicPartitions (key 75): topics and their partitions in pages. Topics come in the order
+//! of their names; where the limit is reached, the cursor says where to go on.
+
+use std::collections::BTreeSet;
+
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::operations::{self, NOT_ASKED};
+use crate::api::replicas::Standing;
+use crate::api::{Handler, Reply, topic_name};
+use crate::protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
+use crate::protocol::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
+    DescribeTopicPartitionsResponseTopic,
+};
+use crate::storage::{Partition, Topic, Topics};
+use crate::types::TopicId;
+
+/// The most partitions in one answer: Kafka's `max.request.partition.size.limit`.
+const MOST_PARTITIONS: i32 = 2_000;
+
+impl Handler for DescribeTopicPartitionsRequest {
+    fn named(&self) -> usize {
+        self.topics.len()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<DescribeTopicPartitionsResponse> {
+        let filled = Page::of(&self).map(|page| page.fill(&ctx));
+        Reply::Now(filled.unwrap_or_else(|error| refuse(self, error)))
+    }
+}
+
+/// What of all there is goes into this answer.
+struct Page<'a> {
+    /// Where none is named, all are meant.
+    names: Option<BTreeSet<&'a str>>,
+    first_topic: &'a str,
+    /// Where the first topic goes on.
+    first_partition: usize,
+    limit: usize,
+}
+
+impl<'a> Page<'a> {
+    fn of(request: &'a DescribeTopicPartitionsRequest) -> Result<Page<'a>, ErrorCode> {
+        let (first_topic, first_partition) = match &request.cursor {
+            None => ("", 0),
+            Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
+        };
+        let names: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let names = Some(names).filter(|names| !names.is_empty());
+        let is_elsewhere = names.as_ref().is_some_and(|names| !names.contains(first_topic));
+        if request.cursor.is_some() && is_elsewhere {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        Ok(Page {
+            names,
+            first_topic,
+            first_partition: usize::try_from(first_partition).map_err(|_| ErrorCode::InvalidRequest)?,
+            limit: usize::try_from(request.response_partition_limit.clamp(1, MOST_PARTITIONS)).unwrap_or(1),
+        })
+    }
+
+    fn fill(&self, ctx: &Context) -> DescribeTopicPartitionsResponse {
+        let topics = ctx.services.store.topics();
+        let mut answer = DescribeTopicPartitionsResponse::default();
+        let mut room = self.limit;
+        let all = topics.iter().map(|topic| &*topic.name);
+        let names: Box<dyn Iterator<Item = &str>> = match &self.names {
+            None => Box::new(all),
+            Some(names) => Box::new(names.iter().copied()),
+        };
+        for name in names.skip_while(|name| *name < self.first_topic) {
+            if room == 0 {
+                answer.next_cursor = cursor(name, 0);
+                break;
+            }
+            let Some(topic) = topics.by_name(name) else {
+                answer.topics.push(unknown(name));
+                continue;
+            };
+            let from = if name == self.first_topic { self.first_partition } else { 0 };
+            let partitions: Vec<_> = topic
+                .partitions
+                .iter()
+                .skip(from)
+                .take(room)
+                .map(|one| partition(topic, one, &topics))
+                .collect();
+            let next = from + partitions.len();
+            room -= partitions.len();
+            answer.topics.push(described(topic, partitions));
+            if next < topic.partitions.len() {
+                answer.next_cursor = cursor(name, next);
+                break;
+            }
+        }
+        answer
+    }
+}
+
+fn cursor(name: &str, partition: usize) -> Option<Cursor> {
+    let partition_index = i32::try_from(partition).unwrap_or(i32::MAX);
+    Some(Cursor { topic_name: name.to_owned(), partition_index })
+}
+
+fn described(
+    topic: &Topic,
+    partitions: Vec<DescribeTopicPartitionsResponsePartition>,
+) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::None.code(),
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic_name::is_internal(&topic.name),
+        partitions,
+        topic_authorized_operations: operations::TOPIC,
+    }
+}
+
+fn partition(
+    topic: &Topic,
+    partition: &Partition,
+    topics: &Topics,
+) -> DescribeTopicPartitionsResponsePartition {
+    let standing = Standing::of(topic, partition, topics);
+    DescribeTopicPartitionsResponsePartition {
+        error_code: standing.error.code(),
+        partition_index: partition.index,
+        leader_id: standing.leader,
+        leader_epoch: standing.leader_epoch,
+        replica_nodes: standing.replicas,
+        isr_nodes: standing.isr,
+        // Null is allowed, and Java admin clients throw on it (BEHAVIOUR M9).
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
+        offline_replicas: standing.offline,
+    }
+}
+
+fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let error = match topic_name::is_legal(name) {
+        true => ErrorCode::UnknownTopicOrPartition,
+        false => ErrorCode::InvalidTopicException,
+    };
+    DescribeTopicPartitionsResponseTopic {
+        error_code: error.code(),
+        name: Some(name.to_owned()),
+        topic_id: TopicId::ZERO,
+        is_internal: topic_name::is_internal(name),
+        partitions: Vec::new(),
+        // Kafka tells what one may do with a name, whether or not it stands for something.
+        topic_authorized_operations: operations::TOPIC,
+    }
+}
+
+/// What Kafka says to a cursor that makes no sense: the error on each topic that was named.
+fn refuse(request: DescribeTopicPartitionsRequest, error: ErrorCode) -> DescribeTopicPartitionsResponse {
+    let topics = request.topics.into_iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+        error_code: error.code(),
+        name: Some(topic.name),
+        topic_authorized_operations: NOT_ASKED,
+        ..DescribeTopicPartitionsResponseTopic::default()
+    });
+    DescribeTopicPartitionsResponse { topics: topics.collect(), ..DescribeTopicPartitionsResponse::default() }
+}

@@ -1,0 +1,148 @@
+//! ElectLeaders (key 43): the first replica of a partition leads again (a preferred election), or
+//! one that may have missed records takes over (an unclean one). v1 tells which election is meant.
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Later, Reply};
+use crate::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
+use crate::protocol::messages::elect_leaders_response::{
+    ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
+use crate::storage::Topics;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Election {
+    Preferred,
+    Unclean,
+}
+
+impl Handler for ElectLeadersRequest {
+    const GAPS: &'static [&'static str] = &[
+        "An unclean election is ELIGIBLE_LEADERS_NOT_AVAILABLE where there is no leader: there is one copy, and no replica that has missed a part of it.",
+    ];
+
+    fn named(&self) -> usize {
+        let topics = self.topic_partitions.iter().flatten();
+        topics.map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<ElectLeadersResponse> {
+        let election = match self.election_type {
+            0 => Election::Preferred,
+            1 => Election::Unclean,
+            other => {
+                let why = format!("Unknown election type {other}");
+                return Reply::Now(refuse(self, Refusal::new(ErrorCode::InvalidRequest, why)));
+            }
+        };
+        // As in Kafka, where the client waits for nothing, nothing is begun.
+        if self.timeout_ms <= 0 {
+            return Reply::Now(refuse(self, ErrorCode::RequestTimedOut.into()));
+        }
+        let topics = ctx.services.store.topics();
+        // Who asks for all is told only of those where something was to be done.
+        let (asked, all) = match self.topic_partitions {
+            Some(asked) => (asked, false),
+            None => (everything(&topics), true),
+        };
+        // All have their place in line before the first is waited for: they share a sync.
+        let begun: Vec<_> = asked
+            .into_iter()
+            .map(|TopicPartitions { topic, partitions }| {
+                let elections = partitions
+                    .into_iter()
+                    .map(|index| (index, begin(&topics, &topic, index, election, &ctx)));
+                let elections: Vec<_> = elections.collect();
+                (topic, elections)
+            })
+            .collect();
+        let mut answer = ElectLeadersResponse::default();
+        for (topic, elections) in begun {
+            let mut partition_result = Vec::with_capacity(elections.len());
+            for (partition_id, election) in elections {
+                let outcome = match election {
+                    Ok(election) => election.await,
+                    Err(refusal) => Err(refusal),
+                };
+                let refusal = outcome.err().unwrap_or_else(|| ErrorCode::None.into());
+                if all && refusal.code == ErrorCode::ElectionNotNeeded {
+                    continue;
+                }
+                let (error_code, error_message) = (refusal.code.code(), refusal.message);
+                partition_result.push(PartitionResult { partition_id, error_code, error_message });
+            }
+            answer.replica_election_results.push(ReplicaElectionResult { topic, partition_result });
+        }
+        Reply::Now(answer)
+    }
+}
+
+fn everything(topics: &Topics) -> Vec<TopicPartitions> {
+    let all = topics.iter().map(|topic| TopicPartitions {
+        topic: topic.name.to_string(),
+        partitions: topic.partitions.iter().map(|partition| partition.index).collect(),
+    });
+    all.collect()
+}
+
+fn begin(
+    topics: &Topics,
+    name: &str,
+    index: i32,
+    election: Election,
+    ctx: &Context,
+) -> Result<Later<Result<(), Refusal>>, Refusal> {
+    let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
+    let topic = topics.by_name(name).ok_or_else(|| unknown(format!("No such topic as {name}")))?;
+    let placement =
+        topic.placement(index).ok_or_else(|| unknown(format!("No such partition as {name}-{index}")))?;
+    let is_needed = match election {
+        Election::Preferred => {
+            placement.leader.is_none() || placement.leader != placement.replicas.first().copied()
+        }
+        Election::Unclean => placement.leader.is_none(),
+    };
+    if !is_needed {
+        let why = "Leader election not needed for topic partition.";
+        return Err(Refusal::new(ErrorCode::ElectionNotNeeded, why));
+    }
+    if election == Election::Unclean {
+        let why = "Eligible topic partition leaders are not available.";
+        return Err(Refusal::new(ErrorCode::EligibleLeadersNotAvailable, why));
+    }
+    let elected = ctx.services.store.elect_preferred(topic.id, index);
+    Ok(Box::pin(async move {
+        match elected.await {
+            // Where it led by then, too.
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let why = "The preferred leader was not available.";
+                Err(match ErrorCode::from(&error) {
+                    code @ ErrorCode::PreferredLeaderNotAvailable => Refusal::new(code, why),
+                    other => other.into(),
+                })
+            }
+        }
+    }))
+}
+
+/// The same for all that were named.
+fn refuse(request: ElectLeadersRequest, refusal: Refusal) -> ElectLeadersResponse {
+    let topics = request.topic_partitions.into_iter().flatten().map(|topic| ReplicaElectionResult {
+        topic: topic.topic,
+        partition_result: topic
+            .partitions
+            .into_iter()
+            .map(|partition_id| PartitionResult {
+                partition_id,
+                error_code: refusal.code.code(),
+                error_message: refusal.message.clone(),
+            })
+            .collect(),
+    });
+    ElectLeadersResponse {
+        error_code: refusal.code.code(),
+        replica_election_results: topics.collect(),
+        ..ElectLeadersResponse::default()
+    }
+}

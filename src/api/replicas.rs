@@ -1,0 +1,129 @@
+//! Which brokers hold a partition: as clients are told, as clients ask for it, checked as Kafka
+//! checks it, and chosen where the client leaves it to us.
+
+use crate::api::error::{ErrorCode, Refusal};
+use crate::kernel;
+use crate::storage::{Partition, Topic, Topics};
+use crate::time;
+use crate::types::NodeId;
+
+/// How a partition stands, in the fields that several answers have.
+pub struct Standing {
+    pub error: ErrorCode,
+    pub leader: i32,
+    pub leader_epoch: i32,
+    pub replicas: Vec<i32>,
+    pub isr: Vec<i32>,
+    pub offline: Vec<i32>,
+}
+
+impl Standing {
+    pub fn of(topic: &Topic, partition: &Partition, topics: &Topics) -> Standing {
+        let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+        let placement = topic.placement(partition.index);
+        let leader = placement.and_then(|placement| placement.leader);
+        let replicas = placement.map_or(&[][..], |placement| &placement.replicas);
+        let is_offline = |node: &&NodeId| !topics.running().contains(node);
+        Standing {
+            error: if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
+            leader: leader.map_or(-1, |leader| leader.0),
+            leader_epoch: partition.ends().leader_epoch.0,
+            replicas: numbers(replicas),
+            isr: placement.map_or_else(Vec::new, |placement| numbers(&placement.isr)),
+            offline: replicas.iter().filter(is_offline).map(|node| node.0).collect(),
+        }
+    }
+}
+
+/// Whether the broker is one of the partition's replicas.
+pub fn holds(topic: &Topic, index: i32, node: NodeId) -> bool {
+    topic.placement(index).is_some_and(|placement| placement.replicas.contains(&node))
+}
+
+/// Replicas for `count` partitions behind those that a topic has: as many for each, and leaders go
+/// on round the brokers from where they are.
+pub fn more(topic: &Topic, count: usize, running: &[NodeId]) -> Vec<Vec<NodeId>> {
+    let last = topic.placement.last().and_then(|placement| placement.replicas.first());
+    let last = running.iter().position(|node| Some(node) == last);
+    let start = last.map_or(0, |last| last as u64 + 1);
+    kernel::spread(running, u32::try_from(count).unwrap_or(u32::MAX), factor(topic), start)
+}
+
+/// Replicas for the partitions of a new topic. Where the first leader stands is chance, so that not
+/// all topics begin with the same broker.
+pub fn spread(running: &[NodeId], partitions: u32, factor: usize) -> Vec<Vec<NodeId>> {
+    kernel::spread(running, partitions, factor, u64::from_be_bytes(time::random_bytes()))
+}
+
+/// How many replicas every partition of a topic has; as in Kafka the first one counts.
+pub fn factor(topic: &Topic) -> usize {
+    topic.placement.first().map_or(1, |placement| placement.replicas.len())
+}
+
+/// As many replicas as that for each partition need as many brokers.
+pub fn check_factor(factor: usize, brokers: &[NodeId]) -> Result<(), Refusal> {
+    if factor <= brokers.len() {
+        return Ok(());
+    }
+    let why = format!(
+        "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered or some brokers have all their log directories cordoned.",
+        brokers.len()
+    );
+    Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why))
+}
+
+/// The replicas that a client wants for a partition. `like` is how many the partitions before it
+/// have, where all have to have the same.
+pub fn check(asked: &[i32], brokers: &[NodeId], like: Option<usize>) -> Result<Vec<NodeId>, Refusal> {
+    let refuse = |why: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why));
+    if asked.is_empty() {
+        return refuse("The manual partition assignment includes an empty replica list.".to_owned());
+    }
+    let mut sorted = asked.to_vec();
+    sorted.sort_unstable();
+    let mut before = None;
+    for broker in sorted {
+        if !brokers.contains(&NodeId(broker)) {
+            return refuse(format!(
+                "The manual partition assignment includes broker {broker}, but no such broker is registered."
+            ));
+        }
+        if before == Some(broker) {
+            return refuse(format!(
+                "The manual partition assignment includes the broker {broker} more than once."
+            ));
+        }
+        before = Some(broker);
+    }
+    match like {
+        Some(like) if like != asked.len() => refuse(format!(
+            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with previous partitions, which have {like} replica(s).",
+            asked.len()
+        )),
+        _ => Ok(asked.iter().copied().map(NodeId).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREE: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+    fn why(asked: &[i32], like: Option<usize>) -> String {
+        check(asked, &THREE, like).unwrap_err().message.unwrap()
+    }
+
+    #[test]
+    fn the_order_of_replicas_is_kept_and_the_first_wrong_id_is_named() {
+        assert_eq!(check(&[3, 1], &THREE, Some(2)), Ok(vec![NodeId(3), NodeId(1)]));
+        assert!(why(&[2, 9, 7], None).contains("broker 7, but no such broker"));
+        assert!(why(&[3, 1, 1, 9], None).contains("the broker 1 more than once"));
+        assert!(why(&[], None).contains("an empty replica list"));
+    }
+
+    #[test]
+    fn all_partitions_of_a_topic_have_the_same_number_of_replicas() {
+        assert!(why(&[1], Some(2)).contains("1 replica(s), but this is not consistent"));
+    }
+}

@@ -1,0 +1,33 @@
+//! UnregisterBroker (key 64): forgets a broker that is gone for good. All brokers there are run in
+//! this process, so there is none to forget.
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply};
+use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
+use crate::protocol::messages::unregister_broker_response::UnregisterBrokerResponse;
+use crate::types::NodeId;
+
+impl Handler for UnregisterBrokerRequest {
+    const GAPS: &'static [&'static str] =
+        &["A broker of this process is INVALID_REQUEST; Kafka unregisters even the one that is asked."];
+
+    async fn handle(self, ctx: Context) -> Reply<UnregisterBrokerResponse> {
+        let id = self.broker_id;
+        let refusal = match ctx.services.store.topics().running().contains(&NodeId(id)) {
+            true => Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("Broker ID {id} is served by this process: stop it instead"),
+            ),
+            false => Refusal::new(
+                ErrorCode::BrokerIdNotRegistered,
+                format!("Broker ID {id} is not currently registered"),
+            ),
+        };
+        Reply::Now(UnregisterBrokerResponse {
+            error_code: refusal.code.code(),
+            error_message: refusal.message,
+            ..UnregisterBrokerResponse::default()
+        })
+    }
+}

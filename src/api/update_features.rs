@@ -1,0 +1,100 @@
+//! UpdateFeatures (key 57): changes the levels of features. Ours come with the version and stay:
+//! an update to the level that is there succeeds, and what Kafka would refuse is refused in its words.
+//! v1 tells safe and unsafe downgrades apart and can validate only; v2 has one error for all.
+
+use std::cmp::Ordering;
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::{Handler, Reply, features};
+use crate::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
+use crate::protocol::messages::update_features_response::{UpdatableFeatureResult, UpdateFeaturesResponse};
+
+const UPGRADE: i8 = 1;
+const UNSAFE_DOWNGRADE: i8 = 3;
+
+const METADATA_VERSION: &str = "metadata.version";
+
+impl Handler for UpdateFeaturesRequest {
+    const GAPS: &'static [&'static str] =
+        &["eligible.leader.replicas.version stays at 1: a downgrade is INVALID_UPDATE_VERSION."];
+
+    fn named(&self) -> usize {
+        self.feature_updates.len()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<UpdateFeaturesResponse> {
+        let controller = ctx.services.cluster.node_id.0;
+        let outcome = self.feature_updates.iter().try_for_each(|update| judge(update, controller));
+        Reply::Now(match outcome {
+            Ok(()) => UpdateFeaturesResponse {
+                error_message: None,
+                // From v2 on there is only the one for all.
+                results: match ctx.version < 2 {
+                    true => self.feature_updates.into_iter().map(updated).collect(),
+                    false => Vec::new(),
+                },
+                ..UpdateFeaturesResponse::default()
+            },
+            Err(refusal) => UpdateFeaturesResponse {
+                error_code: refusal.code.code(),
+                error_message: refusal.message.map(|why| {
+                    format!(
+                        "The update failed for all features since the following feature had an error: {why}"
+                    )
+                }),
+                ..UpdateFeaturesResponse::default()
+            },
+        })
+    }
+}
+
+fn judge(update: &FeatureUpdateKey, controller: i32) -> Result<(), Refusal> {
+    let FeatureUpdateKey { feature: name, max_version_level: level, upgrade_type, .. } = update;
+    let refuse = |why: String| {
+        let why = format!("Invalid update version {level} for feature {name}. {why}");
+        Err(Refusal::new(ErrorCode::InvalidUpdateVersion, why))
+    };
+    if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(upgrade_type) {
+        return refuse("The controller does not support the given upgrade type.".to_owned());
+    }
+    if *level < 0 {
+        return refuse("A feature version cannot be less than 0.".to_owned());
+    }
+    let Some(feature) = features::find(name) else {
+        if *level == 0 {
+            return refuse(format!("Feature {name} not found."));
+        }
+        return refuse(format!("Local controller {controller} does not support this feature."));
+    };
+    let (low, high) = (feature.supported.start(), feature.supported.end());
+    if !(low..=high).contains(&level) {
+        return refuse(format!("Local controller {controller} only supports versions {low}-{high}"));
+    }
+    match level.cmp(&feature.finalized) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less if *upgrade_type == UPGRADE => refuse(
+            "Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade."
+                .to_owned(),
+        ),
+        Ordering::Greater if *upgrade_type != UPGRADE => refuse("Can't downgrade to a newer version.".to_owned()),
+        Ordering::Less | Ordering::Greater if name == METADATA_VERSION => {
+            let why = match *upgrade_type {
+                UNSAFE_DOWNGRADE => "Unsafe metadata downgrade is not supported in this version.",
+                _ => "Refusing to perform the requested downgrade because it might delete metadata information.",
+            };
+            let current = feature.finalized;
+            let why = format!("Unsupported metadata.version downgrade from {current} to {level}. {why}");
+            Err(Refusal::new(ErrorCode::InvalidUpdateVersion, why))
+        }
+        Ordering::Less | Ordering::Greater => {
+            refuse("Can't downgrade the version of this feature.".to_owned())
+        }
+    }
+}
+
+fn updated(update: FeatureUpdateKey) -> UpdatableFeatureResult {
+    // Kafka's word where nothing went wrong.
+    let error_message = Some("NONE".to_owned());
+    UpdatableFeatureResult { feature: update.feature, error_code: 0, error_message }
+}
