@@ -4,13 +4,18 @@
 #   jackdaw-VERSION-TARGET.tar.gz           binary, licence, systemd unit with its settings, settings page
 #   jackdaw-VERSION-TARGET.tar.gz.sha256    its checksum, for `sha256sum -c`
 #
+#   JACKDAW=path                            the binary to take; by default target/release/jackdaw, built first
+#
 # The same sources and compiler give the same bytes. A binary of more than 20 MB is refused.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-target/dist}
 limit=20000000
 
-cargo build --release --locked --bin jackdaw
+if [ -z "${JACKDAW:-}" ]; then
+  cargo build --release --locked --bin jackdaw
+  JACKDAW=${CARGO_TARGET_DIR:-target}/release/jackdaw
+fi
 target=$(rustc -vV | sed -n 's/^host: //p')
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=jackdaw-$version-$target
@@ -18,7 +23,7 @@ name=jackdaw-$version-$target
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/$name" "$work/$name/systemd"
-install -m 755 "${CARGO_TARGET_DIR:-target}/release/jackdaw" "$work/$name/jackdaw"
+install -m 755 "$JACKDAW" "$work/$name/jackdaw"
 strip "$work/$name/jackdaw"
 install -m 644 LICENSE README.md CHANGELOG.md docs/settings.md "$work/$name/"
 install -m 644 packaging/systemd/jackdaw.service packaging/systemd/server.properties "$work/$name/systemd/"
