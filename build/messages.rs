@@ -47,7 +47,7 @@ fn module(out: &mut String, message: &Message) {
         }
         line!(out, "impl Field for {} {{", each.name);
         read(out, each, message.flexible.is_some());
-        write(out, each, message.flexible.is_some());
+        write(out, each, message);
         line!(out, "}}");
         if message.structs.iter().flat_map(|any| &any.fields).any(|field| is_nullable_struct(field, each)) {
             line!(out, "nullable_struct!({});", each.name);
@@ -102,12 +102,15 @@ fn read(out: &mut String, each: &Struct, ever_flexible: bool) {
     line!(out, "Ok(it)\n}}");
 }
 
-fn write(out: &mut String, each: &Struct, ever_flexible: bool) {
+fn write(out: &mut String, each: &Struct, message: &Message) {
     let (mut tagged, plain): (Vec<_>, Vec<_>) = each.fields.iter().partition(|field| field.tag.is_some());
     tagged.sort_by_key(|field| field.tag);
     line!(out, "fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {{");
     for field in plain {
-        let body = format!("{}self.{}.write(out, at)?;", null_check("self", field), ident(field));
+        let mut body = format!("{}self.{}.write(out, at)?;", null_check("self", field), ident(field));
+        if message.kind == Kind::Response && is_error_code(field) {
+            body.push_str(&format!(" out.note_error(self.{});", ident(field)));
+        }
         line!(out, "{}", if_in_version(field.versions, &body));
     }
     if !tagged.is_empty() {
@@ -121,7 +124,7 @@ fn write(out: &mut String, each: &Struct, ever_flexible: bool) {
             line!(out, "{}", if_in_version(field.versions, &changed));
         }
         line!(out, "out.tags(tags)?;\n}}");
-    } else if ever_flexible {
+    } else if message.flexible.is_some() {
         line!(out, "if at.flexible {{ out.tags(Tags::default())?; }}");
     }
     line!(out, "Ok(())\n}}");
@@ -202,6 +205,13 @@ pub fn default_value(field: &Field) -> String {
         Base::Struct(name) => format!("{name}::default()"),
     };
     if field.nullable.is_some() { format!("Some({value})") } else { value }
+}
+
+/// Whether it says that what was asked for failed; CreateTopics has a code that says less.
+fn is_error_code(field: &Field) -> bool {
+    matches!(field.name.as_str(), "error_code" | "partition_error_code")
+        && matches!(field.base, Base::Int16)
+        && !field.array
 }
 
 /// Whether Rust's own default is Kafka's.

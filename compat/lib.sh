@@ -71,6 +71,8 @@ start_broker() {
   apis >"$WORK/apis" || { echo "no ApiVersions answer from $BOOTSTRAP"; exit 1; }
 }
 
+BROKER_FLAGS=() # what the next launch adds
+
 # launch HOST:PORT: starts the binary, with the client's server.properties if there is one, and waits until its readiness line names the address.
 launch() {
   local line
@@ -78,7 +80,7 @@ launch() {
   [ ! -f "$COMPAT/$CLIENT/server.properties" ] || settings=(--config "$COMPAT/$CLIENT/server.properties")
   rm -f "$WORK/stdout"
   mkfifo "$WORK/stdout"
-  "$JACKDAW" "${settings[@]}" --listen "$1" --data-dir "$DATA_DIR" >"$WORK/stdout" 2>>"$WORK/broker.log" </dev/null &
+  "$JACKDAW" "${settings[@]}" --listen "$1" --data-dir "$DATA_DIR" "${BROKER_FLAGS[@]}" >"$WORK/stdout" 2>>"$WORK/broker.log" </dev/null &
   BROKER_PID=$!
   # The broker keeps its standard output for as long as it runs: what follows the line goes to the log.
   exec 8<"$WORK/stdout"

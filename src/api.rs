@@ -34,6 +34,7 @@ mod offset_for_leader_epoch;
 pub mod operations;
 mod produce;
 mod replicas;
+pub mod requests;
 pub mod topic_name;
 mod unregister_broker;
 mod update_features;
@@ -87,6 +88,7 @@ use budget::Budget;
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
 pub use guard::Guarded;
+use requests::Requests;
 
 /// Every key that is served, in ascending order. A handler that lands adds its line, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
@@ -270,6 +272,11 @@ impl Api {
         &self.services.answers
     }
 
+    /// What is counted of requests.
+    pub fn requests(&self) -> &Arc<Requests> {
+        &self.services.requests
+    }
+
     #[cfg(test)]
     pub(crate) fn with_table(table: &'static [Row], services: Arc<Services>) -> Api {
         Api { table, services }
@@ -319,7 +326,7 @@ impl Api {
             api_keys: api_keys.into_iter().collect(),
             ..ApiVersionsResponse::default()
         };
-        encode(&answer, API_VERSIONS, 0, correlation_id)
+        encode(&answer, API_VERSIONS, 0, correlation_id, &self.services.requests)
     }
 }
 
@@ -400,6 +407,7 @@ fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
 
 async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) -> Reply<Answer> {
     let version = context.version;
+    let requests = Arc::clone(&context.services.requests);
     if request.named() > MOST_NAMED {
         return Reply::Close("the request names more than 100,000 topics, partitions or keys");
     }
@@ -409,10 +417,10 @@ async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) ->
                 async move { Guarded(work).await.unwrap_or(Err("the handler panicked")) },
             ))
         }
-        Reply::Now(answer) => Reply::Now(encode(&answer, R::KEY, version, correlation_id)),
+        Reply::Now(answer) => Reply::Now(encode(&answer, R::KEY, version, correlation_id, &requests)),
         Reply::Later(answer) => Reply::Later(Box::pin(async move {
             match Guarded(answer).await {
-                Some(answer) => encode(&answer, R::KEY, version, correlation_id),
+                Some(answer) => encode(&answer, R::KEY, version, correlation_id, &requests),
                 None => Err(Failure::Panicked),
             }
         })),
@@ -420,9 +428,19 @@ async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) ->
     }
 }
 
-pub(crate) fn encode<M: Message>(answer: &M, key: i16, version: i16, correlation_id: i32) -> Answer {
+/// The frame of an answer; the error codes in it are counted.
+pub(crate) fn encode<M: Message>(
+    answer: &M,
+    key: i16,
+    version: i16,
+    correlation_id: i32,
+    requests: &Requests,
+) -> Answer {
     let mut out = Writer::new();
     write_response_header(&mut out, key, version, correlation_id);
     answer.encode(&mut out, version).map_err(Failure::Unencodable)?;
+    for (code, times) in out.error_codes() {
+        requests.refused(key, *code, *times);
+    }
     out.into_frame().map_err(Failure::Unencodable)
 }

@@ -15,7 +15,8 @@ use tracing::error;
 use crate::api::context::Services;
 use crate::api::{Api, Stop};
 use crate::config::{BrokerSettings, ConfigError, Durability, Given};
-use crate::http::Http;
+use crate::http::{Asked, Http};
+use crate::metrics::Metrics;
 use crate::server::{BindError, Server};
 use crate::storage::{OpenError, Place, Store, StoreOptions};
 use crate::time::{self, Clock};
@@ -69,7 +70,7 @@ impl Broker {
         &self.listening
     }
 
-    /// Where health checks are answered, if anywhere.
+    /// Where health checks and metrics are answered, if anywhere.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(Http::address)
     }
@@ -160,7 +161,8 @@ impl Builder {
         let services =
             Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
         let groups = services.groups.clone();
-        let api = Api::new(Arc::new(services));
+        let services = Arc::new(services);
+        let api = Api::new(Arc::clone(&services));
         let server = Server::start(&settings, api, stopping).await.map_err(StartError::Bind)?;
 
         let mut housekeeping = JoinSet::new();
@@ -170,9 +172,13 @@ impl Builder {
             None => None,
             Some(listener) => {
                 let store = store.clone();
-                let is_ready = Arc::new(move || store.is_writable());
+                let metrics = Arc::new(Metrics::new([(services, &server)]));
+                let asked = Asked {
+                    is_ready: Box::new(move || store.is_writable()),
+                    metrics: Box::new(move |format| metrics.render(format)),
+                };
                 let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
-                Some(Http::start(listener, is_ready).await.map_err(failed).map_err(StartError::Bind)?)
+                Some(Http::start(listener, asked).await.map_err(failed).map_err(StartError::Bind)?)
             }
         };
         let listening = listening(&server);

@@ -12,6 +12,6 @@ mod groups;
 mod session_clock;
 mod slots;
 
-pub use groups::{Each, GroupListing, Groups};
+pub use groups::{Each, GroupListing, Groups, Watched};
 
 pub use crate::storage::groups::{GroupStore, NotStored, Settled, Settler};

@@ -10,7 +10,7 @@
 //! - [`coordinator`] decides for groups; [`kernel`] is the pure state machine that everything
 //!   durable goes through; [`storage`] is the journal, the segments and the partition store.
 //! - [`record`] looks inside record batches; [`config`] declares every setting once.
-//! - [`http`] answers health checks; [`types`], [`time`] and [`telemetry`] are used by all.
+//! - [`http`] answers health checks and scrapes of [`metrics`]; [`types`], [`time`] and [`telemetry`] are used by all.
 
 pub mod api;
 pub mod broker;
@@ -19,6 +19,7 @@ pub mod config;
 pub mod coordinator;
 pub mod http;
 pub mod kernel;
+pub mod metrics;
 pub mod protocol;
 pub mod record;
 pub mod server;

@@ -5,6 +5,7 @@
 
 mod complaints;
 mod connection;
+mod counts;
 mod input;
 mod listener;
 mod origin;
@@ -25,6 +26,7 @@ use crate::api::{Api, Stopping};
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
 use complaints::Complaints;
+pub use counts::{Connections, Reason};
 use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::bind;
@@ -38,6 +40,7 @@ const SMALL_SHARE: usize = 8;
 pub struct Server {
     listening: Vec<(Arc<Listener>, SocketAddr)>,
     acceptors: JoinSet<()>,
+    shared: Arc<Shared>,
 }
 
 /// What all connections of a server have in common.
@@ -53,6 +56,7 @@ struct Shared {
     sent_astray: AtomicBool,
     /// How many there were so far; each has its number.
     connections: AtomicU64,
+    counts: Arc<Connections>,
 }
 
 /// How much a client may take, and how slow it may be.
@@ -81,7 +85,8 @@ impl Server {
     /// Opens every listener and serves `api` there until `stopping` begins.
     pub async fn start(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Result<Server, BindError> {
         let shared = Arc::new(Shared::new(settings, api, stopping));
-        let mut server = Server { listening: Vec::new(), acceptors: JoinSet::new() };
+        let mut server =
+            Server { listening: Vec::new(), acceptors: JoinSet::new(), shared: Arc::clone(&shared) };
         for listener in &settings.listeners {
             let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
             let sockets = listener::bind(listener).await.map_err(failed)?;
@@ -97,6 +102,16 @@ impl Server {
     /// Where it listens, with the ports that were chosen.
     pub fn listening(&self) -> impl Iterator<Item = (&Listener, SocketAddr)> {
         self.listening.iter().map(|(listener, address)| (listener.as_ref(), *address))
+    }
+
+    /// What is counted of its connections.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.shared.counts
+    }
+
+    /// What is held for requests that are small, and for large ones.
+    pub fn request_budgets(&self) -> (&Arc<Budget>, &Arc<Budget>) {
+        (&self.shared.requests.small, &self.shared.requests.large)
     }
 
     /// Waits until all connections are done after `stopping` has begun, at most for `limit`;
@@ -121,6 +136,7 @@ impl Shared {
             stopping,
             sent_astray: AtomicBool::new(false),
             connections: AtomicU64::new(0),
+            counts: Arc::default(),
         }
     }
 }

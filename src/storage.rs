@@ -7,6 +7,7 @@
 //! time. All of it stands on [`fs`], so that a test can pull the plug anywhere.
 
 mod committer;
+mod counts;
 mod directory;
 mod engine;
 pub mod fs;
@@ -25,6 +26,7 @@ mod waiter;
 
 use std::path::PathBuf;
 
+pub use counts::{Counts, Traffic};
 pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
 pub use store::{LogDir, NewTopic, Place, Store, StoreOptions, Tuning};
 pub use topics::{Topic, Topics};

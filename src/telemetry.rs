@@ -1,25 +1,47 @@
-//! What the broker says about itself: log lines, on standard error.
+//! What the broker says about itself: log lines, on standard error, and what its rooms count.
 //!
 //! What a client sends may stand in a log line only as [`Shown`]: one line, not too long.
+
+mod count;
 
 use std::fmt;
 use std::io::IsTerminal;
 
+pub use count::{Count, Durations};
 use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// Letters of a client's text that a log line takes.
 const SHOWN: usize = 100;
 
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
 /// Log lines from now on. Only the first call of a process does anything.
-pub fn start(level: Level) {
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(level >= Level::DEBUG)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .finish();
+pub fn start(level: Level, format: LogFormat) {
+    let is_json = format == LogFormat::Json;
+    let text = layer().with_ansi(std::io::stderr().is_terminal());
+    let json = layer().json().flatten_event(true).with_ansi(false);
+    let with_target = level >= Level::DEBUG;
+    let text = (!is_json).then(|| text.with_target(with_target).with_writer(std::io::stderr));
+    let json = is_json.then(|| json.with_target(with_target).with_writer(std::io::stderr));
+    let lines = tracing_subscriber::registry().with(LevelFilter::from_level(level)).with(text).with(json);
     // Somebody else's subscriber, as in a test, stays.
-    let _ = tracing::subscriber::set_global_default(lines);
+    let is_ours = tracing::subscriber::set_global_default(lines).is_ok();
+    if is_ours && is_json {
+        // What panics would write lines of another kind.
+        std::panic::set_hook(Box::new(
+            |panic| tracing::error!(%panic, "a panic, which is a fault of this broker"),
+        ));
+    }
 }
 
 /// A client's text in a log line: control characters escaped, cut where it gets long.

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["protocol", "kernel", "storage", "coordinator", "record", "config"]),
     ("server", &["api", "protocol", "config"]),
     ("http", EVERYTHING),
+    ("metrics", EVERYTHING),
     ("broker", EVERYTHING),
     ("cli", EVERYTHING),
     ("main", EVERYTHING),

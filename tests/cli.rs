@@ -327,6 +327,35 @@ fn a_file_for_a_cluster_of_several_is_taken_with_a_warning() {
 }
 
 #[test]
+fn log_lines_are_json_where_that_is_asked_for_whatever_stands_in_them() {
+    let hostile = "\"}\n{\u{1b}[31m\\";
+    let setting = format!("{hostile}=1");
+    let broker = Running::start(&[
+        "--listen",
+        "localhost:0",
+        "--ephemeral",
+        "--log-format",
+        "json",
+        "--log-level",
+        "debug",
+        "--set",
+        &setting,
+    ]);
+    let _client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let warned = lines.iter().find(|line| line["name"] == hostile).expect("the name comes through as it is");
+    assert_eq!(
+        (&warned["level"], &warned["message"]),
+        (&"WARN".into(), &"unknown setting without effect".into())
+    );
+    assert!(lines.iter().all(|line| line["timestamp"].is_string()), "{log}");
+    assert!(lines.iter().any(|line| line["message"] == "stopped"), "{log}");
+}
+
+#[test]
 fn help_lists_the_exit_codes_and_version_is_one_line() {
     let help = String::from_utf8(jackdaw(&["--help"]).output().unwrap().stdout).unwrap();
     for said in ["--listen", "--data-dir", "Exit codes:", "  75  "] {

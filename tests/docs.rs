@@ -7,6 +7,7 @@ use std::{env, fs};
 
 use jackdaw::api::{self, Row, TABLE};
 use jackdaw::config;
+use jackdaw::metrics;
 use jackdaw::protocol;
 use jackdaw::protocol::messages::{APIS, KafkaApi};
 
@@ -48,6 +49,11 @@ fn every_row_of_the_table_is_a_part_of_kafkas_range() {
 #[test]
 fn settings_md_is_what_can_be_set() {
     agrees("settings.md", &config::page());
+}
+
+#[test]
+fn metrics_md_is_what_can_be_scraped() {
+    agrees("metrics.md", &metrics::page());
 }
 
 fn apis() -> String {

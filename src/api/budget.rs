@@ -125,8 +125,11 @@ impl Budget {
         self.most - self.most / EIGHTH
     }
 
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    pub fn held(&self) -> usize {
         self.state().held
     }
 

@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::error::ErrorCode;
 use super::fetch::session::Sessions;
 use super::metadata::auto_create::AutoCreate;
+use super::requests::Requests;
 use crate::config::{BrokerSettings, Listener};
 use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
@@ -36,6 +37,8 @@ pub struct Services {
     pub auto_create: AutoCreate,
     /// What answers of all clients together may hold.
     pub answers: Arc<Budget>,
+    /// What is counted of requests.
+    pub requests: Arc<Requests>,
     /// Long polls end early when the broker stops.
     pub stopping: Stopping,
 }
@@ -47,6 +50,7 @@ impl Services {
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
             auto_create: AutoCreate::default(),
+            requests: Arc::default(),
             groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
             store,
             settings,

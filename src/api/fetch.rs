@@ -398,6 +398,11 @@ impl Reading {
                 PartitionData { diverging_epoch, ..with_ends(ends) }
             }
             State::Open(progress) => {
+                let sent = progress.size as u64;
+                if sent > 0 {
+                    progress.partition.traffic.bytes_out.add(sent);
+                    ctx.services.store.counts().traffic.bytes_out.add(sent);
+                }
                 PartitionData { records: Some(progress.records.into()), ..with_ends(progress.ends) }
             }
         }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::requests::Requests;
 use crate::api::{Handler, Reply, topic_name};
-use crate::protocol::Records;
 use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceData};
 use crate::protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
 use crate::storage::{Append, Appended, Partition, Topic, Topics};
 use crate::types::{Offset, Timestamp};
@@ -61,7 +62,7 @@ impl Handler for ProduceRequest {
             begun.push(Begun { name, topic_id, partitions });
         }
         match acks {
-            Some(Acks::None) => unanswered(begun),
+            Some(Acks::None) => unanswered(begun, &ctx.services.requests),
             _ if begun.iter().all(Begun::is_refused) => Reply::Now(answer(begun).await),
             _ => Reply::Later(Box::pin(answer(begun))),
         }
@@ -201,18 +202,25 @@ impl Begun {
 
 /// BEHAVIOUR W11: no answer to acks=0, ever; an error closes the connection, so that the client
 /// looks for what changed.
-fn unanswered(begun: Vec<Begun>) -> Reply<ProduceResponse> {
+fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceResponse> {
     const WHY: &str = "a batch sent with acks=0 was refused";
     let mut appends = Vec::new();
     for (_, outcome) in begun.into_iter().flat_map(|topic| topic.partitions) {
         match outcome {
             Ok(append) => appends.push(append),
-            Err(_) => return Reply::Close(WHY),
+            Err(refused) => {
+                requests.refused(ProduceRequest::KEY, refused.refusal.code.code(), 1);
+                return Reply::Close(WHY);
+            }
         }
     }
+    let requests = Arc::clone(requests);
     Reply::Silence(Box::pin(async move {
         for append in appends {
-            append.await.map_err(|_| WHY)?;
+            if let Err(error) = append.await {
+                requests.refused(ProduceRequest::KEY, Refusal::from(&error).code.code(), 1);
+                return Err(WHY);
+            }
         }
         Ok(())
     }))

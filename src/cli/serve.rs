@@ -15,7 +15,7 @@ use super::{Exit, fail};
 use crate::broker::{Broker, Builder, StartError};
 use crate::config::{self, BrokerSettings, ConfigError, Given, Origin};
 use crate::storage::OpenError;
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -37,7 +37,7 @@ pub(super) struct Options {
     /// One setting, over what file and environment say; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
-    /// Where health checks are answered over HTTP (/livez, /readyz) [default: nowhere]
+    /// Where health checks (/livez, /readyz) and metrics (/metrics) are answered over HTTP [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
     /// Print every setting with its value and where that comes from, and start nothing
@@ -47,21 +47,25 @@ pub(super) struct Options {
     #[arg(long, value_name = "LEVEL", default_value = "info",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
     log_level: String,
+    /// How log lines are written: for people, or as JSON, an object a line [default: text]
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]))]
+    log_format: Option<String>,
 }
 
-fn name_and_value(written: &str) -> Result<(String, String), String> {
+pub(super) fn name_and_value(written: &str) -> Result<(String, String), String> {
     let (name, value) = written.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 
 pub(super) fn run(options: Options) -> Exit {
-    telemetry::start(options.log_level.parse().unwrap_or(Level::INFO));
+    let level = options.log_level.parse().unwrap_or(Level::INFO);
     let (ephemeral, print_config) = (options.ephemeral, options.print_config);
     let is_container = options.sources.container;
     let given = match settings(options) {
         Ok(given) => given,
         Err((exit, why)) => return fail(exit, why),
     };
+    telemetry::start(level, log_format(&given));
     if print_config {
         return print_settings(&given);
     }
@@ -87,6 +91,14 @@ pub(super) fn run(options: Options) -> Exit {
     }
 }
 
+/// Another word than these is refused when the settings are loaded.
+fn log_format(given: &Given) -> LogFormat {
+    match given.get("jackdaw.log.format").map(str::trim) {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
+}
+
 /// Default < file < environment < flags.
 fn settings(options: Options) -> Result<Given, (Exit, String)> {
     let mut given = options.sources.read(std::env::vars_os())?;
@@ -105,6 +117,9 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
     }
     if let Some(address) = options.http {
         flag("--http", "jackdaw.http.listener", address);
+    }
+    if let Some(format) = options.log_format {
+        flag("--log-format", "jackdaw.log.format", format);
     }
     options.sources.complete(&mut given);
     Ok(given)
@@ -200,7 +215,7 @@ fn print_readiness(broker: &Broker) {
     };
     let listening = broker.listening().join(" ");
     if let Some(address) = broker.http() {
-        info!(%address, "health checks are answered over HTTP");
+        info!(%address, "health checks and metrics are answered over HTTP");
     }
     let mut out = std::io::stdout();
     // Nobody may be listening there any more; the broker serves all the same.

@@ -92,7 +92,7 @@ settings! {
     more {
         /// Where clients connect, and what they are told to connect to.
         listeners: Vec<Listener>,
-        /// Where health checks are answered over HTTP.
+        /// Where health checks and metrics are answered over HTTP.
         http: Option<Listener>,
         /// The id a new data directory gets, and an existing one must have.
         cluster_id: Option<Uuid>,
@@ -115,7 +115,10 @@ const OTHERS: &[Row] = &[
     list("listeners", "PLAINTEXT://localhost:9092")
         .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
-        .doc("Where health checks are answered over HTTP (`/livez`, `/readyz`), as `HOST:PORT`; empty means nowhere."),
+        .doc("Where health checks (`/livez`, `/readyz`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
+    text("jackdaw.log.format", "text")
+        .one_of(&["text", "json"])
+        .doc("How log lines are written: `text` for people, `json` an object a line."),
     text("jackdaw.cluster.id", "").doc(
         "The cluster id of a new data directory, 22 letters as `kafka-storage.sh random-uuid` prints them; an \
          existing one must have it. Empty means a random one. The environment variable is `CLUSTER_ID`.",

@@ -18,7 +18,7 @@ use super::classic::{
 use super::slots::{Absent, Slots, all_durable};
 use crate::kernel::group::{CommittedOffset, MemberId, PartitionKey};
 use crate::time::{self, Clock};
-use crate::types::TopicId;
+use crate::types::{Offset, TopicId};
 
 /// Timers are as exact as this; finer ones would only heat the machine.
 const TIMER_GRAIN: Duration = Duration::from_millis(10);
@@ -36,6 +36,16 @@ pub struct GroupListing {
     pub group: String,
     pub state: GroupState,
     pub protocol_type: Option<String>,
+}
+
+/// A group as [`Groups::watch`] shows it.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    pub group: Arc<str>,
+    pub state: GroupState,
+    pub members: usize,
+    /// In the order of the topics' ids.
+    pub offsets: Vec<(PartitionKey, Offset)>,
 }
 
 /// One answer for each thing asked, in the order asked; or one for all.
@@ -190,6 +200,26 @@ impl Groups {
             all_durable(unsettled).await?;
             Ok(listings)
         }
+    }
+
+    /// What each group is now, durable or not, for who watches. A group's own lock is held for as
+    /// long as its offsets take to be copied.
+    pub fn watch(&self, see: impl FnMut(Watched)) {
+        let copied = |name: &Arc<str>, group: &ClassicGroup| {
+            let hard = group.hard();
+            group.exists().then(|| Watched {
+                group: Arc::clone(name),
+                state: group.state(),
+                members: hard.members().len(),
+                offsets: hard.offsets().iter().map(|(of, committed)| (*of, committed.offset)).collect(),
+            })
+        };
+        self.0.each(copied).flatten().for_each(see);
+    }
+
+    /// What all groups together take, and what they may.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.0.held(), self.0.rules().total_bytes)
     }
 
     pub fn delete(&self, group: &str) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {

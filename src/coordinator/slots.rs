@@ -193,6 +193,11 @@ impl Slots {
         }
     }
 
+    /// Reads from each group in turn; what was read is handed out without its lock.
+    pub fn each<T>(&self, read: impl Fn(&Arc<str>, &ClassicGroup) -> T) -> impl Iterator<Item = T> {
+        self.all().into_iter().map(move |slot| read(&slot.name, &slot.lock().group))
+    }
+
     /// Runs the timers that are due, and says in how long the next one is.
     pub fn fire_due(&self) -> Option<Duration> {
         if !self.is_serving() {
@@ -289,6 +294,11 @@ impl Slots {
             }
             return Ok(done);
         }
+    }
+
+    /// What all groups together take.
+    pub fn held(&self) -> usize {
+        usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// What all groups together may still grow by.

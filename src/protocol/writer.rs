@@ -17,11 +17,13 @@ const USUAL: usize = 512;
 pub struct Writer {
     pieces: Vec<Bytes>,
     buffer: BytesMut,
+    /// Each code that was written in a field for it and says that something failed, and how often.
+    error_codes: Vec<(i16, u64)>,
 }
 
 impl Writer {
     pub fn new() -> Writer {
-        Writer { pieces: Vec::new(), buffer: BytesMut::with_capacity(USUAL) }
+        Writer { buffer: BytesMut::with_capacity(USUAL), ..Writer::default() }
     }
 
     /// All bytes written so far.
@@ -68,6 +70,25 @@ impl Writer {
 
     pub fn put(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The error codes of a response, but 0, each once with the number of fields that hold it.
+    pub fn error_codes(&self) -> &[(i16, u64)] {
+        &self.error_codes
+    }
+
+    /// An error code is being written.
+    pub(super) fn note_error(&mut self, code: i16) {
+        if code != 0 {
+            self.note_errors(code, 1);
+        }
+    }
+
+    fn note_errors(&mut self, code: i16, times: u64) {
+        match self.error_codes.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, known)) => *known = known.saturating_add(times),
+            None => self.error_codes.push((code, times)),
+        }
     }
 
     pub(super) fn put_shared(&mut self, bytes: &Bytes) {
@@ -134,6 +155,9 @@ impl Writer {
             self.pieces.extend(other.pieces);
         }
         self.buffer.extend_from_slice(&other.buffer);
+        for (code, times) in other.error_codes {
+            self.note_errors(code, times);
+        }
     }
 
     fn close_buffer(&mut self) {

@@ -103,20 +103,27 @@ enum Request {
 }
 
 struct Beginning {
-    row: &'static Row,
+    asked: Asked,
     reply: Guarded<Reply<Answer>>,
     charge: Charge,
 }
 
 enum Owed {
-    Waiting { row: &'static Row, answer: Later<Answer>, charge: Charge },
+    Waiting { asked: Asked, answer: Later<Answer>, charge: Charge },
     Ready { frame: Frame, charge: Charge },
 }
 
 struct Silent {
-    row: &'static Row,
+    asked: Asked,
     work: Later<Result<(), &'static str>>,
     charge: Charge,
+}
+
+/// What was asked, and when it was begun.
+#[derive(Clone, Copy)]
+struct Asked {
+    row: &'static Row,
+    begun: Moment,
 }
 
 /// Since when, and from which byte on, the rate of a frame that comes in is looked at.
@@ -237,36 +244,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut moved = false;
         if let Some(beginning) = &mut self.beginning
             && let Poll::Ready(reply) = Pin::new(&mut beginning.reply).poll(context)
-            && let Some(Beginning { row, charge, .. }) = self.beginning.take()
+            && let Some(Beginning { asked, charge, .. }) = self.beginning.take()
         {
-            self.owe(row, reply, charge);
+            self.owe(asked, reply, charge);
             moved = true;
         }
         for at in 0..self.owed.len() {
-            let Some(Owed::Waiting { row, answer, .. }) = self.owed.get_mut(at) else { continue };
-            let row = *row;
+            let Some(Owed::Waiting { asked, answer, .. }) = self.owed.get_mut(at) else { continue };
+            let asked = *asked;
             let Poll::Ready(answer) = answer.as_mut().poll(context) else { continue };
             moved = true;
             match answer {
                 Ok(frame) => {
+                    self.shared.answered(asked);
                     let charge = self.charge(&frame);
                     self.owed[at] = Owed::Ready { frame, charge };
                 }
                 Err(failure) => {
                     // Answers behind this one cannot be sent without it.
                     self.owed.truncate(at);
-                    self.fail(row, failure);
+                    self.fail(asked.row, failure);
                     break;
                 }
             }
         }
-        let end = &mut self.end;
+        let (end, shared) = (&mut self.end, &self.shared);
         self.silent.retain_mut(|silent| match silent.work.as_mut().poll(context) {
             Poll::Pending => true,
             Poll::Ready(done) => {
                 moved = true;
+                shared.answered(silent.asked);
                 if let Err(why) = done {
-                    end.get_or_insert(End::Asked { name: silent.row.name, why });
+                    end.get_or_insert(End::Asked { name: silent.asked.row.name, why });
                 }
                 false
             }
@@ -281,13 +290,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// What a handler said when its request got its place in line.
-    fn owe(&mut self, row: &'static Row, reply: Option<Reply<Answer>>, charge: Charge) {
+    fn owe(&mut self, asked: Asked, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
-            Reply::Silence(work) => self.silent.push(Silent { row, work, charge }),
-            Reply::Now(Ok(frame)) => self.owe_frame(frame),
-            Reply::Now(Err(failure)) => self.fail(row, failure),
-            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { row, answer, charge }),
-            Reply::Close(why) => self.end = Some(End::Asked { name: row.name, why }),
+            Reply::Silence(work) => self.silent.push(Silent { asked, work, charge }),
+            Reply::Now(Ok(frame)) => {
+                self.shared.answered(asked);
+                self.owe_frame(frame);
+            }
+            Reply::Now(Err(failure)) => self.fail(asked.row, failure),
+            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { asked, answer, charge }),
+            Reply::Close(why) => self.end = Some(End::Asked { name: asked.row.name, why }),
         }
     }
 
@@ -380,13 +392,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match request {
             Request::Serve { row, header, body, mut charge } => {
                 self.last_begun = Some(row.key);
+                self.shared.api.requests().begun(row.key, header.api_version);
+                let asked = Asked { row, begun: self.active };
                 let frame = body.remaining();
                 let Begun { decoded, mut reply } =
                     self.shared.api.serve(row, Arc::clone(&self.info), header, body);
                 charge.at_least(frame.saturating_add(decoded));
                 match Pin::new(&mut reply).poll(context) {
-                    Poll::Ready(reply) => self.owe(row, reply, charge),
-                    Poll::Pending => self.beginning = Some(Beginning { row, reply, charge }),
+                    Poll::Ready(reply) => self.owe(asked, reply, charge),
+                    Poll::Pending => self.beginning = Some(Beginning { asked, reply, charge }),
                 }
             }
             Request::UnknownApiVersions { correlation_id } => {
@@ -592,6 +606,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             io::Result::Ok(())
         })
         .await;
+    }
+}
+
+impl Shared {
+    fn answered(&self, Asked { row, begun }: Asked) {
+        self.api.requests().answered(row.key, begun.elapsed());
     }
 }
 

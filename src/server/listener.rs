@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
 use super::connection::Connection;
+use super::counts::Reason;
 use super::{Shared, origin};
 use crate::api::context::ConnectionInfo;
 use crate::config::Listener;
@@ -125,6 +126,7 @@ pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared:
             slot = shared.slots.take() => slot,
         };
         let Some(admitted) = shared.slots.admit(peer.ip()) else {
+            shared.counts.turn_away(Reason::TooManyFromAddress);
             debug!(%peer, "too many connections from one address; connection closed");
             continue;
         };
@@ -151,9 +153,10 @@ fn serve(
     let info = ConnectionInfo { peer, local, listener: Arc::clone(listener), software: OnceLock::new() };
     let id = shared.connections.fetch_add(1, Ordering::Relaxed);
     let connection = Connection::new(stream, id, info, Arc::clone(shared));
+    let mut opened = shared.counts.open_one();
     connections.spawn(async move {
-        connection.run().await;
-        drop(held);
+        opened.ends(&connection.run().await);
+        drop((opened, held));
     });
 }
 

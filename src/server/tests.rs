@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::connection::{Connection, End};
 use super::*;
 use crate::api::context::{ConnectionInfo, Services};
+use crate::api::requests::Requests;
 use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, Stop, encode};
 use crate::protocol::Message;
 use crate::protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
@@ -59,7 +60,7 @@ fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
         let gate = Gate::find(gate.parse().expect("the number of a gate"));
         gate.0.begun.fetch_add(1, Ordering::SeqCst);
         let answer = SaslHandshakeResponse { mechanisms: vec![asked.clone()], ..Default::default() };
-        let answer = encode(&answer, ORDINARY, 0, call.correlation_id);
+        let answer = encode(&answer, ORDINARY, 0, call.correlation_id, &Requests::new());
         match what {
             "now" => Reply::Now(answer),
             "later" | "heavy" => Reply::Later(Box::pin(async move {

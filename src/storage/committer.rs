@@ -11,11 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
+use super::counts::Counts;
 use super::engine::{Engine, Round};
 use super::partition::{Appended, Partition};
 use super::{AppendError, StoreError};
 use crate::kernel::{Applied, Command};
 use crate::record::Checked;
+use crate::time::Moment;
 
 /// A round takes at most this many pieces of work and this many record bytes; the rest is the
 /// next round.
@@ -61,6 +63,7 @@ pub struct Committer {
     /// The role became free.
     rested: Condvar,
     engine: Mutex<Engine>,
+    counts: Arc<Counts>,
     /// Absent where rounds end on the thread that runs them: in memory, and in tests that want
     /// one order of events.
     sync_thread: Option<mpsc::Sender<Round>>,
@@ -80,6 +83,7 @@ impl Committer {
         let committer = Arc::new(Committer {
             queue: Mutex::default(),
             rested: Condvar::new(),
+            counts: Arc::clone(&engine.counts),
             engine: Mutex::new(engine),
             sync_thread: threads.then_some(sync_thread),
         });
@@ -141,8 +145,18 @@ impl Committer {
 
     /// The sync, without the engine's lock: what arrives now can be looked at meanwhile.
     fn finish(&self, mut round: Round) {
-        round.sync();
+        if round.wants_sync() {
+            self.timed(|| round.sync());
+        }
         self.engine().finish(round);
+    }
+
+    /// Runs a sync and counts how long it took.
+    pub(super) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
+        let begun = Moment::now();
+        let outcome = sync();
+        self.counts.syncs.add(begun.elapsed());
+        outcome
     }
 
     fn take_work(&self) -> Option<Vec<Work>> {

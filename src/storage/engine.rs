@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak, mpsc};
 
 use super::committer::{Committer, Work};
+use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
 use super::journal::Journal;
 use super::keeper::Job;
@@ -67,6 +68,7 @@ pub(super) struct Engine {
     pub(super) poisoned: Arc<AtomicBool>,
     /// The last round that was published.
     pub(super) position: Arc<AtomicU64>,
+    pub(super) counts: Arc<Counts>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +117,7 @@ impl Engine {
             snapshot_running: false,
             poisoned: Arc::default(),
             position,
+            counts: Arc::default(),
         }
     }
 
@@ -200,6 +203,7 @@ impl Engine {
             match event {
                 Event::Appended { partition, placed, pieces, .. } => {
                     partition.publish(placed, pieces.clone());
+                    self.counts.traffic.took(placed, pieces);
                     self.remember(partition, pieces.len() + RECENT_OVERHEAD);
                     if touched.last().is_none_or(|last| !Arc::ptr_eq(last, partition)) {
                         touched.push(Arc::clone(partition));

@@ -74,7 +74,7 @@ pub(super) fn sync(committer: &Committer) {
         }
         engine.take_sync()
     };
-    let outcome = job.run();
+    let outcome = committer.timed(|| job.run());
     committer.engine().synced(outcome);
 }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::committer::{AppendWork, Committer, Work};
+use super::counts::Traffic;
 use super::segment::{ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
@@ -30,6 +31,7 @@ pub struct Partition {
     pub topic_name: Arc<str>,
     pub index: i32,
     pub settings: Arc<TopicSettings>,
+    pub traffic: Traffic,
     log_start: AtomicI64,
     high_watermark: AtomicI64,
     leader_epoch: AtomicI32,
@@ -61,6 +63,13 @@ pub(super) struct Recent {
 pub(super) enum Pieces {
     One(Bytes),
     Two(Bytes, Bytes),
+}
+
+impl Traffic {
+    pub(super) fn took(&self, placed: &Placed, pieces: &Pieces) {
+        self.bytes_in.add(pieces.len() as u64);
+        self.records_in.add(placed.end.0.saturating_sub(placed.base_offset.0).unsigned_abs());
+    }
 }
 
 impl Pieces {
@@ -168,6 +177,7 @@ impl Partition {
             topic_name: Arc::clone(name),
             index,
             settings: Arc::clone(settings),
+            traffic: Traffic::default(),
             log_start: AtomicI64::new(state.log_start().0),
             high_watermark: AtomicI64::new(state.end().0),
             leader_epoch: AtomicI32::new(state.epoch().0),
@@ -348,6 +358,29 @@ impl Partition {
         self.log().segments.iter().map(|segment| segment.size()).sum()
     }
 
+    /// How many segment files it has.
+    pub fn segments(&self) -> usize {
+        self.log().segments.len()
+    }
+
+    /// Its files are damaged: it is out of service.
+    pub fn is_damaged(&self) -> bool {
+        self.serving() == Err(LogError::Damaged)
+    }
+
+    /// The largest timestamp of the batch that holds `offset`, or of the first one where `offset`
+    /// lies before the log start; none at the end. May wait for the disk.
+    pub fn time_of(&self, offset: Offset) -> Result<Option<Timestamp>, LogError> {
+        self.serving()?;
+        let ends = self.ends();
+        let offset = offset.max(ends.log_start);
+        if offset >= ends.high_watermark {
+            return Ok(None);
+        }
+        let segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
+        self.judged(segment.time_of(offset)).map(Some)
+    }
+
     fn serving(&self) -> Result<(), LogError> {
         match self.serving.load(Ordering::Acquire) {
             SERVING => Ok(()),
@@ -402,6 +435,7 @@ impl Partition {
 
     /// The batch is durable: readers may see it. Whoever waits is woken by `wake`, once a round.
     pub(super) fn publish(&self, placed: &Placed, pieces: Pieces) {
+        self.traffic.took(placed, &pieces);
         {
             let mut log = self.log_mut();
             if log.epochs.last().is_none_or(|(newest, _)| *newest < placed.epoch) {

@@ -307,14 +307,26 @@ impl Segment {
         record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))
     }
 
+    /// The largest timestamp of the batch that holds `offset`. May wait.
+    pub fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError> {
+        let file = self.file()?;
+        let (_, header) = self.find(&*file, offset, true)?;
+        Ok(header.max_timestamp)
+    }
+
     /// Where the batch that holds `offset` begins.
     fn position_of(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<u64, ReadError> {
+        self.find(file, offset, may_wait).map(|(at, _)| at)
+    }
+
+    /// The batch that holds `offset`: where it begins, and its header.
+    fn find(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<(u64, Header), ReadError> {
         let mut at = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
         let mut scan = Scan::new(file, may_wait);
         loop {
             let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "the offset is not there"))?;
             match header.last_offset() {
-                Some(last) if last >= offset => return Ok(at),
+                Some(last) if last >= offset => return Ok((at, header)),
                 Some(_) => at += header.size() as u64,
                 None => return Err(self.damaged(at, "its offsets pass the largest")),
             }

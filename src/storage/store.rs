@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 use super::committer::{Committer, Work};
+use super::counts::Counts;
 use super::directory::Directory;
 use super::engine::{Engine, EngineOptions};
 use super::fs::{DiskFs, Fs, MemoryFs, Space};
@@ -34,6 +35,7 @@ struct Inner {
     stored_settings: Arc<RwLock<Arc<Settings>>>,
     poisoned: Arc<AtomicBool>,
     position: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     clocks: Clocks,
     settings: Arc<BrokerSettings>,
     new_id: fn() -> Uuid,
@@ -165,6 +167,7 @@ impl Store {
         let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
         let stored_settings = Arc::clone(&engine.stored_settings);
         let position = Arc::clone(&engine.position);
+        let counts = Arc::clone(&engine.counts);
         let committer =
             Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
         committer.engine().show_all(Arc::downgrade(&committer), &damaged);
@@ -176,6 +179,7 @@ impl Store {
             stored_settings,
             poisoned,
             position,
+            counts,
             clocks,
             settings,
             new_id,
@@ -358,6 +362,15 @@ impl Store {
     /// Whether writes have a prospect: `false` once the journal has failed.
     pub fn is_writable(&self) -> bool {
         !self.0.poisoned.load(Ordering::Acquire)
+    }
+
+    /// The disk has less room than the broker needs: nothing is accepted.
+    pub fn is_full(&self) -> bool {
+        self.0.directory.is_full()
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// What is due from time to time: retention, forgotten producers, a look at the disk.

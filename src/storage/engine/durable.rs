@@ -91,6 +91,7 @@ impl Engine {
         self.snapshot_running = false;
         match outcome {
             Ok(oldest) => {
+                self.counts.snapshots.one();
                 self.journal.trim(oldest + 1);
                 // The snapshot synced everything that was not written to since.
                 self.unsynced.retain(|key, _| self.dirty.contains_key(key));

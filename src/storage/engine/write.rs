@@ -253,6 +253,8 @@ impl Engine {
                 false => referred += pieces.len(),
             }
         }
+        self.counts.rounds.one();
+        self.counts.journal_bytes.add((written - referred) as u64);
         self.behind = true;
         self.behind_bytes += written as u64;
         self.since_snapshot += (written - referred + referred / REFERRED_WEIGHT) as u64;

@@ -1,0 +1,130 @@
+//! What is counted of requests: how many of each key and version, how long they took, and with
+//! which error codes they were answered.
+
+use std::time::Duration;
+
+use super::error::ErrorCode;
+use super::{Row, TABLE};
+use crate::telemetry::{Count, Durations};
+
+/// Counted from the start of the broker on.
+pub struct Requests {
+    /// By key; nothing is counted of keys that stand in no row.
+    by_key: Vec<Option<Box<OfKey>>>,
+}
+
+/// What is counted of one key.
+pub struct OfKey {
+    pub row: &'static Row,
+    versions: Vec<Count>,
+    /// From when a request was begun until its answer was ready to leave.
+    pub took: Durations,
+    /// By code; each of [`ErrorCode::ALL`] has its place.
+    refused: Vec<Count>,
+}
+
+impl Requests {
+    pub fn new() -> Requests {
+        let last = TABLE.last().map_or(-1, |row| row.key);
+        let mut by_key: Vec<Option<Box<OfKey>>> = (0..=last).map(|_| None).collect();
+        for row in TABLE {
+            if let Some(place) = usize::try_from(row.key).ok().and_then(|key| by_key.get_mut(key)) {
+                *place = Some(Box::new(OfKey::new(row)));
+            }
+        }
+        Requests { by_key }
+    }
+
+    /// In the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &OfKey> {
+        self.by_key.iter().flatten().map(AsRef::as_ref)
+    }
+
+    pub fn begun(&self, key: i16, version: i16) {
+        let counts = self.of(key).and_then(|of| of.versions.get(usize::try_from(version).ok()?));
+        if let Some(count) = counts {
+            count.one();
+        }
+    }
+
+    pub fn answered(&self, key: i16, took: Duration) {
+        if let Some(of) = self.of(key) {
+            of.took.add(took);
+        }
+    }
+
+    /// So many parts of an answer had this error code, or would have had it if there were an answer.
+    pub fn refused(&self, key: i16, code: i16, times: u64) {
+        if let Some(of) = self.of(key) {
+            of.refused[place_of(code)].add(times);
+        }
+    }
+
+    fn of(&self, key: i16) -> Option<&OfKey> {
+        self.by_key.get(usize::try_from(key).ok()?)?.as_deref()
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests::new()
+    }
+}
+
+impl OfKey {
+    fn new(row: &'static Row) -> OfKey {
+        OfKey {
+            row,
+            versions: (0..=row.max_version).map(|_| Count::new()).collect(),
+            took: Durations::default(),
+            refused: ErrorCode::ALL.iter().map(|_| Count::new()).collect(),
+        }
+    }
+
+    /// The versions that were asked for, and how often.
+    pub fn versions(&self) -> impl Iterator<Item = (i16, u64)> {
+        (0..).zip(self.versions.iter().map(Count::get)).filter(|(_, count)| *count > 0)
+    }
+
+    /// The codes that were answered, and how often.
+    pub fn refused(&self) -> impl Iterator<Item = (ErrorCode, u64)> {
+        let counts = self.refused.iter().map(Count::get);
+        ErrorCode::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The codes are the numbers from −1 on, without a gap; one that nobody knows is an unknown error.
+fn place_of(code: i16) -> usize {
+    let place = usize::try_from(i32::from(code) + 1).unwrap_or(0);
+    if place < ErrorCode::ALL.len() { place } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_the_place_of_its_number() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::ALL[place_of(code.code())], *code);
+        }
+        assert_eq!(ErrorCode::ALL[place_of(i16::MAX)], ErrorCode::UnknownServerError);
+    }
+
+    #[test]
+    fn what_is_counted_is_told_under_its_key_and_the_rest_is_nothing() {
+        let requests = Requests::new();
+        requests.begun(18, 3);
+        requests.begun(18, 3);
+        requests.begun(18, i16::MAX);
+        requests.begun(i16::MAX, 0);
+        requests.refused(18, 35, 2);
+        requests.refused(-1, 35, 1);
+        requests.answered(18, Duration::from_millis(2));
+        let of = requests.iter().find(|of| of.row.key == 18).unwrap();
+        assert_eq!(of.versions().collect::<Vec<_>>(), [(3, 2)]);
+        assert_eq!(of.refused().collect::<Vec<_>>(), [(ErrorCode::UnsupportedVersion, 2)]);
+        assert_eq!(of.took.sum(), Duration::from_millis(2));
+        assert!(requests.iter().filter(|of| of.row.key != 18).all(|of| of.versions().next().is_none()));
+    }
+}

@@ -1,0 +1,185 @@
+//! What can be measured of a running broker, as Prometheus reads it. Every metric is declared once,
+//! in `table.rs`: from there come the page that is scraped and `docs/metrics.md`.
+//!
+//! The rooms count while they work ([`crate::telemetry::Count`]); everything else is read from their
+//! state when somebody asks. Nobody waits for a scrape: it takes no lock for longer than it takes to
+//! copy what is under it, and never the engine's. A page has at most [`MOST_ROWS`] rows for
+//! partitions, and as many for the partitions of groups.
+
+mod family;
+mod label;
+mod look;
+mod page;
+mod process;
+mod table;
+mod times;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
+
+use crate::api::budget::Budget;
+use crate::api::context::Services;
+use crate::server::{Connections, Server};
+use crate::types::Timestamp;
+use look::Look;
+pub use page::page;
+use times::Times;
+
+/// More rows would be of no use to anybody, and a page of a gigabyte of harm.
+const MOST_ROWS: usize = 200_000;
+
+/// The rooms that are asked.
+pub struct Metrics {
+    servers: Vec<Serving>,
+    started: Timestamp,
+    /// One scrape at a time; what it found out is kept for the next.
+    times: Mutex<Times>,
+}
+
+/// What serves clients under one node id.
+struct Serving {
+    services: Arc<Services>,
+    connections: Arc<Connections>,
+    small_requests: Arc<Budget>,
+    large_requests: Arc<Budget>,
+}
+
+/// How a page is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's own text, which everybody reads.
+    Text,
+    /// What Prometheus asks for.
+    OpenMetrics,
+}
+
+impl Format {
+    /// As an `Accept` header wishes.
+    pub fn accepted(accept: &str) -> Format {
+        match accept.contains("application/openmetrics-text") {
+            true => Format::OpenMetrics,
+            false => Format::Text,
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => prometheus_text::CONTENT_TYPE,
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+impl Metrics {
+    /// Of the broker that these together are; there is one at least.
+    pub fn new<'a>(serving: impl IntoIterator<Item = (Arc<Services>, &'a Server)>) -> Metrics {
+        let servers: Vec<Serving> = serving
+            .into_iter()
+            .map(|(services, server)| {
+                let (small, large) = server.request_budgets();
+                Serving {
+                    services,
+                    connections: Arc::clone(server.connections()),
+                    small_requests: Arc::clone(small),
+                    large_requests: Arc::clone(large),
+                }
+            })
+            .collect();
+        let started = servers.first().expect("a broker serves").services.clock.now();
+        Metrics { servers, started, times: Mutex::default() }
+    }
+
+    /// The page as it is now. Blocks, perhaps for the disk.
+    pub fn render(self: &Arc<Metrics>, format: Format) -> String {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = Look::at(self, &mut times);
+        drop(times);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(look));
+        let mut page = String::new();
+        let written = match format {
+            Format::Text => prometheus_text::encode(&mut page, &registry),
+            Format::OpenMetrics => text::encode(&mut page, &registry),
+        };
+        written.expect("a string takes everything");
+        page
+    }
+}
+
+impl Metrics {
+    fn first(&self) -> &Serving {
+        self.servers.first().expect("a broker serves")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::{Api, Stop};
+    use crate::config::{BrokerSettings, Given};
+    use crate::coordinator::classic::{Commit, Identity, OffsetToCommit};
+    use crate::storage::NewTopic;
+    use crate::types::Offset;
+
+    /// A topic with a group that has committed in it, and a request that was refused.
+    async fn work(services: &Services) {
+        let new = NewTopic { name: "t".into(), partitions: 1, overrides: Default::default() };
+        let topic = services.store.create_topic(new).await.unwrap();
+        let offset = OffsetToCommit {
+            partition: (topic.id, 0),
+            offset: Offset(0),
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        let commit = Commit {
+            generation: None,
+            who: Identity::default(),
+            knows_group_not_found: true,
+            retention: None,
+            offsets: vec![offset],
+        };
+        services.groups.commit("g", commit).await.unwrap();
+        services.requests.begun(18, 0);
+        services.requests.refused(18, 35, 1);
+    }
+
+    #[tokio::test]
+    async fn everything_that_is_declared_is_on_the_page_in_both_formats_and_nothing_else() {
+        let (_stop, stopping) = Stop::new();
+        let services = Arc::new(Services::in_memory(stopping.clone()));
+        work(&services).await;
+        let mut given = Given::default();
+        given.set("listeners", "PLAINTEXT://127.0.0.1:0");
+        let settings = BrokerSettings::load(given).unwrap();
+        let server = Server::start(&settings, Api::new(Arc::clone(&services)), stopping).await.unwrap();
+        let metrics = Arc::new(Metrics::new([(services, &server)]));
+        for (format, ending) in [(Format::OpenMetrics, "# EOF\n"), (Format::Text, "\n")] {
+            let page = metrics.render(format);
+            assert!(page.ends_with(ending));
+            let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+            let typed: BTreeSet<String> = typed.map(str::to_owned).collect();
+            let is_of_a_disk = |name: &str| name.starts_with("jackdaw_disk_") && name.ends_with("bytes");
+            let declared: BTreeSet<String> = table::families()
+                .filter(|family| !is_of_a_disk(family.name))
+                .map(|family| match format {
+                    Format::OpenMetrics => format!("{} {}", family.name, family.kind.name()),
+                    Format::Text => format!("{} {}", family.shown_name(), family.kind.name()),
+                })
+                .collect();
+            assert_eq!(typed, declared);
+        }
+    }
+
+    #[test]
+    fn the_format_is_what_the_scraper_asks_for() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+        assert_eq!(Format::accepted("*/*"), Format::Text);
+        assert_eq!(Format::accepted(""), Format::Text);
+    }
+}

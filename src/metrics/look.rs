@@ -1,0 +1,194 @@
+//! One look at everything that is not counted as it happens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::process::Process;
+use super::times::{Asking, Times};
+use super::{MOST_ROWS, Metrics, Serving, label, table};
+use crate::api::budget::Budget;
+use crate::api::requests::OfKey;
+use crate::coordinator::Watched;
+use crate::coordinator::classic::GroupState;
+use crate::storage::{Partition, Store, Topics};
+use crate::types::{Offset, Timestamp};
+
+pub struct Look {
+    pub broker: Arc<Metrics>,
+    pub topics: Arc<Topics>,
+    pub groups: Vec<Group>,
+    pub process: Process,
+    pub left_out: LeftOut,
+}
+
+/// What found no room on the page, or could not be found out.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    pub partitions: usize,
+    pub group_partitions: usize,
+    pub lag_seconds: usize,
+}
+
+/// A group and where it stands.
+pub struct Group {
+    pub name: String,
+    pub state: GroupState,
+    pub members: usize,
+    pub partitions: Vec<Standing>,
+    /// For each topic the sum over all partitions, also of those that found no room.
+    pub topics: Vec<TopicSum>,
+}
+
+pub struct Standing {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub committed: Offset,
+    pub lag: u64,
+    /// Nothing where it could not be found.
+    pub lag_seconds: Option<f64>,
+}
+
+pub struct TopicSum {
+    pub topic: Arc<str>,
+    pub committed: i64,
+    pub lag: u64,
+}
+
+impl Look {
+    pub fn at(broker: &Arc<Metrics>, times: &mut Times) -> Look {
+        let services = &broker.first().services;
+        let topics = services.store.topics();
+        let mut look = Look {
+            broker: Arc::clone(broker),
+            groups: Vec::new(),
+            process: Process::look(),
+            left_out: LeftOut {
+                partitions: topics.partitions().saturating_sub(MOST_ROWS),
+                ..LeftOut::default()
+            },
+            topics,
+        };
+        let mut watching = Watching {
+            asking: times.ask(),
+            now: services.clock.now(),
+            room: MOST_ROWS,
+            left_out: 0,
+            unknown: 0,
+        };
+        let topics = Arc::clone(&look.topics);
+        services.groups.watch(|group| look.groups.push(watching.group(group, &topics)));
+        look.left_out.group_partitions = watching.left_out;
+        look.left_out.lag_seconds = watching.unknown;
+        look
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.broker.first().services.store
+    }
+
+    pub fn servers(&self) -> &[Serving] {
+        &self.broker.servers
+    }
+
+    pub fn sum(&self, value: impl Fn(&Serving) -> usize) -> usize {
+        self.servers().iter().map(value).sum()
+    }
+
+    pub fn requests(&self) -> impl Iterator<Item = &OfKey> {
+        self.broker.first().services.requests.iter()
+    }
+
+    /// What is held for clients: its name, how much it is and how much it may be.
+    pub fn budgets(&self) -> [(&'static str, usize, usize); 4] {
+        let of = |budget: fn(&Serving) -> &Budget| {
+            (self.sum(|server| budget(server).held()), self.sum(|server| budget(server).most()))
+        };
+        let (small, small_most) = of(|server| &server.small_requests);
+        let (large, large_most) = of(|server| &server.large_requests);
+        let (answers, answers_most) = of(|server| &server.services.answers);
+        let (groups, groups_most) = self.broker.first().services.groups.memory();
+        [
+            ("small_requests", small, small_most),
+            ("large_requests", large, large_most),
+            ("answers", answers, answers_most),
+            ("groups", groups, groups_most),
+        ]
+    }
+
+    /// As many as there is room for, in the order of their topics' names.
+    pub fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.topics.iter().flat_map(|topic| &topic.partitions).take(MOST_ROWS)
+    }
+}
+
+/// What is needed to see where groups stand.
+struct Watching<'a> {
+    asking: Asking<'a>,
+    now: Timestamp,
+    room: usize,
+    left_out: usize,
+    unknown: usize,
+}
+
+impl Watching<'_> {
+    fn group(&mut self, watched: Watched, topics: &Topics) -> Group {
+        let Watched { group, state, members, offsets } = watched;
+        let name = label::shown(&group);
+        let mut seen = Group { name, state, members, partitions: Vec::new(), topics: Vec::new() };
+        for ((topic, partition), committed) in offsets {
+            // What was deleted meanwhile has no lag.
+            let Some(topic) = topics.by_id(topic) else { continue };
+            let Some(partition) = topic.partition(partition) else { continue };
+            let end = partition.ends().high_watermark;
+            let lag = u64::try_from(end.0.saturating_sub(committed.0)).unwrap_or(0);
+            // The offsets of a topic lie behind each other.
+            match seen.topics.last_mut() {
+                Some(sum) if sum.topic == topic.name => sum.add(committed, lag),
+                _ => {
+                    seen.topics.push(TopicSum { topic: Arc::clone(&topic.name), committed: committed.0, lag })
+                }
+            }
+            if self.room == 0 {
+                self.left_out += 1;
+                continue;
+            }
+            self.room -= 1;
+            let lag_seconds = self.lag_seconds(partition, committed, lag);
+            self.unknown += usize::from(lag_seconds.is_none());
+            let (topic, partition) = (Arc::clone(&topic.name), partition.index);
+            seen.partitions.push(Standing { topic, partition, committed, lag, lag_seconds });
+        }
+        seen
+    }
+
+    fn lag_seconds(&mut self, partition: &Partition, committed: Offset, lag: u64) -> Option<f64> {
+        if lag == 0 {
+            return Some(0.0);
+        }
+        // A producer may leave the time out.
+        let time = self.asking.time_of(partition, committed).filter(|time| time.0 >= 0)?;
+        Some(self.now.since(time).as_secs_f64())
+    }
+}
+
+impl TopicSum {
+    fn add(&mut self, committed: Offset, lag: u64) {
+        self.committed = self.committed.saturating_add(committed.0);
+        self.lag = self.lag.saturating_add(lag);
+    }
+}
+
+impl Collector for Look {
+    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
+        table::families().try_for_each(|family| family.write(self, &mut page))
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").field("left_out", &self.left_out).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! What Kafka measures too, under the names its JMX beans usually get.
+
+use std::fmt;
+
+use super::super::family::{Family, Rows};
+use super::super::look::Look;
+use super::{PARTITION, TOPIC, counter, gauge};
+use crate::coordinator::classic::GroupState;
+use crate::storage::{Partition, Traffic};
+
+pub const FAMILIES: &[Family] = &[
+    counter(
+        "kafka_server_brokertopicmetrics_messagesin",
+        TOPIC,
+        "Records that were appended.",
+        |look, rows| of_topics(look, rows, |traffic| traffic.records_in.get()),
+    ),
+    counter(
+        "kafka_server_brokertopicmetrics_bytesin",
+        TOPIC,
+        "Bytes of the record batches that were appended.",
+        |look, rows| of_topics(look, rows, |traffic| traffic.bytes_in.get()),
+    ),
+    counter(
+        "kafka_server_brokertopicmetrics_bytesout",
+        TOPIC,
+        "Bytes of the record batches that were put into answers.",
+        |look, rows| of_topics(look, rows, |traffic| traffic.bytes_out.get()),
+    ),
+    counter(
+        "kafka_network_requestmetrics_requests",
+        &["request", "version"],
+        "Requests that were begun.",
+        |look, rows| {
+            for of in look.requests() {
+                for (version, count) in of.versions() {
+                    rows.counter(&[of.row.name.into(), version.into()], count)?;
+                }
+            }
+            Ok(())
+        },
+    ),
+    counter(
+        "kafka_network_requestmetrics_errors",
+        &["request", "error"],
+        "Error codes in answers, one for each topic, partition, group … that has one; NONE is not counted. \
+         What was refused with acks=0 counts under the code that it would have been told.",
+        |look, rows| {
+            for of in look.requests() {
+                for (code, count) in of.refused() {
+                    rows.counter(&[of.row.name.into(), code.name().into()], count)?;
+                }
+            }
+            Ok(())
+        },
+    ),
+    gauge("kafka_server_replicamanager_partitioncount", &[], "Partitions.", |look, rows| {
+        rows.gauge(&[], look.topics.partitions())
+    }),
+    gauge(
+        "kafka_server_replicamanager_offlinereplicacount",
+        &[],
+        "Partitions that are out of service because their files are damaged.",
+        |look, rows| {
+            let damaged =
+                look.topics.iter().flat_map(|topic| &topic.partitions).filter(|one| one.is_damaged());
+            rows.gauge(&[], damaged.count())
+        },
+    ),
+    gauge("kafka_controller_kafkacontroller_activecontrollercount", &[], "Controllers: one.", |_, rows| {
+        rows.gauge(&[], 1i64)
+    }),
+    gauge("kafka_controller_kafkacontroller_globaltopiccount", &[], "Topics.", |look, rows| {
+        rows.gauge(&[], look.topics.iter().len())
+    }),
+    gauge("kafka_controller_kafkacontroller_globalpartitioncount", &[], "Partitions.", |look, rows| {
+        rows.gauge(&[], look.topics.partitions())
+    }),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroups", &[], "Groups.", |look, rows| {
+        rows.gauge(&[], look.groups.len())
+    }),
+    gauge(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsempty",
+        &[],
+        "Groups without members.",
+        |look, rows| of_groups(look, rows, GroupState::Empty),
+    ),
+    gauge(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance",
+        &[],
+        "Groups whose members are asked to join again.",
+        |look, rows| of_groups(look, rows, GroupState::PreparingRebalance),
+    ),
+    gauge(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance",
+        &[],
+        "Groups that wait for the assignment of their leader.",
+        |look, rows| of_groups(look, rows, GroupState::CompletingRebalance),
+    ),
+    gauge(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsstable",
+        &[],
+        "Groups in which nothing moves.",
+        |look, rows| of_groups(look, rows, GroupState::Stable),
+    ),
+    gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        &[],
+        "Incremental fetch sessions.",
+        |look, rows| rows.gauge(&[], look.sum(|server| server.services.fetch_sessions.len())),
+    ),
+    gauge("kafka_log_log_size", PARTITION, "Bytes of the segment files of a partition.", |look, rows| {
+        of_partitions(look, rows, Partition::size)
+    }),
+    gauge("kafka_log_log_numlogsegments", PARTITION, "Segment files of a partition.", |look, rows| {
+        of_partitions(look, rows, |partition| partition.segments() as u64)
+    }),
+];
+
+/// A row for all topics together, and one for each that is there. To Prometheus an empty label is
+/// none, which is how the first row looks in Kafka.
+fn of_topics(look: &Look, rows: &mut Rows<'_>, value: fn(&Traffic) -> u64) -> fmt::Result {
+    rows.counter(&["".into()], value(&look.store().counts().traffic))?;
+    for topic in look.topics.iter() {
+        let sum = topic.partitions.iter().map(|partition| value(&partition.traffic)).sum();
+        rows.counter(&[(&*topic.name).into()], sum)?;
+    }
+    Ok(())
+}
+
+fn of_groups(look: &Look, rows: &mut Rows<'_>, state: GroupState) -> fmt::Result {
+    rows.gauge(&[], look.groups.iter().filter(|group| group.state == state).count())
+}
+
+pub(super) fn of_partitions(look: &Look, rows: &mut Rows<'_>, value: fn(&Partition) -> u64) -> fmt::Result {
+    look.partitions().try_for_each(|partition| {
+        rows.gauge(&[(&*partition.topic_name).into(), partition.index.into()], value(partition))
+    })
+}

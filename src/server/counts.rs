@@ -1,0 +1,157 @@
+//! What is counted of connections: how many came, and why they ended.
+
+use std::sync::Arc;
+
+use super::connection::End;
+use super::input::{Refused, Stranger};
+use crate::api::Failure;
+use crate::telemetry::Count;
+
+/// Of one server, from its start on.
+#[derive(Debug, Default)]
+pub struct Connections {
+    opened: Count,
+    closed: [Count; Reason::ALL.len()],
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident $name:literal)+) => {
+        /// Why a connection ended.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$variant,)+];
+
+            /// As metrics call it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Reason::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The client closed it.
+    ByClient "client_closed"
+    Broken "broken"
+    /// The broker stops.
+    Stopping "stopping"
+    Idle "idle"
+    /// A request came in too slowly.
+    TooSlow "too_slow"
+    /// Answers were not read.
+    NotReading "not_reading"
+    /// Memory was needed, and this client moved the least.
+    MadeRoom "made_room"
+    TooManyFromAddress "too_many_from_address"
+    Tls "tls"
+    Http "http"
+    /// The length of a request was impossible.
+    NotKafka "not_kafka"
+    TooLarge "too_large"
+    /// A key or version that is not advertised.
+    NotServed "not_served"
+    Malformed "malformed"
+    /// A request that has no answer was refused, such as a batch with acks=0.
+    Refused "refused"
+    /// A fault of the broker's.
+    Failed "failed"
+}
+
+/// A connection that is open until this is dropped.
+pub(super) struct Opened {
+    counts: Arc<Connections>,
+    /// What is not said otherwise was cut off.
+    reason: Reason,
+}
+
+impl Connections {
+    pub fn opened(&self) -> u64 {
+        self.opened.get()
+    }
+
+    pub fn closed_for(&self, reason: Reason) -> u64 {
+        self.closed[reason as usize].get()
+    }
+
+    pub fn closed(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.iter().copied().zip(self.closed.iter().map(Count::get))
+    }
+
+    /// How many there are now.
+    pub fn open(&self) -> u64 {
+        // Closed first: what is closed meanwhile was opened before.
+        let closed: u64 = self.closed().map(|(_, count)| count).sum();
+        self.opened().saturating_sub(closed)
+    }
+
+    pub(super) fn open_one(self: &Arc<Connections>) -> Opened {
+        self.opened.one();
+        Opened { counts: Arc::clone(self), reason: Reason::Stopping }
+    }
+
+    /// One that never became a connection of ours.
+    pub(super) fn turn_away(&self, reason: Reason) {
+        self.opened.one();
+        self.closed[reason as usize].one();
+    }
+}
+
+impl Opened {
+    pub(super) fn ends(&mut self, end: &End) {
+        self.reason = Reason::of(end);
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.counts.closed[self.reason as usize].one();
+    }
+}
+
+impl Reason {
+    fn of(end: &End) -> Reason {
+        match end {
+            End::Closed => Reason::ByClient,
+            End::Broken(_) => Reason::Broken,
+            End::Stopping => Reason::Stopping,
+            End::Idle => Reason::Idle,
+            End::TooSlow => Reason::TooSlow,
+            End::NotReading => Reason::NotReading,
+            End::MadeRoom => Reason::MadeRoom,
+            End::Refused(Refused::Stranger(Stranger::Tls)) => Reason::Tls,
+            End::Refused(Refused::Stranger(Stranger::Http)) => Reason::Http,
+            End::Refused(Refused::TooShort { .. }) => Reason::NotKafka,
+            End::Refused(Refused::TooLong { .. }) => Reason::TooLarge,
+            End::NotServed { .. } => Reason::NotServed,
+            End::Malformed { .. } | End::Failed { failure: Failure::Malformed(_), .. } => Reason::Malformed,
+            End::Asked { .. } => Reason::Refused,
+            End::Failed { failure: Failure::Unencodable(_) | Failure::Panicked, .. } => Reason::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_what_was_opened_and_not_closed() {
+        let counts = Arc::new(Connections::default());
+        let first = counts.open_one();
+        let mut second = counts.open_one();
+        assert_eq!((counts.opened(), counts.open()), (2, 2));
+        second.ends(&End::Idle);
+        drop(second);
+        counts.turn_away(Reason::TooManyFromAddress);
+        assert_eq!((counts.opened(), counts.open()), (3, 1));
+        drop(first);
+        let closed: Vec<(Reason, u64)> = counts.closed().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(closed, [(Reason::Stopping, 1), (Reason::Idle, 1), (Reason::TooManyFromAddress, 1)]);
+    }
+}
