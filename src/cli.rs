@@ -1,5 +1,7 @@
 //! The command line: `jackdaw` means `jackdaw serve`.
 
+#[cfg(feature = "client")]
+mod client;
 mod health;
 mod log;
 mod notify;
@@ -15,6 +17,8 @@ use clap::{Parser, Subcommand};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
     Fine = 0,
+    #[cfg(feature = "client")]
+    Refused = 1,
     Usage = 64,
     Data = 65,
     Unavailable = 69,
@@ -25,6 +29,7 @@ enum Exit {
 
 const EXIT_CODES: &str = "Exit codes:
    0  stopped as asked, or what was asked is done
+   1  the broker refused what a client command asked for, or a part of it
   64  wrong command line
   65  the data directory is not ours, is damaged or was written by a newer version
   69  an address to listen at is not available, or no broker answers there
@@ -50,6 +55,21 @@ enum Command {
     Health(health::Options),
     /// Look into the files of a data directory
     Log(log::Options),
+    /// Look at topics, make, change and delete them, on any Kafka broker
+    #[cfg(feature = "client")]
+    Topic(client::Topic),
+    /// Look at groups, set them back, delete them
+    #[cfg(feature = "client")]
+    Group(client::Group),
+    /// Write a record for each line of standard input
+    #[cfg(feature = "client")]
+    Produce(client::Produce),
+    /// Print records
+    #[cfg(feature = "client")]
+    Consume(client::Consume),
+    /// Look at settings of topics and brokers, and change them
+    #[cfg(feature = "client")]
+    Config(client::Config),
 }
 
 pub fn run() -> ExitCode {
@@ -70,6 +90,16 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Serve(options)) => serve::run(options),
         Some(Command::Health(options)) => health::run(&options),
         Some(Command::Log(options)) => log::run(options),
+        #[cfg(feature = "client")]
+        Some(Command::Topic(options)) => client::topic(options),
+        #[cfg(feature = "client")]
+        Some(Command::Group(options)) => client::group(options),
+        #[cfg(feature = "client")]
+        Some(Command::Produce(options)) => client::produce(options),
+        #[cfg(feature = "client")]
+        Some(Command::Consume(options)) => client::consume(options),
+        #[cfg(feature = "client")]
+        Some(Command::Config(options)) => client::config(options),
     }
 }
 

@@ -211,7 +211,8 @@ fn every_refusal_is_counted_by_api_and_code_or_by_the_reason_of_the_close() {
 fn hostile_names_break_no_page() {
     let stage = Stage::new();
     stage.produce("orders");
-    let names = ["\"", "\\", "\n", "a\",topic=\"b", "} 1\nfake_metric 1", "\u{1}\r", "ü支💥", "a b", "# EOF"];
+    let names =
+        ["\"", "\\", "a\nb", "a\",topic=\"b", "} 1\nfake_metric 1", "\u{1}\rx", "ü支💥", "a b", "# EOF"];
     for group in names {
         stage.commit(group, "orders", 4);
     }

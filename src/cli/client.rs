@@ -1,0 +1,374 @@
+//! `jackdaw topic|group|produce|consume|config`: a small client of any Kafka broker, on librdkafka.
+//!
+//! Tables for people, JSON by `--json`; what was asked for on standard output, everything else on
+//! standard error. Who stops reading has had enough: that is no error.
+
+mod config;
+mod consume;
+mod group;
+mod position;
+mod produce;
+mod table;
+mod topic;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{Offset, TopicPartitionList as List};
+use tokio::runtime::Runtime;
+
+use super::{Exit, fail};
+pub(super) use config::{Options as Config, execute as config};
+pub(super) use consume::{Options as Consume, execute as consume};
+pub(super) use group::{Options as Group, execute as group};
+pub(super) use produce::{Options as Produce, execute as produce};
+pub(super) use topic::{Options as Topic, execute as topic};
+
+/// librdkafka wants a group for whoever reads; nothing is committed to this one.
+const NO_GROUP: &str = "jackdaw-client";
+
+/// Where the broker is, and how it is spoken to.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Connection and output")]
+struct Connect {
+    /// The broker to ask first; several with commas between them
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = "JACKDAW_BOOTSTRAP",
+        default_value = "localhost:9092"
+    )]
+    bootstrap: String,
+    /// How many seconds the broker may take to answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    timeout: u32,
+    /// A setting of librdkafka, such as client.id=me; may be repeated
+    #[arg(short = 'X', long = "option", global = true, value_name = "NAME=VALUE",
+          value_parser = super::serve::name_and_value)]
+    options: Vec<(String, String)>,
+    /// Print JSON instead of a table
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Why what was asked for was not done.
+#[derive(Debug)]
+enum Failure {
+    /// The broker said no, or only a part was done.
+    Refused(String),
+    /// The broker cannot be reached.
+    Unavailable(String),
+    Usage(String),
+    InputOutput(io::Error),
+}
+
+type Done<T = ()> = Result<T, Failure>;
+
+/// A partition of a topic.
+type Place = (String, i32);
+
+impl Failure {
+    fn refused(why: impl Display) -> Failure {
+        Failure::Refused(why.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::InputOutput(error)
+    }
+}
+
+/// Connects, works, and turns what came of it into an exit code.
+fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> Done) -> Exit {
+    let session = match Session::new(connect) {
+        Ok(session) => session,
+        Err(error) => return fail(Exit::InputOutput, format_args!("no thread to work in: {error}")),
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = work(&session, &mut out);
+    // What was found before a failure is shown too.
+    let flushed = out.flush().map_err(Failure::from);
+    match done.and(flushed) {
+        Ok(()) => Exit::Fine,
+        Err(Failure::InputOutput(error)) if error.kind() == ErrorKind::BrokenPipe => Exit::Fine,
+        Err(Failure::InputOutput(error)) => fail(Exit::InputOutput, error),
+        Err(Failure::Refused(why)) => fail(Exit::Refused, why),
+        Err(Failure::Unavailable(why)) => fail(Exit::Unavailable, why),
+        Err(Failure::Usage(why)) => fail(Exit::Usage, why),
+    }
+}
+
+type Output<'a> = BufWriter<StdoutLock<'a>>;
+
+/// What one call of the program needs.
+struct Session {
+    connect: Connect,
+    runtime: Runtime,
+    heard: Heard,
+    stopped: Arc<AtomicBool>,
+}
+
+/// What librdkafka last complained of: its errors say what failed, and this says why.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Option<String>>>);
+
+impl Session {
+    fn new(connect: &Connect) -> io::Result<Session> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Session { connect: connect.clone(), runtime, heard: Heard::default(), stopped: Arc::default() })
+    }
+
+    fn json(&self) -> bool {
+        self.connect.json
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.connect.timeout.into())
+    }
+
+    fn settings(&self, own: &[(&str, &str)]) -> ClientConfig {
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", &self.connect.bootstrap).set("client.id", "jackdaw");
+        settings.set("allow.auto.create.topics", "false");
+        for (name, value) in own {
+            settings.set(*name, *value);
+        }
+        for (name, value) in &self.connect.options {
+            settings.set(name, value);
+        }
+        settings
+    }
+
+    /// A consumer that asks, and reads what it is told to. It is a member of no group until it
+    /// subscribes.
+    fn consumer(&self, group: Option<&str>, own: &[(&str, &str)]) -> Done<BaseConsumer<Heard>> {
+        let mut settings = self.settings(&[
+            ("group.id", group.unwrap_or(NO_GROUP)),
+            ("enable.auto.commit", "false"),
+            ("auto.offset.reset", "error"),
+        ]);
+        for (name, value) in own {
+            settings.set(*name, *value);
+        }
+        settings.create_with_context(self.heard.clone()).map_err(|error| self.failed(&error))
+    }
+
+    fn admin(&self) -> Done<AdminClient<Heard>> {
+        // What it does not know is a consumer's matter.
+        let mut settings = self.settings(&[]);
+        settings.remove("allow.auto.create.topics");
+        settings.create_with_context(self.heard.clone()).map_err(|error| self.failed(&error))
+    }
+
+    fn admin_options(&self) -> AdminOptions {
+        AdminOptions::new().request_timeout(Some(self.timeout())).operation_timeout(Some(self.timeout()))
+    }
+
+    /// Waits for an answer of the admin client.
+    fn wait<T>(&self, answer: impl Future<Output = KafkaResult<T>>) -> Done<T> {
+        self.runtime.block_on(answer).map_err(|error| self.failed(&error))
+    }
+
+    /// Every topic there is, without making any.
+    fn metadata(&self, consumer: &BaseConsumer<Heard>) -> Done<Metadata> {
+        consumer.fetch_metadata(None, self.timeout()).map_err(|error| {
+            // Whatever librdkafka has to say of its connections comes with a poll.
+            let _ = consumer.poll(Duration::ZERO);
+            self.failed(&error)
+        })
+    }
+
+    /// What a failure of librdkafka means to the user.
+    fn failed(&self, error: &KafkaError) -> Failure {
+        let why = match error {
+            KafkaError::ClientConfig(_, why, name, _) => {
+                return Failure::Usage(format!("-X {name}: {why}"));
+            }
+            KafkaError::AdminOp(code) => Some(*code),
+            other => other.rdkafka_error_code(),
+        };
+        match why {
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::TimedOutQueue
+                | RDKafkaErrorCode::Resolve,
+            ) => {
+                let heard = self.heard.take().map(|why| format!(": {why}")).unwrap_or_default();
+                Failure::Unavailable(format!("no answer from {}{heard}", self.connect.bootstrap))
+            }
+            Some(code) => Failure::refused(said(code)),
+            None => Failure::refused(error),
+        }
+    }
+
+    /// From now on Ctrl-C and SIGTERM end the work at its next chance; a second one at once.
+    fn listen_for_signals(&self) {
+        let stopped = Arc::clone(&self.stopped);
+        self.runtime.spawn(async move {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if stopped.swap(true, Ordering::SeqCst) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Asks one question about each partition: where it begins, ends, or was at a time. A partition
+    /// that did not answer is left out.
+    fn offsets(
+        &self,
+        consumer: &BaseConsumer<Heard>,
+        partitions: &[Place],
+        of: Offset,
+    ) -> Done<Vec<(Place, Option<i64>)>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut asked = List::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            asked.add_partition_offset(topic, *partition, of).map_err(|error| self.failed(&error))?;
+        }
+        let answered =
+            consumer.offsets_for_times(asked, self.timeout()).map_err(|error| self.failed(&error))?;
+        Ok(found(&answered))
+    }
+}
+
+/// What stands in a list of partitions, without those that have an error.
+fn found(list: &TopicPartitionList) -> Vec<(Place, Option<i64>)> {
+    let elements = list.elements();
+    let sound = elements.iter().filter(|element| element.error().is_ok());
+    sound
+        .map(|element| {
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            ((element.topic().to_owned(), element.partition()), offset)
+        })
+        .collect()
+}
+
+/// The topic in the answer, or why it is not there.
+fn find<'a>(metadata: &'a Metadata, topic: &str) -> Done<&'a MetadataTopic> {
+    let known = metadata.topics().iter().find(|known| known.name() == topic);
+    let known = known.filter(|known| !known.partitions().is_empty());
+    known.ok_or_else(|| Failure::refused(format_args!("there is no topic {}", shown(topic))))
+}
+
+fn partitions_of(topic: &MetadataTopic) -> Vec<Place> {
+    let mut partitions: Vec<i32> = topic.partitions().iter().map(|partition| partition.id()).collect();
+    partitions.sort_unstable();
+    partitions.into_iter().map(|partition| (topic.name().to_owned(), partition)).collect()
+}
+
+/// An error code in the broker's words, without the library's.
+fn said(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    let text = text.split_once(": ").map_or(text.as_str(), |(_, words)| words);
+    text.trim_end_matches(')').to_owned()
+}
+
+/// A name on a terminal: control characters escaped.
+fn shown(name: &str) -> String {
+    name.chars()
+        .flat_map(|letter| {
+            let is_odd = letter.is_control();
+            is_odd.then(|| letter.escape_default()).into_iter().flatten().chain((!is_odd).then_some(letter))
+        })
+        .collect()
+}
+
+impl Heard {
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn hear(&self, what: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_owned());
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, level: RDKafkaLogLevel, _: &str, message: &str) {
+        if (level as i32) <= RDKafkaLogLevel::Error as i32 {
+            self.hear(message);
+        }
+    }
+
+    fn error(&self, _: KafkaError, reason: &str) {
+        self.hear(reason);
+    }
+}
+
+impl ConsumerContext for Heard {}
+
+/// How far long work has come, for people who watch: on a terminal, and nowhere else.
+struct Progress {
+    what: &'static str,
+    most: Option<u64>,
+    shown: Option<crate::time::Moment>,
+    watched: bool,
+}
+
+impl Progress {
+    const EVERY: Duration = Duration::from_millis(200);
+
+    /// `aside`: whether standard output is not where it would get in the way.
+    fn new(what: &'static str, most: Option<u64>, aside: bool) -> Progress {
+        Progress { what, most, shown: None, watched: aside && io::stderr().is_terminal() }
+    }
+
+    fn at(&mut self, done: u64) {
+        if !self.watched || self.shown.is_some_and(|shown| shown.elapsed() < Self::EVERY) {
+            return;
+        }
+        self.shown = Some(crate::time::Moment::now());
+        let of = self.most.map(|most| format!(" of {most}")).unwrap_or_default();
+        eprint!("\r{done}{of} {}\u{1b}[K", self.what);
+    }
+
+    /// The line is free again.
+    fn end(&mut self) {
+        if self.shown.take().is_some() {
+            eprint!("\r\u{1b}[K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,310 @@
+//! `jackdaw topic|group|produce|consume|config` as a user meets them: the program, and a broker in
+//! this process.
+#![cfg(feature = "client")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+use jackdaw::broker::Broker;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+struct Stage {
+    broker: Broker,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// What a run of the program said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let builder = Broker::builder().ephemeral().set("group.initial.rebalance.delay.ms", "0");
+        Stage { broker: runtime.block_on(builder.start()).unwrap(), _runtime: runtime }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
+        command.args(arguments).env("JACKDAW_BOOTSTRAP", self.broker.bootstrap());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end, which has to come by itself.
+    fn try_with(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut child = self.command(arguments).spawn().unwrap();
+        // What is refused at once reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        said(child.wait_with_output().unwrap())
+    }
+
+    fn refused(&self, arguments: &[&str]) -> (i32, String) {
+        let Said { code, out, err } = self.try_with(arguments, b"");
+        assert_eq!(out, "", "{arguments:?} says nothing on standard output");
+        (code, err)
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> String {
+        let Said { code, out, err } = self.try_with(arguments, input);
+        assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}: {out}");
+        out
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        self.run_with(arguments, b"")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.run(&[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    fn produce(&self, topic: &str, lines: &[&str]) {
+        self.run_with(&["produce", topic], (lines.join("\n") + "\n").as_bytes());
+    }
+}
+
+fn said(Output { status, stdout, stderr }: Output) -> Said {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+}
+
+/// One that is ended by the test, also where the test fails.
+struct Running(Child);
+
+impl Running {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        // A reader that reads no more than the line.
+        let out = self.0.stdout.as_mut().unwrap();
+        let mut byte = [0];
+        while out.read(&mut byte).unwrap() == 1 {
+            line.push(byte[0].into());
+            if byte[0] == b'\n' {
+                break;
+            }
+        }
+        line
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut err = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        (self.0.wait().unwrap().code(), err)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn topics_are_made_listed_described_and_deleted() {
+    let stage = Stage::new();
+    let made = stage.run(&[
+        "topic",
+        "create",
+        "orders",
+        "payments",
+        "--partitions",
+        "3",
+        "--set",
+        "retention.ms=5000",
+    ]);
+    assert_eq!(made, "created orders\ncreated payments\n");
+    stage.produce("orders", &["one", "two"]);
+    let listed = stage.run(&["topic", "list"]);
+    assert_eq!(
+        listed,
+        "TOPIC     PARTITIONS  REPLICAS\norders             3         1\npayments           3         1\n"
+    );
+    let described = stage.json(&["topic", "describe", "orders"]);
+    assert_eq!(described[0]["settings"], json!({ "retention.ms": "5000" }));
+    let partitions = described[0]["partitions"].as_array().unwrap();
+    let ends: i64 = partitions.iter().map(|partition| partition["end_offset"].as_i64().unwrap()).sum();
+    assert_eq!((partitions.len(), ends), (3, 2));
+    assert!(stage.run(&["topic", "describe", "orders"]).contains("\nretention.ms=5000\n"));
+    assert_eq!(stage.run(&["topic", "delete", "orders"]), "deleted orders\n");
+    assert_eq!(
+        stage.json(&["topic", "list"]),
+        json!([{ "topic": "payments", "partitions": 3, "replicas": 1 }])
+    );
+}
+
+#[test]
+fn lines_go_in_and_records_come_out_as_text_or_as_json_with_all_there_is() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    let input = b"k1=first\nk2=\xff\xfe\n=\n";
+    let keyed = ["produce", "t", "--key-separator", "=", "--header", "trace=abc", "--compression", "zstd"];
+    assert_eq!(stage.run_with(&keyed, input), "");
+    let text = stage.try_bytes(&["consume", "t", "--count", "3", "--key-separator", ":"]);
+    assert_eq!(text, b"k1:first\nk2:\xff\xfe\n:\n");
+    let lines = stage.run(&["consume", "t", "--until-end", "--json"]);
+    let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 3);
+    let headers = json!([{ "key": "trace", "value": "abc" }]);
+    let timestamp = &records[0]["timestamp"];
+    assert!(timestamp.as_i64().unwrap() > 1_700_000_000_000);
+    let first = json!({
+        "topic": "t", "partition": 0, "offset": 0, "timestamp": timestamp, "key": "k1", "value": "first",
+        "headers": headers,
+    });
+    assert_eq!(records[0], first);
+    assert_eq!(records[1]["value"], json!({ "base64": "//4=" }));
+    let sent = stage.run_with(&["produce", "t", "--json"], b"a\r\nb");
+    assert_eq!(
+        serde_json::from_str::<Value>(&sent).unwrap(),
+        json!({ "topic": "t", "written": 2, "failed": 0 })
+    );
+    assert_eq!(stage.run(&["consume", "t", "--from", "3", "--until-end"]), "a\nb\n");
+}
+
+impl Stage {
+    /// What it printed, which need not be text.
+    fn try_bytes(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        output.stdout
+    }
+}
+
+#[test]
+fn reading_begins_where_it_is_told_to() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    stage.produce("t", &["0", "1", "2", "3"]);
+    let from = |position| stage.run(&["consume", "t", "--until-end", "--from", position]);
+    assert_eq!(from("beginning"), "0\n1\n2\n3\n");
+    assert_eq!(from("2"), "2\n3\n");
+    assert_eq!(from("-1"), "3\n");
+    assert_eq!(from("-100"), "0\n1\n2\n3\n");
+    assert_eq!(from("end"), "");
+    assert_eq!(from("@0"), "0\n1\n2\n3\n");
+    assert_eq!(from("@-1h"), "0\n1\n2\n3\n");
+    assert_eq!(from("@2100-01-01T00:00:00Z"), "");
+    assert_eq!(stage.run(&["consume", "t", "--from", "1", "--count", "2", "--partition", "0"]), "1\n2\n");
+}
+
+#[test]
+fn a_group_goes_on_where_it_printed_to_and_is_described_set_back_and_deleted() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    stage.produce("t", &["0", "1", "2", "3"]);
+    let read = |count| stage.run(&["consume", "t", "--group", "g", "--count", count]);
+    assert_eq!(read("1"), "0\n");
+    assert_eq!(read("2"), "1\n2\n");
+    let described = stage.json(&["group", "describe", "g"]);
+    let nobody = json!({
+        "topic": "t", "partition": 0, "committed": 3, "end": 4, "lag": 1, "member": null, "client": null, "host": null,
+    });
+    assert_eq!(described, json!([{ "group": "g", "state": "Empty", "members": 0, "partitions": [nobody] }]));
+    let groups = stage.run(&["group", "list"]);
+    assert_eq!(groups, "GROUP  STATE  PROTOCOL  MEMBERS\ng      Empty  consumer        0\n");
+
+    let dry = stage.json(&["group", "reset", "g", "--topic", "t", "--to", "beginning", "--dry-run"]);
+    assert_eq!(dry, json!([{ "topic": "t", "partition": 0, "before": 3, "now": 0 }]));
+    assert_eq!(stage.json(&["group", "describe", "g"])[0]["partitions"][0]["committed"], 3);
+    stage.run(&["group", "reset", "g", "--topic", "t", "--to", "-2"]);
+    assert_eq!(read("2"), "2\n3\n");
+
+    assert_eq!(stage.run(&["group", "delete", "g"]), "deleted g\n");
+    assert_eq!(stage.json(&["group", "list"]), json!([]));
+    let (code, err) = stage.refused(&["group", "describe", "g"]);
+    assert_eq!((code, err.as_str()), (1, "jackdaw: there is no group g\n"));
+}
+
+#[test]
+fn who_reads_is_shown_and_not_set_back_and_ctrl_c_ends_it_with_what_was_printed_committed() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "2"]);
+    stage.produce("t", &["one"]);
+    let mut reader = Running(stage.command(&["consume", "t", "--group", "g"]).spawn().unwrap());
+    assert_eq!(reader.line(), "one\n");
+    let described = stage.json(&["group", "describe", "g"]);
+    assert_eq!((&described[0]["state"], &described[0]["members"]), (&json!("Stable"), &json!(1)));
+    let partitions = described[0]["partitions"].as_array().unwrap();
+    assert_eq!(partitions.len(), 2);
+    assert!(
+        partitions
+            .iter()
+            .all(|partition| partition["client"] == "jackdaw" && partition["member"].is_string())
+    );
+    let (code, err) = stage.refused(&["group", "reset", "g", "--topic", "t", "--to", "end"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("g has 1 members: stop them first"), "{err}");
+    reader.signal(Signal::INT);
+    assert_eq!(reader.end(), (Some(0), String::new()));
+    let described = stage.json(&["group", "describe", "g"]);
+    let lag: i64 =
+        described[0]["partitions"].as_array().unwrap().iter().filter_map(|of| of["lag"].as_i64()).sum();
+    assert_eq!((described[0]["state"].as_str(), lag), (Some("Empty"), 0));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t"]);
+    for (arguments, code, said) in [
+        (&["topic", "create", "t"][..], 1, "jackdaw: t: "),
+        (&["topic", "create", "a/b"], 1, "jackdaw: a/b: "),
+        (&["topic", "delete", "missing"], 1, "jackdaw: missing: Unknown topic or partition\n"),
+        (&["topic", "describe", "missing"], 1, "jackdaw: there is no topic missing\n"),
+        (&["consume", "missing"], 1, "jackdaw: there is no topic missing\n"),
+        (&["consume", "t", "--partition", "7"], 1, "jackdaw: t has no partition 7\n"),
+        (&["consume", "t", "--group", "g", "--from", "5"], 64, "jackdaw: a group begins at"),
+        (&["consume", "t", "--from", "yesterday"], 64, "expected beginning, end"),
+        (&["config", "get", "broker", "one"], 64, "jackdaw: a broker is named by its number\n"),
+        (&["topic", "alter", "t"], 64, "jackdaw: nothing to set or unset\n"),
+        (&["topic", "list", "-X", "colour=red"], 64, "jackdaw: -X colour: "),
+        (&["topic"], 64, "Usage"),
+    ] {
+        let (found, err) = stage.refused(arguments);
+        assert_eq!(found, code, "{arguments:?}: {err}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+    }
+    // Nobody listens at port 1.
+    for arguments in
+        [&["topic", "list"][..], &["group", "list"], &["config", "get", "topic", "t"], &["consume", "t"]]
+    {
+        let (code, err) =
+            stage.refused(&[arguments, &["--bootstrap", "127.0.0.1:1", "--timeout", "1"]].concat());
+        assert_eq!(code, 69, "{arguments:?}: {err}");
+        assert!(err.starts_with("jackdaw: no answer from 127.0.0.1:1"), "{err}");
+    }
+    let Said { code, err, .. } =
+        stage.try_with(&["produce", "t", "--bootstrap", "127.0.0.1:1", "--timeout", "1"], b"lost\n");
+    assert_eq!(code, 69);
+    assert!(err.contains("1 of 1 records: no answer from 127.0.0.1:1"), "{err}");
+    let Said { code, err, .. } = stage.try_with(&["produce", "t", "--partition", "7"], b"lost\n");
+    assert_eq!(code, 1, "{err}");
+    let Said { code, err, .. } = stage.try_with(&["produce", "t", "--key-separator", ":"], b"no key\n");
+    assert_eq!((code, err.as_str()), (64, "jackdaw: a line without \":\" has no key\n"));
+}
+
+#[test]
+fn who_stops_reading_ends_it_without_an_error() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    let mut reader = Running(stage.command(&["consume", "t"]).spawn().unwrap());
+    stage.produce("t", &["first"]);
+    let mut out = BufReader::new(reader.0.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    drop(out);
+    stage.produce("t", &["second"]);
+    assert_eq!(reader.end(), (Some(0), String::new()));
+}
