@@ -49,14 +49,14 @@ final class Said {
         // Kafka has these in the order of a hash map.
         of("kafka-topics", "(?<=\tConfigs: ).+", found -> Arrays.stream(found.group().split(",(?=[a-z.]+=)"))
             .sorted().collect(Collectors.joining(",")));
-        of("kafka-transactions", "performance-producer-[\\w-]{22}( \\t)1 \\t\\d+",
-            found -> "performance-producer-<random>\t1\t<producer-id>");
+        of("kafka-transactions", "performance-producer-[\\w-]{22}\\s+1\\s+\\d+\\s+",
+            found -> "performance-producer-<random>\t1\t<producer-id>\t");
 
         // How far the metadata is.
         of("kafka-features", "(?<=Epoch: )\\d+", found -> "<position>");
         of("kafka-metadata-quorum", "(?<=HighWatermark:)\\s*\\d+|(?<=LeaderEpoch:)\\s*\\d+", found -> " <position>");
         of("kafka-metadata-quorum", "(?<=\"directoryId\": \")[\\w-]{22}", found -> "<directory-id>");
-        of("kafka-metadata-quorum", "^1 \\t([\\w-]{22})\\s+\\d+\\s", found -> "1\t<directory-id>\t<position>\t");
+        of("kafka-metadata-quorum", "^1\\s+([\\w-]{22})\\s+\\d+\\s+", found -> "1\t<directory-id>\t<position>\t");
         of("kafka-verifiable-producer", "(?<=\"avg_throughput\":)[\\d.]+", found -> "<measured>");
     }
 
