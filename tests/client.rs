@@ -254,6 +254,16 @@ fn who_reads_is_shown_and_not_set_back_and_ctrl_c_ends_it_with_what_was_printed_
 }
 
 #[test]
+fn a_topic_gets_more_partitions() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    assert_eq!(stage.run(&["topic", "partitions", "t", "3"]), "extended t\n");
+    assert_eq!(stage.json(&["topic", "list"])[0]["partitions"], 3);
+    let (code, _) = stage.refused(&["topic", "partitions", "t", "2"]);
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t"]);

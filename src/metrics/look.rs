@@ -13,6 +13,7 @@ use crate::api::budget::Budget;
 use crate::api::requests::OfKey;
 use crate::coordinator::Watched;
 use crate::coordinator::classic::GroupState;
+use crate::kernel::Placement;
 use crate::storage::{Partition, Store, Topics};
 use crate::types::{Offset, Timestamp};
 
@@ -119,8 +120,15 @@ impl Look {
     }
 
     /// As many as there is room for, in the order of their topics' names.
-    pub fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        self.topics.iter().flat_map(|topic| &topic.partitions).take(MOST_ROWS)
+    pub fn partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {
+        self.all_partitions().take(MOST_ROWS)
+    }
+
+    pub fn all_partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {
+        self.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter().map(AsRef::as_ref);
+            partitions.zip(topic.placement.iter().map(AsRef::as_ref))
+        })
     }
 }
 

@@ -6,12 +6,12 @@ use prometheus_client::encoding::EncodeGaugeValue;
 
 use super::super::family::{Family, Rows};
 use super::super::look::{Look, Standing, TopicSum};
-use super::kafka::of_partitions;
+use super::kafka::{is_under_replicated, of_partitions};
 use super::{GROUP, GROUP_PARTITION, GROUP_TOPIC, PARTITION, TOPIC, gauge};
 
 pub const FAMILIES: &[Family] = &[
     gauge("kafka_brokers", &[], "Brokers that clients are told of.", |look, rows| {
-        rows.gauge(&[], look.servers().len())
+        rows.gauge(&[], look.topics.running().len())
     }),
     gauge("kafka_topic_partitions", TOPIC, "Partitions of a topic.", |look, rows| {
         look.topics.iter().try_for_each(|topic| rows.gauge(&[(&*topic.name).into()], topic.partitions.len()))
@@ -20,13 +20,31 @@ pub const FAMILIES: &[Family] = &[
         "kafka_topic_partition_current_offset",
         PARTITION,
         "The end of a partition: the offset that its next record gets.",
-        |look, rows| of_partitions(look, rows, |partition| partition.ends().high_watermark.0.unsigned_abs()),
+        |look, rows| of_partitions(look, rows, |partition, _| partition.ends().high_watermark.0),
     ),
     gauge(
         "kafka_topic_partition_oldest_offset",
         PARTITION,
         "The first offset that a partition still holds.",
-        |look, rows| of_partitions(look, rows, |partition| partition.ends().log_start.0.unsigned_abs()),
+        |look, rows| of_partitions(look, rows, |partition, _| partition.ends().log_start.0),
+    ),
+    gauge(
+        "kafka_topic_partition_leader",
+        PARTITION,
+        "The broker that leads a partition; -1 where none does.",
+        |look, rows| of_partitions(look, rows, |_, placement| placement.leader.map_or(-1, |leader| leader.0)),
+    ),
+    gauge("kafka_topic_partition_replicas", PARTITION, "Replicas of a partition.", |look, rows| {
+        of_partitions(look, rows, |_, placement| placement.replicas.len())
+    }),
+    gauge("kafka_topic_partition_in_sync_replica", PARTITION, "Replicas that are in step.", |look, rows| {
+        of_partitions(look, rows, |_, placement| placement.isr.len())
+    }),
+    gauge(
+        "kafka_topic_partition_under_replicated_partition",
+        PARTITION,
+        "1 where not every replica of a partition is in step.",
+        |look, rows| of_partitions(look, rows, |_, placement| i64::from(is_under_replicated(placement))),
     ),
     gauge("kafka_consumergroup_members", GROUP, "Members of a group.", |look, rows| {
         look.groups.iter().try_for_each(|group| rows.gauge(&[(&group.name).into()], group.members))

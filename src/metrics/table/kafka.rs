@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use prometheus_client::encoding::EncodeGaugeValue;
+
 use super::super::family::{Family, Rows};
 use super::super::look::Look;
 use super::{PARTITION, TOPIC, counter, gauge};
 use crate::coordinator::classic::GroupState;
+use crate::kernel::Placement;
 use crate::storage::{Partition, Traffic};
 
 pub const FAMILIES: &[Family] = &[
@@ -57,15 +60,26 @@ pub const FAMILIES: &[Family] = &[
     gauge("kafka_server_replicamanager_partitioncount", &[], "Partitions.", |look, rows| {
         rows.gauge(&[], look.topics.partitions())
     }),
+    gauge("kafka_server_replicamanager_leadercount", &[], "Partitions that have a leader.", |look, rows| {
+        count(look, rows, |_, placement| placement.leader.is_some())
+    }),
+    gauge(
+        "kafka_server_replicamanager_underreplicatedpartitions",
+        &[],
+        "Partitions of which not every replica is in step: with posed brokers, where one is stopped.",
+        |look, rows| count(look, rows, |_, placement| is_under_replicated(placement)),
+    ),
     gauge(
         "kafka_server_replicamanager_offlinereplicacount",
         &[],
         "Partitions that are out of service because their files are damaged.",
-        |look, rows| {
-            let damaged =
-                look.topics.iter().flat_map(|topic| &topic.partitions).filter(|one| one.is_damaged());
-            rows.gauge(&[], damaged.count())
-        },
+        |look, rows| count(look, rows, |partition, _| partition.is_damaged()),
+    ),
+    gauge(
+        "kafka_controller_kafkacontroller_offlinepartitionscount",
+        &[],
+        "Partitions without a leader.",
+        |look, rows| count(look, rows, |_, placement| placement.leader.is_none()),
     ),
     gauge("kafka_controller_kafkacontroller_activecontrollercount", &[], "Controllers: one.", |_, rows| {
         rows.gauge(&[], 1i64)
@@ -110,10 +124,10 @@ pub const FAMILIES: &[Family] = &[
         |look, rows| rows.gauge(&[], look.sum(|server| server.services.fetch_sessions.len())),
     ),
     gauge("kafka_log_log_size", PARTITION, "Bytes of the segment files of a partition.", |look, rows| {
-        of_partitions(look, rows, Partition::size)
+        of_partitions(look, rows, |partition, _| partition.size())
     }),
     gauge("kafka_log_log_numlogsegments", PARTITION, "Segment files of a partition.", |look, rows| {
-        of_partitions(look, rows, |partition| partition.segments() as u64)
+        of_partitions(look, rows, |partition, _| partition.segments())
     }),
 ];
 
@@ -132,8 +146,24 @@ fn of_groups(look: &Look, rows: &mut Rows<'_>, state: GroupState) -> fmt::Result
     rows.gauge(&[], look.groups.iter().filter(|group| group.state == state).count())
 }
 
-pub(super) fn of_partitions(look: &Look, rows: &mut Rows<'_>, value: fn(&Partition) -> u64) -> fmt::Result {
-    look.partitions().try_for_each(|partition| {
-        rows.gauge(&[(&*partition.topic_name).into(), partition.index.into()], value(partition))
+fn count(look: &Look, rows: &mut Rows<'_>, counts: fn(&Partition, &Placement) -> bool) -> fmt::Result {
+    rows.gauge(
+        &[],
+        look.all_partitions().filter(|(partition, placement)| counts(partition, placement)).count(),
+    )
+}
+
+pub(super) fn is_under_replicated(placement: &Placement) -> bool {
+    placement.isr.len() < placement.replicas.len()
+}
+
+pub(super) fn of_partitions<V: EncodeGaugeValue>(
+    look: &Look,
+    rows: &mut Rows<'_>,
+    value: fn(&Partition, &Placement) -> V,
+) -> fmt::Result {
+    look.partitions().try_for_each(|(partition, placement)| {
+        let labels = [(&*partition.topic_name).into(), partition.index.into()];
+        rows.gauge(&labels, value(partition, placement))
     })
 }
