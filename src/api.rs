@@ -5,10 +5,12 @@
 //! are not advertised, and a connection that sends one is closed.
 
 mod acl;
+mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 pub mod budget;
+mod configs;
 pub mod context;
 mod create_partitions;
 mod create_topics;
@@ -26,7 +28,9 @@ pub mod fetch;
 mod find_coordinator;
 mod group;
 mod guard;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
 pub mod metadata;
@@ -46,6 +50,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::config::BrokerSettings;
+use crate::protocol::messages::alter_configs_request::AlterConfigsRequest;
 use crate::protocol::messages::alter_partition_reassignments_request::AlterPartitionReassignmentsRequest;
 use crate::protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirsRequest;
 use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -68,9 +74,11 @@ use crate::protocol::messages::elect_leaders_request::ElectLeadersRequest;
 use crate::protocol::messages::fetch_request::FetchRequest;
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
+use crate::protocol::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
 use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use crate::protocol::messages::join_group_request::JoinGroupRequest;
 use crate::protocol::messages::leave_group_request::LeaveGroupRequest;
+use crate::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use crate::protocol::messages::list_groups_request::ListGroupsRequest;
 use crate::protocol::messages::list_offsets_request::ListOffsetsRequest;
 use crate::protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
@@ -116,11 +124,13 @@ pub static TABLE: &[Row] = &[
     row::<CreateAclsRequest>(1, 3),
     row::<DeleteAclsRequest>(1, 3),
     row::<DescribeConfigsRequest>(1, 4),
+    row::<AlterConfigsRequest>(0, 2),
     row::<AlterReplicaLogDirsRequest>(1, 2),
     row::<DescribeLogDirsRequest>(1, 5),
     row::<CreatePartitionsRequest>(0, 3),
     row::<DeleteGroupsRequest>(0, 3),
     row::<ElectLeadersRequest>(0, 2),
+    row::<IncrementalAlterConfigsRequest>(0, 1),
     row::<AlterPartitionReassignmentsRequest>(0, 1),
     row::<ListPartitionReassignmentsRequest>(0, 0),
     row::<OffsetDeleteRequest>(0, 0),
@@ -128,6 +138,7 @@ pub static TABLE: &[Row] = &[
     row::<UpdateFeaturesRequest>(0, 2),
     row::<DescribeClusterRequest>(0, 2),
     row::<UnregisterBrokerRequest>(0, 0),
+    row::<ListConfigResourcesRequest>(0, 1),
     row::<DescribeTopicPartitionsRequest>(0, 0),
 ];
 
@@ -265,6 +276,11 @@ pub struct Api {
 impl Api {
     pub fn new(services: Arc<Services>) -> Api {
         Api { table: TABLE, services }
+    }
+
+    /// The broker's settings as they are now.
+    pub fn settings(&self) -> Arc<BrokerSettings> {
+        self.services.settings()
     }
 
     /// What answers of all clients together may hold.

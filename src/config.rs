@@ -8,22 +8,30 @@
 //! Names, types, defaults and refusals are Kafka's. What is ours alone starts with `jackdaw.` and
 //! never appears in DescribeConfigs.
 
+mod alter;
 mod broker;
+mod client_metrics;
 mod describe;
 mod environment;
 mod file;
 mod given;
+mod group;
 mod listener;
 mod listing;
 mod page;
 mod row;
+mod table;
 mod topic;
 
 #[cfg(test)]
 mod tests;
 
-pub use broker::{BrokerSettings, Durability};
-pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use alter::{AlterError, Change as Alteration, Changes, Operation, Resource, alter, replace};
+pub use broker::{Altered, BrokerSettings, Durability};
+pub use describe::{
+    Described, Source, Synonym, describe_broker, describe_client_metrics, describe_cluster, describe_group,
+    describe_topic,
+};
 pub use file::Properties;
 pub use given::{Given, Origin, Written};
 pub use listener::Listener;
@@ -43,6 +51,8 @@ pub enum ConfigError {
         value: String,
         why: String,
     },
+    /// Values that do not go together.
+    Conflict(String),
     Listeners(String),
     /// A node that serves no clients.
     OnlyController,
@@ -58,10 +68,12 @@ impl std::fmt::Display for ConfigError {
             ConfigError::Invalid { name, value, why } => {
                 write!(f, "Invalid value {value} for configuration {name}: {why}")
             }
-            ConfigError::Listeners(what) | ConfigError::File(what) => f.write_str(what),
             ConfigError::OnlyController => f.write_str(
                 "process.roles names the controller only: Jackdaw needs no controllers, leave this process out",
             ),
+            ConfigError::Conflict(what) | ConfigError::Listeners(what) | ConfigError::File(what) => {
+                f.write_str(what)
+            }
         }
     }
 }

@@ -125,13 +125,13 @@ impl Server {
 
 impl Shared {
     fn new(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
-        let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+        let live = api.clone();
         Shared {
             answers: Arc::clone(api.answers()),
             api,
             limits: Limits::of(settings),
             requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
-            slots: Slots::new(most.min(listener::most_by_files()), settings.max_connections_per_ip),
+            slots: Slots::new(move || live.settings()),
             complaints: Complaints::new(),
             stopping,
             sent_astray: AtomicBool::new(false),

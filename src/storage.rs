@@ -15,6 +15,7 @@ pub mod groups;
 pub mod inspect;
 pub mod journal;
 mod keeper;
+mod live;
 mod partition;
 mod recovery;
 mod retention;
@@ -27,6 +28,7 @@ mod waiter;
 use std::path::PathBuf;
 
 pub use counts::{Counts, Traffic};
+pub use live::LiveSettings;
 pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
 pub use store::{LogDir, NewTopic, Place, Store, StoreOptions, Tuning};
 pub use topics::{Topic, Topics};

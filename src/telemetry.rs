@@ -3,13 +3,13 @@
 //! What a client sends may stand in a log line only as [`Shown`]: one line, not too long.
 
 mod count;
+pub mod levels;
 
 use std::fmt;
 use std::io::IsTerminal;
 
 pub use count::{Count, Durations};
 use tracing::Level;
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -33,7 +33,7 @@ pub fn start(level: Level, format: LogFormat) {
     let with_target = level >= Level::DEBUG;
     let text = (!is_json).then(|| text.with_target(with_target).with_writer(std::io::stderr));
     let json = is_json.then(|| json.with_target(with_target).with_writer(std::io::stderr));
-    let lines = tracing_subscriber::registry().with(LevelFilter::from_level(level)).with(text).with(json);
+    let lines = tracing_subscriber::registry().with(levels::filter(level)).with(text).with(json);
     // Somebody else's subscriber, as in a test, stays.
     let is_ours = tracing::subscriber::set_global_default(lines).is_ok();
     if is_ours && is_json {

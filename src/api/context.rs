@@ -13,7 +13,7 @@ use super::requests::Requests;
 use crate::config::{BrokerSettings, Listener};
 use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
-use crate::storage::{Isolation, Store};
+use crate::storage::{Isolation, LiveSettings, Store};
 use crate::time::Clock;
 use crate::types::{LeaderEpoch, NodeId, Uuid};
 
@@ -31,7 +31,7 @@ pub struct Services {
     pub store: Store,
     pub groups: Groups,
     pub cluster: ClusterFacts,
-    pub settings: Arc<BrokerSettings>,
+    live: LiveSettings,
     pub clock: Clock,
     pub fetch_sessions: Sessions,
     pub auto_create: AutoCreate,
@@ -52,11 +52,16 @@ impl Services {
             auto_create: AutoCreate::default(),
             requests: Arc::default(),
             groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
+            live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
             store,
-            settings,
             clock,
             stopping,
         }
+    }
+
+    /// The broker's settings as they are now. Nobody keeps them longer than a request.
+    pub fn settings(&self) -> Arc<BrokerSettings> {
+        self.live.at(&self.store.settings())
     }
 }
 
@@ -64,7 +69,11 @@ impl Services {
 impl Services {
     /// With nothing in them, and gone with the test.
     pub(crate) fn in_memory(stopping: Stopping) -> Services {
-        let settings = Arc::new(BrokerSettings::default());
+        Services::in_memory_with(BrokerSettings::default(), stopping)
+    }
+
+    pub(crate) fn in_memory_with(settings: BrokerSettings, stopping: Stopping) -> Services {
+        let settings = Arc::new(settings);
         let options = crate::storage::StoreOptions::new(crate::storage::Place::Memory, Arc::clone(&settings));
         let store = Store::open(options).expect("memory can always be opened");
         Services::new(store, settings, Clock::machine(), stopping)

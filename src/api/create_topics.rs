@@ -40,10 +40,11 @@ impl Handler for CreateTopicsRequest {
     async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {
         let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
         let (begun, validate_only) = (Moment::now(), self.validate_only);
+        let settings = ctx.services.settings();
         let planned = match timeout.is_zero() {
             // Kafka's controller looks at the clock before it begins.
             true => too_late(self.topics),
-            false => plan(self.topics, &ctx),
+            false => plan(self.topics, &settings, &ctx),
         };
         let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
         // All have their place in line before the first is waited for: they share a sync.
@@ -66,8 +67,8 @@ impl Handler for CreateTopicsRequest {
                 Err(refusal) => return refused(name, refusal),
             };
             match made.next() {
-                None => result(&new, TopicId::ZERO, &ctx.services.settings),
-                Some(Ok(topic)) => result(&new, topic.id, &ctx.services.settings),
+                None => result(&new, TopicId::ZERO, &settings),
+                Some(Ok(topic)) => result(&new, topic.id, &settings),
                 Some(Err(refusal)) => refused(name, refusal),
             }
         });
@@ -99,13 +100,13 @@ fn create(new: &New, ctx: &Context) -> impl Future<Output = Result<Arc<Topic>, T
 type Planned = Result<New, Refusal>;
 
 /// One plan or refusal per name, in the order of the request.
-fn plan(asked: Vec<CreatableTopic>, ctx: &Context) -> Vec<(String, Planned)> {
+fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) -> Vec<(String, Planned)> {
     let mut times: HashMap<String, usize> = HashMap::new();
     for topic in &asked {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
     let topics = ctx.services.store.topics();
-    let rules = Rules::new(ctx, &topics);
+    let rules = Rules::new(settings, &topics);
     let mut planned: Vec<(String, Planned)> = Vec::with_capacity(asked.len());
     for topic in asked {
         let plan = match times.remove(&topic.name) {
@@ -152,13 +153,9 @@ struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn new(ctx: &'a Context, topics: &'a Topics) -> Rules<'a> {
+    fn new(settings: &'a BrokerSettings, topics: &'a Topics) -> Rules<'a> {
         let names = topics.iter().map(|topic| &*topic.name).filter(|name| name.contains(['.', '_']));
-        Rules {
-            settings: &ctx.services.settings,
-            topics,
-            by_metric: names.map(|name| (name.replace('.', "_"), name)).collect(),
-        }
+        Rules { settings, topics, by_metric: names.map(|name| (name.replace('.', "_"), name)).collect() }
     }
 
     fn plan(&self, asked: &CreatableTopic) -> Planned {
@@ -279,7 +276,7 @@ fn collides(name: &str, with: &str) -> Refusal {
 
 fn result(new: &New, topic_id: TopicId, settings: &BrokerSettings) -> CreatableTopicResult {
     let configs = config::describe_topic(&new.overrides, settings).map(|setting| CreatableTopicConfigs {
-        name: setting.name.to_owned(),
+        name: setting.name,
         value: setting.value,
         read_only: setting.read_only,
         config_source: describe_configs::source(setting.source),

@@ -25,7 +25,7 @@ impl Handler for DeleteTopicsRequest {
         let by_name = named.map(|name| DeleteTopicState { name: Some(name), topic_id: TopicId::ZERO });
         let asked: Vec<DeleteTopicState> = self.topics.into_iter().chain(by_name).collect();
         let too_late = || Refusal::from(ErrorCode::RequestTimedOut);
-        let planned = match ctx.services.settings.delete_topics {
+        let planned = match ctx.services.settings().delete_topics {
             // As in Kafka, where the client waits for nothing, nothing is begun.
             true if timeout.is_zero() => asked.into_iter().map(|one| Err(refused(one, too_late()))).collect(),
             true => plan(asked, &ctx.services.store.topics()),

@@ -38,7 +38,7 @@ fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterR
             broker_id: node,
             host: told.host,
             port: told.port.into(),
-            rack: ctx.services.settings.rack.clone(),
+            rack: ctx.services.settings().rack.clone(),
             is_fenced: false,
         }],
         cluster_authorized_operations: match request.include_cluster_authorized_operations {

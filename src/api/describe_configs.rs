@@ -1,26 +1,26 @@
-//! DescribeConfigs (key 32): every setting of a topic or of this broker, with where it comes from
-//! (BEHAVIOUR A8–A10). v3 adds types and documentation.
+//! DescribeConfigs (key 32): every setting of a topic, a broker, a group and so on, with where it
+//! comes from (BEHAVIOUR A8–A10, A16). v3 adds types and documentation.
 
 use std::collections::HashSet;
 
+use crate::api::configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, invalid_request};
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::{Handler, Reply, topic_name};
 use crate::config::{self, Described, Kind, Source};
+use crate::kernel::Scope;
 use crate::protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use crate::protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
+use crate::telemetry::levels;
 
 /// The most settings in one answer: a resource named again and again must not fill the memory.
 const MOST_ROWS: usize = 200_000;
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-
 impl Handler for DescribeConfigsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Settings of topics and of this broker only, and of those the ones that are known here (docs/settings.md).",
+        "Documentation is our own; settings without effect say so.",
         "Behind 200,000 settings in one answer, further resources are INVALID_REQUEST.",
     ];
 
@@ -32,10 +32,16 @@ impl Handler for DescribeConfigsRequest {
         let shape = Shape { synonyms: self.include_synonyms, docs: self.include_documentation };
         let mut results = Vec::with_capacity(self.resources.len());
         let mut rows = 0;
+        // As in Kafka one resource of a kind that nobody knows spoils the whole request.
+        let unknown = self.resources.iter().find(|one| !configs::ALL.contains(&one.resource_type));
+        let unknown = unknown.map(|one| unexpected(&one.resource_name));
         for resource in self.resources {
-            let outcome = match rows < MOST_ROWS {
-                true => describe(&resource, &ctx),
-                false => Err(Refusal::new(ErrorCode::InvalidRequest, "too many settings for one answer")),
+            let outcome = match (&unknown, rows < MOST_ROWS) {
+                (Some(refusal), _) => Err(refusal.clone()),
+                (None, true) => describe(&resource, &ctx),
+                (None, false) => {
+                    Err(Refusal::new(ErrorCode::InvalidRequest, "too many settings for one answer"))
+                }
             };
             let result = result(resource, outcome, shape);
             rows += result.configs.len();
@@ -54,34 +60,70 @@ struct Shape {
 
 fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Described>, Refusal> {
     let name = &resource.resource_name;
-    let settings = &ctx.services.settings;
+    let services = &ctx.services;
+    let settings = services.settings();
+    let stored = |scope| services.store.settings().get(&scope).cloned().unwrap_or_default();
     match resource.resource_type {
         TOPIC => {
             topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
-            let topics = ctx.services.store.topics();
+            let topics = services.store.topics();
             let topic = topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-            Ok(config::describe_topic(&topic.overrides, settings).collect())
+            Ok(config::describe_topic(&topic.overrides, &settings).collect())
         }
-        // What is set for all brokers of a cluster while they run: nothing can be, yet.
-        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name.is_empty() => Ok(config::describe_cluster(&settings)),
         BROKER => {
-            let node = ctx.services.cluster.node_id.0;
-            match name.parse::<i32>() {
-                Ok(asked) if asked == node => Ok(config::describe_broker(settings).collect()),
-                Ok(asked) => Err(Refusal::new(
-                    ErrorCode::InvalidRequest,
-                    format!("Unexpected broker id, expected {node} or empty string, but received {asked}"),
-                )),
-                Err(_) => Err(Refusal::new(
-                    ErrorCode::InvalidRequest,
-                    format!("Broker id must be an integer, but it is: {name}"),
-                )),
+            let node = services.cluster.node_id;
+            match broker_id(name)? == node.0 {
+                true => Ok(config::describe_broker(&settings)),
+                false => Err(invalid_request(format!(
+                    "Unexpected broker id, expected {node} or empty string, but received {name}"
+                ))),
             }
         }
-        other => Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!("resources of type {other} have no settings here"),
-        )),
+        BROKER_LOGGER if name.is_empty() => Err(invalid_request("Broker id must not be empty")),
+        BROKER_LOGGER => {
+            let node = services.cluster.node_id;
+            match broker_id(name)? == node.0 {
+                true => Ok(levels::all()
+                    .into_iter()
+                    .map(|(logger, level)| of_logger(logger, level.name()))
+                    .collect()),
+                false => {
+                    Err(invalid_request(format!("Unexpected broker id, expected {node} but received {name}")))
+                }
+            }
+        }
+        CLIENT_METRICS if name.is_empty() => {
+            Err(invalid_request("Client metrics subscription name must not be empty"))
+        }
+        CLIENT_METRICS => {
+            let own = stored(Scope::ClientMetrics(name.clone()));
+            Ok(config::describe_client_metrics(&own).collect())
+        }
+        GROUP if name.is_empty() => Err(invalid_request("Group name must not be empty")),
+        GROUP => Ok(config::describe_group(&stored(Scope::Group(name.clone())), &settings).collect()),
+        _ => Err(unexpected(name)),
+    }
+}
+
+fn broker_id(name: &str) -> Result<i32, Refusal> {
+    name.parse().map_err(|_| invalid_request(format!("Broker id must be an integer, but it is: {name}")))
+}
+
+fn unexpected(name: &str) -> Refusal {
+    invalid_request(format!("Unexpected resource type UNKNOWN for resource {name}"))
+}
+
+fn of_logger(logger: &str, level: &str) -> Described {
+    Described {
+        name: logger.to_owned(),
+        value: Some(level.to_owned()),
+        kind: None,
+        source: Source::BrokerLogger,
+        read_only: false,
+        sensitive: false,
+        synonyms: Vec::new(),
+        doc: None,
     }
 }
 
@@ -93,7 +135,7 @@ fn result(
     // As in Kafka an empty list of names asks for all.
     let asked = resource.configuration_keys.filter(|keys| !keys.is_empty());
     let asked: Option<HashSet<String>> = asked.map(|keys| keys.into_iter().collect());
-    let is_asked = |setting: &Described| asked.as_ref().is_none_or(|asked| asked.contains(setting.name));
+    let is_asked = |setting: &Described| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name));
     let (refusal, settings) = match outcome {
         Ok(settings) => (Refusal::from(ErrorCode::None), settings),
         Err(refusal) => (refusal, Vec::new()),
@@ -110,7 +152,7 @@ fn result(
 fn row(setting: Described, shape: Shape) -> DescribeConfigsResourceResult {
     let synonyms = if shape.synonyms { setting.synonyms } else { Vec::new() };
     DescribeConfigsResourceResult {
-        name: setting.name.to_owned(),
+        name: setting.name,
         value: setting.value,
         read_only: setting.read_only,
         config_source: source(setting.source),
@@ -123,8 +165,11 @@ fn row(setting: Described, shape: Shape) -> DescribeConfigsResourceResult {
                 source: source(synonym.source),
             })
             .collect(),
-        config_type: kind(setting.kind),
-        documentation: shape.docs.then(|| setting.doc.to_owned()),
+        config_type: setting.kind.map_or(UNKNOWN, kind),
+        documentation: match setting.source {
+            Source::BrokerLogger => Some(String::new()),
+            _ => setting.doc.filter(|_| shape.docs).map(str::to_owned),
+        },
     }
 }
 
@@ -132,10 +177,17 @@ fn row(setting: Described, shape: Shape) -> DescribeConfigsResourceResult {
 pub fn source(source: Source) -> i8 {
     match source {
         Source::Topic => 1,
+        Source::DynamicBroker => 2,
+        Source::DynamicCluster => 3,
         Source::StaticBroker => 4,
         Source::Default => 5,
+        Source::BrokerLogger => 6,
+        Source::ClientMetrics => 7,
+        Source::Group => 8,
     }
 }
+
+const UNKNOWN: i8 = 0;
 
 /// Kafka's numbers for types of settings.
 fn kind(kind: Kind) -> i8 {
@@ -143,7 +195,11 @@ fn kind(kind: Kind) -> i8 {
         Kind::Boolean => 1,
         Kind::Text => 2,
         Kind::Int => 3,
+        Kind::Short => 4,
         Kind::Long => 5,
+        Kind::Double => 6,
         Kind::List => 7,
+        Kind::Class => 8,
+        Kind::Password => 9,
     }
 }

@@ -146,7 +146,7 @@ impl Poll {
         let image = ctx.services.store.topics();
         let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image)).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-        let max_bytes = limit(request.max_bytes).min(ctx.services.settings.fetch_max_bytes as usize);
+        let max_bytes = limit(request.max_bytes).min(ctx.services.settings().fetch_max_bytes as usize);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Poll {
             readings,
@@ -154,7 +154,7 @@ impl Poll {
             min_bytes: limit(request.min_bytes).min(max_bytes),
             max_bytes,
             // Nobody knows whether a client that waits for days is still there.
-            max_wait: wait.min(ctx.services.settings.max_idle),
+            max_wait: wait.min(ctx.services.settings().max_idle),
             size: 0,
             held: ctx.services.answers.take(0),
         }
@@ -415,6 +415,6 @@ fn endpoint(ctx: &Context) -> NodeEndpoint {
         node_id: ctx.services.cluster.node_id.0,
         host: told.host,
         port: told.port.into(),
-        rack: ctx.services.settings.rack.clone(),
+        rack: ctx.services.settings().rack.clone(),
     }
 }

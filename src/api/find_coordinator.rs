@@ -57,7 +57,7 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     if store.topics().by_name(topic_name::CONSUMER_OFFSETS).is_some() {
         return Ok(());
     }
-    let partitions = u32::try_from(ctx.services.settings.offsets_topic_partitions).unwrap_or(1);
+    let partitions = u32::try_from(ctx.services.settings().offsets_topic_partitions).unwrap_or(1);
     let new =
         NewTopic { name: topic_name::CONSUMER_OFFSETS.to_owned(), partitions, overrides: Default::default() };
     match store.create_topic(new).await {

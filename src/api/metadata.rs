@@ -108,7 +108,7 @@ async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<M
             .collect(),
         Asked::Names(names) => {
             // Versions below 4 have no such field and mean yes: its default.
-            let may_create = request.allow_auto_topic_creation && ctx.services.settings.auto_create_topics;
+            let may_create = request.allow_auto_topic_creation && ctx.services.settings().auto_create_topics;
             let partitions = topics.partitions();
             // All have their place in line before the first is waited for: they share a sync.
             let begun: Vec<_> = names
@@ -162,7 +162,7 @@ fn begin(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> Begu
     }
     let new = NewTopic {
         name: name.to_owned(),
-        partitions: u32::try_from(services.settings.num_partitions).unwrap_or(1),
+        partitions: u32::try_from(services.settings().num_partitions).unwrap_or(1),
         overrides: BTreeMap::new(),
     };
     Begun::Creating(Box::pin(services.store.create_topic(new)))
@@ -196,7 +196,7 @@ fn broker(ctx: &Context) -> MetadataResponseBroker {
         node_id: ctx.services.cluster.node_id.0,
         host: told.host,
         port: told.port.into(),
-        rack: ctx.services.settings.rack.clone(),
+        rack: ctx.services.settings().rack.clone(),
     }
 }
 

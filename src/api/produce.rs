@@ -113,7 +113,7 @@ impl Asked {
             return Err(ErrorCode::InvalidTopicException.into());
         }
         let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let there_is_one_replica = partition.settings.min_insync_replicas <= 1;
+        let there_is_one_replica = partition.settings().min_insync_replicas <= 1;
         if acks == Acks::All && !there_is_one_replica {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
@@ -122,7 +122,7 @@ impl Asked {
     }
 
     fn check(self, partition: &Partition, records: Records) -> Result<Checked, Refused> {
-        let settings = &partition.settings;
+        let settings = partition.settings();
         let rules = Rules {
             max_message_bytes: settings.max_message_bytes,
             segment_bytes: settings.segment_bytes,

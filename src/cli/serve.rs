@@ -76,6 +76,18 @@ pub(super) fn run(options: Options) -> Exit {
             None => warn!(name, from, "unknown setting without effect"),
         }
     }
+    let is_about_safety =
+        |name: &&str| ["ssl.", "sasl.", "authorizer."].iter().any(|area| name.starts_with(area));
+    let (unsafe_without, idle): (Vec<_>, Vec<_>) = given.idle().into_iter().partition(is_about_safety);
+    if !unsafe_without.is_empty() {
+        warn!(
+            names = unsafe_without.join(" "),
+            "set, but there is no TLS, SASL or authorizer yet: everybody may do everything"
+        );
+    }
+    if !idle.is_empty() {
+        info!(names = idle.join(" "), "set, and without effect here");
+    }
     warn_of_other_nodes(&given);
     // Started the way Kafka's image is, by somebody who waits for what Kafka says.
     let is_in_place_of_kafka = is_container || given.has_any_from(Origin::Environment);
@@ -142,6 +154,7 @@ fn refusal(error: &ConfigError, given: &Given) -> String {
         ConfigError::UnknownTopicSetting { .. }
         | ConfigError::Listeners(_)
         | ConfigError::OnlyController
+        | ConfigError::Conflict(_)
         | ConfigError::File(_) => None,
     };
     written.map_or_else(|| error.to_string(), |written| format!("{error} ({written})"))

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use super::listener::{self, Listener};
 use super::row::{Row, Value, boolean, int, list, long, settings, text};
-use super::{ConfigError, Given, topic};
+use super::{ConfigError, Given, table, topic};
 use crate::types::{NodeId, Uuid};
 
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
+
+/// Java's largest `int`, with which Kafka says that there is no bound.
+const NO_BOUND: u32 = i32::MAX.cast_unsigned();
+/// A group's rebalance costs the square of its members; Kafka's own default sets no bound.
+const GROUP_MAX_SIZE: u32 = 5000;
 
 settings! {
     /// What the broker's rooms need to know, each from one row, with Kafka's names and defaults.
@@ -22,8 +27,8 @@ settings! {
             int("node.id", "1").at_least(0).or(&[("broker.id", 1)]);
         /// The rack or zone of this broker, as Metadata tells it to clients.
         rack: Option<String> = Value::text_if_any, text("broker.rack", "").null();
-        /// The data directory. One only: several are refused. Empty means `./jackdaw-data`.
-        data_dir: PathBuf = |v| v.list().into_iter().next().unwrap_or_else(|| "jackdaw-data".to_owned()).into(),
+        /// The data directory. One only: several are refused.
+        data_dir: PathBuf = |v| v.list().into_iter().next().unwrap_or_default().into(),
             list("log.dirs", "").null().or(&[("log.dir", 1)]);
         /// How many partitions a topic gets whose creator does not say.
         num_partitions: i32 = Value::number, int("num.partitions", "1").at_least(1);
@@ -59,8 +64,12 @@ settings! {
         /// How long a new group waits for more members before its first rebalance.
         group_initial_delay: Duration = Value::millis,
             int("group.initial.rebalance.delay.ms", "3000").at_least(0);
-        /// The most members a group may have. Kafka's default sets no bound.
-        group_max_size: u32 = Value::number, int("group.max.size", "5000").at_least(1);
+        /// The most members a group may have; 2147483647 leaves it to the broker, which takes 5000.
+        group_max_size: u32 = |v| match v.number() {
+                NO_BOUND => GROUP_MAX_SIZE,
+                most => most,
+            },
+            int("group.max.size", "2147483647").at_least(1);
         /// How long the offsets of a group without members are kept.
         offsets_retention: Duration = Value::minutes, int("offsets.retention.minutes", "10080").at_least(1);
         /// How often expired offsets are looked for.
@@ -96,10 +105,21 @@ settings! {
         http: Option<Listener>,
         /// The id a new data directory gets, and an existing one must have.
         cluster_id: Option<Uuid>,
-        /// What was set, and where: the source of everything above.
+        /// What was set before the start, and where.
         given: Given,
+        /// What was altered since.
+        altered: Altered,
+        /// Both together, by name: the source of everything above.
+        set: BTreeMap<&'static str, String>,
     }
     const ACTING
+}
+
+/// What was altered while the broker ran, by name: for all brokers of the cluster, and for this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Altered {
+    pub cluster: BTreeMap<String, String>,
+    pub broker: BTreeMap<String, String>,
 }
 
 /// When an acknowledgement is given.
@@ -113,6 +133,7 @@ pub enum Durability {
 /// Rows that have no field of their own: several of them make one value, or a topic inherits them.
 const OTHERS: &[Row] = &[
     list("listeners", "PLAINTEXT://localhost:9092")
+        .per_broker()
         .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
         .doc("Where health checks (`/livez`, `/readyz`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
@@ -126,7 +147,8 @@ const OTHERS: &[Row] = &[
     list("advertised.listeners", "")
         .null()
         .doc("What clients are told to connect to, per listener name; without it the address they came to."),
-    list("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
+    text("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
+        .per_broker()
         .doc("The security protocol of each listener name. Only PLAINTEXT is there yet."),
     list("controller.listener.names", "")
         .null()
@@ -134,7 +156,6 @@ const OTHERS: &[Row] = &[
     long("log.retention.ms", "")
         .null()
         .dynamic()
-        .at_least(-1)
         .or(&[("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)])
         .doc("What topics take that do not set `retention.ms`."),
     int("log.retention.minutes", "").null().doc("As `log.retention.ms`, in minutes."),
@@ -142,41 +163,110 @@ const OTHERS: &[Row] = &[
     long("log.roll.ms", "")
         .null()
         .dynamic()
-        .at_least(1)
         .or(&[("log.roll.hours", HOUR_MS)])
         .doc("What topics take that do not set `segment.ms`."),
     int("log.roll.hours", "168").at_least(1).doc("As `log.roll.ms`, in hours."),
     long("log.roll.jitter.ms", "")
         .null()
         .dynamic()
-        .at_least(0)
         .or(&[("log.roll.jitter.hours", HOUR_MS)])
         .doc("What topics take that do not set `segment.jitter.ms`."),
     int("log.roll.jitter.hours", "0").at_least(0).doc("As `log.roll.jitter.ms`, in hours."),
     long("log.flush.interval.ms", "")
         .null()
         .dynamic()
-        .at_least(0)
         .or(&[("log.flush.scheduler.interval.ms", 1)])
         .doc("What topics show that do not set `flush.ms`, and without effect: the broker's durability holds."),
     long("log.flush.scheduler.interval.ms", "9223372036854775807")
         .doc("As `log.flush.interval.ms`."),
     int("broker.id", "-1").doc("The old name of `node.id`."),
-    text("log.dir", "").null().doc("The old name of `log.dirs`."),
+    list("log.dir", "jackdaw-data").doc("The old name of `log.dirs`."),
 ];
+
+/// Kafka has this one always set for the whole cluster, since replicas are elected by it (KIP-966).
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 impl BrokerSettings {
     /// The settings that hold when `given` is what was set. A name nobody knows is not an error:
     /// see [`Given::unknown`].
     pub fn load(given: Given) -> Result<BrokerSettings, ConfigError> {
-        let mut own = BTreeMap::new();
-        for row in rows() {
-            if let Some(written) = given.get(row.name) {
-                own.insert(row.name, row.read(written)?);
+        BrokerSettings::with(given, Altered::default())
+    }
+
+    /// The settings that hold when `altered` is laid over what the broker was started with.
+    pub fn altered(&self, altered: Altered) -> Result<BrokerSettings, ConfigError> {
+        let settings = BrokerSettings::with(self.given.clone(), altered)?;
+        // A process that poses as several brokers has another one for each.
+        Ok(BrokerSettings { node_id: self.node_id, ..settings })
+    }
+
+    /// The same for what was checked when it was stored: what is not valid any more is left out and
+    /// reported.
+    pub fn altered_before(&self, mut altered: Altered) -> (BrokerSettings, Vec<ConfigError>) {
+        let mut invalid = Vec::new();
+        for layer in [&mut altered.cluster, &mut altered.broker] {
+            layer.retain(|name, value| match row(name).map(|row| row.read(value)) {
+                None | Some(Ok(_)) => true,
+                Some(Err(error)) => {
+                    invalid.push(error);
+                    false
+                }
+            });
+        }
+        match self.altered(altered) {
+            Ok(settings) => (settings, invalid),
+            Err(error) => {
+                invalid.push(error);
+                (self.clone(), invalid)
             }
         }
+    }
+
+    fn with(given: Given, mut altered: Altered) -> Result<BrokerSettings, ConfigError> {
+        let mut set: BTreeMap<&'static str, String> = BTreeMap::new();
+        for row in rows() {
+            if let Some(written) = given.get(row.name) {
+                set.insert(row.name, written.to_owned());
+            }
+        }
+        let min_insync = set.get(MIN_INSYNC_REPLICAS).map_or("1", String::as_str).to_owned();
+        altered.cluster.entry(MIN_INSYNC_REPLICAS.to_owned()).or_insert(min_insync);
+        for (name, value) in altered.cluster.iter().chain(&altered.broker) {
+            let Some(row) = row(name) else { continue };
+            // What stands in for it was set earlier, and counts no more.
+            for (stand_in, _) in row.stands_in {
+                set.remove(stand_in);
+            }
+            set.insert(row.name, value.clone());
+        }
+
+        let mut own = BTreeMap::new();
+        for (name, written) in &set {
+            let row = row(name).expect("only names of rows are set");
+            own.insert(*name, row.read(written)?);
+        }
         let values = Values { own };
-        let directories = values.get(row("log.dirs").expect("the row stands above")).list();
+        let list = |name: &str| -> Vec<String> {
+            match values.get(row(name).expect("the row stands above")) {
+                Value::Text(text) => text.split(',').map(|one| one.trim().to_owned()).collect(),
+                other => other.list(),
+            }
+        };
+        let number = |name: &str| match values.own.get(name) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        };
+        let failed = |what: &str| Err(ConfigError::Conflict(format!("requirement failed: {what}")));
+        if number("log.roll.ms").is_some_and(|age| age < 1) {
+            return failed("log.roll.ms must be greater than or equal to 1");
+        }
+        if number("log.roll.jitter.ms").is_some_and(|jitter| jitter < 0) {
+            return failed("log.roll.jitter.ms must be greater than or equal to 0");
+        }
+        if number("log.retention.ms") == Some(0) {
+            return failed("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
+        }
+        let directories = list("log.dirs");
         if directories.len() > 1 {
             return Err(ConfigError::Invalid {
                 name: "log.dirs".to_owned(),
@@ -187,13 +277,20 @@ impl BrokerSettings {
         if given.get("process.roles").is_some_and(|roles| roles.trim() == "controller") {
             return Err(ConfigError::OnlyController);
         }
-        let listeners =
-            listener::listeners(|name| values.get(row(name).expect("the row stands above")).list())?;
+        let listeners = listener::listeners(list)?;
         let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
         let http = listener::http(http.text_if_any())?;
         let cluster_id = values.get(row("jackdaw.cluster.id").expect("the row stands above"));
         let cluster_id = cluster_id.text_if_any().map(|written| read_cluster_id(&written)).transpose()?;
-        let settings = BrokerSettings::from_values(|row| values.get(row), listeners, http, cluster_id, given);
+        let settings = BrokerSettings::from_values(
+            |row| values.get(row),
+            listeners,
+            http,
+            cluster_id,
+            given,
+            altered,
+            set,
+        );
         if settings.group_max_session < settings.group_min_session {
             return Err(ConfigError::Invalid {
                 name: "group.max.session.timeout.ms".to_owned(),
@@ -207,8 +304,14 @@ impl BrokerSettings {
     /// What holds for a row: what was set, or a name that stands in for it, or the default.
     pub(super) fn value(&self, name: &str) -> Value {
         let Some(row) = row(name) else { return Value::Null };
-        let read = |row: &Row| self.given.get(row.name).and_then(|written| row.read(written).ok());
+        let read = |row: &Row| self.set.get(row.name).and_then(|written| row.read(written).ok());
         resolve(row, read)
+    }
+
+    /// What was set under this very name.
+    pub(super) fn own_value(&self, row: &Row) -> Value {
+        let set = self.set.get(row.name).and_then(|written| row.read(written).ok());
+        set.unwrap_or_else(|| row.default_value())
     }
 }
 
@@ -253,6 +356,11 @@ fn read_cluster_id(written: &str) -> Result<Uuid, ConfigError> {
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
         let mut rows = [ACTING, OTHERS].concat();
+        for idle in table::rows(table::BROKER) {
+            if !rows.iter().any(|row| row.name == idle.name) {
+                rows.push(idle);
+            }
+        }
         for topic in topic::rows() {
             let Some(twin) = topic.twin else { continue };
             if !rows.iter().any(|row| row.name == twin) {
@@ -266,7 +374,8 @@ pub(super) fn rows() -> &'static [Row] {
 }
 
 pub(super) fn row(name: &str) -> Option<&'static Row> {
-    rows().iter().find(|row| row.name == name)
+    let at = rows().binary_search_by_key(&name, |row| row.name).ok()?;
+    rows().get(at)
 }
 
 struct Values {
@@ -298,4 +407,13 @@ fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
         .map(|(stand_in, factor)| (stand_in.default_value(), factor))
         .find(|(value, _)| *value != Value::Null)
         .map_or(Value::Null, |(value, factor)| value.scaled(factor, asked))
+}
+
+/// `ssl.keystore.location` for `listener.name.internal.ssl.keystore.location`; the name itself where
+/// no listener is named; `None` where behind the listener stands nothing.
+pub(super) fn without_listener(name: &str) -> Option<&str> {
+    match name.strip_prefix("listener.name.") {
+        None => Some(name),
+        Some(rest) => rest.split_once('.').map(|(_, base)| base),
+    }
 }

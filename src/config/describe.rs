@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::row::{Change, Kind, Row};
-use super::{BrokerSettings, broker, topic};
+use super::{BrokerSettings, broker, client_metrics, group, topic};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    pub name: &'static str,
+    pub name: String,
+    /// `None` also where it is sensitive.
     pub value: Option<String>,
-    pub kind: Kind,
+    /// `None` where nobody knows the name.
+    pub kind: Option<Kind>,
     pub source: Source,
     pub read_only: bool,
     pub sensitive: bool,
     /// In order of precedence; the first one holds.
     pub synonyms: Vec<Synonym>,
-    pub doc: &'static str,
+    pub doc: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +31,16 @@ pub struct Synonym {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Topic,
+    /// For this broker, while it ran.
+    DynamicBroker,
+    /// For all brokers, while they ran.
+    DynamicCluster,
+    /// Before the start.
     StaticBroker,
     Default,
+    BrokerLogger,
+    ClientMetrics,
+    Group,
 }
 
 /// Every setting of a topic that sets `overrides` itself, in the order of their names.
@@ -39,54 +49,174 @@ pub fn describe_topic(
     settings: &BrokerSettings,
 ) -> impl Iterator<Item = Described> {
     topic::rows().iter().filter(|row| !row.is_ours()).map(|row| {
+        let inherited = || row.twin.map_or_else(|| row.default_value(), |twin| settings.value(twin));
+        let own = overrides.get(row.name).and_then(|own| row.read(own).ok());
+        let value = own.unwrap_or_else(inherited).shown();
         let mut synonyms = row.twin.map_or_else(Vec::new, |twin| broker_synonyms(twin, settings));
-        if let Some(own) = overrides.get(row.name) {
-            let own = Synonym { name: row.name.to_owned(), value: Some(own.clone()), source: Source::Topic };
-            synonyms.insert(0, own);
+        if overrides.contains_key(row.name) {
+            synonyms.insert(0, Synonym::new(row.name, value.clone(), Source::Topic));
         }
-        let value = match overrides.get(row.name).and_then(|own| row.read(own).ok()) {
-            Some(own) => own,
-            None => row.twin.map_or_else(|| row.default_value(), |twin| settings.value(twin)),
-        };
-        described(row, value.shown(), synonyms, false)
+        described(row, value, synonyms, false)
     })
 }
 
-/// Every setting of the broker that Kafka has too, in the order of their names.
-pub fn describe_broker(settings: &BrokerSettings) -> impl Iterator<Item = Described> {
-    broker::rows().iter().filter(|row| !row.is_ours()).map(|row| {
-        let value = match settings.given.get(row.name) {
-            Some(set) => Some(set.to_owned()),
-            None => row.default_value().shown(),
+/// Rates of replication, which Kafka shows only where somebody altered them.
+const ONLY_ALTERED: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
+/// Every setting of this broker that Kafka has too, and what else was set, in the order of their
+/// names.
+pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
+    let is_shown = |row: &&Row| {
+        let is_set = || {
+            settings.altered.cluster.contains_key(row.name) || settings.altered.broker.contains_key(row.name)
+        };
+        !row.is_ours() && (!ONLY_ALTERED.contains(&row.name) || is_set())
+    };
+    let known = broker::rows().iter().filter(is_shown).map(|row| {
+        let value = match row.name {
+            "node.id" | "broker.id" => Some(settings.node_id.to_string()),
+            _ => settings.own_value(row).shown(),
         };
         described(row, value, broker_synonyms(row.name, settings), row.change == Change::AtStart)
+    });
+    let set = settings.given.unknown().into_iter().map(|(name, _)| name);
+    let altered = settings.altered.cluster.keys().chain(settings.altered.broker.keys()).map(String::as_str);
+    let unknown = set.chain(altered.filter(|name| broker::row(name).is_none()));
+    let mut unknown: Vec<&str> = unknown.filter(|name| !is_ours(name)).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    let unknown = unknown.into_iter().map(|name| unknown_setting(name, broker_synonyms(name, settings)));
+    let mut all: Vec<Described> = known.chain(unknown).collect();
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all
+}
+
+/// What was altered for all brokers of the cluster.
+pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
+    let altered = settings.altered.cluster.iter().map(|(name, value)| {
+        let row = broker::row(name);
+        let is_hidden = row.is_none_or(|row| row.kind == Kind::Password);
+        let shown = (!is_hidden).then(|| value.clone());
+        let synonyms = vec![Synonym::new(name, shown.clone(), Source::DynamicCluster)];
+        match row {
+            Some(row) => described(row, shown, synonyms, row.change == Change::AtStart),
+            None => unknown_setting(name, synonyms),
+        }
+    });
+    altered.collect()
+}
+
+/// Every setting of a group that sets `own` itself, whether there is such a group or not.
+pub fn describe_group(
+    own: &BTreeMap<String, String>,
+    settings: &BrokerSettings,
+) -> impl Iterator<Item = Described> {
+    group::rows().iter().map(|row| {
+        let value = match own.get(row.name).and_then(|own| row.read(own).ok()) {
+            Some(own) => own,
+            None => group::inherited(row, settings),
+        };
+        let value = value.shown();
+        let default =
+            || row.default.map(|default| Synonym::new(row.name, Some(default.to_owned()), Source::Default));
+        let mut synonyms = match row.twin {
+            Some(twin) => broker_synonyms(twin, settings),
+            None => default().into_iter().collect(),
+        };
+        if own.contains_key(row.name) {
+            synonyms.insert(0, Synonym::new(row.name, value.clone(), Source::Group));
+        }
+        described(row, value, synonyms, false)
     })
 }
 
-fn described(row: &Row, value: Option<String>, synonyms: Vec<Synonym>, read_only: bool) -> Described {
-    let source = synonyms.first().map_or(Source::Default, |first| first.source);
-    Described {
-        name: row.name,
-        value,
-        kind: row.kind,
-        source,
-        read_only,
-        sensitive: false,
-        synonyms,
-        doc: row.doc,
+/// Every setting of a client metrics subscription that sets `own` itself.
+pub fn describe_client_metrics(own: &BTreeMap<String, String>) -> impl Iterator<Item = Described> {
+    client_metrics::rows().iter().map(|row| {
+        let set = own.get(row.name).and_then(|own| row.read(own).ok());
+        let value = set.unwrap_or_else(|| row.default_value()).shown();
+        let own = own.get(row.name).map(|_| Synonym::new(row.name, value.clone(), Source::ClientMetrics));
+        described(row, value, own.into_iter().collect(), false)
+    })
+}
+
+impl Synonym {
+    fn new(name: &str, value: Option<String>, source: Source) -> Synonym {
+        Synonym { name: name.to_owned(), value, source }
     }
 }
 
-/// What is set, then what is default, each for the name and those that stand in for it. As in
-/// Kafka the list begins with the name itself or is empty.
+fn described(row: &Row, value: Option<String>, synonyms: Vec<Synonym>, read_only: bool) -> Described {
+    let sensitive = row.kind == Kind::Password;
+    Described {
+        name: row.name.to_owned(),
+        value: value.filter(|_| !sensitive),
+        kind: Some(row.kind),
+        source: synonyms.first().map_or(Source::Default, |first| first.source),
+        read_only,
+        sensitive,
+        synonyms,
+        doc: Some(row.doc.trim()),
+    }
+}
+
+/// As in Kafka a setting nobody knows could be a secret.
+fn unknown_setting(name: &str, synonyms: Vec<Synonym>) -> Described {
+    Described {
+        name: name.to_owned(),
+        value: None,
+        kind: None,
+        source: synonyms.first().map_or(Source::Default, |first| first.source),
+        read_only: true,
+        sensitive: true,
+        synonyms,
+        doc: None,
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with("jackdaw.") || name.starts_with("internal.")
+}
+
+/// Where values are looked up by name.
+type Layer<'a> = (&'a dyn Fn(&str) -> Option<String>, Source);
+
+/// What is altered for this broker, for all, what was set at the start, then what is default; each
+/// for the name and those that stand in for it. As in Kafka the list begins with the name itself or
+/// is empty.
 fn broker_synonyms(name: &str, settings: &BrokerSettings) -> Vec<Synonym> {
-    let Some(row) = broker::row(name) else { return Vec::new() };
+    let row = broker::row(name);
+    let is_hidden = row.is_none_or(|row| row.kind == Kind::Password);
+    // These two have a second name in Kafka, which it does not call a synonym.
+    let stand_ins =
+        row.filter(|_| !["node.id", "log.dirs"].contains(&name)).map_or(&[][..], |row| row.stands_in);
+    let listener_base = broker::without_listener(name).filter(|base| *base != name);
     let names: Vec<&str> =
-        std::iter::once(row.name).chain(row.stands_in.iter().map(|(other, _)| *other)).collect();
-    let set = names.iter().filter_map(|name| Some((*name, settings.given.get(name)?, Source::StaticBroker)));
-    let default = names.iter().filter_map(|name| Some((*name, broker::row(name)?.default?, Source::Default)));
-    set.chain(default)
-        .skip_while(|(other, _, _)| *other != name)
-        .map(|(name, value, source)| Synonym { name: name.to_owned(), value: Some(value.to_owned()), source })
-        .collect()
+        std::iter::once(name).chain(stand_ins.iter().map(|(other, _)| *other)).chain(listener_base).collect();
+    let node_id = settings.node_id.to_string();
+    let started = |name: &str| match name {
+        "node.id" | "broker.id" => Some(node_id.clone()),
+        _ => settings.given.get(name).map(str::to_owned),
+    };
+    let layers: [Layer<'_>; 4] = [
+        (&|name| settings.altered.broker.get(name).cloned(), Source::DynamicBroker),
+        (&|name| settings.altered.cluster.get(name).cloned(), Source::DynamicCluster),
+        (&started, Source::StaticBroker),
+        (&|name| Some(broker::row(name)?.default?.to_owned()).filter(|_| name != "node.id"), Source::Default),
+    ];
+    let mut synonyms = Vec::new();
+    for (value, source) in layers {
+        for name in &names {
+            if let Some(value) = value(name) {
+                synonyms.push(Synonym::new(name, Some(value).filter(|_| !is_hidden), source));
+            }
+        }
+    }
+    let own = synonyms.iter().position(|synonym| synonym.name == name).unwrap_or(synonyms.len());
+    synonyms.drain(..own);
+    synonyms
 }

@@ -76,6 +76,12 @@ impl Given {
         }
     }
 
+    /// Settings of Kafka's that are set although nothing depends on them here.
+    pub fn idle(&self) -> Vec<&'static str> {
+        let idle = broker::rows().iter().filter(|row| !row.acts && self.get(row.name).is_some());
+        idle.map(|row| row.name).collect()
+    }
+
     /// Names that are no setting of ours, each with the nearest one that is. As in Kafka they are
     /// worth a warning, not a refusal: plugins and clients share such files.
     pub fn unknown(&self) -> Vec<(&str, Option<&'static str>)> {

@@ -16,7 +16,10 @@ pub fn listing(settings: &BrokerSettings) -> String {
             Some(value) if is_sensitive(row.name) && !value.is_empty() => HIDDEN.to_owned(),
             value => value.unwrap_or_default(),
         };
-        line(&mut page, row.name, &value, &source(row, settings));
+        // What Kafka has and nothing depends on here is a page of defaults that nobody asked for.
+        if row.acts || settings.given.get(row.name).is_some() {
+            line(&mut page, row.name, &value, &source(row, settings));
+        }
     }
     for (name, nearest) in settings.given.unknown() {
         let Some(written) = settings.given.written(name) else { continue };
@@ -40,7 +43,7 @@ fn shown(row: &Row, settings: &BrokerSettings) -> Option<String> {
 /// Where the value that holds was written: under its own name, or under one that stands in for it.
 fn source(row: &Row, settings: &BrokerSettings) -> String {
     if let Some(own) = settings.given.written(row.name) {
-        return own.to_string();
+        return if row.acts { own.to_string() } else { format!("{own}, without effect here") };
     }
     let mut others = row.stands_in.iter().map(|(name, _)| *name);
     match others.find_map(|other| Some((other, settings.given.written(other)?))) {

@@ -1,18 +1,23 @@
 //! `docs/settings.md`, printed from the rows.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::row::{Check, Row};
-use super::{broker, topic};
+use super::row::{Change, Check, Row};
+use super::{broker, client_metrics, group, topic};
 
 /// The page as it should be committed.
 pub fn page() -> String {
     let mut page = String::from(HEAD);
     let (ours, kafkas): (Vec<&Row>, Vec<&Row>) = broker::rows().iter().partition(|row| row.is_ours());
-    section(&mut page, "Of the broker, as in Kafka", &kafkas, of_broker);
-    section(&mut page, "Of the broker, ours alone", &ours, of_broker);
-    let topics: Vec<&Row> = topic::rows().iter().collect();
-    section(&mut page, "Of a topic", &topics, of_topic);
+    section(&mut page, "Of the broker, as in Kafka", &kafkas, of_broker, " *");
+    section(&mut page, "Of the broker, ours alone", &ours, of_broker, "");
+    section(&mut page, "Of a topic", &topic::rows().iter().collect::<Vec<_>>(), of_topic, "");
+    page.push_str(IDLE);
+    idle(&mut page, "Of the broker", broker::rows());
+    idle(&mut page, "Of a topic", topic::rows());
+    idle(&mut page, "Of a group", group::rows());
+    idle(&mut page, "Of a client metrics subscription", client_metrics::rows());
     page
 }
 
@@ -29,14 +34,51 @@ is named as in the image `apache/kafka`: `KAFKA_` and the name in capitals, with
 and `___` for a dash, as in `KAFKA_LOG_RETENTION_MS`; `CLUSTER_ID` is the cluster id. What is meant for a JVM
 (`KAFKA_HEAP_OPTS`, `KAFKA_JMX_…` and their like) is accepted. `KAFKA_ADVERTISED_LISTENERS` without `KAFKA_LISTENERS`
 listens at the same ports, at every address.
+
+A name with a * may be altered while the broker runs (`kafka-configs`, any admin client): for all brokers or for one.
+What is altered for one broker goes before what is altered for all, and that before what it was started with. All of
+a topic's settings may be altered. What is altered holds at once, also for what was there before, and is still there
+after a restart.
 ";
 
-fn section(page: &mut String, title: &str, rows: &[&Row], explain: fn(&Row) -> String) {
+const IDLE: &str = "
+## Accepted, no effect here
+
+Settings of Kafka's that nothing depends on here. They are checked, shown to clients and stored as in Kafka, so that
+files and programs written for Kafka need no change.
+";
+
+fn section(page: &mut String, title: &str, rows: &[&Row], explain: fn(&Row) -> String, mark: &str) {
     let _ = writeln!(page, "\n## {title}\n\n| name | type | default | accepted | |\n|---|---|---|---|---|");
-    for row in rows {
+    for row in rows.iter().filter(|row| row.acts) {
         let (name, kind) = (row.name, row.kind.name().to_lowercase());
-        let _ =
-            writeln!(page, "| `{name}` | {kind} | {} | {} | {} |", default(row), accepted(row), explain(row));
+        let mark = if row.change == Change::Dynamic { mark } else { "" };
+        let _ = writeln!(
+            page,
+            "| `{name}`{mark} | {kind} | {} | {} | {} |",
+            default(row),
+            accepted(row),
+            explain(row)
+        );
+    }
+}
+
+/// The names, by why they have no effect.
+fn idle(page: &mut String, title: &str, rows: &[Row]) {
+    let mut by_why: Vec<(&str, Vec<&Row>)> = Vec::new();
+    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.acts) {
+        let place = *at.entry(row.doc).or_insert_with(|| {
+            by_why.push((row.doc, Vec::new()));
+            by_why.len() - 1
+        });
+        by_why[place].1.push(row);
+    }
+    let _ = writeln!(page, "\n### {title}");
+    for (why, rows) in by_why {
+        let why = why.rsplit_once("here: ").map_or(why, |(_, why)| why);
+        let names: Vec<String> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
+        let _ = writeln!(page, "\n- {why} {}", names.join(", "));
     }
 }
 
@@ -50,8 +92,9 @@ fn default(row: &Row) -> String {
 
 fn accepted(row: &Row) -> String {
     match row.check {
-        Check::Any => String::new(),
-        Check::AtLeast(least) => format!("≥ {least}"),
+        Check::Any | Check::GzipLevel | Check::Replicas | Check::OffsetReset => String::new(),
+        Check::AtLeast(least) | Check::Threads(least) => format!("≥ {least}"),
+        Check::Between(least, most) => format!("{least} to {most}"),
         Check::OneOf(known) => known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Check::OnlyYet { works, .. } => format!("`{works}`"),
     }

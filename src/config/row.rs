@@ -13,6 +13,8 @@ pub struct Row {
     pub default: Option<&'static str>,
     pub check: Check,
     pub change: Change,
+    /// Whether anything here depends on it. What does not is accepted, checked and shown.
+    pub acts: bool,
     /// Other names that give the value where this one is not set, the first set one wins, and what
     /// their number is multiplied by.
     pub stands_in: &'static [(&'static str, i64)],
@@ -26,16 +28,30 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Boolean,
-    Int,
-    Long,
     Text,
+    Int,
+    Short,
+    Long,
+    Double,
     List,
+    Class,
+    /// Never shown.
+    Password,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     Any,
     AtLeast(i64),
+    Between(i64, i64),
+    /// A level of gzip, or −1 for its default.
+    GzipLevel,
+    /// `*`, or a list of `partition:broker`.
+    Replicas,
+    /// `earliest`, `latest`, or `by_duration:` and a time.
+    OffsetReset,
+    /// A number of threads, which Kafka changes by steps only.
+    Threads(i64),
     OneOf(&'static [&'static str]),
     /// Kafka takes all of `known`; of these only `works` does something here yet.
     OnlyYet {
@@ -50,14 +66,19 @@ pub enum Check {
 pub enum Change {
     AtStart,
     Dynamic,
+    /// Not for all brokers of a cluster at once.
+    PerBroker,
+    /// Only as `listener.name.{name}.{setting}`.
+    PerListener,
 }
 
 /// A checked value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Null,
     Flag(bool),
     Number(i64),
+    Fraction(f64),
     Text(String),
     List(Vec<String>),
 }
@@ -69,6 +90,7 @@ const fn row(name: &'static str, kind: Kind, default: Option<&'static str>) -> R
         default,
         check: Check::Any,
         change: Change::AtStart,
+        acts: true,
         stands_in: &[],
         twin: None,
         doc: "",
@@ -116,6 +138,11 @@ impl Row {
         self
     }
 
+    pub(super) const fn per_broker(mut self) -> Row {
+        self.change = Change::PerBroker;
+        self
+    }
+
     pub(super) const fn dynamic(mut self) -> Row {
         self.change = Change::Dynamic;
         self
@@ -155,17 +182,39 @@ impl Row {
         };
         let trimmed = written.trim();
         let value = self.kind.parse(trimmed).map_err(|why| refuse(written, why))?;
-        match (&value, self.check) {
-            (Value::Number(number), Check::AtLeast(least)) if *number < least => {
-                return Err(refuse(trimmed, format!("Value must be at least {least}")));
+        match &value {
+            Value::Number(number) => self.check.number(*number).map_err(|why| refuse(trimmed, why))?,
+            Value::Fraction(number) => {
+                self.check.fraction(*number).map_err(|why| refuse(&shown_double(*number), why))?
             }
-            (Value::Text(one), check) => check.word(one).map_err(|why| refuse(one, why))?,
-            (Value::List(all), check) => {
-                for one in all {
-                    check.word(one).map_err(|why| refuse(one, why))?;
+            Value::List(all) if self.check == Check::Replicas => {
+                let is_right = all == &["*"] || all.iter().all(|one| is_replica(one));
+                if !is_right {
+                    let why = format!(
+                        "{} must be the literal '*' or a list of replicas in the following format: \
+                         [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                        self.name
+                    );
+                    return Err(refuse(&format!("[{}]", all.join(", ")), why));
                 }
             }
-            (Value::Null | Value::Flag(_) | Value::Number(_), _) => {}
+            Value::Text(one) if self.check == Check::OffsetReset => {
+                if !["earliest", "latest"].contains(&one.as_str()) && !is_duration(one) {
+                    let why = format!(
+                        "Invalid value `{one}` for configuration {}. The value must be either 'earliest', \
+                         'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'.",
+                        self.name
+                    );
+                    return Err(refuse(one, why));
+                }
+            }
+            Value::Text(one) => self.check.word(one).map_err(|why| refuse(one, why))?,
+            Value::List(all) => {
+                for one in all {
+                    self.check.word(one).map_err(|why| refuse(one, why))?;
+                }
+            }
+            Value::Null | Value::Flag(_) => {}
         }
         Ok(value)
     }
@@ -184,10 +233,14 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Boolean => "BOOLEAN",
-            Kind::Int => "INT",
-            Kind::Long => "LONG",
             Kind::Text => "STRING",
+            Kind::Int => "INT",
+            Kind::Short => "SHORT",
+            Kind::Long => "LONG",
+            Kind::Double => "DOUBLE",
             Kind::List => "LIST",
+            Kind::Class => "CLASS",
+            Kind::Password => "PASSWORD",
         }
     }
 
@@ -200,26 +253,123 @@ impl Kind {
             Kind::Boolean if trimmed.eq_ignore_ascii_case("true") => Ok(Value::Flag(true)),
             Kind::Boolean if trimmed.eq_ignore_ascii_case("false") => Ok(Value::Flag(false)),
             Kind::Boolean => Err("Expected value to be either true or false".to_owned()),
+            Kind::Short => number(i64::from(i16::MIN), i64::from(i16::MAX)),
             Kind::Int => number(i64::from(i32::MIN), i64::from(i32::MAX)),
             Kind::Long => number(i64::MIN, i64::MAX),
-            Kind::Text => Ok(Value::Text(trimmed.to_owned())),
+            Kind::Double => match trimmed.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Value::Fraction(number)),
+                Ok(_) | Err(_) => Err("Not a number of type DOUBLE".to_owned()),
+            },
+            Kind::Text | Kind::Class | Kind::Password => Ok(Value::Text(trimmed.to_owned())),
             Kind::List if trimmed.is_empty() => Ok(Value::List(Vec::new())),
-            Kind::List => Ok(Value::List(trimmed.split(',').map(|one| one.trim().to_owned()).collect())),
+            Kind::List => {
+                // As in Kafka what is named twice counts once.
+                let mut all: Vec<String> = Vec::new();
+                for one in trimmed.split(',').map(str::trim) {
+                    if !all.iter().any(|other| other == one) {
+                        all.push(one.to_owned());
+                    }
+                }
+                Ok(Value::List(all))
+            }
         }
     }
 }
 
 impl Check {
+    /// The smallest and the largest number, both included.
+    fn bounds(self) -> (i64, i64) {
+        match self {
+            Check::AtLeast(least) | Check::Threads(least) => (least, i64::MAX),
+            Check::Between(least, most) => (least, most),
+            Check::Any
+            | Check::GzipLevel
+            | Check::Replicas
+            | Check::OffsetReset
+            | Check::OneOf(_)
+            | Check::OnlyYet { .. } => (i64::MIN, i64::MAX),
+        }
+    }
+
+    fn number(self, number: i64) -> Result<(), String> {
+        if self == Check::GzipLevel && number != -1 && !(1..=9).contains(&number) {
+            return Err("Value must be between 1 and 9 or equal to -1".to_owned());
+        }
+        let (least, most) = self.bounds();
+        match number {
+            number if number < least => Err(format!("Value must be at least {least}")),
+            number if number > most => Err(format!("Value must be no more than {most}")),
+            _ => Ok(()),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "bounds of fractions are small numbers or none")]
+    fn fraction(self, number: f64) -> Result<(), String> {
+        match self {
+            Check::Between(least, _) if number < least as f64 => {
+                Err(format!("Value must be at least {least}"))
+            }
+            Check::Between(_, most) if number > most as f64 => {
+                Err(format!("Value must be no more than {most}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn word(self, word: &str) -> Result<(), String> {
         match self {
-            Check::Any | Check::AtLeast(_) => Ok(()),
             Check::OneOf(known) if known.contains(&word) => Ok(()),
             Check::OnlyYet { works, .. } if word == works => Ok(()),
             Check::OnlyYet { known, because, .. } if known.contains(&word) => Err(because.to_owned()),
             Check::OneOf(known) | Check::OnlyYet { known, .. } => {
                 Err(format!("String must be one of: {}", known.join(", ")))
             }
+            Check::Any
+            | Check::AtLeast(_)
+            | Check::Between(..)
+            | Check::GzipLevel
+            | Check::Replicas
+            | Check::OffsetReset
+            | Check::Threads(_) => Ok(()),
         }
+    }
+}
+
+/// `partition:broker`
+fn is_replica(word: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
+    word.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
+}
+
+/// `by_duration:P1DT2H3M4.5S`, any part of which may be missing, and none negative.
+fn is_duration(word: &str) -> bool {
+    let Some(parts) = word.strip_prefix("by_duration:").and_then(|rest| rest.strip_prefix('P')) else {
+        return false;
+    };
+    let (days, time) = parts.split_once('T').unwrap_or((parts, ""));
+    let is_part = |rest: &mut &str, unit: char| {
+        let Some((number, behind)) = rest.split_once(unit) else { return true };
+        *rest = behind;
+        number.parse::<f64>().is_ok_and(|number| number >= 0.0)
+    };
+    let (mut days_left, mut time_left) = (days, time);
+    let all = is_part(&mut days_left, 'D')
+        && is_part(&mut time_left, 'H')
+        && is_part(&mut time_left, 'M')
+        && is_part(&mut time_left, 'S');
+    all && days_left.is_empty() && time_left.is_empty() && !(days.is_empty() && time.is_empty())
+}
+
+/// As Java prints it.
+fn shown_double(number: f64) -> String {
+    let size = number.abs();
+    if size == 0.0 || (1e-3..1e7).contains(&size) {
+        return format!("{number:?}");
+    }
+    let written = format!("{number:E}");
+    match written.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        Some(_) | None => written,
     }
 }
 
@@ -232,6 +382,7 @@ impl Value {
             Value::Null => None,
             Value::Flag(flag) => Some(flag.to_string()),
             Value::Number(number) => Some(number.to_string()),
+            Value::Fraction(number) => Some(shown_double(*number)),
             Value::Text(text) => Some(text.clone()),
             Value::List(list) => Some(list.join(",")),
         }
@@ -278,7 +429,9 @@ impl Value {
     pub(super) fn text(&self) -> String {
         match self {
             Value::Text(text) => text.clone(),
-            Value::Null | Value::Flag(_) | Value::Number(_) | Value::List(_) => String::new(),
+            Value::Null | Value::Flag(_) | Value::Number(_) | Value::Fraction(_) | Value::List(_) => {
+                String::new()
+            }
         }
     }
 
@@ -290,7 +443,9 @@ impl Value {
     pub(super) fn list(&self) -> Vec<String> {
         match self {
             Value::List(list) => list.clone(),
-            Value::Null | Value::Flag(_) | Value::Number(_) | Value::Text(_) => Vec::new(),
+            Value::Null | Value::Flag(_) | Value::Number(_) | Value::Fraction(_) | Value::Text(_) => {
+                Vec::new()
+            }
         }
     }
 }

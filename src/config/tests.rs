@@ -29,6 +29,7 @@ fn every_default_passes_its_check_and_fits_its_field() {
     assert_eq!(broker(&[]).unwrap().listeners[0].host, "localhost");
     for row in super::topic::rows().iter().chain(super::broker::rows()) {
         row.default_value();
+        assert!(row.acts || row.doc.starts_with("Accepted, no effect here: "), "{}", row.name);
         assert!(!row.doc.is_empty(), "{} has no documentation", row.name);
     }
 }
@@ -255,7 +256,7 @@ fn properties_are_read_as_java_reads_them() {
 fn a8_a_topics_value_comes_with_its_source_and_synonyms_as_in_kafka() {
     let settings = broker(&[("log.retention.hours", "1"), ("log.segment.bytes", "2000000")]).unwrap();
     let shown: BTreeMap<_, _> = describe_topic(&overrides(&[("retention.bytes", " 7 ")]), &settings)
-        .map(|described| (described.name, described))
+        .map(|described| (described.name.clone(), described))
         .collect();
     let synonyms = |name: &str| -> Vec<String> {
         let all = shown[name].synonyms.iter();
@@ -275,14 +276,95 @@ fn a8_a_topics_value_comes_with_its_source_and_synonyms_as_in_kafka() {
     );
     assert_eq!(
         synonyms("retention.bytes"),
-        ["retention.bytes=\" 7 \" Topic", "log.retention.bytes=\"-1\" Default"]
+        ["retention.bytes=\"7\" Topic", "log.retention.bytes=\"-1\" Default"]
     );
+}
+
+#[test]
+fn what_is_altered_goes_before_what_was_given() {
+    let started = broker(&[("message.max.bytes", "1000"), ("log.retention.hours", "2")]).unwrap();
+    let altered = |cluster: &[(&str, &str)], one: &[(&str, &str)]| {
+        started.altered(Altered { cluster: overrides(cluster), broker: overrides(one) }).unwrap()
+    };
+    let limit = |settings: &BrokerSettings| topic_of(settings).max_message_bytes;
+    assert_eq!(limit(&altered(&[("message.max.bytes", "2000")], &[])), 2000);
+    assert_eq!(limit(&altered(&[("message.max.bytes", "2000")], &[("message.max.bytes", "3000")])), 3000);
+    let retention = topic_of(&altered(&[("log.retention.ms", "5")], &[])).retention;
+    assert_eq!(retention, Some(Duration::from_millis(5)));
+    assert!(
+        started
+            .altered(Altered { cluster: overrides(&[("message.max.bytes", "x")]), ..Altered::default() })
+            .is_err()
+    );
+}
+
+#[test]
+fn what_is_stored_and_not_valid_any_more_is_left_out_alone() {
+    let started = broker(&[]).unwrap();
+    let stored = [("message.max.bytes", "many"), ("log.segment.bytes", "2000000"), ("custom", "x")];
+    let (settings, invalid) =
+        started.altered_before(Altered { cluster: overrides(&stored), ..Altered::default() });
+    assert_eq!(
+        (topic_of(&settings).max_message_bytes, topic_of(&settings).segment_bytes),
+        (1_048_588, 2_000_000)
+    );
+    assert_eq!(invalid.len(), 1);
+    let (topic, invalid) = TopicSettings::of_stored(
+        &overrides(&[("retention.ms", "soon"), ("gone", "1"), ("max.message.bytes", "7")]),
+        &started,
+    );
+    assert_eq!((topic.max_message_bytes, topic.retention), (7, Some(Duration::from_hours(168))));
+    assert_eq!(invalid.len(), 2);
+}
+
+fn topic_of(settings: &BrokerSettings) -> TopicSettings {
+    TopicSettings::resolve(&BTreeMap::new(), settings).unwrap()
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let settings = broker(&[("ssl.keystore.password", "hush"), ("my.plugin.token", "hush")]).unwrap();
+    for name in ["ssl.keystore.password", "my.plugin.token"] {
+        let all = describe_broker(&settings);
+        let shown = all.iter().find(|row| row.name == name).unwrap();
+        assert!(shown.sensitive && !format!("{shown:?}").contains("hush"), "{shown:?}");
+        assert_eq!(shown.source, Source::StaticBroker);
+    }
+}
+
+#[test]
+fn a_group_stays_within_what_the_broker_allows() {
+    let settings = broker(&[("group.consumer.max.session.timeout.ms", "50000")]).unwrap();
+    let check = |name: &str, value: &str| {
+        group::check(&overrides(&[(name, value)]), &settings).map_err(|e| e.to_string())
+    };
+    assert_eq!(check("consumer.session.timeout.ms", "50000"), Ok(()));
+    assert_eq!(
+        check("consumer.session.timeout.ms", "50001").unwrap_err(),
+        "consumer.session.timeout.ms must be in the range 45000 to 50000 inclusive."
+    );
+    assert_eq!(
+        check("streams.num.standby.replicas", "3").unwrap_err(),
+        "streams.num.standby.replicas must be less than or equal to 2"
+    );
+    assert_eq!(check("nope", "3").unwrap_err(), "Unknown group config name: nope");
+}
+
+#[test]
+fn fractions_are_shown_as_java_shows_them() {
+    for (written, shown) in [("0.50", "0.5"), ("1", "1.0"), ("0", "0.0")] {
+        let own = overrides(&[("min.cleanable.dirty.ratio", written)]);
+        let settings = broker(&[]).unwrap();
+        let ratio =
+            describe_topic(&own, &settings).find(|one| one.name == "min.cleanable.dirty.ratio").unwrap();
+        assert_eq!(ratio.value.as_deref(), Some(shown));
+    }
 }
 
 #[test]
 fn a10_our_own_settings_are_not_described() {
     let settings = broker(&[("jackdaw.durability", "os")]).unwrap();
-    assert!(describe_broker(&settings).all(|row| !row.name.starts_with("jackdaw.")));
+    assert!(describe_broker(&settings).iter().all(|row| !row.name.starts_with("jackdaw.")));
     assert!(describe_topic(&BTreeMap::new(), &settings).all(|row| !row.name.starts_with("internal.")));
     assert_eq!(settings.durability, Durability::Os);
 }

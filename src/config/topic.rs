@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::row::{Row, Value, boolean, int, list, long, settings, text};
-use super::{BrokerSettings, ConfigError};
+use super::row::{Row, Value, int, list, long, settings, text};
+use super::{BrokerSettings, ConfigError, table};
 
 settings! {
     /// What a partition needs to know. Settings that Kafka also has, but that change nothing
-    /// here, are [`INERT`]: accepted, checked and shown.
+    /// here, stand in [`table`]: accepted, checked and shown.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct TopicSettings {
         /// What happens to old records: `delete` removes them by age and size, an empty list
@@ -47,9 +47,6 @@ settings! {
         /// One entry of the offset and time index is made for about this many bytes of records.
         index_interval_bytes: u32 = Value::number,
             int("index.interval.bytes", "4096").dynamic().at_least(0).twin("log.index.interval.bytes");
-        /// How long the file of a deleted segment stays before it is removed.
-        file_delete_delay: Duration = Value::millis,
-            long("file.delete.delay.ms", "60000").dynamic().at_least(0).twin("log.segment.delete.delay.ms");
         /// How many replicas have to be in step for `acks=all`. There is one, and it always is:
         /// a larger number refuses such writes, as in Kafka.
         min_insync_replicas: u32 = Value::number,
@@ -86,7 +83,8 @@ const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
 const SMALL_SEGMENT: Row =
     int("internal.segment.bytes", "-1").doc("Replaces `segment.bytes`, without its lower bound. For tests.");
 
-const INERT: &[Row] = &[
+/// One value of each works, which is what happens anyway.
+const ONE_VALUE: &[Row] = &[
     text("compression.type", "producer")
         .dynamic()
         .twin("compression.type")
@@ -105,20 +103,10 @@ const INERT: &[Row] = &[
             "LogAppendTime is not implemented yet; only CreateTime is accepted",
         )
         .doc("Whose clock a record's timestamp comes from. `CreateTime` is the producer's; the broker's is not there yet."),
-    boolean("preallocate", "false")
-        .dynamic()
-        .twin("log.preallocate")
-        .doc("Has no effect here: segment files are never preallocated."),
-    int("segment.index.bytes", "10485760")
-        .dynamic()
-        .at_least(4)
-        .twin("log.index.size.max.bytes")
-        .doc("Has no effect here: index files are as large as they need to be."),
-    boolean("unclean.leader.election.enable", "false")
-        .dynamic()
-        .twin("unclean.leader.election.enable")
-        .doc("Has no effect here: a partition has one copy and one leader."),
 ];
+
+const MIN_COMPACTION_LAG: &str = "min.compaction.lag.ms";
+const MAX_COMPACTION_LAG: &str = "max.compaction.lag.ms";
 
 impl TopicSettings {
     /// The settings of a topic that sets `overrides` itself; refused as Kafka refuses them.
@@ -138,6 +126,30 @@ impl TopicSettings {
                 own.insert(row.name, row.read(written)?);
             }
         }
+        conflicts(&own, broker)?;
+        Ok(TopicSettings::from(&own, broker))
+    }
+
+    /// What `overrides` come to that were checked when they were stored. One that is not valid any
+    /// more, because a later version or the broker's own settings think otherwise, is left out and
+    /// reported.
+    pub fn of_stored(
+        overrides: &BTreeMap<String, String>,
+        broker: &BrokerSettings,
+    ) -> (TopicSettings, Vec<ConfigError>) {
+        let mut invalid = Vec::new();
+        let mut own = BTreeMap::new();
+        for (name, written) in overrides {
+            let read = row(name).ok_or_else(|| ConfigError::UnknownTopicSetting { name: name.clone() });
+            match read.and_then(|row| Ok((row.name, row.read(written)?))) {
+                Ok((name, value)) => drop(own.insert(name, value)),
+                Err(error) => invalid.push(error),
+            }
+        }
+        (TopicSettings::from(&own, broker), invalid)
+    }
+
+    fn from(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> TopicSettings {
         let mut settings = TopicSettings::from_values(
             |row| own.get(row.name).cloned().unwrap_or_else(|| inherited(row, broker)),
             own.get(FLUSH_MESSAGES.name).map(Value::number),
@@ -145,14 +157,37 @@ impl TopicSettings {
         );
         let small_segment = own.get(SMALL_SEGMENT.name).and_then(Value::limit);
         settings.segment_bytes = small_segment.unwrap_or(settings.segment_bytes);
-        Ok(settings)
+        settings
     }
+}
+
+/// Values that are right one by one and not together.
+fn conflicts(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> Result<(), ConfigError> {
+    let number = |name: &str| match own.get(name) {
+        Some(value) => value.number::<i64>(),
+        None => row(name).map_or(0, |row| inherited(row, broker).number()),
+    };
+    let (least, most) = (number(MIN_COMPACTION_LAG), number(MAX_COMPACTION_LAG));
+    if least > most {
+        return Err(ConfigError::Conflict(format!(
+            "conflict topic config setting {MIN_COMPACTION_LAG} ({least}) > {MAX_COMPACTION_LAG} ({most})"
+        )));
+    }
+    if own.get("remote.storage.enable").is_some_and(Value::flag) {
+        return Err(ConfigError::Conflict(
+            "Tiered Storage functionality is disabled in the broker. \
+             Topic cannot be configured with remote log storage."
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Every setting of a topic, by name; `internal.…` ones are not shown to clients.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-        let mut rows = [ACTING, INERT, &[FLUSH_MESSAGES, FLUSH_MS, SMALL_SEGMENT]].concat();
+        let mut rows = [ACTING, ONE_VALUE, &[FLUSH_MESSAGES, FLUSH_MS, SMALL_SEGMENT]].concat();
+        rows.extend(table::rows(table::TOPIC));
         rows.sort_by_key(|row| row.name);
         rows
     });
@@ -160,7 +195,8 @@ pub(super) fn rows() -> &'static [Row] {
 }
 
 pub(super) fn row(name: &str) -> Option<&'static Row> {
-    rows().iter().find(|row| row.name == name)
+    let at = rows().binary_search_by_key(&name, |row| row.name).ok()?;
+    rows().get(at)
 }
 
 fn inherited(row: &Row, broker: &BrokerSettings) -> Value {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
@@ -17,13 +17,15 @@ use super::connection::Connection;
 use super::counts::Reason;
 use super::{Shared, origin};
 use crate::api::context::ConnectionInfo;
-use crate::config::Listener;
+use crate::config::{BrokerSettings, Listener};
 use crate::time;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// How long nothing is accepted when the system has no descriptor or memory for it.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// How long an altered limit of connections may go unnoticed while all of them are taken.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a free port is looked for that both address families have.
 const PORT_TRIES: usize = 16;
 
@@ -143,7 +145,7 @@ fn serve(
     peer: SocketAddr,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
-    held: (Option<OwnedSemaphorePermit>, Admitted),
+    held: (Slot, Admitted),
     connections: &mut JoinSet<()>,
 ) {
     let Ok(local) = stream.local_addr() else { return };
@@ -179,12 +181,23 @@ async fn bear(error: &io::Error) {
     time::sleep(BACK_OFF).await;
 }
 
-/// How many connections there are, in all and from each address.
+/// How many connections there are, in all and from each address. How many there may be is asked
+/// anew each time: it can be altered while the broker runs.
 pub(super) struct Slots {
-    free: Arc<Semaphore>,
-    most_per_ip: u32,
-    per_ip: Mutex<BTreeMap<IpAddr, u32>>,
+    settings: Box<dyn Fn() -> Arc<BrokerSettings> + Send + Sync>,
+    used: Mutex<Used>,
+    /// A connection ended.
+    freed: Notify,
 }
+
+#[derive(Default)]
+struct Used {
+    all: usize,
+    per_ip: BTreeMap<IpAddr, u32>,
+}
+
+/// One of all connections, until it is dropped.
+pub(super) struct Slot(Arc<Slots>);
 
 /// One connection of an address, until it is dropped.
 pub(super) struct Admitted {
@@ -193,37 +206,59 @@ pub(super) struct Admitted {
 }
 
 impl Slots {
-    pub(super) fn new(most: usize, most_per_ip: u32) -> Arc<Slots> {
-        let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Slots { free, most_per_ip, per_ip: Mutex::default() })
+    pub(super) fn new(settings: impl Fn() -> Arc<BrokerSettings> + Send + Sync + 'static) -> Arc<Slots> {
+        Arc::new(Slots { settings: Box::new(settings), used: Mutex::default(), freed: Notify::new() })
     }
 
     /// Waits for the end of another connection where there are too many.
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).acquire_owned().await.ok()
+    async fn take(self: &Arc<Slots>) -> Slot {
+        loop {
+            let freed = self.freed.notified();
+            let most = usize::try_from((self.settings)().max_connections).unwrap_or(usize::MAX);
+            {
+                let mut used = self.used();
+                if used.all < most.min(most_by_files()) {
+                    used.all += 1;
+                    return Slot(Arc::clone(self));
+                }
+            }
+            // A limit that is raised counts after a moment; nothing else tells of it.
+            let _ = time::within(LOOK_AGAIN, freed).await;
+        }
     }
 
     fn admit(self: &Arc<Slots>, ip: IpAddr) -> Option<Admitted> {
-        let mut per_ip = self.per_ip();
-        let count = per_ip.entry(ip).or_default();
-        if *count >= self.most_per_ip {
+        let most = (self.settings)().max_connections_per_ip;
+        let mut used = self.used();
+        let count = used.per_ip.entry(ip).or_default();
+        if *count >= most {
+            if *count == 0 {
+                used.per_ip.remove(&ip);
+            }
             return None;
         }
         *count += 1;
         Some(Admitted { slots: Arc::clone(self), ip })
     }
 
-    fn per_ip(&self) -> MutexGuard<'_, BTreeMap<IpAddr, u32>> {
-        self.per_ip.lock().unwrap_or_else(PoisonError::into_inner)
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.used().all -= 1;
+        self.0.freed.notify_one();
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut per_ip = self.slots.per_ip();
-        match per_ip.get_mut(&self.ip) {
+        let mut used = self.slots.used();
+        match used.per_ip.get_mut(&self.ip) {
             Some(count) if *count > 1 => *count -= 1,
-            Some(_) | None => drop(per_ip.remove(&self.ip)),
+            Some(_) | None => drop(used.per_ip.remove(&self.ip)),
         }
     }
 }

@@ -145,7 +145,7 @@ impl Directory {
     pub(super) fn new_segment(&self, partition: &Partition, base: Offset) -> Segment {
         let dir = self.partition(&partition.topic_name, partition.index);
         let key = (partition.topic, partition.index);
-        Segment::new(&self.files, dir, key, base, partition.settings.index_interval_bytes)
+        Segment::new(&self.files, dir, key, base, partition.settings().index_interval_bytes)
     }
 
     /// Makes everything that was appended to these segments durable, their names included.

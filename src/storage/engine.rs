@@ -23,13 +23,14 @@ use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
 use super::journal::Journal;
 use super::keeper::Job;
+use super::live::LiveSettings;
 use super::partition::Partition;
 use super::segment::Segment;
 use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
-use crate::config::{BrokerSettings, Durability, TopicSettings};
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, CreateTopic, Settings, Shard};
+use crate::config::{Durability, TopicSettings};
+use crate::kernel::{self, Applied, Command, CreatePlacedTopic, CreateTopic, Scope, Settings, Shard};
 use crate::time::Clock;
 use crate::types::{Offset, TopicId};
 pub use durable::SnapshotFailure;
@@ -44,7 +45,8 @@ pub(super) struct Engine {
     pub(super) image: Arc<RwLock<Arc<Topics>>>,
     /// The stored settings of everything but topics, as published.
     pub(super) stored_settings: Arc<RwLock<Arc<Settings>>>,
-    pub(super) settings: Arc<BrokerSettings>,
+    /// The broker's settings as what is stored makes them.
+    pub(super) live: Arc<LiveSettings>,
     pub(super) options: EngineOptions,
     pub(super) clock: Clock,
     pub(super) committer: Weak<Committer>,
@@ -87,7 +89,7 @@ impl Engine {
         shard: Shard,
         journal: Box<dyn Journal>,
         directory: Arc<Directory>,
-        settings: Arc<BrokerSettings>,
+        live: Arc<LiveSettings>,
         options: EngineOptions,
         clock: Clock,
         keeper: mpsc::Sender<Job>,
@@ -99,7 +101,7 @@ impl Engine {
             directory,
             image: Arc::default(),
             stored_settings: Arc::default(),
-            settings,
+            live,
             options,
             clock,
             committer: Weak::new(),
@@ -143,7 +145,7 @@ impl Engine {
             match work {
                 Work::Append(append) => {
                     let is_direct = direct.contains(&(append.partition.topic, append.partition.index));
-                    let strict = !is_relaxed(&append.partition.settings);
+                    let strict = !is_relaxed(&append.partition.settings());
                     if let Some(command) = self.append(now, append, !is_direct, &mut round) {
                         relaxed &= !strict;
                         commands.push(command);
@@ -290,7 +292,26 @@ impl Engine {
                 partition.publish_epoch(*epoch);
                 return partition.wake();
             }
-            (Command::AlterSettings { .. }, Applied::SettingsAltered) => return self.show_settings(),
+            (Command::AlterTopic { topic, .. }, Applied::TopicAltered) => {
+                let image = topics.get_or_insert_with(image);
+                if let (Some(known), Some(state)) = (image.by_id(*topic), self.shard.topic(*topic))
+                    && let Some(altered) = self.altered(known, &state.overrides)
+                {
+                    image.insert(altered);
+                }
+                return;
+            }
+            (Command::AlterSettings { scope, .. }, Applied::SettingsAltered) => {
+                self.show_settings();
+                if matches!(scope, Scope::DefaultBroker | Scope::Broker(_)) {
+                    // What topics take that have no value of their own may be another now.
+                    let image = topics.get_or_insert_with(image);
+                    let altered: Vec<_> =
+                        image.iter().filter_map(|known| self.altered(known, &known.overrides)).collect();
+                    altered.into_iter().for_each(|topic| image.insert(topic));
+                }
+                return;
+            }
             _ => return,
         };
         drop(self.keeper.send(gone));
@@ -345,6 +366,26 @@ impl Engine {
         moved
     }
 
+    /// The topic as it is with these overrides, where that is another; its partitions follow at once.
+    fn altered(&self, known: &Topic, overrides: &BTreeMap<String, String>) -> Option<Arc<Topic>> {
+        let settings = self.topic_settings(&known.name, overrides);
+        if *overrides == known.overrides && settings == known.settings {
+            return None;
+        }
+        let shared = Arc::new(settings.clone());
+        known.partitions.iter().for_each(|partition| partition.publish_settings(&shared));
+        Some(Arc::new(Topic { overrides: overrides.clone(), settings, ..known.clone() }))
+    }
+
+    fn topic_settings(&self, name: &str, overrides: &BTreeMap<String, String>) -> TopicSettings {
+        let broker = self.live.at(self.shard.all_settings());
+        let (settings, invalid) = TopicSettings::of_stored(overrides, &broker);
+        for error in invalid {
+            tracing::warn!(topic = %name, %error, "a stored setting is not valid any more and left out");
+        }
+        settings
+    }
+
     fn show_settings(&self) {
         let stored = Arc::clone(self.shard.all_settings());
         *self.stored_settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stored;
@@ -385,13 +426,7 @@ impl Engine {
         mut segments: impl FnMut(i32, &kernel::Partition) -> VecDeque<Arc<Segment>>,
     ) -> Arc<Topic> {
         let name: Arc<str> = state.name.as_str().into();
-        // What was valid when the topic was made; a later version that thinks otherwise says so
-        // and goes on with the broker's defaults.
-        let settings = TopicSettings::resolve(&state.overrides, &self.settings).or_else(|error| {
-            tracing::warn!(topic = %name, %error, "a stored setting is not valid any more; using the defaults");
-            TopicSettings::resolve(&BTreeMap::new(), &self.settings)
-        });
-        let settings = Arc::new(settings.expect("the broker's own defaults are valid"));
+        let settings = Arc::new(self.topic_settings(&name, &state.overrides));
         let partitions = state.partitions().zip(0..).map(|(partition, index)| {
             let segments = segments(index, partition);
             let facts = (state.id, &name, &settings);

@@ -30,7 +30,7 @@ pub struct Partition {
     pub topic: TopicId,
     pub topic_name: Arc<str>,
     pub index: i32,
-    pub settings: Arc<TopicSettings>,
+    settings: RwLock<Arc<TopicSettings>>,
     pub traffic: Traffic,
     log_start: AtomicI64,
     high_watermark: AtomicI64,
@@ -176,7 +176,7 @@ impl Partition {
             topic: id,
             topic_name: Arc::clone(name),
             index,
-            settings: Arc::clone(settings),
+            settings: RwLock::new(Arc::clone(settings)),
             traffic: Traffic::default(),
             log_start: AtomicI64::new(state.log_start().0),
             high_watermark: AtomicI64::new(state.end().0),
@@ -205,6 +205,11 @@ impl Partition {
         let leader_epoch = LeaderEpoch(self.leader_epoch.load(Ordering::Acquire));
         let high_watermark = Offset(self.high_watermark.load(Ordering::Acquire));
         Ends { log_start, last_stable: high_watermark, high_watermark, leader_epoch }
+    }
+
+    /// As they are now: they may be altered at any time.
+    pub fn settings(&self) -> Arc<TopicSettings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Wakes `waiter` at the next change: an append, a move of the log start, the topic's end.
@@ -444,6 +449,11 @@ impl Partition {
             log.recent.push_back(Recent { base: placed.base_offset, end: placed.end, pieces });
         }
         self.high_watermark.store(placed.end.0, Ordering::Release);
+    }
+
+    /// From the next batch on these hold.
+    pub(super) fn publish_settings(&self, settings: &Arc<TopicSettings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(settings);
     }
 
     pub(super) fn wake(&self) {

@@ -14,6 +14,7 @@ use super::fs::{DiskFs, Fs, MemoryFs, Space};
 use super::groups::{GroupStore, NotStored, Settled};
 use super::journal;
 use super::keeper::{self, Job};
+use super::live::LiveSettings;
 use super::recovery::{self, Recovered};
 use super::retention::Clocks;
 use super::topics::{Topic, Topics};
@@ -37,7 +38,7 @@ struct Inner {
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
     clocks: Clocks,
-    settings: Arc<BrokerSettings>,
+    live: Arc<LiveSettings>,
     new_id: fn() -> Uuid,
     /// Where nobody else does it, the caller does: see [`Store::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
@@ -155,11 +156,12 @@ impl Store {
             false => EngineOptions { durability, tuning },
         };
         let clocks = Clocks::start(clock.clone(), last_time);
+        let live = Arc::new(LiveSettings::new(Arc::clone(&settings), settings.node_id));
         let engine = Engine::new(
             shard,
             journal,
             Arc::clone(&directory),
-            Arc::clone(&settings),
+            Arc::clone(&live),
             engine_options,
             clock,
             keeper,
@@ -181,7 +183,7 @@ impl Store {
             position,
             counts,
             clocks,
-            settings,
+            live,
             new_id,
             jobs: Mutex::new(None),
             keeper: Mutex::new(None),
@@ -382,7 +384,7 @@ impl Store {
             super::retention::due(
                 &engine.shard,
                 &self.topics(),
-                &self.0.settings,
+                &self.0.live.at(&self.settings()),
                 now,
                 self.0.clocks.trusted(),
             )

@@ -10,6 +10,7 @@ use jackdaw::api::context::Services;
 use jackdaw::api::error::ErrorCode;
 use jackdaw::api::{Api, Stop};
 use jackdaw::config::{BrokerSettings, Given};
+use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -89,6 +90,18 @@ pub struct Client {
 impl Client {
     pub async fn of(address: &str) -> Client {
         Client { socket: TcpStream::connect(address).await.unwrap(), last: 0 }
+    }
+
+    /// One partition, and nothing set.
+    pub async fn create_topic(&mut self, name: &str) {
+        let topic = CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        assert_eq!(self.call(7, request).await.topics[0].error_code, 0);
     }
 
     /// Sends a request and waits for its answer.

@@ -3,7 +3,10 @@
 //! or is named as a difference in `docs/apis.md`.
 
 mod acls;
+mod alter_configs;
 mod cluster;
+mod config_facts;
+mod config_refusals;
 mod configs;
 mod coordinators;
 mod create_partitions;

@@ -2,7 +2,7 @@
 
 use rdkafka::Offset;
 use rdkafka::admin::{
-    AdminOptions, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
@@ -131,6 +131,32 @@ fn a_topics_own_limit_counts() {
     let outcomes = server.producer(&[]).send(&topic, 0, &[Record::of("x".repeat(1000))]);
     assert_eq!(outcomes, [Err(RDKafkaErrorCode::MessageSizeTooLarge)]);
     assert_eq!(server.producer(&[]).send(&topic, 0, &[Record::of("x".repeat(900))]), [Ok((0, 0))]);
+}
+
+#[test]
+fn a8_altering_replaces_what_was_set_and_holds_at_once() {
+    let server = Server::start();
+    let topic = server.name("altered");
+    let new = NewTopic::new(&topic, 1, ONE).set("max.message.bytes", "1000").set("segment.bytes", "2000000");
+    assert_eq!(server.admin().create(&[new]), [Ok(())]);
+    let of_topic = || ResourceSpecifier::Topic(&topic);
+    let change = AlterConfig::new(of_topic()).set("max.message.bytes", "2000").set("retention.ms", "-1");
+    assert_eq!(server.admin().alter(change), Ok(()));
+    let described = server.admin().configs(of_topic()).unwrap();
+    let shown = |name: &str| {
+        let setting = described.get(name).unwrap();
+        (setting.value.clone().unwrap(), setting.is_default)
+    };
+    assert_eq!(shown("max.message.bytes"), ("2000".to_owned(), false));
+    assert_eq!(shown("retention.ms"), ("-1".to_owned(), false));
+    assert_eq!(shown("segment.bytes"), ("1073741824".to_owned(), true));
+    let sent = server.producer(&[]).send(&topic, 0, &[Record::of("x".repeat(1500))]);
+    assert_eq!(sent, [Ok((0, 0))]);
+
+    // rdkafka hides the error of one resource; what was set is still there.
+    let _ = server.admin().alter(AlterConfig::new(of_topic()).set("retention.ms", "soon"));
+    let described = server.admin().configs(of_topic()).unwrap();
+    assert_eq!(described.get("max.message.bytes").unwrap().value.as_deref(), Some("2000"));
 }
 
 #[test]

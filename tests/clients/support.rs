@@ -167,6 +167,13 @@ impl Admin<'_> {
         gone.into_iter().map(|one| one.map(|_| ()).map_err(|(_, code)| code)).collect()
     }
 
+    /// Replaces all that is set for one resource.
+    pub fn alter(&self, change: rdkafka::admin::AlterConfig<'_>) -> Result<(), RDKafkaErrorCode> {
+        let altered = self.client.alter_configs([&change], &AdminOptions::new());
+        let outcome = self.server.runtime.block_on(altered).unwrap().remove(0);
+        outcome.map(drop).map_err(|(_, code)| code)
+    }
+
     pub fn configs(
         &self,
         resource: rdkafka::admin::ResourceSpecifier<'_>,

@@ -14,7 +14,7 @@ pub const FAMILIES: &[Family] = &[
         |look, rows| {
             let services = &look.broker.first().services;
             let cluster = services.cluster.cluster_id.to_string();
-            let durability = services.settings.durability.to_string();
+            let durability = services.settings().durability.to_string();
             rows.gauge(&[env!("CARGO_PKG_VERSION").into(), (&cluster).into(), (&durability).into()], 1i64)
         },
     ),

@@ -16,9 +16,9 @@ async fn start(settings: &[(&str, &str)]) -> Result<Running, BindError> {
         given.set(*name, *value);
     }
     let settings = BrokerSettings::load(given).unwrap();
-    let stage = Stage::new();
     let (stop, stopping) = Stop::new();
-    let server = Server::start(&settings, stage.shared.api.clone(), stopping).await?;
+    let services = Services::in_memory_with(settings.clone(), stopping.clone());
+    let server = Server::start(&settings, Api::with_table(&TABLE, Arc::new(services)), stopping).await?;
     Ok(Running { server, stop })
 }
 

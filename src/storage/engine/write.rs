@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -105,7 +106,7 @@ impl Engine {
         for work in work {
             if let Work::Append(append) = work {
                 // The next sync of the journal covers what no ack waits for; it lies there whole.
-                if direct_from > 0 && is_relaxed(&append.partition.settings) {
+                if direct_from > 0 && is_relaxed(&append.partition.settings()) {
                     continue;
                 }
                 let key = (append.partition.topic, append.partition.index);
@@ -161,11 +162,11 @@ impl Engine {
     fn rolls(&self, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
         let Some(state) = self.shard.partition(partition.topic, partition.index) else { return false };
         let Some(newest) = state.segments().last() else { return true };
-        let settings = &partition.settings;
+        let settings = partition.settings();
         let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
         let last = state.end().0.saturating_add(i64::from(batch.header.last_offset_delta));
         size > settings.segment_bytes.min(self.options.tuning.segment_bytes)
-            || now.since(newest.opened) >= settings.segment_age
+            || now.since(newest.opened) >= settings.segment_age.saturating_sub(jitter(partition, &settings))
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
     }
 
@@ -305,6 +306,19 @@ fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
 fn makes_room(work: &Work) -> bool {
     let Work::Command { command, .. } = work else { return false };
     matches!(command, Command::DropTopic { .. } | Command::SetLogStart { .. })
+}
+
+/// What a partition's segments end earlier by (`segment.jitter.ms`): another part of it for each
+/// partition, the same for all segments of one.
+fn jitter(partition: &Partition, settings: &TopicSettings) -> Duration {
+    let most = settings.segment_jitter.min(settings.segment_age);
+    if most.is_zero() {
+        return Duration::ZERO;
+    }
+    let [.., a, b] = partition.topic.0;
+    let spread = (u32::from(a) << 8 | u32::from(b)).wrapping_add(partition.index.cast_unsigned());
+    // A step that shares no factor with 2³² visits every part.
+    most.mul_f64(f64::from(spread.wrapping_mul(0x9e37_79b1)) / f64::from(u32::MAX))
 }
 
 /// An upper bound of what the work takes in the journal.

@@ -1,0 +1,252 @@
+//! What the APIs of settings share: kinds of resources, and the way an alteration takes.
+//!
+//! All resources of a request are judged first and in line before the first is waited for; each
+//! succeeds or fails for itself.
+
+pub mod loggers;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::Pin;
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::topic_name;
+use crate::config::{self, AlterError, Alteration, Changes, Operation, Resource};
+use crate::kernel::Scope;
+use crate::storage::StoreError;
+use crate::types::{NodeId, TopicId};
+
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
+pub const BROKER_LOGGER: i8 = 8;
+pub const CLIENT_METRICS: i8 = 16;
+pub const GROUP: i8 = 32;
+pub const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+
+/// The most bytes of names and values that are kept for everything but topics.
+const MOST_BYTES: usize = 16 << 20;
+
+/// One resource of a request, and what is asked for it.
+pub struct Asked {
+    pub kind: i8,
+    pub name: String,
+    pub wish: Wish,
+}
+
+pub enum Wish {
+    /// Name, Kafka's number of the operation, value.
+    Alter(Vec<(String, i8, Option<String>)>),
+    /// All settings there shall be.
+    Replace(Vec<(String, Option<String>)>),
+}
+
+/// Whose stored settings change.
+enum Target {
+    Topic(TopicId),
+    Other(Scope),
+}
+
+type Stored = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// One outcome for each resource, in the order of the request.
+pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec<Result<(), Refusal>> {
+    let mut times: HashMap<(i8, &str), usize> = HashMap::new();
+    for one in &asked {
+        *times.entry((one.kind, &one.name)).or_default() += 1;
+    }
+    let mut begun: Vec<Result<Option<Stored>, Refusal>> = Vec::with_capacity(asked.len());
+    for one in &asked {
+        begun.push(match times.get(&(one.kind, one.name.as_str())) {
+            Some(1) => begin(one, validate_only, ctx),
+            _ => Err(invalid_request("Each resource must appear at most once.")),
+        });
+    }
+    let mut outcomes = Vec::with_capacity(begun.len());
+    for one in begun {
+        outcomes.push(match one {
+            Ok(Some(stored)) => stored.await.map_err(|error| ErrorCode::from(&error).into()),
+            Ok(None) => Ok(()),
+            Err(refusal) => Err(refusal),
+        });
+    }
+    outcomes
+}
+
+/// Judges one resource and puts its changes in line.
+fn begin(asked: &Asked, validate_only: bool, ctx: &Context) -> Result<Option<Stored>, Refusal> {
+    asked.wish.check()?;
+    if asked.kind == BROKER_LOGGER {
+        return match &asked.wish {
+            Wish::Alter(changes) => loggers::alter(&asked.name, changes, validate_only, ctx).map(|()| None),
+            Wish::Replace(_) => Err(unknown_resource(asked.kind)),
+        };
+    }
+    let (target, changes) = judge(asked, ctx)?;
+    if validate_only || changes.is_empty() {
+        return Ok(None);
+    }
+    let store = &ctx.services.store;
+    Ok(Some(match target {
+        Target::Topic(topic) => Box::pin(store.alter_topic(topic, changes)),
+        Target::Other(scope) => {
+            let kept: usize =
+                store.settings().values().flatten().map(|(name, value)| name.len() + value.len()).sum();
+            let new: usize =
+                changes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
+            if kept + new > MOST_BYTES {
+                return Err(Refusal::new(
+                    ErrorCode::PolicyViolation,
+                    "this broker keeps 16 MiB of altered settings at most",
+                ));
+            }
+            Box::pin(store.alter_settings(scope, changes))
+        }
+    }))
+}
+
+fn judge(asked: &Asked, ctx: &Context) -> Result<(Target, Changes), Refusal> {
+    let (kind, name) = (asked.kind, &asked.name);
+    let services = &ctx.services;
+    let settings = services.settings();
+    let stored = |scope: &Scope| services.store.settings().get(scope).cloned().unwrap_or_default();
+    match kind {
+        TOPIC => {
+            if name.is_empty() {
+                return Err(invalid_request("Default topic resources are not allowed."));
+            }
+            topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+            let topics = services.store.topics();
+            let topic = topics.by_name(name);
+            let nothing = BTreeMap::new();
+            let own = topic.map_or(&nothing, |topic| &topic.overrides);
+            // Kafka looks for the topic last.
+            let changes = asked.wish.changes(Resource::Topic, own, &settings)?;
+            match topic {
+                Some(topic) => Ok((Target::Topic(topic.id), changes)),
+                None => Err(Refusal::new(
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("The topic '{name}' does not exist."),
+                )),
+            }
+        }
+        BROKER => {
+            let (scope, resource) = match name.is_empty() {
+                true => (Scope::DefaultBroker, Resource::Cluster),
+                false => (Scope::Broker(this_broker(name, ctx)?), Resource::Broker),
+            };
+            let own = match resource {
+                Resource::Cluster => settings.altered.cluster.clone(),
+                _ => stored(&scope),
+            };
+            let changes = asked.wish.changes(resource, &own, &settings)?;
+            Ok((Target::Other(scope), changes))
+        }
+        GROUP | CLIENT_METRICS => {
+            if name.is_empty() {
+                return Err(invalid_request(match kind {
+                    GROUP => "Default group resources are not allowed.",
+                    _ => "Subscription name can't be empty",
+                }));
+            }
+            let (scope, resource) = match kind {
+                GROUP => (Scope::Group(name.clone()), Resource::Group),
+                _ => (Scope::ClientMetrics(name.clone()), Resource::ClientMetrics),
+            };
+            let changes = asked.wish.changes(resource, &stored(&scope), &settings)?;
+            Ok((Target::Other(scope), changes))
+        }
+        other => Err(unknown_resource(other)),
+    }
+}
+
+/// The id of the broker that is asked, when that is who is meant.
+pub fn this_broker(name: &str, ctx: &Context) -> Result<NodeId, Refusal> {
+    let node = ctx.services.cluster.node_id;
+    match name.parse::<i32>() {
+        Ok(asked) if asked == node.0 => Ok(node),
+        Ok(_) => Err(invalid_request(format!("Unexpected broker id, expected {node}, but received {name}"))),
+        Err(_) => Err(invalid_request(format!("Node id must be an integer, but it is: {name}"))),
+    }
+}
+
+pub fn invalid_request(why: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, why)
+}
+
+fn unknown_resource(kind: i8) -> Refusal {
+    invalid_request(format!("Unknown resource type {kind}"))
+}
+
+impl Wish {
+    /// Each name once, and a value where there has to be one.
+    fn check(&self) -> Result<(), Refusal> {
+        let names: Vec<&String> = match self {
+            Wish::Alter(changes) => changes.iter().map(|(name, _, _)| name).collect(),
+            Wish::Replace(all) => all.iter().map(|(name, _)| name).collect(),
+        };
+        if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+            return Err(invalid_request("Error due to duplicate config keys"));
+        }
+        let null: Vec<&str> = match self {
+            Wish::Alter(changes) => {
+                let null =
+                    changes.iter().filter(|(_, operation, value)| *operation != DELETE && value.is_none());
+                null.map(|(name, _, _)| name.as_str()).collect()
+            }
+            Wish::Replace(all) => {
+                all.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect()
+            }
+        };
+        match null.is_empty() {
+            true => Ok(()),
+            false => Err(invalid_request(format!("Null value not supported for : {}", null.join(", ")))),
+        }
+    }
+
+    fn changes(
+        &self,
+        resource: Resource,
+        own: &BTreeMap<String, String>,
+        settings: &config::BrokerSettings,
+    ) -> Result<Changes, Refusal> {
+        let changes = match self {
+            Wish::Alter(changes) => {
+                let changes: Result<Vec<Alteration>, Refusal> = changes
+                    .iter()
+                    .map(|(name, operation, value)| {
+                        let value = value.clone().unwrap_or_default();
+                        Ok(Alteration { name: name.clone(), operation: known_operation(*operation)?, value })
+                    })
+                    .collect();
+                config::alter(resource, own, &changes?, settings)
+            }
+            Wish::Replace(all) => {
+                let all = all.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default()));
+                config::replace(resource, own, all.collect(), settings)
+            }
+        };
+        changes.map_err(refused)
+    }
+}
+
+const DELETE: i8 = 1;
+
+fn known_operation(operation: i8) -> Result<Operation, Refusal> {
+    match operation {
+        0 => Ok(Operation::Set),
+        DELETE => Ok(Operation::Delete),
+        2 => Ok(Operation::Append),
+        3 => Ok(Operation::Subtract),
+        other => Err(invalid_request(format!("Unknown operations type {other}"))),
+    }
+}
+
+fn refused(error: AlterError) -> Refusal {
+    match error {
+        AlterError::Request(why) => invalid_request(why),
+        AlterError::Config(why) => Refusal::new(ErrorCode::InvalidConfig, why),
+        AlterError::TooLarge => {
+            Refusal::new(ErrorCode::PolicyViolation, "a resource keeps 1 MiB of settings at most")
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! BROKER_LOGGER (KIP-412): how much this process says about itself. Not stored: a restart says as
+//! much as before.
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::telemetry::levels::{self, LogLevel};
+
+use super::invalid_request;
+
+/// All of it, or nothing.
+pub fn alter(
+    broker: &str,
+    changes: &[(String, i8, Option<String>)],
+    validate_only: bool,
+    ctx: &Context,
+) -> Result<(), Refusal> {
+    let node = ctx.services.cluster.node_id;
+    match broker.parse::<i32>() {
+        Ok(asked) if asked == node.0 => {}
+        Ok(asked) => {
+            return Err(invalid_request(format!(
+                "Unexpected node id. Expected {node}, but received {asked}"
+            )));
+        }
+        Err(_) => return Err(invalid_request(format!("Node id must be an integer, but it is: {broker}"))),
+    }
+    let changes: Vec<(&str, Option<LogLevel>)> = changes
+        .iter()
+        .map(|(name, operation, value)| change(name, *operation, value.as_deref()))
+        .collect::<Result<_, _>>()?;
+    if !validate_only {
+        for (logger, level) in changes {
+            levels::set(logger, level);
+            tracing::warn!(logger, ?level, "a log level was altered");
+        }
+    }
+    Ok(())
+}
+
+fn change<'a>(
+    logger: &'a str,
+    operation: i8,
+    value: Option<&str>,
+) -> Result<(&'a str, Option<LogLevel>), Refusal> {
+    let exists = || match levels::is_logger(logger) {
+        true => Ok(()),
+        false => Err(Refusal::new(ErrorCode::InvalidConfig, format!("Logger {logger} does not exist!"))),
+    };
+    match operation {
+        0 => {
+            exists()?;
+            let value = value.unwrap_or_default();
+            match LogLevel::parse(value) {
+                Some(level) => Ok((logger, Some(level))),
+                None => Err(Refusal::new(
+                    ErrorCode::InvalidConfig,
+                    format!(
+                        "Cannot set the log level of {logger} to {value} as it is not a supported log level. \
+                         Valid log levels are DEBUG, ERROR, FATAL, INFO, TRACE, WARN"
+                    ),
+                )),
+            }
+        }
+        1 => {
+            exists()?;
+            match logger == levels::ROOT {
+                true => Err(invalid_request(format!(
+                    "Removing the log level of the {logger} logger is not allowed"
+                ))),
+                false => Ok((logger, None)),
+            }
+        }
+        2 => Err(invalid_request("APPEND operation is not allowed for the BROKER_LOGGER resource")),
+        3 => Err(invalid_request("SUBTRACT operation is not allowed for the BROKER_LOGGER resource")),
+        other => Err(invalid_request(format!(
+            "Unknown operation type {other} is not allowed for the BROKER_LOGGER resource"
+        ))),
+    }
+}

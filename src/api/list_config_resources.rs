@@ -1,0 +1,58 @@
+//! ListConfigResources (key 74): what settings can be described. v0 lists client metrics
+//! subscriptions only; v1 lists the kinds that are asked for (KIP-1142), all where none is.
+
+use crate::api::configs::{ALL, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::{Handler, Reply};
+use crate::kernel::Scope;
+use crate::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
+use crate::protocol::messages::list_config_resources_response::{
+    ConfigResource, ListConfigResourcesResponse,
+};
+
+impl Handler for ListConfigResourcesRequest {
+    fn named(&self) -> usize {
+        self.resource_types.len()
+    }
+
+    async fn handle(self, ctx: Context) -> Reply<ListConfigResourcesResponse> {
+        let asked: Vec<i8> = match (ctx.version, self.resource_types.is_empty()) {
+            (0, _) => vec![CLIENT_METRICS],
+            (_, true) => ALL.to_vec(),
+            (_, false) => self.resource_types,
+        };
+        if asked.iter().any(|kind| !ALL.contains(kind)) {
+            return Reply::Now(ListConfigResourcesResponse {
+                error_code: ErrorCode::UnsupportedVersion.code(),
+                ..ListConfigResourcesResponse::default()
+            });
+        }
+        let config_resources = ALL
+            .iter()
+            .filter(|kind| asked.contains(kind))
+            .flat_map(|kind| named(*kind, &ctx).into_iter().map(move |name| (*kind, name)))
+            .map(|(resource_type, resource_name)| ConfigResource { resource_name, resource_type });
+        Reply::Now(ListConfigResourcesResponse {
+            config_resources: config_resources.collect(),
+            ..ListConfigResourcesResponse::default()
+        })
+    }
+}
+
+fn named(kind: i8, ctx: &Context) -> Vec<String> {
+    let store = &ctx.services.store;
+    match kind {
+        TOPIC => store.topics().iter().map(|topic| topic.name.to_string()).collect(),
+        BROKER | BROKER_LOGGER => vec![ctx.services.cluster.node_id.to_string()],
+        _ => {
+            let stored = store.settings();
+            let names = stored.keys().filter_map(|scope| match scope {
+                Scope::Group(name) if kind == GROUP => Some(name.clone()),
+                Scope::ClientMetrics(name) if kind == CLIENT_METRICS => Some(name.clone()),
+                Scope::Group(_) | Scope::ClientMetrics(_) | Scope::Broker(_) | Scope::DefaultBroker => None,
+            });
+            names.collect()
+        }
+    }
+}

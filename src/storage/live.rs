@@ -1,0 +1,51 @@
+//! The settings of a broker as they are now: what it was started with, and over it what was altered
+//! while it ran.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::config::{Altered, BrokerSettings};
+use crate::kernel::{Scope, Settings};
+use crate::types::NodeId;
+
+pub struct LiveSettings {
+    node: NodeId,
+    now: RwLock<Now>,
+}
+
+struct Now {
+    /// What was stored when these were made.
+    stored: Arc<Settings>,
+    settings: Arc<BrokerSettings>,
+}
+
+impl LiveSettings {
+    pub fn new(started: Arc<BrokerSettings>, node: NodeId) -> LiveSettings {
+        LiveSettings { node, now: RwLock::new(Now { stored: Arc::default(), settings: started }) }
+    }
+
+    /// The settings when this is what is stored. Made anew only where it changed.
+    pub fn at(&self, stored: &Arc<Settings>) -> Arc<BrokerSettings> {
+        {
+            let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&now.stored, stored) {
+                return Arc::clone(&now.settings);
+            }
+        }
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let altered = self.altered(stored);
+        if altered.cluster != now.settings.altered.cluster || altered.broker != now.settings.altered.broker {
+            let (settings, invalid) = now.settings.altered_before(altered);
+            for error in invalid {
+                tracing::warn!(%error, "a stored setting of the broker is not valid any more and left out");
+            }
+            now.settings = Arc::new(settings);
+        }
+        now.stored = Arc::clone(stored);
+        Arc::clone(&now.settings)
+    }
+
+    fn altered(&self, stored: &Settings) -> Altered {
+        let of = |scope| stored.get(&scope).cloned().unwrap_or_default();
+        Altered { cluster: of(Scope::DefaultBroker), broker: of(Scope::Broker(self.node)) }
+    }
+}
