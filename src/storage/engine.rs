@@ -318,9 +318,12 @@ impl Engine {
     }
 
     /// The topic with handles for the partitions that it has now and had not before; these are
-    /// empty, and as those of a new topic they have no directory before their first batch.
+    /// empty, and as those of a new topic they have no directory before their first batch. Settings
+    /// that were altered in the same round hold for the old ones too.
     fn grown(&self, before: &Topic, state: &kernel::Topic) -> Arc<Topic> {
         let mut grown = self.topic(state, |_, _| VecDeque::new());
+        let settings = Arc::new(grown.settings.clone());
+        before.partitions.iter().for_each(|partition| partition.publish_settings(&settings));
         let known = before.partitions.iter().cloned();
         let topic = Arc::get_mut(&mut grown).expect("nobody else has it yet");
         topic.partitions.splice(..before.partitions.len().min(topic.partitions.len()), known);
@@ -449,5 +452,32 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         tracing::error!("a panic in the engine: the process ends, a restart is back before it");
         std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BrokerSettings;
+    use crate::storage::{NewTopic, Place, Store, StoreOptions};
+    use crate::types::NodeId;
+
+    #[tokio::test]
+    async fn partitions_added_and_settings_altered_in_one_round_are_both_seen_by_old_and_new_ones() {
+        let settings = Arc::new(BrokerSettings::default());
+        let store = Store::open(StoreOptions::new(Place::Memory, settings)).unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+        let topic = store.create_topic(new).await.unwrap().id;
+        let add = Command::AddPartitions { topic, first: 1, replicas: vec![vec![NodeId(1)]] };
+        let changes = BTreeMap::from([("max.message.bytes".to_owned(), Some("77".to_owned()))]);
+        let alter = Command::AlterTopic { topic, changes };
+        let work = [add, alter].map(|command| Work::Command { command, done: Box::new(|_| {}) });
+        let committer = store.committer();
+        let round = committer.engine().begin(work.into());
+        committer.engine().finish(round);
+        let topics = store.topics();
+        let limits =
+            topics.by_id(topic).unwrap().partitions.iter().map(|one| one.settings().max_message_bytes);
+        assert_eq!(limits.collect::<Vec<_>>(), [77, 77]);
     }
 }

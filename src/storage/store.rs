@@ -412,7 +412,7 @@ impl Store {
         self.0.close();
     }
 
-    fn committer(&self) -> &Arc<Committer> {
+    pub(super) fn committer(&self) -> &Arc<Committer> {
         &self.0.committer
     }
 }

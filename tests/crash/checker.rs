@@ -12,7 +12,7 @@
 //! - H13 a committed offset does not go back, and is one that somebody committed
 //! - H18 what was deleted stays deleted, and nothing else is missing: a log's start does not go back,
 //!   and is no further than somebody asked
-//! - admin: what an administrator raised (the partitions of a topic) is there for whoever asks later
+//! - admin: what an administrator raised (the partitions of a topic, a setting) is there for whoever asks later
 //!
 //! The planted histories below show that each of them finds what it is there for.
 
@@ -31,6 +31,8 @@ pub enum Raised {
     Start(Place),
     /// How many partitions a topic has.
     Partitions,
+    /// What a topic's setting is.
+    Setting,
 }
 
 /// What happened, in the order in which the clients saw it. A request counts as sent when it is noted,

@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jackdaw::time::Clock;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -43,6 +45,8 @@ pub const SHRINKING: Place = 6;
 /// A topic that gets more and more partitions, up to so many.
 const GROWING: &str = "growing";
 const MOST_PARTITIONS: usize = 200;
+/// A setting of that topic, changed again and again.
+const SETTING: &str = "segment.ms";
 
 const GROUP: &str = "crash";
 
@@ -457,15 +461,19 @@ impl Administrator {
 
     /// One change after the other. What got no answer may have come about or not.
     fn work(self, random: &mut Random, stopping: &AtomicBool) {
-        let mut partitions = 1;
+        let (mut partitions, mut setting) = (1, 0);
         while !stopping.load(Ordering::SeqCst) {
-            match random.below(3) {
+            match random.below(4) {
                 0 => self.delete_records(random),
                 1 if partitions < MOST_PARTITIONS => {
                     partitions += 1;
                     self.grow(partitions);
                 }
-                _ => drop(look(&self.looking, &self.history, LIMIT)),
+                2 => {
+                    setting += 1;
+                    self.alter(setting);
+                }
+                _ => drop(self.look()),
             }
             self.history.wait_or_quit(random.duration(Duration::from_millis(30)));
         }
@@ -483,6 +491,38 @@ impl Administrator {
         if deleted.is_ok_and(|deleted| deleted.elements().iter().all(|one| one.error().is_ok())) {
             self.history.note(Event::Raised { what, to });
         }
+    }
+
+    fn alter(&self, to: i64) {
+        let what = Raised::Setting;
+        self.history.note(Event::Raising { what, to });
+        let value = to.to_string();
+        let change = AlterConfig::new(ResourceSpecifier::Topic(GROWING)).set(SETTING, &value);
+        let altered = self.runtime.block_on(self.client.alter_configs([&change], &options()));
+        if altered.is_ok_and(|altered| altered.iter().all(Result::is_ok)) {
+            self.history.note(Event::Raised { what, to });
+        }
+    }
+
+    /// Notes what the broker says of the setting, and of what others can see, too.
+    fn look(&self) -> bool {
+        look(&self.looking, &self.history, LIMIT) && self.look_at_setting()
+    }
+
+    fn look_at_setting(&self) -> bool {
+        let what = Raised::Setting;
+        self.history.note(Event::AskedFor { what });
+        let topic = ResourceSpecifier::Topic(GROWING);
+        let Ok(told) = self.runtime.block_on(self.client.describe_configs([&topic], &options())) else {
+            return false;
+        };
+        let Some(Ok(topic)) = told.first() else { return false };
+        let value = topic.get(SETTING).and_then(|setting| setting.value.as_deref()?.parse::<i64>().ok());
+        // Its default is far beyond all that it is set to.
+        if let Some(value) = value.filter(|value| *value < 1_000_000) {
+            self.history.note(Event::Found { what, value });
+        }
+        true
     }
 
     fn grow(&self, partitions: usize) {

@@ -72,7 +72,7 @@ fn round(seed: u64) {
     let history = load.stop(DEADLINE);
     println!("seed {seed}: {tally:?}, {} events", history.len());
     assert!(tally.unanswered > 0, "no kill met an unanswered request");
-    for what in [Raised::Start(SHRINKING), Raised::Partitions] {
+    for what in [Raised::Start(SHRINKING), Raised::Partitions, Raised::Setting] {
         let raised = |event: &&Event| matches!(event, Event::Raised { what: raised, .. } if *raised == what);
         let times = history.iter().filter(raised).count();
         assert!(times > 5, "{what:?} was raised {times} times only");
