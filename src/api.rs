@@ -30,6 +30,7 @@ mod group;
 mod guard;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod leadership;
 mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;

@@ -1,7 +1,10 @@
 //! The composition root: builds every room, drains, stops.
 //!
 //! As a library: `Broker::builder().ephemeral().start().await?` is a broker on a free loopback port
-//! that stops when it is dropped; there may be several in one process.
+//! that stops when it is dropped; there may be several in one process. With `.brokers(3)` it poses as
+//! three brokers, of which tests may stop and start each.
+
+mod posed;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,17 +12,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::error;
 
+use crate::api::Stop;
 use crate::api::context::Services;
-use crate::api::{Api, Stop};
 use crate::config::{BrokerSettings, ConfigError, Durability, Given};
 use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
-use crate::server::{BindError, Server};
+use crate::server::{BindError, Resources, Server};
 use crate::storage::{OpenError, Place, Store, StoreOptions};
 use crate::time::{self, Clock};
+use crate::types::NodeId;
+pub use posed::PoseError;
+use posed::{Common, Posed};
 
 /// How often what is due is looked for at the latest: retention, forgotten producers, the disk.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -28,14 +35,17 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// A running broker. Dropped, it stops at once; [`Broker::stop`] lets it finish what it owes.
 pub struct Broker {
-    /// Taken out by a gentle stop.
-    server: Option<Server>,
+    posed: Mutex<Vec<Posed>>,
+    common: Common,
     http: Option<Http>,
     /// Ends with the broker.
     _housekeeping: JoinSet<()>,
     stop: Stop,
     store: Store,
+    /// The addresses of each broker, and all together.
+    brokers: Vec<(NodeId, Vec<String>)>,
     listening: Vec<String>,
+    bootstrap: String,
     settings: Arc<BrokerSettings>,
     data_dir: Option<PathBuf>,
 }
@@ -62,7 +72,43 @@ impl Broker {
 
     /// What a client's `bootstrap.servers` takes.
     pub fn bootstrap(&self) -> &str {
-        self.listening.first().map_or("", String::as_str)
+        &self.bootstrap
+    }
+
+    /// The brokers that this process poses as, each with the first of its addresses.
+    pub fn brokers(&self) -> impl ExactSizeIterator<Item = (NodeId, &str)> {
+        self.brokers.iter().map(|(id, addresses)| (*id, addresses.first().map_or("", String::as_str)))
+    }
+
+    /// Stops one of the brokers that this process poses as: what it leads is led by others, its
+    /// groups get other coordinators, its connections end and its ports are refused.
+    pub async fn stop_one(&self, id: NodeId) -> Result<(), PoseError> {
+        let mut posed = self.posed.lock().await;
+        let others = posed.iter().filter(|one| one.is_running() && one.id != id).map(|one| one.id).collect();
+        let one = posed.iter_mut().find(|one| one.id == id).ok_or(PoseError::Unknown(id))?;
+        if one.is_running() {
+            self.store.set_brokers(others).await.map_err(PoseError::Store)?;
+            one.stop(DRAIN).await;
+        }
+        Ok(())
+    }
+
+    /// Starts it again, where it was before. It is in step at once and leads what nobody else does.
+    pub async fn start_one(&self, id: NodeId) -> Result<(), PoseError> {
+        let mut posed = self.posed.lock().await;
+        let mut running: Vec<NodeId> =
+            posed.iter().filter(|one| one.is_running()).map(|one| one.id).collect();
+        let one = posed.iter_mut().find(|one| one.id == id).ok_or(PoseError::Unknown(id))?;
+        if one.is_running() {
+            return Ok(());
+        }
+        one.start(&self.common).await.map_err(PoseError::Bind)?;
+        running.push(id);
+        if let Err(error) = self.store.set_brokers(running).await {
+            one.stop(DRAIN).await;
+            return Err(PoseError::Store(error));
+        }
+        Ok(())
     }
 
     /// Every address clients may use.
@@ -87,8 +133,10 @@ impl Broker {
     /// Stops gently: nothing new is accepted or begun, what is owed is answered, all is on disk.
     pub async fn stop(mut self) {
         self.stop.begin();
-        if let Some(server) = self.server.take() {
-            server.drain(DRAIN).await;
+        let posed = self.posed.get_mut();
+        posed.iter().for_each(Posed::begin_to_stop);
+        for one in posed {
+            one.stop(DRAIN).await;
         }
         let store = self.store.clone();
         // Only a panic in there could come back, and it was reported.
@@ -99,7 +147,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         // Connections first, so that nothing is refused that could be left unanswered.
-        self.server = None;
+        self.posed.get_mut().clear();
         // Tasks end at their next chance and hold handles of the store until then; the directory
         // is given back now.
         self.store.close();
@@ -118,6 +166,12 @@ impl Builder {
     #[must_use]
     pub fn listen(self, address: &str) -> Builder {
         self.set("listeners", format!("PLAINTEXT://{address}"))
+    }
+
+    /// As how many brokers the process poses; their ports follow the first one's.
+    #[must_use]
+    pub fn brokers(self, brokers: u16) -> Builder {
+        self.set("jackdaw.brokers", brokers.to_string())
     }
 
     #[must_use]
@@ -159,11 +213,15 @@ impl Builder {
 
         let (stop, stopping) = Stop::new();
         let services =
-            Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
+            Arc::new(Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping));
         let groups = services.groups.clone();
-        let services = Arc::new(services);
-        let api = Api::new(Arc::clone(&services));
-        let server = Server::start(&settings, api, stopping).await.map_err(StartError::Bind)?;
+        let live = Arc::clone(&services);
+        let resources = Resources::of(&settings, move || live.settings());
+        let common = Common { services, settings: Arc::clone(&settings), resources };
+        let mut posed = Posed::all(&common);
+        for one in &mut posed {
+            one.start(&common).await.map_err(StartError::Bind)?;
+        }
 
         let mut housekeeping = JoinSet::new();
         housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
@@ -172,7 +230,7 @@ impl Builder {
             None => None,
             Some(listener) => {
                 let store = store.clone();
-                let metrics = Arc::new(Metrics::new([(services, &server)]));
+                let metrics = Arc::new(Metrics::new(posed.iter().filter_map(Posed::serving)));
                 let asked = Asked {
                     is_ready: Box::new(move || store.is_writable()),
                     metrics: Box::new(move |format| metrics.render(format)),
@@ -181,9 +239,23 @@ impl Builder {
                 Some(Http::start(listener, asked).await.map_err(failed).map_err(StartError::Bind)?)
             }
         };
-        let listening = listening(&server);
-        let server = Some(server);
-        Ok(Broker { server, http, _housekeeping: housekeeping, stop, store, listening, settings, data_dir })
+        let servers = posed.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
+        let brokers: Vec<_> = servers.map(|(id, server)| (id, listening(server))).collect();
+        let first: Vec<&str> =
+            brokers.iter().filter_map(|(_, all)| all.first()).map(String::as_str).collect();
+        Ok(Broker {
+            bootstrap: first.join(","),
+            listening: brokers.iter().flat_map(|(_, addresses)| addresses.clone()).collect(),
+            brokers,
+            posed: Mutex::new(posed),
+            common,
+            http,
+            _housekeeping: housekeeping,
+            stop,
+            store,
+            settings,
+            data_dir,
+        })
     }
 }
 

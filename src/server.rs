@@ -36,6 +36,16 @@ const REQUEST_BUDGET: u64 = 128 << 20;
 /// Small requests have this share of it to themselves.
 const SMALL_SHARE: usize = 8;
 
+/// What the servers of one process take from one stock.
+#[derive(Clone)]
+pub struct Resources {
+    requests: Arc<RequestBudgets>,
+    slots: Arc<Slots>,
+    /// How many connections there were so far; each has its number.
+    connections: Arc<AtomicU64>,
+    counts: Arc<Connections>,
+}
+
 /// A running server. It stops at once when dropped, and gently with [`Server::drain`].
 pub struct Server {
     listening: Vec<(Arc<Listener>, SocketAddr)>,
@@ -54,8 +64,7 @@ struct Shared {
     stopping: Stopping,
     /// Whether it was warned of clients that are told an address of their own.
     sent_astray: AtomicBool,
-    /// How many there were so far; each has its number.
-    connections: AtomicU64,
+    connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
 }
 
@@ -84,10 +93,23 @@ pub struct BindError {
 impl Server {
     /// Opens every listener and serves `api` there until `stopping` begins.
     pub async fn start(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Result<Server, BindError> {
-        let shared = Arc::new(Shared::new(settings, api, stopping));
+        let live = api.clone();
+        let resources = Resources::of(settings, move || live.settings());
+        Server::start_beside(&resources, settings, &settings.listeners, api, stopping).await
+    }
+
+    /// The same for one of several servers of a process, at listeners of its own.
+    pub async fn start_beside(
+        resources: &Resources,
+        settings: &BrokerSettings,
+        listeners: &[Listener],
+        api: Api,
+        stopping: Stopping,
+    ) -> Result<Server, BindError> {
+        let shared = Arc::new(Shared::new(resources, settings, api, stopping));
         let mut server =
             Server { listening: Vec::new(), acceptors: JoinSet::new(), shared: Arc::clone(&shared) };
-        for listener in &settings.listeners {
+        for listener in listeners {
             let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
             let sockets = listener::bind(listener).await.map_err(failed)?;
             let listener = Arc::new(listener.clone());
@@ -123,20 +145,35 @@ impl Server {
     }
 }
 
+impl Resources {
+    /// `live` gives the settings that change while the servers run.
+    pub fn of(
+        settings: &BrokerSettings,
+        live: impl Fn() -> Arc<BrokerSettings> + Send + Sync + 'static,
+    ) -> Resources {
+        Resources {
+            requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
+            slots: Slots::new(live),
+            connections: Arc::default(),
+            counts: Arc::default(),
+        }
+    }
+}
+
 impl Shared {
-    fn new(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
-        let live = api.clone();
+    fn new(resources: &Resources, settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
+        let Resources { requests, slots, connections, counts } = resources.clone();
         Shared {
             answers: Arc::clone(api.answers()),
             api,
             limits: Limits::of(settings),
-            requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
-            slots: Slots::new(move || live.settings()),
+            requests,
+            slots,
             complaints: Complaints::new(),
             stopping,
             sent_astray: AtomicBool::new(false),
-            connections: AtomicU64::new(0),
-            counts: Arc::default(),
+            connections,
+            counts,
         }
     }
 }

@@ -85,7 +85,7 @@ fn begin(
     let Some(wanted) = &asked.replicas else {
         return Err(ErrorCode::NoReassignmentInProgress.into());
     };
-    let wanted: Vec<NodeId> = replicas::check(wanted, topics.running(), None)?;
+    let wanted: Vec<NodeId> = replicas::check(wanted, &ctx.services.cluster.brokers, None)?;
     let current = &placement.replicas;
     if !may_resize && wanted.len() != current.len() {
         let why = format!("The replication factor is changed from {} to {}", current.len(), wanted.len());

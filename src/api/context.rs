@@ -1,8 +1,9 @@
 //! What a handler knows about the request it serves: who asks, over which connection, at which
 //! version, and the rooms it may turn to.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::Stopping;
 use super::budget::Budget;
@@ -13,7 +14,7 @@ use super::requests::Requests;
 use crate::config::{BrokerSettings, Listener};
 use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
-use crate::storage::{Isolation, LiveSettings, Store};
+use crate::storage::{Isolation, LiveSettings, Store, Topics};
 use crate::time::Clock;
 use crate::types::{LeaderEpoch, NodeId, Uuid};
 
@@ -26,6 +27,32 @@ pub struct Context {
     pub client_id: Option<String>,
 }
 
+impl Context {
+    /// The broker that serves this request.
+    pub fn node(&self) -> NodeId {
+        self.services.cluster.node_id
+    }
+
+    /// Where this client finds a broker: at the listener of the same name. `None`: nowhere yet.
+    pub fn endpoint(&self, node: NodeId) -> Option<HostPort> {
+        let mut told = self.connection.advertised();
+        if node != self.node() {
+            told.port = self.services.cluster.peers.port(node, &self.connection.listener.name)?;
+        }
+        Some(told)
+    }
+
+    /// The brokers that run, as this client finds them.
+    pub fn brokers(&self, topics: &Topics) -> Vec<(NodeId, HostPort)> {
+        topics.running().iter().filter_map(|node| Some((*node, self.endpoint(*node)?))).collect()
+    }
+
+    /// Whom clients are told to bring administration to. Any broker does it.
+    pub fn controller(&self, topics: &Topics) -> NodeId {
+        topics.running().first().copied().unwrap_or(self.node())
+    }
+}
+
 /// The rooms behind the handlers, the same for every connection of a broker.
 pub struct Services {
     pub store: Store,
@@ -33,8 +60,8 @@ pub struct Services {
     pub cluster: ClusterFacts,
     live: LiveSettings,
     pub clock: Clock,
-    pub fetch_sessions: Sessions,
-    pub auto_create: AutoCreate,
+    pub fetch_sessions: Arc<Sessions>,
+    pub auto_create: Arc<AutoCreate>,
     /// What answers of all clients together may hold.
     pub answers: Arc<Budget>,
     /// What is counted of requests.
@@ -46,10 +73,15 @@ pub struct Services {
 impl Services {
     pub fn new(store: Store, settings: Arc<BrokerSettings>, clock: Clock, stopping: Stopping) -> Services {
         Services {
-            cluster: ClusterFacts { cluster_id: store.cluster_id(), node_id: settings.node_id },
-            fetch_sessions: Sessions::new(settings.fetch_session_slots),
+            cluster: ClusterFacts {
+                cluster_id: store.cluster_id(),
+                node_id: settings.node_id,
+                brokers: settings.broker_ids().into(),
+                peers: Arc::default(),
+            },
+            fetch_sessions: Arc::new(Sessions::new(settings.fetch_session_slots)),
             answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
-            auto_create: AutoCreate::default(),
+            auto_create: Arc::default(),
             requests: Arc::default(),
             groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
             live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
@@ -62,6 +94,30 @@ impl Services {
     /// The broker's settings as they are now. Nobody keeps them longer than a request.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.live.at(&self.store.settings())
+    }
+}
+
+impl Services {
+    /// The same rooms as another broker of this process has them, with fetch sessions of its own.
+    pub fn posing_as(
+        &self,
+        node_id: NodeId,
+        started: &Arc<BrokerSettings>,
+        sessions: Arc<Sessions>,
+        stopping: Stopping,
+    ) -> Services {
+        Services {
+            store: self.store.clone(),
+            groups: self.groups.clone(),
+            cluster: ClusterFacts { node_id, ..self.cluster.clone() },
+            live: LiveSettings::new(Arc::clone(started), node_id),
+            clock: self.clock.clone(),
+            fetch_sessions: sessions,
+            auto_create: Arc::clone(&self.auto_create),
+            answers: Arc::clone(&self.answers),
+            requests: Arc::clone(&self.requests),
+            stopping,
+        }
     }
 }
 
@@ -80,11 +136,29 @@ impl Services {
     }
 }
 
-/// What is true of the cluster for as long as the data directory exists.
+/// What is true of the cluster for as long as the process runs.
 #[derive(Clone, Debug)]
 pub struct ClusterFacts {
     pub cluster_id: Uuid,
+    /// The broker that is asked.
     pub node_id: NodeId,
+    /// Every broker, whether it runs or not.
+    pub brokers: Arc<[NodeId]>,
+    pub peers: Arc<Peers>,
+}
+
+/// The ports that the brokers of this process are found at, by the names of their listeners.
+#[derive(Debug, Default)]
+pub struct Peers(RwLock<BTreeMap<NodeId, BTreeMap<String, u16>>>);
+
+impl Peers {
+    pub fn listen(&self, node: NodeId, ports: BTreeMap<String, u16>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(node, ports);
+    }
+
+    fn port(&self, node: NodeId, listener: &str) -> Option<u16> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&node)?.get(listener).copied()
+    }
 }
 
 /// A client's connection.

@@ -31,7 +31,7 @@ impl Handler for CreatePartitionsRequest {
         let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
         let begun = Moment::now();
         let topics = ctx.services.store.topics();
-        let planned = plan(&self.topics, &topics, timeout);
+        let planned = plan(&self.topics, &topics, timeout, &ctx);
         // All have their place in line before the first is waited for: they share a sync.
         let adding: Vec<_> = planned
             .into_iter()
@@ -39,7 +39,7 @@ impl Handler for CreatePartitionsRequest {
                 let adding = planned.map(|wanted| {
                     (!self.validate_only).then(|| {
                         let (topic, first) = (wanted.topic.id, wanted.first);
-                        ctx.services.store.add_partitions(topic, first, wanted.replicas(topics.running()))
+                        ctx.services.store.add_partitions(topic, first, wanted.replicas(&ctx))
                     })
                 });
                 (asked, adding)
@@ -75,7 +75,12 @@ struct Wanted {
 type Planned<'a> = (&'a CreatePartitionsTopic, Result<Wanted, Refusal>);
 
 /// One plan or refusal per name.
-fn plan<'a>(asked: &'a [CreatePartitionsTopic], topics: &Topics, timeout: Duration) -> Vec<Planned<'a>> {
+fn plan<'a>(
+    asked: &'a [CreatePartitionsTopic],
+    topics: &Topics,
+    timeout: Duration,
+    ctx: &Context,
+) -> Vec<Planned<'a>> {
     let mut times: HashMap<&str, usize> = HashMap::new();
     for topic in asked {
         *times.entry(&topic.name).or_default() += 1;
@@ -86,7 +91,7 @@ fn plan<'a>(asked: &'a [CreatePartitionsTopic], topics: &Topics, timeout: Durati
             None => continue,
             // As in Kafka, where the client waits for nothing, nothing is begun.
             Some(_) if timeout.is_zero() => Err(ErrorCode::RequestTimedOut.into()),
-            Some(1) => wanted(topic, topics),
+            Some(1) => wanted(topic, topics, ctx),
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
         };
         planned.push((topic, wanted));
@@ -105,7 +110,8 @@ fn plan<'a>(asked: &'a [CreatePartitionsTopic], topics: &Topics, timeout: Durati
     planned
 }
 
-fn wanted(asked: &CreatePartitionsTopic, topics: &Topics) -> Result<Wanted, Refusal> {
+fn wanted(asked: &CreatePartitionsTopic, topics: &Topics, ctx: &Context) -> Result<Wanted, Refusal> {
+    let brokers = &ctx.services.cluster.brokers;
     let Some(topic) = topics.by_name(&asked.name) else {
         return Err(ErrorCode::UnknownTopicOrPartition.into());
     };
@@ -122,7 +128,7 @@ fn wanted(asked: &CreatePartitionsTopic, topics: &Topics) -> Result<Wanted, Refu
     };
     let assigned = match &asked.assignments {
         None => {
-            replicas::check_factor(replicas::factor(topic), topics.running())?;
+            replicas::check_factor(replicas::factor(topic), brokers)?;
             None
         }
         Some(assignments) if assignments.len() != count => {
@@ -134,7 +140,6 @@ fn wanted(asked: &CreatePartitionsTopic, topics: &Topics) -> Result<Wanted, Refu
         }
         Some(assignments) => {
             let like = Some(replicas::factor(topic));
-            let brokers = topics.running();
             let checked = assignments.iter().map(|one| replicas::check(&one.broker_ids, brokers, like));
             Some(checked.collect::<Result<_, _>>()?)
         }
@@ -143,15 +148,15 @@ fn wanted(asked: &CreatePartitionsTopic, topics: &Topics) -> Result<Wanted, Refu
 }
 
 impl Wanted {
-    fn replicas(self, running: &[NodeId]) -> Vec<Vec<NodeId>> {
-        self.assigned.unwrap_or_else(|| replicas::more(&self.topic, self.count, running))
+    fn replicas(self, ctx: &Context) -> Vec<Vec<NodeId>> {
+        self.assigned.unwrap_or_else(|| replicas::more(&self.topic, self.count, ctx))
     }
 }
 
 /// The store has the last word: another client may have been faster, and then it is asked what
 /// the request would come to now.
 fn not_added(asked: &CreatePartitionsTopic, error: &StoreError, ctx: &Context) -> Refusal {
-    let now = wanted(asked, &ctx.services.store.topics());
+    let now = wanted(asked, &ctx.services.store.topics(), ctx);
     match (error, now) {
         (StoreError::Refused(_), Err(refusal)) => refusal,
         _ => ErrorCode::from(error).into(),

@@ -92,7 +92,7 @@ fn create(new: &New, ctx: &Context) -> impl Future<Output = Result<Arc<Topic>, T
     let (name, overrides) = (new.name.clone(), new.overrides.clone());
     let replicas = match &new.assigned {
         Some(replicas) => replicas.clone(),
-        None => replicas::spread(store.topics().running(), new.partitions, new.factor),
+        None => replicas::spread(ctx, new.partitions, new.factor),
     };
     store.create_placed_topic(name, overrides, replicas)
 }
@@ -106,7 +106,7 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
         *times.entry(topic.name.clone()).or_default() += 1;
     }
     let topics = ctx.services.store.topics();
-    let rules = Rules::new(settings, &topics);
+    let rules = Rules::new(ctx, settings, &topics);
     let mut planned: Vec<(String, Planned)> = Vec::with_capacity(asked.len());
     for topic in asked {
         let plan = match times.remove(&topic.name) {
@@ -147,15 +147,21 @@ pub fn check_caps(new: usize, topics: &Topics, excess: &str) -> Result<(), Refus
 /// What a topic is judged by.
 struct Rules<'a> {
     settings: &'a BrokerSettings,
+    brokers: &'a [NodeId],
     topics: &'a Topics,
     /// The topics whose names could collide with others, by what all of these have in common.
     by_metric: HashMap<String, &'a str>,
 }
 
 impl<'a> Rules<'a> {
-    fn new(settings: &'a BrokerSettings, topics: &'a Topics) -> Rules<'a> {
+    fn new(ctx: &'a Context, settings: &'a BrokerSettings, topics: &'a Topics) -> Rules<'a> {
         let names = topics.iter().map(|topic| &*topic.name).filter(|name| name.contains(['.', '_']));
-        Rules { settings, topics, by_metric: names.map(|name| (name.replace('.', "_"), name)).collect() }
+        Rules {
+            settings,
+            brokers: &ctx.services.cluster.brokers,
+            topics,
+            by_metric: names.map(|name| (name.replace('.', "_"), name)).collect(),
+        }
     }
 
     fn plan(&self, asked: &CreatableTopic) -> Planned {
@@ -184,7 +190,7 @@ impl<'a> Rules<'a> {
     /// Who holds which partition is left to us.
     fn spread(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
         let factor = match asked.replication_factor {
-            -1 => 1,
+            -1 => usize::from(self.settings.default_replication),
             factor => usize::try_from(factor).unwrap_or(0),
         };
         if factor == 0 {
@@ -204,7 +210,7 @@ impl<'a> Rules<'a> {
                 "Number of partitions was set to an invalid non-positive value.",
             ));
         };
-        replicas::check_factor(factor, self.topics.running())?;
+        replicas::check_factor(factor, self.brokers)?;
         Ok(New { name, overrides, partitions, factor, assigned: None })
     }
 
@@ -228,7 +234,7 @@ impl<'a> Rules<'a> {
                     "Found multiple manual partition assignments for partition {partition_index}"
                 )));
             }
-            let checked = replicas::check(broker_ids, self.topics.running(), factor)?;
+            let checked = replicas::check(broker_ids, self.brokers, factor)?;
             factor = Some(checked.len());
             assigned.insert(*partition_index, checked);
         }

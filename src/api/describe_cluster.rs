@@ -28,19 +28,23 @@ impl Handler for DescribeClusterRequest {
 }
 
 fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterResponse {
-    let node = ctx.services.cluster.node_id.0;
-    let told = ctx.connection.advertised();
-    DescribeClusterResponse {
-        endpoint_type: BROKERS,
-        cluster_id: ctx.services.cluster.cluster_id.to_string(),
-        controller_id: node,
-        brokers: vec![DescribeClusterBroker {
-            broker_id: node,
+    let topics = ctx.services.store.topics();
+    let brokers = ctx.services.cluster.brokers.iter().filter_map(|node| {
+        let is_fenced = !topics.running().contains(node);
+        let told = ctx.endpoint(*node).filter(|_| !is_fenced || request.include_fenced_brokers)?;
+        Some(DescribeClusterBroker {
+            broker_id: node.0,
             host: told.host,
             port: told.port.into(),
             rack: ctx.services.settings().rack.clone(),
-            is_fenced: false,
-        }],
+            is_fenced,
+        })
+    });
+    DescribeClusterResponse {
+        endpoint_type: BROKERS,
+        cluster_id: ctx.services.cluster.cluster_id.to_string(),
+        controller_id: ctx.controller(&topics).0,
+        brokers: brokers.collect(),
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
             true => operations::CLUSTER,
             false => NOT_ASKED,

@@ -314,6 +314,7 @@ impl From<&TopicError> for ErrorCode {
 impl From<GroupError> for ErrorCode {
     fn from(error: GroupError) -> ErrorCode {
         match error {
+            GroupError::NotCoordinator => ErrorCode::NotCoordinator,
             GroupError::NoGroupId => ErrorCode::InvalidGroupId,
             GroupError::NoSuchGroup => ErrorCode::GroupIdNotFound,
             GroupError::UnknownMember => ErrorCode::UnknownMemberId,

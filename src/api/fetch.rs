@@ -12,18 +12,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::api::budget::{Budget, Charge};
-use crate::api::context::{Context, check_epoch, isolation};
+use crate::api::budget::Charge;
+use crate::api::context::{Context, isolation};
 use crate::api::error::ErrorCode;
+use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
 use crate::api::{Handler, Reply};
 use crate::protocol::Records;
 use crate::protocol::messages::fetch_request::FetchRequest;
 use crate::protocol::messages::fetch_response::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use crate::storage::{Ends, Isolation, Partition, ReadRange, Topics, Waiter};
+use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Topics, Waiter};
 use crate::time::{self, Moment, within};
-use crate::types::{LeaderEpoch, Offset, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
 
 /// So much is read even where answers fill the memory.
@@ -113,7 +114,8 @@ enum State {
     /// No such partition, or none that this request may read. Not worth ending a wait for.
     Unknown(ErrorCode),
     Open(Progress),
-    Failed(ErrorCode, Option<LeaderEpoch>),
+    /// With who leads, where the client is to look for another leadership.
+    Failed(ErrorCode, Option<Leader>),
     /// The client's log is not ours from some point on (KIP-320).
     Diverged {
         ends: Ends,
@@ -124,6 +126,8 @@ enum State {
 
 struct Progress {
     partition: Arc<Partition>,
+    /// The leadership that it is read under.
+    epoch: LeaderEpoch,
     ends: Ends,
     /// What comes after what was read.
     next: Offset,
@@ -144,7 +148,7 @@ impl Poll {
             Some(_) => None,
         };
         let image = ctx.services.store.topics();
-        let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image)).collect();
+        let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image, ctx.node())).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let max_bytes = limit(request.max_bytes).min(ctx.services.settings().fetch_max_bytes as usize);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -163,7 +167,7 @@ impl Poll {
     /// Reads until it is enough.
     async fn run(&mut self, ctx: &Context) {
         let begun = Moment::now();
-        self.read(&ctx.services.answers).await;
+        self.read(ctx).await;
         while !self.is_enough() {
             // A fresh waiter each round: partitions that did not change still hold the old one.
             let waiter = Waiter::new();
@@ -171,7 +175,7 @@ impl Poll {
                 partition.watch(&waiter);
             }
             // What came before the watch wakes nobody.
-            self.read(&ctx.services.answers).await;
+            self.read(ctx).await;
             let left = self.max_wait.saturating_sub(begun.elapsed());
             if self.is_enough() || left.is_zero() {
                 return;
@@ -186,19 +190,21 @@ impl Poll {
             if within(left, changed).await != Some(true) {
                 return;
             }
-            self.read(&ctx.services.answers).await;
+            self.read(ctx).await;
         }
     }
 
     /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
     /// its size (BEHAVIOUR F9); every partition has its own limit (F8).
-    async fn read(&mut self, memory: &Arc<Budget>) {
+    async fn read(&mut self, ctx: &Context) {
+        let memory = &ctx.services.answers;
         // What is read is held until the client has read it too.
         let already = self.size;
         let wanted = self.max_bytes.saturating_sub(already);
         let mut held = memory.take(wanted);
         let max_bytes = already + wanted.min(held.bytes().max(LEAST_ROOM));
         for reading in &mut self.readings {
+            reading.follow_the_leader(ctx);
             let State::Open(progress) = &mut reading.state else { continue };
             // One read ends with a segment file at the latest.
             loop {
@@ -255,31 +261,50 @@ impl Poll {
 }
 
 impl Reading {
-    fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &Topics) -> Reading {
+    fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &Topics, node: NodeId) -> Reading {
         let (topic, missing) = match &ask.of.topic {
             TopicRef::Name(name) => (topics.by_name(name), ErrorCode::UnknownTopicOrPartition),
             TopicRef::Id(id) => (topics.by_id(*id), ErrorCode::UnknownTopicId),
         };
         let topic_id = topic.map_or(TopicId::ZERO, |topic| topic.id);
-        let partition = topic.map(|topic| topic.partition(ask.of.partition));
-        let state = match (partition, refused) {
+        let state = match (topic, refused) {
             (None, _) => State::Unknown(missing),
-            (Some(None), _) => State::Unknown(ErrorCode::UnknownTopicOrPartition),
-            (Some(Some(_)), Some(error)) => State::Failed(error, None),
-            (Some(Some(partition)), None) => State::of_partition(partition, ask),
+            (Some(topic), _) if topic.partition(ask.of.partition).is_none() => {
+                State::Unknown(ErrorCode::UnknownTopicOrPartition)
+            }
+            (Some(_), Some(error)) => State::Failed(error, None),
+            (Some(topic), None) => State::of_partition(topic, ask, node),
         };
         Reading { ask: ask.clone(), topic_id, state }
+    }
+
+    /// A poll that waits here while the leadership is handed on learns of it. What was read before
+    /// still stands.
+    fn follow_the_leader(&mut self, ctx: &Context) {
+        let State::Open(progress) = &self.state else { return };
+        let is_another = progress.partition.ends().leader_epoch != progress.epoch;
+        if is_another && progress.records.is_empty() {
+            let topics = ctx.services.store.topics();
+            self.state = match topics.by_id(self.topic_id) {
+                Some(topic) => State::of_partition(topic, &self.ask, ctx.node()),
+                None => State::Failed(ErrorCode::NotLeaderOrFollower, None),
+            };
+        }
     }
 }
 
 impl State {
     /// Judges what the client believes to know of the partition.
-    fn of_partition(partition: &Arc<Partition>, ask: &Ask) -> State {
+    fn of_partition(topic: &Topic, ask: &Ask, node: NodeId) -> State {
+        let index = ask.of.partition;
+        let partition = match led_here(topic, index, node, ask.current_epoch) {
+            Ok(partition) => partition,
+            Err(error) => {
+                let leader = Leader::of(topic, index).filter(|_| is_about_the_leader(error));
+                return State::Failed(error, leader);
+            }
+        };
         let ends = partition.ends();
-        if let Err(error) = check_epoch(ask.current_epoch, ends.leader_epoch) {
-            let newer = (error == ErrorCode::FencedLeaderEpoch).then_some(ends.leader_epoch);
-            return State::Failed(error, newer);
-        }
         if let Some(fetched) = ask.last_fetched_epoch {
             let known = partition.end_of_epoch(fetched).filter(|_| ask.offset >= ends.log_start);
             let Some((epoch, end)) = known else { return State::Failed(ErrorCode::OffsetOutOfRange, None) };
@@ -290,6 +315,7 @@ impl State {
         let partition = Arc::clone(partition);
         State::Open(Progress {
             partition,
+            epoch: ends.leader_epoch,
             ends,
             next: ask.offset,
             records: Vec::new(),
@@ -327,21 +353,29 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
         services.fetch_sessions.close(plan, &told, services.clock.monotonic(), fresh_id);
 
     let mut answer = FetchResponse { session_id, ..FetchResponse::default() };
+    let mut node_endpoints = Endpoints::new();
     let heard = poll.readings.into_iter().zip(heard).filter(|(_, heard)| *heard);
     for (reading, _) in heard {
         let (topic, topic_id) = match &reading.ask.of.topic {
             TopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
             TopicRef::Id(id) => (String::new(), *id),
         };
-        let data = reading.into_data(poll.isolation, ctx);
-        if data.current_leader.leader_id >= 0 && answer.node_endpoints.is_empty() {
-            answer.node_endpoints.push(endpoint(ctx));
+        // KIP-951: the client learns of another leadership without asking again.
+        if let State::Failed(_, Some(leader)) = reading.state
+            && ctx.version >= 16
+        {
+            node_endpoints.tell(leader, ctx, |node, host, port| {
+                let rack = services.settings().rack.clone();
+                NodeEndpoint { node_id: node.0, host, port, rack }
+            });
         }
+        let data = reading.into_data(poll.isolation, ctx);
         match answer.responses.last_mut() {
             Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(data),
             _ => answer.responses.push(FetchableTopicResponse { topic, topic_id, partitions: vec![data] }),
         }
     }
+    answer.node_endpoints = node_endpoints.into_vec();
     answer
 }
 
@@ -386,10 +420,9 @@ impl Reading {
             State::Unknown(error) | State::Failed(error, None) => {
                 PartitionData { error_code: error.code(), ..empty }
             }
-            // KIP-951: the client learns the newer leadership without asking again.
-            State::Failed(error, Some(epoch)) if ctx.version >= 16 => {
+            State::Failed(error, Some(leader)) if ctx.version >= 16 => {
                 let current_leader =
-                    LeaderIdAndEpoch { leader_id: ctx.services.cluster.node_id.0, leader_epoch: epoch.0 };
+                    LeaderIdAndEpoch { leader_id: leader.id(), leader_epoch: leader.epoch.0 };
                 PartitionData { error_code: error.code(), current_leader, ..empty }
             }
             State::Failed(error, Some(_)) => PartitionData { error_code: error.code(), ..empty },
@@ -406,15 +439,5 @@ impl Reading {
                 PartitionData { records: Some(progress.records.into()), ..with_ends(progress.ends) }
             }
         }
-    }
-}
-
-fn endpoint(ctx: &Context) -> NodeEndpoint {
-    let told = ctx.connection.advertised();
-    NodeEndpoint {
-        node_id: ctx.services.cluster.node_id.0,
-        host: told.host,
-        port: told.port.into(),
-        rack: ctx.services.settings().rack.clone(),
     }
 }

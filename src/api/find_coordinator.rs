@@ -5,10 +5,10 @@
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::{Handler, Reply, group, replicas, topic_name};
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
-use crate::storage::{NewTopic, TopicError};
+use crate::storage::TopicError;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -48,7 +48,7 @@ impl Handler for FindCoordinatorRequest {
     }
 }
 
-/// It is this broker. As in Kafka the first one who asks brings the offsets topic into being.
+/// As in Kafka the first one who asks brings the offsets topic into being.
 async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     let store = &ctx.services.store;
     if !store.is_writable() {
@@ -58,9 +58,11 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
         return Ok(());
     }
     let partitions = u32::try_from(ctx.services.settings().offsets_topic_partitions).unwrap_or(1);
-    let new =
-        NewTopic { name: topic_name::CONSUMER_OFFSETS.to_owned(), partitions, overrides: Default::default() };
-    match store.create_topic(new).await {
+    // Nothing is stored in it, so it need not wait for more brokers.
+    let factor = ctx.services.settings().offsets_topic_replication;
+    let factor = usize::from(factor).min(ctx.services.cluster.brokers.len());
+    let (name, replicas) = (topic_name::CONSUMER_OFFSETS, replicas::spread(ctx, partitions, factor));
+    match store.create_placed_topic(name.to_owned(), Default::default(), replicas).await {
         Ok(_) | Err(TopicError::Exists) => Ok(()),
         Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
     }
@@ -69,24 +71,31 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
 fn coordinator(key: String, found: &Result<(), Refusal>, ctx: &Context) -> Coordinator {
     match found {
         Ok(()) => {
-            let told = ctx.connection.advertised();
-            Coordinator {
-                key,
-                node_id: ctx.services.cluster.node_id.0,
-                host: told.host,
-                port: told.port.into(),
-                error_code: ErrorCode::None.code(),
-                error_message: Some(String::new()),
+            let node = group::coordinator_of(&key, &ctx.services.store.topics());
+            match node.and_then(|node| Some((node, ctx.endpoint(node)?))) {
+                Some((node, told)) => Coordinator {
+                    key,
+                    node_id: node.0,
+                    host: told.host,
+                    port: told.port.into(),
+                    error_code: ErrorCode::None.code(),
+                    error_message: Some(String::new()),
+                },
+                None => no_coordinator(key, &ErrorCode::CoordinatorNotAvailable.into()),
             }
         }
-        Err(refusal) => Coordinator {
-            key,
-            node_id: -1,
-            host: String::new(),
-            port: -1,
-            error_code: refusal.code.code(),
-            error_message: Some(refusal.message.clone().unwrap_or_default()),
-        },
+        Err(refusal) => no_coordinator(key, refusal),
+    }
+}
+
+fn no_coordinator(key: String, refusal: &Refusal) -> Coordinator {
+    Coordinator {
+        key,
+        node_id: -1,
+        host: String::new(),
+        port: -1,
+        error_code: refusal.code.code(),
+        error_message: Some(refusal.message.clone().unwrap_or_default()),
     }
 }
 

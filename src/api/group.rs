@@ -4,6 +4,10 @@
 //! A request takes effect when it is handled; what it returns may still wait, for other members or
 //! for the disk (BEHAVIOUR W12, W19). No answer ever says COORDINATOR_LOAD_IN_PROGRESS (M8): a
 //! broker that still recovers has no listener yet.
+//!
+//! Where one process poses as several brokers, each group has one of those that run as its
+//! coordinator, and the others say NOT_COORDINATOR. Behind them all is one coordinator, so a group
+//! that gets another one loses nothing.
 
 mod delete_groups;
 mod describe_groups;
@@ -22,6 +26,34 @@ use std::net::IpAddr;
 use super::context::Context;
 use super::{Later, Reply};
 use crate::coordinator::classic::GroupError;
+use crate::storage::Topics;
+use crate::types::NodeId;
+
+/// The broker that answers for a group: of those that run the one whose hash with the group is the
+/// largest, so that only groups move whose coordinator stops, or whom one that starts wins.
+pub(super) fn coordinator_of(group: &str, topics: &Topics) -> Option<NodeId> {
+    coordinator_among(group, topics.running())
+}
+
+fn coordinator_among(group: &str, running: &[NodeId]) -> Option<NodeId> {
+    let weight = |node: &NodeId| {
+        let seeded = crc32c::crc32c(&node.0.to_be_bytes());
+        // A checksum alone orders all groups alike.
+        crc32c::crc32c_append(seeded, group.as_bytes()).wrapping_mul(0x9e37_79b1).rotate_left(15)
+    };
+    match running {
+        [alone] => Some(*alone),
+        running => running.iter().max_by_key(|node| (weight(node), **node)).copied(),
+    }
+}
+
+/// Whether this broker answers for a group.
+fn coordinates(ctx: &Context, group: &str) -> Result<(), GroupError> {
+    match coordinator_of(group, &ctx.services.store.topics()) == Some(ctx.node()) {
+        true => Ok(()),
+        false => Err(GroupError::NotCoordinator),
+    }
+}
 
 /// The rest of the work, which need not hold up what comes after it.
 fn later<T>(rest: impl Future<Output = T> + Send + 'static) -> Reply<T> {
@@ -60,6 +92,25 @@ fn java_address(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn coordinators(running: &[i32], groups: u32) -> Vec<i32> {
+        let running: Vec<NodeId> = running.iter().copied().map(NodeId).collect();
+        let one = |group| coordinator_among(&format!("group-{group}"), &running).map_or(-1, |node| node.0);
+        (0..groups).map(one).collect()
+    }
+
+    #[test]
+    fn groups_are_spread_and_only_those_move_whose_coordinator_stops() {
+        let all = coordinators(&[1, 2, 3], 300);
+        for broker in 1..=3 {
+            let share = all.iter().filter(|node| **node == broker).count();
+            assert!((50..150).contains(&share), "{broker} has {share} of 300");
+        }
+        let left = coordinators(&[1, 3], 300);
+        let stayed = |(before, after): (&i32, &i32)| *before == 2 || before == after;
+        assert!(all.iter().zip(&left).all(stayed));
+        assert_eq!(coordinators(&[], 1), [-1], "nobody is left");
+    }
 
     #[test]
     fn addresses_are_shown_as_java_shows_them() {

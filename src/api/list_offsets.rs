@@ -3,16 +3,16 @@
 //! adds leader epochs, v10 a timeout, which nothing here needs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::api::context::{Context, check_epoch, isolation};
+use crate::api::context::{Context, isolation};
 use crate::api::error::ErrorCode;
+use crate::api::leadership::led_here;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use crate::protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use crate::storage::{Found, Isolation, Partition};
+use crate::storage::{Found, Isolation, Partition, Topic};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
@@ -37,10 +37,10 @@ impl Handler for ListOffsetsRequest {
             for asked in &topic.partitions {
                 let outcome = match times.remove(&(topic.name.as_str(), asked.partition_index)) {
                     None => continue,
-                    Some(1) => {
-                        let partition = known.and_then(|topic| topic.partition(asked.partition_index));
-                        look_up(partition, asked, isolation, ctx.version).await
-                    }
+                    Some(1) => match known {
+                        Some(topic) => look_up(topic, asked, isolation, &ctx).await,
+                        None => Err(ErrorCode::UnknownTopicOrPartition),
+                    },
                     Some(_) => Err(ErrorCode::InvalidRequest),
                 };
                 partitions.push(answer(asked.partition_index, outcome));
@@ -80,17 +80,17 @@ impl Wanted {
 }
 
 async fn look_up(
-    partition: Option<&Arc<Partition>>,
+    topic: &Topic,
     asked: &ListOffsetsPartition,
     isolation: Option<Isolation>,
-    version: i16,
+    ctx: &Context,
 ) -> Result<Option<Found>, ErrorCode> {
-    let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    topic.partition(asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let isolation = isolation.ok_or(ErrorCode::InvalidRequest)?;
-    let wanted = Wanted::of_request(asked.timestamp, version)?;
-    let ends = partition.ends();
+    let wanted = Wanted::of_request(asked.timestamp, ctx.version)?;
     let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
-    check_epoch(current, ends.leader_epoch)?;
+    let partition = led_here(topic, asked.partition_index, ctx.node(), current)?;
+    let ends = partition.ends();
     let an_end = |offset, leader_epoch| Found { offset, timestamp: Timestamp(-1), leader_epoch };
     match wanted {
         Wanted::Latest => Ok(Some(an_end(isolation.end_of(ends), ends.leader_epoch))),

@@ -13,13 +13,14 @@ use tracing::{debug, warn};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
+use crate::api::replicas::{self, Standing};
 use crate::api::{Handler, Later, Reply, topic_name};
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use crate::protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::storage::{NewTopic, Topic, TopicError};
-use crate::types::{NodeId, TopicId};
+use crate::storage::{Topic, TopicError, Topics};
+use crate::types::TopicId;
 
 impl Handler for MetadataRequest {
     const GAPS: &'static [&'static str] = &[
@@ -37,11 +38,13 @@ impl Handler for MetadataRequest {
             Ok(asked) => asked,
             Err(topics) => return Reply::Now(refuse(topics)),
         };
+        let topics = topics(asked, &self, &ctx).await;
+        let image = ctx.services.store.topics();
         let mut answer = MetadataResponse {
-            brokers: vec![broker(&ctx)],
+            brokers: brokers(&ctx, &image),
             cluster_id: Some(ctx.services.cluster.cluster_id.to_string()),
-            controller_id: ctx.services.cluster.node_id.0,
-            topics: topics(asked, &self, &ctx).await,
+            controller_id: ctx.controller(&image).0,
+            topics,
             cluster_authorized_operations: NOT_ASKED,
             ..MetadataResponse::default()
         };
@@ -90,7 +93,7 @@ fn each_once<T: Clone + Eq + std::hash::Hash>(all: impl Iterator<Item = T>) -> V
 
 async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<MetadataResponseTopic> {
     let shown = |topic: &Topic| {
-        let mut shown = describe(topic, ctx.services.cluster.node_id);
+        let mut shown = describe(topic, &ctx.services.store.topics(), ctx.version);
         if request.include_topic_authorized_operations {
             shown.topic_authorized_operations = operations::TOPIC;
         }
@@ -160,12 +163,13 @@ fn begin(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> Begu
         warn!(topic = name, partitions, "not created on demand, too many were; make it with CreateTopics");
         return Begun::Refused(ErrorCode::UnknownTopicOrPartition);
     }
-    let new = NewTopic {
-        name: name.to_owned(),
-        partitions: u32::try_from(services.settings().num_partitions).unwrap_or(1),
-        overrides: BTreeMap::new(),
-    };
-    Begun::Creating(Box::pin(services.store.create_topic(new)))
+    let factor = usize::from(services.settings().default_replication);
+    if let Err(refusal) = replicas::check_factor(factor, &services.cluster.brokers) {
+        return Begun::Refused(refusal.code);
+    }
+    let partitions = u32::try_from(services.settings().num_partitions).unwrap_or(1);
+    let replicas = replicas::spread(ctx, partitions, factor);
+    Begun::Creating(Box::pin(services.store.create_placed_topic(name.to_owned(), BTreeMap::new(), replicas)))
 }
 
 impl Begun {
@@ -190,25 +194,38 @@ impl Begun {
     }
 }
 
-fn broker(ctx: &Context) -> MetadataResponseBroker {
-    let told = ctx.connection.advertised();
-    MetadataResponseBroker {
-        node_id: ctx.services.cluster.node_id.0,
+fn brokers(ctx: &Context, topics: &Topics) -> Vec<MetadataResponseBroker> {
+    let brokers = ctx.brokers(topics).into_iter().map(|(node, told)| MetadataResponseBroker {
+        node_id: node.0,
         host: told.host,
         port: told.port.into(),
         rack: ctx.services.settings().rack.clone(),
-    }
+    });
+    brokers.collect()
 }
 
-fn describe(topic: &Topic, node: NodeId) -> MetadataResponseTopic {
-    let partitions = topic.partitions.iter().map(|partition| MetadataResponsePartition {
-        error_code: ErrorCode::None.code(),
-        partition_index: partition.index,
-        leader_id: node.0,
-        leader_epoch: partition.ends().leader_epoch.0,
-        replica_nodes: vec![node.0],
-        isr_nodes: vec![node.0],
-        offline_replicas: Vec::new(),
+fn describe(topic: &Topic, topics: &Topics, version: i16) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().map(|partition| {
+        let standing = Standing::of(topic, partition, topics);
+        let mut shown = MetadataResponsePartition {
+            error_code: standing.error.code(),
+            partition_index: partition.index,
+            leader_id: standing.leader,
+            leader_epoch: standing.leader_epoch,
+            replica_nodes: standing.replicas,
+            isr_nodes: standing.isr,
+            offline_replicas: standing.offline,
+        };
+        // Version 0 has no list of those that are offline.
+        if version == 0 && !shown.offline_replicas.is_empty() {
+            let offline = std::mem::take(&mut shown.offline_replicas);
+            shown.replica_nodes.retain(|node| !offline.contains(node));
+            shown.isr_nodes.retain(|node| !offline.contains(node));
+            if standing.error == ErrorCode::None {
+                shown.error_code = ErrorCode::ReplicaNotAvailable.code();
+            }
+        }
+        shown
     });
     MetadataResponseTopic {
         error_code: ErrorCode::None.code(),

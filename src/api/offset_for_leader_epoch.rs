@@ -2,8 +2,9 @@
 //! whether what it read is still there (BEHAVIOUR O7). v3 names the replica, which we pass over: no
 //! broker is trusted on this listener.
 
-use crate::api::context::{Context, check_epoch};
+use crate::api::context::Context;
 use crate::api::error::ErrorCode;
+use crate::api::leadership::led_here;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
@@ -12,7 +13,7 @@ use crate::protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
 use crate::storage::{Topic, Topics};
-use crate::types::{LeaderEpoch, Offset};
+use crate::types::{LeaderEpoch, NodeId, Offset};
 
 impl Handler for OffsetForLeaderEpochRequest {
     fn named(&self) -> usize {
@@ -23,7 +24,7 @@ impl Handler for OffsetForLeaderEpochRequest {
         let image = ctx.services.store.topics();
         let topics = self.topics.into_iter().map(|asked| {
             let topic = Topics::by_name(&image, &asked.topic).map(|topic| &**topic);
-            let partitions = asked.partitions.iter().map(|asked| answer(asked, topic)).collect();
+            let partitions = asked.partitions.iter().map(|asked| answer(asked, topic, ctx.node())).collect();
             OffsetForLeaderTopicResult { topic: asked.topic, partitions }
         });
         let topics = topics.collect();
@@ -31,9 +32,9 @@ impl Handler for OffsetForLeaderEpochRequest {
     }
 }
 
-fn answer(asked: &OffsetForLeaderPartition, topic: Option<&Topic>) -> EpochEndOffset {
+fn answer(asked: &OffsetForLeaderPartition, topic: Option<&Topic>, node: NodeId) -> EpochEndOffset {
     let unknown = (LeaderEpoch(-1), Offset(-1));
-    let (error, (epoch, end)) = match look_up(asked, topic) {
+    let (error, (epoch, end)) = match look_up(asked, topic, node) {
         Ok(found) => (ErrorCode::None, found.unwrap_or(unknown)),
         Err(error) => (error, unknown),
     };
@@ -48,11 +49,11 @@ fn answer(asked: &OffsetForLeaderPartition, topic: Option<&Topic>) -> EpochEndOf
 fn look_up(
     asked: &OffsetForLeaderPartition,
     topic: Option<&Topic>,
+    node: NodeId,
 ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
-    let partition = topic.and_then(|topic| topic.partition(asked.partition));
-    let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
-    check_epoch(current, partition.ends().leader_epoch)?;
+    let partition = led_here(topic, asked.partition, node, current)?;
     if asked.leader_epoch == -1 {
         return Ok(None);
     }

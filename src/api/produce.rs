@@ -9,16 +9,18 @@ use std::sync::Arc;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::leadership::{Endpoints, Leader, led_here};
 use crate::api::requests::Requests;
 use crate::api::{Handler, Reply, topic_name};
 use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceData};
 use crate::protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
 };
 use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
 use crate::storage::{Append, Appended, Partition, Topic, Topics};
-use crate::types::{Offset, Timestamp};
+use crate::types::{NodeId, Offset, Timestamp};
 
 impl Handler for ProduceRequest {
     const GAPS: &'static [&'static str] = &[
@@ -42,7 +44,7 @@ impl Handler for ProduceRequest {
         let acks = Acks::of_request(self.acks);
         let has_transactional_id = self.transactional_id.is_some();
         let image = ctx.services.store.topics();
-        let now = ctx.services.clock.now();
+        let (now, node) = (ctx.services.clock.now(), ctx.node());
         let mut begun = Vec::with_capacity(self.topic_data.len());
         for data in self.topic_data {
             let TopicProduceData { name, topic_id, partition_data } = data;
@@ -52,7 +54,7 @@ impl Handler for ProduceRequest {
             };
             let mut partitions = Vec::with_capacity(partition_data.len());
             for data in partition_data {
-                let asked = Asked { has_transactional_id, acks, now, version: ctx.version };
+                let asked = Asked { has_transactional_id, acks, now, node, version: ctx.version };
                 let outcome = match topic {
                     Ok(topic) => asked.append(topic, data.index, data.records),
                     Err(error) => Err(error.into()),
@@ -63,8 +65,8 @@ impl Handler for ProduceRequest {
         }
         match acks {
             Some(Acks::None) => unanswered(begun, &ctx.services.requests),
-            _ if begun.iter().all(Begun::is_refused) => Reply::Now(answer(begun).await),
-            _ => Reply::Later(Box::pin(answer(begun))),
+            _ if begun.iter().all(Begun::is_refused) => Reply::Now(answer(begun, ctx).await),
+            _ => Reply::Later(Box::pin(answer(begun, ctx))),
         }
     }
 }
@@ -102,6 +104,8 @@ struct Asked {
     has_transactional_id: bool,
     acks: Option<Acks>,
     now: Timestamp,
+    /// The broker that was asked.
+    node: NodeId,
     version: i16,
 }
 
@@ -112,9 +116,8 @@ impl Asked {
         if topic_name::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
         }
-        let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let there_is_one_replica = partition.settings().min_insync_replicas <= 1;
-        if acks == Acks::All && !there_is_one_replica {
+        let partition = led_here(topic, index, self.node, None)?;
+        if acks == Acks::All && !has_enough_in_step(topic, partition) {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
         let batch = self.check(partition, records.unwrap_or_default())?;
@@ -147,6 +150,14 @@ impl Asked {
         }
         Ok(checked)
     }
+}
+
+/// Whether `min.insync.replicas` is met. As in Kafka it asks for no more than there are.
+fn has_enough_in_step(topic: &Topic, partition: &Partition) -> bool {
+    let wanted = partition.settings().min_insync_replicas as usize;
+    topic
+        .placement(partition.index)
+        .is_some_and(|placement| placement.isr.len() >= wanted.min(placement.replicas.len()))
 }
 
 /// A batch that was not appended.
@@ -198,6 +209,16 @@ impl Begun {
     fn is_refused(&self) -> bool {
         self.partitions.iter().all(|(_, outcome)| outcome.is_err())
     }
+
+    /// Who leads a partition by now.
+    fn leader(&self, index: i32, ctx: &Context) -> Option<Leader> {
+        let topics = ctx.services.store.topics();
+        let topic = match ctx.version >= 13 {
+            true => topics.by_id(self.topic_id),
+            false => topics.by_name(&self.name),
+        };
+        Leader::of(topic?, index)
+    }
 }
 
 /// BEHAVIOUR W11: no answer to acks=0, ever; an error closes the connection, so that the client
@@ -226,16 +247,29 @@ fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceRespo
     }))
 }
 
-async fn answer(begun: Vec<Begun>) -> ProduceResponse {
+async fn answer(begun: Vec<Begun>, ctx: Context) -> ProduceResponse {
     let mut responses = Vec::with_capacity(begun.len());
-    for topic in begun {
+    let mut node_endpoints = Endpoints::new();
+    for mut topic in begun {
         let mut partition_responses = Vec::with_capacity(topic.partitions.len());
-        for (index, outcome) in topic.partitions {
+        for (index, outcome) in std::mem::take(&mut topic.partitions) {
             let outcome = match outcome {
                 Ok(append) => append.await.map_err(|error| Refusal::from(&error).into()),
                 Err(refused) => Err(refused),
             };
-            partition_responses.push(partition_answer(index, outcome));
+            let mut answer = partition_answer(index, outcome);
+            if ctx.version >= 10
+                && answer.error_code == ErrorCode::NotLeaderOrFollower.code()
+                && let Some(leader) = topic.leader(index, &ctx)
+            {
+                answer.current_leader =
+                    LeaderIdAndEpoch { leader_id: leader.id(), leader_epoch: leader.epoch.0 };
+                node_endpoints.tell(leader, &ctx, |node, host, port| {
+                    let rack = ctx.services.settings().rack.clone();
+                    NodeEndpoint { node_id: node.0, host, port, rack }
+                });
+            }
+            partition_responses.push(answer);
         }
         responses.push(TopicProduceResponse {
             name: topic.name,
@@ -243,7 +277,8 @@ async fn answer(begun: Vec<Begun>) -> ProduceResponse {
             partition_responses,
         });
     }
-    ProduceResponse { responses, ..ProduceResponse::default() }
+    let node_endpoints = node_endpoints.into_vec();
+    ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() }
 }
 
 fn partition_answer(index: i32, outcome: Result<Appended, Refused>) -> PartitionProduceResponse {

@@ -1,6 +1,7 @@
 //! Which brokers hold a partition: as clients are told, as clients ask for it, checked as Kafka
 //! checks it, and chosen where the client leaves it to us.
 
+use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::kernel;
 use crate::storage::{Partition, Topic, Topics};
@@ -42,17 +43,32 @@ pub fn holds(topic: &Topic, index: i32, node: NodeId) -> bool {
 
 /// Replicas for `count` partitions behind those that a topic has: as many for each, and leaders go
 /// on round the brokers from where they are.
-pub fn more(topic: &Topic, count: usize, running: &[NodeId]) -> Vec<Vec<NodeId>> {
+pub fn more(topic: &Topic, count: usize, ctx: &Context) -> Vec<Vec<NodeId>> {
     let last = topic.placement.last().and_then(|placement| placement.replicas.first());
-    let last = running.iter().position(|node| Some(node) == last);
+    let topics = ctx.services.store.topics();
+    let last = topics.running().iter().position(|node| Some(node) == last);
     let start = last.map_or(0, |last| last as u64 + 1);
-    kernel::spread(running, u32::try_from(count).unwrap_or(u32::MAX), factor(topic), start)
+    spread_from(ctx, u32::try_from(count).unwrap_or(u32::MAX), factor(topic), start)
 }
 
 /// Replicas for the partitions of a new topic. Where the first leader stands is chance, so that not
 /// all topics begin with the same broker.
-pub fn spread(running: &[NodeId], partitions: u32, factor: usize) -> Vec<Vec<NodeId>> {
-    kernel::spread(running, partitions, factor, u64::from_be_bytes(time::random_bytes()))
+pub fn spread(ctx: &Context, partitions: u32, factor: usize) -> Vec<Vec<NodeId>> {
+    spread_from(ctx, partitions, factor, u64::from_be_bytes(time::random_bytes()))
+}
+
+/// As in Kafka those that run lead, and others only follow, where there are not enough.
+fn spread_from(ctx: &Context, partitions: u32, factor: usize, start: u64) -> Vec<Vec<NodeId>> {
+    let topics = ctx.services.store.topics();
+    let running = topics.running();
+    let stopped = ctx.services.cluster.brokers.iter().filter(|node| !running.contains(node));
+    let stopped: Vec<NodeId> = stopped.copied().collect();
+    let mut placed = kernel::spread(running, partitions, factor.min(running.len()), start);
+    for (nth, replicas) in placed.iter_mut().enumerate() {
+        let missing = factor.saturating_sub(replicas.len());
+        replicas.extend(stopped.iter().cycle().skip(nth % stopped.len().max(1)).take(missing));
+    }
+    placed
 }
 
 /// How many replicas every partition of a topic has; as in Kafka the first one counts.

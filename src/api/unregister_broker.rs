@@ -14,7 +14,7 @@ impl Handler for UnregisterBrokerRequest {
 
     async fn handle(self, ctx: Context) -> Reply<UnregisterBrokerResponse> {
         let id = self.broker_id;
-        let refusal = match ctx.services.store.topics().running().contains(&NodeId(id)) {
+        let refusal = match ctx.services.cluster.brokers.contains(&NodeId(id)) {
             true => Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!("Broker ID {id} is served by this process: stop it instead"),

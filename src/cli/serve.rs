@@ -31,6 +31,10 @@ pub(super) struct Options {
     /// synced soon, or once the operating system has it, as in Kafka [default: fsync]
     #[arg(long, value_parser = PossibleValuesParser::new(["fsync", "interval", "os"]), value_name = "MODE")]
     durability: Option<String>,
+    /// Pose as so many brokers, at ports that follow the first one's: for tests of replicated topics.
+    /// It is one process with one copy of the data [default: 1]
+    #[arg(long, value_name = "N")]
+    brokers: Option<u16>,
     /// Keep everything in memory: gone when the broker stops
     #[arg(long)]
     ephemeral: bool,
@@ -120,6 +124,9 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
     }
     if let Some(address) = options.listen {
         flag("--listen", "listeners", format!("PLAINTEXT://{address}"));
+    }
+    if let Some(brokers) = options.brokers {
+        flag("--brokers", "jackdaw.brokers", brokers.to_string());
     }
     if let Some(path) = options.data_dir {
         flag("--data-dir", "log.dirs", path.to_string_lossy().into_owned());
@@ -227,12 +234,16 @@ fn print_readiness(broker: &Broker) {
         None => "data in memory, gone when it stops".to_owned(),
     };
     let listening = broker.listening().join(" ");
+    let posing = match broker.brokers().len() {
+        1 => String::new(),
+        several => format!("{several} brokers in one process with one copy of the data, "),
+    };
     if let Some(address) = broker.http() {
         info!(%address, "health checks and metrics are answered over HTTP");
     }
     let mut out = std::io::stdout();
     // Nobody may be listening there any more; the broker serves all the same.
-    let _ = writeln!(out, "jackdaw {} is ready at {listening}, {data}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, "jackdaw {} is ready at {listening}, {posing}{data}", env!("CARGO_PKG_VERSION"));
     let _ = out.flush();
 }
 

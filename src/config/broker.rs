@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::listener::{self, Listener};
-use super::row::{Row, Value, boolean, int, list, long, settings, text};
+use super::row::{Row, Value, boolean, int, list, long, settings, short, text};
 use super::{ConfigError, Given, table, topic};
 use crate::types::{NodeId, Uuid};
 
@@ -32,6 +32,11 @@ settings! {
             list("log.dirs", "").null().or(&[("log.dir", 1)]);
         /// How many partitions a topic gets whose creator does not say.
         num_partitions: i32 = Value::number, int("num.partitions", "1").at_least(1);
+        /// How many replicas the partitions of a topic have whose creator does not say.
+        default_replication: u16 = Value::number, int("default.replication.factor", "1").at_least(1);
+        /// As how many brokers this process poses: ids and ports go on from the first one's. For tests
+        /// of what needs several: it is one process, and whatever is replicated is one copy.
+        brokers: u16 = Value::number, int("jackdaw.brokers", "1").at_least(1);
         /// Whether a topic comes into being when a client asks for it by name.
         auto_create_topics: bool = Value::flag, boolean("auto.create.topics.enable", "true");
         /// Whether clients may delete topics.
@@ -83,6 +88,9 @@ settings! {
         /// How many partitions `__consumer_offsets` is shown with; nothing is stored in it.
         offsets_topic_partitions: i32 = Value::number,
             int("offsets.topic.num.partitions", "50").at_least(1);
+        /// How many replicas `__consumer_offsets` is shown with; no more than there are brokers.
+        offsets_topic_replication: u16 = Value::number,
+            short("offsets.topic.replication.factor", "3").at_least(1);
         /// How long an idle idempotent producer is remembered.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
@@ -121,6 +129,9 @@ pub struct Altered {
     pub cluster: BTreeMap<String, String>,
     pub broker: BTreeMap<String, String>,
 }
+
+/// As more brokers than this no process poses.
+const MOST_BROKERS: u16 = 100;
 
 /// When an acknowledgement is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,7 +309,25 @@ impl BrokerSettings {
                 why: "it must be at least group.min.session.timeout.ms".to_owned(),
             });
         }
+        if settings.brokers > MOST_BROKERS {
+            return Err(ConfigError::Invalid {
+                name: "jackdaw.brokers".to_owned(),
+                value: settings.brokers.to_string(),
+                why: format!("it must be at most {MOST_BROKERS}"),
+            });
+        }
+        listener::check_room(&settings.listeners, settings.brokers)?;
         Ok(settings)
+    }
+
+    /// The brokers that this process is.
+    pub fn broker_ids(&self) -> Vec<NodeId> {
+        (0..i32::from(self.brokers)).map(|nth| NodeId(self.node_id.0.saturating_add(nth))).collect()
+    }
+
+    /// Where the `nth` of them listens: so many ports behind the first one.
+    pub fn listeners_of(&self, nth: u16) -> Vec<Listener> {
+        self.listeners.iter().map(|listener| listener.behind(nth)).collect()
     }
 
     /// What holds for a row: what was set, or a name that stands in for it, or the default.

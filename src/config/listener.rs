@@ -23,6 +23,49 @@ impl Listener {
         let told = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);
         told == "localhost" || told.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
+
+    /// The listener of the broker that comes so many after the first. A port that the system chooses
+    /// is chosen for each.
+    pub(super) fn behind(&self, nth: u16) -> Listener {
+        let moved = |port: u16| if port == 0 { 0 } else { port.saturating_add(nth) };
+        Listener {
+            port: moved(self.port),
+            advertised: self.advertised.as_ref().map(|(host, port)| (host.clone(), moved(*port))),
+            ..self.clone()
+        }
+    }
+}
+
+/// Each of several brokers has a port of its own for each listener: they must not meet.
+pub(super) fn check_room(listeners: &[Listener], brokers: u16) -> Result<(), ConfigError> {
+    let mut taken: Vec<&Listener> = Vec::new();
+    for listener in listeners.iter().filter(|listener| listener.port != 0) {
+        let refuse = |why: String| {
+            let Listener { name, host, port, .. } = listener;
+            Err(ConfigError::Invalid {
+                name: "listeners".to_owned(),
+                value: format!("{name}://{host}:{port}"),
+                why,
+            })
+        };
+        let Some(last) = listener.port.checked_add(brokers - 1) else {
+            return refuse(format!(
+                "there are no {brokers} ports from {} on, one for each broker",
+                listener.port
+            ));
+        };
+        let meets = |other: &Listener| listener.port <= other.port + (brokers - 1) && other.port <= last;
+        if brokers > 1
+            && let Some(other) = taken.iter().find(|other| meets(other))
+        {
+            return refuse(format!(
+                "{brokers} brokers take {brokers} ports for each listener, and those of {} are among them",
+                other.name
+            ));
+        }
+        taken.push(listener);
+    }
+    Ok(())
 }
 
 /// Reads the four rows that together say where to listen.

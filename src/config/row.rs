@@ -105,6 +105,10 @@ pub(super) const fn int(name: &'static str, default: &'static str) -> Row {
     row(name, Kind::Int, Some(default))
 }
 
+pub(super) const fn short(name: &'static str, default: &'static str) -> Row {
+    row(name, Kind::Short, Some(default))
+}
+
 pub(super) const fn long(name: &'static str, default: &'static str) -> Row {
     row(name, Kind::Long, Some(default))
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::types::NodeId;
 
 fn broker(set: &[(&str, &str)]) -> Result<BrokerSettings, ConfigError> {
     let mut given = Given::default();
@@ -367,4 +368,35 @@ fn a10_our_own_settings_are_not_described() {
     assert!(describe_broker(&settings).iter().all(|row| !row.name.starts_with("jackdaw.")));
     assert!(describe_topic(&BTreeMap::new(), &settings).all(|row| !row.name.starts_with("internal.")));
     assert_eq!(settings.durability, Durability::Os);
+}
+
+#[test]
+fn posed_brokers_have_ids_and_ports_one_after_the_other() {
+    let settings = broker(&[
+        ("node.id", "5"),
+        ("jackdaw.brokers", "3"),
+        ("listeners", "PLAINTEXT://localhost:9092,OTHER://localhost:0"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,OTHER:PLAINTEXT"),
+        ("advertised.listeners", "PLAINTEXT://kafka.example:19092"),
+    ]);
+    let settings = settings.unwrap();
+    assert_eq!(settings.broker_ids(), [5, 6, 7].map(NodeId));
+    let third = settings.listeners_of(2);
+    assert_eq!((third[0].port, third[1].port), (9094, 0));
+    assert_eq!(third[0].advertised, Some(("kafka.example".to_owned(), 19094)));
+}
+
+#[test]
+fn posed_brokers_whose_ports_meet_or_are_not_there_are_refused() {
+    let load = |brokers, listeners| {
+        let protocols = ("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT");
+        let loaded = broker(&[("jackdaw.brokers", brokers), ("listeners", listeners), protocols]);
+        loaded.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(load("3", "A://localhost:9092,B://localhost:9095"), Ok(()));
+    assert_eq!(load("1", "A://127.0.0.1:9092,B://10.0.0.1:9092"), Ok(()));
+    assert!(load("3", "A://localhost:9092,B://localhost:9094").unwrap_err().contains("those of A are among"));
+    assert!(load("3", "A://localhost:65534").unwrap_err().contains("no 3 ports from 65534 on"));
+    assert!(load("101", "A://localhost:9092").unwrap_err().contains("at most 100"));
+    assert!(load("0", "A://localhost:9092").is_err());
 }

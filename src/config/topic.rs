@@ -47,8 +47,8 @@ settings! {
         /// One entry of the offset and time index is made for about this many bytes of records.
         index_interval_bytes: u32 = Value::number,
             int("index.interval.bytes", "4096").dynamic().at_least(0).twin("log.index.interval.bytes");
-        /// How many replicas have to be in step for `acks=all`. There is one, and it always is:
-        /// a larger number refuses such writes, as in Kafka.
+        /// How many replicas have to be in step for `acks=all`, of as many as there are. One process
+        /// that poses as several brokers has one copy all the same.
         min_insync_replicas: u32 = Value::number,
             int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
     }

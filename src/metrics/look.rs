@@ -105,7 +105,9 @@ impl Look {
     /// What is held for clients: its name, how much it is and how much it may be.
     pub fn budgets(&self) -> [(&'static str, usize, usize); 4] {
         let of = |budget: fn(&Serving) -> &Budget| {
-            (self.sum(|server| budget(server).held()), self.sum(|server| budget(server).most()))
+            // The servers of a process take from one stock.
+            let budget = budget(self.broker.first());
+            (budget.held(), budget.most())
         };
         let (small, small_most) = of(|server| &server.small_requests);
         let (large, large_most) = of(|server| &server.large_requests);

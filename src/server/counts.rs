@@ -7,7 +7,7 @@ use super::input::{Refused, Stranger};
 use crate::api::Failure;
 use crate::telemetry::Count;
 
-/// Of one server, from its start on.
+/// Of the servers of one process, from the start on.
 #[derive(Debug, Default)]
 pub struct Connections {
     opened: Count,

@@ -200,7 +200,9 @@ impl Stage {
         let (stop, stopping) = Stop::new();
         let settings = BrokerSettings::default();
         let services = Arc::new(Services::in_memory(stopping.clone()));
-        let mut shared = Shared::new(&settings, Api::with_table(&TABLE, services), stopping);
+        let live = Arc::clone(&services);
+        let resources = Resources::of(&settings, move || live.settings());
+        let mut shared = Shared::new(&resources, &settings, Api::with_table(&TABLE, services), stopping);
         change(&mut shared);
         Stage { shared: Arc::new(shared), stop: Arc::new(stop) }
     }

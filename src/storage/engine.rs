@@ -32,7 +32,7 @@ use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{self, Applied, Command, CreatePlacedTopic, CreateTopic, Scope, Settings, Shard};
 use crate::time::Clock;
-use crate::types::{Offset, TopicId};
+use crate::types::{LeaderEpoch, Offset, TopicId};
 pub use durable::SnapshotFailure;
 use round::Event;
 pub use round::Round;
@@ -224,7 +224,12 @@ impl Engine {
         if let Some(position) = round.position {
             self.position.store(position, Ordering::Release);
         }
-        touched.iter().chain(&moved).for_each(|partition| partition.wake());
+        // Who sees the new epoch finds its leader in the image.
+        for (partition, epoch) in moved {
+            partition.publish_epoch(epoch);
+            partition.wake();
+        }
+        touched.iter().for_each(|partition| partition.wake());
         round.events.into_iter().for_each(Event::answer);
         if self.since_snapshot >= self.options.tuning.snapshot_bytes {
             self.snapshot();
@@ -330,10 +335,13 @@ impl Engine {
         grown
     }
 
-    /// Shows leaders, ISRs and epochs where the command moved them, as they are at the end of the
-    /// round. Returns the partitions that got another leadership: who waits there is to be woken
-    /// once the image is swapped.
-    fn publish_placements(&self, command: &Command, topics: &mut Option<Topics>) -> Vec<Arc<Partition>> {
+    /// Shows leaders and ISRs where the command moved them, as they are at the end of the round.
+    /// Returns the partitions that have another leadership, to be told once the image is swapped.
+    fn publish_placements(
+        &self,
+        command: &Command,
+        topics: &mut Option<Topics>,
+    ) -> Vec<(Arc<Partition>, LeaderEpoch)> {
         let states: Vec<_> = match command {
             Command::SetBrokers { .. } => self.shard.topics().collect(),
             Command::SetReplicas { topic, .. } | Command::ElectPreferred { topic, .. } => {
@@ -359,10 +367,9 @@ impl Engine {
         let mut moved = Vec::new();
         for state in states {
             let Some(known) = image.by_id(state.id) else { continue };
-            let epochs = state.partitions().map(kernel::Partition::epoch);
-            let other =
-                known.partitions.iter().zip(epochs).filter(|(known, epoch)| known.publish_epoch(*epoch));
-            moved.extend(other.map(|(known, _)| Arc::clone(known)));
+            let epochs =
+                known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
+            moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
             let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(known) };
             image.insert(Arc::new(topic));
         }

@@ -481,9 +481,9 @@ impl Partition {
         dropped
     }
 
-    /// Another leadership; whoever waits is woken by `wake`. Returns whether it is another one.
-    pub(super) fn publish_epoch(&self, epoch: LeaderEpoch) -> bool {
-        self.leader_epoch.swap(epoch.0, Ordering::AcqRel) != epoch.0
+    /// Another leadership; whoever waits is woken by `wake`.
+    pub(super) fn publish_epoch(&self, epoch: LeaderEpoch) {
+        self.leader_epoch.store(epoch.0, Ordering::Release);
     }
 
     pub(super) fn publish_deleted(&self) -> Vec<Arc<Segment>> {

@@ -21,7 +21,7 @@ use super::topics::{Topic, Topics};
 use super::{OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability};
 use crate::kernel::group::GroupRecord;
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings};
+use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
 use crate::time::{self, Clock};
 use crate::types::{NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
 
@@ -49,6 +49,8 @@ pub struct StoreOptions {
     pub place: Place,
     pub clock: Clock,
     pub settings: Arc<BrokerSettings>,
+    /// The brokers that run from here on.
+    pub brokers: Vec<NodeId>,
     /// When an append is answered; in memory it makes no difference.
     pub durability: Durability,
     pub tuning: Tuning,
@@ -65,7 +67,8 @@ impl StoreOptions {
             ..Tuning::default()
         };
         let (clock, new_id) = (Clock::machine(), time::random_uuid);
-        StoreOptions { place, clock, settings, durability, tuning, new_id }
+        let brokers = settings.broker_ids();
+        StoreOptions { place, clock, settings, brokers, durability, tuning, new_id }
     }
 }
 
@@ -126,7 +129,7 @@ pub struct NewTopic {
 impl Store {
     /// Opens the store, recovering what a crash left. It answers nothing before that is durable.
     pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
-        let StoreOptions { place, clock, settings, durability, tuning, new_id } = options;
+        let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id } = options;
         let threads = !matches!(place, Place::Simulated(..));
         let in_memory = matches!(place, Place::Memory);
         let (fs, root): (Arc<dyn Fs>, PathBuf) = match place {
@@ -200,6 +203,7 @@ impl Store {
             *lock(&inner.jobs) = Some(jobs);
         }
         committer.engine().empty_trash();
+        take_places(&committer, &brokers);
         // A partition that lost its tail is another log from here on.
         for (topic, partition) in cut {
             committer.submit(Work::Command {
@@ -503,6 +507,56 @@ impl From<StoreError> for TopicError {
             other => TopicError::Store(other),
         }
     }
+}
+
+/// All brokers run from the start on. Where there were others before, what none of those leads that
+/// are here now is theirs all the same: there is one copy, and this process has it.
+fn take_places(committer: &Committer, brokers: &[NodeId]) {
+    let begin = |command| {
+        let (told, answer) = mpsc::channel();
+        // Whoever asks waits below.
+        let done = Box::new(move |outcome| drop(told.send(outcome)));
+        committer.submit(Work::Command { command, done });
+        move || answer.recv().unwrap_or(Err(StoreError::Stopped))
+    };
+    let are_others = committer.engine().shard.running() != brokers;
+    if are_others && let Err(error) = begin(Command::SetBrokers { running: brokers.to_vec() })() {
+        tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
+        return;
+    }
+    // Also where the brokers are the same: a crash may have come in between.
+    let moves = homeless(&committer.engine().shard, brokers);
+    if moves.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        partitions = moves.len(),
+        ?brokers,
+        "partitions were on brokers that are not here any more: they are on those that are here now"
+    );
+    let begun: Vec<_> = moves.into_iter().map(begin).collect();
+    for failed in begun.into_iter().filter_map(|wait| wait().err()) {
+        tracing::warn!(error = ?failed, "a partition has no leader");
+    }
+}
+
+/// Where partitions go that nobody leads: those of their replicas that are here, or somebody in turn.
+fn homeless(shard: &Shard, brokers: &[NodeId]) -> Vec<Command> {
+    let mut moves = Vec::new();
+    for topic in shard.topics() {
+        for (placement, index) in topic.placement().iter().zip(0..) {
+            if placement.leader.is_some() {
+                continue;
+            }
+            let here = placement.replicas.iter().filter(|node| brokers.contains(node));
+            let mut replicas: Vec<NodeId> = here.copied().collect();
+            if replicas.is_empty() {
+                replicas.extend(brokers.get(moves.len() % brokers.len().max(1)));
+            }
+            moves.push(Command::SetReplicas { topic: topic.id, partition: index, replicas });
+        }
+    }
+    moves
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

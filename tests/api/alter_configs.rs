@@ -14,6 +14,8 @@ use jackdaw::protocol::messages::incremental_alter_configs_request::{
 use jackdaw::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use jackdaw::time::Clock;
 
+use jackdaw::types::NodeId;
+
 use crate::harness::{Client, Node, batch, batch_at, code};
 
 pub const TOPIC: i8 = 2;
@@ -267,6 +269,12 @@ async fn bounds_of_timestamps_and_replicas_hold_from_the_next_batch_on() {
     set(&mut client, TOPIC, "t", "message.timestamp.before.max.ms", "1000").await;
     let refused = client.produce("t", 0, batch_at(&[old])).await;
     assert_eq!(refused.error_code, code(ErrorCode::InvalidTimestamp));
+    // Of two replicas one does not run.
+    node.store.set_brokers(vec![NodeId(1), NodeId(2)]).await.unwrap();
+    let topic = node.store.topics().by_name("t").unwrap().id;
+    node.store.set_replicas(topic, 0, vec![NodeId(1), NodeId(2)]).await.unwrap();
+    node.store.set_brokers(vec![NodeId(1)]).await.unwrap();
+    assert_eq!(client.produce("t", 0, batch(&["v"])).await.error_code, 0);
     set(&mut client, TOPIC, "t", "min.insync.replicas", "2").await;
     let refused = client.produce("t", 0, batch(&["v"])).await;
     assert_eq!(refused.error_code, code(ErrorCode::NotEnoughReplicas));

@@ -20,6 +20,7 @@ mod list_offsets;
 mod log_dirs;
 mod metadata;
 mod negotiation;
+mod posed;
 mod produce;
 mod reassignments;
 mod topics;

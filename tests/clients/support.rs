@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jackdaw::time::Clock;
+use jackdaw::types::NodeId;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -23,20 +24,40 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     bootstrap: String,
-    _broker: Option<jackdaw::broker::Broker>,
+    broker: Option<jackdaw::broker::Broker>,
 }
 
 impl Server {
     pub fn start() -> Server {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        if let Ok(bootstrap) = std::env::var("BOOTSTRAP") {
-            return Server { runtime, bootstrap, _broker: None };
+        match std::env::var("BOOTSTRAP") {
+            Ok(bootstrap) => Server { runtime: runtime(), bootstrap, broker: None },
+            Err(_) => Server::of_brokers(1),
         }
-        let builder =
-            jackdaw::broker::Broker::builder().ephemeral().set("group.initial.rebalance.delay.ms", "0");
+    }
+
+    /// So many brokers in one process; none where `BOOTSTRAP` names another one.
+    pub fn posing_as(brokers: u16) -> Option<Server> {
+        std::env::var("BOOTSTRAP").is_err().then(|| Server::of_brokers(brokers))
+    }
+
+    fn of_brokers(brokers: u16) -> Server {
+        let runtime = runtime();
+        let builder = jackdaw::broker::Broker::builder()
+            .ephemeral()
+            .brokers(brokers)
+            .set("group.initial.rebalance.delay.ms", "0");
         let broker = runtime.block_on(builder.start()).unwrap();
-        Server { runtime, bootstrap: broker.bootstrap().to_string(), _broker: Some(broker) }
+        Server { runtime, bootstrap: broker.bootstrap().to_string(), broker: Some(broker) }
+    }
+
+    pub fn stop_one(&self, broker: i32) {
+        let process = self.broker.as_ref().expect("it is one of ours");
+        self.runtime.block_on(process.stop_one(NodeId(broker))).unwrap();
+    }
+
+    pub fn start_one(&self, broker: i32) {
+        let process = self.broker.as_ref().expect("it is one of ours");
+        self.runtime.block_on(process.start_one(NodeId(broker))).unwrap();
     }
 
     /// A name for a topic or group that no other test uses, on a broker that others use too.
@@ -109,6 +130,10 @@ impl Server {
     pub fn ends(&self, topic: &str, partition: i32) -> (i64, i64) {
         self.consumer(&[]).fetch_watermarks(topic, partition, DEADLINE).unwrap()
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 pub struct Admin<'a> {

@@ -59,12 +59,13 @@ struct Counts {
     grown: u64,
     altered: u64,
     shrunk: u64,
+    handed_on: u64,
 }
 
 impl Counts {
     fn met_everything(&self) {
         let Counts { acknowledged, unknown, power_cuts, kills, crashes_in_recovery, .. } = self;
-        let Counts { refused, disk_errors, full, repeated, grown, altered, shrunk, .. } = self;
+        let Counts { refused, disk_errors, full, repeated, grown, altered, shrunk, handed_on, .. } = self;
         let met = [
             acknowledged,
             unknown,
@@ -78,6 +79,7 @@ impl Counts {
             grown,
             altered,
             shrunk,
+            handed_on,
         ];
         assert!(met.iter().all(|count| **count > 20), "{self:?}");
     }
@@ -109,7 +111,9 @@ fn live(seed: u64, durability: Durability, counts: &mut Counts) {
         if random.one_in(3) {
             fs.off_after(random.below(60));
         }
-        let store = match Store::open(options(&fs, durability)) {
+        let mut opened_with = options(&fs, durability);
+        opened_with.brokers = (1..=1 + random.below(3) as i32).map(NodeId).collect();
+        let store = match Store::open(opened_with) {
             Ok(store) => store,
             Err(_) if fs.is_off() => {
                 counts.crashes_in_recovery += 1;
@@ -176,7 +180,7 @@ fn step(
     else {
         return;
     };
-    match random.below(26) {
+    match random.below(27) {
         0 => {
             topic.may_be_gone = true;
             if now(store.delete_topic(topic.id)).is_ok() {
@@ -221,6 +225,10 @@ fn step(
         }
         9 => fs.set_capacity(None),
         10 if partitions < 5 => grow(store, topic, random, counts),
+        12 => {
+            let running = (1..=3).filter(|_| random.one_in(2)).map(NodeId).chain([NodeId(2)]).collect();
+            counts.handed_on += u64::from(now(store.set_brokers(running)).is_ok());
+        }
         11 => alter(store, topic, number, counts),
         _ => append(&partition, log, random, number, counts),
     }

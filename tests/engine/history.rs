@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jackdaw::kernel::group::GroupRecord;
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{Partition, Store, Topic};
-use jackdaw::types::{Offset, TopicId};
+use jackdaw::types::{LeaderEpoch, Offset, TopicId};
 
 use crate::disk::values;
 
@@ -49,8 +49,9 @@ pub struct LogHistory {
     pub tried: BTreeSet<String>,
     pub log_start: i64,
     pub tried_log_start: i64,
-    /// The end that was seen.
+    /// The end that was seen, and the leadership.
     pub end: i64,
+    pub leader_epoch: LeaderEpoch,
     /// The idempotent producer's next sequence, and its batch without an answer.
     pub sequence: i32,
     pub epoch: i16,
@@ -81,6 +82,11 @@ impl History {
             // Whoever reads it knows that it was not deleted.
             history.may_be_gone = false;
             history.check_shape(topic, promise, &format!("{context}, {name}"));
+            let led = topic
+                .placement
+                .iter()
+                .all(|placement| placement.leader.is_some_and(|leader| topics.running().contains(&leader)));
+            assert!(led, "{context}: {name} has partitions without a leader that runs");
             for (log, partition) in history.logs.iter_mut().zip(&topic.partitions) {
                 log.check(partition, promise, &format!("{context}, {name}-{}", partition.index));
             }
@@ -139,6 +145,7 @@ impl LogHistory {
         if promise == Promise::Nothing {
             assert!(ends.log_start.0 >= self.log_start, "{context}: the log start went back");
             assert!(ends.high_watermark.0 >= self.end, "{context}: the end went back");
+            assert!(ends.leader_epoch >= self.leader_epoch, "{context}: the leader epoch went back");
             for (offset, value) in self.known.range(ends.log_start.0..) {
                 let there = found.iter().any(|(at, text)| at == offset && text == value);
                 assert!(there, "{context}: lost {value:.12} at {offset}");
@@ -160,6 +167,7 @@ impl LogHistory {
         self.log_start = ends.log_start.0;
         self.tried_log_start = ends.log_start.0;
         self.end = ends.high_watermark.0;
+        self.leader_epoch = ends.leader_epoch;
         self.known = found.into_iter().collect();
     }
 }

@@ -555,7 +555,11 @@ fn leaders_isrs_and_epochs_follow_the_brokers_that_run_and_survive_a_power_cut()
 
     let fs = fs.crash(5);
     drop(store);
-    assert_eq!(shown(&open(&fs).unwrap()), settled);
+    let mut both = options(&fs, Durability::Fsync);
+    both.brokers = vec![one, two];
+    assert_eq!(shown(&Store::open(both).unwrap()), settled);
+    // Another number of brokers: the one that is left leads.
+    assert_eq!(shown(&open(&fs.crash(6)).unwrap()), (Some(one), vec![one], LeaderEpoch(3)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{code, later};
+use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
@@ -15,13 +15,17 @@ impl Handler for DeleteGroupsRequest {
         let mut deleting = Vec::new();
         for group in self.groups_names {
             if seen.insert(group.clone()) {
-                deleting.push((ctx.services.groups.delete(&group), group));
+                let deleted = coordinates(&ctx, &group).map(|()| ctx.services.groups.delete(&group));
+                deleting.push((deleted, group));
             }
         }
         later(async move {
             let mut results = Vec::with_capacity(deleting.len());
             for (deleted, group_id) in deleting {
-                let error_code = code(deleted.await);
+                let error_code = match deleted {
+                    Ok(deleted) => code(deleted.await),
+                    Err(error) => code(Err(error)),
+                };
                 results.push(DeletableGroupResult { group_id, error_code, error_message: None });
             }
             DeleteGroupsResponse { results, ..DeleteGroupsResponse::default() }

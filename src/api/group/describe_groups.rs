@@ -1,7 +1,7 @@
 //! DescribeGroups (key 15): what groups are doing and who is in them. A group that does not exist is
 //! "Dead", without an error before v6. v3 has authorized operations, v4 instance ids.
 
-use super::later;
+use super::{coordinates, later};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
@@ -26,9 +26,10 @@ impl Handler for DescribeGroupsRequest {
             let mut groups = Vec::with_capacity(self.groups.len());
             let mut room = ANSWER_BYTES;
             for group in self.groups {
-                let described = match room {
-                    0 => Err(ErrorCode::InvalidRequest),
-                    _ => match ctx.services.groups.describe(&group).await {
+                let described = match (room, coordinates(&ctx, &group)) {
+                    (0, _) => Err(ErrorCode::InvalidRequest),
+                    (_, Err(error)) => Err(error.into()),
+                    (_, Ok(())) => match ctx.services.groups.describe(&group).await {
                         Ok(description) => Ok(Some(description)),
                         Err(GroupError::NoSuchGroup) => Ok(None),
                         Err(error) => Err(error.into()),

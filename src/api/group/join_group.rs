@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::{java_address, later, until_stopped};
+use super::{coordinates, java_address, later, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
@@ -30,6 +30,9 @@ impl Handler for JoinGroupRequest {
         }
         let told = self.member_id.clone();
         let version = ctx.version;
+        if let Err(error) = coordinates(&ctx, &group) {
+            return Reply::Now(fit(refused(error.into(), told), version));
+        }
         let answer = ctx.services.groups.join(&group, join(self, &ctx));
         later(async move {
             match until_stopped(&ctx, answer).await {

@@ -4,7 +4,7 @@
 
 use tracing::debug;
 
-use super::{code, later};
+use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::{Identity, Leaver};
@@ -14,6 +14,12 @@ use crate::protocol::messages::leave_group_response::{LeaveGroupResponse, Member
 impl Handler for LeaveGroupRequest {
     async fn handle(self, ctx: Context) -> Reply<LeaveGroupResponse> {
         let version = ctx.version;
+        if let Err(error) = coordinates(&ctx, &self.group_id) {
+            return Reply::Now(LeaveGroupResponse {
+                error_code: code(Err(error)),
+                ..LeaveGroupResponse::default()
+            });
+        }
         let asked = match version {
             0..=2 => vec![MemberIdentity { member_id: self.member_id, ..MemberIdentity::default() }],
             _ => self.members,

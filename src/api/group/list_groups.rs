@@ -1,7 +1,7 @@
 //! ListGroups (key 16): the groups there are. v4 tells states and asks for some of them only, v5 the
 //! same for types; both in any case of letters, and what nobody knows matches nothing.
 
-use super::{code, later};
+use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::coordinator::GroupListing;
@@ -18,7 +18,8 @@ impl Handler for ListGroupsRequest {
             match all.await {
                 Ok(all) => {
                     let wanted = all.into_iter().filter(|group| {
-                        matches(&self.states_filter, group.state.name())
+                        coordinates(&ctx, &group.group).is_ok()
+                            && matches(&self.states_filter, group.state.name())
                             && matches(&self.types_filter, CLASSIC)
                     });
                     ListGroupsResponse {

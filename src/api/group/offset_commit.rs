@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{code, later};
+use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
@@ -28,6 +28,9 @@ impl Handler for OffsetCommitRequest {
             self.topics.into_iter().map(|topic| look_up(topic, &image, ctx.version, &mut offsets)).collect();
         if offsets.is_empty() {
             return Reply::Now(answer(answers, Ok(Vec::new())));
+        }
+        if let Err(error) = coordinates(&ctx, &self.group_id) {
+            return Reply::Now(answer(answers, Err(error)));
         }
         let commit = Commit {
             generation: Some(self.generation_id_or_member_epoch).filter(|id| *id >= 0).map(Generation),

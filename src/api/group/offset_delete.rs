@@ -1,6 +1,6 @@
 //! OffsetDelete (key 47): offsets of topics that no member reads go.
 
-use super::{code, later};
+use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
@@ -13,6 +13,11 @@ use crate::storage::Topics;
 
 impl Handler for OffsetDeleteRequest {
     async fn handle(self, ctx: Context) -> Reply<OffsetDeleteResponse> {
+        let refuse =
+            |error| OffsetDeleteResponse { error_code: code(Err(error)), ..OffsetDeleteResponse::default() };
+        if let Err(error) = coordinates(&ctx, &self.group_id) {
+            return Reply::Now(refuse(error));
+        }
         let image = ctx.services.store.topics();
         let mut offsets = Vec::new();
         let mut topics: Vec<OffsetDeleteResponseTopic> =
@@ -21,12 +26,7 @@ impl Handler for OffsetDeleteRequest {
         later(async move {
             let outcomes = match deleting.await {
                 Ok(outcomes) => outcomes,
-                Err(error) => {
-                    return OffsetDeleteResponse {
-                        error_code: code(Err(error)),
-                        ..OffsetDeleteResponse::default()
-                    };
-                }
+                Err(error) => return refuse(error),
             };
             let asked = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
             let passed_on = asked.filter(|partition| partition.error_code == ErrorCode::None.code());

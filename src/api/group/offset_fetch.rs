@@ -3,11 +3,10 @@
 //! offsets of finished transactions only, of which all are; from v8 on several groups are asked at
 //! once; v9 names the member that asks; v10 names topics by id.
 
-use super::{code, later};
+use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
-use crate::coordinator::Groups;
 use crate::coordinator::classic::GroupError;
 use crate::kernel::group::{CommittedOffset, PartitionKey};
 use crate::protocol::messages::offset_fetch_request::{
@@ -37,7 +36,7 @@ impl Handler for OffsetFetchRequest {
             let mut groups = Vec::with_capacity(asked.len());
             let mut room = OFFSETS_MAX;
             for group in asked {
-                groups.push(fetch(group, version, &image, &ctx.services.groups, &mut room).await);
+                groups.push(fetch(group, &ctx, &image, &mut room).await);
             }
             match version {
                 8.. => OffsetFetchResponse { groups, ..OffsetFetchResponse::default() },
@@ -51,14 +50,13 @@ type Found = Option<CommittedOffset>;
 
 async fn fetch(
     asked: OffsetFetchRequestGroup,
-    version: i16,
+    ctx: &Context,
     image: &Topics,
-    groups: &Groups,
     room: &mut usize,
 ) -> OffsetFetchResponseGroup {
     let topics = match asked.topics {
-        Some(topics) => fetch_some(&asked.group_id, topics, version, image, groups, room).await,
-        None => fetch_all(&asked.group_id, version, image, groups, room).await,
+        Some(topics) => fetch_some(&asked.group_id, topics, ctx, image, room).await,
+        None => fetch_all(&asked.group_id, ctx, image, room).await,
     };
     let (topics, error_code) = match topics {
         Ok(topics) => (topics, 0),
@@ -73,14 +71,14 @@ type Refused = (Vec<OffsetFetchResponseTopics>, ErrorCode);
 async fn fetch_some(
     group: &str,
     asked: Vec<OffsetFetchRequestTopics>,
-    version: i16,
+    ctx: &Context,
     image: &Topics,
-    groups: &Groups,
     room: &mut usize,
 ) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
     let count: usize = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
     let Some(left) = room.checked_sub(count) else { return Err((Vec::new(), ErrorCode::InvalidRequest)) };
     *room = left;
+    let version = ctx.version;
     let topic_of = |asked: &OffsetFetchRequestTopics| match version {
         10.. => image.by_id(asked.topic_id),
         _ => image.by_name(&asked.name),
@@ -90,7 +88,10 @@ async fn fetch_some(
         let id = topic_of(topic).map(|topic| topic.id);
         keys.extend(topic.partition_indexes.iter().filter_map(|index| Some((id?, *index))));
     }
-    let found = groups.fetch_offsets(group, Some(keys)).await;
+    let found = match coordinates(ctx, group) {
+        Ok(()) => ctx.services.groups.fetch_offsets(group, Some(keys)).await,
+        Err(error) => Err(error),
+    };
     let (found, error) = match found {
         Ok(found) => (found, None),
         Err(error) => (Vec::new(), Some(error)),
@@ -116,13 +117,13 @@ async fn fetch_some(
 
 async fn fetch_all(
     group: &str,
-    version: i16,
+    ctx: &Context,
     image: &Topics,
-    groups: &Groups,
     room: &mut usize,
 ) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
     let refuse = |error: GroupError| (Vec::new(), error.into());
-    let found = groups.fetch_offsets(group, None).await.map_err(refuse)?;
+    coordinates(ctx, group).map_err(refuse)?;
+    let found = ctx.services.groups.fetch_offsets(group, None).await.map_err(refuse)?;
     let Some(left) = room.checked_sub(found.len()) else {
         return Err((Vec::new(), ErrorCode::InvalidRequest));
     };
@@ -135,7 +136,7 @@ async fn fetch_all(
             // Deleted a moment ago: its offsets are about to go too.
             None => match image.by_id(id) {
                 Some(topic) => {
-                    let name = if version >= 10 { String::new() } else { topic.name.to_string() };
+                    let name = if ctx.version >= 10 { String::new() } else { topic.name.to_string() };
                     topics.push(OffsetFetchResponseTopics { name, topic_id: id, partitions: Vec::new() });
                     last.insert(topic)
                 }

@@ -1,7 +1,7 @@
 //! SyncGroup (key 14): the leader hands in the assignment, everybody takes theirs home.
 //! v3 knows static members; from v5 on a member must say which protocol it means.
 
-use super::{later, until_stopped};
+use super::{coordinates, later, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
@@ -19,6 +19,9 @@ impl Handler for SyncGroupRequest {
         let says_what_it_means = self.protocol_type.is_some() && self.protocol_name.is_some();
         if ctx.version >= 5 && !says_what_it_means {
             return Reply::Now(refused(ErrorCode::InconsistentGroupProtocol));
+        }
+        if let Err(error) = coordinates(&ctx, &self.group_id) {
+            return Reply::Now(refused(error.into()));
         }
         let sync = Sync {
             who: Identity { member: self.member_id, instance: self.group_instance_id },

@@ -177,6 +177,8 @@ pub struct Synced {
 /// Why a group does not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupError {
+    /// Another broker answers for the group.
+    NotCoordinator,
     /// A group needs a name here.
     NoGroupId,
     NoSuchGroup,

@@ -118,5 +118,6 @@ pub const FAMILIES: &[Family] = &[
 ];
 
 fn of_connections(look: &Look, value: impl Fn(&Connections) -> u64) -> u64 {
-    look.servers().iter().map(|server| value(&server.connections)).sum()
+    // The servers of a process count together.
+    look.servers().first().map_or(0, |server| value(&server.connections))
 }

@@ -1,0 +1,78 @@
+//! Who leads a partition: a request about a log is for its leader, and whoever asks another broker is
+//! told so, from some versions on also who it is (KIP-951).
+
+use std::sync::Arc;
+
+use crate::api::context::{Context, check_epoch};
+use crate::api::error::ErrorCode;
+use crate::storage::{Partition, Topic};
+use crate::types::{LeaderEpoch, NodeId};
+
+/// The partition, where this broker leads it. As in Kafka, a broker that holds no replica knows
+/// nothing of epochs, and a follower does.
+pub fn led_here<'a>(
+    topic: &'a Topic,
+    index: i32,
+    node: NodeId,
+    believed: Option<LeaderEpoch>,
+) -> Result<&'a Arc<Partition>, ErrorCode> {
+    let (Some(partition), Some(placement)) = (topic.partition(index), topic.placement(index)) else {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    };
+    if !placement.replicas.contains(&node) {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    check_epoch(believed, partition.ends().leader_epoch)?;
+    match placement.leader == Some(node) {
+        true => Ok(partition),
+        false => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+/// What a client is told that believed in another leadership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// `None`: nobody leads.
+    pub node: Option<NodeId>,
+    pub epoch: LeaderEpoch,
+}
+
+impl Leader {
+    pub fn of(topic: &Topic, index: i32) -> Option<Leader> {
+        let (partition, placement) = (topic.partition(index)?, topic.placement(index)?);
+        Some(Leader { node: placement.leader, epoch: partition.ends().leader_epoch })
+    }
+
+    /// The id as it stands on the wire.
+    pub fn id(self) -> i32 {
+        self.node.map_or(-1, |node| node.0)
+    }
+}
+
+/// Whether an error means that the client looks for another leadership.
+pub fn is_about_the_leader(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
+}
+
+/// The leaders that a client is told of, each once, with where it finds them.
+#[derive(Default)]
+pub struct Endpoints<E>(Vec<(NodeId, E)>);
+
+impl<E> Endpoints<E> {
+    pub fn new() -> Endpoints<E> {
+        Endpoints(Vec::new())
+    }
+
+    pub fn tell(&mut self, leader: Leader, ctx: &Context, endpoint: impl FnOnce(NodeId, String, i32) -> E) {
+        let Some(node) = leader.node.filter(|node| self.0.iter().all(|(known, _)| known != node)) else {
+            return;
+        };
+        if let Some(told) = ctx.endpoint(node) {
+            self.0.push((node, endpoint(node, told.host, told.port.into())));
+        }
+    }
+
+    pub fn into_vec(self) -> Vec<E> {
+        self.0.into_iter().map(|(_, endpoint)| endpoint).collect()
+    }
+}

@@ -1,0 +1,574 @@
+//! One process that poses as several brokers: each answers for what it leads, and tells who does
+//! otherwise; one that stops hands on what it leads and comes back in step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jackdaw::api::error::ErrorCode;
+use jackdaw::broker::{Broker, PoseError};
+use jackdaw::protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use jackdaw::protocol::messages::create_topics_response::CreatableTopicResult;
+use jackdaw::protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use jackdaw::protocol::messages::describe_cluster_request::DescribeClusterRequest;
+use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
+use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use jackdaw::protocol::messages::heartbeat_request::HeartbeatRequest;
+use jackdaw::protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
+use jackdaw::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
+use jackdaw::protocol::messages::list_groups_request::ListGroupsRequest;
+use jackdaw::protocol::messages::list_offsets_request::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use jackdaw::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use jackdaw::protocol::messages::metadata_response::{MetadataResponse, MetadataResponsePartition};
+use jackdaw::protocol::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use jackdaw::protocol::messages::offset_delete_request::OffsetDeleteRequest;
+use jackdaw::protocol::messages::offset_fetch_request::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
+use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use jackdaw::protocol::messages::sync_group_request::SyncGroupRequest;
+use jackdaw::types::{NodeId, TopicId};
+use tokio::net::TcpStream;
+
+use crate::harness::{Client, Node, batch, batches, code, fetch_from, only, partition_from, produce_to};
+use crate::harness::{fetch_topics, the_partition};
+
+/// A process that poses as three brokers, 1, 2 and 3.
+struct Three(Broker);
+
+impl Three {
+    async fn start() -> Three {
+        Three::with(&[]).await
+    }
+
+    async fn with(settings: &[(&str, &str)]) -> Three {
+        let builder = Broker::builder().ephemeral().brokers(3).set("group.initial.rebalance.delay.ms", "0");
+        let builder = settings.iter().fold(builder, |builder, (name, value)| builder.set(name, *value));
+        Three(builder.start().await.unwrap())
+    }
+
+    fn address(&self, broker: i32) -> String {
+        self.0.brokers().find(|(id, _)| id.0 == broker).unwrap().1.to_owned()
+    }
+
+    async fn client(&self, broker: i32) -> Client {
+        Client::of(&self.address(broker)).await
+    }
+
+    async fn stop(&self, broker: i32) {
+        self.0.stop_one(NodeId(broker)).await.unwrap();
+    }
+
+    async fn begin(&self, broker: i32) {
+        self.0.start_one(NodeId(broker)).await.unwrap();
+    }
+
+    /// A topic of which each partition has these replicas.
+    async fn topic(&self, name: &str, replicas: &[&[i32]], settings: &[(&str, &str)]) -> TopicId {
+        let running = self.0.brokers().next().unwrap().0;
+        let made = create(&mut self.client(running.0).await, assigned(name, replicas, settings)).await;
+        assert_eq!((made.error_code, made.error_message), (0, None));
+        made.topic_id
+    }
+}
+
+fn assigned(name: &str, replicas: &[&[i32]], settings: &[(&str, &str)]) -> CreatableTopic {
+    let assignments = replicas.iter().zip(0..).map(|(brokers, partition_index)| CreatableReplicaAssignment {
+        partition_index,
+        broker_ids: brokers.to_vec(),
+    });
+    let configs = settings.iter().map(|(name, value)| CreatableTopicConfig {
+        name: (*name).to_owned(),
+        value: Some((*value).to_owned()),
+    });
+    let (assignments, configs) = (assignments.collect(), configs.collect());
+    CreatableTopic { assignments, configs, ..spread(name, -1, -1) }
+}
+
+fn spread(name: &str, num_partitions: i32, replication_factor: i16) -> CreatableTopic {
+    CreatableTopic { name: name.to_owned(), num_partitions, replication_factor, ..Default::default() }
+}
+
+async fn create(client: &mut Client, topic: CreatableTopic) -> CreatableTopicResult {
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, validate_only: false };
+    client.call(7, request).await.topics.remove(0)
+}
+
+fn metadata_of(topic: &str) -> MetadataRequest {
+    let topic = MetadataRequestTopic { name: Some(topic.to_owned()), topic_id: TopicId::ZERO };
+    MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: true, ..Default::default() }
+}
+
+async fn partition(client: &mut Client, topic: &str, index: usize) -> MetadataResponsePartition {
+    client.call(12, metadata_of(topic)).await.topics.remove(0).partitions.swap_remove(index)
+}
+
+/// Leader, epoch, replicas, ISR, offline replicas.
+fn standing(partition: &MetadataResponsePartition) -> (i32, i32, Vec<i32>, Vec<i32>, Vec<i32>) {
+    let MetadataResponsePartition { replica_nodes, isr_nodes, offline_replicas, .. } = partition.clone();
+    (partition.leader_id, partition.leader_epoch, replica_nodes, isr_nodes, offline_replicas)
+}
+
+#[tokio::test]
+async fn every_broker_names_all_of_them_where_the_client_can_reach_them() {
+    let three = Three::with(&[("broker.rack", "r")]).await;
+    assert_eq!(three.0.listening().len(), 3);
+    assert_eq!(three.0.bootstrap(), three.0.listening().join(","));
+    let expected: Vec<_> = three.0.brokers().map(|(id, address)| (id.0, address.to_owned())).collect();
+    for broker in 1..=3 {
+        let answer = three.client(broker).await.call(12, metadata_of("t")).await;
+        let told = answer.brokers.iter().map(|one| (one.node_id, format!("{}:{}", one.host, one.port)));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert!(answer.brokers.iter().all(|one| one.rack.as_deref() == Some("r")));
+        assert_eq!(answer.controller_id, 1);
+    }
+}
+
+#[tokio::test]
+async fn replicas_and_leaders_are_spread_and_more_replicas_than_brokers_are_refused() {
+    let three = Three::with(&[("default.replication.factor", "2")]).await;
+    let mut client = three.client(2).await;
+    let made = create(&mut client, spread("t", 6, 3)).await;
+    assert_eq!((made.error_code, made.num_partitions, made.replication_factor), (0, 6, 3));
+    let answer = client.call(12, metadata_of("t")).await;
+    let mut leaders = BTreeMap::new();
+    for partition in &answer.topics[0].partitions {
+        assert_eq!(partition.replica_nodes.iter().collect::<BTreeSet<_>>().len(), 3);
+        assert_eq!((partition.error_code, &partition.isr_nodes), (0, &partition.replica_nodes));
+        assert_eq!(partition.leader_id, partition.replica_nodes[0]);
+        *leaders.entry(partition.leader_id).or_insert(0) += 1;
+    }
+    assert_eq!(leaders, BTreeMap::from([(1, 2), (2, 2), (3, 2)]));
+
+    assert_eq!(create(&mut client, spread("default", 1, -1)).await.replication_factor, 2);
+    assert_eq!(partition(&mut client, "made-by-asking", 0).await.replica_nodes.len(), 2);
+    let refused = create(&mut client, spread("many", 1, 4)).await;
+    assert_eq!(refused.error_code, code(ErrorCode::InvalidReplicationFactor));
+    assert!(refused.error_message.unwrap().contains("because only 3 broker(s) are registered"));
+    let refused = create(&mut client, assigned("strange", &[&[1, 4]], &[])).await;
+    assert_eq!(refused.error_code, code(ErrorCode::InvalidReplicaAssignment));
+}
+
+#[tokio::test]
+async fn who_does_not_lead_takes_no_records_and_from_v10_on_says_who_does() {
+    let three = Three::start().await;
+    let id = three.topic("t", &[&[2, 1]], &[]).await;
+    for (asked, version) in [(1, 9), (1, 10), (3, 13)] {
+        let request = ProduceRequest {
+            acks: -1,
+            topic_data: vec![TopicProduceData {
+                name: "t".to_owned(),
+                topic_id: id,
+                partition_data: vec![PartitionProduceData { index: 0, records: Some(batch(&["a"]).into()) }],
+            }],
+            ..Default::default()
+        };
+        let answer = three.client(asked).await.call(version, request).await;
+        let told: Vec<_> = answer
+            .node_endpoints
+            .iter()
+            .map(|one| (one.node_id, format!("{}:{}", one.host, one.port)))
+            .collect();
+        let refused = the_partition(answer);
+        assert_eq!(refused.error_code, code(ErrorCode::NotLeaderOrFollower));
+        match version {
+            9 => assert!(told.is_empty()),
+            _ => {
+                assert_eq!((refused.current_leader.leader_id, refused.current_leader.leader_epoch), (2, 0));
+                assert_eq!(told, [(2, three.address(2))]);
+            }
+        }
+    }
+    let mut leader = three.client(2).await;
+    assert_eq!(leader.produce("t", 0, batch(&["a"])).await.error_code, 0);
+    assert_eq!(batches(&leader.fetch("t", 0, 0).await), [(0, 1)], "nothing was taken but this");
+}
+
+#[tokio::test]
+async fn who_does_not_lead_shows_no_records_and_from_v16_on_says_who_does() {
+    let three = Three::start().await;
+    let id = three.topic("t", &[&[2, 1]], &[]).await;
+    assert_eq!(three.client(2).await.produce("t", 0, batch(&["a"])).await.error_code, 0);
+    for (asked, version) in [(1, 12), (1, 15), (3, 16)] {
+        let topic = FetchTopic {
+            topic: if version < 13 { "t".to_owned() } else { String::new() },
+            topic_id: id,
+            partitions: vec![partition_from(0, 0)],
+        };
+        let answer = three.client(asked).await.call(version, fetch_topics(vec![topic])).await;
+        let told: Vec<_> = answer
+            .node_endpoints
+            .iter()
+            .map(|one| (one.node_id, format!("{}:{}", one.host, one.port)))
+            .collect();
+        let refused = only(answer);
+        assert_eq!(refused.error_code, code(ErrorCode::NotLeaderOrFollower));
+        match version {
+            16 => {
+                assert_eq!((refused.current_leader.leader_id, refused.current_leader.leader_epoch), (2, 0));
+                assert_eq!(told, [(2, three.address(2))]);
+            }
+            _ => assert!(told.is_empty()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn offsets_and_epochs_are_told_by_the_leader_only() {
+    let three = Three::start().await;
+    three.topic("t", &[&[2, 1]], &[]).await;
+    for (broker, epoch, expected) in [
+        (2, -1, ErrorCode::None),
+        (2, 7, ErrorCode::UnknownLeaderEpoch),
+        (1, -1, ErrorCode::NotLeaderOrFollower),
+        // A follower knows the epoch, a broker without a replica does not.
+        (1, 7, ErrorCode::UnknownLeaderEpoch),
+        (3, 7, ErrorCode::NotLeaderOrFollower),
+    ] {
+        let mut client = three.client(broker).await;
+        let partitions = vec![ListOffsetsPartition {
+            partition_index: 0,
+            current_leader_epoch: epoch,
+            timestamp: -1,
+            ..Default::default()
+        }];
+        let topics = vec![ListOffsetsTopic { name: "t".to_owned(), partitions }];
+        let answer =
+            client.call(7, ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker} {epoch}");
+        let partitions = vec![OffsetForLeaderPartition {
+            partition: 0,
+            current_leader_epoch: epoch,
+            leader_epoch: 0,
+            ..Default::default()
+        }];
+        let topics = vec![OffsetForLeaderTopic { topic: "t".to_owned(), partitions }];
+        let answer = client
+            .call(4, OffsetForLeaderEpochRequest { replica_id: -1, topics, ..Default::default() })
+            .await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker} {epoch}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_when_another_broker_leads() {
+    let node = Node::start().await;
+    node.store.set_brokers(vec![NodeId(1), NodeId(2)]).await.unwrap();
+    let placed = vec![vec![NodeId(1), NodeId(2)]];
+    let topic = node.store.create_placed_topic("t".to_owned(), BTreeMap::new(), placed).await.unwrap();
+    let mut client = node.client().await;
+    let waits = FetchRequest { max_wait_ms: 25_000, ..fetch_from("t", 0, 0) };
+    client.send(12, &waits).await;
+    // Connections are served in turn: when this one has its answer, the poll of the first has begun.
+    let mut other = node.client().await;
+    other.fetch("t", 0, 0).await;
+    assert!(!client.has_heard());
+    node.store.set_replicas(topic.id, 0, vec![NodeId(2)]).await.unwrap();
+    let (_, answer) = client.receive::<FetchRequest>(12).await;
+    assert_eq!(only(answer).error_code, code(ErrorCode::NotLeaderOrFollower));
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_hands_on_what_it_leads_and_comes_back_in_step() {
+    let three = Three::start().await;
+    three.topic("t", &[&[2, 3, 1], &[1, 2, 3]], &[]).await;
+    let mut second = three.client(2).await;
+    assert_eq!(second.produce("t", 0, batch(&["a"])).await.error_code, 0);
+    three.stop(2).await;
+    assert!(second.is_closed().await);
+    assert!(TcpStream::connect(three.address(2)).await.is_err(), "its port is refused");
+
+    let mut first = three.client(1).await;
+    let answer: MetadataResponse = first.call(12, metadata_of("t")).await;
+    assert_eq!(answer.brokers.iter().map(|one| one.node_id).collect::<Vec<_>>(), [1, 3]);
+    let partitions = &answer.topics[0].partitions;
+    assert_eq!(standing(&partitions[0]), (3, 1, vec![2, 3, 1], vec![3, 1], vec![2]));
+    assert_eq!(standing(&partitions[1]), (1, 0, vec![1, 2, 3], vec![1, 3], vec![2]), "its leader stays");
+    let mut third = three.client(3).await;
+    assert_eq!(third.produce("t", 0, batch(&["b"])).await.base_offset, 1, "nothing is lost");
+
+    three.begin(2).await;
+    assert_eq!(standing(&partition(&mut first, "t", 0).await), (3, 1, vec![2, 3, 1], vec![2, 3, 1], vec![]));
+    let mut second = three.client(2).await;
+    let refused = second.produce("t", 0, batch(&["c"])).await;
+    assert_eq!(refused.error_code, code(ErrorCode::NotLeaderOrFollower), "who leads now leads on");
+    assert_eq!(batches(&third.fetch("t", 0, 0).await), [(0, 1), (1, 1)]);
+    assert!(matches!(three.0.stop_one(NodeId(9)).await, Err(PoseError::Unknown(NodeId(9)))));
+}
+
+#[tokio::test]
+async fn a_partition_whose_replicas_all_stopped_has_no_leader_until_one_that_was_in_step_is_back() {
+    let three = Three::start().await;
+    three.topic("t", &[&[2, 3]], &[]).await;
+    three.stop(2).await;
+    three.stop(3).await;
+    let mut first = three.client(1).await;
+    let left = partition(&mut first, "t", 0).await;
+    assert_eq!(left.error_code, code(ErrorCode::LeaderNotAvailable));
+    assert_eq!(standing(&left), (-1, 2, vec![2, 3], vec![3], vec![2, 3]));
+    let refused = first.call(10, produce_to("t", 0, batch(&["a"]))).await;
+    assert!(refused.node_endpoints.is_empty());
+    let refused = the_partition(refused);
+    assert_eq!(refused.error_code, code(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(refused.current_leader.leader_id, -1);
+
+    three.begin(2).await;
+    assert_eq!(partition(&mut first, "t", 0).await.leader_id, -1, "2 was not in step any more");
+    three.begin(3).await;
+    assert_eq!(standing(&partition(&mut first, "t", 0).await), (3, 3, vec![2, 3], vec![2, 3], vec![]));
+    // Version 0 knows no offline replicas.
+    three.stop(2).await;
+    let shown = first.call(0, metadata_of("t")).await.topics.remove(0).partitions.remove(0);
+    assert_eq!(shown.error_code, code(ErrorCode::ReplicaNotAvailable));
+    assert_eq!((shown.leader_id, shown.replica_nodes, shown.isr_nodes), (3, vec![3], vec![3]));
+}
+
+#[tokio::test]
+async fn min_insync_replicas_are_asked_for_where_acks_are_all() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1, 2]], &[("min.insync.replicas", "2")]).await;
+    three.topic("alone", &[&[1]], &[("min.insync.replicas", "2")]).await;
+    let mut first = three.client(1).await;
+    assert_eq!(first.produce("t", 0, batch(&["a"])).await.error_code, 0);
+    three.stop(2).await;
+    let refused = first.produce("t", 0, batch(&["b"])).await;
+    assert_eq!(refused.error_code, code(ErrorCode::NotEnoughReplicas));
+    let one = first.call(12, ProduceRequest { acks: 1, ..produce_to("t", 0, batch(&["c"])) }).await;
+    assert_eq!(the_partition(one).base_offset, 1, "nothing was written but what the leader alone confirms");
+    assert_eq!(first.produce("alone", 0, batch(&["a"])).await.error_code, 0, "no more than there are");
+    three.begin(2).await;
+    assert_eq!(first.produce("t", 0, batch(&["d"])).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn stopped_brokers_are_described_as_fenced_to_those_who_ask() {
+    let three = Three::start().await;
+    three.stop(1).await;
+    let mut client = three.client(2).await;
+    for (version, include, expected) in
+        [(1, false, vec![(2, false), (3, false)]), (2, true, vec![(1, true), (2, false), (3, false)])]
+    {
+        let request = DescribeClusterRequest {
+            endpoint_type: 1,
+            include_fenced_brokers: include,
+            ..Default::default()
+        };
+        let answer = client.call(version, request).await;
+        let told = answer.brokers.iter().map(|one| (one.broker_id, one.is_fenced)).collect::<Vec<_>>();
+        assert_eq!((told, answer.controller_id), (expected, 2));
+    }
+}
+
+// --- groups -------------------------------------------------------------------------------------
+
+fn coordinators_of(groups: &[&str]) -> FindCoordinatorRequest {
+    let coordinator_keys = groups.iter().map(|group| (*group).to_owned()).collect();
+    FindCoordinatorRequest { key_type: 0, coordinator_keys, ..Default::default() }
+}
+
+async fn coordinator_of(client: &mut Client, group: &str) -> i32 {
+    client.call(6, coordinators_of(&[group])).await.coordinators[0].node_id
+}
+
+/// A group of each broker.
+async fn groups(three: &Three) -> BTreeMap<i32, String> {
+    let mut client = three.client(1).await;
+    let mut groups = BTreeMap::new();
+    for number in 0.. {
+        let group = format!("group-{number}");
+        groups.entry(coordinator_of(&mut client, &group).await).or_insert(group);
+        if groups.len() == 3 {
+            break;
+        }
+    }
+    groups
+}
+
+fn join(group: &str, member: &str) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: group.to_owned(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        member_id: member.to_owned(),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata: bytes::Bytes::new() }],
+        ..Default::default()
+    }
+}
+
+fn commit(group: &str, offset: i64) -> OffsetCommitRequest {
+    OffsetCommitRequest {
+        group_id: group.to_owned(),
+        generation_id_or_member_epoch: -1,
+        retention_time_ms: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: "t".to_owned(),
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: offset,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn committed(group: &str) -> OffsetFetchRequest {
+    let topics = vec![OffsetFetchRequestTopics {
+        name: "t".to_owned(),
+        partition_indexes: vec![0],
+        ..Default::default()
+    }];
+    let groups = vec![OffsetFetchRequestGroup {
+        group_id: group.to_owned(),
+        topics: Some(topics),
+        ..Default::default()
+    }];
+    OffsetFetchRequest { groups, ..Default::default() }
+}
+
+#[tokio::test]
+async fn every_group_has_one_coordinator_and_every_broker_names_the_same() {
+    let three = Three::start().await;
+    let groups = groups(&three).await;
+    assert_eq!(groups.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+    let names: Vec<&str> = groups.values().map(String::as_str).collect();
+    for broker in 1..=3 {
+        let mut client = three.client(broker).await;
+        let found = client.call(4, coordinators_of(&names)).await.coordinators;
+        for (found, expected) in found.iter().zip(1..) {
+            assert_eq!((found.error_code, found.node_id), (0, expected));
+            assert_eq!(format!("{}:{}", found.host, found.port), three.address(expected));
+        }
+        let old = FindCoordinatorRequest { key: groups[&3].clone(), ..Default::default() };
+        let old = client.call(3, old).await;
+        assert_eq!((old.node_id, format!("{}:{}", old.host, old.port)), (3, three.address(3)));
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_coordinate_a_group_says_so_to_every_request() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1]], &[]).await;
+    let group = groups(&three).await.remove(&2).unwrap();
+    let not_here = code(ErrorCode::NotCoordinator);
+    let mut here = three.client(2).await;
+    assert_eq!(here.call(8, commit(&group, 5)).await.topics[0].partitions[0].error_code, 0);
+
+    let mut other = three.client(1).await;
+    assert_eq!(other.call(8, commit(&group, 9)).await.topics[0].partitions[0].error_code, not_here);
+    assert_eq!(other.call(9, join(&group, "")).await.error_code, not_here);
+    let group_id = group.clone();
+    let sync = SyncGroupRequest {
+        group_id,
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        ..Default::default()
+    };
+    assert_eq!(other.call(5, sync).await.error_code, not_here);
+    let group_id = group.clone();
+    assert_eq!(other.call(4, HeartbeatRequest { group_id, ..Default::default() }).await.error_code, not_here);
+    let members = vec![MemberIdentity { member_id: "m".into(), ..Default::default() }];
+    let leave = LeaveGroupRequest { group_id: group.clone(), members, ..Default::default() };
+    assert_eq!(other.call(5, leave).await.error_code, not_here);
+    assert_eq!(other.call(8, committed(&group)).await.groups[0].error_code, not_here);
+    let old = OffsetFetchRequest { group_id: group.clone(), topics: None, ..Default::default() };
+    assert_eq!(other.call(5, old).await.error_code, not_here);
+    let group_id = group.clone();
+    assert_eq!(other.call(0, OffsetDeleteRequest { group_id, topics: vec![] }).await.error_code, not_here);
+    let describe = DescribeGroupsRequest { groups: vec![group.clone()], ..Default::default() };
+    assert_eq!(other.call(5, describe).await.groups[0].error_code, not_here);
+    let delete = DeleteGroupsRequest { groups_names: vec![group.clone()] };
+    assert_eq!(other.call(2, delete).await.results[0].error_code, not_here);
+    assert!(other.call(4, ListGroupsRequest::default()).await.groups.is_empty());
+
+    let listed = here.call(4, ListGroupsRequest::default()).await.groups;
+    assert_eq!(listed.iter().map(|one| &one.group_id).collect::<Vec<_>>(), [&group]);
+    let found = here.call(8, committed(&group)).await.groups.remove(0);
+    assert_eq!(found.topics[0].partitions[0].committed_offset, 5, "nothing was changed elsewhere");
+}
+
+#[tokio::test]
+async fn a_group_whose_coordinator_stops_goes_on_with_another_one_in_its_generation() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1]], &[]).await;
+    let groups = groups(&three).await;
+    let group = &groups[&2];
+    let mut second = three.client(2).await;
+    let member = second.call(9, join(group, "")).await.member_id;
+    let joined = second.call(9, join(group, &member)).await;
+    assert_eq!((joined.error_code, joined.generation_id), (0, 1));
+    let sync = SyncGroupRequest {
+        group_id: group.clone(),
+        generation_id: 1,
+        member_id: member.clone(),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        ..Default::default()
+    };
+    assert_eq!(second.call(5, sync).await.error_code, 0);
+
+    three.stop(2).await;
+    let mut first = three.client(1).await;
+    let now = coordinator_of(&mut first, group).await;
+    assert_ne!(now, 2);
+    for unmoved in [1, 3] {
+        assert_eq!(coordinator_of(&mut first, &groups[&unmoved]).await, unmoved);
+    }
+    let mut coordinator = three.client(now).await;
+    let beat = HeartbeatRequest {
+        group_id: group.clone(),
+        generation_id: 1,
+        member_id: member.clone(),
+        ..Default::default()
+    };
+    assert_eq!(coordinator.call(4, beat.clone()).await.error_code, 0, "nobody has to join again");
+
+    three.begin(2).await;
+    assert_eq!(coordinator_of(&mut first, group).await, 2);
+    assert_eq!(coordinator.call(4, beat.clone()).await.error_code, code(ErrorCode::NotCoordinator));
+    assert_eq!(three.client(2).await.call(4, beat).await.error_code, 0);
+}
+
+// --- another number of brokers -------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_directory_of_three_brokers_opens_with_one_and_with_three_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |brokers| Broker::builder().data_dir(dir.path()).brokers(brokers).start();
+    let three = Three(start(3).await.unwrap());
+    three.topic("t", &[&[1, 2], &[2, 3], &[3, 2]], &[]).await;
+    for (index, leader) in [(0, 1), (1, 2), (2, 3)] {
+        let sent = three.client(leader).await.produce("t", index, batch(&["a"])).await;
+        assert_eq!(sent.error_code, 0);
+    }
+    three.0.stop().await;
+
+    let one = Three(start(1).await.unwrap());
+    let mut client = one.client(1).await;
+    assert_eq!(standing(&partition(&mut client, "t", 0).await), (1, 0, vec![1, 2], vec![1], vec![2]));
+    for index in 1..3 {
+        let moved = partition(&mut client, "t", index).await;
+        let (leader, _, replicas, isr, offline) = standing(&moved);
+        assert_eq!((leader, replicas, isr, offline), (1, vec![1], vec![1], vec![]));
+        let index = i32::try_from(index).unwrap();
+        assert_eq!(batches(&client.fetch("t", index, 0).await), [(0, 1)], "what was written is there");
+        assert_eq!(client.produce("t", index, batch(&["b"])).await.base_offset, 1);
+    }
+    one.0.stop().await;
+
+    let three = Three(start(3).await.unwrap());
+    let mut client = three.client(1).await;
+    let whole = (1, 0, vec![1, 2], vec![1, 2], vec![]);
+    assert_eq!(standing(&partition(&mut client, "t", 0).await), whole, "it has its replicas again");
+    assert_eq!(partition(&mut client, "t", 2).await.replica_nodes, [1], "the move was for good");
+}
