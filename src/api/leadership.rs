@@ -10,12 +10,12 @@ use crate::types::{LeaderEpoch, NodeId};
 
 /// The partition, where this broker leads it. As in Kafka, a broker that holds no replica knows
 /// nothing of epochs, and a follower does.
-pub fn led_here<'a>(
-    topic: &'a Topic,
+pub fn led_here(
+    topic: &Topic,
     index: i32,
     node: NodeId,
     believed: Option<LeaderEpoch>,
-) -> Result<&'a Arc<Partition>, ErrorCode> {
+) -> Result<&Arc<Partition>, ErrorCode> {
     let (Some(partition), Some(placement)) = (topic.partition(index), topic.placement(index)) else {
         return Err(ErrorCode::UnknownTopicOrPartition);
     };

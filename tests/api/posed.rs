@@ -234,26 +234,16 @@ async fn offsets_and_epochs_are_told_by_the_leader_only() {
         (3, 7, ErrorCode::NotLeaderOrFollower),
     ] {
         let mut client = three.client(broker).await;
-        let partitions = vec![ListOffsetsPartition {
-            partition_index: 0,
-            current_leader_epoch: epoch,
-            timestamp: -1,
-            ..Default::default()
-        }];
+        let partitions =
+            vec![ListOffsetsPartition { partition_index: 0, current_leader_epoch: epoch, timestamp: -1 }];
         let topics = vec![ListOffsetsTopic { name: "t".to_owned(), partitions }];
         let answer =
             client.call(7, ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }).await;
         assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker} {epoch}");
-        let partitions = vec![OffsetForLeaderPartition {
-            partition: 0,
-            current_leader_epoch: epoch,
-            leader_epoch: 0,
-            ..Default::default()
-        }];
+        let partitions =
+            vec![OffsetForLeaderPartition { partition: 0, current_leader_epoch: epoch, leader_epoch: 0 }];
         let topics = vec![OffsetForLeaderTopic { topic: "t".to_owned(), partitions }];
-        let answer = client
-            .call(4, OffsetForLeaderEpochRequest { replica_id: -1, topics, ..Default::default() })
-            .await;
+        let answer = client.call(4, OffsetForLeaderEpochRequest { replica_id: -1, topics }).await;
         assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker} {epoch}");
     }
 }
