@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
+use crate::api::leadership::led_here;
 use crate::api::{Handler, Reply, topic_name};
 use crate::protocol::messages::delete_records_request::DeleteRecordsRequest;
 use crate::protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use crate::storage::{Partition, Topic, Topics};
-use crate::types::Offset;
+use crate::types::{NodeId, Offset};
 
 const HIGH_WATERMARK: i64 = -1;
 
@@ -38,7 +39,7 @@ impl Handler for DeleteRecordsRequest {
             let partitions: Vec<_> = offsets
                 .into_iter()
                 .map(|(index, offset)| {
-                    let moving = target(&topics, &name, index, offset)
+                    let moving = target(&topics, &name, index, offset, ctx.node())
                         .map(|(partition, offset)| partition.delete_before(offset));
                     (index, moving)
                 })
@@ -72,12 +73,14 @@ fn target<'a>(
     name: &str,
     index: i32,
     offset: i64,
+    node: NodeId,
 ) -> Result<(&'a Arc<Partition>, Offset), ErrorCode> {
     let topic: &Topic = topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if topic_name::is_internal(name) {
         return Err(ErrorCode::InvalidTopicException);
     }
+    let partition = led_here(topic, index, node, None)?;
     // Kafka refuses topics that are only compacted (POLICY_VIOLATION); there are none here yet.
     match offset {
         HIGH_WATERMARK => Ok((partition, partition.ends().high_watermark)),

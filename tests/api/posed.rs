@@ -10,6 +10,9 @@ use jackdaw::protocol::messages::create_topics_request::{
 };
 use jackdaw::protocol::messages::create_topics_response::CreatableTopicResult;
 use jackdaw::protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use jackdaw::protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
 use jackdaw::protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
@@ -245,6 +248,23 @@ async fn offsets_and_epochs_are_told_by_the_leader_only() {
         let topics = vec![OffsetForLeaderTopic { topic: "t".to_owned(), partitions }];
         let answer = client.call(4, OffsetForLeaderEpochRequest { replica_id: -1, topics }).await;
         assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker} {epoch}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_deleted_by_the_leader_only() {
+    let three = Three::start().await;
+    three.topic("t", &[&[2, 1]], &[]).await;
+    for (broker, expected) in [
+        (1, ErrorCode::NotLeaderOrFollower),
+        (2, ErrorCode::None),
+        (3, ErrorCode::NotLeaderOrFollower),
+    ] {
+        let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: -1 }];
+        let topics = vec![DeleteRecordsTopic { name: "t".to_owned(), partitions }];
+        let request = DeleteRecordsRequest { topics, timeout_ms: 1000 };
+        let answer = three.client(broker).await.call(2, request).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker}");
     }
 }
 
