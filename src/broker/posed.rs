@@ -73,8 +73,9 @@ impl Posed {
     pub async fn start(&mut self, common: &Common) -> Result<(), BindError> {
         let Common { services, settings, resources } = common;
         let (stop, stopping) = Stop::new();
+        let own = Arc::new(BrokerSettings { node_id: self.id, ..BrokerSettings::clone(settings) });
         let services =
-            Arc::new(services.posing_as(self.id, settings, Arc::clone(&self.sessions), stopping.clone()));
+            Arc::new(services.posing_as(self.id, &own, Arc::clone(&self.sessions), stopping.clone()));
         let api = Api::new(Arc::clone(&services));
         let server = Server::start_beside(resources, settings, &self.listeners, api, stopping).await?;
         for (listener, address) in server.listening() {

@@ -14,6 +14,9 @@ use jackdaw::protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 use jackdaw::protocol::messages::describe_cluster_request::DescribeClusterRequest;
+use jackdaw::protocol::messages::describe_configs_request::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
 use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -252,14 +255,28 @@ async fn offsets_and_epochs_are_told_by_the_leader_only() {
 }
 
 #[tokio::test]
+async fn every_broker_describes_itself_by_its_own_id_and_refuses_to_speak_for_another() {
+    let three = Three::start().await;
+    for (asked, named) in [(1, 1), (2, 2), (3, 3), (3, 1)] {
+        let key = DescribeConfigsResource {
+            resource_type: 4,
+            resource_name: named.to_string(),
+            configuration_keys: Some(vec!["node.id".to_owned()]),
+        };
+        let request = DescribeConfigsRequest { resources: vec![key], ..Default::default() };
+        let answer = three.client(asked).await.call(4, request).await;
+        let shown = answer.results[0].configs.first().and_then(|config| config.value.clone());
+        assert_eq!(shown, (asked == named).then(|| named.to_string()), "broker {asked} of {named}");
+    }
+}
+
+#[tokio::test]
 async fn records_are_deleted_by_the_leader_only() {
     let three = Three::start().await;
     three.topic("t", &[&[2, 1]], &[]).await;
-    for (broker, expected) in [
-        (1, ErrorCode::NotLeaderOrFollower),
-        (2, ErrorCode::None),
-        (3, ErrorCode::NotLeaderOrFollower),
-    ] {
+    for (broker, expected) in
+        [(1, ErrorCode::NotLeaderOrFollower), (2, ErrorCode::None), (3, ErrorCode::NotLeaderOrFollower)]
+    {
         let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: -1 }];
         let topics = vec![DeleteRecordsTopic { name: "t".to_owned(), partitions }];
         let request = DeleteRecordsRequest { topics, timeout_ms: 1000 };
