@@ -165,7 +165,7 @@ def memory(bench):
     noisy = bench.noisy
     for what in ("idle", *loads):
         ours, theirs = figures["jackdaw", what], figures.get(("kafka", what))
-        limit = 20 if what == "idle" else 64 + 16  # the cache of recent batches is 16 MiB
+        limit = 20 if what == "idle" else 64 + 8  # the cache of recent batches is 8 MiB
         wanted = f"≤ 1/20, ≤ {limit} MiB"
         bench.noisy = noisy
         yield ratio_line(bench, f"RSS {what}", [ours], [theirs] if theirs else [], 0.05, "MiB", wanted, ours <= limit)

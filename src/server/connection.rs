@@ -33,7 +33,7 @@ use crate::time::{self, Moment, Timer};
 /// Requests of one connection that may wait for their answers.
 const IN_FLIGHT: usize = 100;
 /// And their bytes, from the second large one on: more would not make a sync cheaper.
-const IN_FLIGHT_BYTES: usize = 24 << 20;
+const IN_FLIGHT_BYTES: usize = 12 << 20;
 /// A client that does not read this much gets nothing more served.
 const UNREAD: usize = 256 << 10;
 /// Requests that are begun before other connections have their turn.

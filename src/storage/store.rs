@@ -102,7 +102,7 @@ impl Default for Tuning {
         Tuning {
             snapshot_bytes: 64 << 20,
             journal_file_bytes: 32 << 20,
-            recent_bytes: 16 << 20,
+            recent_bytes: 8 << 20,
             inline_below: 1 << 20,
             segment_bytes: u64::MAX,
         }

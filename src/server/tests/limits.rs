@@ -138,7 +138,7 @@ async fn no_more_than_100_requests_of_a_connection_wait_for_their_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn large_requests_of_a_connection_wait_for_their_answers_up_to_24_mib() {
+async fn large_requests_of_a_connection_wait_for_their_answers_up_to_12_mib() {
     let mut client = Stage::new().connect();
     let gate = Gate::new();
     let ask_at_length = |id| {
@@ -152,7 +152,7 @@ async fn large_requests_of_a_connection_wait_for_their_answers_up_to_24_mib() {
     let (mut read, mut write) = tokio::io::split(client.stream);
     let sending = tokio::spawn(async move { write.write_all(&rest).await });
     settle().await;
-    assert_eq!(gate.begun(), 7, "an eighth and what the headers weigh would make it more than 24 MiB");
+    assert_eq!(gate.begun(), 3, "a fourth and what the headers weigh would make it more than 12 MiB");
     gate.open();
     for _ in 0..14 {
         let length = read.read_u32().await.unwrap();
