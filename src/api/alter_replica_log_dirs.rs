@@ -61,7 +61,7 @@ fn outcome(topics: &Topics, name: &str, index: i32, is_ours: bool, ctx: &Context
     let Some(topic) = topics.by_name(name).filter(|topic| topic.partition(index).is_some()) else {
         return ErrorCode::UnknownTopicOrPartition;
     };
-    match replicas::holds(topic, index, ctx.services.cluster.node_id) {
+    match replicas::holds(topic, index, ctx.node()) {
         true => ErrorCode::None,
         false => ErrorCode::NotLeaderOrFollower,
     }

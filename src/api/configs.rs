@@ -40,6 +40,14 @@ pub enum Wish {
     Replace(Vec<(String, Option<String>)>),
 }
 
+/// What became of one resource, as both answers tell it.
+pub struct Outcome {
+    pub kind: i8,
+    pub name: String,
+    pub error_code: i16,
+    pub error_message: Option<String>,
+}
+
 /// Whose stored settings change.
 enum Target {
     Topic(TopicId),
@@ -49,7 +57,7 @@ enum Target {
 type Stored = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 /// One outcome for each resource, in the order of the request.
-pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec<Result<(), Refusal>> {
+pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec<Outcome> {
     let mut times: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
         *times.entry((one.kind, &one.name)).or_default() += 1;
@@ -62,12 +70,15 @@ pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec
         });
     }
     let mut outcomes = Vec::with_capacity(begun.len());
-    for one in begun {
-        outcomes.push(match one {
-            Ok(Some(stored)) => stored.await.map_err(|error| ErrorCode::from(&error).into()),
-            Ok(None) => Ok(()),
-            Err(refusal) => Err(refusal),
-        });
+    for (Asked { kind, name, .. }, begun) in asked.into_iter().zip(begun) {
+        let refusal: Option<Refusal> = match begun {
+            Ok(Some(stored)) => stored.await.err().map(|error| ErrorCode::from(&error).into()),
+            Ok(None) => None,
+            Err(refusal) => Some(refusal),
+        };
+        let error_code = refusal.as_ref().map_or(0, |refusal| refusal.code.code());
+        let error_message = refusal.and_then(|refusal| refusal.message);
+        outcomes.push(Outcome { kind, name, error_code, error_message });
     }
     outcomes
 }
@@ -161,7 +172,7 @@ fn judge(asked: &Asked, ctx: &Context) -> Result<(Target, Changes), Refusal> {
 
 /// The id of the broker that is asked, when that is who is meant.
 pub fn this_broker(name: &str, ctx: &Context) -> Result<NodeId, Refusal> {
-    let node = ctx.services.cluster.node_id;
+    let node = ctx.node();
     match name.parse::<i32>() {
         Ok(asked) if asked == node.0 => Ok(node),
         Ok(_) => Err(invalid_request(format!("Unexpected broker id, expected {node}, but received {name}"))),

@@ -72,7 +72,7 @@ fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Des
         }
         BROKER if name.is_empty() => Ok(config::describe_cluster(&settings)),
         BROKER => {
-            let node = services.cluster.node_id;
+            let node = ctx.node();
             match broker_id(name)? == node.0 {
                 true => Ok(config::describe_broker(&settings)),
                 false => Err(invalid_request(format!(
@@ -82,7 +82,7 @@ fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Des
         }
         BROKER_LOGGER if name.is_empty() => Err(invalid_request("Broker id must not be empty")),
         BROKER_LOGGER => {
-            let node = services.cluster.node_id;
+            let node = ctx.node();
             match broker_id(name)? == node.0 {
                 true => Ok(levels::all()
                     .into_iter()

@@ -55,7 +55,7 @@ fn each_once(asked: Vec<DescribableLogDirTopic>) -> BTreeMap<String, BTreeSet<i3
 
 /// The partitions of the topic that this broker holds, or those of them that were asked for.
 fn describe(topic: &Topic, asked: Option<&BTreeSet<i32>>, ctx: &Context) -> Option<DescribeLogDirsTopic> {
-    let holds = |index| replicas::holds(topic, index, ctx.services.cluster.node_id);
+    let holds = |index| replicas::holds(topic, index, ctx.node());
     let is_asked = |index| asked.is_none_or(|asked| asked.contains(&index));
     let partitions = topic.partitions.iter().filter(|one| is_asked(one.index) && holds(one.index));
     let partitions: Vec<_> = partitions

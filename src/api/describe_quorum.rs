@@ -39,7 +39,7 @@ fn is_the_quorum(topics: &[describe_quorum_request::TopicData]) -> bool {
 
 fn describe(ctx: &Context) -> DescribeQuorumResponse {
     let services = &ctx.services;
-    let node = services.cluster.node_id.0;
+    let node = ctx.node().0;
     let end = i64::try_from(services.store.position()).unwrap_or(i64::MAX);
     let now = services.clock.now().0;
     let told = ctx.connection.advertised();

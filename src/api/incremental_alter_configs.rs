@@ -22,24 +22,18 @@ impl Handler for IncrementalAlterConfigsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<IncrementalAlterConfigsResponse> {
-        let mut names = Vec::with_capacity(self.resources.len());
-        let mut asked = Vec::with_capacity(self.resources.len());
-        for resource in self.resources {
-            let (kind, name) = (resource.resource_type, resource.resource_name);
-            names.push((kind, name.clone()));
+        let asked = self.resources.into_iter().map(|resource| {
             let changes = resource.configs.into_iter();
             let changes = changes.map(|change| (change.name, change.config_operation, change.value));
-            asked.push(Asked { kind, name, wish: Wish::Alter(changes.collect()) });
-        }
-        let outcomes = configs::alter(asked, self.validate_only, &ctx).await;
-        let responses = names.into_iter().zip(outcomes).map(|((resource_type, resource_name), outcome)| {
-            let refusal = outcome.err();
-            AlterConfigsResourceResponse {
-                error_code: refusal.as_ref().map_or(0, |refusal| refusal.code.code()),
-                error_message: refusal.and_then(|refusal| refusal.message),
-                resource_type,
-                resource_name,
-            }
+            let wish = Wish::Alter(changes.collect());
+            Asked { kind: resource.resource_type, name: resource.resource_name, wish }
+        });
+        let outcomes = configs::alter(asked.collect(), self.validate_only, &ctx).await;
+        let responses = outcomes.into_iter().map(|outcome| AlterConfigsResourceResponse {
+            error_code: outcome.error_code,
+            error_message: outcome.error_message,
+            resource_type: outcome.kind,
+            resource_name: outcome.name,
         });
         Reply::Now(IncrementalAlterConfigsResponse {
             responses: responses.collect(),

@@ -44,7 +44,7 @@ fn named(kind: i8, ctx: &Context) -> Vec<String> {
     let store = &ctx.services.store;
     match kind {
         TOPIC => store.topics().iter().map(|topic| topic.name.to_string()).collect(),
-        BROKER | BROKER_LOGGER => vec![ctx.services.cluster.node_id.to_string()],
+        BROKER | BROKER_LOGGER => vec![ctx.node().to_string()],
         _ => {
             let stored = store.settings();
             let names = stored.keys().filter_map(|scope| match scope {

@@ -252,7 +252,7 @@ impl Engine {
     }
 
     fn publish(&mut self, command: &Command, applied: &Applied, topics: &mut Option<Topics>) {
-        let image = || Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let image = || self.image_to_change();
         let gone = match (command, applied) {
             (
                 Command::CreateTopic(CreateTopic { id, .. })
@@ -360,9 +360,7 @@ impl Engine {
             | Command::AlterTopic { .. }
             | Command::AlterSettings { .. } => return Vec::new(),
         };
-        let image = topics.get_or_insert_with(|| {
-            Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner))
-        });
+        let image = topics.get_or_insert_with(|| self.image_to_change());
         image.running = self.shard.running().into();
         let mut moved = Vec::new();
         for state in states {
@@ -399,6 +397,11 @@ impl Engine {
     fn show_settings(&self) {
         let stored = Arc::clone(self.shard.all_settings());
         *self.stored_settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stored;
+    }
+
+    /// The published topics once more, for the next image.
+    fn image_to_change(&self) -> Topics {
+        Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     fn published_partition(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {

@@ -6,7 +6,7 @@ use jackdaw::protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use jackdaw::protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use jackdaw::protocol::messages::heartbeat_request::HeartbeatRequest;
-use jackdaw::protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
+use jackdaw::protocol::messages::join_group_request::JoinGroupRequest;
 use jackdaw::protocol::messages::join_group_response::JoinGroupResponse;
 use jackdaw::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use jackdaw::protocol::messages::list_groups_request::ListGroupsRequest;
@@ -26,27 +26,12 @@ use jackdaw::types::{TopicId, Uuid};
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::Decodable;
 
-use crate::harness::{Client, Node, code};
+use crate::harness::{Client, Node, code, join};
 use crate::versions::each;
 
 /// A broker whose groups do not wait for company.
 async fn node() -> Node {
     Node::with(&[("group.initial.rebalance.delay.ms", "0")]).await
-}
-
-fn join(group: &str, member: &str) -> JoinGroupRequest {
-    JoinGroupRequest {
-        group_id: group.to_owned(),
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: 30_000,
-        member_id: member.to_owned(),
-        protocol_type: "consumer".to_owned(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".to_owned(),
-            metadata: Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff"),
-        }],
-        ..Default::default()
-    }
 }
 
 /// Joins alone, as a client does that may have to confirm its id.

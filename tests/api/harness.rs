@@ -13,6 +13,7 @@ use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::{FetchResponse, PartitionData};
+use jackdaw::protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use jackdaw::protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse};
 use jackdaw::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
@@ -282,4 +283,20 @@ pub fn batches(data: &PartitionData) -> Vec<(i64, i32)> {
 
 pub fn code(error: ErrorCode) -> i16 {
     error.code()
+}
+
+/// A consumer that wants `t`.
+pub fn join(group: &str, member: &str) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: group.to_owned(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        member_id: member.to_owned(),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".to_owned(),
+            metadata: Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff"),
+        }],
+        ..Default::default()
+    }
 }

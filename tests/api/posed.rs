@@ -21,7 +21,6 @@ use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use jackdaw::protocol::messages::heartbeat_request::HeartbeatRequest;
-use jackdaw::protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use jackdaw::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use jackdaw::protocol::messages::list_groups_request::ListGroupsRequest;
 use jackdaw::protocol::messages::list_offsets_request::{
@@ -45,7 +44,7 @@ use jackdaw::types::{NodeId, TopicId};
 use tokio::net::TcpStream;
 
 use crate::harness::{Client, Node, batch, batches, code, fetch_from, only, partition_from, produce_to};
-use crate::harness::{fetch_topics, the_partition};
+use crate::harness::{fetch_topics, join, the_partition};
 
 /// A process that poses as three brokers, 1, 2 and 3.
 struct Three(Broker);
@@ -417,18 +416,6 @@ async fn groups(three: &Three) -> BTreeMap<i32, String> {
         }
     }
     groups
-}
-
-fn join(group: &str, member: &str) -> JoinGroupRequest {
-    JoinGroupRequest {
-        group_id: group.to_owned(),
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: 30_000,
-        member_id: member.to_owned(),
-        protocol_type: "consumer".to_owned(),
-        protocols: vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata: bytes::Bytes::new() }],
-        ..Default::default()
-    }
 }
 
 fn commit(group: &str, offset: i64) -> OffsetCommitRequest {

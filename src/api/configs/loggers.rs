@@ -14,7 +14,7 @@ pub fn alter(
     validate_only: bool,
     ctx: &Context,
 ) -> Result<(), Refusal> {
-    let node = ctx.services.cluster.node_id;
+    let node = ctx.node();
     match broker.parse::<i32>() {
         Ok(asked) if asked == node.0 => {}
         Ok(asked) => {
