@@ -4,7 +4,7 @@
 # folder of their own), PREFIX (in front of every topic and group name), and the functions below.
 set -uo pipefail
 
-PREFIX=$CLIENT-$$-
+PREFIX=${CLIENT//\//-}-$$-
 LIMIT=90 # seconds for one command of a client; generous, for busy machines
 
 # --- saying what was found ---------------------------------------------------------------------------
@@ -25,13 +25,82 @@ check() {
   fi
 }
 
-# check_offered KEY NAME FACT FUNCTION: a check that needs an API which may not be there yet.
-check_offered() {
-  if offers "$1"; then check "$3" "$4"; else skip "$3" "not offered yet: $2, key $1"; fi
-}
-
 # skip FACT REASON
 skip() { echo "skip $CLIENT: $1 ($2)"; }
+
+# --- the matrix: a column for each client and version, a row for each line of rows.tsv ---------------------
+
+COLUMN=$CLIENT # the client as the table shows it, with its version where the folder has several
+
+# verdict ok|FAIL|skip|none ROW [REASON]: what one cell says.
+verdict() {
+  [ "$1" = none ] || echo "$1 $COLUMN: $2${3:+ ($3)}"
+  printf '%s\t%s\t%s\t%s\n' "$1" "$COLUMN" "$2" "${3:-}" >>"$WORK/cells"
+}
+
+# none ROW…: what this client has no means for.
+none() { for row in "$@"; do verdict none "$row" 'not in this client'; done; }
+
+# not_offered ROW: prints the first key that the row needs and the broker does not advertise; fails if there is none.
+not_offered() {
+  local key
+  for key in $(awk -F'\t' -v row="$1" '$1 == row { gsub(",", " ", $2); print $2 }' "$COMPAT/rows.tsv"); do
+    offers "$key" || { echo "not offered yet: key $key"; return; }
+  done
+  return 1
+}
+
+# cell ROW FUNCTION: the function plays the row, in a shell that stops at the first error.
+cell() {
+  local reason said
+  if reason=$(not_offered "$1"); then verdict skip "$1" "$reason"; return; fi
+  said=$(check "$1" "$2")
+  verdict "${said%% *}" "$1"
+  tail -n +2 <<<"$said"
+}
+
+# cells COMMAND…: a program that plays the rows it is given as arguments, with BOOTSTRAP, PREFIX and WORK in its
+# environment, and says for each, at the start of a line: "ok ROW", "FAIL ROW what happened" or "none ROW why". The row
+# `restart` is played by two more calls: `restart-before`, then the broker is killed and comes back, `restart-after`.
+cells() {
+  local row reason rows=()
+  export BOOTSTRAP WORK PREFIX=${COLUMN//[^a-zA-Z0-9.-]/-}-$$-
+  : >"$WORK/said"
+  for row in $(cut -f1 "$COMPAT/rows.tsv"); do
+    if reason=$(not_offered "$row"); then verdict skip "$row" "$reason"; else rows+=("$row"); fi
+  done
+  local COMMAND=("$@")
+  play_rows "${rows[@]/restart}"
+  if [ -n "$BROKER_PID" ]; then
+    play_rows restart-before
+    kill_broker_and_restart
+    play_rows restart-after
+  fi
+  for row in "${rows[@]/restart}"; do [ -z "$row" ] || cell_of "$row" "$row"; done
+  [ -z "$BROKER_PID" ] || cell_of restart restart-before restart-after
+}
+
+# play_rows ROW…: one call of the program of `cells`, whose lines add to $WORK/said.
+play_rows() {
+  timeout "$CELLS_LIMIT" "${COMMAND[@]}" $* >"$WORK/output" 2>"$WORK/errors" </dev/null
+  local status=$?
+  cat "$WORK/output" >>"$WORK/said"
+  [ $status = 0 ] || { echo "$COLUMN ended with status $status:"; tail -n 12 "$WORK/errors"; } | cut -c1-400 | sed 's/^/     | /'
+}
+CELLS_LIMIT=300 # seconds for all rows of one client
+
+# cell_of ROW PART…: the verdict of a row from what was said of its parts: the first that is not "ok", else "ok".
+cell_of() {
+  local row=$1 part line word reason
+  shift
+  for part in "$@"; do
+    line=$(grep -E "^(ok|FAIL|none) $part( |\$)" "$WORK/said" | tail -n 1)
+    [ -n "$line" ] || line="FAIL $part the program said nothing of it"
+    word=${line%% *} reason=${line#"$word $part"}
+    [ "$word" = ok ] || break
+  done
+  verdict "$word" "$row" "${reason# }"
+}
 
 # same EXPECTED ACTUAL [WHAT]
 same() {
@@ -92,6 +161,15 @@ launch() {
   echo "the broker did not become ready:"
   tail -n 20 "$WORK/broker.log"
   return 1
+}
+
+# fresh_broker [FLAG…]: another broker with nothing in it, for the next version of a client or with other flags.
+fresh_broker() {
+  [ -n "$BROKER_PID" ] || return 0
+  stop_broker
+  rm -rf "$DATA_DIR"
+  BROKER_FLAGS=("$@")
+  launch localhost:0
 }
 
 # The broker dies as in a power failure of its process, and comes back on the same port and data.
