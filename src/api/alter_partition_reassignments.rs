@@ -15,8 +15,10 @@ use crate::storage::Topics;
 use crate::types::NodeId;
 
 impl Handler for AlterPartitionReassignmentsRequest {
-    const GAPS: &'static [&'static str] =
-        &["A reassignment is done at once: none is ever under way, and none can be cancelled."];
+    const GAPS: &'static [&'static str] = &[
+        "A reassignment is done at once: none is ever under way, and none can be cancelled.",
+        "One to brokers that are all stopped is INVALID_REPLICA_ASSIGNMENT; Kafka waits for them.",
+    ];
 
     fn named(&self) -> usize {
         self.topics.iter().map(|topic| 1 + topic.partitions.len()).sum()
@@ -94,6 +96,7 @@ fn begin(
     if wanted == *current {
         return Ok(Box::pin(async { Ok(()) }));
     }
+    replicas::check_one_runs(index, &wanted, topics.running())?;
     let set = ctx.services.store.set_replicas(topic.id, index, wanted);
     Ok(Box::pin(async move { set.await.map_err(|error| ErrorCode::from(&error).into()) }))
 }

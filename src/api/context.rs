@@ -101,11 +101,11 @@ impl Services {
     /// The same rooms as another broker of this process has them, with fetch sessions of its own.
     pub fn posing_as(
         &self,
-        node_id: NodeId,
         started: &Arc<BrokerSettings>,
         sessions: Arc<Sessions>,
         stopping: Stopping,
     ) -> Services {
+        let node_id = started.node_id;
         Services {
             store: self.store.clone(),
             groups: self.groups.clone(),

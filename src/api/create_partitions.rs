@@ -140,7 +140,10 @@ fn wanted(asked: &CreatePartitionsTopic, topics: &Topics, ctx: &Context) -> Resu
         }
         Some(assignments) => {
             let like = Some(replicas::factor(topic));
-            let checked = assignments.iter().map(|one| replicas::check(&one.broker_ids, brokers, like));
+            let checked = assignments.iter().zip(first..).map(|(one, index)| {
+                let checked = replicas::check(&one.broker_ids, brokers, like)?;
+                replicas::check_one_runs(index, &checked, topics.running()).map(|()| checked)
+            });
             Some(checked.collect::<Result<_, _>>()?)
         }
     };

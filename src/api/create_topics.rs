@@ -235,6 +235,7 @@ impl<'a> Rules<'a> {
                 )));
             }
             let checked = replicas::check(broker_ids, self.brokers, factor)?;
+            replicas::check_one_runs(*partition_index, &checked, self.topics.running())?;
             factor = Some(checked.len());
             assigned.insert(*partition_index, checked);
         }

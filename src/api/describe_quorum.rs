@@ -1,5 +1,5 @@
 //! DescribeQuorum (key 55): who keeps the cluster's metadata. That is this process and its journal:
-//! one voter, which leads, with the journal's position for an offset.
+//! one voter, the controller, which leads, with the journal's position for an offset.
 //! v2 knows directories and tells where voters listen.
 
 use crate::api::context::Context;
@@ -39,10 +39,11 @@ fn is_the_quorum(topics: &[describe_quorum_request::TopicData]) -> bool {
 
 fn describe(ctx: &Context) -> DescribeQuorumResponse {
     let services = &ctx.services;
-    let node = ctx.node().0;
+    let controller = ctx.controller(&services.store.topics());
+    let node = controller.0;
     let end = i64::try_from(services.store.position()).unwrap_or(i64::MAX);
     let now = services.clock.now().0;
-    let told = ctx.connection.advertised();
+    let told = ctx.endpoint(controller);
     let voter = ReplicaState {
         replica_id: node,
         log_end_offset: end,
@@ -57,13 +58,14 @@ fn describe(ctx: &Context) -> DescribeQuorumResponse {
         current_voters: vec![voter],
         ..PartitionData::default()
     };
-    let listener = Listener { name: ctx.connection.listener.name.clone(), host: told.host, port: told.port };
+    let name = &ctx.connection.listener.name;
+    let listener = told.map(|told| Listener { name: name.clone(), host: told.host, port: told.port });
     DescribeQuorumResponse {
         topics: vec![TopicData {
             topic_name: topic_name::CLUSTER_METADATA.to_owned(),
             partitions: vec![partition],
         }],
-        nodes: vec![Node { node_id: node, listeners: vec![listener] }],
+        nodes: vec![Node { node_id: node, listeners: listener.into_iter().collect() }],
         ..DescribeQuorumResponse::default()
     }
 }

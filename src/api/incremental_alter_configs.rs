@@ -11,6 +11,7 @@ use crate::protocol::messages::incremental_alter_configs_response::{
 
 impl Handler for IncrementalAlterConfigsRequest {
     const GAPS: &'static [&'static str] = &[
+        "Where a process poses as several brokers, what topics and groups fall back to is altered for all brokers or for the first; in Kafka each leader goes by its own.",
         "`listeners` and `listener.security.protocol.map` take effect at the start only: altering them is INVALID_REQUEST.",
         "What only plug-ins, tiered storage or several log directories could judge is accepted.",
         "An operation that nobody knows is INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR for some resources.",

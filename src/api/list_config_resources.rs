@@ -10,6 +10,7 @@ use crate::protocol::messages::list_config_resources_request::ListConfigResource
 use crate::protocol::messages::list_config_resources_response::{
     ConfigResource, ListConfigResourcesResponse,
 };
+use crate::types::NodeId;
 
 impl Handler for ListConfigResourcesRequest {
     fn named(&self) -> usize {
@@ -44,7 +45,8 @@ fn named(kind: i8, ctx: &Context) -> Vec<String> {
     let store = &ctx.services.store;
     match kind {
         TOPIC => store.topics().iter().map(|topic| topic.name.to_string()).collect(),
-        BROKER | BROKER_LOGGER => vec![ctx.node().to_string()],
+        // As in Kafka also those that do not run.
+        BROKER | BROKER_LOGGER => ctx.services.cluster.brokers.iter().map(NodeId::to_string).collect(),
         _ => {
             let stored = store.settings();
             let names = stored.keys().filter_map(|scope| match scope {

@@ -120,6 +120,17 @@ pub fn check(asked: &[i32], brokers: &[NodeId], like: Option<usize>) -> Result<V
     }
 }
 
+/// Somebody has to lead the partition from its beginning on.
+pub fn check_one_runs(partition: i32, replicas: &[NodeId], running: &[NodeId]) -> Result<(), Refusal> {
+    if replicas.iter().any(|replica| running.contains(replica)) {
+        return Ok(());
+    }
+    let why = format!(
+        "All brokers specified in the manual partition assignment for partition {partition} are fenced or in controlled shutdown."
+    );
+    Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ impl Handler for UpdateFeaturesRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<UpdateFeaturesResponse> {
-        let controller = ctx.node().0;
+        let controller = ctx.controller(&ctx.services.store.topics()).0;
         let outcome = self.feature_updates.iter().try_for_each(|update| judge(update, controller));
         Reply::Now(match outcome {
             Ok(()) => UpdateFeaturesResponse {

@@ -18,6 +18,7 @@ use crate::types::NodeId;
 /// One of them.
 pub(super) struct Posed {
     pub id: NodeId,
+    settings: Arc<BrokerSettings>,
     /// From the first start on with the ports that were chosen: it comes back where it was.
     listeners: Vec<Listener>,
     sessions: Arc<Sessions>,
@@ -53,8 +54,9 @@ impl Posed {
         let ids = common.services.cluster.brokers.iter().zip(0..);
         let all = ids.map(|(id, nth)| {
             let sessions = Arc::new(Sessions::new(common.settings.fetch_session_slots));
-            let listeners = common.settings.listeners_of(nth);
-            let posed = Posed { id: *id, listeners, sessions, running: None };
+            let settings = Arc::new(common.settings.posing_as(nth));
+            let listeners = settings.listeners.clone();
+            let posed = Posed { id: *id, settings, listeners, sessions, running: None };
             posed.tell_ports(common);
             posed
         });
@@ -73,9 +75,8 @@ impl Posed {
     pub async fn start(&mut self, common: &Common) -> Result<(), BindError> {
         let Common { services, settings, resources } = common;
         let (stop, stopping) = Stop::new();
-        let own = Arc::new(BrokerSettings { node_id: self.id, ..BrokerSettings::clone(settings) });
-        let services =
-            Arc::new(services.posing_as(self.id, &own, Arc::clone(&self.sessions), stopping.clone()));
+        let own = services.posing_as(&self.settings, Arc::clone(&self.sessions), stopping.clone());
+        let services = Arc::new(own);
         let api = Api::new(Arc::clone(&services));
         let server = Server::start_beside(resources, settings, &self.listeners, api, stopping).await?;
         for (listener, address) in server.listening() {
@@ -100,6 +101,8 @@ impl Posed {
         self.begin_to_stop();
         if let Some(running) = self.running.take() {
             running.server.drain(limit).await;
+            // Whoever comes back to it after a start has to begin anew, as with any broker.
+            self.sessions.clear();
         }
     }
 

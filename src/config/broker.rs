@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::listener::{self, Listener};
 use super::row::{Row, Value, boolean, int, list, long, settings, short, text};
-use super::{ConfigError, Given, table, topic};
+use super::{ConfigError, Given, Origin, table, topic};
 use crate::types::{NodeId, Uuid};
 
 const MINUTE_MS: i64 = 60 * 1000;
@@ -201,7 +201,9 @@ impl BrokerSettings {
     /// The settings that hold when `given` is what was set. A name nobody knows is not an error:
     /// see [`Given::unknown`].
     pub fn load(given: Given) -> Result<BrokerSettings, ConfigError> {
-        BrokerSettings::with(given, Altered::default())
+        let settings = BrokerSettings::with(given, Altered::default())?;
+        listener::check_room(&settings.listeners, settings.brokers)?;
+        Ok(settings)
     }
 
     /// The settings that hold when `altered` is laid over what the broker was started with.
@@ -316,7 +318,6 @@ impl BrokerSettings {
                 why: format!("it must be at most {MOST_BROKERS}"),
             });
         }
-        listener::check_room(&settings.listeners, settings.brokers)?;
         Ok(settings)
     }
 
@@ -325,9 +326,32 @@ impl BrokerSettings {
         (0..i32::from(self.brokers)).map(|nth| NodeId(self.node_id.0.saturating_add(nth))).collect()
     }
 
-    /// Where the `nth` of them listens: so many ports behind the first one.
-    pub fn listeners_of(&self, nth: u16) -> Vec<Listener> {
-        self.listeners.iter().map(|listener| listener.behind(nth)).collect()
+    /// The settings of the `nth` of them: its id, and where it listens, so many ports behind the first one.
+    #[must_use]
+    pub fn posing_as(&self, nth: u16) -> BrokerSettings {
+        let mut own = self.clone();
+        own.node_id = NodeId(self.node_id.0.saturating_add(nth.into()));
+        if nth == 0 {
+            return own;
+        }
+        own.listeners = self.listeners.iter().map(|listener| listener.behind(nth)).collect();
+        // As it would stand in a file of its own, which DescribeConfigs shows.
+        for name in ["listeners", "advertised.listeners"] {
+            let written = self.given.written(name).cloned();
+            let default = row(name).and_then(|row| row.default.map(str::to_owned)).unwrap_or_default();
+            let value = written.as_ref().map_or(default, |written| written.value.clone());
+            if value.is_empty() {
+                continue;
+            }
+            let value = listener::behind(&value, nth);
+            let (origin, place) =
+                written.map_or((Origin::Flag, String::new()), |written| (written.origin, written.place));
+            if let Some(row) = row(name) {
+                own.set.insert(row.name, value.clone());
+            }
+            own.given.set_from(origin, place, name, value);
+        }
+        own
     }
 
     /// What holds for a row: what was set, or a name that stands in for it, or the default.

@@ -27,13 +27,30 @@ impl Listener {
     /// The listener of the broker that comes so many after the first. A port that the system chooses
     /// is chosen for each.
     pub(super) fn behind(&self, nth: u16) -> Listener {
-        let moved = |port: u16| if port == 0 { 0 } else { port.saturating_add(nth) };
+        let moved = |port| port_behind(port, nth);
         Listener {
             port: moved(self.port),
             advertised: self.advertised.as_ref().map(|(host, port)| (host.clone(), moved(*port))),
             ..self.clone()
         }
     }
+}
+
+fn port_behind(port: u16, nth: u16) -> u16 {
+    if port == 0 { 0 } else { port.saturating_add(nth) }
+}
+
+/// A list of endpoints as somebody wrote it, with the ports of the broker that comes so many after
+/// the first.
+pub(super) fn behind(written: &str, nth: u16) -> String {
+    let endpoints = written.split(',').map(|endpoint| {
+        let moved = endpoint.trim_end().rsplit_once(':').and_then(|(before, port)| {
+            let port: u16 = port.parse().ok()?;
+            Some(format!("{before}:{}", port_behind(port, nth)))
+        });
+        moved.unwrap_or_else(|| endpoint.to_owned())
+    });
+    endpoints.collect::<Vec<_>>().join(",")
 }
 
 /// Each of several brokers has a port of its own for each listener: they must not meet.

@@ -381,9 +381,33 @@ fn posed_brokers_have_ids_and_ports_one_after_the_other() {
     ]);
     let settings = settings.unwrap();
     assert_eq!(settings.broker_ids(), [5, 6, 7].map(NodeId));
-    let third = settings.listeners_of(2);
-    assert_eq!((third[0].port, third[1].port), (9094, 0));
-    assert_eq!(third[0].advertised, Some(("kafka.example".to_owned(), 19094)));
+    let third = settings.posing_as(2);
+    assert_eq!(third.node_id, NodeId(7));
+    assert_eq!((third.listeners[0].port, third.listeners[1].port), (9094, 0));
+    assert_eq!(third.listeners[0].advertised, Some(("kafka.example".to_owned(), 19094)));
+    let altered = third.altered(Altered::default()).unwrap();
+    for third in [third, altered] {
+        let shown = |name| {
+            let all = describe_broker(&third);
+            all.into_iter().find(|row| row.name == name).unwrap().value.unwrap()
+        };
+        assert_eq!(shown("listeners"), "PLAINTEXT://localhost:9094,OTHER://localhost:0");
+        assert_eq!(shown("advertised.listeners"), "PLAINTEXT://kafka.example:19094");
+        assert_eq!((shown("node.id"), shown("broker.id")), ("7".to_owned(), "7".to_owned()));
+    }
+}
+
+#[test]
+fn a_posed_broker_moves_also_the_listeners_that_nobody_set_and_those_of_ipv6() {
+    let shown = |settings: &BrokerSettings| {
+        let all = describe_broker(settings);
+        all.into_iter().find(|row| row.name == "listeners").unwrap().value.unwrap()
+    };
+    let default = broker(&[("jackdaw.brokers", "2")]).unwrap();
+    assert_eq!(shown(&default.posing_as(0)), "PLAINTEXT://localhost:9092");
+    assert_eq!(shown(&default.posing_as(1)), "PLAINTEXT://localhost:9093");
+    let six = broker(&[("jackdaw.brokers", "2"), ("listeners", "PLAINTEXT://[::1]:65534")]).unwrap();
+    assert_eq!(shown(&six.posing_as(1)), "PLAINTEXT://[::1]:65535");
 }
 
 #[test]

@@ -5,6 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::broker::{Broker, PoseError};
+use jackdaw::protocol::messages::alter_partition_reassignments_request::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
+use jackdaw::protocol::messages::create_partitions_request::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
 use jackdaw::protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
@@ -18,10 +24,16 @@ use jackdaw::protocol::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use jackdaw::protocol::messages::describe_quorum_request::{self, DescribeQuorumRequest};
+use jackdaw::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use jackdaw::protocol::messages::heartbeat_request::HeartbeatRequest;
+use jackdaw::protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use jackdaw::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
+use jackdaw::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use jackdaw::protocol::messages::list_groups_request::ListGroupsRequest;
 use jackdaw::protocol::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
@@ -40,6 +52,7 @@ use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
 };
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use jackdaw::protocol::messages::sync_group_request::SyncGroupRequest;
+use jackdaw::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
 use jackdaw::types::{NodeId, TopicId};
 use tokio::net::TcpStream;
 
@@ -270,6 +283,84 @@ async fn every_broker_describes_itself_by_its_own_id_and_refuses_to_speak_for_an
 }
 
 #[tokio::test]
+async fn every_broker_describes_the_listeners_that_are_its_own() {
+    let three = Three::with(&[("advertised.listeners", "PLAINTEXT://kafka.example:19092")]).await;
+    for (broker, port) in [(1, 19092), (2, 19093), (3, 19094)] {
+        let mut client = three.client(broker).await;
+        let shown = described(&mut client, broker, "advertised.listeners").await;
+        assert_eq!(shown, Some(format!("PLAINTEXT://kafka.example:{port}")));
+        // Also when something was altered since the start.
+        let change = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: 4,
+                resource_name: broker.to_string(),
+                configs: vec![AlterableConfig {
+                    name: "log.retention.ms".to_owned(),
+                    config_operation: 0,
+                    value: Some("86400000".to_owned()),
+                }],
+            }],
+            ..Default::default()
+        };
+        assert_eq!(client.call(1, change).await.responses[0].error_code, 0);
+        assert_eq!(described(&mut client, broker, "log.retention.ms").await.as_deref(), Some("86400000"));
+        assert_eq!(described(&mut client, broker, "advertised.listeners").await, shown);
+    }
+}
+
+/// A setting of a broker, as it tells it itself.
+async fn described(client: &mut Client, broker: i32, name: &str) -> Option<String> {
+    let key = DescribeConfigsResource {
+        resource_type: 4,
+        resource_name: broker.to_string(),
+        configuration_keys: Some(vec![name.to_owned()]),
+    };
+    let request = DescribeConfigsRequest { resources: vec![key], ..Default::default() };
+    client.call(4, request).await.results.remove(0).configs.remove(0).value
+}
+
+#[tokio::test]
+async fn any_broker_lists_the_settings_of_all_of_them_whether_they_run_or_not() {
+    let three = Three::start().await;
+    three.stop(3).await;
+    for kind in [4, 8] {
+        let request = ListConfigResourcesRequest { resource_types: vec![kind] };
+        let answer = three.client(2).await.call(1, request).await;
+        let told: Vec<_> = answer.config_resources.iter().map(|one| one.resource_name.as_str()).collect();
+        assert_eq!(told, ["1", "2", "3"]);
+    }
+}
+
+#[tokio::test]
+async fn every_broker_names_the_same_controller_and_keeper_of_the_metadata() {
+    let three = Three::start().await;
+    for (controller, stops) in [(1, 1), (2, 1)] {
+        let mut third = three.client(3).await;
+        let asked = describe_quorum_request::TopicData {
+            topic_name: "__cluster_metadata".to_owned(),
+            partitions: vec![describe_quorum_request::PartitionData { partition_index: 0 }],
+        };
+        let answer = third.call(2, DescribeQuorumRequest { topics: vec![asked] }).await;
+        let quorum = &answer.topics[0].partitions[0];
+        assert_eq!((quorum.leader_id, quorum.current_voters[0].replica_id), (controller, controller));
+        let listener = &answer.nodes[0].listeners[0];
+        assert_eq!(answer.nodes[0].node_id, controller);
+        assert_eq!(format!("{}:{}", listener.host, listener.port), three.address(controller));
+        let nope = FeatureUpdateKey {
+            feature: "nope".to_owned(),
+            max_version_level: 3,
+            upgrade_type: 1,
+            ..Default::default()
+        };
+        let request =
+            UpdateFeaturesRequest { feature_updates: vec![nope], timeout_ms: 1000, ..Default::default() };
+        let why = third.call(2, request).await.error_message.unwrap();
+        assert!(why.contains(&format!("Local controller {controller} does not")), "{why}");
+        three.stop(stops).await;
+    }
+}
+
+#[tokio::test]
 async fn records_are_deleted_by_the_leader_only() {
     let three = Three::start().await;
     three.topic("t", &[&[2, 1]], &[]).await;
@@ -391,6 +482,111 @@ async fn stopped_brokers_are_described_as_fenced_to_those_who_ask() {
         let told = answer.brokers.iter().map(|one| (one.broker_id, one.is_fenced)).collect::<Vec<_>>();
         assert_eq!((told, answer.controller_id), (expected, 2));
     }
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_back_knows_none_of_its_fetch_sessions() {
+    let three = Three::start().await;
+    three.topic("t", &[&[2]], &[]).await;
+    let topic =
+        FetchTopic { topic: "t".to_owned(), partitions: vec![partition_from(0, 0)], ..Default::default() };
+    let mut second = three.client(2).await;
+    let opens = FetchRequest { session_epoch: 0, ..fetch_topics(vec![topic]) };
+    let session_id = second.call(12, opens).await.session_id;
+    let goes_on = FetchRequest { session_id, session_epoch: 1, ..fetch_topics(vec![]) };
+    assert_eq!(second.call(12, goes_on.clone()).await.error_code, 0);
+    three.stop(2).await;
+    three.begin(2).await;
+    let mut second = three.client(2).await;
+    let goes_on = FetchRequest { session_epoch: 2, ..goes_on };
+    assert_eq!(second.call(12, goes_on).await.error_code, code(ErrorCode::FetchSessionIdNotFound));
+}
+
+/// What Kafka says of a partition that nobody could lead.
+fn nobody_runs(partition: i32) -> (i16, Option<String>) {
+    let why = format!(
+        "All brokers specified in the manual partition assignment for partition {partition} are fenced or in controlled shutdown."
+    );
+    (code(ErrorCode::InvalidReplicaAssignment), Some(why))
+}
+
+#[tokio::test]
+async fn a_topic_may_have_replicas_on_stopped_brokers_where_one_of_each_partition_runs() {
+    let three = Three::start().await;
+    three.stop(3).await;
+    let mut client = three.client(1).await;
+    let of_three = create(&mut client, spread("of-three", 6, 3)).await;
+    assert_eq!((of_three.error_code, of_three.replication_factor), (0, 3));
+    for index in 0..6 {
+        let one = partition(&mut client, "of-three", index).await;
+        assert_eq!((one.replica_nodes.len(), one.replica_nodes[2], one.isr_nodes.len()), (3, 3, 2));
+    }
+    let refused = create(&mut client, spread("of-four", 1, 4)).await;
+    assert!(refused.error_message.unwrap().contains("because only 3 broker(s) are registered"));
+    three.topic("led-by-the-second", &[&[3, 1]], &[]).await;
+    let led = partition(&mut client, "led-by-the-second", 0).await;
+    assert_eq!(standing(&led), (1, 0, vec![3, 1], vec![1], vec![3]));
+
+    // The first partition with something wrong is the one that is told of.
+    for (replicas, expected) in [
+        (&[&[3][..], &[9]][..], nobody_runs(0)),
+        (&[&[1], &[3], &[3]], nobody_runs(1)),
+        (&[&[3], &[1, 2]], nobody_runs(0)),
+    ] {
+        for validate_only in [true, false] {
+            let topics = vec![assigned("t", replicas, &[])];
+            let request = CreateTopicsRequest { topics, timeout_ms: 30_000, validate_only };
+            let refused = client.call(7, request).await.topics.remove(0);
+            assert_eq!((refused.error_code, refused.error_message), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn partitions_that_nobody_could_lead_are_not_added() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1]], &[]).await;
+    three.stop(3).await;
+    let mut client = three.client(1).await;
+    let invalid = code(ErrorCode::InvalidReplicaAssignment);
+    let unknown =
+        "The manual partition assignment includes broker 9, but no such broker is registered.".to_owned();
+    for (brokers, expected) in
+        [([3, 9], nobody_runs(1)), ([9, 3], (invalid, Some(unknown))), ([2, 3], nobody_runs(2))]
+    {
+        let assignments = brokers.map(|broker| CreatePartitionsAssignment { broker_ids: vec![broker] });
+        let topic =
+            CreatePartitionsTopic { name: "t".to_owned(), count: 3, assignments: Some(assignments.to_vec()) };
+        for validate_only in [true, false] {
+            let request =
+                CreatePartitionsRequest { topics: vec![topic.clone()], timeout_ms: 30_000, validate_only };
+            let refused = client.call(3, request).await.results.remove(0);
+            assert_eq!((refused.error_code, refused.error_message), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preferred_leader_that_stopped_cannot_be_elected_nor_can_a_partition_move_to_it_alone() {
+    let three = Three::start().await;
+    three.topic("t", &[&[3, 1]], &[]).await;
+    three.stop(3).await;
+    let mut client = three.client(2).await;
+    let asked = TopicPartitions { topic: "t".to_owned(), partitions: vec![0] };
+    let request =
+        ElectLeadersRequest { election_type: 0, topic_partitions: Some(vec![asked]), timeout_ms: 30_000 };
+    let told = client.call(2, request).await.replica_election_results.remove(0).partition_result.remove(0);
+    assert_eq!(told.error_code, code(ErrorCode::PreferredLeaderNotAvailable));
+    assert_eq!(told.error_message.as_deref(), Some("The preferred leader was not available."));
+
+    for (replicas, expected) in [(vec![3], nobody_runs(0)), (vec![2, 3], (0, None))] {
+        let partitions = vec![ReassignablePartition { partition_index: 0, replicas: Some(replicas) }];
+        let topics = vec![ReassignableTopic { name: "t".to_owned(), partitions }];
+        let request = AlterPartitionReassignmentsRequest { topics, timeout_ms: 30_000, ..Default::default() };
+        let told = client.call(1, request).await.responses.remove(0).partitions.remove(0);
+        assert_eq!((told.error_code, told.error_message), expected);
+    }
+    assert_eq!(standing(&partition(&mut client, "t", 0).await), (2, 2, vec![2, 3], vec![2], vec![3]));
 }
 
 // --- groups -------------------------------------------------------------------------------------

@@ -222,6 +222,13 @@ impl Sessions {
     }
 
     /// How many sessions there are.
+    /// Forgets all of them.
+    pub fn clear(&self) {
+        let mut cache = lock(&self.cache);
+        cache.slots.clear();
+        cache.partitions = 0;
+    }
+
     pub fn len(&self) -> usize {
         lock(&self.cache).slots.len()
     }
