@@ -9,6 +9,9 @@ use crate::protocol::messages::alter_configs_request::AlterConfigsRequest;
 use crate::protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
 
 impl Handler for AlterConfigsRequest {
+    const GAPS: &'static [&'static str] =
+        &["A resource named twice is INVALID_REQUEST; Kafka does not answer at all."];
+
     fn named(&self) -> usize {
         self.resources.len() + self.resources.iter().map(|resource| resource.configs.len()).sum::<usize>()
     }

@@ -34,6 +34,7 @@ impl Handler for AlterReplicaLogDirsRequest {
             }
         }
         let topics = ctx.services.store.topics();
+        asked.retain(|_, partitions| !partitions.is_empty());
         let results = asked.into_iter().map(|(name, partitions)| AlterReplicaLogDirTopicResult {
             partitions: partitions
                 .into_iter()

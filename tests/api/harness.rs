@@ -150,11 +150,16 @@ impl Client {
 
     /// The next answer with its header, without its length.
     pub async fn receive_bytes(&mut self) -> Bytes {
+        self.receive_bytes_or_close().await.expect("the connection is open")
+    }
+
+    /// The same, or nothing where the broker closes the connection instead.
+    pub async fn receive_bytes_or_close(&mut self) -> Option<Bytes> {
         let read = async {
-            let length = self.socket.read_u32().await.expect("the connection is open");
+            let length = self.socket.read_u32().await.ok()?;
             let mut frame = vec![0; length as usize];
             self.socket.read_exact(&mut frame).await.expect("the answer is whole");
-            Bytes::from(frame)
+            Some(Bytes::from(frame))
         };
         time::within(PATIENCE, read).await.expect("there is an answer")
     }

@@ -3,6 +3,7 @@
 //! or is named as a difference in `docs/apis.md`.
 
 mod acls;
+mod admin_refusals;
 mod alter_configs;
 mod cluster;
 mod config_facts;

@@ -10,6 +10,10 @@ use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use crate::protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
 
 impl Handler for DeleteGroupsRequest {
+    fn named(&self) -> usize {
+        self.groups_names.len()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<DeleteGroupsResponse> {
         let mut seen = HashSet::new();
         let mut deleting = Vec::new();

@@ -19,6 +19,10 @@ impl Handler for DescribeGroupsRequest {
     const GAPS: &'static [&'static str] =
         &["An answer holds about 256 MiB; groups beyond that are INVALID_REQUEST."];
 
+    fn named(&self) -> usize {
+        self.groups.len()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<DescribeGroupsResponse> {
         let version = ctx.version;
         let operations = if self.include_authorized_operations { operations::GROUP } else { NOT_ASKED };

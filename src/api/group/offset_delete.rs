@@ -12,6 +12,10 @@ use crate::protocol::messages::offset_delete_response::{
 use crate::storage::Topics;
 
 impl Handler for OffsetDeleteRequest {
+    fn named(&self) -> usize {
+        self.topics.iter().map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<OffsetDeleteResponse> {
         let refuse =
             |error| OffsetDeleteResponse { error_code: code(Err(error)), ..OffsetDeleteResponse::default() };
@@ -20,8 +24,9 @@ impl Handler for OffsetDeleteRequest {
         }
         let image = ctx.services.store.topics();
         let mut offsets = Vec::new();
+        let named = self.topics.into_iter().filter(|topic| !topic.partitions.is_empty());
         let mut topics: Vec<OffsetDeleteResponseTopic> =
-            self.topics.into_iter().map(|topic| look_up(topic, &image, &mut offsets)).collect();
+            named.map(|topic| look_up(topic, &image, &mut offsets)).collect();
         let deleting = ctx.services.groups.delete_offsets(&self.group_id, offsets);
         later(async move {
             let outcomes = match deleting.await {
