@@ -111,7 +111,7 @@ struct Asked {
 
 impl Asked {
     /// When this returns the batch has its place behind all earlier ones, or is refused.
-    fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<Append, Refused> {
+    fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<InLine, Refused> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
         if topic_name::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -121,7 +121,11 @@ impl Asked {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
         let batch = self.check(partition, records.unwrap_or_default())?;
-        Ok(partition.append(batch))
+        let time = match batch.header.attributes.log_append_time() {
+            true => batch.header.max_timestamp,
+            false => NO_APPEND_TIME,
+        };
+        Ok(InLine { append: partition.append(batch), partition: Arc::clone(partition), time })
     }
 
     fn check(self, partition: &Partition, records: Records) -> Result<Checked, Refused> {
@@ -129,7 +133,8 @@ impl Asked {
         let rules = Rules {
             max_message_bytes: settings.max_message_bytes,
             segment_bytes: settings.segment_bytes,
-            compacted: false,
+            compacted: settings.cleanup.compact,
+            log_append_time: settings.log_append_time,
             now: self.now,
             timestamp_before_max: settings.timestamp_before_max,
             timestamp_after_max: settings.timestamp_after_max,
@@ -158,6 +163,29 @@ fn has_enough_in_step(topic: &Topic, partition: &Partition) -> bool {
     topic
         .placement(partition.index)
         .is_some_and(|placement| placement.isr.len() >= wanted.min(placement.replicas.len()))
+}
+
+/// Says that the records kept their producer's time.
+const NO_APPEND_TIME: Timestamp = Timestamp(-1);
+
+/// A batch that has its place in line.
+struct InLine {
+    append: Append,
+    partition: Arc<Partition>,
+    /// What the broker's clock said, where that counts.
+    time: Timestamp,
+}
+
+impl InLine {
+    async fn appended(self) -> Result<(Appended, Timestamp), Refused> {
+        let appended = self.append.await.map_err(|error| Refusal::from(&error))?;
+        // As in Kafka a batch that comes again is answered with the time it has, whose clock ever that was.
+        let time = match appended.repeated {
+            true => self.partition.batch_time(appended.base_offset).await,
+            false => self.time,
+        };
+        Ok((appended, time))
+    }
 }
 
 /// A batch that was not appended.
@@ -202,7 +230,7 @@ impl From<Refusal> for Refused {
 struct Begun {
     name: String,
     topic_id: crate::types::TopicId,
-    partitions: Vec<(i32, Result<Append, Refused>)>,
+    partitions: Vec<(i32, Result<InLine, Refused>)>,
 }
 
 impl Begun {
@@ -228,7 +256,7 @@ fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceRespo
     let mut appends = Vec::new();
     for (_, outcome) in begun.into_iter().flat_map(|topic| topic.partitions) {
         match outcome {
-            Ok(append) => appends.push(append),
+            Ok(in_line) => appends.push(in_line.append),
             Err(refused) => {
                 requests.refused(ProduceRequest::KEY, refused.refusal.code.code(), 1);
                 return Reply::Close(WHY);
@@ -254,7 +282,7 @@ async fn answer(begun: Vec<Begun>, ctx: Context) -> ProduceResponse {
         let mut partition_responses = Vec::with_capacity(topic.partitions.len());
         for (index, outcome) in std::mem::take(&mut topic.partitions) {
             let outcome = match outcome {
-                Ok(append) => append.await.map_err(|error| Refusal::from(&error).into()),
+                Ok(in_line) => in_line.appended().await,
                 Err(refused) => Err(refused),
             };
             let mut answer = partition_answer(index, outcome);
@@ -281,12 +309,12 @@ async fn answer(begun: Vec<Begun>, ctx: Context) -> ProduceResponse {
     ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() }
 }
 
-fn partition_answer(index: i32, outcome: Result<Appended, Refused>) -> PartitionProduceResponse {
+fn partition_answer(index: i32, outcome: Result<(Appended, Timestamp), Refused>) -> PartitionProduceResponse {
     match outcome {
-        Ok(appended) => PartitionProduceResponse {
+        Ok((appended, time)) => PartitionProduceResponse {
             index,
             base_offset: appended.base_offset.0,
-            log_append_time_ms: -1,
+            log_append_time_ms: time.0,
             log_start_offset: appended.log_start.0,
             error_message: None,
             ..PartitionProduceResponse::default()

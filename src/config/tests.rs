@@ -26,7 +26,7 @@ fn every_default_passes_its_check_and_fits_its_field() {
     assert_eq!(settings.retention, Some(Duration::from_hours(168)));
     assert_eq!(settings.segment_bytes, 1 << 30);
     assert_eq!(settings.flush_messages, None);
-    assert!(settings.delete_old);
+    assert!(settings.cleanup.delete && !settings.cleanup.compact && !settings.log_append_time);
     assert_eq!(broker(&[]).unwrap().listeners[0].host, "localhost");
     for row in super::topic::rows().iter().chain(super::broker::rows()) {
         row.default_value();
@@ -99,16 +99,6 @@ fn a15_what_kafka_refuses_is_refused_in_kafkas_words() {
             "Invalid value x for configuration preallocate: Expected value to be either true or false",
         ),
         ("no.such", "x", "Unknown topic config name: no.such"),
-        (
-            "cleanup.policy",
-            "compact",
-            "Invalid value compact for configuration cleanup.policy: compaction is not implemented yet; only delete is accepted",
-        ),
-        (
-            "message.timestamp.type",
-            "LogAppendTime",
-            "Invalid value LogAppendTime for configuration message.timestamp.type: LogAppendTime is not implemented yet; only CreateTime is accepted",
-        ),
     ] {
         assert_eq!(topic(&[(name, value)], &[]).unwrap_err().to_string(), text);
     }
@@ -123,8 +113,12 @@ fn a15_what_kafka_refuses_is_refused_in_kafkas_words() {
 
 #[test]
 fn a_topic_without_a_cleanup_policy_keeps_everything() {
-    assert!(!topic(&[("cleanup.policy", "")], &[]).unwrap().delete_old);
-    assert!(topic(&[("cleanup.policy", "delete,delete")], &[]).unwrap().delete_old);
+    assert!(!topic(&[("cleanup.policy", "")], &[]).unwrap().cleanup.delete);
+    assert!(topic(&[("cleanup.policy", "delete,delete")], &[]).unwrap().cleanup.delete);
+    let kept = topic(&[("cleanup.policy", "compact")], &[]).unwrap().cleanup;
+    assert!(kept.compact && !kept.delete);
+    let both = topic(&[("cleanup.policy", "delete,compact")], &[]).unwrap().cleanup;
+    assert!(both.compact && both.delete);
 }
 
 #[test]

@@ -12,11 +12,10 @@ settings! {
     /// here, stand in [`table`]: accepted, checked and shown.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct TopicSettings {
-        /// What happens to old records: `delete` removes them by age and size, an empty list
-        /// keeps them. Compaction is not there yet and is refused.
-        delete_old: bool = |v| v.list().iter().any(|policy| policy == "delete"),
-            list("cleanup.policy", "delete").dynamic().twin("log.cleanup.policy")
-                .only_yet(&["compact", "delete"], "delete", "compaction is not implemented yet; only delete is accepted");
+        /// What happens to old records: `delete` removes them by age and size, `compact` asks every record
+        /// for a key and keeps them all, because there is no compaction yet; an empty list keeps them too.
+        cleanup: Cleanup = Cleanup::of,
+            list("cleanup.policy", "delete").dynamic().twin("log.cleanup.policy").one_of(&["compact", "delete"]);
         /// How long a record is kept before its segment may be deleted; −1 keeps it for ever.
         retention: Option<Duration> = Value::millis_or_ever,
             long("retention.ms", "604800000").dynamic().at_least(-1).twin("log.retention.ms");
@@ -44,6 +43,11 @@ settings! {
         timestamp_after_max: Duration = Value::millis,
             long("message.timestamp.after.max.ms", "3600000").dynamic().at_least(0)
                 .twin("log.message.timestamp.after.max.ms");
+        /// Whose clock a record's timestamp comes from: `CreateTime` is the producer's, `LogAppendTime` the
+        /// broker's, as the record arrives.
+        log_append_time: bool = |v| v.text() == "LogAppendTime",
+            text("message.timestamp.type", "CreateTime").dynamic().twin("log.message.timestamp.type")
+                .one_of(&["CreateTime", "LogAppendTime"]);
         /// One entry of the offset and time index is made for about this many bytes of records.
         index_interval_bytes: u32 = Value::number,
             int("index.interval.bytes", "4096").dynamic().at_least(0).twin("log.index.interval.bytes");
@@ -94,19 +98,24 @@ const ONE_VALUE: &[Row] = &[
             "recompression is not implemented yet; only producer is accepted",
         )
         .doc("The codec batches are stored with. `producer` keeps what the producer chose; nothing else is there yet."),
-    text("message.timestamp.type", "CreateTime")
-        .dynamic()
-        .twin("log.message.timestamp.type")
-        .only_yet(
-            &["CreateTime", "LogAppendTime"],
-            "CreateTime",
-            "LogAppendTime is not implemented yet; only CreateTime is accepted",
-        )
-        .doc("Whose clock a record's timestamp comes from. `CreateTime` is the producer's; the broker's is not there yet."),
 ];
 
 const MIN_COMPACTION_LAG: &str = "min.compaction.lag.ms";
 const MAX_COMPACTION_LAG: &str = "max.compaction.lag.ms";
+
+/// `cleanup.policy`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleanup {
+    pub delete: bool,
+    pub compact: bool,
+}
+
+impl Cleanup {
+    fn of(value: &Value) -> Cleanup {
+        let has = |policy: &str| value.list().iter().any(|one| one == policy);
+        Cleanup { delete: has("delete"), compact: has("compact") }
+    }
+}
 
 impl TopicSettings {
     /// The settings of a topic that sets `overrides` itself; refused as Kafka refuses them.

@@ -7,8 +7,8 @@
 //! | compressed records | trusted, but opened and walked as well where the header cannot answer: see `must_open` |
 //!
 //! The leader epoch is not looked at: clients disagree (franz-go sends −1, Sarama 0), and the broker
-//! overwrites it. Where the walk finds another max timestamp than the header says, the header is
-//! made true on a copy, as Kafka does.
+//! overwrites it. Where the walk finds another max timestamp than the header says, or the topic
+//! goes by the broker's clock, the header is made true on a copy, as Kafka does.
 
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Rules {
     pub segment_bytes: u64,
     /// Every record needs a key.
     pub compacted: bool,
+    /// `message.timestamp.type`: `now` is the time of every record, whatever the client says.
+    pub log_append_time: bool,
     /// The broker's time, that the two bounds below start from.
     pub now: Timestamp,
     /// `message.timestamp.before.max.ms`
@@ -66,26 +68,36 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
     if bytes.len() as u64 > rules.segment_bytes {
         return Err(RecordError::LargerThanSegment { size: bytes.len(), limit: rules.segment_bytes });
     }
-    Ok(match walked {
-        Some(walked) => made_true(bytes, header, walked),
-        None => Checked { bytes, header, newest: None },
+    Ok(if rules.log_append_time {
+        let attributes = header.attributes.of_a_client().with_log_append_time();
+        made_true(bytes, Header { attributes, max_timestamp: rules.now, ..header }, Some(0))
+    } else {
+        match walked {
+            Some(Walked { max_timestamp, newest })
+                if header.max_timestamp != max_timestamp || header.attributes.log_append_time() =>
+            {
+                let attributes = header.attributes.of_a_client();
+                made_true(bytes, Header { attributes, max_timestamp, ..header }, newest)
+            }
+            Some(Walked { newest, .. }) => Checked { bytes, header, newest },
+            None => Checked { bytes, header, newest: None },
+        }
     })
 }
 
 /// Whether a compressed batch is opened: only where its header cannot be believed, or where the
 /// topic asks for what no header says.
 fn must_open(header: &Header, rules: &Rules) -> bool {
+    if rules.compacted || rules.log_append_time {
+        return rules.compacted;
+    }
     let no_max_timestamp =
         header.max_timestamp < header.base_timestamp || header.max_timestamp == NO_TIMESTAMP;
     // Opened for its own sake: the answer names the records.
     let in_the_future = header.max_timestamp > rules.latest();
     // A header does not say how old the oldest record is.
     let old_ones_are_refused = rules.earliest() > Timestamp(0);
-    no_max_timestamp
-        || in_the_future
-        || old_ones_are_refused
-        || rules.compacted
-        || header.attributes.log_append_time()
+    no_max_timestamp || in_the_future || old_ones_are_refused || header.attributes.log_append_time()
 }
 
 const NO_TIMESTAMP: Timestamp = Timestamp(-1);
@@ -189,9 +201,10 @@ fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Walk
         if timestamp > walked.max_timestamp {
             walked = Walked { max_timestamp: timestamp, newest: Some(index) };
         }
+        let out_of_bounds = timestamp != NO_TIMESTAMP && (timestamp < earliest || timestamp > latest);
         if rules.compacted && !shape.has_key {
             refusals.add(index, "a compacted topic accepts no record without a key".into());
-        } else if timestamp != NO_TIMESTAMP && (timestamp < earliest || timestamp > latest) {
+        } else if out_of_bounds && !rules.log_append_time {
             refusals.timestamps = true;
             refusals.add(index, format!("timestamp {timestamp} is outside of {earliest} to {latest}"));
         }
@@ -232,21 +245,14 @@ impl Refusals {
     }
 }
 
-/// The batch with the max timestamp that its records have, and the attributes that a client may set.
-fn made_true(bytes: Bytes, header: Header, walked: Walked) -> Checked {
-    let newest = walked.newest;
-    let is_true = header.max_timestamp == walked.max_timestamp && !header.attributes.log_append_time();
-    if is_true {
-        return Checked { bytes, header, newest };
-    }
-    let attributes = header.attributes.of_a_client();
+/// A copy of the batch that says what `header` says of attributes and max timestamp.
+fn made_true(bytes: Bytes, header: Header, newest: Option<i32>) -> Checked {
     let mut bytes = BytesMut::from(&bytes[..]);
-    put(&mut bytes, ATTRIBUTES_AT, attributes.0.to_be_bytes());
-    put(&mut bytes, MAX_TIMESTAMP_AT, walked.max_timestamp.0.to_be_bytes());
+    put(&mut bytes, ATTRIBUTES_AT, header.attributes.0.to_be_bytes());
+    put(&mut bytes, MAX_TIMESTAMP_AT, header.max_timestamp.0.to_be_bytes());
     seal(&mut bytes);
     let crc = crc_of(&bytes);
-    let header = Header { attributes, max_timestamp: walked.max_timestamp, crc, ..header };
-    Checked { bytes: bytes.freeze(), header, newest }
+    Checked { bytes: bytes.freeze(), header: Header { crc, ..header }, newest }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

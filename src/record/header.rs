@@ -139,6 +139,10 @@ impl Attributes {
         self.0 & Attributes::LOG_APPEND_TIME != 0
     }
 
+    pub(super) fn with_log_append_time(self) -> Attributes {
+        Attributes(self.0 | Attributes::LOG_APPEND_TIME)
+    }
+
     pub fn transactional(self) -> bool {
         self.0 & Attributes::TRANSACTIONAL != 0
     }

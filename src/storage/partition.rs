@@ -142,6 +142,8 @@ pub struct Found {
 pub struct Appended {
     pub base_offset: Offset,
     pub log_start: Offset,
+    /// The batch was there already, from an earlier try of its producer.
+    pub repeated: bool,
 }
 
 /// An append that has its place in line; resolves when it is durable.
@@ -384,6 +386,13 @@ impl Partition {
         }
         let segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
         self.judged(segment.time_of(offset)).map(Some)
+    }
+
+    /// The largest timestamp of the batch that holds `offset`; −1 where it is gone.
+    pub async fn batch_time(self: &Arc<Self>, offset: Offset) -> Timestamp {
+        let partition = Arc::clone(self);
+        let found = off_thread(move || partition.time_of(offset)).await;
+        found.ok().and_then(Result::ok).flatten().unwrap_or(Timestamp(-1))
     }
 
     fn serving(&self) -> Result<(), LogError> {

@@ -75,7 +75,7 @@ pub(super) fn due(
     clock_is_trusted: bool,
 ) -> Vec<Command> {
     let mut commands = Vec::new();
-    for topic in topics.iter().filter(|topic| topic.settings.delete_old) {
+    for topic in topics.iter().filter(|topic| topic.settings.cleanup.delete) {
         for (index, handle) in (0..).zip(&topic.partitions) {
             let Some(partition) = shard.partition(topic.id, index) else { continue };
             let age = topic.settings.retention.filter(|_| clock_is_trusted);

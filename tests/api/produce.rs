@@ -3,11 +3,11 @@
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
-use jackdaw::record::{Attributes, BatchBuilder, Codec, Producer, records as records_of};
+use jackdaw::record::{Attributes, BatchBuilder, Codec, Header, Producer, records as records_of};
 use jackdaw::time::Clock;
 use jackdaw::types::{LeaderEpoch, ProducerEpoch, ProducerId};
 
-use crate::harness::{Node, batch, batches, code, produce_to, records, the_partition};
+use crate::harness::{Node, batch, batch_at, batches, code, produce_to, records, the_partition};
 
 /// A batch of an idempotent producer.
 fn sequenced(id: i64, epoch: i16, base_sequence: i32, values: &[&str]) -> bytes::Bytes {
@@ -182,10 +182,60 @@ async fn p11_a_new_topic_of_the_same_name_knows_no_producer() {
 }
 
 #[tokio::test]
-async fn p12_the_answer_names_no_append_time_because_the_producers_time_counts() {
+async fn p12_with_log_append_time_the_brokers_time_is_stored_and_answered() {
+    let node = Node::start().await;
+    node.topic_with("t", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let mut client = node.client().await;
+    let before = Clock::machine().now();
+    let sent = batch_at(&[0, 1_000]);
+    let answer = client.produce("t", 0, sent.clone()).await;
+    assert!(answer.log_append_time_ms >= before.0 && answer.log_append_time_ms <= Clock::machine().now().0);
+    let stored = records(&client.fetch("t", 0, 0).await);
+    let (header, _) = jackdaw::record::batches(&stored).next().unwrap().unwrap();
+    assert!(header.attributes.log_append_time());
+    assert_eq!(header.max_timestamp.0, answer.log_append_time_ms);
+    assert_eq!(header.base_timestamp, Header::parse(&sent).unwrap().base_timestamp, "as in Kafka");
+}
+
+#[tokio::test]
+async fn p12_where_the_producers_time_counts_no_append_time_is_answered() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     assert_eq!(node.client().await.produce("t", 0, batch(&["a"])).await.log_append_time_ms, -1);
+}
+
+/// Seen with both kinds of timestamps on Apache Kafka 4.4.0.
+#[tokio::test]
+async fn p12_a_batch_that_comes_again_is_answered_with_the_time_it_was_stored_with() {
+    let node = Node::start().await;
+    node.topic("created", 1).await;
+    node.topic_with("appended", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let mut client = node.client().await;
+    let sent = sequenced(9, 0, 0, &["a", "b"]);
+    let created = Header::parse(&sent).unwrap().max_timestamp;
+    assert_eq!(client.produce("created", 0, sent.clone()).await.log_append_time_ms, -1);
+    assert_eq!(client.produce("created", 0, sent.clone()).await.log_append_time_ms, created.0);
+    let first = client.produce("appended", 0, sent.clone()).await;
+    let again = client.produce("appended", 0, sent).await;
+    assert_eq!(again.log_append_time_ms, first.log_append_time_ms);
+    assert_eq!(again.base_offset, 0);
+}
+
+#[tokio::test]
+async fn p8_a_compacted_topic_refuses_the_records_without_a_key_and_names_them() {
+    let node = Node::start().await;
+    node.topic_with("t", 1, &[("cleanup.policy", "compact")]).await;
+    let mut client = node.client().await;
+    let now = Clock::machine().now();
+    let mixed = BatchBuilder::new()
+        .record(now, Some(b"k"), Some(b"v"), &[])
+        .record(now, None, Some(b"v"), &[])
+        .build();
+    let answer = client.produce("t", 0, mixed).await;
+    assert_eq!(answer.error_code, code(ErrorCode::InvalidRecord));
+    assert_eq!(answer.record_errors.iter().map(|record| record.batch_index).collect::<Vec<_>>(), [1]);
+    let keyed = BatchBuilder::new().record(now, Some(b"k"), None, &[]).build();
+    assert_eq!(client.produce("t", 0, keyed).await.error_code, 0, "a tombstone");
 }
 
 #[tokio::test]

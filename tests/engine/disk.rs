@@ -67,6 +67,7 @@ pub fn checked(bytes: Bytes) -> Checked {
         max_message_bytes: u32::MAX,
         segment_bytes: u64::MAX,
         compacted: false,
+        log_append_time: false,
         now: Timestamp(1_000_000),
         timestamp_before_max: Duration::MAX,
         timestamp_after_max: Duration::MAX,

@@ -20,6 +20,7 @@ pub fn rules() -> Rules {
         max_message_bytes: 1_048_588,
         segment_bytes: 1 << 30,
         compacted: false,
+        log_append_time: false,
         now: NOW,
         timestamp_before_max: Duration::from_millis(i64::MAX as u64),
         timestamp_after_max: Duration::from_millis(HOUR as u64),
@@ -223,6 +224,24 @@ fn a_record_without_a_key_and_one_from_the_future_are_refused_together() {
         check_produced(Forged::of(&[record(0, 0), late]).bytes(), &Rules { compacted: true, ..rules() });
     let Err(RecordError::InvalidTimestamps { refused, .. }) = result else { panic!("{result:?}") };
     assert_eq!(refused.iter().map(|record| record.index).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn p12_with_log_append_time_only_the_header_changes() {
+    let rules = Rules { log_append_time: true, timestamp_before_max: Duration::from_secs(10), ..rules() };
+    let late_and_early = Forged::of(&[record(0, 2 * HOUR), record(1, -HOUR), record(2, -1 - NOW.0)]);
+    let no_times = Forged { max_timestamp: -1, ..three() };
+    let from_a_client = Forged { attributes: Attributes::LOG_APPEND_TIME, ..three() };
+    for plain in [three(), late_and_early, no_times, from_a_client] {
+        for batch in [plain.clone(), gzipped(plain)] {
+            let checked = check_produced(batch.bytes(), &rules).unwrap();
+            let attributes = batch.attributes | Attributes::LOG_APPEND_TIME;
+            let expected = Forged { attributes, max_timestamp: NOW.0, ..batch };
+            assert_eq!(checked.bytes, expected.bytes());
+            assert_eq!(checked.header, Header::parse(&checked.bytes).unwrap());
+            assert_eq!(checked.newest, Some(0), "all records are equally new");
+        }
+    }
 }
 
 #[test]

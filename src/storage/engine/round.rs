@@ -82,7 +82,11 @@ impl Event {
         // Who gave up waiting gets no answer; that is no error.
         match self {
             Event::Appended { placed, done, .. } => {
-                let said = Appended { base_offset: placed.base_offset, log_start: placed.log_start };
+                let said = Appended {
+                    base_offset: placed.base_offset,
+                    log_start: placed.log_start,
+                    repeated: false,
+                };
                 drop(done.send(Ok(said)));
             }
             Event::NotAppended { done, said } => drop(done.send(said)),

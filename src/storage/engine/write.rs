@@ -149,7 +149,9 @@ impl Engine {
                 round.events.push(Event::Appended { partition, placed, pieces, done });
                 return Some(command);
             }
-            Ok(Applied::Duplicate { base_offset, log_start }) => Ok(Appended { base_offset, log_start }),
+            Ok(Applied::Duplicate { base_offset, log_start }) => {
+                Ok(Appended { base_offset, log_start, repeated: true })
+            }
             Ok(other) => unreachable!("a commit is not answered by {other:?}"),
             Err(Refusal::UnknownTopic | Refusal::UnknownPartition) => Err(AppendError::NotServing),
             Err(refusal) => Err(AppendError::Refused(refusal)),
