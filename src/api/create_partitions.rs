@@ -99,7 +99,7 @@ fn plan<'a>(
     let new = planned.iter().filter_map(|(_, wanted)| wanted.as_ref().ok()).map(|wanted| wanted.count).sum();
     // As in Kafka the excess is what everybody hears of, also who is refused for something else.
     let excess = "Excessively large number of additional partitions per request.";
-    if let Err(excess) = check_caps(new, topics, excess) {
+    if let Err(excess) = check_caps(new, topics.partitions(), excess) {
         let is_duplicate = |refusal: &Refusal| refusal.code == ErrorCode::InvalidRequest;
         for (_, wanted) in &mut planned {
             if !wanted.as_ref().is_err_and(is_duplicate) {

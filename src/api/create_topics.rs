@@ -118,7 +118,7 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
     }
     let wanted = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).map(|new| new.partitions as usize);
     let excess = "Excessively large number of partitions per request.";
-    if let Err(excess) = check_caps(wanted.sum(), &topics, excess) {
+    if let Err(excess) = check_caps(wanted.sum(), topics.partitions(), excess) {
         for (_, plan) in planned.iter_mut().filter(|(_, plan)| plan.is_ok()) {
             *plan = Err(excess.clone());
         }
@@ -133,11 +133,11 @@ fn too_late(asked: Vec<CreatableTopic>) -> Vec<(String, Planned)> {
 }
 
 /// Whether one request may bring so many new partitions into being; where not, it changes nothing.
-pub fn check_caps(new: usize, topics: &Topics, excess: &str) -> Result<(), Refusal> {
+pub fn check_caps(new: usize, held: usize, excess: &str) -> Result<(), Refusal> {
     let excess = match () {
         () if new > PER_REQUEST => excess.to_owned(),
-        () if topics.partitions() + new > PER_BROKER => {
-            format!("this broker holds {} of at most {PER_BROKER} partitions", topics.partitions())
+        () if held + new > PER_BROKER => {
+            format!("this broker holds {held} of at most {PER_BROKER} partitions")
         }
         () => return Ok(()),
     };
@@ -310,5 +310,19 @@ fn refused(name: String, refusal: Refusal) -> CreatableTopicResult {
         // Null is allowed, and Java admin clients throw on it (BEHAVIOUR M9).
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a18_a_broker_takes_so_many_partitions_at_once_and_so_many_in_all() {
+        let code = |new, held| check_caps(new, held, "").err().map(|refusal| refusal.code);
+        assert_eq!(code(PER_REQUEST, 0), None);
+        assert_eq!(code(PER_REQUEST + 1, 0), Some(ErrorCode::PolicyViolation));
+        assert_eq!(code(1, PER_BROKER - 1), None);
+        assert_eq!(code(2, PER_BROKER - 1), Some(ErrorCode::PolicyViolation));
     }
 }

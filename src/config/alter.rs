@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::row::{Change as When, Check, Kind, Row, Value};
+use super::row::{Change as When, Check, Kind, Row, Value, numbers_per_address};
 use super::{Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, topic};
 
 /// The most bytes of names and values that one resource keeps.
@@ -203,6 +203,10 @@ fn of_broker(
     )?;
     for (name, value) in after {
         let base = broker::without_listener(name).unwrap_or(name);
+        if base == broker::CONNECTIONS_OF {
+            // Kafka says what is wrong and not where.
+            numbers_per_address(base, value)?;
+        }
         if let Some(row) = broker::row(base) {
             row.read(value).map_err(|error| error.to_string())?;
             // There is none here but the one that Kafka has anyway.

@@ -1,12 +1,13 @@
 //! The settings of the broker.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::listener::{self, Listener};
-use super::row::{Row, Value, boolean, int, list, long, settings, short, text};
+use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
 use super::{ConfigError, Given, Origin, table, topic};
 use crate::types::{NodeId, Uuid};
 
@@ -57,6 +58,10 @@ settings! {
         /// How many connections one address may have.
         max_connections_per_ip: u32 = Value::number,
             int("max.connections.per.ip", "2147483647").dynamic().at_least(0);
+        /// How many connections single addresses may have instead, as `ADDRESS:NUMBER,…`. Names other
+        /// than `localhost` are not looked up and count for nothing.
+        connections_of: BTreeMap<IpAddr, u32> = |v| numbers_per_address("", &v.text()).unwrap_or_default(),
+            text(CONNECTIONS_OF, "").dynamic().per_address();
         /// The most bytes a Fetch answer carries, whatever the client allows.
         fetch_max_bytes: u32 = Value::number, int("fetch.max.bytes", "57671680").at_least(1024);
         /// How many incremental fetch sessions are kept.
@@ -193,6 +198,8 @@ const OTHERS: &[Row] = &[
     int("broker.id", "-1").doc("The old name of `node.id`."),
     list("log.dir", "jackdaw-data").doc("The old name of `log.dirs`."),
 ];
+
+pub(super) const CONNECTIONS_OF: &str = "max.connections.per.ip.overrides";
 
 /// Kafka has this one always set for the whole cluster, since replicas are elected by it (KIP-966).
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";

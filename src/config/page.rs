@@ -92,7 +92,9 @@ fn default(row: &Row) -> String {
 
 fn accepted(row: &Row) -> String {
     match row.check {
-        Check::Any | Check::GzipLevel | Check::Replicas | Check::OffsetReset => String::new(),
+        Check::Any | Check::GzipLevel | Check::Replicas | Check::OffsetReset | Check::PerAddress => {
+            String::new()
+        }
         Check::AtLeast(least) | Check::Threads(least) => format!("≥ {least}"),
         Check::Between(least, most) => format!("{least} to {most}"),
         Check::OneOf(known) => known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),

@@ -1,5 +1,7 @@
 //! The shape of a setting: a row, the values it takes, and how its text becomes a value.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::ConfigError;
@@ -50,6 +52,8 @@ pub enum Check {
     Replicas,
     /// `earliest`, `latest`, or `by_duration:` and a time.
     OffsetReset,
+    /// A list of `address:number`.
+    PerAddress,
     /// A number of threads, which Kafka changes by steps only.
     Threads(i64),
     OneOf(&'static [&'static str]),
@@ -124,6 +128,11 @@ pub(super) const fn list(name: &'static str, default: &'static str) -> Row {
 impl Row {
     pub(super) const fn at_least(mut self, least: i64) -> Row {
         self.check = Check::AtLeast(least);
+        self
+    }
+
+    pub(super) const fn per_address(mut self) -> Row {
+        self.check = Check::PerAddress;
         self
     }
 
@@ -212,6 +221,9 @@ impl Row {
                     return Err(refuse(one, why));
                 }
             }
+            Value::Text(one) if self.check == Check::PerAddress => {
+                numbers_per_address(self.name, one).map_err(|why| refuse(one, why))?;
+            }
             Value::Text(one) => self.check.word(one).map_err(|why| refuse(one, why))?,
             Value::List(all) => {
                 for one in all {
@@ -290,6 +302,7 @@ impl Check {
             | Check::GzipLevel
             | Check::Replicas
             | Check::OffsetReset
+            | Check::PerAddress
             | Check::OneOf(_)
             | Check::OnlyYet { .. } => (i64::MIN, i64::MAX),
         }
@@ -334,9 +347,37 @@ impl Check {
             | Check::GzipLevel
             | Check::Replicas
             | Check::OffsetReset
+            | Check::PerAddress
             | Check::Threads(_) => Ok(()),
         }
     }
+}
+
+/// Addresses and their numbers, or what is wrong in Kafka's words. The number stands behind the last
+/// colon. No name is looked up but `localhost`.
+pub(super) fn numbers_per_address(name: &str, written: &str) -> Result<BTreeMap<IpAddr, u32>, String> {
+    let mut numbers = BTreeMap::new();
+    for pair in written.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let Some((host, number)) = pair.rsplit_once(':') else {
+            let length = pair.encode_utf16().count();
+            return Err(format!(
+                "Error parsing configuration property '{name}': begin 0, end -1, length {length}"
+            ));
+        };
+        let (host, number) = (host.trim(), number.trim());
+        let Ok(most) = number.parse::<i32>() else { return Err(format!("For input string: \"{number}\"")) };
+        // Below 0 there is none, as at 0.
+        let most = u32::try_from(most).unwrap_or(0);
+        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => drop(numbers.insert(address.to_canonical(), most)),
+            Err(_) if host == "localhost" => {
+                numbers.insert(Ipv4Addr::LOCALHOST.into(), most);
+                numbers.insert(Ipv6Addr::LOCALHOST.into(), most);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(numbers)
 }
 
 /// `partition:broker`

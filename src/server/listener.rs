@@ -228,7 +228,10 @@ impl Slots {
     }
 
     fn admit(self: &Arc<Slots>, ip: IpAddr) -> Option<Admitted> {
-        let most = (self.settings)().max_connections_per_ip;
+        // An IPv6 socket shows IPv4 clients in addresses of its own.
+        let ip = ip.to_canonical();
+        let settings = (self.settings)();
+        let most = *settings.connections_of.get(&ip).unwrap_or(&settings.max_connections_per_ip);
         let mut used = self.used();
         let count = used.per_ip.entry(ip).or_default();
         if *count >= most {

@@ -41,7 +41,12 @@ fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> AlterConfigsResourc
 }
 
 /// What one resource was answered: code and message.
-async fn alter(client: &mut Client, kind: i8, name: &str, changes: &[Change<'_>]) -> (i16, Option<String>) {
+pub async fn alter(
+    client: &mut Client,
+    kind: i8,
+    name: &str,
+    changes: &[Change<'_>],
+) -> (i16, Option<String>) {
     let resources = vec![resource(kind, name, changes)];
     let answer = client.call(1, IncrementalAlterConfigsRequest { resources, validate_only: false }).await;
     let [one] = &answer.responses[..] else { panic!("one answer for one resource") };
@@ -49,7 +54,7 @@ async fn alter(client: &mut Client, kind: i8, name: &str, changes: &[Change<'_>]
     (one.error_code, one.error_message.clone())
 }
 
-async fn set(client: &mut Client, kind: i8, name: &str, setting: &str, value: &str) {
+pub async fn set(client: &mut Client, kind: i8, name: &str, setting: &str, value: &str) {
     let answer = alter(client, kind, name, &[(setting, SET, Some(value))]).await;
     assert_eq!(answer, (0, None), "{setting}={value}");
 }

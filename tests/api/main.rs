@@ -5,6 +5,7 @@
 mod acls;
 mod admin_refusals;
 mod alter_configs;
+mod caps;
 mod cluster;
 mod config_facts;
 mod config_refusals;
