@@ -12,6 +12,7 @@
 //! - H13 a committed offset does not go back, and is one that somebody committed
 //! - H18 what was deleted stays deleted, and nothing else is missing: a log's start does not go back,
 //!   and is no further than somebody asked
+//! - epoch: a partition's leader epoch does not go back
 //! - admin: what an administrator raised (the partitions of a topic, a setting) is there for whoever asks later
 //!
 //! The planted histories below show that each of them finds what it is there for.
@@ -29,6 +30,8 @@ pub type Place = usize;
 pub enum Raised {
     /// Where a log starts, by DeleteRecords.
     Start(Place),
+    /// A partition's leader epoch, which no client asks for.
+    Epoch(Place),
     /// How many partitions a topic has.
     Partitions,
     /// What a topic's setting is.
@@ -113,12 +116,21 @@ impl fmt::Display for Violation {
     }
 }
 
-pub fn check(history: &[Event], log: &Log) -> Vec<Violation> {
+/// What the clients of a history may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaders {
+    Stay,
+    /// From broker to broker: who is not idempotent sends its next record to the new leader while the old
+    /// one's answer is still awaited, so one request at a time keeps no order.
+    Move,
+}
+
+pub fn check(history: &[Event], log: &Log, leaders: Leaders) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut violation = |check, what| found.push(Violation { check, what });
     acknowledged_and_shown(history, log, &mut violation);
     only_what_was_sent(history, log, &mut violation);
-    once_and_in_order(history, log, &mut violation);
+    once_and_in_order(history, log, leaders, &mut violation);
     one_record_per_offset(history, log, &mut violation);
     gap_free_reading(history, &mut violation);
     commits(history, &mut violation);
@@ -199,8 +211,13 @@ fn only_what_was_sent(history: &[Event], log: &Log, violation: &mut impl FnMut(&
 }
 
 /// H4 and H6. A producer that is not idempotent may leave duplicates when it retries, so only the order
-/// of its acknowledged records counts.
-fn once_and_in_order(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
+/// of its acknowledged records counts, and that only where leaders stay.
+fn once_and_in_order(
+    history: &[Event],
+    log: &Log,
+    leaders: Leaders,
+    violation: &mut impl FnMut(&'static str, String),
+) {
     let idempotent: HashSet<u32> = history
         .iter()
         .filter_map(|event| match event {
@@ -233,7 +250,11 @@ fn once_and_in_order(history: &[Event], log: &Log, violation: &mut impl FnMut(&'
             acked.entry((*at, value.producer)).or_default().push((value.seq, *offset));
         }
     }
+    let counts = |producer| leaders == Leaders::Stay || idempotent.contains(&producer);
     for ((at, producer), mut records) in acked {
+        if !counts(producer) {
+            continue;
+        }
         records.sort_unstable();
         for pair in records.windows(2) {
             if pair[0].1 >= pair[1].1 {
@@ -308,13 +329,17 @@ fn raised(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
                 floor.insert(*what, acked.get(what).copied().unwrap_or(0));
             }
             Event::Found { what, value } => {
-                let check = if matches!(what, Raised::Start(_)) { "H18" } else { "admin" };
+                let check = match what {
+                    Raised::Start(_) => "H18",
+                    Raised::Epoch(_) => "epoch",
+                    Raised::Partitions | Raised::Setting => "admin",
+                };
                 let at_least = floor.get(what).copied().unwrap_or(0);
                 if *value < at_least {
                     violation(check, format!("{what:?} went back from {at_least} to {value}"));
                 }
                 let at_most = asked.get(what).copied().unwrap_or(0);
-                if *value > at_most {
+                if *value > at_most && check != "epoch" {
                     violation(
                         check,
                         format!("{what:?} is {value}, and nobody asked for more than {at_most}"),
@@ -391,7 +416,12 @@ mod planted {
 
     /// Which checks speak up about a history.
     fn found(history: &[Event], log: &Log) -> Vec<&'static str> {
-        let mut checks: Vec<_> = check(history, log).iter().map(|violation| violation.check).collect();
+        found_where(Leaders::Stay, history, log)
+    }
+
+    fn found_where(leaders: Leaders, history: &[Event], log: &Log) -> Vec<&'static str> {
+        let mut checks: Vec<_> =
+            check(history, log, leaders).iter().map(|violation| violation.check).collect();
         checks.sort_unstable();
         checks.dedup();
         checks
@@ -513,6 +543,19 @@ mod planted {
         log[0].push((10, Some(value(2, 51))));
         log[0].push((11, Some(value(2, 50))));
         assert_eq!(found(&history, &log), ["H6"]);
+        assert_eq!(found_where(Leaders::Move, &history, &log), [""; 0]);
+    }
+
+    #[test]
+    fn h6_acknowledged_records_of_an_idempotent_producer_are_in_order_wherever_leaders_move() {
+        let (mut history, mut log) = healthy();
+        for (seq, offset) in [(50, 11), (51, 10)] {
+            history.push(Event::Sent { value: value(1, seq), to: 0, idempotent: true });
+            history.push(Event::Acked { value: value(1, seq), at: 0, offset });
+        }
+        log[0].push((10, Some(value(1, 51))));
+        log[0].push((11, Some(value(1, 50))));
+        assert_eq!(found_where(Leaders::Move, &history, &log), ["H6"]);
     }
 
     #[test]
@@ -573,6 +616,18 @@ mod planted {
         }
         history.extend([Event::AskedFor { what }, Event::Found { what, value: 3 }]);
         assert_eq!(found(&history, &log), ["admin"], "it was shown");
+    }
+
+    #[test]
+    fn a_leader_epoch_that_went_back_is_found_and_one_that_rose_by_itself_allowed() {
+        let (mut history, log) = healthy();
+        let what = Raised::Epoch(0);
+        for value in [0, 2, 2, 5] {
+            history.extend([Event::AskedFor { what }, Event::Found { what, value }]);
+        }
+        assert_eq!(found(&history, &log), [""; 0]);
+        history.extend([Event::AskedFor { what }, Event::Found { what, value: 4 }]);
+        assert_eq!(found(&history, &log), ["epoch"]);
     }
 
     #[test]

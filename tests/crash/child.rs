@@ -1,21 +1,24 @@
-//! The broker as a process of its own, that can be killed and started again on the same port and data.
+//! The broker as a process of its own, that can be killed and started again on the same ports and data: the
+//! binary, or [`posed`](crate::posed) brokers of which each can be stopped and started.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use jackdaw::time::Clock;
 
+use crate::posed;
+
 /// Small enough that a round of kills meets many rolls, snapshots and trims; a journal file has to hold
 /// what all producers together can have unanswered.
-const SETTINGS: &[&str] = &[
-    "group.initial.rebalance.delay.ms=0",
-    "internal.snapshot.bytes=1000000",
-    "internal.journal.file.bytes=8000000",
+pub const SETTINGS: &[(&str, &str)] = &[
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("internal.snapshot.bytes", "1000000"),
+    ("internal.journal.file.bytes", "8000000"),
 ];
 
 /// `JACKDAW=path` takes another binary than the one just built.
@@ -23,19 +26,38 @@ fn binary() -> String {
     std::env::var("JACKDAW").unwrap_or_else(|_| env!("CARGO_BIN_EXE_jackdaw").to_string())
 }
 
-/// A data directory and a port, whatever process serves them.
+/// A data directory and ports, whatever process serves them.
 pub struct Home {
     folder: tempfile::TempDir,
-    address: Mutex<Option<String>>,
+    kind: Kind,
+    /// Of the first broker.
+    address: Mutex<String>,
     /// How long the last start took.
     usual_start: Mutex<Duration>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Binary,
+    Posed,
+}
+
 impl Home {
-    pub fn new() -> Home {
+    /// Of one broker, the built binary.
+    pub fn of_one() -> Home {
+        Home::new(Kind::Binary, "127.0.0.1:0".to_owned())
+    }
+
+    /// Of several in one process.
+    pub fn of_posed() -> Home {
+        Home::new(Kind::Posed, posed::free_address())
+    }
+
+    fn new(kind: Kind, address: String) -> Home {
         Home {
             folder: tempfile::tempdir().unwrap(),
-            address: Mutex::new(None),
+            kind,
+            address: Mutex::new(address),
             usual_start: Mutex::new(Duration::from_millis(50)),
         }
     }
@@ -51,15 +73,20 @@ impl Home {
     pub fn start(&self) -> Starting<'_> {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let address = self.address.lock().unwrap().clone();
-        let mut command = Command::new(binary());
-        command.arg("--listen").arg(address.as_deref().unwrap_or("127.0.0.1:0"));
-        command.arg("--data-dir").arg(self.data());
-        for setting in SETTINGS {
-            command.arg("--set").arg(setting);
-        }
+        let mut command = match self.kind {
+            Kind::Posed => posed::command(&address, &self.data()),
+            Kind::Binary => {
+                let mut command = Command::new(binary());
+                command.arg("--listen").arg(address).arg("--data-dir").arg(self.data());
+                for (name, value) in SETTINGS {
+                    command.arg("--set").arg(format!("{name}={value}"));
+                }
+                command
+            }
+        };
         let started = Clock::machine().monotonic();
         let mut process = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -138,10 +165,13 @@ impl Starting<'_> {
         loop {
             match self.lines.recv_timeout(give_up.saturating_sub(clock.monotonic())) {
                 Ok(line) => {
-                    if let Some(address) = address_in(&line) {
+                    if let Some(addresses) = addresses_in(&line) {
                         *self.home.usual_start.lock().unwrap() = clock.monotonic() - self.started;
-                        *self.home.address.lock().unwrap() = Some(address.clone());
-                        return Ok(Running { process: self.process, address });
+                        let first = addresses.split(',').next().unwrap_or_default();
+                        *self.home.address.lock().unwrap() = first.to_owned();
+                        let input = self.process.0.stdin.take().expect("it was piped");
+                        let (process, lines, kind) = (self.process, self.lines, self.home.kind);
+                        return Ok(Running { process, input, lines, addresses, kind });
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => return Err(self),
@@ -157,21 +187,38 @@ impl Starting<'_> {
     }
 }
 
-/// "127.0.0.1:PORT" in the line that says that the broker is ready.
-fn address_in(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("127.0.0.1:")?;
-    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some(format!("127.0.0.1:{port}"))
+/// "127.0.0.1:PORT,127.0.0.1:PORT" in the line that says that all brokers are ready.
+fn addresses_in(line: &str) -> Option<String> {
+    let from = &line[line.find("127.0.0.1:")?..];
+    let is_part = |letter: &char| letter.is_ascii_digit() || matches!(letter, '.' | ':' | ',');
+    let addresses: String = from.chars().take_while(is_part).collect();
+    Some(addresses.trim_end_matches(',').to_owned())
 }
 
 pub struct Running {
     process: Process,
-    address: String,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    addresses: String,
+    kind: Kind,
 }
 
 impl Running {
-    pub fn address(&self) -> &str {
-        &self.address
+    /// Of all brokers.
+    pub fn addresses(&self) -> &str {
+        &self.addresses
+    }
+
+    /// Begins to stop or to start one of the posed brokers.
+    pub fn tell(&mut self, order: posed::Order, broker: usize) {
+        writeln!(self.input, "{} {broker}", order.word()).unwrap();
+    }
+
+    /// Waits until that is done.
+    pub fn has_done(&self, order: posed::Order, broker: usize, limit: Duration) {
+        let done = posed::done(order, broker);
+        let heard = self.lines.recv_timeout(limit).expect("the brokers say that it is done");
+        assert_eq!(heard, done);
     }
 
     /// kill -9, and gone when this returns.
@@ -180,10 +227,15 @@ impl Running {
         assert_eq!(status.code(), None, "the broker had ended by itself: {status}");
     }
 
-    /// SIGTERM; the broker ends by itself with exit code 0.
+    /// SIGTERM, or the end of what posed brokers are told; the process ends by itself with exit code 0.
     pub fn stops_cleanly(mut self, limit: Duration) {
-        let pid = self.process.0.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        match self.kind {
+            Kind::Posed => drop(self.input),
+            Kind::Binary => {
+                let pid = self.process.0.id().to_string();
+                assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+            }
+        }
         let (say, ended) = mpsc::channel();
         std::thread::spawn(move || say.send(self.process.0.wait()));
         let status = ended.recv_timeout(limit).expect("the broker stops").unwrap();

@@ -1,5 +1,5 @@
-//! The clients of a round: producers, idempotent and plain, a reader at the tail, a group that commits, and
-//! an administrator who deletes records and adds partitions.
+//! The clients of a round: producers, idempotent and plain, a reader at the tail, a group that commits, one
+//! of static members, and an administrator who deletes records and adds partitions.
 //! They never give up: a request that a kill left unanswered is retried by librdkafka.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jackdaw::protocol::messages::metadata_request::MetadataRequest;
 use jackdaw::time::Clock;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -23,6 +24,8 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::checker::{Event, Log, Place, Raised};
+use crate::raw::Raw;
+use crate::statics::{Counts, Statics};
 use crate::value::{Random, Value};
 
 /// The partitions under load. The first topic rolls its segments every 64 KiB, and so does the last, of
@@ -111,11 +114,13 @@ pub struct Load {
     address: String,
     stopping: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    statics: JoinHandle<Counts>,
 }
 
 impl Load {
+    /// Topics have as many replicas as there are brokers.
     pub fn start(address: &str, seed: u64) -> Load {
-        create_topics(address);
+        create_topics(address, 1 + address.matches(',').count());
         let history = Arc::new(History::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -144,7 +149,32 @@ impl Load {
             let stopping = stopping.clone();
             threads.push(std::thread::spawn(move || reader.read(&stopping)));
         }
-        Load { history, address: address.to_string(), stopping, threads }
+        let statics = Statics::start(address, &history);
+        let (mut random, ends) = (Random::new(seed + 99), stopping.clone());
+        let statics = std::thread::spawn(move || statics.work(&mut random, &ends));
+        Load { history, address: address.to_string(), stopping, threads, statics }
+    }
+
+    /// Asks a broker for the leader epochs of all partitions.
+    pub fn ask_for_epochs(&self, limit: Duration) {
+        let clock = Clock::machine();
+        let give_up = clock.monotonic() + limit;
+        for at in 0..PLACES.len() {
+            self.history.note(Event::AskedFor { what: Raised::Epoch(at) });
+        }
+        let epochs = loop {
+            let told = self.address.split(',').find_map(|address| epochs(address).ok());
+            match told {
+                Some(epochs) => break epochs,
+                None => assert!(clock.monotonic() < give_up, "no broker tells of epochs"),
+            }
+        };
+        for (topic, partition, epoch) in epochs {
+            let at = PLACES.iter().position(|(name, index)| *name == topic && *index == partition);
+            if let Some(at) = at {
+                self.history.note(Event::Found { what: Raised::Epoch(at), value: epoch.into() });
+            }
+        }
     }
 
     /// Asks the broker what the group has committed, as another client would.
@@ -188,42 +218,47 @@ impl Load {
     }
 
     /// Lets every producer have its answers, and returns what happened.
-    pub fn stop(self, limit: Duration) -> Vec<Event> {
+    pub fn stop(self, limit: Duration) -> (Vec<Event>, Counts) {
         self.ask_for_commits(limit);
+        self.ask_for_epochs(limit);
         self.ask_for_changes(limit);
         self.stopping.store(true, Ordering::SeqCst);
         for thread in self.threads {
             thread.join().unwrap();
         }
+        let statics = self.statics.join().unwrap();
+        // A last word of a client that is only now looked at.
+        self.history.wait_or_quit(Duration::ZERO);
         assert_eq!(self.history.unanswered(), 0, "every send has its answer");
-        self.history.inner.lock().unwrap().events.clone()
+        let events = self.history.inner.lock().unwrap().events.clone();
+        (events, statics)
     }
 }
 
 /// Everything that the partitions hold, read by both isolation levels alike.
 pub fn read_everything(address: &str, limit: Duration) -> Log {
     let [committed, uncommitted] = ["read_committed", "read_uncommitted"].map(|isolation| {
-        let mut log = Vec::new();
-        for (topic, partition) in PLACES {
-            log.push(read_partition(address, topic, partition, isolation, limit));
-        }
-        log
+        let mut config = config(address);
+        config.set("group.id", "unused").set("enable.auto.commit", "false").set("auto.offset.reset", "error");
+        config
+            .set("isolation.level", isolation)
+            .set("enable.partition.eof", "true")
+            .set("check.crcs", "true");
+        config.set("fetch.wait.max.ms", "10").set("fetch.error.backoff.ms", "10");
+        // One for all partitions: to take leave of a consumer costs a second.
+        let consumer: BaseConsumer = config.create().unwrap();
+        PLACES.map(|(topic, partition)| read_partition(&consumer, topic, partition, limit)).to_vec()
     });
     assert!(committed == uncommitted, "isolation levels differ");
     committed
 }
 
 fn read_partition(
-    address: &str,
+    consumer: &BaseConsumer,
     topic: &str,
     partition: i32,
-    isolation: &str,
     limit: Duration,
 ) -> Vec<(i64, Option<Value>)> {
-    let mut config = config(address);
-    config.set("group.id", "unused").set("enable.auto.commit", "false").set("auto.offset.reset", "error");
-    config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("check.crcs", "true");
-    let consumer: BaseConsumer = config.create().unwrap();
     let mut wanted = TopicPartitionList::new();
     wanted.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     consumer.assign(&wanted).unwrap();
@@ -250,11 +285,25 @@ fn config(address: &str) -> ClientConfig {
     config
 }
 
-fn create_topics(address: &str) {
+/// Topic, partition and leader epoch, as one broker tells them.
+fn epochs(address: &str) -> std::io::Result<Vec<(String, i32, i32)>> {
+    let request = MetadataRequest { topics: None, ..Default::default() };
+    let mut epochs = Vec::new();
+    for topic in Raw::of(address)?.call(12, &request)?.topics {
+        let name = topic.name.unwrap_or_default();
+        epochs
+            .extend(topic.partitions.iter().map(|one| (name.clone(), one.partition_index, one.leader_epoch)));
+    }
+    Ok(epochs)
+}
+
+fn create_topics(address: &str, replicas: usize) {
+    let replicas = i32::try_from(replicas).unwrap();
+
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let admin: AdminClient<DefaultClientContext> = config(address).create().unwrap();
-    let new = |name| NewTopic::new(name, 3, TopicReplication::Fixed(1));
-    let one = |name| NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    let new = |name| NewTopic::new(name, 3, TopicReplication::Fixed(replicas));
+    let one = |name| NewTopic::new(name, 1, TopicReplication::Fixed(replicas));
     let topics = [
         new("rolling").set("internal.segment.bytes", "65536"),
         new("large"),
@@ -300,9 +349,15 @@ impl History {
         self.more.notify_all();
     }
 
-    fn broken(&self, what: String) {
+    pub fn broken(&self, what: String) {
         self.inner.lock().unwrap().broken.get_or_insert(what);
         self.more.notify_all();
+    }
+
+    /// How often it was acknowledged that this was raised.
+    pub fn times_raised(&self, what: Raised) -> usize {
+        let raised = |event: &&Event| matches!(event, Event::Raised { what: raised, .. } if *raised == what);
+        self.inner.lock().unwrap().events.iter().filter(raised).count()
     }
 
     pub fn unanswered(&self) -> usize {

@@ -1,8 +1,9 @@
 //! kill -9 at any moment loses nothing that was acknowledged.
 //!
-//! A round starts the built binary, puts it under producers, a committing group and a reader at the tail,
-//! kills it at random moments, also while it recovers, starts it again at once on the same port and data
-//! directory, and finally reads everything and lets [`checker`] judge the history.
+//! A round starts the built binary, puts it under producers, a committing group, static members and a reader
+//! at the tail, kills it at random moments, also while it recovers, starts it again at once on the same port and
+//! data directory, and finally reads everything and lets [`checker`] judge the history. Another kind of round
+//! does so with three posed brokers, which besides stop and start one by one.
 //!
 //! `CRASH_SEED=7 cargo test --test crash` repeats the choices of a seed; `CRASH_MINUTES=120` goes on with
 //! new rounds for two hours.
@@ -10,6 +11,9 @@
 mod checker;
 mod child;
 mod load;
+mod posed;
+mod raw;
+mod statics;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,9 +21,10 @@ use std::time::Duration;
 
 use jackdaw::time::Clock;
 
-use checker::{Event, Log, Raised, check};
+use checker::{Event, Leaders, Log, Raised, check};
 use child::{Home, Running};
 use load::{Load, PLACES, SHRINKING};
+use posed::Order;
 use value::Random;
 
 /// How long anything may take on a busy machine before a round gives up.
@@ -29,11 +34,62 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const KILLS: usize = 24;
 /// … and this often while the broker recovers, rolls, trims or writes a snapshot.
 const DELICATE_KILLS: usize = 5;
+/// The administrator gets this much done at least, of each kind.
+const CHANGES: usize = 5;
 /// A round that needs more than this to meet its moments is broken itself.
 const MOST_KILLS: usize = 80;
+/// A round of posed brokers kills the process this often at least.
+const KILLS_OF_POSED: usize = 16;
 
 #[test]
 fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
+    rounds(|seed| {
+        let home = Home::of_one();
+        round(seed, &home, KILLS, Leaders::Stay, |running, load, random, tally| {
+            load.history.wait_for_acks(1 + random.below(100), DEADLINE);
+            load.history.wait_or_quit(random.duration(Duration::from_millis(250)));
+            tally.unanswered += load.history.unanswered();
+            running.kill();
+        });
+    });
+}
+
+#[test]
+fn posed_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknowledged() {
+    rounds(|seed| {
+        let home = Home::of_posed();
+        round(seed, &home, KILLS_OF_POSED, Leaders::Move, |running, load, random, tally| {
+            for _ in 0..1 + random.below(3) {
+                let one = any_broker(random);
+                for order in [Order::Stop, Order::Start] {
+                    running.tell(order, one);
+                    running.has_done(order, one, DEADLINE);
+                    // Every client goes on, with whoever leads and coordinates now.
+                    load.history.wait_for_acks(1 + random.below(200), DEADLINE);
+                    load.ask_for_epochs(DEADLINE);
+                }
+                tally.stops += 1;
+            }
+            // And dies while one stops or, where it could, has come back.
+            let one = any_broker(random);
+            running.tell(Order::Stop, one);
+            if random.below(2) == 0 {
+                running.has_done(Order::Stop, one, DEADLINE);
+                running.tell(Order::Start, one);
+            }
+            load.history.wait_or_quit(random.duration(Duration::from_millis(20)));
+            tally.unanswered += load.history.unanswered();
+            running.kill();
+        });
+    });
+}
+
+fn any_broker(random: &mut Random) -> usize {
+    1 + random.below(posed::BROKERS.into())
+}
+
+/// One round, and more of them for as long as was asked for.
+fn rounds(round: impl Fn(u64)) {
     let clock = Clock::machine();
     let minutes: u64 = number_from("CRASH_MINUTES").unwrap_or(0);
     let stop_at = clock.monotonic() + Duration::from_secs(60 * minutes);
@@ -50,47 +106,49 @@ fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-fn round(seed: u64) {
+/// `life` is what happens from a start to the kill with which it ends.
+fn round(
+    seed: u64,
+    home: &Home,
+    kills: usize,
+    leaders: Leaders,
+    life: impl Fn(&mut Running, &Load, &mut Random, &mut Tally),
+) {
     let mut random = Random::new(seed);
-    let home = Home::new();
     let mut running = home.start().ready(DEADLINE);
-    let load = Load::start(running.address(), seed);
+    let load = Load::start(running.addresses(), seed);
 
     let mut tally = Tally::default();
-    while tally.kills < KILLS || tally.delicate() < DELICATE_KILLS {
+    let changes = [Raised::Start(SHRINKING), Raised::Partitions, Raised::Setting];
+    let is_altered_enough = || changes.iter().all(|what| load.history.times_raised(*what) > CHANGES);
+    while tally.kills < kills || tally.delicate() < DELICATE_KILLS || !is_altered_enough() {
         assert!(tally.kills < MOST_KILLS, "seed {seed}: {tally:?}");
-        load.history.wait_for_acks(1 + random.below(100), DEADLINE);
-        load.history.wait_or_quit(random.duration(Duration::from_millis(250)));
-        tally.unanswered += load.history.unanswered();
-        running.kill();
+        life(&mut running, &load, &mut random, &mut tally);
         tally.kills += 1;
-        running = start_again(&home, &mut random, &mut tally);
+        running = start_again(home, &mut random, &mut tally);
         load.ask_for_commits(DEADLINE);
         load.ask_for_changes(DEADLINE);
+        load.ask_for_epochs(DEADLINE);
     }
     load.history.wait_for_acks(100, DEADLINE);
-    let history = load.stop(DEADLINE);
-    println!("seed {seed}: {tally:?}, {} events", history.len());
+    let (history, statics) = load.stop(DEADLINE);
+    println!("seed {seed}: {tally:?}, {statics:?}, {} events", history.len());
     assert!(tally.unanswered > 0, "no kill met an unanswered request");
-    for what in [Raised::Start(SHRINKING), Raised::Partitions, Raised::Setting] {
-        let raised = |event: &&Event| matches!(event, Event::Raised { what: raised, .. } if *raised == what);
-        let times = history.iter().filter(raised).count();
-        assert!(times > 5, "{what:?} was raised {times} times only");
-    }
-
-    let log = load::read_everything(running.address(), DEADLINE);
-    judge(seed, &history, &log);
+    let met = [statics.returned, statics.fenced, statics.committed, statics.found];
+    assert!(met.iter().all(|times| *times > 5), "{statics:?}");
+    let log = load::read_everything(running.addresses(), DEADLINE);
+    judge(seed, &history, &log, leaders);
     running.stops_cleanly(DEADLINE);
 
     // Neither a clean stop nor one more crash changes what is there.
     let mut running = home.start().ready(DEADLINE);
     assert!(
-        load::read_everything(running.address(), DEADLINE) == log,
+        load::read_everything(running.addresses(), DEADLINE) == log,
         "seed {seed}: changed by a clean stop"
     );
     running.kill();
     let running = home.start().ready(DEADLINE);
-    assert!(load::read_everything(running.address(), DEADLINE) == log, "seed {seed}: changed by a kill");
+    assert!(load::read_everything(running.addresses(), DEADLINE) == log, "seed {seed}: changed by a kill");
     running.stops_cleanly(DEADLINE);
     home.verifies();
 }
@@ -113,8 +171,8 @@ fn start_again(home: &Home, random: &mut Random, tally: &mut Tally) -> Running {
     }
 }
 
-fn judge(seed: u64, history: &[Event], log: &Log) {
-    let violations = check(history, log);
+fn judge(seed: u64, history: &[Event], log: &Log, leaders: Leaders) {
+    let violations = check(history, log, leaders);
     for violation in violations.iter().take(20) {
         eprintln!("{violation}");
     }
@@ -133,6 +191,8 @@ struct Tally {
     /// Sends without an answer at the moment of a kill.
     unanswered: usize,
     in_recovery: usize,
+    /// Brokers that were stopped and started while others went on.
+    stops: usize,
 }
 
 impl Tally {
