@@ -12,7 +12,7 @@ use jackdaw::storage::{AppendError, Store};
 use jackdaw::types::{NodeId, Offset, Uuid};
 
 use crate::disk::{batch, batch_of, make_topic, now, options, values};
-use crate::history::{History, LogHistory, Promise, TopicHistory, commit};
+use crate::history::{History, LogHistory, Promise, STATIC_GROUP, TopicHistory, commit};
 
 #[test]
 fn i1_i2_i3_i7_i14_i16_what_was_acknowledged_or_shown_survives_every_crash() {
@@ -60,12 +60,15 @@ struct Counts {
     altered: u64,
     shrunk: u64,
     handed_on: u64,
+    returned: u64,
 }
 
 impl Counts {
     fn met_everything(&self) {
         let Counts { acknowledged, unknown, power_cuts, kills, crashes_in_recovery, .. } = self;
-        let Counts { refused, disk_errors, full, repeated, grown, altered, shrunk, handed_on, .. } = self;
+        let Counts {
+            refused, disk_errors, full, repeated, grown, altered, shrunk, handed_on, returned, ..
+        } = self;
         let met = [
             acknowledged,
             unknown,
@@ -80,6 +83,7 @@ impl Counts {
             altered,
             shrunk,
             handed_on,
+            returned,
         ];
         assert!(met.iter().all(|count| **count > 20), "{self:?}");
     }
@@ -180,7 +184,7 @@ fn step(
     else {
         return;
     };
-    match random.below(27) {
+    match random.below(28) {
         0 => {
             topic.may_be_gone = true;
             if now(store.delete_topic(topic.id)).is_ok() {
@@ -230,6 +234,7 @@ fn step(
             counts.handed_on += u64::from(now(store.set_brokers(running)).is_ok());
         }
         11 => alter(store, topic, number, counts),
+        13 => static_member(store, history, number, counts),
         _ => append(&partition, log, random, number, counts),
     }
 }
@@ -276,6 +281,21 @@ fn alter(store: &Store, topic: &mut TopicHistory, number: u64, counts: &mut Coun
             counts.altered += 1;
         }
         Err(_) => topic.tried_overrides.push(after),
+    }
+}
+
+/// Joins, or comes back in the place of its former self.
+fn static_member(store: &Store, history: &mut History, number: u64, counts: &mut Counts) {
+    let statics = &mut history.statics;
+    // A join whose outcome nobody knows is looked for after the next start.
+    let records = match statics.ids.is_empty() {
+        true => Some(statics.join(number)),
+        false => statics.come_back(store, number),
+    };
+    let Some(records) = records else { return };
+    if now(store.submit(STATIC_GROUP, records)).is_ok() {
+        statics.acknowledged = statics.ids.len();
+        counts.returned += 1;
     }
 }
 

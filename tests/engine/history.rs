@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jackdaw::kernel::group::GroupRecord;
+use jackdaw::kernel::group::{Generation, GroupRecord, Member, Opaque, Phase};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{Partition, Store, Topic};
 use jackdaw::types::{LeaderEpoch, Offset, TopicId};
@@ -28,7 +28,20 @@ pub struct History {
     /// The offset that the group committed last, and the highest it tried.
     pub committed: i64,
     pub tried_to_commit: i64,
+    pub statics: StaticHistory,
 }
+
+/// A group of one static member, which comes back under another id again and again.
+#[derive(Default)]
+pub struct StaticHistory {
+    /// The ids it has had, the first one first; none before it has joined. A change is acknowledged
+    /// up to here, and may have come about for those behind.
+    pub ids: Vec<String>,
+    pub acknowledged: usize,
+}
+
+pub const STATIC_GROUP: &str = "static";
+pub const INSTANCE: &str = "instance";
 
 pub struct TopicHistory {
     pub id: TopicId,
@@ -101,6 +114,63 @@ impl History {
             assert!(committed >= self.committed, "{context}: a commit went back");
         }
         self.committed = committed;
+        self.statics.check(store, promise, context);
+    }
+}
+
+impl StaticHistory {
+    /// Its first generation, with what its leader, itself, assigned to it.
+    pub fn join(&mut self, number: u64) -> Vec<GroupRecord> {
+        let id = self.next(number);
+        let member = Member { instance: Some(INSTANCE.to_owned()), ..Member::default() };
+        let assignments = vec![(id.clone(), Opaque::copy_of(b"all"))];
+        let (protocol, protocol_type) = ("range".to_owned(), "consumer".to_owned());
+        vec![
+            GroupRecord::Joined { id: id.clone(), protocol_type, member },
+            GroupRecord::GenerationBegun { generation: Generation(1), protocol, leader: id },
+            GroupRecord::Assigned { assignments },
+        ]
+    }
+
+    /// Its process starts anew.
+    pub fn come_back(&mut self, store: &Store, number: u64) -> Option<Vec<GroupRecord>> {
+        // Who does not know the outcome of the last time asks the coordinator, which knows.
+        let old = store.reload(STATIC_GROUP)?.instance(INSTANCE)?.clone();
+        Some(vec![GroupRecord::Replaced { old, new: self.next(number) }])
+    }
+
+    /// `number` is never the same: what was lost must not look like what is new.
+    fn next(&mut self, number: u64) -> String {
+        let id = format!("{INSTANCE}-{number}");
+        self.ids.push(id.clone());
+        id
+    }
+
+    /// One id holds the place, with its assignment and in its generation; every other is gone.
+    fn check(&mut self, store: &Store, promise: Promise, context: &str) {
+        let group = store.reload(STATIC_GROUP).filter(|group| group.instance(INSTANCE).is_some());
+        let Some(group) = group else {
+            let is_lost = promise == Promise::Nothing && self.acknowledged > 0;
+            assert!(!is_lost, "{context}: the static member is gone");
+            *self = StaticHistory::default();
+            return;
+        };
+        let holder = group.instance(INSTANCE).expect("it was just there");
+        let nth = self.ids.iter().position(|id| id == holder);
+        let nth = nth.unwrap_or_else(|| panic!("{context}: {holder} was never a member"));
+        if promise == Promise::Nothing {
+            assert!(nth + 1 >= self.acknowledged, "{context}: {holder} is back, and was fenced");
+        }
+        assert_eq!(group.members().len(), 1, "{context}: {:?}", group.members());
+        assert_eq!((group.phase(), group.generation()), (Phase::Stable, Generation(1)), "{context}");
+        assert_eq!(group.leader(), Some(holder), "{context}");
+        assert_eq!(
+            group.member(holder).expect("who holds an instance is a member").assignment.bytes(),
+            "all"
+        );
+        // Those behind it did not come about, and it was shown.
+        self.ids.truncate(nth + 1);
+        self.acknowledged = self.ids.len();
     }
 }
 
