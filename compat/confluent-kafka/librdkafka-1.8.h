@@ -1,0 +1,7 @@
+// In the headers of librdkafka 1.8 this was an inline function; those of Debian's 2.0 declare it only.
+#include <librdkafka/rdkafka.h>
+
+__attribute__((weak)) const char *rd_kafka_message_errstr(const rd_kafka_message_t *message) {
+  if (!message->err) return NULL;
+  return message->payload ? (const char *)message->payload : rd_kafka_err2str(message->err);
+}
