@@ -264,6 +264,83 @@ fn a_topic_gets_more_partitions() {
 }
 
 #[test]
+fn settings_are_set_and_unset_one_by_one_and_the_others_stay() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--set", "flush.ms=7"]);
+    let set = |settings: &[&str]| stage.run(&[&["config", "set", "topic", "t"], settings].concat());
+    let own = || stage.json(&["topic", "describe", "t"])[0]["settings"].clone();
+    assert_eq!(
+        set(&["retention.ms=5000", "max.message.bytes=200"]),
+        "set retention.ms=5000\nset max.message.bytes=200\n"
+    );
+    assert_eq!(own(), json!({ "flush.ms": "7", "max.message.bytes": "200", "retention.ms": "5000" }));
+    let too_long = "x".repeat(300) + "\n";
+    assert_eq!(stage.try_with(&["produce", "t"], too_long.as_bytes()).code, 1, "what was set holds");
+    let unset = stage.run(&["config", "unset", "topic", "t", "max.message.bytes", "flush.ms"]);
+    assert_eq!(unset, "unset max.message.bytes\nunset flush.ms\n");
+    assert_eq!(own(), json!({ "retention.ms": "5000" }));
+    stage.produce("t", &[&too_long]);
+    let answer = stage.json(&["topic", "alter", "t", "--set", "segment.ms=60000", "--unset", "retention.ms"]);
+    assert_eq!(answer, json!({ "set": { "segment.ms": "60000" }, "unset": ["retention.ms"] }));
+    let got = stage.json(&["config", "get", "topic", "t"]);
+    let got = got.as_array().unwrap();
+    assert!(got.contains(&json!({ "setting": "segment.ms", "value": "60000", "source": "topic" })));
+    // Kafka always has this one set for all brokers.
+    assert!(
+        got.contains(&json!({ "setting": "min.insync.replicas", "value": "1", "source": "all brokers" }))
+    );
+    assert_eq!(got.len(), 2);
+    let all = stage.json(&["config", "get", "topic", "t", "--all"]);
+    assert!(all.as_array().unwrap().len() > 30);
+}
+
+#[test]
+fn settings_of_a_broker_are_its_own_until_they_are_unset() {
+    let stage = Stage::new();
+    let value = |setting: &str| {
+        let got = stage.json(&["config", "get", "broker", "1", setting]);
+        (got[0]["value"].as_str().unwrap().to_owned(), got[0]["source"].as_str().unwrap().to_owned())
+    };
+    let is = |value: &str, source: &str| (value.to_owned(), source.to_owned());
+    let said = stage.run(&["config", "set", "broker", "1", "log.retention.ms=7200000"]);
+    assert_eq!(said, "set log.retention.ms=7200000\n");
+    assert_eq!(value("log.retention.ms"), is("7200000", "broker"));
+    stage.run(&["config", "set", "broker", "1", "message.max.bytes=2000000"]);
+    assert_eq!(value("log.retention.ms"), is("7200000", "broker"), "it stays");
+    stage.run(&["config", "unset", "broker", "1", "message.max.bytes"]);
+    assert_eq!(value("message.max.bytes"), is("1048588", "default"));
+    assert_eq!(value("log.retention.ms"), is("7200000", "broker"));
+}
+
+#[test]
+fn settings_that_are_refused_change_nothing() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--set", "retention.ms=5000"]);
+    for (arguments, said) in [
+        (
+            &["config", "set", "topic", "t", "segment.ms=60000", "retention.ms=soon"][..],
+            "jackdaw: Invalid value soon for configuration retention.ms: Not a number of type LONG\n",
+        ),
+        (&["config", "set", "topic", "t", "no.such=1"], "jackdaw: Unknown topic config name: no.such\n"),
+        (&["config", "set", "broker", "1", "node.id=7"], "jackdaw: Cannot update these configs dynamically"),
+        (
+            &["config", "set", "topic", "missing", "retention.ms=1"],
+            "jackdaw: The topic 'missing' does not exist.\n",
+        ),
+        (&["config", "unset", "topic", "t", "no.such"], "jackdaw: there is no setting no.such\n"),
+        (&["config", "get", "topic", "missing"], "jackdaw: there is no topic missing\n"),
+        (&["topic", "alter", "t", "--set", "retention.ms=soon"], "jackdaw: Invalid value soon for "),
+        (&["topic", "alter", "missing", "--unset", "retention.ms"], "jackdaw: there is no topic missing\n"),
+    ] {
+        let (code, err) = stage.refused(arguments);
+        assert_eq!(code, 1, "{arguments:?}: {err}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+    }
+    let settings = stage.json(&["topic", "describe", "t"])[0]["settings"].clone();
+    assert_eq!(settings, json!({ "retention.ms": "5000" }));
+}
+
+#[test]
 fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t"]);
@@ -286,9 +363,13 @@ fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
         assert!(err.contains(said), "{arguments:?}: {err}");
     }
     // Nobody listens at port 1.
-    for arguments in
-        [&["topic", "list"][..], &["group", "list"], &["config", "get", "topic", "t"], &["consume", "t"]]
-    {
+    for arguments in [
+        &["topic", "list"][..],
+        &["group", "list"],
+        &["config", "get", "topic", "t"],
+        &["consume", "t"],
+        &["config", "set", "topic", "t", "retention.ms=1"],
+    ] {
         let (code, err) =
             stage.refused(&[arguments, &["--bootstrap", "127.0.0.1:1", "--timeout", "1"]].concat());
         assert_eq!(code, 69, "{arguments:?}: {err}");

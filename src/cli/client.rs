@@ -3,6 +3,7 @@
 //! Tables for people, JSON by `--json`; what was asked for on standard output, everything else on
 //! standard error. Who stops reading has had enough: that is no error.
 
+mod alter;
 mod config;
 mod consume;
 mod group;

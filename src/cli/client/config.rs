@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand, ValueEnum};
-use rdkafka::admin::{AlterConfig, ConfigEntry, ConfigSource, ResourceSpecifier};
+use rdkafka::admin::{ConfigEntry, ConfigSource, ResourceSpecifier};
 use serde_json::json;
 
+use super::alter::{self, Change, alter};
 use super::table::Table;
 use super::{Connect, Done, Exit, Failure, Output, Session, run, said, shown};
 use crate::cli::serve::name_and_value;
@@ -91,9 +92,7 @@ fn get(
     out: &mut Output<'_>,
 ) -> Done {
     let mut found = entries(session, of)?;
-    if let Some(unknown) = wanted.iter().find(|name| found.iter().all(|entry| entry.name != **name)) {
-        return Err(Failure::refused(format_args!("there is no setting {}", shown(unknown))));
-    }
+    all_known(wanted, &found)?;
     found.retain(|entry| match wanted.is_empty() {
         true => all || entry.source != ConfigSource::Default,
         false => wanted.contains(&entry.name),
@@ -108,6 +107,13 @@ fn get(
         table.row([json!(entry.name), value, json!(source(&entry.source))]);
     }
     Ok(table.print(session.json(), out)?)
+}
+
+fn all_known(names: &[String], known: &[ConfigEntry]) -> Done {
+    match names.iter().find(|name| known.iter().all(|entry| entry.name != **name)) {
+        Some(unknown) => Err(Failure::refused(format_args!("there is no setting {}", shown(unknown)))),
+        None => Ok(()),
+    }
 }
 
 fn source(source: &ConfigSource) -> &'static str {
@@ -131,14 +137,22 @@ pub fn entries(session: &Session, of: ResourceSpecifier<'_>) -> Done<Vec<ConfigE
     let admin = session.admin()?;
     let results = session.wait(admin.describe_configs([&of], &session.admin_options()))?;
     match results.into_iter().next() {
+        // The binding does not tell why the broker refused; all there is has settings.
+        Some(Ok(resource)) if resource.entries.is_empty() => Err(match of {
+            ResourceSpecifier::Topic(name) => {
+                Failure::refused(format_args!("there is no topic {}", shown(name)))
+            }
+            ResourceSpecifier::Broker(_) | ResourceSpecifier::Group(_) => {
+                Failure::refused("the broker says nothing of it")
+            }
+        }),
         Some(Ok(resource)) => Ok(resource.entries),
         Some(Err(code)) => Err(Failure::Refused(said(code))),
         None => Err(Failure::refused("the broker did not answer for it")),
     }
 }
 
-/// Sets and unsets. librdkafka's binding only knows the request that replaces everything, so what
-/// is set is read first; who changes the same topic or broker in between is overwritten.
+/// Sets and unsets: all of it, or nothing where one of them is refused.
 pub fn change(
     session: &Session,
     of: ResourceSpecifier<'_>,
@@ -149,26 +163,18 @@ pub fn change(
     if set.is_empty() && unset.is_empty() {
         return Err(Failure::Usage("nothing to set or unset".to_owned()));
     }
-    let known = entries(session, of)?;
-    if let Some(hidden) = known.iter().find(|entry| is_own(entry) && entry.is_sensitive) {
-        return Err(Failure::refused(format_args!(
-            "{} is set and cannot be read, so that it would be lost: use kafka-configs",
-            hidden.name
-        )));
+    if !unset.is_empty() {
+        // Brokers take away what nobody knows without a word.
+        all_known(unset, &entries(session, of)?)?;
     }
-    let own: Vec<(&str, &str)> = known
-        .iter()
-        .filter(|entry| is_own(entry) && !unset.contains(&entry.name))
-        .filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
-        .collect();
-    let given = set.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let all = own.into_iter().chain(given);
-    let request = all.fold(AlterConfig::new(of), |request, (name, value)| request.set(name, value));
+    let set_all = set.iter().map(|(name, value)| Change { name, value: Some(value) });
+    let unset_all = unset.iter().map(|name| Change { name, value: None });
+    let changes: Vec<Change<'_>> = set_all.chain(unset_all).collect();
     let admin = session.admin()?;
-    let results = session.wait(admin.alter_configs([&request], &session.admin_options()))?;
-    for result in results {
-        result.map_err(|(_, code)| Failure::Refused(said(code)))?;
-    }
+    alter(admin.inner(), of, &changes, session.timeout()).map_err(|error| match error {
+        alter::Error::Refused(why) => Failure::Refused(shown(&why)),
+        alter::Error::Failed(error) => session.failed(&error),
+    })?;
     if session.json() {
         let set: serde_json::Map<_, _> =
             set.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
