@@ -1,6 +1,8 @@
+import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -76,6 +78,7 @@ public final class Console {
             String missing = recording ? null : missing(check);
             if (missing != null) {
                 out.println("skip console: " + check.fact + " (" + missing + ")");
+                rows(check, "skip", missing);
                 continue;
             }
             List<String> wrong = new ArrayList<>();
@@ -99,12 +102,21 @@ public final class Console {
             }
             background.clear();
             out.println((wrong.isEmpty() ? "ok" : "FAIL") + " console: " + check.fact);
+            rows(check, wrong.isEmpty() ? "ok" : "FAIL", wrong.isEmpty() ? "" : check.fact);
             wrong.stream().limit(60).forEach(line -> out.println("     | " + line));
         }
         if (recording) {
             session.write();
         }
         clear();
+    }
+
+    /** Writes down what a check says of its rows of the matrix, for those that ask for them. */
+    private void rows(Session.Check check, String verdict, String reason) throws IOException {
+        for (String row : check.rows) {
+            Files.writeString(work.resolve("rows"), row + "\t" + verdict + "\t" + reason + "\n",
+                StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        }
     }
 
     private String missing(Session.Check check) {

@@ -9,6 +9,7 @@ import java.util.List;
  *
  *   == FACT                 a check begins
  *   needs 37 CreatePartitions   which is skipped unless the broker offers that; "needs data": or its files are at hand
+ *   row topics              it is part of that row of the matrix
  *   $ kafka-topics --list   a command; see Words.java for names in braces and for filters behind a bar
  *   ? kafka-topics --list   the same, asked again until it says this
  *   & NAME kafka-…          a command that goes on while others run
@@ -52,6 +53,7 @@ final class Session {
     static final class Check {
         final String fact;
         final List<Need> needs = new ArrayList<>();
+        final List<String> rows = new ArrayList<>();
         final List<Step> steps = new ArrayList<>();
 
         Check(String fact) {
@@ -93,6 +95,10 @@ final class Session {
             }
             case "needs" -> {
                 check().needs.add(need(rest));
+                items.add(line);
+            }
+            case "row" -> {
+                check().rows.add(rest);
                 items.add(line);
             }
             case "$" -> step(Kind.RUN, rest);
