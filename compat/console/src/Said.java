@@ -19,18 +19,22 @@ final class Said {
     private final List<Rule> rules = new ArrayList<>();
 
     Said(String bootstrap, String work, String data, String cluster) {
-        int colon = bootstrap.lastIndexOf(':');
-        String port = bootstrap.substring(colon + 1);
         String host = "(?:127\\.0\\.0\\.1|localhost|\\[::1\\])";
 
-        if (!data.isEmpty()) {
-            named(data, "<data>");
-            named(data.replaceAll("/topics$", ""), "<data>");
+        for (String folder : data.isEmpty() ? new String[0] : data.split(",")) {
+            named(folder, "<data>");
+            named(folder.replaceAll("/topics$", ""), "<data>");
         }
         named(work, "<work>");
         named(cluster, "<cluster-id>");
-        all(host + ":" + port + "(?!\\d)", found -> "<bootstrap>");
-        all("(?<![\\d.])" + port + "(?![\\d.])", found -> "<port>");
+        // Of several brokers, the first is named as an only one is, the others by their number.
+        String[] addresses = bootstrap.split(",");
+        for (int i = 0; i < addresses.length; i++) {
+            String port = addresses[i].substring(addresses[i].lastIndexOf(':') + 1);
+            String number = i == 0 ? "" : "-" + (i + 1);
+            all(host + ":" + port + "(?!\\d)", found -> "<bootstrap" + number + ">");
+            all("(?<![\\d.])" + port + "(?![\\d.])", found -> "<port" + number + ">");
+        }
         all("\\b" + host, found -> "<host>");
         all("(?<=TopicId: )[\\w-]{22}", found -> "<topic-id>");
         all("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", found -> "<uuid>");
@@ -56,7 +60,8 @@ final class Said {
         of("kafka-features", "(?<=Epoch: )\\d+", found -> "<position>");
         of("kafka-metadata-quorum", "(?<=HighWatermark:)\\s*\\d+|(?<=LeaderEpoch:)\\s*\\d+", found -> " <position>");
         of("kafka-metadata-quorum", "(?<=\"directoryId\": \")[\\w-]{22}", found -> "<directory-id>");
-        of("kafka-metadata-quorum", "^1\\s+([\\w-]{22})\\s+\\d+\\s+", found -> "1\t<directory-id>\t<position>\t");
+        of("kafka-metadata-quorum", "^(\\d)\\s+([\\w-]{22})\\s+\\d+\\s+",
+            found -> found.group(1) + "\t<directory-id>\t<position>\t");
         of("kafka-verifiable-producer", "(?<=\"avg_throughput\":)[\\d.]+", found -> "<measured>");
     }
 
