@@ -1,0 +1,224 @@
+// Package rows plays the matrix's rows (compat/rows.tsv) with a client library for Go. What a row does and what must
+// come back is written once, in rows.go; how a library is told to do it, in the program of each client.
+package rows
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Limit bounds every wait: generous, for busy machines.
+const Limit = 90 * time.Second
+
+var (
+	Bootstrap = os.Getenv("BOOTSTRAP")
+	prefix    = os.Getenv("PREFIX")
+)
+
+// Client is a library as its users call it. Errors are the library's own; Code reads Kafka's error code out of one.
+type Client interface {
+	// Lacks names the rows that the library has no means for, with the reason.
+	Lacks() map[string]string
+	Code(err error) int16
+
+	Metadata() (Cluster, error)
+	CreateTopic(topic string, partitions int, configs map[string]string) error
+	DeleteTopic(topic string) error
+	AddPartitions(topic string, total int) error
+
+	Produce(topic string, how Producing, records ...Record) error
+	Read(topic string, what Reading) ([]Record, error)
+	// OffsetAt is ListOffsets: of a timestamp in ms, of Start or of End.
+	OffsetAt(topic string, at int64) (int64, error)
+
+	Join(group, topic string, how Joining) (*Member, error)
+
+	// ReadProcessWrite reads every record of a topic in a group, produces them to another, and has their offsets go
+	// along in a transaction that commits or aborts.
+	ReadProcessWrite(transactionalID, group, from, to string, records int, commit bool) error
+
+	Configs(topic string) (map[string]string, error)
+	AlterConfigs(topic string, configs map[string]string) error
+	DeleteRecords(topic string, before int64) error
+
+	Groups() ([]string, error)
+	DescribeGroup(group string) (state string, members int, err error)
+	DeleteGroup(group string) error
+	// Committed is the group's offset in partition 0 of the topic, -1 if there is none.
+	Committed(group, topic string) (int64, error)
+	AlterOffset(group, topic string, offset int64) error
+
+	DescribeACLs() error
+	CreateACL() error
+}
+
+const (
+	Start int64 = -2
+	End   int64 = -1
+)
+
+type Cluster struct {
+	Brokers    []int32
+	Controller int32
+	Leaders    map[string][]int32 // of each topic, by partition
+}
+
+type Record struct {
+	Partition  int32
+	Offset     int64
+	Key, Value []byte // nil is null
+	Headers    []Header
+	Time       time.Time
+}
+
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+func Text(value string) Record { return Record{Value: []byte(value)} }
+
+func (r Record) String() string {
+	show := func(bytes []byte) string {
+		if bytes == nil {
+			return "null"
+		}
+		return fmt.Sprintf("%q", bytes)
+	}
+	text := fmt.Sprintf("[%d] %s=%s", r.Partition, show(r.Key), show(r.Value))
+	for _, header := range r.Headers {
+		text += " " + header.Key + ":" + show(header.Value)
+	}
+	if !r.Time.IsZero() {
+		text += fmt.Sprintf(" @%d", r.Time.UnixMilli())
+	}
+	return text
+}
+
+type Producing struct {
+	Codec           string // "" is none
+	Acks            int    // 0 is all, as by default; NoAcks and LeaderAcks say less
+	Idempotent      bool
+	BatchRecords    int // most records of one batch, where it can be told; 0 leaves the library's default
+	MaxBytes        int // what the library itself lets through; 0 leaves its default
+	TransactionalID string
+	Abort           bool // the transaction, instead of committing it
+}
+
+const (
+	NoAcks     = -1
+	LeaderAcks = 1
+)
+
+type Reading struct {
+	From      int64 // an offset, Start or End
+	Count     int   // ends after so many records …
+	Until     string
+	Committed bool // read_committed
+	// What an offset out of range does: resets to the earliest, or is an error.
+	Reset, Fails bool
+}
+
+// Enough says whether what was read is all that was asked for.
+func (r Reading) Enough(got []Record) bool {
+	if r.Count > 0 {
+		return len(got) >= r.Count
+	}
+	return len(got) > 0 && string(got[len(got)-1].Value) == r.Until
+}
+
+type Joining struct {
+	Instance    string // group.instance.id
+	Cooperative bool
+	NewProtocol bool // KIP-848
+}
+
+// Member is a member of a group as its callbacks tell of it. The client's program fills it, the rows look at it.
+type Member struct {
+	Commit func(Record) error // synchronously: this record is done
+	Leave  func() error       // closes it: a static member does not say goodbye
+
+	lock    sync.Mutex
+	changed chan struct{}
+	owned   []int32
+	lost    []int32
+	changes int
+	records []Record
+	failed  error
+}
+
+func NewMember() *Member { return &Member{changed: make(chan struct{}, 1)} }
+
+func (m *Member) update(change func()) {
+	m.lock.Lock()
+	change()
+	m.lock.Unlock()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Assigned: these came in addition to those that it has.
+func (m *Member) Assigned(partitions ...int32) {
+	m.update(func() {
+		if len(partitions) > 0 {
+			m.changes++
+		}
+		m.owned = append(m.owned, partitions...)
+		slices.Sort(m.owned)
+	})
+}
+
+func (m *Member) Revoked(partitions ...int32) {
+	m.update(func() {
+		if len(partitions) > 0 {
+			m.changes++
+		}
+		m.lost = append(m.lost, partitions...)
+		m.owned = slices.DeleteFunc(m.owned, func(p int32) bool { return slices.Contains(partitions, p) })
+	})
+}
+
+func (m *Member) Got(record Record) { m.update(func() { m.records = append(m.records, record) }) }
+
+func (m *Member) Failed(err error) { m.update(func() { m.failed = err }) }
+
+// wait until the fact holds of the member; it is looked at again whenever something happens.
+func (m *Member) wait(t *T, what string, fact func() bool) {
+	limit := time.After(Limit)
+	for {
+		m.lock.Lock()
+		holds, failed := fact(), m.failed
+		state := fmt.Sprintf("it has partitions %v and read %d records", m.owned, len(m.records))
+		m.lock.Unlock()
+		if holds {
+			return
+		}
+		if failed != nil {
+			t.Fail("waiting for %s: %v", what, failed)
+		}
+		select {
+		case <-m.changed:
+		case <-limit:
+			t.Fail("waited in vain for %s: %s", what, state)
+		}
+	}
+}
+
+func (m *Member) owns(t *T, count int) []int32 {
+	m.wait(t, fmt.Sprintf("%d partitions", count), func() bool { return len(m.owned) == count })
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	return slices.Clone(m.owned)
+}
+
+func (m *Member) reads(t *T, count int) []Record {
+	m.wait(t, fmt.Sprintf("%d records", count), func() bool { return len(m.records) >= count })
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	return slices.Clone(m.records)
+}

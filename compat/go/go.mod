@@ -1,0 +1,3 @@
+module jackdaw/compat/rows
+
+go 1.24
