@@ -27,6 +27,8 @@ func main() {
 
 func (client) Lacks() map[string]string { return nil }
 
+func (client) Codecs() []string { return rows.Codecs }
+
 func (client) Code(err error) int16 {
 	var kafka *kerr.Error
 	if errors.As(err, &kafka) {

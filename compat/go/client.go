@@ -23,6 +23,7 @@ type Client interface {
 	// Lacks names the rows that the library has no means for, with the reason.
 	Lacks() map[string]string
 	Code(err error) int16
+	Codecs() []string // that it can send, of Codecs
 
 	Metadata() (Cluster, error)
 	CreateTopic(topic string, partitions int, configs map[string]string) error
@@ -54,6 +55,8 @@ type Client interface {
 	DescribeACLs() error
 	CreateACL() error
 }
+
+var Codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
 const (
 	Start int64 = -2

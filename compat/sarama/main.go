@@ -1,0 +1,337 @@
+// Sarama in the rows of the matrix: what its newest version and 1.22 have in common, and beside this file what they have not.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"jackdaw/compat/rows"
+)
+
+type client struct {
+	sarama.Client
+	admin sarama.ClusterAdmin
+}
+
+func main() {
+	shared, err := sarama.NewClient([]string{rows.Bootstrap}, settings())
+	if err != nil {
+		panic(err)
+	}
+	admin, err := sarama.NewClusterAdmin([]string{rows.Bootstrap}, settings())
+	if err != nil {
+		panic(err)
+	}
+	rows.Main(client{shared, admin})
+}
+
+func settings() *sarama.Config {
+	config := sarama.NewConfig()
+	config.Version = sarama.MaxVersion
+	config.Producer.Return.Successes = true
+	config.Producer.Partitioner = sarama.NewManualPartitioner
+	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.Return.Errors = true
+	config.Consumer.Group.Heartbeat.Interval = 200 * time.Millisecond
+	adapt(config)
+	return config
+}
+
+// Code reads the error code that most of Sarama's errors have in a field, as its users do where they do not unwrap.
+func (client) Code(err error) int16 {
+	if several := (sarama.ProducerErrors)(nil); errors.As(err, &several) {
+		err = several[0].Err
+	}
+	if kafka := sarama.KError(0); errors.As(err, &kafka) {
+		return int16(kafka)
+	}
+	if value := reflect.Indirect(reflect.ValueOf(err)); value.Kind() == reflect.Struct {
+		if field := value.FieldByName("Err"); field.IsValid() {
+			if kafka, is := field.Interface().(sarama.KError); is {
+				return int16(kafka)
+			}
+		}
+	}
+	return -2
+}
+
+// kafka is an error for a code of an answer, nil for 0.
+func kafka(code sarama.KError) error {
+	if code == sarama.ErrNoError {
+		return nil
+	}
+	return code
+}
+
+func (c client) Metadata() (cluster rows.Cluster, err error) {
+	if err = c.RefreshMetadata(); err != nil {
+		return
+	}
+	for _, broker := range c.Brokers() {
+		cluster.Brokers = append(cluster.Brokers, broker.ID())
+	}
+	controller, err := c.Controller()
+	if err != nil {
+		return
+	}
+	cluster.Controller = controller.ID()
+	topics, err := c.Topics()
+	if err != nil {
+		return
+	}
+	cluster.Leaders = map[string][]int32{}
+	for _, topic := range topics {
+		partitions, err := c.Partitions(topic)
+		if err != nil {
+			continue // it was deleted meanwhile
+		}
+		for _, partition := range partitions {
+			leader, err := c.Leader(topic, partition)
+			if err != nil {
+				break
+			}
+			cluster.Leaders[topic] = append(cluster.Leaders[topic], leader.ID())
+		}
+	}
+	return
+}
+
+func pointers(configs map[string]string) map[string]*string {
+	out := map[string]*string{}
+	for key, value := range configs {
+		out[key] = &value
+	}
+	return out
+}
+
+func (c client) CreateTopic(topic string, partitions int, configs map[string]string) error {
+	return c.admin.CreateTopic(topic, &sarama.TopicDetail{
+		NumPartitions: int32(partitions), ReplicationFactor: 1, ConfigEntries: pointers(configs),
+	}, false)
+}
+
+func (c client) DeleteTopic(topic string) error { return c.admin.DeleteTopic(topic) }
+
+func (c client) AddPartitions(topic string, total int) error {
+	return c.admin.CreatePartitions(topic, int32(total), nil, false)
+}
+
+func (c client) Produce(topic string, how rows.Producing, records ...rows.Record) error {
+	config := settings()
+	config.Producer.Compression = map[string]sarama.CompressionCodec{
+		"": sarama.CompressionNone, "none": sarama.CompressionNone, "gzip": sarama.CompressionGZIP,
+		"snappy": sarama.CompressionSnappy, "lz4": sarama.CompressionLZ4, "zstd": sarama.CompressionZSTD,
+	}[how.Codec]
+	config.Producer.RequiredAcks = map[int]sarama.RequiredAcks{
+		0: sarama.WaitForAll, rows.LeaderAcks: sarama.WaitForLocal, rows.NoAcks: sarama.NoResponse,
+	}[how.Acks]
+	if how.MaxBytes > 0 {
+		config.Producer.MaxMessageBytes = how.MaxBytes
+	}
+	config.Producer.Flush.MaxMessages = how.BatchRecords
+	if how.Idempotent || how.TransactionalID != "" {
+		config.Producer.Idempotent = true
+		config.Net.MaxOpenRequests = 1
+	}
+	var messages []*sarama.ProducerMessage
+	for _, record := range records {
+		message := &sarama.ProducerMessage{
+			Topic: topic, Partition: record.Partition, Timestamp: record.Time,
+			Key: encoder(record.Key), Value: encoder(record.Value),
+		}
+		for _, header := range record.Headers {
+			message.Headers = append(message.Headers, sarama.RecordHeader{Key: []byte(header.Key), Value: header.Value})
+		}
+		messages = append(messages, message)
+	}
+	if how.TransactionalID != "" {
+		return inTransaction(config, how, messages)
+	}
+	producer, err := sarama.NewSyncProducer([]string{rows.Bootstrap}, config)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	return producer.SendMessages(messages)
+}
+
+func encoder(bytes []byte) sarama.Encoder {
+	if bytes == nil {
+		return nil
+	}
+	return sarama.ByteEncoder(bytes)
+}
+
+func ours(message *sarama.ConsumerMessage) rows.Record {
+	record := rows.Record{
+		Partition: message.Partition, Offset: message.Offset, Key: message.Key, Value: message.Value, Time: message.Timestamp,
+	}
+	for _, header := range message.Headers {
+		record.Headers = append(record.Headers, rows.Header{Key: string(header.Key), Value: header.Value})
+	}
+	return record
+}
+
+func (client) Read(topic string, what rows.Reading) (got []rows.Record, err error) {
+	config := settings()
+	if what.Committed {
+		config.Consumer.IsolationLevel = sarama.ReadCommitted
+	}
+	consumer, err := sarama.NewConsumer([]string{rows.Bootstrap}, config)
+	if err != nil {
+		return nil, err
+	}
+	defer consumer.Close()
+	partition, err := consumer.ConsumePartition(topic, 0, what.From)
+	if errors.Is(err, sarama.ErrOffsetOutOfRange) && what.Reset { // as its users do it
+		partition, err = consumer.ConsumePartition(topic, 0, sarama.OffsetOldest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer partition.Close()
+	for limit := time.After(rows.Limit); !what.Enough(got); {
+		select {
+		case message := <-partition.Messages():
+			got = append(got, ours(message))
+		case err := <-partition.Errors():
+			return got, err
+		case <-limit:
+			return got, fmt.Errorf("%d records came in time", len(got))
+		}
+	}
+	return got, nil
+}
+
+func (c client) OffsetAt(topic string, at int64) (int64, error) { return c.GetOffset(topic, 0, at) }
+
+// handler is a member of a group as Sarama calls it.
+type handler struct {
+	*rows.Member
+	lock    sync.Mutex
+	session sarama.ConsumerGroupSession
+	tells   bool // Setup and Cleanup tell of all partitions; else each claim tells of its own
+}
+
+func (h *handler) Setup(session sarama.ConsumerGroupSession) error {
+	h.lock.Lock()
+	h.session = session
+	h.lock.Unlock()
+	if h.tells {
+		for _, partitions := range session.Claims() {
+			h.Assigned(partitions...)
+		}
+	}
+	return nil
+}
+
+func (h *handler) Cleanup(session sarama.ConsumerGroupSession) error {
+	if h.tells {
+		for _, partitions := range session.Claims() {
+			h.Revoked(partitions...)
+		}
+	}
+	return nil
+}
+
+func (h *handler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	if !h.tells {
+		h.Assigned(claim.Partition())
+		defer h.Revoked(claim.Partition())
+	}
+	for {
+		select {
+		case message, open := <-claim.Messages():
+			if !open {
+				return nil
+			}
+			h.Got(ours(message))
+		case <-session.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (client) Join(group, topic string, how rows.Joining) (*rows.Member, error) {
+	config := settings()
+	join(config, how)
+	consumer, err := sarama.NewConsumerGroup([]string{rows.Bootstrap}, group, config)
+	if err != nil {
+		return nil, err
+	}
+	member := &handler{Member: rows.NewMember(), tells: !how.Cooperative}
+	ctx, end := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		for err := range consumer.Errors() {
+			member.Failed(err)
+		}
+	}()
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			if err := consumer.Consume(ctx, []string{topic}, member); err != nil {
+				member.Failed(err)
+				return
+			}
+		}
+	}()
+	member.Commit = func(record rows.Record) error {
+		member.lock.Lock()
+		defer member.lock.Unlock()
+		member.session.MarkOffset(topic, record.Partition, record.Offset+1, "")
+		commit(member.session)
+		return nil
+	}
+	member.Leave = func() error {
+		end()
+		<-ended
+		return consumer.Close()
+	}
+	return member.Member, nil
+}
+
+func (c client) Groups() (groups []string, err error) {
+	listed, err := c.admin.ListConsumerGroups()
+	for group := range listed {
+		groups = append(groups, group)
+	}
+	return
+}
+
+func (c client) DescribeGroup(group string) (string, int, error) {
+	groups, err := c.admin.DescribeConsumerGroups([]string{group})
+	if err != nil {
+		return "", 0, err
+	}
+	return groups[0].State, len(groups[0].Members), kafka(groups[0].Err)
+}
+
+func (c client) Committed(group, topic string) (int64, error) {
+	answer, err := c.admin.ListConsumerGroupOffsets(group, map[string][]int32{topic: {0}})
+	if err != nil {
+		return 0, err
+	}
+	block := answer.GetBlock(topic, 0)
+	return block.Offset, kafka(block.Err)
+}
+
+// CreateACL asks the controller itself: the administration of both versions does not look into the answer.
+func (c client) CreateACL() error {
+	controller, err := c.Controller()
+	if err != nil {
+		return err
+	}
+	_ = controller.Open(c.Config())
+	answer, err := controller.CreateAcls(createACL())
+	if err != nil {
+		return err
+	}
+	return kafka(answer.AclCreationResponses[0].Err)
+}
