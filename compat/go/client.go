@@ -52,9 +52,12 @@ type Client interface {
 	Committed(group, topic string) (int64, error)
 	AlterOffset(group, topic string, offset int64) error
 
-	DescribeACLs() error
+	DescribeACLs() error // errors.ErrUnsupported where the library hides what the broker said
 	CreateACL() error
 }
+
+// EmptyBlind is a library whose consumer shows an empty key or value as if it were null.
+type EmptyBlind interface{ ReadsEmptyAsNull() }
 
 var Codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
