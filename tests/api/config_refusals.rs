@@ -1149,7 +1149,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn whatever_is_wrong_is_refused_in_kafkas_words_and_changes_nothing() {
+async fn a14_whatever_is_wrong_is_refused_in_kafkas_words_and_changes_nothing() {
     let node = Node::start().await;
     let elsewhere = std::env::var("ORACLE").ok();
     let mut client = match &elsewhere {

@@ -259,15 +259,24 @@ pub fn read(consumer: &BaseConsumer, count: usize) -> Vec<Read> {
 }
 
 /// The next record or error. A poll that served a rebalance comes back with neither: it is repeated.
+/// That no broker could be reached is news, and no error: on a busy machine librdkafka may lose a
+/// connection, and it comes back by itself.
 pub fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<BorrowedMessage<'_>, KafkaError> {
     let clock = Clock::machine();
     let give_up = clock.monotonic() + DEADLINE;
     loop {
-        if let Some(event) = consumer.poll(DEADLINE) {
+        let event = consumer.poll(DEADLINE);
+        let is_news = matches!(&event, Some(Err(error)) if is_news(error));
+        if let Some(event) = event.filter(|_| !is_news) {
             return event;
         }
         assert!(clock.monotonic() < give_up, "nothing came");
     }
+}
+
+fn is_news(error: &KafkaError) -> bool {
+    let news = [RDKafkaErrorCode::AllBrokersDown, RDKafkaErrorCode::BrokerTransportFailure];
+    error.rdkafka_error_code().is_some_and(|code| news.contains(&code))
 }
 
 fn taken(message: &impl Message) -> Read {

@@ -89,6 +89,13 @@ impl Container {
         format!("localhost:{}", self.ports[&port])
     }
 
+    /// Ends the broker: whoever wrote the file reads of no mistake of theirs.
+    fn knows_every_setting(mut self) {
+        let log = self.log();
+        assert!(log.contains("INFO"), "there is a log: {log}");
+        assert!(!log.contains("unknown setting"), "{log}");
+    }
+
     /// Ends the broker: all that it logged.
     fn log(&mut self) -> String {
         let _ = self.child.kill();
@@ -161,6 +168,7 @@ fn a_minimal_node_serves_where_it_is_advertised() {
     assert_eq!(told.partitions, 3);
     // The controller's listener is not bound: nobody is there.
     TcpListener::bind(("127.0.0.1", container.ports[&9093])).unwrap();
+    container.knows_every_setting();
 }
 
 #[test]
@@ -172,6 +180,7 @@ fn each_network_is_told_its_own_name() {
     assert_eq!(inside.brokers, [(1, format!("broker:{}", container.ports[&19092]))]);
     TcpListener::bind(("127.0.0.1", container.ports[&29093])).unwrap();
     assert!(container.data.path().join("data/meta").exists());
+    container.knows_every_setting();
 }
 
 #[test]
@@ -183,6 +192,16 @@ fn a_mounted_file_is_taken_and_the_environment_goes_before_it() {
     assert_eq!(told.cluster_id.as_deref(), Some("4L6g3nShT-eMCtK--X86sw"));
     let meta = fs::read_to_string(container.data.path().join("data/meta")).unwrap();
     assert!(meta.contains("cluster.id=4L6g3nShT-eMCtK--X86sw\n"), "{meta}");
+    container.knows_every_setting();
+}
+
+#[test]
+fn a_setting_that_nobody_knows_is_warned_of() {
+    let mut service = Service::read("minimal.yml");
+    service.environment.insert("KAFKA_NUM_PARTITION".to_owned(), "3".to_owned());
+    let mut started = (0..TRIES).find_map(|_| Container::try_start(&service, &[9092, 9093])).unwrap();
+    let log = started.log();
+    assert!(log.contains("unknown setting") && log.contains("num.partitions is meant?"), "{log}");
 }
 
 #[test]

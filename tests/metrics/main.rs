@@ -1,16 +1,15 @@
 //! What `/metrics` says, read by a strict parser, of a broker that a real client works with.
 
+mod exposition;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use exposition::{Families, Form, Sample};
 use jackdaw::broker::Broker;
 use jackdaw::time::Clock;
-use openmetrics_parser::{
-    MetricNumber, MetricsExposition, OpenMetricsType, OpenMetricsValue, PrometheusType, PrometheusValue,
-    openmetrics, prometheus,
-};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -77,7 +76,7 @@ impl Stage {
     fn scrape(&self) -> Page {
         let (content_type, page) = self.get("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
         assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"), "{content_type}");
-        Page(openmetrics::parse_openmetrics(&page).unwrap_or_else(|error| panic!("{error:?}\n{page}")))
+        Page(exposition::read(&page, Form::OpenMetrics).unwrap_or_else(|error| panic!("{error}\n{page}")))
     }
 }
 
@@ -95,45 +94,44 @@ impl Stage {
     }
 }
 
-struct Page(MetricsExposition<OpenMetricsType, OpenMetricsValue>);
+struct Page(Families);
 
 impl Page {
-    fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<&OpenMetricsValue> {
+    /// The sample of this name and no other labels.
+    fn find(&self, family: &str, name: &str, labels: &[(&str, &str)]) -> Option<&Sample> {
         let wanted: BTreeMap<&str, &str> = labels.iter().copied().collect();
-        let family = self.0.families.get(name).unwrap_or_else(|| panic!("{name} is on the page"));
-        let mut samples = family.iter_samples();
-        let sample = samples.find(|sample| {
-            let labels = sample.get_labelset().unwrap();
-            let labels: BTreeMap<&str, &str> =
-                labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            labels == wanted
-        });
-        sample.map(|sample| &sample.value)
+        let family = self.0.get(family).unwrap_or_else(|| panic!("{family} is on the page"));
+        family.samples.iter().find(|sample| {
+            let labels = sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            sample.name == name && labels.collect::<BTreeMap<_, _>>() == wanted
+        })
     }
 
     /// A counter or a gauge.
-    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        match self.find(name, labels) {
-            Some(OpenMetricsValue::Gauge(value)) => value.as_f64(),
-            Some(OpenMetricsValue::Counter(counter)) => counter.value.as_f64(),
-            other => panic!("{name} {labels:?}: {other:?}"),
+    fn any(&self, family: &str, labels: &[(&str, &str)]) -> Option<&Sample> {
+        let is_counter = self.0.get(family).is_some_and(|family| family.kind == "counter");
+        match is_counter {
+            true => self.find(family, &format!("{family}_total"), labels),
+            false => self.find(family, family, labels),
         }
     }
 
-    fn is_there(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        self.find(name, labels).is_some()
+    fn value(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
+        self.any(family, labels).unwrap_or_else(|| panic!("{family} {labels:?} is on the page")).value
     }
 
-    fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        match self.find(name, labels) {
-            Some(OpenMetricsValue::Histogram(histogram)) => histogram.count.unwrap(),
-            other => panic!("{name} {labels:?}: {other:?}"),
-        }
+    fn is_there(&self, family: &str, labels: &[(&str, &str)]) -> bool {
+        self.any(family, labels).is_some()
+    }
+
+    /// How many there were of what a histogram counts.
+    fn count(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
+        self.find(family, &format!("{family}_count"), labels).expect("it is counted").value
     }
 }
 
 #[test]
-fn a_group_that_is_behind_shows_its_lag_in_records_and_in_seconds() {
+fn c17_a_group_that_is_behind_shows_its_lag_in_records_and_in_seconds() {
     let stage = Stage::new();
     stage.produce("orders");
     stage.commit("kitchen", "orders", 4);
@@ -168,7 +166,7 @@ fn what_clients_do_is_counted_and_a_deleted_topic_counts_on_in_the_sum() {
         assert!(page.value("kafka_server_brokertopicmetrics_bytesin", &[("topic", topic)]) > 200.0);
         assert_eq!(page.value("kafka_server_brokertopicmetrics_bytesout", &[("topic", topic)]), 0.0);
     }
-    assert!(page.count("jackdaw_request_duration_seconds", &[("request", "Produce")]) >= 2);
+    assert!(page.count("jackdaw_request_duration_seconds", &[("request", "Produce")]) >= 2.0);
     assert!(page.value("jackdaw_connections_opened", &[]) >= 2.0);
     assert_eq!(page.value("kafka_brokers", &[]), 1.0);
     assert_eq!(page.value("jackdaw_writable", &[]), 1.0);
@@ -221,9 +219,8 @@ fn hostile_names_break_no_page() {
         let of = [("consumergroup", *group), ("topic", "orders"), ("partition", "0")];
         assert_eq!(page.value("kafka_consumergroup_lag", &of), 6.0, "{group:?}");
     }
-    assert!(!page.0.families.contains_key("fake_metric"));
-    let sums = page.0.families["kafka_consumergroup_lag_sum"].iter_samples().count();
-    assert_eq!(sums, names.len());
+    assert!(!page.0.contains_key("fake_metric"));
+    assert_eq!(page.0["kafka_consumergroup_lag_sum"].samples.len(), names.len());
 }
 
 #[test]
@@ -232,16 +229,8 @@ fn who_does_not_ask_for_openmetrics_gets_prometheus_s_own_text() {
     stage.produce("orders");
     let (content_type, page) = stage.get("*/*");
     assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
-    let read: MetricsExposition<PrometheusType, PrometheusValue> =
-        prometheus::parse_prometheus(&page).unwrap_or_else(|error| panic!("{error:?}\n{page}"));
-    let family = &read.families["kafka_server_brokertopicmetrics_messagesin_total"];
-    assert!(matches!(family.family_type, PrometheusType::Counter));
-    let values: Vec<MetricNumber> = family
-        .iter_samples()
-        .map(|sample| match &sample.value {
-            PrometheusValue::Counter(counter) => counter.value,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(values.iter().map(MetricNumber::as_f64).collect::<Vec<_>>(), [10.0, 10.0]);
+    let read = exposition::read(&page, Form::Prometheus).unwrap_or_else(|error| panic!("{error}\n{page}"));
+    let family = &read["kafka_server_brokertopicmetrics_messagesin_total"];
+    assert_eq!(family.kind, "counter");
+    assert_eq!(family.samples.iter().map(|sample| sample.value).collect::<Vec<_>>(), [10.0, 10.0]);
 }
