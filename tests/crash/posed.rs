@@ -35,9 +35,15 @@ impl Order {
     }
 }
 
+const DONE: &str = "done: ";
+
 /// What is said when an order was carried out.
 pub fn done(order: Order, broker: usize) -> String {
-    format!("done: {} {broker}", order.word())
+    format!("{DONE}{} {broker}", order.word())
+}
+
+pub fn is_done(line: &str) -> bool {
+    line.starts_with(DONE)
 }
 
 /// The process that serves there.
@@ -77,7 +83,7 @@ fn serves_until_its_input_ends() {
             other => panic!("{other}"),
         };
         done.unwrap_or_else(|error| panic!("{line}: {error}"));
-        println!("done: {line}");
+        println!("{DONE}{line}");
     }
     runtime.block_on(broker.stop());
 }
