@@ -13,7 +13,6 @@
 #[expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "is given our own records only")]
 mod builder;
 mod check;
-#[expect(clippy::expect_used, reason = "is given our own records only")]
 mod compress;
 mod decompress;
 mod describe;

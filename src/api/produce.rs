@@ -133,6 +133,7 @@ impl Asked {
         let rules = Rules {
             max_message_bytes: settings.max_message_bytes,
             segment_bytes: settings.segment_bytes,
+            compression: Codec::of_setting(&settings.compression),
             compacted: settings.cleanup.compact,
             log_append_time: settings.log_append_time,
             now: self.now,

@@ -98,7 +98,6 @@ fn accepted(row: &Row) -> String {
         Check::AtLeast(least) | Check::Threads(least) => format!("≥ {least}"),
         Check::Between(least, most) => format!("{least} to {most}"),
         Check::OneOf(known) => known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
-        Check::OnlyYet { works, .. } => format!("`{works}`"),
     }
 }
 

@@ -57,12 +57,6 @@ pub enum Check {
     /// A number of threads, which Kafka changes by steps only.
     Threads(i64),
     OneOf(&'static [&'static str]),
-    /// Kafka takes all of `known`; of these only `works` does something here yet.
-    OnlyYet {
-        known: &'static [&'static str],
-        works: &'static str,
-        because: &'static str,
-    },
 }
 
 /// Whether Kafka lets an operator change the setting of a running broker.
@@ -138,16 +132,6 @@ impl Row {
 
     pub(super) const fn one_of(mut self, known: &'static [&'static str]) -> Row {
         self.check = Check::OneOf(known);
-        self
-    }
-
-    pub(super) const fn only_yet(
-        mut self,
-        known: &'static [&'static str],
-        works: &'static str,
-        because: &'static str,
-    ) -> Row {
-        self.check = Check::OnlyYet { known, works, because };
         self
     }
 
@@ -303,8 +287,7 @@ impl Check {
             | Check::Replicas
             | Check::OffsetReset
             | Check::PerAddress
-            | Check::OneOf(_)
-            | Check::OnlyYet { .. } => (i64::MIN, i64::MAX),
+            | Check::OneOf(_) => (i64::MIN, i64::MAX),
         }
     }
 
@@ -336,11 +319,7 @@ impl Check {
     fn word(self, word: &str) -> Result<(), String> {
         match self {
             Check::OneOf(known) if known.contains(&word) => Ok(()),
-            Check::OnlyYet { works, .. } if word == works => Ok(()),
-            Check::OnlyYet { known, because, .. } if known.contains(&word) => Err(because.to_owned()),
-            Check::OneOf(known) | Check::OnlyYet { known, .. } => {
-                Err(format!("String must be one of: {}", known.join(", ")))
-            }
+            Check::OneOf(known) => Err(format!("String must be one of: {}", known.join(", "))),
             Check::Any
             | Check::AtLeast(_)
             | Check::Between(..)

@@ -48,6 +48,11 @@ settings! {
         log_append_time: bool = |v| v.text() == "LogAppendTime",
             text("message.timestamp.type", "CreateTime").dynamic().twin("log.message.timestamp.type")
                 .one_of(&["CreateTime", "LogAppendTime"]);
+        /// The codec that batches are stored with: `producer` keeps what each producer chose, `uncompressed`
+        /// none; with another, batches that come in a different one are compressed anew.
+        compression: String = Value::text,
+            text("compression.type", "producer").dynamic().twin("compression.type")
+                .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
         /// One entry of the offset and time index is made for about this many bytes of records.
         index_interval_bytes: u32 = Value::number,
             int("index.interval.bytes", "4096").dynamic().at_least(0).twin("log.index.interval.bytes");
@@ -86,19 +91,6 @@ const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
 /// As in Kafka a way to segments smaller than `segment.bytes` allows, for tests; shown to nobody.
 const SMALL_SEGMENT: Row =
     int("internal.segment.bytes", "-1").doc("Replaces `segment.bytes`, without its lower bound. For tests.");
-
-/// One value of each works, which is what happens anyway.
-const ONE_VALUE: &[Row] = &[
-    text("compression.type", "producer")
-        .dynamic()
-        .twin("compression.type")
-        .only_yet(
-            &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"],
-            "producer",
-            "recompression is not implemented yet; only producer is accepted",
-        )
-        .doc("The codec batches are stored with. `producer` keeps what the producer chose; nothing else is there yet."),
-];
 
 const MIN_COMPACTION_LAG: &str = "min.compaction.lag.ms";
 const MAX_COMPACTION_LAG: &str = "max.compaction.lag.ms";
@@ -195,7 +187,7 @@ fn conflicts(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> Re
 /// Every setting of a topic, by name; `internal.…` ones are not shown to clients.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-        let mut rows = [ACTING, ONE_VALUE, &[FLUSH_MESSAGES, FLUSH_MS, SMALL_SEGMENT]].concat();
+        let mut rows = [ACTING, &[FLUSH_MESSAGES, FLUSH_MS, SMALL_SEGMENT]].concat();
         rows.extend(table::rows(table::TOPIC));
         rows.sort_by_key(|row| row.name);
         rows

@@ -119,7 +119,7 @@ impl BatchBuilder {
 
     /// The batch, with its length and CRC. Without records it is one that no server accepts.
     pub fn build(&self) -> Bytes {
-        let packed = compress::pack(self.codec, &self.records);
+        let packed = compress::pack(self.codec, &self.records[..]).expect("a slice can be read");
         let size = Header::LENGTH + packed.len();
         let length = i32::try_from(size - LENGTH_END).expect("a batch is smaller than 2 GiB");
         let mut batch = Vec::with_capacity(size);

@@ -5,19 +5,21 @@
 //! | header and CRC | of every batch |
 //! | uncompressed records | walked: every length, offsets 0, 1, 2 …, timestamps, keys where the topic is compacted |
 //! | compressed records | trusted, but opened and walked as well where the header cannot answer: see `must_open` |
+//! | `compression.type` of the topic | a batch in another codec is stored in that one |
 //!
 //! The leader epoch is not looked at: clients disagree (franz-go sends −1, Sarama 0), and the broker
 //! overwrites it. Where the walk finds another max timestamp than the header says, or the topic
 //! goes by the broker's clock, the header is made true on a copy, as Kafka does.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::header::{ATTRIBUTES_AT, MAX_TIMESTAMP_AT, put, seal};
+use super::header::{ATTRIBUTES_AT, BATCH_LENGTH_AT, LENGTH_END, MAX_TIMESTAMP_AT, put, seal};
 use super::records::{Shape, expect_end, next_shape};
 use super::source::{Packed, Plain, Source};
-use super::{Codec, Header, RecordError, RecordRefusal, crc_of, decompress};
+use super::{Codec, Header, RecordError, RecordRefusal, compress, crc_of, decompress};
 use crate::types::{Offset, Timestamp};
 
 /// What a topic asks of the batches that are sent to it.
@@ -27,6 +29,8 @@ pub struct Rules {
     pub max_message_bytes: u32,
     /// `segment.bytes`: a batch has to fit into one segment.
     pub segment_bytes: u64,
+    /// `compression.type`: how batches are stored; as they come where there is none.
+    pub compression: Option<Codec>,
     /// Every record needs a key.
     pub compacted: bool,
     /// `message.timestamp.type`: `now` is the time of every record, whatever the client says.
@@ -68,28 +72,21 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
     if bytes.len() as u64 > rules.segment_bytes {
         return Err(RecordError::LargerThanSegment { size: bytes.len(), limit: rules.segment_bytes });
     }
-    Ok(if rules.log_append_time {
-        let attributes = header.attributes.of_a_client().with_log_append_time();
-        made_true(bytes, Header { attributes, max_timestamp: rules.now, ..header }, Some(0))
-    } else {
-        match walked {
-            Some(Walked { max_timestamp, newest })
-                if header.max_timestamp != max_timestamp || header.attributes.log_append_time() =>
-            {
-                let attributes = header.attributes.of_a_client();
-                made_true(bytes, Header { attributes, max_timestamp, ..header }, newest)
-            }
-            Some(Walked { newest, .. }) => Checked { bytes, header, newest },
-            None => Checked { bytes, header, newest: None },
-        }
-    })
+    let (told, newest) = told(&header, walked, rules);
+    let codec = header.attributes.codec()?;
+    match rules.compression {
+        Some(wanted) if wanted != codec => recompressed(&bytes, told, wanted, newest, rules),
+        _ if told == header => Ok(Checked { bytes, header, newest }),
+        _ => Ok(made_true(bytes, told, newest)),
+    }
 }
 
 /// Whether a compressed batch is opened: only where its header cannot be believed, or where the
 /// topic asks for what no header says.
 fn must_open(header: &Header, rules: &Rules) -> bool {
-    if rules.compacted || rules.log_append_time {
-        return rules.compacted;
+    let is_recompressed = rules.compression.is_some_and(|wanted| header.attributes.codec() != Ok(wanted));
+    if rules.compacted || is_recompressed || rules.log_append_time {
+        return rules.compacted || is_recompressed;
     }
     let no_max_timestamp =
         header.max_timestamp < header.base_timestamp || header.max_timestamp == NO_TIMESTAMP;
@@ -243,6 +240,49 @@ impl Refusals {
             RecordError::InvalidRecords { message, refused: self.refused }
         })
     }
+}
+
+/// What the header should say of attributes and max timestamp, and which record is the newest.
+fn told(header: &Header, walked: Option<Walked>, rules: &Rules) -> (Header, Option<i32>) {
+    let attributes = header.attributes.of_a_client();
+    if rules.log_append_time {
+        let attributes = attributes.with_log_append_time();
+        return (Header { attributes, max_timestamp: rules.now, ..*header }, Some(0));
+    }
+    match walked {
+        Some(Walked { max_timestamp, newest })
+            if header.max_timestamp != max_timestamp || header.attributes.log_append_time() =>
+        {
+            (Header { attributes, max_timestamp, ..*header }, newest)
+        }
+        walked => (*header, walked.and_then(|walked| walked.newest)),
+    }
+}
+
+/// The batch as another codec stores it. Its records were walked: they open.
+fn recompressed(
+    bytes: &Bytes,
+    told: Header,
+    wanted: Codec,
+    newest: Option<i32>,
+    rules: &Rules,
+) -> Result<Checked, RecordError> {
+    let limit = rules.max_message_bytes as usize;
+    let opened = decompress::open(told.attributes.codec()?, bytes.slice(Header::LENGTH..));
+    // One byte above the limit is as much too large as all of them.
+    let opened = opened.take(if wanted == Codec::None { limit as u64 } else { u64::MAX });
+    let packed = compress::pack(wanted, opened).map_err(|error| RecordError::Invalid(error.to_string()))?;
+    let size = packed.len().saturating_add(Header::LENGTH);
+    let batch_length = i32::try_from(size.saturating_sub(LENGTH_END)).unwrap_or(i32::MAX);
+    if size > limit || batch_length == i32::MAX {
+        return Err(RecordError::TooLarge { size, limit });
+    }
+    let mut batch = Vec::with_capacity(size);
+    batch.extend_from_slice(bytes.get(..Header::LENGTH).unwrap_or_default());
+    batch.extend_from_slice(&packed);
+    put(&mut batch, BATCH_LENGTH_AT, batch_length.to_be_bytes());
+    let attributes = told.attributes.with_codec(wanted);
+    Ok(made_true(batch.into(), Header { attributes, batch_length, ..told }, newest))
 }
 
 /// A copy of the batch that says what `header` says of attributes and max timestamp.

@@ -19,6 +19,7 @@ use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 pub const PREFIX_LENGTH: usize = 16;
 
 /// Base offset and length: what stands before the bytes that the length counts.
+pub(super) const BATCH_LENGTH_AT: usize = 8;
 pub(super) const LENGTH_END: usize = 12;
 
 const CRC_AT: usize = 17;
@@ -139,6 +140,10 @@ impl Attributes {
         self.0 & Attributes::LOG_APPEND_TIME != 0
     }
 
+    pub(super) fn with_codec(self, codec: Codec) -> Attributes {
+        Attributes(self.0 & !0b111 | i16::from(codec.id()))
+    }
+
     pub(super) fn with_log_append_time(self) -> Attributes {
         Attributes(self.0 | Attributes::LOG_APPEND_TIME)
     }
@@ -192,7 +197,15 @@ impl Codec {
         }
     }
 
-    /// As `compression.type` spells it.
+    /// What a topic's `compression.type` asks for; none where the producer's choice is kept.
+    pub fn of_setting(written: &str) -> Option<Codec> {
+        match written {
+            "uncompressed" => Some(Codec::None),
+            name => Codec::ALL.into_iter().find(|codec| codec.name() == name),
+        }
+    }
+
+    /// As a producer's `compression.type` spells it.
     pub fn name(self) -> &'static str {
         match self {
             Codec::None => "none",

@@ -66,6 +66,7 @@ pub fn checked(bytes: Bytes) -> Checked {
     let rules = Rules {
         max_message_bytes: u32::MAX,
         segment_bytes: u64::MAX,
+        compression: None,
         compacted: false,
         log_append_time: false,
         now: Timestamp(1_000_000),

@@ -19,6 +19,7 @@ pub fn rules() -> Rules {
     Rules {
         max_message_bytes: 1_048_588,
         segment_bytes: 1 << 30,
+        compression: None,
         compacted: false,
         log_append_time: false,
         now: NOW,
@@ -242,6 +243,57 @@ fn p12_with_log_append_time_only_the_header_changes() {
             assert_eq!(checked.newest, Some(0), "all records are equally new");
         }
     }
+}
+
+/// The records that come out of a batch, in Kafka's order, and what its header says of them.
+fn content(checked: &Checked) -> (Header, Vec<jackdaw::record::Record>) {
+    let header = Header::parse(&checked.bytes).unwrap();
+    assert_eq!(checked.header, header);
+    assert_eq!(header.crc, crc_of(&checked.bytes));
+    assert_eq!(header.size(), checked.bytes.len());
+    (header, jackdaw::record::records(&checked.bytes).unwrap().map(Result::unwrap).collect())
+}
+
+#[test]
+fn p14_a_batch_in_another_codec_than_the_topics_is_stored_in_that_one() {
+    let values: Vec<_> = (0..2_000).map(|n| format!("value {n} {n}")).collect();
+    let built =
+        |codec| values.iter().fold(BatchBuilder::new().codec(codec), |batch, value| batch.value(NOW, value));
+    let (_, plain) = content(&check_produced(built(Codec::None).build(), &rules()).unwrap());
+    for codec in Codec::ALL {
+        let sent = built(codec).build();
+        for wanted in Codec::ALL {
+            let rules = Rules { compression: Some(wanted), ..rules() };
+            let stored = check_produced(sent.clone(), &rules).unwrap();
+            let (header, records) = content(&stored);
+            assert_eq!(header.attributes.codec(), Ok(wanted));
+            assert_eq!((header.count, header.max_timestamp), (2_000, NOW));
+            assert_eq!(records, plain, "{codec:?} to {wanted:?}");
+            assert_eq!(
+                stored.bytes.as_ptr() == sent.as_ptr(),
+                codec == wanted,
+                "copied only where it must be"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_grows_beyond_the_limit_by_its_topics_codec_is_too_large() {
+    let limit = 100_000;
+    let bomb = BatchBuilder::new().codec(Codec::Gzip).value(NOW, vec![0; 200_000]).build();
+    let rules = Rules { compression: Some(Codec::None), max_message_bytes: limit, ..rules() };
+    let result = check_produced(bomb, &rules);
+    assert!(matches!(result, Err(RecordError::TooLarge { .. })), "{result:?}");
+}
+
+#[test]
+fn a_topics_codec_and_log_append_time_go_together() {
+    let rules = Rules { compression: Some(Codec::Zstd), log_append_time: true, ..rules() };
+    let (header, records) = content(&check_produced(three().bytes(), &rules).unwrap());
+    assert_eq!(header.attributes.codec(), Ok(Codec::Zstd));
+    assert!(header.attributes.log_append_time());
+    assert!(records.iter().all(|record| record.timestamp == NOW));
 }
 
 #[test]

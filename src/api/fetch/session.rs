@@ -221,7 +221,6 @@ impl Sessions {
         }
     }
 
-    /// How many sessions there are.
     /// Forgets all of them.
     pub fn clear(&self) {
         let mut cache = lock(&self.cache);
@@ -229,6 +228,7 @@ impl Sessions {
         cache.partitions = 0;
     }
 
+    /// How many sessions there are.
     pub fn len(&self) -> usize {
         lock(&self.cache).slots.len()
     }
