@@ -38,6 +38,8 @@ func settings() *sarama.Config {
 	config.Producer.Partitioner = sarama.NewManualPartitioner
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	config.Consumer.Return.Errors = true
+	// Its limits are short where many programs share a machine.
+	config.Net.ReadTimeout, config.Consumer.Group.Session.Timeout = rows.Limit, rows.Limit/2
 	config.Consumer.Group.Heartbeat.Interval = 200 * time.Millisecond
 	adapt(config)
 	return config
