@@ -164,8 +164,9 @@ pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub const MOST_NAMED: usize = 100_000;
 
 /// What differs from Apache Kafka at every key, for `docs/apis.md`.
-pub const GAPS: &[&str] =
-    &["A request that names more than 100,000 topics, partitions or keys closes its connection."];
+pub const GAPS: &[&str] = &[
+    "A request that names more than 100,000 topics, partitions or keys closes its connection, unless it commits or asks for a group's offsets.",
+];
 
 /// One per API key: `impl Handler for MetadataRequest` stands in `api/metadata.rs`.
 pub trait Handler: Request<Response: Send + 'static> + Send + 'static {

@@ -34,7 +34,7 @@ impl Handler for DescribeConfigsRequest {
         let mut rows = 0;
         // As in Kafka one resource of a kind that nobody knows spoils the whole request.
         let is_unknown = |one: &DescribeConfigsResource| !configs::ALL.contains(&one.resource_type);
-        let unknown = self.resources.iter().any(is_unknown).then(unexpected);
+        let unknown = self.resources.iter().any(is_unknown).then(Refusal::malformed);
         for resource in self.resources {
             let outcome = match (&unknown, rows < MOST_ROWS) {
                 (Some(refusal), _) => Err(refusal.clone()),
@@ -102,19 +102,12 @@ fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Des
         }
         GROUP if name.is_empty() => Err(invalid_request("Group name must not be empty")),
         GROUP => Ok(config::describe_group(&stored(Scope::Group(name.clone())), &settings).collect()),
-        _ => Err(unexpected()),
+        _ => Err(Refusal::malformed()),
     }
 }
 
 fn broker_id(name: &str) -> Result<i32, Refusal> {
     name.parse().map_err(|_| invalid_request(format!("Broker id must be an integer, but it is: {name}")))
-}
-
-/// Kafka's words for any request that it cannot make sense of.
-fn unexpected() -> Refusal {
-    invalid_request(
-        "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details.",
-    )
 }
 
 fn of_logger(logger: &str, level: &str) -> Described {

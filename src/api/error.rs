@@ -209,6 +209,16 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Kafka's words for any request that it cannot make sense of.
+    pub fn malformed() -> Refusal {
+        Refusal::new(
+            ErrorCode::InvalidRequest,
+            "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details.",
+        )
+    }
+}
+
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
         Refusal { code, message: None }

@@ -32,9 +32,7 @@ impl Handler for FindCoordinatorRequest {
                 Err(Refusal::new(ErrorCode::UnsupportedVersion, "this broker has no transactions yet"))
             }
             SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
-            other => {
-                Err(Refusal::new(ErrorCode::InvalidRequest, format!("unknown type of coordinator: {other}")))
-            }
+            _ => Err(Refusal::malformed()),
         };
         Reply::Now(if ctx.version >= 4 {
             let coordinators = self.coordinator_keys.into_iter().map(|key| coordinator(key, &found, &ctx));

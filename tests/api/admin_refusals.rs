@@ -1,5 +1,6 @@
-//! Every field of every admin request wrong, one at a time: whole answers, field by field, are
-//! those of Apache Kafka 4.4 and stand in `facts/admin_refusals.tsv`; nothing is changed by any.
+//! Every field of every admin request wrong, one at a time, and of what members of groups ask: whole
+//! answers, field by field, are those of Apache Kafka 4.4 and stand in `facts/admin_refusals.tsv`;
+//! nothing is changed by any.
 //!
 //! `ORACLE=HOST:PORT cargo test --test api admin_refusals` asks a broker that runs there instead, a
 //! fresh one, and with `UPDATE_FACTS=1` writes down what it says.
@@ -45,6 +46,7 @@ use jackdaw::protocol::messages::describe_topic_partitions_request::{
 };
 use jackdaw::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use jackdaw::protocol::messages::heartbeat_request::HeartbeatRequest;
 use jackdaw::protocol::messages::incremental_alter_configs_request::{
     self as incremental, IncrementalAlterConfigsRequest,
 };
@@ -60,6 +62,9 @@ use jackdaw::protocol::messages::offset_commit_request::{
 };
 use jackdaw::protocol::messages::offset_delete_request::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use jackdaw::protocol::messages::offset_fetch_request::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
 use jackdaw::protocol::messages::sync_group_request::SyncGroupRequest;
 use jackdaw::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
@@ -162,7 +167,7 @@ fn long() -> String {
 
 /// Before each case there are the topics `t` of three partitions and `a.b`, the group `g` with one
 /// member that reads `t`, and the group `empty` with an offset.
-fn cases(id: TopicId) -> Vec<Case> {
+fn cases(id: TopicId, member: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     topics(&mut cases, id);
     partitions(&mut cases);
@@ -170,6 +175,7 @@ fn cases(id: TopicId) -> Vec<Case> {
     settings(&mut cases);
     places(&mut cases);
     groups(&mut cases);
+    members(&mut cases, member);
     cluster(&mut cases);
     cases
 }
@@ -812,9 +818,180 @@ fn groups(cases: &mut Vec<Case>) {
         r.topics[0].partitions[0].partition_index = -1;
         r.topics[0].partitions.clear();
         r.topics.clear();
+        { r.topics[0].name = s("nope"); r.topics[0].partitions.clear() };
         { r.group_id = s("nope"); r.topics.clear() };
         { r.group_id = s("nope"); r.topics[0].name = s("nope") };
         { r.group_id = s("g"); r.topics[0].name = s("nope") };
+    }
+}
+
+fn commit() -> OffsetCommitRequest {
+    let partition =
+        OffsetCommitRequestPartition { partition_index: 0, committed_offset: 0, ..Default::default() };
+    let topic = OffsetCommitRequestTopic { name: s("t"), partitions: vec![partition], ..Default::default() };
+    OffsetCommitRequest {
+        group_id: s("empty"),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    }
+}
+
+fn committed() -> OffsetFetchRequest {
+    let topic = OffsetFetchRequestTopics { name: s("t"), partition_indexes: vec![1], ..Default::default() };
+    let group = OffsetFetchRequestGroup {
+        group_id: s("empty"),
+        member_epoch: -1,
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    OffsetFetchRequest { groups: vec![group], ..Default::default() }
+}
+
+fn coordinator(key_type: i8) -> FindCoordinatorRequest {
+    FindCoordinatorRequest { key_type, coordinator_keys: all(&["g"]), ..Default::default() }
+}
+
+fn beat(member: &str) -> HeartbeatRequest {
+    HeartbeatRequest { group_id: s("g"), generation_id: 1, member_id: s(member), ..Default::default() }
+}
+
+fn sync(member: &str) -> SyncGroupRequest {
+    SyncGroupRequest {
+        group_id: s("g"),
+        generation_id: 1,
+        member_id: s(member),
+        protocol_type: Some(s("consumer")),
+        protocol_name: Some(s("range")),
+        ..Default::default()
+    }
+}
+
+fn leave(member: &str) -> LeaveGroupRequest {
+    LeaveGroupRequest {
+        group_id: s("g"),
+        member_id: s(member),
+        members: vec![MemberIdentity { member_id: s(member), ..Default::default() }],
+    }
+}
+
+fn members(cases: &mut Vec<Case>, member: &str) {
+    for version in [0, 3, 9] {
+        wrong! { cases, version, |r| join("g", "");
+            r.group_id = s("");
+            r.session_timeout_ms = 0;
+            r.session_timeout_ms = -1;
+            r.session_timeout_ms = 5_999;
+            r.session_timeout_ms = 1_800_001;
+            r.protocol_type = s("");
+            r.protocol_type = s("other");
+            r.protocols.clear();
+            r.protocols[0].name = s("other");
+            r.member_id = s("stranger");
+            { r.group_id = s("nope"); r.member_id = s("stranger") };
+            { r.group_id = s("nope"); r.protocols.clear() };
+            { r.group_id = s("nope"); r.protocol_type = s("") };
+        }
+    }
+    wrong! { cases, 9, |r| join("g", "stranger");
+        r.group_instance_id = Some(s("nobody"));
+    }
+    for version in [0, 3, 5] {
+        wrong! { cases, version, |r| sync(member);
+            r.group_id = s("");
+            r.group_id = s("nope");
+            r.member_id = s("");
+            r.member_id = s("stranger");
+            r.generation_id = 7;
+            r.generation_id = -1;
+        }
+    }
+    wrong! { cases, 5, |r| sync(member);
+        r.group_instance_id = Some(s("nobody"));
+        r.protocol_type = Some(s("other"));
+        r.protocol_type = None;
+        r.protocol_name = Some(s("other"));
+        r.protocol_name = None;
+    }
+    for version in [0, 4] {
+        wrong! { cases, version, |r| beat(member);
+            r.group_id = s("");
+            r.group_id = s("nope");
+            r.member_id = s("");
+            r.member_id = s("stranger");
+            r.generation_id = 7;
+            r.generation_id = -1;
+        }
+    }
+    wrong! { cases, 4, |r| beat(member);
+        r.group_instance_id = Some(s("nobody"));
+    }
+    for version in [0, 2] {
+        wrong! { cases, version, |r| leave(member);
+            r.group_id = s("");
+            r.group_id = s("nope");
+            r.member_id = s("");
+            r.member_id = s("stranger");
+        }
+    }
+    for version in [3, 5] {
+        wrong! { cases, version, |r| leave(member);
+            r.group_id = s("");
+            r.group_id = s("nope");
+            r.members.clear();
+            r.members[0].member_id = s("");
+            r.members[0].member_id = s("stranger");
+            r.members[0].group_instance_id = Some(s("nobody"));
+        }
+    }
+    for version in [2, 9] {
+        wrong! { cases, version, |r| commit();
+            r.topics[0].name = s("");
+            r.topics[0].name = s("nope");
+            r.topics[0].name = s("a b");
+            r.topics[0].partitions[0].partition_index = 3;
+            r.topics[0].partitions[0].partition_index = -1;
+            r.topics[0].partitions[0].committed_metadata = Some("x".repeat(4097));
+            r.group_id = s("g");
+            r.generation_id_or_member_epoch = 1;
+            { r.group_id = s("g"); r.member_id = s("stranger") };
+            { r.group_id = s("g"); r.member_id = s("stranger"); r.generation_id_or_member_epoch = 1 };
+            { r.group_id = s("g"); r.member_id = s(member); r.generation_id_or_member_epoch = 7 };
+            { r.group_id = s("nobody"); r.generation_id_or_member_epoch = 1 };
+            { r.topics[0].name = s("nope"); r.topics[0].partitions.clear() };
+            r.topics[0].partitions.clear();
+            r.topics.clear();
+        }
+    }
+    wrong! { cases, 9, |r| OffsetCommitRequest { group_id: s("g"), member_id: s(member), ..commit() };
+        r.group_instance_id = Some(s("nobody"));
+    }
+    for version in [8, 9] {
+        wrong! { cases, version, |r| committed();
+            r.groups[0].group_id = s("");
+            r.groups[0].group_id = s("nope");
+            r.groups[0].topics.as_mut().unwrap()[0].name = s("");
+            r.groups[0].topics.as_mut().unwrap()[0].name = s("nope");
+            r.groups[0].topics.as_mut().unwrap()[0].name = s("a b");
+            r.groups[0].topics.as_mut().unwrap()[0].partition_indexes = vec![3];
+            r.groups[0].topics.as_mut().unwrap()[0].partition_indexes = vec![-1];
+            r.groups[0].topics.as_mut().unwrap()[0].partition_indexes.clear();
+            r.groups[0].topics = Some(vec![]);
+            r.groups.clear();
+        }
+    }
+    wrong! { cases, 9, |r| committed();
+        r.groups[0].member_epoch = 1;
+        r.groups[0].member_id = Some(s("stranger"));
+        { r.groups[0].member_id = Some(s("stranger")); r.groups[0].member_epoch = 1 };
+        { r.groups[0].group_id = s("nope"); r.groups[0].member_epoch = 1 };
+    }
+    for version in [4, 6] {
+        wrong! { cases, version, |r| coordinator(0);
+            r.key_type = 3;
+            r.key_type = -1;
+            r.coordinator_keys.clear();
+        }
     }
 }
 
@@ -913,11 +1090,12 @@ async fn ask(address: &str, case: &Case) -> String {
 }
 
 /// What every broker names differently, and what says nothing.
-fn plain(answer: &str, id: TopicId) -> String {
+fn plain(answer: &str, id: TopicId, member: &str) -> String {
     let answer = answer
         .replace(&format!("{:?}", TopicId::ZERO), "0")
         .replace(&format!("{:?}", Uuid([3; 16])), "3")
         .replace(&format!("{id:?}"), "id of t")
+        .replace(member, "id of the member")
         .replace("throttle_time_ms: 0, ", "")
         .replace(&long(), "long()");
     let mut plain = String::new();
@@ -958,22 +1136,9 @@ async fn furnish(client: &mut Client) -> TopicId {
     let asked = vec![MetadataRequestTopic { name: Some(s("t")), topic_id: TopicId::ZERO }];
     let request = MetadataRequest { topics: Some(asked), ..Default::default() };
     let id = client.call(12, request).await.topics[0].topic_id;
-    let partition =
-        OffsetCommitRequestPartition { partition_index: 0, committed_offset: 0, ..Default::default() };
-    let commit = OffsetCommitRequest {
-        group_id: s("empty"),
-        generation_id_or_member_epoch: -1,
-        topics: vec![OffsetCommitRequestTopic {
-            name: s("t"),
-            partitions: vec![partition],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
     // Kafka makes the topic of its coordinators for the first who asks, and who asks waits.
-    let coordinator = FindCoordinatorRequest { coordinator_keys: all(&["empty"]), ..Default::default() };
-    while client.call(6, coordinator.clone()).await.coordinators[0].error_code != 0 {}
-    while client.call(8, commit.clone()).await.topics[0].partitions[0].error_code != 0 {}
+    while client.call(6, coordinator(0)).await.coordinators[0].error_code != 0 {}
+    while client.call(8, commit()).await.topics[0].partitions[0].error_code != 0 {}
     id
 }
 
@@ -1015,10 +1180,10 @@ async fn whatever_is_wrong_in_an_admin_request_is_answered_as_kafka_does_and_cha
         }
     }
     let (mut told, mut wrong) = (String::new(), String::new());
-    let cases = cases(id);
+    let cases = cases(id, &member_id);
     for case in &cases {
         let before = node.store.position();
-        let answer = plain(&ask(&address, case).await, id);
+        let answer = plain(&ask(&address, case).await, id, &member_id);
         let _ = writeln!(told, "{}\t{}\t{answer}", case.api, case.wrong);
         let fact = facts_by_case.remove(&(case.api.clone(), case.wrong.clone()));
         if fact.as_deref() != Some(&answer) {
@@ -1029,12 +1194,7 @@ async fn whatever_is_wrong_in_an_admin_request_is_answered_as_kafka_does_and_cha
             let _ = writeln!(wrong, "{}: {} has changed something", case.api, case.wrong);
         }
     }
-    let leave = LeaveGroupRequest {
-        group_id: s("g"),
-        members: vec![MemberIdentity { member_id, ..Default::default() }],
-        ..Default::default()
-    };
-    client.call(3, leave).await;
+    client.call(3, leave(&member_id)).await;
     if std::env::var_os("UPDATE_FACTS").is_some() {
         assert!(elsewhere.is_some(), "facts are Kafka's: ORACLE says where one runs");
         let head = FACTS.lines().filter(|line| line.starts_with('#')).map(|line| format!("{line}\n"));

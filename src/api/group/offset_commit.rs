@@ -24,8 +24,9 @@ impl Handler for OffsetCommitRequest {
     async fn handle(self, ctx: Context) -> Reply<OffsetCommitResponse> {
         let image = ctx.services.store.topics();
         let mut offsets = Vec::new();
+        let named = self.topics.into_iter();
         let answers: Vec<OffsetCommitResponseTopic> =
-            self.topics.into_iter().map(|topic| look_up(topic, &image, ctx.version, &mut offsets)).collect();
+            named.filter_map(|topic| look_up(topic, &image, ctx.version, &mut offsets)).collect();
         if offsets.is_empty() {
             return Reply::Now(answer(answers, Ok(Vec::new())));
         }
@@ -51,11 +52,15 @@ fn look_up(
     image: &Topics,
     version: i16,
     offsets: &mut Vec<OffsetToCommit>,
-) -> OffsetCommitResponseTopic {
+) -> Option<OffsetCommitResponseTopic> {
     let (topic, unknown) = match version {
         10.. => (image.by_id(asked.topic_id), ErrorCode::UnknownTopicId),
         _ => (image.by_name(&asked.name), ErrorCode::UnknownTopicOrPartition),
     };
+    // As in Kafka, of a topic that is there and of which nothing is named, nothing is told.
+    if topic.is_some() && asked.partitions.is_empty() {
+        return None;
+    }
     let partitions = asked.partitions.into_iter().map(|partition| {
         let index = partition.partition_index;
         let error = match topic {
@@ -76,7 +81,7 @@ fn look_up(
         OffsetCommitResponsePartition { partition_index: index, error_code: error.code() }
     });
     let partitions = partitions.collect();
-    OffsetCommitResponseTopic { name: asked.name, topic_id: asked.topic_id, partitions }
+    Some(OffsetCommitResponseTopic { name: asked.name, topic_id: asked.topic_id, partitions })
 }
 
 fn answer(

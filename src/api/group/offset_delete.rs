@@ -24,7 +24,11 @@ impl Handler for OffsetDeleteRequest {
         }
         let image = ctx.services.store.topics();
         let mut offsets = Vec::new();
-        let named = self.topics.into_iter().filter(|topic| !topic.partitions.is_empty());
+        // As in Kafka, of a topic that is there and of which nothing is named, nothing is told.
+        let is_told = |topic: &OffsetDeleteRequestTopic| {
+            !topic.partitions.is_empty() || image.by_name(&topic.name).is_none()
+        };
+        let named = self.topics.into_iter().filter(is_told);
         let mut topics: Vec<OffsetDeleteResponseTopic> =
             named.map(|topic| look_up(topic, &image, &mut offsets)).collect();
         let deleting = ctx.services.groups.delete_offsets(&self.group_id, offsets);
