@@ -1,0 +1,65 @@
+// What the programs in JavaScript share: they play the rows that they are given as arguments, several at a time, and
+// say for each "ok ROW", "FAIL ROW what happened" or "none ROW why", as `cells` in lib.sh reads it.
+'use strict'
+
+const LIMIT = 120_000 // milliseconds for one row and for one wait; generous, for busy machines
+const AT_A_TIME = 6
+
+// A row that throws this is not in the client.
+class NotInThisClient extends Error {}
+
+// play(ROWS): `rows` has a function for each row.
+async function play(rows) {
+  const asked = process.argv.slice(2)
+  const one = async row => {
+    try {
+      if (!rows[row]) throw new Error('nobody wrote this row')
+      await within(rows[row](), `the row ${row}`)
+      console.log(`ok ${row}`)
+    } catch (error) {
+      if (error instanceof NotInThisClient) console.log(`none ${row} ${error.message}`)
+      else {
+        console.log(`FAIL ${row} ${String(error.message).split('\n').slice(0, 30).join(' ')}`)
+        console.error(row, error)
+      }
+    }
+  }
+  const workers = Array.from({ length: AT_A_TIME }, async () => {
+    while (asked.length > 0) await one(asked.shift())
+  })
+  await Promise.all(workers)
+  // A client that a failed row left connected must not keep the program.
+  process.exit(0)
+}
+
+// within(PROMISE, WHAT): the promise, which must settle in LIMIT.
+function within(promise, what) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} did not end`)), LIMIT)
+  })
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}
+
+// Values that arrive one by one: `push` gives one, `until(test)` waits until the test of all of them holds.
+class Arrivals {
+  all = []
+  waiting = []
+  push(value) {
+    this.all.push(value)
+    this.waiting = this.waiting.filter(({ test, resolve }) => {
+      if (!test(this.all)) return true
+      resolve(this.all)
+      return false
+    })
+  }
+  until(test, what = 'what was waited for') {
+    if (test(this.all)) return Promise.resolve(this.all)
+    return within(new Promise(resolve => this.waiting.push({ test, resolve })), what)
+  }
+  count(n) {
+    return this.until(all => all.length >= n, `the arrival of ${n}`)
+  }
+}
+
+module.exports = { play, within, Arrivals, NotInThisClient }
