@@ -1,0 +1,179 @@
+//! The same requests to Apache Kafka 4.4 and to Jackdaw, and their answers compared field by field.
+//!
+//! Kafka's answers are kept in `kafka`, so the comparison needs no Kafka. With one it asks again:
+//!
+//! ```text
+//! apache-kafka.sh start 9392 1 offsets.topic.num.partitions=3 …      the settings of both are SETTINGS below
+//! ORACLE=127.0.0.1:9392 cargo test --test compare                    compares with that broker
+//! ORACLE=127.0.0.1:9392 RECORD=1 cargo test --test compare           and writes its answers down
+//! ONLY=fetch,produce …                                               some scripts alone
+//! ```
+//!
+//! A difference is a bug, or stands below its request in the script with its reason and comes into
+//! `docs/differences.md`. A difference that is gone fails as well.
+
+mod codec;
+mod differences;
+mod plain;
+mod play;
+mod recorded;
+mod records;
+#[expect(dead_code, reason = "the build script uses all of it")]
+#[path = "../../build/schema.rs"]
+mod schema;
+mod script;
+mod value;
+
+use std::collections::BTreeMap;
+use std::{env, fs};
+
+use jackdaw::api::{self, TABLE};
+use jackdaw::broker::Broker;
+
+use play::Player;
+use recorded::Plays;
+use script::{Act, Script, Step};
+
+/// What is not as it is by default, so that a script reaches it: the oracle is started with these too.
+const SETTINGS: &[(&str, &str)] = &[
+    ("auto.create.topics.enable", "true"),
+    ("num.partitions", "1"),
+    ("offsets.topic.num.partitions", "3"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.min.session.timeout.ms", "200"),
+    ("group.max.size", "4"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_kafkas_or_differs_for_a_reason() {
+    let broker = SETTINGS
+        .iter()
+        .fold(Broker::builder().ephemeral(), |builder, (name, value)| builder.set(name, *value));
+    let broker = broker.listen("127.0.0.1:0").start().await.unwrap();
+    let mut ours = Player::new(broker.bootstrap()).await;
+    let mut oracle = match env::var("ORACLE") {
+        Ok(address) => Some(Player::new(&address).await),
+        Err(_) => None,
+    };
+    let scripts = script::all();
+    let mut wrong = Vec::new();
+    for script in &scripts {
+        let kafka = match &mut oracle {
+            Some(oracle) => played(oracle, script).await,
+            None => recorded::read(script),
+        };
+        if oracle.is_some() && env::var_os("RECORD").is_some() {
+            recorded::write(script, &kafka);
+        }
+        wrong.extend(compared(script, &kafka, &played(&mut ours, script).await));
+    }
+    if env::var_os("ONLY").is_none() {
+        wrong.extend(ours.plain.unused().iter().map(|row| format!("plain.rs: nothing needs {row}")));
+    }
+    let some = wrong[..wrong.len().min(150)].join("\n");
+    assert!(wrong.is_empty(), "{} differences (Kafka -> ours):\n{some}", wrong.len());
+}
+
+async fn played(player: &mut Player, script: &Script) -> Plays {
+    let mut plays = Plays::new();
+    for version in versions(script) {
+        plays.insert(version, player.play(script, version).await);
+    }
+    plays
+}
+
+fn versions(script: &Script) -> Vec<Option<i16>> {
+    let Some(api) = &script.api else { return vec![None] };
+    let row = TABLE.iter().find(|row| row.name == api).unwrap_or_else(|| panic!("{api} is not served"));
+    (row.min_version..=row.max_version).map(Some).collect()
+}
+
+/// One line for all versions with the same difference.
+fn compared(script: &Script, kafka: &Plays, ours: &Plays) -> Vec<String> {
+    let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+    for (version, ours) in ours {
+        for step in script.steps.iter().filter(|step| step.only.holds(*version)) {
+            let Some(ours) = ours.get(&step.line) else { continue };
+            let found = match kafka.get(version).and_then(|answers| answers.get(&step.line)) {
+                Some(kafka) => differences::between(kafka, ours),
+                None => vec![("answer".to_owned(), "not recorded: RECORD=1".to_owned(), ours.to_string())],
+            };
+            for one in differences::unreasoned(&found, &step.differs, *version) {
+                let version = version.map_or_else(|| "once".to_owned(), |version| version.to_string());
+                wrong.entry((step.line, one)).or_default().push(version);
+            }
+        }
+    }
+    let line = |((line, what), versions): (&(usize, String), &Vec<String>)| {
+        format!("{}.txt:{line} [{}] {what}", script.name, versions.join(","))
+    };
+    wrong.iter().map(line).collect()
+}
+
+/// What has no script of its own yet, or not enough in it.
+#[rustfmt::skip]
+const NOT_YET: &[&str] = &[
+    "Produce", "Fetch", "ListOffsets", "CreateTopics", "DeleteTopics", "DeleteRecords", "OffsetForLeaderEpoch",
+    "DescribeAcls", "CreateAcls", "DeleteAcls", "DescribeConfigs", "AlterConfigs", "AlterReplicaLogDirs",
+    "DescribeLogDirs", "CreatePartitions", "ElectLeaders", "IncrementalAlterConfigs",
+    "AlterPartitionReassignments", "ListPartitionReassignments", "OffsetDelete", "DescribeQuorum",
+    "UpdateFeatures", "UnregisterBroker", "ListConfigResources", "DescribeTopicPartitions",
+];
+
+fn is_sent(step: &Step, version: Option<i16>) -> bool {
+    step.only.holds(version) && matches!(step.act, Act::Call(_) | Act::Send(_))
+}
+
+#[test]
+fn every_advertised_key_and_version_is_asked_three_things_at_least() {
+    let mut asked: BTreeMap<(String, i16), usize> = BTreeMap::new();
+    for script in script::all() {
+        for version in versions(&script) {
+            for request in script.steps.iter().filter(|step| is_sent(step, version)).filter_map(Step::request)
+            {
+                let version = request.version.or(version).expect("a version to play");
+                *asked.entry((request.api.clone(), version)).or_default() += 1;
+            }
+        }
+    }
+    let mut short: Vec<&str> = Vec::new();
+    for row in TABLE {
+        for version in row.min_version..=row.max_version {
+            let count = asked.get(&(row.name.to_owned(), version)).copied().unwrap_or(0);
+            if count < 3 && !short.contains(&row.name) {
+                short.push(row.name);
+            }
+        }
+    }
+    assert!(short == NOT_YET || env::var_os("ONLY").is_some(), "asked too little: {short:?}");
+}
+
+#[test]
+fn differences_md_is_what_the_scripts_allow() {
+    if env::var_os("ONLY").is_some() {
+        return;
+    }
+    let scripts = script::all();
+    let mut count = 0;
+    for script in &scripts {
+        for version in versions(script) {
+            count += script.steps.iter().filter(|step| is_sent(step, version)).count();
+        }
+    }
+    let compared: Vec<&api::Row> = TABLE.iter().filter(|row| !NOT_YET.contains(&row.name)).collect();
+    let versions: i16 = compared.iter().map(|row| row.max_version - row.min_version + 1).sum();
+    let mut count = format!(
+        "{count} requests, at least three for each of {versions} versions of {} keys.",
+        compared.len()
+    );
+    if !NOT_YET.is_empty() {
+        count.push_str(&format!(" Not compared yet: {}.", NOT_YET.join(", ")));
+    }
+    let printed = differences::page(&scripts, &count);
+    let path = script::folder().join("../../docs/differences.md");
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &printed).expect("the page can be written");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == printed, "docs/differences.md: UPDATE_DOCS=1 cargo test --test compare writes it");
+}

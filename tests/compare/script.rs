@@ -1,0 +1,263 @@
+//! A file of `scripts`: requests in their order, and what may differ in the answers.
+//!
+//! ```text
+//! every version of Fetch                 the whole file once a version, `$v`; without it, once
+//! reason batches: Only whole batches …   what differs below may name it: `| @batches`
+//! topic t$v 2 retention.ms=1000          made and waited for; its id is `$t.id`
+//! delete t$v                             deleted and waited for
+//!
+//! # an offset beyond the end             the request's title
+//! Fetch v topics: [{topic: t$v,          key and version: `v` or a number; then its fields, with
+//!     partitions: [{fetch_offset: 9}]}]  more of them indented by four
+//!   only 4-12                            the versions in which it is sent
+//!   let session = session_id             a variable from the answer; elsewhere it is `$session`
+//!   until error_code = 0                 asked again until the answer says so
+//!   differs 4-6 error_code: 1 -> 0 | why this version alone; `absent` is a value too
+//!   differs as above                     the differences of the request above once more
+//! @b send JoinGroup 5 …                  connection b, without waiting
+//! @b answer                              the answer to that
+//! @b close                               the client goes
+//! ```
+//!
+//! What is sent is written as `value.rs` says; `batch(…)` and its like are in `records.rs`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use super::value::Value;
+
+pub struct Script {
+    pub name: String,
+    /// Once for each of its versions.
+    pub api: Option<String>,
+    pub steps: Vec<Step>,
+}
+
+pub struct Step {
+    pub line: usize,
+    pub title: String,
+    pub connection: String,
+    pub act: Act,
+    pub only: Versions,
+    pub lets: Vec<(String, String)>,
+    pub until: Option<(String, String)>,
+    pub differs: Vec<Difference>,
+}
+
+pub enum Act {
+    Topic { name: String, partitions: i32, settings: Vec<(String, String)> },
+    Delete { name: String },
+    Call(Request),
+    Send(Request),
+    Answer,
+    Close,
+}
+
+pub struct Request {
+    pub api: String,
+    /// None: the version that is played.
+    pub version: Option<i16>,
+    pub fields: Vec<(String, Value)>,
+}
+
+/// An answer may differ here, and only so.
+#[derive(Clone)]
+pub struct Difference {
+    pub versions: Versions,
+    pub path: String,
+    pub kafka: String,
+    pub ours: String,
+    pub reason: String,
+    /// Written once above, for another request.
+    pub is_again: bool,
+}
+
+#[derive(Clone, Copy)]
+pub struct Versions(i16, i16);
+
+impl Versions {
+    const ALL: Versions = Versions(i16::MIN, i16::MAX);
+
+    pub fn holds(self, version: Option<i16>) -> bool {
+        version.is_none_or(|version| (self.0..=self.1).contains(&version))
+    }
+
+    pub fn and(self, other: Versions) -> Versions {
+        Versions(self.0.max(other.0), self.1.min(other.1))
+    }
+
+    /// None where there is no bound.
+    pub fn ends(self) -> (Option<i16>, Option<i16>) {
+        ((self.0 != i16::MIN).then_some(self.0), (self.1 != i16::MAX).then_some(self.1))
+    }
+
+    fn parse(text: &str) -> Option<Versions> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let last = if last.is_empty() { i16::MAX } else { last.parse().ok()? };
+        Some(Versions(first.parse().ok()?, last))
+    }
+}
+
+impl Step {
+    /// The request whose answer this step gets, with its own.
+    pub fn request(&self) -> Option<&Request> {
+        match &self.act {
+            Act::Call(request) | Act::Send(request) => Some(request),
+            _ => None,
+        }
+    }
+}
+
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compare")
+}
+
+pub fn all() -> Vec<Script> {
+    let only = env::var("ONLY").unwrap_or_default();
+    let files = fs::read_dir(folder().join("scripts")).expect("the scripts");
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("a script").path()).collect();
+    files.sort();
+    let name = |file: &Path| file.file_stem().expect("a name").to_string_lossy().into_owned();
+    let files = files.iter().filter(|file| only.split(',').any(|only| name(file).contains(only)));
+    files
+        .map(|file| {
+            let text = fs::read_to_string(file).expect("a script is text");
+            parse(&name(file), &text)
+        })
+        .collect()
+}
+
+/// Panics with the line that it does not understand: who reads that wrote the script.
+pub fn parse(name: &str, text: &str) -> Script {
+    let mut script = Script { name: name.to_owned(), api: None, steps: Vec::new() };
+    let mut reasons = BTreeMap::new();
+    let mut title = String::new();
+    for (number, line) in joined(text) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let wrong = |why: &str| -> ! { panic!("{name}.txt line {number}: {why}: {line}") };
+        if let Some(comment) = line.strip_prefix("# ") {
+            title = comment.to_owned();
+        } else if let Some(directive) = line.strip_prefix("  ") {
+            let mut above =
+                script.steps.iter().rev().skip(1).find(|step| !step.differs.is_empty()).map(again);
+            let Some(step) = script.steps.last_mut() else { wrong("it stands below nothing") };
+            if directive == "differs as above" {
+                step.differs = above.take().unwrap_or_else(|| wrong("nothing differs above"));
+            } else if below(step, directive, &reasons).is_none() {
+                wrong("not understood");
+            }
+        } else if let Some(api) = line.strip_prefix("every version of ") {
+            script.api = Some(api.to_owned());
+        } else if let Some((name, reason)) =
+            line.strip_prefix("reason ").and_then(|rest| rest.split_once(": "))
+        {
+            reasons.insert(name.to_owned(), reason.to_owned());
+        } else if !words.is_empty() {
+            let (connection, line) = match line.strip_prefix('@').and_then(|rest| rest.split_once(' ')) {
+                Some((connection, rest)) => (connection, rest),
+                None => ("", line.as_str()),
+            };
+            let act = act(line).unwrap_or_else(|error| wrong(&error));
+            script.steps.push(Step {
+                line: number,
+                title: std::mem::take(&mut title),
+                connection: connection.to_owned(),
+                act,
+                only: Versions::ALL,
+                lets: Vec::new(),
+                until: None,
+                differs: Vec::new(),
+            });
+        }
+    }
+    script
+}
+
+fn again(step: &Step) -> Vec<Difference> {
+    step.differs.iter().map(|one| Difference { is_again: true, ..one.clone() }).collect()
+}
+
+/// Lines that begin with four spaces belong to the one above.
+fn joined(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        match (line.strip_prefix("    "), lines.last_mut()) {
+            (Some(more), Some((_, last))) => {
+                last.push(' ');
+                last.push_str(more.trim());
+            }
+            _ => lines.push((at + 1, line.trim_end().to_owned())),
+        }
+    }
+    lines
+}
+
+fn act(line: &str) -> Result<Act, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["answer"] => Ok(Act::Answer),
+        ["close"] => Ok(Act::Close),
+        ["topic", name, partitions, settings @ ..] => {
+            let setting = |text: &&str| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let settings: Option<Vec<_>> = settings.iter().map(setting).collect();
+            Ok(Act::Topic {
+                name: (*name).to_owned(),
+                partitions: partitions.parse().map_err(|_| "no number of partitions")?,
+                settings: settings.ok_or("a setting is NAME=VALUE")?,
+            })
+        }
+        ["delete", name] => Ok(Act::Delete { name: (*name).to_owned() }),
+        ["send", ..] => Ok(Act::Send(request(line["send".len()..].trim_start())?)),
+        _ => Ok(Act::Call(request(line)?)),
+    }
+}
+
+fn request(line: &str) -> Result<Request, String> {
+    let (api, rest) = line.split_once(' ').ok_or("a key and its version")?;
+    let (version, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let version = match version {
+        "v" => None,
+        number => Some(number.parse().map_err(|_| "no version")?),
+    };
+    Ok(Request { api: api.to_owned(), version, fields: Value::fields(rest)? })
+}
+
+fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -> Option<()> {
+    let (word, rest) = directive.split_once(' ')?;
+    match word {
+        "only" => step.only = Versions::parse(rest)?,
+        "let" => {
+            let (name, path) = rest.split_once(" = ")?;
+            step.lets.push((name.to_owned(), path.to_owned()));
+        }
+        "until" => {
+            let (path, value) = rest.split_once(" = ")?;
+            step.until = Some((path.to_owned(), value.to_owned()));
+        }
+        "differs" => {
+            let (first, _) = rest.split_once(' ')?;
+            let (versions, rest) = match Versions::parse(first) {
+                Some(versions) => (versions, &rest[first.len() + 1..]),
+                None => (Versions::ALL, rest),
+            };
+            let (path, rest) = rest.split_once(": ")?;
+            let (values, reason) = rest.rsplit_once(" | ")?;
+            let (kafka, ours) = values.split_once(" -> ")?;
+            let reason = match reason.strip_prefix('@') {
+                Some(name) => reasons.get(name)?.clone(),
+                None => reason.to_owned(),
+            };
+            step.differs.push(Difference {
+                versions,
+                path: path.to_owned(),
+                kafka: kafka.to_owned(),
+                ours: ours.to_owned(),
+                reason,
+                is_again: false,
+            });
+        }
+        _ => return None,
+    }
+    Some(())
+}
