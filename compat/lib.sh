@@ -31,6 +31,7 @@ skip() { echo "skip $CLIENT: $1 ($2)"; }
 # --- the matrix: a column for each client and version, a row for each line of rows.tsv ---------------------
 
 COLUMN=$CLIENT # the client as the table shows it, with its version where the folder has several
+LACKS=         # rows that the client has no means for, whether the broker offers them or not
 
 # verdict ok|FAIL|skip|none ROW [REASON]: what one cell says.
 verdict() {
@@ -67,7 +68,13 @@ cells() {
   export BOOTSTRAP WORK PREFIX=${COLUMN//[^a-zA-Z0-9.-]/-}-$$-
   : >"$WORK/said"
   for row in $(cut -f1 "$COMPAT/rows.tsv"); do
-    if reason=$(not_offered "$row"); then verdict skip "$row" "$reason"; else rows+=("$row"); fi
+    if [[ " $LACKS " == *" $row "* ]]; then
+      none "$row"
+    elif reason=$(not_offered "$row"); then
+      verdict skip "$row" "$reason"
+    else
+      rows+=("$row")
+    fi
   done
   local COMMAND=("$@")
   play_rows "${rows[@]/restart}"
