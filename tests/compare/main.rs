@@ -112,13 +112,7 @@ fn compared(script: &Script, kafka: &Plays, ours: &Plays) -> Vec<String> {
 
 /// What has no script of its own yet, or not enough in it.
 #[rustfmt::skip]
-const NOT_YET: &[&str] = &[
-    "Produce", "Fetch", "ListOffsets", "CreateTopics", "DeleteTopics", "DeleteRecords", "OffsetForLeaderEpoch",
-    "DescribeAcls", "CreateAcls", "DeleteAcls", "DescribeConfigs", "AlterConfigs", "AlterReplicaLogDirs",
-    "DescribeLogDirs", "CreatePartitions", "ElectLeaders", "IncrementalAlterConfigs",
-    "AlterPartitionReassignments", "ListPartitionReassignments", "OffsetDelete", "DescribeQuorum",
-    "UpdateFeatures", "UnregisterBroker", "ListConfigResources", "DescribeTopicPartitions",
-];
+const NOT_YET: &[&str] = &["Produce", "Fetch", "ListOffsets", "DeleteRecords", "OffsetForLeaderEpoch"];
 
 fn is_sent(step: &Step, version: Option<i16>) -> bool {
     step.only.holds(version) && matches!(step.act, Act::Call(_) | Act::Send(_))
