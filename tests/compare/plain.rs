@@ -64,6 +64,7 @@ const UNORDERED: &[(&str, &str, &str)] = &[
     ("DeleteTopics", "responses", "Kafka shuffles them"),
     ("DescribeLogDirs", "results.topics", "Kafka walks a hash table"),
     ("DescribeLogDirs", "results.topics.partitions", "Kafka walks a hash table"),
+    ("ElectLeaders", "replica_election_results", "Kafka walks a hash table"),
     ("OffsetDelete", "topics.partitions", "Kafka puts those that failed first"),
     ("ListConfigResources", "config_resources", "Kafka walks a hash table"),
     ("DescribeConfigs", "results.configs", "Kafka walks a hash table"),
