@@ -26,6 +26,9 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("Metadata", "brokers.port", As::Port, "where the broker listens"),
     ("Metadata", "cluster_id", As::Cluster, "every cluster has its own"),
     ("Metadata", "topics.topic_id", As::Own("a topic id"), "drawn by the broker"),
+    ("Produce", "responses.topic_id", As::Own("a topic id"), "drawn by the broker"),
+    ("Fetch", "responses.topic_id", As::Own("a topic id"), "drawn by the broker"),
+    ("Fetch", "session_id", As::Own("a session id"), "drawn by the broker"),
     ("DescribeCluster", "brokers.host", As::Host, "where the broker listens"),
     ("DescribeCluster", "brokers.port", As::Port, "where the broker listens"),
     ("DescribeCluster", "cluster_id", As::Cluster, "every cluster has its own"),
@@ -70,6 +73,7 @@ const UNORDERED: &[(&str, &str, &str)] = &[
     ("DescribeConfigs", "results.configs", "Kafka walks a hash table"),
     ("CreatePartitions", "results", "Kafka answers in an order of its own"),
     ("DescribeGroups", "groups", "Kafka asks each part of its coordinator, and takes what comes first"),
+    ("JoinGroup", "members", "Kafka keeps them in a hash table by their drawn ids"),
     ("Metadata", "topics", "Kafka walks a hash table where all are asked for, or names are refused"),
 ];
 
