@@ -1,0 +1,287 @@
+//! The rows of the matrix, played with rskafka as its users write it. They run all at once.
+//!
+//! What rskafka leaves out of a row: brokers and controller are found but not shown, acks are always "all",
+//! headers are a sorted map without repetition, topics are described by their partitions alone.
+
+use rskafka::chrono::{DateTime, Utc};
+use rskafka::client::controller::ControllerClient;
+use rskafka::client::error::{Error, ProtocolError};
+use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
+use rskafka::client::{Client, ClientBuilder};
+use rskafka::record::{Record, RecordAndOffset};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+use tokio::task::JoinSet;
+
+const LIMIT: Duration = Duration::from_secs(120); // for one row; generous, for busy machines
+const WAIT: i32 = 500; // milliseconds that the broker may keep a fetch
+const ADMIN_LIMIT: i32 = 60_000; // milliseconds for a request of the administration
+
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("no {name}"))
+}
+
+fn named(topic: &str) -> String {
+    env("PREFIX") + topic
+}
+
+async fn connect() -> Client {
+    ClientBuilder::new(vec![env("BOOTSTRAP")]).client_id("matrix").build().await.expect("connects")
+}
+
+/// A topic of its own for a row, and its first partition.
+struct Log {
+    client: Client,
+    admin: ControllerClient,
+    topic: String,
+    first: PartitionClient,
+}
+
+impl Log {
+    async fn create(name: &str, partitions: i32) -> Log {
+        let client = connect().await;
+        let admin = client.controller_client().expect("a controller");
+        admin.create_topic(named(name), partitions, 1, ADMIN_LIMIT).await.expect("creates the topic");
+        Log::open(client, admin, named(name)).await
+    }
+
+    async fn open(client: Client, admin: ControllerClient, topic: String) -> Log {
+        let first = client.partition_client(&topic, 0, UnknownTopicHandling::Retry).await.expect("a leader");
+        Log { client, admin, topic, first }
+    }
+
+    async fn produce(&self, records: Vec<Record>) -> Vec<i64> {
+        self.first.produce(records, Compression::NoCompression).await.expect("produces")
+    }
+
+    /// `count` records from an offset on, once there are so many; they follow each other without a gap.
+    async fn read(&self, from: i64, count: usize) -> Vec<Record> {
+        let mut got: Vec<RecordAndOffset> = Vec::new();
+        while got.len() < count {
+            let next = from + got.len() as i64;
+            let (records, _) = self.first.fetch_records(next, 1..50_000_000, WAIT).await.expect("fetches");
+            got.extend(records);
+        }
+        for (offset, record) in (from..).zip(&got) {
+            assert_eq!(record.offset, offset);
+        }
+        assert_eq!(got.len(), count);
+        got.into_iter().map(|r| r.record).collect()
+    }
+
+    /// The numbers from an offset to the end of the log.
+    async fn numbers_from(&self, from: i64) -> Vec<i64> {
+        let end = self.offset(OffsetAt::Latest).await;
+        numbers_of(&self.read(from, (end - from) as usize).await)
+    }
+
+    async fn offset(&self, at: OffsetAt) -> i64 {
+        self.first.get_offset(at).await.expect("an offset")
+    }
+}
+
+fn at(milliseconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(milliseconds).expect("a time")
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis() as i64
+}
+
+fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
+    Record {
+        key: key.map(Into::into),
+        value: value.map(Into::into),
+        headers: BTreeMap::new(),
+        timestamp: at(now()),
+    }
+}
+
+fn numbers(range: std::ops::Range<i64>) -> Vec<Record> {
+    range.map(|n| record(None, Some(n.to_string().as_bytes()))).collect()
+}
+
+fn numbers_of(records: &[Record]) -> Vec<i64> {
+    let text = |r: &Record| String::from_utf8(r.value.clone().expect("a value")).expect("text");
+    records.iter().map(|r| text(r).parse().expect("a number")).collect()
+}
+
+/// The answer must be this error of the broker.
+fn refused<T>(answer: Result<T, Error>, expected: ProtocolError) {
+    match answer {
+        Ok(_) => panic!("this succeeded, instead of {expected:?}"),
+        Err(Error::ServerError { protocol_error, .. }) => assert_eq!(protocol_error, expected),
+        Err(other) => panic!("instead of {expected:?}: {other}"),
+    }
+}
+
+/// The partitions of a topic in the list of all, if it is there.
+async fn listed(client: &Client, topic: &str) -> Option<Vec<i32>> {
+    let topics = client.list_topics().await.expect("lists topics");
+    topics.into_iter().find(|t| t.name == topic).map(|t| t.partitions.into_iter().collect())
+}
+
+// --- the rows ---
+
+async fn metadata() {
+    let log = Log::create("metadata", 3).await;
+    assert_eq!(listed(&log.client, &log.topic).await, Some(vec![0, 1, 2]));
+    for partition in 0..3 {
+        let client = log.client.partition_client(&log.topic, partition, UnknownTopicHandling::Retry).await;
+        assert_eq!(client.expect("a leader").get_offset(OffsetAt::Latest).await.expect("an offset"), 0);
+    }
+    let unknown = log.client.partition_client(named("nowhere/"), 0, UnknownTopicHandling::Error).await;
+    refused(unknown, ProtocolError::InvalidTopicException);
+}
+
+async fn topics() {
+    let log = Log::create("topics", 2).await;
+    assert_eq!(listed(&log.client, &log.topic).await, Some(vec![0, 1]));
+    refused(log.admin.create_topic(&log.topic, 2, 1, ADMIN_LIMIT).await, ProtocolError::TopicAlreadyExists);
+    refused(
+        log.admin.create_topic("no/slashes", 1, 1, ADMIN_LIMIT).await,
+        ProtocolError::InvalidTopicException,
+    );
+    log.admin.delete_topic(&log.topic, ADMIN_LIMIT).await.expect("deletes the topic");
+    assert_eq!(listed(&log.client, &log.topic).await, None);
+}
+
+async fn codecs() {
+    use Compression::{Gzip, Lz4, NoCompression, Snappy, Zstd};
+    let log = Log::create("codecs", 1).await;
+    let mut sent = Vec::new();
+    for codec in [NoCompression, Gzip, Snappy, Lz4, Zstd] {
+        let value = |n: i64| format!("{codec:?} {n} ").repeat(5);
+        let records: Vec<_> = (0..200).map(|n| record(Some(b"key"), Some(value(n).as_bytes()))).collect();
+        let offsets = log.first.produce(records.clone(), codec).await.expect("produces");
+        let start = sent.len() as i64;
+        assert_eq!(offsets, (start..start + 200).collect::<Vec<_>>());
+        sent.extend(records);
+    }
+    assert_eq!(log.read(0, sent.len()).await, sent);
+}
+
+async fn values() {
+    let log = Log::create("values", 1).await;
+    let mut full = record(Some(b"key"), Some(&[0, 255, 128, 10]));
+    full.timestamp = at(now() - 12_345);
+    full.headers = [("a", "1"), ("b", "2"), ("empty", "")].map(|(k, v)| (k.to_owned(), v.into())).into();
+    let sent = vec![
+        full,
+        record(None, Some(b"no key")),
+        record(Some(b"deleted"), None),
+        record(Some(b""), Some(b"")),
+    ];
+    assert_eq!(log.produce(sent.clone()).await, [0, 1, 2, 3]);
+    assert_eq!(log.read(0, 4).await, sent);
+}
+
+async fn large() {
+    let log = Log::create("large", 1).await;
+    let big = record(None, Some(&vec![b'x'; 1_000_000]));
+    log.produce(vec![big.clone()]).await;
+    let larger = vec![record(None, Some(&vec![b'y'; 1_500_000]))];
+    refused(log.first.produce(larger, Compression::NoCompression).await, ProtocolError::MessageTooLarge);
+    let small = record(None, Some(b"small"));
+    assert_eq!(log.produce(vec![small.clone()]).await, [1]);
+    assert_eq!(log.read(0, 2).await, [big, small]);
+}
+
+async fn fetch() {
+    let log = Log::create("fetch", 1).await;
+    let start = now() - 1_000_000;
+    let mut records = numbers(0..100);
+    for (i, record) in (0..).zip(&mut records) {
+        record.timestamp = at(start + i * 1000);
+    }
+    log.produce(records).await;
+    assert_eq!(log.offset(OffsetAt::Earliest).await, 0);
+    assert_eq!(log.offset(OffsetAt::Latest).await, 100);
+    let stamped = log.offset(OffsetAt::Timestamp(at(start + 69_500))).await;
+    assert_eq!(stamped, 70);
+    for from in [0, 40, stamped] {
+        assert_eq!(log.numbers_from(from).await, (from..100).collect::<Vec<_>>());
+    }
+    let (nothing, high) = log.first.fetch_records(100, 1..1_000_000, 1).await.expect("fetches at the end");
+    assert_eq!((nothing.len(), high), (0, 100));
+    // A fetch that waits at the end is answered by what is produced meanwhile.
+    let (later, _) = tokio::join!(log.read(100, 1), log.produce(numbers(100..101)));
+    assert_eq!(numbers_of(&later), [100]);
+}
+
+/// rskafka tells its user, who goes on where they want.
+async fn range() {
+    let log = Log::create("range", 1).await;
+    log.produce(numbers(0..3)).await;
+    refused(log.first.fetch_records(99, 1..1_000_000, WAIT).await, ProtocolError::OffsetOutOfRange);
+    assert_eq!(log.numbers_from(log.offset(OffsetAt::Earliest).await).await, [0, 1, 2]);
+}
+
+async fn delete_records() {
+    let log = Log::create("delete-records", 1).await;
+    log.produce(numbers(0..10)).await;
+    log.first.delete_records(6, ADMIN_LIMIT).await.expect("deletes records");
+    assert_eq!(log.offset(OffsetAt::Earliest).await, 6);
+    assert_eq!(log.offset(OffsetAt::Latest).await, 10);
+    refused(log.first.fetch_records(5, 1..1_000_000, WAIT).await, ProtocolError::OffsetOutOfRange);
+    assert_eq!(log.numbers_from(6).await, [6, 7, 8, 9]);
+}
+
+async fn restart_before() {
+    let log = Log::create("restart", 1).await;
+    for start in (0..500).step_by(100) {
+        log.produce(numbers(start..start + 100)).await;
+    }
+}
+
+async fn restart_after() {
+    let client = connect().await;
+    let admin = client.controller_client().expect("a controller");
+    let log = Log::open(client, admin, named("restart")).await;
+    assert_eq!(log.numbers_from(0).await, (0..500).collect::<Vec<_>>());
+    assert_eq!(log.produce(numbers(500..505)).await, [500, 501, 502, 503, 504]);
+    assert_eq!(log.numbers_from(500).await, [500, 501, 502, 503, 504]);
+}
+
+async fn play(row: &str) {
+    match row {
+        "metadata" => metadata().await,
+        "topics" => topics().await,
+        "codecs" => codecs().await,
+        "values" => values().await,
+        "large" => large().await,
+        "fetch" => fetch().await,
+        "range" => range().await,
+        "delete-records" => delete_records().await,
+        "restart-before" => restart_before().await,
+        "restart-after" => restart_after().await,
+        "sasl" => panic!("not written yet"),
+        _ => panic!("nobody wrote this row"),
+    }
+}
+
+/// What a row says: its failed assertion, in one line, is the reason.
+async fn said(row: String) -> String {
+    let playing = {
+        let row = row.clone();
+        tokio::spawn(async move { tokio::time::timeout(LIMIT, play(&row)).await })
+    };
+    let reason = match playing.await {
+        Ok(Ok(())) => return format!("ok {row}"),
+        Ok(Err(_)) => "did not end".to_owned(),
+        Err(failed) => {
+            let panic = failed.into_panic();
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("failed").replace('\n', " ")
+        }
+    };
+    format!("FAIL {row} {reason}")
+}
+
+#[tokio::main]
+async fn main() {
+    let mut rows: JoinSet<String> = std::env::args().skip(1).map(said).collect();
+    while let Some(line) = rows.join_next().await {
+        println!("{}", line.expect("a row says something"));
+    }
+}
