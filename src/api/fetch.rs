@@ -417,9 +417,11 @@ impl Reading {
             ..empty.clone()
         };
         match self.state {
-            State::Unknown(error) | State::Failed(error, None) => {
-                PartitionData { error_code: error.code(), ..empty }
+            // As in Kafka an empty list, whatever is read.
+            State::Unknown(error) => {
+                PartitionData { error_code: error.code(), aborted_transactions: Some(Vec::new()), ..empty }
             }
+            State::Failed(error, None) => PartitionData { error_code: error.code(), ..empty },
             State::Failed(error, Some(leader)) if ctx.version >= 16 => {
                 let current_leader =
                     LeaderIdAndEpoch { leader_id: leader.id(), leader_epoch: leader.epoch.0 };

@@ -19,7 +19,7 @@ use crate::protocol::messages::produce_response::{
 };
 use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
-use crate::storage::{Append, Appended, Partition, Topic, Topics};
+use crate::storage::{Append, AppendError, Appended, Partition, Topic, Topics};
 use crate::types::{NodeId, Offset, Timestamp};
 
 impl Handler for ProduceRequest {
@@ -179,7 +179,15 @@ struct InLine {
 
 impl InLine {
     async fn appended(self) -> Result<(Appended, Timestamp), Refused> {
-        let appended = self.append.await.map_err(|error| Refusal::from(&error))?;
+        let appended = match self.append.await {
+            Ok(appended) => appended,
+            Err(error) => {
+                let refusal = Refusal::from(&error);
+                let is_of_the_producer = matches!(error, AppendError::Refused(_));
+                let log_start = is_of_the_producer.then(|| self.partition.ends().log_start);
+                return Err(Refused { refusal, records: Vec::new(), log_start });
+            }
+        };
         // As in Kafka a batch that comes again is answered with the time it has, whose clock ever that was.
         let time = match appended.repeated {
             true => self.partition.batch_time(appended.base_offset).await,

@@ -120,7 +120,8 @@ pub struct Load {
 impl Load {
     /// Topics have as many replicas as there are brokers.
     pub fn start(address: &str, seed: u64) -> Load {
-        create_topics(address, 1 + address.matches(',').count());
+        let brokers = 1 + address.matches(',').count();
+        create_topics(address, brokers);
         let history = Arc::new(History::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -128,8 +129,9 @@ impl Load {
             let noting = Noting::new(&history);
             let mut config = config(address);
             config.set("enable.idempotence", style.idempotent.to_string());
-            // Without idempotence only one request at a time keeps the order across retries.
-            config.set("max.in.flight", if style.idempotent { "5" } else { "1" });
+            // Without idempotence only one request at a time keeps the order across retries. Where leaders
+            // move, one request may be refused and the next one not, and librdkafka starts anew.
+            config.set("max.in.flight", if style.idempotent && brokers == 1 { "5" } else { "1" });
             config.set("debug", "eos").set_log_level(RDKafkaLogLevel::Debug);
             config.set("message.timeout.ms", "600000").set("statistics.interval.ms", "100");
             config.set("retry.backoff.ms", "10").set("batch.size", "30000");
