@@ -77,7 +77,7 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
     match rules.compression {
         Some(wanted) if wanted != codec => recompressed(&bytes, told, wanted, newest, rules),
         _ if told == header => Ok(Checked { bytes, header, newest }),
-        _ => Ok(made_true(bytes, told, newest)),
+        _ => Ok(made_true(BytesMut::from(&bytes[..]), told, newest)),
     }
 }
 
@@ -277,17 +277,16 @@ fn recompressed(
     if size > limit || batch_length == i32::MAX {
         return Err(RecordError::TooLarge { size, limit });
     }
-    let mut batch = Vec::with_capacity(size);
+    let mut batch = BytesMut::with_capacity(size);
     batch.extend_from_slice(bytes.get(..Header::LENGTH).unwrap_or_default());
     batch.extend_from_slice(&packed);
     put(&mut batch, BATCH_LENGTH_AT, batch_length.to_be_bytes());
     let attributes = told.attributes.with_codec(wanted);
-    Ok(made_true(batch.into(), Header { attributes, batch_length, ..told }, newest))
+    Ok(made_true(batch, Header { attributes, batch_length, ..told }, newest))
 }
 
-/// A copy of the batch that says what `header` says of attributes and max timestamp.
-fn made_true(bytes: Bytes, header: Header, newest: Option<i32>) -> Checked {
-    let mut bytes = BytesMut::from(&bytes[..]);
+/// The batch, a copy of what came, with what `header` says of attributes and max timestamp.
+fn made_true(mut bytes: BytesMut, header: Header, newest: Option<i32>) -> Checked {
     put(&mut bytes, ATTRIBUTES_AT, header.attributes.0.to_be_bytes());
     put(&mut bytes, MAX_TIMESTAMP_AT, header.max_timestamp.0.to_be_bytes());
     seal(&mut bytes);

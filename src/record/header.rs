@@ -18,8 +18,9 @@ use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 /// Base offset, length and leader epoch: what the broker writes. They lie before the CRC's range.
 pub const PREFIX_LENGTH: usize = 16;
 
-/// Base offset and length: what stands before the bytes that the length counts.
 pub(super) const BATCH_LENGTH_AT: usize = 8;
+
+/// Base offset and length: what stands before the bytes that the length counts.
 pub(super) const LENGTH_END: usize = 12;
 
 const CRC_AT: usize = 17;
