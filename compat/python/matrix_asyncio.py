@@ -1,0 +1,51 @@
+"""What matrix.py has, for a client of asyncio: rows and attempts are coroutines, and all are played side by side in one loop."""
+
+import asyncio
+import sys
+import time
+
+import matrix
+from matrix import BOOTSTRAP, LIMIT, PREFIX, brief, same
+
+ROW_LIMIT = 3 * LIMIT  # seconds; a row that waits for something that never comes is told by its name
+
+
+async def until(what, attempt):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        found = await attempt()
+        if found is not None and found is not False:
+            return found
+    raise AssertionError(f'after {LIMIT} seconds not yet: {what}')
+
+
+async def refused(kind, answer):
+    """What is awaited must fail with this kind of error; gives the error."""
+    try:
+        answer = await answer
+    except kind as error:
+        return error
+    raise AssertionError(f'not refused: {brief(answer)}')
+
+
+def play(rows):
+    """`rows` has for each row a coroutine function, or the reason why the client has nothing for it."""
+
+    async def one(row):
+        play_it = rows[row]
+        if isinstance(play_it, str):
+            return matrix.none(row, play_it)
+        try:
+            await asyncio.wait_for(play_it(), ROW_LIMIT)
+            matrix.ok(row)
+        except Exception as error:
+            matrix.failed(row, error)
+
+    async def everything():
+        await asyncio.gather(*map(one, sys.argv[1:]))
+
+    asyncio.run(everything())
+
+
+async def not_written():
+    matrix.not_written()
