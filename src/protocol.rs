@@ -82,5 +82,5 @@ pub trait Request: Message {
 pub const GAPS: &[&str] = &[
     "A request closes its connection where Kafka reads on: text that is not UTF-8 (in a client id it is replaced, \
      as in Kafka), a tagged field twice, out of order or of another size than it says, a negative length other than −1.",
-    "A request may take 10 times its size and 1 KiB in memory, at most 32 MiB, beside its own bytes.",
+    "A request may take 10 times its size and 64 KiB in memory, at most 32 MiB, beside its own bytes.",
 ];

@@ -18,7 +18,7 @@ use crate::protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
 use crate::storage::{Topic, TopicError, Topics};
-use crate::time::{Moment, within};
+use crate::time::{Moment, random_uuid, within};
 use crate::types::{NodeId, TopicId};
 
 /// The most partitions one request may ask for (BEHAVIOUR A18).
@@ -28,7 +28,7 @@ const PER_BROKER: usize = 200_000;
 
 impl Handler for CreateTopicsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Results stand in the order of the request; the id of a topic that was only validated is zero.",
+        "Results stand in the order of the request.",
         "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
         "Two names of one request that collide (`a.b`, `a_b`) are refused; Kafka creates both.",
     ];
@@ -67,7 +67,8 @@ impl Handler for CreateTopicsRequest {
                 Err(refusal) => return refused(name, refusal),
             };
             match made.next() {
-                None => result(&new, TopicId::ZERO, &settings),
+                // As in Kafka one is drawn that never comes into being.
+                None => result(&new, random_uuid(), &settings),
                 Some(Ok(topic)) => result(&new, topic.id, &settings),
                 Some(Err(refusal)) => refused(name, refusal),
             }

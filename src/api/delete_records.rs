@@ -81,7 +81,11 @@ fn target<'a>(
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = led_here(topic, index, node, None)?;
-    // Kafka refuses topics that are only compacted (POLICY_VIOLATION); there are none here yet.
+    // Records of a topic that is only compacted go by their keys.
+    let cleanup = partition.settings().cleanup;
+    if cleanup.compact && !cleanup.delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
     match offset {
         HIGH_WATERMARK => Ok((partition, partition.ends().high_watermark)),
         0.. => Ok((partition, Offset(offset))),

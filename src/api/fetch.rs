@@ -33,7 +33,7 @@ const LEAST_ROOM: usize = 64 << 10;
 impl Handler for FetchRequest {
     const GAPS: &'static [&'static str] = &[
         "Only whole batches are returned; Kafka cuts the last one at the limit.",
-        "In a session by topic id, a partition of a deleted topic is UNKNOWN_TOPIC_ID; Kafka says UNKNOWN_TOPIC_OR_PARTITION or INCONSISTENT_TOPIC_ID.",
+        "An isolation level that nobody knows and a limit below 0 are INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
         "KIP-392: no preferred read replica, there is only the leader.",
         "No fetch waits for longer than connections.max.idle.ms, whatever it asks for.",
         "All fetch sessions together hold 500,000 partitions; who does not fit is served without a session.",
@@ -51,7 +51,12 @@ impl Handler for FetchRequest {
                 return Reply::Now(FetchResponse { error_code, ..FetchResponse::default() });
             }
         };
-        let mut poll = Poll::new(&self, &plan, &ctx);
+        let isolation = isolation(self.isolation_level);
+        let mut poll = Poll::new(&self, &plan, isolation.unwrap_or(Isolation::ReadUncommitted), &ctx);
+        // As in Kafka it does not matter where there is nothing to read.
+        if isolation.is_none() && poll.readings.iter().any(Reading::is_of_something) {
+            return Reply::Now(refuse(self));
+        }
         // It may wait for long; what is still needed of the request, the poll has.
         drop(self);
         poll.run(&ctx).await;
@@ -72,8 +77,9 @@ fn open(request: &FetchRequest, ctx: &Context) -> Result<Plan, ErrorCode> {
         let named = topic_ref(&topic.topic, topic.topic_id);
         asks.extend(topic.partitions.iter().map(|asked| Ask {
             of: PartitionRef { topic: named.clone(), partition: asked.partition },
+            known_as: None,
             offset: Offset(asked.fetch_offset),
-            max_bytes: usize::try_from(asked.partition_max_bytes).unwrap_or(0),
+            max_bytes: usize::try_from(asked.partition_max_bytes).ok(),
             current_epoch: known_epoch(asked.current_leader_epoch),
             last_fetched_epoch: known_epoch(asked.last_fetched_epoch),
         }));
@@ -126,6 +132,8 @@ enum State {
 
 struct Progress {
     partition: Arc<Partition>,
+    /// Bytes that the client wants of it.
+    most: usize,
     /// The leadership that it is read under.
     epoch: LeaderEpoch,
     ends: Ends,
@@ -138,14 +146,13 @@ struct Progress {
 }
 
 impl Poll {
-    fn new(request: &FetchRequest, plan: &Plan, ctx: &Context) -> Poll {
-        let isolation = isolation(request.isolation_level);
+    fn new(request: &FetchRequest, plan: &Plan, isolation: Isolation, ctx: &Context) -> Poll {
         let from_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
-        let refused = match isolation {
-            None => Some(ErrorCode::InvalidRequest),
+        let refused = match from_replica {
             // A client that poses as a broker (RELIABILITY §7, CVE-2018-1288).
-            Some(_) if from_replica => Some(ErrorCode::NotLeaderOrFollower),
-            Some(_) => None,
+            true => Some(ErrorCode::NotLeaderOrFollower),
+            false if request.max_bytes < 0 => Some(ErrorCode::InvalidRequest),
+            false => None,
         };
         let image = ctx.services.store.topics();
         let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image, ctx.node())).collect();
@@ -154,7 +161,7 @@ impl Poll {
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Poll {
             readings,
-            isolation: isolation.unwrap_or(Isolation::ReadUncommitted),
+            isolation,
             min_bytes: limit(request.min_bytes).min(max_bytes),
             max_bytes,
             // Nobody knows whether a client that waits for days is still there.
@@ -211,7 +218,7 @@ impl Poll {
                 let left = max_bytes.saturating_sub(self.size);
                 let range = ReadRange {
                     from: progress.next,
-                    max_bytes: reading.ask.max_bytes.saturating_sub(progress.size).min(left),
+                    max_bytes: progress.most.saturating_sub(progress.size).min(left),
                     at_least_one_batch: self.size == 0,
                     isolation: self.isolation,
                 };
@@ -240,9 +247,7 @@ impl Poll {
         };
         // Where no more fits, the limit counts as reached, or the wait would be for nothing.
         let counted = |reading: &Reading| match &reading.state {
-            State::Open(progress) if progress.is_full => {
-                progress.size.max(reading.ask.max_bytes.min(self.max_bytes))
-            }
+            State::Open(progress) if progress.is_full => progress.size.max(progress.most.min(self.max_bytes)),
             State::Open(progress) => progress.size,
             State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => 0,
         };
@@ -262,20 +267,24 @@ impl Poll {
 
 impl Reading {
     fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &Topics, node: NodeId) -> Reading {
-        let (topic, missing) = match &ask.of.topic {
-            TopicRef::Name(name) => (topics.by_name(name), ErrorCode::UnknownTopicOrPartition),
-            TopicRef::Id(id) => (topics.by_id(*id), ErrorCode::UnknownTopicId),
+        let (topic, known_as) = match &ask.of.topic {
+            TopicRef::Name(name) => (topics.by_name(name), None),
+            TopicRef::Id(id) => {
+                let topic = topics.by_id(*id);
+                let name = topic.map(|topic| Arc::clone(&topic.name));
+                (topic, name.or_else(|| ask.known_as.clone()))
+            }
         };
         let topic_id = topic.map_or(TopicId::ZERO, |topic| topic.id);
         let state = match (topic, refused) {
-            (None, _) => State::Unknown(missing),
+            (None, _) => State::missing(&ask.of.topic, known_as.as_deref(), topics),
             (Some(topic), _) if topic.partition(ask.of.partition).is_none() => {
                 State::Unknown(ErrorCode::UnknownTopicOrPartition)
             }
             (Some(_), Some(error)) => State::Failed(error, None),
             (Some(topic), None) => State::of_partition(topic, ask, node),
         };
-        Reading { ask: ask.clone(), topic_id, state }
+        Reading { ask: Ask { known_as, ..ask.clone() }, topic_id, state }
     }
 
     /// A poll that waits here while the leadership is handed on learns of it. What was read before
@@ -294,6 +303,19 @@ impl Reading {
 }
 
 impl State {
+    /// A topic that was there earlier in the session is missed by its name, as in Kafka.
+    fn missing(asked: &TopicRef, known_as: Option<&str>, topics: &Topics) -> State {
+        match (asked, known_as) {
+            (TopicRef::Id(_), None) => State::Unknown(ErrorCode::UnknownTopicId),
+            (TopicRef::Id(_), Some(name)) if topics.by_name(name).is_some() => {
+                State::Failed(ErrorCode::InconsistentTopicId, None)
+            }
+            (TopicRef::Id(_), Some(_)) | (TopicRef::Name(_), _) => {
+                State::Unknown(ErrorCode::UnknownTopicOrPartition)
+            }
+        }
+    }
+
     /// Judges what the client believes to know of the partition.
     fn of_partition(topic: &Topic, ask: &Ask, node: NodeId) -> State {
         let index = ask.of.partition;
@@ -312,9 +334,11 @@ impl State {
                 return State::Diverged { ends, epoch, end };
             }
         }
+        let Some(most) = ask.max_bytes else { return State::Failed(ErrorCode::InvalidRequest, None) };
         let partition = Arc::clone(partition);
         State::Open(Progress {
             partition,
+            most,
             epoch: ends.leader_epoch,
             ends,
             next: ask.offset,
@@ -344,6 +368,35 @@ impl Progress {
     }
 }
 
+/// What Kafka says to a request that makes no sense: the error everywhere, and nothing else.
+fn refuse(request: FetchRequest) -> FetchResponse {
+    let error = ErrorCode::InvalidRequest;
+    let responses = request.topics.into_iter().map(|topic| FetchableTopicResponse {
+        topic: topic.topic,
+        topic_id: topic.topic_id,
+        partitions: topic.partitions.iter().map(|asked| failed(asked.partition, error)).collect(),
+    });
+    let responses = responses.collect();
+    FetchResponse { error_code: error.code(), responses, ..FetchResponse::default() }
+}
+
+/// A partition of which nothing is known. As in Kafka its aborted transactions are an empty list,
+/// whatever is read.
+fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
+    PartitionData {
+        partition_index,
+        error_code: error.code(),
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        aborted_transactions: Some(Vec::new()),
+        preferred_read_replica: -1,
+        // BEHAVIOUR F2: empty, never null.
+        records: Some(Records::default()),
+        ..PartitionData::default()
+    }
+}
+
 /// Ends the request: notes in the session what the client is told, and leaves out the rest.
 fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     let told: Vec<Told> = poll.readings.iter().map(Reading::told).collect();
@@ -355,7 +408,10 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     let mut answer = FetchResponse { session_id, ..FetchResponse::default() };
     let mut node_endpoints = Endpoints::new();
     let heard = poll.readings.into_iter().zip(heard).filter(|(_, heard)| *heard);
-    for (reading, _) in heard {
+    let mut heard: Vec<Reading> = heard.map(|(reading, _)| reading).collect();
+    // As in Kafka what is not there comes last.
+    heard.sort_by_key(|reading| !reading.is_of_something());
+    for reading in heard {
         let (topic, topic_id) = match &reading.ask.of.topic {
             TopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
             TopicRef::Id(id) => (String::new(), *id),
@@ -380,6 +436,10 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
 }
 
 impl Reading {
+    fn is_of_something(&self) -> bool {
+        !matches!(self.state, State::Unknown(_))
+    }
+
     fn told(&self) -> Told {
         let nowhere = (Offset(-1), Offset(-1));
         let ((high_watermark, log_start), has_records, is_urgent) = match &self.state {
@@ -390,25 +450,18 @@ impl Reading {
                 ((ends.high_watermark, ends.log_start), !progress.records.is_empty(), false)
             }
         };
-        let (of, topic_id) = (self.ask.of.clone(), self.topic_id);
-        Told { of, topic_id, high_watermark, log_start, has_records, is_urgent }
+        let (of, topic_id, known_as) = (self.ask.of.clone(), self.topic_id, self.ask.known_as.clone());
+        Told { of, topic_id, known_as, high_watermark, log_start, has_records, is_urgent }
     }
 
     fn into_data(self, isolation: Isolation, ctx: &Context) -> PartitionData {
         let empty = PartitionData {
-            partition_index: self.ask.of.partition,
-            high_watermark: -1,
-            last_stable_offset: -1,
-            log_start_offset: -1,
             // BEHAVIOUR F11: only who reads committed records hears of aborted ones.
             aborted_transactions: match isolation {
                 Isolation::ReadUncommitted => None,
                 Isolation::ReadCommitted => Some(Vec::new()),
             },
-            preferred_read_replica: -1,
-            // BEHAVIOUR F2: empty, never null.
-            records: Some(Records::default()),
-            ..PartitionData::default()
+            ..failed(self.ask.of.partition, ErrorCode::None)
         };
         let with_ends = |ends: Ends| PartitionData {
             high_watermark: ends.high_watermark.0,
@@ -417,10 +470,7 @@ impl Reading {
             ..empty.clone()
         };
         match self.state {
-            // As in Kafka an empty list, whatever is read.
-            State::Unknown(error) => {
-                PartitionData { error_code: error.code(), aborted_transactions: Some(Vec::new()), ..empty }
-            }
+            State::Unknown(error) => failed(self.ask.of.partition, error),
             State::Failed(error, None) => PartitionData { error_code: error.code(), ..empty },
             State::Failed(error, Some(leader)) if ctx.version >= 16 => {
                 let current_leader =

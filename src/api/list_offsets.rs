@@ -16,6 +16,11 @@ use crate::storage::{Found, Isolation, Partition, Topic};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
+    const GAPS: &'static [&'static str] = &[
+        "An isolation level that nobody knows is INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
+        "Where DeleteRecords took the record with the largest timestamp, there is none; Kafka goes on naming its offset, which lies before the log.",
+    ];
+
     fn named(&self) -> usize {
         self.topics.iter().map(|topic| topic.partitions.len().max(1)).sum()
     }
@@ -30,22 +35,30 @@ impl Handler for ListOffsetsRequest {
                 *times.entry((&topic.name, partition.partition_index)).or_default() += 1;
             }
         }
-        let mut topics = Vec::with_capacity(self.topics.len());
+        // So is a topic; one without partitions is not answered at all.
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut topics: Vec<ListOffsetsTopicResponse> = Vec::with_capacity(self.topics.len());
         for topic in &self.topics {
             let known = image.by_name(&topic.name);
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in &topic.partitions {
                 let outcome = match times.remove(&(topic.name.as_str(), asked.partition_index)) {
                     None => continue,
-                    Some(1) => match known {
-                        Some(topic) => look_up(topic, asked, isolation, &ctx).await,
-                        None => Err(ErrorCode::UnknownTopicOrPartition),
+                    Some(1) => match (isolation, known) {
+                        (None, _) => Err(ErrorCode::InvalidRequest),
+                        (Some(isolation), Some(topic)) => look_up(topic, asked, isolation, &ctx).await,
+                        (Some(_), None) => Err(ErrorCode::UnknownTopicOrPartition),
                     },
                     Some(_) => Err(ErrorCode::InvalidRequest),
                 };
-                partitions.push(answer(asked.partition_index, outcome));
+                let place = *places.entry(&topic.name).or_insert(topics.len());
+                if place == topics.len() {
+                    let partitions = Vec::with_capacity(topic.partitions.len());
+                    topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
+                }
+                if let Some(told) = topics.get_mut(place) {
+                    told.partitions.push(answer(asked.partition_index, outcome));
+                }
             }
-            topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
         }
         Reply::Now(ListOffsetsResponse { topics, ..ListOffsetsResponse::default() })
     }
@@ -82,11 +95,10 @@ impl Wanted {
 async fn look_up(
     topic: &Topic,
     asked: &ListOffsetsPartition,
-    isolation: Option<Isolation>,
+    isolation: Isolation,
     ctx: &Context,
 ) -> Result<Option<Found>, ErrorCode> {
     topic.partition(asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let isolation = isolation.ok_or(ErrorCode::InvalidRequest)?;
     let wanted = Wanted::of_request(asked.timestamp, ctx.version)?;
     let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
     let partition = led_here(topic, asked.partition_index, ctx.node(), current)?;

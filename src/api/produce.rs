@@ -5,6 +5,8 @@
 //! Every batch has its place in line when the ordered part ends; the answer follows when all of
 //! them are durable. acks=1 waits as acks=all does: there is no cheaper point that is safe.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::api::context::Context;
@@ -19,12 +21,11 @@ use crate::protocol::messages::produce_response::{
 };
 use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
-use crate::storage::{Append, AppendError, Appended, Partition, Topic, Topics};
-use crate::types::{NodeId, Offset, Timestamp};
+use crate::storage::{Append, AppendError, Appended, Partition, Topic};
+use crate::types::{NodeId, Offset, Timestamp, TopicId};
 
 impl Handler for ProduceRequest {
     const GAPS: &'static [&'static str] = &[
-        "An illegal topic name is INVALID_TOPIC_EXCEPTION at once; Kafka says UNKNOWN_TOPIC_OR_PARTITION, which clients retry.",
         "Transactional batches are INVALID_TXN_STATE: no transactions yet.",
         "A partition named twice in one request gets both batches; Kafka drops the first one.",
         "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
@@ -46,11 +47,11 @@ impl Handler for ProduceRequest {
         let image = ctx.services.store.topics();
         let (now, node) = (ctx.services.clock.now(), ctx.node());
         let mut begun = Vec::with_capacity(self.topic_data.len());
-        for data in self.topic_data {
+        for data in each_topic_once(self.topic_data) {
             let TopicProduceData { name, topic_id, partition_data } = data;
             let topic = match ctx.version >= 13 {
                 true => image.by_id(topic_id).ok_or(ErrorCode::UnknownTopicId),
-                false => writable(&image, &name),
+                false => image.by_name(&name).ok_or(ErrorCode::UnknownTopicOrPartition),
             };
             let mut partitions = Vec::with_capacity(partition_data.len());
             for data in partition_data {
@@ -90,12 +91,28 @@ impl Acks {
     }
 }
 
-fn writable<'a>(topics: &'a Topics, name: &str) -> Result<&'a Arc<Topic>, ErrorCode> {
-    match topics.by_name(name) {
-        Some(topic) => Ok(topic),
-        None if topic_name::is_legal(name) => Err(ErrorCode::UnknownTopicOrPartition),
-        None => Err(ErrorCode::InvalidTopicException),
+/// As in Kafka a topic named twice is answered once, and one without partitions not at all.
+fn each_topic_once(named: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    let mut places: HashMap<(String, TopicId), usize> = HashMap::new();
+    let mut topics: Vec<TopicProduceData> = Vec::with_capacity(named.len());
+    let is_alone = named.len() == 1;
+    for topic in named.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
+        if is_alone {
+            return vec![topic];
+        }
+        match places.entry((topic.name.clone(), topic.topic_id)) {
+            Entry::Vacant(place) => {
+                place.insert(topics.len());
+                topics.push(topic);
+            }
+            Entry::Occupied(place) => {
+                if let Some(first) = topics.get_mut(*place.get()) {
+                    first.partition_data.extend(topic.partition_data);
+                }
+            }
+        }
     }
+    topics
 }
 
 /// What holds for every batch of a request.
@@ -238,7 +255,7 @@ impl From<Refusal> for Refused {
 /// The batches of one topic, in line or refused.
 struct Begun {
     name: String,
-    topic_id: crate::types::TopicId,
+    topic_id: TopicId,
     partitions: Vec<(i32, Result<InLine, Refused>)>,
 }
 

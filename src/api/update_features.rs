@@ -3,6 +3,7 @@
 //! v1 tells safe and unsafe downgrades apart and can validate only; v2 has one error for all.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
@@ -16,8 +17,10 @@ const UNSAFE_DOWNGRADE: i8 = 3;
 const METADATA_VERSION: &str = "metadata.version";
 
 impl Handler for UpdateFeaturesRequest {
-    const GAPS: &'static [&'static str] =
-        &["eligible.leader.replicas.version stays at 1: a downgrade is INVALID_UPDATE_VERSION."];
+    const GAPS: &'static [&'static str] = &[
+        "eligible.leader.replicas.version stays at 1: a downgrade is INVALID_UPDATE_VERSION.",
+        "group.version, share.version, streams.version and transaction.version are unknown until what they stand for is there.",
+    ];
 
     fn named(&self) -> usize {
         self.feature_updates.len()
@@ -25,7 +28,10 @@ impl Handler for UpdateFeaturesRequest {
 
     async fn handle(self, ctx: Context) -> Reply<UpdateFeaturesResponse> {
         let controller = ctx.controller(&ctx.services.store.topics()).0;
-        let outcome = self.feature_updates.iter().try_for_each(|update| judge(update, controller));
+        // As in Kafka what was said last of a feature counts.
+        let updates: BTreeMap<&str, &FeatureUpdateKey> =
+            self.feature_updates.iter().map(|update| (update.feature.as_str(), update)).collect();
+        let outcome = updates.values().try_for_each(|update| judge(update, controller));
         Reply::Now(match outcome {
             Ok(()) => UpdateFeaturesResponse {
                 error_message: None,

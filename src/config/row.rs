@@ -210,6 +210,10 @@ impl Row {
             }
             Value::Text(one) => self.check.word(one).map_err(|why| refuse(one, why))?,
             Value::List(all) => {
+                if matches!(self.check, Check::OneOf(_)) && all.iter().any(String::is_empty) {
+                    let why = format!("Configuration '{}' values must not be empty.", self.name);
+                    return Err(ConfigError::Conflict(why));
+                }
                 for one in all {
                     self.check.word(one).map_err(|why| refuse(one, why))?;
                 }

@@ -93,6 +93,7 @@ fn a15_what_kafka_refuses_is_refused_in_kafkas_words() {
             "delete,foo",
             "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete",
         ),
+        ("cleanup.policy", "delete,", "Configuration 'cleanup.policy' values must not be empty."),
         (
             "preallocate",
             "x",

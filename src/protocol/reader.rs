@@ -13,9 +13,10 @@ pub(super) const MAX_TAGS: usize = 10_000;
 pub(super) const MAX_STRING: usize = 32_767;
 
 /// Structs are larger in memory than on the wire: three to five times in what clients send, nine
-/// times for topic names of three letters, twenty times in an array of empty names.
+/// times for topic names of three letters, twenty times in an array of empty names. A short request
+/// may be all of the latter kind: a hundred groups of one letter, asked for their offsets.
 const DECODED_PER_BYTE: usize = 10;
-const DECODED_FIXED: usize = 1 << 10;
+const DECODED_FIXED: usize = 64 << 10;
 const DECODED_MOST: usize = 32 << 20;
 
 /// What may be allocated to read a frame of this length, beside the frame itself. A request of

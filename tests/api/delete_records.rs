@@ -139,13 +139,18 @@ async fn a_partition_named_twice_has_one_result_and_what_was_said_last_counts() 
 }
 
 #[tokio::test]
-async fn what_is_kept_for_ever_may_go_on_demand_and_internal_topics_never() {
+async fn what_is_kept_for_ever_may_go_on_demand_and_compacted_or_internal_topics_never() {
     let node = Node::start().await;
     node.topic_with("kept", 1, &[("cleanup.policy", "")]).await;
     node.topic("__consumer_offsets", 1).await;
     let mut client = node.client().await;
     let answer = client.call(2, before(&[("kept", &[(0, 0)])])).await;
     assert_eq!(told(&answer), [("kept", 0, 0, 0)]);
+    node.topic_with("compacted", 1, &[("cleanup.policy", "compact")]).await;
+    node.topic_with("both", 1, &[("cleanup.policy", "compact,delete")]).await;
+    let answer = client.call(2, before(&[("compacted", &[(0, 0)]), ("both", &[(0, 0)])])).await;
+    let violation = code(ErrorCode::PolicyViolation);
+    assert_eq!(told(&answer), [("both", 0, 0, 0), ("compacted", 0, -1, violation)]);
     let answer = client.call(2, before(&[("__consumer_offsets", &[(0, 0)])])).await;
     assert_eq!(told(&answer), [("__consumer_offsets", 0, -1, code(ErrorCode::InvalidTopicException))]);
 }

@@ -108,11 +108,11 @@ async fn f5_a_session_by_id_does_not_serve_a_new_topic_of_the_same_name() {
     let id = node.topic("t", 1).await;
     let mut session = Session::open(node.client().await, id, &[(0, 0)]).await;
     node.store.delete_topic(id).await.unwrap();
-    let gone = code(ErrorCode::UnknownTopicId);
+    let gone = code(ErrorCode::UnknownTopicOrPartition);
     assert_eq!(session.step(&[]).await, [(0, gone, -1)]);
     let new = node.topic("t", 1).await;
     node.client().await.produce("t", 0, batch(&["new"])).await;
-    assert_eq!(session.step(&[]).await, [(0, gone, -1)]);
+    assert_eq!(session.step(&[]).await, [(0, code(ErrorCode::InconsistentTopicId), -1)]);
 
     let mut next = session.next(&[]);
     next.topics = request(new, 0, 0, &[(0, 0)]).topics;

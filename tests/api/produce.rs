@@ -328,13 +328,16 @@ async fn bytes_that_are_no_batch_are_refused_with_kafkas_codes() {
 }
 
 #[tokio::test]
-async fn m11_illegal_and_internal_topics_are_refused_at_once() {
+async fn m11_internal_topics_are_invalid_and_illegal_ones_unknown() {
     let node = Node::start().await;
     node.topic("__consumer_offsets", 1).await;
     let mut client = node.client().await;
-    for name in ["a b", "", "..", "__consumer_offsets"] {
+    let answer = client.produce("__consumer_offsets", 0, batch(&["a"])).await;
+    assert_eq!(answer.error_code, code(ErrorCode::InvalidTopicException));
+    // A client looks for the leader first, and Metadata says what is wrong with the name.
+    for name in ["a b", "", ".."] {
         let answer = client.produce(name, 0, batch(&["a"])).await;
-        assert_eq!(answer.error_code, code(ErrorCode::InvalidTopicException), "{name}");
+        assert_eq!(answer.error_code, code(ErrorCode::UnknownTopicOrPartition), "{name}");
     }
 }
 

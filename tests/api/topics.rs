@@ -91,6 +91,7 @@ async fn validating_makes_nothing() {
     let answer = client.call(7, validate(topic("t", 3, -1))).await;
     assert_eq!((answer.topics[0].error_code, answer.topics[0].num_partitions), (0, 3));
     assert!(answer.topics[0].configs.as_ref().is_some_and(|configs| !configs.is_empty()));
+    assert!(!answer.topics[0].topic_id.is_zero(), "an id that never comes into being, as in Kafka");
     assert_eq!(node.store.topics().iter().count(), 0);
     let answer = client.call(7, validate(topic("t", 0, -1))).await;
     assert_eq!(answer.topics[0].error_code, code(ErrorCode::InvalidPartitions));

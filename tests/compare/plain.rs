@@ -62,6 +62,10 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
 
 /// Lists that Kafka keeps in hash tables or reads from directories: API, list, why.
 const UNORDERED: &[(&str, &str, &str)] = &[
+    ("Produce", "responses", "Kafka walks a hash table"),
+    ("Produce", "responses.partition_responses", "Kafka walks a hash table"),
+    ("ListOffsets", "topics", "Kafka walks a hash table"),
+    ("ListOffsets", "topics.partitions", "Kafka puts those that failed first"),
     ("CreateTopics", "topics", "Kafka answers in an order of its own"),
     ("CreateTopics", "topics.configs", "Kafka walks a hash table"),
     ("DeleteTopics", "responses", "Kafka shuffles them"),
@@ -72,6 +76,7 @@ const UNORDERED: &[(&str, &str, &str)] = &[
     ("ListConfigResources", "config_resources", "Kafka walks a hash table"),
     ("DescribeConfigs", "results.configs", "Kafka walks a hash table"),
     ("CreatePartitions", "results", "Kafka answers in an order of its own"),
+    ("DeleteGroups", "results", "Kafka asks each part of its coordinator, and takes what comes first"),
     ("DescribeGroups", "groups", "Kafka asks each part of its coordinator, and takes what comes first"),
     ("JoinGroup", "members", "Kafka keeps them in a hash table by their drawn ids"),
     ("Metadata", "topics", "Kafka walks a hash table where all are asked for, or names are refused"),

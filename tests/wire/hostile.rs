@@ -5,7 +5,7 @@ use bytes::Bytes;
 use jackdaw::protocol::messages::fetch_request::FetchRequest;
 use jackdaw::protocol::messages::join_group_response::JoinGroupResponse;
 use jackdaw::protocol::messages::metadata_request::MetadataRequest;
-use jackdaw::protocol::messages::offset_fetch_request::OffsetFetchRequest;
+use jackdaw::protocol::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestGroup};
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use jackdaw::protocol::{Message, Reader, RequestHeader, WireError, Writer, decoded_at_most};
 
@@ -114,6 +114,21 @@ fn elements_of_one_byte_do_not_multiply_a_frame() {
         }
     }
     assert!(decoded_at_most(100 << 20) <= 32 << 20);
+}
+
+#[test]
+fn a_list_of_short_names_is_no_attack() {
+    // What `kafka-consumer-groups --describe --all-groups` asks: six bytes a group, and 80 in memory.
+    let groups = (0..800).map(|group| OffsetFetchRequestGroup {
+        group_id: format!("g{group}"),
+        topics: None,
+        ..OffsetFetchRequestGroup::default()
+    });
+    let request = OffsetFetchRequest { groups: groups.collect(), ..OffsetFetchRequest::default() };
+    let mut body = Writer::new();
+    request.encode(&mut body, 8).expect("it fits the version");
+    let read = OffsetFetchRequest::decode(&mut Reader::new(body.into_bytes()), 8).expect("a request");
+    assert_eq!(read.groups.len(), 800);
 }
 
 #[test]

@@ -34,8 +34,11 @@ pub struct PartitionRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub of: PartitionRef,
+    /// What the topic was called when its id was last looked up.
+    pub known_as: Option<Arc<str>>,
     pub offset: Offset,
-    pub max_bytes: usize,
+    /// None where the client says less than nothing.
+    pub max_bytes: Option<usize>,
     pub current_epoch: Option<LeaderEpoch>,
     pub last_fetched_epoch: Option<LeaderEpoch>,
 }
@@ -46,6 +49,7 @@ pub struct Told {
     pub of: PartitionRef,
     /// The topic the name stood for.
     pub topic_id: TopicId,
+    pub known_as: Option<Arc<str>>,
     pub high_watermark: Offset,
     pub log_start: Offset,
     pub has_records: bool,
@@ -166,6 +170,7 @@ impl Sessions {
         let Some(session) = lock(&self.cache).slots.get(&id).map(|slot| slot.session.clone()) else {
             return Err(ErrorCode::FetchSessionIdNotFound);
         };
+        let named = (!forgotten.is_empty()).then(|| asks.clone());
         let mut held = lock(&session);
         if held.epoch != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
@@ -185,7 +190,8 @@ impl Sessions {
 
         if asks.is_empty() {
             lock(&self.cache).remove(id);
-            return Ok(Plan::sessionless(asks));
+            // As in Kafka what is both named and forgotten is served where nothing else is left.
+            return Ok(Plan::sessionless(named.unwrap_or_default()));
         }
         if !lock(&self.cache).touch(id, asks.len(), now) {
             return Err(ErrorCode::FetchSessionIdNotFound);
@@ -301,7 +307,7 @@ impl Session {
     /// The client names a partition: a new one, or an old one with another position.
     fn put(&mut self, ask: Ask) {
         if let Some(entry) = self.entries.get_mut(&ask.of) {
-            entry.ask = ask;
+            entry.ask = Ask { known_as: entry.ask.known_as.take(), ..ask };
             return;
         }
         let place = self.take_place();
@@ -324,6 +330,7 @@ impl Session {
         let place = self.take_place();
         // Not ours any more: another request of the session dropped it. Then it hears it once more.
         let Some(entry) = self.entries.get_mut(&told.of) else { return true };
+        entry.ask.known_as.clone_from(&told.known_as);
         let now = (told.topic_id, told.high_watermark, told.log_start);
         let has_changed = entry.told != Some(now);
         // After an error the partition is told once more, when the error is gone.
@@ -384,8 +391,9 @@ mod tests {
     fn ask(partition: i32, offset: i64) -> Ask {
         Ask {
             of: of(partition),
+            known_as: None,
             offset: Offset(offset),
-            max_bytes: 1,
+            max_bytes: Some(1),
             current_epoch: None,
             last_fetched_epoch: None,
         }
@@ -395,6 +403,7 @@ mod tests {
         Told {
             of: of(partition),
             topic_id: TopicId::ZERO,
+            known_as: None,
             high_watermark: Offset(high_watermark),
             log_start: Offset(0),
             has_records: false,
@@ -510,6 +519,28 @@ mod tests {
         assert_eq!(sessions.close(plan, &[], START, ids(1)), (0, vec![]));
         assert_eq!(go_on(&sessions, id, 2, vec![]).unwrap_err(), ErrorCode::FetchSessionIdNotFound);
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn what_is_named_and_forgotten_is_served_once_where_nothing_else_is_left() {
+        let sessions = Sessions::new(SLOTS);
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        let opening = Opening::Incremental { id, epoch: 1 };
+        let plan = sessions.open(opening, false, vec![ask(0, 4)], &[of(0)], START).unwrap();
+        assert_eq!(reads(&plan), [(0, 4)]);
+        assert_eq!(sessions.close(plan, &[told(0, 5)], START, ids(1)), (0, vec![true]));
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn f5_a_session_remembers_what_a_topic_was_called() {
+        let sessions = Sessions::new(SLOTS);
+        let id = create(&sessions, 7, vec![ask(0, 0)], START);
+        let names = |plan: &Plan| plan.asks.iter().map(|ask| ask.known_as.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&go_on(&sessions, id, 1, vec![]).unwrap()), [None]);
+        let called = Told { known_as: Some("t".into()), ..told(0, 0) };
+        step(&sessions, id, 2, vec![], &[called]);
+        assert_eq!(names(&go_on(&sessions, id, 3, vec![ask(0, 4)]).unwrap()), [Some("t".into())]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::protocol::messages::join_group_response::{JoinGroupResponse, JoinGrou
 impl Handler for JoinGroupRequest {
     const GAPS: &'static [&'static str] = &[
         "A member may say 1 MiB of itself, over at most 64 protocols; more is INVALID_REQUEST.",
+        "Of two protocols of one name the first counts; Kafka never answers who sends them.",
         "Of two requests of one member that wait at the same time, the earlier one is answered REBALANCE_IN_PROGRESS; Kafka never answers it.",
         "group.max.size is 5,000 unless it is set; there are at most 100,000 groups, of jackdaw.groups.max.bytes in all, and over that COORDINATOR_NOT_AVAILABLE.",
         "A broker that stops answers who waits with NOT_COORDINATOR.",

@@ -2,6 +2,7 @@
 //! v2–4 may say how long the offset is to be kept; v6 has leader epochs, v7 static members; from v9
 //! on a group that does not exist is told from a wrong generation; v10 names topics by id.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{code, coordinates, later};
@@ -15,23 +16,25 @@ use crate::protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use crate::storage::Topics;
-use crate::types::{LeaderEpoch, Offset};
+use crate::types::{LeaderEpoch, Offset, TopicId};
+
+/// What a client says where it knows no leader epoch.
+const NO_EPOCH: i32 = -1;
 
 impl Handler for OffsetCommitRequest {
-    const GAPS: &'static [&'static str] =
-        &["Answers stand in the order of the request; Kafka puts those that failed first."];
-
     async fn handle(self, ctx: Context) -> Reply<OffsetCommitResponse> {
         let image = ctx.services.store.topics();
         let mut offsets = Vec::new();
-        let named = self.topics.into_iter();
-        let answers: Vec<OffsetCommitResponseTopic> =
-            named.filter_map(|topic| look_up(topic, &image, ctx.version, &mut offsets)).collect();
+        let mut refused = Refused::default();
+        let mut passed_on: Vec<OffsetCommitResponseTopic> = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
+            passed_on.extend(look_up(topic, &image, ctx.version, &mut refused, &mut offsets));
+        }
         if offsets.is_empty() {
-            return Reply::Now(answer(answers, Ok(Vec::new())));
+            return Reply::Now(answer(refused, passed_on, Ok(Vec::new())));
         }
         if let Err(error) = coordinates(&ctx, &self.group_id) {
-            return Reply::Now(answer(answers, Err(error)));
+            return Reply::Now(answer(refused, passed_on, Err(error)));
         }
         let commit = Commit {
             generation: Some(self.generation_id_or_member_epoch).filter(|id| *id >= 0).map(Generation),
@@ -41,62 +44,95 @@ impl Handler for OffsetCommitRequest {
             offsets,
         };
         let committing = ctx.services.groups.commit(&self.group_id, commit);
-        later(async move { answer(answers, committing.await) })
+        later(async move { answer(refused, passed_on, committing.await) })
+    }
+}
+
+/// Topics with what is wrong at first sight, each once.
+#[derive(Default)]
+struct Refused {
+    topics: Vec<OffsetCommitResponseTopic>,
+    places: HashMap<(String, TopicId), usize>,
+}
+
+impl Refused {
+    fn topic(&mut self, name: &str, topic_id: TopicId) -> &mut OffsetCommitResponseTopic {
+        let place = *self.places.entry((name.to_owned(), topic_id)).or_insert(self.topics.len());
+        if place == self.topics.len() {
+            let (name, partitions) = (name.to_owned(), Vec::new());
+            self.topics.push(OffsetCommitResponseTopic { name, topic_id, partitions });
+        }
+        self.topics.get_mut(place).expect("a place is that of a topic")
     }
 }
 
 /// An unknown topic or partition fails alone, and nothing is stored for it (BEHAVIOUR C12, C13).
-/// The others go to `offsets`, in the order in which their answers have no error yet.
+/// The others go to `offsets`, and to a topic of the answer in the same order.
 fn look_up(
     asked: OffsetCommitRequestTopic,
     image: &Topics,
     version: i16,
+    refused: &mut Refused,
     offsets: &mut Vec<OffsetToCommit>,
 ) -> Option<OffsetCommitResponseTopic> {
     let (topic, unknown) = match version {
         10.. => (image.by_id(asked.topic_id), ErrorCode::UnknownTopicId),
         _ => (image.by_name(&asked.name), ErrorCode::UnknownTopicOrPartition),
     };
-    // As in Kafka, of a topic that is there and of which nothing is named, nothing is told.
-    if topic.is_some() && asked.partitions.is_empty() {
+    let OffsetCommitRequestTopic { name, topic_id, partitions, .. } = asked;
+    let told = |partition_index, error: ErrorCode| OffsetCommitResponsePartition {
+        partition_index,
+        error_code: error.code(),
+    };
+    let Some(topic) = topic else {
+        let partitions = partitions.iter().map(|partition| told(partition.partition_index, unknown));
+        refused.topic(&name, topic_id).partitions.extend(partitions);
         return None;
-    }
-    let partitions = asked.partitions.into_iter().map(|partition| {
+    };
+    let mut passed_on = Vec::with_capacity(partitions.len());
+    for partition in partitions {
         let index = partition.partition_index;
-        let error = match topic {
-            None => unknown,
-            Some(topic) if topic.partition(index).is_none() => ErrorCode::UnknownTopicOrPartition,
-            Some(topic) => {
-                offsets.push(OffsetToCommit {
-                    partition: (topic.id, index),
-                    offset: Offset(partition.committed_offset),
-                    leader_epoch: Some(partition.committed_leader_epoch)
-                        .filter(|epoch| *epoch >= 0)
-                        .map(LeaderEpoch),
-                    metadata: partition.committed_metadata.unwrap_or_default(),
-                });
-                ErrorCode::None
-            }
-        };
-        OffsetCommitResponsePartition { partition_index: index, error_code: error.code() }
-    });
-    let partitions = partitions.collect();
-    Some(OffsetCommitResponseTopic { name: asked.name, topic_id: asked.topic_id, partitions })
+        if topic.partition(index).is_none() {
+            let unknown = told(index, ErrorCode::UnknownTopicOrPartition);
+            refused.topic(&name, topic_id).partitions.push(unknown);
+            continue;
+        }
+        offsets.push(OffsetToCommit {
+            partition: (topic.id, index),
+            offset: Offset(partition.committed_offset),
+            leader_epoch: Some(partition.committed_leader_epoch)
+                .filter(|epoch| *epoch != NO_EPOCH)
+                .map(LeaderEpoch),
+            metadata: partition.committed_metadata.unwrap_or_default(),
+        });
+        passed_on.push(told(index, ErrorCode::None));
+    }
+    // As in Kafka, of a topic that is there and of which nothing is named, nothing is told.
+    let partitions = Some(passed_on).filter(|passed_on| !passed_on.is_empty())?;
+    Some(OffsetCommitResponseTopic { name, topic_id, partitions })
 }
 
+/// What was refused at first sight comes first, as in Kafka.
 fn answer(
-    mut topics: Vec<OffsetCommitResponseTopic>,
+    mut refused: Refused,
+    mut passed_on: Vec<OffsetCommitResponseTopic>,
     committed: Result<Vec<Result<(), GroupError>>, GroupError>,
 ) -> OffsetCommitResponse {
-    let asked = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-    let mut passed_on = asked.filter(|partition| partition.error_code == ErrorCode::None.code());
+    let mut partitions = passed_on.iter_mut().flat_map(|topic| &mut topic.partitions);
     match committed {
         Ok(outcomes) => {
-            for (partition, outcome) in passed_on.zip(outcomes) {
+            for (partition, outcome) in partitions.zip(outcomes) {
                 partition.error_code = code(outcome);
             }
         }
-        Err(error) => passed_on.by_ref().for_each(|partition| partition.error_code = code(Err(error))),
+        Err(error) => partitions.by_ref().for_each(|partition| partition.error_code = code(Err(error))),
     }
-    OffsetCommitResponse { topics, ..OffsetCommitResponse::default() }
+    // A topic that is named twice stays so where nothing of the request was refused.
+    if refused.topics.is_empty() {
+        return OffsetCommitResponse { topics: passed_on, ..OffsetCommitResponse::default() };
+    }
+    for topic in passed_on {
+        refused.topic(&topic.name, topic.topic_id).partitions.extend(topic.partitions);
+    }
+    OffsetCommitResponse { topics: refused.topics, ..OffsetCommitResponse::default() }
 }

@@ -40,6 +40,18 @@ fn a_rebalance_waits_for_newcomers_that_were_told_their_id() {
 }
 
 #[test]
+fn of_two_protocols_of_one_name_the_first_counts_where_kafka_would_not_answer() {
+    let mut play = Play::default();
+    let protocol = |metadata: &str| ("range".to_owned(), Opaque::copy_of(metadata.as_bytes()));
+    let protocols = vec![protocol("one"), protocol("two")];
+    let join = play.join(Join { protocols, ..newcomer("a") });
+    play.wait(3);
+    let joined = play.joined(join);
+    assert_eq!(joined.protocol.as_deref(), Some("range"));
+    assert_eq!(joined.members[0].metadata, Opaque::copy_of(b"one"));
+}
+
+#[test]
 fn a_second_member_waits_until_the_first_has_rejoined() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     let second = play.join(newcomer("b"));
