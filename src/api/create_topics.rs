@@ -1,7 +1,7 @@
 //! CreateTopics (key 19). v5 answers with the topic's settings, v7 with its id.
 //!
-//! Checks and words are Kafka's. Its cap of 10,000 partitions per request holds here too; besides
-//! there is one for the whole broker.
+//! Checks and words are Kafka's. Its caps of 10,000 partitions and records per request hold here
+//! too; besides there is one for the whole broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -88,6 +88,13 @@ struct New {
     assigned: Option<Vec<Vec<NodeId>>>,
 }
 
+impl New {
+    /// How many records Kafka would write for it.
+    fn records(&self) -> usize {
+        1 + self.overrides.len() + self.partitions as usize
+    }
+}
+
 fn create(new: &New, ctx: &Context) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + use<> {
     let store = &ctx.services.store;
     let (name, overrides) = (new.name.clone(), new.overrides.clone());
@@ -106,25 +113,49 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
     for topic in &asked {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
+    let counts =
+        |topic: &&CreatableTopic| times[&topic.name] == 1 && topic.name != topic_name::CLUSTER_METADATA;
+    let wanted = asked.iter().filter(counts).map(|topic| partitions_wanted(topic, settings)).sum::<usize>();
+    let policy = |why| Refusal::new(ErrorCode::PolicyViolation, why);
+    let excess = policy("Excessively large number of partitions per request.");
     let topics = ctx.services.store.topics();
     let rules = Rules::new(ctx, settings, &topics);
     let mut planned: Vec<(String, Planned)> = Vec::with_capacity(asked.len());
     for topic in asked {
         let plan = match times.remove(&topic.name) {
             None => continue,
+            // As in Kafka the excess is what everybody hears of, also who is refused for something else.
+            Some(1) if wanted > PER_REQUEST && topic.name != topic_name::CLUSTER_METADATA => {
+                Err(excess.clone())
+            }
             Some(1) => rules.plan(&topic),
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
         };
         planned.push((topic.name, plan));
     }
-    let wanted = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).map(|new| new.partitions as usize);
-    let excess = "Excessively large number of partitions per request.";
-    if let Err(excess) = check_caps(wanted.sum(), topics.partitions(), excess) {
+    let new = || planned.iter().filter_map(|(_, plan)| plan.as_ref().ok());
+    if new().map(New::records).sum::<usize>() > PER_REQUEST {
+        let excess = policy("Unable to perform excessively large batch operation.");
+        return planned.into_iter().map(|(name, _)| (name, Err(excess.clone()))).collect();
+    }
+    let partitions = new().map(|new| new.partitions as usize).sum();
+    if let Err(full) = check_caps(partitions, topics.partitions(), "") {
         for (_, plan) in planned.iter_mut().filter(|(_, plan)| plan.is_ok()) {
-            *plan = Err(excess.clone());
+            *plan = Err(full.clone());
         }
     }
     planned
+}
+
+/// As far as it can be told from the request alone.
+fn partitions_wanted(asked: &CreatableTopic, settings: &BrokerSettings) -> usize {
+    match (asked.assignments.len(), asked.num_partitions) {
+        (0, -1) => settings.num_partitions,
+        (0, wanted) => wanted,
+        (assigned, _) => return assigned,
+    }
+    .try_into()
+    .unwrap_or(0)
 }
 
 /// The client waits for nothing, and nothing is begun.

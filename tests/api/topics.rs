@@ -298,8 +298,37 @@ async fn a18_more_than_ten_thousand_partitions_at_once_are_refused() {
     assert_eq!(refused(&mut client, topic("t", i32::MAX, 1)).await, expected);
     let two = create(&mut client, vec![topic("t", 6_000, 1), topic("u", 6_000, 1)]).await;
     assert!(two.iter().all(|one| one.error_code == code(ErrorCode::PolicyViolation)));
+    // The excess is what everybody hears of, but who is named twice.
+    let (many, twice) = (topic("t", 10_001, 1), topic("u", 1, 1));
+    let all = create(&mut client, vec![many, topic("/", 1, 1), twice.clone(), twice]).await;
+    let codes: Vec<(&str, i16)> = all.iter().map(|one| (&*one.name, one.error_code)).collect();
+    let policy = code(ErrorCode::PolicyViolation);
+    assert_eq!(codes, [("t", policy), ("/", policy), ("u", code(ErrorCode::InvalidRequest))]);
+    for spoilt in [topic("/", 10_001, 1), topic("t", 10_001, 99)] {
+        assert_eq!(refused(&mut client, spoilt).await, expected);
+    }
+    let illegal = (0..10_001).map(|number| topic(&format!("/{number}"), 1, 1)).collect();
+    assert!(create(&mut client, illegal).await.iter().all(|one| one.error_code == policy));
     assert_eq!(node.store.topics().iter().count(), 0);
-    assert_eq!(create(&mut client, vec![topic("t", 10_000, 1)]).await[0].error_code, 0);
+}
+
+/// A topic, each of its settings and each of its partitions is a record in Kafka.
+#[tokio::test]
+async fn a18_more_than_ten_thousand_records_at_once_are_refused() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    let expected = says(ErrorCode::PolicyViolation, "Unable to perform excessively large batch operation.");
+    let large = |partitions| CreatableTopic {
+        num_partitions: partitions,
+        ..with_settings("t", &[("retention.ms", Some("1"))])
+    };
+    assert_eq!(refused(&mut client, large(9_999)).await, expected);
+    let many = (0..5_001).map(|number| topic(&number.to_string(), 1, 1)).chain([topic("/", 1, 1)]);
+    let refused = create(&mut client, many.collect()).await;
+    assert_eq!(refused.len(), 5_002);
+    assert!(refused.iter().all(|one| one.error_code == code(ErrorCode::PolicyViolation)));
+    assert_eq!(node.store.topics().iter().count(), 0);
+    assert_eq!(create(&mut client, vec![large(9_998)]).await[0].error_code, 0);
 }
 
 fn by_name(name: &str) -> DeleteTopicState {
