@@ -119,6 +119,27 @@ async fn a_member_of_many_topics_or_of_none_that_can_be_read_joins_like_any_othe
     }
 }
 
+/// Two that say 600 KB each are more than fits in one of Kafka's records, in which it keeps a group.
+#[tokio::test]
+async fn a_group_that_kafka_could_not_store_gets_its_assignment() {
+    let node = groups(&[]).await;
+    let (mut one, mut other) = (node.client().await, node.client().await);
+    let large = |id: &str| {
+        let metadata = Bytes::from(vec![0; 600 << 10]);
+        let protocols = vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata }];
+        JoinGroupRequest { protocols, ..join("g", id) }
+    };
+    let leader = alone(&mut one, "g").await;
+    other.send(3, &large("")).await;
+    while beat(&mut one, "g", &leader).await == 0 {}
+    let leader = one.call(3, large(&leader.member_id)).await;
+    let (_, second) = other.receive::<JoinGroupRequest>(3).await;
+    assert_eq!((leader.error_code, second.error_code, leader.members.len()), (0, 0, 2));
+    for (client, member) in [(&mut one, &leader), (&mut other, &second)] {
+        assert_eq!(client.call(3, sync("g", member)).await.assignment, "yours");
+    }
+}
+
 #[tokio::test]
 async fn where_groups_have_no_room_left_newcomers_are_to_try_later_and_members_go_on() {
     let node = groups(&[("jackdaw.groups.max.bytes", "1048576")]).await;

@@ -13,6 +13,7 @@ use crate::protocol::messages::sync_group_response::SyncGroupResponse;
 impl Handler for SyncGroupRequest {
     const GAPS: &'static [&'static str] = &[
         "A consumer that its leader gave nothing gets an assignment of no partitions; Kafka gives it no bytes at all.",
+        "A group whose members say more than 1 MB together gets its assignment; Kafka cannot store it in one record and says UNKNOWN_SERVER_ERROR.",
     ];
 
     async fn handle(self, ctx: Context) -> Reply<SyncGroupResponse> {
