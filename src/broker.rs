@@ -30,6 +30,9 @@ use posed::{Common, Posed};
 
 /// How often what is due is looked for at the latest: retention, forgotten producers, the disk.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 /// How long answers that are owed may take when the broker stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -225,6 +228,7 @@ impl Builder {
 
         let mut housekeeping = JoinSet::new();
         housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
+        housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(async move { groups.run().await });
         let http = match &settings.http {
             None => None,
@@ -265,6 +269,17 @@ async fn housekeep(store: Store, every: Duration) {
         let store = store.clone();
         if spawn_blocking(move || store.housekeep()).await.is_err() {
             error!("housekeeping failed, which is a fault of this broker; it is tried again");
+        }
+    }
+}
+
+async fn compact(store: Store, services: Arc<Services>) {
+    loop {
+        // It may be altered at any time, also to nothing.
+        time::sleep(services.settings().cleaner_backoff.max(SHORTEST_BACKOFF)).await;
+        let store = store.clone();
+        if spawn_blocking(move || store.compact()).await.is_err() {
+            error!("compaction failed, which is a fault of this broker; it is tried again");
         }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod command;
 mod format_1;
+mod format_2;
 pub mod group;
 pub mod partition;
 pub mod placement;
@@ -20,10 +21,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    Applied, Command, Commit, CreatePlacedTopic, CreateTopic, Placed, ProducerStamp, Refusal, Scope,
+    Applied, Command, Commit, CreatePlacedTopic, CreateTopic, Placed, ProducerStamp, Refusal,
+    ReplaceSegments, Rewritten, Scope,
 };
 pub use group::Group;
-pub use partition::{Partition, Segment};
+pub use partition::{Partition, Segment, SegmentId};
 pub use placement::{Placement, spread};
 pub use topic::Topic;
 
@@ -63,10 +65,11 @@ impl Shard {
         }
     }
 
-    /// Reads a snapshot. Those of format 1 know of one broker only.
+    /// Reads a snapshot. Those of format 1 know of one broker only, those of format 2 of no compaction.
     pub fn from_snapshot(format: u32, state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
         match format {
             1 => format_1::read(state, broker),
+            2 => format_2::read(state),
             _ => postcard::from_bytes(state),
         }
     }
@@ -143,6 +146,9 @@ impl Shard {
             }
             Command::SetBrokers { running } => self.set_brokers(running),
             Command::ElectPreferred { topic, partition } => self.elect_preferred(*topic, *partition)?,
+            Command::ReplaceSegments(replace) => {
+                self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
+            }
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
@@ -345,6 +351,10 @@ impl Applied {
             Applied::ReplicasSet => [13, 0, 0, 0],
             Applied::BrokersSet => [14, 0, 0, 0],
             Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
+            Applied::SegmentsReplaced { replaced, by, .. } => {
+                let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
+                [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]
+            }
         };
         words.iter().fold(hash, |hash, word| mix(hash, word.cast_unsigned()))
     }

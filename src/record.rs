@@ -3,6 +3,7 @@
 //!
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes in front of every batch.
 //! - [`check_produced`]: what a client may append (BEHAVIOUR.md, rules P).
+//! - [`clean`]: what compaction leaves of a batch.
 //! - [`records`]: what is in a batch; [`BatchBuilder`] makes one.
 //! - [`first_since`], [`newest`]: records by their time. [`batch_line`], [`record_line`]: for people.
 //!
@@ -13,6 +14,7 @@
 #[expect(clippy::expect_used, clippy::arithmetic_side_effects, reason = "is given our own records only")]
 mod builder;
 mod check;
+mod clean;
 mod compress;
 mod decompress;
 mod describe;
@@ -24,6 +26,7 @@ mod source;
 
 pub use builder::BatchBuilder;
 pub use check::{Checked, Rules, check_produced};
+pub use clean::{Cleaned, clean, is_cleaned};
 pub use describe::{batch_line, record_line};
 pub use error::{RecordError, RecordRefusal};
 pub use header::{Attributes, Batches, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix};

@@ -6,6 +6,7 @@
 //! *Recovery* gives back the state that was acknowledged; the *keeper* does what may take its
 //! time. All of it stands on [`fs`], so that a test can pull the plug anywhere.
 
+mod cleaner;
 mod committer;
 mod counts;
 mod directory;

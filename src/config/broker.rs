@@ -101,6 +101,14 @@ settings! {
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
         /// How often segments are looked at for retention.
         retention_check: Duration = Value::millis, long("log.retention.check.interval.ms", "300000").at_least(1);
+        /// Whether topics that want it are compacted.
+        cleaner_enabled: bool = Value::flag, boolean("log.cleaner.enable", "true");
+        /// How often it is looked whether a log is to be compacted.
+        cleaner_backoff: Duration = Value::millis, long("log.cleaner.backoff.ms", "15000").dynamic().at_least(0);
+        /// How much memory compaction may take for the keys of a log, of which it remembers the newest
+        /// offsets; taken as it is needed, a megabyte at least. What it does not suffice for the next run does.
+        cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
+            long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
         /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),

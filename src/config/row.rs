@@ -111,6 +111,10 @@ pub(super) const fn long(name: &'static str, default: &'static str) -> Row {
     row(name, Kind::Long, Some(default))
 }
 
+pub(super) const fn double(name: &'static str, default: &'static str) -> Row {
+    row(name, Kind::Double, Some(default))
+}
+
 pub(super) const fn text(name: &'static str, default: &'static str) -> Row {
     row(name, Kind::Text, Some(default))
 }
@@ -122,6 +126,11 @@ pub(super) const fn list(name: &'static str, default: &'static str) -> Row {
 impl Row {
     pub(super) const fn at_least(mut self, least: i64) -> Row {
         self.check = Check::AtLeast(least);
+        self
+    }
+
+    pub(super) const fn between(mut self, least: i64, most: i64) -> Row {
+        self.check = Check::Between(least, most);
         self
     }
 
@@ -401,9 +410,20 @@ fn shown_double(number: f64) -> String {
     }
 }
 
+/// A fraction between 0 and 1 that can be compared.
+pub type Millionths = u32;
+
 /// How a value becomes a field. A row and its reader stand side by side; a pair that does not fit
 /// fails in the test that reads every default.
 impl Value {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a million")]
+    pub(super) fn millionths(&self) -> Millionths {
+        match self {
+            Value::Fraction(fraction) => (fraction.clamp(0.0, 1.0) * 1e6).round() as u32,
+            _ => panic!("the row is a fraction: {self:?}"),
+        }
+    }
+
     /// The text DescribeConfigs shows.
     pub(super) fn shown(&self) -> Option<String> {
         match self {

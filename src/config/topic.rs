@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::row::{Row, Value, int, list, long, settings, text};
+use super::row::{Millionths, Row, Value, double, int, list, long, settings, text};
 use super::{BrokerSettings, ConfigError, table};
 
 settings! {
@@ -12,8 +12,8 @@ settings! {
     /// here, stand in [`table`]: accepted, checked and shown.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct TopicSettings {
-        /// What happens to old records: `delete` removes them by age and size, `compact` asks every record
-        /// for a key and keeps them all, because there is no compaction yet; an empty list keeps them too.
+        /// What happens to old records: `delete` removes them by age and size, `compact` those whose key has
+        /// a newer one, and asks every record for a key; an empty list keeps them all.
         cleanup: Cleanup = Cleanup::of,
             list("cleanup.policy", "delete").dynamic().twin("log.cleanup.policy").one_of(&["compact", "delete"]);
         /// How long a record is kept before its segment may be deleted; −1 keeps it for ever.
@@ -32,6 +32,21 @@ settings! {
         /// partitions do not all begin a new segment at once.
         segment_jitter: Duration = Value::millis,
             long("segment.jitter.ms", "0").dynamic().at_least(0).twin("log.roll.jitter.ms");
+        /// How long a record without a value, which says that its key is gone, outlives the compaction that
+        /// first met it.
+        delete_retention: Duration = Value::millis,
+            long("delete.retention.ms", "86400000").dynamic().at_least(0).twin("log.cleaner.delete.retention.ms");
+        /// The part of a log, in bytes, that has to be new since its last compaction before the next one.
+        min_dirty: Millionths = Value::millionths,
+            double("min.cleanable.dirty.ratio", "0.5").dynamic().between(0, 1)
+                .twin("log.cleaner.min.cleanable.ratio");
+        /// How long a record stays as it is before compaction may remove it.
+        min_compaction_lag: Duration = Value::millis,
+            long(MIN_COMPACTION_LAG, "0").dynamic().at_least(0).twin("log.cleaner.min.compaction.lag.ms");
+        /// How long after it was written a segment is compacted at the latest, however little of the log is new.
+        max_compaction_lag: Duration = Value::millis,
+            long(MAX_COMPACTION_LAG, "9223372036854775807").dynamic().at_least(1)
+                .twin("log.cleaner.max.compaction.lag.ms");
         /// The largest record batch that is accepted, as it comes over the wire.
         max_message_bytes: u32 = Value::number,
             int("max.message.bytes", "1048588").dynamic().at_least(0).twin("message.max.bytes");
@@ -110,6 +125,15 @@ impl Cleanup {
 }
 
 impl TopicSettings {
+    /// The age at which a segment of the topic ends: what is to be compacted in time may not stay in the
+    /// newest one, which is never compacted.
+    pub fn roll_after(&self) -> Duration {
+        match self.cleanup.compact {
+            true => self.segment_age.min(self.max_compaction_lag),
+            false => self.segment_age,
+        }
+    }
+
     /// The settings of a topic that sets `overrides` itself; refused as Kafka refuses them.
     pub fn resolve(
         overrides: &BTreeMap<String, String>,

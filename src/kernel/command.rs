@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupRecord;
-use super::partition::Segment;
+use super::partition::{Segment, SegmentId};
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub enum Command {
         topic: TopicId,
         partition: i32,
     },
+    /// Compaction has written segments anew.
+    ReplaceSegments(ReplaceSegments),
 }
 
 /// What settings are stored for, other than a topic.
@@ -124,6 +126,27 @@ pub struct Commit {
     pub crc: u32,
 }
 
+/// Segments that lie behind each other, and what takes their place: files that are safe already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplaceSegments {
+    pub topic: TopicId,
+    pub partition: i32,
+    pub replaced: Vec<SegmentId>,
+    /// Not empty; the first one begins where the first of the replaced did. All have the generation
+    /// that follows the largest of the replaced.
+    pub by: Vec<Rewritten>,
+}
+
+/// A segment that compaction has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewritten {
+    pub base: Offset,
+    pub bytes: u64,
+    pub max_timestamp: Timestamp,
+    /// See [`Segment::cleaned`].
+    pub cleaned: bool,
+}
+
 /// What an idempotent producer puts on a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerStamp {
@@ -163,6 +186,12 @@ pub enum Applied {
     /// Whether another one led before.
     LeaderElected {
         moved: bool,
+    },
+    SegmentsReplaced {
+        replaced: Vec<Segment>,
+        by: Vec<Segment>,
+        /// Where the next segment begins.
+        end: Offset,
     },
 }
 
@@ -211,6 +240,8 @@ pub enum Refusal {
     OffsetOutOfRange,
     /// No offset is left for the batch.
     OffsetsExhausted,
+    /// The segments to be replaced are not those that are there now.
+    OtherSegments,
     /// Other partitions were added meanwhile.
     NotTheNextPartition {
         next: i32,

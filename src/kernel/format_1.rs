@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Group, Partition, Placement, Shard, Topic};
+use super::format_2::{Partition2, converted};
+use super::{Group, Placement, Shard, Topic};
 use crate::types::{NodeId, TopicId};
 
 #[derive(Deserialize)]
@@ -24,7 +25,7 @@ struct Topic1 {
     id: TopicId,
     name: String,
     overrides: BTreeMap<String, String>,
-    partitions: Vec<Arc<Partition>>,
+    partitions: Vec<Partition2>,
 }
 
 pub fn read(state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
@@ -33,7 +34,7 @@ pub fn read(state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
     let topics = topics.into_iter().map(|(key, topic)| {
         let Topic1 { id, name, overrides, partitions } = topic;
         let placement = partitions.iter().map(|_| Arc::clone(&here)).collect();
-        (key, Arc::new(Topic { id, name, overrides, partitions, placement }))
+        (key, Arc::new(Topic { id, name, overrides, partitions: converted(partitions), placement }))
     });
     let topics = topics.collect();
     Ok(Shard { position, hash, next_producer, topics, groups, names, ..Shard::new(broker) })

@@ -1,14 +1,15 @@
 //! A partition: where its log starts and ends, in which files it lies, which leaderships it has
 //! seen and what it remembers of its producers. Small whatever it holds: never a row per batch.
 //!
-//! Invariant: `log_start ≤ end`; segments are in order, without gaps, and the first one holds
-//! `log_start`; there is none exactly when the log is empty; epochs rise with their start offsets.
+//! Invariant: `log_start ≤ end`; segments are in order, each ends where the next one begins, and the
+//! first one holds `log_start`; there is none exactly when the log is empty; epochs rise with their
+//! start offsets. Compaction makes gaps between the records of a segment, but for the newest one.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Applied, Commit, Placed, Refusal};
+use super::command::{Applied, Commit, Placed, Refusal, ReplaceSegments};
 use super::next_offset;
 use super::producer::{Producer, Verdict};
 use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
@@ -19,13 +20,20 @@ pub const MAX_PRODUCERS: usize = 10_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Partition {
-    log_start: Offset,
-    end: Offset,
-    epoch: LeaderEpoch,
+    pub(super) log_start: Offset,
+    pub(super) end: Offset,
+    pub(super) epoch: LeaderEpoch,
     /// Each leadership that wrote, with its first offset.
-    epochs: Vec<(LeaderEpoch, Offset)>,
-    segments: Vec<Segment>,
-    producers: BTreeMap<ProducerId, Producer>,
+    pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(super) segments: Vec<Segment>,
+    pub(super) producers: BTreeMap<ProducerId, Producer>,
+}
+
+/// A segment by its first offset, and how often compaction has written it anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SegmentId {
+    pub base: Offset,
+    pub generation: u32,
 }
 
 /// A segment file, as far as the journal knows it.
@@ -37,6 +45,17 @@ pub struct Segment {
     /// The journal's time at the first and the last append.
     pub opened: Timestamp,
     pub last_append: Timestamp,
+    /// How often compaction has written it anew.
+    pub generation: u32,
+    /// Compaction has seen all of its records: what they replace before them is gone.
+    pub cleaned: bool,
+}
+
+impl Segment {
+    /// Which file it is.
+    pub fn id(&self) -> SegmentId {
+        SegmentId { base: self.base, generation: self.generation }
+    }
 }
 
 impl Partition {
@@ -73,8 +92,15 @@ impl Partition {
 
         if commit.roll || self.segments.is_empty() {
             let max_timestamp = commit.max_timestamp;
-            let fresh = Segment { base: base_offset, bytes: 0, max_timestamp, opened: now, last_append: now };
-            self.segments.push(fresh);
+            self.segments.push(Segment {
+                base: base_offset,
+                bytes: 0,
+                max_timestamp,
+                opened: now,
+                last_append: now,
+                generation: 0,
+                cleaned: false,
+            });
         }
         let segment = self.segments.last_mut().expect("one was just made where there was none");
         let at = segment.bytes;
@@ -129,6 +155,42 @@ impl Partition {
         let dropped: Vec<Segment> = self.segments.drain(..first_kept).collect();
         self.forget_epochs_before(offset);
         Ok(Applied::LogStart { offset, dropped })
+    }
+
+    /// The newest segment is never among the replaced: the log goes on in it.
+    pub(super) fn replace_segments(&mut self, replace: &ReplaceSegments) -> Result<Applied, Refusal> {
+        let ReplaceSegments { replaced, by, .. } = replace;
+        let first = self.segments.iter().position(|segment| Some(&segment.id()) == replaced.first());
+        let first = first.ok_or(Refusal::OtherSegments)?;
+        let behind = first + replaced.len();
+        let there = self.segments.get(first..behind).unwrap_or_default();
+        let Some(end) = self.segments.get(behind).map(|next| next.base) else {
+            return Err(Refusal::OtherSegments);
+        };
+        if !there.iter().map(Segment::id).eq(replaced.iter().copied()) {
+            return Err(Refusal::OtherSegments);
+        }
+        let (oldest, newest) = (there[0], there[there.len() - 1]);
+        let begins_there = by.first().is_some_and(|first| first.base == oldest.base);
+        let rises = by.iter().map(|one| one.base).chain([end]).is_sorted_by(|one, next| one < next);
+        if !begins_there || !rises {
+            return Err(Refusal::Malformed);
+        }
+        let generation = there.iter().map(|segment| segment.generation).max().unwrap_or(0) + 1;
+        let by: Vec<Segment> = by
+            .iter()
+            .map(|one| Segment {
+                base: one.base,
+                bytes: one.bytes,
+                max_timestamp: one.max_timestamp,
+                opened: oldest.opened,
+                last_append: newest.last_append,
+                generation,
+                cleaned: one.cleaned,
+            })
+            .collect();
+        let replaced = self.segments.splice(first..behind, by.iter().copied()).collect();
+        Ok(Applied::SegmentsReplaced { replaced, by, end })
     }
 
     /// The leadership that `offset` belongs to now begins there (Kafka's `LeaderEpochFileCache`).

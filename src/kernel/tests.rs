@@ -199,6 +199,43 @@ fn moving_the_log_start_drops_the_segments_below_it() {
 }
 
 #[test]
+fn segments_are_replaced_where_they_are_those_that_were_meant_and_the_newest_never() {
+    let mut shard = with_topic();
+    for time in 1..5 {
+        let commit = Command::Commit(Commit { roll: true, ..batch(10) });
+        shard.apply(at(time), &commit).unwrap();
+    }
+    let id = |base, generation| SegmentId { base: Offset(base), generation };
+    let anew = |base, cleaned| Rewritten { base: Offset(base), bytes: 5, max_timestamp: at(2), cleaned };
+    let mut replace = |replaced: &[SegmentId], by: &[Rewritten]| {
+        let (replaced, by) = (replaced.to_vec(), by.to_vec());
+        let replace = ReplaceSegments { topic: TOPIC, partition: 0, replaced, by };
+        let applied = shard.apply(at(9), &Command::ReplaceSegments(replace));
+        let segments: Vec<_> =
+            partition(&shard).segments().iter().map(|one| (one.id(), one.cleaned)).collect();
+        applied.map(|_| segments)
+    };
+    let newest = [id(20, 0), id(30, 0)];
+    let refused = replace(&newest, &[anew(20, true)]);
+    assert_eq!(refused, Err(Refusal::OtherSegments), "the log goes on in the newest");
+    assert_eq!(replace(&[id(0, 0), id(20, 0)], &[anew(0, true)]), Err(Refusal::OtherSegments));
+    assert_eq!(replace(&[], &[anew(0, true)]), Err(Refusal::OtherSegments));
+    let two = [id(0, 0), id(10, 0)];
+    assert_eq!(replace(&two, &[]), Err(Refusal::Malformed));
+    assert_eq!(replace(&two, &[anew(1, true)]), Err(Refusal::Malformed), "it no longer holds the log start");
+    assert_eq!(replace(&two, &[anew(0, true), anew(20, true)]), Err(Refusal::Malformed), "one follows there");
+
+    let after = replace(&two, &[anew(0, true)]).unwrap();
+    assert_eq!(after, [(id(0, 1), true), (id(20, 0), false), (id(30, 0), false)]);
+    assert_eq!(replace(&two, &[anew(0, true)]), Err(Refusal::OtherSegments), "not twice");
+    let after = replace(&[id(0, 1), id(20, 0)], &[anew(0, true), anew(25, false)]).unwrap();
+    assert_eq!(after, [(id(0, 2), true), (id(25, 2), false), (id(30, 0), false)]);
+    let first = partition(&shard).segments()[0];
+    assert_eq!((first.bytes, first.opened, first.last_append), (5, at(1), at(3)));
+    assert_eq!(offset_of(&mut shard, batch(1)), Ok(40), "offsets go on where they were");
+}
+
+#[test]
 fn an_epoch_begins_where_it_wrote_first_and_shrinks_with_the_log_start() {
     let mut shard = with_topic();
     offset_of(&mut shard, batch(10)).unwrap();
@@ -317,7 +354,7 @@ impl Random {
 
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(24) {
+        match self.below(25) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -344,6 +381,19 @@ impl Random {
             11 => Command::SetReplicas { topic, partition, replicas: self.brokers() },
             12 => Command::SetBrokers { running: self.brokers() },
             13 => Command::ElectPreferred { topic, partition },
+            14 => {
+                let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
+                let replaced: Vec<_> =
+                    ids.map(|base| SegmentId { base: Offset(base), generation: 0 }).collect();
+                let anew = |id: &SegmentId| Rewritten {
+                    base: id.base,
+                    bytes: 1,
+                    max_timestamp: at(1),
+                    cleaned: true,
+                };
+                let by = replaced.iter().take(1).map(anew).collect();
+                Command::ReplaceSegments(ReplaceSegments { topic, partition, replaced, by })
+            }
             _ => {
                 let producer = (self.below(2) == 0).then(|| ProducerStamp {
                     id: ProducerId(self.below(2) as i64),

@@ -27,6 +27,7 @@ pub struct BatchBuilder {
     base_timestamp: Option<Timestamp>,
     max_timestamp: Timestamp,
     count: i32,
+    last_offset_delta: Option<i32>,
     records: Vec<u8>,
 }
 
@@ -46,6 +47,7 @@ impl Default for BatchBuilder {
             base_timestamp: None,
             max_timestamp: NO_TIMESTAMP,
             count: 0,
+            last_offset_delta: None,
             records: Vec::new(),
         }
     }
@@ -86,6 +88,18 @@ impl BatchBuilder {
         self
     }
 
+    /// The offsets that the batch takes, where its last record does not say so.
+    pub(super) fn last_offset_delta(mut self, delta: i32) -> Self {
+        self.last_offset_delta = Some(delta);
+        self
+    }
+
+    /// Otherwise the time of the first record.
+    pub(super) fn base_timestamp(mut self, timestamp: Timestamp) -> Self {
+        self.base_timestamp = Some(timestamp);
+        self
+    }
+
     /// A record with nothing but a value.
     pub fn value(self, timestamp: Timestamp, value: impl AsRef<[u8]>) -> Self {
         self.record(timestamp, None, Some(value.as_ref()), &[])
@@ -93,7 +107,20 @@ impl BatchBuilder {
 
     /// The next record.
     pub fn record(
+        self,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
+    ) -> Self {
+        let delta = i64::from(self.count);
+        self.record_at(delta, timestamp, key, value, headers)
+    }
+
+    /// The next record, so many offsets behind the first one of the batch.
+    pub(super) fn record_at(
         mut self,
+        offset_delta: i64,
         timestamp: Timestamp,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
@@ -102,7 +129,7 @@ impl BatchBuilder {
         let base = *self.base_timestamp.get_or_insert(timestamp);
         let mut body = vec![0]; // attributes: none are defined
         put_varlong(&mut body, timestamp.0.wrapping_sub(base.0));
-        put_varlong(&mut body, i64::from(self.count));
+        put_varlong(&mut body, offset_delta);
         put_nullable(&mut body, key);
         put_nullable(&mut body, value);
         put_length(&mut body, headers.len());
@@ -127,7 +154,8 @@ impl BatchBuilder {
         batch.extend_from_slice(&MAGIC.to_be_bytes());
         batch.extend_from_slice(&[0; 4]); // the CRC, below
         batch.extend_from_slice(&(i16::from(self.codec.id()) | self.flags).to_be_bytes());
-        batch.extend_from_slice(&(self.count - 1).to_be_bytes());
+        let last_offset_delta = self.last_offset_delta.unwrap_or(self.count - 1);
+        batch.extend_from_slice(&last_offset_delta.to_be_bytes());
         batch.extend_from_slice(&self.base_timestamp.unwrap_or(NO_TIMESTAMP).0.to_be_bytes());
         batch.extend_from_slice(&self.max_timestamp.0.to_be_bytes());
         let producer = self.producer.unwrap_or(NO_PRODUCER);

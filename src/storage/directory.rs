@@ -14,11 +14,12 @@ use super::fs::{self, Fs, Lock, Volume};
 use super::partition::Partition;
 use super::segment::{Files, Segment};
 use super::topics::Topic;
+use crate::kernel;
 use crate::types::{NodeId, Offset, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process.
-const FORMAT: u32 = 2;
+/// that can have some, and the brokers of a process; in 3 compaction.
+const FORMAT: u32 = 3;
 
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
 const SYNC_VOLUME_FROM: usize = 100;
@@ -146,6 +147,12 @@ impl Directory {
         let dir = self.partition(&partition.topic_name, partition.index);
         let key = (partition.topic, partition.index);
         Segment::new(&self.files, dir, key, base, partition.settings().index_interval_bytes)
+    }
+
+    /// One whose file is there.
+    pub(super) fn existing_segment(&self, partition: &Partition, state: &kernel::Segment) -> Segment {
+        let dir = self.partition(&partition.topic_name, partition.index);
+        Segment::existing(&self.files, dir, (partition.topic, partition.index), state)
     }
 
     /// Makes everything that was appended to these segments durable, their names included.

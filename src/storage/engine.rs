@@ -158,7 +158,12 @@ impl Engine {
                             commands.push(command.clone());
                         }
                         // Files go when the round ends: by then it is durable, in every mode.
-                        deletes |= matches!(applied, Applied::TopicDropped | Applied::LogStart { .. });
+                        deletes |= matches!(
+                            applied,
+                            Applied::TopicDropped
+                                | Applied::LogStart { .. }
+                                | Applied::SegmentsReplaced { .. }
+                        );
                         round.events.push(Event::Done { command, applied, done });
                     }
                     Err(refusal) => round.events.push(Event::Refused { done, refusal }),
@@ -251,6 +256,19 @@ impl Engine {
         }
     }
 
+    /// What was compacted is read from its segments from now on.
+    fn forget_before(&mut self, partition: &Arc<Partition>, offset: Offset) {
+        let mut left = partition.forget_before(offset);
+        self.recent.retain(|(other, bytes)| {
+            let forgotten = left > 0 && Arc::ptr_eq(other, partition);
+            if forgotten {
+                left -= 1;
+                self.recent_bytes -= bytes;
+            }
+            !forgotten
+        });
+    }
+
     fn publish(&mut self, command: &Command, applied: &Applied, topics: &mut Option<Topics>) {
         let image = || self.image_to_change();
         let gone = match (command, applied) {
@@ -290,6 +308,17 @@ impl Engine {
                 // Below the new start nobody misses what found no room.
                 self.unwritten
                     .retain(|unwritten| !segments.iter().any(|gone| Arc::ptr_eq(gone, &unwritten.segment)));
+                Job::Remove { segments }
+            }
+            (Command::ReplaceSegments(replace), Applied::SegmentsReplaced { by, end, .. }) => {
+                let end = *end;
+                let Some(partition) = self.published_partition(replace.topic, replace.partition) else {
+                    return;
+                };
+                let by = by.iter().map(|state| self.directory.existing_segment(&partition, state)).collect();
+                let segments = partition.publish_replaced(&replace.replaced, by);
+                segments.iter().for_each(|segment| segment.abandon());
+                self.forget_before(&partition, end);
                 Job::Remove { segments }
             }
             (Command::RaiseEpoch { topic, partition }, Applied::Epoch(epoch)) => {
@@ -358,7 +387,8 @@ impl Engine {
             | Command::Group { .. }
             | Command::AddPartitions { .. }
             | Command::AlterTopic { .. }
-            | Command::AlterSettings { .. } => return Vec::new(),
+            | Command::AlterSettings { .. }
+            | Command::ReplaceSegments(_) => return Vec::new(),
         };
         let image = topics.get_or_insert_with(|| self.image_to_change());
         image.running = self.shard.running().into();

@@ -13,7 +13,7 @@ use super::fs::Fs;
 use super::journal::{self, Replay};
 use super::segment::{self, End, walk};
 use super::snapshot;
-use crate::kernel::{Command, Shard};
+use crate::kernel::{Command, SegmentId, Shard};
 use crate::record;
 use crate::types::{NodeId, Offset, TopicId};
 
@@ -152,32 +152,41 @@ fn verify_partition(
     settled: bool,
     report: &mut Report,
 ) -> io::Result<()> {
-    let bases = match segment::bases(fs, dir) {
+    let ids = match segment::ids(fs, dir) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
-        bases => bases?,
+        ids => ids?,
     };
     report.partitions += 1;
     let known = known_lengths(dir, segment::topic_of(fs, dir)?, newest);
+    // Where compaction was at work there are gaps, and perhaps files that it has replaced or not yet put in place.
+    let compacted = ids.iter().any(|id| id.generation > 0);
+    let follows = |expected: Offset, base: Offset, gaps: bool| base == expected || gaps && base > expected;
     let mut expected = None;
-    for base in &bases {
-        let path = segment::log_path(dir, *base);
+    for id in &ids {
+        let path = segment::log_path(dir, *id);
+        if settled && compacted && !known.contains_key(id) {
+            let what = "compaction left it, the next start removes it".into();
+            report.findings.push(Finding { path, at: None, what, damage: false });
+            continue;
+        }
         // What no snapshot vouches for the journal may have to put right first.
-        let safe = known.get(base).copied().unwrap_or(0);
+        let safe = known.get(id).copied().unwrap_or(0);
         let mut finding = |at, what: String| {
             let damage = at < safe || settled;
             report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage });
         };
-        if expected.is_some_and(|expected| expected != *base) {
+        let (base, gaps) = (id.base, id.generation > 0);
+        if (settled || !compacted) && expected.is_some_and(|expected| !follows(expected, base, compacted)) {
             finding(0, format!("it begins with offset {base}, the one before ends otherwise"));
         }
-        let mut next = *base;
+        let mut next = base;
         let (mut batches, mut bytes) = (0, 0);
         let walked = walk(fs, &path, |at, header, batch| {
             batches += 1;
             bytes += batch.len() as u64;
             if record::crc_of(batch) != header.crc {
                 finding(at, format!("the batch of offset {next}: its checksum is wrong"));
-            } else if header.base_offset != next {
+            } else if !follows(next, header.base_offset, gaps) {
                 finding(at, format!("offset {} where {next} follows", header.base_offset));
             }
             next = header.next_offset().unwrap_or(next);
@@ -199,8 +208,8 @@ fn verify_partition(
         expected = Some(next);
     }
     if settled {
-        for base in known.keys().filter(|base| !bases.contains(base)) {
-            let path = segment::log_path(dir, *base);
+        for id in known.keys().filter(|id| !ids.contains(id)) {
+            let path = segment::log_path(dir, *id);
             report.findings.push(Finding { path, at: None, what: "it is missing".into(), damage: true });
         }
     }
@@ -208,14 +217,14 @@ fn verify_partition(
 }
 
 /// How long the segments of a partition are at least, as the newest snapshot has them.
-fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> BTreeMap<Offset, u64> {
+fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> BTreeMap<SegmentId, u64> {
     let partition = dir
         .file_name()
         .and_then(|name| name.to_str())
         .and_then(parse_partition_dir)
         .and_then(|(_, index)| newest?.partition(topic?, index));
     let segments = partition.map(|partition| partition.segments()).unwrap_or_default();
-    segments.iter().map(|segment| (segment.base, segment.bytes)).collect()
+    segments.iter().map(|segment| (segment.id(), segment.bytes)).collect()
 }
 
 fn missing_partitions(fs: &dyn Fs, topics: &Path, state: &Shard, report: &mut Report) {

@@ -22,7 +22,7 @@ use super::segment::{ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;
-use crate::kernel::{Applied, Command, Placed, Refusal};
+use crate::kernel::{Applied, Command, Placed, Refusal, SegmentId};
 use crate::record::{self, Checked};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 
@@ -219,7 +219,7 @@ impl Partition {
         self.waiters.add(waiter);
     }
 
-    /// Whole batches from the one that holds `range.from` on.
+    /// Whole batches from the one that holds `range.from` on, or the next one where compaction took it.
     pub async fn read(&self, range: ReadRange) -> Result<ReadAnswer, LogError> {
         self.serving()?;
         let ends = self.ends();
@@ -234,7 +234,7 @@ impl Partition {
         if range.from >= end {
             return Ok(ReadAnswer { records: Vec::new(), next: range.from, ends });
         }
-        let segment = {
+        let mut segment = {
             let log = self.log();
             if let Some((records, next)) = log.read_recent(&range, end) {
                 return Ok(ReadAnswer { records, next, ends });
@@ -244,11 +244,18 @@ impl Partition {
         let read = move |segment: &Segment, may_wait: bool| {
             segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
         };
-        let records = match read(&segment, false) {
-            Err(ReadError::MustWait) => off_thread(move || read(&segment, true)).await?,
-            other => other,
+        let records = loop {
+            let mut records = read(&segment, false);
+            if matches!(records, Err(ReadError::MustWait)) {
+                let held = Arc::clone(&segment);
+                records = off_thread(move || read(&held, true)).await?;
+            }
+            let other = self.log().instead_of(&segment, range.from, &records);
+            match other {
+                Some(other) => segment = other,
+                None => break self.judged(records)?,
+            }
         };
-        let records = self.judged(records)?;
         let last = records.last().and_then(|piece| record::batches(piece).last()?.ok());
         let next = last.and_then(|(header, _)| header.next_offset()).unwrap_or(range.from);
         Ok(ReadAnswer { records, next, ends })
@@ -263,9 +270,12 @@ impl Partition {
         };
         for segment in candidates {
             let ends = self.ends();
+            let held = Arc::clone(&segment);
             let found =
-                off_thread(move || segment.find_by_time(timestamp, ends.log_start, ends.high_watermark))
-                    .await?;
+                off_thread(move || held.find_by_time(timestamp, ends.log_start, ends.high_watermark)).await?;
+            if self.is_elsewhere(&segment, &found) {
+                return Box::pin(self.offset_for_time(timestamp)).await;
+            }
             if let Some(found) = self.judged(found)? {
                 return Ok(Some(self.found(found)));
             }
@@ -285,8 +295,12 @@ impl Partition {
                 break;
             }
             let ends = self.ends();
+            let held = Arc::clone(&segment);
             let found =
-                off_thread(move || segment.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
+                off_thread(move || held.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
+            if self.is_elsewhere(&segment, &found) {
+                return Box::pin(self.max_timestamp()).await;
+            }
             let found = self.judged(found)?;
             best = best
                 .into_iter()
@@ -384,8 +398,15 @@ impl Partition {
         if offset >= ends.high_watermark {
             return Ok(None);
         }
-        let segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
-        self.judged(segment.time_of(offset)).map(Some)
+        let mut segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
+        loop {
+            let time = segment.time_of(offset);
+            let other = self.log().instead_of(&segment, offset, &time);
+            match other {
+                Some(other) => segment = other,
+                None => return self.judged(time).map(Some),
+            }
+        }
     }
 
     /// The largest timestamp of the batch that holds `offset`; −1 where it is gone.
@@ -393,6 +414,13 @@ impl Partition {
         let partition = Arc::clone(self);
         let found = off_thread(move || partition.time_of(offset)).await;
         found.ok().and_then(Result::ok).flatten().unwrap_or(Timestamp(-1))
+    }
+
+    /// The segment is gone, and not because the topic is: what was looked for may be in another now.
+    fn is_elsewhere<T>(&self, segment: &Arc<Segment>, read: &Result<T, ReadError>) -> bool {
+        matches!(read, Err(ReadError::Gone))
+            && self.serving().is_ok()
+            && !self.log().segments.iter().any(|there| Arc::ptr_eq(there, segment))
     }
 
     fn serving(&self) -> Result<(), LogError> {
@@ -407,7 +435,8 @@ impl Partition {
     /// deleted, nothing wrong is served.
     fn judged<T>(&self, read: Result<T, ReadError>) -> Result<T, LogError> {
         read.map_err(|error| match error {
-            ReadError::MustWait => LogError::Damaged,
+            // The newest segment, at least, has something of every offset that is left.
+            ReadError::MustWait | ReadError::Behind => LogError::Damaged,
             ReadError::Gone => LogError::NotServing,
             ReadError::Io(why) => {
                 tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; look at the disk");
@@ -474,6 +503,13 @@ impl Partition {
         self.log_mut().recent.pop_front().map_or(0, |recent| recent.pieces.len())
     }
 
+    /// Lets go of the cached batches before an offset and says how many those were.
+    pub(super) fn forget_before(&self, offset: Offset) -> usize {
+        let mut log = self.log_mut();
+        let count = log.recent.partition_point(|recent| recent.base < offset);
+        log.recent.drain(..count).count()
+    }
+
     /// The log start moved; returns the segments that nobody new will read.
     pub(super) fn publish_log_start(&self, start: Offset, dropped: usize) -> Vec<Arc<Segment>> {
         let dropped = {
@@ -488,6 +524,29 @@ impl Partition {
         self.log_start.store(start.0, Ordering::Release);
         self.wake();
         dropped
+    }
+
+    /// The segments of these names, if all of them are there.
+    pub(super) fn segments_of(&self, ids: &[SegmentId]) -> Option<Vec<Arc<Segment>>> {
+        let log = self.log();
+        let first = log.segments.iter().position(|segment| Some(&segment.id()) == ids.first())?;
+        let found: Vec<_> = log.segments.iter().skip(first).take(ids.len()).cloned().collect();
+        found.iter().map(|segment| segment.id()).eq(ids.iter().copied()).then_some(found)
+    }
+
+    /// Compaction has written segments anew; returns those that nobody new will read.
+    pub(super) fn publish_replaced(&self, replaced: &[SegmentId], by: Vec<Segment>) -> Vec<Arc<Segment>> {
+        let mut log = self.log_mut();
+        let Some(first) = log.segments.iter().position(|segment| replaced.first() == Some(&segment.id()))
+        else {
+            return Vec::new();
+        };
+        let last = (first + replaced.len()).min(log.segments.len());
+        let behind = log.segments.split_off(last);
+        let dropped = log.segments.split_off(first);
+        log.segments.extend(by.into_iter().map(Arc::new));
+        log.segments.extend(behind);
+        dropped.into()
     }
 
     /// Another leadership; whoever waits is woken by `wake`.
@@ -535,6 +594,24 @@ impl Log {
             next = recent.end;
         }
         Some((records, next))
+    }
+
+    /// Where to read on, where `read` says that nothing from `offset` on is in the segment any more:
+    /// compaction took it out, or put another file in its place.
+    fn instead_of<T>(
+        &self,
+        segment: &Arc<Segment>,
+        offset: Offset,
+        read: &Result<T, ReadError>,
+    ) -> Option<Arc<Segment>> {
+        match read {
+            Err(ReadError::Behind) => {
+                let behind = self.segments.partition_point(|other| other.base() <= segment.base());
+                self.segments.get(behind).cloned()
+            }
+            Err(ReadError::Gone) => self.segment_of(offset).filter(|now| !Arc::ptr_eq(now, segment)),
+            _ => None,
+        }
     }
 
     fn segment_of(&self, offset: Offset) -> Option<Arc<Segment>> {

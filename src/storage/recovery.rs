@@ -15,7 +15,7 @@ use super::directory::{Directory, PartitionKey, parse_partition_dir};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, Segment};
 use super::snapshot;
-use crate::kernel::{self, Applied, Command, Commit, Shard};
+use crate::kernel::{self, Applied, Command, Commit, ReplaceSegments, SegmentId, Shard};
 use crate::record::{self, Header};
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
 
@@ -133,7 +133,8 @@ fn damaged(entry: &Replayed, why: &str) -> OpenError {
 struct Place {
     topic: TopicId,
     partition: i32,
-    segment: Offset,
+    /// One that compaction has not written: it never touches the newest.
+    segment: SegmentId,
     at: u64,
     dir: PathBuf,
     base_offset: Offset,
@@ -188,7 +189,7 @@ fn places(
             dir: directory.partition(name, commit.partition),
             topic: commit.topic,
             partition: commit.partition,
-            segment,
+            segment: SegmentId { base: segment, generation: 0 },
             at,
             base_offset: end,
             end: next,
@@ -233,6 +234,7 @@ fn first_torn(directory: &Directory, rounds: &[Round]) -> usize {
 struct Dropped {
     topics: BTreeMap<TopicId, u64>,
     log_starts: BTreeMap<PartitionKey, (u64, Offset)>,
+    replaced: BTreeMap<(PartitionKey, SegmentId), u64>,
 }
 
 impl Dropped {
@@ -254,14 +256,22 @@ impl Dropped {
             Command::SetLogStart { topic, partition, offset } => {
                 self.log_starts.insert((*topic, *partition), (position, *offset));
             }
+            Command::ReplaceSegments(ReplaceSegments { topic, partition, replaced, .. }) => {
+                let key = (*topic, *partition);
+                self.replaced.extend(replaced.iter().map(|id| ((key, *id), position)));
+            }
             _ => {}
         }
     }
 
     fn after(&self, position: u64, place: &Place) -> bool {
         let topic_goes = self.topics.get(&place.topic).is_some_and(|dropped| *dropped >= position);
-        let start = self.log_starts.get(&(place.topic, place.partition));
-        topic_goes || start.is_some_and(|(moved, start)| *moved >= position && place.end <= *start)
+        let key = (place.topic, place.partition);
+        let start = self.log_starts.get(&key);
+        let replaced = self.replaced.get(&(key, place.segment));
+        topic_goes
+            || start.is_some_and(|(moved, start)| *moved >= position && place.end <= *start)
+            || replaced.is_some_and(|replaced| *replaced >= position)
     }
 }
 
@@ -289,7 +299,7 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Re
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
     {
         let still_there = shard.partition(place.topic, place.partition).is_some_and(|partition| {
-            partition.segments().iter().any(|segment| segment.base == place.segment)
+            partition.segments().iter().any(|segment| segment.id() == place.segment)
         });
         let bytes = match &place.inline {
             _ if !still_there => continue,
@@ -387,21 +397,22 @@ fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Parti
     let fs = &*directory.fs;
     let mut settled = Settled::AsItWas;
     let mut removed = false;
-    let known: BTreeMap<Offset, u64> =
-        partition.segments().iter().map(|segment| (segment.base, segment.bytes)).collect();
+    let known: BTreeMap<SegmentId, u64> =
+        partition.segments().iter().map(|segment| (segment.id(), segment.bytes)).collect();
     let mut found = BTreeSet::new();
-    for base in segment::bases(fs, dir)? {
-        let path = segment::log_path(dir, base);
-        let Some(bytes) = known.get(&base) else {
-            // Below the start: its deletion was decided. At or beyond the end: never acknowledged.
-            segment::remove_files(fs, dir, base)?;
+    for id in segment::ids(fs, dir)? {
+        let path = segment::log_path(dir, id);
+        let Some(bytes) = known.get(&id) else {
+            // Below the start, or compacted: its end was decided, or its beginning was not. At or beyond
+            // the end: never acknowledged.
+            segment::remove_files(fs, dir, id)?;
             removed = true;
-            if base >= partition.end() {
+            if id.base >= partition.end() {
                 settled = Settled::Cut;
             }
             continue;
         };
-        found.insert(base);
+        found.insert(id);
         let len = fs.metadata(&path)?.len;
         if len < *bytes {
             return Ok(Settled::Damaged(format!("{} has {len} bytes of {bytes}", path.display())));
@@ -416,7 +427,7 @@ fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Parti
     if removed {
         fs.sync_dir(dir)?;
     }
-    if let Some(missing) = known.keys().find(|base| !found.contains(base)) {
+    if let Some(missing) = known.keys().find(|id| !found.contains(id)) {
         return Ok(Settled::Damaged(format!("{} is missing", segment::log_path(dir, *missing).display())));
     }
     Ok(settled)

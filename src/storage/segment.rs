@@ -2,6 +2,9 @@
 //! for byte as Kafka stores them, append-only. What is in one is decided by the journal; here it
 //! is written, found again and read, and every batch that is read is held against its checksum.
 //!
+//! Compaction leaves a file alone and writes another, `<base offset>.<generation>.log`, in which
+//! offsets are missing: there the next batch that is left answers for them.
+//!
 //! A segment that rests has no open file and, until somebody reads it, no index in memory.
 
 mod files;
@@ -15,12 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-pub use files::{Files, bases, index_path, log_path, recreate, remove_files, topic_of};
+pub use files::{Files, ids, index_path, log_path, recreate, remove_files, topic_of};
 pub use index::Appendage;
 pub use walk::{End, walk};
 
 use super::fs::{self, File, Open};
-use crate::kernel;
+use crate::kernel::{self, SegmentId};
 use crate::record::{self, Header};
 use crate::types::{Offset, Timestamp, TopicId};
 use index::{Index, Scan};
@@ -32,6 +35,8 @@ pub struct Segment {
     topic: TopicId,
     partition: i32,
     base: Offset,
+    /// How often compaction has written it anew: in one that it has, offsets may be missing.
+    generation: u32,
     size: AtomicU64,
     max_timestamp: AtomicI64,
     /// The file is there, and so are the names on the way to it.
@@ -62,6 +67,8 @@ pub enum ReadError {
     MustWait,
     /// The file was removed meanwhile.
     Gone,
+    /// Compaction left nothing from the offset on: what comes next is in the next segment.
+    Behind,
     Io(String),
     /// The bytes are not what was written.
     Damaged(String),
@@ -82,6 +89,7 @@ impl Segment {
             topic: key.0,
             partition: key.1,
             base,
+            generation: 0,
             size: AtomicU64::new(0),
             max_timestamp: AtomicI64::new(i64::MIN),
             made: AtomicBool::new(false),
@@ -102,7 +110,8 @@ impl Segment {
         key: (TopicId, i32),
         state: &kernel::Segment,
     ) -> Segment {
-        let segment = Segment::new(files, dir, key, state.base, index::DEFAULT_INTERVAL);
+        let mut segment = Segment::new(files, dir, key, state.base, index::DEFAULT_INTERVAL);
+        segment.generation = state.generation;
         segment.size.store(state.bytes, Ordering::Release);
         segment.max_timestamp.store(state.max_timestamp.0, Ordering::Release);
         segment.made.store(true, Ordering::Release);
@@ -117,6 +126,10 @@ impl Segment {
 
     pub fn base(&self) -> Offset {
         self.base
+    }
+
+    pub fn id(&self) -> SegmentId {
+        SegmentId { base: self.base, generation: self.generation }
     }
 
     /// Bytes that were appended, durable or not.
@@ -207,7 +220,7 @@ impl Segment {
             index.clone()
         };
         let log = self.opened(Open::Write)?;
-        let copy = self.files.fs().open(&index_path(&self.dir, self.base), Open::WriteOrNew)?;
+        let copy = self.files.fs().open(&index_path(&self.dir, self.id()), Open::WriteOrNew)?;
         index.save(self.topic, &*log, &*copy)?;
         *saved = index.covered().unwrap_or(0);
         Ok(())
@@ -217,12 +230,13 @@ impl Segment {
     pub fn remove(&self) -> io::Result<()> {
         self.abandon();
         let _no_copy_is_written = self.saved();
-        self.files.forget(&log_path(&self.dir, self.base));
-        remove_files(self.files.fs(), &self.dir, self.base)
+        self.files.forget(&log_path(&self.dir, self.id()));
+        remove_files(self.files.fs(), &self.dir, self.id())
     }
 
-    /// Whole batches: from the one that holds `from`, below `end`, up to `max_bytes`, but the first
-    /// in any case where `at_least_one`. Without `may_wait` only what the page cache has.
+    /// Whole batches: from the one that holds `from`, or the next one where compaction took it, below
+    /// `end`, up to `max_bytes`, but the first in any case where `at_least_one`. Without `may_wait`
+    /// only what the page cache has.
     pub fn read(
         &self,
         from: Offset,
@@ -284,7 +298,10 @@ impl Segment {
     /// The first record in `[start, end)` that has the largest timestamp there. May wait.
     pub fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
         let file = self.file()?;
-        let mut at = self.position_of(&*file, start.max(self.base), true)?;
+        let mut at = match self.position_of(&*file, start.max(self.base), true) {
+            Err(ReadError::Behind) => return Ok(None),
+            found => found?,
+        };
         let mut scan = Scan::new(&*file, true);
         let mut newest: Option<(u64, Header, Timestamp)> = None;
         while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
@@ -307,23 +324,27 @@ impl Segment {
         record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))
     }
 
-    /// The largest timestamp of the batch that holds `offset`. May wait.
+    /// The largest timestamp of the batch that holds `offset`, or of the next one. May wait.
     pub fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError> {
         let file = self.file()?;
         let (_, header) = self.find(&*file, offset, true)?;
         Ok(header.max_timestamp)
     }
 
-    /// Where the batch that holds `offset` begins.
+    /// Where the batch that holds `offset`, or the next one, begins.
     fn position_of(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<u64, ReadError> {
         self.find(file, offset, may_wait).map(|(at, _)| at)
     }
 
-    /// The batch that holds `offset`: where it begins, and its header.
+    /// The batch that holds `offset`, or the next one where compaction took it: where it begins, and
+    /// its header.
     fn find(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<(u64, Header), ReadError> {
         let mut at = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
         let mut scan = Scan::new(file, may_wait);
         loop {
+            if at >= self.size() && self.generation > 0 {
+                return Err(ReadError::Behind);
+            }
             let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "the offset is not there"))?;
             match header.last_offset() {
                 Some(last) if last >= offset => return Ok((at, header)),
@@ -409,7 +430,7 @@ impl Segment {
     }
 
     fn index_from_copy(&self, file: &dyn File) -> Option<Index> {
-        let bytes = fs::read_all(self.files.fs(), &index_path(&self.dir, self.base), LONGEST_COPY).ok()?;
+        let bytes = fs::read_all(self.files.fs(), &index_path(&self.dir, self.id()), LONGEST_COPY).ok()?;
         let index = Index::load(&bytes, self.topic, self.base, file, self.size())?;
         *self.saved() = index.covered().unwrap_or(0);
         Some(index)
@@ -435,7 +456,7 @@ impl Segment {
     }
 
     fn damaged(&self, at: u64, why: &str) -> ReadError {
-        ReadError::Damaged(format!("{}, byte {at}: {why}", log_path(&self.dir, self.base).display()))
+        ReadError::Damaged(format!("{}, byte {at}: {why}", log_path(&self.dir, self.id()).display()))
     }
 
     /// The open file, kept open by [`Files`] while it is in use.
@@ -461,7 +482,7 @@ impl Segment {
         if let Some(file) = open.as_ref().and_then(Weak::upgrade) {
             return Ok(file);
         }
-        let file = self.files.open(&log_path(&self.dir, self.base), how)?;
+        let file = self.files.open(&log_path(&self.dir, self.id()), how)?;
         *open = Some(Arc::downgrade(&file));
         Ok(file)
     }

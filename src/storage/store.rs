@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
+use super::cleaner::{self, Cleaner};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::Directory;
@@ -43,6 +44,9 @@ struct Inner {
     /// Where nobody else does it, the caller does: see [`Store::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Held by whoever compacts.
+    cleaning: Mutex<()>,
+    closing: AtomicBool,
 }
 
 pub struct StoreOptions {
@@ -190,6 +194,8 @@ impl Store {
             new_id,
             jobs: Mutex::new(None),
             keeper: Mutex::new(None),
+            cleaning: Mutex::default(),
+            closing: AtomicBool::new(false),
             committer: Arc::clone(&committer),
         };
         if threads {
@@ -398,6 +404,42 @@ impl Store {
         }
     }
 
+    /// Compacts what is due, the dirtiest partitions first. Goes by the clock, and does nothing while that
+    /// cannot be trusted. Blocks until it is done, or the store closes.
+    pub fn compact(&self) {
+        let _alone = lock(&self.0.cleaning);
+        let now = self.0.clocks.look();
+        let settings = self.0.live.at(&self.settings());
+        if !settings.cleaner_enabled || !self.0.clocks.trusted() || self.is_full() {
+            return;
+        }
+        let topics = self.topics();
+        let mut due = Vec::new();
+        {
+            let mut engine = self.0.committer.engine();
+            // What has found no room in its segment cannot be read there.
+            if !engine.has_written_everything() {
+                return;
+            }
+            for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
+                for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
+                    let Some(state) = engine.shard.partition(topic.id, partition.index) else { continue };
+                    let high_watermark = partition.ends().high_watermark;
+                    if let Some(found) = cleaner::due(state, &topic.settings, high_watermark, now) {
+                        due.push((found, Arc::clone(partition), state.clone()));
+                    }
+                }
+            }
+        }
+        due.sort_by_key(|(due, ..)| std::cmp::Reverse(due.dirty_millionths));
+        let (committer, directory) = (&self.0.committer, &self.0.directory);
+        let cleaner =
+            Cleaner { committer, directory, now, memory: settings.cleaner_memory, stop: &self.0.closing };
+        for (due, partition, state) in due {
+            cleaner.run(&partition, &state, due);
+        }
+    }
+
     /// Does what the keeper would do, on this thread; for stores without threads.
     pub fn run_background(&self) {
         if lock(&self.0.jobs).is_some() {
@@ -437,9 +479,11 @@ impl Inner {
     }
 
     fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         if !self.committer.close() {
             return;
         }
+        drop(lock(&self.cleaning));
         self.finish_background();
         {
             let mut engine = self.committer.engine();

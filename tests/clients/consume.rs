@@ -1,11 +1,12 @@
 //! Fetch and ListOffsets, by librdkafka: reading from anywhere, and waiting for what comes.
 
+use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::support::{DEADLINE, Read, Record, Server, now, numbered, poll, read, values};
+use crate::support::{DEADLINE, Read, Record, Server, now, numbered, poll, read, taken, values};
 
 #[test]
 fn f1_a_consumer_starts_at_any_offset_also_inside_a_batch() {
@@ -188,6 +189,53 @@ fn reading_twice_gives_the_same_bytes() {
     server.producer(&[("compression.codec", "snappy")]).send_all(&topic, 0, &numbered("word ", 2000));
     let once: Vec<Read> = server.read(&topic, 0, Offset::Beginning, 2000);
     assert_eq!(once, server.read(&topic, 0, Offset::Beginning, 2000));
+}
+
+#[test]
+fn a1_a_compacted_topic_keeps_the_newest_record_of_each_key_at_its_offset() {
+    let server = Server::start();
+    let topic = server.name("compacted");
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1))
+        .set("cleanup.policy", "compact")
+        .set("min.cleanable.dirty.ratio", "0.01")
+        .set("internal.segment.bytes", "20000");
+    assert_eq!(server.admin().create(&[new]), [Ok(())]);
+    let producer = server.producer(&[("compression.codec", "lz4"), ("batch.num.messages", "7")]);
+    let give_up = now() + 1000 * DEADLINE.as_secs() as i64;
+    let (mut sent, mut left) = (Vec::new(), Vec::new());
+    // Segments end as they fill, and are compacted some time after.
+    while left.len() == sent.len() || left.iter().take(10).all(|one: &Read| one.offset < 10) {
+        assert!(now() < give_up, "{} records, {} of them left", sent.len(), left.len());
+        let round: Vec<Record> = (0..100)
+            .map(|number| Record {
+                key: Some(format!("key {}", number % 10).into()),
+                headers: vec![("of".into(), Some(number.to_string().into()))],
+                ..Record::of(format!("{} {}", sent.len() + number, "x".repeat(200)))
+            })
+            .collect();
+        producer.send_all(&topic, 0, &round);
+        sent.extend(round);
+        left = all(&server, &topic);
+    }
+    let offsets: Vec<i64> = left.iter().map(|one| one.offset).collect();
+    assert!(offsets.is_sorted_by(|one, next| one < next), "{offsets:?}");
+    assert!(left.iter().all(|one| one.record == sent[one.offset as usize]), "what is left is as it was sent");
+    for newest in sent.len() - 10..sent.len() {
+        assert!(offsets.contains(&(newest as i64)), "{newest} is the newest of its key: {offsets:?}");
+    }
+}
+
+/// All that is in the first partition.
+fn all(server: &Server, topic: &str) -> Vec<Read> {
+    let consumer = server.assigned(topic, 0, Offset::Beginning, &[("enable.partition.eof", "true")]);
+    let mut found = Vec::new();
+    loop {
+        match poll(&consumer) {
+            Ok(message) => found.push(taken(&message)),
+            Err(KafkaError::PartitionEOF(_)) => return found,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// The offset that the broker finds for a time.

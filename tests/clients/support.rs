@@ -45,7 +45,8 @@ impl Server {
         let builder = jackdaw::broker::Broker::builder()
             .ephemeral()
             .brokers(brokers)
-            .set("group.initial.rebalance.delay.ms", "0");
+            .set("group.initial.rebalance.delay.ms", "0")
+            .set("log.cleaner.backoff.ms", "100");
         let broker = runtime.block_on(builder.start()).unwrap();
         Server { runtime, bootstrap: broker.bootstrap().to_string(), broker: Some(broker) }
     }
@@ -279,7 +280,7 @@ fn is_news(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| news.contains(&code))
 }
 
-fn taken(message: &impl Message) -> Read {
+pub fn taken(message: &impl Message) -> Read {
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Read {
         offset: message.offset(),

@@ -108,15 +108,15 @@ pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>,
             return Ok(found);
         }
         for batch in record::batches(&bytes) {
-            let (_, batch) = batch.expect("whole batches");
+            let (header, batch) = batch.expect("whole batches");
             for record in record::records(&batch).expect("readable") {
                 let record = record.expect("readable");
                 if record.offset >= from {
                     let value = record.value.expect("every value is there");
                     found.push((record.offset.0, String::from_utf8(value.to_vec()).unwrap()));
                 }
-                next = Offset(record.offset.0 + 1);
             }
+            next = header.next_offset().expect("there are offsets left");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Data directories of every released format are opened by this version. `format-1/` and
-//! `format-2/` were made by [`make`] below, as it was then, in the state that kill -9 leaves: a
+//! Data directories of every released format are opened by this version. `format-1/`, `format-2/` and
+//! `format-3/` were made by [`make`] below, as it was then, in the state that kill -9 leaves: a
 //! snapshot and a journal behind it.
 
 use std::collections::BTreeMap;
@@ -8,15 +8,17 @@ use std::path::Path;
 
 use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::kernel::{Refusal, Scope};
+use jackdaw::record::BatchBuilder;
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{AppendError, Place, Store, StoreOptions};
-use jackdaw::types::{LeaderEpoch, NodeId, Offset};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
-use crate::disk::{SMALL, batch, batch_of, make_topic, now, values};
+use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
 use crate::history::commit;
 
 const FORMAT_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-1");
 const FORMAT_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-2");
+const FORMAT_3: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-3");
 
 fn open(dir: &Path) -> Store {
     let settings = BrokerSettings::load(Given::default()).unwrap();
@@ -37,7 +39,7 @@ fn i17_a_directory_of_format_1_is_opened_with_all_that_is_in_it() {
     }
     drop(store);
     let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
-    assert!(meta.starts_with("format=2\n"), "an older version now refuses it in plain words");
+    assert!(meta.starts_with("format=3\n"), "an older version now refuses it in plain words");
     drop(check_end(copy.path()));
 }
 
@@ -45,7 +47,14 @@ fn i17_a_directory_of_format_1_is_opened_with_all_that_is_in_it() {
 fn i17_a_directory_of_format_2_is_opened_with_all_that_is_in_it() {
     let copy = tempfile::tempdir().unwrap();
     copy_tree(Path::new(FORMAT_2), copy.path());
-    check_2(copy.path());
+    drop(check_2(copy.path(), &["orders", "payments", "spread"]));
+}
+
+#[test]
+fn i17_a_directory_of_format_3_is_opened_with_all_that_is_in_it() {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(Path::new(FORMAT_3), copy.path());
+    check_3(copy.path());
 }
 
 /// The version that introduces a format keeps such a directory: `KEEP_FORMAT=DIR cargo test --test
@@ -57,12 +66,22 @@ fn this_version_opens_what_it_makes() {
     if let Some(kept) = std::env::var_os("KEEP_FORMAT") {
         copy_tree(copy.path(), Path::new(&kept));
     }
-    check_2(copy.path());
+    check_3(copy.path());
+}
+
+/// What came with format 3: compaction.
+fn check_3(dir: &Path) {
+    let store = check_2(dir, &["compacted", "orders", "payments", "spread"]);
+    let compacted = store.topics().by_name("compacted").cloned().unwrap();
+    let left = values(compacted.partition(0).unwrap(), Offset(0)).unwrap();
+    let offsets: Vec<i64> = left.iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, [8, 9, 10, 11], "the last segment is as it was");
+    assert!(left[3].1.starts_with("11 "));
 }
 
 /// What came with format 2: placements, more partitions, settings.
-fn check_2(dir: &Path) {
-    let store = check(dir, &["orders", "payments", "spread"]);
+fn check_2(dir: &Path, topics_there: &[&str]) -> Store {
+    let store = check(dir, topics_there);
     let spread = store.topics().by_name("spread").cloned().unwrap();
     let replicas: Vec<_> = spread.placement.iter().map(|placement| placement.replicas.clone()).collect();
     assert_eq!(replicas, [[NodeId(2), NodeId(1)], [NodeId(1), NodeId(2)], [NodeId(1), NodeId(2)]]);
@@ -73,6 +92,7 @@ fn check_2(dir: &Path) {
     let stored = BTreeMap::from([("log.retention.ms".to_owned(), "7000".to_owned())]);
     assert_eq!(store.settings().get(&Scope::DefaultBroker), Some(&stored));
     assert_eq!(store.settings().len(), 1);
+    store
 }
 
 /// Once more, after it was opened and closed by this version.
@@ -136,6 +156,17 @@ fn make(target: &Path) {
         now(orders.partition(0).unwrap().append(batch(&[&format!("order {number}")]))).unwrap();
     }
     now(orders.partition(1).unwrap().append(batch_of(7, 0, 0, &["idempotent", "twice"]))).unwrap();
+    let given = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
+    let overrides = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let compacted = now(store.create_placed_topic("compacted".into(), overrides, vec![vec![one]])).unwrap();
+    for number in 0..12 {
+        // Two keys in turn, five records to a segment.
+        let value = format!("{number} {}", "x".repeat(700));
+        let key = [b'a' + number % 2];
+        let record = BatchBuilder::new().record(Timestamp(1), Some(&key), Some(value.as_bytes()), &[]);
+        now(compacted.partition(0).unwrap().append(checked(record.build()))).unwrap();
+    }
+    store.compact();
     store.close();
     drop(store);
     let store = open(made.path());

@@ -70,6 +70,14 @@ impl Engine {
         }
     }
 
+    /// What was appended is in its segments, and nowhere else only.
+    pub fn has_written_everything(&mut self) -> bool {
+        if !self.unwritten.is_empty() {
+            self.write_unwritten();
+        }
+        self.unwritten.is_empty() && !self.is_poisoned()
+    }
+
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }

@@ -168,7 +168,7 @@ impl Engine {
         let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
         let last = state.end().0.saturating_add(i64::from(batch.header.last_offset_delta));
         size > settings.segment_bytes.min(self.options.tuning.segment_bytes)
-            || now.since(newest.opened) >= settings.segment_age.saturating_sub(jitter(partition, &settings))
+            || now.since(newest.opened) >= settings.roll_after().saturating_sub(jitter(partition, &settings))
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
     }
 
@@ -307,13 +307,13 @@ fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
 /// Whether files go when it is done.
 fn makes_room(work: &Work) -> bool {
     let Work::Command { command, .. } = work else { return false };
-    matches!(command, Command::DropTopic { .. } | Command::SetLogStart { .. })
+    matches!(command, Command::DropTopic { .. } | Command::SetLogStart { .. } | Command::ReplaceSegments(_))
 }
 
 /// What a partition's segments end earlier by (`segment.jitter.ms`): another part of it for each
 /// partition, the same for all segments of one.
 fn jitter(partition: &Partition, settings: &TopicSettings) -> Duration {
-    let most = settings.segment_jitter.min(settings.segment_age);
+    let most = settings.segment_jitter.min(settings.roll_after());
     if most.is_zero() {
         return Duration::ZERO;
     }

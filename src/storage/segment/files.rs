@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::fs::{self, File, Fs, Open};
+use crate::kernel::SegmentId;
 use crate::types::{Offset, TopicId, Uuid};
 
 /// Kafka's own file and form: its tools find the topic id there, and so do we.
@@ -81,21 +82,29 @@ impl Files {
     }
 }
 
-pub fn log_path(dir: &Path, base: Offset) -> PathBuf {
-    dir.join(format!("{:020}.log", base.0))
+/// `<base offset, 20 digits>.log`; `<base offset>.<generation>.log` once compaction has written it anew.
+pub fn log_path(dir: &Path, id: SegmentId) -> PathBuf {
+    path_of(dir, id, "log")
 }
 
-pub fn index_path(dir: &Path, base: Offset) -> PathBuf {
-    dir.join(format!("{:020}.idx", base.0))
+pub fn index_path(dir: &Path, id: SegmentId) -> PathBuf {
+    path_of(dir, id, "idx")
+}
+
+fn path_of(dir: &Path, SegmentId { base, generation }: SegmentId, suffix: &str) -> PathBuf {
+    dir.join(match generation {
+        0 => format!("{:020}.{suffix}", base.0),
+        generation => format!("{:020}.{generation}.{suffix}", base.0),
+    })
 }
 
 /// Opens the file of a segment for recovery: everything on the way to it is made where missing, and
 /// what is there already is written again, as the page cache may be all that has it. The names want
 /// a sync.
-pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, base: Offset) -> io::Result<Arc<dyn File>> {
+pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, id: SegmentId) -> io::Result<Arc<dyn File>> {
     make_dir(fs, dir)?;
     write_metadata(fs, dir, topic)?;
-    fs.open(&log_path(dir, base), Open::WriteOrNew)
+    fs.open(&log_path(dir, id), Open::WriteOrNew)
 }
 
 fn make_dir(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
@@ -126,19 +135,21 @@ pub fn topic_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<TopicId>> {
 }
 
 /// The segments that have a file in the directory, in order.
-pub fn bases(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<Offset>> {
-    let mut bases: Vec<Offset> = fs
-        .list(dir)?
-        .iter()
-        .filter_map(|entry| entry.name.strip_suffix(".log")?.parse().ok().map(Offset))
-        .collect();
-    bases.sort_unstable();
-    Ok(bases)
+pub fn ids(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<SegmentId>> {
+    let mut ids: Vec<SegmentId> = fs.list(dir)?.iter().filter_map(|entry| id_of(&entry.name)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn id_of(name: &str) -> Option<SegmentId> {
+    let name = name.strip_suffix(".log")?;
+    let (base, generation) = name.split_once('.').unwrap_or((name, "0"));
+    Some(SegmentId { base: Offset(base.parse().ok()?), generation: generation.parse().ok()? })
 }
 
 /// Removes a segment's file and its index; gone already is fine. The names want a sync.
-pub fn remove_files(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
-    for path in [index_path(dir, base), log_path(dir, base)] {
+pub fn remove_files(fs: &dyn Fs, dir: &Path, id: SegmentId) -> io::Result<()> {
+    for path in [index_path(dir, id), log_path(dir, id)] {
         match fs.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -63,6 +63,8 @@ impl Fixture {
             max_timestamp: self.segment.max_timestamp(),
             opened: Timestamp(0),
             last_append: Timestamp(0),
+            generation: 0,
+            cleaned: false,
         }
     }
 
@@ -193,7 +195,7 @@ fn a_directory_says_whose_it_is_as_kafka_writes_it() {
     let text = super::super::fs::read_all(&*f.fs, &dir.join("partition.metadata"), 100).unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), "version: 0\ntopic_id: BQUFBQUFBQUFBQUFBQUFBQ");
     assert_eq!(topic_of(&*f.fs, dir).unwrap(), Some(KEY.0));
-    assert_eq!(bases(&*f.fs, dir).unwrap(), [Offset(100)]);
+    assert_eq!(ids(&*f.fs, dir).unwrap(), [f.segment.id()]);
 }
 
 const LOG: &str = "topics/t-0/00000000000000000100.log";

@@ -1,0 +1,485 @@
+//! Compaction: of the records of a key only the newest stays (Kafka's `LogCleaner`). Also tombstones go, in their
+//! time: see [`record::clean`].
+//!
+//! A run over a partition reads what is new since the last one and remembers the newest offset of every key in it;
+//! writes all segments up to there anew, without what those replace; makes the files safe; and only then has the
+//! journal put them in the place of the old ones, which go once that is durable. So a crash leaves the old log or
+//! the new one. Offsets, order and the newest segment stay as they are.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+
+use super::StoreError;
+use super::committer::{Committer, Work};
+use super::directory::Directory;
+use super::fs::{File, Open};
+use super::partition::Partition;
+use super::segment::{self, ReadError, Segment};
+use crate::config::TopicSettings;
+use crate::kernel::{self, Command, ReplaceSegments, Rewritten, SegmentId};
+use crate::record::{self, Cleaned, Header};
+use crate::types::{Offset, Timestamp};
+
+/// How much is read, and written, at a time.
+const CHUNK: usize = 1 << 20;
+
+/// What a key takes in memory beside its bytes, about.
+const KEY_OVERHEAD: u64 = 64;
+
+pub(super) struct Cleaner<'a> {
+    pub(super) committer: &'a Committer,
+    pub(super) directory: &'a Directory,
+    pub(super) now: Timestamp,
+    /// How much the keys of a run may take.
+    pub(super) memory: u64,
+    /// The store closes: a run ends without having done anything.
+    pub(super) stop: &'a AtomicBool,
+}
+
+/// What there is to do in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Segments before this one were seen by earlier runs.
+    dirty_from: usize,
+    /// The first segment that is not looked at.
+    until: usize,
+    /// How much of those is new.
+    pub(super) dirty_millionths: u64,
+}
+
+/// Whether a partition is to be compacted (Kafka's `LogCleanerManager.grabFilthiestCompactedLog`).
+pub(super) fn due(
+    partition: &kernel::Partition,
+    settings: &TopicSettings,
+    high_watermark: Offset,
+    now: Timestamp,
+) -> Option<Due> {
+    let segments = partition.segments();
+    let (newest, closed) = segments.split_last()?;
+    let ends = closed.iter().skip(1).chain([newest]).map(|next| next.base);
+    let dirty_from = closed.iter().position(|segment| !segment.cleaned)?;
+    let may_be_cleaned = |segment: &kernel::Segment, end: Offset| {
+        // What is not durable yet replaces nothing.
+        let lag = settings.min_compaction_lag;
+        end <= high_watermark && (lag.is_zero() || now.since(segment.max_timestamp) >= lag)
+    };
+    let until = closed
+        .iter()
+        .zip(ends)
+        .skip(dirty_from)
+        .take_while(|(segment, end)| may_be_cleaned(segment, *end))
+        .count()
+        + dirty_from;
+    let bytes = |segments: &[kernel::Segment]| segments.iter().map(|segment| segment.bytes).sum::<u64>();
+    let (clean, dirty) = (bytes(&closed[..dirty_from]), bytes(&closed[dirty_from..until]));
+    let dirty_millionths = dirty.saturating_mul(1_000_000).checked_div(clean + dirty)?;
+    let overdue = now.since(closed[dirty_from].opened) > settings.max_compaction_lag;
+    let due = dirty > 0 && (overdue || dirty_millionths > u64::from(settings.min_dirty));
+    due.then_some(Due { dirty_from, until, dirty_millionths })
+}
+
+/// Why a run came to nothing.
+enum Failed {
+    Stopped,
+    Read(ReadError),
+    Write(io::Error),
+    Refused(StoreError),
+}
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Failed {
+        Failed::Read(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Write(error)
+    }
+}
+
+impl Cleaner<'_> {
+    /// Compacts a partition as `due` says of the state.
+    pub(super) fn run(&self, partition: &Partition, state: &kernel::Partition, due: Due) {
+        let name = (&partition.topic_name, partition.index);
+        match self.try_to_run(partition, state, due) {
+            Ok(()) => {}
+            Err(Failed::Read(ReadError::Damaged(why))) => partition.quarantine(&why),
+            // Deleted meanwhile, all of it or its beginning.
+            Err(Failed::Read(ReadError::Gone) | Failed::Refused(StoreError::Refused(_))) => {
+                tracing::debug!(partition = ?name, "what was compacted is not there any more");
+            }
+            Err(failed) => {
+                let why: &dyn std::fmt::Debug = match &failed {
+                    Failed::Read(error) => error,
+                    Failed::Write(error) => error,
+                    Failed::Refused(error) => error,
+                    Failed::Stopped => return,
+                };
+                tracing::warn!(partition = ?name, ?why, "a log could not be compacted; it is tried again");
+            }
+        }
+    }
+
+    fn try_to_run(&self, partition: &Partition, state: &kernel::Partition, due: Due) -> Result<(), Failed> {
+        let states = state.segments().get(..due.until).unwrap_or_default();
+        let there = partition.segments_of(&states.iter().map(kernel::Segment::id).collect::<Vec<_>>());
+        let Some(mut segments) = there else { return Err(Failed::Read(ReadError::Gone)) };
+        let ends: Vec<Offset> = state.segments().iter().skip(1).map(|next| next.base).collect();
+
+        let mut newest = Newest { memory: self.memory, ..Newest::default() };
+        let mut known = None;
+        for (at, (segment, end)) in segments.iter().zip(&ends).enumerate().skip(due.dirty_from) {
+            known = self.learn(&mut newest, segment, *end)?;
+            if known.is_some() {
+                segments.truncate(at + 1);
+                break;
+            }
+        }
+
+        let most = partition.settings().segment_bytes;
+        let dir = self.directory.partition(&partition.topic_name, partition.index);
+        let generation = segments.iter().map(|segment| segment.id().generation).max().unwrap_or(0) + 1;
+        let mut output = Output { directory: self.directory, dir, generation, most, files: Vec::new() };
+        let written = self.write(partition, &segments, &ends, &newest, known, &mut output);
+        let by = match written.and_then(|()| Ok(output.finish()?)) {
+            Ok(by) => by,
+            Err(failed) => {
+                output.remove();
+                return Err(failed);
+            }
+        };
+        let replaced: Vec<SegmentId> = segments.iter().map(|segment| segment.id()).collect();
+        let before: u64 = segments.iter().map(|segment| segment.size()).sum();
+        let after: u64 = by.iter().map(|segment| segment.bytes).sum();
+        let (topic, index) = (partition.topic, partition.index);
+        let replace = ReplaceSegments { topic, partition: index, replaced, by };
+        match self.ask(Command::ReplaceSegments(replace)) {
+            Ok(()) => {
+                tracing::debug!(topic = %partition.topic_name, partition = index, before, after, "compacted");
+                Ok(())
+            }
+            Err(error) => {
+                // Where nobody knows whether it is in the journal, the next start does.
+                if let StoreError::Refused(_) | StoreError::Full = error {
+                    output.remove();
+                }
+                Err(Failed::Refused(error))
+            }
+        }
+    }
+
+    /// Learns the keys of a segment; where there is no room for all, says where it had to stop.
+    fn learn(&self, newest: &mut Newest, segment: &Segment, end: Offset) -> Result<Option<Offset>, Failed> {
+        let mut stopped_at = None;
+        self.each_batch(segment, end, |header, batch| {
+            if newest.is_full() {
+                stopped_at = Some(header.base_offset);
+                return Ok(ControlFlow::Break(()));
+            }
+            newest.learn(header, batch);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(stopped_at)
+    }
+
+    /// Writes the segments anew; from the offset `known` on, if any, as they are.
+    fn write(
+        &self,
+        partition: &Partition,
+        segments: &[Arc<Segment>],
+        ends: &[Offset],
+        newest: &Newest,
+        known: Option<Offset>,
+        output: &mut Output<'_>,
+    ) -> Result<(), Failed> {
+        let delete_retention = partition.settings().delete_retention;
+        let base = segments.first().map_or(Offset(0), |first| first.base());
+        output.begin(base, true)?;
+        for (segment, end) in segments.iter().zip(ends) {
+            self.each_batch(segment, *end, |header, batch| {
+                if known.is_some_and(|known| header.base_offset >= known) {
+                    if output.is_clean() {
+                        output.begin(header.base_offset, false)?;
+                    }
+                    output.append(header, batch)?;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let is_needed = |record: &record::Record| newest.is_needed(record);
+                match record::clean(batch, self.now, delete_retention, is_needed) {
+                    // What cannot be read taught nothing either.
+                    Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
+                    Ok(Cleaned::Rewritten(batch)) => match Header::parse(&batch) {
+                        Ok(header) => output.append(&header, &batch)?,
+                        Err(error) => return Err(Failed::Write(io::Error::other(error.to_string()))),
+                    },
+                    Ok(Cleaned::Nothing) => {}
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Shows `visit` every batch of a segment, read and checked, until it has enough.
+    fn each_batch(
+        &self,
+        segment: &Segment,
+        end: Offset,
+        mut visit: impl FnMut(&Header, &Bytes) -> Result<ControlFlow<()>, Failed>,
+    ) -> Result<(), Failed> {
+        let mut from = segment.base();
+        while from < end {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Failed::Stopped);
+            }
+            let pieces = match segment.read(from, end, CHUNK, true, true) {
+                Err(ReadError::Behind) => return Ok(()),
+                read => read?,
+            };
+            for batch in pieces.iter().flat_map(record::batches) {
+                let (header, batch) = batch.map_err(|error| ReadError::Damaged(error.to_string()))?;
+                if visit(&header, &batch)?.is_break() {
+                    return Ok(());
+                }
+                let next = header.next_offset();
+                from = next.ok_or_else(|| ReadError::Damaged("offsets pass the largest".into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the command is durable, or refused.
+    fn ask(&self, command: Command) -> Result<(), StoreError> {
+        let (told, answer) = mpsc::channel();
+        self.committer
+            .submit(Work::Command { command, done: Box::new(move |outcome| drop(told.send(outcome))) });
+        answer.recv().unwrap_or(Err(StoreError::Stopped)).map(drop)
+    }
+}
+
+/// The newest offset of every key that was met: of the keys themselves, not of their hashes, so that no two can be
+/// taken for one.
+#[derive(Default)]
+struct Newest {
+    offsets: HashMap<Box<[u8]>, Offset>,
+    end: Offset,
+    taken: u64,
+    memory: u64,
+}
+
+impl Newest {
+    fn is_full(&self) -> bool {
+        self.taken >= self.memory
+    }
+
+    /// All of a batch, or nothing where it cannot be read.
+    fn learn(&mut self, header: &Header, batch: &Bytes) {
+        self.end = header.next_offset().unwrap_or(self.end);
+        if !record::is_cleaned(header) {
+            return;
+        }
+        let Ok(records) = record::records(batch).and_then(Iterator::collect::<Result<Vec<_>, _>>) else {
+            return;
+        };
+        for record in records {
+            let Some(key) = record.key else { continue };
+            match self.offsets.get_mut(&*key) {
+                Some(offset) => *offset = record.offset,
+                None => {
+                    self.taken += key.len() as u64 + KEY_OVERHEAD;
+                    self.offsets.insert((&*key).into(), record.offset);
+                }
+            }
+        }
+    }
+
+    /// Whether no newer record of the key is known. One without a key stands for none, and goes, as in Kafka.
+    fn is_needed(&self, record: &record::Record) -> bool {
+        if record.offset >= self.end {
+            return true;
+        }
+        let Some(key) = &record.key else { return false };
+        self.offsets.get(&**key).is_none_or(|newest| *newest <= record.offset)
+    }
+}
+
+/// The files that a run writes.
+struct Output<'a> {
+    directory: &'a Directory,
+    dir: PathBuf,
+    generation: u32,
+    /// The size that no segment of several batches passes.
+    most: u64,
+    files: Vec<OutputFile>,
+}
+
+struct OutputFile {
+    segment: Rewritten,
+    file: Arc<dyn File>,
+    buffer: Vec<u8>,
+}
+
+impl Output<'_> {
+    fn begin(&mut self, base: Offset, cleaned: bool) -> io::Result<()> {
+        if let Some(last) = self.files.last_mut() {
+            last.flush()?;
+        }
+        let id = SegmentId { base, generation: self.generation };
+        // An earlier run may have left it half written.
+        let file = self.directory.fs.open(&segment::log_path(&self.dir, id), Open::WriteOrNew)?;
+        let segment = Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned };
+        self.files.push(OutputFile { segment, file, buffer: Vec::new() });
+        self.files.last().map_or(Ok(()), |last| last.file.truncate(0))
+    }
+
+    fn is_clean(&self) -> bool {
+        self.files.last().is_some_and(|last| last.segment.cleaned)
+    }
+
+    fn append(&mut self, header: &Header, batch: &Bytes) -> io::Result<()> {
+        if let Some(OutputFile { segment, .. }) = self.files.last()
+            && segment.bytes > 0
+        {
+            let last = header.last_offset().unwrap_or(header.base_offset);
+            let is_full = segment.bytes + batch.len() as u64 > self.most;
+            if is_full || last.0.saturating_sub(segment.base.0) > i64::from(i32::MAX) {
+                self.begin(header.base_offset, segment.cleaned)?;
+            }
+        }
+        let Some(file) = self.files.last_mut() else { return Ok(()) };
+        file.segment.bytes += batch.len() as u64;
+        file.segment.max_timestamp = file.segment.max_timestamp.max(header.max_timestamp);
+        file.buffer.extend_from_slice(batch);
+        match file.buffer.len() >= CHUNK {
+            true => file.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes the files safe, their names included.
+    fn finish(&mut self) -> io::Result<Vec<Rewritten>> {
+        for file in &mut self.files {
+            file.flush()?;
+            file.file.sync_data()?;
+        }
+        self.directory.fs.sync_dir(&self.dir)?;
+        Ok(self.files.iter().map(|file| file.segment).collect())
+    }
+
+    /// Nobody needs them.
+    fn remove(&self) {
+        for file in &self.files {
+            let id = SegmentId { base: file.segment.base, generation: self.generation };
+            if let Err(error) = segment::remove_files(&*self.directory.fs, &self.dir, id) {
+                tracing::debug!(%error, "what compaction left is removed at the next start");
+            }
+        }
+    }
+}
+
+impl OutputFile {
+    fn flush(&mut self) -> io::Result<()> {
+        let at = self.segment.bytes - self.buffer.len() as u64;
+        self.file.write_at(&[IoSlice::new(&self.buffer)], at)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::BrokerSettings;
+    use crate::kernel::{Commit, CreateTopic, Shard};
+    use crate::types::{NodeId, TopicId, Uuid};
+
+    const TOPIC: TopicId = Uuid([1; 16]);
+    const NOW: Timestamp = Timestamp(100_000);
+
+    /// Segments of 10 records and 100 bytes each, written at 1 s, 2 s …, of which the first `cleaned` were
+    /// compacted into one of 50 bytes.
+    fn partition(segments: i64, cleaned: usize) -> kernel::Partition {
+        let mut shard = Shard::new(NodeId(1));
+        let create = CreateTopic { id: TOPIC, name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+        shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
+        for number in 1..=segments {
+            let commit = Commit {
+                topic: TOPIC,
+                partition: 0,
+                bytes: 100,
+                last_offset_delta: 9,
+                max_timestamp: Timestamp(number * 1000),
+                producer: None,
+                roll: true,
+                inline: true,
+                crc: 0,
+            };
+            shard.apply(Timestamp(number * 1000), &Command::Commit(commit)).unwrap();
+        }
+        let partition = shard.partition(TOPIC, 0).unwrap();
+        let replaced: Vec<_> = partition.segments()[..cleaned].iter().map(kernel::Segment::id).collect();
+        if cleaned > 0 {
+            let by = vec![Rewritten {
+                base: Offset(0),
+                bytes: 50,
+                max_timestamp: Timestamp(cleaned as i64 * 1000),
+                cleaned: true,
+            }];
+            let replace = ReplaceSegments { topic: TOPIC, partition: 0, replaced, by };
+            shard.apply(NOW, &Command::ReplaceSegments(replace)).unwrap();
+        }
+        shard.partition(TOPIC, 0).unwrap().clone()
+    }
+
+    fn settings(given: &[(&str, &str)]) -> TopicSettings {
+        let given = given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        TopicSettings::resolve(&given, &BrokerSettings::default()).unwrap()
+    }
+
+    /// Which segments a run would look at.
+    fn looked_at(partition: &kernel::Partition, given: &[(&str, &str)]) -> Option<(usize, usize)> {
+        due(partition, &settings(given), partition.end(), NOW).map(|due| (due.dirty_from, due.until))
+    }
+
+    #[test]
+    fn all_but_the_newest_segment_is_compacted_once_enough_of_it_is_new() {
+        assert_eq!(looked_at(&partition(0, 0), &[]), None);
+        assert_eq!(looked_at(&partition(1, 0), &[]), None, "the newest never");
+        assert_eq!(looked_at(&partition(3, 0), &[]), Some((0, 2)));
+        assert_eq!(looked_at(&partition(3, 2), &[]), None, "nothing is new");
+        assert_eq!(looked_at(&partition(4, 2), &[]), Some((1, 2)), "two thirds are");
+        let ratio = [("min.cleanable.dirty.ratio", "0.7")];
+        assert_eq!(looked_at(&partition(4, 2), &ratio), None);
+        assert_eq!(looked_at(&partition(5, 2), &ratio), Some((1, 3)), "four fifths");
+    }
+
+    #[test]
+    fn what_is_too_young_or_not_durable_yet_waits() {
+        let lag = |ms| looked_at(&partition(5, 0), &[("min.compaction.lag.ms", ms)]);
+        assert_eq!(lag("96000"), Some((0, 4)));
+        assert_eq!(lag("97001"), Some((0, 2)));
+        assert_eq!(lag("99001"), None);
+        let durable_to =
+            |offset| due(&partition(5, 0), &settings(&[]), Offset(offset), NOW).map(|due| due.until);
+        assert_eq!((durable_to(50), durable_to(29), durable_to(9)), (Some(4), Some(2), None));
+    }
+
+    #[test]
+    fn after_the_longest_lag_little_is_enough() {
+        let after = |ms| {
+            let given = [("min.cleanable.dirty.ratio", "1"), ("max.compaction.lag.ms", ms)];
+            looked_at(&partition(5, 3), &given)
+        };
+        assert_eq!(after("96000"), None, "it was written at 4 s");
+        assert_eq!(after("95999"), Some((1, 2)));
+    }
+}
