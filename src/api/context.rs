@@ -191,11 +191,11 @@ impl ConnectionInfo {
     /// the listener was bound to, else the address the client just reached us at. Never an
     /// unspecified address (BEHAVIOUR M6).
     pub fn advertised(&self) -> HostPort {
-        let port = match &self.listener.advertised {
-            Some((host, port)) if !host.is_empty() => return HostPort { host: host.clone(), port: *port },
-            Some((_, port)) => *port,
-            None => self.local.port(),
-        };
+        let port = self.listener.told_port(self.local.port());
+        match &self.listener.advertised {
+            Some((host, _)) if !host.is_empty() => return HostPort { host: host.clone(), port },
+            Some(_) | None => {}
+        }
         let bound_to_all = match self.listener.host.parse::<IpAddr>() {
             Ok(address) => address.is_unspecified(),
             Err(_) => self.listener.host.is_empty(),
@@ -259,6 +259,7 @@ mod tests {
             ("kafka.example".into(), 19092)
         );
         assert_eq!(told("", Some(("", 19092)), "10.0.0.5:9092"), ("10.0.0.5".into(), 19092));
+        assert_eq!(told("", Some(("kafka.example", 0)), "10.0.0.5:40001"), ("kafka.example".into(), 40001));
         assert_eq!(told("localhost", None, "[::1]:9092"), ("localhost".into(), 9092));
         assert_eq!(told("127.0.0.1", None, "127.0.0.1:40001"), ("127.0.0.1".into(), 40001));
         assert_eq!(told("0.0.0.0", None, "10.0.0.5:9092"), ("10.0.0.5".into(), 9092));

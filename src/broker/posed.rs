@@ -108,7 +108,7 @@ impl Posed {
 
     fn tell_ports(&self, common: &Common) {
         let ports = self.listeners.iter().filter_map(|listener| {
-            let port = listener.advertised.as_ref().map_or(listener.port, |(_, port)| *port);
+            let port = listener.told_port(listener.port);
             (port != 0).then(|| (listener.name.clone(), port))
         });
         common.services.cluster.peers.listen(self.id, ports.collect::<BTreeMap<_, _>>());

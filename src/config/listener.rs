@@ -13,11 +13,20 @@ pub struct Listener {
     pub host: String,
     /// 0 takes any free port.
     pub port: u16,
-    /// What clients are told; without it, and where its host is empty, the address they came to.
+    /// What clients are told; without it, and where its host is empty or its port 0, the address they
+    /// came to.
     pub advertised: Option<(String, u16)>,
 }
 
 impl Listener {
+    /// The port that clients are told where this one is bound.
+    pub fn told_port(&self, bound: u16) -> u16 {
+        match self.advertised {
+            Some((_, port)) if port != 0 => port,
+            Some(_) | None => bound,
+        }
+    }
+
     /// Whether clients are sent back to the machine they are on.
     pub fn is_told_as_loopback(&self) -> bool {
         let told = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);

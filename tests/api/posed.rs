@@ -283,6 +283,18 @@ async fn every_broker_describes_itself_by_its_own_id_and_refuses_to_speak_for_an
 }
 
 #[tokio::test]
+async fn an_advertised_port_of_0_is_the_one_that_each_broker_took() {
+    let three = Three::with(&[("advertised.listeners", "PLAINTEXT://kafka.example:0")]).await;
+    let port_of = |broker| three.address(broker).rsplit_once(':').unwrap().1.to_owned();
+    let expected = [1, 2, 3].map(|broker| (broker, format!("kafka.example:{}", port_of(broker))));
+    for broker in 1..=3 {
+        let answer = three.client(broker).await.call(12, metadata_of("t")).await;
+        let told = answer.brokers.iter().map(|one| (one.node_id, format!("{}:{}", one.host, one.port)));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
 async fn every_broker_describes_the_listeners_that_are_its_own() {
     let three = Three::with(&[("advertised.listeners", "PLAINTEXT://kafka.example:19092")]).await;
     for (broker, port) in [(1, 19092), (2, 19093), (3, 19094)] {
