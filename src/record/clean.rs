@@ -20,13 +20,13 @@ pub enum Cleaned {
     Nothing,
 }
 
-/// `is_needed` says of a record whether nothing newer stands for its key. Fails where the batch cannot be read; then
-/// it is best left alone.
+/// `is_needed` says of a record whether nothing newer stands for its key; it is asked twice. Fails where the batch
+/// cannot be read; then it is best left alone. Holds one record at a time: what a batch opens to may be large.
 pub fn clean(
     batch: &Bytes,
     now: Timestamp,
     delete_retention: Duration,
-    mut is_needed: impl FnMut(&Record) -> bool,
+    is_needed: impl Fn(&Record) -> bool,
 ) -> Result<Cleaned, RecordError> {
     let header = Header::parse(batch)?;
     if !is_cleaned(&header) {
@@ -34,26 +34,26 @@ pub fn clean(
     }
     let horizon = header.attributes.delete_horizon().then_some(header.base_timestamp);
     let tombstones_go = horizon.is_some_and(|horizon| now >= horizon);
-    let (mut kept, mut dropped) = (Vec::new(), false);
+    let stays = |record: &Record| is_needed(record) && !(tombstones_go && record.value.is_none());
+
+    let (mut keeps_one, mut drops_one, mut keeps_a_tombstone) = (false, false, false);
     for record in records(batch)? {
         let record = record?;
-        if is_needed(&record) && !(tombstones_go && record.value.is_none()) {
-            kept.push(record);
-        } else {
-            dropped = true;
+        match stays(&record) {
+            true => (keeps_one, keeps_a_tombstone) = (true, keeps_a_tombstone || record.value.is_none()),
+            false => drops_one = true,
         }
     }
-    let has_tombstones = kept.iter().any(|record| record.value.is_none());
-    let wants_horizon = has_tombstones && horizon.is_none();
-    if kept.is_empty() {
+    let wants_horizon = keeps_a_tombstone && horizon.is_none();
+    if !keeps_one {
         return Ok(Cleaned::Nothing);
     }
-    if !dropped && !wants_horizon {
+    if !drops_one && !wants_horizon {
         return Ok(Cleaned::AsItWas);
     }
     let until = i64::try_from(delete_retention.as_millis()).unwrap_or(i64::MAX);
     let horizon = horizon.or(wants_horizon.then_some(Timestamp(now.0.saturating_add(until))));
-    rewritten(&header, horizon, &kept).map(Cleaned::Rewritten)
+    rewritten(batch, &header, horizon, stays).map(Cleaned::Rewritten)
 }
 
 /// Whether records of the batch stand for keys, and may go. Those of transactions are left alone until what is
@@ -62,7 +62,12 @@ pub fn is_cleaned(header: &Header) -> bool {
     !header.attributes.control() && !header.attributes.transactional()
 }
 
-fn rewritten(header: &Header, horizon: Option<Timestamp>, kept: &[Record]) -> Result<Bytes, RecordError> {
+fn rewritten(
+    batch: &Bytes,
+    header: &Header,
+    horizon: Option<Timestamp>,
+    stays: impl Fn(&Record) -> bool,
+) -> Result<Bytes, RecordError> {
     let mut builder = BatchBuilder::new()
         .codec(header.attributes.codec()?)
         .base_offset(header.base_offset)
@@ -77,7 +82,11 @@ fn rewritten(header: &Header, horizon: Option<Timestamp>, kept: &[Record]) -> Re
     if let Some(horizon) = horizon {
         builder = builder.flag(Attributes::DELETE_HORIZON).base_timestamp(horizon);
     }
-    for record in kept {
+    for record in records(batch)? {
+        let record = record?;
+        if !stays(&record) {
+            continue;
+        }
         let delta = record.offset.0.saturating_sub(header.base_offset.0);
         let headers: Vec<(&[u8], Option<&[u8]>)> =
             record.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();

@@ -133,6 +133,13 @@ impl Cleaner<'_> {
         let Some(mut segments) = there else { return Err(Failed::Read(ReadError::Gone)) };
         let ends: Vec<Offset> = state.segments().iter().skip(1).map(|next| next.base).collect();
 
+        let bytes = states.iter().map(|segment| segment.bytes).sum();
+        if !self.directory.has_room_for(bytes) {
+            return Err(Failed::Write(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "no room to write it anew",
+            )));
+        }
         let mut newest = Newest { memory: self.memory, ..Newest::default() };
         let mut known = None;
         for (at, (segment, end)) in segments.iter().zip(&ends).enumerate().skip(due.dirty_from) {
@@ -285,10 +292,12 @@ impl Newest {
         if !record::is_cleaned(header) {
             return;
         }
-        let Ok(records) = record::records(batch).and_then(Iterator::collect::<Result<Vec<_>, _>>) else {
+        let Ok(whole) = record::records(batch) else { return };
+        // Read to its end first, one record at a time: what it opens to may be large.
+        if whole.into_iter().any(|record| record.is_err()) {
             return;
-        };
-        for record in records {
+        }
+        for record in record::records(batch).into_iter().flatten().flatten() {
             let Some(key) = record.key else { continue };
             match self.offsets.get_mut(&*key) {
                 Some(offset) => *offset = record.offset,

@@ -210,10 +210,15 @@ impl Directory {
         self.full.load(Ordering::Relaxed)
     }
 
+    /// Whether so much can be written beside everything else without filling the disk.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        self.space().is_none_or(|space| space.free.saturating_sub(bytes) >= floor_of(&space))
+    }
+
     /// Looks at the disk; called every few megabytes, and whenever it was full.
     pub(super) fn look_at_space(&self) {
         let Ok(space) = self.fs.space(&self.root) else { return };
-        let floor = (space.total / 20).min(1 << 30);
+        let floor = floor_of(&space);
         let full = space.free < floor;
         if self.full.swap(full, Ordering::Relaxed) != full {
             match full {
@@ -226,6 +231,10 @@ impl Directory {
             }
         }
     }
+}
+
+fn floor_of(space: &fs::Space) -> u64 {
+    (space.total / 20).min(1 << 30)
 }
 
 /// Who a data directory belongs to, as `name=value` lines.

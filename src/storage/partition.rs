@@ -250,7 +250,8 @@ impl Partition {
                 let held = Arc::clone(&segment);
                 records = off_thread(move || read(&held, true)).await?;
             }
-            let other = self.log().instead_of(&segment, range.from, &records);
+            let why = records.as_ref().err();
+            let other = why.and_then(|why| self.log().instead_of(&segment, range.from, why));
             match other {
                 Some(other) => segment = other,
                 None => break self.judged(records)?,
@@ -401,7 +402,7 @@ impl Partition {
         let mut segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
         loop {
             let time = segment.time_of(offset);
-            let other = self.log().instead_of(&segment, offset, &time);
+            let other = time.as_ref().err().and_then(|why| self.log().instead_of(&segment, offset, why));
             match other {
                 Some(other) => segment = other,
                 None => return self.judged(time).map(Some),
@@ -596,21 +597,16 @@ impl Log {
         Some((records, next))
     }
 
-    /// Where to read on, where `read` says that nothing from `offset` on is in the segment any more:
-    /// compaction took it out, or put another file in its place.
-    fn instead_of<T>(
-        &self,
-        segment: &Arc<Segment>,
-        offset: Offset,
-        read: &Result<T, ReadError>,
-    ) -> Option<Arc<Segment>> {
-        match read {
-            Err(ReadError::Behind) => {
+    /// Where to read on, where nothing from `offset` on is in the segment any more: compaction took it out, or
+    /// put another file in its place.
+    fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Arc<Segment>> {
+        match why {
+            ReadError::Behind => {
                 let behind = self.segments.partition_point(|other| other.base() <= segment.base());
                 self.segments.get(behind).cloned()
             }
-            Err(ReadError::Gone) => self.segment_of(offset).filter(|now| !Arc::ptr_eq(now, segment)),
-            _ => None,
+            ReadError::Gone => self.segment_of(offset).filter(|now| !Arc::ptr_eq(now, segment)),
+            ReadError::MustWait | ReadError::Io(_) | ReadError::Damaged(_) => None,
         }
     }
 

@@ -244,6 +244,19 @@ fn without_a_cleaner_or_a_policy_or_anything_new_nothing_is_compacted() {
 }
 
 #[test]
+fn i11_a_log_that_has_no_room_beside_itself_waits_and_appends_go_on() {
+    let mut log = Log::new(9);
+    log.fill(12);
+    log.fs.set_capacity(Some(log.fs.used() + log.partition().size() / 2));
+    log.compact();
+    assert_eq!(log.found(), log.sent);
+    assert!(log.send(Codec::None, &[("key 1", Some("goes on"))]).is_some());
+    log.fs.set_capacity(None);
+    log.compact();
+    assert_eq!(log.found(), log.compacted());
+}
+
+#[test]
 fn n8_a_crash_anywhere_in_a_run_leaves_the_old_log_or_the_new_one() {
     let mut replaced = 0;
     for steps in 0..60 {
