@@ -16,8 +16,8 @@ use super::trash::Trash;
 use crate::types::{NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process; in 3 compaction.
-const FORMAT: u32 = 3;
+/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers.
+const FORMAT: u32 = 4;
 
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
 const SYNC_VOLUME_FROM: usize = 100;

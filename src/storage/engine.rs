@@ -17,6 +17,7 @@ mod write;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak, mpsc};
+use std::time::Duration;
 
 use super::committer::{Committer, Work};
 use super::counts::Counts;
@@ -66,6 +67,8 @@ pub(super) struct Engine {
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
+    /// When it was last said that a producer was refused, by the monotonic clock.
+    producer_refused: Option<Duration>,
     /// Looked at from outside, too, without the engine's lock.
     pub(super) poisoned: Arc<AtomicBool>,
     /// The last round that was published.
@@ -95,6 +98,7 @@ impl Engine {
         keeper: mpsc::Sender<Job>,
     ) -> Engine {
         let position = Arc::new(AtomicU64::new(shard.position()));
+        let counts = Counts { producer_bytes: shard.producers().bytes().into(), ..Counts::default() };
         Engine {
             shard,
             journal,
@@ -117,9 +121,10 @@ impl Engine {
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,
+            producer_refused: None,
             poisoned: Arc::default(),
             position,
-            counts: Arc::default(),
+            counts: Arc::new(counts),
         }
     }
 
@@ -228,6 +233,7 @@ impl Engine {
         }
         if let Some(position) = round.position {
             self.position.store(position, Ordering::Release);
+            self.counts.producer_bytes.store(self.shard.producers().bytes(), Ordering::Relaxed);
         }
         // Who sees the new epoch finds its leader in the image.
         for (partition, epoch) in moved {
@@ -388,7 +394,8 @@ impl Engine {
             | Command::AddPartitions { .. }
             | Command::AlterTopic { .. }
             | Command::AlterSettings { .. }
-            | Command::ReplaceSegments(_) => return Vec::new(),
+            | Command::ReplaceSegments(_)
+            | Command::SetProducerMemory { .. } => return Vec::new(),
         };
         let image = topics.get_or_insert_with(|| self.image_to_change());
         image.running = self.shard.running().into();

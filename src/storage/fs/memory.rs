@@ -70,11 +70,21 @@ impl Fs for MemoryFs {
             return Err(not_found(from));
         }
         tree.dirs.insert(to.to_owned());
-        let moved = |path: &PathBuf| path.strip_prefix(from).ok().map(|rest| to.join(rest));
-        let files = std::mem::take(&mut tree.files);
-        tree.files = files.into_iter().map(|(path, file)| (moved(&path).unwrap_or(path), file)).collect();
-        let dirs = std::mem::take(&mut tree.dirs);
-        tree.dirs = dirs.into_iter().map(|path| moved(&path).unwrap_or(path)).collect();
+        // Paths are in order, so that those below a directory are all behind it.
+        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        let below = |path: &&PathBuf| path.starts_with(from);
+        let files: Vec<_> =
+            tree.files.range(from.to_owned()..).map(|(path, _)| path).take_while(below).cloned().collect();
+        for path in files {
+            if let (Some(file), Some(to)) = (tree.files.remove(&path), moved(&path)) {
+                tree.files.insert(to, file);
+            }
+        }
+        let dirs: Vec<_> = tree.dirs.range(from.to_owned()..).take_while(below).cloned().collect();
+        for path in dirs {
+            tree.dirs.remove(&path);
+            tree.dirs.extend(moved(&path));
+        }
         Ok(())
     }
 
@@ -103,15 +113,19 @@ impl Fs for MemoryFs {
             return Err(not_found(dir));
         }
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let below = |path: &&PathBuf| path.starts_with(dir);
         let files = tree
             .files
-            .keys()
+            .range(dir.to_owned()..)
+            .map(|(path, _)| path)
+            .take_while(below)
             .filter(|path| parent(path) == dir)
             .filter_map(|path| name(path))
             .map(|name| Entry { name, is_dir: false });
         let dirs = tree
             .dirs
-            .iter()
+            .range(dir.to_owned()..)
+            .take_while(below)
             .filter(|path| parent(path) == dir)
             .filter_map(|path| name(path))
             .map(|name| Entry { name, is_dir: true });
