@@ -236,11 +236,13 @@ impl Builder {
                 let store = store.clone();
                 let metrics = Arc::new(Metrics::new(posed.iter().filter_map(Posed::serving)));
                 let asked = Asked {
-                    is_ready: Box::new(move || store.is_writable()),
+                    troubles: Box::new(move || store.troubles()),
                     metrics: Box::new(move |format| metrics.render(format)),
                 };
                 let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
-                Some(Http::start(listener, asked).await.map_err(failed).map_err(StartError::Bind)?)
+                let http = Http::start(listener).await.map_err(failed).map_err(StartError::Bind)?;
+                http.serve(asked);
+                Some(http)
             }
         };
         let servers = posed.iter().filter_map(|one| Some((one.id, one.serving()?.1)));

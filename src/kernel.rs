@@ -48,6 +48,9 @@ pub struct Shard {
     settings: Arc<Settings>,
     /// The brokers that run, ascending.
     running: Vec<NodeId>,
+    /// By which time the clock was believed last. The snapshot has it beside the state.
+    #[serde(skip)]
+    clock_believed: Option<Timestamp>,
 }
 
 impl Shard {
@@ -62,6 +65,7 @@ impl Shard {
             names: BTreeMap::new(),
             settings: Arc::default(),
             running: vec![broker],
+            clock_believed: None,
         }
     }
 
@@ -72,6 +76,16 @@ impl Shard {
             2 => format_2::read(state),
             _ => postcard::from_bytes(state),
         }
+    }
+
+    /// The same state, with what a snapshot has beside it.
+    pub fn with_clock_believed(self, at: Option<Timestamp>) -> Shard {
+        Shard { clock_believed: at, ..self }
+    }
+
+    /// By which time the clock was believed last, if it ever was.
+    pub fn clock_believed(&self) -> Option<Timestamp> {
+        self.clock_believed
     }
 
     /// The last round that was applied; 0 before the first.
@@ -148,6 +162,10 @@ impl Shard {
             Command::ElectPreferred { topic, partition } => self.elect_preferred(*topic, *partition)?,
             Command::ReplaceSegments(replace) => {
                 self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
+            }
+            Command::ClockBelieved => {
+                self.clock_believed = Some(time);
+                Applied::ClockBelieved
             }
         };
         if applied.changed_something() {
@@ -351,6 +369,7 @@ impl Applied {
             Applied::ReplicasSet => [13, 0, 0, 0],
             Applied::BrokersSet => [14, 0, 0, 0],
             Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
+            Applied::ClockBelieved => [17, 0, 0, 0],
             Applied::SegmentsReplaced { replaced, by, .. } => {
                 let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
                 [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]

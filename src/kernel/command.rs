@@ -77,6 +77,8 @@ pub enum Command {
     },
     /// Compaction has written segments anew.
     ReplaceSegments(ReplaceSegments),
+    /// The clock is believed: what the next start holds its clock against.
+    ClockBelieved,
 }
 
 /// What settings are stored for, other than a topic.
@@ -193,6 +195,7 @@ pub enum Applied {
         /// Where the next segment begins.
         end: Offset,
     },
+    ClockBelieved,
 }
 
 impl Applied {

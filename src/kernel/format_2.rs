@@ -58,7 +58,8 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         (key, Arc::new(Topic { id, name, overrides, partitions: converted(partitions), placement }))
     });
     let topics = topics.collect();
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running })
+    let clock_believed = None;
+    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, clock_believed })
 }
 
 pub fn converted(partitions: Vec<Partition2>) -> Vec<Arc<Partition>> {
