@@ -29,7 +29,7 @@ enum Exit {
 
 const EXIT_CODES: &str = "Exit codes:
    0  stopped as asked, or what was asked is done
-   1  the broker refused what a client command asked for, or a part of it
+   1  what a client command asked for was refused, or a part of it was not done
   64  wrong command line
   65  the data directory is not ours, is damaged or was written by a newer version
   69  an address to listen at is not available, or no broker answers there
