@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
-use tracing::error;
+use tracing::{error, info, warn};
 
 use crate::api::Stop;
 use crate::api::context::Services;
-use crate::config::{BrokerSettings, ConfigError, Durability, Given};
+use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
 use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Resources, Server};
@@ -131,6 +131,42 @@ impl Broker {
     /// Where the data lies; `None` where it is gone with the broker.
     pub fn data_dir(&self) -> Option<&Path> {
         self.data_dir.as_deref()
+    }
+
+    /// Takes the settings as they are written now, as far as they may change while the broker runs, and
+    /// logs what changed, what waits for a restart and what is wrong.
+    pub async fn reload(&self, written: Given) {
+        let mut posed = self.posed.lock().await;
+        posed.iter_mut().for_each(|one| one.reload(&written));
+        self.common.services.reload(&written);
+        let store = self.store.clone();
+        let Ok(Reloaded { changed, waiting, refused, .. }) =
+            spawn_blocking(move || store.reload_settings(&written)).await
+        else {
+            return error!("the settings could not be read again, which is a fault of this broker");
+        };
+        for Difference { name, from, to, is_altered } in &changed {
+            let [from, to] = [from, to].map(|value| value.as_deref().unwrap_or("its default"));
+            match is_altered {
+                true => info!(
+                    name,
+                    from, to, "setting changed, and without effect: what was altered with a client holds"
+                ),
+                false => info!(name, from, to, "setting changed"),
+            }
+        }
+        for name in &waiting {
+            warn!(name, "setting changed; it takes effect at the next start");
+        }
+        for error in &refused {
+            warn!(%error, "a setting is refused; the old value stays");
+        }
+        info!(
+            changed = changed.len(),
+            waiting = waiting.len(),
+            refused = refused.len(),
+            "settings were read again"
+        );
     }
 
     /// Stops gently: nothing new is accepted or begun, what is owed is answered, all is on disk.

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::telemetry;
+
 /// What the process ends with; `jackdaw --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
@@ -111,6 +113,6 @@ impl From<Exit> for ExitCode {
 
 /// Tells the user why nothing happened.
 fn fail(exit: Exit, why: impl std::fmt::Display) -> Exit {
-    eprintln!("jackdaw: {why}");
+    telemetry::say(&format!("jackdaw: {why}"));
     exit
 }

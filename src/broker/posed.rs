@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::context::Services;
 use crate::api::fetch::session::Sessions;
 use crate::api::{Api, Stop};
-use crate::config::{BrokerSettings, Listener};
+use crate::config::{BrokerSettings, Given, Listener};
 use crate::server::{BindError, Resources, Server};
 use crate::storage::StoreError;
 use crate::types::NodeId;
@@ -93,6 +93,14 @@ impl Posed {
         if let Some(running) = &self.running {
             running.stop.begin();
         }
+    /// Takes the settings as they are written now.
+    pub fn reload(&mut self, written: &Given) {
+        self.settings = Arc::new(self.settings.reloaded(written).settings);
+        if let Some(running) = &self.running {
+            running.services.reload(written);
+        }
+    }
+
     }
 
     /// What it owes is answered, at most for `limit`; then its connections are gone and its ports

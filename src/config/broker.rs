@@ -233,6 +233,15 @@ impl BrokerSettings {
         Ok(BrokerSettings { node_id: self.node_id, ..settings })
     }
 
+    /// The settings with another base below what was altered.
+    pub(super) fn given_anew(&self, given: Given) -> Result<BrokerSettings, ConfigError> {
+        let mut settings = BrokerSettings::with(given, self.altered.clone())?;
+        settings.node_id = self.node_id;
+        // As a broker that poses as several has them: neither changes while it runs.
+        settings.listeners.clone_from(&self.listeners);
+        Ok(settings)
+    }
+
     /// The same for what was checked when it was stored: what is not valid any more is left out and
     /// reported.
     pub fn altered_before(&self, mut altered: Altered) -> (BrokerSettings, Vec<ConfigError>) {

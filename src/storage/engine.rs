@@ -419,6 +419,14 @@ impl Engine {
         moved
     }
 
+    /// The broker's settings are others than they were.
+    pub(super) fn settings_changed(&mut self) {
+        self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
+        let mut topics = self.image_to_change();
+        self.topics_follow_settings(&mut topics);
+        *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
+    }
+
     fn topics_follow_settings(&self, topics: &mut Topics) {
         let altered: Vec<_> =
             topics.iter().filter_map(|known| self.altered(known, &known.overrides)).collect();
@@ -512,6 +520,7 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         tracing::error!("a panic in the engine: the process ends, a restart is back before it");
+        crate::telemetry::flush();
         std::process::abort();
     }
 }

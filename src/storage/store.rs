@@ -21,7 +21,7 @@ use super::recovery::{self, Recovered};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::{OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Durability};
+use crate::config::{BrokerSettings, Durability, Given, Reloaded};
 use crate::kernel::group::GroupRecord;
 use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
 use crate::time::{self, Clock};
@@ -237,6 +237,13 @@ impl Store {
     /// The stored settings of everything but topics, as they are now.
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the broker's settings as they are written now; topics follow. Waits for a round that runs.
+    pub fn reload_settings(&self, written: &Given) -> Reloaded {
+        let reloaded = self.0.live.reload(written);
+        self.0.committer.engine().settings_changed();
+        reloaded
     }
 
     pub fn cluster_id(&self) -> Uuid {

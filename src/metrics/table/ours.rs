@@ -6,6 +6,7 @@ use super::exporter::of_standings;
 use super::{GROUP_PARTITION, counter, gauge, histogram};
 use crate::server::{Connections, Reason};
 use crate::storage::TroubleKind;
+use crate::telemetry;
 
 pub const FAMILIES: &[Family] = &[
     gauge(
@@ -85,6 +86,12 @@ pub const FAMILIES: &[Family] = &[
                 rows.gauge(&[kind.name().into()], count)
             })
         },
+    ),
+    counter(
+        "jackdaw_log_lines_dropped",
+        &[],
+        "Log lines that were dropped because nobody read those before them, or that could not be written.",
+        |_, rows| rows.counter(&[], telemetry::dropped_lines()),
     ),
     gauge("jackdaw_disk_bytes", &[], "What the volume of the data directory holds.", |look, rows| {
         look.store().log_dir().space.map_or(Ok(()), |space| rows.gauge(&[], space.total))
