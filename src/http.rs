@@ -71,7 +71,7 @@ struct Page {
 
 impl Http {
     pub async fn start(listener: &Listener) -> io::Result<Http> {
-        let sockets = server::bind(listener).await?;
+        let sockets = server::listen(server::bind(listener).await?)?;
         let address = sockets
             .first()
             .map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), TcpListener::local_addr)?;
