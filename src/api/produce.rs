@@ -46,7 +46,7 @@ impl Handler for ProduceRequest {
         let acks = Acks::of_request(self.acks);
         let has_transactional_id = self.transactional_id.is_some();
         let image = ctx.services.store.topics();
-        let (now, node) = (ctx.services.clock.now(), ctx.node());
+        let (now, node) = (ctx.services.store.now().time, ctx.node());
         let mut begun = Vec::with_capacity(self.topic_data.len());
         for data in each_topic_once(self.topic_data) {
             let TopicProduceData { name, topic_id, partition_data } = data;

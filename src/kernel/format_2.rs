@@ -59,8 +59,18 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         (key, Arc::new(Topic { id, name, overrides, partitions: converted(partitions), placement }))
     });
     let topics = topics.collect();
-    let producers = Producers::default();
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers })
+    Ok(Shard {
+        position,
+        hash,
+        next_producer,
+        topics,
+        groups,
+        names,
+        settings,
+        running,
+        producers: Producers::default(),
+        clock_believed: None,
+    })
 }
 
 pub fn converted(partitions: Vec<Partition2>) -> Vec<Arc<Partition>> {
