@@ -41,6 +41,7 @@ mod produce;
 mod replicas;
 pub mod requests;
 pub mod topic_name;
+mod transactions;
 mod unregister_broker;
 mod update_features;
 

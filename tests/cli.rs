@@ -334,6 +334,30 @@ fn log_lines_are_json_where_that_is_asked_for_whatever_stands_in_them() {
         "--listen",
         "localhost:0",
         "--ephemeral",
+#[test]
+fn a_transactional_producer_is_named_in_the_log_when_it_is_refused() {
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    // ApiVersions 3 of "shop-client" 1.2, then FindCoordinator 1 for the transactional id "tx".
+    let versions = b"\0\x12\0\x03\0\0\0\x01\0\x02me\0\x0cshop-client\x041.2\0";
+    let coordinator = b"\0\x0a\0\x01\0\0\0\x02\0\x02me\0\x02tx\x01";
+    for request in [&versions[..], coordinator] {
+        client.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+        client.write_all(request).unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
+    }
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let line = log.lines().find(|line| line.contains("a transactional producer was refused"));
+    let named = format!(
+        "peer={} client=shop-client version=1.2 client_id=me transactional_id=tx",
+        client.local_addr().unwrap()
+    );
+    assert!(line.is_some_and(|line| line.contains(" WARN ") && line.contains(&named)), "{log}");
+}
+
         "--log-format",
         "json",
         "--log-level",

@@ -1,11 +1,11 @@
 //! FindCoordinator (key 10): who serves a group. v4 asks for several at once.
 //!
-//! Transactions and share groups are not there yet, and who asks for their coordinator is told so
-//! at once, with a code that no client retries (BEHAVIOUR M7, S1).
+//! Transactions and share groups are not there yet. A request for their coordinator is refused with
+//! a code that no client retries (BEHAVIOUR M7, S1).
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, group, replicas, topic_name};
+use crate::api::{Handler, Reply, group, replicas, topic_name, transactions};
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 use crate::storage::TopicError;
@@ -16,7 +16,7 @@ const SHARE: i8 = 2;
 
 impl Handler for FindCoordinatorRequest {
     const GAPS: &'static [&'static str] = &[
-        "The coordinator of a transactional id is UNSUPPORTED_VERSION, which producers take as final: no transactions yet.",
+        transactions::GAP,
         "The coordinator of a share group is INVALID_REQUEST: no share groups yet.",
         "The first one who asks gets its answer at once; Kafka makes it ask again while it creates `__consumer_offsets`.",
     ];
@@ -29,7 +29,7 @@ impl Handler for FindCoordinatorRequest {
         let found = match self.key_type {
             GROUP => find_group_coordinator(&ctx).await,
             TRANSACTION => {
-                Err(Refusal::new(ErrorCode::UnsupportedVersion, "this broker has no transactions yet"))
+                Err(transactions::refuse(self.coordinator_keys.first().unwrap_or(&self.key), &ctx))
             }
             SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
             _ => Err(Refusal::malformed()),
