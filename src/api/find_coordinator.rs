@@ -3,6 +3,8 @@
 //! Transactions and share groups are not there yet. A request for their coordinator is refused with
 //! a code that no client retries (BEHAVIOUR M7, S1).
 
+use std::collections::BTreeMap;
+
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::{Handler, Reply, group, replicas, topic_name, transactions};
@@ -60,7 +62,14 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     let factor = ctx.services.settings().offsets_topic_replication;
     let factor = usize::from(factor).min(ctx.services.cluster.brokers.len());
     let (name, replicas) = (topic_name::CONSUMER_OFFSETS, replicas::spread(ctx, partitions, factor));
-    match store.create_placed_topic(name.to_owned(), Default::default(), replicas).await {
+    // What Kafka sets on it. Nothing is stored there, so it is only shown.
+    let segment_bytes = ctx.services.settings().offsets_topic_segment_bytes.to_string();
+    let overrides = BTreeMap::from([
+        ("cleanup.policy".to_owned(), "compact".to_owned()),
+        ("compression.type".to_owned(), "producer".to_owned()),
+        ("segment.bytes".to_owned(), segment_bytes),
+    ]);
+    match store.create_placed_topic(name.to_owned(), overrides, replicas).await {
         Ok(_) | Err(TopicError::Exists) => Ok(()),
         Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
     }
