@@ -4,13 +4,14 @@
 //! a code that no client retries (BEHAVIOUR M7, S1).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::{Handler, Reply, group, replicas, topic_name, transactions};
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
-use crate::storage::TopicError;
+use crate::storage::{Topic, TopicError};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -48,7 +49,6 @@ impl Handler for FindCoordinatorRequest {
     }
 }
 
-/// As in Kafka the first one who asks brings the offsets topic into being.
 async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     let store = &ctx.services.store;
     if !store.is_writable() {
@@ -57,6 +57,16 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     if store.topics().by_name(topic_name::CONSUMER_OFFSETS).is_some() {
         return Ok(());
     }
+    match create_offsets_topic(ctx).await {
+        Ok(_) | Err(TopicError::Exists) => Ok(()),
+        Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
+    }
+}
+
+/// As in Kafka the first one who looks for a coordinator, or asks for the topic itself, has it created.
+pub fn create_offsets_topic(
+    ctx: &Context,
+) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
     let partitions = u32::try_from(ctx.services.settings().offsets_topic_partitions).unwrap_or(1);
     // Nothing is stored in it, so it need not wait for more brokers.
     let factor = ctx.services.settings().offsets_topic_replication;
@@ -69,10 +79,7 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
         ("compression.type".to_owned(), "producer".to_owned()),
         ("segment.bytes".to_owned(), segment_bytes),
     ]);
-    match store.create_placed_topic(name.to_owned(), overrides, replicas).await {
-        Ok(_) | Err(TopicError::Exists) => Ok(()),
-        Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
-    }
+    ctx.services.store.create_placed_topic(name.to_owned(), overrides, replicas)
 }
 
 fn coordinator(key: String, found: &Result<(), Refusal>, ctx: &Context) -> Coordinator {
