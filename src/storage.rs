@@ -41,7 +41,7 @@ pub use troubles::{Trouble, TroubleKind};
 pub use waiter::Waiter;
 
 use crate::kernel::Refusal;
-use crate::types::{NodeId, Offset, Uuid};
+use crate::types::{ClusterId, NodeId, Offset};
 
 /// Why something was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,11 @@ pub enum OpenError {
     NotOurs {
         path: PathBuf,
     },
+    /// A file stands where the directory, or one above it, has to be.
+    NotADirectory {
+        path: PathBuf,
+        file: PathBuf,
+    },
     Newer {
         path: PathBuf,
         format: u32,
@@ -120,8 +125,8 @@ pub enum OpenError {
     },
     OtherCluster {
         path: PathBuf,
-        theirs: Uuid,
-        ours: Uuid,
+        theirs: ClusterId,
+        ours: ClusterId,
     },
     /// Something that was durable is not there any more.
     Damaged {
@@ -147,6 +152,12 @@ impl std::fmt::Display for OpenError {
                 f,
                 "{} holds files that are not ours: choose an empty or a new directory with --data-dir",
                 path.display()
+            ),
+            OpenError::NotADirectory { path, file } => write!(
+                f,
+                "{} cannot hold the data, because {} is a file: choose a directory with --data-dir",
+                path.display(),
+                file.display()
             ),
             OpenError::Newer { path, format, known } => write!(
                 f,

@@ -173,6 +173,24 @@ fn a_directory_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
+fn a_data_directory_that_is_a_file_or_below_one_is_refused_with_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notes");
+    fs::write(&file, "one").unwrap();
+    for data in [file.clone(), file.join("data")] {
+        let (code, log) = refused(&["--listen", "localhost:0", "--data-dir", text(&data)]);
+        assert_eq!(code, 65, "{log}");
+        let said = format!(
+            "{} cannot hold the data, because {} is a file: choose a directory with --data-dir",
+            data.display(),
+            file.display()
+        );
+        assert!(log.contains(&said), "{log}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.properties");
@@ -191,7 +209,7 @@ fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
         (&["--http", "8080"], 78, "(flag --http)"),
         (&["--set", "process.roles=controller"], 78, "Jackdaw needs no controllers"),
         (&["--set", "advertised.listeners=OTHER://a:1"], 78, "there is no listener of this name"),
-        (&["--set", "jackdaw.cluster.id=my-cluster"], 78, "expected 22 letters"),
+        (&["--set", "jackdaw.cluster.id=my\u{7}cluster"], 78, "without control characters"),
         (&["--set", "num.partitions=many", "--print-config"], 78, "Not a number of type INT (flag --set)"),
         (&["health", "--bootstrap-server", "127.0.0.1:1"], 69, "no broker answers at 127.0.0.1:1"),
     ] {
@@ -268,14 +286,14 @@ fn a_cluster_id_is_that_of_a_new_directory_and_has_to_be_that_of_an_old_one() {
         command.env("CLUSTER_ID", id);
         command
     };
-    drop(Running::spawn(&mut with_id("4L6g3nShT-eMCtK--X86sw")));
+    drop(Running::spawn(&mut with_id("my-kafka-cluster")));
     let meta = fs::read_to_string(dir.path().join("meta")).unwrap();
-    assert!(meta.contains("cluster.id=4L6g3nShT-eMCtK--X86sw\n"), "{meta}");
-    drop(Running::spawn(&mut with_id("4L6g3nShT-eMCtK--X86sw")));
+    assert!(meta.contains("cluster.id=my-kafka-cluster\n"), "{meta}");
+    drop(Running::spawn(&mut with_id("my-kafka-cluster")));
     drop(Running::start(&arguments));
     for (id, code, said) in [
-        ("5L6g3nShT-eMCtK--X86sw", 65, "belongs to cluster 4L6g3nShT-eMCtK--X86sw"),
-        ("shop", 78, "(environment CLUSTER_ID)"),
+        ("4L6g3nShT-eMCtK--X86sw", 65, "belongs to cluster my-kafka-cluster"),
+        ("my\u{7}shop", 78, "(environment CLUSTER_ID)"),
     ] {
         let Output { status, stderr, .. } = with_id(id).output().unwrap();
         let log = String::from_utf8(stderr).unwrap();
@@ -317,6 +335,30 @@ fn health_lists_the_apis_of_a_broker_that_answers() {
     let mut command = jackdaw(&["health"]);
     command.env("KAFKA_LISTENERS", format!("PLAINTEXT://127.0.0.1:{}", broker.port()));
     assert_eq!(command.output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn a_transactional_producer_is_named_in_the_log_when_it_is_refused() {
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    // ApiVersions 3 of "shop-client" 1.2, then FindCoordinator 1 for the transactional id "tx".
+    let versions = b"\0\x12\0\x03\0\0\0\x01\0\x02me\0\x0cshop-client\x041.2\0";
+    let coordinator = b"\0\x0a\0\x01\0\0\0\x02\0\x02me\0\x02tx\x01";
+    for request in [&versions[..], coordinator] {
+        client.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+        client.write_all(request).unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
+    }
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let line = log.lines().find(|line| line.contains("a transactional producer was refused"));
+    let named = format!(
+        "peer={} client=shop-client version=1.2 client_id=me transactional_id=tx",
+        client.local_addr().unwrap()
+    );
+    assert!(line.is_some_and(|line| line.contains(" WARN ") && line.contains(&named)), "{log}");
 }
 
 #[test]

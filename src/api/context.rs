@@ -16,7 +16,7 @@ use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
 use crate::storage::{Isolation, LiveSettings, Store, Topics};
 use crate::time::Clock;
-use crate::types::{LeaderEpoch, NodeId, Uuid};
+use crate::types::{ClusterId, LeaderEpoch, NodeId};
 
 /// One request's surroundings; cheap to clone.
 #[derive(Clone)]
@@ -144,7 +144,7 @@ impl Services {
 /// What is true of the cluster for as long as the process runs.
 #[derive(Clone, Debug)]
 pub struct ClusterFacts {
-    pub cluster_id: Uuid,
+    pub cluster_id: ClusterId,
     /// The broker that is asked.
     pub node_id: NodeId,
     /// Every broker, whether it runs or not.

@@ -295,6 +295,7 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Open(OpenError::Io { .. }) => Exit::InputOutput,
         StartError::Open(
             OpenError::NotOurs { .. }
+            | OpenError::NotADirectory { .. }
             | OpenError::Newer { .. }
             | OpenError::OtherNode { .. }
             | OpenError::OtherCluster { .. }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::listener::{self, Listener};
 use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
 use super::{ConfigError, Given, Origin, table, topic};
-use crate::types::{NodeId, Timestamp, Uuid};
+use crate::types::{ClusterId, NodeId, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -96,6 +96,9 @@ settings! {
         /// How many replicas `__consumer_offsets` is shown with; no more than there are brokers.
         offsets_topic_replication: u16 = Value::number,
             short("offsets.topic.replication.factor", "3").at_least(1);
+        /// `segment.bytes` of `__consumer_offsets`, at least the 1048576 that topics need; nothing is stored in it.
+        offsets_topic_segment_bytes: i32 = |v| v.number::<i32>().max(1 << 20),
+            int("offsets.topic.segment.bytes", "104857600").at_least(1);
         /// How long an idle idempotent producer is remembered.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
@@ -135,7 +138,7 @@ settings! {
         /// Where health checks and metrics are answered over HTTP.
         http: Option<Listener>,
         /// The id a new data directory gets, and an existing one must have.
-        cluster_id: Option<Uuid>,
+        cluster_id: Option<ClusterId>,
         /// What was set before the start, and where.
         given: Given,
         /// What was altered since.
@@ -175,8 +178,8 @@ const OTHERS: &[Row] = &[
         .one_of(&["text", "json"])
         .doc("How log lines are written: `text` for people, `json` an object a line."),
     text("jackdaw.cluster.id", "").doc(
-        "The cluster id of a new data directory, 22 letters as `kafka-storage.sh random-uuid` prints them; an \
-         existing one must have it. Empty means a random one. The environment variable is `CLUSTER_ID`.",
+        "The cluster id of a new data directory, any word of at most 255 bytes; an existing one must have it. Empty \
+         means a random one. The environment variable is `CLUSTER_ID`.",
     ),
     list("advertised.listeners", "")
         .null()
@@ -429,13 +432,11 @@ impl std::fmt::Display for Durability {
     }
 }
 
-fn read_cluster_id(written: &str) -> Result<Uuid, ConfigError> {
-    // Java's decoder takes the padding too.
-    let id = Uuid::parse(written.trim_end_matches('=')).filter(|id| !id.is_zero());
-    id.ok_or_else(|| ConfigError::Invalid {
+fn read_cluster_id(written: &str) -> Result<ClusterId, ConfigError> {
+    ClusterId::parse(written.trim()).ok_or_else(|| ConfigError::Invalid {
         name: "jackdaw.cluster.id".to_owned(),
         value: written.to_owned(),
-        why: "expected 22 letters, digits, - and _, as `kafka-storage.sh random-uuid` prints them".to_owned(),
+        why: format!("expected at most {} bytes without control characters", ClusterId::MOST),
     })
 }
 

@@ -25,7 +25,7 @@ use crate::config::{BrokerSettings, Durability, Given, Reloaded};
 use crate::kernel::group::GroupRecord;
 use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
 use crate::time::{self, Clock};
-use crate::types::{NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
 
 /// A handle; clones share one store, and the last one closes it.
 #[derive(Clone)]
@@ -146,7 +146,8 @@ impl Store {
             Place::Directory(root) => (Arc::new(DiskFs), root),
             Place::Simulated(fs, root) => (fs, root),
         };
-        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, settings.cluster_id, new_id)?);
+        let cluster_id = settings.cluster_id.clone();
+        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, cluster_id, new_id)?);
         let recovered = match in_memory {
             true => Recovered::nothing(settings.node_id),
             false => {
@@ -247,8 +248,8 @@ impl Store {
         reloaded
     }
 
-    pub fn cluster_id(&self) -> Uuid {
-        self.0.directory.cluster_id
+    pub fn cluster_id(&self) -> ClusterId {
+        self.0.directory.cluster_id.clone()
     }
 
     /// Where everything lies, and how much room there is.
