@@ -218,7 +218,7 @@ impl Cleaner<'_> {
                     output.append(header, batch)?;
                     return Ok(ControlFlow::Continue(()));
                 }
-                let is_needed = |record: &record::Record| newest.is_needed(record);
+                let is_needed = |offset, key: Option<&[u8]>| newest.is_needed(offset, key);
                 match record::clean(batch, self.now, delete_retention, is_needed) {
                     // What cannot be read taught nothing either.
                     Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
@@ -292,30 +292,30 @@ impl Newest {
         if !record::is_cleaned(header) {
             return;
         }
-        let Ok(whole) = record::records(batch) else { return };
-        // Read to its end first, one record at a time: what it opens to may be large.
-        if whole.into_iter().any(|record| record.is_err()) {
+        let Ok(mut whole) = record::keys(batch) else { return };
+        // Read to its end first, one key at a time: what it opens to may be large.
+        if whole.any(|key| key.is_err()) {
             return;
         }
-        for record in record::records(batch).into_iter().flatten().flatten() {
-            let Some(key) = record.key else { continue };
+        for (offset, key) in record::keys(batch).into_iter().flatten().flatten() {
+            let Some(key) = key else { continue };
             match self.offsets.get_mut(&*key) {
-                Some(offset) => *offset = record.offset,
+                Some(newest) => *newest = offset,
                 None => {
                     self.taken += key.len() as u64 + KEY_OVERHEAD;
-                    self.offsets.insert((&*key).into(), record.offset);
+                    self.offsets.insert((&*key).into(), offset);
                 }
             }
         }
     }
 
     /// Whether no newer record of the key is known. One without a key stands for none, and goes, as in Kafka.
-    fn is_needed(&self, record: &record::Record) -> bool {
-        if record.offset >= self.end {
+    fn is_needed(&self, offset: Offset, key: Option<&[u8]>) -> bool {
+        if offset >= self.end {
             return true;
         }
-        let Some(key) = &record.key else { return false };
-        self.offsets.get(&**key).is_none_or(|newest| *newest <= record.offset)
+        let Some(key) = key else { return false };
+        self.offsets.get(key).is_none_or(|newest| *newest <= offset)
     }
 }
 
