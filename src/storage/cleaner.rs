@@ -67,7 +67,7 @@ pub(super) fn due(
     let may_be_cleaned = |segment: &kernel::Segment, end: Offset| {
         // What is not durable yet replaces nothing.
         let lag = settings.min_compaction_lag;
-        end <= high_watermark && (lag.is_zero() || now.since(segment.max_timestamp) >= lag)
+        end <= high_watermark && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
     };
     let until = closed
         .iter()
@@ -79,7 +79,8 @@ pub(super) fn due(
     let bytes = |segments: &[kernel::Segment]| segments.iter().map(|segment| segment.bytes).sum::<u64>();
     let (clean, dirty) = (bytes(&closed[..dirty_from]), bytes(&closed[dirty_from..until]));
     let dirty_millionths = dirty.saturating_mul(1_000_000).checked_div(clean + dirty)?;
-    let overdue = now.since(closed[dirty_from].opened) > settings.max_compaction_lag;
+    let oldest = closed[dirty_from..].iter().map(|segment| segment.opened.time()).min()?;
+    let overdue = now.since(oldest) > settings.max_compaction_lag;
     let due = dirty > 0 && (overdue || dirty_millionths > u64::from(settings.min_dirty));
     due.then_some(Due { dirty_from, until, dirty_millionths })
 }
