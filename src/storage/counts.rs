@@ -1,5 +1,7 @@
 //! What the store counts, for whoever asks.
 
+use std::sync::atomic::AtomicU64;
+
 use crate::telemetry::{Count, Durations};
 
 /// Of the whole store, since it was opened.
@@ -12,6 +14,8 @@ pub struct Counts {
     /// How long it took to make written rounds durable.
     pub syncs: Durations,
     pub snapshots: Count,
+    /// What idempotent producers take now, by the account of the kernel.
+    pub producer_bytes: AtomicU64,
 }
 
 /// What went into a log and out of it, since the store was opened.
