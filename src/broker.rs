@@ -28,8 +28,12 @@ use crate::types::NodeId;
 pub use posed::PoseError;
 use posed::{Common, Posed};
 
-/// How often what is due is looked for at the latest: retention, forgotten producers, the disk.
-const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How often the disk and the clock are looked at.
+const WATCH: Duration = Duration::from_secs(30);
+
+/// Retention is first applied so long after the start, as in Kafka (`log.initial.task.delay.ms`), or
+/// earlier where `log.retention.check.interval.ms` is shorter; from then on at that interval.
+const FIRST_RETENTION: Duration = Duration::from_secs(30);
 
 /// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
@@ -275,7 +279,9 @@ impl Builder {
         }
 
         let mut housekeeping = JoinSet::new();
-        housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
+        housekeeping.spawn(repeat(store.clone(), (WATCH, WATCH), Store::watch));
+        let retention = (settings.retention_check.min(FIRST_RETENTION), settings.retention_check);
+        housekeeping.spawn(repeat(store.clone(), retention, Store::housekeep));
         housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(async move { groups.run().await });
         if let Some(http) = &http {
@@ -306,13 +312,15 @@ impl Builder {
     }
 }
 
-async fn housekeep(store: Store, every: Duration) {
+/// Runs `work` after the first of the two times, and then again and again after the second.
+async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&Store)) {
+    time::sleep(first).await;
     loop {
-        time::sleep(every).await;
         let store = store.clone();
-        if spawn_blocking(move || store.housekeep()).await.is_err() {
+        if spawn_blocking(move || work(&store)).await.is_err() {
             error!("housekeeping failed, which is a fault of this broker; it is tried again");
         }
+        time::sleep(every).await;
     }
 }
 
@@ -356,10 +364,15 @@ impl fmt::Display for StartError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::record::{BatchBuilder, Checked, Header};
+    use crate::storage::NewTopic;
+    use crate::types::{Offset, Timestamp};
 
     /// Whether ApiVersions is answered.
     async fn is_served(broker: &Broker) -> bool {
@@ -404,6 +417,28 @@ mod tests {
         let second = Broker::builder().data_dir(dir.path()).listen(&address).start().await.unwrap();
         assert_eq!(second.bootstrap(), address);
         assert!(is_served(&second).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retention_is_applied_at_its_own_interval_and_not_sooner() {
+        let broker = Broker::builder().ephemeral().start().await.unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+        let topic = broker.store.create_topic(new).await.unwrap();
+        let log = topic.partition(0).unwrap();
+        // The first time is over; the next one is 300 s later.
+        time::sleep(Duration::from_secs(31)).await;
+        let of_1970 = BatchBuilder::new().value(Timestamp(1), "v").build();
+        let header = Header::parse(&of_1970).unwrap();
+        log.append(Checked { bytes: of_1970, header, newest: Some(0) }).await.unwrap();
+        let log_start = async || {
+            // A command behind those of retention: they are done when it is.
+            broker.store.alter_topic(topic.id, BTreeMap::new()).await.unwrap();
+            log.ends().log_start
+        };
+        time::sleep(Duration::from_secs(298)).await;
+        assert_eq!(log_start().await, Offset(0));
+        time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(log_start().await, Offset(1));
     }
 
     #[tokio::test]

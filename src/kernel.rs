@@ -28,7 +28,7 @@ pub use command::{
     ReplaceSegments, Rewritten, Scope,
 };
 pub use group::Group;
-pub use partition::{Partition, Segment, SegmentId};
+pub use partition::{Opened, Partition, Segment, SegmentId};
 pub use placement::{Placement, spread};
 use producers::{Producers, Remembered};
 pub use settings::Settings;

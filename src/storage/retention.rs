@@ -49,9 +49,7 @@ fn first_kept(partition: &Partition, age: Option<(Timestamp, Duration)>, size: O
         size.map(|size| segments.iter().map(|segment| segment.bytes).sum::<u64>().saturating_sub(size));
     let mut keep_from = partition.log_start();
     for (segment, end) in segments.iter().zip(ends) {
-        // Records without a timestamp age from when they were written.
-        let newest = if segment.max_timestamp.0 < 0 { segment.last_append } else { segment.max_timestamp };
-        let too_old = age.is_some_and(|(now, age)| now.since(newest) > age);
+        let too_old = age.is_some_and(|(now, age)| now.since(segment.newest_time()) > age);
         let too_much = over.is_some_and(|over| over > 0 && over >= segment.bytes);
         if !too_old && !too_much {
             break;

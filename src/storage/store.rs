@@ -408,7 +408,13 @@ impl Store {
         &self.0.counts
     }
 
-    /// What is due from time to time: retention, forgotten producers, a look at the disk.
+    /// Looks at the disk and at the clock.
+    pub fn watch(&self) {
+        self.0.directory.look_at_space();
+        self.0.clocks.look();
+    }
+
+    /// Applies retention and forgets producers that fell silent; looks at the disk before.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
         let settings = self.0.live.at(&self.settings());
