@@ -23,13 +23,16 @@ use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Resources, Server};
 use crate::storage::{OpenError, Place, Store, StoreOptions};
-use crate::time::{self, Clock};
+use crate::time::{self, Clock, Moment};
 use crate::types::NodeId;
 pub use posed::PoseError;
 use posed::{Common, Posed};
 
 /// How often what is due is looked for at the latest: retention, forgotten producers, the disk.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether stored records are due to be read again.
+const SCRUB_TICK: Duration = Duration::from_secs(1);
 
 /// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
@@ -229,6 +232,7 @@ impl Builder {
         let mut housekeeping = JoinSet::new();
         housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
         housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
+        housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(async move { groups.run().await });
         let http = match &settings.http {
             None => None,
@@ -280,6 +284,24 @@ async fn compact(store: Store, services: Arc<Services>) {
         let store = store.clone();
         if spawn_blocking(move || store.compact()).await.is_err() {
             error!("compaction failed, which is a fault of this broker; it is tried again");
+        }
+    }
+}
+
+async fn scrub(store: Store, services: Arc<Services>) {
+    let mut last = Moment::now();
+    loop {
+        time::sleep(SCRUB_TICK).await;
+        let elapsed = last.elapsed();
+        last = Moment::now();
+        // It may be altered at any time, also to nothing.
+        let interval = services.settings().scrub_interval;
+        if interval.is_zero() {
+            continue;
+        }
+        let store = store.clone();
+        if spawn_blocking(move || store.scrub(interval, elapsed)).await.is_err() {
+            error!("the scrub failed, which is a fault of this broker; it is tried again");
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct Counts {
     /// How long it took to make written rounds durable.
     pub syncs: Durations,
     pub snapshots: Count,
+    /// Bytes that the scrub held against their checksums.
+    pub scrubbed: Count,
 }
 
 /// What went into a log and out of it, since the store was opened.

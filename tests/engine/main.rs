@@ -6,4 +6,5 @@ mod disk;
 mod formats;
 mod history;
 mod inspect;
+mod scrub;
 mod stories;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::fs::{self, File, Fs, Open};
+use super::lent::Leases;
 use crate::kernel::SegmentId;
 use crate::types::{Offset, TopicId, Uuid};
 
@@ -17,7 +18,12 @@ pub struct Files {
     fs: Arc<dyn Fs>,
     most: usize,
     open: Mutex<OpenFiles>,
+    /// Files that answers are sent from. They stay open, so that there are no more descriptors by them.
+    pub(super) leases: Arc<Leases>,
 }
+
+/// One of so many open files may be lent to answers.
+const LENT_SHARE: usize = 4;
 
 #[derive(Default)]
 struct OpenFiles {
@@ -27,7 +33,7 @@ struct OpenFiles {
 
 impl Files {
     pub fn new(fs: Arc<dyn Fs>, most: usize) -> Files {
-        Files { fs, most, open: Mutex::default() }
+        Files { fs, most, open: Mutex::default(), leases: Leases::new(most / LENT_SHARE) }
     }
 
     pub fn fs(&self) -> &dyn Fs {
@@ -44,7 +50,9 @@ impl Files {
         }
         let file = self.fs.open(path, how)?;
         if open.by_path.len() >= self.most {
-            let least = open.by_path.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
+            // Closing one that is in use frees no descriptor.
+            let idle = open.by_path.iter().filter(|(_, (file, _))| Arc::strong_count(file) == 1);
+            let least = idle.min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
             least.and_then(|path| open.by_path.remove(&path));
         }
         open.by_path.insert(path.to_owned(), (Arc::clone(&file), uses));
