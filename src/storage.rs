@@ -21,6 +21,7 @@ mod live;
 mod partition;
 mod recovery;
 mod retention;
+mod scrub;
 pub mod segment;
 mod snapshot;
 mod store;

@@ -25,5 +25,16 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
     let Shard3 { position, hash, next_producer, topics, groups, names, settings, running } = shard;
     let producers = Producers::default();
     let clock_believed = None;
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers, clock_believed })
+    Ok(Shard {
+        position,
+        hash,
+        next_producer,
+        topics,
+        groups,
+        names,
+        settings,
+        running,
+        producers,
+        clock_believed,
+    })
 }

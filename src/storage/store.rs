@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::time::Duration;
 
 use super::cleaner::{self, Cleaner};
 use super::clocks::{Clocks, Now};
@@ -18,6 +19,7 @@ use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
 use super::recovery::{self, Recovered};
+use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::{OpenError, StoreError, TopicError};
@@ -25,7 +27,7 @@ use crate::config::{BrokerSettings, Durability, Given, Reloaded};
 use crate::kernel::group::GroupRecord;
 use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
 use crate::time::{self, Clock};
-use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 
 /// A handle; clones share one store, and the last one closes it.
 #[derive(Clone)]
@@ -51,6 +53,8 @@ struct Inner {
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Held by whoever compacts.
     cleaning: Mutex<()>,
+    /// `None` in memory, where there is nothing that damage could come to.
+    scrub: Option<Scrub>,
     closing: AtomicBool,
 }
 
@@ -205,6 +209,7 @@ impl Store {
             jobs: Mutex::new(None),
             keeper: Mutex::new(None),
             cleaning: Mutex::default(),
+            scrub: (!in_memory).then(|| Scrub::load(&directory)),
             closing: AtomicBool::new(false),
             committer: Arc::clone(&committer),
         };
@@ -411,7 +416,7 @@ impl Store {
     /// Looks at the disk and at the clock.
     pub fn watch(&self) {
         self.0.directory.look_at_space();
-        self.0.clocks.look();
+        self.0.clocks.now();
     }
 
     /// Applies retention and forgets producers that fell silent; looks at the disk before.
@@ -532,6 +537,26 @@ impl Store {
         for (due, partition, state) in due {
             cleaner.run(&partition, &state, due);
         }
+    }
+
+    /// Reads some of the stored batches again and takes partitions out of service that are damaged: as
+    /// much as is due now that `elapsed` more has passed, where all of them are to be read once in an
+    /// `interval`. Blocks until it is done, or the store closes.
+    pub fn scrub(&self, interval: Duration, elapsed: Duration) {
+        let Some(scrub) = &self.0.scrub else { return };
+        let around = Surroundings {
+            topics: &self.topics(),
+            directory: &self.0.directory,
+            counts: &self.0.counts,
+            closing: &self.0.closing,
+            now: self.0.clocks.now().time,
+        };
+        scrub.run(interval, elapsed, &around);
+    }
+
+    /// When the scrub had read everything for the last time.
+    pub fn last_scrub(&self) -> Option<Timestamp> {
+        self.0.scrub.as_ref()?.last_end()
     }
 
     /// Does what the keeper would do, on this thread; for stores without threads.

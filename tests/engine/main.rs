@@ -8,4 +8,5 @@ mod formats;
 mod history;
 mod inspect;
 mod remade;
+mod scrub;
 mod stories;

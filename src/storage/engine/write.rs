@@ -170,7 +170,7 @@ impl Engine {
 
     /// At most once a minute.
     fn say_that_a_producer_is_refused(&mut self, partition: &Partition) {
-        let now = self.clock.monotonic();
+        let now = self.clocks.since_boot();
         if self.producer_refused.is_some_and(|last| now.saturating_sub(last) < SAY_AGAIN_AFTER) {
             return;
         }
