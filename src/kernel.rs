@@ -9,10 +9,13 @@
 pub mod command;
 mod format_1;
 mod format_2;
+mod format_3;
 pub mod group;
 pub mod partition;
 pub mod placement;
 pub mod producer;
+pub mod producers;
+mod settings;
 pub mod topic;
 
 use std::collections::BTreeMap;
@@ -27,27 +30,27 @@ pub use command::{
 pub use group::Group;
 pub use partition::{Partition, Segment, SegmentId};
 pub use placement::{Placement, spread};
-pub use topic::Topic;
+use producers::{Producers, Remembered};
+pub use settings::Settings;
+pub use topic::{Topic, metric_form};
 
-use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicId};
 
-/// Settings of everything but topics, by Kafka's names.
-pub type Settings = BTreeMap<Scope, BTreeMap<String, String>>;
-
-/// Everything the journal says, up to `position`. Topics, partitions and groups are shared with
-/// the snapshots taken of it and copied when they change (`Arc::make_mut`).
+/// Everything the journal says, up to `position`. A clone costs O(1): topics, partitions and groups are
+/// shared with the snapshots taken of it and copied when they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
     position: u64,
     hash: u64,
     next_producer: i64,
-    topics: BTreeMap<TopicId, Arc<Topic>>,
-    groups: BTreeMap<String, Arc<Group>>,
+    topics: SharedMap<TopicId, Arc<Topic>>,
+    groups: SharedMap<String, Arc<Group>>,
     /// Topic ids by the name's metric form (`.` and `_` are one), where `a.b` and `a_b` collide.
-    names: BTreeMap<String, TopicId>,
+    names: SharedMap<String, TopicId>,
     settings: Arc<Settings>,
     /// The brokers that run, ascending.
     running: Vec<NodeId>,
+    producers: Producers,
 }
 
 impl Shard {
@@ -57,21 +60,28 @@ impl Shard {
             position: 0,
             hash: 0,
             next_producer: 0,
-            topics: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            names: BTreeMap::new(),
+            topics: SharedMap::default(),
+            groups: SharedMap::default(),
+            names: SharedMap::default(),
             settings: Arc::default(),
             running: vec![broker],
+            producers: Producers::default(),
         }
     }
 
-    /// Reads a snapshot. Those of format 1 know of one broker only, those of format 2 of no compaction.
+    /// Reads a snapshot. Those of format 1 know of one broker only, those of format 2 of no compaction,
+    /// those of format 3 of no memory for producers.
     pub fn from_snapshot(format: u32, state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
-        match format {
-            1 => format_1::read(state, broker),
-            2 => format_2::read(state),
-            _ => postcard::from_bytes(state),
+        let mut shard = match format {
+            1 => format_1::read(state, broker)?,
+            2 => format_2::read(state)?,
+            3 => format_3::read(state)?,
+            _ => postcard::from_bytes(state)?,
+        };
+        for topic in shard.topics.values() {
+            Producers::of(topic).for_each(|producer| shard.producers.remember(producer));
         }
+        Ok(shard)
     }
 
     /// The last round that was applied; 0 before the first.
@@ -117,14 +127,17 @@ impl Shard {
         &self.running
     }
 
+    /// The idempotent producers of all partitions.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
     /// The only place where an offset, an epoch, a generation or a topic comes into being.
     pub fn apply(&mut self, time: Timestamp, command: &Command) -> Result<Applied, Refusal> {
         let applied = match command {
             Command::CreateTopic(create) => self.create_topic(create)?,
             Command::DropTopic { topic } => self.drop_topic(*topic)?,
-            Command::Commit(commit) => {
-                self.partition_mut(commit.topic, commit.partition)?.commit(time, commit)?
-            }
+            Command::Commit(commit) => self.commit(time, commit)?,
             Command::SetLogStart { topic, partition, offset } => {
                 self.partition_mut(*topic, *partition)?.set_log_start(*offset)?
             }
@@ -149,6 +162,7 @@ impl Shard {
             Command::ReplaceSegments(replace) => {
                 self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
             }
+            Command::SetProducerMemory { bytes } => self.set_producer_memory(time, *bytes),
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
@@ -196,8 +210,8 @@ impl Shard {
     }
 
     fn insert_topic(&mut self, topic: Topic) {
-        self.names.insert(topic::metric_form(&topic.name), topic.id);
-        self.topics.insert(topic.id, Arc::new(topic));
+        self.names.insert_mut(topic::metric_form(&topic.name), topic.id);
+        self.topics.insert_mut(topic.id, Arc::new(topic));
     }
 
     /// Places for new partitions.
@@ -226,12 +240,7 @@ impl Shard {
     }
 
     fn alter_settings(&mut self, scope: &Scope, changes: &BTreeMap<String, Option<String>>) -> Applied {
-        let settings = Arc::make_mut(&mut self.settings);
-        let of_scope = settings.entry(scope.clone()).or_default();
-        topic::alter(of_scope, changes);
-        if of_scope.is_empty() {
-            settings.remove(scope);
-        }
+        Arc::make_mut(&mut self.settings).alter(scope, changes);
         Applied::SettingsAltered
     }
 
@@ -257,20 +266,25 @@ impl Shard {
         self.running.sort_unstable();
         self.running.dedup();
         let mut shared = placement::Shared::default();
-        for topic in self.topics.values_mut() {
-            for at in 0..topic.placement.len() {
-                let follows = topic.placement[at].follow(&self.running);
-                if follows != *topic.placement[at] {
-                    Arc::make_mut(topic).place(at, shared.one(follows));
-                }
+        for id in self.topics.keys().copied().collect::<Vec<_>>() {
+            let Some(topic) = self.topics.get(&id) else { continue };
+            let follows = topic.placement.iter().map(|placement| placement.follow(&self.running));
+            let moves = (0..).zip(follows).filter(|(at, follows)| *follows != *topic.placement[*at]);
+            let moves: Vec<_> = moves.map(|(at, follows)| (at, shared.one(follows))).collect();
+            if !moves.is_empty()
+                && let Ok(topic) = self.topic_mut(id)
+            {
+                moves.into_iter().for_each(|(at, placement)| topic.place(at, placement));
             }
         }
         Applied::BrokersSet
     }
 
     fn drop_topic(&mut self, id: TopicId) -> Result<Applied, Refusal> {
-        let topic = self.topics.remove(&id).ok_or(Refusal::UnknownTopic)?;
-        self.names.remove(&topic::metric_form(&topic.name));
+        let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
+        self.names.remove_mut(&topic::metric_form(&topic.name));
+        Producers::of(topic).for_each(|producer| self.producers.forget(&producer));
+        self.topics.remove_mut(&id);
         Ok(Applied::TopicDropped)
     }
 
@@ -280,31 +294,64 @@ impl Shard {
         Applied::Producer { id, epoch: ProducerEpoch(0) }
     }
 
+    fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
+        let admits = self.producers.admits_one(now);
+        let partition = self.partition_mut(commit.topic, commit.partition)?;
+        let before = commit.producer.and_then(|stamp| partition.last_write(stamp.id));
+        let applied = partition.commit(now, commit, admits)?;
+        if let (Applied::Appended(_), Some(stamp)) = (&applied, commit.producer) {
+            let Commit { topic, partition, .. } = *commit;
+            let wrote = Remembered { last_write: now, topic, partition, id: stamp.id };
+            if let Some(forgotten) = self.producers.wrote(wrote, before) {
+                self.hash = mix(self.hash, forgotten.id.0.cast_unsigned());
+                self.forget_window(&forgotten);
+            }
+        }
+        Ok(applied)
+    }
+
     /// Forgets the producers that have been silent since before `idle_since`, as Kafka does after
     /// `producer.id.expiration.ms`.
     fn expire_producers(&mut self, idle_since: Timestamp) -> Applied {
-        let mut expired = 0;
-        for topic in self.topics.values_mut() {
-            if !topic.partitions().any(|partition| partition.has_idle_producer(idle_since)) {
-                continue;
-            }
-            for partition in &mut Arc::make_mut(topic).partitions {
-                if partition.has_idle_producer(idle_since) {
-                    expired += Arc::make_mut(partition).expire_producers(idle_since);
-                }
-            }
+        Applied::ProducersExpired(self.forget_while(|oldest, _| oldest.last_write < idle_since))
+    }
+
+    fn set_producer_memory(&mut self, now: Timestamp, bytes: u64) -> Applied {
+        self.producers.set_most_bytes(bytes);
+        let forgotten = self.forget_while(|oldest, all| {
+            all.bytes() > bytes && now.since(oldest.last_write) >= producers::MAY_RETRY
+        });
+        Applied::ProducerMemorySet { forgotten }
+    }
+
+    /// Forgets producers, the oldest first, and says how many.
+    fn forget_while(&mut self, goes: impl Fn(&Remembered, &Producers) -> bool) -> usize {
+        let mut forgotten = 0;
+        while let Some(oldest) =
+            self.producers.oldest().copied().filter(|oldest| goes(oldest, &self.producers))
+        {
+            self.producers.forget(&oldest);
+            self.forget_window(&oldest);
+            forgotten += 1;
         }
-        Applied::ProducersExpired(expired)
+        forgotten
+    }
+
+    fn forget_window(&mut self, gone: &Remembered) {
+        if let Ok(partition) = self.partition_mut(gone.topic, gone.partition) {
+            partition.forget_producer(gone.id);
+        }
     }
 
     fn change_group(&mut self, id: &str, records: &[group::GroupRecord]) -> Applied {
-        let group = self.groups.entry(id.to_owned()).or_default();
-        let changed = Arc::make_mut(group);
-        for record in records {
-            changed.apply(record);
+        if !self.groups.contains_key(id) {
+            self.groups.insert_mut(id.to_owned(), Arc::default());
         }
+        let group = self.groups.get_mut(id).expect("it was there or was just put there");
+        let changed = Arc::make_mut(group);
+        records.iter().for_each(|record| changed.apply(record));
         if !changed.exists() {
-            self.groups.remove(id);
+            self.groups.remove_mut(id);
         }
         Applied::GroupChanged
     }
@@ -354,6 +401,9 @@ impl Applied {
             Applied::SegmentsReplaced { replaced, by, .. } => {
                 let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
                 [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]
+            }
+            Applied::ProducerMemorySet { forgotten } => {
+                [17, i64::try_from(*forgotten).unwrap_or(i64::MAX), 0, 0]
             }
         };
         words.iter().fold(hash, |hash, word| mix(hash, word.cast_unsigned()))

@@ -47,6 +47,10 @@ number!(
     NodeId(i32)
 );
 
+/// A sorted map that shares what is equal with its clones: a clone costs O(1), a change O(log n), whoever
+/// holds a clone.
+pub type SharedMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+
 impl Timestamp {
     /// Milliseconds from `earlier` to this time; 0 where the clock went back.
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {

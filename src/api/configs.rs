@@ -100,8 +100,7 @@ fn begin(asked: &Asked, validate_only: bool, ctx: &Context) -> Result<Option<Sto
     Ok(Some(match target {
         Target::Topic(topic) => Box::pin(store.alter_topic(topic, changes)),
         Target::Other(scope) => {
-            let kept: usize =
-                store.settings().values().flatten().map(|(name, value)| name.len() + value.len()).sum();
+            let kept = store.settings().bytes();
             let new: usize =
                 changes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
             if kept + new > MOST_BYTES {

@@ -181,19 +181,11 @@ struct Rules<'a> {
     settings: &'a BrokerSettings,
     brokers: &'a [NodeId],
     topics: &'a Topics,
-    /// The topics whose names could collide with others, by what all of these have in common.
-    by_metric: HashMap<String, &'a str>,
 }
 
 impl<'a> Rules<'a> {
     fn new(ctx: &'a Context, settings: &'a BrokerSettings, topics: &'a Topics) -> Rules<'a> {
-        let names = topics.iter().map(|topic| &*topic.name).filter(|name| name.contains(['.', '_']));
-        Rules {
-            settings,
-            brokers: &ctx.services.cluster.brokers,
-            topics,
-            by_metric: names.map(|name| (name.replace('.', "_"), name)).collect(),
-        }
+        Rules { settings, brokers: &ctx.services.cluster.brokers, topics }
     }
 
     fn plan(&self, asked: &CreatableTopic) -> Planned {
@@ -206,7 +198,7 @@ impl<'a> Rules<'a> {
         if self.topics.by_name(name).is_some() {
             return Err(exists(name));
         }
-        if let Some(other) = self.by_metric.get(&name.replace('.', "_")) {
+        if let Some(other) = self.topics.colliding_with(name) {
             return Err(collides(name, other));
         }
         let overrides = overrides(asked)?;

@@ -49,7 +49,7 @@ fn named(kind: i8, ctx: &Context) -> Vec<String> {
         BROKER | BROKER_LOGGER => ctx.services.cluster.brokers.iter().map(NodeId::to_string).collect(),
         _ => {
             let stored = store.settings();
-            let names = stored.keys().filter_map(|scope| match scope {
+            let names = stored.scopes().filter_map(|scope| match scope {
                 Scope::Group(name) if kind == GROUP => Some(name.clone()),
                 Scope::ClientMetrics(name) if kind == CLIENT_METRICS => Some(name.clone()),
                 Scope::Group(_) | Scope::ClientMetrics(_) | Scope::Broker(_) | Scope::DefaultBroker => None,

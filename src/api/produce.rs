@@ -35,6 +35,7 @@ impl Handler for ProduceRequest {
         "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
         "A producer id with an epoch below 0 is INVALID_RECORD; Kafka takes −1 and says INVALID_PRODUCER_EPOCH to others.",
         "Of the records refused in one batch at most 1,000 are named; Kafka names all.",
+        "Idempotent producers are remembered within `jackdaw.producers.max.bytes`: over it the one that has been silent for longest is forgotten, and where all wrote within the last 15 minutes a new one is NOT_ENOUGH_REPLICAS, which producers retry. Kafka remembers all until `producer.id.expiration.ms`.",
     ];
 
     fn named(&self) -> usize {

@@ -77,6 +77,11 @@ pub enum Command {
     },
     /// Compaction has written segments anew.
     ReplaceSegments(ReplaceSegments),
+    /// How many bytes the producers of all partitions may take together. In the journal, because who is
+    /// forgotten depends on it.
+    SetProducerMemory {
+        bytes: u64,
+    },
 }
 
 /// What settings are stored for, other than a topic.
@@ -193,6 +198,9 @@ pub enum Applied {
         /// Where the next segment begins.
         end: Offset,
     },
+    ProducerMemorySet {
+        forgotten: usize,
+    },
 }
 
 impl Applied {
@@ -234,7 +242,7 @@ pub enum Refusal {
         current: ProducerEpoch,
         got: ProducerEpoch,
     },
-    /// The partition remembers as many producers as it may.
+    /// The memory for producers is used up, by such that may still retry.
     TooManyProducers,
     /// The log start was asked to move beyond the end.
     OffsetOutOfRange,

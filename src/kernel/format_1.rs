@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::format_2::{Partition2, converted};
 use super::{Group, Placement, Shard, Topic};
-use crate::types::{NodeId, TopicId};
+use crate::types::{NodeId, SharedMap, TopicId};
 
 #[derive(Deserialize)]
 struct Shard1 {
@@ -16,8 +16,8 @@ struct Shard1 {
     hash: u64,
     next_producer: i64,
     topics: BTreeMap<TopicId, Topic1>,
-    groups: BTreeMap<String, Arc<Group>>,
-    names: BTreeMap<String, TopicId>,
+    groups: SharedMap<String, Arc<Group>>,
+    names: SharedMap<String, TopicId>,
 }
 
 #[derive(Deserialize)]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::producer::Producer;
+use super::producers::Producers;
 use super::{Group, Partition, Placement, Segment, Settings, Shard, Topic};
-use crate::types::{LeaderEpoch, NodeId, Offset, ProducerId, Timestamp, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, ProducerId, SharedMap, Timestamp, TopicId};
 
 #[derive(Deserialize)]
 struct Shard2 {
@@ -15,8 +16,8 @@ struct Shard2 {
     hash: u64,
     next_producer: i64,
     topics: BTreeMap<TopicId, Topic2>,
-    groups: BTreeMap<String, Arc<Group>>,
-    names: BTreeMap<String, TopicId>,
+    groups: SharedMap<String, Arc<Group>>,
+    names: SharedMap<String, TopicId>,
     settings: Arc<Settings>,
     running: Vec<NodeId>,
 }
@@ -38,7 +39,7 @@ pub struct Partition2 {
     epoch: LeaderEpoch,
     epochs: Vec<(LeaderEpoch, Offset)>,
     segments: Vec<Segment2>,
-    producers: BTreeMap<ProducerId, Producer>,
+    producers: SharedMap<ProducerId, Producer>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +59,8 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         (key, Arc::new(Topic { id, name, overrides, partitions: converted(partitions), placement }))
     });
     let topics = topics.collect();
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running })
+    let producers = Producers::default();
+    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers })
 }
 
 pub fn converted(partitions: Vec<Partition2>) -> Vec<Arc<Partition>> {

@@ -5,18 +5,12 @@
 //! first one holds `log_start`; there is none exactly when the log is empty; epochs rise with their
 //! start offsets. Compaction makes gaps between the records of a segment, but for the newest one.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::command::{Applied, Commit, Placed, Refusal, ReplaceSegments};
 use super::next_offset;
 use super::producer::{Producer, Verdict};
-use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
-
-/// More producers than this are refused until some have expired: what a client can make grow has
-/// a bound.
-pub const MAX_PRODUCERS: usize = 10_000;
+use crate::types::{LeaderEpoch, Offset, ProducerId, SharedMap, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Partition {
@@ -26,7 +20,8 @@ pub struct Partition {
     /// Each leadership that wrote, with its first offset.
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
     pub(super) segments: Vec<Segment>,
-    pub(super) producers: BTreeMap<ProducerId, Producer>,
+    /// How many, over all partitions, is [`Producers`](super::producers::Producers)' matter.
+    pub(super) producers: SharedMap<ProducerId, Producer>,
 }
 
 /// A segment by its first offset, and how often compaction has written it anew.
@@ -80,11 +75,22 @@ impl Partition {
     }
 
     pub fn producers(&self) -> usize {
-        self.producers.len()
+        self.producers.size()
     }
 
-    pub(super) fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
-        if let Verdict::Duplicate { base_offset } = self.verdict(commit)? {
+    /// When the producer wrote here last, as far as that is remembered.
+    pub fn last_write(&self, producer: ProducerId) -> Option<Timestamp> {
+        self.producers.get(&producer).map(Producer::last_write)
+    }
+
+    /// `admits`: a producer that is not known here may be remembered.
+    pub(super) fn commit(
+        &mut self,
+        now: Timestamp,
+        commit: &Commit,
+        admits: bool,
+    ) -> Result<Applied, Refusal> {
+        if let Verdict::Duplicate { base_offset } = self.verdict(commit, admits)? {
             return Ok(Applied::Duplicate { base_offset, log_start: self.log_start });
         }
         let base_offset = self.end;
@@ -113,10 +119,13 @@ impl Partition {
             self.epochs.push((self.epoch, base_offset));
         }
         if let Some(stamp) = commit.producer {
-            self.producers
-                .entry(stamp.id)
-                .and_modify(|known| known.record(stamp, commit.last_offset_delta, base_offset, now))
-                .or_insert_with(|| Producer::new(stamp, commit.last_offset_delta, base_offset, now));
+            match self.producers.get_mut(&stamp.id) {
+                Some(known) => known.record(stamp, commit.last_offset_delta, base_offset, now),
+                None => {
+                    let new = Producer::new(stamp, commit.last_offset_delta, base_offset, now);
+                    self.producers.insert_mut(stamp.id, new);
+                }
+            }
         }
         self.end = end;
         Ok(Applied::Appended(Placed {
@@ -129,7 +138,7 @@ impl Partition {
         }))
     }
 
-    fn verdict(&self, commit: &Commit) -> Result<Verdict, Refusal> {
+    fn verdict(&self, commit: &Commit, admits: bool) -> Result<Verdict, Refusal> {
         if commit.last_offset_delta < 0 || commit.bytes == 0 {
             return Err(Refusal::Malformed);
         }
@@ -137,7 +146,7 @@ impl Partition {
         let Some(stamp) = commit.producer else { return Ok(Verdict::Next) };
         match self.producers.get(&stamp.id) {
             Some(known) => known.check(stamp, commit.last_offset_delta),
-            None if self.producers.len() >= MAX_PRODUCERS => Err(Refusal::TooManyProducers),
+            None if !admits => Err(Refusal::TooManyProducers),
             None => Ok(Verdict::Next),
         }
     }
@@ -207,13 +216,7 @@ impl Partition {
         Applied::Epoch(self.epoch)
     }
 
-    pub fn has_idle_producer(&self, idle_since: Timestamp) -> bool {
-        self.producers.values().any(|producer| producer.last_write() < idle_since)
-    }
-
-    pub(super) fn expire_producers(&mut self, idle_since: Timestamp) -> usize {
-        let before = self.producers.len();
-        self.producers.retain(|_, producer| producer.last_write() >= idle_since);
-        before - self.producers.len()
+    pub(super) fn forget_producer(&mut self, producer: ProducerId) {
+        self.producers.remove_mut(&producer);
     }
 }

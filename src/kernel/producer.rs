@@ -1,8 +1,6 @@
 //! What a partition remembers of an idempotent producer: its epoch and its last five batches
 //! (KIP-98, KIP-360; Kafka's `ProducerStateEntry` and `ProducerAppendInfo`).
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::command::{ProducerStamp, Refusal};
@@ -14,12 +12,20 @@ const WINDOW: usize = 5;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Producer {
     epoch: ProducerEpoch,
-    window: VecDeque<Sent>,
+    window: Window,
     last_write: Timestamp,
 }
 
+/// The last batches, oldest first. It takes the same memory whatever is in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<Sent>", into = "Vec<Sent>")]
+struct Window {
+    sent: [Sent; WINDOW],
+    len: u8,
+}
+
 /// One batch of the window, by its first and last sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sent {
     first: i32,
     last: i32,
@@ -46,7 +52,7 @@ impl Producer {
         base_offset: Offset,
         now: Timestamp,
     ) -> Producer {
-        let mut producer = Producer { epoch: stamp.epoch, window: VecDeque::new(), last_write: now };
+        let mut producer = Producer { epoch: stamp.epoch, window: Window::default(), last_write: now };
         producer.record(stamp, last_offset_delta, base_offset, now);
         producer
     }
@@ -59,11 +65,12 @@ impl Producer {
             return expect(0, stamp.sequence);
         }
         let last = advance(stamp.sequence, last_offset_delta);
-        let sent_before = self.window.iter().find(|sent| sent.first == stamp.sequence && sent.last == last);
+        let sent_before =
+            self.window.batches().iter().find(|sent| sent.first == stamp.sequence && sent.last == last);
         if let Some(sent) = sent_before {
             return Ok(Verdict::Duplicate { base_offset: sent.base_offset });
         }
-        match self.window.back() {
+        match self.window.batches().last() {
             Some(newest) => expect(advance(newest.last, 1), stamp.sequence),
             None => Ok(Verdict::Next),
         }
@@ -79,14 +86,41 @@ impl Producer {
     ) {
         if stamp.epoch != self.epoch {
             self.epoch = stamp.epoch;
-            self.window.clear();
-        }
-        if self.window.len() == WINDOW {
-            self.window.pop_front();
+            self.window = Window::default();
         }
         let last = advance(stamp.sequence, last_offset_delta);
-        self.window.push_back(Sent { first: stamp.sequence, last, base_offset });
+        self.window.push(Sent { first: stamp.sequence, last, base_offset });
         self.last_write = now;
+    }
+}
+
+impl Window {
+    fn batches(&self) -> &[Sent] {
+        &self.sent[..usize::from(self.len)]
+    }
+
+    /// The oldest one goes where there are five already.
+    fn push(&mut self, sent: Sent) {
+        if usize::from(self.len) == WINDOW {
+            self.sent.rotate_left(1);
+            self.len -= 1;
+        }
+        self.sent[usize::from(self.len)] = sent;
+        self.len += 1;
+    }
+}
+
+impl From<Vec<Sent>> for Window {
+    fn from(batches: Vec<Sent>) -> Window {
+        let mut window = Window::default();
+        batches.into_iter().for_each(|sent| window.push(sent));
+        window
+    }
+}
+
+impl From<Window> for Vec<Sent> {
+    fn from(window: Window) -> Vec<Sent> {
+        window.batches().to_vec()
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::types::LeaderEpoch;
 
 mod placement;
+mod remembered;
 
 const TOPIC: TopicId = crate::types::Uuid([7; 16]);
 const BROKER: NodeId = NodeId(1);
@@ -161,19 +162,6 @@ fn idle_producers_are_forgotten() {
 }
 
 #[test]
-fn a_partition_remembers_a_bounded_number_of_producers() {
-    let mut shard = with_topic();
-    for id in 0..partition::MAX_PRODUCERS {
-        let producer = ProducerStamp { id: ProducerId(id as i64), epoch: ProducerEpoch(0), sequence: 0 };
-        offset_of(&mut shard, Commit { producer: Some(producer), ..batch(1) }).unwrap();
-    }
-    let one_more = ProducerStamp { id: ProducerId(-2), epoch: ProducerEpoch(0), sequence: 0 };
-    let refused = offset_of(&mut shard, Commit { producer: Some(one_more), ..batch(1) });
-    assert_eq!(refused, Err(Refusal::TooManyProducers));
-    assert!(offset_of(&mut shard, batch(1)).is_ok(), "others write on");
-}
-
-#[test]
 fn moving_the_log_start_drops_the_segments_below_it() {
     let mut shard = with_topic();
     for _ in 0..4 {
@@ -307,7 +295,7 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
         }
         let mut replayed: Shard = match snapshot.is_empty() {
             true => Shard::new(BROKER),
-            false => postcard::from_bytes(&snapshot).unwrap(),
+            false => Shard::from_snapshot(4, &snapshot, BROKER).unwrap(),
         };
         for (time, command) in &since {
             replayed.apply(*time, command).unwrap();
@@ -354,7 +342,7 @@ impl Random {
 
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(25) {
+        match self.below(26) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -381,7 +369,8 @@ impl Random {
             11 => Command::SetReplicas { topic, partition, replicas: self.brokers() },
             12 => Command::SetBrokers { running: self.brokers() },
             13 => Command::ElectPreferred { topic, partition },
-            14 => {
+            14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
+            15 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let replaced: Vec<_> =
                     ids.map(|base| SegmentId { base: Offset(base), generation: 0 }).collect();

@@ -79,6 +79,6 @@ pub(super) fn alter(settings: &mut BTreeMap<String, String>, changes: &BTreeMap<
 }
 
 /// Kafka's metric names turn `.` into `_`: two topics that then are one may not both exist.
-pub(super) fn metric_form(name: &str) -> String {
+pub fn metric_form(name: &str) -> String {
     name.replace('.', "_")
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -103,7 +104,7 @@ impl Look {
     }
 
     /// What is held for clients: its name, how much it is and how much it may be.
-    pub fn budgets(&self) -> [(&'static str, usize, usize); 4] {
+    pub fn budgets(&self) -> [(&'static str, usize, usize); 5] {
         let of = |budget: fn(&Serving) -> &Budget| {
             // The servers of a process take from one stock.
             let budget = budget(self.broker.first());
@@ -112,12 +113,16 @@ impl Look {
         let (small, small_most) = of(|server| &server.small_requests);
         let (large, large_most) = of(|server| &server.large_requests);
         let (answers, answers_most) = of(|server| &server.services.answers);
-        let (groups, groups_most) = self.broker.first().services.groups.memory();
+        let services = &self.broker.first().services;
+        let (groups, groups_most) = services.groups.memory();
+        let producers = services.store.counts().producer_bytes.load(Ordering::Relaxed);
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         [
             ("small_requests", small, small_most),
             ("large_requests", large, large_most),
             ("answers", answers, answers_most),
             ("groups", groups, groups_most),
+            ("producers", bytes(producers), bytes(services.settings().producers_budget)),
         ]
     }
 

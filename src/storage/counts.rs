@@ -1,5 +1,7 @@
 //! What the store counts, for whoever asks.
 
+use std::sync::atomic::AtomicU64;
+
 use crate::telemetry::{Count, Durations};
 
 /// Of the whole store, since it was opened.
@@ -14,6 +16,8 @@ pub struct Counts {
     pub snapshots: Count,
     /// Bytes that the scrub held against their checksums.
     pub scrubbed: Count,
+    /// What idempotent producers take now, by the account of the kernel.
+    pub producer_bytes: AtomicU64,
 }
 
 /// What went into a log and out of it, since the store was opened.

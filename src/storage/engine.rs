@@ -17,6 +17,7 @@ mod write;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak, mpsc};
+use std::time::Duration;
 
 use super::committer::{Committer, Work};
 use super::counts::Counts;
@@ -25,7 +26,7 @@ use super::journal::Journal;
 use super::keeper::Job;
 use super::live::LiveSettings;
 use super::partition::Partition;
-use super::segment::Segment;
+use super::segment::{PartitionDir, Segment};
 use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
@@ -66,6 +67,8 @@ pub(super) struct Engine {
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
+    /// When it was last said that a producer was refused, by the monotonic clock.
+    producer_refused: Option<Duration>,
     /// Looked at from outside, too, without the engine's lock.
     pub(super) poisoned: Arc<AtomicBool>,
     /// The last round that was published.
@@ -95,6 +98,7 @@ impl Engine {
         keeper: mpsc::Sender<Job>,
     ) -> Engine {
         let position = Arc::new(AtomicU64::new(shard.position()));
+        let counts = Counts { producer_bytes: shard.producers().bytes().into(), ..Counts::default() };
         Engine {
             shard,
             journal,
@@ -117,9 +121,10 @@ impl Engine {
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,
+            producer_refused: None,
             poisoned: Arc::default(),
             position,
-            counts: Arc::default(),
+            counts: Arc::new(counts),
         }
     }
 
@@ -228,6 +233,7 @@ impl Engine {
         }
         if let Some(position) = round.position {
             self.position.store(position, Ordering::Release);
+            self.counts.producer_bytes.store(self.shard.producers().bytes(), Ordering::Relaxed);
         }
         // Who sees the new epoch finds its leader in the image.
         for (partition, epoch) in moved {
@@ -298,7 +304,7 @@ impl Engine {
                 segments.iter().for_each(|segment| segment.abandon());
                 self.unwritten.retain(|unwritten| unwritten.segment.key().0 != topic.id);
                 // Now, not later: a new topic of the same name may be the next command.
-                self.directory.discard_topic(&topic);
+                topic.partitions.iter().for_each(|partition| partition.dir().discard());
                 Job::EmptyTrash
             }
             (Command::SetLogStart { topic, partition, .. }, Applied::LogStart { offset, dropped }) => {
@@ -315,7 +321,7 @@ impl Engine {
                 let Some(partition) = self.published_partition(replace.topic, replace.partition) else {
                     return;
                 };
-                let by = by.iter().map(|state| self.directory.existing_segment(&partition, state)).collect();
+                let by = by.iter().map(|state| Segment::existing(partition.dir(), state)).collect();
                 let segments = partition.publish_replaced(&replace.replaced, by);
                 segments.iter().for_each(|segment| segment.abandon());
                 self.forget_before(&partition, end);
@@ -388,7 +394,8 @@ impl Engine {
             | Command::AddPartitions { .. }
             | Command::AlterTopic { .. }
             | Command::AlterSettings { .. }
-            | Command::ReplaceSegments(_) => return Vec::new(),
+            | Command::ReplaceSegments(_)
+            | Command::SetProducerMemory { .. } => return Vec::new(),
         };
         let image = topics.get_or_insert_with(|| self.image_to_change());
         image.running = self.shard.running().into();
@@ -445,9 +452,7 @@ impl Engine {
         self.show_settings();
         let mut topics = Topics::of(self.shard.running());
         for state in self.shard.topics() {
-            let topic = self.topic(state, |index, partition| {
-                recovery::segments_of(&self.directory, state, index, partition)
-            });
+            let topic = self.topic(state, recovery::segments_of);
             for partition in &topic.partitions {
                 if let Some(why) = damaged.get(&(partition.topic, partition.index)) {
                     partition.quarantine(why);
@@ -466,14 +471,16 @@ impl Engine {
     pub(super) fn topic(
         &self,
         state: &kernel::Topic,
-        mut segments: impl FnMut(i32, &kernel::Partition) -> VecDeque<Arc<Segment>>,
+        segments: impl Fn(&Arc<PartitionDir>, &kernel::Partition) -> VecDeque<Arc<Segment>>,
     ) -> Arc<Topic> {
         let name: Arc<str> = state.name.as_str().into();
         let settings = Arc::new(self.topic_settings(&name, &state.overrides));
         let partitions = state.partitions().zip(0..).map(|(partition, index)| {
-            let segments = segments(index, partition);
+            let made = !partition.segments().is_empty();
+            let dir = self.directory.partition_dir(&name, (state.id, index), made);
+            let segments = segments(&dir, partition);
             let facts = (state.id, &name, &settings);
-            Arc::new(Partition::new(facts, index, partition, segments, Weak::clone(&self.committer)))
+            Arc::new(Partition::new(facts, dir, partition, segments, Weak::clone(&self.committer)))
         });
         Arc::new(Topic {
             id: state.id,

@@ -90,11 +90,7 @@ pub(super) fn due(
     if clock_is_trusted {
         let silence = i64::try_from(settings.producer_expiration.as_millis()).unwrap_or(i64::MAX);
         let idle_since = Timestamp(now.0.saturating_sub(silence));
-        let any = shard
-            .topics()
-            .flat_map(|topic| topic.partitions())
-            .any(|partition| partition.has_idle_producer(idle_since));
-        if any {
+        if shard.producers().oldest().is_some_and(|oldest| oldest.last_write < idle_since) {
             commands.push(Command::ExpireProducers { idle_since });
         }
     }

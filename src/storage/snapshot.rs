@@ -13,7 +13,7 @@ use crate::types::NodeId;
 
 const MAGIC: &[u8; 8] = b"jackdaws";
 /// What this version writes; older ones are read.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const OLDEST: u32 = 1;
 const HEADER: usize = 24;
 /// Larger than any state that fits into memory beside its own bytes.

@@ -215,6 +215,7 @@ impl Store {
         }
         committer.engine().empty_trash();
         take_places(&committer, &brokers);
+        bound_producers(&committer, settings.producers_budget);
         // A partition that lost its tail is another log from here on.
         for (topic, partition) in cut {
             committer.submit(Work::Command {
@@ -581,15 +582,8 @@ impl From<StoreError> for TopicError {
 /// All brokers run from the start on. Where there were others before, what none of those leads that
 /// are here now is theirs all the same: there is one copy, and this process has it.
 fn take_places(committer: &Committer, brokers: &[NodeId]) {
-    let begin = |command| {
-        let (told, answer) = mpsc::channel();
-        // Whoever asks waits below.
-        let done = Box::new(move |outcome| drop(told.send(outcome)));
-        committer.submit(Work::Command { command, done });
-        move || answer.recv().unwrap_or(Err(StoreError::Stopped))
-    };
     let are_others = committer.engine().shard.running() != brokers;
-    if are_others && let Err(error) = begin(Command::SetBrokers { running: brokers.to_vec() })() {
+    if are_others && let Err(error) = begin(committer, Command::SetBrokers { running: brokers.to_vec() })() {
         tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
         return;
     }
@@ -603,10 +597,30 @@ fn take_places(committer: &Committer, brokers: &[NodeId]) {
         ?brokers,
         "partitions were on brokers that are not here any more: they are on those that are here now"
     );
-    let begun: Vec<_> = moves.into_iter().map(begin).collect();
+    let begun: Vec<_> = moves.into_iter().map(|command| begin(committer, command)).collect();
     for failed in begun.into_iter().filter_map(|wait| wait().err()) {
         tracing::warn!(error = ?failed, "a partition has no leader");
     }
+}
+
+/// Has the state know the bound of the settings, if it has another one.
+fn bound_producers(committer: &Committer, bytes: u64) {
+    let is_other = committer.engine().shard.producers().most_bytes() != bytes;
+    if is_other && let Err(error) = begin(committer, Command::SetProducerMemory { bytes })() {
+        tracing::warn!(
+            ?error,
+            "jackdaw.producers.max.bytes does not hold yet; restart once writes are possible"
+        );
+    }
+}
+
+/// Puts a command in line at once; what it returns waits for the outcome.
+fn begin(committer: &Committer, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
+    let (told, answer) = mpsc::channel();
+    // Whoever asks waits for it.
+    let done = Box::new(move |outcome| drop(told.send(outcome)));
+    committer.submit(Work::Command { command, done });
+    move || answer.recv().unwrap_or(Err(StoreError::Stopped))
 }
 
 /// Where partitions go that nobody leads: those of their replicas that are here, or somebody in turn.

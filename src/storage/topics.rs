@@ -1,18 +1,22 @@
-//! The topics as handlers see them: an immutable image, swapped when one is made, moved or deleted.
+//! The topics as handlers see them: an immutable image, swapped when one is made, moved or deleted. The
+//! next image shares all that did not change with the one before, so that a change costs O(log n).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::partition::Partition;
 use crate::config::TopicSettings;
-use crate::kernel::Placement;
-use crate::types::{NodeId, TopicId};
+use crate::kernel::{Placement, metric_form};
+use crate::types::{NodeId, SharedMap, TopicId};
 
 #[derive(Clone, Default)]
 pub struct Topics {
     pub(super) running: Arc<[NodeId]>,
-    by_name: BTreeMap<Arc<str>, Arc<Topic>>,
-    by_id: BTreeMap<TopicId, Arc<Topic>>,
+    by_name: SharedMap<Arc<str>, Arc<Topic>>,
+    by_id: SharedMap<TopicId, Arc<Topic>>,
+    /// The topics whose names could collide with others, by what all of these have in common.
+    by_metric_form: SharedMap<Arc<str>, Arc<str>>,
+    partitions: usize,
 }
 
 #[derive(Clone)]
@@ -52,18 +56,36 @@ impl Topics {
         &self.running
     }
 
+    /// How many there are, of all topics together.
     pub fn partitions(&self) -> usize {
-        self.iter().map(|topic| topic.partitions.len()).sum()
+        self.partitions
     }
 
+    /// The topic that has another name of the same metric form: a new one may not be called `name`.
+    pub fn colliding_with(&self, name: &str) -> Option<&str> {
+        let other = self.by_metric_form.get(&*metric_form(name))?;
+        (**other != *name).then_some(&**other)
+    }
+
+    /// Takes the place of the topic with the same id, if there is one.
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {
-        self.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
-        self.by_id.insert(topic.id, topic);
+        let replaced = self.by_id.get(&topic.id).map_or(0, |before| before.partitions.len());
+        self.partitions = self.partitions - replaced + topic.partitions.len();
+        if topic.may_collide() {
+            self.by_metric_form.insert_mut(metric_form(&topic.name).into(), Arc::clone(&topic.name));
+        }
+        self.by_name.insert_mut(Arc::clone(&topic.name), Arc::clone(&topic));
+        self.by_id.insert_mut(topic.id, topic);
     }
 
     pub(super) fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
-        let topic = self.by_id.remove(&id)?;
-        self.by_name.remove(&topic.name);
+        let topic = Arc::clone(self.by_id.get(&id)?);
+        self.partitions -= topic.partitions.len();
+        if topic.may_collide() {
+            self.by_metric_form.remove_mut(&*metric_form(&topic.name));
+        }
+        self.by_name.remove_mut(&topic.name);
+        self.by_id.remove_mut(&id);
         Some(topic)
     }
 }
@@ -75,5 +97,10 @@ impl Topic {
 
     pub fn placement(&self, index: i32) -> Option<&Arc<Placement>> {
         self.placement.get(usize::try_from(index).ok()?)
+    }
+
+    /// Whether another name can have the same metric form.
+    fn may_collide(&self) -> bool {
+        self.name.contains(['.', '_'])
     }
 }

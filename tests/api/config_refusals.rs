@@ -1181,7 +1181,7 @@ async fn a14_whatever_is_wrong_is_refused_in_kafkas_words_and_changes_nothing() 
     assert!(wrong.is_empty(), "{wrong}");
     if elsewhere.is_none() {
         assert!(
-            node.store.settings().is_empty()
+            node.store.settings().scopes().len() == 0
                 && node.store.topics().by_name("t").unwrap().overrides.is_empty()
         );
     }

@@ -91,7 +91,7 @@ fn check_2(dir: &Path, topics_there: &[&str]) -> Store {
     assert_eq!(spread.overrides, BTreeMap::from([("retention.ms".into(), "1000".into())]));
     let stored = BTreeMap::from([("log.retention.ms".to_owned(), "7000".to_owned())]);
     assert_eq!(store.settings().get(&Scope::DefaultBroker), Some(&stored));
-    assert_eq!(store.settings().len(), 1);
+    assert_eq!(store.settings().scopes().len(), 1);
     store
 }
 

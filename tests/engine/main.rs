@@ -6,5 +6,6 @@ mod disk;
 mod formats;
 mod history;
 mod inspect;
+mod remade;
 mod scrub;
 mod stories;

@@ -155,9 +155,10 @@ fn settings_are_merged_so_that_two_who_alter_both_count() {
     let left = BTreeMap::from([("b".to_owned(), "2".to_owned())]);
     assert_eq!(shard.topic(TOPIC).unwrap().overrides, left);
     assert_eq!(shard.settings(&Scope::DefaultBroker), Some(&left));
+    assert_eq!(shard.all_settings().bytes(), 2);
     let last = Command::AlterSettings { scope: Scope::DefaultBroker, changes: changes("b", None) };
     shard.apply(at(1), &last).unwrap();
-    assert!(shard.all_settings().is_empty(), "nothing is kept where nothing is set");
+    assert!(*shard.all_settings() == Arc::default(), "nothing is kept where nothing is set");
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_memory_bytes",
         &["budget"],
-        "What is held for clients: requests that are not answered, answers that are not read, groups.",
+        "What is held for clients: requests that are not answered, answers that are not read, groups, idempotent producers.",
         |look, rows| {
             look.budgets().into_iter().try_for_each(|(name, held, _)| rows.gauge(&[name.into()], held))
         },

@@ -29,6 +29,9 @@ const LOOK_AT_SPACE: u64 = 4 << 20;
 /// they count for less when it is decided that a snapshot is due.
 const REFERRED_WEIGHT: usize = 16;
 
+/// How long a line is not repeated that clients can cause as often as they like.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// What a command other than a batch's bytes may take in the journal, as a bound.
 const COMMIT_BYTES: usize = 160;
 
@@ -154,10 +157,31 @@ impl Engine {
             }
             Ok(other) => unreachable!("a commit is not answered by {other:?}"),
             Err(Refusal::UnknownTopic | Refusal::UnknownPartition) => Err(AppendError::NotServing),
-            Err(refusal) => Err(AppendError::Refused(refusal)),
+            Err(refusal) => {
+                if refusal == Refusal::TooManyProducers {
+                    self.say_that_a_producer_is_refused(&partition);
+                }
+                Err(AppendError::Refused(refusal))
+            }
         };
         round.events.push(Event::NotAppended { done, said });
         None
+    }
+
+    /// At most once a minute.
+    fn say_that_a_producer_is_refused(&mut self, partition: &Partition) {
+        let now = self.clock.monotonic();
+        if self.producer_refused.is_some_and(|last| now.saturating_sub(last) < SAY_AGAIN_AFTER) {
+            return;
+        }
+        self.producer_refused = Some(now);
+        tracing::warn!(
+            topic = %partition.topic_name,
+            partition = partition.index,
+            held = self.shard.producers().bytes(),
+            "a new idempotent producer is refused: all that are remembered wrote within the last 15 minutes; \
+             it will retry; see which clients make so many, or raise jackdaw.producers.max.bytes"
+        );
     }
 
     /// A segment ends at its size, at its age, or where offsets would pass 32 bits from its base.
@@ -211,8 +235,10 @@ impl Engine {
         for ((command, commit), (partition, placed, pieces)) in commits.zip(appended) {
             let key = (partition.topic, partition.index, placed.segment);
             let run = *of_segment.entry(key).or_insert_with(|| {
-                let segment =
-                    partition.segment_for(placed, || self.directory.new_segment(partition, placed.segment));
+                let segment = partition.segment_for(placed, || {
+                    let interval = partition.settings().index_interval_bytes;
+                    Segment::new(partition.dir(), placed.segment, interval)
+                });
                 let direct = !commit.inline;
                 runs.push(Run {
                     segment,

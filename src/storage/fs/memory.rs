@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume, parent};
+use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, parent};
 
 #[derive(Default)]
 pub struct MemoryFs(Mutex<Tree>);
@@ -14,6 +14,14 @@ pub struct MemoryFs(Mutex<Tree>);
 struct Tree {
     files: BTreeMap<PathBuf, Arc<MemoryFile>>,
     dirs: BTreeSet<PathBuf>,
+}
+
+struct MemoryDir;
+
+impl OpenDir for MemoryDir {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// In chunks, so that growing moves nothing.
@@ -62,11 +70,21 @@ impl Fs for MemoryFs {
             return Err(not_found(from));
         }
         tree.dirs.insert(to.to_owned());
-        let moved = |path: &PathBuf| path.strip_prefix(from).ok().map(|rest| to.join(rest));
-        let files = std::mem::take(&mut tree.files);
-        tree.files = files.into_iter().map(|(path, file)| (moved(&path).unwrap_or(path), file)).collect();
-        let dirs = std::mem::take(&mut tree.dirs);
-        tree.dirs = dirs.into_iter().map(|path| moved(&path).unwrap_or(path)).collect();
+        // Paths are in order, so that those below a directory are all behind it.
+        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        let below = |path: &&PathBuf| path.starts_with(from);
+        let files: Vec<_> =
+            tree.files.range(from.to_owned()..).map(|(path, _)| path).take_while(below).cloned().collect();
+        for path in files {
+            if let (Some(file), Some(to)) = (tree.files.remove(&path), moved(&path)) {
+                tree.files.insert(to, file);
+            }
+        }
+        let dirs: Vec<_> = tree.dirs.range(from.to_owned()..).take_while(below).cloned().collect();
+        for path in dirs {
+            tree.dirs.remove(&path);
+            tree.dirs.extend(moved(&path));
+        }
         Ok(())
     }
 
@@ -95,15 +113,19 @@ impl Fs for MemoryFs {
             return Err(not_found(dir));
         }
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let below = |path: &&PathBuf| path.starts_with(dir);
         let files = tree
             .files
-            .keys()
+            .range(dir.to_owned()..)
+            .map(|(path, _)| path)
+            .take_while(below)
             .filter(|path| parent(path) == dir)
             .filter_map(|path| name(path))
             .map(|name| Entry { name, is_dir: false });
         let dirs = tree
             .dirs
-            .iter()
+            .range(dir.to_owned()..)
+            .take_while(below)
             .filter(|path| parent(path) == dir)
             .filter_map(|path| name(path))
             .map(|name| Entry { name, is_dir: true });
@@ -112,8 +134,11 @@ impl Fs for MemoryFs {
         Ok(entries)
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
+        match self.metadata(dir)?.is_dir {
+            true => Ok(Box::new(MemoryDir)),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     fn volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {

@@ -1,0 +1,123 @@
+//! Which idempotent producers are remembered, over all partitions, and who is forgotten when their memory
+//! is used up: the one whose last write is the oldest by the journal's time, but nobody who may still
+//! retry. Kafka has no bound; here a client with made-up ids must not take all memory.
+//!
+//! Invariant: an entry for each producer of each partition, with the time of its last write.
+
+use std::time::Duration;
+
+use rpds::RedBlackTreeSetSync;
+use serde::{Deserialize, Serialize};
+
+use super::Topic;
+use crate::types::{ProducerId, Timestamp, TopicId};
+
+/// What a producer takes in one partition, its window and its entry here, in the system's allocator:
+/// `tests/growth` holds it against that.
+pub const PRODUCER_BYTES: u64 = 320;
+
+/// A client gives up on a batch after two minutes (`delivery.timeout.ms`). A producer is forgotten when that
+/// is long past, so a retry always finds the window that knows it.
+pub const MAY_RETRY: Duration = Duration::from_secs(15 * 60);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Producers {
+    /// How many bytes they may take together.
+    most_bytes: u64,
+    /// Not in snapshots: the partitions say it all.
+    #[serde(skip)]
+    by_last_write: RedBlackTreeSetSync<Remembered>,
+}
+
+/// A producer of a partition. In order of the last writes; the rest only makes the order total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Remembered {
+    pub last_write: Timestamp,
+    pub topic: TopicId,
+    pub partition: i32,
+    pub id: ProducerId,
+}
+
+impl Default for Producers {
+    /// Without a bound, until a command sets one.
+    fn default() -> Producers {
+        Producers { most_bytes: u64::MAX, by_last_write: RedBlackTreeSetSync::default() }
+    }
+}
+
+impl Producers {
+    pub fn most_bytes(&self) -> u64 {
+        self.most_bytes
+    }
+
+    /// What they take together.
+    pub fn bytes(&self) -> u64 {
+        bytes_of(self.by_last_write.size())
+    }
+
+    /// The one that has been silent for longest.
+    pub fn oldest(&self) -> Option<&Remembered> {
+        self.by_last_write.first()
+    }
+
+    pub(super) fn set_most_bytes(&mut self, most_bytes: u64) {
+        self.most_bytes = most_bytes;
+    }
+
+    /// Whether a new one may be remembered: there is room, or the oldest may be forgotten for it.
+    pub(super) fn admits_one(&self, now: Timestamp) -> bool {
+        self.has_room() || self.oldest().is_some_and(|oldest| now.since(oldest.last_write) >= MAY_RETRY)
+    }
+
+    /// A producer wrote at `wrote.last_write`; `before` is when it had written last. Returns who is to be
+    /// forgotten for it.
+    pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) -> Option<Remembered> {
+        if before == Some(wrote.last_write) {
+            return None;
+        }
+        let forgotten = match before {
+            Some(last_write) => {
+                self.forget(&Remembered { last_write, ..wrote });
+                None
+            }
+            None if self.has_room() => None,
+            None => self.oldest().copied(),
+        };
+        if let Some(forgotten) = &forgotten {
+            self.forget(forgotten);
+        }
+        self.by_last_write.insert_mut(wrote);
+        forgotten
+    }
+
+    /// As a snapshot has it.
+    pub(super) fn remember(&mut self, known: Remembered) {
+        self.by_last_write.insert_mut(known);
+    }
+
+    pub(super) fn forget(&mut self, gone: &Remembered) {
+        self.by_last_write.remove_mut(gone);
+    }
+
+    /// What the producers of a topic are here.
+    pub(super) fn of(topic: &Topic) -> impl Iterator<Item = Remembered> {
+        let of = topic.id;
+        (0..).zip(topic.partitions()).flat_map(move |(index, partition)| {
+            let known = partition.producers.iter();
+            known.map(move |(id, producer)| Remembered {
+                last_write: producer.last_write(),
+                topic: of,
+                partition: index,
+                id: *id,
+            })
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        bytes_of(self.by_last_write.size() + 1) <= self.most_bytes
+    }
+}
+
+fn bytes_of(producers: usize) -> u64 {
+    (producers as u64).saturating_mul(PRODUCER_BYTES)
+}

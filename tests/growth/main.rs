@@ -1,0 +1,176 @@
+//! What a change to one topic costs where there are many: as much as where there are few. Work is counted
+//! in the bytes that this thread asks for, which are the same on every machine. And what producers take.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::thread::LocalKey;
+
+use jackdaw::kernel::producers::PRODUCER_BYTES;
+use jackdaw::kernel::{Command, Commit, CreateTopic, ProducerStamp, Shard};
+use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use jackdaw::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use jackdaw::protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+
+use jackdaw::types::{NodeId, ProducerEpoch, ProducerId, Timestamp, Uuid};
+
+#[expect(dead_code, reason = "shared with tests/api, which uses all of it")]
+#[path = "../api/harness.rs"]
+mod harness;
+
+use harness::{Client, Node};
+
+const THOUSAND: u32 = 1_000;
+const MOST: u32 = 50_000;
+const TOPIC: i8 = 2;
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+thread_local! {
+    /// All bytes that this thread ever asked for, and those that it gave back.
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+    static GIVEN_BACK: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count(counter: &'static LocalKey<Cell<u64>>, bytes: usize) {
+    // A thread that is ending has no counters any more, and no test that asks.
+    let _ = counter.try_with(|counter| counter.set(counter.get() + bytes as u64));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(&ASKED, layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(&GIVEN_BACK, layout.size());
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(&ASKED, size);
+        count(&GIVEN_BACK, layout.size());
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[tokio::test]
+async fn the_fiftieth_thousand_of_topics_costs_at_most_twice_what_the_first_did() {
+    let (first, last) = first_and_last(|| ASKED.get()).await;
+    for (change, (first, last)) in ["create", "alter", "delete"].into_iter().zip(first.into_iter().zip(last))
+    {
+        assert!(last <= 2 * first, "{change}: {first} bytes for the first thousand, {last} for the last");
+    }
+}
+
+#[test]
+fn producers_take_what_their_account_says() {
+    const PRODUCERS: i64 = 20_000;
+    let topic = Uuid([7; 16]);
+    let mut shard = Shard::new(NodeId(1));
+    let create = CreateTopic { id: topic, name: "t".into(), partitions: 3, overrides: BTreeMap::new() };
+    shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
+    let before = ASKED.get() - GIVEN_BACK.get();
+    // More than their windows hold, and in an order that is none.
+    for batch in 0..6 {
+        for id in (0..PRODUCERS).map(|id| id * 7_919 % PRODUCERS) {
+            let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(0), sequence: batch };
+            let commit = Commit {
+                topic,
+                partition: (id % 3) as i32,
+                bytes: 100,
+                last_offset_delta: 0,
+                max_timestamp: Timestamp(0),
+                producer: Some(stamp),
+                roll: false,
+                inline: true,
+                crc: 0,
+            };
+            shard.apply(Timestamp(id), &Command::Commit(commit)).unwrap();
+        }
+    }
+    let held = (ASKED.get() - GIVEN_BACK.get() - before) / PRODUCERS as u64;
+    assert_eq!(shard.producers().bytes(), PRODUCERS as u64 * PRODUCER_BYTES);
+    // Each of the four pieces of memory is rounded up by the system's allocator, by 16 bytes at most.
+    assert!((PRODUCER_BYTES / 4 * 3..=PRODUCER_BYTES - 4 * 16).contains(&held), "{held} bytes each");
+}
+
+/// `cargo test --release --test growth -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "prints nanoseconds of CPU, which nothing can be asserted of"]
+async fn nanoseconds_of_cpu() {
+    let (first, last) = first_and_last(|| {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel keeps it");
+        stat.split(' ').next().and_then(|on_cpu| on_cpu.parse().ok()).expect("it begins with a number")
+    })
+    .await;
+    println!("create, alter, delete: {first:?} for the first thousand, {last:?} for the fiftieth");
+}
+
+/// What it costs to create, alter and delete a thousand topics one by one, client included: where there
+/// are none besides, and where there are 49,000.
+async fn first_and_last(cost: impl Fn() -> u64) -> ([u64; 3], [u64; 3]) {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    // What is made once is made here.
+    one_by_one(&mut client, 0..10, &cost).await;
+    let first = one_by_one(&mut client, 0..THOUSAND, &cost).await;
+    for begin in (THOUSAND..MOST).step_by(THOUSAND as usize) {
+        create(&mut client, begin..begin + THOUSAND).await;
+    }
+    assert_eq!(node.store.topics().partitions(), (MOST - THOUSAND) as usize);
+    (first, one_by_one(&mut client, 0..THOUSAND, &cost).await)
+}
+
+async fn one_by_one(client: &mut Client, topics: Range<u32>, cost: &impl Fn() -> u64) -> [u64; 3] {
+    let begun = cost();
+    for topic in topics.clone() {
+        create(client, topic..topic + 1).await;
+    }
+    let created = cost();
+    for topic in topics.clone() {
+        let answer = client.call(1, alter(topic)).await;
+        assert_eq!(answer.responses[0].error_code, 0);
+    }
+    let altered = cost();
+    for topic in topics {
+        let topics = vec![DeleteTopicState { name: Some(name(topic)), ..Default::default() }];
+        let delete = DeleteTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
+        assert_eq!(client.call(6, delete).await.responses[0].error_code, 0);
+    }
+    [created - begun, altered - created, cost() - altered]
+}
+
+/// In one request.
+async fn create(client: &mut Client, topics: Range<u32>) {
+    let topics = topics.map(|topic| CreatableTopic {
+        name: name(topic),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    });
+    let create = CreateTopicsRequest { topics: topics.collect(), timeout_ms: 10_000, ..Default::default() };
+    let answer = client.call(7, create).await;
+    assert!(answer.topics.iter().all(|topic| topic.error_code == 0));
+}
+
+fn alter(topic: u32) -> IncrementalAlterConfigsRequest {
+    let value = Some((60_000 + topic).to_string());
+    let set = AlterableConfig { name: "retention.ms".to_owned(), config_operation: 0, value };
+    let resource =
+        AlterConfigsResource { resource_type: TOPIC, resource_name: name(topic), configs: vec![set] };
+    IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() }
+}
+
+/// With both of the letters by which names collide.
+fn name(topic: u32) -> String {
+    format!("team.{}_orders.{topic}", topic % 7)
+}
