@@ -41,10 +41,10 @@ impl Records {
         }
     }
 
-    /// In one piece; copies only where there are several. For records that were decoded: they are one
-    /// piece, in memory.
+    /// In one piece; copies only where there are several. What was decoded is one piece, in memory; of
+    /// records in a file there is nothing.
     pub fn into_bytes(self) -> Bytes {
-        self.in_memory().expect("records that came off the wire are in memory")
+        self.in_memory().unwrap_or_default()
     }
 
     /// `None` where some of it is in a file.

@@ -42,14 +42,14 @@ impl Writer {
         self.pieces
     }
 
-    /// The bytes in one piece. Requests are written so: they have no records in files.
+    /// The bytes that are in memory, in one piece. For requests: they have no records in files.
     pub fn into_bytes(self) -> Bytes {
         if self.pieces.is_empty() {
             return self.buffer.freeze();
         }
         let mut all = BytesMut::with_capacity(self.len());
-        for piece in self.into_pieces() {
-            all.extend_from_slice(piece.as_bytes().expect("the records of a request are in memory"));
+        for bytes in self.into_pieces().iter().filter_map(Piece::as_bytes) {
+            all.extend_from_slice(bytes);
         }
         all.freeze()
     }

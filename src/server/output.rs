@@ -105,8 +105,7 @@ impl Output {
             *slice = IoSlice::new(bytes);
             many += 1;
         }
-        let more = self.pieces.len() > many;
-        let written = ready!(socket.poll_send(context, &slices[..many], more))?;
+        let written = ready!(Pin::new(socket).poll_write_vectored(context, &slices[..many]))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }

@@ -1,7 +1,6 @@
 //! What a connection is served over: the network's sockets, and in tests a pipe.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,16 +8,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::types::FileRange;
 
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// Writes what fits. `more` says that more follows at once, so that the system may wait for it.
-    fn poll_send(
-        &mut self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-        _more: bool,
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write_vectored(context, slices)
-    }
-
     /// Sends what fits of the bytes at the start of a range, straight from its file. `None`: this socket
     /// cannot, or the bytes are not at hand: they have to be read first.
     fn poll_send_file(&mut self, _: &mut Context<'_>, _: &FileRange) -> Poll<io::Result<Option<usize>>> {

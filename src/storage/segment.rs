@@ -1,6 +1,7 @@
 //! Segment files: `topics/<name>-<partition>/<base offset, 20 digits>.log`, record batches byte
 //! for byte as Kafka stores them, append-only. What is in one is decided by the journal; here it
-//! is written, found again and read, and every batch that is read is held against its checksum.
+//! is written, found again and read. Every batch that is read was held against its checksum since
+//! the file was opened.
 //!
 //! Compaction leaves a file alone and writes another, `<base offset>.<generation>.log`, in which
 //! offsets are missing: there the next batch that is left answers for them.

@@ -182,6 +182,9 @@ impl Segment {
 
     fn judge(&self, error: CheckError) -> ReadError {
         match error {
+            CheckError::Read(ReadError::Io(why)) => {
+                ReadError::Io(format!("{}, {why}", self.dir.log_path(self.id()).display()))
+            }
             CheckError::Read(error) => error,
             CheckError::Flaw(Flaw { at, why }) => self.damaged(at, &why),
         }

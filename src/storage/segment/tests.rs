@@ -280,9 +280,22 @@ fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() 
     }
 }
 
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_not_called_damaged() {
+    let f = fixture(4, 500);
+    let segment = f.reopened();
+    segment.scrub(0, u64::MAX).unwrap();
+    f.fs.fail(Fault::next(Operation::Read));
+    let failed = segment.scrub(0, u64::MAX);
+    let Err(ReadError::Io(why)) = failed else { panic!("{failed:?}") };
+    assert!(why.starts_with(&format!("{LOG}, byte 0: ")), "{why}");
+}
+
 /// A segment on a real disk, of as many batches of 40,000 bytes.
 fn on_disk(dir: &Path, files: &Arc<Files>, partition: i32, count: i64) -> (Segment, Vec<Bytes>) {
-    let trash = Arc::new(Trash::open(Arc::new(super::super::fs::DiskFs), dir.join("trash")).unwrap());
+    let trash = dir.join("trash");
+    std::fs::create_dir_all(&trash).unwrap();
+    let trash = Arc::new(Trash::open(Arc::new(super::super::fs::DiskFs), trash).unwrap());
     let path = dir.join(format!("t-{partition}"));
     let dir = Arc::new(PartitionDir::new(files, &trash, path, (KEY.0, partition), false));
     let segment = Segment::new(&dir, Offset(100), 4096);
@@ -294,7 +307,6 @@ fn on_disk(dir: &Path, files: &Arc<Files>, partition: i32, count: i64) -> (Segme
 #[test]
 fn batches_at_rest_are_handed_out_as_a_range_of_their_file_which_outlives_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("trash")).unwrap();
     let files = Arc::new(Files::new(Arc::new(super::super::fs::DiskFs), 8));
     let (segment, batches) = on_disk(dir.path(), &files, 0, 3);
     let Batches { piece, next } = segment.read(Offset(103), Offset(109), 1 << 20, true, true).unwrap();
@@ -307,7 +319,6 @@ fn batches_at_rest_are_handed_out_as_a_range_of_their_file_which_outlives_its_na
 #[test]
 fn answers_hold_a_bounded_number_of_files_and_give_them_back() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("trash")).unwrap();
     let files = Arc::new(Files::new(Arc::new(super::super::fs::DiskFs), 8));
     let logs: Vec<_> = (0..12).map(|partition| on_disk(dir.path(), &files, partition, 2)).collect();
     let read = |log: &(Segment, Vec<Bytes>)| {
@@ -330,9 +341,9 @@ fn answers_hold_a_bounded_number_of_files_and_give_them_back() {
 #[test]
 fn a_removed_segment_is_gone_for_who_comes_later() {
     let f = fixture(1, 50);
-    let later = f.reopened();
-    f.segment.remove().unwrap();
-    assert_eq!(later.read_bytes(Offset(100), f.end(), 10), Err(ReadError::Gone));
+    let segment = f.reopened();
+    segment.remove().unwrap();
+    assert_eq!(segment.read_bytes(Offset(100), f.end(), 10), Err(ReadError::Gone));
 }
 
 #[test]
@@ -564,7 +575,7 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
     assert_eq!(before.len(), 3);
 
     let old = f.reopened();
-    assert_eq!(old.read(Offset(100), f.end(), 10, true, true), Err(ReadError::Gone));
+    assert_eq!(old.read_bytes(Offset(100), f.end(), 10), Err(ReadError::Gone));
     let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0) };
     assert!(old.append(&[Bytes::from_static(b"x")], old.size(), &[appendage]).is_err());
     let never_made = Segment::new(&f.dir, f.end(), 4096);
