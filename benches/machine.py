@@ -122,6 +122,13 @@ class Process:
                     total += int(line.split()[1])
         return total
 
+    def written(self):
+        """Bytes that it made dirty or wrote to disks."""
+        for line in (self.folder / "io").read_text().splitlines():
+            if line.startswith("write_bytes:"):
+                return int(line.split()[1])
+        return 0
+
     def descriptors(self):
         return len(list((self.folder / "fd").iterdir()))
 

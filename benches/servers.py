@@ -18,6 +18,8 @@ BENCH = ROOT / "target" / "bench"
 JACKDAW = ROOT / "target" / "release" / "jackdaw"
 GENERATOR = BENCH / "librdkafka" / "examples" / "rdkafka_performance"
 KAFKA = BENCH / "kafka"
+JAVA_TOOLS = BENCH / "java-tools"
+NULL = BENCH / "null" / "release" / "null"
 TOOLS = BENCH / "venv" / "bin" / "python"
 SERVER_CORE, CLIENT_CORE = "0", "1"
 
@@ -44,14 +46,22 @@ def install(kafka, jackdaw):
         machine.run(["cargo", "build", "--release", "--bin", "jackdaw"], cwd=ROOT)
     if not GENERATOR.exists():
         build_generator()
+    machine.run(["cargo", "build", "-q", "--release", "--manifest-path", ROOT / "benches" / "null" / "Cargo.toml",
+                 "--target-dir", BENCH / "null"])
     if not TOOLS.exists():
         machine.run(["python3", "-m", "venv", BENCH / "venv"])
         machine.run([TOOLS, "-m", "pip", "install", "-q", "confluent-kafka==2.12.1"])
-    if kafka and not (KAFKA / "pom.xml").exists():
-        pom = ROOT / "benches" / "kafka" / "pom.xml"
+    if kafka:
+        copy_jars(ROOT / "benches" / "kafka" / "pom.xml", KAFKA)
+        # Java's own load generator, for Jackdaw too.
+        copy_jars(ROOT / "compat" / "console" / "pom.xml", JAVA_TOOLS)
+
+
+def copy_jars(pom, folder):
+    if not (folder / "pom.xml").exists():
         machine.run(["mvn", "-q", "-B", "-Dstyle.color=never", "-f", pom, "dependency:copy-dependencies",
-                     "-DincludeScope=runtime", f"-DoutputDirectory={KAFKA}"])
-        shutil.copy(pom, KAFKA / "pom.xml")
+                     "-DincludeScope=runtime", f"-DoutputDirectory={folder}"])
+        shutil.copy(pom, folder / "pom.xml")
 
 
 def header(name):
@@ -142,6 +152,11 @@ def jackdaw(durability="fsync", more=()):
     return Server(f"jackdaw-{durability}", command)
 
 
+def null(more=()):
+    """The null server (null/src/main.rs)."""
+    return Server("null", lambda server: [NULL, server.port, server.folder / "data", *more])
+
+
 def kafka(*settings):
     def command(server):
         controller = free_port()
@@ -196,6 +211,26 @@ def load(server, *arguments, topic="t"):
     done = machine.run(generator(server, *arguments, "-q", topic=topic), capture_output=True, text=True)
     last = [line for line in done.stdout.splitlines() if "msgs/s" in line][-1]
     return float(last.split(" msgs/s")[0].split()[-1])
+
+
+def at_once(server, producers, *arguments, topic="t"):
+    """Runs so many generators side by side; returns the seconds until the last has ended."""
+    began = time.monotonic()
+    running = [subprocess.Popen(generator(server, *arguments, "-q", topic=topic), stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL) for _ in range(producers)]
+    failed = [process.args for process in running if process.wait()]
+    if failed:
+        raise SystemExit(f"{len(failed)} of {producers} generators failed: {failed[0]}")
+    return time.monotonic() - began
+
+
+def java_produce(server, topic, count, rate, payload, *properties):
+    """Kafka's own kafka-producer-perf-test, with lines of a file as values."""
+    pairs = [f"bootstrap.servers={server.bootstrap}", *properties]
+    machine.run(["taskset", "-c", CLIENT_CORE, "java", "-Xmx512m", "-cp", f"{JAVA_TOOLS}/*",
+                 "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", count, "--throughput", rate,
+                 "--payload-file", payload, *[word for pair in pairs for word in ("--command-property", pair)]],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def one_ack_by_kcat(server, topic):

@@ -24,6 +24,7 @@ pub mod segment;
 mod snapshot;
 mod store;
 mod topics;
+mod trash;
 mod waiter;
 
 use std::path::PathBuf;

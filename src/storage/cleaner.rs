@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -18,9 +17,9 @@ use bytes::Bytes;
 use super::StoreError;
 use super::committer::{Committer, Work};
 use super::directory::Directory;
-use super::fs::{File, Open};
+use super::fs::File;
 use super::partition::Partition;
-use super::segment::{self, ReadError, Segment};
+use super::segment::{PartitionDir, ReadError, Segment};
 use crate::config::TopicSettings;
 use crate::kernel::{self, Command, ReplaceSegments, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
@@ -115,6 +114,7 @@ impl Cleaner<'_> {
             Err(Failed::Read(ReadError::Gone) | Failed::Refused(StoreError::Refused(_))) => {
                 tracing::debug!(partition = ?name, "what was compacted is not there any more");
             }
+            Err(Failed::Write(_)) if partition.dir().is_discarded() => {}
             Err(failed) => {
                 let why: &dyn std::fmt::Debug = match &failed {
                     Failed::Read(error) => error,
@@ -151,9 +151,8 @@ impl Cleaner<'_> {
         }
 
         let most = partition.settings().segment_bytes;
-        let dir = self.directory.partition(&partition.topic_name, partition.index);
         let generation = segments.iter().map(|segment| segment.id().generation).max().unwrap_or(0) + 1;
-        let mut output = Output { directory: self.directory, dir, generation, most, files: Vec::new() };
+        let mut output = Output { dir: partition.dir(), generation, most, files: Vec::new() };
         let written = self.write(partition, &segments, &ends, &newest, known, &mut output);
         let by = match written.and_then(|()| Ok(output.finish()?)) {
             Ok(by) => by,
@@ -321,8 +320,7 @@ impl Newest {
 
 /// The files that a run writes.
 struct Output<'a> {
-    directory: &'a Directory,
-    dir: PathBuf,
+    dir: &'a PartitionDir,
     generation: u32,
     /// The size that no segment of several batches passes.
     most: u64,
@@ -342,10 +340,10 @@ impl Output<'_> {
         }
         let id = SegmentId { base, generation: self.generation };
         // An earlier run may have left it half written.
-        let file = self.directory.fs.open(&segment::log_path(&self.dir, id), Open::WriteOrNew)?;
+        let file = self.dir.create(id)?;
         let segment = Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned };
         self.files.push(OutputFile { segment, file, buffer: Vec::new() });
-        self.files.last().map_or(Ok(()), |last| last.file.truncate(0))
+        Ok(())
     }
 
     fn is_clean(&self) -> bool {
@@ -378,7 +376,7 @@ impl Output<'_> {
             file.flush()?;
             file.file.sync_data()?;
         }
-        self.directory.fs.sync_dir(&self.dir)?;
+        self.dir.names()?.sync()?;
         Ok(self.files.iter().map(|file| file.segment).collect())
     }
 
@@ -386,7 +384,7 @@ impl Output<'_> {
     fn remove(&self) {
         for file in &self.files {
             let id = SegmentId { base: file.segment.base, generation: self.generation };
-            if let Err(error) = segment::remove_files(&*self.directory.fs, &self.dir, id) {
+            if let Err(error) = self.dir.remove(id) {
                 tracing::debug!(%error, "what compaction left is removed at the next start");
             }
         }

@@ -6,16 +6,14 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::OpenError;
 use super::fs::{self, Fs, Lock, Volume};
-use super::partition::Partition;
-use super::segment::{Files, Segment};
-use super::topics::Topic;
-use crate::kernel;
-use crate::types::{NodeId, Offset, TopicId, Uuid};
+use super::segment::{Files, PartitionDir, Segment, SyncError};
+use super::trash::Trash;
+use crate::types::{NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
 /// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers and ELRs.
@@ -30,6 +28,7 @@ const OPEN_FILES: usize = 512;
 pub struct Directory {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) files: Arc<Files>,
+    trash: Arc<Trash>,
     root: PathBuf,
     /// Open from the start on, so that it tells of every failure since.
     volume: Option<Box<dyn Volume>>,
@@ -40,7 +39,6 @@ pub struct Directory {
     /// Mixed into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
     full: AtomicBool,
-    trashed: AtomicU64,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -91,15 +89,12 @@ impl Directory {
         // One sync for all of them, also for what a start that was killed had made.
         fs.sync_dir(root).map_err(io)?;
         let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
+        let trash = Arc::new(Trash::open(Arc::clone(&fs), root.join("trash")).map_err(io)?);
         let Meta { format, cluster_id, salt, .. } = meta;
-        // A crash may have left something there; what comes next needs another name.
-        let left = fs.list(&root.join("trash")).map_err(io)?;
-        let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
-        let trashed = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
         let full = AtomicBool::new(false);
         let volume = fs.volume(root).map_err(io)?;
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
-        Ok(Directory { fs, files, root, volume, cluster_id, node_id, format, salt, full, trashed, lock })
+        Ok(Directory { fs, files, trash, root, volume, cluster_id, node_id, format, salt, full, lock })
     }
 
     /// Says which format it has from here on: older versions refuse it in plain words.
@@ -142,65 +137,46 @@ impl Directory {
         self.topics().join(format!("{topic}-{index}"))
     }
 
-    /// A segment that has no file before its first append.
-    pub(super) fn new_segment(&self, partition: &Partition, base: Offset) -> Segment {
-        let dir = self.partition(&partition.topic_name, partition.index);
-        let key = (partition.topic, partition.index);
-        Segment::new(&self.files, dir, key, base, partition.settings().index_interval_bytes)
-    }
-
-    /// One whose file is there.
-    pub(super) fn existing_segment(&self, partition: &Partition, state: &kernel::Segment) -> Segment {
-        let dir = self.partition(&partition.topic_name, partition.index);
-        Segment::existing(&self.files, dir, (partition.topic, partition.index), state)
+    /// The directory of a partition, for as long as its topic exists. `made`: it must be there.
+    pub(super) fn partition_dir(&self, topic: &str, key: PartitionKey, made: bool) -> Arc<PartitionDir> {
+        let path = self.partition(topic, key.1);
+        Arc::new(PartitionDir::new(&self.files, &self.trash, path, key, made))
     }
 
     /// Makes everything that was appended to these segments durable, their names included.
-    pub(super) fn sync(&self, segments: &[Arc<Segment>]) -> io::Result<()> {
-        match &self.volume {
-            Some(volume) if segments.len() >= SYNC_VOLUME_FROM => {
-                let outcome = volume.sync();
-                // Each is told, so that none believes a later sync.
-                let mut told = Ok(());
-                for segment in segments {
-                    told = told.and(segment.synced_with_volume(&outcome));
-                }
-                told
-            }
-            _ => segments.iter().try_for_each(|segment| segment.sync()),
+    pub(super) fn sync(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
+        if segments.len() >= SYNC_VOLUME_FROM && self.volume.is_some() {
+            return self.sync_volume(segments);
         }
-    }
-
-    /// Moves the directories of a deleted topic out of the way. Where that fails, or a crash comes
-    /// before, the topic id in them tells the next start that nobody owns them.
-    pub(super) fn discard_topic(&self, topic: &Topic) {
-        for partition in &topic.partitions {
-            let dir = self.partition(&topic.name, partition.index);
-            match self.discard(&dir) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::warn!(dir = %dir.display(), %error, "cannot move a deleted topic to the trash");
-                }
+        for segment in segments {
+            match segment.sync() {
+                // The volume is open already: with it all of them are synced all the same.
+                Err(SyncError::Open(_)) if self.volume.is_some() => return self.sync_volume(segments),
+                synced => synced?,
             }
         }
-    }
-
-    pub(super) fn discard(&self, dir: &Path) -> io::Result<()> {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let number = self.trashed.fetch_add(1, Ordering::Relaxed);
-        self.fs.rename(dir, &self.root.join("trash").join(format!("{number}.{name}")))?;
-        self.files.forget(dir);
         Ok(())
     }
 
+    fn sync_volume(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
+        let Some(volume) = &self.volume else { return Ok(()) };
+        let outcome = volume.sync();
+        // Each is told, so that none believes a later sync.
+        let mut told = Ok(());
+        for segment in segments {
+            told = told.and(segment.synced_with_volume(&outcome));
+        }
+        told.map_err(SyncError::Sync)
+    }
+
+    /// Moves a directory that nobody owns out of the way.
+    pub(super) fn discard(&self, dir: &Path) -> io::Result<()> {
+        self.trash.take(dir)
+    }
+
     pub(super) fn empty_trash(&self) {
-        let trash = self.root.join("trash");
-        let emptied = self.fs.list(&trash).and_then(|entries| {
-            entries.iter().try_for_each(|entry| fs::remove_tree(&*self.fs, &trash.join(&entry.name)))
-        });
-        if let Err(error) = emptied {
-            tracing::warn!(%error, "cannot empty the trash");
+        if let Err(error) = self.trash.empty() {
+            tracing::warn!(%error, "cannot empty the trash; it is tried again");
         }
     }
 

@@ -26,7 +26,7 @@ use super::journal::Journal;
 use super::keeper::Job;
 use super::live::LiveSettings;
 use super::partition::Partition;
-use super::segment::Segment;
+use super::segment::{PartitionDir, Segment};
 use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
@@ -306,7 +306,7 @@ impl Engine {
                 segments.iter().for_each(|segment| segment.abandon());
                 self.unwritten.retain(|unwritten| unwritten.segment.key().0 != topic.id);
                 // Now, not later: a new topic of the same name may be the next command.
-                self.directory.discard_topic(&topic);
+                topic.partitions.iter().for_each(|partition| partition.dir().discard());
                 Job::EmptyTrash
             }
             (Command::SetLogStart { topic, partition, .. }, Applied::LogStart { offset, dropped }) => {
@@ -323,7 +323,7 @@ impl Engine {
                 let Some(partition) = self.published_partition(replace.topic, replace.partition) else {
                     return;
                 };
-                let by = by.iter().map(|state| self.directory.existing_segment(&partition, state)).collect();
+                let by = by.iter().map(|state| Segment::existing(partition.dir(), state)).collect();
                 let segments = partition.publish_replaced(&replace.replaced, by);
                 segments.iter().for_each(|segment| segment.abandon());
                 self.forget_before(&partition, end);
@@ -460,9 +460,7 @@ impl Engine {
         self.show_settings();
         let mut topics = Topics::of(self.shard.running());
         for state in self.shard.topics() {
-            let topic = self.topic(state, |index, partition| {
-                recovery::segments_of(&self.directory, state, index, partition)
-            });
+            let topic = self.topic(state, recovery::segments_of);
             for partition in &topic.partitions {
                 if let Some(why) = damaged.get(&(partition.topic, partition.index)) {
                     partition.quarantine(why);
@@ -481,14 +479,16 @@ impl Engine {
     pub(super) fn topic(
         &self,
         state: &kernel::Topic,
-        mut segments: impl FnMut(i32, &kernel::Partition) -> VecDeque<Arc<Segment>>,
+        segments: impl Fn(&Arc<PartitionDir>, &kernel::Partition) -> VecDeque<Arc<Segment>>,
     ) -> Arc<Topic> {
         let name: Arc<str> = state.name.as_str().into();
         let settings = Arc::new(self.topic_settings(&name, &state.overrides));
         let partitions = state.partitions().zip(0..).map(|(partition, index)| {
-            let segments = segments(index, partition);
+            let made = !partition.segments().is_empty();
+            let dir = self.directory.partition_dir(&name, (state.id, index), made);
+            let segments = segments(&dir, partition);
             let facts = (state.id, &name, &settings);
-            Arc::new(Partition::new(facts, index, partition, segments, Weak::clone(&self.committer)))
+            Arc::new(Partition::new(facts, dir, partition, segments, Weak::clone(&self.committer)))
         });
         Arc::new(Topic {
             id: state.id,

@@ -13,6 +13,7 @@
 //! Every call blocks. What may wait for the disk belongs on a thread that may wait.
 
 mod disk;
+mod failure;
 mod memory;
 mod sim;
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use disk::DiskFs;
+pub use failure::Failure;
 pub use memory::MemoryFs;
 pub use sim::{Fault, Operation, SimFs};
 
@@ -44,8 +46,13 @@ pub trait Fs: Send + Sync {
     /// none of ours.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
 
+    /// Opens a directory, to make the names in it safe.
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>>;
+
     /// Makes the names in this directory safe.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
 
     /// All that lies where `dir` lies, to be made safe at once; `None` where the system has no such call.
     fn volume(&self, dir: &Path) -> io::Result<Option<Box<dyn Volume>>>;
@@ -65,6 +72,12 @@ pub trait Fs: Send + Sync {
 pub trait Volume: Send + Sync {
     /// Makes safe every byte and every name written to it so far, by anybody. Fails where anything
     /// since this handle was opened could not be written.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// An open directory: the one that was opened, wherever it is moved.
+pub trait OpenDir: Send + Sync {
+    /// Makes the names in it safe.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -132,11 +145,19 @@ pub struct Lock {
 /// Reads a whole file; `InvalidData` where it is longer than `most`.
 pub fn read_all(fs: &dyn Fs, path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = fs.open(path, Open::Read)?;
+    read_whole(&*file, most).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => io::Error::new(error.kind(), format!("{}: {error}", path.display())),
+        _ => error,
+    })
+}
+
+/// The same of an open one.
+pub fn read_whole(file: &dyn File, most: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > most {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{} is {len} bytes long, more than the {most} it may be", path.display()),
+            format!("it is {len} bytes long, more than the {most} it may be"),
         ));
     }
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?;

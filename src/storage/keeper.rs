@@ -9,7 +9,7 @@ use super::committer::Committer;
 use super::directory::Directory;
 use super::engine::SnapshotFailure;
 use super::journal::Prepare;
-use super::segment::Segment;
+use super::segment::{Segment, SyncError};
 use super::snapshot;
 use crate::kernel::Shard;
 
@@ -110,12 +110,16 @@ fn take_snapshot(
     segments: Vec<Arc<Segment>>,
     directory: &Directory,
 ) -> Result<u64, SnapshotFailure> {
-    directory.sync(&segments).map_err(SnapshotFailure::Sync)?;
+    match directory.sync(&segments) {
+        Ok(()) => {}
+        Err(SyncError::Open(error)) => return Err(SnapshotFailure::Later { error, segments }),
+        Err(SyncError::Sync(error)) => return Err(SnapshotFailure::Sync(error)),
+    }
     segments.iter().for_each(|segment| save_index(segment));
     let dir = directory.snapshots();
     snapshot::write(&*directory.fs, &dir, shard)
         .and_then(|()| snapshot::trim(&*directory.fs, &dir))
-        .map_err(|error| SnapshotFailure::Write { error, segments })
+        .map_err(|error| SnapshotFailure::Later { error, segments })
 }
 
 /// Without it the next start only reads more.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::committer::{AppendWork, Committer, Work};
 use super::counts::Traffic;
-use super::segment::{ReadError, Segment};
+use super::segment::{PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;
@@ -30,6 +30,7 @@ pub struct Partition {
     pub topic: TopicId,
     pub topic_name: Arc<str>,
     pub index: i32,
+    dir: Arc<PartitionDir>,
     settings: RwLock<Arc<TopicSettings>>,
     pub traffic: Traffic,
     log_start: AtomicI64,
@@ -168,7 +169,7 @@ const QUARANTINED: u8 = 2;
 impl Partition {
     pub(super) fn new(
         topic: (TopicId, &Arc<str>, &Arc<TopicSettings>),
-        index: i32,
+        dir: Arc<PartitionDir>,
         state: &crate::kernel::Partition,
         segments: VecDeque<Arc<Segment>>,
         committer: Weak<Committer>,
@@ -177,7 +178,8 @@ impl Partition {
         Partition {
             topic: id,
             topic_name: Arc::clone(name),
-            index,
+            index: dir.partition(),
+            dir,
             settings: RwLock::new(Arc::clone(settings)),
             traffic: Traffic::default(),
             log_start: AtomicI64::new(state.log_start().0),
@@ -461,6 +463,11 @@ impl Partition {
 
     fn log_mut(&self) -> std::sync::RwLockWriteGuard<'_, Log> {
         self.log.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its files lie.
+    pub(super) fn dir(&self) -> &Arc<PartitionDir> {
+        &self.dir
     }
 
     // What follows is the committer's: it publishes.

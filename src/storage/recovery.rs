@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::OpenError;
 use super::directory::{Directory, PartitionKey, parse_partition_dir};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
-use super::segment::{self, Segment};
+use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
 use crate::kernel::{self, Applied, Command, Commit, ReplaceSegments, SegmentId, Shard};
 use crate::record::{self, Header};
@@ -434,16 +434,6 @@ fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Parti
 }
 
 /// The segments of a partition as the state describes them; opens nothing.
-pub(super) fn segments_of(
-    directory: &Directory,
-    topic: &kernel::Topic,
-    index: i32,
-    partition: &kernel::Partition,
-) -> VecDeque<Arc<Segment>> {
-    let dir = directory.partition(&topic.name, index);
-    let known = partition.segments().iter().map(|segment| {
-        let key = (topic.id, index);
-        Arc::new(Segment::existing(&directory.files, dir.clone(), key, segment))
-    });
-    known.collect()
+pub(super) fn segments_of(dir: &Arc<PartitionDir>, partition: &kernel::Partition) -> VecDeque<Arc<Segment>> {
+    partition.segments().iter().map(|segment| Arc::new(Segment::existing(dir, segment))).collect()
 }

@@ -7,18 +7,19 @@
 //!
 //! A segment that rests has no open file and, until somebody reads it, no index in memory.
 
+mod dir;
 mod files;
 mod index;
 mod walk;
 
 use std::io::{self, IoSlice};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-pub use files::{Files, ids, index_path, log_path, recreate, remove_files, topic_of};
+pub use dir::PartitionDir;
+pub use files::{Files, ids, log_path, recreate, remove_files, topic_of};
 pub use index::Appendage;
 pub use walk::{End, walk};
 
@@ -26,14 +27,12 @@ use super::fs::{self, File, Open};
 use crate::kernel::{self, SegmentId};
 use crate::record::{self, Header};
 use crate::types::{Offset, Timestamp, TopicId};
+use files::Names;
 use index::{Index, Scan};
 
 /// Shared by the committer, who appends, and by readers.
 pub struct Segment {
-    files: Arc<Files>,
-    dir: PathBuf,
-    topic: TopicId,
-    partition: i32,
+    dir: Arc<PartitionDir>,
     base: Offset,
     /// How often compaction has written it anew: in one that it has, offsets may be missing.
     generation: u32,
@@ -46,7 +45,8 @@ pub struct Segment {
     sync_failed: Mutex<Option<String>>,
     /// Nobody needs it any more: its file goes, or is gone.
     abandoned: AtomicBool,
-    open: Mutex<Option<Weak<dyn File>>>,
+    /// The file where it is open, and whether it can be written to.
+    open: Mutex<Option<(Weak<dyn File>, bool)>>,
     index: Mutex<Index>,
     /// Held while the index is made anew: one reader does it.
     making_index: Mutex<()>,
@@ -74,20 +74,29 @@ pub enum ReadError {
     Damaged(String),
 }
 
+/// Why something could not be made durable.
+#[derive(Debug)]
+pub enum SyncError {
+    /// A file or directory could not be opened: nothing is lost, and it can be tried again.
+    Open(io::Error),
+    /// The sync itself failed: the system may have dropped what it could not write.
+    Sync(io::Error),
+}
+
+impl std::fmt::Display for SyncError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SyncError::Open(error) => write!(f, "cannot open a segment to sync it: {error}"),
+            SyncError::Sync(error) => write!(f, "the sync of a segment failed: {error}"),
+        }
+    }
+}
+
 impl Segment {
     /// One without a file, until its first append.
-    pub fn new(
-        files: &Arc<Files>,
-        dir: PathBuf,
-        key: (TopicId, i32),
-        base: Offset,
-        index_interval: u32,
-    ) -> Segment {
+    pub fn new(dir: &Arc<PartitionDir>, base: Offset, index_interval: u32) -> Segment {
         Segment {
-            files: Arc::clone(files),
-            dir,
-            topic: key.0,
-            partition: key.1,
+            dir: Arc::clone(dir),
             base,
             generation: 0,
             size: AtomicU64::new(0),
@@ -104,13 +113,8 @@ impl Segment {
     }
 
     /// One whose file is there, as the journal describes it. Opens nothing.
-    pub fn existing(
-        files: &Arc<Files>,
-        dir: PathBuf,
-        key: (TopicId, i32),
-        state: &kernel::Segment,
-    ) -> Segment {
-        let mut segment = Segment::new(files, dir, key, state.base, index::DEFAULT_INTERVAL);
+    pub fn existing(dir: &Arc<PartitionDir>, state: &kernel::Segment) -> Segment {
+        let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
         segment.generation = state.generation;
         segment.size.store(state.bytes, Ordering::Release);
         segment.max_timestamp.store(state.max_timestamp.0, Ordering::Release);
@@ -121,7 +125,7 @@ impl Segment {
     }
 
     pub fn key(&self) -> (TopicId, i32, Offset) {
-        (self.topic, self.partition, self.base)
+        (self.dir.topic(), self.dir.partition(), self.base)
     }
 
     pub fn base(&self) -> Offset {
@@ -160,22 +164,34 @@ impl Segment {
 
     /// Makes everything appended so far durable, the file's name included. Once that has failed it
     /// fails for good: the system may have dropped what it could not write, and a second sync would
-    /// succeed without it.
-    pub fn sync(&self) -> io::Result<()> {
-        if self.abandoned.load(Ordering::Acquire) {
-            return Ok(());
+    /// succeed without it. Where nobody needs the segment any more it succeeds.
+    pub fn sync(&self) -> Result<(), SyncError> {
+        match self.try_to_sync() {
+            Err(_) if self.is_gone() => Ok(()),
+            synced => synced,
         }
-        let file = self.file_to_write()?;
+    }
+
+    fn try_to_sync(&self) -> Result<(), SyncError> {
+        let file = self.opened(Open::Write).map_err(SyncError::Open)?;
+        let names = match self.names_are_safe.load(Ordering::Acquire) {
+            true => None,
+            false => Some(self.dir.names().map_err(SyncError::Open)?),
+        };
         // One at a time: the system tells an error once, and it counts for whoever syncs.
         let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = &*failed {
-            return Err(io::Error::other(format!("an earlier sync failed: {why}")));
+            return Err(SyncError::Sync(io::Error::other(format!("an earlier sync failed: {why}"))));
         }
-        let synced = file.sync_data().and_then(|()| self.sync_names());
-        if let Err(error) = &synced {
-            *failed = Some(error.to_string());
+        let synced = file.sync_data().and_then(|()| names.as_ref().map_or(Ok(()), Names::sync));
+        match synced {
+            Ok(()) => self.names_are_safe.store(true, Ordering::Release),
+            Err(error) => {
+                *failed = Some(error.to_string());
+                return Err(SyncError::Sync(error));
+            }
         }
-        synced
+        Ok(())
     }
 
     /// The whole volume was synced, or failed to be, after what counts here was written.
@@ -185,7 +201,7 @@ impl Segment {
             failed.get_or_insert_with(|| error.to_string());
         }
         if let Some(why) = &*failed
-            && !self.abandoned.load(Ordering::Acquire)
+            && !self.is_gone()
         {
             return Err(io::Error::other(format!("the sync of the volume or an earlier one failed: {why}")));
         }
@@ -193,17 +209,13 @@ impl Segment {
         Ok(())
     }
 
-    fn sync_names(&self) -> io::Result<()> {
-        if !self.names_are_safe.load(Ordering::Acquire) {
-            self.files.sync_names(&self.dir)?;
-            self.names_are_safe.store(true, Ordering::Release);
-        }
-        Ok(())
-    }
-
     /// Nobody needs it any more, so nothing is written to it or made durable; who reads, reads on.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire) || self.dir.is_discarded()
     }
 
     /// Brings the copy of the index beside the segment up to date, where that is worth it. Without
@@ -214,14 +226,14 @@ impl Segment {
             let index = self.index();
             let worth_it = index.covered().is_some_and(|covered| covered >= *saved + SAVE_EVERY);
             // What is removed must not be put back.
-            if !worth_it || self.abandoned.load(Ordering::Acquire) {
+            if !worth_it || self.is_gone() {
                 return Ok(());
             }
             index.clone()
         };
-        let log = self.opened(Open::Write)?;
-        let copy = self.files.fs().open(&index_path(&self.dir, self.id()), Open::WriteOrNew)?;
-        index.save(self.topic, &*log, &*copy)?;
+        let log = self.opened(Open::Read)?;
+        let copy = self.dir.open_index(self.id(), Open::WriteOrNew)?;
+        index.save(self.dir.topic(), &*log, &*copy)?;
         *saved = index.covered().unwrap_or(0);
         Ok(())
     }
@@ -230,8 +242,7 @@ impl Segment {
     pub fn remove(&self) -> io::Result<()> {
         self.abandon();
         let _no_copy_is_written = self.saved();
-        self.files.forget(&log_path(&self.dir, self.id()));
-        remove_files(self.files.fs(), &self.dir, self.id())
+        self.dir.remove(self.id())
     }
 
     /// Whole batches: from the one that holds `from`, or the next one where compaction took it, below
@@ -430,8 +441,9 @@ impl Segment {
     }
 
     fn index_from_copy(&self, file: &dyn File) -> Option<Index> {
-        let bytes = fs::read_all(self.files.fs(), &index_path(&self.dir, self.id()), LONGEST_COPY).ok()?;
-        let index = Index::load(&bytes, self.topic, self.base, file, self.size())?;
+        let copy = self.dir.open_index(self.id(), Open::Read).ok()?;
+        let bytes = fs::read_whole(&*copy, LONGEST_COPY).ok()?;
+        let index = Index::load(&bytes, self.dir.topic(), self.base, file, self.size())?;
         *self.saved() = index.covered().unwrap_or(0);
         Some(index)
     }
@@ -456,14 +468,15 @@ impl Segment {
     }
 
     fn damaged(&self, at: u64, why: &str) -> ReadError {
-        ReadError::Damaged(format!("{}, byte {at}: {why}", log_path(&self.dir, self.id()).display()))
+        ReadError::Damaged(format!("{}, byte {at}: {why}", self.dir.log_path(self.id()).display()))
     }
 
-    /// The open file, kept open by [`Files`] while it is in use.
+    /// The open file, kept open by [`Files`] while it is in use. For reading only, so that it can be
+    /// read where nothing can be written any more.
     fn file(&self) -> Result<Arc<dyn File>, ReadError> {
-        self.opened(Open::Write).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ReadError::Gone,
-            _ => ReadError::Io(error.to_string()),
+        self.opened(Open::Read).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.is_gone() => ReadError::Gone,
+            _ => ReadError::Io(format!("{}: {error}", self.dir.log_path(self.id()).display())),
         })
     }
 
@@ -471,7 +484,7 @@ impl Segment {
         if self.made.load(Ordering::Acquire) {
             return self.opened(Open::Write);
         }
-        self.files.make_dir(&self.dir, self.topic)?;
+        self.dir.make()?;
         let file = self.opened(Open::WriteOrNew)?;
         self.made.store(true, Ordering::Release);
         Ok(file)
@@ -479,11 +492,13 @@ impl Segment {
 
     fn opened(&self, how: Open) -> io::Result<Arc<dyn File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.as_ref().and_then(Weak::upgrade) {
+        let is_writable = how != Open::Read;
+        let known = open.as_ref().filter(|(_, can_be_written)| *can_be_written || !is_writable);
+        if let Some(file) = known.and_then(|(file, _)| file.upgrade()) {
             return Ok(file);
         }
-        let file = self.files.open(&log_path(&self.dir, self.id()), how)?;
-        *open = Some(Arc::downgrade(&file));
+        let file = self.dir.open(self.id(), how)?;
+        *open = Some((Arc::downgrade(&file), is_writable));
         Ok(file)
     }
 

@@ -6,4 +6,5 @@ mod disk;
 mod formats;
 mod history;
 mod inspect;
+mod remade;
 mod stories;

@@ -7,14 +7,16 @@ use super::super::keeper::{self, Job};
 use super::super::segment::Segment;
 use super::super::snapshot;
 use super::Engine;
-use super::round::Sync;
+use super::round::{Sync, SyncFailure};
 
 /// How much is written before a sync that no ack waits for.
 const SYNC_AFTER: u64 = 1 << 20;
 
 pub enum SnapshotFailure {
+    /// Segments could not be made durable.
     Sync(std::io::Error),
-    Write { error: std::io::Error, segments: Vec<Arc<Segment>> },
+    /// It came to nothing, and can be tried again.
+    Later { error: std::io::Error, segments: Vec<Arc<Segment>> },
 }
 
 impl Engine {
@@ -53,10 +55,16 @@ impl Engine {
         drop(self.keeper.send(job));
     }
 
-    pub fn synced(&mut self, outcome: Result<u64, String>) {
+    pub fn synced(&mut self, outcome: Result<u64, SyncFailure>) {
         match outcome {
             Ok(position) => self.journal.synced(position),
-            Err(why) => self.poison(&why),
+            Err(SyncFailure::Failed(why)) => self.poison(&why),
+            Err(SyncFailure::NotOpened { error, segments }) => {
+                tracing::warn!(%error, "cannot open segments to sync them; it is tried again");
+                self.unsynced.extend(segments.into_iter().map(|segment| (segment.key(), segment)));
+                self.behind = true;
+                self.sync_later();
+            }
         }
     }
 
@@ -105,7 +113,7 @@ impl Engine {
                 self.unsynced.retain(|key, _| self.dirty.contains_key(key));
             }
             Err(SnapshotFailure::Sync(error)) => self.poison(&format!("sync of a segment failed: {error}")),
-            Err(SnapshotFailure::Write { error, segments }) => {
+            Err(SnapshotFailure::Later { error, segments }) => {
                 tracing::warn!(%error, "cannot write a snapshot; trying again later");
                 self.since_snapshot = self.options.tuning.snapshot_bytes / 2;
                 for segment in segments {
@@ -119,7 +127,7 @@ impl Engine {
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
         let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();
         let segments: Vec<_> = std::mem::take(&mut self.dirty).into_values().collect();
-        self.directory.sync(&segments)?;
+        self.directory.sync(&segments).map_err(|error| std::io::Error::other(error.to_string()))?;
         segments.iter().for_each(|segment| keeper::save_index(segment));
         if self.unwritten.is_empty()
             && !nothing_since_the_last_one

@@ -8,7 +8,7 @@ use super::super::committer::Done;
 use super::super::directory::Directory;
 use super::super::journal::SyncJob;
 use super::super::partition::{Appended, Partition, Pieces};
-use super::super::segment::Segment;
+use super::super::segment::{Segment, SyncError};
 use super::super::{AppendError, StoreError};
 use crate::kernel::{Applied, Command, Placed, Refusal};
 
@@ -57,10 +57,24 @@ pub struct Sync {
 
 impl Sync {
     /// Blocks until the disk is done; returns how far the journal is durable then.
-    pub fn run(self) -> Result<u64, String> {
-        self.directory.sync(&self.segments).map_err(|error| format!("sync of a segment: {error}"))?;
-        self.journal.run().map_err(|error| error.to_string())
+    pub fn run(self) -> Result<u64, SyncFailure> {
+        match self.directory.sync(&self.segments) {
+            Ok(()) => {}
+            Err(SyncError::Open(error)) => {
+                return Err(SyncFailure::NotOpened { error, segments: self.segments });
+            }
+            Err(error @ SyncError::Sync(_)) => return Err(SyncFailure::Failed(error.to_string())),
+        }
+        self.journal.run().map_err(|error| SyncFailure::Failed(error.to_string()))
     }
+}
+
+/// Why nothing is known to be durable.
+pub enum SyncFailure {
+    /// Segments could not be opened: nothing is lost, and it can be tried again.
+    NotOpened { error: std::io::Error, segments: Vec<Arc<Segment>> },
+    /// A sync failed: nothing may be acknowledged any more.
+    Failed(String),
 }
 
 impl Round {
@@ -71,7 +85,9 @@ impl Round {
     pub fn sync(&mut self) {
         match self.sync.take().map(Sync::run) {
             Some(Ok(position)) => self.synced = Some(position),
-            Some(Err(why)) => self.failed = Some(why),
+            Some(Err(SyncFailure::Failed(why))) => self.failed = Some(why),
+            // Only where the system cannot sync the whole volume, which needs nothing opened.
+            Some(Err(SyncFailure::NotOpened { error, .. })) => self.failed = Some(error.to_string()),
             None => {}
         }
     }

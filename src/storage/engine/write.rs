@@ -235,8 +235,10 @@ impl Engine {
         for ((command, commit), (partition, placed, pieces)) in commits.zip(appended) {
             let key = (partition.topic, partition.index, placed.segment);
             let run = *of_segment.entry(key).or_insert_with(|| {
-                let segment =
-                    partition.segment_for(placed, || self.directory.new_segment(partition, placed.segment));
+                let segment = partition.segment_for(placed, || {
+                    let interval = partition.settings().index_interval_bytes;
+                    Segment::new(partition.dir(), placed.segment, interval)
+                });
                 let direct = !commit.inline;
                 runs.push(Run {
                     segment,

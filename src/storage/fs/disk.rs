@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::io::pwritev;
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume};
+use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
 
 /// The most pieces the systems we know take in one call.
 const PIECES: usize = 1024;
@@ -66,8 +66,8 @@ impl Fs for DiskFs {
         Ok(entries)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        StdFile::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
+        Ok(Box::new(DiskDir(StdFile::open(dir)?)))
     }
 
     #[cfg(target_os = "linux")]
@@ -100,6 +100,14 @@ impl Fs for DiskFs {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+struct DiskDir(StdFile);
+
+impl OpenDir for DiskDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
     }
 }
 

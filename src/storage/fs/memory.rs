@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume, parent};
+use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, parent};
 
 #[derive(Default)]
 pub struct MemoryFs(Mutex<Tree>);
@@ -14,6 +14,14 @@ pub struct MemoryFs(Mutex<Tree>);
 struct Tree {
     files: BTreeMap<PathBuf, Arc<MemoryFile>>,
     dirs: BTreeSet<PathBuf>,
+}
+
+struct MemoryDir;
+
+impl OpenDir for MemoryDir {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// In chunks, so that growing moves nothing.
@@ -126,8 +134,11 @@ impl Fs for MemoryFs {
         Ok(entries)
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
+        match self.metadata(dir)?.is_dir {
+            true => Ok(Box::new(MemoryDir)),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     fn volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {

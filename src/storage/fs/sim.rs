@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
-use super::{Entry, File, Fs, Lock, Metadata, Open, Space, Volume};
+use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
 
 const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
@@ -84,6 +84,7 @@ impl SimFs {
             locked: Vec::new(),
             faults: Vec::new(),
             capacity: None,
+            read_only: false,
             changes: 0,
             off_at: None,
             trace: String::new(),
@@ -145,6 +146,12 @@ impl SimFs {
         self.locked().capacity = capacity;
     }
 
+    /// As a file system that the system has made read-only after an error: nothing can be opened for
+    /// writing or changed any more.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.locked().read_only = read_only;
+    }
+
     pub fn used(&self) -> u64 {
         self.locked().used()
     }
@@ -202,6 +209,9 @@ impl Fs for SimFs {
             _ => {
                 disk.begin(Operation::Open, path)?;
                 let node = found?;
+                if disk.read_only && how != Open::Read {
+                    return Err(Errno::ROFS.into());
+                }
                 disk.file(node)?;
                 node
             }
@@ -270,18 +280,12 @@ impl Fs for SimFs {
         Ok(names.into_iter().map(|(name, node)| Entry { name, is_dir: is_dir(node) }).collect())
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
         let mut disk = self.call()?;
-        disk.begin(Operation::SyncDir, dir)?;
+        disk.begin(Operation::Open, dir)?;
         let node = disk.find(dir)?;
         disk.dir(node)?;
-        let (safe, still): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut disk.pending_names).into_iter().partition(|change| change.touches(node));
-        disk.pending_names = still;
-        for change in safe {
-            disk.apply(&change, Side::Durable);
-        }
-        Ok(())
+        Ok(Box::new(SimDir { fs: self.clone(), node, path: dir.to_owned() }))
     }
 
     fn volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn Volume>>> {
@@ -333,6 +337,26 @@ impl Volume for SimFs {
             }
         }
         begun
+    }
+}
+
+struct SimDir {
+    fs: SimFs,
+    node: u64,
+    path: PathBuf,
+}
+
+impl OpenDir for SimDir {
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = self.fs.call()?;
+        disk.begin(Operation::SyncDir, &self.path)?;
+        let (safe, still): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut disk.pending_names).into_iter().partition(|change| change.touches(self.node));
+        disk.pending_names = still;
+        for change in safe {
+            disk.apply(&change, Side::Durable);
+        }
+        Ok(())
     }
 }
 
@@ -442,6 +466,7 @@ struct Disk {
     locked: Vec<u64>,
     faults: Vec<Fault>,
     capacity: Option<u64>,
+    read_only: bool,
     changes: u64,
     off_at: Option<u64>,
     trace: String,
@@ -514,6 +539,9 @@ impl Disk {
         }
         if self.is_off() {
             return Err(off());
+        }
+        if self.read_only && operation.changes() {
+            return Err(Errno::ROFS.into());
         }
         let shown = path.to_string_lossy().into_owned();
         let mut failed = None;

@@ -1,12 +1,13 @@
 //! Where segment files lie, whose they are, and which of them are open: a bounded number, the
-//! least used closed first, so that a partition that rests costs no descriptor.
+//! least used closed first, so that a partition that rests costs no descriptor. An open file is known
+//! by the topic and segment it belongs to, not by its path, which a later topic may take over.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::fs::{self, File, Fs, Open};
+use super::super::fs::{self, Failure, File, Fs, Open, OpenDir};
 use crate::kernel::SegmentId;
 use crate::types::{Offset, TopicId, Uuid};
 
@@ -21,8 +22,16 @@ pub struct Files {
 
 #[derive(Default)]
 struct OpenFiles {
-    by_path: BTreeMap<PathBuf, (Arc<dyn File>, u64)>,
+    by_segment: BTreeMap<SegmentKey, OpenFile>,
     uses: u64,
+}
+
+type SegmentKey = (TopicId, i32, SegmentId);
+
+struct OpenFile {
+    file: Arc<dyn File>,
+    is_writable: bool,
+    used: u64,
 }
 
 impl Files {
@@ -34,51 +43,91 @@ impl Files {
         &*self.fs
     }
 
-    pub fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+    /// The file of a segment, opened where it is not open yet as `how` asks for. Where the process
+    /// has no descriptor left, others of ours are closed.
+    pub fn open(&self, key: SegmentKey, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut open = self.lock();
         open.uses += 1;
-        let uses = open.uses;
-        if let Some((file, used)) = open.by_path.get_mut(path) {
-            *used = uses;
-            return Ok(Arc::clone(file));
+        let (used, is_writable) = (open.uses, how != Open::Read);
+        if let Some(known) = open.by_segment.get_mut(&key).filter(|known| known.is_writable || !is_writable) {
+            known.used = used;
+            return Ok(Arc::clone(&known.file));
         }
-        let file = self.fs.open(path, how)?;
-        if open.by_path.len() >= self.most {
-            let least = open.by_path.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
-            least.and_then(|path| open.by_path.remove(&path));
+        let file = match self.fs.open(path, how) {
+            Err(error) if Failure::of(&error) == Failure::NoDescriptors && open.close_half() => {
+                self.fs.open(path, how)?
+            }
+            opened => opened?,
+        };
+        if open.by_segment.len() >= self.most {
+            let least = open.by_segment.iter().min_by_key(|(_, known)| known.used).map(|(key, _)| *key);
+            least.and_then(|key| open.by_segment.remove(&key));
         }
-        open.by_path.insert(path.to_owned(), (Arc::clone(&file), uses));
+        open.by_segment.insert(key, OpenFile { file: Arc::clone(&file), is_writable, used });
         Ok(file)
     }
 
-    /// Closes the file of that name, or all files in the directory of that name.
-    pub fn forget(&self, path: &Path) {
-        self.lock().by_path.retain(|known, _| !known.starts_with(path));
+    /// Closes the file of a segment.
+    pub fn forget(&self, key: SegmentKey) {
+        self.lock().by_segment.remove(&key);
     }
 
-    /// Makes the directory of a partition, and in it the file that says whose it is.
-    pub fn make_dir(&self, dir: &Path, topic: TopicId) -> io::Result<()> {
-        make_dir(&*self.fs, dir)?;
-        match topic_of(&*self.fs, dir)? == Some(topic) {
-            true => Ok(()),
-            false => write_metadata(&*self.fs, dir, topic),
-        }
+    /// Closes all files of a partition.
+    pub fn forget_partition(&self, topic: TopicId, partition: i32) {
+        let first = SegmentId { base: Offset(i64::MIN), generation: 0 };
+        let last = SegmentId { base: Offset(i64::MAX), generation: u32::MAX };
+        let mut open = self.lock();
+        let of_it = open.by_segment.range((topic, partition, first)..=(topic, partition, last));
+        let of_it: Vec<SegmentKey> = of_it.map(|(key, _)| *key).collect();
+        of_it.iter().for_each(|key| drop(open.by_segment.remove(key)));
     }
 
     /// Makes the names in the directory of a partition durable, its own, and whose it is.
     pub fn sync_names(&self, dir: &Path) -> io::Result<()> {
-        self.fs.open(&dir.join(METADATA), Open::Write)?.sync_data()?;
-        self.fs.sync_dir(dir)?;
-        self.fs.sync_dir(fs::parent(dir))
+        Names::open(&*self.fs, dir)?.sync()
     }
 
     #[cfg(test)]
     pub fn open_count(&self) -> usize {
-        self.lock().by_path.len()
+        self.lock().by_segment.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenFiles> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenFiles {
+    /// Closes the half that was not used for longest; whether there was anything to close.
+    fn close_half(&mut self) -> bool {
+        let mut used: Vec<u64> = self.by_segment.values().map(|known| known.used).collect();
+        used.sort_unstable();
+        let Some(&middle) = used.get(used.len() / 2) else { return false };
+        self.by_segment.retain(|_, known| known.used > middle);
+        true
+    }
+}
+
+/// The names of a partition's files and directory, opened to be made durable.
+pub struct Names {
+    metadata: Arc<dyn File>,
+    dir: Box<dyn OpenDir>,
+    above: Box<dyn OpenDir>,
+}
+
+impl Names {
+    pub fn open(fs: &dyn Fs, dir: &Path) -> io::Result<Names> {
+        Ok(Names {
+            metadata: fs.open(&dir.join(METADATA), Open::Write)?,
+            dir: fs.open_dir(dir)?,
+            above: fs.open_dir(fs::parent(dir))?,
+        })
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.metadata.sync_data()?;
+        self.dir.sync()?;
+        self.above.sync()
     }
 }
 
@@ -107,14 +156,15 @@ pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, id: SegmentId) -> io::R
     fs.open(&log_path(dir, id), Open::WriteOrNew)
 }
 
-fn make_dir(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+/// Whether it was not there before.
+pub fn make_dir(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
     match fs.create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        made => made.map(|()| true),
     }
 }
 
-fn write_metadata(fs: &dyn Fs, dir: &Path, topic: TopicId) -> io::Result<()> {
+pub fn write_metadata(fs: &dyn Fs, dir: &Path, topic: TopicId) -> io::Result<()> {
     let text = format!("version: 0\ntopic_id: {topic}");
     let file = fs.open(&dir.join(METADATA), Open::WriteOrNew)?;
     file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;

@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
-use super::super::fs::{Fault, Fs, Operation, SimFs};
+use super::super::fs::{Failure, Fault, Fs, Operation, SimFs};
+use super::super::trash::Trash;
 use super::*;
 use crate::record::BatchBuilder;
 use crate::types::Uuid;
+use rustix::io::Errno;
 
 const KEY: (TopicId, i32) = (Uuid([5; 16]), 0);
 
 struct Fixture {
     fs: Arc<SimFs>,
     files: Arc<Files>,
+    trash: Arc<Trash>,
+    dir: Arc<PartitionDir>,
     segment: Segment,
     batches: Vec<Bytes>,
 }
@@ -19,14 +23,16 @@ struct Fixture {
 /// `count` batches of three records from offset 100 on, with the timestamps 1000, 1001 …
 fn fixture(count: i64, value: usize) -> Fixture {
     let fs = Arc::new(SimFs::new(1));
-    fs.create_dir(Path::new("topics")).unwrap();
+    ["topics", "trash"].iter().for_each(|dir| fs.create_dir(Path::new(dir)).unwrap());
     let files = Arc::new(Files::new(Arc::clone(&fs) as Arc<dyn Fs>, 4));
-    let segment = Segment::new(&files, "topics/t-0".into(), KEY, Offset(100), 4096);
+    let trash = Arc::new(Trash::open(Arc::clone(&fs) as Arc<dyn Fs>, "trash".into()).unwrap());
+    let dir = Arc::new(PartitionDir::new(&files, &trash, "topics/t-0".into(), KEY, false));
+    let segment = Segment::new(&dir, Offset(100), 4096);
     let mut batches = Vec::new();
     for _ in 0..count {
         append_to(&segment, &mut batches, value);
     }
-    Fixture { fs, files, segment, batches }
+    Fixture { fs, files, trash, dir, segment, batches }
 }
 
 /// One more batch of three records, at the end.
@@ -69,7 +75,7 @@ impl Fixture {
     }
 
     fn reopened(&self) -> Segment {
-        Segment::existing(&self.files, "topics/t-0".into(), KEY, &self.state())
+        Segment::existing(&self.dir, &self.state())
     }
 }
 
@@ -171,16 +177,16 @@ fn i9_a_flipped_bit_is_noticed_and_only_in_the_batch_it_is_in() {
 #[test]
 fn a_removed_segment_is_gone_for_who_comes_later() {
     let f = fixture(1, 50);
-    let later = f.reopened();
-    f.segment.remove().unwrap();
-    assert_eq!(later.read(Offset(100), f.end(), 10, true, true), Err(ReadError::Gone));
+    let segment = f.reopened();
+    segment.remove().unwrap();
+    assert_eq!(segment.read(Offset(100), f.end(), 10, true, true), Err(ReadError::Gone));
 }
 
 #[test]
 fn no_more_files_are_open_than_allowed() {
     let f = fixture(1, 50);
     for base in 0..10 {
-        let other = Segment::new(&f.files, "topics/t-0".into(), KEY, Offset(base), 4096);
+        let other = Segment::new(&f.dir, Offset(base), 4096);
         let appendage = Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0) };
         other.append(&[Bytes::from_static(b"x")], 0, &[appendage]).unwrap();
     }
@@ -338,4 +344,97 @@ fn i10_a_sync_that_failed_fails_for_good() {
     f.fs.fail(Fault::next(Operation::SyncData));
     assert!(f.segment.sync().is_err());
     assert!(f.segment.sync().is_err(), "the disk would say yes now");
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
+    for path in [LOG, "partition.metadata", "topics"] {
+        let f = fixture(3, 50);
+        let segment = f.segment;
+        f.dir.open(SegmentId { base: Offset(100), generation: 0 }, Open::Write).unwrap();
+        f.files.forget((KEY.0, KEY.1, segment.id()));
+        let fault =
+            Fault { error: Errno::MFILE, path: path.into(), lasting: true, ..Fault::next(Operation::Open) };
+        f.fs.fail(fault);
+        assert!(matches!(segment.sync(), Err(SyncError::Open(_))), "{path}");
+        f.fs.heal();
+        segment.sync().unwrap();
+    }
+}
+
+#[test]
+fn without_a_descriptor_left_others_of_ours_are_closed() {
+    let f = fixture(1, 50);
+    let others: Vec<_> = (0..3).map(|base| Segment::new(&f.dir, Offset(base), 4096)).collect();
+    let appendage = |base| Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0) };
+    for (base, other) in (0..).zip(&others) {
+        other.append(&[Bytes::from_static(b"x")], 0, &[appendage(base)]).unwrap();
+    }
+    assert_eq!(f.files.open_count(), 4);
+    f.fs.fail(Fault { error: Errno::MFILE, ..Fault::next(Operation::Create) });
+    let one_more = Segment::new(&f.dir, Offset(3), 4096);
+    one_more.append(&[Bytes::from_static(b"x")], 0, &[appendage(3)]).unwrap();
+    assert!(f.files.open_count() < 4);
+}
+
+#[test]
+fn what_nobody_can_write_any_more_can_still_be_read() {
+    let f = fixture(40, 500);
+    f.files.forget_partition(KEY.0, KEY.1);
+    f.fs.set_read_only(true);
+    let segment = f.reopened();
+    assert_eq!(read(&segment, 100, f.end(), usize::MAX), f.batches.concat());
+    let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0) };
+    let refused = segment.append(&[Bytes::from_static(b"x")], segment.size(), &[appendage]);
+    assert_eq!(Failure::of(&refused.unwrap_err()), Failure::ReadOnly);
+    f.fs.set_read_only(false);
+    segment.append(&[Bytes::from_static(b"x")], segment.size(), &[appendage]).unwrap();
+}
+
+#[test]
+fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
+    let f = fixture(300, 500);
+    let id = f.segment.id();
+    f.dir.discard();
+    let dir = Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0), false));
+    let mut batches = Vec::new();
+    let next = Segment::new(&dir, Offset(100), 4096);
+    (0..300).for_each(|_| append_to(&next, &mut batches, 500));
+    next.save_index().unwrap();
+    let files = || {
+        let path = Path::new("topics/t-0");
+        let names = f.fs.list(path).unwrap().into_iter().map(|entry| entry.name);
+        let read = |name: String| {
+            let bytes = super::super::fs::read_all(&*f.fs, &path.join(&name), u64::MAX).unwrap();
+            (name, crc32c::crc32c(&bytes))
+        };
+        names.map(read).collect::<Vec<_>>()
+    };
+    let before = files();
+    assert_eq!(before.len(), 3);
+
+    let old = f.reopened();
+    assert_eq!(old.read(Offset(100), f.end(), 10, true, true), Err(ReadError::Gone));
+    let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0) };
+    assert!(old.append(&[Bytes::from_static(b"x")], old.size(), &[appendage]).is_err());
+    let never_made = Segment::new(&f.dir, f.end(), 4096);
+    assert!(never_made.append(&[Bytes::from_static(b"x")], 0, &[appendage]).is_err());
+    old.sync().unwrap();
+    f.segment.sync().unwrap();
+    f.segment.save_index().unwrap();
+    assert!(f.dir.create(id).is_err() && f.dir.open_index(id, Open::WriteOrNew).is_err());
+    old.remove().unwrap();
+    f.dir.remove(id).unwrap();
+    assert_eq!(files(), before);
+    assert_eq!(read(&next, 100, f.end(), usize::MAX), batches.concat());
+}
+
+#[test]
+fn i14_files_of_something_else_in_the_place_of_a_directory_are_not_touched() {
+    let f = fixture(1, 50);
+    let other =
+        Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0), false));
+    assert_eq!(other.make().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    other.discard();
+    assert_eq!(read(&f.reopened(), 100, f.end(), usize::MAX), f.batches.concat());
 }

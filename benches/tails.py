@@ -1,0 +1,88 @@
+"""The slow end of latencies: rows 9 and 10, at 1,000 messages a second, at half the load that Kafka can carry, and beside
+a consumer that reads gigabytes which are not in memory."""
+
+import os
+import signal
+import subprocess
+
+import servers
+from machine import percentile
+from rows import GIB, fixed_rate_run, latency_runs, ratio_line
+
+OLD = 4_000_000  # messages of 1 KB that the backfill reads
+
+
+def far(bench):
+    yield from at(bench, 99)
+    yield from beside_a_backfill(bench)
+
+
+def farther(bench):
+    yield from at(bench, 99.9)
+
+
+def at(bench, percent):
+    """End to end, at 1,000 messages a second and at half of Kafka's most."""
+    for what, runs in (("1,000/s", latency_runs(bench)), ("10,000/s", half_load_runs(bench))):
+        arms = {name: [percentile(ends, percent) for _, ends in found] for name, found in runs.items()}
+        yield ratio_line(bench, f"end to end p{percent}, os mode, {what} × 1 KB", arms["jackdaw"], arms["kafka"], 0.5, "µs")
+
+
+def half_load_runs(bench):
+    """With linger 0 every message is a request, of which Kafka answers about 20,000 a second here."""
+    if "half load" not in bench.seen:
+        found = bench.seen["half load"] = {"jackdaw": [], "kafka": []}
+        for pair, order in bench.orders():
+            for name in order:
+                if name == "jackdaw" or bench.kafka:
+                    make = (lambda: servers.jackdaw("os")) if name == "jackdaw" else servers.kafka
+                    found[name].append(fixed_rate_run(bench, 9, pair, name, make, rate=10_000))
+    return bench.seen["half load"]
+
+
+def beside_a_backfill(bench):
+    """The 99th percentile at 1,000 messages a second with and without a cold read of 4 GB, again and again."""
+    count = OLD // (40 if bench.quick else 1)
+    seconds = 3 if bench.quick else 20
+    found = {}
+    for name, make in (("jackdaw", lambda: servers.jackdaw("os")), ("kafka", servers.kafka)):
+        if name == "kafka" and not bench.kafka:
+            continue
+        alone, beside = [], []
+        for pair in range(bench.pairs):
+            bench.prepare(5 * GIB)
+            folder = bench.folder("row-9", f"backfill-{pair}-{name}")
+            with make() as server:
+                server.start()
+                servers.load(server, "-P", "-p", 0, "-s", 1000, "-c", count, "-a", 1, "-X", "linger.ms=5", topic="old")
+                servers.fixed_rate(server, folder, seconds)
+                alone.append(percentile(servers.fixed_rate(server, folder, seconds)[1], 99))
+                with backfill(server, count):
+                    beside.append(percentile(servers.fixed_rate(server, folder, seconds)[1], 99))
+            bench.keep(9, {"pair": pair, "arm": name, "alone": alone[-1], "beside": beside[-1]})
+        found[name] = alone, beside
+    for name, (alone, beside) in found.items():
+        noisy = bench.noisy
+        whose = "" if name == "jackdaw" else "Kafka's "
+        yield ratio_line(bench, f"{whose}end to end p99 beside a cold read of 4 GB, and without it", beside, alone,
+                         2 if name == "jackdaw" else None, "µs", None if name == "jackdaw" else "–")
+        bench.noisy = noisy
+
+
+class backfill:
+    """A consumer of `old` that starts again when it is through, each time from a cold disk. It has what the client
+    core leaves over, so that the measured clients do not wait for it."""
+
+    def __init__(self, server, count):
+        read = " ".join(map(str, servers.generator(server, "-C", "-p", 0, "-o", "beginning", "-c", count, "-q", topic="old")))
+        self.script = f"while sync && echo 1 > /proc/sys/vm/drop_caches; do nice -n 19 {read} > /dev/null 2>&1; done"
+
+    def __enter__(self):
+        self.process = subprocess.Popen(["bash", "-c", self.script], start_new_session=True)
+
+    def __exit__(self, *_):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
+
+
+ROWS = {9: far, 10: farther}

@@ -1,0 +1,58 @@
+//! What kind of failure an error of the file system is.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// Told apart because each wants something else done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The disk is full, or a quota is used up.
+    NoSpace,
+    /// The process or the system has no file descriptor left.
+    NoDescriptors,
+    Missing,
+    ReadOnly,
+    Denied,
+    /// The device failed, or something that we do not know.
+    Device,
+}
+
+impl Failure {
+    pub fn of(error: &io::Error) -> Failure {
+        match Errno::from_io_error(error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Failure::NoSpace,
+            Some(Errno::MFILE | Errno::NFILE) => Failure::NoDescriptors,
+            Some(Errno::NOENT | Errno::NOTDIR) => Failure::Missing,
+            Some(Errno::ROFS) => Failure::ReadOnly,
+            Some(Errno::ACCESS | Errno::PERM) => Failure::Denied,
+            Some(_) => Failure::Device,
+            None => Failure::of_kind(error.kind()),
+        }
+    }
+
+    /// Of an error that did not come from the system as it is.
+    fn of_kind(kind: io::ErrorKind) -> Failure {
+        match kind {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::NoSpace,
+            io::ErrorKind::NotFound => Failure::Missing,
+            io::ErrorKind::ReadOnlyFilesystem => Failure::ReadOnly,
+            io::ErrorKind::PermissionDenied => Failure::Denied,
+            _ => Failure::Device,
+        }
+    }
+
+    /// What an operator can do about it.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Failure::NoSpace => "free space on the disk, or raise the quota",
+            Failure::NoDescriptors => "raise the limit of open files (ulimit -n)",
+            Failure::Missing => "put the file back, or delete the topic",
+            Failure::ReadOnly => {
+                "look into the system's log why the disk became read-only, mount it for writing"
+            }
+            Failure::Denied => "give the broker's user the right to read and write it",
+            Failure::Device => "look into the system's log for errors of the disk",
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The directory of a partition. Everything that goes by path goes through the [`PartitionDir`] of
+//! the topic that owns it: once the topic is deleted, its directory is moved away and every later
+//! call fails with `NotFound`. So a topic of the same name, made right after, has a path to itself:
+//! nobody who still holds the old topic finds, writes or removes one of its files.
+//!
+//! What was opened before stays open: a handle follows its file and its directory into the trash.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use super::super::fs::{File, Open};
+use super::super::trash::Trash;
+use super::files::{self, Files, Names};
+use crate::kernel::SegmentId;
+use crate::types::TopicId;
+
+pub struct PartitionDir {
+    files: Arc<Files>,
+    trash: Arc<Trash>,
+    path: PathBuf,
+    topic: TopicId,
+    partition: i32,
+    /// It is there and says whose it is.
+    made: AtomicBool,
+    /// Read-locked while somebody goes by path.
+    discarded: RwLock<bool>,
+}
+
+impl PartitionDir {
+    /// `made`: the partition has segments, so that its directory must be there.
+    pub fn new(
+        files: &Arc<Files>,
+        trash: &Arc<Trash>,
+        path: PathBuf,
+        (topic, partition): (TopicId, i32),
+        made: bool,
+    ) -> PartitionDir {
+        PartitionDir {
+            files: Arc::clone(files),
+            trash: Arc::clone(trash),
+            path,
+            topic,
+            partition,
+            made: AtomicBool::new(made),
+            discarded: RwLock::new(false),
+        }
+    }
+
+    pub fn topic(&self) -> TopicId {
+        self.topic
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// For messages.
+    pub fn log_path(&self, id: SegmentId) -> PathBuf {
+        files::log_path(&self.path, id)
+    }
+
+    /// The topic was deleted.
+    pub fn is_discarded(&self) -> bool {
+        *self.discarded.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the directory, and in it the file that says whose it is.
+    pub fn make(&self) -> io::Result<()> {
+        let _there = self.there()?;
+        if self.made.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let fs = self.files.fs();
+        if !files::make_dir(fs, &self.path)? {
+            match files::topic_of(fs, &self.path)? {
+                Some(topic) if topic == self.topic => {}
+                Some(topic) if self.trash.may_take(topic) => {
+                    self.trash.take(&self.path)?;
+                    files::make_dir(fs, &self.path)?;
+                }
+                None if files::ids(fs, &self.path)?.is_empty() => {}
+                _ => return Err(self.holds_something_else()),
+            }
+        }
+        files::write_metadata(fs, &self.path, self.topic)?;
+        self.made.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn holds_something_else(&self) -> io::Error {
+        let path = self.path.display();
+        let what = format!("{path} holds files that do not belong to this topic: move them away");
+        io::Error::new(io::ErrorKind::AlreadyExists, what)
+    }
+
+    /// The file of a segment, kept open by [`Files`] while it is in use.
+    pub fn open(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
+        let _there = self.there()?;
+        self.files.open((self.topic, self.partition, id), &self.log_path(id), how)
+    }
+
+    /// An empty file for a segment that is not in use yet. What an earlier run left in it goes.
+    pub fn create(&self, id: SegmentId) -> io::Result<Arc<dyn File>> {
+        let _there = self.there()?;
+        let file = self.files.fs().open(&self.log_path(id), Open::WriteOrNew)?;
+        file.truncate(0)?;
+        Ok(file)
+    }
+
+    /// The copy of a segment's index.
+    pub fn open_index(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
+        let _there = self.there()?;
+        self.files.fs().open(&files::index_path(&self.path, id), how)
+    }
+
+    /// Removes a segment's file and its index; gone already is fine. The names want a sync.
+    pub fn remove(&self, id: SegmentId) -> io::Result<()> {
+        // Everything goes with the directory.
+        let Ok(_there) = self.there() else { return Ok(()) };
+        self.files.forget((self.topic, self.partition, id));
+        files::remove_files(self.files.fs(), &self.path, id)
+    }
+
+    /// What makes the names in the directory durable, its own, and whose it is.
+    pub fn names(&self) -> io::Result<Names> {
+        let _there = self.there()?;
+        Names::open(self.files.fs(), &self.path)
+    }
+
+    /// The topic is deleted: moves the directory to the trash, and ends every way to it. Where it
+    /// cannot be moved, the topic id in it tells the next start, and a topic of the same name, that
+    /// nobody owns it.
+    pub fn discard(&self) {
+        let mut discarded = self.discarded.write().unwrap_or_else(PoisonError::into_inner);
+        *discarded = true;
+        self.files.forget_partition(self.topic, self.partition);
+        match self.is_ours().and_then(|ours| if ours { self.trash.take(&self.path) } else { Ok(()) }) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.trash.leave_behind(self.topic);
+                tracing::warn!(dir = %self.path.display(), %error, "cannot move a deleted topic to the trash; it is tried again");
+            }
+            _ => {}
+        }
+    }
+
+    fn is_ours(&self) -> io::Result<bool> {
+        let made = self.made.load(Ordering::Acquire);
+        Ok(made || files::topic_of(self.files.fs(), &self.path)? == Some(self.topic))
+    }
+
+    /// Holds off [`PartitionDir::discard`] while the guard lives; `NotFound` after it.
+    fn there(&self) -> io::Result<RwLockReadGuard<'_, bool>> {
+        let discarded = self.discarded.read().unwrap_or_else(PoisonError::into_inner);
+        match *discarded {
+            false => Ok(discarded),
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the topic was deleted")),
+        }
+    }
+}
