@@ -16,7 +16,7 @@ use super::trash::Trash;
 use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers.
+/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers and ELRs.
 const FORMAT: u32 = 4;
 
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
