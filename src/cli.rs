@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::storage::OpenError;
+
 /// What the process ends with; `jackdaw --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
@@ -106,6 +108,19 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// What the process ends with where a data directory is not opened.
+fn exit_of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::InUse { .. } => Exit::InUse,
+        OpenError::Io { .. } => Exit::InputOutput,
+        OpenError::NotOurs { .. }
+        | OpenError::Newer { .. }
+        | OpenError::OtherNode { .. }
+        | OpenError::OtherCluster { .. }
+        | OpenError::Damaged { .. } => Exit::Data,
     }
 }
 

@@ -11,10 +11,9 @@ use tracing::{Level, info, warn};
 
 use super::notify::{self, notify};
 use super::sources::Sources;
-use super::{Exit, fail};
+use super::{Exit, exit_of_open, fail};
 use crate::broker::{Broker, Builder, StartError};
 use crate::config::{self, BrokerSettings, ConfigError, Given, Origin};
-use crate::storage::OpenError;
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Args)]
@@ -263,15 +262,7 @@ fn print_readiness_of_kafka(broker: &Broker) {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Settings(_) => Exit::Settings,
-        StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
-        StartError::Open(OpenError::Io { .. }) => Exit::InputOutput,
-        StartError::Open(
-            OpenError::NotOurs { .. }
-            | OpenError::Newer { .. }
-            | OpenError::OtherNode { .. }
-            | OpenError::OtherCluster { .. }
-            | OpenError::Damaged { .. },
-        ) => Exit::Data,
+        StartError::Open(error) => exit_of_open(error),
         StartError::Bind(_) => Exit::Unavailable,
     }
 }

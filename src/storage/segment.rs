@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 
 pub use dir::PartitionDir;
-pub use files::{Files, ids, log_path, recreate, remove_files, topic_of};
+pub use files::{Files, METADATA, ids, log_path, recreate, remove_files, topic_of, write_metadata};
 pub use index::Appendage;
-pub use walk::{End, walk};
+pub use walk::{End, Expected, Held, check, walk};
 
 use super::fs::{self, File, Open};
 use crate::kernel::{self, SegmentId};
@@ -352,16 +352,47 @@ impl Segment {
     fn find(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<(u64, Header), ReadError> {
         let mut at = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
         let mut scan = Scan::new(file, may_wait);
+        let mut next = (at == 0).then_some(self.base);
         loop {
             if at >= self.size() && self.generation > 0 {
                 return Err(ReadError::Behind);
             }
             let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "the offset is not there"))?;
-            match header.last_offset() {
-                Some(last) if last >= offset => return Ok((at, header)),
-                Some(_) => at += header.size() as u64,
-                None => return Err(self.damaged(at, "its offsets pass the largest")),
+            let last = header.last_offset().filter(|last| *last >= header.base_offset);
+            let last = last.ok_or_else(|| self.damaged(at, "its last offset cannot be"))?;
+            let is_passed = self.generation == 0 && header.base_offset > offset.max(self.base);
+            if is_passed || next.is_some_and(|next| !self.may_follow(next, &header)) {
+                return Err(self.damaged(at, "it does not follow the batch before it"));
             }
+            if last >= offset {
+                return Ok((at, header));
+            }
+            // A header that was changed makes a gap, and where compaction was there are gaps.
+            if self.generation > 0 {
+                self.check_skipped(file, at, &header, may_wait)?;
+            }
+            next = header.next_offset();
+            at += header.size() as u64;
+        }
+    }
+
+    /// No checksum covers the offset of a batch: it is held against that of the one before.
+    fn may_follow(&self, next: Offset, header: &Header) -> bool {
+        header.base_offset == next || self.generation > 0 && header.base_offset > next
+    }
+
+    fn check_skipped(
+        &self,
+        file: &dyn File,
+        at: u64,
+        header: &Header,
+        may_wait: bool,
+    ) -> Result<(), ReadError> {
+        let mut batch = vec![0; header.size()];
+        let read = fill(file, &mut batch, at, may_wait)?;
+        match read == batch.len() && record::crc_of(&batch) == header.crc {
+            true => Ok(()),
+            false => Err(self.damaged(at, "its checksum is wrong")),
         }
     }
 
@@ -451,13 +482,18 @@ impl Segment {
     /// How many bytes of `bytes` are whole batches below `end`, each as it was written.
     fn check(&self, bytes: &Bytes, start: u64, end: Offset) -> Result<usize, ReadError> {
         let mut whole = 0;
+        let mut next = None;
         while let Some(rest) = bytes.get(whole..).filter(|rest| rest.len() >= Header::LENGTH) {
             let at = start + whole as u64;
             let header = self.header(rest, at)?;
+            if next.is_some_and(|next| !self.may_follow(next, &header)) {
+                return Err(self.damaged(at, "it does not follow the batch before it"));
+            }
             let Some(batch) = rest.get(..header.size()).filter(|_| header.base_offset < end) else { break };
             if record::crc_of(batch) != header.crc {
                 return Err(self.damaged(at, "its checksum is wrong"));
             }
+            next = header.next_offset();
             whole += header.size();
         }
         Ok(whole)

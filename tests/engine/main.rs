@@ -6,5 +6,7 @@ mod disk;
 mod formats;
 mod history;
 mod inspect;
+mod mutations;
 mod remade;
+mod repair;
 mod stories;
