@@ -152,7 +152,7 @@ impl Engine {
         let direct = self.partitions_written_directly(&work);
         let mut commands: Vec<Command> = Vec::new();
         let mut relaxed = true;
-        let mut deletes = false;
+        let mut must_sync = false;
         for work in work {
             match work {
                 Work::Append(append) => {
@@ -169,12 +169,15 @@ impl Engine {
                             relaxed = false;
                             commands.push(command.clone());
                         }
-                        // Files go when the round ends: by then it is durable, in every mode.
-                        deletes |= matches!(
+                        // Files go when the round ends, and directories come after it: by then it
+                        // is durable, in every mode.
+                        must_sync |= matches!(
                             applied,
                             Applied::TopicDropped
                                 | Applied::LogStart { .. }
                                 | Applied::SegmentsReplaced { .. }
+                                | Applied::TopicCreated
+                                | Applied::PartitionsAdded
                         );
                         round.events.push(Event::Done { command, applied, done });
                     }
@@ -192,7 +195,7 @@ impl Engine {
         self.write_journal(now, &commands, &mut round);
         round.position = Some(self.shard.position());
         let waits = self.options.durability == Durability::Fsync && !relaxed;
-        if round.failed.is_none() && (waits || deletes) {
+        if round.failed.is_none() && (waits || must_sync) {
             round.sync = Some(self.take_sync());
         }
         round

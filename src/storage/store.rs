@@ -18,7 +18,7 @@ use super::groups::{GroupStore, NotStored, Settled};
 use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
-use super::recovery::{self, Recovered};
+use super::recovery::{self, OnDamage, Recovered};
 use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
@@ -162,10 +162,11 @@ impl Store {
                 let file_bytes = tuning.journal_file_bytes;
                 let defaults = journal::Options::new(directory.salt);
                 let first_file_bytes = defaults.first_file_bytes.min(file_bytes);
-                recovery::recover(&directory, journal::Options { file_bytes, first_file_bytes, ..defaults })?
+                let options = journal::Options { file_bytes, first_file_bytes, ..defaults };
+                recovery::recover(&directory, options, OnDamage::Refuse)?
             }
         };
-        let Recovered { shard, journal, cut, damaged, last_time } = recovered;
+        let Recovered { shard, journal, cut, damaged, last_time, account: _ } = recovered;
 
         let (keeper, jobs) = mpsc::channel();
         let engine_options = match in_memory {

@@ -7,6 +7,8 @@ mod disk;
 mod formats;
 mod history;
 mod inspect;
+mod mutations;
 mod remade;
+mod repair;
 mod scrub;
 mod stories;

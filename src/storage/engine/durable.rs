@@ -94,7 +94,9 @@ impl Engine {
 
     /// Asks for a snapshot of the state as it is: the keeper writes it aside.
     pub fn snapshot(&mut self) {
-        if self.snapshot_running || self.is_poisoned() || !self.unwritten.is_empty() {
+        // Of a round that is not finished the directories of deleted topics are still there.
+        let is_ahead = self.shard.position() != self.position.load(Ordering::Acquire);
+        if self.snapshot_running || self.is_poisoned() || !self.unwritten.is_empty() || is_ahead {
             return;
         }
         self.snapshot_running = true;
@@ -135,7 +137,9 @@ impl Engine {
             && !nothing_since_the_last_one
             && self.options.tuning.snapshot_bytes < u64::MAX
         {
+            self.directory.trash.settle()?;
             snapshot::write(&*self.directory.fs, &self.directory.snapshots(), &self.shard)?;
+            snapshot::trim(&*self.directory.fs, &self.directory.snapshots())?;
         }
         Ok(())
     }
