@@ -83,6 +83,8 @@ pub enum Command {
     SetProducerMemory {
         bytes: u64,
     },
+    /// The clock is believed: what the next start holds its clock against.
+    ClockBelieved,
     /// These brokers run now: leaders, ISRs and ELRs of all partitions follow, by these rules where neither
     /// the topic nor the cluster has its own.
     RunBrokers {
@@ -213,6 +215,7 @@ pub enum Applied {
     ProducerMemorySet {
         forgotten: usize,
     },
+    ClockBelieved,
 }
 
 impl Applied {

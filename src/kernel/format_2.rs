@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::format_3::{Placement3, placed};
 use super::producer::Producer;
 use super::producers::Producers;
-use super::{Election, Group, Partition, Segment, Settings, Shard, Topic};
+use super::{Election, Group, Opened, Partition, Segment, Settings, Shard, Topic};
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerId, SharedMap, Timestamp, TopicId};
 
 #[derive(Deserialize)]
@@ -61,8 +61,19 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         (key, Arc::new(Topic { id, name, overrides, partitions, placement }))
     });
     let topics = topics.collect();
-    let (producers, election) = (Producers::default(), Election::default());
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers, election })
+    Ok(Shard {
+        position,
+        hash,
+        next_producer,
+        topics,
+        groups,
+        names,
+        settings,
+        running,
+        producers: Producers::default(),
+        clock_believed: None,
+        election: Election::default(),
+    })
 }
 
 pub fn converted(partitions: Vec<Partition2>) -> Vec<Arc<Partition>> {
@@ -80,6 +91,7 @@ impl From<Partition2> for Partition {
 impl From<Segment2> for Segment {
     fn from(old: Segment2) -> Segment {
         let Segment2 { base, bytes, max_timestamp, opened, last_append } = old;
+        let opened = Opened::new(opened, opened);
         Segment { base, bytes, max_timestamp, opened, last_append, generation: 0, cleaned: false }
     }
 }

@@ -46,8 +46,19 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         (key, Arc::new(Topic { id, name, overrides, partitions, placement: placed(placement) }))
     });
     let topics = topics.collect();
-    let (producers, election) = (Producers::default(), Election::default());
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers, election })
+    Ok(Shard {
+        position,
+        hash,
+        next_producer,
+        topics,
+        groups,
+        names,
+        settings,
+        running,
+        producers: Producers::default(),
+        clock_believed: None,
+        election: Election::default(),
+    })
 }
 
 pub fn placed(placement: Vec<Placement3>) -> Vec<Arc<Placement>> {
