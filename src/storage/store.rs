@@ -434,23 +434,27 @@ impl Store {
         &self.0.counts
     }
 
-    /// Looks at the disk and at the clock.
+    /// Looks at the disk and at the clock, has the journal know of a clock that is believed, and logs
+    /// what is wrong for long.
     pub fn watch(&self) {
         self.0.directory.look_at_space();
-        self.0.clocks.now();
+        self.0.clocks.confirm(self.0.live.at(&self.settings()).clock_confirmed);
+        let believed = self.0.clocks.now().believed;
+        if self.0.committer.engine().must_note(believed) {
+            let command = Command::ClockBelieved;
+            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+        }
+        self.remind();
     }
 
     /// Applies retention and forgets producers that fell silent; looks at the disk before.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
         let settings = self.0.live.at(&self.settings());
-        self.0.clocks.confirm(settings.clock_confirmed);
         let believed = self.0.clocks.now().believed;
         let commands = {
             let engine = self.0.committer.engine();
-            let mut due = super::retention::due(&engine.shard, &self.topics(), &settings, believed);
-            due.extend(engine.must_note(believed).then_some(Command::ClockBelieved));
-            due
+            super::retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
         if commands.is_empty() {
             *lock(&self.0.retention_refused) = None;
@@ -466,7 +470,6 @@ impl Store {
             });
             self.0.committer.submit(Work::Command { command, done });
         }
-        self.remind();
     }
 
     /// What is less than it should be, the worst first. Waits for nothing.
