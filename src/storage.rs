@@ -7,6 +7,7 @@
 //! time. All of it stands on [`fs`], so that a test can pull the plug anywhere.
 
 mod cleaner;
+mod clocks;
 mod committer;
 mod counts;
 mod directory;
@@ -20,20 +21,24 @@ mod live;
 mod partition;
 mod recovery;
 mod retention;
+mod scrub;
 pub mod segment;
 mod snapshot;
 mod store;
 mod topics;
 mod trash;
+mod troubles;
 mod waiter;
 
 use std::path::PathBuf;
 
+pub use clocks::Now;
 pub use counts::{Counts, Traffic};
 pub use live::LiveSettings;
 pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
 pub use store::{LogDir, NewTopic, Place, Store, StoreOptions, Tuning};
 pub use topics::{Topic, Topics};
+pub use troubles::{Trouble, TroubleKind};
 pub use waiter::Waiter;
 
 use crate::kernel::Refusal;

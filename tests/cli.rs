@@ -1,12 +1,15 @@
 //! The program as a user or a service manager meets it: its line, its signals, its exit codes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use jackdaw::time::Clock;
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn jackdaw(arguments: &[&str]) -> Command {
@@ -395,6 +398,97 @@ fn log_lines_are_json_where_that_is_asked_for_whatever_stands_in_them() {
     );
     assert!(lines.iter().all(|line| line["timestamp"].is_string()), "{log}");
     assert!(lines.iter().any(|line| line["message"] == "stopped"), "{log}");
+}
+
+#[test]
+fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    fs::write(&file, "max.connections=7\n").unwrap();
+    let mut broker = Running::start(&["--config", text(&file), "--listen", "localhost:0", "--ephemeral"]);
+    let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines();
+    let mut until = |said: &str| log.find(|line| line.as_ref().unwrap().contains(said)).unwrap().unwrap();
+    fs::write(&file, "max.connections=8\nnum.partitions=3\n").unwrap();
+    broker.signal(Signal::HUP);
+    let line = until("max.connections");
+    assert!(line.contains("from=\"7\" to=\"8\""), "{line}");
+    assert!(until("num.partitions").contains("next start"));
+    fs::write(&file, "max.connections=many\n").unwrap();
+    broker.signal(Signal::HUP);
+    assert!(until("old value stays").contains("many"));
+    fs::remove_file(&file).unwrap();
+    broker.signal(Signal::HUP);
+    until("stay as they are");
+    // Without a file there is nothing to read.
+    let other = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    other.signal(Signal::HUP);
+    for broker in [broker, other] {
+        let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+        client.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        broker.signal(Signal::TERM);
+        let mut broker = broker;
+        assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+/// A pipe that is full and that nobody reads, and what keeps it open.
+fn stalled_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
+    let (_reader, pipe) = stalled_pipe();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (listen, http) = (free.to_string(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    fs::write(&file, "").unwrap();
+    let (file_name, http_name) = (text(&file), http.to_string());
+    let arguments = ["--listen", &listen, "--ephemeral", "--http", &http_name, "--config", file_name];
+    let mut command = jackdaw(&arguments);
+    command.stdout(pipe.try_clone().unwrap()).stderr(pipe);
+    let mut broker = Running { child: command.spawn().unwrap(), line: String::new() };
+    let clock = Clock::machine();
+    let give_up = clock.monotonic() + Duration::from_secs(60);
+    let mut client = loop {
+        match TcpStream::connect(free) {
+            Ok(client) => break client,
+            Err(error) => assert!(clock.monotonic() < give_up, "{error}"),
+        }
+    };
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // More than the log's queue holds: each time the settings are read again, a line with this in it.
+    fs::write(&file, format!("max.connections={}", "x".repeat(300 << 10))).unwrap();
+    let mut dropped = false;
+    while !dropped {
+        assert!(clock.monotonic() < give_up, "no line was dropped");
+        broker.signal(Signal::HUP);
+        client.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
+        let mut scrape = TcpStream::connect(http).unwrap();
+        scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        scrape.read_to_string(&mut page).unwrap();
+        let row = page.lines().find_map(|line| line.strip_prefix("jackdaw_log_lines_dropped_total "));
+        dropped = row.expect("the metric is there") != "0";
+    }
+    broker.signal(Signal::TERM);
+    loop {
+        if let Some(status) = broker.child.try_wait().unwrap() {
+            return assert_eq!(status.code(), Some(0));
+        }
+        assert!(clock.monotonic() < give_up, "it does not end");
+    }
 }
 
 #[test]

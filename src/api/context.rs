@@ -11,7 +11,7 @@ use super::error::ErrorCode;
 use super::fetch::session::Sessions;
 use super::metadata::auto_create::AutoCreate;
 use super::requests::Requests;
-use crate::config::{BrokerSettings, Listener};
+use crate::config::{BrokerSettings, Given, Listener};
 use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
 use crate::storage::{Isolation, LiveSettings, Store, Topics};
@@ -94,6 +94,11 @@ impl Services {
     /// The broker's settings as they are now. Nobody keeps them longer than a request.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.live.at(&self.store.settings())
+    }
+
+    /// Takes them as they are written now.
+    pub fn reload(&self, written: &Given) {
+        self.live.reload(written);
     }
 }
 

@@ -232,6 +232,7 @@ impl From<&RecordError> for ErrorCode {
             RecordError::NotOneBatch(_)
             | RecordError::OldFormat(_)
             | RecordError::Invalid(_)
+            | RecordError::OpensTooLarge
             | RecordError::InvalidRecords { .. } => ErrorCode::InvalidRecord,
             RecordError::InvalidTimestamps { .. } => ErrorCode::InvalidTimestamp,
             RecordError::TooLarge { .. } => ErrorCode::MessageTooLarge,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::listener::{self, Listener};
 use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
 use super::{ConfigError, Given, Origin, table, topic};
-use crate::types::{ClusterId, NodeId};
+use crate::types::{ClusterId, NodeId, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -117,10 +117,20 @@ settings! {
         /// offsets; taken as it is needed, a megabyte at least. What it does not suffice for the next run does.
         cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
             long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
+        /// Within what time all stored records are read once and held against their checksums, to find
+        /// damage where nobody reads; 0 turns it off. It counts while the broker runs. At most 64 MiB a
+        /// second are read.
+        scrub_interval: Duration = Value::millis,
+            long("jackdaw.scrub.interval.ms", "604800000").dynamic().at_least(0);
         /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
             text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
+        /// The present time in milliseconds since 1970, to confirm a clock that is doubted: one that was set
+        /// forward by more than a day, or is more than 30 days past the time it was believed last. A clock within
+        /// a day of it is believed. −1 confirms nothing.
+        clock_confirmed: Option<Timestamp> = Value::time,
+            long("jackdaw.clock.confirmed.ms", "-1").dynamic().at_least(-1);
         /// A snapshot of the state is taken after so many bytes went through the journal. For tests.
         snapshot_bytes: u64 = Value::number, long("internal.snapshot.bytes", "67108864").at_least(1);
         /// The size of a journal file. For tests.
@@ -168,7 +178,7 @@ const OTHERS: &[Row] = &[
         .per_broker()
         .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
-        .doc("Where health checks (`/livez`, `/readyz`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
+        .doc("Where health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
     text("jackdaw.log.format", "text")
         .one_of(&["text", "json"])
         .doc("How log lines are written: `text` for people, `json` an object a line."),
@@ -234,6 +244,15 @@ impl BrokerSettings {
         let settings = BrokerSettings::with(self.given.clone(), altered)?;
         // A process that poses as several brokers has another one for each.
         Ok(BrokerSettings { node_id: self.node_id, ..settings })
+    }
+
+    /// The settings with another base below what was altered.
+    pub(super) fn given_anew(&self, given: Given) -> Result<BrokerSettings, ConfigError> {
+        let mut settings = BrokerSettings::with(given, self.altered.clone())?;
+        settings.node_id = self.node_id;
+        // As a broker that poses as several has them: neither changes while it runs.
+        settings.listeners.clone_from(&self.listeners);
+        Ok(settings)
     }
 
     /// The same for what was checked when it was stored: what is not valid any more is left out and

@@ -1,7 +1,7 @@
 //! The data directory: where its parts lie, whose it is, and how full its disk is.
 //!
 //! ```text
-//! LOCK  meta  journal/  snapshot/  topics/<name>-<partition>/  trash/
+//! LOCK  meta  scrub  journal/  snapshot/  topics/<name>-<partition>/  trash/
 //! ```
 
 use std::io::{self, IoSlice};
@@ -130,6 +130,11 @@ impl Directory {
 
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")
+    }
+
+    /// Where the scrub notes how far it is.
+    pub(super) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
     }
 
     pub(super) fn topics(&self) -> PathBuf {
