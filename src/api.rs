@@ -41,6 +41,7 @@ mod produce;
 mod replicas;
 pub mod requests;
 pub mod topic_name;
+mod transactions;
 mod unregister_broker;
 mod update_features;
 
@@ -165,6 +166,7 @@ pub const MOST_NAMED: usize = 100_000;
 
 /// What differs from Apache Kafka at every key, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
+    "A request other than Produce that is larger than 8 MiB closes its connection; Kafka reads up to socket.request.max.bytes.",
     "A request that names more than 100,000 topics, partitions or keys closes its connection, unless it commits or asks for a group's offsets.",
 ];
 

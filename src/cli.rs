@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::storage::OpenError;
+use crate::telemetry;
 
 /// What the process ends with; `jackdaw --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ enum Exit {
 
 const EXIT_CODES: &str = "Exit codes:
    0  stopped as asked, or what was asked is done
-   1  the broker refused what a client command asked for, or a part of it
+   1  what a client command asked for was refused, or a part of it was not done
   64  wrong command line
   65  the data directory is not ours, is damaged or was written by a newer version
   69  an address to listen at is not available, or no broker answers there
@@ -117,6 +118,7 @@ fn exit_of_open(error: &OpenError) -> Exit {
         OpenError::InUse { .. } => Exit::InUse,
         OpenError::Io { .. } => Exit::InputOutput,
         OpenError::NotOurs { .. }
+        | OpenError::NotADirectory { .. }
         | OpenError::Newer { .. }
         | OpenError::OtherNode { .. }
         | OpenError::OtherCluster { .. }
@@ -126,6 +128,6 @@ fn exit_of_open(error: &OpenError) -> Exit {
 
 /// Tells the user why nothing happened.
 fn fail(exit: Exit, why: impl std::fmt::Display) -> Exit {
-    eprintln!("jackdaw: {why}");
+    telemetry::say(&format!("jackdaw: {why}"));
     exit
 }

@@ -19,6 +19,7 @@ mod group;
 mod listener;
 mod listing;
 mod page;
+mod reload;
 mod row;
 mod table;
 mod topic;
@@ -37,6 +38,7 @@ pub use given::{Given, Origin, Written};
 pub use listener::Listener;
 pub use listing::listing;
 pub use page::page;
+pub use reload::{Difference, Reloaded};
 pub use row::{Change, Check, Kind, Row};
 pub use topic::TopicSettings;
 

@@ -28,7 +28,7 @@ pub use command::{
     ReplaceSegments, Rewritten, Scope,
 };
 pub use group::Group;
-pub use partition::{Partition, Segment, SegmentId};
+pub use partition::{Opened, Partition, Segment, SegmentId};
 pub use placement::{Placement, spread};
 use producers::{Producers, Remembered};
 pub use settings::Settings;
@@ -51,6 +51,9 @@ pub struct Shard {
     /// The brokers that run, ascending.
     running: Vec<NodeId>,
     producers: Producers,
+    /// By which time the clock was believed last. The snapshot has it beside the state.
+    #[serde(skip)]
+    clock_believed: Option<Timestamp>,
 }
 
 impl Shard {
@@ -66,6 +69,7 @@ impl Shard {
             settings: Arc::default(),
             running: vec![broker],
             producers: Producers::default(),
+            clock_believed: None,
         }
     }
 
@@ -82,6 +86,16 @@ impl Shard {
             Producers::of(topic).for_each(|producer| shard.producers.remember(producer));
         }
         Ok(shard)
+    }
+
+    /// The same state, with what a snapshot has beside it.
+    pub fn with_clock_believed(self, at: Option<Timestamp>) -> Shard {
+        Shard { clock_believed: at, ..self }
+    }
+
+    /// By which time the clock was believed last, if it ever was.
+    pub fn clock_believed(&self) -> Option<Timestamp> {
+        self.clock_believed
     }
 
     /// The last round that was applied; 0 before the first.
@@ -163,6 +177,10 @@ impl Shard {
                 self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
             }
             Command::SetProducerMemory { bytes } => self.set_producer_memory(time, *bytes),
+            Command::ClockBelieved => {
+                self.clock_believed = Some(time);
+                Applied::ClockBelieved
+            }
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
@@ -398,6 +416,7 @@ impl Applied {
             Applied::ReplicasSet => [13, 0, 0, 0],
             Applied::BrokersSet => [14, 0, 0, 0],
             Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
+            Applied::ClockBelieved => [17, 0, 0, 0],
             Applied::SegmentsReplaced { replaced, by, .. } => {
                 let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
                 [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]

@@ -296,7 +296,7 @@ impl Reading {
             let topics = ctx.services.store.topics();
             self.state = match topics.by_id(self.topic_id) {
                 Some(topic) => State::of_partition(topic, &self.ask, ctx.node()),
-                None => State::Failed(ErrorCode::NotLeaderOrFollower, None),
+                None => State::Failed(ErrorCode::UnknownTopicOrPartition, None),
             };
         }
     }
@@ -469,15 +469,17 @@ impl Reading {
             log_start_offset: ends.log_start.0,
             ..empty.clone()
         };
+        // As in Kafka without a word on aborted transactions, whatever is read.
+        let failed_read =
+            |error| PartitionData { aborted_transactions: None, ..failed(self.ask.of.partition, error) };
         match self.state {
             State::Unknown(error) => failed(self.ask.of.partition, error),
-            State::Failed(error, None) => PartitionData { error_code: error.code(), ..empty },
             State::Failed(error, Some(leader)) if ctx.version >= 16 => {
                 let current_leader =
                     LeaderIdAndEpoch { leader_id: leader.id(), leader_epoch: leader.epoch.0 };
-                PartitionData { error_code: error.code(), current_leader, ..empty }
+                PartitionData { current_leader, ..failed_read(error) }
             }
-            State::Failed(error, Some(_)) => PartitionData { error_code: error.code(), ..empty },
+            State::Failed(error, _) => failed_read(error),
             State::Diverged { ends, epoch, end } => {
                 let diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
                 PartitionData { diverging_epoch, ..with_ends(ends) }

@@ -50,6 +50,12 @@ settings! {
         /// The largest record batch that is accepted, as it comes over the wire.
         max_message_bytes: u32 = Value::number,
             int("max.message.bytes", "1048588").dynamic().at_least(0).twin("message.max.bytes");
+        /// The largest record that is accepted inside a compressed batch, without the bytes of its length. A
+        /// batch is opened piece by piece and never held as a whole; all of it together may not become more than
+        /// 2147483639 bytes.
+        max_decompressed_bytes: u32 = Value::number,
+            int("max.decompressed.message.bytes", "2147483639").dynamic().at_least(1)
+                .twin("max.decompressed.message.bytes");
         /// How far a record's timestamp may lie behind the broker's clock.
         timestamp_before_max: Duration = Value::millis,
             long("message.timestamp.before.max.ms", "9223372036854775807").dynamic().at_least(0)

@@ -82,6 +82,8 @@ pub enum Command {
     SetProducerMemory {
         bytes: u64,
     },
+    /// The clock is believed: what the next start holds its clock against.
+    ClockBelieved,
 }
 
 /// What settings are stored for, other than a topic.
@@ -201,6 +203,7 @@ pub enum Applied {
     ProducerMemorySet {
         forgotten: usize,
     },
+    ClockBelieved,
 }
 
 impl Applied {

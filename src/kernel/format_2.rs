@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::producer::Producer;
 use super::producers::Producers;
-use super::{Group, Partition, Placement, Segment, Settings, Shard, Topic};
+use super::{Group, Opened, Partition, Placement, Segment, Settings, Shard, Topic};
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerId, SharedMap, Timestamp, TopicId};
 
 #[derive(Deserialize)]
@@ -59,8 +59,18 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         (key, Arc::new(Topic { id, name, overrides, partitions: converted(partitions), placement }))
     });
     let topics = topics.collect();
-    let producers = Producers::default();
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers })
+    Ok(Shard {
+        position,
+        hash,
+        next_producer,
+        topics,
+        groups,
+        names,
+        settings,
+        running,
+        producers: Producers::default(),
+        clock_believed: None,
+    })
 }
 
 pub fn converted(partitions: Vec<Partition2>) -> Vec<Arc<Partition>> {
@@ -78,6 +88,7 @@ impl From<Partition2> for Partition {
 impl From<Segment2> for Segment {
     fn from(old: Segment2) -> Segment {
         let Segment2 { base, bytes, max_timestamp, opened, last_append } = old;
+        let opened = Opened::new(opened, opened);
         Segment { base, bytes, max_timestamp, opened, last_append, generation: 0, cleaned: false }
     }
 }

@@ -24,5 +24,17 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
     let shard: Shard3 = postcard::from_bytes(state)?;
     let Shard3 { position, hash, next_producer, topics, groups, names, settings, running } = shard;
     let producers = Producers::default();
-    Ok(Shard { position, hash, next_producer, topics, groups, names, settings, running, producers })
+    let clock_believed = None;
+    Ok(Shard {
+        position,
+        hash,
+        next_producer,
+        topics,
+        groups,
+        names,
+        settings,
+        running,
+        producers,
+        clock_believed,
+    })
 }

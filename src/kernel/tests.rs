@@ -1,5 +1,7 @@
 //! Stories about topics and partitions, and a walk with arbitrary commands.
 
+use std::time::Duration;
+
 use super::*;
 use crate::types::LeaderEpoch;
 
@@ -219,7 +221,7 @@ fn segments_are_replaced_where_they_are_those_that_were_meant_and_the_newest_nev
     let after = replace(&[id(0, 1), id(20, 0)], &[anew(0, true), anew(25, false)]).unwrap();
     assert_eq!(after, [(id(0, 2), true), (id(25, 2), false), (id(30, 0), false)]);
     let first = partition(&shard).segments()[0];
-    assert_eq!((first.bytes, first.opened, first.last_append), (5, at(1), at(3)));
+    assert_eq!((first.bytes, first.opened.time(), first.last_append), (5, at(0), at(3)));
     assert_eq!(offset_of(&mut shard, batch(1)), Ok(40), "offsets go on where they were");
 }
 
@@ -403,4 +405,16 @@ impl Random {
             }
         }
     }
+}
+
+#[test]
+fn the_age_of_a_segment_is_that_of_its_records_and_of_the_clock_only_where_they_have_none() {
+    let of_records = Opened::new(at(100), at(5_000));
+    assert_eq!(of_records.time(), at(100));
+    assert_eq!(of_records.age(at(130), at(9_000)), Duration::from_secs(30));
+    assert_eq!(of_records.age(at(50), at(9_000)), Duration::ZERO, "older records");
+    assert_eq!(of_records.age(Timestamp(-1), at(9_000)), Duration::ZERO, "a batch without a time");
+    let of_the_clock = Opened::new(Timestamp(-1), at(5_000));
+    assert_eq!(of_the_clock.time(), at(5_000));
+    assert_eq!(of_the_clock.age(at(130), at(5_007)), Duration::from_secs(7));
 }

@@ -66,7 +66,7 @@ pub(super) fn due(
     let may_be_cleaned = |segment: &kernel::Segment, end: Offset| {
         // What is not durable yet replaces nothing.
         let lag = settings.min_compaction_lag;
-        end <= high_watermark && (lag.is_zero() || now.since(segment.max_timestamp) >= lag)
+        end <= high_watermark && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
     };
     let until = closed
         .iter()
@@ -78,7 +78,8 @@ pub(super) fn due(
     let bytes = |segments: &[kernel::Segment]| segments.iter().map(|segment| segment.bytes).sum::<u64>();
     let (clean, dirty) = (bytes(&closed[..dirty_from]), bytes(&closed[dirty_from..until]));
     let dirty_millionths = dirty.saturating_mul(1_000_000).checked_div(clean + dirty)?;
-    let overdue = now.since(closed[dirty_from].opened) > settings.max_compaction_lag;
+    let oldest = closed[dirty_from..].iter().map(|segment| segment.opened.time()).min()?;
+    let overdue = now.since(oldest) > settings.max_compaction_lag;
     let due = dirty > 0 && (overdue || dirty_millionths > u64::from(settings.min_dirty));
     due.then_some(Due { dirty_from, until, dirty_millionths })
 }
@@ -217,7 +218,7 @@ impl Cleaner<'_> {
                     output.append(header, batch)?;
                     return Ok(ControlFlow::Continue(()));
                 }
-                let is_needed = |record: &record::Record| newest.is_needed(record);
+                let is_needed = |offset, key: Option<&[u8]>| newest.is_needed(offset, key);
                 match record::clean(batch, self.now, delete_retention, is_needed) {
                     // What cannot be read taught nothing either.
                     Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
@@ -291,30 +292,30 @@ impl Newest {
         if !record::is_cleaned(header) {
             return;
         }
-        let Ok(whole) = record::records(batch) else { return };
-        // Read to its end first, one record at a time: what it opens to may be large.
-        if whole.into_iter().any(|record| record.is_err()) {
+        let Ok(mut whole) = record::keys(batch) else { return };
+        // Read to its end first, one key at a time: what it opens to may be large.
+        if whole.any(|key| key.is_err()) {
             return;
         }
-        for record in record::records(batch).into_iter().flatten().flatten() {
-            let Some(key) = record.key else { continue };
+        for (offset, key) in record::keys(batch).into_iter().flatten().flatten() {
+            let Some(key) = key else { continue };
             match self.offsets.get_mut(&*key) {
-                Some(offset) => *offset = record.offset,
+                Some(newest) => *newest = offset,
                 None => {
                     self.taken += key.len() as u64 + KEY_OVERHEAD;
-                    self.offsets.insert((&*key).into(), record.offset);
+                    self.offsets.insert((&*key).into(), offset);
                 }
             }
         }
     }
 
     /// Whether no newer record of the key is known. One without a key stands for none, and goes, as in Kafka.
-    fn is_needed(&self, record: &record::Record) -> bool {
-        if record.offset >= self.end {
+    fn is_needed(&self, offset: Offset, key: Option<&[u8]>) -> bool {
+        if offset >= self.end {
             return true;
         }
-        let Some(key) = &record.key else { return false };
-        self.offsets.get(&**key).is_none_or(|newest| *newest <= record.offset)
+        let Some(key) = key else { return false };
+        self.offsets.get(key).is_none_or(|newest| *newest <= offset)
     }
 }
 

@@ -15,7 +15,7 @@ use super::journal;
 use super::segment::{Files, PartitionDir, Segment, SyncError};
 use super::trash::Trash;
 use crate::time;
-use crate::types::{NodeId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
 /// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers
@@ -47,7 +47,7 @@ pub struct Directory {
     root: PathBuf,
     /// Open from the start on, so that it tells of every failure since.
     volume: Option<Box<dyn Volume>>,
-    pub(super) cluster_id: Uuid,
+    pub(super) cluster_id: ClusterId,
     pub(super) node_id: NodeId,
     /// What it was opened with.
     format: u32,
@@ -64,11 +64,14 @@ impl Directory {
         fs: Arc<dyn Fs>,
         root: &Path,
         node_id: NodeId,
-        cluster_id: Option<Uuid>,
+        cluster_id: Option<ClusterId>,
         new_id: fn() -> Uuid,
     ) -> Result<Directory, OpenError> {
         let io = |error| OpenError::Io { path: root.to_owned(), error };
-        fs::create_dirs(&*fs, root).map_err(io)?;
+        fs::create_dirs(&*fs, root).map_err(|error| match file_in_the_way(&*fs, root) {
+            Some(file) => OpenError::NotADirectory { path: root.to_owned(), file },
+            None => io(error),
+        })?;
         let entries = fs.list(root).map_err(io)?;
         let is_ours = entries.iter().any(|entry| entry.name == META);
         let only_ours = |entry: &fs::Entry| {
@@ -87,7 +90,7 @@ impl Directory {
             true => Meta::read(&*fs, root)?,
             false => {
                 let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
-                let cluster_id = cluster_id.unwrap_or_else(new_id);
+                let cluster_id = cluster_id.clone().unwrap_or_else(|| new_id().into());
                 let meta = Meta { format: FORMAT, cluster_id, node_id, salt };
                 meta.write(&*fs, root).map_err(io)?;
                 meta
@@ -122,7 +125,7 @@ impl Directory {
         if self.format == FORMAT {
             return Ok(());
         }
-        let Directory { cluster_id, node_id, salt, .. } = *self;
+        let (cluster_id, node_id, salt) = (self.cluster_id.clone(), self.node_id, self.salt);
         tracing::info!(from = self.format, to = FORMAT, "the data directory has a newer format now");
         Meta { format: FORMAT, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
     }
@@ -224,6 +227,11 @@ impl Directory {
     }
 }
 
+fn file_in_the_way(fs: &dyn Fs, root: &Path) -> Option<PathBuf> {
+    let is_file = |path: &&Path| fs.metadata(path).is_ok_and(|found| !found.is_dir);
+    root.ancestors().find(is_file).map(Path::to_owned)
+}
+
 fn floor_of(space: &fs::Space) -> u64 {
     (space.total / 20).min(1 << 30)
 }
@@ -231,7 +239,7 @@ fn floor_of(space: &fs::Space) -> u64 {
 /// Who a data directory belongs to, as `name=value` lines.
 pub(super) struct Meta {
     format: u32,
-    cluster_id: Uuid,
+    cluster_id: ClusterId,
     pub(super) node_id: NodeId,
     pub(super) salt: u64,
 }
@@ -283,7 +291,7 @@ impl Meta {
             // Without frames any will do.
             Ok(None) | Err(_) => u64::from_be_bytes(*time::random_uuid().0.first_chunk().unwrap_or(&[1; 8])),
         };
-        Meta { format: FORMAT, cluster_id: time::random_uuid(), node_id, salt }.write(fs, root)?;
+        Meta { format: FORMAT, cluster_id: time::random_uuid().into(), node_id, salt }.write(fs, root)?;
         Ok(false)
     }
 
@@ -291,7 +299,7 @@ impl Meta {
         let value = |name: &str| value_of(text, name).ok_or_else(|| format!("it has no {name}"));
         let unreadable = |name: &str| format!("its {name} cannot be read");
         let format: u32 = value("format")?.parse().map_err(|_| unreadable("format"))?;
-        match text.split_once(CHECKSUM) {
+        match text.rsplit_once(CHECKSUM) {
             Some((covered, sum)) if sum.trim_end() == checksum_of(covered) => {}
             Some(_) => return Err("its checksum is wrong".to_owned()),
             None if format >= CHECKED => return Err("its checksum is missing".to_owned()),
@@ -302,7 +310,7 @@ impl Meta {
         }
         Ok(Parsed::Known(Meta {
             format,
-            cluster_id: Uuid::parse(value("cluster.id")?).ok_or_else(|| unreadable("cluster.id"))?,
+            cluster_id: ClusterId::parse(value("cluster.id")?).ok_or_else(|| unreadable("cluster.id"))?,
             node_id: value("node.id")?.parse().map(NodeId).map_err(|_| unreadable("node.id"))?,
             salt: u64::from_str_radix(value("salt")?, 16).map_err(|_| unreadable("salt"))?,
         }))

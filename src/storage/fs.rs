@@ -200,7 +200,7 @@ pub fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     match fs.metadata(dir) {
         // A process may have been killed between making it and the sync.
         Ok(found) if found.is_dir => return fs.sync_dir(above),
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, dir.display().to_string())),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && above != dir => {}
         Err(error) => return Err(error),
     }

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub struct Partition {
     high_watermark: AtomicI64,
     leader_epoch: AtomicI32,
     serving: AtomicU8,
+    /// What is wrong with its files.
+    damage: OnceLock<String>,
     log: RwLock<Log>,
     waiters: Waiters,
     committer: Weak<Committer>,
@@ -186,6 +188,7 @@ impl Partition {
             high_watermark: AtomicI64::new(state.end().0),
             leader_epoch: AtomicI32::new(state.epoch().0),
             serving: AtomicU8::new(SERVING),
+            damage: OnceLock::new(),
             log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, recent: VecDeque::new() }),
             waiters: Waiters::default(),
             committer,
@@ -392,6 +395,11 @@ impl Partition {
         self.serving() == Err(LogError::Damaged)
     }
 
+    /// What is wrong with its files, where they are damaged.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.is_damaged().then(|| self.damage.get().map_or("", String::as_str))
+    }
+
     /// The largest timestamp of the batch that holds `offset`, or of the first one where `offset`
     /// lies before the log start; none at the end. May wait for the disk.
     pub fn time_of(&self, offset: Offset) -> Result<Option<Timestamp>, LogError> {
@@ -573,6 +581,7 @@ impl Partition {
     }
 
     pub(super) fn quarantine(&self, why: &str) {
+        let _ = self.damage.set(why.to_owned());
         let before = self.serving.swap(QUARANTINED, Ordering::AcqRel);
         if before == SERVING {
             tracing::error!(

@@ -32,7 +32,7 @@ pub(super) struct Recovered {
     /// Their files are longer than what replay gives: they get a new leadership.
     pub(super) cut: Vec<PartitionKey>,
     pub(super) damaged: BTreeMap<PartitionKey, String>,
-    /// When the last entry that was replayed was written, if any was.
+    /// By which time the clock was believed last, as far as it is known.
     pub(super) last_time: Option<Timestamp>,
     pub(super) account: Account,
 }
@@ -107,7 +107,8 @@ pub(super) fn recover(
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
-    let last_time = rounds.last().map(|round| round.entry.time);
+    // Before format 4 nobody noted it.
+    let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
 
     let topics = |error| OpenError::Io { path: directory.topics(), error };
     let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
 
 use super::cleaner::{self, Cleaner};
+use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::Directory;
@@ -17,14 +18,14 @@ use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
 use super::recovery::{self, OnDamage, Recovered};
-use super::retention::Clocks;
 use super::topics::{Topic, Topics};
+use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::{OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Durability};
+use crate::config::{BrokerSettings, Durability, Given, Reloaded};
 use crate::kernel::group::GroupRecord;
 use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
 use crate::time::{self, Clock};
-use crate::types::{NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
 
 /// A handle; clones share one store, and the last one closes it.
 #[derive(Clone)]
@@ -36,9 +37,13 @@ struct Inner {
     image: Arc<RwLock<Arc<Topics>>>,
     stored_settings: Arc<RwLock<Arc<Settings>>>,
     poisoned: Arc<AtomicBool>,
+    poisoned_by: Arc<OnceLock<String>>,
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
-    clocks: Clocks,
+    clocks: Arc<Clocks>,
+    /// Why the journal did not take what retention asked for last.
+    retention_refused: Arc<Mutex<Option<String>>>,
+    reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
     new_id: fn() -> Uuid,
     /// Where nobody else does it, the caller does: see [`Store::run_background`].
@@ -141,7 +146,8 @@ impl Store {
             Place::Directory(root) => (Arc::new(DiskFs), root),
             Place::Simulated(fs, root) => (fs, root),
         };
-        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, settings.cluster_id, new_id)?);
+        let cluster_id = settings.cluster_id.clone();
+        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, cluster_id, new_id)?);
         let recovered = match in_memory {
             true => Recovered::nothing(settings.node_id),
             false => {
@@ -163,7 +169,7 @@ impl Store {
             },
             false => EngineOptions { durability, tuning },
         };
-        let clocks = Clocks::start(clock.clone(), last_time);
+        let clocks = Arc::new(Clocks::start(clock, last_time, settings.clock_confirmed));
         let live = Arc::new(LiveSettings::new(Arc::clone(&settings), settings.node_id));
         let engine = Engine::new(
             shard,
@@ -171,10 +177,11 @@ impl Store {
             Arc::clone(&directory),
             Arc::clone(&live),
             engine_options,
-            clock,
+            Arc::clone(&clocks),
             keeper,
         );
         let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
+        let poisoned_by = Arc::clone(&engine.poisoned_by);
         let stored_settings = Arc::clone(&engine.stored_settings);
         let position = Arc::clone(&engine.position);
         let counts = Arc::clone(&engine.counts);
@@ -188,9 +195,12 @@ impl Store {
             image,
             stored_settings,
             poisoned,
+            poisoned_by,
             position,
             counts,
             clocks,
+            retention_refused: Arc::default(),
+            reminders: Mutex::default(),
             live,
             new_id,
             jobs: Mutex::new(None),
@@ -232,8 +242,15 @@ impl Store {
         Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn cluster_id(&self) -> Uuid {
-        self.0.directory.cluster_id
+    /// Takes the broker's settings as they are written now; topics follow. Waits for a round that runs.
+    pub fn reload_settings(&self, written: &Given) -> Reloaded {
+        let reloaded = self.0.live.reload(written);
+        self.0.committer.engine().settings_changed();
+        reloaded
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        self.0.directory.cluster_id.clone()
     }
 
     /// Where everything lies, and how much room there is.
@@ -383,36 +400,112 @@ impl Store {
         self.0.directory.is_full()
     }
 
+    /// The time for what is stored, and for what goes by its age.
+    pub fn now(&self) -> Now {
+        self.0.clocks.now()
+    }
+
     pub fn counts(&self) -> &Counts {
         &self.0.counts
     }
 
-    /// What is due from time to time: retention, forgotten producers, a look at the disk.
+    /// Looks at the disk and at the clock.
+    pub fn watch(&self) {
+        self.0.directory.look_at_space();
+        self.0.clocks.now();
+    }
+
+    /// Applies retention and forgets producers that fell silent; looks at the disk before.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
-        let now = self.0.clocks.look();
+        let settings = self.0.live.at(&self.settings());
+        self.0.clocks.confirm(settings.clock_confirmed);
+        let believed = self.0.clocks.now().believed;
         let commands = {
             let engine = self.0.committer.engine();
-            super::retention::due(
-                &engine.shard,
-                &self.topics(),
-                &self.0.live.at(&self.settings()),
-                now,
-                self.0.clocks.trusted(),
-            )
+            let mut due = super::retention::due(&engine.shard, &self.topics(), &settings, believed);
+            due.extend(engine.must_note(believed).then_some(Command::ClockBelieved));
+            due
         };
+        if commands.is_empty() {
+            *lock(&self.0.retention_refused) = None;
+        }
         for command in commands {
-            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+            let refused = Arc::clone(&self.0.retention_refused);
+            let done = Box::new(move |outcome: Result<Applied, StoreError>| {
+                *lock(&refused) = match outcome {
+                    // What was to go may be gone.
+                    Ok(_) | Err(StoreError::Refused(_) | StoreError::Stopped) => None,
+                    Err(error) => Some(format!("the journal takes nothing: {error:?}")),
+                };
+            });
+            self.0.committer.submit(Work::Command { command, done });
+        }
+        self.remind();
+    }
+
+    /// What is less than it should be, the worst first. Waits for nothing.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        if !self.is_writable() {
+            let why = self.0.poisoned_by.get().map_or("", String::as_str);
+            troubles.push(Trouble::of_one(TroubleKind::JournalFailed, why));
+        }
+        if self.is_full() {
+            let free = self.log_dir().space.map_or(0, |space| space.free);
+            let why = format!("{free} bytes are free: writes are refused until there is room");
+            troubles.push(Trouble::of_one(TroubleKind::DiskFull, why));
+        }
+        let topics = self.topics();
+        let damaged = topics.iter().flat_map(|topic| &topic.partitions).filter_map(|partition| {
+            Some(format!("{}-{}: {}", partition.topic_name, partition.index, partition.damage()?))
+        });
+        troubles.extend(Trouble::of_partitions(damaged));
+        let doubt = self.0.clocks.complaint();
+        let halted = match &doubt {
+            Some(_) => Some("nothing is deleted by age or compacted until the clock is believed".to_owned()),
+            None => lock(&self.0.retention_refused).clone(),
+        };
+        troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockDoubted, why)));
+        troubles.extend(halted.map(|why| Trouble::of_one(TroubleKind::RetentionHalted, why)));
+        troubles
+    }
+
+    /// Logs what lasts.
+    fn remind(&self) {
+        let troubles = self.troubles();
+        let kinds: Vec<TroubleKind> = troubles.iter().map(|trouble| trouble.kind).collect();
+        let why = |kind| troubles.iter().find(|trouble| trouble.kind == kind).map(|trouble| &*trouble.why);
+        let reminders = lock(&self.0.reminders).look(&kinds, self.0.clocks.since_boot());
+        for reminder in reminders {
+            match reminder {
+                // The others were logged by those who found them.
+                Reminder::Begins(kind @ TroubleKind::RetentionHalted) => {
+                    tracing::warn!(
+                        state = kind.name(),
+                        why = why(kind),
+                        "not everything that is due is deleted"
+                    );
+                }
+                Reminder::Begins(_) => {}
+                Reminder::Lasts(kind, lasted) => {
+                    let minutes = lasted.as_secs() / 60;
+                    tracing::warn!(state = kind.name(), why = why(kind), minutes, "this still lasts");
+                }
+                Reminder::Ends(kind, lasted) => {
+                    tracing::info!(state = kind.name(), minutes = lasted.as_secs() / 60, "this is over");
+                }
+            }
         }
     }
 
     /// Compacts what is due, the dirtiest partitions first. Goes by the clock, and does nothing while that
-    /// cannot be trusted. Blocks until it is done, or the store closes.
+    /// is doubted. Blocks until it is done, or the store closes.
     pub fn compact(&self) {
         let _alone = lock(&self.0.cleaning);
-        let now = self.0.clocks.look();
         let settings = self.0.live.at(&self.settings());
-        if !settings.cleaner_enabled || !self.0.clocks.trusted() || self.is_full() {
+        let Some(now) = self.0.clocks.now().believed else { return };
+        if !settings.cleaner_enabled || self.is_full() {
             return;
         }
         let topics = self.topics();
@@ -535,8 +628,8 @@ impl GroupStore for Store {
         self.is_writable()
     }
 
-    fn may_expire(&self) -> bool {
-        self.0.clocks.trusted()
+    fn now(&self) -> Now {
+        Store::now(self)
     }
 
     fn topic_name(&self, topic: TopicId) -> Option<String> {

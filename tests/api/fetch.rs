@@ -274,16 +274,23 @@ async fn what_needs_no_waiting_is_answered_at_once() {
 #[tokio::test]
 async fn a_topic_that_is_deleted_ends_the_wait_for_it() {
     let node = Node::start().await;
-    let id = node.topic("t", 1).await;
     let mut client = node.client().await;
-    client.send(12, &waiting(fetch_from("t", 0, 0))).await;
-    node.client().await.produce("t", 0, b"no batch".as_slice()).await;
-    assert!(!client.has_heard());
-    node.store.delete_topic(id).await.unwrap();
-    let (_, answer) = client.receive::<FetchRequest>(12).await;
-    assert_eq!(sizes(&answer), [(0, code(ErrorCode::NotLeaderOrFollower), 0)]);
-    let unknown = client.fetch("t", 0, 0).await;
-    assert_eq!(unknown.error_code, code(ErrorCode::UnknownTopicOrPartition));
+    // By name and by id, uncommitted and committed: Kafka says the same each time.
+    for (version, isolation_level) in [(12, 0), (12, 1), (13, 0), (17, 1)] {
+        let id = node.topic("t", 1).await;
+        let mut request = waiting(fetch_from("t", 0, 0));
+        request.isolation_level = isolation_level;
+        request.topics[0].topic_id = id;
+        client.send(version, &request).await;
+        node.client().await.produce("t", 0, b"no batch".as_slice()).await;
+        assert!(!client.has_heard());
+        node.store.delete_topic(id).await.unwrap();
+        let (_, answer) = client.receive::<FetchRequest>(version).await;
+        let unknown = code(ErrorCode::UnknownTopicOrPartition);
+        assert_eq!(sizes(&answer), [(0, unknown, 0)], "version {version}");
+        assert_eq!(only(answer).aborted_transactions, None, "version {version}");
+        assert_eq!(client.fetch("t", 0, 0).await.error_code, unknown);
+    }
 }
 
 #[tokio::test]

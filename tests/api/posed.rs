@@ -53,10 +53,13 @@ use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use jackdaw::protocol::messages::sync_group_request::SyncGroupRequest;
 use jackdaw::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
+use jackdaw::time;
 use jackdaw::types::{NodeId, TopicId};
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Node, batch, batches, code, fetch_from, only, partition_from, produce_to};
+use crate::harness::{
+    Client, Node, PATIENCE, batch, batches, code, fetch_from, only, partition_from, produce_to,
+};
 use crate::harness::{fetch_topics, join, the_partition};
 
 /// A process that poses as three brokers, 1, 2 and 3.
@@ -167,7 +170,15 @@ async fn replicas_and_leaders_are_spread_and_more_replicas_than_brokers_are_refu
     assert_eq!(leaders, BTreeMap::from([(1, 2), (2, 2), (3, 2)]));
 
     assert_eq!(create(&mut client, spread("default", 1, -1)).await.replication_factor, 2);
-    assert_eq!(partition(&mut client, "made-by-asking", 0).await.replica_nodes.len(), 2);
+    let made_by_asking = async {
+        loop {
+            let answer = client.call(12, metadata_of("made-by-asking")).await.topics.remove(0);
+            if answer.error_code == 0 {
+                return answer.partitions[0].replica_nodes.len();
+            }
+        }
+    };
+    assert_eq!(time::within(PATIENCE, made_by_asking).await, Some(2));
     let refused = create(&mut client, spread("many", 1, 4)).await;
     assert_eq!(refused.error_code, code(ErrorCode::InvalidReplicationFactor));
     assert!(refused.error_message.unwrap().contains("because only 3 broker(s) are registered"));

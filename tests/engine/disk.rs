@@ -66,6 +66,7 @@ pub fn checked(bytes: Bytes) -> Checked {
     let rules = Rules {
         max_message_bytes: u32::MAX,
         segment_bytes: u64::MAX,
+        max_decompressed_bytes: 2_147_483_639,
         compression: None,
         compacted: false,
         log_append_time: false,

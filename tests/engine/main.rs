@@ -1,5 +1,6 @@
 //! The store on a simulated disk: what was acknowledged or shown survives every crash.
 
+mod clock;
 mod compaction;
 mod crashes;
 mod disk;

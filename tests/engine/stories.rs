@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jackdaw::config::Durability;
 use jackdaw::kernel::{Refusal, Scope};
+use jackdaw::record::{BatchBuilder, Codec};
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{
@@ -12,7 +13,7 @@ use jackdaw::storage::{
 };
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
-use crate::disk::{batch, batch_of, make_topic, now, open, options, values};
+use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
 
 /// The log that most stories are about.
 fn log_of(store: &Store) -> Arc<Partition> {
@@ -366,6 +367,33 @@ fn o1_o4_records_are_found_by_their_time() {
     assert_eq!(now(log.max_timestamp()).unwrap().unwrap().offset, Offset(3));
     now(log.delete_before(Offset(2))).unwrap();
     assert_eq!(at(0), Some(2), "O4: not below the log start");
+}
+
+/// 31 daily records that are written in one go, in topics whose segments last a week.
+#[test]
+fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
+    const DAY: i64 = 24 * 3_600_000;
+    let fs = SimFs::new(14);
+    let options = options(&fs, Durability::Fsync);
+    options.clock.set(Timestamp(31 * DAY));
+    let store = Store::open(options).unwrap();
+    for codec in [Codec::None, Codec::Gzip] {
+        let topic = make_topic(&store, codec.name(), 1);
+        let log = topic.partition(0).unwrap();
+        for day in 0..31 {
+            let batch = BatchBuilder::new().codec(codec).value(Timestamp(day * DAY), "of the day");
+            now(log.append(checked(batch.build()))).unwrap();
+        }
+        assert_eq!(log.segments(), 4, "from the days 0, 8, 16 and 24 on");
+        store.housekeep();
+        assert_eq!(log.ends().log_start, Offset(24), "{codec:?}: as in Kafka a week stays");
+    }
+    let timeless = make_topic(&store, "timeless", 1);
+    let log = timeless.partition(0).unwrap();
+    for _ in 0..31 {
+        now(log.append(checked(BatchBuilder::new().value(Timestamp(-1), "no time").build()))).unwrap();
+    }
+    assert_eq!(log.segments(), 1, "without timestamps the clock counts");
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Fixture {
             base: Offset(100),
             bytes: self.segment.size(),
             max_timestamp: self.segment.max_timestamp(),
-            opened: Timestamp(0),
+            opened: kernel::Opened::new(Timestamp(0), Timestamp(0)),
             last_append: Timestamp(0),
             generation: 0,
             cleaned: false,
