@@ -4,6 +4,7 @@
 
 mod count;
 pub mod levels;
+mod repeats;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -33,7 +34,8 @@ pub fn start(level: Level, format: LogFormat) {
     let with_target = level >= Level::DEBUG;
     let text = (!is_json).then(|| text.with_target(with_target).with_writer(std::io::stderr));
     let json = is_json.then(|| json.with_target(with_target).with_writer(std::io::stderr));
-    let lines = tracing_subscriber::registry().with(levels::filter(level)).with(text).with(json);
+    let lines = tracing_subscriber::registry().with(levels::filter(level));
+    let lines = lines.with(repeats::Repeats::default()).with(text).with(json);
     // Somebody else's subscriber, as in a test, stays.
     let is_ours = tracing::subscriber::set_global_default(lines).is_ok();
     if is_ours && is_json {

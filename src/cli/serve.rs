@@ -262,7 +262,7 @@ fn print_readiness_of_kafka(broker: &Broker) {
 
 fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Settings(_) => Exit::Settings,
+        StartError::Settings(_) | StartError::TooFewFiles { .. } => Exit::Settings,
         StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
         StartError::Open(OpenError::Io { .. }) => Exit::InputOutput,
         StartError::Open(

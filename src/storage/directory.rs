@@ -22,9 +22,6 @@ const FORMAT: u32 = 4;
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
 const SYNC_VOLUME_FROM: usize = 100;
 
-/// Files that stay open, over all partitions.
-const OPEN_FILES: usize = 512;
-
 pub struct Directory {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) files: Arc<Files>,
@@ -44,13 +41,15 @@ pub struct Directory {
 
 impl Directory {
     /// Takes the directory for this process: made where missing, refused where it is in use, not
-    /// ours, of another node or cluster, or of a newer format.
+    /// ours, of another node or cluster, or of a newer format. So many segment
+    /// files stay open, over all partitions.
     pub fn open(
         fs: Arc<dyn Fs>,
         root: &Path,
         node_id: NodeId,
         cluster_id: Option<Uuid>,
         new_id: fn() -> Uuid,
+        open_segments: usize,
     ) -> Result<Directory, OpenError> {
         let io = |error| OpenError::Io { path: root.to_owned(), error };
         fs::create_dirs(&*fs, root).map_err(io)?;
@@ -88,7 +87,7 @@ impl Directory {
         }
         // One sync for all of them, also for what a start that was killed had made.
         fs.sync_dir(root).map_err(io)?;
-        let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
+        let files = Arc::new(Files::new(Arc::clone(&fs), open_segments));
         let trash = Arc::new(Trash::open(Arc::clone(&fs), root.join("trash")).map_err(io)?);
         let Meta { format, cluster_id, salt, .. } = meta;
         let full = AtomicBool::new(false);

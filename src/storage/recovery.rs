@@ -294,10 +294,13 @@ fn read_range(directory: &Directory, place: &Place) -> Option<Bytes> {
 /// Done whether or not it is there already: after kill -9 the page cache may show bytes that the
 /// disk never got.
 fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<()> {
-    let mut touched = BTreeMap::new();
-    for (entry, place) in
-        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
-    {
+    // File after file: there may be more of them than may be open. Within one the order stays.
+    let mut all: Vec<_> =
+        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
+    all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment));
+    let mut dirs = BTreeSet::new();
+    let mut open = None;
+    for (entry, place) in all {
         let still_there = shard.partition(place.topic, place.partition).is_some_and(|partition| {
             partition.segments().iter().any(|segment| segment.id() == place.segment)
         });
@@ -312,19 +315,24 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Re
             },
         };
         let key = (place.topic, place.partition, place.segment);
-        let file = match touched.get(&key) {
-            Some((file, _)) => file,
-            None => {
+        let file = match open.take() {
+            Some((of, file)) if of == key => file,
+            another => {
+                sync(another.as_ref())?;
                 clear_foreign(directory, &place.dir, place.topic)?;
-                let file = segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment)?;
-                &touched.entry(key).or_insert((file, &place.dir)).0
+                dirs.insert(&place.dir);
+                segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment)?
             }
         };
         file.write_at(&[io::IoSlice::new(&bytes)], place.at)?;
+        open = Some((key, file));
     }
-    touched.values().try_for_each(|(file, _)| file.sync_data())?;
-    let dirs: BTreeSet<_> = touched.values().map(|(_, dir)| dir).collect();
+    sync(open.as_ref())?;
     dirs.into_iter().try_for_each(|dir| directory.files.sync_names(dir))
+}
+
+fn sync<K>(open: Option<&(K, Arc<dyn super::fs::File>)>) -> io::Result<()> {
+    open.map_or(Ok(()), |(_, file)| file.sync_data())
 }
 
 /// A directory of a topic that was deleted, of the same name, must not be written to.
