@@ -41,6 +41,7 @@ mod produce;
 mod replicas;
 pub mod requests;
 pub mod topic_name;
+mod transactions;
 mod unregister_broker;
 mod update_features;
 
@@ -48,7 +49,6 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::config::BrokerSettings;
@@ -93,6 +93,7 @@ use crate::protocol::messages::sync_group_request::SyncGroupRequest;
 use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
 use crate::protocol::messages::update_features_request::UpdateFeaturesRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
+use crate::types::Piece;
 use budget::{Budget, Room};
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
@@ -211,6 +212,7 @@ impl Size {
 
 /// What differs from Apache Kafka at every key, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
+    "A request other than Produce that is larger than 8 MiB closes its connection; Kafka reads up to socket.request.max.bytes.",
     "A request whose answer could take more than 7/8 of jackdaw.answer.max.bytes closes its connection, unless the key says something else.",
     "A request that names more than 100,000 topics, partitions or keys closes its connection, unless it commits or asks for a group's offsets.",
 ];
@@ -236,7 +238,7 @@ pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
 }
 
 /// An encoded answer with its length in front: the pieces of one frame.
-pub type Frame = Vec<Bytes>;
+pub type Frame = Vec<Piece>;
 
 /// Why there is no answer to encode; the connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,23 +14,30 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::api::Stop;
 use crate::api::context::Services;
 use crate::config::machine::{self, OpenFiles};
-use crate::config::{BrokerSettings, ConfigError, Durability, Given};
+use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
 use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
-use crate::server::{BindError, Resources, Server};
+use crate::server::{BindError, Bound, Resources, Server};
 use crate::storage::{OpenError, Place, Store, StoreOptions};
-use crate::time::{self, Clock};
+use crate::time::{self, Clock, Moment};
 use crate::types::NodeId;
 pub use posed::PoseError;
 use posed::{Common, Posed};
 
-/// How often what is due is looked for at the latest: retention, forgotten producers, the disk.
-const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How often the disk and the clock are looked at.
+const WATCH: Duration = Duration::from_secs(30);
+
+/// Retention is first applied so long after the start, as in Kafka (`log.initial.task.delay.ms`), or
+/// earlier where `log.retention.check.interval.ms` is shorter; from then on at that interval.
+const FIRST_RETENTION: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether stored records are due to be read again.
+const SCRUB_TICK: Duration = Duration::from_secs(1);
 
 /// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
@@ -139,6 +146,42 @@ impl Broker {
         self.data_dir.as_deref()
     }
 
+    /// Takes the settings as they are written now, as far as they may change while the broker runs, and
+    /// logs what changed, what waits for a restart and what is wrong.
+    pub async fn reload(&self, written: Given) {
+        let mut posed = self.posed.lock().await;
+        posed.iter_mut().for_each(|one| one.reload(&written));
+        self.common.services.reload(&written);
+        let store = self.store.clone();
+        let Ok(Reloaded { changed, waiting, refused, .. }) =
+            spawn_blocking(move || store.reload_settings(&written)).await
+        else {
+            return error!("the settings could not be read again, which is a fault of this broker");
+        };
+        for Difference { name, from, to, is_altered } in &changed {
+            let [from, to] = [from, to].map(|value| value.as_deref().unwrap_or("its default"));
+            match is_altered {
+                true => info!(
+                    name,
+                    from, to, "setting changed, and without effect: what was altered with a client holds"
+                ),
+                false => info!(name, from, to, "setting changed"),
+            }
+        }
+        for name in &waiting {
+            warn!(name, "setting changed; it takes effect at the next start");
+        }
+        for error in &refused {
+            warn!(%error, "a setting is refused; the old value stays");
+        }
+        info!(
+            changed = changed.len(),
+            waiting = waiting.len(),
+            refused = refused.len(),
+            "settings were read again"
+        );
+    }
+
     /// Stops gently: nothing new is accepted or begun, what is owed is answered, all is on disk.
     pub async fn stop(mut self) {
         self.stop.begin();
@@ -212,6 +255,18 @@ impl Builder {
             self = self.listen("localhost:0");
         }
         let settings = Arc::new(BrokerSettings::load(self.given).map_err(StartError::Settings)?);
+        // Before the data directory is made, or opened, which may take its time after a crash.
+        let mut bound = Vec::new();
+        for nth in 0..settings.brokers {
+            bound.push(Bound::at(&settings.posing_as(nth).listeners).await.map_err(StartError::Bind)?);
+        }
+        let http = match &settings.http {
+            None => None,
+            Some(listener) => {
+                let failed = |error| StartError::Bind(BindError::of(listener, error));
+                Some(Http::start(listener).await.map_err(failed)?)
+            }
+        };
         let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());
         let place = data_dir.clone().map_or(Place::Memory, Place::Directory);
         let files = open_files(&settings)?;
@@ -230,27 +285,25 @@ impl Builder {
         let resources = Resources::of(&settings, move || live.settings());
         let common = Common { services, settings: Arc::clone(&settings), resources };
         let mut posed = Posed::all(&common);
-        for one in &mut posed {
-            one.start(&common).await.map_err(StartError::Bind)?;
+        for (one, bound) in posed.iter_mut().zip(bound) {
+            one.start_at(bound, &common).map_err(StartError::Bind)?;
         }
 
         let mut housekeeping = JoinSet::new();
-        housekeeping.spawn(housekeep(store.clone(), settings.retention_check.min(HOUSEKEEPING)));
+        housekeeping.spawn(repeat(store.clone(), (WATCH, WATCH), Store::watch));
+        let retention = (settings.retention_check.min(FIRST_RETENTION), settings.retention_check);
+        housekeeping.spawn(repeat(store.clone(), retention, Store::housekeep));
         housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
+        housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(async move { groups.run().await });
-        let http = match &settings.http {
-            None => None,
-            Some(listener) => {
-                let store = store.clone();
-                let metrics = Arc::new(Metrics::new(posed.iter().filter_map(Posed::serving)));
-                let asked = Asked {
-                    is_ready: Box::new(move || store.is_writable()),
-                    metrics: Box::new(move |format| metrics.render(format)),
-                };
-                let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
-                Some(Http::start(listener, asked).await.map_err(failed).map_err(StartError::Bind)?)
-            }
-        };
+        if let Some(http) = &http {
+            let store = store.clone();
+            let metrics = Arc::new(Metrics::new(posed.iter().filter_map(Posed::serving)));
+            http.serve(Asked {
+                troubles: Box::new(move || store.troubles()),
+                metrics: Box::new(move |format| metrics.render(format)),
+            });
+        }
         let servers = posed.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
         let brokers: Vec<_> = servers.map(|(id, server)| (id, listening(server))).collect();
         let first: Vec<&str> =
@@ -289,13 +342,15 @@ fn open_files(settings: &BrokerSettings) -> Result<OpenFiles, StartError> {
     Ok(files)
 }
 
-async fn housekeep(store: Store, every: Duration) {
+/// Runs `work` after the first of the two times, and then again and again after the second.
+async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&Store)) {
+    time::sleep(first).await;
     loop {
-        time::sleep(every).await;
         let store = store.clone();
-        if spawn_blocking(move || store.housekeep()).await.is_err() {
+        if spawn_blocking(move || work(&store)).await.is_err() {
             error!("housekeeping failed, which is a fault of this broker; it is tried again");
         }
+        time::sleep(every).await;
     }
 }
 
@@ -306,6 +361,24 @@ async fn compact(store: Store, services: Arc<Services>) {
         let store = store.clone();
         if spawn_blocking(move || store.compact()).await.is_err() {
             error!("compaction failed, which is a fault of this broker; it is tried again");
+        }
+    }
+}
+
+async fn scrub(store: Store, services: Arc<Services>) {
+    let mut last = Moment::now();
+    loop {
+        time::sleep(SCRUB_TICK).await;
+        let elapsed = last.elapsed();
+        last = Moment::now();
+        // It may be altered at any time, also to nothing.
+        let interval = services.settings().scrub_interval;
+        if interval.is_zero() {
+            continue;
+        }
+        let store = store.clone();
+        if spawn_blocking(move || store.scrub(interval, elapsed)).await.is_err() {
+            error!("the scrub failed, which is a fault of this broker; it is tried again");
         }
     }
 }
@@ -344,10 +417,15 @@ impl fmt::Display for StartError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::record::{BatchBuilder, Checked, Header};
+    use crate::storage::NewTopic;
+    use crate::types::{Offset, Timestamp};
 
     /// Whether ApiVersions is answered.
     async fn is_served(broker: &Broker) -> bool {
@@ -394,13 +472,54 @@ mod tests {
         assert!(is_served(&second).await);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn retention_is_applied_at_its_own_interval_and_not_sooner() {
+        let broker = Broker::builder().ephemeral().start().await.unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+        let topic = broker.store.create_topic(new).await.unwrap();
+        let log = topic.partition(0).unwrap();
+        // The first time is over; the next one is 300 s later.
+        time::sleep(Duration::from_secs(31)).await;
+        let of_1970 = BatchBuilder::new().value(Timestamp(1), "v").build();
+        let header = Header::parse(&of_1970).unwrap();
+        log.append(Checked { bytes: of_1970, header, newest: Some(0) }).await.unwrap();
+        let log_start = async || {
+            // A command behind those of retention: they are done when it is.
+            broker.store.alter_topic(topic.id, BTreeMap::new()).await.unwrap();
+            log.ends().log_start
+        };
+        time::sleep(Duration::from_secs(298)).await;
+        assert_eq!(log_start().await, Offset(0));
+        time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(log_start().await, Offset(1));
+    }
+
     #[tokio::test]
     async fn health_is_answered_over_http_where_it_is_asked_for() {
         let broker = Broker::builder().ephemeral().set("jackdaw.http.listener", "127.0.0.1:0");
         let broker = broker.start().await.unwrap();
-        for (path, status) in [("/livez", "200 OK"), ("/readyz", "200 OK"), ("/", "404 Not Found")] {
+        for (path, status) in
+            [("/livez", "200 OK"), ("/readyz", "200 OK"), ("/health", "200 OK"), ("/", "404 Not Found")]
+        {
             let answer = get(&broker, path).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_found_before_a_data_directory_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Broker::builder().ephemeral().set("jackdaw.http.listener", "127.0.0.1:0").start();
+        let first = first.await.unwrap();
+        let taken = [
+            ("listeners", format!("PLAINTEXT://{}", first.bootstrap())),
+            ("jackdaw.http.listener", first.http().unwrap().to_string()),
+        ];
+        for (name, value) in taken {
+            let data = dir.path().join(name);
+            let second = Broker::builder().data_dir(&data).set(name, value).start().await;
+            assert!(matches!(second, Err(StartError::Bind(_))), "{name}");
+            assert!(!data.exists(), "{name}");
         }
     }
 

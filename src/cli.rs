@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::telemetry;
+
 /// What the process ends with; `jackdaw --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
@@ -29,7 +31,7 @@ enum Exit {
 
 const EXIT_CODES: &str = "Exit codes:
    0  stopped as asked, or what was asked is done
-   1  the broker refused what a client command asked for, or a part of it
+   1  what a client command asked for was refused, or a part of it was not done
   64  wrong command line
   65  the data directory is not ours, is damaged or was written by a newer version
   69  an address to listen at is not available, or no broker answers there
@@ -111,6 +113,6 @@ impl From<Exit> for ExitCode {
 
 /// Tells the user why nothing happened.
 fn fail(exit: Exit, why: impl std::fmt::Display) -> Exit {
-    eprintln!("jackdaw: {why}");
+    telemetry::say(&format!("jackdaw: {why}"));
     exit
 }

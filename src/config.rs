@@ -20,6 +20,7 @@ mod listener;
 mod listing;
 pub mod machine;
 mod page;
+mod reload;
 mod row;
 mod table;
 mod topic;
@@ -38,6 +39,7 @@ pub use given::{Given, Origin, Written};
 pub use listener::Listener;
 pub use listing::listing;
 pub use page::page;
+pub use reload::{Difference, Reloaded};
 pub use row::{Change, Check, Kind, Row};
 pub use topic::TopicSettings;
 

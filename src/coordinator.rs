@@ -14,4 +14,5 @@ mod slots;
 
 pub use groups::{Each, GroupListing, Groups, Watched};
 
+pub use crate::storage::Now;
 pub use crate::storage::groups::{GroupStore, NotStored, Settled, Settler};

@@ -1,11 +1,12 @@
-//! What is answered over HTTP: `/livez` says that the process runs, `/readyz` that it can take
-//! writes, `/metrics` what can be measured of it.
+//! What is answered over HTTP: `/livez` says that the process runs, `/readyz` that it serves and can
+//! take writes, `/health` what is wrong with it, `/metrics` what can be measured of it. It answers
+//! from before the data directory is opened, which may take its time after a crash.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -23,6 +25,7 @@ use tracing::error;
 
 use crate::config::{HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
+use crate::storage::{Trouble, TroubleKind};
 use crate::{server, time};
 
 /// Pages of metrics that are made, or wait to be read, at a time: they may be large.
@@ -35,19 +38,26 @@ const BUFFER: usize = 8 << 10;
 /// Stops when it is dropped.
 pub struct Http {
     address: SocketAddr,
+    shared: Arc<Shared>,
     _tasks: JoinSet<()>,
 }
 
-/// Who is asked.
+/// Who is asked once the broker serves.
 pub struct Asked {
-    /// Whether writes have a prospect.
-    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What is wrong, the worst first.
+    pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// The page of metrics; blocks.
     pub metrics: Box<dyn Fn(Format) -> String + Send + Sync>,
 }
 
+/// How the broker is.
+enum Health {
+    Starting,
+    Serving(Vec<Trouble>),
+}
+
 struct Shared {
-    asked: Asked,
+    asked: OnceLock<Asked>,
     scrapes: Arc<Semaphore>,
 }
 
@@ -58,17 +68,22 @@ struct Page {
 }
 
 impl Http {
-    pub async fn start(listener: &Listener, asked: Asked) -> io::Result<Http> {
-        let sockets = server::bind(listener).await?;
+    pub async fn start(listener: &Listener) -> io::Result<Http> {
+        let sockets = server::listen(server::bind(listener).await?)?;
         let address = sockets
             .first()
             .map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), TcpListener::local_addr)?;
-        let shared = Arc::new(Shared { asked, scrapes: Arc::new(Semaphore::new(SCRAPES)) });
+        let shared = Arc::new(Shared { asked: OnceLock::new(), scrapes: Arc::new(Semaphore::new(SCRAPES)) });
         let mut tasks = JoinSet::new();
         for socket in sockets {
             tasks.spawn(accept(socket, Arc::clone(&shared)));
         }
-        Ok(Http { address, _tasks: tasks })
+        Ok(Http { address, shared, _tasks: tasks })
+    }
+
+    /// The broker serves. Said once.
+    pub fn serve(&self, asked: Asked) {
+        let _ = self.shared.asked.set(asked);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -107,27 +122,85 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
 
 async fn answer(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Page> {
     let is_asked = request.method() == Method::GET || request.method() == Method::HEAD;
-    let (status, text) = match request.uri().path() {
-        "/livez" | "/readyz" | "/metrics" if !is_asked => {
-            (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
-        }
-        "/livez" => (StatusCode::OK, "ok\n"),
-        "/readyz" if (shared.asked.is_ready)() => (StatusCode::OK, "ok\n"),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "nothing can be written: see the log\n"),
-        "/metrics" => return scrape(request, shared).await,
-        _ => (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
+    let text = |status, text: &str| {
+        let mut response = Response::new(Page::of(text.to_owned().into()));
+        *response.status_mut() = status;
+        response
     };
-    let mut response = Response::new(Page::of(text.into()));
-    *response.status_mut() = status;
-    response
+    match request.uri().path() {
+        "/livez" | "/readyz" | "/health" | "/metrics" if !is_asked => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+        }
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => {
+            let health = shared.health();
+            text(health.status(), &health.line())
+        }
+        "/health" => {
+            let health = shared.health();
+            let mut response = text(health.status(), &health.json());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        "/metrics" => scrape(request, shared).await,
+        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /health and /metrics\n"),
+    }
+}
+
+impl Shared {
+    fn health(&self) -> Health {
+        self.asked.get().map_or(Health::Starting, |asked| Health::Serving((asked.troubles)()))
+    }
+}
+
+impl Health {
+    /// Why nothing can be written, where that is so.
+    fn failure(&self) -> Option<&str> {
+        match self {
+            Health::Starting => Some("the data directory is being opened"),
+            Health::Serving(troubles) => {
+                let failed = troubles.iter().find(|trouble| trouble.kind == TroubleKind::JournalFailed)?;
+                Some(&failed.why)
+            }
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self.failure() {
+            Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+            None => StatusCode::OK,
+        }
+    }
+
+    fn line(&self) -> String {
+        self.failure().map_or_else(|| "ok\n".to_owned(), |why| format!("nothing can be written: {why}\n"))
+    }
+
+    fn json(&self) -> String {
+        let (status, troubles) = match self {
+            Health::Starting => ("starting", &[][..]),
+            Health::Serving(troubles) if self.failure().is_some() => ("failed", &troubles[..]),
+            Health::Serving(troubles) if troubles.is_empty() => ("ok", &[][..]),
+            Health::Serving(troubles) => ("degraded", &troubles[..]),
+        };
+        let troubles = troubles
+            .iter()
+            .map(|Trouble { kind, count, why }| json!({ "state": kind.name(), "count": count, "why": why }));
+        format!("{}\n", json!({ "status": status, "troubles": troubles.collect::<Vec<_>>() }))
+    }
 }
 
 async fn scrape(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Page> {
     let accepts = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accepts.collect::<Vec<_>>().join(","));
     let turn = Arc::clone(&shared.scrapes).acquire_owned().await.ok();
-    match spawn_blocking(move || (shared.asked.metrics)(format)).await {
-        Ok(text) => {
+    match spawn_blocking(move || shared.asked.get().map(|asked| (asked.metrics)(format))).await {
+        Ok(None) => {
+            let mut response = Response::new(Page::of("the data directory is being opened\n".into()));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
+        Ok(Some(text)) => {
             let mut response = Response::new(Page { _turn: turn, ..Page::of(text.into()) });
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
             response
@@ -174,32 +247,81 @@ mod tests {
 
     use super::*;
 
-    async fn say(http: &Http, request: &str) -> String {
+    /// The status line of the answer, and its body.
+    async fn say(http: &Http, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(http.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        answer.lines().next().unwrap_or_default().to_owned()
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (answer.lines().next().unwrap_or_default().to_owned(), body.to_owned())
     }
+
+    async fn get(http: &Http, path: &str) -> (String, String) {
+        say(http, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+    }
+
+    async fn start() -> Http {
+        let listener = Listener { name: "HTTP".into(), host: "127.0.0.1".into(), port: 0, advertised: None };
+        Http::start(&listener).await.unwrap()
+    }
+
+    fn asked(troubles: Vec<Trouble>) -> Asked {
+        Asked {
+            troubles: Box::new(move || troubles.clone()),
+            metrics: Box::new(|format| format.content_type().to_owned()),
+        }
+    }
+
+    const FINE: &str = "HTTP/1.1 200 OK";
+    const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable";
 
     #[tokio::test]
     async fn readiness_follows_the_store_and_liveness_does_not() {
-        let listener = Listener { name: "HTTP".into(), host: "127.0.0.1".into(), port: 0, advertised: None };
-        let http = Http::start(
-            &listener,
-            Asked {
-                is_ready: Box::new(|| false),
-                metrics: Box::new(|format| format.content_type().to_owned()),
-            },
-        );
-        let http = http.await.unwrap();
-        let get = |path| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        assert_eq!(say(&http, &get("/livez")).await, "HTTP/1.1 200 OK");
-        assert_eq!(say(&http, &get("/readyz")).await, "HTTP/1.1 503 Service Unavailable");
+        let http = start().await;
+        assert_eq!(get(&http, "/livez").await.0, FINE);
+        for path in ["/readyz", "/metrics"] {
+            assert_eq!(get(&http, path).await.0, UNAVAILABLE, "{path}");
+        }
+        let starting = "{\"status\":\"starting\",\"troubles\":[]}\n";
+        assert_eq!(get(&http, "/health").await, (UNAVAILABLE.into(), starting.into()));
+        http.serve(asked(Vec::new()));
+        for path in ["/livez", "/readyz", "/health", "/metrics"] {
+            assert_eq!(get(&http, path).await.0, FINE, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_told_with_its_reason_and_only_a_failed_journal_makes_it_unready() {
+        let trouble = |kind| Trouble { kind, count: 1, why: "a \"reason\"".into() };
+        let http = start().await;
+        http.serve(asked(vec![trouble(TroubleKind::DiskFull)]));
+        assert_eq!(get(&http, "/readyz").await, (FINE.into(), "ok\n".into()));
+        let expected = json!({
+            "status": "degraded",
+            "troubles": [{ "state": "disk_full", "count": 1, "why": "a \"reason\"" }],
+        });
+        let (status, body) = get(&http, "/health").await;
+        assert_eq!((&*status, serde_json::from_str(&body).ok()), (FINE, Some(expected)));
+
+        let http = start().await;
+        http.serve(asked(vec![trouble(TroubleKind::JournalFailed)]));
+        assert_eq!(get(&http, "/livez").await.0, FINE);
+        let why = "nothing can be written: a \"reason\"\n";
+        assert_eq!(get(&http, "/readyz").await, (UNAVAILABLE.into(), why.into()));
+        let (status, body) = get(&http, "/health").await;
+        assert_eq!(status, UNAVAILABLE);
+        assert!(body.contains("\"status\":\"failed\""), "{body}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_question_is_refused() {
+        let http = start().await;
         let post = "POST /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(say(&http, post).await, "HTTP/1.1 405 Method Not Allowed");
-        assert_eq!(say(&http, "nonsense\r\n\r\n").await, "HTTP/1.1 400 Bad Request");
+        assert_eq!(say(&http, post).await.0, "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(say(&http, "nonsense\r\n\r\n").await.0, "HTTP/1.1 400 Bad Request");
         let endless = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100 << 10));
-        assert_eq!(say(&http, &endless[..20 << 10]).await, "HTTP/1.1 431 Request Header Fields Too Large");
+        assert_eq!(say(&http, &endless[..20 << 10]).await.0, "HTTP/1.1 431 Request Header Fields Too Large");
+        assert_eq!(get(&http, "/").await.0, "HTTP/1.1 404 Not Found");
     }
 }

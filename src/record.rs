@@ -2,9 +2,9 @@
 //! the codecs. The only room that looks inside record bytes; it knows nothing of topics or files.
 //!
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes in front of every batch.
-//! - [`check_produced`]: what a client may append (BEHAVIOUR.md, rules P).
+//! - [`check_produced`], [`check_quickly`]: what a client may append (BEHAVIOUR.md, rules P).
 //! - [`clean`]: what compaction leaves of a batch.
-//! - [`records`]: what is in a batch; [`BatchBuilder`] makes one.
+//! - [`records`], [`keys`]: what is in a batch; [`BatchBuilder`] makes one.
 //! - [`first_since`], [`newest`]: records by their time. [`batch_line`], [`record_line`]: for people.
 //!
 //! What a client sent can never panic here: indexing, unwrapping and plain arithmetic are denied.
@@ -25,10 +25,12 @@ mod search;
 mod source;
 
 pub use builder::BatchBuilder;
-pub use check::{Checked, Rules, check_produced};
+pub use check::{Checked, Rules, check_produced, check_quickly};
 pub use clean::{Cleaned, clean, is_cleaned};
 pub use describe::{batch_line, record_line};
 pub use error::{RecordError, RecordRefusal};
-pub use header::{Attributes, Batches, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix};
-pub use records::{Record, Records, records};
+pub use header::{
+    Attributes, Batches, CHECKED_FROM, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix,
+};
+pub use records::{Record, Records, keys, records};
 pub use search::{Found, first_since, newest};

@@ -9,6 +9,7 @@ mod input;
 mod listener;
 mod origin;
 mod output;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::api::budget::Budget;
@@ -27,7 +29,7 @@ use crate::time;
 pub use counts::{Connections, Reason};
 use input::RequestBudgets;
 use listener::Slots;
-pub(crate) use listener::bind;
+pub(crate) use listener::{bind, listen};
 
 /// Small requests have this share of what requests may take to themselves.
 const SMALL_SHARE: usize = 8;
@@ -88,30 +90,45 @@ pub struct BindError {
     pub error: io::Error,
 }
 
+/// Listeners whose addresses are taken and where nobody is served yet: a port in use is found before
+/// the data directory is opened, and whoever connects is refused rather than left waiting.
+pub struct Bound(Vec<(Listener, Vec<TcpSocket>)>);
+
+impl Bound {
+    pub async fn at(listeners: &[Listener]) -> Result<Bound, BindError> {
+        let mut bound = Vec::new();
+        for listener in listeners {
+            let sockets = listener::bind(listener).await.map_err(|error| BindError::of(listener, error))?;
+            bound.push((listener.clone(), sockets));
+        }
+        Ok(Bound(bound))
+    }
+}
+
 impl Server {
     /// Opens every listener and serves `api` there until `stopping` begins.
     pub async fn start(settings: &BrokerSettings, api: Api, stopping: Stopping) -> Result<Server, BindError> {
         let live = api.clone();
         let resources = Resources::of(settings, move || live.settings());
-        Server::start_beside(&resources, settings, &settings.listeners, api, stopping).await
+        let bound = Bound::at(&settings.listeners).await?;
+        Server::start_beside(&resources, settings, bound, api, stopping)
     }
 
     /// The same for one of several servers of a process, at listeners of its own.
-    pub async fn start_beside(
+    pub fn start_beside(
         resources: &Resources,
         settings: &BrokerSettings,
-        listeners: &[Listener],
+        bound: Bound,
         api: Api,
         stopping: Stopping,
     ) -> Result<Server, BindError> {
         let shared = Arc::new(Shared::new(resources, settings, api, stopping));
         let mut server =
             Server { listening: Vec::new(), acceptors: JoinSet::new(), shared: Arc::clone(&shared) };
-        for listener in listeners {
-            let failed = |error| BindError { host: listener.host.clone(), port: listener.port, error };
-            let sockets = listener::bind(listener).await.map_err(failed)?;
-            let listener = Arc::new(listener.clone());
-            for socket in sockets {
+        for (listener, sockets) in bound.0 {
+            let listener = Arc::new(listener);
+            let failed = |error| BindError::of(&listener, error);
+            for socket in listener::listen(sockets).map_err(failed)? {
                 server.listening.push((Arc::clone(&listener), socket.local_addr().map_err(failed)?));
                 server.acceptors.spawn(listener::accept(socket, Arc::clone(&listener), Arc::clone(&shared)));
             }
@@ -201,6 +218,12 @@ impl RequestBudgets {
     fn of(all: usize) -> Arc<RequestBudgets> {
         let small = all / SMALL_SHARE;
         Arc::new(RequestBudgets { small: Budget::new(small), large: Budget::new(all - small) })
+    }
+}
+
+impl BindError {
+    pub fn of(listener: &Listener, error: io::Error) -> BindError {
+        BindError { host: listener.host.clone(), port: listener.port, error }
     }
 }
 

@@ -7,6 +7,7 @@
 //! time. All of it stands on [`fs`], so that a test can pull the plug anywhere.
 
 mod cleaner;
+mod clocks;
 mod committer;
 mod counts;
 mod directory;
@@ -20,24 +21,28 @@ mod live;
 mod partition;
 mod recovery;
 mod retention;
+mod scrub;
 pub mod segment;
 mod snapshot;
 mod store;
 mod topics;
 mod trash;
+mod troubles;
 mod waiter;
 
 use std::path::PathBuf;
 
+pub use clocks::Now;
 pub use counts::{Counts, Traffic};
 pub use live::LiveSettings;
 pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
 pub use store::{LogDir, NewTopic, Place, Store, StoreOptions, Tuning};
 pub use topics::{Topic, Topics};
+pub use troubles::{Trouble, TroubleKind};
 pub use waiter::Waiter;
 
 use crate::kernel::Refusal;
-use crate::types::{NodeId, Offset, Uuid};
+use crate::types::{ClusterId, NodeId, Offset};
 
 /// Why something was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +109,11 @@ pub enum OpenError {
     NotOurs {
         path: PathBuf,
     },
+    /// A file stands where the directory, or one above it, has to be.
+    NotADirectory {
+        path: PathBuf,
+        file: PathBuf,
+    },
     Newer {
         path: PathBuf,
         format: u32,
@@ -116,8 +126,8 @@ pub enum OpenError {
     },
     OtherCluster {
         path: PathBuf,
-        theirs: Uuid,
-        ours: Uuid,
+        theirs: ClusterId,
+        ours: ClusterId,
     },
     /// Something that was durable is not there any more.
     Damaged {
@@ -143,6 +153,12 @@ impl std::fmt::Display for OpenError {
                 f,
                 "{} holds files that are not ours: choose an empty or a new directory with --data-dir",
                 path.display()
+            ),
+            OpenError::NotADirectory { path, file } => write!(
+                f,
+                "{} cannot hold the data, because {} is a file: choose a directory with --data-dir",
+                path.display(),
+                file.display()
             ),
             OpenError::Newer { path, format, known } => write!(
                 f,

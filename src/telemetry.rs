@@ -1,21 +1,30 @@
-//! What the broker says about itself: log lines, on standard error, and what its rooms count.
+//! What the broker says about itself: log lines, on standard error, and what its rooms count. Nobody
+//! waits for a reader of the lines: see `lines.rs`.
 //!
 //! What a client sends may stand in a log line only as [`Shown`]: one line, not too long.
 
 mod count;
 pub mod levels;
+mod lines;
 mod repeats;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 pub use count::{Count, Durations};
+pub use lines::{Lines, dropped_lines};
 use tracing::Level;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// Letters of a client's text that a log line takes.
 const SHOWN: usize = 100;
+
+/// How long the end of the process waits for a reader.
+pub const FLUSH: Duration = Duration::from_secs(1);
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,23 +35,49 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where log lines go, once they are started.
+static LOG: OnceLock<Lines> = OnceLock::new();
+
 /// Log lines from now on. Only the first call of a process does anything.
-pub fn start(level: Level, format: LogFormat) {
+pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let is_json = format == LogFormat::Json;
-    let text = layer().with_ansi(std::io::stderr().is_terminal());
+    let log = Lines::to(io::stderr(), |dropped| {
+        tracing::warn!(dropped, "log lines were dropped: nobody read those before them");
+    })?;
+    let writer = log.clone();
+    let writer = move || writer.clone();
+    let text = layer().with_ansi(io::stderr().is_terminal());
     let json = layer().json().flatten_event(true).with_ansi(false);
     let with_target = level >= Level::DEBUG;
-    let text = (!is_json).then(|| text.with_target(with_target).with_writer(std::io::stderr));
-    let json = is_json.then(|| json.with_target(with_target).with_writer(std::io::stderr));
+    let text = (!is_json).then(|| text.with_target(with_target).with_writer(writer.clone()));
+    let json = is_json.then(|| json.with_target(with_target).with_writer(writer));
     let lines = tracing_subscriber::registry().with(levels::filter(level));
     let lines = lines.with(repeats::Repeats::default()).with(text).with(json);
     // Somebody else's subscriber, as in a test, stays.
-    let is_ours = tracing::subscriber::set_global_default(lines).is_ok();
-    if is_ours && is_json {
-        // What panics would write lines of another kind.
-        std::panic::set_hook(Box::new(
-            |panic| tracing::error!(%panic, "a panic, which is a fault of this broker"),
-        ));
+    if tracing::subscriber::set_global_default(lines).is_ok() && LOG.set(log).is_ok() {
+        // What panics would wait for a reader, and write lines of another kind.
+        std::panic::set_hook(Box::new(|panic| {
+            let backtrace = Backtrace::capture();
+            let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+            let backtrace = backtrace.as_ref().map(tracing::field::display);
+            tracing::error!(%panic, backtrace, "a panic, which is a fault of this broker");
+        }));
+    }
+    Ok(())
+}
+
+/// A line of our own among the log lines: on standard error, whether they were started or not.
+pub fn say(line: &str) {
+    match LOG.get() {
+        Some(log) => log.say(format!("{line}\n").as_bytes()),
+        None => eprintln!("{line}"),
+    }
+}
+
+/// Waits until the log is written, but not for long: perhaps nobody reads it.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.flush(FLUSH);
     }
 }
 

@@ -20,7 +20,16 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     Machine,
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Hands>),
+}
+
+/// In milliseconds.
+#[derive(Debug, Default)]
+struct Hands {
+    /// How long it has been running.
+    ran: AtomicI64,
+    /// How far the wall clock is ahead of that.
+    ahead: AtomicI64,
 }
 
 impl Clock {
@@ -30,13 +39,20 @@ impl Clock {
 
     /// A clock that stands still until [`Clock::set`].
     pub fn manual(now: Timestamp) -> Clock {
-        Clock(Source::Manual(Arc::new(AtomicI64::new(now.0))))
+        Clock(Source::Manual(Arc::new(Hands { ran: now.0.into(), ahead: 0.into() })))
     }
 
-    /// Moves a manual clock; the machine's stays as it is.
+    /// Lets time pass on a manual clock until the wall clock shows `now`; the machine's stays as it is.
     pub fn set(&self, now: Timestamp) {
-        if let Source::Manual(held) = &self.0 {
-            held.store(now.0, Ordering::SeqCst);
+        if let Source::Manual(hands) = &self.0 {
+            hands.ran.store(now.0.saturating_sub(hands.ahead.load(Ordering::SeqCst)), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the wall clock of a manual clock, without any time passing, as an operator or NTP does.
+    pub fn step_to(&self, wall: Timestamp) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.ahead.store(wall.0.saturating_sub(hands.ran.load(Ordering::SeqCst)), Ordering::SeqCst);
         }
     }
 
@@ -47,19 +63,40 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
-            Source::Manual(held) => Timestamp(held.load(Ordering::SeqCst)),
+            Source::Manual(hands) => {
+                let (ran, ahead) = (hands.ran.load(Ordering::SeqCst), hands.ahead.load(Ordering::SeqCst));
+                Timestamp(ran.saturating_add(ahead))
+            }
         }
     }
 
-    /// The monotonic clock, for deadlines and session timers, in time since some fixed moment.
+    /// The clock that nobody sets and that runs on while the machine sleeps, in time since some fixed
+    /// moment: what the wall clock is held against.
+    pub fn since_boot(&self) -> Duration {
+        match &self.0 {
+            Source::Machine => {
+                // On macOS the monotonic clock is the one that counts sleep.
+                #[cfg(target_os = "linux")]
+                let counts_sleep = rustix::time::ClockId::Boottime;
+                #[cfg(not(target_os = "linux"))]
+                let counts_sleep = rustix::time::ClockId::Monotonic;
+                let ran = rustix::time::clock_gettime(counts_sleep);
+                Duration::try_from(ran).unwrap_or_default()
+            }
+            Source::Manual(_) => self.monotonic(),
+        }
+    }
+
+    /// The monotonic clock, for deadlines and session timers, in time since some fixed moment. It may
+    /// stand while the machine sleeps.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::Machine => {
                 static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
                 START.get_or_init(Instant::now).elapsed()
             }
-            Source::Manual(held) => {
-                Duration::from_millis(u64::try_from(held.load(Ordering::SeqCst)).unwrap_or(0))
+            Source::Manual(hands) => {
+                Duration::from_millis(u64::try_from(hands.ran.load(Ordering::SeqCst)).unwrap_or(0))
             }
         }
     }

@@ -1,8 +1,13 @@
 //! The small types every room speaks in: two numbers with two meanings are two types.
 
+mod piece;
+
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use piece::{FileRange, Piece, Source};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -55,7 +60,7 @@ impl Timestamp {
     }
 }
 
-/// 16 bytes that name a topic (or a cluster, or a member) for ever. Shown as Kafka shows it:
+/// 16 bytes that name a topic (or a member) for ever. Shown as Kafka shows it:
 /// URL-safe base64 without padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uuid(pub [u8; 16]);
@@ -101,6 +106,33 @@ impl fmt::Display for Uuid {
             }
         }
         Ok(())
+    }
+}
+
+/// The id of a cluster: a [`Uuid`] where the broker draws it, any word where an operator gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterId(Arc<str>);
+
+impl ClusterId {
+    /// The longest id in bytes.
+    pub const MOST: usize = 255;
+
+    /// `None` for text that would not fit on a line of its own.
+    pub fn parse(text: &str) -> Option<ClusterId> {
+        let fits = (1..=ClusterId::MOST).contains(&text.len()) && text.trim() == text;
+        (fits && !text.chars().any(char::is_control)).then(|| ClusterId(text.into()))
+    }
+}
+
+impl From<Uuid> for ClusterId {
+    fn from(id: Uuid) -> ClusterId {
+        ClusterId(id.to_string().into())
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

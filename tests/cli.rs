@@ -1,12 +1,15 @@
 //! The program as a user or a service manager meets it: its line, its signals, its exit codes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use jackdaw::time::Clock;
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn jackdaw(arguments: &[&str]) -> Command {
@@ -170,6 +173,24 @@ fn a_directory_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
+fn a_data_directory_that_is_a_file_or_below_one_is_refused_with_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notes");
+    fs::write(&file, "one").unwrap();
+    for data in [file.clone(), file.join("data")] {
+        let (code, log) = refused(&["--listen", "localhost:0", "--data-dir", text(&data)]);
+        assert_eq!(code, 65, "{log}");
+        let said = format!(
+            "{} cannot hold the data, because {} is a file: choose a directory with --data-dir",
+            data.display(),
+            file.display()
+        );
+        assert!(log.contains(&said), "{log}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.properties");
@@ -188,7 +209,7 @@ fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
         (&["--http", "8080"], 78, "(flag --http)"),
         (&["--set", "process.roles=controller"], 78, "Jackdaw needs no controllers"),
         (&["--set", "advertised.listeners=OTHER://a:1"], 78, "there is no listener of this name"),
-        (&["--set", "jackdaw.cluster.id=my-cluster"], 78, "expected 22 letters"),
+        (&["--set", "jackdaw.cluster.id=my\u{7}cluster"], 78, "without control characters"),
         (&["--set", "num.partitions=many", "--print-config"], 78, "Not a number of type INT (flag --set)"),
         (&["health", "--bootstrap-server", "127.0.0.1:1"], 69, "no broker answers at 127.0.0.1:1"),
     ] {
@@ -265,14 +286,14 @@ fn a_cluster_id_is_that_of_a_new_directory_and_has_to_be_that_of_an_old_one() {
         command.env("CLUSTER_ID", id);
         command
     };
-    drop(Running::spawn(&mut with_id("4L6g3nShT-eMCtK--X86sw")));
+    drop(Running::spawn(&mut with_id("my-kafka-cluster")));
     let meta = fs::read_to_string(dir.path().join("meta")).unwrap();
-    assert!(meta.contains("cluster.id=4L6g3nShT-eMCtK--X86sw\n"), "{meta}");
-    drop(Running::spawn(&mut with_id("4L6g3nShT-eMCtK--X86sw")));
+    assert!(meta.contains("cluster.id=my-kafka-cluster\n"), "{meta}");
+    drop(Running::spawn(&mut with_id("my-kafka-cluster")));
     drop(Running::start(&arguments));
     for (id, code, said) in [
-        ("5L6g3nShT-eMCtK--X86sw", 65, "belongs to cluster 4L6g3nShT-eMCtK--X86sw"),
-        ("shop", 78, "(environment CLUSTER_ID)"),
+        ("4L6g3nShT-eMCtK--X86sw", 65, "belongs to cluster my-kafka-cluster"),
+        ("my\u{7}shop", 78, "(environment CLUSTER_ID)"),
     ] {
         let Output { status, stderr, .. } = with_id(id).output().unwrap();
         let log = String::from_utf8(stderr).unwrap();
@@ -317,6 +338,30 @@ fn health_lists_the_apis_of_a_broker_that_answers() {
 }
 
 #[test]
+fn a_transactional_producer_is_named_in_the_log_when_it_is_refused() {
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    // ApiVersions 3 of "shop-client" 1.2, then FindCoordinator 1 for the transactional id "tx".
+    let versions = b"\0\x12\0\x03\0\0\0\x01\0\x02me\0\x0cshop-client\x041.2\0";
+    let coordinator = b"\0\x0a\0\x01\0\0\0\x02\0\x02me\0\x02tx\x01";
+    for request in [&versions[..], coordinator] {
+        client.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+        client.write_all(request).unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
+    }
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let line = log.lines().find(|line| line.contains("a transactional producer was refused"));
+    let named = format!(
+        "peer={} client=shop-client version=1.2 client_id=me transactional_id=tx",
+        client.local_addr().unwrap()
+    );
+    assert!(line.is_some_and(|line| line.contains(" WARN ") && line.contains(&named)), "{log}");
+}
+
+#[test]
 fn a_file_for_a_cluster_of_several_is_taken_with_a_warning() {
     let voters = "controller.quorum.voters=1@kafka-1:9093,2@kafka-2:9093,3@kafka-3:9093";
     let broker = Running::start(&["--listen", "localhost:0", "--ephemeral", "--set", voters]);
@@ -353,6 +398,97 @@ fn log_lines_are_json_where_that_is_asked_for_whatever_stands_in_them() {
     );
     assert!(lines.iter().all(|line| line["timestamp"].is_string()), "{log}");
     assert!(lines.iter().any(|line| line["message"] == "stopped"), "{log}");
+}
+
+#[test]
+fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    fs::write(&file, "max.connections=7\n").unwrap();
+    let mut broker = Running::start(&["--config", text(&file), "--listen", "localhost:0", "--ephemeral"]);
+    let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines();
+    let mut until = |said: &str| log.find(|line| line.as_ref().unwrap().contains(said)).unwrap().unwrap();
+    fs::write(&file, "max.connections=8\nnum.partitions=3\n").unwrap();
+    broker.signal(Signal::HUP);
+    let line = until("max.connections");
+    assert!(line.contains("from=\"7\" to=\"8\""), "{line}");
+    assert!(until("num.partitions").contains("next start"));
+    fs::write(&file, "max.connections=many\n").unwrap();
+    broker.signal(Signal::HUP);
+    assert!(until("old value stays").contains("many"));
+    fs::remove_file(&file).unwrap();
+    broker.signal(Signal::HUP);
+    until("stay as they are");
+    // Without a file there is nothing to read.
+    let other = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    other.signal(Signal::HUP);
+    for broker in [broker, other] {
+        let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+        client.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        broker.signal(Signal::TERM);
+        let mut broker = broker;
+        assert_eq!(broker.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+/// A pipe that is full and that nobody reads, and what keeps it open.
+fn stalled_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
+    let (_reader, pipe) = stalled_pipe();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (listen, http) = (free.to_string(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    fs::write(&file, "").unwrap();
+    let (file_name, http_name) = (text(&file), http.to_string());
+    let arguments = ["--listen", &listen, "--ephemeral", "--http", &http_name, "--config", file_name];
+    let mut command = jackdaw(&arguments);
+    command.stdout(pipe.try_clone().unwrap()).stderr(pipe);
+    let mut broker = Running { child: command.spawn().unwrap(), line: String::new() };
+    let clock = Clock::machine();
+    let give_up = clock.monotonic() + Duration::from_secs(60);
+    let mut client = loop {
+        match TcpStream::connect(free) {
+            Ok(client) => break client,
+            Err(error) => assert!(clock.monotonic() < give_up, "{error}"),
+        }
+    };
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // More than the log's queue holds: each time the settings are read again, a line with this in it.
+    fs::write(&file, format!("max.connections={}", "x".repeat(300 << 10))).unwrap();
+    let mut dropped = false;
+    while !dropped {
+        assert!(clock.monotonic() < give_up, "no line was dropped");
+        broker.signal(Signal::HUP);
+        client.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
+        let mut scrape = TcpStream::connect(http).unwrap();
+        scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        scrape.read_to_string(&mut page).unwrap();
+        let row = page.lines().find_map(|line| line.strip_prefix("jackdaw_log_lines_dropped_total "));
+        dropped = row.expect("the metric is there") != "0";
+    }
+    broker.signal(Signal::TERM);
+    loop {
+        if let Some(status) = broker.child.try_wait().unwrap() {
+            return assert_eq!(status.code(), Some(0));
+        }
+        assert!(clock.monotonic() < give_up, "it does not end");
+    }
 }
 
 #[test]

@@ -378,11 +378,36 @@ fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
     let Said { code, err, .. } =
         stage.try_with(&["produce", "t", "--bootstrap", "127.0.0.1:1", "--timeout", "1"], b"lost\n");
     assert_eq!(code, 69);
-    assert!(err.contains("1 of 1 records: no answer from 127.0.0.1:1"), "{err}");
+    assert!(err.contains("1 of 1 lines were not written to t: line 1: no answer from 127.0.0.1:1"), "{err}");
     let Said { code, err, .. } = stage.try_with(&["produce", "t", "--partition", "7"], b"lost\n");
     assert_eq!(code, 1, "{err}");
     let Said { code, err, .. } = stage.try_with(&["produce", "t", "--key-separator", ":"], b"no key\n");
-    assert_eq!((code, err.as_str()), (64, "jackdaw: a line without \":\" has no key\n"));
+    let said = "jackdaw: 1 of 1 lines were not written to t: line 1: without \":\" there is no key\n";
+    assert_eq!((code, err.as_str()), (1, said));
+}
+
+#[test]
+fn lines_that_cannot_be_written_are_named_and_all_others_are_delivered() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    let mut lines: Vec<String> = (1..=20_001).map(|number| format!("{number}=v")).collect();
+    lines[9_999] = "no key".into();
+    lines[14_999] = "nor here".into();
+    lines[15_000] = "or here".into();
+    let (input, produce) = (lines.join("\n"), ["produce", "t", "--key-separator", "="]);
+    let Said { code, err, .. } = stage.try_with(&produce, input.as_bytes());
+    let said =
+        "3 of 20001 lines were not written to t: lines 10000, 15000-15001: without \"=\" there is no key";
+    assert_eq!((code, err.as_str()), (1, format!("jackdaw: {said}\n").as_str()));
+    let keys = stage.run(&["consume", "t", "--until-end", "--key-separator", "="]);
+    assert_eq!(keys.lines().count(), 19_998);
+
+    // One that the broker does not take: those it came with in a batch share its fate, and are named.
+    stage.run(&["config", "set", "topic", "t", "max.message.bytes=100000"]);
+    let large = format!("large={}", "x".repeat(200_000));
+    let alone = stage.try_with(&[&produce[..], &["-X", "linger.ms=0"]].concat(), large.as_bytes());
+    assert_eq!(alone.code, 1);
+    assert!(alone.err.contains("1 of 1 lines were not written to t: line 1: "), "{}", alone.err);
 }
 
 #[test]

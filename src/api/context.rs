@@ -11,12 +11,12 @@ use super::error::ErrorCode;
 use super::fetch::session::Sessions;
 use super::metadata::auto_create::AutoCreate;
 use super::requests::Requests;
-use crate::config::{BrokerSettings, Listener};
+use crate::config::{BrokerSettings, Given, Listener};
 use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
 use crate::storage::{Isolation, LiveSettings, Store, Topics};
 use crate::time::Clock;
-use crate::types::{LeaderEpoch, NodeId, Uuid};
+use crate::types::{ClusterId, LeaderEpoch, NodeId};
 
 /// One request's surroundings; cheap to clone.
 #[derive(Clone)]
@@ -97,6 +97,11 @@ impl Services {
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.live.at(&self.store.settings())
     }
+
+    /// Takes them as they are written now.
+    pub fn reload(&self, written: &Given) {
+        self.live.reload(written);
+    }
 }
 
 impl Services {
@@ -141,7 +146,7 @@ impl Services {
 /// What is true of the cluster for as long as the process runs.
 #[derive(Clone, Debug)]
 pub struct ClusterFacts {
-    pub cluster_id: Uuid,
+    pub cluster_id: ClusterId,
     /// The broker that is asked.
     pub node_id: NodeId,
     /// Every broker, whether it runs or not.

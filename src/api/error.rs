@@ -232,6 +232,7 @@ impl From<&RecordError> for ErrorCode {
             RecordError::NotOneBatch(_)
             | RecordError::OldFormat(_)
             | RecordError::Invalid(_)
+            | RecordError::OpensTooLarge
             | RecordError::InvalidRecords { .. } => ErrorCode::InvalidRecord,
             RecordError::InvalidTimestamps { .. } => ErrorCode::InvalidTimestamp,
             RecordError::TooLarge { .. } => ErrorCode::MessageTooLarge,
@@ -266,6 +267,7 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::NotTheNextPartition { .. } => ErrorCode::InvalidPartitions,
             kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
             kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
+            kernel::Refusal::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
             // No client asks for what is answered so.
             kernel::Refusal::OtherSegments | kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
         }
@@ -276,8 +278,7 @@ impl From<&AppendError> for ErrorCode {
     fn from(error: &AppendError) -> ErrorCode {
         match error {
             AppendError::Refused(refusal) => refusal.into(),
-            // The client looks for the leader, and learns that the topic is gone.
-            AppendError::NotServing => ErrorCode::NotLeaderOrFollower,
+            AppendError::NotServing => ErrorCode::UnknownTopicOrPartition,
             AppendError::Damaged | AppendError::Full | AppendError::Poisoned => ErrorCode::KafkaStorageError,
             // Nobody knows whether it was written; clients that may not repeat it ask no more.
             AppendError::Stopped => ErrorCode::RequestTimedOut,
@@ -295,7 +296,8 @@ impl From<&LogError> for ErrorCode {
     fn from(error: &LogError) -> ErrorCode {
         match error {
             LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            LogError::NotServing | LogError::Stopped => ErrorCode::NotLeaderOrFollower,
+            LogError::NotServing => ErrorCode::UnknownTopicOrPartition,
+            LogError::Stopped => ErrorCode::NotLeaderOrFollower,
             LogError::Damaged | LogError::Full | LogError::Poisoned => ErrorCode::KafkaStorageError,
         }
     }

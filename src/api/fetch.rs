@@ -10,8 +10,6 @@ pub mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::api::budget::Charge;
 use crate::api::context::{Context, isolation};
 use crate::api::error::ErrorCode;
@@ -24,7 +22,7 @@ use crate::protocol::messages::fetch_response::{
 };
 use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Topics, Waiter};
 use crate::time::{self, Moment, within};
-use crate::types::{LeaderEpoch, NodeId, Offset, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
 
 /// What a partition of a poll takes beside its records and its part of the answer.
@@ -115,7 +113,7 @@ struct Poll {
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
-    /// Bytes of all readings, and what they are charged to until the server charges the answer.
+    /// Bytes of all readings, and what their memory is charged to until the server charges the answer.
     size: usize,
     held: Charge,
 }
@@ -150,7 +148,7 @@ struct Progress {
     ends: Ends,
     /// What comes after what was read.
     next: Offset,
-    records: Vec<Bytes>,
+    records: Vec<Piece>,
     size: usize,
     /// There is more, which its limit or that of the request leaves no room for.
     is_full: bool,
@@ -216,11 +214,11 @@ impl Poll {
     /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
     /// its size (BEHAVIOUR F9); every partition has its own limit (F8).
     async fn read(&mut self, ctx: &Context) {
-        let memory = &ctx.services.answers;
-        // What is read is held until the client has read it too.
+        // All that is read may have to be held until the client has read it too. What turns out to be
+        // sent from its file is given back below.
         let already = self.size;
         let wanted = self.max_bytes.saturating_sub(already);
-        let mut held = memory.take(wanted);
+        let mut held = ctx.services.answers.take(wanted);
         let max_bytes = already + wanted.min(held.bytes().max(LEAST_ROOM));
         for reading in &mut self.readings {
             reading.follow_the_leader(ctx);
@@ -247,8 +245,17 @@ impl Poll {
                 }
             }
         }
-        held.shrink(self.size - already);
+        held.shrink(self.memory().saturating_sub(self.held.bytes()));
         self.held.absorb(held);
+    }
+
+    /// What is held in memory.
+    fn memory(&self) -> usize {
+        let progress = self.readings.iter().filter_map(|reading| match &reading.state {
+            State::Open(progress) => Some(progress),
+            State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => None,
+        });
+        progress.flat_map(|progress| &progress.records).map(Piece::memory).sum()
     }
 
     /// Whether the answer may leave: there is enough, or something to tell, or nothing to wait for.
@@ -308,7 +315,7 @@ impl Reading {
             let topics = ctx.services.store.topics();
             self.state = match topics.by_id(self.topic_id) {
                 Some(topic) => State::of_partition(topic, &self.ask, ctx.node()),
-                None => State::Failed(ErrorCode::NotLeaderOrFollower, None),
+                None => State::Failed(ErrorCode::UnknownTopicOrPartition, None),
             };
         }
     }
@@ -366,7 +373,7 @@ impl Progress {
     async fn read(&mut self, range: ReadRange) -> Result<usize, ErrorCode> {
         match self.partition.read(range).await {
             Ok(answer) => {
-                let bytes = answer.records.iter().map(Bytes::len).sum();
+                let bytes = answer.records.iter().map(Piece::len).sum();
                 self.records.extend(answer.records);
                 self.size += bytes;
                 self.next = answer.next;
@@ -481,15 +488,17 @@ impl Reading {
             log_start_offset: ends.log_start.0,
             ..empty.clone()
         };
+        // As in Kafka without a word on aborted transactions, whatever is read.
+        let failed_read =
+            |error| PartitionData { aborted_transactions: None, ..failed(self.ask.of.partition, error) };
         match self.state {
             State::Unknown(error) => failed(self.ask.of.partition, error),
-            State::Failed(error, None) => PartitionData { error_code: error.code(), ..empty },
             State::Failed(error, Some(leader)) if ctx.version >= 16 => {
                 let current_leader =
                     LeaderIdAndEpoch { leader_id: leader.id(), leader_epoch: leader.epoch.0 };
-                PartitionData { error_code: error.code(), current_leader, ..empty }
+                PartitionData { current_leader, ..failed_read(error) }
             }
-            State::Failed(error, Some(_)) => PartitionData { error_code: error.code(), ..empty },
+            State::Failed(error, _) => failed_read(error),
             State::Diverged { ends, epoch, end } => {
                 let diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
                 PartitionData { diverging_epoch, ..with_ends(ends) }

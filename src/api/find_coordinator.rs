@@ -1,14 +1,17 @@
 //! FindCoordinator (key 10): who serves a group. v4 asks for several at once.
 //!
-//! Transactions and share groups are not there yet, and who asks for their coordinator is told so
-//! at once, with a code that no client retries (BEHAVIOUR M7, S1).
+//! Transactions and share groups are not there yet. A request for their coordinator is refused with
+//! a code that no client retries (BEHAVIOUR M7, S1).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, Size, Weight, group, replicas, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, group, replicas, topic_name, transactions};
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
-use crate::storage::TopicError;
+use crate::storage::{Topic, TopicError};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -16,7 +19,7 @@ const SHARE: i8 = 2;
 
 impl Handler for FindCoordinatorRequest {
     const GAPS: &'static [&'static str] = &[
-        "The coordinator of a transactional id is UNSUPPORTED_VERSION, which producers take as final: no transactions yet.",
+        transactions::GAP,
         "The coordinator of a share group is INVALID_REQUEST: no share groups yet.",
         "The first one who asks gets its answer at once; Kafka makes it ask again while it creates `__consumer_offsets`.",
     ];
@@ -35,7 +38,7 @@ impl Handler for FindCoordinatorRequest {
         let found = match self.key_type {
             GROUP => find_group_coordinator(&ctx).await,
             TRANSACTION => {
-                Err(Refusal::new(ErrorCode::UnsupportedVersion, "this broker has no transactions yet"))
+                Err(transactions::refuse(self.coordinator_keys.first().unwrap_or(&self.key), &ctx))
             }
             SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
             _ => Err(Refusal::malformed()),
@@ -52,7 +55,6 @@ impl Handler for FindCoordinatorRequest {
     }
 }
 
-/// As in Kafka the first one who asks brings the offsets topic into being.
 async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     let store = &ctx.services.store;
     if !store.is_writable() {
@@ -61,15 +63,29 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     if store.topics().by_name(topic_name::CONSUMER_OFFSETS).is_some() {
         return Ok(());
     }
+    match create_offsets_topic(ctx).await {
+        Ok(_) | Err(TopicError::Exists) => Ok(()),
+        Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
+    }
+}
+
+/// As in Kafka the first one who looks for a coordinator, or asks for the topic itself, has it created.
+pub fn create_offsets_topic(
+    ctx: &Context,
+) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
     let partitions = u32::try_from(ctx.services.settings().offsets_topic_partitions).unwrap_or(1);
     // Nothing is stored in it, so it need not wait for more brokers.
     let factor = ctx.services.settings().offsets_topic_replication;
     let factor = usize::from(factor).min(ctx.services.cluster.brokers.len());
     let (name, replicas) = (topic_name::CONSUMER_OFFSETS, replicas::spread(ctx, partitions, factor));
-    match store.create_placed_topic(name.to_owned(), Default::default(), replicas).await {
-        Ok(_) | Err(TopicError::Exists) => Ok(()),
-        Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
-    }
+    // What Kafka sets on it. Nothing is stored there, so it is only shown.
+    let segment_bytes = ctx.services.settings().offsets_topic_segment_bytes.to_string();
+    let overrides = BTreeMap::from([
+        ("cleanup.policy".to_owned(), "compact".to_owned()),
+        ("compression.type".to_owned(), "producer".to_owned()),
+        ("segment.bytes".to_owned(), segment_bytes),
+    ]);
+    ctx.services.store.create_placed_topic(name.to_owned(), overrides, replicas)
 }
 
 fn coordinator(key: String, found: &Result<(), Refusal>, ctx: &Context) -> Coordinator {

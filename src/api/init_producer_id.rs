@@ -3,14 +3,13 @@
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, transactions};
 use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use crate::protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use crate::types::{ProducerEpoch, ProducerId};
 
 impl Handler for InitProducerIdRequest {
-    const GAPS: &'static [&'static str] =
-        &["A transactional id is UNSUPPORTED_VERSION, which producers take as final: no transactions yet."];
+    const GAPS: &'static [&'static str] = &[transactions::GAP];
 
     async fn handle(self, ctx: Context) -> Reply<InitProducerIdResponse> {
         let given = init(&self, &ctx).await;
@@ -34,8 +33,7 @@ async fn init(
     match request.transactional_id.as_deref() {
         // A client that only forgot to leave it null must not become a plain producer.
         Some("") => Err(ErrorCode::InvalidRequest),
-        // No client tries this again: it is fatal to a transactional producer.
-        Some(_) => Err(ErrorCode::UnsupportedVersion),
+        Some(id) => Err(transactions::refuse(id, ctx).code),
         None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
             Err(ErrorCode::InvalidRequest)
         }

@@ -1,32 +1,28 @@
-//! Metadata (key 3): the broker, the topics and their partitions; creates what is asked for and
-//! not there, where both the client and the broker allow it.
+//! Metadata (key 3): the broker, the topics and their partitions. A topic that is asked for and not
+//! there is created behind the answer, where both the client and the broker allow it.
 //! v1: null asks for all topics, an empty list for none (in v0 that was all). v10 knows topic ids,
 //! from v12 on they can be asked for. The tags of v9 and the top-level error of v13 carry nothing here.
 
 pub mod auto_create;
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-
-use tracing::{debug, warn};
+use std::collections::HashSet;
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
 use crate::api::replicas::{self, Standing};
-use crate::api::{Handler, Later, Reply, Size, Weight, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, topic_name};
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use crate::protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::storage::{Topic, TopicError, Topics};
+use crate::storage::{Topic, Topics};
 use crate::types::TopicId;
 
 impl Handler for MetadataRequest {
     const GAPS: &'static [&'static str] = &[
-        "A topic that is created on demand is there in the same answer; Kafka says UNKNOWN_TOPIC_OR_PARTITION once or twice.",
         "Topics are created on demand in bursts of 1,000, then 100 per second, up to 100,000 partitions; beyond that they stay unknown.",
-        "Kafka's internal topics are not created by asking for them.",
+        "Of Kafka's internal topics only `__consumer_offsets` is created by asking for it.",
     ];
 
     fn named(&self) -> usize {
@@ -56,7 +52,7 @@ impl Handler for MetadataRequest {
             Ok(asked) => asked,
             Err(topics) => return Reply::Now(refuse(topics)),
         };
-        let topics = topics(asked, &self, &ctx).await;
+        let topics = topics(asked, &self, &ctx);
         let image = ctx.services.store.topics();
         let mut answer = MetadataResponse {
             brokers: brokers(&ctx, &image),
@@ -109,15 +105,17 @@ fn each_once<T: Clone + Eq + std::hash::Hash>(all: impl Iterator<Item = T>) -> V
     all.filter(|one| seen.insert(one.clone())).collect()
 }
 
-async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<MetadataResponseTopic> {
-    let shown = |topic: &Topic| {
-        let mut shown = describe(topic, &ctx.services.store.topics(), ctx.version);
-        if request.include_topic_authorized_operations {
-            shown.topic_authorized_operations = operations::TOPIC;
-        }
-        shown
-    };
+fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<MetadataResponseTopic> {
     let topics = ctx.services.store.topics();
+    // Kafka tells what one may do with a name, whether or not it stands for something.
+    let authorized = match request.include_topic_authorized_operations {
+        true => operations::TOPIC,
+        false => NOT_ASKED,
+    };
+    let shown = |topic: &Topic| MetadataResponseTopic {
+        topic_authorized_operations: authorized,
+        ..describe(topic, &topics, ctx.version)
+    };
     match asked {
         Asked::All => topics.iter().map(|topic| shown(topic)).collect(),
         Asked::Ids(ids) => ids
@@ -130,86 +128,31 @@ async fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<M
         Asked::Names(names) => {
             // Versions below 4 have no such field and mean yes: its default.
             let may_create = request.allow_auto_topic_creation && ctx.services.settings().auto_create_topics;
-            let partitions = topics.partitions();
-            // All have their place in line before the first is waited for: they share a sync.
-            let begun: Vec<_> = names
-                .into_iter()
-                .map(|name| {
-                    let topic = match topics.by_name(&name) {
-                        Some(topic) => Begun::Found(Arc::clone(topic)),
-                        None => begin(&name, may_create, partitions, ctx),
-                    };
-                    (name, topic)
-                })
-                .collect();
-            let mut answers = Vec::with_capacity(begun.len());
-            for (name, topic) in begun {
-                answers.push(match topic.end(&name, ctx).await {
-                    Ok(topic) => shown(&topic),
-                    Err(error) => {
-                        let mut unknown = unknown(Some(name), TopicId::ZERO, error);
-                        // Kafka tells what one may do with a name, whether or not it stands for something.
-                        if request.include_topic_authorized_operations {
-                            unknown.topic_authorized_operations = operations::TOPIC;
-                        }
-                        unknown
+            let answer = |name: String| match topics.by_name(&name) {
+                Some(topic) => shown(topic),
+                None => {
+                    let error = missing(&name, may_create, topics.partitions(), ctx);
+                    MetadataResponseTopic {
+                        topic_authorized_operations: authorized,
+                        ..unknown(Some(name), TopicId::ZERO, error)
                     }
-                });
-            }
-            answers
+                }
+            };
+            names.into_iter().map(answer).collect()
         }
     }
 }
 
-/// A topic that was asked for by name.
-enum Begun {
-    Found(Arc<Topic>),
-    Creating(Later<Result<Arc<Topic>, TopicError>>),
-    Refused(ErrorCode),
-}
-
-/// BEHAVIOUR M1: the topic exists when the answer leaves, so the client need not ask again.
-fn begin(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> Begun {
+/// What is said of a name that stands for nothing. BEHAVIOUR M1: as in Kafka its topic is created
+/// behind the answer, and the client asks again (`docs/decisions/0017`).
+fn missing(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> ErrorCode {
     if !topic_name::is_legal(name) {
-        return Begun::Refused(ErrorCode::InvalidTopicException);
+        return ErrorCode::InvalidTopicException;
     }
-    let services = &ctx.services;
-    if !may_create || topic_name::is_internal(name) || name == topic_name::CLUSTER_METADATA {
-        return Begun::Refused(ErrorCode::UnknownTopicOrPartition);
+    if may_create {
+        auto_create::create_behind(name, partitions, ctx);
     }
-    if !services.auto_create.may_create(partitions, services.clock.monotonic()) {
-        warn!(topic = name, partitions, "not created on demand, too many were; make it with CreateTopics");
-        return Begun::Refused(ErrorCode::UnknownTopicOrPartition);
-    }
-    let factor = usize::from(services.settings().default_replication);
-    if let Err(refusal) = replicas::check_factor(factor, &services.cluster.brokers) {
-        return Begun::Refused(refusal.code);
-    }
-    let partitions = u32::try_from(services.settings().num_partitions).unwrap_or(1);
-    let replicas = replicas::spread(ctx, partitions, factor);
-    Begun::Creating(Box::pin(services.store.create_placed_topic(name.to_owned(), BTreeMap::new(), replicas)))
-}
-
-impl Begun {
-    async fn end(self, name: &str, ctx: &Context) -> Result<Arc<Topic>, ErrorCode> {
-        let created = match self {
-            Begun::Found(topic) => return Ok(topic),
-            Begun::Refused(error) => return Err(error),
-            Begun::Creating(created) => created.await,
-        };
-        match created {
-            Ok(topic) => {
-                debug!(topic = name, "created on demand");
-                Ok(topic)
-            }
-            // Somebody else was faster.
-            Err(TopicError::Exists) => {
-                let topics = ctx.services.store.topics();
-                topics.by_name(name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
-            }
-            Err(error) => Err(ErrorCode::from(&error)),
-        }
-    }
+    ErrorCode::UnknownTopicOrPartition
 }
 
 fn brokers(ctx: &Context, topics: &Topics) -> Vec<MetadataResponseBroker> {

@@ -7,7 +7,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::num::NonZero;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
@@ -29,7 +34,7 @@ impl Handler for ProduceRequest {
         "Transactional batches are INVALID_TXN_STATE: no transactions yet.",
         "A partition named twice in one request gets both batches; Kafka drops the first one.",
         "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
-        "A compressed batch is opened only for a compacted topic, a bound on old timestamps, or a max timestamp that is missing or lies in the future: otherwise its header is believed, where Kafka opens every batch.",
+        "A compressed batch that opens to more than 2,147,483,639 bytes, or whose zstd frames reach back further than 32 MiB, is INVALID_RECORD; Kafka bounds each record, not the batch, and takes 128 MiB.",
         "Bytes behind the batch are INVALID_RECORD; Kafka drops an incomplete batch and acknowledges the one before it.",
         "Offsets inside an uncompressed batch that are not 0, 1, 2 … are INVALID_RECORD; Kafka stores them.",
         "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
@@ -46,7 +51,7 @@ impl Handler for ProduceRequest {
         let acks = Acks::of_request(self.acks);
         let has_transactional_id = self.transactional_id.is_some();
         let image = ctx.services.store.topics();
-        let (now, node) = (ctx.services.clock.now(), ctx.node());
+        let (now, node) = (ctx.services.store.now().time, ctx.node());
         let mut begun = Vec::with_capacity(self.topic_data.len());
         for data in each_topic_once(self.topic_data) {
             let TopicProduceData { name, topic_id, partition_data } = data;
@@ -58,7 +63,7 @@ impl Handler for ProduceRequest {
             for data in partition_data {
                 let asked = Asked { has_transactional_id, acks, now, node, version: ctx.version };
                 let outcome = match topic {
-                    Ok(topic) => asked.append(topic, data.index, data.records),
+                    Ok(topic) => asked.append(topic, data.index, data.records).await,
                     Err(error) => Err(error.into()),
                 };
                 partitions.push((data.index, outcome));
@@ -129,7 +134,7 @@ struct Asked {
 
 impl Asked {
     /// When this returns the batch has its place behind all earlier ones, or is refused.
-    fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<InLine, Refused> {
+    async fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<InLine, Refused> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
         if topic_name::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -138,7 +143,7 @@ impl Asked {
         if acks == Acks::All && !has_enough_in_step(topic, partition) {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
-        let batch = self.check(partition, records.unwrap_or_default())?;
+        let batch = self.check(partition, records.unwrap_or_default()).await?;
         let time = match batch.header.attributes.log_append_time() {
             true => batch.header.max_timestamp,
             false => NO_APPEND_TIME,
@@ -146,11 +151,12 @@ impl Asked {
         Ok(InLine { append: partition.append(batch), partition: Arc::clone(partition), time })
     }
 
-    fn check(self, partition: &Partition, records: Records) -> Result<Checked, Refused> {
+    async fn check(self, partition: &Partition, records: Records) -> Result<Checked, Refused> {
         let settings = partition.settings();
         let rules = Rules {
             max_message_bytes: settings.max_message_bytes,
             segment_bytes: settings.segment_bytes,
+            max_decompressed_bytes: settings.max_decompressed_bytes,
             compression: Codec::of_setting(&settings.compression),
             compacted: settings.cleanup.compact,
             log_append_time: settings.log_append_time,
@@ -159,8 +165,12 @@ impl Asked {
             timestamp_after_max: settings.timestamp_after_max,
         };
         let log_start = partition.ends().log_start;
-        let checked = record::check_produced(records.into_bytes(), &rules)
-            .map_err(|error| Refused::of_record(error, log_start))?;
+        let bytes = records.into_bytes();
+        let checked = match record::check_quickly(&bytes, &rules) {
+            Some(checked) => checked,
+            None => check_at_leisure(bytes, rules).await,
+        };
+        let checked = checked.map_err(|error| Refused::of_record(error, log_start))?;
         let attributes = checked.header.attributes;
         if self.version < 7 && attributes.codec() == Ok(Codec::Zstd) {
             return Err(ErrorCode::UnsupportedCompressionType.into());
@@ -174,6 +184,21 @@ impl Asked {
         }
         Ok(checked)
     }
+}
+
+/// Checks a batch that opens to much: on a thread that may be kept for it, so that others are served meanwhile. Half of
+/// the cores take part, whatever comes: what a batch opens to is its producer's choice.
+async fn check_at_leisure(bytes: Bytes, rules: Rules) -> Result<Checked, RecordError> {
+    static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Arc::new(Semaphore::new((cores / 2).max(1)))
+    });
+    let thread = Arc::clone(&THREADS).acquire_owned().await;
+    let checked = spawn_blocking(move || {
+        let _until_done = thread;
+        record::check_produced(bytes, &rules)
+    });
+    checked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Whether `min.insync.replicas` is met. As in Kafka it asks for no more than there are.
@@ -229,7 +254,7 @@ impl Refused {
             RecordError::InvalidRecords { refused, .. } | RecordError::InvalidTimestamps { refused, .. } => {
                 Refused { refusal, records: refused, log_start: Some(log_start) }
             }
-            RecordError::Invalid(_) | RecordError::UnknownCodec(_) => {
+            RecordError::Invalid(_) | RecordError::OpensTooLarge | RecordError::UnknownCodec(_) => {
                 Refused { refusal, records: Vec::new(), log_start: Some(log_start) }
             }
             RecordError::Corrupt(_)

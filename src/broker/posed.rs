@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::api::context::Services;
 use crate::api::fetch::session::Sessions;
 use crate::api::{Api, Stop};
-use crate::config::{BrokerSettings, Listener};
-use crate::server::{BindError, Resources, Server};
+use crate::config::{BrokerSettings, Given, Listener};
+use crate::server::{BindError, Bound, Resources, Server};
 use crate::storage::StoreError;
 use crate::types::NodeId;
 
@@ -75,12 +75,17 @@ impl Posed {
     }
 
     pub async fn start(&mut self, common: &Common) -> Result<(), BindError> {
+        self.start_at(Bound::at(&self.listeners).await?, common)
+    }
+
+    /// The same where its addresses are taken already.
+    pub fn start_at(&mut self, bound: Bound, common: &Common) -> Result<(), BindError> {
         let Common { services, settings, resources } = common;
         let (stop, stopping) = Stop::new();
         let own = services.posing_as(&self.settings, Arc::clone(&self.sessions), stopping.clone());
         let services = Arc::new(own);
         let api = Api::new(Arc::clone(&services));
-        let server = Server::start_beside(resources, settings, &self.listeners, api, stopping).await?;
+        let server = Server::start_beside(resources, settings, bound, api, stopping)?;
         for (listener, address) in server.listening() {
             let known = self.listeners.iter_mut().find(|known| known.name == listener.name);
             known.into_iter().for_each(|known| known.port = address.port());
@@ -88,6 +93,14 @@ impl Posed {
         self.tell_ports(common);
         self.running = Some(Running { services, server, stop });
         Ok(())
+    }
+
+    /// Takes the settings as they are written now.
+    pub fn reload(&mut self, written: &Given) {
+        self.settings = Arc::new(self.settings.reloaded(written).settings);
+        if let Some(running) = &self.running {
+            running.services.reload(written);
+        }
     }
 
     /// Says that it is to stop; [`Posed::stop`] waits for the end.

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::{Level, info, warn};
 
 use super::notify::{self, notify};
@@ -15,9 +16,9 @@ use super::{Exit, fail};
 use crate::broker::{Broker, Builder, StartError};
 use crate::config::{self, BrokerSettings, ConfigError, Given, Origin};
 use crate::storage::OpenError;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, Lines, LogFormat};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
@@ -41,7 +42,7 @@ pub(super) struct Options {
     /// One setting, over what file and environment say; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
-    /// Where health checks (/livez, /readyz) and metrics (/metrics) are answered over HTTP [default: nowhere]
+    /// Where health checks (/livez, /readyz, /health) and metrics (/metrics) are answered over HTTP [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
     /// Print every setting with its value and where that comes from, and start nothing
@@ -62,14 +63,22 @@ pub(super) fn name_and_value(written: &str) -> Result<(String, String), String> 
 }
 
 pub(super) fn run(options: Options) -> Exit {
+    let exit = start(options);
+    telemetry::flush();
+    exit
+}
+
+fn start(options: Options) -> Exit {
     let level = options.log_level.parse().unwrap_or(Level::INFO);
     let (ephemeral, print_config) = (options.ephemeral, options.print_config);
     let is_container = options.sources.container;
-    let given = match settings(options) {
+    let given = match settings(options.clone()) {
         Ok(given) => given,
         Err((exit, why)) => return fail(exit, why),
     };
-    telemetry::start(level, log_format(&given));
+    if let Err(error) = telemetry::start(level, log_format(&given)) {
+        return fail(Exit::InputOutput, format_args!("no thread to write the log: {error}"));
+    }
     if print_config {
         return print_settings(&given);
     }
@@ -102,7 +111,7 @@ pub(super) fn run(options: Options) -> Exit {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(builder, &given, is_in_place_of_kafka)),
+        Ok(runtime) => runtime.block_on(serve(builder, options, &given, is_in_place_of_kafka)),
         Err(error) => fail(Exit::InputOutput, format!("no threads to run in: {error}")),
     }
 }
@@ -191,30 +200,55 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-async fn serve(builder: Builder, given: &Given, is_in_place_of_kafka: bool) -> Exit {
+async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of_kafka: bool) -> Exit {
     // Before the broker is ready, so that no signal after its line goes unheard.
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+    let signals =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return fail(Exit::InputOutput, "signals cannot be listened for");
+    };
+    // Perhaps nobody reads it: the broker serves all the same.
+    let out = match Lines::to(std::io::stdout(), |_| {}) {
+        Ok(out) => out,
+        Err(error) => return fail(Exit::InputOutput, format_args!("no thread to print in: {error}")),
     };
     let broker = match builder.start().await {
         Ok(broker) => broker,
         Err(StartError::Settings(error)) => return fail(Exit::Settings, refusal(&error, given)),
         Err(error) => return fail(exit_of(&error), error),
     };
-    print_readiness(&broker);
+    out.say(readiness(&broker).as_bytes());
     if is_in_place_of_kafka {
-        print_readiness_of_kafka(&broker);
+        out.say(readiness_of_kafka(&broker).as_bytes());
     }
     notify(notify::READY);
-    any(&mut terminate, &mut interrupt).await;
+    loop {
+        tokio::select! {
+            () = any(&mut terminate, &mut interrupt) => break,
+            // A terminal that was closed says it too: a reason to read the settings, none to end.
+            Some(()) = hangup.recv() => tokio::select! {
+                () = reload(&broker, options.clone()) => {}
+                () = any(&mut terminate, &mut interrupt) => break,
+            },
+        }
+    }
     notify(notify::STOPPING);
     info!("stopping; a second signal stops at once");
     tokio::select! {
         () = broker.stop() => info!("stopped"),
         () = any(&mut terminate, &mut interrupt) => warn!("stopped at once"),
     }
+    out.flush(telemetry::FLUSH);
     Exit::Fine
+}
+
+/// Settings that may change while the broker runs take what stands in the file now.
+async fn reload(broker: &Broker, options: Options) {
+    match spawn_blocking(|| settings(options)).await {
+        Ok(Ok(given)) => broker.reload(given).await,
+        Ok(Err((_, why))) => warn!(why, "the settings cannot be read again; they stay as they are"),
+        Err(error) => warn!(%error, "the settings cannot be read again; they stay as they are"),
+    }
 }
 
 async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
@@ -225,7 +259,7 @@ async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// The one line on standard output, for people and for scripts that wait for it.
-fn print_readiness(broker: &Broker) {
+fn readiness(broker: &Broker) -> String {
     let data = match broker.data_dir() {
         Some(path) => {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -241,23 +275,17 @@ fn print_readiness(broker: &Broker) {
     if let Some(address) = broker.http() {
         info!(%address, "health checks and metrics are answered over HTTP");
     }
-    let mut out = std::io::stdout();
-    // Nobody may be listening there any more; the broker serves all the same.
-    let _ = writeln!(out, "jackdaw {} is ready at {listening}, {posing}{data}", env!("CARGO_PKG_VERSION"));
-    let _ = out.flush();
+    format!("jackdaw {} is ready at {listening}, {posing}{data}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// What tools wait for that start Kafka's image, Testcontainers among them: each of them looks for
 /// one of these pieces of Kafka's log.
-fn print_readiness_of_kafka(broker: &Broker) {
+fn readiness_of_kafka(broker: &Broker) -> String {
     let node = broker.settings().node_id;
-    let mut out = std::io::stdout();
-    let _ = writeln!(
-        out,
+    format!(
         "in the words of Kafka: [KafkaServer id={node}] started, Kafka Server started, \
-         Transitioning from RECOVERY to RUNNING"
-    );
-    let _ = out.flush();
+         Transitioning from RECOVERY to RUNNING\n"
+    )
 }
 
 fn exit_of(error: &StartError) -> Exit {
@@ -267,6 +295,7 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Open(OpenError::Io { .. }) => Exit::InputOutput,
         StartError::Open(
             OpenError::NotOurs { .. }
+            | OpenError::NotADirectory { .. }
             | OpenError::Newer { .. }
             | OpenError::OtherNode { .. }
             | OpenError::OtherCluster { .. }

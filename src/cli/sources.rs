@@ -14,7 +14,7 @@ use crate::config::{Given, Origin, Properties};
 const DATA_DIRS: &[&str] = &["/tmp/kafka-logs", "/tmp/kraft-combined-logs", "/var/lib/kafka/data"];
 
 /// What every command takes that has to know the settings.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct Sources {
     /// Settings in Kafka's syntax, as in its server.properties
     #[arg(long, value_name = "FILE")]

@@ -10,7 +10,7 @@ use super::listener::{self, Listener};
 use super::machine::OpenFiles;
 use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
 use super::{ConfigError, Given, Origin, machine, table, topic};
-use crate::types::{NodeId, Uuid};
+use crate::types::{ClusterId, NodeId, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -110,10 +110,13 @@ settings! {
         /// How many replicas `__consumer_offsets` is shown with; no more than there are brokers.
         offsets_topic_replication: u16 = Value::number,
             short("offsets.topic.replication.factor", "3").at_least(1);
+        /// `segment.bytes` of `__consumer_offsets`, at least the 1048576 that topics need; nothing is stored in it.
+        offsets_topic_segment_bytes: i32 = |v| v.number::<i32>().max(1 << 20),
+            int("offsets.topic.segment.bytes", "104857600").at_least(1);
         /// How long an idle idempotent producer is remembered.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
-        /// How many bytes idempotent producers may take over all partitions, 320 for each producer of each
+        /// How many bytes idempotent producers may take over all partitions, 336 for each producer of each
         /// partition. Over it the one that has been silent for longest is forgotten, but none that wrote within
         /// the last 15 minutes: where all did, a new one is refused with an error that producers retry.
         producers_budget: u64 = Value::number,
@@ -129,10 +132,20 @@ settings! {
         /// at most. What it does not suffice for the next run does.
         cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
             long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
+        /// Within what time all stored records are read once and held against their checksums, to find
+        /// damage where nobody reads; 0 turns it off. It counts while the broker runs. At most 64 MiB a
+        /// second are read.
+        scrub_interval: Duration = Value::millis,
+            long("jackdaw.scrub.interval.ms", "604800000").dynamic().at_least(0);
         /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
             text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
+        /// The present time in milliseconds since 1970, to confirm a clock that is doubted: one that was set
+        /// forward by more than a day, or is more than 30 days past the time it was believed last. A clock within
+        /// a day of it is believed. −1 confirms nothing.
+        clock_confirmed: Option<Timestamp> = Value::time,
+            long("jackdaw.clock.confirmed.ms", "-1").dynamic().at_least(-1);
         /// A snapshot of the state is taken after so many bytes went through the journal. For tests.
         snapshot_bytes: u64 = Value::number, long("internal.snapshot.bytes", "67108864").at_least(1);
         /// The size of a journal file. For tests.
@@ -145,7 +158,7 @@ settings! {
         /// Where health checks and metrics are answered over HTTP.
         http: Option<Listener>,
         /// The id a new data directory gets, and an existing one must have.
-        cluster_id: Option<Uuid>,
+        cluster_id: Option<ClusterId>,
         /// What was set before the start, and where.
         given: Given,
         /// What was altered since.
@@ -188,13 +201,13 @@ const OTHERS: &[Row] = &[
         .per_broker()
         .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
-        .doc("Where health checks (`/livez`, `/readyz`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
+        .doc("Where health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
     text("jackdaw.log.format", "text")
         .one_of(&["text", "json"])
         .doc("How log lines are written: `text` for people, `json` an object a line."),
     text("jackdaw.cluster.id", "").doc(
-        "The cluster id of a new data directory, 22 letters as `kafka-storage.sh random-uuid` prints them; an \
-         existing one must have it. Empty means a random one. The environment variable is `CLUSTER_ID`.",
+        "The cluster id of a new data directory, any word of at most 255 bytes; an existing one must have it. Empty \
+         means a random one. The environment variable is `CLUSTER_ID`.",
     ),
     list("advertised.listeners", "")
         .null()
@@ -254,6 +267,15 @@ impl BrokerSettings {
         let settings = BrokerSettings::with(self.given.clone(), altered)?;
         // A process that poses as several brokers has another one for each.
         Ok(BrokerSettings { node_id: self.node_id, ..settings })
+    }
+
+    /// The settings with another base below what was altered.
+    pub(super) fn given_anew(&self, given: Given) -> Result<BrokerSettings, ConfigError> {
+        let mut settings = BrokerSettings::with(given, self.altered.clone())?;
+        settings.node_id = self.node_id;
+        // As a broker that poses as several has them: neither changes while it runs.
+        settings.listeners.clone_from(&self.listeners);
+        Ok(settings)
     }
 
     /// The same for what was checked when it was stored: what is not valid any more is left out and
@@ -478,13 +500,11 @@ impl std::fmt::Display for Durability {
     }
 }
 
-fn read_cluster_id(written: &str) -> Result<Uuid, ConfigError> {
-    // Java's decoder takes the padding too.
-    let id = Uuid::parse(written.trim_end_matches('=')).filter(|id| !id.is_zero());
-    id.ok_or_else(|| ConfigError::Invalid {
+fn read_cluster_id(written: &str) -> Result<ClusterId, ConfigError> {
+    ClusterId::parse(written.trim()).ok_or_else(|| ConfigError::Invalid {
         name: "jackdaw.cluster.id".to_owned(),
         value: written.to_owned(),
-        why: "expected 22 letters, digits, - and _, as `kafka-storage.sh random-uuid` prints them".to_owned(),
+        why: format!("expected at most {} bytes without control characters", ClusterId::MOST),
     })
 }
 

@@ -64,6 +64,14 @@ impl Given {
         self.values.values().any(|written| written.origin == origin)
     }
 
+    /// As it is written now, or nothing.
+    pub(super) fn replace(&mut self, name: &str, written: Option<Written>) {
+        match written {
+            Some(written) => drop(self.values.insert(name.to_owned(), written)),
+            None => drop(self.values.remove(name)),
+        }
+    }
+
     /// All of another, over what was set before.
     pub fn merge(&mut self, other: Given) {
         self.values.extend(other.values);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::ConfigError;
+use crate::types::Timestamp;
 
 /// One setting. Built in `const` context: `long("retention.ms", "604800000").at_least(-1)`.
 #[derive(Clone, Copy, Debug)]
@@ -472,6 +473,11 @@ impl Value {
     /// Milliseconds of which every negative value means "for ever".
     pub(super) fn millis_or_ever(&self) -> Option<Duration> {
         self.limit().map(Duration::from_millis)
+    }
+
+    /// Milliseconds since 1970, of which every negative number means none.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.number())).filter(|time| time.0 >= 0)
     }
 
     pub(super) fn text(&self) -> String {

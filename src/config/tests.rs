@@ -191,14 +191,22 @@ fn what_comes_later_wins_and_says_where_it_comes_from() {
 }
 
 #[test]
-fn a_cluster_id_is_read_as_kafka_prints_it() {
+fn a_cluster_id_is_any_word() {
     let cluster_id = |id| broker(&[("jackdaw.cluster.id", id)]).map(|settings| settings.cluster_id);
     assert_eq!(cluster_id("").unwrap(), None);
-    let id = cluster_id("4L6g3nShT-eMCtK--X86sw").unwrap().unwrap();
-    assert_eq!(id.to_string(), "4L6g3nShT-eMCtK--X86sw");
-    assert_eq!(cluster_id("4L6g3nShT-eMCtK--X86sw==").unwrap(), Some(id));
-    for wrong in ["shop", "4L6g3nShT-eMCtK--X86s", "AAAAAAAAAAAAAAAAAAAAAA", "4L6g3nShT+eMCtK//X86sw"] {
-        assert!(cluster_id(wrong).is_err(), "{wrong}");
+    let longest = "x".repeat(255);
+    for id in [
+        "4L6g3nShT-eMCtK--X86sw",
+        "4L6g3nShT-eMCtK--X86sw==",
+        "my-kafka-cluster",
+        "my shop",
+        "a=b#c",
+        &longest,
+    ] {
+        assert_eq!(cluster_id(id).unwrap().unwrap().to_string(), id);
+    }
+    for wrong in ["two\nlines", "a\0b", &"x".repeat(256)] {
+        assert!(cluster_id(wrong).is_err(), "{wrong:?}");
     }
 }
 
@@ -418,4 +426,75 @@ fn posed_brokers_whose_ports_meet_or_are_not_there_are_refused() {
     assert!(load("3", "A://localhost:65534").unwrap_err().contains("no 3 ports from 65534 on"));
     assert!(load("101", "A://localhost:9092").unwrap_err().contains("at most 100"));
     assert!(load("0", "A://localhost:9092").is_err());
+}
+
+fn in_a_file(set: &[(&str, &str)]) -> Given {
+    let mut given = Given::default();
+    for (name, value) in set {
+        given.set_from(Origin::File, "server.properties", *name, *value);
+    }
+    given
+}
+
+#[test]
+fn settings_that_are_read_again_change_where_they_may_and_wait_for_a_restart_where_not() {
+    let before = BrokerSettings::load(in_a_file(&[
+        ("log.retention.ms", "1000"),
+        ("max.connections", "7"),
+        ("num.partitions", "2"),
+    ]));
+    let before = before.unwrap();
+    let written = in_a_file(&[("log.retention.ms", "2000"), ("num.partitions", "3"), ("mine", "x")]);
+    let Reloaded { settings, changed, waiting, refused } = before.reloaded(&written);
+    assert_eq!(
+        TopicSettings::resolve(&BTreeMap::new(), &settings).unwrap().retention,
+        Some(Duration::from_secs(2))
+    );
+    assert_eq!(settings.max_connections, 2_147_483_647, "the default again");
+    assert_eq!((settings.num_partitions, &waiting[..]), (2, &["num.partitions"][..]));
+    assert_eq!(refused, []);
+    let shown: Vec<_> = changed
+        .iter()
+        .map(|one| (one.name, one.from.as_deref(), one.to.as_deref(), one.is_altered))
+        .collect();
+    let expected = [
+        ("log.retention.ms", Some("1000"), Some("2000"), false),
+        ("max.connections", Some("7"), None, false),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(settings.reloaded(&written).changed, [], "a second look finds nothing new");
+}
+
+#[test]
+fn a_wrong_value_that_is_read_again_changes_nothing_and_others_do() {
+    let before = BrokerSettings::load(in_a_file(&[("log.retention.ms", "1000")])).unwrap();
+    let written = in_a_file(&[("log.retention.ms", "soon"), ("max.connections", "7")]);
+    let Reloaded { settings, refused, .. } = before.reloaded(&written);
+    assert_eq!(
+        TopicSettings::resolve(&BTreeMap::new(), &settings).unwrap().retention,
+        Some(Duration::from_secs(1))
+    );
+    assert_eq!((settings.max_connections, refused.len()), (7, 1));
+    // Each is a number, and the broker cannot live by it.
+    let written = in_a_file(&[("log.retention.ms", "0"), ("max.connections", "7")]);
+    let Reloaded { settings, changed, refused, .. } = before.reloaded(&written);
+    assert_eq!((settings.max_connections, changed.len(), refused.len()), (2_147_483_647, 0, 1));
+}
+
+#[test]
+fn what_was_altered_over_the_wire_stays_above_what_is_read_again() {
+    let before = BrokerSettings::load(in_a_file(&[("max.connections", "7")])).unwrap();
+    let altered = Altered { cluster: overrides(&[("max.connections", "9")]), ..Altered::default() };
+    let before = before.altered(altered).unwrap();
+    let Reloaded { settings, changed, .. } = before.reloaded(&in_a_file(&[("max.connections", "8")]));
+    assert_eq!((settings.max_connections, changed[0].is_altered), (9, true));
+    let taken_away = Altered { cluster: BTreeMap::new(), ..settings.altered.clone() };
+    assert_eq!(settings.altered(taken_away).unwrap().max_connections, 8);
+}
+
+#[test]
+fn what_the_program_said_itself_is_not_taken_back_by_a_file() {
+    let before = broker(&[("max.connections", "7")]).unwrap();
+    let Reloaded { settings, changed, waiting, .. } = before.reloaded(&Given::default());
+    assert_eq!((settings.max_connections, changed.len(), waiting.len()), (7, 0, 0));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::row::{Millionths, Row, Value, double, int, list, long, settings, text};
+use super::row::{Millionths, Row, Value, boolean, double, int, list, long, settings, text};
 use super::{BrokerSettings, ConfigError, table};
 
 settings! {
@@ -50,6 +50,12 @@ settings! {
         /// The largest record batch that is accepted, as it comes over the wire.
         max_message_bytes: u32 = Value::number,
             int("max.message.bytes", "1048588").dynamic().at_least(0).twin("message.max.bytes");
+        /// The largest record that is accepted inside a compressed batch, without the bytes of its length. A
+        /// batch is opened piece by piece and never held as a whole; all of it together may not become more than
+        /// 2147483639 bytes.
+        max_decompressed_bytes: u32 = Value::number,
+            int("max.decompressed.message.bytes", "2147483639").dynamic().at_least(1)
+                .twin("max.decompressed.message.bytes");
         /// How far a record's timestamp may lie behind the broker's clock.
         timestamp_before_max: Duration = Value::millis,
             long("message.timestamp.before.max.ms", "9223372036854775807").dynamic().at_least(0)
@@ -75,6 +81,10 @@ settings! {
         /// that poses as several brokers has one copy all the same.
         min_insync_replicas: u32 = Value::number,
             int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
+        /// Whether a replica that is neither in step nor eligible may lead when it is the only one that
+        /// runs. Nothing is lost by it here: there is one copy.
+        unclean_leader_election: bool = Value::flag,
+            boolean("unclean.leader.election.enable", "false").dynamic().twin("unclean.leader.election.enable");
     }
     more {
         /// `flush.messages`, where the topic itself sets it.

@@ -78,7 +78,7 @@ impl ClassicGroup {
             Command::DeleteOffsets(asked) => delete_offsets::decide(&mut step, asked),
             Command::Delete => delete::decide(&mut step),
             Command::ForgetTopics(topics) => expire::forget_topics(&mut step, &topics),
-            Command::Expire { topics, by_age } => expire::decide(&mut step, &topics, by_age),
+            Command::Expire { topics, by_age_at } => expire::decide(&mut step, &topics, by_age_at),
             Command::Tick => tick::decide(&mut step),
         }
         step.decision

@@ -275,7 +275,7 @@ impl Groups {
             self.0.tell(&name, |group| {
                 let topics = group.hard().topics().into_iter();
                 let topics = topics.map(|topic| (topic, self.0.topic_name(topic))).collect();
-                Some(Command::Expire { topics, by_age: self.0.may_expire() })
+                Some(Command::Expire { topics, by_age_at: self.0.believed_time() })
             });
             tokio::task::yield_now().await;
         }

@@ -16,7 +16,7 @@ use super::classic::{Answer, Caller, ClassicGroup, Command, GroupError, Occasion
 use super::session_clock::SessionClock;
 use super::{GroupStore, NotStored, Settled};
 use crate::time::Clock;
-use crate::types::TopicId;
+use crate::types::{Timestamp, TopicId};
 
 /// When to look again whether the end of a group is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -125,8 +125,9 @@ impl Slots {
         self.store.is_serving()
     }
 
-    pub fn may_expire(&self) -> bool {
-        self.store.may_expire()
+    /// The time by which offsets may expire; none while the clock is doubted.
+    pub fn believed_time(&self) -> Option<Timestamp> {
+        self.store.now().believed
     }
 
     pub fn topic_name(&self, topic: TopicId) -> Option<String> {
@@ -245,7 +246,7 @@ impl Slots {
         let caller = Caller(self.numbers.fetch_add(1, Ordering::Relaxed));
         let occasion = Occasion {
             caller,
-            wall: self.clock.now(),
+            wall: self.store.now().time,
             session: self.session.now(),
             room: usize::try_from(self.room()).unwrap_or(0),
         };

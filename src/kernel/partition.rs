@@ -5,6 +5,8 @@
 //! first one holds `log_start`; there is none exactly when the log is empty; epochs rise with their
 //! start offsets. Compaction makes gaps between the records of a segment, but for the newest one.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::command::{Applied, Commit, Placed, Refusal, ReplaceSegments};
@@ -37,8 +39,8 @@ pub struct Segment {
     pub base: Offset,
     pub bytes: u64,
     pub max_timestamp: Timestamp,
-    /// The journal's time at the first and the last append.
-    pub opened: Timestamp,
+    pub opened: Opened,
+    /// The journal's time at the last append.
     pub last_append: Timestamp,
     /// How often compaction has written it anew.
     pub generation: u32,
@@ -50,6 +52,35 @@ impl Segment {
     /// Which file it is.
     pub fn id(&self) -> SegmentId {
         SegmentId { base: self.base, generation: self.generation }
+    }
+
+    /// The time of its newest record; of its last append where no record has a time (Kafka's
+    /// `LogSegment.largestTimestamp`).
+    pub fn newest_time(&self) -> Timestamp {
+        if self.max_timestamp.0 < 0 { self.last_append } else { self.max_timestamp }
+    }
+}
+
+/// From when the age of a segment counts: the largest timestamp of its first batch, or the journal's time at its
+/// first append where that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is stored as
+/// its complement, which is negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened(Timestamp);
+
+impl Opened {
+    pub fn new(first: Timestamp, now: Timestamp) -> Opened {
+        if first.0 < 0 { Opened(Timestamp(!now.0)) } else { Opened(first) }
+    }
+
+    /// As a record's or the journal's clock says.
+    pub fn time(self) -> Timestamp {
+        if self.0.0 < 0 { Timestamp(!self.0.0) } else { self.0 }
+    }
+
+    /// How old the segment is at `now`, when a batch comes whose newest record is of the time `newest`.
+    pub fn age(self, newest: Timestamp, now: Timestamp) -> Duration {
+        let end = if self.0.0 < 0 { now } else { newest };
+        end.since(self.time())
     }
 }
 
@@ -102,7 +133,7 @@ impl Partition {
                 base: base_offset,
                 bytes: 0,
                 max_timestamp,
-                opened: now,
+                opened: Opened::new(commit.max_timestamp, now),
                 last_append: now,
                 generation: 0,
                 cleaned: false,

@@ -1,5 +1,7 @@
 //! Stories about topics and partitions, and a walk with arbitrary commands.
 
+use std::time::Duration;
+
 use super::*;
 use crate::types::LeaderEpoch;
 
@@ -219,7 +221,7 @@ fn segments_are_replaced_where_they_are_those_that_were_meant_and_the_newest_nev
     let after = replace(&[id(0, 1), id(20, 0)], &[anew(0, true), anew(25, false)]).unwrap();
     assert_eq!(after, [(id(0, 2), true), (id(25, 2), false), (id(30, 0), false)]);
     let first = partition(&shard).segments()[0];
-    assert_eq!((first.bytes, first.opened, first.last_append), (5, at(1), at(3)));
+    assert_eq!((first.bytes, first.opened.time(), first.last_append), (5, at(0), at(3)));
     assert_eq!(offset_of(&mut shard, batch(1)), Ok(40), "offsets go on where they were");
 }
 
@@ -334,7 +336,8 @@ impl Random {
 
     fn changes(&mut self) -> BTreeMap<String, Option<String>> {
         let change = |random: &mut Random| {
-            let name = ["x", "y"][random.below(2) as usize].to_owned();
+            let names = ["x", "min.insync.replicas", "unclean.leader.election.enable"];
+            let name = names[random.below(3) as usize].to_owned();
             (name, (random.below(2) == 0).then(|| random.below(9).to_string()))
         };
         (0..self.below(3)).map(|_| change(self)).collect()
@@ -342,7 +345,7 @@ impl Random {
 
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(26) {
+        match self.below(27) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -367,10 +370,18 @@ impl Random {
                 Command::AlterSettings { scope: scope[self.below(3) as usize].clone(), changes }
             }
             11 => Command::SetReplicas { topic, partition, replicas: self.brokers() },
-            12 => Command::SetBrokers { running: self.brokers() },
+            12 => match self.below(2) {
+                0 => Command::SetBrokers { running: self.brokers() },
+                _ => {
+                    let election =
+                        Election { min_insync: 1 + self.below(3) as u32, unclean: self.below(4) == 0 };
+                    Command::RunBrokers { running: self.brokers(), election }
+                }
+            },
             13 => Command::ElectPreferred { topic, partition },
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
-            15 => {
+            15 => Command::ElectUnclean { topic, partition },
+            16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let replaced: Vec<_> =
                     ids.map(|base| SegmentId { base: Offset(base), generation: 0 }).collect();
@@ -403,4 +414,16 @@ impl Random {
             }
         }
     }
+}
+
+#[test]
+fn the_age_of_a_segment_is_that_of_its_records_and_of_the_clock_only_where_they_have_none() {
+    let of_records = Opened::new(at(100), at(5_000));
+    assert_eq!(of_records.time(), at(100));
+    assert_eq!(of_records.age(at(130), at(9_000)), Duration::from_secs(30));
+    assert_eq!(of_records.age(at(50), at(9_000)), Duration::ZERO, "older records");
+    assert_eq!(of_records.age(Timestamp(-1), at(9_000)), Duration::ZERO, "a batch without a time");
+    let of_the_clock = Opened::new(Timestamp(-1), at(5_000));
+    assert_eq!(of_the_clock.time(), at(5_000));
+    assert_eq!(of_the_clock.age(at(130), at(5_007)), Duration::from_secs(7));
 }

@@ -107,20 +107,7 @@ impl BatchBuilder {
 
     /// The next record.
     pub fn record(
-        self,
-        timestamp: Timestamp,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[(&[u8], Option<&[u8]>)],
-    ) -> Self {
-        let delta = i64::from(self.count);
-        self.record_at(delta, timestamp, key, value, headers)
-    }
-
-    /// The next record, so many offsets behind the first one of the batch.
-    pub(super) fn record_at(
         mut self,
-        offset_delta: i64,
         timestamp: Timestamp,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
@@ -129,7 +116,7 @@ impl BatchBuilder {
         let base = *self.base_timestamp.get_or_insert(timestamp);
         let mut body = vec![0]; // attributes: none are defined
         put_varlong(&mut body, timestamp.0.wrapping_sub(base.0));
-        put_varlong(&mut body, offset_delta);
+        put_varlong(&mut body, i64::from(self.count));
         put_nullable(&mut body, key);
         put_nullable(&mut body, value);
         put_length(&mut body, headers.len());
@@ -146,7 +133,17 @@ impl BatchBuilder {
 
     /// The batch, with its length and CRC. Without records it is one that no server accepts.
     pub fn build(&self) -> Bytes {
-        let packed = compress::pack(self.codec, &self.records[..]).expect("a slice can be read");
+        let packed = compress::pack(self.codec, &self.records[..], usize::MAX).expect("a slice can be read");
+        self.build_of(&packed.expect("there is no limit"))
+    }
+
+    /// The batch of `count` records that are packed already.
+    pub(super) fn build_packed(mut self, packed: &[u8], count: i32, max_timestamp: Timestamp) -> Bytes {
+        (self.count, self.max_timestamp) = (count, self.max_timestamp.max(max_timestamp));
+        self.build_of(packed)
+    }
+
+    fn build_of(&self, packed: &[u8]) -> Bytes {
         let size = Header::LENGTH + packed.len();
         let length = i32::try_from(size - LENGTH_END).expect("a batch is smaller than 2 GiB");
         let mut batch = Vec::with_capacity(size);
@@ -163,24 +160,24 @@ impl BatchBuilder {
         batch.extend_from_slice(&producer.epoch.0.to_be_bytes());
         batch.extend_from_slice(&producer.base_sequence.to_be_bytes());
         batch.extend_from_slice(&self.count.to_be_bytes());
-        batch.extend_from_slice(&packed);
+        batch.extend_from_slice(packed);
         seal(&mut batch);
         batch.into()
     }
 }
 
-fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+pub(super) fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     let Some(bytes) = bytes else { return put_varlong(out, -1) };
     put_length(out, bytes.len());
     out.extend_from_slice(bytes);
 }
 
-fn put_length(out: &mut Vec<u8>, length: usize) {
+pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     put_varlong(out, i64::try_from(length).expect("what is in memory has a length of 63 bits"));
 }
 
 /// A zigzag varint; of a number of 32 bits it is the same.
-fn put_varlong(out: &mut Vec<u8>, number: i64) {
+pub(super) fn put_varlong(out: &mut Vec<u8>, number: i64) {
     let mut bits = ((number << 1) ^ (number >> 63)) as u64;
     while bits >= 0x80 {
         out.push((bits & 0x7f) as u8 | 0x80);

@@ -4,14 +4,14 @@
 //! |---|---|
 //! | header and CRC | of every batch |
 //! | uncompressed records | walked: every length, offsets 0, 1, 2 …, timestamps, keys where the topic is compacted |
-//! | compressed records | trusted, but opened and walked as well where the header cannot answer: see `must_open` |
+//! | compressed records | opened as a stream, and walked in the same way |
 //! | `compression.type` of the topic | a batch in another codec is stored in that one |
 //!
 //! The leader epoch is not looked at: clients disagree (franz-go sends −1, Sarama 0), and the broker
 //! overwrites it. Where the walk finds another max timestamp than the header says, or the topic
 //! goes by the broker's clock, the header is made true on a copy, as Kafka does.
 
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +22,9 @@ use super::source::{Packed, Plain, Source};
 use super::{Codec, Header, RecordError, RecordRefusal, compress, crc_of, decompress};
 use crate::types::{Offset, Timestamp};
 
+/// How much a batch may open to where the check should not take its time.
+const QUICK: u64 = 1 << 20;
+
 /// What a topic asks of the batches that are sent to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -29,6 +32,8 @@ pub struct Rules {
     pub max_message_bytes: u32,
     /// `segment.bytes`: a batch has to fit into one segment.
     pub segment_bytes: u64,
+    /// `max.decompressed.message.bytes`: of one record of a compressed batch.
+    pub max_decompressed_bytes: u32,
     /// `compression.type`: how batches are stored; as they come where there is none.
     pub compression: Option<Codec>,
     /// Every record needs a key.
@@ -50,23 +55,33 @@ pub struct Checked {
     pub bytes: Bytes,
     /// As in `bytes`. Its max timestamp is true.
     pub header: Header,
-    /// The offset delta of the first record that has the max timestamp. `None` where the batch was
-    /// not opened, or no record in it has a timestamp.
+    /// The offset delta of the first record that has the max timestamp. `None` where no record in it has a
+    /// timestamp.
     pub newest: Option<i32>,
 }
 
 /// Checks the records field of one partition of a Produce request: exactly one batch.
 pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordError> {
+    check(bytes, rules, decompress::MOST)
+}
+
+/// The same, or `None` where it would take a while: the batch opens to more than a megabyte.
+pub fn check_quickly(bytes: &Bytes, rules: &Rules) -> Option<Result<Checked, RecordError>> {
+    match check(bytes.clone(), rules, QUICK) {
+        Err(RecordError::OpensTooLarge) => None,
+        checked => Some(checked),
+    }
+}
+
+fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError> {
     let header = check_frame(&bytes, rules)?;
     check_header(&header)?;
+    let records = bytes.slice(Header::LENGTH..);
     let walked = match header.attributes.codec()? {
-        Codec::None => Some(walk(Plain::new(bytes.slice(Header::LENGTH..)), &header, rules)?),
-        codec if must_open(&header, rules) => {
-            Some(walk(Packed::new(codec, bytes.slice(Header::LENGTH..)), &header, rules)?)
-        }
+        Codec::None => walk(Plain::new(records), &header, rules)?,
         codec => {
-            check_unopened(codec, &header, bytes.get(Header::LENGTH..).unwrap_or_default())?;
-            None
+            let longest = usize::try_from(rules.max_decompressed_bytes).unwrap_or(usize::MAX);
+            walk(Packed::bounded(codec, records, most, longest), &header, rules)?
         }
     };
     if bytes.len() as u64 > rules.segment_bytes {
@@ -75,26 +90,10 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
     let (told, newest) = told(&header, walked, rules);
     let codec = header.attributes.codec()?;
     match rules.compression {
-        Some(wanted) if wanted != codec => recompressed(&bytes, told, wanted, newest, rules),
+        Some(wanted) if wanted != codec => recompressed(&bytes, told, wanted, newest, rules, most),
         _ if told == header => Ok(Checked { bytes, header, newest }),
         _ => Ok(made_true(BytesMut::from(&bytes[..]), told, newest)),
     }
-}
-
-/// Whether a compressed batch is opened: only where its header cannot be believed, or where the
-/// topic asks for what no header says.
-fn must_open(header: &Header, rules: &Rules) -> bool {
-    let is_recompressed = rules.compression.is_some_and(|wanted| header.attributes.codec() != Ok(wanted));
-    if rules.compacted || is_recompressed || rules.log_append_time {
-        return rules.compacted || is_recompressed;
-    }
-    let no_max_timestamp =
-        header.max_timestamp < header.base_timestamp || header.max_timestamp == NO_TIMESTAMP;
-    // Opened for its own sake: the answer names the records.
-    let in_the_future = header.max_timestamp > rules.latest();
-    // A header does not say how old the oldest record is.
-    let old_ones_are_refused = rules.earliest() > Timestamp(0);
-    no_max_timestamp || in_the_future || old_ones_are_refused || header.attributes.log_append_time()
 }
 
 const NO_TIMESTAMP: Timestamp = Timestamp(-1);
@@ -160,19 +159,6 @@ fn check_header(header: &Header) -> Result<(), RecordError> {
         )),
         Some(_) | None => Ok(()),
     }
-}
-
-/// What can be said of compressed records without opening them: enough to notice a client that sets
-/// the bits of a codec and does not compress.
-fn check_unopened(codec: Codec, header: &Header, packed: &[u8]) -> Result<(), RecordError> {
-    if !decompress::may_be(codec, packed) {
-        return Err(RecordError::Invalid(format!("the records are not compressed with {}", codec.name())));
-    }
-    let most = decompress::most_records(packed.len());
-    if usize::try_from(header.count).is_ok_and(|count| count > most) {
-        return Err(RecordError::Invalid(format!("{} records in {} bytes", header.count, packed.len())));
-    }
-    Ok(())
 }
 
 /// What the walk finds out.
@@ -243,20 +229,17 @@ impl Refusals {
 }
 
 /// What the header should say of attributes and max timestamp, and which record is the newest.
-fn told(header: &Header, walked: Option<Walked>, rules: &Rules) -> (Header, Option<i32>) {
+fn told(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>) {
     let attributes = header.attributes.of_a_client();
     if rules.log_append_time {
         let attributes = attributes.with_log_append_time();
         return (Header { attributes, max_timestamp: rules.now, ..*header }, Some(0));
     }
-    match walked {
-        Some(Walked { max_timestamp, newest })
-            if header.max_timestamp != max_timestamp || header.attributes.log_append_time() =>
-        {
-            (Header { attributes, max_timestamp, ..*header }, newest)
-        }
-        walked => (*header, walked.and_then(|walked| walked.newest)),
+    let Walked { max_timestamp, newest } = walked;
+    if header.max_timestamp != max_timestamp || header.attributes.log_append_time() {
+        return (Header { attributes, max_timestamp, ..*header }, newest);
     }
+    (*header, newest)
 }
 
 /// The batch as another codec stores it. Its records were walked: they open.
@@ -266,17 +249,21 @@ fn recompressed(
     wanted: Codec,
     newest: Option<i32>,
     rules: &Rules,
+    most: u64,
 ) -> Result<Checked, RecordError> {
     let limit = rules.max_message_bytes as usize;
-    let opened = decompress::open(told.attributes.codec()?, bytes.slice(Header::LENGTH..));
+    let opened = decompress::open(told.attributes.codec()?, bytes.slice(Header::LENGTH..), most);
+    let packed = compress::pack(wanted, opened, limit).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => RecordError::OpensTooLarge,
+        _ => RecordError::Invalid(error.to_string()),
+    })?;
     // One byte above the limit is as much too large as all of them.
-    let opened = opened.take(if wanted == Codec::None { limit as u64 } else { u64::MAX });
-    let packed = compress::pack(wanted, opened).map_err(|error| RecordError::Invalid(error.to_string()))?;
-    let size = packed.len().saturating_add(Header::LENGTH);
+    let size =
+        packed.as_ref().map_or(limit.saturating_add(1), |packed| packed.len().saturating_add(Header::LENGTH));
     let batch_length = i32::try_from(size.saturating_sub(LENGTH_END)).unwrap_or(i32::MAX);
-    if size > limit || batch_length == i32::MAX {
+    let Some(packed) = packed.filter(|_| size <= limit && batch_length < i32::MAX) else {
         return Err(RecordError::TooLarge { size, limit });
-    }
+    };
     let mut batch = BytesMut::with_capacity(size);
     batch.extend_from_slice(bytes.get(..Header::LENGTH).unwrap_or_default());
     batch.extend_from_slice(&packed);

@@ -5,12 +5,16 @@
 //! `delete.retention.ms`, so that who reads along still hears of it: that run writes when into the batch's base
 //! timestamp and sets a bit of its attributes.
 
+use std::io::{self, Read};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-use super::{Attributes, BatchBuilder, Header, Record, RecordError, records};
-use crate::types::Timestamp;
+use super::builder::{put_length, put_nullable, put_varlong};
+use super::records::{Head, expect_end, next_head, open};
+use super::source::{AnySource, Source, Walked};
+use super::{Attributes, BatchBuilder, Header, RecordError, compress};
+use crate::types::{Offset, Timestamp};
 
 /// What compaction leaves of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,40 +24,63 @@ pub enum Cleaned {
     Nothing,
 }
 
-/// `is_needed` says of a record whether nothing newer stands for its key; it is asked twice. Fails where the batch
-/// cannot be read; then it is best left alone. Holds one record at a time: what a batch opens to may be large.
+/// `is_needed` says of an offset and its key whether nothing newer stands for the key; it is asked twice. Fails where
+/// the batch cannot be read, or would become far larger; then it is best left alone. Values are passed on piece by
+/// piece and never held: what a batch opens to may be large.
 pub fn clean(
     batch: &Bytes,
     now: Timestamp,
     delete_retention: Duration,
-    is_needed: impl Fn(&Record) -> bool,
+    is_needed: impl Fn(Offset, Option<&[u8]>) -> bool,
 ) -> Result<Cleaned, RecordError> {
-    let header = Header::parse(batch)?;
+    let (header, mut source) = open(batch)?;
     if !is_cleaned(&header) {
         return Ok(Cleaned::AsItWas);
     }
     let horizon = header.attributes.delete_horizon().then_some(header.base_timestamp);
     let tombstones_go = horizon.is_some_and(|horizon| now >= horizon);
-    let stays = |record: &Record| is_needed(record) && !(tombstones_go && record.value.is_none());
+    let stays = |head: &Head| {
+        let offset = head.shape.offset(&header)?;
+        Ok(is_needed(offset, head.key.as_deref()) && !(tombstones_go && head.value.is_none()))
+    };
 
-    let (mut keeps_one, mut drops_one, mut keeps_a_tombstone) = (false, false, false);
-    for record in records(batch)? {
-        let record = record?;
-        match stays(&record) {
-            true => (keeps_one, keeps_a_tombstone) = (true, keeps_a_tombstone || record.value.is_none()),
-            false => drops_one = true,
+    let mut kept = Kept::default();
+    for _ in 0..header.count {
+        let head = next_head(&mut source)?;
+        source.skip(head.rest)?;
+        if stays(&head)? {
+            kept.add(&head, head.shape.timestamp(&header));
         }
     }
-    let wants_horizon = keeps_a_tombstone && horizon.is_none();
-    if !keeps_one {
+    expect_end(&mut source)?;
+    let wants_horizon = kept.a_tombstone && horizon.is_none();
+    if kept.count == 0 {
         return Ok(Cleaned::Nothing);
     }
-    if !drops_one && !wants_horizon {
+    if kept.count == header.count && !wants_horizon {
         return Ok(Cleaned::AsItWas);
     }
     let until = i64::try_from(delete_retention.as_millis()).unwrap_or(i64::MAX);
     let horizon = horizon.or(wants_horizon.then_some(Timestamp(now.0.saturating_add(until))));
-    rewritten(batch, &header, horizon, stays).map(Cleaned::Rewritten)
+    rewritten(batch, &header, &kept, horizon, stays).map(Cleaned::Rewritten)
+}
+
+/// What is left of a batch.
+#[derive(Default)]
+struct Kept {
+    count: i32,
+    a_tombstone: bool,
+    first_timestamp: Option<Timestamp>,
+    max_timestamp: Option<Timestamp>,
+}
+
+impl Kept {
+    fn add(&mut self, head: &Head, timestamp: Timestamp) {
+        self.count = self.count.saturating_add(1);
+        self.a_tombstone |= head.value.is_none();
+        self.first_timestamp.get_or_insert(timestamp);
+        self.max_timestamp = self.max_timestamp.max(Some(timestamp));
+    }
 }
 
 /// Whether records of the batch stand for keys, and may go. Those of transactions are left alone until what is
@@ -62,50 +89,111 @@ pub fn is_cleaned(header: &Header) -> bool {
     !header.attributes.control() && !header.attributes.transactional()
 }
 
+/// How many times larger a batch may become by being written anew: our encoders do not compress as well as the best.
+const LARGEST_GROWTH: usize = 4;
+const ALWAYS_ALLOWED: usize = 1 << 20;
+
 fn rewritten(
     batch: &Bytes,
     header: &Header,
+    kept: &Kept,
     horizon: Option<Timestamp>,
-    stays: impl Fn(&Record) -> bool,
+    stays: impl Fn(&Head) -> Walked<bool>,
 ) -> Result<Bytes, RecordError> {
+    let codec = header.attributes.codec()?;
+    let base_timestamp = horizon.or(kept.first_timestamp).unwrap_or(header.base_timestamp);
     let mut builder = BatchBuilder::new()
-        .codec(header.attributes.codec()?)
+        .codec(codec)
         .base_offset(header.base_offset)
         .leader_epoch(header.leader_epoch)
-        .last_offset_delta(header.last_offset_delta);
+        .last_offset_delta(header.last_offset_delta)
+        .base_timestamp(base_timestamp);
     if let Some(producer) = header.producer() {
         builder = builder.producer(producer);
     }
     if header.attributes.log_append_time() {
         builder = builder.flag(Attributes::LOG_APPEND_TIME);
     }
-    if let Some(horizon) = horizon {
-        builder = builder.flag(Attributes::DELETE_HORIZON).base_timestamp(horizon);
+    if horizon.is_some() {
+        builder = builder.flag(Attributes::DELETE_HORIZON);
     }
-    for record in records(batch)? {
-        let record = record?;
-        if !stays(&record) {
-            continue;
+    let (_, source) = open(batch)?;
+    let records = KeptRecords {
+        source,
+        header,
+        base_timestamp,
+        left: header.count,
+        stays,
+        begun: Bytes::new(),
+        rest: 0,
+    };
+    let most = batch.len().saturating_mul(LARGEST_GROWTH).max(ALWAYS_ALLOWED);
+    let packed =
+        compress::pack(codec, records, most).map_err(|error| RecordError::Invalid(error.to_string()))?;
+    let packed = packed.ok_or(RecordError::OpensTooLarge)?;
+    Ok(builder.build_packed(&packed, kept.count, kept.max_timestamp.unwrap_or(header.max_timestamp)))
+}
+
+/// Reads the records that stay, one after the other, as the new batch has them.
+struct KeptRecords<'a, F> {
+    source: AnySource,
+    header: &'a Header,
+    base_timestamp: Timestamp,
+    left: i32,
+    stays: F,
+    /// What is still to be given of the record that was begun: up to its value, and the rest as it comes.
+    begun: Bytes,
+    rest: usize,
+}
+
+impl<F: Fn(&Head) -> Walked<bool>> KeptRecords<'_, F> {
+    fn begin_next(&mut self) -> Walked<()> {
+        self.left = self.left.saturating_sub(1);
+        let head = next_head(&mut self.source)?;
+        if !(self.stays)(&head)? {
+            return self.source.skip(head.rest);
         }
-        let delta = record.offset.0.saturating_sub(header.base_offset.0);
-        let headers: Vec<(&[u8], Option<&[u8]>)> =
-            record.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
-        builder = builder.record_at(
-            delta,
-            record.timestamp,
-            record.key.as_deref(),
-            record.value.as_deref(),
-            &headers,
-        );
+        let timestamp = head.shape.timestamp(self.header);
+        let mut begun = vec![0]; // attributes: none are defined
+        put_varlong(&mut begun, timestamp.0.wrapping_sub(self.base_timestamp.0));
+        put_varlong(&mut begun, head.shape.offset_delta.into());
+        put_nullable(&mut begun, head.key.as_deref());
+        match head.value {
+            Some(length) => put_length(&mut begun, length),
+            None => put_varlong(&mut begun, -1),
+        }
+        let mut whole = Vec::with_capacity(begun.len().saturating_add(5));
+        put_length(&mut whole, begun.len().saturating_add(head.rest));
+        whole.extend_from_slice(&begun);
+        (self.begun, self.rest) = (whole.into(), head.rest);
+        Ok(())
     }
-    Ok(builder.build())
+}
+
+impl<F: Fn(&Head) -> Walked<bool>> Read for KeptRecords<'_, F> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.begun.is_empty() && self.rest == 0 && self.left > 0 {
+            self.begin_next().map_err(io::Error::other)?;
+        }
+        if !self.begun.is_empty() || out.is_empty() {
+            let taken = out.len().min(self.begun.len());
+            self.begun.split_to(taken).copy_to_slice(out.get_mut(..taken).unwrap_or_default());
+            return Ok(taken);
+        }
+        if self.rest == 0 {
+            return Ok(0);
+        }
+        let copied = self.source.copy(self.rest, out).map_err(io::Error::other)?;
+        self.rest = self.rest.saturating_sub(copied);
+        Ok(copied)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Codec, Producer, crc_of};
-    use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+    use crate::record::{Codec, Producer, Record, crc_of, records};
+    use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId};
 
     const NOW: Timestamp = Timestamp(1_000_000);
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -138,7 +226,7 @@ mod tests {
     fn a1_a_record_keeps_its_offset_time_and_own_headers_and_the_batch_all_else() {
         for codec in Codec::ALL {
             let batch = orders(codec).build();
-            let cleaned = written(clean(&batch, NOW, DAY, |record| record.offset != Offset(11)));
+            let cleaned = written(clean(&batch, NOW, DAY, |offset, _| offset != Offset(11)));
             let before: Vec<Record> = records(&batch).unwrap().map(Result::unwrap).collect();
             let after: Vec<Record> = records(&cleaned).unwrap().map(Result::unwrap).collect();
             assert_eq!(after, [&before[..1], &before[2..]].concat(), "{codec:?}");
@@ -156,14 +244,14 @@ mod tests {
     #[test]
     fn a_batch_of_which_all_is_needed_is_left_as_it_is() {
         let batch = BatchBuilder::new().record(Timestamp(1), Some(b"a"), Some(b"1"), &[]).build();
-        assert_eq!(clean(&batch, NOW, DAY, |_| true), Ok(Cleaned::AsItWas));
-        assert_eq!(clean(&batch, NOW, DAY, |_| false), Ok(Cleaned::Nothing));
+        assert_eq!(clean(&batch, NOW, DAY, |_, _| true), Ok(Cleaned::AsItWas));
+        assert_eq!(clean(&batch, NOW, DAY, |_, _| false), Ok(Cleaned::Nothing));
     }
 
     #[test]
     fn a3_a_tombstone_goes_delete_retention_after_the_first_run_that_met_it() {
         let batch = orders(Codec::None).build();
-        let marked = written(clean(&batch, NOW, DAY, |_| true));
+        let marked = written(clean(&batch, NOW, DAY, |_, _| true));
         let header = Header::parse(&marked).unwrap();
         assert!(header.attributes.delete_horizon());
         assert_eq!(header.base_timestamp, Timestamp(NOW.0 + 86_400_000));
@@ -173,24 +261,24 @@ mod tests {
 
         let just_before = Timestamp(NOW.0 + 86_399_999);
         assert_eq!(
-            clean(&marked, just_before, DAY, |_| true),
+            clean(&marked, just_before, DAY, |_, _| true),
             Ok(Cleaned::AsItWas),
             "it is not marked again"
         );
         let later = Timestamp(NOW.0 + 86_400_000);
-        let cleaned = written(clean(&marked, later, DAY, |_| true));
+        let cleaned = written(clean(&marked, later, DAY, |_, _| true));
         assert_eq!(offsets(&cleaned), [10, 11, 13]);
         assert_eq!(times(&cleaned), [Timestamp(500), Timestamp(700), Timestamp(400)]);
-        assert_eq!(clean(&cleaned, later, DAY, |_| true), Ok(Cleaned::AsItWas));
+        assert_eq!(clean(&cleaned, later, DAY, |_, _| true), Ok(Cleaned::AsItWas));
     }
 
     #[test]
     fn what_cannot_be_read_and_what_belongs_to_a_transaction_is_left_alone() {
         let in_transaction = orders(Codec::None).transactional().build();
-        assert_eq!(clean(&in_transaction, NOW, DAY, |_| false), Ok(Cleaned::AsItWas));
+        assert_eq!(clean(&in_transaction, NOW, DAY, |_, _| false), Ok(Cleaned::AsItWas));
         let mut broken = orders(Codec::Gzip).build().to_vec();
         let last = broken.len() - 12;
         broken[last] ^= 0xff;
-        assert!(clean(&broken.into(), NOW, DAY, |_| false).is_err());
+        assert!(clean(&broken.into(), NOW, DAY, |_, _| false).is_err());
     }
 }

@@ -1,81 +1,131 @@
-//! Opens compressed records, bounded: whatever the bytes claim, opening a batch holds little more than one record
-//! and the codec's window, and ends at a ceiling.
+//! Opens compressed records as a stream: a batch is never held as a whole. What opening takes is bounded, whatever
+//! the bytes claim:
+//!
+//! | bound | of | why |
+//! |---|---|---|
+//! | [`MOST`] | all that comes out of a batch | time: a kilobyte of zstd can become 32 MB |
+//! | [`LARGEST_WINDOW`] | how far back zstd may reach | memory |
+//! | a snappy or lz4 block | 22 times its packed size, 4 MiB | memory |
+//!
+//! What a codec's stream ends with is as Kafka takes it: further members of gzip, streams of snappy and frames of
+//! zstd are read; behind a gzip member what begins no other is passed over, and so is all that follows an lz4 frame.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
+use flate2::bufread::GzDecoder;
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::Codec;
 
-/// More than this no batch becomes when opened, unless it was that large before: see [`ceiling`].
-const LARGEST: usize = 64 << 20;
-
-/// Up to here the ratio does not matter: a few repeated lines compress beyond all measure.
-const UNSUSPICIOUS: usize = 16 << 20;
-
-/// The most that gzip reaches; zstd reaches more on constant bytes only.
-const RATIO: usize = 1024;
-
-/// How many times its compressed size a batch may always have.
-const EXPANSION: usize = 32;
+/// More than this no batch becomes when opened. Kafka lets each single record of one become as large: it is the
+/// largest `max.decompressed.message.bytes`.
+pub(super) const MOST: u64 = i32::MAX as u64 - 8;
 
 /// A zstd window is memory. Frames that name a larger one are read as long as they reach no further
 /// back than this: the higher levels name one of 128 MiB for a batch of any size.
 const LARGEST_WINDOW: u64 = 1 << 25;
 
-/// What `packed` compressed bytes may become.
-fn ceiling(packed: usize) -> usize {
-    let plausible = packed.saturating_mul(RATIO).clamp(UNSUSPICIOUS, LARGEST);
-    plausible.max(packed.saturating_mul(EXPANSION))
-}
-
-/// How many records can be compressed in `packed` bytes: none is smaller than seven.
-pub(super) fn most_records(packed: usize) -> usize {
-    ceiling(packed) / 7
-}
-
-/// Whether compressed records begin as their codec begins.
-pub(super) fn may_be(codec: Codec, packed: &[u8]) -> bool {
-    let magic = || packed.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-    match codec {
-        Codec::None => true,
-        Codec::Gzip => packed.starts_with(GZIP_MAGIC),
-        Codec::Snappy => packed.starts_with(XERIAL_MAGIC) || is_plausible_snappy(packed),
-        Codec::Lz4 => magic().is_some_and(|magic| LZ4_MAGICS.contains(&magic)),
-        Codec::Zstd => magic().is_some_and(|magic| magic == ZSTD_MAGIC || ZSTD_SKIPPABLE.contains(&magic)),
-    }
-}
-
-/// A reader of the records that are compressed in `packed`.
-pub(super) fn open(codec: Codec, packed: Bytes) -> Box<dyn Read + Send> {
-    let left = ceiling(packed.len());
+/// A reader of the records that are compressed in `packed`. Fails with [`io::ErrorKind::FileTooLarge`] where more
+/// than `most` bytes come out.
+pub(super) fn open(codec: Codec, packed: Bytes, most: u64) -> Box<dyn Read + Send> {
     let inner: Box<dyn Read + Send> = match codec {
         Codec::None => Box::new(packed.reader()),
-        Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed.reader())),
+        Codec::Gzip => Box::new(Gzip::new(packed)),
         Codec::Snappy => Box::new(Snappy::new(packed)),
-        Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed.reader())),
-        Codec::Zstd => Box::new(Zstd { packed, frame: None }),
+        Codec::Lz4 => match first_lz4_frame(&packed) {
+            Some(length) => {
+                let frame = packed.slice(..length.min(packed.len())).reader();
+                Box::new(Lz4 { frame: Some(lz4_flex::frame::FrameDecoder::new(frame)) })
+            }
+            None => Box::new(Lz4 { frame: None }),
+        },
+        Codec::Zstd => Box::new(Zstd { packed, frame: None, blocks_left: zstd_blocks(most) }),
     };
-    Box::new(Bounded { inner, left })
+    Box::new(Bounded { inner, left: most })
 }
-
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-
-/// Frames as they are today, and as they were before 2014.
-const LZ4_MAGICS: [u32; 2] = [0x184D_2204, 0x184C_2102];
 
 /// Ends with an error where more comes out than may.
 struct Bounded {
     inner: Box<dyn Read + Send>,
-    left: usize,
+    left: u64,
 }
 
 impl Read for Bounded {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out)?;
-        self.left =
-            self.left.checked_sub(read).ok_or_else(|| broken("more comes out than a batch may hold"))?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(too_much)?;
         Ok(read)
+    }
+}
+
+fn too_much() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "more comes out than a batch may hold")
+}
+
+/// No more bytes than this behind a member can be another one, and Java does not look.
+const GZIP_REST: usize = 18;
+
+struct Gzip {
+    member: Option<GzDecoder<bytes::buf::Reader<Bytes>>>,
+}
+
+impl Gzip {
+    fn new(packed: Bytes) -> Gzip {
+        Gzip { member: Some(GzDecoder::new(packed.reader())) }
+    }
+}
+
+impl Read for Gzip {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(out)?;
+            if read > 0 || out.is_empty() {
+                return Ok(read);
+            }
+            let rest = self.member.take().map(|member| member.into_inner().into_inner()).unwrap_or_default();
+            if rest.len() > GZIP_REST {
+                self.member = Some(GzDecoder::new(rest.reader())).filter(|next| next.header().is_some());
+            }
+        }
+        Ok(0)
+    }
+}
+
+struct Lz4 {
+    /// `None` where there is no whole one.
+    frame: Option<lz4_flex::frame::FrameDecoder<bytes::buf::Reader<Bytes>>>,
+}
+
+impl Read for Lz4 {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.frame.as_mut().ok_or_else(|| broken("the lz4 frame is cut short, or is none"))?.read(out)
+    }
+}
+
+/// How long the lz4 frame at the start of `packed` is, found by hopping from block to block; `None` where it is not
+/// whole. The decoder would take a frame without its end for one that ends there.
+fn first_lz4_frame(packed: &[u8]) -> Option<usize> {
+    const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
+    const BLOCK_CHECKSUMS: u8 = 0x10;
+    const CONTENT_SIZE: u8 = 0x08;
+    const CONTENT_CHECKSUM: u8 = 0x04;
+    const DICTIONARY: u8 = 0x01;
+    let mut rest = packed.strip_prefix(&MAGIC)?;
+    let (flags, _) = rest.split_first()?;
+    let has = |flag| usize::from(flags & flag != 0);
+    let after_flags = has(CONTENT_SIZE).saturating_mul(8).saturating_add(has(DICTIONARY).saturating_mul(4));
+    rest = rest.get(after_flags.saturating_add(3)..)?;
+    loop {
+        let (length, blocks) = rest.split_first_chunk()?;
+        // The highest bit says that the block is not compressed.
+        let length = usize::try_from(u32::from_le_bytes(*length) & 0x7fff_ffff).ok()?;
+        if u32::from_le_bytes(*rest.first_chunk()?) == 0 {
+            rest = blocks.get(has(CONTENT_CHECKSUM).saturating_mul(4)..)?;
+            return packed.len().checked_sub(rest.len());
+        }
+        rest = blocks.get(length.saturating_add(has(BLOCK_CHECKSUMS).saturating_mul(4))..)?;
     }
 }
 
@@ -141,29 +191,36 @@ fn is_plausible_snappy(block: &[u8]) -> bool {
 }
 
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;
+
+/// What no block of a frame becomes more than.
+const ZSTD_BLOCK: u64 = 128 << 10;
 const ZSTD_SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
 
 /// The window descriptor of [`LARGEST_WINDOW`]: exponent 15 (10 is added), mantissa 0.
 const LARGEST_WINDOW_DESCRIPTOR: u8 = 15 << 3;
 
-type ZstdFrame = ruzstd::decoding::StreamingDecoder<
-    bytes::buf::Reader<bytes::buf::Chain<Bytes, Bytes>>,
-    ruzstd::decoding::FrameDecoder,
->;
+/// How many blocks may be opened where no more than `most` bytes may come out. Where all may, it does not matter: a
+/// window is all that is opened ahead.
+fn zstd_blocks(most: u64) -> u64 {
+    if most < MOST { most.saturating_div(ZSTD_BLOCK) } else { u64::MAX }
+}
+
+/// A frame with this bit in its descriptor names no window: it is as large as its content.
+const SINGLE_SEGMENT: u8 = 1 << 5;
+
+type ZstdSource = bytes::buf::Reader<bytes::buf::Chain<Bytes, Bytes>>;
 
 /// Reads frame after frame. The decoder takes one at a time, and wants a window it will accept.
 struct Zstd {
     packed: Bytes,
-    frame: Option<Box<ZstdFrame>>,
+    frame: Option<(ZstdSource, Box<FrameDecoder>)>,
+    /// Nothing comes out of a frame before its window is full; opening it up to there takes time as well.
+    blocks_left: u64,
 }
 
 impl Zstd {
     /// Opens the next frame; false at the end.
     fn next_frame(&mut self) -> io::Result<bool> {
-        if let Some(finished) = self.frame.take() {
-            let (_, rest) = finished.into_inner().into_inner().into_inner();
-            self.packed = rest;
-        }
         while let Some(magic) = self.packed.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
             if ZSTD_SKIPPABLE.contains(&magic) {
                 self.packed.advance(4);
@@ -177,25 +234,86 @@ impl Zstd {
             }
             let mut packed = std::mem::take(&mut self.packed);
             let start = packed.split_to(packed.len().min(6));
-            let source = Buf::chain(with_bounded_window(magic, start), packed).reader();
-            let frame =
-                ZstdFrame::new_with_max_window_size(source, LARGEST_WINDOW).map_err(io::Error::other)?;
-            self.frame = Some(Box::new(frame));
+            let start = with_bounded_window(magic, start);
+            let mut decoder = decoder_for(&start);
+            let mut source = Buf::chain(start, packed).reader();
+            decoder.init(&mut source).map_err(io::Error::other)?;
+            self.frame = Some((source, decoder));
             return Ok(true);
         }
         if self.packed.is_empty() { Ok(false) } else { Err(broken("bytes after the last zstd frame")) }
+    }
+
+    /// What the frame gives next; 0 at its end.
+    fn read_frame(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some((source, decoder)) = &mut self.frame else { return Ok(0) };
+        while decoder.can_collect() == 0 && !decoder.is_finished() {
+            self.blocks_left = self.blocks_left.checked_sub(1).ok_or_else(too_much)?;
+            decoder
+                .decode_blocks(&mut *source, BlockDecodingStrategy::UptoBlocks(1))
+                .map_err(io::Error::other)?;
+        }
+        decoder.read(out)
+    }
+
+    fn end_frame(&mut self) -> io::Result<()> {
+        let Some((source, decoder)) = self.frame.take() else { return Ok(()) };
+        let (_, rest) = source.into_inner().into_inner();
+        self.packed = rest;
+        match decoder.get_checksum_from_data() {
+            Some(named) if decoder.get_calculated_checksum() != Some(named) => {
+                Err(broken("the checksum of a zstd frame is wrong"))
+            }
+            _ => {
+                keep_spare(decoder);
+                Ok(())
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// A decoder that has come to the end of a frame. Its tables and its window are worth keeping: to get and to touch
+    /// that memory anew for every batch takes as long as opening it.
+    static SPARE: Cell<Option<Box<FrameDecoder>>> = const { Cell::new(None) };
+}
+
+/// A larger window is not kept, in blocks of 128 KiB and as its descriptor: 2 MiB, which level 3 names.
+const SPARE_BLOCKS: usize = 16;
+const SPARE_WINDOW_DESCRIPTOR: u8 = 11 << 3;
+
+/// A decoder for the frame that begins like this. One that was used before sets aside the window that is named, so it
+/// is for those of a small one.
+fn decoder_for(start: &[u8]) -> Box<FrameDecoder> {
+    let spare = match start {
+        [_, _, _, _, descriptor, window]
+            if descriptor & SINGLE_SEGMENT == 0 && *window <= SPARE_WINDOW_DESCRIPTOR =>
+        {
+            SPARE.with(Cell::take)
+        }
+        _ => None,
+    };
+    spare.unwrap_or_else(|| {
+        let mut decoder = Box::new(FrameDecoder::new());
+        decoder.set_max_window_size(LARGEST_WINDOW);
+        decoder
+    })
+}
+
+fn keep_spare(decoder: Box<FrameDecoder>) {
+    if decoder.blocks_decoded() <= SPARE_BLOCKS {
+        SPARE.with(|spare| spare.set(Some(decoder)));
     }
 }
 
 impl Read for Zstd {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some(frame) = &mut self.frame {
-                let read = frame.read(out)?;
-                if read > 0 || out.is_empty() {
-                    return Ok(read);
-                }
+            let read = self.read_frame(out)?;
+            if read > 0 || out.is_empty() {
+                return Ok(read);
             }
+            self.end_frame()?;
             if !self.next_frame()? {
                 return Ok(0);
             }
@@ -206,7 +324,6 @@ impl Read for Zstd {
 /// The start of a frame (magic, descriptor, window) with the window lowered to the largest allowed.
 /// A window says how far back matches may reach; one that does is refused later by the decoder.
 fn with_bounded_window(magic: u32, start: Bytes) -> Bytes {
-    const SINGLE_SEGMENT: u8 = 1 << 5;
     match *start {
         [a, b, c, d, descriptor, window] if magic == ZSTD_MAGIC && descriptor & SINGLE_SEGMENT == 0 => {
             vec![a, b, c, d, descriptor, window.min(LARGEST_WINDOW_DESCRIPTOR)].into()

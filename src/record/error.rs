@@ -22,6 +22,8 @@ pub enum RecordError {
     TooLarge { size: usize, limit: usize },
     /// The batch is larger than a whole segment may be.
     LargerThanSegment { size: usize, limit: u64 },
+    /// More comes out of the compressed batch than its reader wants to see.
+    OpensTooLarge,
     /// A codec id that no version of the format knows.
     UnknownCodec(u8),
 }
@@ -51,6 +53,7 @@ impl fmt::Display for RecordError {
             RecordError::LargerThanSegment { size, limit } => {
                 write!(f, "the batch has {size} bytes; segment.bytes allows {limit}")
             }
+            RecordError::OpensTooLarge => f.write_str("more comes out of the batch than a batch may hold"),
             RecordError::UnknownCodec(id) => write!(f, "unknown compression codec {id}"),
         }
     }

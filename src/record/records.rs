@@ -112,6 +112,54 @@ pub(super) fn next_shape<S: Source>(source: &mut S) -> Walked<Shape> {
     Ok(Shape { offset_delta, timestamp_delta, has_key: key.is_some() })
 }
 
+/// A record up to its value: all that compaction asks of it.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) shape: Shape,
+    pub(super) key: Option<Bytes>,
+    /// How long the value is, that comes next.
+    pub(super) value: Option<usize>,
+    /// What is left of the record: the value and the headers.
+    pub(super) rest: usize,
+}
+
+pub(super) fn next_head<S: Source>(source: &mut S) -> Walked<Head> {
+    let end = begin(source)?;
+    let (timestamp_delta, offset_delta) = deltas(source)?;
+    let key = take_nullable(source)?;
+    let value = nullable(source.varint()?);
+    let rest = end.checked_sub(source.position()).filter(|rest| value.unwrap_or(0) <= *rest);
+    let rest = rest.ok_or_else(|| broken("a record is not as long as it says"))?;
+    Ok(Head { shape: Shape { offset_delta, timestamp_delta, has_key: key.is_some() }, key, value, rest })
+}
+
+fn next_key<S: Source>(source: &mut S, header: &Header, is_last: bool) -> Walked<(Offset, Option<Bytes>)> {
+    let head = next_head(source)?;
+    source.skip(head.rest)?;
+    if is_last {
+        expect_end(source)?;
+    }
+    Ok((head.shape.offset(header)?, head.key))
+}
+
+/// The offset and the key of every record of one whole batch, whose values are not held. After an error the
+/// iterator ends.
+pub fn keys(
+    batch: &Bytes,
+) -> Result<impl Iterator<Item = Result<(Offset, Option<Bytes>), RecordError>> + use<>, RecordError> {
+    let (header, mut source) = open(batch)?;
+    let mut left = header.count;
+    Ok(std::iter::from_fn(move || {
+        left = left.checked_sub(1).filter(|left| *left >= 0)?;
+        let is_last = left == 0;
+        let found = next_key(&mut source, &header, is_last);
+        if found.is_err() {
+            left = 0;
+        }
+        Some(found.map_err(|error| *error))
+    }))
+}
+
 fn next_record<S: Source>(source: &mut S, header: &Header) -> Walked<Record> {
     let end = begin(source)?;
     let (timestamp_delta, offset_delta) = deltas(source)?;
@@ -136,6 +184,9 @@ pub(super) fn expect_end<S: Source>(source: &mut S) -> Walked<()> {
 #[inline]
 fn begin<S: Source>(source: &mut S) -> Walked<usize> {
     let length = usize::try_from(source.varint()?).map_err(|_| broken("a record has a negative length"))?;
+    if length > source.longest_record() {
+        return Err(broken("a record is longer than max.decompressed.message.bytes allows"));
+    }
     source.position().checked_add(length).ok_or_else(|| broken("a record is too long"))
 }
 

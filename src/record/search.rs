@@ -57,8 +57,8 @@ fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<Found>>, RecordEr
     Ok((0..header.count).map(place))
 }
 
-/// A compressed batch that cannot be read is not damaged: its producer made it so, and was believed
-/// (`check`). It is found as a whole, as what its header says; who reads it there will see.
+/// A compressed batch that cannot be read is not damaged: an earlier version stored it as its producer made it. It is
+/// found as a whole, as what its header says; who reads it there will see.
 fn as_a_whole(header: &Header, from: Offset, error: RecordError) -> Result<Option<Found>, RecordError> {
     if header.attributes.codec()? == Codec::None {
         return Err(error);

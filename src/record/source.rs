@@ -16,7 +16,14 @@ pub(super) trait Source {
     fn byte(&mut self) -> Walked<u8>;
     fn take(&mut self, length: usize) -> Walked<Bytes>;
     fn skip(&mut self, length: usize) -> Walked<()>;
+    /// Moves up to `length` bytes into `out`, at least one, and says how many.
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize>;
     fn at_end(&mut self) -> Walked<bool>;
+
+    /// Longer than this no record may be.
+    fn longest_record(&self) -> usize {
+        usize::MAX
+    }
 
     /// A zigzag varint of 32 bits.
     #[inline]
@@ -95,6 +102,13 @@ impl Source for Plain {
         self.pass(length).map(|_| ())
     }
 
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize> {
+        let taken = self.take(length.min(out.len()))?;
+        let Some(to) = out.get_mut(..taken.len()).filter(|to| !to.is_empty()) else { return Err(ended()) };
+        to.copy_from_slice(&taken);
+        Ok(taken.len())
+    }
+
     fn at_end(&mut self) -> Walked<bool> {
         Ok(self.at == self.bytes.len())
     }
@@ -104,11 +118,21 @@ impl Source for Plain {
 pub(super) struct Packed {
     inner: BufReader<Box<dyn Read + Send>>,
     position: usize,
+    longest_record: usize,
 }
+
+/// A longer key, value or header of a compressed batch is not given out: it would be held as a whole.
+const LONGEST_FIELD: usize = 64 << 20;
 
 impl Packed {
     pub(super) fn new(codec: Codec, packed: Bytes) -> Packed {
-        Packed { inner: BufReader::new(decompress::open(codec, packed)), position: 0 }
+        Packed::bounded(codec, packed, decompress::MOST, usize::MAX)
+    }
+
+    /// Ends with an error where more than `most` bytes come out, or where a record is longer than `longest_record`.
+    pub(super) fn bounded(codec: Codec, packed: Bytes, most: u64, longest_record: usize) -> Packed {
+        let inner = BufReader::new(decompress::open(codec, packed, most));
+        Packed { inner, position: 0, longest_record }
     }
 
     fn buffered(&mut self) -> Walked<&[u8]> {
@@ -133,6 +157,9 @@ impl Source for Packed {
     }
 
     fn take(&mut self, length: usize) -> Walked<Bytes> {
+        if length > LONGEST_FIELD {
+            return Err(broken("a key, value or header is too long to be held"));
+        }
         let mut taken = Vec::new(); // grows with what arrives, not with what is claimed
         let most = u64::try_from(length).unwrap_or(u64::MAX);
         let read = self.inner.by_ref().take(most).read_to_end(&mut taken).map_err(unreadable)?;
@@ -156,8 +183,24 @@ impl Source for Packed {
         Ok(())
     }
 
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize> {
+        let here = self.buffered()?;
+        let copied = here.len().min(length).min(out.len());
+        let (Some(from), Some(to)) = (here.get(..copied), out.get_mut(..copied)) else { return Err(ended()) };
+        to.copy_from_slice(from);
+        if copied == 0 {
+            return Err(ended());
+        }
+        self.consume(copied);
+        Ok(copied)
+    }
+
     fn at_end(&mut self) -> Walked<bool> {
         Ok(self.buffered()?.is_empty())
+    }
+
+    fn longest_record(&self) -> usize {
+        self.longest_record
     }
 }
 
@@ -208,6 +251,13 @@ impl Source for AnySource {
         }
     }
 
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize> {
+        match self {
+            AnySource::Plain(source) => source.copy(length, out),
+            AnySource::Packed(source) => source.copy(length, out),
+        }
+    }
+
     fn at_end(&mut self) -> Walked<bool> {
         match self {
             AnySource::Plain(source) => source.at_end(),
@@ -228,5 +278,8 @@ pub(super) fn broken(why: &str) -> Box<RecordError> {
 
 #[cold]
 fn unreadable(error: std::io::Error) -> Box<RecordError> {
+    if error.kind() == std::io::ErrorKind::FileTooLarge {
+        return Box::new(RecordError::OpensTooLarge);
+    }
     Box::new(RecordError::Invalid(format!("the batch cannot be decompressed: {error}")))
 }

@@ -29,9 +29,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a free port is looked for that both address families have.
 const PORT_TRIES: usize = 16;
 
-/// Opens the sockets of one listener; several where a name stands for several addresses. All have
-/// the same port, also where any free one was asked for.
-pub(crate) async fn bind(listener: &Listener) -> io::Result<Vec<TcpListener>> {
+/// Takes the addresses of one listener; several where a name stands for several. All have the same
+/// port, also where any free one was asked for. Whoever connects is refused until [`listen`].
+pub(crate) async fn bind(listener: &Listener) -> io::Result<Vec<TcpSocket>> {
     let addresses = addresses(&listener.host).await?;
     let mut tries = PORT_TRIES;
     loop {
@@ -44,7 +44,11 @@ pub(crate) async fn bind(listener: &Listener) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn listen(sockets: Vec<TcpSocket>) -> io::Result<Vec<TcpListener>> {
+    sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect()
+}
+
+fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpSocket>> {
     let mut port = port;
     let mut sockets = Vec::new();
     let mut missing = None;
@@ -65,7 +69,7 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         // Both families, whatever this machine's default is.
@@ -74,7 +78,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     // After a crash the old connections linger for a while; they are no reason not to start.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 fn is_missing(error: &io::Error) -> bool {

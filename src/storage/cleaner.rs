@@ -63,7 +63,7 @@ pub(super) fn due(
     let may_be_cleaned = |segment: &kernel::Segment, end: Offset| {
         // What is not durable yet replaces nothing.
         let lag = settings.min_compaction_lag;
-        end <= high_watermark && (lag.is_zero() || now.since(segment.max_timestamp) >= lag)
+        end <= high_watermark && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
     };
     let until = closed
         .iter()
@@ -75,7 +75,8 @@ pub(super) fn due(
     let bytes = |segments: &[kernel::Segment]| segments.iter().map(|segment| segment.bytes).sum::<u64>();
     let (clean, dirty) = (bytes(&closed[..dirty_from]), bytes(&closed[dirty_from..until]));
     let dirty_millionths = dirty.saturating_mul(1_000_000).checked_div(clean + dirty)?;
-    let overdue = now.since(closed[dirty_from].opened) > settings.max_compaction_lag;
+    let oldest = closed[dirty_from..].iter().map(|segment| segment.opened.time()).min()?;
+    let overdue = now.since(oldest) > settings.max_compaction_lag;
     let due = dirty > 0 && (overdue || dirty_millionths > u64::from(settings.min_dirty));
     due.then_some(Due { dirty_from, until, dirty_millionths })
 }
@@ -213,7 +214,7 @@ impl Cleaner<'_> {
                     output.append(header, batch)?;
                     return Ok(ControlFlow::Continue(()));
                 }
-                let is_needed = |record: &record::Record| newest.is_needed(record);
+                let is_needed = |offset, key: Option<&[u8]>| newest.is_needed(offset, key);
                 match record::clean(batch, self.now, delete_retention, is_needed) {
                     // What cannot be read taught nothing either.
                     Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
@@ -241,11 +242,11 @@ impl Cleaner<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Failed::Stopped);
             }
-            let pieces = match segment.read(from, end, CHUNK, true, true) {
+            let batches = match segment.read_bytes(from, end, CHUNK) {
                 Err(ReadError::Behind) => return Ok(()),
                 read => read?,
             };
-            for batch in pieces.iter().flat_map(record::batches) {
+            for batch in record::batches(&batches) {
                 let (header, batch) = batch.map_err(|error| ReadError::Damaged(error.to_string()))?;
                 if visit(&header, &batch)?.is_break() {
                     return Ok(());
@@ -301,9 +302,9 @@ impl Newest {
             return None;
         }
         let (mut keys, mut count) = (0, 0);
-        // Read to its end, one record at a time: what it opens to may be large.
-        for record in record::records(batch).ok()? {
-            let Some(key) = record.ok()?.key else { continue };
+        // Read to its end, one key at a time: what it opens to may be large.
+        for key in record::keys(batch).ok()? {
+            let Some(key) = key.ok()?.1 else { continue };
             if !self.offsets.contains_key(&*key) {
                 keys += allocated(key.len());
                 count += 1;
@@ -313,13 +314,13 @@ impl Newest {
     }
 
     fn keep(&mut self, batch: &Bytes) {
-        for record in record::records(batch).into_iter().flatten().flatten() {
-            let Some(key) = record.key else { continue };
+        for (offset, key) in record::keys(batch).into_iter().flatten().flatten() {
+            let Some(key) = key else { continue };
             match self.offsets.get_mut(&*key) {
-                Some(offset) => *offset = record.offset,
+                Some(newest) => *newest = offset,
                 None => {
                     self.keys += allocated(key.len());
-                    self.offsets.insert((&*key).into(), record.offset);
+                    self.offsets.insert((&*key).into(), offset);
                 }
             }
         }
@@ -335,12 +336,12 @@ impl Newest {
     }
 
     /// Whether no newer record of the key is known. One without a key stands for none, and goes, as in Kafka.
-    fn is_needed(&self, record: &record::Record) -> bool {
-        if record.offset >= self.end {
+    fn is_needed(&self, offset: Offset, key: Option<&[u8]>) -> bool {
+        if offset >= self.end {
             return true;
         }
-        let Some(key) = &record.key else { return false };
-        self.offsets.get(&**key).is_none_or(|newest| *newest <= record.offset)
+        let Some(key) = key else { return false };
+        self.offsets.get(key).is_none_or(|newest| *newest <= offset)
     }
 }
 

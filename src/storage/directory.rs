@@ -1,7 +1,7 @@
 //! The data directory: where its parts lie, whose it is, and how full its disk is.
 //!
 //! ```text
-//! LOCK  meta  journal/  snapshot/  topics/<name>-<partition>/  trash/
+//! LOCK  meta  scrub  journal/  snapshot/  topics/<name>-<partition>/  trash/
 //! ```
 
 use std::io::{self, IoSlice};
@@ -13,10 +13,10 @@ use super::OpenError;
 use super::fs::{self, Fs, Lock, Volume};
 use super::segment::{Files, PartitionDir, Segment, SyncError};
 use super::trash::Trash;
-use crate::types::{NodeId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers.
+/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers and ELRs.
 const FORMAT: u32 = 4;
 
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
@@ -29,7 +29,7 @@ pub struct Directory {
     root: PathBuf,
     /// Open from the start on, so that it tells of every failure since.
     volume: Option<Box<dyn Volume>>,
-    pub(super) cluster_id: Uuid,
+    pub(super) cluster_id: ClusterId,
     pub(super) node_id: NodeId,
     /// What it was opened with.
     format: u32,
@@ -47,12 +47,15 @@ impl Directory {
         fs: Arc<dyn Fs>,
         root: &Path,
         node_id: NodeId,
-        cluster_id: Option<Uuid>,
+        cluster_id: Option<ClusterId>,
         new_id: fn() -> Uuid,
         open_segments: usize,
     ) -> Result<Directory, OpenError> {
         let io = |error| OpenError::Io { path: root.to_owned(), error };
-        fs::create_dirs(&*fs, root).map_err(io)?;
+        fs::create_dirs(&*fs, root).map_err(|error| match file_in_the_way(&*fs, root) {
+            Some(file) => OpenError::NotADirectory { path: root.to_owned(), file },
+            None => io(error),
+        })?;
         let entries = fs.list(root).map_err(io)?;
         let is_ours = entries.iter().any(|entry| entry.name == "meta");
         let only_ours = |entry: &fs::Entry| {
@@ -67,7 +70,7 @@ impl Directory {
             true => Meta::read(&*fs, root)?,
             false => {
                 let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
-                let cluster_id = cluster_id.unwrap_or_else(new_id);
+                let cluster_id = cluster_id.clone().unwrap_or_else(|| new_id().into());
                 let meta = Meta { format: FORMAT, cluster_id, node_id, salt };
                 meta.write(&*fs, root).map_err(io)?;
                 meta
@@ -101,7 +104,7 @@ impl Directory {
         if self.format == FORMAT {
             return Ok(());
         }
-        let Directory { cluster_id, node_id, salt, .. } = *self;
+        let (cluster_id, node_id, salt) = (self.cluster_id.clone(), self.node_id, self.salt);
         tracing::info!(from = self.format, to = FORMAT, "the data directory has a newer format now");
         Meta { format: FORMAT, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
     }
@@ -126,6 +129,11 @@ impl Directory {
 
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")
+    }
+
+    /// Where the scrub notes how far it is.
+    pub(super) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
     }
 
     pub(super) fn topics(&self) -> PathBuf {
@@ -208,6 +216,11 @@ impl Directory {
     }
 }
 
+fn file_in_the_way(fs: &dyn Fs, root: &Path) -> Option<PathBuf> {
+    let is_file = |path: &&Path| fs.metadata(path).is_ok_and(|found| !found.is_dir);
+    root.ancestors().find(is_file).map(Path::to_owned)
+}
+
 fn floor_of(space: &fs::Space) -> u64 {
     (space.total / 20).min(1 << 30)
 }
@@ -215,7 +228,7 @@ fn floor_of(space: &fs::Space) -> u64 {
 /// Who a data directory belongs to, as `name=value` lines.
 pub(super) struct Meta {
     format: u32,
-    cluster_id: Uuid,
+    cluster_id: ClusterId,
     pub(super) node_id: NodeId,
     pub(super) salt: u64,
 }
@@ -234,7 +247,7 @@ impl Meta {
         if format > FORMAT {
             return Err(OpenError::Newer { path: root.to_owned(), format, known: FORMAT });
         }
-        let cluster_id = value("cluster.id").and_then(Uuid::parse).ok_or_else(damaged)?;
+        let cluster_id = value("cluster.id").and_then(ClusterId::parse).ok_or_else(damaged)?;
         let node_id = value("node.id").and_then(|id| id.parse().ok()).map(NodeId).ok_or_else(damaged)?;
         let salt = value("salt").and_then(|salt| u64::from_str_radix(salt, 16).ok()).ok_or_else(damaged)?;
         Ok(Meta { format, cluster_id, node_id, salt })

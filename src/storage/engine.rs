@@ -16,9 +16,10 @@ mod write;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, Weak, mpsc};
+use std::sync::{Arc, OnceLock, RwLock, Weak, mpsc};
 use std::time::Duration;
 
+use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
@@ -31,9 +32,10 @@ use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, CreateTopic, Scope, Settings, Shard};
-use crate::time::Clock;
-use crate::types::{LeaderEpoch, Offset, TopicId};
+use crate::kernel::{
+    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, Settings, Shard,
+};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 pub use durable::SnapshotFailure;
 use round::Event;
 pub use round::Round;
@@ -49,7 +51,7 @@ pub(super) struct Engine {
     /// The broker's settings as what is stored makes them.
     pub(super) live: Arc<LiveSettings>,
     pub(super) options: EngineOptions,
-    pub(super) clock: Clock,
+    pub(super) clocks: Arc<Clocks>,
     pub(super) committer: Weak<Committer>,
     pub(super) keeper: mpsc::Sender<Job>,
     /// The newest batches of all partitions, oldest first, and their bytes.
@@ -71,6 +73,7 @@ pub(super) struct Engine {
     producer_refused: Option<Duration>,
     /// Looked at from outside, too, without the engine's lock.
     pub(super) poisoned: Arc<AtomicBool>,
+    pub(super) poisoned_by: Arc<OnceLock<String>>,
     /// The last round that was published.
     pub(super) position: Arc<AtomicU64>,
     pub(super) counts: Arc<Counts>,
@@ -85,6 +88,9 @@ pub struct EngineOptions {
 /// What a batch in memory takes beside its bytes, so that small ones do not take more than they may.
 const RECENT_OVERHEAD: usize = 160;
 
+/// How old that may be which the journal knows of the clock.
+const NOTE_CLOCK: Duration = Duration::from_hours(1);
+
 type SegmentKey = (TopicId, i32, Offset);
 
 impl Engine {
@@ -94,7 +100,7 @@ impl Engine {
         directory: Arc<Directory>,
         live: Arc<LiveSettings>,
         options: EngineOptions,
-        clock: Clock,
+        clocks: Arc<Clocks>,
         keeper: mpsc::Sender<Job>,
     ) -> Engine {
         let position = Arc::new(AtomicU64::new(shard.position()));
@@ -107,7 +113,7 @@ impl Engine {
             stored_settings: Arc::default(),
             live,
             options,
-            clock,
+            clocks,
             committer: Weak::new(),
             keeper,
             recent: VecDeque::new(),
@@ -123,6 +129,7 @@ impl Engine {
             snapshot_running: false,
             producer_refused: None,
             poisoned: Arc::default(),
+            poisoned_by: Arc::default(),
             position,
             counts: Arc::new(counts),
         }
@@ -141,7 +148,7 @@ impl Engine {
         let mut round = Round::default();
         let work = self.what_can_be_written(work);
 
-        let now = self.clock.now();
+        let Now { time: now, believed } = self.clocks.now();
         let direct = self.partitions_written_directly(&work);
         let mut commands: Vec<Command> = Vec::new();
         let mut relaxed = true;
@@ -178,6 +185,9 @@ impl Engine {
         if commands.is_empty() {
             return round;
         }
+        if self.must_note(believed) && self.shard.apply(now, &Command::ClockBelieved).is_ok() {
+            commands.push(Command::ClockBelieved);
+        }
         self.write_segments(&round, &mut commands);
         self.write_journal(now, &commands, &mut round);
         round.position = Some(self.shard.position());
@@ -186,6 +196,13 @@ impl Engine {
             round.sync = Some(self.take_sync());
         }
         round
+    }
+
+    /// Whether the journal is to be told, on the way, by which time the clock is believed.
+    pub(super) fn must_note(&self, believed: Option<Timestamp>) -> bool {
+        let noted = self.shard.clock_believed();
+        believed
+            .is_some_and(|now| noted.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= NOTE_CLOCK))
     }
 
     /// After the sync: shows what is durable, wakes who waits, answers.
@@ -344,11 +361,9 @@ impl Engine {
             (Command::AlterSettings { scope, .. }, Applied::SettingsAltered) => {
                 self.show_settings();
                 if matches!(scope, Scope::DefaultBroker | Scope::Broker(_)) {
+                    self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
                     // What topics take that have no value of their own may be another now.
-                    let image = topics.get_or_insert_with(image);
-                    let altered: Vec<_> =
-                        image.iter().filter_map(|known| self.altered(known, &known.overrides)).collect();
-                    altered.into_iter().for_each(|topic| image.insert(topic));
+                    self.topics_follow_settings(topics.get_or_insert_with(image));
                 }
                 return;
             }
@@ -378,10 +393,13 @@ impl Engine {
         topics: &mut Option<Topics>,
     ) -> Vec<(Arc<Partition>, LeaderEpoch)> {
         let states: Vec<_> = match command {
-            Command::SetBrokers { .. } => self.shard.topics().collect(),
-            Command::SetReplicas { topic, .. } | Command::ElectPreferred { topic, .. } => {
-                self.shard.topic(*topic).into_iter().collect()
-            }
+            Command::SetBrokers { .. }
+            | Command::RunBrokers { .. }
+            | Command::AlterSettings { scope: Scope::DefaultBroker, .. } => self.shard.topics().collect(),
+            Command::SetReplicas { topic, .. }
+            | Command::ElectPreferred { topic, .. }
+            | Command::ElectUnclean { topic, .. }
+            | Command::AlterTopic { topic, .. } => self.shard.topic(*topic).into_iter().collect(),
             Command::CreateTopic(_)
             | Command::CreatePlacedTopic(_)
             | Command::DropTopic { .. }
@@ -392,16 +410,20 @@ impl Engine {
             | Command::ExpireProducers { .. }
             | Command::Group { .. }
             | Command::AddPartitions { .. }
-            | Command::AlterTopic { .. }
             | Command::AlterSettings { .. }
             | Command::ReplaceSegments(_)
-            | Command::SetProducerMemory { .. } => return Vec::new(),
+            | Command::SetProducerMemory { .. }
+            | Command::ClockBelieved => return Vec::new(),
         };
         let image = topics.get_or_insert_with(|| self.image_to_change());
         image.running = self.shard.running().into();
         let mut moved = Vec::new();
         for state in states {
             let Some(known) = image.by_id(state.id) else { continue };
+            let is_same = |(known, now): (&Arc<Placement>, &Arc<Placement>)| Arc::ptr_eq(known, now);
+            if known.placement.iter().zip(state.placement()).all(is_same) {
+                continue;
+            }
             let epochs =
                 known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
             moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
@@ -409,6 +431,20 @@ impl Engine {
             image.insert(Arc::new(topic));
         }
         moved
+    }
+
+    /// The broker's settings are others than they were.
+    pub(super) fn settings_changed(&mut self) {
+        self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
+        let mut topics = self.image_to_change();
+        self.topics_follow_settings(&mut topics);
+        *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
+    }
+
+    fn topics_follow_settings(&self, topics: &mut Topics) {
+        let altered: Vec<_> =
+            topics.iter().filter_map(|known| self.altered(known, &known.overrides)).collect();
+        altered.into_iter().for_each(|topic| topics.insert(topic));
     }
 
     /// The topic as it is with these overrides, where that is another; its partitions follow at once.
@@ -498,6 +534,7 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         tracing::error!("a panic in the engine: the process ends, a restart is back before it");
+        crate::telemetry::flush();
         std::process::abort();
     }
 }

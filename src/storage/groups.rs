@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::clocks::Now;
 use crate::kernel::group::{Group, GroupRecord};
 use crate::types::TopicId;
 
@@ -24,8 +25,8 @@ pub trait GroupStore: Send + Sync {
     /// Whether a submit has any prospect. `false` for good once the journal has failed.
     fn is_serving(&self) -> bool;
 
-    /// Whether the clock can be trusted to let things expire by their age.
-    fn may_expire(&self) -> bool;
+    /// The time for what is submitted, and for what may expire.
+    fn now(&self) -> Now;
 
     /// What a topic is called; none once it is gone.
     fn topic_name(&self, topic: TopicId) -> Option<String>;

@@ -271,13 +271,21 @@ fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
         if !deep {
             return Ok(());
         }
-        match record::records(batch).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-            Ok(records) => records.iter().try_for_each(|one| writeln!(out, "  {}", record::record_line(one))),
-            Err(error) => {
-                whole = false;
-                writeln!(out, "  its records cannot be read: {error}")
+        // One at a time: what a batch opens to may be large.
+        let (opened, unreadable) = match record::records(batch) {
+            Ok(records) => (Some(records), None),
+            Err(error) => (None, Some(error)),
+        };
+        for record in opened.into_iter().flatten().chain(unreadable.map(Err)) {
+            match record {
+                Ok(record) => writeln!(out, "  {}", record::record_line(&record))?,
+                Err(error) => {
+                    whole = false;
+                    writeln!(out, "  its records cannot be read: {error}")?;
+                }
             }
         }
+        Ok(())
     })?;
     if let Some(why) = end.why {
         whole = false;

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::config::{Altered, BrokerSettings};
+use crate::config::{Altered, BrokerSettings, Given, Reloaded};
 use crate::kernel::{Scope, Settings};
 use crate::types::NodeId;
 
@@ -42,6 +42,14 @@ impl LiveSettings {
         }
         now.stored = Arc::clone(stored);
         Arc::clone(&now.settings)
+    }
+
+    /// Takes what stands in file, environment and flags now, as far as it may change while the broker runs.
+    pub fn reload(&self, written: &Given) -> Reloaded {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = now.settings.reloaded(written);
+        now.settings = Arc::new(reloaded.settings.clone());
+        reloaded
     }
 
     fn altered(&self, stored: &Settings) -> Altered {

@@ -26,7 +26,7 @@ pub(super) struct Recovered {
     /// Their files are longer than what replay gives: they get a new leadership.
     pub(super) cut: Vec<PartitionKey>,
     pub(super) damaged: BTreeMap<PartitionKey, String>,
-    /// When the last entry that was replayed was written, if any was.
+    /// By which time the clock was believed last, as far as it is known.
     pub(super) last_time: Option<Timestamp>,
 }
 
@@ -89,7 +89,8 @@ pub(super) fn recover(directory: &Directory, options: journal::Options) -> Resul
     } else {
         shard = ahead;
     }
-    let last_time = entries.last().map(|round| round.entry.time);
+    // Before format 4 nobody noted it.
+    let last_time = shard.clock_believed().or(entries.last().map(|round| round.entry.time));
 
     let mut damaged = BTreeMap::new();
     write_again(directory, &shard, &entries).map_err(io)?;

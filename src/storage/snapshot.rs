@@ -1,21 +1,23 @@
 //! Snapshots: the kernel's state at a position, written aside so that replay is bounded. Two are
 //! kept, so that damage to one costs a longer replay and nothing else.
 //!
-//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows,
-//! then the state. A name without its content cannot be: the file is put in place by a rename.
+//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows; the
+//! time by which the clock was believed last (-1: never); the state. A name without its content cannot be: the file is put in place by a rename.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::fs::{self, Fs};
 use crate::kernel::Shard;
-use crate::types::NodeId;
+use crate::types::{NodeId, Timestamp};
 
 const MAGIC: &[u8; 8] = b"jackdaws";
 /// What this version writes; older ones are read.
 const FORMAT: u32 = 4;
 const OLDEST: u32 = 1;
 const HEADER: usize = 24;
+/// The first format that has the time.
+const WITH_TIME: u32 = 4;
 /// Larger than any state that fits into memory beside its own bytes.
 const LARGEST: u64 = 8 << 30;
 const SUFFIX: &str = ".snapshot";
@@ -37,13 +39,17 @@ pub struct Unreadable {
 
 /// Writes the state and returns once it is safe.
 pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
+    let believed = shard.clock_believed().map_or(-1, |time| time.0).to_be_bytes();
     let state = postcard::to_stdvec(shard).map_err(io::Error::other)?;
+    let length = believed.len() + state.len();
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&believed), &state);
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&FORMAT.to_be_bytes());
-    header.extend_from_slice(&u64::try_from(state.len()).unwrap_or(u64::MAX).to_be_bytes());
-    header.extend_from_slice(&crc32c::crc32c(&state).to_be_bytes());
-    fs::replace(fs, &path_of(dir, shard.position()), &[IoSlice::new(&header), IoSlice::new(&state)])
+    header.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+    header.extend_from_slice(&crc.to_be_bytes());
+    let pieces = [&header[..], &believed, &state].map(IoSlice::new);
+    fs::replace(fs, &path_of(dir, shard.position()), &pieces)
 }
 
 /// Reads the newest one that is whole. `broker` is whose directory it is.
@@ -132,5 +138,11 @@ fn parse(bytes: &[u8], broker: NodeId) -> Result<Shard, String> {
     if crc32c::crc32c(state).to_be_bytes() != *crc {
         return Err("its checksum is wrong".into());
     }
-    Shard::from_snapshot(format, state, broker).map_err(|error| error.to_string())
+    let (believed, state) = match format {
+        WITH_TIME.. => state.split_first_chunk::<8>().ok_or("it has no time")?,
+        _ => (&(-1i64).to_be_bytes(), state),
+    };
+    let believed = Some(i64::from_be_bytes(*believed)).filter(|time| *time >= 0).map(Timestamp);
+    let shard = Shard::from_snapshot(format, state, broker).map_err(|error| error.to_string())?;
+    Ok(shard.with_clock_believed(believed))
 }

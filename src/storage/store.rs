@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::time::Duration;
 
 use super::cleaner::{self, Cleaner};
+use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::Directory;
@@ -17,14 +19,17 @@ use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
 use super::recovery::{self, Recovered};
-use super::retention::Clocks;
+use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
+use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::{OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Durability};
+use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::GroupRecord;
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
+use crate::kernel::{
+    self, Applied, Command, CreatePlacedTopic, Election, Group, Refusal, Scope, Settings, Shard,
+};
 use crate::time::{self, Clock};
-use crate::types::{NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 
 /// A handle; clones share one store, and the last one closes it.
 #[derive(Clone)]
@@ -36,16 +41,24 @@ struct Inner {
     image: Arc<RwLock<Arc<Topics>>>,
     stored_settings: Arc<RwLock<Arc<Settings>>>,
     poisoned: Arc<AtomicBool>,
+    poisoned_by: Arc<OnceLock<String>>,
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
-    clocks: Clocks,
+    clocks: Arc<Clocks>,
+    /// Why the journal did not take what retention asked for last.
+    retention_refused: Arc<Mutex<Option<String>>>,
+    reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
+    /// By what leaders are elected, as far as the settings say that the broker was started with.
+    election: Election,
     new_id: fn() -> Uuid,
     /// Where nobody else does it, the caller does: see [`Store::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Held by whoever compacts.
     cleaning: Mutex<()>,
+    /// `None` in memory, where there is nothing that damage could come to.
+    scrub: Option<Scrub>,
     closing: AtomicBool,
 }
 
@@ -144,7 +157,7 @@ impl Store {
             Place::Directory(root) => (Arc::new(DiskFs), root),
             Place::Simulated(fs, root) => (fs, root),
         };
-        let (node_id, cluster_id) = (settings.node_id, settings.cluster_id);
+        let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
         let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, tuning.open_segments);
         let directory = Arc::new(directory?);
         let recovered = match in_memory {
@@ -167,7 +180,12 @@ impl Store {
             },
             false => EngineOptions { durability, tuning },
         };
-        let clocks = Clocks::start(clock.clone(), last_time);
+        let (started_with, _) = TopicSettings::of_stored(&BTreeMap::new(), &settings);
+        let election = Election {
+            min_insync: started_with.min_insync_replicas,
+            unclean: started_with.unclean_leader_election,
+        };
+        let clocks = Arc::new(Clocks::start(clock, last_time, settings.clock_confirmed));
         let live = Arc::new(LiveSettings::new(Arc::clone(&settings), settings.node_id));
         let engine = Engine::new(
             shard,
@@ -175,10 +193,11 @@ impl Store {
             Arc::clone(&directory),
             Arc::clone(&live),
             engine_options,
-            clock,
+            Arc::clone(&clocks),
             keeper,
         );
         let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
+        let poisoned_by = Arc::clone(&engine.poisoned_by);
         let stored_settings = Arc::clone(&engine.stored_settings);
         let position = Arc::clone(&engine.position);
         let counts = Arc::clone(&engine.counts);
@@ -192,14 +211,19 @@ impl Store {
             image,
             stored_settings,
             poisoned,
+            poisoned_by,
             position,
             counts,
             clocks,
+            retention_refused: Arc::default(),
+            reminders: Mutex::default(),
             live,
+            election,
             new_id,
             jobs: Mutex::new(None),
             keeper: Mutex::new(None),
             cleaning: Mutex::default(),
+            scrub: (!in_memory).then(|| Scrub::load(&directory)),
             closing: AtomicBool::new(false),
             committer: Arc::clone(&committer),
         };
@@ -214,7 +238,7 @@ impl Store {
             *lock(&inner.jobs) = Some(jobs);
         }
         committer.engine().empty_trash();
-        take_places(&committer, &brokers);
+        take_places(&committer, &brokers, election);
         bound_producers(&committer, settings.producers_budget);
         // A partition that lost its tail is another log from here on.
         for (topic, partition) in cut {
@@ -236,8 +260,15 @@ impl Store {
         Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn cluster_id(&self) -> Uuid {
-        self.0.directory.cluster_id
+    /// Takes the broker's settings as they are written now; topics follow. Waits for a round that runs.
+    pub fn reload_settings(&self, written: &Given) -> Reloaded {
+        let reloaded = self.0.live.reload(written);
+        self.0.committer.engine().settings_changed();
+        reloaded
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        self.0.directory.cluster_id.clone()
     }
 
     /// Where everything lies, and how much room there is.
@@ -350,12 +381,22 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// These brokers run now: leaders and ISRs follow.
+    /// Lets any replica that runs lead where nobody does; says whether that was so.
+    pub fn elect_unclean(
+        &self,
+        topic: TopicId,
+        partition: i32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let elected = self.0.committer.command(Command::ElectUnclean { topic, partition });
+        async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
+    }
+
+    /// These brokers run now: leaders, ISRs and ELRs follow.
     pub fn set_brokers(
         &self,
         running: Vec<NodeId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        self.change(Command::SetBrokers { running })
+        self.change(Command::RunBrokers { running, election: self.0.election })
     }
 
     /// In line when the call returns; resolves when it is durable and shown.
@@ -387,36 +428,112 @@ impl Store {
         self.0.directory.is_full()
     }
 
+    /// The time for what is stored, and for what goes by its age.
+    pub fn now(&self) -> Now {
+        self.0.clocks.now()
+    }
+
     pub fn counts(&self) -> &Counts {
         &self.0.counts
     }
 
-    /// What is due from time to time: retention, forgotten producers, a look at the disk.
+    /// Looks at the disk and at the clock.
+    pub fn watch(&self) {
+        self.0.directory.look_at_space();
+        self.0.clocks.now();
+    }
+
+    /// Applies retention and forgets producers that fell silent; looks at the disk before.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
-        let now = self.0.clocks.look();
+        let settings = self.0.live.at(&self.settings());
+        self.0.clocks.confirm(settings.clock_confirmed);
+        let believed = self.0.clocks.now().believed;
         let commands = {
             let engine = self.0.committer.engine();
-            super::retention::due(
-                &engine.shard,
-                &self.topics(),
-                &self.0.live.at(&self.settings()),
-                now,
-                self.0.clocks.trusted(),
-            )
+            let mut due = super::retention::due(&engine.shard, &self.topics(), &settings, believed);
+            due.extend(engine.must_note(believed).then_some(Command::ClockBelieved));
+            due
         };
+        if commands.is_empty() {
+            *lock(&self.0.retention_refused) = None;
+        }
         for command in commands {
-            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+            let refused = Arc::clone(&self.0.retention_refused);
+            let done = Box::new(move |outcome: Result<Applied, StoreError>| {
+                *lock(&refused) = match outcome {
+                    // What was to go may be gone.
+                    Ok(_) | Err(StoreError::Refused(_) | StoreError::Stopped) => None,
+                    Err(error) => Some(format!("the journal takes nothing: {error:?}")),
+                };
+            });
+            self.0.committer.submit(Work::Command { command, done });
+        }
+        self.remind();
+    }
+
+    /// What is less than it should be, the worst first. Waits for nothing.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        if !self.is_writable() {
+            let why = self.0.poisoned_by.get().map_or("", String::as_str);
+            troubles.push(Trouble::of_one(TroubleKind::JournalFailed, why));
+        }
+        if self.is_full() {
+            let free = self.log_dir().space.map_or(0, |space| space.free);
+            let why = format!("{free} bytes are free: writes are refused until there is room");
+            troubles.push(Trouble::of_one(TroubleKind::DiskFull, why));
+        }
+        let topics = self.topics();
+        let damaged = topics.iter().flat_map(|topic| &topic.partitions).filter_map(|partition| {
+            Some(format!("{}-{}: {}", partition.topic_name, partition.index, partition.damage()?))
+        });
+        troubles.extend(Trouble::of_partitions(damaged));
+        let doubt = self.0.clocks.complaint();
+        let halted = match &doubt {
+            Some(_) => Some("nothing is deleted by age or compacted until the clock is believed".to_owned()),
+            None => lock(&self.0.retention_refused).clone(),
+        };
+        troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockDoubted, why)));
+        troubles.extend(halted.map(|why| Trouble::of_one(TroubleKind::RetentionHalted, why)));
+        troubles
+    }
+
+    /// Logs what lasts.
+    fn remind(&self) {
+        let troubles = self.troubles();
+        let kinds: Vec<TroubleKind> = troubles.iter().map(|trouble| trouble.kind).collect();
+        let why = |kind| troubles.iter().find(|trouble| trouble.kind == kind).map(|trouble| &*trouble.why);
+        let reminders = lock(&self.0.reminders).look(&kinds, self.0.clocks.since_boot());
+        for reminder in reminders {
+            match reminder {
+                // The others were logged by those who found them.
+                Reminder::Begins(kind @ TroubleKind::RetentionHalted) => {
+                    tracing::warn!(
+                        state = kind.name(),
+                        why = why(kind),
+                        "not everything that is due is deleted"
+                    );
+                }
+                Reminder::Begins(_) => {}
+                Reminder::Lasts(kind, lasted) => {
+                    let minutes = lasted.as_secs() / 60;
+                    tracing::warn!(state = kind.name(), why = why(kind), minutes, "this still lasts");
+                }
+                Reminder::Ends(kind, lasted) => {
+                    tracing::info!(state = kind.name(), minutes = lasted.as_secs() / 60, "this is over");
+                }
+            }
         }
     }
 
     /// Compacts what is due, the dirtiest partitions first. Goes by the clock, and does nothing while that
-    /// cannot be trusted. Blocks until it is done, or the store closes.
+    /// is doubted. Blocks until it is done, or the store closes.
     pub fn compact(&self) {
         let _alone = lock(&self.0.cleaning);
-        let now = self.0.clocks.look();
         let settings = self.0.live.at(&self.settings());
-        if !settings.cleaner_enabled || !self.0.clocks.trusted() || self.is_full() {
+        let Some(now) = self.0.clocks.now().believed else { return };
+        if !settings.cleaner_enabled || self.is_full() {
             return;
         }
         let topics = self.topics();
@@ -444,6 +561,26 @@ impl Store {
         for (due, partition, state) in due {
             cleaner.run(&partition, &state, due);
         }
+    }
+
+    /// Reads some of the stored batches again and takes partitions out of service that are damaged: as
+    /// much as is due now that `elapsed` more has passed, where all of them are to be read once in an
+    /// `interval`. Blocks until it is done, or the store closes.
+    pub fn scrub(&self, interval: Duration, elapsed: Duration) {
+        let Some(scrub) = &self.0.scrub else { return };
+        let around = Surroundings {
+            topics: &self.topics(),
+            directory: &self.0.directory,
+            counts: &self.0.counts,
+            closing: &self.0.closing,
+            now: self.0.clocks.now().time,
+        };
+        scrub.run(interval, elapsed, &around);
+    }
+
+    /// When the scrub had read everything for the last time.
+    pub fn last_scrub(&self) -> Option<Timestamp> {
+        self.0.scrub.as_ref()?.last_end()
     }
 
     /// Does what the keeper would do, on this thread; for stores without threads.
@@ -539,8 +676,8 @@ impl GroupStore for Store {
         self.is_writable()
     }
 
-    fn may_expire(&self) -> bool {
-        self.0.clocks.trusted()
+    fn now(&self) -> Now {
+        Store::now(self)
     }
 
     fn topic_name(&self, topic: TopicId) -> Option<String> {
@@ -561,9 +698,13 @@ impl From<StoreError> for TopicError {
 
 /// All brokers run from the start on. Where there were others before, what none of those leads that
 /// are here now is theirs all the same: there is one copy, and this process has it.
-fn take_places(committer: &Committer, brokers: &[NodeId]) {
-    let are_others = committer.engine().shard.running() != brokers;
-    if are_others && let Err(error) = begin(committer, Command::SetBrokers { running: brokers.to_vec() })() {
+fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
+    let are_others = {
+        let shard = &committer.engine().shard;
+        shard.running() != brokers || shard.election() != election
+    };
+    let run = || Command::RunBrokers { running: brokers.to_vec(), election };
+    if are_others && let Err(error) = begin(committer, run())() {
         tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
         return;
     }

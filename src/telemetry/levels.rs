@@ -1,7 +1,8 @@
 //! How much is logged, by logger, and changed while the process runs.
 //!
 //! A logger is a room (`jackdaw::storage`) or the root of all. One without a level of its own says
-//! as much as what it belongs to. Names and levels as clients use them (KIP-412).
+//! as much as what it belongs to. Names and levels as clients use them (KIP-412). Loggers that people
+//! set on Kafka are other names of the room that does the same work.
 
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -33,6 +34,39 @@ const LOGGERS: &[&str] = &[
     room!("server"),
     room!("storage"),
     ROOT,
+];
+
+/// Kafka's loggers, each with the one that it names here.
+const KAFKA_LOGGERS: &[(&str, &str)] = &[
+    ("kafka.cluster.Partition", room!("storage")),
+    ("kafka.log.LogCleaner", room!("storage")),
+    ("kafka.network.ConnectionQuotas", room!("server")),
+    ("kafka.network.DataPlaneAcceptor", room!("server")),
+    ("kafka.network.Processor", room!("server")),
+    ("kafka.network.RequestChannel$", room!("api")),
+    ("kafka.network.SocketServer", room!("server")),
+    ("kafka.request.logger", room!("api")),
+    ("kafka.server.BrokerServer", room!("broker")),
+    ("kafka.server.ConfigAdminManager", room!("config")),
+    ("kafka.server.KafkaApis", room!("api")),
+    ("kafka.server.KafkaRaftServer", room!("broker")),
+    ("kafka.server.KafkaRequestHandler", room!("api")),
+    ("kafka.server.ReplicaManager", room!("storage")),
+    ("org.apache.kafka.controller.QuorumController", room!("storage")),
+    ("org.apache.kafka.controller.ReplicationControlManager", room!("storage")),
+    ("org.apache.kafka.coordinator.group.GroupCoordinatorService", room!("coordinator")),
+    ("org.apache.kafka.coordinator.group.GroupCoordinatorShard", room!("coordinator")),
+    ("org.apache.kafka.coordinator.group.GroupMetadataManager", room!("coordinator")),
+    ("org.apache.kafka.coordinator.group.OffsetMetadataManager", room!("coordinator")),
+    ("org.apache.kafka.server.DefaultAutoTopicCreationManager", room!("api")),
+    ("org.apache.kafka.server.FetchSessionCacheShard", room!("api")),
+    ("org.apache.kafka.storage.internals.log.LogCleaner", room!("storage")),
+    ("org.apache.kafka.storage.internals.log.LogLoader", room!("storage")),
+    ("org.apache.kafka.storage.internals.log.LogManager", room!("storage")),
+    ("org.apache.kafka.storage.internals.log.LogSegment", room!("storage")),
+    ("org.apache.kafka.storage.internals.log.ProducerStateManager", room!("storage")),
+    ("org.apache.kafka.storage.internals.log.UnifiedLog", room!("storage")),
+    ("state.change.logger", room!("storage")),
 ];
 
 /// Kafka's levels. FATAL says no less than ERROR here.
@@ -107,18 +141,25 @@ pub(super) fn filter(level: Level) -> reload::Layer<Targets, Registry> {
 }
 
 pub fn is_logger(name: &str) -> bool {
-    LOGGERS.contains(&name)
+    ours(name).is_some()
 }
 
-/// Every logger with the level that holds for it, in the order of their names.
+/// Every logger with the level that holds for it: our own, then those that Kafka has.
 pub fn all() -> Vec<(&'static str, LogLevel)> {
     let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
-    LOGGERS.iter().map(|logger| (*logger, level_of(logger, &own))).collect()
+    let names = LOGGERS.iter().map(|logger| (*logger, *logger)).chain(KAFKA_LOGGERS.iter().copied());
+    names.map(|(name, logger)| (name, level_of(logger, &own))).collect()
+}
+
+/// Our logger of a name.
+fn ours(name: &str) -> Option<&'static str> {
+    let kafkas = KAFKA_LOGGERS.iter().find(|(known, _)| *known == name).map(|(_, logger)| *logger);
+    kafkas.or_else(|| LOGGERS.iter().find(|known| **known == name).copied())
 }
 
 /// Gives a logger a level, or takes it away. Unknown names change nothing.
 pub fn set(logger: &str, level: Option<LogLevel>) {
-    let Some(logger) = LOGGERS.iter().find(|known| **known == logger) else { return };
+    let Some(logger) = ours(logger) else { return };
     let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
     match level {
         Some(level) => drop(own.insert(logger, level)),
@@ -159,6 +200,14 @@ mod tests {
         assert!(targets.would_enable(room!("storage::engine"), &Level::DEBUG));
         assert!(!targets.would_enable(room!("server"), &Level::INFO));
         assert!(targets.would_enable("hyper", &Level::WARN));
+    }
+
+    #[test]
+    fn a_logger_of_kafka_is_another_name_of_one_of_ours() {
+        assert!(KAFKA_LOGGERS.iter().all(|(_, logger)| LOGGERS.contains(logger)));
+        assert_eq!(ours("kafka.server.KafkaApis"), Some(room!("api")));
+        assert_eq!(ours(room!("api")), Some(room!("api")));
+        assert!(!is_logger("kafka.server.NoSuchClass"));
     }
 
     #[test]

@@ -351,6 +351,22 @@ async fn a_logger_gets_a_level_and_loses_it() {
 }
 
 #[tokio::test]
+async fn a_logger_of_kafka_is_another_name_of_the_room_that_does_its_work() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    let (kafkas, ours) =
+        ("org.apache.kafka.coordinator.group.GroupCoordinatorService", "jackdaw::coordinator");
+    set(&mut client, LOGGER, "1", kafkas, "TRACE").await;
+    assert_eq!(value(&mut client, LOGGER, "1", kafkas).await, is("TRACE", 6));
+    assert_eq!(value(&mut client, LOGGER, "1", ours).await, is("TRACE", 6));
+    assert_eq!(alter(&mut client, LOGGER, "1", &[(kafkas, DELETE, None)]).await, (0, None));
+    assert_ne!(value(&mut client, LOGGER, "1", ours).await, is("TRACE", 6));
+    let (error, message) =
+        alter(&mut client, LOGGER, "1", &[("kafka.server.NoSuchClass", SET, Some("TRACE"))]).await;
+    assert_eq!(error, code(ErrorCode::InvalidConfig), "{message:?}");
+}
+
+#[tokio::test]
 async fn what_was_altered_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let start = || Broker::builder().data_dir(dir.path()).start();

@@ -3,7 +3,9 @@
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::FetchResponse;
-use jackdaw::types::Offset;
+use jackdaw::record::BatchBuilder;
+use jackdaw::storage::Place;
+use jackdaw::types::{Offset, Timestamp};
 
 use crate::harness::{Node, batch, batches, code, fetch_from, fetch_topics, only, partition_from, records};
 
@@ -274,16 +276,23 @@ async fn what_needs_no_waiting_is_answered_at_once() {
 #[tokio::test]
 async fn a_topic_that_is_deleted_ends_the_wait_for_it() {
     let node = Node::start().await;
-    let id = node.topic("t", 1).await;
     let mut client = node.client().await;
-    client.send(12, &waiting(fetch_from("t", 0, 0))).await;
-    node.client().await.produce("t", 0, b"no batch".as_slice()).await;
-    assert!(!client.has_heard());
-    node.store.delete_topic(id).await.unwrap();
-    let (_, answer) = client.receive::<FetchRequest>(12).await;
-    assert_eq!(sizes(&answer), [(0, code(ErrorCode::NotLeaderOrFollower), 0)]);
-    let unknown = client.fetch("t", 0, 0).await;
-    assert_eq!(unknown.error_code, code(ErrorCode::UnknownTopicOrPartition));
+    // By name and by id, uncommitted and committed: Kafka says the same each time.
+    for (version, isolation_level) in [(12, 0), (12, 1), (13, 0), (17, 1)] {
+        let id = node.topic("t", 1).await;
+        let mut request = waiting(fetch_from("t", 0, 0));
+        request.isolation_level = isolation_level;
+        request.topics[0].topic_id = id;
+        client.send(version, &request).await;
+        node.client().await.produce("t", 0, b"no batch".as_slice()).await;
+        assert!(!client.has_heard());
+        node.store.delete_topic(id).await.unwrap();
+        let (_, answer) = client.receive::<FetchRequest>(version).await;
+        let unknown = code(ErrorCode::UnknownTopicOrPartition);
+        assert_eq!(sizes(&answer), [(0, unknown, 0)], "version {version}");
+        assert_eq!(only(answer).aborted_transactions, None, "version {version}");
+        assert_eq!(client.fetch("t", 0, 0).await.error_code, unknown);
+    }
 }
 
 #[tokio::test]
@@ -397,5 +406,49 @@ async fn topics_are_named_by_id_from_v13_on() {
         let answer = client.call(18, waiting(by_id(stranger))).await;
         assert_eq!(answer.responses[0].topic_id, stranger);
         assert_eq!(only(answer).error_code, code(ErrorCode::UnknownTopicId));
+    }
+}
+
+#[tokio::test]
+async fn f8_f9_what_is_at_rest_comes_straight_from_its_file_whole_and_within_the_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = || Place::Directory(dir.path().to_owned());
+    let node = Node::at(place(), &[]).await;
+    node.topic("t", 2).await;
+    let mut client = node.client().await;
+    // Some are sent from their file, some are too short for that.
+    let sizes = [100_000, 50, 300_000, 10, 10, 70_000, 20_000, 200_000];
+    let values = sizes.iter().map(|size| "x".repeat(*size));
+    for (partition, value) in [0, 1].into_iter().flat_map(|one| values.clone().map(move |value| (one, value)))
+    {
+        let batch = BatchBuilder::new().value(Timestamp(1), value).build();
+        assert_eq!(client.produce("t", partition, batch).await.error_code, 0);
+    }
+    let from_memory = [records(&client.fetch("t", 0, 0).await), records(&client.fetch("t", 1, 0).await)];
+    node.store.close();
+    drop(node);
+
+    // After a restart nothing is in memory.
+    let node = Node::at(place(), &[]).await;
+    let mut client = node.client().await;
+    for _ in 0..2 {
+        let request = of_partitions("t", vec![partition_from(0, 0), partition_from(1, 0)]);
+        let answer = client.call(12, request).await;
+        let both: Vec<_> = answer.responses[0].partitions.iter().map(records).collect();
+        assert!(both == from_memory, "the same bytes from the disk");
+    }
+    for limit in [1, 99_000, 101_000, 450_000, 700_000] {
+        let mut next = 0;
+        let mut all = Vec::new();
+        while next < sizes.len() as i64 {
+            let partition = FetchPartition { partition_max_bytes: limit, ..partition_from(0, next) };
+            let data = only(client.call(12, of_partitions("t", vec![partition])).await);
+            let read = records(&data);
+            let first = batches(&data).len() == 1;
+            assert!(first || read.len() <= limit as usize, "{} bytes of {limit}", read.len());
+            next = batches(&data).iter().map(|(base, count)| base + i64::from(*count)).max().unwrap();
+            all.extend_from_slice(&read);
+        }
+        assert!(all == from_memory[0], "limit {limit}");
     }
 }

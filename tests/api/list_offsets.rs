@@ -8,7 +8,8 @@ use jackdaw::protocol::messages::list_offsets_response::ListOffsetsPartitionResp
 use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use jackdaw::types::Offset;
+use jackdaw::record::{BatchBuilder, Codec, crc_of};
+use jackdaw::types::{Offset, Timestamp};
 
 use crate::harness::{Client, Node, batch, batch_at, code};
 
@@ -91,6 +92,32 @@ async fn o10_the_ends_and_the_largest_timestamp() {
     for (time, offset) in [(LATEST, 0), (EARLIEST, 0), (MAX_TIMESTAMP, -1)] {
         let empty = ask(&mut client, 11, asking("t", &[(1, time)])).await;
         assert_eq!((empty[0].error_code, empty[0].offset, empty[0].timestamp), (0, offset, -1));
+    }
+}
+
+#[tokio::test]
+async fn p3_o1_o10_a_compressed_batch_is_found_by_its_records_whatever_its_header_says() {
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let node = Node::start().await;
+        node.topic_with("t", 1, &[("retention.ms", "-1")]).await;
+        let mut client = node.client().await;
+        let said = [500, -1_000, 0, 499, 60_000];
+        for (base, said) in (1..).map(|n| n * 1_000).zip(said) {
+            let batch = BatchBuilder::new().codec(codec);
+            let batch = batch.value(Timestamp(base), "v").value(Timestamp(base + 500), "v").build();
+            let mut lying = batch.to_vec();
+            lying[35..43].copy_from_slice(&i64::to_be_bytes(base + said));
+            let crc = crc_of(&lying);
+            lying[17..21].copy_from_slice(&crc.to_be_bytes());
+            assert_eq!(client.produce("t", 0, bytes::Bytes::from(lying)).await.error_code, 0);
+        }
+        for n in 1..=5 {
+            let first = 2 * (n - 1);
+            assert_eq!(at(&mut client, n * 1_000).await, (first, n * 1_000, 0), "{codec:?}");
+            assert_eq!(at(&mut client, n * 1_000 + 1).await, (first + 1, n * 1_000 + 500, 0), "{codec:?}");
+        }
+        assert_eq!(at(&mut client, 5_501).await, (-1, -1, -1));
+        assert_eq!(at(&mut client, MAX_TIMESTAMP).await, (9, 5_500, 0));
     }
 }
 

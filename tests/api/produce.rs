@@ -112,6 +112,31 @@ async fn p1_the_clients_leader_epoch_is_not_looked_at_and_ours_stands_in_the_bat
 }
 
 #[tokio::test]
+async fn a_batch_that_opens_to_much_is_checked_as_any_other() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    node.topic_with("small", 1, &[("max.decompressed.message.bytes", "100")]).await;
+    let mut client = node.client().await;
+    let now = Clock::machine().now();
+    let of = |codec, length| BatchBuilder::new().codec(codec).value(now, vec![b'x'; length]).build();
+    for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+        let sent = of(codec, 5_000_000);
+        assert_eq!(client.produce("t", 0, sent.clone()).await.error_code, 0, "{codec:?}");
+        let mut of_two = sent.to_vec();
+        of_two[23..27].copy_from_slice(&1_i32.to_be_bytes());
+        of_two[57..61].copy_from_slice(&2_i32.to_be_bytes());
+        let crc = jackdaw::record::crc_of(&of_two);
+        of_two[17..21].copy_from_slice(&crc.to_be_bytes());
+        let refused = client.produce("t", 0, bytes::Bytes::from(of_two)).await;
+        assert_eq!(refused.error_code, code(ErrorCode::InvalidRecord), "{codec:?}");
+        assert_eq!(client.produce("small", 0, of(codec, 90)).await.error_code, 0);
+        let refused = client.produce("small", 0, of(codec, 100)).await;
+        assert_eq!(refused.error_code, code(ErrorCode::InvalidRecord), "{codec:?}");
+    }
+    assert_eq!(client.produce("small", 0, of(Codec::None, 500)).await.error_code, 0, "as in Kafka");
+}
+
+#[tokio::test]
 async fn p4_each_of_the_last_five_batches_sent_again_succeeds_with_its_own_offset() {
     let node = Node::start().await;
     node.topic("t", 1).await;

@@ -1,9 +1,10 @@
 //! Produce, by librdkafka: what was acknowledged comes back as it was sent.
 
 use rdkafka::Offset;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer};
 
-use crate::support::{Record, Server, now, numbered, values};
+use crate::support::{DEADLINE, Record, Server, now, numbered, values};
 
 #[test]
 fn p14_every_codec_comes_back_as_sent_with_acks_0_1_and_all() {
@@ -57,6 +58,18 @@ fn an_idempotent_producer_writes_each_record_once_and_in_order() {
     let expected: Vec<String> = (0..3000).map(|number| number.to_string()).collect();
     assert_eq!(values(&server.read(&topic, 0, Offset::Beginning, 3000)), expected);
     assert_eq!(server.ends(&topic, 0), (0, 3000));
+}
+
+#[test]
+fn a_transactional_producer_ends_with_the_brokers_message_while_there_are_no_transactions() {
+    let server = Server::start();
+    let producer: BaseProducer = server.config(&[("transactional.id", "t")]).create().unwrap();
+    let Err(KafkaError::Transaction(error)) = producer.init_transactions(DEADLINE) else {
+        panic!("a transactional producer works, or fails for another reason");
+    };
+    assert_eq!(error.code(), RDKafkaErrorCode::ClusterAuthorizationFailed, "{error}");
+    assert!(error.is_fatal(), "{error}");
+    assert!(error.string().contains("this broker has no transactions yet"), "{error}");
 }
 
 #[test]

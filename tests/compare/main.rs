@@ -42,6 +42,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     ("group.min.session.timeout.ms", "200"),
     ("group.max.size", "4"),
+    ("offsets.retention.check.interval.ms", "200"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

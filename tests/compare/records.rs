@@ -34,13 +34,14 @@ fn number(entries: &Entries, name: &str, default: i64) -> i64 {
 }
 
 /// `batch(values: [a, b], keys: [k, null], at: $now, producer: 5, epoch: 0, sequence: 0)`, with
-/// anything in the header that a client could get wrong: `magic`, `count`, `crc`, `attributes` ….
+/// anything in the header that a client could get wrong: `magic`, `count`, `crc`, `attributes` …; and
+/// `offsets: [0, 7]` where those of the records are not 0, 1, 2 ….
 fn batch(entries: &Entries) -> Vec<u8> {
     let list = |name| match get(entries, name) {
         Some(Value::List(items)) => items.as_slice(),
         _ => &[],
     };
-    let (values, keys) = (list("values"), list("keys"));
+    let (values, keys, offsets) = (list("values"), list("keys"), list("offsets"));
     let at = number(entries, "at", 0);
     let step = number(entries, "step", 0);
     let mut payload = Vec::new();
@@ -48,7 +49,7 @@ fn batch(entries: &Entries) -> Vec<u8> {
         let offset = offset as i64;
         let mut record = vec![0];
         signed(offset * step, &mut record);
-        signed(offset, &mut record);
+        signed(offsets.get(offset as usize).map_or(offset, Value::number), &mut record);
         for part in [keys.get(offset as usize).unwrap_or(&Value::Null), value] {
             match part {
                 Value::Null => signed(-1, &mut record),

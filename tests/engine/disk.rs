@@ -67,6 +67,7 @@ pub fn checked(bytes: Bytes) -> Checked {
     let rules = Rules {
         max_message_bytes: u32::MAX,
         segment_bytes: u64::MAX,
+        max_decompressed_bytes: 2_147_483_639,
         compression: None,
         compacted: false,
         log_append_time: false,
@@ -103,7 +104,7 @@ pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>,
             isolation: Isolation::ReadUncommitted,
         };
         let answer = now(partition.read(range))?;
-        let bytes = Bytes::from(answer.records.concat());
+        let bytes = answer.to_bytes().unwrap();
         if bytes.is_empty() {
             assert_eq!(next, answer.ends.high_watermark, "an answer is only empty at the end");
             return Ok(found);

@@ -1,5 +1,6 @@
 //! The store on a simulated disk: what was acknowledged or shown survives every crash.
 
+mod clock;
 mod compaction;
 mod crashes;
 mod disk;
@@ -7,4 +8,5 @@ mod formats;
 mod history;
 mod inspect;
 mod remade;
+mod scrub;
 mod stories;

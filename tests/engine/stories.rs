@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jackdaw::config::Durability;
 use jackdaw::kernel::{Refusal, Scope};
+use jackdaw::record::{BatchBuilder, Codec};
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{
@@ -12,7 +13,7 @@ use jackdaw::storage::{
 };
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
-use crate::disk::{batch, batch_of, make_topic, now, open, options, values};
+use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
 
 /// The log that most stories are about.
 fn log_of(store: &Store) -> Arc<Partition> {
@@ -368,6 +369,33 @@ fn o1_o4_records_are_found_by_their_time() {
     assert_eq!(at(0), Some(2), "O4: not below the log start");
 }
 
+/// 31 daily records that are written in one go, in topics whose segments last a week.
+#[test]
+fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
+    const DAY: i64 = 24 * 3_600_000;
+    let fs = SimFs::new(14);
+    let options = options(&fs, Durability::Fsync);
+    options.clock.set(Timestamp(31 * DAY));
+    let store = Store::open(options).unwrap();
+    for codec in [Codec::None, Codec::Gzip] {
+        let topic = make_topic(&store, codec.name(), 1);
+        let log = topic.partition(0).unwrap();
+        for day in 0..31 {
+            let batch = BatchBuilder::new().codec(codec).value(Timestamp(day * DAY), "of the day");
+            now(log.append(checked(batch.build()))).unwrap();
+        }
+        assert_eq!(log.segments(), 4, "from the days 0, 8, 16 and 24 on");
+        store.housekeep();
+        assert_eq!(log.ends().log_start, Offset(24), "{codec:?}: as in Kafka a week stays");
+    }
+    let timeless = make_topic(&store, "timeless", 1);
+    let log = timeless.partition(0).unwrap();
+    for _ in 0..31 {
+        now(log.append(checked(BatchBuilder::new().value(Timestamp(-1), "no time").build()))).unwrap();
+    }
+    assert_eq!(log.segments(), 1, "without timestamps the clock counts");
+}
+
 #[test]
 fn a_damaged_segment_takes_only_its_partition_out_of_service() {
     let fs = closed_with_a_record_in_each(13);
@@ -458,6 +486,7 @@ fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_
     let fs = SimFs::new(21);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
+    let with_topic = store.position();
     store.request_snapshot();
     now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
     store.close();
@@ -466,8 +495,8 @@ fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_
         .iter()
         .map(|entry| entry.name.strip_suffix(".snapshot").unwrap().parse().unwrap())
         .collect();
-    assert_eq!(positions.last(), Some(&2), "the topic, then the record: {positions:?}");
-    assert!(positions.contains(&1));
+    assert_eq!(positions.last(), Some(&(with_topic + 1)), "with the record: {positions:?}");
+    assert!(positions.contains(&with_topic));
 }
 
 #[test]

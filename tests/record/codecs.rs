@@ -176,3 +176,81 @@ fn lz4_blocks_that_refer_to_earlier_ones_are_read() {
     });
     assert_eq!(sizes(&batch), [3, 50_000]);
 }
+
+/// Two records, each alone and both together, packed by `pack`; and what Apache Kafka 4.4 says of them with bytes
+/// added or taken away: whether the batch is accepted.
+fn check_tails(codec: Codec, pack: impl Fn(&[u8]) -> Vec<u8>, tails: &[(&[u8], bool)], in_two: bool) {
+    let of = |number: i64| crate::forge::record(number, 0);
+    let accepted = |payload: Vec<u8>| {
+        let attributes = codec.id().into();
+        let batch = Forged { attributes, count: 2, last_offset_delta: 1, payload, ..Forged::empty() };
+        check_produced(batch.bytes(), &rules()).is_ok()
+    };
+    let whole = pack(&[of(0), of(1)].concat());
+    assert!(accepted(whole.clone()), "{codec:?}");
+    for (tail, kafka_accepts) in tails {
+        assert_eq!(accepted([&whole[..], tail].concat()), *kafka_accepts, "{codec:?} {tail:?}");
+    }
+    assert!(accepted([whole.clone(), pack(b"")].concat()), "{codec:?} and an empty stream");
+    assert_eq!(accepted([pack(&of(0)), pack(&of(1))].concat()), in_two, "{codec:?} in two streams");
+    for cut in [1, 4, 8, whole.len() / 2] {
+        assert!(!accepted(whole[..whole.len() - cut].to_vec()), "{codec:?} without its last {cut} bytes");
+    }
+}
+
+#[test]
+fn what_stands_behind_compressed_records_is_taken_as_kafka_takes_it() {
+    let gzip = |plain: &[u8]| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut out, plain).unwrap();
+        out.finish().unwrap()
+    };
+    let (short, long, zeros) = (&[0xee; 4][..], &[0xee; 40][..], &[0; 40][..]);
+    let begun = &gzip(b"anything")[..10];
+    let broken_member = [begun, &[0xff; 10]].concat();
+    let too_short_for_one = [begun, &[0xff; 8]].concat();
+    let tails = [
+        (short, true),
+        (long, true),
+        (zeros, true),
+        (&begun[..6], true),
+        (&too_short_for_one, true),
+        (&broken_member, false),
+        (&gzip(&crate::forge::record(1, 0)), false),
+    ];
+    check_tails(Codec::Gzip, gzip, &tails, true);
+
+    let snappy = |plain: &[u8]| {
+        let block = snap::raw::Encoder::new().compress_vec(plain).unwrap();
+        let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+        out.put_i32(block.len() as i32);
+        out.put_slice(&block);
+        out
+    };
+    check_tails(Codec::Snappy, snappy, &[(short, false), (long, false), (zeros, false)], true);
+
+    let lz4 = |plain: &[u8]| {
+        let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        std::io::Write::write_all(&mut out, plain).unwrap();
+        out.finish().unwrap()
+    };
+    let another = lz4(&crate::forge::record(1, 0));
+    let tails = [(short, true), (long, true), (zeros, true), (&another[..], true)];
+    check_tails(Codec::Lz4, lz4, &tails, false);
+
+    let zstd =
+        |plain: &[u8]| ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest);
+    check_tails(Codec::Zstd, zstd, &[(short, false), (long, false), (zeros, false)], true);
+}
+
+#[test]
+fn a_wrong_checksum_of_a_codec_is_noticed() {
+    let zstd =
+        |plain: &[u8]| ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest);
+    let batch = packed(Codec::Zstd, |plain| {
+        let mut out = zstd(plain);
+        *out.last_mut().unwrap() ^= 1;
+        out
+    });
+    assert!(check_produced(batch, &rules()).is_err());
+}

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jackdaw::record::{
-    Attributes, BatchBuilder, Checked, Codec, Header, RecordError, Rules, check_produced, crc_of,
+    Attributes, BatchBuilder, Checked, Codec, Header, RecordError, Rules, check_produced, check_quickly,
+    crc_of,
 };
 use jackdaw::types::Timestamp;
 
@@ -19,6 +20,7 @@ pub fn rules() -> Rules {
     Rules {
         max_message_bytes: 1_048_588,
         segment_bytes: 1 << 30,
+        max_decompressed_bytes: 2_147_483_639,
         compression: None,
         compacted: false,
         log_append_time: false,
@@ -122,17 +124,48 @@ fn p3_a_wrong_max_timestamp_of_an_uncompressed_batch_is_made_true() {
 }
 
 #[test]
-fn p3_a_missing_max_timestamp_of_a_compressed_batch_is_computed() {
-    let later = gzipped(Forged::of(&[record(0, 0), record(1, 50), record(2, 20)]));
-    let checked = assert_max_timestamp_made(&Forged { max_timestamp: -1, ..later.clone() }, NOW.0 + 50);
-    assert_eq!(checked.newest, Some(1));
-    assert_max_timestamp_made(&Forged { max_timestamp: NOW.0 - 1, ..later }, NOW.0 + 50);
+fn p3_a_wrong_max_timestamp_of_a_compressed_batch_is_made_true() {
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let times = [NOW.0, NOW.0 + 50, NOW.0 + 20];
+        let builder = BatchBuilder::new().codec(codec);
+        let sent = times.iter().fold(builder, |batch, time| batch.value(Timestamp(*time), "v")).build();
+        for said in [-1, 0, NOW.0 - 1, NOW.0 + 5, NOW.0 + 49, NOW.0 + 51, NOW.0 + 2 * HOUR, i64::MAX] {
+            let mut lying = sent.to_vec();
+            lying[35..43].copy_from_slice(&said.to_be_bytes());
+            let crc = crc_of(&lying);
+            lying[17..21].copy_from_slice(&crc.to_be_bytes());
+            let checked = check_produced(lying.into(), &rules()).unwrap();
+            assert_eq!(checked.bytes, sent, "{codec:?} {said}");
+            assert_eq!(checked.newest, Some(1));
+        }
+    }
 }
 
 #[test]
-fn p3_a_plausible_max_timestamp_of_a_compressed_batch_is_believed_unlike_in_kafka() {
-    let checked = assert_untouched(&gzipped(Forged { max_timestamp: NOW.0 + 5, ..three() }));
-    assert_eq!(checked.newest, None);
+fn a_batch_that_opens_to_much_is_left_for_later_by_the_quick_check() {
+    for codec in Codec::ALL {
+        let of = |length| BatchBuilder::new().codec(codec).value(NOW, vec![7; length]).build();
+        let small = check_quickly(&of(900_000), &rules()).expect("it is quick");
+        assert_eq!(small.unwrap().bytes, of(900_000), "{codec:?}");
+        let rules = Rules { max_message_bytes: u32::MAX, ..rules() };
+        let large = check_quickly(&of(1 << 21), &rules);
+        assert_eq!(large.is_none(), codec != Codec::None, "{codec:?}");
+        assert!(check_produced(of(1 << 21), &rules).is_ok(), "{codec:?}");
+    }
+}
+
+#[test]
+fn a_record_of_a_compressed_batch_has_a_largest_size_and_one_of_another_batch_has_not() {
+    let check = |codec, length| {
+        // With the seven other bytes of a record.
+        let batch = BatchBuilder::new().codec(codec).value(NOW, vec![7; length]).build();
+        check_produced(batch, &Rules { max_decompressed_bytes: 100, ..rules() }).map(|_| ())
+    };
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        assert_eq!(check(codec, 93), Ok(()), "{codec:?}");
+        assert!(matches!(check(codec, 94), Err(RecordError::Invalid(_))), "{codec:?}");
+    }
+    assert_eq!(check(Codec::None, 500), Ok(()));
 }
 
 #[test]
@@ -414,10 +447,7 @@ fn lengths_inside_records_have_to_add_up() {
     assert_invalid(&with(raw_record(None, &[&zero, &zero, &one, &none, &none, &one, &none, &none])));
     assert_invalid(&with([&[0xff; 6][..], &[0; 10]].concat()));
     assert_invalid(&Forged::of(&[record(0, 0), [record(1, 0), b"xyz".to_vec()].concat()]));
-    assert_invalid(&gzipped(Forged {
-        max_timestamp: -1,
-        ..Forged::of(&[[record(0, 0), b"x".to_vec()].concat()])
-    }));
+    assert_invalid(&gzipped(Forged::of(&[[record(0, 0), b"x".to_vec()].concat()])));
 }
 
 #[test]
@@ -458,24 +488,16 @@ fn a_producer_epoch_below_0_is_invalid_which_kafka_lets_pass_as_minus_1() {
 }
 
 #[test]
-fn records_that_are_not_compressed_as_they_say_are_noticed_without_opening_them() {
-    for codec in [1, 3, 4] {
-        assert_invalid(&Forged { attributes: codec, ..three() });
-    }
-    // The first byte of raw snappy is a length: 255 of it follow nowhere.
-    assert_invalid(&Forged { attributes: 2, payload: vec![0xff; 40], ..three() });
-}
-
-#[test]
-fn what_cannot_be_decompressed_is_invalid_where_the_batch_has_to_be_opened() {
+fn what_cannot_be_decompressed_is_invalid_where_kafka_says_that_its_server_failed() {
     for codec in [1, 2, 3, 4] {
-        let garbage =
-            Forged { attributes: codec, max_timestamp: -1, payload: b"garbage".repeat(5), ..three() };
-        assert_invalid(&garbage);
+        assert_invalid(&Forged { attributes: codec, ..three() });
+        for payload in [b"garbage".repeat(5), vec![0xff; 40], (0..60).collect(), Vec::new()] {
+            assert_invalid(&Forged { attributes: codec, payload, ..three() });
+        }
     }
-    assert_invalid(&gzipped(Forged { max_timestamp: -1, payload: vec![0xff; 40], ..three() }));
-    assert_invalid(&gzipped(Forged { max_timestamp: -1, count: 4, last_offset_delta: 3, ..three() }));
-    assert_invalid(&gzipped(Forged { max_timestamp: -1, count: 2, last_offset_delta: 1, ..three() }));
+    assert_invalid(&gzipped(Forged { count: 4, last_offset_delta: 3, ..three() }));
+    assert_invalid(&gzipped(Forged { count: 2, last_offset_delta: 1, ..three() }));
+    assert_invalid(&gzipped(Forged::of(&[record(0, 0), record(5, 0)])));
 }
 
 #[test]

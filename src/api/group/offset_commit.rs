@@ -20,6 +20,8 @@ use crate::types::{LeaderEpoch, Offset, TopicId};
 
 /// What a client says where it knows no leader epoch.
 const NO_EPOCH: i32 = -1;
+/// What a client says to have offsets kept as long as `offsets.retention.minutes` says.
+const DEFAULT_RETENTION: i64 = -1;
 
 impl Handler for OffsetCommitRequest {
     async fn handle(self, ctx: Context) -> Reply<OffsetCommitResponse> {
@@ -40,12 +42,18 @@ impl Handler for OffsetCommitRequest {
             generation: Some(self.generation_id_or_member_epoch).filter(|id| *id >= 0).map(Generation),
             who: Identity { member: self.member_id, instance: self.group_instance_id },
             knows_group_not_found: ctx.version >= 9,
-            retention: u64::try_from(self.retention_time_ms).ok().map(Duration::from_millis),
+            retention: retention(self.retention_time_ms),
             offsets,
         };
         let committing = ctx.services.groups.commit(&self.group_id, commit);
         later(async move { answer(refused, passed_on, committing.await) })
     }
+}
+
+/// How long the client wants the offsets to be kept. As in Kafka, a time that is over by now has them
+/// removed at the next check.
+fn retention(ms: i64) -> Option<Duration> {
+    (ms != DEFAULT_RETENTION).then(|| Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
 /// Topics with what is wrong at first sight, each once.

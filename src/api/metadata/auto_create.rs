@@ -1,8 +1,16 @@
-//! How fast, and up to how many, topics may come into being only because somebody asked for them:
-//! a client with random names must not fill the broker (RELIABILITY §7).
+//! Topics that are created because somebody asked for them: behind the answer, as in Kafka, and at a
+//! bounded rate, because a client with random names must not fill the broker (RELIABILITY §7).
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use crate::api::context::Context;
+use crate::api::{find_coordinator, replicas, topic_name};
+use crate::storage::{Topic, TopicError};
 
 /// So many at once …
 const BURST: u32 = 1_000;
@@ -10,6 +18,47 @@ const BURST: u32 = 1_000;
 const PER_SECOND: f64 = 100.0;
 /// With so many partitions in the broker a topic has to be made on purpose.
 const PARTITIONS: usize = 100_000;
+
+/// Puts the creation of a topic in line, and does not wait for it. Who asks again in a moment finds it.
+pub fn create_behind(name: &str, partitions: usize, ctx: &Context) {
+    if name == topic_name::CONSUMER_OFFSETS {
+        return carry_out(name, find_coordinator::create_offsets_topic(ctx));
+    }
+    if topic_name::is_internal(name) || name == topic_name::CLUSTER_METADATA {
+        return;
+    }
+    let services = &ctx.services;
+    if !services.auto_create.may_create(partitions, services.clock.monotonic()) {
+        return complain(name, "too many topics were, or there are too many partitions");
+    }
+    let factor = usize::from(services.settings().default_replication);
+    if replicas::check_factor(factor, &services.cluster.brokers).is_err() {
+        return complain(name, "default.replication.factor is larger than the number of brokers");
+    }
+    let partitions = u32::try_from(services.settings().num_partitions).unwrap_or(1);
+    let replicas = replicas::spread(ctx, partitions, factor);
+    carry_out(name, services.store.create_placed_topic(name.to_owned(), BTreeMap::new(), replicas));
+}
+
+fn carry_out(name: &str, creating: impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + 'static) {
+    let name = name.to_owned();
+    tokio::spawn(async move {
+        match creating.await {
+            Ok(_) => debug!(topic = name, "created on demand"),
+            // Somebody else was faster.
+            Err(TopicError::Exists) => {}
+            Err(TopicError::Unknown) => debug!(topic = name, "created on demand, and deleted at once"),
+            Err(TopicError::NameCollides { with }) => {
+                complain(&name, &format!("its name collides with {with}"))
+            }
+            Err(TopicError::Store(error)) => complain(&name, &format!("{error:?}")),
+        }
+    });
+}
+
+fn complain(topic: &str, why: &str) {
+    warn!(topic, why, "not created on demand; make it with CreateTopics");
+}
 
 #[derive(Debug)]
 pub struct AutoCreate {

@@ -1,5 +1,6 @@
 //! `jackdaw produce TOPIC`: a record for each line of standard input.
 
+use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -61,13 +62,15 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
     session.listen_for_signals();
     let lines = read_lines();
     let mut progress = Progress::new("records", None, true);
-    let mut sent: u64 = 0;
+    let mut read = 0;
     let mut unread = None;
-    while !session.is_stopped() && told.first_failure().is_none() {
+    while !session.is_stopped() && !told.is_hopeless() {
         match lines.recv_timeout(TICK) {
             Ok(Ok(line)) => {
-                send(session, &producer, options, &line)?;
-                sent += 1;
+                read += 1;
+                if let Err(why) = send(&producer, options, &line, read) {
+                    told.missed(read, why);
+                }
                 producer.poll(Duration::ZERO);
             }
             Ok(Err(error)) => {
@@ -88,25 +91,45 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
 
     let written = told.written();
     if session.json() {
-        writeln!(out, "{}", json!({ "topic": options.topic, "written": written, "failed": sent - written }))?;
+        writeln!(out, "{}", json!({ "topic": options.topic, "written": written, "failed": read - written }))?;
     }
-    if let Some(code) = told.first_failure() {
-        let missing = sent - written;
-        let failure = session.failed(&KafkaError::MessageProduction(code));
-        return Err(match failure {
-            Failure::Unavailable(why) => Failure::Unavailable(format!("{missing} of {sent} records: {why}")),
-            _ if code == RDKafkaErrorCode::MessageTimedOut => Failure::Unavailable(format!(
-                "{missing} of {sent} records: no answer from {}",
-                session.connect.bootstrap
-            )),
-            _ => Failure::refused(format_args!(
-                "{missing} of {sent} records were not written to {}: {}",
-                shown(&options.topic),
-                said(code)
-            )),
-        });
+    match told.missing() {
+        missing if missing.is_empty() => unread.map_or(Ok(()), |error| Err(error.into())),
+        missing => Err(failure(session, options, &missing, read - written, read)),
     }
-    unread.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Says which lines were not written, and why.
+fn failure(session: &Session, options: &Options, missing: &[Missing], lost: u64, read: u64) -> Failure {
+    let mut is_unavailable = false;
+    let mut reasons = Vec::new();
+    for Missing { why, lines } in missing {
+        let why = match why {
+            Why::NoKey => {
+                let separator = options.key_separator.as_deref().unwrap_or_default();
+                format!("without \"{}\" there is no key", shown(separator))
+            }
+            Why::Failed(code) => match session.failed(&KafkaError::MessageProduction(*code)) {
+                Failure::Unavailable(why) => {
+                    is_unavailable = true;
+                    why
+                }
+                _ if *code == RDKafkaErrorCode::MessageTimedOut => {
+                    is_unavailable = true;
+                    format!("no answer from {}", session.connect.bootstrap)
+                }
+                _ => said(*code),
+            },
+        };
+        let word = if lines.is_one() { "line" } else { "lines" };
+        reasons.push(format!("{word} {lines}: {why}"));
+    }
+    let topic = shown(&options.topic);
+    let why = format!("{lost} of {read} lines were not written to {topic}: {}", reasons.join("; "));
+    match is_unavailable {
+        true => Failure::Unavailable(why),
+        false => Failure::Refused(why),
+    }
 }
 
 /// Reads standard input where waiting for it holds nothing up.
@@ -140,13 +163,15 @@ fn without_end(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-fn send(session: &Session, producer: &BaseProducer<Outcomes>, options: &Options, line: &[u8]) -> Done {
+/// Hands a line on; what becomes of it the producer tells by its number.
+fn send(producer: &BaseProducer<Outcomes>, options: &Options, line: &[u8], number: u64) -> Result<(), Why> {
     let (key, value) = match &options.key_separator {
         None => (None, line),
-        Some(separator) => split(line, separator.as_bytes())
-            .ok_or_else(|| Failure::Usage(format!("a line without \"{}\" has no key", shown(separator))))?,
+        Some(separator) => split(line, separator.as_bytes()).ok_or(Why::NoKey)?,
     };
-    let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&options.topic).payload(value);
+    let opaque = Box::new(number);
+    let mut record: BaseRecord<'_, [u8], [u8], Box<u64>> =
+        BaseRecord::with_opaque_to(&options.topic, opaque).payload(value);
     if let Some(key) = key {
         record = record.key(key);
     }
@@ -167,9 +192,13 @@ fn send(session: &Session, producer: &BaseProducer<Outcomes>, options: &Options,
                 producer.poll(TICK);
                 record = again;
             }
-            Err((error, _)) => return Err(session.failed(&error)),
+            Err((error, _)) => return Err(Why::Failed(code_of(&error))),
         }
     }
+}
+
+fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }
 
 /// Key and value of a line.
@@ -184,11 +213,40 @@ struct Outcomes {
     told: Told,
 }
 
-/// What became of the records.
+/// What became of the lines.
 #[derive(Clone, Default)]
 struct Told {
     written: Arc<AtomicU64>,
-    failure: Arc<Mutex<Option<RDKafkaErrorCode>>>,
+    missing: Arc<Mutex<Vec<Missing>>>,
+}
+
+/// Lines that were not written, for one reason.
+#[derive(Clone, Debug)]
+struct Missing {
+    why: Why,
+    lines: Numbers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    NoKey,
+    Failed(RDKafkaErrorCode),
+}
+
+impl Why {
+    /// Whether it says something of the line alone, and nothing of those that follow.
+    fn is_of_the_line(self) -> bool {
+        match self {
+            Why::NoKey => true,
+            Why::Failed(code) => matches!(
+                code,
+                RDKafkaErrorCode::MessageSizeTooLarge
+                    | RDKafkaErrorCode::InvalidMessage
+                    | RDKafkaErrorCode::InvalidRecord
+                    | RDKafkaErrorCode::InvalidTimestamp
+            ),
+        }
+    }
 }
 
 impl Told {
@@ -196,8 +254,67 @@ impl Told {
         self.written.load(Ordering::SeqCst)
     }
 
-    fn first_failure(&self) -> Option<RDKafkaErrorCode> {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    fn missed(&self, line: u64, why: Why) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = missing.iter().position(|one| one.why == why).unwrap_or_else(|| {
+            missing.push(Missing { why, lines: Numbers::default() });
+            missing.len() - 1
+        });
+        if let Some(one) = missing.get_mut(at) {
+            one.lines.add(line);
+        }
+    }
+
+    fn missing(&self) -> Vec<Missing> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next lines would have no better luck.
+    fn is_hopeless(&self) -> bool {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.iter().any(|one| !one.why.is_of_the_line())
+    }
+}
+
+/// Numbers of lines, shown as people write them: `3, 7-9`.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    /// First and last of each run, in the order they came.
+    runs: Vec<(u64, u64)>,
+}
+
+impl Numbers {
+    fn add(&mut self, number: u64) {
+        match self.runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            Some(_) | None => self.runs.push((number, number)),
+        }
+    }
+
+    fn is_one(&self) -> bool {
+        matches!(self.runs[..], [(first, last)] if first == last)
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut runs = self.runs.clone();
+        runs.sort_unstable();
+        let mut joined = Numbers::default();
+        for (first, last) in runs {
+            match joined.runs.last_mut() {
+                Some((_, end)) if *end + 1 >= first => *end = last.max(*end),
+                Some(_) | None => joined.runs.push((first, last)),
+            }
+        }
+        for (at, (first, last)) in joined.runs.into_iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            match first == last {
+                true => write!(f, "{comma}{first}")?,
+                false => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -212,17 +329,14 @@ impl ClientContext for Outcomes {
 }
 
 impl ProducerContext for Outcomes {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = Box<u64>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, line: Box<u64>) {
         match result {
             Ok(_) => {
                 self.told.written.fetch_add(1, Ordering::SeqCst);
             }
-            Err((error, _)) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                self.told.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
-            }
+            Err((error, _)) => self.told.missed(*line, Why::Failed(code_of(error))),
         }
     }
 }
@@ -230,6 +344,17 @@ impl ProducerContext for Outcomes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_lines_are_shown_in_runs_whatever_order_they_came_in() {
+        let shown = |numbers: &[u64]| {
+            let mut all = Numbers::default();
+            numbers.iter().for_each(|number| all.add(*number));
+            all.to_string()
+        };
+        assert_eq!(shown(&[3]), "3");
+        assert_eq!(shown(&[7, 8, 9, 3, 11, 10, 1]), "1, 3, 7-11");
+    }
 
     #[test]
     fn a_line_is_split_at_the_first_separator_and_loses_its_end() {

@@ -42,8 +42,8 @@ pub enum Command {
     Expire {
         /// What the topics are called now whose offsets the group holds; none where a topic is gone.
         topics: BTreeMap<TopicId, Option<String>>,
-        /// Whether the clock can be trusted as to what is old.
-        by_age: bool,
+        /// The time by which offsets are old; none while the clock is doubted.
+        by_age_at: Option<Timestamp>,
     },
     /// A deadline has passed.
     Tick,

@@ -22,16 +22,18 @@ pub(super) fn forget_topics(step: &mut Step, gone: &BTreeSet<TopicId>) {
     step.answer(Answer::Done);
 }
 
-pub(super) fn decide(step: &mut Step, topics: &BTreeMap<TopicId, Option<String>>, by_age: bool) {
+pub(super) fn decide(
+    step: &mut Step,
+    topics: &BTreeMap<TopicId, Option<String>>,
+    by_age_at: Option<Timestamp>,
+) {
     for (topic, name) in topics {
         if name.is_none() {
             step.record(GroupRecord::TopicForgotten { topic: *topic });
         }
     }
-    if !by_age {
-        return step.answer(Answer::Done);
-    }
-    let partitions = expired(step, topics);
+    let Some(now) = by_age_at else { return step.answer(Answer::Done) };
+    let partitions = expired(step, topics, now);
     if !partitions.is_empty() {
         step.record(GroupRecord::OffsetsRemoved { partitions });
     }
@@ -42,7 +44,7 @@ pub(super) fn decide(step: &mut Step, topics: &BTreeMap<TopicId, Option<String>>
     step.answer(Answer::Done);
 }
 
-fn expired(step: &Step, topics: &BTreeMap<TopicId, Option<String>>) -> Vec<PartitionKey> {
+fn expired(step: &Step, topics: &BTreeMap<TopicId, Option<String>>, now: Timestamp) -> Vec<PartitionKey> {
     let subscribed = subscription::of_group(step.hard);
     let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
         (None, _) => None,
@@ -54,14 +56,11 @@ fn expired(step: &Step, topics: &BTreeMap<TopicId, Option<String>>) -> Vec<Parti
         let name = topics.get(topic).and_then(Option::as_deref);
         name.is_none_or(|name| subscribed.includes(name))
     };
-    let is_over = |committed: &CommittedOffset| {
-        let now = step.occasion.wall;
-        match committed.expires_at {
-            Some(expires_at) => now >= expires_at,
-            None => {
-                let from = counts_from.unwrap_or(Timestamp(i64::MIN)).max(committed.committed_at);
-                now.since(from) >= step.rules.offsets_retention
-            }
+    let is_over = |committed: &CommittedOffset| match committed.expires_at {
+        Some(expires_at) => now >= expires_at,
+        None => {
+            let from = counts_from.unwrap_or(Timestamp(i64::MIN)).max(committed.committed_at);
+            now.since(from) >= step.rules.offsets_retention
         }
     };
     let offsets = step.hard.offsets().iter();

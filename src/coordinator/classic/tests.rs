@@ -54,8 +54,7 @@ impl Play {
     fn ask(&mut self, command: Command) -> Caller {
         self.callers += 1;
         let caller = Caller(self.callers);
-        let wall = Timestamp(i64::try_from(self.now.as_millis()).unwrap());
-        let occasion = Occasion { caller, wall, session: self.now, room: self.room };
+        let occasion = Occasion { caller, wall: self.wall(), session: self.now, room: self.room };
         let decision = self.group.decide(&self.rules, occasion, command);
         self.log.extend(decision.records);
         self.weight += decision.grown;
@@ -65,6 +64,10 @@ impl Play {
         }
         self.check();
         caller
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(i64::try_from(self.now.as_millis()).unwrap())
     }
 
     fn check(&mut self) {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::coordinator::classic::{Identity, OffsetToCommit};
-use crate::coordinator::{NotStored, Settled, Settler};
+use crate::coordinator::{NotStored, Now, Settled, Settler};
 use crate::kernel::group::{Generation, Group, GroupRecord, Opaque};
 use crate::types::{Offset, Timestamp, Uuid};
 
@@ -22,6 +22,9 @@ struct Memory {
     /// Submits are durable only when the test says so.
     holds: AtomicBool,
     broken: AtomicBool,
+    clock: Clock,
+    /// The clock is doubted.
+    doubted: AtomicBool,
 }
 
 impl GroupStore for Memory {
@@ -46,8 +49,9 @@ impl GroupStore for Memory {
         !self.broken.load(Ordering::SeqCst)
     }
 
-    fn may_expire(&self) -> bool {
-        true
+    fn now(&self) -> Now {
+        let time = self.clock.now();
+        Now { time, believed: (!self.doubted.load(Ordering::SeqCst)).then_some(time) }
     }
 
     fn topic_name(&self, topic: TopicId) -> Option<String> {
@@ -95,7 +99,8 @@ struct Stage {
 
 impl Stage {
     fn new(rules: Rules) -> Stage {
-        let (store, clock) = (Arc::new(Memory::default()), Clock::manual(Timestamp(1_000_000)));
+        let clock = Clock::manual(Timestamp(1_000_000));
+        let store = Arc::new(Memory { clock: clock.clone(), ..Memory::default() });
         Stage { groups: Groups::start(store.clone(), rules, clock.clone()), store, clock }
     }
 
@@ -458,9 +463,14 @@ async fn groups_that_are_left_with_nothing_are_removed_at_the_check() {
     stage.wait(1);
     stage.clock.set(Timestamp(stage.clock.now().0 + 7 * 24 * 3600 * 1000));
     now(stage.groups.commit("new", commit(1))).unwrap();
+    let names =
+        || -> Vec<_> { now(stage.groups.list()).unwrap().into_iter().map(|listed| listed.group).collect() };
+    stage.store.doubted.store(true, Ordering::SeqCst);
     stage.groups.expire().await;
-    let names: Vec<_> = now(stage.groups.list()).unwrap().into_iter().map(|listed| listed.group).collect();
-    assert_eq!(names, ["new"]);
+    assert_eq!(names(), ["new", "old"], "not by a clock that is doubted");
+    stage.store.doubted.store(false, Ordering::SeqCst);
+    stage.groups.expire().await;
+    assert_eq!(names(), ["new"]);
 }
 
 #[test]

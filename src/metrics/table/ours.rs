@@ -5,6 +5,8 @@ use super::super::look::Look;
 use super::exporter::of_standings;
 use super::{GROUP_PARTITION, counter, gauge, histogram};
 use crate::server::{Connections, Reason};
+use crate::storage::TroubleKind;
+use crate::telemetry;
 
 pub const FAMILIES: &[Family] = &[
     gauge(
@@ -58,6 +60,21 @@ pub const FAMILIES: &[Family] = &[
     counter("jackdaw_snapshots", &[], "Snapshots of the state.", |look, rows| {
         rows.counter(&[], look.store().counts().snapshots.get())
     }),
+    counter(
+        "jackdaw_scrub_bytes",
+        &[],
+        "Bytes of stored records that were read again and held against their checksums.",
+        |look, rows| rows.counter(&[], look.store().counts().scrubbed.get()),
+    ),
+    gauge(
+        "jackdaw_scrub_last_pass_timestamp_seconds",
+        &[],
+        "When all stored records had been read again for the last time. There is no row before that.",
+        |look, rows| {
+            let last = look.store().last_scrub();
+            last.map_or(Ok(()), |last| rows.gauge(&[], last.0 as f64 / 1000.0))
+        },
+    ),
     gauge(
         "jackdaw_writable",
         &[],
@@ -69,6 +86,27 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "1 while writes are refused because the disk has no room.",
         |look, rows| rows.gauge(&[], i64::from(look.store().is_full())),
+    ),
+    gauge(
+        "jackdaw_trouble",
+        &["state"],
+        "States in which the broker does less than it should, which `/health` gives the reasons of; 0 where there \
+         is none: `journal_failed` (nothing is written until a restart), `disk_full` (writes are refused until there \
+         is room), `partitions_out_of_service` (how many have damaged files), `clock_doubted`, `retention_halted` \
+         (something is not deleted that is due).",
+        |look, rows| {
+            let troubles = look.store().troubles();
+            TroubleKind::ALL.iter().try_for_each(|kind| {
+                let count = troubles.iter().find(|trouble| trouble.kind == *kind).map_or(0, |one| one.count);
+                rows.gauge(&[kind.name().into()], count)
+            })
+        },
+    ),
+    counter(
+        "jackdaw_log_lines_dropped",
+        &[],
+        "Log lines that were dropped because nobody read those before them, or that could not be written.",
+        |_, rows| rows.counter(&[], telemetry::dropped_lines()),
     ),
     gauge("jackdaw_disk_bytes", &[], "What the volume of the data directory holds.", |look, rows| {
         look.store().log_dir().space.map_or(Ok(()), |space| rows.gauge(&[], space.total))

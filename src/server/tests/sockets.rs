@@ -51,6 +51,24 @@ async fn m6_localhost_is_both_address_families_at_the_same_port() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_only_taken_refuses_clients_until_it_is_served() {
+    let mut given = Given::default();
+    given.set("listeners", "PLAINTEXT://127.0.0.1:0");
+    let settings = BrokerSettings::load(given).unwrap();
+    let bound = Bound::at(&settings.listeners).await.unwrap();
+    let address = bound.0[0].1[0].local_addr().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+    let (_stop, stopping) = Stop::new();
+    let services = Services::in_memory_with(settings.clone(), stopping.clone());
+    let resources = Resources::of(&settings, || Arc::new(BrokerSettings::default()));
+    let api = Api::with_table(&TABLE, Arc::new(services));
+    let _server = Server::start_beside(&resources, &settings, bound, api, stopping).unwrap();
+    assert!(is_served(&mut TcpStream::connect(address).await.unwrap()).await);
+    let taken = Listener { port: address.port(), ..settings.listeners[0].clone() };
+    assert!(Bound::at(&[taken]).await.is_err(), "somebody listens there");
+}
+
+#[tokio::test]
 async fn several_listeners_serve_and_every_address_takes_both_families() {
     let set = [
         ("listeners", "PLAINTEXT://:0,OTHER://127.0.0.1:0"),

@@ -69,6 +69,8 @@ impl Engine {
     }
 
     pub fn poison(&mut self, why: &str) {
+        // The first reason is the one.
+        let _ = self.poisoned_by.set(why.to_owned());
         if !self.poisoned.swap(true, Ordering::AcqRel) {
             tracing::error!(
                 %why,

@@ -170,7 +170,7 @@ impl Engine {
 
     /// At most once a minute.
     fn say_that_a_producer_is_refused(&mut self, partition: &Partition) {
-        let now = self.clock.monotonic();
+        let now = self.clocks.since_boot();
         if self.producer_refused.is_some_and(|last| now.saturating_sub(last) < SAY_AGAIN_AFTER) {
             return;
         }
@@ -184,15 +184,17 @@ impl Engine {
         );
     }
 
-    /// A segment ends at its size, at its age, or where offsets would pass 32 bits from its base.
+    /// A segment ends at its size, at its age, or where offsets would pass 32 bits from its base (Kafka's
+    /// `LogSegment.shouldRoll`). The age is that of its records: from the first batch to this one.
     fn rolls(&self, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
         let Some(state) = self.shard.partition(partition.topic, partition.index) else { return false };
         let Some(newest) = state.segments().last() else { return true };
         let settings = partition.settings();
         let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
         let last = state.end().0.saturating_add(i64::from(batch.header.last_offset_delta));
+        let age = newest.opened.age(batch.header.max_timestamp, now);
         size > settings.segment_bytes.min(self.options.tuning.segment_bytes)
-            || now.since(newest.opened) >= settings.roll_after().saturating_sub(jitter(partition, &settings))
+            || age > settings.roll_after().saturating_sub(jitter(partition, &settings))
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
     }
 

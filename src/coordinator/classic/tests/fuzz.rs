@@ -141,7 +141,7 @@ impl Clients {
             2 => drop(self.play.ask(Command::ForgetTopics(Arc::new([TOPIC].into())))),
             3 => {
                 let topics = BTreeMap::from([(TOPIC, Some("t".to_owned()))]);
-                self.play.ask(Command::Expire { topics, by_age: true });
+                self.play.ask(Command::Expire { topics, by_age_at: Some(self.play.wall()) });
             }
             4 => self.play.restart(),
             5 => self.play.room = if self.dice.one_in(2) { 2000 } else { usize::MAX },

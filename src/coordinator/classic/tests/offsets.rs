@@ -10,7 +10,7 @@ fn committed(play: &Play, partition: i32) -> Option<i64> {
 
 fn retention_check(play: &mut Play, topic: Option<&str>) {
     let topics = BTreeMap::from([(TOPIC, topic.map(str::to_owned))]);
-    play.ask(Command::Expire { topics, by_age: true });
+    play.ask(Command::Expire { topics, by_age_at: Some(play.wall()) });
 }
 
 fn forget_topic(play: &mut Play) {
@@ -199,11 +199,11 @@ fn a_commit_that_says_how_long_it_is_to_be_kept_is_kept_so_long() {
 }
 
 #[test]
-fn nothing_expires_by_a_clock_that_is_not_trusted() {
+fn nothing_expires_by_a_clock_that_is_doubted() {
     let mut play = Play::default();
     play.commit(simple(vec![offset(0, 5)])).unwrap();
     play.wait(10 * WEEK);
-    play.ask(Command::Expire { topics: BTreeMap::from([(TOPIC, Some("t".to_owned()))]), by_age: false });
+    play.ask(Command::Expire { topics: BTreeMap::from([(TOPIC, Some("t".to_owned()))]), by_age_at: None });
     assert_eq!(committed(&play, 0), Some(5));
 }
 
@@ -217,6 +217,6 @@ fn offsets_of_a_deleted_topic_go() {
     let records = play.log.len();
     forget_topic(&mut play);
     assert_eq!(play.log.len(), records, "once");
-    play.ask(Command::Expire { topics: BTreeMap::from([(Uuid([8; 16]), None)]), by_age: false });
+    play.ask(Command::Expire { topics: BTreeMap::from([(Uuid([8; 16]), None)]), by_age_at: None });
     assert_eq!(play.group.hard().offsets().len(), 0, "also where the deletion itself came to nothing");
 }

@@ -1,0 +1,32 @@
+//! The refusal of transactional producers, until there are transactions.
+//!
+//! The code has to end the producer of every client. librdkafka looks for the coordinator again and
+//! again after any other code than CLUSTER_AUTHORIZATION_FAILED and
+//! TRANSACTIONAL_ID_AUTHORIZATION_FAILED. After the latter Java shows its own text instead of the
+//! message in the answer, so it is the former.
+
+use tracing::warn;
+
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::telemetry::Shown;
+
+/// For `docs/apis.md`.
+pub const GAP: &str = "A transactional id is CLUSTER_AUTHORIZATION_FAILED, the code that ends a producer of any client: no transactions yet.";
+
+/// Refuses a transactional producer, and names its client in the log.
+pub fn refuse(transactional_id: &str, ctx: &Context) -> Refusal {
+    let software = ctx.connection.software.get();
+    let (client, version) =
+        software.map_or(("unknown", ""), |software| (software.name.as_str(), software.version.as_str()));
+    warn!(
+        peer = %ctx.connection.peer,
+        client = %Shown(client),
+        version = %Shown(version),
+        client_id = %Shown(ctx.client_id.as_deref().unwrap_or_default()),
+        transactional_id = %Shown(transactional_id),
+        "a transactional producer was refused, there are no transactions yet; \
+         let it produce without a transactional id"
+    );
+    Refusal::new(ErrorCode::ClusterAuthorizationFailed, "this broker has no transactions yet")
+}

@@ -1,0 +1,72 @@
+//! Settings read once more while the broker runs. Those that may change at any time take their new
+//! values; the others wait for a restart. What was altered over the wire stays above both, as in Kafka.
+
+use super::broker::rows;
+use super::row::{Change, Kind};
+use super::{BrokerSettings, ConfigError, Given, Origin, Written};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Reloaded {
+    pub settings: BrokerSettings,
+    pub changed: Vec<Difference>,
+    /// These hold from the next start on.
+    pub waiting: Vec<&'static str>,
+    /// What is wrong; there the old values stay.
+    pub refused: Vec<ConfigError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub name: &'static str,
+    /// `None` is the default.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    /// It was altered over the wire, and that stays.
+    pub is_altered: bool,
+}
+
+impl BrokerSettings {
+    /// The settings that hold when `written` is what stands in file, environment and flags now.
+    pub fn reloaded(&self, written: &Given) -> Reloaded {
+        let mut given = self.given.clone();
+        let (mut changed, mut waiting, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows() {
+            let (before, now) = (self.given.written(row.name), written.written(row.name));
+            let value = |written: Option<&Written>| written.map(|written| written.value.clone());
+            if value(before) == value(now) || (now.is_none() && before.is_some_and(is_of_the_program)) {
+                continue;
+            }
+            if row.change != Change::Dynamic {
+                waiting.push(row.name);
+                continue;
+            }
+            if let Some(Err(error)) = now.map(|now| row.read(&now.value)) {
+                refused.push(error);
+                continue;
+            }
+            given.replace(row.name, now.cloned());
+            let shown = |written| match row.kind {
+                Kind::Password => Some("(hidden)".to_owned()),
+                _ => value(written),
+            };
+            let is_altered = [&self.altered.broker, &self.altered.cluster]
+                .iter()
+                .any(|layer| layer.contains_key(row.name));
+            changed.push(Difference { name: row.name, from: shown(before), to: shown(now), is_altered });
+        }
+        match self.given_anew(given) {
+            Ok(settings) => Reloaded { settings, changed, waiting, refused },
+            Err(error) => {
+                // Each may be right, and not together.
+                refused.push(error);
+                Reloaded { settings: self.clone(), changed: Vec::new(), waiting, refused }
+            }
+        }
+    }
+}
+
+/// Said by the program that has the broker in it: no file speaks against that.
+fn is_of_the_program(written: &Written) -> bool {
+    written.origin == Origin::Flag && written.place.is_empty()
+}

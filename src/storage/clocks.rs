@@ -1,0 +1,393 @@
+//! Whether the wall clock may decide what is old. A clock that jumped must not delete anything
+//! (RELIABILITY.md rule 15, `docs/decisions/0016-when-a-clock-is-believed.md`).
+//!
+//! It is held against the clock that counts from the boot, sleep included. A step backwards, or
+//! forward by at most a day, is believed once the clock has kept its new pace for ten minutes. A
+//! larger step forward is never believed by waiting: everything past retention would go. It ends
+//! when the clock comes back, or when an operator confirms the clock. While the clock is doubted
+//! nothing goes by its age, and nothing is stored with an earlier time than the old pace gives.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::time::Clock;
+use crate::types::Timestamp;
+
+/// How far the clock may be off before it is doubted.
+const DRIFT: Duration = Duration::from_mins(5);
+/// How long it keeps a new pace before that is believed.
+const KEPT: Duration = Duration::from_mins(10);
+/// How far it may move in that time.
+const STEADY: Duration = Duration::from_mins(1);
+/// How far a step forward may go to be believed by waiting.
+const STEP: Duration = Duration::from_hours(24);
+/// How long a broker may have been away: at start nobody can tell that from a step.
+const AWAY: Duration = Duration::from_hours(30 * 24);
+
+/// The time, for two purposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For what is stored.
+    pub time: Timestamp,
+    /// For what goes by its age; none while the clock is doubted.
+    pub believed: Option<Timestamp>,
+}
+
+/// What ends a doubt, beside a clock that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Ten minutes at the new pace.
+    UntilKept,
+    /// An operator who confirms the clock.
+    UntilConfirmed,
+}
+
+/// The clocks of the machine, and what is thought of them.
+pub(super) struct Clocks {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+struct State {
+    belief: Belief,
+    /// When an operator last said that the clock is right.
+    confirmed: Option<Timestamp>,
+}
+
+impl Clocks {
+    /// `seen` is the time by which the clock was believed last, as far as it is known.
+    pub(super) fn start(clock: Clock, seen: Option<Timestamp>, confirmed: Option<Timestamp>) -> Clocks {
+        let belief = Belief::at_start(Reading::of(&clock), seen);
+        if let Some(doubt) = belief.doubt() {
+            warn_of(doubt, &belief);
+        }
+        let clocks = Clocks { clock, state: Mutex::new(State { belief, confirmed }) };
+        clocks.now();
+        clocks
+    }
+
+    /// Looks at the clocks.
+    pub(super) fn now(&self) -> Now {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { belief, confirmed } = &mut *state;
+        let reading = Reading::of(&self.clock);
+        let turn = belief.look(reading, *confirmed);
+        match turn {
+            None => {}
+            Some(Turn::Doubted(doubt)) => warn_of(doubt, belief),
+            Some(Turn::CameBack) => tracing::info!("the clock came back and is believed again"),
+            Some(Turn::Kept) => tracing::info!("the clock kept its pace and is believed again"),
+            Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is believed again"),
+        }
+        belief.now(reading)
+    }
+
+    /// An operator said that the clock is right at this time.
+    pub(super) fn confirm(&self, at: Option<Timestamp>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).confirmed = at;
+        self.now();
+    }
+
+    /// See [`Clock::since_boot`].
+    pub(super) fn since_boot(&self) -> Duration {
+        self.clock.since_boot()
+    }
+
+    /// What is wrong, if anything is.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.now();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.belief.doubt().map(|doubt| complaint(doubt, &state.belief))
+    }
+}
+
+fn warn_of(doubt: Doubt, belief: &Belief) {
+    tracing::warn!(
+        why = complaint(doubt, belief),
+        "the clock is doubted: nothing is deleted by age, nothing is compacted"
+    );
+}
+
+fn complaint(doubt: Doubt, belief: &Belief) -> String {
+    let (expected, shown) = (belief.believed, belief.kept);
+    let off = match shown > expected {
+        true => format!("{} s later", shown.since(expected).as_secs()),
+        false => format!("{} s earlier", expected.since(shown).as_secs()),
+    };
+    let ends = match doubt {
+        Doubt::UntilKept => "it is believed when it has kept its pace for ten minutes",
+        Doubt::UntilConfirmed => {
+            "put it right, or confirm it: set jackdaw.clock.confirmed.ms of the broker to the present time"
+        }
+    };
+    format!("the clock shows a time {off} than expected from when it was last believed; {ends}")
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    wall: Timestamp,
+    since_boot: Duration,
+}
+
+impl Reading {
+    fn of(clock: &Clock) -> Reading {
+        Reading { wall: clock.now(), since_boot: clock.since_boot() }
+    }
+
+    /// When the machine was booted, going by the wall clock. A step of the wall clock moves it.
+    fn boot(self) -> Timestamp {
+        Timestamp(self.wall.0.saturating_sub(millis(self.since_boot)))
+    }
+}
+
+/// What is thought of the wall clock.
+#[derive(Clone, Copy, Debug)]
+struct Belief {
+    /// When the machine was booted, going by the wall clock when it was last believed.
+    believed: Timestamp,
+    /// The same, going by the clock as it is.
+    kept: Timestamp,
+    /// Since when it is like that.
+    kept_since: Duration,
+    /// How far ahead of `believed` a clock may be to be believed by waiting.
+    most_ahead: Duration,
+    is_doubted: bool,
+}
+
+/// What a look at the clocks changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Doubted(Doubt),
+    CameBack,
+    Kept,
+    Confirmed,
+}
+
+impl Belief {
+    fn at_start(reading: Reading, seen: Option<Timestamp>) -> Belief {
+        let kept = reading.boot();
+        let is_known =
+            |seen: Timestamp| reading.wall.since(seen) <= AWAY && seen.since(reading.wall) <= DRIFT;
+        let doubted = seen.filter(|seen| !is_known(*seen));
+        Belief {
+            believed: doubted.map_or(kept, |seen| Reading { wall: seen, ..reading }.boot()),
+            kept,
+            kept_since: reading.since_boot,
+            most_ahead: if doubted.is_some() { AWAY } else { STEP },
+            is_doubted: doubted.is_some(),
+        }
+    }
+
+    fn look(&mut self, reading: Reading, confirmed: Option<Timestamp>) -> Option<Turn> {
+        let shown = reading.boot();
+        if apart(shown, self.kept) > STEADY {
+            (self.kept, self.kept_since) = (shown, reading.since_boot);
+        }
+        let is_kept = reading.since_boot.saturating_sub(self.kept_since) >= KEPT && !self.is_too_far_ahead();
+        let was_doubted = self.is_doubted;
+        // A step of just this size must not begin and end a doubt with every look.
+        let near = if was_doubted { DRIFT - STEADY } else { DRIFT };
+        let came_back = apart(shown, self.believed) <= near;
+        let is_confirmed = was_doubted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
+        self.is_doubted = !(came_back || is_kept || is_confirmed);
+        if self.is_doubted {
+            let doubt = self.doubt().filter(|_| !was_doubted);
+            return doubt.map(Turn::Doubted);
+        }
+        // Small corrections are followed, so that many of them make no doubt.
+        if is_kept || !came_back {
+            self.believed = shown;
+        }
+        self.most_ahead = STEP;
+        match was_doubted {
+            false => None,
+            true if came_back => Some(Turn::CameBack),
+            true if is_kept => Some(Turn::Kept),
+            true => Some(Turn::Confirmed),
+        }
+    }
+
+    fn now(&self, reading: Reading) -> Now {
+        if !self.is_doubted {
+            return Now { time: reading.wall, believed: Some(reading.wall) };
+        }
+        let expected = self.believed.0.saturating_add(millis(reading.since_boot));
+        Now { time: reading.wall.max(Timestamp(expected)), believed: None }
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        self.is_doubted.then(|| match self.is_too_far_ahead() {
+            true => Doubt::UntilConfirmed,
+            false => Doubt::UntilKept,
+        })
+    }
+
+    fn is_too_far_ahead(&self) -> bool {
+        self.kept.since(self.believed) > self.most_ahead + STEADY
+    }
+}
+
+fn apart(one: Timestamp, other: Timestamp) -> Duration {
+    one.since(other).max(other.since(one))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    /// Some day in 2026.
+    const START: Timestamp = Timestamp(1_790_000_000_000);
+    const IN_2100: Timestamp = Timestamp(4_102_444_800_000);
+
+    /// A broker that runs, looks at its clocks each half a minute, and what became of them.
+    struct Story {
+        clock: Clock,
+        clocks: Clocks,
+    }
+
+    impl Story {
+        fn start() -> Story {
+            Story::start_after(None)
+        }
+
+        /// The clock was last believed so many milliseconds before the start.
+        fn start_after(away: Option<i64>) -> Story {
+            let clock = Clock::manual(START);
+            let seen = away.map(|away| Timestamp(START.0 - away));
+            Story { clocks: Clocks::start(clock.clone(), seen, None), clock }
+        }
+
+        fn step(&self, by: i64) -> &Story {
+            self.step_to(Timestamp(self.clock.now().0 + by))
+        }
+
+        fn step_to(&self, wall: Timestamp) -> &Story {
+            self.clock.step_to(wall);
+            self
+        }
+
+        fn wait(&self, millis: i64) -> &Story {
+            let until = self.clock.now().0 + millis;
+            while self.clock.now().0 < until {
+                self.clock.set(Timestamp(until.min(self.clock.now().0 + 30_000)));
+                self.clocks.now();
+            }
+            self
+        }
+
+        fn doubt(&self) -> Option<Doubt> {
+            self.clocks.now();
+            self.clocks.state.lock().unwrap().belief.doubt()
+        }
+    }
+
+    #[test]
+    fn r19_a_step_backwards_or_of_at_most_a_day_is_believed_once_it_was_kept_for_ten_minutes() {
+        for step in [20 * MINUTE, HOUR, DAY, -6 * MINUTE, -20 * MINUTE, -DAY, -365 * DAY, -START.0] {
+            let story = Story::start();
+            assert_eq!(story.wait(HOUR).doubt(), None);
+            assert_eq!(story.step(step).doubt(), Some(Doubt::UntilKept), "{step}");
+            assert_eq!(story.wait(9 * MINUTE).doubt(), Some(Doubt::UntilKept), "{step}");
+            assert_eq!(story.wait(MINUTE).doubt(), None, "{step}");
+            assert_eq!(story.clocks.now().believed, Some(story.clock.now()), "{step}");
+        }
+    }
+
+    #[test]
+    fn r19_a_larger_step_forward_is_never_believed_by_waiting() {
+        for step in [DAY + 2 * MINUTE, 31 * DAY, IN_2100.0 - START.0] {
+            let story = Story::start();
+            assert_eq!(story.step(step).doubt(), Some(Doubt::UntilConfirmed), "{step}");
+            assert_eq!(story.wait(3 * DAY).doubt(), Some(Doubt::UntilConfirmed), "{step}");
+            assert_eq!(story.step(-step).doubt(), None, "{step}: it came back");
+            assert_eq!(story.wait(DAY).doubt(), None, "{step}");
+        }
+    }
+
+    #[test]
+    fn r19_an_operator_confirms_a_step_and_with_it_no_other_one() {
+        let story = Story::start();
+        story.step(31 * DAY).wait(HOUR);
+        story.clocks.confirm(Some(Timestamp(story.clock.now().0 - 2 * DAY)));
+        assert_eq!(story.doubt(), Some(Doubt::UntilConfirmed), "what was right then need not be now");
+        story.clocks.confirm(Some(Timestamp(story.clock.now().0 - 5 * MINUTE)));
+        assert_eq!(story.doubt(), None);
+        assert_eq!(story.step(2 * DAY).wait(HOUR).doubt(), Some(Doubt::UntilConfirmed));
+    }
+
+    #[test]
+    fn r19_at_start_a_clock_is_doubted_that_is_far_from_when_it_was_last_believed() {
+        let doubt = |away| Story::start_after(Some(away)).doubt();
+        assert_eq!(Story::start().doubt(), None, "a new directory has no past");
+        assert_eq!((doubt(0), doubt(29 * DAY), doubt(-MINUTE)), (None, None, None));
+        assert_eq!(doubt(31 * DAY), Some(Doubt::UntilConfirmed));
+        assert_eq!(doubt(-HOUR), Some(Doubt::UntilKept));
+        assert_eq!(doubt(-31 * DAY), Some(Doubt::UntilKept));
+    }
+
+    #[test]
+    fn r19_a_doubt_of_the_start_ends_as_any_other() {
+        let ahead = || Story::start_after(Some(31 * DAY));
+        assert_eq!(ahead().wait(3 * DAY).doubt(), Some(Doubt::UntilConfirmed));
+        assert_eq!(ahead().step(-3 * DAY).wait(10 * MINUTE + 30_000).doubt(), None, "as if it had been away");
+        let confirmed = ahead();
+        confirmed.clocks.confirm(Some(confirmed.clock.now()));
+        assert_eq!(confirmed.doubt(), None);
+        assert_eq!(Story::start_after(Some(-HOUR)).wait(10 * MINUTE).doubt(), None);
+        let without_battery = Story::start_after(Some(-56 * 365 * DAY));
+        assert_eq!(without_battery.step(56 * 365 * DAY).doubt(), None, "NTP put it right");
+    }
+
+    #[test]
+    fn a_clock_that_keeps_no_pace_is_not_believed() {
+        let story = Story::start();
+        for _ in 0..100 {
+            story.step(6 * MINUTE).wait(9 * MINUTE).step(-12 * MINUTE).wait(9 * MINUTE).step(6 * MINUTE);
+            story.step(7 * MINUTE);
+            assert_eq!(story.doubt(), Some(Doubt::UntilKept));
+            story.step(-7 * MINUTE);
+        }
+        assert_eq!(story.doubt(), None, "now it is where it was");
+    }
+
+    #[test]
+    fn a_step_of_just_the_size_that_is_doubted_begins_one_doubt() {
+        let story = Story::start();
+        assert_eq!(story.step(5 * MINUTE + 1).doubt(), Some(Doubt::UntilKept));
+        assert_eq!(story.step(-1).doubt(), Some(Doubt::UntilKept));
+        assert_eq!(story.step(-2 * MINUTE).doubt(), None);
+    }
+
+    #[test]
+    fn many_small_corrections_make_no_doubt() {
+        let story = Story::start();
+        for _ in 0..100 {
+            assert_eq!(story.step(4 * MINUTE).wait(HOUR).doubt(), None);
+        }
+    }
+
+    #[test]
+    fn sleep_is_no_step() {
+        let story = Story::start();
+        story.clock.set(Timestamp(START.0 + 60 * DAY));
+        assert_eq!(story.doubt(), None);
+    }
+
+    #[test]
+    fn i13_what_is_stored_while_the_clock_is_doubted_never_looks_older_than_it_is() {
+        let story = Story::start();
+        story.wait(HOUR);
+        let before = story.clock.now();
+        assert_eq!(story.step_to(Timestamp(0)).wait(5 * MINUTE).clocks.now().time.0, before.0 + 5 * MINUTE);
+        story.step_to(IN_2100);
+        assert_eq!(story.clocks.now(), Now { time: IN_2100, believed: None });
+    }
+}

@@ -1,0 +1,152 @@
+//! States in which a store does less than it should, whatever it was that put it there. Each has a
+//! metric, stands in `/health` with its reason, and has a log line that comes again until it ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often a state that lasts is logged again.
+const AGAIN: Duration = Duration::from_mins(10);
+/// How many partitions a reason names.
+const NAMED: usize = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TroubleKind {
+    /// Nothing is written until a restart.
+    JournalFailed,
+    /// Writes are refused until there is room.
+    DiskFull,
+    /// Partitions whose files are damaged.
+    PartitionsOutOfService,
+    ClockDoubted,
+    /// Something is not deleted that is past its time or size.
+    RetentionHalted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub kind: TroubleKind,
+    /// How many things are in it.
+    pub count: usize,
+    pub why: String,
+}
+
+impl TroubleKind {
+    pub const ALL: [TroubleKind; 5] = [
+        TroubleKind::JournalFailed,
+        TroubleKind::DiskFull,
+        TroubleKind::PartitionsOutOfService,
+        TroubleKind::ClockDoubted,
+        TroubleKind::RetentionHalted,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            TroubleKind::JournalFailed => "journal_failed",
+            TroubleKind::DiskFull => "disk_full",
+            TroubleKind::PartitionsOutOfService => "partitions_out_of_service",
+            TroubleKind::ClockDoubted => "clock_doubted",
+            TroubleKind::RetentionHalted => "retention_halted",
+        }
+    }
+}
+
+impl Trouble {
+    pub(super) fn of_one(kind: TroubleKind, why: impl Into<String>) -> Trouble {
+        Trouble { kind, count: 1, why: why.into() }
+    }
+
+    /// `None` where there are no such partitions; each with what is wrong.
+    pub(super) fn of_partitions(damaged: impl Iterator<Item = String>) -> Option<Trouble> {
+        let mut why = String::new();
+        let mut count = 0;
+        for one in damaged {
+            match count {
+                0 => why = one,
+                1..NAMED => why = format!("{why}; {one}"),
+                _ => {}
+            }
+            count += 1;
+        }
+        if count > NAMED {
+            why = format!("{why}; and {} more", count - NAMED);
+        }
+        (count > 0).then_some(Trouble { kind: TroubleKind::PartitionsOutOfService, count, why })
+    }
+}
+
+/// What was logged of states that last.
+#[derive(Debug, Default)]
+pub(super) struct Reminders(BTreeMap<TroubleKind, Known>);
+
+#[derive(Debug)]
+struct Known {
+    since: Duration,
+    said: Duration,
+}
+
+/// What is to be logged of a state, and how long it has lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reminder {
+    Begins(TroubleKind),
+    Lasts(TroubleKind, Duration),
+    Ends(TroubleKind, Duration),
+}
+
+impl Reminders {
+    pub(super) fn look(&mut self, now_in: &[TroubleKind], now: Duration) -> Vec<Reminder> {
+        let mut reminders = Vec::new();
+        for kind in TroubleKind::ALL {
+            match (self.0.get_mut(&kind), now_in.contains(&kind)) {
+                (None, true) => {
+                    self.0.insert(kind, Known { since: now, said: now });
+                    reminders.push(Reminder::Begins(kind));
+                }
+                (Some(known), true) if now.saturating_sub(known.said) >= AGAIN => {
+                    known.said = now;
+                    reminders.push(Reminder::Lasts(kind, now.saturating_sub(known.since)));
+                }
+                (Some(known), false) => {
+                    reminders.push(Reminder::Ends(kind, now.saturating_sub(known.since)));
+                    self.0.remove(&kind);
+                }
+                (Some(_), true) | (None, false) => {}
+            }
+        }
+        reminders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+    use TroubleKind::{ClockDoubted, DiskFull};
+
+    #[test]
+    fn a_state_is_said_when_it_begins_each_ten_minutes_and_when_it_ends() {
+        let mut reminders = Reminders::default();
+        assert_eq!(reminders.look(&[], MINUTE), []);
+        assert_eq!(reminders.look(&[DiskFull], 2 * MINUTE), [Reminder::Begins(DiskFull)]);
+        assert_eq!(reminders.look(&[DiskFull, ClockDoubted], 3 * MINUTE), [Reminder::Begins(ClockDoubted)]);
+        assert_eq!(reminders.look(&[DiskFull, ClockDoubted], 11 * MINUTE), []);
+        let lasts = [Reminder::Lasts(DiskFull, 10 * MINUTE)];
+        assert_eq!(reminders.look(&[DiskFull, ClockDoubted], 12 * MINUTE), lasts);
+        let mut said = reminders.look(&[ClockDoubted], 13 * MINUTE);
+        said.sort_by_key(|one| matches!(one, Reminder::Lasts(..)));
+        let lasts = Reminder::Lasts(ClockDoubted, 10 * MINUTE);
+        assert_eq!(said, [Reminder::Ends(DiskFull, 11 * MINUTE), lasts]);
+        assert_eq!(reminders.look(&[], 14 * MINUTE), [Reminder::Ends(ClockDoubted, 11 * MINUTE)]);
+    }
+
+    #[test]
+    fn a_reason_names_a_few_partitions_and_counts_all() {
+        let of = |count: usize| Trouble::of_partitions((0..count).map(|index| format!("t-{index}")));
+        assert_eq!(of(0), None);
+        assert_eq!(of(2).unwrap().why, "t-0; t-1");
+        assert_eq!(
+            of(5).map(|trouble| (trouble.count, trouble.why)),
+            Some((5, "t-0; t-1; t-2; and 2 more".into()))
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Lines on their way to somebody who may not be reading: a bounded queue, and a thread that writes.
+//! Nobody who has a line to say waits. What finds no room is dropped and counted, and when there is
+//! room again a line says how many were.
+//!
+//! Not `tracing-appender`, which bounds lines instead of bytes, tells nobody in the log itself what it
+//! dropped, and has no wait with a limit.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Count;
+
+/// Bytes that wait; what they are waiting for is a pipe of 64 KiB, as a rule.
+const MOST: usize = 1 << 20;
+
+/// Lines that nobody will read.
+static DROPPED: Count = Count::new();
+
+/// How many lines of the process were dropped, because nobody read those before them.
+pub fn dropped_lines() -> u64 {
+    DROPPED.get()
+}
+
+/// Where lines are put. Clones are one.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Vec<u8>>,
+    /// Bytes that wait, and those that are being written.
+    bytes: usize,
+    is_writing: bool,
+    /// Lines that found no room since that was said last.
+    dropped: u64,
+}
+
+impl Lines {
+    /// Lines go to `out` from now on. `tell` says how many were dropped.
+    pub fn to(out: impl Write + Send + 'static, tell: fn(u64)) -> io::Result<Lines> {
+        let lines = Lines::default();
+        let queue = Arc::clone(&lines.0);
+        std::thread::Builder::new().name("lines".into()).spawn(move || queue.run(out, tell))?;
+        Ok(lines)
+    }
+
+    pub fn say(&self, line: &[u8]) {
+        let mut state = self.0.lock();
+        if state.bytes + line.len() > MOST {
+            state.dropped += 1;
+            DROPPED.one();
+            return;
+        }
+        state.bytes += line.len();
+        state.waiting.push_back(line.to_vec());
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until all is written, at most for `limit`; says whether it is.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let is_behind = |state: &mut State| state.bytes > 0 || state.is_writing;
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), limit, is_behind);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what there is to write, for as long as the process lives.
+    fn run(&self, mut out: impl Write, tell: fn(u64)) {
+        loop {
+            let mut state = self.lock();
+            while state.waiting.is_empty() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let lines = std::mem::take(&mut state.waiting);
+            state.is_writing = true;
+            drop(state);
+            for line in &lines {
+                // A terminal that was closed takes no more; the broker goes on.
+                if out.write_all(line).and_then(|()| out.flush()).is_err() {
+                    DROPPED.one();
+                }
+                let mut state = self.lock();
+                state.bytes -= line.len();
+            }
+            let mut state = self.lock();
+            let dropped = std::mem::take(&mut state.dropped);
+            drop(state);
+            if dropped > 0 {
+                tell(dropped);
+            }
+            self.lock().is_writing = false;
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Each piece that is written is a line, as log lines are.
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.say(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    /// A pipe that takes a line only when somebody reads one.
+    struct Pipe(SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            match self.0.send(line.to_vec()) {
+                Ok(()) => Ok(line.len()),
+                Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(tell: fn(u64)) -> (Lines, Receiver<Vec<u8>>) {
+        let (pipe, reader) = sync_channel(0);
+        (Lines::to(Pipe(pipe), tell).unwrap(), reader)
+    }
+
+    #[test]
+    fn who_says_a_line_does_not_wait_for_its_reader_and_hears_of_none_that_is_lost() {
+        static TOLD: Count = Count::new();
+        let (lines, reader) = lines(|dropped| TOLD.add(dropped));
+        let line = vec![b'x'; MOST / 8];
+        for _ in 0..20 {
+            lines.say(&line);
+        }
+        assert!(!lines.flush(Duration::ZERO), "nobody has read a line");
+        assert!(dropped_lines() >= 12);
+        for _ in 0..8 {
+            assert_eq!(reader.recv().unwrap().len(), line.len());
+        }
+        assert!(lines.flush(LONG));
+        assert_eq!(TOLD.get(), 12, "said when there is room again");
+        lines.say(b"more");
+        assert_eq!(reader.recv().unwrap(), b"more");
+        assert!(lines.flush(LONG));
+        assert_eq!(TOLD.get(), 12, "once");
+    }
+
+    #[test]
+    fn a_closed_terminal_ends_nothing() {
+        let (lines, reader) = lines(|_| {});
+        drop(reader);
+        let before = dropped_lines();
+        lines.say(b"a");
+        lines.say(b"b");
+        assert!(lines.flush(LONG));
+        assert!(dropped_lines() >= before + 2);
+    }
+}
