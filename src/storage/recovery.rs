@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::directory::{FILES_OFFLINE, Directory, Meta, PartitionKey};
+use super::directory::{Directory, FILES_OFFLINE, Meta, PartitionKey};
 use super::fs::{File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
@@ -56,7 +56,8 @@ pub struct Account {
 /// nothing lasts.
 pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
     let meta = Meta::read(&**fs, root)?;
-    let directory = Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
+    let directory =
+        Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
     let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
     Ok((recovered.shard, recovered.account))
 }
