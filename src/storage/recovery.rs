@@ -12,10 +12,11 @@ use bytes::Bytes;
 
 use super::OpenError;
 use super::directory::{Directory, PartitionKey, parse_partition_dir};
+use super::fs::{Failure, File};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
-use crate::kernel::{self, Applied, Command, Commit, ReplaceSegments, SegmentId, Shard};
+use crate::kernel::{self, Applied, Command, ReplaceSegments, SegmentId, Shard, StoreAgain};
 use crate::record::{self, Header};
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
 
@@ -26,6 +27,7 @@ pub(super) struct Recovered {
     /// Their files are longer than what replay gives: they get a new leadership.
     pub(super) cut: Vec<PartitionKey>,
     pub(super) damaged: BTreeMap<PartitionKey, String>,
+    pub(super) unwritten: Unwritten,
     /// By which time the clock was believed last, as far as it is known.
     pub(super) last_time: Option<Timestamp>,
 }
@@ -38,10 +40,15 @@ impl Recovered {
             journal: Box::new(MemoryJournal::after(0)),
             cut: Vec::new(),
             damaged: BTreeMap::new(),
+            unwritten: Unwritten::new(),
             last_time: None,
         }
     }
 }
+
+/// Batches of the journal that could not be written to their segments, by their position there: the
+/// journal goes on to have them.
+pub(super) type Unwritten = BTreeMap<PartitionKey, BTreeMap<(SegmentId, u64), Bytes>>;
 
 /// An entry of the journal, and where its batches stand.
 struct Round {
@@ -52,7 +59,6 @@ struct Round {
 
 pub(super) fn recover(directory: &Directory, options: journal::Options) -> Result<Recovered, OpenError> {
     let fs = &*directory.fs;
-    let io = |error| OpenError::Io { path: directory.journal(), error };
     let found = snapshot::read_newest(fs, &directory.snapshots(), directory.node_id)
         .map_err(|error| OpenError::Io { path: directory.snapshots(), error })?;
     for unreadable in &found.unreadable {
@@ -79,7 +85,7 @@ pub(super) fn recover(directory: &Directory, options: journal::Options) -> Resul
         apply(&mut ahead, &commands, &entry)?;
         entries.push(Round { entry, commands, places });
     }
-    let kept = first_torn(directory, &entries);
+    let kept = first_torn(directory, &entries)?;
     if let Some(torn) = entries.get(kept) {
         journal.cut_at(torn.entry.position);
         entries.truncate(kept);
@@ -93,14 +99,20 @@ pub(super) fn recover(directory: &Directory, options: journal::Options) -> Resul
     let last_time = shard.clock_believed().or(entries.last().map(|round| round.entry.time));
 
     let mut damaged = BTreeMap::new();
-    write_again(directory, &shard, &entries).map_err(io)?;
-    let cut = settle_files(directory, &shard, &mut damaged).map_err(io)?;
-    directory.raise_format().map_err(io)?;
+    let unwritten = write_again(directory, &shard, &entries)?;
+    let cut = settle_files(directory, &shard, &unwritten, &mut damaged)
+        .map_err(|error| OpenError::Io { path: directory.topics(), error })?;
+    directory.raise_format().map_err(|error| OpenError::Io { path: directory.root().to_owned(), error })?;
     let journal = journal.begin(shard.position() + 1)?;
-    snapshot::write(fs, &directory.snapshots(), &shard).map_err(io)?;
+    // Without one the next start only replays more. With records in the journal alone there must be none.
+    if unwritten.is_empty()
+        && let Err(error) = snapshot::write(fs, &directory.snapshots(), &shard)
+    {
+        tracing::warn!(dir = %directory.snapshots().display(), %error, "cannot write a snapshot; trying again later");
+    }
     let position = shard.position();
     tracing::info!(snapshot, replayed = position - snapshot, cut_partitions = cut.len(), "recovered");
-    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, last_time })
+    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, unwritten, last_time })
 }
 
 fn decode(entry: &Replayed) -> Result<Vec<Command>, OpenError> {
@@ -155,7 +167,15 @@ fn places(
     let mut ends: BTreeMap<PartitionKey, (Offset, u64, Offset)> = BTreeMap::new();
     let mut data = entry.data.clone();
     let mut places = Vec::new();
-    for commit in commands.iter().filter_map(as_commit) {
+    for command in commands {
+        let commit = match command {
+            Command::Commit(commit) => commit,
+            Command::StoreAgain(again) => {
+                places.push(stored_again(shard, directory, again, &mut data, entry)?);
+                continue;
+            }
+            _ => continue,
+        };
         let key = (commit.topic, commit.partition);
         let state = ends.get(&key).copied().or_else(|| {
             let partition = shard.partition(commit.topic, commit.partition)?;
@@ -202,30 +222,59 @@ fn places(
     Ok(places)
 }
 
-fn as_commit(command: &Command) -> Option<&Commit> {
-    match command {
-        Command::Commit(commit) => Some(commit),
-        _ => None,
+/// A batch that has its place already.
+fn stored_again(
+    shard: &Shard,
+    directory: &Directory,
+    again: &StoreAgain,
+    data: &mut Bytes,
+    entry: &Replayed,
+) -> Result<Place, OpenError> {
+    let StoreAgain { topic, partition, segment, at, bytes } = *again;
+    if data.len() < bytes as usize {
+        return Err(damaged(entry, "it holds fewer record bytes than its commands say"));
     }
+    let inline = data.split_to(bytes as usize);
+    let header = Header::parse(&inline).map_err(|error| damaged(entry, &error.to_string()))?;
+    let end = header.next_offset().ok_or_else(|| damaged(entry, "its offsets pass the largest"))?;
+    let name = shard.topic(topic).map(|topic| topic.name.as_str());
+    let name = name.ok_or_else(|| damaged(entry, "it writes to a topic that is not there"))?;
+    Ok(Place {
+        dir: directory.partition(name, partition),
+        topic,
+        partition,
+        segment,
+        at,
+        base_offset: header.base_offset,
+        end,
+        length: bytes,
+        crc: header.crc,
+        inline: Some(inline),
+    })
 }
 
 /// How many entries hold: above the mark the first whose bytes are not in their segments ends the
 /// journal. Bytes that a kept later entry drops need not be there: files go once the entry that
 /// drops them is durable, and with it all before.
-fn first_torn(directory: &Directory, rounds: &[Round]) -> usize {
+fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<usize, OpenError> {
     let mut kept = rounds.len();
     loop {
         let dropped = Dropped::by(rounds.get(..kept).unwrap_or_default());
-        let torn = rounds.iter().take(kept).position(|round| {
+        let mut torn = None;
+        for (at, round) in rounds.iter().take(kept).enumerate().filter(|(_, round)| round.entry.above_mark) {
             let referred = round.places.iter().filter(|place| place.inline.is_none());
-            round.entry.above_mark
-                && !referred.into_iter().all(|place| {
-                    dropped.after(round.entry.position, place) || read_range(directory, place).is_some()
-                })
-        });
+            for place in referred.filter(|place| !dropped.after(round.entry.position, place)) {
+                if read_range(directory, place)?.is_none() {
+                    torn = torn.or(Some(at));
+                }
+            }
+            if torn.is_some() {
+                break;
+            }
+        }
         match torn {
             Some(torn) => kept = torn,
-            None => return kept,
+            None => return Ok(kept),
         }
     }
 }
@@ -276,26 +325,34 @@ impl Dropped {
     }
 }
 
-/// The batch that should stand there, if it does.
-fn read_range(directory: &Directory, place: &Place) -> Option<Bytes> {
+/// The batch that should stand there, if it does. A file that cannot be opened or read says nothing
+/// about that.
+fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, OpenError> {
     let path = segment::log_path(&place.dir, place.segment);
-    let file = directory.fs.open(&path, super::fs::Open::Read).ok()?;
     let mut bytes = vec![0; place.length as usize];
-    let read = file.read_at(&mut bytes, place.at).ok()?;
-    let header = Header::parse(&bytes).ok()?;
+    let read =
+        directory.fs.open(&path, super::fs::Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
+    let read = match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| OpenError::Io { path, error })?,
+    };
+    let Ok(header) = Header::parse(&bytes) else { return Ok(None) };
     let holds = read == bytes.len()
         && header.size() == bytes.len()
         && header.base_offset == place.base_offset
         && header.crc == place.crc
         && record::crc_of(&bytes) == place.crc;
-    holds.then(|| bytes.into())
+    Ok(holds.then(|| bytes.into()))
 }
 
 /// Puts into the segments what the journal has of them, and what above the mark it only refers to.
 /// Done whether or not it is there already: after kill -9 the page cache may show bytes that the
 /// disk never got.
-fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<()> {
+/// What the journal holds itself need not be written: a partition where that fails, for want of room
+/// above all, keeps it in memory.
+fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> Result<Unwritten, OpenError> {
     let mut touched = BTreeMap::new();
+    let mut unwritten = Unwritten::new();
     for (entry, place) in
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
     {
@@ -306,26 +363,64 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Re
             _ if !still_there => continue,
             Some(bytes) => bytes.clone(),
             None if !entry.above_mark => continue,
-            None => match read_range(directory, place) {
+            None => match read_range(directory, place)? {
                 Some(bytes) => bytes,
                 // Below a log start that moved since.
                 None => continue,
             },
         };
-        let key = (place.topic, place.partition, place.segment);
-        let file = match touched.get(&key) {
-            Some((file, _)) => file,
-            None => {
-                clear_foreign(directory, &place.dir, place.topic)?;
-                let file = segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment)?;
-                &touched.entry(key).or_insert((file, &place.dir)).0
+        let key = (place.topic, place.partition);
+        // What follows it waits with it.
+        if let Some(waiting) = unwritten.get_mut(&key) {
+            waiting.insert((place.segment, place.at), bytes);
+            continue;
+        }
+        match write_place(directory, place, &bytes, &mut touched) {
+            Ok(()) => {}
+            Err(error) if place.inline.is_none() => {
+                return Err(OpenError::Io { path: segment::log_path(&place.dir, place.segment), error });
             }
-        };
-        file.write_at(&[io::IoSlice::new(&bytes)], place.at)?;
+            Err(error) => {
+                let file = segment::log_path(&place.dir, place.segment);
+                tracing::warn!(
+                    file = %file.display(),
+                    %error,
+                    "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
+                    Failure::of(&error).next_step()
+                );
+                unwritten.insert(key, BTreeMap::from([((place.segment, place.at), bytes)]));
+            }
+        }
     }
-    touched.values().try_for_each(|(file, _)| file.sync_data())?;
+    for ((_, _, id), (file, dir)) in &touched {
+        file.sync_data().map_err(|error| OpenError::Io { path: segment::log_path(dir, *id), error })?;
+    }
     let dirs: BTreeSet<_> = touched.values().map(|(_, dir)| dir).collect();
-    dirs.into_iter().try_for_each(|dir| directory.files.sync_names(dir))
+    for dir in dirs {
+        directory.files.sync_names(dir).map_err(|error| OpenError::Io { path: dir.to_path_buf(), error })?;
+    }
+    Ok(unwritten)
+}
+
+/// Segments that were opened to be written to, and their directories.
+type Touched<'a> = BTreeMap<(TopicId, i32, SegmentId), (Arc<dyn File>, &'a Path)>;
+
+fn write_place<'a>(
+    directory: &Directory,
+    place: &'a Place,
+    bytes: &Bytes,
+    touched: &mut Touched<'a>,
+) -> io::Result<()> {
+    let key = (place.topic, place.partition, place.segment);
+    let file = match touched.get(&key) {
+        Some((file, _)) => file,
+        None => {
+            clear_foreign(directory, &place.dir, place.topic)?;
+            let file = segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment)?;
+            &touched.entry(key).or_insert((file, &place.dir)).0
+        }
+    };
+    file.write_at(&[io::IoSlice::new(bytes)], place.at)
 }
 
 /// A directory of a topic that was deleted, of the same name, must not be written to.
@@ -342,6 +437,7 @@ fn clear_foreign(directory: &Directory, dir: &Path, topic: TopicId) -> io::Resul
 fn settle_files(
     directory: &Directory,
     shard: &Shard,
+    unwritten: &Unwritten,
     damaged: &mut BTreeMap<PartitionKey, String>,
 ) -> io::Result<Vec<PartitionKey>> {
     let fs = &*directory.fs;
@@ -357,30 +453,40 @@ fn settle_files(
             directory.discard(&dir)?;
             continue;
         };
-        match segment::topic_of(fs, &dir)? {
-            Some(topic) if topic == key.0 => {}
+        let settled = match segment::topic_of(fs, &dir) {
+            Ok(Some(topic)) if topic == key.0 => {
+                settle_partition(directory, &dir, partition, unwritten.get(&key))
+            }
             // Nothing is said before the first segment is made.
-            None if partition.segments().is_empty() => {}
-            Some(_) => {
+            Ok(None) if written_lengths(partition, unwritten.get(&key)).is_empty() => {
+                settle_partition(directory, &dir, partition, unwritten.get(&key))
+            }
+            Ok(Some(_)) => {
                 directory.discard(&dir)?;
                 continue;
             }
-            None => {
-                damaged.insert(key, format!("{} lost its topic id", dir.display()));
-                continue;
-            }
-        }
+            Ok(None) => Ok(Settled::Damaged(format!("{} lost its topic id", dir.display()))),
+            Err(error) => Err(error),
+        };
         there.insert(key);
-        match settle_partition(directory, &dir, partition)? {
-            Settled::AsItWas => {}
-            Settled::Cut => cut.push(key),
-            Settled::Damaged(why) => drop(damaged.insert(key, why)),
+        match settled {
+            Ok(Settled::AsItWas) => {}
+            Ok(Settled::Cut) => cut.push(key),
+            Ok(Settled::Damaged(why)) => drop(damaged.insert(key, why)),
+            // The others would fare no better.
+            Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
+            Err(error) => {
+                let next_step = Failure::of(&error).next_step();
+                let why = format!("{}: {error}; {next_step}, then restart", dir.display());
+                damaged.insert(key, why);
+            }
         }
     }
     for topic in shard.topics() {
         for (partition, index) in topic.partitions().zip(0..) {
             let key = (topic.id, index);
-            if !partition.segments().is_empty() && !there.contains(&key) && !damaged.contains_key(&key) {
+            let must_be_there = !written_lengths(partition, unwritten.get(&key)).is_empty();
+            if must_be_there && !there.contains(&key) && !damaged.contains_key(&key) {
                 damaged.insert(key, "its directory is missing".into());
             }
         }
@@ -394,12 +500,36 @@ enum Settled {
     Damaged(String),
 }
 
-fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Partition) -> io::Result<Settled> {
+/// The batches of a partition that its segments do not have.
+type Waiting<'a> = Option<&'a BTreeMap<(SegmentId, u64), Bytes>>;
+
+/// From where on the file of a segment lacks batches, if it does.
+fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
+    let ((id, at), _) = waiting?.range((segment.id(), 0)..).next()?;
+    (*id == segment.id()).then_some(*at)
+}
+
+/// How long the segments are at least that must have a file.
+fn written_lengths(partition: &kernel::Partition, waiting: Waiting<'_>) -> BTreeMap<SegmentId, u64> {
+    let lengths = partition.segments().iter().filter_map(|segment| match lacks_from(segment, waiting) {
+        Some(0) => None,
+        lacks => Some((segment.id(), lacks.unwrap_or(segment.bytes))),
+    });
+    lengths.collect()
+}
+
+fn settle_partition(
+    directory: &Directory,
+    dir: &Path,
+    partition: &kernel::Partition,
+    waiting: Waiting<'_>,
+) -> io::Result<Settled> {
     let fs = &*directory.fs;
     let mut settled = Settled::AsItWas;
     let mut removed = false;
     let known: BTreeMap<SegmentId, u64> =
         partition.segments().iter().map(|segment| (segment.id(), segment.bytes)).collect();
+    let must_have = written_lengths(partition, waiting);
     let mut found = BTreeSet::new();
     for id in segment::ids(fs, dir)? {
         let path = segment::log_path(dir, id);
@@ -415,8 +545,9 @@ fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Parti
         };
         found.insert(id);
         let len = fs.metadata(&path)?.len;
-        if len < *bytes {
-            return Ok(Settled::Damaged(format!("{} has {len} bytes of {bytes}", path.display())));
+        let least = must_have.get(&id).copied().unwrap_or(0);
+        if len < least {
+            return Ok(Settled::Damaged(format!("{} has {len} bytes of {least}", path.display())));
         }
         if len > *bytes {
             let file = fs.open(&path, super::fs::Open::Write)?;
@@ -428,13 +559,24 @@ fn settle_partition(directory: &Directory, dir: &Path, partition: &kernel::Parti
     if removed {
         fs.sync_dir(dir)?;
     }
-    if let Some(missing) = known.keys().find(|id| !found.contains(id)) {
+    if let Some(missing) = must_have.keys().find(|id| !found.contains(id)) {
         return Ok(Settled::Damaged(format!("{} is missing", segment::log_path(dir, *missing).display())));
     }
     Ok(settled)
 }
 
-/// The segments of a partition as the state describes them; opens nothing.
-pub(super) fn segments_of(dir: &Arc<PartitionDir>, partition: &kernel::Partition) -> VecDeque<Arc<Segment>> {
-    partition.segments().iter().map(|segment| Arc::new(Segment::existing(dir, segment))).collect()
+/// The segments of a partition as the state describes them; opens nothing. Of those that lack
+/// batches, what their files have.
+pub(super) fn segments_of(
+    dir: &Arc<PartitionDir>,
+    partition: &kernel::Partition,
+    unwritten: &Unwritten,
+) -> VecDeque<Arc<Segment>> {
+    let waiting = unwritten.get(&(dir.topic(), dir.partition()));
+    let segments = partition.segments().iter().map(|state| match lacks_from(state, waiting) {
+        None => Segment::existing(dir, state),
+        Some(0) => Segment::new(dir, state.base, segment::DEFAULT_INTERVAL),
+        Some(bytes) => Segment::existing(dir, &kernel::Segment { bytes, ..*state }),
+    });
+    segments.map(Arc::new).collect()
 }
