@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::storage::OpenError;
 use crate::telemetry;
 
 /// What the process ends with; `jackdaw --help` lists them.
@@ -108,6 +109,20 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// What the process ends with where a data directory is not opened.
+fn exit_of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::InUse { .. } => Exit::InUse,
+        OpenError::Io { .. } => Exit::InputOutput,
+        OpenError::NotOurs { .. }
+        | OpenError::NotADirectory { .. }
+        | OpenError::Newer { .. }
+        | OpenError::OtherNode { .. }
+        | OpenError::OtherCluster { .. }
+        | OpenError::Damaged { .. } => Exit::Data,
     }
 }
 

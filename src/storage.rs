@@ -20,6 +20,7 @@ mod keeper;
 mod live;
 mod partition;
 mod recovery;
+pub mod repair;
 mod retention;
 mod scrub;
 pub mod segment;
@@ -183,7 +184,8 @@ impl std::fmt::Display for OpenError {
             ),
             OpenError::Damaged { what } => write!(
                 f,
-                "{what}: what was acknowledged is damaged, nothing was changed; restore the directory from a copy"
+                "{what}: what was acknowledged is damaged, nothing was changed; restore the directory from a copy, \
+                 or run `jackdaw log repair`, which says what can be had without one"
             ),
             OpenError::Io { path, error } => write!(f, "{}: {error}", path.display()),
         }

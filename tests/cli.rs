@@ -114,6 +114,45 @@ fn a_signal_stops_it_with_exit_code_0_and_the_next_start_has_the_directory_and_t
 }
 
 #[test]
+fn a_damaged_directory_is_refused_as_verify_foretold_and_repair_asks_before_it_gives_anything_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text(dir.path());
+    drop(Running::start(&["--listen", "localhost:0", "--data-dir", data]));
+    let run = |arguments: &[&str]| {
+        let Output { status, stdout, stderr } = jackdaw(&[arguments, &[data]].concat()).output().unwrap();
+        let said = String::from_utf8([stdout, stderr].concat()).unwrap();
+        (status.code().unwrap(), said)
+    };
+    let (code, said) = run(&["log", "verify"]);
+    assert!(
+        code == 0 && said.contains("the next start serves; out of service from the start: none"),
+        "{said}"
+    );
+    assert_eq!(run(&["log", "repair"]).0, 0);
+
+    let meta = dir.path().join("meta");
+    let whole = fs::read_to_string(&meta).unwrap();
+    fs::write(&meta, whole.replace("salt=", "salt=1")).unwrap();
+    let (code, log) = refused(&["--listen", "localhost:0", "--data-dir", data]);
+    assert!(
+        code == 65 && log.contains("meta: its checksum is wrong") && log.contains("jackdaw log repair"),
+        "{log}"
+    );
+    let (code, said) = run(&["log", "verify"]);
+    assert!(code == 65 && said.contains("the next start is refused with exit code 65: "), "{said}");
+    let (code, said) = run(&["log", "repair"]);
+    assert!(code == 65 && said.contains("--accept-loss") && said.contains("nothing was changed"), "{said}");
+    // Nobody is there to say yes.
+    let (code, said) = run(&["log", "repair", "--accept-loss"]);
+    assert!(code == 65 && said.contains("nothing was changed"), "{said}");
+    assert_ne!(fs::read_to_string(&meta).unwrap(), whole);
+    let (code, said) = run(&["log", "repair", "--accept-loss", "--yes"]);
+    assert!(code == 0 && said.contains("repair-1"), "{said}");
+    assert_eq!(fs::read_to_string(&meta).unwrap(), whole);
+    drop(Running::start(&["--listen", "localhost:0", "--data-dir", data]));
+}
+
+#[test]
 fn a_second_signal_does_not_wait_for_answers_that_are_owed() {
     let delay = "group.initial.rebalance.delay.ms=600000";
     let mut broker = Running::start(&["--listen", "localhost:0", "--ephemeral", "--set", delay]);

@@ -1,15 +1,16 @@
-//! `jackdaw log`: looks into the files of a data directory, and changes none of them.
+//! `jackdaw log`: looks into the files of a data directory, and repairs it.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use super::{Exit, fail};
+use super::{Exit, exit_of_open, fail};
 use crate::storage::OpenError;
 use crate::storage::fs::{DiskFs, Fs};
-use crate::storage::inspect::{self, Report, Seen};
+use crate::storage::inspect::{self, NextStart, Report};
+use crate::storage::repair::{self, Plan};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -28,11 +29,24 @@ enum Command {
         #[arg(long)]
         records: bool,
     },
-    /// Hold everything in a data directory against its checksums. Beside a running broker the
-    /// journal is left out, and the end of a file may be unfinished
+    /// Say what the next start of a data directory will do, and hold every record that it would serve
+    /// against its checksum. Beside a running broker only the files of topics are looked at, and the
+    /// end of a file may be unfinished
     Verify {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
+    },
+    /// Say what of a damaged data directory is lost, and with --accept-loss give it up, so that the next
+    /// start serves the rest. The old files are kept in the directory, in a folder below `aside`
+    Repair {
+        #[arg(default_value = "jackdaw-data")]
+        data_dir: PathBuf,
+        /// Give up what is damaged, after a question
+        #[arg(long)]
+        accept_loss: bool,
+        /// Do not ask
+        #[arg(long, requires = "accept_loss")]
+        yes: bool,
     },
 }
 
@@ -41,6 +55,10 @@ pub(super) fn run(options: Options) -> Exit {
     let exit = match options.command {
         Command::Dump { paths, records } => dump(&paths, records, &mut out),
         Command::Verify { data_dir } => verify(&data_dir, &mut out),
+        Command::Repair { data_dir, accept_loss, yes } => {
+            let consent = || accept_loss && (yes || is_agreed(&mut io::stdin().lock()));
+            repair(&data_dir, accept_loss, consent, &mut out)
+        }
     };
     // Whoever stopped reading wants no more.
     drop(out.flush());
@@ -72,28 +90,94 @@ fn verify(data_dir: &Path, out: &mut dyn Write) -> Exit {
         }
         Err(error) => return fail(Exit::Data, error),
     };
-    let printed = print(&report, out);
-    match printed {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(Exit::InputOutput, error),
-        _ if !report.is_sound() => fail(Exit::Data, format_args!("{} is damaged", data_dir.display())),
-        _ => Exit::Fine,
+    match print(&report, out) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return fail(Exit::InputOutput, error),
+        _ => {}
     }
+    match &report.next_start {
+        NextStart::Refused(error) => exit_of_open(error),
+        _ if !report.is_sound() => fail(Exit::Data, format_args!("{} is damaged", data_dir.display())),
+        NextStart::InUse | NextStart::Serves(_) => Exit::Fine,
+    }
+}
+
+/// Shows what is lost, and gives it up where somebody says so.
+fn repair(data_dir: &Path, accept_loss: bool, consent: impl FnOnce() -> bool, out: &mut dyn Write) -> Exit {
+    let fs: Arc<dyn Fs> = Arc::new(DiskFs);
+    let plan = match repair::plan(&fs, data_dir) {
+        Ok(plan) => plan,
+        Err(error) => return fail(exit_of_open(&error), error),
+    };
+    if plan.is_empty() {
+        drop(writeln!(out, "nothing to repair: the next start serves everything"));
+        return Exit::Fine;
+    }
+    if let Err(error) = print_plan(&plan, accept_loss, out) {
+        return fail(Exit::InputOutput, error);
+    }
+    if !consent() {
+        return fail(Exit::Data, "nothing was changed");
+    }
+    match repair::repair(&fs, data_dir) {
+        Ok(aside) => {
+            drop(writeln!(out, "repaired; the old files are in {}", aside.display()));
+            Exit::Fine
+        }
+        Err(error) => fail(exit_of_open(&error), error),
+    }
+}
+
+fn print_plan(plan: &Plan, accept_loss: bool, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(refusal) = &plan.refusal {
+        writeln!(out, "the next start is refused: {refusal}")?;
+    }
+    match plan.losses.is_empty() {
+        true => writeln!(out, "it can be repaired without a loss")?,
+        false => writeln!(out, "what is lost:")?,
+    }
+    plan.losses.iter().try_for_each(|loss| writeln!(out, "  {loss}"))?;
+    match accept_loss {
+        true => write!(out, "give that up? The old files are kept. Type yes: ")?,
+        false => writeln!(out, "run it again with --accept-loss to give that up; the old files are kept")?,
+    }
+    out.flush()
+}
+
+fn is_agreed(answer: &mut dyn BufRead) -> bool {
+    let mut line = String::new();
+    answer.read_line(&mut line).is_ok() && line.trim() == "yes"
 }
 
 fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for finding in &report.findings {
         writeln!(out, "{finding}")?;
     }
-    let Report { partitions, segments, batches, bytes, snapshots, journal, findings: _ } = report;
-    let journal = match journal {
-        Seen::UpTo(last) => format!("journal up to entry {last}"),
-        Seen::Damaged => "journal damaged".into(),
-        Seen::InUse => "journal not read, as a broker is running".into(),
-    };
+    let Report { partitions, segments, batches, bytes, snapshots, next_start, findings: _, out_when_read } =
+        report;
     writeln!(
         out,
-        "{partitions} partitions, {segments} segments, {batches} batches, {bytes} bytes; {snapshots} snapshots; {journal}"
-    )
+        "{partitions} partitions, {segments} segments, {batches} batches, {bytes} bytes; {snapshots} snapshots"
+    )?;
+    match next_start {
+        NextStart::InUse => {
+            writeln!(out, "a broker is running here: only the files of its topics were looked at")
+        }
+        NextStart::Refused(error) => {
+            writeln!(out, "the next start is refused with exit code {}: {error}", exit_of_open(error) as u8)
+        }
+        NextStart::Serves(account) => {
+            let names = |names: &mut dyn Iterator<Item = &String>| {
+                let names: Vec<&str> = names.map(String::as_str).collect();
+                if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+            };
+            writeln!(
+                out,
+                "the next start serves; out of service from the start: {}; out of service once read: {}",
+                names(&mut account.out_of_service.keys()),
+                names(&mut out_when_read.iter()),
+            )
+        }
+    }
 }
 
 #[cfg(test)]

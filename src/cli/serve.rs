@@ -12,10 +12,9 @@ use tracing::{Level, info, warn};
 
 use super::notify::{self, notify};
 use super::sources::Sources;
-use super::{Exit, fail};
+use super::{Exit, exit_of_open, fail};
 use crate::broker::{Broker, Builder, StartError};
 use crate::config::{self, BrokerSettings, ConfigError, Given, Origin};
-use crate::storage::OpenError;
 use crate::telemetry::{self, Lines, LogFormat};
 
 #[derive(Clone, Debug, Args)]
@@ -291,16 +290,7 @@ fn readiness_of_kafka(broker: &Broker) -> String {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Settings(_) => Exit::Settings,
-        StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
-        StartError::Open(OpenError::Io { .. }) => Exit::InputOutput,
-        StartError::Open(
-            OpenError::NotOurs { .. }
-            | OpenError::NotADirectory { .. }
-            | OpenError::Newer { .. }
-            | OpenError::OtherNode { .. }
-            | OpenError::OtherCluster { .. }
-            | OpenError::Damaged { .. },
-        ) => Exit::Data,
+        StartError::Open(error) => exit_of_open(error),
         StartError::Bind(_) => Exit::Unavailable,
     }
 }

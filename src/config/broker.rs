@@ -102,7 +102,7 @@ settings! {
         /// How long an idle idempotent producer is remembered.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
-        /// How many bytes idempotent producers may take over all partitions, 320 for each producer of each
+        /// How many bytes idempotent producers may take over all partitions, 336 for each producer of each
         /// partition. Over it the one that has been silent for longest is forgotten, but none that wrote within
         /// the last 15 minutes: where all did, a new one is refused with an error that producers retry.
         producers_budget: u64 = Value::number,

@@ -10,14 +10,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::OpenError;
-use super::fs::{self, Fs, Lock, Volume};
+use super::fs::{self, Fs, Lock, Open, Volume};
+use super::journal;
 use super::segment::{Files, PartitionDir, Segment, SyncError};
 use super::trash::Trash;
+use crate::time;
 use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers.
+/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers, ELRs
+/// and the checksum of `meta`.
 const FORMAT: u32 = 4;
+
+/// The first format in which `meta` has a checksum.
+const CHECKED: u32 = 4;
+
+/// What the last line of `meta` begins with: the checksum of all lines before it, in every format.
+const CHECKSUM: &str = "checksum=";
+
+const LOCK: &str = "LOCK";
+pub(super) const META: &str = "meta";
+
+/// The directories that every start makes where they are missing.
+const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
 
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
 const SYNC_VOLUME_FROM: usize = 100;
@@ -28,7 +43,7 @@ const OPEN_FILES: usize = 512;
 pub struct Directory {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) files: Arc<Files>,
-    trash: Arc<Trash>,
+    pub(super) trash: Arc<Trash>,
     root: PathBuf,
     /// Open from the start on, so that it tells of every failure since.
     volume: Option<Box<dyn Volume>>,
@@ -58,14 +73,18 @@ impl Directory {
             None => io(error),
         })?;
         let entries = fs.list(root).map_err(io)?;
-        let is_ours = entries.iter().any(|entry| entry.name == "meta");
+        let is_ours = entries.iter().any(|entry| entry.name == META);
         let only_ours = |entry: &fs::Entry| {
-            ["LOCK", "meta.new", "lost+found"].contains(&entry.name.as_str()) || entry.name.starts_with('.')
+            [LOCK, "meta.new", "lost+found"].contains(&entry.name.as_str()) || entry.name.starts_with('.')
         };
+        let parts = entries.iter().filter(|entry| PARTS.contains(&entry.name.as_str())).count();
+        if !is_ours && parts == PARTS.len() {
+            return Err(Meta::missing(root));
+        }
         if !is_ours && !entries.iter().all(only_ours) {
             return Err(OpenError::NotOurs { path: root.to_owned() });
         }
-        let lock = fs.lock(&root.join("LOCK")).map_err(io)?;
+        let lock = fs.lock(&root.join(LOCK)).map_err(io)?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: root.to_owned() })?;
         let meta = match is_ours {
             true => Meta::read(&*fs, root)?,
@@ -83,12 +102,13 @@ impl Directory {
         if let Some(ours) = cluster_id.filter(|ours| *ours != meta.cluster_id) {
             return Err(OpenError::OtherCluster { path: root.to_owned(), theirs: meta.cluster_id, ours });
         }
-        for part in ["journal", "snapshot", "topics", "trash"] {
+        for part in PARTS {
             match fs.create_dir(&root.join(part)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
                 _ => {}
             }
         }
+        meta.copy_into_lock_file(&*fs, root);
         // One sync for all of them, also for what a start that was killed had made.
         fs.sync_dir(root).map_err(io)?;
         let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
@@ -142,7 +162,7 @@ impl Directory {
     }
 
     pub(super) fn partition(&self, topic: &str, index: i32) -> PathBuf {
-        self.topics().join(format!("{topic}-{index}"))
+        self.topics().join(partition_dir(topic, index))
     }
 
     /// The directory of a partition, for as long as its topic exists.
@@ -175,11 +195,6 @@ impl Directory {
             told = told.and(segment.synced_with_volume(&outcome));
         }
         told.map_err(SyncError::Sync)
-    }
-
-    /// Moves a directory that nobody owns out of the way.
-    pub(super) fn discard(&self, dir: &Path) -> io::Result<()> {
-        self.trash.take(dir)
     }
 
     pub(super) fn empty_trash(&self) {
@@ -234,31 +249,135 @@ pub(super) struct Meta {
     pub(super) salt: u64,
 }
 
+enum Parsed {
+    Known(Meta),
+    /// Its other fields need not be ours.
+    Newer {
+        format: u32,
+    },
+}
+
 impl Meta {
     pub(super) fn read(fs: &dyn Fs, root: &Path) -> Result<Meta, OpenError> {
-        let path = root.join("meta");
-        let bytes =
-            fs::read_all(fs, &path, 64 << 10).map_err(|error| OpenError::Io { path: path.clone(), error })?;
-        let text = String::from_utf8_lossy(&bytes);
-        let value = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::trim)
-        };
-        let damaged = || OpenError::Damaged { what: format!("{} cannot be read", path.display()) };
-        let format: u32 = value("format").and_then(|format| format.parse().ok()).ok_or_else(damaged)?;
-        if format > FORMAT {
-            return Err(OpenError::Newer { path: root.to_owned(), format, known: FORMAT });
+        let path = root.join(META);
+        let bytes = fs::read_all(fs, &path, 64 << 10).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Meta::missing(root),
+            _ => OpenError::Io { path: path.clone(), error },
+        })?;
+        let damaged = |why: String| OpenError::Damaged { what: format!("{}: {why}", path.display()) };
+        match Meta::parse(&String::from_utf8_lossy(&bytes)) {
+            Err(why) => Err(damaged(why)),
+            Ok(Parsed::Newer { format }) => {
+                Err(OpenError::Newer { path: root.to_owned(), format, known: FORMAT })
+            }
+            Ok(Parsed::Known(meta)) => Ok(meta),
         }
-        let cluster_id = value("cluster.id").and_then(ClusterId::parse).ok_or_else(damaged)?;
-        let node_id = value("node.id").and_then(|id| id.parse().ok()).map(NodeId).ok_or_else(damaged)?;
-        let salt = value("salt").and_then(|salt| u64::from_str_radix(salt, 16).ok()).ok_or_else(damaged)?;
-        Ok(Meta { format, cluster_id, node_id, salt })
+    }
+
+    fn missing(root: &Path) -> OpenError {
+        OpenError::Damaged { what: format!("{} is missing", root.join(META).display()) }
+    }
+
+    /// Puts a damaged one right: from its copy in the lock file, else from what can still be read of it
+    /// and of the journal. Whether nothing of it is lost.
+    pub(super) fn restore(fs: &dyn Fs, root: &Path) -> io::Result<bool> {
+        let text = |name: &str| {
+            let bytes = fs::read_all(fs, &root.join(name), 64 << 10).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        if let Ok(Parsed::Known(copy)) = Meta::parse(&text(LOCK)) {
+            copy.write(fs, root)?;
+            return Ok(true);
+        }
+        let text = text(META);
+        let node_id = value_of(&text, "node.id").and_then(|id| id.parse().ok()).map_or(NodeId(1), NodeId);
+        let salt = match journal::salt_of(fs, &root.join("journal")) {
+            Ok(Some(salt)) => salt,
+            // Without frames any will do.
+            Ok(None) | Err(_) => u64::from_be_bytes(*time::random_uuid().0.first_chunk().unwrap_or(&[1; 8])),
+        };
+        Meta { format: FORMAT, cluster_id: time::random_uuid().into(), node_id, salt }.write(fs, root)?;
+        Ok(false)
+    }
+
+    fn parse(text: &str) -> Result<Parsed, String> {
+        let value = |name: &str| value_of(text, name).ok_or_else(|| format!("it has no {name}"));
+        let unreadable = |name: &str| format!("its {name} cannot be read");
+        let format: u32 = value("format")?.parse().map_err(|_| unreadable("format"))?;
+        match text.rsplit_once(CHECKSUM) {
+            Some((covered, sum)) if sum.trim_end() == checksum_of(covered) => {}
+            Some(_) => return Err("its checksum is wrong".to_owned()),
+            None if format >= CHECKED => return Err("its checksum is missing".to_owned()),
+            None => {}
+        }
+        if format > FORMAT {
+            return Ok(Parsed::Newer { format });
+        }
+        Ok(Parsed::Known(Meta {
+            format,
+            cluster_id: ClusterId::parse(value("cluster.id")?).ok_or_else(|| unreadable("cluster.id"))?,
+            node_id: value("node.id")?.parse().map(NodeId).map_err(|_| unreadable("node.id"))?,
+            salt: u64::from_str_radix(value("salt")?, 16).map_err(|_| unreadable("salt"))?,
+        }))
+    }
+
+    fn text(&self) -> String {
+        let Meta { format, cluster_id, node_id, salt } = self;
+        let covered =
+            format!("format={format}\ncluster.id={cluster_id}\nnode.id={node_id}\nsalt={salt:016x}\n");
+        let sum = checksum_of(&covered);
+        format!("{covered}{CHECKSUM}{sum}\n")
+    }
+
+    /// A copy where `log repair` finds it. Without one there is only less to repair from.
+    fn copy_into_lock_file(&self, fs: &dyn Fs, root: &Path) {
+        let (path, text) = (root.join(LOCK), self.text());
+        let copied = || -> io::Result<()> {
+            if fs::read_all(fs, &path, 64 << 10)? == text.as_bytes() {
+                return Ok(());
+            }
+            let file = fs.open(&path, Open::Write)?;
+            file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
+            file.truncate(text.len() as u64)?;
+            file.sync_data()
+        };
+        if let Err(error) = copied() {
+            tracing::debug!(%error, "cannot copy meta into the lock file");
+        }
     }
 
     fn write(&self, fs: &dyn Fs, root: &Path) -> io::Result<()> {
-        let Meta { format, cluster_id, node_id, salt } = self;
-        let text = format!("format={format}\ncluster.id={cluster_id}\nnode.id={node_id}\nsalt={salt:016x}\n");
-        fs::replace(fs, &root.join("meta"), &[IoSlice::new(text.as_bytes())])
+        fs::replace(fs, &root.join(META), &[IoSlice::new(self.text().as_bytes())])
     }
+}
+
+fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::trim)
+}
+
+fn checksum_of(text: &str) -> String {
+    format!("{:08x}", crc32c::crc32c(text.as_bytes()))
+}
+
+/// Whether it looks like a data directory, whole or not.
+pub(super) fn is_one(fs: &dyn Fs, root: &Path) -> bool {
+    let is_there = |name: &str| fs.metadata(&root.join(name)).is_ok();
+    is_there(META) || PARTS.iter().all(|part| is_there(part))
+}
+
+/// Locks a data directory, or `None` where a broker is running on it. Makes nothing.
+pub(super) fn lock(fs: &dyn Fs, root: &Path) -> io::Result<Option<Option<Lock>>> {
+    let path = root.join(LOCK);
+    match fs.metadata(&path) {
+        Ok(_) => Ok(fs.lock(&path)?.map(Some)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// `name-index`.
+pub(super) fn partition_dir(topic: &str, index: i32) -> String {
+    format!("{topic}-{index}")
 }
 
 /// The topic a partition's directory belongs to, and its index: `name-index`.

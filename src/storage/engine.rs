@@ -37,7 +37,7 @@ use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{
-    self, Applied, Command, CreatePlacedTopic, CreateTopic, Scope, SegmentId, Settings, Shard,
+    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, SegmentId, Settings, Shard,
 };
 use crate::record::Header;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
@@ -164,7 +164,7 @@ impl Engine {
         let direct = self.partitions_written_directly(&work);
         let mut commands: Vec<Command> = Vec::new();
         let mut relaxed = true;
-        let mut deletes = false;
+        let mut must_sync = false;
         for work in work {
             match work {
                 Work::Append(append) => {
@@ -181,12 +181,15 @@ impl Engine {
                             relaxed = false;
                             commands.push(command.clone());
                         }
-                        // Files go when the round ends: by then it is durable, in every mode.
-                        deletes |= matches!(
+                        // Files go when the round ends, and directories come after it: by then it
+                        // is durable, in every mode.
+                        must_sync |= matches!(
                             applied,
                             Applied::TopicDropped
                                 | Applied::LogStart { .. }
                                 | Applied::SegmentsReplaced { .. }
+                                | Applied::TopicCreated
+                                | Applied::PartitionsAdded
                         );
                         round.events.push(Event::Done { command, applied, done });
                     }
@@ -204,7 +207,7 @@ impl Engine {
         self.write_journal(now, &commands, &mut round);
         round.position = Some(self.shard.position());
         let waits = self.options.durability == Durability::Fsync && !relaxed;
-        if round.failed.is_none() && (waits || deletes) {
+        if round.failed.is_none() && (waits || must_sync) {
             round.sync = Some(self.take_sync());
         }
         round
@@ -415,10 +418,13 @@ impl Engine {
         topics: &mut Option<Topics>,
     ) -> Vec<(Arc<Partition>, LeaderEpoch)> {
         let states: Vec<_> = match command {
-            Command::SetBrokers { .. } => self.shard.topics().collect(),
-            Command::SetReplicas { topic, .. } | Command::ElectPreferred { topic, .. } => {
-                self.shard.topic(*topic).into_iter().collect()
-            }
+            Command::SetBrokers { .. }
+            | Command::RunBrokers { .. }
+            | Command::AlterSettings { scope: Scope::DefaultBroker, .. } => self.shard.topics().collect(),
+            Command::SetReplicas { topic, .. }
+            | Command::ElectPreferred { topic, .. }
+            | Command::ElectUnclean { topic, .. }
+            | Command::AlterTopic { topic, .. } => self.shard.topic(*topic).into_iter().collect(),
             Command::CreateTopic(_)
             | Command::CreatePlacedTopic(_)
             | Command::DropTopic { .. }
@@ -429,7 +435,6 @@ impl Engine {
             | Command::ExpireProducers { .. }
             | Command::Group { .. }
             | Command::AddPartitions { .. }
-            | Command::AlterTopic { .. }
             | Command::AlterSettings { .. }
             | Command::ReplaceSegments(_)
             | Command::SetProducerMemory { .. }
@@ -444,6 +449,10 @@ impl Engine {
             let epochs =
                 known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
             moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
+            let is_same = |(known, now): (&Arc<Placement>, &Arc<Placement>)| Arc::ptr_eq(known, now);
+            if known.placement.iter().zip(state.placement()).all(is_same) {
+                continue;
+            }
             let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(known) };
             image.insert(Arc::new(topic));
         }
@@ -609,5 +618,29 @@ mod tests {
         let limits =
             topics.by_id(topic).unwrap().partitions.iter().map(|one| one.settings().max_message_bytes);
         assert_eq!(limits.collect::<Vec<_>>(), [77, 77]);
+    }
+
+    #[tokio::test]
+    async fn a_leadership_that_moves_in_the_round_of_new_partitions_is_told_of_the_old_ones_too() {
+        let settings = BrokerSettings::default();
+        let mut options = StoreOptions::new(Place::Memory, Arc::new(settings));
+        let (one, two) = (NodeId(1), NodeId(2));
+        options.brokers = vec![one, two];
+        let store = Store::open(options).unwrap();
+        let placed = store.create_placed_topic("t".into(), BTreeMap::new(), vec![vec![one, two]]);
+        let topic = placed.await.unwrap().id;
+        let add = Command::AddPartitions { topic, first: 1, replicas: vec![vec![two]] };
+        let stop = Command::RunBrokers { running: vec![two], election: kernel::Election::default() };
+        let work = [add, stop].map(|command| Work::Command { command, done: Box::new(|_| {}) });
+        let committer = store.committer();
+        let round = committer.engine().begin(work.into());
+        committer.engine().finish(round);
+        let topics = store.topics();
+        let topic = topics.by_id(topic).unwrap();
+        assert_eq!(
+            topic.placement.iter().map(|placement| placement.leader).collect::<Vec<_>>(),
+            [Some(two); 2]
+        );
+        assert_eq!(topic.partitions[0].ends().leader_epoch, LeaderEpoch(1));
     }
 }

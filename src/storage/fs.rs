@@ -15,6 +15,7 @@
 mod disk;
 mod failure;
 mod memory;
+mod overlay;
 mod sim;
 
 use std::io::{self, IoSlice};
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub use disk::DiskFs;
 pub use failure::Failure;
 pub use memory::MemoryFs;
+pub use overlay::OverlayFs;
 pub use sim::{Fault, Operation, SimFs};
 
 /// How far apart [`File::is_cached`] looks. Linux reads ahead 128 KiB, unless it is told otherwise.

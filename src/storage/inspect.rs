@@ -1,50 +1,54 @@
-//! Looks into a data directory without changing it: what lies in its files, and whether that is
-//! what was written. Behind `jackdaw log dump` and `jackdaw log verify`.
+//! Looks into a data directory without changing it: what lies in its files, whether that is what was
+//! written, and what the next start makes of it. Behind `jackdaw log dump` and `jackdaw log verify`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
-use super::directory::{Meta, parse_partition_dir};
-use super::fs::Fs;
-use super::journal::{self, Replay};
-use super::segment::{self, End, walk};
+use super::directory::{self, parse_partition_dir, partition_dir};
+use super::fs::{Fs, OverlayFs};
+use super::journal;
+use super::recovery;
+pub use super::recovery::Account;
+use super::segment::{self, End, Expected, walk};
 use super::snapshot;
 use crate::kernel::{Command, SegmentId, Shard};
 use crate::record;
-use crate::types::{NodeId, Offset, TopicId};
+use crate::types::TopicId;
 
 /// What [`verify`] saw.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
     pub partitions: u64,
     pub segments: u64,
     pub batches: u64,
     pub bytes: u64,
     pub snapshots: u64,
-    pub journal: Seen,
+    pub next_start: NextStart,
     pub findings: Vec<Finding>,
+    /// Partitions, as `topic-index`, whose records cannot all be read: they serve until somebody reads
+    /// what is damaged, and are out of service from then on.
+    pub out_when_read: BTreeSet<String>,
+}
+
+/// What the next start of the directory does.
+#[derive(Debug)]
+pub enum NextStart {
+    /// A running broker has it: what it is just writing cannot be judged.
+    InUse,
+    Refused(OpenError),
+    Serves(Account),
 }
 
 impl Report {
     /// Nothing that was acknowledged is damaged, as far as the files can tell.
     pub fn is_sound(&self) -> bool {
-        self.findings.iter().all(|finding| !finding.damage)
+        !matches!(self.next_start, NextStart::Refused(_))
+            && self.findings.iter().all(|finding| !finding.damage)
     }
-}
-
-/// What could be seen of the journal.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub enum Seen {
-    /// A running broker has it.
-    #[default]
-    InUse,
-    Damaged,
-    /// All of it, to its last entry.
-    UpTo(u64),
 }
 
 /// Something that is not as it was written.
@@ -53,9 +57,8 @@ pub struct Finding {
     pub path: PathBuf,
     pub at: Option<u64>,
     pub what: String,
-    /// Something durable is hit. Otherwise it lies behind what the newest snapshot vouches for:
-    /// what a crash leaves there the next start puts right from the journal, and a running broker
-    /// is just writing it.
+    /// Records or a state that was safe are hit. Otherwise the next start puts it right, or a running
+    /// broker is just writing it.
     pub damage: bool,
 }
 
@@ -70,130 +73,166 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Holds every batch, snapshot and journal frame of a data directory against its checksum, and them
-/// against each other. A running broker keeps its journal to itself: then only the files of its
-/// topics are looked at.
+/// Foretells what the next start of a data directory does, by doing it on an overlay in memory, and
+/// then holds every batch that it would serve against its checksum. Where a broker is running, only
+/// the files of its topics are looked at.
 pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| OpenError::Io { path, error }
     };
-    if fs.metadata(&root.join("meta")).is_err() {
+    if !directory::is_one(&**fs, root) {
         return Err(OpenError::NotOurs { path: root.to_owned() });
     }
-    let meta = Meta::read(&**fs, root)?;
-    let lock = fs.lock(&root.join("LOCK")).map_err(io(root))?;
-    let mut report = Report::default();
-    let newest = verify_snapshots(&**fs, root, meta.node_id, &mut report).map_err(io(root))?;
-    let mut settled = None;
-    if lock.is_some() {
-        let position = newest.as_ref().map_or(0, Shard::position);
-        if verify_journal(fs, root, meta.salt, position, &mut report)? == Some(position) {
-            settled = newest.as_ref();
+    let mut report = Report {
+        partitions: 0,
+        segments: 0,
+        batches: 0,
+        bytes: 0,
+        snapshots: 0,
+        next_start: NextStart::InUse,
+        findings: Vec::new(),
+        out_when_read: BTreeSet::new(),
+    };
+    let Some(_held) = directory::lock(&**fs, root).map_err(io(root))? else {
+        look_beside_a_broker(&**fs, root, &mut report)?;
+        return Ok(report);
+    };
+    let tried: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(fs), root));
+    match recovery::try_start(&tried, root) {
+        Ok((state, account)) => {
+            report.snapshots = verify_snapshots(&**fs, root, &mut report.findings).map_err(io(root))?;
+            account_for(root, &account, &mut report.findings);
+            verify_records(&*tried, root, &state, &account, &mut report).map_err(io(root))?;
+            report.next_start = NextStart::Serves(account);
         }
-    }
-    let topics = root.join("topics");
-    for entry in fs.list(&topics).map_err(io(&topics))? {
-        let dir = topics.join(&entry.name);
-        verify_partition(&**fs, &dir, newest.as_ref(), settled.is_some(), &mut report).map_err(io(&dir))?;
-    }
-    if let Some(state) = settled {
-        missing_partitions(&**fs, &topics, state, &mut report);
+        Err(refusal) => report.next_start = NextStart::Refused(refusal),
     }
     Ok(report)
 }
 
-/// The state that the newest readable one holds.
-fn verify_snapshots(
-    fs: &dyn Fs,
-    root: &Path,
-    broker: NodeId,
-    report: &mut Report,
-) -> io::Result<Option<Shard>> {
-    let mut newest = None;
-    for (path, read) in snapshot::read_all(fs, &root.join("snapshot"), broker)? {
-        report.snapshots += 1;
-        match read {
-            Ok(shard) => newest = Some(shard),
-            Err(what) => report.findings.push(Finding { path, at: None, what, damage: true }),
-        }
+/// Says what the start found in directories.
+fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
+    let topics = root.join("topics");
+    let mut add = |path: PathBuf, what: String, damage| {
+        findings.push(Finding { path, at: None, what, damage });
+    };
+    for (name, why) in &account.out_of_service {
+        add(topics.join(name), format!("the next start takes it out of service: {why}"), true);
     }
-    Ok(newest)
-}
-
-/// The last entry, where it opens.
-fn verify_journal(
-    fs: &Arc<dyn Fs>,
-    root: &Path,
-    salt: u64,
-    snapshot: u64,
-    report: &mut Report,
-) -> Result<Option<u64>, OpenError> {
-    let dir = root.join("journal");
-    match Replay::look(Arc::clone(fs), &dir, journal::Options::new(salt), snapshot + 1) {
-        Ok(replay) => {
-            let last = replay.ends_at().max(snapshot);
-            report.journal = Seen::UpTo(last);
-            Ok(Some(last))
-        }
-        Err(journal::OpenError::Damage { file, at, what }) => {
-            report.findings.push(Finding { path: file, at: Some(at), what, damage: true });
-            report.journal = Seen::Damaged;
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
+    for name in &account.unknown {
+        let what =
+            "no topic that is known has it, and none that was deleted: the next start leaves it as it is";
+        add(topics.join(name), what.into(), true);
+    }
+    for name in &account.relabelled {
+        let what = "its partition.metadata is wrong: the next start writes it anew";
+        add(topics.join(name), what.into(), false);
+    }
+    for name in &account.cut {
+        let what = "it holds more than was acknowledged: the next start cuts it off";
+        add(topics.join(name), what.into(), false);
+    }
+    for name in &account.deleted {
+        add(topics.join(name), "its topic was deleted: the next start removes it".into(), false);
     }
 }
 
-fn verify_partition(
+/// Those that are damaged cost nothing where the start succeeds: it has another state.
+fn verify_snapshots(fs: &dyn Fs, root: &Path, findings: &mut Vec<Finding>) -> io::Result<u64> {
+    let all = snapshot::read_all(fs, &root.join("snapshot"))?;
+    let count = all.len() as u64;
+    for (path, what) in all.into_iter().filter_map(|(path, read)| Some((path, read.err()?))) {
+        findings.push(Finding { path, at: None, what, damage: false });
+    }
+    Ok(count)
+}
+
+/// Reads every record that the next start would serve.
+fn verify_records(
     fs: &dyn Fs,
-    dir: &Path,
-    newest: Option<&Shard>,
-    settled: bool,
+    root: &Path,
+    state: &Shard,
+    account: &Account,
     report: &mut Report,
 ) -> io::Result<()> {
-    let ids = match segment::ids(fs, dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
-        ids => ids?,
+    for topic in state.topics() {
+        for (partition, index) in topic.partitions().zip(0..) {
+            let name = partition_dir(&topic.name, index);
+            let dir = root.join("topics").join(&name);
+            report.partitions += u64::from(fs.metadata(&dir).is_ok());
+            for (segment, end) in recovery::with_ends(partition) {
+                let path = segment::log_path(&dir, segment.id());
+                let expected = Expected::of(segment, end, partition.log_start());
+                let held = match segment::check(fs, &path, &expected) {
+                    // The start says so.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    held => held?,
+                };
+                report.segments += 1;
+                report.batches += held.batches;
+                report.bytes += held.bytes;
+                if !held.wrong.is_empty() && !account.out_of_service.contains_key(&name) {
+                    report.out_when_read.insert(name.clone());
+                }
+                let found = held.wrong.into_iter().map(|(at, what)| Finding {
+                    path: path.clone(),
+                    at: Some(at),
+                    what,
+                    damage: true,
+                });
+                report.findings.extend(found);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Walks over the segments of a broker that is running. What its newest snapshot vouches for must be
+/// there; what lies behind that it may be just writing.
+fn look_beside_a_broker(fs: &dyn Fs, root: &Path, report: &mut Report) -> Result<(), OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| OpenError::Io { path, error }
     };
+    let snapshots = root.join("snapshot");
+    let all = snapshot::read_all(fs, &snapshots).map_err(io(&snapshots))?;
+    report.snapshots = all.len() as u64;
+    let mut newest = None;
+    for (path, read) in all {
+        match read {
+            Ok(shard) => newest = Some(shard),
+            Err(what) => report.findings.push(Finding { path, at: None, what, damage: false }),
+        }
+    }
+    let topics = root.join("topics");
+    for entry in fs.list(&topics).map_err(io(&topics))?.iter().filter(|entry| entry.is_dir) {
+        let dir = topics.join(&entry.name);
+        look_at_partition(fs, &dir, newest.as_ref(), report).map_err(io(&dir))?;
+    }
+    Ok(())
+}
+
+fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &mut Report) -> io::Result<()> {
     report.partitions += 1;
     let known = known_lengths(dir, segment::topic_of(fs, dir)?, newest);
-    // Where compaction was at work there are gaps, and perhaps files that it has replaced or not yet put in place.
-    let compacted = ids.iter().any(|id| id.generation > 0);
-    let follows = |expected: Offset, base: Offset, gaps: bool| base == expected || gaps && base > expected;
-    let mut expected = None;
-    for id in &ids {
-        let path = segment::log_path(dir, *id);
-        if settled && compacted && !known.contains_key(id) {
-            let what = "compaction left it, the next start removes it".into();
-            report.findings.push(Finding { path, at: None, what, damage: false });
-            continue;
-        }
-        // What no snapshot vouches for the journal may have to put right first.
-        let safe = known.get(id).copied().unwrap_or(0);
+    for id in segment::ids(fs, dir)? {
+        let path = segment::log_path(dir, id);
+        let safe = known.get(&id).copied().unwrap_or(0);
         let mut finding = |at, what: String| {
-            let damage = at < safe || settled;
-            report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage });
+            report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage: at < safe });
         };
-        let (base, gaps) = (id.base, id.generation > 0);
-        if (settled || !compacted) && expected.is_some_and(|expected| !follows(expected, base, compacted)) {
-            finding(0, format!("it begins with offset {base}, the one before ends otherwise"));
-        }
-        let mut next = base;
         let (mut batches, mut bytes) = (0, 0);
         let walked = walk(fs, &path, |at, header, batch| {
             batches += 1;
             bytes += batch.len() as u64;
             if record::crc_of(batch) != header.crc {
-                finding(at, format!("the batch of offset {next}: its checksum is wrong"));
-            } else if !follows(next, header.base_offset, gaps) {
-                finding(at, format!("offset {} where {next} follows", header.base_offset));
+                finding(at, format!("the batch of offset {}: its checksum is wrong", header.base_offset));
             }
-            next = header.next_offset().unwrap_or(next);
             Ok(())
         });
         let End { at, len, why } = match walked {
-            // A running broker may have removed it just now.
+            // Retention or compaction may have removed it just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             walked => walked?,
         };
@@ -205,13 +244,6 @@ fn verify_partition(
         report.segments += 1;
         report.batches += batches;
         report.bytes += bytes;
-        expected = Some(next);
-    }
-    if settled {
-        for id in known.keys().filter(|id| !ids.contains(id)) {
-            let path = segment::log_path(dir, *id);
-            report.findings.push(Finding { path, at: None, what: "it is missing".into(), damage: true });
-        }
     }
     Ok(())
 }
@@ -225,17 +257,6 @@ fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> 
         .and_then(|(_, index)| newest?.partition(topic?, index));
     let segments = partition.map(|partition| partition.segments()).unwrap_or_default();
     segments.iter().map(|segment| (segment.id(), segment.bytes)).collect()
-}
-
-fn missing_partitions(fs: &dyn Fs, topics: &Path, state: &Shard, report: &mut Report) {
-    for topic in state.topics() {
-        for (index, partition) in topic.partitions().enumerate() {
-            let path = topics.join(format!("{}-{index}", topic.name));
-            if !partition.segments().is_empty() && fs.metadata(&path).is_err() {
-                report.findings.push(Finding { path, at: None, what: "it is missing".into(), damage: true });
-            }
-        }
-    }
 }
 
 /// Prints what lies in a file (a segment or a journal file) or in a directory of such files, a line

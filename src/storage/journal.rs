@@ -4,8 +4,8 @@
 //! - One committer appends; positions are consecutive. An entry is one of its rounds: commands for
 //!   the kernel, and the record bytes that lie nowhere else.
 //! - `append` writes; what it wrote is durable once a [`SyncJob`] made after it has run without
-//!   error. The committer reports that by [`Journal::synced`], and later frames carry it: the
-//!   *synced mark*, by which recovery tells a torn tail from damage.
+//!   error. The committer reports that by [`Journal::synced`], and later frames and the *witness*
+//!   carry it: the *synced mark*, by which recovery tells a torn tail from damage.
 //! - After a crash the journal is a prefix of what was appended, and contains everything that was
 //!   synced; or opening it names the damage. What opening has cut never comes back.
 //! - A write or sync that fails poisons the journal: every later call fails. Only opening it anew
@@ -20,18 +20,26 @@ mod pool;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 pub use file::{FileJournal, Options};
 pub use memory::MemoryJournal;
-pub use replay::{OpenError, Replay, frames};
+pub use replay::{OpenError, Replay, frames, salt_of};
+pub use witness::path as witness_path;
 
-use super::fs::File;
+use super::fs::{File, Fs};
 use crate::types::Timestamp;
+
+/// The position up to which the journal was synced, as its witness says; 0 where that is silent.
+pub fn synced_by_witness(fs: &dyn Fs, dir: &Path, salt: u64) -> u64 {
+    witness::read(fs, dir, salt).map_or(0, |synced| synced.position)
+}
 
 pub trait Journal: Send {
     /// Writes the entry behind the last one. It is not durable yet.

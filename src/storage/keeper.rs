@@ -122,7 +122,10 @@ fn take_snapshot(
     }
     segments.iter().for_each(|segment| save_index(segment));
     let dir = directory.snapshots();
-    snapshot::write(&*directory.fs, &dir, shard)
+    directory
+        .trash
+        .settle()
+        .and_then(|()| snapshot::write(&*directory.fs, &dir, shard))
         .and_then(|()| snapshot::trim(&*directory.fs, &dir))
         .map_err(|error| SnapshotFailure::Later { error, segments })
 }

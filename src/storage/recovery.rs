@@ -3,6 +3,8 @@
 //! what replay gives, synced, and a fresh snapshot is written before anybody is answered. Crashing
 //! anywhere in here, repeatedly, ends in the same state.
 
+mod owners;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +13,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::directory::{Directory, PartitionKey, parse_partition_dir};
-use super::fs::{Failure, File};
+use super::directory::{Directory, Meta, PartitionKey};
+use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
 use crate::kernel::{self, Applied, Command, ReplaceSegments, SegmentId, Shard, StoreAgain};
 use crate::record::{self, Header};
+use crate::time;
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
+use owners::Owned;
+pub(super) use owners::with_ends;
 
 /// What a directory held.
 pub(super) struct Recovered {
@@ -30,6 +35,31 @@ pub(super) struct Recovered {
     pub(super) unwritten: Unwritten,
     /// By which time the clock was believed last, as far as it is known.
     pub(super) last_time: Option<Timestamp>,
+    pub(super) account: Account,
+}
+
+/// What a start found in the directories of partitions, by their names, and did about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Damaged, with the reason.
+    pub out_of_service: BTreeMap<String, String>,
+    /// They held more at their end than was acknowledged.
+    pub cut: BTreeSet<String>,
+    /// Of topics that were deleted: they go.
+    pub deleted: BTreeSet<String>,
+    /// Of no topic that is known, or was deleted: they stay as they are.
+    pub unknown: BTreeSet<String>,
+    /// Their `partition.metadata` was wrong and is written anew.
+    pub relabelled: BTreeSet<String>,
+}
+
+/// Does what a start does, and returns the state it would serve. Meant for a file system on which
+/// nothing lasts.
+pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
+    let meta = Meta::read(&**fs, root)?;
+    let directory = Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid)?;
+    let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
+    Ok((recovered.shard, recovered.account))
 }
 
 impl Recovered {
@@ -42,6 +72,7 @@ impl Recovered {
             damaged: BTreeMap::new(),
             unwritten: Unwritten::new(),
             last_time: None,
+            account: Account::default(),
         }
     }
 }
@@ -55,64 +86,161 @@ struct Round {
     entry: Replayed,
     commands: Vec<Command>,
     places: Vec<Place>,
+    /// The topics that it deletes, with their names.
+    dropped: Vec<(TopicId, String)>,
 }
 
-pub(super) fn recover(directory: &Directory, options: journal::Options) -> Result<Recovered, OpenError> {
-    let fs = &*directory.fs;
-    let found = snapshot::read_newest(fs, &directory.snapshots(), directory.node_id)
-        .map_err(|error| OpenError::Io { path: directory.snapshots(), error })?;
-    for unreadable in &found.unreadable {
-        tracing::warn!(path = %unreadable.path.display(), why = %unreadable.why, "a snapshot cannot be read; using an older state");
-    }
-    let mut shard = match (found.newest, found.unreadable.is_empty()) {
-        (Some(shard), _) => shard,
-        (None, true) => Shard::new(directory.node_id),
-        (None, false) => {
-            let paths: Vec<_> = found.unreadable.iter().map(|bad| bad.path.display().to_string()).collect();
-            return Err(OpenError::Damaged {
-                what: format!("no readable snapshot among {}", paths.join(", ")),
-            });
-        }
-    };
-    let snapshot = shard.position();
+/// What to do about damage to what was safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDamage {
+    Refuse,
+    /// Go on with what can be had; somebody has accepted the loss.
+    GiveUp,
+}
 
-    let mut journal = Replay::open(Arc::clone(&directory.fs), &directory.journal(), options, snapshot + 1)?;
-    let mut entries = Vec::new();
-    let mut ahead = shard.clone();
-    while let Some(entry) = journal.next().transpose()? {
-        let commands = decode(&entry)?;
-        let places = places(&ahead, directory, &commands, &entry)?;
-        apply(&mut ahead, &commands, &entry)?;
-        entries.push(Round { entry, commands, places });
-    }
-    let kept = first_torn(directory, &entries)?;
-    if let Some(torn) = entries.get(kept) {
-        journal.cut_at(torn.entry.position);
-        entries.truncate(kept);
-        for Round { entry, commands, .. } in &entries {
-            apply(&mut shard, commands, entry)?;
-        }
-    } else {
-        shard = ahead;
+pub(super) fn recover(
+    directory: &Directory,
+    options: journal::Options,
+    on_damage: OnDamage,
+) -> Result<Recovered, OpenError> {
+    let fs = &*directory.fs;
+    let io = |path: PathBuf| move |error| OpenError::Io { path, error };
+    let snapshots = directory.snapshots();
+    let found = snapshot::read_newest(fs, &snapshots, directory.node_id).map_err(io(snapshots.clone()))?;
+    let start = first_state(directory, &found, on_damage)?;
+    let snapshot = start.position();
+    let (journal, rounds, shard) = replay(directory, options, start, on_damage)?;
+    if on_damage == OnDamage::Refuse {
+        holds_what_was_safe(directory, &found, &shard)?;
     }
     // Before format 4 nobody noted it.
-    let last_time = shard.clock_believed().or(entries.last().map(|round| round.entry.time));
+    let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
 
-    let mut damaged = BTreeMap::new();
-    let unwritten = write_again(directory, &shard, &entries)?;
-    let cut = settle_files(directory, &shard, &unwritten, &mut damaged)
-        .map_err(|error| OpenError::Io { path: directory.topics(), error })?;
-    directory.raise_format().map_err(|error| OpenError::Io { path: directory.root().to_owned(), error })?;
-    let journal = journal.begin(shard.position() + 1)?;
-    // Without one the next start only replays more. With records in the journal alone there must be none.
-    if unwritten.is_empty()
-        && let Err(error) = snapshot::write(fs, &directory.snapshots(), &shard)
-    {
-        tracing::warn!(dir = %directory.snapshots().display(), %error, "cannot write a snapshot; trying again later");
+    let topics = |error| OpenError::Io { path: directory.topics(), error };
+    let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;
+    owned.clear(directory).map_err(topics)?;
+    let unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
+    let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
+    directory.trash.settle().map_err(topics)?;
+    directory.raise_format().map_err(io(directory.root().to_owned()))?;
+    let mut journal = journal.begin(shard.position() + 1)?;
+    // Without a new one the next start only replays more. While records are in the journal alone there must be none.
+    if unwritten.is_empty() {
+        match snapshot::renew(fs, &snapshots, &shard, &found) {
+            Ok(oldest) => journal.trim(oldest + 1),
+            Err(error) => {
+                tracing::warn!(dir = %snapshots.display(), %error, "cannot write a snapshot; trying again later");
+            }
+        }
     }
-    let position = shard.position();
-    tracing::info!(snapshot, replayed = position - snapshot, cut_partitions = cut.len(), "recovered");
-    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, unwritten, last_time })
+    let account = owned.account(&shard, &cut);
+    let replayed = shard.position() - snapshot;
+    tracing::info!(snapshot, replayed, cut_partitions = cut.len(), "recovered");
+    let damaged = owned.damaged;
+    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, unwritten, last_time, account })
+}
+
+/// The newest state that was written aside, or that of an empty directory.
+fn first_state(
+    directory: &Directory,
+    found: &snapshot::Found,
+    on_damage: OnDamage,
+) -> Result<Shard, OpenError> {
+    for wrong in &found.wrong {
+        tracing::warn!(path = %wrong.path.display(), why = %wrong.why, "a snapshot is not what it was");
+    }
+    match &found.newest {
+        Some(shard) => Ok(shard.clone()),
+        None if found.wrong.is_empty() || on_damage == OnDamage::GiveUp => Ok(Shard::new(directory.node_id)),
+        None => {
+            let wrong: Vec<_> = found.wrong.iter().map(ToString::to_string).collect();
+            Err(OpenError::Damaged { what: format!("no snapshot can be read: {}", wrong.join("; ")) })
+        }
+    }
+}
+
+/// Replays the journal as far as it holds, and gives the state after that.
+fn replay(
+    directory: &Directory,
+    options: journal::Options,
+    start: Shard,
+    on_damage: OnDamage,
+) -> Result<(Replay, Vec<Round>, Shard), OpenError> {
+    let (fs, dir, from) = (Arc::clone(&directory.fs), directory.journal(), start.position() + 1);
+    let mut journal = match on_damage {
+        OnDamage::Refuse => Replay::open(fs, &dir, options, from)?,
+        OnDamage::GiveUp => Replay::open_what_is_left(fs, &dir, options, from)?,
+    };
+    let mut rounds = Vec::new();
+    let mut ahead = start.clone();
+    let mut is_whole = true;
+    while let Some(entry) = journal.next().transpose()? {
+        let position = entry.position;
+        match read_round(directory, &mut ahead, entry) {
+            Ok(round) => rounds.push(round),
+            Err(_) if on_damage == OnDamage::GiveUp => {
+                journal.give_up_from(position);
+                is_whole = false;
+                break;
+            }
+            Err(damage) => return Err(damage),
+        }
+    }
+    let kept = first_torn(directory, &rounds)?;
+    if let Some(torn) = rounds.get(kept) {
+        journal.cut_at(torn.entry.position);
+        rounds.truncate(kept);
+        is_whole = false;
+    }
+    if is_whole {
+        return Ok((journal, rounds, ahead));
+    }
+    let mut shard = start;
+    for Round { entry, commands, .. } in &rounds {
+        apply(&mut shard, commands, entry)?;
+    }
+    Ok((journal, rounds, shard))
+}
+
+fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Result<Round, OpenError> {
+    let commands = decode(&entry)?;
+    let places = places(ahead, directory, &commands, &entry)?;
+    let dropped = commands.iter().filter_map(|command| dropped_topic(ahead, command)).collect();
+    apply(ahead, &commands, &entry)?;
+    Ok(Round { entry, commands, places, dropped })
+}
+
+/// What was safe once is not given up without a word.
+fn holds_what_was_safe(
+    directory: &Directory,
+    found: &snapshot::Found,
+    shard: &Shard,
+) -> Result<(), OpenError> {
+    let end = shard.position();
+    if let Some(wrong) = found.wrong.iter().find(|wrong| wrong.position > end) {
+        let what = format!("{wrong}, and the journal ends with entry {end}");
+        return Err(OpenError::Damaged { what });
+    }
+    if found.newest.is_some() || end > 0 {
+        return Ok(());
+    }
+    let topics = directory.topics();
+    let entries =
+        directory.fs.list(&topics).map_err(|error| OpenError::Io { path: topics.clone(), error })?;
+    match entries.is_empty() {
+        true => Ok(()),
+        false => {
+            let (path, topics) = (directory.snapshots(), topics.display());
+            Err(OpenError::Damaged { what: format!("{} is empty, and {topics} is not", path.display()) })
+        }
+    }
+}
+
+/// The topic that a command deletes; it is still in `before`.
+fn dropped_topic(before: &Shard, command: &Command) -> Option<(TopicId, String)> {
+    let Command::DropTopic { topic } = command else { return None };
+    let name = before.topic(*topic).map(|topic| topic.name.clone());
+    Some((*topic, name.unwrap_or_default()))
 }
 
 fn decode(entry: &Replayed) -> Result<Vec<Command>, OpenError> {
@@ -330,8 +458,7 @@ impl Dropped {
 fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, OpenError> {
     let path = segment::log_path(&place.dir, place.segment);
     let mut bytes = vec![0; place.length as usize];
-    let read =
-        directory.fs.open(&path, super::fs::Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
+    let read = directory.fs.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
     let read = match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|error| OpenError::Io { path, error })?,
@@ -347,20 +474,29 @@ fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, Ope
 
 /// Puts into the segments what the journal has of them, and what above the mark it only refers to.
 /// Done whether or not it is there already: after kill -9 the page cache may show bytes that the
-/// disk never got.
-/// What the journal holds itself need not be written: a partition where that fails, for want of room
-/// above all, keeps it in memory.
-fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> Result<Unwritten, OpenError> {
+/// disk never got. A segment that is shorter than where the first of these bytes belong has lost
+/// others: it is left alone, and its partition is damaged.
+///
+/// What the journal holds itself need not be written: where that fails, for want of room above all,
+/// it goes on to have it.
+fn write_again(
+    directory: &Directory,
+    shard: &Shard,
+    rounds: &[Round],
+    owned: &mut Owned,
+) -> Result<Unwritten, OpenError> {
+    let begins = first_writes(shard, rounds);
+    let mut looked_at = BTreeSet::new();
     let mut touched = BTreeMap::new();
     let mut unwritten = Unwritten::new();
     for (entry, place) in
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
     {
-        let still_there = shard.partition(place.topic, place.partition).is_some_and(|partition| {
-            partition.segments().iter().any(|segment| segment.id() == place.segment)
-        });
+        if !is_there(shard, place) {
+            continue;
+        }
+        let partition = (place.topic, place.partition);
         let bytes = match &place.inline {
-            _ if !still_there => continue,
             Some(bytes) => bytes.clone(),
             None if !entry.above_mark => continue,
             None => match read_range(directory, place)? {
@@ -369,30 +505,33 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> Result
                 None => continue,
             },
         };
-        let key = (place.topic, place.partition);
         // What follows it waits with it.
-        if let Some(waiting) = unwritten.get_mut(&key) {
+        if let Some(waiting) = unwritten.get_mut(&partition) {
             waiting.insert((place.segment, place.at), bytes);
             continue;
         }
-        match write_place(directory, place, &bytes, &mut touched) {
-            Ok(()) => {}
-            Err(error) if place.inline.is_none() => {
-                return Err(OpenError::Io { path: segment::log_path(&place.dir, place.segment), error });
-            }
-            Err(error) => {
-                let file = segment::log_path(&place.dir, place.segment);
-                tracing::warn!(
-                    file = %file.display(),
-                    %error,
-                    "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
-                    Failure::of(&error).next_step()
-                );
-                unwritten.insert(key, BTreeMap::from([((place.segment, place.at), bytes)]));
-            }
+        let outcome = match looked_at.insert(partition) {
+            true => look_before(directory, shard, place, &begins, owned),
+            false => Ok(()),
+        };
+        let outcome = outcome.and_then(|()| match owned.damaged.contains_key(&partition) {
+            true => Ok(()),
+            false => write_place(directory, place, &bytes, &mut touched, owned),
+        });
+        let Err(error) = outcome else { continue };
+        let path = segment::log_path(&place.dir, place.segment);
+        if place.inline.is_none() || Failure::of(&error) == Failure::NoDescriptors {
+            return Err(OpenError::Io { path, error });
         }
+        tracing::warn!(
+            file = %path.display(),
+            %error,
+            "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
+            Failure::of(&error).next_step()
+        );
+        unwritten.insert(partition, BTreeMap::from([((place.segment, place.at), bytes)]));
     }
-    for ((_, _, id), (file, dir)) in &touched {
+    for ((_, id), (file, dir)) in &touched {
         file.sync_data().map_err(|error| OpenError::Io { path: segment::log_path(dir, *id), error })?;
     }
     let dirs: BTreeSet<_> = touched.values().map(|(_, dir)| dir).collect();
@@ -402,106 +541,129 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round]) -> Result
     Ok(unwritten)
 }
 
+/// Before the first write to a partition: nothing is written where something is missing. Fails where
+/// its directory cannot be looked into.
+fn look_before(
+    directory: &Directory,
+    shard: &Shard,
+    place: &Place,
+    begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
+    owned: &mut Owned,
+) -> io::Result<()> {
+    let fs = &*directory.fs;
+    let key = (place.topic, place.partition);
+    segment::topic_of(fs, &place.dir)?;
+    let Some(state) = shard.partition(place.topic, place.partition) else { return Ok(()) };
+    if let Some(why) = lacks(fs, &place.dir, key, state, begins)? {
+        owned.damaged.entry(key).or_insert(why);
+    }
+    Ok(())
+}
+
 /// Segments that were opened to be written to, and their directories.
-type Touched<'a> = BTreeMap<(TopicId, i32, SegmentId), (Arc<dyn File>, &'a Path)>;
+type Touched<'a> = BTreeMap<(PartitionKey, SegmentId), (Arc<dyn File>, &'a Path)>;
 
 fn write_place<'a>(
     directory: &Directory,
     place: &'a Place,
     bytes: &Bytes,
     touched: &mut Touched<'a>,
+    owned: &mut Owned,
 ) -> io::Result<()> {
-    let key = (place.topic, place.partition, place.segment);
-    let file = match touched.get(&key) {
-        Some((file, _)) => file,
-        None => {
-            clear_foreign(directory, &place.dir, place.topic)?;
-            let file = segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment)?;
-            &touched.entry(key).or_insert((file, &place.dir)).0
-        }
+    let partition = (place.topic, place.partition);
+    let key = (partition, place.segment);
+    let path = || segment::log_path(&place.dir, place.segment);
+    let file: Arc<dyn File> = match touched.get(&key) {
+        Some((file, _)) => Arc::clone(file),
+        None => match open_again(directory, place)? {
+            Some(file) => file,
+            None => {
+                owned.damaged.insert(partition, format!("{} is missing", path().display()));
+                return Ok(());
+            }
+        },
     };
+    let len = file.len()?;
+    if len < place.at {
+        let why =
+            format!("{} has {len} bytes, and had {} before a batch was added", path().display(), place.at);
+        owned.damaged.insert(partition, why);
+        return Ok(());
+    }
+    touched.entry(key).or_insert((Arc::clone(&file), &place.dir));
+    owned.ours.insert(partition);
     file.write_at(&[io::IoSlice::new(bytes)], place.at)
 }
 
-/// A directory of a topic that was deleted, of the same name, must not be written to.
-fn clear_foreign(directory: &Directory, dir: &Path, topic: TopicId) -> io::Result<()> {
-    match segment::topic_of(&*directory.fs, dir)? {
-        Some(owner) if owner != topic => directory.discard(dir),
-        _ => Ok(()),
+/// Where the first batch belongs that is written to a segment again.
+fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(PartitionKey, SegmentId), u64> {
+    let mut begins = BTreeMap::new();
+    for Round { entry, places, .. } in rounds {
+        for place in places.iter().filter(|place| place.inline.is_some() || entry.above_mark) {
+            if is_there(shard, place) {
+                begins.entry(((place.topic, place.partition), place.segment)).or_insert(place.at);
+            }
+        }
     }
+    begins
 }
 
-/// Makes every partition's directory hold what the state says: nothing of deleted topics, no file
-/// beyond the end or below the start, and the newest segment cut to its length. Returns the
-/// partitions that had more than that at their end.
-fn settle_files(
-    directory: &Directory,
-    shard: &Shard,
-    unwritten: &Unwritten,
-    damaged: &mut BTreeMap<PartitionKey, String>,
-) -> io::Result<Vec<PartitionKey>> {
-    let fs = &*directory.fs;
-    let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
-    let mut there: BTreeSet<PartitionKey> = BTreeSet::new();
-    let mut cut = Vec::new();
-    for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
-        let dir = directory.topics().join(&entry.name);
-        let owner = parse_partition_dir(&entry.name).and_then(|(topic, index)| {
-            Some(((*ids.get(topic)?, index), shard.partition(*ids.get(topic)?, index)?))
-        });
-        let Some((key, partition)) = owner else {
-            directory.discard(&dir)?;
+/// What is missing of a partition before anything is written to it again, if something is: nothing is
+/// written then.
+fn lacks(
+    fs: &dyn Fs,
+    dir: &Path,
+    key: PartitionKey,
+    partition: &kernel::Partition,
+    begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
+) -> io::Result<Option<String>> {
+    for state in partition.segments() {
+        let path = segment::log_path(dir, state.id());
+        let begin = begins.get(&(key, state.id())).copied();
+        let wanted = begin.unwrap_or(state.bytes);
+        if wanted == 0 {
             continue;
+        }
+        let file = match fs.open(&path, Open::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(format!("{} is missing", path.display())));
+            }
+            opened => opened?,
         };
-        let settled = match segment::topic_of(fs, &dir) {
-            Ok(Some(topic)) if topic == key.0 => {
-                settle_partition(directory, &dir, partition, unwritten.get(&key))
-            }
-            // Nothing is said before the first segment is made.
-            Ok(None) if written_lengths(partition, unwritten.get(&key)).is_empty() => {
-                settle_partition(directory, &dir, partition, unwritten.get(&key))
-            }
-            Ok(Some(_)) => {
-                directory.discard(&dir)?;
-                continue;
-            }
-            Ok(None) => Ok(Settled::Damaged(format!("{} lost its topic id", dir.display()))),
-            Err(error) => Err(error),
-        };
-        there.insert(key);
-        match settled {
-            Ok(Settled::AsItWas) => {}
-            Ok(Settled::Cut) => cut.push(key),
-            Ok(Settled::Damaged(why)) => drop(damaged.insert(key, why)),
-            // The others would fare no better.
-            Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
-            Err(error) => {
-                let next_step = Failure::of(&error).next_step();
-                let why = format!("{}: {error}; {next_step}, then restart", dir.display());
-                damaged.insert(key, why);
-            }
+        let len = file.len()?;
+        if len < wanted {
+            return Ok(Some(format!("{} has {len} bytes of {wanted}", path.display())));
+        }
+        let mut head = [0; Header::LENGTH];
+        file.read_at(&mut head, 0)?;
+        if !Header::parse(&head).is_ok_and(|header| {
+            header.base_offset == state.base || state.generation > 0 && header.base_offset > state.base
+        }) {
+            return Ok(Some(format!("{} does not begin with offset {}", path.display(), state.base)));
         }
     }
-    for topic in shard.topics() {
-        for (partition, index) in topic.partitions().zip(0..) {
-            let key = (topic.id, index);
-            let must_be_there = !written_lengths(partition, unwritten.get(&key)).is_empty();
-            if must_be_there && !there.contains(&key) && !damaged.contains_key(&key) {
-                damaged.insert(key, "its directory is missing".into());
-            }
-        }
-    }
-    Ok(cut)
+    Ok(None)
 }
 
-enum Settled {
-    AsItWas,
-    Cut,
-    Damaged(String),
+/// Whether the segment is still a part of the log.
+fn is_there(shard: &Shard, place: &Place) -> bool {
+    let partition = shard.partition(place.topic, place.partition);
+    partition.is_some_and(|one| one.segments().iter().any(|segment| segment.id() == place.segment))
+}
+
+/// The file that the batch is written to again, made only where the batch is the first in it.
+fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn File>>> {
+    if place.at == 0 {
+        return segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment).map(Some);
+    }
+    match directory.fs.open(&segment::log_path(&place.dir, place.segment), Open::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// The batches of a partition that its segments do not have.
-type Waiting<'a> = Option<&'a BTreeMap<(SegmentId, u64), Bytes>>;
+pub(super) type Waiting<'a> = Option<&'a BTreeMap<(SegmentId, u64), Bytes>>;
 
 /// From where on the file of a segment lacks batches, if it does.
 fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
@@ -510,59 +672,15 @@ fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
 }
 
 /// How long the segments are at least that must have a file.
-fn written_lengths(partition: &kernel::Partition, waiting: Waiting<'_>) -> BTreeMap<SegmentId, u64> {
+pub(super) fn written_lengths(
+    partition: &kernel::Partition,
+    waiting: Waiting<'_>,
+) -> BTreeMap<SegmentId, u64> {
     let lengths = partition.segments().iter().filter_map(|segment| match lacks_from(segment, waiting) {
         Some(0) => None,
         lacks => Some((segment.id(), lacks.unwrap_or(segment.bytes))),
     });
     lengths.collect()
-}
-
-fn settle_partition(
-    directory: &Directory,
-    dir: &Path,
-    partition: &kernel::Partition,
-    waiting: Waiting<'_>,
-) -> io::Result<Settled> {
-    let fs = &*directory.fs;
-    let mut settled = Settled::AsItWas;
-    let mut removed = false;
-    let known: BTreeMap<SegmentId, u64> =
-        partition.segments().iter().map(|segment| (segment.id(), segment.bytes)).collect();
-    let must_have = written_lengths(partition, waiting);
-    let mut found = BTreeSet::new();
-    for id in segment::ids(fs, dir)? {
-        let path = segment::log_path(dir, id);
-        let Some(bytes) = known.get(&id) else {
-            // Below the start, or compacted: its end was decided, or its beginning was not. At or beyond
-            // the end: never acknowledged.
-            segment::remove_files(fs, dir, id)?;
-            removed = true;
-            if id.base >= partition.end() {
-                settled = Settled::Cut;
-            }
-            continue;
-        };
-        found.insert(id);
-        let len = fs.metadata(&path)?.len;
-        let least = must_have.get(&id).copied().unwrap_or(0);
-        if len < least {
-            return Ok(Settled::Damaged(format!("{} has {len} bytes of {least}", path.display())));
-        }
-        if len > *bytes {
-            let file = fs.open(&path, super::fs::Open::Write)?;
-            file.truncate(*bytes)?;
-            file.sync_data()?;
-            settled = Settled::Cut;
-        }
-    }
-    if removed {
-        fs.sync_dir(dir)?;
-    }
-    if let Some(missing) = must_have.keys().find(|id| !found.contains(id)) {
-        return Ok(Settled::Damaged(format!("{} is missing", segment::log_path(dir, *missing).display())));
-    }
-    Ok(settled)
 }
 
 /// The segments of a partition as the state describes them; opens nothing. Of those that lack

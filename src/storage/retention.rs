@@ -19,6 +19,10 @@ pub(super) fn due(
     let mut commands = Vec::new();
     for topic in topics.iter().filter(|topic| topic.settings.cleanup.delete) {
         for (index, handle) in (0..).zip(&topic.partitions) {
+            // What is out of service keeps its files, for whoever puts it right.
+            if handle.is_damaged() {
+                continue;
+            }
             let Some(partition) = shard.partition(topic.id, index) else { continue };
             let age = believed.zip(topic.settings.retention);
             let keep_from = first_kept(partition, age, topic.settings.retention_bytes);

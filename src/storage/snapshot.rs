@@ -2,8 +2,10 @@
 //! kept, so that damage to one costs a longer replay and nothing else.
 //!
 //! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows; the
-//! time by which the clock was believed last (-1: never); the state. A name without its content cannot be: the file is put in place by a rename.
+//! time by which the clock was believed last (-1: never); the state. A name without its content
+//! cannot be: the file is put in place by a rename.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
@@ -26,15 +28,27 @@ const SUFFIX: &str = ".snapshot";
 pub const KEPT: usize = 2;
 
 /// What a directory of snapshots holds.
+#[derive(Default)]
 pub struct Found {
-    /// The newest one that could be read, and the positions of those that could not.
     pub newest: Option<Shard>,
-    pub unreadable: Vec<Unreadable>,
+    /// The newest one has the name of its position.
+    is_in_place: bool,
+    /// Those that are not what their names say.
+    pub wrong: Vec<Wrong>,
 }
 
-pub struct Unreadable {
+/// A snapshot that is damaged, or bears the name of another.
+pub struct Wrong {
     pub path: PathBuf,
     pub why: String,
+    /// A state of this position was safe: where the snapshot cannot be read, by its name.
+    pub position: u64,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.why)
+    }
 }
 
 /// Writes the state and returns once it is safe.
@@ -52,42 +66,59 @@ pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
     fs::replace(fs, &path_of(dir, shard.position()), &pieces)
 }
 
-/// Reads the newest one that is whole. `broker` is whose directory it is.
+/// Reads the newest one that is whole. What counts is the position in it, which its checksum covers.
+/// `broker` is whose directory it is.
 pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found> {
-    let mut found = Found { newest: None, unreadable: Vec::new() };
+    let mut found = Found::default();
     for position in positions(fs, dir)?.into_iter().rev() {
         let path = path_of(dir, position);
-        match fs::read_all(fs, &path, LARGEST)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| parse(&bytes, broker))
-        {
-            Ok(shard) if shard.position() == position => {
-                found.newest = Some(shard);
-                return Ok(found);
-            }
+        let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
+        match bytes.and_then(|bytes| parse(&bytes, broker)) {
             Ok(shard) => {
-                let why = format!("it holds the state at {}", shard.position());
-                found.unreadable.push(Unreadable { path, why });
+                let held = shard.position();
+                if found.newest.as_ref().is_none_or(|newest| newest.position() < held) {
+                    (found.newest, found.is_in_place) = (Some(shard), held == position);
+                }
+                if held == position {
+                    break;
+                }
+                let why = format!("it holds the state at {held}");
+                found.wrong.push(Wrong { path, why, position: held });
             }
-            Err(why) => found.unreadable.push(Unreadable { path, why }),
+            Err(why) => found.wrong.push(Wrong { path, why, position }),
         }
     }
     Ok(found)
 }
 
-/// Every one there is, oldest first, with what it holds or why it cannot be read.
-pub fn read_all(
-    fs: &dyn Fs,
-    dir: &Path,
-    broker: NodeId,
-) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
+/// After a start from what was `found`: sees to it that the state is safe, and removes what is wrong,
+/// half written or older than needed. Returns as [`trim`] does.
+pub fn renew(fs: &dyn Fs, dir: &Path, shard: &Shard, found: &Found) -> io::Result<u64> {
+    let of_now = path_of(dir, shard.position());
+    if !found.is_in_place || found.newest.as_ref().map(Shard::position) != Some(shard.position()) {
+        write(fs, dir, shard)?;
+    }
+    let wrong = found.wrong.iter().map(|wrong| wrong.path.clone()).filter(|path| *path != of_now);
+    let unfinished = fs.list(dir)?.into_iter().filter(|entry| entry.name.ends_with(fs::TEMPORARY));
+    let useless: Vec<PathBuf> = wrong.chain(unfinished.map(|entry| dir.join(entry.name))).collect();
+    useless.iter().try_for_each(|path| fs.remove(path))?;
+    if !useless.is_empty() {
+        fs.sync_dir(dir)?;
+    }
+    trim(fs, dir)
+}
+
+/// Every one there is, oldest first, with what it holds or why it is not what its name says.
+pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
     let read = |position| {
         let path = path_of(dir, position);
         let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
-        let shard = bytes.and_then(|bytes| parse(&bytes, broker)).and_then(|shard| match shard.position() {
-            held if held == position => Ok(shard),
-            held => Err(format!("it holds the state at {held}")),
-        });
+        // Whose the directory is makes no difference to who only looks.
+        let shard =
+            bytes.and_then(|bytes| parse(&bytes, NodeId(0))).and_then(|shard| match shard.position() {
+                held if held == position => Ok(shard),
+                held => Err(format!("it holds the state at {held}")),
+            });
         (path, shard)
     };
     Ok(positions(fs, dir)?.into_iter().map(read).collect())

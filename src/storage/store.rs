@@ -18,14 +18,16 @@ use super::groups::{GroupStore, NotStored, Settled};
 use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
-use super::recovery::{self, Recovered};
+use super::recovery::{self, OnDamage, Recovered};
 use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::{OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Durability, Given, Reloaded};
+use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::GroupRecord;
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
+use crate::kernel::{
+    self, Applied, Command, CreatePlacedTopic, Election, Group, Refusal, Scope, Settings, Shard,
+};
 use crate::time::{self, Clock};
 use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 
@@ -47,6 +49,8 @@ struct Inner {
     retention_refused: Arc<Mutex<Option<String>>>,
     reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
+    /// By what leaders are elected, as far as the settings say that the broker was started with.
+    election: Election,
     new_id: fn() -> Uuid,
     /// Where nobody else does it, the caller does: see [`Store::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
@@ -158,10 +162,11 @@ impl Store {
                 let file_bytes = tuning.journal_file_bytes;
                 let defaults = journal::Options::new(directory.salt);
                 let first_file_bytes = defaults.first_file_bytes.min(file_bytes);
-                recovery::recover(&directory, journal::Options { file_bytes, first_file_bytes, ..defaults })?
+                let options = journal::Options { file_bytes, first_file_bytes, ..defaults };
+                recovery::recover(&directory, options, OnDamage::Refuse)?
             }
         };
-        let Recovered { shard, journal, cut, damaged, unwritten, last_time } = recovered;
+        let Recovered { shard, journal, cut, damaged, unwritten, last_time, account: _ } = recovered;
 
         let (keeper, jobs) = mpsc::channel();
         let engine_options = match in_memory {
@@ -171,6 +176,11 @@ impl Store {
                 tuning: Tuning { snapshot_bytes: u64::MAX, ..tuning },
             },
             false => EngineOptions { durability, tuning },
+        };
+        let (started_with, _) = TopicSettings::of_stored(&BTreeMap::new(), &settings);
+        let election = Election {
+            min_insync: started_with.min_insync_replicas,
+            unclean: started_with.unclean_leader_election,
         };
         let clocks = Arc::new(Clocks::start(clock, last_time, settings.clock_confirmed));
         let live = Arc::new(LiveSettings::new(Arc::clone(&settings), settings.node_id));
@@ -205,6 +215,7 @@ impl Store {
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
             live,
+            election,
             new_id,
             jobs: Mutex::new(None),
             keeper: Mutex::new(None),
@@ -224,7 +235,7 @@ impl Store {
             *lock(&inner.jobs) = Some(jobs);
         }
         committer.engine().empty_trash();
-        take_places(&committer, &brokers);
+        take_places(&committer, &brokers, election);
         bound_producers(&committer, settings.producers_budget);
         // A partition that lost its tail is another log from here on.
         for (topic, partition) in cut {
@@ -367,12 +378,22 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// These brokers run now: leaders and ISRs follow.
+    /// Lets any replica that runs lead where nobody does; says whether that was so.
+    pub fn elect_unclean(
+        &self,
+        topic: TopicId,
+        partition: i32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let elected = self.0.committer.command(Command::ElectUnclean { topic, partition });
+        async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
+    }
+
+    /// These brokers run now: leaders, ISRs and ELRs follow.
     pub fn set_brokers(
         &self,
         running: Vec<NodeId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        self.change(Command::SetBrokers { running })
+        self.change(Command::RunBrokers { running, election: self.0.election })
     }
 
     /// In line when the call returns; resolves when it is durable and shown.
@@ -413,24 +434,28 @@ impl Store {
         &self.0.counts
     }
 
-    /// Looks at the disk and at the clock.
+    /// Looks at the disk and at the clock, has the journal know of a clock that is believed, and logs
+    /// what is wrong for long.
     pub fn watch(&self) {
         self.0.directory.look_at_space();
-        self.0.clocks.now();
+        self.0.clocks.confirm(self.0.live.at(&self.settings()).clock_confirmed);
+        let believed = self.0.clocks.now().believed;
+        if self.0.committer.engine().must_note(believed) {
+            let command = Command::ClockBelieved;
+            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+        }
+        self.remind();
     }
 
     /// Applies retention and forgets producers that fell silent; looks at the disk before.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
         let settings = self.0.live.at(&self.settings());
-        self.0.clocks.confirm(settings.clock_confirmed);
         let believed = self.0.clocks.now().believed;
         let commands = {
             let mut engine = self.0.committer.engine();
             engine.write_unwritten();
-            let mut due = super::retention::due(&engine.shard, &self.topics(), &settings, believed);
-            due.extend(engine.must_note(believed).then_some(Command::ClockBelieved));
-            due
+            super::retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
         if commands.is_empty() {
             *lock(&self.0.retention_refused) = None;
@@ -446,7 +471,6 @@ impl Store {
             });
             self.0.committer.submit(Work::Command { command, done });
         }
-        self.remind();
     }
 
     /// What is less than it should be, the worst first. Waits for nothing.
@@ -679,9 +703,13 @@ impl From<StoreError> for TopicError {
 
 /// All brokers run from the start on. Where there were others before, what none of those leads that
 /// are here now is theirs all the same: there is one copy, and this process has it.
-fn take_places(committer: &Committer, brokers: &[NodeId]) {
-    let are_others = committer.engine().shard.running() != brokers;
-    if are_others && let Err(error) = begin(committer, Command::SetBrokers { running: brokers.to_vec() })() {
+fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
+    let are_others = {
+        let shard = &committer.engine().shard;
+        shard.running() != brokers || shard.election() != election
+    };
+    let run = || Command::RunBrokers { running: brokers.to_vec(), election };
+    if are_others && let Err(error) = begin(committer, run())() {
         tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
         return;
     }

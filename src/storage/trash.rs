@@ -1,21 +1,35 @@
 //! Where the directories of deleted topics go before they are removed: out of the way at once, by a
-//! rename, under a name that nothing else ever has.
+//! rename, under a name that nothing else ever has. And what else lies in the way of a topic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fs::{self, Fs};
+use super::segment;
 use crate::types::TopicId;
+
+/// Beside the trash, for what may be somebody's: nothing in it is ever removed.
+pub const ASIDE: &str = "aside";
 
 pub struct Trash {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     next: AtomicU64,
-    /// Deleted topics of which a directory could not be moved and is still in its place.
-    left_behind: Mutex<BTreeSet<TopicId>>,
+    in_place: Mutex<InPlace>,
+}
+
+/// Directories in the place of topics that are not, or not surely, where they belong.
+#[derive(Default)]
+struct InPlace {
+    /// Of deleted topics: they could not be moved, and are still there.
+    left_behind: BTreeMap<PathBuf, TopicId>,
+    /// Of nobody known: nothing is written to them, and nothing removed.
+    foreign: BTreeSet<PathBuf>,
+    /// Others were moved, and after a crash they could be back.
+    moved: bool,
 }
 
 impl Trash {
@@ -24,24 +38,92 @@ impl Trash {
         let left = fs.list(&dir)?;
         let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
         let next = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
-        Ok(Trash { fs, dir, next, left_behind: Mutex::default() })
+        Ok(Trash { fs, dir, next, in_place: Mutex::default() })
     }
 
     /// Moves a directory here.
     pub fn take(&self, dir: &Path) -> io::Result<()> {
+        self.take_from(&mut self.in_place(), dir)
+    }
+
+    fn take_from(&self, in_place: &mut InPlace, dir: &Path) -> io::Result<()> {
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.fs.rename(dir, &self.dir.join(format!("{number}.{name}")))
+        self.fs.rename(dir, &self.dir.join(format!("{number}.{name}")))?;
+        in_place.moved = true;
+        Ok(())
     }
 
-    /// A directory of this deleted topic could not be moved: whoever finds it may move it.
-    pub fn leave_behind(&self, topic: TopicId) {
-        self.left_behind().insert(topic);
+    /// The directory of this deleted topic could not be moved: whoever finds it in its way may move it.
+    pub fn leave_behind(&self, topic: TopicId, dir: &Path) {
+        self.in_place().left_behind.insert(dir.to_owned(), topic);
     }
 
-    /// Whether a directory that says it belongs to this topic may be moved here.
-    pub fn may_take(&self, topic: TopicId) -> bool {
-        self.left_behind().contains(&topic)
+    /// Nobody known owns this directory.
+    pub fn keep_out_of(&self, dir: &Path) {
+        self.in_place().foreign.insert(dir.to_owned());
+    }
+
+    pub fn keeps_out_of(&self, dir: &Path) -> bool {
+        self.in_place().foreign.contains(dir)
+    }
+
+    /// Moves away what lies in the way of a new topic there: what a deleted one left behind is taken,
+    /// what may be somebody's is set aside.
+    pub fn make_way(&self, dir: &Path) -> io::Result<()> {
+        let mut in_place = self.in_place();
+        if let Some(topic) = in_place.left_behind.get(dir).copied() {
+            self.take_left_behind(&mut in_place, dir, topic)?;
+        }
+        if in_place.foreign.contains(dir) {
+            self.set_aside(dir)?;
+            in_place.foreign.remove(dir);
+        }
+        Ok(())
+    }
+
+    fn take_left_behind(&self, in_place: &mut InPlace, dir: &Path, topic: TopicId) -> io::Result<()> {
+        if segment::topic_of(&*self.fs, dir)? == Some(topic) {
+            self.take_from(in_place, dir)?;
+        }
+        in_place.left_behind.remove(dir);
+        Ok(())
+    }
+
+    fn set_aside(&self, dir: &Path) -> io::Result<()> {
+        let aside = fs::parent(&self.dir).join(ASIDE);
+        fs::create_dirs(&*self.fs, &aside)?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let taken = self.fs.list(&aside)?;
+        let mut free = (0..).map(|number| format!("{number}.{name}"));
+        let free = free.find(|name| taken.iter().all(|entry| entry.name != *name));
+        let to = aside.join(free.unwrap_or_default());
+        self.fs.rename(dir, &to)?;
+        tracing::warn!(
+            from = %dir.display(), to = %to.display(),
+            "a new topic has the name of a directory that nobody owns: that is set aside"
+        );
+        self.fs.sync_dir(&aside)
+    }
+
+    /// Returns once no crash can bring back the directory of a topic that was deleted before. A
+    /// state that has forgotten these topics may be written only then: nobody but the journal could
+    /// tell the next start whose such a directory was.
+    pub fn settle(&self) -> io::Result<()> {
+        let mut in_place = self.in_place();
+        for (dir, topic) in in_place.left_behind.clone() {
+            self.take_left_behind(&mut in_place, &dir, topic)?;
+        }
+        if !std::mem::take(&mut in_place.moved) {
+            return Ok(());
+        }
+        drop(in_place);
+        let topics = fs::parent(&self.dir).join("topics");
+        let synced = self.fs.sync_dir(&topics).and_then(|()| self.fs.sync_dir(&self.dir));
+        if synced.is_err() {
+            self.in_place().moved = true;
+        }
+        synced
     }
 
     /// Removes everything in it. An entry that cannot be removed keeps no other one here.
@@ -53,7 +135,7 @@ impl Trash {
         emptied
     }
 
-    fn left_behind(&self) -> MutexGuard<'_, BTreeSet<TopicId>> {
-        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_place(&self) -> MutexGuard<'_, InPlace> {
+        self.in_place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,7 +39,7 @@ fn i17_a_directory_of_format_1_is_opened_with_all_that_is_in_it() {
     }
     drop(store);
     let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
-    assert!(meta.starts_with("format=3\n"), "an older version now refuses it in plain words");
+    assert!(meta.starts_with("format=4\n"), "an older version now refuses it in plain words");
     drop(check_end(copy.path()));
 }
 

@@ -8,6 +8,8 @@ mod failures;
 mod formats;
 mod history;
 mod inspect;
+mod mutations;
 mod remade;
+mod repair;
 mod scrub;
 mod stories;

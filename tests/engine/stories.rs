@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use jackdaw::config::Durability;
+use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::{BatchBuilder, Codec};
-use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
+use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{
-    AppendError, LogError, OpenError, Partition, Store, StoreError, Topic, TopicError, Waiter,
+    AppendError, LogError, OpenError, Partition, Store, StoreError, StoreOptions, Topic, TopicError, Waiter,
 };
+use jackdaw::time::Clock;
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 use rustix::io::Errno;
 
@@ -423,6 +424,129 @@ fn a_missing_segment_is_reported_at_start_and_only_that_partition_is_out() {
 }
 
 #[test]
+fn a_flipped_bit_in_partition_metadata_costs_nothing_and_is_put_right() {
+    let whole = closed_with_a_record_in_each(24);
+    let path = Path::new("data/topics/t-0/partition.metadata");
+    let before = read_all(&whole, path, 4096).unwrap();
+    for bit in 0..before.len() as u64 * 8 {
+        let fs = whole.fork();
+        fs.flip_bit(path, bit).unwrap();
+        let store = open(&fs).unwrap();
+        let topic = store.topics().by_name("t").cloned().unwrap();
+        assert_eq!(texts(values(topic.partition(0).unwrap(), Offset(0)).unwrap()), ["a"], "bit {bit}");
+        // What is no part of the id may stay as it is, and of its last letter two bits count.
+        let after = read_all(&fs, path, 4096).unwrap();
+        assert!(after == before || bit / 8 < 11 || bit / 8 == 42, "bit {bit}: {after:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_says_it_is_another_topics_is_out_of_service_and_nothing_in_it_is_touched() {
+    let fs = SimFs::new(25);
+    let store = open(&fs).unwrap();
+    for (name, value) in [("a", "of a"), ("b", "of b")] {
+        now(make_topic(&store, name, 1).partition(0).unwrap().append(batch(&[value]))).unwrap();
+    }
+    store.close();
+    drop(store);
+    let of = |name: &str, to: &str| {
+        fs.rename(Path::new(&format!("data/topics/{name}")), Path::new(&format!("data/topics/{to}"))).unwrap()
+    };
+    of("a-0", "c-0");
+    of("b-0", "a-0");
+    of("c-0", "b-0");
+    let store = open(&fs).unwrap();
+    for name in ["a", "b"] {
+        let topic = store.topics().by_name(name).cloned().unwrap();
+        assert_eq!(values(topic.partition(0).unwrap(), Offset(0)), Err(LogError::Damaged));
+    }
+    // Whoever deletes the one keeps what may be the other's.
+    now(store.delete_topic(store.topics().by_name("a").unwrap().id)).unwrap();
+    store.run_background();
+    assert!(fs.metadata(Path::new("data/topics/a-0/00000000000000000000.log")).is_ok());
+}
+
+#[test]
+fn a_directory_that_nobody_knows_or_deleted_stays_and_makes_way_for_a_new_topic_without_being_removed() {
+    let fs = SimFs::new(26);
+    let store = open(&fs).unwrap();
+    now(make_topic(&store, "t", 1).partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    store.close();
+    drop(store);
+    fs.rename(Path::new("data/topics/t-0"), Path::new("data/topics/kept-0")).unwrap();
+    for _ in 0..3 {
+        let store = open(&fs).unwrap();
+        store.run_background();
+        store.close();
+        assert!(fs.metadata(Path::new("data/topics/kept-0/00000000000000000000.log")).is_ok());
+    }
+    let store = open(&fs).unwrap();
+    let kept = make_topic(&store, "kept", 1);
+    now(kept.partition(0).unwrap().append(batch(&["new"]))).unwrap();
+    assert_eq!(texts(values(kept.partition(0).unwrap(), Offset(0)).unwrap()), ["new"]);
+    assert!(fs.metadata(Path::new("data/aside/0.kept-0/00000000000000000000.log")).is_ok());
+    assert!(fs.metadata(Path::new("data/topics/kept-0/00000000000000000000.log")).is_ok());
+}
+
+#[test]
+fn a_deleted_topic_leaves_nothing_behind_whenever_the_power_goes() {
+    for seed in 0..120 {
+        let fs = SimFs::new(seed);
+        let store = open(&fs).unwrap();
+        let other = make_topic(&store, "other", 1);
+        for _ in 0..4 {
+            let topic = make_topic(&store, "t", 2);
+            now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+            now(store.delete_topic(topic.id)).unwrap();
+            if seed % 3 == 0 {
+                store.request_snapshot();
+                store.run_background();
+            }
+            now(other.partition(0).unwrap().append(batch(&[&"x".repeat(2500)]))).unwrap();
+        }
+        if seed % 2 == 0 {
+            store.run_background();
+        }
+        let fs = if seed % 5 == 0 { fs.kill() } else { fs.crash(seed) };
+        drop(store);
+        open(&fs).unwrap();
+        let names: Vec<_> =
+            fs.list(Path::new("data/topics")).unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["other-0"], "seed {seed}");
+    }
+}
+
+#[test]
+fn starts_and_ends_leave_two_snapshots_however_many_there_are_and_none_where_nothing_changed() {
+    let fs = SimFs::new(27);
+    let snapshots = |fs: &SimFs| fs.list(Path::new("data/snapshot")).unwrap().len();
+    let mut fs_now = fs;
+    let mut written = 0;
+    for round in 0..12 {
+        let store = open(&fs_now).unwrap();
+        assert!(snapshots(&fs_now) <= 2, "round {round}");
+        if round < 4 {
+            make_topic(&store, &format!("t{round}"), 1);
+        }
+        if round % 2 == 0 {
+            store.close();
+        }
+        fs_now = fs_now.kill();
+        drop(store);
+        let now_written = fs_now.trace().matches(".snapshot.new").count();
+        assert!(round < 6 || now_written == written, "round {round}: a snapshot of what is there already");
+        written = now_written;
+    }
+    assert_eq!(snapshots(&fs_now), 2);
+    let used = fs_now.used();
+    for _ in 0..40 {
+        drop(open(&fs_now).unwrap());
+        fs_now = fs_now.kill();
+    }
+    assert_eq!(fs_now.used(), used, "a loop of restarts takes no room");
+}
+
+#[test]
 fn a_damaged_snapshot_costs_a_longer_replay_and_nothing_else() {
     let fs = SimFs::new(15);
     let store = open(&fs).unwrap();
@@ -457,7 +581,10 @@ fn a_directory_in_use_of_a_newer_format_of_another_node_or_not_ours_is_refused()
     assert!(matches!(Store::open(other_node), Err(OpenError::OtherNode { .. })));
 
     let meta = fs.open(Path::new("data/meta"), jackdaw::storage::fs::Open::Write).unwrap();
-    meta.write_at(&[std::io::IoSlice::new(b"format=9")], 0).unwrap();
+    let text = "format=9\n";
+    let newer = format!("{text}checksum={:08x}\n", crc32c::crc32c(text.as_bytes()));
+    meta.truncate(0).unwrap();
+    meta.write_at(&[std::io::IoSlice::new(newer.as_bytes())], 0).unwrap();
     assert!(matches!(open(&fs), Err(OpenError::Newer { format: 9, .. })));
 
     let fs = SimFs::new(17);
@@ -487,6 +614,7 @@ fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_
     let fs = SimFs::new(21);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
+    let with_topic = store.position();
     store.request_snapshot();
     now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
     store.close();
@@ -495,8 +623,8 @@ fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_
         .iter()
         .map(|entry| entry.name.strip_suffix(".snapshot").unwrap().parse().unwrap())
         .collect();
-    assert_eq!(positions.last(), Some(&2), "the topic, then the record: {positions:?}");
-    assert!(positions.contains(&1));
+    assert_eq!(positions.last(), Some(&(with_topic + 1)), "with the record: {positions:?}");
+    assert!(positions.contains(&with_topic));
 }
 
 #[test]
@@ -609,4 +737,38 @@ fn settings_of_brokers_are_shown_at_once_and_survive_a_power_cut() {
 
 fn refused<T>(refusal: Refusal) -> Result<T, StoreError> {
     Err(StoreError::Refused(refusal))
+}
+
+#[test]
+fn i2_the_producers_that_are_forgotten_are_the_same_after_a_replay_and_new_ones_are_refused_until_then() {
+    const MOST: i64 = (1 << 20) / jackdaw::kernel::producers::PRODUCER_BYTES as i64;
+    const MINUTE: i64 = 60_000;
+    let fs = SimFs::new(92);
+    let clock = Clock::manual(Timestamp(1_000_000));
+    let open = |fs: &SimFs| {
+        let mut given = Given::default();
+        given.set("jackdaw.producers.max.bytes", "1048576");
+        let settings = Arc::new(BrokerSettings::load(given).unwrap());
+        Store::open(StoreOptions { clock: clock.clone(), settings, ..options(fs, Durability::Fsync) })
+            .unwrap()
+    };
+    let store = open(&fs);
+    make_topic(&store, "t", 1);
+    let write = |store: &Store, producer, sequence| {
+        let written = now(log_of(store).append(batch_of(producer, 0, sequence, &["x"])));
+        written.map(|appended| (appended.base_offset.0, appended.repeated))
+    };
+    for producer in 0..MOST {
+        assert_eq!(write(&store, producer, 0), Ok((producer, false)));
+    }
+    assert_eq!(write(&store, MOST, 0), Err(AppendError::Refused(Refusal::TooManyProducers)));
+    clock.set(Timestamp(1_000_000 + 15 * MINUTE));
+    assert_eq!(write(&store, MOST, 0), Ok((MOST, false)), "0 is forgotten for it");
+    let fs = fs.crash(3);
+    drop(store);
+
+    let store = open(&fs);
+    assert_eq!(write(&store, 1, 0), Ok((1, true)), "a retry is known");
+    assert_eq!(write(&store, 0, 0), Ok((MOST + 1, false)), "the one that was forgotten begins anew");
+    assert_eq!(write(&store, 1, 0), Ok((MOST + 2, false)), "and 1 was forgotten for it, 15 minutes after");
 }

@@ -93,7 +93,9 @@ impl Engine {
     /// Asks for a snapshot of the state as it is: the keeper writes it aside. Records that only the
     /// journal has are put behind it.
     pub fn snapshot(&mut self) {
-        if self.snapshot_running || self.is_poisoned() {
+        // Of a round that is not finished the directories of deleted topics are still there.
+        let is_ahead = self.shard.position() != self.position.load(Ordering::Acquire);
+        if self.snapshot_running || self.is_poisoned() || is_ahead {
             return;
         }
         let shard = Box::new(self.shard.clone());
@@ -142,7 +144,9 @@ impl Engine {
             && !nothing_since_the_last_one
             && self.options.tuning.snapshot_bytes < u64::MAX
         {
+            self.directory.trash.settle()?;
             snapshot::write(&*self.directory.fs, &self.directory.snapshots(), &self.shard)?;
+            snapshot::trim(&*self.directory.fs, &self.directory.snapshots())?;
         }
         Ok(())
     }

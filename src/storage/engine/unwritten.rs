@@ -107,7 +107,9 @@ impl Unwritten {
 
     /// Tries to write what a partition has here; returns the segments that were written.
     pub fn retry(&mut self, key: PartitionKey) -> Vec<Arc<Segment>> {
-        let Some(stuck) = self.stuck.get_mut(&key) else { return Vec::new() };
+        // One that is out of service is left as it is until the next start.
+        let stuck = self.stuck.get_mut(&key).filter(|stuck| !stuck.partition.is_damaged());
+        let Some(stuck) = stuck else { return Vec::new() };
         let mut written = Vec::new();
         while let Some(run) = stuck.runs.first() {
             if let Err(error) = run.write() {

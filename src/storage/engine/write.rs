@@ -441,6 +441,8 @@ fn claim_of(work: &Work) -> Claim {
         Command::Group { .. }
         | Command::RaiseEpoch { .. }
         | Command::SetBrokers { .. }
+        | Command::RunBrokers { .. }
+        | Command::ElectUnclean { .. }
         | Command::SetReplicas { .. }
         | Command::ElectPreferred { .. }
         | Command::ExpireProducers { .. }

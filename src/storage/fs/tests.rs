@@ -20,6 +20,14 @@ macro_rules! fs_tests {
                 super::$fact(&fs, super::Path::new("root"));
             })*
         }
+        mod overlay {
+            $(#[test] fn $fact() {
+                let below = super::MemoryFs::default();
+                super::Fs::create_dir(&below, super::Path::new("root")).unwrap();
+                let root = super::Path::new("root");
+                super::$fact(&super::OverlayFs::new(super::Arc::new(below), root), root);
+            })*
+        }
     };
 }
 
@@ -327,6 +335,43 @@ fn a_fault_hits_the_call_it_names() {
     assert!(!write(&a) && fs.is_off() && fs.changes() == changes + 2);
     assert!(a.read_at(&mut [0], 0).is_err() && fs.list(Path::new("/")).is_err());
     assert!(fs.crash(1).list(Path::new("/")).is_ok());
+}
+
+#[test]
+fn through_an_overlay_the_files_below_are_seen_changed_and_stay_as_they_are() {
+    let (below, root) = (Arc::new(MemoryFs::default()), Path::new("root"));
+    let names = ["root", "root/dir"];
+    names.iter().try_for_each(|dir| below.create_dir(Path::new(dir))).unwrap();
+    let path = root.join("dir/file");
+    let mut expected: Vec<u8> = (0..20_000u32).map(|at| (at % 251) as u8).collect();
+    below.open(&path, Open::New).unwrap().write_at(&[IoSlice::new(&expected)], 0).unwrap();
+    let before = expected.clone();
+
+    let overlay = OverlayFs::new(Arc::clone(&below) as Arc<dyn Fs>, root);
+    overlay.rename(&root.join("dir"), &root.join("moved")).unwrap();
+    let file = overlay.open(&root.join("moved/file"), Open::Write).unwrap();
+    for step in 0..200usize {
+        let at = step * 7919 % (expected.len() + 3000);
+        match step % 5 {
+            0 => {
+                file.truncate(at as u64).unwrap();
+                expected.resize(at, 0);
+            }
+            _ => {
+                let bytes = vec![step as u8; 1 + step * 31 % 9000];
+                file.write_at(&[IoSlice::new(&bytes)], at as u64).unwrap();
+                let end = expected.len().max(at + bytes.len());
+                expected.resize(end, 0);
+                expected[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        assert!(contents(&overlay, &root.join("moved/file")) == expected, "step {step}");
+    }
+    overlay.remove(&root.join("moved/file")).unwrap();
+    overlay.remove_dir(&root.join("moved")).unwrap();
+    assert!(overlay.list(root).unwrap().is_empty());
+    assert_eq!(overlay.metadata(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(contents(&*below, &path), before);
 }
 
 fn contents(fs: &dyn Fs, path: &Path) -> Vec<u8> {

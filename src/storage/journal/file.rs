@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::fs::File;
 use super::frame::{self, Head, Kind, Stamp};
 use super::pool::{Pool, Spare};
+use super::witness::{Synced, Witness};
 use super::{Entry, Journal, JournalError, Limits, Poison, Prepare, SyncJob};
 use crate::types::Timestamp;
 
@@ -43,6 +44,7 @@ pub struct FileJournal {
     /// The mark in the newest frame.
     told: u64,
     pool: Arc<Pool>,
+    witness: Option<Witness>,
     poison: Poison,
 }
 
@@ -77,19 +79,30 @@ impl FileJournal {
             synced: last,
             told: 0,
             pool,
+            witness: None,
             poison: Poison::default(),
         };
         if !journal.fits(0) {
             match journal.roll(frame_bytes(0)) {
                 // No room for the mark: the first entry will bring the incarnation, once it has room.
-                Err(JournalError::Full) => return Ok(journal),
+                Err(JournalError::Full) => return Ok(journal.witnessed()),
                 rolled => rolled?,
             }
         }
         journal.write_mark()?;
         let synced = journal.current.file.sync_data();
         synced.map_err(|error| journal.poison.set(format!("sync: {error}")))?;
-        Ok(journal)
+        Ok(journal.witnessed())
+    }
+
+    /// Notes beside the journal, from here on, how far it is synced.
+    fn witnessed(mut self) -> FileJournal {
+        self.witness = Some(self.pool.begin_witness(self.salt, self.known()));
+        self
+    }
+
+    fn known(&self) -> Synced {
+        Synced { position: self.synced, generation: self.current.generation, at: self.at }
     }
 
     fn write_mark(&mut self) -> Result<(), JournalError> {
@@ -184,7 +197,15 @@ impl Journal for FileJournal {
     }
 
     fn synced(&mut self, position: u64) {
-        self.synced = self.synced.max(position.min(self.last));
+        let position = position.min(self.last);
+        if position <= self.synced {
+            return;
+        }
+        self.synced = position;
+        let known = self.known();
+        if let Some(witness) = &mut self.witness {
+            witness.say(known);
+        }
         for behind in &mut self.behind {
             if behind.last <= self.synced {
                 behind.unsynced = None;

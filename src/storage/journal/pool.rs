@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::fs::{File, Fs, Open, TEMPORARY};
 use super::file::Options;
+use super::witness::{Synced, Witness};
 
 const EXTENSION: &str = ".journal";
 
@@ -56,6 +57,10 @@ impl Pool {
     pub fn new(fs: Arc<dyn Fs>, dir: PathBuf, options: Options, next_generation: u64) -> Pool {
         let held = Held { next_generation, ..Held::default() };
         Pool { fs, dir, options, work: Mutex::new(()), held: Mutex::new(held) }
+    }
+
+    pub fn begin_witness(&self, salt: u64, synced: Synced) -> Witness {
+        Witness::begin(&*self.fs, &self.dir, salt, synced)
     }
 
     /// A file that is ready already, to be kept if it is wanted. Its generation must lie above that

@@ -23,6 +23,7 @@ use super::Replayed;
 use super::file::{Behind, FileJournal, Options, Start};
 use super::frame::{self, Frame, HEADER, Head, Kind, Stamp};
 use super::pool::{self, Pool, Spare};
+use super::witness::{self, Synced};
 
 /// A journal that is being read again. It yields the entries from the wished position on.
 pub struct Replay {
@@ -48,37 +49,40 @@ impl Replay {
     /// Opens the journal in `dir` (made where missing), to be replayed from the position `from` on:
     /// the one behind the snapshot's. Writes nothing that matters.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options, from: u64) -> Result<Replay, OpenError> {
-        let failed = |error| OpenError::io(dir, error);
-        fs::create_dirs(&*fs, dir).map_err(failed)?;
-        for entry in fs.list(dir).map_err(failed)? {
-            if entry.name.ends_with(fs::TEMPORARY) && !entry.is_dir {
-                let path = dir.join(&entry.name);
-                fs.remove(&path).map_err(|error| OpenError::io(&path, error))?;
-            }
+        let (files, start) = files(&*fs, dir, options, from)?;
+        let synced = witness::read(&*fs, dir, options.salt).unwrap_or_default();
+        let survey = survey(&*fs, &files[start..], from, synced.position)?;
+        if survey.mark > survey.last {
+            return Err(survey.damage(&*fs, dir, &files[start..], synced)?);
         }
-        Replay::look(fs, dir, options, from)
+        Ok(Replay::of(fs, dir, options, from, (files, start), survey))
     }
 
-    /// As [`Replay::open`], but nothing is changed: to see whether it would open.
-    pub fn look(fs: Arc<dyn Fs>, dir: &Path, options: Options, from: u64) -> Result<Replay, OpenError> {
-        assert!(from > 0, "positions begin with 1");
-        let mut files = Vec::new();
-        for entry in fs.list(dir).map_err(|error| OpenError::io(dir, error))? {
-            let path = dir.join(&entry.name);
-            if let Some(generation) = pool::generation(&entry.name) {
-                let stamp = Stamp { generation, salt: options.salt };
-                let first = peek(&*fs, &path, stamp).map_err(|error| OpenError::io(&path, error))?;
-                files.push(Found { path, stamp, first });
-            }
-        }
-        // Names have a fixed width, but nobody need know that `list` sorts.
-        files.sort_unstable_by_key(|file| file.stamp.generation);
-        let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
+    /// As [`Replay::open`], but where something that was synced is missing the journal ends before it.
+    pub fn open_what_is_left(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: Options,
+        from: u64,
+    ) -> Result<Replay, OpenError> {
+        let (files, start) = files(&*fs, dir, options, from)?;
+        let mut survey = survey(&*fs, &files[start..], from, 0)?;
+        survey.mark = survey.mark.min(survey.last);
+        Ok(Replay::of(fs, dir, options, from, (files, start), survey))
+    }
 
-        let Survey { last, mark, incarnation, files: surveyed } = survey(&*fs, &files[start..], from)?;
+    fn of(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: Options,
+        from: u64,
+        (files, start): (Vec<Found>, usize),
+        survey: Survey,
+    ) -> Replay {
+        let Survey { last, mark, incarnation, files: surveyed, .. } = survey;
         let reading = Reading::new(start, Sequence::new(from, last));
         let dir = dir.to_owned();
-        Ok(Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, reading })
+        Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, reading }
     }
 
     /// The last entry there is; the one before the wished position where there is none, and less
@@ -98,6 +102,12 @@ impl Replay {
         assert!(position >= self.from, "what a snapshot holds is not cut");
         self.last = self.last.min(position - 1);
         self.reading.sequence.last = self.last;
+    }
+
+    /// Ends the journal before this entry although it was durable: somebody has accepted the loss.
+    pub fn give_up_from(&mut self, position: u64) {
+        self.mark = self.mark.min(position - 1);
+        self.cut_at(position);
     }
 
     /// Makes what is kept durable and what is not kept unreadable. The first entry to be appended
@@ -380,6 +390,8 @@ struct Survey {
     mark: u64,
     incarnation: u32,
     files: Vec<Surveyed>,
+    /// The file and byte where the kept frames end.
+    ended: (usize, usize),
 }
 
 struct Surveyed {
@@ -392,11 +404,34 @@ struct Surveyed {
     stray: bool,
 }
 
-/// Walks over everything once: the last entry to keep, and the synced mark.
-fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<Survey, OpenError> {
+/// The files of the journal, and the first of them that is looked into. Removes those that were never
+/// finished.
+fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Found>, usize), OpenError> {
+    assert!(from > 0, "positions begin with 1");
+    let failed = |error| OpenError::io(dir, error);
+    fs::create_dirs(fs, dir).map_err(failed)?;
+    let mut files = Vec::new();
+    for entry in fs.list(dir).map_err(failed)? {
+        let path = dir.join(&entry.name);
+        if entry.name.ends_with(fs::TEMPORARY) && !entry.is_dir {
+            fs.remove(&path).map_err(|error| OpenError::io(&path, error))?;
+        } else if let Some(generation) = pool::generation(&entry.name) {
+            let stamp = Stamp { generation, salt: options.salt };
+            let first = peek(fs, &path, stamp).map_err(|error| OpenError::io(&path, error))?;
+            files.push(Found { path, stamp, first });
+        }
+    }
+    // Names have a fixed width, but nobody need know that `list` sorts.
+    files.sort_unstable_by_key(|file| file.stamp.generation);
+    let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
+    Ok((files, start))
+}
+
+/// Walks over everything once: the last entry that follows the ones before it, and how far the journal
+/// was synced: up to `known`, or as the newest frame says.
+fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey, OpenError> {
     let mut sequence = Sequence::new(from, u64::MAX);
-    let (mut mark, mut incarnation) = (0, 0);
-    // The file and byte where the kept frames end.
+    let (mut mark, mut incarnation) = (known, 0);
     let mut ended = (0, 0);
     let mut surveyed = Vec::new();
     for (at, file) in files.iter().enumerate() {
@@ -421,13 +456,43 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64) -> Result<Survey, OpenError> 
             stray,
         });
     }
-    let missing = sequence.missing();
-    if mark < missing {
-        return Ok(Survey { last: missing.saturating_sub(1), mark, incarnation, files: surveyed });
+    let last = sequence.missing().saturating_sub(1);
+    Ok(Survey { last, mark, incarnation, files: surveyed, ended })
+}
+
+impl Survey {
+    /// What is missing, and where it lay or should lie.
+    fn damage(
+        &self,
+        fs: &dyn Fs,
+        dir: &Path,
+        files: &[Found],
+        synced: Synced,
+    ) -> Result<OpenError, OpenError> {
+        let (file, at) = match synced.position == self.mark {
+            true => blame_by(synced, fs, dir, files, self.ended)?,
+            false => blame(fs, files, self.ended)?,
+        };
+        let (missing, mark) = (self.last + 1, self.mark);
+        let what = format!("entry {missing} is missing, though the journal was synced up to entry {mark}");
+        Ok(OpenError::Damage { file, at, what })
     }
-    let (file, at) = blame(fs, files, ended)?;
-    let what = format!("entry {missing} is missing, though the journal was synced up to entry {mark}");
-    Err(OpenError::Damage { file, at, what })
+}
+
+/// The same where the witness knows which file was in use.
+fn blame_by(
+    synced: Synced,
+    fs: &dyn Fs,
+    dir: &Path,
+    files: &[Found],
+    ended: (usize, usize),
+) -> Result<(PathBuf, u64), OpenError> {
+    let in_use = files.iter().position(|file| file.stamp.generation == synced.generation);
+    match in_use {
+        None => Ok((pool::path(dir, synced.generation), 0)),
+        Some(in_use) if in_use == ended.0 => Ok((files[in_use].path.clone(), ended.1 as u64)),
+        Some(_) => blame(fs, files, ended),
+    }
 }
 
 /// The byte where the frame lies, or should lie, that would follow.
@@ -470,6 +535,18 @@ fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::
         opened.sync_data()?;
     }
     Ok((Some(end as u64), stray))
+}
+
+/// The salt of the journal in the directory, as its frames show it.
+pub fn salt_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<u64>> {
+    for entry in fs.list(dir)? {
+        let Some(generation) = pool::generation(&entry.name) else { continue };
+        let bytes = fs::read_all(fs, &dir.join(&entry.name), u64::MAX)?;
+        if let Some(stamp) = frame::stamp_of(&bytes, generation) {
+            return Ok(Some(stamp.salt));
+        }
+    }
+    Ok(None)
 }
 
 /// What a journal file holds, frame by frame, whether or not anybody needs it: for people to read.

@@ -106,6 +106,78 @@ fn a_file_that_is_missing_below_the_mark_is_damage() {
 }
 
 #[test]
+fn what_was_synced_is_missed_wherever_the_end_of_the_journal_is_lost() {
+    let fs = SimFs::new(1);
+    let mut journal = open(&fs, 1).0;
+    let mut earlier = None;
+    for position in 1..=60 {
+        append(&mut journal, &[position]);
+        sync(&mut journal);
+        if position == 57 {
+            earlier = Some(fs.fork());
+        }
+    }
+    let fs = fs.kill();
+    let last = replay(&fs, 1).unwrap().pop().unwrap();
+    let in_use = path_of(&last);
+    let bytes = fs::read_all(&fs, &in_use, u64::MAX).unwrap();
+    let old = fs::read_all(&earlier.unwrap(), &in_use, u64::MAX).unwrap();
+    assert!(old != bytes);
+    let other = in_use.with_file_name("00000000000000009999.journal");
+    let put = |fs: &SimFs, bytes: &[u8]| {
+        fs.open(&in_use, Open::Write).unwrap().write_at(&[io::IoSlice::new(bytes)], 0).unwrap()
+    };
+    let losses: [(&str, &dyn Fn(&SimFs)); 6] = [
+        ("missing", &|fs| fs.remove(&in_use).unwrap()),
+        ("renamed", &|fs| fs.rename(&in_use, &other).unwrap()),
+        ("short", &|fs| fs.open(&in_use, Open::Write).unwrap().truncate(last.at + 8).unwrap()),
+        ("empty", &|fs| fs.open(&in_use, Open::Write).unwrap().truncate(0).unwrap()),
+        ("zeros", &|fs| put(fs, &vec![0; bytes.len()])),
+        ("older", &|fs| put(fs, &old)),
+    ];
+    for (what, lose) in losses {
+        let lost = fs.fork();
+        lose(&lost);
+        match replay(&lost, 1) {
+            Err(OpenError::Damage { file, .. }) => assert_eq!(file, in_use, "{what}"),
+            other => panic!("{what}: {:?}", other.map(|entries| entries.len())),
+        }
+        // A snapshot of the end makes up for it.
+        check_entries(&replay(&lost, 61).unwrap(), 61..=60);
+        let left = Replay::open_what_is_left(Arc::new(lost), Path::new(DIR), small(), 1).unwrap();
+        let left: Vec<Replayed> = left.map(Result::unwrap).collect();
+        assert!(left.len() < 60, "{what}");
+        check_entries(&left, 1..=left.len() as u64);
+    }
+}
+
+#[test]
+fn a_witness_that_is_damaged_or_gone_or_of_before_costs_nothing() {
+    let fs = SimFs::new(1);
+    let mut journal = open(&fs, 1).0;
+    append(&mut journal, &[1, 2]);
+    sync(&mut journal);
+    let path = super::witness_path(Path::new(DIR));
+    let old = fs::read_all(&fs, &path, u64::MAX).unwrap();
+    append(&mut journal, &[3]);
+    sync(&mut journal);
+    let fs = fs.kill();
+    for bit in 0..old.len() as u64 * 8 {
+        let flipped = fs.fork();
+        flipped.flip_bit(&path, bit).unwrap();
+        check_entries(&replay(&flipped, 1).unwrap(), 1..=3);
+    }
+    fs.open(&path, Open::Write).unwrap().write_at(&[io::IoSlice::new(&old)], 0).unwrap();
+    check_entries(&replay(&fs, 1).unwrap(), 1..=3);
+    fs.remove(&path).unwrap();
+    let (mut journal, entries) = open(&fs, 1);
+    check_entries(&entries, 1..=3);
+    append(&mut journal, &[4]);
+    sync(&mut journal);
+    assert_eq!(super::synced_by_witness(&fs, Path::new(DIR), small().salt), 4);
+}
+
+#[test]
 fn what_was_cut_never_comes_back() {
     for (keep, reopen) in [(3, false), (5, true), (29, false), (29, true)] {
         let fs = SimFs::new(keep);

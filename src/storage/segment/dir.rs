@@ -77,18 +77,20 @@ impl PartitionDir {
             return Ok(());
         }
         let fs = self.files.fs();
+        self.trash.make_way(&self.path)?;
         if !files::make_dir(fs, &self.path)? {
             match files::topic_of(fs, &self.path)? {
                 Some(topic) if topic == self.topic => {}
-                Some(topic) if self.trash.may_take(topic) => {
-                    self.trash.take(&self.path)?;
-                    files::make_dir(fs, &self.path)?;
-                }
                 None if files::ids(fs, &self.path)?.is_empty() => {}
                 _ => return Err(self.holds_something_else()),
             }
         }
-        files::write_metadata(fs, &self.path, self.topic)?;
+        if let Err(error) = files::write_metadata(fs, &self.path, self.topic) {
+            // A directory that does not say whose it is would only be doubted. The error to tell is the first one.
+            let _ = fs.remove(&self.path.join(files::METADATA));
+            let _ = fs.remove_dir(&self.path);
+            return Err(error);
+        }
         self.note_made();
         Ok(())
     }
@@ -139,15 +141,18 @@ impl PartitionDir {
     }
 
     /// The topic is deleted: moves the directory to the trash, and ends every way to it. Where it
-    /// cannot be moved, the topic id in it tells the next start, and a topic of the same name, that
-    /// nobody owns it.
+    /// cannot be moved, that is tried again before a snapshot forgets the topic. A directory that may
+    /// be somebody else's stays.
     pub fn discard(&self) {
         let mut discarded = self.discarded.write().unwrap_or_else(PoisonError::into_inner);
         *discarded = true;
         self.files.forget_partition(self.topic, self.partition);
+        if self.trash.keeps_out_of(&self.path) {
+            return;
+        }
         match self.is_ours().and_then(|ours| if ours { self.trash.take(&self.path) } else { Ok(()) }) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.trash.leave_behind(self.topic);
+                self.trash.leave_behind(self.topic, &self.path);
                 tracing::warn!(dir = %self.path.display(), %error, "cannot move a deleted topic to the trash; it is tried again");
             }
             _ => {}

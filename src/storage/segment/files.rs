@@ -13,7 +13,7 @@ use crate::kernel::SegmentId;
 use crate::types::{Offset, TopicId, Uuid};
 
 /// Kafka's own file and form: its tools find the topic id there, and so do we.
-const METADATA: &str = "partition.metadata";
+pub const METADATA: &str = "partition.metadata";
 
 pub struct Files {
     fs: Arc<dyn Fs>,

@@ -1,0 +1,107 @@
+//! How far the journal is synced, in a file of its own beside it, written after every sync and synced
+//! only when the journal is opened. By it a journal that lost its end (the file in use missing,
+//! zeroed, older than it was) is told from one with a torn tail. After kill -9 it is exact; after a
+//! power cut it may say less than is true, never more.
+//!
+//! 40 bytes, little-endian, within one sector: crc32c of the rest, a magic word, the salt of the data
+//! directory, the position that is synced, the generation of the file in use, and where its frames
+//! end.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::fs::{self, File, Fs, Open};
+
+const LENGTH: usize = 40;
+const MAGIC: &[u8; 4] = b"jdsy";
+
+/// What it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    pub position: u64,
+    pub generation: u64,
+    pub at: u64,
+}
+
+/// The file that is written to; none where it could not be.
+pub struct Witness {
+    file: Option<Arc<dyn File>>,
+    salt: u64,
+}
+
+/// `journal.synced` beside `journal/`.
+pub fn path(journal: &Path) -> PathBuf {
+    journal.with_extension("synced")
+}
+
+/// What the witness of this journal says; `None` where there is none, or none that can be read.
+pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
+    let path = path(journal);
+    let why = match fs::read_all(fs, &path, u64::MAX) {
+        Ok(bytes) => match parse(&bytes, salt) {
+            Some(synced) => return Some(synced),
+            None => "it is damaged".to_owned(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(path = %path.display(), %why, "cannot be read and is written anew; the journal itself has what it said");
+    None
+}
+
+fn parse(bytes: &[u8], salt: u64) -> Option<Synced> {
+    let bytes: &[u8; LENGTH] = bytes.try_into().ok()?;
+    let word = |at: usize| bytes[at..].first_chunk().map(|word| u64::from_le_bytes(*word));
+    let sum = u32::from_le_bytes(*bytes.first_chunk()?);
+    if sum != crc32c::crc32c(&bytes[4..]) || bytes[4..8] != *MAGIC || word(8)? != salt {
+        return None;
+    }
+    Some(Synced { position: word(16)?, generation: word(24)?, at: word(32)? })
+}
+
+impl Witness {
+    /// Makes the file where it is missing, and says in it what is known; safe when this returns.
+    pub fn begin(fs: &dyn Fs, journal: &Path, salt: u64, synced: Synced) -> Witness {
+        let path = path(journal);
+        let begun = || {
+            let file = fs.open(&path, Open::WriteOrNew)?;
+            write(&*file, salt, synced)?;
+            file.truncate(LENGTH as u64)?;
+            file.sync_data()?;
+            fs.sync_dir(fs::parent(&path))?;
+            Ok(file)
+        };
+        let mut witness = Witness { file: None, salt };
+        match begun() {
+            Ok(file) => witness.file = Some(file),
+            Err(error) => witness.give_up(&error),
+        }
+        witness
+    }
+
+    pub fn say(&mut self, synced: Synced) {
+        let Some(file) = &self.file else { return };
+        if let Err(error) = write(&**file, self.salt, synced) {
+            self.give_up(&error);
+        }
+    }
+
+    /// What it says stays true; it only says less than it could.
+    fn give_up(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "cannot note how far the journal is synced; it is tried again at the next start");
+        self.file = None;
+    }
+}
+
+fn write(file: &dyn File, salt: u64, synced: Synced) -> io::Result<()> {
+    let Synced { position, generation, at } = synced;
+    let mut bytes = [0; LENGTH];
+    bytes[4..8].copy_from_slice(MAGIC);
+    for (place, word) in [salt, position, generation, at].into_iter().enumerate() {
+        bytes[8 + place * 8..16 + place * 8].copy_from_slice(&word.to_le_bytes());
+    }
+    let sum = crc32c::crc32c(&bytes[4..]);
+    bytes[..4].copy_from_slice(&sum.to_le_bytes());
+    file.write_at(&[IoSlice::new(&bytes)], 0)
+}

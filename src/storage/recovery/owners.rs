@@ -1,0 +1,276 @@
+//! Whose the directories below `topics` are, and making each hold what the state says.
+//!
+//! A directory is made only after the journal durably has its partition, and a snapshot without a
+//! topic is written only after the topic's directories are safe in the trash. So a directory
+//! belongs to a partition of the state, or to a topic whose deletion was just replayed; one that is
+//! neither is a sign of damage and stays where it is. A directory that bears the name of a known
+//! partition is never given up because its `partition.metadata` says something else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Account, Place, Round, Unwritten, Waiting, is_there, written_lengths};
+use crate::kernel::{self, SegmentId, Shard};
+use crate::storage::directory::{Directory, PartitionKey, parse_partition_dir, partition_dir};
+use crate::storage::fs::{Failure, Fs, Open};
+use crate::storage::segment::{self, Expected};
+use crate::types::{Offset, TopicId};
+
+/// What became of the directories.
+#[derive(Default)]
+pub(super) struct Owned {
+    /// Partitions that have a directory which is theirs.
+    pub ours: BTreeSet<PartitionKey>,
+    /// Partitions that are out of service, and why.
+    pub damaged: BTreeMap<PartitionKey, String>,
+    /// Directories of deleted topics.
+    pub deleted: Vec<PathBuf>,
+    /// Directories that no partition known owns, or may own.
+    pub unknown: Vec<PathBuf>,
+    /// Directories whose `partition.metadata` is wrong while their segments are right.
+    pub relabelled: Vec<(PathBuf, TopicId)>,
+}
+
+/// Finds out whose each directory is; changes nothing.
+pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<Owned> {
+    let fs = &*directory.fs;
+    let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
+    let dropped: BTreeMap<TopicId, &str> =
+        rounds.iter().flat_map(|round| round.dropped.iter().map(|(id, name)| (*id, name.as_str()))).collect();
+    let mut owned = Owned::default();
+    for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
+        let dir = directory.topics().join(&entry.name);
+        let named = parse_partition_dir(&entry.name);
+        let known = named.and_then(|(topic, index)| {
+            let key = (*ids.get(topic)?, index);
+            Some((key, shard.partition(key.0, index)?))
+        });
+        let says = segment::topic_of(fs, &dir);
+        if let Ok(Some(topic)) = says
+            && dropped.contains_key(&topic)
+        {
+            owned.deleted.push(dir);
+            continue;
+        }
+        let Some((key, partition)) = known else {
+            let name_was_dropped =
+                named.is_some_and(|(topic, _)| dropped.values().any(|name| *name == topic));
+            match says {
+                // A crash came before its metadata was safe.
+                Ok(None) if name_was_dropped => owned.deleted.push(dir),
+                Ok(_) | Err(_) => owned.unknown.push(dir),
+            }
+            continue;
+        };
+        let doubt = match says {
+            Ok(Some(topic)) if topic == key.0 => None,
+            // Nothing is said before the first segment is made.
+            Ok(None) if partition.segments().is_empty() => None,
+            Ok(None) => Some("does not say whose it is".to_owned()),
+            Ok(Some(topic)) => Some(format!("says that it belongs to topic {topic}")),
+            Err(error) => Some(format!("cannot be read: {error}")),
+        };
+        let Some(doubt) = doubt else {
+            owned.ours.insert(key);
+            continue;
+        };
+        let is_another_known =
+            matches!(segment::topic_of(fs, &dir), Ok(Some(topic)) if shard.topic(topic).is_some());
+        if !is_another_known && has_its_segments(fs, &dir, key, partition, shard, rounds)? {
+            owned.ours.insert(key);
+            owned.relabelled.push((dir, key.0));
+            continue;
+        }
+        let why = format!("{} {doubt}", dir.join(segment::METADATA).display());
+        owned.damaged.insert(key, why);
+        owned.unknown.push(dir);
+    }
+    Ok(owned)
+}
+
+/// Whether the files in the directory are what was appended to the partition, batch for batch, as
+/// far as the journal does not write them again.
+fn has_its_segments(
+    fs: &dyn Fs,
+    dir: &Path,
+    key: PartitionKey,
+    partition: &kernel::Partition,
+    shard: &Shard,
+    rounds: &[Round],
+) -> io::Result<bool> {
+    if partition.segments().is_empty() {
+        return Ok(segment::ids(fs, dir)?.is_empty());
+    }
+    let places = rounds.iter().flat_map(|round| &round.places);
+    let mut written_again: BTreeMap<SegmentId, &Place> = BTreeMap::new();
+    for place in places.filter(|place| (place.topic, place.partition) == key && place.inline.is_some()) {
+        if is_there(shard, place) {
+            written_again.entry(place.segment).or_insert(place);
+        }
+    }
+    for (state, end) in with_ends(partition) {
+        let mut expected = Expected::of(state, end, partition.log_start());
+        if let Some(place) = written_again.get(&state.id()) {
+            (expected.bytes, expected.end) = (place.at, place.base_offset);
+        }
+        match segment::check(fs, &segment::log_path(dir, state.id()), &expected) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && expected.bytes == 0 => {}
+            Ok(held) if held.wrong.is_empty() => {}
+            Ok(_) | Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// The segments of a partition, each with the offset at which the next one begins.
+pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel::Segment, Offset)> {
+    let ends = partition.segments().iter().skip(1).map(|next| next.base).chain([partition.end()]);
+    partition.segments().iter().zip(ends)
+}
+
+impl Owned {
+    /// Moves the directories of deleted topics out of the way, keeps appends out of those that
+    /// nobody owns, and puts right what `partition.metadata` says.
+    pub fn clear(&self, directory: &Directory) -> io::Result<()> {
+        self.deleted.iter().try_for_each(|dir| directory.trash.take(dir))?;
+        for dir in &self.unknown {
+            tracing::warn!(
+                dir = %dir.display(),
+                "nobody knows whose this directory is, and nobody deleted it: it stays as it is, out of service; \
+                 `jackdaw log repair --accept-loss` moves it aside"
+            );
+            directory.trash.keep_out_of(dir);
+        }
+        for (dir, topic) in &self.relabelled {
+            tracing::warn!(
+                dir = %dir.display(), %topic,
+                "partition.metadata is damaged, the segments are not: it is written anew"
+            );
+            segment::write_metadata(&*directory.fs, dir, *topic)?;
+            directory.files.sync_names(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Makes every partition's directory hold what the state says: no file beyond the end or below
+    /// the start, and the newest segment cut to its length. Returns the partitions that had more
+    /// than that at their end.
+    pub fn settle(
+        &mut self,
+        directory: &Directory,
+        shard: &Shard,
+        unwritten: &Unwritten,
+    ) -> io::Result<Vec<PartitionKey>> {
+        let mut cut = Vec::new();
+        for topic in shard.topics() {
+            for (partition, index) in topic.partitions().zip(0..) {
+                let key = (topic.id, index);
+                if self.damaged.contains_key(&key) {
+                    continue;
+                }
+                let dir = directory.partition(&topic.name, index);
+                let waiting = unwritten.get(&key);
+                let settled = match self.ours.contains(&key) {
+                    true => settle_partition(&*directory.fs, &dir, partition, waiting),
+                    false if written_lengths(partition, waiting).is_empty() => Ok(Settled::AsItWas),
+                    false => Ok(Settled::Damaged(format!("{} is missing", dir.display()))),
+                };
+                let settled = match settled {
+                    // The others would fare no better.
+                    Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
+                    Err(error) => {
+                        let next_step = Failure::of(&error).next_step();
+                        Settled::Damaged(format!("{}: {error}; {next_step}, then restart", dir.display()))
+                    }
+                    Ok(settled) => settled,
+                };
+                match settled {
+                    Settled::AsItWas => {}
+                    Settled::Cut => cut.push(key),
+                    Settled::Damaged(why) => drop(self.damaged.insert(key, why)),
+                }
+            }
+        }
+        Ok(cut)
+    }
+}
+
+impl Owned {
+    /// What was found, by the names of the directories; told to whoever reads the log.
+    pub fn account(&self, shard: &Shard, cut: &[PartitionKey]) -> Account {
+        let name = |(topic, index): &PartitionKey| {
+            let topic = shard.topic(*topic).map(|topic| topic.name.as_str());
+            partition_dir(topic.unwrap_or_default(), *index)
+        };
+        let names = |dirs: &[PathBuf]| {
+            let names = dirs.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
+            names.collect::<BTreeSet<String>>()
+        };
+        let out_of_service: BTreeMap<String, String> =
+            self.damaged.iter().map(|(key, why)| (name(key), why.clone())).collect();
+        let mut unknown = names(&self.unknown);
+        unknown.retain(|name| !out_of_service.contains_key(name));
+        let relabelled: Vec<PathBuf> = self.relabelled.iter().map(|(dir, _)| dir.clone()).collect();
+        Account {
+            out_of_service,
+            cut: cut.iter().map(name).collect(),
+            deleted: names(&self.deleted),
+            unknown,
+            relabelled: names(&relabelled),
+        }
+    }
+}
+
+enum Settled {
+    AsItWas,
+    Cut,
+    Damaged(String),
+}
+
+/// Looks first: where something is missing nothing is changed.
+fn settle_partition(
+    fs: &dyn Fs,
+    dir: &Path,
+    partition: &kernel::Partition,
+    waiting: Waiting<'_>,
+) -> io::Result<Settled> {
+    let found = segment::ids(fs, dir)?;
+    let mut too_long = Vec::new();
+    let must_have = written_lengths(partition, waiting);
+    for state in partition.segments() {
+        let path = segment::log_path(dir, state.id());
+        let least = must_have.get(&state.id());
+        let len = match fs.metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match least {
+                Some(_) => return Ok(Settled::Damaged(format!("{} is missing", path.display()))),
+                None => continue,
+            },
+            found => found?.len,
+        };
+        let least = least.copied().unwrap_or(0);
+        if len < least {
+            return Ok(Settled::Damaged(format!("{} has {len} bytes of {least}", path.display())));
+        }
+        if len > state.bytes {
+            too_long.push((path, state.bytes));
+        }
+    }
+    let is_known = |id: &SegmentId| partition.segments().iter().any(|state| state.id() == *id);
+    // Below the start, or compacted: its end was decided, or its beginning was not. At or beyond the
+    // end: never acknowledged.
+    let spare: Vec<SegmentId> = found.into_iter().filter(|id| !is_known(id)).collect();
+    let is_cut = !too_long.is_empty() || spare.iter().any(|id| id.base >= partition.end());
+    for (path, bytes) in too_long {
+        let file = fs.open(&path, Open::Write)?;
+        file.truncate(bytes)?;
+        file.sync_data()?;
+    }
+    for id in &spare {
+        segment::remove_files(fs, dir, *id)?;
+    }
+    if !spare.is_empty() {
+        fs.sync_dir(dir)?;
+    }
+    Ok(if is_cut { Settled::Cut } else { Settled::AsItWas })
+}
