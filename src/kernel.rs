@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{
     Applied, Command, Commit, CreatePlacedTopic, CreateTopic, Placed, ProducerStamp, Refusal,
-    ReplaceSegments, Rewritten, Scope,
+    ReplaceSegments, Rewritten, Scope, StoreAgain,
 };
 pub use group::Group;
 pub use partition::{Opened, Partition, Segment, SegmentId};
@@ -202,11 +202,23 @@ impl Shard {
                 self.clock_believed = Some(time);
                 Applied::ClockBelieved
             }
+            Command::StoreAgain(again) => self.store_again(again)?,
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
         }
         Ok(applied)
+    }
+
+    /// Only the journal has something new.
+    fn store_again(&self, again: &StoreAgain) -> Result<Applied, Refusal> {
+        let partition = self.partition(again.topic, again.partition).ok_or(Refusal::UnknownPartition)?;
+        let segment = partition.segments().iter().find(|segment| segment.id() == again.segment);
+        let end = again.at.saturating_add(u64::from(again.bytes));
+        match segment.is_some_and(|segment| end <= segment.bytes) {
+            true => Ok(Applied::StoredAgain),
+            false => Err(Refusal::OtherSegments),
+        }
     }
 
     /// Ends a round: `commands` is what the journal stores of it.
@@ -461,6 +473,7 @@ impl Applied {
             Applied::ProducerMemorySet { forgotten } => {
                 [17, i64::try_from(*forgotten).unwrap_or(i64::MAX), 0, 0]
             }
+            Applied::StoredAgain => [18, 0, 0, 0],
         };
         words.iter().fold(hash, |hash, word| mix(hash, word.cast_unsigned()))
     }

@@ -52,6 +52,8 @@ pub enum StoreError {
     Refused(Refusal),
     /// The disk has no room; nothing was changed, a later attempt may succeed.
     Full,
+    /// A file cannot be written; nothing was changed, a later attempt may succeed.
+    Unwritable(fs::Failure),
     /// The journal failed. Whether it was stored is unknown.
     Poisoned,
     /// The broker is going down. Whether it was stored is unknown.
@@ -68,6 +70,8 @@ pub enum AppendError {
     /// The partition is out of service: its files are damaged.
     Damaged,
     Full,
+    /// The log, or the journal, cannot be written; a later attempt may succeed.
+    Unwritable(fs::Failure),
     Poisoned,
     Stopped,
 }
@@ -85,6 +89,8 @@ pub enum LogError {
     /// The partition is out of service: its files are damaged, or cannot be read.
     Damaged,
     Full,
+    /// The log, or the journal, cannot be written; a later attempt may succeed.
+    Unwritable(fs::Failure),
     Poisoned,
     Stopped,
 }
@@ -202,6 +208,7 @@ impl From<StoreError> for AppendError {
         match error {
             StoreError::Refused(refusal) => AppendError::Refused(refusal),
             StoreError::Full => AppendError::Full,
+            StoreError::Unwritable(why) => AppendError::Unwritable(why),
             StoreError::Poisoned => AppendError::Poisoned,
             StoreError::Stopped => AppendError::Stopped,
         }
@@ -214,6 +221,7 @@ impl From<LogError> for AppendError {
             LogError::OutOfRange { .. } | LogError::NotServing => AppendError::NotServing,
             LogError::Damaged => AppendError::Damaged,
             LogError::Full => AppendError::Full,
+            LogError::Unwritable(why) => AppendError::Unwritable(why),
             LogError::Poisoned => AppendError::Poisoned,
             LogError::Stopped => AppendError::Stopped,
         }
@@ -226,6 +234,7 @@ impl From<StoreError> for LogError {
             // The topic went away, or the log start moved past it meanwhile.
             StoreError::Refused(_) => LogError::NotServing,
             StoreError::Full => LogError::Full,
+            StoreError::Unwritable(why) => LogError::Unwritable(why),
             StoreError::Poisoned => LogError::Poisoned,
             StoreError::Stopped => LogError::Stopped,
         }

@@ -98,5 +98,5 @@ fn begin(
     }
     replicas::check_one_runs(index, &wanted, topics.running())?;
     let set = ctx.services.store.set_replicas(topic.id, index, wanted);
-    Ok(Box::pin(async move { set.await.map_err(|error| ErrorCode::from(&error).into()) }))
+    Ok(Box::pin(async move { set.await.map_err(|error| Refusal::from(&error)) }))
 }

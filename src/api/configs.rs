@@ -72,7 +72,7 @@ pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec
     let mut outcomes = Vec::with_capacity(begun.len());
     for (Asked { kind, name, .. }, begun) in asked.into_iter().zip(begun) {
         let refusal: Option<Refusal> = match begun {
-            Ok(Some(stored)) => stored.await.err().map(|error| ErrorCode::from(&error).into()),
+            Ok(Some(stored)) => stored.await.err().map(|error| Refusal::from(&error)),
             Ok(None) => None,
             Err(refusal) => Some(refusal),
         };

@@ -162,7 +162,7 @@ fn not_added(asked: &CreatePartitionsTopic, error: &StoreError, ctx: &Context) -
     let now = wanted(asked, &ctx.services.store.topics(), ctx);
     match (error, now) {
         (StoreError::Refused(_), Err(refusal)) => refusal,
-        _ => ErrorCode::from(error).into(),
+        _ => error.into(),
     }
 }
 

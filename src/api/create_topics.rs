@@ -300,7 +300,7 @@ fn not_made(name: &str, error: &TopicError) -> Refusal {
     match error {
         TopicError::Exists => exists(name),
         TopicError::NameCollides { with } => collides(name, with),
-        TopicError::Unknown | TopicError::Store(_) => ErrorCode::from(error).into(),
+        TopicError::Unknown | TopicError::Store(_) => error.into(),
     }
 }
 

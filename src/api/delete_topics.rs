@@ -37,7 +37,7 @@ impl Handler for DeleteTopicsRequest {
         let mut deleted = Vec::with_capacity(deleting.len());
         for topic in deleting {
             deleted.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
-                Some(deleted) => deleted.map_err(|error| Refusal::from(ErrorCode::from(&error))),
+                Some(deleted) => deleted.map_err(|error| Refusal::from(&error)),
                 None => Err(ErrorCode::RequestTimedOut.into()),
             });
         }

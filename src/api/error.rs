@@ -279,16 +279,56 @@ impl From<&AppendError> for ErrorCode {
         match error {
             AppendError::Refused(refusal) => refusal.into(),
             AppendError::NotServing => ErrorCode::UnknownTopicOrPartition,
-            AppendError::Damaged | AppendError::Full | AppendError::Poisoned => ErrorCode::KafkaStorageError,
+            AppendError::Damaged | AppendError::Full | AppendError::Unwritable(_) | AppendError::Poisoned => {
+                ErrorCode::KafkaStorageError
+            }
             // Nobody knows whether it was written; clients that may not repeat it ask no more.
             AppendError::Stopped => ErrorCode::RequestTimedOut,
         }
     }
 }
 
+/// Why nothing is written, where that is no fault of the client.
+const FULL: &str = "The broker's disk is full: it takes no records until there is room. Commits, deletions of records and topics, and shorter retention are accepted.";
+const POISONED: &str =
+    "A write or a sync of the broker's disk failed: it takes nothing until it is restarted.";
+const DAMAGED: &str = "The files of this partition are damaged: it is out of service.";
+
 impl From<&AppendError> for Refusal {
     fn from(error: &AppendError) -> Refusal {
-        ErrorCode::from(error).into()
+        let message = match error {
+            AppendError::Refused(_) | AppendError::NotServing | AppendError::Stopped => None,
+            AppendError::Full => Some(FULL.to_owned()),
+            AppendError::Unwritable(why) => {
+                Some(format!("The broker cannot write the log of this partition: {why}."))
+            }
+            AppendError::Poisoned => Some(POISONED.to_owned()),
+            AppendError::Damaged => Some(DAMAGED.to_owned()),
+        };
+        Refusal { code: error.into(), message }
+    }
+}
+
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Refusal {
+        let message = match error {
+            StoreError::Refused(_) | StoreError::Stopped => None,
+            StoreError::Full => Some(FULL.to_owned()),
+            StoreError::Unwritable(why) => Some(format!("The broker cannot write its journal: {why}.")),
+            StoreError::Poisoned => Some(POISONED.to_owned()),
+        };
+        Refusal { code: error.into(), message }
+    }
+}
+
+impl From<&TopicError> for Refusal {
+    fn from(error: &TopicError) -> Refusal {
+        match error {
+            TopicError::Exists | TopicError::NameCollides { .. } | TopicError::Unknown => {
+                ErrorCode::from(error).into()
+            }
+            TopicError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -298,7 +338,9 @@ impl From<&LogError> for ErrorCode {
             LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             LogError::NotServing => ErrorCode::UnknownTopicOrPartition,
             LogError::Stopped => ErrorCode::NotLeaderOrFollower,
-            LogError::Damaged | LogError::Full | LogError::Poisoned => ErrorCode::KafkaStorageError,
+            LogError::Damaged | LogError::Full | LogError::Unwritable(_) | LogError::Poisoned => {
+                ErrorCode::KafkaStorageError
+            }
         }
     }
 }
@@ -307,7 +349,9 @@ impl From<&StoreError> for ErrorCode {
     fn from(error: &StoreError) -> ErrorCode {
         match error {
             StoreError::Refused(refusal) => refusal.into(),
-            StoreError::Full | StoreError::Poisoned => ErrorCode::KafkaStorageError,
+            StoreError::Full | StoreError::Unwritable(_) | StoreError::Poisoned => {
+                ErrorCode::KafkaStorageError
+            }
             StoreError::Stopped => ErrorCode::RequestTimedOut,
         }
     }
@@ -351,6 +395,21 @@ impl From<GroupError> for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::fs::Failure;
+
+    #[test]
+    fn a_refusal_for_which_the_broker_is_to_blame_says_why_and_can_be_tried_again() {
+        let why = Failure::Denied;
+        let stores = [StoreError::Full, StoreError::Unwritable(why), StoreError::Poisoned];
+        let refusals = stores.iter().map(Refusal::from);
+        let appends = [AppendError::Full, AppendError::Unwritable(why), AppendError::Damaged];
+        for refusal in refusals.chain(appends.iter().map(Refusal::from)) {
+            assert_eq!(refusal.code, ErrorCode::KafkaStorageError);
+            assert!(refusal.message.is_some());
+        }
+        let message = Refusal::from(&AppendError::Unwritable(why)).message;
+        assert_eq!(message.unwrap(), "The broker cannot write the log of this partition: access is denied.");
+    }
 
     #[test]
     fn codes_run_from_minus_one_to_136_without_a_gap() {

@@ -96,6 +96,9 @@ pub enum Command {
         topic: TopicId,
         partition: i32,
     },
+    /// A batch that has its place already, but could not be written to its segment, is in the journal
+    /// once more: behind a snapshot, so that the entry that it came with is not needed any more.
+    StoreAgain(StoreAgain),
 }
 
 /// What settings are stored for, other than a topic.
@@ -154,6 +157,16 @@ pub struct ReplaceSegments {
     /// Not empty; the first one begins where the first of the replaced did. All have the generation
     /// that follows the largest of the replaced.
     pub by: Vec<Rewritten>,
+}
+
+/// Where the batch belongs. Its bytes travel in the journal entry, in the order of the commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreAgain {
+    pub topic: TopicId,
+    pub partition: i32,
+    pub segment: SegmentId,
+    pub at: u64,
+    pub bytes: u32,
 }
 
 /// A segment that compaction has written.
@@ -216,6 +229,7 @@ pub enum Applied {
         forgotten: usize,
     },
     ClockBelieved,
+    StoredAgain,
 }
 
 impl Applied {

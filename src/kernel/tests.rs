@@ -189,6 +189,22 @@ fn moving_the_log_start_drops_the_segments_below_it() {
 }
 
 #[test]
+fn a_batch_can_be_stored_again_in_the_place_it_has_and_in_no_other() {
+    let mut shard = with_topic();
+    offset_of(&mut shard, batch(10)).unwrap();
+    let before = partition(&shard).clone();
+    let segment = SegmentId { base: Offset(0), generation: 0 };
+    let again = StoreAgain { topic: TOPIC, partition: 0, segment, at: 0, bytes: 100 };
+    let mut apply = |again| shard.apply(at(9), &Command::StoreAgain(again));
+    assert_eq!(apply(again), Ok(Applied::StoredAgain));
+    assert_eq!(apply(StoreAgain { at: 1, ..again }), Err(Refusal::OtherSegments), "past its end");
+    let other = SegmentId { base: Offset(10), generation: 0 };
+    assert_eq!(apply(StoreAgain { segment: other, ..again }), Err(Refusal::OtherSegments));
+    assert_eq!(apply(StoreAgain { partition: 5, ..again }), Err(Refusal::UnknownPartition));
+    assert_eq!(*partition(&shard), before);
+}
+
+#[test]
 fn segments_are_replaced_where_they_are_those_that_were_meant_and_the_newest_never() {
     let mut shard = with_topic();
     for time in 1..5 {

@@ -167,10 +167,10 @@ impl Directory {
         self.topics().join(partition_dir(topic, index))
     }
 
-    /// The directory of a partition, for as long as its topic exists. `made`: it must be there.
-    pub(super) fn partition_dir(&self, topic: &str, key: PartitionKey, made: bool) -> Arc<PartitionDir> {
+    /// The directory of a partition, for as long as its topic exists.
+    pub(super) fn partition_dir(&self, topic: &str, key: PartitionKey) -> Arc<PartitionDir> {
         let path = self.partition(topic, key.1);
-        Arc::new(PartitionDir::new(&self.files, &self.trash, path, key, made))
+        Arc::new(PartitionDir::new(&self.files, &self.trash, path, key))
     }
 
     /// Makes everything that was appended to these segments durable, their names included.
@@ -201,7 +201,7 @@ impl Directory {
 
     pub(super) fn empty_trash(&self) {
         if let Err(error) = self.trash.empty() {
-            tracing::warn!(%error, "cannot empty the trash; it is tried again");
+            tracing::warn!(%error, "cannot empty the trash; it is tried again when the next topic is deleted");
         }
     }
 

@@ -7,11 +7,12 @@
 //! - Larger runs, and everything in `os` mode, are written to the segment before the entry that
 //!   refers to them.
 //! - A segment that cannot be written leaves its bytes in the journal and in memory: later appends
-//!   are refused until the disk has room again. Only a failed journal write or a failed sync
-//!   poisons the directory.
+//!   to its partition are refused until it can be written again (`unwritten.rs`). Only a failed
+//!   journal write or a failed sync poisons the directory.
 
 mod durable;
 mod round;
+mod unwritten;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,27 +20,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, Weak, mpsc};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
+use super::fs::Failure;
 use super::journal::Journal;
 use super::keeper::Job;
 use super::live::LiveSettings;
 use super::partition::Partition;
-use super::segment::{PartitionDir, Segment};
+use super::segment::{Appendage, PartitionDir, Segment};
 use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{
-    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, Settings, Shard,
+    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, SegmentId, Settings, Shard,
 };
+use crate::record::Header;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 pub use durable::SnapshotFailure;
 use round::Event;
 pub use round::Round;
-use write::{Unwritten, is_relaxed};
+use unwritten::Unwritten;
+use write::is_relaxed;
 
 pub(super) struct Engine {
     pub(super) shard: Shard,
@@ -65,7 +71,11 @@ pub(super) struct Engine {
     behind: bool,
     behind_bytes: u64,
     sync_announced: bool,
-    unwritten: Vec<Unwritten>,
+    unwritten: Unwritten,
+    /// No file could be made for the journal when one was wanted: what is left is shared out.
+    short_of_room: bool,
+    /// When the log last said so.
+    told_full: Option<Duration>,
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
@@ -123,7 +133,9 @@ impl Engine {
             behind: false,
             behind_bytes: 0,
             sync_announced: false,
-            unwritten: Vec::new(),
+            unwritten: Unwritten::default(),
+            short_of_room: false,
+            told_full: None,
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,
@@ -265,7 +277,10 @@ impl Engine {
         if self.since_snapshot >= self.options.tuning.snapshot_bytes {
             self.snapshot();
         }
-        if let Some(job) = self.journal.prepare() {
+        // Where there is no room the next append that needs it asks again.
+        if !self.short_of_room
+            && let Some(job) = self.journal.prepare()
+        {
             drop(self.keeper.send(Job::Prepare(job)));
         }
     }
@@ -274,9 +289,17 @@ impl Engine {
     fn remember(&mut self, partition: &Arc<Partition>, bytes: usize) {
         self.recent.push_back((Arc::clone(partition), bytes));
         self.recent_bytes += bytes;
-        // What is not in its segment yet can only be read from here.
-        while self.recent_bytes > self.options.tuning.recent_bytes && self.unwritten.is_empty() {
+        let most = self.options.tuning.recent_bytes + self.unwritten.bytes();
+        for _ in 0..self.recent.len() {
+            if self.recent_bytes <= most {
+                return;
+            }
             let Some((partition, bytes)) = self.recent.pop_front() else { return };
+            // What is not in its segment yet can only be read from here.
+            if self.unwritten.why((partition.topic, partition.index)).is_some() {
+                self.recent.push_back((partition, bytes));
+                continue;
+            }
             partition.forget_oldest();
             self.recent_bytes -= bytes;
         }
@@ -322,7 +345,7 @@ impl Engine {
                 let segments: Vec<_> =
                     topic.partitions.iter().flat_map(|partition| partition.publish_deleted()).collect();
                 segments.iter().for_each(|segment| segment.abandon());
-                self.unwritten.retain(|unwritten| unwritten.segment.key().0 != topic.id);
+                self.unwritten.forget_topic(topic.id);
                 // Now, not later: a new topic of the same name may be the next command.
                 topic.partitions.iter().for_each(|partition| partition.dir().discard());
                 Job::EmptyTrash
@@ -332,8 +355,7 @@ impl Engine {
                 let segments = partition.publish_log_start(*offset, dropped.len());
                 segments.iter().for_each(|segment| segment.abandon());
                 // Below the new start nobody misses what found no room.
-                self.unwritten
-                    .retain(|unwritten| !segments.iter().any(|gone| Arc::ptr_eq(gone, &unwritten.segment)));
+                self.unwritten.forget_segments(&segments);
                 Job::Remove { segments }
             }
             (Command::ReplaceSegments(replace), Applied::SegmentsReplaced { by, end, .. }) => {
@@ -416,7 +438,8 @@ impl Engine {
             | Command::AlterSettings { .. }
             | Command::ReplaceSegments(_)
             | Command::SetProducerMemory { .. }
-            | Command::ClockBelieved => return Vec::new(),
+            | Command::ClockBelieved
+            | Command::StoreAgain(_) => return Vec::new(),
         };
         let image = topics.get_or_insert_with(|| self.image_to_change());
         image.running = self.shard.running().into();
@@ -486,12 +509,17 @@ impl Engine {
     }
 
     /// At start: shows every topic that recovery found.
-    pub(super) fn show_all(&mut self, committer: Weak<Committer>, damaged: &BTreeMap<PartitionKey, String>) {
+    pub(super) fn show_all(
+        &mut self,
+        committer: Weak<Committer>,
+        damaged: &BTreeMap<PartitionKey, String>,
+        unwritten: recovery::Unwritten,
+    ) {
         self.committer = committer;
         self.show_settings();
         let mut topics = Topics::of(self.shard.running());
         for state in self.shard.topics() {
-            let topic = self.topic(state, recovery::segments_of);
+            let topic = self.topic(state, |dir, partition| recovery::segments_of(dir, partition, &unwritten));
             for partition in &topic.partitions {
                 if let Some(why) = damaged.get(&(partition.topic, partition.index)) {
                     partition.quarantine(why);
@@ -499,7 +527,32 @@ impl Engine {
             }
             topics.insert(topic);
         }
+        for ((topic, index), batches) in unwritten {
+            if let Some(partition) = topics.by_id(topic).and_then(|topic| topic.partition(index)) {
+                self.hold_unwritten(partition, batches);
+            }
+        }
         *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
+    }
+
+    /// What recovery could not write is read from memory, and is written when that works.
+    fn hold_unwritten(&mut self, partition: &Arc<Partition>, batches: BTreeMap<(SegmentId, u64), Bytes>) {
+        for ((id, at), bytes) in batches {
+            let Some(segment) = partition.segments_of(&[id]).and_then(|mut found| found.pop()) else {
+                return;
+            };
+            let Ok(header) = Header::parse(&bytes) else { return };
+            let batch = Appendage {
+                base_offset: header.base_offset,
+                bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+                max_timestamp: header.max_timestamp,
+            };
+            partition.hold(&header, &bytes);
+            self.recent_bytes += bytes.len() + RECENT_OVERHEAD;
+            self.recent.push_back((Arc::clone(partition), bytes.len() + RECENT_OVERHEAD));
+            let run = unwritten::Run { segment, at, pieces: vec![bytes], batches: vec![batch] };
+            self.unwritten.add(partition, run, Failure::NoSpace);
+        }
     }
 
     pub(super) fn empty_trash(&self) {
@@ -515,8 +568,7 @@ impl Engine {
         let name: Arc<str> = state.name.as_str().into();
         let settings = Arc::new(self.topic_settings(&name, &state.overrides));
         let partitions = state.partitions().zip(0..).map(|(partition, index)| {
-            let made = !partition.segments().is_empty();
-            let dir = self.directory.partition_dir(&name, (state.id, index), made);
+            let dir = self.directory.partition_dir(&name, (state.id, index));
             let segments = segments(&dir, partition);
             let facts = (state.id, &name, &settings);
             Arc::new(Partition::new(facts, dir, partition, segments, Weak::clone(&self.committer)))

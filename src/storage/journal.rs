@@ -62,6 +62,10 @@ pub trait Journal: Send {
     /// ours already. Where not, `append` makes room, slowly, or says `Full`.
     fn room_for(&self, bytes: u64) -> bool;
 
+    /// Makes room for an entry with that many bytes, slowly, where there is none: then `append`
+    /// needs nothing new from the medium. An error harms nothing that was appended.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()>;
+
     /// Nobody needs the entries below this position any more. Costs nothing: the work is for
     /// [`Journal::prepare`].
     fn trim(&mut self, below: u64);

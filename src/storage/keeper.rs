@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::committer::Committer;
 use super::directory::Directory;
 use super::engine::SnapshotFailure;
-use super::journal::Prepare;
+use super::journal::{Prepare, SyncJob};
 use super::segment::{Segment, SyncError};
 use super::snapshot;
 use crate::kernel::Shard;
@@ -24,6 +24,8 @@ pub(super) enum Job {
     Snapshot {
         shard: Box<Shard>,
         segments: Vec<Arc<Segment>>,
+        /// What must be durable in the journal before the snapshot counts.
+        journal: Option<SyncJob>,
     },
     /// Files below the log start.
     Remove {
@@ -82,8 +84,8 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
     match job {
         // What could not be synced since it was asked for must not be in a snapshot.
         Job::Snapshot { .. } if committer.engine().is_poisoned() => {}
-        Job::Snapshot { shard, segments } => {
-            let outcome = take_snapshot(&shard, segments, directory);
+        Job::Snapshot { shard, segments, journal } => {
+            let outcome = take_snapshot(&shard, segments, journal, directory);
             committer.engine().snapshot_done(outcome);
         }
         Job::Remove { segments } => {
@@ -95,9 +97,8 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
         }
         Job::EmptyTrash => directory.empty_trash(),
         Job::Prepare(job) => {
-            if let Err(error) = job.run() {
-                tracing::warn!(%error, "cannot make room for the journal ahead of need");
-            }
+            let outcome = job.run();
+            committer.engine().prepared(&outcome);
         }
         Job::SyncSoon | Job::SyncNow => sync(committer),
         Job::Tell(asking) => drop(asking.send(())),
@@ -108,12 +109,16 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
 fn take_snapshot(
     shard: &Shard,
     segments: Vec<Arc<Segment>>,
+    journal: Option<SyncJob>,
     directory: &Directory,
 ) -> Result<u64, SnapshotFailure> {
+    if let Some(Err(error)) = journal.map(SyncJob::run) {
+        return Err(SnapshotFailure::Sync(error.to_string()));
+    }
     match directory.sync(&segments) {
         Ok(()) => {}
         Err(SyncError::Open(error)) => return Err(SnapshotFailure::Later { error, segments }),
-        Err(SyncError::Sync(error)) => return Err(SnapshotFailure::Sync(error)),
+        Err(error @ SyncError::Sync(_)) => return Err(SnapshotFailure::Sync(error.to_string())),
     }
     segments.iter().for_each(|segment| save_index(segment));
     let dir = directory.snapshots();

@@ -531,6 +531,13 @@ impl Partition {
         self.high_watermark.store(placed.end.0, Ordering::Release);
     }
 
+    /// A batch at the end of the log that was published by an earlier run, and that no segment has.
+    pub(super) fn hold(&self, header: &record::Header, bytes: &Bytes) {
+        let end = header.next_offset().unwrap_or(header.base_offset);
+        let recent = Recent { base: header.base_offset, end, pieces: Pieces::One(bytes.clone()) };
+        self.log_mut().recent.push_back(recent);
+    }
+
     /// From the next batch on these hold.
     pub(super) fn publish_settings(&self, settings: &Arc<TopicSettings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(settings);

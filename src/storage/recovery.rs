@@ -14,11 +14,11 @@ use bytes::Bytes;
 
 use super::OpenError;
 use super::directory::{Directory, FILES_OFFLINE, Meta, PartitionKey};
-use super::fs::{File, Fs, Open};
+use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
-use crate::kernel::{self, Applied, Command, Commit, ReplaceSegments, SegmentId, Shard};
+use crate::kernel::{self, Applied, Command, ReplaceSegments, SegmentId, Shard, StoreAgain};
 use crate::record::{self, Header};
 use crate::time;
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
@@ -32,6 +32,7 @@ pub(super) struct Recovered {
     /// Their files are longer than what replay gives: they get a new leadership.
     pub(super) cut: Vec<PartitionKey>,
     pub(super) damaged: BTreeMap<PartitionKey, String>,
+    pub(super) unwritten: Unwritten,
     /// By which time the clock was believed last, as far as it is known.
     pub(super) last_time: Option<Timestamp>,
     pub(super) account: Account,
@@ -70,11 +71,16 @@ impl Recovered {
             journal: Box::new(MemoryJournal::after(0)),
             cut: Vec::new(),
             damaged: BTreeMap::new(),
+            unwritten: Unwritten::new(),
             last_time: None,
             account: Account::default(),
         }
     }
 }
+
+/// Batches of the journal that could not be written to their segments, by their position there: the
+/// journal goes on to have them.
+pub(super) type Unwritten = BTreeMap<PartitionKey, BTreeMap<(SegmentId, u64), Bytes>>;
 
 /// An entry of the journal, and where its batches stand.
 struct Round {
@@ -114,17 +120,25 @@ pub(super) fn recover(
     let topics = |error| OpenError::Io { path: directory.topics(), error };
     let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;
     owned.clear(directory).map_err(topics)?;
-    write_again(directory, &shard, &rounds, &mut owned).map_err(topics)?;
-    let cut = owned.settle(directory, &shard).map_err(topics)?;
+    let unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
+    let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
     directory.trash.settle().map_err(topics)?;
     directory.raise_format().map_err(io(directory.root().to_owned()))?;
     let mut journal = journal.begin(shard.position() + 1)?;
-    let oldest = snapshot::renew(fs, &snapshots, &shard, &found).map_err(io(snapshots))?;
-    journal.trim(oldest + 1);
+    // Without a new one the next start only replays more. While records are in the journal alone there must be none.
+    if unwritten.is_empty() {
+        match snapshot::renew(fs, &snapshots, &shard, &found) {
+            Ok(oldest) => journal.trim(oldest + 1),
+            Err(error) => {
+                tracing::warn!(dir = %snapshots.display(), %error, "cannot write a snapshot; trying again later");
+            }
+        }
+    }
     let account = owned.account(&shard, &cut);
     let replayed = shard.position() - snapshot;
     tracing::info!(snapshot, replayed, cut_partitions = cut.len(), "recovered");
-    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged: owned.damaged, last_time, account })
+    let damaged = owned.damaged;
+    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, unwritten, last_time, account })
 }
 
 /// The newest state that was written aside, or that of an empty directory.
@@ -173,7 +187,7 @@ fn replay(
             Err(damage) => return Err(damage),
         }
     }
-    let kept = first_torn(directory, &rounds);
+    let kept = first_torn(directory, &rounds)?;
     if let Some(torn) = rounds.get(kept) {
         journal.cut_at(torn.entry.position);
         rounds.truncate(kept);
@@ -282,7 +296,15 @@ fn places(
     let mut ends: BTreeMap<PartitionKey, (Offset, u64, Offset)> = BTreeMap::new();
     let mut data = entry.data.clone();
     let mut places = Vec::new();
-    for commit in commands.iter().filter_map(as_commit) {
+    for command in commands {
+        let commit = match command {
+            Command::Commit(commit) => commit,
+            Command::StoreAgain(again) => {
+                places.push(stored_again(shard, directory, again, &mut data, entry)?);
+                continue;
+            }
+            _ => continue,
+        };
         let key = (commit.topic, commit.partition);
         let state = ends.get(&key).copied().or_else(|| {
             let partition = shard.partition(commit.topic, commit.partition)?;
@@ -329,30 +351,59 @@ fn places(
     Ok(places)
 }
 
-fn as_commit(command: &Command) -> Option<&Commit> {
-    match command {
-        Command::Commit(commit) => Some(commit),
-        _ => None,
+/// A batch that has its place already.
+fn stored_again(
+    shard: &Shard,
+    directory: &Directory,
+    again: &StoreAgain,
+    data: &mut Bytes,
+    entry: &Replayed,
+) -> Result<Place, OpenError> {
+    let StoreAgain { topic, partition, segment, at, bytes } = *again;
+    if data.len() < bytes as usize {
+        return Err(damaged(entry, "it holds fewer record bytes than its commands say"));
     }
+    let inline = data.split_to(bytes as usize);
+    let header = Header::parse(&inline).map_err(|error| damaged(entry, &error.to_string()))?;
+    let end = header.next_offset().ok_or_else(|| damaged(entry, "its offsets pass the largest"))?;
+    let name = shard.topic(topic).map(|topic| topic.name.as_str());
+    let name = name.ok_or_else(|| damaged(entry, "it writes to a topic that is not there"))?;
+    Ok(Place {
+        dir: directory.partition(name, partition),
+        topic,
+        partition,
+        segment,
+        at,
+        base_offset: header.base_offset,
+        end,
+        length: bytes,
+        crc: header.crc,
+        inline: Some(inline),
+    })
 }
 
 /// How many entries hold: above the mark the first whose bytes are not in their segments ends the
 /// journal. Bytes that a kept later entry drops need not be there: files go once the entry that
 /// drops them is durable, and with it all before.
-fn first_torn(directory: &Directory, rounds: &[Round]) -> usize {
+fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<usize, OpenError> {
     let mut kept = rounds.len();
     loop {
         let dropped = Dropped::by(rounds.get(..kept).unwrap_or_default());
-        let torn = rounds.iter().take(kept).position(|round| {
+        let mut torn = None;
+        for (at, round) in rounds.iter().take(kept).enumerate().filter(|(_, round)| round.entry.above_mark) {
             let referred = round.places.iter().filter(|place| place.inline.is_none());
-            round.entry.above_mark
-                && !referred.into_iter().all(|place| {
-                    dropped.after(round.entry.position, place) || read_range(directory, place).is_some()
-                })
-        });
+            for place in referred.filter(|place| !dropped.after(round.entry.position, place)) {
+                if read_range(directory, place)?.is_none() {
+                    torn = torn.or(Some(at));
+                }
+            }
+            if torn.is_some() {
+                break;
+            }
+        }
         match torn {
             Some(torn) => kept = torn,
-            None => return kept,
+            None => return Ok(kept),
         }
     }
 }
@@ -403,86 +454,166 @@ impl Dropped {
     }
 }
 
-/// The batch that should stand there, if it does.
-fn read_range(directory: &Directory, place: &Place) -> Option<Bytes> {
+/// The batch that should stand there, if it does. A file that cannot be opened or read says nothing
+/// about that.
+fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, OpenError> {
     let path = segment::log_path(&place.dir, place.segment);
-    let file = directory.fs.open(&path, Open::Read).ok()?;
     let mut bytes = vec![0; place.length as usize];
-    let read = file.read_at(&mut bytes, place.at).ok()?;
-    let header = Header::parse(&bytes).ok()?;
+    let read = directory.fs.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
+    let read = match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| OpenError::Io { path, error })?,
+    };
+    let Ok(header) = Header::parse(&bytes) else { return Ok(None) };
     let holds = read == bytes.len()
         && header.size() == bytes.len()
         && header.base_offset == place.base_offset
         && header.crc == place.crc
         && record::crc_of(&bytes) == place.crc;
-    holds.then(|| bytes.into())
+    Ok(holds.then(|| bytes.into()))
 }
 
 /// Puts into the segments what the journal has of them, and what above the mark it only refers to.
 /// Done whether or not it is there already: after kill -9 the page cache may show bytes that the
 /// disk never got. A segment that is shorter than where the first of these bytes belong has lost
 /// others: it is left alone, and its partition is damaged.
-fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round], owned: &mut Owned) -> io::Result<()> {
+///
+/// What the journal holds itself need not be written: where that fails, for want of room above all,
+/// it goes on to have it.
+fn write_again(
+    directory: &Directory,
+    shard: &Shard,
+    rounds: &[Round],
+    owned: &mut Owned,
+) -> Result<Unwritten, OpenError> {
     let begins = first_writes(shard, rounds);
     // File after file: there may be more of them than may be open. Within one the order stays.
     let mut all: Vec<_> =
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
     all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment));
     let mut looked_at = BTreeSet::new();
-    let mut dirs = BTreeSet::new();
-    let mut open: Option<((PartitionKey, SegmentId), Arc<dyn File>)> = None;
+    let mut rewriting = Rewriting::default();
+    let mut unwritten = Unwritten::new();
     for (entry, place) in all {
-        let partition = (place.topic, place.partition);
-        if looked_at.insert(partition)
-            && let Some(state) = shard.partition(place.topic, place.partition)
-            && let Some(why) = lacks(&*directory.fs, &place.dir, partition, state, &begins)?
-        {
-            owned.damaged.entry(partition).or_insert(why);
-        }
-        if owned.damaged.contains_key(&partition) || !is_there(shard, place) {
+        if !is_there(shard, place) {
             continue;
         }
+        let partition = (place.topic, place.partition);
         let bytes = match &place.inline {
             Some(bytes) => bytes.clone(),
             None if !entry.above_mark => continue,
-            None => match read_range(directory, place) {
+            None => match read_range(directory, place)? {
                 Some(bytes) => bytes,
                 // Below a log start that moved since.
                 None => continue,
             },
         };
-        let key = (partition, place.segment);
-        let file = match open.take() {
-            Some((of, file)) if of == key => Some(file),
-            another => {
-                sync(another.as_ref())?;
-                open_again(directory, place)?
-            }
-        };
-        let Some(file) = file else {
-            let path = segment::log_path(&place.dir, place.segment);
-            owned.damaged.insert(partition, format!("{} is missing", path.display()));
+        // What follows it waits with it.
+        if let Some(waiting) = unwritten.get_mut(&partition) {
+            waiting.insert((place.segment, place.at), bytes);
             continue;
+        }
+        rewriting.turn_to((partition, place.segment))?;
+        let outcome = match looked_at.insert(partition) {
+            true => look_before(directory, shard, place, &begins, owned),
+            false => Ok(()),
+        };
+        let outcome = outcome.and_then(|()| match owned.damaged.contains_key(&partition) {
+            true => Ok(()),
+            false => rewriting.write(directory, place, &bytes, owned),
+        });
+        let Err(error) = outcome else { continue };
+        let path = segment::log_path(&place.dir, place.segment);
+        if place.inline.is_none() || Failure::of(&error) == Failure::NoDescriptors {
+            return Err(OpenError::Io { path, error });
+        }
+        tracing::warn!(
+            file = %path.display(),
+            %error,
+            "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
+            Failure::of(&error).next_step()
+        );
+        unwritten.insert(partition, BTreeMap::from([((place.segment, place.at), bytes)]));
+    }
+    rewriting.close()?;
+    for dir in rewriting.dirs {
+        directory.files.sync_names(dir).map_err(|error| OpenError::Io { path: dir.to_path_buf(), error })?;
+    }
+    Ok(unwritten)
+}
+
+/// Before the first write to a partition: nothing is written where something is missing. Fails where
+/// its directory cannot be looked into.
+fn look_before(
+    directory: &Directory,
+    shard: &Shard,
+    place: &Place,
+    begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
+    owned: &mut Owned,
+) -> io::Result<()> {
+    let fs = &*directory.fs;
+    let key = (place.topic, place.partition);
+    segment::topic_of(fs, &place.dir)?;
+    let Some(state) = shard.partition(place.topic, place.partition) else { return Ok(()) };
+    if let Some(why) = lacks(fs, &place.dir, key, state, begins)? {
+        owned.damaged.entry(key).or_insert(why);
+    }
+    Ok(())
+}
+
+/// The segment that is written to again now, and the directories of all that were.
+#[derive(Default)]
+struct Rewriting<'a> {
+    open: Option<OpenSegment>,
+    dirs: BTreeSet<&'a Path>,
+}
+
+struct OpenSegment {
+    key: (PartitionKey, SegmentId),
+    file: Arc<dyn File>,
+    path: PathBuf,
+}
+
+impl<'a> Rewriting<'a> {
+    /// Closes what is open where it is another segment.
+    fn turn_to(&mut self, key: (PartitionKey, SegmentId)) -> Result<(), OpenError> {
+        match &self.open {
+            Some(open) if open.key != key => self.close(),
+            _ => Ok(()),
+        }
+    }
+
+    fn close(&mut self) -> Result<(), OpenError> {
+        let Some(OpenSegment { file, path, .. }) = self.open.take() else { return Ok(()) };
+        file.sync_data().map_err(|error| OpenError::Io { path, error })
+    }
+
+    fn write(
+        &mut self,
+        directory: &Directory,
+        place: &'a Place,
+        bytes: &Bytes,
+        owned: &mut Owned,
+    ) -> io::Result<()> {
+        let partition = (place.topic, place.partition);
+        let path = segment::log_path(&place.dir, place.segment);
+        let known = self.open.as_ref().map(|open| Arc::clone(&open.file));
+        let Some(file) = known.map_or_else(|| open_again(directory, place), |file| Ok(Some(file)))? else {
+            owned.damaged.insert(partition, format!("{} is missing", path.display()));
+            return Ok(());
         };
         let len = file.len()?;
         if len < place.at {
-            let path = segment::log_path(&place.dir, place.segment);
             let why =
                 format!("{} has {len} bytes, and had {} before a batch was added", path.display(), place.at);
             owned.damaged.insert(partition, why);
-            continue;
+            return Ok(());
         }
-        file.write_at(&[io::IoSlice::new(&bytes)], place.at)?;
-        dirs.insert(&place.dir);
+        self.dirs.insert(&place.dir);
         owned.ours.insert(partition);
-        open = Some((key, file));
+        self.open = Some(OpenSegment { key: (partition, place.segment), file: Arc::clone(&file), path });
+        file.write_at(&[io::IoSlice::new(bytes)], place.at)
     }
-    sync(open.as_ref())?;
-    dirs.into_iter().try_for_each(|dir| directory.files.sync_names(dir))
-}
-
-fn sync<K>(open: Option<&(K, Arc<dyn File>)>) -> io::Result<()> {
-    open.map_or(Ok(()), |(_, file)| file.sync_data())
 }
 
 /// Where the first batch belongs that is written to a segment again.
@@ -552,7 +683,39 @@ fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn
     }
 }
 
-/// The segments of a partition as the state describes them; opens nothing.
-pub(super) fn segments_of(dir: &Arc<PartitionDir>, partition: &kernel::Partition) -> VecDeque<Arc<Segment>> {
-    partition.segments().iter().map(|segment| Arc::new(Segment::existing(dir, segment))).collect()
+/// The batches of a partition that its segments do not have.
+pub(super) type Waiting<'a> = Option<&'a BTreeMap<(SegmentId, u64), Bytes>>;
+
+/// From where on the file of a segment lacks batches, if it does.
+fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
+    let ((id, at), _) = waiting?.range((segment.id(), 0)..).next()?;
+    (*id == segment.id()).then_some(*at)
+}
+
+/// How long the segments are at least that must have a file.
+pub(super) fn written_lengths(
+    partition: &kernel::Partition,
+    waiting: Waiting<'_>,
+) -> BTreeMap<SegmentId, u64> {
+    let lengths = partition.segments().iter().filter_map(|segment| match lacks_from(segment, waiting) {
+        Some(0) => None,
+        lacks => Some((segment.id(), lacks.unwrap_or(segment.bytes))),
+    });
+    lengths.collect()
+}
+
+/// The segments of a partition as the state describes them; opens nothing. Of those that lack
+/// batches, what their files have.
+pub(super) fn segments_of(
+    dir: &Arc<PartitionDir>,
+    partition: &kernel::Partition,
+    unwritten: &Unwritten,
+) -> VecDeque<Arc<Segment>> {
+    let waiting = unwritten.get(&(dir.topic(), dir.partition()));
+    let segments = partition.segments().iter().map(|state| match lacks_from(state, waiting) {
+        None => Segment::existing(dir, state),
+        Some(0) => Segment::new(dir, state.base, segment::DEFAULT_INTERVAL),
+        Some(bytes) => Segment::existing(dir, &kernel::Segment { bytes, ..*state }),
+    });
+    segments.map(Arc::new).collect()
 }

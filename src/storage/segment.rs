@@ -17,6 +17,7 @@ mod verified;
 mod walk;
 
 use std::io::{self, IoSlice};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -24,7 +25,7 @@ use bytes::Bytes;
 
 pub use dir::PartitionDir;
 pub use files::{Files, METADATA, ids, log_path, recreate, remove_files, topic_of, write_metadata};
-pub use index::Appendage;
+pub use index::{Appendage, DEFAULT_INTERVAL};
 pub use read::Batches;
 pub use walk::{End, Expected, Held, check, walk};
 
@@ -128,6 +129,7 @@ impl Segment {
 
     /// One whose file is there, as the journal describes it. Opens nothing.
     pub fn existing(dir: &Arc<PartitionDir>, state: &kernel::Segment) -> Segment {
+        dir.note_made();
         let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
         segment.generation = state.generation;
         segment.size.store(state.bytes, Ordering::Release);
@@ -144,6 +146,11 @@ impl Segment {
 
     pub fn base(&self) -> Offset {
         self.base
+    }
+
+    /// Where its file is, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.dir.log_path(self.id())
     }
 
     pub fn id(&self) -> SegmentId {
@@ -268,6 +275,10 @@ impl Segment {
         start: Offset,
         end: Offset,
     ) -> Result<Option<record::Found>, ReadError> {
+        // It may have no file yet.
+        if self.size() == 0 {
+            return Ok(None);
+        }
         let file = self.file()?;
         let mut at = self.indexed(&*file, true, |index| index.before_time(time))?;
         let mut scan = Scan::new(&*file, true);
@@ -288,6 +299,9 @@ impl Segment {
 
     /// The first record in `[start, end)` that has the largest timestamp there. May wait.
     pub fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
+        if self.size() == 0 {
+            return Ok(None);
+        }
         let file = self.file()?;
         let mut at = match self.position_of(&*file, start.max(self.base), true) {
             Err(ReadError::Behind) => return Ok(None),
@@ -461,7 +475,7 @@ impl Segment {
     }
 
     fn damaged(&self, at: u64, why: &str) -> ReadError {
-        ReadError::Damaged(format!("{}, byte {at}: {why}", self.dir.log_path(self.id()).display()))
+        ReadError::Damaged(format!("{}, byte {at}: {why}", self.path().display()))
     }
 
     /// The open file, kept open by [`Files`] while it is in use. For reading only, so that it can be
@@ -469,7 +483,7 @@ impl Segment {
     fn file(&self) -> Result<Arc<dyn File>, ReadError> {
         self.opened(Open::Read).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.is_gone() => ReadError::Gone,
-            _ => ReadError::Io(format!("{}: {error}", self.dir.log_path(self.id()).display())),
+            _ => ReadError::Io(format!("{}: {error}", self.path().display())),
         })
     }
 

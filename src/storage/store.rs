@@ -170,7 +170,7 @@ impl Store {
                 recovery::recover(&directory, options, OnDamage::Refuse)?
             }
         };
-        let Recovered { shard, journal, cut, damaged, last_time, account: _ } = recovered;
+        let Recovered { shard, journal, cut, damaged, unwritten, last_time, account: _ } = recovered;
 
         let (keeper, jobs) = mpsc::channel();
         let engine_options = match in_memory {
@@ -204,7 +204,7 @@ impl Store {
         let counts = Arc::clone(&engine.counts);
         let committer =
             Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
-        committer.engine().show_all(Arc::downgrade(&committer), &damaged);
+        committer.engine().show_all(Arc::downgrade(&committer), &damaged, unwritten);
         directory.look_at_space();
 
         let inner = Inner {
@@ -457,7 +457,8 @@ impl Store {
         let settings = self.0.live.at(&self.settings());
         let believed = self.0.clocks.now().believed;
         let commands = {
-            let engine = self.0.committer.engine();
+            let mut engine = self.0.committer.engine();
+            engine.write_unwritten();
             super::retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
         if commands.is_empty() {
@@ -544,12 +545,16 @@ impl Store {
         let mut due = Vec::new();
         {
             let mut engine = self.0.committer.engine();
-            // What has found no room in its segment cannot be read there.
-            if !engine.has_written_everything() {
+            if engine.is_poisoned() {
                 return;
             }
+            engine.write_unwritten();
             for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
                 for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
+                    // What could not be written to its segment cannot be read there.
+                    if engine.is_stuck((topic.id, partition.index)) {
+                        continue;
+                    }
                     let Some(state) = engine.shard.partition(topic.id, partition.index) else { continue };
                     let high_watermark = partition.ends().high_watermark;
                     if let Some(found) = cleaner::due(state, &topic.settings, high_watermark, now) {

@@ -335,7 +335,7 @@ fn append(
                 log.unanswered = None;
             }
         }
-        Err(AppendError::Full) => {
+        Err(AppendError::Full | AppendError::Unwritable(_)) => {
             // Definitely not written: it may never appear.
             counts.refused += 1;
             if log.unanswered.as_ref() != Some(&texts) {

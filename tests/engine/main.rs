@@ -4,6 +4,7 @@ mod clock;
 mod compaction;
 mod crashes;
 mod disk;
+mod failures;
 mod formats;
 mod history;
 mod inspect;

@@ -13,6 +13,7 @@ use jackdaw::storage::{
 };
 use jackdaw::time::Clock;
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
+use rustix::io::Errno;
 
 use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
 
@@ -207,8 +208,8 @@ fn i11_a_segment_without_room_leaves_its_records_in_the_journal_and_loses_nothin
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
-    let in_segment = |operation| Fault { path: ".log".into(), lasting: true, ..Fault::next(operation) };
-    fs.fail(in_segment(Operation::Write));
+    let full = Errno::NOSPC;
+    fs.fail(Fault { path: ".log".into(), lasting: true, error: full, ..Fault::next(Operation::Write) });
     assert!(now(log.append(batch(&["in the journal"]))).is_ok(), "it is safe there, so it is acknowledged");
     assert_eq!(texts(values(log, Offset(0)).unwrap()), ["in the journal"]);
     assert_eq!(now(log.append(batch(&["refused"]))), Err(AppendError::Full));

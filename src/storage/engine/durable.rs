@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::super::directory::PartitionKey;
 use super::super::keeper::{self, Job};
 use super::super::segment::Segment;
 use super::super::snapshot;
@@ -13,8 +14,8 @@ use super::round::{Sync, SyncFailure};
 const SYNC_AFTER: u64 = 1 << 20;
 
 pub enum SnapshotFailure {
-    /// Segments could not be made durable.
-    Sync(std::io::Error),
+    /// Segments, or the journal, could not be made durable.
+    Sync(String),
     /// It came to nothing, and can be tried again.
     Later { error: std::io::Error, segments: Vec<Arc<Segment>> },
 }
@@ -80,30 +81,35 @@ impl Engine {
         }
     }
 
-    /// What was appended is in its segments, and nowhere else only.
-    pub fn has_written_everything(&mut self) -> bool {
-        if !self.unwritten.is_empty() {
-            self.write_unwritten();
-        }
-        self.unwritten.is_empty() && !self.is_poisoned()
+    /// Why nothing can be compacted in the partition: not all of it is in its segments.
+    pub fn is_stuck(&self, key: PartitionKey) -> bool {
+        self.unwritten.why(key).is_some()
     }
 
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// Asks for a snapshot of the state as it is: the keeper writes it aside.
+    /// Asks for a snapshot of the state as it is: the keeper writes it aside. Records that only the
+    /// journal has are put behind it.
     pub fn snapshot(&mut self) {
         // Of a round that is not finished the directories of deleted topics are still there.
         let is_ahead = self.shard.position() != self.position.load(Ordering::Acquire);
-        if self.snapshot_running || self.is_poisoned() || !self.unwritten.is_empty() || is_ahead {
+        if self.snapshot_running || self.is_poisoned() || is_ahead {
             return;
         }
+        let shard = Box::new(self.shard.clone());
+        self.write_unwritten();
+        if !self.unwritten.is_empty() && !self.store_again() {
+            self.since_snapshot = self.options.tuning.snapshot_bytes / 2;
+            return;
+        }
+        let journal = (!self.unwritten.is_empty()).then(|| self.journal.sync_job());
         self.snapshot_running = true;
         self.since_snapshot = 0;
         let segments = std::mem::take(&mut self.dirty).into_values().collect();
         // Only gone when we are.
-        drop(self.keeper.send(Job::Snapshot { shard: Box::new(self.shard.clone()), segments }));
+        drop(self.keeper.send(Job::Snapshot { shard, segments, journal }));
     }
 
     /// The snapshot is safe, or the keeper says why not.
@@ -116,7 +122,7 @@ impl Engine {
                 // The snapshot synced everything that was not written to since.
                 self.unsynced.retain(|key, _| self.dirty.contains_key(key));
             }
-            Err(SnapshotFailure::Sync(error)) => self.poison(&format!("sync of a segment failed: {error}")),
+            Err(SnapshotFailure::Sync(why)) => self.poison(&why),
             Err(SnapshotFailure::Later { error, segments }) => {
                 tracing::warn!(%error, "cannot write a snapshot; trying again later");
                 self.since_snapshot = self.options.tuning.snapshot_bytes / 2;
@@ -129,6 +135,7 @@ impl Engine {
 
     /// A snapshot of the very end, on the caller's thread, after the keeper is done with its own.
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
+        self.write_unwritten();
         let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();
         let segments: Vec<_> = std::mem::take(&mut self.dirty).into_values().collect();
         self.directory.sync(&segments).map_err(|error| std::io::Error::other(error.to_string()))?;

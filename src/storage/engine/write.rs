@@ -1,17 +1,20 @@
 //! The first half of a round: decides places, applies, and writes to segments and journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::super::committer::{AppendWork, Work};
-use super::super::journal::{Entry, Prepare};
+use super::super::directory::PartitionKey;
+use super::super::fs::Failure;
+use super::super::journal::{Entry, JournalError};
 use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::{Appendage, Segment};
 use super::super::{AppendError, StoreError};
 use super::round::{Event, Round};
+use super::unwritten::{self, Run};
 use super::{Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{Applied, Command, Commit, ProducerStamp, Refusal};
@@ -35,68 +38,135 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// What a command other than a batch's bytes may take in the journal, as a bound.
 const COMMIT_BYTES: usize = 160;
 
-/// Bytes that are safe in the journal, but have not found room in their segment.
-pub struct Unwritten {
-    pub segment: Arc<Segment>,
-    at: u64,
-    pieces: Vec<Bytes>,
-    batches: Vec<Appendage>,
-}
+/// Of the journal's room, the part that only commands may use which free room; those of groups may
+/// use it down to half of that. Everything else leaves it alone, so that a full disk has a way out.
+const RESERVE: u64 = 8;
 
-/// Bytes of one round that lie behind each other in one segment.
-struct Run {
-    segment: Arc<Segment>,
-    at: u64,
-    pieces: Vec<Bytes>,
-    batches: Vec<Appendage>,
+/// How long a line about a journal without room is not repeated.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What a round has for one segment.
+struct SegmentRun {
+    partition: Arc<Partition>,
+    run: Run,
     /// Which of the round's commands they belong to.
     commits: Vec<usize>,
     direct: bool,
 }
 
+/// How much of the journal's room work may use; more with each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// Records, topics, settings: refused where the disk is full.
+    Ordinary,
+    /// Groups, and what the broker itself must say.
+    Group,
+    /// Frees room, at once or soon.
+    FreesRoom,
+}
+
 impl Engine {
-    /// Refuses what there is no room for, and gives back the rest. What makes room goes on as long
-    /// as the journal can still hold it.
+    /// Fails the work that cannot be written and returns the rest.
     pub fn what_can_be_written(&mut self, work: Vec<Work>) -> Vec<Work> {
-        let wanted = work.iter().map(wanted_room).sum();
-        let Some(refusal) = self.cannot_write(wanted) else { return work };
-        let is_full = refusal == StoreError::Full;
-        let (makes_room, rest): (Vec<Work>, Vec<Work>) =
-            work.into_iter().partition(|work| is_full && makes_room(work));
-        rest.into_iter().for_each(|work| work.fail(refusal.clone()));
-        let wanted: usize = makes_room.iter().map(wanted_room).sum();
-        if self.journal.room_for(wanted as u64) {
-            return makes_room;
+        if self.is_poisoned() {
+            work.into_iter().for_each(|work| work.fail(StoreError::Poisoned));
+            return Vec::new();
         }
-        makes_room.into_iter().for_each(|work| work.fail(refusal.clone()));
-        Vec::new()
+        let mut work = self.without_stuck(work);
+        for claim in [Claim::Ordinary, Claim::Group, Claim::FreesRoom] {
+            if !work.iter().any(|work| claim_of(work) == claim) {
+                continue;
+            }
+            let Some(refusal) = self.no_room(&work, claim) else { break };
+            let (refused, rest): (Vec<Work>, Vec<Work>) =
+                work.into_iter().partition(|work| claim_of(work) == claim);
+            refused.into_iter().for_each(|work| work.fail(refusal.clone()));
+            work = rest;
+        }
+        work
     }
 
-    fn cannot_write(&mut self, wanted: usize) -> Option<StoreError> {
-        if self.is_poisoned() {
-            return Some(StoreError::Poisoned);
+    /// Fails the appends to partitions whose segments cannot be written.
+    fn without_stuck(&mut self, work: Vec<Work>) -> Vec<Work> {
+        if self.unwritten.is_empty() {
+            return work;
         }
-        if !self.unwritten.is_empty() {
+        let asked: BTreeSet<PartitionKey> = work.iter().filter_map(partition_of).collect();
+        for key in asked {
+            let written = self.unwritten.retry(key);
+            self.note_written(written);
+        }
+        if self.unwritten.bytes() > unwritten::MOST {
             self.write_unwritten();
         }
-        if self.directory.is_full() {
+        let all = self.unwritten.bytes() > unwritten::MOST;
+        let mut rest = Vec::with_capacity(work.len());
+        for work in work {
+            let key = partition_of(&work);
+            match key.and_then(|key| self.unwritten.why(key)) {
+                Some(Failure::NoSpace) => work.fail(StoreError::Full),
+                Some(why) => work.fail(StoreError::Unwritable(why)),
+                None if all && key.is_some() => work.fail(StoreError::Full),
+                None => rest.push(work),
+            }
+        }
+        rest
+    }
+
+    /// Why not all of the work can be done as far as its lowest claim goes, if it cannot.
+    fn no_room(&mut self, work: &[Work], claim: Claim) -> Option<StoreError> {
+        if claim == Claim::Ordinary && self.directory.is_full() {
             self.directory.look_at_space();
+            if self.directory.is_full() {
+                return Some(StoreError::Full);
+            }
         }
-        if !self.unwritten.is_empty() || self.directory.is_full() {
-            return Some(StoreError::Full);
-        }
-        // Room for all of it, also for what is meant for a segment: should that be full, the
-        // journal is where it goes. Only what no ready file could hold may do without: the journal
-        // makes a larger file for it.
-        let most = usize::try_from(self.options.tuning.journal_file_bytes / 4 * 3).unwrap_or(usize::MAX);
-        let wanted = if wanted > most { COMMIT_BYTES } else { wanted };
-        if self.journal.room_for(wanted as u64) {
+        // Room for all of it, also for what is meant for a segment: should that not be writable, the
+        // journal is where it goes.
+        let wanted = work.iter().map(wanted_room).sum::<usize>() as u64;
+        let reserve = self.options.tuning.journal_file_bytes / RESERVE;
+        let reserve = match claim {
+            Claim::Ordinary => reserve,
+            Claim::Group => reserve / 2,
+            Claim::FreesRoom => 0,
+        };
+        let is_short = self.short_of_room || self.directory.is_full();
+        let is_enough = self.journal.room_for(wanted + reserve) || !is_short && self.journal.room_for(wanted);
+        if is_enough {
             return None;
         }
-        if let Some(Err(error)) = self.journal.prepare().map(Prepare::run) {
-            tracing::warn!(%error, "no room for the journal; writes are refused until there is");
+        // Used files come first: they cost no space.
+        if let Some(job) = self.journal.prepare() {
+            drop(job.run());
         }
-        (!self.journal.room_for(wanted as u64)).then_some(StoreError::Full)
+        let made = self.journal.make_room(wanted + reserve);
+        self.prepared(&made);
+        Some(match Failure::of(&made.err()?) {
+            Failure::NoSpace => StoreError::Full,
+            why => StoreError::Unwritable(why),
+        })
+    }
+
+    /// Whether the journal has room as it should.
+    pub fn prepared(&mut self, outcome: &std::io::Result<()>) {
+        self.short_of_room = outcome.is_err();
+        if let Err(error) = outcome {
+            self.tell_no_room(error);
+        }
+    }
+
+    fn tell_no_room(&mut self, error: &std::io::Error) {
+        let now = self.clocks.since_boot();
+        if self.told_full.is_some_and(|told| now.saturating_sub(told) < QUIET) {
+            return;
+        }
+        self.told_full = Some(now);
+        tracing::warn!(
+            dir = %self.directory.journal().display(),
+            %error,
+            "no room for the journal: writes are refused until there is; {}",
+            Failure::of(error).next_step()
+        );
     }
 
     /// Those that get so much in this round that a sync of their own is cheaper than the detour.
@@ -198,33 +268,39 @@ impl Engine {
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
     }
 
-    /// Writes the round's batches to their segments. What finds no room stays in the journal
+    /// Writes the round's batches to their segments. What cannot be written stays in the journal
     /// entry, also where it was meant to be written directly.
     pub fn write_segments(&mut self, round: &Round, commands: &mut [Command]) {
-        for run in self.runs(round, commands) {
-            let Run { segment, at, pieces, batches, commits, direct } = run;
-            match segment.append(&pieces, at, &batches) {
-                Ok(()) => {
-                    if direct {
-                        self.unsynced.insert(segment.key(), Arc::clone(&segment));
-                    }
-                    self.dirty.insert(segment.key(), segment);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no room in a segment; the journal keeps the records, writes are refused until there is");
-                    for commit in commits {
-                        if let Some(Command::Commit(commit)) = commands.get_mut(commit) {
-                            commit.inline = true;
+        for SegmentRun { partition, run, commits, direct } in self.runs(round, commands) {
+            let key = (partition.topic, partition.index);
+            let failure = match self.unwritten.why(key) {
+                // The log would have a gap.
+                Some(earlier) => earlier,
+                None => match run.write() {
+                    Ok(()) => {
+                        if direct {
+                            self.unsynced.insert(run.segment.key(), Arc::clone(&run.segment));
                         }
+                        self.dirty.insert(run.segment.key(), run.segment);
+                        continue;
                     }
-                    self.unwritten.push(Unwritten { segment, at, pieces, batches });
+                    Err(error) => {
+                        self.unwritten.tell(&partition, &run.segment, &error, self.clocks.since_boot());
+                        Failure::of(&error)
+                    }
+                },
+            };
+            for commit in commits {
+                if let Some(Command::Commit(commit)) = commands.get_mut(commit) {
+                    commit.inline = true;
                 }
             }
+            self.unwritten.add(&partition, run, failure);
         }
     }
 
-    fn runs(&self, round: &Round, commands: &[Command]) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+    fn runs(&self, round: &Round, commands: &[Command]) -> Vec<SegmentRun> {
+        let mut runs: Vec<SegmentRun> = Vec::new();
         let mut of_segment: BTreeMap<SegmentKey, usize> = BTreeMap::new();
         let commits = commands.iter().enumerate().filter_map(|(at, command)| match command {
             Command::Commit(commit) => Some((at, commit)),
@@ -242,20 +318,14 @@ impl Engine {
                     Segment::new(partition.dir(), placed.segment, interval)
                 });
                 let direct = !commit.inline;
-                runs.push(Run {
-                    segment,
-                    at: placed.at,
-                    pieces: vec![],
-                    batches: vec![],
-                    commits: vec![],
-                    direct,
-                });
+                let run = Run { segment, at: placed.at, pieces: vec![], batches: vec![] };
+                runs.push(SegmentRun { partition: Arc::clone(partition), run, commits: vec![], direct });
                 runs.len() - 1
             });
             let run = &mut runs[run];
             run.commits.push(command);
-            run.pieces.extend(pieces.iter().cloned());
-            run.batches.push(Appendage {
+            run.run.pieces.extend(pieces.iter().cloned());
+            run.run.batches.push(Appendage {
                 base_offset: placed.base_offset,
                 bytes: commit.bytes,
                 max_timestamp: commit.max_timestamp,
@@ -294,28 +364,53 @@ impl Engine {
             self.since_look = 0;
             self.directory.look_at_space();
         }
-        let entry = Entry {
-            position: self.shard.position(),
-            time: now,
-            hash: self.shard.hash(),
-            commands: &encoded,
-            data: &data,
-        };
-        if let Err(error) = self.journal.append(&entry) {
+        if let Err(error) = self.append_entry(now, &encoded, &data) {
             round.failed = Some(error.to_string());
         }
     }
 
-    /// Tries again what found no room.
-    pub fn write_unwritten(&mut self) {
-        let waiting = std::mem::take(&mut self.unwritten);
-        for unwritten in waiting {
-            let Unwritten { segment, at, pieces, batches } = unwritten;
-            match segment.append(&pieces, at, &batches) {
-                Ok(()) => drop(self.dirty.insert(segment.key(), segment)),
-                Err(_) => self.unwritten.push(Unwritten { segment, at, pieces, batches }),
+    /// Has the journal hold once more what it alone has, behind the position where the state is now:
+    /// with a snapshot of that, nothing before it is needed. `false`: not all of it.
+    pub fn store_again(&mut self) -> bool {
+        let now = self.clocks.now().time;
+        for (again, data) in self.unwritten.again() {
+            let commands: Vec<Command> = again.into_iter().map(Command::StoreAgain).collect();
+            let encoded = postcard::to_stdvec(&commands).expect("commands are plain data");
+            let bytes = encoded.len() + data.iter().map(Bytes::len).sum::<usize>();
+            if self.journal.make_room(bytes as u64).is_err() {
+                return false;
+            }
+            for command in &commands {
+                self.shard.apply(now, command).expect("the records have their place");
+            }
+            self.shard.close_round(&encoded);
+            self.behind = true;
+            if let Err(error) = self.append_entry(now, &encoded, &data) {
+                self.poison(&error.to_string());
+                return false;
             }
         }
+        true
+    }
+
+    fn append_entry(&mut self, now: Timestamp, commands: &[u8], data: &[Bytes]) -> Result<(), JournalError> {
+        self.journal.append(&Entry {
+            position: self.shard.position(),
+            time: now,
+            hash: self.shard.hash(),
+            commands,
+            data,
+        })
+    }
+
+    /// Tries again what could not be written.
+    pub fn write_unwritten(&mut self) {
+        let written = self.unwritten.retry_all();
+        self.note_written(written);
+    }
+
+    fn note_written(&mut self, segments: Vec<Arc<Segment>>) {
+        self.dirty.extend(segments.into_iter().map(|segment| (segment.key(), segment)));
     }
 }
 
@@ -332,10 +427,63 @@ fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
     Pieces::One(whole.freeze())
 }
 
-/// Whether files go when it is done.
-fn makes_room(work: &Work) -> bool {
-    let Work::Command { command, .. } = work else { return false };
-    matches!(command, Command::DropTopic { .. } | Command::SetLogStart { .. } | Command::ReplaceSegments(_))
+fn claim_of(work: &Work) -> Claim {
+    let Work::Command { command, .. } = work else { return Claim::Ordinary };
+    match command {
+        Command::DropTopic { .. } | Command::SetLogStart { .. } | Command::ReplaceSegments(_) => {
+            Claim::FreesRoom
+        }
+        Command::AlterTopic { changes, .. } | Command::AlterSettings { changes, .. }
+            if changes.keys().all(|name| frees_room(name)) =>
+        {
+            Claim::FreesRoom
+        }
+        Command::Group { .. }
+        | Command::RaiseEpoch { .. }
+        | Command::SetBrokers { .. }
+        | Command::RunBrokers { .. }
+        | Command::ElectUnclean { .. }
+        | Command::SetReplicas { .. }
+        | Command::ElectPreferred { .. }
+        | Command::ExpireProducers { .. }
+        | Command::SetProducerMemory { .. }
+        | Command::ClockBelieved
+        | Command::StoreAgain(_) => Claim::Group,
+        Command::CreateTopic(_)
+        | Command::CreatePlacedTopic(_)
+        | Command::Commit(_)
+        | Command::NewProducer
+        | Command::AddPartitions { .. }
+        | Command::AlterTopic { .. }
+        | Command::AlterSettings { .. } => Claim::Ordinary,
+    }
+}
+
+/// Whether a topic's or the broker's setting says how long records are kept.
+fn frees_room(setting: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "retention.ms",
+        "retention.minutes",
+        "retention.hours",
+        "retention.bytes",
+        "cleanup.policy",
+        "segment.ms",
+        "segment.bytes",
+        "roll.ms",
+        "delete.retention.ms",
+        "min.cleanable.dirty.ratio",
+        "min.compaction.lag.ms",
+        "max.compaction.lag.ms",
+    ];
+    let name = setting.strip_prefix("log.").unwrap_or(setting);
+    NAMES.contains(&name.strip_prefix("cleaner.").unwrap_or(name))
+}
+
+fn partition_of(work: &Work) -> Option<PartitionKey> {
+    match work {
+        Work::Append(append) => Some((append.partition.topic, append.partition.index)),
+        Work::Command { .. } => None,
+    }
 }
 
 /// What a partition's segments end earlier by (`segment.jitter.ms`): another part of it for each

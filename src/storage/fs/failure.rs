@@ -56,3 +56,16 @@ impl Failure {
         }
     }
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Failure::NoSpace => "no space is left",
+            Failure::NoDescriptors => "too many files are open",
+            Failure::Missing => "a file is missing",
+            Failure::ReadOnly => "the disk is read-only",
+            Failure::Denied => "access is denied",
+            Failure::Device => "the disk reports an error",
+        })
+    }
+}

@@ -225,6 +225,13 @@ impl Journal for FileJournal {
         self.fits(bytes) || self.pool.has_room(frame_bytes(bytes))
     }
 
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        match self.room_for(bytes) {
+            true => Ok(()),
+            false => self.pool.make_room(frame_bytes(bytes)),
+        }
+    }
+
     fn trim(&mut self, below: u64) {
         let below = below.min(self.synced + 1);
         let free = self.behind.iter().take_while(|behind| behind.last < below).count();

@@ -90,6 +90,13 @@ impl Pool {
         held.spares.is_empty() || !held.retired.is_empty()
     }
 
+    /// Sees to it that the next file to be taken has at least that many bytes.
+    pub fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let spare = self.take(bytes)?;
+        self.held().spares.insert(0, spare);
+        Ok(())
+    }
+
     /// A ready file with at least that many bytes, made now where there is none.
     pub fn take(&self, bytes: u64) -> io::Result<Spare> {
         let ready = self.held().first_spare();

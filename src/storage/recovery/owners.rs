@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Account, Place, Round, is_there};
+use super::{Account, Place, Round, Unwritten, Waiting, is_there, written_lengths};
 use crate::kernel::{self, SegmentId, Shard};
 use crate::storage::directory::{Directory, PartitionKey, parse_partition_dir, partition_dir};
-use crate::storage::fs::{Fs, Open};
+use crate::storage::fs::{Failure, Fs, Open};
 use crate::storage::segment::{self, Expected};
 use crate::types::{Offset, TopicId};
 
@@ -156,7 +156,12 @@ impl Owned {
     /// Makes every partition's directory hold what the state says: no file beyond the end or below
     /// the start, and the newest segment cut to its length. Returns the partitions that had more
     /// than that at their end.
-    pub fn settle(&mut self, directory: &Directory, shard: &Shard) -> io::Result<Vec<PartitionKey>> {
+    pub fn settle(
+        &mut self,
+        directory: &Directory,
+        shard: &Shard,
+        unwritten: &Unwritten,
+    ) -> io::Result<Vec<PartitionKey>> {
         let mut cut = Vec::new();
         for topic in shard.topics() {
             for (partition, index) in topic.partitions().zip(0..) {
@@ -165,10 +170,20 @@ impl Owned {
                     continue;
                 }
                 let dir = directory.partition(&topic.name, index);
+                let waiting = unwritten.get(&key);
                 let settled = match self.ours.contains(&key) {
-                    true => settle_partition(&*directory.fs, &dir, partition)?,
-                    false if partition.segments().is_empty() => Settled::AsItWas,
-                    false => Settled::Damaged(format!("{} is missing", dir.display())),
+                    true => settle_partition(&*directory.fs, &dir, partition, waiting),
+                    false if written_lengths(partition, waiting).is_empty() => Ok(Settled::AsItWas),
+                    false => Ok(Settled::Damaged(format!("{} is missing", dir.display()))),
+                };
+                let settled = match settled {
+                    // The others would fare no better.
+                    Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
+                    Err(error) => {
+                        let next_step = Failure::of(&error).next_step();
+                        Settled::Damaged(format!("{}: {error}; {next_step}, then restart", dir.display()))
+                    }
+                    Ok(settled) => settled,
                 };
                 match settled {
                     Settled::AsItWas => {}
@@ -214,19 +229,28 @@ enum Settled {
 }
 
 /// Looks first: where something is missing nothing is changed.
-fn settle_partition(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Result<Settled> {
+fn settle_partition(
+    fs: &dyn Fs,
+    dir: &Path,
+    partition: &kernel::Partition,
+    waiting: Waiting<'_>,
+) -> io::Result<Settled> {
     let found = segment::ids(fs, dir)?;
     let mut too_long = Vec::new();
+    let must_have = written_lengths(partition, waiting);
     for state in partition.segments() {
         let path = segment::log_path(dir, state.id());
+        let least = must_have.get(&state.id());
         let len = match fs.metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Settled::Damaged(format!("{} is missing", path.display())));
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match least {
+                Some(_) => return Ok(Settled::Damaged(format!("{} is missing", path.display()))),
+                None => continue,
+            },
             found => found?.len,
         };
-        if len < state.bytes {
-            return Ok(Settled::Damaged(format!("{} has {len} bytes of {}", path.display(), state.bytes)));
+        let least = least.copied().unwrap_or(0);
+        if len < least {
+            return Ok(Settled::Damaged(format!("{} has {len} bytes of {least}", path.display())));
         }
         if len > state.bytes {
             too_long.push((path, state.bytes));

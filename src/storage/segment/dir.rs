@@ -30,13 +30,11 @@ pub struct PartitionDir {
 }
 
 impl PartitionDir {
-    /// `made`: the partition has segments, so that its directory must be there.
     pub fn new(
         files: &Arc<Files>,
         trash: &Arc<Trash>,
         path: PathBuf,
         (topic, partition): (TopicId, i32),
-        made: bool,
     ) -> PartitionDir {
         PartitionDir {
             files: Arc::clone(files),
@@ -44,7 +42,7 @@ impl PartitionDir {
             path,
             topic,
             partition,
-            made: AtomicBool::new(made),
+            made: AtomicBool::new(false),
             discarded: RwLock::new(false),
         }
     }
@@ -67,6 +65,11 @@ impl PartitionDir {
         *self.discarded.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A segment is in it.
+    pub fn note_made(&self) {
+        self.made.store(true, Ordering::Release);
+    }
+
     /// Makes the directory, and in it the file that says whose it is.
     pub fn make(&self) -> io::Result<()> {
         let _there = self.there()?;
@@ -82,8 +85,13 @@ impl PartitionDir {
                 _ => return Err(self.holds_something_else()),
             }
         }
-        files::write_metadata(fs, &self.path, self.topic)?;
-        self.made.store(true, Ordering::Release);
+        if let Err(error) = files::write_metadata(fs, &self.path, self.topic) {
+            // A directory that does not say whose it is would only be doubted. The error to tell is the first one.
+            let _ = fs.remove(&self.path.join(files::METADATA));
+            let _ = fs.remove_dir(&self.path);
+            return Err(error);
+        }
+        self.note_made();
         Ok(())
     }
 

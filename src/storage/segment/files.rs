@@ -181,15 +181,14 @@ pub fn write_metadata(fs: &dyn Fs, dir: &Path, topic: TopicId) -> io::Result<()>
 
 /// The topic that a partition's directory says it belongs to; `None` where it does not say.
 pub fn topic_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<TopicId>> {
-    match fs::read_all(fs, &dir.join(METADATA), 4096) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
-            Ok(id.and_then(|id| Uuid::parse(id.trim())))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let file = match fs.open(&dir.join(METADATA), Open::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let bytes = fs::read_whole(&*file, 4096)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
+    Ok(id.and_then(|id| Uuid::parse(id.trim())))
 }
 
 /// The segments that have a file in the directory, in order.

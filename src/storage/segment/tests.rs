@@ -26,7 +26,7 @@ fn fixture(count: i64, value: usize) -> Fixture {
     ["topics", "trash"].iter().for_each(|dir| fs.create_dir(Path::new(dir)).unwrap());
     let files = Arc::new(Files::new(Arc::clone(&fs) as Arc<dyn Fs>, 4));
     let trash = Arc::new(Trash::open(Arc::clone(&fs) as Arc<dyn Fs>, "trash".into()).unwrap());
-    let dir = Arc::new(PartitionDir::new(&files, &trash, "topics/t-0".into(), KEY, false));
+    let dir = Arc::new(PartitionDir::new(&files, &trash, "topics/t-0".into(), KEY));
     let segment = Segment::new(&dir, Offset(100), 4096);
     let mut batches = Vec::new();
     for _ in 0..count {
@@ -297,7 +297,7 @@ fn on_disk(dir: &Path, files: &Arc<Files>, partition: i32, count: i64) -> (Segme
     std::fs::create_dir_all(&trash).unwrap();
     let trash = Arc::new(Trash::open(Arc::new(super::super::fs::DiskFs), trash).unwrap());
     let path = dir.join(format!("t-{partition}"));
-    let dir = Arc::new(PartitionDir::new(files, &trash, path, (KEY.0, partition), false));
+    let dir = Arc::new(PartitionDir::new(files, &trash, path, (KEY.0, partition)));
     let segment = Segment::new(&dir, Offset(100), 4096);
     let mut batches = Vec::new();
     (0..count).for_each(|_| append_to(&segment, &mut batches, 13_000));
@@ -557,7 +557,7 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
     let f = fixture(300, 500);
     let id = f.segment.id();
     f.dir.discard();
-    let dir = Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0), false));
+    let dir = Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0)));
     let mut batches = Vec::new();
     let next = Segment::new(&dir, Offset(100), 4096);
     (0..300).for_each(|_| append_to(&next, &mut batches, 500));
@@ -593,8 +593,7 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
 #[test]
 fn i14_files_of_something_else_in_the_place_of_a_directory_are_not_touched() {
     let f = fixture(1, 50);
-    let other =
-        Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0), false));
+    let other = Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0)));
     assert_eq!(other.make().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     other.discard();
     assert_eq!(read(&f.reopened(), 100, f.end(), usize::MAX), f.batches.concat());

@@ -1,0 +1,163 @@
+//! Records that are safe in the journal, and acknowledged, but could not be written to their
+//! segment: the disk had no room, or the file cannot be opened. They stay in memory, where readers
+//! find them, and their partition takes nothing more until they are written. Other partitions go on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::directory::PartitionKey;
+use super::super::fs::Failure;
+use super::super::partition::Partition;
+use super::super::segment::{Appendage, Segment};
+use crate::kernel::StoreAgain;
+use crate::types::TopicId;
+
+/// All partitions together keep no more than this in memory before every append is refused.
+pub const MOST: usize = 32 << 20;
+
+/// How long a line about partitions that cannot be written is not repeated.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// Batches that lie behind each other in one segment.
+pub struct Run {
+    pub segment: Arc<Segment>,
+    pub at: u64,
+    pub pieces: Vec<Bytes>,
+    pub batches: Vec<Appendage>,
+}
+
+#[derive(Default)]
+pub struct Unwritten {
+    stuck: BTreeMap<PartitionKey, Stuck>,
+    bytes: usize,
+    told: Option<Duration>,
+}
+
+struct Stuck {
+    partition: Arc<Partition>,
+    /// In the order of their offsets, without a gap up to the end of the log.
+    runs: Vec<Run>,
+    failure: Failure,
+}
+
+impl Run {
+    pub fn write(&self) -> io::Result<()> {
+        self.segment.append(&self.pieces, self.at, &self.batches)
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Each of its batches for the journal.
+    fn again(&self) -> impl Iterator<Item = StoreAgain> {
+        let (topic, partition, _) = self.segment.key();
+        self.batches.iter().scan(self.at, move |at, batch| {
+            let again =
+                StoreAgain { topic, partition, segment: self.segment.id(), at: *at, bytes: batch.bytes };
+            *at += u64::from(batch.bytes);
+            Some(again)
+        })
+    }
+}
+
+impl Unwritten {
+    pub fn is_empty(&self) -> bool {
+        self.stuck.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Why the partition cannot be written, if it cannot.
+    pub fn why(&self, key: PartitionKey) -> Option<Failure> {
+        self.stuck.get(&key).map(|stuck| stuck.failure)
+    }
+
+    /// The run follows those that the partition has here already.
+    pub fn add(&mut self, partition: &Arc<Partition>, run: Run, failure: Failure) {
+        self.bytes += run.bytes();
+        let stuck = self.stuck.entry((partition.topic, partition.index));
+        let stuck =
+            stuck.or_insert_with(|| Stuck { partition: Arc::clone(partition), runs: vec![], failure });
+        stuck.runs.push(run);
+    }
+
+    /// One line for the first, and then one in a while for all of them.
+    pub fn tell(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
+        if self.told.is_some_and(|told| now.saturating_sub(told) < QUIET) {
+            return;
+        }
+        self.told = Some(now);
+        tracing::warn!(
+            topic = %partition.topic_name,
+            partition = partition.index,
+            file = %segment.path().display(),
+            %error,
+            partitions = self.stuck.len(),
+            "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
+            Failure::of(error).next_step()
+        );
+    }
+
+    /// Tries to write what a partition has here; returns the segments that were written.
+    pub fn retry(&mut self, key: PartitionKey) -> Vec<Arc<Segment>> {
+        // One that is out of service is left as it is until the next start.
+        let stuck = self.stuck.get_mut(&key).filter(|stuck| !stuck.partition.is_damaged());
+        let Some(stuck) = stuck else { return Vec::new() };
+        let mut written = Vec::new();
+        while let Some(run) = stuck.runs.first() {
+            if let Err(error) = run.write() {
+                stuck.failure = Failure::of(&error);
+                break;
+            }
+            self.bytes -= run.bytes();
+            written.push(stuck.runs.remove(0).segment);
+        }
+        if stuck.runs.is_empty() {
+            let Stuck { partition, .. } = self.stuck.remove(&key).expect("it was just there");
+            tracing::info!(topic = %partition.topic_name, partition = key.1, "the partition can be written again");
+        }
+        written
+    }
+
+    pub fn retry_all(&mut self) -> Vec<Arc<Segment>> {
+        let keys: Vec<PartitionKey> = self.stuck.keys().copied().collect();
+        keys.into_iter().flat_map(|key| self.retry(key)).collect()
+    }
+
+    pub fn forget_topic(&mut self, topic: TopicId) {
+        self.stuck.retain(|(of, _), _| *of != topic);
+        self.count();
+    }
+
+    /// Nobody needs these segments any more.
+    pub fn forget_segments(&mut self, gone: &[Arc<Segment>]) {
+        if self.stuck.is_empty() {
+            return;
+        }
+        for stuck in self.stuck.values_mut() {
+            stuck.runs.retain(|run| !gone.iter().any(|gone| Arc::ptr_eq(gone, &run.segment)));
+        }
+        self.stuck.retain(|_, stuck| !stuck.runs.is_empty());
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.stuck.values().flat_map(|stuck| &stuck.runs).map(Run::bytes).sum();
+    }
+
+    /// For each partition its batches, as the journal is to have them once more.
+    pub fn again(&self) -> Vec<(Vec<StoreAgain>, Vec<Bytes>)> {
+        let of = |stuck: &Stuck| {
+            let commands = stuck.runs.iter().flat_map(Run::again).collect();
+            (commands, stuck.runs.iter().flat_map(|run| run.pieces.iter().cloned()).collect())
+        };
+        self.stuck.values().map(of).collect()
+    }
+}

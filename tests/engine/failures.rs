@@ -1,0 +1,423 @@
+//! Calls of the file system that fail, one after the other and each with several errors: nothing is
+//! acknowledged that is not there, only a failed journal write or sync stops everything, and what
+//! can heal does so by itself. `FAULTS=all` tries every error at every call.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jackdaw::config::Durability;
+use jackdaw::kernel::Scope;
+use jackdaw::record::BatchBuilder;
+use jackdaw::storage::fs::{Failure, Fault, Fs, Operation, SimFs};
+use jackdaw::storage::groups::GroupStore;
+use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic};
+use jackdaw::types::{Offset, Timestamp, TopicId};
+use rustix::io::Errno;
+
+use crate::disk::{batch, checked, now, open, options, values};
+use crate::history::{commit, committed};
+
+const ERRORS: [Errno; 7] =
+    [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NOENT, Errno::ACCESS, Errno::ROFS];
+
+const OPERATIONS: [Operation; 12] = [
+    Operation::Open,
+    Operation::Create,
+    Operation::Read,
+    Operation::Write,
+    Operation::Truncate,
+    Operation::SyncData,
+    Operation::SyncDir,
+    Operation::SyncVolume,
+    Operation::Rename,
+    Operation::Remove,
+    Operation::CreateDir,
+    Operation::RemoveDir,
+];
+
+/// What was sent to the logs, and what became of it.
+#[derive(Default)]
+struct Sent {
+    number: u64,
+    acknowledged: BTreeMap<(TopicId, i32), Vec<(i64, String)>>,
+    /// Nothing may ever show them.
+    refused: Vec<String>,
+    committed: i64,
+}
+
+impl Sent {
+    fn append(&mut self, topic: &Topic, index: i32, length: usize) -> Result<(), AppendError> {
+        self.number += 1;
+        let value = format!("{} {}", self.number, "x".repeat(length));
+        // A key, for topics that are compacted.
+        let key = self.number.to_string();
+        let key = Some(key.as_bytes());
+        let built = BatchBuilder::new().record(Timestamp(999_000), key, Some(value.as_bytes()), &[]).build();
+        let appended = now(topic.partition(index).unwrap().append(checked(built)));
+        match appended {
+            Ok(appended) => {
+                let of = self.acknowledged.entry((topic.id, index)).or_default();
+                of.push((appended.base_offset.0, value));
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, AppendError::Full | AppendError::Unwritable(_)) {
+                    self.refused.push(value);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&mut self, store: &Store, topic: TopicId) -> bool {
+        let offset = self.committed + 1;
+        let is_stored = now(store.submit("group", commit(topic, offset))).is_ok();
+        if is_stored {
+            self.committed = offset;
+        }
+        is_stored
+    }
+
+    /// Everything acknowledged is there, at its offset, and nothing that was refused.
+    fn check(&self, store: &Store, context: &str) {
+        assert!(committed(store) >= self.committed, "{context}: a commit is lost");
+        for ((id, index), expected) in &self.acknowledged {
+            let topics = store.topics();
+            let topic = topics.by_id(*id).unwrap_or_else(|| panic!("{context}: a topic is lost"));
+            self.check_log(topic.partition(*index).unwrap(), expected, context);
+        }
+    }
+
+    fn check_log(&self, log: &Partition, expected: &[(i64, String)], context: &str) {
+        let start = log.ends().log_start;
+        let found = values(log, start);
+        let found =
+            found.unwrap_or_else(|error| panic!("{context} {}-{}: {error:?}", log.topic_name, log.index));
+        for (offset, value) in expected.iter().filter(|(offset, _)| *offset >= start.0) {
+            let there = found.iter().any(|(at, text)| at == offset && text == value);
+            assert!(there, "{context}: {value:.10} at {offset} of {}-{} is lost", log.topic_name, log.index);
+        }
+        for (_, value) in &found {
+            assert!(!self.refused.contains(value), "{context}: {value:.10} was refused");
+        }
+    }
+}
+
+fn create(store: &Store, name: &str, partitions: u32) -> Option<Arc<Topic>> {
+    let compacted = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
+    let overrides = if name == "compacted" { &compacted[..] } else { &[] };
+    let overrides = overrides.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    now(store.create_topic(NewTopic { name: name.into(), partitions, overrides })).ok()
+}
+
+/// A bit of everything that writes, syncs, renames and removes. What fails is left as it is.
+fn play(store: &Store, sent: &mut Sent) {
+    let (Some(a), Some(compacted)) = (create(store, "a", 2), create(store, "compacted", 1)) else { return };
+    for round in 0..4 {
+        let Some(b) = create(store, "b", 1) else { return };
+        for (topic, index, length) in
+            [(&a, 0, 10), (&a, 1, 700), (&b, 0, 10), (&a, 0, 3_500), (&compacted, 0, 1_200), (&b, 0, 3_500)]
+        {
+            let _ = sent.append(topic, index, length);
+        }
+        store.run_background();
+        sent.commit(store, a.id);
+        let changes = BTreeMap::from([("retention.ms".to_owned(), Some(format!("1000000{round}")))]);
+        let _ = now(store.alter_topic(a.id, changes));
+        let log = b.partition(0).unwrap();
+        let _ = now(log.delete_before(log.ends().high_watermark));
+        store.request_snapshot();
+        store.compact();
+        // It may be gone whatever the answer is.
+        sent.acknowledged.remove(&(b.id, 0));
+        let _ = now(store.delete_topic(b.id));
+        store.housekeep();
+        store.run_background();
+    }
+}
+
+/// Whether the call was reached.
+fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
+    let context = format!("{fault:?}");
+    let fs = SimFs::new(1);
+    let mut sent = Sent::default();
+    let store = open(&fs).unwrap();
+    fs.fail(fault.clone());
+    play(&store, &mut sent);
+    let trace = fs.trace();
+    let Some(failed) = trace.find("  fails:") else { return false };
+    fs.heal();
+    sent.check(&store, &context);
+    let call = trace[..failed].lines().last().unwrap_or_default().to_owned();
+    match store.is_writable() {
+        true => {
+            store.run_background();
+            store.housekeep();
+            let again = store.topics().by_name("a").cloned().or_else(|| create(&store, "a", 2)).unwrap();
+            for index in 0..2 {
+                let healed = sent.append(&again, index, 10);
+                assert_eq!(healed, Ok(()), "{context}, {call}: it does not heal");
+            }
+        }
+        false => {
+            let is_sync = call.starts_with("Sync");
+            let is_journal_write = call.starts_with("Write") && call.contains("/journal/");
+            assert!(is_sync || is_journal_write, "{context}, {call}: nothing can be written any more");
+        }
+    }
+    let fs = end(&fs);
+    drop(store);
+    let store = open(&fs).unwrap_or_else(|error| panic!("{context}, {call}: {error}"));
+    sent.check(&store, &format!("{context}, {call}, opened again"));
+    true
+}
+
+#[test]
+fn r6_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
+    let all = std::env::var("FAULTS").is_ok_and(|which| which == "all");
+    let mut failed = 0;
+    for operation in OPERATIONS {
+        for after in 0.. {
+            let at = usize::try_from(after).unwrap();
+            let errors = if all { ERRORS.to_vec() } else { vec![ERRORS[at % 7]] };
+            let mut reached = false;
+            for error in errors {
+                let fault = Fault { after, error, ..Fault::next(operation) };
+                let end: fn(&SimFs) -> SimFs = match at % 2 {
+                    0 => |fs| fs.crash(5),
+                    _ => |fs| fs.kill(),
+                };
+                reached |= fails_once(fault, end);
+            }
+            if !reached {
+                break;
+            }
+            failed += 1;
+        }
+    }
+    assert!(failed > 300, "only {failed} calls were reached");
+}
+
+#[test]
+fn r6_a_start_that_fails_at_any_call_loses_nothing() {
+    for operation in OPERATIONS {
+        for after in 0.. {
+            let at = usize::try_from(after).unwrap();
+            let fs = SimFs::new(2);
+            let mut sent = Sent::default();
+            let store = open(&fs).unwrap();
+            play(&store, &mut sent);
+            let fs = if at % 2 == 0 { fs.kill() } else { fs.crash(9) };
+            drop(store);
+            let before = fs.trace().len();
+            fs.fail(Fault { after, error: ERRORS[at % 7], ..Fault::next(operation) });
+            let opened = open(&fs);
+            let reached = fs.trace()[before..].contains("  fails:");
+            fs.heal();
+            let context = format!("{operation:?} {after} {:?}", ERRORS[at % 7]);
+            if let Ok(store) = &opened {
+                store.run_background();
+                store.housekeep();
+                // What could not be opened is out of service until the next start.
+                if store.topics().iter().all(|topic| topic.partitions.iter().all(|log| !log.is_damaged())) {
+                    sent.check(store, &context);
+                }
+            }
+            let fs = fs.kill();
+            drop(opened);
+            let store = open(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
+            sent.check(&store, &format!("{context}, opened again"));
+            if !reached {
+                break;
+            }
+        }
+    }
+}
+
+/// All calls for one partition's files fail: it alone stops, for as long as that lasts, over restarts
+/// and snapshots, and what it acknowledged can be read.
+#[test]
+fn i11_a_partition_whose_files_cannot_be_written_stops_alone_and_heals() {
+    let operations =
+        [Operation::Open, Operation::Create, Operation::Write, Operation::CreateDir, Operation::Truncate];
+    for operation in operations {
+        for error in ERRORS {
+            for (made_before, length) in [(false, 10), (true, 10), (true, 3_500)] {
+                let context = format!("{operation:?} {error:?} {made_before} {length}");
+                let fs = SimFs::new(3);
+                let mut sent = Sent::default();
+                let store = open(&fs).unwrap();
+                let topics = [create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap()];
+                if made_before {
+                    sent.append(&topics[0], 0, 10).unwrap();
+                }
+                let fault =
+                    Fault { path: "topics/a-0".into(), error, lasting: true, ..Fault::next(operation) };
+                fs.fail(fault.clone());
+                let mut refusals = 0;
+                for _ in 0..40 {
+                    if let Err(refusal) = sent.append(&topics[0], 0, length) {
+                        let is_his = matches!(refusal, AppendError::Full | AppendError::Unwritable(_));
+                        assert!(is_his, "{context}: {refusal:?}");
+                        refusals += 1;
+                    }
+                    assert_eq!(sent.append(&topics[1], 0, 900), Ok(()), "{context}");
+                    assert!(sent.commit(&store, topics[1].id), "{context}");
+                    store.run_background();
+                }
+                assert!(store.is_writable(), "{context}");
+                sent.check(&store, &context);
+                let journal = fs.list(Path::new("data/journal")).unwrap().len();
+                assert!(journal < 8, "{context}: {journal} journal files");
+
+                let fs = fs.kill();
+                drop((store, topics));
+                // Without descriptors no partition can be opened: the start says so.
+                if (operation, error) != (Operation::Open, Errno::MFILE) {
+                    fs.fail(fault);
+                }
+                let store = open(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let topic = |name| store.topics().by_name(name).cloned().unwrap();
+                if operation != Operation::Open {
+                    sent.check(&store, &format!("{context}, opened again"));
+                }
+                assert_eq!(sent.append(&topic("b"), 0, 10), Ok(()), "{context}");
+                fs.heal();
+                if !topic("a").partition(0).unwrap().is_damaged() {
+                    sent.append(&topic("a"), 0, 10).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+                }
+                store.close();
+                let fs = fs.crash(4);
+                drop(store);
+                let store = open(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
+                sent.check(&store, &format!("{context}, healed"));
+                let is_met = made_before || matches!(operation, Operation::Open | Operation::Truncate);
+                assert!(refusals > 0 || is_met, "{context}: no call failed");
+            }
+        }
+    }
+}
+
+/// Appends until the disk has no byte left.
+fn fill(fs: &SimFs, store: &Store, topic: &Topic, sent: &mut Sent) {
+    fs.set_capacity(Some(fs.used() + 6_000));
+    let refused = (0..200).any(|_| {
+        store.run_background();
+        sent.append(topic, 0, 900).is_err()
+    });
+    assert!(refused);
+    assert!(store.is_writable());
+    fs.set_capacity(Some(fs.used()));
+}
+
+#[test]
+fn r18_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() {
+    for end in [|fs: &SimFs| fs.kill(), |fs: &SimFs| fs.crash(8)] {
+        let fs = SimFs::new(6);
+        let mut sent = Sent::default();
+        let store = open(&fs).unwrap();
+        let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
+        for _ in 0..10 {
+            sent.append(&a, 0, 900).unwrap();
+            sent.append(&b, 0, 900).unwrap();
+            store.run_background();
+        }
+        fill(&fs, &store, &a, &mut sent);
+        let used = fs.used();
+        let fs = end(&fs);
+        drop((store, a, b));
+        fs.set_capacity(Some(used));
+        let store = open(&fs).unwrap();
+        sent.check(&store, "no byte free");
+        let topic = |name| store.topics().by_name(name).cloned().unwrap();
+        assert_eq!(sent.append(&topic("b"), 0, 10), Err(AppendError::Full));
+        let new = NewTopic { name: "c".into(), partitions: 1, overrides: BTreeMap::new() };
+        assert!(now(store.create_topic(new)).is_err(), "a topic takes room");
+        assert!(sent.commit(&store, topic("a").id), "a commit has its reserve");
+        let changes = BTreeMap::from([("retention.ms".to_owned(), Some("1000".to_owned()))]);
+        now(store.alter_topic(topic("a").id, changes.clone())).unwrap();
+        let broker = BTreeMap::from([("log.retention.ms".to_owned(), Some("1000".to_owned()))]);
+        now(store.alter_settings(Scope::DefaultBroker, broker)).unwrap();
+        let other = BTreeMap::from([("max.message.bytes".to_owned(), Some("1000".to_owned()))]);
+        assert_eq!(now(store.alter_topic(topic("a").id, other)), Err(StoreError::Full));
+        let log = topic("b").partition(0).cloned().unwrap();
+        now(log.delete_before(Offset(3))).unwrap();
+        now(store.delete_topic(topic("b").id)).unwrap();
+        sent.acknowledged.retain(|(id, _), _| *id == topic("a").id);
+        store.run_background();
+        fs.set_capacity(None);
+        sent.append(&topic("a"), 0, 10).unwrap();
+        sent.check(&store, "room again");
+    }
+}
+
+#[test]
+fn r18_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use() {
+    let fs = SimFs::new(7);
+    let mut sent = Sent::default();
+    let store = open(&fs).unwrap();
+    let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
+    sent.append(&b, 0, 900).unwrap();
+    fill(&fs, &store, &a, &mut sent);
+    let commits = (0..1_000).take_while(|_| {
+        store.run_background();
+        sent.commit(&store, a.id)
+    });
+    let commits = commits.count();
+    assert!((3..1_000).contains(&commits), "{commits}");
+    assert!(store.is_writable());
+    now(store.delete_topic(b.id)).unwrap();
+    sent.acknowledged.remove(&(b.id, 0));
+    store.close();
+    let fs = fs.kill();
+    drop(store);
+    let store = open(&fs).unwrap();
+    sent.check(&store, "opened again");
+    assert!(store.topics().by_name("b").is_none());
+}
+
+#[test]
+fn i11_on_a_disk_that_became_read_only_everything_acknowledged_can_be_read() {
+    let fs = SimFs::new(8);
+    let mut sent = Sent::default();
+    let store = open(&fs).unwrap();
+    let a = create(&store, "a", 3).unwrap();
+    for round in 0..30 {
+        sent.append(&a, round % 3, 900).unwrap();
+    }
+    store.close();
+    let fs = fs.kill();
+    drop((store, a));
+    let store = open(&fs).unwrap();
+    fs.set_read_only(true);
+    // No file is open yet.
+    sent.check(&store, "read-only");
+    let refused = now(store.topics().by_name("a").unwrap().partition(0).unwrap().append(batch(&["x"])));
+    assert!(refused.is_err());
+    sent.check(&store, "read-only, after a write");
+}
+
+#[test]
+fn errors_that_want_different_things_done_are_told_apart() {
+    let of = |error: Errno| Failure::of(&error.into());
+    assert_eq!((of(Errno::NOSPC), of(Errno::DQUOT)), (Failure::NoSpace, Failure::NoSpace));
+    assert_eq!((of(Errno::MFILE), of(Errno::NFILE)), (Failure::NoDescriptors, Failure::NoDescriptors));
+    assert_eq!((of(Errno::NOENT), of(Errno::ROFS)), (Failure::Missing, Failure::ReadOnly));
+    assert_eq!((of(Errno::ACCESS), of(Errno::IO)), (Failure::Denied, Failure::Device));
+    let fs = SimFs::new(9);
+    let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
+    let a = create(&store, "a", 1).unwrap();
+    let fault = Fault { path: "topics/a-0".into(), lasting: true, ..Fault::next(Operation::CreateDir) };
+    for (error, refusal) in [
+        (Errno::ACCESS, AppendError::Unwritable(Failure::Denied)),
+        (Errno::ROFS, AppendError::Unwritable(Failure::ReadOnly)),
+        (Errno::NOSPC, AppendError::Full),
+    ] {
+        fs.heal();
+        fs.fail(Fault { error, ..fault.clone() });
+        // The first is in the journal, and counts.
+        let _ = now(a.partition(0).unwrap().append(batch(&["x"])));
+        assert_eq!(now(a.partition(0).unwrap().append(batch(&["x"]))), Err(refusal));
+    }
+}
