@@ -49,7 +49,6 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::config::BrokerSettings;
@@ -94,6 +93,7 @@ use crate::protocol::messages::sync_group_request::SyncGroupRequest;
 use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
 use crate::protocol::messages::update_features_request::UpdateFeaturesRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
+use crate::types::Piece;
 use budget::Budget;
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
@@ -185,7 +185,7 @@ pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
 }
 
 /// An encoded answer with its length in front: the pieces of one frame.
-pub type Frame = Vec<Bytes>;
+pub type Frame = Vec<Piece>;
 
 /// Why there is no answer to encode; the connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Bound, Resources, Server};
 use crate::storage::{OpenError, Place, Store, StoreOptions};
-use crate::time::{self, Clock};
+use crate::time::{self, Clock, Moment};
 use crate::types::NodeId;
 pub use posed::PoseError;
 use posed::{Common, Posed};
@@ -34,6 +34,9 @@ const WATCH: Duration = Duration::from_secs(30);
 /// Retention is first applied so long after the start, as in Kafka (`log.initial.task.delay.ms`), or
 /// earlier where `log.retention.check.interval.ms` is shorter; from then on at that interval.
 const FIRST_RETENTION: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether stored records are due to be read again.
+const SCRUB_TICK: Duration = Duration::from_secs(1);
 
 /// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
@@ -283,6 +286,7 @@ impl Builder {
         let retention = (settings.retention_check.min(FIRST_RETENTION), settings.retention_check);
         housekeeping.spawn(repeat(store.clone(), retention, Store::housekeep));
         housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
+        housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(async move { groups.run().await });
         if let Some(http) = &http {
             let store = store.clone();
@@ -331,6 +335,24 @@ async fn compact(store: Store, services: Arc<Services>) {
         let store = store.clone();
         if spawn_blocking(move || store.compact()).await.is_err() {
             error!("compaction failed, which is a fault of this broker; it is tried again");
+        }
+    }
+}
+
+async fn scrub(store: Store, services: Arc<Services>) {
+    let mut last = Moment::now();
+    loop {
+        time::sleep(SCRUB_TICK).await;
+        let elapsed = last.elapsed();
+        last = Moment::now();
+        // It may be altered at any time, also to nothing.
+        let interval = services.settings().scrub_interval;
+        if interval.is_zero() {
+            continue;
+        }
+        let store = store.clone();
+        if spawn_blocking(move || store.scrub(interval, elapsed)).await.is_err() {
+            error!("the scrub failed, which is a fault of this broker; it is tried again");
         }
     }
 }

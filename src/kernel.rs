@@ -29,7 +29,7 @@ pub use command::{
 };
 pub use group::Group;
 pub use partition::{Opened, Partition, Segment, SegmentId};
-pub use placement::{Placement, spread};
+pub use placement::{Election, Placement, spread};
 use producers::{Producers, Remembered};
 pub use settings::Settings;
 pub use topic::{Topic, metric_form};
@@ -54,6 +54,8 @@ pub struct Shard {
     /// By which time the clock was believed last. The snapshot has it beside the state.
     #[serde(skip)]
     clock_believed: Option<Timestamp>,
+    /// The rules of the brokers' own settings.
+    election: Election,
 }
 
 impl Shard {
@@ -70,11 +72,12 @@ impl Shard {
             running: vec![broker],
             producers: Producers::default(),
             clock_believed: None,
+            election: Election::default(),
         }
     }
 
     /// Reads a snapshot. Those of format 1 know of one broker only, those of format 2 of no compaction,
-    /// those of format 3 of no memory for producers.
+    /// those of format 3 neither of a memory for producers nor of ELRs.
     pub fn from_snapshot(format: u32, state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
         let mut shard = match format {
             1 => format_1::read(state, broker)?,
@@ -141,6 +144,11 @@ impl Shard {
         &self.running
     }
 
+    /// The rules of the brokers' own settings, by which leaders are elected.
+    pub fn election(&self) -> Election {
+        self.election
+    }
+
     /// The idempotent producers of all partitions.
     pub fn producers(&self) -> &Producers {
         &self.producers
@@ -165,14 +173,27 @@ impl Shard {
             }
             Command::AlterTopic { topic, changes } => {
                 topic::alter(&mut self.topic_mut(*topic)?.overrides, changes);
+                if Election::is_decided_by(changes) {
+                    self.place_anew(&[*topic]);
+                }
                 Applied::TopicAltered
             }
             Command::AlterSettings { scope, changes } => self.alter_settings(scope, changes),
             Command::SetReplicas { topic, partition, replicas } => {
                 self.set_replicas(*topic, *partition, replicas)?
             }
-            Command::SetBrokers { running } => self.set_brokers(running),
-            Command::ElectPreferred { topic, partition } => self.elect_preferred(*topic, *partition)?,
+            Command::SetBrokers { running } => self.run_brokers(running, self.election),
+            Command::RunBrokers { running, election } => self.run_brokers(running, *election),
+            Command::ElectPreferred { topic, partition } => {
+                let (_, placement) = self.placement_of(*topic, *partition)?;
+                let elected = placement.led_by_preferred()?;
+                self.elect(*topic, *partition, elected)?
+            }
+            Command::ElectUnclean { topic, partition } => {
+                let (state, placement) = self.placement_of(*topic, *partition)?;
+                let elected = placement.led_by_any(&self.running, self.rules_of(state))?;
+                self.elect(*topic, *partition, elected)?
+            }
             Command::ReplaceSegments(replace) => {
                 self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
             }
@@ -259,43 +280,59 @@ impl Shard {
 
     fn alter_settings(&mut self, scope: &Scope, changes: &BTreeMap<String, Option<String>>) -> Applied {
         Arc::make_mut(&mut self.settings).alter(scope, changes);
+        if *scope == Scope::DefaultBroker && Election::is_decided_by(changes) {
+            self.place_anew(&self.topics.keys().copied().collect::<Vec<_>>());
+        }
         Applied::SettingsAltered
     }
 
     fn set_replicas(&mut self, id: TopicId, index: i32, replicas: &[NodeId]) -> Result<Applied, Refusal> {
-        let (topic, at) = self.placement_of(id, index)?;
-        let moved = topic.placement[at].moved_to(replicas, &self.running)?;
-        self.topic_mut(id)?.place(at, Arc::new(moved));
+        let (topic, placement) = self.placement_of(id, index)?;
+        let moved = placement.moved_to(replicas, &self.running, self.rules_of(topic))?;
+        self.topic_mut(id)?.place(index, Arc::new(moved));
         Ok(Applied::ReplicasSet)
     }
 
-    fn elect_preferred(&mut self, id: TopicId, index: i32) -> Result<Applied, Refusal> {
-        let (topic, at) = self.placement_of(id, index)?;
-        let elected = topic.placement[at].led_by_preferred()?;
+    fn elect(&mut self, id: TopicId, index: i32, elected: Option<Placement>) -> Result<Applied, Refusal> {
         let moved = elected.is_some();
         if let Some(elected) = elected {
-            self.topic_mut(id)?.place(at, Arc::new(elected));
+            self.topic_mut(id)?.place(index, Arc::new(elected));
         }
         Ok(Applied::LeaderElected { moved })
     }
 
-    fn set_brokers(&mut self, running: &[NodeId]) -> Applied {
+    fn run_brokers(&mut self, running: &[NodeId], election: Election) -> Applied {
+        self.election = election;
         self.running = running.to_vec();
         self.running.sort_unstable();
         self.running.dedup();
+        self.place_anew(&self.topics.keys().copied().collect::<Vec<_>>());
+        Applied::BrokersSet
+    }
+
+    /// Leaders, ISRs and ELRs as they follow from who runs and from the rules.
+    fn place_anew(&mut self, topics: &[TopicId]) {
         let mut shared = placement::Shared::default();
-        for id in self.topics.keys().copied().collect::<Vec<_>>() {
-            let Some(topic) = self.topics.get(&id) else { continue };
-            let follows = topic.placement.iter().map(|placement| placement.follow(&self.running));
-            let moves = (0..).zip(follows).filter(|(at, follows)| *follows != *topic.placement[*at]);
-            let moves: Vec<_> = moves.map(|(at, follows)| (at, shared.one(follows))).collect();
+        for id in topics {
+            let Some(topic) = self.topics.get(id) else { continue };
+            let rules = self.rules_of(topic);
+            let follows = topic.placement.iter().map(|before| (before, before.follow(&self.running, rules)));
+            let moves = (0..).zip(follows).filter(|(_, (before, follows))| *follows != ***before);
+            let moves: Vec<_> = moves.map(|(index, (_, follows))| (index, shared.one(follows))).collect();
             if !moves.is_empty()
-                && let Ok(topic) = self.topic_mut(id)
+                && let Ok(topic) = self.topic_mut(*id)
             {
-                moves.into_iter().for_each(|(at, placement)| topic.place(at, placement));
+                moves.into_iter().for_each(|(index, placement)| topic.place(index, placement));
             }
         }
-        Applied::BrokersSet
+    }
+
+    /// By what the leaders of a topic are elected: its own settings, else those of all brokers that were
+    /// altered, else those that the brokers were started with.
+    fn rules_of(&self, topic: &Topic) -> Election {
+        let of_all = self.settings.get(&Scope::DefaultBroker);
+        let started_with = self.election;
+        of_all.map_or(started_with, |of_all| started_with.under(of_all)).under(&topic.overrides)
     }
 
     fn drop_topic(&mut self, id: TopicId) -> Result<Applied, Refusal> {
@@ -378,11 +415,11 @@ impl Shard {
         self.topics.get_mut(&id).map(Arc::make_mut).ok_or(Refusal::UnknownTopic)
     }
 
-    /// The topic, and where the partition stands in it.
-    fn placement_of(&self, id: TopicId, index: i32) -> Result<(&Topic, usize), Refusal> {
+    /// The topic, and where the partition is.
+    fn placement_of(&self, id: TopicId, index: i32) -> Result<(&Topic, &Placement), Refusal> {
         let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
-        let at = usize::try_from(index).ok().filter(|at| *at < topic.placement.len());
-        Ok((topic, at.ok_or(Refusal::UnknownPartition)?))
+        let at = usize::try_from(index).map_err(|_| Refusal::UnknownPartition)?;
+        Ok((topic, topic.placement.get(at).ok_or(Refusal::UnknownPartition)?))
     }
 
     fn partition_mut(&mut self, id: TopicId, index: i32) -> Result<&mut Partition, Refusal> {

@@ -29,6 +29,8 @@ pub use check::{Checked, Rules, check_produced, check_quickly};
 pub use clean::{Cleaned, clean, is_cleaned};
 pub use describe::{batch_line, record_line};
 pub use error::{RecordError, RecordRefusal};
-pub use header::{Attributes, Batches, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix};
+pub use header::{
+    Attributes, Batches, CHECKED_FROM, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix,
+};
 pub use records::{Record, Records, keys, records};
 pub use search::{Found, first_since, newest};

@@ -10,6 +10,7 @@ mod input;
 mod listener;
 mod origin;
 mod output;
+mod socket;
 #[cfg(test)]
 mod tests;
 

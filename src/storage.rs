@@ -22,6 +22,7 @@ mod partition;
 mod recovery;
 pub mod repair;
 mod retention;
+mod scrub;
 pub mod segment;
 mod snapshot;
 mod store;

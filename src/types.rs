@@ -1,9 +1,13 @@
 //! The small types every room speaks in: two numbers with two meanings are two types.
 
+mod piece;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use piece::{FileRange, Piece, Source};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

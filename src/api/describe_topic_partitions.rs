@@ -128,15 +128,16 @@ fn partition(
 ) -> DescribeTopicPartitionsResponsePartition {
     let standing = Standing::of(topic, partition, topics);
     DescribeTopicPartitionsResponsePartition {
-        error_code: standing.error.code(),
+        // As in Kafka also where nobody leads.
+        error_code: ErrorCode::None.code(),
         partition_index: partition.index,
         leader_id: standing.leader,
         leader_epoch: standing.leader_epoch,
         replica_nodes: standing.replicas,
         isr_nodes: standing.isr,
         // Null is allowed, and Java admin clients throw on it (BEHAVIOUR M9).
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
+        eligible_leader_replicas: Some(standing.elr),
+        last_known_elr: Some(standing.last_leader),
         offline_replicas: standing.offline,
     }
 }

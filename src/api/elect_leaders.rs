@@ -8,7 +8,7 @@ use crate::protocol::messages::elect_leaders_request::{ElectLeadersRequest, Topi
 use crate::protocol::messages::elect_leaders_response::{
     ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
-use crate::storage::Topics;
+use crate::storage::{StoreError, Topics};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Election {
@@ -18,7 +18,8 @@ enum Election {
 
 impl Handler for ElectLeadersRequest {
     const GAPS: &'static [&'static str] = &[
-        "An unclean election is ELIGIBLE_LEADERS_NOT_AVAILABLE where there is no leader: there is one copy, and no replica that has missed a part of it.",
+        "`unclean.leader.election.enable` lets a replica lead as soon as it is set; Kafka looks every five minutes.",
+        "A partition without a leader keeps its eligible replicas when `min.insync.replicas` is raised; Kafka forgets them, and no replica can lead any more.",
     ];
 
     fn named(&self) -> usize {
@@ -106,24 +107,30 @@ fn begin(
         let why = "Leader election not needed for topic partition.";
         return Err(Refusal::new(ErrorCode::ElectionNotNeeded, why));
     }
-    if election == Election::Unclean {
-        let why = "Eligible topic partition leaders are not available.";
-        return Err(Refusal::new(ErrorCode::EligibleLeadersNotAvailable, why));
-    }
-    let elected = ctx.services.store.elect_preferred(topic.id, index);
-    Ok(Box::pin(async move {
-        match elected.await {
-            // Where it led by then, too.
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let why = "The preferred leader was not available.";
-                Err(match ErrorCode::from(&error) {
-                    code @ ErrorCode::PreferredLeaderNotAvailable => Refusal::new(code, why),
-                    other => other.into(),
-                })
-            }
+    Ok(match election {
+        Election::Preferred => {
+            let elected = ctx.services.store.elect_preferred(topic.id, index);
+            Box::pin(async move { outcome(elected.await) })
         }
-    }))
+        Election::Unclean => {
+            let elected = ctx.services.store.elect_unclean(topic.id, index);
+            Box::pin(async move { outcome(elected.await) })
+        }
+    })
+}
+
+/// In Kafka's words. Where the right one led by then, it is well, too.
+fn outcome(elected: Result<bool, StoreError>) -> Result<(), Refusal> {
+    let Err(error) = elected else { return Ok(()) };
+    Err(match ErrorCode::from(&error) {
+        code @ ErrorCode::PreferredLeaderNotAvailable => {
+            Refusal::new(code, "The preferred leader was not available.")
+        }
+        code @ ErrorCode::EligibleLeadersNotAvailable => {
+            Refusal::new(code, "Eligible topic partition leaders are not available.")
+        }
+        other => other.into(),
+    })
 }
 
 /// The same for all that were named.

@@ -267,6 +267,7 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::NotTheNextPartition { .. } => ErrorCode::InvalidPartitions,
             kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
             kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
+            kernel::Refusal::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
             // No client asks for what is answered so.
             kernel::Refusal::OtherSegments | kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
         }

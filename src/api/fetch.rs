@@ -10,8 +10,6 @@ pub mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::api::budget::Charge;
 use crate::api::context::{Context, isolation};
 use crate::api::error::ErrorCode;
@@ -24,7 +22,7 @@ use crate::protocol::messages::fetch_response::{
 };
 use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Topics, Waiter};
 use crate::time::{self, Moment, within};
-use crate::types::{LeaderEpoch, NodeId, Offset, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
 
 /// So much is read even where answers fill the memory.
@@ -104,7 +102,7 @@ struct Poll {
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
-    /// Bytes of all readings, and what they are charged to until the server charges the answer.
+    /// Bytes of all readings, and what their memory is charged to until the server charges the answer.
     size: usize,
     held: Charge,
 }
@@ -139,7 +137,7 @@ struct Progress {
     ends: Ends,
     /// What comes after what was read.
     next: Offset,
-    records: Vec<Bytes>,
+    records: Vec<Piece>,
     size: usize,
     /// There is more, which its limit or that of the request leaves no room for.
     is_full: bool,
@@ -204,11 +202,11 @@ impl Poll {
     /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
     /// its size (BEHAVIOUR F9); every partition has its own limit (F8).
     async fn read(&mut self, ctx: &Context) {
-        let memory = &ctx.services.answers;
-        // What is read is held until the client has read it too.
+        // All that is read may have to be held until the client has read it too. What turns out to be
+        // sent from its file is given back below.
         let already = self.size;
         let wanted = self.max_bytes.saturating_sub(already);
-        let mut held = memory.take(wanted);
+        let mut held = ctx.services.answers.take(wanted);
         let max_bytes = already + wanted.min(held.bytes().max(LEAST_ROOM));
         for reading in &mut self.readings {
             reading.follow_the_leader(ctx);
@@ -235,8 +233,17 @@ impl Poll {
                 }
             }
         }
-        held.shrink(self.size - already);
+        held.shrink(self.memory().saturating_sub(self.held.bytes()));
         self.held.absorb(held);
+    }
+
+    /// What is held in memory.
+    fn memory(&self) -> usize {
+        let progress = self.readings.iter().filter_map(|reading| match &reading.state {
+            State::Open(progress) => Some(progress),
+            State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => None,
+        });
+        progress.flat_map(|progress| &progress.records).map(Piece::memory).sum()
     }
 
     /// Whether the answer may leave: there is enough, or something to tell, or nothing to wait for.
@@ -354,7 +361,7 @@ impl Progress {
     async fn read(&mut self, range: ReadRange) -> Result<usize, ErrorCode> {
         match self.partition.read(range).await {
             Ok(answer) => {
-                let bytes = answer.records.iter().map(Bytes::len).sum();
+                let bytes = answer.records.iter().map(Piece::len).sum();
                 self.records.extend(answer.records);
                 self.size += bytes;
                 self.next = answer.next;

@@ -15,6 +15,9 @@ pub struct Standing {
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
+    /// Those outside of the ISR that may lead, and who led last where nobody does.
+    pub elr: Vec<i32>,
+    pub last_leader: Vec<i32>,
     pub offline: Vec<i32>,
 }
 
@@ -31,6 +34,12 @@ impl Standing {
             leader_epoch: partition.ends().leader_epoch.0,
             replicas: numbers(replicas),
             isr: placement.map_or_else(Vec::new, |placement| numbers(&placement.isr)),
+            elr: placement.map_or_else(Vec::new, |placement| numbers(&placement.elr)),
+            last_leader: placement
+                .and_then(|placement| placement.last_leader)
+                .map(|node| node.0)
+                .into_iter()
+                .collect(),
             offline: replicas.iter().filter(is_offline).map(|node| node.0).collect(),
         }
     }

@@ -82,10 +82,8 @@ fn ask(address: &str) -> io::Result<ApiVersionsResponse> {
     let mut out = Writer::new();
     let written =
         header.write(&mut out).and_then(|()| ApiVersionsRequest::default().encode(&mut out, VERSION));
-    let frame = written.and_then(|()| out.into_frame()).map_err(|error| bad(error.to_string()))?;
-    for piece in frame {
-        socket.write_all(&piece)?;
-    }
+    let frame = written.and_then(|()| out.into_request()).map_err(|error| bad(error.to_string()))?;
+    socket.write_all(&frame)?;
     let mut length = [0; 4];
     socket.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);

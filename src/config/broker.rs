@@ -102,7 +102,7 @@ settings! {
         /// How long an idle idempotent producer is remembered.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
-        /// How many bytes idempotent producers may take over all partitions, 320 for each producer of each
+        /// How many bytes idempotent producers may take over all partitions, 336 for each producer of each
         /// partition. Over it the one that has been silent for longest is forgotten, but none that wrote within
         /// the last 15 minutes: where all did, a new one is refused with an error that producers retry.
         producers_budget: u64 = Value::number,
@@ -117,6 +117,11 @@ settings! {
         /// offsets; taken as it is needed, a megabyte at least. What it does not suffice for the next run does.
         cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
             long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
+        /// Within what time all stored records are read once and held against their checksums, to find
+        /// damage where nobody reads; 0 turns it off. It counts while the broker runs. At most 64 MiB a
+        /// second are read.
+        scrub_interval: Duration = Value::millis,
+            long("jackdaw.scrub.interval.ms", "604800000").dynamic().at_least(0);
         /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::row::{Millionths, Row, Value, double, int, list, long, settings, text};
+use super::row::{Millionths, Row, Value, boolean, double, int, list, long, settings, text};
 use super::{BrokerSettings, ConfigError, table};
 
 settings! {
@@ -81,6 +81,10 @@ settings! {
         /// that poses as several brokers has one copy all the same.
         min_insync_replicas: u32 = Value::number,
             int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
+        /// Whether a replica that is neither in step nor eligible may lead when it is the only one that
+        /// runs. Nothing is lost by it here: there is one copy.
+        unclean_leader_election: bool = Value::flag,
+            boolean("unclean.leader.election.enable", "false").dynamic().twin("unclean.leader.election.enable");
     }
     more {
         /// `flush.messages`, where the topic itself sets it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::GroupRecord;
 use super::partition::{Segment, SegmentId};
+use super::placement::Election;
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ pub enum Command {
         partition: i32,
         replicas: Vec<NodeId>,
     },
-    /// These brokers run now: leaders and ISRs of all partitions follow.
+    /// These brokers run now. Only in old journals: what is written now is a [`Command::RunBrokers`].
     SetBrokers {
         running: Vec<NodeId>,
     },
@@ -84,6 +85,17 @@ pub enum Command {
     },
     /// The clock is believed: what the next start holds its clock against.
     ClockBelieved,
+    /// These brokers run now: leaders, ISRs and ELRs of all partitions follow, by these rules where neither
+    /// the topic nor the cluster has its own.
+    RunBrokers {
+        running: Vec<NodeId>,
+        election: Election,
+    },
+    /// Any replica that runs leads, where nobody does.
+    ElectUnclean {
+        topic: TopicId,
+        partition: i32,
+    },
 }
 
 /// What settings are stored for, other than a topic.
@@ -261,6 +273,8 @@ pub enum Refusal {
     NoReplicaRuns,
     /// The preferred replica does not run, or is not in step.
     PreferredNotAvailable,
+    /// Nobody leads, and no replica runs that might.
+    NoEligibleLeader,
     /// Our own code asked for what cannot be.
     Malformed,
 }

@@ -30,7 +30,7 @@ struct Topic1 {
 
 pub fn read(state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
     let Shard1 { position, hash, next_producer, topics, groups, names } = postcard::from_bytes(state)?;
-    let here = Arc::new(Placement { replicas: vec![broker], leader: Some(broker), isr: vec![broker] });
+    let here = Arc::new(Placement::without_elr(vec![broker], Some(broker), vec![broker]));
     let topics = topics.into_iter().map(|(key, topic)| {
         let Topic1 { id, name, overrides, partitions } = topic;
         let placement = partitions.iter().map(|_| Arc::clone(&here)).collect();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::format_3::{Placement3, placed};
 use super::producer::Producer;
 use super::producers::Producers;
-use super::{Group, Opened, Partition, Placement, Segment, Settings, Shard, Topic};
+use super::{Election, Group, Opened, Partition, Segment, Settings, Shard, Topic};
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerId, SharedMap, Timestamp, TopicId};
 
 #[derive(Deserialize)]
@@ -28,7 +29,7 @@ struct Topic2 {
     name: String,
     overrides: BTreeMap<String, String>,
     partitions: Vec<Partition2>,
-    placement: Vec<Arc<Placement>>,
+    placement: Vec<Placement3>,
 }
 
 /// The same in format 1.
@@ -56,7 +57,8 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
     let Shard2 { position, hash, next_producer, topics, groups, names, settings, running } = shard;
     let topics = topics.into_iter().map(|(key, topic)| {
         let Topic2 { id, name, overrides, partitions, placement } = topic;
-        (key, Arc::new(Topic { id, name, overrides, partitions: converted(partitions), placement }))
+        let (partitions, placement) = (converted(partitions), placed(placement));
+        (key, Arc::new(Topic { id, name, overrides, partitions, placement }))
     });
     let topics = topics.collect();
     Ok(Shard {
@@ -70,6 +72,7 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         running,
         producers: Producers::default(),
         clock_believed: None,
+        election: Election::default(),
     })
 }
 

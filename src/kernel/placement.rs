@@ -1,11 +1,12 @@
 //! Where a partition is said to be: its replicas, who of them leads, who is in step. All brokers of
-//! a process share one copy of the log, so a replica that runs is in step at once; otherwise the
-//! rules are those of Kafka's controller (`PartitionChangeBuilder`) without unclean elections.
+//! a process share one copy of the log, so a replica that runs is in step as soon as somebody leads;
+//! otherwise the rules are those of Kafka's controller (`PartitionChangeBuilder`, KIP-966).
 //!
-//! Invariant: replicas are distinct and there is one at least; the leader runs and is in the ISR;
-//! while nobody leads the ISR holds those who were last in step, and none of them runs.
+//! Invariant: replicas are distinct and there is one at least. While somebody leads, the leader runs and
+//! the ISR holds the replicas that run. While nobody does, the ISR is empty, the ELR is not, none of it
+//! runs, and who led last is known. The ELR has no member of the ISR.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,47 @@ pub struct Placement {
     pub replicas: Vec<NodeId>,
     pub leader: Option<NodeId>,
     pub isr: Vec<NodeId>,
+    /// Eligible leader replicas, ascending: they left the ISR when it was too small for anything to be
+    /// acknowledged without them, so they may lead without any loss.
+    pub elr: Vec<NodeId>,
+    /// Who led before nobody did.
+    pub last_leader: Option<NodeId>,
+}
+
+/// By what leaders are elected; a topic's own settings come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Election {
+    /// `min.insync.replicas`
+    pub min_insync: u32,
+    /// `unclean.leader.election.enable`: also a replica that is in neither ISR nor ELR may lead.
+    pub unclean: bool,
+}
+
+impl Default for Election {
+    /// Kafka's defaults.
+    fn default() -> Election {
+        Election { min_insync: 1, unclean: false }
+    }
+}
+
+const MIN_INSYNC: &str = "min.insync.replicas";
+const UNCLEAN: &str = "unclean.leader.election.enable";
+
+impl Election {
+    /// Whether settings are altered that decide who may lead.
+    pub(super) fn is_decided_by(changes: &BTreeMap<String, Option<String>>) -> bool {
+        changes.contains_key(MIN_INSYNC) || changes.contains_key(UNCLEAN)
+    }
+
+    /// These rules where `settings` say nothing else.
+    pub(super) fn under(self, settings: &BTreeMap<String, String>) -> Election {
+        let min_insync = settings.get(MIN_INSYNC).and_then(|number| number.trim().parse().ok());
+        let unclean = settings.get(UNCLEAN).map(|flag| flag.trim().eq_ignore_ascii_case("true"));
+        Election {
+            min_insync: min_insync.unwrap_or(self.min_insync),
+            unclean: unclean.unwrap_or(self.unclean),
+        }
+    }
 }
 
 impl Placement {
@@ -30,29 +72,85 @@ impl Placement {
         }
         let isr = among(replicas, running);
         let leader = *isr.first().ok_or(Refusal::NoReplicaRuns)?;
-        Ok(Placement { replicas: replicas.to_vec(), leader: Some(leader), isr })
+        let replicas = replicas.to_vec();
+        Ok(Placement { replicas, leader: Some(leader), isr, elr: Vec::new(), last_leader: None })
     }
 
-    /// What becomes of it when other brokers run.
-    pub(super) fn follow(&self, running: &[NodeId]) -> Placement {
-        let in_step = among(&self.isr, running);
-        if in_step.is_empty() {
-            return Placement { leader: None, ..self.clone() };
+    /// As formats before 4 knew it: while nobody led the ISR was who might.
+    pub(super) fn without_elr(replicas: Vec<NodeId>, leader: Option<NodeId>, isr: Vec<NodeId>) -> Placement {
+        match leader {
+            Some(_) => Placement { replicas, leader, isr, elr: Vec::new(), last_leader: None },
+            None => {
+                let last_leader = isr.first().copied();
+                let elr = isr.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+                Placement { replicas, leader, isr: Vec::new(), elr, last_leader }
+            }
         }
-        let stays = self.leader.filter(|leader| in_step.contains(leader));
-        let next = self.replicas.iter().find(|replica| in_step.contains(replica)).copied();
-        Placement {
-            replicas: self.replicas.clone(),
-            leader: stays.or(next),
-            isr: among(&self.replicas, running),
+    }
+
+    /// What becomes of it when other brokers run, or when the rules are others.
+    pub(super) fn follow(&self, running: &[NodeId], rules: Election) -> Placement {
+        let mut next = self.clone();
+        next.set_isr(among(&self.isr, running), rules);
+        next.elect(running, rules.unclean);
+        if next.leader.is_some() {
+            next.set_isr(among(&self.replicas, running), rules);
         }
+        next
+    }
+
+    /// Where fewer are in step than `min.insync.replicas` asks for, those that leave may still lead.
+    fn set_isr(&mut self, isr: Vec<NodeId>, rules: Election) {
+        let enough = usize::try_from(rules.min_insync).unwrap_or(usize::MAX).clamp(1, self.replicas.len());
+        let eligible: BTreeSet<NodeId> = match isr.len() < enough {
+            true => self.elr.iter().chain(&self.isr).copied().filter(|node| !isr.contains(node)).collect(),
+            false => BTreeSet::new(),
+        };
+        self.elr = eligible.into_iter().collect();
+        self.isr = isr;
+    }
+
+    /// A leader that is in step stays; else the first replica that runs and is in ISR or ELR leads, or in
+    /// an unclean election the first one that runs.
+    fn elect(&mut self, running: &[NodeId], unclean: bool) {
+        if self.leader.is_some_and(|leader| self.isr.contains(&leader)) {
+            return;
+        }
+        let run = among(&self.replicas, running);
+        let has_all = |node: &&NodeId| self.isr.contains(node) || self.elr.contains(node);
+        let clean = run.iter().find(has_all).copied();
+        let leader = clean.or(run.first().copied().filter(|_| unclean));
+        match leader {
+            Some(node) if self.isr.contains(&node) => {}
+            Some(node) => {
+                self.elr.retain(|other| clean.is_some() && *other != node);
+                self.isr = vec![node];
+            }
+            None => self.last_leader = self.leader.or(self.last_leader),
+        }
+        if leader.is_some() {
+            self.last_leader = None;
+        }
+        self.leader = leader;
     }
 
     /// A reassignment. A leader that remains leads on.
-    pub(super) fn moved_to(&self, replicas: &[NodeId], running: &[NodeId]) -> Result<Placement, Refusal> {
-        let moved = Placement::new(replicas, running)?;
-        let stays = self.leader.filter(|leader| moved.isr.contains(leader));
-        Ok(Placement { leader: stays.or(moved.leader), ..moved })
+    pub(super) fn moved_to(
+        &self,
+        replicas: &[NodeId],
+        running: &[NodeId],
+        rules: Election,
+    ) -> Result<Placement, Refusal> {
+        let new = Placement::new(replicas, running)?;
+        let stays = self.leader.filter(|leader| new.isr.contains(leader));
+        let mut moved = Placement {
+            leader: stays.or(new.leader),
+            isr: Vec::new(),
+            elr: among(&self.elr, replicas),
+            ..new
+        };
+        moved.set_isr(among(replicas, running), rules);
+        Ok(moved)
     }
 
     /// The first replica leads again; none where it does already.
@@ -63,6 +161,20 @@ impl Placement {
             leader if leader == self.leader => Ok(None),
             leader => Ok(Some(Placement { leader, ..self.clone() })),
         }
+    }
+
+    /// Any replica leads that runs, if nobody does; none where somebody does already.
+    pub(super) fn led_by_any(
+        &self,
+        running: &[NodeId],
+        rules: Election,
+    ) -> Result<Option<Placement>, Refusal> {
+        if self.leader.is_some() {
+            return Ok(None);
+        }
+        let elected = self.follow(running, Election { unclean: true, ..rules });
+        elected.leader.ok_or(Refusal::NoEligibleLeader)?;
+        Ok(Some(elected))
     }
 
     /// Whether this is another leadership: as in Kafka also where a replica was taken away.

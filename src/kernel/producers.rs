@@ -14,7 +14,7 @@ use crate::types::{ProducerId, Timestamp, TopicId};
 
 /// What a producer takes in one partition, its window and its entry here, in the system's allocator:
 /// `tests/growth` holds it against that.
-pub const PRODUCER_BYTES: u64 = 320;
+pub const PRODUCER_BYTES: u64 = 336;
 
 /// A client gives up on a batch after two minutes (`delivery.timeout.ms`). A producer is forgotten when that
 /// is long past, so a retry always finds the window that knows it.

@@ -336,7 +336,8 @@ impl Random {
 
     fn changes(&mut self) -> BTreeMap<String, Option<String>> {
         let change = |random: &mut Random| {
-            let name = ["x", "y"][random.below(2) as usize].to_owned();
+            let names = ["x", "min.insync.replicas", "unclean.leader.election.enable"];
+            let name = names[random.below(3) as usize].to_owned();
             (name, (random.below(2) == 0).then(|| random.below(9).to_string()))
         };
         (0..self.below(3)).map(|_| change(self)).collect()
@@ -344,7 +345,7 @@ impl Random {
 
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(26) {
+        match self.below(27) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -369,10 +370,18 @@ impl Random {
                 Command::AlterSettings { scope: scope[self.below(3) as usize].clone(), changes }
             }
             11 => Command::SetReplicas { topic, partition, replicas: self.brokers() },
-            12 => Command::SetBrokers { running: self.brokers() },
+            12 => match self.below(2) {
+                0 => Command::SetBrokers { running: self.brokers() },
+                _ => {
+                    let election =
+                        Election { min_insync: 1 + self.below(3) as u32, unclean: self.below(4) == 0 };
+                    Command::RunBrokers { running: self.brokers(), election }
+                }
+            },
             13 => Command::ElectPreferred { topic, partition },
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
-            15 => {
+            15 => Command::ElectUnclean { topic, partition },
+            16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let replaced: Vec<_> =
                     ids.map(|base| SegmentId { base: Offset(base), generation: 0 }).collect();

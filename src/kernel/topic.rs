@@ -43,7 +43,8 @@ impl Topic {
     }
 
     /// Puts a partition elsewhere. Another leadership is another epoch.
-    pub(super) fn place(&mut self, at: usize, placement: Arc<Placement>) {
+    pub(super) fn place(&mut self, index: i32, placement: Arc<Placement>) {
+        let Ok(at) = usize::try_from(index) else { return };
         let (Some(partition), Some(before)) = (self.partitions.get_mut(at), self.placement.get_mut(at))
         else {
             return;

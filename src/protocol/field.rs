@@ -131,9 +131,7 @@ impl Field for Records {
 
     fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
         out.length(Some(self.len()), at)?;
-        for piece in self.pieces() {
-            out.put_shared(piece);
-        }
+        self.pieces().iter().for_each(|piece| out.put_piece(piece));
         Ok(())
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::types::Piece;
+
 #[derive(Clone, Default)]
 pub struct Records {
     pieces: Pieces,
@@ -13,8 +15,8 @@ pub struct Records {
 /// What comes off the wire is one piece, and must not cost a list.
 #[derive(Clone)]
 enum Pieces {
-    One(Bytes),
-    Many(Vec<Bytes>),
+    One(Piece),
+    Many(Vec<Piece>),
 }
 
 impl Default for Pieces {
@@ -25,52 +27,60 @@ impl Default for Pieces {
 
 impl Records {
     pub fn len(&self) -> usize {
-        self.pieces().iter().map(Bytes::len).fold(0, usize::saturating_add)
+        self.pieces().iter().map(Piece::len).fold(0, usize::saturating_add)
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub fn pieces(&self) -> &[Bytes] {
+    pub fn pieces(&self) -> &[Piece] {
         match &self.pieces {
             Pieces::One(piece) => std::slice::from_ref(piece),
             Pieces::Many(pieces) => pieces,
         }
     }
 
-    /// In one piece; copies only where there are several. What was decoded is one piece.
+    /// In one piece; copies only where there are several. What was decoded is one piece, in memory; of
+    /// records in a file there is nothing.
     pub fn into_bytes(self) -> Bytes {
+        self.in_memory().unwrap_or_default()
+    }
+
+    /// `None` where some of it is in a file.
+    fn in_memory(&self) -> Option<Bytes> {
         match self.pieces() {
-            [] => return Bytes::new(),
-            [piece] => return piece.clone(),
+            [] => return Some(Bytes::new()),
+            [piece] => return piece.as_bytes().cloned(),
             _ => {}
         }
         let mut all = BytesMut::with_capacity(self.len());
         for piece in self.pieces() {
-            all.extend_from_slice(piece);
+            all.extend_from_slice(piece.as_bytes()?);
         }
-        all.freeze()
+        Some(all.freeze())
     }
 }
 
 impl From<Bytes> for Records {
     fn from(bytes: Bytes) -> Records {
-        Records { pieces: Pieces::One(bytes) }
+        Records { pieces: Pieces::One(bytes.into()) }
     }
 }
 
-impl From<Vec<Bytes>> for Records {
-    fn from(pieces: Vec<Bytes>) -> Records {
+impl From<Vec<Piece>> for Records {
+    fn from(pieces: Vec<Piece>) -> Records {
         Records { pieces: Pieces::Many(pieces) }
     }
 }
 
-/// The same bytes, however they are cut.
+/// The same bytes, however they are cut; in a file, the same pieces.
 impl PartialEq for Records {
     fn eq(&self, other: &Records) -> bool {
-        let bytes = |records: &Records| records.clone().into_bytes();
-        self.len() == other.len() && bytes(self) == bytes(other)
+        match (self.in_memory(), other.in_memory()) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.pieces() == other.pieces(),
+        }
     }
 }
 
@@ -87,7 +97,8 @@ mod tests {
     #[test]
     fn records_are_equal_by_their_bytes_however_they_are_cut() {
         let whole = Records::from(Bytes::from_static(b"abcd"));
-        let cut = Records::from(vec![Bytes::from_static(b"a"), Bytes::new(), Bytes::from_static(b"bcd")]);
+        let pieces = [&b"a"[..], b"", b"bcd"].map(|piece| Piece::Memory(Bytes::from_static(piece)));
+        let cut = Records::from(pieces.to_vec());
         assert_eq!(whole, cut);
         assert_eq!(cut.clone().into_bytes(), whole.clone().into_bytes());
         assert_ne!(whole, Records::from(Bytes::from_static(b"abce")));

@@ -1,11 +1,12 @@
 //! Writes one frame as a list of pieces: what is small is gathered in a buffer, what is large
-//! (record batches above all) is taken along as it is.
+//! (record batches above all) is taken along as it is, in memory or in its file.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::WireError;
 use super::field::{At, Field};
 use super::reader::MAX_ELEMENTS;
+use crate::types::Piece;
 
 /// From here on a piece of its own is cheaper than a copy.
 const COPIED_BELOW: usize = 512;
@@ -15,7 +16,7 @@ const USUAL: usize = 512;
 
 #[derive(Debug, Default)]
 pub struct Writer {
-    pieces: Vec<Bytes>,
+    pieces: Vec<Piece>,
     buffer: BytesMut,
     /// Each code that was written in a field for it and says that something failed, and how often.
     error_codes: Vec<(i16, u64)>,
@@ -28,7 +29,7 @@ impl Writer {
 
     /// All bytes written so far.
     pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).fold(self.buffer.len(), usize::saturating_add)
+        self.pieces.iter().map(Piece::len).fold(self.buffer.len(), usize::saturating_add)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -36,34 +37,40 @@ impl Writer {
     }
 
     /// The bytes in order, none of the pieces empty.
-    pub fn into_pieces(mut self) -> Vec<Bytes> {
+    pub fn into_pieces(mut self) -> Vec<Piece> {
         self.close_buffer();
         self.pieces
     }
 
-    /// The bytes in one piece.
+    /// The bytes that are in memory, in one piece. For requests: they have no records in files.
     pub fn into_bytes(self) -> Bytes {
         if self.pieces.is_empty() {
             return self.buffer.freeze();
         }
         let mut all = BytesMut::with_capacity(self.len());
-        for piece in self.into_pieces() {
-            all.extend_from_slice(&piece);
+        for bytes in self.into_pieces().iter().filter_map(Piece::as_bytes) {
+            all.extend_from_slice(bytes);
         }
         all.freeze()
     }
 
+    /// The frame of a request: 4 bytes of length, then what was written, in one piece.
+    pub fn into_request(self) -> Result<Bytes, WireError> {
+        let size = i32::try_from(self.len()).map_err(|_| WireError::Budget)?;
+        Ok([&size.to_be_bytes()[..], &self.into_bytes()].concat().into())
+    }
+
     /// The pieces of a whole frame: 4 bytes of length, then what was written.
-    pub fn into_frame(self) -> Result<Vec<Bytes>, WireError> {
+    pub fn into_frame(self) -> Result<Vec<Piece>, WireError> {
         let size = i32::try_from(self.len()).map_err(|_| WireError::Budget)?;
         let mut head = BytesMut::with_capacity(self.buffer.len().saturating_add(4));
         head.put_i32(size);
         if self.pieces.is_empty() {
             // The ordinary, small answer: one piece, one write.
             head.extend_from_slice(&self.buffer);
-            return Ok(vec![head.freeze()]);
+            return Ok(vec![head.freeze().into()]);
         }
-        let mut frame = vec![head.freeze()];
+        let mut frame = vec![head.freeze().into()];
         frame.extend(self.into_pieces());
         Ok(frame)
     }
@@ -96,7 +103,17 @@ impl Writer {
             self.put(bytes);
         } else {
             self.close_buffer();
-            self.pieces.push(bytes.clone());
+            self.pieces.push(bytes.clone().into());
+        }
+    }
+
+    pub(super) fn put_piece(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Memory(bytes) => self.put_shared(bytes),
+            Piece::File(_) => {
+                self.close_buffer();
+                self.pieces.push(piece.clone());
+            }
         }
     }
 
@@ -162,7 +179,7 @@ impl Writer {
 
     fn close_buffer(&mut self) {
         if !self.buffer.is_empty() {
-            self.pieces.push(self.buffer.split().freeze());
+            self.pieces.push(self.buffer.split().freeze().into());
         }
     }
 }
@@ -214,11 +231,15 @@ mod tests {
         out
     }
 
+    fn in_memory(piece: &Piece) -> &Bytes {
+        piece.as_bytes().expect("a piece in memory")
+    }
+
     #[test]
     fn a_small_answer_is_one_piece_with_its_length_in_front() {
         let small = Bytes::from_static(b"ok");
-        assert_eq!(written(&[&small]).into_frame(), Ok(vec![Bytes::from_static(b"\0\0\0\x03<ok")]));
-        assert_eq!(Writer::new().into_frame(), Ok(vec![Bytes::from_static(&[0; 4])]));
+        assert_eq!(written(&[&small]).into_frame(), Ok(vec![Bytes::from_static(b"\0\0\0\x03<ok").into()]));
+        assert_eq!(Writer::new().into_frame(), Ok(vec![Bytes::from_static(&[0; 4]).into()]));
     }
 
     #[test]
@@ -228,11 +249,11 @@ mod tests {
         let out = written(&[&large, &large, &small, &small]);
         let length = out.len();
         let frame = out.into_frame().expect("a frame");
-        let lengths: Vec<usize> = frame.iter().map(Bytes::len).collect();
+        let lengths: Vec<usize> = frame.iter().map(Piece::len).collect();
         assert_eq!(lengths, [4, 1, COPIED_BELOW, 1, COPIED_BELOW, 12]);
-        assert_eq!(frame.first().map(|head| head.to_vec()), Some(1038u32.to_be_bytes().to_vec()));
+        assert_eq!(frame.first().map(in_memory), Some(&Bytes::copy_from_slice(&1038u32.to_be_bytes())));
         assert_eq!(length, 1038);
-        assert_eq!(frame.get(2).map(|piece| piece.as_ptr()), Some(large.as_ptr()));
+        assert_eq!(frame.get(2).map(|piece| in_memory(piece).as_ptr()), Some(large.as_ptr()));
     }
 
     #[test]
@@ -240,7 +261,11 @@ mod tests {
         let large = Bytes::from(vec![7; COPIED_BELOW]);
         let small = Bytes::from_static(b"small");
         for pieces in [&[&small, &small][..], &[&large], &[&large, &small], &[&small, &large, &small]] {
-            assert_eq!(written(pieces).into_pieces().concat(), written(pieces).into_bytes());
+            let apart: Vec<Bytes> = written(pieces).into_pieces().iter().map(in_memory).cloned().collect();
+            assert_eq!(apart.concat(), written(pieces).into_bytes());
+            let framed = written(pieces).into_frame().expect("a frame");
+            let framed: Vec<Bytes> = framed.iter().map(in_memory).cloned().collect();
+            assert_eq!(written(pieces).into_request().expect("a request"), framed.concat());
         }
     }
 }

@@ -27,8 +27,8 @@ const CRC_AT: usize = 17;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 pub(super) const MAX_TIMESTAMP_AT: usize = 35;
 
-/// Where the CRC's range begins.
-const CRC_FROM: usize = ATTRIBUTES_AT;
+/// Where the bytes of a batch begin that its CRC covers.
+pub const CHECKED_FROM: usize = ATTRIBUTES_AT;
 
 /// The only format since Kafka 4.0.
 pub(super) const MAGIC: i8 = 2;
@@ -236,7 +236,7 @@ pub fn prefix(base_offset: Offset, batch_length: i32, epoch: LeaderEpoch) -> [u8
 
 /// The CRC that a batch with these bytes should name.
 pub fn crc_of(batch: &[u8]) -> u32 {
-    crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default())
+    crc32c::crc32c(batch.get(CHECKED_FROM..).unwrap_or_default())
 }
 
 /// Writes the CRC of a batch whose bytes from the attributes on were made or changed.

@@ -18,17 +18,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{debug, error, warn};
 
 use super::Shared;
 use super::input::{Input, LARGE, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
+use super::socket::Socket;
 use crate::api::budget::{Charge, ConnectionId};
 use crate::api::context::ConnectionInfo;
 use crate::api::{Answer, Begun, Failure, Found, Frame, Guarded, Later, Reply, Row};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
+use crate::types::Piece;
 
 /// Requests of one connection that may wait for their answers.
 const IN_FLIGHT: usize = 100;
@@ -149,7 +151,7 @@ pub(super) enum End {
     Failed { name: &'static str, failure: Failure },
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Socket> Connection<S> {
     pub(super) fn new(
         socket: S,
         id: ConnectionId,
@@ -169,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             owed: VecDeque::new(),
             silent: Vec::new(),
             last_begun: None,
-            output: Output::default(),
+            output: Output::new(Arc::clone(&shared.answers)),
             stopping: Box::pin(async move { stopping.begun().await }),
             end: None,
             input_ended: false,
@@ -314,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn charge(&self, frame: &Frame) -> Charge {
-        self.shared.answers.charge_at_once(frame.iter().map(Bytes::len).sum())
+        self.shared.answers.charge_at_once(frame.iter().map(Piece::memory).sum())
     }
 
     fn fail(&mut self, row: &'static Row, failure: Failure) {
@@ -426,8 +428,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Err(refused) => {
                 if refused == Refused::Stranger(Stranger::Http) {
-                    self.output
-                        .push(vec![Bytes::from_static(HTTP_ANSWER)], self.shared.answers.charge_at_once(0));
+                    self.output.push(
+                        vec![Bytes::from_static(HTTP_ANSWER).into()],
+                        self.shared.answers.charge_at_once(0),
+                    );
                 }
                 return Err(End::Refused(refused));
             }
@@ -460,25 +464,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     written?;
                     self.wrote = Moment::now();
                     if self.peer_is_slow {
-                        self.shared.answers.peer_moved(self.id, self.output.unwritten(), context.waker());
+                        self.shared.answers.peer_moved(self.id, self.output.memory(), context.waker());
                     }
                     moved = true;
+                }
+                // The disk is waited for: the peer can do nothing about it.
+                Poll::Pending if self.output.is_reading() => {
+                    self.peer_caught_up();
+                    return Ok(moved);
                 }
                 Poll::Pending => {
                     if !self.peer_is_slow {
                         self.peer_is_slow = true;
                         self.wrote = Moment::now();
-                        self.shared.answers.peer_moved(self.id, self.output.unwritten(), context.waker());
+                        self.shared.answers.peer_moved(self.id, self.output.memory(), context.waker());
                     }
                     return Ok(moved);
                 }
             }
         }
+        self.peer_caught_up();
+        Ok(moved)
+    }
+
+    fn peer_caught_up(&mut self) {
         if self.peer_is_slow {
             self.peer_is_slow = false;
             self.shared.answers.settled(self.id);
         }
-        Ok(moved)
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<bool> {

@@ -1,35 +1,53 @@
-//! From answers to bytes: what is ready leaves with one vectored write, in order.
+//! From answers to bytes: what is ready leaves in order, from memory with vectored writes, from files
+//! straight to the socket.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::api::budget::Charge;
+use super::socket::Socket;
+use crate::api::budget::{Budget, Charge};
+use crate::types::{FileRange, Piece};
 
 /// Pieces that one write takes along.
 const PIECES: usize = 64;
 
-#[derive(Debug, Default)]
+/// So much of a file is read at a time where it cannot be sent from there.
+const READ_AT_ONCE: usize = 256 << 10;
+
+#[derive(Debug)]
 pub(super) struct Output {
-    pieces: VecDeque<Piece>,
+    pieces: VecDeque<Queued>,
     unwritten: usize,
+    /// What they take in memory until the peer reads them.
+    memory: usize,
+    /// The first bytes of the file that is next, on their way into memory.
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    answers: Arc<Budget>,
 }
 
 #[derive(Debug)]
-struct Piece {
-    bytes: Bytes,
+struct Queued {
+    piece: Piece,
     /// With the last piece of an answer what it was charged is given back.
     charge: Option<Charge>,
 }
 
 impl Output {
-    pub(super) fn push(&mut self, frame: Vec<Bytes>, charge: Charge) {
-        self.unwritten += frame.iter().map(Bytes::len).sum::<usize>();
-        self.pieces.extend(frame.into_iter().map(|bytes| Piece { bytes, charge: None }));
+    pub(super) fn new(answers: Arc<Budget>) -> Output {
+        Output { pieces: VecDeque::new(), unwritten: 0, memory: 0, reading: None, answers }
+    }
+
+    pub(super) fn push(&mut self, frame: Vec<Piece>, charge: Charge) {
+        self.unwritten += frame.iter().map(Piece::len).sum::<usize>();
+        self.memory += frame.iter().map(Piece::memory).sum::<usize>();
+        self.pieces.extend(frame.into_iter().map(|piece| Queued { piece, charge: None }));
         if let Some(last) = self.pieces.back_mut() {
             last.charge = Some(charge);
         }
@@ -43,31 +61,228 @@ impl Output {
         self.unwritten
     }
 
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Whether the disk is waited for, and not the peer.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// Writes once, as much as the socket takes.
     pub(super) fn poll_write(
         &mut self,
-        socket: &mut (impl AsyncWrite + Unpin),
+        socket: &mut impl Socket,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let Some(Queued { piece: Piece::File(range), .. }) = self.pieces.front() else {
+                return self.poll_write_memory(socket, context);
+            };
+            if self.reading.is_none() {
+                match ready!(socket.poll_send_file(context, range))? {
+                    Some(sent) => {
+                        self.wrote(sent);
+                        return Poll::Ready(Ok(sent));
+                    }
+                    None => self.reading = Some(read(range.clone())),
+                }
+            }
+            ready!(self.poll_reading(context))?;
+        }
+    }
+
+    fn poll_write_memory(
+        &mut self,
+        socket: &mut impl Socket,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); PIECES];
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(&piece.bytes);
+        let in_memory = self.pieces.iter().map_while(|queued| queued.piece.as_bytes());
+        let mut many = 0;
+        for (slice, bytes) in slices.iter_mut().zip(in_memory) {
+            *slice = IoSlice::new(bytes);
+            many += 1;
         }
-        let many = self.pieces.len().min(PIECES);
         let written = ready!(Pin::new(socket).poll_write_vectored(context, &slices[..many]))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.unwritten -= written;
-        let mut left = written;
+        self.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Puts what was read in the place of the range that it was read from.
+    fn poll_reading(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(())) };
+        let read = ready!(Pin::new(reading).poll(context));
+        self.reading = None;
+        let bytes = read.map_err(io::Error::other)??;
+        if let Some(Queued { piece: Piece::File(range), .. }) = self.pieces.front_mut() {
+            range.advance(bytes.len());
+            self.memory += bytes.len();
+            let charge = Some(self.answers.charge_at_once(bytes.len()));
+            self.pieces.push_front(Queued { piece: Piece::Memory(bytes), charge });
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// So many bytes from the front are with the socket.
+    fn wrote(&mut self, bytes: usize) {
+        self.unwritten -= bytes;
+        let mut left = bytes;
         while let Some(first) = self.pieces.front_mut() {
-            if first.bytes.len() > left {
-                first.bytes.advance(left);
+            let len = first.piece.len();
+            let before = first.piece.memory();
+            if len > left {
+                match &mut first.piece {
+                    Piece::Memory(bytes) => bytes.advance(left),
+                    Piece::File(range) => range.advance(left),
+                }
+                self.memory -= before - first.piece.memory();
                 break;
             }
-            left -= first.bytes.len();
+            left -= len;
+            self.memory -= before;
             self.pieces.pop_front();
         }
-        Poll::Ready(Ok(written))
+    }
+}
+
+/// Reads the start of a range where waiting for the disk holds nobody up.
+fn read(range: FileRange) -> JoinHandle<io::Result<Bytes>> {
+    spawn_blocking(move || range.read(READ_AT_ONCE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncRead, AsyncReadExt, duplex};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::types::Source;
+
+    /// A file of which the page cache has everything or nothing.
+    struct Stored {
+        file: File,
+        is_cached: bool,
+        reads: AtomicUsize,
+    }
+
+    impl Source for Stored {
+        fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.file.as_fd())
+        }
+
+        fn is_cached(&self, _: u64, _: usize) -> io::Result<bool> {
+            Ok(self.is_cached)
+        }
+
+        fn read(&self, at: u64, len: usize) -> io::Result<Bytes> {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let mut bytes = vec![0; len];
+            let read = self.file.read_at(&mut bytes, at)?;
+            bytes.truncate(read);
+            Ok(bytes.into())
+        }
+    }
+
+    const LEN: usize = 3_000_000;
+
+    fn stored(is_cached: bool) -> (Arc<Stored>, Vec<u8>) {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        (Arc::new(Stored { file, is_cached, reads: AtomicUsize::new(0) }), bytes)
+    }
+
+    /// Two answers of pieces in memory and in the file, and the bytes they are.
+    fn answers(output: &mut Output, file: &Arc<Stored>, bytes: &[u8]) -> Vec<u8> {
+        let range = |at: usize, len| FileRange::new(Arc::clone(file) as Arc<dyn Source>, at as u64, len);
+        let small = Bytes::from_static(b"header");
+        let mut expected = Vec::new();
+        for (at, len) in [(7, 2_000_000), (LEN - 100_000, 100_000)] {
+            let frame = vec![small.clone().into(), Piece::File(range(at, len)), small.clone().into()];
+            let charge = output.answers.charge_at_once(frame.iter().map(Piece::memory).sum());
+            output.push(frame, charge);
+            expected.extend([&small, &bytes[at..at + len], &small].concat());
+        }
+        expected
+    }
+
+    async fn send(output: &mut Output, socket: &mut impl Socket) -> io::Result<()> {
+        while !output.is_empty() {
+            std::future::poll_fn(|context| output.poll_write(socket, context)).await?;
+        }
+        Ok(())
+    }
+
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, client) = tokio::join!(listener.accept(), client);
+        (accepted.unwrap().0, client.unwrap())
+    }
+
+    /// What the other end reads, and how often the file was read into memory.
+    async fn received(is_cached: bool, mut ours: impl Socket, mut theirs: impl AsyncRead + Unpin) -> usize {
+        let (file, bytes) = stored(is_cached);
+        let budget = Budget::new(1 << 30);
+        let mut output = Output::new(Arc::clone(&budget));
+        let expected = answers(&mut output, &file, &bytes);
+        assert_eq!(output.unwritten(), expected.len());
+        let mut read = vec![0; expected.len()];
+        let (sent, arrived) = tokio::join!(send(&mut output, &mut ours), theirs.read_exact(&mut read));
+        sent.unwrap();
+        arrived.unwrap();
+        assert!(read == expected, "the bytes arrive in order");
+        assert_eq!((output.unwritten(), output.memory(), budget.held()), (0, 0, 0));
+        file.reads.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn bytes_of_a_file_go_straight_to_the_socket_where_they_are_at_hand() {
+        let (ours, theirs) = sockets().await;
+        let reads = received(true, ours, theirs).await;
+        assert_eq!(reads > 0, cfg!(not(target_os = "linux")));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_the_disk_has_to_be_asked_for_are_read_first_bit_by_bit() {
+        let (ours, theirs) = sockets().await;
+        assert_eq!(received(false, ours, theirs).await, 2_000_000usize.div_ceil(READ_AT_ONCE) + 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_of_the_system_gets_bytes_of_files_too() {
+        let (ours, theirs) = duplex(10_000);
+        assert!(received(true, ours, theirs).await > 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_got_shorter_ends_the_connection_instead_of_the_answer() {
+        for is_cached in [true, false] {
+            let (mut ours, mut theirs) = sockets().await;
+            let (file, bytes) = stored(is_cached);
+            let mut output = Output::new(Budget::new(1 << 30));
+            answers(&mut output, &file, &bytes);
+            file.file.set_len(1_000_000).unwrap();
+            let mut read = Vec::new();
+            let sending = async {
+                let sent = send(&mut output, &mut ours).await;
+                drop(ours);
+                sent
+            };
+            let (sent, arrived) = tokio::join!(sending, theirs.read_to_end(&mut read));
+            assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            arrived.unwrap();
+            assert!(read.len() <= 1_000_006 && bytes[7..].starts_with(&read[6..]));
+        }
     }
 }

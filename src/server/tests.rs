@@ -78,7 +78,7 @@ fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
             "silent-failure" => Reply::Silence(Box::pin(async { Err("it failed") })),
             "close" => Reply::Close("it was asked to"),
             "panic" => panic!("a handler panics in a test"),
-            "large" => Reply::Now(Ok(vec![Bytes::from(vec![0; LARGE_ANSWER])])),
+            "large" => Reply::Now(Ok(vec![Bytes::from(vec![0; LARGE_ANSWER]).into()])),
             other => unreachable!("no script: {other}"),
         }
     });

@@ -246,11 +246,11 @@ impl Cleaner<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Failed::Stopped);
             }
-            let pieces = match segment.read(from, end, CHUNK, true, true) {
+            let batches = match segment.read_bytes(from, end, CHUNK) {
                 Err(ReadError::Behind) => return Ok(()),
                 read => read?,
             };
-            for batch in pieces.iter().flat_map(record::batches) {
+            for batch in record::batches(&batches) {
                 let (header, batch) = batch.map_err(|error| ReadError::Damaged(error.to_string()))?;
                 if visit(&header, &batch)?.is_break() {
                     return Ok(());

@@ -185,10 +185,12 @@ impl Belief {
             (self.kept, self.kept_since) = (shown, reading.since_boot);
         }
         let is_kept = reading.since_boot.saturating_sub(self.kept_since) >= KEPT && !self.is_too_far_ahead();
-        let came_back = apart(shown, self.believed) <= DRIFT;
-        let is_confirmed = confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
         let was_doubted = self.is_doubted;
-        self.is_doubted = !came_back && !is_kept && !(was_doubted && is_confirmed);
+        // A step of just this size must not begin and end a doubt with every look.
+        let near = if was_doubted { DRIFT - STEADY } else { DRIFT };
+        let came_back = apart(shown, self.believed) <= near;
+        let is_confirmed = was_doubted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
+        self.is_doubted = !(came_back || is_kept || is_confirmed);
         if self.is_doubted {
             let doubt = self.doubt().filter(|_| !was_doubted);
             return doubt.map(Turn::Doubted);
@@ -354,6 +356,14 @@ mod tests {
             story.step(-7 * MINUTE);
         }
         assert_eq!(story.doubt(), None, "now it is where it was");
+    }
+
+    #[test]
+    fn a_step_of_just_the_size_that_is_doubted_begins_one_doubt() {
+        let story = Story::start();
+        assert_eq!(story.step(5 * MINUTE + 1).doubt(), Some(Doubt::UntilKept));
+        assert_eq!(story.step(-1).doubt(), Some(Doubt::UntilKept));
+        assert_eq!(story.step(-2 * MINUTE).doubt(), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Counts {
     pub snapshots: Count,
     /// What idempotent producers take now, by the account of the kernel.
     pub producer_bytes: AtomicU64,
+    /// Bytes that the scrub held against their checksums.
+    pub scrubbed: Count,
 }
 
 /// What went into a log and out of it, since the store was opened.

@@ -1,7 +1,7 @@
 //! The data directory: where its parts lie, whose it is, and how full its disk is.
 //!
 //! ```text
-//! LOCK  meta  journal/  snapshot/  topics/<name>-<partition>/  trash/
+//! LOCK  meta  scrub  journal/  snapshot/  topics/<name>-<partition>/  trash/
 //! ```
 
 use std::io::{self, IoSlice};
@@ -18,7 +18,7 @@ use crate::time;
 use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
 /// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers
+/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers, ELRs
 /// and the checksum of `meta`.
 const FORMAT: u32 = 4;
 
@@ -150,6 +150,11 @@ impl Directory {
 
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")
+    }
+
+    /// Where the scrub notes how far it is.
+    pub(super) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
     }
 
     pub(super) fn topics(&self) -> PathBuf {

@@ -32,7 +32,9 @@ use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, CreateTopic, Scope, Settings, Shard};
+use crate::kernel::{
+    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, Settings, Shard,
+};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 pub use durable::SnapshotFailure;
 use round::Event;
@@ -394,10 +396,13 @@ impl Engine {
         topics: &mut Option<Topics>,
     ) -> Vec<(Arc<Partition>, LeaderEpoch)> {
         let states: Vec<_> = match command {
-            Command::SetBrokers { .. } => self.shard.topics().collect(),
-            Command::SetReplicas { topic, .. } | Command::ElectPreferred { topic, .. } => {
-                self.shard.topic(*topic).into_iter().collect()
-            }
+            Command::SetBrokers { .. }
+            | Command::RunBrokers { .. }
+            | Command::AlterSettings { scope: Scope::DefaultBroker, .. } => self.shard.topics().collect(),
+            Command::SetReplicas { topic, .. }
+            | Command::ElectPreferred { topic, .. }
+            | Command::ElectUnclean { topic, .. }
+            | Command::AlterTopic { topic, .. } => self.shard.topic(*topic).into_iter().collect(),
             Command::CreateTopic(_)
             | Command::CreatePlacedTopic(_)
             | Command::DropTopic { .. }
@@ -408,7 +413,6 @@ impl Engine {
             | Command::ExpireProducers { .. }
             | Command::Group { .. }
             | Command::AddPartitions { .. }
-            | Command::AlterTopic { .. }
             | Command::AlterSettings { .. }
             | Command::ReplaceSegments(_)
             | Command::SetProducerMemory { .. }
@@ -419,6 +423,10 @@ impl Engine {
         let mut moved = Vec::new();
         for state in states {
             let Some(known) = image.by_id(state.id) else { continue };
+            let is_same = |(known, now): (&Arc<Placement>, &Arc<Placement>)| Arc::ptr_eq(known, now);
+            if known.placement.iter().zip(state.placement()).all(is_same) {
+                continue;
+            }
             let epochs =
                 known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
             moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));

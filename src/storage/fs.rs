@@ -19,6 +19,7 @@ mod overlay;
 mod sim;
 
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub use failure::Failure;
 pub use memory::MemoryFs;
 pub use overlay::OverlayFs;
 pub use sim::{Fault, Operation, SimFs};
+
+/// How far apart [`File::is_cached`] looks. Linux reads ahead 128 KiB, unless it is told otherwise.
+const PROBE_EVERY: u64 = 128 << 10;
 
 /// A directory tree.
 pub trait Fs: Send + Sync {
@@ -94,6 +98,33 @@ pub trait File: Send + Sync {
     /// As [`File::read_at`] where that needs no wait for the disk; else `None`, and `into` holds
     /// anything. Where the system cannot tell (other than Linux) it just reads.
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>>;
+
+    /// The `len` bytes from `at` on, read into memory that was not written before; fewer only at the
+    /// end of the file.
+    fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>>;
+
+    /// Whether these bytes can be read without waiting for the disk. Looks at some of the pages: the
+    /// system reads and forgets neighbours together.
+    fn is_cached(&self, len: usize, at: u64) -> io::Result<bool> {
+        let end = at.saturating_add(len as u64);
+        let mut probe = at;
+        while probe < end {
+            if self.read_cached_at(&mut [0], probe)?.is_none() {
+                return Ok(false);
+            }
+            // The last page, too: what comes behind it may never have been asked for.
+            probe = if probe == end - 1 { end } else { (probe + PROBE_EVERY).min(end - 1) };
+        }
+        Ok(true)
+    }
+
+    /// Lets the system forget these bytes, which are not needed soon. Only a hint.
+    fn forget_cached(&self, _len: u64, _at: u64) {}
+
+    /// The file as the system knows it; `None` where it knows of no such file.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Makes safe what was written and how long the file is.
     fn sync_data(&self) -> io::Result<()>;
@@ -163,10 +194,7 @@ pub fn read_whole(file: &dyn File, most: u64) -> io::Result<Vec<u8>> {
         ));
     }
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?;
-    let mut bytes = vec![0; len];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
-    Ok(bytes)
+    file.read_new(len, 0)
 }
 
 /// Puts a whole file in place, safe when this returns: a temporary file beside it, synced, renamed

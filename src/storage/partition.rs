@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
@@ -18,13 +19,14 @@ use tokio::sync::oneshot;
 
 use super::committer::{AppendWork, Committer, Work};
 use super::counts::Traffic;
-use super::segment::{PartitionDir, ReadError, Segment};
+use super::scrub::Place;
+use super::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;
 use crate::kernel::{Applied, Command, Placed, Refusal, SegmentId};
 use crate::record::{self, Checked};
-use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use crate::types::{LeaderEpoch, Offset, Piece, Timestamp, TopicId};
 
 pub struct Partition {
     pub topic: TopicId,
@@ -126,10 +128,18 @@ impl Isolation {
 #[derive(Clone, Debug)]
 pub struct ReadAnswer {
     /// Whole batches; the first may begin before the offset asked for.
-    pub records: Vec<Bytes>,
+    pub records: Vec<Piece>,
     /// What comes after them: where to read on.
     pub next: Offset,
     pub ends: Ends,
+}
+
+impl ReadAnswer {
+    /// The records in memory. May wait for the disk.
+    pub fn to_bytes(&self) -> io::Result<Bytes> {
+        let pieces = self.records.iter().map(Piece::to_bytes).collect::<io::Result<Vec<Bytes>>>()?;
+        Ok(Bytes::from(pieces.concat()))
+    }
 }
 
 /// A record found by its time.
@@ -249,22 +259,20 @@ impl Partition {
         let read = move |segment: &Segment, may_wait: bool| {
             segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
         };
-        let records = loop {
-            let mut records = read(&segment, false);
-            if matches!(records, Err(ReadError::MustWait)) {
+        let Batches { piece, next } = loop {
+            let mut batches = read(&segment, false);
+            if matches!(batches, Err(ReadError::MustWait)) {
                 let held = Arc::clone(&segment);
-                records = off_thread(move || read(&held, true)).await?;
+                batches = off_thread(move || read(&held, true)).await?;
             }
-            let why = records.as_ref().err();
+            let why = batches.as_ref().err();
             let other = why.and_then(|why| self.log().instead_of(&segment, range.from, why));
             match other {
                 Some(other) => segment = other,
-                None => break self.judged(records)?,
+                None => break self.judged(batches)?,
             }
         };
-        let last = records.last().and_then(|piece| record::batches(piece).last()?.ok());
-        let next = last.and_then(|(header, _)| header.next_offset()).unwrap_or(range.from);
-        Ok(ReadAnswer { records, next, ends })
+        Ok(ReadAnswer { records: piece.into_iter().collect(), next, ends })
     }
 
     /// The first record at or behind the log start whose timestamp is at least `timestamp`.
@@ -380,6 +388,24 @@ impl Partition {
         Ok(Some(committer.command(command)))
     }
 
+    /// Holds about so many bytes of the log against their checksums, from a place on. Says how many it
+    /// were, and where to go on: nowhere at the end, or where the partition is out of service.
+    pub(super) fn scrub(&self, from: Place, bytes: u64) -> (u64, Option<Place>) {
+        let segment = {
+            let log = self.log();
+            let first = log.segments.partition_point(|segment| segment.base() < from.base);
+            log.segments.get(first).cloned()
+        };
+        let Some(segment) = segment.filter(|_| self.serving().is_ok()) else { return (0, None) };
+        let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
+        let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
+        // What cannot be read is reported; the next segment may be.
+        let Ok(scrubbed) = self.judged(segment.scrub(at, bytes)) else { return (0, Some(behind)) };
+        let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
+        let is_all = scrubbed.end >= segment.size();
+        (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
+    }
+
     /// Bytes of its segment files.
     pub fn size(&self) -> u64 {
         self.log().segments.iter().map(|segment| segment.size()).sum()
@@ -444,7 +470,7 @@ impl Partition {
 
     /// Bytes that do not hold what they should take the partition out of service: nothing is
     /// deleted, nothing wrong is served.
-    fn judged<T>(&self, read: Result<T, ReadError>) -> Result<T, LogError> {
+    pub(super) fn judged<T>(&self, read: Result<T, ReadError>) -> Result<T, LogError> {
         read.map_err(|error| match error {
             // The newest segment, at least, has something of every offset that is left.
             ReadError::MustWait | ReadError::Behind => LogError::Damaged,
@@ -582,8 +608,10 @@ impl Partition {
 
     pub(super) fn quarantine(&self, why: &str) {
         let _ = self.damage.set(why.to_owned());
-        let before = self.serving.swap(QUARANTINED, Ordering::AcqRel);
-        if before == SERVING {
+        // What was deleted meanwhile stays that.
+        let was_serving =
+            self.serving.compare_exchange(SERVING, QUARANTINED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if was_serving {
             tracing::error!(
                 topic = %self.topic_name, partition = self.index, %why,
                 "damaged: the partition is out of service, nothing was deleted; run `jackdaw log verify`"
@@ -595,7 +623,7 @@ impl Partition {
 
 impl Log {
     /// The batches and what comes after them; `None` where the offset lies before the cached ones.
-    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Bytes>, Offset)> {
+    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Piece>, Offset)> {
         if self.recent.front()?.base > range.from {
             return None;
         }
@@ -607,7 +635,7 @@ impl Log {
             if size > range.max_bytes && !(records.is_empty() && range.at_least_one_batch) {
                 break;
             }
-            records.extend(recent.pieces.iter().cloned());
+            records.extend(recent.pieces.iter().cloned().map(Piece::Memory));
             next = recent.end;
         }
         Some((records, next))

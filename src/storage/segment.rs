@@ -1,6 +1,7 @@
 //! Segment files: `topics/<name>-<partition>/<base offset, 20 digits>.log`, record batches byte
 //! for byte as Kafka stores them, append-only. What is in one is decided by the journal; here it
-//! is written, found again and read, and every batch that is read is held against its checksum.
+//! is written, found again and read. Every batch that is read was held against its checksum since
+//! the file was opened.
 //!
 //! Compaction leaves a file alone and writes another, `<base offset>.<generation>.log`, in which
 //! offsets are missing: there the next batch that is left answers for them.
@@ -10,6 +11,9 @@
 mod dir;
 mod files;
 mod index;
+mod lent;
+mod read;
+mod verified;
 mod walk;
 
 use std::io::{self, IoSlice};
@@ -21,6 +25,7 @@ use bytes::Bytes;
 pub use dir::PartitionDir;
 pub use files::{Files, METADATA, ids, log_path, recreate, remove_files, topic_of, write_metadata};
 pub use index::Appendage;
+pub use read::Batches;
 pub use walk::{End, Expected, Held, check, walk};
 
 use super::fs::{self, File, Open};
@@ -29,6 +34,9 @@ use crate::record::{self, Header};
 use crate::types::{Offset, Timestamp, TopicId};
 use files::Names;
 use index::{Index, Scan};
+use lent::Lent;
+use read::Places;
+use verified::{Verified, follows};
 
 /// Shared by the committer, who appends, and by readers.
 pub struct Segment {
@@ -50,6 +58,9 @@ pub struct Segment {
     index: Mutex<Index>,
     /// Held while the index is made anew: one reader does it.
     making_index: Mutex<()>,
+    verified: Mutex<Verified>,
+    places: Mutex<Places>,
+    lent: Mutex<Weak<Lent>>,
     /// How many bytes the copy of the index beside the segment covers.
     saved: Mutex<u64>,
 }
@@ -108,6 +119,9 @@ impl Segment {
             open: Mutex::default(),
             index: Mutex::new(Index::of_nothing(base, index_interval)),
             making_index: Mutex::default(),
+            verified: Mutex::default(),
+            places: Mutex::default(),
+            lent: Mutex::default(),
             saved: Mutex::default(),
         }
     }
@@ -157,6 +171,8 @@ impl Segment {
             end += u64::from(batch.bytes);
             self.max_timestamp.fetch_max(batch.max_timestamp.0, Ordering::AcqRel);
         }
+        // They were held against their checksums when they came (`record::check_produced`).
+        self.verified().add(at..end);
         // Under the lock of the index, so that who makes it anew misses nothing.
         self.size.fetch_max(end, Ordering::AcqRel);
         Ok(())
@@ -245,42 +261,6 @@ impl Segment {
         self.dir.remove(self.id())
     }
 
-    /// Whole batches: from the one that holds `from`, or the next one where compaction took it, below
-    /// `end`, up to `max_bytes`, but the first in any case where `at_least_one`. Without `may_wait`
-    /// only what the page cache has.
-    pub fn read(
-        &self,
-        from: Offset,
-        end: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-        may_wait: bool,
-    ) -> Result<Vec<Bytes>, ReadError> {
-        let file = self.file()?;
-        let start = self.position_of(&*file, from, may_wait)?;
-        let left = usize::try_from(self.size().saturating_sub(start)).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; max_bytes.min(left).max(Header::LENGTH.min(left))];
-        let mut read = fill(&*file, &mut buffer, start, may_wait)?;
-        let first = self.header(buffer.get(..read).unwrap_or_default(), start)?;
-        if first.size() > read {
-            if !at_least_one || first.size() > left {
-                return match first.size() > left {
-                    true => Err(self.damaged(start, "a batch runs past the end of the file")),
-                    false => Ok(Vec::new()),
-                };
-            }
-            buffer = vec![0; first.size()];
-            read = fill(&*file, &mut buffer, start, may_wait)?;
-        }
-        buffer.truncate(read);
-        let bytes = Bytes::from(buffer);
-        let whole = self.check(&bytes, start, end)?;
-        if whole == 0 {
-            return Err(self.damaged(start, "there is no batch where one was appended"));
-        }
-        Ok(vec![bytes.slice(..whole)])
-    }
-
     /// The first record in `[start, end)` whose timestamp is at least `time`. May wait.
     pub fn find_by_time(
         &self,
@@ -350,35 +330,28 @@ impl Segment {
     /// The batch that holds `offset`, or the next one where compaction took it: where it begins, and
     /// its header.
     fn find(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<(u64, Header), ReadError> {
-        let mut at = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
+        let (mut at, mut expected) = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
         let mut scan = Scan::new(file, may_wait);
-        let mut next = (at == 0).then_some(self.base);
         loop {
             if at >= self.size() && self.generation > 0 {
                 return Err(ReadError::Behind);
             }
             let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "the offset is not there"))?;
+            if expected.is_some_and(|expected| !follows(header.base_offset, expected, self.is_gapless())) {
+                return Err(self.damaged(at, verified::OUT_OF_PLACE));
+            }
             let last = header.last_offset().filter(|last| *last >= header.base_offset);
             let last = last.ok_or_else(|| self.damaged(at, "its last offset cannot be"))?;
-            let is_passed = self.generation == 0 && header.base_offset > offset.max(self.base);
-            if is_passed || next.is_some_and(|next| !self.may_follow(next, &header)) {
-                return Err(self.damaged(at, "it does not follow the batch before it"));
-            }
             if last >= offset {
                 return Ok((at, header));
             }
             // A header that was changed makes a gap, and where compaction was there are gaps.
-            if self.generation > 0 {
+            if !self.is_gapless() {
                 self.check_skipped(file, at, &header, may_wait)?;
             }
-            next = header.next_offset();
+            expected = header.next_offset();
             at += header.size() as u64;
         }
-    }
-
-    /// No checksum covers the offset of a batch: it is held against that of the one before.
-    fn may_follow(&self, next: Offset, header: &Header) -> bool {
-        header.base_offset == next || self.generation > 0 && header.base_offset > next
     }
 
     fn check_skipped(
@@ -389,7 +362,11 @@ impl Segment {
         may_wait: bool,
     ) -> Result<(), ReadError> {
         let mut batch = vec![0; header.size()];
-        let read = fill(file, &mut batch, at, may_wait)?;
+        let read = match may_wait {
+            true => file.read_at(&mut batch, at).map(Some),
+            false => file.read_cached_at(&mut batch, at),
+        };
+        let read = read.map_err(|error| ReadError::Io(error.to_string()))?.ok_or(ReadError::MustWait)?;
         match read == batch.len() && record::crc_of(&batch) == header.crc {
             true => Ok(()),
             false => Err(self.damaged(at, "its checksum is wrong")),
@@ -417,9 +394,7 @@ impl Segment {
 
     /// One batch, read and checked.
     fn batch(&self, file: &dyn File, at: u64, header: &Header, end: Offset) -> Result<Bytes, ReadError> {
-        let mut batch = vec![0; header.size()];
-        let read = fill(file, &mut batch, at, true)?;
-        batch.truncate(read);
+        let batch = file.read_new(header.size(), at).map_err(|error| ReadError::Io(error.to_string()))?;
         let batch = Bytes::from(batch);
         match self.check(&batch, at, end)? == header.size() {
             true => Ok(batch),
@@ -428,12 +403,12 @@ impl Segment {
     }
 
     /// Looks into the index, made first where it is not there.
-    fn indexed(
+    fn indexed<T>(
         &self,
         file: &dyn File,
         may_wait: bool,
-        look: impl Fn(&Index) -> u64,
-    ) -> Result<u64, ReadError> {
+        look: impl Fn(&Index) -> T,
+    ) -> Result<T, ReadError> {
         {
             let index = self.index();
             if index.covered().is_some() {
@@ -457,7 +432,7 @@ impl Segment {
         let mut made = self.index_from_copy(file).unwrap_or_else(|| self.index().clone());
         let mut scan = Scan::new(file, true);
         loop {
-            made.extend(&mut scan, self.size())?;
+            made.extend(&mut scan, self.size(), self.is_gapless())?;
             let mut index = self.index();
             if made.covered() >= Some(self.size()) {
                 *index = made;
@@ -482,18 +457,13 @@ impl Segment {
     /// How many bytes of `bytes` are whole batches below `end`, each as it was written.
     fn check(&self, bytes: &Bytes, start: u64, end: Offset) -> Result<usize, ReadError> {
         let mut whole = 0;
-        let mut next = None;
         while let Some(rest) = bytes.get(whole..).filter(|rest| rest.len() >= Header::LENGTH) {
             let at = start + whole as u64;
             let header = self.header(rest, at)?;
-            if next.is_some_and(|next| !self.may_follow(next, &header)) {
-                return Err(self.damaged(at, "it does not follow the batch before it"));
-            }
             let Some(batch) = rest.get(..header.size()).filter(|_| header.base_offset < end) else { break };
             if record::crc_of(batch) != header.crc {
                 return Err(self.damaged(at, "its checksum is wrong"));
             }
-            next = header.next_offset();
             whole += header.size();
         }
         Ok(whole)
@@ -534,8 +504,21 @@ impl Segment {
             return Ok(file);
         }
         let file = self.dir.open(self.id(), how)?;
+        // What lies there now was never looked at.
+        self.verified().clear();
         *open = Some((Arc::downgrade(&file), is_writable));
         Ok(file)
+    }
+
+    /// The open file for an answer to be sent from; `None` where it has to be read.
+    fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lent.upgrade().filter(|known| known.is_of(file)) {
+            return Some(known);
+        }
+        let fresh = self.dir.lend(file)?;
+        *lent = Arc::downgrade(&fresh);
+        Some(fresh)
     }
 
     fn saved(&self) -> MutexGuard<'_, u64> {
@@ -545,15 +528,6 @@ impl Segment {
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Fills `into` as far as the file goes.
-fn fill(file: &dyn File, into: &mut [u8], at: u64, may_wait: bool) -> Result<usize, ReadError> {
-    let read = match may_wait {
-        true => file.read_at(into, at).map(Some),
-        false => file.read_cached_at(into, at),
-    };
-    read.map_err(|error| ReadError::Io(error.to_string()))?.ok_or(ReadError::MustWait)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::time::Duration;
 
 use super::cleaner::{self, Cleaner};
 use super::clocks::{Clocks, Now};
@@ -18,14 +19,17 @@ use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
 use super::recovery::{self, OnDamage, Recovered};
+use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::{OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Durability, Given, Reloaded};
+use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::GroupRecord;
-use crate::kernel::{self, Applied, Command, CreatePlacedTopic, Group, Refusal, Scope, Settings, Shard};
+use crate::kernel::{
+    self, Applied, Command, CreatePlacedTopic, Election, Group, Refusal, Scope, Settings, Shard,
+};
 use crate::time::{self, Clock};
-use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, Uuid};
+use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 
 /// A handle; clones share one store, and the last one closes it.
 #[derive(Clone)]
@@ -45,12 +49,16 @@ struct Inner {
     retention_refused: Arc<Mutex<Option<String>>>,
     reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
+    /// By what leaders are elected, as far as the settings say that the broker was started with.
+    election: Election,
     new_id: fn() -> Uuid,
     /// Where nobody else does it, the caller does: see [`Store::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Held by whoever compacts.
     cleaning: Mutex<()>,
+    /// `None` in memory, where there is nothing that damage could come to.
+    scrub: Option<Scrub>,
     closing: AtomicBool,
 }
 
@@ -169,6 +177,11 @@ impl Store {
             },
             false => EngineOptions { durability, tuning },
         };
+        let (started_with, _) = TopicSettings::of_stored(&BTreeMap::new(), &settings);
+        let election = Election {
+            min_insync: started_with.min_insync_replicas,
+            unclean: started_with.unclean_leader_election,
+        };
         let clocks = Arc::new(Clocks::start(clock, last_time, settings.clock_confirmed));
         let live = Arc::new(LiveSettings::new(Arc::clone(&settings), settings.node_id));
         let engine = Engine::new(
@@ -202,10 +215,12 @@ impl Store {
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
             live,
+            election,
             new_id,
             jobs: Mutex::new(None),
             keeper: Mutex::new(None),
             cleaning: Mutex::default(),
+            scrub: (!in_memory).then(|| Scrub::load(&directory)),
             closing: AtomicBool::new(false),
             committer: Arc::clone(&committer),
         };
@@ -220,7 +235,7 @@ impl Store {
             *lock(&inner.jobs) = Some(jobs);
         }
         committer.engine().empty_trash();
-        take_places(&committer, &brokers);
+        take_places(&committer, &brokers, election);
         bound_producers(&committer, settings.producers_budget);
         // A partition that lost its tail is another log from here on.
         for (topic, partition) in cut {
@@ -363,12 +378,22 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// These brokers run now: leaders and ISRs follow.
+    /// Lets any replica that runs lead where nobody does; says whether that was so.
+    pub fn elect_unclean(
+        &self,
+        topic: TopicId,
+        partition: i32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let elected = self.0.committer.command(Command::ElectUnclean { topic, partition });
+        async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
+    }
+
+    /// These brokers run now: leaders, ISRs and ELRs follow.
     pub fn set_brokers(
         &self,
         running: Vec<NodeId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        self.change(Command::SetBrokers { running })
+        self.change(Command::RunBrokers { running, election: self.0.election })
     }
 
     /// In line when the call returns; resolves when it is durable and shown.
@@ -535,6 +560,26 @@ impl Store {
         }
     }
 
+    /// Reads some of the stored batches again and takes partitions out of service that are damaged: as
+    /// much as is due now that `elapsed` more has passed, where all of them are to be read once in an
+    /// `interval`. Blocks until it is done, or the store closes.
+    pub fn scrub(&self, interval: Duration, elapsed: Duration) {
+        let Some(scrub) = &self.0.scrub else { return };
+        let around = Surroundings {
+            topics: &self.topics(),
+            directory: &self.0.directory,
+            counts: &self.0.counts,
+            closing: &self.0.closing,
+            now: self.0.clocks.now().time,
+        };
+        scrub.run(interval, elapsed, &around);
+    }
+
+    /// When the scrub had read everything for the last time.
+    pub fn last_scrub(&self) -> Option<Timestamp> {
+        self.0.scrub.as_ref()?.last_end()
+    }
+
     /// Does what the keeper would do, on this thread; for stores without threads.
     pub fn run_background(&self) {
         if lock(&self.0.jobs).is_some() {
@@ -650,9 +695,13 @@ impl From<StoreError> for TopicError {
 
 /// All brokers run from the start on. Where there were others before, what none of those leads that
 /// are here now is theirs all the same: there is one copy, and this process has it.
-fn take_places(committer: &Committer, brokers: &[NodeId]) {
-    let are_others = committer.engine().shard.running() != brokers;
-    if are_others && let Err(error) = begin(committer, Command::SetBrokers { running: brokers.to_vec() })() {
+fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
+    let are_others = {
+        let shard = &committer.engine().shard;
+        shard.running() != brokers || shard.election() != election
+    };
+    let run = || Command::RunBrokers { running: brokers.to_vec(), election };
+    if are_others && let Err(error) = begin(committer, run())() {
         tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
         return;
     }

@@ -3,7 +3,9 @@
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::FetchResponse;
-use jackdaw::types::Offset;
+use jackdaw::record::BatchBuilder;
+use jackdaw::storage::Place;
+use jackdaw::types::{Offset, Timestamp};
 
 use crate::harness::{Node, batch, batches, code, fetch_from, fetch_topics, only, partition_from, records};
 
@@ -404,5 +406,49 @@ async fn topics_are_named_by_id_from_v13_on() {
         let answer = client.call(18, waiting(by_id(stranger))).await;
         assert_eq!(answer.responses[0].topic_id, stranger);
         assert_eq!(only(answer).error_code, code(ErrorCode::UnknownTopicId));
+    }
+}
+
+#[tokio::test]
+async fn f8_f9_what_is_at_rest_comes_straight_from_its_file_whole_and_within_the_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = || Place::Directory(dir.path().to_owned());
+    let node = Node::at(place(), &[]).await;
+    node.topic("t", 2).await;
+    let mut client = node.client().await;
+    // Some are sent from their file, some are too short for that.
+    let sizes = [100_000, 50, 300_000, 10, 10, 70_000, 20_000, 200_000];
+    let values = sizes.iter().map(|size| "x".repeat(*size));
+    for (partition, value) in [0, 1].into_iter().flat_map(|one| values.clone().map(move |value| (one, value)))
+    {
+        let batch = BatchBuilder::new().value(Timestamp(1), value).build();
+        assert_eq!(client.produce("t", partition, batch).await.error_code, 0);
+    }
+    let from_memory = [records(&client.fetch("t", 0, 0).await), records(&client.fetch("t", 1, 0).await)];
+    node.store.close();
+    drop(node);
+
+    // After a restart nothing is in memory.
+    let node = Node::at(place(), &[]).await;
+    let mut client = node.client().await;
+    for _ in 0..2 {
+        let request = of_partitions("t", vec![partition_from(0, 0), partition_from(1, 0)]);
+        let answer = client.call(12, request).await;
+        let both: Vec<_> = answer.responses[0].partitions.iter().map(records).collect();
+        assert!(both == from_memory, "the same bytes from the disk");
+    }
+    for limit in [1, 99_000, 101_000, 450_000, 700_000] {
+        let mut next = 0;
+        let mut all = Vec::new();
+        while next < sizes.len() as i64 {
+            let partition = FetchPartition { partition_max_bytes: limit, ..partition_from(0, next) };
+            let data = only(client.call(12, of_partitions("t", vec![partition])).await);
+            let read = records(&data);
+            let first = batches(&data).len() == 1;
+            assert!(first || read.len() <= limit as usize, "{} bytes of {limit}", read.len());
+            next = batches(&data).iter().map(|(base, count)| base + i64::from(*count)).max().unwrap();
+            all.extend_from_slice(&read);
+        }
+        assert!(all == from_memory[0], "limit {limit}");
     }
 }

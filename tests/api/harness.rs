@@ -41,13 +41,17 @@ impl Node {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Node {
+        Node::at(Place::Memory, settings).await
+    }
+
+    pub async fn at(place: Place, settings: &[(&str, &str)]) -> Node {
         let mut given = Given::default();
         given.set("listeners", "PLAINTEXT://127.0.0.1:0");
         for (name, value) in settings {
             given.set(*name, *value);
         }
         let settings = Arc::new(BrokerSettings::load(given).unwrap());
-        let store = Store::open(StoreOptions::new(Place::Memory, Arc::clone(&settings))).unwrap();
+        let store = Store::open(StoreOptions::new(place, Arc::clone(&settings))).unwrap();
         let (stop, stopping) = Stop::new();
         let services =
             Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
@@ -133,9 +137,7 @@ impl Client {
         let mut out = Writer::new();
         header.write(&mut out).unwrap();
         out.put(body);
-        for piece in out.into_frame().unwrap() {
-            self.socket.write_all(&piece).await.unwrap();
-        }
+        self.socket.write_all(&out.into_request().unwrap()).await.unwrap();
         self.last
     }
 

@@ -25,6 +25,9 @@ use jackdaw::protocol::messages::describe_configs_request::{
 };
 use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use jackdaw::protocol::messages::describe_quorum_request::{self, DescribeQuorumRequest};
+use jackdaw::protocol::messages::describe_topic_partitions_request::{
+    DescribeTopicPartitionsRequest, TopicRequest,
+};
 use jackdaw::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -453,7 +456,7 @@ async fn a_partition_whose_replicas_all_stopped_has_no_leader_until_one_that_was
     let mut first = three.client(1).await;
     let left = partition(&mut first, "t", 0).await;
     assert_eq!(left.error_code, code(ErrorCode::LeaderNotAvailable));
-    assert_eq!(standing(&left), (-1, 2, vec![2, 3], vec![3], vec![2, 3]));
+    assert_eq!(standing(&left), (-1, 2, vec![2, 3], vec![], vec![2, 3]));
     let refused = first.call(10, produce_to("t", 0, batch(&["a"]))).await;
     assert!(refused.node_endpoints.is_empty());
     let refused = the_partition(refused);
@@ -469,6 +472,63 @@ async fn a_partition_whose_replicas_all_stopped_has_no_leader_until_one_that_was
     let shown = first.call(0, metadata_of("t")).await.topics.remove(0).partitions.remove(0);
     assert_eq!(shown.error_code, code(ErrorCode::ReplicaNotAvailable));
     assert_eq!((shown.leader_id, shown.replica_nodes, shown.isr_nodes), (3, vec![3], vec![3]));
+}
+
+/// Leader, epoch, ISR, ELR and the last leader of the only partition.
+async fn eligible(client: &mut Client, topic: &str) -> (i32, i32, Vec<i32>, Vec<i32>, Vec<i32>) {
+    let topics = vec![TopicRequest { name: topic.to_owned() }];
+    let request = DescribeTopicPartitionsRequest { topics, response_partition_limit: 2000, cursor: None };
+    let told = client.call(0, request).await.topics.remove(0).partitions.remove(0);
+    assert_eq!(told.error_code, 0, "also where nobody leads");
+    let (elr, last) = (told.eligible_leader_replicas.unwrap(), told.last_known_elr.unwrap());
+    (told.leader_id, told.leader_epoch, told.isr_nodes, elr, last)
+}
+
+#[tokio::test]
+async fn eligible_replicas_and_the_last_leader_are_told_and_an_eligible_one_leads_again() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1, 2]], &[("min.insync.replicas", "2")]).await;
+    let mut third = three.client(3).await;
+    three.stop(1).await;
+    assert_eq!(eligible(&mut third, "t").await, (2, 1, vec![2], vec![1], vec![]));
+    three.stop(2).await;
+    assert_eq!(eligible(&mut third, "t").await, (-1, 2, vec![], vec![1, 2], vec![2]));
+    three.begin(1).await;
+    assert_eq!(eligible(&mut third, "t").await, (1, 3, vec![1], vec![2], vec![]));
+    three.begin(2).await;
+    assert_eq!(eligible(&mut third, "t").await, (1, 3, vec![1, 2], vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_replica_that_missed_the_end_leads_where_unclean_elections_are_on_or_asked_for() {
+    let three = Three::with(&[("unclean.leader.election.enable", "true")]).await;
+    three.topic("any", &[&[1, 2]], &[]).await;
+    three.topic("safe", &[&[1, 2]], &[("unclean.leader.election.enable", "false")]).await;
+    three.stop(1).await;
+    assert_eq!(three.client(2).await.produce("any", 0, batch(&["a"])).await.error_code, 0);
+    three.stop(2).await;
+    let mut third = three.client(3).await;
+    let elect = |kind| {
+        let asked = TopicPartitions { topic: "safe".to_owned(), partitions: vec![0] };
+        ElectLeadersRequest { election_type: kind, topic_partitions: Some(vec![asked]), timeout_ms: 30_000 }
+    };
+    let unclean = third.call(2, elect(1)).await.replica_election_results.remove(0).partition_result.remove(0);
+    assert_eq!(unclean.error_code, code(ErrorCode::EligibleLeadersNotAvailable), "no replica runs");
+
+    three.begin(1).await;
+    assert_eq!(eligible(&mut third, "any").await, (1, 3, vec![1], vec![], vec![]));
+    let mut first = three.client(1).await;
+    assert_eq!(batches(&first.fetch("any", 0, 0).await), [(0, 1)], "nothing is lost: there is one copy");
+    assert_eq!(first.produce("any", 0, batch(&["b"])).await.error_code, 0);
+
+    assert_eq!(eligible(&mut third, "safe").await, (-1, 2, vec![], vec![2], vec![2]));
+    for (kind, expected) in
+        [(0, ErrorCode::PreferredLeaderNotAvailable), (1, ErrorCode::None), (1, ErrorCode::ElectionNotNeeded)]
+    {
+        let told = third.call(2, elect(kind)).await.replica_election_results.remove(0);
+        assert_eq!(told.partition_result[0].error_code, code(expected), "{kind}");
+    }
+    assert_eq!(eligible(&mut third, "safe").await, (1, 3, vec![1], vec![], vec![]));
 }
 
 #[tokio::test]

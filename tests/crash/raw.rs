@@ -27,9 +27,7 @@ impl Raw {
         let mut out = Writer::new();
         header.write(&mut out).unwrap();
         request.encode(&mut out, version).unwrap();
-        for piece in out.into_frame().unwrap() {
-            self.0.write_all(&piece)?;
-        }
+        self.0.write_all(&out.into_request().unwrap())?;
         let mut length = [0; 4];
         self.0.read_exact(&mut length)?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];

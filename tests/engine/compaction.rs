@@ -133,7 +133,7 @@ fn found(partition: &Partition, from: Offset) -> Vec<Found> {
             assert_eq!(next, answer.ends.high_watermark);
             return found;
         }
-        for batch in record::batches(&Bytes::from(answer.records.concat())) {
+        for batch in record::batches(&answer.to_bytes().unwrap()) {
             for record in record::records(&batch.unwrap().1).unwrap() {
                 let record = record.unwrap();
                 let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();

@@ -103,7 +103,7 @@ pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>,
             isolation: Isolation::ReadUncommitted,
         };
         let answer = now(partition.read(range))?;
-        let bytes = Bytes::from(answer.records.concat());
+        let bytes = answer.to_bytes().unwrap();
         if bytes.is_empty() {
             assert_eq!(next, answer.ends.high_watermark, "an answer is only empty at the end");
             return Ok(found);

@@ -10,4 +10,5 @@ mod inspect;
 mod mutations;
 mod remade;
 mod repair;
+mod scrub;
 mod stories;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use base64::Engine;
 use bytes::Bytes;
 use jackdaw::protocol::{Message, Reader, Records, WireError, Writer};
-use jackdaw::types::Uuid;
+use jackdaw::types::{Piece, Uuid};
 use serde_json::Value as Json;
 
 use crate::source::Source;
@@ -218,7 +218,7 @@ impl Inspect for Records {
     }
 
     fn draw(source: &mut Source, version: i16) -> Self {
-        (0..source.below(3)).map(|_| Bytes::draw(source, version)).collect::<Vec<_>>().into()
+        (0..source.below(3)).map(|_| Piece::Memory(Bytes::draw(source, version))).collect::<Vec<_>>().into()
     }
 }
 

@@ -88,7 +88,7 @@ async fn attack(address: &str, row: &'static Row, (version, body): (i16, Bytes))
     let header = RequestHeader { api_key: row.key, api_version: version, correlation_id: 1, client_id: None };
     header.write(&mut out).expect("a header");
     out.put(&body);
-    let mut bytes = out.into_frame().expect("a frame").concat();
+    let mut bytes = out.into_request().expect("a frame").to_vec();
     bytes.extend(calm_frame());
 
     let mut socket = TcpStream::connect(address).await.expect("a connection");
@@ -130,7 +130,7 @@ fn calm_frame() -> Vec<u8> {
     let mut out = Writer::new();
     CALM.write(&mut out).expect("a header");
     ApiVersionsRequest::default().encode(&mut out, 0).expect("a request");
-    out.into_frame().expect("a frame").concat()
+    out.into_request().expect("a frame").to_vec()
 }
 
 /// None at the end of the stream, however it ends.

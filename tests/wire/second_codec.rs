@@ -183,7 +183,7 @@ fn a_fetch_answer_of_ours_joins_its_pieces_for_them() {
         partition_index: 7,
         high_watermark: 42,
         aborted_transactions: Some(vec![AbortedTransaction { producer_id: 9, first_offset: 40 }]),
-        records: Some(vec![Bytes::from(vec![1; 600]), Bytes::from(vec![2; 3])].into()),
+        records: Some(vec![Bytes::from(vec![1; 600]).into(), Bytes::from(vec![2; 3]).into()].into()),
         ..Default::default()
     };
     let topic = FetchableTopicResponse {

@@ -23,7 +23,8 @@ fn placed(id: TopicId, name: &str, replicas: &[&[i32]]) -> Command {
 }
 
 fn runs(shard: &mut Shard, running: &[i32]) {
-    assert_eq!(shard.apply(at(1), &Command::SetBrokers { running: ids(running) }), Ok(Applied::BrokersSet));
+    let run = Command::RunBrokers { running: ids(running), election: shard.election() };
+    assert_eq!(shard.apply(at(1), &run), Ok(Applied::BrokersSet));
 }
 
 /// Leader (0: none), ISR and leader epoch of a partition.
@@ -37,15 +38,17 @@ fn shown(shard: &Shard, index: i32) -> (i32, Vec<i32>, i32) {
 pub fn check(topic: &Topic, running: &[NodeId]) {
     assert_eq!(topic.partitions().len(), topic.placement().len());
     for placement in topic.placement() {
-        let Placement { replicas, leader, isr } = &**placement;
-        assert!(!replicas.is_empty() && !isr.is_empty());
-        assert!(isr.iter().all(|node| replicas.contains(node)));
+        let Placement { replicas, leader, isr, elr, last_leader } = &**placement;
+        assert!(!replicas.is_empty());
+        assert!(elr.is_sorted_by(|one, next| one < next));
+        assert!(elr.iter().all(|node| replicas.contains(node) && !running.contains(node)));
         match leader {
             Some(leader) => {
                 assert!(isr.contains(leader));
                 assert_eq!(*isr, super::super::placement::among(replicas, running));
+                assert_eq!(*last_leader, None);
             }
-            None => assert!(isr.iter().all(|node| !running.contains(node))),
+            None => assert!(isr.is_empty() && !elr.is_empty() && last_leader.is_some()),
         }
     }
 }
@@ -72,9 +75,9 @@ fn nobody_leads_until_one_that_was_in_step_comes_back() {
     let mut shard = with_replicas(&[&[1, 2]]);
     runs(&mut shard, &[2, 3]);
     runs(&mut shard, &[3]);
-    assert_eq!(shown(&shard, 0), (0, vec![2], 2));
+    assert_eq!(shown(&shard, 0), (0, vec![], 2));
     runs(&mut shard, &[1, 3]);
-    assert_eq!(shown(&shard, 0), (0, vec![2], 2), "1 was not in step when the last one stopped");
+    assert_eq!(shown(&shard, 0), (0, vec![], 2), "1 was not in step when the last one stopped");
     runs(&mut shard, &[1, 2, 3]);
     assert_eq!(shown(&shard, 0), (2, vec![1, 2], 3));
 }
@@ -83,9 +86,310 @@ fn nobody_leads_until_one_that_was_in_step_comes_back() {
 fn all_may_stop_and_any_that_was_in_step_may_lead_when_it_comes_back() {
     let mut shard = with_replicas(&[&[1, 2]]);
     runs(&mut shard, &[]);
-    assert_eq!(shown(&shard, 0), (0, vec![1, 2], 1));
+    assert_eq!(shown(&shard, 0), (0, vec![], 1));
     runs(&mut shard, &[2]);
     assert_eq!(shown(&shard, 0), (2, vec![2], 2));
+}
+
+/// A partition's replicas, `min.insync.replicas`, `unclean.leader.election.enable`, and how it is after each
+/// step: leader, leader epoch, ISR, ELR and `lastKnownElr`.
+type Story = (&'static [i32], i32, bool, &'static [&'static str]);
+
+/// Read off Apache Kafka 4.4 with a controller of its own, by stopping (−) and starting its brokers 1 to 3
+/// one by one.
+const ALL_STOP: (&[i32], &[Story]) = (
+    &[-1, -2, -3, 1, 2, 3],
+    &[
+        (
+            &[1],
+            1,
+            false,
+            &[
+                "1 0 [1] [] []",
+                "-1 1 [] [1] [1]",
+                "-1 1 [] [1] [1]",
+                "-1 1 [] [1] [1]",
+                "1 2 [1] [] []",
+                "1 2 [1] [] []",
+                "1 2 [1] [] []",
+            ],
+        ),
+        (
+            &[1, 2],
+            1,
+            false,
+            &[
+                "1 0 [1, 2] [] []",
+                "2 1 [2] [] []",
+                "-1 2 [] [2] [2]",
+                "-1 2 [] [2] [2]",
+                "-1 2 [] [2] [2]",
+                "2 3 [1, 2] [] []",
+                "2 3 [1, 2] [] []",
+            ],
+        ),
+        (
+            &[1, 2],
+            1,
+            true,
+            &[
+                "1 0 [1, 2] [] []",
+                "2 1 [2] [] []",
+                "-1 2 [] [2] [2]",
+                "-1 2 [] [2] [2]",
+                "1 3 [1] [] []",
+                "1 3 [1, 2] [] []",
+                "1 3 [1, 2] [] []",
+            ],
+        ),
+        (
+            &[1, 2],
+            2,
+            false,
+            &[
+                "1 0 [1, 2] [] []",
+                "2 1 [2] [1] []",
+                "-1 2 [] [1, 2] [2]",
+                "-1 2 [] [1, 2] [2]",
+                "1 3 [1] [2] []",
+                "1 3 [1, 2] [] []",
+                "1 3 [1, 2] [] []",
+            ],
+        ),
+        (
+            &[1, 2],
+            2,
+            true,
+            &[
+                "1 0 [1, 2] [] []",
+                "2 1 [2] [1] []",
+                "-1 2 [] [1, 2] [2]",
+                "-1 2 [] [1, 2] [2]",
+                "1 3 [1] [2] []",
+                "1 3 [1, 2] [] []",
+                "1 3 [1, 2] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            1,
+            true,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [] []",
+                "3 2 [3] [] []",
+                "-1 3 [] [3] [3]",
+                "1 4 [1] [] []",
+                "1 4 [1, 2] [] []",
+                "1 4 [1, 2, 3] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            2,
+            false,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [] []",
+                "3 2 [3] [2] []",
+                "-1 3 [] [2, 3] [3]",
+                "-1 3 [] [2, 3] [3]",
+                "2 4 [1, 2] [] []",
+                "2 4 [1, 2, 3] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            2,
+            true,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [] []",
+                "3 2 [3] [2] []",
+                "-1 3 [] [2, 3] [3]",
+                "1 4 [1] [] []",
+                "1 4 [1, 2] [] []",
+                "1 4 [1, 2, 3] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            3,
+            false,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [1] []",
+                "3 2 [3] [1, 2] []",
+                "-1 3 [] [1, 2, 3] [3]",
+                "1 4 [1] [2, 3] []",
+                "1 4 [1, 2] [3] []",
+                "1 4 [1, 2, 3] [] []",
+            ],
+        ),
+    ],
+);
+const TWO_STOP: (&[i32], &[Story]) = (
+    &[-1, -2, 1, 2],
+    &[
+        (
+            &[1],
+            1,
+            false,
+            &["1 0 [1] [] []", "-1 1 [] [1] [1]", "-1 1 [] [1] [1]", "1 2 [1] [] []", "1 2 [1] [] []"],
+        ),
+        (
+            &[1, 2],
+            1,
+            false,
+            &["1 0 [1, 2] [] []", "2 1 [2] [] []", "-1 2 [] [2] [2]", "-1 2 [] [2] [2]", "2 3 [1, 2] [] []"],
+        ),
+        (
+            &[1, 2],
+            1,
+            true,
+            &["1 0 [1, 2] [] []", "2 1 [2] [] []", "-1 2 [] [2] [2]", "1 3 [1] [] []", "1 3 [1, 2] [] []"],
+        ),
+        (
+            &[1, 2],
+            2,
+            false,
+            &[
+                "1 0 [1, 2] [] []",
+                "2 1 [2] [1] []",
+                "-1 2 [] [1, 2] [2]",
+                "1 3 [1] [2] []",
+                "1 3 [1, 2] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            1,
+            true,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [] []",
+                "3 2 [3] [] []",
+                "3 2 [1, 3] [] []",
+                "3 2 [1, 2, 3] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            2,
+            false,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [] []",
+                "3 2 [3] [2] []",
+                "3 2 [1, 3] [] []",
+                "3 2 [1, 2, 3] [] []",
+            ],
+        ),
+        (
+            &[1, 2, 3],
+            3,
+            false,
+            &[
+                "1 0 [1, 2, 3] [] []",
+                "2 1 [2, 3] [1] []",
+                "3 2 [3] [1, 2] []",
+                "3 2 [1, 3] [2] []",
+                "3 2 [1, 2, 3] [] []",
+            ],
+        ),
+    ],
+);
+
+#[test]
+fn leaders_isr_and_elr_are_kafkas_while_brokers_stop_and_start_one_by_one() {
+    for (steps, stories) in [ALL_STOP, TWO_STOP] {
+        for (replicas, min_insync, unclean, expected) in stories {
+            let mut shard = with_replicas(&[replicas]);
+            elect_by(&mut shard, &min_insync.to_string(), *unclean);
+            let mut running = vec![1, 2, 3];
+            let mut seen = vec![told(&shard)];
+            for step in steps {
+                running.retain(|broker| *broker != step.abs());
+                running.extend((*step > 0).then_some(*step));
+                runs(&mut shard, &running);
+                check(shard.topic(TOPIC).unwrap(), shard.running());
+                seen.push(told(&shard));
+            }
+            assert_eq!(seen, *expected, "{replicas:?}, {min_insync} in step, unclean: {unclean}");
+        }
+    }
+}
+
+/// The settings of the topic that decide who may lead.
+fn elect_by(shard: &mut Shard, min_insync: &str, unclean: bool) {
+    let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    let unclean = if unclean { "true" } else { "false" };
+    let changes = [set("min.insync.replicas", min_insync), set("unclean.leader.election.enable", unclean)];
+    shard.apply(at(1), &Command::AlterTopic { topic: TOPIC, changes: changes.into() }).unwrap();
+}
+
+fn told(shard: &Shard) -> String {
+    let topic = shard.topic(TOPIC).unwrap();
+    let Placement { leader, isr, elr, last_leader, .. } = &*topic.placement()[0];
+    let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+    let leader = leader.map_or(-1, |leader| leader.0);
+    let epoch = topic.partition(0).unwrap().epoch();
+    format!("{leader} {epoch} {:?} {:?} {:?}", numbers(isr), numbers(elr), numbers(last_leader.as_slice()))
+}
+
+#[test]
+fn an_unclean_election_that_is_asked_for_lets_any_replica_lead_that_runs_where_nobody_does() {
+    let mut shard = with_replicas(&[&[1, 2]]);
+    let elect = Command::ElectUnclean { topic: TOPIC, partition: 0 };
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: false }));
+    runs(&mut shard, &[2, 3]);
+    runs(&mut shard, &[3]);
+    assert_eq!(shard.apply(at(1), &elect), Err(Refusal::NoEligibleLeader));
+    runs(&mut shard, &[1, 3]);
+    assert_eq!(told(&shard), "-1 2 [] [2] [2]");
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: true }));
+    assert_eq!(told(&shard), "1 3 [1] [] []");
+}
+
+#[test]
+fn a_leader_is_elected_as_soon_as_a_setting_allows_it_of_the_topic_or_of_all_brokers() {
+    let unclean = |value: Option<&str>| {
+        BTreeMap::from([("unclean.leader.election.enable".to_owned(), value.map(Into::into))])
+    };
+    for of_all in [false, true] {
+        let mut shard = with_replicas(&[&[1, 2]]);
+        for running in [[2, 3], [3, 3], [1, 3]] {
+            runs(&mut shard, &running);
+        }
+        let alter = |value| match of_all {
+            false => Command::AlterTopic { topic: TOPIC, changes: unclean(value) },
+            true => Command::AlterSettings { scope: Scope::DefaultBroker, changes: unclean(value) },
+        };
+        shard.apply(at(1), &alter(Some("false"))).unwrap();
+        assert_eq!(told(&shard), "-1 2 [] [2] [2]");
+        shard.apply(at(1), &alter(Some("TRUE"))).unwrap();
+        assert_eq!(told(&shard), "1 3 [1] [] []");
+    }
+    let mut shard = with_replicas(&[&[1, 2]]);
+    let election = Election { min_insync: 2, unclean: false };
+    shard.apply(at(1), &Command::RunBrokers { running: ids(&[2, 3]), election }).unwrap();
+    assert_eq!(told(&shard), "2 1 [2] [1] []", "what the brokers were started with");
+    elect_by(&mut shard, "1", false);
+    assert_eq!(told(&shard), "2 1 [2] [] []", "the topic's own settings come first");
+}
+
+#[test]
+fn eligible_replicas_stay_eligible_when_more_are_asked_for_and_not_when_enough_are_in_step() {
+    let mut shard = with_replicas(&[&[1, 2, 3]]);
+    elect_by(&mut shard, "2", false);
+    runs(&mut shard, &[2, 3]);
+    runs(&mut shard, &[3]);
+    assert_eq!(told(&shard), "3 2 [3] [2] []");
+    elect_by(&mut shard, "1", false);
+    assert_eq!(told(&shard), "3 2 [3] [] []");
+    runs(&mut shard, &[]);
+    elect_by(&mut shard, "3", false);
+    assert_eq!(told(&shard), "-1 3 [] [3] [3]", "Kafka forgets 3 here");
 }
 
 #[test]

@@ -60,6 +60,21 @@ pub const FAMILIES: &[Family] = &[
     counter("jackdaw_snapshots", &[], "Snapshots of the state.", |look, rows| {
         rows.counter(&[], look.store().counts().snapshots.get())
     }),
+    counter(
+        "jackdaw_scrub_bytes",
+        &[],
+        "Bytes of stored records that were read again and held against their checksums.",
+        |look, rows| rows.counter(&[], look.store().counts().scrubbed.get()),
+    ),
+    gauge(
+        "jackdaw_scrub_last_pass_timestamp_seconds",
+        &[],
+        "When all stored records had been read again for the last time. There is no row before that.",
+        |look, rows| {
+            let last = look.store().last_scrub();
+            last.map_or(Ok(()), |last| rows.gauge(&[], last.0 as f64 / 1000.0))
+        },
+    ),
     gauge(
         "jackdaw_writable",
         &[],

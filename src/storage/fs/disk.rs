@@ -3,12 +3,14 @@
 
 use std::fs::{File as StdFile, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FlockOperation, flock, statvfs};
-use rustix::io::pwritev;
+use rustix::io::{pread, pwritev};
 
 use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
 
@@ -172,6 +174,32 @@ impl File for DiskFile {
     #[cfg(not(target_os = "linux"))]
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>> {
         self.read_at(into, at).map(Some)
+    }
+
+    fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let place = at + bytes.len() as u64;
+            if retry(|| pread(&self.0, spare_capacity(&mut bytes), place))? == 0 {
+                break;
+            }
+        }
+        // The allocator may have given more room than was asked for.
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn forget_cached(&self, len: u64, at: u64) {
+        use rustix::fs::{Advice, fadvise};
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            // Where it has no effect the bytes only stay in the cache.
+            let _ = fadvise(&self.0, at, Some(len), Advice::DontNeed);
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -176,24 +176,18 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        let content = lock(&self.0);
         let mut done = 0;
-        while done < into.len() {
-            let place = at + done as u64;
-            if place >= content.len {
-                break;
-            }
-            let left = usize::try_from(content.len - place).unwrap_or(usize::MAX);
-            let within = (place % CHUNK) as usize;
-            let take = (into.len() - done).min(left).min(CHUNK as usize - within);
-            let chunk = content
-                .chunks
-                .get((place / CHUNK) as usize)
-                .and_then(|chunk| chunk.get(within..within + take));
-            into[done..done + take].copy_from_slice(chunk.expect("chunks reach to the length"));
-            done += take;
-        }
+        lock(&self.0).each_part(at, into.len(), |part| {
+            into[done..done + part.len()].copy_from_slice(part);
+            done += part.len();
+        });
         Ok(done)
+    }
+
+    fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        lock(&self.0).each_part(at, len, |part| bytes.extend_from_slice(part));
+        Ok(bytes)
     }
 
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>> {
@@ -231,6 +225,21 @@ impl Content {
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK as usize - within));
             self.chunks[(at / CHUNK) as usize][within..within + now.len()].copy_from_slice(now);
             (bytes, at) = (later, at + now.len() as u64);
+        }
+    }
+
+    /// Shows `visit` the bytes from `at` on, up to `len` of them, chunk by chunk.
+    fn each_part(&self, at: u64, len: usize, mut visit: impl FnMut(&[u8])) {
+        let end = self.len.min(at.saturating_add(len as u64));
+        let mut at = at;
+        while at < end {
+            let within = (at % CHUNK) as usize;
+            let take = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK as usize - within);
+            let chunk = self.chunks.get((at / CHUNK) as usize);
+            visit(
+                chunk.and_then(|chunk| chunk.get(within..within + take)).expect("chunks reach to the length"),
+            );
+            at += take as u64;
         }
     }
 

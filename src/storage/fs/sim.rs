@@ -409,13 +409,17 @@ impl File for SimFile {
     }
 
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let bytes = self.read_new(into.len(), at)?;
+        into[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>> {
         let mut disk = self.fs.call()?;
         disk.begin(Operation::Read, &self.path)?;
         let file = disk.file(self.node)?;
         let rest = file.live.get(place(at)..).unwrap_or_default();
-        let read = rest.len().min(into.len());
-        into[..read].copy_from_slice(&rest[..read]);
-        Ok(read)
+        Ok(rest[..rest.len().min(len)].to_vec())
     }
 
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>> {

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::super::fs::{File, Open};
 use super::super::trash::Trash;
 use super::files::{self, Files, Names};
+use super::lent::Lent;
 use crate::kernel::SegmentId;
 use crate::types::TopicId;
 
@@ -96,6 +97,11 @@ impl PartitionDir {
     pub fn open(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         self.files.open((self.topic, self.partition, id), &self.log_path(id), how)
+    }
+
+    /// An open file for answers to be sent from; `None` where it has to be read.
+    pub fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
+        self.files.leases.lend(file)
     }
 
     /// An empty file for a segment that is not in use yet. What an earlier run left in it goes.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::fs::{self, Failure, File, Fs, Open, OpenDir};
+use super::lent::Leases;
 use crate::kernel::SegmentId;
 use crate::types::{Offset, TopicId, Uuid};
 
@@ -18,7 +19,12 @@ pub struct Files {
     fs: Arc<dyn Fs>,
     most: usize,
     open: Mutex<OpenFiles>,
+    /// Files that answers are sent from. They stay open, so that there are no more descriptors by them.
+    pub(super) leases: Arc<Leases>,
 }
+
+/// One of so many open files may be lent to answers.
+const LENT_SHARE: usize = 4;
 
 #[derive(Default)]
 struct OpenFiles {
@@ -36,7 +42,7 @@ struct OpenFile {
 
 impl Files {
     pub fn new(fs: Arc<dyn Fs>, most: usize) -> Files {
-        Files { fs, most, open: Mutex::default() }
+        Files { fs, most, open: Mutex::default(), leases: Leases::new(most / LENT_SHARE) }
     }
 
     pub fn fs(&self) -> &dyn Fs {
@@ -60,7 +66,9 @@ impl Files {
             opened => opened?,
         };
         if open.by_segment.len() >= self.most {
-            let least = open.by_segment.iter().min_by_key(|(_, known)| known.used).map(|(key, _)| *key);
+            // Closing one that is in use frees no descriptor.
+            let idle = open.by_segment.iter().filter(|(_, known)| Arc::strong_count(&known.file) == 1);
+            let least = idle.min_by_key(|(_, known)| known.used).map(|(key, _)| *key);
             least.and_then(|key| open.by_segment.remove(&key));
         }
         open.by_segment.insert(key, OpenFile { file: Arc::clone(&file), is_writable, used });

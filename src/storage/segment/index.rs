@@ -18,6 +18,7 @@ use std::io::{self, IoSlice};
 
 use super::super::fs::File;
 use super::ReadError;
+use super::verified::{OUT_OF_PLACE, follows};
 use crate::record::Header;
 use crate::types::{Offset, Timestamp, TopicId};
 
@@ -109,15 +110,22 @@ impl Index {
     }
 
     /// Reads the headers of the batches that it does not know yet, up to `size`.
-    pub fn extend(&mut self, scan: &mut Scan<'_>, size: u64) -> Result<(), ReadError> {
+    /// Offsets that do not go on as they should (`gapless` or not) are damage.
+    pub fn extend(&mut self, scan: &mut Scan<'_>, size: u64, gapless: bool) -> Result<(), ReadError> {
         if self.covered.is_none() {
             *self = Index { interval: self.interval, ..Index::of_nothing(self.base, 1) };
         }
         let mut at = self.covered.unwrap_or(0);
+        let mut expected = (at == 0).then_some(self.base);
         while at < size {
             let header = scan.header(at)?.ok_or_else(|| {
                 ReadError::Damaged(format!("segment {}, byte {at}: there is no batch", self.base))
             })?;
+            if expected.is_some_and(|expected| !follows(header.base_offset, expected, gapless)) {
+                let what = format!("segment {}, byte {at}: {OUT_OF_PLACE}", self.base);
+                return Err(ReadError::Damaged(what));
+            }
+            expected = header.next_offset();
             let batch = Appendage {
                 base_offset: header.base_offset,
                 bytes: u32::try_from(header.size()).unwrap_or(u32::MAX),
@@ -133,10 +141,21 @@ impl Index {
         Ok(())
     }
 
-    /// The position of a batch that begins at or before `offset`.
-    pub fn at_or_before(&self, offset: Offset) -> u64 {
+    /// The position of a batch that begins at or before `offset`, and its base offset where it is known.
+    pub fn at_or_before(&self, offset: Offset) -> (u64, Option<Offset>) {
         let relative = offset.0.saturating_sub(self.base.0);
         let behind = self.entries.partition_point(|entry| i64::from(entry.offset) <= relative);
+        let entry = behind.checked_sub(1).and_then(|at| self.entries.get(at));
+        let base = entry.filter(|entry| entry.offset < u32::MAX);
+        (self.position(behind), base.map(|entry| Offset(self.base.0 + i64::from(entry.offset))))
+    }
+
+    /// The last position known that is not behind `limit`, of a batch that begins before `end`.
+    pub fn last_within(&self, limit: u64, end: Offset) -> u64 {
+        let relative = end.0.saturating_sub(self.base.0);
+        let behind = self
+            .entries
+            .partition_point(|entry| entry.position <= limit && i64::from(entry.offset) < relative);
         self.position(behind)
     }
 
@@ -243,7 +262,8 @@ pub struct Scan<'a> {
     may_wait: bool,
     buffer: Vec<u8>,
     start: u64,
-    /// The last batch was so large that the next one is not worth a whole buffer.
+    /// The last batch was so large that the next one is not worth a whole buffer; so is the first one,
+    /// of which nothing is known.
     sparse: bool,
 }
 
@@ -251,7 +271,7 @@ const SCAN_BUFFER: usize = 16 << 10;
 
 impl<'a> Scan<'a> {
     pub fn new(file: &'a dyn File, may_wait: bool) -> Scan<'a> {
-        Scan { file, may_wait, buffer: Vec::new(), start: 0, sparse: false }
+        Scan { file, may_wait, buffer: Vec::new(), start: 0, sparse: true }
     }
 
     /// The header at `at`; `None` where the file ends before its end.

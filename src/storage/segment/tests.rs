@@ -6,7 +6,7 @@ use super::super::fs::{Failure, Fault, Fs, Operation, SimFs};
 use super::super::trash::Trash;
 use super::*;
 use crate::record::BatchBuilder;
-use crate::types::Uuid;
+use crate::types::{Piece, Uuid};
 use rustix::io::Errno;
 
 const KEY: (TopicId, i32) = (Uuid([5; 16]), 0);
@@ -80,7 +80,7 @@ impl Fixture {
 }
 
 fn read(segment: &Segment, from: i64, end: Offset, max: usize) -> Vec<u8> {
-    segment.read(Offset(from), end, max, true, true).unwrap().concat()
+    segment.read_bytes(Offset(from), end, max).unwrap().to_vec()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn f8_f9_as_many_whole_batches_as_the_limit_allows_but_one_in_any_case() {
     assert_eq!(read(&f.segment, 100, f.end(), two.len() - 1), f.batches[0]);
     assert_eq!(read(&f.segment, 100, f.end(), usize::MAX), f.batches.concat());
     let nothing = f.segment.read(Offset(100), f.end(), 100, false, true).unwrap();
-    assert!(nothing.is_empty(), "unless the caller has a batch already");
+    assert_eq!(nothing, Batches { piece: None, next: Offset(100) }, "unless the caller has a batch already");
 }
 
 #[test]
@@ -166,12 +166,176 @@ fn a_compressed_batch_that_nobody_can_read_is_not_damage() {
 #[test]
 fn i9_a_flipped_bit_is_noticed_and_only_in_the_batch_it_is_in() {
     let f = fixture(3, 50);
-    let path = Path::new("topics/t-0/00000000000000000100.log");
-    f.fs.flip_bit(path, (f.batches[0].len() as u64 + 80) * 8).unwrap();
-    assert_eq!(read(&f.segment, 100, Offset(103), usize::MAX), f.batches[0]);
-    let damaged = f.segment.read(Offset(103), f.end(), usize::MAX, true, true);
+    f.fs.flip_bit(Path::new(LOG), (f.batches[0].len() as u64 + 80) * 8).unwrap();
+    let segment = f.reopened();
+    assert_eq!(read(&segment, 100, Offset(103), usize::MAX), f.batches[0]);
+    let damaged = segment.read(Offset(103), f.end(), usize::MAX, true, true);
     assert!(matches!(damaged, Err(ReadError::Damaged(_))), "{damaged:?}");
-    assert_eq!(read(&f.segment, 106, f.end(), usize::MAX), f.batches[2]);
+    assert_eq!(read(&segment, 106, f.end(), usize::MAX), f.batches[2]);
+}
+
+#[test]
+fn r7_no_flipped_bit_is_served_but_in_the_leader_epoch_which_nothing_covers() {
+    let f = fixture(4, 10);
+    let place = f.batches[0].len() as u64;
+    for bit in 0..f.batches[1].len() as u64 * 8 {
+        if (12 * 8..16 * 8).contains(&bit) {
+            continue;
+        }
+        f.fs.flip_bit(Path::new(LOG), place * 8 + bit).unwrap();
+        for offset in 100..f.end().0 {
+            let sound = &f.batches[(offset as usize - 100) / 3];
+            match f.reopened().read_bytes(Offset(offset), f.end(), 1) {
+                Ok(read) => assert_eq!(read, sound, "bit {bit}, offset {offset}"),
+                Err(error) => assert!(matches!(error, ReadError::Damaged(_)), "bit {bit}: {error:?}"),
+            }
+        }
+        f.fs.flip_bit(Path::new(LOG), place * 8 + bit).unwrap();
+    }
+}
+
+/// Evicts the open file of the segment.
+fn close(f: &Fixture) {
+    for base in 0..10 {
+        let other = Segment::new(&f.dir, Offset(base), 4096);
+        let appendage = Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0) };
+        other.append(&[Bytes::from_static(b"x")], 0, &[appendage]).unwrap();
+    }
+}
+
+#[test]
+fn a_batch_is_held_against_its_checksum_once_for_each_time_that_its_file_is_opened() {
+    let f = fixture(4, 50);
+    let segment = f.reopened();
+    let damage = || f.fs.flip_bit(Path::new(LOG), (f.batches[0].len() as u64 + 80) * 8).unwrap();
+    assert_eq!(read(&segment, 100, f.end(), usize::MAX), f.batches.concat());
+    damage();
+    assert!(segment.read_bytes(Offset(103), f.end(), 1).is_ok(), "it was checked before");
+    close(&f);
+    let damaged = segment.read_bytes(Offset(103), f.end(), 1);
+    assert!(matches!(damaged, Err(ReadError::Damaged(_))), "opened again, it is checked again: {damaged:?}");
+    damage();
+    assert_eq!(read(&segment, 103, f.end(), 1), f.batches[1]);
+}
+
+#[test]
+fn what_was_appended_was_checked_when_it_came_until_its_file_is_closed() {
+    let f = fixture(4, 50);
+    f.fs.flip_bit(Path::new(LOG), 80 * 8).unwrap();
+    assert!(f.segment.read_bytes(Offset(100), f.end(), 1).is_ok());
+    close(&f);
+    let damaged = f.segment.read_bytes(Offset(100), f.end(), 1);
+    assert!(matches!(damaged, Err(ReadError::Damaged(_))), "{damaged:?}");
+}
+
+#[test]
+fn the_scrub_finds_what_a_reader_checked_before_and_names_file_and_byte() {
+    let f = fixture(40, 500);
+    let all = read(&f.segment, 100, f.end(), usize::MAX);
+    let mut at = 0;
+    while at < all.len() as u64 {
+        let scrubbed = f.segment.scrub(at, 1000).unwrap();
+        assert!(scrubbed.start == at && scrubbed.end >= at + 1000 || scrubbed.end == all.len() as u64);
+        at = scrubbed.end;
+    }
+    let place = f.batches[0].len() as u64;
+    f.fs.flip_bit(Path::new(LOG), (place + 80) * 8).unwrap();
+    let Err(ReadError::Damaged(why)) = f.segment.scrub(0, u64::MAX) else { panic!("it is damaged") };
+    assert_eq!(why, format!("{LOG}, byte {place}: its checksum is wrong"));
+    assert_eq!(f.segment.scrub(place + f.batches[1].len() as u64, u64::MAX).unwrap().end, all.len() as u64);
+}
+
+#[test]
+fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() {
+    // Batches of many sizes, so that some lie many to an index entry and others are several of them.
+    let sizes = [10, 3000, 10, 10, 20_000, 100, 700, 5000, 1, 90_000, 40, 40, 40, 12_000];
+    let mut f = fixture(0, 0);
+    for size in sizes.iter().cycle().take(60) {
+        append_to(&f.segment, &mut f.batches, *size);
+    }
+    for max in [1, 500, 9_000, 70_000, 400_000] {
+        for end in [f.end(), Offset(f.end().0 - 30)] {
+            let reopened = f.reopened();
+            let mut next = Offset(100);
+            while next < end {
+                let first = (next.0 as usize - 100) / 3;
+                let below = &f.batches[first..(end.0 as usize - 100) / 3];
+                let mut size = 0;
+                let fits = |batch: &&Bytes| {
+                    size += batch.len();
+                    size <= max
+                };
+                let expected = below[..below.iter().take_while(fits).count().max(1)].concat();
+                for segment in [&f.segment, &reopened] {
+                    let Batches { piece, next: behind } = segment.read(next, end, max, true, true).unwrap();
+                    assert_eq!(piece.unwrap().to_bytes().unwrap(), expected, "{max} bytes from {next}");
+                    assert_eq!(
+                        behind.0,
+                        next.0 + 3 * record::batches(&expected.clone().into()).count() as i64
+                    );
+                }
+                next = Offset(next.0 + 3 * record::batches(&expected.into()).count() as i64);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_not_called_damaged() {
+    let f = fixture(4, 500);
+    let segment = f.reopened();
+    segment.scrub(0, u64::MAX).unwrap();
+    f.fs.fail(Fault::next(Operation::Read));
+    let failed = segment.scrub(0, u64::MAX);
+    let Err(ReadError::Io(why)) = failed else { panic!("{failed:?}") };
+    assert!(why.starts_with(&format!("{LOG}, byte 0: ")), "{why}");
+}
+
+/// A segment on a real disk, of as many batches of 40,000 bytes.
+fn on_disk(dir: &Path, files: &Arc<Files>, partition: i32, count: i64) -> (Segment, Vec<Bytes>) {
+    let trash = dir.join("trash");
+    std::fs::create_dir_all(&trash).unwrap();
+    let trash = Arc::new(Trash::open(Arc::new(super::super::fs::DiskFs), trash).unwrap());
+    let path = dir.join(format!("t-{partition}"));
+    let dir = Arc::new(PartitionDir::new(files, &trash, path, (KEY.0, partition), false));
+    let segment = Segment::new(&dir, Offset(100), 4096);
+    let mut batches = Vec::new();
+    (0..count).for_each(|_| append_to(&segment, &mut batches, 13_000));
+    (segment, batches)
+}
+
+#[test]
+fn batches_at_rest_are_handed_out_as_a_range_of_their_file_which_outlives_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Arc::new(Files::new(Arc::new(super::super::fs::DiskFs), 8));
+    let (segment, batches) = on_disk(dir.path(), &files, 0, 3);
+    let Batches { piece, next } = segment.read(Offset(103), Offset(109), 1 << 20, true, true).unwrap();
+    let piece = piece.unwrap();
+    assert!(matches!(piece, Piece::File(_)) && piece.memory() < 1000);
+    segment.remove().unwrap();
+    assert_eq!((piece.to_bytes().unwrap(), next), (batches[1..].concat().into(), Offset(109)));
+}
+
+#[test]
+fn answers_hold_a_bounded_number_of_files_and_give_them_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Arc::new(Files::new(Arc::new(super::super::fs::DiskFs), 8));
+    let logs: Vec<_> = (0..12).map(|partition| on_disk(dir.path(), &files, partition, 2)).collect();
+    let read = |log: &(Segment, Vec<Bytes>)| {
+        log.0.read(Offset(100), Offset(106), 1 << 20, true, true).unwrap().piece.unwrap()
+    };
+    let held: Vec<Piece> = logs.iter().chain(&logs).map(read).collect();
+    let in_files = held.iter().filter(|piece| matches!(piece, Piece::File(_))).count();
+    assert_eq!((in_files, files.leases.taken()), (2 * 2, 2), "two files, each twice");
+    assert!(
+        held.iter()
+            .zip(logs.iter().chain(&logs))
+            .all(|(piece, log)| { piece.to_bytes().unwrap() == log.1.concat() })
+    );
+    assert!(files.open_count() <= 8);
+    drop(held);
+    assert_eq!(files.leases.taken(), 0);
+    assert!(matches!(read(&logs[11]), Piece::File(_)));
 }
 
 #[test]
@@ -179,17 +343,13 @@ fn a_removed_segment_is_gone_for_who_comes_later() {
     let f = fixture(1, 50);
     let segment = f.reopened();
     segment.remove().unwrap();
-    assert_eq!(segment.read(Offset(100), f.end(), 10, true, true), Err(ReadError::Gone));
+    assert_eq!(segment.read_bytes(Offset(100), f.end(), 10), Err(ReadError::Gone));
 }
 
 #[test]
 fn no_more_files_are_open_than_allowed() {
     let f = fixture(1, 50);
-    for base in 0..10 {
-        let other = Segment::new(&f.dir, Offset(base), 4096);
-        let appendage = Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0) };
-        other.append(&[Bytes::from_static(b"x")], 0, &[appendage]).unwrap();
-    }
+    close(&f);
     assert_eq!(f.files.open_count(), 4);
     assert_eq!(read(&f.segment, 100, f.end(), usize::MAX), f.batches[0], "a closed one is opened again");
 }
@@ -226,7 +386,7 @@ fn after_a_restart_a_large_segment_is_not_walked_again() {
     let reopened = f.reopened();
     assert_eq!(read(&reopened, 100 + 3 * 350, f.end(), 1), f.batches[350]);
     f.fs.remove(Path::new(COPY)).unwrap();
-    assert!(f.reopened().read(Offset(100 + 3 * 350), f.end(), 1, true, true).is_err(), "now it does");
+    assert!(f.reopened().read_bytes(Offset(100 + 3 * 350), f.end(), 1).is_err(), "now it does");
 }
 
 #[test]
@@ -297,7 +457,8 @@ fn an_index_stays_small_however_much_is_appended() {
     }
     assert!(index.entry_count() <= 4096);
     for offset in (0..count).step_by(97) {
-        let at = index.at_or_before(Offset(offset));
+        let (at, base) = index.at_or_before(Offset(offset));
+        assert_eq!(base, Some(Offset(at as i64 / 10)));
         assert!(at <= offset as u64 * 10 && offset as u64 * 10 - at < 1000);
         let at = index.before_time(Timestamp(offset));
         assert!(at <= offset as u64 * 10 && offset as u64 * 10 - at < 1000);
@@ -414,7 +575,7 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
     assert_eq!(before.len(), 3);
 
     let old = f.reopened();
-    assert_eq!(old.read(Offset(100), f.end(), 10, true, true), Err(ReadError::Gone));
+    assert_eq!(old.read_bytes(Offset(100), f.end(), 10), Err(ReadError::Gone));
     let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0) };
     assert!(old.append(&[Bytes::from_static(b"x")], old.size(), &[appendage]).is_err());
     let never_made = Segment::new(&f.dir, f.end(), 4096);

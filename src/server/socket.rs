@@ -1,0 +1,74 @@
+//! What a connection is served over: the network's sockets, and in tests a pipe.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::types::FileRange;
+
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Sends what fits of the bytes at the start of a range, straight from its file. `None`: this socket
+    /// cannot, or the bytes are not at hand: they have to be read first.
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &FileRange) -> Poll<io::Result<Option<usize>>> {
+        Poll::Ready(Ok(None))
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::task::{Context, Poll, ready};
+
+    use rustix::io::Errno;
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
+
+    use super::Socket;
+    use crate::types::FileRange;
+
+    /// The most that one call sends, so that other connections have their turn.
+    const AT_ONCE: usize = 1 << 20;
+
+    impl Socket for TcpStream {
+        fn poll_send_file(
+            &mut self,
+            context: &mut Context<'_>,
+            range: &FileRange,
+        ) -> Poll<io::Result<Option<usize>>> {
+            loop {
+                ready!(self.poll_write_ready(context))?;
+                match self.try_io(Interest::WRITABLE, || send_file(self, range)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    sent => return Poll::Ready(sent),
+                }
+            }
+        }
+    }
+
+    fn send_file(socket: &TcpStream, range: &FileRange) -> io::Result<Option<usize>> {
+        let len = range.len().min(AT_ONCE);
+        let Some(file) = range.descriptor() else { return Ok(None) };
+        // The call waits for the disk whatever the socket is, and everybody with it.
+        if !range.is_cached(len)? {
+            return Ok(None);
+        }
+        loop {
+            let mut at = range.at();
+            match rustix::fs::sendfile(socket, file, Some(&mut at), len) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(sent) => return Ok(Some(sent)),
+                Err(Errno::INTR) => {}
+                // A file system from which nothing can be sent.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Socket for tokio::net::TcpStream {}
+
+#[cfg(test)]
+impl Socket for tokio::io::DuplexStream {}

@@ -1,0 +1,246 @@
+//! The scrub: all segments are read again and again, each time within a stated interval, and every batch
+//! is held against its checksum. A read checks a batch once for each time that its file is opened; damage
+//! that comes later, or where nobody reads, is found here, and takes the partition out of service.
+//!
+//! A pass is spread over the interval, so that it is hardly noticed: a little is due every second. Where
+//! it stands is kept in the file `scrub`, for the next start to go on. The time it counts is that in
+//! which the broker ran. Damage to the file costs a pass.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::counts::Counts;
+use super::directory::{Directory, PartitionKey};
+use super::fs;
+use super::partition::Partition;
+use super::topics::Topics;
+use crate::kernel::SegmentId;
+use crate::types::{Offset, Timestamp, Uuid};
+
+/// So much is read before it is asked again whether the store closes; less than this waits until more
+/// is due.
+const STEP: u64 = 1 << 20;
+
+/// No more is read in a second, however much is due.
+const MOST_PER_SECOND: u64 = 64 << 20;
+
+/// How often it is noted where the pass stands.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct Scrub {
+    pass: Mutex<Pass>,
+}
+
+/// One pass over everything there was when it began, or when the broker started in its course.
+#[derive(Default)]
+struct Pass {
+    /// How long the broker ran since the pass began.
+    ran: Duration,
+    /// Since it was noted where the pass stands.
+    unnoted: Duration,
+    /// When the last whole pass ended.
+    last_end: Option<Timestamp>,
+    /// What is still to come, in the order of the keys; `None` before the first look.
+    left: Option<VecDeque<Weak<Partition>>>,
+    /// Where to go on.
+    next: Position,
+    total: u64,
+    done: u64,
+}
+
+/// A place in the data: everything before it is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Position {
+    partition: PartitionKey,
+    place: Place,
+}
+
+/// A place in a log: a byte of a segment, or the first segment from `base` on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Place {
+    pub(super) base: Offset,
+    pub(super) of: Option<(SegmentId, u64)>,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place { base: Offset(0), of: None }
+    }
+}
+
+/// What a call has to do with.
+pub(super) struct Surroundings<'a> {
+    pub(super) topics: &'a Topics,
+    pub(super) directory: &'a Directory,
+    pub(super) counts: &'a Counts,
+    pub(super) closing: &'a AtomicBool,
+    pub(super) now: Timestamp,
+}
+
+impl Scrub {
+    /// Goes on where an earlier run of the broker stood.
+    pub(super) fn load(directory: &Directory) -> Scrub {
+        let bytes = fs::read_all(&*directory.fs, &directory.scrub(), 4096).unwrap_or_default();
+        let pass = Pass::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
+        Scrub { pass: Mutex::new(pass) }
+    }
+
+    /// Does what is due, now that the broker ran for `elapsed` more and a pass is to take `interval`.
+    pub(super) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
+        let mut pass = self.pass();
+        pass.ran += elapsed;
+        pass.unnoted += elapsed;
+        if pass.left.is_none() && (pass.is_begun() || pass.last_end.is_none() || pass.ran >= interval) {
+            pass.look_around(around.topics, elapsed);
+        }
+        let ended = pass.work_off(interval, elapsed, around);
+        if ended || pass.unnoted >= NOTE_EVERY {
+            pass.unnoted = Duration::ZERO;
+            // The next start goes on from an older place.
+            if let Err(error) = pass.note(around.directory) {
+                tracing::debug!(%error, "cannot note where the scrub stands");
+            }
+        }
+    }
+
+    /// When the last whole pass ended.
+    pub(super) fn last_end(&self) -> Option<Timestamp> {
+        self.pass().last_end
+    }
+
+    fn pass(&self) -> MutexGuard<'_, Pass> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass {
+    /// Whether it was under way before a restart.
+    fn is_begun(&self) -> bool {
+        self.next != Position::default()
+    }
+
+    /// Finds out what is to be read.
+    fn look_around(&mut self, topics: &Topics, elapsed: Duration) {
+        let mut partitions: Vec<&Arc<Partition>> =
+            topics.iter().flat_map(|topic| &topic.partitions).collect();
+        partitions.sort_unstable_by_key(|partition| key(partition));
+        if !self.is_begun() {
+            self.ran = elapsed;
+        }
+        self.total = partitions.iter().map(|partition| partition.size()).sum();
+        let next = self.next.partition;
+        let (before, left) =
+            partitions.split_at(partitions.partition_point(|partition| key(partition) < next));
+        self.done = before.iter().map(|partition| partition.size()).sum();
+        self.left = Some(left.iter().map(|partition| Arc::downgrade(partition)).collect());
+    }
+
+    /// How many bytes of the pass have to be done by now. At its end, all of them, also those that came
+    /// since it began.
+    fn due(&self, interval: Duration) -> u64 {
+        let fraction = self.ran.as_secs_f64() / interval.as_secs_f64().max(f64::MIN_POSITIVE);
+        if fraction >= 1.0 { u64::MAX } else { (self.total as f64 * fraction) as u64 }
+    }
+
+    /// Says whether the pass ended.
+    fn work_off(&mut self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) -> bool {
+        let due = self.due(interval);
+        let mut most = (elapsed.as_secs_f64() * MOST_PER_SECOND as f64) as u64;
+        while due == u64::MAX || due.saturating_sub(self.done) >= STEP {
+            let Some(left) = &mut self.left else { return false };
+            let Some(partition) = left.front() else {
+                *self = Pass { last_end: Some(around.now), ..Pass::default() };
+                return true;
+            };
+            if most == 0 || around.closing.load(Ordering::Relaxed) {
+                return false;
+            }
+            let Some(partition) = partition.upgrade() else {
+                left.pop_front();
+                continue;
+            };
+            if self.next.partition != key(&partition) {
+                self.next = Position { partition: key(&partition), place: Place::default() };
+            }
+            let (bytes, place) = partition.scrub(self.next.place, STEP.min(most));
+            around.counts.scrubbed.add(bytes);
+            self.done += bytes;
+            most = most.saturating_sub(bytes);
+            match place {
+                Some(place) => self.next.place = place,
+                None => drop(left.pop_front()),
+            }
+        }
+        false
+    }
+
+    fn note(&self, directory: &Directory) -> io::Result<()> {
+        let text = self.to_string();
+        fs::replace(&*directory.fs, &directory.scrub(), &[IoSlice::new(text.as_bytes())])
+    }
+
+    /// Reads what `Display` writes.
+    fn parse(text: &str) -> Option<Pass> {
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let number = |name: &str| value(name)?.parse::<i64>().ok();
+        let topic = Uuid::parse(value("topic")?)?;
+        let place = Place { base: Offset(number("base")?), of: None };
+        Some(Pass {
+            ran: Duration::from_secs(u64::try_from(number("seconds")?).ok()?),
+            last_end: Some(Timestamp(number("last.end.ms")?)).filter(|end| end.0 >= 0),
+            next: Position { partition: (topic, i32::try_from(number("partition")?).ok()?), place },
+            ..Pass::default()
+        })
+    }
+}
+
+impl std::fmt::Display for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Position { partition: (topic, partition), place } = self.next;
+        let last_end = self.last_end.map_or(-1, |end| end.0);
+        write!(
+            f,
+            "seconds={}\nlast.end.ms={last_end}\ntopic={topic}\npartition={partition}\nbase={}\n",
+            self.ran.as_secs(),
+            place.base
+        )
+    }
+}
+
+fn key(partition: &Partition) -> PartitionKey {
+    (partition.topic, partition.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_pass_stands_is_read_back() {
+        let place = Place { base: Offset(7), of: None };
+        let pass = Pass {
+            ran: Duration::from_secs(90),
+            last_end: Some(Timestamp(5)),
+            next: Position { partition: (Uuid([3; 16]), 2), place },
+            ..Pass::default()
+        };
+        let read = Pass::parse(&pass.to_string()).unwrap();
+        assert_eq!((read.ran, read.last_end, read.next), (pass.ran, pass.last_end, pass.next));
+        let first = Pass::parse(&Pass::default().to_string()).unwrap();
+        assert_eq!((first.last_end, first.is_begun()), (None, false));
+        assert!(Pass::parse("seconds=1\ntopic=x").is_none());
+    }
+
+    #[test]
+    fn what_is_due_grows_evenly_over_the_interval_and_is_all_of_it_at_the_end() {
+        let due = |seconds| {
+            let pass = Pass { total: 1000, ran: Duration::from_secs(seconds), ..Pass::default() };
+            pass.due(Duration::from_secs(100))
+        };
+        assert_eq!([due(0), due(1), due(50), due(100)], [0, 10, 500, u64::MAX]);
+    }
+}

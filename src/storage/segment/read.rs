@@ -1,0 +1,205 @@
+//! Reading: whole batches from an offset on, as a range of the file or as bytes. What is handed out was
+//! held against its checksums since the file was opened; that is remembered, so that it is read once.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::index::Scan;
+use super::verified::{self, CheckError, Flaw, Verified};
+use super::{File, ReadError, Segment};
+use crate::types::{FileRange, Offset, Piece};
+
+/// Whole batches, and what comes behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batches {
+    /// `None` where the limit has no room for the first one.
+    pub piece: Option<Piece>,
+    pub next: Offset,
+}
+
+/// Where whole batches lie in the file.
+struct Span {
+    at: Range<u64>,
+    next: Offset,
+}
+
+/// What is shorter is cheaper to read, and to send with its neighbours, than to send from its file.
+const SENT_FROM_FILE: usize = 32 << 10;
+
+/// More than this is verified only where waiting holds nobody up: it takes a millisecond.
+const VERIFIED_AT_ONCE: u64 = 4 << 20;
+
+/// Where readers ended, so that they need not look for where they go on.
+#[derive(Default)]
+pub(super) struct Places(VecDeque<(Offset, u64)>);
+
+/// As many readers of one segment find their places again.
+const PLACES: usize = 16;
+
+impl Places {
+    fn of(&self, offset: Offset) -> Option<u64> {
+        self.0.iter().find(|(known, _)| *known == offset).map(|(_, at)| *at)
+    }
+
+    fn remember(&mut self, offset: Offset, at: u64) {
+        if self.of(offset).is_some() {
+            return;
+        }
+        if self.0.len() >= PLACES {
+            self.0.pop_front();
+        }
+        self.0.push_back((offset, at));
+    }
+}
+
+impl Segment {
+    /// Whole batches: from the one that holds `from`, or the next one where compaction took it, below
+    /// `end`, up to `max_bytes`, but the first in any case where `at_least_one`. Without `may_wait`
+    /// only what the page cache has.
+    pub fn read(
+        &self,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        may_wait: bool,
+    ) -> Result<Batches, ReadError> {
+        let file = self.file()?;
+        let Some(Span { at, next }) = self.span(&*file, from, end, max_bytes, at_least_one, may_wait)? else {
+            return Ok(Batches { piece: None, next: from });
+        };
+        self.verify(&*file, at.clone(), may_wait)?;
+        let piece = self.piece(&file, at.clone(), may_wait)?;
+        self.places().remember(next, at.end);
+        Ok(Batches { piece: Some(piece), next })
+    }
+
+    /// The same in memory, the first batch in any case. May wait.
+    pub fn read_bytes(&self, from: Offset, end: Offset, max_bytes: usize) -> Result<Bytes, ReadError> {
+        let Batches { piece, .. } = self.read(from, end, max_bytes, true, true)?;
+        let bytes = piece.map_or(Ok(Bytes::new()), |piece| piece.to_bytes());
+        bytes.map_err(|error| ReadError::Io(error.to_string()))
+    }
+
+    /// Holds whole batches against their checksums, whether they were before or not: those from `at` on,
+    /// `bytes` of them or little more. What the page cache did not have before it does not have to keep.
+    pub fn scrub(&self, at: u64, bytes: u64) -> Result<Range<u64>, ReadError> {
+        let file = self.file()?;
+        let at = at..self.size();
+        let len = bytes.min(at.end.saturating_sub(at.start));
+        let was_cached = usize::try_from(len).map_or(Ok(false), |len| file.is_cached(len, at.start));
+        let checked = verified::check(&*file, at.clone(), bytes, self.is_gapless(), true);
+        let end = checked.map_err(|error| self.judge(error))?;
+        if !was_cached.unwrap_or(false) {
+            file.forget_cached(end.saturating_sub(at.start), at.start);
+        }
+        self.verified().add(at.start..end);
+        Ok(at.start..end)
+    }
+
+    fn span(
+        &self,
+        file: &dyn File,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        may_wait: bool,
+    ) -> Result<Option<Span>, ReadError> {
+        let known = self.places().of(from);
+        let start = known.map_or_else(|| self.position_of(file, from, may_wait), Ok)?;
+        let size = self.size();
+        if start >= size {
+            return match self.is_gapless() {
+                true => Err(self.damaged(start, "the offset is not there")),
+                false => Err(ReadError::Behind),
+            };
+        }
+        let limit = start.saturating_add(max_bytes as u64).min(size);
+        // All that lies before it is whole, and below the end.
+        let mut at = self.indexed(file, may_wait, |index| index.last_within(limit, end))?.max(start);
+        let mut next = (at == start).then_some(from);
+        let mut scan = Scan::new(file, may_wait);
+        while at < size {
+            let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "it is cut short"))?;
+            next.get_or_insert(header.base_offset);
+            if at == start
+                && known.is_some()
+                && !verified::follows(header.base_offset, from, self.is_gapless())
+            {
+                return Err(self.damaged(at, verified::OUT_OF_PLACE));
+            }
+            let behind = at + header.size() as u64;
+            if behind > size {
+                return Err(self.damaged(at, "a batch runs past the end of the file"));
+            }
+            let fits = behind <= limit || (at == start && at_least_one);
+            if !fits || header.base_offset >= end {
+                break;
+            }
+            at = behind;
+            next =
+                Some(header.next_offset().ok_or_else(|| self.damaged(at, "its offsets pass the largest"))?);
+        }
+        let next = next.unwrap_or(from);
+        Ok((at > start).then_some(Span { at: start..at, next }))
+    }
+
+    /// Holds whole batches against their checksums, unless they were before.
+    fn verify(&self, file: &dyn File, at: Range<u64>, may_wait: bool) -> Result<(), ReadError> {
+        if self.verified().contains(&at) {
+            return Ok(());
+        }
+        if !may_wait && at.end - at.start > VERIFIED_AT_ONCE {
+            return Err(ReadError::MustWait);
+        }
+        verified::check(file, at.clone(), u64::MAX, self.is_gapless(), may_wait)
+            .map_err(|error| self.judge(error))?;
+        self.verified().add(at);
+        Ok(())
+    }
+
+    fn piece(&self, file: &Arc<dyn File>, at: Range<u64>, may_wait: bool) -> Result<Piece, ReadError> {
+        let len = usize::try_from(at.end - at.start).unwrap_or(usize::MAX);
+        if len >= SENT_FROM_FILE
+            && let Some(lent) = self.lend(file)
+        {
+            return Ok(Piece::File(FileRange::new(lent, at.start, len)));
+        }
+        let io = |error: std::io::Error| ReadError::Io(error.to_string());
+        if !may_wait && !file.is_cached(len, at.start).map_err(io)? {
+            return Err(ReadError::MustWait);
+        }
+        let bytes = file.read_new(len, at.start).map_err(io)?;
+        match bytes.len() == len {
+            true => Ok(Piece::Memory(Bytes::from(bytes))),
+            false => Err(self.damaged(at.start, "it is cut short")),
+        }
+    }
+
+    fn judge(&self, error: CheckError) -> ReadError {
+        match error {
+            CheckError::Read(ReadError::Io(why)) => {
+                ReadError::Io(format!("{}, {why}", self.dir.log_path(self.id()).display()))
+            }
+            CheckError::Read(error) => error,
+            CheckError::Flaw(Flaw { at, why }) => self.damaged(at, &why),
+        }
+    }
+
+    /// Whether every offset from the base on is there.
+    pub(super) fn is_gapless(&self) -> bool {
+        self.generation == 0
+    }
+
+    pub(super) fn verified(&self) -> MutexGuard<'_, Verified> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,192 @@
+//! Which bytes of a segment's file were held against their checksums since the file was opened.
+
+use std::ops::Range;
+
+use super::super::fs::File;
+use super::ReadError;
+use crate::record::{CHECKED_FROM, Header};
+use crate::types::Offset;
+
+/// Ranges of whole batches, ascending, none of which touches another.
+#[derive(Default)]
+pub struct Verified(Vec<Range<u64>>);
+
+/// So many ranges are remembered. What is forgotten is verified again when it is read.
+const MOST: usize = 64;
+
+impl Verified {
+    pub fn contains(&self, range: &Range<u64>) -> bool {
+        let behind = self.0.partition_point(|known| known.end < range.end);
+        self.0.get(behind).is_some_and(|known| known.start <= range.start)
+    }
+
+    pub fn add(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let from = self.0.partition_point(|known| known.end < range.start);
+        let to = self.0.partition_point(|known| known.start <= range.end);
+        let touched = self.0.get(from..to).unwrap_or_default();
+        let start = touched.first().map_or(range.start, |first| first.start.min(range.start));
+        let end = touched.last().map_or(range.end, |last| last.end.max(range.end));
+        self.0.splice(from..to, std::iter::once(start..end));
+        if self.0.len() > MOST
+            && let Some(shortest) = (0..self.0.len()).min_by_key(|at| self.0[*at].end - self.0[*at].start)
+        {
+            self.0.remove(shortest);
+        }
+    }
+
+    /// The file was opened anew.
+    pub fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+}
+
+/// Why batches are not what was written, and where.
+pub struct Flaw {
+    pub at: u64,
+    pub why: String,
+}
+
+pub enum CheckError {
+    Read(ReadError),
+    Flaw(Flaw),
+}
+
+/// So much is read at a time.
+const BLOCK: usize = 64 << 10;
+
+/// Holds the batches of `range`, which are whole ones, against their checksums until it is `enough`, and
+/// says where it ended. Where compaction took none (`gapless`), the offsets must follow each other, too:
+/// the checksum does not cover them.
+pub fn check(
+    file: &dyn File,
+    range: Range<u64>,
+    enough: u64,
+    gapless: bool,
+    may_wait: bool,
+) -> Result<u64, CheckError> {
+    let mut window = Window { file, may_wait, end: range.end, start: range.start, bytes: Vec::new() };
+    let mut expected: Option<Offset> = None;
+    let mut at = range.start;
+    while at < range.end && at - range.start < enough {
+        let flaw = |why: &str| CheckError::Flaw(Flaw { at, why: why.to_owned() });
+        let header =
+            Header::parse(window.bytes(at, Header::LENGTH)?).map_err(|error| flaw(&error.to_string()))?;
+        let end = at + header.size() as u64;
+        if end > range.end {
+            return Err(flaw("a batch runs past the end of the file"));
+        }
+        if expected.is_some_and(|expected| !follows(header.base_offset, expected, gapless)) {
+            return Err(flaw(OUT_OF_PLACE));
+        }
+        expected = Some(header.next_offset().ok_or_else(|| flaw("its offsets pass the largest"))?);
+        let (mut place, mut crc) = (at + CHECKED_FROM as u64, 0);
+        while place < end {
+            let bytes = window.bytes(place, 1)?;
+            let take = usize::try_from(end - place).unwrap_or(usize::MAX).min(bytes.len());
+            crc = crc32c::crc32c_append(crc, &bytes[..take]);
+            place += take as u64;
+        }
+        if crc != header.crc {
+            return Err(flaw("its checksum is wrong"));
+        }
+        at = end;
+    }
+    Ok(at)
+}
+
+pub const OUT_OF_PLACE: &str = "its base offset is not the one that has to follow";
+
+/// Whether a batch that begins at `base` can be the next one where `expected` is the next offset.
+pub fn follows(base: Offset, expected: Offset, gapless: bool) -> bool {
+    if gapless { base == expected } else { base >= expected }
+}
+
+/// The bytes of a file, one block at a time.
+struct Window<'a> {
+    file: &'a dyn File,
+    may_wait: bool,
+    /// Nothing from here on is read.
+    end: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The bytes from `at` on that are at hand, at least so many.
+    fn bytes(&mut self, at: u64, least: usize) -> Result<&[u8], CheckError> {
+        let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        if self.bytes.len().saturating_sub(skip) >= least {
+            return Ok(&self.bytes[skip..]);
+        }
+        let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
+        self.start = at;
+        // Cleared only where the buffer grows: once.
+        self.bytes.resize(left.min(BLOCK), 0);
+        let read = if self.may_wait {
+            self.file.read_at(&mut self.bytes, at).map(Some)
+        } else {
+            self.file.read_cached_at(&mut self.bytes, at)
+        };
+        let read = read
+            .map_err(|error| ReadError::Io(format!("byte {at}: {error}")))
+            .and_then(|read| read.ok_or(ReadError::MustWait));
+        let read = read.map_err(CheckError::Read)?;
+        self.bytes.truncate(read);
+        if read < least {
+            return Err(CheckError::Flaw(Flaw { at, why: "it is cut short".to_owned() }));
+        }
+        Ok(&self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_just(verified: &Verified, range: Range<u64>) -> bool {
+        verified.0.len() == 1 && verified.0[0] == range
+    }
+
+    #[test]
+    fn ranges_that_touch_become_one() {
+        let mut verified = Verified::default();
+        verified.add(10..20);
+        verified.add(30..40);
+        let holds = |verified: &Verified, range: Range<u64>| verified.contains(&range);
+        assert!(holds(&verified, 10..20) && holds(&verified, 31..32));
+        assert!(!holds(&verified, 9..20) && !holds(&verified, 10..40) && !holds(&verified, 20..30));
+        verified.add(20..30);
+        assert!(is_just(&verified, 10..40));
+        verified.add(0..5);
+        verified.add(50..60);
+        verified.add(3..55);
+        assert!(is_just(&verified, 0..60));
+        verified.add(70..70);
+        assert!(is_just(&verified, 0..60));
+        verified.clear();
+        assert!(!holds(&verified, 3..9));
+    }
+
+    #[test]
+    fn what_is_remembered_is_right_and_bounded_whatever_is_added() {
+        let mut verified = Verified::default();
+        let mut added = vec![false; 4000];
+        let mut random = 1u64;
+        for _ in 0..2000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let start = (random >> 33) % 3990;
+            let range = start..start + (random >> 20) % 8;
+            verified.add(range.clone());
+            range.for_each(|at| added[at as usize] = true);
+            assert!(verified.0.len() <= MOST);
+            assert!(verified.0.is_sorted_by(|one, other| one.end < other.start));
+        }
+        assert_eq!(verified.0.len(), MOST, "the bound was met");
+        for at in 0..4000 {
+            assert!(!verified.contains(&(at..at + 1)) || added[at as usize], "byte {at} was never added");
+        }
+    }
+}

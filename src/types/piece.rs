@@ -1,0 +1,144 @@
+//! Bytes on their way to a client: in memory, or still in the file they are stored in.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A piece of an answer. The answer is its pieces, one behind the other.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    Memory(Bytes),
+    File(FileRange),
+}
+
+/// Bytes of an open file. Bytes that were handed out in a range do not change and do not go away,
+/// whatever becomes of the name of the file.
+#[derive(Clone)]
+pub struct FileRange {
+    file: Arc<dyn Source>,
+    at: u64,
+    len: usize,
+}
+
+/// An open file that answers are sent from.
+pub trait Source: Send + Sync {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Whether the bytes can be read without waiting for the disk, as far as can be told cheaply.
+    fn is_cached(&self, at: u64, len: usize) -> io::Result<bool>;
+
+    /// The bytes from `at` on; fewer only at the end of the file. May wait for the disk.
+    fn read(&self, at: u64, len: usize) -> io::Result<Bytes>;
+}
+
+/// What a range of a file takes in memory, roughly.
+const RANGE_MEMORY: usize = 256;
+
+impl Piece {
+    pub fn len(&self) -> usize {
+        match self {
+            Piece::Memory(bytes) => bytes.len(),
+            Piece::File(range) => range.len,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that holding it takes.
+    pub fn memory(&self) -> usize {
+        match self {
+            Piece::Memory(bytes) => bytes.len(),
+            Piece::File(_) => RANGE_MEMORY,
+        }
+    }
+
+    /// The bytes, if they are in memory.
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match self {
+            Piece::Memory(bytes) => Some(bytes),
+            Piece::File(_) => None,
+        }
+    }
+
+    /// The bytes, read where they are in a file. May wait for the disk.
+    pub fn to_bytes(&self) -> io::Result<Bytes> {
+        match self {
+            Piece::Memory(bytes) => Ok(bytes.clone()),
+            Piece::File(range) => range.read(range.len),
+        }
+    }
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Piece {
+        Piece::Memory(bytes)
+    }
+}
+
+/// Bytes are equal by what they are, ranges by where they are.
+impl PartialEq for Piece {
+    fn eq(&self, other: &Piece) -> bool {
+        match (self, other) {
+            (Piece::Memory(one), Piece::Memory(other)) => one == other,
+            (Piece::File(one), Piece::File(other)) => {
+                Arc::ptr_eq(&one.file, &other.file) && (one.at, one.len) == (other.at, other.len)
+            }
+            (Piece::Memory(_), Piece::File(_)) | (Piece::File(_), Piece::Memory(_)) => false,
+        }
+    }
+}
+
+impl FileRange {
+    pub fn new(file: Arc<dyn Source>, at: u64, len: usize) -> FileRange {
+        FileRange { file, at, len }
+    }
+
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.descriptor()
+    }
+
+    /// Leaves out the first `len` bytes.
+    pub fn advance(&mut self, len: usize) {
+        let len = len.min(self.len);
+        self.at = self.at.saturating_add(len as u64);
+        self.len -= len;
+    }
+
+    /// Whether the first `len` bytes can be read without waiting for the disk.
+    pub fn is_cached(&self, len: usize) -> io::Result<bool> {
+        self.file.is_cached(self.at, len.min(self.len))
+    }
+
+    /// The first `len` bytes, all of them. May wait for the disk.
+    pub fn read(&self, len: usize) -> io::Result<Bytes> {
+        let len = len.min(self.len);
+        let bytes = self.file.read(self.at, len)?;
+        if bytes.len() < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes)
+    }
+}
+
+impl fmt::Debug for FileRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileRange").field("at", &self.at).field("len", &self.len).finish_non_exhaustive()
+    }
+}
