@@ -423,13 +423,13 @@ impl Engine {
         let mut moved = Vec::new();
         for state in states {
             let Some(known) = image.by_id(state.id) else { continue };
+            let epochs =
+                known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
+            moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
             let is_same = |(known, now): (&Arc<Placement>, &Arc<Placement>)| Arc::ptr_eq(known, now);
             if known.placement.iter().zip(state.placement()).all(is_same) {
                 continue;
             }
-            let epochs =
-                known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
-            moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
             let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(known) };
             image.insert(Arc::new(topic));
         }
@@ -566,5 +566,29 @@ mod tests {
         let limits =
             topics.by_id(topic).unwrap().partitions.iter().map(|one| one.settings().max_message_bytes);
         assert_eq!(limits.collect::<Vec<_>>(), [77, 77]);
+    }
+
+    #[tokio::test]
+    async fn a_leadership_that_moves_in_the_round_of_new_partitions_is_told_of_the_old_ones_too() {
+        let settings = BrokerSettings::default();
+        let mut options = StoreOptions::new(Place::Memory, Arc::new(settings));
+        let (one, two) = (NodeId(1), NodeId(2));
+        options.brokers = vec![one, two];
+        let store = Store::open(options).unwrap();
+        let placed = store.create_placed_topic("t".into(), BTreeMap::new(), vec![vec![one, two]]);
+        let topic = placed.await.unwrap().id;
+        let add = Command::AddPartitions { topic, first: 1, replicas: vec![vec![two]] };
+        let stop = Command::RunBrokers { running: vec![two], election: kernel::Election::default() };
+        let work = [add, stop].map(|command| Work::Command { command, done: Box::new(|_| {}) });
+        let committer = store.committer();
+        let round = committer.engine().begin(work.into());
+        committer.engine().finish(round);
+        let topics = store.topics();
+        let topic = topics.by_id(topic).unwrap();
+        assert_eq!(
+            topic.placement.iter().map(|placement| placement.leader).collect::<Vec<_>>(),
+            [Some(two); 2]
+        );
+        assert_eq!(topic.partitions[0].ends().leader_epoch, LeaderEpoch(1));
     }
 }

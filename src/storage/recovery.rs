@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::directory::{Directory, Meta, PartitionKey};
+use super::directory::{Directory, FILES_OFFLINE, Meta, PartitionKey};
 use super::fs::{File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
@@ -56,7 +56,8 @@ pub struct Account {
 /// nothing lasts.
 pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
     let meta = Meta::read(&**fs, root)?;
-    let directory = Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid)?;
+    let directory =
+        Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
     let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
     Ok((recovered.shard, recovered.account))
 }
@@ -423,11 +424,14 @@ fn read_range(directory: &Directory, place: &Place) -> Option<Bytes> {
 /// others: it is left alone, and its partition is damaged.
 fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round], owned: &mut Owned) -> io::Result<()> {
     let begins = first_writes(shard, rounds);
+    // File after file: there may be more of them than may be open. Within one the order stays.
+    let mut all: Vec<_> =
+        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
+    all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment));
     let mut looked_at = BTreeSet::new();
-    let mut touched = BTreeMap::new();
-    for (entry, place) in
-        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
-    {
+    let mut dirs = BTreeSet::new();
+    let mut open: Option<((PartitionKey, SegmentId), Arc<dyn File>)> = None;
+    for (entry, place) in all {
         let partition = (place.topic, place.partition);
         if looked_at.insert(partition)
             && let Some(state) = shard.partition(place.topic, place.partition)
@@ -448,16 +452,17 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round], owned: &m
             },
         };
         let key = (partition, place.segment);
-        let file: Arc<dyn File> = match touched.get(&key) {
-            Some((file, _)) => Arc::clone(file),
-            None => match open_again(directory, place)? {
-                Some(file) => file,
-                None => {
-                    let path = segment::log_path(&place.dir, place.segment);
-                    owned.damaged.insert(partition, format!("{} is missing", path.display()));
-                    continue;
-                }
-            },
+        let file = match open.take() {
+            Some((of, file)) if of == key => Some(file),
+            another => {
+                sync(another.as_ref())?;
+                open_again(directory, place)?
+            }
+        };
+        let Some(file) = file else {
+            let path = segment::log_path(&place.dir, place.segment);
+            owned.damaged.insert(partition, format!("{} is missing", path.display()));
+            continue;
         };
         let len = file.len()?;
         if len < place.at {
@@ -468,12 +473,16 @@ fn write_again(directory: &Directory, shard: &Shard, rounds: &[Round], owned: &m
             continue;
         }
         file.write_at(&[io::IoSlice::new(&bytes)], place.at)?;
-        touched.entry(key).or_insert((file, &place.dir));
+        dirs.insert(&place.dir);
         owned.ours.insert(partition);
+        open = Some((key, file));
     }
-    touched.values().try_for_each(|(file, _)| file.sync_data())?;
-    let dirs: BTreeSet<_> = touched.values().map(|(_, dir)| dir).collect();
+    sync(open.as_ref())?;
     dirs.into_iter().try_for_each(|dir| directory.files.sync_names(dir))
+}
+
+fn sync<K>(open: Option<&(K, Arc<dyn File>)>) -> io::Result<()> {
+    open.map_or(Ok(()), |(_, file)| file.sync_data())
 }
 
 /// Where the first batch belongs that is written to a segment again.

@@ -330,46 +330,33 @@ impl Segment {
     /// The batch that holds `offset`, or the next one where compaction took it: where it begins, and
     /// its header.
     fn find(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<(u64, Header), ReadError> {
-        let (mut at, mut expected) = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
+        let (mut at, known) = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
+        let mut expected = known.or((at == 0).then_some(self.base));
         let mut scan = Scan::new(file, may_wait);
         loop {
-            if at >= self.size() && self.generation > 0 {
+            if at >= self.size() && !self.is_gapless() {
                 return Err(ReadError::Behind);
             }
             let header = scan.header(at)?.ok_or_else(|| self.damaged(at, "the offset is not there"))?;
-            if expected.is_some_and(|expected| !follows(header.base_offset, expected, self.is_gapless())) {
-                return Err(self.damaged(at, verified::OUT_OF_PLACE));
-            }
             let last = header.last_offset().filter(|last| *last >= header.base_offset);
             let last = last.ok_or_else(|| self.damaged(at, "its last offset cannot be"))?;
+            let is_passed = self.is_gapless() && header.base_offset > offset.max(self.base);
+            let is_in_place =
+                expected.is_none_or(|expected| follows(header.base_offset, expected, self.is_gapless()));
+            if is_passed || !is_in_place {
+                return Err(self.damaged(at, verified::OUT_OF_PLACE));
+            }
             if last >= offset {
                 return Ok((at, header));
             }
+            let behind = at + header.size() as u64;
             // A header that was changed makes a gap, and where compaction was there are gaps.
             if !self.is_gapless() {
-                self.check_skipped(file, at, &header, may_wait)?;
+                verified::check(file, at..behind, u64::MAX, false, may_wait)
+                    .map_err(|error| self.judge(error))?;
             }
             expected = header.next_offset();
-            at += header.size() as u64;
-        }
-    }
-
-    fn check_skipped(
-        &self,
-        file: &dyn File,
-        at: u64,
-        header: &Header,
-        may_wait: bool,
-    ) -> Result<(), ReadError> {
-        let mut batch = vec![0; header.size()];
-        let read = match may_wait {
-            true => file.read_at(&mut batch, at).map(Some),
-            false => file.read_cached_at(&mut batch, at),
-        };
-        let read = read.map_err(|error| ReadError::Io(error.to_string()))?.ok_or(ReadError::MustWait)?;
-        match read == batch.len() && record::crc_of(&batch) == header.crc {
-            true => Ok(()),
-            false => Err(self.damaged(at, "its checksum is wrong")),
+            at = behind;
         }
     }
 

@@ -2,7 +2,8 @@
 //! kept, so that damage to one costs a longer replay and nothing else.
 //!
 //! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows; the
-//! time by which the clock was believed last (-1: never); the state. A name without its content cannot be: the file is put in place by a rename.
+//! time by which the clock was believed last (-1: never); the state. A name without its content
+//! cannot be: the file is put in place by a rename.
 
 use std::fmt;
 use std::io::{self, IoSlice};

@@ -112,6 +112,8 @@ pub struct Tuning {
     pub inline_below: usize,
     /// No segment grows larger, whatever its topic says.
     pub segment_bytes: u64,
+    /// So many segment files stay open, over all partitions.
+    pub open_segments: usize,
 }
 
 impl Default for Tuning {
@@ -122,6 +124,7 @@ impl Default for Tuning {
             recent_bytes: 8 << 20,
             inline_below: 1 << 20,
             segment_bytes: u64::MAX,
+            open_segments: 512,
         }
     }
 }
@@ -154,8 +157,9 @@ impl Store {
             Place::Directory(root) => (Arc::new(DiskFs), root),
             Place::Simulated(fs, root) => (fs, root),
         };
-        let cluster_id = settings.cluster_id.clone();
-        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, cluster_id, new_id)?);
+        let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
+        let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, tuning.open_segments);
+        let directory = Arc::new(directory?);
         let recovered = match in_memory {
             true => Recovered::nothing(settings.node_id),
             false => {
@@ -434,23 +438,27 @@ impl Store {
         &self.0.counts
     }
 
-    /// Looks at the disk and at the clock.
+    /// Looks at the disk and at the clock, has the journal know of a clock that is believed, and logs
+    /// what is wrong for long.
     pub fn watch(&self) {
         self.0.directory.look_at_space();
-        self.0.clocks.now();
+        self.0.clocks.confirm(self.0.live.at(&self.settings()).clock_confirmed);
+        let believed = self.0.clocks.now().believed;
+        if self.0.committer.engine().must_note(believed) {
+            let command = Command::ClockBelieved;
+            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+        }
+        self.remind();
     }
 
     /// Applies retention and forgets producers that fell silent; looks at the disk before.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
         let settings = self.0.live.at(&self.settings());
-        self.0.clocks.confirm(settings.clock_confirmed);
         let believed = self.0.clocks.now().believed;
         let commands = {
             let engine = self.0.committer.engine();
-            let mut due = super::retention::due(&engine.shard, &self.topics(), &settings, believed);
-            due.extend(engine.must_note(believed).then_some(Command::ClockBelieved));
-            due
+            super::retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
         if commands.is_empty() {
             *lock(&self.0.retention_refused) = None;
@@ -466,7 +474,6 @@ impl Store {
             });
             self.0.committer.submit(Work::Command { command, done });
         }
-        self.remind();
     }
 
     /// What is less than it should be, the worst first. Waits for nothing.
@@ -554,7 +561,7 @@ impl Store {
         due.sort_by_key(|(due, ..)| std::cmp::Reverse(due.dirty_millionths));
         let (committer, directory) = (&self.0.committer, &self.0.directory);
         let cleaner =
-            Cleaner { committer, directory, now, memory: settings.cleaner_memory, stop: &self.0.closing };
+            Cleaner { committer, directory, now, memory: settings.cleaner_memory(), stop: &self.0.closing };
         for (due, partition, state) in due {
             cleaner.run(&partition, &state, due);
         }

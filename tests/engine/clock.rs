@@ -52,6 +52,7 @@ impl Broker {
     }
 
     fn housekeep(&self) {
+        self.store.watch();
         self.store.housekeep();
         self.store.run_background();
     }

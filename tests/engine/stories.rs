@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use jackdaw::config::Durability;
+use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::{BatchBuilder, Codec};
 use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{
-    AppendError, LogError, OpenError, Partition, Store, StoreError, Topic, TopicError, Waiter,
+    AppendError, LogError, OpenError, Partition, Store, StoreError, StoreOptions, Topic, TopicError, Waiter,
 };
+use jackdaw::time::Clock;
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
@@ -735,4 +736,38 @@ fn settings_of_brokers_are_shown_at_once_and_survive_a_power_cut() {
 
 fn refused<T>(refusal: Refusal) -> Result<T, StoreError> {
     Err(StoreError::Refused(refusal))
+}
+
+#[test]
+fn i2_the_producers_that_are_forgotten_are_the_same_after_a_replay_and_new_ones_are_refused_until_then() {
+    const MOST: i64 = (1 << 20) / jackdaw::kernel::producers::PRODUCER_BYTES as i64;
+    const MINUTE: i64 = 60_000;
+    let fs = SimFs::new(92);
+    let clock = Clock::manual(Timestamp(1_000_000));
+    let open = |fs: &SimFs| {
+        let mut given = Given::default();
+        given.set("jackdaw.producers.max.bytes", "1048576");
+        let settings = Arc::new(BrokerSettings::load(given).unwrap());
+        Store::open(StoreOptions { clock: clock.clone(), settings, ..options(fs, Durability::Fsync) })
+            .unwrap()
+    };
+    let store = open(&fs);
+    make_topic(&store, "t", 1);
+    let write = |store: &Store, producer, sequence| {
+        let written = now(log_of(store).append(batch_of(producer, 0, sequence, &["x"])));
+        written.map(|appended| (appended.base_offset.0, appended.repeated))
+    };
+    for producer in 0..MOST {
+        assert_eq!(write(&store, producer, 0), Ok((producer, false)));
+    }
+    assert_eq!(write(&store, MOST, 0), Err(AppendError::Refused(Refusal::TooManyProducers)));
+    clock.set(Timestamp(1_000_000 + 15 * MINUTE));
+    assert_eq!(write(&store, MOST, 0), Ok((MOST, false)), "0 is forgotten for it");
+    let fs = fs.crash(3);
+    drop(store);
+
+    let store = open(&fs);
+    assert_eq!(write(&store, 1, 0), Ok((1, true)), "a retry is known");
+    assert_eq!(write(&store, 0, 0), Ok((MOST + 1, false)), "the one that was forgotten begins anew");
+    assert_eq!(write(&store, 1, 0), Ok((MOST + 2, false)), "and 1 was forgotten for it, 15 minutes after");
 }

@@ -29,7 +29,7 @@ pub fn create_behind(name: &str, partitions: usize, ctx: &Context) {
     }
     let services = &ctx.services;
     if !services.auto_create.may_create(partitions, services.clock.monotonic()) {
-        return complain(name, "too many topics were, or there are too many partitions");
+        return complain(name, "too many topics were lately, or there are too many partitions");
     }
     let factor = usize::from(services.settings().default_replication);
     if replicas::check_factor(factor, &services.cluster.brokers).is_err() {

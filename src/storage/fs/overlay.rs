@@ -275,6 +275,14 @@ impl File for OpenFile {
         self.read_at(into, at).map(Some)
     }
 
+    fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(left)];
+        let read = self.read_at(&mut bytes, at)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }

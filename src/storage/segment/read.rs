@@ -180,7 +180,7 @@ impl Segment {
         }
     }
 
-    fn judge(&self, error: CheckError) -> ReadError {
+    pub(super) fn judge(&self, error: CheckError) -> ReadError {
         match error {
             CheckError::Read(ReadError::Io(why)) => {
                 ReadError::Io(format!("{}, {why}", self.dir.log_path(self.id()).display()))
