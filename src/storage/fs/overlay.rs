@@ -263,14 +263,6 @@ impl File for OpenFile {
         Ok(wanted)
     }
 
-    fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>> {
-        let left = usize::try_from(self.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len.min(left)];
-        let read = self.read_at(&mut bytes, at)?;
-        bytes.truncate(read);
-        Ok(bytes)
-    }
-
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>> {
         self.read_at(into, at).map(Some)
     }
