@@ -94,7 +94,7 @@ use crate::protocol::messages::unregister_broker_request::UnregisterBrokerReques
 use crate::protocol::messages::update_features_request::UpdateFeaturesRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use crate::types::Piece;
-use budget::Budget;
+use budget::{Budget, Room};
 use context::{ConnectionInfo, Context, Services};
 use error::ErrorCode;
 pub use guard::Guarded;
@@ -164,9 +164,56 @@ pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// large in memory as the request that asked for it.
 pub const MOST_NAMED: usize = 100_000;
 
+/// What an answer says of one element of a request takes at most, beside the names that the element
+/// brought: what a handler collects of it, its entry in the answer, and that encoded.
+const ELEMENT: usize = 384;
+/// And what the rest of an answer takes.
+const ANSWER: usize = 1 << 10;
+
+/// How large a request is that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Bytes that it holds beside its frame.
+    pub decoded: usize,
+    /// Elements of all of its arrays.
+    pub elements: usize,
+}
+
+/// How much memory serving a request takes, beside the request: known before any of it is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// What a client can make larger by asking for more: where it passes [`Room::most`] it is refused.
+    pub asked: usize,
+    /// What is as large as what the broker holds: it is always served, alone if need be.
+    pub held: usize,
+}
+
+impl Weight {
+    /// For a handler that asks for room itself, when it knows how much.
+    pub const LATER: Weight = Weight { asked: 0, held: 0 };
+
+    pub fn asked(bytes: usize) -> Weight {
+        Weight { asked: bytes, held: 0 }
+    }
+
+    /// The same with an answer that also tells `bytes` of what the broker holds.
+    #[must_use]
+    pub fn and_held(self, bytes: usize) -> Weight {
+        Weight { held: self.held.saturating_add(bytes), ..self }
+    }
+}
+
+impl Size {
+    /// Of an answer that says something of each element of the request, and nothing besides.
+    pub fn echoed(self) -> usize {
+        ANSWER + self.elements.saturating_mul(ELEMENT).saturating_add(self.decoded.saturating_mul(3))
+    }
+}
+
 /// What differs from Apache Kafka at every key, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
     "A request other than Produce that is larger than 8 MiB closes its connection; Kafka reads up to socket.request.max.bytes.",
+    "A request whose answer could take more than 7/8 of jackdaw.answer.max.bytes closes its connection, unless the key says something else.",
     "A request that names more than 100,000 topics, partitions or keys closes its connection, unless it commits or asks for a group's offsets.",
 ];
 
@@ -179,6 +226,12 @@ pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
     /// more than [`MOST_NAMED`] are not served.
     fn named(&self) -> usize {
         0
+    }
+
+    /// What serving the request takes: it waits until there is room for that. Where an answer says more
+    /// than what its request named, this is to be said here.
+    fn weigh(&self, size: Size, _: &Context) -> Weight {
+        Weight::asked(size.echoed())
     }
 
     fn handle(self, ctx: Context) -> impl Future<Output = Reply<Self::Response>> + Send;
@@ -322,6 +375,7 @@ impl Api {
         body: Reader,
     ) -> Begun<Guarded<Reply<Answer>>> {
         let context = Context {
+            room: Arc::new(Room::new(&self.services.answers, connection.id)),
             services: Arc::clone(&self.services),
             connection,
             version: header.api_version,
@@ -412,25 +466,35 @@ impl Row {
 
 fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
     let Call { context, correlation_id, mut body } = call;
-    let budget = body.budget();
+    let (budget, elements) = (body.budget(), body.elements_read());
     // Bytes behind the request are passed over, as in Kafka: librdkafka leaves some behind Metadata.
     match R::decode(&mut body, context.version) {
-        Ok(request) => Begun {
-            decoded: budget.saturating_sub(body.budget()),
-            reply: Box::pin(serve(request, context, correlation_id)),
-        },
+        Ok(request) => {
+            let size = Size {
+                decoded: budget.saturating_sub(body.budget()),
+                elements: body.elements_read().saturating_sub(elements),
+            };
+            Begun { decoded: size.decoded, reply: Box::pin(serve(request, size, context, correlation_id)) }
+        }
         Err(error) => {
             Begun { decoded: 0, reply: Box::pin(ready(Reply::Now(Err(Failure::Malformed(error))))) }
         }
     }
 }
 
-async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) -> Reply<Answer> {
+async fn serve<R: Handler>(request: R, size: Size, context: Context, correlation_id: i32) -> Reply<Answer> {
     let version = context.version;
     let requests = Arc::clone(&context.services.requests);
     if request.named() > MOST_NAMED {
         return Reply::Close("the request names more than 100,000 topics, partitions or keys");
     }
+    // Given back when the answer is encoded and charged by itself.
+    let room = Arc::clone(&context.room);
+    let Weight { asked, held } = request.weigh(size, &context);
+    if asked > room.most() {
+        return Reply::Close("the answer could take more memory than jackdaw.answer.max.bytes leaves to one");
+    }
+    room.hold(asked.saturating_add(held)).await;
     match request.handle(context).await {
         Reply::Silence(work) => {
             Reply::Silence(Box::pin(
@@ -439,6 +503,7 @@ async fn serve<R: Handler>(request: R, context: Context, correlation_id: i32) ->
         }
         Reply::Now(answer) => Reply::Now(encode(&answer, R::KEY, version, correlation_id, &requests)),
         Reply::Later(answer) => Reply::Later(Box::pin(async move {
+            let _room = room;
             match Guarded(answer).await {
                 Some(answer) => encode(&answer, R::KEY, version, correlation_id, &requests),
                 None => Err(Failure::Panicked),

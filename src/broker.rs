@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::api::Stop;
 use crate::api::context::Services;
+use crate::config::machine::{self, OpenFiles};
 use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
 use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
@@ -71,6 +72,11 @@ pub struct Builder {
 #[derive(Debug)]
 pub enum StartError {
     Settings(ConfigError),
+    /// The process may have too few files open.
+    TooFewFiles {
+        limit: usize,
+        least: usize,
+    },
     Open(OpenError),
     Bind(BindError),
 }
@@ -263,7 +269,9 @@ impl Builder {
         };
         let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());
         let place = data_dir.clone().map_or(Place::Memory, Place::Directory);
-        let options = StoreOptions::new(place, Arc::clone(&settings));
+        let files = open_files(&settings)?;
+        let mut options = StoreOptions::new(place, Arc::clone(&settings));
+        options.tuning.open_segments = files.segments;
         let store = match spawn_blocking(|| Store::open(options)).await {
             Ok(opened) => opened.map_err(StartError::Open)?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -314,6 +322,24 @@ impl Builder {
             data_dir,
         })
     }
+}
+
+/// With fewer files than this a busy broker opens and closes them all the time, and turns clients away.
+const FEW_FILES: usize = 1024;
+
+fn open_files(settings: &BrokerSettings) -> Result<OpenFiles, StartError> {
+    let limit = machine::open_files();
+    let files = settings.open_files().map_err(|least| StartError::TooFewFiles { limit, least })?;
+    if limit < FEW_FILES {
+        let OpenFiles { connections, segments, .. } = files;
+        warn!(
+            limit,
+            connections,
+            segments,
+            "the process may have few files open, which limits connections: raise ulimit -n"
+        );
+    }
+    Ok(files)
 }
 
 /// Runs `work` after the first of the two times, and then again and again after the second.
@@ -378,6 +404,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Settings(error) => error.fmt(f),
+            StartError::TooFewFiles { limit, least } => write!(
+                f,
+                "the process may have {limit} files open, and {least} are the least to serve anybody: raise it \
+                 (ulimit -n, LimitNOFILE of systemd, --ulimit nofile of containers)"
+            ),
             StartError::Open(error) => error.fmt(f),
             StartError::Bind(error) => error.fmt(f),
         }

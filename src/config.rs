@@ -18,6 +18,7 @@ mod given;
 mod group;
 mod listener;
 mod listing;
+pub mod machine;
 mod page;
 mod reload;
 mod row;
@@ -28,10 +29,10 @@ mod topic;
 mod tests;
 
 pub use alter::{AlterError, Change as Alteration, Changes, Operation, Resource, alter, replace};
-pub use broker::{Altered, BrokerSettings, Durability};
+pub use broker::{Altered, BrokerSettings, Durability, HTTP_CONNECTIONS};
 pub use describe::{
     Described, Source, Synonym, describe_broker, describe_client_metrics, describe_cluster, describe_group,
-    describe_topic,
+    describe_topic, topic_settings,
 };
 pub use file::Properties;
 pub use given::{Given, Origin, Written};

@@ -23,13 +23,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::error;
 
-use crate::config::Listener;
+use crate::config::{HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
 use crate::storage::{Trouble, TroubleKind};
 use crate::{server, time};
 
-/// Health checks are few; more than these wait their turn.
-const CONNECTIONS: usize = 64;
 /// Pages of metrics that are made, or wait to be read, at a time: they may be large.
 const SCRAPES: usize = 2;
 /// How long a connection may take, whatever it does.
@@ -94,7 +92,8 @@ impl Http {
 }
 
 async fn accept(socket: TcpListener, shared: Arc<Shared>) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    // Health checks are few; more than these wait their turn.
+    let free = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}

@@ -2,7 +2,7 @@
 //! the codecs. The only room that looks inside record bytes; it knows nothing of topics or files.
 //!
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes in front of every batch.
-//! - [`check_produced`], [`check_quickly`]: what a client may append (BEHAVIOUR.md, rules P).
+//! - [`check_produced`], [`check_within`]: what a client may append (BEHAVIOUR.md, rules P).
 //! - [`clean`]: what compaction leaves of a batch.
 //! - [`records`], [`keys`]: what is in a batch; [`BatchBuilder`] makes one.
 //! - [`first_since`], [`newest`]: records by their time. [`batch_line`], [`record_line`]: for people.
@@ -25,7 +25,7 @@ mod search;
 mod source;
 
 pub use builder::BatchBuilder;
-pub use check::{Checked, Rules, check_produced, check_quickly};
+pub use check::{Checked, Rules, check_produced, check_within};
 pub use clean::{Cleaned, clean, is_cleaned};
 pub use describe::{batch_line, record_line};
 pub use error::{RecordError, RecordRefusal};

@@ -3,7 +3,6 @@
 //! The server knows frames and headers; what a request means stands in `api`. Invariant: whatever a
 //! client sends, it costs that client its connection at most, and everybody else is served on.
 
-mod complaints;
 mod connection;
 mod counts;
 mod input;
@@ -27,15 +26,12 @@ use crate::api::budget::Budget;
 use crate::api::{Api, Stopping};
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
-use complaints::Complaints;
 pub use counts::{Connections, Reason};
 use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::{bind, listen};
 
-/// What is held for requests of all clients together unless `queued.max.request.bytes` says it.
-const REQUEST_BUDGET: u64 = 128 << 20;
-/// Small requests have this share of it to themselves.
+/// Small requests have this share of what requests may take to themselves.
 const SMALL_SHARE: usize = 8;
 
 /// What the servers of one process take from one stock.
@@ -62,7 +58,6 @@ struct Shared {
     requests: Arc<RequestBudgets>,
     answers: Arc<Budget>,
     slots: Arc<Slots>,
-    complaints: Complaints,
     stopping: Stopping,
     /// Whether it was warned of clients that are told an address of their own.
     sent_astray: AtomicBool,
@@ -80,6 +75,9 @@ struct Limits {
     /// A frame that has begun brings at least so many bytes in so much time.
     pace_bytes: u64,
     pace_window: Duration,
+    /// So many requests of a connection, or bytes of answers, are served before others have their turn.
+    turn_requests: usize,
+    turn_bytes: usize,
     /// A client that waits for an answer reads something within this.
     write_stall: Duration,
 }
@@ -169,24 +167,31 @@ impl Resources {
         live: impl Fn() -> Arc<BrokerSettings> + Send + Sync + 'static,
     ) -> Resources {
         Resources {
-            requests: RequestBudgets::of(settings.request_budget.unwrap_or(REQUEST_BUDGET)),
-            slots: Slots::new(live),
+            requests: RequestBudgets::of(settings.request_memory()),
+            slots: Slots::new(most_by_files(settings), live),
             connections: Arc::default(),
             counts: Arc::default(),
         }
     }
 }
 
+/// How many connections the process's limit of open files leaves room for.
+fn most_by_files(settings: &BrokerSettings) -> usize {
+    settings.open_files().map_or(1, |files| files.connections)
+}
+
 impl Shared {
     fn new(resources: &Resources, settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
         let Resources { requests, slots, connections, counts } = resources.clone();
+        let mut limits = Limits::of(settings);
+        // A request that can never be held is refused at its first bytes.
+        limits.max_request = limits.max_request.min(requests.large.most());
         Shared {
             answers: Arc::clone(api.answers()),
             api,
-            limits: Limits::of(settings),
+            limits,
             requests,
             slots,
-            complaints: Complaints::new(),
             stopping,
             sent_astray: AtomicBool::new(false),
             connections,
@@ -202,14 +207,15 @@ impl Limits {
             idle: settings.max_idle,
             pace_bytes: 30 << 10,
             pace_window: Duration::from_secs(30),
+            turn_requests: settings.turn_requests,
+            turn_bytes: settings.turn_bytes,
             write_stall: Duration::from_secs(60),
         }
     }
 }
 
 impl RequestBudgets {
-    fn of(bytes: u64) -> Arc<RequestBudgets> {
-        let all = usize::try_from(bytes).unwrap_or(usize::MAX);
+    fn of(all: usize) -> Arc<RequestBudgets> {
         let small = all / SMALL_SHARE;
         Arc::new(RequestBudgets { small: Budget::new(small), large: Budget::new(all - small) })
     }

@@ -6,6 +6,7 @@
 mod count;
 pub mod levels;
 mod lines;
+mod repeats;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -50,7 +51,8 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let with_target = level >= Level::DEBUG;
     let text = (!is_json).then(|| text.with_target(with_target).with_writer(writer.clone()));
     let json = is_json.then(|| json.with_target(with_target).with_writer(writer));
-    let lines = tracing_subscriber::registry().with(levels::filter(level)).with(text).with(json);
+    let lines = tracing_subscriber::registry().with(levels::filter(level));
+    let lines = lines.with(repeats::Repeats::default()).with(text).with(json);
     // Somebody else's subscriber, as in a test, stays.
     if tracing::subscriber::set_global_default(lines).is_ok() && LOG.set(log).is_ok() {
         // What panics would wait for a reader, and write lines of another kind.

@@ -1,22 +1,30 @@
 //! Bytes held for clients are charged to a budget, so that all of them together cannot make the
-//! broker hold more than it was given. The server charges requests and answers; a handler whose
-//! answer may be large asks how large.
+//! broker hold more than it was given. The server charges requests and encoded answers; what
+//! serving a request may take is charged to its [`Room`] before it is held.
 //!
 //! A charge that does not fit has to wait until another is given back. What is held until a *peer*
 //! moves (half a request, an answer nobody reads) may never be given back; where somebody waits for
 //! room, the peers that have not moved for the longest lose their connections.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::time::Moment;
+use crate::time::{self, Moment};
 
 /// A peer that moved within this time is not closed to make room.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What large things leave to small ones, and what is made room for at a time.
 const EIGHTH: usize = 8;
+/// How often a request that waits for room looks whether a peer in the way has to go.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Requests that take no more than this are served without a charge: there are few of them at a
+/// time for each connection.
+const UNCHARGED: usize = 4 << 10;
+/// Requests that take no more than this do not wait: the server begins none while the budget is used up.
+const SMALL: usize = 64 << 10;
 
 /// So many bytes may be held: one budget each for small requests, large ones, and answers.
 #[derive(Debug)]
@@ -32,6 +40,8 @@ struct State {
     waiting: BTreeMap<ConnectionId, Waker>,
     /// Connections whose bytes are held until their peer moves.
     peers: BTreeMap<ConnectionId, Peer>,
+    /// Long polls that hold room, to be woken when somebody waits for it.
+    polls: BTreeMap<ConnectionId, Waker>,
 }
 
 #[derive(Debug)]
@@ -49,6 +59,21 @@ pub type ConnectionId = u64;
 pub struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
+}
+
+/// What serving one request takes: what a handler collects, its answer, and the answer's encoded form.
+#[derive(Debug)]
+pub struct Room {
+    budget: Arc<Budget>,
+    connection: ConnectionId,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: usize,
+    /// Of all of them, but for what is too little to be charged.
+    charge: Option<Charge>,
 }
 
 impl Budget {
@@ -119,9 +144,11 @@ impl Budget {
         let mut state = self.state();
         state.peers.remove(&connection);
         state.waiting.remove(&connection);
+        state.polls.remove(&connection);
     }
 
-    fn most_of_large(&self) -> usize {
+    /// What large things together may hold, and so the most that one of them may.
+    pub fn most_of_large(&self) -> usize {
         self.most - self.most / EIGHTH
     }
 
@@ -143,6 +170,7 @@ impl State {
     /// Notes who waits, and tells peers in the way to go until what they hold makes up for `bytes`.
     fn wait(&mut self, asking: ConnectionId, bytes: usize, waker: &Waker) {
         self.waiting.insert(asking, waker.clone());
+        std::mem::take(&mut self.polls).into_values().for_each(Waker::wake);
         let mut idle: Vec<&mut Peer> = Vec::new();
         let mut room = 0;
         for (id, peer) in &mut self.peers {
@@ -161,6 +189,73 @@ impl State {
             peer.shed = true;
             peer.waker.wake_by_ref();
         }
+    }
+}
+
+impl Room {
+    pub fn new(budget: &Arc<Budget>, connection: ConnectionId) -> Room {
+        Room { budget: Arc::clone(budget), connection, taken: Mutex::default() }
+    }
+
+    /// The most that may be taken for what a client can make larger by asking for more.
+    pub fn most(&self) -> usize {
+        self.budget.most_of_large()
+    }
+
+    /// What is left of that.
+    pub fn left(&self) -> usize {
+        self.most().saturating_sub(self.taken().bytes)
+    }
+
+    /// Waits until `bytes` more may be held for this request. It is to be called before they are: who
+    /// waits here should hold next to nothing, or two that each hold half of what there is would wait
+    /// for each other.
+    pub async fn hold(&self, bytes: usize) {
+        let (all, charged) = {
+            let mut taken = self.taken();
+            taken.bytes = taken.bytes.saturating_add(bytes);
+            (taken.bytes, taken.charge.as_ref().map_or(UNCHARGED, Charge::bytes))
+        };
+        if all <= charged {
+            return;
+        }
+        drop(self.taken().charge.take());
+        let charge = match all <= SMALL {
+            true => self.budget.charge_at_once(all),
+            false => self.wait_for(all).await,
+        };
+        self.taken().charge = Some(charge);
+    }
+
+    async fn wait_for(&self, bytes: usize) -> Charge {
+        loop {
+            let charged =
+                poll_fn(|context| match self.budget.charge(self.connection, bytes, context.waker()) {
+                    Some(charge) => Poll::Ready(charge),
+                    None => Poll::Pending,
+                });
+            // The peers in the way may never move: they are looked at again.
+            if let Some(charge) = time::within(ASK_AGAIN, charged).await {
+                return charge;
+            }
+        }
+    }
+
+    /// Ready when this request holds room that another one waits for: a long poll then answers.
+    pub async fn is_wanted(&self) {
+        poll_fn(|context| {
+            let mut state = self.budget.state();
+            if self.taken().charge.is_some() && !state.waiting.is_empty() {
+                return Poll::Ready(());
+            }
+            state.polls.insert(self.connection, context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,6 +302,19 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
+    /// A future that is polled when a test says so.
+    struct Polled<F>(std::pin::Pin<Box<F>>);
+
+    fn by_hand<F: Future<Output = ()>>(future: F) -> Polled<F> {
+        Polled(Box::pin(future))
+    }
+
+    impl<F: Future<Output = ()>> Polled<F> {
+        async fn is_ready(&mut self) -> bool {
+            poll_fn(|context| Poll::Ready(self.0.as_mut().poll(context).is_ready())).await
+        }
+    }
+
     #[test]
     fn nobody_takes_more_than_a_quarter_of_what_is_left_and_an_eighth_stays_for_small_things() {
         let budget = Budget::new(800);
@@ -243,6 +351,35 @@ mod tests {
         charge.absorb(budget.charge_at_once(60));
         charge.shrink(30);
         assert_eq!((charge.bytes(), budget.held()), (30, 30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_holds_nothing_before_there_is_room_for_all_it_takes() {
+        let budget = Budget::new(1 << 20);
+        let (first, second) = (Room::new(&budget, 1), Room::new(&budget, 2));
+        first.hold(700 << 10).await;
+        second.hold(300 << 10).await;
+        let mut more = by_hand(second.hold(300 << 10));
+        assert!(!more.is_ready().await);
+        assert_eq!(budget.held(), 700 << 10, "who waits holds nothing");
+        drop(first);
+        assert!(more.is_ready().await);
+        assert_eq!(budget.held(), 600 << 10);
+        drop(more);
+        drop(second);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_poll_is_told_when_its_room_is_wanted_and_only_then() {
+        let budget = Budget::new(1 << 20);
+        let (poll, other) = (Room::new(&budget, 1), Room::new(&budget, 2));
+        poll.hold(1 << 20).await;
+        let mut wanted = by_hand(poll.is_wanted());
+        assert!(!wanted.is_ready().await);
+        let mut waits = by_hand(other.hold(100 << 10));
+        assert!(!waits.is_ready().await);
+        assert!(wanted.is_ready().await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::Stopping;
-use super::budget::Budget;
+use super::budget::{Budget, ConnectionId, Room};
 use super::error::ErrorCode;
 use super::fetch::session::Sessions;
 use super::metadata::auto_create::AutoCreate;
@@ -25,6 +25,8 @@ pub struct Context {
     pub connection: Arc<ConnectionInfo>,
     pub version: i16,
     pub client_id: Option<String>,
+    /// What serving this request holds beside the request itself.
+    pub room: Arc<Room>,
 }
 
 impl Context {
@@ -79,8 +81,8 @@ impl Services {
                 brokers: settings.broker_ids().into(),
                 peers: Arc::default(),
             },
-            fetch_sessions: Arc::new(Sessions::new(settings.fetch_session_slots)),
-            answers: Budget::new(usize::try_from(settings.answer_budget).unwrap_or(usize::MAX)),
+            fetch_sessions: Arc::new(Sessions::new(settings.fetch_session_slots, settings.session_memory())),
+            answers: Budget::new(settings.answer_memory()),
             auto_create: Arc::default(),
             requests: Arc::default(),
             groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
@@ -169,6 +171,7 @@ impl Peers {
 /// A client's connection.
 #[derive(Debug)]
 pub struct ConnectionInfo {
+    pub id: ConnectionId,
     pub peer: SocketAddr,
     /// Our side of the socket: the address the client reached us at.
     pub local: SocketAddr,
@@ -243,6 +246,7 @@ mod tests {
 
     fn told(host: &str, advertised: Option<(&str, u16)>, local: &str) -> (String, u16) {
         let connection = ConnectionInfo {
+            id: 0,
             peer: "192.0.2.9:5000".parse().unwrap(),
             local: local.parse().unwrap(),
             listener: Arc::new(Listener {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, describe_configs, replicas, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, describe_configs, replicas, topic_name};
 use crate::config::{self, BrokerSettings, TopicSettings};
 use crate::protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest,
@@ -26,6 +26,9 @@ const PER_REQUEST: usize = 10_000;
 /// The most partitions this broker holds.
 const PER_BROKER: usize = 200_000;
 
+/// What an answer takes for one setting of a topic.
+const SETTING: usize = 256;
+
 impl Handler for CreateTopicsRequest {
     const GAPS: &'static [&'static str] = &[
         "Results stand in the order of the request.",
@@ -35,6 +38,12 @@ impl Handler for CreateTopicsRequest {
 
     fn named(&self) -> usize {
         self.topics.len()
+    }
+
+    fn weigh(&self, size: Size, _: &Context) -> Weight {
+        // Each topic that is made is told with all of its settings.
+        let made = self.topics.len().min(PER_REQUEST);
+        Weight::asked(size.echoed() + made * config::topic_settings() * SETTING)
     }
 
     async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {

@@ -1,12 +1,12 @@
 //! DescribeConfigs (key 32): every setting of a topic, a broker, a group and so on, with where it
 //! comes from (BEHAVIOUR A8–A10, A16). v3 adds types and documentation.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::api::configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, invalid_request};
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, topic_name};
 use crate::config::{self, Described, Kind, Source};
 use crate::kernel::Scope;
 use crate::protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -15,40 +15,72 @@ use crate::protocol::messages::describe_configs_response::{
 };
 use crate::telemetry::levels;
 
-/// The most settings in one answer: a resource named again and again must not fill the memory.
-const MOST_ROWS: usize = 200_000;
-
 impl Handler for DescribeConfigsRequest {
     const GAPS: &'static [&'static str] = &[
         "Documentation is our own; settings without effect say so.",
-        "Behind 200,000 settings in one answer, further resources are INVALID_REQUEST.",
+        "An answer takes 7/8 of jackdaw.answer.max.bytes; further resources are INVALID_REQUEST.",
     ];
 
     fn named(&self) -> usize {
         self.resources.len()
     }
 
+    /// The settings are weighed by [`allowed`].
+    fn weigh(&self, size: Size, _: &Context) -> Weight {
+        Weight::asked(size.echoed())
+    }
+
     async fn handle(self, ctx: Context) -> Reply<DescribeConfigsResponse> {
         let shape = Shape { synonyms: self.include_synonyms, docs: self.include_documentation };
         let mut results = Vec::with_capacity(self.resources.len());
-        let mut rows = 0;
         // As in Kafka one resource of a kind that nobody knows spoils the whole request.
         let is_unknown = |one: &DescribeConfigsResource| !configs::ALL.contains(&one.resource_type);
         let unknown = self.resources.iter().any(is_unknown).then(Refusal::malformed);
-        for resource in self.resources {
-            let outcome = match (&unknown, rows < MOST_ROWS) {
-                (Some(refusal), _) => Err(refusal.clone()),
-                (None, true) => describe(&resource, &ctx),
-                (None, false) => {
-                    Err(Refusal::new(ErrorCode::InvalidRequest, "too many settings for one answer"))
-                }
+        let allowed = match unknown {
+            Some(_) => 0,
+            None => allowed(&self.resources, shape, &ctx).await,
+        };
+        for (at, resource) in self.resources.into_iter().enumerate() {
+            let outcome = match &unknown {
+                Some(refusal) => Err(refusal.clone()),
+                None if at < allowed => describe(&resource, &ctx),
+                None => Err(Refusal::new(ErrorCode::InvalidRequest, "too many settings for one answer")),
             };
-            let result = result(resource, outcome, shape);
-            rows += result.configs.len();
-            results.push(result);
+            results.push(result(resource, outcome, shape));
+            // It may be many, and others have a turn too.
+            tokio::task::yield_now().await;
         }
         Reply::Now(DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() })
     }
+}
+
+/// How many of the resources there is memory to tell of, which is charged.
+async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Context) -> usize {
+    let mut bytes = 0;
+    let mut allowed = 0;
+    // One that is named again and again is described once, to be weighed.
+    let mut known: HashMap<(i8, &str), usize> = HashMap::new();
+    for resource in resources {
+        let of = (resource.resource_type, resource.resource_name.as_str());
+        bytes += *known.entry(of).or_insert_with(|| {
+            let settings = describe(resource, ctx).unwrap_or_default();
+            settings.iter().map(|setting| shape.weigh(setting)).sum()
+        });
+        if bytes > ctx.room.left() {
+            break;
+        }
+        allowed += 1;
+        tokio::task::yield_now().await;
+    }
+    ctx.room.hold(bytes.min(ctx.room.left())).await;
+    allowed
+}
+
+/// As in Kafka an empty list of names asks for all.
+fn is_asked(resource: &DescribeConfigsResource) -> impl Fn(&&Described) -> bool + use<> {
+    let asked = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
+    let asked: Option<HashSet<String>> = asked.map(|keys| keys.iter().cloned().collect());
+    move |setting| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name))
 }
 
 /// What of a setting the client wants to see.
@@ -56,6 +88,19 @@ impl Handler for DescribeConfigsRequest {
 struct Shape {
     synonyms: bool,
     docs: bool,
+}
+
+impl Shape {
+    /// What a setting takes: as it is collected, as it is answered, and encoded.
+    fn weigh(self, setting: &Described) -> usize {
+        const ROW: usize = 320;
+        const SYNONYM: usize = 128;
+        let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+        let doc = setting.doc.filter(|_| self.docs).map_or(0, str::len);
+        let synonyms = setting.synonyms.iter().filter(|_| self.synonyms);
+        let synonyms = synonyms.map(|one| SYNONYM + 2 * (one.name.len() + length(&one.value)));
+        ROW + 2 * (setting.name.len() + length(&setting.value) + doc) + synonyms.sum::<usize>()
+    }
 }
 
 fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Described>, Refusal> {
@@ -128,10 +173,7 @@ fn result(
     outcome: Result<Vec<Described>, Refusal>,
     shape: Shape,
 ) -> DescribeConfigsResult {
-    // As in Kafka an empty list of names asks for all.
-    let asked = resource.configuration_keys.filter(|keys| !keys.is_empty());
-    let asked: Option<HashSet<String>> = asked.map(|keys| keys.into_iter().collect());
-    let is_asked = |setting: &Described| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name));
+    let is_asked = is_asked(&resource);
     let (refusal, settings) = match outcome {
         Ok(settings) => (Refusal::from(ErrorCode::None), settings),
         Err(refusal) => (refusal, Vec::new()),
@@ -141,7 +183,7 @@ fn result(
         error_message: Some(refusal.message.unwrap_or_default()),
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
-        configs: settings.into_iter().filter(is_asked).map(|setting| row(setting, shape)).collect(),
+        configs: settings.into_iter().filter(|one| is_asked(&one)).map(|one| row(one, shape)).collect(),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::context::Context;
-use crate::api::{Handler, Reply, replicas};
+use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::protocol::messages::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use crate::protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -20,6 +20,11 @@ impl Handler for DescribeLogDirsRequest {
     fn named(&self) -> usize {
         let topics = self.topics.iter().flatten();
         topics.map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        let all = || replicas::weigh_all(ctx);
+        Weight::asked(size.echoed()).and_held(if self.topics.is_none() { all() } else { 0 })
     }
 
     async fn handle(self, ctx: Context) -> Reply<DescribeLogDirsResponse> {

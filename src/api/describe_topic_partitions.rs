@@ -7,7 +7,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
 use crate::api::replicas::Standing;
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
 use crate::protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
 use crate::protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
@@ -17,11 +17,17 @@ use crate::storage::{Partition, Topic, Topics};
 use crate::types::TopicId;
 
 /// The most partitions in one answer: Kafka's `max.request.partition.size.limit`.
-const MOST_PARTITIONS: i32 = 2_000;
+const MOST_PARTITIONS: u16 = 2_000;
 
 impl Handler for DescribeTopicPartitionsRequest {
     fn named(&self) -> usize {
         self.topics.len()
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        // Each of so many partitions may be the only one of its topic.
+        let partitions = ctx.services.store.topics().partitions().min(MOST_PARTITIONS.into());
+        Weight::asked(size.echoed()).and_held(replicas::weigh((0..partitions).map(|_| 1), ctx))
     }
 
     async fn handle(self, ctx: Context) -> Reply<DescribeTopicPartitionsResponse> {
@@ -60,7 +66,8 @@ impl<'a> Page<'a> {
             names,
             first_topic,
             first_partition: usize::try_from(first_partition).map_err(|_| ErrorCode::InvalidRequest)?,
-            limit: usize::try_from(request.response_partition_limit.clamp(1, MOST_PARTITIONS)).unwrap_or(1),
+            limit: usize::try_from(request.response_partition_limit.clamp(1, MOST_PARTITIONS.into()))
+                .unwrap_or(1),
         })
     }
 

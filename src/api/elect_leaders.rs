@@ -3,7 +3,7 @@
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Later, Reply};
+use crate::api::{Handler, Later, Reply, Size, Weight, replicas};
 use crate::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use crate::protocol::messages::elect_leaders_response::{
     ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
@@ -25,6 +25,11 @@ impl Handler for ElectLeadersRequest {
     fn named(&self) -> usize {
         let topics = self.topic_partitions.iter().flatten();
         topics.map(|topic| 1 + topic.partitions.len()).sum()
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        let all = || replicas::weigh_all(ctx);
+        Weight::asked(size.echoed()).and_held(if self.topic_partitions.is_none() { all() } else { 0 })
     }
 
     async fn handle(self, ctx: Context) -> Reply<ElectLeadersResponse> {

@@ -14,7 +14,7 @@ use crate::api::budget::Charge;
 use crate::api::context::{Context, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::protocol::Records;
 use crate::protocol::messages::fetch_request::FetchRequest;
 use crate::protocol::messages::fetch_response::{
@@ -25,6 +25,8 @@ use crate::time::{self, Moment, within};
 use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
 
+/// What a partition of a poll takes beside its records and its part of the answer.
+const PARTITION: usize = 512;
 /// So much is read even where answers fill the memory.
 const LEAST_ROOM: usize = 64 << 10;
 
@@ -39,6 +41,15 @@ impl Handler for FetchRequest {
 
     fn named(&self) -> usize {
         self.topics.iter().map(|topic| topic.partitions.len().max(1)).sum()
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        let followed = match self.session_id {
+            0 => 0,
+            id => ctx.services.fetch_sessions.partitions_of(id),
+        };
+        Weight::asked(size.echoed().saturating_add(size.elements * PARTITION))
+            .and_held(followed * 2 * PARTITION)
     }
 
     async fn handle(self, ctx: Context) -> Reply<FetchResponse> {
@@ -190,6 +201,7 @@ impl Poll {
                     biased;
                     () = waiter.woken() => true,
                     () = ctx.services.stopping.begun() => false,
+                    () = ctx.room.is_wanted() => false,
                 }
             };
             if within(left, changed).await != Some(true) {

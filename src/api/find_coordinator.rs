@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, group, replicas, topic_name, transactions};
+use crate::api::{Handler, Reply, Size, Weight, group, replicas, topic_name, transactions};
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 use crate::storage::{Topic, TopicError};
@@ -26,6 +26,12 @@ impl Handler for FindCoordinatorRequest {
 
     fn named(&self) -> usize {
         self.coordinator_keys.len()
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        // Each key is told the address of its coordinator.
+        let host = ctx.connection.advertised().host.len();
+        Weight::asked(size.echoed() + (1 + self.coordinator_keys.len()) * 3 * host)
     }
 
     async fn handle(self, ctx: Context) -> Reply<FindCoordinatorResponse> {

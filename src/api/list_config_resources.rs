@@ -4,7 +4,7 @@
 use crate::api::configs::{ALL, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::kernel::Scope;
 use crate::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use crate::protocol::messages::list_config_resources_response::{
@@ -15,6 +15,16 @@ use crate::types::NodeId;
 impl Handler for ListConfigResourcesRequest {
     fn named(&self) -> usize {
         self.resource_types.len()
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        let stored = ctx.services.store.settings();
+        let names = stored.scopes().map(|scope| match scope {
+            Scope::Group(name) | Scope::ClientMetrics(name) => name.len(),
+            Scope::Broker(_) | Scope::DefaultBroker => 0,
+        });
+        let stored: usize = names.map(|name| 128 + 3 * name).sum();
+        Weight::asked(size.echoed()).and_held(replicas::weigh_all(ctx) + stored)
     }
 
     async fn handle(self, ctx: Context) -> Reply<ListConfigResourcesResponse> {

@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
-use crate::api::replicas::Standing;
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::replicas::{self, Standing};
+use crate::api::{Handler, Reply, Size, Weight, topic_name};
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use crate::protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -27,6 +27,24 @@ impl Handler for MetadataRequest {
 
     fn named(&self) -> usize {
         self.topics.as_ref().map_or(0, Vec::len)
+    }
+
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        let topics = ctx.services.store.topics();
+        let asks_for_all = |named: &[MetadataRequestTopic]| ctx.version == 0 && named.is_empty();
+        let told: usize = match &self.topics {
+            Some(named) if !asks_for_all(named) => {
+                let found = named.iter().filter_map(|one| match &one.name {
+                    Some(name) => topics.by_name(name),
+                    None => topics.by_id(one.topic_id),
+                });
+                let mut seen = HashSet::new();
+                let each_once = found.filter(|topic| seen.insert(topic.id));
+                replicas::weigh(each_once.map(|topic| topic.partitions.len()), ctx)
+            }
+            Some(_) | None => replicas::weigh_all(ctx),
+        };
+        Weight::asked(size.echoed()).and_held(told)
     }
 
     async fn handle(mut self, ctx: Context) -> Reply<MetadataResponse> {

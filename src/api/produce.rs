@@ -166,7 +166,7 @@ impl Asked {
         };
         let log_start = partition.ends().log_start;
         let bytes = records.into_bytes();
-        let checked = match record::check_quickly(&bytes, &rules) {
+        let checked = match record::check_within(&bytes, &rules, QUICK) {
             Some(checked) => checked,
             None => check_at_leisure(bytes, rules).await,
         };
@@ -186,19 +186,37 @@ impl Asked {
     }
 }
 
+/// A batch that opens to no more than this is checked where it arrives.
+const QUICK: u64 = 1 << 20;
+
+/// What opens to more than this has a thread of its own kind, so that it holds up nobody but others like it.
+const LARGE: u64 = 16 << 20;
+
 /// Checks a batch that opens to much: on a thread that may be kept for it, so that others are served meanwhile. Half of
-/// the cores take part, whatever comes: what a batch opens to is its producer's choice.
+/// the cores take part, and one more for what is larger still: what a batch opens to is its producer's choice.
 async fn check_at_leisure(bytes: Bytes, rules: Rules) -> Result<Checked, RecordError> {
     static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Semaphore::new((cores / 2).max(1)))
     });
-    let thread = Arc::clone(&THREADS).acquire_owned().await;
-    let checked = spawn_blocking(move || {
+    static FOR_LARGER: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+    let held = bytes.clone();
+    match on_one_of(&THREADS, move || record::check_within(&held, &rules, LARGE)).await {
+        Some(checked) => checked,
+        None => on_one_of(&FOR_LARGER, move || record::check_produced(bytes, &rules)).await,
+    }
+}
+
+async fn on_one_of<T: Send + 'static>(
+    threads: &LazyLock<Arc<Semaphore>>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let thread = Arc::clone(threads).acquire_owned().await;
+    let done = spawn_blocking(move || {
         let _until_done = thread;
-        record::check_produced(bytes, &rules)
+        work()
     });
-    checked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Whether `min.insync.replicas` is met. As in Kafka it asks for no more than there are.

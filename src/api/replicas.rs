@@ -45,6 +45,22 @@ impl Standing {
     }
 }
 
+/// What an answer takes that tells how each partition of topics stands, given how many each has.
+pub fn weigh(topics: impl Iterator<Item = usize>, ctx: &Context) -> usize {
+    /// The name, at its longest, in the answer and encoded, and what else is told of a topic.
+    const TOPIC: usize = 1024;
+    const PARTITION: usize = 288;
+    // In three lists, twice each.
+    let replicas = 24 * ctx.services.cluster.brokers.len();
+    topics.map(|partitions| TOPIC + partitions * (PARTITION + replicas)).sum()
+}
+
+/// The same for all topics there are.
+pub fn weigh_all(ctx: &Context) -> usize {
+    let topics = ctx.services.store.topics();
+    weigh(std::iter::once(topics.partitions()), ctx) + weigh(topics.iter().map(|_| 0), ctx)
+}
+
 /// Whether the broker is one of the partition's replicas.
 pub fn holds(topic: &Topic, index: i32, node: NodeId) -> bool {
     topic.placement(index).is_some_and(|placement| placement.replicas.contains(&node))

@@ -53,7 +53,9 @@ impl Posed {
     pub fn all(common: &Common) -> Vec<Posed> {
         let ids = common.services.cluster.brokers.iter().zip(0..);
         let all = ids.map(|(id, nth)| {
-            let sessions = Arc::new(Sessions::new(common.settings.fetch_session_slots));
+            let settings = &common.settings;
+            let bytes = settings.session_memory() / usize::from(settings.brokers);
+            let sessions = Arc::new(Sessions::new(settings.fetch_session_slots, bytes));
             let settings = Arc::new(common.settings.posing_as(nth));
             let listeners = settings.listeners.clone();
             let posed = Posed { id: *id, settings, listeners, sessions, running: None };

@@ -289,7 +289,7 @@ fn readiness_of_kafka(broker: &Broker) -> String {
 
 fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Settings(_) => Exit::Settings,
+        StartError::Settings(_) | StartError::TooFewFiles { .. } => Exit::Settings,
         StartError::Open(error) => exit_of_open(error),
         StartError::Bind(_) => Exit::Unavailable,
     }

@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::listener::{self, Listener};
+use super::machine::OpenFiles;
 use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
-use super::{ConfigError, Given, Origin, table, topic};
+use super::{ConfigError, Given, Origin, machine, table, topic};
 use crate::types::{ClusterId, NodeId, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
@@ -45,15 +46,27 @@ settings! {
         /// The largest Produce request that is read. All other requests end at 8 MiB.
         max_request_bytes: u32 = Value::number, int("socket.request.max.bytes", "104857600").at_least(1);
         /// How many bytes of requests that are not yet answered the broker holds for all clients
-        /// together, before it stops reading; −1 leaves it to the broker, which takes 128 MiB.
+        /// together, before it stops reading; −1 leaves it to the broker, which takes an eighth of
+        /// `jackdaw.memory.max.bytes`, at most 128 MiB. No request is read that is larger than 7/8 of it.
         request_budget: Option<u64> = Value::limit, long("queued.max.request.bytes", "-1");
-        /// How many bytes of answers wait for slow clients, for all together, before the broker
-        /// stops serving further requests.
-        answer_budget: u64 = Value::number, long("jackdaw.answer.max.bytes", "134217728").at_least(1024 * 1024);
+        /// How many bytes answers take for all clients together, while they are made and until they are
+        /// read, before the broker stops serving further requests; −1 leaves it to the broker, which takes
+        /// an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB. What a client can make larger by asking
+        /// for more is refused where one answer would take more than 7/8 of it.
+        answer_budget: Option<u64> = Value::limit, long("jackdaw.answer.max.bytes", "-1");
+        /// How much memory the broker plans with; −1 is what its control group (a container's limit) or
+        /// the machine has. Requests, answers, groups and the keys of compaction get an eighth each, fetch
+        /// sessions a sixteenth; the rest is for topics, recent records, and what an allocator wastes.
+        memory: Option<u64> = Value::limit, long("jackdaw.memory.max.bytes", "-1");
+        /// How many requests of one connection are served before others have their turn.
+        turn_requests: usize = Value::number, int("jackdaw.turn.max.requests", "32").at_least(1);
+        /// How many bytes of answers one connection gets before others have their turn; the answer that
+        /// passes it is the last.
+        turn_bytes: usize = Value::number, int("jackdaw.turn.max.bytes", "262144").at_least(1);
         /// A connection without any request for so long is closed.
         max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
-        /// How many connections there may be. Besides, four fifths of the process's file limit
-        /// are the most the broker accepts.
+        /// How many connections there may be. Besides, the process's limit of open files is shared out: half
+        /// of it, up to 512, is for segments, some is the broker's own, and the rest is for connections.
         max_connections: u32 = Value::number, int("max.connections", "2147483647").dynamic().at_least(0);
         /// How many connections one address may have.
         max_connections_per_ip: u32 = Value::number,
@@ -88,8 +101,9 @@ settings! {
         /// The longest text a client may store with an offset.
         offset_metadata_max: u32 = Value::number, int("offset.metadata.max.bytes", "4096").at_least(0);
         /// How many bytes all groups together may take, with their members and offsets; over it
-        /// nothing new is let in.
-        groups_budget: u64 = Value::number, long("jackdaw.groups.max.bytes", "134217728").at_least(1024 * 1024);
+        /// nothing new is let in. −1 leaves it to the broker, which takes an eighth of
+        /// `jackdaw.memory.max.bytes`, at most 128 MiB.
+        groups_budget: Option<u64> = Value::limit, long("jackdaw.groups.max.bytes", "-1");
         /// How many partitions `__consumer_offsets` is shown with; nothing is stored in it.
         offsets_topic_partitions: i32 = Value::number,
             int("offsets.topic.num.partitions", "50").at_least(1);
@@ -114,7 +128,8 @@ settings! {
         /// How often it is looked whether a log is to be compacted.
         cleaner_backoff: Duration = Value::millis, long("log.cleaner.backoff.ms", "15000").dynamic().at_least(0);
         /// How much memory compaction may take for the keys of a log, of which it remembers the newest
-        /// offsets; taken as it is needed, a megabyte at least. What it does not suffice for the next run does.
+        /// offsets; taken as it is needed, a megabyte at least, and an eighth of `jackdaw.memory.max.bytes`
+        /// at most. What it does not suffice for the next run does.
         cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
             long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
         /// Within what time all stored records are read once and held against their checksums, to find
@@ -160,6 +175,14 @@ pub struct Altered {
     pub cluster: BTreeMap<String, String>,
     pub broker: BTreeMap<String, String>,
 }
+
+/// What each of the large users of memory gets at most where nothing else is said.
+const SHARE: u64 = 128 << 20;
+/// Less than this serves nobody.
+const LEAST_SHARE: u64 = 1 << 20;
+
+/// How many health checks and scrapes are answered at a time.
+pub const HTTP_CONNECTIONS: usize = 16;
 
 /// As more brokers than this no process poses.
 const MOST_BROKERS: u16 = 100;
@@ -361,6 +384,46 @@ impl BrokerSettings {
             });
         }
         Ok(settings)
+    }
+
+    /// How the process's open files are shared out; `Err` says how many it takes.
+    pub fn open_files(&self) -> Result<OpenFiles, usize> {
+        let http = if self.http.is_some() { HTTP_CONNECTIONS } else { 0 };
+        OpenFiles::share_out(machine::open_files(), usize::from(self.brokers) * self.listeners.len(), http)
+    }
+
+    /// How many bytes requests may take, of all clients together.
+    pub fn request_memory(&self) -> usize {
+        self.share(self.request_budget)
+    }
+
+    /// How many bytes answers may take, of all clients together.
+    pub fn answer_memory(&self) -> usize {
+        self.share(self.answer_budget)
+    }
+
+    /// How many bytes groups may take, all together.
+    pub fn group_memory(&self) -> usize {
+        self.share(self.groups_budget)
+    }
+
+    /// How many bytes the keys of a log may take while it is compacted.
+    pub fn cleaner_memory(&self) -> u64 {
+        self.cleaner_memory.min(self.eighth()).max(LEAST_SHARE)
+    }
+
+    /// How many bytes fetch sessions may take, all together.
+    pub fn session_memory(&self) -> usize {
+        usize::try_from(self.eighth() / 2).unwrap_or(usize::MAX)
+    }
+
+    fn share(&self, set: Option<u64>) -> usize {
+        let share = set.unwrap_or_else(|| self.eighth().min(SHARE)).max(LEAST_SHARE);
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+
+    fn eighth(&self) -> u64 {
+        self.memory.unwrap_or_else(machine::memory) / 8
     }
 
     /// The brokers that this process is.

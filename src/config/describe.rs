@@ -60,6 +60,11 @@ pub fn describe_topic(
     })
 }
 
+/// How many settings a topic has at most.
+pub fn topic_settings() -> usize {
+    topic::rows().len()
+}
+
 /// Rates of replication, which Kafka shows only where somebody altered them.
 const ONLY_ALTERED: &[&str] = &[
     "follower.replication.throttled.rate",

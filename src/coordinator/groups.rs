@@ -174,6 +174,23 @@ impl Groups {
         }
     }
 
+    /// What [`Groups::fetch_offsets`] would take now.
+    pub fn weigh_offsets(&self, group: &str, of: Option<&[PartitionKey]>) -> usize {
+        self.0.peek_at(group, |group| group.weigh_offsets(of)).unwrap_or(0)
+    }
+
+    /// What [`Groups::describe`] would take now.
+    pub fn weigh_description(&self, group: &str) -> usize {
+        self.0.peek_at(group, ClassicGroup::weigh_description).unwrap_or(0)
+    }
+
+    /// What [`Groups::list`] would take now, at most.
+    pub fn weigh_list(&self) -> usize {
+        const LISTING: usize = 256;
+        // A name counts four times in what all groups take, and their kinds count there as well.
+        self.0.len() * LISTING + self.0.held() / 4
+    }
+
     pub fn describe(
         &self,
         group: &str,

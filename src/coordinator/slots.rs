@@ -185,6 +185,17 @@ impl Slots {
         }
     }
 
+    /// Reads from a group what no answer tells.
+    pub fn peek_at<T>(&self, group: &str, read: impl FnOnce(&ClassicGroup) -> T) -> Option<T> {
+        let slot = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(group).cloned()?;
+        let state = slot.lock();
+        Some(read(&state.group))
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Reads from all groups. `Settled` comes with those that have something to become durable.
     pub fn look_at_all(&self, mut read: impl FnMut(&str, &ClassicGroup, Option<&Settled>)) {
         for slot in self.all() {
@@ -487,9 +498,9 @@ pub(super) async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupErro
     Ok(())
 }
 
-/// What a group costs beside what is in it: its name, here and in the kernel, and its place.
+/// What a group costs beside what is in it: its name, here and in the kernel, and its places in maps.
 fn weight_of_slot(name: &str) -> isize {
-    const SLOT: usize = 1024;
+    const SLOT: usize = 1408;
     (SLOT + 4 * name.len()).cast_signed()
 }
 

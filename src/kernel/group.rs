@@ -247,6 +247,11 @@ impl Group {
         self.instances.get(instance)
     }
 
+    /// How many members have an instance id.
+    pub fn instances(&self) -> usize {
+        self.instances.len()
+    }
+
     pub fn offsets(&self) -> &BTreeMap<PartitionKey, CommittedOffset> {
         &self.offsets
     }

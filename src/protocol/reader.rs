@@ -34,17 +34,23 @@ const FIRST_BYTES: usize = 32 << 10;
 pub struct Reader {
     rest: Bytes,
     budget: usize,
+    elements: usize,
 }
 
 impl Reader {
     pub fn new(frame: Bytes) -> Reader {
         let budget = decoded_at_most(frame.len());
-        Reader { rest: frame, budget }
+        Reader { rest: frame, budget, elements: 0 }
     }
 
     /// What may still be allocated. The difference between before and after is what was.
     pub fn budget(&self) -> usize {
         self.budget
+    }
+
+    /// How many elements the arrays had that were read so far.
+    pub fn elements_read(&self) -> usize {
+        self.elements
     }
 
     /// Succeeds where nothing is left.
@@ -137,6 +143,7 @@ impl Reader {
         let each = size_of::<T>().max(1);
         let cost = count.checked_mul(each).ok_or(WireError::Budget)?;
         self.budget = self.budget.checked_sub(cost).ok_or(WireError::Budget)?;
+        self.elements = self.elements.saturating_add(count);
         let first = FIRST_BYTES.checked_div(each).unwrap_or(1);
         Ok(Vec::with_capacity(count.min(FIRST_ELEMENTS).min(first)))
     }
@@ -159,11 +166,12 @@ impl Reader {
             }
             last = Some(tag);
             let size = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-            let mut value = Reader { rest: self.take(size)?, budget: self.budget };
+            let mut value = Reader { rest: self.take(size)?, budget: self.budget, elements: self.elements };
             if known(tag, &mut value)? {
                 value.finish()?;
             }
             self.budget = value.budget;
+            self.elements = value.elements;
         }
         Ok(())
     }

@@ -14,6 +14,11 @@ const COPIED_BELOW: usize = 512;
 /// Most answers fit without growing.
 const USUAL: usize = 512;
 
+/// A buffer of this size is closed and another begun: one that grows on has to be copied, and then
+/// holds its bytes twice.
+/// A little less than a power of two, as lengths are written without a look at it.
+const PIECE: usize = (64 << 10) - 64;
+
 #[derive(Debug, Default)]
 pub struct Writer {
     pieces: Vec<Piece>,
@@ -76,6 +81,9 @@ impl Writer {
     }
 
     pub fn put(&mut self, bytes: &[u8]) {
+        if self.buffer.len().saturating_add(bytes.len()) > PIECE {
+            self.close_buffer();
+        }
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -254,6 +262,19 @@ mod tests {
         assert_eq!(frame.first().map(in_memory), Some(&Bytes::copy_from_slice(&1038u32.to_be_bytes())));
         assert_eq!(length, 1038);
         assert_eq!(frame.get(2).map(|piece| in_memory(piece).as_ptr()), Some(large.as_ptr()));
+    }
+
+    #[test]
+    fn a_large_answer_of_small_things_is_cut_into_pieces_that_are_never_copied_to_grow() {
+        let written = || {
+            let mut out = Writer::new();
+            (0..100_000).for_each(|_| out.put(b"something"));
+            out
+        };
+        assert_eq!(written().len(), 900_000);
+        let pieces = written().into_pieces();
+        assert!(pieces.iter().all(|piece| piece.len() <= PIECE), "{}", pieces.len());
+        assert_eq!(written().into_bytes(), b"something".repeat(100_000));
     }
 
     #[test]

@@ -22,9 +22,6 @@ use super::source::{Packed, Plain, Source};
 use super::{Codec, Header, RecordError, RecordRefusal, compress, crc_of, decompress};
 use crate::types::{Offset, Timestamp};
 
-/// How much a batch may open to where the check should not take its time.
-const QUICK: u64 = 1 << 20;
-
 /// What a topic asks of the batches that are sent to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -65,9 +62,9 @@ pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordErro
     check(bytes, rules, decompress::MOST)
 }
 
-/// The same, or `None` where it would take a while: the batch opens to more than a megabyte.
-pub fn check_quickly(bytes: &Bytes, rules: &Rules) -> Option<Result<Checked, RecordError>> {
-    match check(bytes.clone(), rules, QUICK) {
+/// The same, or `None` where the batch opens to more than `most` bytes: then it would take too long.
+pub fn check_within(bytes: &Bytes, rules: &Rules, most: u64) -> Option<Result<Checked, RecordError>> {
+    match check(bytes.clone(), rules, most) {
         Err(RecordError::OpensTooLarge) => None,
         checked => Some(checked),
     }

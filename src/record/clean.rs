@@ -53,6 +53,7 @@ pub fn clean(
         }
     }
     expect_end(&mut source)?;
+    drop(source);
     let wants_horizon = kept.a_tombstone && horizon.is_none();
     if kept.count == 0 {
         return Ok(Cleaned::Nothing);

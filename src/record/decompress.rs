@@ -4,7 +4,7 @@
 //! | bound | of | why |
 //! |---|---|---|
 //! | [`MOST`] | all that comes out of a batch | time: a kilobyte of zstd can become 32 MB |
-//! | [`LARGEST_WINDOW`] | how far back zstd may reach | memory |
+//! | [`LARGEST_WINDOW`] | how far back zstd may reach; above 2 MiB one batch at a time, in the whole process | memory |
 //! | a snappy or lz4 block | 22 times its packed size, 4 MiB | memory |
 //!
 //! What a codec's stream ends with is as Kafka takes it: further members of gzip, streams of snappy and frames of
@@ -12,6 +12,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
 use flate2::bufread::GzDecoder;
@@ -41,7 +42,7 @@ pub(super) fn open(codec: Codec, packed: Bytes, most: u64) -> Box<dyn Read + Sen
             }
             None => Box::new(Lz4 { frame: None }),
         },
-        Codec::Zstd => Box::new(Zstd { packed, frame: None, blocks_left: zstd_blocks(most) }),
+        Codec::Zstd => Box::new(Zstd::new(packed, most)),
     };
     Box::new(Bounded { inner, left: most })
 }
@@ -214,11 +215,18 @@ type ZstdSource = bytes::buf::Reader<bytes::buf::Chain<Bytes, Bytes>>;
 struct Zstd {
     packed: Bytes,
     frame: Option<(ZstdSource, Box<FrameDecoder>)>,
+    may_be_large: bool,
     /// Nothing comes out of a frame before its window is full; opening it up to there takes time as well.
     blocks_left: u64,
+    /// Held while the frame takes much memory; the last field, so that it is given back last.
+    alone: Option<Alone>,
 }
 
 impl Zstd {
+    fn new(packed: Bytes, most: u64) -> Zstd {
+        Zstd { packed, frame: None, may_be_large: false, blocks_left: zstd_blocks(most), alone: None }
+    }
+
     /// Opens the next frame; false at the end.
     fn next_frame(&mut self) -> io::Result<bool> {
         while let Some(magic) = self.packed.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
@@ -235,7 +243,11 @@ impl Zstd {
             let mut packed = std::mem::take(&mut self.packed);
             let start = packed.split_to(packed.len().min(6));
             let start = with_bounded_window(magic, start);
-            let mut decoder = decoder_for(&start);
+            let mut decoder = match names_small_window(&start) {
+                true => SPARE.with(Cell::take).unwrap_or_else(new_decoder),
+                false => new_decoder(),
+            };
+            self.may_be_large = !names_small_window(&start);
             let mut source = Buf::chain(start, packed).reader();
             decoder.init(&mut source).map_err(io::Error::other)?;
             self.frame = Some((source, decoder));
@@ -249,6 +261,9 @@ impl Zstd {
         let Some((source, decoder)) = &mut self.frame else { return Ok(0) };
         while decoder.can_collect() == 0 && !decoder.is_finished() {
             self.blocks_left = self.blocks_left.checked_sub(1).ok_or_else(too_much)?;
+            if self.may_be_large && self.alone.is_none() && decoder.blocks_decoded() >= SPARE_BLOCKS {
+                self.alone = Some(Alone::when_possible());
+            }
             decoder
                 .decode_blocks(&mut *source, BlockDecodingStrategy::UptoBlocks(1))
                 .map_err(io::Error::other)?;
@@ -278,26 +293,46 @@ thread_local! {
     static SPARE: Cell<Option<Box<FrameDecoder>>> = const { Cell::new(None) };
 }
 
-/// A larger window is not kept, in blocks of 128 KiB and as its descriptor: 2 MiB, which level 3 names.
+/// A larger window is not kept, in blocks of 128 KiB and as its descriptor: 2 MiB, which level 3 names. A decoder that
+/// was used before sets aside all of the window that is named.
 const SPARE_BLOCKS: usize = 16;
 const SPARE_WINDOW_DESCRIPTOR: u8 = 11 << 3;
 
-/// A decoder for the frame that begins like this. One that was used before sets aside the window that is named, so it
-/// is for those of a small one.
-fn decoder_for(start: &[u8]) -> Box<FrameDecoder> {
-    let spare = match start {
-        [_, _, _, _, descriptor, window]
-            if descriptor & SINGLE_SEGMENT == 0 && *window <= SPARE_WINDOW_DESCRIPTOR =>
-        {
-            SPARE.with(Cell::take)
+fn names_small_window(start: &[u8]) -> bool {
+    matches!(start, [_, _, _, _, descriptor, window]
+        if descriptor & SINGLE_SEGMENT == 0 && *window <= SPARE_WINDOW_DESCRIPTOR)
+}
+
+fn new_decoder() -> Box<FrameDecoder> {
+    let mut decoder = Box::new(FrameDecoder::new());
+    decoder.set_max_window_size(LARGEST_WINDOW);
+    decoder
+}
+
+/// Of the frames whose window takes more than a spare decoder's, one is open at a time in the whole process: all others
+/// wait. So whoever serves others meanwhile opens no batch that far (`QUICK` in `api/produce.rs`), and nobody opens two
+/// batches at once.
+struct Alone;
+
+static IS_TAKEN: Mutex<bool> = Mutex::new(false);
+static IS_FREE: Condvar = Condvar::new();
+
+impl Alone {
+    fn when_possible() -> Alone {
+        let mut is_taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        while *is_taken {
+            is_taken = IS_FREE.wait(is_taken).unwrap_or_else(PoisonError::into_inner);
         }
-        _ => None,
-    };
-    spare.unwrap_or_else(|| {
-        let mut decoder = Box::new(FrameDecoder::new());
-        decoder.set_max_window_size(LARGEST_WINDOW);
-        decoder
-    })
+        *is_taken = true;
+        Alone
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        *IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        IS_FREE.notify_one();
+    }
 }
 
 fn keep_spare(decoder: Box<FrameDecoder>) {
@@ -314,6 +349,7 @@ impl Read for Zstd {
                 return Ok(read);
             }
             self.end_frame()?;
+            self.alone = None;
             if !self.next_frame()? {
                 return Ok(0);
             }

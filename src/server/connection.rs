@@ -38,8 +38,6 @@ const IN_FLIGHT: usize = 100;
 const IN_FLIGHT_BYTES: usize = 12 << 20;
 /// A client that does not read this much gets nothing more served.
 const UNREAD: usize = 256 << 10;
-/// Requests that are begun before other connections have their turn.
-const TURN: usize = 128;
 /// A connection that was quiet for so long gives its large read buffer back.
 const REST: Duration = Duration::from_secs(5);
 /// How often a connection that waits for memory looks whether somebody has to go.
@@ -74,6 +72,8 @@ pub(super) struct Connection<S> {
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
+    /// What was served since others had their turn.
+    turn: Turn,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     end: Option<End>,
     input_ended: bool,
@@ -90,6 +90,13 @@ pub(super) struct Connection<S> {
     pace: Option<Pace>,
     /// When the socket last took bytes of an answer.
     wrote: Moment,
+}
+
+/// What of a connection is served at a stretch.
+#[derive(Default)]
+struct Turn {
+    requests: usize,
+    answered_bytes: usize,
 }
 
 /// Whether a client may be served at all. There is no way to log in yet, so all may.
@@ -152,12 +159,8 @@ pub(super) enum End {
 }
 
 impl<S: Socket> Connection<S> {
-    pub(super) fn new(
-        socket: S,
-        id: ConnectionId,
-        info: ConnectionInfo,
-        shared: Arc<Shared>,
-    ) -> Connection<S> {
+    pub(super) fn new(socket: S, info: ConnectionInfo, shared: Arc<Shared>) -> Connection<S> {
+        let id = info.id;
         let now = Moment::now();
         let stopping = shared.stopping.clone();
         Connection {
@@ -172,6 +175,7 @@ impl<S: Socket> Connection<S> {
             silent: Vec::new(),
             last_begun: None,
             output: Output::new(Arc::clone(&shared.answers)),
+            turn: Turn::default(),
             stopping: Box::pin(async move { stopping.begun().await }),
             end: None,
             input_ended: false,
@@ -191,7 +195,7 @@ impl<S: Socket> Connection<S> {
         let end = std::future::poll_fn(|context| self.poll(context)).await;
         if end.is_ordinary() {
             debug!(peer = %self.info.peer, ?end, "connection ended");
-        } else if self.shared.complaints.may_speak() {
+        } else {
             complain(&end, &self.info);
         }
         self.say_goodbye(&end).await;
@@ -203,10 +207,10 @@ impl<S: Socket> Connection<S> {
             self.stopping = Box::pin(std::future::pending());
             self.end.get_or_insert(End::Stopping);
         }
-        let mut turn = TURN;
+        self.turn = Turn::default();
         loop {
             let mut moved = self.poll_answers(context);
-            moved |= self.begin_requests(&mut turn, context);
+            moved |= self.begin_requests(context);
             match self.poll_write(context) {
                 Ok(wrote) => moved |= wrote,
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
@@ -218,7 +222,7 @@ impl<S: Socket> Connection<S> {
                 Ok(read) => moved |= read,
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
             }
-            if turn == 0 {
+            if self.turn_is_over() {
                 // Others have a turn too.
                 context.waker().wake_by_ref();
                 break;
@@ -285,7 +289,7 @@ impl<S: Socket> Connection<S> {
         while let Some(Owed::Ready { .. }) = self.owed.front()
             && let Some(Owed::Ready { frame, charge }) = self.owed.pop_front()
         {
-            self.output.push(frame, charge);
+            self.put_out(frame, charge);
             self.active = Moment::now();
         }
         moved
@@ -309,10 +313,16 @@ impl<S: Socket> Connection<S> {
     fn owe_frame(&mut self, frame: Frame) {
         let charge = self.charge(&frame);
         if self.owed.is_empty() {
-            self.output.push(frame, charge);
+            self.put_out(frame, charge);
         } else {
             self.owed.push_back(Owed::Ready { frame, charge });
         }
+    }
+
+    fn put_out(&mut self, frame: Frame, charge: Charge) {
+        let bytes = frame.iter().map(Piece::len).fold(0, usize::saturating_add);
+        self.turn.answered_bytes = self.turn.answered_bytes.saturating_add(bytes);
+        self.output.push(frame, charge);
     }
 
     fn charge(&self, frame: &Frame) -> Charge {
@@ -325,12 +335,17 @@ impl<S: Socket> Connection<S> {
         self.end = Some(End::Failed { name: row.name, failure });
     }
 
+    fn turn_is_over(&self) -> bool {
+        let limits = &self.shared.limits;
+        self.turn.requests >= limits.turn_requests || self.turn.answered_bytes >= limits.turn_bytes
+    }
+
     /// Begins every request whose turn it is.
-    fn begin_requests(&mut self, turn: &mut usize, context: &mut Context<'_>) -> bool {
+    fn begin_requests(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
         self.wants_bytes = false;
         self.wants_room = false;
-        while self.end.is_none() && *turn > 0 {
+        while self.end.is_none() && !self.turn_is_over() {
             // Also while nothing may be begun the next request is looked for: it is how the end of
             // the stream is noticed.
             if self.next.is_none() {
@@ -348,7 +363,7 @@ impl<S: Socket> Connection<S> {
                 break;
             }
             self.begin(next, context);
-            *turn -= 1;
+            self.turn.requests += 1;
             moved = true;
         }
         moved

@@ -156,9 +156,9 @@ fn serve(
     // An answer is written once and whole: waiting for more to send only delays it.
     let _ = stream.set_nodelay(true);
     origin::look_at(peer, local, listener, shared);
-    let info = ConnectionInfo { peer, local, listener: Arc::clone(listener), software: OnceLock::new() };
     let id = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let connection = Connection::new(stream, id, info, Arc::clone(shared));
+    let info = ConnectionInfo { id, peer, local, listener: Arc::clone(listener), software: OnceLock::new() };
+    let connection = Connection::new(stream, info, Arc::clone(shared));
     let mut opened = shared.counts.open_one();
     connections.spawn(async move {
         opened.ends(&connection.run().await);
@@ -188,6 +188,8 @@ async fn bear(error: &io::Error) {
 /// How many connections there are, in all and from each address. How many there may be is asked
 /// anew each time: it can be altered while the broker runs.
 pub(super) struct Slots {
+    /// With more, there would be no files left to write to.
+    most_by_files: usize,
     settings: Box<dyn Fn() -> Arc<BrokerSettings> + Send + Sync>,
     used: Mutex<Used>,
     /// A connection ended.
@@ -210,8 +212,12 @@ pub(super) struct Admitted {
 }
 
 impl Slots {
-    pub(super) fn new(settings: impl Fn() -> Arc<BrokerSettings> + Send + Sync + 'static) -> Arc<Slots> {
-        Arc::new(Slots { settings: Box::new(settings), used: Mutex::default(), freed: Notify::new() })
+    pub(super) fn new(
+        most_by_files: usize,
+        settings: impl Fn() -> Arc<BrokerSettings> + Send + Sync + 'static,
+    ) -> Arc<Slots> {
+        let settings = Box::new(settings);
+        Arc::new(Slots { most_by_files, settings, used: Mutex::default(), freed: Notify::new() })
     }
 
     /// Waits for the end of another connection where there are too many.
@@ -221,7 +227,7 @@ impl Slots {
             let most = usize::try_from((self.settings)().max_connections).unwrap_or(usize::MAX);
             {
                 let mut used = self.used();
-                if used.all < most.min(most_by_files()) {
+                if used.all < most.min(self.most_by_files) {
                     used.all += 1;
                     return Slot(Arc::clone(self));
                 }
@@ -268,10 +274,4 @@ impl Drop for Admitted {
             Some(_) | None => drop(used.per_ip.remove(&self.ip)),
         }
     }
-}
-
-/// Four fifths of the files this process may open: the rest is for its own.
-pub(super) fn most_by_files() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX) / 5 * 4)
 }

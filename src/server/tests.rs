@@ -215,13 +215,13 @@ impl Stage {
     fn connect_through(&self, socket_buffer: usize) -> Client {
         let (stream, theirs) = duplex(socket_buffer);
         let info = ConnectionInfo {
+            id: self.shared.connections.fetch_add(1, Ordering::SeqCst),
             peer: "192.0.2.1:1".parse().unwrap(),
             local: "192.0.2.2:9092".parse().unwrap(),
             listener: Arc::new(BrokerSettings::default().listeners[0].clone()),
             software: OnceLock::new(),
         };
-        let id = self.shared.connections.fetch_add(1, Ordering::SeqCst);
-        let connection = Connection::new(theirs, id, info, Arc::clone(&self.shared));
+        let connection = Connection::new(theirs, info, Arc::clone(&self.shared));
         Client { stream, served: tokio::spawn(connection.run()), _stop: Arc::clone(&self.stop) }
     }
 }

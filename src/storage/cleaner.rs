@@ -28,9 +28,6 @@ use crate::types::{Offset, Timestamp};
 /// How much is read, and written, at a time.
 const CHUNK: usize = 1 << 20;
 
-/// What a key takes in memory beside its bytes, about.
-const KEY_OVERHEAD: u64 = 64;
-
 pub(super) struct Cleaner<'a> {
     pub(super) committer: &'a Committer,
     pub(super) directory: &'a Directory,
@@ -186,12 +183,11 @@ impl Cleaner<'_> {
     fn learn(&self, newest: &mut Newest, segment: &Segment, end: Offset) -> Result<Option<Offset>, Failed> {
         let mut stopped_at = None;
         self.each_batch(segment, end, |header, batch| {
-            if newest.is_full() {
-                stopped_at = Some(header.base_offset);
-                return Ok(ControlFlow::Break(()));
+            if newest.learn(header, batch) {
+                return Ok(ControlFlow::Continue(()));
             }
-            newest.learn(header, batch);
-            Ok(ControlFlow::Continue(()))
+            stopped_at = Some(header.base_offset);
+            Ok(ControlFlow::Break(()))
         })?;
         Ok(stopped_at)
     }
@@ -277,36 +273,66 @@ impl Cleaner<'_> {
 struct Newest {
     offsets: HashMap<Box<[u8]>, Offset>,
     end: Offset,
-    taken: u64,
+    /// What the keys take, without their table.
+    keys: u64,
     memory: u64,
 }
 
 impl Newest {
-    fn is_full(&self) -> bool {
-        self.taken >= self.memory
+    /// All of a batch, or nothing where it cannot be read. `false`: there is no room for its keys.
+    fn learn(&mut self, header: &Header, batch: &Bytes) -> bool {
+        if let Some((keys, count)) = self.new_keys(header, batch) {
+            let is_first = self.offsets.is_empty();
+            if self.bytes_with(keys, count) <= self.memory {
+                self.keep(batch);
+            } else if !is_first {
+                return false;
+            }
+            // One that is too large for the whole memory would be met first by every run: nothing is
+            // known of its keys, so all of them stay.
+        }
+        self.end = header.next_offset().unwrap_or(self.end);
+        true
     }
 
-    /// All of a batch, or nothing where it cannot be read.
-    fn learn(&mut self, header: &Header, batch: &Bytes) {
-        self.end = header.next_offset().unwrap_or(self.end);
+    /// What the keys of a batch take that are not known yet, and how many they are; one that comes
+    /// several times counts as often. `None` where there is nothing to learn.
+    fn new_keys(&self, header: &Header, batch: &Bytes) -> Option<(u64, u64)> {
         if !record::is_cleaned(header) {
-            return;
+            return None;
         }
-        let Ok(mut whole) = record::keys(batch) else { return };
-        // Read to its end first, one key at a time: what it opens to may be large.
-        if whole.any(|key| key.is_err()) {
-            return;
+        let (mut keys, mut count) = (0, 0);
+        // Read to its end, one key at a time: what it opens to may be large.
+        for key in record::keys(batch).ok()? {
+            let Some(key) = key.ok()?.1 else { continue };
+            if !self.offsets.contains_key(&*key) {
+                keys += allocated(key.len());
+                count += 1;
+            }
         }
+        Some((keys, count))
+    }
+
+    fn keep(&mut self, batch: &Bytes) {
         for (offset, key) in record::keys(batch).into_iter().flatten().flatten() {
             let Some(key) = key else { continue };
             match self.offsets.get_mut(&*key) {
                 Some(newest) => *newest = offset,
                 None => {
-                    self.taken += key.len() as u64 + KEY_OVERHEAD;
+                    self.keys += allocated(key.len());
                     self.offsets.insert((&*key).into(), offset);
                 }
             }
         }
+    }
+
+    /// What is held with so many keys more. A table that is full is held twice while its entries move
+    /// to one of twice the size.
+    fn bytes_with(&self, keys: u64, count: u64) -> u64 {
+        const PLACE: u64 = size_of::<(Box<[u8]>, Offset)>() as u64 + 1;
+        let entries = self.offsets.len() as u64 + count;
+        let places = (entries * 8 / 7 + 1).next_power_of_two();
+        self.keys + keys + places * PLACE + places / 2 * PLACE
     }
 
     /// Whether no newer record of the key is known. One without a key stands for none, and goes, as in Kafka.
@@ -317,6 +343,11 @@ impl Newest {
         let Some(key) = key else { return false };
         self.offsets.get(key).is_none_or(|newest| *newest <= offset)
     }
+}
+
+/// What an allocator takes for so many bytes, about.
+fn allocated(bytes: usize) -> u64 {
+    (bytes as u64 + 8).next_multiple_of(16).max(32)
 }
 
 /// The files that a run writes.
@@ -330,20 +361,21 @@ struct Output<'a> {
 
 struct OutputFile {
     segment: Rewritten,
-    file: Arc<dyn File>,
+    /// `None` once it is safe: a run may write any number of files.
+    file: Option<Arc<dyn File>>,
     buffer: Vec<u8>,
 }
 
 impl Output<'_> {
     fn begin(&mut self, base: Offset, cleaned: bool) -> io::Result<()> {
         if let Some(last) = self.files.last_mut() {
-            last.flush()?;
+            last.finish()?;
         }
         let id = SegmentId { base, generation: self.generation };
         // An earlier run may have left it half written.
         let file = self.dir.create(id)?;
         let segment = Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned };
-        self.files.push(OutputFile { segment, file, buffer: Vec::new() });
+        self.files.push(OutputFile { segment, file: Some(file), buffer: Vec::new() });
         Ok(())
     }
 
@@ -373,9 +405,8 @@ impl Output<'_> {
 
     /// Makes the files safe, their names included.
     fn finish(&mut self) -> io::Result<Vec<Rewritten>> {
-        for file in &mut self.files {
-            file.flush()?;
-            file.file.sync_data()?;
+        if let Some(last) = self.files.last_mut() {
+            last.finish()?;
         }
         self.dir.names()?.sync()?;
         Ok(self.files.iter().map(|file| file.segment).collect())
@@ -395,9 +426,17 @@ impl Output<'_> {
 impl OutputFile {
     fn flush(&mut self) -> io::Result<()> {
         let at = self.segment.bytes - self.buffer.len() as u64;
-        self.file.write_at(&[IoSlice::new(&self.buffer)], at)?;
+        if let Some(file) = &self.file {
+            file.write_at(&[IoSlice::new(&self.buffer)], at)?;
+        }
         self.buffer.clear();
         Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.buffer = Vec::new();
+        self.file.take().map_or(Ok(()), |file| file.sync_data())
     }
 }
 

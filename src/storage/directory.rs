@@ -34,11 +34,11 @@ pub(super) const META: &str = "meta";
 /// The directories that every start makes where they are missing.
 const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
 
+/// How many segment files stay open where nothing is served: to verify or repair a directory.
+pub(super) const FILES_OFFLINE: usize = 64;
+
 /// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
 const SYNC_VOLUME_FROM: usize = 100;
-
-/// Files that stay open, over all partitions.
-const OPEN_FILES: usize = 512;
 
 pub struct Directory {
     pub(super) fs: Arc<dyn Fs>,
@@ -59,13 +59,15 @@ pub struct Directory {
 
 impl Directory {
     /// Takes the directory for this process: made where missing, refused where it is in use, not
-    /// ours, of another node or cluster, or of a newer format.
+    /// ours, of another node or cluster, or of a newer format. So many segment files stay open, over
+    /// all partitions.
     pub fn open(
         fs: Arc<dyn Fs>,
         root: &Path,
         node_id: NodeId,
         cluster_id: Option<ClusterId>,
         new_id: fn() -> Uuid,
+        open_segments: usize,
     ) -> Result<Directory, OpenError> {
         let io = |error| OpenError::Io { path: root.to_owned(), error };
         fs::create_dirs(&*fs, root).map_err(|error| match file_in_the_way(&*fs, root) {
@@ -111,7 +113,7 @@ impl Directory {
         meta.copy_into_lock_file(&*fs, root);
         // One sync for all of them, also for what a start that was killed had made.
         fs.sync_dir(root).map_err(io)?;
-        let files = Arc::new(Files::new(Arc::clone(&fs), OPEN_FILES));
+        let files = Arc::new(Files::new(Arc::clone(&fs), open_segments));
         let trash = Arc::new(Trash::open(Arc::clone(&fs), root.join("trash")).map_err(io)?);
         let Meta { format, cluster_id, salt, .. } = meta;
         let full = AtomicBool::new(false);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::directory::{Directory, Meta, PartitionKey};
+use super::directory::{Directory, FILES_OFFLINE, Meta, PartitionKey};
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
@@ -57,7 +57,8 @@ pub struct Account {
 /// nothing lasts.
 pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
     let meta = Meta::read(&**fs, root)?;
-    let directory = Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid)?;
+    let directory =
+        Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
     let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
     Ok((recovered.shard, recovered.account))
 }
@@ -486,12 +487,14 @@ fn write_again(
     owned: &mut Owned,
 ) -> Result<Unwritten, OpenError> {
     let begins = first_writes(shard, rounds);
+    // File after file: there may be more of them than may be open. Within one the order stays.
+    let mut all: Vec<_> =
+        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
+    all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment));
     let mut looked_at = BTreeSet::new();
-    let mut touched = BTreeMap::new();
+    let mut rewriting = Rewriting::default();
     let mut unwritten = Unwritten::new();
-    for (entry, place) in
-        rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place)))
-    {
+    for (entry, place) in all {
         if !is_there(shard, place) {
             continue;
         }
@@ -510,13 +513,14 @@ fn write_again(
             waiting.insert((place.segment, place.at), bytes);
             continue;
         }
+        rewriting.turn_to((partition, place.segment))?;
         let outcome = match looked_at.insert(partition) {
             true => look_before(directory, shard, place, &begins, owned),
             false => Ok(()),
         };
         let outcome = outcome.and_then(|()| match owned.damaged.contains_key(&partition) {
             true => Ok(()),
-            false => write_place(directory, place, &bytes, &mut touched, owned),
+            false => rewriting.write(directory, place, &bytes, owned),
         });
         let Err(error) = outcome else { continue };
         let path = segment::log_path(&place.dir, place.segment);
@@ -531,11 +535,8 @@ fn write_again(
         );
         unwritten.insert(partition, BTreeMap::from([((place.segment, place.at), bytes)]));
     }
-    for ((_, id), (file, dir)) in &touched {
-        file.sync_data().map_err(|error| OpenError::Io { path: segment::log_path(dir, *id), error })?;
-    }
-    let dirs: BTreeSet<_> = touched.values().map(|(_, dir)| dir).collect();
-    for dir in dirs {
+    rewriting.close()?;
+    for dir in rewriting.dirs {
         directory.files.sync_names(dir).map_err(|error| OpenError::Io { path: dir.to_path_buf(), error })?;
     }
     Ok(unwritten)
@@ -560,39 +561,59 @@ fn look_before(
     Ok(())
 }
 
-/// Segments that were opened to be written to, and their directories.
-type Touched<'a> = BTreeMap<(PartitionKey, SegmentId), (Arc<dyn File>, &'a Path)>;
+/// The segment that is written to again now, and the directories of all that were.
+#[derive(Default)]
+struct Rewriting<'a> {
+    open: Option<OpenSegment>,
+    dirs: BTreeSet<&'a Path>,
+}
 
-fn write_place<'a>(
-    directory: &Directory,
-    place: &'a Place,
-    bytes: &Bytes,
-    touched: &mut Touched<'a>,
-    owned: &mut Owned,
-) -> io::Result<()> {
-    let partition = (place.topic, place.partition);
-    let key = (partition, place.segment);
-    let path = || segment::log_path(&place.dir, place.segment);
-    let file: Arc<dyn File> = match touched.get(&key) {
-        Some((file, _)) => Arc::clone(file),
-        None => match open_again(directory, place)? {
-            Some(file) => file,
-            None => {
-                owned.damaged.insert(partition, format!("{} is missing", path().display()));
-                return Ok(());
-            }
-        },
-    };
-    let len = file.len()?;
-    if len < place.at {
-        let why =
-            format!("{} has {len} bytes, and had {} before a batch was added", path().display(), place.at);
-        owned.damaged.insert(partition, why);
-        return Ok(());
+struct OpenSegment {
+    key: (PartitionKey, SegmentId),
+    file: Arc<dyn File>,
+    path: PathBuf,
+}
+
+impl<'a> Rewriting<'a> {
+    /// Closes what is open where it is another segment.
+    fn turn_to(&mut self, key: (PartitionKey, SegmentId)) -> Result<(), OpenError> {
+        match &self.open {
+            Some(open) if open.key != key => self.close(),
+            _ => Ok(()),
+        }
     }
-    touched.entry(key).or_insert((Arc::clone(&file), &place.dir));
-    owned.ours.insert(partition);
-    file.write_at(&[io::IoSlice::new(bytes)], place.at)
+
+    fn close(&mut self) -> Result<(), OpenError> {
+        let Some(OpenSegment { file, path, .. }) = self.open.take() else { return Ok(()) };
+        file.sync_data().map_err(|error| OpenError::Io { path, error })
+    }
+
+    fn write(
+        &mut self,
+        directory: &Directory,
+        place: &'a Place,
+        bytes: &Bytes,
+        owned: &mut Owned,
+    ) -> io::Result<()> {
+        let partition = (place.topic, place.partition);
+        let path = segment::log_path(&place.dir, place.segment);
+        let known = self.open.as_ref().map(|open| Arc::clone(&open.file));
+        let Some(file) = known.map_or_else(|| open_again(directory, place), |file| Ok(Some(file)))? else {
+            owned.damaged.insert(partition, format!("{} is missing", path.display()));
+            return Ok(());
+        };
+        let len = file.len()?;
+        if len < place.at {
+            let why =
+                format!("{} has {len} bytes, and had {} before a batch was added", path.display(), place.at);
+            owned.damaged.insert(partition, why);
+            return Ok(());
+        }
+        self.dirs.insert(&place.dir);
+        owned.ours.insert(partition);
+        self.open = Some(OpenSegment { key: (partition, place.segment), file: Arc::clone(&file), path });
+        file.write_at(&[io::IoSlice::new(bytes)], place.at)
+    }
 }
 
 /// Where the first batch belongs that is written to a segment again.

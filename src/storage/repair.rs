@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
-use super::directory::{self, Directory, Meta, partition_dir};
+use super::directory::{self, Directory, FILES_OFFLINE, Meta, partition_dir};
 use super::fs::{self, Fs, Open, OverlayFs};
 use super::inspect::{self, NextStart, Report};
 use super::journal::{self, Entry, Journal};
@@ -144,7 +144,8 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
         losses.extend((!whole).then(|| format!("{what}: the cluster id; clients see another cluster")));
     }
     let meta = Meta::read(&**fs, root)?;
-    let directory = Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid)?;
+    let directory =
+        Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
     let options = journal::Options::new(directory.salt);
 
     let lost = lost_entries(&directory).map_err(io)?;
@@ -154,7 +155,7 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
         aside.copy_all(&directory.snapshots()).map_err(io)?;
         // What a start would make of it shows what it would cut off.
         let tried: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(fs), root));
-        let tried = Directory::open(tried, root, meta.node_id, None, time::random_uuid)?;
+        let tried = Directory::open(tried, root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
         let left = recovery::recover(&tried, options, OnDamage::GiveUp)?;
         keep_what_is_cut(&directory, &left, aside).map_err(io)?;
     }

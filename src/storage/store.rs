@@ -112,6 +112,8 @@ pub struct Tuning {
     pub inline_below: usize,
     /// No segment grows larger, whatever its topic says.
     pub segment_bytes: u64,
+    /// So many segment files stay open, over all partitions.
+    pub open_segments: usize,
 }
 
 impl Default for Tuning {
@@ -122,6 +124,7 @@ impl Default for Tuning {
             recent_bytes: 8 << 20,
             inline_below: 1 << 20,
             segment_bytes: u64::MAX,
+            open_segments: 512,
         }
     }
 }
@@ -154,8 +157,9 @@ impl Store {
             Place::Directory(root) => (Arc::new(DiskFs), root),
             Place::Simulated(fs, root) => (fs, root),
         };
-        let cluster_id = settings.cluster_id.clone();
-        let directory = Arc::new(Directory::open(fs, &root, settings.node_id, cluster_id, new_id)?);
+        let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
+        let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, tuning.open_segments);
+        let directory = Arc::new(directory?);
         let recovered = match in_memory {
             true => Recovered::nothing(settings.node_id),
             false => {
@@ -562,7 +566,7 @@ impl Store {
         due.sort_by_key(|(due, ..)| std::cmp::Reverse(due.dirty_millionths));
         let (committer, directory) = (&self.0.committer, &self.0.directory);
         let cleaner =
-            Cleaner { committer, directory, now, memory: settings.cleaner_memory, stop: &self.0.closing };
+            Cleaner { committer, directory, now, memory: settings.cleaner_memory(), stop: &self.0.closing };
         for (due, partition, state) in due {
             cleaner.run(&partition, &state, due);
         }

@@ -172,7 +172,7 @@ async fn the_cluster_is_this_broker_and_it_is_no_controller() {
 
 #[tokio::test]
 async fn a_resource_named_again_and_again_does_not_fill_the_memory() {
-    let node = Node::start().await;
+    let node = Node::with(&[("jackdaw.answer.max.bytes", "33554432")]).await;
     let resource = DescribeConfigsResource {
         resource_type: BROKER,
         resource_name: "00000001".to_owned(),
@@ -182,7 +182,7 @@ async fn a_resource_named_again_and_again_does_not_fill_the_memory() {
     let request = DescribeConfigsRequest { resources, ..Default::default() };
     let answer = node.client().await.call(4, request).await;
     let rows: usize = answer.results.iter().map(|result| result.configs.len()).sum();
-    assert!((200_000..201_000).contains(&rows), "{rows}");
+    assert!((10_000..100_000).contains(&rows), "{rows}");
     assert_eq!(answer.results.last().unwrap().error_code, code(ErrorCode::InvalidRequest));
     assert_eq!(answer.results.len(), 20_000);
 }

@@ -23,6 +23,7 @@ pub const SMALL: Tuning = Tuning {
     recent_bytes: 2_000,
     inline_below: 3_000,
     segment_bytes: 4_000,
+    open_segments: 8,
 };
 
 pub fn options(fs: &SimFs, durability: Durability) -> StoreOptions {

@@ -186,6 +186,19 @@ fn zstd_windows_are_bounded_whatever_a_frame_names() {
 }
 
 #[test]
+fn large_zstd_windows_of_many_readers_are_opened_one_after_the_other() {
+    // 24 MiB that have to be held before the first byte comes out: nobody waits for ever.
+    let batch = bomb(Codec::Zstd, zstd_of_zeros(0x78, 192));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let batch = batch.clone();
+            std::thread::spawn(move || (0..3).all(|_| newest(&batch, Offset(0)).is_ok()))
+        })
+        .collect();
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+}
+
+#[test]
 fn raw_snappy_that_claims_4_gib() {
     let mut payload = vec![0xff, 0xff, 0xff, 0xff, 0x0f];
     payload.extend_from_slice(&[0; 32]);

@@ -14,8 +14,10 @@ use crate::types::{LeaderEpoch, Offset, TopicId};
 
 /// How long a session must be idle, or have lived, before another may take its slot.
 pub const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
-/// How many partitions all sessions together may hold.
+/// How many partitions all sessions together may hold, where there is memory for them.
 pub const PARTITIONS: usize = 500_000;
+/// What a partition of a session takes, about.
+const PARTITION_BYTES: usize = 384;
 
 /// A topic as the request names it: by id from version 13 on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,6 +115,8 @@ pub struct Sessions {
 struct Cache {
     /// How many sessions are kept; who comes later is served without one.
     limit: usize,
+    /// And how many partitions, of all of them.
+    partition_limit: usize,
     slots: HashMap<i32, Slot>,
     partitions: usize,
 }
@@ -144,8 +148,11 @@ struct Entry {
 }
 
 impl Sessions {
-    pub fn new(slots: usize) -> Sessions {
-        Sessions { cache: Mutex::new(Cache { limit: slots, slots: HashMap::new(), partitions: 0 }) }
+    /// At most `slots` sessions, of at most `bytes` in all.
+    pub fn new(slots: usize, bytes: usize) -> Sessions {
+        let partition_limit = PARTITIONS.min(bytes / PARTITION_BYTES);
+        let cache = Cache { limit: slots, partition_limit, slots: HashMap::new(), partitions: 0 };
+        Sessions { cache: Mutex::new(cache) }
     }
 
     /// Takes a request in: finds its session and applies the changes it names.
@@ -227,6 +234,11 @@ impl Sessions {
         }
     }
 
+    /// How many partitions a session follows; 0 where there is none.
+    pub fn partitions_of(&self, id: i32) -> usize {
+        lock(&self.cache).slots.get(&id).map_or(0, |slot| slot.size)
+    }
+
     /// Forgets all of them.
     pub fn clear(&self) {
         let mut cache = lock(&self.cache);
@@ -263,10 +275,10 @@ impl Cache {
     /// Frees a slot for a session of `size` partitions: of one that nobody used for long, else of
     /// the smallest that had its time and is smaller than the new one.
     fn make_room(&mut self, size: usize, now: Duration) -> bool {
-        if self.limit == 0 || size > PARTITIONS {
+        if self.limit == 0 || size > self.partition_limit {
             return false;
         }
-        while self.slots.len() >= self.limit || self.partitions + size > PARTITIONS {
+        while self.slots.len() >= self.limit || self.partitions + size > self.partition_limit {
             let long = |since: Duration| now.saturating_sub(since) > EVICTABLE_AFTER;
             let idle = self.slots.iter().filter(|(_, slot)| long(slot.used));
             let idle = idle.min_by_key(|(id, slot)| (slot.used, **id));
@@ -285,7 +297,7 @@ impl Cache {
         self.partitions = self.partitions - slot.size + size;
         slot.size = size;
         slot.used = now;
-        if self.partitions > PARTITIONS {
+        if self.partitions > self.partition_limit {
             self.remove(id);
             return false;
         }
@@ -455,7 +467,7 @@ mod tests {
 
     #[test]
     fn f4_an_incremental_answer_holds_records_changed_ends_and_errors_and_nothing_else() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
         assert_eq!(id, 7);
 
@@ -470,7 +482,7 @@ mod tests {
 
     #[test]
     fn f4_an_error_is_always_told_and_once_more_when_it_is_gone() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         assert_eq!(step(&sessions, id, 1, vec![], &[with_error(0)]), [0]);
         assert_eq!(step(&sessions, id, 2, vec![], &[with_error(0)]), [0]);
@@ -480,7 +492,7 @@ mod tests {
 
     #[test]
     fn f5_a_name_that_stands_for_another_topic_now_is_told_again() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let new_topic = Told { topic_id: crate::types::Uuid([9; 16]), ..told(0, 0) };
         assert_eq!(step(&sessions, id, 1, vec![], std::slice::from_ref(&new_topic)), [0]);
@@ -489,7 +501,7 @@ mod tests {
 
     #[test]
     fn f5_a_session_by_name_and_a_request_by_id_do_not_go_together() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Incremental { id, epoch: 1 };
         let refused = sessions.open(opening, true, vec![], &[], START).unwrap_err();
@@ -499,7 +511,7 @@ mod tests {
 
     #[test]
     fn an_incremental_request_adds_moves_and_forgets_partitions() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0)], START);
         let plan = go_on(&sessions, id, 1, vec![ask(1, 4), ask(2, 9)]).unwrap();
         assert_eq!(reads(&plan), [(0, 0), (1, 4), (2, 9)]);
@@ -512,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_session_without_partitions_ends() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Incremental { id, epoch: 1 };
         let plan = sessions.open(opening, false, vec![], &[of(0)], START).unwrap();
@@ -523,7 +535,7 @@ mod tests {
 
     #[test]
     fn what_is_named_and_forgotten_is_served_once_where_nothing_else_is_left() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Incremental { id, epoch: 1 };
         let plan = sessions.open(opening, false, vec![ask(0, 4)], &[of(0)], START).unwrap();
@@ -534,7 +546,7 @@ mod tests {
 
     #[test]
     fn f5_a_session_remembers_what_a_topic_was_called() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let names = |plan: &Plan| plan.asks.iter().map(|ask| ask.known_as.clone()).collect::<Vec<_>>();
         assert_eq!(names(&go_on(&sessions, id, 1, vec![]).unwrap()), [None]);
@@ -545,7 +557,7 @@ mod tests {
 
     #[test]
     fn a_repeated_or_skipped_epoch_is_refused_and_changes_nothing() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         go_on(&sessions, id, 1, vec![]).unwrap();
         for wrong in [1, 3, -5, i32::MAX] {
@@ -566,7 +578,7 @@ mod tests {
 
     #[test]
     fn a_full_fetch_ends_the_session_it_names() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Full { ends: Some(id), wants_session: false };
         let plan = sessions.open(opening, false, vec![ask(0, 0)], &[], START).unwrap();
@@ -576,7 +588,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_gave_records_is_read_after_the_others() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
         let told = [with_records(0, 9), told(1, 0), told(2, 0)];
         step(&sessions, id, 1, vec![], &told);
@@ -585,21 +597,21 @@ mod tests {
 
     #[test]
     fn a_partition_named_twice_counts_once_with_what_was_said_last() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let plan = sessions.open(NEW, false, vec![ask(0, 1), ask(1, 0), ask(0, 2)], &[], START).unwrap();
         assert_eq!(reads(&plan), [(0, 2), (1, 0)]);
     }
 
     #[test]
     fn an_id_that_is_taken_or_not_positive_is_drawn_again() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         assert_eq!(create(&sessions, -2, vec![ask(0, 0)], START), 1);
         assert_eq!(create(&sessions, 1, vec![ask(0, 0)], START), 2);
     }
 
     #[test]
     fn f6_with_all_slots_taken_a_new_client_is_served_without_a_session() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         for id in 1..=1_000 {
             assert_eq!(create(&sessions, id, vec![ask(0, 0)], START), id);
         }
@@ -609,7 +621,7 @@ mod tests {
 
     #[test]
     fn f6_an_idle_session_gives_way_to_anyone_a_used_one_only_to_a_larger() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         for id in 1..=1_000 {
             create(&sessions, id, vec![ask(0, 0), ask(1, 0)], START);
         }
@@ -630,7 +642,7 @@ mod tests {
 
     #[test]
     fn sessions_hold_no_more_partitions_than_their_bound() {
-        let sessions = Sessions::new(SLOTS);
+        let sessions = Sessions::new(SLOTS, usize::MAX);
         let half = i32::try_from(PARTITIONS / 2).unwrap();
         let many = |count: i32| (0..count).map(|partition| ask(partition, 0)).collect::<Vec<Ask>>();
         assert_eq!(create(&sessions, 1, many(half), START), 1);

@@ -5,33 +5,35 @@ use super::{coordinates, later};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::{self, NOT_ASKED};
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Description, GroupError, MemberDescription};
 use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use crate::protocol::messages::describe_groups_response::{
     DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 
-/// A client that asks for one large group over and over is refused from here on.
-const ANSWER_BYTES: usize = 256 << 20;
-
 impl Handler for DescribeGroupsRequest {
     const GAPS: &'static [&'static str] =
-        &["An answer holds about 256 MiB; groups beyond that are INVALID_REQUEST."];
+        &["An answer takes 7/8 of jackdaw.answer.max.bytes; groups beyond that are INVALID_REQUEST."];
 
     fn named(&self) -> usize {
         self.groups.len()
     }
 
+    /// [`allowed`] weighs the groups.
+    fn weigh(&self, size: Size, _: &Context) -> Weight {
+        Weight::asked(size.echoed())
+    }
+
     async fn handle(self, ctx: Context) -> Reply<DescribeGroupsResponse> {
         let version = ctx.version;
         let operations = if self.include_authorized_operations { operations::GROUP } else { NOT_ASKED };
+        let allowed = allowed(&self.groups, &ctx).await;
         later(async move {
             let mut groups = Vec::with_capacity(self.groups.len());
-            let mut room = ANSWER_BYTES;
-            for group in self.groups {
-                let described = match (room, coordinates(&ctx, &group)) {
-                    (0, _) => Err(ErrorCode::InvalidRequest),
+            for (at, group) in self.groups.into_iter().enumerate() {
+                let described = match (at < allowed, coordinates(&ctx, &group)) {
+                    (false, _) => Err(ErrorCode::InvalidRequest),
                     (_, Err(error)) => Err(error.into()),
                     (_, Ok(())) => match ctx.services.groups.describe(&group).await {
                         Ok(description) => Ok(Some(description)),
@@ -39,17 +41,27 @@ impl Handler for DescribeGroupsRequest {
                         Err(error) => Err(error.into()),
                     },
                 };
-                let described = describe(group, described, version, operations);
-                let members = described.members.iter();
-                let bytes: usize = members
-                    .map(|member| member.member_metadata.len() + member.member_assignment.len() + 256)
-                    .sum();
-                room = room.saturating_sub(bytes);
-                groups.push(described);
+                groups.push(describe(group, described, version, operations));
             }
             DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
         })
     }
+}
+
+/// How many of the groups there is memory to tell of, which is charged.
+async fn allowed(groups: &[String], ctx: &Context) -> usize {
+    let mut bytes = 0;
+    let mut allowed = 0;
+    for group in groups {
+        // As it is collected with what the group shares, and that encoded.
+        bytes += 2 * ctx.services.groups.weigh_description(group);
+        if bytes > ctx.room.left() && allowed > 0 {
+            break;
+        }
+        allowed += 1;
+    }
+    ctx.room.hold(bytes).await;
+    allowed
 }
 
 fn describe(

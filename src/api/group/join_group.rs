@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{coordinates, java_address, later, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Join, JoinRefusal, Joined};
 use crate::kernel::group::{MemberId, Opaque};
 use crate::protocol::messages::join_group_request::JoinGroupRequest;
@@ -24,6 +24,11 @@ impl Handler for JoinGroupRequest {
         "A broker that stops answers who waits with NOT_COORDINATOR.",
     ];
 
+    /// It may wait for long, and what it brought is the group's by then: see [`weigh`].
+    fn weigh(&self, _: Size, _: &Context) -> Weight {
+        Weight::LATER
+    }
+
     async fn handle(self, ctx: Context) -> Reply<JoinGroupResponse> {
         let group = self.group_id.clone();
         if let Some(reason) = self.reason.as_deref().filter(|reason| !reason.is_empty()) {
@@ -37,7 +42,10 @@ impl Handler for JoinGroupRequest {
         let answer = ctx.services.groups.join(&group, join(self, &ctx));
         later(async move {
             match until_stopped(&ctx, answer).await {
-                Some(Ok(joined)) => fit(accepted(joined), version),
+                Some(Ok(joined)) => {
+                    ctx.room.hold(weigh(&joined)).await;
+                    fit(accepted(joined), version)
+                }
                 Some(Err(JoinRefusal { error, member })) => fit(refused(error.into(), member), version),
                 None => fit(refused(ErrorCode::NotCoordinator, told), version),
             }
@@ -70,6 +78,16 @@ fn join(request: JoinGroupRequest, ctx: &Context) -> Join {
 
 fn millis(sent: i32) -> Duration {
     Duration::from_millis(u64::try_from(sent).unwrap_or(0))
+}
+
+/// What the answer takes that tells the leader of all members.
+fn weigh(joined: &Joined) -> usize {
+    const MEMBER: usize = 256;
+    let members = joined.members.iter().map(|member| {
+        let instance = member.instance.as_ref().map_or(0, String::len);
+        MEMBER + 2 * (member.id.len() + instance + member.metadata.len())
+    });
+    members.sum()
 }
 
 fn accepted(joined: Joined) -> JoinGroupResponse {

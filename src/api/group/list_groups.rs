@@ -3,7 +3,7 @@
 
 use super::{code, coordinates, later};
 use crate::api::context::Context;
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::GroupListing;
 use crate::protocol::messages::list_groups_request::ListGroupsRequest;
 use crate::protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
@@ -12,6 +12,11 @@ use crate::protocol::messages::list_groups_response::{ListGroupsResponse, Listed
 const CLASSIC: &str = "classic";
 
 impl Handler for ListGroupsRequest {
+    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
+        // As it is collected, as it is answered, and encoded.
+        Weight::asked(size.echoed()).and_held(3 * ctx.services.groups.weigh_list())
+    }
+
     async fn handle(self, ctx: Context) -> Reply<ListGroupsResponse> {
         let all = ctx.services.groups.list();
         later(async move {

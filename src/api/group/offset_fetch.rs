@@ -3,10 +3,12 @@
 //! offsets of finished transactions only, of which all are; from v8 on several groups are asked at
 //! once; v9 names the member that asks; v10 names topics by id.
 
+use std::sync::Arc;
+
 use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::GroupError;
 use crate::kernel::group::{CommittedOffset, PartitionKey};
 use crate::protocol::messages::offset_fetch_request::{
@@ -18,12 +20,15 @@ use crate::protocol::messages::offset_fetch_response::{
 };
 use crate::storage::{Topic, Topics};
 
-/// A request that would be answered with more offsets than this is refused from there on.
-const OFFSETS_MAX: usize = 1_000_000;
-
 impl Handler for OffsetFetchRequest {
-    const GAPS: &'static [&'static str] =
-        &["An answer holds 1,000,000 offsets; groups beyond that are INVALID_REQUEST."];
+    const GAPS: &'static [&'static str] = &[
+        "An answer takes 7/8 of jackdaw.answer.max.bytes, about 256 bytes an offset; groups beyond that are INVALID_REQUEST.",
+    ];
+
+    /// What the groups have is weighed by [`weigh`].
+    fn weigh(&self, size: Size, _: &Context) -> Weight {
+        Weight::asked(3 * size.decoded)
+    }
 
     async fn handle(self, ctx: Context) -> Reply<OffsetFetchResponse> {
         let version = ctx.version;
@@ -32,11 +37,18 @@ impl Handler for OffsetFetchRequest {
             _ => vec![one_group(self.group_id, self.topics)],
         };
         let image = ctx.services.store.topics();
+        let allowed = allowed(&asked, &ctx, &image).await;
         later(async move {
             let mut groups = Vec::with_capacity(asked.len());
-            let mut room = OFFSETS_MAX;
-            for group in asked {
-                groups.push(fetch(group, &ctx, &image, &mut room).await);
+            for (at, group) in asked.into_iter().enumerate() {
+                groups.push(match at < allowed {
+                    true => fetch(group, &ctx, &image).await,
+                    false => OffsetFetchResponseGroup {
+                        group_id: group.group_id,
+                        error_code: ErrorCode::InvalidRequest.code(),
+                        ..OffsetFetchResponseGroup::default()
+                    },
+                });
             }
             match version {
                 8.. => OffsetFetchResponse { groups, ..OffsetFetchResponse::default() },
@@ -46,17 +58,31 @@ impl Handler for OffsetFetchRequest {
     }
 }
 
+/// How many of the groups there is memory to tell of, which is charged. One that asks for all it has
+/// is always told, alone.
+async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, image: &Topics) -> usize {
+    let mut bytes = 0;
+    let mut allowed = 0;
+    for group in asked {
+        let keys = group.topics.as_ref().map(|topics| keys(topics, ctx.version, image));
+        // As it is collected, and encoded; also the partitions of topics that are not there are told.
+        let named: usize = group.topics.iter().flatten().map(|topic| topic.partition_indexes.len()).sum();
+        bytes += 2 * ctx.services.groups.weigh_offsets(&group.group_id, keys.as_deref()) + 128 * named;
+        if bytes > ctx.room.left() && (allowed > 0 || group.topics.is_some()) {
+            break;
+        }
+        allowed += 1;
+    }
+    ctx.room.hold(bytes.min(ctx.room.left())).await;
+    allowed
+}
+
 type Found = Option<CommittedOffset>;
 
-async fn fetch(
-    asked: OffsetFetchRequestGroup,
-    ctx: &Context,
-    image: &Topics,
-    room: &mut usize,
-) -> OffsetFetchResponseGroup {
+async fn fetch(asked: OffsetFetchRequestGroup, ctx: &Context, image: &Topics) -> OffsetFetchResponseGroup {
     let topics = match asked.topics {
-        Some(topics) => fetch_some(&asked.group_id, topics, ctx, image, room).await,
-        None => fetch_all(&asked.group_id, ctx, image, room).await,
+        Some(topics) => fetch_some(&asked.group_id, topics, ctx, image).await,
+        None => fetch_all(&asked.group_id, ctx, image).await,
     };
     let (topics, error_code) = match topics {
         Ok(topics) => (topics, 0),
@@ -73,21 +99,9 @@ async fn fetch_some(
     asked: Vec<OffsetFetchRequestTopics>,
     ctx: &Context,
     image: &Topics,
-    room: &mut usize,
 ) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
-    let count: usize = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
-    let Some(left) = room.checked_sub(count) else { return Err((Vec::new(), ErrorCode::InvalidRequest)) };
-    *room = left;
     let version = ctx.version;
-    let topic_of = |asked: &OffsetFetchRequestTopics| match version {
-        10.. => image.by_id(asked.topic_id),
-        _ => image.by_name(&asked.name),
-    };
-    let mut keys: Vec<PartitionKey> = Vec::with_capacity(count);
-    for topic in &asked {
-        let id = topic_of(topic).map(|topic| topic.id);
-        keys.extend(topic.partition_indexes.iter().filter_map(|index| Some((id?, *index))));
-    }
+    let keys = keys(&asked, version, image);
     let found = match coordinates(ctx, group) {
         Ok(()) => ctx.services.groups.fetch_offsets(group, Some(keys)).await,
         Err(error) => Err(error),
@@ -99,7 +113,7 @@ async fn fetch_some(
     let mut found = found.into_iter().map(|(_, found)| found);
     let mut topics = Vec::with_capacity(asked.len());
     for topic in asked {
-        let is_known = topic_of(&topic).is_some();
+        let is_known = topic_of(&topic, version, image).is_some();
         // By name nobody can tell a topic that is not there yet from one without a commit.
         let unknown = if version >= 10 { ErrorCode::UnknownTopicId } else { ErrorCode::None };
         let partitions = topic.partition_indexes.into_iter().map(|index| match is_known {
@@ -115,19 +129,32 @@ async fn fetch_some(
     }
 }
 
+fn topic_of<'a>(asked: &OffsetFetchRequestTopics, version: i16, image: &'a Topics) -> Option<&'a Arc<Topic>> {
+    match version {
+        10.. => image.by_id(asked.topic_id),
+        _ => image.by_name(&asked.name),
+    }
+}
+
+/// The partitions of topics that are there, in the order of the request.
+fn keys(asked: &[OffsetFetchRequestTopics], version: i16, image: &Topics) -> Vec<PartitionKey> {
+    let count = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
+    let mut keys = Vec::with_capacity(count);
+    for topic in asked {
+        let id = topic_of(topic, version, image).map(|topic| topic.id);
+        keys.extend(topic.partition_indexes.iter().filter_map(|index| Some((id?, *index))));
+    }
+    keys
+}
+
 async fn fetch_all(
     group: &str,
     ctx: &Context,
     image: &Topics,
-    room: &mut usize,
 ) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
     let refuse = |error: GroupError| (Vec::new(), error.into());
     coordinates(ctx, group).map_err(refuse)?;
     let found = ctx.services.groups.fetch_offsets(group, None).await.map_err(refuse)?;
-    let Some(left) = room.checked_sub(found.len()) else {
-        return Err((Vec::new(), ErrorCode::InvalidRequest));
-    };
-    *room = left;
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     let mut last: Option<&Topic> = None;
     for ((id, index), found) in found {

@@ -4,7 +4,7 @@
 use super::{coordinates, later, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::{Handler, Reply};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Identity, Sync};
 use crate::kernel::group::{Generation, Opaque};
 use crate::protocol::messages::sync_group_request::SyncGroupRequest;
@@ -15,6 +15,12 @@ impl Handler for SyncGroupRequest {
         "A consumer that its leader gave nothing gets an assignment of no partitions; Kafka gives it no bytes at all.",
         "A group whose members say more than 1 MB together gets its assignment; Kafka cannot store it in one record and says UNKNOWN_SERVER_ERROR.",
     ];
+
+    /// It may wait for long, and what it brought is the group's by then. The answer shares its bytes
+    /// with the group.
+    fn weigh(&self, _: Size, _: &Context) -> Weight {
+        Weight::LATER
+    }
 
     async fn handle(self, ctx: Context) -> Reply<SyncGroupResponse> {
         let says_what_it_means = self.protocol_type.is_some() && self.protocol_name.is_some();

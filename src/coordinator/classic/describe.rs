@@ -1,7 +1,7 @@
 //! What a group looks like from outside.
 
 use super::ClassicGroup;
-use crate::kernel::group::{CommittedOffset, MemberId, Opaque, PartitionKey, Phase};
+use crate::kernel::group::{CommittedOffset, Member, MemberId, Opaque, PartitionKey, Phase};
 
 /// Kafka's names for a group's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,32 @@ impl ClassicGroup {
             protocol_type: self.hard.protocol_type().map(str::to_owned),
             protocol: protocol.map(str::to_owned),
             members: members.collect(),
+        }
+    }
+
+    /// What a description takes, with what it shares with the group.
+    pub fn weigh_description(&self) -> usize {
+        const MEMBER: usize = 256;
+        let of_member = |(id, member): (&MemberId, &Member)| {
+            let instance = member.instance.as_ref().map_or(0, String::len);
+            let metadata = self.hard.protocol().and_then(|protocol| member.metadata(protocol));
+            let opaque = metadata.map_or(0, Opaque::len) + member.assignment.len();
+            MEMBER + id.len() + instance + member.client_id.len() + member.client_host.len() + opaque
+        };
+        let names = [self.hard.protocol_type(), self.hard.protocol()].into_iter().flatten();
+        names.map(str::len).sum::<usize>() + self.hard.members().iter().map(of_member).sum::<usize>()
+    }
+
+    /// What [`ClassicGroup::offsets`] takes.
+    pub fn weigh_offsets(&self, of: Option<&[PartitionKey]>) -> usize {
+        const OFFSET: usize = 128;
+        let metadata = |committed: &CommittedOffset| committed.metadata.len();
+        match of {
+            Some(asked) => {
+                let found = asked.iter().filter_map(|of| self.hard.offset(*of));
+                asked.len() * OFFSET + found.map(metadata).sum::<usize>()
+            }
+            None => self.hard.offsets().values().map(|committed| OFFSET + metadata(committed)).sum(),
         }
     }
 

@@ -36,7 +36,7 @@ impl From<&BrokerSettings> for Rules {
             member_bytes: 1024 * 1024,
             member_protocols: 64,
             max_groups: 100_000,
-            total_bytes: usize::try_from(settings.groups_budget).unwrap_or(usize::MAX),
+            total_bytes: settings.group_memory(),
         }
     }
 }

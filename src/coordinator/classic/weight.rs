@@ -1,38 +1,73 @@
-//! Roughly how much memory a group takes. Counted record by record, so that a commit costs what it
-//! touches and not what the group holds.
+//! How much memory a group takes: as an allocator gives it, in the kernel's copy of the group and in the
+//! coordinator's. Counted record by record, so that a commit costs what it touches and not what the group
+//! holds. `tests/attack/hoarding.rs` holds it against what is really allocated.
 
-use crate::kernel::group::{CommittedOffset, Group, GroupRecord, Member};
+use crate::kernel::group::{CommittedOffset, Group, GroupRecord, Member, MemberId, Opaque, PartitionKey};
 
-/// What an entry costs beside the bytes it was sent with: its places in maps, here and in the kernel.
-const MEMBER: usize = 1024;
-const OFFSET: usize = 256;
-const PENDING: usize = 128;
+/// The kernel's and the coordinator's.
+const COPIES: usize = 2;
+/// Maps of the coordinator alone that a member's id may be a key of: who was heard from, who joins, who syncs.
+const SOFT_MAPS: usize = 3;
 
 pub(super) fn of_group(group: &Group) -> usize {
     let members: usize = group.members().iter().map(|(id, member)| of_member(id, member)).sum();
     let offsets: usize = group.offsets().values().map(of_offset).sum();
-    members + offsets
+    of_maps(group) + members + offsets
 }
 
+/// What a member takes but for its places in maps.
 pub(super) fn of_member(id: &str, member: &Member) -> usize {
-    let instance = member.instance.as_ref().map_or(0, String::len);
-    let protocols: usize = member.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
-    // A member's id is a key of several maps; the kernel's copy has names of its own.
-    let names = 6 * id.len() + 4 * instance + 2 * (member.client_id.len() + member.client_host.len());
-    MEMBER + names + protocols + member.assignment.len()
+    let instance = member.instance.as_ref().map_or(0, |instance| 2 * text(instance) + text(id));
+    let protocols = member.protocols.iter().map(|(name, _)| size_of::<(String, Opaque)>() + text(name));
+    let own =
+        text(id) + instance + text(&member.client_id) + text(&member.client_host) + protocols.sum::<usize>();
+    // These bytes are shared by all copies.
+    let metadata: usize = member.protocols.iter().map(|(_, metadata)| opaque(metadata)).sum();
+    COPIES * own + SOFT_MAPS * text(id) + metadata + opaque(&member.assignment)
 }
 
+/// What the first offset of a partition takes, about.
 pub(super) fn of_new_offset(metadata: &str) -> usize {
-    OFFSET + 2 * metadata.len()
+    COPIES * (text(metadata) + 2 * size_of::<(PartitionKey, CommittedOffset)>())
 }
 
 /// An id that was handed out to a newcomer.
 pub(super) fn of_pending(id: &str) -> usize {
-    PENDING + id.len()
+    2 * size_of::<(MemberId, std::time::Duration)>() + 64 + text(id)
 }
 
 fn of_offset(committed: &CommittedOffset) -> usize {
-    of_new_offset(&committed.metadata)
+    COPIES * text(&committed.metadata)
+}
+
+fn of_maps(group: &Group) -> usize {
+    let (members, offsets) = (group.members().len(), group.offsets().len());
+    COPIES * places::<MemberId, Member>(members)
+        + COPIES * places::<String, MemberId>(group.instances())
+        + COPIES * places::<PartitionKey, CommittedOffset>(offsets)
+        + SOFT_MAPS * places::<MemberId, std::time::Duration>(members)
+}
+
+/// A tree of the standard library has nodes of eleven places, of which as few as six may be used, and in
+/// the only one as few as one.
+fn places<K, V>(entries: usize) -> usize {
+    const NODE: usize = 11;
+    const LEAST: usize = 6;
+    const LINKS: usize = 48;
+    entries.div_ceil(LEAST) * (NODE * size_of::<(K, V)>() + LINKS)
+}
+
+fn text(text: &str) -> usize {
+    if text.is_empty() { 0 } else { allocated(text.len()) }
+}
+
+fn opaque(bytes: &Opaque) -> usize {
+    if bytes.is_empty() { 0 } else { allocated(bytes.len()) + 48 }
+}
+
+/// What an allocator takes for so many bytes.
+fn allocated(bytes: usize) -> usize {
+    (bytes + 8).next_multiple_of(16).max(32)
 }
 
 /// The weight of that part of the group which the record speaks of: asked before and after it is
@@ -42,15 +77,17 @@ pub(super) fn touched_by(group: &Group, record: &GroupRecord) -> usize {
     match record {
         GroupRecord::Joined { id, member: joined, .. } => {
             let twin = joined.instance.as_ref().and_then(|instance| group.instance(instance));
-            member(id) + twin.filter(|twin| *twin != id).map_or(0, member)
+            of_maps(group) + member(id) + twin.filter(|twin| *twin != id).map_or(0, member)
         }
-        GroupRecord::Replaced { old, new } => member(old) + member(new),
-        GroupRecord::Left { members } => members.iter().map(member).sum(),
+        GroupRecord::Replaced { old, new } => of_maps(group) + member(old) + member(new),
+        GroupRecord::Left { members } => of_maps(group) + members.iter().map(member).sum::<usize>(),
         GroupRecord::OffsetsCommitted { offsets } => {
-            offsets.iter().filter_map(|(partition, _)| group.offset(*partition)).map(of_offset).sum()
+            let touched = offsets.iter().filter_map(|(partition, _)| group.offset(*partition));
+            of_maps(group) + touched.map(of_offset).sum::<usize>()
         }
         GroupRecord::OffsetsRemoved { partitions } => {
-            partitions.iter().filter_map(|partition| group.offset(*partition)).map(of_offset).sum()
+            let touched = partitions.iter().filter_map(|partition| group.offset(*partition));
+            of_maps(group) + touched.map(of_offset).sum::<usize>()
         }
         GroupRecord::GenerationBegun { .. } => 0,
         GroupRecord::RebalanceBegun

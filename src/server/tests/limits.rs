@@ -162,6 +162,32 @@ async fn large_requests_of_a_connection_wait_for_their_answers_up_to_12_mib() {
     sending.await.unwrap().unwrap();
 }
 
+/// How many requests of a greedy client are begun before that of another, which came later. The pipe takes
+/// every answer at once, so nothing but its turn ends what the greedy one gets.
+async fn greed(what: &str, change: impl FnOnce(&mut Shared)) -> usize {
+    let stage = Stage::with(change);
+    let (mut greedy, mut good) = (stage.connect_through(64 << 20), stage.connect());
+    let (greed, modesty) = (Gate::new(), Gate::new());
+    let all: Vec<u8> = (0..500).flat_map(|id| ask(ORDINARY, id, what, &greed)).collect();
+    greedy.send(&all).await;
+    good.send(&ask(ORDINARY, 1, "now", &modesty)).await;
+    // A task of its own is told at once; this one only when all others rest.
+    let told = tokio::spawn(async move {
+        assert_eq!(good.answer().await.0, 1);
+        greed.begun()
+    });
+    told.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_of_a_connection_ends_after_so_many_requests_or_bytes() {
+    // It may have had another turn by the time the answer is read.
+    let requests = greed("now", |shared| shared.limits.turn_requests = 10).await;
+    assert!((10..=30).contains(&requests), "{requests}");
+    let answers = greed("large", |shared| shared.limits.turn_bytes = 2 * LARGE_ANSWER).await;
+    assert!((2..=6).contains(&answers), "{answers}");
+}
+
 fn budgets(small: usize, large: usize) -> Stage {
     Stage::with(|shared| {
         shared.requests = Arc::new(RequestBudgets { small: Budget::new(small), large: Budget::new(large) });

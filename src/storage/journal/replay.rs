@@ -52,7 +52,8 @@ impl Replay {
         let (files, start) = files(&*fs, dir, options, from)?;
         let synced = witness::read(&*fs, dir, options.salt).unwrap_or_default();
         let survey = survey(&*fs, &files[start..], from, synced.position)?;
-        if survey.mark > survey.last {
+        // What a snapshot has need not be in the journal.
+        if survey.mark > survey.last && survey.mark >= from {
             return Err(survey.damage(&*fs, dir, &files[start..], synced)?);
         }
         Ok(Replay::of(fs, dir, options, from, (files, start), survey))

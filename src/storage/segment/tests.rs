@@ -285,7 +285,7 @@ fn a_file_that_cannot_be_read_is_named_and_not_called_damaged() {
     let f = fixture(4, 500);
     let segment = f.reopened();
     segment.scrub(0, u64::MAX).unwrap();
-    f.fs.fail(Fault::next(Operation::Read));
+    f.fs.fail(Fault { lasting: true, ..Fault::next(Operation::Read) });
     let failed = segment.scrub(0, u64::MAX);
     let Err(ReadError::Io(why)) = failed else { panic!("{failed:?}") };
     assert!(why.starts_with(&format!("{LOG}, byte 0: ")), "{why}");

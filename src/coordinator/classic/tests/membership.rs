@@ -532,7 +532,10 @@ fn where_there_is_no_room_nothing_new_is_let_in_and_what_is_there_goes_on() {
     assert_eq!(play.join_refused(caller).0, GroupError::NoRoom);
     let caller = play.join(Join { confirms_its_id: true, ..newcomer("b") });
     assert_eq!(play.join_refused(caller).0, GroupError::NoRoom);
-    let more = Join { protocols: vec![("range".into(), subscription(&["t", "u"]))], ..again(&members[0]) };
+    let more = Join {
+        protocols: vec![("range".into(), subscription(&["t", "a-topic-with-a-name-that-takes-more-room"]))],
+        ..again(&members[0])
+    };
     let caller = play.join(more);
     assert_eq!(play.join_refused(caller).0, GroupError::NoRoom);
 

@@ -1,0 +1,23 @@
+//! Clients that mean harm, or do it: each class of attack on a broker that plans with 256 MiB. It stays
+//! alive, serves a client that means well, and holds no more than it planned with.
+//!
+//! The broker runs in this process, where every byte it holds is counted; `contained.rs` repeats the worst
+//! of it on a process of its own that a control group limits to 256 MiB, where groups can be made.
+//!
+//! What else attacks: frames and batches that lie are in `tests/wire/hostile.rs` and
+//! `tests/record/hostile.rs`, caps of each API in `tests/api/caps.rs`, slow and silent clients in
+//! `src/server/tests/limits.rs`.
+
+mod amplified;
+mod amplify;
+mod contained;
+mod counting;
+mod descriptors;
+#[path = "../api/harness.rs"]
+#[expect(dead_code, reason = "tests/api uses the rest")]
+mod harness;
+mod hoarding;
+#[path = "../../build/schema.rs"]
+#[expect(dead_code, reason = "build.rs uses the rest")]
+mod schema;
+mod victim;
