@@ -81,6 +81,15 @@ pub fn flush() {
     }
 }
 
+/// Does so at its end, also where that is a panic.
+pub struct Flushed;
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
 /// A client's text in a log line: control characters escaped, cut where it gets long.
 pub struct Shown<'a>(pub &'a str);
 

@@ -18,6 +18,9 @@ use crate::time::{self, Moment};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What large things leave to small ones, and what is made room for at a time.
 const EIGHTH: usize = 8;
+/// A long poll holds its room for so long before it gives way: who is answered asks anew at once, and would
+/// otherwise do so again and again while somebody waits.
+pub const LEAST_POLL: Duration = Duration::from_secs(1);
 /// How often a request that waits for room looks whether a peer in the way has to go.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Requests that take no more than this are served without a charge: there are few of them at a
@@ -219,7 +222,8 @@ impl Room {
         if all <= charged {
             return;
         }
-        drop(self.taken().charge.take());
+        let given_back = self.taken().charge.take();
+        drop(given_back);
         let charge = match all <= SMALL {
             true => self.budget.charge_at_once(all),
             false => self.wait_for(all).await,
@@ -227,22 +231,27 @@ impl Room {
         self.taken().charge = Some(charge);
     }
 
+    /// What is larger than large things may be is let in beside small ones: these never end.
     async fn wait_for(&self, bytes: usize) -> Charge {
+        let needed = bytes.min(self.most());
         loop {
             let charged =
-                poll_fn(|context| match self.budget.charge(self.connection, bytes, context.waker()) {
+                poll_fn(|context| match self.budget.charge(self.connection, needed, context.waker()) {
                     Some(charge) => Poll::Ready(charge),
                     None => Poll::Pending,
                 });
             // The peers in the way may never move: they are looked at again.
-            if let Some(charge) = time::within(ASK_AGAIN, charged).await {
+            if let Some(mut charge) = time::within(ASK_AGAIN, charged).await {
+                charge.at_least(bytes);
                 return charge;
             }
         }
     }
 
-    /// Ready when this request holds room that another one waits for: a long poll then answers.
-    pub async fn is_wanted(&self) {
+    /// Ready when this request holds room that another one waits for, and has held it for a while `since`
+    /// it began: a long poll then answers.
+    pub async fn is_wanted(&self, since: Moment) {
+        time::sleep(LEAST_POLL.saturating_sub(since.elapsed())).await;
         poll_fn(|context| {
             let mut state = self.budget.state();
             if self.taken().charge.is_some() && !state.waiting.is_empty() {
@@ -371,15 +380,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_larger_than_the_budget_waits_for_large_things_and_not_for_small_ones() {
+        let budget = Budget::new(1 << 20);
+        let [small, large, huge] = [1, 2, 3].map(|connection| Room::new(&budget, connection));
+        small.hold(SMALL).await;
+        large.hold(200 << 10).await;
+        let mut waits = by_hand(huge.hold(3 << 20));
+        assert!(!waits.is_ready().await);
+        drop(large);
+        assert!(waits.is_ready().await);
+        assert_eq!(budget.held(), SMALL + (3 << 20), "all of it counts");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_long_poll_is_told_when_its_room_is_wanted_and_only_then() {
         let budget = Budget::new(1 << 20);
         let (poll, other) = (Room::new(&budget, 1), Room::new(&budget, 2));
         poll.hold(1 << 20).await;
-        let mut wanted = by_hand(poll.is_wanted());
+        let mut wanted = by_hand(poll.is_wanted(Moment::now()));
+        time::sleep(LEAST_POLL).await;
         assert!(!wanted.is_ready().await);
         let mut waits = by_hand(other.hold(100 << 10));
         assert!(!waits.is_ready().await);
         assert!(wanted.is_ready().await);
+        let mut newer = by_hand(poll.is_wanted(Moment::now()));
+        assert!(!newer.is_ready().await, "who asked again at once is not answered at once");
+        time::sleep(LEAST_POLL).await;
+        assert!(newer.is_ready().await);
     }
 
     #[tokio::test(start_paused = true)]

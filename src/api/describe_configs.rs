@@ -76,13 +76,6 @@ async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Cont
     allowed
 }
 
-/// As in Kafka an empty list of names asks for all.
-fn is_asked(resource: &DescribeConfigsResource) -> impl Fn(&&Described) -> bool + use<> {
-    let asked = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
-    let asked: Option<HashSet<String>> = asked.map(|keys| keys.iter().cloned().collect());
-    move |setting| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name))
-}
-
 /// What of a setting the client wants to see.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -173,7 +166,10 @@ fn result(
     outcome: Result<Vec<Described>, Refusal>,
     shape: Shape,
 ) -> DescribeConfigsResult {
-    let is_asked = is_asked(&resource);
+    // As in Kafka an empty list of names asks for all.
+    let asked = resource.configuration_keys.filter(|keys| !keys.is_empty());
+    let asked: Option<HashSet<String>> = asked.map(|keys| keys.into_iter().collect());
+    let is_asked = |setting: &Described| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name));
     let (refusal, settings) = match outcome {
         Ok(settings) => (Refusal::from(ErrorCode::None), settings),
         Err(refusal) => (refusal, Vec::new()),
@@ -183,7 +179,7 @@ fn result(
         error_message: Some(refusal.message.unwrap_or_default()),
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
-        configs: settings.into_iter().filter(|one| is_asked(&one)).map(|one| row(one, shape)).collect(),
+        configs: settings.into_iter().filter(is_asked).map(|setting| row(setting, shape)).collect(),
     }
 }
 

@@ -10,7 +10,7 @@ pub mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::budget::Charge;
+use crate::api::budget::{Charge, LEAST_POLL};
 use crate::api::context::{Context, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
@@ -201,7 +201,7 @@ impl Poll {
                     biased;
                     () = waiter.woken() => true,
                     () = ctx.services.stopping.begun() => false,
-                    () = ctx.room.is_wanted() => false,
+                    () = ctx.room.is_wanted(begun), if self.max_wait > LEAST_POLL => false,
                 }
             };
             if within(left, changed).await != Some(true) {

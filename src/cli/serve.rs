@@ -62,9 +62,8 @@ pub(super) fn name_and_value(written: &str) -> Result<(String, String), String> 
 }
 
 pub(super) fn run(options: Options) -> Exit {
-    let exit = start(options);
-    telemetry::flush();
-    exit
+    let _at_the_end = telemetry::Flushed;
+    start(options)
 }
 
 fn start(options: Options) -> Exit {

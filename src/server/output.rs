@@ -20,6 +20,8 @@ const PIECES: usize = 64;
 
 /// So much of a file is read at a time where it cannot be sent from there.
 const READ_AT_ONCE: usize = 256 << 10;
+/// And so little where answers fill the memory: there may be as many readings as connections.
+const LEAST_READ: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(super) struct Output {
@@ -28,8 +30,14 @@ pub(super) struct Output {
     /// What they take in memory until the peer reads them.
     memory: usize,
     /// The first bytes of the file that is next, on their way into memory.
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<Reading>,
     answers: Arc<Budget>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    bytes: JoinHandle<io::Result<Bytes>>,
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -86,7 +94,7 @@ impl Output {
                         self.wrote(sent);
                         return Poll::Ready(Ok(sent));
                     }
-                    None => self.reading = Some(read(range.clone())),
+                    None => self.reading = Some(Reading::begin(range.clone(), &self.answers)),
                 }
             }
             ready!(self.poll_reading(context))?;
@@ -116,14 +124,14 @@ impl Output {
     /// Puts what was read in the place of the range that it was read from.
     fn poll_reading(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(())) };
-        let read = ready!(Pin::new(reading).poll(context));
-        self.reading = None;
+        let read = ready!(Pin::new(&mut reading.bytes).poll(context));
+        let Some(Reading { mut charge, .. }) = self.reading.take() else { return Poll::Ready(Ok(())) };
         let bytes = read.map_err(io::Error::other)??;
         if let Some(Queued { piece: Piece::File(range), .. }) = self.pieces.front_mut() {
             range.advance(bytes.len());
             self.memory += bytes.len();
-            let charge = Some(self.answers.charge_at_once(bytes.len()));
-            self.pieces.push_front(Queued { piece: Piece::Memory(bytes), charge });
+            charge.at_least(bytes.len());
+            self.pieces.push_front(Queued { piece: Piece::Memory(bytes), charge: Some(charge) });
         }
         Poll::Ready(Ok(()))
     }
@@ -150,9 +158,13 @@ impl Output {
     }
 }
 
-/// Reads the start of a range where waiting for the disk holds nobody up.
-fn read(range: FileRange) -> JoinHandle<io::Result<Bytes>> {
-    spawn_blocking(move || range.read(READ_AT_ONCE))
+impl Reading {
+    /// Reads the start of a range where waiting for the disk holds nobody up.
+    fn begin(range: FileRange, answers: &Arc<Budget>) -> Reading {
+        let charge = answers.take(READ_AT_ONCE.min(range.len()));
+        let len = charge.bytes().max(LEAST_READ);
+        Reading { bytes: spawn_blocking(move || range.read(len)), charge }
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +269,23 @@ mod tests {
     async fn bytes_that_the_disk_has_to_be_asked_for_are_read_first_bit_by_bit() {
         let (ours, theirs) = sockets().await;
         assert_eq!(received(false, ours, theirs).await, 2_000_000usize.div_ceil(READ_AT_ONCE) + 1);
+    }
+
+    #[tokio::test]
+    async fn where_answers_fill_the_memory_little_of_a_file_is_read_at_a_time() {
+        let (mut ours, mut theirs) = sockets().await;
+        let (file, bytes) = stored(false);
+        let budget = Budget::new(1 << 20);
+        let _others = budget.charge_at_once(1 << 20);
+        let mut output = Output::new(budget);
+        let expected = answers(&mut output, &file, &bytes);
+        let mut read = vec![0; expected.len()];
+        let (sent, arrived) = tokio::join!(send(&mut output, &mut ours), theirs.read_exact(&mut read));
+        sent.unwrap();
+        arrived.unwrap();
+        assert!(read == expected);
+        let reads = 2_000_000usize.div_ceil(LEAST_READ) + 100_000usize.div_ceil(LEAST_READ);
+        assert_eq!(file.reads.load(Ordering::SeqCst), reads);
     }
 
     #[tokio::test]

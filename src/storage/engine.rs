@@ -79,8 +79,6 @@ pub(super) struct Engine {
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
-    /// When it was last said that a producer was refused, by the monotonic clock.
-    producer_refused: Option<Duration>,
     /// Looked at from outside, too, without the engine's lock.
     pub(super) poisoned: Arc<AtomicBool>,
     pub(super) poisoned_by: Arc<OnceLock<String>>,
@@ -139,7 +137,6 @@ impl Engine {
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,
-            producer_refused: None,
             poisoned: Arc::default(),
             poisoned_by: Arc::default(),
             position,

@@ -60,7 +60,7 @@ async fn allowed(groups: &[String], ctx: &Context) -> usize {
         }
         allowed += 1;
     }
-    ctx.room.hold(bytes).await;
+    ctx.room.hold(bytes.min(ctx.room.left())).await;
     allowed
 }
 

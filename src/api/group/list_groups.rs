@@ -5,6 +5,7 @@ use super::{code, coordinates, later};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::GroupListing;
+use crate::coordinator::classic::GroupState;
 use crate::protocol::messages::list_groups_request::ListGroupsRequest;
 use crate::protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
 
@@ -22,10 +23,19 @@ impl Handler for ListGroupsRequest {
         later(async move {
             match all.await {
                 Ok(all) => {
+                    // Looked at once and not for each group: a filter may be long, and there may be many groups.
+                    let is_of_type = matches(&self.types_filter, CLASSIC);
+                    let mut states: Vec<(GroupState, bool)> = Vec::new();
+                    let mut is_of_state = |state: GroupState| {
+                        let known = states.iter().find(|(known, _)| *known == state).map(|(_, is_so)| *is_so);
+                        known.unwrap_or_else(|| {
+                            let is_so = matches(&self.states_filter, state.name());
+                            states.push((state, is_so));
+                            is_so
+                        })
+                    };
                     let wanted = all.into_iter().filter(|group| {
-                        coordinates(&ctx, &group.group).is_ok()
-                            && matches(&self.states_filter, group.state.name())
-                            && matches(&self.types_filter, CLASSIC)
+                        is_of_type && is_of_state(group.state) && coordinates(&ctx, &group.group).is_ok()
                     });
                     ListGroupsResponse {
                         groups: wanted.map(listed).collect(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,16 +29,21 @@ pub fn create_behind(name: &str, partitions: usize, ctx: &Context) {
         return;
     }
     let services = &ctx.services;
-    if !services.auto_create.may_create(partitions, services.clock.monotonic()) {
+    let more = u32::try_from(services.settings().num_partitions).unwrap_or(1);
+    let begun = services.auto_create.begin(partitions, more as usize, services.clock.monotonic());
+    let Some(underway) = begun else {
         return complain(name, "too many topics were lately, or there are too many partitions");
-    }
+    };
     let factor = usize::from(services.settings().default_replication);
     if replicas::check_factor(factor, &services.cluster.brokers).is_err() {
         return complain(name, "default.replication.factor is larger than the number of brokers");
     }
-    let partitions = u32::try_from(services.settings().num_partitions).unwrap_or(1);
-    let replicas = replicas::spread(ctx, partitions, factor);
-    carry_out(name, services.store.create_placed_topic(name.to_owned(), BTreeMap::new(), replicas));
+    let replicas = replicas::spread(ctx, more, factor);
+    let creating = services.store.create_placed_topic(name.to_owned(), BTreeMap::new(), replicas);
+    carry_out(name, async move {
+        let _underway = underway;
+        creating.await
+    });
 }
 
 fn carry_out(name: &str, creating: impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + 'static) {
@@ -63,6 +69,15 @@ fn complain(topic: &str, why: &str) {
 #[derive(Debug)]
 pub struct AutoCreate {
     bucket: Mutex<Bucket>,
+    /// Partitions that are being created, and that nobody sees yet.
+    underway: AtomicUsize,
+}
+
+/// Partitions that are being created, until this is dropped.
+#[derive(Debug)]
+struct Underway {
+    of: Arc<AutoCreate>,
+    partitions: usize,
 }
 
 #[derive(Debug)]
@@ -73,24 +88,38 @@ struct Bucket {
 
 impl Default for AutoCreate {
     fn default() -> AutoCreate {
-        AutoCreate { bucket: Mutex::new(Bucket { tokens: f64::from(BURST), filled: Duration::ZERO }) }
+        let bucket = Bucket { tokens: f64::from(BURST), filled: Duration::ZERO };
+        AutoCreate { bucket: Mutex::new(bucket), underway: AtomicUsize::new(0) }
     }
 }
 
 impl AutoCreate {
-    /// Whether one more topic may be made; `partitions` is how many there are.
-    pub fn may_create(&self, partitions: usize, now: Duration) -> bool {
-        if partitions >= PARTITIONS {
-            return false;
-        }
+    /// One more topic, of `more` partitions, where there are `partitions` and it may be made.
+    fn begin(self: &Arc<AutoCreate>, partitions: usize, more: usize, now: Duration) -> Option<Underway> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = now.saturating_sub(bucket.filled);
-        bucket.tokens = (bucket.tokens + since.as_secs_f64() * PER_SECOND).min(f64::from(BURST));
-        bucket.filled = now;
-        if bucket.tokens < 1.0 {
+        if partitions + self.underway.load(Ordering::Relaxed) + more > PARTITIONS || !bucket.take(now) {
+            return None;
+        }
+        self.underway.fetch_add(more, Ordering::Relaxed);
+        Some(Underway { of: Arc::clone(self), partitions: more })
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.of.underway.fetch_sub(self.partitions, Ordering::Relaxed);
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, now: Duration) -> bool {
+        let since = now.saturating_sub(self.filled);
+        self.tokens = (self.tokens + since.as_secs_f64() * PER_SECOND).min(f64::from(BURST));
+        self.filled = now;
+        if self.tokens < 1.0 {
             return false;
         }
-        bucket.tokens -= 1.0;
+        self.tokens -= 1.0;
         true
     }
 }
@@ -101,20 +130,26 @@ mod tests {
 
     #[test]
     fn topics_are_made_in_bursts_and_then_at_a_bounded_rate() {
-        let auto = AutoCreate::default();
-        let at = |ms| Duration::from_millis(ms);
-        assert!((0..BURST).all(|_| auto.may_create(0, at(0))));
-        assert!(!auto.may_create(0, at(0)));
-        assert!(!auto.may_create(0, at(9)));
-        assert!(auto.may_create(0, at(20)));
-        assert!((0..BURST).all(|_| auto.may_create(0, at(1_000_000))));
-        assert!(!auto.may_create(0, at(1_000_000)), "a long rest gives no more than one burst");
+        let auto = Arc::new(AutoCreate::default());
+        let may = |ms| auto.begin(0, 1, Duration::from_millis(ms)).is_some();
+        assert!((0..BURST).all(|_| may(0)));
+        assert!(!may(0));
+        assert!(!may(9));
+        assert!(may(20));
+        assert!((0..BURST).all(|_| may(1_000_000)));
+        assert!(!may(1_000_000), "a long rest gives no more than one burst");
     }
 
     #[test]
     fn a_full_broker_makes_topics_on_purpose_only() {
-        let auto = AutoCreate::default();
-        assert!(auto.may_create(PARTITIONS - 1, Duration::ZERO));
-        assert!(!auto.may_create(PARTITIONS, Duration::ZERO));
+        let auto = Arc::new(AutoCreate::default());
+        let begin = |partitions, more| auto.begin(partitions, more, Duration::ZERO);
+        assert!(begin(PARTITIONS, 1).is_none());
+        assert!(begin(PARTITIONS - 9, 10).is_none());
+        let underway = begin(PARTITIONS - 10, 10);
+        assert!(underway.is_some());
+        assert!(begin(PARTITIONS - 10, 1).is_none(), "those that nobody sees yet count");
+        drop(underway);
+        assert!(begin(PARTITIONS - 10, 1).is_some());
     }
 }

@@ -32,9 +32,6 @@ const LOOK_AT_SPACE: u64 = 4 << 20;
 /// they count for less when it is decided that a snapshot is due.
 const REFERRED_WEIGHT: usize = 16;
 
-/// How long a line is not repeated that clients can cause as often as they like.
-const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
-
 /// What a command other than a batch's bytes may take in the journal, as a bound.
 const COMMIT_BYTES: usize = 160;
 
@@ -229,29 +226,19 @@ impl Engine {
             Err(Refusal::UnknownTopic | Refusal::UnknownPartition) => Err(AppendError::NotServing),
             Err(refusal) => {
                 if refusal == Refusal::TooManyProducers {
-                    self.say_that_a_producer_is_refused(&partition);
+                    tracing::warn!(
+                        topic = %partition.topic_name,
+                        partition = partition.index,
+                        "a new idempotent producer is refused: all that are remembered wrote within the last \
+                         15 minutes; it will retry; see which clients make so many, or raise \
+                         jackdaw.producers.max.bytes"
+                    );
                 }
                 Err(AppendError::Refused(refusal))
             }
         };
         round.events.push(Event::NotAppended { done, said });
         None
-    }
-
-    /// At most once a minute.
-    fn say_that_a_producer_is_refused(&mut self, partition: &Partition) {
-        let now = self.clocks.since_boot();
-        if self.producer_refused.is_some_and(|last| now.saturating_sub(last) < SAY_AGAIN_AFTER) {
-            return;
-        }
-        self.producer_refused = Some(now);
-        tracing::warn!(
-            topic = %partition.topic_name,
-            partition = partition.index,
-            held = self.shard.producers().bytes(),
-            "a new idempotent producer is refused: all that are remembered wrote within the last 15 minutes; \
-             it will retry; see which clients make so many, or raise jackdaw.producers.max.bytes"
-        );
     }
 
     /// A segment ends at its size, at its age, or where offsets would pass 32 bits from its base (Kafka's
