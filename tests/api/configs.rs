@@ -8,7 +8,6 @@ use jackdaw::protocol::messages::describe_configs_request::{
 use jackdaw::protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
 };
-use jackdaw::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 
 use crate::harness::{Client, Node, code};
 
@@ -69,8 +68,7 @@ async fn a8_a9_every_setting_of_a_topic_is_listed_with_its_true_source() {
 async fn a7_a_topic_created_on_demand_has_the_normal_cleanup_policy() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    let topics = Some(vec![MetadataRequestTopic { name: Some("t".to_owned()), ..Default::default() }]);
-    client.call(1, MetadataRequest { topics, ..Default::default() }).await;
+    crate::metadata::known(&mut client, &["t"]).await;
     let result = describe(&mut client, TOPIC, "t", None).await;
     let policy = named(&result, "cleanup.policy");
     assert_eq!((policy.value.as_deref(), policy.config_source), (Some("delete"), 5));

@@ -26,7 +26,7 @@ async fn topics(client: &mut Client, version: i16, request: MetadataRequest) -> 
 }
 
 /// Asks until all of the topics are there.
-async fn known(client: &mut Client, names: &[&str]) -> Vec<MetadataResponseTopic> {
+pub async fn known(client: &mut Client, names: &[&str]) -> Vec<MetadataResponseTopic> {
     let asked = async {
         loop {
             let answer = topics(client, 12, of(names)).await;
