@@ -127,7 +127,8 @@ fn what_was_synced_is_missed_wherever_the_end_of_the_journal_is_lost() {
     let put = |fs: &SimFs, bytes: &[u8]| {
         fs.open(&in_use, Open::Write).unwrap().write_at(&[io::IoSlice::new(bytes)], 0).unwrap()
     };
-    let losses: [(&str, &dyn Fn(&SimFs)); 6] = [
+    type Loss<'a> = (&'a str, &'a dyn Fn(&SimFs));
+    let losses: [Loss<'_>; 6] = [
         ("missing", &|fs| fs.remove(&in_use).unwrap()),
         ("renamed", &|fs| fs.rename(&in_use, &other).unwrap()),
         ("short", &|fs| fs.open(&in_use, Open::Write).unwrap().truncate(last.at + 8).unwrap()),
@@ -143,7 +144,7 @@ fn what_was_synced_is_missed_wherever_the_end_of_the_journal_is_lost() {
             other => panic!("{what}: {:?}", other.map(|entries| entries.len())),
         }
         // A snapshot of the end needs nothing of it.
-        check_entries(&replay(&lost, 61).unwrap(), 61..=60);
+        assert!(replay(&lost, 61).unwrap().is_empty(), "{what}");
         let left = Replay::open_what_is_left(Arc::new(lost), Path::new(DIR), small(), 1).unwrap();
         let left: Vec<Replayed> = left.map(Result::unwrap).collect();
         assert!(left.len() < 60, "{what}");
