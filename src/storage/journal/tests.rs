@@ -143,7 +143,7 @@ fn what_was_synced_is_missed_wherever_the_end_of_the_journal_is_lost() {
             other => panic!("{what}: {:?}", other.map(|entries| entries.len())),
         }
         // A snapshot of the end needs nothing of it.
-        check_entries(&replay(&lost, 61).unwrap(), 61..=60);
+        assert!(replay(&lost, 61).unwrap().is_empty(), "{what}");
         let left = Replay::open_what_is_left(Arc::new(lost), Path::new(DIR), small(), 1).unwrap();
         let left: Vec<Replayed> = left.map(Result::unwrap).collect();
         assert!(left.len() < 60, "{what}");
