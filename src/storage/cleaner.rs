@@ -171,7 +171,7 @@ impl Cleaner<'_> {
             }
             Err(error) => {
                 // Where nobody knows whether it is in the journal, the next start does.
-                if let StoreError::Refused(_) | StoreError::Full = error {
+                if let StoreError::Refused(_) | StoreError::Full | StoreError::Unwritable(_) = error {
                     output.remove();
                 }
                 Err(Failed::Refused(error))
@@ -246,6 +246,11 @@ impl Cleaner<'_> {
                 Err(ReadError::Behind) => return Ok(()),
                 read => read?,
             };
+            if batches.is_empty() {
+                let why =
+                    format!("{}: what follows offset {from} lies behind {end}", segment.path().display());
+                return Err(ReadError::Damaged(why).into());
+            }
             for batch in record::batches(&batches) {
                 let (header, batch) = batch.map_err(|error| ReadError::Damaged(error.to_string()))?;
                 if visit(&header, &batch)?.is_break() {

@@ -1,7 +1,7 @@
 //! The data directory: where its parts lie, whose it is, and how full its disk is.
 //!
 //! ```text
-//! LOCK  meta  scrub  journal/  snapshot/  topics/<name>-<partition>/  trash/
+//! LOCK  meta  scrub  journal.synced  journal/  snapshot/  topics/<name>-<partition>/  trash/  aside/
 //! ```
 
 use std::io::{self, IoSlice};

@@ -400,7 +400,8 @@ impl Partition {
         let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
         let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
         // What cannot be read is reported; the next segment may be.
-        let Ok(scrubbed) = self.judged(segment.scrub(at, bytes)) else { return (0, Some(behind)) };
+        let scrubbed = segment.scrub(at, bytes, self.ends().log_start);
+        let Ok(scrubbed) = self.judged(scrubbed) else { return (0, Some(behind)) };
         let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
         let is_all = scrubbed.end >= segment.size();
         (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))

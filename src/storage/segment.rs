@@ -366,7 +366,7 @@ impl Segment {
             let behind = at + header.size() as u64;
             // A header that was changed makes a gap, and where compaction was there are gaps.
             if !self.is_gapless() {
-                verified::check(file, at..behind, u64::MAX, false, may_wait)
+                verified::check(file, at..behind, u64::MAX, false, Offset(0), may_wait)
                     .map_err(|error| self.judge(error))?;
             }
             expected = header.next_offset();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::record::{self, BatchBuilder, Codec};
-use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
+use jackdaw::storage::fs::{Fault, Fs, Open, Operation, SimFs};
 use jackdaw::storage::inspect::verify;
 use jackdaw::storage::{Isolation, NewTopic, Partition, ReadRange, Store, StoreOptions};
 use jackdaw::time::Clock;
@@ -370,4 +370,24 @@ fn check(log: &mut Log, tried: &BTreeSet<(String, Option<String>)>, context: &st
         }
     }
     log.sent.sort_by_key(|(offset, ..)| *offset);
+}
+
+#[test]
+fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of_service() {
+    let mut log = Log::new(78);
+    log.fill(4);
+    log.compact();
+    log.fill(4);
+    let dir = std::path::Path::new("data/topics/t-0");
+    let names = log.fs.list(dir).unwrap();
+    let compacted = names.iter().find(|entry| entry.name.ends_with(".1.log")).unwrap();
+    let path = dir.join(&compacted.name);
+    let file = log.fs.open(&path, Open::Read).unwrap();
+    let bytes = Bytes::from(file.read_new(file.len().unwrap() as usize, 0).unwrap());
+    let sizes = record::batches(&bytes).map(|batch| batch.unwrap().1.len() as u64);
+    let last = bytes.len() as u64 - sizes.last().unwrap();
+    // The checksum does not cover it, and where compaction was there are gaps.
+    log.fs.flip_bit(&path, (last + 3) * 8).unwrap();
+    log.compact();
+    assert!(log.partition().is_damaged());
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability};
 use jackdaw::record::BatchBuilder;
-use jackdaw::storage::fs::{Fault, Operation, SimFs};
+use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::{NewTopic, Partition, Place, Store, StoreOptions};
 use jackdaw::types::{Offset, Timestamp};
 use rustix::io::Errno;
@@ -278,4 +278,14 @@ fn i10_a_topic_that_comes_and_goes_under_everybodys_hands_breaks_nothing() {
     store.close();
     drop(store);
     assert_eq!(values(&log_of(&opened()), Offset(0)).unwrap(), [(0, "last".into())]);
+}
+
+#[test]
+fn the_directory_that_a_crash_left_empty_goes_with_its_topic() {
+    let fs = SimFs::new(77);
+    let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
+    make(&store);
+    fs.create_dir(std::path::Path::new("data/topics/t-0")).unwrap();
+    delete(&store);
+    assert_eq!(fs.list(std::path::Path::new("data/topics")).unwrap().len(), 0);
 }

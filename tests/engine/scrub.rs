@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jackdaw::config::{BrokerSettings, Durability};
 use jackdaw::storage::fs::{Fs, SimFs};
+use jackdaw::storage::inspect::verify;
 use jackdaw::storage::{LogError, Place, Store, StoreOptions, Topic};
 use jackdaw::types::Offset;
 
@@ -117,4 +118,27 @@ fn no_more_than_64_mib_are_read_in_a_second() {
     assert_eq!(store.last_scrub(), None);
     store.scrub(Duration::from_secs(1), Duration::from_secs(1));
     assert!(store.last_scrub().is_some());
+}
+
+#[test]
+fn damage_before_the_log_start_takes_nothing_out_of_service_as_verify_says() {
+    let fs = SimFs::new(34);
+    let store = open(&fs).unwrap();
+    let topic = filled(&store);
+    let log = topic.partition(1).unwrap();
+    now(log.delete_before(Offset(1))).unwrap();
+    store.run_background();
+    let first = Path::new("data/topics/t-1/00000000000000000000.log");
+    fs.flip_bit(first, 500 * 8).unwrap();
+    store.scrub(WEEK, WEEK);
+    assert_eq!((damaged(&topic), store.last_scrub().is_some()), (vec![false; 3], true));
+    store.close();
+    let overlaid: Arc<dyn Fs> = Arc::new(fs.clone());
+    assert!(verify(&overlaid, Path::new("data")).unwrap().is_sound());
+    let len = fs.metadata(first).unwrap().len;
+    fs.flip_bit(first, (len - 10) * 8).unwrap();
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    store.scrub(WEEK, WEEK);
+    assert_eq!(damaged(&topic), [false, true, false], "the end of the same file is read");
 }

@@ -160,8 +160,13 @@ impl PartitionDir {
     }
 
     fn is_ours(&self) -> io::Result<bool> {
-        let made = self.made.load(Ordering::Acquire);
-        Ok(made || files::topic_of(self.files.fs(), &self.path)? == Some(self.topic))
+        let fs = self.files.fs();
+        Ok(self.made.load(Ordering::Acquire)
+            || match files::topic_of(fs, &self.path)? {
+                Some(topic) => topic == self.topic,
+                // A crash came when it was just made.
+                None => files::ids(fs, &self.path)?.is_empty(),
+            })
     }
 
     /// Holds off [`PartitionDir::discard`] while the guard lives; `NotFound` after it.

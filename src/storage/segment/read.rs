@@ -85,18 +85,26 @@ impl Segment {
     }
 
     /// Holds whole batches against their checksums, whether they were before or not: those from `at` on,
-    /// `bytes` of them or little more. What the page cache did not have before it does not have to keep.
-    pub fn scrub(&self, at: u64, bytes: u64) -> Result<Range<u64>, ReadError> {
-        let file = self.file()?;
+    /// `bytes` of them or little more; not those that lie before `log_start`. What the page cache did not
+    /// have before it does not have to keep.
+    pub fn scrub(&self, at: u64, bytes: u64, log_start: Offset) -> Result<Range<u64>, ReadError> {
         let at = at..self.size();
+        // It may have no file yet.
+        if at.is_empty() {
+            return Ok(at);
+        }
+        let file = self.file()?;
         let len = bytes.min(at.end.saturating_sub(at.start));
         let was_cached = usize::try_from(len).map_or(Ok(false), |len| file.is_cached(len, at.start));
-        let checked = verified::check(&*file, at.clone(), bytes, self.is_gapless(), true);
+        let checked = verified::check(&*file, at.clone(), bytes, self.is_gapless(), log_start, true);
         let end = checked.map_err(|error| self.judge(error))?;
         if !was_cached.unwrap_or(false) {
             file.forget_cached(end.saturating_sub(at.start), at.start);
         }
-        self.verified().add(at.start..end);
+        // Compaction reads all of a segment, also what lies before the log start.
+        if log_start <= self.base {
+            self.verified().add(at.start..end);
+        }
         Ok(at.start..end)
     }
 
@@ -120,7 +128,9 @@ impl Segment {
         }
         let limit = start.saturating_add(max_bytes as u64).min(size);
         // All that lies before it is whole, and below the end.
-        let mut at = self.indexed(file, may_wait, |index| index.last_within(limit, end))?.max(start);
+        // What is appended meanwhile is in the index before it counts.
+        let within = limit.min(size - 1);
+        let mut at = self.indexed(file, may_wait, |index| index.last_within(within, end))?.max(start);
         let mut next = (at == start).then_some(from);
         let mut scan = Scan::new(file, may_wait);
         while at < size {
@@ -156,7 +166,7 @@ impl Segment {
         if !may_wait && at.end - at.start > VERIFIED_AT_ONCE {
             return Err(ReadError::MustWait);
         }
-        verified::check(file, at.clone(), u64::MAX, self.is_gapless(), may_wait)
+        verified::check(file, at.clone(), u64::MAX, self.is_gapless(), Offset(0), may_wait)
             .map_err(|error| self.judge(error))?;
         self.verified().add(at);
         Ok(())

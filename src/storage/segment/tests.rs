@@ -84,6 +84,23 @@ fn read(segment: &Segment, from: i64, end: Offset, max: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_read_while_a_batch_is_appended_ends_before_it_and_says_so() {
+    let f = fixture(2, 5000);
+    // The index has the second batch, and it does not count yet.
+    f.segment.size.store(f.batches[0].len() as u64, Ordering::Release);
+    let Batches { piece, next } = f.segment.read(Offset(100), f.end(), usize::MAX, true, true).unwrap();
+    assert_eq!(piece.unwrap().to_bytes().unwrap(), f.batches[0]);
+    assert_eq!(next, Offset(103));
+}
+
+#[test]
+fn there_is_nothing_to_scrub_in_a_segment_without_a_file() {
+    let f = fixture(1, 100);
+    let fresh = Segment::new(&f.dir, Offset(103), 4096);
+    assert_eq!(fresh.scrub(0, u64::MAX, Offset(0)), Ok(0..0));
+}
+
+#[test]
 fn f1_an_offset_in_the_middle_of_a_batch_gives_that_batch() {
     let f = fixture(40, 500);
     for segment in [&f.segment, &f.reopened()] {
@@ -234,15 +251,20 @@ fn the_scrub_finds_what_a_reader_checked_before_and_names_file_and_byte() {
     let all = read(&f.segment, 100, f.end(), usize::MAX);
     let mut at = 0;
     while at < all.len() as u64 {
-        let scrubbed = f.segment.scrub(at, 1000).unwrap();
+        let scrubbed = f.segment.scrub(at, 1000, Offset(0)).unwrap();
         assert!(scrubbed.start == at && scrubbed.end >= at + 1000 || scrubbed.end == all.len() as u64);
         at = scrubbed.end;
     }
     let place = f.batches[0].len() as u64;
     f.fs.flip_bit(Path::new(LOG), (place + 80) * 8).unwrap();
-    let Err(ReadError::Damaged(why)) = f.segment.scrub(0, u64::MAX) else { panic!("it is damaged") };
+    let Err(ReadError::Damaged(why)) = f.segment.scrub(0, u64::MAX, Offset(0)) else {
+        panic!("it is damaged")
+    };
     assert_eq!(why, format!("{LOG}, byte {place}: its checksum is wrong"));
-    assert_eq!(f.segment.scrub(place + f.batches[1].len() as u64, u64::MAX).unwrap().end, all.len() as u64);
+    assert_eq!(
+        f.segment.scrub(place + f.batches[1].len() as u64, u64::MAX, Offset(0)).unwrap().end,
+        all.len() as u64
+    );
 }
 
 #[test]
@@ -284,9 +306,9 @@ fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() 
 fn a_file_that_cannot_be_read_is_named_and_not_called_damaged() {
     let f = fixture(4, 500);
     let segment = f.reopened();
-    segment.scrub(0, u64::MAX).unwrap();
+    segment.scrub(0, u64::MAX, Offset(0)).unwrap();
     f.fs.fail(Fault { lasting: true, ..Fault::next(Operation::Read) });
-    let failed = segment.scrub(0, u64::MAX);
+    let failed = segment.scrub(0, u64::MAX, Offset(0));
     let Err(ReadError::Io(why)) = failed else { panic!("{failed:?}") };
     assert!(why.starts_with(&format!("{LOG}, byte 0: ")), "{why}");
 }
