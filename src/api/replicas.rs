@@ -15,7 +15,7 @@ pub struct Standing {
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
-    /// Those outside of the ISR that may lead, and who led last where nobody does.
+    /// The eligible leader replicas, and the last known leader if there is no leader.
     pub elr: Vec<i32>,
     pub last_leader: Vec<i32>,
     pub offline: Vec<i32>,

@@ -1,5 +1,5 @@
-//! Settings read once more while the broker runs. Those that may change at any time take their new
-//! values; the others wait for a restart. What was altered over the wire stays above both, as in Kafka.
+//! Reloading settings while the broker runs (SIGHUP). Dynamic settings take their new values at once; the
+//! others wait for a restart. Settings altered by clients take precedence over both, as in Kafka.
 
 use super::broker::rows;
 use super::row::{Change, Kind};

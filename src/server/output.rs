@@ -1,5 +1,5 @@
-//! From answers to bytes: what is ready leaves in order, from memory with vectored writes, from files
-//! straight to the socket.
+//! Sends answers in order: bytes in memory with vectored writes, bytes in files straight from the file to
+//! the socket.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::types::{FileRange, Piece};
 /// Pieces that one write takes along.
 const PIECES: usize = 64;
 
-/// So much of a file is read at a time where it cannot be sent from there.
+/// How much of a file is read at a time if it cannot be sent directly.
 const READ_AT_ONCE: usize = 256 << 10;
 
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// So many bytes from the front are with the socket.
+    /// How many bytes from the front the socket has taken.
     fn wrote(&mut self, bytes: usize) {
         self.unwritten -= bytes;
         let mut left = bytes;
@@ -150,7 +150,7 @@ impl Output {
     }
 }
 
-/// Reads the start of a range where waiting for the disk holds nobody up.
+/// Reads the start of a range on a thread that may wait for the disk.
 fn read(range: FileRange) -> JoinHandle<io::Result<Bytes>> {
     spawn_blocking(move || range.read(READ_AT_ONCE))
 }

@@ -280,8 +280,8 @@ impl Meta {
         OpenError::Damaged { what: format!("{} is missing", root.join(META).display()) }
     }
 
-    /// Puts a damaged one right: from its copy in the lock file, else from what can still be read of it
-    /// and of the journal. Whether nothing of it is lost.
+    /// Repairs a damaged `meta`: from its copy in the lock file, or else from the readable parts of it and of
+    /// the journal. Returns whether nothing is lost.
     pub(super) fn restore(fs: &dyn Fs, root: &Path) -> io::Result<bool> {
         let text = |name: &str| {
             let bytes = fs::read_all(fs, &root.join(name), 64 << 10).unwrap_or_default();

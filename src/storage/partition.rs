@@ -388,8 +388,8 @@ impl Partition {
         Ok(Some(committer.command(command)))
     }
 
-    /// Holds about so many bytes of the log against their checksums, from a place on. Says how many it
-    /// were, and where to go on: nowhere at the end, or where the partition is out of service.
+    /// Checks about `bytes` of the log against their checksums, from a position on. Returns how many were
+    /// checked, and where to continue: `None` at the end, or if the partition is out of service.
     pub(super) fn scrub(&self, from: Place, bytes: u64) -> (u64, Option<Place>) {
         let segment = {
             let log = self.log();

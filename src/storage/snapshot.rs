@@ -1,9 +1,9 @@
 //! Snapshots: the kernel's state at a position, written aside so that replay is bounded. Two are
 //! kept, so that damage to one costs a longer replay and nothing else.
 //!
-//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows; the
-//! time by which the clock was believed last (-1: never); the state. A name without its content
-//! cannot be: the file is put in place by a rename.
+//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of the rest; the time at
+//! which the clock was last believed (-1: never); the state. A snapshot is renamed into place, so it is
+//! never incomplete.
 
 use std::fmt;
 use std::io::{self, IoSlice};

@@ -45,7 +45,7 @@ struct Inner {
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
     clocks: Arc<Clocks>,
-    /// Why the journal did not take what retention asked for last.
+    /// Why the journal refused the last command of retention.
     retention_refused: Arc<Mutex<Option<String>>>,
     reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
@@ -382,7 +382,7 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// Lets any replica that runs lead where nobody does; says whether that was so.
+    /// Makes any running replica leader if there is none; returns whether there was none.
     pub fn elect_unclean(
         &self,
         topic: TopicId,
@@ -429,7 +429,7 @@ impl Store {
         self.0.directory.is_full()
     }
 
-    /// The time for what is stored, and for what goes by its age.
+    /// The time for new data, and the time for expiry by age.
     pub fn now(&self) -> Now {
         self.0.clocks.now()
     }
@@ -477,7 +477,7 @@ impl Store {
         }
     }
 
-    /// What is less than it should be, the worst first. Waits for nothing.
+    /// The problems of the store, the worst first. Does not wait.
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         if !self.is_writable() {
@@ -496,7 +496,7 @@ impl Store {
         troubles.extend(Trouble::of_partitions(damaged));
         let doubt = self.0.clocks.complaint();
         let halted = match &doubt {
-            Some(_) => Some("nothing is deleted by age or compacted until the clock is believed".to_owned()),
+            Some(_) => Some("nothing is deleted by age or compacted while the clock is doubted".to_owned()),
             None => lock(&self.0.retention_refused).clone(),
         };
         troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockDoubted, why)));
@@ -504,7 +504,7 @@ impl Store {
         troubles
     }
 
-    /// Logs what lasts.
+    /// Logs problems that last.
     fn remind(&self) {
         let troubles = self.troubles();
         let kinds: Vec<TroubleKind> = troubles.iter().map(|trouble| trouble.kind).collect();
@@ -517,7 +517,7 @@ impl Store {
                     tracing::warn!(
                         state = kind.name(),
                         why = why(kind),
-                        "not everything that is due is deleted"
+                        "retention cannot delete all records that are due"
                     );
                 }
                 Reminder::Begins(_) => {}
@@ -739,7 +739,7 @@ fn bound_producers(committer: &Committer, bytes: u64) {
     if is_other && let Err(error) = begin(committer, Command::SetProducerMemory { bytes })() {
         tracing::warn!(
             ?error,
-            "jackdaw.producers.max.bytes does not hold yet; restart once writes are possible"
+            "jackdaw.producers.max.bytes has no effect yet; restart once writes are possible"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! States in which a store does less than it should, whatever it was that put it there. Each has a
-//! metric, stands in `/health` with its reason, and has a log line that comes again until it ends.
+//! Problems of a store: states in which it does less than it should. Each has a metric, is in `/health`
+//! with its reason, and has a log line that is repeated until the state ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

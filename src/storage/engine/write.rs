@@ -32,14 +32,14 @@ const LOOK_AT_SPACE: u64 = 4 << 20;
 /// they count for less when it is decided that a snapshot is due.
 const REFERRED_WEIGHT: usize = 16;
 
-/// How long a line is not repeated that clients can cause as often as they like.
+/// The shortest time between two log lines of one kind that clients can cause at will.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What a command other than a batch's bytes may take in the journal, as a bound.
 const COMMIT_BYTES: usize = 160;
 
-/// Of the journal's room, the part that only commands may use which free room; those of groups may
-/// use it down to half of that. Everything else leaves it alone, so that a full disk has a way out.
+/// The reserve of the journal, so that a full disk has a way out. Groups may use the first half of it,
+/// commands that free room may use all of it, and everything else none.
 const RESERVE: u64 = 8;
 
 /// How long a line about a journal without room is not repeated.
@@ -164,7 +164,7 @@ impl Engine {
         tracing::warn!(
             dir = %self.directory.journal().display(),
             %error,
-            "no room for the journal: writes are refused until there is; {}",
+            "no room for the journal: writes are refused until there is room; {}",
             Failure::of(error).next_step()
         );
     }
@@ -249,7 +249,7 @@ impl Engine {
             topic = %partition.topic_name,
             partition = partition.index,
             held = self.shard.producers().bytes(),
-            "a new idempotent producer is refused: all that are remembered wrote within the last 15 minutes; \
+            "refused a new idempotent producer: the memory is used up, and all known producers wrote within the last 15 minutes; \
              it will retry; see which clients make so many, or raise jackdaw.producers.max.bytes"
         );
     }
@@ -369,8 +369,9 @@ impl Engine {
         }
     }
 
-    /// Has the journal hold once more what it alone has, behind the position where the state is now:
-    /// with a snapshot of that, nothing before it is needed. `false`: not all of it.
+    /// Writes the records that only the journal has to the journal again, after the position of the present
+    /// state, so that a snapshot of that state makes everything before it unnecessary. `false` if not all
+    /// of them could be written.
     pub fn store_again(&mut self) -> bool {
         let now = self.clocks.now().time;
         for (again, data) in self.unwritten.again() {

@@ -1,5 +1,5 @@
-//! A file system over another one that is only read: what is changed stays in memory. With it a start
-//! can be tried on a data directory without touching it.
+//! A file system over another one that is only read: changes stay in memory. With it a start can be tried
+//! on a data directory without changing it.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

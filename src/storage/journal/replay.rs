@@ -105,7 +105,7 @@ impl Replay {
         self.reading.sequence.last = self.last;
     }
 
-    /// Ends the journal before this entry although it was durable: somebody has accepted the loss.
+    /// Ends the journal before this entry although it was durable: an operator has accepted the loss.
     pub fn give_up_from(&mut self, position: u64) {
         self.mark = self.mark.min(position - 1);
         self.cut_at(position);

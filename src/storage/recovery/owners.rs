@@ -1,10 +1,10 @@
-//! Whose the directories below `topics` are, and making each hold what the state says.
+//! Finds the owner of each directory below `topics`, and makes each hold what the state says.
 //!
-//! A directory is made only after the journal durably has its partition, and a snapshot without a
-//! topic is written only after the topic's directories are safe in the trash. So a directory
-//! belongs to a partition of the state, or to a topic whose deletion was just replayed; one that is
-//! neither is a sign of damage and stays where it is. A directory that bears the name of a known
-//! partition is never given up because its `partition.metadata` says something else.
+//! A directory is created only after the journal durably has its partition, and a snapshot without a
+//! topic is written only after the topic's directories are safe in the trash. So a directory belongs
+//! either to a partition of the state or to a topic whose deletion was just replayed. Any other
+//! directory is a sign of damage and stays where it is. A directory with the name of a known partition
+//! is never given up because its `partition.metadata` disagrees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -137,7 +137,7 @@ impl Owned {
         for dir in &self.unknown {
             tracing::warn!(
                 dir = %dir.display(),
-                "nobody knows whose this directory is, and nobody deleted it: it stays as it is, out of service; \
+                "this directory belongs to no topic, and no topic with it was deleted: it stays as it is, out of service; \
                  `jackdaw log repair --accept-loss` moves it aside"
             );
             directory.trash.keep_out_of(dir);
@@ -145,7 +145,7 @@ impl Owned {
         for (dir, topic) in &self.relabelled {
             tracing::warn!(
                 dir = %dir.display(), %topic,
-                "partition.metadata is damaged, the segments are not: it is written anew"
+                "partition.metadata is damaged, the segments are not: the file is written anew"
             );
             segment::write_metadata(&*directory.fs, dir, *topic)?;
             directory.files.sync_names(dir)?;

@@ -1,9 +1,9 @@
-//! The directory of a partition. Everything that goes by path goes through the [`PartitionDir`] of
-//! the topic that owns it: once the topic is deleted, its directory is moved away and every later
-//! call fails with `NotFound`. So a topic of the same name, made right after, has a path to itself:
-//! nobody who still holds the old topic finds, writes or removes one of its files.
+//! The directory of a partition. All access by path uses the [`PartitionDir`] of the topic that owns it.
+//! Once the topic is deleted, its directory is moved away and every later call fails with `NotFound`. So
+//! a new topic with the same name has the path to itself: code that still holds the old topic cannot
+//! open, write or remove a file of the new one.
 //!
-//! What was opened before stays open: a handle follows its file and its directory into the trash.
+//! Open files stay open: a handle follows its file and its directory into the trash.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! Reading: whole batches from an offset on, as a range of the file or as bytes. What is handed out was
-//! held against its checksums since the file was opened; that is remembered, so that it is read once.
+//! Reading: whole batches from an offset on, as a range of the file or as bytes. Every batch that is
+//! returned was checked against its checksum since the file was opened. Checked ranges are remembered, so
+//! each is checked once.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,13 +27,13 @@ struct Span {
     next: Offset,
 }
 
-/// What is shorter is cheaper to read, and to send with its neighbours, than to send from its file.
+/// A shorter range is cheaper to read into memory, and to send with its neighbours, than from its file.
 const SENT_FROM_FILE: usize = 32 << 10;
 
-/// More than this is verified only where waiting holds nobody up: it takes a millisecond.
+/// More bytes than this are verified only on a thread that may block: it takes a millisecond.
 const VERIFIED_AT_ONCE: u64 = 4 << 20;
 
-/// Where readers ended, so that they need not look for where they go on.
+/// Where readers stopped, so that they need no look-up to continue.
 #[derive(Default)]
 pub(super) struct Places(VecDeque<(Offset, u64)>);
 
@@ -84,8 +85,8 @@ impl Segment {
         bytes.map_err(|error| ReadError::Io(error.to_string()))
     }
 
-    /// Holds whole batches against their checksums, whether they were before or not: those from `at` on,
-    /// `bytes` of them or little more. What the page cache did not have before it does not have to keep.
+    /// Checks whole batches against their checksums, even if they were checked before: from `at` on,
+    /// about `bytes` of them. Pages that were not in the page cache before are released again.
     pub fn scrub(&self, at: u64, bytes: u64) -> Result<Range<u64>, ReadError> {
         let file = self.file()?;
         let at = at..self.size();
@@ -148,7 +149,7 @@ impl Segment {
         Ok((at > start).then_some(Span { at: start..at, next }))
     }
 
-    /// Holds whole batches against their checksums, unless they were before.
+    /// Checks whole batches against their checksums, unless they were checked before.
     fn verify(&self, file: &dyn File, at: Range<u64>, may_wait: bool) -> Result<(), ReadError> {
         if self.verified().contains(&at) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Which bytes of a segment's file were held against their checksums since the file was opened.
+//! The bytes of a segment's file that were checked against their checksums since the file was opened.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::types::Offset;
 #[derive(Default)]
 pub struct Verified(Vec<Range<u64>>);
 
-/// So many ranges are remembered. What is forgotten is verified again when it is read.
+/// How many ranges are remembered. A range that was forgotten is verified again when it is read.
 const MOST: usize = 64;
 
 impl Verified {
@@ -54,12 +54,12 @@ pub enum CheckError {
     Flaw(Flaw),
 }
 
-/// So much is read at a time.
+/// How much is read at a time.
 const BLOCK: usize = 64 << 10;
 
-/// Holds the batches of `range`, which are whole ones, against their checksums until it is `enough`, and
-/// says where it ended. Where compaction took none (`gapless`), the offsets must follow each other, too:
-/// the checksum does not cover them.
+/// Checks the batches of `range`, which are whole, against their checksums until it is `enough`, and
+/// returns where it ended. If the segment is not compacted (`gapless`), the offsets must be contiguous,
+/// too: the checksum does not cover them.
 pub fn check(
     file: &dyn File,
     range: Range<u64>,
