@@ -339,8 +339,8 @@ impl Shard {
         }
     }
 
-    /// By what the leaders of a topic are elected: its own settings, else those of all brokers that were
-    /// altered, else those that the brokers were started with.
+    /// The rules for elections of a topic: its own settings, else the altered settings of all brokers, else the
+    /// settings that the brokers were started with.
     fn rules_of(&self, topic: &Topic) -> Election {
         let of_all = self.settings.get(&Scope::DefaultBroker);
         let started_with = self.election;

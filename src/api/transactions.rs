@@ -1,6 +1,6 @@
 //! The refusal of transactional producers, until there are transactions.
 //!
-//! The error code must make the producer of every client fail at once. librdkafka retries the coordinator
+//! The error code must make the producer of every client fail. librdkafka retries the coordinator
 //! look-up for ever after any code but CLUSTER_AUTHORIZATION_FAILED and
 //! TRANSACTIONAL_ID_AUTHORIZATION_FAILED. After the latter Java shows its own text instead of the
 //! message in the answer, so the former is used.
@@ -12,7 +12,7 @@ use crate::api::error::{ErrorCode, Refusal};
 use crate::telemetry::Shown;
 
 /// For `docs/apis.md`.
-pub const GAP: &str = "A transactional id is CLUSTER_AUTHORIZATION_FAILED, the code that makes the producer of every client fail at once: no transactions yet.";
+pub const GAP: &str = "A transactional id is CLUSTER_AUTHORIZATION_FAILED, the code that makes the producer of every client fail: no transactions yet.";
 
 /// Refuses a transactional producer, and names its client in the log.
 pub fn refuse(transactional_id: &str, ctx: &Context) -> Refusal {

@@ -76,7 +76,7 @@ impl Placement {
         Ok(Placement { replicas, leader: Some(leader), isr, elr: Vec::new(), last_leader: None })
     }
 
-    /// As formats before 4 knew it: while nobody led the ISR was who might.
+    /// As in formats before 4: without a leader, the ISR had the replicas that could become leader.
     pub(super) fn without_elr(replicas: Vec<NodeId>, leader: Option<NodeId>, isr: Vec<NodeId>) -> Placement {
         match leader {
             Some(_) => Placement { replicas, leader, isr, elr: Vec::new(), last_leader: None },
@@ -88,7 +88,7 @@ impl Placement {
         }
     }
 
-    /// What becomes of it when other brokers run, or when the rules are others.
+    /// The placement after a change of the running brokers or of the rules.
     pub(super) fn follow(&self, running: &[NodeId], rules: Election) -> Placement {
         let mut next = self.clone();
         next.set_isr(among(&self.isr, running), rules);
@@ -99,7 +99,7 @@ impl Placement {
         next
     }
 
-    /// Where fewer are in step than `min.insync.replicas` asks for, those that leave may still lead.
+    /// If the ISR becomes smaller than `min.insync.replicas`, the replicas that leave it stay eligible.
     fn set_isr(&mut self, isr: Vec<NodeId>, rules: Election) {
         let enough = usize::try_from(rules.min_insync).unwrap_or(usize::MAX).clamp(1, self.replicas.len());
         let eligible: BTreeSet<NodeId> = match isr.len() < enough {
@@ -110,8 +110,8 @@ impl Placement {
         self.isr = isr;
     }
 
-    /// A leader that is in step stays; else the first replica that runs and is in ISR or ELR leads, or in
-    /// an unclean election the first one that runs.
+    /// A leader in the ISR stays. Otherwise the first running replica in ISR or ELR becomes leader, or in an
+    /// unclean election the first running replica.
     fn elect(&mut self, running: &[NodeId], unclean: bool) {
         if self.leader.is_some_and(|leader| self.isr.contains(&leader)) {
             return;

@@ -191,7 +191,7 @@ impl Directory {
     fn sync_volume(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         let Some(volume) = &self.volume else { return Ok(()) };
         let outcome = volume.sync();
-        // Each is told, so that none believes a later sync.
+        // Each segment is marked, so that none relies on a later sync.
         let mut told = Ok(());
         for segment in segments {
             told = told.and(segment.synced_with_volume(&outcome));

@@ -148,7 +148,7 @@ fn first_state(
     on_damage: OnDamage,
 ) -> Result<Shard, OpenError> {
     for wrong in &found.wrong {
-        tracing::warn!(path = %wrong.path.display(), why = %wrong.why, "a snapshot is damaged; the older one is used, if it can be read");
+        tracing::warn!(path = %wrong.path.display(), why = %wrong.why, "a snapshot is damaged; the other one is used, if it can be read");
     }
     match &found.newest {
         Some(shard) => Ok(shard.clone()),

@@ -1,6 +1,6 @@
 //! What may go: segments past a topic's age or size, producers that fell silent. Works segment by
-//! segment and only proposes commands; the journal decides. Nothing goes by its age while the clock
-//! is doubted (`clocks.rs`).
+//! segment and only proposes commands; the journal decides. Nothing expires by age while the clock is
+//! doubted (`clocks.rs`).
 
 use std::time::Duration;
 

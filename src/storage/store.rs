@@ -57,7 +57,7 @@ struct Inner {
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Held by whoever compacts.
     cleaning: Mutex<()>,
-    /// `None` in memory, where there is nothing that damage could come to.
+    /// `None` for a store in memory, which cannot be damaged.
     scrub: Option<Scrub>,
     closing: AtomicBool,
 }
@@ -112,7 +112,7 @@ pub struct Tuning {
     pub inline_below: usize,
     /// No segment grows larger, whatever its topic says.
     pub segment_bytes: u64,
-    /// So many segment files stay open, over all partitions.
+    /// How many segment files stay open, over all partitions.
     pub open_segments: usize,
 }
 
@@ -261,7 +261,7 @@ impl Store {
         Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the broker's settings as they are written now; topics follow. Waits for a round that runs.
+    /// Reloads the broker's settings, and those of topics that follow from them. Waits for a running round.
     pub fn reload_settings(&self, written: &Given) -> Reloaded {
         let reloaded = self.0.live.reload(written);
         self.0.committer.engine().settings_changed();
@@ -523,10 +523,10 @@ impl Store {
                 Reminder::Begins(_) => {}
                 Reminder::Lasts(kind, lasted) => {
                     let minutes = lasted.as_secs() / 60;
-                    tracing::warn!(state = kind.name(), why = why(kind), minutes, "this still lasts");
+                    tracing::warn!(state = kind.name(), why = why(kind), minutes, "a problem still exists");
                 }
                 Reminder::Ends(kind, lasted) => {
-                    tracing::info!(state = kind.name(), minutes = lasted.as_secs() / 60, "this is over");
+                    tracing::info!(state = kind.name(), minutes = lasted.as_secs() / 60, "a problem is over");
                 }
             }
         }

@@ -25,9 +25,9 @@ pub struct Trash {
 /// Directories in the place of topics that are not, or not surely, where they belong.
 #[derive(Default)]
 struct InPlace {
-    /// Of deleted topics: they could not be moved, and are still there.
+    /// They belong to deleted topics, could not be moved, and are still there.
     left_behind: BTreeMap<PathBuf, TopicId>,
-    /// Of nobody known: nothing is written to them, and nothing removed.
+    /// They belong to no topic: nothing is written to them, and nothing is removed.
     foreign: BTreeSet<PathBuf>,
     /// Others were moved, and after a crash they could be back.
     moved: bool,
@@ -55,7 +55,7 @@ impl Trash {
         Ok(())
     }
 
-    /// The directory of this deleted topic could not be moved: whoever finds it in its way may move it.
+    /// The directory of this deleted topic could not be moved: a new topic at its path may move it.
     pub fn leave_behind(&self, topic: TopicId, dir: &Path) {
         self.in_place().left_behind.insert(dir.to_owned(), topic);
     }

@@ -48,7 +48,7 @@ fn carry_out(name: &str, creating: impl Future<Output = Result<Arc<Topic>, Topic
     tokio::spawn(async move {
         match creating.await {
             Ok(_) => debug!(topic = name, "created on demand"),
-            // Somebody else was faster.
+            // Another client created it first.
             Err(TopicError::Exists) => {}
             Err(TopicError::Unknown) => debug!(topic = name, "auto-created, and deleted at once"),
             Err(TopicError::NameCollides { with }) => {

@@ -88,7 +88,7 @@ impl Unwritten {
         stuck.runs.push(run);
     }
 
-    /// One line for the first, and then one in a while for all of them.
+    /// Logs the first one, and later all of them from time to time.
     pub fn tell(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
         if self.told.is_some_and(|told| now.saturating_sub(told) < QUIET) {
             return;
@@ -136,7 +136,7 @@ impl Unwritten {
         self.count();
     }
 
-    /// Nobody needs these segments any more.
+    /// These segments are not needed any more.
     pub fn forget_segments(&mut self, gone: &[Arc<Segment>]) {
         if self.stuck.is_empty() {
             return;

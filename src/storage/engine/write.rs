@@ -54,12 +54,12 @@ struct SegmentRun {
     direct: bool,
 }
 
-/// How much of the journal's room work may use; more with each.
+/// The part of the journal's room that work may use; each variant has more than the one before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Claim {
     /// Records, topics, settings: refused where the disk is full.
     Ordinary,
-    /// Groups, and what the broker itself must say.
+    /// Groups, and the broker's own commands.
     Group,
     /// Frees room, at once or soon.
     FreesRoom,
@@ -113,7 +113,7 @@ impl Engine {
         rest
     }
 
-    /// Why not all of the work can be done as far as its lowest claim goes, if it cannot.
+    /// Why not all of the work fits into the room of its lowest claim, if it does not.
     fn no_room(&mut self, work: &[Work], claim: Claim) -> Option<StoreError> {
         if claim == Claim::Ordinary && self.directory.is_full() {
             self.directory.look_at_space();

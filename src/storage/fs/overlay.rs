@@ -10,7 +10,7 @@ use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, paren
 
 pub struct OverlayFs {
     below: Arc<dyn Fs>,
-    /// What lies outside of it is only read.
+    /// Everything outside of it is only read.
     root: PathBuf,
     tree: Arc<Mutex<Dir>>,
 }
@@ -18,7 +18,7 @@ pub struct OverlayFs {
 struct Dir {
     /// The directory that shows through, if it is not a new one.
     below: Option<PathBuf>,
-    /// What was looked at or changed; `None`: it is gone.
+    /// Entries that were read or changed; `None` if one was removed.
     known: BTreeMap<String, Option<Node>>,
 }
 
@@ -36,7 +36,7 @@ struct Content {
 
 #[derive(Default)]
 struct Changed {
-    /// So many bytes of the file below show through.
+    /// How many bytes of the file below show through.
     shown: u64,
     len: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
@@ -215,7 +215,7 @@ impl Fs for OverlayFs {
         self.below.space(dir)
     }
 
-    /// Only against others who use this overlay, of whom there are none.
+    /// Locks nothing: no other process uses this overlay.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         self.open(path, Open::WriteOrNew)?;
         Ok(Some(Lock { _held: Box::new(()) }))

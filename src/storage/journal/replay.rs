@@ -422,7 +422,7 @@ fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Fo
             files.push(Found { path, stamp, first });
         }
     }
-    // Names have a fixed width, but nobody need know that `list` sorts.
+    // Names have a fixed width, but `list` need not sort.
     files.sort_unstable_by_key(|file| file.stamp.generation);
     let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
     Ok((files, start))

@@ -26,13 +26,13 @@ pub(super) struct Owned {
     pub damaged: BTreeMap<PartitionKey, String>,
     /// Directories of deleted topics.
     pub deleted: Vec<PathBuf>,
-    /// Directories that no partition known owns, or may own.
+    /// Directories that belong to no known partition.
     pub unknown: Vec<PathBuf>,
     /// Directories whose `partition.metadata` is wrong while their segments are right.
     pub relabelled: Vec<(PathBuf, TopicId)>,
 }
 
-/// Finds out whose each directory is; changes nothing.
+/// Finds the owner of each directory; changes nothing.
 pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<Owned> {
     let fs = &*directory.fs;
     let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
@@ -130,8 +130,8 @@ pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel
 }
 
 impl Owned {
-    /// Moves the directories of deleted topics out of the way, keeps appends out of those that
-    /// nobody owns, and puts right what `partition.metadata` says.
+    /// Moves the directories of deleted topics out of the way, prevents appends to those that belong to no
+    /// topic, and corrects `partition.metadata`.
     pub fn clear(&self, directory: &Directory) -> io::Result<()> {
         self.deleted.iter().try_for_each(|dir| directory.trash.take(dir))?;
         for dir in &self.unknown {
@@ -177,7 +177,7 @@ impl Owned {
                     false => Ok(Settled::Damaged(format!("{} is missing", dir.display()))),
                 };
                 let settled = match settled {
-                    // The others would fare no better.
+                    // The others would fail as well.
                     Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
                     Err(error) => {
                         let next_step = Failure::of(&error).next_step();
@@ -197,7 +197,7 @@ impl Owned {
 }
 
 impl Owned {
-    /// What was found, by the names of the directories; told to whoever reads the log.
+    /// The result, by the names of the directories; also logged.
     pub fn account(&self, shard: &Shard, cut: &[PartitionKey]) -> Account {
         let name = |(topic, index): &PartitionKey| {
             let topic = shard.topic(*topic).map(|topic| topic.name.as_str());
