@@ -142,7 +142,8 @@ struct KeptRecords<'a, F> {
     base_timestamp: Timestamp,
     left: i32,
     stays: F,
-    /// The rest of the current record.
+    /// The part of the current record that is not read yet: `begun`, up to its value, and then `rest` bytes of
+    /// the source.
     begun: Bytes,
     rest: usize,
 }

@@ -23,7 +23,7 @@ pub struct Files {
     pub(super) leases: Arc<Leases>,
 }
 
-/// The part of the open files that may be lent to answers.
+/// One in `LENT_SHARE` open files may be lent to answers.
 const LENT_SHARE: usize = 4;
 
 #[derive(Default)]
