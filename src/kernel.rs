@@ -465,7 +465,7 @@ impl Applied {
             Applied::ReplicasSet => [13, 0, 0, 0],
             Applied::BrokersSet => [14, 0, 0, 0],
             Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
-            Applied::ClockBelieved => [17, 0, 0, 0],
+            Applied::ClockBelieved => [19, 0, 0, 0],
             Applied::SegmentsReplaced { replaced, by, .. } => {
                 let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
                 [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]

@@ -162,6 +162,29 @@ fn i14_where_the_directory_of_a_deleted_topic_cannot_be_moved_the_next_one_waits
     assert_eq!(values(&log_of(&store), Offset(0)).unwrap(), [(0, "new".into())]);
 }
 
+#[test]
+fn i14_a_deleted_topic_does_not_come_back_where_a_kill_and_then_a_power_cut_follow() {
+    for seed in 0..200 {
+        let fs = SimFs::new(seed);
+        let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
+        now(make(&store).append(batch(&["old"]))).unwrap();
+        delete(&store);
+        // The directory has been moved to the trash, and nothing of that is synced.
+        let fs = fs.kill();
+        drop(store);
+        let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
+        // A snapshot has forgotten the old topic by now.
+        make(&store);
+        let fs = fs.crash(seed);
+        drop(store);
+        let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
+        let log = log_of(&store);
+        assert!(!log.is_damaged(), "seed {seed}: the old directory is back");
+        now(log.append(batch(&["new"]))).unwrap();
+        assert_eq!(values(&log, Offset(0)), Ok(vec![(0, "new".into())]), "seed {seed}");
+    }
+}
+
 /// Segments whose files are not open any more, because others took their places, want to be synced.
 #[test]
 fn i10_a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
