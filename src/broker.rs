@@ -147,7 +147,7 @@ impl Broker {
     }
 
     /// Takes the settings as they are written now, as far as they may change while the broker runs, and
-    /// logs what changed, what waits for a restart and what is wrong.
+    /// logs the changes, the settings that need a restart, and errors.
     pub async fn reload(&self, written: Given) {
         let mut posed = self.posed.lock().await;
         posed.iter_mut().for_each(|one| one.reload(&written));

@@ -44,7 +44,7 @@ pub struct Http {
 
 /// The sources of health and metrics once the broker serves.
 pub struct Asked {
-    /// What is wrong, the worst first.
+    /// The problems, the worst first.
     pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// The page of metrics; blocks.
     pub metrics: Box<dyn Fn(Format) -> String + Send + Sync>,

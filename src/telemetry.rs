@@ -74,7 +74,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// Waits until the log is written, but not for long: perhaps nobody reads it.
+/// Waits until the log is written, but only for a short time: its reader may be stalled.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);

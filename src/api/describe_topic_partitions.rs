@@ -135,7 +135,7 @@ fn partition(
 ) -> DescribeTopicPartitionsResponsePartition {
     let standing = Standing::of(topic, partition, topics);
     DescribeTopicPartitionsResponsePartition {
-        // As in Kafka also where nobody leads.
+        // As in Kafka, even if there is no leader.
         error_code: ErrorCode::None.code(),
         partition_index: partition.index,
         leader_id: standing.leader,

@@ -288,7 +288,7 @@ impl From<&AppendError> for ErrorCode {
     }
 }
 
-/// Why nothing is written, where that is no fault of the client.
+/// Messages for refused writes that are not the client's fault.
 const FULL: &str = "The broker's disk is full: it accepts no records until there is room. Commits, deletions of records and topics, and shorter retention are accepted.";
 const POISONED: &str =
     "A write or a sync of the broker's disk failed: it accepts no writes until it is restarted.";

@@ -249,7 +249,7 @@ impl Poll {
         self.held.absorb(held);
     }
 
-    /// What is held in memory.
+    /// The bytes that are held in memory.
     fn memory(&self) -> usize {
         let progress = self.readings.iter().filter_map(|reading| match &reading.state {
             State::Open(progress) => Some(progress),

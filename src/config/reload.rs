@@ -5,7 +5,7 @@ use super::broker::rows;
 use super::row::{Change, Kind};
 use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 
-/// What was found.
+/// The result of a reload.
 #[derive(Debug)]
 pub struct Reloaded {
     pub settings: BrokerSettings,

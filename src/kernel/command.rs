@@ -67,7 +67,7 @@ pub enum Command {
         partition: i32,
         replicas: Vec<NodeId>,
     },
-    /// These brokers run now. Only in old journals: what is written now is a [`Command::RunBrokers`].
+    /// These brokers run now. Only in old journals: now a [`Command::RunBrokers`] is written.
     SetBrokers {
         running: Vec<NodeId>,
     },

@@ -50,7 +50,7 @@ impl Producers {
         self.most_bytes
     }
 
-    /// What they take together.
+    /// The memory that they take together.
     pub fn bytes(&self) -> u64 {
         bytes_of(self.by_last_write.size())
     }
@@ -99,7 +99,7 @@ impl Producers {
         self.by_last_write.remove_mut(gone);
     }
 
-    /// What the producers of a topic are here.
+    /// The producers of a topic.
     pub(super) fn of(topic: &Topic) -> impl Iterator<Item = Remembered> {
         let of = topic.id;
         (0..).zip(topic.partitions()).flat_map(move |(index, partition)| {

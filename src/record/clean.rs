@@ -66,7 +66,7 @@ pub fn clean(
     rewritten(batch, &header, &kept, horizon, stays).map(Cleaned::Rewritten)
 }
 
-/// What is left of a batch.
+/// The rest of a batch after compaction.
 #[derive(Default)]
 struct Kept {
     count: i32,

@@ -72,7 +72,7 @@ pub(super) struct Connection<S> {
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
-    /// What was served since others had their turn.
+    /// What was served since other connections had their turn.
     turn: Turn,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     end: Option<End>,

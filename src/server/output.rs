@@ -25,7 +25,7 @@ const READ_AT_ONCE: usize = 256 << 10;
 pub(super) struct Output {
     pieces: VecDeque<Queued>,
     unwritten: usize,
-    /// What they take in memory until the peer reads them.
+    /// The memory that they take until the peer reads them.
     memory: usize,
     /// The first bytes of the file that is next, on their way into memory.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
@@ -113,7 +113,7 @@ impl Output {
         Poll::Ready(Ok(written))
     }
 
-    /// Puts what was read in the place of the range that it was read from.
+    /// Replaces a range by the bytes that were read from it.
     fn poll_reading(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(())) };
         let read = ready!(Pin::new(reading).poll(context));

@@ -93,7 +93,7 @@ impl Clocks {
         self.clock.since_boot()
     }
 
-    /// What is wrong, if anything is.
+    /// Why the clock is doubted, if it is.
     pub(super) fn complaint(&self) -> Option<String> {
         self.now();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

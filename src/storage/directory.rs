@@ -25,7 +25,7 @@ const FORMAT: u32 = 4;
 /// The first format in which `meta` has a checksum.
 const CHECKED: u32 = 4;
 
-/// What the last line of `meta` begins with: the checksum of all lines before it, in every format.
+/// The start of the last line of `meta`: the checksum of all lines before it, in every format.
 const CHECKSUM: &str = "checksum=";
 
 const LOCK: &str = "LOCK";

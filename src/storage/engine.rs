@@ -72,7 +72,7 @@ pub(super) struct Engine {
     behind_bytes: u64,
     sync_announced: bool,
     unwritten: Unwritten,
-    /// No file could be made for the journal when one was wanted: what is left is shared out.
+    /// No new journal file could be created when one was needed: the rest of the room is shared out.
     short_of_room: bool,
     /// When this was last logged.
     told_full: Option<Duration>,

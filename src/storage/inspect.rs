@@ -111,7 +111,7 @@ pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     Ok(report)
 }
 
-/// Says what the start found in directories.
+/// Adds the findings of the start about directories.
 fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
     let topics = root.join("topics");
     let mut add = |path: PathBuf, what: String, damage| {

@@ -399,7 +399,7 @@ impl Partition {
         let Some(segment) = segment.filter(|_| self.serving().is_ok()) else { return (0, None) };
         let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
         let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
-        // What cannot be read is reported; the next segment may be.
+        // A segment that cannot be read is reported; the next one may be readable.
         let Ok(scrubbed) = self.judged(segment.scrub(at, bytes)) else { return (0, Some(behind)) };
         let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
         let is_all = scrubbed.end >= segment.size();
@@ -421,7 +421,7 @@ impl Partition {
         self.serving() == Err(LogError::Damaged)
     }
 
-    /// What is wrong with its files, where they are damaged.
+    /// What is wrong with its files, if they are damaged.
     pub(super) fn damage(&self) -> Option<&str> {
         self.is_damaged().then(|| self.damage.get().map_or("", String::as_str))
     }
@@ -615,7 +615,7 @@ impl Partition {
 
     pub(super) fn quarantine(&self, why: &str) {
         let _ = self.damage.set(why.to_owned());
-        // What was deleted meanwhile stays that.
+        // A topic that was deleted meanwhile stays deleted.
         let was_serving =
             self.serving.compare_exchange(SERVING, QUARANTINED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if was_serving {

@@ -91,7 +91,7 @@ struct Round {
     dropped: Vec<(TopicId, String)>,
 }
 
-/// What to do about damage to what was safe.
+/// How to handle damage to durable data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnDamage {
     Refuse,
@@ -114,7 +114,7 @@ pub(super) fn recover(
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
-    // Before format 4 nobody noted it.
+    // Before format 4 it was not written.
     let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
 
     let topics = |error| OpenError::Io { path: directory.topics(), error };
@@ -575,7 +575,7 @@ struct OpenSegment {
 }
 
 impl<'a> Rewriting<'a> {
-    /// Closes what is open where it is another segment.
+    /// Closes the open segment if it is another one.
     fn turn_to(&mut self, key: (PartitionKey, SegmentId)) -> Result<(), OpenError> {
         match &self.open {
             Some(open) if open.key != key => self.close(),

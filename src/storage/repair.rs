@@ -55,7 +55,7 @@ pub fn plan(fs: &Arc<dyn Fs>, root: &Path) -> Result<Plan, OpenError> {
     Ok(plan)
 }
 
-/// Gives up what [`plan`] says, and returns the directory that has what was given up.
+/// Gives up what [`plan`] lists, and returns the directory with the old files.
 pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
     let io = |error| OpenError::Io { path: root.to_owned(), error };
     let aside = Aside::new(fs, root).map_err(io)?;
@@ -165,7 +165,7 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
     Ok(losses)
 }
 
-/// What the journal speaks of, by the positions of its entries.
+/// The content of the journal, by the positions of its entries.
 struct LostEntries {
     /// The last position that anything knows of.
     newest: u64,
@@ -199,7 +199,7 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
 }
 
 impl LostEntries {
-    /// The entries behind the state, and what is known of them.
+    /// The entries after the state, as far as they are known.
     fn since(&self, state: &Shard) -> Vec<String> {
         let first = state.position() + 1;
         if self.newest < first {

@@ -19,7 +19,7 @@ pub(super) fn due(
     let mut commands = Vec::new();
     for topic in topics.iter().filter(|topic| topic.settings.cleanup.delete) {
         for (index, handle) in (0..).zip(&topic.partitions) {
-            // What is out of service keeps its files, for whoever puts it right.
+            // A partition that is out of service keeps its files, so that it can be repaired.
             if handle.is_damaged() {
                 continue;
             }

@@ -88,7 +88,7 @@ impl Scrub {
         Scrub { pass: Mutex::new(pass) }
     }
 
-    /// Does what is due, now that the broker ran for `elapsed` more and a pass is to take `interval`.
+    /// Reads what is due after `elapsed` more time, for a pass that takes `interval`.
     pub(super) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
         let mut pass = self.pass();
         pass.ran += elapsed;
@@ -122,7 +122,7 @@ impl Pass {
         self.next != Position::default()
     }
 
-    /// Finds out what is to be read.
+    /// Lists the partitions to read.
     fn look_around(&mut self, topics: &Topics, elapsed: Duration) {
         let mut partitions: Vec<&Arc<Partition>> =
             topics.iter().flat_map(|topic| &topic.partitions).collect();

@@ -468,7 +468,7 @@ impl Store {
             let refused = Arc::clone(&self.0.retention_refused);
             let done = Box::new(move |outcome: Result<Applied, StoreError>| {
                 *lock(&refused) = match outcome {
-                    // What was to go may be gone.
+                    // The records to delete may be gone by now.
                     Ok(_) | Err(StoreError::Refused(_) | StoreError::Stopped) => None,
                     Err(error) => Some(format!("the journal takes nothing: {error:?}")),
                 };
@@ -551,7 +551,7 @@ impl Store {
             engine.write_unwritten();
             for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
                 for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
-                    // What could not be written to its segment cannot be read there.
+                    // Records that could not be written to their segment cannot be read there.
                     if engine.is_stuck((topic.id, partition.index)) {
                         continue;
                     }

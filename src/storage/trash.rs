@@ -39,7 +39,7 @@ impl Trash {
         let left = fs.list(&dir)?;
         let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
         let next = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
-        // A process that was killed may have moved some, and nobody has synced that.
+        // A process that was killed may have moved some without a sync.
         let in_place = Mutex::new(InPlace { moved: true, ..InPlace::default() });
         Ok(Trash { fs, dir, next, in_place })
     }

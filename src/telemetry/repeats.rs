@@ -19,7 +19,7 @@ use crate::time::Moment;
 const WINDOW: Duration = Duration::from_secs(10);
 const LINES: usize = 50;
 
-/// Leaves out what repeats. Lines below INFO are for somebody who wants all of them.
+/// Leaves out repeated lines. Lines below INFO are never left out.
 #[derive(Default)]
 pub(super) struct Repeats(Mutex<HashMap<Identifier, Window>>);
 

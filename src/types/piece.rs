@@ -80,7 +80,7 @@ impl From<Bytes> for Piece {
     }
 }
 
-/// Bytes are equal by what they are, ranges by where they are.
+/// Bytes are compared by content, ranges by position.
 impl PartialEq for Piece {
     fn eq(&self, other: &Piece) -> bool {
         match (self, other) {

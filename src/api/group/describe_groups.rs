@@ -54,7 +54,7 @@ async fn allowed(groups: &[String], ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
     for group in groups {
-        // As it is collected with what the group shares, and that encoded.
+        // The collected description, with the data shared with the group, and its encoded form.
         bytes += 2 * ctx.services.groups.weigh_description(group);
         if bytes > ctx.room.left() && allowed > 0 {
             break;

@@ -25,7 +25,7 @@ impl Handler for OffsetFetchRequest {
         "An answer is limited to 7/8 of `jackdaw.answer.max.bytes`, at about 256 bytes an offset; groups beyond that are INVALID_REQUEST.",
     ];
 
-    /// What the groups have is weighed by [`weigh`].
+    /// The offsets of the groups are weighed by [`weigh`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(3 * size.decoded)
     }

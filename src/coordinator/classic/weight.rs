@@ -26,7 +26,7 @@ pub(super) fn of_member(id: &str, member: &Member) -> usize {
     COPIES * own + SOFT_MAPS * text(id) + metadata + opaque(&member.assignment)
 }
 
-/// What the first offset of a partition takes, about.
+/// The approximate memory for the first offset of a partition.
 pub(super) fn of_new_offset(metadata: &str) -> usize {
     COPIES * (text(metadata) + 2 * size_of::<(PartitionKey, CommittedOffset)>())
 }

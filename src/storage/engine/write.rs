@@ -404,7 +404,7 @@ impl Engine {
         })
     }
 
-    /// Tries again what could not be written.
+    /// Tries again to write the records that could not be written.
     pub fn write_unwritten(&mut self) {
         let written = self.unwritten.retry_all();
         self.note_written(written);

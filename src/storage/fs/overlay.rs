@@ -83,7 +83,7 @@ impl OverlayFs {
         }
     }
 
-    /// Puts something in place of what the name stood for.
+    /// Replaces the entry of a name.
     fn set(&self, path: &Path, node: Option<Node>) -> io::Result<()> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
         lock(&*self.find_dir(parent(path))?).known.insert(name.to_owned(), node);

@@ -462,7 +462,7 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey,
 }
 
 impl Survey {
-    /// What is missing, and where it lay or should lie.
+    /// The missing entry, and its place.
     fn damage(
         &self,
         fs: &dyn Fs,

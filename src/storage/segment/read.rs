@@ -13,7 +13,7 @@ use super::verified::{self, CheckError, Flaw, Verified};
 use super::{File, ReadError, Segment};
 use crate::types::{FileRange, Offset, Piece};
 
-/// Whole batches, and what comes behind them.
+/// Whole batches, and the next offset after them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batches {
     /// `None` where the limit has no room for the first one.

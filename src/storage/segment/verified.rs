@@ -43,7 +43,7 @@ impl Verified {
     }
 }
 
-/// Why batches are not what was written, and where.
+/// Damage in batches: the reason and the position.
 pub struct Flaw {
     pub at: u64,
     pub why: String,
