@@ -25,7 +25,7 @@ pub fn refuse(transactional_id: &str, ctx: &Context) -> Refusal {
         version = %Shown(version),
         client_id = %Shown(ctx.client_id.as_deref().unwrap_or_default()),
         transactional_id = %Shown(transactional_id),
-        "refused a transactional producer, because there are no transactions yet; \
+        "a transactional producer was refused, because there are no transactions yet; \
          remove its transactional id"
     );
     Refusal::new(ErrorCode::ClusterAuthorizationFailed, "this broker has no transactions yet")
