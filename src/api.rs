@@ -164,13 +164,13 @@ pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// large in memory as the request that asked for it.
 pub const MOST_NAMED: usize = 100_000;
 
-/// What an answer says of one element of a request takes at most, beside the names that the element
-/// brought: what a handler collects of it, its entry in the answer, and that encoded.
+/// The most memory that one element of a request takes in the answer, without its names: the data that
+/// the handler collects, the entry in the answer, and the encoded entry.
 const ELEMENT: usize = 384;
-/// And what the rest of an answer takes.
+/// The memory for the rest of an answer.
 const ANSWER: usize = 1 << 10;
 
-/// How large a request is that was read.
+/// The size of a decoded request.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// Bytes that it holds beside its frame.
@@ -179,24 +179,24 @@ pub struct Size {
     pub elements: usize,
 }
 
-/// How much memory serving a request takes, beside the request: known before any of it is held.
+/// The memory that serving a request takes, without the request itself; known before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight {
-    /// What a client can make larger by asking for more: where it passes [`Room::most`] it is refused.
+    /// The part whose size the client chooses. If it exceeds [`Room::most`], the request is refused.
     pub asked: usize,
-    /// What is as large as what the broker holds: it is always served, alone if need be.
+    /// The part whose size the broker's state decides. It is always served, alone if necessary.
     pub held: usize,
 }
 
 impl Weight {
-    /// For a handler that asks for room itself, when it knows how much.
+    /// For a handler that takes room itself, once it knows how much it needs.
     pub const LATER: Weight = Weight { asked: 0, held: 0 };
 
     pub fn asked(bytes: usize) -> Weight {
         Weight { asked: bytes, held: 0 }
     }
 
-    /// The same with an answer that also tells `bytes` of what the broker holds.
+    /// The same for an answer that also has `bytes` of the broker's state.
     #[must_use]
     pub fn and_held(self, bytes: usize) -> Weight {
         Weight { held: self.held.saturating_add(bytes), ..self }
@@ -204,7 +204,7 @@ impl Weight {
 }
 
 impl Size {
-    /// Of an answer that says something of each element of the request, and nothing besides.
+    /// For an answer with one entry for each element of the request, and nothing else.
     pub fn echoed(self) -> usize {
         ANSWER + self.elements.saturating_mul(ELEMENT).saturating_add(self.decoded.saturating_mul(3))
     }
@@ -213,7 +213,7 @@ impl Size {
 /// What differs from Apache Kafka at every key, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
     "A request other than Produce that is larger than 8 MiB closes its connection; Kafka reads up to socket.request.max.bytes.",
-    "A request whose answer could take more than 7/8 of jackdaw.answer.max.bytes closes its connection, unless the key says something else.",
+    "A request whose answer could take more than 7/8 of `jackdaw.answer.max.bytes` closes its connection, except where an API below names another answer.",
     "A request that names more than 100,000 topics, partitions or keys closes its connection, unless it commits or asks for a group's offsets.",
 ];
 
@@ -228,8 +228,8 @@ pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
         0
     }
 
-    /// What serving the request takes: it waits until there is room for that. Where an answer says more
-    /// than what its request named, this is to be said here.
+    /// The memory that serving the request takes; the request waits until there is room for it. Override it
+    /// if the answer has more than one entry for each element of the request.
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(size.echoed())
     }
@@ -288,9 +288,9 @@ pub struct Begun<T> {
 #[derive(Clone, Copy)]
 pub enum Found {
     Row(&'static Row),
-    /// Only here there is an answer for a version that does not exist (BEHAVIOUR W1).
+    /// Only here there is an answer for a version that does not exist (rule W1).
     UnknownApiVersions,
-    /// The connection closes (BEHAVIOUR W17).
+    /// The connection closes (rule W17).
     Nothing,
 }
 
@@ -387,7 +387,7 @@ impl Api {
     }
 
     /// The answer to an ApiVersions version that does not exist: in the format of version 0, with
-    /// the range that does, so that the client can ask again (BEHAVIOUR W1).
+    /// the range that does, so that the client can ask again (rule W1).
     pub fn answer_unknown_api_versions(&self, correlation_id: i32) -> Answer {
         let row = find(self.table, API_VERSIONS);
         let api_keys = row.map(|row| ApiVersion {
@@ -488,11 +488,13 @@ async fn serve<R: Handler>(request: R, size: Size, context: Context, correlation
     if request.named() > MOST_NAMED {
         return Reply::Close("the request names more than 100,000 topics, partitions or keys");
     }
-    // Given back when the answer is encoded and charged by itself.
+    // Released when the answer is encoded, which is charged separately.
     let room = Arc::clone(&context.room);
     let Weight { asked, held } = request.weigh(size, &context);
     if asked > room.most() {
-        return Reply::Close("the answer could take more memory than jackdaw.answer.max.bytes leaves to one");
+        return Reply::Close(
+            "the answer could take more memory than jackdaw.answer.max.bytes allows for one answer",
+        );
     }
     room.hold(asked.saturating_add(held)).await;
     match request.handle(context).await {

@@ -36,7 +36,7 @@ const WATCH: Duration = Duration::from_secs(30);
 /// earlier where `log.retention.check.interval.ms` is shorter; from then on at that interval.
 const FIRST_RETENTION: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether stored records are due to be read again.
+/// How often the scrub checks whether it has to read more.
 const SCRUB_TICK: Duration = Duration::from_secs(1);
 
 /// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
@@ -72,7 +72,7 @@ pub struct Builder {
 #[derive(Debug)]
 pub enum StartError {
     Settings(ConfigError),
-    /// The process may have too few files open.
+    /// The process's limit of open files is too low.
     TooFewFiles {
         limit: usize,
         least: usize,
@@ -147,7 +147,7 @@ impl Broker {
     }
 
     /// Takes the settings as they are written now, as far as they may change while the broker runs, and
-    /// logs what changed, what waits for a restart and what is wrong.
+    /// logs the changes, the settings that need a restart, and errors.
     pub async fn reload(&self, written: Given) {
         let mut posed = self.posed.lock().await;
         posed.iter_mut().for_each(|one| one.reload(&written));
@@ -156,14 +156,18 @@ impl Broker {
         let Ok(Reloaded { changed, waiting, refused, .. }) =
             spawn_blocking(move || store.reload_settings(&written)).await
         else {
-            return error!("the settings could not be read again, which is a fault of this broker");
+            return error!(
+                "cannot reload the settings: this is a bug of the broker; restart it to apply them"
+            );
         };
         for Difference { name, from, to, is_altered } in &changed {
             let [from, to] = [from, to].map(|value| value.as_deref().unwrap_or("its default"));
             match is_altered {
                 true => info!(
                     name,
-                    from, to, "setting changed, and without effect: what was altered with a client holds"
+                    from,
+                    to,
+                    "setting changed without effect: a client has altered it, and that takes precedence"
                 ),
                 false => info!(name, from, to, "setting changed"),
             }
@@ -172,7 +176,7 @@ impl Broker {
             warn!(name, "setting changed; it takes effect at the next start");
         }
         for error in &refused {
-            warn!(%error, "a setting is refused; the old value stays");
+            warn!(%error, "setting refused, the old value stays; correct it and send SIGHUP again");
         }
         info!(
             changed = changed.len(),
@@ -255,7 +259,7 @@ impl Builder {
             self = self.listen("localhost:0");
         }
         let settings = Arc::new(BrokerSettings::load(self.given).map_err(StartError::Settings)?);
-        // Before the data directory is made, or opened, which may take its time after a crash.
+        // Before the data directory is created or opened, which can take long after a crash.
         let mut bound = Vec::new();
         for nth in 0..settings.brokers {
             bound.push(Bound::at(&settings.posing_as(nth).listeners).await.map_err(StartError::Bind)?);
@@ -324,7 +328,7 @@ impl Builder {
     }
 }
 
-/// With fewer files than this a busy broker opens and closes them all the time, and turns clients away.
+/// With fewer open files a busy broker opens and closes segments all the time, and refuses clients.
 const FEW_FILES: usize = 1024;
 
 fn open_files(settings: &BrokerSettings) -> Result<OpenFiles, StartError> {
@@ -336,7 +340,7 @@ fn open_files(settings: &BrokerSettings) -> Result<OpenFiles, StartError> {
             limit,
             connections,
             segments,
-            "the process may have few files open, which limits connections: raise ulimit -n"
+            "the limit of open files is low, so there can be few connections: raise ulimit -n"
         );
     }
     Ok(files)
@@ -348,7 +352,7 @@ async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&St
     loop {
         let store = store.clone();
         if spawn_blocking(move || work(&store)).await.is_err() {
-            error!("housekeeping failed, which is a fault of this broker; it is tried again");
+            error!("housekeeping failed: this is a bug of the broker; it is tried again");
         }
         time::sleep(every).await;
     }
@@ -360,7 +364,7 @@ async fn compact(store: Store, services: Arc<Services>) {
         time::sleep(services.settings().cleaner_backoff.max(SHORTEST_BACKOFF)).await;
         let store = store.clone();
         if spawn_blocking(move || store.compact()).await.is_err() {
-            error!("compaction failed, which is a fault of this broker; it is tried again");
+            error!("compaction failed: this is a bug of the broker; it is tried again");
         }
     }
 }
@@ -378,7 +382,7 @@ async fn scrub(store: Store, services: Arc<Services>) {
         }
         let store = store.clone();
         if spawn_blocking(move || store.scrub(interval, elapsed)).await.is_err() {
-            error!("the scrub failed, which is a fault of this broker; it is tried again");
+            error!("the scrub failed: this is a bug of the broker; it is tried again");
         }
     }
 }
@@ -406,7 +410,7 @@ impl fmt::Display for StartError {
             StartError::Settings(error) => error.fmt(f),
             StartError::TooFewFiles { limit, least } => write!(
                 f,
-                "the process may have {limit} files open, and {least} are the least to serve anybody: raise it \
+                "the limit of open files is {limit}, and the broker needs at least {least}: raise it \
                  (ulimit -n, LimitNOFILE of systemd, --ulimit nofile of containers)"
             ),
             StartError::Open(error) => error.fmt(f),

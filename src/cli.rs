@@ -112,7 +112,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What the process ends with where a data directory is not opened.
+/// The exit code if a data directory cannot be opened.
 fn exit_of_open(error: &OpenError) -> Exit {
     match error {
         OpenError::InUse { .. } => Exit::InUse,

@@ -1,6 +1,6 @@
-//! What is answered over HTTP: `/livez` says that the process runs, `/readyz` that it serves and can
-//! take writes, `/health` what is wrong with it, `/metrics` what can be measured of it. It answers
-//! from before the data directory is opened, which may take its time after a crash.
+//! The HTTP server: `/livez` says that the process runs, `/readyz` that it serves and can write, `/health`
+//! what its problems are, and `/metrics` has the metrics. It answers even before the data directory is
+//! open, which can take long after a crash.
 
 use std::convert::Infallible;
 use std::io;
@@ -42,15 +42,15 @@ pub struct Http {
     _tasks: JoinSet<()>,
 }
 
-/// Who is asked once the broker serves.
+/// The sources of health and metrics once the broker serves.
 pub struct Asked {
-    /// What is wrong, the worst first.
+    /// The problems, the worst first.
     pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// The page of metrics; blocks.
     pub metrics: Box<dyn Fn(Format) -> String + Send + Sync>,
 }
 
-/// How the broker is.
+/// The health of the broker.
 enum Health {
     Starting,
     Serving(Vec<Trouble>),
@@ -154,7 +154,7 @@ impl Shared {
 }
 
 impl Health {
-    /// Why nothing can be written, where that is so.
+    /// Why nothing can be written, if so.
     fn failure(&self) -> Option<&str> {
         match self {
             Health::Starting => Some("the data directory is being opened"),
@@ -206,7 +206,7 @@ async fn scrape(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Pa
             response
         }
         Err(_) => {
-            error!("the metrics could not be written, which is a fault of this broker");
+            error!("the metrics could not be written: this is a bug of the broker");
             let mut response = Response::new(Page::of("see the log\n".into()));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response

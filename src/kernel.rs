@@ -51,7 +51,7 @@ pub struct Shard {
     /// The brokers that run, ascending.
     running: Vec<NodeId>,
     producers: Producers,
-    /// By which time the clock was believed last. The snapshot has it beside the state.
+    /// The time at which the clock was last believed. The snapshot has it beside the state.
     #[serde(skip)]
     clock_believed: Option<Timestamp>,
     /// The rules of the brokers' own settings.
@@ -96,7 +96,7 @@ impl Shard {
         Shard { clock_believed: at, ..self }
     }
 
-    /// By which time the clock was believed last, if it ever was.
+    /// The time at which the clock was last believed, if it ever was.
     pub fn clock_believed(&self) -> Option<Timestamp> {
         self.clock_believed
     }
@@ -144,7 +144,7 @@ impl Shard {
         &self.running
     }
 
-    /// The rules of the brokers' own settings, by which leaders are elected.
+    /// The rules for elections from the brokers' own settings.
     pub fn election(&self) -> Election {
         self.election
     }
@@ -322,7 +322,7 @@ impl Shard {
         Applied::BrokersSet
     }
 
-    /// Leaders, ISRs and ELRs as they follow from who runs and from the rules.
+    /// Updates leaders, ISRs and ELRs from the running brokers and the rules.
     fn place_anew(&mut self, topics: &[TopicId]) {
         let mut shared = placement::Shared::default();
         for id in topics {
@@ -339,8 +339,8 @@ impl Shard {
         }
     }
 
-    /// By what the leaders of a topic are elected: its own settings, else those of all brokers that were
-    /// altered, else those that the brokers were started with.
+    /// The rules for elections of a topic: its own settings, else the altered settings of all brokers, else the
+    /// settings that the brokers were started with.
     fn rules_of(&self, topic: &Topic) -> Election {
         let of_all = self.settings.get(&Scope::DefaultBroker);
         let started_with = self.election;

@@ -2,7 +2,7 @@
 //! the codecs. The only room that looks inside record bytes; it knows nothing of topics or files.
 //!
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes in front of every batch.
-//! - [`check_produced`], [`check_within`]: what a client may append (BEHAVIOUR.md, rules P).
+//! - [`check_produced`], [`check_within`]: what a client may append (`docs/rules.md`, P).
 //! - [`clean`]: what compaction leaves of a batch.
 //! - [`records`], [`keys`]: what is in a batch; [`BatchBuilder`] makes one.
 //! - [`first_since`], [`newest`]: records by their time. [`batch_line`], [`record_line`]: for people.

@@ -75,7 +75,7 @@ struct Limits {
     /// A frame that has begun brings at least so many bytes in so much time.
     pace_bytes: u64,
     pace_window: Duration,
-    /// So many requests of a connection, or bytes of answers, are served before others have their turn.
+    /// How many requests of a connection, or bytes of answers, are served before others have their turn.
     turn_requests: usize,
     turn_bytes: usize,
     /// A client that waits for an answer reads something within this.
@@ -90,8 +90,8 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// Listeners whose addresses are taken and where nobody is served yet: a port in use is found before
-/// the data directory is opened, and whoever connects is refused rather than left waiting.
+/// Listeners that are bound but do not serve yet. A port in use is found before the data directory is
+/// opened, and clients that connect early are refused instead of left waiting.
 pub struct Bound(Vec<(Listener, Vec<TcpSocket>)>);
 
 impl Bound {

@@ -116,7 +116,7 @@ pub enum OpenError {
     NotOurs {
         path: PathBuf,
     },
-    /// A file stands where the directory, or one above it, has to be.
+    /// The path of the directory, or of one above it, is a file.
     NotADirectory {
         path: PathBuf,
         file: PathBuf,
@@ -179,13 +179,13 @@ impl std::fmt::Display for OpenError {
             ),
             OpenError::OtherCluster { path, theirs, ours } => write!(
                 f,
-                "{} belongs to cluster {theirs}, not to {ours}: set CLUSTER_ID={theirs} or leave it away, or choose another --data-dir",
+                "{} belongs to cluster {theirs}, not to {ours}: set CLUSTER_ID={theirs}, unset it, or choose another --data-dir",
                 path.display()
             ),
             OpenError::Damaged { what } => write!(
                 f,
-                "{what}: what was acknowledged is damaged, nothing was changed; restore the directory from a copy, \
-                 or run `jackdaw log repair`, which says what can be had without one"
+                "{what}: acknowledged data is damaged, nothing was changed; restore the directory from a copy, \
+                 or run `jackdaw log repair`, which lists the losses without one"
             ),
             OpenError::Io { path, error } => write!(f, "{}: {error}", path.display()),
         }

@@ -1,5 +1,5 @@
-//! What the broker says about itself: log lines, on standard error, and what its rooms count. Nobody
-//! waits for a reader of the lines: see `lines.rs`.
+//! Log lines on standard error, and the counters of the rooms. Logging never waits for a reader: see
+//! `lines.rs`.
 //!
 //! What a client sends may stand in a log line only as [`Shown`]: one line, not too long.
 
@@ -42,7 +42,7 @@ static LOG: OnceLock<Lines> = OnceLock::new();
 pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let is_json = format == LogFormat::Json;
     let log = Lines::to(io::stderr(), |dropped| {
-        tracing::warn!(dropped, "log lines were dropped: nobody read those before them");
+        tracing::warn!(dropped, "log lines were dropped, because earlier lines were not read");
     })?;
     let writer = log.clone();
     let writer = move || writer.clone();
@@ -60,7 +60,7 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
             let backtrace = Backtrace::capture();
             let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
             let backtrace = backtrace.as_ref().map(tracing::field::display);
-            tracing::error!(%panic, backtrace, "a panic, which is a fault of this broker");
+            tracing::error!(%panic, backtrace, "panic: this is a bug of the broker");
         }));
     }
     Ok(())
@@ -74,7 +74,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// Waits until the log is written, but not for long: perhaps nobody reads it.
+/// Waits until the log is written, but only for a short time: its reader may be stalled.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);

@@ -1,5 +1,5 @@
 //! The APIs of access control lists, one file per key: 29–31. There is no authorizer yet, so
-//! nothing is stored and every request hears what Kafka says without one (BEHAVIOUR Z10, Z12).
+//! nothing is stored and every request hears what Kafka says without one (rule Z10, Z12).
 
 //! As in Kafka, a request that says UNKNOWN where it must say something closes its connection (Z8).
 

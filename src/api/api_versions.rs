@@ -1,6 +1,6 @@
 //! ApiVersions (key 18): what this broker speaks, and the features it has finalized.
 //! v3 is the flexible encoding and tells who the client is; v5 tells whom the client means.
-//! A version that does not exist is answered by the table (BEHAVIOUR W1).
+//! A version that does not exist is answered by the table (rule W1).
 
 use crate::api::context::{ClientSoftware, Context};
 use crate::api::error::ErrorCode;
@@ -38,7 +38,7 @@ fn check(request: &ApiVersionsRequest, ctx: &Context) -> Result<(), ErrorCode> {
     }
 }
 
-/// Letters and digits, with dots and dashes between them (BEHAVIOUR W15).
+/// Letters and digits, with dots and dashes between them (rule W15).
 fn is_software(text: &str) -> bool {
     let ends = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
     ends(text.chars().next())
@@ -76,7 +76,7 @@ fn answer(version: i16) -> ApiVersionsResponse {
     }
 }
 
-/// No tag of this holds anything but its default, so that none is sent (BEHAVIOUR W3).
+/// No tag of this holds anything but its default, so that none is sent (rule W3).
 fn nothing() -> ApiVersionsResponse {
     ApiVersionsResponse::default()
 }

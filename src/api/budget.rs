@@ -1,6 +1,6 @@
 //! Bytes held for clients are charged to a budget, so that all of them together cannot make the
-//! broker hold more than it was given. The server charges requests and encoded answers; what
-//! serving a request may take is charged to its [`Room`] before it is held.
+//! broker hold more than it was given. The server charges requests and encoded answers; the memory for
+//! serving a request is charged to its [`Room`] before it is taken.
 //!
 //! A charge that does not fit has to wait until another is given back. What is held until a *peer*
 //! moves (half a request, an answer nobody reads) may never be given back; where somebody waits for
@@ -26,7 +26,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Requests that take no more than this are served without a charge: there are few of them at a
 /// time for each connection.
 const UNCHARGED: usize = 4 << 10;
-/// Requests that take no more than this do not wait: the server begins none while the budget is used up.
+/// Requests that take no more than this do not wait: the server starts none while the budget is used up.
 const SMALL: usize = 64 << 10;
 
 /// So many bytes may be held: one budget each for small requests, large ones, and answers.
@@ -43,7 +43,7 @@ struct State {
     waiting: BTreeMap<ConnectionId, Waker>,
     /// Connections whose bytes are held until their peer moves.
     peers: BTreeMap<ConnectionId, Peer>,
-    /// Long polls that hold room, to be woken when somebody waits for it.
+    /// Long polls that hold room; they are woken when a request waits for it.
     polls: BTreeMap<ConnectionId, Waker>,
 }
 
@@ -64,7 +64,7 @@ pub struct Charge {
     bytes: usize,
 }
 
-/// What serving one request takes: what a handler collects, its answer, and the answer's encoded form.
+/// The memory for serving one request: the data that a handler collects, its answer, and the encoded answer.
 #[derive(Debug)]
 pub struct Room {
     budget: Arc<Budget>,
@@ -75,7 +75,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Taken {
     bytes: usize,
-    /// Of all of them, but for what is too little to be charged.
+    /// The memory of all requests, without those too small to be charged.
     charge: Option<Charge>,
 }
 
@@ -150,7 +150,7 @@ impl Budget {
         state.polls.remove(&connection);
     }
 
-    /// What large things together may hold, and so the most that one of them may.
+    /// The most that large requests may hold together, and therefore the most for one of them.
     pub fn most_of_large(&self) -> usize {
         self.most - self.most / EIGHTH
     }
@@ -200,7 +200,7 @@ impl Room {
         Room { budget: Arc::clone(budget), connection, taken: Mutex::default() }
     }
 
-    /// The most that may be taken for what a client can make larger by asking for more.
+    /// The most memory for an answer whose size the client chooses.
     pub fn most(&self) -> usize {
         self.budget.most_of_large()
     }
@@ -210,9 +210,9 @@ impl Room {
         self.most().saturating_sub(self.taken().bytes)
     }
 
-    /// Waits until `bytes` more may be held for this request. It is to be called before they are: who
-    /// waits here should hold next to nothing, or two that each hold half of what there is would wait
-    /// for each other.
+    /// Waits until `bytes` more may be held for this request. Call it before taking them. A caller should
+    /// hold almost nothing while it waits; otherwise two requests that each hold half of the memory would
+    /// wait for each other.
     pub async fn hold(&self, bytes: usize) {
         let (all, charged) = {
             let mut taken = self.taken();

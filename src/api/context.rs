@@ -197,7 +197,7 @@ pub struct ClientSoftware {
 impl ConnectionInfo {
     /// Where this client is told to find the broker: what the operator advertises, else the host
     /// the listener was bound to, else the address the client just reached us at. Never an
-    /// unspecified address (BEHAVIOUR M6).
+    /// unspecified address (rule M6).
     pub fn advertised(&self) -> HostPort {
         let port = self.listener.told_port(self.local.port());
         match &self.listener.advertised {

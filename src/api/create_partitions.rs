@@ -1,5 +1,5 @@
 //! CreatePartitions (key 37): more partitions behind the last one. One result per topic asked
-//! (BEHAVIOUR A11), and numbers go on without gaps (A12).
+//! (rule A11), and numbers go on without gaps (A12).
 
 use std::collections::HashMap;
 use std::sync::Arc;

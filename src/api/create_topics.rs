@@ -21,7 +21,7 @@ use crate::storage::{Topic, TopicError, Topics};
 use crate::time::{Moment, random_uuid, within};
 use crate::types::{NodeId, TopicId};
 
-/// The most partitions one request may ask for (BEHAVIOUR A18).
+/// The most partitions one request may ask for (rule A18).
 const PER_REQUEST: usize = 10_000;
 /// The most partitions this broker holds.
 const PER_BROKER: usize = 200_000;
@@ -41,7 +41,7 @@ impl Handler for CreateTopicsRequest {
     }
 
     fn weigh(&self, size: Size, _: &Context) -> Weight {
-        // Each topic that is made is told with all of its settings.
+        // The answer has all settings of each created topic.
         let made = self.topics.len().min(PER_REQUEST);
         Weight::asked(size.echoed() + made * config::topic_settings() * SETTING)
     }
@@ -308,7 +308,7 @@ fn exists(name: &str) -> Refusal {
     Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."))
 }
 
-/// Kafka makes metrics of topic names, in which `.` and `_` are one (BEHAVIOUR A17).
+/// Kafka makes metrics of topic names, in which `.` and `_` are one (rule A17).
 fn collides(name: &str, with: &str) -> Refusal {
     let why = format!("Topic '{name}' collides with existing topic: {with}");
     Refusal::new(ErrorCode::InvalidTopicException, why)
@@ -340,7 +340,7 @@ fn refused(name: String, refusal: Refusal) -> CreatableTopicResult {
         error_message: refusal.message,
         num_partitions: -1,
         replication_factor: -1,
-        // Null is allowed, and Java admin clients throw on it (BEHAVIOUR M9).
+        // Null is allowed, and Java admin clients throw on it (rule M9).
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }

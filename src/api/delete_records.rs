@@ -1,5 +1,5 @@
 //! DeleteRecords (key 21): moves the log start of partitions forward; −1 means to the high
-//! watermark. The new start is durable before the answer, and never goes back (BEHAVIOUR O4).
+//! watermark. The new start is durable before the answer, and never goes back (rule O4).
 //!
 //! There is nobody to wait for but the disk, so the request's timeout does not count: Kafka's
 //! leader has moved its own log start, too, before it looks at a clock.

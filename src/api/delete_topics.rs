@@ -1,4 +1,4 @@
-//! DeleteTopics (key 20): by name, from v6 on also by id. One result per topic asked (BEHAVIOUR A13).
+//! DeleteTopics (key 20): by name, from v6 on also by id. One result per topic asked (rule A13).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

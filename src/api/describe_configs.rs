@@ -1,5 +1,5 @@
 //! DescribeConfigs (key 32): every setting of a topic, a broker, a group and so on, with where it
-//! comes from (BEHAVIOUR A8–A10, A16). v3 adds types and documentation.
+//! comes from (rule A8–A10, A16). v3 adds types and documentation.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::telemetry::levels;
 impl Handler for DescribeConfigsRequest {
     const GAPS: &'static [&'static str] = &[
         "Documentation is our own; settings without effect say so.",
-        "An answer takes 7/8 of jackdaw.answer.max.bytes; further resources are INVALID_REQUEST.",
+        "An answer is limited to 7/8 of `jackdaw.answer.max.bytes`; further resources are INVALID_REQUEST.",
     ];
 
     fn named(&self) -> usize {
@@ -54,11 +54,11 @@ impl Handler for DescribeConfigsRequest {
     }
 }
 
-/// How many of the resources there is memory to tell of, which is charged.
+/// How many of the resources fit into the memory for the answer, which is charged here.
 async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
-    // One that is named again and again is described once, to be weighed.
+    // A resource that is named repeatedly is described once, to weigh it.
     let mut known: HashMap<(i8, &str), usize> = HashMap::new();
     for resource in resources {
         let of = (resource.resource_type, resource.resource_name.as_str());
@@ -84,7 +84,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// What a setting takes: as it is collected, as it is answered, and encoded.
+    /// The memory for a setting: collected, in the answer, and encoded.
     fn weigh(self, setting: &Described) -> usize {
         const ROW: usize = 320;
         const SYNONYM: usize = 128;

@@ -25,7 +25,7 @@ impl Handler for DescribeTopicPartitionsRequest {
     }
 
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
-        // Each of so many partitions may be the only one of its topic.
+        // Each of the partitions may be the only one of its topic.
         let partitions = ctx.services.store.topics().partitions().min(MOST_PARTITIONS.into());
         Weight::asked(size.echoed()).and_held(replicas::weigh((0..partitions).map(|_| 1), ctx))
     }
@@ -135,14 +135,14 @@ fn partition(
 ) -> DescribeTopicPartitionsResponsePartition {
     let standing = Standing::of(topic, partition, topics);
     DescribeTopicPartitionsResponsePartition {
-        // As in Kafka also where nobody leads.
+        // As in Kafka, even if there is no leader.
         error_code: ErrorCode::None.code(),
         partition_index: partition.index,
         leader_id: standing.leader,
         leader_epoch: standing.leader_epoch,
         replica_nodes: standing.replicas,
         isr_nodes: standing.isr,
-        // Null is allowed, and Java admin clients throw on it (BEHAVIOUR M9).
+        // Null is allowed, and Java admin clients throw on it (rule M9).
         eligible_leader_replicas: Some(standing.elr),
         last_known_elr: Some(standing.last_leader),
         offline_replicas: standing.offline,

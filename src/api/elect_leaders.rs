@@ -18,8 +18,8 @@ enum Election {
 
 impl Handler for ElectLeadersRequest {
     const GAPS: &'static [&'static str] = &[
-        "`unclean.leader.election.enable` lets a replica lead as soon as it is set; Kafka looks every five minutes.",
-        "A partition without a leader keeps its eligible replicas when `min.insync.replicas` is raised; Kafka forgets them, and no replica can lead any more.",
+        "`unclean.leader.election.enable` has its effect as soon as it is set; Kafka checks every five minutes.",
+        "A partition without a leader keeps its eligible leader replicas when `min.insync.replicas` is raised; Kafka removes them, and no replica can become leader.",
     ];
 
     fn named(&self) -> usize {

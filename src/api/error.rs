@@ -258,7 +258,7 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::TopicExists => ErrorCode::TopicAlreadyExists,
             kernel::Refusal::NameCollides { .. } => ErrorCode::InvalidTopicException,
             kernel::Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-            // BEHAVIOUR P9: not a code of the leadership, or the client tries for ever.
+            // Rule P9: not a code of the leadership, or the client tries for ever.
             kernel::Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             // Nothing was written, and a later attempt may find room: what this code tells clients.
             kernel::Refusal::TooManyProducers => ErrorCode::NotEnoughReplicas,
@@ -288,10 +288,10 @@ impl From<&AppendError> for ErrorCode {
     }
 }
 
-/// Why nothing is written, where that is no fault of the client.
-const FULL: &str = "The broker's disk is full: it takes no records until there is room. Commits, deletions of records and topics, and shorter retention are accepted.";
+/// Messages for refused writes that are not the client's fault.
+const FULL: &str = "The broker's disk is full: it accepts no records until there is room. Commits, deletions of records and topics, and shorter retention are accepted.";
 const POISONED: &str =
-    "A write or a sync of the broker's disk failed: it takes nothing until it is restarted.";
+    "A write or a sync of the broker's disk failed: it accepts no writes until it is restarted.";
 const DAMAGED: &str = "The files of this partition are damaged: it is out of service.";
 
 impl From<&AppendError> for Refusal {

@@ -25,7 +25,7 @@ use crate::time::{self, Moment, within};
 use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
 
-/// What a partition of a poll takes beside its records and its part of the answer.
+/// The memory for a partition of a poll, without its records and its part of the answer.
 const PARTITION: usize = 512;
 /// So much is read even where answers fill the memory.
 const LEAST_ROOM: usize = 64 << 10;
@@ -113,7 +113,7 @@ struct Poll {
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
-    /// Bytes of all readings, and what their memory is charged to until the server charges the answer.
+    /// Bytes of all reads, and the charge for their memory until the server charges the answer.
     size: usize,
     held: Charge,
 }
@@ -158,7 +158,7 @@ impl Poll {
     fn new(request: &FetchRequest, plan: &Plan, isolation: Isolation, ctx: &Context) -> Poll {
         let from_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
         let refused = match from_replica {
-            // A client that poses as a broker (RELIABILITY §7, CVE-2018-1288).
+            // A client that poses as a broker (CVE-2018-1288).
             true => Some(ErrorCode::NotLeaderOrFollower),
             false if request.max_bytes < 0 => Some(ErrorCode::InvalidRequest),
             false => None,
@@ -212,10 +212,10 @@ impl Poll {
     }
 
     /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
-    /// its size (BEHAVIOUR F9); every partition has its own limit (F8).
+    /// its size (rule F9); every partition has its own limit (F8).
     async fn read(&mut self, ctx: &Context) {
-        // All that is read may have to be held until the client has read it too. What turns out to be
-        // sent from its file is given back below.
+        // Everything that is read may have to be held until the client has read it. The charge for ranges
+        // that are sent from their file is released below.
         let already = self.size;
         let wanted = self.max_bytes.saturating_sub(already);
         let mut held = ctx.services.answers.take(wanted);
@@ -249,7 +249,7 @@ impl Poll {
         self.held.absorb(held);
     }
 
-    /// What is held in memory.
+    /// The bytes that are held in memory.
     fn memory(&self) -> usize {
         let progress = self.readings.iter().filter_map(|reading| match &reading.state {
             State::Open(progress) => Some(progress),
@@ -410,7 +410,7 @@ fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
         log_start_offset: -1,
         aborted_transactions: Some(Vec::new()),
         preferred_read_replica: -1,
-        // BEHAVIOUR F2: empty, never null.
+        // Rule F2: empty, never null.
         records: Some(Records::default()),
         ..PartitionData::default()
     }
@@ -475,7 +475,7 @@ impl Reading {
 
     fn into_data(self, isolation: Isolation, ctx: &Context) -> PartitionData {
         let empty = PartitionData {
-            // BEHAVIOUR F11: only who reads committed records hears of aborted ones.
+            // Rule F11: only who reads committed records hears of aborted ones.
             aborted_transactions: match isolation {
                 Isolation::ReadUncommitted => None,
                 Isolation::ReadCommitted => Some(Vec::new()),

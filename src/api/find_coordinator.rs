@@ -1,7 +1,7 @@
 //! FindCoordinator (key 10): who serves a group. v4 asks for several at once.
 //!
 //! Transactions and share groups are not there yet. A request for their coordinator is refused with
-//! a code that no client retries (BEHAVIOUR M7, S1).
+//! a code that no client retries (`docs/rules.md`, M7).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Handler for FindCoordinatorRequest {
     }
 
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
-        // Each key is told the address of its coordinator.
+        // The answer has the address of the coordinator for each key.
         let host = ctx.connection.advertised().host.len();
         Weight::asked(size.echoed() + (1 + self.coordinator_keys.len()) * 3 * host)
     }
@@ -69,7 +69,7 @@ async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
     }
 }
 
-/// As in Kafka the first one who looks for a coordinator, or asks for the topic itself, has it created.
+/// As in Kafka the first look-up of a coordinator, or the first request for the topic, creates it.
 pub fn create_offsets_topic(
     ctx: &Context,
 ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
@@ -78,7 +78,7 @@ pub fn create_offsets_topic(
     let factor = ctx.services.settings().offsets_topic_replication;
     let factor = usize::from(factor).min(ctx.services.cluster.brokers.len());
     let (name, replicas) = (topic_name::CONSUMER_OFFSETS, replicas::spread(ctx, partitions, factor));
-    // What Kafka sets on it. Nothing is stored there, so it is only shown.
+    // Kafka's settings for it. Nothing is stored there, so they are only described.
     let segment_bytes = ctx.services.settings().offsets_topic_segment_bytes.to_string();
     let overrides = BTreeMap::from([
         ("cleanup.policy".to_owned(), "compact".to_owned()),

@@ -2,7 +2,7 @@
 //! coordinator; here requests become its commands and its answers become the wire's.
 //!
 //! A request takes effect when it is handled; what it returns may still wait, for other members or
-//! for the disk (BEHAVIOUR W12, W19). No answer ever says COORDINATOR_LOAD_IN_PROGRESS (M8): a
+//! for the disk (rule W12, W19). No answer ever says COORDINATOR_LOAD_IN_PROGRESS (M8): a
 //! broker that still recovers has no listener yet.
 //!
 //! Where one process poses as several brokers, each group has one of those that run as its

@@ -15,7 +15,7 @@ impl Handler for IncrementalAlterConfigsRequest {
         "`listeners` and `listener.security.protocol.map` take effect at the start only: altering them is INVALID_REQUEST.",
         "What only plug-ins, tiered storage or several log directories could judge is accepted.",
         "An operation that nobody knows is INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR for some resources.",
-        "Loggers are the parts of this broker. Names of Kafka's best-known loggers stand for the part that does the same work; its other classes do not exist.",
+        "Loggers are the parts of this broker. The names of Kafka's best-known loggers are aliases of the part that does the same work; other classes of Kafka do not exist.",
         "A resource keeps 1 MiB of settings, and all that are no topics 16 MiB: more is POLICY_VIOLATION.",
     ];
 

@@ -113,7 +113,7 @@ async fn look_up(
 }
 
 /// Looks into the log. Where retention moves the log start meanwhile, what was found may be gone
-/// and what was not found may have lain in a segment that is (BEHAVIOUR O4, O5): look again.
+/// and what was not found may have lain in a segment that is (rule O4, O5): look again.
 async fn search(
     partition: &Partition,
     wanted: Wanted,
@@ -135,7 +135,7 @@ async fn search(
 }
 
 fn answer(partition_index: i32, outcome: Result<Option<Found>, ErrorCode>) -> ListOffsetsPartitionResponse {
-    // BEHAVIOUR O2: whatever else were sent for "none", Java clients would throw.
+    // Rule O2: whatever else were sent for "none", Java clients would throw.
     let none = Found { offset: Offset(-1), timestamp: Timestamp(-1), leader_epoch: LeaderEpoch(-1) };
     let (error, found) = match outcome {
         Ok(found) => (ErrorCode::None, found.unwrap_or(none)),

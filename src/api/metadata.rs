@@ -1,5 +1,5 @@
-//! Metadata (key 3): the broker, the topics and their partitions. A topic that is asked for and not
-//! there is created behind the answer, where both the client and the broker allow it.
+//! Metadata (key 3): the brokers, the topics and their partitions. An unknown topic is created after the
+//! answer, if both the client and the broker allow it.
 //! v1: null asks for all topics, an empty list for none (in v0 that was all). v10 knows topic ids,
 //! from v12 on they can be asked for. The tags of v9 and the top-level error of v13 carry nothing here.
 
@@ -22,7 +22,7 @@ use crate::types::TopicId;
 impl Handler for MetadataRequest {
     const GAPS: &'static [&'static str] = &[
         "Topics are created on demand in bursts of 1,000, then 100 per second, up to 100,000 partitions; beyond that they stay unknown.",
-        "Of Kafka's internal topics only `__consumer_offsets` is created by asking for it.",
+        "Of Kafka's internal topics only `__consumer_offsets` is auto-created.",
     ];
 
     fn named(&self) -> usize {
@@ -143,8 +143,8 @@ fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<Metadat
     }
 }
 
-/// What is said of a name that stands for nothing. BEHAVIOUR M1: as in Kafka its topic is created
-/// behind the answer, and the client asks again (`docs/decisions/0017`).
+/// The error for an unknown topic. Rule M1: as in Kafka the topic is created after the answer, and the
+/// client asks again (`docs/decisions/0017-topics-on-demand-come-behind-the-answer.md`).
 fn missing(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> ErrorCode {
     if !topic_name::is_legal(name) {
         return ErrorCode::InvalidTopicException;

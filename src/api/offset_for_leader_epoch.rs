@@ -1,5 +1,5 @@
 //! OffsetForLeaderEpoch (key 23): where the log of a leadership ended, so that a client finds out
-//! whether what it read is still there (BEHAVIOUR O7). v3 names the replica, which we pass over: no
+//! whether what it read is still there (rule O7). v3 names the replica, which we pass over: no
 //! broker is trusted on this listener.
 
 use crate::api::context::Context;

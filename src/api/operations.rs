@@ -12,7 +12,7 @@ const DESCRIBE_CONFIGS: i32 = 1 << 10;
 const ALTER_CONFIGS: i32 = 1 << 11;
 const IDEMPOTENT_WRITE: i32 = 1 << 12;
 
-/// The client did not ask (BEHAVIOUR Z11).
+/// The client did not ask (rule Z11).
 pub const NOT_ASKED: i32 = i32::MIN;
 
 /// All there is to do with a topic.

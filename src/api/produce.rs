@@ -1,5 +1,5 @@
 //! Produce (key 0): appends one batch to each partition named.
-//! Versions 0–2 are advertised and refused (BEHAVIOUR W4). v7 allows zstd, v8 tells which records
+//! Versions 0–2 are advertised and refused (rule W4). v7 allows zstd, v8 tells which records
 //! were refused, v13 names topics by id.
 //!
 //! Every batch has its place in line when the ordered part ends; the answer follows when all of
@@ -34,13 +34,13 @@ impl Handler for ProduceRequest {
         "Transactional batches are INVALID_TXN_STATE: no transactions yet.",
         "A partition named twice in one request gets both batches; Kafka drops the first one.",
         "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
-        "A compressed batch that opens to more than 2,147,483,639 bytes, or whose zstd frames reach back further than 32 MiB, is INVALID_RECORD; Kafka bounds each record, not the batch, and takes 128 MiB.",
+        "A compressed batch of more than 2,147,483,639 bytes when decompressed, or with a zstd window of more than 32 MiB, is INVALID_RECORD; Kafka limits each record instead of the batch, and the window to 128 MiB.",
         "Bytes behind the batch are INVALID_RECORD; Kafka drops an incomplete batch and acknowledges the one before it.",
         "Offsets inside an uncompressed batch that are not 0, 1, 2 … are INVALID_RECORD; Kafka stores them.",
         "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
         "A producer id with an epoch below 0 is INVALID_RECORD; Kafka takes −1 and says INVALID_PRODUCER_EPOCH to others.",
         "Of the records refused in one batch at most 1,000 are named; Kafka names all.",
-        "Idempotent producers are remembered within `jackdaw.producers.max.bytes`: over it the one that has been silent for longest is forgotten, and where all wrote within the last 15 minutes a new one is NOT_ENOUGH_REPLICAS, which producers retry. Kafka remembers all until `producer.id.expiration.ms`.",
+        "When `jackdaw.producers.max.bytes` is used up, the idempotent producer that has been silent longest is forgotten; if all wrote within the last 15 minutes, a new one gets NOT_ENOUGH_REPLICAS, which producers retry. Kafka remembers all until `producer.id.expiration.ms`.",
     ];
 
     fn named(&self) -> usize {
@@ -186,14 +186,14 @@ impl Asked {
     }
 }
 
-/// A batch that opens to no more than this is checked where it arrives.
+/// A batch of at most this size when decompressed is checked on the thread on which it arrives.
 const QUICK: u64 = 1 << 20;
 
-/// What opens to more than this has a thread of its own kind, so that it holds up nobody but others like it.
+/// Batches of more than this when decompressed share one thread, so that they delay only each other.
 const LARGE: u64 = 16 << 20;
 
-/// Checks a batch that opens to much: on a thread that may be kept for it, so that others are served meanwhile. Half of
-/// the cores take part, and one more for what is larger still: what a batch opens to is its producer's choice.
+/// Checks a batch that is large when decompressed on a blocking thread, so that other requests are served meanwhile. At
+/// most half of the cores are used, and one more thread for the largest batches, because producers choose the size.
 async fn check_at_leisure(bytes: Bytes, rules: Rules) -> Result<Checked, RecordError> {
     static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -319,7 +319,7 @@ impl Begun {
     }
 }
 
-/// BEHAVIOUR W11: no answer to acks=0, ever; an error closes the connection, so that the client
+/// Rule W11: no answer to acks=0, ever; an error closes the connection, so that the client
 /// looks for what changed.
 fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceResponse> {
     const WHY: &str = "a batch sent with acks=0 was refused";

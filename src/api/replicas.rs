@@ -15,7 +15,7 @@ pub struct Standing {
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
-    /// Those outside of the ISR that may lead, and who led last where nobody does.
+    /// The eligible leader replicas, and the last known leader if there is no leader.
     pub elr: Vec<i32>,
     pub last_leader: Vec<i32>,
     pub offline: Vec<i32>,
@@ -45,9 +45,9 @@ impl Standing {
     }
 }
 
-/// What an answer takes that tells how each partition of topics stands, given how many each has.
+/// The memory for an answer that describes each partition of topics, given the partitions of each topic.
 pub fn weigh(topics: impl Iterator<Item = usize>, ctx: &Context) -> usize {
-    /// The name, at its longest, in the answer and encoded, and what else is told of a topic.
+    /// The longest name, in the answer and encoded, and the other fields of a topic.
     const TOPIC: usize = 1024;
     const PARTITION: usize = 288;
     // In three lists, twice each.
@@ -55,7 +55,7 @@ pub fn weigh(topics: impl Iterator<Item = usize>, ctx: &Context) -> usize {
     topics.map(|partitions| TOPIC + partitions * (PARTITION + replicas)).sum()
 }
 
-/// The same for all topics there are.
+/// The same for all existing topics.
 pub fn weigh_all(ctx: &Context) -> usize {
     let topics = ctx.services.store.topics();
     weigh(std::iter::once(topics.partitions()), ctx) + weigh(topics.iter().map(|_| 0), ctx)

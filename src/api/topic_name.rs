@@ -4,7 +4,7 @@
 const LONGEST: usize = 249;
 
 /// The topic that group coordinators of Kafka store offsets in. Ours is empty, but programs count
-/// on seeing it (BEHAVIOUR M10).
+/// on seeing it (rule M10).
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// The log of Kafka's controllers, which is no topic.
 pub const CLUSTER_METADATA: &str = "__cluster_metadata";

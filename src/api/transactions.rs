@@ -1,9 +1,9 @@
 //! The refusal of transactional producers, until there are transactions.
 //!
-//! The code has to end the producer of every client. librdkafka looks for the coordinator again and
-//! again after any other code than CLUSTER_AUTHORIZATION_FAILED and
+//! The error code must make the producer of every client fail. librdkafka retries the coordinator
+//! look-up for ever after any code but CLUSTER_AUTHORIZATION_FAILED and
 //! TRANSACTIONAL_ID_AUTHORIZATION_FAILED. After the latter Java shows its own text instead of the
-//! message in the answer, so it is the former.
+//! message in the answer, so the former is used.
 
 use tracing::warn;
 
@@ -12,7 +12,7 @@ use crate::api::error::{ErrorCode, Refusal};
 use crate::telemetry::Shown;
 
 /// For `docs/apis.md`.
-pub const GAP: &str = "A transactional id is CLUSTER_AUTHORIZATION_FAILED, the code that ends a producer of any client: no transactions yet.";
+pub const GAP: &str = "A transactional id is CLUSTER_AUTHORIZATION_FAILED, the code that makes the producer of every client fail: no transactions yet.";
 
 /// Refuses a transactional producer, and names its client in the log.
 pub fn refuse(transactional_id: &str, ctx: &Context) -> Refusal {
@@ -25,8 +25,8 @@ pub fn refuse(transactional_id: &str, ctx: &Context) -> Refusal {
         version = %Shown(version),
         client_id = %Shown(ctx.client_id.as_deref().unwrap_or_default()),
         transactional_id = %Shown(transactional_id),
-        "a transactional producer was refused, there are no transactions yet; \
-         let it produce without a transactional id"
+        "a transactional producer was refused, because there are no transactions yet; \
+         remove its transactional id"
     );
     Refusal::new(ErrorCode::ClusterAuthorizationFailed, "this broker has no transactions yet")
 }

@@ -29,19 +29,18 @@ enum Command {
         #[arg(long)]
         records: bool,
     },
-    /// Say what the next start of a data directory will do, and hold every record that it would serve
-    /// against its checksum. Beside a running broker only the files of topics are looked at, and the
-    /// end of a file may be unfinished
+    /// Predict the next start of a data directory, and check every record that it would serve. While a
+    /// broker is running only the files of topics are checked, and the end of a file may be unfinished
     Verify {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
     },
-    /// Say what of a damaged data directory is lost, and with --accept-loss give it up, so that the next
-    /// start serves the rest. The old files are kept in the directory, in a folder below `aside`
+    /// List the losses of a damaged data directory, and with --accept-loss repair it, so that the next start
+    /// serves the rest. The old files are kept in the directory, in a folder below `aside`
     Repair {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
-        /// Give up what is damaged, after a question
+        /// Repair the directory and give damaged data up, after a question
         #[arg(long)]
         accept_loss: bool,
         /// Do not ask
@@ -101,7 +100,7 @@ fn verify(data_dir: &Path, out: &mut dyn Write) -> Exit {
     }
 }
 
-/// Shows what is lost, and gives it up where somebody says so.
+/// Prints the losses of a repair, and repairs the directory after consent.
 fn repair(data_dir: &Path, accept_loss: bool, consent: impl FnOnce() -> bool, out: &mut dyn Write) -> Exit {
     let fs: Arc<dyn Fs> = Arc::new(DiskFs);
     let plan = match repair::plan(&fs, data_dir) {
@@ -109,7 +108,7 @@ fn repair(data_dir: &Path, accept_loss: bool, consent: impl FnOnce() -> bool, ou
         Err(error) => return fail(exit_of_open(&error), error),
     };
     if plan.is_empty() {
-        drop(writeln!(out, "nothing to repair: the next start serves everything"));
+        drop(writeln!(out, "nothing to repair: the next start serves all data"));
         return Exit::Fine;
     }
     if let Err(error) = print_plan(&plan, accept_loss, out) {
@@ -132,13 +131,13 @@ fn print_plan(plan: &Plan, accept_loss: bool, out: &mut dyn Write) -> io::Result
         writeln!(out, "the next start is refused: {refusal}")?;
     }
     match plan.losses.is_empty() {
-        true => writeln!(out, "it can be repaired without a loss")?,
-        false => writeln!(out, "what is lost:")?,
+        true => writeln!(out, "a repair loses nothing")?,
+        false => writeln!(out, "a repair loses:")?,
     }
     plan.losses.iter().try_for_each(|loss| writeln!(out, "  {loss}"))?;
     match accept_loss {
-        true => write!(out, "give that up? The old files are kept. Type yes: ")?,
-        false => writeln!(out, "run it again with --accept-loss to give that up; the old files are kept")?,
+        true => write!(out, "repair it? The old files are kept. Type yes: ")?,
+        false => writeln!(out, "run it again with --accept-loss to repair it; the old files are kept")?,
     }
     out.flush()
 }
@@ -160,7 +159,7 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     )?;
     match next_start {
         NextStart::InUse => {
-            writeln!(out, "a broker is running here: only the files of its topics were looked at")
+            writeln!(out, "a broker is running here: only the files of its topics were checked")
         }
         NextStart::Refused(error) => {
             writeln!(out, "the next start is refused with exit code {}: {error}", exit_of_open(error) as u8)

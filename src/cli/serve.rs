@@ -205,7 +205,7 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return fail(Exit::InputOutput, "signals cannot be listened for");
     };
-    // Perhaps nobody reads it: the broker serves all the same.
+    // The broker serves even if the line cannot be written.
     let out = match Lines::to(std::io::stdout(), |_| {}) {
         Ok(out) => out,
         Err(error) => return fail(Exit::InputOutput, format_args!("no thread to print in: {error}")),
@@ -223,7 +223,7 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
     loop {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => break,
-            // A terminal that was closed says it too: a reason to read the settings, none to end.
+            // A closed terminal sends it too: that reloads the settings and does not stop the broker.
             Some(()) = hangup.recv() => tokio::select! {
                 () = reload(&broker, options.clone()) => {}
                 () = any(&mut terminate, &mut interrupt) => break,
@@ -240,12 +240,12 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
     Exit::Fine
 }
 
-/// Settings that may change while the broker runs take what stands in the file now.
+/// Reloads the dynamic settings from the file.
 async fn reload(broker: &Broker, options: Options) {
     match spawn_blocking(|| settings(options)).await {
         Ok(Ok(given)) => broker.reload(given).await,
-        Ok(Err((_, why))) => warn!(why, "the settings cannot be read again; they stay as they are"),
-        Err(error) => warn!(%error, "the settings cannot be read again; they stay as they are"),
+        Ok(Err((_, why))) => warn!(why, "cannot reload the settings; they stay as they are"),
+        Err(error) => warn!(%error, "cannot reload the settings; they stay as they are"),
     }
 }
 

@@ -45,28 +45,28 @@ settings! {
         delete_topics: bool = Value::flag, boolean("delete.topic.enable", "true");
         /// The largest Produce request that is read. All other requests end at 8 MiB.
         max_request_bytes: u32 = Value::number, int("socket.request.max.bytes", "104857600").at_least(1);
-        /// How many bytes of requests that are not yet answered the broker holds for all clients
-        /// together, before it stops reading; −1 leaves it to the broker, which takes an eighth of
-        /// `jackdaw.memory.max.bytes`, at most 128 MiB. No request is read that is larger than 7/8 of it.
+        /// The memory for requests of all clients that are not answered yet. When it is used up, the broker
+        /// stops reading. −1 means an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB. A request
+        /// larger than 7/8 of it is not read.
         request_budget: Option<u64> = Value::limit, long("queued.max.request.bytes", "-1");
-        /// How many bytes answers take for all clients together, while they are made and until they are
-        /// read, before the broker stops serving further requests; −1 leaves it to the broker, which takes
-        /// an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB. What a client can make larger by asking
-        /// for more is refused where one answer would take more than 7/8 of it.
+        /// The memory for answers of all clients, from when they are made until they are read. When it is used
+        /// up, the broker serves no further requests. −1 means an eighth of `jackdaw.memory.max.bytes`, at most
+        /// 128 MiB. A request is refused if its answer would take more than 7/8 of this because the client asked
+        /// for so much.
         answer_budget: Option<u64> = Value::limit, long("jackdaw.answer.max.bytes", "-1");
-        /// How much memory the broker plans with; −1 is what its control group (a container's limit) or
-        /// the machine has. Requests, answers, groups and the keys of compaction get an eighth each, fetch
-        /// sessions a sixteenth; the rest is for topics, recent records, and what an allocator wastes.
+        /// The memory that the broker shares out. −1 means the limit of its control group (of a container), or
+        /// the memory of the machine. Requests, answers, groups and the keys of compaction get an eighth each,
+        /// fetch sessions a sixteenth. The rest is for topics, recent records and the overhead of the allocator.
         memory: Option<u64> = Value::limit, long("jackdaw.memory.max.bytes", "-1");
-        /// How many requests of one connection are served before others have their turn.
+        /// How many requests of one connection are served before other connections have their turn.
         turn_requests: usize = Value::number, int("jackdaw.turn.max.requests", "32").at_least(1);
-        /// How many bytes of answers one connection gets before others have their turn; the answer that
-        /// passes it is the last.
+        /// How many bytes of answers one connection gets before other connections have their turn. The
+        /// answer that exceeds it is still sent.
         turn_bytes: usize = Value::number, int("jackdaw.turn.max.bytes", "262144").at_least(1);
         /// A connection without any request for so long is closed.
         max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
-        /// How many connections there may be. Besides, the process's limit of open files is shared out: half
-        /// of it, up to 512, is for segments, some is the broker's own, and the rest is for connections.
+        /// The most connections at a time. The process's limit of open files is a second bound: segments get
+        /// half of it, up to 512, the broker itself a small part, and connections the rest.
         max_connections: u32 = Value::number, int("max.connections", "2147483647").dynamic().at_least(0);
         /// How many connections one address may have.
         max_connections_per_ip: u32 = Value::number,
@@ -100,9 +100,8 @@ settings! {
             long("offsets.retention.check.interval.ms", "600000").at_least(1);
         /// The longest text a client may store with an offset.
         offset_metadata_max: u32 = Value::number, int("offset.metadata.max.bytes", "4096").at_least(0);
-        /// How many bytes all groups together may take, with their members and offsets; over it
-        /// nothing new is let in. −1 leaves it to the broker, which takes an eighth of
-        /// `jackdaw.memory.max.bytes`, at most 128 MiB.
+        /// The memory for all groups, with their members and offsets. When it is used up, new members,
+        /// groups and offsets are refused. −1 means an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB.
         groups_budget: Option<u64> = Value::limit, long("jackdaw.groups.max.bytes", "-1");
         /// How many partitions `__consumer_offsets` is shown with; nothing is stored in it.
         offsets_topic_partitions: i32 = Value::number,
@@ -110,15 +109,15 @@ settings! {
         /// How many replicas `__consumer_offsets` is shown with; no more than there are brokers.
         offsets_topic_replication: u16 = Value::number,
             short("offsets.topic.replication.factor", "3").at_least(1);
-        /// `segment.bytes` of `__consumer_offsets`, at least the 1048576 that topics need; nothing is stored in it.
+        /// The `segment.bytes` that is described for `__consumer_offsets`, at least 1048576. No data is stored in it.
         offsets_topic_segment_bytes: i32 = |v| v.number::<i32>().max(1 << 20),
             int("offsets.topic.segment.bytes", "104857600").at_least(1);
         /// How long an idle idempotent producer is remembered.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
-        /// How many bytes idempotent producers may take over all partitions, 336 for each producer of each
-        /// partition. Over it the one that has been silent for longest is forgotten, but none that wrote within
-        /// the last 15 minutes: where all did, a new one is refused with an error that producers retry.
+        /// The memory for idempotent producers of all partitions, 336 bytes for each producer of each partition.
+        /// When it is used up, the producer that has been silent longest is forgotten, but never one that wrote
+        /// within the last 15 minutes. If all did, a new producer is refused with a retriable error.
         producers_budget: u64 = Value::number,
             long("jackdaw.producers.max.bytes", "33554432").at_least(1024 * 1024);
         /// How often segments are looked at for retention.
@@ -127,22 +126,22 @@ settings! {
         cleaner_enabled: bool = Value::flag, boolean("log.cleaner.enable", "true");
         /// How often it is looked whether a log is to be compacted.
         cleaner_backoff: Duration = Value::millis, long("log.cleaner.backoff.ms", "15000").dynamic().at_least(0);
-        /// How much memory compaction may take for the keys of a log, of which it remembers the newest
-        /// offsets; taken as it is needed, a megabyte at least, and an eighth of `jackdaw.memory.max.bytes`
-        /// at most. What it does not suffice for the next run does.
+        /// The memory that compaction may take for the keys of a log, at least 1 MiB and at most an eighth of
+        /// `jackdaw.memory.max.bytes`. It is taken as it is needed. If it does not hold all keys, the next run
+        /// compacts the rest of the log.
         cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
             long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
-        /// Within what time all stored records are read once and held against their checksums, to find
-        /// damage where nobody reads; 0 turns it off. It counts while the broker runs. At most 64 MiB a
-        /// second are read.
+        /// The time in which the broker reads everything that is stored once and checks it against its
+        /// checksums, to find damage where no client reads. Only time in which the broker runs counts. At most
+        /// 64 MiB are read a second. 0 turns it off.
         scrub_interval: Duration = Value::millis,
             long("jackdaw.scrub.interval.ms", "604800000").dynamic().at_least(0);
         /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
         /// after the write, synced soon after, `os` after the write, as Kafka does.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
             text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
-        /// The present time in milliseconds since 1970, to confirm a clock that is doubted: one that was set
-        /// forward by more than a day, or is more than 30 days past the time it was believed last. A clock within
+        /// Confirms a clock that is doubted because it was set forward by more than a day, or because it is more
+        /// than 30 days ahead at start. The value is the present time in milliseconds since 1970; a clock within
         /// a day of it is believed. −1 confirms nothing.
         clock_confirmed: Option<Timestamp> = Value::time,
             long("jackdaw.clock.confirmed.ms", "-1").dynamic().at_least(-1);
@@ -178,7 +177,7 @@ pub struct Altered {
 
 /// What each of the large users of memory gets at most where nothing else is said.
 const SHARE: u64 = 128 << 20;
-/// Less than this serves nobody.
+/// The least memory with which a client can be served.
 const LEAST_SHARE: u64 = 1 << 20;
 
 /// How many health checks and scrapes are answered at a time.

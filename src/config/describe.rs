@@ -60,7 +60,7 @@ pub fn describe_topic(
     })
 }
 
-/// How many settings a topic has at most.
+/// The most settings of a topic.
 pub fn topic_settings() -> usize {
     topic::rows().len()
 }

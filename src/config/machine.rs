@@ -1,4 +1,4 @@
-//! What this process may take of the machine: memory, and open files. Each is looked up once.
+//! The limits of this process: memory and open files. Each is read once.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use rustix::process::{Resource, getrlimit};
 
-/// Where nobody says how much memory there is.
+/// Assumed if the size of the memory is unknown.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
 /// Bytes of memory: what the process's control group (a container's limit) or the machine has.
@@ -26,8 +26,8 @@ pub fn open_files() -> usize {
     limit.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
-/// How the files that the process may have open are shared out, so that connections never take those
-/// that writing needs.
+/// The shares of the process's limit of open files, so that connections never take the files that writing
+/// needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFiles {
     pub limit: usize,
@@ -35,18 +35,18 @@ pub struct OpenFiles {
     pub segments: usize,
 }
 
-/// Standard streams, the runtime's, the journal, snapshots, and whatever is opened for a moment.
+/// Standard streams, the runtime, the journal, snapshots, and files that are opened for a moment.
 const OWN_FILES: usize = 40;
 /// For each listener: its sockets, of both address families, and the connections that wait there.
 const LISTENER_FILES: usize = 4;
-/// With fewer of each nobody is served.
+/// The fewest connections, and the fewest segments, to serve a client.
 const LEAST_FILES: usize = 8;
 /// More segments than this are not kept open.
 const SEGMENTS: usize = 512;
 
 impl OpenFiles {
-    /// Segments get half of what is there, up to a number, and connections the rest. `Err` says how many
-    /// files it takes.
+    /// Segments get half of the files, up to `SEGMENTS`, and connections the rest. `Err` has the lowest
+    /// limit that is enough.
     pub fn share_out(limit: usize, listeners: usize, http: usize) -> Result<OpenFiles, usize> {
         let own = OWN_FILES + LISTENER_FILES * listeners + http;
         let left = limit.saturating_sub(own);

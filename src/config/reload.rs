@@ -1,18 +1,18 @@
-//! Settings read once more while the broker runs. Those that may change at any time take their new
-//! values; the others wait for a restart. What was altered over the wire stays above both, as in Kafka.
+//! Reloading settings while the broker runs (SIGHUP). Dynamic settings take their new values at once; the
+//! others wait for a restart. Settings altered by clients take precedence over both, as in Kafka.
 
 use super::broker::rows;
 use super::row::{Change, Kind};
 use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 
-/// What was found.
+/// The result of a reload.
 #[derive(Debug)]
 pub struct Reloaded {
     pub settings: BrokerSettings,
     pub changed: Vec<Difference>,
     /// These hold from the next start on.
     pub waiting: Vec<&'static str>,
-    /// What is wrong; there the old values stay.
+    /// Invalid settings; they keep their old values.
     pub refused: Vec<ConfigError>,
 }
 
@@ -22,12 +22,12 @@ pub struct Difference {
     /// `None` is the default.
     pub from: Option<String>,
     pub to: Option<String>,
-    /// It was altered over the wire, and that stays.
+    /// A client has altered it, and that takes precedence.
     pub is_altered: bool,
 }
 
 impl BrokerSettings {
-    /// The settings that hold when `written` is what stands in file, environment and flags now.
+    /// The settings if `written` are the values in file, environment and flags now.
     pub fn reloaded(&self, written: &Given) -> Reloaded {
         let mut given = self.given.clone();
         let (mut changed, mut waiting, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -58,7 +58,7 @@ impl BrokerSettings {
         match self.given_anew(given) {
             Ok(settings) => Reloaded { settings, changed, waiting, refused },
             Err(error) => {
-                // Each may be right, and not together.
+                // Each value may be valid, but not all of them together.
                 refused.push(error);
                 Reloaded { settings: self.clone(), changed: Vec::new(), waiting, refused }
             }
@@ -66,7 +66,7 @@ impl BrokerSettings {
     }
 }
 
-/// Said by the program that has the broker in it: no file speaks against that.
+/// Set by the program that embeds the broker; it takes precedence over a file.
 fn is_of_the_program(written: &Written) -> bool {
     written.origin == Origin::Flag && written.place.is_empty()
 }

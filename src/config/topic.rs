@@ -51,8 +51,8 @@ settings! {
         max_message_bytes: u32 = Value::number,
             int("max.message.bytes", "1048588").dynamic().at_least(0).twin("message.max.bytes");
         /// The largest record that is accepted inside a compressed batch, without the bytes of its length. A
-        /// batch is opened piece by piece and never held as a whole; all of it together may not become more than
-        /// 2147483639 bytes.
+        /// batch is decompressed as a stream and never held in memory as a whole. All of its records together
+        /// may take at most 2147483639 bytes.
         max_decompressed_bytes: u32 = Value::number,
             int("max.decompressed.message.bytes", "2147483639").dynamic().at_least(1)
                 .twin("max.decompressed.message.bytes");
@@ -81,8 +81,8 @@ settings! {
         /// that poses as several brokers has one copy all the same.
         min_insync_replicas: u32 = Value::number,
             int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
-        /// Whether a replica that is neither in step nor eligible may lead when it is the only one that
-        /// runs. Nothing is lost by it here: there is one copy.
+        /// Whether a replica that is neither in the ISR nor in the ELR may become leader if no other one runs.
+        /// Nothing is lost by it here, because there is one copy of the data.
         unclean_leader_election: bool = Value::flag,
             boolean("unclean.leader.election.enable", "false").dynamic().twin("unclean.leader.election.enable");
     }

@@ -78,7 +78,7 @@ impl Groups {
     }
 
     /// Whether groups can be served at all: FindCoordinator reports no coordinator that cannot
-    /// (BEHAVIOUR M7).
+    /// (rule M7).
     pub fn is_serving(&self) -> bool {
         self.0.is_serving()
     }
@@ -160,7 +160,7 @@ impl Groups {
     }
 
     /// The offsets of the partitions asked for, in that order, or all that the group has. An unknown
-    /// group has none (BEHAVIOUR C19).
+    /// group has none (rule C19).
     pub fn fetch_offsets(
         &self,
         group: &str,

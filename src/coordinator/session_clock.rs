@@ -1,6 +1,6 @@
 //! The clock by which members live and rebalances end: the monotonic clock, except that it stands
 //! while the journal is stalled. A member whose answer we hold back cannot send its next heartbeat,
-//! so a disk that hangs must not cost it its place (RELIABILITY §2 rule 15).
+//! so a disk that hangs must not cost it its place.
 
 use std::collections::VecDeque;
 use std::future::Future;

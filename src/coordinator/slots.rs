@@ -498,7 +498,7 @@ pub(super) async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupErro
     Ok(())
 }
 
-/// What a group costs beside what is in it: its name, here and in the kernel, and its places in maps.
+/// The memory for an empty group: its name, here and in the kernel, and its entries in maps.
 fn weight_of_slot(name: &str) -> isize {
     const SLOT: usize = 1408;
     (SLOT + 4 * name.len()).cast_signed()

@@ -67,7 +67,7 @@ pub enum Command {
         partition: i32,
         replicas: Vec<NodeId>,
     },
-    /// These brokers run now. Only in old journals: what is written now is a [`Command::RunBrokers`].
+    /// These brokers run now. Only in old journals: now a [`Command::RunBrokers`] is written.
     SetBrokers {
         running: Vec<NodeId>,
     },
@@ -78,12 +78,12 @@ pub enum Command {
     },
     /// Compaction has written segments anew.
     ReplaceSegments(ReplaceSegments),
-    /// How many bytes the producers of all partitions may take together. In the journal, because who is
-    /// forgotten depends on it.
+    /// The memory for producers of all partitions. In the journal, because it decides which producer is
+    /// forgotten.
     SetProducerMemory {
         bytes: u64,
     },
-    /// The clock is believed: what the next start holds its clock against.
+    /// The clock is believed at this time. The next start compares its clock with it.
     ClockBelieved,
     /// These brokers run now: leaders, ISRs and ELRs of all partitions follow, by these rules where neither
     /// the topic nor the cluster has its own.
@@ -91,7 +91,7 @@ pub enum Command {
         running: Vec<NodeId>,
         election: Election,
     },
-    /// Any replica that runs leads, where nobody does.
+    /// An unclean election: any running replica becomes leader of a partition without one.
     ElectUnclean {
         topic: TopicId,
         partition: i32,
@@ -271,7 +271,7 @@ pub enum Refusal {
         current: ProducerEpoch,
         got: ProducerEpoch,
     },
-    /// The memory for producers is used up, by such that may still retry.
+    /// The memory for producers is used up by producers that may still retry.
     TooManyProducers,
     /// The log start was asked to move beyond the end.
     OffsetOutOfRange,
@@ -287,7 +287,7 @@ pub enum Refusal {
     NoReplicaRuns,
     /// The preferred replica does not run, or is not in step.
     PreferredNotAvailable,
-    /// Nobody leads, and no replica runs that might.
+    /// There is no leader, and no running replica may become one.
     NoEligibleLeader,
     /// Our own code asked for what cannot be.
     Malformed,

@@ -41,7 +41,7 @@ pub struct Group {
 }
 
 /// Where the group is in the round of a rebalance. Every step is in the journal, so a restart in
-/// mid-rebalance goes on with the rebalance (BEHAVIOUR C8).
+/// mid-rebalance goes on with the rebalance (rule C8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// No members, since the time given, if it ever had any.

@@ -54,16 +54,16 @@ impl Segment {
         SegmentId { base: self.base, generation: self.generation }
     }
 
-    /// The time of its newest record; of its last append where no record has a time (Kafka's
+    /// The maximum timestamp of its records; the time of its last append if no record has a timestamp (Kafka's
     /// `LogSegment.largestTimestamp`).
     pub fn newest_time(&self) -> Timestamp {
         if self.max_timestamp.0 < 0 { self.last_append } else { self.max_timestamp }
     }
 }
 
-/// From when the age of a segment counts: the largest timestamp of its first batch, or the journal's time at its
-/// first append where that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is stored as
-/// its complement, which is negative.
+/// The start of a segment's age: the maximum timestamp of its first batch, or the journal's time at its first
+/// append if that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is stored as its
+/// complement, which is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened(Timestamp);
 
@@ -72,12 +72,12 @@ impl Opened {
         if first.0 < 0 { Opened(Timestamp(!now.0)) } else { Opened(first) }
     }
 
-    /// As a record's or the journal's clock says.
+    /// A timestamp of a record or of the journal.
     pub fn time(self) -> Timestamp {
         if self.0.0 < 0 { Timestamp(!self.0.0) } else { self.0 }
     }
 
-    /// How old the segment is at `now`, when a batch comes whose newest record is of the time `newest`.
+    /// The age of the segment at `now`, when a batch with the maximum timestamp `newest` arrives.
     pub fn age(self, newest: Timestamp, now: Timestamp) -> Duration {
         let end = if self.0.0 < 0 { now } else { newest };
         end.since(self.time())
@@ -109,7 +109,7 @@ impl Partition {
         self.producers.size()
     }
 
-    /// When the producer wrote here last, as far as that is remembered.
+    /// The producer's last write here, if it is remembered.
     pub fn last_write(&self, producer: ProducerId) -> Option<Timestamp> {
         self.producers.get(&producer).map(Producer::last_write)
     }

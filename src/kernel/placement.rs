@@ -1,10 +1,10 @@
 //! Where a partition is said to be: its replicas, who of them leads, who is in step. All brokers of
-//! a process share one copy of the log, so a replica that runs is in step as soon as somebody leads;
+//! a process share one copy of the log, so a running replica is in the ISR as soon as there is a leader;
 //! otherwise the rules are those of Kafka's controller (`PartitionChangeBuilder`, KIP-966).
 //!
-//! Invariant: replicas are distinct and there is one at least. While somebody leads, the leader runs and
-//! the ISR holds the replicas that run. While nobody does, the ISR is empty, the ELR is not, none of it
-//! runs, and who led last is known. The ELR has no member of the ISR.
+//! Invariant: replicas are distinct and there is at least one. With a leader, the leader runs and the ISR
+//! has the running replicas. Without one, the ISR is empty, the ELR is not, none of the ELR runs, and the
+//! last leader is known. ELR and ISR have no common member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub struct Placement {
     /// Eligible leader replicas, ascending: they left the ISR when it was too small for anything to be
     /// acknowledged without them, so they may lead without any loss.
     pub elr: Vec<NodeId>,
-    /// Who led before nobody did.
+    /// The last leader before the partition had none.
     pub last_leader: Option<NodeId>,
 }
 
-/// By what leaders are elected; a topic's own settings come first.
+/// The settings that decide elections; a topic's own settings take precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Election {
     /// `min.insync.replicas`
@@ -76,7 +76,7 @@ impl Placement {
         Ok(Placement { replicas, leader: Some(leader), isr, elr: Vec::new(), last_leader: None })
     }
 
-    /// As formats before 4 knew it: while nobody led the ISR was who might.
+    /// As in formats before 4: without a leader, the ISR had the replicas that could become leader.
     pub(super) fn without_elr(replicas: Vec<NodeId>, leader: Option<NodeId>, isr: Vec<NodeId>) -> Placement {
         match leader {
             Some(_) => Placement { replicas, leader, isr, elr: Vec::new(), last_leader: None },
@@ -88,7 +88,7 @@ impl Placement {
         }
     }
 
-    /// What becomes of it when other brokers run, or when the rules are others.
+    /// The placement after a change of the running brokers or of the rules.
     pub(super) fn follow(&self, running: &[NodeId], rules: Election) -> Placement {
         let mut next = self.clone();
         next.set_isr(among(&self.isr, running), rules);
@@ -99,7 +99,7 @@ impl Placement {
         next
     }
 
-    /// Where fewer are in step than `min.insync.replicas` asks for, those that leave may still lead.
+    /// If the ISR becomes smaller than `min.insync.replicas`, the replicas that leave it stay eligible.
     fn set_isr(&mut self, isr: Vec<NodeId>, rules: Election) {
         let enough = usize::try_from(rules.min_insync).unwrap_or(usize::MAX).clamp(1, self.replicas.len());
         let eligible: BTreeSet<NodeId> = match isr.len() < enough {
@@ -110,8 +110,8 @@ impl Placement {
         self.isr = isr;
     }
 
-    /// A leader that is in step stays; else the first replica that runs and is in ISR or ELR leads, or in
-    /// an unclean election the first one that runs.
+    /// A leader in the ISR stays. Otherwise the first running replica in ISR or ELR becomes leader, or in an
+    /// unclean election the first running replica.
     fn elect(&mut self, running: &[NodeId], unclean: bool) {
         if self.leader.is_some_and(|leader| self.isr.contains(&leader)) {
             return;
@@ -163,7 +163,7 @@ impl Placement {
         }
     }
 
-    /// Any replica leads that runs, if nobody does; none where somebody does already.
+    /// An unclean election: any running replica becomes leader if there is none; does nothing if there is one.
     pub(super) fn led_by_any(
         &self,
         running: &[NodeId],

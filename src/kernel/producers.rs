@@ -1,8 +1,8 @@
-//! Which idempotent producers are remembered, over all partitions, and who is forgotten when their memory
-//! is used up: the one whose last write is the oldest by the journal's time, but nobody who may still
-//! retry. Kafka has no bound; here a client with made-up ids must not take all memory.
+//! The idempotent producers of all partitions, in the order of their last writes. When their memory is used
+//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that may
+//! still retry. Kafka has no bound; here a client with made-up ids must not take all memory.
 //!
-//! Invariant: an entry for each producer of each partition, with the time of its last write.
+//! Invariant: there is one entry for each producer of each partition, with the time of its last write.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::types::{ProducerId, Timestamp, TopicId};
 /// `tests/growth` holds it against that.
 pub const PRODUCER_BYTES: u64 = 336;
 
-/// A client gives up on a batch after two minutes (`delivery.timeout.ms`). A producer is forgotten when that
-/// is long past, so a retry always finds the window that knows it.
+/// A client gives up on a batch after two minutes (`delivery.timeout.ms`). A producer is forgotten long
+/// after that, so a retry always finds its window.
 pub const MAY_RETRY: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Producers {
         self.most_bytes
     }
 
-    /// What they take together.
+    /// The memory that they take together.
     pub fn bytes(&self) -> u64 {
         bytes_of(self.by_last_write.size())
     }
@@ -69,8 +69,8 @@ impl Producers {
         self.has_room() || self.oldest().is_some_and(|oldest| now.since(oldest.last_write) >= MAY_RETRY)
     }
 
-    /// A producer wrote at `wrote.last_write`; `before` is when it had written last. Returns who is to be
-    /// forgotten for it.
+    /// A producer wrote at `wrote.last_write`; `before` is its last write before that. Returns the producers
+    /// to forget for it.
     pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) -> Option<Remembered> {
         if before == Some(wrote.last_write) {
             return None;
@@ -99,7 +99,7 @@ impl Producers {
         self.by_last_write.remove_mut(gone);
     }
 
-    /// What the producers of a topic are here.
+    /// The producers of a topic.
     pub(super) fn of(topic: &Topic) -> impl Iterator<Item = Remembered> {
         let of = topic.id;
         (0..).zip(topic.partitions()).flat_map(move |(index, partition)| {

@@ -1,4 +1,4 @@
-//! What a client may append: rules P of BEHAVIOUR.md, RELIABILITY.md §7.
+//! What a client may append: rules P of `docs/rules.md`.
 //!
 //! | looked at | what of it |
 //! |---|---|

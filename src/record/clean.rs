@@ -24,9 +24,9 @@ pub enum Cleaned {
     Nothing,
 }
 
-/// `is_needed` says of an offset and its key whether nothing newer stands for the key; it is asked twice. Fails where
-/// the batch cannot be read, or would become far larger; then it is best left alone. Values are passed on piece by
-/// piece and never held: what a batch opens to may be large.
+/// `is_needed` says whether an offset has the newest record of its key; it is called twice. Fails if the batch
+/// cannot be read, or would become far larger; then it is best left as it is. Values are copied piece by piece and
+/// never held, because a decompressed batch may be large.
 pub fn clean(
     batch: &Bytes,
     now: Timestamp,
@@ -66,7 +66,7 @@ pub fn clean(
     rewritten(batch, &header, &kept, horizon, stays).map(Cleaned::Rewritten)
 }
 
-/// What is left of a batch.
+/// The rest of a batch after compaction.
 #[derive(Default)]
 struct Kept {
     count: i32,
@@ -90,7 +90,7 @@ pub fn is_cleaned(header: &Header) -> bool {
     !header.attributes.control() && !header.attributes.transactional()
 }
 
-/// How many times larger a batch may become by being written anew: our encoders do not compress as well as the best.
+/// How many times larger a batch may become when it is compressed again: our encoders are not the best ones.
 const LARGEST_GROWTH: usize = 4;
 const ALWAYS_ALLOWED: usize = 1 << 20;
 
@@ -142,7 +142,8 @@ struct KeptRecords<'a, F> {
     base_timestamp: Timestamp,
     left: i32,
     stays: F,
-    /// What is still to be given of the record that was begun: up to its value, and the rest as it comes.
+    /// The part of the current record that is not read yet: `begun`, up to its value, and then `rest` bytes of
+    /// the source.
     begun: Bytes,
     rest: usize,
 }

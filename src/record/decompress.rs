@@ -1,5 +1,5 @@
-//! Opens compressed records as a stream: a batch is never held as a whole. What opening takes is bounded, whatever
-//! the bytes claim:
+//! Decompresses records as a stream: a batch is never held as a whole. The cost is bounded, whatever the bytes
+//! claim:
 //!
 //! | bound | of | why |
 //! |---|---|---|
@@ -20,8 +20,8 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::Codec;
 
-/// More than this no batch becomes when opened. Kafka lets each single record of one become as large: it is the
-/// largest `max.decompressed.message.bytes`.
+/// The most bytes of a decompressed batch. It is the largest `max.decompressed.message.bytes`, which Kafka allows
+/// for each single record.
 pub(super) const MOST: u64 = i32::MAX as u64 - 8;
 
 /// A zstd window is memory. Frames that name a larger one are read as long as they reach no further
@@ -293,8 +293,8 @@ thread_local! {
     static SPARE: Cell<Option<Box<FrameDecoder>>> = const { Cell::new(None) };
 }
 
-/// A larger window is not kept, in blocks of 128 KiB and as its descriptor: 2 MiB, which level 3 names. A decoder that
-/// was used before sets aside all of the window that is named.
+/// Decoders with a larger window are not kept: 2 MiB, the window of level 3, in blocks of 128 KiB and as its
+/// descriptor. A decoder that is used again allocates the whole window that a frame names.
 const SPARE_BLOCKS: usize = 16;
 const SPARE_WINDOW_DESCRIPTOR: u8 = 11 << 3;
 
@@ -309,8 +309,8 @@ fn new_decoder() -> Box<FrameDecoder> {
     decoder
 }
 
-/// Of the frames whose window takes more than a spare decoder's, one is open at a time in the whole process: all others
-/// wait. So whoever serves others meanwhile opens no batch that far (`QUICK` in `api/produce.rs`), and nobody opens two
+/// Only one frame with a larger window than a spare decoder's is open at a time in the whole process; others wait.
+/// Therefore threads that serve requests do not open such batches (`QUICK` in `api/produce.rs`), and no code opens two
 /// batches at once.
 struct Alone;
 

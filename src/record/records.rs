@@ -119,7 +119,7 @@ pub(super) struct Head {
     pub(super) key: Option<Bytes>,
     /// How long the value is, that comes next.
     pub(super) value: Option<usize>,
-    /// What is left of the record: the value and the headers.
+    /// The rest of the record: the value and the headers.
     pub(super) rest: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Finds a record of a stored batch by its timestamp (BEHAVIOUR.md, rules O). Compressed batches
+//! Finds a record of a stored batch by its timestamp (`docs/rules.md`, rules O). Compressed batches
 //! are opened, but neither keys nor values are kept.
 
 use bytes::Bytes;

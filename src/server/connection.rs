@@ -1,7 +1,7 @@
 //! One connection: reads requests, starts them, and writes the answers in order.
 //!
 //! A connection serves **one request at a time**, because Kafka does and clients rely on it: a
-//! request sees the effect of every earlier one of its connection (BEHAVIOUR W19). The exception is
+//! request sees the effect of every earlier one of its connection (rule W19). The exception is
 //! Produce: consecutive ones overlap, each having its place in line before the next is looked at,
 //! so that they share a sync. Answers leave in the order of the requests (W12), and answers that
 //! are owed are written before a connection is closed.
@@ -66,13 +66,13 @@ pub(super) struct Connection<S> {
     beginning: Option<Beginning>,
     /// Answers that are not yet in the output, in order.
     owed: VecDeque<Owed>,
-    /// Work that nobody is told of. It has no place among the answers (BEHAVIOUR W11), but it holds
+    /// Work that nobody is told of. It has no place among the answers (rule W11), but it holds
     /// its bytes, and a failure of it closes the connection.
     silent: Vec<Silent>,
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
-    /// What was served since others had their turn.
+    /// What was served since other connections had their turn.
     turn: Turn,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     end: Option<End>,
@@ -701,7 +701,7 @@ fn complain(end: &End, info: &ConnectionInfo) {
             %peer, request = name, %error, "a malformed request; connection closed"
         ),
         End::Failed { name, failure } => error!(
-            %peer, request = name, ?failure, "a request could not be answered, which is a fault of this broker; connection closed"
+            %peer, request = name, ?failure, "a request could not be answered: this is a bug of the broker; connection closed"
         ),
         End::TooSlow => warn!(%peer, "a request comes in too slowly; connection closed"),
         End::NotReading => warn!(%peer, "the client does not read its answers; connection closed"),

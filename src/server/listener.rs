@@ -90,7 +90,7 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
     if host == "localhost" {
-        // Clients resolve the name to either (BEHAVIOUR M6).
+        // Clients resolve the name to either (rule M6).
         return Ok(vec![V4, V6]);
     }
     if ["", "0.0.0.0", "::"].contains(&host) {
@@ -171,7 +171,7 @@ fn note_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        error!("a connection ended in a panic, which is a fault of this broker");
+        error!("a connection ended in a panic: this is a bug of the broker");
     }
 }
 
@@ -188,7 +188,7 @@ async fn bear(error: &io::Error) {
 /// How many connections there are, in all and from each address. How many there may be is asked
 /// anew each time: it can be altered while the broker runs.
 pub(super) struct Slots {
-    /// With more, there would be no files left to write to.
+    /// With more connections there would be no file descriptors left for writes.
     most_by_files: usize,
     settings: Box<dyn Fn() -> Arc<BrokerSettings> + Send + Sync>,
     used: Mutex<Used>,

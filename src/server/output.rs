@@ -1,5 +1,5 @@
-//! From answers to bytes: what is ready leaves in order, from memory with vectored writes, from files
-//! straight to the socket.
+//! Sends answers in order: bytes in memory with vectored writes, bytes in files straight from the file to
+//! the socket.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::types::{FileRange, Piece};
 /// Pieces that one write takes along.
 const PIECES: usize = 64;
 
-/// So much of a file is read at a time where it cannot be sent from there.
+/// How much of a file is read at a time if it cannot be sent directly.
 const READ_AT_ONCE: usize = 256 << 10;
 /// And so little where answers fill the memory: there may be as many readings as connections.
 const LEAST_READ: usize = 16 << 10;
@@ -27,7 +27,7 @@ const LEAST_READ: usize = 16 << 10;
 pub(super) struct Output {
     pieces: VecDeque<Queued>,
     unwritten: usize,
-    /// What they take in memory until the peer reads them.
+    /// The memory that they take until the peer reads them.
     memory: usize,
     /// The first bytes of the file that is next, on their way into memory.
     reading: Option<Reading>,
@@ -121,7 +121,7 @@ impl Output {
         Poll::Ready(Ok(written))
     }
 
-    /// Puts what was read in the place of the range that it was read from.
+    /// Replaces a range by the bytes that were read from it.
     fn poll_reading(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(())) };
         let read = ready!(Pin::new(&mut reading.bytes).poll(context));
@@ -136,7 +136,7 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// So many bytes from the front are with the socket.
+    /// How many bytes from the front the socket has taken.
     fn wrote(&mut self, bytes: usize) {
         self.unwritten -= bytes;
         let mut left = bytes;

@@ -1,4 +1,4 @@
-//! What a connection is served over: the network's sockets, and in tests a pipe.
+//! The transport of a connection: a network socket, or a pipe in tests.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -49,7 +49,7 @@ mod linux {
     fn send_file(socket: &TcpStream, range: &FileRange) -> io::Result<Option<usize>> {
         let len = range.len().min(AT_ONCE);
         let Some(file) = range.descriptor() else { return Ok(None) };
-        // The call waits for the disk whatever the socket is, and everybody with it.
+        // The call waits for the disk even on a non-blocking socket, and would block all connections.
         if !range.is_cached(len)? {
             return Ok(None);
         }

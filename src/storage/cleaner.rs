@@ -278,7 +278,7 @@ impl Cleaner<'_> {
 struct Newest {
     offsets: HashMap<Box<[u8]>, Offset>,
     end: Offset,
-    /// What the keys take, without their table.
+    /// The memory for the keys, without their table.
     keys: u64,
     memory: u64,
 }

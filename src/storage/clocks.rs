@@ -1,11 +1,11 @@
 //! Whether the wall clock may decide what is old. A clock that jumped must not delete anything
-//! (RELIABILITY.md rule 15, `docs/decisions/0016-when-a-clock-is-believed.md`).
+//! (`docs/decisions/0016-when-a-clock-is-believed.md`).
 //!
-//! It is held against the clock that counts from the boot, sleep included. A step backwards, or
-//! forward by at most a day, is believed once the clock has kept its new pace for ten minutes. A
-//! larger step forward is never believed by waiting: everything past retention would go. It ends
-//! when the clock comes back, or when an operator confirms the clock. While the clock is doubted
-//! nothing goes by its age, and nothing is stored with an earlier time than the old pace gives.
+//! It is compared with the clock that counts from boot, sleep included. A step backwards, or forward by
+//! at most a day, is believed once the clock has run steadily for ten minutes. A larger step forward is
+//! never believed by waiting, because everything past retention would be deleted. That doubt ends when
+//! the clock comes back, or when an operator confirms the clock. While the clock is doubted nothing
+//! expires by age, and nothing is stored with an earlier time than the boot clock gives.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,34 +15,34 @@ use crate::types::Timestamp;
 
 /// How far the clock may be off before it is doubted.
 const DRIFT: Duration = Duration::from_mins(5);
-/// How long it keeps a new pace before that is believed.
+/// How long the clock must run steadily after a step before it is believed.
 const KEPT: Duration = Duration::from_mins(10);
-/// How far it may move in that time.
+/// How far it may deviate in that time.
 const STEADY: Duration = Duration::from_mins(1);
-/// How far a step forward may go to be believed by waiting.
+/// The largest step forward that is believed by waiting.
 const STEP: Duration = Duration::from_hours(24);
-/// How long a broker may have been away: at start nobody can tell that from a step.
+/// The longest down-time: at start it cannot be told from a step of the clock.
 const AWAY: Duration = Duration::from_hours(30 * 24);
 
 /// The time, for two purposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For what is stored.
+    /// The time that is stored with new data.
     pub time: Timestamp,
-    /// For what goes by its age; none while the clock is doubted.
+    /// The time for expiry by age; `None` while the clock is doubted.
     pub believed: Option<Timestamp>,
 }
 
-/// What ends a doubt, beside a clock that comes back.
+/// How a doubt ends, other than by a clock that comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// Ten minutes at the new pace.
+    /// After ten minutes of running steadily.
     UntilKept,
-    /// An operator who confirms the clock.
+    /// When an operator confirms the clock.
     UntilConfirmed,
 }
 
-/// The clocks of the machine, and what is thought of them.
+/// The clocks of the machine, and whether the wall clock is believed.
 pub(super) struct Clocks {
     clock: Clock,
     state: Mutex<State>,
@@ -76,7 +76,7 @@ impl Clocks {
             None => {}
             Some(Turn::Doubted(doubt)) => warn_of(doubt, belief),
             Some(Turn::CameBack) => tracing::info!("the clock came back and is believed again"),
-            Some(Turn::Kept) => tracing::info!("the clock kept its pace and is believed again"),
+            Some(Turn::Kept) => tracing::info!("the clock has run steadily and is believed again"),
             Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is believed again"),
         }
         belief.now(reading)
@@ -93,7 +93,7 @@ impl Clocks {
         self.clock.since_boot()
     }
 
-    /// What is wrong, if anything is.
+    /// Why the clock is doubted, if it is.
     pub(super) fn complaint(&self) -> Option<String> {
         self.now();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +104,7 @@ impl Clocks {
 fn warn_of(doubt: Doubt, belief: &Belief) {
     tracing::warn!(
         why = complaint(doubt, belief),
-        "the clock is doubted: nothing is deleted by age, nothing is compacted"
+        "the clock is doubted: nothing is deleted by age and nothing is compacted"
     );
 }
 
@@ -115,12 +115,12 @@ fn complaint(doubt: Doubt, belief: &Belief) -> String {
         false => format!("{} s earlier", expected.since(shown).as_secs()),
     };
     let ends = match doubt {
-        Doubt::UntilKept => "it is believed when it has kept its pace for ten minutes",
+        Doubt::UntilKept => "it is believed again once it has run steadily for ten minutes",
         Doubt::UntilConfirmed => {
-            "put it right, or confirm it: set jackdaw.clock.confirmed.ms of the broker to the present time"
+            "correct the clock, or set jackdaw.clock.confirmed.ms of the broker to the present time"
         }
     };
-    format!("the clock shows a time {off} than expected from when it was last believed; {ends}")
+    format!("the clock is {off} than expected; {ends}")
 }
 
 /// Both clocks at one moment.
@@ -141,7 +141,7 @@ impl Reading {
     }
 }
 
-/// What is thought of the wall clock.
+/// Whether the wall clock is believed, and why not.
 #[derive(Clone, Copy, Debug)]
 struct Belief {
     /// When the machine was booted, going by the wall clock when it was last believed.
@@ -186,7 +186,7 @@ impl Belief {
         }
         let is_kept = reading.since_boot.saturating_sub(self.kept_since) >= KEPT && !self.is_too_far_ahead();
         let was_doubted = self.is_doubted;
-        // A step of just this size must not begin and end a doubt with every look.
+        // A step of just this size must not begin and end a doubt at every check.
         let near = if was_doubted { DRIFT - STEADY } else { DRIFT };
         let came_back = apart(shown, self.believed) <= near;
         let is_confirmed = was_doubted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
@@ -195,7 +195,7 @@ impl Belief {
             let doubt = self.doubt().filter(|_| !was_doubted);
             return doubt.map(Turn::Doubted);
         }
-        // Small corrections are followed, so that many of them make no doubt.
+        // Small corrections are accepted, so that many of them do not add up to a doubt.
         if is_kept || !came_back {
             self.believed = shown;
         }

@@ -25,7 +25,7 @@ const FORMAT: u32 = 4;
 /// The first format in which `meta` has a checksum.
 const CHECKED: u32 = 4;
 
-/// What the last line of `meta` begins with: the checksum of all lines before it, in every format.
+/// The start of the last line of `meta`: the checksum of all lines before it, in every format.
 const CHECKSUM: &str = "checksum=";
 
 const LOCK: &str = "LOCK";
@@ -191,7 +191,7 @@ impl Directory {
     fn sync_volume(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         let Some(volume) = &self.volume else { return Ok(()) };
         let outcome = volume.sync();
-        // Each is told, so that none believes a later sync.
+        // Each segment is marked, so that none relies on a later sync.
         let mut told = Ok(());
         for segment in segments {
             told = told.and(segment.synced_with_volume(&outcome));
@@ -280,8 +280,8 @@ impl Meta {
         OpenError::Damaged { what: format!("{} is missing", root.join(META).display()) }
     }
 
-    /// Puts a damaged one right: from its copy in the lock file, else from what can still be read of it
-    /// and of the journal. Whether nothing of it is lost.
+    /// Repairs a damaged `meta`: from its copy in the lock file, or else from the readable parts of it and of
+    /// the journal. Returns whether nothing is lost.
     pub(super) fn restore(fs: &dyn Fs, root: &Path) -> io::Result<bool> {
         let text = |name: &str| {
             let bytes = fs::read_all(fs, &root.join(name), 64 << 10).unwrap_or_default();

@@ -72,9 +72,9 @@ pub(super) struct Engine {
     behind_bytes: u64,
     sync_announced: bool,
     unwritten: Unwritten,
-    /// No file could be made for the journal when one was wanted: what is left is shared out.
+    /// No new journal file could be created when one was needed: the rest of the room is shared out.
     short_of_room: bool,
-    /// When the log last said so.
+    /// When this was last logged.
     told_full: Option<Duration>,
     since_snapshot: u64,
     since_look: u64,
@@ -96,7 +96,7 @@ pub struct EngineOptions {
 /// What a batch in memory takes beside its bytes, so that small ones do not take more than they may.
 const RECENT_OVERHEAD: usize = 160;
 
-/// How old that may be which the journal knows of the clock.
+/// How old the last `ClockBelieved` in the journal may be.
 const NOTE_CLOCK: Duration = Duration::from_hours(1);
 
 type SegmentKey = (TopicId, i32, Offset);
@@ -210,7 +210,7 @@ impl Engine {
         round
     }
 
-    /// Whether the journal is to be told, on the way, by which time the clock is believed.
+    /// Whether the next entry also writes the time at which the clock is believed.
     pub(super) fn must_note(&self, believed: Option<Timestamp>) -> bool {
         let noted = self.shard.clock_believed();
         believed
@@ -292,7 +292,7 @@ impl Engine {
                 return;
             }
             let Some((partition, bytes)) = self.recent.pop_front() else { return };
-            // What is not in its segment yet can only be read from here.
+            // Records that are not in their segment yet can only be read from here.
             if self.unwritten.why((partition.topic, partition.index)).is_some() {
                 self.recent.push_back((partition, bytes));
                 continue;
@@ -532,7 +532,7 @@ impl Engine {
         *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
     }
 
-    /// What recovery could not write is read from memory, and is written when that works.
+    /// Records that recovery could not write are read from memory, and written when that works.
     fn hold_unwritten(&mut self, partition: &Arc<Partition>, batches: BTreeMap<(SegmentId, u64), Bytes>) {
         for ((id, at), bytes) in batches {
             let Some(segment) = partition.segments_of(&[id]).and_then(|mut found| found.pop()) else {

@@ -112,7 +112,7 @@ pub trait File: Send + Sync {
             if self.read_cached_at(&mut [0], probe)?.is_none() {
                 return Ok(false);
             }
-            // The last page, too: what comes behind it may never have been asked for.
+            // The last page, too: the pages after it may never have been read.
             probe = if probe == end - 1 { end } else { (probe + PROBE_EVERY).min(end - 1) };
         }
         Ok(true)

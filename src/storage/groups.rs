@@ -25,7 +25,7 @@ pub trait GroupStore: Send + Sync {
     /// Whether a submit has any prospect. `false` for good once the journal has failed.
     fn is_serving(&self) -> bool;
 
-    /// The time for what is submitted, and for what may expire.
+    /// The time for submitted commands, and the time for expiry.
     fn now(&self) -> Now;
 
     /// What a topic is called; none once it is gone.

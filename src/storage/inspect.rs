@@ -1,5 +1,5 @@
-//! Looks into a data directory without changing it: what lies in its files, whether that is what was
-//! written, and what the next start makes of it. Behind `jackdaw log dump` and `jackdaw log verify`.
+//! `jackdaw log dump` and `jackdaw log verify`: print the files of a data directory, check them, and predict
+//! the next start, without changing anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -73,9 +73,9 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Foretells what the next start of a data directory does, by doing it on an overlay in memory, and
-/// then holds every batch that it would serve against its checksum. Where a broker is running, only
-/// the files of its topics are looked at.
+/// Predicts the next start of a data directory by running it on an overlay in memory, and then checks every
+/// batch that it would serve against its checksum. If a broker is running, only the files of its topics
+/// are checked.
 pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -111,7 +111,7 @@ pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     Ok(report)
 }
 
-/// Says what the start found in directories.
+/// Adds the findings of the start about directories.
 fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
     let topics = root.join("topics");
     let mut add = |path: PathBuf, what: String, damage| {
@@ -121,8 +121,7 @@ fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
         add(topics.join(name), format!("the next start takes it out of service: {why}"), true);
     }
     for name in &account.unknown {
-        let what =
-            "no topic that is known has it, and none that was deleted: the next start leaves it as it is";
+        let what = "it belongs to no topic, not even to a deleted one: the next start leaves it as it is";
         add(topics.join(name), what.into(), true);
     }
     for name in &account.relabelled {

@@ -388,8 +388,8 @@ impl Partition {
         Ok(Some(committer.command(command)))
     }
 
-    /// Holds about so many bytes of the log against their checksums, from a place on. Says how many it
-    /// were, and where to go on: nowhere at the end, or where the partition is out of service.
+    /// Checks about `bytes` of the log against their checksums, from a position on. Returns how many were
+    /// checked, and where to continue: `None` at the end, or if the partition is out of service.
     pub(super) fn scrub(&self, from: Place, bytes: u64) -> (u64, Option<Place>) {
         let segment = {
             let log = self.log();
@@ -422,7 +422,7 @@ impl Partition {
         self.serving() == Err(LogError::Damaged)
     }
 
-    /// What is wrong with its files, where they are damaged.
+    /// What is wrong with its files, if they are damaged.
     pub(super) fn damage(&self) -> Option<&str> {
         self.is_damaged().then(|| self.damage.get().map_or("", String::as_str))
     }
@@ -616,7 +616,7 @@ impl Partition {
 
     pub(super) fn quarantine(&self, why: &str) {
         let _ = self.damage.set(why.to_owned());
-        // What was deleted meanwhile stays that.
+        // A topic that was deleted meanwhile stays deleted.
         let was_serving =
             self.serving.compare_exchange(SERVING, QUARANTINED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if was_serving {

@@ -33,23 +33,23 @@ pub(super) struct Recovered {
     pub(super) cut: Vec<PartitionKey>,
     pub(super) damaged: BTreeMap<PartitionKey, String>,
     pub(super) unwritten: Unwritten,
-    /// By which time the clock was believed last, as far as it is known.
+    /// The time at which the clock was last believed, if it is known.
     pub(super) last_time: Option<Timestamp>,
     pub(super) account: Account,
 }
 
-/// What a start found in the directories of partitions, by their names, and did about it.
+/// What a start found in the directories of partitions, by their names, and how it handled that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Damaged, with the reason.
     pub out_of_service: BTreeMap<String, String>,
-    /// They held more at their end than was acknowledged.
+    /// Partitions that had more at their end than was acknowledged.
     pub cut: BTreeSet<String>,
-    /// Of topics that were deleted: they go.
+    /// Directories of deleted topics: they are removed.
     pub deleted: BTreeSet<String>,
-    /// Of no topic that is known, or was deleted: they stay as they are.
+    /// Directories that belong to no topic, not even a deleted one: they stay as they are.
     pub unknown: BTreeSet<String>,
-    /// Their `partition.metadata` was wrong and is written anew.
+    /// Partitions whose `partition.metadata` was wrong and is written anew.
     pub relabelled: BTreeSet<String>,
 }
 
@@ -91,11 +91,11 @@ struct Round {
     dropped: Vec<(TopicId, String)>,
 }
 
-/// What to do about damage to what was safe.
+/// How to handle damage to durable data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnDamage {
     Refuse,
-    /// Go on with what can be had; somebody has accepted the loss.
+    /// Continue with the readable rest; an operator has accepted the loss.
     GiveUp,
 }
 
@@ -114,7 +114,7 @@ pub(super) fn recover(
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
-    // Before format 4 nobody noted it.
+    // Before format 4 it was not written.
     let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
 
     let topics = |error| OpenError::Io { path: directory.topics(), error };
@@ -148,7 +148,7 @@ fn first_state(
     on_damage: OnDamage,
 ) -> Result<Shard, OpenError> {
     for wrong in &found.wrong {
-        tracing::warn!(path = %wrong.path.display(), why = %wrong.why, "a snapshot is not what it was");
+        tracing::warn!(path = %wrong.path.display(), why = %wrong.why, "a snapshot is damaged; the other one is used, if it can be read");
     }
     match &found.newest {
         Some(shard) => Ok(shard.clone()),
@@ -211,7 +211,7 @@ fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Resu
     Ok(Round { entry, commands, places, dropped })
 }
 
-/// What was safe once is not given up without a word.
+/// Data that was durable is never given up without an error.
 fn holds_what_was_safe(
     directory: &Directory,
     found: &snapshot::Found,
@@ -530,7 +530,7 @@ fn write_again(
         tracing::warn!(
             file = %path.display(),
             %error,
-            "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
+            "cannot write to a segment: its records are kept in the journal, and its partition refuses more until it can be written; {}",
             Failure::of(&error).next_step()
         );
         unwritten.insert(partition, BTreeMap::from([((place.segment, place.at), bytes)]));
@@ -575,7 +575,7 @@ struct OpenSegment {
 }
 
 impl<'a> Rewriting<'a> {
-    /// Closes what is open where it is another segment.
+    /// Closes the open segment if it is another one.
     fn turn_to(&mut self, key: (PartitionKey, SegmentId)) -> Result<(), OpenError> {
         match &self.open {
             Some(open) if open.key != key => self.close(),

@@ -1,6 +1,5 @@
-//! Gives up what is damaged in a data directory, so that the next start serves what is left: behind
-//! `jackdaw log repair`. What that costs is found out first, on an overlay in memory; every file that
-//! is changed or given up is kept aside.
+//! `jackdaw log repair`: gives up damaged data, so that the next start serves the rest. The losses are
+//! found first, on an overlay in memory. Every file that is changed or given up is kept in `aside`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -20,7 +19,7 @@ use crate::kernel::{self, Command, Shard};
 use crate::time::{self, Clock};
 use crate::types::{Offset, TopicId};
 
-/// What is to be given up.
+/// What a repair gives up.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Why the next start is refused, if it is.
@@ -56,7 +55,7 @@ pub fn plan(fs: &Arc<dyn Fs>, root: &Path) -> Result<Plan, OpenError> {
     Ok(plan)
 }
 
-/// Gives up what [`plan`] says, and returns the directory that has what was given up.
+/// Gives up what [`plan`] lists, and returns the directory with the old files.
 pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
     let io = |error| OpenError::Io { path: root.to_owned(), error };
     let aside = Aside::new(fs, root).map_err(io)?;
@@ -166,7 +165,7 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
     Ok(losses)
 }
 
-/// What the journal speaks of, by the positions of its entries.
+/// The content of the journal, by the positions of its entries.
 struct LostEntries {
     /// The last position that anything knows of.
     newest: u64,
@@ -200,7 +199,7 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
 }
 
 impl LostEntries {
-    /// The entries behind the state, and what is known of them.
+    /// The entries after the state, as far as they are known.
     fn since(&self, state: &Shard) -> Vec<String> {
         let first = state.position() + 1;
         if self.newest < first {
@@ -261,8 +260,8 @@ fn keep_what_is_cut(directory: &Directory, left: &Recovered, aside: &Aside) -> i
     deleted.iter().try_for_each(|name| aside.copy_all(&directory.topics().join(name)))
 }
 
-/// Moves away directories that nobody owns, and the damaged part of partitions that are out of service,
-/// or would be once they are read: their logs begin behind it.
+/// Moves away directories that belong to no topic, and the damaged part of partitions that are out of
+/// service, or would be once they are read. Their logs begin after the damage.
 fn give_up_partitions(
     directory: &Directory,
     recovered: Recovered,
@@ -273,7 +272,7 @@ fn give_up_partitions(
     let mut losses = Vec::new();
     let move_away = |path: &Path| aside.map_or(Ok(()), |aside| aside.take(path));
     for name in &account.unknown {
-        losses.push(format!("{name}: the directory, of which nobody knows whose it is"));
+        losses.push(format!("{name}: the directory, which belongs to no topic"));
         move_away(&directory.topics().join(name)).map_err(io)?;
     }
     let mut commands = Vec::new();
@@ -306,8 +305,8 @@ fn give_up_partitions(
     Ok(losses)
 }
 
-/// Where the segments begin from which on everything can be read, the end of the log if there are none;
-/// `None` where nothing is damaged.
+/// The first offset from which all segments can be read to the end, or the end of the log if there is
+/// none; `None` if nothing is damaged.
 fn good_from(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Result<Option<Offset>> {
     let mut good_from = None;
     for (state, end) in recovery::with_ends(partition) {

@@ -1,6 +1,6 @@
 //! What may go: segments past a topic's age or size, producers that fell silent. Works segment by
-//! segment and only proposes commands; the journal decides. Nothing goes by its age while the clock
-//! is doubted (`clocks.rs`).
+//! segment and only proposes commands; the journal decides. Nothing expires by age while the clock is
+//! doubted (`clocks.rs`).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) fn due(
     let mut commands = Vec::new();
     for topic in topics.iter().filter(|topic| topic.settings.cleanup.delete) {
         for (index, handle) in (0..).zip(&topic.partitions) {
-            // What is out of service keeps its files, for whoever puts it right.
+            // A partition that is out of service keeps its files, so that it can be repaired.
             if handle.is_damaged() {
                 continue;
             }

@@ -1,10 +1,10 @@
-//! The scrub: all segments are read again and again, each time within a stated interval, and every batch
-//! is held against its checksum. A read checks a batch once for each time that its file is opened; damage
-//! that comes later, or where nobody reads, is found here, and takes the partition out of service.
+//! The scrub: reads all segments once in each interval and checks every batch against its checksum. A read
+//! by a client checks a batch only once after each time that its file is opened. The scrub finds later
+//! damage, and damage where no client reads, and takes the partition out of service.
 //!
-//! A pass is spread over the interval, so that it is hardly noticed: a little is due every second. Where
-//! it stands is kept in the file `scrub`, for the next start to go on. The time it counts is that in
-//! which the broker ran. Damage to the file costs a pass.
+//! A pass is spread over the interval: a little is due every second. Its position is kept in the file
+//! `scrub`, so that the next start continues there. Only time in which the broker runs counts. If the
+//! file is damaged, the pass begins anew.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -20,14 +20,13 @@ use super::topics::Topics;
 use crate::kernel::SegmentId;
 use crate::types::{Offset, Timestamp, Uuid};
 
-/// So much is read before it is asked again whether the store closes; less than this waits until more
-/// is due.
+/// How much is read between two checks whether the store closes. If less is due, the scrub waits.
 const STEP: u64 = 1 << 20;
 
-/// No more is read in a second, however much is due.
+/// The most that is read in a second.
 const MOST_PER_SECOND: u64 = 64 << 20;
 
-/// How often it is noted where the pass stands.
+/// How often the position is written to the file.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -35,16 +34,16 @@ pub(super) struct Scrub {
     pass: Mutex<Pass>,
 }
 
-/// One pass over everything there was when it began, or when the broker started in its course.
+/// One pass over everything that was stored when it began, or when the broker last started.
 #[derive(Default)]
 struct Pass {
     /// How long the broker ran since the pass began.
     ran: Duration,
-    /// Since it was noted where the pass stands.
+    /// Time since the position was written.
     unnoted: Duration,
     /// When the last whole pass ended.
     last_end: Option<Timestamp>,
-    /// What is still to come, in the order of the keys; `None` before the first look.
+    /// The partitions still to read, in the order of their keys; `None` before the first call.
     left: Option<VecDeque<Weak<Partition>>>,
     /// Where to go on.
     next: Position,
@@ -89,7 +88,7 @@ impl Scrub {
         Scrub { pass: Mutex::new(pass) }
     }
 
-    /// Does what is due, now that the broker ran for `elapsed` more and a pass is to take `interval`.
+    /// Reads what is due after `elapsed` more time, for a pass that takes `interval`.
     pub(super) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
         let mut pass = self.pass();
         pass.ran += elapsed;
@@ -123,7 +122,7 @@ impl Pass {
         self.next != Position::default()
     }
 
-    /// Finds out what is to be read.
+    /// Lists the partitions to read.
     fn look_around(&mut self, topics: &Topics, elapsed: Duration) {
         let mut partitions: Vec<&Arc<Partition>> =
             topics.iter().flat_map(|topic| &topic.partitions).collect();

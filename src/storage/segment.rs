@@ -505,7 +505,7 @@ impl Segment {
             return Ok(file);
         }
         let file = self.dir.open(self.id(), how)?;
-        // What lies there now was never looked at.
+        // The content of the file was never checked.
         self.verified().clear();
         *open = Some((Arc::downgrade(&file), is_writable));
         Ok(file)

@@ -1,9 +1,9 @@
 //! Snapshots: the kernel's state at a position, written aside so that replay is bounded. Two are
 //! kept, so that damage to one costs a longer replay and nothing else.
 //!
-//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of what follows; the
-//! time by which the clock was believed last (-1: never); the state. A name without its content
-//! cannot be: the file is put in place by a rename.
+//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of the rest; the time at
+//! which the clock was last believed (-1: never); the state. A snapshot is renamed into place, so it is
+//! never incomplete.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -33,11 +33,11 @@ pub struct Found {
     pub newest: Option<Shard>,
     /// The newest one has the name of its position.
     is_in_place: bool,
-    /// Those that are not what their names say.
+    /// Damaged ones, or ones that do not match their names.
     pub wrong: Vec<Wrong>,
 }
 
-/// A snapshot that is damaged, or bears the name of another.
+/// A snapshot that is damaged, or has the name of another one.
 pub struct Wrong {
     pub path: PathBuf,
     pub why: String,
@@ -67,7 +67,7 @@ pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
 }
 
 /// Reads the newest one that is whole. What counts is the position in it, which its checksum covers.
-/// `broker` is whose directory it is.
+/// `broker` is the owner of the directory.
 pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found> {
     let mut found = Found::default();
     for position in positions(fs, dir)?.into_iter().rev() {
@@ -113,7 +113,7 @@ pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shar
     let read = |position| {
         let path = path_of(dir, position);
         let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
-        // Whose the directory is makes no difference to who only looks.
+        // The node does not matter for a reader.
         let shard =
             bytes.and_then(|bytes| parse(&bytes, NodeId(0))).and_then(|shard| match shard.position() {
                 held if held == position => Ok(shard),

@@ -45,7 +45,7 @@ struct Inner {
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
     clocks: Arc<Clocks>,
-    /// Why the journal did not take what retention asked for last.
+    /// Why the journal refused the last command of retention.
     retention_refused: Arc<Mutex<Option<String>>>,
     reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
@@ -57,7 +57,7 @@ struct Inner {
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Held by whoever compacts.
     cleaning: Mutex<()>,
-    /// `None` in memory, where there is nothing that damage could come to.
+    /// `None` for a store in memory, which cannot be damaged.
     scrub: Option<Scrub>,
     closing: AtomicBool,
 }
@@ -112,7 +112,7 @@ pub struct Tuning {
     pub inline_below: usize,
     /// No segment grows larger, whatever its topic says.
     pub segment_bytes: u64,
-    /// So many segment files stay open, over all partitions.
+    /// How many segment files stay open, over all partitions.
     pub open_segments: usize,
 }
 
@@ -261,7 +261,7 @@ impl Store {
         Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the broker's settings as they are written now; topics follow. Waits for a round that runs.
+    /// Reloads the broker's settings, and those of topics that follow from them. Waits for a running round.
     pub fn reload_settings(&self, written: &Given) -> Reloaded {
         let reloaded = self.0.live.reload(written);
         self.0.committer.engine().settings_changed();
@@ -382,7 +382,7 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// Lets any replica that runs lead where nobody does; says whether that was so.
+    /// Makes any running replica leader if there is none; returns whether there was none.
     pub fn elect_unclean(
         &self,
         topic: TopicId,
@@ -429,7 +429,7 @@ impl Store {
         self.0.directory.is_full()
     }
 
-    /// The time for what is stored, and for what goes by its age.
+    /// The time for new data, and the time for expiry by age.
     pub fn now(&self) -> Now {
         self.0.clocks.now()
     }
@@ -468,7 +468,7 @@ impl Store {
             let refused = Arc::clone(&self.0.retention_refused);
             let done = Box::new(move |outcome: Result<Applied, StoreError>| {
                 *lock(&refused) = match outcome {
-                    // What was to go may be gone.
+                    // The records to delete may be gone by now.
                     Ok(_) | Err(StoreError::Refused(_) | StoreError::Stopped) => None,
                     Err(error) => Some(format!("the journal takes nothing: {error:?}")),
                 };
@@ -477,7 +477,7 @@ impl Store {
         }
     }
 
-    /// What is less than it should be, the worst first. Waits for nothing.
+    /// The problems of the store, the worst first. Does not wait.
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         if !self.is_writable() {
@@ -496,7 +496,7 @@ impl Store {
         troubles.extend(Trouble::of_partitions(damaged));
         let doubt = self.0.clocks.complaint();
         let halted = match &doubt {
-            Some(_) => Some("nothing is deleted by age or compacted until the clock is believed".to_owned()),
+            Some(_) => Some("nothing is deleted by age or compacted while the clock is doubted".to_owned()),
             None => lock(&self.0.retention_refused).clone(),
         };
         troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockDoubted, why)));
@@ -504,7 +504,7 @@ impl Store {
         troubles
     }
 
-    /// Logs what lasts.
+    /// Logs problems that last.
     fn remind(&self) {
         let troubles = self.troubles();
         let kinds: Vec<TroubleKind> = troubles.iter().map(|trouble| trouble.kind).collect();
@@ -517,16 +517,16 @@ impl Store {
                     tracing::warn!(
                         state = kind.name(),
                         why = why(kind),
-                        "not everything that is due is deleted"
+                        "retention cannot delete all records that are due"
                     );
                 }
                 Reminder::Begins(_) => {}
                 Reminder::Lasts(kind, lasted) => {
                     let minutes = lasted.as_secs() / 60;
-                    tracing::warn!(state = kind.name(), why = why(kind), minutes, "this still lasts");
+                    tracing::warn!(state = kind.name(), why = why(kind), minutes, "a problem still exists");
                 }
                 Reminder::Ends(kind, lasted) => {
-                    tracing::info!(state = kind.name(), minutes = lasted.as_secs() / 60, "this is over");
+                    tracing::info!(state = kind.name(), minutes = lasted.as_secs() / 60, "a problem is over");
                 }
             }
         }
@@ -551,7 +551,7 @@ impl Store {
             engine.write_unwritten();
             for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
                 for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
-                    // What could not be written to its segment cannot be read there.
+                    // Records that could not be written to their segment cannot be read there.
                     if engine.is_stuck((topic.id, partition.index)) {
                         continue;
                     }
@@ -739,7 +739,7 @@ fn bound_producers(committer: &Committer, bytes: u64) {
     if is_other && let Err(error) = begin(committer, Command::SetProducerMemory { bytes })() {
         tracing::warn!(
             ?error,
-            "jackdaw.producers.max.bytes does not hold yet; restart once writes are possible"
+            "jackdaw.producers.max.bytes has no effect yet; restart once writes are possible"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The topics as handlers see them: an immutable image, swapped when one is made, moved or deleted. The
-//! next image shares all that did not change with the one before, so that a change costs O(log n).
+//! The topics as handlers see them: an immutable image, replaced when a topic is created, moved or deleted.
+//! Each image shares everything unchanged with the one before, so that a change costs O(log n).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Topics {
     pub(super) running: Arc<[NodeId]>,
     by_name: SharedMap<Arc<str>, Arc<Topic>>,
     by_id: SharedMap<TopicId, Arc<Topic>>,
-    /// The topics whose names could collide with others, by what all of these have in common.
+    /// The topics whose names could collide with others, by the form that colliding names share.
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
 }

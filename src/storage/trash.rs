@@ -1,5 +1,6 @@
-//! Where the directories of deleted topics go before they are removed: out of the way at once, by a
-//! rename, under a name that nothing else ever has. And what else lies in the way of a topic.
+//! The trash: directories of deleted topics before they are removed. A rename moves them out of the way at
+//! once, under a name that is never used again. Also handles other directories that a new topic finds at
+//! its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,7 +12,7 @@ use super::fs::{self, Fs};
 use super::segment;
 use crate::types::TopicId;
 
-/// Beside the trash, for what may be somebody's: nothing in it is ever removed.
+/// Beside the trash, for directories that belong to no topic: nothing in it is ever removed.
 pub const ASIDE: &str = "aside";
 
 pub struct Trash {
@@ -24,9 +25,9 @@ pub struct Trash {
 /// Directories in the place of topics that are not, or not surely, where they belong.
 #[derive(Default)]
 struct InPlace {
-    /// Of deleted topics: they could not be moved, and are still there.
+    /// They belong to deleted topics, could not be moved, and are still there.
     left_behind: BTreeMap<PathBuf, TopicId>,
-    /// Of nobody known: nothing is written to them, and nothing removed.
+    /// They belong to no topic: nothing is written to them, and nothing is removed.
     foreign: BTreeSet<PathBuf>,
     /// Others were moved, and after a crash they could be back.
     moved: bool,
@@ -38,7 +39,7 @@ impl Trash {
         let left = fs.list(&dir)?;
         let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
         let next = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
-        // A process that was killed may have moved some, and nobody has synced that.
+        // A process that was killed may have moved some without a sync.
         let in_place = Mutex::new(InPlace { moved: true, ..InPlace::default() });
         Ok(Trash { fs, dir, next, in_place })
     }
@@ -56,12 +57,12 @@ impl Trash {
         Ok(())
     }
 
-    /// The directory of this deleted topic could not be moved: whoever finds it in its way may move it.
+    /// The directory of this deleted topic could not be moved: a new topic at its path may move it.
     pub fn leave_behind(&self, topic: TopicId, dir: &Path) {
         self.in_place().left_behind.insert(dir.to_owned(), topic);
     }
 
-    /// Nobody known owns this directory.
+    /// This directory belongs to no topic.
     pub fn keep_out_of(&self, dir: &Path) {
         self.in_place().foreign.insert(dir.to_owned());
     }
@@ -70,8 +71,8 @@ impl Trash {
         self.in_place().foreign.contains(dir)
     }
 
-    /// Moves away what lies in the way of a new topic there: what a deleted one left behind is taken,
-    /// what may be somebody's is set aside.
+    /// Moves away a directory at the path of a new topic: the rest of a deleted topic to the trash, a
+    /// directory that belongs to no topic to `aside`.
     pub fn make_way(&self, dir: &Path) -> io::Result<()> {
         let mut in_place = self.in_place();
         if let Some(topic) = in_place.left_behind.get(dir).copied() {
@@ -103,14 +104,14 @@ impl Trash {
         self.fs.rename(dir, &to)?;
         tracing::warn!(
             from = %dir.display(), to = %to.display(),
-            "a new topic has the name of a directory that nobody owns: that is set aside"
+            "moved a directory that belongs to no topic aside, because a new topic needs its name"
         );
         self.fs.sync_dir(&aside)
     }
 
-    /// Returns once no crash can bring back the directory of a topic that was deleted before. A
-    /// state that has forgotten these topics may be written only then: nobody but the journal could
-    /// tell the next start whose such a directory was.
+    /// Returns once no crash can bring back the directory of a topic that was deleted before. A state
+    /// without these topics may be written only then, because only the journal could tell the next start
+    /// who owned such a directory.
     pub fn settle(&self) -> io::Result<()> {
         let mut in_place = self.in_place();
         for (dir, topic) in in_place.left_behind.clone() {

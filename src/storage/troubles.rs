@@ -1,5 +1,5 @@
-//! States in which a store does less than it should, whatever it was that put it there. Each has a
-//! metric, stands in `/health` with its reason, and has a log line that comes again until it ends.
+//! Problems of a store: states in which it does less than it should. Each has a metric, is in `/health`
+//! with its reason, and has a log line that is repeated until the state ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Trouble {
         Trouble { kind, count: 1, why: why.into() }
     }
 
-    /// `None` where there are no such partitions; each with what is wrong.
+    /// `None` if there are no such partitions; each with its reason.
     pub(super) fn of_partitions(damaged: impl Iterator<Item = String>) -> Option<Trouble> {
         let mut why = String::new();
         let mut count = 0;
@@ -74,7 +74,7 @@ impl Trouble {
     }
 }
 
-/// What was logged of states that last.
+/// The log lines of lasting states so far.
 #[derive(Debug, Default)]
 pub(super) struct Reminders(BTreeMap<TroubleKind, Known>);
 
@@ -84,7 +84,7 @@ struct Known {
     said: Duration,
 }
 
-/// What is to be logged of a state, and how long it has lasted.
+/// A log line to write for a state, and how long the state has lasted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reminder {
     Begins(TroubleKind),

@@ -1,9 +1,9 @@
-//! Lines on their way to somebody who may not be reading: a bounded queue, and a thread that writes.
-//! Nobody who has a line to say waits. What finds no room is dropped and counted, and when there is
-//! room again a line says how many were.
+//! Log lines on their way to a reader that may be stalled: a bounded queue, and a thread that writes.
+//! Logging never waits. A line that finds no room is dropped and counted, and when there is room again a
+//! line says how many were dropped.
 //!
-//! Not `tracing-appender`, which bounds lines instead of bytes, tells nobody in the log itself what it
-//! dropped, and has no wait with a limit.
+//! `tracing-appender` was not chosen: it limits lines instead of bytes, does not log how many it dropped,
+//! and cannot flush with a time limit.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use super::Count;
 
-/// Bytes that wait; what they are waiting for is a pipe of 64 KiB, as a rule.
+/// The most bytes that wait. They usually wait for a pipe of 64 KiB.
 const MOST: usize = 1 << 20;
 
 /// Lines that nobody will read.
 static DROPPED: Count = Count::new();
 
-/// How many lines of the process were dropped, because nobody read those before them.
+/// How many lines of the process were dropped, because earlier lines were not read.
 pub fn dropped_lines() -> u64 {
     DROPPED.get()
 }

@@ -1,5 +1,5 @@
-//! A line that repeats is written once and then counted: a full disk, a broken client or thousands of them
-//! must not fill the disk with lines. It holds for every line there is, whoever writes it.
+//! Repeated log lines are written once and then counted, so that a full disk or thousands of broken clients
+//! do not fill the disk with lines. This holds for every log line.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -15,11 +15,11 @@ use tracing_subscriber::layer::Context;
 
 use crate::time::Moment;
 
-/// In so much time a line is written once, and at most so many that one place of the code writes.
+/// In this time a line is written once, and one place of the code writes at most `LINES`.
 const WINDOW: Duration = Duration::from_secs(10);
 const LINES: usize = 50;
 
-/// Leaves out what repeats. Lines below INFO are for somebody who wants all of them.
+/// Leaves out repeated lines. Lines below INFO are never left out.
 #[derive(Default)]
 pub(super) struct Repeats(Mutex<HashMap<Identifier, Window>>);
 
@@ -62,7 +62,7 @@ impl<S: Subscriber> Layer<S> for Repeats {
             None => false,
             Some(0) => true,
             Some(unsaid) => {
-                warn!(unsaid, "lines like the next one were left out");
+                warn!(unsaid, "lines like the next one were left out since it was last written");
                 true
             }
         }

@@ -1,4 +1,4 @@
-//! Bytes on their way to a client: in memory, or still in the file they are stored in.
+//! Bytes of an answer: in memory, or still in the file that they are stored in.
 
 use std::fmt;
 use std::io;
@@ -14,8 +14,8 @@ pub enum Piece {
     File(FileRange),
 }
 
-/// Bytes of an open file. Bytes that were handed out in a range do not change and do not go away,
-/// whatever becomes of the name of the file.
+/// Bytes of an open file. They do not change and stay readable for as long as the range exists, even if
+/// the file is renamed or deleted.
 #[derive(Clone)]
 pub struct FileRange {
     file: Arc<dyn Source>,
@@ -80,7 +80,7 @@ impl From<Bytes> for Piece {
     }
 }
 
-/// Bytes are equal by what they are, ranges by where they are.
+/// Bytes are compared by content, ranges by position.
 impl PartialEq for Piece {
     fn eq(&self, other: &Piece) -> bool {
         match (self, other) {

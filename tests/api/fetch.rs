@@ -352,7 +352,7 @@ async fn o9_believed_leader_epochs_are_held_against_ours_and_no_leader_is_named_
         for version in [9, 12] {
             let answer = only(client.call(version, believing(epoch)).await);
             assert_eq!(answer.error_code, code(expected), "{epoch}");
-            // BEHAVIOUR O9: with 0/0 clients would move to broker 0.
+            // Rule O9: with 0/0 clients would move to broker 0.
             assert_eq!((answer.current_leader.leader_id, answer.current_leader.leader_epoch), (-1, -1));
         }
     }

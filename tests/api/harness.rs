@@ -275,7 +275,7 @@ pub fn batch_at(times: &[i64]) -> Bytes {
     times.iter().fold(BatchBuilder::new(), |batch, time| batch.value(Timestamp(*time), "v")).build()
 }
 
-/// The bytes of a fetched partition; null is an error of its own (BEHAVIOUR F2).
+/// The bytes of a fetched partition; null is an error of its own (rule F2).
 pub fn records(data: &PartitionData) -> Bytes {
     data.records.clone().expect("records are never null").into_bytes()
 }

@@ -107,5 +107,5 @@ fn with_too_few_files_the_start_is_refused_in_plain_words() {
     let mut said = String::new();
     process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(process.wait().unwrap().code(), Some(78), "{said}");
-    assert!(said.contains("the process may have 40 files open, and 60 are the least"), "{said}");
+    assert!(said.contains("the limit of open files is 40, and the broker needs at least 60"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Bytes made to hurt (RELIABILITY.md §7): each is answered with an error, or read, within the
+//! Bytes made to hurt: each is answered with an error, or read, within the
 //! memory that is allowed here.
 
 use std::io::Write;

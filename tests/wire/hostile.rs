@@ -35,7 +35,7 @@ fn metadata(body: &'static [u8], version: i16) -> Result<MetadataRequest, WireEr
 #[test]
 fn a_count_beyond_the_frame_is_refused_without_the_memory() {
     let huge = [
-        // RELIABILITY §7: each of these ended another codec's process.
+        // Each of these ended another codec's process.
         ("MetadataRequest", 0, &[0x7f, 0xff, 0xff, 0xff][..]),
         ("MetadataRequest", 0, &[0x03, 0x3c, 0x08, 0x00]),
         ("MetadataRequest", 9, &[0xff, 0xff, 0xff, 0xff, 0x0f]),

@@ -14,9 +14,9 @@ use crate::types::{LeaderEpoch, Offset, TopicId};
 
 /// How long a session must be idle, or have lived, before another may take its slot.
 pub const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
-/// How many partitions all sessions together may hold, where there is memory for them.
+/// The most partitions of all sessions together, if there is memory for them.
 pub const PARTITIONS: usize = 500_000;
-/// What a partition of a session takes, about.
+/// The approximate memory for a partition of a session.
 const PARTITION_BYTES: usize = 384;
 
 /// A topic as the request names it: by id from version 13 on.

@@ -13,8 +13,9 @@ use crate::protocol::messages::describe_groups_response::{
 };
 
 impl Handler for DescribeGroupsRequest {
-    const GAPS: &'static [&'static str] =
-        &["An answer takes 7/8 of jackdaw.answer.max.bytes; groups beyond that are INVALID_REQUEST."];
+    const GAPS: &'static [&'static str] = &[
+        "An answer is limited to 7/8 of `jackdaw.answer.max.bytes`; groups beyond that are INVALID_REQUEST.",
+    ];
 
     fn named(&self) -> usize {
         self.groups.len()
@@ -48,12 +49,12 @@ impl Handler for DescribeGroupsRequest {
     }
 }
 
-/// How many of the groups there is memory to tell of, which is charged.
+/// How many of the groups fit into the memory for the answer, which is charged here.
 async fn allowed(groups: &[String], ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
     for group in groups {
-        // As it is collected with what the group shares, and that encoded.
+        // The collected description, with the data shared with the group, and its encoded form.
         bytes += 2 * ctx.services.groups.weigh_description(group);
         if bytes > ctx.room.left() && allowed > 0 {
             break;

@@ -24,7 +24,7 @@ impl Handler for JoinGroupRequest {
         "A broker that stops answers who waits with NOT_COORDINATOR.",
     ];
 
-    /// It may wait for long, and what it brought is the group's by then: see [`weigh`].
+    /// It may wait long, and by then its data belongs to the group: see [`weigh`].
     fn weigh(&self, _: Size, _: &Context) -> Weight {
         Weight::LATER
     }
@@ -80,7 +80,7 @@ fn millis(sent: i32) -> Duration {
     Duration::from_millis(u64::try_from(sent).unwrap_or(0))
 }
 
-/// What the answer takes that tells the leader of all members.
+/// The memory for the answer to the leader, which has all members.
 fn weigh(joined: &Joined) -> usize {
     const MEMBER: usize = 256;
     let members = joined.members.iter().map(|member| {

@@ -20,7 +20,7 @@ use crate::types::{LeaderEpoch, Offset, TopicId};
 
 /// What a client says where it knows no leader epoch.
 const NO_EPOCH: i32 = -1;
-/// What a client says to have offsets kept as long as `offsets.retention.minutes` says.
+/// The retention time of a client that uses `offsets.retention.minutes`.
 const DEFAULT_RETENTION: i64 = -1;
 
 impl Handler for OffsetCommitRequest {
@@ -50,7 +50,7 @@ impl Handler for OffsetCommitRequest {
     }
 }
 
-/// How long the client wants the offsets to be kept. As in Kafka, a time that is over by now has them
+/// How long the client wants the offsets to be kept. As in Kafka, offsets whose time is already over are
 /// removed at the next check.
 fn retention(ms: i64) -> Option<Duration> {
     (ms != DEFAULT_RETENTION).then(|| Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
@@ -74,7 +74,7 @@ impl Refused {
     }
 }
 
-/// An unknown topic or partition fails alone, and nothing is stored for it (BEHAVIOUR C12, C13).
+/// An unknown topic or partition fails alone, and nothing is stored for it (rule C12, C13).
 /// The others go to `offsets`, and to a topic of the answer in the same order.
 fn look_up(
     asked: OffsetCommitRequestTopic,

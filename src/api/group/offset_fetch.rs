@@ -22,10 +22,10 @@ use crate::storage::{Topic, Topics};
 
 impl Handler for OffsetFetchRequest {
     const GAPS: &'static [&'static str] = &[
-        "An answer takes 7/8 of jackdaw.answer.max.bytes, about 256 bytes an offset; groups beyond that are INVALID_REQUEST.",
+        "An answer is limited to 7/8 of `jackdaw.answer.max.bytes`, at about 256 bytes an offset; groups beyond that are INVALID_REQUEST.",
     ];
 
-    /// What the groups have is weighed by [`weigh`].
+    /// The offsets of the groups are weighed by [`weigh`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(3 * size.decoded)
     }
@@ -177,7 +177,7 @@ async fn fetch_all(
     Ok(topics)
 }
 
-/// Without a commit the offset is −1 and the metadata empty, not null (BEHAVIOUR C11).
+/// Without a commit the offset is −1 and the metadata empty, not null (rule C11).
 fn partition(index: i32, found: Found, error_code: i16) -> OffsetFetchResponsePartitions {
     let (offset, epoch, metadata) = match found {
         Some(found) => (found.offset.0, found.leader_epoch.map_or(-1, |epoch| epoch.0), found.metadata),

@@ -1,5 +1,5 @@
-//! Topics that are created because somebody asked for them: behind the answer, as in Kafka, and at a
-//! bounded rate, because a client with random names must not fill the broker (RELIABILITY §7).
+//! Auto-creation of topics: after the Metadata answer, as in Kafka, and at a limited rate, because a client
+//! with random names must not fill the broker.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,7 +20,7 @@ const PER_SECOND: f64 = 100.0;
 /// With so many partitions in the broker a topic has to be made on purpose.
 const PARTITIONS: usize = 100_000;
 
-/// Puts the creation of a topic in line, and does not wait for it. Who asks again in a moment finds it.
+/// Submits the creation of a topic and does not wait for it. A client that asks again soon finds it.
 pub fn create_behind(name: &str, partitions: usize, ctx: &Context) {
     if name == topic_name::CONSUMER_OFFSETS {
         return carry_out(name, find_coordinator::create_offsets_topic(ctx));
@@ -51,9 +51,9 @@ fn carry_out(name: &str, creating: impl Future<Output = Result<Arc<Topic>, Topic
     tokio::spawn(async move {
         match creating.await {
             Ok(_) => debug!(topic = name, "created on demand"),
-            // Somebody else was faster.
+            // Another client created it first.
             Err(TopicError::Exists) => {}
-            Err(TopicError::Unknown) => debug!(topic = name, "created on demand, and deleted at once"),
+            Err(TopicError::Unknown) => debug!(topic = name, "auto-created, and deleted at once"),
             Err(TopicError::NameCollides { with }) => {
                 complain(&name, &format!("its name collides with {with}"))
             }
@@ -63,7 +63,7 @@ fn carry_out(name: &str, creating: impl Future<Output = Result<Arc<Topic>, Topic
 }
 
 fn complain(topic: &str, why: &str) {
-    warn!(topic, why, "not created on demand; make it with CreateTopics");
+    warn!(topic, why, "topic was not auto-created; create it with an admin client");
 }
 
 #[derive(Debug)]

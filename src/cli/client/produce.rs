@@ -163,7 +163,7 @@ fn without_end(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// Hands a line on; what becomes of it the producer tells by its number.
+/// Submits a line; the producer reports its outcome by the line's number.
 fn send(producer: &BaseProducer<Outcomes>, options: &Options, line: &[u8], number: u64) -> Result<(), Why> {
     let (key, value) = match &options.key_separator {
         None => (None, line),
@@ -213,7 +213,7 @@ struct Outcomes {
     told: Told,
 }
 
-/// What became of the lines.
+/// The outcome of the lines.
 #[derive(Clone, Default)]
 struct Told {
     written: Arc<AtomicU64>,
@@ -234,7 +234,7 @@ enum Why {
 }
 
 impl Why {
-    /// Whether it says something of the line alone, and nothing of those that follow.
+    /// Whether the error concerns only this line and not the following ones.
     fn is_of_the_line(self) -> bool {
         match self {
             Why::NoKey => true,
@@ -269,7 +269,7 @@ impl Told {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The next lines would have no better luck.
+    /// The following lines would fail as well.
     fn is_hopeless(&self) -> bool {
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.iter().any(|one| !one.why.is_of_the_line())

@@ -64,7 +64,7 @@ fn take_part(step: &mut Step, sync: Sync) {
 }
 
 /// An assignment for every member and for nobody else. Consumers want to read theirs, so one that
-/// the leader gave nothing is given nothing in words (BEHAVIOUR C1).
+/// the leader gave nothing is given nothing in words (rule C1).
 fn complete(step: &Step, given: Vec<(MemberId, Opaque)>) -> Vec<(MemberId, Opaque)> {
     let mut given: BTreeMap<MemberId, Opaque> = given.into_iter().collect();
     let nothing = match step.hard.protocol_type() {

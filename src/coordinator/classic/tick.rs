@@ -50,7 +50,7 @@ fn sessions_expire(step: &mut Step) {
     }
 }
 
-/// They would keep the others' partitions waiting for ever (BEHAVIOUR C6).
+/// They would keep the others' partitions waiting for ever (rule C6).
 fn those_who_never_synced_go(step: &mut Step) {
     step.soft.sync_deadline = None;
     let silent: Vec<MemberId> = std::mem::take(&mut step.soft.unsynced).into_iter().collect();

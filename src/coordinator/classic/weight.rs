@@ -1,6 +1,6 @@
-//! How much memory a group takes: as an allocator gives it, in the kernel's copy of the group and in the
-//! coordinator's. Counted record by record, so that a commit costs what it touches and not what the group
-//! holds. `tests/attack/hoarding.rs` holds it against what is really allocated.
+//! The memory that a group takes from the allocator, in the kernel's copy and in the coordinator's. It is
+//! counted record by record, so that the cost of a commit does not depend on the size of the group.
+//! `tests/attack/hoarding.rs` compares it with the memory that is really allocated.
 
 use crate::kernel::group::{CommittedOffset, Group, GroupRecord, Member, MemberId, Opaque, PartitionKey};
 
@@ -26,7 +26,7 @@ pub(super) fn of_member(id: &str, member: &Member) -> usize {
     COPIES * own + SOFT_MAPS * text(id) + metadata + opaque(&member.assignment)
 }
 
-/// What the first offset of a partition takes, about.
+/// The approximate memory for the first offset of a partition.
 pub(super) fn of_new_offset(metadata: &str) -> usize {
     COPIES * (text(metadata) + 2 * size_of::<(PartitionKey, CommittedOffset)>())
 }

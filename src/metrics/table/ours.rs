@@ -63,13 +63,13 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "jackdaw_scrub_bytes",
         &[],
-        "Bytes of stored records that were read again and held against their checksums.",
+        "Bytes of stored records that the scrub has checked against their checksums.",
         |look, rows| rows.counter(&[], look.store().counts().scrubbed.get()),
     ),
     gauge(
         "jackdaw_scrub_last_pass_timestamp_seconds",
         &[],
-        "When all stored records had been read again for the last time. There is no row before that.",
+        "When the scrub last finished a pass over all stored records. There is no row before the first pass.",
         |look, rows| {
             let last = look.store().last_scrub();
             last.map_or(Ok(()), |last| rows.gauge(&[], last.0 as f64 / 1000.0))
@@ -90,10 +90,10 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_trouble",
         &["state"],
-        "States in which the broker does less than it should, which `/health` gives the reasons of; 0 where there \
-         is none: `journal_failed` (nothing is written until a restart), `disk_full` (writes are refused until there \
-         is room), `partitions_out_of_service` (how many have damaged files), `clock_doubted`, `retention_halted` \
-         (something is not deleted that is due).",
+        "Problems of the broker; `/health` has the reasons. 0 means no problem. `journal_failed`: nothing is written \
+         until a restart. `disk_full`: writes are refused until there is room. `partitions_out_of_service`: the \
+         number of partitions with damaged files. `clock_doubted`: the clock looks wrong. `retention_halted`: \
+         records that should be deleted are kept.",
         |look, rows| {
             let troubles = look.store().troubles();
             TroubleKind::ALL.iter().try_for_each(|kind| {
@@ -105,7 +105,7 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "jackdaw_log_lines_dropped",
         &[],
-        "Log lines that were dropped because nobody read those before them, or that could not be written.",
+        "Log lines that were dropped because earlier lines were not read, or because they could not be written.",
         |_, rows| rows.counter(&[], telemetry::dropped_lines()),
     ),
     gauge("jackdaw_disk_bytes", &[], "What the volume of the data directory holds.", |look, rows| {
@@ -134,7 +134,7 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_memory_bytes",
         &["budget"],
-        "What is held for clients: requests that are not answered, answers that are not read, groups, idempotent producers.",
+        "Memory held for clients: requests that are not answered, answers that are not read, groups, idempotent producers.",
         |look, rows| {
             look.budgets().into_iter().try_for_each(|(name, held, _)| rows.gauge(&[name.into()], held))
         },

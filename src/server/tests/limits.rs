@@ -171,7 +171,7 @@ async fn greed(what: &str, change: impl FnOnce(&mut Shared)) -> usize {
     let all: Vec<u8> = (0..500).flat_map(|id| ask(ORDINARY, id, what, &greed)).collect();
     greedy.send(&all).await;
     good.send(&ask(ORDINARY, 1, "now", &modesty)).await;
-    // A task of its own is told at once; this one only when all others rest.
+    // A separate task is woken at once; this one only when all others are idle.
     let told = tokio::spawn(async move {
         assert_eq!(good.answer().await.0, 1);
         greed.begun()

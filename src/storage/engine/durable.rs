@@ -61,7 +61,7 @@ impl Engine {
             Ok(position) => self.journal.synced(position),
             Err(SyncFailure::Failed(why)) => self.poison(&why),
             Err(SyncFailure::NotOpened { error, segments }) => {
-                tracing::warn!(%error, "cannot open segments to sync them; it is tried again");
+                tracing::warn!(%error, "cannot open segments for a sync; it is tried again");
                 self.unsynced.extend(segments.into_iter().map(|segment| (segment.key(), segment)));
                 self.behind = true;
                 self.sync_later();

@@ -1,6 +1,6 @@
-//! Records that are safe in the journal, and acknowledged, but could not be written to their
-//! segment: the disk had no room, or the file cannot be opened. They stay in memory, where readers
-//! find them, and their partition takes nothing more until they are written. Other partitions go on.
+//! Acknowledged records that are safe in the journal but could not be written to their segment: the disk
+//! had no room, or the file cannot be opened. They stay in memory, where readers find them, and their
+//! partition refuses further records until they are written. Other partitions are not affected.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use super::super::segment::{Appendage, Segment};
 use crate::kernel::StoreAgain;
 use crate::types::TopicId;
 
-/// All partitions together keep no more than this in memory before every append is refused.
+/// The most that all partitions together keep in memory; beyond it every append is refused.
 pub const MOST: usize = 32 << 20;
 
 /// How long a line about partitions that cannot be written is not repeated.
@@ -88,7 +88,7 @@ impl Unwritten {
         stuck.runs.push(run);
     }
 
-    /// One line for the first, and then one in a while for all of them.
+    /// Logs the first one, and later all of them from time to time.
     pub fn tell(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
         if self.told.is_some_and(|told| now.saturating_sub(told) < QUIET) {
             return;
@@ -100,7 +100,7 @@ impl Unwritten {
             file = %segment.path().display(),
             %error,
             partitions = self.stuck.len(),
-            "cannot write to a segment: the journal keeps the records, the partition takes no more until it can be written; {}",
+            "cannot write to a segment: its records are kept in the journal, and its partition refuses more until it can be written; {}",
             Failure::of(error).next_step()
         );
     }
@@ -136,7 +136,7 @@ impl Unwritten {
         self.count();
     }
 
-    /// Nobody needs these segments any more.
+    /// These segments are not needed any more.
     pub fn forget_segments(&mut self, gone: &[Arc<Segment>]) {
         if self.stuck.is_empty() {
             return;

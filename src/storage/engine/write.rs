@@ -35,8 +35,8 @@ const REFERRED_WEIGHT: usize = 16;
 /// What a command other than a batch's bytes may take in the journal, as a bound.
 const COMMIT_BYTES: usize = 160;
 
-/// Of the journal's room, the part that only commands may use which free room; those of groups may
-/// use it down to half of that. Everything else leaves it alone, so that a full disk has a way out.
+/// The reserve of the journal, so that a full disk has a way out. Groups may use the first half of it,
+/// commands that free room may use all of it, and everything else none.
 const RESERVE: u64 = 8;
 
 /// How long a line about a journal without room is not repeated.
@@ -51,12 +51,12 @@ struct SegmentRun {
     direct: bool,
 }
 
-/// How much of the journal's room work may use; more with each.
+/// The part of the journal's room that work may use; each variant has more than the one before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Claim {
     /// Records, topics, settings: refused where the disk is full.
     Ordinary,
-    /// Groups, and what the broker itself must say.
+    /// Groups, and the broker's own commands.
     Group,
     /// Frees room, at once or soon.
     FreesRoom,
@@ -110,7 +110,7 @@ impl Engine {
         rest
     }
 
-    /// Why not all of the work can be done as far as its lowest claim goes, if it cannot.
+    /// Why not all of the work fits into the room of its lowest claim, if it does not.
     fn no_room(&mut self, work: &[Work], claim: Claim) -> Option<StoreError> {
         if claim == Claim::Ordinary && self.directory.is_full() {
             self.directory.look_at_space();
@@ -161,7 +161,7 @@ impl Engine {
         tracing::warn!(
             dir = %self.directory.journal().display(),
             %error,
-            "no room for the journal: writes are refused until there is; {}",
+            "no room for the journal: writes are refused until there is room; {}",
             Failure::of(error).next_step()
         );
     }
@@ -356,8 +356,9 @@ impl Engine {
         }
     }
 
-    /// Has the journal hold once more what it alone has, behind the position where the state is now:
-    /// with a snapshot of that, nothing before it is needed. `false`: not all of it.
+    /// Writes the records that only the journal has to the journal again, after the position of the present
+    /// state, so that a snapshot of that state makes everything before it unnecessary. `false` if not all
+    /// of them could be written.
     pub fn store_again(&mut self) -> bool {
         let now = self.clocks.now().time;
         for (again, data) in self.unwritten.again() {
@@ -390,7 +391,7 @@ impl Engine {
         })
     }
 
-    /// Tries again what could not be written.
+    /// Tries again to write the records that could not be written.
     pub fn write_unwritten(&mut self) {
         let written = self.unwritten.retry_all();
         self.note_written(written);

@@ -1,10 +1,10 @@
-//! What kind of failure an error of the file system is.
+//! The kind of failure behind an error of the file system.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// Told apart because each wants something else done about it.
+/// Kinds of failure; each has another remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The disk is full, or a quota is used up.
@@ -49,10 +49,10 @@ impl Failure {
             Failure::NoDescriptors => "raise the limit of open files (ulimit -n)",
             Failure::Missing => "put the file back, or delete the topic",
             Failure::ReadOnly => {
-                "look into the system's log why the disk became read-only, mount it for writing"
+                "find out from the system's log why the disk became read-only, and mount it for writing"
             }
-            Failure::Denied => "give the broker's user the right to read and write it",
-            Failure::Device => "look into the system's log for errors of the disk",
+            Failure::Denied => "give the broker's user permission to read and write it",
+            Failure::Device => "look for errors of the disk in the system's log",
         }
     }
 }

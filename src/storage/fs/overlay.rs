@@ -1,5 +1,5 @@
-//! A file system over another one that is only read: what is changed stays in memory. With it a start
-//! can be tried on a data directory without touching it.
+//! A file system over another one that is only read: changes stay in memory. With it a start can be tried
+//! on a data directory without changing it.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -10,7 +10,7 @@ use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, paren
 
 pub struct OverlayFs {
     below: Arc<dyn Fs>,
-    /// What lies outside of it is only read.
+    /// Everything outside of it is only read.
     root: PathBuf,
     tree: Arc<Mutex<Dir>>,
 }
@@ -18,7 +18,7 @@ pub struct OverlayFs {
 struct Dir {
     /// The directory that shows through, if it is not a new one.
     below: Option<PathBuf>,
-    /// What was looked at or changed; `None`: it is gone.
+    /// Entries that were read or changed; `None` if one was removed.
     known: BTreeMap<String, Option<Node>>,
 }
 
@@ -36,7 +36,7 @@ struct Content {
 
 #[derive(Default)]
 struct Changed {
-    /// So many bytes of the file below show through.
+    /// How many bytes of the file below show through.
     shown: u64,
     len: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
@@ -83,7 +83,7 @@ impl OverlayFs {
         }
     }
 
-    /// Puts something in place of what the name stood for.
+    /// Replaces the entry of a name.
     fn set(&self, path: &Path, node: Option<Node>) -> io::Result<()> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
         lock(&*self.find_dir(parent(path))?).known.insert(name.to_owned(), node);
@@ -215,7 +215,7 @@ impl Fs for OverlayFs {
         self.below.space(dir)
     }
 
-    /// Only against others who use this overlay, of whom there are none.
+    /// Locks nothing: no other process uses this overlay.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         self.open(path, Open::WriteOrNew)?;
         Ok(Some(Lock { _held: Box::new(()) }))

@@ -105,7 +105,7 @@ impl Replay {
         self.reading.sequence.last = self.last;
     }
 
-    /// Ends the journal before this entry although it was durable: somebody has accepted the loss.
+    /// Ends the journal before this entry although it was durable: an operator has accepted the loss.
     pub fn give_up_from(&mut self, position: u64) {
         self.mark = self.mark.min(position - 1);
         self.cut_at(position);
@@ -422,7 +422,7 @@ fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Fo
             files.push(Found { path, stamp, first });
         }
     }
-    // Names have a fixed width, but nobody need know that `list` sorts.
+    // Names have a fixed width, but `list` need not sort.
     files.sort_unstable_by_key(|file| file.stamp.generation);
     let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
     Ok((files, start))
@@ -462,7 +462,7 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey,
 }
 
 impl Survey {
-    /// What is missing, and where it lay or should lie.
+    /// The missing entry, and its place.
     fn damage(
         &self,
         fs: &dyn Fs,

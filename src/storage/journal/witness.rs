@@ -1,7 +1,7 @@
-//! How far the journal is synced, in a file of its own beside it, written after every sync and synced
-//! only when the journal is opened. By it a journal that lost its end (the file in use missing,
-//! zeroed, older than it was) is told from one with a torn tail. After kill -9 it is exact; after a
-//! power cut it may say less than is true, never more.
+//! The witness: a file beside the journal that says how far the journal is synced. It is written after
+//! every sync, and synced only when the journal is opened. With it recovery tells a journal that lost its
+//! end (the file in use is missing, zeroed or old) from one with a torn tail. After kill -9 it is exact;
+//! after a power cut it may claim less than is true, but never more.
 //!
 //! 40 bytes, little-endian, within one sector: crc32c of the rest, a magic word, the salt of the data
 //! directory, the position that is synced, the generation of the file in use, and where its frames
@@ -24,7 +24,7 @@ pub struct Synced {
     pub at: u64,
 }
 
-/// The file that is written to; none where it could not be.
+/// The open file; `None` if it could not be written.
 pub struct Witness {
     file: Option<Arc<dyn File>>,
     salt: u64,
@@ -35,7 +35,7 @@ pub fn path(journal: &Path) -> PathBuf {
     journal.with_extension("synced")
 }
 
-/// What the witness of this journal says; `None` where there is none, or none that can be read.
+/// The position in the witness of this journal; `None` if there is no readable witness.
 pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
     let path = path(journal);
     let why = match fs::read_all(fs, &path, u64::MAX) {
@@ -46,7 +46,7 @@ pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => error.to_string(),
     };
-    tracing::warn!(path = %path.display(), %why, "cannot be read and is written anew; the journal itself has what it said");
+    tracing::warn!(path = %path.display(), %why, "journal.synced cannot be read and is written anew; the journal is complete without it");
     None
 }
 
@@ -61,7 +61,7 @@ fn parse(bytes: &[u8], salt: u64) -> Option<Synced> {
 }
 
 impl Witness {
-    /// Makes the file where it is missing, and says in it what is known; safe when this returns.
+    /// Creates the file if it is missing and writes the known position; durable when this returns.
     pub fn begin(fs: &dyn Fs, journal: &Path, salt: u64, synced: Synced) -> Witness {
         let path = path(journal);
         let begun = || {
@@ -87,9 +87,9 @@ impl Witness {
         }
     }
 
-    /// What it says stays true; it only says less than it could.
+    /// What the file says stays true; it only claims less than it could.
     fn give_up(&mut self, error: &io::Error) {
-        tracing::warn!(%error, "cannot note how far the journal is synced; it is tried again at the next start");
+        tracing::warn!(%error, "cannot write journal.synced; it is tried again at the next start");
         self.file = None;
     }
 }

@@ -1,10 +1,10 @@
-//! Whose the directories below `topics` are, and making each hold what the state says.
+//! Finds the owner of each directory below `topics`, and makes each hold what the state says.
 //!
-//! A directory is made only after the journal durably has its partition, and a snapshot without a
-//! topic is written only after the topic's directories are safe in the trash. So a directory
-//! belongs to a partition of the state, or to a topic whose deletion was just replayed; one that is
-//! neither is a sign of damage and stays where it is. A directory that bears the name of a known
-//! partition is never given up because its `partition.metadata` says something else.
+//! A directory is created only after the journal durably has its partition, and a snapshot without a
+//! topic is written only after the topic's directories are safe in the trash. So a directory belongs
+//! either to a partition of the state or to a topic whose deletion was just replayed. Any other
+//! directory is a sign of damage and stays where it is. A directory with the name of a known partition
+//! is never given up because its `partition.metadata` disagrees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,13 +26,13 @@ pub(super) struct Owned {
     pub damaged: BTreeMap<PartitionKey, String>,
     /// Directories of deleted topics.
     pub deleted: Vec<PathBuf>,
-    /// Directories that no partition known owns, or may own.
+    /// Directories that belong to no known partition.
     pub unknown: Vec<PathBuf>,
     /// Directories whose `partition.metadata` is wrong while their segments are right.
     pub relabelled: Vec<(PathBuf, TopicId)>,
 }
 
-/// Finds out whose each directory is; changes nothing.
+/// Finds the owner of each directory; changes nothing.
 pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<Owned> {
     let fs = &*directory.fs;
     let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
@@ -130,14 +130,14 @@ pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel
 }
 
 impl Owned {
-    /// Moves the directories of deleted topics out of the way, keeps appends out of those that
-    /// nobody owns, and puts right what `partition.metadata` says.
+    /// Moves the directories of deleted topics out of the way, prevents appends to those that belong to no
+    /// topic, and corrects `partition.metadata`.
     pub fn clear(&self, directory: &Directory) -> io::Result<()> {
         self.deleted.iter().try_for_each(|dir| directory.trash.take(dir))?;
         for dir in &self.unknown {
             tracing::warn!(
                 dir = %dir.display(),
-                "nobody knows whose this directory is, and nobody deleted it: it stays as it is, out of service; \
+                "this directory belongs to no topic, and no topic with it was deleted: it stays as it is, out of service; \
                  `jackdaw log repair --accept-loss` moves it aside"
             );
             directory.trash.keep_out_of(dir);
@@ -145,7 +145,7 @@ impl Owned {
         for (dir, topic) in &self.relabelled {
             tracing::warn!(
                 dir = %dir.display(), %topic,
-                "partition.metadata is damaged, the segments are not: it is written anew"
+                "partition.metadata is damaged, the segments are not: the file is written anew"
             );
             segment::write_metadata(&*directory.fs, dir, *topic)?;
             directory.files.sync_names(dir)?;
@@ -177,7 +177,7 @@ impl Owned {
                     false => Ok(Settled::Damaged(format!("{} is missing", dir.display()))),
                 };
                 let settled = match settled {
-                    // The others would fare no better.
+                    // The others would fail as well.
                     Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
                     Err(error) => {
                         let next_step = Failure::of(&error).next_step();
@@ -197,7 +197,7 @@ impl Owned {
 }
 
 impl Owned {
-    /// What was found, by the names of the directories; told to whoever reads the log.
+    /// The result, by the names of the directories; also logged.
     pub fn account(&self, shard: &Shard, cut: &[PartitionKey]) -> Account {
         let name = |(topic, index): &PartitionKey| {
             let topic = shard.topic(*topic).map(|topic| topic.name.as_str());

@@ -1,9 +1,9 @@
-//! The directory of a partition. Everything that goes by path goes through the [`PartitionDir`] of
-//! the topic that owns it: once the topic is deleted, its directory is moved away and every later
-//! call fails with `NotFound`. So a topic of the same name, made right after, has a path to itself:
-//! nobody who still holds the old topic finds, writes or removes one of its files.
+//! The directory of a partition. All access by path uses the [`PartitionDir`] of the topic that owns it.
+//! Once the topic is deleted, its directory is moved away and every later call fails with `NotFound`. So
+//! a new topic with the same name has the path to itself: code that still holds the old topic cannot
+//! open, write or remove a file of the new one.
 //!
-//! What was opened before stays open: a handle follows its file and its directory into the trash.
+//! Open files stay open: a handle follows its file and its directory into the trash.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,9 +23,9 @@ pub struct PartitionDir {
     path: PathBuf,
     topic: TopicId,
     partition: i32,
-    /// It is there and says whose it is.
+    /// The directory exists and names its topic.
     made: AtomicBool,
-    /// Read-locked while somebody goes by path.
+    /// Read-locked while a file is accessed by path.
     discarded: RwLock<bool>,
 }
 
@@ -70,7 +70,7 @@ impl PartitionDir {
         self.made.store(true, Ordering::Release);
     }
 
-    /// Makes the directory, and in it the file that says whose it is.
+    /// Creates the directory, and in it the file that names its topic.
     pub fn make(&self) -> io::Result<()> {
         let _there = self.there()?;
         if self.made.load(Ordering::Acquire) {
@@ -86,7 +86,7 @@ impl PartitionDir {
             }
         }
         if let Err(error) = files::write_metadata(fs, &self.path, self.topic) {
-            // A directory that does not say whose it is would only be doubted. The error to tell is the first one.
+            // A directory that names no topic would only be doubted. Return the first error.
             let _ = fs.remove(&self.path.join(files::METADATA));
             let _ = fs.remove_dir(&self.path);
             return Err(error);
@@ -134,7 +134,7 @@ impl PartitionDir {
         files::remove_files(self.files.fs(), &self.path, id)
     }
 
-    /// What makes the names in the directory durable, its own, and whose it is.
+    /// The handles that make its name, the names in it, and its metadata durable.
     pub fn names(&self) -> io::Result<Names> {
         let _there = self.there()?;
         Names::open(self.files.fs(), &self.path)

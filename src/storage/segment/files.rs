@@ -23,7 +23,7 @@ pub struct Files {
     pub(super) leases: Arc<Leases>,
 }
 
-/// One of so many open files may be lent to answers.
+/// One in `LENT_SHARE` open files may be lent to answers.
 const LENT_SHARE: usize = 4;
 
 #[derive(Default)]

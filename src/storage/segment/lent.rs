@@ -1,5 +1,5 @@
-//! Open segment files that answers are sent from. An answer keeps its file open for as long as its
-//! client takes to read it, so there is a bound on how many files are lent at a time.
+//! Open segment files that answers are sent from. An answer keeps its file open until its client has read
+//! it, so the number of files that are lent at a time is limited.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::super::fs::File;
 use crate::types::Source;
 
-/// A file that is lent to answers, however many.
+/// A file that is lent to any number of answers.
 pub struct Lent {
     file: Arc<dyn File>,
     _lease: Lease,
@@ -31,7 +31,7 @@ impl Leases {
         Arc::new(Leases { most, taken: AtomicUsize::new(0) })
     }
 
-    /// `None` where as many files are lent as may be, or the system knows nothing of this one.
+    /// `None` if no more files may be lent, or if the file system cannot send from this one.
     pub fn lend(self: &Arc<Leases>, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
         file.descriptor()?;
         let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);

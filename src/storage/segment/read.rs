@@ -1,5 +1,6 @@
-//! Reading: whole batches from an offset on, as a range of the file or as bytes. What is handed out was
-//! held against its checksums since the file was opened; that is remembered, so that it is read once.
+//! Reading: whole batches from an offset on, as a range of the file or as bytes. Every batch that is
+//! returned was checked against its checksum since the file was opened. Checked ranges are remembered, so
+//! each is checked once.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use super::verified::{self, CheckError, Flaw, Verified};
 use super::{File, ReadError, Segment};
 use crate::types::{FileRange, Offset, Piece};
 
-/// Whole batches, and what comes behind them.
+/// Whole batches, and the next offset after them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batches {
     /// `None` where the limit has no room for the first one.
@@ -26,13 +27,13 @@ struct Span {
     next: Offset,
 }
 
-/// What is shorter is cheaper to read, and to send with its neighbours, than to send from its file.
+/// A shorter range is cheaper to read into memory, and to send with its neighbours, than from its file.
 const SENT_FROM_FILE: usize = 32 << 10;
 
-/// More than this is verified only where waiting holds nobody up: it takes a millisecond.
+/// More bytes than this are verified only on a thread that may block: it takes a millisecond.
 const VERIFIED_AT_ONCE: u64 = 4 << 20;
 
-/// Where readers ended, so that they need not look for where they go on.
+/// Where readers stopped, so that they need no look-up to continue.
 #[derive(Default)]
 pub(super) struct Places(VecDeque<(Offset, u64)>);
 
@@ -158,7 +159,7 @@ impl Segment {
         Ok((at > start).then_some(Span { at: start..at, next }))
     }
 
-    /// Holds whole batches against their checksums, unless they were before.
+    /// Checks whole batches against their checksums, unless they were checked before.
     fn verify(&self, file: &dyn File, at: Range<u64>, may_wait: bool) -> Result<(), ReadError> {
         if self.verified().contains(&at) {
             return Ok(());

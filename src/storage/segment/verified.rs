@@ -1,4 +1,4 @@
-//! Which bytes of a segment's file were held against their checksums since the file was opened.
+//! The bytes of a segment's file that were checked against their checksums since the file was opened.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::types::Offset;
 #[derive(Default)]
 pub struct Verified(Vec<Range<u64>>);
 
-/// So many ranges are remembered. What is forgotten is verified again when it is read.
+/// How many ranges are remembered. A range that was forgotten is verified again when it is read.
 const MOST: usize = 64;
 
 impl Verified {
@@ -43,7 +43,7 @@ impl Verified {
     }
 }
 
-/// Why batches are not what was written, and where.
+/// Damage in batches: the reason and the position.
 pub struct Flaw {
     pub at: u64,
     pub why: String,
@@ -54,7 +54,7 @@ pub enum CheckError {
     Flaw(Flaw),
 }
 
-/// So much is read at a time.
+/// How much is read at a time.
 const BLOCK: usize = 64 << 10;
 
 /// Holds the batches of `range`, which are whole ones, against their checksums until it is `enough`, and

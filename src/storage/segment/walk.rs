@@ -62,7 +62,7 @@ pub struct Expected {
     pub bytes: u64,
     /// Compaction was there: offsets may be missing.
     pub gaps: bool,
-    /// Records before it nobody reads.
+    /// Records before it are never read.
     pub log_start: Offset,
 }
 
@@ -88,7 +88,7 @@ pub struct Held {
 pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<Held> {
     let Expected { base, end, bytes, gaps, log_start } = *expected;
     let follows = |next: Offset, offset: Offset| offset == next || gaps && offset > next;
-    // Nobody reads it; but compaction passes over it.
+    // Clients do not read it, but compaction does.
     let is_below_the_start = |header: &Header| {
         let last = header.last_offset().filter(|last| *last >= header.base_offset);
         !gaps && last.is_some_and(|last| last < log_start)
