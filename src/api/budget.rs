@@ -18,9 +18,10 @@ use crate::time::{self, Moment};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What large things leave to small ones, and what is made room for at a time.
 const EIGHTH: usize = 8;
-/// A long poll holds its room for so long before it gives way: who is answered asks anew at once, and would
-/// otherwise do so again and again while somebody waits.
-pub const LEAST_POLL: Duration = Duration::from_secs(1);
+/// A long poll keeps its room for this long before it gives way: its client asks again at once, and would
+/// otherwise do so in a loop while somebody waits. It is much less than [`PATIENCE`], so that several can take
+/// turns before a connection that waits with half a request is closed.
+pub const LEAST_POLL: Duration = Duration::from_millis(100);
 /// How often a request that waits for room looks whether a peer in the way has to go.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Requests that take no more than this are served without a charge: there are few of them at a
@@ -249,8 +250,11 @@ impl Room {
     }
 
     /// Ready when this request holds room that another one waits for, and has held it for a while `since`
-    /// it began: a long poll then answers.
+    /// it began: a long poll then answers. Never for a request so small that it is not charged.
     pub async fn is_wanted(&self, since: Moment) {
+        if self.taken().charge.is_none() {
+            return std::future::pending().await;
+        }
         time::sleep(LEAST_POLL.saturating_sub(since.elapsed())).await;
         poll_fn(|context| {
             let mut state = self.budget.state();
