@@ -27,14 +27,15 @@ SERVER_CORE, CLIENT_CORE = "0", "1"
 # --- what is needed -----------------------------------------------------------------------------
 
 
-def install(kafka, jackdaw):
+def install(kafka, java, jackdaw):
+    """`java`: its load generator, whoever is measured."""
     global JACKDAW
     BENCH.mkdir(parents=True, exist_ok=True)
     packages = {
         "kcat": shutil.which("kcat"), "util-linux": shutil.which("taskset"), "build-essential": shutil.which("c++"),
         "libssl-dev": header("openssl/ssl.h"), "zlib1g-dev": header("zlib.h"), "libzstd-dev": header("zstd.h"),
     }
-    if kafka:
+    if kafka or java:
         packages |= {"default-jre-headless": shutil.which("java"), "maven": shutil.which("mvn")}
     missing = [name for name, there in packages.items() if not there]
     if missing:
@@ -53,7 +54,7 @@ def install(kafka, jackdaw):
         machine.run([TOOLS, "-m", "pip", "install", "-q", "confluent-kafka==2.12.1"])
     if kafka:
         copy_jars(ROOT / "benches" / "kafka" / "pom.xml", KAFKA)
-        # Java's own load generator, for Jackdaw too.
+    if java:
         copy_jars(ROOT / "compat" / "console" / "pom.xml", JAVA_TOOLS)
 
 
@@ -226,10 +227,9 @@ def at_once(server, producers, *arguments, topic="t"):
 
 def java_produce(server, topic, count, rate, payload, *properties):
     """Kafka's own kafka-producer-perf-test, with lines of a file as values."""
-    pairs = [f"bootstrap.servers={server.bootstrap}", *properties]
     machine.run(["taskset", "-c", CLIENT_CORE, "java", "-Xmx512m", "-cp", f"{JAVA_TOOLS}/*",
                  "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", count, "--throughput", rate,
-                 "--payload-file", payload, *[word for pair in pairs for word in ("--command-property", pair)]],
+                 "--payload-file", payload, "--bootstrap-server", server.bootstrap, "--command-property", *properties],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

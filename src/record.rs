@@ -20,6 +20,7 @@ mod decompress;
 mod describe;
 mod error;
 mod header;
+mod libzstd;
 mod records;
 mod search;
 mod source;

@@ -134,6 +134,7 @@ fn partition(
     topics: &Topics,
 ) -> DescribeTopicPartitionsResponsePartition {
     let standing = Standing::of(topic, partition, topics);
+    let (elr, last_leader) = replicas::eligible(topic, partition);
     DescribeTopicPartitionsResponsePartition {
         // As in Kafka, even if there is no leader.
         error_code: ErrorCode::None.code(),
@@ -143,8 +144,8 @@ fn partition(
         replica_nodes: standing.replicas,
         isr_nodes: standing.isr,
         // Null is allowed, and Java admin clients throw on it (rule M9).
-        eligible_leader_replicas: Some(standing.elr),
-        last_known_elr: Some(standing.last_leader),
+        eligible_leader_replicas: Some(elr),
+        last_known_elr: Some(last_leader),
         offline_replicas: standing.offline,
     }
 }

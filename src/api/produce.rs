@@ -99,13 +99,14 @@ impl Acks {
 
 /// As in Kafka a topic named twice is answered once, and one without partitions not at all.
 fn each_topic_once(named: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    if let [only] = named.as_slice()
+        && !only.partition_data.is_empty()
+    {
+        return named;
+    }
     let mut places: HashMap<(String, TopicId), usize> = HashMap::new();
     let mut topics: Vec<TopicProduceData> = Vec::with_capacity(named.len());
-    let is_alone = named.len() == 1;
     for topic in named.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
-        if is_alone {
-            return vec![topic];
-        }
         match places.entry((topic.name.clone(), topic.topic_id)) {
             Entry::Vacant(place) => {
                 place.insert(topics.len());

@@ -15,15 +15,11 @@ pub struct Standing {
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
-    /// The eligible leader replicas, and the last known leader if there is no leader.
-    pub elr: Vec<i32>,
-    pub last_leader: Vec<i32>,
     pub offline: Vec<i32>,
 }
 
 impl Standing {
     pub fn of(topic: &Topic, partition: &Partition, topics: &Topics) -> Standing {
-        let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
         let placement = topic.placement(partition.index);
         let leader = placement.and_then(|placement| placement.leader);
         let replicas = placement.map_or(&[][..], |placement| &placement.replicas);
@@ -34,15 +30,19 @@ impl Standing {
             leader_epoch: partition.ends().leader_epoch.0,
             replicas: numbers(replicas),
             isr: placement.map_or_else(Vec::new, |placement| numbers(&placement.isr)),
-            elr: placement.map_or_else(Vec::new, |placement| numbers(&placement.elr)),
-            last_leader: placement
-                .and_then(|placement| placement.last_leader)
-                .map(|node| node.0)
-                .into_iter()
-                .collect(),
             offline: replicas.iter().filter(is_offline).map(|node| node.0).collect(),
         }
     }
+}
+
+/// The eligible leader replicas, and the last known leader if there is no leader.
+pub fn eligible(topic: &Topic, partition: &Partition) -> (Vec<i32>, Vec<i32>) {
+    let Some(placement) = topic.placement(partition.index) else { return Default::default() };
+    (numbers(&placement.elr), placement.last_leader.iter().map(|node| node.0).collect())
+}
+
+fn numbers(nodes: &[NodeId]) -> Vec<i32> {
+    nodes.iter().map(|node| node.0).collect()
 }
 
 /// The memory for an answer that describes each partition of topics, given the partitions of each topic.

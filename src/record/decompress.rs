@@ -19,6 +19,7 @@ use flate2::bufread::GzDecoder;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::Codec;
+use super::libzstd::Frame;
 
 /// The most bytes of a decompressed batch. It is the largest `max.decompressed.message.bytes`, which Kafka allows
 /// for each single record.
@@ -191,7 +192,7 @@ fn is_plausible_snappy(block: &[u8]) -> bool {
     snap::raw::decompress_len(block).is_ok_and(|claimed| claimed <= most)
 }
 
-const ZSTD_MAGIC: u32 = 0xFD2F_B528;
+pub(super) const ZSTD_MAGIC: u32 = 0xFD2F_B528;
 
 /// What no block of a frame becomes more than.
 const ZSTD_BLOCK: u64 = 128 << 10;
@@ -207,13 +208,15 @@ fn zstd_blocks(most: u64) -> u64 {
 }
 
 /// A frame with this bit in its descriptor names no window: it is as large as its content.
-const SINGLE_SEGMENT: u8 = 1 << 5;
+pub(super) const SINGLE_SEGMENT: u8 = 1 << 5;
 
 type ZstdSource = bytes::buf::Reader<bytes::buf::Chain<Bytes, Bytes>>;
 
 /// Reads frame after frame. The decoder takes one at a time, and wants a window it will accept.
 struct Zstd {
     packed: Bytes,
+    /// One that the C library opens; `frame` is empty meanwhile.
+    small: Option<Frame>,
     frame: Option<(ZstdSource, Box<FrameDecoder>)>,
     may_be_large: bool,
     /// Nothing comes out of a frame before its window is full; opening it up to there takes time as well.
@@ -224,7 +227,8 @@ struct Zstd {
 
 impl Zstd {
     fn new(packed: Bytes, most: u64) -> Zstd {
-        Zstd { packed, frame: None, may_be_large: false, blocks_left: zstd_blocks(most), alone: None }
+        let blocks_left = zstd_blocks(most);
+        Zstd { packed, small: None, frame: None, may_be_large: false, blocks_left, alone: None }
     }
 
     /// Opens the next frame; false at the end.
@@ -239,6 +243,10 @@ impl Zstd {
                 }
                 self.packed.advance(length);
                 continue;
+            }
+            self.small = Frame::begin(&mut self.packed);
+            if self.small.is_some() {
+                return Ok(true);
             }
             let mut packed = std::mem::take(&mut self.packed);
             let start = packed.split_to(packed.len().min(6));
@@ -258,6 +266,9 @@ impl Zstd {
 
     /// What the frame gives next; 0 at its end.
     fn read_frame(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if let Some(small) = &mut self.small {
+            return small.read(out);
+        }
         let Some((source, decoder)) = &mut self.frame else { return Ok(0) };
         while decoder.can_collect() == 0 && !decoder.is_finished() {
             self.blocks_left = self.blocks_left.checked_sub(1).ok_or_else(too_much)?;
@@ -272,6 +283,9 @@ impl Zstd {
     }
 
     fn end_frame(&mut self) -> io::Result<()> {
+        if let Some(small) = self.small.take() {
+            self.packed = small.end();
+        }
         let Some((source, decoder)) = self.frame.take() else { return Ok(()) };
         let (_, rest) = source.into_inner().into_inner();
         self.packed = rest;
@@ -368,6 +382,6 @@ fn with_bounded_window(magic: u32, start: Bytes) -> Bytes {
     }
 }
 
-fn broken(why: &'static str) -> io::Error {
+pub(super) fn broken(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -171,20 +171,13 @@ impl Server {
         request.string()?;
         let acks = request.i16()?;
         request.i32()?;
-        let topics = request.i32()?;
-        answer.i32(topics);
-        for _ in 0..topics {
-            let topic = request.string()?;
-            let partitions = request.i32()?;
-            answer.string(&topic).i32(partitions);
-            for _ in 0..partitions {
-                let partition = request.i32()?;
-                let length = request.i32()?;
-                let base = self.append(&topic, partition, request.take(length as usize)?)?;
-                written.insert((topic.clone(), partition));
-                answer.i32(partition).i16(0).i64(base).i64(-1).i64(0);
-            }
-        }
+        each_partition(request, answer, |topic, partition, request, answer| {
+            let length = request.i32()?;
+            let base = self.append(topic, partition, request.take(length as usize)?)?;
+            written.insert((topic.to_owned(), partition));
+            answer.i32(partition).i16(0).i64(base).i64(-1).i64(0);
+            Ok(())
+        })?;
         answer.i32(0);
         Ok(acks != 0)
     }
@@ -212,20 +205,12 @@ impl Server {
 
     fn list_offsets(&self, request: &mut Reader<'_>, answer: &mut Writer) -> Outcome<()> {
         request.i32()?;
-        let topics = request.i32()?;
-        answer.i32(topics);
-        for _ in 0..topics {
-            let topic = request.string()?;
-            let partitions = request.i32()?;
-            answer.string(&topic).i32(partitions);
-            for _ in 0..partitions {
-                let (partition, time) = (request.i32()?, request.i64()?);
-                let log = self.log(&topic, partition)?;
-                let end = log.state.lock().unwrap_or_else(PoisonError::into_inner).next;
-                answer.i32(partition).i16(0).i64(-1).i64(if time == -2 { 0 } else { end });
-            }
-        }
-        Ok(())
+        each_partition(request, answer, |topic, partition, request, answer| {
+            let time = request.i64()?;
+            let end = self.log(topic, partition)?.state.lock().unwrap_or_else(PoisonError::into_inner).next;
+            answer.i32(partition).i16(0).i64(-1).i64(if time == -2 { 0 } else { end });
+            Ok(())
+        })
     }
 
     /// Waits for records of the first partition asked for, and sends those of all of them.
@@ -233,23 +218,17 @@ impl Server {
         request.i32()?;
         let until = Instant::now() + Duration::from_millis(u64::try_from(request.i32()?)?);
         request.take(4 + 4 + 1)?;
-        let topics = request.i32()?;
-        answer.i32(0).i32(topics);
         let mut parts: Vec<(Writer, Arc<Log>, u64, u64)> = Vec::new();
         let mut total = 0;
-        for _ in 0..topics {
-            let topic = request.string()?;
-            let partitions = request.i32()?;
-            answer.string(&topic).i32(partitions);
-            for _ in 0..partitions {
-                let (partition, offset, most) = (request.i32()?, request.i64()?, request.i32()?);
-                let log = self.log(&topic, partition)?;
-                let (at, length, end) = log.find(offset, most as u64, until)?;
-                answer.i32(partition).i16(0).i64(end).i64(end).i32(0).i32(length as i32);
-                parts.push((std::mem::replace(&mut answer, Writer(Vec::new())), log, at, length));
-                total += length;
-            }
-        }
+        each_partition(request, answer.i32(0), |topic, partition, request, answer| {
+            let (offset, most) = (request.i64()?, request.i32()?);
+            let log = self.log(topic, partition)?;
+            let (at, length, end) = log.find(offset, most as u64, until)?;
+            answer.i32(partition).i16(0).i64(end).i64(end).i32(0).i32(length as i32);
+            parts.push((std::mem::replace(answer, Writer(Vec::new())), log, at, length));
+            total += length;
+            Ok(())
+        })?;
         let heads: usize = parts.iter().map(|(head, ..)| head.0.len()).sum();
         let size = (heads as u64 + total - 4) as u32;
         parts[0].0.0[..4].copy_from_slice(&size.to_be_bytes());
@@ -293,6 +272,25 @@ impl Log {
         let end = state.batches[fit.max(first + 1) - 1].end;
         Ok((start, end - start, state.next))
     }
+}
+
+/// Reads the topics and partitions of a request, names them in the answer, and leaves the fields of each to `one`.
+fn each_partition(
+    request: &mut Reader<'_>,
+    answer: &mut Writer,
+    mut one: impl FnMut(&str, i32, &mut Reader<'_>, &mut Writer) -> Outcome<()>,
+) -> Outcome<()> {
+    let topics = request.i32()?;
+    answer.i32(topics);
+    for _ in 0..topics {
+        let topic = request.string()?;
+        let partitions = request.i32()?;
+        answer.string(&topic).i32(partitions);
+        for _ in 0..partitions {
+            one(&topic, request.i32()?, request, answer)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first whole request in `bytes`, without its length.
