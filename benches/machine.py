@@ -122,16 +122,17 @@ class Process:
                     total += int(line.split()[1])
         return total
 
-    def written(self):
-        """Bytes that it made dirty or wrote to disks."""
-        for line in (self.folder / "io").read_text().splitlines():
-            if line.startswith("write_bytes:"):
-                return int(line.split()[1])
-        return 0
-
     def descriptors(self):
         return len(list((self.folder / "fd").iterdir()))
 
 
 def run(command, **more):
     return subprocess.run([str(part) for part in command], check=True, **more)
+
+
+def written(path):
+    """Bytes written to the device that `path` is on, with everything that waited to be written."""
+    os.sync()
+    device = os.stat(path).st_dev
+    stat = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
+    return int(stat[6]) * 512
