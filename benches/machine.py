@@ -25,6 +25,14 @@ def pressure():
         return "unknown"
 
 
+def waits():
+    """Seconds that some process has waited for a core so far. Its averages would remember the run before."""
+    try:
+        return int(open("/proc/pressure/cpu").readline().split("total=")[1]) / 1e6
+    except OSError:
+        return 0.0
+
+
 def busy():
     """Ticks that all cores spent on anything but idling."""
     fields = [int(f) for f in open("/proc/stat").readline().split()[1:9]]
@@ -35,13 +43,13 @@ def wait_until_quiet(at_most):
     """True once three quiet seconds have passed; False where there were none in time."""
     give_up = time.monotonic() + at_most
     while True:
-        before, started, widest = busy(), time.monotonic(), 0.0
+        before, waited, started, widest = busy(), waits(), time.monotonic(), 0.0
         last = started
         while (now := time.monotonic()) < started + 3:  # a spin loop sees who else wants its core
             widest = max(widest, now - last)
             last = now
         others = (busy() - before) / TICK - 3
-        calm = pressure() == "unknown" or float(pressure()) < 2
+        calm = waits() - waited < 0.02 * 3
         if others < 0.03 * 3 * os.cpu_count() and calm and widest < 0.002:
             return True
         if time.monotonic() > give_up:
@@ -122,16 +130,17 @@ class Process:
                     total += int(line.split()[1])
         return total
 
-    def written(self):
-        """Bytes that it made dirty or wrote to disks."""
-        for line in (self.folder / "io").read_text().splitlines():
-            if line.startswith("write_bytes:"):
-                return int(line.split()[1])
-        return 0
-
     def descriptors(self):
         return len(list((self.folder / "fd").iterdir()))
 
 
 def run(command, **more):
     return subprocess.run([str(part) for part in command], check=True, **more)
+
+
+def written(path):
+    """Bytes written to the device that `path` is on, with everything that waited to be written."""
+    os.sync()
+    device = os.stat(path).st_dev
+    stat = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
+    return int(stat[6]) * 512

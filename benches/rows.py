@@ -122,11 +122,13 @@ def durable(bench):
         "without": lambda: servers.jackdaw("os"),
         "kafka": lambda: servers.kafka("log.flush.interval.messages=1"),
     }
-    acks, syncs, paced = {name: [] for name in arms}, [], []
+    acks, ends, syncs, paced = {name: [] for name in arms}, {name: [] for name in arms}, [], []
     for pair, order in bench.orders():
         for name in [*order, "without"]:
             if name != "kafka" or bench.kafka:
-                acks[name].append(fixed_rate_run(bench, 11, pair, name, arms[name])[0])
+                ack, end = fixed_rate_run(bench, 11, pair, name, arms[name])
+                acks[name].append(ack)
+                ends[name].append(end)
         paced.append(machine.fdatasync_p50(servers.BENCH, servers.SERVER_CORE, 1000))
         syncs.append(machine.fdatasync_p50(servers.BENCH, servers.SERVER_CORE))
     noisy = bench.noisy
@@ -135,6 +137,10 @@ def durable(bench):
     yield ratio_line(bench, "durable ack p50, 1,000/s × 1 KB", p50["jackdaw"], p50["kafka"], 0.4, "µs")
     bench.noisy = noisy
     yield ratio_line(bench, "durable ack p99, same", p99["jackdaw"], p99["kafka"], 0.2, "µs")
+    for percent in (50, 99):
+        arms = {name: [percentile(run, percent) for run in runs] for name, runs in ends.items()}
+        bench.noisy = noisy
+        yield ratio_line(bench, f"durable end to end p{percent}, same", arms["jackdaw"], arms["kafka"], 0.15, "µs")
     bench.keep(11, {"fdatasync_p50": syncs, "fdatasync_p50_at_1000_a_second": paced, "p50": p50})
     for what, disk, gate in (("at that rate", paced, 1.2), ("one behind the other, shown only", syncs, None)):
         price = [(a - b) / sync for a, b, sync in zip(p50["jackdaw"], p50["without"], disk)]

@@ -18,7 +18,7 @@ use crate::api::budget::{Budget, Charge, ConnectionId};
 /// From here on a frame has a buffer of its own.
 pub(super) const LARGE: usize = 16 << 10;
 /// The read buffer of a quiet connection, and of a busy one.
-const READ_LEAST: usize = 4 << 10;
+const READ_LEAST: usize = 2 << 10;
 const READ_MOST: usize = 64 << 10;
 /// How much room a large frame gets before its bytes are there.
 const FIRST_ROOM: usize = 64 << 10;
