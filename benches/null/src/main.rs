@@ -1,9 +1,9 @@
-//! The null server: the least that a server of Kafka's protocol can do with librdkafka's requests. It checks each
-//! batch's CRC, appends it with `pwrite` and reads it back with `sendfile`. There are no limits, no sessions, no
-//! journal, no recovery, and readers see records before they are synced: a floor for costs, not a broker.
+//! The null server: the least that a Kafka server can do for librdkafka's requests. It checks each batch's CRC,
+//! appends it with `pwrite` and sends it with `sendfile`. There are no limits, no sessions, no journal and no
+//! recovery, and readers see records before they are synced. It is a lower bound for costs, not a broker.
 //!
 //! `null PORT DIRECTORY [--discard | --sync] [--partitions N]`: `--discard` drops the batches after the check,
-//! `--sync` syncs the files once for all requests that were read together, before it answers them.
+//! `--sync` syncs the files once for all requests of one read, before it answers them.
 
 #![expect(clippy::disallowed_methods, reason = "the broker's own rules of clocks do not hold here")]
 
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The keys that are served, each in the last version before the flexible encoding that librdkafka speaks.
+/// The keys that are served, each in the last version before the flexible encoding that librdkafka uses.
 const SERVED: [(i16, i16); 6] =
     [(PRODUCE, 7), (FETCH, 4), (LIST_OFFSETS, 1), (METADATA, 1), (API_VERSIONS, 0), (INIT_PRODUCER, 0)];
 const PRODUCE: i16 = 0;
@@ -37,7 +37,7 @@ struct Server {
     logs: Mutex<BTreeMap<(String, i32), Arc<Log>>>,
 }
 
-/// One partition: a file, and where each batch begins.
+/// One partition: a file, and the position of each batch.
 struct Log {
     file: File,
     state: Mutex<State>,
@@ -78,7 +78,7 @@ fn main() -> Outcome<()> {
 }
 
 impl Server {
-    /// Answers all requests that one read brought with one write, except fetches, which are sent by `sendfile`.
+    /// Answers all requests of one read with one write, except fetches, which are sent with `sendfile`.
     fn serve(&self, mut stream: TcpStream) -> Outcome<()> {
         stream.set_nodelay(true)?;
         let mut buffer = vec![0; 4 << 20];
@@ -137,7 +137,7 @@ impl Server {
             }
             LIST_OFFSETS => self.list_offsets(request, &mut answer)?,
             FETCH => {
-                // What was asked before is answered before.
+                // Earlier requests are answered first.
                 stream.write_all(answers)?;
                 answers.clear();
                 return self.fetch(request, answer, stream);
@@ -161,7 +161,7 @@ impl Server {
         Ok(())
     }
 
-    /// `false` if no answer is wanted.
+    /// `false` if the client wants no answer.
     fn produce(
         &self,
         request: &mut Reader<'_>,
@@ -213,7 +213,7 @@ impl Server {
         })
     }
 
-    /// Waits for records of the first partition asked for, and sends those of all of them.
+    /// Waits for records of the first requested partition, and sends those of all partitions.
     fn fetch(&self, request: &mut Reader<'_>, mut answer: Writer, stream: &mut TcpStream) -> Outcome<()> {
         request.i32()?;
         let until = Instant::now() + Duration::from_millis(u64::try_from(request.i32()?)?);
@@ -256,7 +256,7 @@ impl Server {
 }
 
 impl Log {
-    /// The position and length of whole batches from the one that holds `offset`, and the log's end.
+    /// The position and length of whole batches, from the one with `offset` on, and the log's end.
     fn find(&self, offset: i64, most: u64, until: Instant) -> Outcome<(u64, u64, i64)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while offset >= state.next && Instant::now() < until {
@@ -274,7 +274,7 @@ impl Log {
     }
 }
 
-/// Reads the topics and partitions of a request, names them in the answer, and leaves the fields of each to `one`.
+/// Reads the topics and partitions of a request and writes them to the answer. `one` handles the fields of each.
 fn each_partition(
     request: &mut Reader<'_>,
     answer: &mut Writer,
@@ -320,7 +320,7 @@ impl<'a> Reader<'a> {
         Ok(i64::from_be_bytes(self.take(8)?.try_into()?))
     }
 
-    /// Null is empty.
+    /// Null is read as an empty string.
     fn string(&mut self) -> Outcome<String> {
         let length = self.i16()?.max(0);
         Ok(String::from_utf8_lossy(self.take(length as usize)?).into_owned())
@@ -351,7 +351,7 @@ impl Writer {
         self.i16(text.len() as i16).bytes(text.as_bytes())
     }
 
-    /// The bytes, with their length in the first four.
+    /// The bytes, with their length in the first four of them.
     fn framed(mut self) -> Vec<u8> {
         let length = (self.0.len() - 4) as u32;
         self.0[..4].copy_from_slice(&length.to_be_bytes());
