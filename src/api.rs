@@ -144,8 +144,8 @@ pub static TABLE: &[Row] = &[
     row::<DescribeTopicPartitionsRequest>(0, 0),
 ];
 
-/// The result of a handler. It is returned when the ordered part of the work is done: the request
-/// has its place in line, and all later requests of the connection see its effect.
+/// The result of a handler. It is returned when the ordered part of the work is done: all later
+/// requests of the connection see its effect.
 pub enum Reply<T> {
     /// No response (acks=0). The request's bytes and their budget are held until the work is done.
     /// If the work fails, the connection is closed; the error is the text for the log.
@@ -367,7 +367,7 @@ impl Api {
         }
     }
 
-    /// Serves one request. When the future is ready, the request has its place in line.
+    /// Serves one request. When the future is ready, the ordered part of the work is done.
     pub fn serve(
         &self,
         row: &'static Row,

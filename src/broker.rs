@@ -365,7 +365,7 @@ async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&St
 
 async fn compact(store: Store, services: Arc<Services>) {
     loop {
-        // Read anew each time: the setting can be altered at any time, also to 0.
+        // Read each time: the setting can be altered at any time, also to 0.
         time::sleep(services.settings().cleaner_backoff.max(SHORTEST_BACKOFF)).await;
         let store = store.clone();
         if spawn_blocking(move || store.compact()).await.is_err() {
@@ -380,7 +380,7 @@ async fn scrub(store: Store, services: Arc<Services>) {
         time::sleep(SCRUB_TICK).await;
         let elapsed = last.elapsed();
         last = Moment::now();
-        // Read anew each time: the setting can be altered at any time, also to 0.
+        // Read each time: the setting can be altered at any time, also to 0.
         let interval = services.settings().scrub_interval;
         if interval.is_zero() {
             continue;

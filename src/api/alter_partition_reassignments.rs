@@ -1,6 +1,7 @@
-//! AlterPartitionReassignments (key 45): changes the replicas of a partition. All brokers of this process
-//! share one copy of the log, so nothing is moved, and a reassignment is complete when it is answered. v1
-//! can forbid a change of the replication factor.
+//! AlterPartitionReassignments (key 45): changes the replicas of a partition. All brokers of this
+//! process share one copy of the log, so nothing is moved, and a reassignment is complete when it is
+//! answered.
+//! v1 can forbid a change of the replication factor.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};

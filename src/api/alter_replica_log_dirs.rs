@@ -12,8 +12,8 @@ use crate::protocol::messages::alter_replica_log_dirs_response::{
 };
 use crate::storage::Topics;
 
-/// While Kafka moves a replica, its directory has a longer name, `<topic>-<partition>.<32
-/// digits>-future`. This must also be a valid file name (KAFKA-4893).
+/// While Kafka moves a replica, its directory has a longer name that must also be valid:
+/// `<topic>-<partition>.<32 digits>-future` (KAFKA-4893).
 const LONGEST_NAME: usize = 255 - ".".len() - 32 - "-future".len();
 
 impl Handler for AlterReplicaLogDirsRequest {

@@ -1,5 +1,6 @@
-//! ApiVersions (key 18): the API versions of this broker and its finalized features. v3 is the flexible
-//! encoding and has the client's name; v5 has the cluster and node that the client expects.
+//! ApiVersions (key 18): the API versions of this broker and its finalized features.
+//! v3 is the flexible encoding and has the client's name; v5 has the cluster and node that the client
+//! expects.
 //! A version that does not exist is answered by the table (rule W1).
 
 use crate::api::context::{ClientSoftware, Context};

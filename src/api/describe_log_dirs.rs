@@ -1,5 +1,5 @@
-//! DescribeLogDirs (key 35): the directory and size of partitions. There is only one directory. v3 adds
-//! an error for the whole request, v4 the size of the disk, v5 whether the directory takes new
+//! DescribeLogDirs (key 35): the directory and size of partitions. There is only one directory.
+//! v3 adds an error for the whole request, v4 the size of the disk, v5 whether the directory takes new
 //! partitions.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
-//! DescribeQuorum (key 55): the quorum of the cluster's metadata. It is this process and its journal: the
-//! controller is the only voter and the leader, and the journal's position is the offset. v2 adds
-//! directories and the voters' listeners.
+//! DescribeQuorum (key 55): the quorum of the cluster's metadata. It is this process and its journal:
+//! the controller is the only voter and the leader, and the journal's position is the offset.
+//! v2 adds directories and the voters' listeners.
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;

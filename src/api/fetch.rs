@@ -1,6 +1,6 @@
-//! Fetch (key 1): record batches from an offset on, with an optional wait for new ones. v7 adds sessions
-//! ([`session`]), v12 the epoch of the last fetched record, v13 topic ids. v15 moves the replica id,
-//! which is irrelevant because no broker fetches from us.
+//! Fetch (key 1): record batches from an offset on, with an optional wait for new ones.
+//! v7 adds sessions ([`session`]), v12 the epoch of the last fetched record, v13 topic ids. v15 moves
+//! the replica id, which is irrelevant because no broker fetches from us.
 //!
 //! A poll ends when there are enough bytes, when a partition has an error, or when its time is over.
 //! Changes of the partitions wake it (`Partition::watch`); it does not poll with a timer.

@@ -1,6 +1,6 @@
-//! ListOffsets (key 2): the offset for a timestamp, or for an end of the log. Special timestamps came
-//! with versions: the maximum timestamp with v7, the local start with v8, tiered storage with v9 and v11.
-//! v4 adds leader epochs, v10 a timeout, which is not needed here.
+//! ListOffsets (key 2): the offset for a timestamp, or for an end of the log.
+//! Special timestamps came with versions: the maximum timestamp with v7, the local start with v8, tiered
+//! storage with v9 and v11. v4 adds leader epochs, v10 a timeout, which is not needed here.
 
 use std::collections::HashMap;
 

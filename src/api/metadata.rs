@@ -1,7 +1,7 @@
 //! Metadata (key 3): the brokers, the topics and their partitions. An unknown topic is created after the
-//! response, if both the client and the broker allow it. v1: null asks for all topics, an empty list for
-//! none (in v0 it means all). v10 returns topic ids, and since v12 a request can have them. The tags of
-//! v9 and the top-level error of v13 are not used here.
+//! response, if both the client and the broker allow it.
+//! v1: null asks for all topics, an empty list for none (in v0 it means all). v10 returns topic ids, and
+//! since v12 a request can have them. The tags of v9 and the top-level error of v13 are not used here.
 
 pub mod auto_create;
 

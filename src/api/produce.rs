@@ -1,6 +1,6 @@
-//! Produce (key 0): appends one batch to each partition in the request. Versions 0–2 are advertised and
-//! refused (rule W4). v7 allows zstd, v8 returns the records that were refused, v13 has topic ids instead
-//! of names.
+//! Produce (key 0): appends one batch to each partition in the request.
+//! Versions 0–2 are advertised and refused (rule W4). v7 allows zstd, v8 returns the records that were
+//! refused, v13 has topic ids instead of names.
 //!
 //! Every batch is queued when the ordered part ends. The response follows when all of them are durable.
 //! acks=1 waits like acks=all, because no earlier point is safe.

@@ -1,6 +1,6 @@
 //! UpdateFeatures (key 57): changes the levels of features. Our levels are fixed for each version of
-//! Jackdaw: an update to the current level succeeds, and other updates get Kafka's errors. v1
-//! distinguishes safe and unsafe downgrades and can validate only; v2 has one error for all.
+//! Jackdaw: an update to the current level succeeds, and other updates get Kafka's errors.
+//! v1 distinguishes safe and unsafe downgrades and can validate only; v2 has one error for all.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 //!   Empty ─────────▶ PreparingRebalance ─────────────▶ CompletingRebalance
 //!     ▲                │    ▲      ▲                       │          │ the leader
 //!     └────────────────┘    │      └── join, leave, death ─┘          ▼ assigned
-//!         nobody is left    └──────────── join, leave, death ────── Stable
+//!        no members left    └──────────── join, leave, death ────── Stable
 //! ```
 //!
 //! *Hard* state is the kernel's [`Group`]. A decision changes it only through `Group::apply`, with

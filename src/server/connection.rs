@@ -62,7 +62,7 @@ pub(super) struct Connection<S> {
     input: Input,
     /// Decoded but not begun: requests in flight have to be answered first.
     next: Option<Request>,
-    /// The newest request, until it has its place in line.
+    /// The newest request, until the ordered part of its work is done.
     beginning: Option<Beginning>,
     /// Responses that are not in the output yet, in order.
     owed: VecDeque<Owed>,
@@ -295,7 +295,7 @@ impl<S: Socket> Connection<S> {
         moved
     }
 
-    /// Handles a handler's reply after its request got its place in line.
+    /// Handles a handler's reply, after the ordered part of its work.
     fn owe(&mut self, asked: Asked, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
             Reply::Silence(work) => self.silent.push(Silent { asked, work, charge }),

@@ -1,6 +1,6 @@
-//! JoinGroup (key 11): a member asks to be in the next generation. v1 adds a rebalance timeout, v4
-//! confirms a newcomer's id first, v5 adds static members, v7 returns the protocol type, v8 has a reason
-//! (for logs), v9 lets a leader keep the assignment.
+//! JoinGroup (key 11): a member asks to be in the next generation.
+//! v1 adds a rebalance timeout, v4 confirms a newcomer's id first, v5 adds static members, v7 returns
+//! the protocol type, v8 has a reason (for logs), v9 lets a leader keep the assignment.
 
 use std::time::Duration;
 

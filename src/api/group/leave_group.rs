@@ -1,5 +1,6 @@
-//! LeaveGroup (key 13): members leave, or an administrator removes them. Up to v2 the request has one
-//! member; since v3 several, also by instance id only. v5 has reasons (for logs).
+//! LeaveGroup (key 13): members leave, or an administrator removes them.
+//! Up to v2 the request has one member; since v3 several, also by instance id only. v5 has reasons (for
+//! logs).
 
 use tracing::debug;
 

@@ -1,6 +1,6 @@
-//! OffsetCommit (key 8): stores the offsets up to which a group has read. v2–4 have a retention time; v6
-//! adds leader epochs, v7 static members; since v9 a missing group has its own error code; v10 has topic
-//! ids instead of names.
+//! OffsetCommit (key 8): stores the offsets up to which a group has read.
+//! v2–4 have a retention time; v6 adds leader epochs, v7 static members; since v9 a missing group has
+//! its own error code; v10 has topic ids instead of names.
 
 use std::collections::HashMap;
 use std::time::Duration;

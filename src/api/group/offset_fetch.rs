@@ -1,7 +1,7 @@
-//! OffsetFetch (key 9): the committed offsets of groups. Since v2, null instead of topics asks for all
-//! offsets. v5 has leader epochs. v7 can ask for offsets of finished transactions only, which all offsets
-//! are. Since v8 a request can have several groups. v9 has the member that asks, v10 topic ids instead of
-//! names.
+//! OffsetFetch (key 9): the committed offsets of groups.
+//! Since v2, null instead of topics asks for all offsets. v5 has leader epochs. v7 can ask for offsets
+//! of finished transactions only, which all offsets are. Since v8 a request can have several groups. v9
+//! has the member that asks, v10 topic ids instead of names.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! SyncGroup (key 14): the leader sends the assignments, and every member gets its own. v3 adds static
-//! members; since v5 a member has to send the protocol.
+//! SyncGroup (key 14): the leader sends the assignments, and every member gets its own.
+//! v3 adds static members; since v5 a member has to send the protocol.
 
 use super::{coordinates, later, until_stopped};
 use crate::api::context::Context;
