@@ -459,8 +459,8 @@ impl<S: Socket> Connection<S> {
         })?;
         let (key, version) = (header.api_key, header.api_version);
         match self.login {
-            // With authentication, only keys 17, 18 and 36 come before it, with at most 512 KiB per
-            // frame.
+            // Authentication will allow only keys 17, 18 and 36, and at most 512 KiB per frame, before a
+            // client has logged in.
             Login::NotNeeded => {}
         }
         match self.shared.api.find(key, version) {
