@@ -262,7 +262,7 @@ fn of_broker(
     settings.altered(altered).map(drop).map_err(|error| error.to_string())
 }
 
-/// Kafka only allows to halve or double a number of threads.
+/// Kafka only allows a new number of threads between half and double the old one.
 fn threads(name: &str, now: i64, wanted: i64) -> Result<(), String> {
     if name == "log.cleaner.threads" && wanted != now {
         return match wanted {

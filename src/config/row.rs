@@ -54,7 +54,7 @@ pub enum Check {
     OffsetReset,
     /// A list of `address:number`.
     PerAddress,
-    /// A number of threads, which Kafka only halves or doubles at most.
+    /// A number of threads. Kafka only allows changes to between half and double of its value.
     Threads(i64),
     OneOf(&'static [&'static str]),
 }

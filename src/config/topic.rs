@@ -29,7 +29,7 @@ settings! {
         /// The age at which a new segment file is started even if the old one is not full.
         segment_age: Duration = Value::millis,
             long("segment.ms", "604800000").dynamic().at_least(1).twin("log.roll.ms");
-        /// The maximum random reduction of `segment.ms` for each partition, so that partitions do not all
+        /// The maximum reduction of `segment.ms`. It differs between partitions, so that they do not all
         /// start a new segment at once.
         segment_jitter: Duration = Value::millis,
             long("segment.jitter.ms", "0").dynamic().at_least(0).twin("log.roll.jitter.ms");
