@@ -195,7 +195,8 @@ pub enum GroupError {
     /// The newcomer has an id now and has to join again with it.
     MemberIdRequired,
     GroupFull,
-    /// The member's protocols exceed [`Rules::member_bytes`] or [`Rules::member_protocols`].
+    /// The member's protocols exceed [`Rules::member_bytes`](super::Rules::member_bytes) or
+    /// [`Rules::member_protocols`](super::Rules::member_protocols).
     MemberTooLarge,
     OffsetMetadataTooLarge,
     /// The group has members.
