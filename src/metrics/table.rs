@@ -1,4 +1,4 @@
-//! Every metric, declared once: what it is called, what it counts, and where its rows come from.
+//! All metrics, declared once: name, help, and the source of their rows.
 
 mod exporter;
 mod kafka;
@@ -10,7 +10,7 @@ use std::fmt;
 use super::family::{Family, Kind, Rows};
 use super::look::Look;
 
-/// A part of the page in `docs`.
+/// A section of the page in `docs`.
 pub struct Section {
     pub title: &'static str,
     pub about: &'static str,

@@ -1,10 +1,10 @@
-//! The frames of zstd that the C library opens, in half the time that `ruzstd` takes: those that reach back 2 MiB at
-//! most, which all levels up to 8 name and every small batch. The larger ones are left to `ruzstd`, where memory is
-//! bounded and counted. Without the feature `libzstd` it opens all of them.
+//! The zstd frames that the C library decompresses, in half the time of `ruzstd`: those with a window of
+//! at most 2 MiB, which are all frames of levels up to 8 and all small batches. `ruzstd` reads larger
+//! ones, with limited and counted memory. Without the feature `libzstd` it reads all of them.
 
 pub(super) use frame::Frame;
 
-/// How far back a frame may reach that is opened here, as a logarithm.
+/// The largest window of a frame that is decompressed here, as a logarithm.
 #[cfg(feature = "libzstd")]
 const WINDOW_LOG: u32 = 21;
 
@@ -20,11 +20,12 @@ mod frame {
     use crate::record::decompress::{SINGLE_SEGMENT, ZSTD_MAGIC, broken};
 
     thread_local! {
-        /// A decoder that has come to the end of a frame, for the next one: its memory is worth keeping.
+        /// A decoder that has reached the end of a frame. It is reused, because its memory is expensive
+        /// to allocate.
         static SPARE: Cell<Option<DCtx<'static>>> = const { Cell::new(None) };
     }
 
-    /// A frame that is being read. Its checksum, where it has one, is compared by the library.
+    /// A frame that is being read. The library verifies its checksum, if it has one.
     pub(in crate::record) struct Frame {
         packed: Bytes,
         decoder: DCtx<'static>,
@@ -32,7 +33,7 @@ mod frame {
     }
 
     impl Frame {
-        /// Takes `packed` where a frame begins it that is opened here.
+        /// Takes `packed` if it begins with a frame that is decompressed here.
         pub(in crate::record) fn begin(packed: &mut Bytes) -> Option<Frame> {
             if !is_small(packed) {
                 return None;
@@ -41,7 +42,7 @@ mod frame {
             Some(Frame { packed: std::mem::take(packed), decoder, is_whole: false })
         }
 
-        /// What the frame gives next; 0 at its end.
+        /// Reads the next bytes of the frame; 0 at its end.
         pub(in crate::record) fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             while !self.is_whole && !out.is_empty() {
                 let mut from = InBuffer::around(&self.packed);
@@ -60,7 +61,7 @@ mod frame {
             Ok(0)
         }
 
-        /// What stands behind the frame, once it has been read.
+        /// The bytes after the frame, once it has been read.
         pub(in crate::record) fn end(mut self) -> Bytes {
             if self.decoder.reset(ResetDirective::SessionOnly).is_ok() {
                 SPARE.set(Some(self.decoder));
@@ -79,7 +80,7 @@ mod frame {
         match packed {
             [a, b, c, d, descriptor, window, ..] if u32::from_le_bytes([*a, *b, *c, *d]) == ZSTD_MAGIC => {
                 if descriptor & SINGLE_SEGMENT == 0 {
-                    // Ten is added to the exponent, which stands in the five upper bits.
+                    // The exponent is in the five upper bits, and ten is added to it.
                     return u32::from(*window) <= WINDOW_LOG.saturating_sub(10) << 3;
                 }
                 let size = zstd_safe::get_frame_content_size(packed);
@@ -100,7 +101,7 @@ mod frame {
 
     use bytes::Bytes;
 
-    /// There is none.
+    /// There are no such frames without the feature.
     pub(in crate::record) enum Frame {}
 
     impl Frame {
