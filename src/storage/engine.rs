@@ -20,13 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, Weak, mpsc};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
-use super::fs::Failure;
 use super::journal::Journal;
 use super::keeper::Job;
 use super::live::LiveSettings;
@@ -37,7 +34,7 @@ use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{
-    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, SegmentId, Settings, Shard,
+    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, Settings, Shard,
 };
 use crate::record::Header;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
@@ -524,17 +521,17 @@ impl Engine {
             }
             topics.insert(topic);
         }
-        for ((topic, index), batches) in unwritten {
+        for ((topic, index), held) in unwritten {
             if let Some(partition) = topics.by_id(topic).and_then(|topic| topic.partition(index)) {
-                self.hold_unwritten(partition, batches);
+                self.hold_unwritten(partition, held);
             }
         }
         *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
     }
 
     /// Records that recovery could not write are read from memory, and written when that works.
-    fn hold_unwritten(&mut self, partition: &Arc<Partition>, batches: BTreeMap<(SegmentId, u64), Bytes>) {
-        for ((id, at), bytes) in batches {
+    fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::Held) {
+        for ((id, at), bytes) in held.batches {
             let Some(segment) = partition.segments_of(&[id]).and_then(|mut found| found.pop()) else {
                 return;
             };
@@ -548,7 +545,7 @@ impl Engine {
             self.recent_bytes += bytes.len() + RECENT_OVERHEAD;
             self.recent.push_back((Arc::clone(partition), bytes.len() + RECENT_OVERHEAD));
             let run = unwritten::Run { segment, at, pieces: vec![bytes], batches: vec![batch] };
-            self.unwritten.add(partition, run, Failure::NoSpace);
+            self.unwritten.add(partition, run, held.failure);
         }
     }
 

@@ -19,13 +19,14 @@ use tokio::sync::oneshot;
 
 use super::committer::{AppendWork, Committer, Work};
 use super::counts::Traffic;
+use super::fs::Failure;
 use super::scrub::Place;
 use super::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;
 use crate::kernel::{Applied, Command, Placed, Refusal, SegmentId};
-use crate::record::{self, Checked};
+use crate::record::{self, Checked, Header};
 use crate::types::{LeaderEpoch, Offset, Piece, Timestamp, TopicId};
 
 pub struct Partition {
@@ -53,6 +54,23 @@ pub(super) struct Log {
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// The newest batches, without a gap up to the published end.
     recent: VecDeque<Recent>,
+    /// `Some` while the segments do not have all of the log.
+    unwritable: Option<Unwritable>,
+}
+
+/// The partition cannot be written: from this offset on its records are only in the journal and in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unwritable {
+    pub(super) from: Offset,
+    pub(super) failure: Failure,
+}
+
+/// The log as a search by time finds it: the segments up to an offset, and the batches that no segment has.
+struct Searched {
+    start: Offset,
+    end: Offset,
+    segments: Vec<Arc<Segment>>,
+    unwritten: Vec<Pieces>,
 }
 
 /// A batch as it was appended: the very bytes that went to the disk.
@@ -88,6 +106,13 @@ impl Pieces {
 
     pub(super) fn len(&self) -> usize {
         self.iter().map(Bytes::len).sum()
+    }
+
+    fn whole(&self) -> Bytes {
+        match self {
+            Pieces::One(whole) => whole.clone(),
+            Pieces::Two(prefix, rest) => [&**prefix, rest].concat().into(),
+        }
     }
 }
 
@@ -199,7 +224,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(state.epoch().0),
             serving: AtomicU8::new(SERVING),
             damage: OnceLock::new(),
-            log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, recent: VecDeque::new() }),
+            log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, ..Log::default() }),
             waiters: Waiters::default(),
             committer,
         }
@@ -277,51 +302,43 @@ impl Partition {
 
     /// The first record at or behind the log start whose timestamp is at least `timestamp`.
     pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Found>, LogError> {
-        self.serving()?;
-        let candidates: Vec<Arc<Segment>> = {
-            let log = self.log();
-            log.segments.iter().filter(|segment| segment.max_timestamp() >= timestamp).cloned().collect()
-        };
-        for segment in candidates {
-            let ends = self.ends();
-            let held = Arc::clone(&segment);
-            let found =
-                off_thread(move || held.find_by_time(timestamp, ends.log_start, ends.high_watermark)).await?;
-            if self.is_elsewhere(&segment, &found) {
-                return Box::pin(self.offset_for_time(timestamp)).await;
-            }
-            if let Some(found) = self.judged(found)? {
-                return Ok(Some(self.found(found)));
-            }
-        }
-        Ok(None)
+        self.search(move |searched| searched.first_since(timestamp)).await
     }
 
     /// The first record that has the largest timestamp.
     pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
-        self.serving()?;
-        let mut candidates: Vec<Arc<Segment>> = self.log().segments.iter().cloned().collect();
-        candidates.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp()));
-        let mut best: Option<record::Found> = None;
-        for segment in candidates {
-            // A segment's newest record may lie before the log start: then another one counts.
-            if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
-                break;
+        self.search(Searched::newest).await
+    }
+
+    async fn search(
+        &self,
+        search: impl Fn(&Searched) -> Result<Option<record::Found>, ReadError> + Copy + Send + 'static,
+    ) -> Result<Option<Found>, LogError> {
+        loop {
+            self.serving()?;
+            let searched = self.searched();
+            let found = off_thread(move || search(&searched)).await?;
+            let start = self.ends().log_start;
+            // The log start moved meanwhile, or compaction replaced a segment.
+            let is_outdated = match &found {
+                Ok(found) => found.is_some_and(|found| found.offset < start),
+                Err(error) => *error == ReadError::Gone,
+            };
+            if !is_outdated {
+                return Ok(self.judged(found)?.map(|found| self.found(found)));
             }
-            let ends = self.ends();
-            let held = Arc::clone(&segment);
-            let found =
-                off_thread(move || held.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
-            if self.is_elsewhere(&segment, &found) {
-                return Box::pin(self.max_timestamp()).await;
-            }
-            let found = self.judged(found)?;
-            best = best
-                .into_iter()
-                .chain(found)
-                .reduce(|best, found| if found.timestamp > best.timestamp { found } else { best });
         }
-        Ok(best.map(|found| self.found(found)))
+    }
+
+    fn searched(&self) -> Searched {
+        // Before the rest: what is published by now is in a segment or in memory then.
+        let ends = self.ends();
+        let log = self.log();
+        let end = log.unwritable.map_or(ends.high_watermark, |stuck| stuck.from.min(ends.high_watermark));
+        let has_any = |segment: &&Arc<Segment>| segment.base() < end && ends.log_start < end;
+        let segments = log.segments.iter().filter(has_any).cloned().collect();
+        let unwritten = log.unwritten().map(|recent| recent.pieces.clone()).collect();
+        Searched { start: ends.log_start, end, segments, unwritten }
     }
 
     /// The largest leadership that is not newer than `asked`, and where the next one begins
@@ -427,6 +444,13 @@ impl Partition {
         self.is_damaged().then(|| self.damage.get().map_or("", String::as_str))
     }
 
+    /// Why records are refused until its segments can be written again, if they are.
+    pub(super) fn why_not_writable(&self) -> Option<String> {
+        let Unwritable { from, failure } = self.log().unwritable.filter(|_| self.serving().is_ok())?;
+        let next_step = failure.next_step();
+        Some(format!("{failure}: records from offset {from} on are only in the journal; {next_step}"))
+    }
+
     /// The largest timestamp of the batch that holds `offset`, or of the first one where `offset`
     /// lies before the log start; none at the end. May wait for the disk.
     pub fn time_of(&self, offset: Offset) -> Result<Option<Timestamp>, LogError> {
@@ -436,7 +460,13 @@ impl Partition {
         if offset >= ends.high_watermark {
             return Ok(None);
         }
-        let mut segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
+        let mut segment = {
+            let log = self.log();
+            if let Some(recent) = log.unwritten().find(|recent| recent.end > offset) {
+                return Ok(Header::parse(&recent.pieces.whole()).ok().map(|header| header.max_timestamp));
+            }
+            log.segment_of(offset).ok_or(LogError::Damaged)?
+        };
         loop {
             let time = segment.time_of(offset);
             let other = time.as_ref().err().and_then(|why| self.log().instead_of(&segment, offset, why));
@@ -452,13 +482,6 @@ impl Partition {
         let partition = Arc::clone(self);
         let found = off_thread(move || partition.time_of(offset)).await;
         found.ok().and_then(Result::ok).flatten().unwrap_or(Timestamp(-1))
-    }
-
-    /// The segment is gone, and not because the topic is: what was looked for may be in another now.
-    fn is_elsewhere<T>(&self, segment: &Arc<Segment>, read: &Result<T, ReadError>) -> bool {
-        matches!(read, Err(ReadError::Gone))
-            && self.serving().is_ok()
-            && !self.log().segments.iter().any(|there| Arc::ptr_eq(there, segment))
     }
 
     fn serving(&self) -> Result<(), LogError> {
@@ -537,6 +560,11 @@ impl Partition {
         let end = header.next_offset().unwrap_or(header.base_offset);
         let recent = Recent { base: header.base_offset, end, pieces: Pieces::One(bytes.clone()) };
         self.log_mut().recent.push_back(recent);
+    }
+
+    /// From here on its segments lack records, or lack none any more.
+    pub(super) fn set_unwritable(&self, unwritable: Option<Unwritable>) {
+        self.log_mut().unwritable = unwritable;
     }
 
     /// From the next batch on these hold.
@@ -649,6 +677,13 @@ impl Log {
         Some((records, next))
     }
 
+    /// The cached batches that no segment has.
+    fn unwritten(&self) -> impl Iterator<Item = &Recent> {
+        let from = self.unwritable.map_or(Offset(i64::MAX), |stuck| stuck.from);
+        let first = self.recent.partition_point(|recent| recent.base < from);
+        self.recent.range(first..)
+    }
+
     /// Where to read on, where nothing from `offset` on is in the segment any more: compaction took it out, or
     /// put another file in its place.
     fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Arc<Segment>> {
@@ -666,6 +701,50 @@ impl Log {
         let behind = self.segments.partition_point(|segment| segment.base() <= offset);
         self.segments.get(behind.checked_sub(1)?).cloned()
     }
+}
+
+impl Searched {
+    fn first_since(&self, time: Timestamp) -> Result<Option<record::Found>, ReadError> {
+        for segment in self.segments.iter().filter(|segment| segment.max_timestamp() >= time) {
+            let found = segment.find_by_time(time, self.start, self.end)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        for batch in &self.unwritten {
+            let found = record::first_since(&batch.whole(), time, self.start).map_err(unreadable)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn newest(&self) -> Result<Option<record::Found>, ReadError> {
+        let mut candidates: Vec<&Arc<Segment>> = self.segments.iter().collect();
+        candidates.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp()));
+        let mut best: Option<record::Found> = None;
+        let consider = |best: &mut Option<record::Found>, found: Option<record::Found>| {
+            if found.is_some_and(|found| best.is_none_or(|best| found.timestamp > best.timestamp)) {
+                *best = found;
+            }
+        };
+        for segment in candidates {
+            // A segment's newest record may lie before the log start: then another one counts.
+            if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
+                break;
+            }
+            consider(&mut best, segment.find_max_timestamp(self.start, self.end)?);
+        }
+        for batch in &self.unwritten {
+            consider(&mut best, record::newest(&batch.whole(), self.start).map_err(unreadable)?);
+        }
+        Ok(best.filter(|best| best.timestamp.0 >= 0))
+    }
+}
+
+fn unreadable(error: record::RecordError) -> ReadError {
+    ReadError::Damaged(error.to_string())
 }
 
 /// Runs what may wait for the disk where waiting holds nobody up.

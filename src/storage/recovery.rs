@@ -80,7 +80,13 @@ impl Recovered {
 
 /// Batches of the journal that could not be written to their segments, by their position there: the
 /// journal goes on to have them.
-pub(super) type Unwritten = BTreeMap<PartitionKey, BTreeMap<(SegmentId, u64), Bytes>>;
+pub(super) type Unwritten = BTreeMap<PartitionKey, Held>;
+
+/// Such batches of one partition.
+pub(super) struct Held {
+    pub(super) batches: BTreeMap<(SegmentId, u64), Bytes>,
+    pub(super) failure: Failure,
+}
 
 /// An entry of the journal, and where its batches stand.
 struct Round {
@@ -510,7 +516,7 @@ fn write_again(
         };
         // What follows it waits with it.
         if let Some(waiting) = unwritten.get_mut(&partition) {
-            waiting.insert((place.segment, place.at), bytes);
+            waiting.batches.insert((place.segment, place.at), bytes);
             continue;
         }
         rewriting.turn_to((partition, place.segment))?;
@@ -533,7 +539,8 @@ fn write_again(
             "cannot write to a segment: its records are kept in the journal, and its partition refuses more until it can be written; {}",
             Failure::of(&error).next_step()
         );
-        unwritten.insert(partition, BTreeMap::from([((place.segment, place.at), bytes)]));
+        let batches = BTreeMap::from([((place.segment, place.at), bytes)]);
+        unwritten.insert(partition, Held { batches, failure: Failure::of(&error) });
     }
     rewriting.close()?;
     for dir in rewriting.dirs {
@@ -684,11 +691,11 @@ fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn
 }
 
 /// The batches of a partition that its segments do not have.
-pub(super) type Waiting<'a> = Option<&'a BTreeMap<(SegmentId, u64), Bytes>>;
+pub(super) type Waiting<'a> = Option<&'a Held>;
 
 /// From where on the file of a segment lacks batches, if it does.
 fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
-    let ((id, at), _) = waiting?.range((segment.id(), 0)..).next()?;
+    let ((id, at), _) = waiting?.batches.range((segment.id(), 0)..).next()?;
     (*id == segment.id()).then_some(*at)
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
-use super::super::partition::Partition;
+use super::super::partition::{Partition, Unwritable};
 use super::super::segment::{Appendage, Segment};
 use crate::kernel::StoreAgain;
 use crate::types::TopicId;
@@ -65,6 +65,15 @@ impl Run {
     }
 }
 
+impl Stuck {
+    /// Has readers and operators see what is missing, and why.
+    fn show(&self) {
+        let first = self.runs.first().and_then(|run| run.batches.first());
+        let failure = self.failure;
+        self.partition.set_unwritable(first.map(|first| Unwritable { from: first.base_offset, failure }));
+    }
+}
+
 impl Unwritten {
     pub fn is_empty(&self) -> bool {
         self.stuck.is_empty()
@@ -86,6 +95,7 @@ impl Unwritten {
         let stuck =
             stuck.or_insert_with(|| Stuck { partition: Arc::clone(partition), runs: vec![], failure });
         stuck.runs.push(run);
+        stuck.show();
     }
 
     /// Logs the first one, and later all of them from time to time.
@@ -119,6 +129,7 @@ impl Unwritten {
             self.bytes -= run.bytes();
             written.push(stuck.runs.remove(0).segment);
         }
+        stuck.show();
         if stuck.runs.is_empty() {
             let Stuck { partition, .. } = self.stuck.remove(&key).expect("it was just there");
             tracing::info!(topic = %partition.topic_name, partition = key.1, "the partition can be written again");
@@ -143,6 +154,7 @@ impl Unwritten {
         }
         for stuck in self.stuck.values_mut() {
             stuck.runs.retain(|run| !gone.iter().any(|gone| Arc::ptr_eq(gone, &run.segment)));
+            stuck.show();
         }
         self.stuck.retain(|_, stuck| !stuck.runs.is_empty());
         self.count();
