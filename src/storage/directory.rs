@@ -1,7 +1,7 @@
 //! The data directory: where its parts lie, whose it is, and how full its disk is.
 //!
 //! ```text
-//! LOCK  meta  scrub  journal.synced  journal/  snapshot/  topics/<name>-<partition>/  trash/  aside/
+//! LOCK  meta  scrub  journal.synced  journal/  snapshot/  topics/<name>-<partition>/  trash/  kept/  aside/
 //! ```
 
 use std::io::{self, IoSlice};
@@ -152,6 +152,11 @@ impl Directory {
 
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")
+    }
+
+    /// Records of partitions whose segments could not be written at a start.
+    pub(super) fn kept(&self) -> PathBuf {
+        self.root.join("kept")
     }
 
     /// Where the scrub notes how far it is.
