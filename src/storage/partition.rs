@@ -65,6 +65,13 @@ pub(super) struct Unwritable {
     pub(super) failure: Failure,
 }
 
+/// A segment, and the offset at which the next one begins.
+#[derive(Clone)]
+struct Part {
+    segment: Arc<Segment>,
+    end: Offset,
+}
+
 /// The log as a search by time finds it: the segments up to an offset, and the batches that no segment has.
 struct Searched {
     start: Offset,
@@ -274,26 +281,27 @@ impl Partition {
         if range.from >= end {
             return Ok(ReadAnswer { records: Vec::new(), next: range.from, ends });
         }
-        let mut segment = {
+        let mut part = {
             let log = self.log();
             if let Some((records, next)) = log.read_recent(&range, end) {
                 return Ok(ReadAnswer { records, next, ends });
             }
-            log.segment_of(range.from).ok_or(LogError::Damaged)?
+            log.part_of(range.from).ok_or(LogError::Damaged)?
         };
-        let read = move |segment: &Segment, may_wait: bool| {
-            segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
+        let read = move |part: &Part, may_wait: bool| {
+            let end = end.min(part.end);
+            part.segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
         };
         let Batches { piece, next } = loop {
-            let mut batches = read(&segment, false);
+            let mut batches = read(&part, false);
             if matches!(batches, Err(ReadError::MustWait)) {
-                let held = Arc::clone(&segment);
+                let held = part.clone();
                 batches = off_thread(move || read(&held, true)).await?;
             }
             let why = batches.as_ref().err();
-            let other = why.and_then(|why| self.log().instead_of(&segment, range.from, why));
+            let other = why.and_then(|why| self.log().instead_of(&part.segment, range.from, why));
             match other {
-                Some(other) => segment = other,
+                Some(other) => part = other,
                 None => break self.judged(batches)?,
             }
         };
@@ -465,13 +473,13 @@ impl Partition {
             if let Some(recent) = log.unwritten().find(|recent| recent.end > offset) {
                 return Ok(Header::parse(&recent.pieces.whole()).ok().map(|header| header.max_timestamp));
             }
-            log.segment_of(offset).ok_or(LogError::Damaged)?
+            log.part_of(offset).ok_or(LogError::Damaged)?.segment
         };
         loop {
             let time = segment.time_of(offset);
             let other = time.as_ref().err().and_then(|why| self.log().instead_of(&segment, offset, why));
             match other {
-                Some(other) => segment = other,
+                Some(other) => segment = other.segment,
                 None => return self.judged(time).map(Some),
             }
         }
@@ -686,20 +694,27 @@ impl Log {
 
     /// Where to read on, where nothing from `offset` on is in the segment any more: compaction took it out, or
     /// put another file in its place.
-    fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Arc<Segment>> {
+    fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Part> {
         match why {
-            ReadError::Behind => {
-                let behind = self.segments.partition_point(|other| other.base() <= segment.base());
-                self.segments.get(behind).cloned()
-            }
-            ReadError::Gone => self.segment_of(offset).filter(|now| !Arc::ptr_eq(now, segment)),
+            ReadError::Behind => self.part(self.segments_to(segment.base())),
+            ReadError::Gone => self.part_of(offset).filter(|now| !Arc::ptr_eq(&now.segment, segment)),
             ReadError::MustWait | ReadError::Io(_) | ReadError::Damaged(_) => None,
         }
     }
 
-    fn segment_of(&self, offset: Offset) -> Option<Arc<Segment>> {
-        let behind = self.segments.partition_point(|segment| segment.base() <= offset);
-        self.segments.get(behind.checked_sub(1)?).cloned()
+    fn part_of(&self, offset: Offset) -> Option<Part> {
+        self.part(self.segments_to(offset).checked_sub(1)?)
+    }
+
+    /// How many segments begin at or before an offset.
+    fn segments_to(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base() <= offset)
+    }
+
+    fn part(&self, at: usize) -> Option<Part> {
+        let segment = Arc::clone(self.segments.get(at)?);
+        let end = self.segments.get(at + 1).map_or(Offset(i64::MAX), |next| next.base());
+        Some(Part { segment, end })
     }
 }
 

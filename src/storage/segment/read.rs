@@ -102,7 +102,7 @@ impl Segment {
         if !was_cached.unwrap_or(false) {
             file.forget_cached(end.saturating_sub(at.start), at.start);
         }
-        // Compaction reads all of a segment, also what lies before the log start.
+        // Batches before the log start may be damaged.
         if log_start <= self.base {
             self.verified().add(at.start..end);
         }
@@ -141,6 +141,11 @@ impl Segment {
                 && known.is_some()
                 && !verified::follows(header.base_offset, from, self.is_gapless())
             {
+                return Err(self.damaged(at, verified::OUT_OF_PLACE));
+            }
+            // The caller wants something before the end. Where compaction was, only this tells of a base offset
+            // that became larger.
+            if at == start && header.base_offset >= end {
                 return Err(self.damaged(at, verified::OUT_OF_PLACE));
             }
             let behind = at + header.size() as u64;

@@ -88,7 +88,7 @@ pub struct Held {
 pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<Held> {
     let Expected { base, end, bytes, gaps, log_start } = *expected;
     let follows = |next: Offset, offset: Offset| offset == next || gaps && offset > next;
-    // Clients do not read it, but compaction does.
+    // Nobody reads it, but where there are gaps it is checked on the way to an offset.
     let is_below_the_start = |header: &Header| {
         let last = header.last_offset().filter(|last| *last >= header.base_offset);
         !gaps && last.is_some_and(|last| last < log_start)
