@@ -553,6 +553,10 @@ impl Engine {
         drop(self.keeper.send(Job::EmptyTrash));
     }
 
+    pub(super) fn remove_left(&self) {
+        drop(self.keeper.send(Job::RemoveLeft));
+    }
+
     /// The handle of a topic, with the segments that `segments` gives for each partition.
     pub(super) fn topic(
         &self,

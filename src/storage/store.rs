@@ -460,6 +460,9 @@ impl Store {
         let commands = {
             let mut engine = self.0.committer.engine();
             engine.write_unwritten();
+            if self.0.directory.has_left() {
+                engine.remove_left();
+            }
             super::retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
         if commands.is_empty() {

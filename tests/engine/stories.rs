@@ -318,6 +318,31 @@ fn o4_the_log_start_moves_for_good_and_files_below_it_go() {
 }
 
 #[test]
+fn files_that_could_not_be_removed_are_removed_by_the_next_housekeeping() {
+    let fs = SimFs::new(10);
+    let store = open(&fs).unwrap();
+    let (topic, gone) = (make_topic(&store, "t", 1), make_topic(&store, "gone", 1));
+    let log = topic.partition(0).unwrap();
+    (0..30).for_each(|_| drop(now(log.append(batch(&[&"x".repeat(900)])))));
+    now(gone.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    let files = |dir: &str| fs.list(Path::new(dir)).unwrap().len();
+    let before = files("data/topics/t-0");
+    fs.fail(Fault { lasting: true, ..Fault::next(Operation::Remove) });
+    now(log.delete_before(Offset(25))).unwrap();
+    now(store.delete_topic(gone.id)).unwrap();
+    for _ in 0..2 {
+        store.housekeep();
+        store.run_background();
+        assert_eq!((files("data/topics/t-0"), files("data/trash")), (before, 1));
+    }
+    fs.heal();
+    store.housekeep();
+    store.run_background();
+    assert!(files("data/topics/t-0") < before / 2);
+    assert_eq!(files("data/trash"), 0);
+}
+
+#[test]
 fn f14_an_emptied_log_keeps_its_end() {
     let fs = SimFs::new(10);
     let store = open(&fs).unwrap();
