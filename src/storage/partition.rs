@@ -584,9 +584,17 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    /// Lets go of the oldest cached batch and says how many bytes that were.
-    pub(super) fn forget_oldest(&self) -> usize {
-        self.log_mut().recent.pop_front().map_or(0, |recent| recent.pieces.len())
+    /// Lets go of the oldest cached batch. `false`: no segment has it, so it stays.
+    pub(super) fn forget_oldest(&self) -> bool {
+        let mut log = self.log_mut();
+        let is_unwritten = match (log.unwritable, log.recent.front()) {
+            (Some(stuck), Some(oldest)) => oldest.base >= stuck.from,
+            _ => false,
+        };
+        if !is_unwritten {
+            log.recent.pop_front();
+        }
+        !is_unwritten
     }
 
     /// Lets go of the cached batches before an offset and says how many those were.
@@ -666,6 +674,11 @@ impl Partition {
 }
 
 impl Log {
+    #[cfg(test)]
+    pub(super) fn cached(&self) -> usize {
+        self.recent.len()
+    }
+
     /// The batches and what comes after them; `None` where the offset lies before the cached ones.
     fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Piece>, Offset)> {
         if self.recent.front()?.base > range.from {
