@@ -544,7 +544,7 @@ fn write_again(
         tracing::warn!(
             file = %path.display(),
             %error,
-            "cannot write to a segment: its records are kept beside it, and its partition refuses more until it can be written; {}",
+            "cannot write to a segment: its records are kept elsewhere, and its partition refuses more until it can be written; {}",
             Failure::of(&error).next_step()
         );
         let batches = BTreeMap::from([((place.segment, place.at), bytes)]);
