@@ -9,7 +9,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::index::Scan;
-use super::verified::{self, CheckError, Flaw, Verified};
+use super::verified::{self, Verified};
+use super::walk::Stop;
 use super::{File, ReadError, Segment};
 use crate::types::{FileRange, Offset, Piece};
 
@@ -224,13 +225,11 @@ impl Segment {
         }
     }
 
-    pub(super) fn judge(&self, error: CheckError) -> ReadError {
-        match error {
-            CheckError::Read(ReadError::Io(why)) => {
-                ReadError::Io(format!("{}, {why}", self.dir.log_path(self.id()).display()))
-            }
-            CheckError::Read(error) => error,
-            CheckError::Flaw(Flaw { at, why }) => self.damaged(at, &why),
+    pub(super) fn judge(&self, stop: Stop) -> ReadError {
+        match stop {
+            Stop::Io(error) => ReadError::Io(format!("{}, {error}", self.path().display())),
+            Stop::MustWait => ReadError::MustWait,
+            Stop::Flaw { at, why } => self.damaged(at, &why),
         }
     }
 
