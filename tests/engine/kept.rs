@@ -2,9 +2,11 @@
 
 use std::io::IoSlice;
 use std::path::Path;
+use std::sync::Arc;
 
 use jackdaw::config::Durability;
 use jackdaw::storage::fs::{Fault, Fs, Open, Operation, SimFs, read_all};
+use jackdaw::storage::inspect::{NextStart, verify};
 use jackdaw::storage::{AppendError, Store};
 use jackdaw::types::Offset;
 use rustix::io::Errno;
@@ -134,6 +136,39 @@ fn a_damaged_file_of_kept_records_stays_and_its_partition_is_out_of_service() {
     let left: Vec<String> =
         fs.list(Path::new("data/kept")).unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(left, [format!("{kept}.damaged")]);
+}
+
+#[test]
+fn verify_foretells_what_damage_to_a_file_of_kept_records_does() {
+    let (fs, copy) = without_its_segment();
+    open(&fs).unwrap().close();
+    let kept = Path::new("data/kept").join(fs.list(Path::new("data/kept")).unwrap().remove(0).name);
+    write_whole(&fs, SEGMENT, &copy);
+    let len = fs.metadata(&kept).unwrap().len;
+    let mut outcomes = [0, 0];
+    for mutation in 0..=len + 2 {
+        let fs = fs.fork();
+        let file = fs.open(&kept, Open::Write).unwrap();
+        match mutation {
+            // As it was.
+            0 => {}
+            1 => fs.remove(&kept).unwrap(),
+            2 => file.write_at(&[IoSlice::new(&vec![0; len as usize])], 0).unwrap(),
+            cut if cut % 2 == 0 => file.truncate(cut - 3).unwrap(),
+            flip => fs.flip_bit(&kept, (flip - 3) * 8 + flip % 8).unwrap(),
+        }
+        let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+        let NextStart::Serves(foretold) = verify(&disk, Path::new("data")).unwrap().next_start else {
+            panic!("mutation {mutation}: it is refused")
+        };
+        let store = open(&fs).unwrap();
+        let found = words(&store, 0);
+        assert_eq!(foretold.out_of_service.contains_key("t-0"), found.is_none(), "mutation {mutation}");
+        let all = ["old", "late", "later"];
+        assert!(found.as_ref().is_none_or(|found| *found == all), "mutation {mutation}: {found:?}");
+        outcomes[usize::from(found.is_some())] += 1;
+    }
+    assert_eq!(outcomes, [len + 2, 1]);
 }
 
 /// Of a batch that was written directly to its segment the journal has no copy, and nothing says that the
