@@ -1,27 +1,28 @@
-"""What requests cost: rows 1 to 5, 7, 12 to 14, 21 and 22. Server CPU per gigabyte or request, throughput, and bytes
-written, of Jackdaw, of Kafka, and of the null server (null/), which shows what kernel and client leave to a server."""
+"""The cost of requests: rows 1 to 5, 7, 12 to 14, 21 and 22. Server CPU per gigabyte or request, throughput, and bytes
+written, of Jackdaw, of Kafka, and of the null server (null/), which shows the least that a server needs."""
 
 import json
 import random
 import time
 
+import machine
 import servers
 from rows import GIB, ratio_line
 
 GB = 1e9
 
-# The generator's arguments, messages, bytes of a message, and requests where it is one batch each.
+# The generator's arguments, the number of messages, and the bytes of a message.
 LOADS = {
     "1 MB batches": (["-s", 1000, "-a", 1, "-X", "linger.ms=5"], 2_000_000, 1000),
     "16 KB batches": (["-s", 1000, "-a", -1, "-X", "enable.idempotence=true", "-X", "batch.size=16384"], 1_000_000, 1000),
     "100 B records": (["-s", 100, "-a", 1, "-X", "linger.ms=5"], 10_000_000, 100),
 }
-WARM = 3_000_000  # records, so that a JVM has compiled what matters; the same for all
+WARM = 3_000_000  # records, so that a JVM has compiled the hot code; the same for all servers
 BATCH = 16_384
 
 
 def arms(bench, row, null=(), kafka=(), durability="os"):
-    """The servers of a row by name; Kafka where it is wanted."""
+    """The servers of a row by name; Kafka only if it is measured."""
     made = {"jackdaw": lambda: servers.jackdaw(durability), "null": lambda: servers.null(null)}
     if bench.kafka:
         made["kafka"] = lambda: servers.kafka(*kafka)
@@ -29,7 +30,7 @@ def arms(bench, row, null=(), kafka=(), durability="os"):
 
 
 def in_pairs(bench, made, run):
-    """Runs every arm in every pair, the order turned around from pair to pair; the results by arm."""
+    """Runs every arm in every pair, in reverse order in every second pair. Returns the results by arm."""
     results = {name: [] for name in made}
     for pair in range(bench.pairs):
         order = list(made) if pair % 2 == 0 else list(reversed(made))
@@ -39,7 +40,7 @@ def in_pairs(bench, made, run):
 
 
 def against(bench, measure, results, unit, kafka, null, worst=max, wanted=None):
-    """One line beside Kafka and one beside the null server. `worst` is `min` where more is better."""
+    """One line of the comparison with Kafka and one with the null server. `worst` is `min` if more is better."""
     noisy = bench.noisy
     for name, gate in (("kafka", kafka), ("null", null)):
         if gate is None or name not in results:
@@ -50,7 +51,7 @@ def against(bench, measure, results, unit, kafka, null, worst=max, wanted=None):
 
 
 class Run:
-    """What a server used while a load ran."""
+    """The CPU and time of a server while a load ran."""
 
     def __init__(self, server, load):
         usage, cpu, began = server.usage(), server.usage().cpu(), time.monotonic()
@@ -63,7 +64,7 @@ class Run:
 
 
 def saturated(bench, what):
-    """Producing as fast as it goes, once for all rows that show it."""
+    """Producing at full speed, measured once for all rows that show it."""
     if what not in bench.seen:
         arguments, count, size = LOADS[what]
         count //= 20 if bench.quick else 1
@@ -143,13 +144,13 @@ def compressed(bench):
             return run.cpu / (count * size / GB)
 
         made = arms(bench, 4)
-        del made["null"]  # speaks to librdkafka only
+        del made["null"]  # works only with librdkafka
         results = in_pairs(bench, made, run)
         yield from against(bench, f"Java's producer, {codec}, 25,000 records/s of JSON: server CPU", results, "s/GB uncompressed", 0.35, None)
 
 
 def write_payload(path):
-    """Lines of JSON as services log them; returns their mean length."""
+    """Writes lines of JSON like the logs of services; returns their mean length."""
     chance = random.Random(4)
     words = ["order", "payment", "basket", "customer", "shipment", "invoice", "refund", "session", "voucher", "stock"]
     lines = []
@@ -162,7 +163,7 @@ def write_payload(path):
     return sum(map(len, lines)) / len(lines)
 
 
-# --- 5: reading what is in memory -------------------------------------------------------------------
+# --- 5: reading records in memory -------------------------------------------------------------------
 
 
 def catch_up(bench):
@@ -176,7 +177,7 @@ def catch_up(bench):
                 server.start()
                 servers.load(server, "-P", "-p", 0, *arguments, "-c", count)
                 read = lambda: servers.load(server, "-C", "-p", 0, "-o", "beginning", "-c", count)
-                # The first pass warms the page cache, a JVM, and whatever is checked once.
+                # The first pass warms the page cache and a JVM, and does the checks that are done only once.
                 read()
                 run = Run(server, read)
             bench.keep(5, {"pair": pair, "arm": name, "what": what, "cpu": run.cpu, "seconds": run.seconds})
@@ -199,7 +200,7 @@ def durable_rate(bench):
 
         def run(pair, name, make):
             bench.prepare(count * size + GIB)
-            # Kafka syncs each batch alone: fewer of them show the same rate.
+            # Kafka syncs each batch separately, so fewer batches show the same rate.
             messages = count // (10 if name == "kafka" else 1)
             with make() as server:
                 server.start()
@@ -276,10 +277,10 @@ def written(bench):
         bench.prepare(count * size + GIB)
         with servers.jackdaw(durability) as server:
             server.start()
-            before = server.usage().written()
+            # Writes of the whole device: the kernel's figure for one process includes whole large pages of which only a part is written.
+            before = machine.written(server.folder)
             servers.load(server, "-P", "-p", 0, *arguments, "-c", count)
-            # What the server wrote; dirty pages count when they are made, not when they reach the disk.
-            amount = server.usage().written() - before
+            amount = machine.written(server.folder) - before
         ratio = amount / (count * size)
         bench.keep(21, {"durability": durability, "what": what, "written": amount, "produced": count * size})
         yield bench.line(f"bytes written per byte produced, {durability}, {what}", ratio, None, f"≤ {limit}", ratio <= limit, "×")

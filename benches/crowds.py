@@ -1,5 +1,5 @@
-"""Many of something: rows 16 and 18. What a connection, a partition and a group that rest take, and what a thousand of
-them cost while they work."""
+"""Large numbers: rows 16 and 18. The memory of an idle connection, partition and group, and the CPU of a thousand
+active ones."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from rows import GIB, ratio_line
 
 KIB = 1024
 
-# Each holds its connections until its input ends: `count` of them have sent ApiVersions, and then, `rate` times a second
-# in all, send a Heartbeat of a member that the group does not have, in turn.
+# Holds `count` connections until its input ends. All have sent ApiVersions. Then they send, in turn and `rate` times a
+# second in all, a Heartbeat of a member that the group does not have.
 CONNECTIONS = """
 import select, socket, struct, sys, time
 port, count, rate = map(int, sys.argv[1:])
@@ -35,7 +35,8 @@ while not select.select([sys.stdin], [], [], 0 if rate else None)[0]:
     time.sleep(max(0, began + sent / rate - time.monotonic()))
 """
 
-# So many consumers, each alone in its group: says when all have their partition, and lives until its input ends.
+# `count` consumers, each the only member of its group. Prints a line when all have their partition, and runs until its
+# input ends.
 MEMBERS = """
 import sys, threading
 from confluent_kafka import Consumer
@@ -66,7 +67,7 @@ os._exit(0)
 
 
 class Crowd:
-    """Processes of one of the scripts above, until the block ends."""
+    """Processes of one of the scripts above, which run until the block ends."""
 
     def __init__(self, script, *arguments):
         self.processes = [
@@ -130,7 +131,7 @@ def working(bench):
 
 
 def connections(bench):
-    """CPU of 1,000 requests a second over 10 and over 1,000 connections."""
+    """The CPU of 1,000 requests a second over 10 and over 1,000 connections."""
     seconds = 3 if bench.quick else 20
     found = {}
     for name, make in each_arm(bench):
@@ -153,7 +154,7 @@ def connections(bench):
 
 
 def members(bench):
-    """1,000 consumers, each alone in its group: the CPU until all have joined, and of their heartbeats."""
+    """1,000 consumers, each the only member of its group: the CPU until all have joined, and of their heartbeats."""
     count, processes = (20, 2) if bench.quick else (1_000, 10)
     seconds = 5 if bench.quick else 60
     found = {}

@@ -1,4 +1,4 @@
-"""What the machine is and does: quiet or not, its disk's sync, what a process uses."""
+"""The state of the machine: whether it is quiet, the time of a disk sync, the resources of a process."""
 
 import os
 import pathlib
@@ -25,23 +25,31 @@ def pressure():
         return "unknown"
 
 
+def waits():
+    """Seconds so far in which some process waited for a core. The kernel's averages would include the previous run."""
+    try:
+        return int(open("/proc/pressure/cpu").readline().split("total=")[1]) / 1e6
+    except OSError:
+        return 0.0
+
+
 def busy():
-    """Ticks that all cores spent on anything but idling."""
+    """Ticks in which cores were not idle."""
     fields = [int(f) for f in open("/proc/stat").readline().split()[1:9]]
     return sum(fields) - fields[3] - fields[4]
 
 
 def wait_until_quiet(at_most):
-    """True once three quiet seconds have passed; False where there were none in time."""
+    """True after three quiet seconds; False if there were none in time."""
     give_up = time.monotonic() + at_most
     while True:
-        before, started, widest = busy(), time.monotonic(), 0.0
+        before, waited, started, widest = busy(), waits(), time.monotonic(), 0.0
         last = started
-        while (now := time.monotonic()) < started + 3:  # a spin loop sees who else wants its core
+        while (now := time.monotonic()) < started + 3:  # a spin loop notices when another process takes its core
             widest = max(widest, now - last)
             last = now
         others = (busy() - before) / TICK - 3
-        calm = pressure() == "unknown" or float(pressure()) < 2
+        calm = waits() - waited < 0.02 * 3
         if others < 0.03 * 3 * os.cpu_count() and calm and widest < 0.002:
             return True
         if time.monotonic() > give_up:
@@ -50,7 +58,7 @@ def wait_until_quiet(at_most):
 
 
 def warm_memory(folder, size):
-    """Touches page-cache pages, which the host may have taken back."""
+    """Touches pages of the page cache, which the host may have reclaimed."""
     path = pathlib.Path(folder) / "warm"
     block = bytes(1 << 20)
     with open(path, "wb") as file:
@@ -60,8 +68,8 @@ def warm_memory(folder, size):
 
 
 def fdatasync_p50(folder, core, rate=None):
-    """Median of a 4 KiB write and fdatasync on blocks already written, in microseconds: one behind the other, or
-    so many a second. The second is what an ack at that rate waits for: between two, core and disk go to rest."""
+    """Median of a 4 KiB write and fdatasync on blocks already written, in microseconds: one directly after the other, or
+    `rate` a second. An ack at that rate waits for the second kind, because core and disk go idle between two syncs."""
     path = pathlib.Path(folder) / "sync"
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     os.pwrite(file, bytes(1 << 20), 0)
@@ -96,25 +104,25 @@ def median(values):
 
 
 class Process:
-    """What one process uses."""
+    """The resources of one process."""
 
     def __init__(self, pid):
         self.folder = pathlib.Path(f"/proc/{pid}")
 
     def memory(self, name="VmRSS"):
-        """MiB; `VmHWM` is the most it ever was."""
+        """MiB; `VmHWM` is the peak."""
         for line in (self.folder / "status").read_text().splitlines():
             if line.startswith(name + ":"):
                 return int(line.split()[1]) / 1024
         return 0.0
 
     def cpu(self):
-        """Seconds of all threads, ended ones too."""
+        """Seconds of all threads, including ended ones."""
         fields = (self.folder / "stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
     def switches(self):
-        """How often a thread went to sleep, and so was woken."""
+        """How often a thread went to sleep, and so had to be woken."""
         total = 0
         for task in (self.folder / "task").iterdir():
             for line in (task / "status").read_text().splitlines():
@@ -122,16 +130,17 @@ class Process:
                     total += int(line.split()[1])
         return total
 
-    def written(self):
-        """Bytes that it made dirty or wrote to disks."""
-        for line in (self.folder / "io").read_text().splitlines():
-            if line.startswith("write_bytes:"):
-                return int(line.split()[1])
-        return 0
-
     def descriptors(self):
         return len(list((self.folder / "fd").iterdir()))
 
 
 def run(command, **more):
     return subprocess.run([str(part) for part in command], check=True, **more)
+
+
+def written(path):
+    """Bytes written to the device of `path`, after a sync of everything that waited to be written."""
+    os.sync()
+    device = os.stat(path).st_dev
+    stat = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
+    return int(stat[6]) * 512

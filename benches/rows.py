@@ -1,4 +1,4 @@
-"""One function per row of the goals. Each yields its lines of the table."""
+"""One function for each row of the goals. It yields the row's lines of the table."""
 
 import json
 import os
@@ -17,13 +17,13 @@ class Bench:
         self.results, self.quick, self.kafka = results, quick, kafka
         self.pairs = pairs or (1 if quick else 5)
         self.noisy = False
-        # Runs that several rows show, by name.
+        # Results that several rows use, by name.
         self.seen = {}
 
     def prepare(self, size):
-        """Before every run: a quiet machine, warm memory."""
+        """Called before every run: waits for a quiet machine and warms memory."""
         if not self.quick:
-            # A row that has waited in vain once is noisy anyway.
+            # A row that was not quiet once is noisy anyway.
             self.noisy |= not machine.wait_until_quiet(at_most=20 if self.noisy else 300)
             machine.warm_memory(servers.BENCH, size + GIB)
 
@@ -33,7 +33,7 @@ class Bench:
         return folder
 
     def keep(self, row, what):
-        """Figures of a row, with the machine's state, beside the raw files."""
+        """Writes the figures of a row, with the machine's state, beside the raw files."""
         what = {"load": os.getloadavg(), "pressure": machine.pressure(), "noisy": self.noisy, **what}
         with open(self.results / f"row-{row}.json", "a") as file:
             file.write(json.dumps(what) + "\n")
@@ -44,7 +44,7 @@ class Bench:
             yield pair, ("jackdaw", "kafka") if pair % 2 == 0 else ("kafka", "jackdaw")
 
     def line(self, measure, ours, theirs, gate, held, unit, ratios=None):
-        """A line of the table; `held` is whether the gate holds, or None where it cannot be told."""
+        """A line of the table; `held` says whether the gate holds, or is None if that is unknown."""
         ratio = "–"
         if ratios:
             ratio = f"{median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"
@@ -56,8 +56,8 @@ class Bench:
 
 
 def ratio_line(bench, measure, ours, theirs, gate, unit, wanted=None, also=True, more=False):
-    """Medians of both arms, the pairwise ratios, and the gate on their median (and on what else counts): at most
-    `gate`, or with `more` at least."""
+    """Medians of both arms, the pairwise ratios, and the gate: their median is at most `gate`, or with `more` at least
+    `gate`, and `also` is true."""
     ratios = [a / b for a, b in zip(ours, theirs)] if theirs else None
     held = None
     if ratios or gate is None:
@@ -70,7 +70,7 @@ def ratio_line(bench, measure, ours, theirs, gate, unit, wanted=None, also=True,
 
 
 def latency_runs(bench):
-    """Latencies at 1,000 messages a second, once for all rows that show them."""
+    """Latencies at 1,000 messages a second, measured once for all rows that show them."""
     if "latency" not in bench.seen:
         found = bench.seen["latency"] = {"jackdaw": [], "kafka": []}
         for pair, order in bench.orders():
@@ -102,7 +102,7 @@ def fixed_rate_run(bench, row, pair, name, make, rate=1000):
     folder = bench.folder(f"row-{row}", f"pair-{pair}-{name}")
     with make() as server:
         server.start()
-        # As many messages as a JVM needs to compile what matters; the same for both.
+        # As many messages as a JVM needs to compile the hot code; the same for both servers.
         warm = 20_000 if bench.quick else 2_000_000
         servers.load(server, "-P", "-p", 0, "-s", 1000, "-c", warm, "-a", 1, "-X", "linger.ms=5")
         servers.fixed_rate(server, bench.folder(f"row-{row}", f"pair-{pair}-{name}-warm"), 2 if bench.quick else 10, rate)
@@ -122,11 +122,13 @@ def durable(bench):
         "without": lambda: servers.jackdaw("os"),
         "kafka": lambda: servers.kafka("log.flush.interval.messages=1"),
     }
-    acks, syncs, paced = {name: [] for name in arms}, [], []
+    acks, ends, syncs, paced = {name: [] for name in arms}, {name: [] for name in arms}, [], []
     for pair, order in bench.orders():
         for name in [*order, "without"]:
             if name != "kafka" or bench.kafka:
-                acks[name].append(fixed_rate_run(bench, 11, pair, name, arms[name])[0])
+                ack, end = fixed_rate_run(bench, 11, pair, name, arms[name])
+                acks[name].append(ack)
+                ends[name].append(end)
         paced.append(machine.fdatasync_p50(servers.BENCH, servers.SERVER_CORE, 1000))
         syncs.append(machine.fdatasync_p50(servers.BENCH, servers.SERVER_CORE))
     noisy = bench.noisy
@@ -135,6 +137,10 @@ def durable(bench):
     yield ratio_line(bench, "durable ack p50, 1,000/s × 1 KB", p50["jackdaw"], p50["kafka"], 0.4, "µs")
     bench.noisy = noisy
     yield ratio_line(bench, "durable ack p99, same", p99["jackdaw"], p99["kafka"], 0.2, "µs")
+    for percent in (50, 99):
+        arms = {name: [percentile(run, percent) for run in runs] for name, runs in ends.items()}
+        bench.noisy = noisy
+        yield ratio_line(bench, f"durable end to end p{percent}, same", arms["jackdaw"], arms["kafka"], 0.15, "µs")
     bench.keep(11, {"fdatasync_p50": syncs, "fdatasync_p50_at_1000_a_second": paced, "p50": p50})
     for what, disk, gate in (("at that rate", paced, 1.2), ("one behind the other, shown only", syncs, None)):
         price = [(a - b) / sync for a, b, sync in zip(p50["jackdaw"], p50["without"], disk)]

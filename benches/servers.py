@@ -1,4 +1,4 @@
-"""The two servers under measurement, each on core 0, and the load generator that is built from sources."""
+"""The measured servers, each on core 0, and the load generator, which is built from its sources."""
 
 import json
 import os
@@ -24,17 +24,18 @@ TOOLS = BENCH / "venv" / "bin" / "python"
 SERVER_CORE, CLIENT_CORE = "0", "1"
 
 
-# --- what is needed -----------------------------------------------------------------------------
+# --- requirements -------------------------------------------------------------------------------
 
 
-def install(kafka, jackdaw):
+def install(kafka, java, jackdaw):
+    """`java`: also Java's load generator, whichever server is measured."""
     global JACKDAW
     BENCH.mkdir(parents=True, exist_ok=True)
     packages = {
         "kcat": shutil.which("kcat"), "util-linux": shutil.which("taskset"), "build-essential": shutil.which("c++"),
         "libssl-dev": header("openssl/ssl.h"), "zlib1g-dev": header("zlib.h"), "libzstd-dev": header("zstd.h"),
     }
-    if kafka:
+    if kafka or java:
         packages |= {"default-jre-headless": shutil.which("java"), "maven": shutil.which("mvn")}
     missing = [name for name, there in packages.items() if not there]
     if missing:
@@ -53,7 +54,7 @@ def install(kafka, jackdaw):
         machine.run([TOOLS, "-m", "pip", "install", "-q", "confluent-kafka==2.12.1"])
     if kafka:
         copy_jars(ROOT / "benches" / "kafka" / "pom.xml", KAFKA)
-        # Java's own load generator, for Jackdaw too.
+    if java:
         copy_jars(ROOT / "compat" / "console" / "pom.xml", JAVA_TOOLS)
 
 
@@ -69,7 +70,7 @@ def header(name):
 
 
 def build_generator():
-    """librdkafka's own performance program, from the sources that the crate rdkafka-sys carries."""
+    """Builds librdkafka's own performance program from the sources in the crate rdkafka-sys."""
     said = machine.run(["cargo", "metadata", "--format-version", "1"], cwd=ROOT, capture_output=True).stdout
     packages = json.loads(said)["packages"]
     manifest = next(p["manifest_path"] for p in packages if p["name"] == "rdkafka-sys")
@@ -99,7 +100,7 @@ def describe():
 
 
 class Server:
-    """A server process with a port and a data directory of its own."""
+    """A server process with its own port and data directory."""
 
     def __init__(self, name, command_for, more=()):
         self.name, self.more = name, list(more)
@@ -214,7 +215,7 @@ def load(server, *arguments, topic="t"):
 
 
 def at_once(server, producers, *arguments, topic="t"):
-    """Runs so many generators side by side; returns the seconds until the last has ended."""
+    """Runs `producers` generators at the same time; returns the seconds until the last has ended."""
     began = time.monotonic()
     running = [subprocess.Popen(generator(server, *arguments, "-q", topic=topic), stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL) for _ in range(producers)]
@@ -225,16 +226,15 @@ def at_once(server, producers, *arguments, topic="t"):
 
 
 def java_produce(server, topic, count, rate, payload, *properties):
-    """Kafka's own kafka-producer-perf-test, with lines of a file as values."""
-    pairs = [f"bootstrap.servers={server.bootstrap}", *properties]
+    """Runs Kafka's own kafka-producer-perf-test, with the lines of a file as values."""
     machine.run(["taskset", "-c", CLIENT_CORE, "java", "-Xmx512m", "-cp", f"{JAVA_TOOLS}/*",
                  "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", count, "--throughput", rate,
-                 "--payload-file", payload, *[word for pair in pairs for word in ("--command-property", pair)]],
+                 "--payload-file", payload, "--bootstrap-server", server.bootstrap, "--command-property", *properties],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def one_ack_by_kcat(server, topic):
-    """Seconds until kcat, started now, has one message acknowledged."""
+    """Seconds from the start of kcat until its message is acknowledged."""
     started = time.monotonic()
     machine.run(["kcat", "-b", server.bootstrap, "-P", "-t", topic, "-X", "linger.ms=0", "-X", "acks=all"], input=b"x\n",
                 stderr=subprocess.DEVNULL)
@@ -242,11 +242,11 @@ def one_ack_by_kcat(server, topic):
 
 
 def fixed_rate(server, folder, seconds, rate=1000, size=1000):
-    """Open loop at a fixed rate: the latencies of acks and of consuming, in µs, without the first second."""
+    """Open loop at a fixed rate: the latencies of acks and of consumed messages, in µs, without the first second."""
     count = rate * (seconds + 1)
     acks, ends = folder / "p.us", folder / "c.us"
     with open(folder / "c.log", "w") as log:
-        # Its lines go to a file: without stdbuf they would come when it ends.
+        # Its output is a file: without stdbuf the lines would be written only at its end.
         command = ["stdbuf", "-oL", *generator(server, "-C", "-p", 0, "-o", "end", "-c", count, "-l", "-A", ends)]
         consumer = subprocess.Popen(command, stdout=log, stderr=log)
     give_up = time.monotonic() + 60
@@ -288,11 +288,11 @@ for number in range(int(sys.argv[2])):
 
 
 def commit_for_groups(server, groups, topic):
-    """So many groups without members, each with an offset."""
+    """Creates `groups` groups without members, each with a committed offset."""
     machine.run(["taskset", "-c", CLIENT_CORE, TOOLS, "-c", GROUPS, server.bootstrap, str(groups), topic])
 
 
 def create_topics(server, prefix, topics, partitions):
-    """Seconds until all are acknowledged, asked for in as many requests."""
+    """Creates each topic with its own request; returns the seconds until all are acknowledged."""
     command = ["taskset", "-c", CLIENT_CORE, TOOLS, "-c", ADMIN, server.bootstrap, topics, partitions, prefix]
     return float(machine.run(command, capture_output=True, text=True).stdout)

@@ -1,5 +1,5 @@
-"""The slow end of latencies: rows 9 and 10, at 1,000 messages a second, at half the load that Kafka can carry, and beside
-a consumer that reads gigabytes which are not in memory."""
+"""Tail latencies: rows 9 and 10, at 1,000 messages a second, at half of Kafka's highest load, and beside a consumer that
+reads gigabytes from a cold disk."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ def farther(bench):
 
 
 def at(bench, percent):
-    """End to end, at 1,000 messages a second and at half of Kafka's most."""
+    """End to end, at 1,000 messages a second and at half of Kafka's highest load."""
     for what, runs in (("1,000/s", latency_runs(bench)), ("10,000/s", half_load_runs(bench))):
         arms = {name: [percentile(ends, percent) for _, ends in found] for name, found in runs.items()}
         yield ratio_line(bench, f"end to end p{percent}, os mode, {what} × 1 KB", arms["jackdaw"], arms["kafka"], 0.5, "µs")
 
 
 def half_load_runs(bench):
-    """With linger 0 every message is a request, of which Kafka answers about 20,000 a second here."""
+    """With linger 0 every message is a request; Kafka answers about 20,000 of them a second here."""
     if "half load" not in bench.seen:
         found = bench.seen["half load"] = {"jackdaw": [], "kafka": []}
         for pair, order in bench.orders():
@@ -41,7 +41,7 @@ def half_load_runs(bench):
 
 
 def beside_a_backfill(bench):
-    """The 99th percentile at 1,000 messages a second with and without a cold read of 4 GB, again and again."""
+    """The 99th percentile at 1,000 messages a second, with and without a repeated cold read of 4 GB."""
     count = OLD // (40 if bench.quick else 1)
     seconds = 3 if bench.quick else 20
     found = {}
@@ -70,8 +70,8 @@ def beside_a_backfill(bench):
 
 
 class backfill:
-    """A consumer of `old` that starts again when it is through, each time from a cold disk. It has what the client
-    core leaves over, so that the measured clients do not wait for it."""
+    """A consumer that reads `old` again and again, each time from a cold disk. It has the lowest priority on the client
+    core, so that the measured clients do not wait for it."""
 
     def __init__(self, server, count):
         read = " ".join(map(str, servers.generator(server, "-C", "-p", 0, "-o", "beginning", "-c", count, "-q", topic="old")))

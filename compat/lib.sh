@@ -1,13 +1,13 @@
-# What the checks of every client share; compat/run sources it, then the client's `checks`.
+# The functions that the checks of all clients share; compat/run sources it and then the client's `checks`.
 #
-# It gives them: BOOTSTRAP (host:port of the broker), DATA_DIR (where its files are, or empty), WORK (a
-# folder of their own), PREFIX (in front of every topic and group name), and the functions below.
+# It sets BOOTSTRAP (host:port of the broker), DATA_DIR (the directory of its files, or empty), WORK (a folder for
+# these checks) and PREFIX (of every topic and group name).
 set -uo pipefail
 
 PREFIX=${CLIENT//\//-}-$$-
 LIMIT=90 # seconds for one command of a client; generous, for busy machines
 
-# --- saying what was found ---------------------------------------------------------------------------
+# --- results -----------------------------------------------------------------------------------------
 
 # check FACT FUNCTION: runs the function in a shell that stops at the first error.
 check() {
@@ -30,16 +30,16 @@ skip() { echo "skip $CLIENT: $1 ($2)"; }
 
 # --- the matrix: a column for each client and version, a row for each line of rows.tsv ---------------------
 
-COLUMN=$CLIENT # the client as the table shows it, with its version where the folder has several
-LACKS=         # rows that the client has no means for, whether the broker offers them or not
+COLUMN=$CLIENT # the name of the client in the table, with its version if the folder has several
+LACKS=         # rows that the client cannot play, whether the broker serves their APIs or not
 
-# verdict ok|FAIL|skip|none ROW [REASON]: what one cell says.
+# verdict ok|FAIL|skip|none ROW [REASON]: sets one cell.
 verdict() {
   [ "$1" = none ] || echo "$1 $COLUMN: $2${3:+ ($3)}"
   printf '%s\t%s\t%s\t%s\n' "$1" "$COLUMN" "$2" "${3:-}" >>"$WORK/cells"
 }
 
-# none ROW…: what this client has no means for.
+# none ROW…: rows that this client cannot play.
 none() { for row in "$@"; do verdict none "$row" 'not in this client'; done; }
 
 # not_offered ROW: prints the first key that the row needs and the broker does not advertise; fails if there is none.
@@ -60,9 +60,9 @@ cell() {
   tail -n +2 <<<"$said"
 }
 
-# cells COMMAND…: a program that plays the rows it is given as arguments, with BOOTSTRAP, PREFIX and WORK in its
-# environment, and says for each, at the start of a line: "ok ROW", "FAIL ROW what happened" or "none ROW why". The row
-# `restart` is played by two more calls: `restart-before`, then the broker is killed and comes back, `restart-after`.
+# cells COMMAND…: runs a program that plays the rows in its arguments, with BOOTSTRAP, PREFIX and WORK in its
+# environment. It prints a line for each: "ok ROW", "FAIL ROW what happened" or "none ROW why". Two more calls play the
+# row `restart`: `restart-before`, then the broker is killed and started again, then `restart-after`.
 cells() {
   local row reason rows=()
   export BOOTSTRAP WORK PREFIX=${COLUMN//[^a-zA-Z0-9.-]/-}-$$-
@@ -87,7 +87,7 @@ cells() {
   [ -z "$BROKER_PID" ] || cell_of restart restart-before restart-after
 }
 
-# play_rows ROW…: one call of the program of `cells`, whose lines add to $WORK/said.
+# play_rows ROW…: one call of the program of `cells`; its lines are appended to $WORK/said.
 play_rows() {
   timeout "$CELLS_LIMIT" "${COMMAND[@]}" $* >"$WORK/output" 2>"$WORK/errors" </dev/null
   local status=$?
@@ -96,7 +96,7 @@ play_rows() {
 }
 CELLS_LIMIT=300 # seconds for all rows of one client
 
-# cell_of ROW PART…: the verdict of a row from what was said of its parts: the first that is not "ok", else "ok".
+# cell_of ROW PART…: the verdict of a row from the verdicts of its parts: the first that is not "ok", else "ok".
 cell_of() {
   local row=$1 part line word reason
   shift
@@ -117,7 +117,7 @@ same() {
   return 1
 }
 
-# contains TEXT PIECE…: every piece stands in the text.
+# contains TEXT PIECE…: every piece must be in the text.
 contains() {
   local text=$1 piece
   shift
@@ -129,14 +129,14 @@ contains() {
 # lacks TEXT PIECE
 lacks() { ! grep -qF -e "$2" <<<"$1" || { printf '"%s" stands in:\n%s\n' "$2" "$1"; return 1; }; }
 
-# refused COMMAND…: the command must fail; what it said is printed.
+# refused COMMAND…: the command must fail; its output is printed.
 refused() {
   if "$@"; then echo "this succeeded: $*"; return 1; fi 2>&1
 }
 
 # --- the broker --------------------------------------------------------------------------------------
 
-# Starts the broker of this client, or takes the one that BOOTSTRAP names.
+# Starts the broker of this client, or uses the one in BOOTSTRAP.
 start_broker() {
   BROKER_PID=
   if [ -z "$BOOTSTRAP" ]; then
@@ -147,9 +147,10 @@ start_broker() {
   apis >"$WORK/apis" || { echo "no ApiVersions answer from $BOOTSTRAP"; exit 1; }
 }
 
-BROKER_FLAGS=() # what the next launch adds
+BROKER_FLAGS=() # flags for the next launch
 
-# launch HOST:PORT: starts the binary, with the client's server.properties if there is one, and waits until its readiness line names the address.
+# launch HOST:PORT: starts the binary, with the client's server.properties if there is one, and waits for its readiness
+# line, which has the address.
 launch() {
   local line
   local settings=()
@@ -158,7 +159,7 @@ launch() {
   mkfifo "$WORK/stdout"
   "$JACKDAW" "${settings[@]}" --listen "$1" --data-dir "$DATA_DIR" "${BROKER_FLAGS[@]}" >"$WORK/stdout" 2>>"$WORK/broker.log" </dev/null &
   BROKER_PID=$!
-  # The broker keeps its standard output for as long as it runs: what follows the line goes to the log.
+  # The broker keeps its standard output open; the lines after the readiness line are appended to the log.
   exec 8<"$WORK/stdout"
   while IFS= read -r -t 60 -u 8 line; do
     echo "$line" >>"$WORK/broker.log"
@@ -170,7 +171,7 @@ launch() {
   return 1
 }
 
-# fresh_broker [FLAG…]: another broker with nothing in it, for the next version of a client or with other flags.
+# fresh_broker [FLAG…]: starts another, empty broker, for the next version of a client or with other flags.
 fresh_broker() {
   [ -n "$BROKER_PID" ] || return 0
   stop_broker
@@ -179,7 +180,7 @@ fresh_broker() {
   launch localhost:0
 }
 
-# The broker dies as in a power failure of its process, and comes back on the same port and data.
+# Kills the broker with kill -9 and starts it again with the same port and data.
 kill_broker_and_restart() {
   kill -9 "$BROKER_PID"
   wait "$BROKER_PID" 2>/dev/null || true
@@ -193,7 +194,7 @@ stop_broker() {
   BROKER_PID=
 }
 
-# What the broker advertises, "key min max" per line, by an ApiVersions request of version 0.
+# The APIs that the broker advertises, "key min max" in each line, from an ApiVersions request of version 0.
 apis() {
   local size
   exec 9<>"/dev/tcp/${BOOTSTRAP%:*}/${BOOTSTRAP##*:}" || return

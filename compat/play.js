@@ -1,11 +1,11 @@
-// What the programs in JavaScript share: they play the rows that they are given as arguments, several at a time, and
-// say for each "ok ROW", "FAIL ROW what happened" or "none ROW why", as `cells` in lib.sh reads it.
+// Shared by the programs in JavaScript: plays the rows in the arguments, several at a time, and prints a line for each,
+// "ok ROW", "FAIL ROW what happened" or "none ROW why", which `cells` in lib.sh reads.
 'use strict'
 
 const LIMIT = 120_000 // milliseconds for one row and for one wait; generous, for busy machines
 const AT_A_TIME = 6
 
-// A row that throws this is not in the client.
+// Thrown by a row that the client cannot play.
 class NotInThisClient extends Error {}
 
 // play(ROWS): `rows` has a function for each row.
@@ -28,7 +28,7 @@ async function play(rows) {
     while (asked.length > 0) await one(asked.shift())
   })
   await Promise.all(workers)
-  // A client that a failed row left connected must not keep the program.
+  // A client that a failed row left connected must not keep the program running.
   process.exit(0)
 }
 
@@ -41,7 +41,7 @@ function within(promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
-// Values that arrive one by one: `push` gives one, `until(test)` waits until the test of all of them holds.
+// Values that arrive one by one: `push` adds one, `until(test)` waits until the test of all values is true.
 class Arrivals {
   all = []
   waiting = []

@@ -1,8 +1,8 @@
 //! The table of API keys: one line per key, one file per key.
 //!
-//! A row decodes the request of its key, hands it to its [`Handler`] and encodes the answer; that
-//! is all the server knows of an API. Keys and versions that stand in no row do not exist: they
-//! are not advertised, and a connection that sends one is closed.
+//! A row decodes the request of its key, calls its [`Handler`] and encodes the response. The server
+//! knows nothing else of an API. Keys and versions without a row do not exist: they are not
+//! advertised, and a connection that sends one is closed.
 
 mod acl;
 mod alter_configs;
@@ -100,7 +100,7 @@ use error::ErrorCode;
 pub use guard::Guarded;
 use requests::Requests;
 
-/// Every key that is served, in ascending order. A handler that lands adds its line, such as
+/// All API keys that are served, in ascending order. A new handler adds its line here, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
 pub static TABLE: &[Row] = &[
     row::<ProduceRequest>(0, 13).served_from(3).overlapping(),
@@ -144,24 +144,24 @@ pub static TABLE: &[Row] = &[
     row::<DescribeTopicPartitionsRequest>(0, 0),
 ];
 
-/// What a handler gives back when the ordered part of its work is done: the request has its place
-/// in line, and whatever comes after it on the same connection will see its effect.
+/// The result of a handler. It is returned when the ordered part of the work is done: all later
+/// requests of the connection see its effect.
 pub enum Reply<T> {
-    /// The client expects nothing (acks=0). The request's bytes are held until the work is done, so
-    /// its budget is too; where it fails the connection is closed, with the text for the log.
+    /// No response (acks=0). The request's bytes and their budget are held until the work is done.
+    /// If the work fails, the connection is closed; the error is the text for the log.
     Silence(Later<Result<(), &'static str>>),
     Now(T),
-    /// The answer still waits, for the disk or for records to arrive.
+    /// The response has to wait for the disk or for new records.
     Later(Later<T>),
-    /// Instead of an answer the connection is closed, after the answers it is still owed.
-    /// The text says why, for the log.
+    /// The connection is closed instead of a response, after all earlier requests were answered.
+    /// The text is the reason, for the log.
     Close(&'static str),
 }
 
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The most topics, partitions or keys that one request may name. An answer is several times as
-/// large in memory as the request that asked for it.
+/// The maximum number of topics, partitions or keys in one request. The response takes several
+/// times as much memory as the request.
 pub const MOST_NAMED: usize = 100_000;
 
 /// The most memory that one element of a request takes in the answer, without its names: the data that
@@ -179,24 +179,25 @@ pub struct Size {
     pub elements: usize,
 }
 
-/// The memory that serving a request takes, without the request itself; known before it is taken.
+/// The memory that serving a request takes, without the request itself. It is known before it is
+/// allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight {
-    /// The part whose size the client chooses. If it exceeds [`Room::most`], the request is refused.
+    /// The part whose size the client decides. If it exceeds [`Room::most`], the request is refused.
     pub asked: usize,
     /// The part whose size the broker's state decides. It is always served, alone if necessary.
     pub held: usize,
 }
 
 impl Weight {
-    /// For a handler that takes room itself, once it knows how much it needs.
+    /// For a handler that reserves memory itself, once it knows how much it needs.
     pub const LATER: Weight = Weight { asked: 0, held: 0 };
 
     pub fn asked(bytes: usize) -> Weight {
         Weight { asked: bytes, held: 0 }
     }
 
-    /// The same for an answer that also has `bytes` of the broker's state.
+    /// Adds `bytes` of the broker's state to the response.
     #[must_use]
     pub fn and_held(self, bytes: usize) -> Weight {
         Weight { held: self.held.saturating_add(bytes), ..self }
@@ -204,32 +205,32 @@ impl Weight {
 }
 
 impl Size {
-    /// For an answer with one entry for each element of the request, and nothing else.
+    /// For a response with one entry for each element of the request, and nothing else.
     pub fn echoed(self) -> usize {
         ANSWER + self.elements.saturating_mul(ELEMENT).saturating_add(self.decoded.saturating_mul(3))
     }
 }
 
-/// What differs from Apache Kafka at every key, for `docs/apis.md`.
+/// Differences from Apache Kafka that every key has, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
     "A request other than Produce that is larger than 8 MiB closes its connection; Kafka reads up to socket.request.max.bytes.",
     "A request whose answer could take more than 7/8 of `jackdaw.answer.max.bytes` closes its connection, except where an API below names another answer.",
     "A request that names more than 100,000 topics, partitions or keys closes its connection, unless it commits or asks for a group's offsets.",
 ];
 
-/// One per API key: `impl Handler for MetadataRequest` stands in `api/metadata.rs`.
+/// One per API key: `impl Handler for MetadataRequest` is in `api/metadata.rs`.
 pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
-    /// What differs from Apache Kafka, a sentence each, for `docs/apis.md`.
+    /// Differences from Apache Kafka, one sentence each, for `docs/apis.md`.
     const GAPS: &'static [&'static str] = &[];
 
-    /// How many topics, partitions or keys the request names: each gets a row of the answer, so
-    /// more than [`MOST_NAMED`] are not served.
+    /// The number of topics, partitions or keys in the request. Each gets an entry in the response,
+    /// so a request with more than [`MOST_NAMED`] is refused.
     fn named(&self) -> usize {
         0
     }
 
-    /// The memory that serving the request takes; the request waits until there is room for it. Override it
-    /// if the answer has more than one entry for each element of the request.
+    /// The memory that serving the request takes. The request waits until that much is free.
+    /// Override it if the response has more than one entry for each element of the request.
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(size.echoed())
     }
@@ -237,22 +238,22 @@ pub trait Handler: Request<Response: Send + 'static> + Send + 'static {
     fn handle(self, ctx: Context) -> impl Future<Output = Reply<Self::Response>> + Send;
 }
 
-/// An encoded answer with its length in front: the pieces of one frame.
+/// An encoded response with its length in front, as the pieces of one frame.
 pub type Frame = Vec<Piece>;
 
-/// Why there is no answer to encode; the connection closes.
+/// The reason why there is no response to encode. The connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     Malformed(WireError),
-    /// Our own answer does not fit the version: a fault of ours.
+    /// Our response cannot be encoded in this version. This is a bug of the broker.
     Unencodable(WireError),
-    /// The handler panicked: a fault of ours.
+    /// The handler panicked. This is a bug of the broker.
     Panicked,
 }
 
 pub type Answer = Result<Frame, Failure>;
 
-/// One request, its header read and its body not yet.
+/// One request whose header is decoded and whose body is not yet.
 pub struct Call {
     pub context: Context,
     pub correlation_id: i32,
@@ -263,43 +264,43 @@ pub struct Call {
 pub struct Row {
     pub key: i16,
     pub name: &'static str,
-    /// What ApiVersions says.
+    /// The lowest version that ApiVersions advertises.
     pub min_version: i16,
     pub max_version: i16,
-    /// Versions below are advertised but refused, as Kafka does with Produce 0–2.
+    /// Lower versions are advertised but refused, as Kafka does with Produce 0–2.
     pub served_from: i16,
     /// [`Handler::GAPS`]
     pub gaps: &'static [&'static str],
-    /// Requests of this key need not wait for the answers to those of the same key before them.
+    /// A request of this key need not wait for the responses to earlier requests of the same key.
     pub overlapping: bool,
-    /// Answers may be large: they are not begun while large answers fill the memory.
+    /// Responses may be large. No new one is begun while large responses fill the memory.
     pub large_answers: bool,
     serve: fn(Call) -> Begun<Later<Reply<Answer>>>,
 }
 
-/// A request that was read and may be polled now.
+/// A request that was decoded and can be polled now.
 pub struct Begun<T> {
-    /// What the request holds in memory beside its frame.
+    /// The bytes that the request takes in memory beside its frame.
     pub decoded: usize,
     pub reply: T,
 }
 
-/// What the table says to a key and version.
+/// The result of looking up a key and version in the table.
 #[derive(Clone, Copy)]
 pub enum Found {
     Row(&'static Row),
-    /// Only here there is an answer for a version that does not exist (rule W1).
+    /// ApiVersions in a version that does not exist: the only case that is answered (rule W1).
     UnknownApiVersions,
-    /// The connection closes (rule W17).
+    /// Not served: the connection is closed (rule W17).
     Nothing,
 }
 
-/// Says when the broker begins to stop: a handler that waits for a client's convenience (a long
-/// poll) then answers with what it has.
+/// Signals that the broker begins to stop. A handler that waits for more data (a long poll) then
+/// answers with the data it has.
 #[derive(Clone, Debug)]
 pub struct Stopping(watch::Receiver<bool>);
 
-/// The other end of [`Stopping`].
+/// The sending side of [`Stopping`].
 #[derive(Debug)]
 pub struct Stop(watch::Sender<bool>);
 
@@ -315,15 +316,15 @@ impl Stop {
 }
 
 impl Stopping {
-    /// Ready when the broker stops, or is gone.
+    /// Waits until the broker stops or is gone.
     pub async fn begun(&self) {
         let mut receiver = self.0.clone();
-        // An error says that the other end is dropped: the broker is gone.
+        // An error means that the sender was dropped: the broker is gone.
         let _ = receiver.wait_for(|stop| *stop).await;
     }
 }
 
-/// The table together with the rooms its handlers turn to.
+/// The table and the services that its handlers use.
 #[derive(Clone)]
 pub struct Api {
     table: &'static [Row],
@@ -335,17 +336,17 @@ impl Api {
         Api { table: TABLE, services }
     }
 
-    /// The broker's settings as they are now.
+    /// The broker's current settings.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.services.settings()
     }
 
-    /// What answers of all clients together may hold.
+    /// The memory budget for responses, shared by all clients.
     pub fn answers(&self) -> &Arc<Budget> {
         &self.services.answers
     }
 
-    /// What is counted of requests.
+    /// Counters of requests.
     pub fn requests(&self) -> &Arc<Requests> {
         &self.services.requests
     }
@@ -366,7 +367,7 @@ impl Api {
         }
     }
 
-    /// Serves one request. When the future is ready the request has its place in line.
+    /// Serves one request. When the future is ready, the ordered part of the work is done.
     pub fn serve(
         &self,
         row: &'static Row,
@@ -386,8 +387,8 @@ impl Api {
         Begun { decoded, reply: Guarded(reply) }
     }
 
-    /// The answer to an ApiVersions version that does not exist: in the format of version 0, with
-    /// the range that does, so that the client can ask again (rule W1).
+    /// The response to an ApiVersions version that does not exist. It is encoded as version 0 and
+    /// has the supported range, so that the client can ask again (rule W1).
     pub fn answer_unknown_api_versions(&self, correlation_id: i32) -> Answer {
         let row = find(self.table, API_VERSIONS);
         let api_keys = row.map(|row| ApiVersion {
@@ -467,7 +468,7 @@ impl Row {
 fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
     let Call { context, correlation_id, mut body } = call;
     let (budget, elements) = (body.budget(), body.elements_read());
-    // Bytes behind the request are passed over, as in Kafka: librdkafka leaves some behind Metadata.
+    // Bytes after the request are ignored, as in Kafka: librdkafka leaves some after Metadata.
     match R::decode(&mut body, context.version) {
         Ok(request) => {
             let size = Size {
@@ -488,7 +489,7 @@ async fn serve<R: Handler>(request: R, size: Size, context: Context, correlation
     if request.named() > MOST_NAMED {
         return Reply::Close("the request names more than 100,000 topics, partitions or keys");
     }
-    // Released when the answer is encoded, which is charged separately.
+    // Released when the response is encoded; the encoded bytes are charged separately.
     let room = Arc::clone(&context.room);
     let Weight { asked, held } = request.weigh(size, &context);
     if asked > room.most() {
@@ -515,7 +516,7 @@ async fn serve<R: Handler>(request: R, size: Size, context: Context, correlation
     }
 }
 
-/// The frame of an answer; the error codes in it are counted.
+/// Encodes a response as a frame and counts its error codes.
 pub(crate) fn encode<M: Message>(
     answer: &M,
     key: i16,

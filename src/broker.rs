@@ -1,8 +1,8 @@
 //! The composition root: builds every room, drains, stops.
 //!
-//! As a library: `Broker::builder().ephemeral().start().await?` is a broker on a free loopback port
-//! that stops when it is dropped; there may be several in one process. With `.brokers(3)` it poses as
-//! three brokers, of which tests may stop and start each.
+//! As a library: `Broker::builder().ephemeral().start().await?` starts a broker on a free loopback
+//! port. It stops when it is dropped, and one process can have several. `.brokers(3)` runs three
+//! virtual brokers, and tests can stop and start each of them.
 
 mod posed;
 
@@ -29,31 +29,33 @@ use crate::types::NodeId;
 pub use posed::PoseError;
 use posed::{Common, Posed};
 
-/// How often the disk and the clock are looked at.
+/// Interval of the checks of disk and clock.
 const WATCH: Duration = Duration::from_secs(30);
 
-/// Retention is first applied so long after the start, as in Kafka (`log.initial.task.delay.ms`), or
-/// earlier where `log.retention.check.interval.ms` is shorter; from then on at that interval.
+/// The first retention run comes this long after the start, as in Kafka
+/// (`log.initial.task.delay.ms`), or after `log.retention.check.interval.ms` if that is shorter.
+/// Later runs follow at that interval.
 const FIRST_RETENTION: Duration = Duration::from_secs(30);
 
-/// How often the scrub checks whether it has to read more.
+/// Interval at which the scrub checks whether it has to read more.
 const SCRUB_TICK: Duration = Duration::from_secs(1);
 
-/// Compaction is looked for no more often, whatever `log.cleaner.backoff.ms` says.
+/// The shortest pause between two compaction runs, if `log.cleaner.backoff.ms` is shorter.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
-/// How long answers that are owed may take when the broker stops.
+/// The time limit for outstanding responses when the broker stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// A running broker. Dropped, it stops at once; [`Broker::stop`] lets it finish what it owes.
+/// A running broker. When dropped it stops at once; [`Broker::stop`] lets it finish outstanding
+/// work.
 pub struct Broker {
     posed: Mutex<Vec<Posed>>,
     common: Common,
     http: Option<Http>,
-    /// Ends with the broker.
+    /// The background tasks; dropping the set ends them.
     _housekeeping: JoinSet<()>,
     stop: Stop,
     store: Store,
-    /// The addresses of each broker, and all together.
+    /// The addresses of each virtual broker.
     brokers: Vec<(NodeId, Vec<String>)>,
     listening: Vec<String>,
     bootstrap: String,
@@ -61,14 +63,14 @@ pub struct Broker {
     data_dir: Option<PathBuf>,
 }
 
-/// What is to be known before a broker starts. Without a listener it takes a free loopback port.
+/// The settings of a broker before it starts. Without a listener it uses a free loopback port.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     given: Given,
     ephemeral: bool,
 }
 
-/// Why a broker did not start, with what to do about it.
+/// The reasons why a broker did not start. The message says how to fix it.
 #[derive(Debug)]
 pub enum StartError {
     Settings(ConfigError),
@@ -86,18 +88,18 @@ impl Broker {
         Builder::default()
     }
 
-    /// What a client's `bootstrap.servers` takes.
+    /// The value for a client's `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The brokers that this process poses as, each with the first of its addresses.
+    /// The virtual brokers of this process, each with its first address.
     pub fn brokers(&self) -> impl ExactSizeIterator<Item = (NodeId, &str)> {
         self.brokers.iter().map(|(id, addresses)| (*id, addresses.first().map_or("", String::as_str)))
     }
 
-    /// Stops one of the brokers that this process poses as: what it leads is led by others, its
-    /// groups get other coordinators, its connections end and its ports are refused.
+    /// Stops a virtual broker. Other brokers become leaders of its partitions and coordinators of
+    /// its groups. Its connections are closed and its ports refuse new ones.
     pub async fn stop_one(&self, id: NodeId) -> Result<(), PoseError> {
         let mut posed = self.posed.lock().await;
         let others = posed.iter().filter(|one| one.is_running() && one.id != id).map(|one| one.id).collect();
@@ -109,7 +111,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Starts it again, where it was before. It is in step at once and leads what nobody else does.
+    /// Starts a stopped virtual broker at its old addresses. It is in the ISR at once, and leads
+    /// the partitions that had no leader.
     pub async fn start_one(&self, id: NodeId) -> Result<(), PoseError> {
         let mut posed = self.posed.lock().await;
         let mut running: Vec<NodeId> =
@@ -127,12 +130,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Every address clients may use.
+    /// All addresses that clients can use.
     pub fn listening(&self) -> &[String] {
         &self.listening
     }
 
-    /// Where health checks and metrics are answered, if anywhere.
+    /// The address of the HTTP server for health checks and metrics, if there is one.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(Http::address)
     }
@@ -141,13 +144,13 @@ impl Broker {
         &self.settings
     }
 
-    /// Where the data lies; `None` where it is gone with the broker.
+    /// The data directory; `None` if the data is only in memory.
     pub fn data_dir(&self) -> Option<&Path> {
         self.data_dir.as_deref()
     }
 
-    /// Takes the settings as they are written now, as far as they may change while the broker runs, and
-    /// logs the changes, the settings that need a restart, and errors.
+    /// Applies all settings that can change while the broker runs. Logs the changes, the settings
+    /// that need a restart, and errors.
     pub async fn reload(&self, written: Given) {
         let mut posed = self.posed.lock().await;
         posed.iter_mut().for_each(|one| one.reload(&written));
@@ -186,7 +189,8 @@ impl Broker {
         );
     }
 
-    /// Stops gently: nothing new is accepted or begun, what is owed is answered, all is on disk.
+    /// Stops gracefully: refuses new work, answers the requests in flight, and syncs all data to
+    /// disk.
     pub async fn stop(mut self) {
         self.stop.begin();
         let posed = self.posed.get_mut();
@@ -195,36 +199,36 @@ impl Broker {
             one.stop(DRAIN).await;
         }
         let store = self.store.clone();
-        // Only a panic in there could come back, and it was reported.
+        // The only possible error is a panic, which was already logged.
         let _ = spawn_blocking(move || store.close()).await;
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // Connections first, so that nothing is refused that could be left unanswered.
+        // Connections first: it is better to leave a request unanswered than to refuse it.
         self.posed.get_mut().clear();
-        // Tasks end at their next chance and hold handles of the store until then; the directory
-        // is given back now.
+        // Tasks end at their next await and hold handles of the store until then. Closing the store
+        // now releases the directory at once.
         self.store.close();
     }
 }
 
 impl Builder {
-    /// Keeps everything in memory: gone when the broker stops.
+    /// Keeps all data in memory. It is lost when the broker stops.
     #[must_use]
     pub fn ephemeral(mut self) -> Builder {
         self.ephemeral = true;
         self
     }
 
-    /// `HOST:PORT`; port 0 takes a free one.
+    /// `HOST:PORT`; port 0 chooses a free port.
     #[must_use]
     pub fn listen(self, address: &str) -> Builder {
         self.set("listeners", format!("PLAINTEXT://{address}"))
     }
 
-    /// As how many brokers the process poses; their ports follow the first one's.
+    /// The number of virtual brokers. Their ports follow the first one's.
     #[must_use]
     pub fn brokers(self, brokers: u16) -> Builder {
         self.set("jackdaw.brokers", brokers.to_string())
@@ -247,7 +251,7 @@ impl Builder {
         self
     }
 
-    /// All of these, over what was set before.
+    /// Sets all of these, over earlier values.
     #[must_use]
     pub fn set_all(mut self, given: Given) -> Builder {
         self.given.merge(given);
@@ -259,7 +263,8 @@ impl Builder {
             self = self.listen("localhost:0");
         }
         let settings = Arc::new(BrokerSettings::load(self.given).map_err(StartError::Settings)?);
-        // Before the data directory is created or opened, which can take long after a crash.
+        // The ports are bound before the data directory is opened, which can take long after a
+        // crash.
         let mut bound = Vec::new();
         for nth in 0..settings.brokers {
             bound.push(Bound::at(&settings.posing_as(nth).listeners).await.map_err(StartError::Bind)?);
@@ -328,7 +333,7 @@ impl Builder {
     }
 }
 
-/// With fewer open files a busy broker opens and closes segments all the time, and refuses clients.
+/// With a lower limit a busy broker keeps opening and closing segments, and refuses clients.
 const FEW_FILES: usize = 1024;
 
 fn open_files(settings: &BrokerSettings) -> Result<OpenFiles, StartError> {
@@ -346,7 +351,7 @@ fn open_files(settings: &BrokerSettings) -> Result<OpenFiles, StartError> {
     Ok(files)
 }
 
-/// Runs `work` after the first of the two times, and then again and again after the second.
+/// Runs `work` after the first duration, and then repeatedly after the second.
 async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&Store)) {
     time::sleep(first).await;
     loop {
@@ -360,7 +365,7 @@ async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&St
 
 async fn compact(store: Store, services: Arc<Services>) {
     loop {
-        // It may be altered at any time, also to nothing.
+        // Read each time: the setting can be altered at any time, also to 0.
         time::sleep(services.settings().cleaner_backoff.max(SHORTEST_BACKOFF)).await;
         let store = store.clone();
         if spawn_blocking(move || store.compact()).await.is_err() {
@@ -375,7 +380,7 @@ async fn scrub(store: Store, services: Arc<Services>) {
         time::sleep(SCRUB_TICK).await;
         let elapsed = last.elapsed();
         last = Moment::now();
-        // It may be altered at any time, also to nothing.
+        // Read each time: the setting can be altered at any time, also to 0.
         let interval = services.settings().scrub_interval;
         if interval.is_zero() {
             continue;
@@ -387,7 +392,7 @@ async fn scrub(store: Store, services: Arc<Services>) {
     }
 }
 
-/// One address a listener, as clients may use it.
+/// The addresses that clients can use, without duplicates.
 fn listening(server: &Server) -> Vec<String> {
     let mut addresses: Vec<String> = Vec::new();
     for (listener, address) in server.listening() {
@@ -431,7 +436,7 @@ mod tests {
     use crate::storage::NewTopic;
     use crate::types::{Offset, Timestamp};
 
-    /// Whether ApiVersions is answered.
+    /// Whether the broker answers an ApiVersions request.
     async fn is_served(broker: &Broker) -> bool {
         let Ok(mut stream) = TcpStream::connect(broker.bootstrap()).await else { return false };
         stream.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").await.is_ok()
@@ -476,20 +481,29 @@ mod tests {
         assert!(is_served(&second).await);
     }
 
+    /// Waits on another thread. A paused clock stands still meanwhile; otherwise it leaps to the next timer whenever
+    /// the runtime waits for a thread of the store.
+    async fn without_time_passing<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = tokio::runtime::Handle::current();
+        spawn_blocking(move || runtime.block_on(work)).await.unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn retention_is_applied_at_its_own_interval_and_not_sooner() {
         let broker = Broker::builder().ephemeral().start().await.unwrap();
         let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
-        let topic = broker.store.create_topic(new).await.unwrap();
+        let topic = without_time_passing(broker.store.create_topic(new)).await.unwrap();
         let log = topic.partition(0).unwrap();
-        // The first time is over; the next one is 300 s later.
+        // The first run is over; the next one is 300 s later.
         time::sleep(Duration::from_secs(31)).await;
         let of_1970 = BatchBuilder::new().value(Timestamp(1), "v").build();
         let header = Header::parse(&of_1970).unwrap();
-        log.append(Checked { bytes: of_1970, header, newest: Some(0) }).await.unwrap();
+        let append = log.append(Checked { bytes: of_1970, header, newest: Some(0) });
+        without_time_passing(append).await.unwrap();
         let log_start = async || {
-            // A command behind those of retention: they are done when it is.
-            broker.store.alter_topic(topic.id, BTreeMap::new()).await.unwrap();
+            // This command comes after those of retention, so they are done when it is done.
+            let altered = broker.store.alter_topic(topic.id, BTreeMap::new());
+            without_time_passing(altered).await.unwrap();
             log.ends().log_start
         };
         time::sleep(Duration::from_secs(298)).await;

@@ -1,4 +1,4 @@
-//! The command line: `jackdaw` means `jackdaw serve`.
+//! The command line. `jackdaw` alone means `jackdaw serve`.
 
 #[cfg(feature = "client")]
 mod client;
@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use crate::storage::OpenError;
 use crate::telemetry;
 
-/// What the process ends with; `jackdaw --help` lists them.
+/// The exit code of the process. `jackdaw --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
     Fine = 0,
@@ -52,16 +52,16 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the broker; the same as without a command
+    /// Run the broker (the default command)
     Serve(serve::Options),
-    /// Ask a broker which APIs it serves: fine when it answers, 69 when not
+    /// Check that a broker answers: exits with 0 if it does, with 69 if not
     Health(health::Options),
-    /// Look into the files of a data directory
+    /// Inspect and repair the files of a data directory
     Log(log::Options),
-    /// Look at topics, make, change and delete them, on any Kafka broker
+    /// List, describe, create, alter and delete topics, on any Kafka broker
     #[cfg(feature = "client")]
     Topic(client::Topic),
-    /// Look at groups, set them back, delete them
+    /// List, describe, reset and delete groups
     #[cfg(feature = "client")]
     Group(client::Group),
     /// Write a record for each line of standard input
@@ -70,7 +70,7 @@ enum Command {
     /// Print records
     #[cfg(feature = "client")]
     Consume(client::Consume),
-    /// Look at settings of topics and brokers, and change them
+    /// Show and alter settings of topics and brokers
     #[cfg(feature = "client")]
     Config(client::Config),
 }
@@ -83,7 +83,8 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
     let line = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line,
         Err(error) => {
-            // Also --help and --version come this way; there is no place to report a failed print.
+            // `--help` and `--version` also come this way. A failed print cannot be reported
+            // anywhere.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Fine };
         }
@@ -112,7 +113,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code if a data directory cannot be opened.
+/// The exit code for a data directory that cannot be opened.
 fn exit_of_open(error: &OpenError) -> Exit {
     match error {
         OpenError::InUse { .. } => Exit::InUse,
@@ -126,7 +127,7 @@ fn exit_of_open(error: &OpenError) -> Exit {
     }
 }
 
-/// Tells the user why nothing happened.
+/// Prints the error for the user and returns the exit code.
 fn fail(exit: Exit, why: impl std::fmt::Display) -> Exit {
     telemetry::say(&format!("jackdaw: {why}"));
     exit

@@ -1,12 +1,13 @@
 //! Every setting, declared once.
 //!
 //! A setting is one [`Row`]: name, type, default, check, who may change it, and its documentation
-//! in our own words. The rows of the broker stand in `config/broker.rs`, those of a topic in
-//! `config/topic.rs`; each names the typed field it fills. From the rows come the configuration
-//! file, environment variables, `--set`, DescribeConfigs, the checks of CreateTopics and `docs/settings.md`.
+//! in our own words. The broker's rows are in `config/broker.rs`, those of a topic in
+//! `config/topic.rs`. Each row names the typed field that it sets. The configuration file,
+//! environment variables, `--set`, DescribeConfigs, the checks of CreateTopics and
+//! `docs/settings.md` all come from the rows.
 //!
-//! Names, types, defaults and refusals are Kafka's. What is ours alone starts with `jackdaw.` and
-//! never appears in DescribeConfigs.
+//! Names, types, defaults and error messages are Kafka's. Settings that only Jackdaw has start with
+//! `jackdaw.` and never appear in DescribeConfigs.
 
 mod alter;
 mod broker;
@@ -43,7 +44,7 @@ pub use reload::{Difference, Reloaded};
 pub use row::{Change, Check, Kind, Row};
 pub use topic::TopicSettings;
 
-/// Why settings are refused, in the words Kafka uses where it has the same refusal.
+/// The reasons why settings are refused, in Kafka's words if Kafka has the same error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
     UnknownTopicSetting {
@@ -54,10 +55,10 @@ pub enum ConfigError {
         value: String,
         why: String,
     },
-    /// Values that do not go together.
+    /// Values that contradict each other.
     Conflict(String),
     Listeners(String),
-    /// A node that serves no clients.
+    /// A node without the broker role, which would serve no clients.
     OnlyController,
     File(String),
 }

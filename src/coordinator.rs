@@ -1,11 +1,12 @@
 //! Group coordinators: they decide, the kernel applies.
 //!
-//! [`classic`] is the classic protocol as a pure state machine (`decide`), one file per command.
-//! [`Groups`] is what handlers hold: it keeps each group behind its own lock, gives what was decided
-//! to the store and lets no answer go before the group's last record is durable.
+//! [`classic`] is the classic protocol as a pure state machine (`decide`), with one file per
+//! command. Handlers use [`Groups`]. It keeps each group behind its own lock, passes the decisions
+//! to the store, and sends no response before the group's last record is durable.
 //!
-//! Invariants: a group's generation never goes back; a partition has one owner per generation; who
-//! waits is answered, at the latest by a timer; a group's troubles are its own.
+//! Invariants: a group's generation never decreases. A partition has one owner per generation.
+//! Every waiting request is answered, at the latest by a timer. A problem in one group does not
+//! affect other groups.
 
 pub mod classic;
 mod groups;

@@ -1,6 +1,6 @@
-//! The HTTP server: `/livez` says that the process runs, `/readyz` that it serves and can write, `/health`
-//! what its problems are, and `/metrics` has the metrics. It answers even before the data directory is
-//! open, which can take long after a crash.
+//! The HTTP server. `/livez` says that the process runs, `/readyz` that the broker serves and can
+//! write. `/health` lists its problems, and `/metrics` has the metrics. It answers even before the
+//! data directory is open, which can take long after a crash.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,9 +28,9 @@ use crate::metrics::Format;
 use crate::storage::{Trouble, TroubleKind};
 use crate::{server, time};
 
-/// Pages of metrics that are made, or wait to be read, at a time: they may be large.
+/// The maximum number of metrics pages that are rendered or sent at a time. They may be large.
 const SCRAPES: usize = 2;
-/// How long a connection may take, whatever it does.
+/// The time limit of a connection, whatever it does.
 const CONNECTION: Duration = Duration::from_secs(60);
 const HEADERS: Duration = Duration::from_secs(10);
 const BUFFER: usize = 8 << 10;
@@ -50,7 +50,7 @@ pub struct Asked {
     pub metrics: Box<dyn Fn(Format) -> String + Send + Sync>,
 }
 
-/// The health of the broker.
+/// The state of the broker, for the health endpoints.
 enum Health {
     Starting,
     Serving(Vec<Trouble>),
@@ -61,7 +61,7 @@ struct Shared {
     scrapes: Arc<Semaphore>,
 }
 
-/// What is sent. While it is not sent, a large one keeps its turn.
+/// The body of a response. It holds its permit until it is sent, if it is a page of metrics.
 struct Page {
     text: Full<Bytes>,
     _turn: Option<OwnedSemaphorePermit>,
@@ -81,7 +81,7 @@ impl Http {
         Ok(Http { address, shared, _tasks: tasks })
     }
 
-    /// The broker serves. Said once.
+    /// Sets the sources, once the broker serves. Later calls are ignored.
     pub fn serve(&self, asked: Asked) {
         let _ = self.shared.asked.set(asked);
     }
@@ -92,7 +92,7 @@ impl Http {
 }
 
 async fn accept(socket: TcpListener, shared: Arc<Shared>) {
-    // Health checks are few; more than these wait their turn.
+    // Health checks are few. More connections than this have to wait.
     let free = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -113,7 +113,7 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
                 .header_read_timeout(HEADERS)
                 .max_buf_size(BUFFER)
                 .serve_connection(TokioIo::new(stream), service);
-            // How the connection of a health check ends is nobody's concern.
+            // The result does not matter: a broken health check connection needs no handling.
             let _ = time::within(CONNECTION, connection).await;
             drop(slot);
         });
@@ -154,7 +154,7 @@ impl Shared {
 }
 
 impl Health {
-    /// Why nothing can be written, if so.
+    /// The reason why the broker cannot write, if there is one.
     fn failure(&self) -> Option<&str> {
         match self {
             Health::Starting => Some("the data directory is being opened"),
@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// The status line of the answer, and its body.
+    /// Sends a request and returns the status line and the body of the response.
     async fn say(http: &Http, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(http.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();

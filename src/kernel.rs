@@ -1,6 +1,6 @@
 //! The pure state machine: no I/O, no clock, no randomness. Facts (offsets, epochs, generations,
-//! topics) come only from applying an ordered journal to it, so the same journal gives the same
-//! state on every start; a rolling hash proves it.
+//! topics) come only from applying an ordered journal to it. So the same journal gives the same
+//! state on every start, and a rolling hash proves it.
 //!
 //! A *round* is what the journal stores as one entry: some commands applied at one time. `apply`
 //! checks everything before it changes anything, so a refused command leaves no trace and is not
@@ -36,8 +36,8 @@ pub use topic::{Topic, metric_form};
 
 use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicId};
 
-/// Everything the journal says, up to `position`. A clone costs O(1): topics, partitions and groups are
-/// shared with the snapshots taken of it and copied when they change.
+/// The state after all journal rounds up to `position`. A clone costs O(1): topics, partitions and
+/// groups are shared with the snapshots taken of it, and copied when they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
     position: u64,
@@ -45,21 +45,21 @@ pub struct Shard {
     next_producer: i64,
     topics: SharedMap<TopicId, Arc<Topic>>,
     groups: SharedMap<String, Arc<Group>>,
-    /// Topic ids by the name's metric form (`.` and `_` are one), where `a.b` and `a_b` collide.
+    /// Topic ids by the metric form of the name (`.` becomes `_`), so that `a.b` and `a_b` collide.
     names: SharedMap<String, TopicId>,
     settings: Arc<Settings>,
-    /// The brokers that run, ascending.
+    /// The running brokers, in ascending order.
     running: Vec<NodeId>,
     producers: Producers,
-    /// The time at which the clock was last believed. The snapshot has it beside the state.
+    /// The time at which the clock was last trusted. The snapshot stores it beside the state.
     #[serde(skip)]
     clock_believed: Option<Timestamp>,
-    /// The rules of the brokers' own settings.
+    /// The rules for elections that the brokers were started with.
     election: Election,
 }
 
 impl Shard {
-    /// Nothing yet, and one broker that runs.
+    /// An empty state with one running broker.
     pub fn new(broker: NodeId) -> Shard {
         Shard {
             position: 0,
@@ -76,8 +76,8 @@ impl Shard {
         }
     }
 
-    /// Reads a snapshot. Those of format 1 know of one broker only, those of format 2 of no compaction,
-    /// those of format 3 neither of a memory for producers nor of ELRs.
+    /// Reads a snapshot. Format 1 has only one broker. Format 2 has no compaction. Format 3 has
+    /// neither a memory limit for producers nor ELRs.
     pub fn from_snapshot(format: u32, state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
         let mut shard = match format {
             1 => format_1::read(state, broker)?,
@@ -91,12 +91,12 @@ impl Shard {
         Ok(shard)
     }
 
-    /// The same state, with what a snapshot has beside it.
+    /// The same state with the time that the snapshot stores beside it.
     pub fn with_clock_believed(self, at: Option<Timestamp>) -> Shard {
         Shard { clock_believed: at, ..self }
     }
 
-    /// The time at which the clock was last believed, if it ever was.
+    /// The time at which the clock was last trusted, if it ever was.
     pub fn clock_believed(&self) -> Option<Timestamp> {
         self.clock_believed
     }
@@ -139,7 +139,7 @@ impl Shard {
         &self.settings
     }
 
-    /// The brokers that run, ascending.
+    /// The running brokers, in ascending order.
     pub fn running(&self) -> &[NodeId] {
         &self.running
     }
@@ -154,7 +154,8 @@ impl Shard {
         &self.producers
     }
 
-    /// The only place where an offset, an epoch, a generation or a topic comes into being.
+    /// Applies a command. This is the only function that creates an offset, an epoch, a generation
+    /// or a topic.
     pub fn apply(&mut self, time: Timestamp, command: &Command) -> Result<Applied, Refusal> {
         let applied = match command {
             Command::CreateTopic(create) => self.create_topic(create)?,
@@ -210,7 +211,7 @@ impl Shard {
         Ok(applied)
     }
 
-    /// Only the journal has something new.
+    /// Checks the command and changes nothing: only the journal stores the bytes again.
     fn store_again(&self, again: &StoreAgain) -> Result<Applied, Refusal> {
         let partition = self.partition(again.topic, again.partition).ok_or(Refusal::UnknownPartition)?;
         let segment = partition.segments().iter().find(|segment| segment.id() == again.segment);
@@ -221,7 +222,7 @@ impl Shard {
         }
     }
 
-    /// Ends a round: `commands` is what the journal stores of it.
+    /// Ends a round. `commands` are the encoded commands that the journal stores for it.
     pub fn close_round(&mut self, commands: &[u8]) {
         self.position += 1;
         self.hash = mix(mix(self.hash, self.position), u64::from(crc32c::crc32c(commands)));
@@ -246,7 +247,7 @@ impl Shard {
         Ok(Applied::TopicCreated)
     }
 
-    /// Whether a topic may come into being.
+    /// Fails if the topic's id or name is taken.
     fn is_new(&self, id: TopicId, name: &str) -> Result<(), Refusal> {
         if let Some(holder) = self.names.get(&topic::metric_form(name)).and_then(|id| self.topics.get(id)) {
             return Err(match holder.name == name {
@@ -265,7 +266,7 @@ impl Shard {
         self.topics.insert_mut(topic.id, Arc::new(topic));
     }
 
-    /// Places for new partitions.
+    /// The placements of new partitions.
     fn placed(&self, replicas: &[Vec<NodeId>]) -> Result<Vec<Arc<Placement>>, Refusal> {
         if replicas.is_empty() {
             return Err(Refusal::Malformed);
@@ -339,8 +340,8 @@ impl Shard {
         }
     }
 
-    /// The rules for elections of a topic: its own settings, else the altered settings of all brokers, else the
-    /// settings that the brokers were started with.
+    /// The rules for elections of a topic: its own settings, else the altered settings of all
+    /// brokers, else the settings that the brokers were started with.
     fn rules_of(&self, topic: &Topic) -> Election {
         let of_all = self.settings.get(&Scope::DefaultBroker);
         let started_with = self.election;
@@ -377,7 +378,7 @@ impl Shard {
         Ok(applied)
     }
 
-    /// Forgets the producers that have been silent since before `idle_since`, as Kafka does after
+    /// Forgets the producers whose last write is older than `idle_since`, as Kafka does after
     /// `producer.id.expiration.ms`.
     fn expire_producers(&mut self, idle_since: Timestamp) -> Applied {
         Applied::ProducersExpired(self.forget_while(|oldest, _| oldest.last_write < idle_since))
@@ -391,7 +392,7 @@ impl Shard {
         Applied::ProducerMemorySet { forgotten }
     }
 
-    /// Forgets producers, the oldest first, and says how many.
+    /// Forgets producers, the oldest first, as long as `goes` is true. Returns their number.
     fn forget_while(&mut self, goes: impl Fn(&Remembered, &Producers) -> bool) -> usize {
         let mut forgotten = 0;
         while let Some(oldest) =
@@ -427,7 +428,7 @@ impl Shard {
         self.topics.get_mut(&id).map(Arc::make_mut).ok_or(Refusal::UnknownTopic)
     }
 
-    /// The topic, and where the partition is.
+    /// The topic, and the placement of the partition.
     fn placement_of(&self, id: TopicId, index: i32) -> Result<(&Topic, &Placement), Refusal> {
         let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
         let at = usize::try_from(index).map_err(|_| Refusal::UnknownPartition)?;
@@ -443,7 +444,8 @@ impl Shard {
 }
 
 impl Applied {
-    /// The outcome is part of the hash: two machines that handed out different offsets differ.
+    /// The outcome is part of the hash, so two machines that assigned different offsets have
+    /// different hashes.
     fn mixed_into(&self, hash: u64) -> u64 {
         let words: [i64; 4] = match self {
             Applied::TopicCreated => [1, 0, 0, 0],
@@ -487,7 +489,7 @@ fn mix(hash: u64, word: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// The offset after the last record of a batch; `None` where it would pass the largest offset.
+/// The offset after the last record of a batch; `None` if it exceeds the largest offset.
 pub fn next_offset(base: Offset, last_offset_delta: i32) -> Option<Offset> {
     base.0.checked_add(i64::from(last_offset_delta))?.checked_add(1).map(Offset)
 }

@@ -1,16 +1,17 @@
 //! Jackdaw: a server that stock Kafka clients cannot tell from Apache Kafka.
 //!
-//! The rooms, from the outside in. `docs/architecture.md` is the map; `tests/architecture.rs`
-//! fails when a room uses one it must not know.
+//! The modules ("rooms"), from the outside in. `docs/architecture.md` describes them;
+//! `tests/architecture.rs` fails if a room uses another one that it may not use.
 //!
 //! - [`cli`] reads the command line; [`broker`] builds every room and stops them again.
-//! - [`server`] owns the sockets: frames in, answers out, in order, within budgets.
+//! - [`server`] owns the sockets: requests in, responses out, in order, within budgets.
 //! - [`protocol`] is the wire: headers and messages of every version, bounded.
 //! - [`api`] is the table of API keys, one file per key.
 //! - [`coordinator`] decides for groups; [`kernel`] is the pure state machine that everything
 //!   durable goes through; [`storage`] is the journal, the segments and the partition store.
 //! - [`record`] looks inside record batches; [`config`] declares every setting once.
-//! - [`http`] answers health checks and scrapes of [`metrics`]; [`types`], [`time`] and [`telemetry`] are used by all.
+//! - [`http`] answers health checks and scrapes of [`metrics`].
+//! - [`types`], [`time`] and [`telemetry`] are used by all.
 
 pub mod api;
 pub mod broker;

@@ -1,9 +1,9 @@
-//! What can be measured of a running broker, as Prometheus reads it. Every metric is declared once,
-//! in `table.rs`: from there come the page that is scraped and `docs/metrics.md`.
+//! The metrics of a running broker, in Prometheus's format. Every metric is declared once, in
+//! `table.rs`. The scraped page and `docs/metrics.md` are both made from it.
 //!
-//! The rooms count while they work ([`crate::telemetry::Count`]); everything else is read from their
-//! state when somebody asks. Nobody waits for a scrape: it takes no lock for longer than it takes to
-//! copy what is under it, and never the engine's. A page has at most [`MOST_ROWS`] rows for
+//! The rooms count while they work ([`crate::telemetry::Count`]). All other values are read from
+//! their state during a scrape. A scrape blocks no other work: it holds a lock only while it copies
+//! the data behind it, and never takes the engine's lock. A page has at most [`MOST_ROWS`] rows for
 //! partitions, and as many for the partitions of groups.
 
 mod family;
@@ -27,18 +27,18 @@ use look::Look;
 pub use page::page;
 use times::Times;
 
-/// More rows would be of no use to anybody, and a page of a gigabyte of harm.
+/// The limit of rows. More would be useless, and a page of a gigabyte would do harm.
 const MOST_ROWS: usize = 200_000;
 
-/// The rooms that are asked.
+/// The sources of the metrics.
 pub struct Metrics {
     servers: Vec<Serving>,
     started: Timestamp,
-    /// One scrape at a time; what it found out is kept for the next.
+    /// Allows one scrape at a time, and keeps its results for the next one.
     times: Mutex<Times>,
 }
 
-/// What serves clients under one node id.
+/// The server of one node id, with its budgets.
 struct Serving {
     services: Arc<Services>,
     connections: Arc<Connections>,
@@ -46,17 +46,17 @@ struct Serving {
     large_requests: Arc<Budget>,
 }
 
-/// How a page is written.
+/// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus's own text, which everybody reads.
+    /// Prometheus's text format, which all scrapers can read.
     Text,
-    /// What Prometheus asks for.
+    /// The format that Prometheus prefers.
     OpenMetrics,
 }
 
 impl Format {
-    /// As an `Accept` header wishes.
+    /// The format that an `Accept` header asks for.
     pub fn accepted(accept: &str) -> Format {
         match accept.contains("application/openmetrics-text") {
             true => Format::OpenMetrics,
@@ -73,7 +73,7 @@ impl Format {
 }
 
 impl Metrics {
-    /// Of the broker that these together are; there is one at least.
+    /// The metrics of a broker with these servers; there is at least one.
     pub fn new<'a>(serving: impl IntoIterator<Item = (Arc<Services>, &'a Server)>) -> Metrics {
         let servers: Vec<Serving> = serving
             .into_iter()
@@ -91,7 +91,7 @@ impl Metrics {
         Metrics { servers, started, times: Mutex::default() }
     }
 
-    /// The page as it is now. Blocks, perhaps for the disk.
+    /// Renders the page from the current state. Blocks, maybe for the disk.
     pub fn render(self: &Arc<Metrics>, format: Format) -> String {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let look = Look::at(self, &mut times);
@@ -125,7 +125,7 @@ mod tests {
     use crate::storage::NewTopic;
     use crate::types::Offset;
 
-    /// A topic with a group that has committed in it, and a request that was refused.
+    /// Creates a topic and a group with a committed offset in it, and counts a refused request.
     async fn work(services: &Services) {
         let new = NewTopic { name: "t".into(), partitions: 1, overrides: Default::default() };
         let topic = services.store.create_topic(new).await.unwrap();

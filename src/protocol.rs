@@ -1,18 +1,18 @@
 //! The wire: frames, headers and messages of every version, bounded.
 //!
-//! Nothing here knows what a field means. The messages are generated from the facts in
-//! `protocol/schema` (`build/schema.rs` says how to read those); one struct serves all versions of
+//! This room does not know the meaning of a field. The messages are generated from the facts in
+//! `protocol/schema` (`build/schema.rs` says how to read those). One struct serves all versions of
 //! a message, and `Default` gives every field Kafka's own default.
 //!
-//! - [`messages`]: a module per message, named and spelt as Kafka does
-//! - [`Reader`] and [`Writer`]: bytes in within bounds, bytes out without copying records
-//! - [`RequestHeader`], [`write_response_header`]: what stands before a body, and in which version
+//! - [`messages`]: a module per message, named and spelt as in Kafka
+//! - [`Reader`] and [`Writer`]: reading within bounds, writing without copying records
+//! - [`RequestHeader`], [`write_response_header`]: the header before a body, and its version
 //! - [`Records`]: the bytes of record batches, in pieces
 //!
-//! **What a client sends cannot hurt here**: no length is believed beyond the bytes that are there,
-//! one frame's allocations have a budget, and nothing panics. Decoding is strict where Kafka is
-//! (null, lengths, counts) and also where Kafka leaves it open: tags twice or out of order and text
-//! that is not UTF-8 are refused. Unknown tagged fields are dropped.
+//! **Client input cannot do harm here.** A length is checked against the bytes that remain, the
+//! allocations of one frame have a budget, and nothing panics. Decoding is strict where Kafka is
+//! (null, lengths, counts), and also in cases that Kafka leaves open: duplicate tags, tags out of
+//! order and text that is not UTF-8 are refused. Unknown tagged fields are dropped.
 
 #![deny(
     clippy::unwrap_used,
@@ -46,18 +46,18 @@ pub use writer::Writer;
 
 /// A request, a response, or the content of a bytes field (`ConsumerProtocolSubscription`).
 pub trait Message: Field + Default + Clone + Debug + PartialEq {
-    /// The versions that Kafka 4.4 defines. What is served stands in `api.rs`.
+    /// The versions that Kafka 4.4 defines. `api.rs` has the versions that are served.
     const VERSIONS: RangeInclusive<i16>;
-    /// From here on lengths are compact and structs end in tagged fields; `i16::MAX` for never.
+    /// The first version with compact lengths and tagged fields; `i16::MAX` if there is none.
     const FIRST_FLEXIBLE: i16;
 
-    /// Reads one message. Fields that the version lacks have their default.
-    /// Call [`Reader::finish`] where nothing may follow.
+    /// Decodes one message. Fields that the version lacks have their default. Call
+    /// [`Reader::finish`] if no bytes may follow.
     fn decode(input: &mut Reader, version: i16) -> Result<Self, WireError> {
         Self::read(input, Self::at(version)?)
     }
 
-    /// Fields that the version lacks are left out, whatever they hold.
+    /// Encodes the message. Fields that the version lacks are left out, whatever their value.
     fn encode(&self, out: &mut Writer, version: i16) -> Result<(), WireError> {
         self.write(out, Self::at(version)?)
     }
@@ -74,11 +74,11 @@ pub trait Message: Field + Default + Clone + Debug + PartialEq {
 pub trait Request: Message {
     type Response: Message;
     const KEY: i16;
-    /// As Kafka names the API: `Fetch`.
+    /// Kafka's name of the API, such as `Fetch`.
     const NAME: &'static str;
 }
 
-/// Where our bytes or our patience differ from Apache Kafka's, for `docs/apis.md`.
+/// Differences from Apache Kafka's bytes and limits, for `docs/apis.md`.
 pub const GAPS: &[&str] = &[
     "A request closes its connection where Kafka reads on: text that is not UTF-8 (in a client id it is replaced, \
      as in Kafka), a tagged field twice, out of order or of another size than it says, a negative length other than −1.",

@@ -1,13 +1,14 @@
-//! Record batches: the header over borrowed bytes, the rules for what clients send, the records,
-//! the codecs. The only room that looks inside record bytes; it knows nothing of topics or files.
+//! Record batches: the header over borrowed bytes, the rules for batches from clients, the records,
+//! the codecs. This is the only room that looks inside record bytes. It knows nothing of topics or
+//! files.
 //!
-//! - [`Header`], [`batches`], [`prefix`]: the 61 bytes in front of every batch.
+//! - [`Header`], [`batches`], [`prefix`]: the 61 bytes at the start of every batch.
 //! - [`check_produced`], [`check_within`]: what a client may append (`docs/rules.md`, P).
-//! - [`clean`]: what compaction leaves of a batch.
-//! - [`records`], [`keys`]: what is in a batch; [`BatchBuilder`] makes one.
-//! - [`first_since`], [`newest`]: records by their time. [`batch_line`], [`record_line`]: for people.
+//! - [`clean`]: the batch that compaction keeps.
+//! - [`records`], [`keys`]: the records of a batch; [`BatchBuilder`] makes one.
+//! - [`first_since`], [`newest`]: records by timestamp. [`batch_line`], [`record_line`]: text for people.
 //!
-//! What a client sent can never panic here: indexing, unwrapping and plain arithmetic are denied.
+//! Client input cannot panic here: indexing, unwrapping and plain arithmetic are denied.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
@@ -20,6 +21,7 @@ mod decompress;
 mod describe;
 mod error;
 mod header;
+mod libzstd;
 mod records;
 mod search;
 mod source;

@@ -1,7 +1,7 @@
-//! The sockets: listener, connection (read, order, answer), limits, drain.
+//! The sockets: listeners, connections (read, order, answer), limits, drain.
 //!
-//! The server knows frames and headers; what a request means stands in `api`. Invariant: whatever a
-//! client sends, it costs that client its connection at most, and everybody else is served on.
+//! The server knows frames and headers; `api` knows the meaning of requests. Invariant: bad input
+//! from a client can only cost that client its connection. Other clients are not affected.
 
 mod connection;
 mod counts;
@@ -31,15 +31,15 @@ use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::{bind, listen};
 
-/// Small requests have this share of what requests may take to themselves.
+/// Small requests have this fraction (1/8) of the request memory for themselves.
 const SMALL_SHARE: usize = 8;
 
-/// What the servers of one process take from one stock.
+/// Budgets and limits shared by all servers of the process.
 #[derive(Clone)]
 pub struct Resources {
     requests: Arc<RequestBudgets>,
     slots: Arc<Slots>,
-    /// How many connections there were so far; each has its number.
+    /// The number of connections so far, which numbers each connection.
     connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
 }
@@ -51,7 +51,7 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// What all connections of a server have in common.
+/// The state shared by all connections of a server.
 struct Shared {
     api: Api,
     limits: Limits,
@@ -59,30 +59,32 @@ struct Shared {
     answers: Arc<Budget>,
     slots: Arc<Slots>,
     stopping: Stopping,
-    /// Whether it was warned of clients that are told an address of their own.
+    /// Whether a warning was logged about clients that get an advertised address of their own
+    /// machine.
     sent_astray: AtomicBool,
     connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
 }
 
-/// How much a client may take, and how slow it may be.
+/// Limits on how much a client may take and how slow it may be.
 #[derive(Clone, Debug)]
 struct Limits {
-    /// The largest Produce request; others end at 8 MiB.
+    /// The largest Produce request. Other requests may have at most 8 MiB.
     max_request: usize,
-    /// A connection on which nothing is asked is closed after this.
+    /// A connection without a request for this long is closed.
     idle: Duration,
-    /// A frame that has begun brings at least so many bytes in so much time.
+    /// A client that has begun a frame must send at least this many bytes per `pace_window`.
     pace_bytes: u64,
     pace_window: Duration,
-    /// How many requests of a connection, or bytes of answers, are served before others have their turn.
+    /// The number of requests of a connection, or bytes of responses, after which other connections
+    /// have their turn.
     turn_requests: usize,
     turn_bytes: usize,
-    /// A client that waits for an answer reads something within this.
+    /// A client that waits for a response must read some bytes of it within this time.
     write_stall: Duration,
 }
 
-/// The listener that could not be opened, and why.
+/// The listener that could not be opened, and the error.
 #[derive(Debug)]
 pub struct BindError {
     pub host: String,
@@ -114,7 +116,7 @@ impl Server {
         Server::start_beside(&resources, settings, bound, api, stopping)
     }
 
-    /// The same for one of several servers of a process, at listeners of its own.
+    /// Starts one of several servers of a process, at its own listeners.
     pub fn start_beside(
         resources: &Resources,
         settings: &BrokerSettings,
@@ -136,32 +138,32 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens, with the ports that were chosen.
+    /// The listeners and their addresses, with the ports that were chosen.
     pub fn listening(&self) -> impl Iterator<Item = (&Listener, SocketAddr)> {
         self.listening.iter().map(|(listener, address)| (listener.as_ref(), *address))
     }
 
-    /// What is counted of its connections.
+    /// Counters of the server's connections.
     pub fn connections(&self) -> &Arc<Connections> {
         &self.shared.counts
     }
 
-    /// What is held for requests that are small, and for large ones.
+    /// The budgets for small and for large requests.
     pub fn request_budgets(&self) -> (&Arc<Budget>, &Arc<Budget>) {
         (&self.shared.requests.small, &self.shared.requests.large)
     }
 
-    /// Waits until all connections are done after `stopping` has begun, at most for `limit`;
-    /// what is left then is cut off.
+    /// Waits until all connections are closed after `stopping` has begun, at most for `limit`. The
+    /// remaining connections are cut off.
     pub async fn drain(mut self, limit: Duration) {
         let all = async { while self.acceptors.join_next().await.is_some() {} };
-        // Those who did not come to an end are cut off by the drop.
+        // The drop cuts off the remaining connections.
         let _ = time::within(limit, all).await;
     }
 }
 
 impl Resources {
-    /// `live` gives the settings that change while the servers run.
+    /// `live` returns the current values of the settings that change while the servers run.
     pub fn of(
         settings: &BrokerSettings,
         live: impl Fn() -> Arc<BrokerSettings> + Send + Sync + 'static,
@@ -175,7 +177,7 @@ impl Resources {
     }
 }
 
-/// How many connections the process's limit of open files leaves room for.
+/// The number of connections that the process's limit of open files allows.
 fn most_by_files(settings: &BrokerSettings) -> usize {
     settings.open_files().map_or(1, |files| files.connections)
 }
@@ -184,7 +186,7 @@ impl Shared {
     fn new(resources: &Resources, settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
         let Resources { requests, slots, connections, counts } = resources.clone();
         let mut limits = Limits::of(settings);
-        // A request that can never be held is refused at its first bytes.
+        // A request that is too large for the budget is refused at its first bytes.
         limits.max_request = limits.max_request.min(requests.large.most());
         Shared {
             answers: Arc::clone(api.answers()),

@@ -1,7 +1,7 @@
 //! Log lines on standard error, and the counters of the rooms. Logging never waits for a reader: see
 //! `lines.rs`.
 //!
-//! What a client sends may stand in a log line only as [`Shown`]: one line, not too long.
+//! Log lines contain text from a client only as [`Shown`]: on one line, and not too long.
 
 mod count;
 pub mod levels;
@@ -20,25 +20,25 @@ use tracing::Level;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// Letters of a client's text that a log line takes.
+/// The maximum number of characters of a client's text in a log line.
 const SHOWN: usize = 100;
 
-/// How long the end of the process waits for a reader.
+/// The time that a process waits at its end until its log lines are read.
 pub const FLUSH: Duration = Duration::from_secs(1);
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Where log lines go, once they are started.
+/// The log writer, once it is started.
 static LOG: OnceLock<Lines> = OnceLock::new();
 
-/// Log lines from now on. Only the first call of a process does anything.
+/// Starts the log. Only the first call in a process has an effect.
 pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let is_json = format == LogFormat::Json;
     let log = Lines::to(io::stderr(), |dropped| {
@@ -53,9 +53,10 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let json = is_json.then(|| json.with_target(with_target).with_writer(writer));
     let lines = tracing_subscriber::registry().with(levels::filter(level));
     let lines = lines.with(repeats::Repeats::default()).with(text).with(json);
-    // Somebody else's subscriber, as in a test, stays.
+    // An existing subscriber, such as a test's, is kept.
     if tracing::subscriber::set_global_default(lines).is_ok() && LOG.set(log).is_ok() {
-        // What panics would wait for a reader, and write lines of another kind.
+        // The default panic hook would wait for the reader of standard error, and would print in
+        // another format.
         std::panic::set_hook(Box::new(|panic| {
             let backtrace = Backtrace::capture();
             let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
@@ -66,7 +67,7 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     Ok(())
 }
 
-/// A line of our own among the log lines: on standard error, whether they were started or not.
+/// Prints a line of our own on standard error, whether the log was started or not.
 pub fn say(line: &str) {
     match LOG.get() {
         Some(log) => log.say(format!("{line}\n").as_bytes()),
@@ -74,14 +75,14 @@ pub fn say(line: &str) {
     }
 }
 
-/// Waits until the log is written, but only for a short time: its reader may be stalled.
+/// Waits until the log is written, but only for a short time, because its reader may be stalled.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);
     }
 }
 
-/// Does so at its end, also where that is a panic.
+/// Flushes the log when it is dropped, also on a panic.
 pub struct Flushed;
 
 impl Drop for Flushed {
@@ -90,7 +91,7 @@ impl Drop for Flushed {
     }
 }
 
-/// A client's text in a log line: control characters escaped, cut where it gets long.
+/// A client's text in a log line: control characters are escaped, and a long text is cut.
 pub struct Shown<'a>(pub &'a str);
 
 impl fmt::Display for Shown<'_> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::types::{Timestamp, Uuid};
 
-/// Where the time comes from: the machine, or a test's hand.
+/// The source of time: the machine, or a test.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -23,12 +23,12 @@ enum Source {
     Manual(Arc<Hands>),
 }
 
-/// In milliseconds.
+/// The state of a manual clock, in milliseconds.
 #[derive(Debug, Default)]
 struct Hands {
-    /// How long it has been running.
+    /// The time that has passed.
     ran: AtomicI64,
-    /// How far the wall clock is ahead of that.
+    /// The difference between the wall clock and `ran`.
     ahead: AtomicI64,
 }
 
@@ -37,19 +37,20 @@ impl Clock {
         Clock(Source::Machine)
     }
 
-    /// A clock that stands still until [`Clock::set`].
+    /// A clock that does not advance until [`Clock::set`].
     pub fn manual(now: Timestamp) -> Clock {
         Clock(Source::Manual(Arc::new(Hands { ran: now.0.into(), ahead: 0.into() })))
     }
 
-    /// Lets time pass on a manual clock until the wall clock shows `now`; the machine's stays as it is.
+    /// Advances a manual clock until the wall clock shows `now`. Does nothing to the machine's
+    /// clock.
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual(hands) = &self.0 {
             hands.ran.store(now.0.saturating_sub(hands.ahead.load(Ordering::SeqCst)), Ordering::SeqCst);
         }
     }
 
-    /// Sets the wall clock of a manual clock, without any time passing, as an operator or NTP does.
+    /// Sets only the wall clock of a manual clock, as an operator or NTP does. No time passes.
     pub fn step_to(&self, wall: Timestamp) {
         if let Source::Manual(hands) = &self.0 {
             hands.ahead.store(wall.0.saturating_sub(hands.ran.load(Ordering::SeqCst)), Ordering::SeqCst);
@@ -70,12 +71,12 @@ impl Clock {
         }
     }
 
-    /// The clock that nobody sets and that runs on while the machine sleeps, in time since some fixed
-    /// moment: what the wall clock is held against.
+    /// A clock that is never set and that also runs while the machine sleeps, as time since a fixed
+    /// moment. The wall clock is compared with it.
     pub fn since_boot(&self) -> Duration {
         match &self.0 {
             Source::Machine => {
-                // On macOS the monotonic clock is the one that counts sleep.
+                // On macOS the monotonic clock counts the time of sleep.
                 #[cfg(target_os = "linux")]
                 let counts_sleep = rustix::time::ClockId::Boottime;
                 #[cfg(not(target_os = "linux"))]
@@ -87,8 +88,8 @@ impl Clock {
         }
     }
 
-    /// The monotonic clock, for deadlines and session timers, in time since some fixed moment. It may
-    /// stand while the machine sleeps.
+    /// The monotonic clock, for deadlines and session timers, as time since a fixed moment. It may
+    /// stop while the machine sleeps.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::Machine => {
@@ -102,7 +103,7 @@ impl Clock {
     }
 }
 
-/// A moment on the runtime's clock, for the deadlines of tasks. A test can pause that clock.
+/// A moment on the runtime's clock, for the deadlines of tasks. Tests can pause that clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(tokio::time::Instant);
 
@@ -115,14 +116,14 @@ impl Moment {
         self.0.elapsed()
     }
 
-    /// So much later; very much later is merely far away.
+    /// The moment `how_long` later, at most ten years.
     pub fn after(self, how_long: Duration) -> Moment {
         const FAR: Duration = Duration::from_hours(24 * 365 * 10);
         Moment(self.0 + how_long.min(FAR))
     }
 }
 
-/// A timer that a hand-written future keeps and moves.
+/// A timer that a hand-written future owns and can move.
 #[derive(Debug)]
 pub struct Timer(Pin<Box<tokio::time::Sleep>>);
 
@@ -149,13 +150,13 @@ pub async fn sleep(how_long: Duration) {
     tokio::time::sleep(how_long).await;
 }
 
-/// `None` where the future took longer than `limit`.
+/// The result of the future; `None` if it took longer than `limit`.
 pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()
 }
 
-/// A new random id; never zero, and never one that starts with a dash when shown, which
-/// command-line tools would take for a flag (as in Kafka).
+/// A new random id. It is never zero, and its text never starts with a dash, which command-line
+/// tools would take for a flag (as in Kafka).
 pub fn random_uuid() -> Uuid {
     loop {
         let id = Uuid(random_bytes());

@@ -1,4 +1,4 @@
-//! The small types every room speaks in: two numbers with two meanings are two types.
+//! Small types that every room uses: two numbers with two meanings are two types.
 
 mod piece;
 
@@ -24,11 +24,12 @@ macro_rules! number {
 }
 
 number!(
-    /// A record's place in its partition, from 0.
+    /// The position of a record in its partition, from 0.
     Offset(i64)
 );
 number!(
-    /// How often the leadership of a partition was handed on, or its log was cut; from 0.
+    /// The leader epoch: it counts the leader changes of a partition and the truncations of its
+    /// log, from 0.
     LeaderEpoch(i32)
 );
 number!(
@@ -36,11 +37,11 @@ number!(
     ProducerId(i64)
 );
 number!(
-    /// The incarnation of a producer id.
+    /// The epoch of a producer id.
     ProducerEpoch(i16)
 );
 number!(
-    /// Milliseconds since 1970, as records and the journal carry it.
+    /// Milliseconds since 1970, as in records and the journal.
     Timestamp(i64)
 );
 number!(
@@ -48,20 +49,20 @@ number!(
     NodeId(i32)
 );
 
-/// A sorted map that shares what is equal with its clones: a clone costs O(1), a change O(log n), whoever
-/// holds a clone.
+/// A sorted map whose clones share their equal parts. A clone costs O(1) and a change O(log n),
+/// even if there are clones.
 pub type SharedMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
 
 impl Timestamp {
-    /// Milliseconds from `earlier` to this time; 0 where the clock went back.
+    /// The milliseconds from `earlier` to this time; 0 if the clock went back.
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {
         let ms = self.0.saturating_sub(earlier.0);
         std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))
     }
 }
 
-/// 16 bytes that name a topic (or a member) for ever. Shown as Kafka shows it:
-/// URL-safe base64 without padding.
+/// 16 bytes that identify a topic (or a member) permanently. The text form is Kafka's: URL-safe
+/// base64 without padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uuid(pub [u8; 16]);
 
@@ -72,7 +73,7 @@ impl Uuid {
         self == Uuid::ZERO
     }
 
-    /// Reads the form that `Display` writes.
+    /// Parses the form that `Display` writes.
     pub fn parse(text: &str) -> Option<Uuid> {
         let mut bits: u32 = 0;
         let mut held = 0;
@@ -109,7 +110,7 @@ impl fmt::Display for Uuid {
     }
 }
 
-/// The id of a cluster: a [`Uuid`] where the broker draws it, any word where an operator gives it.
+/// The id of a cluster: a [`Uuid`] if the broker chose it, or any word that an operator configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterId(Arc<str>);
 
@@ -117,7 +118,7 @@ impl ClusterId {
     /// The longest id in bytes.
     pub const MOST: usize = 255;
 
-    /// `None` for text that would not fit on a line of its own.
+    /// `None` if the text does not fit on a line of its own.
     pub fn parse(text: &str) -> Option<ClusterId> {
         let fits = (1..=ClusterId::MOST).contains(&text.len()) && text.trim() == text;
         (fits && !text.chars().any(char::is_control)).then(|| ClusterId(text.into()))
@@ -136,7 +137,7 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// A topic's id. A topic that is deleted and made again gets another one.
+/// The id of a topic. A topic that is deleted and created again gets another id.
 pub type TopicId = Uuid;
 
 #[cfg(test)]

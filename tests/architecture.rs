@@ -1,11 +1,11 @@
-//! Rooms know only what they may know: every `crate::` path in the code is held against one table.
+//! Rooms use only the rooms that they may use: every `crate::` path in the code is checked against one table.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Room, and the rooms it may use. `types`, `time` and `telemetry` are everybody's but the kernel's,
-/// which gets the time as a field of what it applies and has nobody to talk to.
+/// Each room with the rooms that it may use. All rooms may use `types`, `time` and `telemetry`, except the
+/// kernel: it gets the time as a field of what it applies, and it does not log.
 const ROOMS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("time", &[]),
@@ -67,7 +67,8 @@ fn may_use(room: &str, used: &str) -> bool {
     room == used || allowed == &EVERYTHING || allowed.contains(&used) || everybodys.contains(&used)
 }
 
-/// What follows each way to the top, alone or in braces; `depth` is how often `super::` goes there.
+/// The names after each path to the top, alone or in braces; `depth` is the number of `super::` in such a
+/// path.
 fn used_rooms(code: &str, depth: usize) -> BTreeSet<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = Vec::new();
@@ -82,7 +83,7 @@ fn used_rooms(code: &str, depth: usize) -> BTreeSet<String> {
     found.into_iter().filter(|name| ROOMS.iter().any(|(room, _)| room == name)).collect()
 }
 
-/// The items of a list in braces, without those of braces within.
+/// The items of a list in braces, without the items of nested braces.
 fn top_level(list: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0;
     let end = list.find(|c| {
@@ -96,7 +97,7 @@ fn top_level(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Without comments.
+/// The text without comments.
 fn code_of(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
@@ -108,7 +109,7 @@ fn room_of(file: &Path) -> String {
     first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
 }
 
-/// How many modules a file stands below the top.
+/// The number of modules between a file and the top.
 fn depth_of(file: &Path) -> usize {
     file.strip_prefix(source_dir()).expect("a file of ours").components().count()
 }

@@ -1,4 +1,4 @@
-//! The program as a user or a service manager meets it: its line, its signals, its exit codes.
+//! The program as a user or a service manager sees it: its readiness line, its signals, its exit codes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -18,14 +18,14 @@ fn jackdaw(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end, which has to come by itself.
+/// Runs a command that ends by itself.
 fn refused(arguments: &[&str]) -> (i32, String) {
     let Output { status, stderr, stdout } = jackdaw(arguments).output().unwrap();
     assert_eq!(stdout, b"", "{arguments:?} says nothing on standard output");
     (status.code().unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// A broker that is ready, killed when dropped.
+/// A broker that is ready; it is killed when dropped.
 struct Running {
     child: Child,
     line: String,
@@ -52,7 +52,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end: the exit code, and what was logged.
+    /// Waits for the end; returns the exit code and the log.
     fn end(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
@@ -106,7 +106,7 @@ fn a_signal_stops_it_with_exit_code_0_and_the_next_start_has_the_directory_and_t
     for signal in [Signal::TERM, Signal::INT] {
         let broker = Running::start(&["--listen", &listen, "--data-dir", data]);
         listen = format!("localhost:{}", broker.port());
-        // A client that stays does not hold it up.
+        // An open connection does not delay the stop.
         let _client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
         broker.signal(signal);
         assert_eq!(broker.end().0, Some(0));
@@ -142,7 +142,7 @@ fn a_damaged_directory_is_refused_as_verify_foretold_and_repair_asks_before_it_g
     assert!(code == 65 && said.contains("the next start is refused with exit code 65: "), "{said}");
     let (code, said) = run(&["log", "repair"]);
     assert!(code == 65 && said.contains("--accept-loss") && said.contains("nothing was changed"), "{said}");
-    // Nobody is there to say yes.
+    // Standard input is empty, so nobody can answer yes.
     let (code, said) = run(&["log", "repair", "--accept-loss"]);
     assert!(code == 65 && said.contains("nothing was changed"), "{said}");
     assert_ne!(fs::read_to_string(&meta).unwrap(), whole);
@@ -157,12 +157,12 @@ fn a_second_signal_does_not_wait_for_answers_that_are_owed() {
     let delay = "group.initial.rebalance.delay.ms=600000";
     let mut broker = Running::start(&["--listen", "localhost:0", "--ephemeral", "--set", delay]);
     let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
-    // JoinGroup of version 0, which waits for more members: the group "g" with one protocol "p".
+    // JoinGroup version 0, which waits for more members: the group "g" with one protocol "p".
     let join = b"\0\x0b\0\0\0\0\0\x01\xff\xff\0\x01g\0\0\x27\x10\0\0\0\x08consumer\0\0\0\x01\0\x01p\0\0\0\0";
     let api_versions = b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff";
     let length = u32::try_from(join.len()).unwrap().to_be_bytes();
     client.write_all(&[api_versions, &length[..], join].concat()).unwrap();
-    // What follows an answered request is begun before the answer is written.
+    // The request after an answered one is begun before the answer is written.
     client.read_exact(&mut [0; 4]).unwrap();
     let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines();
     broker.signal(Signal::TERM);
@@ -370,7 +370,7 @@ fn health_lists_the_apis_of_a_broker_that_answers() {
     assert_eq!(status.code(), Some(0));
     assert!(said.starts_with(&format!("{address} serves ")), "{said}");
     assert!(said.contains("  ApiVersions (18): 0 to "), "{said}");
-    // Without an address it asks where the broker of these settings listens.
+    // Without an address it uses the listener of these settings.
     let mut command = jackdaw(&["health"]);
     command.env("KAFKA_LISTENERS", format!("PLAINTEXT://127.0.0.1:{}", broker.port()));
     assert_eq!(command.output().unwrap().status.code(), Some(0));
@@ -380,7 +380,7 @@ fn health_lists_the_apis_of_a_broker_that_answers() {
 fn a_transactional_producer_is_named_in_the_log_when_it_is_refused() {
     let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
     let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
-    // ApiVersions 3 of "shop-client" 1.2, then FindCoordinator 1 for the transactional id "tx".
+    // ApiVersions 3 from "shop-client" 1.2, then FindCoordinator 1 for the transactional id "tx".
     let versions = b"\0\x12\0\x03\0\0\0\x01\0\x02me\0\x0cshop-client\x041.2\0";
     let coordinator = b"\0\x0a\0\x01\0\0\0\x02\0\x02me\0\x02tx\x01";
     for request in [&versions[..], coordinator] {
@@ -458,7 +458,7 @@ fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
     fs::remove_file(&file).unwrap();
     broker.signal(Signal::HUP);
     until("stay as they are");
-    // Without a file there is nothing to read.
+    // Without a settings file there is nothing to reload.
     let other = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
     other.signal(Signal::HUP);
     for broker in [broker, other] {
@@ -471,7 +471,7 @@ fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
     }
 }
 
-/// A pipe that is full and that nobody reads, and what keeps it open.
+/// A full pipe without a reader, and the end that keeps it open.
 fn stalled_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
@@ -504,7 +504,7 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
         }
     };
     client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    // More than the log's queue holds: each time the settings are read again, a line with this in it.
+    // More than the log's queue holds: each reload of the settings logs a line with this value.
     fs::write(&file, format!("max.connections={}", "x".repeat(300 << 10))).unwrap();
     let mut dropped = false;
     while !dropped {

@@ -1,5 +1,5 @@
-//! `jackdaw topic|group|produce|consume|config` as a user meets them: the program, and a broker in
-//! this process.
+//! `jackdaw topic|group|produce|consume|config` as a user sees them: the program, with a broker in this
+//! process.
 #![cfg(feature = "client")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ struct Stage {
     _runtime: tokio::runtime::Runtime,
 }
 
-/// What a run of the program said.
+/// The exit code and the output of a run.
 struct Said {
     code: i32,
     out: String,
@@ -36,10 +36,10 @@ impl Stage {
         command
     }
 
-    /// Runs to the end, which has to come by itself.
+    /// Runs a command that ends by itself.
     fn try_with(&self, arguments: &[&str], input: &[u8]) -> Said {
         let mut child = self.command(arguments).spawn().unwrap();
-        // What is refused at once reads nothing.
+        // A command that fails at once does not read its input.
         let _ = child.stdin.take().unwrap().write_all(input);
         said(child.wait_with_output().unwrap())
     }
@@ -74,13 +74,13 @@ fn said(Output { status, stdout, stderr }: Output) -> Said {
     Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
 }
 
-/// One that is ended by the test, also where the test fails.
+/// A process that is killed at the end of the test, also if the test fails.
 struct Running(Child);
 
 impl Running {
     fn line(&mut self) -> String {
         let mut line = String::new();
-        // A reader that reads no more than the line.
+        // Reads no more than one line.
         let out = self.0.stdout.as_mut().unwrap();
         let mut byte = [0];
         while out.read(&mut byte).unwrap() == 1 {
@@ -173,7 +173,7 @@ fn lines_go_in_and_records_come_out_as_text_or_as_json_with_all_there_is() {
 }
 
 impl Stage {
-    /// What it printed, which need not be text.
+    /// The output of a command, which need not be text.
     fn try_bytes(&self, arguments: &[&str]) -> Vec<u8> {
         let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
@@ -285,7 +285,7 @@ fn settings_are_set_and_unset_one_by_one_and_the_others_stay() {
     let got = stage.json(&["config", "get", "topic", "t"]);
     let got = got.as_array().unwrap();
     assert!(got.contains(&json!({ "setting": "segment.ms", "value": "60000", "source": "topic" })));
-    // Kafka always has this one set for all brokers.
+    // Kafka always sets this one for all brokers.
     assert!(
         got.contains(&json!({ "setting": "min.insync.replicas", "value": "1", "source": "all brokers" }))
     );
@@ -362,7 +362,7 @@ fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
         assert_eq!(found, code, "{arguments:?}: {err}");
         assert!(err.contains(said), "{arguments:?}: {err}");
     }
-    // Nobody listens at port 1.
+    // Nothing listens at port 1.
     for arguments in [
         &["topic", "list"][..],
         &["group", "list"],
@@ -402,7 +402,7 @@ fn lines_that_cannot_be_written_are_named_and_all_others_are_delivered() {
     let keys = stage.run(&["consume", "t", "--until-end", "--key-separator", "="]);
     assert_eq!(keys.lines().count(), 19_998);
 
-    // One that the broker does not take: those it came with in a batch share its fate, and are named.
+    // A record that the broker refuses: the others of its batch are not written either, and all are named.
     stage.run(&["config", "set", "topic", "t", "max.message.bytes=100000"]);
     let large = format!("large={}", "x".repeat(200_000));
     let alone = stage.try_with(&[&produce[..], &["-X", "linger.ms=0"]].concat(), large.as_bytes());

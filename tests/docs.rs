@@ -1,5 +1,5 @@
-//! The pages of `docs` that are printed from the code say what the code says.
-//! `UPDATE_DOCS=1 cargo test --test docs` writes them.
+//! The pages of `docs` that are printed from the code match the code. `UPDATE_DOCS=1 cargo test --test docs`
+//! writes them.
 
 use std::fmt::Write;
 use std::path::PathBuf;

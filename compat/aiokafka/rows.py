@@ -1,4 +1,4 @@
-"""aiokafka plays the rows named as arguments: 0.14, and 0.7, which has neither an admin client nor zstd nor static members."""
+"""Plays the rows in the arguments with aiokafka: 0.14, and 0.7, which has no admin client, no zstd and no static members."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ if NEW:
     from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 else:
-    import kafka.admin  # what 0.7 is built on, and where its users find an admin client
+    import kafka.admin  # 0.7 is built on it, and its users take the admin client from there
 
 
 @asynccontextmanager
@@ -47,12 +47,12 @@ def create_by_kafka_python(topic, partitions):
 
 
 def codes(answer):
-    """Of an answer about topics; errors are numbers in it."""
+    """Takes an answer about topics; errors are numbers in it."""
     return [code for _, code, *_ in (answer.topic_errors if hasattr(answer, 'topic_errors') else answer.topic_error_codes)]
 
 
 async def described(client, topic):
-    """Its partitions, each with leader, replicas and those in sync, from the list of all topics; or None."""
+    """Its partitions, each with leader, replicas and ISR, from the list of all topics; or None."""
     for found in await client.describe_topics():
         if found['topic'] == topic:
             names = ('partition', 'leader', 'replicas', 'isr')
@@ -65,7 +65,7 @@ async def listed(client, topic):
 
 
 async def send(topic, values, partition=0, **config):
-    """Sends values, or dictionaries of what `send` takes; every one is acknowledged, or the first that is not is raised."""
+    """Sends values, or dictionaries of arguments of `send`. All are acknowledged, or the first error is raised."""
     async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, **config) as producer:
         sent = []
         for value in values:
@@ -82,7 +82,7 @@ def consumer(*topics, **config):
 
 @asynccontextmanager
 async def reading(at, offset=None, **config):
-    """A consumer that stands at the offset of the partition, or at its beginning."""
+    """A consumer at an offset of the partition, or at its beginning."""
     async with consumer(**config) as reader:
         reader.assign([at])
         if offset is None:
@@ -115,7 +115,7 @@ async def values_of(*arguments, **config):
 
 
 async def next_values(reader):
-    """The values that come next, as soon as there are some."""
+    """The next values, as soon as there are some."""
 
     async def some():
         return await next_of(reader) or None
@@ -186,7 +186,7 @@ async def codecs():
         topic = await new_topic(f'{codec}')
         for first, acks in ((1, 'all'), (501, 1), (1001, 0)):
             await send(topic, numbers(first, first + 499), acks=acks, compression_type=codec, linger_ms=20)
-        # Nobody waits for acks=0, so the end is told.
+        # With acks=0 the producer does not wait, so the reader gets the end offset.
         same(numbers(1, 1500), await values_of(topic, end=1500), codec)
 
 
@@ -261,7 +261,7 @@ async def out_of_range():
 
 
 class Member(ConsumerRebalanceListener):
-    """A member of a group, polled by whoever waits for something of it; knows what it was given and what was taken."""
+    """A member of a group; it is polled while a test waits for it. It records assigned and revoked partitions."""
 
     def __init__(self, group, topic, **config):
         self.reader, self.topic = consumer(group_id=group, **config), topic
@@ -270,7 +270,7 @@ class Member(ConsumerRebalanceListener):
 
     @classmethod
     async def start(cls, *arguments, **config):
-        """The member has joined the group, and was given its part."""
+        """Returns when the member has joined the group and got its partitions."""
         member = cls(*arguments, **config)
         await asyncio.wait_for(member.reader.start(), LIMIT)
         return member
@@ -306,7 +306,7 @@ async def wait(what, members, condition):
 
 
 def shared(members):
-    """Whether the members have the four partitions of the topic between them, as many each."""
+    """Whether the members own the four partitions of the topic, the same number each."""
     owned = sorted(partition for member in members for partition in member.owned)
     return owned == [0, 1, 2, 3] and all(len(member.owned) * len(members) == 4 for member in members)
 
@@ -372,7 +372,7 @@ async def static():
     await two.stop()
 
 
-# --- producers that remember --------------------------------------------------------------------------
+# --- idempotent and transactional producers -----------------------------------------------------------
 
 
 async def idempotent():
@@ -405,7 +405,7 @@ async def transactions():
             await ends()
 
             async def settled():
-                # Kafka says that a transaction has ended, and then ends it.
+                # Kafka answers before the transaction has ended.
                 return await asks.committed(at) == offset
 
             await until(f'offset {offset} after {value}', settled)
@@ -416,7 +416,7 @@ async def transactions():
         everything = [b'committed', b'aborted', b'aborted with offsets', b'with offsets']
         same(everything, await values_of(topic, end=8), 'read_uncommitted')
 
-        # Another with the same id fences the first.
+        # Another producer with the same id fences the first.
         async with start():
             await producer.begin_transaction()
             await refused(errors.ProducerFenced, producer.send_and_wait(topic, b'fenced'))
@@ -438,7 +438,7 @@ async def configs():
             return {entry[0]: (entry[1], entry[3] != 1) for entry in entries}
 
         async def alter(name, value):
-            """Alters one setting and forgets the others; gives the code."""
+            """Alters one setting and drops the others; returns the code."""
             (answer,) = await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: value})])
             ((code, *_),) = answer.resources
             return code
@@ -468,7 +468,7 @@ async def delete_records():
 
 
 async def groups():
-    """It has no call that deletes a group."""
+    """aiokafka has no call that deletes a group."""
     from aiokafka.coordinator.protocol import ConsumerProtocol
 
     topic, group = await new_topic('groups', 4), PREFIX + 'groups'
@@ -496,7 +496,7 @@ async def groups():
         same([(topic, [0, 1, 2, 3])], ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment, 'what it has')
         same(5, (await offsets())[0], 'its offset')
 
-        # A consumer that is in no group alters offsets, while there are no members.
+        # A consumer that is not a member alters the offsets while the group has no members.
         altered = {TopicPartition(topic, 0): 2, TopicPartition(topic, 3): 0}
         async with consumer(group_id=group) as outside:
             outside.assign(list(altered))

@@ -1,4 +1,4 @@
-// confluent-kafka-go, which is librdkafka, in the rows of the matrix.
+// The rows of the matrix with confluent-kafka-go, a binding of librdkafka.
 package main
 
 import (
@@ -31,13 +31,13 @@ func (client) Code(err error) int16 {
 	switch {
 	case !errors.As(err, &said):
 		return -2
-	case said.Code() == kafka.ErrAutoOffsetReset: // how it says that an offset is out of range and there is no reset
+	case said.Code() == kafka.ErrAutoOffsetReset: // its error for an offset out of range without a reset
 		return int16(kafka.ErrOffsetOutOfRange)
 	}
 	return int16(said.Code())
 }
 
-// failed is the error of one thing in an answer, if it is one.
+// failed is the error of one element of an answer, or nil.
 func failed(err error) error {
 	var said kafka.Error
 	if errors.As(err, &said) && said.Code() == kafka.ErrNoError {
@@ -173,7 +173,7 @@ func ours(message *kafka.Message) rows.Record {
 	return record
 }
 
-// poll hands on the next record; nil if there is none within a short time.
+// poll returns the next record, or nil if there is none within a short time.
 func poll(consumer *kafka.Consumer) (*kafka.Message, error) {
 	switch event := consumer.Poll(100).(type) {
 	case *kafka.Message:
@@ -456,7 +456,7 @@ func (c client) DescribeACLs() error {
 	if err := failed(answer.Error); err != nil || len(answer.ACLBindings) > 0 {
 		return err
 	}
-	return errors.ErrUnsupported // librdkafka gives an empty list, whatever the broker says
+	return errors.ErrUnsupported // librdkafka returns an empty list, whatever the broker answers
 }
 
 func (c client) CreateACL() error {

@@ -1,4 +1,4 @@
-// In the headers of librdkafka 1.8 this was an inline function; those of Debian's 2.0 declare it only.
+// An inline function in the headers of librdkafka 1.8; those of Debian's 2.0 only declare it.
 #include <librdkafka/rdkafka.h>
 
 __attribute__((weak)) const char *rd_kafka_message_errstr(const rd_kafka_message_t *message) {

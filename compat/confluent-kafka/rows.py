@@ -1,4 +1,4 @@
-"""confluent-kafka plays the rows named as arguments. Version 1.8 has a part of the admin client only."""
+"""Plays the rows in the arguments with confluent-kafka. Version 1.8 has only a part of the admin client."""
 
 import os
 import time
@@ -12,19 +12,20 @@ from matrix import BOOTSTRAP, LIMIT, PREFIX, not_written, play, refused, same, u
 NEW = int(confluent_kafka.version()[0].split('.')[0]) >= 2
 
 
-# Version 1.8 asks for no time at all by itself; Kafka then says REQUEST_TIMED_OUT and does nothing, and 1.8 takes that for success.
+# By default version 1.8 sends a timeout of 0. Kafka then answers REQUEST_TIMED_OUT and does nothing, and 1.8 takes that for
+# success.
 WITHIN = {'operation_timeout': LIMIT}
 
-ADMIN = AdminClient({'bootstrap.servers': BOOTSTRAP})  # one for all: its futures fail once it is collected
+ADMIN = AdminClient({'bootstrap.servers': BOOTSTRAP})  # one for all: its futures fail once it is garbage collected
 
 
 def done(futures):
-    """What the admin client's futures give, by what was asked about."""
+    """The results of the admin client's futures, by their keys."""
     return {asked: future.result(LIMIT) for asked, future in futures.items()}
 
 
 def refusal(futures):
-    """The code that the only one of these futures fails with."""
+    """The code with which the only one of these futures fails."""
     (future,) = futures.values()
     return refused(KafkaException, future.result, LIMIT).args[0].code()
 
@@ -42,7 +43,7 @@ def listed(topic):
 
 
 def produce(topic, values, partition=0, **config):
-    """Sends values, or dictionaries of what `produce` takes; gives the messages with what the broker said of each."""
+    """Sends values, or dictionaries of arguments of `produce`; returns the messages with their delivery reports."""
     producer = Producer({'bootstrap.servers': BOOTSTRAP, **config})
     delivered = []
 
@@ -69,7 +70,7 @@ def send(topic, values, partition=0, **config):
 
 
 def consumer(group=None, **config):
-    # What only manual assignment uses needs a group's name all the same.
+    # A consumer with manual assignment needs a group id, too.
     return Consumer({
         'bootstrap.servers': BOOTSTRAP,
         'group.id': group or PREFIX + 'nobody',
@@ -91,7 +92,7 @@ def next_of(reader):
 
 
 def messages(topic, offset=OFFSET_BEGINNING, partition=0, **config):
-    """Everything from the offset to the end."""
+    """All values from the offset to the end."""
     reader = consumer(**config)
     reader.assign([TopicPartition(topic, partition, offset)])
     found = []
@@ -159,7 +160,7 @@ def codecs():
         topic = new_topic(codec)
         for first, acks in ((1, 'all'), (501, '1'), (1001, '0')):
             send(topic, numbers(first, first + 499), acks=acks, **{'compression.type': codec, 'linger.ms': 20})
-        # Nobody waits for acks=0, so all is read as it comes.
+        # With acks=0 the producer does not wait, so the records are read as they arrive.
         reader = consumer()
         reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         found = []
@@ -237,7 +238,7 @@ def out_of_range():
 
 
 class Member:
-    """A member of a group, polled by whoever waits for something of it; knows what it was given and what was taken."""
+    """A member of a group; it is polled while a test waits for it. It records assigned and revoked partitions."""
 
     def __init__(self, group, topic, **config):
         self.reader = consumer(group, **config)
@@ -273,7 +274,7 @@ def wait(what, members, condition):
 
 
 def shared(members):
-    """Whether the members have the four partitions of the topic between them, as many each."""
+    """Whether the members own the four partitions of the topic, the same number each."""
     owned = sorted(partition for member in members for partition in member.owned)
     return owned == [0, 1, 2, 3] and all(len(member.owned) * len(members) == 4 for member in members)
 
@@ -370,7 +371,7 @@ def new_protocol():
     member.reader.close()
 
 
-# --- producers that remember --------------------------------------------------------------------------
+# --- idempotent and transactional producers -----------------------------------------------------------
 
 
 def idempotent():
@@ -409,7 +410,7 @@ def transactions():
     everything = [b'committed', b'aborted', b'aborted with offsets', b'with offsets']
     same(everything, values_of(topic, **{'isolation.level': 'read_uncommitted'}), 'read_uncommitted')
 
-    # Another with the same id fences the first.
+    # Another producer with the same id fences the first.
     other = Producer({'bootstrap.servers': BOOTSTRAP, 'transactional.id': PREFIX + 'transactions'})
     other.init_transactions(LIMIT)
     producer.begin_transaction()
@@ -509,7 +510,7 @@ def acls():
     everything = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
     binding = AclBinding(ResourceType.TOPIC, 'topic', ResourcePatternType.LITERAL, 'User:somebody', '*', AclOperation.READ,
                          AclPermissionType.ALLOW)
-    # Of describe_acls it gives an empty list, whatever the broker says.
+    # describe_acls returns an empty list, whatever the broker answers.
     same([], ADMIN.describe_acls(everything).result(LIMIT), 'describe')
     same(KafkaError.SECURITY_DISABLED, refusal(ADMIN.create_acls([binding])), 'create')
     same(KafkaError.SECURITY_DISABLED, refusal(ADMIN.delete_acls([everything])), 'delete')

@@ -1,4 +1,4 @@
-// franz-go (kgo, and kadm for administration) in the rows of the matrix.
+// The rows of the matrix with franz-go (kgo, and kadm for administration).
 package main
 
 import (
@@ -170,7 +170,7 @@ func (client) Read(topic string, what rows.Reading) (got []rows.Record, err erro
 	for ctx := limit(); !what.Enough(got); {
 		fetches := consumer.PollFetches(ctx)
 		for _, failed := range fetches.Errors() {
-			// With a reset it tells that data was lost, and goes on.
+			// With a reset it reports the loss of data and continues.
 			if lost := (*kgo.ErrDataLoss)(nil); !what.Reset || !errors.As(failed.Err, &lost) {
 				return got, failed.Err
 			}
@@ -211,7 +211,7 @@ func (client) Join(group, topic string, how rows.Joining) (*rows.Member, error) 
 	switch {
 	case how.NewProtocol:
 		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.RangeBalancer()))
-	case !how.Cooperative: // which is the default
+	case !how.Cooperative: // cooperative is the default
 		options = append(options, kgo.Balancers(kgo.StickyBalancer()))
 	}
 	if how.Instance != "" {

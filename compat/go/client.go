@@ -1,5 +1,5 @@
-// Package rows plays the matrix's rows (compat/rows.tsv) with a client library for Go. What a row does and what must
-// come back is written once, in rows.go; how a library is told to do it, in the program of each client.
+// Package rows plays the matrix's rows (compat/rows.tsv) with a client library for Go. rows.go has the steps and the
+// expected results of each row; the program of each client has the calls of its library.
 package rows
 
 import (
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Limit bounds every wait: generous, for busy machines.
+// Limit is the longest wait: generous, for busy machines.
 const Limit = 90 * time.Second
 
 var (
@@ -18,12 +18,12 @@ var (
 	prefix    = os.Getenv("PREFIX")
 )
 
-// Client is a library as its users call it. Errors are the library's own; Code reads Kafka's error code out of one.
+// Client is a library as its users call it. Errors are the library's own; Code returns Kafka's error code of one.
 type Client interface {
-	// Lacks names the rows that the library has no means for, with the reason.
+	// Lacks names the rows that the library cannot play, with the reason.
 	Lacks() map[string]string
 	Code(err error) int16
-	Codecs() []string // that it can send, of Codecs
+	Codecs() []string // those of Codecs that it can send
 
 	Metadata() (Cluster, error)
 	CreateTopic(topic string, partitions int, configs map[string]string) error
@@ -32,13 +32,13 @@ type Client interface {
 
 	Produce(topic string, how Producing, records ...Record) error
 	Read(topic string, what Reading) ([]Record, error)
-	// OffsetAt is ListOffsets: of a timestamp in ms, of Start or of End.
+	// OffsetAt is ListOffsets for a timestamp in ms, for Start or for End.
 	OffsetAt(topic string, at int64) (int64, error)
 
 	Join(group, topic string, how Joining) (*Member, error)
 
-	// ReadProcessWrite reads every record of a topic in a group, produces them to another, and has their offsets go
-	// along in a transaction that commits or aborts.
+	// ReadProcessWrite reads every record of a topic in a group and produces them to another topic, in one transaction
+	// with their offsets. The transaction commits or aborts.
 	ReadProcessWrite(transactionalID, group, from, to string, records int, commit bool) error
 
 	Configs(topic string) (map[string]string, error)
@@ -52,11 +52,11 @@ type Client interface {
 	Committed(group, topic string) (int64, error)
 	AlterOffset(group, topic string, offset int64) error
 
-	DescribeACLs() error // errors.ErrUnsupported where the library hides what the broker said
+	DescribeACLs() error // errors.ErrUnsupported if the library hides the broker's answer
 	CreateACL() error
 }
 
-// EmptyBlind is a library whose consumer shows an empty key or value as if it were null.
+// EmptyBlind is a library whose consumer returns null for an empty key or value.
 type EmptyBlind interface{ ReadsEmptyAsNull() }
 
 var Codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
@@ -106,12 +106,12 @@ func (r Record) String() string {
 
 type Producing struct {
 	Codec           string // "" is none
-	Acks            int    // 0 is all, as by default; NoAcks and LeaderAcks say less
+	Acks            int    // 0 is all, the default; or NoAcks or LeaderAcks
 	Idempotent      bool
-	BatchRecords    int // most records of one batch, where it can be told; 0 leaves the library's default
-	MaxBytes        int // what the library itself lets through; 0 leaves its default
+	BatchRecords    int // most records of one batch, if it can be set; 0 leaves the library's default
+	MaxBytes        int // the library's own limit; 0 leaves its default
 	TransactionalID string
-	Abort           bool // the transaction, instead of committing it
+	Abort           bool // abort the transaction instead of committing it
 }
 
 const (
@@ -121,14 +121,14 @@ const (
 
 type Reading struct {
 	From      int64 // an offset, Start or End
-	Count     int   // ends after so many records …
+	Count     int   // ends after this many records …
 	Until     string
 	Committed bool // read_committed
-	// What an offset out of range does: resets to the earliest, or is an error.
+	// Whether an offset out of range resets to the earliest; otherwise it is an error.
 	Reset, Fails bool
 }
 
-// Enough says whether what was read is all that was asked for.
+// Enough says whether all requested records were read.
 func (r Reading) Enough(got []Record) bool {
 	if r.Count > 0 {
 		return len(got) >= r.Count
@@ -142,10 +142,10 @@ type Joining struct {
 	NewProtocol bool // KIP-848
 }
 
-// Member is a member of a group as its callbacks tell of it. The client's program fills it, the rows look at it.
+// Member is a member of a group as its callbacks describe it. The client's program fills it, the rows read it.
 type Member struct {
 	Commit func(Record) error // synchronously: this record is done
-	Leave  func() error       // closes it: a static member does not say goodbye
+	Leave  func() error       // closes it: a static member does not leave the group
 
 	lock    sync.Mutex
 	changed chan struct{}
@@ -168,7 +168,7 @@ func (m *Member) update(change func()) {
 	}
 }
 
-// Assigned: these came in addition to those that it has.
+// Assigned adds these partitions to those that the member has.
 func (m *Member) Assigned(partitions ...int32) {
 	m.update(func() {
 		if len(partitions) > 0 {
@@ -193,7 +193,7 @@ func (m *Member) Got(record Record) { m.update(func() { m.records = append(m.rec
 
 func (m *Member) Failed(err error) { m.update(func() { m.failed = err }) }
 
-// wait until the fact holds of the member; it is looked at again whenever something happens.
+// wait until the condition holds; it is checked whenever something happens.
 func (m *Member) wait(t *T, what string, fact func() bool) {
 	limit := time.After(Limit)
 	for {

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// T is one row being played. A failure ends the row.
+// T is a row that is being played. A failure ends the row.
 type T struct{ row string }
 
 type failure string
@@ -22,10 +22,10 @@ func (t *T) Must(err error) {
 	}
 }
 
-// Topic is a name of this row and run, for topics, groups and ids alike.
+// Topic is a name that only this row in this run uses, for topics, groups and ids.
 func (t *T) Topic(name string) string { return prefix + t.row + "-" + name }
 
-// refused: the error must be there and carry Kafka's code.
+// refused checks that there is an error with this Kafka code.
 func (t *T) refused(client Client, what string, err error, code int16) {
 	if err == nil {
 		t.Fail("%s succeeded", what)
@@ -50,7 +50,7 @@ func same[V any](t *T, what string, want, got []V) {
 	}
 }
 
-// must takes what a call of the library returns, and fails the row with its error.
+// must returns the result of a call of the library, or fails the row with its error.
 func must[V any](value V, err error) func(*T, string) V {
 	return func(t *T, what string) V {
 		if err != nil {
@@ -60,7 +60,7 @@ func must[V any](value V, err error) func(*T, string) V {
 	}
 }
 
-// Main plays the rows that the arguments name, side by side, and prints a line for each.
+// Main plays the rows in the arguments at the same time, and prints a line for each.
 func Main(client Client) {
 	var playing sync.WaitGroup
 	for _, row := range os.Args[1:] {

@@ -52,7 +52,7 @@ func (t *T) create(c Client, name string, partitions int) string {
 		t.Fail("creating %s: %v", topic, err)
 	}
 	t.leaders(c, topic, partitions)
-	// Apache Kafka shows a topic before it can be written to: a produce without acknowledgement would be lost.
+	// Apache Kafka lists a topic before it can be written to: a produce without acknowledgement would be lost.
 	for limit := time.Now().Add(Limit); ; time.Sleep(20 * time.Millisecond) {
 		_, err := c.OffsetAt(topic, Start)
 		if err == nil {
@@ -64,8 +64,8 @@ func (t *T) create(c Client, name string, partitions int) string {
 	}
 }
 
-// leaders waits until metadata shows the topic with so many partitions, 0 for none: that a topic was made or
-// deleted may reach a broker after the answer.
+// leaders waits until metadata has the topic with this many partitions, 0 for a missing topic. A creation or deletion
+// may reach a broker after the answer.
 func (t *T) leaders(c Client, topic string, partitions int) Cluster {
 	for limit := time.Now().Add(Limit); ; time.Sleep(20 * time.Millisecond) {
 		cluster := must(c.Metadata())(t, "metadata")
@@ -207,7 +207,7 @@ func fetch(t *T, c Client) {
 	}
 	same(t, "from a timestamp", texts(sent[42:]), texts(must(c.Read(topic, Reading{From: 42, Count: 58}))(t, "from a timestamp")))
 
-	// At the end: whenever the consumer has found it, it sees none of the records of before.
+	// At the end: whenever the consumer finds the end, it gets no earlier records.
 	read := make(chan func(*T, string) []Record)
 	go func() { read <- must(c.Read(topic, Reading{From: End, Count: 1})) }()
 	for number := 0; ; number++ {
@@ -305,7 +305,7 @@ func static(t *T, c Client) {
 
 	again := must(c.Join(group, topic, Joining{Instance: "one"}))(t, "coming back")
 	same(t, "the partitions of before", had, again.owns(t, 2))
-	// Its first heartbeats are behind it once it has read something, as are the other's.
+	// Once it has read something, it has sent its first heartbeats, and so has the other.
 	t.Must(c.Produce(topic, Producing{}, everyPartition("x")...))
 	again.reads(t, 2)
 	two.reads(t, 2)
@@ -366,7 +366,7 @@ func transactions(t *T, c Client) {
 		t.Fail("an aborted transaction leaves offset %d", offset)
 	}
 	t.Must(c.ReadProcessWrite(t.Topic("process"), group, from, to, 7, true))
-	// The markers of a transaction are written after the answer that it commits.
+	// The markers of a transaction are written after the answer to its commit.
 	for limit := time.Now().Add(Limit); must(c.Committed(group, from))(t, "offsets") != 7; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fail("a transaction does not leave offset 7")

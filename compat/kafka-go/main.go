@@ -1,4 +1,4 @@
-// segmentio/kafka-go in the rows of the matrix.
+// The rows of the matrix with segmentio/kafka-go.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 
 type client struct{ *kafka.Client }
 
-// What it shows of topics is from memory; so short a time of it is as good as none.
+// kafka-go caches the metadata of topics; with so short a lifetime the cache has no effect.
 var transport = &kafka.Transport{MetadataTTL: 50 * time.Millisecond}
 
 func main() {
@@ -136,12 +136,12 @@ func reader(topic string, partition int) *kafka.Reader {
 func (client) Read(topic string, what rows.Reading) (got []rows.Record, err error) {
 	from := reader(topic, 0)
 	defer from.Close()
-	if err := from.SetOffset(what.From); err != nil { // Start and End are the same numbers there
+	if err := from.SetOffset(what.From); err != nil { // kafka-go uses the same numbers for Start and End
 		return nil, err
 	}
 	for ctx := limit(); !what.Enough(got); {
 		message, err := from.ReadMessage(ctx)
-		if errors.Is(err, kafka.OffsetOutOfRange) && what.Reset { // as its users do it
+		if errors.Is(err, kafka.OffsetOutOfRange) && what.Reset { // as its users do
 			if err := from.SetOffset(kafka.FirstOffset); err != nil {
 				return nil, err
 			}
@@ -208,7 +208,7 @@ func (client) Join(group, topic string, _ rows.Joining) (*rows.Member, error) {
 	return member, nil
 }
 
-// follow reads the partitions of a generation until it ends, which closes the readers before another begins.
+// follow reads the partitions of a generation until it ends. It then closes the readers, before the next one begins.
 func follow(member *rows.Member, generation *kafka.Generation, topic string, commits chan func(*kafka.Generation)) {
 	var partitions []int32
 	for _, assigned := range generation.Assignments[topic] {

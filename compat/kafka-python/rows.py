@@ -1,4 +1,4 @@
-"""kafka-python plays the rows named as arguments: version 3, and 2.0.2, which has neither idempotence nor static members."""
+"""Plays the rows in the arguments with kafka-python: version 3, and 2.0.2, which has no idempotence and no static members."""
 
 import os
 import queue
@@ -19,7 +19,7 @@ _of_thread = threading.local()
 
 
 def admin():
-    """An admin client is for one thread."""
+    """The admin client of this thread; kafka-python's must not be shared."""
     if not hasattr(_of_thread, 'admin'):
         _of_thread.admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
     return _of_thread.admin
@@ -50,7 +50,7 @@ def described(topic):
 
 
 def send(topic, values, partition=0, **config):
-    """Sends values, or dictionaries of what `send` takes; every one is acknowledged, or the first that is not is raised."""
+    """Sends values, or dictionaries of arguments of `send`. All are acknowledged, or the first error is raised."""
     producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, **config)
     sent = []
     for value in values:
@@ -134,14 +134,14 @@ def codecs():
         topic = new_topic(f'{codec}')
         for first, acks in ((1, 'all'), (501, 1), (1001, 0)):
             send(topic, numbers(first, first + 499), acks=acks, compression_type=codec, linger_ms=20)
-        # Nobody waits for acks=0, so the end is told.
+        # With acks=0 the producer does not wait, so the reader gets the end offset.
         same(numbers(1, 1500), values_of(topic, end=1500), codec)
 
 
 def values():
     topic = new_topic('values')
     now = int(time.time() * 1000)
-    headers = [('b', b'2'), ('a', b'1'), ('a', b'3'), ('empty', b'')]  # it does not send null
+    headers = [('b', b'2'), ('a', b'1'), ('a', b'3'), ('empty', b'')]  # kafka-python cannot send null here
     send(topic, [
         {'key': b'key', 'value': b'value', 'headers': headers, 'timestamp_ms': now - 5000},
         {'key': None, 'value': b'no key'},
@@ -217,7 +217,7 @@ moved = threading.Condition()  # some member has polled
 
 
 class Member(ConsumerRebalanceListener):
-    """A member of a group, in a thread of its own: kafka-python's poll waits until the whole group has joined."""
+    """A member of a group on its own thread, because kafka-python's poll waits until the whole group has joined."""
 
     def __init__(self, group, topic, **config):
         self.owned, self.given, self.taken, self.read, self.error = set(), [], [], [], None
@@ -228,7 +228,7 @@ class Member(ConsumerRebalanceListener):
     def run(self, **config):
         try:
             self.reader = consumer(group_id=self.group, **config)
-            # Version 3 joins before it knows the topic's partitions, and may then spin for ever: so it knows them first.
+            # Version 3 may loop for ever if it joins before it knows the topic's partitions, so it looks them up first.
             self.reader.partitions_for_topic(self.topic)
             self.reader.subscribe([self.topic], listener=self)
             wish = None
@@ -253,7 +253,7 @@ class Member(ConsumerRebalanceListener):
         self.taken.append({partition.partition for partition in revoked})
 
     def do(self, wish):
-        """In its thread: a consumer is for one."""
+        """Runs the call on the member's thread, because a consumer must not be shared."""
         done = queue.Queue()
         self.wishes.put((wish, done))
         return done.get(timeout=LIMIT)
@@ -283,7 +283,7 @@ def wait(what, members, condition):
 
 
 def shared(members):
-    """Whether the members have the four partitions of the topic between them, as many each."""
+    """Whether the members own the four partitions of the topic, the same number each."""
     owned = sorted(partition for member in members for partition in member.owned)
     return owned == [0, 1, 2, 3] and all(len(member.owned) * len(members) == 4 for member in members)
 
@@ -367,7 +367,7 @@ def cooperative():
     two.close()
 
 
-# --- producers that remember --------------------------------------------------------------------------
+# --- idempotent and transactional producers -----------------------------------------------------------
 
 
 def idempotent():
@@ -405,7 +405,7 @@ def transactions():
     everything = [b'committed', b'aborted', b'aborted with offsets', b'with offsets']
     same(everything, values_of(topic), 'read_uncommitted')
 
-    # Another with the same id fences the first.
+    # Another producer with the same id fences the first.
     other = start()
     other.init_transactions()
     producer.begin_transaction()
@@ -429,7 +429,7 @@ def settings(topic):
 
 
 def alter(topic, name, value):
-    """Alters one setting; version 2 forgets the others. Gives what was said of it."""
+    """Alters one setting (version 2 drops the others) and returns the result."""
     answer = admin().alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: value})])
     if NEW:
         return answer['topic'][topic]
@@ -476,7 +476,7 @@ def groups():
         return {at.partition: stored.offset for at, stored in found.items() if stored.offset >= 0}
 
     def delete():
-        """The name of the error, or NoError or OK, as the version has it."""
+        """The name of the error, or NoError or OK, depending on the version."""
         if NEW:
             return admin().delete_groups([group])[group]
         ((_, error),) = admin().delete_consumer_groups([group])
@@ -500,7 +500,7 @@ def groups():
     if NEW:
         admin().alter_group_offsets(group, altered)
     else:
-        # It has no call of its own for it: a consumer that is in no group commits.
+        # Version 2 has no call for it: a consumer that is not a member commits.
         outside = consumer(group_id=group)
         outside.assign(list(altered))
         outside.commit(altered)

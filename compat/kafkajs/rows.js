@@ -1,4 +1,4 @@
-// The rows of the matrix, played with kafkajs as its users write it.
+// The rows of the matrix with kafkajs, in the way its users write it.
 'use strict'
 
 const assert = require('node:assert/strict')
@@ -13,7 +13,7 @@ const admin = kafka.admin()
 
 // --- the codecs that kafkajs leaves to other packages ---
 
-// lz4-asm takes a program that has `fetch` for a browser, and asks for its file as a URL.
+// If there is a global `fetch`, lz4-asm takes the program for a browser and loads its file from a URL.
 const { fetch: ofNode } = globalThis
 delete globalThis.fetch
 const Lz4 = require('kafkajs-lz4')
@@ -52,7 +52,7 @@ const numbers = (start, n, partition = 0) =>
   Array.from({ length: n }, (_, i) => ({ value: String(start + i), partition }))
 const values = messages => messages.map(({ message }) => String(message.value))
 
-// A consumer of a group, as this program looks at it: its messages, and the assignment of each generation.
+// A consumer of a group for the rows: its messages, and its assignment in each generation.
 class Reader {
   messages = new Arrivals()
   assignments = new Arrivals()
@@ -76,7 +76,7 @@ class Reader {
   }
 }
 
-// read(TOPIC, COUNT): the messages of a topic for a group of its own, once there are so many.
+// read(TOPIC, COUNT): reads that many messages of a topic with its own group.
 async function read(topic, count, options) {
   const reader = await Reader.start(topic, options)
   try {
@@ -88,7 +88,7 @@ async function read(topic, count, options) {
 
 async function rejects(promise, type) {
   const error = await promise.then(() => assert.fail(`this succeeded, instead of ${type}`), e => e)
-  // An error that was tried again has its cause inside; one about several topics has one for each.
+  // A retried error has its cause inside; an error about several topics has one for each.
   for (const known of [error, error.cause, ...(error.errors ?? [])]) if (known?.type === type) return known
   throw error
 }
@@ -202,7 +202,7 @@ async function fetch() {
     read(topic, 30, { at: stamped[0].offset }),
     (async () => {
       const reader = await Reader.start(topic, { fromBeginning: false })
-      // After a fetch it has decided where the end is.
+      // After its first fetch it has found the end.
       await reader.fetches.count(1)
       await produce(topic, [{ value: 'later' }])
       await reader.messages.count(1)
@@ -216,7 +216,7 @@ async function fetch() {
   assert.deepEqual(values(end), ['later'])
 }
 
-// kafkajs has no means to make it an error: it goes to the beginning or to the end, as the subscription says.
+// In kafkajs it cannot be an error: it resets to the beginning or to the end, as the subscription says.
 async function range() {
   const topic = await makeTopic('range')
   await produce(topic, numbers(0, 3))
@@ -311,7 +311,7 @@ async function configs() {
 async function deleteRecords() {
   const topic = await makeTopic('delete-records')
   await produce(topic, numbers(0, 10))
-  // kafkajs finds the leader only of a topic that this admin client has asked about.
+  // kafkajs knows the leader only after this admin client has requested something about the topic.
   assert.equal((await admin.fetchTopicOffsets(topic))[0].low, '0')
   await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '6' }] })
   assert.deepEqual(await admin.fetchTopicOffsets(topic), [{ partition: 0, offset: '10', high: '10', low: '6' }])

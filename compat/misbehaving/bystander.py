@@ -1,7 +1,7 @@
-"""A client that behaves, beside those that do not: it produces, consumes and commits in a group all the time.
+"""A normal client beside the misbehaving ones: it produces, consumes and commits in a group all the time.
 
-A line on its input asks how it fares. The answer is given when a round that began after the question has ended: "ok",
-or what went wrong. At the end of the input it looks at everything once more."""
+A line on its input asks for its state. It answers when a round that began after the question has ended: "ok", or the
+error. At the end of the input it checks all records once more."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ from matrix import BOOTSTRAP, LIMIT, PREFIX, same, until
 TOPIC = PREFIX + 'bystander'
 PARTITIONS = [0, 1, 2]
 
-# Errors are told here although the client goes on by itself, such as connections that were closed.
+# Also errors after which the client continues by itself, such as closed connections.
 complaints = []
 CLIENT = {'bootstrap.servers': BOOTSTRAP, 'error_cb': complaints.append}
 READER = {**CLIENT, 'group.id': TOPIC, 'enable.auto.commit': False, 'auto.offset.reset': 'earliest'}
@@ -23,7 +23,7 @@ given, taken = [], []
 
 
 def main():
-    admin = AdminClient(CLIENT)  # its futures fail once it is collected
+    admin = AdminClient(CLIENT)  # its futures fail once it is garbage collected
     admin.create_topics([NewTopic(TOPIC, len(PARTITIONS), 1)])[TOPIC].result(LIMIT)
     asked, heard = threading.Semaphore(0), threading.Event()
     threading.Thread(target=read_questions, args=(asked, heard), daemon=True).start()
@@ -71,7 +71,7 @@ def look_at_everything(rounds):
 
 
 def read(reader, count):
-    """As many, or more."""
+    """Reads at least `count` records."""
     found = []
     until(f'{count} records', lambda: found.extend(reader.consume(count, 1)) or len(found) >= count)
     return sorted((message.partition(), message.offset(), message.value()) for message in found)

@@ -1,6 +1,6 @@
-"""Plays the misbehaviour that its argument names, and fails where the broker does anything but what Apache Kafka 4.4 does.
+"""Plays the misbehaviour named in its argument, and fails if the broker behaves differently from Apache Kafka 4.4.
 
-What the broker does to whoever does nothing wrong meanwhile, bystander.py sees."""
+bystander.py checks that a normal client is not affected meanwhile."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from collections import Counter
 from matrix import LIMIT, PREFIX, same, until
 from wire import CORRELATION, Client, batch, frame, framed, pack, values_in
 
-GROUP_MAX_SIZE = 10  # as server.properties says
+GROUP_MAX_SIZE = 10  # as in server.properties
 
 OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC, OFFSET_METADATA_TOO_LARGE, INVALID_TOPIC = 1, 3, 12, 17
 ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCE, UNSUPPORTED_VERSION, INVALID_PARTITIONS = 22, 25, 27, 35, 37
@@ -24,7 +24,7 @@ TIMEOUT = 1000 * LIMIT
 
 
 def bystander_goes_on(rounds=1):
-    """It does so many rounds more: asked over what `checks` has opened to it."""
+    """The bystander does this many more rounds; it is asked through the descriptors that `checks` has opened."""
     with open(6, 'rb', 0, closefd=False) as answers:
         for _ in range(rounds):
             os.write(5, b'\n')
@@ -43,7 +43,7 @@ class Member:
         self.members, self.history = [], []
 
     def ask_to_join(self):
-        """Sends JoinGroup, with the id that it gets for the asking; the answer may be long in coming."""
+        """Sends JoinGroup with the member id that the coordinator assigned; the answer may take a long time."""
         if not self.id:
             self.send_join()
             code, *_, self.id, _ = self.client.answer('JoinGroup')[1:]
@@ -56,7 +56,7 @@ class Member:
         self.client.send(frame('JoinGroup', self.group, *self.timeouts, self.id, None, 'consumer', protocols))
 
     def joined(self):
-        """Reads the answer; gives its code."""
+        """Reads the answer; returns its code."""
         code, self.generation, _, _, _, members = self.client.answer('JoinGroup')[1:]
         self.members = sorted(id for id, _, _ in members)
         return code
@@ -78,7 +78,7 @@ class Member:
         return self.synced()
 
     def settle(self):
-        """As the leader: joins until it has its share, and notes with whom it shares."""
+        """As the leader: joins until it has its assignment, and records the members of each generation."""
         code = REBALANCE
         while code == REBALANCE:
             same(0, self.join(), 'JoinGroup of the leader')
@@ -94,14 +94,14 @@ class Member:
         same(REBALANCE, code, 'Heartbeat')
 
     def commit(self, topic, offset, **other):
-        """Gives the code of each partition; `other` says what is not as it should be."""
+        """Returns the error code; `other` has the wrong fields."""
         of = {'group': self.group, 'generation': self.generation, 'id': self.id, 'partition': 0, 'metadata': '', **other}
         offsets = [(topic, [(of['partition'], offset, -1, of['metadata'])])]
         return self.client.call('OffsetCommit', of['group'], of['generation'], of['id'], None, offsets)[1][0][1][0][1]
 
 
 def new_group(name):
-    """A group whose coordinator is there and serves."""
+    """A group with a coordinator that serves it."""
     name, client = PREFIX + name, Client()
     until('a coordinator', lambda: client.call('FindCoordinator', name, 0)[1] == 0)
     until('that serves', lambda: client.call('Heartbeat', name, 1, 'nobody', None)[1] == UNKNOWN_MEMBER)
@@ -223,13 +223,13 @@ def commits_for_others():
 
 
 def create(names, partitions=1, validate_only=False):
-    """Gives what is said of each name."""
+    """Returns the error code of each name."""
     topics = [(name, partitions, 1, [], []) for name in names]
     return {name: code for name, code, _ in Client().call('CreateTopics', topics, TIMEOUT, validate_only)[1]}
 
 
 def new_topic(name, partitions=1):
-    """A topic that all know, and that takes records."""
+    """Creates a topic and waits until it accepts records."""
     name = PREFIX + name
     same({name: 0}, create([name], partitions))
     client = Client()
@@ -278,7 +278,7 @@ def fetches_with_odd_limits():
     for limit, expected in ((0, first), (1, first), (I32_MAX, everything)):
         same(expected, fetched(client, topic, part(0), max_bytes=limit), f'max_bytes {limit}')
         same(expected, fetched(client, topic, part(0, 0, limit)), f'partition_max_bytes {limit}')
-    # Kafka fails on it; docs/differences.md says why here it is INVALID_REQUEST.
+    # Kafka answers UNKNOWN_SERVER_ERROR; docs/differences.md explains INVALID_REQUEST.
     refused = (UNKNOWN_SERVER_ERROR, []), (INVALID_REQUEST, [])
     for limit in (-1, -2**31):
         for parts, limits in (([part(0)], {'max_bytes': limit}), ([part(0, 0, limit)], {})):
@@ -333,7 +333,7 @@ def five_produces_and_gone():
             batches = [batch(b'%d' % number) for number in range(5)]
             client.send(b''.join(frame('Produce', None, acks, TIMEOUT, [(topic, [(0, data)])]) for data in batches))
             client.close()
-            # Some may still be on their way, so that they come after this one.
+            # Some may still be in flight and arrive after this one.
             produce(topic, batch(b'another'))
             found = [value for value in read(topic) if value != b'another']
             same([b'%d' % number for number in range(len(found))], found, f'what is kept with acks={acks}')
@@ -404,7 +404,7 @@ def no_kafka_at_all():
     wrong['TLS'] = tls_hello()
     for seed in range(50):
         noise = random.Random(seed)
-        # As a length it is too large, or negative.
+        # Read as a length, it is too large or negative.
         wrong[f'noise {seed}'] = bytes([noise.randrange(16, 256)]) + noise.randbytes(noise.choice((7, 100, 100_000)))
     for what, data in wrong.items():
         client = Client()
@@ -416,7 +416,7 @@ def no_kafka_at_all():
     client = Client()
     client.send(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
     answer = client.rest()
-    # Kafka only closes. One that is told so in HTTP is closed too.
+    # Kafka only closes the connection. An HTTP answer before that is accepted, too.
     assert answer == b'' or answer.startswith(b'HTTP/1.1 400 '), answer
 
 
@@ -455,11 +455,11 @@ def half_a_request():
 
 
 def silence():
-    """Where connections.max.idle.ms is small."""
+    """With a small connections.max.idle.ms."""
     client, halves = Client(), [Client(), Client()]
     halves[1].send(frame('ApiVersions')[:9])
     for half in halves:
-        # One that asks is no idle one.
+        # The client that sends requests is not idle.
         until('the broker closes', lambda: client.call('ApiVersions')[0] or closed(half) or None)
 
 
@@ -499,13 +499,13 @@ def many_connections():
 
 
 def held_by_broker():
-    """Its open files and connections, where it is started here."""
+    """The broker's open files and connections, if these checks started it."""
     broker = os.environ['BROKER_PID']
     return len(os.listdir(f'/proc/{broker}/fd')) if broker else 0
 
 
 def too_many_connections():
-    """Of an address that nobody else has."""
+    """From an address that no other client uses."""
     most, address, admin = 20, '127.0.0.2', Client()
 
     def limit(*operation):
@@ -535,7 +535,7 @@ def served_of(address, count):
 
 
 def setting(name):
-    """Prints what the broker has."""
+    """Prints the broker's value of a setting."""
     cluster = Client().call('Metadata', [], False)
     (resource,) = Client().call('DescribeConfigs', [(4, str(cluster[1][0][0]), [name])], False)[1]
     print(resource[4][0][1])

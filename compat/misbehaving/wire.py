@@ -1,13 +1,13 @@
-"""As much of the Kafka protocol as it takes to misbehave, over plain sockets: what no client library would send."""
+"""The part of the Kafka protocol that misbehaving clients need, over plain sockets: no client library sends such requests."""
 
 import socket
 import struct
 
 from matrix import BOOTSTRAP, LIMIT
 
-# The key, the version, the fields of the request and those of the answer. Versions are from before the flexible
-# encoding. A field is a letter: b h i q for integers of 1, 2, 4 and 8 bytes, ? for a boolean, s for a string and y for
-# bytes, both of which may be None; [ ] is a list, of tuples if it has several fields.
+# Key, version, the fields of the request and those of the answer. The versions precede the flexible encoding. A field is
+# a letter: b h i q for integers of 1, 2, 4 and 8 bytes, ? for a boolean, s for a string and y for bytes, both of which may
+# be None; [ ] is a list, of tuples if it has several fields.
 APIS = {
     'Produce': (0, 7, 'shi[s[iy]]', '[s[ihqqq]]i'),
     'Fetch': (1, 11, 'iiiibii[s[iiqqi]][s[i]]s', 'ihi[s[ihqqq[qq]iy]]'),
@@ -64,7 +64,7 @@ class Client:
         return b''.join(parts)
 
     def rest(self):
-        """What still comes until the broker closes."""
+        """All further bytes until the broker closes the connection."""
         found = b''
         try:
             while part := self.socket.recv(1 << 16):
@@ -91,7 +91,7 @@ def framed(key, version, body):
 
 
 def shape(fields):
-    """'iqs[h]' as [Struct('>iq'), 's', [Struct('>h')]]: numbers that follow each other are read and written at once."""
+    """'iqs[h]' as [Struct('>iq'), 's', [Struct('>h')]]: consecutive numbers are read and written at once."""
     lists, numbers = [[]], ''
     for letter in fields + ' ':
         if letter in 'bhiq?':
@@ -142,7 +142,7 @@ def _pack(fields, values, out):
 
 
 def unpack(fields, data):
-    """The values, and the bytes that are left."""
+    """The values and the remaining bytes."""
     values, at = _unpack(shape(fields), data, 0)
     return values, data[at:]
 
@@ -192,7 +192,7 @@ def values_in(data):
     while data:
         (length,), (count,), at = I32.unpack_from(data, 8), I32.unpack_from(data, 57), 61
         for _ in range(count):
-            # Behind the attributes: time, offset, no key, the value and its length, no headers.
+            # After the attributes: time, offset, no key, the value and its length, no headers.
             at = read_varint(data, at)[1] + 1
             for _ in range(4):
                 size, at = read_varint(data, at)

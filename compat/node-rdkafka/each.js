@@ -1,4 +1,4 @@
-// Plays each row by a rows.js of its own: a row that crashes the binding takes none of the others along.
+// Plays each row with a separate process of rows.js: a row that crashes the binding does not affect the others.
 'use strict'
 
 const { fork } = require('node:child_process')
@@ -10,7 +10,7 @@ async function alone(row) {
   let said = ''
   child.stdout.on('data', piece => {
     said += piece
-    // What the binding's threads do at the end of the process is nobody's question.
+    // Errors of the binding's threads at the end of the process do not count.
     if (said.endsWith('\n')) child.kill('SIGKILL')
   })
   const [status, signal] = await once(child, 'close')

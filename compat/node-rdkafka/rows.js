@@ -1,4 +1,4 @@
-// The rows of the matrix, played with node-rdkafka as its users write it. each.js calls it for each of them.
+// The rows of the matrix with node-rdkafka, in the way its users write it. each.js calls it for each of them.
 'use strict'
 
 const assert = require('node:assert/strict')
@@ -14,7 +14,7 @@ const END = -1
 const broker = { 'metadata.broker.list': BOOTSTRAP, 'client.id': 'matrix' }
 const admin = rdkafka.AdminClient.create(broker)
 
-// call(OBJECT, METHOD, ARGUMENT…): a promise of what the method gives to its callback.
+// call(OBJECT, METHOD, ARGUMENT…): a promise of the value that the method passes to its callback.
 const call = (object, method, ...args) =>
   new Promise((resolve, reject) => object[method](...args, (error, value) => (error ? reject(error) : resolve(value))))
 
@@ -31,8 +31,8 @@ async function makeTopic(name, num_partitions = 1) {
   return topic
 }
 
-// seen(TOPIC, N): the metadata, once the topic has n partitions there, or is not there for n = 0. Kafka may need a moment,
-// and a consumer that has missed its topic looks again after minutes only.
+// seen(TOPIC, N): the metadata, once the topic has n partitions in it, or is missing for n = 0. Kafka may need a moment,
+// and a consumer that did not find its topic checks again only after minutes.
 async function seen(topic, n) {
   const consumer = new rdkafka.KafkaConsumer({ ...broker, 'group.id': PREFIX + 'nobody' }, {})
   await call(consumer, 'connect', { timeout: TIMEOUT })
@@ -54,7 +54,7 @@ async function withProducer(options, use) {
   try {
     return await use(producer)
   } finally {
-    // The binding does not guard its poll against the thread that frees the producer: it would crash.
+    // The binding does not protect its poll from the thread that frees the producer: it would crash.
     producer.setPollInterval(0)
     await call(producer, 'disconnect', TIMEOUT)
   }
@@ -71,8 +71,8 @@ const numbers = (start, n, partition = 0) =>
   Array.from({ length: n }, (_, i) => ({ value: Buffer.from(String(start + i)), partition }))
 const texts = messages => messages.map(({ value }) => String(value))
 
-// A consumer as this program looks at it: its messages, the ends it saw, its errors, the partitions it owned one time
-// after the other, and those that rebalances gave and took, if it is told of them.
+// A consumer for the rows: its messages, the ends that it reached, its errors, the partitions that it owned in turn, and
+// those that rebalances assigned and revoked, if it has a rebalance callback.
 class Reader {
   messages = new Arrivals()
   ends = new Arrivals()
@@ -120,7 +120,7 @@ class Reader {
   }
   async stop() {
     if (this.told) {
-      // The binding answers a rebalance in another thread than the one that frees the consumer: no rebalance then.
+      // The binding handles a rebalance on another thread than the one that frees the consumer, so there must be none then.
       this.consumer.unsubscribe()
       await this.has()
     }
@@ -130,7 +130,7 @@ class Reader {
   }
 }
 
-// read(TOPIC, AT): everything from an offset to the end of a partition.
+// read(TOPIC, AT): all messages from an offset to the end of a partition.
 async function read(topic, at = BEGINNING, more = {}) {
   const reader = await Reader.start({ topic, at, ...more })
   await reader.ends.count(1)
@@ -140,7 +140,7 @@ async function read(topic, at = BEGINNING, more = {}) {
 
 // --- the rows ---
 
-// The controller is not in what node-rdkafka shows.
+// node-rdkafka does not show the controller.
 async function metadata() {
   const topic = await makeTopic('metadata', 3)
   const found = await seen(topic, 3)
@@ -180,7 +180,7 @@ async function codecs() {
       const offsets = await produce(topic, messages, { 'compression.codec': codec, acks, 'linger.ms': 20 })
       if (acks !== 0) assert.deepEqual(offsets, messages.map((_, i) => sent.length + i))
       sent.push(...texts(messages))
-      // Nobody waits for acks=0: the next producer does until all is there.
+      // With acks=0 the producer does not wait: the next one starts when all messages have arrived.
       if (acks === 0) {
         const reader = await Reader.start({ topic, at: BEGINNING })
         await reader.messages.count(sent.length)
@@ -194,7 +194,7 @@ async function codecs() {
 async function values() {
   const topic = await makeTopic('values')
   const bytes = Buffer.from([0, 255, 128, 10])
-  // The binding sends an empty buffer as null if it has no memory under it.
+  // The binding sends an empty buffer without memory as null.
   const empty = Buffer.from('.').subarray(0, 0)
   const timestamp = Date.now() - 12_345
   await produce(topic, [
@@ -218,7 +218,7 @@ async function large() {
   const options = { 'message.max.bytes': 3_000_000 }
   const value = crypto.randomBytes(1_000_000)
   await produce(topic, [{ value }], options)
-  // A delivery report says its error in words only.
+  // A delivery report has its error only as text.
   await assert.rejects(produce(topic, [{ value: crypto.randomBytes(1_500_000) }], options), { message: 'message size too large' })
   assert.deepEqual(await produce(topic, [{ value: Buffer.from('small') }]), [1])
   const got = await read(topic)
@@ -258,7 +258,7 @@ async function range() {
   await reader.stop()
 }
 
-// Two members share a topic of four partitions, and the second has all once the first has left. It is still there then.
+// Two members share a topic with four partitions, and the second has all after the first has left. The second remains.
 async function share(topic, global = {}) {
   const start = () => Reader.start({ topic, group: topic, told: true, global })
   const one = await start()
@@ -306,7 +306,7 @@ async function staticMembers() {
   const topic = await makeTopic('static', 4)
   const start = (name, told) =>
     Reader.start({ topic, group: topic, told, global: { 'group.instance.id': name, 'session.timeout.ms': 45_000 } })
-  // Who is told of rebalances unsubscribes before it ends, which makes a static member leave: the first is not told.
+  // A reader with a rebalance callback unsubscribes before it ends, and a static member would leave. So the first has none.
   const [one, two] = await Promise.all([start('one', false), start('two', true)])
   await Promise.all([one.hasSome(2), two.hasSome(2)])
   const moves = () => two.given.length + two.taken.length
@@ -314,7 +314,7 @@ async function staticMembers() {
   await one.stop()
   const again = await start('one', false)
   await again.has(...had)
-  // A commit of an older generation would be refused.
+  // A commit with an older generation would be refused.
   two.consumer.commitSync([{ topic, partition: two.now[0], offset: 0 }])
   assert.equal(moves(), before, 'no rebalance')
   await Promise.all([again.stop(), two.stop()])
@@ -380,7 +380,7 @@ async function restartAfter() {
   assert.deepEqual(await take(topic, topic, 385), texts(numbers(120, 385)))
 }
 
-// Without the program that asked for the row nobody waits for it.
+// If the program that started the row is gone, the row ends too.
 process.on('disconnect', () => process.exit())
 
 play({

@@ -1,4 +1,4 @@
-"""What the programs of the Python clients share: rows are named as arguments, played side by side, and one line tells of each."""
+"""Shared by the programs of the Python clients: plays the rows in the arguments at the same time and prints a line for each."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 BOOTSTRAP = os.environ['BOOTSTRAP']
 PREFIX = os.environ['PREFIX']
-LIMIT = 90  # seconds that anything may take; generous, for busy machines
+LIMIT = 90  # seconds for one operation; generous, for busy machines
 
 _printing = threading.Lock()
 
 
 def until(what, attempt):
-    """Tries until the attempt gives something that is neither None nor False, and gives that. The attempt itself waits a little, as a poll does."""
+    """Repeats the attempt until its result is neither None nor False, and returns that. The attempt itself waits a little, as a poll does."""
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         found = attempt()
@@ -35,7 +35,7 @@ def brief(value):
 
 
 def refused(kind, call, *arguments, **more):
-    """The call must fail with this kind of error; gives the error."""
+    """The call must fail with this kind of error, which is returned."""
     try:
         answer = call(*arguments, **more)
     except kind as error:
@@ -62,7 +62,7 @@ def say(*words):
 
 
 def play(rows):
-    """`rows` has for each row a function, or the reason why the client has nothing for it."""
+    """`rows` has a function for each row, or the reason why the client cannot play it."""
 
     def one(row):
         play_it = rows[row]

@@ -1,4 +1,4 @@
-"""What matrix.py has, for a client of asyncio: rows and attempts are coroutines, and all are played side by side in one loop."""
+"""The same as matrix.py for an asyncio client: rows and attempts are coroutines, and all rows run in one event loop."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ import time
 import matrix
 from matrix import BOOTSTRAP, LIMIT, PREFIX, brief, same
 
-ROW_LIMIT = 3 * LIMIT  # seconds; a row that waits for something that never comes is told by its name
+ROW_LIMIT = 3 * LIMIT  # seconds; a row that takes longer is reported by its name
 
 
 async def until(what, attempt):
@@ -20,7 +20,7 @@ async def until(what, attempt):
 
 
 async def refused(kind, answer):
-    """What is awaited must fail with this kind of error; gives the error."""
+    """The awaitable must fail with this kind of error, which is returned."""
     try:
         answer = await answer
     except kind as error:
@@ -29,7 +29,7 @@ async def refused(kind, answer):
 
 
 def play(rows):
-    """`rows` has for each row a coroutine function, or the reason why the client has nothing for it."""
+    """`rows` has a coroutine function for each row, or the reason why the client cannot play it."""
 
     async def one(row):
         play_it = rows[row]

@@ -1,4 +1,4 @@
-// Sarama in the rows of the matrix: what its newest version and 1.22 have in common, and beside this file what they have not.
+// The rows of the matrix with Sarama: the common code of its newest version and 1.22. The files beside it have the differences.
 package main
 
 import (
@@ -38,14 +38,14 @@ func settings() *sarama.Config {
 	config.Producer.Partitioner = sarama.NewManualPartitioner
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	config.Consumer.Return.Errors = true
-	// Its limits are short where many programs share a machine.
+	// Its default limits are short for a machine with many programs.
 	config.Net.ReadTimeout, config.Consumer.Group.Session.Timeout = rows.Limit, rows.Limit/2
 	config.Consumer.Group.Heartbeat.Interval = 200 * time.Millisecond
 	adapt(config)
 	return config
 }
 
-// Code reads the error code that most of Sarama's errors have in a field, as its users do where they do not unwrap.
+// Code returns the error code. Most of Sarama's errors have it in a field, where its users read it if they cannot unwrap it.
 func (client) Code(err error) int16 {
 	if several := (sarama.ProducerErrors)(nil); errors.As(err, &several) {
 		err = several[0].Err
@@ -63,7 +63,7 @@ func (client) Code(err error) int16 {
 	return -2
 }
 
-// kafka is an error for a code of an answer, nil for 0.
+// kafka is the error for a code in an answer, nil for 0.
 func kafka(code sarama.KError) error {
 	if code == sarama.ErrNoError {
 		return nil
@@ -191,7 +191,7 @@ func (client) Read(topic string, what rows.Reading) (got []rows.Record, err erro
 	}
 	defer consumer.Close()
 	partition, err := consumer.ConsumePartition(topic, 0, what.From)
-	if errors.Is(err, sarama.ErrOffsetOutOfRange) && what.Reset { // as its users do it
+	if errors.Is(err, sarama.ErrOffsetOutOfRange) && what.Reset { // as its users do
 		partition, err = consumer.ConsumePartition(topic, 0, sarama.OffsetOldest)
 	}
 	if err != nil {
@@ -218,7 +218,7 @@ type handler struct {
 	*rows.Member
 	lock    sync.Mutex
 	session sarama.ConsumerGroupSession
-	tells   bool // Setup and Cleanup tell of all partitions; else each claim tells of its own
+	tells   bool // Setup and Cleanup report all partitions; else each claim reports its own
 }
 
 func (h *handler) Setup(session sarama.ConsumerGroupSession) error {
@@ -324,7 +324,7 @@ func (c client) Committed(group, topic string) (int64, error) {
 	return block.Offset, kafka(block.Err)
 }
 
-// CreateACL asks the controller itself: the administration of both versions does not look into the answer.
+// CreateACL sends the request to the controller itself: the admin client of both versions ignores the answer's codes.
 func (c client) CreateACL() error {
 	controller, err := c.Controller()
 	if err != nil {

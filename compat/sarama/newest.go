@@ -50,7 +50,7 @@ func join(config *sarama.Config, how rows.Joining) {
 
 func commit(session sarama.ConsumerGroupSession) { session.Commit() }
 
-// processor produces what it reads, in a transaction that has the offsets too.
+// processor produces the records that it reads, in one transaction with their offsets.
 type processor struct {
 	to, group string
 	left      int

@@ -24,21 +24,21 @@ func (client) ReadProcessWrite(string, string, string, string, int, bool) error 
 	return errors.New("not in Sarama 1.22")
 }
 
-// Codecs lacks zstd: it is sent in a produce request of a version that no Kafka takes it in.
+// Codecs lacks zstd: Sarama 1.22 sends it in a version of Produce in which Kafka does not accept it.
 func (client) Codecs() []string { return []string{"none", "gzip", "snappy", "lz4"} }
 
 func adapt(config *sarama.Config) {
-	config.Consumer.Offsets.Retention = 24 * time.Hour // else it commits by version 1, which Kafka 4 has no more
+	config.Consumer.Offsets.Retention = 24 * time.Hour // else it commits with version 1, which Kafka 4 does not have
 }
 
 func join(config *sarama.Config, _ rows.Joining) {
 	config.Consumer.Group.Rebalance.Strategy = sarama.BalanceStrategyRoundRobin
 }
 
-// It commits what was marked once a second, and when a session ends.
+// It commits marked offsets once a second and at the end of a session.
 func commit(sarama.ConsumerGroupSession) {}
 
-// The administration drops some answers' codes, so these ask the broker.
+// The admin client drops some error codes, so these functions send the requests themselves.
 
 func (c client) broker() (*sarama.Broker, error) {
 	broker, err := c.Controller()
@@ -66,7 +66,7 @@ func (c client) Configs(topic string) (map[string]string, error) {
 	return configs, kafka(sarama.KError(answer.Resources[0].ErrorCode))
 }
 
-// AlterConfigs replaces all that a topic was given: the older request.
+// AlterConfigs replaces all settings of a topic: the older request.
 func (c client) AlterConfigs(topic string, configs map[string]string) error {
 	broker, err := c.broker()
 	if err != nil {

@@ -1,13 +1,13 @@
-//! The APIs of access control lists, one file per key: 29–31. There is no authorizer yet, so
-//! nothing is stored and every request hears what Kafka says without one (rule Z10, Z12).
+//! The APIs of access control lists (keys 29–31), one file per key. There is no authorizer yet, so
+//! nothing is stored. Every request gets Kafka's answer for a broker without one (rules Z10, Z12).
 
-//! As in Kafka, a request that says UNKNOWN where it must say something closes its connection (Z8).
+//! As in Kafka, a request with UNKNOWN in a required field closes its connection (rule Z8).
 
 mod create_acls;
 mod delete_acls;
 mod describe_acls;
 
-/// Kafka's number for what is not known, in every field of a list or a filter that has numbers.
+/// Kafka's number for UNKNOWN, in all numeric fields of a list or a filter.
 const UNKNOWN: i8 = 0;
 
 const CLOSED: &str = "an access control list or a filter with an UNKNOWN element";

@@ -1,5 +1,5 @@
-//! AlterConfigs (key 33): replaces all settings of a resource; what is not named goes back to its
-//! default. Kafka's own tools left it for IncrementalAlterConfigs, others did not.
+//! AlterConfigs (key 33): replaces all settings of a resource; settings that are not in the request get
+//! their defaults. Kafka's own tools now use IncrementalAlterConfigs, but other clients still send this.
 //! v2 is the flexible encoding; nothing else differs.
 
 use crate::api::configs::{self, Asked, Wish};

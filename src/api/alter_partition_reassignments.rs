@@ -1,6 +1,7 @@
-//! AlterPartitionReassignments (key 45): other replicas for a partition. All brokers of this
-//! process share one copy, so nothing has to be moved and a reassignment is done when it is answered.
-//! v1 may forbid to change how many replicas there are.
+//! AlterPartitionReassignments (key 45): changes the replicas of a partition. All brokers of this
+//! process share one copy of the log, so nothing is moved, and a reassignment is complete when it is
+//! answered.
+//! v1 can forbid a change of the replication factor.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
@@ -27,9 +28,9 @@ impl Handler for AlterPartitionReassignmentsRequest {
     async fn handle(self, ctx: Context) -> Reply<AlterPartitionReassignmentsResponse> {
         let topics = ctx.services.store.topics();
         let may_resize = self.allow_replication_factor_change;
-        // As in Kafka, where the client waits for nothing, nothing is begun.
+        // As in Kafka, a request with a timeout of 0 or less starts nothing.
         let is_too_late = self.timeout_ms <= 0;
-        // All have their place in line before the first is waited for: they share a sync.
+        // All are queued before the first wait, so that they share a sync.
         let begun: Vec<_> = self
             .topics
             .into_iter()
@@ -48,7 +49,7 @@ impl Handler for AlterPartitionReassignmentsRequest {
         let mut answer = AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: may_resize,
             error_code: if is_too_late { ErrorCode::RequestTimedOut } else { ErrorCode::None }.code(),
-            // Kafka's word where nothing was asked.
+            // Kafka's message for an empty request.
             error_message: begun.is_empty().then(String::new),
             ..AlterPartitionReassignmentsResponse::default()
         };

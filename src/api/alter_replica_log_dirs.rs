@@ -1,5 +1,5 @@
-//! AlterReplicaLogDirs (key 34): moves replicas to another log directory of the broker. There is
-//! one, and everything lies in it: it is where a replica may be asked to go.
+//! AlterReplicaLogDirs (key 34): moves replicas to another log directory of the broker. There is only
+//! one, so it is the only valid target.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::protocol::messages::alter_replica_log_dirs_response::{
 };
 use crate::storage::Topics;
 
-/// While Kafka moves a replica its directory has a longer name, `<topic>-<partition>.<32 digits>-future`,
-/// that has to be a file's name too (KAFKA-4893).
+/// While Kafka moves a replica, its directory has a longer name that must also be valid:
+/// `<topic>-<partition>.<32 digits>-future` (KAFKA-4893).
 const LONGEST_NAME: usize = 255 - ".".len() - 32 - "-future".len();
 
 impl Handler for AlterReplicaLogDirsRequest {
@@ -24,7 +24,7 @@ impl Handler for AlterReplicaLogDirsRequest {
 
     async fn handle(self, ctx: Context) -> Reply<AlterReplicaLogDirsResponse> {
         let ours = ctx.services.store.log_dir().path;
-        // A replica that is sent to two directories goes to the last one, as in Kafka.
+        // As in Kafka, the last directory counts if a replica is named twice.
         let mut asked: BTreeMap<String, BTreeMap<i32, bool>> = BTreeMap::new();
         for dir in self.dirs {
             let is_ours = ours.as_os_str() == dir.path.as_str();

@@ -1,5 +1,6 @@
-//! ApiVersions (key 18): what this broker speaks, and the features it has finalized.
-//! v3 is the flexible encoding and tells who the client is; v5 tells whom the client means.
+//! ApiVersions (key 18): the API versions of this broker and its finalized features.
+//! v3 is the flexible encoding and has the client's name; v5 has the cluster and node that the client
+//! expects.
 //! A version that does not exist is answered by the table (rule W1).
 
 use crate::api::context::{ClientSoftware, Context};
@@ -26,7 +27,7 @@ fn check(request: &ApiVersionsRequest, ctx: &Context) -> Result<(), ErrorCode> {
         if !is_software(name) || !is_software(version) {
             return Err(ErrorCode::InvalidRequest);
         }
-        // A client that asks twice said the same twice.
+        // On a second request the client sends the same name again.
         let _ = ctx.connection.software.set(ClientSoftware { name: name.clone(), version: version.clone() });
     }
     let cluster = &ctx.services.cluster;
@@ -38,7 +39,7 @@ fn check(request: &ApiVersionsRequest, ctx: &Context) -> Result<(), ErrorCode> {
     }
 }
 
-/// Letters and digits, with dots and dashes between them (rule W15).
+/// Only letters, digits, dots and dashes, and a letter or digit at both ends (rule W15).
 fn is_software(text: &str) -> bool {
     let ends = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
     ends(text.chars().next())
@@ -52,7 +53,7 @@ fn answer(version: i16) -> ApiVersionsResponse {
         min_version: row.min_version,
         max_version: row.max_version,
     });
-    // Clients of v3 take a minimum of 0 for a mistake; Kafka leaves such features out.
+    // Clients of v3 reject a minimum of 0, so Kafka leaves such features out.
     let supported = FEATURES.iter().filter(|feature| version >= 4 || *feature.supported.start() > 0);
     ApiVersionsResponse {
         api_keys: api_keys.collect(),
@@ -76,7 +77,7 @@ fn answer(version: i16) -> ApiVersionsResponse {
     }
 }
 
-/// No tag of this holds anything but its default, so that none is sent (rule W3).
+/// Every tagged field has its default, so that none is sent (rule W3).
 fn nothing() -> ApiVersionsResponse {
     ApiVersionsResponse::default()
 }

@@ -1,10 +1,10 @@
-//! Bytes held for clients are charged to a budget, so that all of them together cannot make the
-//! broker hold more than it was given. The server charges requests and encoded answers; the memory for
-//! serving a request is charged to its [`Room`] before it is taken.
+//! Memory for clients is charged to a budget, so that all clients together cannot exceed the broker's
+//! limit. The server charges requests and encoded responses. The memory for serving a request is charged
+//! to its [`Room`] before it is allocated.
 //!
-//! A charge that does not fit has to wait until another is given back. What is held until a *peer*
-//! moves (half a request, an answer nobody reads) may never be given back; where somebody waits for
-//! room, the peers that have not moved for the longest lose their connections.
+//! A charge that does not fit waits until another one is released. Bytes that are held until a *peer*
+//! reads or sends (half a request, an unread response) may never be released. So while a charge waits,
+//! the peers that have been inactive for the longest lose their connections.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -14,23 +14,25 @@ use std::time::Duration;
 
 use crate::time::{self, Moment};
 
-/// A peer that moved within this time is not closed to make room.
+/// A peer that was active within this time is not disconnected to free memory.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What large things leave to small ones, and what is made room for at a time.
+/// One eighth: the part of a budget that large requests leave to small ones, and the part that is freed
+/// at a time.
 const EIGHTH: usize = 8;
-/// A long poll keeps its room for this long before it gives way: its client asks again at once, and would
-/// otherwise do so in a loop while somebody waits. It is much less than [`PATIENCE`], so that several can take
-/// turns before a connection that waits with half a request is closed.
+/// A long poll keeps its memory for at least this long before it gives way. Its client polls again at
+/// once, and would otherwise do so in a loop while another request waits. It is much less than
+/// [`PATIENCE`], so that several polls can take turns before a connection that waits with half a request
+/// is closed.
 pub const LEAST_POLL: Duration = Duration::from_millis(100);
-/// How often a request that waits for room looks whether a peer in the way has to go.
+/// The interval at which a waiting request checks whether an inactive peer has to be disconnected.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// Requests that take no more than this are served without a charge: there are few of them at a
-/// time for each connection.
+/// Requests up to this size are served without a charge, because each connection has only a few of them
+/// at a time.
 const UNCHARGED: usize = 4 << 10;
-/// Requests that take no more than this do not wait: the server starts none while the budget is used up.
+/// Requests up to this size do not wait: the server starts none while the budget is used up.
 const SMALL: usize = 64 << 10;
 
-/// So many bytes may be held: one budget each for small requests, large ones, and answers.
+/// A limit on the bytes held. There is one budget each for small requests, large requests and responses.
 #[derive(Debug)]
 pub struct Budget {
     most: usize,
@@ -40,11 +42,11 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct State {
     held: usize,
-    /// Connections that wait for room, to be woken when there is some.
+    /// Connections that wait for memory, to be woken when some is released.
     waiting: BTreeMap<ConnectionId, Waker>,
-    /// Connections whose bytes are held until their peer moves.
+    /// Connections whose bytes are held until their peer reads or sends.
     peers: BTreeMap<ConnectionId, Peer>,
-    /// Long polls that hold room; they are woken when a request waits for it.
+    /// Long polls that hold memory; they are woken when a request waits for it.
     polls: BTreeMap<ConnectionId, Waker>,
 }
 
@@ -58,14 +60,15 @@ struct Peer {
 
 pub type ConnectionId = u64;
 
-/// Bytes that are given back when this is dropped.
+/// Bytes that are released when this is dropped.
 #[derive(Debug)]
 pub struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-/// The memory for serving one request: the data that a handler collects, its answer, and the encoded answer.
+/// The memory for serving one request: the data that a handler collects, its response, and the encoded
+/// response.
 #[derive(Debug)]
 pub struct Room {
     budget: Arc<Budget>,
@@ -76,7 +79,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Taken {
     bytes: usize,
-    /// The memory of all requests, without those too small to be charged.
+    /// The charge for the whole request; `None` if it is too small to be charged.
     charge: Option<Charge>,
 }
 
@@ -85,11 +88,11 @@ impl Budget {
         Arc::new(Budget { most, state: Mutex::default() })
     }
 
-    /// Charges `bytes`. Without room `waker` is woken when some is given back; as the peers that
-    /// are in the way may never move, the caller also has to ask again after a while.
+    /// Charges `bytes`. If they do not fit, `waker` is woken when memory is released. The peers that hold
+    /// it may stay inactive, so the caller also has to try again after a while.
     pub fn charge(self: &Arc<Budget>, asking: ConnectionId, bytes: usize, waker: &Waker) -> Option<Charge> {
         let mut state = self.state();
-        // What is larger than the whole budget is let in when nothing else is.
+        // A charge larger than the whole budget is accepted if nothing else is held.
         if state.held > 0 && state.held.saturating_add(bytes) > self.most {
             state.wait(asking, bytes, waker);
             return None;
@@ -99,8 +102,8 @@ impl Budget {
         Some(Charge { budget: Arc::clone(self), bytes })
     }
 
-    /// Whether something may be begun that will be charged when its size is known. Large things
-    /// leave an eighth of the budget to small ones.
+    /// Whether work may begin that is charged once its size is known. Large requests leave an eighth of
+    /// the budget to small ones.
     pub fn has_room(&self, asking: ConnectionId, is_large: bool, waker: &Waker) -> bool {
         let mut state = self.state();
         let most = if is_large { self.most_of_large() } else { self.most };
@@ -112,8 +115,8 @@ impl Budget {
         true
     }
 
-    /// Charges as much of `wanted` as may be had now: at most a quarter of what is left, so that
-    /// many get something.
+    /// Charges as much of `wanted` as is free now, but at most a quarter of the free memory, so that many
+    /// get some.
     pub fn take(self: &Arc<Budget>, wanted: usize) -> Charge {
         let mut state = self.state();
         let bytes = wanted.min(self.most_of_large().saturating_sub(state.held) / 4);
@@ -121,25 +124,26 @@ impl Budget {
         Charge { budget: Arc::clone(self), bytes }
     }
 
-    /// Charges what is there already.
+    /// Charges memory that is already allocated.
     pub fn charge_at_once(self: &Arc<Budget>, bytes: usize) -> Charge {
         let mut state = self.state();
         state.held = state.held.saturating_add(bytes);
         Charge { budget: Arc::clone(self), bytes }
     }
 
-    /// From now on `bytes` of `connection` are held until its peer moves, which it just did.
+    /// Records that the peer of `connection` was active just now, and that `bytes` are held until it is
+    /// active again.
     pub fn peer_moved(&self, connection: ConnectionId, bytes: usize, waker: &Waker) {
         let peer = Peer { bytes, moved: Moment::now(), shed: false, waker: waker.clone() };
         self.state().peers.insert(connection, peer);
     }
 
-    /// Nothing that `connection` holds waits for its peer any more.
+    /// Records that nothing of `connection` waits for its peer any more.
     pub fn settled(&self, connection: ConnectionId) {
         self.state().peers.remove(&connection);
     }
 
-    /// Whether `connection` has to go, to make room.
+    /// Whether `connection` has to be closed to free memory.
     pub fn sheds(&self, connection: ConnectionId) -> bool {
         self.state().peers.get(&connection).is_some_and(|peer| peer.shed)
     }
@@ -151,7 +155,7 @@ impl Budget {
         state.polls.remove(&connection);
     }
 
-    /// The most that large requests may hold together, and therefore the most for one of them.
+    /// The limit for all large requests together, and therefore for one of them.
     pub fn most_of_large(&self) -> usize {
         self.most - self.most / EIGHTH
     }
@@ -165,13 +169,13 @@ impl Budget {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock; if it did, the numbers would still be usable.
+        // No code panics under the lock; if it did, the numbers would still be valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Notes who waits, and tells peers in the way to go until what they hold makes up for `bytes`.
+    /// Adds a waiting connection, and marks inactive peers to be closed until they free `bytes`.
     fn wait(&mut self, asking: ConnectionId, bytes: usize, waker: &Waker) {
         self.waiting.insert(asking, waker.clone());
         std::mem::take(&mut self.polls).into_values().for_each(Waker::wake);
@@ -201,19 +205,19 @@ impl Room {
         Room { budget: Arc::clone(budget), connection, taken: Mutex::default() }
     }
 
-    /// The most memory for an answer whose size the client chooses.
+    /// The most memory for a response whose size the client decides.
     pub fn most(&self) -> usize {
         self.budget.most_of_large()
     }
 
-    /// What is left of that.
+    /// The part of [`Room::most`] that is still free.
     pub fn left(&self) -> usize {
         self.most().saturating_sub(self.taken().bytes)
     }
 
-    /// Waits until `bytes` more may be held for this request. Call it before taking them. A caller should
-    /// hold almost nothing while it waits; otherwise two requests that each hold half of the memory would
-    /// wait for each other.
+    /// Waits until `bytes` more are charged for this request. Call it before allocating them. A caller
+    /// should hold almost nothing while it waits; otherwise two requests that each hold half of the
+    /// memory would wait for each other.
     pub async fn hold(&self, bytes: usize) {
         let (all, charged) = {
             let mut taken = self.taken();
@@ -232,7 +236,8 @@ impl Room {
         self.taken().charge = Some(charge);
     }
 
-    /// What is larger than large things may be is let in beside small ones: these never end.
+    /// A charge above the limit for large requests only waits for that limit, because small requests
+    /// never cease.
     async fn wait_for(&self, bytes: usize) -> Charge {
         let needed = bytes.min(self.most());
         loop {
@@ -241,7 +246,7 @@ impl Room {
                     Some(charge) => Poll::Ready(charge),
                     None => Poll::Pending,
                 });
-            // The peers in the way may never move: they are looked at again.
+            // Inactive peers are checked again at each try.
             if let Some(mut charge) = time::within(ASK_AGAIN, charged).await {
                 charge.at_least(bytes);
                 return charge;
@@ -249,8 +254,9 @@ impl Room {
         }
     }
 
-    /// Ready when this request holds room that another one waits for, and has held it for a while `since`
-    /// it began: a long poll then answers. Never for a request so small that it is not charged.
+    /// Waits until another request needs memory that this one holds, and at least [`LEAST_POLL`] has
+    /// passed `since` it began. A long poll then answers. A request that is too small to be charged waits
+    /// for ever.
     pub async fn is_wanted(&self, since: Moment) {
         if self.taken().charge.is_none() {
             return std::future::pending().await;
@@ -277,14 +283,14 @@ impl Charge {
         self.bytes
     }
 
-    /// Gives back what is more than `bytes`.
+    /// Releases all but `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;
         drop(Charge { budget: Arc::clone(&self.budget), bytes: more });
     }
 
-    /// What is held turned out to be so much. Nobody waits for the difference: it is held already.
+    /// Raises the charge to `bytes` without waiting: the memory is already allocated.
     pub fn at_least(&mut self, bytes: usize) {
         if bytes > self.bytes {
             let more = self.budget.charge_at_once(bytes - self.bytes);
@@ -292,7 +298,7 @@ impl Charge {
         }
     }
 
-    /// Takes another charge of the same budget in.
+    /// Merges another charge of the same budget into this one.
     pub fn absorb(&mut self, mut other: Charge) {
         self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
     }
@@ -315,7 +321,7 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
-    /// A future that is polled when a test says so.
+    /// A future that a test polls by hand.
     struct Polled<F>(std::pin::Pin<Box<F>>);
 
     fn by_hand<F: Future<Output = ()>>(future: F) -> Polled<F> {
@@ -425,7 +431,7 @@ mod tests {
         assert!(budget.charge(9, 100, Waker::noop()).is_none());
         let shed: Vec<ConnectionId> = (1..5).filter(|connection| budget.sheds(*connection)).collect();
         assert_eq!(shed, [1, 3]);
-        // Asked again, what they will give back is counted.
+        // Charged again: the bytes that the closed peers will release are counted.
         assert!(budget.charge(9, 100, Waker::noop()).is_none());
         assert!(!budget.sheds(2));
     }

@@ -1,7 +1,7 @@
-//! What the APIs of settings share: kinds of resources, and the way an alteration takes.
+//! Shared by the APIs of settings: kinds of resources, and the steps of an alteration.
 //!
-//! All resources of a request are judged first and in line before the first is waited for; each
-//! succeeds or fails for itself.
+//! All resources of a request are checked and queued before the first wait. Each succeeds or fails on its
+//! own.
 
 pub mod loggers;
 
@@ -23,10 +23,10 @@ pub const CLIENT_METRICS: i8 = 16;
 pub const GROUP: i8 = 32;
 pub const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
-/// The most bytes of names and values that are kept for everything but topics.
+/// The maximum size of the stored names and values of all resources but topics.
 const MOST_BYTES: usize = 16 << 20;
 
-/// One resource of a request, and what is asked for it.
+/// One resource of a request, and its changes.
 pub struct Asked {
     pub kind: i8,
     pub name: String,
@@ -36,11 +36,11 @@ pub struct Asked {
 pub enum Wish {
     /// Name, Kafka's number of the operation, value.
     Alter(Vec<(String, i8, Option<String>)>),
-    /// All settings there shall be.
+    /// The complete new settings; all others are removed.
     Replace(Vec<(String, Option<String>)>),
 }
 
-/// What became of one resource, as both answers tell it.
+/// The result of one resource, for both APIs.
 pub struct Outcome {
     pub kind: i8,
     pub name: String,
@@ -48,7 +48,7 @@ pub struct Outcome {
     pub error_message: Option<String>,
 }
 
-/// Whose stored settings change.
+/// The resource whose stored settings change.
 enum Target {
     Topic(TopicId),
     Other(Scope),
@@ -56,7 +56,7 @@ enum Target {
 
 type Stored = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
-/// One outcome for each resource, in the order of the request.
+/// Alters the settings. Returns one outcome for each resource, in the order of the request.
 pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec<Outcome> {
     let mut times: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
@@ -83,7 +83,7 @@ pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec
     outcomes
 }
 
-/// Judges one resource and puts its changes in line.
+/// Checks one resource and queues its changes.
 fn begin(asked: &Asked, validate_only: bool, ctx: &Context) -> Result<Option<Stored>, Refusal> {
     asked.wish.check()?;
     if asked.kind == BROKER_LOGGER {
@@ -129,7 +129,7 @@ fn judge(asked: &Asked, ctx: &Context) -> Result<(Target, Changes), Refusal> {
             let topic = topics.by_name(name);
             let nothing = BTreeMap::new();
             let own = topic.map_or(&nothing, |topic| &topic.overrides);
-            // Kafka looks for the topic last.
+            // Kafka looks up the topic last.
             let changes = asked.wish.changes(Resource::Topic, own, &settings)?;
             match topic {
                 Some(topic) => Ok((Target::Topic(topic.id), changes)),
@@ -169,7 +169,7 @@ fn judge(asked: &Asked, ctx: &Context) -> Result<(Target, Changes), Refusal> {
     }
 }
 
-/// The id of the broker that is asked, when that is who is meant.
+/// The id of the broker that serves the request; fails if `name` is another one.
 pub fn this_broker(name: &str, ctx: &Context) -> Result<NodeId, Refusal> {
     let node = ctx.node();
     match name.parse::<i32>() {
@@ -188,7 +188,7 @@ fn unknown_resource(kind: i8) -> Refusal {
 }
 
 impl Wish {
-    /// Each name once, and a value where there has to be one.
+    /// Fails on duplicate names and on missing values.
     fn check(&self) -> Result<(), Refusal> {
         let names: Vec<&String> = match self {
             Wish::Alter(changes) => changes.iter().map(|(name, _, _)| name).collect(),

@@ -1,5 +1,4 @@
-//! What a handler knows about the request it serves: who asks, over which connection, at which
-//! version, and the rooms it may turn to.
+//! The context of a request: its client, connection and version, and the services that a handler uses.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -18,14 +17,14 @@ use crate::storage::{Isolation, LiveSettings, Store, Topics};
 use crate::time::Clock;
 use crate::types::{ClusterId, LeaderEpoch, NodeId};
 
-/// One request's surroundings; cheap to clone.
+/// The context of one request; cheap to clone.
 #[derive(Clone)]
 pub struct Context {
     pub services: Arc<Services>,
     pub connection: Arc<ConnectionInfo>,
     pub version: i16,
     pub client_id: Option<String>,
-    /// What serving this request holds beside the request itself.
+    /// The memory that serving this request holds beside the request itself.
     pub room: Arc<Room>,
 }
 
@@ -35,7 +34,8 @@ impl Context {
         self.services.cluster.node_id
     }
 
-    /// Where this client finds a broker: at the listener of the same name. `None`: nowhere yet.
+    /// The address of a broker for this client: the listener with the same name. `None` if it has not
+    /// listened yet.
     pub fn endpoint(&self, node: NodeId) -> Option<HostPort> {
         let mut told = self.connection.advertised();
         if node != self.node() {
@@ -44,18 +44,18 @@ impl Context {
         Some(told)
     }
 
-    /// The brokers that run, as this client finds them.
+    /// The running brokers with their addresses for this client.
     pub fn brokers(&self, topics: &Topics) -> Vec<(NodeId, HostPort)> {
         topics.running().iter().filter_map(|node| Some((*node, self.endpoint(*node)?))).collect()
     }
 
-    /// Whom clients are told to bring administration to. Any broker does it.
+    /// The broker advertised as controller; any broker can serve admin requests.
     pub fn controller(&self, topics: &Topics) -> NodeId {
         topics.running().first().copied().unwrap_or(self.node())
     }
 }
 
-/// The rooms behind the handlers, the same for every connection of a broker.
+/// The services behind the handlers, shared by all connections of a broker.
 pub struct Services {
     pub store: Store,
     pub groups: Groups,
@@ -64,9 +64,9 @@ pub struct Services {
     pub clock: Clock,
     pub fetch_sessions: Arc<Sessions>,
     pub auto_create: Arc<AutoCreate>,
-    /// What answers of all clients together may hold.
+    /// The memory budget for responses, shared by all clients.
     pub answers: Arc<Budget>,
-    /// What is counted of requests.
+    /// Counters of requests.
     pub requests: Arc<Requests>,
     /// Long polls end early when the broker stops.
     pub stopping: Stopping,
@@ -93,19 +93,19 @@ impl Services {
         }
     }
 
-    /// The broker's settings as they are now. Nobody keeps them longer than a request.
+    /// The broker's current settings. Do not keep them longer than for one request.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.live.at(&self.store.settings())
     }
 
-    /// Takes them as they are written now.
+    /// Reloads the settings from these sources.
     pub fn reload(&self, written: &Given) {
         self.live.reload(written);
     }
 }
 
 impl Services {
-    /// The same rooms as another broker of this process has them, with fetch sessions of its own.
+    /// The services of another virtual broker of this process, with its own fetch sessions.
     pub fn posing_as(
         &self,
         started: &Arc<BrokerSettings>,
@@ -130,7 +130,7 @@ impl Services {
 
 #[cfg(test)]
 impl Services {
-    /// With nothing in them, and gone with the test.
+    /// Empty services in memory, for a test.
     pub(crate) fn in_memory(stopping: Stopping) -> Services {
         Services::in_memory_with(BrokerSettings::default(), stopping)
     }
@@ -143,18 +143,18 @@ impl Services {
     }
 }
 
-/// What is true of the cluster for as long as the process runs.
+/// Facts about the cluster that do not change while the process runs.
 #[derive(Clone, Debug)]
 pub struct ClusterFacts {
     pub cluster_id: ClusterId,
-    /// The broker that is asked.
+    /// The broker that serves the request.
     pub node_id: NodeId,
-    /// Every broker, whether it runs or not.
+    /// All brokers, running or not.
     pub brokers: Arc<[NodeId]>,
     pub peers: Arc<Peers>,
 }
 
-/// The ports that the brokers of this process are found at, by the names of their listeners.
+/// The ports of the brokers of this process, by listener name.
 #[derive(Debug, Default)]
 pub struct Peers(RwLock<BTreeMap<NodeId, BTreeMap<String, u16>>>);
 
@@ -173,15 +173,15 @@ impl Peers {
 pub struct ConnectionInfo {
     pub id: ConnectionId,
     pub peer: SocketAddr,
-    /// Our side of the socket: the address the client reached us at.
+    /// The server's address of the connection, which the client connected to.
     pub local: SocketAddr,
-    /// As it was configured.
+    /// The listener of the connection, as it was configured.
     pub listener: Arc<Listener>,
-    /// What the client called itself in ApiVersions, if it has.
+    /// The client's name from its ApiVersions request, if there was one.
     pub software: OnceLock<ClientSoftware>,
 }
 
-/// An address as clients are told it.
+/// An address in the form that clients get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     pub host: String,
@@ -195,9 +195,9 @@ pub struct ClientSoftware {
 }
 
 impl ConnectionInfo {
-    /// Where this client is told to find the broker: what the operator advertises, else the host
-    /// the listener was bound to, else the address the client just reached us at. Never an
-    /// unspecified address (rule M6).
+    /// The address that this client should use: the advertised host, else the host that the listener is
+    /// bound to, else the address that the client has connected to. Never an unspecified address (rule
+    /// M6).
     pub fn advertised(&self) -> HostPort {
         let port = self.listener.told_port(self.local.port());
         match &self.listener.advertised {
@@ -212,7 +212,8 @@ impl ConnectionInfo {
             return HostPort { host: self.listener.host.clone(), port };
         }
         let reached = self.local.ip().to_canonical();
-        // Some clients cannot read a bare IPv6 address; a listener on all addresses serves both families.
+        // Some clients cannot parse a bare IPv6 address. A listener on all addresses serves both
+        // families.
         let host = if reached == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) {
             "localhost".to_owned()
         } else {
@@ -222,7 +223,7 @@ impl ConnectionInfo {
     }
 }
 
-/// Holds what a client believes to be the current leadership against ours (KIP-320).
+/// Compares a client's leader epoch with the current one (KIP-320).
 pub fn check_epoch(believed: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<(), ErrorCode> {
     match believed {
         Some(believed) if believed < current => Err(ErrorCode::FencedLeaderEpoch),
@@ -231,7 +232,7 @@ pub fn check_epoch(believed: Option<LeaderEpoch>, current: LeaderEpoch) -> Resul
     }
 }
 
-/// The isolation level of Fetch and ListOffsets; `None` for one that nobody knows.
+/// The isolation level of Fetch and ListOffsets; `None` if it is unknown.
 pub fn isolation(level: i8) -> Option<Isolation> {
     match level {
         0 => Some(Isolation::ReadUncommitted),

@@ -1,5 +1,5 @@
-//! CreatePartitions (key 37): more partitions behind the last one. One result per topic asked
-//! (rule A11), and numbers go on without gaps (A12).
+//! CreatePartitions (key 37): adds partitions to topics. There is one result per topic (rule A11), and
+//! the new numbers follow the old ones without gaps (A12).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::types::NodeId;
 
 impl Handler for CreatePartitionsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Results stand in the order of the request.",
+        "Results are in the order of the request.",
         "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
     ];
 
@@ -32,7 +32,7 @@ impl Handler for CreatePartitionsRequest {
         let begun = Moment::now();
         let topics = ctx.services.store.topics();
         let planned = plan(&self.topics, &topics, timeout, &ctx);
-        // All have their place in line before the first is waited for: they share a sync.
+        // All are queued before the first wait, so that they share a sync.
         let adding: Vec<_> = planned
             .into_iter()
             .map(|(asked, planned)| {
@@ -52,7 +52,7 @@ impl Handler for CreatePartitionsRequest {
                 Ok(None) => Ok(()),
                 Ok(Some(added)) => match within(timeout.saturating_sub(begun.elapsed()), added).await {
                     Some(added) => added.map_err(|error| not_added(asked, &error, &ctx)),
-                    // They may yet come into being.
+                    // The partitions may still be added later.
                     None => Err(ErrorCode::RequestTimedOut.into()),
                 },
             };
@@ -62,19 +62,19 @@ impl Handler for CreatePartitionsRequest {
     }
 }
 
-/// What is to be added to a topic.
+/// The partitions to add to a topic.
 struct Wanted {
     topic: Arc<Topic>,
-    /// The number of the first new partition, and how many there are.
+    /// The number of the first new partition, and the number of new partitions.
     first: i32,
     count: usize,
-    /// Where the client says who holds them.
+    /// The replicas, if the client assigns them.
     assigned: Option<Vec<Vec<NodeId>>>,
 }
 
 type Planned<'a> = (&'a CreatePartitionsTopic, Result<Wanted, Refusal>);
 
-/// One plan or refusal per name.
+/// Returns one plan or refusal per name.
 fn plan<'a>(
     asked: &'a [CreatePartitionsTopic],
     topics: &Topics,
@@ -89,7 +89,7 @@ fn plan<'a>(
     for topic in asked {
         let wanted = match times.remove(topic.name.as_str()) {
             None => continue,
-            // As in Kafka, where the client waits for nothing, nothing is begun.
+            // As in Kafka, a request with a timeout of 0 or less starts nothing.
             Some(_) if timeout.is_zero() => Err(ErrorCode::RequestTimedOut.into()),
             Some(1) => wanted(topic, topics, ctx),
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
@@ -97,7 +97,7 @@ fn plan<'a>(
         planned.push((topic, wanted));
     }
     let new = planned.iter().filter_map(|(_, wanted)| wanted.as_ref().ok()).map(|wanted| wanted.count).sum();
-    // As in Kafka the excess is what everybody hears of, also who is refused for something else.
+    // As in Kafka, an excess is the error of all topics, even of those refused for another reason.
     let excess = "Excessively large number of additional partitions per request.";
     if let Err(excess) = check_caps(new, topics.partitions(), excess) {
         let is_duplicate = |refusal: &Refusal| refusal.code == ErrorCode::InvalidRequest;
@@ -156,8 +156,8 @@ impl Wanted {
     }
 }
 
-/// The store has the last word: another client may have been faster, and then it is asked what
-/// the request would come to now.
+/// The error if the store refused. Another client may have been faster, so the request is checked again
+/// against the current topics.
 fn not_added(asked: &CreatePartitionsTopic, error: &StoreError, ctx: &Context) -> Refusal {
     let now = wanted(asked, &ctx.services.store.topics(), ctx);
     match (error, now) {

@@ -1,7 +1,7 @@
 //! CreateTopics (key 19). v5 answers with the topic's settings, v7 with its id.
 //!
-//! Checks and words are Kafka's. Its caps of 10,000 partitions and records per request hold here
-//! too; besides there is one for the whole broker.
+//! Checks and error messages are Kafka's, and so are the limits of 10,000 partitions and records per
+//! request. There is also a limit of partitions for the whole broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::storage::{Topic, TopicError, Topics};
 use crate::time::{Moment, random_uuid, within};
 use crate::types::{NodeId, TopicId};
 
-/// The most partitions one request may ask for (rule A18).
+/// The maximum number of partitions in one request (rule A18).
 const PER_REQUEST: usize = 10_000;
-/// The most partitions this broker holds.
+/// The maximum number of partitions of this broker.
 const PER_BROKER: usize = 200_000;
 
-/// What an answer takes for one setting of a topic.
+/// The memory that one setting of a topic takes in the response.
 const SETTING: usize = 256;
 
 impl Handler for CreateTopicsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Results stand in the order of the request.",
+        "Results are in the order of the request.",
         "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
         "Two names of one request that collide (`a.b`, `a_b`) are refused; Kafka creates both.",
     ];
@@ -51,12 +51,12 @@ impl Handler for CreateTopicsRequest {
         let (begun, validate_only) = (Moment::now(), self.validate_only);
         let settings = ctx.services.settings();
         let planned = match timeout.is_zero() {
-            // Kafka's controller looks at the clock before it begins.
+            // Kafka's controller checks the timeout before it begins.
             true => too_late(self.topics),
             false => plan(self.topics, &settings, &ctx),
         };
         let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
-        // All have their place in line before the first is waited for: they share a sync.
+        // All are queued before the first wait, so that they share a sync.
         let making: Vec<_> = match validate_only {
             true => Vec::new(),
             false => new.map(|new| (&new.name, create(new, &ctx))).collect(),
@@ -65,7 +65,7 @@ impl Handler for CreateTopicsRequest {
         for (name, topic) in making {
             made.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
                 Some(made) => made.map_err(|error| not_made(name, &error)),
-                // It may yet come into being.
+                // The topic may still be created later.
                 None => Err(ErrorCode::RequestTimedOut.into()),
             });
         }
@@ -76,7 +76,7 @@ impl Handler for CreateTopicsRequest {
                 Err(refusal) => return refused(name, refusal),
             };
             match made.next() {
-                // As in Kafka one is drawn that never comes into being.
+                // As in Kafka, `validate_only` returns a random id that is never used.
                 None => result(&new, random_uuid(), &settings),
                 Some(Ok(topic)) => result(&new, topic.id, &settings),
                 Some(Err(refusal)) => refused(name, refusal),
@@ -87,18 +87,18 @@ impl Handler for CreateTopicsRequest {
     }
 }
 
-/// A topic to be made, with nothing wrong about it.
+/// A valid topic that can be created.
 struct New {
     name: String,
     overrides: BTreeMap<String, String>,
     partitions: u32,
     factor: usize,
-    /// Where the client says who holds its partitions.
+    /// The replicas, if the client assigns them.
     assigned: Option<Vec<Vec<NodeId>>>,
 }
 
 impl New {
-    /// How many records Kafka would write for it.
+    /// The number of records that Kafka would write for the topic.
     fn records(&self) -> usize {
         1 + self.overrides.len() + self.partitions as usize
     }
@@ -116,7 +116,7 @@ fn create(new: &New, ctx: &Context) -> impl Future<Output = Result<Arc<Topic>, T
 
 type Planned = Result<New, Refusal>;
 
-/// One plan or refusal per name, in the order of the request.
+/// Returns one plan or refusal per name, in the order of the request.
 fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) -> Vec<(String, Planned)> {
     let mut times: HashMap<String, usize> = HashMap::new();
     for topic in &asked {
@@ -133,7 +133,8 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
     for topic in asked {
         let plan = match times.remove(&topic.name) {
             None => continue,
-            // As in Kafka the excess is what everybody hears of, also who is refused for something else.
+            // As in Kafka, an excess is the error of all topics, even of those refused for another
+            // reason.
             Some(1) if wanted > PER_REQUEST && topic.name != topic_name::CLUSTER_METADATA => {
                 Err(excess.clone())
             }
@@ -156,7 +157,7 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
     planned
 }
 
-/// As far as it can be told from the request alone.
+/// The number of partitions, as far as the request itself shows it.
 fn partitions_wanted(asked: &CreatableTopic, settings: &BrokerSettings) -> usize {
     match (asked.assignments.len(), asked.num_partitions) {
         (0, -1) => settings.num_partitions,
@@ -167,13 +168,13 @@ fn partitions_wanted(asked: &CreatableTopic, settings: &BrokerSettings) -> usize
     .unwrap_or(0)
 }
 
-/// The client waits for nothing, and nothing is begun.
+/// Refuses all topics, because the timeout is 0 or less.
 fn too_late(asked: Vec<CreatableTopic>) -> Vec<(String, Planned)> {
     let names: BTreeSet<String> = asked.into_iter().map(|topic| topic.name).collect();
     names.into_iter().map(|name| (name, Err(ErrorCode::RequestTimedOut.into()))).collect()
 }
 
-/// Whether one request may bring so many new partitions into being; where not, it changes nothing.
+/// Fails if a request would add too many partitions. It then changes nothing.
 pub fn check_caps(new: usize, held: usize, excess: &str) -> Result<(), Refusal> {
     let excess = match () {
         () if new > PER_REQUEST => excess.to_owned(),
@@ -185,7 +186,7 @@ pub fn check_caps(new: usize, held: usize, excess: &str) -> Result<(), Refusal> 
     Err(Refusal::new(ErrorCode::PolicyViolation, excess))
 }
 
-/// What a topic is judged by.
+/// The facts that a new topic is checked against.
 struct Rules<'a> {
     settings: &'a BrokerSettings,
     brokers: &'a [NodeId],
@@ -220,7 +221,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Who holds which partition is left to us.
+    /// A topic whose replicas the broker assigns.
     fn spread(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
         let factor = match asked.replication_factor {
             -1 => usize::from(self.settings.default_replication),
@@ -247,7 +248,7 @@ impl<'a> Rules<'a> {
         Ok(New { name, overrides, partitions, factor, assigned: None })
     }
 
-    /// The client says which broker holds which partition.
+    /// A topic whose replicas the client assigns.
     fn assigned(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
         let not_both = |what: &str| {
             format!("A manual partition assignment was specified, but {what} was not set to -1.")
@@ -282,7 +283,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// A setting given twice has the value given last, as in Kafka.
+/// As in Kafka, the last value counts if a setting is given twice.
 fn overrides(asked: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal> {
     let mut overrides = BTreeMap::new();
     for setting in &asked.configs {
@@ -295,7 +296,7 @@ fn overrides(asked: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal
     Ok(overrides)
 }
 
-/// The store has the last word: another client may have been faster.
+/// The error if the store refused: another client may have been faster.
 fn not_made(name: &str, error: &TopicError) -> Refusal {
     match error {
         TopicError::Exists => exists(name),
@@ -308,7 +309,7 @@ fn exists(name: &str) -> Refusal {
     Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."))
 }
 
-/// Kafka makes metrics of topic names, in which `.` and `_` are one (rule A17).
+/// Kafka uses topic names in metric names, in which `.` and `_` are equal (rule A17).
 fn collides(name: &str, with: &str) -> Refusal {
     let why = format!("Topic '{name}' collides with existing topic: {with}");
     Refusal::new(ErrorCode::InvalidTopicException, why)
@@ -340,7 +341,7 @@ fn refused(name: String, refusal: Refusal) -> CreatableTopicResult {
         error_message: refusal.message,
         num_partitions: -1,
         replication_factor: -1,
-        // Null is allowed, and Java admin clients throw on it (rule M9).
+        // Null is allowed, but Java admin clients throw on it (rule M9).
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }

@@ -1,8 +1,8 @@
-//! DeleteRecords (key 21): moves the log start of partitions forward; −1 means to the high
-//! watermark. The new start is durable before the answer, and never goes back (rule O4).
+//! DeleteRecords (key 21): moves the log start offset of partitions forward; −1 means to the high
+//! watermark. The new offset is durable before the answer, and never decreases (rule O4).
 //!
-//! There is nobody to wait for but the disk, so the request's timeout does not count: Kafka's
-//! leader has moved its own log start, too, before it looks at a clock.
+//! The request's timeout is ignored: there are no followers to wait for, only the disk. Kafka's leader,
+//! too, moves its own log start offset before it checks the timeout.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ impl Handler for DeleteRecordsRequest {
 
     async fn handle(self, ctx: Context) -> Reply<DeleteRecordsResponse> {
         let topics = ctx.services.store.topics();
-        // A partition named twice has one result, and what was said last counts, as in Kafka.
+        // As in Kafka, a partition that is named twice gets one result, and the last offset counts.
         let mut asked: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
         for topic in self.topics {
             let offsets = topic.partitions.iter().map(|one| (one.partition_index, one.offset));
             asked.entry(topic.name).or_default().extend(offsets);
         }
-        // All have their place in line before the first is waited for: they share a sync.
+        // All are queued before the first wait, so that they share a sync.
         let mut moving = Vec::with_capacity(asked.len());
         for (name, offsets) in asked {
             let partitions: Vec<_> = offsets
@@ -67,7 +67,7 @@ impl Handler for DeleteRecordsRequest {
     }
 }
 
-/// The partition, and the offset that is to be its first.
+/// The partition, and its new log start offset.
 fn target<'a>(
     topics: &'a Topics,
     name: &str,
@@ -81,7 +81,7 @@ fn target<'a>(
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = led_here(topic, index, node, None)?;
-    // Records of a topic that is only compacted go by their keys.
+    // A topic that is only compacted removes records only by their keys.
     let cleanup = partition.settings().cleanup;
     if cleanup.compact && !cleanup.delete {
         return Err(ErrorCode::PolicyViolation);

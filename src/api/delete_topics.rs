@@ -1,4 +1,4 @@
-//! DeleteTopics (key 20): by name, from v6 on also by id. One result per topic asked (rule A13).
+//! DeleteTopics (key 20): by name, since v6 also by id. There is one result per topic (rule A13).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,13 +26,13 @@ impl Handler for DeleteTopicsRequest {
         let asked: Vec<DeleteTopicState> = self.topics.into_iter().chain(by_name).collect();
         let too_late = || Refusal::from(ErrorCode::RequestTimedOut);
         let planned = match ctx.services.settings().delete_topics {
-            // As in Kafka, where the client waits for nothing, nothing is begun.
+            // As in Kafka, a request with a timeout of 0 or less starts nothing.
             true if timeout.is_zero() => asked.into_iter().map(|one| Err(refused(one, too_late()))).collect(),
             true => plan(asked, &ctx.services.store.topics()),
             false => asked.into_iter().map(|topic| Err(refused(topic, switched_off(ctx.version)))).collect(),
         };
         let known = planned.iter().filter_map(|plan| plan.as_ref().ok());
-        // All have their place in line before the first is waited for: they share a sync.
+        // All are queued before the first wait, so that they share a sync.
         let deleting: Vec<_> = known.map(|topic| ctx.services.store.delete_topic(topic.id)).collect();
         let mut deleted = Vec::with_capacity(deleting.len());
         for topic in deleting {
@@ -59,7 +59,7 @@ impl Handler for DeleteTopicsRequest {
 type Planned = Result<Arc<Topic>, DeletableTopicResult>;
 
 fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
-    // How often each name and each id stands in the request, and in all how often each topic.
+    // The number of times that each name and each id is in the request.
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut ids: HashMap<TopicId, usize> = HashMap::new();
     for one in &asked {
@@ -105,7 +105,7 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
                 Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic id."))
             }
             None => match topics.by_id(one.topic_id) {
-                // Its name is asked for as well and answers for both.
+                // The topic's name is also in the request, and has the result for both.
                 Some(topic) if names.contains_key(&*topic.name) => continue,
                 Some(topic) => Ok(Arc::clone(topic)),
                 None => Err(refuse(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")),
@@ -117,7 +117,7 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
 }
 
 fn switched_off(version: i16) -> Refusal {
-    // The code of its own came with v3.
+    // v3 introduced an error code for this.
     let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
     Refusal::new(code, "delete.topic.enable is false")
 }

@@ -1,5 +1,5 @@
 //! DescribeCluster (key 60): the brokers, the controller and the cluster id.
-//! v1 says which kind of endpoint is meant, v2 tells whether a broker is fenced.
+//! v1 has the type of endpoint, v2 tells whether a broker is fenced.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};

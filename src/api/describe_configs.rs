@@ -1,5 +1,5 @@
-//! DescribeConfigs (key 32): every setting of a topic, a broker, a group and so on, with where it
-//! comes from (rule A8–A10, A16). v3 adds types and documentation.
+//! DescribeConfigs (key 32): all settings of a topic, a broker, a group and so on, with their sources
+//! (rules A8–A10, A16). v3 adds types and documentation.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +25,7 @@ impl Handler for DescribeConfigsRequest {
         self.resources.len()
     }
 
-    /// The settings are weighed by [`allowed`].
+    /// The memory of the settings is charged by [`allowed`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(size.echoed())
     }
@@ -33,7 +33,7 @@ impl Handler for DescribeConfigsRequest {
     async fn handle(self, ctx: Context) -> Reply<DescribeConfigsResponse> {
         let shape = Shape { synonyms: self.include_synonyms, docs: self.include_documentation };
         let mut results = Vec::with_capacity(self.resources.len());
-        // As in Kafka one resource of a kind that nobody knows spoils the whole request.
+        // As in Kafka, one resource of an unknown type fails the whole request.
         let is_unknown = |one: &DescribeConfigsResource| !configs::ALL.contains(&one.resource_type);
         let unknown = self.resources.iter().any(is_unknown).then(Refusal::malformed);
         let allowed = match unknown {
@@ -47,18 +47,18 @@ impl Handler for DescribeConfigsRequest {
                 None => Err(Refusal::new(ErrorCode::InvalidRequest, "too many settings for one answer")),
             };
             results.push(result(resource, outcome, shape));
-            // It may be many, and others have a turn too.
+            // There may be many resources, so other tasks get their turn.
             tokio::task::yield_now().await;
         }
         Reply::Now(DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() })
     }
 }
 
-/// How many of the resources fit into the memory for the answer, which is charged here.
+/// The number of resources that fit into the memory for the response. The memory is charged here.
 async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
-    // A resource that is named repeatedly is described once, to weigh it.
+    // A resource that is named repeatedly is only described once here.
     let mut known: HashMap<(i8, &str), usize> = HashMap::new();
     for resource in resources {
         let of = (resource.resource_type, resource.resource_name.as_str());
@@ -76,7 +76,7 @@ async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Cont
     allowed
 }
 
-/// What of a setting the client wants to see.
+/// The parts of a setting that the client asked for.
 #[derive(Clone, Copy)]
 struct Shape {
     synonyms: bool,
@@ -84,7 +84,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// The memory for a setting: collected, in the answer, and encoded.
+    /// The memory for a setting: collected, in the response, and encoded.
     fn weigh(self, setting: &Described) -> usize {
         const ROW: usize = 320;
         const SYNONYM: usize = 128;
@@ -166,7 +166,7 @@ fn result(
     outcome: Result<Vec<Described>, Refusal>,
     shape: Shape,
 ) -> DescribeConfigsResult {
-    // As in Kafka an empty list of names asks for all.
+    // As in Kafka, an empty list of names asks for all settings.
     let asked = resource.configuration_keys.filter(|keys| !keys.is_empty());
     let asked: Option<HashSet<String>> = asked.map(|keys| keys.into_iter().collect());
     let is_asked = |setting: &Described| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name));
@@ -207,7 +207,7 @@ fn row(setting: Described, shape: Shape) -> DescribeConfigsResourceResult {
     }
 }
 
-/// Kafka's numbers for where a value was set.
+/// Kafka's numbers for the source of a value.
 pub fn source(source: Source) -> i8 {
     match source {
         Source::Topic => 1,
@@ -223,7 +223,7 @@ pub fn source(source: Source) -> i8 {
 
 const UNKNOWN: i8 = 0;
 
-/// Kafka's numbers for types of settings.
+/// Kafka's numbers for the types of settings.
 fn kind(kind: Kind) -> i8 {
     match kind {
         Kind::Boolean => 1,

@@ -1,5 +1,6 @@
-//! DescribeLogDirs (key 35): where partitions lie and how large they are. There is one directory.
-//! v3 adds an error for all, v4 the size of the disk, v5 whether the directory takes new partitions.
+//! DescribeLogDirs (key 35): the directory and size of partitions. There is only one directory.
+//! v3 adds an error for the whole request, v4 the size of the disk, v5 whether the directory takes new
+//! partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +32,7 @@ impl Handler for DescribeLogDirsRequest {
         let topics = ctx.services.store.topics();
         let described: Vec<_> = match self.topics {
             None => topics.iter().filter_map(|topic| describe(topic, None, &ctx)).collect(),
-            // What is not here is left out, without an error.
+            // Unknown partitions are left out without an error.
             Some(asked) => each_once(asked)
                 .iter()
                 .filter_map(|(name, indexes)| describe(topics.by_name(name)?, Some(indexes), &ctx))
@@ -67,7 +68,7 @@ fn describe(topic: &Topic, asked: Option<&BTreeSet<i32>>, ctx: &Context) -> Opti
         .map(|partition| DescribeLogDirsPartition {
             partition_index: partition.index,
             partition_size: i64::try_from(partition.size()).unwrap_or(i64::MAX),
-            // The log's end is what readers see: nothing lags, and nothing moves elsewhere.
+            // Readers see the whole log, so there is no lag. Replicas never move to another directory.
             offset_lag: 0,
             is_future_key: false,
         })

@@ -1,6 +1,6 @@
-//! DescribeQuorum (key 55): who keeps the cluster's metadata. That is this process and its journal:
-//! one voter, the controller, which leads, with the journal's position for an offset.
-//! v2 knows directories and tells where voters listen.
+//! DescribeQuorum (key 55): the quorum of the cluster's metadata. It is this process and its journal:
+//! the controller is the only voter and the leader, and the journal's position is the offset.
+//! v2 adds directories and the voters' listeners.
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
@@ -10,7 +10,7 @@ use crate::protocol::messages::describe_quorum_response::{
     DescribeQuorumResponse, Listener, Node, PartitionData, ReplicaState, TopicData,
 };
 
-/// The journal has had one leader ever.
+/// There is always the same leader.
 const LEADER_EPOCH: i32 = 1;
 
 impl Handler for DescribeQuorumRequest {
@@ -30,7 +30,7 @@ impl Handler for DescribeQuorumRequest {
     }
 }
 
-/// Kafka answers to one question only: partition 0 of its metadata, and nothing beside it.
+/// Kafka only accepts a request for partition 0 of its metadata topic and nothing else.
 fn is_the_quorum(topics: &[describe_quorum_request::TopicData]) -> bool {
     let [topic] = topics else { return false };
     let [partition] = &topic.partitions[..] else { return false };

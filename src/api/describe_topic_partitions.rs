@@ -1,5 +1,5 @@
-//! DescribeTopicPartitions (key 75): topics and their partitions in pages. Topics come in the order
-//! of their names; where the limit is reached, the cursor says where to go on.
+//! DescribeTopicPartitions (key 75): topics and their partitions in pages. Topics are ordered by name. If
+//! the limit is reached, the cursor is the start of the next page.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::protocol::messages::describe_topic_partitions_response::{
 use crate::storage::{Partition, Topic, Topics};
 use crate::types::TopicId;
 
-/// The most partitions in one answer: Kafka's `max.request.partition.size.limit`.
+/// The maximum number of partitions in one response: Kafka's `max.request.partition.size.limit`.
 const MOST_PARTITIONS: u16 = 2_000;
 
 impl Handler for DescribeTopicPartitionsRequest {
@@ -36,12 +36,12 @@ impl Handler for DescribeTopicPartitionsRequest {
     }
 }
 
-/// What of all there is goes into this answer.
+/// The part of all topics that goes into this response.
 struct Page<'a> {
-    /// Where none is named, all are meant.
+    /// The topics; `None` for all.
     names: Option<BTreeSet<&'a str>>,
     first_topic: &'a str,
-    /// Where the first topic goes on.
+    /// The index of the first partition in the first topic.
     first_partition: usize,
     limit: usize,
 }
@@ -53,7 +53,7 @@ impl<'a> Page<'a> {
             Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
         };
         let names: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
-        // Kafka stumbles over a name without letters, unless a cursor stands at it.
+        // Kafka fails on an empty name, unless the cursor has it.
         if request.cursor.is_none() && names.contains("") {
             return Err(ErrorCode::UnknownServerError);
         }
@@ -134,17 +134,18 @@ fn partition(
     topics: &Topics,
 ) -> DescribeTopicPartitionsResponsePartition {
     let standing = Standing::of(topic, partition, topics);
+    let (elr, last_leader) = replicas::eligible(topic, partition);
     DescribeTopicPartitionsResponsePartition {
-        // As in Kafka, even if there is no leader.
+        // As in Kafka, even without a leader.
         error_code: ErrorCode::None.code(),
         partition_index: partition.index,
         leader_id: standing.leader,
         leader_epoch: standing.leader_epoch,
         replica_nodes: standing.replicas,
         isr_nodes: standing.isr,
-        // Null is allowed, and Java admin clients throw on it (rule M9).
-        eligible_leader_replicas: Some(standing.elr),
-        last_known_elr: Some(standing.last_leader),
+        // Null is allowed, but Java admin clients throw on it (rule M9).
+        eligible_leader_replicas: Some(elr),
+        last_known_elr: Some(last_leader),
         offline_replicas: standing.offline,
     }
 }
@@ -160,12 +161,12 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         topic_id: TopicId::ZERO,
         is_internal: topic_name::is_internal(name),
         partitions: Vec::new(),
-        // Kafka tells what one may do with a name, whether or not it stands for something.
+        // Kafka returns the operations whether the topic exists or not.
         topic_authorized_operations: operations::TOPIC,
     }
 }
 
-/// What Kafka says to what makes no sense: the error on each topic that was named.
+/// Kafka's answer to an invalid request: the error on each topic in it.
 fn refuse(request: DescribeTopicPartitionsRequest, error: ErrorCode) -> DescribeTopicPartitionsResponse {
     let topics = request.topics.into_iter().map(|topic| DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),

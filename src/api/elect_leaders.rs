@@ -1,5 +1,5 @@
-//! ElectLeaders (key 43): the first replica of a partition leads again (a preferred election), or
-//! one that may have missed records takes over (an unclean one). v1 tells which election is meant.
+//! ElectLeaders (key 43): makes the first replica of a partition the leader again (a preferred election),
+//! or a replica that may have missed records (an unclean one). v1 has the type of the election.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
@@ -41,17 +41,17 @@ impl Handler for ElectLeadersRequest {
                 return Reply::Now(refuse(self, Refusal::new(ErrorCode::InvalidRequest, why)));
             }
         };
-        // As in Kafka, where the client waits for nothing, nothing is begun.
+        // As in Kafka, a request with a timeout of 0 or less starts nothing.
         if self.timeout_ms <= 0 {
             return Reply::Now(refuse(self, ErrorCode::RequestTimedOut.into()));
         }
         let topics = ctx.services.store.topics();
-        // Who asks for all is told only of those where something was to be done.
+        // A request for all partitions only gets results for partitions that needed an election.
         let (asked, all) = match self.topic_partitions {
             Some(asked) => (asked, false),
             None => (everything(&topics), true),
         };
-        // All have their place in line before the first is waited for: they share a sync.
+        // All are queued before the first wait, so that they share a sync.
         let begun: Vec<_> = asked
             .into_iter()
             .map(|TopicPartitions { topic, partitions }| {
@@ -124,7 +124,7 @@ fn begin(
     })
 }
 
-/// In Kafka's words. Where the right one led by then, it is well, too.
+/// The result with Kafka's messages. It is no error if the right broker already leads.
 fn outcome(elected: Result<bool, StoreError>) -> Result<(), Refusal> {
     let Err(error) = elected else { return Ok(()) };
     Err(match ErrorCode::from(&error) {
@@ -138,7 +138,7 @@ fn outcome(elected: Result<bool, StoreError>) -> Result<(), Refusal> {
     })
 }
 
-/// The same for all that were named.
+/// The same error for all partitions in the request.
 fn refuse(request: ElectLeadersRequest, refusal: Refusal) -> ElectLeadersResponse {
     let topics = request.topic_partitions.into_iter().flatten().map(|topic| ReplicaElectionResult {
         topic: topic.topic,

@@ -1,7 +1,8 @@
-//! Kafka's error codes, and the only place where what our rooms report becomes one of them.
+//! Kafka's error codes, and the only place where errors of our rooms become such codes.
 //!
-//! A room's error says what happened; here it is decided, exhaustively, which code a client can act
-//! on: retriable where a later attempt may succeed, definite only where nothing was or will be done.
+//! A room's error says what happened. Here each is mapped, exhaustively, to a code that a client can act
+//! on: a retriable one if a later attempt may succeed, a definite one only if nothing was or will be
+//! done.
 
 use crate::coordinator::classic::GroupError;
 use crate::kernel;
@@ -18,7 +19,7 @@ macro_rules! codes {
         }
 
         impl ErrorCode {
-            /// Every code, in order of its number.
+            /// All codes, ordered by number.
             pub const ALL: &[ErrorCode] = &[$(ErrorCode::$variant,)+];
 
             /// The name in Kafka's documentation.
@@ -28,7 +29,7 @@ macro_rules! codes {
                 }
             }
 
-            /// Whether Kafka's own clients try again after this code.
+            /// Whether Kafka's own clients retry after this code.
             pub fn is_retriable(self) -> bool {
                 match self {
                     $(ErrorCode::$variant => $retriable,)+
@@ -196,7 +197,7 @@ impl From<ErrorCode> for i16 {
     }
 }
 
-/// A code with the words that go beside it where the answer has a field for them.
+/// An error code, and a message for responses that have a field for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub code: ErrorCode,
@@ -210,7 +211,7 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// Kafka's words for any request that it cannot make sense of.
+    /// Kafka's message for all requests that it cannot process.
     pub fn malformed() -> Refusal {
         Refusal::new(
             ErrorCode::InvalidRequest,
@@ -251,16 +252,17 @@ impl From<&RecordError> for Refusal {
 impl From<&kernel::Refusal> for ErrorCode {
     fn from(refusal: &kernel::Refusal) -> ErrorCode {
         match refusal {
-            // Looked up before: it was deleted since.
+            // The handler found it before: it was deleted in the meantime.
             kernel::Refusal::UnknownTopic | kernel::Refusal::UnknownPartition => {
                 ErrorCode::UnknownTopicOrPartition
             }
             kernel::Refusal::TopicExists => ErrorCode::TopicAlreadyExists,
             kernel::Refusal::NameCollides { .. } => ErrorCode::InvalidTopicException,
             kernel::Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-            // Rule P9: not a code of the leadership, or the client tries for ever.
+            // Rule P9: no code about leadership, or the client would retry for ever.
             kernel::Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-            // Nothing was written, and a later attempt may find room: what this code tells clients.
+            // Nothing was written, and a later attempt may succeed. Clients understand this code in that
+            // sense.
             kernel::Refusal::TooManyProducers => ErrorCode::NotEnoughReplicas,
             kernel::Refusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             kernel::Refusal::OffsetsExhausted => ErrorCode::InvalidRecord,
@@ -268,7 +270,7 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
             kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
             kernel::Refusal::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
-            // No client asks for what is answered so.
+            // Only internal commands are refused this way.
             kernel::Refusal::OtherSegments | kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
         }
     }
@@ -282,7 +284,8 @@ impl From<&AppendError> for ErrorCode {
             AppendError::Damaged | AppendError::Full | AppendError::Unwritable(_) | AppendError::Poisoned => {
                 ErrorCode::KafkaStorageError
             }
-            // Nobody knows whether it was written; clients that may not repeat it ask no more.
+            // It is unknown whether the batch was written. Clients that must not write it twice do not
+            // retry after this code.
             AppendError::Stopped => ErrorCode::RequestTimedOut,
         }
     }
@@ -386,7 +389,7 @@ impl From<GroupError> for ErrorCode {
             GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
             GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
             GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
-            // Retriable: there may be room, or a journal that works, later.
+            // Retriable: later there may be memory, or the journal may work again.
             GroupError::NoRoom | GroupError::NotStored => ErrorCode::CoordinatorNotAvailable,
         }
     }

@@ -1,9 +1,9 @@
-//! Fetch (key 1): record batches from where the client stands, waiting for them if it likes.
-//! v7 knows sessions ([`session`]), v12 leader epochs of what was fetched, v13 topic ids; v15 moves
-//! the replica id, which makes no difference: no broker fetches here.
+//! Fetch (key 1): record batches from an offset on, with an optional wait for new ones.
+//! v7 adds sessions ([`session`]), v12 the epoch of the last fetched record, v13 topic ids. v15 moves
+//! the replica id, which is irrelevant because no broker fetches from us.
 //!
-//! A poll ends when enough bytes are there, when a partition has an error to tell, or when its time
-//! is over. What it waits for wakes it (`Partition::watch`); no timer looks again.
+//! A poll ends when there are enough bytes, when a partition has an error, or when its time is over.
+//! Changes of the partitions wake it (`Partition::watch`); it does not poll with a timer.
 
 pub mod session;
 
@@ -25,18 +25,18 @@ use crate::time::{self, Moment, within};
 use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
 use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
 
-/// The memory for a partition of a poll, without its records and its part of the answer.
+/// The memory for a partition of a poll, without its records and its part of the response.
 const PARTITION: usize = 512;
-/// So much is read even where answers fill the memory.
+/// The number of bytes that are read even if responses fill the memory.
 const LEAST_ROOM: usize = 64 << 10;
 
 impl Handler for FetchRequest {
     const GAPS: &'static [&'static str] = &[
         "Only whole batches are returned; Kafka cuts the last one at the limit.",
-        "An isolation level that nobody knows and a limit below 0 are INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
+        "An unknown isolation level and a limit below 0 are INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
         "KIP-392: no preferred read replica, there is only the leader.",
-        "No fetch waits for longer than connections.max.idle.ms, whatever it asks for.",
-        "All fetch sessions together hold 500,000 partitions; who does not fit is served without a session.",
+        "A fetch waits at most connections.max.idle.ms, even if it asks for more.",
+        "All fetch sessions together hold 500,000 partitions; further clients are served without a session.",
     ];
 
     fn named(&self) -> usize {
@@ -62,18 +62,18 @@ impl Handler for FetchRequest {
         };
         let isolation = isolation(self.isolation_level);
         let mut poll = Poll::new(&self, &plan, isolation.unwrap_or(Isolation::ReadUncommitted), &ctx);
-        // As in Kafka it does not matter where there is nothing to read.
+        // As in Kafka, the isolation level does not matter if there is nothing to read.
         if isolation.is_none() && poll.readings.iter().any(Reading::is_of_something) {
             return Reply::Now(refuse(self));
         }
-        // It may wait for long; what is still needed of the request, the poll has.
+        // The poll may wait for long, and has copied all that it needs of the request.
         drop(self);
         poll.run(&ctx).await;
         Reply::Now(close(poll, plan, &ctx))
     }
 }
 
-/// Finds out which partitions the request is about.
+/// Determines the partitions of the request.
 fn open(request: &FetchRequest, ctx: &Context) -> Result<Plan, ErrorCode> {
     let by_id = ctx.version >= 13;
     let topic_ref = |name: &str, id: TopicId| match by_id {
@@ -106,14 +106,14 @@ fn open(request: &FetchRequest, ctx: &Context) -> Result<Plan, ErrorCode> {
     ctx.services.fetch_sessions.open(opening, by_id, asks, &forgotten, ctx.services.clock.monotonic())
 }
 
-/// One request at work: what it has so far, and when that is enough.
+/// A request while it is served: the results so far, and the limits that end it.
 struct Poll {
     readings: Vec<Reading>,
     isolation: Isolation,
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
-    /// Bytes of all reads, and the charge for their memory until the server charges the answer.
+    /// The bytes of all reads, and the charge for their memory until the server charges the response.
     size: usize,
     held: Charge,
 }
@@ -126,12 +126,12 @@ struct Reading {
 }
 
 enum State {
-    /// No such partition, or none that this request may read. Not worth ending a wait for.
+    /// The partition does not exist, or this request may not read it. This does not end a wait.
     Unknown(ErrorCode),
     Open(Progress),
-    /// With who leads, where the client is to look for another leadership.
+    /// With the leader, if the client has to find a new one.
     Failed(ErrorCode, Option<Leader>),
-    /// The client's log is not ours from some point on (KIP-320).
+    /// The client's log differs from ours after some offset (KIP-320).
     Diverged {
         ends: Ends,
         epoch: LeaderEpoch,
@@ -141,16 +141,16 @@ enum State {
 
 struct Progress {
     partition: Arc<Partition>,
-    /// Bytes that the client wants of it.
+    /// The number of bytes that the client wants at most.
     most: usize,
-    /// The leadership that it is read under.
+    /// The leader epoch of the read.
     epoch: LeaderEpoch,
     ends: Ends,
-    /// What comes after what was read.
+    /// The offset after the records that were read.
     next: Offset,
     records: Vec<Piece>,
     size: usize,
-    /// There is more, which its limit or that of the request leaves no room for.
+    /// There are more records, but the partition's or the request's limit is reached.
     is_full: bool,
 }
 
@@ -158,7 +158,7 @@ impl Poll {
     fn new(request: &FetchRequest, plan: &Plan, isolation: Isolation, ctx: &Context) -> Poll {
         let from_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
         let refused = match from_replica {
-            // A client that poses as a broker (CVE-2018-1288).
+            // A client that pretends to be a broker (CVE-2018-1288).
             true => Some(ErrorCode::NotLeaderOrFollower),
             false if request.max_bytes < 0 => Some(ErrorCode::InvalidRequest),
             false => None,
@@ -173,24 +173,24 @@ impl Poll {
             isolation,
             min_bytes: limit(request.min_bytes).min(max_bytes),
             max_bytes,
-            // Nobody knows whether a client that waits for days is still there.
+            // A client that waits for days may be gone without notice.
             max_wait: wait.min(ctx.services.settings().max_idle),
             size: 0,
             held: ctx.services.answers.take(0),
         }
     }
 
-    /// Reads until it is enough.
+    /// Reads until there is enough.
     async fn run(&mut self, ctx: &Context) {
         let begun = Moment::now();
         self.read(ctx).await;
         while !self.is_enough() {
-            // A fresh waiter each round: partitions that did not change still hold the old one.
+            // A new waiter for each round: unchanged partitions still have the old one.
             let waiter = Waiter::new();
             for partition in self.open_partitions() {
                 partition.watch(&waiter);
             }
-            // What came before the watch wakes nobody.
+            // Changes before `watch` do not wake the waiter, so read again.
             self.read(ctx).await;
             let left = self.max_wait.saturating_sub(begun.elapsed());
             if self.is_enough() || left.is_zero() {
@@ -211,11 +211,11 @@ impl Poll {
         }
     }
 
-    /// Reads on in every partition, as far as limits allow. The first batch of all comes whatever
-    /// its size (rule F9); every partition has its own limit (F8).
+    /// Reads on in all partitions, within the limits. The first batch of the response is read whatever
+    /// its size (rule F9), and every partition has its own limit (F8).
     async fn read(&mut self, ctx: &Context) {
-        // Everything that is read may have to be held until the client has read it. The charge for ranges
-        // that are sent from their file is released below.
+        // All bytes that are read may have to stay in memory until the client has received them. The
+        // charge for ranges that are sent from their file is released below.
         let already = self.size;
         let wanted = self.max_bytes.saturating_sub(already);
         let mut held = ctx.services.answers.take(wanted);
@@ -223,7 +223,7 @@ impl Poll {
         for reading in &mut self.readings {
             reading.follow_the_leader(ctx);
             let State::Open(progress) = &mut reading.state else { continue };
-            // One read ends with a segment file at the latest.
+            // One read ends at the end of a segment file.
             loop {
                 let left = max_bytes.saturating_sub(self.size);
                 let range = ReadRange {
@@ -258,13 +258,14 @@ impl Poll {
         progress.flat_map(|progress| &progress.records).map(Piece::memory).sum()
     }
 
-    /// Whether the answer may leave: there is enough, or something to tell, or nothing to wait for.
+    /// Whether the response can be sent: there is enough, there is an error, or there is nothing to wait
+    /// for.
     fn is_enough(&self) -> bool {
         let is_urgent = |reading: &Reading| match reading.state {
             State::Failed(..) | State::Diverged { .. } => true,
             State::Unknown(_) | State::Open(_) => false,
         };
-        // Where no more fits, the limit counts as reached, or the wait would be for nothing.
+        // If no more fits, the limit counts as reached; otherwise the wait would be useless.
         let counted = |reading: &Reading| match &reading.state {
             State::Open(progress) if progress.is_full => progress.size.max(progress.most.min(self.max_bytes)),
             State::Open(progress) => progress.size,
@@ -306,8 +307,7 @@ impl Reading {
         Reading { ask: Ask { known_as, ..ask.clone() }, topic_id, state }
     }
 
-    /// A poll that waits here while the leadership is handed on learns of it. What was read before
-    /// still stands.
+    /// Notices a new leader epoch while a poll waits. Records that were already read stay valid.
     fn follow_the_leader(&mut self, ctx: &Context) {
         let State::Open(progress) = &self.state else { return };
         let is_another = progress.partition.ends().leader_epoch != progress.epoch;
@@ -322,7 +322,7 @@ impl Reading {
 }
 
 impl State {
-    /// A topic that was there earlier in the session is missed by its name, as in Kafka.
+    /// As in Kafka, a topic that existed earlier in the session is reported missing by name.
     fn missing(asked: &TopicRef, known_as: Option<&str>, topics: &Topics) -> State {
         match (asked, known_as) {
             (TopicRef::Id(_), None) => State::Unknown(ErrorCode::UnknownTopicId),
@@ -335,7 +335,7 @@ impl State {
         }
     }
 
-    /// Judges what the client believes to know of the partition.
+    /// Checks the client's epochs and offset of the partition.
     fn of_partition(topic: &Topic, ask: &Ask, node: NodeId) -> State {
         let index = ask.of.partition;
         let partition = match led_here(topic, index, node, ask.current_epoch) {
@@ -369,7 +369,7 @@ impl State {
 }
 
 impl Progress {
-    /// Reads on, and says how many bytes came.
+    /// Reads on and returns the number of bytes read.
     async fn read(&mut self, range: ReadRange) -> Result<usize, ErrorCode> {
         match self.partition.read(range).await {
             Ok(answer) => {
@@ -380,14 +380,15 @@ impl Progress {
                 self.ends = answer.ends;
                 Ok(bytes)
             }
-            // What was read before still stands; the client hears of this when it asks again.
+            // The records that were read before stay valid; the client gets this error at its next
+            // request.
             Err(_) if !self.records.is_empty() => Ok(0),
             Err(error) => Err(ErrorCode::from(&error)),
         }
     }
 }
 
-/// What Kafka says to a request that makes no sense: the error everywhere, and nothing else.
+/// Kafka's answer to an invalid request: the error for all partitions, and nothing else.
 fn refuse(request: FetchRequest) -> FetchResponse {
     let error = ErrorCode::InvalidRequest;
     let responses = request.topics.into_iter().map(|topic| FetchableTopicResponse {
@@ -399,8 +400,8 @@ fn refuse(request: FetchRequest) -> FetchResponse {
     FetchResponse { error_code: error.code(), responses, ..FetchResponse::default() }
 }
 
-/// A partition of which nothing is known. As in Kafka its aborted transactions are an empty list,
-/// whatever is read.
+/// The result of a partition without data. As in Kafka its aborted transactions are an empty list,
+/// whatever the isolation level.
 fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index,
@@ -416,7 +417,7 @@ fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
     }
 }
 
-/// Ends the request: notes in the session what the client is told, and leaves out the rest.
+/// Ends the request: updates the session, and leaves unchanged partitions out of the response.
 fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     let told: Vec<Told> = poll.readings.iter().map(Reading::told).collect();
     let services = &ctx.services;
@@ -428,14 +429,14 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     let mut node_endpoints = Endpoints::new();
     let heard = poll.readings.into_iter().zip(heard).filter(|(_, heard)| *heard);
     let mut heard: Vec<Reading> = heard.map(|(reading, _)| reading).collect();
-    // As in Kafka what is not there comes last.
+    // As in Kafka, missing partitions come last.
     heard.sort_by_key(|reading| !reading.is_of_something());
     for reading in heard {
         let (topic, topic_id) = match &reading.ask.of.topic {
             TopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
             TopicRef::Id(id) => (String::new(), *id),
         };
-        // KIP-951: the client learns of another leadership without asking again.
+        // KIP-951: the client learns of a new leader without another request.
         if let State::Failed(_, Some(leader)) = reading.state
             && ctx.version >= 16
         {
@@ -475,7 +476,7 @@ impl Reading {
 
     fn into_data(self, isolation: Isolation, ctx: &Context) -> PartitionData {
         let empty = PartitionData {
-            // Rule F11: only who reads committed records hears of aborted ones.
+            // Rule F11: aborted transactions are only sent at READ_COMMITTED.
             aborted_transactions: match isolation {
                 Isolation::ReadUncommitted => None,
                 Isolation::ReadCommitted => Some(Vec::new()),
@@ -488,7 +489,7 @@ impl Reading {
             log_start_offset: ends.log_start.0,
             ..empty.clone()
         };
-        // As in Kafka without a word on aborted transactions, whatever is read.
+        // As in Kafka, without aborted transactions, whatever the isolation level.
         let failed_read =
             |error| PartitionData { aborted_transactions: None, ..failed(self.ask.of.partition, error) };
         match self.state {

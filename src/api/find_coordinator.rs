@@ -1,7 +1,7 @@
-//! FindCoordinator (key 10): who serves a group. v4 asks for several at once.
+//! FindCoordinator (key 10): the broker that serves a group. v4 asks for several groups at once.
 //!
-//! Transactions and share groups are not there yet. A request for their coordinator is refused with
-//! a code that no client retries (`docs/rules.md`, M7).
+//! There are no transactions and share groups yet. A request for their coordinator is refused with a code
+//! that no client retries (`docs/rules.md`, M7).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Handler for FindCoordinatorRequest {
     }
 
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
-        // The answer has the address of the coordinator for each key.
+        // The response has the coordinator's address for each key.
         let host = ctx.connection.advertised().host.len();
         Weight::asked(size.echoed() + (1 + self.coordinator_keys.len()) * 3 * host)
     }
@@ -123,7 +123,7 @@ fn one(found: Coordinator) -> FindCoordinatorResponse {
     let succeeded = found.error_code == ErrorCode::None.code();
     FindCoordinatorResponse {
         error_code: found.error_code,
-        // Kafka's word where nothing went wrong.
+        // Kafka's message for success.
         error_message: if succeeded { Some("NONE".to_owned()) } else { found.error_message },
         node_id: found.node_id,
         host: found.host,

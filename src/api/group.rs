@@ -1,13 +1,13 @@
-//! The APIs of groups, one file per key: 8, 9, 11–16, 42, 47. The rules of groups live in the
-//! coordinator; here requests become its commands and its answers become the wire's.
+//! The APIs of groups, one file per key: 8, 9, 11–16, 42, 47. The rules of groups are in the coordinator.
+//! These files turn requests into its commands, and its answers into responses.
 //!
-//! A request takes effect when it is handled; what it returns may still wait, for other members or
-//! for the disk (rule W12, W19). No answer ever says COORDINATOR_LOAD_IN_PROGRESS (M8): a
-//! broker that still recovers has no listener yet.
+//! A request takes effect when it is handled. The response may still wait, for other members or for the
+//! disk (rules W12, W19). COORDINATOR_LOAD_IN_PROGRESS is never returned (M8), because a broker that
+//! still recovers has no listener yet.
 //!
-//! Where one process poses as several brokers, each group has one of those that run as its
-//! coordinator, and the others say NOT_COORDINATOR. Behind them all is one coordinator, so a group
-//! that gets another one loses nothing.
+//! With virtual brokers, each group has one of the running brokers as its coordinator, and the others
+//! return NOT_COORDINATOR. All of them share one coordinator, so a group that moves to another broker
+//! loses nothing.
 
 mod delete_groups;
 mod describe_groups;
@@ -29,8 +29,8 @@ use crate::coordinator::classic::GroupError;
 use crate::storage::Topics;
 use crate::types::NodeId;
 
-/// The broker that answers for a group: of those that run the one whose hash with the group is the
-/// largest, so that only groups move whose coordinator stops, or whom one that starts wins.
+/// The coordinator of a group: the running broker with the largest hash of broker and group. So a group
+/// only moves if its coordinator stops, or if a broker starts that has a larger hash.
 pub(super) fn coordinator_of(group: &str, topics: &Topics) -> Option<NodeId> {
     coordinator_among(group, topics.running())
 }
@@ -38,7 +38,7 @@ pub(super) fn coordinator_of(group: &str, topics: &Topics) -> Option<NodeId> {
 fn coordinator_among(group: &str, running: &[NodeId]) -> Option<NodeId> {
     let weight = |node: &NodeId| {
         let seeded = crc32c::crc32c(&node.0.to_be_bytes());
-        // A checksum alone orders all groups alike.
+        // A checksum alone would order the brokers in the same way for all groups.
         crc32c::crc32c_append(seeded, group.as_bytes()).wrapping_mul(0x9e37_79b1).rotate_left(15)
     };
     match running {
@@ -47,7 +47,7 @@ fn coordinator_among(group: &str, running: &[NodeId]) -> Option<NodeId> {
     }
 }
 
-/// Whether this broker answers for a group.
+/// Fails if this broker is not the group's coordinator.
 fn coordinates(ctx: &Context, group: &str) -> Result<(), GroupError> {
     match coordinator_of(group, &ctx.services.store.topics()) == Some(ctx.node()) {
         true => Ok(()),
@@ -55,13 +55,13 @@ fn coordinates(ctx: &Context, group: &str) -> Result<(), GroupError> {
     }
 }
 
-/// The rest of the work, which need not hold up what comes after it.
+/// A reply whose rest does not delay later requests of the connection.
 fn later<T>(rest: impl Future<Output = T> + Send + 'static) -> Reply<T> {
     let rest: Later<T> = Box::pin(rest);
     Reply::Later(rest)
 }
 
-/// Waits for other members, but not for longer than the broker runs. `None`: it stops.
+/// Waits for other members; `None` if the broker stops first.
 async fn until_stopped<T>(ctx: &Context, answer: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -70,7 +70,7 @@ async fn until_stopped<T>(ctx: &Context, answer: impl Future<Output = T>) -> Opt
     }
 }
 
-/// The code of an outcome: 0 where nothing went wrong.
+/// The error code of a result; 0 for success.
 fn code(outcome: Result<(), GroupError>) -> i16 {
     match outcome {
         Ok(()) => 0,
@@ -78,7 +78,7 @@ fn code(outcome: Result<(), GroupError>) -> i16 {
     }
 }
 
-/// An address as Java shows it, which is how Kafka's tools know members.
+/// An address in Java's format, as Kafka's tools show members.
 fn java_address(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => format!("/{address}"),

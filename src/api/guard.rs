@@ -1,4 +1,4 @@
-//! A panic in a handler closes its connection and nothing else.
+//! A panic in a handler closes only its own connection.
 
 use std::any::Any;
 use std::future::Future;
@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use super::Later;
 
-/// The output of a future, or `None` where it panicked. What the panic said was printed by then,
-/// and the future is not looked at again.
+/// The output of a future, or `None` if it panicked. The panic hook has then logged the panic. The future
+/// is not polled again.
 pub struct Guarded<T>(pub(super) Later<T>);
 
 impl<T> Future for Guarded<T> {
@@ -27,7 +27,7 @@ impl<T> Future for Guarded<T> {
     }
 }
 
-/// Dropping what a panic carries may panic again.
+/// Forgets the payload of a panic, because dropping it might panic again.
 fn forget(panic: Box<dyn Any + Send>) {
     std::mem::forget(panic);
 }

@@ -1,5 +1,5 @@
 //! InitProducerId (key 22): a producer id for an idempotent producer.
-//! v3 lets a producer name the id it had, which only matters with transactions.
+//! v3 adds the producer's previous id, which only matters with transactions.
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
@@ -31,13 +31,14 @@ async fn init(
     ctx: &Context,
 ) -> Result<(ProducerId, ProducerEpoch), ErrorCode> {
     match request.transactional_id.as_deref() {
-        // A client that only forgot to leave it null must not become a plain producer.
+        // An empty id is probably a mistake of the client, so it must not become a producer without
+        // transactions.
         Some("") => Err(ErrorCode::InvalidRequest),
         Some(id) => Err(transactions::refuse(id, ctx).code),
         None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
             Err(ErrorCode::InvalidRequest)
         }
-        // As in Kafka a fresh id, whatever the producer had before.
+        // As in Kafka a new id, whatever the producer had before.
         None => ctx.services.store.new_producer().await.map_err(|error| ErrorCode::from(&error)),
     }
 }

@@ -1,5 +1,5 @@
-//! Who leads a partition: a request about a log is for its leader, and whoever asks another broker is
-//! told so, from some versions on also who it is (KIP-951).
+//! Leaders of partitions. A request about a log has to be sent to its leader. Other brokers refuse it,
+//! and since some versions also return the leader (KIP-951).
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::api::error::ErrorCode;
 use crate::storage::{Partition, Topic};
 use crate::types::{LeaderEpoch, NodeId};
 
-/// The partition, where this broker leads it. As in Kafka, a broker that holds no replica knows
-/// nothing of epochs, and a follower does.
+/// The partition, if this broker leads it. As in Kafka, a broker without a replica does not check the
+/// epoch, and a follower does.
 pub fn led_here(
     topic: &Topic,
     index: i32,
@@ -29,10 +29,10 @@ pub fn led_here(
     }
 }
 
-/// What a client is told that believed in another leadership.
+/// The current leader, for a client that used another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leader {
-    /// `None`: nobody leads.
+    /// `None` if there is no leader.
     pub node: Option<NodeId>,
     pub epoch: LeaderEpoch,
 }
@@ -43,18 +43,18 @@ impl Leader {
         Some(Leader { node: placement.leader, epoch: partition.ends().leader_epoch })
     }
 
-    /// The id as it stands on the wire.
+    /// The id in a response; −1 if there is no leader.
     pub fn id(self) -> i32 {
         self.node.map_or(-1, |node| node.0)
     }
 }
 
-/// Whether an error means that the client looks for another leadership.
+/// Whether an error means that the client has to look for a new leader.
 pub fn is_about_the_leader(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
 }
 
-/// The leaders that a client is told of, each once, with where it finds them.
+/// The leaders of a response with their addresses, each once.
 #[derive(Default)]
 pub struct Endpoints<E>(Vec<(NodeId, E)>);
 

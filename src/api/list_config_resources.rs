@@ -1,5 +1,5 @@
-//! ListConfigResources (key 74): what settings can be described. v0 lists client metrics
-//! subscriptions only; v1 lists the kinds that are asked for (KIP-1142), all where none is.
+//! ListConfigResources (key 74): the resources that have settings. v0 only lists client metrics
+//! subscriptions. v1 lists the requested types (KIP-1142), or all if there are none.
 
 use crate::api::configs::{ALL, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::api::context::Context;
@@ -55,7 +55,7 @@ fn named(kind: i8, ctx: &Context) -> Vec<String> {
     let store = &ctx.services.store;
     match kind {
         TOPIC => store.topics().iter().map(|topic| topic.name.to_string()).collect(),
-        // As in Kafka also those that do not run.
+        // As in Kafka, including brokers that are not running.
         BROKER | BROKER_LOGGER => ctx.services.cluster.brokers.iter().map(NodeId::to_string).collect(),
         _ => {
             let stored = store.settings();

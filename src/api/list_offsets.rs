@@ -1,6 +1,6 @@
-//! ListOffsets (key 2): the offset that belongs to a time, or to one end of the log.
-//! Special times came with versions: maximum timestamp v7, local start v8, tiered v9 and v11; v4
-//! adds leader epochs, v10 a timeout, which nothing here needs.
+//! ListOffsets (key 2): the offset for a timestamp, or for an end of the log.
+//! Special timestamps came with versions: the maximum timestamp with v7, the local start with v8, tiered
+//! storage with v9 and v11. v4 adds leader epochs, v10 a timeout, which is not needed here.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
     const GAPS: &'static [&'static str] = &[
-        "An isolation level that nobody knows is INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
-        "Where DeleteRecords took the record with the largest timestamp, there is none; Kafka goes on naming its offset, which lies before the log.",
+        "An unknown isolation level is INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
+        "If DeleteRecords removed the record with the largest timestamp, the answer has none; Kafka still returns its offset, which is before the log start.",
     ];
 
     fn named(&self) -> usize {
@@ -28,14 +28,14 @@ impl Handler for ListOffsetsRequest {
     async fn handle(self, ctx: Context) -> Reply<ListOffsetsResponse> {
         let isolation = isolation(self.isolation_level);
         let image = ctx.services.store.topics();
-        // As in Kafka a partition asked for twice is answered once, with a refusal.
+        // As in Kafka, a partition that is named twice gets one result, which is an error.
         let mut times: HashMap<(&str, i32), usize> = HashMap::new();
         for topic in &self.topics {
             for partition in &topic.partitions {
                 *times.entry((&topic.name, partition.partition_index)).or_default() += 1;
             }
         }
-        // So is a topic; one without partitions is not answered at all.
+        // A topic also gets one result; a topic without partitions gets none.
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut topics: Vec<ListOffsetsTopicResponse> = Vec::with_capacity(self.topics.len());
         for topic in &self.topics {
@@ -64,13 +64,13 @@ impl Handler for ListOffsetsRequest {
     }
 }
 
-/// What the timestamp field asks for.
+/// The meaning of the timestamp field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wanted {
     Latest,
     Earliest,
     MaxTimestamp,
-    /// Something of tiered storage, where nothing is.
+    /// Special timestamps for tiered storage, which does not exist here.
     Tiered,
     At(Timestamp),
 }
@@ -81,7 +81,7 @@ impl Wanted {
             -1 => (Wanted::Latest, 1),
             -2 => (Wanted::Earliest, 1),
             -3 => (Wanted::MaxTimestamp, 7),
-            // The start of what is on local disks: all of it.
+            // The start of the local log, which is the whole log.
             -4 => (Wanted::Earliest, 8),
             -5 => (Wanted::Tiered, 9),
             -6 => (Wanted::Tiered, 11),
@@ -112,8 +112,8 @@ async fn look_up(
     }
 }
 
-/// Looks into the log. Where retention moves the log start meanwhile, what was found may be gone
-/// and what was not found may have lain in a segment that is (rule O4, O5): look again.
+/// Searches the log. If the log start offset moves meanwhile, the result may be deleted already, or a
+/// deleted segment may have had the record (rules O4, O5). In that case it searches again.
 async fn search(
     partition: &Partition,
     wanted: Wanted,
@@ -135,7 +135,7 @@ async fn search(
 }
 
 fn answer(partition_index: i32, outcome: Result<Option<Found>, ErrorCode>) -> ListOffsetsPartitionResponse {
-    // Rule O2: whatever else were sent for "none", Java clients would throw.
+    // Rule O2: Java clients throw on any other value for "none".
     let none = Found { offset: Offset(-1), timestamp: Timestamp(-1), leader_epoch: LeaderEpoch(-1) };
     let (error, found) = match outcome {
         Ok(found) => (ErrorCode::None, found.unwrap_or(none)),

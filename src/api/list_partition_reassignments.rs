@@ -1,6 +1,5 @@
-//! ListPartitionReassignments (key 46): which reassignments are under way. A reassignment is done
-//! when it is answered (key 45), so there is never one to list, and as in Kafka it is no error to
-//! ask for what does not exist.
+//! ListPartitionReassignments (key 46): the ongoing reassignments. A reassignment is complete when it is
+//! answered (key 45), so there are none. As in Kafka it is no error to ask for unknown partitions.
 
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
@@ -10,7 +9,7 @@ use crate::protocol::messages::list_partition_reassignments_response::ListPartit
 impl Handler for ListPartitionReassignmentsRequest {
     async fn handle(self, _: Context) -> Reply<ListPartitionReassignmentsResponse> {
         Reply::Now(ListPartitionReassignmentsResponse {
-            // Kafka's word where nothing went wrong.
+            // Kafka's message for success.
             error_message: None,
             ..ListPartitionReassignmentsResponse::default()
         })

@@ -1,7 +1,7 @@
 //! Metadata (key 3): the brokers, the topics and their partitions. An unknown topic is created after the
-//! answer, if both the client and the broker allow it.
-//! v1: null asks for all topics, an empty list for none (in v0 that was all). v10 knows topic ids,
-//! from v12 on they can be asked for. The tags of v9 and the top-level error of v13 carry nothing here.
+//! response, if both the client and the broker allow it.
+//! v1: null asks for all topics, an empty list for none (in v0 it means all). v10 returns topic ids, and
+//! since v12 a request can have them. The tags of v9 and the top-level error of v13 are not used here.
 
 pub mod auto_create;
 
@@ -69,7 +69,7 @@ impl Handler for MetadataRequest {
     }
 }
 
-/// What the request asks about, each once.
+/// The topics of the request, each once.
 #[derive(Debug, PartialEq)]
 enum Asked {
     All,
@@ -78,7 +78,7 @@ enum Asked {
 }
 
 impl Asked {
-    /// `Err` gives back a request that makes no sense.
+    /// `Err` has the topics of an invalid request.
     fn of(
         topics: Option<Vec<MetadataRequestTopic>>,
         version: i16,
@@ -89,7 +89,7 @@ impl Asked {
         }
         let has_ids = topics.iter().any(|topic| !topic.topic_id.is_zero());
         if has_ids && version >= 12 {
-            // As in Kafka: where one topic is asked for by its id, all are, and bare names are passed over.
+            // As in Kafka, if one topic has an id, topics without an id are ignored.
             let ids = topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero());
             return Ok(Asked::Ids(each_once(ids)));
         }
@@ -107,7 +107,7 @@ fn each_once<T: Clone + Eq + std::hash::Hash>(all: impl Iterator<Item = T>) -> V
 
 fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<MetadataResponseTopic> {
     let topics = ctx.services.store.topics();
-    // Kafka tells what one may do with a name, whether or not it stands for something.
+    // Kafka returns the operations whether the topic exists or not.
     let authorized = match request.include_topic_authorized_operations {
         true => operations::TOPIC,
         false => NOT_ASKED,
@@ -126,7 +126,7 @@ fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<Metadat
             })
             .collect(),
         Asked::Names(names) => {
-            // Versions below 4 have no such field and mean yes: its default.
+            // Versions below 4 lack this field; its default is true.
             let may_create = request.allow_auto_topic_creation && ctx.services.settings().auto_create_topics;
             let answer = |name: String| match topics.by_name(&name) {
                 Some(topic) => shown(topic),
@@ -143,7 +143,7 @@ fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<Metadat
     }
 }
 
-/// The error for an unknown topic. Rule M1: as in Kafka the topic is created after the answer, and the
+/// The error for an unknown topic. Rule M1: as in Kafka, the topic is created after the response, and the
 /// client asks again (`docs/decisions/0017-topics-on-demand-come-behind-the-answer.md`).
 fn missing(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> ErrorCode {
     if !topic_name::is_legal(name) {
@@ -177,7 +177,7 @@ fn describe(topic: &Topic, topics: &Topics, version: i16) -> MetadataResponseTop
             isr_nodes: standing.isr,
             offline_replicas: standing.offline,
         };
-        // Version 0 has no list of those that are offline.
+        // Version 0 has no list of offline replicas.
         if version == 0 && !shown.offline_replicas.is_empty() {
             let offline = std::mem::take(&mut shown.offline_replicas);
             shown.replica_nodes.retain(|node| !offline.contains(node));
@@ -209,10 +209,10 @@ fn unknown(name: Option<String>, topic_id: TopicId, error: ErrorCode) -> Metadat
     }
 }
 
-/// What Kafka says to a request it cannot make sense of: the error on each topic, and nothing else.
+/// Kafka's answer to an invalid request: the error for all topics, and nothing else.
 fn refuse(topics: Vec<MetadataRequestTopic>) -> MetadataResponse {
     let refused = topics.into_iter().map(|topic| {
-        // Versions below 12 have no null for the name.
+        // Before version 12 the name cannot be null.
         let name = topic.name.unwrap_or_default();
         unknown(Some(name), topic.topic_id, ErrorCode::InvalidRequest)
     });

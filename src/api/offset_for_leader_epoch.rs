@@ -1,5 +1,5 @@
-//! OffsetForLeaderEpoch (key 23): where the log of a leadership ended, so that a client finds out
-//! whether what it read is still there (rule O7). v3 names the replica, which we pass over: no
+//! OffsetForLeaderEpoch (key 23): the end offset of a leader epoch. A client uses it to find out whether
+//! the records it has read are still in the log (rule O7). v3 adds the replica id, which is ignored: no
 //! broker is trusted on this listener.
 
 use crate::api::context::Context;

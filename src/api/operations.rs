@@ -1,5 +1,5 @@
-//! Authorized operations (KIP-430): a bit per operation, as clients may ask for it. Without an
-//! authorizer everybody may do everything.
+//! Authorized operations (KIP-430): one bit per operation. Without an authorizer all operations are
+//! allowed.
 
 const CREATE: i32 = 1 << 5;
 const DELETE: i32 = 1 << 6;
@@ -12,17 +12,17 @@ const DESCRIBE_CONFIGS: i32 = 1 << 10;
 const ALTER_CONFIGS: i32 = 1 << 11;
 const IDEMPOTENT_WRITE: i32 = 1 << 12;
 
-/// The client did not ask (rule Z11).
+/// The value if the client did not ask for operations (rule Z11).
 pub const NOT_ASKED: i32 = i32::MIN;
 
-/// All there is to do with a topic.
+/// All operations on a topic.
 pub const TOPIC: i32 = READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
 
-/// All there is to do with the cluster.
+/// All operations on the cluster.
 pub const CLUSTER: i32 =
     CREATE | ALTER | DESCRIBE | CLUSTER_ACTION | DESCRIBE_CONFIGS | ALTER_CONFIGS | IDEMPOTENT_WRITE;
 
-/// All there is to do with a group.
+/// All operations on a group.
 pub const GROUP: i32 = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
 
 #[cfg(test)]

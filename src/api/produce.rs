@@ -1,9 +1,9 @@
-//! Produce (key 0): appends one batch to each partition named.
-//! Versions 0–2 are advertised and refused (rule W4). v7 allows zstd, v8 tells which records
-//! were refused, v13 names topics by id.
+//! Produce (key 0): appends one batch to each partition in the request.
+//! Versions 0–2 are advertised and refused (rule W4). v7 allows zstd, v8 returns the records that were
+//! refused, v13 has topic ids instead of names.
 //!
-//! Every batch has its place in line when the ordered part ends; the answer follows when all of
-//! them are durable. acks=1 waits as acks=all does: there is no cheaper point that is safe.
+//! Every batch is queued when the ordered part ends. The response follows when all of them are durable.
+//! acks=1 waits like acks=all, because no earlier point is safe.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -78,7 +78,7 @@ impl Handler for ProduceRequest {
     }
 }
 
-/// What the producer waits for.
+/// The acknowledgement that the producer waits for.
 #[derive(Clone, Copy, PartialEq)]
 enum Acks {
     None,
@@ -97,15 +97,16 @@ impl Acks {
     }
 }
 
-/// As in Kafka a topic named twice is answered once, and one without partitions not at all.
+/// As in Kafka, a topic that is named twice gets one result, and a topic without partitions none.
 fn each_topic_once(named: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    if let [only] = named.as_slice()
+        && !only.partition_data.is_empty()
+    {
+        return named;
+    }
     let mut places: HashMap<(String, TopicId), usize> = HashMap::new();
     let mut topics: Vec<TopicProduceData> = Vec::with_capacity(named.len());
-    let is_alone = named.len() == 1;
     for topic in named.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
-        if is_alone {
-            return vec![topic];
-        }
         match places.entry((topic.name.clone(), topic.topic_id)) {
             Entry::Vacant(place) => {
                 place.insert(topics.len());
@@ -121,19 +122,19 @@ fn each_topic_once(named: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
     topics
 }
 
-/// What holds for every batch of a request.
+/// The facts that apply to every batch of a request.
 #[derive(Clone, Copy)]
 struct Asked {
     has_transactional_id: bool,
     acks: Option<Acks>,
     now: Timestamp,
-    /// The broker that was asked.
+    /// The broker that serves the request.
     node: NodeId,
     version: i16,
 }
 
 impl Asked {
-    /// When this returns the batch has its place behind all earlier ones, or is refused.
+    /// Returns when the batch is queued behind all earlier ones, or is refused.
     async fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<InLine, Refused> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
         if topic_name::is_internal(&topic.name) {
@@ -176,7 +177,7 @@ impl Asked {
             return Err(ErrorCode::UnsupportedCompressionType.into());
         }
         if attributes.transactional() {
-            // Without a transactional id nobody could be allowed to, says Kafka.
+            // Kafka's answer if a transactional batch comes without a transactional id.
             return Err(match self.has_transactional_id {
                 true => ErrorCode::InvalidTxnState.into(),
                 false => ErrorCode::TransactionalIdAuthorizationFailed.into(),
@@ -186,14 +187,15 @@ impl Asked {
     }
 }
 
-/// A batch of at most this size when decompressed is checked on the thread on which it arrives.
+/// A batch up to this decompressed size is checked on the thread that received it.
 const QUICK: u64 = 1 << 20;
 
-/// Batches of more than this when decompressed share one thread, so that they delay only each other.
+/// Batches above this decompressed size share one thread, so that they delay only each other.
 const LARGE: u64 = 16 << 20;
 
-/// Checks a batch that is large when decompressed on a blocking thread, so that other requests are served meanwhile. At
-/// most half of the cores are used, and one more thread for the largest batches, because producers choose the size.
+/// Checks a batch with a large decompressed size on a blocking thread, so that other requests are served
+/// meanwhile. This uses at most half of the cores, and one more thread for the largest batches, because
+/// producers choose the size.
 async fn check_at_leisure(bytes: Bytes, rules: Rules) -> Result<Checked, RecordError> {
     static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -219,7 +221,7 @@ async fn on_one_of<T: Send + 'static>(
     done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// Whether `min.insync.replicas` is met. As in Kafka it asks for no more than there are.
+/// Whether `min.insync.replicas` is met. As in Kafka it never requires more replicas than there are.
 fn has_enough_in_step(topic: &Topic, partition: &Partition) -> bool {
     let wanted = partition.settings().min_insync_replicas as usize;
     topic
@@ -227,14 +229,14 @@ fn has_enough_in_step(topic: &Topic, partition: &Partition) -> bool {
         .is_some_and(|placement| placement.isr.len() >= wanted.min(placement.replicas.len()))
 }
 
-/// Says that the records kept their producer's time.
+/// The time in the response if the records keep their producer's timestamps.
 const NO_APPEND_TIME: Timestamp = Timestamp(-1);
 
-/// A batch that has its place in line.
+/// A batch that is queued for the log.
 struct InLine {
     append: Append,
     partition: Arc<Partition>,
-    /// What the broker's clock said, where that counts.
+    /// The broker's time, if the topic uses it.
     time: Timestamp,
 }
 
@@ -249,7 +251,7 @@ impl InLine {
                 return Err(Refused { refusal, records: Vec::new(), log_start });
             }
         };
-        // As in Kafka a batch that comes again is answered with the time it has, whose clock ever that was.
+        // As in Kafka, a duplicate batch is answered with the time that is stored for it.
         let time = match appended.repeated {
             true => self.partition.batch_time(appended.base_offset).await,
             false => self.time,
@@ -296,7 +298,7 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// The batches of one topic, in line or refused.
+/// The batches of one topic, queued or refused.
 struct Begun {
     name: String,
     topic_id: TopicId,
@@ -308,7 +310,7 @@ impl Begun {
         self.partitions.iter().all(|(_, outcome)| outcome.is_err())
     }
 
-    /// Who leads a partition by now.
+    /// The current leader of a partition.
     fn leader(&self, index: i32, ctx: &Context) -> Option<Leader> {
         let topics = ctx.services.store.topics();
         let topic = match ctx.version >= 13 {
@@ -319,8 +321,8 @@ impl Begun {
     }
 }
 
-/// Rule W11: no answer to acks=0, ever; an error closes the connection, so that the client
-/// looks for what changed.
+/// Rule W11: acks=0 never gets a response. An error closes the connection, so that the client refreshes
+/// its metadata.
 fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceResponse> {
     const WHY: &str = "a batch sent with acks=0 was refused";
     let mut appends = Vec::new();

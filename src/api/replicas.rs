@@ -1,5 +1,5 @@
-//! Which brokers hold a partition: as clients are told, as clients ask for it, checked as Kafka
-//! checks it, and chosen where the client leaves it to us.
+//! Replicas of partitions: their state for responses, Kafka's checks of a client's assignment, and the
+//! assignment of new partitions.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
@@ -8,22 +8,18 @@ use crate::storage::{Partition, Topic, Topics};
 use crate::time;
 use crate::types::NodeId;
 
-/// How a partition stands, in the fields that several answers have.
+/// The state of a partition, in fields that several responses have.
 pub struct Standing {
     pub error: ErrorCode,
     pub leader: i32,
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
-    /// The eligible leader replicas, and the last known leader if there is no leader.
-    pub elr: Vec<i32>,
-    pub last_leader: Vec<i32>,
     pub offline: Vec<i32>,
 }
 
 impl Standing {
     pub fn of(topic: &Topic, partition: &Partition, topics: &Topics) -> Standing {
-        let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
         let placement = topic.placement(partition.index);
         let leader = placement.and_then(|placement| placement.leader);
         let replicas = placement.map_or(&[][..], |placement| &placement.replicas);
@@ -34,20 +30,25 @@ impl Standing {
             leader_epoch: partition.ends().leader_epoch.0,
             replicas: numbers(replicas),
             isr: placement.map_or_else(Vec::new, |placement| numbers(&placement.isr)),
-            elr: placement.map_or_else(Vec::new, |placement| numbers(&placement.elr)),
-            last_leader: placement
-                .and_then(|placement| placement.last_leader)
-                .map(|node| node.0)
-                .into_iter()
-                .collect(),
             offline: replicas.iter().filter(is_offline).map(|node| node.0).collect(),
         }
     }
 }
 
-/// The memory for an answer that describes each partition of topics, given the partitions of each topic.
+/// The eligible leader replicas, and the last known leader if there is no leader.
+pub fn eligible(topic: &Topic, partition: &Partition) -> (Vec<i32>, Vec<i32>) {
+    let Some(placement) = topic.placement(partition.index) else { return Default::default() };
+    (numbers(&placement.elr), placement.last_leader.iter().map(|node| node.0).collect())
+}
+
+fn numbers(nodes: &[NodeId]) -> Vec<i32> {
+    nodes.iter().map(|node| node.0).collect()
+}
+
+/// The memory for a response that describes each partition of topics, given the number of partitions of
+/// each topic.
 pub fn weigh(topics: impl Iterator<Item = usize>, ctx: &Context) -> usize {
-    /// The longest name, in the answer and encoded, and the other fields of a topic.
+    /// The longest name, in the response and encoded, and the other fields of a topic.
     const TOPIC: usize = 1024;
     const PARTITION: usize = 288;
     // In three lists, twice each.
@@ -55,7 +56,7 @@ pub fn weigh(topics: impl Iterator<Item = usize>, ctx: &Context) -> usize {
     topics.map(|partitions| TOPIC + partitions * (PARTITION + replicas)).sum()
 }
 
-/// The same for all existing topics.
+/// The memory for a response with all topics.
 pub fn weigh_all(ctx: &Context) -> usize {
     let topics = ctx.services.store.topics();
     weigh(std::iter::once(topics.partitions()), ctx) + weigh(topics.iter().map(|_| 0), ctx)
@@ -66,8 +67,8 @@ pub fn holds(topic: &Topic, index: i32, node: NodeId) -> bool {
     topic.placement(index).is_some_and(|placement| placement.replicas.contains(&node))
 }
 
-/// Replicas for `count` partitions behind those that a topic has: as many for each, and leaders go
-/// on round the brokers from where they are.
+/// Replicas for `count` more partitions of a topic, with its replication factor. The leaders continue
+/// round the brokers after the last partition's.
 pub fn more(topic: &Topic, count: usize, ctx: &Context) -> Vec<Vec<NodeId>> {
     let last = topic.placement.last().and_then(|placement| placement.replicas.first());
     let topics = ctx.services.store.topics();
@@ -76,13 +77,14 @@ pub fn more(topic: &Topic, count: usize, ctx: &Context) -> Vec<Vec<NodeId>> {
     spread_from(ctx, u32::try_from(count).unwrap_or(u32::MAX), factor(topic), start)
 }
 
-/// Replicas for the partitions of a new topic. Where the first leader stands is chance, so that not
-/// all topics begin with the same broker.
+/// Replicas for the partitions of a new topic. The first leader is random, so that not all topics start
+/// at the same broker.
 pub fn spread(ctx: &Context, partitions: u32, factor: usize) -> Vec<Vec<NodeId>> {
     spread_from(ctx, partitions, factor, u64::from_be_bytes(time::random_bytes()))
 }
 
-/// As in Kafka those that run lead, and others only follow, where there are not enough.
+/// As in Kafka, running brokers lead. Stopped brokers only follow, and only if there are not enough
+/// running ones.
 fn spread_from(ctx: &Context, partitions: u32, factor: usize, start: u64) -> Vec<Vec<NodeId>> {
     let topics = ctx.services.store.topics();
     let running = topics.running();
@@ -96,12 +98,12 @@ fn spread_from(ctx: &Context, partitions: u32, factor: usize, start: u64) -> Vec
     placed
 }
 
-/// How many replicas every partition of a topic has; as in Kafka the first one counts.
+/// The replication factor of a topic; as in Kafka the first partition decides.
 pub fn factor(topic: &Topic) -> usize {
     topic.placement.first().map_or(1, |placement| placement.replicas.len())
 }
 
-/// As many replicas as that for each partition need as many brokers.
+/// Fails if there are fewer brokers than the replication factor.
 pub fn check_factor(factor: usize, brokers: &[NodeId]) -> Result<(), Refusal> {
     if factor <= brokers.len() {
         return Ok(());
@@ -113,8 +115,8 @@ pub fn check_factor(factor: usize, brokers: &[NodeId]) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why))
 }
 
-/// The replicas that a client wants for a partition. `like` is how many the partitions before it
-/// have, where all have to have the same.
+/// Checks the replicas that a client wants for a partition. `like` is the number of replicas of the other
+/// partitions, if all must have the same.
 pub fn check(asked: &[i32], brokers: &[NodeId], like: Option<usize>) -> Result<Vec<NodeId>, Refusal> {
     let refuse = |why: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why));
     if asked.is_empty() {
@@ -145,7 +147,7 @@ pub fn check(asked: &[i32], brokers: &[NodeId], like: Option<usize>) -> Result<V
     }
 }
 
-/// Somebody has to lead the partition from its beginning on.
+/// Fails if no replica is running: a new partition needs a leader.
 pub fn check_one_runs(partition: i32, replicas: &[NodeId], running: &[NodeId]) -> Result<(), Refusal> {
     if replicas.iter().any(|replica| running.contains(replica)) {
         return Ok(());

@@ -1,5 +1,4 @@
-//! What is counted of requests: how many of each key and version, how long they took, and with
-//! which error codes they were answered.
+//! Counters of requests: the number of each key and version, the time they took, and their error codes.
 
 use std::time::Duration;
 
@@ -7,19 +6,19 @@ use super::error::ErrorCode;
 use super::{Row, TABLE};
 use crate::telemetry::{Count, Durations};
 
-/// Counted from the start of the broker on.
+/// Counters since the start of the broker.
 pub struct Requests {
-    /// By key; nothing is counted of keys that stand in no row.
+    /// The counters by key; `None` for keys that are not served.
     by_key: Vec<Option<Box<OfKey>>>,
 }
 
-/// What is counted of one key.
+/// The counters of one key.
 pub struct OfKey {
     pub row: &'static Row,
     versions: Vec<Count>,
-    /// From when a request was begun until its answer was ready to leave.
+    /// The time from the beginning of a request until its response is ready.
     pub took: Durations,
-    /// By code; each of [`ErrorCode::ALL`] has its place.
+    /// The counters by error code, for each of [`ErrorCode::ALL`].
     refused: Vec<Count>,
 }
 
@@ -35,7 +34,7 @@ impl Requests {
         Requests { by_key }
     }
 
-    /// In the order of their keys.
+    /// The counters in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = &OfKey> {
         self.by_key.iter().flatten().map(AsRef::as_ref)
     }
@@ -53,7 +52,7 @@ impl Requests {
         }
     }
 
-    /// So many parts of an answer had this error code, or would have had it if there were an answer.
+    /// Counts an error code that is `times` in a response, or would be if there were one.
     pub fn refused(&self, key: i16, code: i16, times: u64) {
         if let Some(of) = self.of(key) {
             of.refused[place_of(code)].add(times);
@@ -81,19 +80,20 @@ impl OfKey {
         }
     }
 
-    /// The versions that were asked for, and how often.
+    /// The versions of the requests, and the number of each.
     pub fn versions(&self) -> impl Iterator<Item = (i16, u64)> {
         (0..).zip(self.versions.iter().map(Count::get)).filter(|(_, count)| *count > 0)
     }
 
-    /// The codes that were answered, and how often.
+    /// The error codes of the responses, and the number of each.
     pub fn refused(&self) -> impl Iterator<Item = (ErrorCode, u64)> {
         let counts = self.refused.iter().map(Count::get);
         ErrorCode::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
     }
 }
 
-/// The codes are the numbers from −1 on, without a gap; one that nobody knows is an unknown error.
+/// The index of a code. Codes are the numbers from −1 on without a gap; an unknown number counts as
+/// UNKNOWN_SERVER_ERROR.
 fn place_of(code: i16) -> usize {
     let place = usize::try_from(i32::from(code) + 1).unwrap_or(0);
     if place < ErrorCode::ALL.len() { place } else { 0 }

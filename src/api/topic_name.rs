@@ -1,17 +1,17 @@
-//! Which names a topic may have, and which ones are Kafka's own.
+//! The legal names of topics, and Kafka's own topics.
 
-/// The longest name, in bytes: Kafka's limit, which keeps a directory name within 255.
+/// The longest name in bytes: Kafka's limit, which keeps a directory name within 255.
 const LONGEST: usize = 249;
 
-/// The topic that group coordinators of Kafka store offsets in. Ours is empty, but programs count
-/// on seeing it (rule M10).
+/// The topic in which Kafka's group coordinators store offsets. Ours is empty, but programs expect that
+/// it exists (rule M10).
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
-/// The log of Kafka's controllers, which is no topic.
+/// The log of Kafka's controllers, which is not a topic.
 pub const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 const INTERNAL: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
 
-/// Topics that clients read and describe, but do not write.
+/// Topics that clients can read and describe, but not write.
 pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
 }
@@ -20,7 +20,7 @@ pub fn is_legal(name: &str) -> bool {
     check(name).is_ok()
 }
 
-/// Says what is wrong with an illegal name, as Kafka does.
+/// Kafka's error message for an illegal name.
 pub fn check(name: &str) -> Result<(), String> {
     let wrong = if name.is_empty() {
         "the empty string is not allowed".to_owned()

@@ -1,9 +1,9 @@
 //! The refusal of transactional producers, until there are transactions.
 //!
-//! The error code must make the producer of every client fail. librdkafka retries the coordinator
-//! look-up for ever after any code but CLUSTER_AUTHORIZATION_FAILED and
-//! TRANSACTIONAL_ID_AUTHORIZATION_FAILED. After the latter Java shows its own text instead of the
-//! message in the answer, so the former is used.
+//! The error code must make the producer of every client fail. librdkafka retries the coordinator look-up
+//! for ever after any code but CLUSTER_AUTHORIZATION_FAILED and TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+//! After the latter, Java shows its own text instead of the message in the response, so the former is
+//! used.
 
 use tracing::warn;
 
@@ -14,7 +14,7 @@ use crate::telemetry::Shown;
 /// For `docs/apis.md`.
 pub const GAP: &str = "A transactional id is CLUSTER_AUTHORIZATION_FAILED, the code that makes the producer of every client fail: no transactions yet.";
 
-/// Refuses a transactional producer, and names its client in the log.
+/// Refuses a transactional producer, and logs its client.
 pub fn refuse(transactional_id: &str, ctx: &Context) -> Refusal {
     let software = ctx.connection.software.get();
     let (client, version) =

@@ -1,5 +1,5 @@
-//! UnregisterBroker (key 64): forgets a broker that is gone for good. All brokers there are run in
-//! this process, so there is none to forget.
+//! UnregisterBroker (key 64): removes a broker that is gone for good. All brokers run in this process, so
+//! there is none to remove.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};

@@ -1,6 +1,6 @@
-//! UpdateFeatures (key 57): changes the levels of features. Ours come with the version and stay:
-//! an update to the level that is there succeeds, and what Kafka would refuse is refused in its words.
-//! v1 tells safe and unsafe downgrades apart and can validate only; v2 has one error for all.
+//! UpdateFeatures (key 57): changes the levels of features. Our levels are fixed for each version of
+//! Jackdaw: an update to the current level succeeds, and other updates get Kafka's errors.
+//! v1 distinguishes safe and unsafe downgrades and can validate only; v2 has one error for all.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const METADATA_VERSION: &str = "metadata.version";
 impl Handler for UpdateFeaturesRequest {
     const GAPS: &'static [&'static str] = &[
         "eligible.leader.replicas.version stays at 1: a downgrade is INVALID_UPDATE_VERSION.",
-        "group.version, share.version, streams.version and transaction.version are unknown until what they stand for is there.",
+        "group.version, share.version, streams.version and transaction.version are unknown until Jackdaw has what they switch on.",
     ];
 
     fn named(&self) -> usize {
@@ -28,14 +28,14 @@ impl Handler for UpdateFeaturesRequest {
 
     async fn handle(self, ctx: Context) -> Reply<UpdateFeaturesResponse> {
         let controller = ctx.controller(&ctx.services.store.topics()).0;
-        // As in Kafka what was said last of a feature counts.
+        // As in Kafka, the last update of a feature counts.
         let updates: BTreeMap<&str, &FeatureUpdateKey> =
             self.feature_updates.iter().map(|update| (update.feature.as_str(), update)).collect();
         let outcome = updates.values().try_for_each(|update| judge(update, controller));
         Reply::Now(match outcome {
             Ok(()) => UpdateFeaturesResponse {
                 error_message: None,
-                // From v2 on there is only the one for all.
+                // Since v2 there is only the one error for all.
                 results: match ctx.version < 2 {
                     true => self.feature_updates.into_iter().map(updated).collect(),
                     false => Vec::new(),
@@ -100,7 +100,7 @@ fn judge(update: &FeatureUpdateKey, controller: i32) -> Result<(), Refusal> {
 }
 
 fn updated(update: FeatureUpdateKey) -> UpdatableFeatureResult {
-    // Kafka's word where nothing went wrong.
+    // Kafka's message for success.
     let error_message = Some("NONE".to_owned());
     UpdatableFeatureResult { feature: update.feature, error_code: 0, error_message }
 }

@@ -1,6 +1,6 @@
-//! The brokers that one process poses as, mostly one. They share the rooms behind the handlers and one
-//! copy of the data; each has its id, its listeners, its fetch sessions, and answers for what it leads.
-//! That is what tests of replicated topics need; it makes nothing safer.
+//! The virtual brokers of a process, usually one. They share the services behind the handlers and one
+//! copy of the data. Each has its own id, listeners and fetch sessions, and serves the partitions that it
+//! leads. Tests of replicated topics need them; they make nothing safer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::server::{BindError, Bound, Resources, Server};
 use crate::storage::StoreError;
 use crate::types::NodeId;
 
-/// One of them.
+/// One virtual broker.
 pub(super) struct Posed {
     pub id: NodeId,
     settings: Arc<BrokerSettings>,
-    /// From the first start on with the ports that were chosen: it comes back where it was.
+    /// After the first start with the chosen ports, so that the broker restarts at the same addresses.
     listeners: Vec<Listener>,
     sessions: Arc<Sessions>,
     running: Option<Running>,
@@ -31,25 +31,25 @@ struct Running {
     stop: Stop,
 }
 
-/// What they have in common.
+/// The parts that all virtual brokers share.
 pub(super) struct Common {
     pub services: Arc<Services>,
     pub settings: Arc<BrokerSettings>,
     pub resources: Resources,
 }
 
-/// Why one of the brokers of a process was not started or stopped.
+/// The reasons why a virtual broker was not started or stopped.
 #[derive(Debug)]
 pub enum PoseError {
-    /// The process does not pose as this broker.
+    /// The process has no broker with this id.
     Unknown(NodeId),
     Bind(BindError),
-    /// Its leaderships could not be handed on.
+    /// The leaders of its partitions could not be changed.
     Store(StoreError),
 }
 
 impl Posed {
-    /// None of them runs yet; their ports are known where they were said.
+    /// All virtual brokers, none of them running. Configured ports are known already.
     pub fn all(common: &Common) -> Vec<Posed> {
         let ids = common.services.cluster.brokers.iter().zip(0..);
         let all = ids.map(|(id, nth)| {
@@ -69,7 +69,7 @@ impl Posed {
         self.running.is_some()
     }
 
-    /// What serves its clients, if it runs.
+    /// Its services and server, if it runs.
     pub fn serving(&self) -> Option<(Arc<Services>, &Server)> {
         self.running.as_ref().map(|running| (Arc::clone(&running.services), &running.server))
     }
@@ -78,7 +78,7 @@ impl Posed {
         self.start_at(Bound::at(&self.listeners).await?, common)
     }
 
-    /// The same where its addresses are taken already.
+    /// Starts it at addresses that are already bound.
     pub fn start_at(&mut self, bound: Bound, common: &Common) -> Result<(), BindError> {
         let Common { services, settings, resources } = common;
         let (stop, stopping) = Stop::new();
@@ -95,7 +95,7 @@ impl Posed {
         Ok(())
     }
 
-    /// Takes the settings as they are written now.
+    /// Reloads the settings from these sources.
     pub fn reload(&mut self, written: &Given) {
         self.settings = Arc::new(self.settings.reloaded(written).settings);
         if let Some(running) = &self.running {
@@ -103,20 +103,19 @@ impl Posed {
         }
     }
 
-    /// Says that it is to stop; [`Posed::stop`] waits for the end.
+    /// Signals the stop; [`Posed::stop`] waits for its end.
     pub fn begin_to_stop(&self) {
         if let Some(running) = &self.running {
             running.stop.begin();
         }
     }
 
-    /// What it owes is answered, at most for `limit`; then its connections are gone and its ports
-    /// are refused.
+    /// Answers the requests in flight, at most for `limit`, then closes its connections and ports.
     pub async fn stop(&mut self, limit: Duration) {
         self.begin_to_stop();
         if let Some(running) = self.running.take() {
             running.server.drain(limit).await;
-            // Whoever comes back to it after a start has to begin anew, as with any broker.
+            // After a restart, clients have to begin new sessions, as with any broker.
             self.sessions.clear();
         }
     }
@@ -135,9 +134,9 @@ impl std::error::Error for PoseError {}
 impl fmt::Display for PoseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PoseError::Unknown(id) => write!(f, "this process does not pose as broker {id}"),
+            PoseError::Unknown(id) => write!(f, "this process has no broker {id}"),
             PoseError::Bind(error) => error.fmt(f),
-            PoseError::Store(error) => write!(f, "its leaderships cannot be handed on: {error:?}"),
+            PoseError::Store(error) => write!(f, "its partitions cannot be handed to other leaders: {error:?}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `jackdaw topic|group|produce|consume|config`: a small client of any Kafka broker, on librdkafka.
 //!
-//! Tables for people, JSON by `--json`; what was asked for on standard output, everything else on
-//! standard error. Who stops reading has had enough: that is no error.
+//! Results are tables, or JSON with `--json`, on standard output; all other text is on standard error. It
+//! is no error if the reader of standard output stops reading.
 
 mod alter;
 mod config;
@@ -37,14 +37,14 @@ pub(super) use group::{Options as Group, execute as group};
 pub(super) use produce::{Options as Produce, execute as produce};
 pub(super) use topic::{Options as Topic, execute as topic};
 
-/// librdkafka wants a group for whoever reads; nothing is committed to this one.
+/// librdkafka requires a group for a consumer; no offsets are committed to this one.
 const NO_GROUP: &str = "jackdaw-client";
 
-/// Where the broker is, and how it is spoken to.
+/// The address of the broker, and the options of the connection.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection and output")]
 struct Connect {
-    /// The broker to ask first; several with commas between them
+    /// The bootstrap broker, or several separated by commas
     #[arg(
         long,
         global = true,
@@ -53,7 +53,7 @@ struct Connect {
         default_value = "localhost:9092"
     )]
     bootstrap: String,
-    /// How many seconds the broker may take to answer
+    /// The time limit for responses of the broker, in seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     timeout: u32,
@@ -66,10 +66,10 @@ struct Connect {
     json: bool,
 }
 
-/// Why what was asked for was not done.
+/// The reasons why a command failed.
 #[derive(Debug)]
 enum Failure {
-    /// The broker said no, or only a part was done.
+    /// The broker refused all or a part of the request.
     Refused(String),
     /// The broker cannot be reached.
     Unavailable(String),
@@ -94,7 +94,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Connects, works, and turns what came of it into an exit code.
+/// Connects, runs `work`, and turns its result into an exit code.
 fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> Done) -> Exit {
     let session = match Session::new(connect) {
         Ok(session) => session,
@@ -102,7 +102,7 @@ fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> Done) -> E
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let done = work(&session, &mut out);
-    // What was found before a failure is shown too.
+    // Results that were found before a failure are shown too.
     let flushed = out.flush().map_err(Failure::from);
     match done.and(flushed) {
         Ok(()) => Exit::Fine,
@@ -116,7 +116,7 @@ fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> Done) -> E
 
 type Output<'a> = BufWriter<StdoutLock<'a>>;
 
-/// What one call of the program needs.
+/// The state of one run of the program.
 struct Session {
     connect: Connect,
     runtime: Runtime,
@@ -124,7 +124,7 @@ struct Session {
     stopped: Arc<AtomicBool>,
 }
 
-/// What librdkafka last complained of: its errors say what failed, and this says why.
+/// The last complaint of librdkafka. Its errors say what failed, and this says why.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Option<String>>>);
 
@@ -155,8 +155,7 @@ impl Session {
         settings
     }
 
-    /// A consumer that asks, and reads what it is told to. It is a member of no group until it
-    /// subscribes.
+    /// A consumer for queries and assigned partitions. It is a member of no group until it subscribes.
     fn consumer(&self, group: Option<&str>, own: &[(&str, &str)]) -> Done<BaseConsumer<Heard>> {
         let mut settings = self.settings(&[
             ("group.id", group.unwrap_or(NO_GROUP)),
@@ -170,7 +169,7 @@ impl Session {
     }
 
     fn admin(&self) -> Done<AdminClient<Heard>> {
-        // What it does not know is a consumer's matter.
+        // This setting only exists for consumers.
         let mut settings = self.settings(&[]);
         settings.remove("allow.auto.create.topics");
         settings.create_with_context(self.heard.clone()).map_err(|error| self.failed(&error))
@@ -180,21 +179,21 @@ impl Session {
         AdminOptions::new().request_timeout(Some(self.timeout())).operation_timeout(Some(self.timeout()))
     }
 
-    /// Waits for an answer of the admin client.
+    /// Waits for a response of the admin client.
     fn wait<T>(&self, answer: impl Future<Output = KafkaResult<T>>) -> Done<T> {
         self.runtime.block_on(answer).map_err(|error| self.failed(&error))
     }
 
-    /// Every topic there is, without making any.
+    /// The metadata of all topics. It creates none.
     fn metadata(&self, consumer: &BaseConsumer<Heard>) -> Done<Metadata> {
         consumer.fetch_metadata(None, self.timeout()).map_err(|error| {
-            // Whatever librdkafka has to say of its connections comes with a poll.
+            // A poll delivers librdkafka's messages about its connections.
             let _ = consumer.poll(Duration::ZERO);
             self.failed(&error)
         })
     }
 
-    /// What a failure of librdkafka means to the user.
+    /// The failure for an error of librdkafka, as the user sees it.
     fn failed(&self, error: &KafkaError) -> Failure {
         let why = match error {
             KafkaError::ClientConfig(_, why, name, _) => {
@@ -219,7 +218,8 @@ impl Session {
         }
     }
 
-    /// From now on Ctrl-C and SIGTERM end the work at its next chance; a second one at once.
+    /// From now on the first Ctrl-C or SIGTERM ends the work at the next opportunity, and a second one
+    /// ends it at once.
     fn listen_for_signals(&self) {
         let stopped = Arc::clone(&self.stopped);
         self.runtime.spawn(async move {
@@ -245,8 +245,8 @@ impl Session {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Asks one question about each partition: where it begins, ends, or was at a time. A partition
-    /// that did not answer is left out.
+    /// Looks up an offset in each partition: its start, its end, or the one for a time. A partition
+    /// without a response is left out.
     fn offsets(
         &self,
         consumer: &BaseConsumer<Heard>,
@@ -266,7 +266,7 @@ impl Session {
     }
 }
 
-/// What stands in a list of partitions, without those that have an error.
+/// The offsets in a list of partitions, without partitions that have an error.
 fn found(list: &TopicPartitionList) -> Vec<(Place, Option<i64>)> {
     let elements = list.elements();
     let sound = elements.iter().filter(|element| element.error().is_ok());
@@ -281,7 +281,7 @@ fn found(list: &TopicPartitionList) -> Vec<(Place, Option<i64>)> {
         .collect()
 }
 
-/// The topic in the answer, or why it is not there.
+/// The topic in the metadata; fails if it is not there.
 fn find<'a>(metadata: &'a Metadata, topic: &str) -> Done<&'a MetadataTopic> {
     let known = metadata.topics().iter().find(|known| known.name() == topic);
     let known = known.filter(|known| !known.partitions().is_empty());
@@ -294,14 +294,14 @@ fn partitions_of(topic: &MetadataTopic) -> Vec<Place> {
     partitions.into_iter().map(|partition| (topic.name().to_owned(), partition)).collect()
 }
 
-/// An error code in the broker's words, without the library's.
+/// An error code as the broker's message, without librdkafka's name for it.
 fn said(code: RDKafkaErrorCode) -> String {
     let text = code.to_string();
     let text = text.split_once(": ").map_or(text.as_str(), |(_, words)| words);
     text.trim_end_matches(')').to_owned()
 }
 
-/// A name on a terminal: control characters escaped.
+/// A name for a terminal, with control characters escaped.
 fn shown(name: &str) -> String {
     name.chars()
         .flat_map(|letter| {
@@ -335,7 +335,7 @@ impl ClientContext for Heard {
 
 impl ConsumerContext for Heard {}
 
-/// How far long work has come, for people who watch: on a terminal, and nowhere else.
+/// The progress of long work. It is only shown on a terminal.
 struct Progress {
     what: &'static str,
     most: Option<u64>,
@@ -346,7 +346,7 @@ struct Progress {
 impl Progress {
     const EVERY: Duration = Duration::from_millis(200);
 
-    /// `aside`: whether standard output is not where it would get in the way.
+    /// `aside`: whether standard output is not on the same terminal.
     fn new(what: &'static str, most: Option<u64>, aside: bool) -> Progress {
         Progress { what, most, shown: None, watched: aside && io::stderr().is_terminal() }
     }
@@ -360,7 +360,7 @@ impl Progress {
         eprint!("\r{done}{of} {}\u{1b}[K", self.what);
     }
 
-    /// The line is free again.
+    /// Clears the line.
     fn end(&mut self) {
         if self.shown.take().is_some() {
             eprint!("\r\u{1b}[K");

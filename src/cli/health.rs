@@ -1,5 +1,5 @@
-//! `jackdaw health`: asks a broker which APIs it serves, for the health checks of containers. The
-//! same that `kafka-broker-api-versions` does, without a JVM.
+//! `jackdaw health`: sends ApiVersions to a broker, for the health checks of containers. It does the same
+//! as `kafka-broker-api-versions`, without a JVM.
 
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -15,11 +15,11 @@ use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
 use crate::protocol::messages::api_versions_response::ApiVersionsResponse;
 use crate::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 
-/// How long each step may take.
+/// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest answer that is read; a real one has less than a kilobyte.
+/// The maximum size of the response; a real one has less than a kilobyte.
 const LONGEST: u32 = 64 << 10;
-/// The version that every broker understands.
+/// The version that all brokers support.
 const VERSION: i16 = 0;
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options) -> Exit {
     fail(Exit::Unavailable, format_args!("no broker answers at {}", failure.unwrap_or(address)))
 }
 
-/// Where the broker of these settings listens, seen from its own machine.
+/// The address of the broker with these settings, for a client on the same machine.
 fn configured(sources: &Sources) -> Result<String, (Exit, String)> {
     let mut given = sources.read(std::env::vars_os())?;
     sources.complete(&mut given);
@@ -102,7 +102,7 @@ fn ask(address: &str) -> io::Result<ApiVersionsResponse> {
     }
 }
 
-/// The first of the name's addresses where somebody listens.
+/// Connects to the first of the name's addresses that accepts it.
 fn connect(address: &str) -> io::Result<TcpStream> {
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in address.to_socket_addrs()? {
@@ -116,7 +116,7 @@ fn connect(address: &str) -> io::Result<TcpStream> {
 
 fn print(address: &str, answer: &ApiVersionsResponse) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
-    // Whoever stopped reading knows enough: the broker answers.
+    // Ignored: the reader may stop reading, and the result is already known.
     let _ = writeln!(out, "{address} serves {} APIs", answer.api_keys.len());
     for api in &answer.api_keys {
         let name = KafkaApi::find(api.api_key).map_or("unknown", |known| known.name);

@@ -1,4 +1,4 @@
-//! `jackdaw log`: looks into the files of a data directory, and repairs it.
+//! `jackdaw log`: inspects the files of a data directory, and repairs it.
 
 use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -20,30 +20,30 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print what segment and journal files hold, a line for each batch and entry
+    /// Print the content of segment and journal files, one line per batch and entry
     Dump {
-        /// Files, or directories of them
+        /// Files, or directories with such files
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Also print every record, and every command of the journal
+        /// Also print all records, and all commands of the journal
         #[arg(long)]
         records: bool,
     },
     /// Predict the next start of a data directory, and check every record that it would serve. While a
-    /// broker is running only the files of topics are checked, and the end of a file may be unfinished
+    /// broker is running only the files of topics are checked, and the end of a file may be incomplete
     Verify {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
     },
-    /// List the losses of a damaged data directory, and with --accept-loss repair it, so that the next start
-    /// serves the rest. The old files are kept in the directory, in a folder below `aside`
+    /// List the losses of a damaged data directory, and with --accept-loss repair it, so that the next
+    /// start serves the rest. The old files are kept in the directory, in a folder below `aside`
     Repair {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
-        /// Repair the directory and give damaged data up, after a question
+        /// Repair the directory and give up damaged data, after a confirmation
         #[arg(long)]
         accept_loss: bool,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long, requires = "accept_loss")]
         yes: bool,
     },
@@ -59,7 +59,7 @@ pub(super) fn run(options: Options) -> Exit {
             repair(&data_dir, accept_loss, consent, &mut out)
         }
     };
-    // Whoever stopped reading wants no more.
+    // Ignored: the reader may stop reading.
     drop(out.flush());
     exit
 }

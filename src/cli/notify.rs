@@ -1,4 +1,4 @@
-//! Tells a service manager how far we are: systemd's protocol of one datagram a message.
+//! Notifies a service manager of our state, with systemd's protocol: one datagram per message.
 
 use std::ffi::OsString;
 use std::io;
@@ -6,14 +6,14 @@ use std::os::unix::net::UnixDatagram;
 
 /// Clients can connect.
 pub(super) const READY: &str = "READY=1";
-/// What is owed is being finished.
+/// The broker finishes outstanding work and stops.
 pub(super) const STOPPING: &str = "STOPPING=1";
 
-/// Says `state` to whoever started us and wants to know.
+/// Sends `state` to the service manager, if there is one.
 pub(super) fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!(%error, ?socket, "the service manager cannot be told {state}");
+        tracing::warn!(%error, ?socket, "the message {state} did not reach the service manager");
     }
 }
 
@@ -25,7 +25,7 @@ fn send(socket: &OsString, state: &str) -> io::Result<()> {
     }
 }
 
-/// A name that stands in no directory.
+/// A socket in the abstract namespace, which has no path.
 #[cfg(target_os = "linux")]
 fn send_to_abstract(sender: &UnixDatagram, name: &str, state: &str) -> io::Result<()> {
     use std::os::linux::net::SocketAddrExt;

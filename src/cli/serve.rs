@@ -1,4 +1,4 @@
-//! `jackdaw serve`: settings from all sources, start, wait for a signal, stop.
+//! `jackdaw serve`: reads the settings from all sources, starts, waits for a signal, and stops.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,37 +21,38 @@ use crate::telemetry::{self, Lines, LogFormat};
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
-    /// Where clients connect [default: localhost:9092, on IPv4 and IPv6; port 0 takes a free one]
+    /// The address for clients [default: localhost:9092, on IPv4 and IPv6; port 0 chooses a free one]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Where the data lies [default: log.dirs, else ./jackdaw-data]
+    /// The data directory [default: log.dirs, else ./jackdaw-data]
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     data_dir: Option<PathBuf>,
-    /// When a record is acknowledged: once it is synced to disk, once it is written and will be
-    /// synced soon, or once the operating system has it, as in Kafka [default: fsync]
+    /// When a record is acknowledged: after its sync to disk (fsync), after the write with a sync soon
+    /// after (interval), or after the write, as in Kafka (os) [default: fsync]
     #[arg(long, value_parser = PossibleValuesParser::new(["fsync", "interval", "os"]), value_name = "MODE")]
     durability: Option<String>,
-    /// Pose as so many brokers, at ports that follow the first one's: for tests of replicated topics.
-    /// It is one process with one copy of the data [default: 1]
+    /// The number of virtual brokers, at ports that follow the first one's: for tests of replicated
+    /// topics. It is one process with one copy of the data [default: 1]
     #[arg(long, value_name = "N")]
     brokers: Option<u16>,
-    /// Keep everything in memory: gone when the broker stops
+    /// Keep all data in memory; it is lost when the broker stops
     #[arg(long)]
     ephemeral: bool,
-    /// One setting, over what file and environment say; may be repeated
+    /// A setting, with precedence over file and environment; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
-    /// Where health checks (/livez, /readyz, /health) and metrics (/metrics) are answered over HTTP [default: nowhere]
+    /// The HTTP address for health checks (/livez, /readyz, /health) and metrics (/metrics) [default:
+    /// none]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
-    /// Print every setting with its value and where that comes from, and start nothing
+    /// Print all settings with their values and sources, and do not start
     #[arg(long)]
     print_config: bool,
-    /// How much is logged, on standard error
+    /// The log level, on standard error
     #[arg(long, value_name = "LEVEL", default_value = "info",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
     log_level: String,
-    /// How log lines are written: for people, or as JSON, an object a line [default: text]
+    /// The format of log lines: text, or JSON with one object per line [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]))]
     log_format: Option<String>,
 }
@@ -100,7 +101,7 @@ fn start(options: Options) -> Exit {
         info!(names = idle.join(" "), "set, and without effect here");
     }
     warn_of_other_nodes(&given);
-    // Started the way Kafka's image is, by somebody who waits for what Kafka says.
+    // The broker may replace Kafka's image, so tools may wait for Kafka's log lines.
     let is_in_place_of_kafka = is_container || given.has_any_from(Origin::Environment);
     let mut builder = Broker::builder().set_all(given.clone());
     if ephemeral {
@@ -114,7 +115,7 @@ fn start(options: Options) -> Exit {
     }
 }
 
-/// Another word than these is refused when the settings are loaded.
+/// Any other value is refused when the settings are loaded.
 fn log_format(given: &Given) -> LogFormat {
     match given.get("jackdaw.log.format").map(str::trim) {
         Some("json") => LogFormat::Json,
@@ -122,7 +123,7 @@ fn log_format(given: &Given) -> LogFormat {
     }
 }
 
-/// Default < file < environment < flags.
+/// In ascending order of precedence: defaults, file, environment, flags.
 fn settings(options: Options) -> Result<Given, (Exit, String)> {
     let mut given = options.sources.read(std::env::vars_os())?;
     let mut flag = |flag: &str, name: &str, value: String| given.set_from(Origin::Flag, flag, name, value);
@@ -156,12 +157,12 @@ fn print_settings(given: &Given) -> Exit {
         Ok(settings) => settings,
         Err(error) => return fail(Exit::Settings, refusal(&error, given)),
     };
-    // Whoever stopped reading wants no more.
+    // Ignored: the reader may stop reading.
     let _ = std::io::stdout().write_all(config::listing(&settings).as_bytes());
     Exit::Fine
 }
 
-/// What is wrong, and in which file, variable or flag.
+/// The error message, with the file, variable or flag of the setting.
 fn refusal(error: &ConfigError, given: &Given) -> String {
     let written = match error {
         ConfigError::Invalid { name, .. } => given.written(name),
@@ -174,7 +175,8 @@ fn refusal(error: &ConfigError, given: &Given) -> String {
     written.map_or_else(|| error.to_string(), |written| format!("{error} ({written})"))
 }
 
-/// A file for one node of a cluster is taken, but there is no cluster.
+/// Warns if the settings are those of a node in a larger cluster. They are accepted, but there is no
+/// cluster.
 fn warn_of_other_nodes(given: &Given) {
     for name in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
         let nodes = given
@@ -190,16 +192,16 @@ fn warn_of_other_nodes(given: &Given) {
     }
 }
 
-/// Each connection and each open segment is a file; systems set the limit low for programs that
-/// would not know better.
+/// Raises the limit of open files, because each connection and each open segment is a file. Systems have
+/// a low default.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // Where it fails, the connections are limited to what there is.
+    // If this fails, the connections are limited by the present limit.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of_kafka: bool) -> Exit {
-    // Before the broker is ready, so that no signal after its line goes unheard.
+    // Before the broker is ready, so that no signal after its readiness line is missed.
     let signals =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
@@ -223,7 +225,7 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
     loop {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => break,
-            // A closed terminal sends it too: that reloads the settings and does not stop the broker.
+            // A closed terminal sends SIGHUP too. It reloads the settings and does not stop the broker.
             Some(()) = hangup.recv() => tokio::select! {
                 () = reload(&broker, options.clone()) => {}
                 () = any(&mut terminate, &mut interrupt) => break,
@@ -256,7 +258,7 @@ async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// The one line on standard output, for people and for scripts that wait for it.
+/// The line on standard output for people, and for scripts that wait for it.
 fn readiness(broker: &Broker) -> String {
     let data = match broker.data_dir() {
         Some(path) => {
@@ -276,8 +278,8 @@ fn readiness(broker: &Broker) -> String {
     format!("jackdaw {} is ready at {listening}, {posing}{data}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// What tools wait for that start Kafka's image, Testcontainers among them: each of them looks for
-/// one of these pieces of Kafka's log.
+/// Pieces of Kafka's log lines. Tools that start Kafka's image, such as Testcontainers, wait for one of
+/// them.
 fn readiness_of_kafka(broker: &Broker) -> String {
     let node = broker.settings().node_id;
     format!(

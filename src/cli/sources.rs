@@ -1,5 +1,4 @@
-//! The sources of settings: file < environment < flags, and what a container takes where all of
-//! them are silent.
+//! The sources of settings: file < environment < flags, and the defaults in a container.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,24 +8,24 @@ use clap::Args;
 use super::Exit;
 use crate::config::{Given, Origin, Properties};
 
-/// Where a volume for data is mounted into containers that were written for Kafka's image: one of
-/// the first two where it exists, as in a fresh container only a mount does, else the last.
+/// The directories where containers for Kafka's image mount their data volume. One of the first two is
+/// used if it exists, because in a new container only a mount creates it; else the last one.
 const DATA_DIRS: &[&str] = &["/tmp/kafka-logs", "/tmp/kraft-combined-logs", "/var/lib/kafka/data"];
 
-/// What every command takes that has to know the settings.
+/// The options of all commands that need the settings.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Sources {
     /// Settings in Kafka's syntax, as in its server.properties
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Take what a container needs where nothing is said: listen at every address, tell clients
-    /// localhost:9092, keep the data in /var/lib/kafka/data
+    /// Use defaults for a container: listen on all addresses, advertise localhost:9092, keep the data in
+    /// /var/lib/kafka/data
     #[arg(long)]
     pub(super) container: bool,
 }
 
 impl Sources {
-    /// What file and environment say.
+    /// The settings from file and environment.
     pub(super) fn read(
         &self,
         variables: impl Iterator<Item = (OsString, OsString)>,
@@ -40,7 +39,7 @@ impl Sources {
         Ok(given)
     }
 
-    /// What holds where `given` says nothing.
+    /// Sets defaults for settings that are not in `given`.
     pub(super) fn complete(&self, given: &mut Given) {
         let is_silent = |given: &Given, name| given.get(name).is_none();
         let default = |given: &mut Given, name, value: &str| {

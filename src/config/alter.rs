@@ -1,16 +1,16 @@
-//! Altering settings while the broker runs: decides what would be stored, and touches nothing.
+//! Alters settings while the broker runs: computes the changes to store, and changes nothing itself.
 //!
-//! What is right for each resource, and the words that refuse what is not, are Kafka's.
+//! The rules for each resource and the error messages are Kafka's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::row::{Change as When, Check, Kind, Row, Value, numbers_per_address};
 use super::{Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, topic};
 
-/// The most bytes of names and values that one resource keeps.
+/// The maximum size of the names and values of one resource.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Whose settings.
+/// The resource that the settings belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Topic,
@@ -18,7 +18,7 @@ pub enum Resource {
     ClientMetrics,
     /// All brokers.
     Cluster,
-    /// One broker: the one that is asked.
+    /// One broker: the one that serves the request.
     Broker,
 }
 
@@ -30,23 +30,23 @@ pub enum Operation {
     Subtract,
 }
 
-/// What is asked for one setting.
+/// A requested change of one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub name: String,
     pub operation: Operation,
-    /// Not looked at where the setting is deleted.
+    /// Ignored if the setting is deleted.
     pub value: String,
 }
 
-/// What to store: `Some` sets, `None` takes away.
+/// The changes to store: `Some` sets a value, `None` removes it.
 pub type Changes = BTreeMap<String, Option<String>>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlterError {
-    /// Kafka calls this an invalid request.
+    /// An invalid request in Kafka's terms.
     Request(String),
-    /// Kafka calls this an invalid configuration.
+    /// An invalid configuration in Kafka's terms.
     Config(String),
     TooLarge,
 }
@@ -57,7 +57,7 @@ impl From<ConfigError> for AlterError {
     }
 }
 
-/// What becomes of a resource that sets `own`. A name stands in `changes` only once.
+/// The changes of a resource whose settings are `own`. `changes` has each name only once.
 pub fn alter(
     resource: Resource,
     own: &BTreeMap<String, String>,
@@ -95,7 +95,7 @@ pub fn alter(
     Ok(difference(own, &after))
 }
 
-/// The same for what replaces all that was set.
+/// The changes if `all` replaces all settings of the resource.
 pub fn replace(
     resource: Resource,
     own: &BTreeMap<String, String>,
@@ -113,11 +113,11 @@ fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String
     gone.chain(set.map(|(name, value)| (name.clone(), Some(value.clone())))).collect()
 }
 
-/// The row of a setting that takes a list, or why nothing can be added to it or taken away.
+/// The row of a setting that is a list. Fails if nothing can be appended or subtracted.
 fn list_row(resource: Resource, name: &str, operation: Operation) -> Result<&'static Row, AlterError> {
     let row = match resource {
         Resource::Topic => topic::row(name),
-        // Kafka knows lists of topics and brokers only.
+        // In Kafka only topics and brokers have lists.
         Resource::Group | Resource::ClientMetrics => None,
         Resource::Cluster | Resource::Broker => {
             let Some(row) = broker::row(name) else {
@@ -158,7 +158,8 @@ fn allowed(
     }
 }
 
-/// `min.insync.replicas` decides who may be elected, for all brokers alike (KIP-966).
+/// `min.insync.replicas` is part of the election rules, and so it must be the same for all brokers
+/// (KIP-966).
 fn replicas_in_step(
     resource: Resource,
     is_named: bool,
@@ -204,12 +205,12 @@ fn of_broker(
     for (name, value) in after {
         let base = broker::without_listener(name).unwrap_or(name);
         if base == broker::CONNECTIONS_OF {
-            // Kafka says what is wrong and not where.
+            // As in Kafka, the message does not contain the name.
             numbers_per_address(base, value)?;
         }
         if let Some(row) = broker::row(base) {
             row.read(value).map_err(|error| error.to_string())?;
-            // There is none here but the one that Kafka has anyway.
+            // The only class is Kafka's default.
             if row.kind == Kind::Class && !value.trim().is_empty() && row.default != Some(value.trim()) {
                 return Err(format!(
                     "Invalid value {value} for configuration {base}: Class {value} could not be found."
@@ -248,7 +249,7 @@ fn of_broker(
             && let (Check::Threads(_), Ok(Value::Number(wanted))) = (row.check, row.read(value))
         {
             threads(name, settings.value(name).number(), wanted).map_err(|why| {
-                // So it comes out of Kafka.
+                // This is Kafka's message.
                 let class = "org.apache.kafka.common.config.ConfigException";
                 format!("Invalid value {class}: {why} for configuration Invalid dynamic configuration")
             })?;
@@ -261,7 +262,7 @@ fn of_broker(
     settings.altered(altered).map(drop).map_err(|error| error.to_string())
 }
 
-/// Kafka changes a number of threads by half or to the double at most.
+/// Kafka only allows a new number of threads between half and double the old one.
 fn threads(name: &str, now: i64, wanted: i64) -> Result<(), String> {
     if name == "log.cleaner.threads" && wanted != now {
         return match wanted {

@@ -15,178 +15,187 @@ use crate::types::{ClusterId, NodeId, Timestamp};
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 
-/// Java's largest `int`, with which Kafka says that there is no bound.
+/// Java's largest `int`, Kafka's value for "no limit".
 const NO_BOUND: u32 = i32::MAX.cast_unsigned();
-/// A group's rebalance costs the square of its members; Kafka's own default sets no bound.
+/// The cost of a rebalance grows with the square of the members, so a group has a limit. Kafka's default
+/// has none.
 const GROUP_MAX_SIZE: u32 = 5000;
 
 settings! {
-    /// What the broker's rooms need to know, each from one row, with Kafka's names and defaults.
+    /// The settings of the broker, each from one row, with Kafka's names and defaults.
     #[derive(Clone, Debug)]
     pub struct BrokerSettings {
-        /// The number of this broker. With one broker any number will do.
+        /// The id of this broker. With only one broker, any number is fine.
         node_id: NodeId = |v| NodeId(v.number()),
             int("node.id", "1").at_least(0).or(&[("broker.id", 1)]);
-        /// The rack or zone of this broker, as Metadata tells it to clients.
+        /// The rack or zone of this broker, which Metadata returns to clients.
         rack: Option<String> = Value::text_if_any, text("broker.rack", "").null();
-        /// The data directory. One only: several are refused.
+        /// The data directory. Only one is supported.
         data_dir: PathBuf = |v| v.list().into_iter().next().unwrap_or_default().into(),
             list("log.dirs", "").null().or(&[("log.dir", 1)]);
-        /// How many partitions a topic gets whose creator does not say.
+        /// The default number of partitions of a new topic.
         num_partitions: i32 = Value::number, int("num.partitions", "1").at_least(1);
-        /// How many replicas the partitions of a topic have whose creator does not say.
+        /// The default replication factor of a new topic.
         default_replication: u16 = Value::number, int("default.replication.factor", "1").at_least(1);
-        /// As how many brokers this process poses: ids and ports go on from the first one's. For tests
-        /// of what needs several: it is one process, and whatever is replicated is one copy.
+        /// The number of virtual brokers in this process. Their ids and ports follow the first one's. For
+        /// tests that need several brokers: there is only one process and one copy of the data.
         brokers: u16 = Value::number, int("jackdaw.brokers", "1").at_least(1);
-        /// Whether a topic comes into being when a client asks for it by name.
+        /// Whether a topic is created when a client asks for its metadata by name.
         auto_create_topics: bool = Value::flag, boolean("auto.create.topics.enable", "true");
         /// Whether clients may delete topics.
         delete_topics: bool = Value::flag, boolean("delete.topic.enable", "true");
-        /// The largest Produce request that is read. All other requests end at 8 MiB.
+        /// The maximum size of a Produce request. All other requests are limited to 8 MiB.
         max_request_bytes: u32 = Value::number, int("socket.request.max.bytes", "104857600").at_least(1);
-        /// The memory for requests of all clients that are not answered yet. When it is used up, the broker
-        /// stops reading. −1 means an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB. A request
-        /// larger than 7/8 of it is not read.
+        /// The memory for requests of all clients that are not answered yet. When it is used up, the
+        /// broker stops reading. −1 means an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB. A
+        /// request larger than 7/8 of it is not read.
         request_budget: Option<u64> = Value::limit, long("queued.max.request.bytes", "-1");
-        /// The memory for answers of all clients, from when they are made until they are read. When it is used
-        /// up, the broker serves no further requests. −1 means an eighth of `jackdaw.memory.max.bytes`, at most
-        /// 128 MiB. A request is refused if its answer would take more than 7/8 of this because the client asked
-        /// for so much.
+        /// The memory for responses of all clients, from their creation until they are read. When it is
+        /// used up, the broker serves no further requests. −1 means an eighth of
+        /// `jackdaw.memory.max.bytes`, at most 128 MiB. A request is refused if the client asks for a
+        /// response of more than 7/8 of it.
         answer_budget: Option<u64> = Value::limit, long("jackdaw.answer.max.bytes", "-1");
-        /// The memory that the broker shares out. −1 means the limit of its control group (of a container), or
-        /// the memory of the machine. Requests, answers, groups and the keys of compaction get an eighth each,
-        /// fetch sessions a sixteenth. The rest is for topics, recent records and the overhead of the allocator.
+        /// The memory that the broker divides among its parts. −1 means the limit of its control group
+        /// (of a container), or the memory of the machine. Requests, responses, groups and the keys of
+        /// compaction get an eighth each, fetch sessions a sixteenth. The rest is for topics, recent
+        /// records and the overhead of the allocator.
         memory: Option<u64> = Value::limit, long("jackdaw.memory.max.bytes", "-1");
-        /// How many requests of one connection are served before other connections have their turn.
+        /// The number of requests of one connection that are served before other connections have their
+        /// turn.
         turn_requests: usize = Value::number, int("jackdaw.turn.max.requests", "32").at_least(1);
-        /// How many bytes of answers one connection gets before other connections have their turn. The
-        /// answer that exceeds it is still sent.
+        /// The number of bytes of responses that one connection gets before other connections have their
+        /// turn. The response that exceeds it is still sent.
         turn_bytes: usize = Value::number, int("jackdaw.turn.max.bytes", "262144").at_least(1);
-        /// A connection without any request for so long is closed.
+        /// The time after which a connection without a request is closed.
         max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
-        /// The most connections at a time. The process's limit of open files is a second bound: segments get
-        /// half of it, up to 512, the broker itself a small part, and connections the rest.
+        /// The maximum number of connections. The process's limit of open files is another limit:
+        /// segments get half of it, up to 512, the broker itself a small part, and connections the rest.
         max_connections: u32 = Value::number, int("max.connections", "2147483647").dynamic().at_least(0);
-        /// How many connections one address may have.
+        /// The maximum number of connections from one IP address.
         max_connections_per_ip: u32 = Value::number,
             int("max.connections.per.ip", "2147483647").dynamic().at_least(0);
-        /// How many connections single addresses may have instead, as `ADDRESS:NUMBER,…`. Names other
-        /// than `localhost` are not looked up and count for nothing.
+        /// Exceptions for single addresses, as `ADDRESS:NUMBER,…`. Names other than `localhost` are not
+        /// resolved and have no effect.
         connections_of: BTreeMap<IpAddr, u32> = |v| numbers_per_address("", &v.text()).unwrap_or_default(),
             text(CONNECTIONS_OF, "").dynamic().per_address();
-        /// The most bytes a Fetch answer carries, whatever the client allows.
+        /// The maximum size of the records in a Fetch response, whatever the client allows.
         fetch_max_bytes: u32 = Value::number, int("fetch.max.bytes", "57671680").at_least(1024);
-        /// How many incremental fetch sessions are kept.
+        /// The maximum number of incremental fetch sessions.
         fetch_session_slots: usize = Value::number,
             int("max.incremental.fetch.session.cache.slots", "1000").at_least(0);
-        /// The shortest session timeout a member of a classic group may ask for.
+        /// The shortest session timeout that a member of a classic group may use.
         group_min_session: Duration = Value::millis, int("group.min.session.timeout.ms", "6000").at_least(1);
-        /// The longest session timeout a member of a classic group may ask for.
+        /// The longest session timeout that a member of a classic group may use.
         group_max_session: Duration = Value::millis, int("group.max.session.timeout.ms", "1800000").at_least(1);
-        /// How long a new group waits for more members before its first rebalance.
+        /// The time that a new group waits for more members before its first rebalance.
         group_initial_delay: Duration = Value::millis,
             int("group.initial.rebalance.delay.ms", "3000").at_least(0);
-        /// The most members a group may have; 2147483647 leaves it to the broker, which takes 5000.
+        /// The maximum number of members of a group. 2147483647 means the broker's own limit, which is
+        /// 5000.
         group_max_size: u32 = |v| match v.number() {
                 NO_BOUND => GROUP_MAX_SIZE,
                 most => most,
             },
             int("group.max.size", "2147483647").at_least(1);
-        /// How long the offsets of a group without members are kept.
+        /// The time for which the offsets of a group without members are kept.
         offsets_retention: Duration = Value::minutes, int("offsets.retention.minutes", "10080").at_least(1);
-        /// How often expired offsets are looked for.
+        /// The interval of the checks for expired offsets.
         offsets_retention_check: Duration = Value::millis,
             long("offsets.retention.check.interval.ms", "600000").at_least(1);
-        /// The longest text a client may store with an offset.
+        /// The maximum length of the metadata that a client may store with an offset.
         offset_metadata_max: u32 = Value::number, int("offset.metadata.max.bytes", "4096").at_least(0);
         /// The memory for all groups, with their members and offsets. When it is used up, new members,
-        /// groups and offsets are refused. −1 means an eighth of `jackdaw.memory.max.bytes`, at most 128 MiB.
+        /// groups and offsets are refused. −1 means an eighth of `jackdaw.memory.max.bytes`, at most 128
+        /// MiB.
         groups_budget: Option<u64> = Value::limit, long("jackdaw.groups.max.bytes", "-1");
-        /// How many partitions `__consumer_offsets` is shown with; nothing is stored in it.
+        /// The number of partitions of `__consumer_offsets`. No data is stored in it.
         offsets_topic_partitions: i32 = Value::number,
             int("offsets.topic.num.partitions", "50").at_least(1);
-        /// How many replicas `__consumer_offsets` is shown with; no more than there are brokers.
+        /// The replication factor of `__consumer_offsets`, at most the number of brokers. No data is
+        /// stored in it.
         offsets_topic_replication: u16 = Value::number,
             short("offsets.topic.replication.factor", "3").at_least(1);
-        /// The `segment.bytes` that is described for `__consumer_offsets`, at least 1048576. No data is stored in it.
+        /// The `segment.bytes` that is shown for `__consumer_offsets`, at least 1048576. No data is
+        /// stored in it.
         offsets_topic_segment_bytes: i32 = |v| v.number::<i32>().max(1 << 20),
             int("offsets.topic.segment.bytes", "104857600").at_least(1);
-        /// How long an idle idempotent producer is remembered.
+        /// The time after which an idle idempotent producer is forgotten.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
-        /// The memory for idempotent producers of all partitions, 336 bytes for each producer of each partition.
-        /// When it is used up, the producer that has been silent longest is forgotten, but never one that wrote
-        /// within the last 15 minutes. If all did, a new producer is refused with a retriable error.
+        /// The memory for idempotent producers of all partitions, 336 bytes for each producer of each
+        /// partition. When it is used up, the producer that has been silent longest is forgotten, but
+        /// never one that wrote within the last 15 minutes. If all did, a new producer is refused with a
+        /// retriable error.
         producers_budget: u64 = Value::number,
             long("jackdaw.producers.max.bytes", "33554432").at_least(1024 * 1024);
-        /// How often segments are looked at for retention.
+        /// The interval of the retention checks.
         retention_check: Duration = Value::millis, long("log.retention.check.interval.ms", "300000").at_least(1);
-        /// Whether topics that want it are compacted.
+        /// Whether topics with `cleanup.policy=compact` are compacted.
         cleaner_enabled: bool = Value::flag, boolean("log.cleaner.enable", "true");
-        /// How often it is looked whether a log is to be compacted.
+        /// The pause between two checks for logs to compact.
         cleaner_backoff: Duration = Value::millis, long("log.cleaner.backoff.ms", "15000").dynamic().at_least(0);
-        /// The memory that compaction may take for the keys of a log, at least 1 MiB and at most an eighth of
-        /// `jackdaw.memory.max.bytes`. It is taken as it is needed. If it does not hold all keys, the next run
-        /// compacts the rest of the log.
+        /// The memory that compaction may use for the keys of a log, at least 1 MiB and at most an eighth
+        /// of `jackdaw.memory.max.bytes`. It is allocated as needed. If it cannot hold all keys, the next
+        /// run compacts the rest of the log.
         cleaner_memory: u64 = |v| u64::try_from(v.number::<i64>()).unwrap_or(0).max(1 << 20),
             long("log.cleaner.dedupe.buffer.size", "134217728").dynamic();
-        /// The time in which the broker reads everything that is stored once and checks it against its
-        /// checksums, to find damage where no client reads. Only time in which the broker runs counts. At most
-        /// 64 MiB are read a second. 0 turns it off.
+        /// The time in which the broker reads all stored data once and checks it against its checksums,
+        /// to find damage where no client reads. Only time in which the broker runs counts. At most 64
+        /// MiB are read per second. 0 turns it off.
         scrub_interval: Duration = Value::millis,
             long("jackdaw.scrub.interval.ms", "604800000").dynamic().at_least(0);
-        /// When an acknowledgement is given: `fsync` after the sync to stable storage, `interval`
-        /// after the write, synced soon after, `os` after the write, as Kafka does.
+        /// The moment of an acknowledgement: `fsync` after the sync to stable storage, `interval` after
+        /// the write, with a sync soon after, `os` after the write, as in Kafka.
         durability: Durability = |v| Durability::parse(&v.text()).expect("the row takes no other word"),
             text("jackdaw.durability", "fsync").one_of(&["fsync", "interval", "os"]);
-        /// Confirms a clock that is doubted because it was set forward by more than a day, or because it is more
-        /// than 30 days ahead at start. The value is the present time in milliseconds since 1970; a clock within
-        /// a day of it is believed. −1 confirms nothing.
+        /// Confirms a clock that the broker does not trust, because it was set forward by more than a
+        /// day, or because it was more than 30 days ahead at start. The value is the current time in
+        /// milliseconds since 1970; a clock within a day of it is trusted. −1 confirms nothing.
         clock_confirmed: Option<Timestamp> = Value::time,
             long("jackdaw.clock.confirmed.ms", "-1").dynamic().at_least(-1);
-        /// A snapshot of the state is taken after so many bytes went through the journal. For tests.
+        /// A snapshot of the state is taken after this many bytes of journal. For tests.
         snapshot_bytes: u64 = Value::number, long("internal.snapshot.bytes", "67108864").at_least(1);
         /// The size of a journal file. For tests.
         journal_file_bytes: u64 = Value::number,
             long("internal.journal.file.bytes", "33554432").at_least(64 * 1024);
     }
     more {
-        /// Where clients connect, and what they are told to connect to.
+        /// The addresses for clients, and their advertised forms.
         listeners: Vec<Listener>,
-        /// Where health checks and metrics are answered over HTTP.
+        /// The address of the HTTP server for health checks and metrics.
         http: Option<Listener>,
-        /// The id a new data directory gets, and an existing one must have.
+        /// The id that a new data directory gets, and that an existing one must have.
         cluster_id: Option<ClusterId>,
-        /// What was set before the start, and where.
+        /// The settings from before the start, with their sources.
         given: Given,
-        /// What was altered since.
+        /// The settings that were altered since.
         altered: Altered,
-        /// Both together, by name: the source of everything above.
+        /// Both together, by name: the source of all fields above.
         set: BTreeMap<&'static str, String>,
     }
     const ACTING
 }
 
-/// What was altered while the broker ran, by name: for all brokers of the cluster, and for this one.
+/// The settings that were altered while the broker ran, by name: for all brokers of the cluster, and for
+/// this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Altered {
     pub cluster: BTreeMap<String, String>,
     pub broker: BTreeMap<String, String>,
 }
 
-/// What each of the large users of memory gets at most where nothing else is said.
+/// The default maximum for each of the large users of memory.
 const SHARE: u64 = 128 << 20;
 /// The least memory with which a client can be served.
 const LEAST_SHARE: u64 = 1 << 20;
 
-/// How many health checks and scrapes are answered at a time.
+/// The maximum number of connections for health checks and scrapes.
 pub const HTTP_CONNECTIONS: usize = 16;
 
-/// As more brokers than this no process poses.
+/// The maximum number of virtual brokers.
 const MOST_BROKERS: u16 = 100;
 
-/// When an acknowledgement is given.
+/// The moment of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     Fsync,
@@ -194,53 +203,53 @@ pub enum Durability {
     Os,
 }
 
-/// Rows that have no field of their own: several of them make one value, or a topic inherits them.
+/// Rows without a field of their own: several of them make one value, or topics inherit them.
 const OTHERS: &[Row] = &[
     list("listeners", "PLAINTEXT://localhost:9092")
         .per_broker()
-        .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
+        .doc("The addresses that clients connect to, as `NAME://HOST:PORT`. `localhost` means both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
-        .doc("Where health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
+        .doc("The address for health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) over HTTP, as `HOST:PORT`. Empty: none."),
     text("jackdaw.log.format", "text")
         .one_of(&["text", "json"])
-        .doc("How log lines are written: `text` for people, `json` an object a line."),
+        .doc("The format of log lines: `text` for people, or `json` with one object per line."),
     text("jackdaw.cluster.id", "").doc(
         "The cluster id of a new data directory, any word of at most 255 bytes; an existing one must have it. Empty \
          means a random one. The environment variable is `CLUSTER_ID`.",
     ),
     list("advertised.listeners", "")
         .null()
-        .doc("What clients are told to connect to, per listener name; without it the address they came to."),
+        .doc("The addresses that clients are given, for each listener name. By default the address that the client connected to."),
     text("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
         .per_broker()
-        .doc("The security protocol of each listener name. Only PLAINTEXT is there yet."),
+        .doc("The security protocol of each listener name. Only PLAINTEXT is supported so far."),
     list("controller.listener.names", "")
         .null()
-        .doc("Listeners of these names are Kafka's controllers' own and are left out here."),
+        .doc("The names of listeners for Kafka's controllers. Jackdaw does not open them."),
     long("log.retention.ms", "")
         .null()
         .dynamic()
         .or(&[("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)])
-        .doc("What topics take that do not set `retention.ms`."),
+        .doc("The value of `retention.ms` for topics that do not set it."),
     int("log.retention.minutes", "").null().doc("As `log.retention.ms`, in minutes."),
     int("log.retention.hours", "168").doc("As `log.retention.ms`, in hours."),
     long("log.roll.ms", "")
         .null()
         .dynamic()
         .or(&[("log.roll.hours", HOUR_MS)])
-        .doc("What topics take that do not set `segment.ms`."),
+        .doc("The value of `segment.ms` for topics that do not set it."),
     int("log.roll.hours", "168").at_least(1).doc("As `log.roll.ms`, in hours."),
     long("log.roll.jitter.ms", "")
         .null()
         .dynamic()
         .or(&[("log.roll.jitter.hours", HOUR_MS)])
-        .doc("What topics take that do not set `segment.jitter.ms`."),
+        .doc("The value of `segment.jitter.ms` for topics that do not set it."),
     int("log.roll.jitter.hours", "0").at_least(0).doc("As `log.roll.jitter.ms`, in hours."),
     long("log.flush.interval.ms", "")
         .null()
         .dynamic()
         .or(&[("log.flush.scheduler.interval.ms", 1)])
-        .doc("What topics show that do not set `flush.ms`, and without effect: the broker's durability holds."),
+        .doc("The value of `flush.ms` that is shown for topics that do not set it. It has no effect: the broker's durability applies."),
     long("log.flush.scheduler.interval.ms", "9223372036854775807")
         .doc("As `log.flush.interval.ms`."),
     int("broker.id", "-1").doc("The old name of `node.id`."),
@@ -249,36 +258,36 @@ const OTHERS: &[Row] = &[
 
 pub(super) const CONNECTIONS_OF: &str = "max.connections.per.ip.overrides";
 
-/// Kafka has this one always set for the whole cluster, since replicas are elected by it (KIP-966).
+/// As in Kafka, always set for the whole cluster, because elections depend on it (KIP-966).
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 impl BrokerSettings {
-    /// The settings that hold when `given` is what was set. A name nobody knows is not an error:
-    /// see [`Given::unknown`].
+    /// The settings of a broker that is started with `given`. An unknown name is no error: see
+    /// [`Given::unknown`].
     pub fn load(given: Given) -> Result<BrokerSettings, ConfigError> {
         let settings = BrokerSettings::with(given, Altered::default())?;
         listener::check_room(&settings.listeners, settings.brokers)?;
         Ok(settings)
     }
 
-    /// The settings that hold when `altered` is laid over what the broker was started with.
+    /// The settings with `altered` over those the broker was started with.
     pub fn altered(&self, altered: Altered) -> Result<BrokerSettings, ConfigError> {
         let settings = BrokerSettings::with(self.given.clone(), altered)?;
-        // A process that poses as several brokers has another one for each.
+        // Each virtual broker has its own id.
         Ok(BrokerSettings { node_id: self.node_id, ..settings })
     }
 
-    /// The settings with another base below what was altered.
+    /// The same altered settings over another base.
     pub(super) fn given_anew(&self, given: Given) -> Result<BrokerSettings, ConfigError> {
         let mut settings = BrokerSettings::with(given, self.altered.clone())?;
         settings.node_id = self.node_id;
-        // As a broker that poses as several has them: neither changes while it runs.
+        // The listeners of this virtual broker. Ids and listeners do not change while it runs.
         settings.listeners.clone_from(&self.listeners);
         Ok(settings)
     }
 
-    /// The same for what was checked when it was stored: what is not valid any more is left out and
-    /// reported.
+    /// As [`BrokerSettings::altered`], for values that were checked when they were stored. A value that
+    /// is no longer valid is left out and returned as an error.
     pub fn altered_before(&self, mut altered: Altered) -> (BrokerSettings, Vec<ConfigError>) {
         let mut invalid = Vec::new();
         for layer in [&mut altered.cluster, &mut altered.broker] {
@@ -310,7 +319,7 @@ impl BrokerSettings {
         altered.cluster.entry(MIN_INSYNC_REPLICAS.to_owned()).or_insert(min_insync);
         for (name, value) in altered.cluster.iter().chain(&altered.broker) {
             let Some(row) = row(name) else { continue };
-            // What stands in for it was set earlier, and counts no more.
+            // Older names of the setting were set earlier, and no longer count.
             for (stand_in, _) in row.stands_in {
                 set.remove(stand_in);
             }
@@ -385,33 +394,33 @@ impl BrokerSettings {
         Ok(settings)
     }
 
-    /// How the process's open files are shared out; `Err` says how many it takes.
+    /// The shares of the process's open files. `Err` has the number that is needed.
     pub fn open_files(&self) -> Result<OpenFiles, usize> {
         let http = if self.http.is_some() { HTTP_CONNECTIONS } else { 0 };
         OpenFiles::share_out(machine::open_files(), usize::from(self.brokers) * self.listeners.len(), http)
     }
 
-    /// How many bytes requests may take, of all clients together.
+    /// The memory in bytes for requests of all clients.
     pub fn request_memory(&self) -> usize {
         self.share(self.request_budget)
     }
 
-    /// How many bytes answers may take, of all clients together.
+    /// The memory in bytes for responses of all clients.
     pub fn answer_memory(&self) -> usize {
         self.share(self.answer_budget)
     }
 
-    /// How many bytes groups may take, all together.
+    /// The memory in bytes for all groups.
     pub fn group_memory(&self) -> usize {
         self.share(self.groups_budget)
     }
 
-    /// How many bytes the keys of a log may take while it is compacted.
+    /// The memory in bytes for the keys of a log during its compaction.
     pub fn cleaner_memory(&self) -> u64 {
         self.cleaner_memory.min(self.eighth()).max(LEAST_SHARE)
     }
 
-    /// How many bytes fetch sessions may take, all together.
+    /// The memory in bytes for all fetch sessions.
     pub fn session_memory(&self) -> usize {
         usize::try_from(self.eighth() / 2).unwrap_or(usize::MAX)
     }
@@ -425,12 +434,12 @@ impl BrokerSettings {
         self.memory.unwrap_or_else(machine::memory) / 8
     }
 
-    /// The brokers that this process is.
+    /// The ids of the virtual brokers of this process.
     pub fn broker_ids(&self) -> Vec<NodeId> {
         (0..i32::from(self.brokers)).map(|nth| NodeId(self.node_id.0.saturating_add(nth))).collect()
     }
 
-    /// The settings of the `nth` of them: its id, and where it listens, so many ports behind the first one.
+    /// The settings of the `nth` virtual broker: its id, and its listeners with ports offset by `nth`.
     #[must_use]
     pub fn posing_as(&self, nth: u16) -> BrokerSettings {
         let mut own = self.clone();
@@ -439,7 +448,7 @@ impl BrokerSettings {
             return own;
         }
         own.listeners = self.listeners.iter().map(|listener| listener.behind(nth)).collect();
-        // As it would stand in a file of its own, which DescribeConfigs shows.
+        // As a configuration file of its own would have them, for DescribeConfigs.
         for name in ["listeners", "advertised.listeners"] {
             let written = self.given.written(name).cloned();
             let default = row(name).and_then(|row| row.default.map(str::to_owned)).unwrap_or_default();
@@ -458,14 +467,14 @@ impl BrokerSettings {
         own
     }
 
-    /// What holds for a row: what was set, or a name that stands in for it, or the default.
+    /// The value of a setting: its own, or one of another name for it, or the default.
     pub(super) fn value(&self, name: &str) -> Value {
         let Some(row) = row(name) else { return Value::Null };
         let read = |row: &Row| self.set.get(row.name).and_then(|written| row.read(written).ok());
         resolve(row, read)
     }
 
-    /// What was set under this very name.
+    /// The value that was set under this name itself.
     pub(super) fn own_value(&self, row: &Row) -> Value {
         let set = self.set.get(row.name).and_then(|written| row.read(written).ok());
         set.unwrap_or_else(|| row.default_value())
@@ -507,7 +516,7 @@ fn read_cluster_id(written: &str) -> Result<ClusterId, ConfigError> {
     })
 }
 
-/// Every setting of the broker, by name: its own, and the twins of topic settings.
+/// All settings of the broker, by name: its own, and the defaults of topic settings.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
         let mut rows = [ACTING, OTHERS].concat();
@@ -543,8 +552,7 @@ impl Values {
     }
 }
 
-/// The value of a row: its own, or the first that stands in for it, or the default of whichever of
-/// them has one.
+/// The value of a row: its own, or the first other name's that is set, or the first default.
 fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
     if let Some(value) = set(asked) {
         return value;
@@ -564,8 +572,8 @@ fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
         .map_or(Value::Null, |(value, factor)| value.scaled(factor, asked))
 }
 
-/// `ssl.keystore.location` for `listener.name.internal.ssl.keystore.location`; the name itself where
-/// no listener is named; `None` where behind the listener stands nothing.
+/// `ssl.keystore.location` for `listener.name.internal.ssl.keystore.location`; the name itself if it has
+/// no listener; `None` if there is nothing after the listener.
 pub(super) fn without_listener(name: &str) -> Option<&str> {
     match name.strip_prefix("listener.name.") {
         None => Some(name),

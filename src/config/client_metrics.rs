@@ -7,7 +7,7 @@ use super::alter::AlterError;
 use super::row::{Row, Value};
 use super::table;
 
-/// What a client can be chosen by.
+/// The properties that clients can be selected by.
 const MATCHES: &[&str] = &[
     "client_instance_id",
     "client_id",
@@ -17,7 +17,7 @@ const MATCHES: &[&str] = &[
     "client_source_port",
 ];
 
-/// Every setting of a subscription, by name.
+/// All settings of a subscription, by name.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| table::rows(table::CLIENT_METRICS));
     &ROWS
@@ -27,7 +27,7 @@ pub(super) fn row(name: &str) -> Option<&'static Row> {
     rows().iter().find(|row| row.name == name)
 }
 
-/// Whether a subscription may set `own`, all together.
+/// Checks all settings of a subscription together.
 pub(super) fn check(own: &BTreeMap<String, String>) -> Result<(), AlterError> {
     for name in own.keys() {
         if row(name).is_none() {

@@ -1,4 +1,4 @@
-//! Settings as DescribeConfigs shows them: value, where it comes from, and what else would give it.
+//! Settings as DescribeConfigs returns them: values, sources and synonyms.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::{BrokerSettings, broker, client_metrics, group, topic};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     pub name: String,
-    /// `None` also where it is sensitive.
+    /// `None` also if it is sensitive.
     pub value: Option<String>,
-    /// `None` where nobody knows the name.
+    /// `None` if the name is unknown.
     pub kind: Option<Kind>,
     pub source: Source,
     pub read_only: bool,
     pub sensitive: bool,
-    /// In order of precedence; the first one holds.
+    /// In order of precedence; the first one is in effect.
     pub synonyms: Vec<Synonym>,
     pub doc: Option<&'static str>,
 }
@@ -27,15 +27,15 @@ pub struct Synonym {
     pub source: Source,
 }
 
-/// Where a value was set.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Topic,
-    /// For this broker, while it ran.
+    /// Altered for this broker while it ran.
     DynamicBroker,
-    /// For all brokers, while they ran.
+    /// Altered for all brokers while they ran.
     DynamicCluster,
-    /// Before the start.
+    /// Set before the start.
     StaticBroker,
     Default,
     BrokerLogger,
@@ -43,7 +43,7 @@ pub enum Source {
     Group,
 }
 
-/// Every setting of a topic that sets `overrides` itself, in the order of their names.
+/// All settings of a topic with its own `overrides`, ordered by name.
 pub fn describe_topic(
     overrides: &BTreeMap<String, String>,
     settings: &BrokerSettings,
@@ -60,20 +60,19 @@ pub fn describe_topic(
     })
 }
 
-/// The most settings of a topic.
+/// The maximum number of settings of a topic.
 pub fn topic_settings() -> usize {
     topic::rows().len()
 }
 
-/// Rates of replication, which Kafka shows only where somebody altered them.
+/// Rates of replication, which Kafka shows only if they were altered.
 const ONLY_ALTERED: &[&str] = &[
     "follower.replication.throttled.rate",
     "leader.replication.throttled.rate",
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
 
-/// Every setting of this broker that Kafka has too, and what else was set, in the order of their
-/// names.
+/// All settings of this broker that Kafka also has, and unknown settings that were set, ordered by name.
 pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
     let is_shown = |row: &&Row| {
         let is_set = || {
@@ -100,7 +99,7 @@ pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
     all
 }
 
-/// What was altered for all brokers of the cluster.
+/// The settings that were altered for all brokers of the cluster.
 pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
     let altered = settings.altered.cluster.iter().map(|(name, value)| {
         let row = broker::row(name);
@@ -115,7 +114,7 @@ pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
     altered.collect()
 }
 
-/// Every setting of a group that sets `own` itself, whether there is such a group or not.
+/// All settings of a group with its own settings `own`. The group need not exist.
 pub fn describe_group(
     own: &BTreeMap<String, String>,
     settings: &BrokerSettings,
@@ -139,7 +138,7 @@ pub fn describe_group(
     })
 }
 
-/// Every setting of a client metrics subscription that sets `own` itself.
+/// All settings of a client metrics subscription with its own settings `own`.
 pub fn describe_client_metrics(own: &BTreeMap<String, String>) -> impl Iterator<Item = Described> {
     client_metrics::rows().iter().map(|row| {
         let set = own.get(row.name).and_then(|own| row.read(own).ok());
@@ -169,7 +168,7 @@ fn described(row: &Row, value: Option<String>, synonyms: Vec<Synonym>, read_only
     }
 }
 
-/// As in Kafka a setting nobody knows could be a secret.
+/// An unknown setting. As in Kafka it is sensitive, because it could be a secret.
 fn unknown_setting(name: &str, synonyms: Vec<Synonym>) -> Described {
     Described {
         name: name.to_owned(),
@@ -187,16 +186,15 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("jackdaw.") || name.starts_with("internal.")
 }
 
-/// Where values are looked up by name.
+/// A layer of settings that are looked up by name.
 type Layer<'a> = (&'a dyn Fn(&str) -> Option<String>, Source);
 
-/// What is altered for this broker, for all, what was set at the start, then what is default; each
-/// for the name and those that stand in for it. As in Kafka the list begins with the name itself or
-/// is empty.
+/// The values for this broker, for all brokers, from the start, and the defaults; each for the name and
+/// its other names. As in Kafka, the list begins with the name itself or is empty.
 fn broker_synonyms(name: &str, settings: &BrokerSettings) -> Vec<Synonym> {
     let row = broker::row(name);
     let is_hidden = row.is_none_or(|row| row.kind == Kind::Password);
-    // These two have a second name in Kafka, which it does not call a synonym.
+    // Kafka does not list the other names of these two as synonyms.
     let stand_ins =
         row.filter(|_| !["node.id", "log.dirs"].contains(&name)).map_or(&[][..], |row| row.stands_in);
     let listener_base = broker::without_listener(name).filter(|base| *base != name);

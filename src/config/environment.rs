@@ -1,10 +1,10 @@
-//! `KAFKA_…` environment variables and `CLUSTER_ID`, read as the image `apache/kafka` reads them.
+//! `KAFKA_…` environment variables and `CLUSTER_ID`, read as in the image `apache/kafka`.
 
 use super::{Given, Origin};
 
 const PREFIX: &str = "KAFKA_";
 
-/// What the scripts around a JVM read. They are no settings, and nothing to warn of.
+/// Variables of the scripts around a JVM. They are not settings and need no warning.
 const FOR_SCRIPTS: &[&str] = &[
     "DEBUG",
     "GC_LOG_OPTS",
@@ -21,11 +21,11 @@ const FOR_SCRIPTS: &[&str] = &[
 ];
 
 impl Given {
-    /// The settings among the variables of a process, over what was set before.
+    /// Sets the settings among the variables of a process, over earlier values.
     ///
-    /// As in the image a broker that only knows what it advertises listens at the same ports, at
-    /// every address. The image does so even where a file says `listeners`; here the file holds,
-    /// as it may have kept the broker to this machine.
+    /// As in the image, a broker that only has advertised listeners listens at their ports on all
+    /// addresses. The image does this even if a file has `listeners`. Here the file wins, because it may
+    /// restrict the broker to this machine.
     pub fn set_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         let mut variables: Vec<(String, String)> = variables.into_iter().collect();
         variables.sort();
@@ -43,8 +43,8 @@ impl Given {
     }
 }
 
-/// `KAFKA_LOG_RETENTION_MS` → `log.retention.ms`: one underscore is a dot, two are an underscore,
-/// three a dash. `None` for what is no setting.
+/// `KAFKA_LOG_RETENTION_MS` → `log.retention.ms`: one underscore becomes a dot, two become an underscore,
+/// three a dash. `None` for variables that are no settings.
 fn setting(variable: &str) -> Option<String> {
     if variable == "CLUSTER_ID" {
         return Some("jackdaw.cluster.id".to_owned());
@@ -57,7 +57,7 @@ fn setting(variable: &str) -> Option<String> {
     Some(rest.to_lowercase().replace('_', ".").replace("...", "-").replace("..", "_"))
 }
 
-/// Where a service is named `kafka`, Kubernetes tells every pod of it in variables that look like
+/// If a service is named `kafka`, Kubernetes describes it to every pod in variables that look like
 /// settings: `KAFKA_PORT=tcp://10.0.0.1:9092`, `KAFKA_SERVICE_HOST`.
 fn is_a_kubernetes_service(rest: &str) -> bool {
     rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
@@ -70,7 +70,7 @@ fn at_every_address(advertised: &str) -> String {
         let (_, port) = address.rsplit_once(':')?;
         Some(format!("{name}://:{port}"))
     };
-    // What cannot be read is refused with the name of its own setting.
+    // Invalid entries are refused later, with the name of their own setting.
     let listeners: Vec<String> = advertised.split(',').filter_map(listener).collect();
     listeners.join(",")
 }

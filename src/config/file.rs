@@ -2,8 +2,8 @@
 
 use super::ConfigError;
 
-/// A file in the syntax of Java's properties: `name=value`, `name: value` or `name value`, `#` and
-/// `!` begin a comment, a backslash at the end goes on in the next line.
+/// A file in the syntax of Java's properties: `name=value`, `name: value` or `name value`. `#` and `!`
+/// begin a comment, and a backslash at the end of a line continues it on the next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties(pub Vec<(String, String)>);
 
@@ -29,7 +29,8 @@ impl Properties {
     }
 }
 
-/// An odd number of backslashes at the end; an even one is that many halves, themselves escaped.
+/// Whether the line has an odd number of backslashes at its end. In an even number they escape each
+/// other.
 fn goes_on(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }

@@ -1,37 +1,37 @@
-//! What was set, and where: configuration files, environment variables, flags.
+//! The settings from configuration files, environment variables and flags, with their sources.
 
 use std::collections::BTreeMap;
 
 use super::{Properties, broker};
 
-/// Names and values in the order of precedence: what comes later wins.
+/// Names and values. A later source has precedence over an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     values: BTreeMap<String, Written>,
 }
 
-/// A value as somebody wrote it.
+/// A value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     pub value: String,
     pub origin: Origin,
-    /// The file, variable or flag; empty where the program itself said it.
+    /// The file, variable or flag; empty if the embedding program set it.
     pub place: String,
 }
 
-/// Where a value comes from, the weakest first.
+/// The source of a value, in ascending order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody said it. In [`Given`] it is what a container takes instead of the usual default.
+    /// Not set. In [`Given`] it is the default in a container, instead of the usual one.
     Default,
     File,
     Environment,
-    /// A flag, or the program that has the broker in it.
+    /// A flag, or the program that embeds the broker.
     Flag,
 }
 
 impl Given {
-    /// Over all that was said before, as a flag or as the program that has the broker in it.
+    /// Sets a value over all earlier ones, as a flag or as the program that embeds the broker.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.set_from(Origin::Flag, "", name, value);
     }
@@ -50,7 +50,7 @@ impl Given {
         self.written(name).map(|written| written.value.as_str())
     }
 
-    /// The value together with where it was written.
+    /// The value and its source.
     pub fn written(&self, name: &str) -> Option<&Written> {
         self.values.get(name)
     }
@@ -59,12 +59,12 @@ impl Given {
         self.written(name).map_or(Origin::Default, |written| written.origin)
     }
 
-    /// Whether anything at all came from there.
+    /// Whether any value has this source.
     pub fn has_any_from(&self, origin: Origin) -> bool {
         self.values.values().any(|written| written.origin == origin)
     }
 
-    /// As it is written now, or nothing.
+    /// Replaces a value, or removes it.
     pub(super) fn replace(&mut self, name: &str, written: Option<Written>) {
         match written {
             Some(written) => drop(self.values.insert(name.to_owned(), written)),
@@ -72,26 +72,26 @@ impl Given {
         }
     }
 
-    /// All of another, over what was set before.
+    /// Sets all values of `other`, over earlier ones.
     pub fn merge(&mut self, other: Given) {
         self.values.extend(other.values);
     }
 
-    /// The lines of a configuration file.
+    /// Sets the values of a configuration file.
     pub fn set_all(&mut self, file: &Properties, path: &str) {
         for (name, value) in &file.0 {
             self.set_from(Origin::File, path, name, value);
         }
     }
 
-    /// Settings of Kafka's that are set although nothing depends on them here.
+    /// Kafka's settings that are set but have no effect here.
     pub fn idle(&self) -> Vec<&'static str> {
         let idle = broker::rows().iter().filter(|row| !row.acts && self.get(row.name).is_some());
         idle.map(|row| row.name).collect()
     }
 
-    /// Names that are no setting of ours, each with the nearest one that is. As in Kafka they are
-    /// worth a warning, not a refusal: plugins and clients share such files.
+    /// Unknown names, each with the most similar known one. As in Kafka they are only worth a warning,
+    /// because plugins and clients share such files.
     pub fn unknown(&self) -> Vec<(&str, Option<&'static str>)> {
         let unknown = self.values.keys().filter(|name| broker::row(name).is_none());
         unknown.map(|name| (name.as_str(), nearest(name))).collect()
@@ -99,7 +99,7 @@ impl Given {
 }
 
 impl std::fmt::Display for Written {
-    /// Where it was written: `environment KAFKA_NODE_ID`.
+    /// The source: `environment KAFKA_NODE_ID`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.origin {
             Origin::Default => "default",
@@ -112,13 +112,13 @@ impl std::fmt::Display for Written {
     }
 }
 
-/// The known name that takes the fewest changes, unless it takes too many to be meant.
+/// The known name that takes the fewest changes, unless it takes too many.
 fn nearest(name: &str) -> Option<&'static str> {
     let known = broker::rows().iter().map(|row| (distance(name, row.name), row.name));
     known.min().filter(|(changes, _)| *changes <= name.len() / 3).map(|(_, known)| known)
 }
 
-/// How many letters have to be added, taken away or replaced.
+/// The number of letters to add, remove or replace.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (at, letter) in one.bytes().enumerate() {

@@ -1,5 +1,5 @@
-//! The settings of a group (KIP-848, KIP-932). They can be set for groups that are not there yet,
-//! and stay when a group goes.
+//! The settings of a group (KIP-848, KIP-932). They can be set before the group exists, and stay when it
+//! is deleted.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::row::{Kind, Row, Value};
 use super::{BrokerSettings, ConfigError, broker, table};
 
-/// Every setting of a group, by name.
+/// All settings of a group, by name.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| table::rows(table::GROUP));
     &ROWS
@@ -17,17 +17,17 @@ pub(super) fn row(name: &str) -> Option<&'static Row> {
     rows().iter().find(|row| row.name == name)
 }
 
-/// What the broker's settings give where a group has none of its own.
+/// The value from the broker's settings, for a group that does not set its own.
 pub(super) fn inherited(row: &Row, settings: &BrokerSettings) -> Value {
     let Some(twin) = row.twin else { return row.default_value() };
     match settings.value(twin) {
-        // One of several may be chosen; the first is the default.
+        // The broker's value is a list of choices; the first one is the default.
         Value::List(all) if row.kind == Kind::Text => Value::Text(all.into_iter().next().unwrap_or_default()),
         value => value,
     }
 }
 
-/// Whether a group may set `own`, all together.
+/// Checks all settings of a group together.
 pub(super) fn check(own: &BTreeMap<String, String>, settings: &BrokerSettings) -> Result<(), ConfigError> {
     for name in own.keys() {
         if row(name).is_none() {
@@ -77,7 +77,7 @@ pub(super) fn check(own: &BTreeMap<String, String>, settings: &BrokerSettings) -
     }
 }
 
-/// The broker says how far a group may go: `group.share.min.session.timeout.ms` and `…max…` for
+/// Checks a value against the broker's limits: `group.share.min.session.timeout.ms` and `…max…` for
 /// `share.session.timeout.ms`.
 fn within_bounds(name: &str, number: i64, settings: &BrokerSettings) -> Result<(), String> {
     let Some((kind, what)) = name.split_once('.') else { return Ok(()) };

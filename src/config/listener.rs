@@ -1,25 +1,25 @@
-//! Where clients connect: `listeners`, `advertised.listeners` and what belongs to them.
+//! The addresses for clients: `listeners`, `advertised.listeners` and related settings.
 
 use std::net::IpAddr;
 
 use super::ConfigError;
 
-/// One place to listen at.
+/// One address that the broker listens at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Kafka's listener name, such as `PLAINTEXT`.
     pub name: String,
-    /// Empty means every address of the machine, `localhost` both loopback addresses.
+    /// Empty means all addresses of the machine, `localhost` both loopback addresses.
     pub host: String,
-    /// 0 takes any free port.
+    /// 0 chooses any free port.
     pub port: u16,
-    /// What clients are told; without it, and where its host is empty or its port 0, the address they
-    /// came to.
+    /// The advertised host and port. Without it, or if the host is empty or the port 0, clients get the
+    /// address that they have connected to.
     pub advertised: Option<(String, u16)>,
 }
 
 impl Listener {
-    /// The port that clients are told where this one is bound.
+    /// The advertised port, if this listener is bound to port `bound`.
     pub fn told_port(&self, bound: u16) -> u16 {
         match self.advertised {
             Some((_, port)) if port != 0 => port,
@@ -27,14 +27,14 @@ impl Listener {
         }
     }
 
-    /// Whether clients are sent back to the machine they are on.
+    /// Whether the advertised host is a loopback address, which leads clients back to their own machine.
     pub fn is_told_as_loopback(&self) -> bool {
         let told = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);
         told == "localhost" || told.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// The listener of the broker that comes so many after the first. A port that the system chooses
-    /// is chosen for each.
+    /// The listener of the nth virtual broker; its port is offset by n. Port 0 stays 0, so that each gets
+    /// its own free port.
     pub(super) fn behind(&self, nth: u16) -> Listener {
         let moved = |port| port_behind(port, nth);
         Listener {
@@ -49,8 +49,7 @@ fn port_behind(port: u16, nth: u16) -> u16 {
     if port == 0 { 0 } else { port.saturating_add(nth) }
 }
 
-/// A list of endpoints as somebody wrote it, with the ports of the broker that comes so many after
-/// the first.
+/// A list of endpoints for the nth virtual broker, with ports offset by n.
 pub(super) fn behind(written: &str, nth: u16) -> String {
     let endpoints = written.split(',').map(|endpoint| {
         let moved = endpoint.trim_end().rsplit_once(':').and_then(|(before, port)| {
@@ -62,7 +61,7 @@ pub(super) fn behind(written: &str, nth: u16) -> String {
     endpoints.collect::<Vec<_>>().join(",")
 }
 
-/// Each of several brokers has a port of its own for each listener: they must not meet.
+/// Each virtual broker has its own port for each listener. Fails if these overlap.
 pub(super) fn check_room(listeners: &[Listener], brokers: u16) -> Result<(), ConfigError> {
     let mut taken: Vec<&Listener> = Vec::new();
     for listener in listeners.iter().filter(|listener| listener.port != 0) {
@@ -94,7 +93,7 @@ pub(super) fn check_room(listeners: &[Listener], brokers: u16) -> Result<(), Con
     Ok(())
 }
 
-/// Reads the four rows that together say where to listen.
+/// Reads the listeners from their four settings.
 pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listener>, ConfigError> {
     let said = |name| row(name).into_iter().filter(|entry| !entry.is_empty());
     let mut advertised = Vec::new();
@@ -157,7 +156,7 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
     Ok(found)
 }
 
-/// Where HTTP is served, if anywhere.
+/// The address of the HTTP server, if there is one.
 pub(super) fn http(written: Option<String>) -> Result<Option<Listener>, ConfigError> {
     let Some(written) = written else { return Ok(None) };
     let (host, port) = split_address(&written)
@@ -165,7 +164,7 @@ pub(super) fn http(written: Option<String>) -> Result<Option<Listener>, ConfigEr
     Ok(Some(Listener { name: "HTTP".to_owned(), host, port, advertised: None }))
 }
 
-/// `NAME://HOST:PORT`; an IPv6 address stands in brackets.
+/// `NAME://HOST:PORT`; an IPv6 address is in brackets.
 fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigError> {
     let parts = || {
         let (name, address) = written.split_once("://")?;

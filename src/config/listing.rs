@@ -1,4 +1,4 @@
-//! `--print-config`: every setting, the value that holds, and where it comes from.
+//! `--print-config`: all settings with their values and sources.
 
 use std::fmt::Write;
 
@@ -7,8 +7,7 @@ use super::{BrokerSettings, broker};
 
 const HIDDEN: &str = "[hidden]";
 
-/// One line a setting, in the order of their names: `name=value  (source)`. What nobody knows
-/// comes last.
+/// One line per setting, ordered by name: `name=value  (source)`. Unknown settings come last.
 pub fn listing(settings: &BrokerSettings) -> String {
     let mut page = String::new();
     for row in broker::rows() {
@@ -16,7 +15,7 @@ pub fn listing(settings: &BrokerSettings) -> String {
             Some(value) if is_sensitive(row.name) && !value.is_empty() => HIDDEN.to_owned(),
             value => value.unwrap_or_default(),
         };
-        // What Kafka has and nothing depends on here is a page of defaults that nobody asked for.
+        // Defaults of settings without an effect are left out.
         if row.acts || settings.given.get(row.name).is_some() {
             line(&mut page, row.name, &value, &source(row, settings));
         }
@@ -31,7 +30,7 @@ pub fn listing(settings: &BrokerSettings) -> String {
 }
 
 fn line(page: &mut String, name: &str, value: &str, source: &str) {
-    // One line each, whatever stands in a file.
+    // Each setting is on one line, whatever the file contains.
     let value: String = value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     let _ = writeln!(page, "{name}={value}  ({source})");
 }
@@ -40,7 +39,7 @@ fn shown(row: &Row, settings: &BrokerSettings) -> Option<String> {
     settings.value(row.name).shown()
 }
 
-/// Where the value that holds was written: under its own name, or under one that stands in for it.
+/// The source of the value: under its own name, or under another name for it.
 fn source(row: &Row, settings: &BrokerSettings) -> String {
     if let Some(own) = settings.given.written(row.name) {
         return if row.acts { own.to_string() } else { format!("{own}, without effect here") };
@@ -52,7 +51,7 @@ fn source(row: &Row, settings: &BrokerSettings) -> String {
     }
 }
 
-/// Passwords and keys, also under names that nobody knows.
+/// Whether a setting is a password or a key, also for unknown names.
 pub(super) fn is_sensitive(name: &str) -> bool {
     const ENDINGS: &[&str] = &[
         "password",

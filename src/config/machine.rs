@@ -9,7 +9,8 @@ use rustix::process::{Resource, getrlimit};
 /// Assumed if the size of the memory is unknown.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
-/// Bytes of memory: what the process's control group (a container's limit) or the machine has.
+/// The memory in bytes: the limit of the process's control group (of a container), or that of the
+/// machine.
 pub fn memory() -> u64 {
     static MEMORY: LazyLock<u64> = LazyLock::new(|| {
         let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
@@ -20,14 +21,14 @@ pub fn memory() -> u64 {
     *MEMORY
 }
 
-/// How many files the process may have open, connections among them.
+/// The number of files that the process may have open, including connections.
 pub fn open_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
-/// The shares of the process's limit of open files, so that connections never take the files that writing
-/// needs.
+/// The shares of the process's limit of open files, so that connections never take the files that are
+/// needed for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFiles {
     pub limit: usize,
@@ -37,11 +38,11 @@ pub struct OpenFiles {
 
 /// Standard streams, the runtime, the journal, snapshots, and files that are opened for a moment.
 const OWN_FILES: usize = 40;
-/// For each listener: its sockets, of both address families, and the connections that wait there.
+/// For each listener: its sockets for both address families, and the connections waiting there.
 const LISTENER_FILES: usize = 4;
-/// The fewest connections, and the fewest segments, to serve a client.
+/// The fewest connections and the fewest segments with which a client can be served.
 const LEAST_FILES: usize = 8;
-/// More segments than this are not kept open.
+/// The maximum number of segments that are kept open.
 const SEGMENTS: usize = 512;
 
 impl OpenFiles {
@@ -69,8 +70,8 @@ fn total_of(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least limit of the process's group and of those around it. A line of `/proc/self/cgroup` is
-/// `0::/path` in version 2, `4:memory:/path` in version 1.
+/// The lowest limit of the process's group and its parents. A line of `/proc/self/cgroup` is `0::/path`
+/// in version 2, `4:memory:/path` in version 1.
 fn limit_of(groups: &str, read: &dyn Fn(&Path) -> Option<u64>) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':');
@@ -82,7 +83,7 @@ fn limit_of(groups: &str, read: &dyn Fn(&Path) -> Option<u64>) -> Option<u64> {
             }
             _ => return None,
         };
-        // Inside a container the path may be that of the outside, and only the root is there.
+        // In a container the path may be the one outside, and only the root exists.
         let path = Path::new(path.trim_start_matches('/'));
         path.ancestors().filter_map(|group| read(&Path::new(root).join(group).join(file))).min()
     });

@@ -1,4 +1,4 @@
-//! `docs/settings.md`, printed from the rows.
+//! Prints `docs/settings.md` from the rows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::row::{Change, Check, Row};
 use super::{broker, client_metrics, group, topic};
 
-/// The page as it should be committed.
+/// The page as it has to be committed.
 pub fn page() -> String {
     let mut page = String::from(HEAD);
     let (ours, kafkas): (Vec<&Row>, Vec<&Row>) = broker::rows().iter().partition(|row| row.is_ours());
@@ -63,7 +63,7 @@ fn section(page: &mut String, title: &str, rows: &[&Row], explain: fn(&Row) -> S
     }
 }
 
-/// The names, by why they have no effect.
+/// Settings without an effect, grouped by the reason.
 fn idle(page: &mut String, title: &str, rows: &[Row]) {
     let mut by_why: Vec<(&str, Vec<&Row>)> = Vec::new();
     let mut at: BTreeMap<&str, usize> = BTreeMap::new();
@@ -103,12 +103,12 @@ fn accepted(row: &Row) -> String {
 
 fn of_broker(row: &Row) -> String {
     if let Some(topics) = row.twin {
-        return format!("What topics take that do not set `{topics}`.");
+        return format!("The value of `{topics}` for topics that do not set it.");
     }
     let mut text = row.doc.trim().to_owned();
     if !row.stands_in.is_empty() {
         let others: Vec<String> = row.stands_in.iter().map(|(name, _)| format!("`{name}`")).collect();
-        text.push_str(&format!(" Without it {} is taken.", others.join(", else ")));
+        text.push_str(&format!(" If it is not set, {} is used.", others.join(", else ")));
     }
     text
 }

@@ -1,5 +1,5 @@
-//! Reloading settings while the broker runs (SIGHUP). Dynamic settings take their new values at once; the
-//! others wait for a restart. Settings altered by clients take precedence over both, as in Kafka.
+//! Reloading settings while the broker runs (SIGHUP). Dynamic settings get their new values at once; the
+//! others wait for a restart. As in Kafka, settings altered by clients take precedence over both.
 
 use super::broker::rows;
 use super::row::{Change, Kind};
@@ -10,7 +10,7 @@ use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 pub struct Reloaded {
     pub settings: BrokerSettings,
     pub changed: Vec<Difference>,
-    /// These hold from the next start on.
+    /// These take effect at the next start.
     pub waiting: Vec<&'static str>,
     /// Invalid settings; they keep their old values.
     pub refused: Vec<ConfigError>,
@@ -19,15 +19,15 @@ pub struct Reloaded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub name: &'static str,
-    /// `None` is the default.
+    /// `None` means the default.
     pub from: Option<String>,
     pub to: Option<String>,
-    /// A client has altered it, and that takes precedence.
+    /// A client has altered the setting, which takes precedence.
     pub is_altered: bool,
 }
 
 impl BrokerSettings {
-    /// The settings if `written` are the values in file, environment and flags now.
+    /// The settings with the current values of file, environment and flags.
     pub fn reloaded(&self, written: &Given) -> Reloaded {
         let mut given = self.given.clone();
         let (mut changed, mut waiting, mut refused) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The shape of a setting: a row, the values it takes, and how its text becomes a value.
+//! The declaration of a setting: a row, its possible values, and the parsing of its text.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,27 +7,26 @@ use std::time::Duration;
 use super::ConfigError;
 use crate::types::Timestamp;
 
-/// One setting. Built in `const` context: `long("retention.ms", "604800000").at_least(-1)`.
+/// One setting. Made in a `const` context: `long("retention.ms", "604800000").at_least(-1)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub name: &'static str,
     pub kind: Kind,
-    /// As text, the way DescribeConfigs shows it; `None` is Kafka's null.
+    /// The text that DescribeConfigs returns; `None` is Kafka's null.
     pub default: Option<&'static str>,
     pub check: Check,
     pub change: Change,
-    /// Whether anything here depends on it. What does not is accepted, checked and shown.
+    /// Whether the setting has an effect here. Others are only accepted, checked and shown.
     pub acts: bool,
-    /// Other names that give the value where this one is not set, the first set one wins, and what
-    /// their number is multiplied by.
+    /// Other names that give the value if this one is not set, each with a factor for its number. The
+    /// first one that is set wins.
     pub stands_in: &'static [(&'static str, i64)],
-    /// The setting of the same meaning in the other scope: the broker's holds for topics that do
-    /// not set theirs.
+    /// The corresponding setting of the other scope: the broker's value is the default of topics.
     pub twin: Option<&'static str>,
     pub doc: &'static str,
 }
 
-/// Kafka's name for what a value looks like.
+/// Kafka's type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Boolean,
@@ -51,21 +50,21 @@ pub enum Check {
     GzipLevel,
     /// `*`, or a list of `partition:broker`.
     Replicas,
-    /// `earliest`, `latest`, or `by_duration:` and a time.
+    /// `earliest`, `latest`, or `by_duration:` and a duration.
     OffsetReset,
     /// A list of `address:number`.
     PerAddress,
-    /// A number of threads, which Kafka changes by steps only.
+    /// A number of threads. Kafka only allows changes to between half and double of its value.
     Threads(i64),
     OneOf(&'static [&'static str]),
 }
 
-/// Whether Kafka lets an operator change the setting of a running broker.
+/// Whether Kafka allows changes of the setting while the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     AtStart,
     Dynamic,
-    /// Not for all brokers of a cluster at once.
+    /// Only for single brokers, not for all of a cluster.
     PerBroker,
     /// Only as `listener.name.{name}.{setting}`.
     PerListener,
@@ -175,12 +174,12 @@ impl Row {
         self
     }
 
-    /// Ours alone: not shown to clients.
+    /// Whether only Jackdaw has the setting. It is then not shown to clients.
     pub fn is_ours(&self) -> bool {
         self.name.starts_with("jackdaw.") || self.name.starts_with("internal.")
     }
 
-    /// Reads and checks what somebody wrote.
+    /// Parses and checks a value.
     pub(super) fn read(&self, written: &str) -> Result<Value, ConfigError> {
         let refuse = |value: &str, why: String| ConfigError::Invalid {
             name: self.name.to_owned(),
@@ -233,7 +232,7 @@ impl Row {
         Ok(value)
     }
 
-    /// The default as a value: checked like any other text, which a test does for every row.
+    /// The default as a value. A test checks the default of every row.
     pub(super) fn default_value(&self) -> Value {
         match self.default {
             None => Value::Null,
@@ -243,7 +242,7 @@ impl Row {
 }
 
 impl Kind {
-    /// The name Kafka gives the type.
+    /// Kafka's name of the type.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Boolean => "BOOLEAN",
@@ -277,7 +276,7 @@ impl Kind {
             Kind::Text | Kind::Class | Kind::Password => Ok(Value::Text(trimmed.to_owned())),
             Kind::List if trimmed.is_empty() => Ok(Value::List(Vec::new())),
             Kind::List => {
-                // As in Kafka what is named twice counts once.
+                // As in Kafka, duplicates are removed.
                 let mut all: Vec<String> = Vec::new();
                 for one in trimmed.split(',').map(str::trim) {
                     if !all.iter().any(|other| other == one) {
@@ -291,7 +290,7 @@ impl Kind {
 }
 
 impl Check {
-    /// The smallest and the largest number, both included.
+    /// The smallest and the largest allowed number.
     fn bounds(self) -> (i64, i64) {
         match self {
             Check::AtLeast(least) | Check::Threads(least) => (least, i64::MAX),
@@ -346,8 +345,8 @@ impl Check {
     }
 }
 
-/// Addresses and their numbers, or what is wrong in Kafka's words. The number stands behind the last
-/// colon. No name is looked up but `localhost`.
+/// Parses addresses and their numbers; the error is Kafka's message. The number is after the last colon.
+/// No name but `localhost` is resolved.
 pub(super) fn numbers_per_address(name: &str, written: &str) -> Result<BTreeMap<IpAddr, u32>, String> {
     let mut numbers = BTreeMap::new();
     for pair in written.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
@@ -359,7 +358,7 @@ pub(super) fn numbers_per_address(name: &str, written: &str) -> Result<BTreeMap<
         };
         let (host, number) = (host.trim(), number.trim());
         let Ok(most) = number.parse::<i32>() else { return Err(format!("For input string: \"{number}\"")) };
-        // Below 0 there is none, as at 0.
+        // A negative number means none, like 0.
         let most = u32::try_from(most).unwrap_or(0);
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(address) => drop(numbers.insert(address.to_canonical(), most)),
@@ -373,13 +372,13 @@ pub(super) fn numbers_per_address(name: &str, written: &str) -> Result<BTreeMap<
     Ok(numbers)
 }
 
-/// `partition:broker`
+/// Whether this is `partition:broker`.
 fn is_replica(word: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
     word.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
-/// `by_duration:P1DT2H3M4.5S`, any part of which may be missing, and none negative.
+/// Whether this is `by_duration:P1DT2H3M4.5S`. Any part may be missing, and none may be negative.
 fn is_duration(word: &str) -> bool {
     let Some(parts) = word.strip_prefix("by_duration:").and_then(|rest| rest.strip_prefix('P')) else {
         return false;
@@ -398,7 +397,7 @@ fn is_duration(word: &str) -> bool {
     all && days_left.is_empty() && time_left.is_empty() && !(days.is_empty() && time.is_empty())
 }
 
-/// As Java prints it.
+/// The number as Java prints it.
 fn shown_double(number: f64) -> String {
     let size = number.abs();
     if size == 0.0 || (1e-3..1e7).contains(&size) {
@@ -411,11 +410,11 @@ fn shown_double(number: f64) -> String {
     }
 }
 
-/// A fraction between 0 and 1 that can be compared.
+/// A fraction between 0 and 1 as an integer, which can be compared for equality.
 pub type Millionths = u32;
 
-/// How a value becomes a field. A row and its reader stand side by side; a pair that does not fit
-/// fails in the test that reads every default.
+/// Conversions of values to fields. Each row declares its conversion. A wrong pair fails in the test that
+/// reads all defaults.
 impl Value {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a million")]
     pub(super) fn millionths(&self) -> Millionths {
@@ -425,7 +424,7 @@ impl Value {
         }
     }
 
-    /// The text DescribeConfigs shows.
+    /// The text that DescribeConfigs returns.
     pub(super) fn shown(&self) -> Option<String> {
         match self {
             Value::Null => None,
@@ -437,8 +436,8 @@ impl Value {
         }
     }
 
-    /// The value that another row's value stands for here: hours as milliseconds (all negative
-    /// ones are −1), one directory as a list of one.
+    /// Converts the value of another name for `asked`: hours to milliseconds (all negative numbers become
+    /// −1), and one directory to a list.
     pub(super) fn scaled(self, factor: i64, asked: &Row) -> Value {
         match self {
             Value::Number(number) if factor != 1 && number < 0 => Value::Number(-1),
@@ -457,7 +456,7 @@ impl Value {
         N::try_from(*number).ok().expect("the row's check keeps numbers within their field")
     }
 
-    /// A number of which every negative value means "no limit".
+    /// A number of which all negative values mean "no limit".
     pub(super) fn limit(&self) -> Option<u64> {
         u64::try_from(self.number::<i64>()).ok()
     }
@@ -470,12 +469,12 @@ impl Value {
         Duration::from_secs(60 * self.number::<u64>())
     }
 
-    /// Milliseconds of which every negative value means "for ever".
+    /// Milliseconds of which all negative values mean "for ever".
     pub(super) fn millis_or_ever(&self) -> Option<Duration> {
         self.limit().map(Duration::from_millis)
     }
 
-    /// Milliseconds since 1970, of which every negative number means none.
+    /// Milliseconds since 1970 of which all negative values mean "not set".
     pub(super) fn time(&self) -> Option<Timestamp> {
         Some(Timestamp(self.number())).filter(|time| time.0 >= 0)
     }
@@ -489,7 +488,7 @@ impl Value {
         }
     }
 
-    /// Null and the empty text are the same: not said.
+    /// `None` for null and for empty text.
     pub(super) fn text_if_any(&self) -> Option<String> {
         Some(self.text()).filter(|text| !text.is_empty())
     }
@@ -504,9 +503,8 @@ impl Value {
     }
 }
 
-/// Declares a settings struct together with its rows, one pair a line:
-/// `field: Type = reader, row;` with the documentation above it. `more` is for fields that do not
-/// come from one row.
+/// Declares a settings struct and its rows, one pair per line: `field: Type = reader, row;` with the
+/// documentation above it. `more` is for fields that do not come from a single row.
 macro_rules! settings {
     (
         $(#[$attribute:meta])*
@@ -523,7 +521,7 @@ macro_rules! settings {
         pub(super) const $rows: &[Row] = &[$($row.doc(concat!($($doc),+)),)+];
 
         impl $name {
-            /// Every field from the value of its row.
+            /// Fills each field from the value of its row.
             fn from_values(value: impl Fn(&Row) -> Value $($(, $extra: $extra_type)+)?) -> $name {
                 $name {
                     $($field: { let reader: fn(&Value) -> $type = $reader; reader(&value(&$row)) },)+

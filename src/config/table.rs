@@ -1,13 +1,13 @@
-//! Settings that are Kafka's and do nothing here: accepted, checked, shown. They stand in
-//! `tables/*.txt`, a line each:
+//! Kafka's settings that have no effect here. They are accepted, checked and shown. They are in
+//! `tables/*.txt`, one per line:
 //!
 //! ```text
 //! # why those below have no effect
 //! name   type   default   when it may change   what it takes   =the broker's setting behind it
 //! ```
 //!
-//! The default may be `null` or `""`. When: nothing (at start), `cluster`, `broker` (not for all of
-//! a cluster at once) or `listener` (only with the name of a listener in front).
+//! The default may be `null` or `""`. The time of changes is empty (only at start), `cluster`, `broker`
+//! (not for all of a cluster at once) or `listener` (only with the name of a listener in front).
 
 use super::row::{Change, Check, Kind, Row};
 
@@ -16,7 +16,7 @@ pub(super) const TOPIC: &str = include_str!("tables/topic.txt");
 pub(super) const GROUP: &str = include_str!("tables/group.txt");
 pub(super) const CLIENT_METRICS: &str = include_str!("tables/client_metrics.txt");
 
-/// The rows of a table. Called once for each: what it makes lives as long as the process.
+/// The rows of a table. Call it once per table: its memory is never freed.
 pub(super) fn rows(table: &'static str) -> Vec<Row> {
     let mut doc = "";
     let mut rows = Vec::new();

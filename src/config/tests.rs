@@ -56,7 +56,7 @@ fn milliseconds_go_before_minutes_and_minutes_before_hours() {
     assert_eq!(topic(&[], &[("log.retention.hours", "-5")]).unwrap().retention, None);
 }
 
-/// Only what is set on the topic relaxes its durability: never a default, never the broker's.
+/// Only flush settings of the topic itself relax its durability: never a default, never the broker's.
 #[test]
 fn a10_only_a_topics_own_flush_settings_relax_its_durability() {
     let settings =
@@ -149,7 +149,7 @@ fn listeners_name_places_and_what_clients_are_told() {
 
 #[test]
 fn listeners_are_read_as_people_write_them() {
-    // An entry too many at the end, spaces, small letters, no host to tell.
+    // A trailing comma, spaces, lower case, no advertised host.
     let set = [
         ("listeners", "inside://:29092, Controller://:9093,"),
         ("advertised.listeners", "INSIDE://:29092,CONTROLLER://controller:9093,"),
@@ -266,7 +266,7 @@ fn a8_a_topics_value_comes_with_its_source_and_synonyms_as_in_kafka() {
         let all = shown[name].synonyms.iter();
         all.map(|one| format!("{}={:?} {:?}", one.name, one.value.as_deref().unwrap(), one.source)).collect()
     };
-    // Kafka leaves out what does not begin with the twin itself: hours alone show no synonym.
+    // As in Kafka, values from other names (such as hours) are no synonyms.
     assert_eq!(shown["retention.ms"].value.as_deref(), Some("3600000"));
     assert_eq!((shown["retention.ms"].source, synonyms("retention.ms").len()), (Source::Default, 0));
     assert_eq!(shown["segment.bytes"].source, Source::StaticBroker);
@@ -475,7 +475,7 @@ fn a_wrong_value_that_is_read_again_changes_nothing_and_others_do() {
         Some(Duration::from_secs(1))
     );
     assert_eq!((settings.max_connections, refused.len()), (7, 1));
-    // Each is a number, and the broker cannot live by it.
+    // Each value is a number, but not valid for the broker.
     let written = in_a_file(&[("log.retention.ms", "0"), ("max.connections", "7")]);
     let Reloaded { settings, changed, refused, .. } = before.reloaded(&written);
     assert_eq!((settings.max_connections, changed.len(), refused.len()), (2_147_483_647, 0, 1));

@@ -1,4 +1,4 @@
-//! The settings of a topic: its own where it has them, else the broker's.
+//! The settings of a topic: its own values, else the broker's.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,112 +8,113 @@ use super::row::{Millionths, Row, Value, boolean, double, int, list, long, setti
 use super::{BrokerSettings, ConfigError, table};
 
 settings! {
-    /// What a partition needs to know. Settings that Kafka also has, but that change nothing
-    /// here, stand in [`table`]: accepted, checked and shown.
+    /// The settings of a partition. Kafka's settings that have no effect here are in [`table`]: accepted,
+    /// checked and shown.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct TopicSettings {
-        /// What happens to old records: `delete` removes them by age and size, `compact` those whose key has
-        /// a newer one, and asks every record for a key; an empty list keeps them all.
+        /// The handling of old records: `delete` removes them by age and size, `compact` removes records
+        /// whose key has a newer record. With `compact` every record needs a key. An empty list keeps all
+        /// records.
         cleanup: Cleanup = Cleanup::of,
             list("cleanup.policy", "delete").dynamic().twin("log.cleanup.policy").one_of(&["compact", "delete"]);
-        /// How long a record is kept before its segment may be deleted; −1 keeps it for ever.
+        /// The age at which the segment of a record may be deleted; −1 keeps records for ever.
         retention: Option<Duration> = Value::millis_or_ever,
             long("retention.ms", "604800000").dynamic().at_least(-1).twin("log.retention.ms");
-        /// How large a partition may grow before its oldest segments are deleted; −1 sets no limit.
+        /// The size of a partition from which on its oldest segments are deleted; −1 sets no limit.
         retention_bytes: Option<u64> = Value::limit,
             long("retention.bytes", "-1").dynamic().twin("log.retention.bytes");
-        /// The size at which a new segment file is begun.
+        /// The size at which a new segment file is started.
         segment_bytes: u64 = Value::number,
             int("segment.bytes", "1073741824").dynamic().at_least(1024 * 1024).twin("log.segment.bytes");
-        /// The age at which a new segment file is begun even though the old one is not full.
+        /// The age at which a new segment file is started even if the old one is not full.
         segment_age: Duration = Value::millis,
             long("segment.ms", "604800000").dynamic().at_least(1).twin("log.roll.ms");
-        /// At most this much is taken off `segment.ms`, differently for each partition, so that
-        /// partitions do not all begin a new segment at once.
+        /// The maximum reduction of `segment.ms`. It differs between partitions, so that they do not all
+        /// start a new segment at once.
         segment_jitter: Duration = Value::millis,
             long("segment.jitter.ms", "0").dynamic().at_least(0).twin("log.roll.jitter.ms");
-        /// How long a record without a value, which says that its key is gone, outlives the compaction that
-        /// first met it.
+        /// The time that compaction keeps a tombstone (a record without a value) after it first met it.
         delete_retention: Duration = Value::millis,
             long("delete.retention.ms", "86400000").dynamic().at_least(0).twin("log.cleaner.delete.retention.ms");
-        /// The part of a log, in bytes, that has to be new since its last compaction before the next one.
+        /// The fraction of a log, in bytes, that must have been written since its last compaction before
+        /// it is compacted again.
         min_dirty: Millionths = Value::millionths,
             double("min.cleanable.dirty.ratio", "0.5").dynamic().between(0, 1)
                 .twin("log.cleaner.min.cleanable.ratio");
-        /// How long a record stays as it is before compaction may remove it.
+        /// The minimum age of a record before compaction may remove it.
         min_compaction_lag: Duration = Value::millis,
             long(MIN_COMPACTION_LAG, "0").dynamic().at_least(0).twin("log.cleaner.min.compaction.lag.ms");
-        /// How long after it was written a segment is compacted at the latest, however little of the log is new.
+        /// The age at which a segment is compacted at the latest, even if little of the log is new.
         max_compaction_lag: Duration = Value::millis,
             long(MAX_COMPACTION_LAG, "9223372036854775807").dynamic().at_least(1)
                 .twin("log.cleaner.max.compaction.lag.ms");
-        /// The largest record batch that is accepted, as it comes over the wire.
+        /// The maximum size of a record batch as the client sends it.
         max_message_bytes: u32 = Value::number,
             int("max.message.bytes", "1048588").dynamic().at_least(0).twin("message.max.bytes");
-        /// The largest record that is accepted inside a compressed batch, without the bytes of its length. A
-        /// batch is decompressed as a stream and never held in memory as a whole. All of its records together
-        /// may take at most 2147483639 bytes.
+        /// The maximum size of a record inside a compressed batch, without the bytes of its length. A
+        /// batch is decompressed as a stream and never held in memory as a whole. All of its records
+        /// together may take at most 2147483639 bytes.
         max_decompressed_bytes: u32 = Value::number,
             int("max.decompressed.message.bytes", "2147483639").dynamic().at_least(1)
                 .twin("max.decompressed.message.bytes");
-        /// How far a record's timestamp may lie behind the broker's clock.
+        /// The maximum time that a record's timestamp may be before the broker's clock.
         timestamp_before_max: Duration = Value::millis,
             long("message.timestamp.before.max.ms", "9223372036854775807").dynamic().at_least(0)
                 .twin("log.message.timestamp.before.max.ms");
-        /// How far a record's timestamp may lie ahead of the broker's clock.
+        /// The maximum time that a record's timestamp may be ahead of the broker's clock.
         timestamp_after_max: Duration = Value::millis,
             long("message.timestamp.after.max.ms", "3600000").dynamic().at_least(0)
                 .twin("log.message.timestamp.after.max.ms");
-        /// Whose clock a record's timestamp comes from: `CreateTime` is the producer's, `LogAppendTime` the
-        /// broker's, as the record arrives.
+        /// The source of a record's timestamp: `CreateTime` is the producer's clock, `LogAppendTime` the
+        /// broker's, when the record arrives.
         log_append_time: bool = |v| v.text() == "LogAppendTime",
             text("message.timestamp.type", "CreateTime").dynamic().twin("log.message.timestamp.type")
                 .one_of(&["CreateTime", "LogAppendTime"]);
-        /// The codec that batches are stored with: `producer` keeps what each producer chose, `uncompressed`
-        /// none; with another, batches that come in a different one are compressed anew.
+        /// The codec for stored batches: `producer` keeps the producer's choice, `uncompressed` means
+        /// none. With any other value, batches with another codec are compressed again.
         compression: String = Value::text,
             text("compression.type", "producer").dynamic().twin("compression.type")
                 .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
-        /// One entry of the offset and time index is made for about this many bytes of records.
+        /// The index of offsets and timestamps has one entry for about this many bytes of records.
         index_interval_bytes: u32 = Value::number,
             int("index.interval.bytes", "4096").dynamic().at_least(0).twin("log.index.interval.bytes");
-        /// How many replicas have to be in step for `acks=all`, of as many as there are. One process
-        /// that poses as several brokers has one copy all the same.
+        /// The minimum number of in-sync replicas for `acks=all`, limited to the number of replicas. All
+        /// virtual brokers of a process share one copy of the data.
         min_insync_replicas: u32 = Value::number,
             int("min.insync.replicas", "1").dynamic().at_least(1).twin("min.insync.replicas");
-        /// Whether a replica that is neither in the ISR nor in the ELR may become leader if no other one runs.
-        /// Nothing is lost by it here, because there is one copy of the data.
+        /// Whether a replica that is neither in the ISR nor in the ELR may become leader if no other one
+        /// runs. No data is lost by it here, because there is one copy of the data.
         unclean_leader_election: bool = Value::flag,
             boolean("unclean.leader.election.enable", "false").dynamic().twin("unclean.leader.election.enable");
     }
     more {
-        /// `flush.messages`, where the topic itself sets it.
+        /// `flush.messages`, if the topic itself sets it.
         flush_messages: Option<u64>,
-        /// `flush.ms`, where the topic itself sets it.
+        /// `flush.ms`, if the topic itself sets it.
         flush_after: Option<Duration>,
     }
     const ACTING
 }
 
-/// Set on a topic, these two relax its durability; a broker-wide value does not.
+/// These two relax a topic's durability if the topic itself sets them; the broker's values do not.
 const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
     .dynamic()
     .at_least(1)
     .twin("log.flush.interval.messages")
     .doc(
-        "More than 1, set on a topic itself, relaxes its durability: acknowledgements do not wait for the disk, \
-         records are synced soon after. Otherwise the broker's durability holds; other values are only shown.",
+        "A value above 1 that the topic itself sets relaxes its durability: acknowledgements do not wait for the \
+         disk, and records are synced soon after. Otherwise the broker's durability applies, and the value is only shown.",
     );
 const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
     .dynamic()
     .at_least(0)
     .twin("log.flush.interval.ms")
     .doc(
-        "More than 0, set on a topic itself, relaxes its durability: acknowledgements do not wait for the disk, \
-         records are synced soon after. Otherwise the broker's durability holds; other values are only shown.",
+        "A value above 0 that the topic itself sets relaxes its durability: acknowledgements do not wait for the \
+         disk, and records are synced soon after. Otherwise the broker's durability applies, and the value is only shown.",
     );
 
-/// As in Kafka a way to segments smaller than `segment.bytes` allows, for tests; shown to nobody.
+/// As in Kafka, for tests: allows segments smaller than `segment.bytes`. It is never shown.
 const SMALL_SEGMENT: Row =
     int("internal.segment.bytes", "-1").doc("Replaces `segment.bytes`, without its lower bound. For tests.");
 
@@ -135,8 +136,8 @@ impl Cleanup {
 }
 
 impl TopicSettings {
-    /// The age at which a segment of the topic ends: what is to be compacted in time may not stay in the
-    /// newest one, which is never compacted.
+    /// The age at which a segment of the topic ends. The newest segment is never compacted, so it must
+    /// end in time for `max.compaction.lag.ms`.
     pub fn roll_after(&self) -> Duration {
         match self.cleanup.compact {
             true => self.segment_age.min(self.max_compaction_lag),
@@ -144,12 +145,12 @@ impl TopicSettings {
         }
     }
 
-    /// The settings of a topic that sets `overrides` itself; refused as Kafka refuses them.
+    /// The settings of a topic with its own `overrides`. The errors are Kafka's.
     pub fn resolve(
         overrides: &BTreeMap<String, String>,
         broker: &BrokerSettings,
     ) -> Result<TopicSettings, ConfigError> {
-        // Kafka looks at all names before it looks at any value.
+        // As in Kafka, all names are checked before any value.
         for name in overrides.keys() {
             if row(name).is_none() {
                 return Err(ConfigError::UnknownTopicSetting { name: name.clone() });
@@ -165,9 +166,9 @@ impl TopicSettings {
         Ok(TopicSettings::from(&own, broker))
     }
 
-    /// What `overrides` come to that were checked when they were stored. One that is not valid any
-    /// more, because a later version or the broker's own settings think otherwise, is left out and
-    /// reported.
+    /// The settings from `overrides` that were checked when they were stored. A value that is no longer
+    /// valid, because of a later version or the broker's own settings, is left out and returned as an
+    /// error.
     pub fn of_stored(
         overrides: &BTreeMap<String, String>,
         broker: &BrokerSettings,
@@ -196,7 +197,7 @@ impl TopicSettings {
     }
 }
 
-/// Values that are right one by one and not together.
+/// Checks values that are valid on their own but contradict each other.
 fn conflicts(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> Result<(), ConfigError> {
     let number = |name: &str| match own.get(name) {
         Some(value) => value.number::<i64>(),
@@ -218,7 +219,7 @@ fn conflicts(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> Re
     Ok(())
 }
 
-/// Every setting of a topic, by name; `internal.…` ones are not shown to clients.
+/// All settings of a topic, by name. Clients do not see `internal.…` settings.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
         let mut rows = [ACTING, &[FLUSH_MESSAGES, FLUSH_MS, SMALL_SEGMENT]].concat();

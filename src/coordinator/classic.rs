@@ -5,11 +5,12 @@
 //!   Empty ─────────▶ PreparingRebalance ─────────────▶ CompletingRebalance
 //!     ▲                │    ▲      ▲                       │          │ the leader
 //!     └────────────────┘    │      └── join, leave, death ─┘          ▼ assigned
-//!         nobody is left    └──────────── join, leave, death ────── Stable
+//!        no members left    └──────────── join, leave, death ────── Stable
 //! ```
 //!
-//! *Hard* state is the kernel's [`Group`]; a decision changes it only through `Group::apply`, by the
-//! records it hands back. *Soft* state may be lost at any time: who waits, who was heard from.
+//! *Hard* state is the kernel's [`Group`]. A decision changes it only through `Group::apply`, with
+//! the records that it returns. *Soft* state may be lost at any time: waiting requests and
+//! sessions.
 
 mod command;
 mod commit;
@@ -41,27 +42,27 @@ use step::Step;
 
 use crate::kernel::group::{Group, GroupRecord};
 
-/// A group as its coordinator knows it.
+/// A group in its coordinator.
 #[derive(Clone, Debug, Default)]
 pub struct ClassicGroup {
     hard: Arc<Group>,
     soft: Soft,
 }
 
-/// What follows from a command.
+/// The result of a command.
 #[derive(Debug, Default)]
 pub struct Decision {
-    /// What the journal is to say. The group has them applied already.
+    /// The records for the journal. They are already applied to the group.
     pub records: Vec<GroupRecord>,
-    /// Who is answered, and what. Whoever is not among them waits for a later decision.
+    /// The callers that get their answers now. All other callers wait for a later decision.
     pub answers: Vec<(Caller, Answer)>,
-    /// By how many bytes the group grew, or shrank.
+    /// The change of the group's size in bytes.
     pub grown: isize,
 }
 
 impl ClassicGroup {
-    /// A group as the journal has it, after a start or a failed write: nobody waits, and every
-    /// member has its whole session timeout to be heard from.
+    /// A group with the journal's state, after a start or a failed write. No request is waiting,
+    /// and every member has its whole session timeout to send its next request.
     pub fn restored(hard: Arc<Group>, now: Duration) -> ClassicGroup {
         let soft = Soft::restored(&hard, now);
         ClassicGroup { hard, soft }
@@ -88,22 +89,22 @@ impl ClassicGroup {
         &self.hard
     }
 
-    /// Whether anybody who asks for the group finds one.
+    /// Whether requests find the group.
     pub fn exists(&self) -> bool {
         self.hard.exists() || !self.soft.pending.is_empty()
     }
 
-    /// Whether it can go without a loss to anybody but members that have yet to join.
+    /// Whether the group can be deleted at the cost only of members that have not joined yet.
     pub fn is_dispensable(&self) -> bool {
         self.hard.members().is_empty() && self.hard.offsets().is_empty()
     }
 
-    /// When the next [`Command::Tick`] is due, by the session clock.
+    /// The time of the next [`Command::Tick`], on the session clock.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.soft.next_deadline()
     }
 
-    /// The memory it takes, roughly.
+    /// The approximate memory of the group in bytes.
     pub fn weight(&self) -> usize {
         weight::of_group(&self.hard)
             + self.soft.pending.keys().map(|id| weight::of_pending(id)).sum::<usize>()

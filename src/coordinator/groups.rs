@@ -1,9 +1,9 @@
-//! What handlers hold: all groups, one method per thing to ask.
+//! The handle that request handlers use: all groups, with one method per request.
 //!
-//! When a method returns, its command is decided and its records are in line; the future it gives
-//! back is the rest: the wait of a JoinGroup or SyncGroup for other members, and for the group's last
-//! record to be durable. So two calls take effect in the order they were made, however late they
-//! are awaited.
+//! When a method returns, its command is decided and its records are queued for the journal. The
+//! returned future waits for the rest: for other members (JoinGroup, SyncGroup), and until the
+//! group's last record is durable. So two calls take effect in the order of the calls, no matter
+//! when they are awaited.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -20,17 +20,17 @@ use crate::kernel::group::{CommittedOffset, MemberId, PartitionKey};
 use crate::time::{self, Clock};
 use crate::types::{Offset, TopicId};
 
-/// Timers are as exact as this; finer ones would only heat the machine.
+/// The resolution of timers. A finer one would only cost CPU time.
 const TIMER_GRAIN: Duration = Duration::from_millis(10);
 
-/// The longest string a client can be told, less what makes an id unique.
+/// The longest string of the protocol, less the unique part of a member id.
 const MEMBER_NAME_MAX: usize = 32_767 - "-00000000-0000-0000-0000-000000000000".len();
 
 /// All groups of a broker; a handle, cheap to clone.
 #[derive(Clone)]
 pub struct Groups(Arc<Slots>);
 
-/// A group as ListGroups tells it.
+/// A group in the answer to ListGroups.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupListing {
     pub group: String,
@@ -38,26 +38,26 @@ pub struct GroupListing {
     pub protocol_type: Option<String>,
 }
 
-/// A group as [`Groups::watch`] shows it.
+/// A group as [`Groups::watch`] returns it.
 #[derive(Clone, Debug)]
 pub struct Watched {
     pub group: Arc<str>,
     pub state: GroupState,
     pub members: usize,
-    /// In the order of the topics' ids.
+    /// In the order of the topic ids.
     pub offsets: Vec<(PartitionKey, Offset)>,
 }
 
-/// One answer for each thing asked, in the order asked; or one for all.
+/// One result for each part of the request, in the same order; or one error for the whole request.
 pub type Each = Result<Vec<Result<(), GroupError>>, GroupError>;
 
 impl Groups {
-    /// All groups as the store has them. [`Groups::run`] is to run beside.
+    /// Loads all groups from the store. The caller has to run [`Groups::run`].
     pub fn start(store: Arc<dyn GroupStore>, rules: Rules, clock: Clock) -> Groups {
         Groups(Arc::new(Slots::load(store, rules, clock)))
     }
 
-    /// Fires timers and lets old offsets go, for as long as it is polled.
+    /// Fires timers and expires old offsets, as long as it is polled.
     pub async fn run(&self) {
         let every = self.0.rules().retention_check;
         let mut next_check = self.0.clock().monotonic() + every;
@@ -77,8 +77,8 @@ impl Groups {
         }
     }
 
-    /// Whether groups can be served at all: FindCoordinator reports no coordinator that cannot
-    /// (rule M7).
+    /// Whether groups can be served at all. If not, FindCoordinator returns no coordinator (rule
+    /// M7).
     pub fn is_serving(&self) -> bool {
         self.0.is_serving()
     }
@@ -147,8 +147,7 @@ impl Groups {
         }
     }
 
-    /// The group may have an empty name here, and for the other things that concern offsets only,
-    /// as in Kafka.
+    /// Commits offsets. As in Kafka, this and other requests about offsets allow an empty group id.
     pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Each> + Send + use<> {
         let absent = match (commit.generation, commit.knows_group_not_found) {
             (None, _) => Absent::Create,
@@ -159,7 +158,7 @@ impl Groups {
         async move { asked?.answer(offsets_answer).await? }
     }
 
-    /// The offsets of the partitions asked for, in that order, or all that the group has. An unknown
+    /// The offsets of these partitions, in the same order, or all offsets of the group. An unknown
     /// group has none (rule C19).
     pub fn fetch_offsets(
         &self,
@@ -174,20 +173,20 @@ impl Groups {
         }
     }
 
-    /// What [`Groups::fetch_offsets`] would take now.
+    /// The memory that [`Groups::fetch_offsets`] would take now.
     pub fn weigh_offsets(&self, group: &str, of: Option<&[PartitionKey]>) -> usize {
         self.0.peek_at(group, |group| group.weigh_offsets(of)).unwrap_or(0)
     }
 
-    /// What [`Groups::describe`] would take now.
+    /// The memory that [`Groups::describe`] would take now.
     pub fn weigh_description(&self, group: &str) -> usize {
         self.0.peek_at(group, ClassicGroup::weigh_description).unwrap_or(0)
     }
 
-    /// What [`Groups::list`] would take now, at most.
+    /// The maximum memory that [`Groups::list`] would take now.
     pub fn weigh_list(&self) -> usize {
         const LISTING: usize = 256;
-        // A name counts four times in what all groups take, and their kinds count there as well.
+        // `held` counts every group's name four times and also its protocol type.
         self.0.len() * LISTING + self.0.held() / 4
     }
 
@@ -199,7 +198,7 @@ impl Groups {
         async move { found?.when_durable().await?.ok_or(GroupError::NoSuchGroup) }
     }
 
-    /// All groups, in the order of their names.
+    /// All groups, ordered by name.
     pub fn list(&self) -> impl Future<Output = Result<Vec<GroupListing>, GroupError>> + Send + use<> {
         let serving = self.is_serving();
         let (mut listings, mut unsettled) = (Vec::new(), Vec::new());
@@ -219,8 +218,8 @@ impl Groups {
         }
     }
 
-    /// What each group is now, durable or not, for who watches. A group's own lock is held for as
-    /// long as its offsets take to be copied.
+    /// The current state of each group, durable or not, for metrics. Locks each group while its
+    /// offsets are copied.
     pub fn watch(&self, see: impl FnMut(Watched)) {
         let copied = |name: &Arc<str>, group: &ClassicGroup| {
             let hard = group.hard();
@@ -234,7 +233,7 @@ impl Groups {
         self.0.each(copied).flatten().for_each(see);
     }
 
-    /// What all groups together take, and what they may.
+    /// The memory that all groups take, and its limit.
     pub fn memory(&self) -> (usize, usize) {
         (self.0.held(), self.0.rules().total_bytes)
     }
@@ -257,8 +256,8 @@ impl Groups {
         async move { asked?.answer(offsets_answer).await? }
     }
 
-    /// Topics were deleted: their offsets go. Nobody need wait for it: their ids never come back, and
-    /// what a crash leaves of them goes at the next check.
+    /// Removes the offsets of deleted topics. Callers need not wait: topic ids are never used
+    /// again, and offsets that are left after a crash are removed by the next check.
     pub fn forget_topics(&self, gone: BTreeSet<TopicId>) {
         if gone.is_empty() {
             return;
@@ -269,7 +268,7 @@ impl Groups {
         }
     }
 
-    /// Lets go what was not committed anew for too long, and what belongs to topics that are gone.
+    /// Removes offsets that are too old and those of deleted topics.
     async fn expire(&self) {
         for name in self.0.names() {
             self.0.tell(&name, |group| {
@@ -294,8 +293,7 @@ fn named(group: &str) -> Result<(), GroupError> {
     if group.is_empty() { Err(GroupError::NoGroupId) } else { Ok(()) }
 }
 
-/// A name for a member that nobody had before: what it calls itself, and a random part written as
-/// Java writes it.
+/// A new unique member id: the client's name and a random part in Java's format.
 fn member_id(called: &str) -> MemberId {
     let called = &called[..called.floor_char_boundary(MEMBER_NAME_MAX)];
     let mut bytes: [u8; 16] = time::random_bytes();

@@ -1,6 +1,6 @@
-//! The clock by which members live and rebalances end: the monotonic clock, except that it stands
-//! while the journal is stalled. A member whose answer we hold back cannot send its next heartbeat,
-//! so a disk that hangs must not cost it its place.
+//! The clock for sessions and rebalances: the monotonic clock, except that it stops while the
+//! journal is stalled. A member whose answer is held back cannot send its next heartbeat, so a
+//! hanging disk must not end its session.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::Settled;
 use crate::time::Clock;
 
-/// How long nothing may become durable before that counts as a stall. Far above any healthy sync,
-/// and well below the shortest session timeout.
+/// The time without anything becoming durable that counts as a stall. It is far above a healthy
+/// sync and well below the shortest session timeout.
 const STALL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -27,11 +27,12 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was submitted and has not settled, the oldest first.
+    /// Submitted records that have not settled, the oldest first.
     in_flight: VecDeque<Settled>,
-    /// When something settled last, or when the oldest was submitted if nothing was in flight then.
+    /// The time when records last settled, or when the oldest were submitted if none were in flight
+    /// before.
     progress: Duration,
-    /// How long the clock stood, up to the last progress.
+    /// The total time that the clock was stopped, up to `progress`.
     stood: Duration,
 }
 
@@ -44,10 +45,10 @@ impl SessionClock {
         self.0.look(None)
     }
 
-    /// Something is to become durable.
+    /// Adds records that are waiting to become durable.
     pub fn submitted(&self, settled: &Settled) {
         self.0.look(Some(settled));
-        // Settling wakes the clock, which then looks how long that took.
+        // Settling wakes the clock, which then measures the time it took.
         let waker = self.0.clone().into();
         let _ = pin!(settled.clone()).poll(&mut Context::from_waker(&waker));
     }

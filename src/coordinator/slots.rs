@@ -1,8 +1,8 @@
-//! Every group behind a lock of its own, with those who wait for it, its timers and its place among
-//! all groups.
+//! Each group behind its own lock, with its waiting requests, its timers, and its share of the
+//! memory of all groups.
 //!
-//! Locks are taken in this order: the map of slots, a slot, then the small ones (alarms, the idle
-//! ones, the session clock) and the store. Nothing waits while it holds one.
+//! Lock order: the map of slots, a slot, then the small locks (alarms, idle groups, the session
+//! clock) and the store. No code waits while it holds one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
@@ -18,13 +18,13 @@ use super::{GroupStore, NotStored, Settled};
 use crate::time::Clock;
 use crate::types::{Timestamp, TopicId};
 
-/// When to look again whether the end of a group is durable.
+/// The delay before checking again whether the deletion of a group is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How many alarms ring before others get their turn on this thread.
+/// The number of alarms that fire before other tasks get their turn on this thread.
 const ALARMS_AT_ONCE: usize = 1000;
 
-/// How many idle groups are looked at to find one that can make room.
+/// The number of idle groups that are tried to free memory.
 const CANDIDATES: usize = 8;
 
 pub(super) struct Slots {
@@ -33,25 +33,25 @@ pub(super) struct Slots {
     clock: Clock,
     session: SessionClock,
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
-    /// When which group wants its timers looked at.
+    /// The groups by the time of their next timer.
     alarms: Mutex<BTreeSet<(Duration, Arc<str>)>>,
     alarm_moved: Notify,
-    /// Groups that hold nothing, the longest idle first.
+    /// Groups without members and offsets, the longest idle first.
     idle: Mutex<BTreeSet<(u64, Arc<str>)>>,
     /// Bytes that all groups together take.
     held: AtomicIsize,
-    /// Of callers, and of the groups that became idle.
+    /// The last number of a caller or of a group that became idle.
     numbers: AtomicU64,
 }
 
-/// What becomes of a command to a group that does not exist.
+/// The handling of a command to a group that does not exist.
 #[derive(Clone, Copy)]
 pub(super) enum Absent {
     Create,
     Refuse(GroupError),
 }
 
-/// What was said or read, and what must be durable before it may go out.
+/// An answer or a value that was read, and the records that must be durable before it is sent.
 pub(super) struct Found<T> {
     what: T,
     settled: Settled,
@@ -77,12 +77,12 @@ struct Slot {
 struct State {
     group: ClassicGroup,
     parked: BTreeMap<Caller, oneshot::Sender<Found<Answer>>>,
-    /// Of the last record that was submitted.
+    /// The state of the last record that was submitted.
     last: Settled,
     alarm: Option<Duration>,
-    /// Its number among the idle.
+    /// Its number in the list of idle groups.
     idle: Option<u64>,
-    /// No longer in the map: who still holds it is to look again.
+    /// No longer in the map. A thread that still holds it has to look it up again.
     gone: bool,
 }
 
@@ -125,7 +125,7 @@ impl Slots {
         self.store.is_serving()
     }
 
-    /// The time by which offsets may expire; none while the clock is doubted.
+    /// The time by which offsets may expire; `None` while the clock is not trusted.
     pub fn believed_time(&self) -> Option<Timestamp> {
         self.store.now().believed
     }
@@ -138,7 +138,7 @@ impl Slots {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Decides a command from outside.
+    /// Decides a command of a client.
     pub fn ask(
         self: &Arc<Slots>,
         group: &str,
@@ -157,7 +157,7 @@ impl Slots {
 
     /// Decides a command of our own, if there is one for the group.
     pub fn tell(&self, group: &str, command: impl FnOnce(&ClassicGroup) -> Option<Command>) {
-        // Where there is no group there is nothing to do.
+        // An error means that the group does not exist: there is nothing to do.
         let _ = self.with(group, Absent::Refuse(GroupError::NoSuchGroup), |slot, state| {
             if let Some(command) = command(&state.group).filter(|_| self.is_serving()) {
                 self.decide(slot, state, command);
@@ -165,8 +165,8 @@ impl Slots {
         });
     }
 
-    /// Reads from a group, without changing it. Also that a group is no more is only told when that
-    /// is durable.
+    /// Reads from a group without changing it. The answer that a group no longer exists also waits
+    /// until that is durable.
     pub fn look_at<T>(
         &self,
         group: &str,
@@ -185,7 +185,7 @@ impl Slots {
         }
     }
 
-    /// Reads from a group what no answer tells.
+    /// Reads from a group for internal use, without waiting until the state is durable.
     pub fn peek_at<T>(&self, group: &str, read: impl FnOnce(&ClassicGroup) -> T) -> Option<T> {
         let slot = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(group).cloned()?;
         let state = slot.lock();
@@ -196,7 +196,7 @@ impl Slots {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Reads from all groups. `Settled` comes with those that have something to become durable.
+    /// Reads from all groups. `Settled` is `None` for groups whose records are all durable.
     pub fn look_at_all(&self, mut read: impl FnMut(&str, &ClassicGroup, Option<&Settled>)) {
         for slot in self.all() {
             let state = slot.lock();
@@ -205,12 +205,12 @@ impl Slots {
         }
     }
 
-    /// Reads from each group in turn; what was read is handed out without its lock.
+    /// Reads from each group in turn. The results are returned without holding the locks.
     pub fn each<T>(&self, read: impl Fn(&Arc<str>, &ClassicGroup) -> T) -> impl Iterator<Item = T> {
         self.all().into_iter().map(move |slot| read(&slot.name, &slot.lock().group))
     }
 
-    /// Runs the timers that are due, and says in how long the next one is.
+    /// Fires the timers that are due. Returns the time until the next one.
     pub fn fire_due(&self) -> Option<Duration> {
         if !self.is_serving() {
             self.dismiss_all();
@@ -230,14 +230,14 @@ impl Slots {
         lock(&self.alarms).first().map(|(at, _)| at.saturating_sub(now))
     }
 
-    /// Nothing can be stored any more, so nobody need wait any longer.
+    /// Fails all waiting requests: the store has failed, so they can never be answered.
     fn dismiss_all(&self) {
         for slot in self.all() {
             slot.lock().parked.clear();
         }
     }
 
-    /// Ready when the next alarm is earlier than it was.
+    /// Waits until the next alarm becomes earlier than before.
     pub async fn alarm_moved(&self) {
         self.alarm_moved.notified().await;
     }
@@ -262,7 +262,7 @@ impl Slots {
             if whose == caller {
                 own = Some(found);
             } else if let Some(waiting) = state.parked.remove(&whose) {
-                // Who has hung up does not hear it.
+                // The receiver is gone if the client has disconnected.
                 let _ = waiting.send(found);
             }
         }
@@ -276,7 +276,7 @@ impl Slots {
         }
     }
 
-    /// Finds the group, or makes it, and acts on it under its lock.
+    /// Finds or creates the group and acts on it under its lock.
     fn with<T>(
         &self,
         group: &str,
@@ -290,7 +290,7 @@ impl Slots {
                 continue;
             }
             if slot.state.is_poisoned() {
-                // A decision that panicked may be half done.
+                // A decision that panicked may be incomplete.
                 slot.state.clear_poison();
                 state.last = Settled::known(Err(NotStored));
             }
@@ -308,12 +308,12 @@ impl Slots {
         }
     }
 
-    /// What all groups together take.
+    /// The memory that all groups together take.
     pub fn held(&self) -> usize {
         usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// What all groups together may still grow by.
+    /// The memory by which all groups together may still grow.
     fn room(&self) -> isize {
         self.rules.total_bytes.cast_signed().saturating_sub(self.held.load(Ordering::Relaxed))
     }
@@ -345,7 +345,7 @@ impl Slots {
         Ok(slot)
     }
 
-    /// Groups that hold nothing must not take the room that others need for their next offset.
+    /// Frees an idle group when memory gets short, because other groups need it for their offsets.
     fn keep_some_room(&self) {
         let is_tight = self.room() < self.rules.total_bytes.cast_signed() / 8;
         if is_tight && !lock(&self.idle).is_empty() {
@@ -353,7 +353,7 @@ impl Slots {
         }
     }
 
-    /// Lets go one of the groups that hold nothing.
+    /// Deletes one of the groups without members and offsets. Returns whether it found one.
     fn make_room(&self, slots: &mut BTreeMap<Arc<str>, Arc<Slot>>) -> bool {
         let candidates: Vec<Arc<str>> =
             lock(&self.idle).iter().take(CANDIDATES).map(|(_, name)| name.clone()).collect();
@@ -370,7 +370,7 @@ impl Slots {
         false
     }
 
-    /// A group that does not exist any more goes when that is durable.
+    /// Removes the slot of a group that no longer exists, once that is durable.
     fn drop_if_over(&self, slot: &Slot) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let mut state = slot.lock();
@@ -394,8 +394,8 @@ impl Slots {
         }
     }
 
-    /// What was decided and could not be stored did not happen: the group is what the store says,
-    /// and whoever waits is told to try again.
+    /// Restores the group from the store after a decision that could not be stored. All waiting
+    /// requests fail and have to be repeated.
     fn reload(&self, slot: &Slot, state: &mut State) {
         warn!(group = %slot.name.escape_debug(), "a change of the group was not stored, its members will join again");
         let hard = self.store.reload(&slot.name).unwrap_or_default();
@@ -406,12 +406,12 @@ impl Slots {
         state.last = Settled::known(Ok(()));
     }
 
-    /// Notes what a change of the group means to the timers and to the list of the idle.
+    /// Updates the group's alarm and its place in the list of idle groups.
     fn note(&self, slot: &Slot, state: &mut State) {
         let next = state.group.next_deadline();
         let wrong = match (state.alarm, next) {
             (None, next) => next.is_some(),
-            // A deadline that moved away is found out when the alarm rings: heartbeats move no alarm.
+            // A later deadline is noticed when the alarm fires, so heartbeats move no alarm.
             (Some(alarm), next) => alarm <= self.session.now() || next.is_some_and(|next| next < alarm),
         };
         if wrong {
@@ -456,15 +456,15 @@ impl<T> Found<T> {
 }
 
 impl Pending {
-    /// `take` knows which answer belongs to the command.
+    /// `take` extracts the answer that belongs to the command.
     pub async fn answer<T>(self, take: impl FnOnce(Answer) -> Option<T>) -> Result<T, GroupError> {
         let found = match self.said {
             Said::Now(found) => *found,
-            // Nobody is left to say it: the group was reloaded.
+            // The sender is gone: the group was reloaded.
             Said::Later(waiting) => waiting.await.map_err(|_| GroupError::NotStored)?,
         };
         let Ok(answer) = found.when_durable().await else {
-            // The others who wait are to know it too.
+            // Reload the group now, so that its other waiting requests fail too.
             self.slots.tell(&self.group, |_| None);
             return Err(GroupError::NotStored);
         };
@@ -490,7 +490,7 @@ impl Slot {
     }
 }
 
-/// Ready when all of it is durable.
+/// Waits until all of these are durable.
 pub(super) async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupError> {
     for settled in unsettled {
         settled.await.map_err(|NotStored| GroupError::NotStored)?;
@@ -498,13 +498,13 @@ pub(super) async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupErro
     Ok(())
 }
 
-/// The memory for an empty group: its name, here and in the kernel, and its entries in maps.
+/// The memory of an empty group: its name, here and in the kernel, and its entries in maps.
 fn weight_of_slot(name: &str) -> isize {
     const SLOT: usize = 1408;
     (SLOT + 4 * name.len()).cast_signed()
 }
 
-/// Where a panic under a lock matters (a slot's), that is looked at.
+/// Ignores poisoning. A panic only matters under a slot's lock, which is checked in `with`.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

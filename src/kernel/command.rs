@@ -1,5 +1,5 @@
-//! What can be asked of the kernel, and what it answers. Commands are stored in the journal:
-//! a variant, once released, keeps its place and its fields; change comes as a new variant.
+//! The commands of the kernel, and their results. Commands are stored in the journal: a released variant
+//! keeps its position and its fields, and changes are new variants.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Times
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// One replica for every partition, on the first broker that runs. Only in old journals: what is
-    /// made now is a [`Command::CreatePlacedTopic`].
+    /// A topic with one replica for each partition, on the first running broker. Only in old journals;
+    /// new topics are a [`Command::CreatePlacedTopic`].
     CreateTopic(CreateTopic),
     DropTopic {
         topic: TopicId,
     },
-    /// A batch takes its place in a partition.
+    /// Appends a batch to a partition.
     Commit(Commit),
-    /// Retention or DeleteRecords moved the start of the log.
+    /// Moves the log start offset, for retention or DeleteRecords.
     SetLogStart {
         topic: TopicId,
         partition: i32,
         offset: Offset,
     },
-    /// Recovery cut the partition: what follows belongs to another leadership.
+    /// Begins a new leader epoch, because recovery has truncated the partition.
     RaiseEpoch {
         topic: TopicId,
         partition: i32,
     },
-    /// Hands out a producer id that was never used.
+    /// Assigns a producer id that was never used.
     NewProducer,
-    /// Forgets the producers that did not write since then.
+    /// Forgets the producers that have not written since then.
     ExpireProducers {
         idle_since: Timestamp,
     },
@@ -41,70 +41,70 @@ pub enum Command {
         group: String,
         records: Vec<GroupRecord>,
     },
-    /// A topic whose replicas were said.
+    /// A topic with assigned replicas.
     CreatePlacedTopic(CreatePlacedTopic),
-    /// New partitions behind the last one, each with its replicas. `first` is the number of the first
-    /// of them: of two who want to add to the same topic, one is refused.
+    /// Adds partitions after the last one, each with its replicas. `first` is the number of the first new
+    /// one, so that one of two concurrent commands is refused.
     AddPartitions {
         topic: TopicId,
         first: i32,
         replicas: Vec<Vec<NodeId>>,
     },
-    /// Settings of a topic: `Some` sets, `None` takes away. Merged here, so that two who alter at
-    /// once both count.
+    /// Alters settings of a topic: `Some` sets a value, `None` removes it. The changes are merged here,
+    /// so that concurrent commands both take effect.
     AlterTopic {
         topic: TopicId,
         changes: BTreeMap<String, Option<String>>,
     },
-    /// The same for what is no topic.
+    /// Alters the settings of other resources.
     AlterSettings {
         scope: Scope,
         changes: BTreeMap<String, Option<String>>,
     },
-    /// A reassignment: the new replicas of a partition; leader and ISR follow.
+    /// A reassignment: the new replicas of a partition. Leader and ISR follow from them.
     SetReplicas {
         topic: TopicId,
         partition: i32,
         replicas: Vec<NodeId>,
     },
-    /// These brokers run now. Only in old journals: now a [`Command::RunBrokers`] is written.
+    /// These brokers are running. Only in old journals; now a [`Command::RunBrokers`] is written.
     SetBrokers {
         running: Vec<NodeId>,
     },
-    /// The preferred (first) replica leads again, if it runs and is in the ISR.
+    /// Makes the preferred (first) replica the leader again, if it runs and is in the ISR.
     ElectPreferred {
         topic: TopicId,
         partition: i32,
     },
-    /// Compaction has written segments anew.
+    /// Replaces segments by those that compaction has written.
     ReplaceSegments(ReplaceSegments),
-    /// The memory for producers of all partitions. In the journal, because it decides which producer is
-    /// forgotten.
+    /// Sets the memory for producers of all partitions. It is in the journal because it decides which
+    /// producer is forgotten.
     SetProducerMemory {
         bytes: u64,
     },
-    /// The clock is believed at this time. The next start compares its clock with it.
+    /// The clock is trusted at this time. The next start compares its clock with it.
     ClockBelieved,
-    /// These brokers run now: leaders, ISRs and ELRs of all partitions follow, by these rules where neither
-    /// the topic nor the cluster has its own.
+    /// These brokers are running. Leaders, ISRs and ELRs of all partitions follow from it, by these rules
+    /// unless the topic or the cluster has its own.
     RunBrokers {
         running: Vec<NodeId>,
         election: Election,
     },
-    /// An unclean election: any running replica becomes leader of a partition without one.
+    /// An unclean election: makes any running replica the leader of a partition without one.
     ElectUnclean {
         topic: TopicId,
         partition: i32,
     },
-    /// A batch that has its place already, but could not be written to its segment, is in the journal
-    /// once more: behind a snapshot, so that the entry that it came with is not needed any more.
+    /// Stores the bytes of a batch in the journal again, because they could not be written to their
+    /// segment. The entry is after a snapshot, so that the batch's first entry is no longer needed.
     StoreAgain(StoreAgain),
 }
 
-/// What settings are stored for, other than a topic.
+/// A resource other than a topic that settings are stored for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
-    /// All brokers that do not say otherwise.
+    /// The default of all brokers.
     DefaultBroker,
     Broker(NodeId),
     Group(String),
@@ -116,7 +116,7 @@ pub struct CreateTopic {
     pub id: TopicId,
     pub name: String,
     pub partitions: u32,
-    /// The settings given for this topic, by Kafka's names.
+    /// The settings of the topic itself, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
 }
 
@@ -124,13 +124,13 @@ pub struct CreateTopic {
 pub struct CreatePlacedTopic {
     pub id: TopicId,
     pub name: String,
-    /// The settings given for this topic, by Kafka's names.
+    /// The settings of the topic itself, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
-    /// The brokers of each partition; the first one is its preferred leader.
+    /// The brokers of each partition; the first one is the preferred leader.
     pub replicas: Vec<Vec<NodeId>>,
 }
 
-/// What the kernel must know of a batch; its bytes are the engine's matter.
+/// The properties of a batch that the kernel needs; the engine handles its bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     pub topic: TopicId,
@@ -139,27 +139,27 @@ pub struct Commit {
     pub last_offset_delta: i32,
     pub max_timestamp: Timestamp,
     pub producer: Option<ProducerStamp>,
-    /// The batch opens a new segment file.
+    /// Whether the batch starts a new segment file.
     pub roll: bool,
-    /// The bytes travel in the journal entry, in the order of its commits; else they were
-    /// written to the segment before the entry.
+    /// Whether the journal entry has the bytes, in the order of its commits. Otherwise they were written
+    /// to the segment before the entry.
     pub inline: bool,
-    /// The batch's own checksum, against which recovery holds the bytes in the segment.
+    /// The batch's own checksum, with which recovery compares the bytes in the segment.
     pub crc: u32,
 }
 
-/// Segments that lie behind each other, and what takes their place: files that are safe already.
+/// Replaces consecutive segments. The new files are already durable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplaceSegments {
     pub topic: TopicId,
     pub partition: i32,
     pub replaced: Vec<SegmentId>,
-    /// Not empty; the first one begins where the first of the replaced did. All have the generation
-    /// that follows the largest of the replaced.
+    /// Not empty. The first one has the base offset of the first replaced one. The generation of all is
+    /// one higher than the largest of the replaced ones.
     pub by: Vec<Rewritten>,
 }
 
-/// Where the batch belongs. Its bytes travel in the journal entry, in the order of the commands.
+/// The position of a batch. The journal entry has its bytes, in the order of the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreAgain {
     pub topic: TopicId,
@@ -179,7 +179,7 @@ pub struct Rewritten {
     pub cleaned: bool,
 }
 
-/// What an idempotent producer puts on a batch.
+/// The producer's fields in an idempotent batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerStamp {
     pub id: ProducerId,
@@ -187,20 +187,20 @@ pub struct ProducerStamp {
     pub sequence: i32,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
     TopicCreated,
     TopicDropped,
     Appended(Placed),
-    /// The producer sent it before: it stands at its first place, and nothing changed.
+    /// The producer has sent the batch before. This is its offset; nothing changed.
     Duplicate {
         base_offset: Offset,
         log_start: Offset,
     },
     LogStart {
         offset: Offset,
-        /// The segments that hold nothing from `offset` on.
+        /// The segments that have no records from `offset` on.
         dropped: Vec<Segment>,
     },
     Epoch(LeaderEpoch),
@@ -215,14 +215,14 @@ pub enum Applied {
     SettingsAltered,
     ReplicasSet,
     BrokersSet,
-    /// Whether another one led before.
+    /// Whether another broker led before.
     LeaderElected {
         moved: bool,
     },
     SegmentsReplaced {
         replaced: Vec<Segment>,
         by: Vec<Segment>,
-        /// Where the next segment begins.
+        /// The base offset of the next segment.
         end: Offset,
     },
     ProducerMemorySet {
@@ -233,13 +233,13 @@ pub enum Applied {
 }
 
 impl Applied {
-    /// What leaves the state as it was is not written to the journal.
+    /// Whether the command changed the state. If not, it is not written to the journal.
     pub fn changed_something(&self) -> bool {
         !matches!(self, Applied::Duplicate { .. } | Applied::LeaderElected { moved: false })
     }
 }
 
-/// Where a batch stands now.
+/// The position of an appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub base_offset: Offset,
@@ -252,7 +252,7 @@ pub struct Placed {
     pub at: u64,
 }
 
-/// Why a command changed nothing.
+/// The reasons why a command was refused. It changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     UnknownTopic,
@@ -266,29 +266,29 @@ pub enum Refusal {
         expected: i32,
         got: i32,
     },
-    /// A newer incarnation of the producer has written.
+    /// A newer epoch of the producer has written.
     StaleProducerEpoch {
         current: ProducerEpoch,
         got: ProducerEpoch,
     },
     /// The memory for producers is used up by producers that may still retry.
     TooManyProducers,
-    /// The log start was asked to move beyond the end.
+    /// The new log start offset is beyond the end of the log.
     OffsetOutOfRange,
-    /// No offset is left for the batch.
+    /// The batch would exceed the largest offset.
     OffsetsExhausted,
-    /// The segments to be replaced are not those that are there now.
+    /// The segments to replace are not the current ones.
     OtherSegments,
-    /// Other partitions were added meanwhile.
+    /// Other partitions were added in the meantime.
     NotTheNextPartition {
         next: i32,
     },
-    /// None of the brokers that shall hold a partition runs.
+    /// None of the replicas of a partition is running.
     NoReplicaRuns,
-    /// The preferred replica does not run, or is not in step.
+    /// The preferred replica is not running, or not in the ISR.
     PreferredNotAvailable,
     /// There is no leader, and no running replica may become one.
     NoEligibleLeader,
-    /// Our own code asked for what cannot be.
+    /// An invalid command, which is a bug of the broker.
     Malformed,
 }

@@ -1,5 +1,5 @@
-//! Snapshots of format 1, which knew one broker and no settings but those of topics: every partition
-//! is on the broker that the directory belongs to.
+//! Snapshots of format 1, which had one broker and only settings of topics. Every partition is on the
+//! broker that the directory belongs to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

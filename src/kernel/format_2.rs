@@ -1,4 +1,4 @@
-//! Snapshots of format 2, which knew of no compaction: every segment is as it was appended.
+//! Snapshots of format 2, which had no compaction: all segments are as they were appended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ struct Topic2 {
     placement: Vec<Placement3>,
 }
 
-/// The same in format 1.
+/// Also used in format 1.
 #[derive(Deserialize)]
 pub struct Partition2 {
     log_start: Offset,

@@ -1,4 +1,4 @@
-//! Snapshots of format 3, in which producers had no memory of their own and placements no ELR.
+//! Snapshots of format 3, which had no memory limit for producers and no ELR.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct Topic3 {
     placement: Vec<Placement3>,
 }
 
-/// The same in format 2.
+/// Also used in format 2.
 #[derive(Deserialize)]
 pub struct Placement3 {
     replicas: Vec<NodeId>,

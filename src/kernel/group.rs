@@ -1,9 +1,9 @@
-//! A group's hard state: what the journal says of its generation, members and offsets.
+//! A group's hard state: its generation, members and offsets from the journal.
 //!
-//! `Group::apply` is the only thing that changes a group, here and in the coordinator's own copy,
-//! so a record carries all it needs: the times in it are the coordinator's. Any record may come at
-//! any time; what it cannot mean any more (an assignment for a member that left) is passed over.
-//! *Soft* state (who waits, who was heard from) is the coordinator's and is lost by a restart.
+//! Only `Group::apply` changes a group, here and in the coordinator's own copy. So a record has all the
+//! data it needs, and the times in it are the coordinator's. Any record may come at any time; one without
+//! a meaning any more (an assignment for a member that has left) is ignored. *Soft* state (waiting
+//! requests and sessions) belongs to the coordinator and is lost in a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,17 +15,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 
-/// How often a group has completed a rebalance; 0 before the first.
+/// The number of completed rebalances of a group; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(pub i32);
 
-/// The name of a member, made by the coordinator.
+/// The id of a member, made by the coordinator.
 pub type MemberId = String;
 
-/// Whose offset it is: a partition of a topic.
+/// The partition of a committed offset.
 pub type PartitionKey = (TopicId, i32);
 
-/// One group. Its default is the group that does not exist; any record but `Deleted` brings it about.
+/// One group. The default is a group that does not exist; any record but `Deleted` creates it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     exists: bool,
@@ -40,22 +40,22 @@ pub struct Group {
     offsets: BTreeMap<PartitionKey, CommittedOffset>,
 }
 
-/// Where the group is in the round of a rebalance. Every step is in the journal, so a restart in
-/// mid-rebalance goes on with the rebalance (rule C8).
+/// The phase of a rebalance. Every step is in the journal, so a rebalance continues after a restart (rule
+/// C8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// No members, since the time given, if it ever had any.
+    /// No members, since the given time if it ever had any.
     Empty {
         since: Option<Timestamp>,
     },
-    /// Members are asked to join again.
+    /// Members have to rejoin.
     PreparingRebalance,
-    /// A generation has begun; the leader is asked for the assignment.
+    /// A generation has begun, and its leader has to send the assignment.
     CompletingRebalance,
     Stable,
 }
 
-/// A member, static where it has an instance id.
+/// A member. It is static if it has an instance id.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     pub instance: Option<String>,
@@ -63,37 +63,37 @@ pub struct Member {
     pub client_host: String,
     pub session_timeout: Duration,
     pub rebalance_timeout: Duration,
-    /// What it can speak, the best first, each with bytes that only the leader understands.
+    /// Its protocols, the preferred one first, each with metadata that only the leader understands.
     pub protocols: Vec<(String, Opaque)>,
-    /// What the leader gave it in the last complete rebalance.
+    /// The assignment from the leader in the last complete rebalance.
     pub assignment: Opaque,
 }
 
-/// A committed offset and what stands beside it.
+/// A committed offset and its metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommittedOffset {
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
     pub committed_at: Timestamp,
-    /// Where the commit itself said how long it wants to be kept (OffsetCommit 2 to 4).
+    /// Set if the commit had its own retention time (OffsetCommit 2 to 4).
     pub expires_at: Option<Timestamp>,
 }
 
-/// Bytes that are carried and not looked into.
+/// Bytes that are stored but not parsed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Opaque(Bytes);
 
-/// What can happen to a group. Variants are only ever added, at the end: old journals stay readable.
+/// The changes of a group. New variants are only added at the end, so that old journals stay readable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupRecord {
-    /// A new member, or what a known one now asks for; the assignment of a known one stays.
+    /// A new member, or the changed properties of a known one, which keeps its assignment.
     Joined {
         id: MemberId,
         protocol_type: String,
         member: Member,
     },
-    /// A static member came back under a new id and takes over the old one's place.
+    /// A static member rejoined under a new id and takes the place of the old one.
     Replaced {
         old: MemberId,
         new: MemberId,
@@ -101,20 +101,20 @@ pub enum GroupRecord {
     Left {
         members: Vec<MemberId>,
     },
-    /// Out of [`Phase::Stable`], or whatever phase it was: all members must join again.
+    /// A rebalance has begun in [`Phase::Stable`] or any other phase: all members have to rejoin.
     RebalanceBegun,
-    /// All who shall take part are known; the leader is to assign.
+    /// All members of the generation are known, and the leader has to assign.
     GenerationBegun {
         generation: Generation,
         protocol: String,
         leader: MemberId,
     },
-    /// The last member is gone.
+    /// The last member has left.
     Emptied {
         generation: Generation,
         at: Timestamp,
     },
-    /// The leader's assignment; who is not in it has none.
+    /// The leader's assignment. Members without one get an empty one.
     Assigned {
         assignments: Vec<(MemberId, Opaque)>,
     },
@@ -124,16 +124,16 @@ pub enum GroupRecord {
     OffsetsRemoved {
         partitions: Vec<PartitionKey>,
     },
-    /// All offsets of a topic that was deleted go.
+    /// Removes all offsets of a deleted topic.
     TopicForgotten {
         topic: TopicId,
     },
-    /// The group itself goes, with all that it holds.
+    /// Deletes the group with all its data.
     Deleted,
 }
 
 impl Group {
-    /// The only way a group changes.
+    /// Applies a record. A group changes only through this function.
     pub fn apply(&mut self, record: &GroupRecord) {
         self.exists = true;
         match record {
@@ -162,8 +162,8 @@ impl Group {
                 }
             }
             GroupRecord::RebalanceBegun => {
-                // As Kafka shows it: what an earlier generation was assigned is lost only when
-                // the one that began then does not come about.
+                // As in Kafka, members keep their assignments during a rebalance. They lose them only if
+                // the new generation ends before it has assignments.
                 if self.phase == Phase::CompletingRebalance {
                     self.clear_assignments();
                 }
@@ -183,8 +183,8 @@ impl Group {
                 self.members.clear();
                 self.instances.clear();
             }
-            // If what began the generation was refused (a full disk) and this was in line already, it
-            // must not make a group stable that is being rebalanced.
+            // The record that began the generation may have been refused (a full disk) while this one was
+            // already queued. It must not make a group stable during a rebalance.
             GroupRecord::Assigned { .. } if self.phase != Phase::CompletingRebalance => {}
             GroupRecord::Assigned { assignments } => {
                 self.phase = Phase::Stable;
@@ -218,13 +218,13 @@ impl Group {
         self.generation
     }
 
-    /// The kind of group its last members made it (`consumer`, `connect` …); none if it never had
-    /// members and only holds offsets.
+    /// The protocol type of the last members (`consumer`, `connect` …); `None` if the group never had
+    /// members and only has offsets.
     pub fn protocol_type(&self) -> Option<&str> {
         self.protocol_type.as_deref()
     }
 
-    /// The protocol that the members of this generation agreed on.
+    /// The protocol that this generation has elected.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
@@ -233,7 +233,7 @@ impl Group {
         self.leader.as_ref()
     }
 
-    /// In the order of their ids.
+    /// The members, ordered by id.
     pub fn members(&self) -> &BTreeMap<MemberId, Member> {
         &self.members
     }
@@ -242,12 +242,12 @@ impl Group {
         self.members.get(id)
     }
 
-    /// The member that now holds an instance id.
+    /// The member that currently has an instance id.
     pub fn instance(&self, instance: &str) -> Option<&MemberId> {
         self.instances.get(instance)
     }
 
-    /// How many members have an instance id.
+    /// The number of members with an instance id.
     pub fn instances(&self) -> usize {
         self.instances.len()
     }
@@ -260,7 +260,7 @@ impl Group {
         self.offsets.get(&partition)
     }
 
-    /// The topics that it has offsets of.
+    /// The topics that the group has offsets of.
     pub fn topics(&self) -> Vec<TopicId> {
         let mut topics = Vec::new();
         let mut from = Bound::Unbounded;
@@ -287,7 +287,7 @@ impl Group {
         Some(member)
     }
 
-    /// Two members never hold one instance id: the newer one takes it, the older one is gone.
+    /// Adds a member. An instance id has only one member, so an older one is removed.
     fn insert(&mut self, id: MemberId, member: Member) {
         if let Some(instance) = &member.instance
             && let Some(older) = self.instances.insert(instance.clone(), id.clone())
@@ -299,7 +299,7 @@ impl Group {
 }
 
 impl Member {
-    /// What it says of itself under a protocol.
+    /// The member's metadata for a protocol.
     pub fn metadata(&self, protocol: &str) -> Option<&Opaque> {
         self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata)
     }
@@ -316,7 +316,7 @@ impl Default for Phase {
 }
 
 impl Opaque {
-    /// A copy, so that the frame it came in can go.
+    /// A copy, so that the frame with the original bytes can be freed.
     pub fn copy_of(bytes: &[u8]) -> Opaque {
         Opaque(Bytes::copy_from_slice(bytes))
     }

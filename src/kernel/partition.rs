@@ -1,9 +1,10 @@
-//! A partition: where its log starts and ends, in which files it lies, which leaderships it has
-//! seen and what it remembers of its producers. Small whatever it holds: never a row per batch.
+//! A partition: the start and end of its log, its segment files, its leader epochs and its producers. It
+//! is small for any amount of data: it never has an entry per batch.
 //!
-//! Invariant: `log_start ≤ end`; segments are in order, each ends where the next one begins, and the
-//! first one holds `log_start`; there is none exactly when the log is empty; epochs rise with their
-//! start offsets. Compaction makes gaps between the records of a segment, but for the newest one.
+//! Invariant: `log_start ≤ end`. Segments are in order, each ends where the next one begins, and the
+//! first one contains `log_start`. There are no segments exactly if the log is empty. Epochs increase
+//! with their start offsets. Compaction leaves gaps between the records of all segments but the newest
+//! one.
 
 use std::time::Duration;
 
@@ -19,37 +20,37 @@ pub struct Partition {
     pub(super) log_start: Offset,
     pub(super) end: Offset,
     pub(super) epoch: LeaderEpoch,
-    /// Each leadership that wrote, with its first offset.
+    /// Each leader epoch with records, with its first offset.
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
     pub(super) segments: Vec<Segment>,
-    /// How many, over all partitions, is [`Producers`](super::producers::Producers)' matter.
+    /// [`Producers`](super::producers::Producers) limits their number over all partitions.
     pub(super) producers: SharedMap<ProducerId, Producer>,
 }
 
-/// A segment by its first offset, and how often compaction has written it anew.
+/// Identifies a segment by its base offset and the number of times that compaction has rewritten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SegmentId {
     pub base: Offset,
     pub generation: u32,
 }
 
-/// A segment file, as far as the journal knows it.
+/// The journal's view of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     pub base: Offset,
     pub bytes: u64,
     pub max_timestamp: Timestamp,
     pub opened: Opened,
-    /// The journal's time at the last append.
+    /// The journal's time of the last append.
     pub last_append: Timestamp,
-    /// How often compaction has written it anew.
+    /// The number of times that compaction has rewritten it.
     pub generation: u32,
-    /// Compaction has seen all of its records: what they replace before them is gone.
+    /// Compaction has processed all of its records: older records of the same keys are removed.
     pub cleaned: bool,
 }
 
 impl Segment {
-    /// Which file it is.
+    /// The identity of the file.
     pub fn id(&self) -> SegmentId {
         SegmentId { base: self.base, generation: self.generation }
     }
@@ -61,9 +62,9 @@ impl Segment {
     }
 }
 
-/// The start of a segment's age: the maximum timestamp of its first batch, or the journal's time at its first
-/// append if that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is stored as its
-/// complement, which is negative.
+/// The start of a segment's age: the maximum timestamp of its first batch, or the journal's time of its
+/// first append if that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is
+/// stored as its complement, which is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened(Timestamp);
 
@@ -109,12 +110,12 @@ impl Partition {
         self.producers.size()
     }
 
-    /// The producer's last write here, if it is remembered.
+    /// The producer's last write to this partition, if it is remembered.
     pub fn last_write(&self, producer: ProducerId) -> Option<Timestamp> {
         self.producers.get(&producer).map(Producer::last_write)
     }
 
-    /// `admits`: a producer that is not known here may be remembered.
+    /// `admits`: whether an unknown producer may be added.
     pub(super) fn commit(
         &mut self,
         now: Timestamp,
@@ -187,7 +188,8 @@ impl Partition {
             return Err(Refusal::OffsetOutOfRange);
         }
         self.log_start = offset;
-        // A segment ends where the next one begins; where all is below the start, none is kept.
+        // A segment ends where the next one begins. If all records are below the start, no segment is
+        // kept.
         let first_kept = match offset == self.end {
             true => self.segments.len(),
             false => self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1),
@@ -197,7 +199,7 @@ impl Partition {
         Ok(Applied::LogStart { offset, dropped })
     }
 
-    /// The newest segment is never among the replaced: the log goes on in it.
+    /// The newest segment is never replaced, because the log continues in it.
     pub(super) fn replace_segments(&mut self, replace: &ReplaceSegments) -> Result<Applied, Refusal> {
         let ReplaceSegments { replaced, by, .. } = replace;
         let first = self.segments.iter().position(|segment| Some(&segment.id()) == replaced.first());
@@ -233,7 +235,7 @@ impl Partition {
         Ok(Applied::SegmentsReplaced { replaced, by, end })
     }
 
-    /// The leadership that `offset` belongs to now begins there (Kafka's `LeaderEpochFileCache`).
+    /// The epoch of `offset` now begins there (Kafka's `LeaderEpochFileCache`).
     fn forget_epochs_before(&mut self, offset: Offset) {
         let holder = self.epochs.iter().rposition(|(_, start)| *start <= offset);
         if let Some(holder) = holder {

@@ -1,10 +1,10 @@
-//! Where a partition is said to be: its replicas, who of them leads, who is in step. All brokers of
-//! a process share one copy of the log, so a running replica is in the ISR as soon as there is a leader;
-//! otherwise the rules are those of Kafka's controller (`PartitionChangeBuilder`, KIP-966).
+//! The placement of a partition: its replicas, leader, ISR and ELR. All brokers of a process share one
+//! copy of the log, so a running replica is in the ISR as soon as there is a leader. Otherwise the rules
+//! are those of Kafka's controller (`PartitionChangeBuilder`, KIP-966).
 //!
-//! Invariant: replicas are distinct and there is at least one. With a leader, the leader runs and the ISR
-//! has the running replicas. Without one, the ISR is empty, the ELR is not, none of the ELR runs, and the
-//! last leader is known. ELR and ISR have no common member.
+//! Invariant: replicas are distinct, and there is at least one. With a leader, the leader runs and the
+//! ISR has the running replicas. Without one, the ISR is empty, the ELR is not empty, none of the ELR
+//! runs, and the last leader is known. ELR and ISR have no common member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,19 +20,20 @@ pub struct Placement {
     pub replicas: Vec<NodeId>,
     pub leader: Option<NodeId>,
     pub isr: Vec<NodeId>,
-    /// Eligible leader replicas, ascending: they left the ISR when it was too small for anything to be
-    /// acknowledged without them, so they may lead without any loss.
+    /// Eligible leader replicas, in ascending order. They left the ISR when it was too small for
+    /// acknowledgements without them, so they may lead without a loss.
     pub elr: Vec<NodeId>,
     /// The last leader before the partition had none.
     pub last_leader: Option<NodeId>,
 }
 
-/// The settings that decide elections; a topic's own settings take precedence.
+/// The settings for elections; a topic's own settings take precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Election {
     /// `min.insync.replicas`
     pub min_insync: u32,
-    /// `unclean.leader.election.enable`: also a replica that is in neither ISR nor ELR may lead.
+    /// `unclean.leader.election.enable`: whether a replica that is neither in the ISR nor in the ELR may
+    /// lead.
     pub unclean: bool,
 }
 
@@ -47,12 +48,12 @@ const MIN_INSYNC: &str = "min.insync.replicas";
 const UNCLEAN: &str = "unclean.leader.election.enable";
 
 impl Election {
-    /// Whether settings are altered that decide who may lead.
+    /// Whether the changes include a setting for elections.
     pub(super) fn is_decided_by(changes: &BTreeMap<String, Option<String>>) -> bool {
         changes.contains_key(MIN_INSYNC) || changes.contains_key(UNCLEAN)
     }
 
-    /// These rules where `settings` say nothing else.
+    /// These rules, overridden by `settings`.
     pub(super) fn under(self, settings: &BTreeMap<String, String>) -> Election {
         let min_insync = settings.get(MIN_INSYNC).and_then(|number| number.trim().parse().ok());
         let unclean = settings.get(UNCLEAN).map(|flag| flag.trim().eq_ignore_ascii_case("true"));
@@ -64,7 +65,7 @@ impl Election {
 }
 
 impl Placement {
-    /// Placed anew: whoever runs is in step, the first of them leads.
+    /// A new placement: all running replicas are in the ISR, and the first of them leads.
     pub(super) fn new(replicas: &[NodeId], running: &[NodeId]) -> Result<Placement, Refusal> {
         let distinct: BTreeSet<NodeId> = replicas.iter().copied().collect();
         if replicas.is_empty() || distinct.len() != replicas.len() {
@@ -76,7 +77,8 @@ impl Placement {
         Ok(Placement { replicas, leader: Some(leader), isr, elr: Vec::new(), last_leader: None })
     }
 
-    /// As in formats before 4: without a leader, the ISR had the replicas that could become leader.
+    /// A placement from a format before 4, in which the ISR had the possible leaders if there was no
+    /// leader.
     pub(super) fn without_elr(replicas: Vec<NodeId>, leader: Option<NodeId>, isr: Vec<NodeId>) -> Placement {
         match leader {
             Some(_) => Placement { replicas, leader, isr, elr: Vec::new(), last_leader: None },
@@ -99,7 +101,8 @@ impl Placement {
         next
     }
 
-    /// If the ISR becomes smaller than `min.insync.replicas`, the replicas that leave it stay eligible.
+    /// Sets the ISR. If it becomes smaller than `min.insync.replicas`, the replicas that leave it stay
+    /// eligible.
     fn set_isr(&mut self, isr: Vec<NodeId>, rules: Election) {
         let enough = usize::try_from(rules.min_insync).unwrap_or(usize::MAX).clamp(1, self.replicas.len());
         let eligible: BTreeSet<NodeId> = match isr.len() < enough {
@@ -110,8 +113,8 @@ impl Placement {
         self.isr = isr;
     }
 
-    /// A leader in the ISR stays. Otherwise the first running replica in ISR or ELR becomes leader, or in an
-    /// unclean election the first running replica.
+    /// Elects a leader. A leader in the ISR stays. Otherwise the first running replica in ISR or ELR
+    /// becomes leader, or in an unclean election the first running replica.
     fn elect(&mut self, running: &[NodeId], unclean: bool) {
         if self.leader.is_some_and(|leader| self.isr.contains(&leader)) {
             return;
@@ -134,7 +137,7 @@ impl Placement {
         self.leader = leader;
     }
 
-    /// A reassignment. A leader that remains leads on.
+    /// The placement after a reassignment. The leader stays if it is still a replica.
     pub(super) fn moved_to(
         &self,
         replicas: &[NodeId],
@@ -153,7 +156,7 @@ impl Placement {
         Ok(moved)
     }
 
-    /// The first replica leads again; none where it does already.
+    /// Makes the first replica the leader; `None` if it already is.
     pub(super) fn led_by_preferred(&self) -> Result<Option<Placement>, Refusal> {
         let preferred = self.replicas.first().copied();
         match preferred.filter(|preferred| self.isr.contains(preferred) && self.leader.is_some()) {
@@ -163,7 +166,8 @@ impl Placement {
         }
     }
 
-    /// An unclean election: any running replica becomes leader if there is none; does nothing if there is one.
+    /// An unclean election: makes any running replica the leader if there is none; `None` if there is
+    /// one.
     pub(super) fn led_by_any(
         &self,
         running: &[NodeId],
@@ -177,7 +181,7 @@ impl Placement {
         Ok(Some(elected))
     }
 
-    /// Whether this is another leadership: as in Kafka also where a replica was taken away.
+    /// Whether this begins a new leader epoch. As in Kafka, the removal of a replica does so too.
     pub(super) fn begins_an_epoch_after(&self, before: &Placement) -> bool {
         let one_is_gone = || before.replicas.iter().any(|replica| !self.replicas.contains(replica));
         self.leader != before.leader || one_is_gone()
@@ -188,7 +192,7 @@ pub(super) fn among(these: &[NodeId], others: &[NodeId]) -> Vec<NodeId> {
     these.iter().filter(|node| others.contains(node)).copied().collect()
 }
 
-/// Equal placements are one in memory: there may be a hundred thousand partitions.
+/// Shares equal placements in memory, because there may be a hundred thousand partitions.
 #[derive(Default)]
 pub(super) struct Shared(BTreeSet<Arc<Placement>>);
 
@@ -205,9 +209,10 @@ impl Shared {
     }
 }
 
-/// Replicas for new partitions, as Kafka spreads them: leaders go round the brokers, and each time
-/// round the followers stand at another distance, so that the load of a broker that stops falls on
-/// all others. `start` says who begins. `factor` is at most the number of brokers.
+/// Replicas for new partitions, distributed as in Kafka. The leaders go round the brokers. In each round
+/// the followers have another distance from the leader, so that the load of a stopped broker is
+/// distributed over all others. `start` selects the first leader. `factor` is at most the number of
+/// brokers.
 pub fn spread(brokers: &[NodeId], partitions: u32, factor: usize, start: u64) -> Vec<Vec<NodeId>> {
     let n = brokers.len();
     let at = |place: usize| brokers.get(place % n.max(1)).copied();

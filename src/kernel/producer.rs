@@ -1,12 +1,12 @@
-//! What a partition remembers of an idempotent producer: its epoch and its last five batches
-//! (KIP-98, KIP-360; Kafka's `ProducerStateEntry` and `ProducerAppendInfo`).
+//! The state of an idempotent producer in a partition: its epoch and its last five batches (KIP-98,
+//! KIP-360; Kafka's `ProducerStateEntry` and `ProducerAppendInfo`).
 
 use serde::{Deserialize, Serialize};
 
 use super::command::{ProducerStamp, Refusal};
 use crate::types::{Offset, ProducerEpoch, Timestamp};
 
-/// A client has at most five batches in flight, so a repeated one is among the last five.
+/// A client has at most five batches in flight, so a duplicate is among the last five.
 const WINDOW: usize = 5;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Producer {
     last_write: Timestamp,
 }
 
-/// The last batches, oldest first. It takes the same memory whatever is in it.
+/// The last batches, the oldest first. Its memory does not depend on their number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<Sent>", into = "Vec<Sent>")]
 struct Window {
@@ -24,7 +24,7 @@ struct Window {
     len: u8,
 }
 
-/// One batch of the window, by its first and last sequence.
+/// One batch of the window, with its first and last sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sent {
     first: i32,
@@ -32,7 +32,7 @@ struct Sent {
     base_offset: Offset,
 }
 
-/// What a batch is to the producer's window.
+/// The relation of a batch to the producer's window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     Next,
@@ -44,7 +44,7 @@ impl Producer {
         self.last_write
     }
 
-    /// A partition without state for the producer takes any first sequence: the state may have
+    /// A partition without state for the producer accepts any first sequence, because the state may have
     /// expired.
     pub fn new(
         stamp: ProducerStamp,
@@ -76,7 +76,7 @@ impl Producer {
         }
     }
 
-    /// Takes a batch that `check` called the next one.
+    /// Records a batch for which `check` returned `Next`.
     pub fn record(
         &mut self,
         stamp: ProducerStamp,
@@ -99,7 +99,7 @@ impl Window {
         &self.sent[..usize::from(self.len)]
     }
 
-    /// The oldest one goes where there are five already.
+    /// Adds a batch; the oldest one is removed if there are five already.
     fn push(&mut self, sent: Sent) {
         if usize::from(self.len) == WINDOW {
             self.sent.rotate_left(1);
@@ -131,7 +131,7 @@ fn expect(expected: i32, got: i32) -> Result<Verdict, Refusal> {
     }
 }
 
-/// Sequences run from 0 to 2³¹−1 and begin again at 0.
+/// Sequences go from 0 to 2³¹−1 and start again at 0.
 fn advance(sequence: i32, by: i32) -> i32 {
     let sum = i64::from(sequence) + i64::from(by);
     i32::try_from(sum & i64::from(i32::MAX)).expect("masked to 31 bits")

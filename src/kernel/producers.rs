@@ -1,6 +1,6 @@
-//! The idempotent producers of all partitions, in the order of their last writes. When their memory is used
-//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that may
-//! still retry. Kafka has no bound; here a client with made-up ids must not take all memory.
+//! The idempotent producers of all partitions, ordered by their last writes. When their memory is used
+//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that
+//! may still retry. Kafka has no limit; here a client with invented ids must not use up the memory.
 //!
 //! Invariant: there is one entry for each producer of each partition, with the time of its last write.
 
@@ -12,24 +12,24 @@ use serde::{Deserialize, Serialize};
 use super::Topic;
 use crate::types::{ProducerId, Timestamp, TopicId};
 
-/// What a producer takes in one partition, its window and its entry here, in the system's allocator:
-/// `tests/growth` holds it against that.
+/// The memory of a producer in one partition, for its window and its entry here, in the system's
+/// allocator. `tests/growth` compares it with the allocator.
 pub const PRODUCER_BYTES: u64 = 336;
 
-/// A client gives up on a batch after two minutes (`delivery.timeout.ms`). A producer is forgotten long
-/// after that, so a retry always finds its window.
+/// The time for which a producer is never forgotten. A client gives up on a batch after two minutes
+/// (`delivery.timeout.ms`), so a retry always finds its window.
 pub const MAY_RETRY: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Producers {
-    /// How many bytes they may take together.
+    /// The memory limit for all producers together.
     most_bytes: u64,
-    /// Not in snapshots: the partitions say it all.
+    /// Not in snapshots: it is rebuilt from the partitions.
     #[serde(skip)]
     by_last_write: RedBlackTreeSetSync<Remembered>,
 }
 
-/// A producer of a partition. In order of the last writes; the rest only makes the order total.
+/// A producer of a partition, ordered by last write. The other fields only make the order total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remembered {
     pub last_write: Timestamp,
@@ -39,7 +39,7 @@ pub struct Remembered {
 }
 
 impl Default for Producers {
-    /// Without a bound, until a command sets one.
+    /// Without a limit, until a command sets one.
     fn default() -> Producers {
         Producers { most_bytes: u64::MAX, by_last_write: RedBlackTreeSetSync::default() }
     }
@@ -50,12 +50,12 @@ impl Producers {
         self.most_bytes
     }
 
-    /// The memory that they take together.
+    /// The memory of all producers together.
     pub fn bytes(&self) -> u64 {
         bytes_of(self.by_last_write.size())
     }
 
-    /// The one that has been silent for longest.
+    /// The producer that has been silent for longest.
     pub fn oldest(&self) -> Option<&Remembered> {
         self.by_last_write.first()
     }
@@ -64,13 +64,13 @@ impl Producers {
         self.most_bytes = most_bytes;
     }
 
-    /// Whether a new one may be remembered: there is room, or the oldest may be forgotten for it.
+    /// Whether a new producer can be added: there is memory, or the oldest one may be forgotten.
     pub(super) fn admits_one(&self, now: Timestamp) -> bool {
         self.has_room() || self.oldest().is_some_and(|oldest| now.since(oldest.last_write) >= MAY_RETRY)
     }
 
-    /// A producer wrote at `wrote.last_write`; `before` is its last write before that. Returns the producers
-    /// to forget for it.
+    /// Records a write at `wrote.last_write`; `before` is the producer's previous write. Returns the
+    /// producer to forget for it.
     pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) -> Option<Remembered> {
         if before == Some(wrote.last_write) {
             return None;
@@ -90,7 +90,7 @@ impl Producers {
         forgotten
     }
 
-    /// As a snapshot has it.
+    /// Adds a producer from a snapshot.
     pub(super) fn remember(&mut self, known: Remembered) {
         self.by_last_write.insert_mut(known);
     }

@@ -1,4 +1,4 @@
-//! The settings of everything but topics, by Kafka's names, and how much they take.
+//! The settings of all resources but topics, by Kafka's names, and their size.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::types::SharedMap;
 
 type ByScope = SharedMap<Scope, BTreeMap<String, String>>;
 
-/// A clone costs O(1), a change O(log n) and the size of its scope.
+/// A clone costs O(1). A change costs O(log n) and the size of its scope.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "ByScope", into = "ByScope")]
 pub struct Settings {
@@ -23,12 +23,12 @@ impl Settings {
         self.by_scope.get(scope)
     }
 
-    /// Whatever has settings, in order.
+    /// The resources that have settings, in order.
     pub fn scopes(&self) -> impl ExactSizeIterator<Item = &Scope> {
         self.by_scope.keys()
     }
 
-    /// The bytes of all names and values.
+    /// The size of all names and values in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

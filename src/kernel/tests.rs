@@ -1,4 +1,4 @@
-//! Stories about topics and partitions, and a walk with arbitrary commands.
+//! Tests of topics and partitions, and random commands.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn stamped(epoch: i16, sequence: i32, records: i32) -> Commit {
     Commit { producer: Some(producer), ..batch(records) }
 }
 
-/// Applies the commit and says at which offset it stands.
+/// Applies the commit and returns its offset.
 fn offset_of(shard: &mut Shard, commit: Commit) -> Result<i64, Refusal> {
     shard.apply(at(1), &Command::Commit(commit)).map(|applied| match applied {
         Applied::Appended(placed) => placed.base_offset.0,
@@ -286,8 +286,8 @@ fn producer_ids_are_never_handed_out_twice() {
     }
 }
 
-/// Arbitrary commands: nothing panics, a refusal changes nothing, a snapshot taken anywhere and
-/// the commands after it give the same state and hash, and the invariants of a partition hold.
+/// Random commands: nothing panics, a refusal changes nothing, a snapshot at any point and the commands
+/// after it give the same state and hash, and the invariants of a partition hold.
 #[test]
 fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
     for seed in 0..200 {
@@ -332,7 +332,7 @@ fn check_partition(partition: &Partition) {
     assert!(partition.epochs().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
 }
 
-/// A small generator of our own, so that a seed is a history for ever.
+/// A small generator of our own, so that a seed gives the same history for ever.
 struct Random(u64);
 
 impl Random {
@@ -345,7 +345,7 @@ impl Random {
         crate::types::Uuid([self.below(3) as u8; 16])
     }
 
-    /// Up to four of three brokers: also none, and one twice.
+    /// Up to four of three brokers, so there may be none and duplicates.
     fn brokers(&mut self) -> Vec<NodeId> {
         (0..self.below(5)).map(|_| NodeId(1 + self.below(3) as i32)).collect()
     }

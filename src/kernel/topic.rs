@@ -1,4 +1,4 @@
-//! A topic: its name, its settings, its partitions and where they are.
+//! A topic: its name, its settings, its partitions and their placement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::types::TopicId;
 pub struct Topic {
     pub id: TopicId,
     pub name: String,
-    /// The settings given for this topic, by Kafka's names.
+    /// The settings of the topic itself, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
     pub(super) partitions: Vec<Arc<Partition>>,
     /// One per partition.
@@ -33,7 +33,7 @@ impl Topic {
         topic
     }
 
-    /// New partitions, empty.
+    /// Adds empty partitions.
     pub(super) fn add(&mut self, placement: Vec<Arc<Placement>>) {
         let empty = Arc::new(Partition::default());
         self.partitions.reserve_exact(placement.len());
@@ -42,7 +42,7 @@ impl Topic {
         self.placement.extend(placement);
     }
 
-    /// Puts a partition elsewhere. Another leadership is another epoch.
+    /// Changes the placement of a partition, and begins a new leader epoch if it needs one.
     pub(super) fn place(&mut self, index: i32, placement: Arc<Placement>) {
         let Ok(at) = usize::try_from(index) else { return };
         let (Some(partition), Some(before)) = (self.partitions.get_mut(at), self.placement.get_mut(at))
@@ -55,7 +55,7 @@ impl Topic {
         *before = placement;
     }
 
-    /// One per partition, in their order.
+    /// The placements, in the order of the partitions.
     pub fn placement(&self) -> &[Arc<Placement>] {
         &self.placement
     }
@@ -69,7 +69,7 @@ impl Topic {
     }
 }
 
-/// Settings with some of them set and others taken away.
+/// Applies changes to settings: `Some` sets a value, `None` removes it.
 pub(super) fn alter(settings: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
     for (name, value) in changes {
         match value {
@@ -79,7 +79,7 @@ pub(super) fn alter(settings: &mut BTreeMap<String, String>, changes: &BTreeMap<
     }
 }
 
-/// Kafka's metric names turn `.` into `_`: two topics that then are one may not both exist.
+/// Kafka's metric names replace `.` by `_`. Two topics with the same result cannot both exist.
 pub fn metric_form(name: &str) -> String {
     name.replace('.', "_")
 }

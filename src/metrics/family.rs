@@ -1,4 +1,4 @@
-//! The shape of a metric: what it is called, what it counts, and how its rows are written.
+//! The declaration of a metric: its name, its help, and its rows.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use prometheus_client::metrics::MetricType;
 use super::look::Look;
 use crate::telemetry::Durations;
 
-/// Rows of one name, one for each combination of its labels.
+/// A metric with one row for each combination of its labels.
 pub struct Family {
-    /// A counter's ends in `_total` on the page.
+    /// The page adds `_total` to the name of a counter.
     pub name: &'static str,
     pub kind: Kind,
     pub labels: &'static [&'static str],
-    /// One line, without a backslash.
+    /// One line without a backslash.
     pub help: &'static str,
     pub rows: fn(&Look, &mut Rows<'_>) -> fmt::Result,
 }
@@ -37,7 +37,7 @@ impl Family {
             Kind::Gauge => MetricType::Gauge,
             Kind::Histogram => MetricType::Histogram,
         };
-        // Readers do not agree on what a name without a row means.
+        // A metric without rows is left out, because readers interpret it differently.
         let has_a_row = (self.rows)(look, &mut Rows { page: None, labels: self.labels }).is_err();
         if !has_a_row {
             return Ok(());
@@ -64,9 +64,9 @@ impl Kind {
     }
 }
 
-/// Takes the rows of a family.
+/// Receives the rows of a metric.
 pub struct Rows<'a> {
-    /// Without one the first row is refused: so it is found out whether there is any.
+    /// Without a page the first row returns an error, which shows that there is a row.
     page: Option<MetricEncoder<'a>>,
     labels: &'static [&'static str],
 }

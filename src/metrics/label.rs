@@ -1,13 +1,13 @@
-//! A client's text as the value of a label. Quotes and line ends are escaped where the page is
-//! written; what no scraper can be expected to read, or to keep, is changed here.
+//! A client's text as the value of a label. The page escapes quotes and line ends. Other characters that
+//! a scraper may not accept, and long texts, are changed here.
 
 use std::fmt::Write;
 
-/// Letters of a client's text that a label takes.
+/// The maximum number of characters of a client's text in a label.
 const LONGEST: usize = 255;
 
-/// The text itself where it can be. Otherwise, so that two texts stay two: cut, control characters
-/// replaced, and with a checksum of the whole behind it.
+/// The text itself if possible. Otherwise it is cut, control characters are replaced, and a checksum of
+/// the whole text is added, so that different texts stay different.
 pub fn shown(text: &str) -> String {
     let is_odd = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
     let is_long = text.chars().nth(LONGEST).is_some();

@@ -1,4 +1,4 @@
-//! One look at everything that is not counted as it happens.
+//! The values of one scrape that are not counted as they happen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Look {
     pub left_out: LeftOut,
 }
 
-/// What found no room on the page, or could not be found out.
+/// The numbers of rows that exceeded the limit, and of values that could not be determined.
 #[derive(Debug, Default)]
 pub struct LeftOut {
     pub partitions: usize,
@@ -34,13 +34,13 @@ pub struct LeftOut {
     pub lag_seconds: usize,
 }
 
-/// A group and where it stands.
+/// A group and its committed offsets.
 pub struct Group {
     pub name: String,
     pub state: GroupState,
     pub members: usize,
     pub partitions: Vec<Standing>,
-    /// For each topic the sum over all partitions, also of those that found no room.
+    /// The sum over all partitions of each topic, including partitions that exceed the limit of rows.
     pub topics: Vec<TopicSum>,
 }
 
@@ -49,7 +49,7 @@ pub struct Standing {
     pub partition: i32,
     pub committed: Offset,
     pub lag: u64,
-    /// Nothing where it could not be found.
+    /// `None` if it could not be determined.
     pub lag_seconds: Option<f64>,
 }
 
@@ -103,10 +103,10 @@ impl Look {
         self.broker.first().services.requests.iter()
     }
 
-    /// What is held for clients: its name, how much it is and how much it may be.
+    /// The memory budgets: name, memory in use, and limit.
     pub fn budgets(&self) -> [(&'static str, usize, usize); 5] {
         let of = |budget: fn(&Serving) -> &Budget| {
-            // The servers of a process take from one stock.
+            // All servers of a process share the same budgets.
             let budget = budget(self.broker.first());
             (budget.held(), budget.most())
         };
@@ -126,7 +126,7 @@ impl Look {
         ]
     }
 
-    /// As many as there is room for, in the order of their topics' names.
+    /// The partitions up to the limit of rows, ordered by topic name.
     pub fn partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {
         self.all_partitions().take(MOST_ROWS)
     }
@@ -139,7 +139,7 @@ impl Look {
     }
 }
 
-/// What is needed to see where groups stand.
+/// The state that collecting the groups needs.
 struct Watching<'a> {
     asking: Asking<'a>,
     now: Timestamp,
@@ -154,12 +154,12 @@ impl Watching<'_> {
         let name = label::shown(&group);
         let mut seen = Group { name, state, members, partitions: Vec::new(), topics: Vec::new() };
         for ((topic, partition), committed) in offsets {
-            // What was deleted meanwhile has no lag.
+            // Deleted topics and partitions have no lag.
             let Some(topic) = topics.by_id(topic) else { continue };
             let Some(partition) = topic.partition(partition) else { continue };
             let end = partition.ends().high_watermark;
             let lag = u64::try_from(end.0.saturating_sub(committed.0)).unwrap_or(0);
-            // The offsets of a topic lie behind each other.
+            // The offsets of a topic are consecutive.
             match seen.topics.last_mut() {
                 Some(sum) if sum.topic == topic.name => sum.add(committed, lag),
                 _ => {
@@ -183,7 +183,7 @@ impl Watching<'_> {
         if lag == 0 {
             return Some(0.0);
         }
-        // A producer may leave the time out.
+        // The producer may not have set a timestamp.
         let time = self.asking.time_of(partition, committed).filter(|time| time.0 >= 0)?;
         Some(self.now.since(time).as_secs_f64())
     }

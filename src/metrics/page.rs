@@ -1,4 +1,4 @@
-//! `docs/metrics.md`, printed from the table.
+//! Prints `docs/metrics.md` from the table.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::MOST_ROWS;
 use super::family::Family;
 use super::table::SECTIONS;
 
-/// The page as it should be committed.
+/// The page as it has to be committed.
 pub fn page() -> String {
     let mut page = String::from(HEAD);
     for section in SECTIONS {

@@ -1,4 +1,4 @@
-//! What the operating system says of this process; nothing where it has no `/proc`.
+//! Values of this process from the operating system. Most are missing on systems without `/proc`.
 
 use std::fs;
 
@@ -16,11 +16,11 @@ pub struct Process {
 
 impl Process {
     pub fn look() -> Process {
-        // `pid (name) state …`: the name may hold anything, so what counts begins behind it.
+        // `pid (name) state …`: the name may contain any characters, so parsing starts after it.
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields: Vec<&str> =
             stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        // Numbered from 1 in proc(5), and the first behind the name is the third.
+        // proc(5) numbers the fields from 1; the first one after the name is number 3.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let ticks = field(14).zip(field(15)).map(|(user, system)| user + system);
         Process {

@@ -1,4 +1,4 @@
-//! How old what a group has not read is: the time of the batch it stands at.
+//! The age of the records that a group has not read: the timestamp of the batch at its committed offset.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,16 +7,17 @@ use crate::storage::Partition;
 use crate::time::Moment;
 use crate::types::{Offset, Timestamp, TopicId};
 
-/// Reading batch headers may take so long in one scrape; what is not known then is left out of it.
+/// The time limit for reading batch headers in one scrape. Values that are still unknown then are left
+/// out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 type Place = (TopicId, i32, Offset);
 
-/// What was found out in the last scrape: a group that does not move is not looked up again.
+/// The results of the last scrape. A group that has not moved is not looked up again.
 #[derive(Default)]
 pub struct Times(HashMap<Place, Timestamp>);
 
-/// One scrape's questions.
+/// The lookups of one scrape.
 pub struct Asking<'a> {
     begun: Moment,
     before: HashMap<Place, Timestamp>,
@@ -30,14 +31,14 @@ impl Times {
 }
 
 impl Asking<'_> {
-    /// The largest timestamp of the first batch that somebody who stands at `offset` has not read.
+    /// The largest timestamp of the batch at `offset`, the first one that the group has not read.
     pub fn time_of(&mut self, partition: &Partition, offset: Offset) -> Option<Timestamp> {
         let offset = offset.max(partition.ends().log_start);
         let place = (partition.topic, partition.index, offset);
         let time = match self.before.get(&place).or_else(|| self.now.0.get(&place)) {
             Some(time) => *time,
             None if self.begun.elapsed() >= PATIENCE => return None,
-            // Damage is reported where it is found.
+            // Damage is reported by the code that finds it.
             None => partition.time_of(offset).ok()??,
         };
         self.now.0.insert(place, time);

@@ -1,4 +1,4 @@
-//! Why bytes are no message, or a message has no bytes.
+//! The errors of decoding and encoding messages.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ pub enum WireError {
     LeftOver(usize),
     /// The message does not exist in this version.
     Version(i16),
-    /// Null where this version has no null.
+    /// Null in a version that does not allow it.
     Null,
-    /// A length that is negative, or longer than its field can be.
+    /// A length that is negative, or too long for its field.
     Length(i64),
-    /// More array elements or tagged fields than anybody sends.
+    /// More array elements or tagged fields than any valid message has.
     TooMany(usize),
     /// A variable-length number of more than 32 bits.
     Varint,
     /// A string that is not UTF-8.
     Utf8,
-    /// A tagged field twice, or out of order.
+    /// A duplicate tagged field, or one out of order.
     TagOrder(u32),
-    /// Few bytes that would become a lot of memory.
+    /// A message that would need too much memory for its size.
     Budget,
 }
 

@@ -1,12 +1,12 @@
-//! How each type of field is read and written. The generated structs are fields too, and consist
-//! of nothing but calls of these.
+//! Encoding and decoding of each type of field. The generated structs are fields too, and only call
+//! these.
 
 use bytes::Bytes;
 
 use super::{Reader, Records, WireError, Writer};
 use crate::types::Uuid;
 
-/// The version that is read or written, and whether it is a flexible one.
+/// The version to read or write, and whether it is flexible.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
     pub(super) version: i16,
@@ -165,7 +165,7 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
-/// A struct that may be null begins with a byte: −1 for null, 1 as Kafka writes it for a value.
+/// A nullable struct starts with a byte: −1 for null, and 1 for a value, as Kafka writes it.
 macro_rules! nullable_struct {
     ($name:ty) => {
         impl Field for Option<$name> {
@@ -189,7 +189,7 @@ macro_rules! nullable_struct {
 
 pub(super) use nullable_struct;
 
-/// For a field that may be null in later versions only.
+/// Fails on null, in versions in which a field cannot be null.
 pub(super) fn not_null<T>(field: &Option<T>) -> Result<(), WireError> {
     if field.is_some() { Ok(()) } else { Err(WireError::Null) }
 }

@@ -1,5 +1,5 @@
-//! What stands before a body. A client's header can be read whatever key and version it names:
-//! the answer "I do not know that" needs the correlation id.
+//! Headers of requests and responses. A request's header can be decoded for any key and version, because
+//! even an error response needs the correlation id.
 
 use super::field::{At, Field};
 use super::messages::KafkaApi;
@@ -10,28 +10,28 @@ pub struct RequestHeader {
     pub api_key: i16,
     pub api_version: i16,
     pub correlation_id: i32,
-    /// A label and nothing else, so what is not UTF-8 in it is replaced, as Kafka does.
+    /// Only a label. Bytes that are not UTF-8 are replaced, as in Kafka.
     pub client_id: Option<String>,
 }
 
 const API_VERSIONS: i16 = 18;
 
-/// 2 has tagged fields, 1 has none. None: no such key.
+/// Version 2 has tagged fields, version 1 has none. `None` for an unknown key.
 pub fn request_header_version(key: i16, version: i16) -> Option<i16> {
     let flexible = version >= KafkaApi::find(key)?.first_flexible;
     Some(if flexible { 2 } else { 1 })
 }
 
-/// 1 has tagged fields, 0 has none. ApiVersions always has 0: its reader does not know yet which
-/// versions the other side speaks.
+/// Version 1 has tagged fields, version 0 has none. ApiVersions always uses 0, because the client does
+/// not know yet which versions the broker supports.
 pub fn response_header_version(key: i16, version: i16) -> i16 {
     let flexible = KafkaApi::find(key).is_some_and(|api| version >= api.first_flexible);
     if flexible && key != API_VERSIONS { 1 } else { 0 }
 }
 
 impl RequestHeader {
-    /// Of a key that does not exist nobody knows the header's version: what follows the
-    /// correlation id is left unread.
+    /// Decodes a header. The header version of an unknown key is unknown, so nothing after the
+    /// correlation id is read.
     pub fn read(input: &mut Reader) -> Result<RequestHeader, WireError> {
         let at = At { version: 1, flexible: false };
         let api_key = input.read(at)?;
@@ -48,7 +48,7 @@ impl RequestHeader {
         Ok(header)
     }
 
-    /// For clients: the command line and tests.
+    /// Encodes a header, for the command line and for tests.
     pub fn write(&self, out: &mut Writer) -> Result<(), WireError> {
         let at = At { version: 1, flexible: false };
         self.api_key.write(out, at)?;
@@ -62,7 +62,7 @@ impl RequestHeader {
     }
 }
 
-/// `key` and `version` are those of the request that is answered.
+/// `key` and `version` are those of the request.
 pub fn write_response_header(out: &mut Writer, key: i16, version: i16, correlation_id: i32) {
     out.put(&correlation_id.to_be_bytes());
     if response_header_version(key, version) == 1 {
@@ -70,7 +70,7 @@ pub fn write_response_header(out: &mut Writer, key: i16, version: i16, correlati
     }
 }
 
-/// The correlation id of an answer to a request of this key and version.
+/// Decodes the correlation id of a response to a request of this key and version.
 pub fn read_response_header(input: &mut Reader, key: i16, version: i16) -> Result<i32, WireError> {
     let correlation_id = i32::from_be_bytes(input.array()?);
     if response_header_version(key, version) == 1 {

@@ -1,35 +1,36 @@
-//! Reads one frame. Every length is held against what is left of the frame before anything is
-//! done with it, and everything that is allocated for the frame is charged to one budget.
+//! Decodes one frame. Every length is checked against the rest of the frame before it is used, and all
+//! allocations for the frame are charged to one budget.
 
 use bytes::{Buf, Bytes};
 
 use super::field::{At, Field};
 use super::{Records, WireError};
 
-/// Kafka's own limits for a decoder, since 4.3.
+/// Kafka's own limits for decoding, since 4.3.
 pub(super) const MAX_ELEMENTS: usize = 1_000_000;
 pub(super) const MAX_TAGS: usize = 10_000;
-/// Both string encodings end here, in bytes.
+/// The maximum length of a string in bytes, in both encodings.
 pub(super) const MAX_STRING: usize = 32_767;
 
-/// Structs are larger in memory than on the wire: three to five times in what clients send, nine
-/// times for topic names of three letters, twenty times in an array of empty names. A short request
-/// may be all of the latter kind: a hundred groups of one letter, asked for their offsets.
+/// Structs take more memory than bytes on the wire: three to five times for typical requests, nine times
+/// for topic names of three letters, twenty times in an array of empty names. A short request may have a
+/// high factor throughout, such as a request for the offsets of a hundred groups with names of one
+/// letter.
 const DECODED_PER_BYTE: usize = 10;
 const DECODED_FIXED: usize = 64 << 10;
 const DECODED_MOST: usize = 32 << 20;
 
-/// What may be allocated to read a frame of this length, beside the frame itself. A request of
-/// nothing but structs comes near it; records cost nothing.
+/// The maximum memory for decoding a frame of this length, beside the frame itself. A request that only
+/// has structs comes close to it; records need none.
 pub fn decoded_at_most(length: usize) -> usize {
     length.saturating_mul(DECODED_PER_BYTE).saturating_add(DECODED_FIXED).min(DECODED_MOST)
 }
 
-/// A claimed count reserves at most this much before the first element is read.
+/// The maximum that is reserved for an array before its first element is read.
 const FIRST_ELEMENTS: usize = 1024;
 const FIRST_BYTES: usize = 32 << 10;
 
-/// What is left of a frame. Bytes and records that are read share the frame's buffer.
+/// The rest of a frame. Bytes and records that are read share the frame's buffer.
 #[derive(Debug)]
 pub struct Reader {
     rest: Bytes,
@@ -43,17 +44,18 @@ impl Reader {
         Reader { rest: frame, budget, elements: 0 }
     }
 
-    /// What may still be allocated. The difference between before and after is what was.
+    /// The memory that may still be allocated. The difference between two calls is the memory allocated
+    /// in between.
     pub fn budget(&self) -> usize {
         self.budget
     }
 
-    /// How many elements the arrays had that were read so far.
+    /// The number of array elements read so far.
     pub fn elements_read(&self) -> usize {
         self.elements
     }
 
-    /// Succeeds where nothing is left.
+    /// Fails if bytes are left.
     pub fn finish(&self) -> Result<(), WireError> {
         if self.rest.is_empty() { Ok(()) } else { Err(WireError::LeftOver(self.rest.len())) }
     }
@@ -73,7 +75,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// 7 bits a byte, lowest first. More bytes than needed are fine, more than 32 bits are not.
+    /// 7 bits per byte, lowest first. More bytes than needed are allowed, more than 32 bits are not.
     pub(super) fn varint(&mut self) -> Result<u32, WireError> {
         let mut value = 0;
         for shift in [0, 7, 14, 21, 28] {
@@ -90,7 +92,7 @@ impl Reader {
         Err(WireError::Varint)
     }
 
-    /// The length of a string: 16 bits, or a compact length. None is null.
+    /// The length of a string: 16 bits, or a compact length. `None` is null.
     pub(super) fn string_length(&mut self, at: At) -> Result<Option<usize>, WireError> {
         let length = if at.flexible {
             self.compact_length()?
@@ -105,12 +107,12 @@ impl Reader {
         }
     }
 
-    /// The length of bytes or an array: 32 bits, or a compact length. None is null.
+    /// The length of bytes or an array: 32 bits, or a compact length. `None` is null.
     pub(super) fn length(&mut self, at: At) -> Result<Option<usize>, WireError> {
         if at.flexible { self.compact_length() } else { checked(i32::from_be_bytes(self.array()?).into()) }
     }
 
-    /// One more than the length; 0 is null.
+    /// The wire has the length plus one; 0 is null.
     fn compact_length(&mut self) -> Result<Option<usize>, WireError> {
         let Some(length) = self.varint()?.checked_sub(1) else { return Ok(None) };
         checked(length.into())
@@ -132,7 +134,8 @@ impl Reader {
         Ok(text)
     }
 
-    /// Room for the elements of an array, charged for all of them, reserved for the first ones.
+    /// A list for the elements of an array. All elements are charged; memory is only reserved for the
+    /// first ones.
     pub(super) fn elements<T>(&mut self, count: usize) -> Result<Vec<T>, WireError> {
         if count > MAX_ELEMENTS {
             return Err(WireError::TooMany(count));
@@ -148,8 +151,8 @@ impl Reader {
         Ok(Vec::with_capacity(count.min(FIRST_ELEMENTS).min(first)))
     }
 
-    /// The tagged fields at the end of a struct. `known` reads the value of a tag from a reader
-    /// that holds nothing else, or says that it does not know the tag.
+    /// The tagged fields at the end of a struct. `known` reads the value of a tag from a reader that has
+    /// nothing else, or returns `false` for an unknown tag.
     pub(super) fn tags(
         &mut self,
         mut known: impl FnMut(u32, &mut Reader) -> Result<bool, WireError>,
@@ -185,7 +188,7 @@ impl Reader {
     }
 }
 
-/// −1 is null; nothing else below 0 is a length.
+/// −1 is null; other negative lengths are errors.
 fn checked(length: i64) -> Result<Option<usize>, WireError> {
     match length {
         -1 => Ok(None),

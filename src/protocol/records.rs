@@ -1,5 +1,5 @@
-//! The bytes of a records field: any number of record batches, in pieces that nobody had to copy
-//! together. `record` looks inside, nothing here does.
+//! The bytes of a records field: any number of record batches, in pieces that need not be copied
+//! together. Only `record` looks inside.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub struct Records {
     pieces: Pieces,
 }
 
-/// What comes off the wire is one piece, and must not cost a list.
+/// Received records are a single piece, which must not cost a list.
 #[derive(Clone)]
 enum Pieces {
     One(Piece),
@@ -41,13 +41,13 @@ impl Records {
         }
     }
 
-    /// In one piece; copies only where there are several. What was decoded is one piece, in memory; of
-    /// records in a file there is nothing.
+    /// The bytes in one piece, copied only if there are several. Decoded records are one piece in memory.
+    /// Returns no bytes for records in a file.
     pub fn into_bytes(self) -> Bytes {
         self.in_memory().unwrap_or_default()
     }
 
-    /// `None` where some of it is in a file.
+    /// `None` if some of it is in a file.
     fn in_memory(&self) -> Option<Bytes> {
         match self.pieces() {
             [] => return Some(Bytes::new()),
@@ -74,7 +74,7 @@ impl From<Vec<Piece>> for Records {
     }
 }
 
-/// The same bytes, however they are cut; in a file, the same pieces.
+/// Compares the bytes, however they are divided; for ranges of files it compares the pieces.
 impl PartialEq for Records {
     fn eq(&self, other: &Records) -> bool {
         match (self.in_memory(), other.in_memory()) {

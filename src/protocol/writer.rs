@@ -1,5 +1,5 @@
-//! Writes one frame as a list of pieces: what is small is gathered in a buffer, what is large
-//! (record batches above all) is taken along as it is, in memory or in its file.
+//! Writes one frame as a list of pieces. Small data is collected in a buffer. Large data, mainly record
+//! batches, becomes a piece without a copy, in memory or in its file.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -8,22 +8,22 @@ use super::field::{At, Field};
 use super::reader::MAX_ELEMENTS;
 use crate::types::Piece;
 
-/// From here on a piece of its own is cheaper than a copy.
+/// From this size on a separate piece is cheaper than a copy.
 const COPIED_BELOW: usize = 512;
 
-/// Most answers fit without growing.
+/// Enough for most responses.
 const USUAL: usize = 512;
 
-/// A buffer of this size is closed and another begun: one that grows on has to be copied, and then
-/// holds its bytes twice.
-/// A little less than a power of two, as lengths are written without a look at it.
+/// The size at which a buffer is closed and another one is begun: a growing buffer has to be copied, and
+/// its bytes are then in memory twice. It is a little less than a power of two, because lengths are
+/// written without a check of it.
 const PIECE: usize = (64 << 10) - 64;
 
 #[derive(Debug, Default)]
 pub struct Writer {
     pieces: Vec<Piece>,
     buffer: BytesMut,
-    /// Each code that was written in a field for it and says that something failed, and how often.
+    /// The error codes other than 0 that were written, with the number of each.
     error_codes: Vec<(i16, u64)>,
 }
 
@@ -32,7 +32,7 @@ impl Writer {
         Writer { buffer: BytesMut::with_capacity(USUAL), ..Writer::default() }
     }
 
-    /// All bytes written so far.
+    /// The number of bytes written so far.
     pub fn len(&self) -> usize {
         self.pieces.iter().map(Piece::len).fold(self.buffer.len(), usize::saturating_add)
     }
@@ -41,13 +41,13 @@ impl Writer {
         self.len() == 0
     }
 
-    /// The bytes in order, none of the pieces empty.
+    /// The bytes as pieces in order, without empty ones.
     pub fn into_pieces(mut self) -> Vec<Piece> {
         self.close_buffer();
         self.pieces
     }
 
-    /// The bytes that are in memory, in one piece. For requests: they have no records in files.
+    /// The bytes in one piece. Only for requests: these have no records in files.
     pub fn into_bytes(self) -> Bytes {
         if self.pieces.is_empty() {
             return self.buffer.freeze();
@@ -59,19 +59,19 @@ impl Writer {
         all.freeze()
     }
 
-    /// The frame of a request: 4 bytes of length, then what was written, in one piece.
+    /// The frame of a request in one piece: 4 bytes of length, then the written bytes.
     pub fn into_request(self) -> Result<Bytes, WireError> {
         let size = i32::try_from(self.len()).map_err(|_| WireError::Budget)?;
         Ok([&size.to_be_bytes()[..], &self.into_bytes()].concat().into())
     }
 
-    /// The pieces of a whole frame: 4 bytes of length, then what was written.
+    /// The frame as pieces: 4 bytes of length, then the written bytes.
     pub fn into_frame(self) -> Result<Vec<Piece>, WireError> {
         let size = i32::try_from(self.len()).map_err(|_| WireError::Budget)?;
         let mut head = BytesMut::with_capacity(self.buffer.len().saturating_add(4));
         head.put_i32(size);
         if self.pieces.is_empty() {
-            // The ordinary, small answer: one piece, one write.
+            // The usual small response: one piece, one write.
             head.extend_from_slice(&self.buffer);
             return Ok(vec![head.freeze().into()]);
         }
@@ -87,12 +87,12 @@ impl Writer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The error codes of a response, but 0, each once with the number of fields that hold it.
+    /// The error codes of a response except 0, each with the number of fields that have it.
     pub fn error_codes(&self) -> &[(i16, u64)] {
         &self.error_codes
     }
 
-    /// An error code is being written.
+    /// Counts an error code that is being written.
     pub(super) fn note_error(&mut self, code: i16) {
         if code != 0 {
             self.note_errors(code, 1);
@@ -133,7 +133,7 @@ impl Writer {
         self.buffer.put_u8(low_seven(value));
     }
 
-    /// The length of a string: 16 bits, or compact. None is null.
+    /// The length of a string: 16 bits, or compact. `None` is null.
     pub(super) fn string_length(&mut self, length: Option<usize>, at: At) -> Result<(), WireError> {
         let signed = signed::<i16>(length)?;
         if at.flexible {
@@ -143,7 +143,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The length of bytes or an array: 32 bits, or compact. None is null.
+    /// The length of bytes or an array: 32 bits, or compact. `None` is null.
     pub(super) fn length(&mut self, length: Option<usize>, at: At) -> Result<(), WireError> {
         let signed = signed::<i32>(length)?;
         if at.flexible {
@@ -153,7 +153,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Kafka's own clients refuse longer arrays: better an error here than one over there.
+    /// Fails on arrays that Kafka's own clients would reject.
     pub(super) fn count(&mut self, count: Option<usize>, at: At) -> Result<(), WireError> {
         match count {
             Some(count) if count > MAX_ELEMENTS => Err(WireError::TooMany(count)),
@@ -192,7 +192,7 @@ impl Writer {
     }
 }
 
-/// The tagged fields of a struct that do not hold their default, in the order of their tags.
+/// The tagged fields of a struct that differ from their defaults, in the order of their tags.
 #[derive(Default)]
 pub struct Tags {
     count: u32,
@@ -212,7 +212,7 @@ impl Tags {
     }
 }
 
-/// A length as the wire has it: −1 for null.
+/// A length as an integer of the wire: −1 for null.
 fn signed<T: TryFrom<usize> + TryFrom<i8>>(length: Option<usize>) -> Result<T, WireError> {
     let too_long = |length: usize| WireError::Length(i64::try_from(length).unwrap_or(i64::MAX));
     match length {

@@ -1,4 +1,4 @@
-//! Builds batches as a client would: for tests, tools and whatever else writes records of its own.
+//! Builds batches as a client does, for tests, tools and other code that writes its own records.
 
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ pub struct BatchBuilder {
     records: Vec<u8>,
 }
 
-/// Where clients leave the leader epoch open.
+/// The leader epoch of batches from clients that do not set it.
 const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
 const NO_TIMESTAMP: Timestamp = Timestamp(-1);
 const NO_PRODUCER: Producer = Producer { id: ProducerId(-1), epoch: ProducerEpoch(-1), base_sequence: -1 };
@@ -88,24 +88,24 @@ impl BatchBuilder {
         self
     }
 
-    /// The offsets that the batch takes, where its last record does not say so.
+    /// The last offset delta; otherwise that of the last record.
     pub(super) fn last_offset_delta(mut self, delta: i32) -> Self {
         self.last_offset_delta = Some(delta);
         self
     }
 
-    /// Otherwise the time of the first record.
+    /// The base timestamp; otherwise the timestamp of the first record.
     pub(super) fn base_timestamp(mut self, timestamp: Timestamp) -> Self {
         self.base_timestamp = Some(timestamp);
         self
     }
 
-    /// A record with nothing but a value.
+    /// Adds a record that only has a value.
     pub fn value(self, timestamp: Timestamp, value: impl AsRef<[u8]>) -> Self {
         self.record(timestamp, None, Some(value.as_ref()), &[])
     }
 
-    /// The next record.
+    /// Adds the next record.
     pub fn record(
         mut self,
         timestamp: Timestamp,
@@ -131,13 +131,13 @@ impl BatchBuilder {
         self
     }
 
-    /// The batch, with its length and CRC. Without records it is one that no server accepts.
+    /// Builds the batch with its length and CRC. No server accepts a batch without records.
     pub fn build(&self) -> Bytes {
         let packed = compress::pack(self.codec, &self.records[..], usize::MAX).expect("a slice can be read");
         self.build_of(&packed.expect("there is no limit"))
     }
 
-    /// The batch of `count` records that are packed already.
+    /// Builds a batch of `count` records that are already compressed.
     pub(super) fn build_packed(mut self, packed: &[u8], count: i32, max_timestamp: Timestamp) -> Bytes {
         (self.count, self.max_timestamp) = (count, self.max_timestamp.max(max_timestamp));
         self.build_of(packed)
@@ -176,7 +176,7 @@ pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     put_varlong(out, i64::try_from(length).expect("what is in memory has a length of 63 bits"));
 }
 
-/// A zigzag varint; of a number of 32 bits it is the same.
+/// Writes a zigzag varint; for numbers of 32 bits it is the same as a varint.
 pub(super) fn put_varlong(out: &mut Vec<u8>, number: i64) {
     let mut bits = ((number << 1) ^ (number >> 63)) as u64;
     while bits >= 0x80 {

@@ -1,15 +1,15 @@
-//! What a client may append: rules P of `docs/rules.md`.
+//! The checks of batches that clients append: rules P of `docs/rules.md`.
 //!
-//! | looked at | what of it |
+//! | part | checks |
 //! |---|---|
 //! | header and CRC | of every batch |
-//! | uncompressed records | walked: every length, offsets 0, 1, 2 …, timestamps, keys where the topic is compacted |
-//! | compressed records | opened as a stream, and walked in the same way |
-//! | `compression.type` of the topic | a batch in another codec is stored in that one |
+//! | uncompressed records | walked: every length, offsets 0, 1, 2 …, timestamps, keys if the topic is compacted |
+//! | compressed records | decompressed as a stream, and walked in the same way |
+//! | `compression.type` of the topic | a batch with another codec is stored with that one |
 //!
-//! The leader epoch is not looked at: clients disagree (franz-go sends −1, Sarama 0), and the broker
-//! overwrites it. Where the walk finds another max timestamp than the header says, or the topic
-//! goes by the broker's clock, the header is made true on a copy, as Kafka does.
+//! The leader epoch is not checked: clients disagree (franz-go sends −1, Sarama 0), and the broker
+//! overwrites it. If the records have another max timestamp than the header, or the topic uses the
+//! broker's clock, the header is corrected on a copy, as in Kafka.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -22,22 +22,22 @@ use super::source::{Packed, Plain, Source};
 use super::{Codec, Header, RecordError, RecordRefusal, compress, crc_of, decompress};
 use crate::types::{Offset, Timestamp};
 
-/// What a topic asks of the batches that are sent to it.
+/// The rules of a topic for batches from clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// `max.message.bytes`: of a whole batch.
+    /// `max.message.bytes`: the maximum size of a whole batch.
     pub max_message_bytes: u32,
     /// `segment.bytes`: a batch has to fit into one segment.
     pub segment_bytes: u64,
-    /// `max.decompressed.message.bytes`: of one record of a compressed batch.
+    /// `max.decompressed.message.bytes`: the maximum size of one record of a compressed batch.
     pub max_decompressed_bytes: u32,
-    /// `compression.type`: how batches are stored; as they come where there is none.
+    /// `compression.type`: the codec of stored batches; `None` keeps the producer's.
     pub compression: Option<Codec>,
     /// Every record needs a key.
     pub compacted: bool,
-    /// `message.timestamp.type`: `now` is the time of every record, whatever the client says.
+    /// `message.timestamp.type`: if set, `now` is the timestamp of all records.
     pub log_append_time: bool,
-    /// The broker's time, that the two bounds below start from.
+    /// The broker's time, which the two limits below refer to.
     pub now: Timestamp,
     /// `message.timestamp.before.max.ms`
     pub timestamp_before_max: Duration,
@@ -45,24 +45,23 @@ pub struct Rules {
     pub timestamp_after_max: Duration,
 }
 
-/// A batch that keeps the rules and only lacks its place: its base offset is 0 and its leader epoch
-/// still the client's.
+/// A valid batch that has no offset yet: its base offset is 0, and its leader epoch is the client's.
 #[derive(Clone, Debug)]
 pub struct Checked {
     pub bytes: Bytes,
-    /// As in `bytes`. Its max timestamp is true.
+    /// The header in `bytes`, with a correct max timestamp.
     pub header: Header,
-    /// The offset delta of the first record that has the max timestamp. `None` where no record in it has a
-    /// timestamp.
+    /// The offset delta of the first record with the max timestamp. `None` if no record has a timestamp.
     pub newest: Option<i32>,
 }
 
-/// Checks the records field of one partition of a Produce request: exactly one batch.
+/// Checks the records field of one partition of a Produce request: it must be exactly one batch.
 pub fn check_produced(bytes: Bytes, rules: &Rules) -> Result<Checked, RecordError> {
     check(bytes, rules, decompress::MOST)
 }
 
-/// The same, or `None` where the batch opens to more than `most` bytes: then it would take too long.
+/// As [`check_produced`], but returns `None` if the batch decompresses to more than `most` bytes, which
+/// would take too long.
 pub fn check_within(bytes: &Bytes, rules: &Rules, most: u64) -> Option<Result<Checked, RecordError>> {
     match check(bytes.clone(), rules, most) {
         Err(RecordError::OpensTooLarge) => None,
@@ -105,7 +104,7 @@ impl Rules {
     }
 }
 
-/// One whole batch, not too large, undamaged.
+/// Checks that the bytes are one complete batch, undamaged and not too large.
 fn check_frame(bytes: &Bytes, rules: &Rules) -> Result<Header, RecordError> {
     if bytes.len() < Header::LENGTH {
         return Err(RecordError::NotOneBatch(format!("{} bytes are not a batch", bytes.len())));
@@ -137,7 +136,7 @@ fn check_frame(bytes: &Bytes, rules: &Rules) -> Result<Header, RecordError> {
     Ok(header)
 }
 
-/// What a client may say in a header.
+/// Checks the fields that a client sets in a header.
 fn check_header(header: &Header) -> Result<(), RecordError> {
     let invalid = |why: String| Err(RecordError::Invalid(why));
     if header.count <= 0 || header.last_offset_delta.checked_add(1) != Some(header.count) {
@@ -158,7 +157,7 @@ fn check_header(header: &Header) -> Result<(), RecordError> {
     }
 }
 
-/// What the walk finds out.
+/// The result of walking the records.
 struct Walked {
     max_timestamp: Timestamp,
     newest: Option<i32>,
@@ -194,7 +193,7 @@ fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Walk
     Ok(walked)
 }
 
-/// The records of a batch that are refused one by one; the first of them, where there are many.
+/// The records of a batch that are refused individually; only the first ones if there are many.
 #[derive(Default)]
 struct Refusals {
     refused: Vec<RecordRefusal>,
@@ -202,7 +201,8 @@ struct Refusals {
     count: u32,
 }
 
-/// How many records an answer names. Clients take the rest of the batch for refused as well.
+/// The maximum number of refused records in a response. Clients also treat the rest of the batch as
+/// refused.
 const NAMED_REFUSALS: usize = 1_000;
 
 impl Refusals {
@@ -225,7 +225,7 @@ impl Refusals {
     }
 }
 
-/// What the header should say of attributes and max timestamp, and which record is the newest.
+/// The header with correct attributes and max timestamp, and the newest record.
 fn told(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>) {
     let attributes = header.attributes.of_a_client();
     if rules.log_append_time {
@@ -239,7 +239,7 @@ fn told(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>)
     (*header, newest)
 }
 
-/// The batch as another codec stores it. Its records were walked: they open.
+/// The batch compressed with another codec. Its records were already walked, so they can be decompressed.
 fn recompressed(
     bytes: &Bytes,
     told: Header,
@@ -254,7 +254,7 @@ fn recompressed(
         ErrorKind::FileTooLarge => RecordError::OpensTooLarge,
         _ => RecordError::Invalid(error.to_string()),
     })?;
-    // One byte above the limit is as much too large as all of them.
+    // Compression stops above the limit, so the exact size is unknown.
     let size =
         packed.as_ref().map_or(limit.saturating_add(1), |packed| packed.len().saturating_add(Header::LENGTH));
     let batch_length = i32::try_from(size.saturating_sub(LENGTH_END)).unwrap_or(i32::MAX);
@@ -269,7 +269,7 @@ fn recompressed(
     Ok(made_true(batch, Header { attributes, batch_length, ..told }, newest))
 }
 
-/// The batch, a copy of what came, with what `header` says of attributes and max timestamp.
+/// The batch, a copy of the client's bytes, with the attributes and the max timestamp of `header`.
 fn made_true(mut bytes: BytesMut, header: Header, newest: Option<i32>) -> Checked {
     put(&mut bytes, ATTRIBUTES_AT, header.attributes.0.to_be_bytes());
     put(&mut bytes, MAX_TIMESTAMP_AT, header.max_timestamp.0.to_be_bytes());

@@ -1,9 +1,9 @@
-//! Compaction of one batch (Kafka's `Cleaner` and `MemoryRecords.filterTo`; KIP-534): what goes, and the batch
-//! that is left. A batch keeps its offsets, its producer and its codec, a record its own headers and time.
+//! Compaction of one batch (Kafka's `Cleaner` and `MemoryRecords.filterTo`; KIP-534). A batch keeps its
+//! offsets, its producer and its codec. A record keeps its headers and timestamp.
 //!
-//! A record without a value says that its key is gone. It outlives the run that first meets it by
-//! `delete.retention.ms`, so that who reads along still hears of it: that run writes when into the batch's base
-//! timestamp and sets a bit of its attributes.
+//! A tombstone (a record without a value) deletes its key. It stays for `delete.retention.ms` after the
+//! run that first meets it, so that consumers still read it. That run writes the end of this time into
+//! the batch's base timestamp and sets a bit of its attributes.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::source::{AnySource, Source, Walked};
 use super::{Attributes, BatchBuilder, Header, RecordError, compress};
 use crate::types::{Offset, Timestamp};
 
-/// What compaction leaves of a batch.
+/// The result of compacting a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cleaned {
     AsItWas,
@@ -24,9 +24,9 @@ pub enum Cleaned {
     Nothing,
 }
 
-/// `is_needed` says whether an offset has the newest record of its key; it is called twice. Fails if the batch
-/// cannot be read, or would become far larger; then it is best left as it is. Values are copied piece by piece and
-/// never held, because a decompressed batch may be large.
+/// Compacts a batch. `is_needed` says whether an offset has the newest record of its key; it is called
+/// twice. Fails if the batch cannot be read, or would become far larger; then it is best left unchanged.
+/// Values are copied in parts and never held, because a decompressed batch may be large.
 pub fn clean(
     batch: &Bytes,
     now: Timestamp,
@@ -66,7 +66,7 @@ pub fn clean(
     rewritten(batch, &header, &kept, horizon, stays).map(Cleaned::Rewritten)
 }
 
-/// The rest of a batch after compaction.
+/// A summary of the records that stay.
 #[derive(Default)]
 struct Kept {
     count: i32,
@@ -84,13 +84,13 @@ impl Kept {
     }
 }
 
-/// Whether records of the batch stand for keys, and may go. Those of transactions are left alone until what is
-/// known of a transaction says which of them count.
+/// Whether records of the batch may be removed. Transactional batches are left unchanged until compaction
+/// knows which transactions were committed.
 pub fn is_cleaned(header: &Header) -> bool {
     !header.attributes.control() && !header.attributes.transactional()
 }
 
-/// How many times larger a batch may become when it is compressed again: our encoders are not the best ones.
+/// The largest growth of a batch when it is compressed again: our encoders are not the best ones.
 const LARGEST_GROWTH: usize = 4;
 const ALWAYS_ALLOWED: usize = 1 << 20;
 
@@ -135,15 +135,15 @@ fn rewritten(
     Ok(builder.build_packed(&packed, kept.count, kept.max_timestamp.unwrap_or(header.max_timestamp)))
 }
 
-/// Reads the records that stay, one after the other, as the new batch has them.
+/// Reads the records that stay, encoded for the new batch.
 struct KeptRecords<'a, F> {
     source: AnySource,
     header: &'a Header,
     base_timestamp: Timestamp,
     left: i32,
     stays: F,
-    /// The part of the current record that is not read yet: `begun`, up to its value, and then `rest` bytes of
-    /// the source.
+    /// The unread part of the current record: `begun` has the bytes up to its value, followed by `rest`
+    /// bytes of the source.
     begun: Bytes,
     rest: usize,
 }
@@ -200,7 +200,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
-    /// Of the keys a, b, c and b again; the value of c is null.
+    /// Records with the keys a, b, c and b again; the value of c is null.
     fn orders(codec: Codec) -> BatchBuilder {
         BatchBuilder::new()
             .codec(codec)

@@ -1,4 +1,4 @@
-//! Compresses the records of a batch that is built here, as a client would, or stored with another codec.
+//! Compresses the records of a batch that is built here, as by a client, or stored with another codec.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use super::Codec;
 use super::decompress::XERIAL_MAGIC;
 
-/// All that `records` has to read, compressed; `None` where that is more than `most` bytes. Never holds the records
-/// as a whole.
+/// Compresses all of `records`; `None` if the result has more than `most` bytes. Never holds all records
+/// in memory.
 pub(super) fn pack(codec: Codec, records: impl Read, most: usize) -> io::Result<Option<Vec<u8>>> {
     let is_full = Cell::new(false);
     let mut records = Input { records, is_full: &is_full, failed: None };
@@ -36,7 +36,7 @@ pub(super) fn pack(codec: Codec, records: impl Read, most: usize) -> io::Result<
     }
 }
 
-/// Ends where the output has no room or reading fails: not every encoder can be told of an error.
+/// Ends when the output is full or reading fails, because not every encoder can be stopped with an error.
 struct Input<'a, R> {
     records: R,
     is_full: &'a Cell<bool>,
@@ -76,7 +76,7 @@ impl Write for Output<'_> {
     }
 }
 
-/// The size of the blocks that Java's snappy makes.
+/// The block size of Java's snappy.
 const XERIAL_BLOCK: usize = 32 << 10;
 
 fn pack_snappy(mut records: impl Read, mut out: impl Write) -> io::Result<()> {

@@ -1,14 +1,15 @@
-//! Decompresses records as a stream: a batch is never held as a whole. The cost is bounded, whatever the bytes
-//! claim:
+//! Decompresses records as a stream: a batch is never held as a whole. The cost is limited, whatever the
+//! bytes claim:
 //!
-//! | bound | of | why |
+//! | limit | of | reason |
 //! |---|---|---|
-//! | [`MOST`] | all that comes out of a batch | time: a kilobyte of zstd can become 32 MB |
-//! | [`LARGEST_WINDOW`] | how far back zstd may reach; above 2 MiB one batch at a time, in the whole process | memory |
-//! | a snappy or lz4 block | 22 times its packed size, 4 MiB | memory |
+//! | [`MOST`] | the decompressed size of a batch | time: a kilobyte of zstd can become 32 MB |
+//! | [`LARGEST_WINDOW`] | the distance of matches in zstd; above 2 MiB one batch at a time per process | memory |
+//! | a snappy or lz4 block | 22 times its compressed size, 4 MiB | memory |
 //!
-//! What a codec's stream ends with is as Kafka takes it: further members of gzip, streams of snappy and frames of
-//! zstd are read; behind a gzip member what begins no other is passed over, and so is all that follows an lz4 frame.
+//! The end of a stream is handled as in Kafka. Further members of gzip, streams of snappy and frames of
+//! zstd are read. Bytes after a gzip member that do not begin another one are ignored, and so are all
+//! bytes after an lz4 frame.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -19,17 +20,18 @@ use flate2::bufread::GzDecoder;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::Codec;
+use super::libzstd::Frame;
 
-/// The most bytes of a decompressed batch. It is the largest `max.decompressed.message.bytes`, which Kafka allows
-/// for each single record.
+/// The maximum size of a decompressed batch. It is the largest `max.decompressed.message.bytes`, which
+/// Kafka allows for each single record.
 pub(super) const MOST: u64 = i32::MAX as u64 - 8;
 
-/// A zstd window is memory. Frames that name a larger one are read as long as they reach no further
-/// back than this: the higher levels name one of 128 MiB for a batch of any size.
+/// The maximum zstd window, because a window takes memory. Frames that declare a larger one are read as
+/// long as their matches stay within this: high levels declare one of 128 MiB for batches of any size.
 const LARGEST_WINDOW: u64 = 1 << 25;
 
-/// A reader of the records that are compressed in `packed`. Fails with [`io::ErrorKind::FileTooLarge`] where more
-/// than `most` bytes come out.
+/// A reader of the records that are compressed in `packed`. Fails with [`io::ErrorKind::FileTooLarge`] if
+/// they have more than `most` bytes.
 pub(super) fn open(codec: Codec, packed: Bytes, most: u64) -> Box<dyn Read + Send> {
     let inner: Box<dyn Read + Send> = match codec {
         Codec::None => Box::new(packed.reader()),
@@ -47,7 +49,7 @@ pub(super) fn open(codec: Codec, packed: Bytes, most: u64) -> Box<dyn Read + Sen
     Box::new(Bounded { inner, left: most })
 }
 
-/// Ends with an error where more comes out than may.
+/// Fails when more than the allowed number of bytes has been read.
 struct Bounded {
     inner: Box<dyn Read + Send>,
     left: u64,
@@ -65,7 +67,7 @@ fn too_much() -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, "more comes out than a batch may hold")
 }
 
-/// No more bytes than this behind a member can be another one, and Java does not look.
+/// So few bytes after a member cannot be another one, and Java ignores them.
 const GZIP_REST: usize = 18;
 
 struct Gzip {
@@ -95,7 +97,7 @@ impl Read for Gzip {
 }
 
 struct Lz4 {
-    /// `None` where there is no whole one.
+    /// `None` if there is no complete frame.
     frame: Option<lz4_flex::frame::FrameDecoder<bytes::buf::Reader<Bytes>>>,
 }
 
@@ -105,8 +107,8 @@ impl Read for Lz4 {
     }
 }
 
-/// How long the lz4 frame at the start of `packed` is, found by hopping from block to block; `None` where it is not
-/// whole. The decoder would take a frame without its end for one that ends there.
+/// The length of the lz4 frame at the start of `packed`, from the lengths of its blocks; `None` if it is
+/// incomplete. The decoder would accept a frame without its end.
 fn first_lz4_frame(packed: &[u8]) -> Option<usize> {
     const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
     const BLOCK_CHECKSUMS: u8 = 0x10;
@@ -120,7 +122,7 @@ fn first_lz4_frame(packed: &[u8]) -> Option<usize> {
     rest = rest.get(after_flags.saturating_add(3)..)?;
     loop {
         let (length, blocks) = rest.split_first_chunk()?;
-        // The highest bit says that the block is not compressed.
+        // The highest bit means that the block is not compressed.
         let length = usize::try_from(u32::from_le_bytes(*length) & 0x7fff_ffff).ok()?;
         if u32::from_le_bytes(*rest.first_chunk()?) == 0 {
             rest = blocks.get(has(CONTENT_CHECKSUM).saturating_mul(4)..)?;
@@ -130,12 +132,12 @@ fn first_lz4_frame(packed: &[u8]) -> Option<usize> {
     }
 }
 
-/// What Java's snappy streams begin with: eight bytes of magic, two version numbers. librdkafka
-/// and others send one raw block instead.
+/// The start of Java's snappy streams: eight bytes of magic, then two version numbers. librdkafka and
+/// others send one raw block instead.
 pub(super) const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER: usize = 16;
 
-/// No snappy element makes more than 64 bytes out of 3.
+/// A snappy element makes at most 64 bytes out of 3.
 const SNAPPY_EXPANSION: usize = 22;
 
 struct Snappy {
@@ -185,49 +187,53 @@ impl Read for Snappy {
     }
 }
 
-/// Whether a raw block claims no more than it could become.
+/// Whether the claimed size of a raw block is possible.
 fn is_plausible_snappy(block: &[u8]) -> bool {
     let most = block.len().saturating_mul(SNAPPY_EXPANSION);
     snap::raw::decompress_len(block).is_ok_and(|claimed| claimed <= most)
 }
 
-const ZSTD_MAGIC: u32 = 0xFD2F_B528;
+pub(super) const ZSTD_MAGIC: u32 = 0xFD2F_B528;
 
-/// What no block of a frame becomes more than.
+/// The maximum decompressed size of a block.
 const ZSTD_BLOCK: u64 = 128 << 10;
 const ZSTD_SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
 
 /// The window descriptor of [`LARGEST_WINDOW`]: exponent 15 (10 is added), mantissa 0.
 const LARGEST_WINDOW_DESCRIPTOR: u8 = 15 << 3;
 
-/// How many blocks may be opened where no more than `most` bytes may come out. Where all may, it does not matter: a
-/// window is all that is opened ahead.
+/// The maximum number of blocks to decompress if at most `most` bytes are allowed. Without such a limit
+/// it does not matter: only one window is decompressed ahead.
 fn zstd_blocks(most: u64) -> u64 {
     if most < MOST { most.saturating_div(ZSTD_BLOCK) } else { u64::MAX }
 }
 
-/// A frame with this bit in its descriptor names no window: it is as large as its content.
-const SINGLE_SEGMENT: u8 = 1 << 5;
+/// A frame with this bit in its descriptor has no window size: the window is as large as the content.
+pub(super) const SINGLE_SEGMENT: u8 = 1 << 5;
 
 type ZstdSource = bytes::buf::Reader<bytes::buf::Chain<Bytes, Bytes>>;
 
-/// Reads frame after frame. The decoder takes one at a time, and wants a window it will accept.
+/// Reads one frame after another. The decoder handles one frame at a time, with an acceptable window.
 struct Zstd {
     packed: Bytes,
+    /// A frame for the C library; `frame` is `None` in the meantime.
+    small: Option<Frame>,
     frame: Option<(ZstdSource, Box<FrameDecoder>)>,
     may_be_large: bool,
-    /// Nothing comes out of a frame before its window is full; opening it up to there takes time as well.
+    /// A frame produces no output before its window is full, but decompressing up to there takes time
+    /// too.
     blocks_left: u64,
-    /// Held while the frame takes much memory; the last field, so that it is given back last.
+    /// Held while the frame takes much memory. It is the last field, so that it is released last.
     alone: Option<Alone>,
 }
 
 impl Zstd {
     fn new(packed: Bytes, most: u64) -> Zstd {
-        Zstd { packed, frame: None, may_be_large: false, blocks_left: zstd_blocks(most), alone: None }
+        let blocks_left = zstd_blocks(most);
+        Zstd { packed, small: None, frame: None, may_be_large: false, blocks_left, alone: None }
     }
 
-    /// Opens the next frame; false at the end.
+    /// Opens the next frame. Returns `false` at the end.
     fn next_frame(&mut self) -> io::Result<bool> {
         while let Some(magic) = self.packed.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
             if ZSTD_SKIPPABLE.contains(&magic) {
@@ -239,6 +245,10 @@ impl Zstd {
                 }
                 self.packed.advance(length);
                 continue;
+            }
+            self.small = Frame::begin(&mut self.packed);
+            if self.small.is_some() {
+                return Ok(true);
             }
             let mut packed = std::mem::take(&mut self.packed);
             let start = packed.split_to(packed.len().min(6));
@@ -256,8 +266,11 @@ impl Zstd {
         if self.packed.is_empty() { Ok(false) } else { Err(broken("bytes after the last zstd frame")) }
     }
 
-    /// What the frame gives next; 0 at its end.
+    /// Reads the next bytes of the frame; 0 at its end.
     fn read_frame(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if let Some(small) = &mut self.small {
+            return small.read(out);
+        }
         let Some((source, decoder)) = &mut self.frame else { return Ok(0) };
         while decoder.can_collect() == 0 && !decoder.is_finished() {
             self.blocks_left = self.blocks_left.checked_sub(1).ok_or_else(too_much)?;
@@ -272,6 +285,9 @@ impl Zstd {
     }
 
     fn end_frame(&mut self) -> io::Result<()> {
+        if let Some(small) = self.small.take() {
+            self.packed = small.end();
+        }
         let Some((source, decoder)) = self.frame.take() else { return Ok(()) };
         let (_, rest) = source.into_inner().into_inner();
         self.packed = rest;
@@ -288,13 +304,13 @@ impl Zstd {
 }
 
 thread_local! {
-    /// A decoder that has come to the end of a frame. Its tables and its window are worth keeping: to get and to touch
-    /// that memory anew for every batch takes as long as opening it.
+    /// A decoder that has reached the end of a frame. It is reused, because allocating and touching its
+    /// tables and its window for every batch takes as long as decompressing it.
     static SPARE: Cell<Option<Box<FrameDecoder>>> = const { Cell::new(None) };
 }
 
-/// Decoders with a larger window are not kept: 2 MiB, the window of level 3, in blocks of 128 KiB and as its
-/// descriptor. A decoder that is used again allocates the whole window that a frame names.
+/// Decoders with a larger window than 2 MiB are not kept. This is the window of level 3, in blocks of 128
+/// KiB and as its descriptor. A reused decoder allocates the whole window that a frame declares.
 const SPARE_BLOCKS: usize = 16;
 const SPARE_WINDOW_DESCRIPTOR: u8 = 11 << 3;
 
@@ -309,9 +325,9 @@ fn new_decoder() -> Box<FrameDecoder> {
     decoder
 }
 
-/// Only one frame with a larger window than a spare decoder's is open at a time in the whole process; others wait.
-/// Therefore threads that serve requests do not open such batches (`QUICK` in `api/produce.rs`), and no code opens two
-/// batches at once.
+/// Only one frame with a larger window than a spare decoder's is open at a time in the whole process;
+/// others wait. Therefore threads that serve requests do not open such batches (`QUICK` in
+/// `api/produce.rs`), and no code opens two batches at once.
 struct Alone;
 
 static IS_TAKEN: Mutex<bool> = Mutex::new(false);
@@ -357,8 +373,8 @@ impl Read for Zstd {
     }
 }
 
-/// The start of a frame (magic, descriptor, window) with the window lowered to the largest allowed.
-/// A window says how far back matches may reach; one that does is refused later by the decoder.
+/// The start of a frame (magic, descriptor, window) with the window reduced to the maximum. The window is
+/// the maximum distance of matches; the decoder later refuses a match beyond it.
 fn with_bounded_window(magic: u32, start: Bytes) -> Bytes {
     match *start {
         [a, b, c, d, descriptor, window] if magic == ZSTD_MAGIC && descriptor & SINGLE_SEGMENT == 0 => {
@@ -368,6 +384,6 @@ fn with_bounded_window(magic: u32, start: Bytes) -> Bytes {
     }
 }
 
-fn broken(why: &'static str) -> io::Error {
+pub(super) fn broken(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -1,11 +1,11 @@
-//! Batches and records as one line of text each, for `jackdaw log dump`: `name=value`, so that it
-//! can be read, searched and cut.
+//! One line of text for each batch and record, for `jackdaw log dump`. Lines consist of `name=value`, so
+//! that they can be read, searched and cut.
 
 use std::fmt::Write;
 
 use super::{Header, Record, crc_of};
 
-/// One batch: what its header says, and whether its CRC holds.
+/// One batch: its header, and whether its CRC is correct.
 ///
 /// ```text
 /// offset=0 last=2 count=3 size=85 epoch=0 created=1700000000000 newest=1700000000050 codec=gzip crc=08bac134
@@ -49,7 +49,7 @@ pub fn batch_line(header: &Header, batch: &[u8]) -> String {
     line
 }
 
-/// One record. Bytes that are not printable are escaped; nothing is cut.
+/// One record. Bytes that are not printable are escaped. Nothing is shortened.
 ///
 /// ```text
 /// offset=7 timestamp=1700000000000 key="k" value=null header="trace":"abc"
@@ -64,7 +64,7 @@ pub fn record_line(record: &Record) -> String {
     line
 }
 
-/// Text as it is, with what would break the line escaped; other bytes as `\xff`.
+/// Text as it is, with line breaks and quotes escaped; other bytes as `\xff`.
 fn quoted(bytes: Option<&[u8]>) -> String {
     match bytes {
         None => "null".into(),
@@ -76,7 +76,7 @@ fn quoted(bytes: Option<&[u8]>) -> String {
 }
 
 fn put(line: &mut String, text: std::fmt::Arguments<'_>) {
-    // A string takes every text.
+    // Writing to a string never fails.
     let _ = line.write_fmt(text);
 }
 

@@ -1,34 +1,34 @@
-//! What can be wrong with record bytes. `api/error.rs` gives each variant its Kafka code.
+//! The errors of record bytes. `api/error.rs` maps each to a Kafka error code.
 
 use std::fmt;
 
-/// Why a batch was refused, or could not be read.
+/// The reasons why a batch was refused or could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The bytes are damaged: a wrong length, a wrong CRC, a format nobody knows.
+    /// The bytes are damaged: a wrong length, a wrong CRC or an unknown format.
     Corrupt(String),
-    /// Not exactly one whole batch. (Kafka finds this out before it looks at the log: unlike for
-    /// the other invalid ones, its answer then has no log start offset.)
+    /// Not exactly one whole batch. (Kafka checks this before it looks up the log. So the response has no
+    /// log start offset, unlike for other invalid batches.)
     NotOneBatch(String),
-    /// A format from before Kafka 0.11, which is no longer accepted. (Found out as early.)
+    /// A format from before Kafka 0.11, which is no longer accepted. (Kafka checks this as early.)
     OldFormat(i8),
-    /// Sound bytes that break a rule: a wrong count, a control batch, records that do not add up.
+    /// Undamaged bytes that break a rule: a wrong count, a control batch, inconsistent records.
     Invalid(String),
-    /// Some records break a rule that is reported record by record.
+    /// Some records break a rule whose violations are reported for each record.
     InvalidRecords { message: String, refused: Vec<RecordRefusal> },
-    /// Some records lie outside the topic's timestamp bounds.
+    /// The timestamps of some records are outside the topic's limits.
     InvalidTimestamps { message: String, refused: Vec<RecordRefusal> },
     /// The batch is larger than `max.message.bytes`.
     TooLarge { size: usize, limit: usize },
-    /// The batch is larger than a whole segment may be.
+    /// The batch is larger than a segment may be.
     LargerThanSegment { size: usize, limit: u64 },
-    /// More comes out of the compressed batch than its reader wants to see.
+    /// The decompressed batch exceeds the reader's limit.
     OpensTooLarge,
-    /// A codec id that no version of the format knows.
+    /// An unknown codec id.
     UnknownCodec(u8),
 }
 
-/// One record that was refused: its place in the batch, from 0, and why.
+/// A refused record: its index in the batch, from 0, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRefusal {
     pub index: i32,

@@ -1,4 +1,4 @@
-//! The 61 bytes in front of every batch of format 2, and the walk from batch to batch.
+//! The header of batches of format 2, which has 61 bytes, and the iteration over batches.
 //!
 //! | byte | field | | byte | field |
 //! |--:|---|---|--:|---|
@@ -15,26 +15,27 @@ use bytes::Bytes;
 use super::RecordError;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
-/// Base offset, length and leader epoch: what the broker writes. They lie before the CRC's range.
+/// The length of base offset, batch length and leader epoch, which the broker writes. The CRC does not
+/// cover them.
 pub const PREFIX_LENGTH: usize = 16;
 
 pub(super) const BATCH_LENGTH_AT: usize = 8;
 
-/// Base offset and length: what stands before the bytes that the length counts.
+/// The length of base offset and batch length. The batch length counts the bytes after these.
 pub(super) const LENGTH_END: usize = 12;
 
 const CRC_AT: usize = 17;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 pub(super) const MAX_TIMESTAMP_AT: usize = 35;
 
-/// Where the bytes of a batch begin that its CRC covers.
+/// The position of the first byte that the CRC covers.
 pub const CHECKED_FROM: usize = ATTRIBUTES_AT;
 
 /// The only format since Kafka 4.0.
 pub(super) const MAGIC: i8 = 2;
 
-/// A batch header, as its bytes say. Nothing in it is checked but that it is there, is of format 2
-/// and counts at least itself.
+/// A batch header with the values of its bytes. It is only checked that it is complete, is of format 2
+/// and has a length of at least itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub base_offset: Offset,
@@ -47,14 +48,14 @@ pub struct Header {
     pub last_offset_delta: i32,
     pub base_timestamp: Timestamp,
     pub max_timestamp: Timestamp,
-    /// −1 where the batch has no producer id: see [`Header::producer`].
+    /// −1 if the batch has no producer id: see [`Header::producer`].
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
     pub base_sequence: i32,
     pub count: i32,
 }
 
-/// Who wrote an idempotent or transactional batch, and with which sequence it begins.
+/// The producer of an idempotent or transactional batch, and the batch's first sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producer {
     pub id: ProducerId,
@@ -65,7 +66,7 @@ pub struct Producer {
 impl Header {
     pub const LENGTH: usize = 61;
 
-    /// Reads the header at the start of `bytes`; the records need not be there.
+    /// Parses the header at the start of `bytes`; the records need not be there.
     pub fn parse(bytes: &[u8]) -> Result<Header, RecordError> {
         let mut fields = Fields(bytes);
         let base_offset = Offset(i64::from_be_bytes(fields.take()?));
@@ -96,12 +97,12 @@ impl Header {
         Ok(header)
     }
 
-    /// Bytes of the whole batch, from its base offset to its last record.
+    /// The size of the whole batch in bytes, from its base offset to its last record.
     pub fn size(&self) -> usize {
         usize::try_from(self.batch_length).unwrap_or(0).saturating_add(LENGTH_END)
     }
 
-    /// `None` where the offsets run past the largest there is: such bytes are never right.
+    /// The offset of the last record; `None` if it exceeds the largest offset, which is never valid.
     pub fn last_offset(&self) -> Option<Offset> {
         self.base_offset.0.checked_add(i64::from(self.last_offset_delta)).map(Offset)
     }
@@ -136,7 +137,7 @@ impl Attributes {
         Codec::from_id(id).ok_or(RecordError::UnknownCodec(id))
     }
 
-    /// The max timestamp is the broker's and holds for every record.
+    /// Whether the max timestamp is the broker's and applies to all records.
     pub fn log_append_time(self) -> bool {
         self.0 & Attributes::LOG_APPEND_TIME != 0
     }
@@ -153,25 +154,25 @@ impl Attributes {
         self.0 & Attributes::TRANSACTIONAL != 0
     }
 
-    /// The records are markers of the broker, not a client's.
+    /// Whether the records are control records of the broker.
     pub fn control(self) -> bool {
         self.0 & Attributes::CONTROL != 0
     }
 
-    /// Without what only a broker says: that the timestamps are its own, and bits that mean nothing.
+    /// The attributes without the bits that only a broker sets, and without unused bits.
     pub(super) fn of_a_client(self) -> Attributes {
         const KEPT: i16 =
             0b111 | Attributes::TRANSACTIONAL | Attributes::CONTROL | Attributes::DELETE_HORIZON;
         Attributes(self.0 & KEPT)
     }
 
-    /// The base timestamp says when compaction may drop the batch's tombstones.
+    /// Whether the base timestamp is the time from which compaction may remove the batch's tombstones.
     pub fn delete_horizon(self) -> bool {
         self.0 & Attributes::DELETE_HORIZON != 0
     }
 }
 
-/// How the records of a batch are compressed.
+/// The compression of the records of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     None,
@@ -198,7 +199,7 @@ impl Codec {
         }
     }
 
-    /// What a topic's `compression.type` asks for; none where the producer's choice is kept.
+    /// The codec of a topic's `compression.type`; `None` if the producer's choice is kept.
     pub fn of_setting(written: &str) -> Option<Codec> {
         match written {
             "uncompressed" => Some(Codec::None),
@@ -206,7 +207,7 @@ impl Codec {
         }
     }
 
-    /// As a producer's `compression.type` spells it.
+    /// The name in a producer's `compression.type`.
     pub fn name(self) -> &'static str {
         match self {
             Codec::None => "none",
@@ -218,8 +219,8 @@ impl Codec {
     }
 }
 
-/// The first [`PREFIX_LENGTH`] bytes of a batch that has its place: followed by the untouched rest,
-/// it is the stored batch, and the CRC still holds.
+/// The first [`PREFIX_LENGTH`] bytes of a batch with its final offset. Followed by the unchanged rest, it
+/// is the stored batch, and the CRC stays valid.
 pub fn prefix(base_offset: Offset, batch_length: i32, epoch: LeaderEpoch) -> [u8; PREFIX_LENGTH] {
     let mut bytes = [0; PREFIX_LENGTH];
     let fields = base_offset
@@ -234,26 +235,26 @@ pub fn prefix(base_offset: Offset, batch_length: i32, epoch: LeaderEpoch) -> [u8
     bytes
 }
 
-/// The CRC that a batch with these bytes should name.
+/// The correct CRC of a batch.
 pub fn crc_of(batch: &[u8]) -> u32 {
     crc32c::crc32c(batch.get(CHECKED_FROM..).unwrap_or_default())
 }
 
-/// Writes the CRC of a batch whose bytes from the attributes on were made or changed.
+/// Writes the CRC of a batch, after a change of its bytes.
 pub(super) fn seal(batch: &mut [u8]) {
     put(batch, CRC_AT, crc_of(batch).to_be_bytes());
 }
 
-/// Overwrites one field.
+/// Overwrites a field of the header.
 pub(super) fn put<const N: usize>(batch: &mut [u8], at: usize, field: [u8; N]) {
     if let Some(place) = batch.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = field;
     }
 }
 
-/// The batches that stand one after the other in `bytes`. Ends without an error where the last one
-/// is cut short, as every reader of a Kafka log does; what does not parse is the last item.
-/// Looks at headers only: not at CRCs, not at records.
+/// Iterates over the batches in `bytes`. Ends without an error if the last batch is incomplete, as all
+/// readers of a Kafka log do. Bytes that cannot be parsed are the last item. Only headers are checked,
+/// neither CRCs nor records.
 pub fn batches(bytes: &Bytes) -> Batches {
     Batches { rest: bytes.clone() }
 }
@@ -288,7 +289,7 @@ fn unexpected_magic(magic: i8) -> RecordError {
     RecordError::Corrupt(format!("unknown batch format {magic}"))
 }
 
-/// Takes fields off the front of a header.
+/// Parses the fields at the start of a header.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {

@@ -1,8 +1,8 @@
-//! The records of a batch, one after the other: borrowed from an uncompressed batch, read out of
-//! the decompressor otherwise.
+//! The records of a batch, one after the other: borrowed from an uncompressed batch, else read from the
+//! decompressor.
 //!
-//! A record is its length, one byte of attributes, its timestamp and offset as deltas to the
-//! batch's, key, value, and the headers. Numbers are zigzag varints; a negative length is a null.
+//! A record has its length, one byte of attributes, the deltas of its timestamp and offset from the
+//! batch's, key, value, and headers. Numbers are zigzag varints; a negative length is a null.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::source::{AnySource, Source, Walked, broken};
 use super::{Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
-/// A record as consumers see it. Headers keep their order, and their keys may repeat.
+/// A record in a consumer's view. Headers keep their order, and their keys may repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub offset: Offset,
@@ -22,13 +22,13 @@ pub struct Record {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// The records of one whole batch. After an error the iterator ends.
+/// The records of one whole batch. The iterator ends after an error.
 pub fn records(batch: &Bytes) -> Result<Records, RecordError> {
     let (header, source) = open(batch)?;
     Ok(Records { header, source, left: header.count })
 }
 
-/// The header of one whole batch, and its records to be read.
+/// The header of one whole batch, and the source of its records.
 pub(super) fn open(batch: &Bytes) -> Result<(Header, AnySource), RecordError> {
     let header = Header::parse(batch)?;
     if header.size() != batch.len() {
@@ -70,7 +70,7 @@ impl fmt::Debug for Records {
     }
 }
 
-/// What is learned of a record without keeping its key, value and headers.
+/// The properties of a record without its key, value and headers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) offset_delta: i32,
@@ -84,7 +84,7 @@ impl Shape {
         offset.map(Offset).ok_or_else(|| broken("an offset runs past the largest there is"))
     }
 
-    /// Deltas have 64 bits and wrap, as they do where Kafka's clients make and read them.
+    /// Deltas have 64 bits and wrap, as in Kafka's clients.
     pub(super) fn timestamp(&self, header: &Header) -> Timestamp {
         if header.attributes.log_append_time() {
             return header.max_timestamp;
@@ -93,7 +93,7 @@ impl Shape {
     }
 }
 
-/// Walks over the next record: checks every length in it, keeps nothing.
+/// Walks over the next record: checks all of its lengths and keeps nothing.
 #[inline]
 pub(super) fn next_shape<S: Source>(source: &mut S) -> Walked<Shape> {
     let end = begin(source)?;
@@ -112,12 +112,12 @@ pub(super) fn next_shape<S: Source>(source: &mut S) -> Walked<Shape> {
     Ok(Shape { offset_delta, timestamp_delta, has_key: key.is_some() })
 }
 
-/// A record up to its value: all that compaction asks of it.
+/// A record up to its value, which is all that compaction needs.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) shape: Shape,
     pub(super) key: Option<Bytes>,
-    /// How long the value is, that comes next.
+    /// The length of the value, which comes next.
     pub(super) value: Option<usize>,
     /// The rest of the record: the value and the headers.
     pub(super) rest: usize,
@@ -142,8 +142,8 @@ fn next_key<S: Source>(source: &mut S, header: &Header, is_last: bool) -> Walked
     Ok((head.shape.offset(header)?, head.key))
 }
 
-/// The offset and the key of every record of one whole batch, whose values are not held. After an error the
-/// iterator ends.
+/// The offset and key of each record of one whole batch. Values are not kept. The iterator ends after an
+/// error.
 pub fn keys(
     batch: &Bytes,
 ) -> Result<impl Iterator<Item = Result<(Offset, Option<Bytes>), RecordError>> + use<>, RecordError> {
@@ -175,12 +175,12 @@ fn next_record<S: Source>(source: &mut S, header: &Header) -> Walked<Record> {
     Ok(Record { offset: shape.offset(header)?, timestamp: shape.timestamp(header), key, value, headers })
 }
 
-/// Nothing may stand behind the last record.
+/// Fails if there are bytes after the last record.
 pub(super) fn expect_end<S: Source>(source: &mut S) -> Walked<()> {
     if source.at_end()? { Ok(()) } else { Err(broken("bytes stand behind the last record")) }
 }
 
-/// Reads a record's length, and says where it has to end.
+/// Reads a record's length and returns its end.
 #[inline]
 fn begin<S: Source>(source: &mut S) -> Walked<usize> {
     let length = usize::try_from(source.varint()?).map_err(|_| broken("a record has a negative length"))?;

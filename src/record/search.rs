@@ -1,5 +1,5 @@
-//! Finds a record of a stored batch by its timestamp (`docs/rules.md`, rules O). Compressed batches
-//! are opened, but neither keys nor values are kept.
+//! Finds a record of a stored batch by its timestamp (`docs/rules.md`, rules O). Compressed batches are
+//! decompressed, but neither keys nor values are kept.
 
 use bytes::Bytes;
 
@@ -8,14 +8,14 @@ use super::source::Walked;
 use super::{Codec, Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
-/// Where a record stands, and when it is from.
+/// The offset and timestamp of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     pub offset: Offset,
     pub timestamp: Timestamp,
 }
 
-/// The first record of a batch, from an offset on, that is not older than `time`.
+/// The first record of a batch, from an offset on, whose timestamp is at least `time`.
 pub fn first_since(batch: &Bytes, time: Timestamp, from: Offset) -> Result<Option<Found>, RecordError> {
     let header = Header::parse(batch)?;
     let search = || {
@@ -31,7 +31,7 @@ pub fn first_since(batch: &Bytes, time: Timestamp, from: Offset) -> Result<Optio
     Ok(found.filter(|found| found.timestamp >= time))
 }
 
-/// The first of the newest records of a batch, from an offset on.
+/// The first record with the newest timestamp in a batch, from an offset on.
 pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<Found>, RecordError> {
     let header = Header::parse(batch)?;
     let search = || {
@@ -47,7 +47,7 @@ pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<Found>, RecordError>
     search().or_else(|error| as_a_whole(&header, from, error))
 }
 
-/// The place of every record, one after the other.
+/// The offset and timestamp of each record.
 fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<Found>>, RecordError> {
     let (header, mut source) = open(batch)?;
     let place = move |_| {
@@ -57,8 +57,8 @@ fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<Found>>, RecordEr
     Ok((0..header.count).map(place))
 }
 
-/// A compressed batch that cannot be read is not damaged: an earlier version stored it as its producer made it. It is
-/// found as a whole, as what its header says; who reads it there will see.
+/// The result for a compressed batch that cannot be read. It is not damaged: an earlier version stored it
+/// as its producer made it. The result has the values of its header; consumers will find the error.
 fn as_a_whole(header: &Header, from: Offset, error: RecordError) -> Result<Option<Found>, RecordError> {
     if header.attributes.codec()? == Codec::None {
         return Err(error);

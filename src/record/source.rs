@@ -1,5 +1,5 @@
-//! Where the bytes of records come from: an uncompressed batch, of which parts are borrowed, or a
-//! decompressor, out of which they are copied. Every read is checked against what is there.
+//! The source of record bytes: an uncompressed batch, whose parts are borrowed, or a decompressor, from
+//! which they are copied. Every read is checked against the bytes that are left.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -7,20 +7,20 @@ use bytes::Bytes;
 
 use super::{Codec, RecordError, decompress};
 
-/// Boxed, because a large error in every step would double what a walk costs.
+/// Boxed, because a large error in every step would double the cost of a walk.
 pub(super) type Walked<T> = Result<T, Box<RecordError>>;
 
 pub(super) trait Source {
-    /// Bytes read so far.
+    /// The number of bytes read so far.
     fn position(&self) -> usize;
     fn byte(&mut self) -> Walked<u8>;
     fn take(&mut self, length: usize) -> Walked<Bytes>;
     fn skip(&mut self, length: usize) -> Walked<()>;
-    /// Moves up to `length` bytes into `out`, at least one, and says how many.
+    /// Copies between 1 and `length` bytes into `out`, and returns their number.
     fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize>;
     fn at_end(&mut self) -> Walked<bool>;
 
-    /// Longer than this no record may be.
+    /// The maximum length of a record.
     fn longest_record(&self) -> usize {
         usize::MAX
     }
@@ -54,7 +54,7 @@ pub(super) trait Source {
     }
 }
 
-/// The records of a batch that is not compressed.
+/// The records of an uncompressed batch.
 pub(super) struct Plain {
     bytes: Bytes,
     at: usize,
@@ -65,7 +65,7 @@ impl Plain {
         Plain { bytes, at: 0 }
     }
 
-    /// Moves past `length` bytes and says where they end.
+    /// Skips `length` bytes and returns the position after them.
     #[inline]
     fn pass(&mut self, length: usize) -> Walked<usize> {
         match self.at.checked_add(length) {
@@ -114,14 +114,14 @@ impl Source for Plain {
     }
 }
 
-/// The records that come out of a codec: bounded by [`decompress::open`], never held as a whole.
+/// The decompressed records of a batch, limited by [`decompress::open`] and never held as a whole.
 pub(super) struct Packed {
     inner: BufReader<Box<dyn Read + Send>>,
     position: usize,
     longest_record: usize,
 }
 
-/// A longer key, value or header of a compressed batch is not given out: it would be held as a whole.
+/// The maximum length of a key, value or header of a compressed batch, because each is held as a whole.
 const LONGEST_FIELD: usize = 64 << 20;
 
 impl Packed {
@@ -129,7 +129,7 @@ impl Packed {
         Packed::bounded(codec, packed, decompress::MOST, usize::MAX)
     }
 
-    /// Ends with an error where more than `most` bytes come out, or where a record is longer than `longest_record`.
+    /// Fails if there are more than `most` bytes, or if a record is longer than `longest_record`.
     pub(super) fn bounded(codec: Codec, packed: Bytes, most: u64, longest_record: usize) -> Packed {
         let inner = BufReader::new(decompress::open(codec, packed, most));
         Packed { inner, position: 0, longest_record }
@@ -204,7 +204,7 @@ impl Source for Packed {
     }
 }
 
-/// One or the other.
+/// A source of either kind.
 pub(super) enum AnySource {
     Plain(Plain),
     Packed(Packed),

@@ -1,13 +1,13 @@
 //! One connection: reads requests, starts them, and writes the answers in order.
 //!
-//! A connection serves **one request at a time**, because Kafka does and clients rely on it: a
-//! request sees the effect of every earlier one of its connection (rule W19). The exception is
-//! Produce: consecutive ones overlap, each having its place in line before the next is looked at,
-//! so that they share a sync. Answers leave in the order of the requests (W12), and answers that
-//! are owed are written before a connection is closed.
+//! A connection serves **one request at a time**, as Kafka does, and clients rely on it: a request sees
+//! the effect of all earlier ones of its connection (rule W19). The exception is Produce. Consecutive
+//! Produce requests overlap: each is queued before the next one is decoded, so that they share a sync.
+//! Responses are sent in the order of the requests (W12). Outstanding responses are written before a
+//! connection is closed.
 //!
-//! It is one hand-written future rather than several tasks: all complete requests of a read are
-//! started before it waits, and the answers that are ready leave with one write.
+//! It is one hand-written future instead of several tasks. All complete requests of a read are started
+//! before it waits, and all responses that are ready are sent with one write.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -32,17 +32,17 @@ use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
 use crate::types::Piece;
 
-/// Requests of one connection that may wait for their answers.
+/// The maximum number of requests of one connection that wait for their responses.
 const IN_FLIGHT: usize = 100;
-/// And their bytes, from the second large one on: more would not make a sync cheaper.
+/// The maximum size of these requests, from the second large one on. More would not make a sync cheaper.
 const IN_FLIGHT_BYTES: usize = 12 << 20;
-/// A client that does not read this much gets nothing more served.
+/// If a client has not read this much, no more of its requests are served.
 const UNREAD: usize = 256 << 10;
-/// A connection that was quiet for so long gives its large read buffer back.
+/// A connection that is quiet for this long releases its large read buffer.
 const REST: Duration = Duration::from_secs(5);
-/// How often a connection that waits for memory looks whether somebody has to go.
+/// The interval at which a connection that waits for memory checks whether another one has to be closed.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How long and how far a closed connection is read on, so that its last answers arrive.
+/// The limits for reading on from a connection that is being closed, so that its last responses arrive.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 64;
 
@@ -60,52 +60,52 @@ pub(super) struct Connection<S> {
     shared: Arc<Shared>,
     login: Login,
     input: Input,
-    /// Read, but not begun: what is being served has to be answered first.
+    /// Decoded but not begun: requests in flight have to be answered first.
     next: Option<Request>,
-    /// The newest request, while it has not got its place in line.
+    /// The newest request, until the ordered part of its work is done.
     beginning: Option<Beginning>,
-    /// Answers that are not yet in the output, in order.
+    /// Responses that are not in the output yet, in order.
     owed: VecDeque<Owed>,
-    /// Work that nobody is told of. It has no place among the answers (rule W11), but it holds
-    /// its bytes, and a failure of it closes the connection.
+    /// Requests without a response. They have no place among the responses (rule W11), but their bytes
+    /// stay charged, and a failure closes the connection.
     silent: Vec<Silent>,
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
-    /// What was served since other connections had their turn.
+    /// The work done since other connections had their turn.
     turn: Turn,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     end: Option<End>,
     input_ended: bool,
-    /// Nothing more can be begun before more bytes arrive.
+    /// No request can be begun before more bytes arrive.
     wants_bytes: bool,
-    /// Nothing more can be begun before others give memory back.
+    /// No request can be begun before memory is released.
     wants_room: bool,
-    /// The socket did not take all of the output.
+    /// The socket has not accepted all of the output.
     peer_is_slow: bool,
     timer: Timer,
-    /// When the last request was begun or answered.
+    /// The time when a request was last begun or answered.
     active: Moment,
-    /// Set while the rest of a frame is waited for.
+    /// Set while the rest of a frame is awaited.
     pace: Option<Pace>,
-    /// When the socket last took bytes of an answer.
+    /// The time when the socket last accepted bytes of a response.
     wrote: Moment,
 }
 
-/// What of a connection is served at a stretch.
+/// The work for a connection in one turn.
 #[derive(Default)]
 struct Turn {
     requests: usize,
     answered_bytes: usize,
 }
 
-/// Whether a client may be served at all. There is no way to log in yet, so all may.
+/// Whether the client is authenticated. There is no authentication yet, so all clients are served.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Login {
     NotNeeded,
 }
 
-/// A request whose turn has not come.
+/// A request that has not been begun.
 enum Request {
     Serve { row: &'static Row, header: RequestHeader, body: Reader, charge: Charge },
     UnknownApiVersions { correlation_id: i32 },
@@ -128,20 +128,20 @@ struct Silent {
     charge: Charge,
 }
 
-/// What was asked, and when it was begun.
+/// The kind of a request, and the time when it was begun.
 #[derive(Clone, Copy)]
 struct Asked {
     row: &'static Row,
     begun: Moment,
 }
 
-/// Since when, and from which byte on, the rate of a frame that comes in is looked at.
+/// The start time of a measurement of an incoming frame's rate, and the bytes received by then.
 struct Pace {
     since: Moment,
     arrived: u64,
 }
 
-/// Why a connection ends.
+/// The reasons why a connection ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     Closed,
@@ -190,7 +190,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Serves until there is nothing left to serve.
+    /// Serves the connection until it ends.
     pub(super) async fn run(mut self) -> End {
         let end = std::future::poll_fn(|context| self.poll(context)).await;
         if end.is_ordinary() {
@@ -223,7 +223,7 @@ impl<S: Socket> Connection<S> {
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
             }
             if self.turn_is_over() {
-                // Others have a turn too.
+                // Other connections get their turn.
                 context.waker().wake_by_ref();
                 break;
             }
@@ -234,7 +234,7 @@ impl<S: Socket> Connection<S> {
         self.poll_limits(context)
     }
 
-    /// Why it is over, once every answer that was owed is written.
+    /// The reason for the end, once all outstanding responses are written.
     fn take_end(&mut self) -> Option<End> {
         if self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty() {
             return None;
@@ -245,7 +245,7 @@ impl<S: Socket> Connection<S> {
         self.end.take()
     }
 
-    /// Moves answers on: from begun to owed, from owed to the output.
+    /// Moves responses on: from begun to owed, and from owed to the output.
     fn poll_answers(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
         if let Some(beginning) = &mut self.beginning
@@ -267,7 +267,7 @@ impl<S: Socket> Connection<S> {
                     self.owed[at] = Owed::Ready { frame, charge };
                 }
                 Err(failure) => {
-                    // Answers behind this one cannot be sent without it.
+                    // Later responses cannot be sent without this one.
                     self.owed.truncate(at);
                     self.fail(asked.row, failure);
                     break;
@@ -295,7 +295,7 @@ impl<S: Socket> Connection<S> {
         moved
     }
 
-    /// What a handler said when its request got its place in line.
+    /// Handles a handler's reply, after the ordered part of its work.
     fn owe(&mut self, asked: Asked, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
             Reply::Silence(work) => self.silent.push(Silent { asked, work, charge }),
@@ -309,7 +309,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// An answer that is ready. Where none is owed before it, it may leave.
+    /// Sends a response that is ready, unless earlier ones are still outstanding.
     fn owe_frame(&mut self, frame: Frame) {
         let charge = self.charge(&frame);
         if self.owed.is_empty() {
@@ -340,14 +340,14 @@ impl<S: Socket> Connection<S> {
         self.turn.requests >= limits.turn_requests || self.turn.answered_bytes >= limits.turn_bytes
     }
 
-    /// Begins every request whose turn it is.
+    /// Begins all requests whose turn it is.
     fn begin_requests(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
         self.wants_bytes = false;
         self.wants_room = false;
         while self.end.is_none() && !self.turn_is_over() {
-            // Also while nothing may be begun the next request is looked for: it is how the end of
-            // the stream is noticed.
+            // The next request is read even if none may be begun, because this is how the end of the
+            // stream is noticed.
             if self.next.is_none() {
                 match self.read_request(context) {
                     Ok(read) => self.next = read,
@@ -381,7 +381,7 @@ impl<S: Socket> Connection<S> {
         !self.wants_room
     }
 
-    /// Only large requests are looked at: small ones are held below that by their number.
+    /// Only large requests are counted: small ones are limited by their number.
     fn holds_too_much_for(&self, next: &Request) -> bool {
         let Request::Serve { charge, .. } = next else { return false };
         if charge.bytes() < LARGE {
@@ -395,7 +395,7 @@ impl<S: Socket> Connection<S> {
         held > 0 && held + charge.bytes() > IN_FLIGHT_BYTES
     }
 
-    /// One at a time; only requests of one key that may overlap do not wait for each other.
+    /// One request at a time; only overlapping requests of the same key do not wait for each other.
     fn is_turn_of(&self, next: &Request) -> bool {
         let Some(last) = self.last_begun.filter(|_| !self.owed.is_empty()) else { return true };
         match next {
@@ -429,7 +429,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// The next request that has arrived; its key and version are served, its body is not read yet.
+    /// The next request that has arrived. Its key and version are served; its body is not decoded yet.
     fn read_request(&mut self, context: &mut Context<'_>) -> Result<Option<Request>, End> {
         let RawFrame { bytes, charge } = match self.input.next(context) {
             Ok(Next::Frame(frame)) => frame,
@@ -459,7 +459,8 @@ impl<S: Socket> Connection<S> {
         })?;
         let (key, version) = (header.api_key, header.api_version);
         match self.login {
-            // With authentication: before it only keys 17, 18 and 36, and at most 512 KiB a frame.
+            // Authentication will allow only keys 17, 18 and 36, and at most 512 KiB per frame, before a
+            // client has logged in.
             Login::NotNeeded => {}
         }
         match self.shared.api.find(key, version) {
@@ -483,7 +484,7 @@ impl<S: Socket> Connection<S> {
                     }
                     moved = true;
                 }
-                // The disk is waited for: the peer can do nothing about it.
+                // The output waits for the disk, so the peer is not slow.
                 Poll::Pending if self.output.is_reading() => {
                     self.peer_caught_up();
                     return Ok(moved);
@@ -525,7 +526,7 @@ impl<S: Socket> Connection<S> {
         Ok(true)
     }
 
-    /// What a client may not do for ever.
+    /// Ends the connection if the client is too slow, or if memory has to be freed.
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let answers_wait = self.peer_is_slow && self.shared.answers.sheds(self.id);
         if answers_wait || self.input.is_shed() {
@@ -554,14 +555,14 @@ impl<S: Socket> Connection<S> {
                 self.input.rest();
             }
             if self.wants_room {
-                // Whoever is in the way may have to be told to go: ask again.
+                // Try again, because peers that hold memory may have to be closed.
                 context.waker().wake_by_ref();
             }
             self.timer.set(self.due());
         }
     }
 
-    /// When [`Connection::overdue`] has to be asked next.
+    /// The time of the next call of [`Connection::overdue`].
     fn due(&self) -> Moment {
         let limits = &self.shared.limits;
         let mut due = self.active.after(limits.idle);
@@ -602,15 +603,15 @@ impl<S: Socket> Connection<S> {
         None
     }
 
-    /// Whether the client waits for us. Of one that has said its last word nobody knows whether it
-    /// is still there, so that its waiting counts as idleness.
+    /// Whether the client waits for us. A client that has ended its side of the stream may be gone, so
+    /// its wait counts as idle.
     fn is_busy(&self) -> bool {
         let waits = self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty();
         waits && !self.input_ended
     }
 
-    /// Says that nothing more comes. Where bytes of the client may be unread, a plain close would
-    /// make its system throw away the last answers: so they are read for a moment.
+    /// Ends the sending side. A plain close with unread bytes from the client would make its system
+    /// discard the last responses, so these bytes are read for a moment.
     async fn say_goodbye(mut self, end: &End) {
         match end {
             End::Closed | End::Broken(_) | End::NotReading | End::MadeRoom => return,
@@ -650,7 +651,7 @@ impl<S> Drop for Connection<S> {
 }
 
 impl End {
-    /// Nothing an operator wants to hear of.
+    /// Whether the reason is of no interest to an operator.
     fn is_ordinary(&self) -> bool {
         match self {
             End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::Asked { .. } => true,
@@ -665,7 +666,7 @@ impl End {
     }
 }
 
-/// One line that says what happened, and what to do about it where that is known.
+/// Logs what happened, and what to do if that is known.
 fn complain(end: &End, info: &ConnectionInfo) {
     let peer = info.peer;
     match end {

@@ -1,4 +1,4 @@
-//! What is counted of connections: how many came, and why they ended.
+//! Counters of connections: the number of connections, and the reasons why they ended.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::input::{Refused, Stranger};
 use crate::api::Failure;
 use crate::telemetry::Count;
 
-/// Of the servers of one process, from the start on.
+/// Counters for all servers of one process since its start.
 #[derive(Debug, Default)]
 pub struct Connections {
     opened: Count,
@@ -16,7 +16,7 @@ pub struct Connections {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident $name:literal)+) => {
-        /// Why a connection ended.
+        /// The reason why a connection ended.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Reason {
             $($(#[$doc])* $variant,)+
@@ -25,7 +25,7 @@ macro_rules! reasons {
         impl Reason {
             pub const ALL: &[Reason] = &[$(Reason::$variant,)+];
 
-            /// As metrics call it.
+            /// The name in metrics.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Reason::$variant => $name,)+
@@ -42,31 +42,31 @@ reasons! {
     /// The broker stops.
     Stopping "stopping"
     Idle "idle"
-    /// A request came in too slowly.
+    /// The client sent a request too slowly.
     TooSlow "too_slow"
-    /// Answers were not read.
+    /// The client did not read its responses.
     NotReading "not_reading"
-    /// Memory was needed, and this client moved the least.
+    /// Memory was needed, and this client had been inactive the longest.
     MadeRoom "made_room"
     TooManyFromAddress "too_many_from_address"
     Tls "tls"
     Http "http"
-    /// The length of a request was impossible.
+    /// The length of a request was invalid.
     NotKafka "not_kafka"
     TooLarge "too_large"
     /// A key or version that is not advertised.
     NotServed "not_served"
     Malformed "malformed"
-    /// A request that has no answer was refused, such as a batch with acks=0.
+    /// A request without a response was refused, such as a batch with acks=0.
     Refused "refused"
-    /// A fault of the broker's.
+    /// A bug of the broker.
     Failed "failed"
 }
 
 /// A connection that is open until this is dropped.
 pub(super) struct Opened {
     counts: Arc<Connections>,
-    /// What is not said otherwise was cut off.
+    /// The reason. Without another one, the broker cut the connection off when it stopped.
     reason: Reason,
 }
 
@@ -83,9 +83,9 @@ impl Connections {
         Reason::ALL.iter().copied().zip(self.closed.iter().map(Count::get))
     }
 
-    /// How many there are now.
+    /// The number of open connections.
     pub fn open(&self) -> u64 {
-        // Closed first: what is closed meanwhile was opened before.
+        // Closed ones first: whatever closes in the meantime was opened before.
         let closed: u64 = self.closed().map(|(_, count)| count).sum();
         self.opened().saturating_sub(closed)
     }
@@ -95,7 +95,7 @@ impl Connections {
         Opened { counts: Arc::clone(self), reason: Reason::Stopping }
     }
 
-    /// One that never became a connection of ours.
+    /// Counts a connection that was closed before it was served.
     pub(super) fn turn_away(&self, reason: Reason) {
         self.opened.one();
         self.closed[reason as usize].one();

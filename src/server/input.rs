@@ -1,9 +1,9 @@
 //! From bytes to frames.
 //!
-//! Small frames are copied out of one read buffer that is used over and over; a frame of 16 KiB or
-//! more is read into a buffer of its own. So every frame owns its bytes, and a slice of records
-//! never keeps much more than itself alive. A buffer grows with the bytes that have arrived; the
-//! size a client declares is never allocated, and what is allocated is charged first.
+//! Small frames are copied out of one read buffer that is reused; a frame of 16 KiB or more is read into
+//! its own buffer. So every frame owns its bytes, and a slice of records never keeps much more than
+//! itself alive. A buffer grows with the bytes that have arrived. The size that a client declares is
+//! never allocated, and memory is charged before it is allocated.
 
 use std::io;
 use std::pin::pin;
@@ -15,25 +15,25 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::api::budget::{Budget, Charge, ConnectionId};
 
-/// From here on a frame has a buffer of its own.
+/// A frame of at least this size has its own buffer.
 pub(super) const LARGE: usize = 16 << 10;
-/// The read buffer of a quiet connection, and of a busy one.
-const READ_LEAST: usize = 4 << 10;
+/// The size of the read buffer of a quiet and of a busy connection.
+const READ_LEAST: usize = 2 << 10;
 const READ_MOST: usize = 64 << 10;
-/// How much room a large frame gets before its bytes are there.
+/// The memory for a large frame before its bytes have arrived.
 const FIRST_ROOM: usize = 64 << 10;
-/// Room for the beginning of the frame that follows a large one, which saves a read.
+/// Memory for the start of the frame after a large one, which saves a read.
 const SPILL: usize = 4 << 10;
-/// No request is shorter: key, version, correlation id.
+/// The shortest request: key, version, correlation id.
 const SHORTEST: usize = 8;
 const PRODUCE: i16 = 0;
-/// Every request but Produce ends here.
+/// The maximum size of all requests but Produce.
 const MOST_BUT_PRODUCE: usize = 8 << 20;
-/// A decoded request may take several times its bytes; the records of Produce are not decoded.
+/// The memory of a decoded request as a multiple of its bytes. Records in Produce are not decoded.
 const DECODED: usize = 8;
 
-/// What is charged for requests: large ones cannot take the room of small ones, so that
-/// heartbeats go through while somebody fills the memory.
+/// The budgets for requests. Large ones cannot take the memory of small ones, so that heartbeats still
+/// arrive while a client fills the memory.
 #[derive(Debug)]
 pub(super) struct RequestBudgets {
     pub small: Arc<Budget>,
@@ -46,22 +46,22 @@ pub(super) struct Input {
     id: ConnectionId,
     budgets: Arc<RequestBudgets>,
     most: usize,
-    /// What was read and belongs to no large frame.
+    /// Bytes that do not belong to a large frame.
     read: BytesMut,
-    /// How large the read buffer would like to be, and what is charged of it beyond the least.
+    /// The intended size of the read buffer, and the charge for it beyond the minimum.
     size: usize,
     grown: Charge,
     large: Option<Large>,
-    /// There was no room to read into.
+    /// There was no memory to read into.
     starved: bool,
-    /// Bytes that arrived, of all frames.
+    /// The number of bytes that have arrived so far.
     pub(super) arrived: u64,
     any_frame: bool,
 }
 
 #[derive(Debug)]
 struct Large {
-    /// The frame without its length, and perhaps some of what follows it.
+    /// The frame without its length, and possibly some bytes after it.
     bytes: Vec<u8>,
     declared: usize,
     factor: usize,
@@ -82,14 +82,14 @@ pub(super) enum Refused {
     TooLong { declared: usize, key: Option<i16>, most: usize },
 }
 
-/// What was meant for another kind of port.
+/// Traffic of another protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stranger {
     Tls,
     Http,
 }
 
-/// Why there is no frame yet.
+/// The next frame, or the reason why there is none yet.
 #[derive(Debug)]
 pub(super) enum Next {
     Frame(RawFrame),
@@ -113,7 +113,7 @@ impl Input {
         }
     }
 
-    /// Whether the beginning of a frame is here and the rest is not.
+    /// Whether a frame has begun but is not complete.
     pub(super) fn is_amid_frame(&self) -> bool {
         match &self.large {
             Some(large) => large.bytes.len() < large.declared,
@@ -121,12 +121,12 @@ impl Input {
         }
     }
 
-    /// Whether the half of a frame that is here has to make room.
+    /// Whether the incomplete frame has to free its memory.
     pub(super) fn is_shed(&self) -> bool {
         self.large.is_some() && self.budgets.large.sheds(self.id)
     }
 
-    /// Takes the next whole frame out.
+    /// Returns the next complete frame and removes it from the buffer.
     pub(super) fn next(&mut self, context: &mut Context<'_>) -> Result<Next, Refused> {
         if self.large.is_some() {
             return Ok(self.next_large());
@@ -237,12 +237,12 @@ impl Input {
         read
     }
 
-    /// Whether it is for want of memory that nothing is read.
+    /// Whether reading waits for memory.
     pub(super) fn is_starved(&self) -> bool {
         self.starved
     }
 
-    /// Whether a busy time left memory behind that [`Input::rest`] gives back.
+    /// Whether the buffer has grown and [`Input::rest`] can release memory.
     pub(super) fn can_rest(&self) -> bool {
         self.read.is_empty() && self.grown.bytes() > 0
     }
@@ -259,7 +259,7 @@ impl Input {
         if let Some(large) = &mut self.large {
             return large.make_room(self.id, &self.budgets.large, context);
         }
-        // A frame that has begun has to fit; more is welcome where much comes in.
+        // A frame that has begun must fit; a larger buffer is better for a busy connection.
         let frame = match self.read.first_chunk::<4>() {
             Some(declared) => 4 + (i32::from_be_bytes(*declared).unsigned_abs() as usize).min(LARGE),
             None => 0,
@@ -282,7 +282,7 @@ impl Input {
 }
 
 impl Large {
-    /// Twice the room where there is none left, up to the whole frame.
+    /// Doubles the capacity if the buffer is full, up to the size of the whole frame.
     fn make_room(&mut self, id: ConnectionId, budget: &Arc<Budget>, context: &mut Context<'_>) -> bool {
         if self.bytes.len() < self.bytes.capacity() {
             return true;
@@ -304,8 +304,8 @@ impl Drop for Input {
     }
 }
 
-/// What a client of another protocol says first. As the length of a frame it would be 369 MB for
-/// TLS and more than a GB for HTTP.
+/// Recognises the first bytes of other protocols. As the length of a frame they would be 369 MB for TLS
+/// and more than 1 GB for HTTP.
 fn recognise(first: &[u8]) -> Option<Stranger> {
     const METHODS: [&[u8; 4]; 8] = [b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PRI ", b"CONN"];
     match first {

@@ -1,5 +1,4 @@
-//! Where clients come in: the sockets that listen, how many connections there may be, and what
-//! happens when there are no file descriptors left.
+//! Listeners: the sockets, the limits of connections, and the handling of a lack of file descriptors.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,17 +19,17 @@ use crate::api::context::ConnectionInfo;
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
 
-/// Connections that wait to be accepted.
+/// Connections that can wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long nothing is accepted when the system has no descriptor or memory for it.
+/// The pause in accepting when the system has no descriptor or memory for it.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// How long an altered limit of connections may go unnoticed while all of them are taken.
+/// The delay after which an altered limit of connections is noticed while all of them are taken.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How often a free port is looked for that both address families have.
+/// The number of tries to find a free port that both address families have.
 const PORT_TRIES: usize = 16;
 
-/// Takes the addresses of one listener; several where a name stands for several. All have the same
-/// port, also where any free one was asked for. Whoever connects is refused until [`listen`].
+/// Binds all addresses of one listener; a name may have several. All have the same port, even if it is
+/// any free one. Connections are refused until [`listen`].
 pub(crate) async fn bind(listener: &Listener) -> io::Result<Vec<TcpSocket>> {
     let addresses = addresses(&listener.host).await?;
     let mut tries = PORT_TRIES;
@@ -58,7 +57,7 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpSocket>> {
                 port = socket.local_addr()?.port();
                 sockets.push(socket);
             }
-            // A machine may lack an address family; one of them is enough.
+            // The machine may lack an address family; one is enough.
             Err(error) if is_missing(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
@@ -75,7 +74,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpSocket> {
         // Both families, whatever this machine's default is.
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
     }
-    // After a crash the old connections linger for a while; they are no reason not to start.
+    // Old connections linger for a while after a crash, and must not prevent a start.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
@@ -90,11 +89,12 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
     if host == "localhost" {
-        // Clients resolve the name to either (rule M6).
+        // Clients may resolve the name to either address (rule M6).
         return Ok(vec![V4, V6]);
     }
     if ["", "0.0.0.0", "::"].contains(&host) {
-        // As in Kafka, whose Java does not tell them apart. The IPv6 socket takes IPv4 too; without that family IPv4 remains.
+        // As in Kafka, because Java treats them alike. The IPv6 socket also accepts IPv4. Without IPv6,
+        // IPv4 is used.
         let has_v6 = TcpSocket::new_v6().is_ok();
         return Ok(vec![if has_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }]);
     }
@@ -107,7 +107,7 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Accepts connections and serves them until the broker stops; then until all of them are done.
+/// Accepts and serves connections until the broker stops, then waits for all of them to end.
 pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
@@ -126,7 +126,7 @@ pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared:
                 continue;
             }
         };
-        // With too many connections this one waits until another ends, and those behind it too.
+        // If there are too many connections, this one waits until another ends, and so do all later ones.
         let slot = tokio::select! {
             () = shared.stopping.begun() => break,
             slot = shared.slots.take() => slot,
@@ -153,7 +153,7 @@ fn serve(
     connections: &mut JoinSet<()>,
 ) {
     let Ok(local) = stream.local_addr() else { return };
-    // An answer is written once and whole: waiting for more to send only delays it.
+    // A response is written once and as a whole; waiting for more data would only delay it.
     let _ = stream.set_nodelay(true);
     origin::look_at(peer, local, listener, shared);
     let id = shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -166,7 +166,7 @@ fn serve(
     });
 }
 
-/// A panic in a handler is caught before it gets here; this one is the server's own.
+/// Reports a panic of the server itself. Panics in handlers are caught earlier.
 fn note_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
@@ -175,7 +175,8 @@ fn note_panic(ended: Result<(), JoinError>) {
     }
 }
 
-/// An accept that fails says nothing about the next one, unless the system is out of something.
+/// Waits after a failed accept if the system lacks a resource; other errors say nothing about the next
+/// accept.
 async fn bear(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
@@ -185,14 +186,14 @@ async fn bear(error: &io::Error) {
     time::sleep(BACK_OFF).await;
 }
 
-/// How many connections there are, in all and from each address. How many there may be is asked
-/// anew each time: it can be altered while the broker runs.
+/// Counts the connections, in total and for each address. The limits are read each time, because they can
+/// be altered while the broker runs.
 pub(super) struct Slots {
-    /// With more connections there would be no file descriptors left for writes.
+    /// The limit that leaves enough file descriptors for writes.
     most_by_files: usize,
     settings: Box<dyn Fn() -> Arc<BrokerSettings> + Send + Sync>,
     used: Mutex<Used>,
-    /// A connection ended.
+    /// Notified when a connection ends.
     freed: Notify,
 }
 
@@ -202,10 +203,10 @@ struct Used {
     per_ip: BTreeMap<IpAddr, u32>,
 }
 
-/// One of all connections, until it is dropped.
+/// One of all connections, until this is dropped.
 pub(super) struct Slot(Arc<Slots>);
 
-/// One connection of an address, until it is dropped.
+/// One connection of an address, until this is dropped.
 pub(super) struct Admitted {
     slots: Arc<Slots>,
     ip: IpAddr,
@@ -220,7 +221,7 @@ impl Slots {
         Arc::new(Slots { most_by_files, settings, used: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Waits for the end of another connection where there are too many.
+    /// Waits until another connection ends if there are too many.
     async fn take(self: &Arc<Slots>) -> Slot {
         loop {
             let freed = self.freed.notified();
@@ -232,13 +233,13 @@ impl Slots {
                     return Slot(Arc::clone(self));
                 }
             }
-            // A limit that is raised counts after a moment; nothing else tells of it.
+            // A raised limit gives no notification, so it is checked after a while.
             let _ = time::within(LOOK_AGAIN, freed).await;
         }
     }
 
     fn admit(self: &Arc<Slots>, ip: IpAddr) -> Option<Admitted> {
-        // An IPv6 socket shows IPv4 clients in addresses of its own.
+        // An IPv6 socket shows IPv4 clients with mapped addresses.
         let ip = ip.to_canonical();
         let settings = (self.settings)();
         let most = *settings.connections_of.get(&ip).unwrap_or(&settings.max_connections_per_ip);

@@ -1,4 +1,4 @@
-//! Whether a client is on this machine: `localhost`, told to a client elsewhere, leads it to itself.
+//! Detects clients on other machines: an advertised `localhost` leads them to their own machine.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use tracing::warn;
 use super::Shared;
 use crate::config::Listener;
 
-/// Warns once of a listener that sends clients of other machines to themselves.
+/// Warns once about a listener whose advertised host leads clients of other machines to themselves.
 pub(super) fn look_at(peer: SocketAddr, local: SocketAddr, listener: &Listener, shared: &Shared) {
     if !listener.is_told_as_loopback() || shared.sent_astray.load(Ordering::Relaxed) {
         return;
@@ -27,17 +27,18 @@ pub(super) fn look_at(peer: SocketAddr, local: SocketAddr, listener: &Listener, 
     }
 }
 
-/// To a container whose port is published, its own machine looks like the gateway.
+/// In a container with a published port, clients on the host appear as the gateway.
 fn is_here(peer: IpAddr, local: IpAddr, gateway: impl Fn() -> Option<Ipv4Addr>) -> bool {
     peer.is_loopback() || peer == local || gateway().is_some_and(|gateway| peer == gateway)
 }
 
-/// Where packets to anywhere go.
+/// The default gateway.
 fn gateway() -> Option<Ipv4Addr> {
     read_gateway(&std::fs::read_to_string("/proc/net/route").ok()?)
 }
 
-/// The line of destination and mask 0; addresses are in hexadecimal, in the machine's byte order.
+/// The gateway in the line with destination and mask 0. Addresses are hexadecimal, in the machine's byte
+/// order.
 fn read_gateway(routes: &str) -> Option<Ipv4Addr> {
     routes.lines().find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);

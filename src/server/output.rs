@@ -1,5 +1,5 @@
-//! Sends answers in order: bytes in memory with vectored writes, bytes in files straight from the file to
-//! the socket.
+//! Sends responses in order: bytes in memory with vectored writes, bytes in files directly from the file
+//! to the socket.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,21 +15,21 @@ use super::socket::Socket;
 use crate::api::budget::{Budget, Charge};
 use crate::types::{FileRange, Piece};
 
-/// Pieces that one write takes along.
+/// The maximum number of pieces in one write.
 const PIECES: usize = 64;
 
-/// How much of a file is read at a time if it cannot be sent directly.
+/// The number of bytes read at a time from a file that cannot be sent directly.
 const READ_AT_ONCE: usize = 256 << 10;
-/// And so little where answers fill the memory: there may be as many readings as connections.
+/// The smaller number if responses fill the memory: each connection may be reading.
 const LEAST_READ: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(super) struct Output {
     pieces: VecDeque<Queued>,
     unwritten: usize,
-    /// The memory that they take until the peer reads them.
+    /// The memory that the pieces take until the peer reads them.
     memory: usize,
-    /// The first bytes of the file that is next, on their way into memory.
+    /// The start of the next file range, while it is being read into memory.
     reading: Option<Reading>,
     answers: Arc<Budget>,
 }
@@ -43,7 +43,7 @@ struct Reading {
 #[derive(Debug)]
 struct Queued {
     piece: Piece,
-    /// With the last piece of an answer what it was charged is given back.
+    /// The last piece of a response has its charge, which is released with it.
     charge: Option<Charge>,
 }
 
@@ -73,12 +73,12 @@ impl Output {
         self.memory
     }
 
-    /// Whether the disk is waited for, and not the peer.
+    /// Whether the output waits for the disk and not for the peer.
     pub(super) fn is_reading(&self) -> bool {
         self.reading.is_some()
     }
 
-    /// Writes once, as much as the socket takes.
+    /// Writes once, as much as the socket accepts.
     pub(super) fn poll_write(
         &mut self,
         socket: &mut impl Socket,
@@ -121,7 +121,7 @@ impl Output {
         Poll::Ready(Ok(written))
     }
 
-    /// Replaces a range by the bytes that were read from it.
+    /// Puts the bytes that were read in front of the rest of their range.
     fn poll_reading(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(())) };
         let read = ready!(Pin::new(&mut reading.bytes).poll(context));
@@ -136,7 +136,7 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// How many bytes from the front the socket has taken.
+    /// Removes the bytes that the socket has accepted.
     fn wrote(&mut self, bytes: usize) {
         self.unwritten -= bytes;
         let mut left = bytes;
@@ -159,7 +159,7 @@ impl Output {
 }
 
 impl Reading {
-    /// Reads the start of a range where waiting for the disk holds nobody up.
+    /// Reads the start of a range on a thread where waiting for the disk blocks nothing else.
     fn begin(range: FileRange, answers: &Arc<Budget>) -> Reading {
         let charge = answers.take(READ_AT_ONCE.min(range.len()));
         let len = charge.bytes().max(LEAST_READ);
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::types::Source;
 
-    /// A file of which the page cache has everything or nothing.
+    /// A file that the page cache has completely or not at all.
     struct Stored {
         file: File,
         is_cached: bool,
@@ -214,7 +214,7 @@ mod tests {
         (Arc::new(Stored { file, is_cached, reads: AtomicUsize::new(0) }), bytes)
     }
 
-    /// Two answers of pieces in memory and in the file, and the bytes they are.
+    /// Queues two responses with pieces in memory and in the file. Returns their bytes.
     fn answers(output: &mut Output, file: &Arc<Stored>, bytes: &[u8]) -> Vec<u8> {
         let range = |at: usize, len| FileRange::new(Arc::clone(file) as Arc<dyn Source>, at as u64, len);
         let small = Bytes::from_static(b"header");
@@ -242,7 +242,7 @@ mod tests {
         (accepted.unwrap().0, client.unwrap())
     }
 
-    /// What the other end reads, and how often the file was read into memory.
+    /// Checks the bytes that arrive. Returns how often the file was read into memory.
     async fn received(is_cached: bool, mut ours: impl Socket, mut theirs: impl AsyncRead + Unpin) -> usize {
         let (file, bytes) = stored(is_cached);
         let budget = Budget::new(1 << 30);

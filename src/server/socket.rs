@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::types::FileRange;
 
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// Sends what fits of the bytes at the start of a range, straight from its file. `None`: this socket
-    /// cannot, or the bytes are not at hand: they have to be read first.
+    /// Sends some bytes from the start of a range, directly from its file. `None` if the socket cannot do
+    /// this, or if the bytes are not cached: they have to be read first.
     fn poll_send_file(&mut self, _: &mut Context<'_>, _: &FileRange) -> Poll<io::Result<Option<usize>>> {
         Poll::Ready(Ok(None))
     }
@@ -27,7 +27,7 @@ mod linux {
     use super::Socket;
     use crate::types::FileRange;
 
-    /// The most that one call sends, so that other connections have their turn.
+    /// The maximum number of bytes in one call, so that other connections have their turn.
     const AT_ONCE: usize = 1 << 20;
 
     impl Socket for TcpStream {
@@ -59,7 +59,7 @@ mod linux {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(sent) => return Ok(Some(sent)),
                 Err(Errno::INTR) => {}
-                // A file system from which nothing can be sent.
+                // The file system does not support it.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }

@@ -1,5 +1,5 @@
-//! The server with handlers of its own, over pipes and sockets that a test holds the other end of.
-//! Time stands still unless a test lets it pass.
+//! Tests of the server with handlers of their own, over pipes and sockets whose other end the test holds.
+//! Time only passes when a test lets it.
 
 mod limits;
 mod order;
@@ -25,13 +25,13 @@ use crate::protocol::Message;
 use crate::protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
 use crate::protocol::messages::sasl_handshake_response::SaslHandshakeResponse;
 
-/// Overlapping, as Produce is, and refused below version 3.
+/// Overlapping like Produce, and refused below version 3.
 const OVERLAPPING: i16 = 0;
 const ORDINARY: i16 = 3;
 const API_VERSIONS: i16 = 18;
-/// Its answers may be large, as those of Fetch.
+/// Its responses may be large, like those of Fetch.
 const BULKY: i16 = 1;
-/// In no row.
+/// Not in the table.
 const UNKNOWN: i16 = 200;
 
 static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
@@ -43,12 +43,12 @@ static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
     ]
 });
 
-/// A handler that does what the request says (see [`Ask`]).
+/// A handler that does what the request says (see [`ask`]).
 fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
     let reply: Later<Reply<Answer>> = Box::pin(async move {
         let asked = SaslHandshakeRequest::decode(&mut call.body, 1);
         let asked = asked.and_then(|asked| match asked.mechanism.starts_with("heavy") {
-            // What follows in the frame only weighs.
+            // The rest of the frame only adds size.
             true => Ok(asked),
             false => call.body.finish().map(|()| asked),
         });
@@ -87,7 +87,7 @@ fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
 
 const LARGE_ANSWER: usize = 300 << 10;
 
-/// What a handler waits for, and whether it was begun.
+/// A gate that handlers wait for; it counts the handlers that have begun.
 #[derive(Clone)]
 struct Gate(Arc<GateState>);
 
@@ -127,7 +127,7 @@ impl Gate {
         self.0.open.acquire().await.unwrap().forget();
     }
 
-    /// How many handlers wait before it.
+    /// The number of handlers that are waiting at the gate.
     fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
     }
@@ -137,7 +137,7 @@ impl Gate {
     }
 }
 
-/// Counts who waits at a gate, also where the wait is given up.
+/// Counts a handler that waits at a gate, until it stops waiting.
 struct Here<'a>(&'a Gate);
 
 impl Here<'_> {
@@ -166,7 +166,7 @@ fn script(what: &str, gate: &Gate) -> Vec<u8> {
     body
 }
 
-/// A frame with a header that has no client id.
+/// A frame whose header has no client id.
 fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     let mut frame = i32::try_from(10 + body.len()).unwrap().to_be_bytes().to_vec();
     frame.extend(key.to_be_bytes());
@@ -177,7 +177,7 @@ fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A server without sockets. It stops when nobody holds it any more, its clients included.
+/// A server without sockets. It stops when the stage and its clients are dropped.
 struct Stage {
     shared: Arc<Shared>,
     stop: Arc<Stop>,
@@ -195,7 +195,7 @@ impl Stage {
         Stage::with(|_| {})
     }
 
-    /// A server whose limits a test changes first.
+    /// A server with limits that the test has changed.
     fn with(change: impl FnOnce(&mut Shared)) -> Stage {
         let (stop, stopping) = Stop::new();
         let settings = BrokerSettings::default();
@@ -211,7 +211,7 @@ impl Stage {
         self.connect_through(1 << 20)
     }
 
-    /// A connection whose socket holds only so many bytes that nobody has read.
+    /// A connection whose socket buffers this many unread bytes.
     fn connect_through(&self, socket_buffer: usize) -> Client {
         let (stream, theirs) = duplex(socket_buffer);
         let info = ConnectionInfo {
@@ -231,7 +231,7 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The next answer: its correlation id, and what was asked.
+    /// The next response: its correlation id and the word of the request.
     async fn answer(&mut self) -> (i32, String) {
         let frame = self.raw_answer().await;
         let (correlation, body) = frame.split_first_chunk::<4>().unwrap();
@@ -249,7 +249,7 @@ impl Client {
         frame
     }
 
-    /// The correlation ids of the next answers.
+    /// The correlation ids of the next responses.
     async fn correlations<const N: usize>(&mut self) -> [i32; N] {
         let mut ids = [0; N];
         for id in &mut ids {
@@ -258,7 +258,7 @@ impl Client {
         ids
     }
 
-    /// All that still comes, up to the end of the stream, and why the server ended it.
+    /// The remaining bytes up to the end of the stream, and the reason for the end.
     async fn rest(mut self) -> (Vec<u8>, End) {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).await.unwrap();
@@ -266,7 +266,7 @@ impl Client {
         (rest, self.served.await.unwrap())
     }
 
-    /// Why the server ended the connection; nothing more may come.
+    /// The reason why the server ended the connection. No more bytes may arrive.
     async fn end(self) -> End {
         let (rest, end) = self.rest().await;
         assert_eq!(rest, b"", "no bytes before the end ({end:?})");
@@ -274,7 +274,7 @@ impl Client {
     }
 }
 
-/// Lets every task do what it can do without time passing.
+/// Lets all tasks run without time passing.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -1,10 +1,10 @@
-//! What rooms count while they work, for whoever asks (`metrics`). To count is one relaxed atomic
-//! operation: no lock, no allocation.
+//! Counters of the rooms, which `metrics` reads. Counting is one relaxed atomic operation: no lock, no
+//! allocation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often something happened, or how much of it; never less than before.
+/// The number or amount of something; it never decreases.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -26,10 +26,10 @@ impl Count {
     }
 }
 
-/// How long things took: how many took at most so long.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Durations {
-    /// One for each bound, and one for what took longer than all of them.
+    /// One for each bound, and one for durations above all of them.
     buckets: [Count; Durations::BOUNDS.len() + 1],
     nanoseconds: Count,
 }
@@ -64,7 +64,7 @@ impl Durations {
         Duration::from_nanos(self.nanoseconds.get())
     }
 
-    /// How many fell between each bound and the one before; `None` is no bound.
+    /// The number of durations between each bound and the one before; `None` means no bound.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = Self::BOUNDS.into_iter().map(Some).chain([None]);
         bounds.zip(self.buckets.iter().map(Count::get))

@@ -1,8 +1,8 @@
-//! How much is logged, by logger, and changed while the process runs.
+//! Log levels by logger, which can be changed while the process runs.
 //!
-//! A logger is a room (`jackdaw::storage`) or the root of all. One without a level of its own says
-//! as much as what it belongs to. Names and levels as clients use them (KIP-412). Loggers that people
-//! set on Kafka are other names of the room that does the same work.
+//! A logger is a room (`jackdaw::storage`) or the root. A logger without its own level has its parent's.
+//! Names and levels are as clients use them (KIP-412). Kafka's common loggers are other names of the room
+//! that does the same work.
 
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -12,17 +12,18 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Registry, reload};
 
-/// The logger that all others belong to.
+/// The parent of all other loggers.
 pub const ROOT: &str = "root";
 
-/// The name of a room's logger, in two pieces so that it is not read as a use of the room.
+/// The name of a room's logger, in two parts so that the architecture test does not count it as a use of
+/// the room.
 macro_rules! room {
     ($room:literal) => {
         concat!("jackdaw", "::", $room)
     };
 }
 
-/// What can be told to say more or less.
+/// The loggers whose level can be set.
 const LOGGERS: &[&str] = &[
     "jackdaw",
     room!("api"),
@@ -36,7 +37,7 @@ const LOGGERS: &[&str] = &[
     ROOT,
 ];
 
-/// Kafka's loggers, each with the one that it names here.
+/// Kafka's loggers, each with the corresponding one here.
 const KAFKA_LOGGERS: &[(&str, &str)] = &[
     ("kafka.cluster.Partition", room!("storage")),
     ("kafka.log.LogCleaner", room!("storage")),
@@ -69,7 +70,7 @@ const KAFKA_LOGGERS: &[(&str, &str)] = &[
     ("state.change.logger", room!("storage")),
 ];
 
-/// Kafka's levels. FATAL says no less than ERROR here.
+/// Kafka's levels. FATAL means ERROR here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     Fatal,
@@ -125,9 +126,9 @@ impl LogLevel {
     }
 }
 
-/// The levels that loggers have of their own. One set for the process, as there is one log.
+/// The levels that were set for loggers. They are global, because a process has one log.
 static OWN: RwLock<BTreeMap<&'static str, LogLevel>> = RwLock::new(BTreeMap::new());
-/// What lets lines through, where it is us who write them.
+/// The filter of the log, if it is ours.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// The filter of the process's log lines, which follows [`set`].
@@ -144,20 +145,20 @@ pub fn is_logger(name: &str) -> bool {
     ours(name).is_some()
 }
 
-/// Every logger with the level that holds for it: our own, then those that Kafka has.
+/// All loggers with their effective levels: our own, then Kafka's.
 pub fn all() -> Vec<(&'static str, LogLevel)> {
     let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
     let names = LOGGERS.iter().map(|logger| (*logger, *logger)).chain(KAFKA_LOGGERS.iter().copied());
     names.map(|(name, logger)| (name, level_of(logger, &own))).collect()
 }
 
-/// Our logger of a name.
+/// Our logger for a name.
 fn ours(name: &str) -> Option<&'static str> {
     let kafkas = KAFKA_LOGGERS.iter().find(|(known, _)| *known == name).map(|(_, logger)| *logger);
     kafkas.or_else(|| LOGGERS.iter().find(|known| **known == name).copied())
 }
 
-/// Gives a logger a level, or takes it away. Unknown names change nothing.
+/// Sets or removes the level of a logger. Does nothing for an unknown name.
 pub fn set(logger: &str, level: Option<LogLevel>) {
     let Some(logger) = ours(logger) else { return };
     let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
@@ -166,7 +167,7 @@ pub fn set(logger: &str, level: Option<LogLevel>) {
         None => drop(own.remove(logger)),
     }
     if let Some(filter) = FILTER.get() {
-        // It fails when the subscriber is gone: then nobody reads the lines.
+        // It fails if the subscriber is gone. The lines are then not used any more.
         let _ = filter.reload(targets(&own));
     }
 }

@@ -1,9 +1,9 @@
-//! Log lines on their way to a reader that may be stalled: a bounded queue, and a thread that writes.
-//! Logging never waits. A line that finds no room is dropped and counted, and when there is room again a
-//! line says how many were dropped.
+//! A bounded queue of log lines for a reader that may be stalled, and a thread that writes them. Logging
+//! never waits. A line that does not fit is dropped and counted, and a later line has the number of
+//! dropped lines.
 //!
-//! `tracing-appender` was not chosen: it limits lines instead of bytes, does not log how many it dropped,
-//! and cannot flush with a time limit.
+//! `tracing-appender` was not chosen: it limits lines instead of bytes, does not log the number of
+//! dropped lines, and cannot flush with a time limit.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use super::Count;
 
-/// The most bytes that wait. They usually wait for a pipe of 64 KiB.
+/// The maximum number of bytes in the queue. They usually wait for a pipe of 64 KiB.
 const MOST: usize = 1 << 20;
 
-/// Lines that nobody will read.
+/// The number of dropped lines.
 static DROPPED: Count = Count::new();
 
-/// How many lines of the process were dropped, because earlier lines were not read.
+/// The number of lines that the process dropped because earlier lines were not read.
 pub fn dropped_lines() -> u64 {
     DROPPED.get()
 }
 
-/// Where lines are put. Clones are one.
+/// The queue that lines are added to. All clones share it.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<Queue>);
 
@@ -36,15 +36,15 @@ struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Vec<u8>>,
-    /// Bytes that wait, and those that are being written.
+    /// The bytes of the lines that wait or are being written.
     bytes: usize,
     is_writing: bool,
-    /// Lines that found no room since that was said last.
+    /// Lines that did not fit since that was last reported.
     dropped: u64,
 }
 
 impl Lines {
-    /// Lines go to `out` from now on. `tell` says how many were dropped.
+    /// Writes lines to `out` from now on. `tell` reports the number of dropped lines.
     pub fn to(out: impl Write + Send + 'static, tell: fn(u64)) -> io::Result<Lines> {
         let lines = Lines::default();
         let queue = Arc::clone(&lines.0);
@@ -64,7 +64,7 @@ impl Lines {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is written, at most for `limit`; says whether it is.
+    /// Waits until all lines are written, at most for `limit`. Returns whether they are.
     pub fn flush(&self, limit: Duration) -> bool {
         let is_behind = |state: &mut State| state.bytes > 0 || state.is_writing;
         let waited = self.0.changed.wait_timeout_while(self.0.lock(), limit, is_behind);
@@ -77,7 +77,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what there is to write, for as long as the process lives.
+    /// Writes the lines until the process ends.
     fn run(&self, mut out: impl Write, tell: fn(u64)) {
         loop {
             let mut state = self.lock();
@@ -88,7 +88,7 @@ impl Queue {
             state.is_writing = true;
             drop(state);
             for line in &lines {
-                // A terminal that was closed takes no more; the broker goes on.
+                // A closed terminal accepts no more lines; the broker continues.
                 if out.write_all(line).and_then(|()| out.flush()).is_err() {
                     DROPPED.one();
                 }
@@ -107,7 +107,7 @@ impl Queue {
     }
 }
 
-/// Each piece that is written is a line, as log lines are.
+/// Each write is one line, as `tracing` writes them.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.say(line);
@@ -127,7 +127,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_hours(1);
 
-    /// A pipe that takes a line only when somebody reads one.
+    /// A pipe that accepts a line only when a test reads one.
     struct Pipe(SyncSender<Vec<u8>>);
 
     impl Write for Pipe {

@@ -1,5 +1,5 @@
-//! Repeated log lines are written once and then counted, so that a full disk or thousands of broken clients
-//! do not fill the disk with lines. This holds for every log line.
+//! Repeated log lines are written once and then counted, so that a full disk or thousands of broken
+//! clients do not fill the disk with lines. This applies to all log lines.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -15,24 +15,25 @@ use tracing_subscriber::layer::Context;
 
 use crate::time::Moment;
 
-/// In this time a line is written once, and one place of the code writes at most `LINES`.
+/// Within this time a line is written once, and one place in the code writes at most `LINES`.
 const WINDOW: Duration = Duration::from_secs(10);
 const LINES: usize = 50;
 
-/// Leaves out repeated lines. Lines below INFO are never left out.
+/// Drops repeated lines. Lines below INFO are never dropped.
 #[derive(Default)]
 pub(super) struct Repeats(Mutex<HashMap<Identifier, Window>>);
 
-/// What one place of the code wrote lately.
+/// The lines that one place in the code has written recently.
 struct Window {
     since: Moment,
-    /// The lines that were written, by their hash.
+    /// The hashes of the lines that were written.
     written: Vec<u64>,
     unsaid: u64,
 }
 
 impl Repeats {
-    /// Whether a line is to be written, and how many of its place were not before it.
+    /// Returns `None` if the line must be dropped, else the number of lines of its place that were
+    /// dropped before.
     fn look_at(&self, place: Identifier, line: u64) -> Option<u64> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Window { since: Moment::now(), written: Vec::new(), unsaid: 0 };
@@ -69,17 +70,18 @@ impl<S: Subscriber> Layer<S> for Repeats {
     }
 }
 
-/// The line that tells of those that were left out has to come through itself: it stands in this file.
+/// Whether this is the line that reports dropped lines. It is in this file, and must not be dropped
+/// itself.
 fn is_the_count(metadata: &Metadata<'_>) -> bool {
     metadata.module_path() == Some(module_path!())
 }
 
-/// All fields of a line, hashed.
+/// A hash of all fields of a line.
 struct Line(DefaultHasher);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A hash takes everything.
+        // Writing to a hash never fails.
         let _ = write!(self, "{}={value:?}", field.name());
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes of an answer: in memory, or still in the file that they are stored in.
+//! Bytes of a response, in memory or still in their file.
 
 use std::fmt;
 use std::io;
@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A piece of an answer. The answer is its pieces, one behind the other.
+/// A piece of a response. The response is the concatenation of its pieces.
 #[derive(Clone, Debug)]
 pub enum Piece {
     Memory(Bytes),
     File(FileRange),
 }
 
-/// Bytes of an open file. They do not change and stay readable for as long as the range exists, even if
-/// the file is renamed or deleted.
+/// A range of an open file. The bytes do not change, and stay readable as long as the range exists, even
+/// if the file is renamed or deleted.
 #[derive(Clone)]
 pub struct FileRange {
     file: Arc<dyn Source>,
@@ -23,18 +23,18 @@ pub struct FileRange {
     len: usize,
 }
 
-/// An open file that answers are sent from.
+/// An open file that responses are sent from.
 pub trait Source: Send + Sync {
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Whether the bytes can be read without waiting for the disk, as far as can be told cheaply.
+    /// Whether the bytes can probably be read without waiting for the disk. Only a cheap check.
     fn is_cached(&self, at: u64, len: usize) -> io::Result<bool>;
 
     /// The bytes from `at` on; fewer only at the end of the file. May wait for the disk.
     fn read(&self, at: u64, len: usize) -> io::Result<Bytes>;
 }
 
-/// What a range of a file takes in memory, roughly.
+/// The approximate memory of a range of a file.
 const RANGE_MEMORY: usize = 256;
 
 impl Piece {
@@ -49,7 +49,7 @@ impl Piece {
         self.len() == 0
     }
 
-    /// The memory that holding it takes.
+    /// The memory that the piece takes.
     pub fn memory(&self) -> usize {
         match self {
             Piece::Memory(bytes) => bytes.len(),
@@ -65,7 +65,7 @@ impl Piece {
         }
     }
 
-    /// The bytes, read where they are in a file. May wait for the disk.
+    /// The bytes, read from the file if necessary. May wait for the disk.
     pub fn to_bytes(&self) -> io::Result<Bytes> {
         match self {
             Piece::Memory(bytes) => Ok(bytes.clone()),
@@ -114,7 +114,7 @@ impl FileRange {
         self.file.descriptor()
     }
 
-    /// Leaves out the first `len` bytes.
+    /// Removes the first `len` bytes from the range.
     pub fn advance(&mut self, len: usize) {
         let len = len.min(self.len);
         self.at = self.at.saturating_add(len as u64);
@@ -126,7 +126,7 @@ impl FileRange {
         self.file.is_cached(self.at, len.min(self.len))
     }
 
-    /// The first `len` bytes, all of them. May wait for the disk.
+    /// Reads the first `len` bytes; fewer are an error. May wait for the disk.
     pub fn read(&self, len: usize) -> io::Result<Bytes> {
         let len = len.min(self.len);
         let bytes = self.file.read(self.at, len)?;

@@ -1,9 +1,9 @@
-//! Every field of every admin request wrong, one at a time, and of what members of groups ask: whole
-//! answers, field by field, are those of Apache Kafka 4.4 and stand in `facts/admin_refusals.tsv`;
-//! nothing is changed by any.
+//! Sends every admin request and every request about group members with one wrong field at a time. Whole
+//! answers, field by field, must be those of Apache Kafka 4.4, which are in `facts/admin_refusals.tsv`. No
+//! request changes anything.
 //!
-//! `ORACLE=HOST:PORT cargo test --test api admin_refusals` asks a broker that runs there instead, a
-//! fresh one, and with `UPDATE_FACTS=1` writes down what it says.
+//! `ORACLE=HOST:PORT cargo test --test api admin_refusals` tests a running, fresh broker instead, and with
+//! `UPDATE_FACTS=1` records its answers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -76,10 +76,10 @@ use jackdaw::types::{TopicId, Uuid};
 use crate::alter_configs::{BROKER, CLIENT_METRICS, GROUP, LOGGER, TOPIC};
 use crate::harness::{Client, Node, join};
 
-/// One line per case: API and version, what is wrong, the answer.
+/// One line per case: API and version, the change, the answer.
 const FACTS: &str = include_str!("facts/admin_refusals.tsv");
 
-/// Where we mean to say something else: the same columns. Each stands in docs/apis.md, too.
+/// Intended differences from Kafka, in the same columns. Each is also in docs/apis.md.
 const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("AlterConfigs 0", TWICE, NAMED_TWICE),
     ("AlterConfigs 2", TWICE, NAMED_TWICE),
@@ -109,7 +109,7 @@ const TWICE: &str =
     r#"replace(TOPIC, "t", "retention.ms", Some("5")): r.resources.push(r.resources[0].clone())"#;
 const NAMED_TWICE: &str = r#"{ responses: [{ error_code: 42, error_message: Some("Each resource must appear at most once."), resource_type: 2, resource_name: "t" }, { error_code: 42, error_message: Some("Each resource must appear at most once."), resource_type: 2, resource_name: "t" }] }"#;
 
-/// Kafka leaves some requests without an answer.
+/// Kafka does not answer some requests.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Case {
@@ -141,8 +141,8 @@ impl Case {
     }
 }
 
-/// Starts with a request that has nothing wrong and changes one thing in it per case; what is written
-/// here is the case's name.
+/// Starts with a valid request and changes one thing in it per case; the text of the change is the case's
+/// name.
 macro_rules! wrong {
     ($cases:expr, $version:expr, |$request:ident| $right:expr; $($change:expr;)+) => {
         $({
@@ -165,8 +165,8 @@ fn long() -> String {
     "x".repeat(250)
 }
 
-/// Before each case there are the topics `t` of three partitions and `a.b`, the group `g` with one
-/// member that reads `t`, and the group `empty` with an offset.
+/// Before each case there are the topics `t` with three partitions and `a.b`, the group `g` with one member
+/// that reads `t`, and the group `empty` with a committed offset.
 fn cases(id: TopicId, member: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     topics(&mut cases, id);
@@ -483,7 +483,7 @@ fn partitions(cases: &mut Vec<Case>) {
     }
 }
 
-/// Nothing is wrong with what it asks for.
+/// A valid request.
 fn describe_acls() -> DescribeAclsRequest {
     DescribeAclsRequest {
         resource_type_filter: 1,
@@ -693,7 +693,7 @@ fn settings(cases: &mut Vec<Case>) {
         r.resources[0].configs[0].value = Some(s("x"));
     }
 
-    // The rest of this key, value by value, is config_refusals.rs.
+    // The other values of this key are in config_refusals.rs.
     for version in [0, 1] {
         wrong! { cases, version, |r| alter(TOPIC, "t", "retention.ms");
             r.resources[0].resource_name = s("");
@@ -1078,7 +1078,7 @@ fn cluster(cases: &mut Vec<Case>) {
     }
 }
 
-/// Asks for one case, over a connection of its own.
+/// Sends one case over its own connection.
 async fn ask(address: &str, case: &Case) -> String {
     let mut client = Client::of(address).await;
     client.send_bytes(case.key, case.version, &case.body).await;
@@ -1089,7 +1089,7 @@ async fn ask(address: &str, case: &Case) -> String {
     }
 }
 
-/// What every broker names differently, and what says nothing.
+/// Replaces values that differ between brokers, and removes fields that say nothing.
 fn plain(answer: &str, id: TopicId, member: &str) -> String {
     let answer = answer
         .replace(&format!("{:?}", TopicId::ZERO), "0")
@@ -1114,7 +1114,7 @@ fn plain(answer: &str, id: TopicId, member: &str) -> String {
     plain
 }
 
-/// A field of our surroundings.
+/// Replaces the value of a field that depends on the machine.
 fn masked(answer: &str, field: &str) -> String {
     let mut out = String::new();
     let key = format!("{field}: ");
@@ -1127,7 +1127,7 @@ fn masked(answer: &str, field: &str) -> String {
     out
 }
 
-/// What the cases take for granted; answers with the id of `t`.
+/// Creates the topics and offsets that the cases need; returns the id of `t`.
 async fn furnish(client: &mut Client) -> TopicId {
     let of_three = CreatableTopic { num_partitions: 3, ..new_topic("t") };
     let topics = vec![of_three, new_topic("a.b")];
@@ -1136,7 +1136,7 @@ async fn furnish(client: &mut Client) -> TopicId {
     let asked = vec![MetadataRequestTopic { name: Some(s("t")), topic_id: TopicId::ZERO }];
     let request = MetadataRequest { topics: Some(asked), ..Default::default() };
     let id = client.call(12, request).await.topics[0].topic_id;
-    // Kafka makes the topic of its coordinators for the first who asks, and who asks waits.
+    // Kafka creates the topic of its coordinators at the first request, and its client has to retry.
     while client.call(6, coordinator(0)).await.coordinators[0].error_code != 0 {}
     while client.call(8, commit()).await.topics[0].partitions[0].error_code != 0 {}
     id

@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs, AlterConfigs and ListConfigResources: what was altered holds at once,
-//! is shown with its source, and is there after a restart.
+//! IncrementalAlterConfigs, AlterConfigs and ListConfigResources: a change takes effect at once, is described
+//! with its source, and survives a restart.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::broker::Broker;
@@ -40,7 +40,7 @@ fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> AlterConfigsResourc
     AlterConfigsResource { resource_type: kind, resource_name: name.to_owned(), configs: configs.collect() }
 }
 
-/// What one resource was answered: code and message.
+/// The code and the message for one resource.
 pub async fn alter(
     client: &mut Client,
     kind: i8,
@@ -121,7 +121,7 @@ async fn a_topics_setting_is_set_and_taken_away_again() {
     assert_eq!(alter(&mut client, TOPIC, "t", &both).await, (0, None));
     assert_eq!(value(&mut client, TOPIC, "t", "retention.ms").await, is("604800000", 5));
     assert_eq!(value(&mut client, TOPIC, "t", "max.message.bytes").await, is("77", 1));
-    // Taking away what was not set is fine.
+    // Deleting a setting that is not set is no error.
     assert_eq!(alter(&mut client, TOPIC, "t", &[("retention.ms", DELETE, None)]).await, (0, None));
 }
 
@@ -140,7 +140,7 @@ async fn a14_lists_grow_and_shrink() {
         assert_eq!(alter(&mut client, TOPIC, "t", &[(name, operation, Some(change))]).await, (0, None));
         assert_eq!(value(&mut client, TOPIC, "t", name).await, after);
     }
-    // Where nothing is set, the default is what grows.
+    // If the setting is not set, APPEND and SUBTRACT change the default.
     assert_eq!(
         alter(&mut client, TOPIC, "t", &[("cleanup.policy", APPEND, Some("delete"))]).await,
         (0, None)
@@ -241,7 +241,7 @@ async fn one_broker_goes_before_all_and_all_before_what_it_was_started_with() {
         assert_eq!(alter(&mut client, BROKER, broker, &gone).await, (0, None));
     }
     assert_eq!(value(&mut client, TOPIC, "t", "max.message.bytes").await, is("5000", 4));
-    // Milliseconds that are altered go before the hours of the file.
+    // An altered setting in milliseconds takes precedence over the hours in the file.
     set(&mut client, BROKER, "", "log.retention.ms", "9").await;
     assert_eq!(value(&mut client, TOPIC, "t", "retention.ms").await, is("9", 3));
 }
@@ -258,7 +258,7 @@ async fn a_limit_holds_from_the_next_batch_on() {
     assert_eq!(client.produce("t", 0, batch(&[&long])).await.error_code, too_large);
     assert_eq!(alter(&mut client, TOPIC, "t", &[("max.message.bytes", DELETE, None)]).await, (0, None));
     assert_eq!(client.produce("t", 0, batch(&[&long])).await.error_code, 0);
-    // The broker's own limit: for topics that have none.
+    // The broker's limit applies to topics without one.
     set(&mut client, BROKER, "", "message.max.bytes", "200").await;
     assert_eq!(client.produce("t", 0, batch(&[&long])).await.error_code, too_large);
     assert_eq!(client.produce("own", 0, batch(&[&long])).await.error_code, 0);
@@ -274,7 +274,7 @@ async fn bounds_of_timestamps_and_replicas_hold_from_the_next_batch_on() {
     set(&mut client, TOPIC, "t", "message.timestamp.before.max.ms", "1000").await;
     let refused = client.produce("t", 0, batch_at(&[old])).await;
     assert_eq!(refused.error_code, code(ErrorCode::InvalidTimestamp));
-    // Of two replicas one does not run.
+    // One of two replicas is not running.
     node.store.set_brokers(vec![NodeId(1), NodeId(2)]).await.unwrap();
     let topic = node.store.topics().by_name("t").unwrap().id;
     node.store.set_replicas(topic, 0, vec![NodeId(1), NodeId(2)]).await.unwrap();
@@ -297,7 +297,7 @@ async fn a6_what_is_kept_is_altered_for_what_is_there_already() {
     assert_eq!(node.partition("t", 0).ends().log_start.0, 0);
     set(&mut client, BROKER, "", "log.retention.bytes", "100").await;
     node.store.housekeep();
-    // The command is in line; another one behind it has seen its effect.
+    // The command is queued; a later command sees its effect.
     set(&mut client, TOPIC, "t", "flush.ms", "1").await;
     assert!(node.partition("t", 0).ends().log_start.0 > 0);
 }
@@ -386,7 +386,7 @@ async fn what_was_altered_is_there_after_a_restart() {
         assert_eq!(value(&mut client, GROUP, "g", "share.auto.offset.reset").await, is("earliest", 8));
         let refused = client.produce("t", 0, batch(&[&"x".repeat(500)])).await;
         assert_eq!(refused.error_code, code(ErrorCode::MessageTooLarge));
-        // Once with a snapshot that holds it, once from the journal.
+        // Once the setting comes from a snapshot, once from the journal.
         match round {
             0 => drop(broker),
             _ => broker.stop().await,

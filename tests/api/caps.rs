@@ -1,5 +1,5 @@
-//! What somebody hears who wants too much, or means harm: a code that clients understand, and
-//! whoever else is there goes on.
+//! Requests that ask for too much, or are hostile: they get an error code that clients understand, and other
+//! clients are not affected.
 
 use bytes::Bytes;
 use jackdaw::api::error::ErrorCode;
@@ -33,7 +33,7 @@ fn sync(group: &str, joined: &JoinGroupResponse) -> SyncGroupRequest {
     }
 }
 
-/// Joins and syncs, as the only member.
+/// Joins and syncs as the only member.
 async fn alone(client: &mut Client, group: &str) -> JoinGroupResponse {
     let joined = client.call(3, join(group, "")).await;
     assert_eq!(joined.error_code, 0);
@@ -90,7 +90,7 @@ async fn who_says_too_much_of_itself_is_refused_and_the_group_goes_on() {
     assert_eq!(beat(&mut good, "g", &joined).await, 0, "nobody noticed");
 }
 
-/// A subscription to as many topics as fit, and one that is no subscription at all.
+/// A subscription to as many topics as fit, and one that cannot be parsed.
 #[tokio::test]
 async fn a_member_of_many_topics_or_of_none_that_can_be_read_joins_like_any_other() {
     let node = groups(&[]).await;
@@ -119,7 +119,7 @@ async fn a_member_of_many_topics_or_of_none_that_can_be_read_joins_like_any_othe
     }
 }
 
-/// Two that say 600 KB each are more than fits in one of Kafka's records, in which it keeps a group.
+/// Two members with 600 KB each do not fit into one of Kafka's records, in which Kafka stores a group.
 #[tokio::test]
 async fn a_group_that_kafka_could_not_store_gets_its_assignment() {
     let node = groups(&[]).await;
@@ -160,7 +160,7 @@ async fn where_groups_have_no_room_left_newcomers_are_to_try_later_and_members_g
     assert_eq!(beat(&mut client, "first", &first).await, 0);
 }
 
-/// Whether the broker serves it; not, when it closes the connection at once.
+/// Whether the broker serves the connection instead of closing it at once.
 async fn is_served(client: &mut Client) -> bool {
     client.send(0, &ApiVersionsRequest::default()).await;
     client.receive_bytes_or_close().await.is_some()
@@ -177,7 +177,7 @@ async fn the_number_of_connections_is_altered_while_they_are_there() {
     assert!(!second.has_heard(), "it waits");
     set(&mut client, BROKER, "1", "max.connections", "2").await;
     assert!(second.receive_bytes_or_close().await.is_some());
-    // Lowered, it ends nobody's connection.
+    // A lower limit closes no open connection.
     set(&mut client, BROKER, "1", "max.connections", "1").await;
     assert!(is_served(&mut second).await && is_served(&mut client).await);
     let mut third = node.client().await;

@@ -1,4 +1,4 @@
-//! The cluster as tools look at it: DescribeQuorum, UpdateFeatures, UnregisterBroker.
+//! The cluster APIs that tools use: DescribeQuorum, UpdateFeatures, UnregisterBroker.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -8,7 +8,7 @@ use jackdaw::protocol::messages::update_features_request::{FeatureUpdateKey, Upd
 
 use crate::harness::{Client, Node, batch, code};
 
-/// Topics, and partitions of them.
+/// Topics and their partitions.
 type Asked<'a> = [(&'a str, &'a [i32])];
 
 fn quorum(topics: &Asked<'_>) -> DescribeQuorumRequest {
@@ -161,7 +161,7 @@ async fn every_field_of_an_update_that_is_wrong_has_its_refusal() {
             Some(why)
         );
     }
-    // A difference: Kafka would do it.
+    // A difference: Kafka accepts this downgrade.
     let (error, _) =
         updated(&mut client, 2, vec![update("eligible.leader.replicas.version", 0, SAFE_DOWNGRADE)]).await;
     assert_eq!(error, code(ErrorCode::InvalidUpdateVersion));

@@ -1,4 +1,4 @@
-//! Every setting of Kafka's is here, as Kafka shows it.
+//! All of Kafka's settings exist here and are described as in Kafka.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use jackdaw::protocol::messages::describe_configs_response::DescribeConfigsResou
 
 use crate::harness::Node;
 
-/// What Apache Kafka 4.4 answered; the file says in which form.
+/// The answers of Apache Kafka 4.4; the file describes its format.
 const FACTS: &str = include_str!("facts/configs.tsv");
 
 /// A setting as one line of the facts.
@@ -76,7 +76,7 @@ fn seen(setting: &DescribeConfigsResourceResult) -> Fact {
     }
 }
 
-/// The broker that was asked had these in its file.
+/// The recorded Kafka broker had these settings in its file.
 const STATIC: &[(&str, &str)] = &[
     ("advertised.listeners", "PLAINTEXT://127.0.0.1:9392"),
     ("controller.listener.names", "CONTROLLER"),
@@ -95,7 +95,7 @@ const STATIC: &[(&str, &str)] = &[
     ("transaction.state.log.replication.factor", "1"),
 ];
 
-/// Both ways: nothing is missing, nothing is too much, and each is shown alike.
+/// Compares both ways: no setting is missing, none is extra, and each is described alike.
 #[tokio::test]
 async fn a8_a9_a10_every_setting_is_shown_as_kafka_shows_it() {
     let node = Node::with(STATIC).await;

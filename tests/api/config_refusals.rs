@@ -1,5 +1,5 @@
-//! Every field of IncrementalAlterConfigs wrong, one at a time: the code and the words are those of
-//! Apache Kafka 4.4, and nothing is changed. `ORACLE=HOST:PORT` asks a broker that runs there instead.
+//! Sends IncrementalAlterConfigs with one wrong field at a time: code and message are those of Apache Kafka
+//! 4.4, and nothing is changed. `ORACLE=HOST:PORT` tests a running broker instead.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::harness::{Client, Node};
 
 type Case = (i8, &'static str, &'static str, i8, Option<&'static str>, ErrorCode, &'static str);
 
-/// Resource, its name, setting, operation, value; what is answered.
+/// Resource, its name, setting, operation, value; the answer.
 const CASES: &[Case] = &[
     (
         TOPIC,

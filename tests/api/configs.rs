@@ -57,7 +57,7 @@ async fn a8_a9_every_setting_of_a_topic_is_listed_with_its_true_source() {
     );
     assert_eq!(synonyms(default), [("log.cleanup.policy", Some("delete"), 5)]);
     assert!(default.documentation.as_ref().is_some_and(|doc| !doc.is_empty()));
-    // Nothing was altered; but one setting Kafka always has set for the whole cluster.
+    // Nothing was altered, but Kafka always sets this one setting for the whole cluster.
     for config in &result.configs {
         let expected: &[i8] = if config.name == "min.insync.replicas" { &[3] } else { &[1, 4, 5] };
         assert!(expected.contains(&config.config_source), "{}", config.name);

@@ -76,7 +76,7 @@ async fn every_idempotent_producer_gets_an_id_of_its_own() {
     let mut ids = BTreeSet::new();
     let before = [(-1, -1), (-1, -1), (5, 1), (5, 1)];
     for (producer_id, producer_epoch) in before {
-        // As in Kafka a producer that names the id it had gets a new one all the same.
+        // As in Kafka, a producer that sends its former id gets a new one.
         let request = InitProducerIdRequest {
             transactional_id: None,
             producer_id,

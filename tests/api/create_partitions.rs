@@ -1,4 +1,4 @@
-//! CreatePartitions, refusals word for word as Kafka's.
+//! CreatePartitions; error messages are Kafka's, word for word.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::create_partitions_request::{
@@ -51,7 +51,7 @@ async fn a12_new_partitions_are_numbered_on_and_the_old_ones_keep_their_records(
     }
     assert!(std::sync::Arc::ptr_eq(&before, &node.partition("t", 1)), "who waits there is still woken");
     assert_eq!(before.ends().high_watermark.0, 1);
-    // The new ones take records at once.
+    // The new partitions accept records at once.
     let produced = client.produce("t", 8, batch(&["b", "c"])).await;
     assert_eq!((produced.error_code, produced.base_offset), (0, 0));
     assert_eq!(client.fetch("t", 8, 0).await.high_watermark, 2);

@@ -1,4 +1,4 @@
-//! DeleteRecords: the log start moves, never back, and nothing else does.
+//! DeleteRecords: the log start moves forward, and nothing else changes.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::delete_records_request::{
@@ -25,7 +25,7 @@ fn before(topics: &[(&str, &[(i32, i64)])]) -> DeleteRecordsRequest {
     DeleteRecordsRequest { topics: topics.collect(), timeout_ms: 30_000 }
 }
 
-/// Topic, partition, low watermark and error of every result, in an order of ours.
+/// Topic, partition, low watermark and error of every result, sorted.
 fn told(answer: &DeleteRecordsResponse) -> Vec<(&str, i32, i64, i16)> {
     let mut told = Vec::new();
     for topic in &answer.topics {
@@ -120,7 +120,7 @@ async fn every_field_that_is_wrong_has_its_code_and_moves_nothing() {
         assert_eq!(told(&answer), [(topic, partition, -1, code(error))]);
         assert_eq!(earliest(&mut client, "t", 0).await, 0);
     }
-    // One that is wrong holds up no other, and every partition has its result.
+    // A wrong partition does not affect the others, and every partition has its result.
     let answer = client.call(2, before(&[("nope", &[(0, 0)]), ("t", &[(3, 1), (0, 2)])])).await;
     assert_eq!(told(&answer), [("nope", 0, -1, code(unknown)), ("t", 0, 2, 0), ("t", 3, -1, code(unknown))]);
     for nothing in [before(&[]), before(&[("t", &[])])] {

@@ -32,7 +32,7 @@ async fn ask(
     client.call(0, of(names, limit, cursor)).await
 }
 
-/// Topic, error and the numbers of its partitions.
+/// Topic, error and the indexes of its partitions.
 fn told(answer: &DescribeTopicPartitionsResponse) -> Vec<(&str, i16, Vec<i32>)> {
     let partitions = |topic: &response::DescribeTopicPartitionsResponseTopic| {
         topic.partitions.iter().map(|one| one.partition_index).collect()

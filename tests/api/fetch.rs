@@ -1,4 +1,4 @@
-//! Rules F: what a fetch returns, and when.
+//! Rules F: the content and the time of a fetch response.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
@@ -9,7 +9,7 @@ use jackdaw::types::{Offset, Timestamp};
 
 use crate::harness::{Node, batch, batches, code, fetch_from, fetch_topics, only, partition_from, records};
 
-/// Longer than any test; who waits so long was not woken.
+/// Longer than any test: a fetch that waits this long was not woken.
 const VERY_LONG: i32 = 10 * 60 * 1_000;
 
 fn waiting(request: FetchRequest) -> FetchRequest {
@@ -66,14 +66,14 @@ async fn f8_limits_are_counted_in_bytes_and_each_partition_has_its_own() {
         partition_max_bytes: i32::try_from(bytes).unwrap(),
         ..partition_from(partition, 0)
     };
-    // Exactly two batches fit, and one byte less holds only one.
+    // Exactly two batches fit; with one byte less, only one fits.
     let answer =
         client.call(12, of_partitions("t", vec![limited(0, 2 * size), limited(1, 2 * size - 1)])).await;
     assert_eq!(sizes(&answer), [(0, 0, 2 * size), (1, 0, size)]);
-    // A small first partition leaves the next one all of its own limit.
+    // A small first partition does not reduce the limit of the next one.
     let answer = client.call(12, of_partitions("t", vec![limited(0, size), limited(1, 2 * size)])).await;
     assert_eq!(sizes(&answer), [(0, 0, size), (1, 0, 2 * size)]);
-    // The limit of the request is for all of them together.
+    // The limit of the request applies to all partitions together.
     let all = of_partitions("t", vec![partition_from(0, 0), partition_from(1, 0), partition_from(2, 0)]);
     let max_bytes = i32::try_from(4 * size).unwrap();
     let answer = client.call(12, FetchRequest { max_bytes, ..all }).await;
@@ -196,7 +196,7 @@ async fn f16_an_append_wakes_the_fetch_that_waits_for_it() {
         let mut partitions = partitions.clone();
         partitions[1].fetch_offset = round;
         consumer.send(12, &waiting(of_partitions("t", partitions))).await;
-        // Whatever the other client hears comes after the fetch had its chance.
+        // When the other client has its answer, the fetch has had its chance.
         assert_eq!(producer.produce("t", 0, b"no batch".as_slice()).await.error_code, 87);
         assert!(!consumer.has_heard(), "nothing to tell yet");
         producer.produce("t", 1, batch(&["a"])).await;
@@ -260,11 +260,11 @@ async fn what_needs_no_waiting_is_answered_at_once() {
     assert!(client.call(12, waiting(nothing)).await.responses.is_empty());
     let no_minimum = FetchRequest { min_bytes: 0, ..fetch_from("t", 0, 0) };
     assert_eq!(sizes(&client.call(12, waiting(no_minimum)).await), [(0, 0, 0)]);
-    // A minimum above the maximum can never be there.
+    // A minimum above the maximum can never be reached.
     client.produce("t", 0, batch(&["a"])).await;
     let impossible = FetchRequest { min_bytes: 1 << 20, max_bytes: 10, ..fetch_from("t", 0, 0) };
     assert_eq!(sizes(&client.call(12, waiting(impossible)).await).len(), 1);
-    // An error of one partition is told at once; an unknown one beside others may wait.
+    // An error of a known partition is returned at once. An unknown one beside others may wait.
     let out_of_range = of_partitions("t", vec![partition_from(0, 77)]);
     let error = code(ErrorCode::OffsetOutOfRange);
     assert_eq!(sizes(&client.call(12, waiting(out_of_range)).await), [(0, error, 0)]);
@@ -277,7 +277,7 @@ async fn what_needs_no_waiting_is_answered_at_once() {
 async fn a_topic_that_is_deleted_ends_the_wait_for_it() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    // By name and by id, uncommitted and committed: Kafka says the same each time.
+    // By name and by id, uncommitted and committed: Kafka answers the same each time.
     for (version, isolation_level) in [(12, 0), (12, 1), (13, 0), (17, 1)] {
         let id = node.topic("t", 1).await;
         let mut request = waiting(fetch_from("t", 0, 0));
@@ -306,14 +306,14 @@ async fn what_a_fetch_has_gathered_stands_also_when_the_log_start_passes_it() {
     let mut producer = node.client().await;
     producer.produce("t", 0, batch(&["c"])).await;
     assert!(!client.has_heard());
-    // What was gathered still stands, although its place in the log is gone by now.
+    // Records that were already collected are returned, although they are no longer in the log.
     node.partition("t", 0).delete_before(Offset(3)).await.unwrap();
     let large = "x".repeat(1 << 19);
     for _ in 0..2 {
         assert_eq!(producer.produce("t", 0, batch(&[&large])).await.error_code, 0);
     }
     let (_, answer) = client.receive::<FetchRequest>(12).await;
-    // The third batch has no room below the limit, which therefore counts as reached.
+    // The third batch does not fit below the limit, so the limit counts as reached.
     assert_eq!(batches(&only(answer)), [(2, 1), (3, 1)]);
 }
 
@@ -428,7 +428,7 @@ async fn f8_f9_what_is_at_rest_comes_straight_from_its_file_whole_and_within_the
     node.store.close();
     drop(node);
 
-    // After a restart nothing is in memory.
+    // After a restart the cache of recent batches is empty.
     let node = Node::at(place(), &[]).await;
     let mut client = node.client().await;
     for _ in 0..2 {

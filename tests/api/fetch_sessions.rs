@@ -30,7 +30,7 @@ impl Session {
         request(self.topic, self.id, self.epoch, partitions)
     }
 
-    /// One incremental fetch that does not wait: which partitions it hears of.
+    /// One incremental fetch that does not wait; returns the partitions in the answer.
     async fn step(&mut self, partitions: &[(i32, i64)]) -> Vec<(i32, i16, i64)> {
         let request = self.next(partitions);
         let answer = self.client.call(18, request).await;
@@ -152,7 +152,7 @@ async fn f7_a_session_that_is_not_there_is_said_at_once_and_costs_one_full_fetch
     let node = Node::start().await;
     let id = node.topic("t", 1).await;
     let mut client = node.client().await;
-    // As after a restart: the client knows a session that the broker does not.
+    // As after a restart: the client has a session that the broker does not know.
     let lost = FetchRequest { max_wait_ms: 10 * 60 * 1_000, ..request(id, 12_345, 7, &[(0, 0)]) };
     let answer = client.call(18, lost).await;
     assert_eq!(answer.error_code, code(ErrorCode::FetchSessionIdNotFound));
@@ -193,7 +193,7 @@ async fn a_busy_partition_does_not_starve_those_behind_it() {
     }
     let all = request(id, 0, 0, &[(0, 0), (1, 0), (2, 0)]);
     let mut client = node.client().await;
-    // One batch per answer: each partition gets its turn.
+    // One batch per answer: the partitions take turns.
     let first = client.call(18, FetchRequest { max_bytes: 1, ..all }).await;
     let mut session = Session { client, topic: id, id: first.session_id, epoch: 0 };
     let mut turns = Vec::new();

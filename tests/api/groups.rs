@@ -29,12 +29,12 @@ use kafka_protocol::protocol::Decodable;
 use crate::harness::{Client, Node, code, join};
 use crate::versions::each;
 
-/// A broker whose groups do not wait for company.
+/// A broker whose groups do not wait for more members.
 async fn node() -> Node {
     Node::with(&[("group.initial.rebalance.delay.ms", "0")]).await
 }
 
-/// Joins alone, as a client does that may have to confirm its id.
+/// Joins as the only member, like a client that may have to repeat the join with its member id.
 async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResponse {
     let first = client.call(version, join(group, "")).await;
     match first.error_code {
@@ -75,7 +75,7 @@ fn beat(group: &str, member: &str, generation_id: i32) -> HeartbeatRequest {
     }
 }
 
-/// A commit by nobody in particular; topics as (name, id, partitions).
+/// A commit without a member; topics as (name, id, partitions).
 fn commit(group: &str, topics: &[(&str, TopicId, &[i32])]) -> OffsetCommitRequest {
     let topics = topics.iter().map(|(name, topic_id, partitions)| OffsetCommitRequestTopic {
         name: (*name).to_owned(),
@@ -98,7 +98,7 @@ fn codes(answer: &OffsetCommitResponse) -> Vec<(i32, i16)> {
     partitions.map(|partition| (partition.partition_index, partition.error_code)).collect()
 }
 
-/// What a group has of a topic, asked for in the way of the version.
+/// The committed offsets of a group, requested in the format of the version.
 fn fetch(version: i16, group: &str, topic: Option<(&str, TopicId, &[i32])>) -> OffsetFetchRequest {
     let group_id = group.to_owned();
     if version < 8 {
@@ -154,7 +154,7 @@ async fn every_version_of_the_group_keys_answers_and_two_codecs_read_it() {
                 (found.committed_offset, found.committed_leader_epoch, found.metadata.clone())
             }
         };
-        // The last commit was at version 10; the answer tells the epoch from version 5 on.
+        // The last commit was at version 10; the answer has the epoch from version 5 on.
         assert_eq!((offset, epoch), (41, if version < 5 { -1 } else { 3 }), "version {version}");
         assert_eq!(metadata.as_deref(), Some("noted: ü"), "c10: in old and new versions");
     })
@@ -165,7 +165,7 @@ async fn every_version_of_the_group_keys_answers_and_two_codecs_read_it() {
         let expected = if version < 4 { ErrorCode::None } else { ErrorCode::MemberIdRequired };
         assert_eq!(answer.error_code, code(expected), "version {version}");
         assert!(answer.member_id.starts_with("api test-"), "{}", answer.member_id);
-        // A name that is not there is empty before it may be null.
+        // A missing name is empty in versions where it cannot be null.
         assert_eq!(answer.protocol_name.is_none(), version >= 7, "version {version}");
     })
     .await;
@@ -248,7 +248,8 @@ async fn c11_a_partition_without_a_commit_has_offset_minus_one_and_empty_metadat
     let id = node.topic("t", 1).await;
     let mut client = node.client().await;
     client.call(9, commit("g", &[("t", id, &[0])])).await;
-    // One the topic has, one it has not, and a topic that nobody knows: by name there is no telling.
+    // A partition that exists, one that does not, and an unknown topic: requests by name do not distinguish
+    // them.
     for (topic, partitions) in [("t", &[1, 7][..]), ("unknown", &[0])] {
         for found in fetched(&mut client, fetch(9, "g", Some((topic, id, partitions)))).await {
             assert_eq!((found.committed_offset, found.committed_leader_epoch), (-1, -1));
@@ -348,7 +349,7 @@ async fn w12_answers_that_were_waited_for_stand_in_the_order_of_their_requests()
     let node = node().await;
     let (mut first, mut second) = (node.client().await, node.client().await);
     let member = joined(&mut first, "g", 3).await;
-    // The join of a second member waits for the first; what is asked behind it comes behind it.
+    // The join of the second member waits for the first; a request after it in the same connection waits too.
     let waiting = second.send(3, &join("g", "")).await;
     let behind = second.send(4, &beat("nobody", "x", 1)).await;
     let rebalance = code(ErrorCode::RebalanceInProgress);

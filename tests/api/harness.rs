@@ -1,4 +1,4 @@
-//! A broker in this process, and a client that says exactly what it is told to.
+//! A broker in this process, and a client that sends exactly the given requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use jackdaw::types::{Timestamp, TopicId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Long enough for anything; a test that comes near it has failed.
+/// Long enough for everything; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Node {
@@ -62,7 +62,7 @@ impl Node {
         Node { store, address, _server: server, stop }
     }
 
-    /// Who waits for something is to be told.
+    /// Answers the requests that wait.
     pub fn begin_to_stop(&self) {
         self.stop.begin();
     }
@@ -97,7 +97,7 @@ impl Client {
         Client { socket: TcpStream::connect(address).await.unwrap(), last: 0 }
     }
 
-    /// One partition, and nothing set.
+    /// One partition and no settings.
     pub async fn create_topic(&mut self, name: &str) {
         let topic = CreatableTopic {
             name: name.to_owned(),
@@ -117,16 +117,16 @@ impl Client {
         answer
     }
 
-    /// Sends a request and says under which correlation id.
+    /// Sends a request and returns its correlation id.
     pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
         let mut body = Writer::new();
         request.encode(&mut body, version).unwrap();
         self.send_bytes(R::KEY, version, &body.into_bytes()).await
     }
 
-    /// Any key and version, with whatever body.
+    /// Any key and version with any body.
     pub async fn send_bytes(&mut self, api_key: i16, api_version: i16, body: &[u8]) -> i32 {
-        // Neither small nor in sequence: the broker must not care.
+        // Neither small nor consecutive: the broker must accept any correlation id.
         self.last = self.last.wrapping_mul(-7).wrapping_add(0x1234_5678);
         let header = RequestHeader {
             api_key,
@@ -141,7 +141,7 @@ impl Client {
         self.last
     }
 
-    /// The next answer, whole: every byte of it has a meaning.
+    /// The next answer; all of its bytes must be decoded.
     pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
         let mut input = Reader::new(self.receive_bytes().await);
         let id = read_response_header(&mut input, R::KEY, version).unwrap();
@@ -155,7 +155,7 @@ impl Client {
         self.receive_bytes_or_close().await.expect("the connection is open")
     }
 
-    /// The same, or nothing where the broker closes the connection instead.
+    /// The same, or `None` if the broker closes the connection.
     pub async fn receive_bytes_or_close(&mut self) -> Option<Bytes> {
         let read = async {
             let length = self.socket.read_u32().await.ok()?;
@@ -166,14 +166,14 @@ impl Client {
         time::within(PATIENCE, read).await.expect("there is an answer")
     }
 
-    /// Whether the broker closes the connection without another byte.
+    /// Whether the broker closes the connection without sending another byte.
     pub async fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         let read = time::within(PATIENCE, self.socket.read(&mut byte)).await;
         matches!(read.expect("the broker answers or closes"), Ok(0) | Err(_))
     }
 
-    /// Whether an answer, or a close, has arrived by now.
+    /// Whether an answer or a close has arrived.
     pub fn has_heard(&self) -> bool {
         let mut byte = [0];
         let ready = self.socket.try_read(&mut byte);
@@ -264,23 +264,23 @@ pub fn only(answer: FetchResponse) -> PartitionData {
     partition
 }
 
-/// A batch of values, all of one recent time.
+/// A batch of values, all with the current time.
 pub fn batch(values: &[&str]) -> Bytes {
     let now = Clock::machine().now();
     values.iter().fold(BatchBuilder::new(), |batch, value| batch.value(now, value)).build()
 }
 
-/// A batch of one value per timestamp.
+/// A batch with one value per timestamp.
 pub fn batch_at(times: &[i64]) -> Bytes {
     times.iter().fold(BatchBuilder::new(), |batch, time| batch.value(Timestamp(*time), "v")).build()
 }
 
-/// The bytes of a fetched partition; null is an error of its own (rule F2).
+/// The bytes of a fetched partition; null would break rule F2.
 pub fn records(data: &PartitionData) -> Bytes {
     data.records.clone().expect("records are never null").into_bytes()
 }
 
-/// Base offsets and record counts of the batches fetched.
+/// Base offsets and record counts of the fetched batches.
 pub fn batches(data: &PartitionData) -> Vec<(i64, i32)> {
     jackdaw::record::batches(&records(data))
         .map(|batch| batch.expect("whole batches"))
@@ -292,7 +292,7 @@ pub fn code(error: ErrorCode) -> i16 {
     error.code()
 }
 
-/// A consumer that wants `t`.
+/// A consumer that subscribes to `t`.
 pub fn join(group: &str, member: &str) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.to_owned(),

@@ -1,4 +1,4 @@
-//! Rules O: the offset that belongs to a time, and where a leadership ended.
+//! Rules O: offsets by timestamp, and the end offsets of leader epochs.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::list_offsets_request::{
@@ -148,7 +148,7 @@ async fn o4_no_offset_lies_below_the_log_start() {
     node.partition("t", 0).delete_before(Offset(2)).await.unwrap();
     assert_eq!(at(&mut client, EARLIEST).await, (2, -1, 0));
     assert_eq!(at(&mut client, EARLIEST_LOCAL).await, (2, -1, 0));
-    // The batch still holds offsets 0 and 1; they are gone for clients.
+    // The batch still contains offsets 0 and 1, but clients do not see them.
     assert_eq!(at(&mut client, 0).await, (2, 2_000, 0));
     assert_eq!(at(&mut client, 2_600).await, (4, 4_000, 0));
     node.partition("t", 0).delete_before(Offset(5)).await.unwrap();
@@ -213,7 +213,7 @@ async fn every_partition_is_answered_once_and_fails_alone() {
     let answer = ask(&mut client, 11, asked).await;
     let seen: Vec<_> = answer.iter().map(|one| (one.partition_index, one.error_code, one.offset)).collect();
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
-    // As in Kafka a partition asked for twice is refused.
+    // As in Kafka, a partition that is named twice is refused.
     assert_eq!(
         seen,
         [(9, unknown, -1), (0, 0, 5), (-1, unknown, -1), (1, code(ErrorCode::InvalidRequest), -1)]
@@ -241,7 +241,7 @@ async fn o7_a_leadership_is_answered_for_as_it_was_asked_for() {
         ((9, -1, 0), (ErrorCode::UnknownTopicOrPartition, -1, -1)),
     ];
     for ((partition, current_leader_epoch, leader_epoch), (error, epoch, end)) in cases {
-        // −2 is a consumer that debugs, −1 an ordinary one, 1 one that poses as a broker.
+        // −2 is the id of a debugging consumer, −1 of an ordinary consumer, 1 of a broker.
         for replica_id in [-2, -1, 1] {
             let partitions = vec![OffsetForLeaderPartition { partition, current_leader_epoch, leader_epoch }];
             let topics = vec![OffsetForLeaderTopic { topic: "t".to_owned(), partitions }];

@@ -13,7 +13,7 @@ use jackdaw::protocol::messages::describe_log_dirs_response::DescribeLogDirsResu
 
 use crate::harness::{Client, Node, batch, code};
 
-/// Topics, and partitions of them.
+/// Topics and their partitions.
 type Asked<'a> = [(&'a str, &'a [i32])];
 
 fn of(topics: &Asked<'_>) -> DescribeLogDirsRequest {
@@ -24,7 +24,7 @@ fn of(topics: &Asked<'_>) -> DescribeLogDirsRequest {
     DescribeLogDirsRequest { topics: Some(topics.collect()) }
 }
 
-/// The one directory there is.
+/// The only directory.
 async fn describe(
     client: &mut Client,
     version: i16,
@@ -35,7 +35,7 @@ async fn describe(
     answer.results.remove(0)
 }
 
-/// Topic, partition and size of what is told.
+/// Topic, partition and size in the answer.
 fn sizes(told: &DescribeLogDirsResult) -> Vec<(&str, i32, i64)> {
     assert_eq!((told.error_code, told.is_cordoned), (0, false));
     let mut sizes = Vec::new();
@@ -113,7 +113,7 @@ fn to(dirs: &[(&str, &Asked<'_>)]) -> AlterReplicaLogDirsRequest {
     AlterReplicaLogDirsRequest { dirs: dirs.collect() }
 }
 
-/// Topic, partition and error of every result, in an order of ours.
+/// Topic, partition and error of every result, sorted.
 fn told(answer: &AlterReplicaLogDirsResponse) -> Vec<(&str, i32, i16)> {
     let mut told = Vec::new();
     for topic in &answer.results {

@@ -1,6 +1,6 @@
-//! What a client sees of each key, byte for byte over a socket: a broker in this process, in
-//! memory, and requests written field by field. Every expectation was read off Apache Kafka 4.4,
-//! or is named as a difference in `docs/apis.md`.
+//! The answers of each API, byte for byte over a socket: a broker in this process and in memory, and requests
+//! with every field given. Every expected value was observed on Apache Kafka 4.4 or is listed as a difference
+//! in `docs/apis.md`.
 
 mod acls;
 mod admin_refusals;

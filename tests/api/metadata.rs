@@ -1,4 +1,4 @@
-//! Rules M: what a client learns of brokers and topics.
+//! Rules M: the brokers and topics that a client gets.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::fetch_request::FetchRequest;
@@ -25,7 +25,7 @@ async fn topics(client: &mut Client, version: i16, request: MetadataRequest) -> 
     client.call(version, request).await.topics
 }
 
-/// Asks until all of the topics are there.
+/// Repeats the request until all of the topics exist.
 pub async fn known(client: &mut Client, names: &[&str]) -> Vec<MetadataResponseTopic> {
     let asked = async {
         loop {
@@ -76,7 +76,7 @@ async fn m1_a_topic_is_created_by_asking_for_it_where_both_sides_allow_it() {
     let node = Node::with(&[("num.partitions", "3")]).await;
     let mut client = node.client().await;
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
-    // As in Kafka not in the same answer. Versions below 4 have no flag and mean yes.
+    // As in Kafka, the topic is not in the same answer. Versions below 4 have no flag and always create.
     assert_eq!(seen(&topics(&mut client, 1, of(&["old"])).await), [(Some("old"), unknown, 0)]);
     assert_eq!(seen(&known(&mut client, &["old"]).await), [(Some("old"), 0, 3)]);
     assert_eq!(seen(&topics(&mut client, 12, of(&["new", "new"])).await), [(Some("new"), unknown, 0)]);
@@ -99,7 +99,7 @@ async fn m1_many_topics_at_once_are_created_up_to_a_burst_and_the_rest_later() {
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
     let answer = topics(&mut client, 12, of(&names)).await;
     assert!(answer.iter().all(|topic| topic.error_code == unknown));
-    // Behind the answer: the burst, and what the rate allowed while it lasted.
+    // After the answer: the burst, then more topics at the allowed rate.
     known(&mut client, &names[..1_000]).await;
     known(&mut client, &names).await;
     assert_eq!(node.store.topics().iter().count(), 1_200);
@@ -113,7 +113,7 @@ async fn m1_a_topic_that_was_just_deleted_is_not_in_the_next_answer() {
     node.store.delete_topic(id).await.unwrap();
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
     assert_eq!(seen(&topics(&mut client, 12, of(&["t"])).await), [(Some("t"), unknown, 0)]);
-    // Asking for it has created another one.
+    // The request has created another topic.
     assert_ne!(known(&mut client, &["t"]).await[0].topic_id, id);
 }
 
@@ -173,7 +173,7 @@ async fn m5_a_topic_asked_for_twice_by_name_and_by_id_is_told_once() {
     let mut client = node.client().await;
     let mut both = by_id(&[id, id]);
     both.topics.as_mut().unwrap().extend(of(&["t", "other"]).topics.unwrap());
-    // As in Kafka, where one topic is asked for by its id, names alone are passed over.
+    // As in Kafka, if one topic is requested by id, topics without an id are ignored.
     assert_eq!(seen(&topics(&mut client, 12, both).await), [(Some("t"), 0, 2)]);
     assert_eq!(seen(&topics(&mut client, 12, of(&["t", "t"])).await), [(Some("t"), 0, 2)]);
 }
@@ -224,7 +224,7 @@ async fn m11_an_illegal_name_is_an_invalid_topic_at_once() {
         let answer = topics(&mut client, 12, of(&[name])).await;
         assert_eq!(answer[0].error_code, code(ErrorCode::InvalidTopicException), "{name}");
     }
-    // The name of an existing topic, but for a dot: as in Kafka it stays unknown.
+    // The name collides with an existing topic: as in Kafka it stays unknown.
     node.topic("a.b", 1).await;
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
     for _ in 0..3 {

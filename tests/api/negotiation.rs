@@ -1,4 +1,4 @@
-//! Rules W: which versions there are, and in which order answers come.
+//! Rules W: the advertised versions, and the order of the answers.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::Request;
@@ -44,9 +44,9 @@ async fn w2_w3_the_answer_to_api_versions_has_a_bare_header_and_no_tag_at_its_de
     let mut client = node.client().await;
     let id = client.send(3, &software("a", "1")).await;
     let answer = client.receive_bytes().await;
-    // The correlation id, then at once the error code: no tag section between.
+    // The correlation id and directly after it the error code: no tag section between them.
     assert_eq!(answer[..6], [&id.to_be_bytes()[..], &[0, 0]].concat());
-    // Behind the keys (a length, then 7 bytes each) and the throttle time: features, epoch, levels.
+    // After the keys (a length, then 7 bytes each) and the throttle time: features, epoch, levels.
     let keys = usize::from(answer[6]) - 1;
     let tags = &answer[7 + 7 * keys + 4..];
     assert_eq!(tags[0], 3, "the number of tags");

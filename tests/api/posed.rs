@@ -1,5 +1,5 @@
-//! One process that poses as several brokers: each answers for what it leads, and tells who does
-//! otherwise; one that stops hands on what it leads and comes back in step.
+//! Several virtual brokers in one process. Each serves the partitions that it leads and returns the leader of
+//! the others. When one stops, others take over its partitions; when it starts again, it is in the ISR.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +65,7 @@ use crate::harness::{
 };
 use crate::harness::{fetch_topics, join, the_partition};
 
-/// A process that poses as three brokers, 1, 2 and 3.
+/// A process with the three virtual brokers 1, 2 and 3.
 struct Three(Broker);
 
 impl Three {
@@ -95,7 +95,7 @@ impl Three {
         self.0.start_one(NodeId(broker)).await.unwrap();
     }
 
-    /// A topic of which each partition has these replicas.
+    /// A topic whose partitions have these replicas.
     async fn topic(&self, name: &str, replicas: &[&[i32]], settings: &[(&str, &str)]) -> TopicId {
         let running = self.0.brokers().next().unwrap().0;
         let made = create(&mut self.client(running.0).await, assigned(name, replicas, settings)).await;
@@ -261,7 +261,7 @@ async fn offsets_and_epochs_are_told_by_the_leader_only() {
         (2, -1, ErrorCode::None),
         (2, 7, ErrorCode::UnknownLeaderEpoch),
         (1, -1, ErrorCode::NotLeaderOrFollower),
-        // A follower knows the epoch, a broker without a replica does not.
+        // A follower knows the epoch; a broker without a replica does not.
         (1, 7, ErrorCode::UnknownLeaderEpoch),
         (3, 7, ErrorCode::NotLeaderOrFollower),
     ] {
@@ -315,7 +315,7 @@ async fn every_broker_describes_the_listeners_that_are_its_own() {
         let mut client = three.client(broker).await;
         let shown = described(&mut client, broker, "advertised.listeners").await;
         assert_eq!(shown, Some(format!("PLAINTEXT://kafka.example:{port}")));
-        // Also when something was altered since the start.
+        // Also after a setting was altered.
         let change = IncrementalAlterConfigsRequest {
             resources: vec![AlterConfigsResource {
                 resource_type: 4,
@@ -334,7 +334,7 @@ async fn every_broker_describes_the_listeners_that_are_its_own() {
     }
 }
 
-/// A setting of a broker, as it tells it itself.
+/// A setting of a broker, described by that broker.
 async fn described(client: &mut Client, broker: i32, name: &str) -> Option<String> {
     let key = DescribeConfigsResource {
         resource_type: 4,
@@ -410,7 +410,7 @@ async fn a_long_poll_ends_when_another_broker_leads() {
     let mut client = node.client().await;
     let waits = FetchRequest { max_wait_ms: 25_000, ..fetch_from("t", 0, 0) };
     client.send(12, &waits).await;
-    // Connections are served in turn: when this one has its answer, the poll of the first has begun.
+    // Connections are served in turn: when this client has its answer, the poll of the first has begun.
     let mut other = node.client().await;
     other.fetch("t", 0, 0).await;
     assert!(!client.has_heard());
@@ -467,7 +467,7 @@ async fn a_partition_whose_replicas_all_stopped_has_no_leader_until_one_that_was
     assert_eq!(partition(&mut first, "t", 0).await.leader_id, -1, "2 was not in step any more");
     three.begin(3).await;
     assert_eq!(standing(&partition(&mut first, "t", 0).await), (3, 3, vec![2, 3], vec![2, 3], vec![]));
-    // Version 0 knows no offline replicas.
+    // Version 0 has no field for offline replicas.
     three.stop(2).await;
     let shown = first.call(0, metadata_of("t")).await.topics.remove(0).partitions.remove(0);
     assert_eq!(shown.error_code, code(ErrorCode::ReplicaNotAvailable));
@@ -585,7 +585,7 @@ async fn a_broker_that_comes_back_knows_none_of_its_fetch_sessions() {
     assert_eq!(second.call(12, goes_on).await.error_code, code(ErrorCode::FetchSessionIdNotFound));
 }
 
-/// What Kafka says of a partition that nobody could lead.
+/// Kafka's answer for a partition that no running broker could lead.
 fn nobody_runs(partition: i32) -> (i16, Option<String>) {
     let why = format!(
         "All brokers specified in the manual partition assignment for partition {partition} are fenced or in controlled shutdown."
@@ -610,7 +610,7 @@ async fn a_topic_may_have_replicas_on_stopped_brokers_where_one_of_each_partitio
     let led = partition(&mut client, "led-by-the-second", 0).await;
     assert_eq!(standing(&led), (1, 0, vec![3, 1], vec![1], vec![3]));
 
-    // The first partition with something wrong is the one that is told of.
+    // The answer names the first partition with an error.
     for (replicas, expected) in [
         (&[&[3][..], &[9]][..], nobody_runs(0)),
         (&[&[1], &[3], &[3]], nobody_runs(1)),
@@ -683,7 +683,7 @@ async fn coordinator_of(client: &mut Client, group: &str) -> i32 {
     client.call(6, coordinators_of(&[group])).await.coordinators[0].node_id
 }
 
-/// A group of each broker.
+/// One group for each broker as coordinator.
 async fn groups(three: &Three) -> BTreeMap<i32, String> {
     let mut client = three.client(1).await;
     let mut groups = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Rules P as far as the wire shows them; what a batch may hold is tested in `record`, what a
-//! producer's window does in `kernel`.
+//! Rules P as far as a client sees them. The tests of `record` check the content of batches, those of
+//! `kernel` the producer's window.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
@@ -229,7 +229,7 @@ async fn p12_where_the_producers_time_counts_no_append_time_is_answered() {
     assert_eq!(node.client().await.produce("t", 0, batch(&["a"])).await.log_append_time_ms, -1);
 }
 
-/// Seen with both kinds of timestamps on Apache Kafka 4.4.0.
+/// Observed with both timestamp types on Apache Kafka 4.4.0.
 #[tokio::test]
 async fn p12_a_batch_that_comes_again_is_answered_with_the_time_it_was_stored_with() {
     let node = Node::start().await;
@@ -305,7 +305,7 @@ async fn p14_what_was_sent_with_any_codec_comes_back_byte_for_byte() {
     let stored: Vec<_> = jackdaw::record::batches(&stored).map(|batch| batch.unwrap().1).collect();
     assert_eq!(stored.len(), sent.len());
     for (sent, stored) in sent.iter().zip(&stored) {
-        // Base offset and leader epoch are the broker's; all else is the client's.
+        // The broker sets base offset and leader epoch; all other bytes are the client's.
         assert_eq!((&sent[8..12], &sent[16..]), (&stored[8..12], &stored[16..]));
         let values: Vec<_> = records_of(stored).unwrap().map(|record| record.unwrap().value).collect();
         assert_eq!((values.len(), values.last()), (4, Some(&None)));
@@ -359,7 +359,7 @@ async fn m11_internal_topics_are_invalid_and_illegal_ones_unknown() {
     let mut client = node.client().await;
     let answer = client.produce("__consumer_offsets", 0, batch(&["a"])).await;
     assert_eq!(answer.error_code, code(ErrorCode::InvalidTopicException));
-    // A client looks for the leader first, and Metadata says what is wrong with the name.
+    // A client first looks up the leader, and Metadata reports the illegal name.
     for name in ["a b", "", ".."] {
         let answer = client.produce(name, 0, batch(&["a"])).await;
         assert_eq!(answer.error_code, code(ErrorCode::UnknownTopicOrPartition), "{name}");

@@ -1,5 +1,5 @@
-//! Who holds and who leads partitions: ElectLeaders, AlterPartitionReassignments and
-//! ListPartitionReassignments, refusals word for word as Kafka's.
+//! Replicas and leaders: ElectLeaders, AlterPartitionReassignments and ListPartitionReassignments; error
+//! messages are Kafka's, word for word.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::alter_partition_reassignments_request::{
@@ -118,7 +118,7 @@ async fn outcome(
     (partition.error_code, partition.error_message.clone())
 }
 
-/// Topic, partition and replicas asked for; code and message of the answer.
+/// Topic, partition and requested replicas; code and message of the answer.
 type Case<'a> = (&'a str, i32, Option<&'a [i32]>, ErrorCode, &'a str);
 
 #[tokio::test]

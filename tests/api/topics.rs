@@ -1,4 +1,4 @@
-//! CreateTopics and DeleteTopics, refusals word for word as Kafka's.
+//! CreateTopics and DeleteTopics; error messages are Kafka's, word for word.
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::create_topics_request::{
@@ -158,7 +158,7 @@ async fn a17_colliding_names_and_zero_partitions_are_refused() {
     let mut client = node.client().await;
     let expected = says(ErrorCode::InvalidTopicException, "Topic 'a_b' collides with existing topic: a.b");
     assert_eq!(refused(&mut client, topic("a_b", 1, 1)).await, expected);
-    // Also within one request, where Kafka is not as careful.
+    // Also within one request, where Kafka creates both.
     let both = create(&mut client, vec![topic("c.d", 1, 1), topic("c_d", 1, 1)]).await;
     let errors: Vec<_> = both.iter().map(|one| one.error_code).collect();
     assert_eq!(errors, [0, code(ErrorCode::InvalidTopicException)]);
@@ -254,7 +254,7 @@ async fn assignments_name_this_broker_and_a_sequence_of_partitions() {
             assigned("u", &[(0, &[1, 1])]),
             bad("The manual partition assignment includes the broker 1 more than once."),
         ),
-        // The smallest wrong number is named, as Kafka sorts them first.
+        // The smallest duplicate is named, because Kafka sorts the replicas first.
         (
             assigned("u", &[(0, &[7, 1, 1])]),
             bad("The manual partition assignment includes the broker 1 more than once."),
@@ -298,7 +298,7 @@ async fn a18_more_than_ten_thousand_partitions_at_once_are_refused() {
     assert_eq!(refused(&mut client, topic("t", i32::MAX, 1)).await, expected);
     let two = create(&mut client, vec![topic("t", 6_000, 1), topic("u", 6_000, 1)]).await;
     assert!(two.iter().all(|one| one.error_code == code(ErrorCode::PolicyViolation)));
-    // The excess is what everybody hears of, but who is named twice.
+    // All topics get the error for the excess, except those that are named twice.
     let (many, twice) = (topic("t", 10_001, 1), topic("u", 1, 1));
     let all = create(&mut client, vec![many, topic("/", 1, 1), twice.clone(), twice]).await;
     let codes: Vec<(&str, i16)> = all.iter().map(|one| (&*one.name, one.error_code)).collect();
@@ -312,7 +312,7 @@ async fn a18_more_than_ten_thousand_partitions_at_once_are_refused() {
     assert_eq!(node.store.topics().iter().count(), 0);
 }
 
-/// A topic, each of its settings and each of its partitions is a record in Kafka.
+/// In Kafka a topic, each of its settings and each of its partitions is one record.
 #[tokio::test]
 async fn a18_more_than_ten_thousand_records_at_once_are_refused() {
     let node = Node::start().await;

@@ -1,4 +1,4 @@
-//! Every key at every version it is advertised with answers, and two codecs read the answer.
+//! Every API answers at every advertised version, and two codecs can read the answer.
 
 use bytes::Buf;
 use jackdaw::api::TABLE;
@@ -27,7 +27,7 @@ use kafka_protocol::protocol::{Decodable, Message as TheirMessage};
 
 use crate::harness::{Client, Node, batch, fetch_topics, partition_from, produce_to};
 
-/// What `APIS.md` promises at parity with Kafka 4.4, for the keys this test knows.
+/// The versions that Kafka 4.4 advertises, for the keys that this test knows.
 const PROMISED: [(i16, i16, i16); 22] = [
     (0, 0, 13),
     (1, 4, 18),
@@ -192,7 +192,7 @@ async fn every_version_of_every_key_answers_and_two_codecs_read_it() {
         DeleteTopicsRequest { topics, topic_names, timeout_ms: 10_000 }
     };
     each::<_, theirs::DeleteTopicsResponse>(&mut client, 1, delete, |answer, version| {
-        // Versions 1 and 2 name the same topic.
+        // The request of version 2 names the topic that version 1 has deleted.
         let expected = if version == 2 { 3 } else { 0 };
         assert_eq!(answer.responses[0].error_code, expected, "version {version}");
     })

@@ -1,4 +1,4 @@
-//! Topics and settings, by librdkafka's admin client.
+//! Topics and settings with librdkafka's admin client.
 
 use rdkafka::Offset;
 use rdkafka::admin::{
@@ -108,7 +108,7 @@ fn a9_describe_tells_set_values_and_defaults_apart() {
     assert_eq!((default.value.as_deref(), &default.source), (Some("1048588"), &ConfigSource::Default));
     assert!(default.is_default && !default.is_sensitive && !default.is_read_only);
     assert_eq!(described.get("cleanup.policy").unwrap().value.as_deref(), Some("delete"));
-    // rdkafka hides the error of one resource; what it shows of an unknown topic is nothing at all.
+    // rdkafka hides the error of a single resource; for an unknown topic it returns no entries.
     let unknown = server.admin().configs(ResourceSpecifier::Topic(&server.name("unknown"))).unwrap();
     assert!(unknown.entries.is_empty());
 }
@@ -153,7 +153,7 @@ fn a8_altering_replaces_what_was_set_and_holds_at_once() {
     let sent = server.producer(&[]).send(&topic, 0, &[Record::of("x".repeat(1500))]);
     assert_eq!(sent, [Ok((0, 0))]);
 
-    // rdkafka hides the error of one resource; what was set is still there.
+    // rdkafka hides the error of a single resource; the setting is unchanged.
     let _ = server.admin().alter(AlterConfig::new(of_topic()).set("retention.ms", "soon"));
     let described = server.admin().configs(of_topic()).unwrap();
     assert_eq!(described.get("max.message.bytes").unwrap().value.as_deref(), Some("2000"));

@@ -1,4 +1,4 @@
-//! Fetch and ListOffsets, by librdkafka: reading from anywhere, and waiting for what comes.
+//! Fetch and ListOffsets with librdkafka: reads from any offset, and waits for new records.
 
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -13,7 +13,7 @@ fn f1_a_consumer_starts_at_any_offset_also_inside_a_batch() {
     let server = Server::start();
     for codec in ["none", "lz4"] {
         let topic = server.topic(codec, 1);
-        // Batches of eight: most offsets stand inside one.
+        // Batches of eight: most offsets are inside a batch.
         let settings = [("compression.codec", codec), ("batch.num.messages", "8")];
         server.producer(&settings).send_all(&topic, 0, &numbered("", 40));
         for from in 0..40 {
@@ -106,7 +106,7 @@ fn o1_a_time_finds_the_first_record_not_older() {
     for codec in ["none", "zstd"] {
         let topic = server.topic(codec, 1);
         let start = now() - 100_000;
-        // Two records per second, three per batch, so that times fall on, inside and between batches.
+        // Two records per second and three per batch, so that times are on, inside and between batches.
         let sent: Vec<Record> = (0..30)
             .map(|number| Record { timestamp: start + 1000 * (number / 2), ..Record::of(number.to_string()) })
             .collect();
@@ -119,7 +119,7 @@ fn o1_a_time_finds_the_first_record_not_older() {
             assert_eq!(found(&server, &topic, exact - 500), Offset::Offset(2 * second), "{codec}");
         }
         assert_eq!(found(&server, &topic, 0), Offset::Offset(0));
-        // Where no record is that new, librdkafka says "end".
+        // If no record is that new, librdkafka returns "end".
         assert_eq!(found(&server, &topic, start + 14_001), Offset::End);
     }
 }
@@ -203,7 +203,7 @@ fn a1_a_compacted_topic_keeps_the_newest_record_of_each_key_at_its_offset() {
     let producer = server.producer(&[("compression.codec", "lz4"), ("batch.num.messages", "7")]);
     let give_up = now() + 1000 * DEADLINE.as_secs() as i64;
     let (mut sent, mut left) = (Vec::new(), Vec::new());
-    // Segments end as they fill, and are compacted some time after.
+    // Segments close when they are full, and are compacted some time later.
     while left.len() == sent.len() || left.iter().take(10).all(|one: &Read| one.offset < 10) {
         assert!(now() < give_up, "{} records, {} of them left", sent.len(), left.len());
         let round: Vec<Record> = (0..100)
@@ -225,7 +225,7 @@ fn a1_a_compacted_topic_keeps_the_newest_record_of_each_key_at_its_offset() {
     }
 }
 
-/// All that is in the first partition.
+/// All records of the first partition.
 fn all(server: &Server, topic: &str) -> Vec<Read> {
     let consumer = server.assigned(topic, 0, Offset::Beginning, &[("enable.partition.eof", "true")]);
     let mut found = Vec::new();
@@ -238,7 +238,7 @@ fn all(server: &Server, topic: &str) -> Vec<Read> {
     }
 }
 
-/// The offset that the broker finds for a time.
+/// The offset that the broker returns for a time.
 fn found(server: &Server, topic: &str, time: i64) -> Offset {
     let mut asked = TopicPartitionList::new();
     asked.add_partition_offset(topic, 0, Offset::Offset(time)).unwrap();

@@ -1,4 +1,4 @@
-//! Groups, by librdkafka: who owns what, and that nothing is delivered twice or left out.
+//! Groups with librdkafka: the owners of partitions, and that every record is delivered once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,8 +102,8 @@ fn ten_cooperative_members_coming_and_going_get_every_message_exactly_once() {
     come_and_go(10, 20, "cooperative-sticky");
 }
 
-/// Members join one after another, all at once, and leave again, while messages are sent; after each
-/// step the members that are left own every partition and get what is sent then.
+/// Members join one by one and all at once, and leave again, while messages are sent. After each step the
+/// remaining members own all partitions and get all new messages.
 fn come_and_go(members: usize, partitions: i32, assignor: &str) {
     let server = Server::start();
     let (topic, group) = (server.topic("sharing", partitions), server.name("sharing"));
@@ -138,17 +138,17 @@ fn come_and_go(members: usize, partitions: i32, assignor: &str) {
     send_and_wait(&present);
     present.push(join(1));
     send_and_wait(&present);
-    // The rest at once.
+    // The other members at once.
     present.extend((2..members).map(join));
     send_and_wait(&present);
-    // The first, who leads the group, and then half of the others leave.
+    // The first member, which leads the group, leaves, and then half of the others.
     present.remove(0).leave();
     send_and_wait(&present);
     for member in present.drain(..present.len() / 2).collect::<Vec<_>>() {
         member.leave();
     }
     send_and_wait(&present);
-    // One comes anew, and one leaves at the same time.
+    // One joins and one leaves at the same time.
     present.push(join(members));
     present.remove(0).leave();
     send_and_wait(&present);
@@ -269,7 +269,7 @@ fn committed(server: &Server, group: &str, topic: &str) -> Offset {
     found.elements()[0].offset()
 }
 
-// --- what members did ---------------------------------------------------------------------------
+// --- the members' history -----------------------------------------------------------------------
 
 #[derive(Clone, Debug, PartialEq)]
 struct Event {
@@ -285,8 +285,8 @@ enum What {
     Failed(RDKafkaErrorCode),
 }
 
-/// What all members of a test did, in the order in which it happened: a member notes an assignment
-/// before it uses it, and a revocation before it tells the broker that it let go.
+/// The events of all members of a test, in the order in which they happened. A member notes an assignment
+/// before it uses it, and a revocation before it tells the broker that it released the partitions.
 #[derive(Default)]
 struct History {
     events: Mutex<Vec<Event>>,
@@ -313,7 +313,7 @@ impl History {
     }
 }
 
-/// Who owns each partition after these events.
+/// The owner of each partition after these events.
 fn owners(events: &[Event]) -> BTreeMap<i32, usize> {
     let mut owners = BTreeMap::new();
     for event in events {
@@ -328,7 +328,7 @@ fn owners(events: &[Event]) -> BTreeMap<i32, usize> {
     owners
 }
 
-/// A partition is given to a member only after its former owner let go, and only the owner gets messages.
+/// A member gets a partition only after its former owner released it, and only the owner gets messages.
 fn owners_never_overlap(events: &[Event]) {
     for (at, event) in events.iter().enumerate() {
         let before = owners(&events[..at]);
@@ -368,7 +368,7 @@ fn changes_of(member: usize, events: &[Event]) -> usize {
 
 // --- a member -----------------------------------------------------------------------------------
 
-/// A consumer of a group on a thread of its own. It commits what it has got whenever it lets go.
+/// A group consumer on its own thread. It commits its offsets whenever it releases partitions.
 struct Member {
     name: usize,
     leaving: Arc<AtomicBool>,
@@ -404,7 +404,7 @@ impl Member {
         Member { name, leaving, thread }
     }
 
-    /// Returns once it has let go of everything and left the group.
+    /// Returns once it has released its partitions and left the group.
     fn leave(self) {
         self.leaving.store(true, Ordering::SeqCst);
         self.thread.join().unwrap();

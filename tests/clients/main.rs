@@ -1,7 +1,7 @@
-//! What librdkafka (through the crate rdkafka) sees of a broker in this process.
+//! A broker in this process as librdkafka sees it (through the crate rdkafka).
 //!
-//! `BOOTSTRAP=host:port cargo test --test clients` judges a broker that already runs instead: every
-//! fact here also holds for Apache Kafka 4.4.
+//! `BOOTSTRAP=host:port cargo test --test clients` tests a running broker instead: all of these tests also
+//! pass with Apache Kafka 4.4.
 
 mod admin;
 mod consume;

@@ -1,5 +1,5 @@
-//! One process that poses as three brokers, by librdkafka: what is replicated three times, and a
-//! broker that stops and comes back under a producer and a group.
+//! Three virtual brokers with librdkafka: topics with three replicas, and a broker that stops and starts
+//! while a producer and a group use it.
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ fn replicated(server: &Server, what: &str, partitions: i32) -> String {
     name
 }
 
-/// Partition and offset of the next record; none where the client only tells of a broker that is gone.
+/// Partition and offset of the next record; `None` if the client only reports a broker that is gone.
 fn next(consumer: &BaseConsumer) -> Option<(i32, i64)> {
     match poll(consumer) {
         Ok(message) => Some((message.partition(), message.offset())),

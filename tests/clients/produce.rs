@@ -1,4 +1,4 @@
-//! Produce, by librdkafka: what was acknowledged comes back as it was sent.
+//! Produce with librdkafka: acknowledged records are read back as they were sent.
 
 use rdkafka::Offset;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,7 +12,7 @@ fn p14_every_codec_comes_back_as_sent_with_acks_0_1_and_all() {
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         for acks in ["0", "1", "all"] {
             let topic = server.topic(&format!("{codec}-{acks}"), 1);
-            // Few words and many records: they compress, and make several batches.
+            // Few words and many records: they compress well and make several batches.
             let sent = numbered("some words that compress well, some words again: ", 500);
             let producer = server.producer(&[
                 ("compression.codec", codec),
@@ -51,7 +51,7 @@ fn an_acknowledged_record_stands_at_the_offset_of_its_acknowledgement() {
 fn an_idempotent_producer_writes_each_record_once_and_in_order() {
     let server = Server::start();
     let topic = server.topic("idempotent", 1);
-    // Small batches, five requests on their way: sequences matter.
+    // Small batches, five requests in flight: sequences matter.
     let producer = server.producer(&[("enable.idempotence", "true"), ("batch.num.messages", "10")]);
     let sent = numbered("", 3000);
     assert_eq!(producer.send_all(&topic, 0, &sent), (0..3000).collect::<Vec<i64>>());
@@ -77,7 +77,7 @@ fn a_record_of_one_megabyte_comes_back_as_sent() {
     let server = Server::start();
     let topic = server.topic("large", 1);
     let producer = server.producer(&[("message.max.bytes", "2000000")]);
-    // max.message.bytes is 1,048,588: what is left of it is the batch's and the record's own header.
+    // max.message.bytes is 1,048,588: the other bytes are the headers of the batch and of the record.
     let large = Record::of(bytes(1_048_500));
     let sent = [Record::of("before"), large, Record::of("after")];
     producer.send_all(&topic, 0, &sent);
@@ -170,7 +170,7 @@ fn m11_an_illegal_topic_name_is_refused_at_once() {
     }
 }
 
-/// Bytes that no codec makes smaller, the same each time.
+/// Bytes that no codec compresses, the same each time.
 fn bytes(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut made = Vec::with_capacity(count + 8);

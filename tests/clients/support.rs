@@ -1,4 +1,4 @@
-//! A broker for one test, records to send to it, and clients that wait for events, never for a time.
+//! A broker for one test, records to send to it, and clients that wait for events, never for a fixed time.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,12 +15,12 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-/// How long anything may take on a busy machine before a test gives up.
+/// Time limit of one operation on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
 // --- the broker ---------------------------------------------------------------------------------
 
-/// A broker in this process with nothing in it, or the one that `BOOTSTRAP` names.
+/// A new broker in this process, or the one of `BOOTSTRAP`.
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     bootstrap: String,
@@ -35,7 +35,7 @@ impl Server {
         }
     }
 
-    /// So many brokers in one process; none where `BOOTSTRAP` names another one.
+    /// This many virtual brokers in one process; `None` if `BOOTSTRAP` is set.
     pub fn posing_as(brokers: u16) -> Option<Server> {
         std::env::var("BOOTSTRAP").is_err().then(|| Server::of_brokers(brokers))
     }
@@ -61,7 +61,7 @@ impl Server {
         self.runtime.block_on(process.start_one(NodeId(broker))).unwrap();
     }
 
-    /// A name for a topic or group that no other test uses, on a broker that others use too.
+    /// A name for a topic or group that no other test uses, also on a shared broker.
     pub fn name(&self, what: &str) -> String {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl Server {
     }
 
     pub fn consumer(&self, settings: &[(&str, &str)]) -> BaseConsumer {
-        // Without a group librdkafka refuses to consume; nothing is committed to this one.
+        // Without a group id librdkafka refuses to consume; nothing is committed to this group.
         let mut config = self.config(&[
             ("group.id", "clients-unused"),
             ("enable.auto.commit", "false"),
@@ -99,7 +99,7 @@ impl Server {
         Admin { server: self, client: self.config(&[]).create().unwrap() }
     }
 
-    /// Makes a topic and returns its name.
+    /// Creates a topic and returns its name.
     pub fn topic(&self, what: &str, partitions: i32) -> String {
         let name = self.name(what);
         let made = self.admin().create(&[NewTopic::new(&name, partitions, TopicReplication::Fixed(1))]);
@@ -107,12 +107,12 @@ impl Server {
         name
     }
 
-    /// Reads records of one partition from an offset on until `count` have come.
+    /// Reads `count` records of one partition from an offset on.
     pub fn read(&self, topic: &str, partition: i32, from: Offset, count: usize) -> Vec<Read> {
         read(&self.assigned(topic, partition, from, &[]), count)
     }
 
-    /// A consumer that stands at an offset of one partition.
+    /// A consumer that is positioned at an offset of one partition.
     pub fn assigned(
         &self,
         topic: &str,
@@ -127,7 +127,7 @@ impl Server {
         consumer
     }
 
-    /// The first offset of a partition and the one after its last.
+    /// The first offset of a partition, and the offset after the last one.
     pub fn ends(&self, topic: &str, partition: i32) -> (i64, i64) {
         self.consumer(&[]).fetch_watermarks(topic, partition, DEADLINE).unwrap()
     }
@@ -168,7 +168,8 @@ impl Admin<'_> {
         grown.into_iter().map(|one| one.map(|_| ()).map_err(|(_, code)| code)).collect()
     }
 
-    /// Deletes what lies before the offsets; topic, partition and the first offset then, or why not.
+    /// Deletes the records before the offsets. Returns topic, partition and the new first offset, or the
+    /// error.
     pub fn delete_records(
         &self,
         before: &[(&str, i32, Offset)],
@@ -193,7 +194,7 @@ impl Admin<'_> {
         gone.into_iter().map(|one| one.map(|_| ()).map_err(|(_, code)| code)).collect()
     }
 
-    /// Replaces all that is set for one resource.
+    /// Replaces all settings of one resource.
     pub fn alter(&self, change: rdkafka::admin::AlterConfig<'_>) -> Result<(), RDKafkaErrorCode> {
         let altered = self.client.alter_configs([&change], &AdminOptions::new());
         let outcome = self.server.runtime.block_on(altered).unwrap().remove(0);
@@ -211,7 +212,7 @@ impl Admin<'_> {
 
 // --- records ------------------------------------------------------------------------------------
 
-/// A record as a test sends it and as it must come back.
+/// A record as a test sends it and expects it back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub key: Option<Vec<u8>>,
@@ -221,18 +222,18 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record without key and headers, with the time of now.
+    /// A record without key and headers, with the current time.
     pub fn of(value: impl AsRef<[u8]>) -> Record {
         Record { key: None, value: Some(value.as_ref().to_vec()), headers: Vec::new(), timestamp: now() }
     }
 }
 
-/// Records whose value is a prefix and their number.
+/// Records whose value is a prefix and a number.
 pub fn numbered(prefix: &str, count: usize) -> Vec<Record> {
     (0..count).map(|number| Record::of(format!("{prefix}{number}"))).collect()
 }
 
-/// Records without a time of their own, in text, for comparing.
+/// The values as text, to compare them.
 pub fn values(read: &[Read]) -> Vec<String> {
     read.iter().map(|one| String::from_utf8(one.record.value.clone().unwrap()).unwrap()).collect()
 }
@@ -247,7 +248,7 @@ pub struct Read {
     pub record: Record,
 }
 
-/// Polls until `count` records have come.
+/// Polls until `count` records have arrived.
 pub fn read(consumer: &BaseConsumer, count: usize) -> Vec<Read> {
     let mut got = Vec::new();
     while got.len() < count {
@@ -259,9 +260,9 @@ pub fn read(consumer: &BaseConsumer, count: usize) -> Vec<Read> {
     got
 }
 
-/// The next record or error. A poll that served a rebalance comes back with neither: it is repeated.
-/// That no broker could be reached is news, and no error: on a busy machine librdkafka may lose a
-/// connection, and it comes back by itself.
+/// The next record or error. A poll that handled a rebalance returns neither and is repeated. It is no error
+/// if all brokers are unreachable: on a busy machine librdkafka may lose a connection and reconnects by
+/// itself.
 pub fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<BorrowedMessage<'_>, KafkaError> {
     let clock = Clock::machine();
     let give_up = clock.monotonic() + DEADLINE;
@@ -295,10 +296,10 @@ pub fn taken(message: &impl Message) -> Read {
 
 // --- sending ------------------------------------------------------------------------------------
 
-/// Where a record went, or why not.
+/// Partition and offset of a record, or its error.
 pub type Outcome = Result<(i32, i64), RDKafkaErrorCode>;
 
-/// A producer that tells the outcome of each record in the order of sending.
+/// A producer that reports the outcome of each record in the order of sending.
 pub struct Sender {
     producer: BaseProducer<Outcomes>,
 }
@@ -333,7 +334,7 @@ impl Sender {
         outcomes.into_iter().map(|outcome| outcome.expect("flush waits for every outcome")).collect()
     }
 
-    /// Sends and expects every record to be taken; returns the offsets.
+    /// Sends records that must all be accepted; returns the offsets.
     pub fn send_all(&self, topic: &str, partition: i32, records: &[Record]) -> Vec<i64> {
         let outcomes = self.send(topic, partition, records);
         outcomes.into_iter().map(|outcome| outcome.unwrap().1).collect()

@@ -1,6 +1,6 @@
-//! Messages by their schema, without the broker's own codec: what a script wrote becomes bytes, and
-//! bytes become JSON in which every field stands that was on the wire, with the names of the schema.
-//! Null may be written anywhere; a tagged field is written where the script names it.
+//! Encodes and decodes messages by their schema, without the broker's own codec. The values of a script
+//! become bytes. Bytes become JSON with every field that was sent, under its name in the schema. Null may be
+//! written anywhere; a tagged field is written if the script names it.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -32,7 +32,7 @@ pub fn message(api: &str, kind: Kind) -> &'static Message {
     found.unwrap_or_else(|| panic!("no API is called {api}"))
 }
 
-/// Of the message, or of a version nearest to one that does not exist.
+/// The version, or the nearest one that the schema of the message has.
 pub fn near(message: &Message, version: i16) -> i16 {
     version.clamp(message.versions.first, message.versions.last.unwrap_or(i16::MAX))
 }
@@ -48,7 +48,7 @@ pub fn encode(message: &Message, version: i16, fields: &[(String, Value)]) -> Ve
     out.bytes
 }
 
-/// The JSON, or what is wrong with the bytes.
+/// The JSON, or the error in the bytes.
 pub fn decode(message: &Message, version: i16, bytes: &[u8]) -> Result<Json, String> {
     let flexible = is_flexible(message, version);
     let mut input = Input { message, version, flexible, bytes };
@@ -139,7 +139,7 @@ impl Out<'_> {
         }
     }
 
-    /// Of an array.
+    /// The length of an array.
     fn length(&mut self, length: Option<usize>) {
         if self.flexible {
             return varint(length.map_or(0, |length| length as u64 + 1), &mut self.bytes);

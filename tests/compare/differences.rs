@@ -1,4 +1,4 @@
-//! Where two answers differ, and whether they may.
+//! The differences between two answers, and whether they are allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 
 use super::script::{Difference, Script, Versions};
 
-/// Path, Kafka's value, ours.
+/// Path, Kafka's value, Jackdaw's value.
 pub type Found = (String, String, String);
 
-/// What tells the elements of a list apart, where the lists are not of one length.
+/// Fields that identify the elements of a list, if the two lists differ in length.
 const NAMES: &[&str] = &[
     "api_key",
     "name",
@@ -78,7 +78,7 @@ fn by_name(items: &[Json]) -> Option<BTreeMap<String, &Json>> {
     named.filter(|named| named.len() == items.len())
 }
 
-/// What differs without a reason, and reasons without a difference.
+/// Differences without a reason, and reasons without a difference.
 pub fn unreasoned(found: &[Found], allowed: &[Difference], version: Option<i16>) -> Vec<String> {
     let allowed: Vec<&Difference> = allowed.iter().filter(|one| one.versions.holds(version)).collect();
     let is = |one: &Difference, (path, kafka, ours): &Found| {

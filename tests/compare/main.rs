@@ -1,16 +1,16 @@
-//! The same requests to Apache Kafka 4.4 and to Jackdaw, and their answers compared field by field.
+//! Sends the same requests to Apache Kafka 4.4 and to Jackdaw, and compares the answers field by field.
 //!
-//! Kafka's answers are kept in `kafka`, so the comparison needs no Kafka. With one it asks again:
+//! Kafka's answers are stored in `kafka`, so the comparison needs no Kafka. To use a running, fresh Apache
+//! Kafka 4.4 that has the settings of SETTINGS below:
 //!
 //! ```text
-//! apache-kafka.sh start 9392 1 offsets.topic.num.partitions=3 …      the settings of both are SETTINGS below
 //! ORACLE=127.0.0.1:9392 cargo test --test compare                    compares with that broker
-//! ORACLE=127.0.0.1:9392 RECORD=1 cargo test --test compare           and writes its answers down
-//! ONLY=fetch,produce …                                               some scripts alone
+//! ORACLE=127.0.0.1:9392 RECORD=1 cargo test --test compare           and records its answers
+//! ONLY=fetch,produce …                                               only some scripts
 //! ```
 //!
-//! A difference is a bug, or stands below its request in the script with its reason and comes into
-//! `docs/differences.md`. A difference that is gone fails as well.
+//! A difference is a bug, unless the script lists it below its request with a reason; then it is also in
+//! `docs/differences.md`. A listed difference that no longer exists is an error as well.
 
 mod codec;
 mod differences;
@@ -34,7 +34,8 @@ use play::Player;
 use recorded::Plays;
 use script::{Act, Script, Step};
 
-/// What is not as it is by default, so that a script reaches it: the oracle is started with these too.
+/// Settings that are not at their defaults, so that a script reaches these cases. The oracle (the Kafka in
+/// `ORACLE`) is started with the same settings.
 const SETTINGS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
     ("num.partitions", "1"),

@@ -1,24 +1,25 @@
-//! What no two brokers answer alike, by API and field, each with its reason. A value that the script
-//! has named is that name wherever it comes back, so it is still seen when it changes.
+//! Values that differ from broker to broker, by API and field, each with a reason. They are replaced before
+//! the comparison. A value that the script has named is replaced by that name everywhere, so a change of it
+//! is still seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-/// How a field is written when it is compared.
+/// The replacement of a field.
 #[derive(Clone, Copy)]
 enum As {
-    /// The address that was dialled.
+    /// The address of the connection.
     Host,
     Port,
     Cluster,
-    /// A named value, or what it is; empty, zero and negative stay as they are.
+    /// The name of a named value, otherwise this text; empty, zero and negative values stay as they are.
     Own(&'static str),
     /// Any number from zero up.
     Counter,
 }
 
-/// API, field, how it is written, why.
+/// API, field, replacement, reason.
 #[rustfmt::skip]
 const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("ApiVersions", "finalized_features_epoch", As::Counter, "the position of the newest metadata"),
@@ -60,7 +61,7 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("InitProducerId", "producer_id", As::Own("a producer id"), "handed out in turn"),
 ];
 
-/// Lists that Kafka keeps in hash tables or reads from directories: API, list, why.
+/// Lists that Kafka keeps in hash tables or reads from directories: API, list, reason.
 const UNORDERED: &[(&str, &str, &str)] = &[
     ("Produce", "responses", "Kafka walks a hash table"),
     ("Produce", "responses.partition_responses", "Kafka walks a hash table"),
@@ -86,9 +87,9 @@ pub struct Plain {
     pub host: String,
     pub port: i64,
     pub cluster: String,
-    /// Value to name.
+    /// From value to name.
     known: BTreeMap<String, String>,
-    /// The rows that were of use, by list and place.
+    /// The rows that were used, by API and path.
     used: BTreeSet<(&'static str, &'static str)>,
 }
 
@@ -115,7 +116,7 @@ impl Plain {
         self.walk(api, "", answer)
     }
 
-    /// Rows that nothing came upon.
+    /// Rows that were never used.
     pub fn unused(&self) -> Vec<String> {
         let rows = VOLATILE.iter().map(|(api, path, ..)| (*api, *path));
         let rows = rows.chain(UNORDERED.iter().map(|(api, path, _)| (*api, *path)));
@@ -172,7 +173,7 @@ impl Plain {
         }
     }
 
-    /// What was drawn by the broker and stands in a text is named too.
+    /// Values that the broker drew at random are also replaced inside a text.
     fn named(&self, value: Json) -> Json {
         let Some(text) = value.as_str() else { return value };
         let long = self.known.iter().filter(|(known, _)| known.len() > 12);

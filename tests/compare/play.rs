@@ -1,4 +1,4 @@
-//! Plays a script against a broker and writes down what it answers.
+//! Sends the requests of a script to a broker and records the answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use super::schema::Kind;
 use super::script::{Act, Request, Script, Step};
 use super::value::{Names, Value, fill};
 
-/// Long enough for anything that is answered at all.
+/// Long enough for every request that is answered at all.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks at something that changes in its own time.
+/// The pause between two checks of a state that changes by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -32,12 +32,12 @@ pub struct Player {
 
 struct Connection {
     socket: TcpStream,
-    /// What was sent and not answered yet.
+    /// The request that was sent and is not answered yet.
     waits: Option<(String, i16)>,
 }
 
 impl Player {
-    /// Of a broker that has a coordinator and hands out producer ids from now on.
+    /// Waits until the broker has a coordinator and assigns producer ids.
     pub async fn new(address: &str) -> Player {
         let (host, port) = address.rsplit_once(':').expect("HOST:PORT");
         let mut player = Player {
@@ -51,7 +51,7 @@ impl Player {
         player.reach("InitProducerId", 1, "transactional_id: null", "error_code").await;
         let cluster = player.ask("DescribeCluster", 0, "").await;
         player.plain.cluster = cluster["cluster_id"].as_str().expect("a cluster id").to_owned();
-        // A run that failed may have left something at an oracle.
+        // A failed run may have left topics and groups at an oracle.
         player.clean().await;
         player
     }
@@ -126,7 +126,7 @@ impl Player {
         time::within(PATIENCE, asked).await.unwrap_or_else(|| json!("never what it waits for"))
     }
 
-    /// The next answer as it is compared.
+    /// The next answer, in the form in which it is compared.
     async fn answer(&mut self, step: &Step, api: &str, version: i16) -> Json {
         let answer = self.receive(&step.connection, api, version).await;
         for (name, path) in &step.lets {
@@ -160,7 +160,7 @@ impl Player {
         let open = self.connections.get_mut(connection).expect("it is there by now");
         open.waits = Some((request.api.clone(), version));
         let length = u32::try_from(frame.len()).expect("a short request").to_be_bytes();
-        // One that is closed is seen when the answer is read.
+        // A closed connection is noticed when the answer is read.
         let _ = open.socket.write_all(&[&length[..], &frame].concat()).await;
     }
 
@@ -183,7 +183,7 @@ impl Player {
         let message = codec::message(api, Kind::Response);
         let is_flexible = codec::is_flexible(message, version) && api != "ApiVersions";
         let header = if is_flexible { &b"\0\0\0\x07\0"[..] } else { b"\0\0\0\x07" };
-        // Who asks ApiVersions for what does not exist gets version 0.
+        // The answer to an unknown version of ApiVersions has version 0.
         let is_known = message.versions.last.is_none_or(|last| version <= last);
         let version = if api == "ApiVersions" && !is_known { 0 } else { version };
         let read = frame.strip_prefix(header).ok_or_else(|| "another header".to_owned());
@@ -193,14 +193,14 @@ impl Player {
         }
     }
 
-    /// A request of the player's own.
+    /// A request of the player itself.
     async fn ask(&mut self, api: &str, version: i16, fields: &str) -> Json {
         let fields = Value::fields(fields).expect("written here");
         self.send("player", &Request { api: api.to_owned(), version: None, fields }, version).await;
         self.receive("player", api, version).await
     }
 
-    /// Asks until there is no error there.
+    /// Repeats the request until its error code is 0.
     async fn reach(&mut self, api: &str, version: i16, fields: &str, path: &str) {
         let asked = async {
             loop {
@@ -250,7 +250,7 @@ impl Player {
         assert!(time::within(PATIENCE, gone).await.is_some(), "{name} stays");
     }
 
-    /// What is left of a script: its members, groups and topics.
+    /// Removes the members, groups and topics of a script.
     async fn clean(&mut self) {
         let listed = self.ask("ListGroups", 4, "").await;
         for group in list(&listed, "groups").iter().map(|group| text(&group["group_id"])) {

@@ -1,5 +1,5 @@
-//! Kafka's answers as they are kept in `kafka`: a file per script, a heading per step, a line for
-//! all versions that are answered alike.
+//! Kafka's answers as they are stored in `kafka`: a file for each script, a heading for each step, and one
+//! line for all versions with the same answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::play::Answers;
 use super::script::{Script, folder};
 
-/// By the version that was played; none where there is only one.
+/// By the version of the run; `None` if there is only one run.
 pub type Plays = BTreeMap<Option<i16>, Answers>;
 
 fn path(script: &Script) -> PathBuf {
@@ -42,7 +42,7 @@ pub fn write(script: &Script, plays: &Plays) {
     fs::write(path(script), text).expect("the answers can be written");
 }
 
-/// What was recorded, or nothing where the script is newer.
+/// The recorded answers, or nothing if the script is newer.
 pub fn read(script: &Script) -> Plays {
     let text = fs::read_to_string(path(script)).unwrap_or_default();
     let mut plays = Plays::new();

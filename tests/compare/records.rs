@@ -1,4 +1,4 @@
-//! Bytes in scripts and in answers: batches of records, what consumers say of themselves, hex.
+//! Bytes in scripts and in answers: record batches, subscriptions of consumers, hex.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -9,7 +9,7 @@ use super::value::Value;
 
 type Entries = [(String, Value)];
 
-/// What a script wrote where a string, bytes or records go.
+/// The value of a script for a string, bytes or records.
 pub fn bytes_of(value: &Value) -> Vec<u8> {
     match value {
         Value::Word(word) => word.as_bytes().to_vec(),
@@ -33,9 +33,9 @@ fn number(entries: &Entries, name: &str, default: i64) -> i64 {
     get(entries, name).map_or(default, Value::number)
 }
 
-/// `batch(values: [a, b], keys: [k, null], at: $now, producer: 5, epoch: 0, sequence: 0)`, with
-/// anything in the header that a client could get wrong: `magic`, `count`, `crc`, `attributes` …; and
-/// `offsets: [0, 7]` where those of the records are not 0, 1, 2 ….
+/// `batch(values: [a, b], keys: [k, null], at: $now, producer: 5, epoch: 0, sequence: 0)`, with any header
+/// field that a client could set wrongly: `magic`, `count`, `crc`, `attributes` …; and `offsets: [0, 7]` if
+/// the records have other offsets than 0, 1, 2 ….
 fn batch(entries: &Entries) -> Vec<u8> {
     let list = |name| match get(entries, name) {
         Some(Value::List(items)) => items.as_slice(),
@@ -100,7 +100,7 @@ fn signed(number: i64, out: &mut Vec<u8>) {
     super::codec::varint(((number << 1) ^ (number >> 63)) as u64, out);
 }
 
-/// `subscription(a, b)`: version 0 of what a consumer subscribes to.
+/// `subscription(a, b)`: version 0 of a consumer's subscription.
 fn subscription(topics: &Entries) -> Vec<u8> {
     let mut bytes = vec![0, 0];
     bytes.extend((topics.len() as i32).to_be_bytes());
@@ -122,7 +122,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// As text where it is text.
+/// Text as text, other bytes as hex.
 pub fn readable(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) => text.to_owned(),
@@ -130,7 +130,7 @@ pub fn readable(bytes: &[u8]) -> String {
     }
 }
 
-/// Batches with what a reader of them sees: their headers, and the records where they are not packed.
+/// Batches as a reader sees them: their headers, and the records unless they are compressed.
 pub fn show(bytes: &[u8]) -> Json {
     let mut batches = Vec::new();
     let mut rest = bytes;

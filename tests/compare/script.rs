@@ -1,9 +1,9 @@
-//! A file of `scripts`: requests in their order, and what may differ in the answers.
+//! A file of `scripts`: requests in order, and the allowed differences of the answers.
 //!
 //! ```text
-//! every version of Fetch                 the whole file once a version, `$v`; without it, once
-//! reason batches: Only whole batches …   what differs below may name it: `| @batches`
-//! topic t$v 2 retention.ms=1000          made and waited for; its id is `$t.id`
+//! every version of Fetch                 runs the file once for each version, `$v`; without it, once
+//! reason batches: Only whole batches …   differences below may name it: `| @batches`
+//! topic t$v 2 retention.ms=1000          created and waited for; its id is `$t.id`
 //! delete t$v                             deleted and waited for
 //!
 //! # an offset beyond the end             the request's title
@@ -11,15 +11,15 @@
 //!     partitions: [{fetch_offset: 9}]}]  more of them indented by four
 //!   only 4-12                            the versions in which it is sent
 //!   let session = session_id             a variable from the answer; elsewhere it is `$session`
-//!   until error_code = 0                 asked again until the answer says so
-//!   differs 4-6 error_code: 1 -> 0 | why this version alone; `absent` is a value too
+//!   until error_code = 0                 repeated until the answer has this value
+//!   differs 4-6 error_code: 1 -> 0 | why, for these versions; `absent` is a value too
 //!   differs as above                     the differences of the request above once more
 //! @b send JoinGroup 5 …                  connection b, without waiting
 //! @b answer                              the answer to that
-//! @b close                               the client goes
+//! @b close                               the client disconnects
 //! ```
 //!
-//! What is sent is written as `value.rs` says; `batch(…)` and its like are in `records.rs`.
+//! Requests are written as `value.rs` describes; `batch(…)` and similar functions are in `records.rs`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use super::value::Value;
 
 pub struct Script {
     pub name: String,
-    /// Once for each of its versions.
+    /// The script runs once for each version of this API.
     pub api: Option<String>,
     pub steps: Vec<Step>,
 }
@@ -56,12 +56,12 @@ pub enum Act {
 
 pub struct Request {
     pub api: String,
-    /// None: the version that is played.
+    /// `None`: the version of the run.
     pub version: Option<i16>,
     pub fields: Vec<(String, Value)>,
 }
 
-/// An answer may differ here, and only so.
+/// A difference that is allowed in an answer.
 #[derive(Clone)]
 pub struct Difference {
     pub versions: Versions,
@@ -69,7 +69,7 @@ pub struct Difference {
     pub kafka: String,
     pub ours: String,
     pub reason: String,
-    /// Written once above, for another request.
+    /// The reason was written once above, for another request.
     pub is_again: bool,
 }
 
@@ -87,7 +87,7 @@ impl Versions {
         Versions(self.0.max(other.0), self.1.min(other.1))
     }
 
-    /// None where there is no bound.
+    /// `None`: no limit.
     pub fn ends(self) -> (Option<i16>, Option<i16>) {
         ((self.0 != i16::MIN).then_some(self.0), (self.1 != i16::MAX).then_some(self.1))
     }
@@ -100,7 +100,7 @@ impl Versions {
 }
 
 impl Step {
-    /// The request whose answer this step gets, with its own.
+    /// The request of this step.
     pub fn request(&self) -> Option<&Request> {
         match &self.act {
             Act::Call(request) | Act::Send(request) => Some(request),
@@ -128,7 +128,7 @@ pub fn all() -> Vec<Script> {
         .collect()
 }
 
-/// Panics with the line that it does not understand: who reads that wrote the script.
+/// Panics with the line that it does not understand; its reader is the author of the script.
 pub fn parse(name: &str, text: &str) -> Script {
     let mut script = Script { name: name.to_owned(), api: None, steps: Vec::new() };
     let mut reasons = BTreeMap::new();
@@ -178,7 +178,7 @@ fn again(step: &Step) -> Vec<Difference> {
     step.differs.iter().map(|one| Difference { is_again: true, ..one.clone() }).collect()
 }
 
-/// Lines that begin with four spaces belong to the one above.
+/// Lines that begin with four spaces continue the line above.
 fn joined(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     for (at, line) in text.lines().enumerate() {

@@ -1,5 +1,5 @@
-//! What a script writes for a request: JSON without its quotes. A word becomes what the schema wants
-//! in its place, `$name` in a word is a variable, and `name(…)` is made by [`super::codec`].
+//! The values of a request in a script: JSON without quotes. A word gets the type that the schema has in its
+//! place, `$name` in a word is a variable, and [`super::codec`] evaluates `name(…)`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub enum Value {
     Call(String, Vec<(String, Value)>),
 }
 
-/// Variables by their name.
+/// Variables by name.
 pub type Names = BTreeMap<String, String>;
 
 impl Value {
@@ -26,7 +26,7 @@ impl Value {
         Ok(fields)
     }
 
-    /// With the variables put in.
+    /// The value with its variables replaced.
     pub fn with(&self, names: &Names) -> Value {
         match self {
             Value::Null => Value::Null,
@@ -65,7 +65,7 @@ fn fill_all(entries: &[(String, Value)], names: &Names) -> Vec<(String, Value)> 
     entries.iter().map(|(key, value)| (key.clone(), value.with(names))).collect()
 }
 
-/// The text with the variables put in; the longest name that is known wins, so `t$v_x` works.
+/// Replaces the variables in a text; the longest known name wins, so `t$v_x` works.
 pub fn fill(text: &str, names: &Names) -> String {
     let mut filled = String::new();
     let mut rest = text;
@@ -101,7 +101,7 @@ impl Input<'_> {
         found
     }
 
-    /// `key: value` or a value alone, separated by commas, up to `end`.
+    /// `key: value` or only a value, separated by commas, up to `end`.
     fn entries(&mut self, end: Option<char>) -> Result<Vec<(String, Value)>, String> {
         let mut entries = Vec::new();
         loop {

@@ -1,13 +1,13 @@
-//! As much of a compose file as the tests need: the variables and mounts of its first service.
+//! The part of a compose file that the tests need: variables and mounts of the first service.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A service as the container of it would be started.
+/// A service as its container would be started.
 pub struct Service {
     pub environment: BTreeMap<String, String>,
-    /// Inside the container → on this machine; named volumes are not there.
+    /// Path in the container → path on this machine; named volumes are left out.
     pub mounts: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -16,8 +16,8 @@ pub fn folder() -> PathBuf {
 }
 
 impl Service {
-    /// The first service of a file in this folder. Only what such files use of YAML is known: one
-    /// entry a line, as `name: value` or as `- item`, in quotes or not.
+    /// The first service of a file in this folder. It understands only the YAML that such files use: one
+    /// entry per line, as `name: value` or `- item`, with or without quotes.
     pub fn read(name: &str) -> Service {
         let text = fs::read_to_string(folder().join(name)).expect("the file is there");
         let mut service = Service { environment: BTreeMap::new(), mounts: BTreeMap::new() };

@@ -1,6 +1,6 @@
-//! Compose files as people have them for the image `apache/kafka`: their variables and mounts start
-//! the binary, and a client that knows only what is advertised works. `packaging/check` does the
-//! same inside the image.
+//! Common compose files for the image `apache/kafka`: the binary is started with their variables and mounts,
+//! and a client that uses only the advertised addresses works. `packaging/check` does the same inside the
+//! image.
 
 mod file;
 
@@ -19,9 +19,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-/// How long anything may take on a busy machine before a test gives up.
+/// Time limit of one operation on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// An address that is taken between the choice of a port and the start is chosen anew.
+/// If another process takes an address between the choice of a port and the start, another port is chosen.
 const TRIES: usize = 5;
 const ADDRESS_NOT_AVAILABLE: i32 = 69;
 
@@ -34,8 +34,8 @@ struct Container {
 }
 
 impl Container {
-    /// What the file says, but for ports, which have to be free, and addresses, which are this
-    /// machine's own.
+    /// Starts with the settings of the file, except for ports, which must be free, and addresses, which must
+    /// be this machine's.
     fn start(compose: &str, ports: &[u16]) -> Container {
         let service = Service::read(compose);
         for _ in 0..TRIES {
@@ -72,7 +72,7 @@ impl Container {
         let mut container = Container { child: child.unwrap(), ports, data };
         let lines = BufReader::new(container.child.stdout.as_mut().unwrap()).lines();
         let is_ready = lines.map_while(Result::ok).any(|line| {
-            // What Testcontainers for Java and Go, Python, Rust and .NET wait for.
+            // The log lines that Testcontainers for Java and Go, Python, Rust and .NET wait for.
             ["Transitioning from RECOVERY to RUNNING", "Kafka Server started", "[KafkaServer id="]
                 .iter()
                 .all(|said| line.contains(said))
@@ -89,14 +89,14 @@ impl Container {
         format!("localhost:{}", self.ports[&port])
     }
 
-    /// Ends the broker: whoever wrote the file reads of no mistake of theirs.
+    /// Stops the broker; its log must have no warning about a setting of the file.
     fn knows_every_setting(mut self) {
         let log = self.log();
         assert!(log.contains("INFO"), "there is a log: {log}");
         assert!(!log.contains("unknown setting"), "{log}");
     }
 
-    /// Ends the broker: all that it logged.
+    /// Stops the broker and returns its log.
     fn log(&mut self) -> String {
         let _ = self.child.kill();
         let log = BufReader::new(self.child.stderr.take().unwrap()).lines();
@@ -122,8 +122,8 @@ fn here(text: &str, ports: &BTreeMap<u16, u16>, data: &Path) -> String {
     text
 }
 
-/// Produces and consumes through the address, which is all that the client knows; says what
-/// Metadata tells of the broker and how many partitions a topic got.
+/// Produces and consumes with this address only. Returns the brokers in Metadata and the number of partitions
+/// of a topic.
 fn works(bootstrap: &str) -> Told {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "compose");
@@ -166,7 +166,7 @@ fn a_minimal_node_serves_where_it_is_advertised() {
     let told = works(&container.at(9092));
     assert_eq!(told.brokers, [(1, container.at(9092))]);
     assert_eq!(told.partitions, 3);
-    // The controller's listener is not bound: nobody is there.
+    // The controller's listener is not bound, so its port is free.
     TcpListener::bind(("127.0.0.1", container.ports[&9093])).unwrap();
     container.knows_every_setting();
 }
@@ -206,7 +206,7 @@ fn a_setting_that_nobody_knows_is_warned_of() {
 
 #[test]
 fn where_only_what_is_advertised_is_said_it_listens_there() {
-    // Kept out of the files above, as it would listen at every address of this machine.
+    // Not one of the files above, because it would listen at every address of this machine.
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
     command.env_clear().env("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://kafka:9092").arg("--print-config");
     let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();

@@ -1,21 +1,22 @@
-//! Judges a history: what clients were told, held against what the log holds in the end.
+//! Checks a history: compares the answers that clients got with the content of the log at the end.
 //!
-//! The checks keep their names from Jackdaw's list of invariants:
+//! A violation names one of these checks:
 //!
-//! - H1 an acknowledged record stands at the offset of its acknowledgement
-//! - H2 what a consumer was shown stays there
-//! - H3 the log holds only what somebody sent, with its bytes, and nothing that was refused
-//! - H4 an idempotent producer's record is there once
-//! - H5 an offset holds one record, whoever tells of it
-//! - H6 a producer's records stand in the order of sending
-//! - H10 a reader gets every offset, one after the other
-//! - H13 a committed offset does not go back, and is one that somebody committed
-//! - H18 what was deleted stays deleted, and nothing else is missing: a log's start does not go back,
-//!   and is no further than somebody asked
+//! - H1 an acknowledged record is at the offset of its acknowledgement
+//! - H2 a record that a consumer got stays at its offset
+//! - H3 the log has only records that a client sent, unchanged, and none that was refused
+//! - H4 an idempotent producer's record exists once
+//! - H5 all clients see the same record at an offset
+//! - H6 a producer's records are in the order of sending
+//! - H10 a reader gets every offset in order, without gaps
+//! - H13 a committed offset does not go back, and was sent by a client
+//! - H18 deleted records stay deleted, and no others are missing: a log start does not go back, and is never
+//!   above the highest requested one
 //! - epoch: a partition's leader epoch does not go back
-//! - admin: what an administrator raised (the partitions of a topic, a setting) is there for whoever asks later
+//! - admin: a value that an administrator raised (the number of partitions, a setting) is seen by all later
+//!   requests
 //!
-//! The planted histories below show that each of them finds what it is there for.
+//! The tests below check that each of them finds its planted fault.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -25,21 +26,21 @@ use crate::value::Value;
 /// A partition of the round's topics.
 pub type Place = usize;
 
-/// What only ever rises: each change is to a higher number.
+/// Values that only rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Raised {
-    /// Where a log starts, by DeleteRecords.
+    /// The log start, moved by DeleteRecords.
     Start(Place),
-    /// A partition's leader epoch, which no client asks for.
+    /// A partition's leader epoch, which no client requests.
     Epoch(Place),
-    /// How many partitions a topic has.
+    /// The number of partitions of a topic.
     Partitions,
-    /// What a topic's setting is.
+    /// The value of a topic's setting.
     Setting,
 }
 
-/// What happened, in the order in which the clients saw it. A request counts as sent when it is noted,
-/// so notes are taken before sending and after the answer.
+/// The events in the order in which the clients saw them. A request counts as sent when it is noted, so
+/// clients take notes before they send and after they get the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     Sent {
@@ -52,18 +53,18 @@ pub enum Event {
         at: Place,
         offset: i64,
     },
-    /// The broker said that the record was not and will not be written.
+    /// The broker answered that the record was not written and will not be written.
     Refused {
         value: Value,
     },
-    /// A reader was shown a record; `value` is none where the bytes are nobody's.
+    /// A reader got a record; `value` is `None` if no producer sent these bytes.
     Polled {
         reader: u32,
         at: Place,
         offset: i64,
         value: Option<Value>,
     },
-    /// A reader starts anew, so that its next offset need not follow its last.
+    /// A reader starts again, so its next offset need not follow the last one.
     Positioned {
         reader: u32,
         at: Place,
@@ -101,7 +102,7 @@ pub enum Event {
     },
 }
 
-/// What every partition holds in the end: offset and, where the bytes are as sent, whose they are.
+/// The content of every partition at the end: the offset, and the record if its bytes are as sent.
 pub type Log = Vec<Vec<(i64, Option<Value>)>>;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,12 +117,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the clients of a history may rely on.
+/// Whether leaders change during a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaders {
     Stay,
-    /// From broker to broker: who is not idempotent sends its next record to the new leader while the old
-    /// one's answer is still awaited, so one request at a time keeps no order.
+    /// From broker to broker: a producer that is not idempotent sends its next record to the new leader while
+    /// it waits for the old one's answer. So one request at a time does not keep the order.
     Move,
 }
 
@@ -138,7 +139,7 @@ pub fn check(history: &[Event], log: &Log, leaders: Leaders) -> Vec<Violation> {
     found
 }
 
-/// Where the logs may start at most: the furthest that somebody asked for.
+/// The highest log starts that were requested.
 fn furthest_starts(history: &[Event]) -> HashMap<Place, i64> {
     let mut furthest: HashMap<Place, i64> = HashMap::new();
     for event in history {
@@ -155,7 +156,7 @@ fn acknowledged_and_shown(history: &[Event], log: &Log, violation: &mut impl FnM
     let there: Vec<HashMap<i64, Option<Value>>> =
         log.iter().map(|partition| partition.iter().copied().collect()).collect();
     let furthest = furthest_starts(history);
-    // Below where somebody wanted a log to start there may be a record or none, but no other.
+    // Below the highest requested log start a record may be missing, but not replaced.
     let may_be_gone = |at: &Place, offset: &i64| {
         furthest.get(at).is_some_and(|start| offset < start) && !there[*at].contains_key(offset)
     };
@@ -210,8 +211,8 @@ fn only_what_was_sent(history: &[Event], log: &Log, violation: &mut impl FnMut(&
     }
 }
 
-/// H4 and H6. A producer that is not idempotent may leave duplicates when it retries, so only the order
-/// of its acknowledged records counts, and that only where leaders stay.
+/// H4 and H6. A producer that is not idempotent may leave duplicates when it retries. So only the order of
+/// its acknowledged records counts, and only if leaders do not change.
 fn once_and_in_order(
     history: &[Event],
     log: &Log,
@@ -289,7 +290,7 @@ fn one_record_per_offset(history: &[Event], log: &Log, violation: &mut impl FnMu
     }
 }
 
-/// H10. Nothing is compacted, expired or transactional here, so offsets follow each other without gaps.
+/// H10. Nothing is compacted, expired or transactional here, so there are no gaps between offsets.
 fn gap_free_reading(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
     let mut next: HashMap<(u32, Place), i64> = HashMap::new();
     for event in history {
@@ -309,8 +310,8 @@ fn gap_free_reading(history: &[Event], violation: &mut impl FnMut(&'static str, 
     }
 }
 
-/// H18 and admin. What is found lies between the highest that was acknowledged before the question and
-/// the highest that was asked for before the answer.
+/// H18 and admin. The value in an answer is at least the highest one acknowledged before the question, and at
+/// most the highest one requested before the answer.
 fn raised(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
     let mut asked: HashMap<Raised, i64> = HashMap::new();
     let mut acked: HashMap<Raised, i64> = HashMap::new();
@@ -345,7 +346,7 @@ fn raised(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
                         format!("{what:?} is {value}, and nobody asked for more than {at_most}"),
                     );
                 }
-                // Whoever was told it holds others to it.
+                // From now on other clients must see at least this value.
                 let most = acked.entry(*what).or_insert(*value);
                 *most = (*most).max(*value);
             }
@@ -354,8 +355,8 @@ fn raised(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
     }
 }
 
-/// H13. One member commits rising offsets, so what is found lies between the last commit that was
-/// acknowledged before the question and the last one that was sent before the answer.
+/// H13. One member commits rising offsets. So the offset in an answer is between the last commit acknowledged
+/// before the question and the last commit sent before the answer.
 fn commits(history: &[Event], violation: &mut impl FnMut(&'static str, String)) {
     let mut sent: HashMap<Place, i64> = HashMap::new();
     let mut acked: HashMap<Place, i64> = HashMap::new();
@@ -391,7 +392,7 @@ fn commits(history: &[Event], violation: &mut impl FnMut(&'static str, String)) 
 mod planted {
     use super::*;
 
-    /// A healthy history: two producers, one idempotent, a reader, a group; and the log it leaves.
+    /// A correct history: two producers, one of them idempotent, a reader, a group; and the log at its end.
     fn healthy() -> (Vec<Event>, Log) {
         let mut history = Vec::new();
         let mut log: Log = vec![Vec::new(), Vec::new()];
@@ -414,7 +415,7 @@ mod planted {
         (history, log)
     }
 
-    /// Which checks speak up about a history.
+    /// The checks that report a violation in a history.
     fn found(history: &[Event], log: &Log) -> Vec<&'static str> {
         found_where(Leaders::Stay, history, log)
     }
@@ -504,7 +505,7 @@ mod planted {
     #[test]
     fn h5_two_records_told_of_one_offset_are_found() {
         let (mut history, mut log) = healthy();
-        // The reader saw one record there, and later, after a crash, another.
+        // The reader got one record at this offset and later, after a crash, another one.
         history.push(Event::Sent { value: value(2, 50), to: 0, idempotent: false });
         history.push(Event::Sent { value: value(2, 51), to: 0, idempotent: false });
         history.push(Event::Polled { reader: 7, at: 0, offset: 10, value: Some(value(2, 50)) });
@@ -570,7 +571,7 @@ mod planted {
         assert_eq!(found(&history, &log), ["H10"]);
     }
 
-    /// Its beginning deleted before 4, of which the answer came.
+    /// The records before offset 4 were deleted, with an acknowledgement.
     fn shortened() -> (Vec<Event>, Log) {
         let (mut history, mut log) = healthy();
         let what = Raised::Start(0);
@@ -588,7 +589,7 @@ mod planted {
         assert_eq!(found(&history, &log), [""; 0]);
         log[0].remove(0);
         assert_eq!(found(&history, &log), ["H1", "H2"]);
-        // Whoever did not get an answer does not know.
+        // A deletion without an answer may have happened.
         history.push(Event::Raising { what: Raised::Start(0), to: 6 });
         assert_eq!(found(&history, &log), [""; 0]);
     }

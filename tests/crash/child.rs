@@ -1,5 +1,5 @@
-//! The broker as a process of its own, that can be killed and started again on the same ports and data: the
-//! binary, or [`posed`](crate::posed) brokers of which each can be stopped and started.
+//! The broker as a separate process that can be killed and started again with the same ports and data: the
+//! binary, or [virtual brokers](crate::posed), each of which can be stopped and started.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -13,26 +13,26 @@ use jackdaw::time::Clock;
 
 use crate::posed;
 
-/// Small enough that a round of kills meets many rolls, snapshots and trims; a journal file has to hold
-/// what all producers together can have unanswered.
+/// Small enough that a round of kills has many segment rolls, snapshots and trims of the journal. A journal
+/// file must hold everything that all producers can have in flight.
 pub const SETTINGS: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     ("internal.snapshot.bytes", "1000000"),
     ("internal.journal.file.bytes", "8000000"),
 ];
 
-/// `JACKDAW=path` takes another binary than the one just built.
+/// `JACKDAW=path` tests another binary than the one just built.
 fn binary() -> String {
     std::env::var("JACKDAW").unwrap_or_else(|_| env!("CARGO_BIN_EXE_jackdaw").to_string())
 }
 
-/// A data directory and ports, whatever process serves them.
+/// A data directory and ports, whichever process serves them.
 pub struct Home {
     folder: tempfile::TempDir,
     kind: Kind,
-    /// Of the first broker.
+    /// The address of the first broker.
     address: Mutex<String>,
-    /// How long the last start took.
+    /// The duration of the last start.
     usual_start: Mutex<Duration>,
 }
 
@@ -43,12 +43,12 @@ enum Kind {
 }
 
 impl Home {
-    /// Of one broker, the built binary.
+    /// One broker, the built binary.
     pub fn of_one() -> Home {
         Home::new(Kind::Binary, "127.0.0.1:0".to_owned())
     }
 
-    /// Of several in one process.
+    /// Several virtual brokers in one process.
     pub fn of_posed() -> Home {
         Home::new(Kind::Posed, posed::free_address())
     }
@@ -93,7 +93,7 @@ impl Home {
             .expect("the binary starts");
         let output = BufReader::new(process.stdout.take().unwrap());
         let (say, lines) = mpsc::channel();
-        // Ends with the process, whose output it reads to the end.
+        // Ends when the process ends, because it reads its whole output.
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 let _ = say.send(line);
@@ -102,7 +102,7 @@ impl Home {
         Starting { home: self, process: Process(process), lines, started }
     }
 
-    /// The broker's own tool finds nothing wrong with the files.
+    /// `jackdaw log verify` finds no fault in the files.
     pub fn verifies(&self) {
         let mut command = Command::new(binary());
         let output = command.args(["log", "verify"]).arg(self.data()).output().unwrap();
@@ -120,11 +120,11 @@ impl Drop for Home {
     }
 }
 
-/// Does not outlive the test, whatever happens to that.
+/// A child process that is killed when the test ends, also if the test fails.
 struct Process(Child);
 
 impl Process {
-    /// kill -9, and gone when this returns.
+    /// kill -9; the process is gone when this returns.
     fn kill(&mut self) -> ExitStatus {
         self.0.kill().unwrap();
         self.0.wait().unwrap()
@@ -139,7 +139,7 @@ impl Drop for Process {
     }
 }
 
-/// A process that has not said yet that it is ready.
+/// A process that is not ready yet.
 pub struct Starting<'a> {
     home: &'a Home,
     process: Process,
@@ -158,7 +158,7 @@ impl Starting<'_> {
         }
     }
 
-    /// Itself again where it is not ready yet after this time.
+    /// Returns itself if the process is not ready within this time.
     pub fn ready_within(mut self, limit: Duration) -> Result<Running, Self> {
         let clock = Clock::machine();
         let give_up = clock.monotonic() + limit;
@@ -187,7 +187,7 @@ impl Starting<'_> {
     }
 }
 
-/// "127.0.0.1:PORT,127.0.0.1:PORT" in the line that says that all brokers are ready.
+/// "127.0.0.1:PORT,127.0.0.1:PORT" in the readiness line of the brokers.
 fn addresses_in(line: &str) -> Option<String> {
     let from = &line[line.find("127.0.0.1:")?..];
     let is_part = |letter: &char| letter.is_ascii_digit() || matches!(letter, '.' | ':' | ',');
@@ -204,12 +204,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Of all brokers.
+    /// The addresses of all brokers.
     pub fn addresses(&self) -> &str {
         &self.addresses
     }
 
-    /// Begins to stop or to start one of the posed brokers.
+    /// Begins to stop or to start one of the virtual brokers.
     pub fn tell(&mut self, order: posed::Order, broker: usize) {
         writeln!(self.input, "{} {broker}", order.word()).unwrap();
     }
@@ -218,18 +218,18 @@ impl Running {
     pub fn has_done(&self, order: posed::Order, broker: usize, limit: Duration) {
         let done = posed::done(order, broker);
         let heard = || self.lines.recv_timeout(limit).expect("the brokers say that it is done");
-        // The test harness around them has its own words, such as how long it has been running.
+        // The test harness of the child prints lines of its own, such as its running time.
         let said = std::iter::repeat_with(heard).find(|line| posed::is_done(line));
         assert_eq!(said, Some(done));
     }
 
-    /// kill -9, and gone when this returns.
+    /// kill -9; the process is gone when this returns.
     pub fn kill(&mut self) {
         let status = self.process.kill();
         assert_eq!(status.code(), None, "the broker had ended by itself: {status}");
     }
 
-    /// SIGTERM, or the end of what posed brokers are told; the process ends by itself with exit code 0.
+    /// Sends SIGTERM, or ends the input of the virtual brokers; the process then exits with code 0.
     pub fn stops_cleanly(mut self, limit: Duration) {
         match self.kind {
             Kind::Posed => drop(self.input),

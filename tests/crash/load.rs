@@ -1,6 +1,6 @@
 //! The clients of a round: producers, idempotent and plain, a reader at the tail, a group that commits, one
-//! of static members, and an administrator who deletes records and adds partitions.
-//! They never give up: a request that a kill left unanswered is retried by librdkafka.
+//! with static members, and an administrator who deletes records and adds partitions. They never give up:
+//! librdkafka retries requests that a kill left unanswered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -28,8 +28,8 @@ use crate::raw::Raw;
 use crate::statics::{Counts, Statics};
 use crate::value::{Random, Value};
 
-/// The partitions under load. The first topic rolls its segments every 64 KiB, and so does the last, of
-/// which the administrator deletes the beginning again and again.
+/// The partitions under load. The first topic and the last one roll their segments every 64 KiB. The
+/// administrator deletes the beginning of the last one again and again.
 pub const PLACES: [(&str, i32); 7] = [
     ("rolling", 0),
     ("rolling", 1),
@@ -42,21 +42,21 @@ pub const PLACES: [(&str, i32); 7] = [
 
 /// The first place of the second topic.
 const LARGE: Place = 3;
-/// The place that records are deleted from. Nobody reads there before the end.
+/// The partition whose records are deleted. It is read only at the end.
 pub const SHRINKING: Place = 6;
 
-/// A topic that gets more and more partitions, up to so many.
+/// A topic that gets more and more partitions, up to this number.
 const GROWING: &str = "growing";
 const MOST_PARTITIONS: usize = 200;
-/// A setting of that topic, changed again and again.
+/// A setting of that topic that is changed again and again.
 const SETTING: &str = "segment.ms";
 
 const GROUP: &str = "crash";
 
-/// What kind of producer, and how it sends.
+/// The kind of a producer, and how it sends.
 struct Style {
     idempotent: bool,
-    /// The places it sends to.
+    /// The partitions that it sends to.
     to: Range<Place>,
     settings: &'static [(&'static str, &'static str)],
     most_unanswered: usize,
@@ -81,7 +81,7 @@ const STYLES: [Style; 5] = [
         smallest: 100,
         largest: 1_000,
     },
-    // Enough at once that a partition gets more than a MiB in one round of the committer; as in Kafka a
+    // So much at once that a partition gets more than 1 MiB in one round of the committer. As in Kafka, a
     // batch must not be larger than a segment.
     Style {
         idempotent: true,
@@ -129,8 +129,9 @@ impl Load {
             let noting = Noting::new(&history);
             let mut config = config(address);
             config.set("enable.idempotence", style.idempotent.to_string());
-            // Without idempotence only one request at a time keeps the order across retries. Where leaders
-            // move, one request may be refused and the next one not, and librdkafka starts anew.
+            // Without idempotence, retries keep the order only with one request in flight. If leaders change,
+            // one request may be refused and the next one accepted; librdkafka then takes another epoch or
+            // producer id.
             config.set("max.in.flight", if style.idempotent && brokers == 1 { "5" } else { "1" });
             config.set("debug", "eos").set_log_level(RDKafkaLogLevel::Debug);
             config.set("message.timeout.ms", "600000").set("statistics.interval.ms", "100");
@@ -157,7 +158,7 @@ impl Load {
         Load { history, address: address.to_string(), stopping, threads, statics }
     }
 
-    /// Asks a broker for the leader epochs of all partitions.
+    /// Requests the leader epochs of all partitions from a broker.
     pub fn ask_for_epochs(&self, limit: Duration) {
         let clock = Clock::machine();
         let give_up = clock.monotonic() + limit;
@@ -179,7 +180,7 @@ impl Load {
         }
     }
 
-    /// Asks the broker what the group has committed, as another client would.
+    /// Requests the group's committed offsets, as another client would.
     pub fn ask_for_commits(&self, limit: Duration) {
         let consumer: BaseConsumer = config(&self.address).set("group.id", GROUP).create().unwrap();
         let mut asked = TopicPartitionList::new();
@@ -194,7 +195,7 @@ impl Load {
             }
             match consumer.committed_offsets(asked.clone(), limit) {
                 Ok(found) => break found,
-                // A coordinator may need a moment after its start, and librdkafka hands that on.
+                // A coordinator may need a moment after its start, and librdkafka reports that as an error.
                 Err(error) => assert!(clock.monotonic() < give_up, "{error}"),
             }
             self.history.wait_or_quit(Duration::from_millis(20));
@@ -209,7 +210,7 @@ impl Load {
         }
     }
 
-    /// Asks the broker what the administrator has made of it, as another client would.
+    /// Requests the results of the administrator's changes, as another client would.
     pub fn ask_for_changes(&self, limit: Duration) {
         let consumer: BaseConsumer = config(&self.address).set("group.id", "unused").create().unwrap();
         let clock = Clock::machine();
@@ -219,7 +220,7 @@ impl Load {
         }
     }
 
-    /// Lets every producer have its answers, and returns what happened.
+    /// Waits until every producer has its answers, and returns the events.
     pub fn stop(self, limit: Duration) -> (Vec<Event>, Counts) {
         self.ask_for_commits(limit);
         self.ask_for_epochs(limit);
@@ -229,7 +230,7 @@ impl Load {
             thread.join().unwrap();
         }
         let statics = self.statics.join().unwrap();
-        // A last word of a client that is only now looked at.
+        // Checks the last events of the clients.
         self.history.wait_or_quit(Duration::ZERO);
         assert_eq!(self.history.unanswered(), 0, "every send has its answer");
         let events = self.history.inner.lock().unwrap().events.clone();
@@ -237,7 +238,7 @@ impl Load {
     }
 }
 
-/// Everything that the partitions hold, read by both isolation levels alike.
+/// All records of the partitions, which must be the same with both isolation levels.
 pub fn read_everything(address: &str, limit: Duration) -> Log {
     let [committed, uncommitted] = ["read_committed", "read_uncommitted"].map(|isolation| {
         let mut config = config(address);
@@ -247,7 +248,7 @@ pub fn read_everything(address: &str, limit: Duration) -> Log {
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true");
         config.set("fetch.wait.max.ms", "10").set("fetch.error.backoff.ms", "10");
-        // One for all partitions: to take leave of a consumer costs a second.
+        // One for all partitions, because closing a consumer takes a second.
         let consumer: BaseConsumer = config.create().unwrap();
         PLACES.map(|(topic, partition)| read_partition(&consumer, topic, partition, limit)).to_vec()
     });
@@ -287,7 +288,7 @@ fn config(address: &str) -> ClientConfig {
     config
 }
 
-/// Topic, partition and leader epoch, as one broker tells them.
+/// Topic, partition and leader epoch in the answer of one broker.
 fn epochs(address: &str) -> std::io::Result<Vec<(String, i32, i32)>> {
     let request = MetadataRequest { topics: None, ..Default::default() };
     let mut epochs = Vec::new();
@@ -320,13 +321,13 @@ fn place(topic: &str, partition: i32) -> Place {
     PLACES.iter().position(|known| *known == (topic, partition)).expect("a partition of the round")
 }
 
-// --- what happened ------------------------------------------------------------------------------
+// --- history ------------------------------------------------------------------------------------
 
 #[derive(Default)]
 pub struct History {
     inner: Mutex<Inner>,
     more: Condvar,
-    /// Held from a question about the administrator's changes to its answer.
+    /// Held from a question about the administrator's changes until its answer.
     asking: Mutex<()>,
 }
 
@@ -335,7 +336,7 @@ struct Inner {
     events: Vec<Event>,
     sent: usize,
     answered: usize,
-    /// Set when a client saw what must never happen; the round ends with it.
+    /// Set when a client saw something that must never happen; the round then fails.
     broken: Option<String>,
 }
 
@@ -356,7 +357,7 @@ impl History {
         self.more.notify_all();
     }
 
-    /// How often it was acknowledged that this was raised.
+    /// The number of acknowledged changes of this value.
     pub fn times_raised(&self, what: Raised) -> usize {
         let raised = |event: &&Event| matches!(event, Event::Raised { what: raised, .. } if *raised == what);
         self.inner.lock().unwrap().events.iter().filter(raised).count()
@@ -373,7 +374,7 @@ impl History {
         assert!(self.wait(limit, |inner| inner.answered >= wanted), "no progress: {wanted} answers wanted");
     }
 
-    /// Lets a random time pass.
+    /// Waits for this time, or until the round fails.
     pub fn wait_or_quit(&self, time: Duration) {
         self.wait(time, |_| false);
     }
@@ -400,7 +401,7 @@ impl History {
 struct Noting {
     history: Arc<History>,
     unanswered: Mutex<usize>,
-    /// Producer ids and epochs that librdkafka has gone by, and why it took another.
+    /// Producer ids and epochs that librdkafka has used, and why it took another one.
     identities: Mutex<BTreeSet<(i64, i64)>>,
     reasons: Mutex<Vec<String>>,
 }
@@ -516,7 +517,7 @@ impl Administrator {
         }
     }
 
-    /// One change after the other. What got no answer may have come about or not.
+    /// Makes one change after the other. A change without an answer may have been made or not.
     fn work(self, random: &mut Random, stopping: &AtomicBool) {
         let (mut partitions, mut setting) = (1, 0);
         while !stopping.load(Ordering::SeqCst) {
@@ -561,7 +562,7 @@ impl Administrator {
         }
     }
 
-    /// Notes what the broker says of the setting, and of what others can see, too.
+    /// Notes the setting in the broker's answer, and what other clients see.
     fn look(&self) -> bool {
         look(&self.looking, &self.history, LIMIT) && self.look_at_setting()
     }
@@ -575,7 +576,7 @@ impl Administrator {
         };
         let Some(Ok(topic)) = told.first() else { return false };
         let value = topic.get(SETTING).and_then(|setting| setting.value.as_deref()?.parse::<i64>().ok());
-        // Its default is far beyond all that it is set to.
+        // Its default is far above all values that it is set to.
         if let Some(value) = value.filter(|value| *value < 1_000_000) {
             self.history.note(Event::Found { what, value });
         }
@@ -593,14 +594,14 @@ impl Administrator {
     }
 }
 
-/// How long the administrator waits for an answer of a broker that may be gone.
+/// How long the administrator waits for an answer from a broker that may be gone.
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(LIMIT))
 }
 
-/// Notes what can be seen of the administrator's changes; `false` where there was no answer.
+/// Notes the administrator's changes that are visible; `false` if there was no answer.
 fn look(consumer: &BaseConsumer, history: &History, limit: Duration) -> bool {
     let _one_at_a_time = history.asking.lock().unwrap();
     let (topic, partition) = PLACES[SHRINKING];
@@ -612,7 +613,7 @@ fn look(consumer: &BaseConsumer, history: &History, limit: Duration) -> bool {
     history.note(Event::AskedFor { what });
     let Ok(metadata) = consumer.fetch_metadata(Some(GROWING), limit) else { return false };
     let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
-    // A topic that was there at the beginning: with one partition that nobody had to ask for.
+    // The topic existed at the beginning with one partition, so the value 1 needs no request.
     if partitions > 1 {
         history.note(Event::Found { what, value: partitions as i64 });
     }
@@ -626,7 +627,7 @@ struct Reader {
     consumer: BaseConsumer<Following>,
 }
 
-/// Notes where a group member starts anew.
+/// Notes the positions at which a group member starts again.
 struct Following {
     name: u32,
     history: Arc<History>,
@@ -661,7 +662,7 @@ impl Reader {
         Reader { name, consumer }
     }
 
-    /// Reads every partition from its beginning on, in no group.
+    /// Reads every partition from its beginning, without a group.
     fn tail(address: &str, history: &Arc<History>) -> Reader {
         let reader = Reader::new(address, history, TAIL);
         let mut all = TopicPartitionList::new();
@@ -672,7 +673,7 @@ impl Reader {
         reader
     }
 
-    /// The one member of the group; commits every fifty records.
+    /// The only member of the group; it commits every fifty records.
     fn member(address: &str, history: &Arc<History>) -> Reader {
         let reader = Reader::new(address, history, MEMBER);
         let topics: BTreeSet<&str> = PLACES[..SHRINKING].iter().map(|(topic, _)| *topic).collect();
@@ -685,7 +686,7 @@ impl Reader {
         let mut uncommitted: BTreeMap<Place, i64> = BTreeMap::new();
         let mut since_commit = 0;
         while !stopping.load(Ordering::SeqCst) {
-            // Errors are the broker being away; librdkafka connects again by itself.
+            // An error means that the broker is gone; librdkafka reconnects by itself.
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) else { continue };
             let (at, offset) = (place(message.topic(), message.partition()), message.offset());
             let value = Value::of_record(message.key(), message.payload());
@@ -707,7 +708,7 @@ impl Reader {
             list.add_partition_offset(topic, partition, Offset::Offset(*offset)).unwrap();
             history.note(Event::Committing { at: *at, offset: *offset });
         }
-        // A commit that got no answer may have been kept or not.
+        // A commit without an answer may have been stored or not.
         if self.consumer.commit(&list, CommitMode::Sync).is_ok() {
             for (at, offset) in offsets {
                 history.note(Event::Committed { at: *at, offset: *offset });

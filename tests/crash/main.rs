@@ -1,12 +1,12 @@
-//! kill -9 at any moment loses nothing that was acknowledged.
+//! kill -9 at any moment loses no acknowledged record.
 //!
-//! A round starts the built binary, puts it under producers, a committing group, static members and a reader
-//! at the tail, kills it at random moments, also while it recovers, starts it again at once on the same port and
-//! data directory, and finally reads everything and lets [`checker`] judge the history. Another kind of round
-//! does so with three posed brokers, which besides stop and start one by one.
+//! A round starts the built binary under a load of producers, a committing group, static members and a reader
+//! at the tail. It kills the binary at random moments, also during recovery, and starts it again at once on
+//! the same port and data directory. At the end it reads all records, and [`checker`] checks the history.
+//! Another kind of round does the same with three virtual brokers, and also stops and starts them one by one.
 //!
-//! `CRASH_SEED=7 cargo test --test crash` repeats the choices of a seed; `CRASH_MINUTES=120` goes on with
-//! new rounds for two hours.
+//! `CRASH_SEED=7 cargo test --test crash` repeats the choices of a seed; `CRASH_MINUTES=120` runs new rounds
+//! for two hours.
 
 mod checker;
 mod child;
@@ -27,18 +27,18 @@ use load::{Load, PLACES, SHRINKING};
 use posed::Order;
 use value::Random;
 
-/// How long anything may take on a busy machine before a round gives up.
+/// Time limit of one operation on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A round kills this often at least …
+/// The least number of kills in a round …
 const KILLS: usize = 24;
-/// … and this often while the broker recovers, rolls, trims or writes a snapshot.
+/// … and of kills while the broker recovers, rolls, trims or writes a snapshot.
 const DELICATE_KILLS: usize = 5;
-/// The administrator gets this much done at least, of each kind.
+/// The least number of changes of each kind by the administrator.
 const CHANGES: usize = 5;
-/// A round that needs more than this to meet its moments is broken itself.
+/// A round that needs more kills than this for its delicate moments is itself broken.
 const MOST_KILLS: usize = 80;
-/// A round of posed brokers kills the process this often at least.
+/// The least number of kills of the process in a round of virtual brokers.
 const KILLS_OF_POSED: usize = 16;
 
 #[test]
@@ -64,13 +64,13 @@ fn posed_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknowle
                 for order in [Order::Stop, Order::Start] {
                     running.tell(order, one);
                     running.has_done(order, one, DEADLINE);
-                    // Every client goes on, with whoever leads and coordinates now.
+                    // Every client continues with the new leaders and coordinators.
                     load.history.wait_for_acks(1 + random.below(200), DEADLINE);
                     load.ask_for_epochs(DEADLINE);
                 }
                 tally.stops += 1;
             }
-            // And dies while one stops or, where it could, has come back.
+            // The process is killed while a broker stops, or after a broker has started again.
             let one = any_broker(random);
             running.tell(Order::Stop, one);
             if random.below(2) == 0 {
@@ -88,7 +88,7 @@ fn any_broker(random: &mut Random) -> usize {
     1 + random.below(posed::BROKERS.into())
 }
 
-/// One round, and more of them for as long as was asked for.
+/// One round, and more of them for `CRASH_MINUTES`.
 fn rounds(round: impl Fn(u64)) {
     let clock = Clock::machine();
     let minutes: u64 = number_from("CRASH_MINUTES").unwrap_or(0);
@@ -106,7 +106,7 @@ fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// `life` is what happens from a start to the kill with which it ends.
+/// `life` runs from a start until the next kill.
 fn round(
     seed: u64,
     home: &Home,
@@ -140,7 +140,7 @@ fn round(
     judge(seed, &history, &log, leaders);
     running.stops_cleanly(DEADLINE);
 
-    // Neither a clean stop nor one more crash changes what is there.
+    // Neither a clean stop nor one more crash changes the records.
     let mut running = home.start().ready(DEADLINE);
     assert!(
         load::read_everything(running.addresses(), DEADLINE) == log,
@@ -153,7 +153,7 @@ fn round(
     home.verifies();
 }
 
-/// Starts the broker, and one time in two kills it again before it is ready.
+/// Starts the broker, and kills it again before it is ready in one of two cases.
 fn start_again(home: &Home, random: &mut Random, tally: &mut Tally) -> Running {
     loop {
         let starting = home.start();
@@ -184,14 +184,14 @@ fn judge(seed: u64, history: &[Event], log: &Log, leaders: Leaders) {
     assert_eq!(log.len(), PLACES.len());
 }
 
-/// What the kills of a round met.
+/// The moments at which the kills of a round happened.
 #[derive(Debug, Default)]
 struct Tally {
     kills: usize,
     /// Sends without an answer at the moment of a kill.
     unanswered: usize,
     in_recovery: usize,
-    /// Brokers that were stopped and started while others went on.
+    /// Brokers that were stopped and started while the others ran.
     stops: usize,
 }
 

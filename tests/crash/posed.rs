@@ -1,6 +1,6 @@
-//! Three brokers in one process, of which each is stopped and started while clients work. Only the library can
-//! do that, so the process is this test binary, which runs the library as its users do, and gets its orders
-//! from the round that kills it.
+//! Three virtual brokers, each of which is stopped and started while clients work. Only the library can do
+//! this. So the process is this test binary, which uses the library as its users do and gets its orders from
+//! the round that kills it.
 
 use std::io::BufRead;
 use std::net::TcpListener;
@@ -13,13 +13,13 @@ use jackdaw::types::NodeId;
 
 use crate::child::SETTINGS;
 
-/// How many there are; they are called 1, 2 and 3.
+/// The number of brokers; their ids are 1, 2 and 3.
 pub const BROKERS: u16 = 3;
 
 const ADDRESS: &str = "CRASH_POSED_ADDRESS";
 const DATA: &str = "CRASH_POSED_DATA";
 
-/// What a round has one of them do.
+/// An order of a round to one of the brokers.
 #[derive(Clone, Copy)]
 pub enum Order {
     Stop,
@@ -37,7 +37,7 @@ impl Order {
 
 const DONE: &str = "done: ";
 
-/// What is said when an order was carried out.
+/// The line that reports that an order was carried out.
 pub fn done(order: Order, broker: usize) -> String {
     format!("{DONE}{} {broker}", order.word())
 }
@@ -46,7 +46,7 @@ pub fn is_done(line: &str) -> bool {
     line.starts_with(DONE)
 }
 
-/// The process that serves there.
+/// The command of the process that serves at this address.
 pub fn command(address: &str, data: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "posed::serves_until_its_input_ends", "--ignored", "--nocapture"]);
@@ -54,7 +54,7 @@ pub fn command(address: &str, data: &Path) -> Command {
     command
 }
 
-/// A port with free ones behind it, below those that the system hands out by itself.
+/// A port with free ports after it, below the range from which the system assigns ports.
 pub fn free_address() -> String {
     loop {
         let port = 20_000 + u16::from_be_bytes(time::random_bytes()) % 12_000;

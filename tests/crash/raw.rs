@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told to, one request at a time, and sees every field of the answers.
+//! A client that sends exactly the given requests, one at a time, and returns every field of the answers.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jackdaw::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 
-/// How long a broker that may be gone is waited for.
+/// How long it waits for a broker that may be gone.
 const LIMIT: Duration = Duration::from_secs(5);
 
 pub struct Raw(TcpStream);
@@ -20,7 +20,7 @@ impl Raw {
         Ok(Raw(socket))
     }
 
-    /// An error is the broker being away: whether it has done what was asked is not known.
+    /// An error means that the broker is gone: the request may have been carried out or not.
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         let client_id = Some("crash test".to_owned());
         let header = RequestHeader { api_key: R::KEY, api_version: version, correlation_id: 7, client_id };

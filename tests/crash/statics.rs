@@ -1,9 +1,9 @@
-//! Two static members of a group, of which one or the other restarts again and again: it comes back without
-//! its member id. Whatever dies in between, the group notices nothing.
+//! Two static members of a group. One or the other restarts again and again and comes back without its member
+//! id. Whatever is killed meanwhile, the group does not change:
 //!
-//! - its generation stays, and each member has the partitions that it had
-//! - the id that a member was told last is its own; every earlier one is fenced for ever
-//! - what it committed is there
+//! - its generation stays, and each member keeps its partitions
+//! - the last id that a member got is its own; every earlier one stays fenced
+//! - its commits are there
 
 use std::io;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const GROUP: &str = "crash-static";
 /// Longer than any round: only a restart of the broker could make it forget a member.
 const SESSION_MS: i32 = 30 * 60 * 1_000;
 const INSTANCES: [&str; 2] = ["first", "second"];
-/// The generation in which both are members.
+/// The generation with both members.
 const GENERATION: i32 = 2;
 
 pub struct Statics {
@@ -44,16 +44,16 @@ pub struct Statics {
     counts: Counts,
 }
 
-/// What of it was met.
+/// What happened in a round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Restarts of a member, in which it took over its own place.
+    /// Restarts in which a member took over its own place.
     pub returned: usize,
-    /// Restarts of which a kill took the answer.
+    /// Restarts whose answer was lost in a kill.
     pub unsure: usize,
     pub fenced: usize,
     pub committed: usize,
-    /// How often the coordinator was found anew.
+    /// How often the coordinator was looked up again.
     pub found: usize,
 }
 
@@ -61,15 +61,15 @@ pub struct Counts {
 #[derive(Default)]
 struct Member {
     id: String,
-    /// It asked for another id and had no answer: `id` may be fenced.
+    /// It requested another id and got no answer: `id` may be fenced.
     unsure: bool,
-    /// Its ids before that.
+    /// Its earlier ids.
     fenced: Vec<String>,
     committed: i64,
     tried_to_commit: i64,
 }
 
-/// An answer that says nothing of the group.
+/// No answer, or one without information about the group.
 struct Away;
 
 impl From<io::Error> for Away {
@@ -79,7 +79,7 @@ impl From<io::Error> for Away {
 }
 
 impl Statics {
-    /// Both have joined.
+    /// Returns when both have joined.
     pub fn start(addresses: &str, history: &Arc<History>) -> Statics {
         let addresses: Vec<String> = addresses.split(',').map(str::to_owned).collect();
         let (history, members) = (history.clone(), Default::default());
@@ -107,13 +107,13 @@ impl Statics {
         self.counts
     }
 
-    /// The first joins alone, the second asks to, and the first joins again.
+    /// The first member joins alone, the second asks to join, and the first joins again.
     fn form(&mut self) -> Result<(), Away> {
         let alone = self.call(9, &join(0, ""))?;
         assert_eq!((alone.error_code, alone.generation_id), (0, 1));
         self.members[0].id.clone_from(&alone.member_id);
         self.sync(0, 1, &["first"])?;
-        // Joining ends when both have: the second one waits on a connection of its own.
+        // The join completes when both have joined, so the second one waits on its own connection.
         let address = self.find()?;
         let second = std::thread::spawn(move || Raw::of(&address)?.call(9, &join(1, "")));
         while self.heartbeat(0, 1, &alone.member_id)? != ErrorCode::RebalanceInProgress {}
@@ -128,7 +128,7 @@ impl Statics {
         self.sync(1, GENERATION, &[])
     }
 
-    /// Its process starts anew: it takes over the place that it had.
+    /// The member's process starts again and takes over its former place.
     fn come_back(&mut self, nth: usize) -> Result<(), Away> {
         self.reach()?;
         let asked = self.call(9, &join(nth, ""));
@@ -157,7 +157,7 @@ impl Statics {
         Ok(())
     }
 
-    /// A process that has an id of before goes on as if nothing had happened.
+    /// A process with an earlier id continues as if nothing had happened.
     fn meet_twin(&mut self, nth: usize, random: &mut Random) -> Result<(), Away> {
         if self.members[nth].fenced.is_empty() {
             return Ok(());
@@ -207,7 +207,7 @@ impl Statics {
         }
         let found = &told.topics[0].partitions[0];
         let Member { committed, tried_to_commit, .. } = self.members[nth];
-        // What nobody committed yet is told as −1.
+        // A missing commit is returned as −1.
         let offset = found.committed_offset.max(0);
         let is_right = (told.error_code, found.error_code) == (0, 0);
         self.holds(is_right && (committed..=tried_to_commit).contains(&offset), || {
@@ -217,7 +217,7 @@ impl Statics {
         Ok(())
     }
 
-    /// Asks for its assignment, which the leader may bring.
+    /// Requests its assignment; the leader sends the assignments with it.
     fn sync(&mut self, nth: usize, generation_id: i32, assigned: &[&str]) -> Result<(), Away> {
         let assignments = assigned.iter().zip(&self.members).map(|(instance, member)| {
             let assignment = Bytes::from((*instance).to_owned());
@@ -255,7 +255,7 @@ impl Statics {
         Ok(*ErrorCode::ALL.iter().find(|code| code.code() == told).expect("a code of Kafka's"))
     }
 
-    /// The connection to the coordinator. An error is none that was asked anything of the group.
+    /// The connection to the coordinator. After an error the group got no request.
     fn reach(&mut self) -> Result<&mut Raw, Away> {
         let found = match self.coordinator.take() {
             Some(coordinator) => coordinator,
@@ -276,7 +276,7 @@ impl Statics {
         Ok(answer?)
     }
 
-    /// Where the group's coordinator is, as the first broker says that answers.
+    /// The address of the group's coordinator, from the first broker that answers.
     fn find(&self) -> Result<String, Away> {
         let mut brokers = self.addresses.iter().filter_map(|address| Raw::of(address).ok());
         let asked = FindCoordinatorRequest { coordinator_keys: vec![GROUP.into()], ..Default::default() };
@@ -296,7 +296,7 @@ impl Statics {
 
 const TOPIC: &str = "rolling";
 
-/// Another broker is to be asked, or this one later.
+/// Another broker has to be asked, or this one again later.
 fn says_nothing(code: i16) -> bool {
     let codes =
         [ErrorCode::NotCoordinator, ErrorCode::CoordinatorNotAvailable, ErrorCode::CoordinatorLoadInProgress];

@@ -1,8 +1,8 @@
-//! Values that can be checked by looking at them: who sent it, its number, and bytes that follow from both.
+//! Values that can be checked by themselves: the producer, a number, and bytes that follow from both.
 
 use std::time::Duration;
 
-/// Names one record: every record of a round has another one.
+/// The name of one record; every record of a round has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value {
     pub producer: u32,
@@ -10,7 +10,7 @@ pub struct Value {
 }
 
 impl Value {
-    /// The record's key: the name alone.
+    /// The record's key: only the name.
     pub fn key(self) -> [u8; 8] {
         (u64::from(self.producer) << 32 | u64::from(self.seq)).to_be_bytes()
     }
@@ -26,7 +26,7 @@ impl Value {
         bytes
     }
 
-    /// The name of a record whose key and value are exactly what [`Value::bytes`] makes.
+    /// The name of a record whose key and value are exactly those of [`Value::bytes`].
     pub fn of_record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Value> {
         let (key, value) = (key?, value?);
         let name = u64::from_be_bytes(key.try_into().ok()?);
@@ -41,7 +41,7 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        // A zero state would stay zero, and small seeds should not begin alike.
+        // A zero state would stay zero, and small seeds should begin differently.
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         random.next();
         random

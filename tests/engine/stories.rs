@@ -673,9 +673,14 @@ fn a_damaged_snapshot_costs_a_longer_replay_and_nothing_else() {
     let snapshots = fs.list(Path::new("data/snapshot")).unwrap();
     let newest = Path::new("data/snapshot").join(&snapshots.last().unwrap().name);
     fs.flip_bit(&newest, 200).unwrap();
+    let damaged = read_all(&fs, &newest, u64::MAX).unwrap();
+    let unfinished = Path::new("data/snapshot/7.snapshot.new");
+    fs.open(unfinished, jackdaw::storage::fs::Open::New).unwrap();
     let store = open(&fs).unwrap();
     let log = log_of(&store);
     assert_eq!(values(&log, Offset(0)).unwrap().len(), 3);
+    assert_ne!(read_all(&fs, &newest, u64::MAX).ok(), Some(damaged), "a damaged snapshot is removed");
+    assert!(read_all(&fs, unfinished, u64::MAX).is_err(), "a snapshot that was never finished is removed");
 }
 
 #[test]

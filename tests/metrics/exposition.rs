@@ -1,5 +1,5 @@
-//! A strict reader of pages of metrics: of OpenMetrics 1.0 and of Prometheus's own text, as much of
-//! both as our page uses. What they do not allow, and what our page has no need of, is refused.
+//! A strict parser of metrics pages in OpenMetrics 1.0 and in Prometheus's text format, as far as our page
+//! uses them. It refuses everything that these formats do not allow or that our page does not need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub fn read(page: &str, form: Form) -> Result<Families, String> {
         Form::Prometheus => page.strip_suffix('\n').ok_or("the last line has no end")?,
     };
     let mut families = Families::new();
-    // Whose lines are being read: they stand together.
+    // The metric of the current lines: all lines of a metric must be together.
     let mut now = String::new();
     for line in lines.split('\n') {
         let wrong = |why: &str| format!("{why}: {line:?}");
@@ -122,7 +122,7 @@ fn sample(line: &str) -> Option<Sample> {
     is_name(name, true).then(|| Sample { name: name.to_owned(), labels, value })
 }
 
-/// Where the quotation mark stands that ends a text.
+/// The position of the quotation mark that ends a text.
 fn end_of_text(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     text.bytes().position(|letter| {
@@ -163,7 +163,7 @@ fn each_once(family: &Family) -> Result<(), String> {
     }
 }
 
-/// Buckets rise to the last one, which is all there is.
+/// Buckets do not fall, and the last one equals the count.
 fn adds_up(name: &str, family: &Family) -> Result<(), String> {
     let mut last: BTreeMap<BTreeMap<String, String>, (f64, f64)> = BTreeMap::new();
     for sample in family.samples.iter().filter(|sample| sample.name.ends_with("_bucket")) {

@@ -1,4 +1,4 @@
-//! What `/metrics` says, read by a strict parser, of a broker that a real client works with.
+//! The page of `/metrics` of a broker that a real client uses, read by a strict parser.
 
 mod exposition;
 
@@ -39,7 +39,7 @@ impl Stage {
         config
     }
 
-    /// Ten records of an hour ago, in partition 0 of a topic that comes into being by it.
+    /// Produces ten records with timestamps of an hour ago to partition 0 of a topic that is created by it.
     fn produce(&self, topic: &str) {
         let producer: BaseProducer = self.client(&[]).create().unwrap();
         let an_hour_ago = Clock::machine().now().0 - 3_600_000;
@@ -59,7 +59,7 @@ impl Stage {
         consumer.commit(&offsets, CommitMode::Sync).unwrap();
     }
 
-    /// The content type, and the page.
+    /// The content type and the page.
     fn get(&self, accept: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.broker.http().unwrap()).unwrap();
         let request =
@@ -97,7 +97,7 @@ impl Stage {
 struct Page(Families);
 
 impl Page {
-    /// The sample of this name and no other labels.
+    /// The sample with this name and exactly these labels.
     fn find(&self, family: &str, name: &str, labels: &[(&str, &str)]) -> Option<&Sample> {
         let wanted: BTreeMap<&str, &str> = labels.iter().copied().collect();
         let family = self.0.get(family).unwrap_or_else(|| panic!("{family} is on the page"));
@@ -124,7 +124,7 @@ impl Page {
         self.any(family, labels).is_some()
     }
 
-    /// How many there were of what a histogram counts.
+    /// The number of observations of a histogram.
     fn count(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
         self.find(family, &format!("{family}_count"), labels).expect("it is counted").value
     }
@@ -193,7 +193,7 @@ fn every_refusal_is_counted_by_api_and_code_or_by_the_reason_of_the_close() {
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     stranger.read_to_string(&mut String::new()).unwrap();
     drop(stranger);
-    // It counts when the broker is done with it, a moment after the client has seen its end.
+    // The connection is counted when the broker has finished with it, a moment after the client sees its end.
     let page =
         stage.scrape_until(|page| page.value("jackdaw_connections_closed", &[("reason", "http")]) == 1.0);
     let refused = [("request", "ListOffsets"), ("error", "UNKNOWN_TOPIC_OR_PARTITION")];

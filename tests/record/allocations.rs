@@ -1,4 +1,4 @@
-//! Counts what the current thread allocates.
+//! Counts the allocations of the current thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,7 +8,7 @@ thread_local! {
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-/// The most bytes that were held at once while `work` ran, beyond what was held before.
+/// The peak of bytes that `work` held at once, beyond those held before.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);
@@ -27,7 +27,7 @@ fn count(bytes: usize, sign: isize) {
     PEAK.set(PEAK.get().max(held));
 }
 
-// SAFETY: everything is handed to the system's allocator as it came; the counters allocate nothing.
+// SAFETY: every call is passed to the system's allocator unchanged; the counters allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);

@@ -1,6 +1,6 @@
-//! Batches of other implementations: made by Apache Kafka's own classes (`kafka/Batches.java`), and
-//! both ways with the crate `kafka-protocol`, which uses the C libraries for lz4 and zstd.
-//! Headers are not judged by that crate: it loses repeated keys.
+//! Batches of other implementations: Apache Kafka's own classes (`kafka/Batches.java`), and the crate
+//! `kafka-protocol` in both directions, which uses the C libraries for lz4 and zstd. Headers are not compared
+//! with that crate, because it loses repeated keys.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use jackdaw::record::{BatchBuilder, Codec, Record, check_produced, records};
@@ -13,7 +13,7 @@ use kafka_protocol::records::{
 use crate::forge::{Forged, NOW, payload};
 use crate::rules::rules;
 
-/// The records of `kafka/Batches.java`.
+/// The records in `kafka/Batches.java`.
 fn of_kafka() -> Vec<Record> {
     let bytes = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
     let record = |offset, timestamp, key, value| Record {
@@ -58,7 +58,7 @@ fn batches_of_apache_kafka_are_read() {
     }
 }
 
-/// A batch of ours as the crate sees it, and the same records written by the crate.
+/// Our codecs and those of the crate.
 const THEIRS: [(Codec, Compression); 5] = [
     (Codec::None, Compression::None),
     (Codec::Gzip, Compression::Gzip),
@@ -77,7 +77,7 @@ fn their_records() -> Vec<TheirRecord> {
         producer_epoch: -1,
         timestamp_type: TimestampType::Creation,
         offset,
-        sequence: offset as i32, // the crate begins a new batch where these do not count up
+        sequence: offset as i32, // the crate begins a new batch unless these count up
         timestamp: NOW.0 + offset,
         key: key.map(Bytes::from_static),
         value,
@@ -128,7 +128,7 @@ fn batches_of_ours_are_read_by_another_implementation() {
     }
 }
 
-/// A batch of two records whose compressed bytes are made by `pack`.
+/// A batch of two records whose payload is compressed by `pack`.
 fn packed(codec: Codec, pack: impl FnOnce(&[u8]) -> Vec<u8>) -> Bytes {
     let plain = payload(&BatchBuilder::new().value(NOW, "one").value(NOW, vec![b'x'; 50_000]));
     let payload = pack(&plain);
@@ -177,8 +177,8 @@ fn lz4_blocks_that_refer_to_earlier_ones_are_read() {
     assert_eq!(sizes(&batch), [3, 50_000]);
 }
 
-/// Two records, each alone and both together, packed by `pack`; and what Apache Kafka 4.4 says of them with bytes
-/// added or taken away: whether the batch is accepted.
+/// Two records, compressed by `pack` each alone and both together, with bytes added or removed. The table has
+/// whether Apache Kafka 4.4 accepts such a batch.
 fn check_tails(codec: Codec, pack: impl Fn(&[u8]) -> Vec<u8>, tails: &[(&[u8], bool)], in_two: bool) {
     let of = |number: i64| crate::forge::record(number, 0);
     let accepted = |payload: Vec<u8>| {

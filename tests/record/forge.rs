@@ -1,4 +1,4 @@
-//! Batches that no client would build, field by field.
+//! Batches with any fields, which no client would build.
 
 use bytes::Bytes;
 use jackdaw::record::{BatchBuilder, crc_of};
@@ -6,7 +6,7 @@ use jackdaw::types::Timestamp;
 
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
-/// Every field of a batch; what is `None` is as it should be.
+/// Every field of a batch; a field with `None` gets its correct value.
 #[derive(Clone, Debug)]
 pub struct Forged {
     pub base_offset: i64,
@@ -26,13 +26,13 @@ pub struct Forged {
 }
 
 impl Forged {
-    /// A sound batch of these records.
+    /// A valid batch of these records.
     pub fn of(records: &[Vec<u8>]) -> Forged {
         let count = i32::try_from(records.len()).unwrap();
         Forged { count, last_offset_delta: count - 1, payload: records.concat(), ..Forged::empty() }
     }
 
-    /// A sound batch but for its records, which are not there.
+    /// A valid batch except that it has no records.
     pub fn empty() -> Forged {
         Forged {
             base_offset: 0,
@@ -74,17 +74,17 @@ impl Forged {
     }
 }
 
-/// A small sound record.
+/// A small valid record.
 pub fn record(offset_delta: i64, timestamp_delta: i64) -> Vec<u8> {
     raw_record(None, &[&[0], &varint(timestamp_delta), &varint(offset_delta), &varint(-1), b"\x02v", &[0]])
 }
 
-/// A small sound record with a key.
+/// A small valid record with a key.
 pub fn keyed(offset_delta: i64) -> Vec<u8> {
     raw_record(None, &[&[0, 0], &varint(offset_delta), b"\x02k", b"\x02v", &[0]])
 }
 
-/// A record of these parts, with its length or another one in front.
+/// A record with these parts, after its length or another one.
 pub fn raw_record(length: Option<i64>, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let length = length.unwrap_or(i64::try_from(body.len()).unwrap());
@@ -103,7 +103,7 @@ pub fn varint(number: i64) -> Vec<u8> {
     bytes
 }
 
-/// What a builder's batch holds behind its header.
+/// The bytes of a builder's batch after its header.
 pub fn payload(batch: &BatchBuilder) -> Vec<u8> {
     batch.build()[61..].to_vec()
 }

@@ -1,5 +1,4 @@
-//! Bytes made to hurt: each is answered with an error, or read, within the
-//! memory that is allowed here.
+//! Hostile bytes: each is refused or read, within a limit of memory.
 
 use std::io::Write;
 use std::time::Duration;
@@ -18,8 +17,7 @@ use crate::rules::rules;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Everything that may ever be done with a batch: all of it has to end, without a panic, and
-/// within `limit` bytes of memory.
+/// Every operation on a batch: all of them must end without a panic and within `limit` bytes of memory.
 #[track_caller]
 fn survives(batch: Bytes, limit: usize) -> Result<(), RecordError> {
     let (result, peak) = peak_of(|| {
@@ -47,7 +45,7 @@ fn is_refused(batch: Bytes, limit: usize) {
     assert!(survives(batch, limit).is_err());
 }
 
-/// A compressed batch that claims one record.
+/// A compressed batch whose header says one record.
 fn bomb(codec: Codec, payload: Vec<u8>) -> Bytes {
     Forged { attributes: codec.id().into(), count: 1, last_offset_delta: 0, payload, ..Forged::empty() }
         .bytes()
@@ -126,7 +124,7 @@ fn zstd_of_zeros(window_descriptor: u8, blocks: usize) -> Vec<u8> {
 
 #[test]
 fn a_zstd_batch_of_zeros_that_would_become_more_than_2_gib() {
-    // Two records, each with a value that ends where its 1 GiB of zeros ends but for the number of headers.
+    // Two records, each with a value that fills its 1 GiB of zeros, except for the number of headers.
     let value = (1 << 30) - 1;
     let of = |number| raw_record(Some(value + 10), &[&[0, 0], &varint(number), &[1], &varint(value)]);
     let zeros = || zstd_of_zeros(0x58, 8192);
@@ -137,13 +135,13 @@ fn a_zstd_batch_of_zeros_that_would_become_more_than_2_gib() {
     let (error, peak) = peak_of(|| check_produced(batch.clone(), &rules()).unwrap_err());
     assert_eq!(error, RecordError::OpensTooLarge);
     assert!(peak <= 8 * MIB, "{peak}");
-    // A reader of records is not given what would have to be held as a whole.
+    // A reader of records gets no value that would have to be held in memory as a whole.
     let (read, peak) = peak_of(|| records(&batch).unwrap().next().unwrap());
     assert!(read.is_err());
     assert!(peak <= 8 * MIB, "{peak}");
 }
 
-/// A batch that is many times as large as it looks, in every codec that allows it: log lines that repeat.
+/// A batch of repeating log lines, which becomes many times larger in every codec that allows it.
 #[test]
 fn a_very_compressible_batch_is_taken_found_by_its_time_and_compacted_piece_by_piece() {
     let value = vec![b'x'; 23 * MIB];
@@ -174,7 +172,7 @@ fn zstd_windows_are_bounded_whatever_a_frame_names() {
     for descriptor in [0x78, 0x80, 0x88, 0xff] {
         // The ring that holds 32 MiB and a block grows by doubling.
         is_refused(bomb(Codec::Zstd, zstd_of_zeros(descriptor, 16_384)), 110 * MIB);
-        // A frame that is small holds little, whatever window it names.
+        // A small frame takes little memory, whatever window it names.
         let small = zstd_of_zeros(descriptor, 1);
         is_refused(bomb(Codec::Zstd, small), MIB);
     }
@@ -187,7 +185,7 @@ fn zstd_windows_are_bounded_whatever_a_frame_names() {
 
 #[test]
 fn large_zstd_windows_of_many_readers_are_opened_one_after_the_other() {
-    // 24 MiB that have to be held before the first byte comes out: nobody waits for ever.
+    // 24 MiB must be in memory before the first byte comes out; all readers finish.
     let batch = bomb(Codec::Zstd, zstd_of_zeros(0x78, 192));
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -290,7 +288,8 @@ fn every_cut_of_every_codec() {
                 ..Forged::empty()
             };
             let read = records(&batch.bytes()).unwrap().filter_map(Result::ok).count();
-            // What a codec can give of a cut stream it may; its checksum may be what is missing.
+            // A codec may return the part of a cut stream that it can read: perhaps only the checksum is
+            // missing.
             assert!(read <= 3);
             let _ = survives(batch.bytes(), 16 * MIB);
         }

@@ -1,5 +1,5 @@
-//! Record batches judged from outside: the rules for what clients send, the codecs beside other
-//! implementations, and hostile bytes with the memory they are allowed.
+//! Record batches tested from outside: the rules for batches of clients, the codecs against other
+//! implementations, and hostile bytes with a limit of memory.
 
 mod allocations;
 mod codecs;

@@ -1,5 +1,5 @@
-//! What holds for all records, and what no bytes may break. The fuzz targets are plain functions
-//! of bytes: `cargo test` feeds them for a moment, a fuzzer may for hours.
+//! Properties of all records, and robustness against any bytes. The fuzz targets are plain functions of
+//! bytes: `cargo test` runs them for a moment, and a fuzzer can run them for hours.
 
 use bytes::Bytes;
 use jackdaw::record::{
@@ -61,7 +61,7 @@ fn read(batch: &Bytes) -> Vec<Record> {
     records(batch).unwrap().map(Result::unwrap).collect()
 }
 
-/// Rules that refuse no timestamp.
+/// Rules that accept every timestamp.
 fn any_time() -> Rules {
     Rules {
         now: Timestamp(0),
@@ -72,7 +72,7 @@ fn any_time() -> Rules {
 }
 
 proptest! {
-    // PROPTEST_CASES says how long.
+    // PROPTEST_CASES sets the number of cases.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -159,7 +159,7 @@ proptest! {
     }
 }
 
-/// Bytes where a batch is expected.
+/// Any bytes in place of a batch.
 fn fuzz_any_bytes(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     let _ = check_produced(bytes.clone(), &rules());
@@ -171,8 +171,8 @@ fn fuzz_any_bytes(bytes: &[u8]) {
     }
 }
 
-/// Bytes where the records of a batch are expected, under a header and a CRC that hold. Every
-/// reader has to come to the same judgement.
+/// Any bytes in place of the records of a batch, with a valid header and CRC. All readers must agree on the
+/// result.
 fn fuzz_records(codec: u8, count: i32, bytes: &[u8]) {
     let batch = Forged {
         attributes: codec.into(),

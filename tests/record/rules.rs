@@ -1,5 +1,5 @@
-//! What `check_produced` accepts, refuses and repairs. The answers beside each rule were read off
-//! Apache Kafka 4.4.0; where ours differs, the test's name says so.
+//! Batches that `check_produced` accepts, refuses and corrects. The expected outcomes were observed on Apache
+//! Kafka 4.4.0; where ours differs, the name of the test says so.
 
 use std::io::Write;
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn assert_not_one_batch(bytes: &[u8]) {
     assert!(matches!(result, Err(RecordError::NotOneBatch(_))), "{result:?}");
 }
 
-/// Accepted, and not a byte of it copied or changed.
+/// The batch is accepted, and none of its bytes is copied or changed.
 #[track_caller]
 fn assert_untouched(batch: &Forged) -> Checked {
     let bytes = batch.bytes();
@@ -77,7 +77,7 @@ fn assert_untouched(batch: &Forged) -> Checked {
     checked
 }
 
-/// Accepted with another max timestamp, under a CRC that holds, nothing else changed.
+/// The batch is accepted with another maximum timestamp and a valid CRC; nothing else changes.
 #[track_caller]
 fn assert_max_timestamp_made(batch: &Forged, max_timestamp: i64) -> Checked {
     let checked = check(batch).unwrap();
@@ -157,7 +157,7 @@ fn a_batch_that_opens_to_more_than_a_check_may_take_is_left_for_later() {
 #[test]
 fn a_record_of_a_compressed_batch_has_a_largest_size_and_one_of_another_batch_has_not() {
     let check = |codec, length| {
-        // With the seven other bytes of a record.
+        // Together with the seven other bytes of a record.
         let batch = BatchBuilder::new().codec(codec).value(NOW, vec![7; length]).build();
         check_produced(batch, &Rules { max_decompressed_bytes: 100, ..rules() }).map(|_| ())
     };
@@ -278,7 +278,7 @@ fn p12_with_log_append_time_only_the_header_changes() {
     }
 }
 
-/// The records that come out of a batch, in Kafka's order, and what its header says of them.
+/// The records of a batch in order, and its header.
 fn content(checked: &Checked) -> (Header, Vec<jackdaw::record::Record>) {
     let header = Header::parse(&checked.bytes).unwrap();
     assert_eq!(checked.header, header);

@@ -1,6 +1,5 @@
-//! Fuzz targets: plain functions from bytes to nothing that panic where the codec is wrong. A
-//! fuzzer can call them; here they run for a moment on mutations of the vectors, the same ones in
-//! every run.
+//! Fuzz targets: plain functions of bytes that panic if the codec is wrong. A fuzzer can call them; here they
+//! run for a moment on mutations of the vectors, the same ones in every run.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +11,8 @@ use crate::inspect::{Codec, Kind, all};
 use crate::source::Source;
 use crate::vectors;
 
-/// A request as it comes off a socket, without its size. What can be read can be written, and
-/// what was written reads as the same message.
+/// A request from a socket, without its size. Every request that can be read can be written again, and is
+/// then read as the same message.
 pub fn frame(data: &[u8], codecs: &[Codec]) -> bool {
     let mut input = Reader::new(Bytes::copy_from_slice(data));
     let Ok(header) = RequestHeader::read(&mut input) else { return false };
@@ -32,7 +31,7 @@ pub fn message(data: &[u8], codec: &Codec, version: i16) -> bool {
     true
 }
 
-/// One to four small changes: a bit, a byte, a number that lies, a piece gone, moved or doubled.
+/// One to four small changes: a bit, a byte, a wrong number, a piece removed, moved or doubled.
 pub fn mutate(data: &mut Vec<u8>, source: &mut Source) {
     const NUMBERS: [u8; 7] = [0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x0f];
     for _ in 0..=source.below(4) {
@@ -71,7 +70,7 @@ fn mutated_messages_never_panic_and_read_as_they_were_written() {
             accepted += usize::from(message(&data, codec, vector.version));
         }
     }
-    // Both ends of the property are met: some mutations are still messages, many are not.
+    // The mutations cover both cases: some are still messages, many are not.
     assert!(accepted > tried / 20 && accepted < tried, "{accepted} of {tried}");
 }
 
@@ -79,7 +78,7 @@ fn mutated_messages_never_panic_and_read_as_they_were_written() {
 fn mutated_frames_of_every_key_never_panic_and_read_as_they_were_written() {
     let codecs = all();
     let mut source = Source::new(2);
-    // By key: how many mutations were still requests of it or of another key, and how many were not.
+    // By key: how many mutations were still requests of any key, and how many were not.
     let mut targets: BTreeMap<i16, (usize, usize)> = BTreeMap::new();
     for vector in vectors::all().iter().filter(|vector| vector.bytes.len() < 2000) {
         let (Some(key), Some(header)) = (vector.key, vector.header) else { continue };

@@ -1,5 +1,5 @@
-//! What nobody sends in good faith. Each answer is an error or a message, never a panic, and costs
-//! less than a mebibyte unless the frame itself is larger.
+//! Hostile bytes. Each is refused or read as a message, without a panic, and takes less than 1 MiB unless the
+//! frame itself is larger.
 
 use bytes::Bytes;
 use jackdaw::protocol::messages::fetch_request::FetchRequest;
@@ -16,7 +16,7 @@ use crate::vectors;
 
 const MEBIBYTE: usize = 1 << 20;
 
-/// Lengths and counts that lie, as 32 bits, 16 bits and compact.
+/// Wrong lengths and counts, as 32 bits, 16 bits and compact.
 const LIES: [&[u8]; 8] = [
     &[0x7f, 0xff, 0xff, 0xff],
     &[0x80, 0x00, 0x00, 0x00],
@@ -35,7 +35,7 @@ fn metadata(body: &'static [u8], version: i16) -> Result<MetadataRequest, WireEr
 #[test]
 fn a_count_beyond_the_frame_is_refused_without_the_memory() {
     let huge = [
-        // Each of these ended another codec's process.
+        // Each of these ended the process with another codec.
         ("MetadataRequest", 0, &[0x7f, 0xff, 0xff, 0xff][..]),
         ("MetadataRequest", 0, &[0x03, 0x3c, 0x08, 0x00]),
         ("MetadataRequest", 9, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
@@ -51,7 +51,7 @@ fn a_count_beyond_the_frame_is_refused_without_the_memory() {
 
 #[test]
 fn a_count_is_held_against_the_frame_before_anything_is_reserved() {
-    // Within what a frame of 4 bytes may cost, but not within its bytes.
+    // Within the limit for a frame of 4 bytes, but more than its bytes can contain.
     let (result, bytes) = most_held_by(|| metadata(&[0, 0, 0, 25], 0));
     assert_eq!(result, Err(WireError::Truncated));
     assert_eq!(bytes, 0);
@@ -59,7 +59,7 @@ fn a_count_is_held_against_the_frame_before_anything_is_reserved() {
 
 #[test]
 fn a_count_reserves_only_for_the_first_elements() {
-    // Within the frame and its budget, but the first name already is none.
+    // Within the frame and its limit, but already the first name is invalid.
     let mut body = vec![0xff; 8 << 20];
     body[..4].copy_from_slice(&700_000i32.to_be_bytes());
     let body = Bytes::from(body);
@@ -103,14 +103,14 @@ fn every_message_survives_lies_and_nothing_else() {
 
 #[test]
 fn elements_of_one_byte_do_not_multiply_a_frame() {
-    // Empty names take 2 bytes, and 40 in memory. All of the frame is names, a half, a quarter.
+    // Empty names take 2 bytes, and 40 in memory. Names fill the frame, a half of it, or a quarter.
     for length in [100, 1 << 10, 100 << 10, 8 << 20] {
         for share in [2, 4, 8] {
             let mut body = vec![0u8; length];
             body[..4].copy_from_slice(&(length as i32 / share).min(1_000_000).to_be_bytes());
             let (result, bytes) = most_held_by(|| decode::<MetadataRequest>(body.into(), 0));
             assert!(result.is_err(), "{length} / {share}");
-            // While a list grows both copies are held.
+            // While a list grows, the old and the new copy are in memory.
             assert!(bytes < 2 * decoded_at_most(length), "{bytes} for {length} / {share}");
         }
     }
@@ -119,7 +119,8 @@ fn elements_of_one_byte_do_not_multiply_a_frame() {
 
 #[test]
 fn a_list_of_short_names_is_no_attack() {
-    // What `kafka-consumer-groups --describe --all-groups` asks: six bytes a group, and 80 in memory.
+    // The request of `kafka-consumer-groups --describe --all-groups`: six bytes for each group, and 80 in
+    // memory.
     let groups = (0..800).map(|group| OffsetFetchRequestGroup {
         group_id: format!("g{group}"),
         topics: None,
@@ -143,7 +144,7 @@ fn what_was_allocated_for_a_frame_can_be_asked() {
 
 #[test]
 fn more_elements_than_kafka_reads_are_refused() {
-    // OffsetFetch: group "g", one topic "t", then so many partitions.
+    // OffsetFetch: group "g", one topic "t", then `count` partitions.
     let indexes = |count: i32| {
         let mut body = vec![0, 1, b'g', 0, 0, 0, 1, 0, 1, b't'];
         body.extend(count.to_be_bytes());
@@ -245,7 +246,7 @@ fn a_tag_holds_exactly_its_value() {
     assert_eq!(fetch(&[2, 2, b'c']), Ok(Some("c".to_owned())));
     assert_eq!(fetch(&[3, 2, b'c', 0]), Err(WireError::LeftOver(1)));
     assert_eq!(fetch(&[1, 2, b'c']), Err(WireError::Truncated));
-    // What is not a value is not looked for behind the tag either.
+    // Missing bytes of a tagged value are not taken from the bytes after the tag.
     assert_eq!(fetch(&[9, 2, b'c']), Err(WireError::Truncated));
 }
 

@@ -1,5 +1,5 @@
-//! All messages as values without a type: their fields against JSON, drawn values, and the codec
-//! of each as plain functions. The code for each struct is generated from the schema by `build.rs`.
+//! All messages without their types: comparison of fields with JSON, random values, and the codec of each
+//! message as plain functions. `build.rs` generates the code for each struct from the schema.
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::source::Source;
 
-/// What the generated code below uses.
+/// The names that the generated code below uses.
 mod generated {
     pub use jackdaw::types::Uuid;
     pub use serde_json::Value as Json;
@@ -24,10 +24,10 @@ mod generated {
 include!(concat!(env!("OUT_DIR"), "/checks.rs"));
 
 pub trait Inspect: Sized {
-    /// Whether this value is what `json` says; `at` names the place for the error.
+    /// Whether this value equals `json`; `at` is the path for the error.
     fn agrees(&self, json: &Json, at: &str) -> Result<(), String>;
 
-    /// Some value that a message of this version can carry.
+    /// A random value that a message of this version can carry.
     fn draw(source: &mut Source, version: i16) -> Self;
 }
 
@@ -49,9 +49,9 @@ pub struct Codec {
     pub recode: fn(Bytes, i16) -> Result<Bytes, WireError>,
     /// Decodes all of the bytes and drops the message.
     pub decode: fn(Bytes, i16) -> Result<(), WireError>,
-    /// Draws a message, encodes it, decodes that and insists on the same message; its bytes.
+    /// Draws a message, encodes and decodes it, and checks that it is the same; returns its bytes.
     pub draw: fn(&mut Source, i16) -> Bytes,
-    /// The bytes of a message in which nothing was set.
+    /// The bytes of a message with all fields at their defaults.
     pub fresh: fn(i16) -> Result<Bytes, WireError>,
 }
 
@@ -97,7 +97,7 @@ pub fn encode<M: Message>(message: &M, version: i16) -> Result<Bytes, WireError>
     Ok(out.into_bytes())
 }
 
-/// The fields of a JSON object, each to be asked for once.
+/// The fields of a JSON object, each of which must be read once.
 pub struct Fields<'a> {
     left: Vec<(&'a String, &'a Json)>,
     at: &'a str,
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
         Ok(Fields { left: object.iter().collect(), at })
     }
 
-    /// What the JSON leaves out has its default.
+    /// A field that is not in the JSON must have its default.
     pub fn agree<T: Inspect + Debug + PartialEq>(
         &mut self,
         name: &str,
@@ -206,7 +206,7 @@ impl Inspect for Bytes {
     }
 
     fn draw(source: &mut Source, _: i16) -> Self {
-        // Up to where a piece is shared and not copied.
+        // Up to lengths at which a piece is shared instead of copied.
         let length = [0, 1, 30, 200, 600][source.below(5)];
         source.bytes(length).into()
     }
@@ -249,7 +249,7 @@ impl<T: Inspect> Inspect for Vec<T> {
 
     fn draw(source: &mut Source, version: i16) -> Self {
         let length = if source.one_in(30) { 130 } else { source.below(4) };
-        // Long arrays only at the leaves, or a message gets as large as the test is slow.
+        // Long arrays only at the leaves. Otherwise messages get so large that the test is slow.
         let length = if size_of::<T>() > 16 { length.min(3) } else { length };
         (0..length).map(|_| T::draw(source, version)).collect()
     }

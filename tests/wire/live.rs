@@ -1,6 +1,5 @@
-//! A running broker under every request of the vectors and mutations of them: it answers or closes
-//! that connection, what it answers can be read, nothing in it panics, and a good client next door
-//! is served throughout.
+//! Sends all requests of the vectors, and mutations of them, to a running broker. It must answer or close the
+//! connection, its answers must be readable, nothing in it may panic, and another client is always served.
 
 use std::panic;
 use std::sync::Once;
@@ -32,7 +31,7 @@ async fn a_broker_under_hostile_requests_serves_the_others_and_answers_readably(
     let mut answered = 0;
     let mut closed = 0;
     for row in TABLE {
-        // A broker each: they may create what they like.
+        // A broker for each key, because the requests may create anything.
         let broker = Broker::builder().ephemeral().start().await.expect("a broker");
         let mut attackers = JoinSet::new();
         for body in bodies(row) {
@@ -42,7 +41,7 @@ async fn a_broker_under_hostile_requests_serves_the_others_and_answers_readably(
         for _ in 0..20 {
             calm(broker.bootstrap()).await;
         }
-        // Those who wait for something that never comes are answered now.
+        // Requests that wait for something that never comes are answered now.
         broker.stop().await;
         while let Some(outcome) = attackers.join_next().await {
             match outcome.expect("an attacker that finds all as it should be") {
@@ -60,7 +59,7 @@ enum Outcome {
     Closed,
 }
 
-/// Some vectors of each version as they are, and two mutations of each.
+/// Some vectors of each version unchanged, and two mutations of each.
 fn bodies(row: &Row) -> Vec<(i16, Bytes)> {
     const KINDS: [&str; 3] = ["full", "mixed", "default"];
     let wanted = |vector: &&Vector| {
@@ -82,7 +81,7 @@ fn bodies(row: &Row) -> Vec<(i16, Bytes)> {
     bodies
 }
 
-/// Sends the body and a harmless request behind it, and reads until the broker closes.
+/// Sends the body and then a harmless request, and reads until the broker closes the connection.
 async fn attack(address: &str, row: &'static Row, (version, body): (i16, Bytes)) -> Outcome {
     let mut out = Writer::new();
     let header = RequestHeader { api_key: row.key, api_version: version, correlation_id: 1, client_id: None };
@@ -92,7 +91,7 @@ async fn attack(address: &str, row: &'static Row, (version, body): (i16, Bytes))
     bytes.extend(calm_frame());
 
     let mut socket = TcpStream::connect(address).await.expect("a connection");
-    // It may be closed before all is sent.
+    // The broker may close it before all is sent.
     if socket.write_all(&bytes).await.is_err() || socket.shutdown().await.is_err() {
         return Outcome::Closed;
     }
@@ -116,7 +115,7 @@ async fn attack(address: &str, row: &'static Row, (version, body): (i16, Bytes))
     outcome
 }
 
-/// What a good client sees.
+/// A client with valid requests gets its answer.
 async fn calm(address: &str) {
     let mut socket = TcpStream::connect(address).await.expect("a connection");
     socket.write_all(&calm_frame()).await.expect("the broker reads");
@@ -133,7 +132,7 @@ fn calm_frame() -> Vec<u8> {
     out.into_request().expect("a frame").to_vec()
 }
 
-/// None at the end of the stream, however it ends.
+/// `None` at the end of the stream, however it ends.
 async fn read_frame(socket: &mut TcpStream) -> Option<Bytes> {
     let length = socket.read_i32().await.ok()?;
     let mut frame = vec![0; usize::try_from(length).expect("a length")];
@@ -143,7 +142,7 @@ async fn read_frame(socket: &mut TcpStream) -> Option<Bytes> {
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// The broker survives a panic of a handler, so it has to be noticed here.
+/// The broker survives a panic of a handler, so panics are detected here.
 fn watch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,11 +1,11 @@
-//! The codec against two witnesses and against hostile bytes.
+//! The codec against two other codecs and against hostile bytes.
 //!
-//! - [`vectors`]: what Apache Kafka 4.4's own classes wrote, for every message and version
-//! - [`second_codec`]: values that a test draws, through an independent codec and back
-//! - [`hostile`]: lengths that lie, messages that are cut off, with what they cost in memory
+//! - [`vectors`]: bytes from Apache Kafka 4.4's own classes, for every message and version
+//! - [`second_codec`]: random values, through an independent codec and back
+//! - [`hostile`]: wrong lengths and truncated messages, and the memory that they take
 //! - [`rules`]: two rules by example
-//! - [`live`]: a running broker under all of that
-//! - [`fuzz`]: mutations; its functions are fuzz targets, run here for a short while
+//! - [`live`]: a running broker that gets all of these
+//! - [`fuzz`]: mutations; its functions are fuzz targets, which run here for a short while
 
 mod allocations;
 mod fuzz;

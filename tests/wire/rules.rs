@@ -1,4 +1,4 @@
-//! Two rules of docs/rules.md, told by example.
+//! Two rules of docs/rules.md by example.
 
 use bytes::Bytes;
 use jackdaw::protocol::messages::fetch_response::FetchableTopicResponse;
@@ -26,7 +26,7 @@ fn w7_a_tag_is_written_where_it_differs_from_its_default_and_only_at_versions_th
         out.len()
     };
     let default = EpochEndOffset::default();
-    // A scalar inside that is not at its own default makes the whole tag differ.
+    // If a field inside is not at its default, the whole tag differs from its default.
     let set = EpochEndOffset { epoch: 3, ..default.clone() };
     // Number, size, then epoch, end offset and the struct's own tag section.
     assert_eq!(size(set.clone(), 12), size(default.clone(), 12) + 1 + 1 + 4 + 8 + 1);

@@ -1,6 +1,6 @@
-//! An independent codec, the crate kafka-protocol, for values that a test draws or chooses. It
-//! reads what ours wrote and writes it again: the same bytes. It never judges record batches, and
-//! it knows Kafka 4.1: newer versions have the vectors as their witness.
+//! An independent codec, the crate kafka-protocol, for random and chosen values. It reads our bytes and
+//! writes the same bytes again. It is not used to check record batches. It implements Kafka 4.1; newer
+//! versions are checked against the vectors.
 
 use std::fmt::Debug;
 
@@ -15,7 +15,7 @@ use crate::source::Source;
 
 const DRAWS: u64 = 40;
 
-/// Draws messages of every version that both codecs have, and says how many versions those are.
+/// Draws messages of every version that both codecs have, and returns the number of these versions.
 fn agree<Theirs: Message + Decodable + Encodable + Debug>(name: &str) -> usize {
     let codec = codec(name).unwrap_or_else(|| panic!("no {name}"));
     let shared = codec
@@ -57,7 +57,7 @@ macro_rules! drawn {
     )* };
 }
 
-/// Both directions of an API, and how many versions the second codec shares with us.
+/// Requests and responses of an API, and the number of versions that both codecs have.
 macro_rules! both_directions {
     ($($api:ident: $request:ident $requests:literal, $response:ident $responses:literal;)*) => {
         $(mod $api {
@@ -150,7 +150,7 @@ mod consumer_protocol {
     }
 }
 
-// Values that are chosen and not drawn: the two codecs mean the same fields by the same bytes.
+// Chosen instead of random values: both codecs use the same bytes for the same fields.
 
 #[test]
 fn a_produce_request_of_theirs_is_read_field_by_field() {

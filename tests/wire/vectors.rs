@@ -1,6 +1,6 @@
-//! Bytes that Apache Kafka 4.4's own classes wrote, with the values they stand for: every message,
-//! every version. The file beside this one is committed as the vector maker of the project wrote
-//! it (seed 1, 12 samples of each); `WIRE_VECTORS=FILE cargo test --test wire` takes another.
+//! Bytes from Apache Kafka 4.4's own classes, with the values that they stand for: every message in every
+//! version. The file `vectors.jsonl.gz` beside this one has 12 samples of each (seed 1); `WIRE_VECTORS=FILE
+//! cargo test --test wire` uses another file.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -72,7 +72,7 @@ fn unhex(text: &str) -> Bytes {
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-/// What a vector is for, or none for what the brokers say to each other or store.
+/// The codec of a vector; `None` for messages between brokers and for stored records.
 fn codec_of(vector: &Vector) -> Option<Codec> {
     let found = codec(&vector.name);
     let ours = vector.key.is_some() || vector.name.starts_with("ConsumerProtocol");
@@ -120,7 +120,7 @@ fn every_field_and_every_byte_is_as_kafka_wrote_it() {
     say(checked);
 }
 
-/// What was compared, for who reads the log of a test run: it is not captured.
+/// Prints the number of comparisons past the test harness, which captures other output.
 fn say(checked: usize) {
     let codecs = inspect::all();
     let versions: usize = codecs.iter().map(|codec| codec.versions.clone().count()).sum();
@@ -141,7 +141,7 @@ fn all_73_keys_that_a_client_may_send_are_here_both_ways() {
     assert_eq!(all.len(), 73);
     assert_eq!(keys(Kind::Request), all);
     assert_eq!(keys(Kind::Response), all);
-    // Kafka's file names each of them in both directions too.
+    // Kafka's file has a request and a response for each of them, too.
     let of_clients = |vector: &&Vector| vector.key.is_some();
     let named: BTreeSet<(i16, &str)> = self::all()
         .iter()
@@ -226,7 +226,7 @@ fn headers_have_the_version_that_kafka_gives_them() {
 
 #[test]
 fn request_headers_are_read_and_written_as_kafka_does() {
-    // The keys in the vectors are any numbers. Metadata has header 1 up to version 8, then 2.
+    // The vectors have random keys. Metadata has header 1 up to version 8, then 2.
     let mut checked = 0;
     for vector in all().iter().filter(|vector| vector.name == "RequestHeader") {
         let version: i16 = if vector.version == 1 { 8 } else { 9 };

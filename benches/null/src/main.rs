@@ -1,9 +1,9 @@
-//! The null server: the least that a server of Kafka's protocol can do with librdkafka's requests. It checks each
-//! batch's CRC, appends it with `pwrite` and reads it back with `sendfile`. There are no limits, no sessions, no
-//! journal, no recovery, and readers see records before they are synced: a floor for costs, not a broker.
+//! The null server: the least that a Kafka server can do for librdkafka's requests. It checks each batch's CRC,
+//! appends it with `pwrite` and sends it with `sendfile`. There are no limits, no sessions, no journal and no
+//! recovery, and readers see records before they are synced. It is a lower bound for costs, not a broker.
 //!
 //! `null PORT DIRECTORY [--discard | --sync] [--partitions N]`: `--discard` drops the batches after the check,
-//! `--sync` syncs the files once for all requests that were read together, before it answers them.
+//! `--sync` syncs the files once for all requests of one read, before it answers them.
 
 #![expect(clippy::disallowed_methods, reason = "the broker's own rules of clocks do not hold here")]
 
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The keys that are served, each in the last version before the flexible encoding that librdkafka speaks.
+/// The keys that are served, each in the last version before the flexible encoding that librdkafka uses.
 const SERVED: [(i16, i16); 6] =
     [(PRODUCE, 7), (FETCH, 4), (LIST_OFFSETS, 1), (METADATA, 1), (API_VERSIONS, 0), (INIT_PRODUCER, 0)];
 const PRODUCE: i16 = 0;
@@ -37,7 +37,7 @@ struct Server {
     logs: Mutex<BTreeMap<(String, i32), Arc<Log>>>,
 }
 
-/// One partition: a file, and where each batch begins.
+/// One partition: a file, and the position of each batch.
 struct Log {
     file: File,
     state: Mutex<State>,
@@ -78,7 +78,7 @@ fn main() -> Outcome<()> {
 }
 
 impl Server {
-    /// Answers all requests that one read brought with one write, except fetches, which are sent by `sendfile`.
+    /// Answers all requests of one read with one write, except fetches, which are sent with `sendfile`.
     fn serve(&self, mut stream: TcpStream) -> Outcome<()> {
         stream.set_nodelay(true)?;
         let mut buffer = vec![0; 4 << 20];
@@ -137,7 +137,7 @@ impl Server {
             }
             LIST_OFFSETS => self.list_offsets(request, &mut answer)?,
             FETCH => {
-                // What was asked before is answered before.
+                // Earlier requests are answered first.
                 stream.write_all(answers)?;
                 answers.clear();
                 return self.fetch(request, answer, stream);
@@ -161,7 +161,7 @@ impl Server {
         Ok(())
     }
 
-    /// `false` if no answer is wanted.
+    /// `false` if the client wants no answer.
     fn produce(
         &self,
         request: &mut Reader<'_>,
@@ -171,20 +171,13 @@ impl Server {
         request.string()?;
         let acks = request.i16()?;
         request.i32()?;
-        let topics = request.i32()?;
-        answer.i32(topics);
-        for _ in 0..topics {
-            let topic = request.string()?;
-            let partitions = request.i32()?;
-            answer.string(&topic).i32(partitions);
-            for _ in 0..partitions {
-                let partition = request.i32()?;
-                let length = request.i32()?;
-                let base = self.append(&topic, partition, request.take(length as usize)?)?;
-                written.insert((topic.clone(), partition));
-                answer.i32(partition).i16(0).i64(base).i64(-1).i64(0);
-            }
-        }
+        each_partition(request, answer, |topic, partition, request, answer| {
+            let length = request.i32()?;
+            let base = self.append(topic, partition, request.take(length as usize)?)?;
+            written.insert((topic.to_owned(), partition));
+            answer.i32(partition).i16(0).i64(base).i64(-1).i64(0);
+            Ok(())
+        })?;
         answer.i32(0);
         Ok(acks != 0)
     }
@@ -212,44 +205,30 @@ impl Server {
 
     fn list_offsets(&self, request: &mut Reader<'_>, answer: &mut Writer) -> Outcome<()> {
         request.i32()?;
-        let topics = request.i32()?;
-        answer.i32(topics);
-        for _ in 0..topics {
-            let topic = request.string()?;
-            let partitions = request.i32()?;
-            answer.string(&topic).i32(partitions);
-            for _ in 0..partitions {
-                let (partition, time) = (request.i32()?, request.i64()?);
-                let log = self.log(&topic, partition)?;
-                let end = log.state.lock().unwrap_or_else(PoisonError::into_inner).next;
-                answer.i32(partition).i16(0).i64(-1).i64(if time == -2 { 0 } else { end });
-            }
-        }
-        Ok(())
+        each_partition(request, answer, |topic, partition, request, answer| {
+            let time = request.i64()?;
+            let end = self.log(topic, partition)?.state.lock().unwrap_or_else(PoisonError::into_inner).next;
+            answer.i32(partition).i16(0).i64(-1).i64(if time == -2 { 0 } else { end });
+            Ok(())
+        })
     }
 
-    /// Waits for records of the first partition asked for, and sends those of all of them.
+    /// Waits for records of the first requested partition, and sends those of all partitions.
     fn fetch(&self, request: &mut Reader<'_>, mut answer: Writer, stream: &mut TcpStream) -> Outcome<()> {
         request.i32()?;
         let until = Instant::now() + Duration::from_millis(u64::try_from(request.i32()?)?);
         request.take(4 + 4 + 1)?;
-        let topics = request.i32()?;
-        answer.i32(0).i32(topics);
         let mut parts: Vec<(Writer, Arc<Log>, u64, u64)> = Vec::new();
         let mut total = 0;
-        for _ in 0..topics {
-            let topic = request.string()?;
-            let partitions = request.i32()?;
-            answer.string(&topic).i32(partitions);
-            for _ in 0..partitions {
-                let (partition, offset, most) = (request.i32()?, request.i64()?, request.i32()?);
-                let log = self.log(&topic, partition)?;
-                let (at, length, end) = log.find(offset, most as u64, until)?;
-                answer.i32(partition).i16(0).i64(end).i64(end).i32(0).i32(length as i32);
-                parts.push((std::mem::replace(&mut answer, Writer(Vec::new())), log, at, length));
-                total += length;
-            }
-        }
+        each_partition(request, answer.i32(0), |topic, partition, request, answer| {
+            let (offset, most) = (request.i64()?, request.i32()?);
+            let log = self.log(topic, partition)?;
+            let (at, length, end) = log.find(offset, most as u64, until)?;
+            answer.i32(partition).i16(0).i64(end).i64(end).i32(0).i32(length as i32);
+            parts.push((std::mem::replace(answer, Writer(Vec::new())), log, at, length));
+            total += length;
+            Ok(())
+        })?;
         let heads: usize = parts.iter().map(|(head, ..)| head.0.len()).sum();
         let size = (heads as u64 + total - 4) as u32;
         parts[0].0.0[..4].copy_from_slice(&size.to_be_bytes());
@@ -277,7 +256,7 @@ impl Server {
 }
 
 impl Log {
-    /// The position and length of whole batches from the one that holds `offset`, and the log's end.
+    /// The position and length of whole batches, from the one with `offset` on, and the log's end.
     fn find(&self, offset: i64, most: u64, until: Instant) -> Outcome<(u64, u64, i64)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while offset >= state.next && Instant::now() < until {
@@ -293,6 +272,25 @@ impl Log {
         let end = state.batches[fit.max(first + 1) - 1].end;
         Ok((start, end - start, state.next))
     }
+}
+
+/// Reads the topics and partitions of a request and writes them to the answer. `one` handles the fields of each.
+fn each_partition(
+    request: &mut Reader<'_>,
+    answer: &mut Writer,
+    mut one: impl FnMut(&str, i32, &mut Reader<'_>, &mut Writer) -> Outcome<()>,
+) -> Outcome<()> {
+    let topics = request.i32()?;
+    answer.i32(topics);
+    for _ in 0..topics {
+        let topic = request.string()?;
+        let partitions = request.i32()?;
+        answer.string(&topic).i32(partitions);
+        for _ in 0..partitions {
+            one(&topic, request.i32()?, request, answer)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first whole request in `bytes`, without its length.
@@ -322,7 +320,7 @@ impl<'a> Reader<'a> {
         Ok(i64::from_be_bytes(self.take(8)?.try_into()?))
     }
 
-    /// Null is empty.
+    /// Null is read as an empty string.
     fn string(&mut self) -> Outcome<String> {
         let length = self.i16()?.max(0);
         Ok(String::from_utf8_lossy(self.take(length as usize)?).into_owned())
@@ -353,7 +351,7 @@ impl Writer {
         self.i16(text.len() as i16).bytes(text.as_bytes())
     }
 
-    /// The bytes, with their length in the first four.
+    /// The bytes, with their length in the first four of them.
     fn framed(mut self) -> Vec<u8> {
         let length = (self.0.len() - 4) as u32;
         self.0[..4].copy_from_slice(&length.to_be_bytes());

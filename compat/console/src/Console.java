@@ -19,12 +19,12 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.GroupType;
 
 /**
- * Plays sessions with Kafka's command-line tools, all in this one process, and compares what the tools say
- * with what they said to an Apache Kafka; or, as "record", writes down what they say now.
+ * Plays sessions with Kafka's command-line tools, all in this one process, and compares their output with the
+ * output that they had with an Apache Kafka; or, with "record", writes the output into the sessions.
  *
  *   Console compare|record HOST:PORT WORK-FOLDER DATA-FOLDER SESSION…
  *
- * What a session may hold stands in Session.java, what is replaced in the output by a name in Said.java.
+ * Session.java describes the format of a session, Said.java the parts of the output that are replaced by names.
  */
 public final class Console {
     private static final long LIMIT_S = 90; // for one command; generous, for busy machines
@@ -36,7 +36,7 @@ public final class Console {
     private final Words words;
     private final Path work;
     private final Admin admin;
-    /** By API key, what the broker advertises; all is there while recording. */
+    /** The API keys that the broker advertises; all are taken for advertised while recording. */
     private final Set<Integer> offered = new TreeSet<>();
     private final Map<String, Tool.Run> background = new LinkedHashMap<>();
     private final PrintStream out = System.out;
@@ -49,7 +49,7 @@ public final class Console {
         admin = Admin.create(properties);
         String cluster = admin.describeCluster().clusterId().get(LIMIT_S, TimeUnit.SECONDS);
         if (!data.isEmpty() && Files.isDirectory(Path.of(data, "topics"))) {
-            data += "/topics"; // where Jackdaw keeps what Kafka keeps in the directory itself
+            data += "/topics"; // Kafka has the partitions in the directory itself, Jackdaw in this one
         }
         said = new Said(bootstrap, work.toString(), data, cluster);
         words = new Words(bootstrap, work.toString(), data, this::topicId);
@@ -69,7 +69,7 @@ public final class Console {
             console.play(Session.read(Path.of(args[i])));
         }
         console.out.flush();
-        Runtime.getRuntime().halt(0); // whatever threads a tool has left
+        Runtime.getRuntime().halt(0); // also if a tool has left threads
     }
 
     private void play(Session session) throws Exception {
@@ -91,7 +91,7 @@ public final class Console {
                         out.println("     " + millis + " ms: " + step.text);
                     }
                     if (!wrong.isEmpty()) {
-                        break; // what follows a surprise says little
+                        break; // results after a failure mean little
                     }
                 }
             } catch (Exception error) {
@@ -111,7 +111,7 @@ public final class Console {
         clear();
     }
 
-    /** Writes down what a check says of its rows of the matrix, for those that ask for them. */
+    /** Writes the verdict of a check to the file of rows, for each row of the matrix that it names. */
     private void rows(Session.Check check, String verdict, String reason) throws IOException {
         for (String row : check.rows) {
             Files.writeString(work.resolve("rows"), row + "\t" + verdict + "\t" + reason + "\n",
@@ -161,7 +161,7 @@ public final class Console {
         }
     }
 
-    /** Asks until the answer is as expected: for what takes a moment, such as a member that leaves. */
+    /** Repeats the command until the answer is as expected, for changes that take a moment, such as a leaving member. */
     private void ask(Session.Step step, List<String> wrong) throws Exception {
         pauseWhileRecording(3000);
         long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_S / 3);
@@ -221,14 +221,14 @@ public final class Console {
         }
     }
 
-    /** Kafka tells some things a moment later. */
+    /** Kafka shows some changes only after a moment. */
     private void pauseWhileRecording(long millis) throws InterruptedException {
         if (recording) {
             Thread.sleep(millis);
         }
     }
 
-    /** Every session begins with a broker that holds nothing. */
+    /** Every session begins with an empty broker. */
     private void clear() throws Exception {
         for (var group : admin.listGroups().all().get(LIMIT_S, TimeUnit.SECONDS)) {
             List<String> id = List.of(group.groupId());
@@ -237,7 +237,7 @@ public final class Console {
             try {
                 deleted.get(LIMIT_S, TimeUnit.SECONDS);
             } catch (ExecutionException gone) {
-                // Somebody is still in it, or it went by itself: the next session has other names.
+                // It still has a member, or it is gone already: the next session has other names.
             }
         }
         Set<String> topics = admin.listTopics().names().get(LIMIT_S, TimeUnit.SECONDS);

@@ -8,8 +8,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
- * What a tool said, with a name in place of everything that is another in each run. Nothing is left out but
- * stack traces, and the width of columns.
+ * The output of a tool, with a name in place of every value that changes from run to run. Only stack traces and
+ * the width of columns are left out.
  */
 final class Said {
     private static final long DAY_MS = 86_400_000;
@@ -27,7 +27,7 @@ final class Said {
         }
         named(work, "<work>");
         named(cluster, "<cluster-id>");
-        // Of several brokers, the first is named as an only one is, the others by their number.
+        // The first broker has the name of a single one, the others have a number.
         String[] addresses = bootstrap.split(",");
         for (int i = 0; i < addresses.length; i++) {
             String port = addresses[i].substring(addresses[i].lastIndexOf(':') + 1);
@@ -46,17 +46,17 @@ final class Said {
         of("kafka-consumer-perf-test", "^<now>, <now>, ([\\d.]+), [\\d.]+, (\\d+), .*",
             found -> "<now>, <now>, " + found.group(1) + " MB, " + found.group(2) + " records, <measured>");
         of("kafka-e2e-latency", "(?<=Avg latency: )[\\d.]+|(?<=th = )\\d+|(?<=\\d\\t)[\\d.]+", found -> "<measured>");
-        // What is drawn or counted anew by each broker.
+        // Values that each broker draws or counts by itself.
         of("kafka-consumer-groups", "(?<= )[\\w-]{22}(?= )", found -> "<member-id>");
         of("kafka-dump-log", "(?<=producerId: )\\d+", found -> "<producer-id>");
         of("kafka-dump-log", "(?<=crc: )\\d+", found -> "<crc>");
-        // Kafka has these in the order of a hash map.
+        // Kafka prints these in the order of a hash map.
         of("kafka-topics", "(?<=\tConfigs: ).+", found -> Arrays.stream(found.group().split(",(?=[a-z.]+=)"))
             .sorted().collect(Collectors.joining(",")));
         of("kafka-transactions", "performance-producer-[\\w-]{22}\\s+1\\s+\\d+\\s+",
             found -> "performance-producer-<random>\t1\t<producer-id>\t");
 
-        // How far the metadata is.
+        // The position of the metadata.
         of("kafka-features", "(?<=Epoch: )\\d+", found -> "<position>");
         of("kafka-metadata-quorum", "(?<=HighWatermark:)\\s*\\d+|(?<=LeaderEpoch:)\\s*\\d+", found -> " <position>");
         of("kafka-metadata-quorum", "(?<=\"directoryId\": \")[\\w-]{22}", found -> "<directory-id>");
@@ -96,14 +96,14 @@ final class Said {
             }
             lines.add(line.replaceAll("(?<=\\S) {2,}", " "));
         }
-        // A tool that says nothing says no line; one that ends in empty lines is not looked at that closely.
+        // No output is no line; empty lines at the end are ignored.
         while (!lines.isEmpty() && lines.get(lines.size() - 1).isEmpty()) {
             lines.remove(lines.size() - 1);
         }
         return lines;
     }
 
-    /** The lines that only one side has, in order: "-" was expected, "+" was said. */
+    /** The lines that only one side has, in order: "-" was expected, "+" was printed. */
     static List<String> difference(List<String> expected, List<String> heard) {
         int[][] common = new int[expected.size() + 1][heard.size() + 1];
         for (int i = expected.size() - 1; i >= 0; i--) {

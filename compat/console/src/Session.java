@@ -5,21 +5,21 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A session with the tools, and what they said to Apache Kafka. A file holds:
+ * A session with the tools, and their output with Apache Kafka. The lines of a file:
  *
  *   == FACT                 a check begins
- *   needs 37 CreatePartitions   which is skipped unless the broker offers that; "needs data": or its files are at hand
- *   row topics              it is part of that row of the matrix
- *   $ kafka-topics --list   a command; see Words.java for names in braces and for filters behind a bar
- *   ? kafka-topics --list   the same, asked again until it says this
- *   & NAME kafka-…          a command that goes on while others run
- *   until NAME TEXT         waits until it has said TEXT
- *   stop NAME               interrupts it, as Ctrl-C does; it has said:
+ *   needs 37 CreatePartitions   the check is skipped if the broker does not advertise this API; "needs data": or if its files are not accessible
+ *   row topics              the check is part of this row of the matrix
+ *   $ kafka-topics --list   a command; see Words.java for names in braces and for filters after a bar
+ *   ? kafka-topics --list   the same, repeated until it prints this
+ *   & NAME kafka-…          a command that continues while others run
+ *   until NAME TEXT         waits until it has printed TEXT
+ *   stop NAME               interrupts it, as Ctrl-C does; it has printed:
  *   file NAME               writes {work}/NAME
  *   < TEXT                  a line of standard input, or of the file; \t is a tab
- *   | TEXT                  a line that Kafka's tool said to Apache Kafka
- *   = 1                     it ended with this status; without such a line, with 0
- *   here REASON             Jackdaw differs on purpose, for this reason, and is to say:
+ *   | TEXT                  a line that Kafka's tool printed with Apache Kafka
+ *   = 1                     the exit status; without such a line, 0
+ *   here REASON             Jackdaw differs on purpose, for this reason; with it the tool prints:
  *   / TEXT                  this line
  *   # TEXT                  a remark
  */
@@ -63,7 +63,7 @@ final class Session {
 
     final List<Check> checks = new ArrayList<>();
     private final Path path;
-    /** What is written back: lines as they are, and steps. */
+    /** The content that is written back: unchanged lines, and steps. */
     private final List<Object> items = new ArrayList<>();
 
     private Session(Path path) {
@@ -147,7 +147,7 @@ final class Session {
         return check().steps.get(check().steps.size() - 1);
     }
 
-    /** The file again, with what was heard this time. */
+    /** Writes the file again, with the output of this run. */
     void write() throws IOException {
         List<String> lines = new ArrayList<>();
         for (Object item : items) {

@@ -17,8 +17,8 @@ import java.util.concurrent.locks.LockSupport;
 import org.apache.kafka.common.utils.Exit;
 
 /**
- * Kafka's command-line tools as threads of this process. Each has a standard input and output of its own, an
- * exit ends it and not the process, and its shutdown hooks run when it ends or is interrupted.
+ * Kafka's command-line tools as threads of this process. Each has its own standard input and output. An exit ends
+ * only the tool, and its shutdown hooks run when it ends or is interrupted.
  */
 final class Tool {
     private static final Map<String, String> CLASSES = Map.ofEntries(
@@ -54,7 +54,7 @@ final class Tool {
         Map.entry("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),
         Map.entry("kafka-verifiable-producer", "org.apache.kafka.tools.VerifiableProducer"));
 
-    /** The run that a thread belongs to; the threads which a tool starts inherit it. */
+    /** The run to which a thread belongs; the threads that a tool starts inherit it. */
     private static final InheritableThreadLocal<Run> CURRENT = new InheritableThreadLocal<>();
 
     private Tool() {}
@@ -63,7 +63,7 @@ final class Tool {
         return CLASSES.containsKey(tool) && !tool.equals("kafka-dump-log");
     }
 
-    /** From here on what a thread reads, prints, or ends, is its run's. */
+    /** From here on the input, output and exit of a thread are those of its run. */
     static void takeOver() {
         PrintStream console = System.out;
         OutputStream split = new OutputStream() {
@@ -131,7 +131,7 @@ final class Tool {
         return run;
     }
 
-    /** What an exit throws, so that the tool's own thread ends there. */
+    /** Thrown by an exit, so that the tool's own thread ends there. */
     private static final class Ended extends Error {
         Ended() {
             super("exit", null, false, false);
@@ -145,7 +145,7 @@ final class Tool {
         private final ByteArrayOutputStream output = new ByteArrayOutputStream();
         private final List<Runnable> hooks = new CopyOnWriteArrayList<>();
         private Thread thread;
-        /** The first exit counts: a process would be gone. */
+        /** The first exit counts: after it a process would be gone. */
         private volatile Integer exited;
         private volatile boolean closing;
 
@@ -195,13 +195,13 @@ final class Tool {
                     try {
                         hook.run();
                     } catch (RuntimeException | Error ignored) {
-                        // It is over anyway.
+                        // The tool has ended anyway.
                     }
                 }
             }
         }
 
-        /** Some tools give theirs to the process itself, which is not what ends here. */
+        /** Some tools register their hooks with the JVM, which does not end here. */
         private List<Thread> takeHooksOfTheProcess() {
             try {
                 Field field = Class.forName("java.lang.ApplicationShutdownHooks").getDeclaredField("hooks");
@@ -225,12 +225,12 @@ final class Tool {
             }
         }
 
-        /** Between an exit and the hooks a process says nothing more. */
+        /** Between an exit and the hooks a process prints nothing. */
         private boolean over() {
             return exited != null && !closing;
         }
 
-        /** As Ctrl-C does. */
+        /** Does the same as Ctrl-C. */
         void interrupt() {
             if (!thread.isAlive()) {
                 return;
@@ -243,7 +243,7 @@ final class Tool {
             hook.start();
         }
 
-        /** As a process that is killed when the hooks do not end it. */
+        /** Interrupts the tool, and kills it if the hooks do not end it. */
         void end(long seconds) throws InterruptedException {
             interrupt();
             thread.join(TimeUnit.SECONDS.toMillis(seconds));

@@ -7,16 +7,16 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * A command line of a session, taken apart. {bootstrap}, {work}, {data} and {id of TOPIC} stand for the broker's
- * address, a folder for files, the folder of the broker's log files and the topic's id. A tool is told the broker's address first unless
- * its line names it. Behind a bar:
+ * A parsed command line of a session. {bootstrap}, {work}, {data} and {id of TOPIC} are replaced by the broker's
+ * address, a folder for files, the folder of the broker's log files and the topic's id. The broker's address is
+ * the first argument of a tool unless its line has it. Filters after a bar:
  *
- *   … | sorted              the lines in alphabetical order, where Kafka has none
- *   … | only TEXT…          the lines that hold one of these
- *   … | without TEXT…       the lines that hold none of them
+ *   … | sorted              the lines in alphabetical order, if Kafka has no order
+ *   … | only TEXT…          the lines with one of these texts
+ *   … | without TEXT…       the lines with none of them
  *   … | unique              each line once
  *   … | last                the last line
- *   … | offered             the lines of API keys which the broker offers
+ *   … | offered             the lines of API keys that the broker advertises
  */
 final class Words {
     private static final Pattern WORD = Pattern.compile("(?:[^\\s'\"]|'[^']*'|\"[^\"]*\")+");
@@ -78,7 +78,7 @@ final class Words {
             return lines;
         }
 
-        /** What was recorded is filtered already, but for what depends on the broker. */
+        /** Recorded output is filtered already, except for filters that depend on the broker. */
         List<String> filterExpected(List<String> lines, Set<Integer> offered) {
             boolean depends = filters.stream().anyMatch(filter -> filter.get(0).equals("offered"));
             return depends ? onlyOffered(lines, offered) : lines;

@@ -26,12 +26,12 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** What a row works with: clients for the broker, closed at the row's end, names of its own, and what must hold. */
+/** The tools of a row: clients that are closed at its end, its own names, and assertions. */
 final class Client implements AutoCloseable {
-    /** For everything that is waited for; generous, for busy machines. */
+    /** The longest wait; generous, for busy machines. */
     static final Duration LIMIT = Duration.ofSeconds(60);
 
-    /** The row's own: a topic or group, or what they begin with. */
+    /** The row's own name for a topic or group, or their prefix. */
     final String name;
     private final List<AutoCloseable> open = Collections.synchronizedList(new ArrayList<>());
     private AdminClient admin;
@@ -91,7 +91,7 @@ final class Client implements AutoCloseable {
         Collections.reverse(open);
         for (AutoCloseable client : open) {
             try {
-                client.close(); // a second time where the row has closed it: that does nothing
+                client.close(); // closing it again does nothing
             } catch (Exception error) {
                 System.err.println("closing a client of " + name + ": " + error);
             }
@@ -100,7 +100,7 @@ final class Client implements AutoCloseable {
 
     // --- records ------------------------------------------------------------------------------------------
 
-    /** The topic is there for every client once this returns. */
+    /** Creates a topic; every client can use it once this returns. */
     String topic(String topic, int partitions) throws Exception {
         get(admin().createTopics(List.of(new NewTopic(topic, partitions, (short) 1))).all());
         until("the topic is known", () -> {
@@ -110,7 +110,7 @@ final class Client implements AutoCloseable {
                 return false;
             }
         });
-        // Known is not ready: what a producer without acknowledgements sends too early is lost.
+        // A known topic may not be ready: early records of a producer without acknowledgements would be lost.
         List<TopicPartition> all = new ArrayList<>();
         for (int partition = 0; partition < partitions; partition++) {
             all.add(new TopicPartition(topic, partition));
@@ -134,7 +134,7 @@ final class Client implements AutoCloseable {
         }
     }
 
-    /** What a partition holds from an offset to its end, as this consumer may see it. */
+    /** The records of a partition from an offset to its end that this consumer may read. */
     static <K, V> List<ConsumerRecord<K, V>> rest(KafkaConsumer<K, V> consumer, TopicPartition partition, long from)
             throws Exception {
         consumer.assign(List.of(partition));
@@ -164,7 +164,7 @@ final class Client implements AutoCloseable {
         return numbers;
     }
 
-    // --- what must hold -----------------------------------------------------------------------------------
+    // --- assertions ---------------------------------------------------------------------------------------
 
     static <T> T get(KafkaFuture<T> future) throws Exception {
         return future.get(LIMIT.getSeconds(), TimeUnit.SECONDS);
@@ -182,7 +182,7 @@ final class Client implements AutoCloseable {
         }
     }
 
-    /** The action must fail so; answers the error. */
+    /** The action must fail with this exception, which is returned. */
     static <E extends Throwable> E fails(Class<E> how, Callable<?> action) {
         Object result;
         try {
@@ -206,7 +206,7 @@ final class Client implements AutoCloseable {
             if (System.nanoTime() > end) {
                 throw new AssertionError("it did not come about that " + what);
             }
-            Thread.sleep(20); // a condition that does not wait itself is asked again
+            Thread.sleep(20); // for conditions that do not wait themselves
         }
     }
 

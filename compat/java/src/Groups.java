@@ -19,7 +19,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
 
-/** The rows around groups of consumers. */
+/** The rows about consumer groups. */
 final class Groups {
     private static final Set<Integer> FOUR = Set.of(0, 1, 2, 3);
 
@@ -41,7 +41,7 @@ final class Groups {
         share(it, classic());
     }
 
-    /** One member, a second joins, it leaves: every record is read once, by whoever has its partition. */
+    /** One member, a second joins and leaves: every record is read once, by the owner of its partition. */
     private static void share(Client it, Object... settings) throws Exception {
         it.topic(it.name, 4);
         Member one = member(it, settings).has(4);
@@ -119,7 +119,7 @@ final class Groups {
         two.hasRead(2);
         Client.same(taken, two.revoked().size(), "rebalances of the other");
 
-        // A second of the same name puts the first out.
+        // A second member with the same instance id fences the first.
         member(it, classic("group.instance.id", "one")).has(2);
         Client.same("FencedInstanceIdException", again.fails().getClass().getSimpleName(), "the error of the first");
         Client.same(taken, two.revoked().size(), "rebalances of the other");
@@ -194,7 +194,7 @@ final class Groups {
         return Client.get(admin.describeConsumerGroups(List.of(group)).all()).get(group);
     }
 
-    /** Reads until it has so many; more would be read too. */
+    /** Reads until it has this many records; more would be read, too. */
     static List<String> take(KafkaConsumer<String, String> consumer, int count) throws Exception {
         List<ConsumerRecord<String, String>> records = new ArrayList<>();
         Client.until(count + " records are read", () -> {
@@ -204,7 +204,7 @@ final class Groups {
         return Client.texts(records);
     }
 
-    /** A record into each of the four partitions. */
+    /** Sends a record to each of the four partitions. */
     private static void toEach(Client it, String text) {
         try (KafkaProducer<String, String> producer = it.producer()) {
             for (int partition : FOUR) {

@@ -13,7 +13,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
 
-/** A member of a group: polls on a thread of its own until it leaves, and keeps what it was assigned and read. */
+/** A member of a group: polls on its own thread until it leaves, and records its assignments and the records it read. */
 final class Member implements AutoCloseable, ConsumerRebalanceListener {
     private final KafkaConsumer<String, String> consumer;
     private final Thread thread;
@@ -43,7 +43,7 @@ final class Member implements AutoCloseable, ConsumerRebalanceListener {
                 }
             }
         } catch (WakeupException woken) {
-            // It leaves.
+            // The member leaves.
         } catch (Throwable error) {
             failed = error;
         }
@@ -68,7 +68,7 @@ final class Member implements AutoCloseable, ConsumerRebalanceListener {
     @Override
     public synchronized void onPartitionsRevoked(Collection<TopicPartition> partitions) {
         if (leaving) {
-            return; // its own doing
+            return; // revoked because it leaves
         }
         assigned.removeAll(numbers(partitions));
         revoked.add(numbers(partitions));
@@ -85,7 +85,7 @@ final class Member implements AutoCloseable, ConsumerRebalanceListener {
         return new TreeSet<>(assigned);
     }
 
-    /** What was taken from it, each time. */
+    /** The partitions of each revocation. */
     synchronized List<Set<Integer>> revoked() {
         return new ArrayList<>(revoked);
     }
@@ -117,7 +117,7 @@ final class Member implements AutoCloseable, ConsumerRebalanceListener {
         return this;
     }
 
-    /** Ends by an error, which this answers. */
+    /** Waits until the member has failed; returns the error. */
     synchronized Throwable fails() throws Exception {
         long end = System.nanoTime() + Client.LIMIT.toNanos();
         while (!ended) {

@@ -7,11 +7,11 @@ import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 
 /**
- * Plays the rows it is given, several at a time, and says for each on a line of its own "ok ROW", "FAIL ROW what
- * happened" or "none ROW why". BOOTSTRAP, PREFIX (in front of every name) and WORK come in the environment.
+ * Plays the rows in its arguments, several at a time, and prints a line for each: "ok ROW", "FAIL ROW what
+ * happened" or "none ROW why". BOOTSTRAP, PREFIX (of every name) and WORK are environment variables.
  */
 public final class Play {
-    private static final int AT_A_TIME = 8; // most of a row is waiting
+    private static final int AT_A_TIME = 8; // rows spend most of their time waiting
 
     private static final Map<String, Row> ROWS = new LinkedHashMap<>();
 
@@ -52,7 +52,7 @@ public final class Play {
             pool.execute(() -> play(row));
         }
         pool.shutdown();
-        pool.awaitTermination(1, TimeUnit.HOURS); // whoever started this has a limit of their own
+        pool.awaitTermination(1, TimeUnit.HOURS); // the caller has its own limit
         System.out.flush();
         Runtime.getRuntime().halt(0); // a client that failed may have threads left
     }

@@ -21,7 +21,7 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.record.TimestampType;
 
-/** The rows around producing and reading. */
+/** The rows about producing and reading. */
 final class Records {
     private Records() {}
 
@@ -95,7 +95,7 @@ final class Records {
         List<ConsumerRecord<byte[], byte[]>> read = Client.rest(it.bytesConsumer(), partition, 0);
         Client.same(1, read.size(), "records kept");
         Client.same(large, read.get(0).value(), "the large one");
-        // Larger than what a consumer asks for at a time: one record comes all the same.
+        // Larger than a consumer's fetch limit: one record is returned all the same.
         KafkaConsumer<byte[], byte[]> small = it.bytesConsumer("max.partition.fetch.bytes", 1000, "fetch.max.bytes", 1000);
         Client.same(large, Client.rest(small, partition, 0).get(0).value(), "the large one, for a small consumer");
     }

@@ -6,7 +6,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
 
-/** The row of the restart: what is left before the broker is killed, and found when it is back. */
+/** The row of the restart: writes before the broker is killed, and reads after it is back. */
 final class Restart {
     private static final String NAME = System.getenv("PREFIX") + "restart";
 

@@ -32,7 +32,7 @@ import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
 
-/** The rows around topics, their settings and the cluster. */
+/** The rows about topics, their settings and the cluster. */
 final class Topics {
     private Topics() {}
 

@@ -41,7 +41,7 @@ final class Transactions {
         producer.abortTransaction();
 
         producer.beginTransaction();
-        producer.commitTransaction(); // with nothing in it
+        producer.commitTransaction(); // an empty transaction
 
         KafkaConsumer<String, String> uncommitted = it.consumer("isolation.level", "read_uncommitted");
         untilAllIsStable(committed, uncommitted, output);
@@ -54,7 +54,7 @@ final class Transactions {
         Client.same(7L, offset.offset(), "the group's offset");
         Client.same("seven", offset.metadata(), "the offset's metadata");
 
-        // Another producer of the same id ends what the first has begun.
+        // Another producer with the same id aborts the first one's transaction.
         producer.beginTransaction();
         write(producer, output, 21, 25);
         producer.flush();
@@ -74,7 +74,7 @@ final class Transactions {
         }
     }
 
-    /** A commit is answered before its markers are in the partitions. */
+    /** A commit is answered before its markers are written to the partitions. */
     private static void untilAllIsStable(KafkaConsumer<String, String> committed, KafkaConsumer<String, String> uncommitted,
             String topic) throws Exception {
         for (int partition = 0; partition < 2; partition++) {

@@ -1,4 +1,4 @@
-"""Counts words: from topic to topic, up to the end of what is there, with its state kept for the next run.
+"""Counts words from topic to topic, up to the present end, and keeps its state for the next run.
 
 flow.py BOOTSTRAP FROM TO STATE
 """

@@ -1,7 +1,7 @@
-//! The rows of the matrix, played with rskafka as its users write it. They run all at once.
+//! The rows of the matrix with rskafka, in the way its users write it. All rows run at the same time.
 //!
-//! What rskafka leaves out of a row: brokers and controller are found but not shown, acks are always "all",
-//! headers are a sorted map without repetition, topics are described by their partitions alone.
+//! rskafka cannot do all of a row: it finds brokers and controller but does not show them, acks are always "all",
+//! headers are a sorted map without repetition, and topics are described only by their partitions.
 
 use rskafka::chrono::{DateTime, Utc};
 use rskafka::client::controller::ControllerClient;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_secs(120); // for one row; generous, for busy machines
 const WAIT: i32 = 500; // milliseconds that the broker may keep a fetch
-const ADMIN_LIMIT: i32 = 60_000; // milliseconds for a request of the administration
+const ADMIN_LIMIT: i32 = 60_000; // milliseconds for an admin request
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("no {name}"))
@@ -29,7 +29,7 @@ async fn connect() -> Client {
     ClientBuilder::new(vec![env("BOOTSTRAP")]).client_id("matrix").build().await.expect("connects")
 }
 
-/// A topic of its own for a row, and its first partition.
+/// A topic that only one row uses, and its first partition.
 struct Log {
     client: Client,
     admin: ControllerClient,
@@ -54,7 +54,7 @@ impl Log {
         self.first.produce(records, Compression::NoCompression).await.expect("produces")
     }
 
-    /// `count` records from an offset on, once there are so many; they follow each other without a gap.
+    /// Waits for `count` records from an offset on, which must be without gaps.
     async fn read(&self, from: i64, count: usize) -> Vec<Record> {
         let mut got: Vec<RecordAndOffset> = Vec::new();
         while got.len() < count {
@@ -115,7 +115,7 @@ fn refused<T>(answer: Result<T, Error>, expected: ProtocolError) {
     }
 }
 
-/// The partitions of a topic in the list of all, if it is there.
+/// The partitions of a topic in the list of all topics, if it is listed.
 async fn listed(client: &Client, topic: &str) -> Option<Vec<i32>> {
     let topics = client.list_topics().await.expect("lists topics");
     topics.into_iter().find(|t| t.name == topic).map(|t| t.partitions.into_iter().collect())
@@ -204,12 +204,12 @@ async fn fetch() {
     }
     let (nothing, high) = log.first.fetch_records(100, 1..1_000_000, 1).await.expect("fetches at the end");
     assert_eq!((nothing.len(), high), (0, 100));
-    // A fetch that waits at the end is answered by what is produced meanwhile.
+    // A fetch that waits at the end returns the records that are produced meanwhile.
     let (later, _) = tokio::join!(log.read(100, 1), log.produce(numbers(100..101)));
     assert_eq!(numbers_of(&later), [100]);
 }
 
-/// rskafka tells its user, who goes on where they want.
+/// rskafka returns the error, and its user continues at any offset.
 async fn range() {
     let log = Log::create("range", 1).await;
     log.produce(numbers(0..3)).await;
@@ -260,7 +260,7 @@ async fn play(row: &str) {
     }
 }
 
-/// What a row says: its failed assertion, in one line, is the reason.
+/// The line of a row; its reason is the failed assertion, in one line.
 async fn said(row: String) -> String {
     let playing = {
         let row = row.clone();

@@ -1,4 +1,4 @@
-//! CreateAcls (key 30): one result per list asked for, in order.
+//! CreateAcls (key 30): one result per list in the request, in the same order.
 
 use super::{CLOSED, UNKNOWN};
 use crate::api::context::Context;

@@ -1,4 +1,4 @@
-//! DeleteAcls (key 31): one result per filter, in order.
+//! DeleteAcls (key 31): one result per filter, in the same order.
 
 use super::{CLOSED, UNKNOWN};
 use crate::api::context::Context;

@@ -1,4 +1,4 @@
-//! DescribeAcls (key 29): which access control lists match a filter. There are none to look through.
+//! DescribeAcls (key 29): the access control lists that match a filter. There are none.
 
 use super::{CLOSED, UNKNOWN};
 use crate::api::context::Context;

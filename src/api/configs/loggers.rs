@@ -1,5 +1,4 @@
-//! BROKER_LOGGER (KIP-412): how much this process says about itself. Not stored: a restart says as
-//! much as before.
+//! BROKER_LOGGER (KIP-412): the log levels of this process. They are not stored: a restart resets them.
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
@@ -7,7 +6,7 @@ use crate::telemetry::levels::{self, LogLevel};
 
 use super::invalid_request;
 
-/// All of it, or nothing.
+/// Applies all changes or none.
 pub fn alter(
     broker: &str,
     changes: &[(String, i8, Option<String>)],

@@ -1,9 +1,9 @@
-//! Fetch sessions (KIP-227): the partitions a client follows and what it was last told of each, so
-//! that it need not repeat them and hears only of changes.
+//! Fetch sessions (KIP-227): the partitions that a client follows, with the last result of each. The
+//! client need not repeat them, and only gets changes.
 //!
-//! A state machine without clock or randomness: the time since start and fresh ids are arguments.
-//! A session belongs to its id, not to a connection. Its epoch counts requests; a request that
-//! carries another one is refused, and the client starts anew with a full fetch.
+//! A state machine without clock or randomness: the time and new ids are arguments. A session belongs to
+//! its id, not to a connection. Its epoch counts requests. A request with another epoch is refused, and
+//! the client starts again with a full fetch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,14 +12,14 @@ use std::time::Duration;
 use crate::api::error::ErrorCode;
 use crate::types::{LeaderEpoch, Offset, TopicId};
 
-/// How long a session must be idle, or have lived, before another may take its slot.
+/// The time after which another session may take the slot of one that is idle, or old and smaller.
 pub const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
-/// The most partitions of all sessions together, if there is memory for them.
+/// The maximum number of partitions of all sessions together, if there is memory for them.
 pub const PARTITIONS: usize = 500_000;
 /// The approximate memory for a partition of a session.
 const PARTITION_BYTES: usize = 384;
 
-/// A topic as the request names it: by id from version 13 on.
+/// A topic as in the request: by id since version 13.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TopicRef {
     Name(Arc<str>),
@@ -32,24 +32,24 @@ pub struct PartitionRef {
     pub partition: i32,
 }
 
-/// What a client wants of one partition.
+/// A client's request for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub of: PartitionRef,
-    /// What the topic was called when its id was last looked up.
+    /// The name of the topic when its id was last looked up.
     pub known_as: Option<Arc<str>>,
     pub offset: Offset,
-    /// None where the client says less than nothing.
+    /// `None` if the client sent a negative limit.
     pub max_bytes: Option<usize>,
     pub current_epoch: Option<LeaderEpoch>,
     pub last_fetched_epoch: Option<LeaderEpoch>,
 }
 
-/// What a client is about to be told of one partition, as far as a session must know.
+/// The result of one partition, as far as a session has to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     pub of: PartitionRef,
-    /// The topic the name stood for.
+    /// The topic that the name referred to.
     pub topic_id: TopicId,
     pub known_as: Option<Arc<str>>,
     pub high_watermark: Offset,
@@ -62,7 +62,7 @@ pub struct Told {
 /// The request's session fields without their sentinels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// All partitions are named; an older session of this client ends.
+    /// The request has all partitions; an older session of this client ends.
     Full {
         ends: Option<i32>,
         wants_session: bool,
@@ -84,7 +84,8 @@ impl Opening {
     }
 }
 
-/// How one request is served: what to read, and on [`Sessions::close`], what to leave out.
+/// The plan for one request: the partitions to read. [`Sessions::close`] then decides which ones to leave
+/// out.
 #[derive(Debug)]
 pub struct Plan {
     pub asks: Vec<Ask>,
@@ -99,7 +100,7 @@ enum Kind {
 }
 
 impl Plan {
-    /// A request of a version without sessions, or one that wants none.
+    /// A plan for a request of a version without sessions, or one that wants none.
     pub fn sessionless(asks: Vec<Ask>) -> Plan {
         Plan { asks: last_of_each(asks), kind: Kind::Sessionless }
     }
@@ -113,9 +114,9 @@ pub struct Sessions {
 
 #[derive(Debug)]
 struct Cache {
-    /// How many sessions are kept; who comes later is served without one.
+    /// The maximum number of sessions. Later requests are served without one.
     limit: usize,
-    /// And how many partitions, of all of them.
+    /// The maximum number of partitions of all sessions together.
     partition_limit: usize,
     slots: HashMap<i32, Slot>,
     partitions: usize,
@@ -134,8 +135,8 @@ struct Session {
     by_id: bool,
     epoch: i32,
     entries: HashMap<PartitionRef, Entry>,
-    /// Who is read first. A partition that gave records goes to the end, so that a busy one does
-    /// not starve those behind it (KIP-74).
+    /// The order of reading. A partition that returned records moves to the end, so that a busy one does
+    /// not starve the others (KIP-74).
     order: BTreeMap<u64, PartitionRef>,
     next_place: u64,
 }
@@ -148,14 +149,14 @@ struct Entry {
 }
 
 impl Sessions {
-    /// At most `slots` sessions, of at most `bytes` in all.
+    /// Keeps at most `slots` sessions, and at most `bytes` of memory for all of them.
     pub fn new(slots: usize, bytes: usize) -> Sessions {
         let partition_limit = PARTITIONS.min(bytes / PARTITION_BYTES);
         let cache = Cache { limit: slots, partition_limit, slots: HashMap::new(), partitions: 0 };
         Sessions { cache: Mutex::new(cache) }
     }
 
-    /// Takes a request in: finds its session and applies the changes it names.
+    /// Begins a request: finds its session and applies the changes in the request.
     pub fn open(
         &self,
         opening: Opening,
@@ -197,7 +198,8 @@ impl Sessions {
 
         if asks.is_empty() {
             lock(&self.cache).remove(id);
-            // As in Kafka what is both named and forgotten is served where nothing else is left.
+            // As in Kafka, a partition that is both requested and forgotten is read if the session has no
+            // other.
             return Ok(Plan::sessionless(named.unwrap_or_default()));
         }
         if !lock(&self.cache).touch(id, asks.len(), now) {
@@ -206,8 +208,8 @@ impl Sessions {
         Ok(Plan { asks, kind: Kind::Incremental { id, session } })
     }
 
-    /// Finishes a request: says under which session id it is answered (0: none) and which of
-    /// `told` the client hears. `fresh_id` draws a candidate for a new session's id.
+    /// Ends a request. Returns the session id for the response (0: none), and for each of `told` whether
+    /// it is part of the response. `fresh_id` returns a random candidate for a new session's id.
     pub fn close(
         &self,
         plan: Plan,
@@ -234,19 +236,19 @@ impl Sessions {
         }
     }
 
-    /// How many partitions a session follows; 0 where there is none.
+    /// The number of partitions of a session; 0 if there is no such session.
     pub fn partitions_of(&self, id: i32) -> usize {
         lock(&self.cache).slots.get(&id).map_or(0, |slot| slot.size)
     }
 
-    /// Forgets all of them.
+    /// Removes all sessions.
     pub fn clear(&self) {
         let mut cache = lock(&self.cache);
         cache.slots.clear();
         cache.partitions = 0;
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn len(&self) -> usize {
         lock(&self.cache).slots.len()
     }
@@ -272,8 +274,8 @@ impl Cache {
         id
     }
 
-    /// Frees a slot for a session of `size` partitions: of one that nobody used for long, else of
-    /// the smallest that had its time and is smaller than the new one.
+    /// Frees a slot for a session of `size` partitions: one that has been idle for long, else the
+    /// smallest old one that is smaller than the new session.
     fn make_room(&mut self, size: usize, now: Duration) -> bool {
         if self.limit == 0 || size > self.partition_limit {
             return false;
@@ -290,8 +292,8 @@ impl Cache {
         true
     }
 
-    /// Notes that a session was used and how large it is now; `false` where it is gone or there is
-    /// no room for what it has grown to.
+    /// Updates the last use and size of a session. Returns `false` if it is gone, or if it has grown too
+    /// large.
     fn touch(&mut self, id: i32, size: usize, now: Duration) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         self.partitions = self.partitions - slot.size + size;
@@ -316,7 +318,7 @@ impl Session {
         Session { by_id, epoch: 1, entries: HashMap::new(), order: BTreeMap::new(), next_place: 0 }
     }
 
-    /// The client names a partition: a new one, or an old one with another position.
+    /// Adds a partition that the client requests, or updates its position.
     fn put(&mut self, ask: Ask) {
         if let Some(entry) = self.entries.get_mut(&ask.of) {
             entry.ask = Ask { known_as: entry.ask.known_as.take(), ..ask };
@@ -337,15 +339,16 @@ impl Session {
         self.order.values().filter_map(|of| self.entries.get(of)).map(|entry| entry.ask.clone()).collect()
     }
 
-    /// Takes down what the client would be told, and says whether it must be.
+    /// Stores the result of a partition. Returns whether it has to be in the response.
     fn note(&mut self, told: &Told) -> bool {
         let place = self.take_place();
-        // Not ours any more: another request of the session dropped it. Then it hears it once more.
+        // The partition is gone: another request of the session dropped it. The client gets its result
+        // once more.
         let Some(entry) = self.entries.get_mut(&told.of) else { return true };
         entry.ask.known_as.clone_from(&told.known_as);
         let now = (told.topic_id, told.high_watermark, told.log_start);
         let has_changed = entry.told != Some(now);
-        // After an error the partition is told once more, when the error is gone.
+        // After an error the partition is sent once more when the error is gone.
         entry.told = (!told.is_urgent).then_some(now);
         if told.has_records {
             self.order.remove(&entry.place);
@@ -361,7 +364,7 @@ impl Session {
     }
 }
 
-/// A partition named twice counts once, with what was said last, as in Kafka.
+/// As in Kafka, the last request counts if a partition is named twice.
 fn last_of_each(asks: Vec<Ask>) -> Vec<Ask> {
     let mut places: HashMap<PartitionRef, usize> = HashMap::with_capacity(asks.len());
     let mut kept: Vec<Ask> = Vec::with_capacity(asks.len());
@@ -377,12 +380,13 @@ fn last_of_each(asks: Vec<Ask>) -> Vec<Ask> {
     kept
 }
 
-/// Epochs run from 1 and skip 0 and −1, which ask for a full fetch.
+/// Epochs start at 1 and skip 0 and −1, which ask for a full fetch.
 fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
-/// A panic while a session was held may cost that session's client a repeated partition, no more.
+/// After a panic under a session's lock the worst effect is a repeated partition for that session's
+/// client.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -431,7 +435,7 @@ mod tests {
         Told { is_urgent: true, ..told(partition, -1) }
     }
 
-    /// Ids that are easy to tell apart.
+    /// Ascending ids, which are easy to tell apart.
     fn ids(from: i32) -> impl FnMut() -> i32 {
         let mut last = from - 1;
         move || {
@@ -440,7 +444,7 @@ mod tests {
         }
     }
 
-    /// Makes a session of `asks`, all of them told with high watermark 0.
+    /// Creates a session of `asks`, all of them answered with high watermark 0.
     fn create(sessions: &Sessions, id: i32, asks: Vec<Ask>, now: Duration) -> i32 {
         let all: Vec<Told> = asks.iter().map(|ask| told(ask.of.partition, 0)).collect();
         let plan = sessions.open(NEW, false, asks, &[], now).unwrap();
@@ -453,7 +457,7 @@ mod tests {
         sessions.open(Opening::Incremental { id, epoch }, false, asks, &[], START)
     }
 
-    /// One incremental request: which partitions it reads, and which of `told` are heard.
+    /// One incremental request. Returns the partitions of `told` that are in the response.
     fn step(sessions: &Sessions, id: i32, epoch: i32, asks: Vec<Ask>, told: &[Told]) -> Vec<i32> {
         let plan = go_on(sessions, id, epoch, asks).unwrap();
         let (answered, heard) = sessions.close(plan, told, START, ids(1));
@@ -517,7 +521,7 @@ mod tests {
         assert_eq!(reads(&plan), [(0, 0), (1, 4), (2, 9)]);
 
         let opening = Opening::Incremental { id, epoch: 2 };
-        // Named and forgotten in one request: forgotten, as in Kafka. Strangers are no error.
+        // As in Kafka, forgotten wins if a partition is also requested. Unknown partitions are no error.
         let plan = sessions.open(opening, false, vec![ask(0, 3)], &[of(0), of(77)], START).unwrap();
         assert_eq!(reads(&plan), [(1, 4), (2, 9)]);
     }
@@ -625,7 +629,7 @@ mod tests {
         for id in 1..=1_000 {
             create(&sessions, id, vec![ask(0, 0), ask(1, 0)], START);
         }
-        // All are used again but the fifth.
+        // All but the fifth session are used again.
         for id in (1..=1_000).filter(|id| *id != 5) {
             let opening = Opening::Incremental { id, epoch: 1 };
             sessions.open(opening, false, vec![], &[], LATER).unwrap();
@@ -633,7 +637,7 @@ mod tests {
         assert_eq!(create(&sessions, 5_000, vec![ask(0, 0)], LATER), 5_000);
         assert_eq!(go_on(&sessions, 5, 1, vec![]).unwrap_err(), ErrorCode::FetchSessionIdNotFound);
 
-        // Of those that have lived long enough the smallest goes, and only for a larger one.
+        // Only the smallest old session is evicted, and only for a larger one.
         assert_eq!(create(&sessions, 6_000, vec![ask(0, 0), ask(1, 0)], LATER), 0);
         assert_eq!(create(&sessions, 6_000, vec![ask(0, 0), ask(1, 0), ask(2, 0)], LATER), 6_000);
         assert_eq!(go_on(&sessions, 1, 2, vec![]).unwrap_err(), ErrorCode::FetchSessionIdNotFound);
@@ -649,7 +653,7 @@ mod tests {
         assert_eq!(create(&sessions, 2, many(half), START), 2);
         assert_eq!(create(&sessions, 3, many(1), START), 0, "no room for one more");
 
-        // One that grows beyond the bound ends; its client goes on without one.
+        // A session that grows beyond the limit ends; its client continues without one.
         let refused = go_on(&sessions, 2, 1, vec![ask(half, 0)]).unwrap_err();
         assert_eq!(refused, ErrorCode::FetchSessionIdNotFound);
         assert_eq!(sessions.len(), 1);

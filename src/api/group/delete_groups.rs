@@ -1,5 +1,5 @@
-//! DeleteGroups (key 42): groups without members go, with their offsets. A name that stands twice in
-//! the request is answered once. v3 has room for a message, which Kafka leaves empty.
+//! DeleteGroups (key 42): removes groups without members, with their offsets. A group that is named twice
+//! gets one result. v3 has a field for a message, which Kafka leaves empty.
 
 use std::collections::HashSet;
 

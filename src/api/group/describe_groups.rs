@@ -1,5 +1,5 @@
-//! DescribeGroups (key 15): what groups are doing and who is in them. A group that does not exist is
-//! "Dead", without an error before v6. v3 has authorized operations, v4 instance ids.
+//! DescribeGroups (key 15): the state and members of groups. A group that does not exist is "Dead",
+//! without an error before v6. v3 has authorized operations, v4 instance ids.
 
 use super::{coordinates, later};
 use crate::api::context::Context;
@@ -21,7 +21,7 @@ impl Handler for DescribeGroupsRequest {
         self.groups.len()
     }
 
-    /// [`allowed`] weighs the groups.
+    /// The memory of the groups is charged by [`allowed`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(size.echoed())
     }
@@ -49,12 +49,12 @@ impl Handler for DescribeGroupsRequest {
     }
 }
 
-/// How many of the groups fit into the memory for the answer, which is charged here.
+/// The number of groups that fit into the memory for the response. The memory is charged here.
 async fn allowed(groups: &[String], ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
     for group in groups {
-        // The collected description, with the data shared with the group, and its encoded form.
+        // The collected description, including the data it shares with the group, and its encoded form.
         bytes += 2 * ctx.services.groups.weigh_description(group);
         if bytes > ctx.room.left() && allowed > 0 {
             break;

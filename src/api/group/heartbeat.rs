@@ -1,5 +1,5 @@
-//! Heartbeat (key 12): a member is alive, and learns whether it is to join again.
-//! v3 knows static members.
+//! Heartbeat (key 12): keeps a member's session alive and tells it when to rejoin.
+//! v3 adds static members.
 
 use super::{code, coordinates, later};
 use crate::api::context::Context;

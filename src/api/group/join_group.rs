@@ -1,6 +1,6 @@
-//! JoinGroup (key 11): a member wants to take part in the next generation.
-//! v1 has a rebalance timeout, v4 confirms a newcomer's id first, v5 knows static members, v7 tells
-//! the protocol type, v8 a reason (for logs), v9 lets a leader keep the assignment.
+//! JoinGroup (key 11): a member asks to be in the next generation.
+//! v1 adds a rebalance timeout, v4 confirms a newcomer's id first, v5 adds static members, v7 returns
+//! the protocol type, v8 has a reason (for logs), v9 lets a leader keep the assignment.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ impl Handler for JoinGroupRequest {
         "A broker that stops answers who waits with NOT_COORDINATOR.",
     ];
 
-    /// It may wait long, and by then its data belongs to the group: see [`weigh`].
+    /// Nothing is charged now: the request may wait for long, and its data then belongs to the group. See
+    /// [`weigh`].
     fn weigh(&self, _: Size, _: &Context) -> Weight {
         Weight::LATER
     }
@@ -80,7 +81,7 @@ fn millis(sent: i32) -> Duration {
     Duration::from_millis(u64::try_from(sent).unwrap_or(0))
 }
 
-/// The memory for the answer to the leader, which has all members.
+/// The memory for the leader's response, which has all members.
 fn weigh(joined: &Joined) -> usize {
     const MEMBER: usize = 256;
     let members = joined.members.iter().map(|member| {
@@ -120,7 +121,7 @@ fn refused(error: ErrorCode, member_id: MemberId) -> JoinGroupResponse {
     }
 }
 
-/// Before v7 a protocol that is not there is an empty name.
+/// Before v7 a missing protocol name is an empty string.
 fn fit(mut answer: JoinGroupResponse, version: i16) -> JoinGroupResponse {
     if version < 7 && answer.protocol_name.is_none() {
         answer.protocol_name = Some(String::new());

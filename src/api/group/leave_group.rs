@@ -1,6 +1,6 @@
-//! LeaveGroup (key 13): members go, or are sent away by an administrator.
-//! Up to v2 it names one member; from v3 on several, also by their instance ids alone. v5 gives
-//! reasons (for logs).
+//! LeaveGroup (key 13): members leave, or an administrator removes them.
+//! Up to v2 the request has one member; since v3 several, also by instance id only. v5 has reasons (for
+//! logs).
 
 use tracing::debug;
 

@@ -1,5 +1,5 @@
-//! ListGroups (key 16): the groups there are. v4 tells states and asks for some of them only, v5 the
-//! same for types; both in any case of letters, and what nobody knows matches nothing.
+//! ListGroups (key 16): lists the groups. v4 adds states and a filter for them, v5 the same for types.
+//! Filters ignore case, and an unknown value matches nothing.
 
 use super::{code, coordinates, later};
 use crate::api::context::Context;
@@ -14,7 +14,7 @@ const CLASSIC: &str = "classic";
 
 impl Handler for ListGroupsRequest {
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
-        // As it is collected, as it is answered, and encoded.
+        // The collected listing, the response, and its encoded form.
         Weight::asked(size.echoed()).and_held(3 * ctx.services.groups.weigh_list())
     }
 
@@ -23,7 +23,8 @@ impl Handler for ListGroupsRequest {
         later(async move {
             match all.await {
                 Ok(all) => {
-                    // Looked at once and not for each group: a filter may be long, and there may be many groups.
+                    // Each state is matched only once: a filter may be long, and there may be many
+                    // groups.
                     let is_of_type = matches(&self.types_filter, CLASSIC);
                     let mut states: Vec<(GroupState, bool)> = Vec::new();
                     let mut is_of_state = |state: GroupState| {
@@ -50,7 +51,7 @@ impl Handler for ListGroupsRequest {
     }
 }
 
-/// No filter lets everything through.
+/// An empty filter matches all values.
 fn matches(filter: &[String], value: &str) -> bool {
     filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
 }

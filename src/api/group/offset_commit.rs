@@ -1,6 +1,6 @@
-//! OffsetCommit (key 8): how far a group, or somebody in its name, has read.
-//! v2–4 may say how long the offset is to be kept; v6 has leader epochs, v7 static members; from v9
-//! on a group that does not exist is told from a wrong generation; v10 names topics by id.
+//! OffsetCommit (key 8): stores the offsets up to which a group has read.
+//! v2–4 have a retention time; v6 adds leader epochs, v7 static members; since v9 a missing group has
+//! its own error code; v10 has topic ids instead of names.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::protocol::messages::offset_commit_response::{
 use crate::storage::Topics;
 use crate::types::{LeaderEpoch, Offset, TopicId};
 
-/// What a client says where it knows no leader epoch.
+/// The value of a client that knows no leader epoch.
 const NO_EPOCH: i32 = -1;
 /// The retention time of a client that uses `offsets.retention.minutes`.
 const DEFAULT_RETENTION: i64 = -1;
@@ -50,13 +50,13 @@ impl Handler for OffsetCommitRequest {
     }
 }
 
-/// How long the client wants the offsets to be kept. As in Kafka, offsets whose time is already over are
-/// removed at the next check.
+/// The retention time of the offsets that the client asks for. As in Kafka, offsets whose time is already
+/// over are removed at the next check.
 fn retention(ms: i64) -> Option<Duration> {
     (ms != DEFAULT_RETENTION).then(|| Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
-/// Topics with what is wrong at first sight, each once.
+/// Topics with partitions that were refused before the commit, each once.
 #[derive(Default)]
 struct Refused {
     topics: Vec<OffsetCommitResponseTopic>,
@@ -74,8 +74,9 @@ impl Refused {
     }
 }
 
-/// An unknown topic or partition fails alone, and nothing is stored for it (rule C12, C13).
-/// The others go to `offsets`, and to a topic of the answer in the same order.
+/// Looks up a topic. Unknown partitions are added to `refused`, and nothing is stored for them (rules
+/// C12, C13). The others are added to `offsets`, and in the same order to the returned topic of the
+/// response.
 fn look_up(
     asked: OffsetCommitRequestTopic,
     image: &Topics,
@@ -115,12 +116,12 @@ fn look_up(
         });
         passed_on.push(told(index, ErrorCode::None));
     }
-    // As in Kafka, of a topic that is there and of which nothing is named, nothing is told.
+    // As in Kafka, an existing topic without partitions is not in the response.
     let partitions = Some(passed_on).filter(|passed_on| !passed_on.is_empty())?;
     Some(OffsetCommitResponseTopic { name, topic_id, partitions })
 }
 
-/// What was refused at first sight comes first, as in Kafka.
+/// As in Kafka, partitions that were refused before the commit come first.
 fn answer(
     mut refused: Refused,
     mut passed_on: Vec<OffsetCommitResponseTopic>,
@@ -135,7 +136,7 @@ fn answer(
         }
         Err(error) => partitions.by_ref().for_each(|partition| partition.error_code = code(Err(error))),
     }
-    // A topic that is named twice stays so where nothing of the request was refused.
+    // A topic that is named twice stays twice if nothing was refused.
     if refused.topics.is_empty() {
         return OffsetCommitResponse { topics: passed_on, ..OffsetCommitResponse::default() };
     }

@@ -1,4 +1,4 @@
-//! OffsetDelete (key 47): offsets of topics that no member reads go.
+//! OffsetDelete (key 47): removes offsets of topics that no member reads.
 
 use super::{code, coordinates, later};
 use crate::api::context::Context;
@@ -24,7 +24,7 @@ impl Handler for OffsetDeleteRequest {
         }
         let image = ctx.services.store.topics();
         let mut offsets = Vec::new();
-        // As in Kafka, of a topic that is there and of which nothing is named, nothing is told.
+        // As in Kafka, an existing topic without partitions is not in the response.
         let is_told = |topic: &OffsetDeleteRequestTopic| {
             !topic.partitions.is_empty() || image.by_name(&topic.name).is_none()
         };
@@ -47,7 +47,7 @@ impl Handler for OffsetDeleteRequest {
     }
 }
 
-/// What is there goes to `offsets`, in the order in which the answers have no error yet.
+/// Adds existing partitions to `offsets`, in the order of the results that have no error yet.
 fn look_up(
     asked: OffsetDeleteRequestTopic,
     image: &Topics,

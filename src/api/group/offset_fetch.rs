@@ -1,7 +1,7 @@
-//! OffsetFetch (key 9): where a group stands.
-//! Null instead of topics, from v2 on, asks for all there is. v5 has leader epochs; v7 asks for
-//! offsets of finished transactions only, of which all are; from v8 on several groups are asked at
-//! once; v9 names the member that asks; v10 names topics by id.
+//! OffsetFetch (key 9): the committed offsets of groups.
+//! Since v2, null instead of topics asks for all offsets. v5 has leader epochs. v7 can ask for offsets
+//! of finished transactions only, which all offsets are. Since v8 a request can have several groups. v9
+//! has the member that asks, v10 topic ids instead of names.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Handler for OffsetFetchRequest {
         "An answer is limited to 7/8 of `jackdaw.answer.max.bytes`, at about 256 bytes an offset; groups beyond that are INVALID_REQUEST.",
     ];
 
-    /// The offsets of the groups are weighed by [`weigh`].
+    /// The memory of the offsets is charged by [`allowed`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(3 * size.decoded)
     }
@@ -58,14 +58,15 @@ impl Handler for OffsetFetchRequest {
     }
 }
 
-/// How many of the groups there is memory to tell of, which is charged. One that asks for all it has
-/// is always told, alone.
+/// The number of groups that fit into the memory for the response, which is charged here. The first group
+/// is always answered if it asks for all its offsets.
 async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, image: &Topics) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
     for group in asked {
         let keys = group.topics.as_ref().map(|topics| keys(topics, ctx.version, image));
-        // As it is collected, and encoded; also the partitions of topics that are not there are told.
+        // The collected offsets and their encoded form. Partitions of unknown topics are in the response
+        // as well.
         let named: usize = group.topics.iter().flatten().map(|topic| topic.partition_indexes.len()).sum();
         bytes += 2 * ctx.services.groups.weigh_offsets(&group.group_id, keys.as_deref()) + 128 * named;
         if bytes > ctx.room.left() && (allowed > 0 || group.topics.is_some()) {
@@ -91,7 +92,7 @@ async fn fetch(asked: OffsetFetchRequestGroup, ctx: &Context, image: &Topics) ->
     OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code }
 }
 
-/// The topics as they stand in an answer without any offsets, and why there are none.
+/// The topics of a response without offsets, and the error.
 type Refused = (Vec<OffsetFetchResponseTopics>, ErrorCode);
 
 async fn fetch_some(
@@ -114,7 +115,7 @@ async fn fetch_some(
     let mut topics = Vec::with_capacity(asked.len());
     for topic in asked {
         let is_known = topic_of(&topic, version, image).is_some();
-        // By name nobody can tell a topic that is not there yet from one without a commit.
+        // In versions with names, an unknown topic looks like a topic without a commit.
         let unknown = if version >= 10 { ErrorCode::UnknownTopicId } else { ErrorCode::None };
         let partitions = topic.partition_indexes.into_iter().map(|index| match is_known {
             true => partition(index, found.next().flatten(), error.map_or(0, |error| code(Err(error)))),
@@ -136,7 +137,7 @@ fn topic_of<'a>(asked: &OffsetFetchRequestTopics, version: i16, image: &'a Topic
     }
 }
 
-/// The partitions of topics that are there, in the order of the request.
+/// The partitions of known topics, in the order of the request.
 fn keys(asked: &[OffsetFetchRequestTopics], version: i16, image: &Topics) -> Vec<PartitionKey> {
     let count = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
     let mut keys = Vec::with_capacity(count);
@@ -160,7 +161,7 @@ async fn fetch_all(
     for ((id, index), found) in found {
         let topic = match last.filter(|last| last.id == id) {
             Some(topic) => topic,
-            // Deleted a moment ago: its offsets are about to go too.
+            // The topic was just deleted, and its offsets will be removed too.
             None => match image.by_id(id) {
                 Some(topic) => {
                     let name = if ctx.version >= 10 { String::new() } else { topic.name.to_string() };
@@ -177,7 +178,7 @@ async fn fetch_all(
     Ok(topics)
 }
 
-/// Without a commit the offset is −1 and the metadata empty, not null (rule C11).
+/// Without a commit the offset is −1 and the metadata is empty, not null (rule C11).
 fn partition(index: i32, found: Found, error_code: i16) -> OffsetFetchResponsePartitions {
     let (offset, epoch, metadata) = match found {
         Some(found) => (found.offset.0, found.leader_epoch.map_or(-1, |epoch| epoch.0), found.metadata),
@@ -192,7 +193,7 @@ fn partition(index: i32, found: Found, error_code: i16) -> OffsetFetchResponsePa
     }
 }
 
-/// Up to v7: one group, its topics by name.
+/// A request of v7 or below, which has one group and topic names.
 fn one_group(group_id: String, topics: Option<Vec<OffsetFetchRequestTopic>>) -> OffsetFetchRequestGroup {
     let topics = topics.map(|topics| {
         let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
@@ -205,8 +206,8 @@ fn one_group(group_id: String, topics: Option<Vec<OffsetFetchRequestTopic>>) -> 
     OffsetFetchRequestGroup { group_id, topics, ..OffsetFetchRequestGroup::default() }
 }
 
-/// Up to v7. From v2 on a refusal stands at the top and no topic with it; v1 has room for it at the
-/// partitions only.
+/// The response of v7 or below. Since v2 an error is at the top level, without topics; v1 only has it in
+/// the partitions.
 fn only_group(group: OffsetFetchResponseGroup, version: i16) -> OffsetFetchResponse {
     let topics = match (group.error_code, version) {
         (0, _) | (_, 1) => group.topics,

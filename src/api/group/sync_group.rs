@@ -1,5 +1,5 @@
-//! SyncGroup (key 14): the leader hands in the assignment, everybody takes theirs home.
-//! v3 knows static members; from v5 on a member must say which protocol it means.
+//! SyncGroup (key 14): the leader sends the assignments, and every member gets its own.
+//! v3 adds static members; since v5 a member has to send the protocol.
 
 use super::{coordinates, later, until_stopped};
 use crate::api::context::Context;
@@ -16,8 +16,8 @@ impl Handler for SyncGroupRequest {
         "A group whose members say more than 1 MB together gets its assignment; Kafka cannot store it in one record and says UNKNOWN_SERVER_ERROR.",
     ];
 
-    /// It may wait for long, and what it brought is the group's by then. The answer shares its bytes
-    /// with the group.
+    /// Nothing is charged now: the request may wait for long, and its data then belongs to the group. The
+    /// response shares its bytes with the group.
     fn weigh(&self, _: Size, _: &Context) -> Weight {
         Weight::LATER
     }

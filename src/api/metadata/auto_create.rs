@@ -1,5 +1,5 @@
-//! Auto-creation of topics: after the Metadata answer, as in Kafka, and at a limited rate, because a client
-//! with random names must not fill the broker.
+//! Auto-creation of topics. As in Kafka it happens after the Metadata response. Its rate is limited,
+//! because a client with random topic names must not fill the broker.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,14 +13,14 @@ use crate::api::context::Context;
 use crate::api::{find_coordinator, replicas, topic_name};
 use crate::storage::{Topic, TopicError};
 
-/// So many at once …
+/// The number of topics that can be created at once …
 const BURST: u32 = 1_000;
-/// … and so many per second after that.
+/// … and the number per second after that.
 const PER_SECOND: f64 = 100.0;
-/// With so many partitions in the broker a topic has to be made on purpose.
+/// From this number of partitions on, topics have to be created explicitly.
 const PARTITIONS: usize = 100_000;
 
-/// Submits the creation of a topic and does not wait for it. A client that asks again soon finds it.
+/// Submits the creation of a topic without waiting for it. A client that asks again soon finds it.
 pub fn create_behind(name: &str, partitions: usize, ctx: &Context) {
     if name == topic_name::CONSUMER_OFFSETS {
         return carry_out(name, find_coordinator::create_offsets_topic(ctx));
@@ -69,11 +69,11 @@ fn complain(topic: &str, why: &str) {
 #[derive(Debug)]
 pub struct AutoCreate {
     bucket: Mutex<Bucket>,
-    /// Partitions that are being created, and that nobody sees yet.
+    /// Partitions that are being created and are not visible yet.
     underway: AtomicUsize,
 }
 
-/// Partitions that are being created, until this is dropped.
+/// Counts partitions that are being created, until this is dropped.
 #[derive(Debug)]
 struct Underway {
     of: Arc<AutoCreate>,
@@ -94,7 +94,8 @@ impl Default for AutoCreate {
 }
 
 impl AutoCreate {
-    /// One more topic, of `more` partitions, where there are `partitions` and it may be made.
+    /// Begins the creation of a topic with `more` partitions. Returns `None` if that exceeds the rate or
+    /// the number of partitions.
     fn begin(self: &Arc<AutoCreate>, partitions: usize, more: usize, now: Duration) -> Option<Underway> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         if partitions + self.underway.load(Ordering::Relaxed) + more > PARTITIONS || !bucket.take(now) {

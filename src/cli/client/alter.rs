@@ -1,5 +1,6 @@
-//! IncrementalAlterConfigs by librdkafka. Its binding has no safe way to this request, and in its
-//! way to AlterConfigs nobody hears what the broker refused. Every `unsafe` of this program is here.
+//! IncrementalAlterConfigs with librdkafka. Its Rust binding has no safe function for this request, and
+//! its function for AlterConfigs does not return the broker's errors. All `unsafe` code of this program
+//! is here.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
@@ -10,20 +11,20 @@ use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// A value to set, or none where the default is to hold again.
+/// The new value of a setting; `None` resets it to its default.
 pub struct Change<'a> {
     pub name: &'a str,
     pub value: Option<&'a str>,
 }
 
 pub enum Error {
-    /// In the broker's words.
+    /// The broker's error message.
     Refused(String),
-    /// The request did not get there, or no answer came back.
+    /// The request was not sent, or no response came back.
     Failed(KafkaError),
 }
 
-/// Makes all changes to a topic or a broker, or none. `name_of` is the resource's name.
+/// Makes all changes to a topic, group or broker, or none.
 pub fn alter<C: ClientContext>(
     client: &Client<C>,
     of: ResourceSpecifier<'_>,
@@ -38,7 +39,7 @@ pub fn alter<C: ClientContext>(
         }
     };
     let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-    // SAFETY: the name lives through the call, which copies it; what is made is given back once.
+    // SAFETY: the name lives until the call has copied it. The result is freed once.
     let resource = unsafe {
         Held::new(c::rd_kafka_ConfigResource_new(kind, name.as_ptr()), c::rd_kafka_ConfigResource_destroy)
     }?;
@@ -47,8 +48,8 @@ pub fn alter<C: ClientContext>(
     }
     let native = client.native_ptr();
     let operation = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
-    // SAFETY: `client` lives longer than everything below, and what is made for it is given back first.
-    // The error's text is not wanted, so there is room for none. `event` owns what is read from it.
+    // SAFETY: `client` lives longer than everything below, and all that is made for it is freed first.
+    // The error's text is not needed, so there is no buffer for it. `event` owns what is read from it.
     unsafe {
         let options =
             Held::new(c::rd_kafka_AdminOptions_new(native, operation), c::rd_kafka_AdminOptions_destroy)?;
@@ -56,7 +57,7 @@ pub fn alter<C: ClientContext>(
         let queue = Held::new(c::rd_kafka_queue_new(native), c::rd_kafka_queue_destroy)?;
         let mut resources = [resource.0];
         c::rd_kafka_IncrementalAlterConfigs(native, resources.as_mut_ptr(), 1, options.0, queue.0);
-        // The request has the timeout, and its end is always told.
+        // The request has a timeout, so an event always comes.
         let event = Held::new(c::rd_kafka_queue_poll(queue.0, -1), c::rd_kafka_event_destroy)?;
         outcome(&event)
     }
@@ -69,7 +70,7 @@ fn add(resource: &Held<c::rd_kafka_ConfigResource_t>, change: &Change<'_>) -> Re
         Some(value) => (c::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.as_ptr()),
         None => (c::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, ptr::null()),
     };
-    // SAFETY: the texts live through the call, which copies them; an error is given back once.
+    // SAFETY: the texts live until the call has copied them. An error is freed once.
     unsafe {
         let error =
             c::rd_kafka_ConfigResource_add_incremental_config(resource.0, name.as_ptr(), operation, value);
@@ -81,9 +82,9 @@ fn add(resource: &Held<c::rd_kafka_ConfigResource_t>, change: &Change<'_>) -> Re
 }
 
 /// # Safety
-/// `event` answers an IncrementalAlterConfigs.
+/// `event` must be the result of an IncrementalAlterConfigs.
 unsafe fn outcome(event: &Held<c::rd_kafka_event_t>) -> Result<(), Error> {
-    // SAFETY: all that is read lives as long as the event, and `resources` are as many as it says.
+    // SAFETY: all that is read lives as long as the event, and `resources` has `count` elements.
     unsafe {
         failed(c::rd_kafka_event_error(event.0))?;
         let result = c::rd_kafka_event_IncrementalAlterConfigs_result(event.0);
@@ -116,7 +117,7 @@ fn text(text: &str) -> Result<CString, Error> {
 }
 
 /// # Safety
-/// `text` is null or ends in a zero byte.
+/// `text` must be null or end in a zero byte.
 unsafe fn owned(text: *const c_char) -> String {
     match text.is_null() {
         true => String::new(),
@@ -125,12 +126,12 @@ unsafe fn owned(text: *const c_char) -> String {
     }
 }
 
-/// What librdkafka made and gets back at the end.
+/// An object that librdkafka made. It is freed when this is dropped.
 struct Held<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Held<T> {
     /// # Safety
-    /// `made` is null, or nobody else gives it back, and `back` may be called with it.
+    /// `made` must be null, or nothing else frees it and `back` may be called with it.
     unsafe fn new(made: *mut T, back: unsafe extern "C" fn(*mut T)) -> Result<Held<T>, Error> {
         match made.is_null() {
             false => Ok(Held(made, back)),
@@ -141,7 +142,7 @@ impl<T> Held<T> {
 
 impl<T> Drop for Held<T> {
     fn drop(&mut self) {
-        // SAFETY: promised to `new`.
+        // SAFETY: the caller of `new` guarantees it.
         unsafe { (self.1)(self.0) }
     }
 }

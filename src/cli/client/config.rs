@@ -21,25 +21,25 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What is set
+    /// Show settings that are set
     Get {
         #[command(flatten)]
         of: Of,
         /// Only this setting; may be repeated
         #[arg(value_name = "SETTING")]
         settings: Vec<String>,
-        /// Also what has its default
+        /// Also show settings with their default values
         #[arg(long)]
         all: bool,
     },
-    /// Set something
+    /// Set settings
     Set {
         #[command(flatten)]
         of: Of,
         #[arg(required = true, value_name = "SETTING=VALUE", value_parser = name_and_value)]
         settings: Vec<(String, String)>,
     },
-    /// Let the default hold again
+    /// Reset settings to their defaults
     Unset {
         #[command(flatten)]
         of: Of,
@@ -51,7 +51,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Of {
     kind: Kind,
-    /// The topic, or the number of the broker
+    /// The topic, or the id of the broker
     name: String,
 }
 
@@ -127,7 +127,7 @@ fn source(source: &ConfigSource) -> &'static str {
     }
 }
 
-/// Whether it was set for this topic or broker.
+/// Whether the setting was set for this topic or broker itself.
 pub fn is_own(entry: &ConfigEntry) -> bool {
     matches!(entry.source, ConfigSource::DynamicTopic | ConfigSource::DynamicBroker)
 }
@@ -137,7 +137,7 @@ pub fn entries(session: &Session, of: ResourceSpecifier<'_>) -> Done<Vec<ConfigE
     let admin = session.admin()?;
     let results = session.wait(admin.describe_configs([&of], &session.admin_options()))?;
     match results.into_iter().next() {
-        // The binding does not tell why the broker refused; all there is has settings.
+        // The binding does not return the broker's error. Every existing resource has settings.
         Some(Ok(resource)) if resource.entries.is_empty() => Err(match of {
             ResourceSpecifier::Topic(name) => {
                 Failure::refused(format_args!("there is no topic {}", shown(name)))
@@ -152,7 +152,7 @@ pub fn entries(session: &Session, of: ResourceSpecifier<'_>) -> Done<Vec<ConfigE
     }
 }
 
-/// Sets and unsets: all of it, or nothing where one of them is refused.
+/// Sets and resets settings. If the broker refuses one of them, none is changed.
 pub fn change(
     session: &Session,
     of: ResourceSpecifier<'_>,
@@ -164,7 +164,7 @@ pub fn change(
         return Err(Failure::Usage("nothing to set or unset".to_owned()));
     }
     if !unset.is_empty() {
-        // Brokers take away what nobody knows without a word.
+        // Brokers ignore an unknown name without an error.
         all_known(unset, &entries(session, of)?)?;
     }
     let set_all = set.iter().map(|(name, value)| Change { name, value: Some(value) });

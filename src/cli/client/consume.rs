@@ -1,4 +1,4 @@
-//! `jackdaw consume TOPIC`: the values of records, a line each, or all of them as JSON.
+//! `jackdaw consume TOPIC`: prints the values of records, one per line, or whole records as JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -20,7 +20,7 @@ use super::{
     shown,
 };
 
-/// How long the loop waits for records before it looks around.
+/// The time that the loop waits for records before it checks for other events.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
@@ -28,27 +28,28 @@ pub struct Options {
     #[command(flatten)]
     connect: Connect,
     topic: String,
-    /// Read as a member of this group, and commit what was printed
+    /// Read as a member of this group, and commit the records that were printed
     #[arg(long)]
     group: Option<String>,
-    /// Where to begin; a group begins there only where it has committed nothing [default: beginning]
+    /// The position to start at; a group only starts there if it has no committed offset [default:
+    /// beginning]
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true, long_help = FROM)]
     from: Option<Position>,
     /// Only this partition; may be repeated
     #[arg(long = "partition", value_name = "NUMBER", conflicts_with = "group")]
     partitions: Vec<i32>,
-    /// End after so many records
+    /// Stop after this many records
     #[arg(long)]
     count: Option<u64>,
-    /// End where the partitions end, instead of waiting for more
+    /// Stop at the ends of the partitions, instead of waiting for more records
     #[arg(long)]
     until_end: bool,
-    /// Print the key too, with this text between it and the value
+    /// Also print the key, separated from the value by this text
     #[arg(long, value_name = "TEXT")]
     key_separator: Option<String>,
 }
 
-const FROM: &str = "Where to begin: beginning, end, an OFFSET, -N for the last N records of each partition, or \
+const FROM: &str = "The first record: beginning, end, an OFFSET, -N for the last N records of each partition, or \
                     @TIME: @2026-11-25T08:00:00Z, @-90m (s, m, h, d) or @ and milliseconds since 1970. A group \
                     begins there only where it has committed nothing, and takes beginning or end [default: beginning]";
 
@@ -72,7 +73,7 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
     let own = [
         ("auto.offset.reset", reset),
         ("enable.auto.commit", if options.group.is_some() { "true" } else { "false" }),
-        // Only what was printed counts as read.
+        // Only printed records count as read.
         ("enable.auto.offset.store", "false"),
         ("enable.partition.eof", "true"),
     ];
@@ -90,7 +91,7 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
         consumer.assign(&assigned).map_err(|error| session.failed(&error))?;
     }
     let done = read(session, &consumer, options, out);
-    // What was printed is committed also where something went wrong behind it.
+    // The offsets of printed records are committed even after a failure.
     if options.group.is_some() {
         match consumer.commit_consumer_state(CommitMode::Sync) {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
@@ -120,13 +121,13 @@ fn starts(
 fn read(session: &Session, consumer: &BaseConsumer<Heard>, options: &Options, out: &mut Output<'_>) -> Done {
     let mut progress = Progress::new("records", options.count, !io::stdout().is_terminal());
     let mut printed: u64 = 0;
-    // Of each partition the newest record that stands in the buffer.
+    // The newest record of each partition in the output buffer.
     let mut unstored: BTreeMap<i32, i64> = BTreeMap::new();
     let mut at_end: BTreeSet<i32> = BTreeSet::new();
     while !session.is_stopped() && options.count.is_none_or(|count| printed < count) {
         let next = match consumer.poll(Duration::ZERO) {
             None => {
-                // Nothing more at once: what is there is shown.
+                // No more records at the moment: flush the output.
                 flush(consumer, options, &mut unstored, out)?;
                 if options.until_end && is_over(consumer, &at_end) {
                     break;
@@ -152,7 +153,7 @@ fn read(session: &Session, consumer: &BaseConsumer<Heard>, options: &Options, ou
     flush(consumer, options, &mut unstored, out)
 }
 
-/// Connections come and go, and librdkafka makes new ones; everything else is a reason to stop.
+/// Ignores errors of connections, which librdkafka opens again. All other errors end the command.
 fn tolerate(session: &Session, error: &KafkaError) -> Done {
     match error.rdkafka_error_code() {
         Some(
@@ -166,7 +167,7 @@ fn tolerate(session: &Session, error: &KafkaError) -> Done {
     }
 }
 
-/// Whether there is nothing more in any partition that is read.
+/// Whether all assigned partitions are at their ends.
 fn is_over(consumer: &BaseConsumer<Heard>, at_end: &BTreeSet<i32>) -> bool {
     let assigned = consumer.assignment().map(|assigned| assigned.count()).unwrap_or(0);
     assigned > 0 && at_end.len() >= assigned
@@ -182,7 +183,7 @@ fn flush(
     let printed = std::mem::take(unstored);
     if options.group.is_some() {
         for (partition, offset) in printed {
-            // A partition that went to another member meanwhile is that one's matter.
+            // Ignored: the partition may have moved to another member in the meantime.
             let _ = consumer.store_offset(&options.topic, partition, offset);
         }
     }
@@ -218,7 +219,7 @@ fn as_json(record: &BorrowedMessage<'_>) -> Value {
     })
 }
 
-/// Text as text; what is none as base64, so that nothing is lost.
+/// Text as a string; other bytes as base64, so that nothing is lost.
 fn bytes(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => Value::Null,

@@ -1,4 +1,4 @@
-//! `jackdaw group`: who reads, how far they are, and setting them back.
+//! `jackdaw group`: members, offsets and lags of groups, and resetting them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -30,25 +30,25 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The groups there are
+    /// List groups
     List,
-    /// How far groups are, how much is left, and who reads it
+    /// Show offsets, lags and members of groups
     Describe {
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
     },
-    /// Set where a group without members goes on
+    /// Set the offsets of a group without members
     Reset {
         group: String,
-        /// Of which topic; may be repeated
+        /// A topic to reset; may be repeated
         #[arg(long = "topic", required = true, value_name = "TOPIC")]
         topics: Vec<String>,
-        /// Only this partition of them; may be repeated
+        /// Only this partition of the topics; may be repeated
         #[arg(long = "partition", value_name = "NUMBER")]
         partitions: Vec<i32>,
         #[arg(long, value_name = "POSITION", allow_hyphen_values = true, help = position::HELP)]
         to: Position,
-        /// Only show what would be set
+        /// Only show the new offsets
         #[arg(long)]
         dry_run: bool,
     },
@@ -91,7 +91,7 @@ fn ask(session: &Session, consumer: &BaseConsumer<Heard>, group: Option<&str>) -
     })
 }
 
-/// A member, as far as somebody who looks at partitions wants to know it.
+/// A member, as the table of partitions shows it.
 #[derive(Clone)]
 struct Owner {
     member: String,
@@ -172,8 +172,8 @@ fn all_partitions(metadata: &Metadata) -> Vec<Place> {
     metadata.topics().iter().flat_map(partitions_of).collect()
 }
 
-/// The partitions that a member says it was given. What it means is the clients' matter: bytes
-/// that are nothing of the kind say nothing.
+/// The partitions in a member's assignment. Only clients define its format, so bytes of another format
+/// count as none.
 fn assigned(bytes: &[u8]) -> Vec<Place> {
     let Some((version, rest)) = bytes.split_first_chunk::<2>() else { return Vec::new() };
     let version = i16::from_be_bytes(*version).clamp(0, *ConsumerProtocolAssignment::VERSIONS.end());
@@ -185,7 +185,7 @@ fn assigned(bytes: &[u8]) -> Vec<Place> {
         .collect()
 }
 
-/// Where the group stands, of these partitions.
+/// The committed offsets of these partitions.
 fn committed(
     session: &Session,
     consumer: &BaseConsumer<Heard>,
@@ -257,7 +257,7 @@ fn reset(
     Ok(table.print(session.json(), out)?)
 }
 
-/// The offset that a position means in each partition, never outside of what the partition holds.
+/// The offset of a position in each partition, limited to the range of its log.
 pub fn resolve(
     session: &Session,
     consumer: &BaseConsumer<Heard>,
@@ -284,7 +284,7 @@ pub fn resolve(
             Position::End => end,
             Position::Offset(offset) => offset,
             Position::Last(count) => end.saturating_sub(count),
-            // Nothing is as new as that.
+            // No record is as new as that.
             Position::At(_) | Position::Ago(_) => offset_in(&at).unwrap_or(end),
         };
         resolved.push((partition.clone(), offset.clamp(start, end)));

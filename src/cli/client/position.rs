@@ -1,4 +1,4 @@
-//! Where to read from, or to set a group to, as it is written on the command line.
+//! The position to read from, or to reset a group to, in its form on the command line.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,19 +11,19 @@ pub enum Position {
     Beginning,
     End,
     Offset(i64),
-    /// So many records before the end.
+    /// This many records before the end.
     Last(i64),
     At(Timestamp),
-    /// So long ago.
+    /// This long ago.
     Ago(Duration),
 }
 
-/// What `--help` says of it.
+/// The text in `--help`.
 pub const HELP: &str = "beginning, end, an OFFSET, -N for the last N records, or @TIME: \
                         @2026-11-25T08:00:00Z, @-90m (s, m, h, d) or @ and milliseconds since 1970";
 
 impl Position {
-    /// The timestamp that is meant, where one is.
+    /// The timestamp of the position, if it has one.
     pub fn timestamp(self) -> Option<Timestamp> {
         match self {
             Position::At(time) => Some(time),
@@ -75,7 +75,7 @@ fn time_of(written: &str) -> Option<Position> {
     date_and_time(written).map(Position::At)
 }
 
-/// RFC 3339: `2026-11-25T08:00:00Z`, also with a fraction, and with `+01:00` instead of `Z`.
+/// Parses RFC 3339: `2026-11-25T08:00:00Z`, also with a fraction, and with `+01:00` instead of `Z`.
 fn date_and_time(written: &str) -> Option<Timestamp> {
     let (date, time) = written.split_once(['T', 't', ' '])?;
     let zone = time.rfind(['Z', 'z', '+', '-'])?;
@@ -113,7 +113,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     let months = &lengths[..usize::try_from(month).ok()?];
     let (last, before) = months.split_last()?;
     bounded(day, 1, *last)?;
-    // Leap years before a year, as a difference of two such numbers.
+    // The number of leap years before a year, as a difference of two such numbers.
     let leaps = |year: i64| (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400;
     Some((year - 1970) * 365 + leaps(year) - leaps(1970) + before.iter().sum::<i64>() + day - 1)
 }

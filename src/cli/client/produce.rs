@@ -1,4 +1,4 @@
-//! `jackdaw produce TOPIC`: a record for each line of standard input.
+//! `jackdaw produce TOPIC`: writes a record for each line of standard input.
 
 use std::fmt;
 use std::io::{self, BufRead, Write};
@@ -18,9 +18,9 @@ use serde_json::json;
 use super::{Connect, Done, Exit, Failure, Heard, Output, Progress, Session, run, said, shown};
 use crate::cli::serve::name_and_value;
 
-/// Lines that are read ahead.
+/// The maximum number of lines that are read ahead.
 const AHEAD: usize = 1000;
-/// How long the loop waits before it looks around.
+/// The time that the loop waits before it checks for other events.
 const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
@@ -28,13 +28,13 @@ pub struct Options {
     #[command(flatten)]
     connect: Connect,
     topic: String,
-    /// What stands between key and value in a line; without it a line is a value
+    /// The text between key and value in a line; without it the line is the value
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     key_separator: Option<String>,
-    /// A header of every record; may be repeated
+    /// A header for all records; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = name_and_value)]
     headers: Vec<(String, String)>,
-    /// [default: by the key, or any]
+    /// [default: chosen by the key, or any]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
     #[arg(long, value_name = "CODEC", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"], default_value = "none")]
@@ -54,7 +54,7 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
         ("compression.codec", &options.compression),
         ("message.timeout.ms", &session.timeout().as_millis().to_string()),
     ]);
-    // A topic that is not there may be made by the broker, if it is set to.
+    // The broker may create a missing topic, if its settings allow it.
     settings.remove("allow.auto.create.topics");
     let producer: BaseProducer<Outcomes> =
         settings.create_with_context(outcomes).map_err(|error| session.failed(&error))?;
@@ -82,7 +82,7 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
         }
         progress.at(told.written());
     }
-    // What is not delivered within its time is told as a failure, so that this comes to an end.
+    // librdkafka reports a record that is not delivered in time as a failure, so this loop ends.
     while producer.in_flight_count() > 0 {
         producer.poll(TICK);
         progress.at(told.written());
@@ -99,7 +99,7 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
     }
 }
 
-/// Says which lines were not written, and why.
+/// The failure with the lines that were not written, and the reasons.
 fn failure(session: &Session, options: &Options, missing: &[Missing], lost: u64, read: u64) -> Failure {
     let mut is_unavailable = false;
     let mut reasons = Vec::new();
@@ -132,7 +132,7 @@ fn failure(session: &Session, options: &Options, missing: &[Missing], lost: u64,
     }
 }
 
-/// Reads standard input where waiting for it holds nothing up.
+/// Reads standard input on its own thread, because reading blocks.
 fn read_lines() -> Receiver<io::Result<Vec<u8>>> {
     let (lines, read) = mpsc::sync_channel(AHEAD);
     std::thread::spawn(move || {
@@ -163,7 +163,7 @@ fn without_end(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// Submits a line; the producer reports its outcome by the line's number.
+/// Submits a line. The producer reports its result with the line's number.
 fn send(producer: &BaseProducer<Outcomes>, options: &Options, line: &[u8], number: u64) -> Result<(), Why> {
     let (key, value) = match &options.key_separator {
         None => (None, line),
@@ -201,7 +201,7 @@ fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
     error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }
 
-/// Key and value of a line.
+/// Splits a line into key and value.
 fn split<'a>(line: &'a [u8], separator: &[u8]) -> Option<(Option<&'a [u8]>, &'a [u8])> {
     let at = line.windows(separator.len()).position(|window| window == separator)?;
     Some((line.get(..at), line.get(at + separator.len()..)?))
@@ -213,14 +213,14 @@ struct Outcomes {
     told: Told,
 }
 
-/// The outcome of the lines.
+/// The results of the lines.
 #[derive(Clone, Default)]
 struct Told {
     written: Arc<AtomicU64>,
     missing: Arc<Mutex<Vec<Missing>>>,
 }
 
-/// Lines that were not written, for one reason.
+/// Lines that were not written for the same reason.
 #[derive(Clone, Debug)]
 struct Missing {
     why: Why,
@@ -234,7 +234,7 @@ enum Why {
 }
 
 impl Why {
-    /// Whether the error concerns only this line and not the following ones.
+    /// Whether the error only concerns this line, and not the following ones.
     fn is_of_the_line(self) -> bool {
         match self {
             Why::NoKey => true,
@@ -269,17 +269,17 @@ impl Told {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The following lines would fail as well.
+    /// Whether the following lines would fail too.
     fn is_hopeless(&self) -> bool {
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.iter().any(|one| !one.why.is_of_the_line())
     }
 }
 
-/// Numbers of lines, shown as people write them: `3, 7-9`.
+/// Line numbers, shown as `3, 7-9`.
 #[derive(Clone, Debug, Default)]
 struct Numbers {
-    /// First and last of each run, in the order they came.
+    /// The first and last number of each run, in the order of arrival.
     runs: Vec<(u64, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Answers as a table for people, or as JSON.
+//! Results as a table or as JSON.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::shown;
 
-/// Rows under names; a name such as `start_offset` is a key in JSON and `START OFFSET` in a table.
+/// Rows with named columns. A name such as `start_offset` is a key in JSON and `START OFFSET` in a table.
 pub struct Table {
     names: &'static [&'static str],
     rows: Vec<Vec<Value>>,
@@ -17,7 +17,7 @@ impl Table {
         Table { names, rows: Vec::new() }
     }
 
-    /// One value for each name.
+    /// Adds a row with one value for each name.
     pub fn row<const N: usize>(&mut self, values: [Value; N]) {
         debug_assert_eq!(N, self.names.len(), "a row has a value for each name");
         self.rows.push(values.into());

@@ -1,4 +1,4 @@
-//! `jackdaw topic`: what topics there are, making them, changing them, deleting them.
+//! `jackdaw topic`: lists, describes, creates, alters and deletes topics.
 
 use std::io::Write;
 
@@ -23,9 +23,9 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The topics there are
+    /// List topics
     List {
-        /// Also those that begin with two underscores
+        /// Also list topics that begin with two underscores
         #[arg(long)]
         all: bool,
     },
@@ -34,21 +34,21 @@ enum Command {
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
     },
-    /// Make topics
+    /// Create topics
     Create {
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
-        /// [default: what the broker is set to]
+        /// [default: the broker's setting]
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
-        /// [default: what the broker is set to]
+        /// [default: the broker's setting]
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..=32767))]
         replication_factor: Option<i32>,
         /// A setting of the topic, such as retention.ms=3600000; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
         set: Vec<(String, String)>,
     },
-    /// Delete topics with all that is in them
+    /// Delete topics and all their records
     Delete {
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
@@ -56,14 +56,14 @@ enum Command {
     /// Change settings of a topic
     Alter {
         topic: String,
-        /// May be repeated
+        /// Set a setting; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
         set: Vec<(String, String)>,
-        /// The broker's own value holds again; may be repeated
+        /// Reset a setting to the broker's value; may be repeated
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
     },
-    /// Give a topic more partitions, so that it has COUNT of them
+    /// Increase the number of partitions of a topic to COUNT
     Partitions { topic: String, count: u16 },
 }
 
@@ -155,7 +155,7 @@ fn create(
     set: &[(String, String)],
     out: &mut Output<'_>,
 ) -> Done {
-    // −1 leaves it to the broker.
+    // −1 means the broker's default.
     let (partitions, replicas) = (partitions.unwrap_or(-1), replication_factor.unwrap_or(-1));
     let new = |name| {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
@@ -181,7 +181,7 @@ fn partitions(session: &Session, topic: &str, count: u16, out: &mut Output<'_>) 
     each(session, "extended", results, out)
 }
 
-/// Says what became of each, and fails where one was refused.
+/// Prints the result for each, and fails if one was refused.
 pub fn each(session: &Session, done: &str, results: Vec<TopicResult>, out: &mut Output<'_>) -> Done {
     let mut refused = Vec::new();
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! What can be asked of a group, and what it answers.
+//! The commands of a group and their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 
-/// Who waits for an answer. Later callers have higher numbers.
+/// Identifies a request that waits for an answer. Later callers have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Caller(pub u64);
 
-/// By whom, when and within what a command is decided.
+/// The caller, times and limits of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
     pub caller: Caller,
-    /// The wall clock, for what is stored.
+    /// The wall clock, for times that are stored.
     pub wall: Timestamp,
-    /// The session clock, for all deadlines; it stands while the journal is stalled.
+    /// The session clock, for all deadlines. It stops while the journal is stalled.
     pub session: Duration,
-    /// How many bytes all groups together may still grow by.
+    /// The number of bytes by which all groups together may still grow.
     pub room: usize,
 }
 
@@ -27,7 +27,7 @@ pub struct Occasion {
 pub enum Command {
     Join {
         join: Join,
-        /// The id it gets if it needs one.
+        /// The member id to use if the member needs one.
         new_id: MemberId,
     },
     Sync(Sync),
@@ -36,20 +36,21 @@ pub enum Command {
     Commit(Commit),
     DeleteOffsets(Vec<OffsetToDelete>),
     Delete,
-    /// Topics were deleted: their offsets go.
+    /// Topics were deleted: their offsets are removed.
     ForgetTopics(Arc<BTreeSet<TopicId>>),
-    /// Time to look for offsets that nobody will want any more.
+    /// Removes expired offsets.
     Expire {
-        /// What the topics are called now whose offsets the group holds; none where a topic is gone.
+        /// The current names of the topics that the group has offsets of; `None` for deleted
+        /// topics.
         topics: BTreeMap<TopicId, Option<String>>,
-        /// The time by which offsets are old; none while the clock is doubted.
+        /// The time for the age of offsets; `None` while the clock is not trusted.
         by_age_at: Option<Timestamp>,
     },
     /// A deadline has passed.
     Tick,
 }
 
-/// Who a member says it is: its id and, if it is static, its instance id.
+/// The identity that a member sends: its id and, for a static member, its instance id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub member: MemberId,
@@ -58,12 +59,12 @@ pub struct Identity {
 
 #[derive(Clone, Debug)]
 pub struct Join {
-    /// None: a newcomer without an id.
+    /// `None` for a newcomer without an id.
     pub member: Option<MemberId>,
     pub instance: Option<String>,
-    /// Whether a newcomer is told its id and asked to come again with it (JoinGroup 4 and up).
+    /// Whether a newcomer gets its id and has to join again with it (JoinGroup 4 and up).
     pub confirms_its_id: bool,
-    /// Whether a leader understands that it is to leave the assignment as it is (JoinGroup 9).
+    /// Whether a leader understands `skip_assignment` (JoinGroup 9).
     pub can_skip_assignment: bool,
     pub client_id: String,
     pub client_host: String,
@@ -79,7 +80,7 @@ pub struct Sync {
     pub generation: Generation,
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
-    /// From the leader only.
+    /// Only set by the leader.
     pub assignments: Vec<(MemberId, Opaque)>,
 }
 
@@ -92,20 +93,21 @@ pub struct Heartbeat {
 #[derive(Clone, Debug)]
 pub enum Leaver {
     Member(Identity),
-    /// An administrator removes whoever holds the instance id.
+    /// An administrator removes the member with this instance id.
     Instance(String),
-    /// Neither was given.
+    /// Neither a member id nor an instance id was sent.
     Nobody,
 }
 
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// None: somebody who takes no part in the group.
+    /// `None` for a commit from outside the group, such as an administrator's.
     pub generation: Option<Generation>,
     pub who: Identity,
-    /// Whether an unknown group is told from a wrong generation (OffsetCommit 9 and up).
+    /// Whether the client knows GROUP_ID_NOT_FOUND (OffsetCommit 9 and up). Others get
+    /// ILLEGAL_GENERATION.
     pub knows_group_not_found: bool,
-    /// How long the commit itself asks to be kept (OffsetCommit 2 to 4).
+    /// The retention time in the commit itself (OffsetCommit 2 to 4).
     pub retention: Option<Duration>,
     pub offsets: Vec<OffsetToCommit>,
 }
@@ -121,7 +123,7 @@ pub struct OffsetToCommit {
 #[derive(Clone, Debug)]
 pub struct OffsetToDelete {
     pub partition: PartitionKey,
-    /// What the partition's topic is called: members subscribe by name.
+    /// The current name of the topic: members subscribe by name.
     pub topic: Arc<str>,
 }
 
@@ -130,16 +132,16 @@ pub enum Answer {
     Join(Result<Joined, JoinRefusal>),
     Sync(Result<Synced, GroupError>),
     Heartbeat(Result<(), GroupError>),
-    /// One for each who was to leave, in the order asked.
+    /// One result for each leaver, in the order of the request.
     Leave(Vec<Result<(), GroupError>>),
-    /// One for each offset, in the order asked.
+    /// One result for each offset, in the order of the request.
     Offsets(Result<Vec<Result<(), GroupError>>, GroupError>),
     Delete(Result<(), GroupError>),
-    /// To what nobody asked from outside.
+    /// The answer to commands of the broker itself.
     Done,
 }
 
-/// A member is in the generation, and is to ask for its assignment now.
+/// The member is in the generation and should ask for its assignment now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Joined {
     pub member: MemberId,
@@ -147,9 +149,9 @@ pub struct Joined {
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     pub leader: MemberId,
-    /// The leader is to leave the assignment as it is.
+    /// The leader must not compute an assignment; the current one stays.
     pub skip_assignment: bool,
-    /// For the leader only.
+    /// Only for the leader.
     pub members: Vec<JoinedMember>,
 }
 
@@ -163,7 +165,7 @@ pub struct JoinedMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRefusal {
     pub error: GroupError,
-    /// The id to use from now on; empty: none.
+    /// The member id to use from now on; empty if there is none.
     pub member: MemberId,
 }
 
@@ -174,12 +176,12 @@ pub struct Synced {
     pub assignment: Opaque,
 }
 
-/// Why a group does not do what it was asked.
+/// The reasons why a group refuses a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupError {
-    /// Another broker answers for the group.
+    /// Another broker is the group's coordinator.
     NotCoordinator,
-    /// A group needs a name here.
+    /// This request needs a group id.
     NoGroupId,
     NoSuchGroup,
     UnknownMember,
@@ -187,21 +189,22 @@ pub enum GroupError {
     FencedInstance,
     IllegalGeneration,
     RebalanceInProgress,
-    /// The member shares no protocol with all others, or means another one than was agreed on.
+    /// The member shares no protocol with all others, or expects another one than the group's.
     InconsistentProtocol,
     SessionTimeoutOutOfRange,
-    /// The newcomer has an id now and is to come again with it.
+    /// The newcomer has an id now and has to join again with it.
     MemberIdRequired,
     GroupFull,
-    /// What the member says of itself exceeds [`Rules::member_bytes`].
+    /// The member's protocols exceed [`Rules::member_bytes`](super::Rules::member_bytes) or
+    /// [`Rules::member_protocols`](super::Rules::member_protocols).
     MemberTooLarge,
     OffsetMetadataTooLarge,
     /// The group has members.
     NotEmpty,
     /// A member reads the topic.
     SubscribedToTopic,
-    /// The groups together hold as much as they may.
+    /// All groups together have reached their memory limit.
     NoRoom,
-    /// Nothing can be stored at present, or nobody knows whether this was.
+    /// The change cannot be stored at present, or it is unknown whether it was stored.
     NotStored,
 }

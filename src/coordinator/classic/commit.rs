@@ -1,4 +1,4 @@
-//! OffsetCommit: how far a group, or somebody in its name, has read.
+//! OffsetCommit: stores the offsets up to which a group has read.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
         if step.is_empty() {
             return Ok(());
         }
-        // Somebody from outside, while the group has members of its own to commit.
+        // A commit from outside, while the group has members of its own.
         step.check_identity(&commit.who)?;
         return Err(GroupError::IllegalGeneration);
     };
@@ -63,7 +63,7 @@ fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
 }
 
 fn check_offset(step: &Step, asked: &OffsetToCommit, grows_by: &mut usize) -> Result<(), GroupError> {
-    // Kafka counts as Java does, in units of UTF-16.
+    // As in Java, the length is counted in UTF-16 units.
     if asked.metadata.encode_utf16().count() > step.rules.offset_metadata_max {
         return Err(GroupError::OffsetMetadataTooLarge);
     }

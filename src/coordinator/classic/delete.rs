@@ -1,4 +1,4 @@
-//! DeleteGroups: a group without members goes, with its offsets.
+//! DeleteGroups: removes a group without members, with its offsets.
 
 use super::command::{Answer, GroupError};
 use super::step::Step;

@@ -1,4 +1,4 @@
-//! OffsetDelete: offsets of topics that no member reads go.
+//! OffsetDelete: removes offsets of topics that no member reads.
 
 use super::command::{Answer, GroupError, OffsetToDelete};
 use super::step::Step;
@@ -9,7 +9,8 @@ pub(super) fn decide(step: &mut Step, asked: Vec<OffsetToDelete>) {
     if !step.hard.exists() && step.soft.pending.is_empty() {
         return step.answer(Answer::Offsets(Err(GroupError::NoSuchGroup)));
     }
-    // Of other members than consumers nobody knows what they read.
+    // Only consumers have subscriptions that we can read. For other members, any topic may be in
+    // use.
     if !step.is_empty() && step.hard.protocol_type() != Some(CONSUMER) {
         return step.answer(Answer::Offsets(Err(GroupError::NotEmpty)));
     }

@@ -1,4 +1,4 @@
-//! What a group looks like from outside.
+//! The description of a group for clients.
 
 use super::ClassicGroup;
 use crate::kernel::group::{CommittedOffset, Member, MemberId, Opaque, PartitionKey, Phase};
@@ -27,7 +27,7 @@ impl GroupState {
 pub struct Description {
     pub state: GroupState,
     pub protocol_type: Option<String>,
-    /// While the group is stable.
+    /// Only while the group is stable.
     pub protocol: Option<String>,
     pub members: Vec<MemberDescription>,
 }
@@ -38,7 +38,7 @@ pub struct MemberDescription {
     pub instance: Option<String>,
     pub client_id: String,
     pub client_host: String,
-    /// While the group is stable.
+    /// Only while the group is stable.
     pub metadata: Opaque,
     pub assignment: Opaque,
 }
@@ -71,7 +71,7 @@ impl ClassicGroup {
         }
     }
 
-    /// What a description takes, with what it shares with the group.
+    /// The memory of a description, including the parts it shares with the group.
     pub fn weigh_description(&self) -> usize {
         const MEMBER: usize = 256;
         let of_member = |(id, member): (&MemberId, &Member)| {
@@ -84,7 +84,7 @@ impl ClassicGroup {
         names.map(str::len).sum::<usize>() + self.hard.members().iter().map(of_member).sum::<usize>()
     }
 
-    /// What [`ClassicGroup::offsets`] takes.
+    /// The memory of the result of [`ClassicGroup::offsets`].
     pub fn weigh_offsets(&self, of: Option<&[PartitionKey]>) -> usize {
         const OFFSET: usize = 128;
         let metadata = |committed: &CommittedOffset| committed.metadata.len();
@@ -97,7 +97,7 @@ impl ClassicGroup {
         }
     }
 
-    /// OffsetFetch, of some partitions or of all that have an offset.
+    /// The committed offsets of some partitions, or of all that have one (OffsetFetch).
     pub fn offsets(&self, of: Option<&[PartitionKey]>) -> Vec<(PartitionKey, Option<CommittedOffset>)> {
         match of {
             Some(asked) => asked.iter().map(|of| (*of, self.hard.offset(*of).cloned())).collect(),

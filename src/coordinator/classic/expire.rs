@@ -1,9 +1,12 @@
-//! What time and the deletion of topics take from a group (KIP-211).
+//! Expiration of offsets, by age and after the deletion of topics (KIP-211).
 //!
-//! The offsets of a group without members are kept for the retention time, counted from when the
-//! last member left or from the commit, whichever is later; those of somebody who never had members
-//! from the commit; those of consumers that are at work from the commit, and only where no member
-//! reads the topic any more. A group that is left with nothing goes.
+//! The start of an offset's retention time depends on the group:
+//!
+//! - In a group without members it starts when the last member left or at the commit, whichever is later.
+//! - In a group that never had members it starts at the commit.
+//! - In a stable group of consumers it starts at the commit, and only topics without a subscriber expire.
+//!
+//! A group without members and offsets is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Heartbeat: a member is alive, and learns whether it is to join again. Nothing is stored.
+//! Heartbeat: keeps a member's session alive and tells it when to rejoin. Nothing is stored.
 
 use super::command::{Answer, GroupError, Heartbeat};
 use super::step::Step;

@@ -1,4 +1,4 @@
-//! JoinGroup: a member wants to take part in the next generation.
+//! JoinGroup: a member asks to be in the next generation.
 
 use super::command::{Answer, GroupError, Identity, Join};
 use super::rebalance::elect_protocol;
@@ -8,8 +8,8 @@ use crate::kernel::group::{Group, GroupRecord, Member, MemberId, Phase};
 
 use std::time::Duration;
 
-/// A newcomer does not know its id before it is answered and cannot send heartbeats; if it gives up
-/// the wait, its retry is another newcomer. So none of them waits for longer than this.
+/// The longest wait of a newcomer. It does not know its id before the answer, so it cannot send
+/// heartbeats. If it gives up, its retry counts as another newcomer.
 const NEWCOMER_WAITS: Duration = Duration::from_secs(5 * 60);
 
 pub(super) fn decide(step: &mut Step, join: Join, new_id: MemberId) {
@@ -74,13 +74,13 @@ fn known(step: &mut Step, id: MemberId, join: Join) {
     let unchanged = step.hard.member(&id).is_some_and(|member| member.protocols == join.protocols);
     match step.hard.phase() {
         Phase::PreparingRebalance => update(step, id, join),
-        // Its first answer may have got lost: it is told the same again.
+        // The first answer may have been lost, so the member gets the same one again.
         Phase::CompletingRebalance if unchanged => {
             step.heard_from(&id);
             let joined = step.joined(&id);
             step.answer(Answer::Join(Ok(joined)));
         }
-        // A leader that joins wants a rebalance for reasons of its own, new partitions say.
+        // A leader that rejoins wants a rebalance, for example because of new partitions.
         Phase::Stable if unchanged && step.hard.leader() != Some(&id) => {
             step.heard_from(&id);
             let joined = step.joined(&id);
@@ -91,7 +91,7 @@ fn known(step: &mut Step, id: MemberId, join: Join) {
     }
 }
 
-/// A new member, which the next generation is to have.
+/// Adds a new member, which will be in the next generation.
 fn add(step: &mut Step, id: MemberId, join: Join) {
     let protocol_type = join.protocol_type.clone();
     let member = Member {
@@ -116,7 +116,7 @@ fn add(step: &mut Step, id: MemberId, join: Join) {
     step.rebalance_or_complete();
 }
 
-/// A member joins again, for reasons that call for a rebalance.
+/// A member rejoins in a way that needs a rebalance.
 fn update(step: &mut Step, id: MemberId, join: Join) {
     if let Err(error) = change_what_it_asks(step, &id, &join) {
         return step.refuse_join(error, id);
@@ -126,7 +126,7 @@ fn update(step: &mut Step, id: MemberId, join: Join) {
     step.rebalance_or_complete();
 }
 
-/// Notes what a member asks for now, if it is anything new.
+/// Records the member's new timeouts and protocols, if they changed.
 pub(super) fn change_what_it_asks(step: &mut Step, id: &str, join: &Join) -> Result<(), GroupError> {
     let Some(known) = step.hard.member(id) else { return Err(GroupError::UnknownMember) };
     let member = Member {
@@ -147,8 +147,8 @@ pub(super) fn change_what_it_asks(step: &mut Step, id: &str, join: &Join) -> Res
     Ok(())
 }
 
-/// Whether the group has a place for it. While it rebalances, those who have joined count: the last
-/// to come are left outside if there are more members than there may be.
+/// Whether the group has a place for the member. During a rebalance only the members that have
+/// joined count: if there are more members than the limit, the last ones are refused.
 fn has_place_for(step: &Step, id: Option<&str>) -> bool {
     let max = step.rules.max_size;
     match step.hard.phase() {
@@ -162,7 +162,7 @@ fn has_place_for(step: &Step, id: Option<&str>) -> bool {
     }
 }
 
-/// Whether at least one of its protocols is known to all members, and the kind of group is the same.
+/// Whether all members support one of its protocols, and the protocol type is the group's.
 fn shares_a_protocol(group: &Group, join: &Join) -> bool {
     if matches!(group.phase(), Phase::Empty { .. }) {
         return !join.protocol_type.is_empty() && !join.protocols.is_empty();
@@ -172,7 +172,7 @@ fn shares_a_protocol(group: &Group, join: &Join) -> bool {
         && join.protocols.iter().any(|(name, _)| known_to_all(name))
 }
 
-/// Whether the group would speak the same protocol if it chose now.
+/// Whether an election now would choose the current protocol again.
 pub(super) fn keeps_its_protocol(group: &Group) -> bool {
     elect_protocol(group).as_deref() == group.protocol()
 }

@@ -1,4 +1,4 @@
-//! LeaveGroup: members go, or are sent away by an administrator.
+//! LeaveGroup: members leave, or an administrator removes them.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub(super) fn decide(step: &mut Step, leavers: &[Leaver]) {
     step.answer(Answer::Leave(answers));
 }
 
-/// The member that is meant; none where it was only about to become one.
+/// Finds the member; `None` if it only had an id and had not joined yet.
 fn find(step: &mut Step, leaver: &Leaver, gone: &BTreeSet<MemberId>) -> Result<Option<MemberId>, GroupError> {
     let member = match leaver {
         Leaver::Nobody => return Err(GroupError::UnknownMember),

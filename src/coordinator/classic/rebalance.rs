@@ -1,4 +1,4 @@
-//! From one generation to the next.
+//! A rebalance: from one generation to the next.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::soft::{FirstRound, JoinRound, rebalance_timeout};
 use super::step::Step;
 use crate::kernel::group::{Generation, Group, GroupRecord, Member, MemberId, Phase};
 
-/// How long a group waits at least before it looks again whether anybody is back.
+/// The shortest wait before a group without present members checks again whether one is back.
 const A_LITTLE: Duration = Duration::from_secs(1);
 
 impl Step<'_> {
-    /// Somebody wants in, or wants something else than before.
+    /// A member joined, or changed its protocols.
     pub fn rebalance_or_complete(&mut self) {
         match self.hard.phase() {
             Phase::PreparingRebalance => self.complete_if_all_joined(),
@@ -19,7 +19,7 @@ impl Step<'_> {
         }
     }
 
-    /// Members are gone.
+    /// Members have left or were removed.
     pub fn after_departure(&mut self) {
         match self.hard.phase() {
             Phase::Empty { .. } => {}
@@ -28,7 +28,7 @@ impl Step<'_> {
         }
     }
 
-    /// Everybody is to join again.
+    /// Starts a rebalance: all members have to rejoin.
     pub fn begin_rebalance(&mut self) {
         for (id, caller) in std::mem::take(&mut self.soft.syncing) {
             self.answer_to(caller, Answer::Sync(Err(GroupError::RebalanceInProgress)));
@@ -51,7 +51,8 @@ impl Step<'_> {
         }
     }
 
-    /// A round ends early when nobody is missing; a group's first round never does.
+    /// Completes the round early if all members have joined. The first round of a group always
+    /// takes its full delay.
     pub fn complete_if_all_joined(&mut self) {
         let waits_for_company = self.soft.join_round.is_some_and(|round| round.first.is_some());
         let all_joined = self.soft.joining.len() == self.hard.members().len() && self.soft.pending.is_empty();
@@ -60,8 +61,8 @@ impl Step<'_> {
         }
     }
 
-    /// The end of a stretch of waiting. In the first round another one follows if somebody came
-    /// during this one, up to the rebalance timeout.
+    /// A delay has passed. In the first round another delay follows if a member joined during this
+    /// one, up to the rebalance timeout.
     pub fn join_round_ends(&mut self, round: JoinRound) {
         let now = self.occasion.session;
         match round.first {
@@ -75,8 +76,8 @@ impl Step<'_> {
         }
     }
 
-    /// Whoever has joined makes up the next generation. A static member that has not may still
-    /// come back; a dynamic one is out.
+    /// The members that have joined form the next generation. A missing static member keeps its
+    /// place until its session ends; a missing dynamic member is removed.
     fn complete_join_round(&mut self) {
         let missing = |id: &&MemberId| !self.soft.joining.contains_key(*id);
         let dynamic = |id: &&MemberId| self.hard.member(id).is_some_and(|member| member.instance.is_none());
@@ -94,7 +95,8 @@ impl Step<'_> {
         let now = self.occasion.session;
         let timeout = rebalance_timeout(self.hard);
         let Some(leader) = self.elect_leader() else {
-            // Only static members are left and none of them is back: their sessions will tell.
+            // Only static members are left and none has rejoined. They stay until their sessions
+            // expire.
             self.soft.join_round = Some(JoinRound { ends: now + timeout.max(A_LITTLE), first: None });
             return;
         };
@@ -112,7 +114,7 @@ impl Step<'_> {
         }
     }
 
-    /// The leader goes on if it is back; else the member that has waited longest takes over.
+    /// The old leader if it has joined, else the member that has waited longest.
     fn elect_leader(&self) -> Option<MemberId> {
         let joining = &self.soft.joining;
         if let Some(leader) = self.hard.leader()
@@ -123,7 +125,7 @@ impl Step<'_> {
         joining.iter().min_by_key(|(_, joining)| joining.caller).map(|(id, _)| id.clone())
     }
 
-    /// What a member of the present generation is told at its JoinGroup.
+    /// The JoinGroup answer for a member of the current generation.
     pub fn joined(&self, id: &str) -> Joined {
         let leader = self.hard.leader().cloned().unwrap_or_default();
         let members = if leader == id { self.members_for_leader() } else { Vec::new() };
@@ -149,8 +151,9 @@ impl Step<'_> {
     }
 }
 
-/// The protocols that all members support are candidates; each member votes for the one it likes
-/// best. Of those with equally many votes the one voted for first wins, in the order of member ids.
+/// The candidates are the protocols that all members support. Each member votes for its favourite.
+/// If several have the most votes, the one that was voted for first wins; members vote in the order
+/// of their ids.
 pub(super) fn elect_protocol(group: &Group) -> Option<String> {
     let supported_by_all = |name: &str| group.members().values().all(|member| member.supports(name));
     let mut votes: Vec<(&str, usize)> = Vec::new();

@@ -1,4 +1,4 @@
-//! What a group is held to.
+//! The limits and timeouts of groups.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,19 +8,20 @@ use crate::config::BrokerSettings;
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub session_timeout: RangeInclusive<Duration>,
-    /// How long the first member of a group waits for company.
+    /// The time that the first member of a group waits for others.
     pub initial_delay: Duration,
     pub max_size: usize,
     pub offset_metadata_max: usize,
     pub offsets_retention: Duration,
     pub retention_check: Duration,
-    /// The most that a member may say of itself, over all its protocols.
+    /// The maximum size of a member's protocols and their metadata.
     pub member_bytes: usize,
     pub member_protocols: usize,
-    /// Over it, groups that hold nothing make room for new ones; where there are none, new ones
-    /// are refused.
+    /// The maximum number of groups. Over it a group without members and offsets is removed for a
+    /// new one. If there is none, the new group is refused.
     pub max_groups: usize,
-    /// What all groups together may take; over it nothing new is let in.
+    /// The memory limit for all groups together. Over it, requests that need more memory are
+    /// refused.
     pub total_bytes: usize,
 }
 

@@ -1,4 +1,5 @@
-//! What a coordinator may forget: who waits, who was heard from, and all deadlines.
+//! The soft state of a group, which a coordinator may lose: waiting requests, sessions and
+//! deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,47 +7,48 @@ use std::time::Duration;
 use super::command::Caller;
 use crate::kernel::group::{Group, MemberId, Phase};
 
-/// Deadlines are times of the session clock.
+/// All deadlines are times of the session clock.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Soft {
-    /// Ids handed out to newcomers that have yet to join with them, and until when.
+    /// Member ids that were given to newcomers, who have to join with them before the deadline.
     pub pending: BTreeMap<MemberId, Duration>,
-    /// Until when a member must be heard from. Who waits for an answer need not say anything, except
-    /// a newcomer: it may be gone without ever having learnt its id.
+    /// The end of each member's session. A member that waits for an answer has none, because it
+    /// cannot send heartbeats. A newcomer has one even then: it may be gone without knowing its id.
     pub sessions: BTreeMap<MemberId, Duration>,
-    /// Members whose JoinGroup waits; there are some in [`Phase::PreparingRebalance`] only.
+    /// Members whose JoinGroup is waiting; only in [`Phase::PreparingRebalance`].
     pub joining: BTreeMap<MemberId, Joining>,
-    /// Members whose SyncGroup waits; in [`Phase::CompletingRebalance`] only.
+    /// Members whose SyncGroup is waiting; only in [`Phase::CompletingRebalance`].
     pub syncing: BTreeMap<MemberId, Caller>,
     /// Members that have not sent the SyncGroup of this generation.
     pub unsynced: BTreeSet<MemberId>,
     pub join_round: Option<JoinRound>,
-    /// When those who are unsynced have had their time.
+    /// The deadline for the SyncGroup of the unsynced members.
     pub sync_deadline: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Joining {
     pub caller: Caller,
-    /// In no generation yet.
+    /// The member is in no generation yet.
     pub newcomer: bool,
 }
 
-/// The time in which members are to join (again).
+/// The period in which members have to join or rejoin.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JoinRound {
     pub ends: Duration,
-    /// A group that was empty waits for company, even if all its members are there.
+    /// Set if the group was empty: it then waits for other members even if all known ones have
+    /// joined.
     pub first: Option<FirstRound>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FirstRound {
-    /// How long this stretch of waiting is.
+    /// The length of the current delay.
     pub stretch: Duration,
-    /// How much more there may be.
+    /// The time that remains for further delays.
     pub left: Duration,
-    /// Somebody came during this stretch.
+    /// A member joined during this delay.
     pub grew: bool,
 }
 
@@ -77,7 +79,7 @@ impl Soft {
     }
 }
 
-/// How long members have to join or to sync: as long as the slowest of them asks for.
+/// The time that members have to join or to sync: the largest rebalance timeout of all members.
 pub(super) fn rebalance_timeout(hard: &Group) -> Duration {
     hard.members().values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
 }

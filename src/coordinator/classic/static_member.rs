@@ -1,5 +1,5 @@
-//! A static member comes back without its member id, after a restart of its process: the new
-//! process takes over the place of the old one, which is fenced from then on (KIP-345).
+//! A static member rejoins without its member id, after a restart of its process. The new process
+//! gets the place of the old one, which is fenced from then on (KIP-345).
 
 use super::command::{Answer, GroupError, Join};
 use super::join::{change_what_it_asks, keeps_its_protocol};
@@ -25,13 +25,14 @@ pub(super) fn take_over(step: &mut Step, twin: &MemberId, id: MemberId, join: Jo
     step.rebalance_or_complete();
 }
 
-/// The group does not notice: the assignment of the old process is the new one's.
+/// No rebalance: the new process gets the assignment of the old one.
 fn step_into_generation(step: &mut Step, id: &str, leader_before: MemberId, can_skip_assignment: bool) {
     let mut joined = step.joined(id);
     if can_skip_assignment {
         joined.skip_assignment = step.hard.leader().is_some_and(|leader| leader == id);
     } else {
-        // It would compute an assignment if it knew that it leads; so it is told its former self does.
+        // A leader would compute an assignment, so an old client gets the previous leader's id
+        // instead of its own.
         joined.leader = leader_before;
         joined.members = Vec::new();
     }

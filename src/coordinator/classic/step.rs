@@ -1,4 +1,4 @@
-//! A decision in the making.
+//! The state of a decision while it is made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl<'a> Step<'a> {
         Step { rules, hard, soft, occasion, decision: Decision::default() }
     }
 
-    /// The only way a decision changes the hard state.
+    /// Applies and keeps a record. A decision changes the hard state only through this function.
     pub fn record(&mut self, record: GroupRecord) {
         let before = weight::touched_by(self.hard, &record);
         Arc::make_mut(self.hard).apply(&record);
@@ -36,7 +36,7 @@ impl<'a> Step<'a> {
         self.decision.records.push(record);
     }
 
-    /// Answers whoever gave this command.
+    /// Answers the caller of this command.
     pub fn answer(&mut self, answer: Answer) {
         self.answer_to(self.occasion.caller, answer);
     }
@@ -53,12 +53,12 @@ impl<'a> Step<'a> {
         self.answer_to(caller, Answer::Join(Err(JoinRefusal { error, member })));
     }
 
-    /// Whether `bytes` more may be held.
+    /// Whether the groups may take `bytes` more.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         bytes <= self.occasion.room
     }
 
-    /// Whether this is a member, and the one that holds its instance id.
+    /// Fails unless this is a member and, if static, the current holder of its instance id.
     pub fn check_identity(&self, who: &Identity) -> Result<(), GroupError> {
         if let Some(instance) = &who.instance {
             let holder = self.hard.instance(instance).ok_or(GroupError::UnknownMember)?;
@@ -72,7 +72,7 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    /// A member gave a sign of life: its session begins anew, unless it waits for us.
+    /// Restarts the member's session, unless its own request is waiting for us.
     pub fn heard_from(&mut self, id: &str) {
         if self.soft.joining.contains_key(id) || self.soft.syncing.contains_key(id) {
             return;
@@ -82,13 +82,13 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// A newcomer is told its id and is to come again with it.
+    /// Expects a newcomer that has got its id to join with it.
     pub fn expect_member(&mut self, id: MemberId, session_timeout: Duration) {
         self.decision.grown += weight::of_pending(&id).cast_signed();
         self.soft.pending.insert(id, self.occasion.session + session_timeout);
     }
 
-    /// Whether it was expected.
+    /// Removes a pending id. Returns whether it was pending.
     pub fn expect_no_more(&mut self, id: &str) -> bool {
         let was_expected = self.soft.pending.remove(id).is_some();
         if was_expected {
@@ -97,8 +97,8 @@ impl<'a> Step<'a> {
         was_expected
     }
 
-    /// The JoinGroup of a member waits for the end of the round. An earlier one of the same member,
-    /// over a connection that it has probably given up, need wait no longer.
+    /// Lets a member's JoinGroup wait for the end of the round. An earlier JoinGroup of the same
+    /// member, probably from a connection it gave up, is answered with an error.
     pub fn park_join(&mut self, id: MemberId, newcomer: bool) {
         let joining = Joining { caller: self.occasion.caller, newcomer };
         if let Some(earlier) = self.soft.joining.insert(id.clone(), joining) {
@@ -109,7 +109,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Takes members out of the group. What follows from it is [`Step::after_departure`]'s.
+    /// Removes members from the group. The caller continues with [`Step::after_departure`].
     pub fn remove(&mut self, ids: Vec<MemberId>) {
         for id in &ids {
             self.forget(id, GroupError::UnknownMember, "");
@@ -117,7 +117,7 @@ impl<'a> Step<'a> {
         self.record(GroupRecord::Left { members: ids });
     }
 
-    /// Drops what is known of a member beside the journal, and tells it why if it waits.
+    /// Drops a member's soft state. If its request is waiting, it is answered with `why`.
     pub fn forget(&mut self, id: &str, why: GroupError, id_from_now_on: &str) {
         self.soft.sessions.remove(id);
         self.soft.unsynced.remove(id);

@@ -1,6 +1,6 @@
-//! The one protocol whose bytes we look into: consumers' subscriptions, to know which topics a
-//! group reads. Layout: a version, then the topics' names, then things we do not need; versions only
-//! add at the end.
+//! Decodes consumers' subscriptions, to find the topics that a group reads. This is the only
+//! protocol whose bytes the broker reads. Layout: version, topic names, then fields that we do not
+//! need. New versions only append fields.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use crate::kernel::group::Group;
 /// The protocol type of consumers.
 pub(super) const CONSUMER: &str = "consumer";
 
-/// Version 0, no topics, no user data.
+/// An assignment of version 0 without topics and user data.
 pub(super) const EMPTY_ASSIGNMENT: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 
-/// What the members of a group read.
+/// The topics that the members of a group read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subscribed<'a> {
-    /// A group of something else than consumers.
+    /// The members are not consumers.
     NotConsumers,
     To(BTreeSet<&'a str>),
-    /// Consumers whose bytes make no sense to us: it could be anything.
+    /// A consumer's bytes cannot be decoded, so it may read any topic.
     ToAnything,
 }
 

@@ -1,4 +1,4 @@
-//! SyncGroup: the leader hands in the assignment, everybody takes theirs home.
+//! SyncGroup: the leader sends the assignments, and every member gets its own.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ fn check(step: &Step, sync: &Sync) -> Result<(), GroupError> {
     Ok(())
 }
 
-/// Waits for the leader, unless it is the leader.
+/// Lets a SyncGroup wait for the leader's, or completes the generation if this is the leader's.
 fn take_part(step: &mut Step, sync: Sync) {
     let id = sync.who.member;
     let leads = step.hard.leader() == Some(&id);
@@ -63,8 +63,8 @@ fn take_part(step: &mut Step, sync: Sync) {
     }
 }
 
-/// An assignment for every member and for nobody else. Consumers want to read theirs, so one that
-/// the leader gave nothing is given nothing in words (rule C1).
+/// One assignment for each member, and none for others. Consumers decode their assignment, so a
+/// consumer without one gets an encoded empty assignment (rule C1).
 fn complete(step: &Step, given: Vec<(MemberId, Opaque)>) -> Vec<(MemberId, Opaque)> {
     let mut given: BTreeMap<MemberId, Opaque> = given.into_iter().collect();
     let nothing = match step.hard.protocol_type() {

@@ -1,4 +1,4 @@
-//! Stories: commands are played, answers looked at, and after each step the log is replayed: it must
+//! Tests that play commands and check the answers. After each step the log is replayed and must
 //! give the same hard state.
 
 mod fuzz;
@@ -13,12 +13,12 @@ use super::*;
 use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 
-/// A group on a stage.
+/// A group under test.
 struct Play {
     rules: Rules,
     group: ClassicGroup,
     log: Vec<GroupRecord>,
-    /// What the log makes of a group that knows nothing but the log.
+    /// The group that results from replaying the log.
     replayed: Group,
     applied: usize,
     now: Duration,
@@ -77,7 +77,7 @@ impl Play {
         assert_eq!(self.weight, self.group.weight().cast_signed());
     }
 
-    /// Lets time pass; every timer rings when it is due.
+    /// Lets time pass; every timer fires when it is due.
     fn wait(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
         while let Some(deadline) = self.group.next_deadline().filter(|deadline| *deadline <= until) {
@@ -87,7 +87,7 @@ impl Play {
         self.now = until;
     }
 
-    /// Kill and start: what is soft is gone, and so are those who waited.
+    /// A crash and a restart: soft state and waiting requests are lost.
     fn restart(&mut self) {
         self.group = ClassicGroup::restored(self.group.hard().clone(), self.now);
         self.weight = self.group.weight().cast_signed();
@@ -192,8 +192,8 @@ impl Play {
         }
     }
 
-    /// A group with these members in the generation named, the first of them the leader, each
-    /// assigned its own id.
+    /// A stable group in generation 1 with these members. The first one leads, and each is assigned
+    /// its own id.
     fn stable(joins: Vec<Join>) -> (Play, Vec<MemberId>) {
         let mut play = Play::default();
         let callers: Vec<Caller> = joins.into_iter().map(|join| play.join(join)).collect();
@@ -203,7 +203,7 @@ impl Play {
         (play, members)
     }
 
-    /// Everybody syncs; the leader assigns everybody their own id.
+    /// All members sync; the leader assigns each its own id.
     fn all_sync(&mut self, members: &[MemberId], generation: i32) {
         let assignments: Vec<(&str, &[u8])> = members.iter().map(|id| (id.as_str(), id.as_bytes())).collect();
         let callers: Vec<Caller> = members.iter().map(|id| self.sync(id, generation, &assignments)).collect();
@@ -214,7 +214,7 @@ impl Play {
     }
 }
 
-/// A newcomer of an old client, which is not asked to confirm its id.
+/// A newcomer with an old client, which joins without confirming its id.
 fn newcomer(client: &str) -> Join {
     Join {
         member: None,
@@ -234,7 +234,7 @@ fn static_newcomer(instance: &str) -> Join {
     Join { instance: Some(instance.to_owned()), ..newcomer("client") }
 }
 
-/// A member that knows its id joins again.
+/// A known member rejoins with its id.
 fn again(member: &str) -> Join {
     Join { member: Some(member.to_owned()), ..newcomer("client") }
 }
@@ -275,7 +275,7 @@ fn offset(partition: i32, offset: i64) -> OffsetToCommit {
     }
 }
 
-/// A commit by somebody who takes no part in the group.
+/// A commit from outside the group.
 fn simple(offsets: Vec<OffsetToCommit>) -> Commit {
     Commit { generation: None, who: who(""), knows_group_not_found: true, retention: None, offsets }
 }

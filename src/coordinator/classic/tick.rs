@@ -1,4 +1,4 @@
-//! A timer is a command that comes late: what has become of all the deadlines that have passed.
+//! A timer is a command that comes later: it handles all deadlines that have passed.
 
 use super::command::Answer;
 use super::step::Step;
@@ -17,7 +17,7 @@ pub(super) fn decide(step: &mut Step) {
     step.answer(Answer::Done);
 }
 
-/// Newcomers that were told their id have not come again with it.
+/// Drops ids whose newcomers have not joined in time.
 fn pending_ids_expire(step: &mut Step) {
     let now = step.occasion.session;
     let late: Vec<MemberId> = step
@@ -50,7 +50,7 @@ fn sessions_expire(step: &mut Step) {
     }
 }
 
-/// They would keep the others' partitions waiting for ever (rule C6).
+/// Members that have not synced would block the partitions of the others for ever (rule C6).
 fn those_who_never_synced_go(step: &mut Step) {
     step.soft.sync_deadline = None;
     let silent: Vec<MemberId> = std::mem::take(&mut step.soft.unsynced).into_iter().collect();

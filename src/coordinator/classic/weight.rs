@@ -1,12 +1,13 @@
-//! The memory that a group takes from the allocator, in the kernel's copy and in the coordinator's. It is
-//! counted record by record, so that the cost of a commit does not depend on the size of the group.
-//! `tests/attack/hoarding.rs` compares it with the memory that is really allocated.
+//! The memory of a group, in the kernel's copy and in the coordinator's, as the allocator counts
+//! it. It is counted record by record, so that the cost of a commit does not depend on the size of
+//! the group. `tests/attack/hoarding.rs` compares it with the memory that is really allocated.
 
 use crate::kernel::group::{CommittedOffset, Group, GroupRecord, Member, MemberId, Opaque, PartitionKey};
 
-/// The kernel's and the coordinator's.
+/// The copies of the kernel and the coordinator.
 const COPIES: usize = 2;
-/// Maps of the coordinator alone that a member's id may be a key of: who was heard from, who joins, who syncs.
+/// The number of maps that only the coordinator has with member ids as keys: sessions, joining,
+/// syncing.
 const SOFT_MAPS: usize = 3;
 
 pub(super) fn of_group(group: &Group) -> usize {
@@ -15,13 +16,13 @@ pub(super) fn of_group(group: &Group) -> usize {
     of_maps(group) + members + offsets
 }
 
-/// What a member takes but for its places in maps.
+/// The memory of a member without its entries in maps.
 pub(super) fn of_member(id: &str, member: &Member) -> usize {
     let instance = member.instance.as_ref().map_or(0, |instance| 2 * text(instance) + text(id));
     let protocols = member.protocols.iter().map(|(name, _)| size_of::<(String, Opaque)>() + text(name));
     let own =
         text(id) + instance + text(&member.client_id) + text(&member.client_host) + protocols.sum::<usize>();
-    // These bytes are shared by all copies.
+    // All copies share these bytes.
     let metadata: usize = member.protocols.iter().map(|(_, metadata)| opaque(metadata)).sum();
     COPIES * own + SOFT_MAPS * text(id) + metadata + opaque(&member.assignment)
 }
@@ -31,7 +32,7 @@ pub(super) fn of_new_offset(metadata: &str) -> usize {
     COPIES * (text(metadata) + 2 * size_of::<(PartitionKey, CommittedOffset)>())
 }
 
-/// An id that was handed out to a newcomer.
+/// The memory of an id that was given to a newcomer.
 pub(super) fn of_pending(id: &str) -> usize {
     2 * size_of::<(MemberId, std::time::Duration)>() + 64 + text(id)
 }
@@ -48,8 +49,8 @@ fn of_maps(group: &Group) -> usize {
         + SOFT_MAPS * places::<MemberId, std::time::Duration>(members)
 }
 
-/// A tree of the standard library has nodes of eleven places, of which as few as six may be used, and in
-/// the only one as few as one.
+/// A B-tree of the standard library has nodes with eleven places. As few as six of them may be in
+/// use, and as few as one in the root.
 fn places<K, V>(entries: usize) -> usize {
     const NODE: usize = 11;
     const LEAST: usize = 6;
@@ -65,13 +66,13 @@ fn opaque(bytes: &Opaque) -> usize {
     if bytes.is_empty() { 0 } else { allocated(bytes.len()) + 48 }
 }
 
-/// What an allocator takes for so many bytes.
+/// The memory that an allocator takes for `bytes` bytes.
 fn allocated(bytes: usize) -> usize {
     (bytes + 8).next_multiple_of(16).max(32)
 }
 
-/// The weight of that part of the group which the record speaks of: asked before and after it is
-/// applied, the difference is what it adds.
+/// The weight of the part of the group that the record changes. The difference between the values
+/// before and after `apply` is the record's own weight.
 pub(super) fn touched_by(group: &Group, record: &GroupRecord) -> usize {
     let member = |id: &String| group.member(id).map_or(0, |member| of_member(id, member));
     match record {

@@ -1,4 +1,4 @@
-//! The handle over a store in memory whose durability the test holds in its hand.
+//! Tests of the handle, over a store in memory. The test decides when records become durable.
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
@@ -14,16 +14,16 @@ use crate::types::{Offset, Timestamp, Uuid};
 
 const TOPIC: TopicId = Uuid([7; 16]);
 
-/// What a crash would leave is `durable`; what was submitted lies in `waiting`.
+/// `durable` is the state after a crash; `waiting` has the submitted records.
 #[derive(Default)]
 struct Memory {
     durable: Mutex<BTreeMap<String, Arc<Group>>>,
     waiting: Mutex<Vec<(String, Vec<GroupRecord>, Settler)>>,
-    /// Submits are durable only when the test says so.
+    /// Records become durable only when the test calls `settle`.
     holds: AtomicBool,
     broken: AtomicBool,
     clock: Clock,
-    /// The clock is doubted.
+    /// The clock is not trusted.
     doubted: AtomicBool,
 }
 
@@ -60,7 +60,7 @@ impl GroupStore for Memory {
 }
 
 impl Memory {
-    /// A sync: all that waits is durable.
+    /// A sync: all waiting records become durable.
     fn settle(&self) {
         for (name, records, settler) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
             let mut durable = self.durable.lock().unwrap();
@@ -104,13 +104,13 @@ impl Stage {
         Stage { groups: Groups::start(store.clone(), rules, clock.clone()), store, clock }
     }
 
-    /// A start on what is durable.
+    /// A restart with the durable state.
     fn restarted(self) -> Stage {
         let groups = Groups::start(self.store.clone(), self.groups.0.rules().clone(), self.clock.clone());
         Stage { groups, ..self }
     }
 
-    /// Lets time pass, a second at a time, with the timers that are due in it.
+    /// Lets time pass in steps of a second, and fires the timers that are due.
     fn wait(&self, seconds: u64) {
         for _ in 0..seconds {
             self.clock.set(Timestamp(self.clock.now().0 + 1000));
@@ -129,7 +129,7 @@ impl Stage {
     }
 }
 
-/// What the future has come to by now.
+/// The result of the future, if it is ready now.
 fn peek<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Some(done),

@@ -1,4 +1,4 @@
-//! Stories about brokers that come and go, and where partitions are then.
+//! Tests of brokers that stop and start, and the resulting placements.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn ids(numbers: &[i32]) -> Vec<NodeId> {
     numbers.iter().copied().map(NodeId).collect()
 }
 
-/// Three brokers, and a topic with these replicas.
+/// Three running brokers, and a topic with these replicas.
 fn with_replicas(replicas: &[&[i32]]) -> Shard {
     let mut shard = Shard::new(BROKER);
     runs(&mut shard, &[1, 2, 3]);
@@ -91,12 +91,12 @@ fn all_may_stop_and_any_that_was_in_step_may_lead_when_it_comes_back() {
     assert_eq!(shown(&shard, 0), (2, vec![2], 2));
 }
 
-/// A partition's replicas, `min.insync.replicas`, `unclean.leader.election.enable`, and how it is after each
-/// step: leader, leader epoch, ISR, ELR and `lastKnownElr`.
+/// A partition's replicas, `min.insync.replicas`, `unclean.leader.election.enable`, and its state after
+/// each step: leader, leader epoch, ISR, ELR and `lastKnownElr`.
 type Story = (&'static [i32], i32, bool, &'static [&'static str]);
 
-/// Read off Apache Kafka 4.4 with a controller of its own, by stopping (−) and starting its brokers 1 to 3
-/// one by one.
+/// Recorded from Apache Kafka 4.4 with a separate controller, by stopping (−) and starting its brokers 1
+/// to 3 one by one.
 const ALL_STOP: (&[i32], &[Story]) = (
     &[-1, -2, -3, 1, 2, 3],
     &[
@@ -320,7 +320,7 @@ fn leaders_isr_and_elr_are_kafkas_while_brokers_stop_and_start_one_by_one() {
     }
 }
 
-/// The settings of the topic that decide who may lead.
+/// Sets the topic's settings for elections.
 fn elect_by(shard: &mut Shard, min_insync: &str, unclean: bool) {
     let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
     let unclean = if unclean { "true" } else { "false" };
@@ -436,7 +436,7 @@ fn new_partitions_are_empty_and_stand_behind_the_last() {
         replicas: replicas.iter().map(|one| ids(one)).collect(),
     };
     assert_eq!(shard.apply(at(1), &add(1, &[&[2], &[3, 1]])), Ok(Applied::PartitionsAdded));
-    // Whoever counted before that is told.
+    // A command with an outdated number is refused.
     let late = shard.apply(at(1), &add(1, &[&[2]]));
     assert_eq!(late, Err(Refusal::NotTheNextPartition { next: 3 }));
     assert_eq!(shard.topic(TOPIC).unwrap().partitions().len(), 3);

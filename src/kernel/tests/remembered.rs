@@ -1,11 +1,11 @@
-//! Stories about the memory for idempotent producers: who is forgotten, who is refused, who never is.
+//! Tests of the memory for idempotent producers: which ones are forgotten, refused or always kept.
 
 use super::super::producers::{MAY_RETRY, PRODUCER_BYTES};
 use super::*;
 
 const MINUTE: i64 = 60;
 
-/// A topic of two partitions, and memory for so many producers.
+/// A topic of two partitions, and memory for this many producers.
 fn with_memory_for(producers: u64) -> Shard {
     let mut shard = with_topic();
     let bound = Command::SetProducerMemory { bytes: producers * PRODUCER_BYTES };
@@ -25,7 +25,7 @@ fn write(
     shard.apply(at(seconds), &Command::Commit(commit))
 }
 
-/// The ids that are remembered in a partition.
+/// The ids of the producers of a partition.
 fn known(shard: &Shard, partition: i32) -> Vec<i64> {
     shard.partition(TOPIC, partition).unwrap().producers.keys().map(|id| id.0).collect()
 }
@@ -89,7 +89,7 @@ fn a_smaller_bound_forgets_those_that_are_old_enough_at_once() {
     assert_eq!(known(&shard, 0), [3, 4]);
 }
 
-/// Producers that write, repeat and come anew, held against a list of all that they wrote.
+/// Producers that write, retry and start anew, compared with a list of all their writes.
 #[test]
 fn p4_who_wrote_within_15_minutes_is_remembered_and_no_retry_of_it_is_stored_twice() {
     for seed in 0..100 {
@@ -130,7 +130,7 @@ fn p4_who_wrote_within_15_minutes_is_remembered_and_no_retry_of_it_is_stored_twi
                 assert!(is_known.is_some() || may_be_forgotten(last), "seed {seed}: forgotten too early");
                 forgotten += u32::from(is_known.is_none());
             }
-            // The list of last writes says exactly what the partitions do.
+            // The list of last writes matches the partitions.
             let in_partitions = shard.topics().flat_map(|topic| topic.partitions()).map(Partition::producers);
             let held = shard.producers().bytes() / PRODUCER_BYTES;
             assert_eq!(held, in_partitions.sum::<usize>() as u64, "seed {seed}");

@@ -1,4 +1,4 @@
-//! Partitions and groups, under the names that kafka_exporter gives them.
+//! Metrics of partitions and groups, with the names of kafka_exporter.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::kafka::{is_under_replicated, of_partitions};
 use super::{GROUP, GROUP_PARTITION, GROUP_TOPIC, PARTITION, TOPIC, gauge};
 
 pub const FAMILIES: &[Family] = &[
-    gauge("kafka_brokers", &[], "Brokers that clients are told of.", |look, rows| {
+    gauge("kafka_brokers", &[], "Brokers that run.", |look, rows| {
         rows.gauge(&[], look.topics.running().len())
     }),
     gauge("kafka_topic_partitions", TOPIC, "Partitions of a topic.", |look, rows| {
@@ -75,7 +75,7 @@ pub const FAMILIES: &[Family] = &[
     ),
 ];
 
-/// A row for each partition that a group has an offset of and `value` something to say.
+/// One row for each partition with a committed offset for which `value` returns a value.
 pub(super) fn of_standings<V: EncodeGaugeValue>(
     look: &Look,
     rows: &mut Rows<'_>,

@@ -1,4 +1,4 @@
-//! What Kafka measures too, under the names its JMX beans usually get.
+//! Metrics that Kafka also has, with the usual names of its JMX beans.
 
 use std::fmt;
 
@@ -131,8 +131,8 @@ pub const FAMILIES: &[Family] = &[
     }),
 ];
 
-/// A row for all topics together, and one for each that is there. To Prometheus an empty label is
-/// none, which is how the first row looks in Kafka.
+/// One row for all topics together, and one for each existing topic. For Prometheus an empty label is a
+/// missing one, as in Kafka's row for all topics.
 fn of_topics(look: &Look, rows: &mut Rows<'_>, value: fn(&Traffic) -> u64) -> fmt::Result {
     rows.counter(&["".into()], value(&look.store().counts().traffic))?;
     for topic in look.topics.iter() {

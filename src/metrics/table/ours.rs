@@ -1,4 +1,4 @@
-//! What has no usual name.
+//! Metrics without a usual name.
 
 use super::super::family::Family;
 use super::super::look::Look;
@@ -157,6 +157,6 @@ pub const FAMILIES: &[Family] = &[
 ];
 
 fn of_connections(look: &Look, value: impl Fn(&Connections) -> u64) -> u64 {
-    // The servers of a process count together.
+    // All servers of a process share one counter.
     look.servers().first().map_or(0, |server| value(&server.connections))
 }

@@ -1,4 +1,4 @@
-//! What is known of every process.
+//! Metrics that all processes have.
 
 use super::super::family::Family;
 use super::{counter, gauge};

@@ -1,10 +1,10 @@
-//! How much a client may take, and how slow it may be.
+//! Limits on the size and speed of clients.
 
 use super::*;
 use crate::api::budget::Budget;
 use crate::server::input::RequestBudgets;
 
-/// The length and the key of a frame, and no more.
+/// The length and the key of a frame, and nothing else.
 fn promise(key: i16, length: usize) -> Vec<u8> {
     [&i32::try_from(length).unwrap().to_be_bytes()[..], &key.to_be_bytes()].concat()
 }
@@ -33,7 +33,7 @@ async fn a_frame_that_dribbles_in_is_given_up_and_one_that_flows_is_not() {
     flowing.send(&promise(OVERLAPPING, 8 << 20)).await;
     for _ in 0..4 {
         pass(Duration::from_secs(10)).await;
-        // At least 1 KiB a second has to come; whether it is still taken is not asked here.
+        // At least 1 KiB per second has to arrive. The connection may be closed by now.
         let _ = slow.stream.write_all(&[0; 100]).await;
         flowing.send(&[0; 16 << 10]).await;
     }
@@ -162,8 +162,8 @@ async fn large_requests_of_a_connection_wait_for_their_answers_up_to_12_mib() {
     sending.await.unwrap().unwrap();
 }
 
-/// How many requests of a greedy client are begun before that of another, which came later. The pipe takes
-/// every answer at once, so nothing but its turn ends what the greedy one gets.
+/// The number of requests of a greedy client that are begun before that of a later client. The pipe
+/// accepts every response at once, so only the turn limits the greedy client.
 async fn greed(what: &str, change: impl FnOnce(&mut Shared)) -> usize {
     let stage = Stage::with(change);
     let (mut greedy, mut good) = (stage.connect_through(64 << 20), stage.connect());
@@ -181,7 +181,7 @@ async fn greed(what: &str, change: impl FnOnce(&mut Shared)) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_of_a_connection_ends_after_so_many_requests_or_bytes() {
-    // It may have had another turn by the time the answer is read.
+    // There may have been another turn before the response is read.
     let requests = greed("now", |shared| shared.limits.turn_requests = 10).await;
     assert!((10..=30).contains(&requests), "{requests}");
     let answers = greed("large", |shared| shared.limits.turn_bytes = 2 * LARGE_ANSWER).await;
@@ -248,7 +248,7 @@ async fn half_a_request_that_does_not_move_makes_room_for_one_that_does() {
 
 #[tokio::test(start_paused = true)]
 async fn small_requests_go_through_while_large_answers_fill_the_memory() {
-    // One large answer is more than large answers may take together, and less than the budget.
+    // One large response exceeds the limit for large responses, but not the budget.
     let stage = Stage::with(|shared| shared.answers = Budget::new(LARGE_ANSWER + (10 << 10)));
     let (stuck, bulky, small) = (Gate::new(), Gate::new(), Gate::new());
     let mut unread = stage.connect_through(4 << 10);
@@ -277,12 +277,12 @@ async fn answers_that_nobody_reads_make_room_for_those_that_are_read() {
     settle().await;
     assert_eq!(gate.begun(), 2);
     assert_eq!(good.answer().await.0, 2);
-    // One was enough: it held more than what was asked for.
+    // Closing one was enough: it held more than the new request needs.
     assert_eq!(stuck.rest().await.1, End::MadeRoom);
     assert!(!stuck_too.served.is_finished());
 }
 
-/// A request of `size` bytes and more, most of it the client's name.
+/// A request of at least `size` bytes, most of them in the client id.
 fn large(key: i16, what: &str, gate: &Gate, size: u16) -> Vec<u8> {
     let mut request = ask(key, 1, what, gate);
     let name = size.to_be_bytes().into_iter().chain(vec![b'x'; usize::from(size)]);
@@ -306,7 +306,7 @@ async fn a_request_that_waits_for_memory_is_not_taken_for_a_slow_one() {
     assert!(!second.served.is_finished());
     gate.open();
     assert_eq!(first.answer().await.0, 1);
-    // It came in whole, and was looked at: there is no version 0.
+    // The request arrived completely and was decoded: there is no version 0.
     assert_eq!(second.end().await, End::NotServed { key: OVERLAPPING, version: 0 });
 }
 

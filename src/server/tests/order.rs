@@ -1,4 +1,4 @@
-//! In which order requests are begun and answers leave.
+//! The order in which requests are begun and responses are sent.
 
 use super::*;
 
@@ -122,7 +122,7 @@ async fn requests_are_the_same_however_the_network_cuts_them() {
 #[tokio::test(start_paused = true)]
 async fn large_requests_are_whole_however_the_network_cuts_them() {
     let gate = Gate::new();
-    // A client id as large as they come makes the frame a large one.
+    // A large client id makes the frame a large one.
     let mut large = ask(ORDINARY, 1, "now", &gate);
     let name = vec![b'x'; 32_000];
     large.splice(12..14, (32_000u16).to_be_bytes().into_iter().chain(name));

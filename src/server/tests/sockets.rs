@@ -153,7 +153,7 @@ async fn what_a_client_waited_for_ends_when_the_client_is_gone() {
         let mut stream = TcpStream::connect(running.addresses()[0]).await.unwrap();
         stream.write_all(&ask(key, 1, what, &gate)).await.unwrap();
         until(|| gate.waiting() == 1).await;
-        // A reset, as when the client's machine is told to forget the connection.
+        // A reset, as when a client's machine drops the connection.
         stream.set_zero_linger().unwrap();
         drop(stream);
         until(|| gate.waiting() == 0).await;

@@ -1,4 +1,4 @@
-//! What is not a request that we serve.
+//! Input that is not a request which the server serves.
 
 use super::*;
 use crate::protocol::WireError;
@@ -8,7 +8,7 @@ use crate::server::input::{Refused, Stranger};
 async fn w1_an_unknown_version_of_api_versions_is_answered_in_version_0_and_the_connection_stays() {
     let mut client = Stage::new().connect();
     let gate = Gate::new();
-    // Header of version 2, tagged fields, and a body that nobody knows.
+    // A header of version 2, tagged fields, and an unknown body.
     client.send(&frame(API_VERSIONS, 99, 7, b"\x00\x05what?")).await;
     let expected = [
         &7i32.to_be_bytes()[..], // the header is version 0

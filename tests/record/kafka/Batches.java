@@ -1,6 +1,6 @@
 // Makes the *.batch files beside this file with Apache Kafka's own classes:
 //   java -cp "DIRECTORY_WITH_KAFKA_CLIENTS_4.4_AND_ITS_DEPENDENCIES/*" Batches.java
-// tests/record/codecs.rs knows the records by heart.
+// tests/record/codecs.rs has the same records.
 
 import java.nio.ByteBuffer;
 import java.nio.file.*;

@@ -11,7 +11,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 
-/** What is written in another way with kafka-clients 2.1 than with later versions. */
+/** The calls that differ between kafka-clients 2.1 and later versions. */
 final class Api {
     private Api() {}
 
@@ -36,7 +36,7 @@ final class Api {
         return Client.get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata());
     }
 
-    /** As kafka-consumer-groups did it then. */
+    /** As the kafka-consumer-groups of that time. */
     static void alterOffsets(Client it, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
         try (KafkaConsumer<String, String> consumer = it.consumer("group.id", group)) {
             consumer.assign(offsets.keySet());
@@ -54,6 +54,6 @@ final class Api {
     }
 
     static void describeNew(Client it) {
-        // GroupType is of 4.0.
+        // GroupType exists since 4.0.
     }
 }

@@ -14,7 +14,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 
-/** What is written in another way with kafka-clients 2.8 to 3.9 than with others. */
+/** The calls that differ between kafka-clients 2.8 to 3.9 and other versions. */
 final class Api {
     private Api() {}
 
@@ -60,6 +60,6 @@ final class Api {
     }
 
     static void describeNew(Client it) {
-        // GroupType is of 4.0.
+        // GroupType exists since 4.0.
     }
 }

@@ -17,7 +17,7 @@ import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 
-/** What is written in another way since kafka-clients 4.0 than before. */
+/** The calls that differ between kafka-clients before and since 4.0. */
 final class Api {
     private Api() {}
 
@@ -63,7 +63,7 @@ final class Api {
         producer.sendOffsetsToTransaction(offsets, member.groupMetadata());
     }
 
-    /** A group of the new protocol, as an admin sees it. */
+    /** A group of the KIP-848 protocol as the admin client describes it. */
     static void describeNew(Client it) throws Exception {
         ConsumerGroupDescription described = Groups.describe(it.admin(), it.name);
         Client.same(GroupType.CONSUMER, described.type(), "the group's type");

@@ -22,8 +22,8 @@ import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.processor.StateRestoreListener;
 
 /**
- * Counts words: lines of APPLICATION-lines, grouped by word through a repartition topic, are counted in a store with
- * a changelog, and every new count goes to APPLICATION-counts. Runs until it is told to end.
+ * Counts words: the lines of APPLICATION-lines, grouped by word through a repartition topic, are counted in a store
+ * with a changelog, and every new count is written to APPLICATION-counts. Runs until it gets SIGTERM.
  *
  *   Words HOST:PORT APPLICATION STATE-FOLDER
  *   Words HOST:PORT settings TOPIC…              prints settings of topics
@@ -47,10 +47,10 @@ public final class Words {
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.AT_LEAST_ONCE);
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 200);
         properties.put(StreamsConfig.REPARTITION_PURGE_INTERVAL_MS_CONFIG, 500);
-        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0); // every count, not the last of some
+        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0); // every count is written, not only the last of several
         properties.put(StreamsConfig.consumerPrefix("auto.offset.reset"), "earliest");
         properties.put(StreamsConfig.consumerPrefix("heartbeat.interval.ms"), 500);
-        // It does not leave its group when it closes: the next one waits so long.
+        // It does not leave its group when it closes, so the next one waits for this time.
         properties.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
         create(properties, application + "-lines", application + "-counts");
 
@@ -102,7 +102,7 @@ public final class Words {
         }
     }
 
-    /** Says how much of a store came from its changelog. */
+    /** Logs how many records of a store were restored from its changelog. */
     private static final class Restored implements StateRestoreListener {
         @Override
         public void onRestoreStart(TopicPartition partition, String store, long from, long to) {}

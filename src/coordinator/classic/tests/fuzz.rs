@@ -1,10 +1,10 @@
-//! Arbitrary commands by many clients, some of them hostile, with restarts and time passing. What
-//! must hold holds after every step.
+//! Random commands by many clients, some of them hostile, with restarts and the passing of time.
+//! The invariants are checked after every step.
 
 use super::*;
 use crate::kernel::group::Phase;
 
-/// A small generator of numbers (xorshift64*), so that a seed names a run.
+/// A small random number generator (xorshift64*), so that a seed identifies a run.
 struct Dice(u64);
 
 impl Dice {
@@ -24,15 +24,15 @@ impl Dice {
     }
 }
 
-/// What clients remember and mix up.
+/// The knowledge of the clients, which they mix up.
 struct Clients {
     play: Play,
     dice: Dice,
-    /// Ids that were ever told to anybody.
+    /// Every id that was ever given to a client.
     ids: Vec<MemberId>,
-    /// Who leads each generation.
+    /// The leader of each generation.
     leaders: BTreeMap<Generation, MemberId>,
-    /// Who may be told an assignment that was handed in.
+    /// The member that may get each assignment.
     owners: BTreeMap<Vec<u8>, MemberId>,
     generation: Generation,
     tokens: u64,
@@ -97,7 +97,8 @@ impl Clients {
         }
     }
 
-    /// Whether `id` has taken over from `owner`, as twins do one after another.
+    /// Whether `id` has taken over from `owner`, possibly through several static members in
+    /// between.
     fn is_or_was(&self, owner: &MemberId, id: &MemberId) -> bool {
         let mut holder = owner.clone();
         for record in &self.play.log {
@@ -149,7 +150,7 @@ impl Clients {
         }
     }
 
-    /// A member, or somebody who is or was about to become one, or a stranger.
+    /// A member, a former or pending member, or an unknown id.
     fn known_id(&mut self) -> Option<MemberId> {
         let members: Vec<MemberId> = self.play.group.hard().members().keys().cloned().collect();
         if self.dice.one_in(5) {
@@ -203,7 +204,8 @@ impl Clients {
         }
         self.ids
             .extend(hard.members().keys().filter(|id| !self.ids.contains(id)).cloned().collect::<Vec<_>>());
-        // Whoever is answered no longer waits, and whoever waits is parked somewhere.
+        // A caller with an answer no longer waits, and a waiting caller is parked in the soft
+        // state.
         let parked = |caller: &Caller| {
             soft.joining.values().any(|joining| joining.caller == *caller)
                 || soft.syncing.values().any(|parked| parked == caller)
@@ -236,7 +238,7 @@ fn whatever_clients_do_the_group_stays_whole_and_everybody_is_answered_in_the_en
                 .chain(soft.syncing.values().copied())
                 .collect()
         };
-        // Everybody falls silent: timers alone bring the group to rest.
+        // All clients fall silent, and the timers alone end all waits.
         clients.play.wait(3600);
         for caller in waiting {
             assert!(clients.play.answers.contains_key(&caller), "seed {seed}: {caller:?} waits for ever");

@@ -1,4 +1,4 @@
-//! Restarts, and what a group looks like from outside.
+//! Restarts, and descriptions of groups.
 
 use super::*;
 

@@ -110,7 +110,7 @@ fn c2_members_that_come_back_again_and_again_are_never_unknown_and_never_there_t
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     for round in 2..30 {
         let newcomer = play.join(newcomer("c"));
-        // One of them asks twice, over two connections: the first wait ends.
+        // A member joins twice over two connections, which ends the first wait.
         let lost = play.join(again(&members[0]));
         let first = play.join(again(&members[0]));
         assert_eq!(play.join_refused(lost), (GroupError::RebalanceInProgress, members[0].clone()));

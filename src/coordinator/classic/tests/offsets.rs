@@ -1,4 +1,4 @@
-//! Committed offsets, and how they end.
+//! Committed offsets and their expiration.
 
 use std::collections::BTreeSet;
 
