@@ -136,7 +136,9 @@ impl fmt::Display for PoseError {
         match self {
             PoseError::Unknown(id) => write!(f, "this process has no broker {id}"),
             PoseError::Bind(error) => error.fmt(f),
-            PoseError::Store(error) => write!(f, "its partitions cannot be handed to other leaders: {error:?}"),
+            PoseError::Store(error) => {
+                write!(f, "its partitions cannot be handed to other leaders: {error:?}")
+            }
         }
     }
 }

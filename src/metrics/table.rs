@@ -30,7 +30,11 @@ pub const SECTIONS: &[Section] = &[
         about: "Partitions and groups, with the names of the exporter that often runs beside Kafka.",
         families: exporter::FAMILIES,
     },
-    Section { title: "Jackdaw's metrics", about: "Metrics that have no established name.", families: ours::FAMILIES },
+    Section {
+        title: "Jackdaw's metrics",
+        about: "Metrics that have no established name.",
+        families: ours::FAMILIES,
+    },
     Section {
         title: "The process",
         about: "The names are those of Prometheus' client libraries. Only on Linux, except the start time.",

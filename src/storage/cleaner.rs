@@ -237,8 +237,8 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    /// Shows `visit` every batch of a segment within the offsets, read and checked, until it has enough. What lies
-    /// before the log start nobody reads, so that damage there does no harm.
+    /// Shows `visit` every batch of a segment within the offsets, read and checked, until it has enough. Batches
+    /// below the log start are left out, so damage there does no harm.
     fn each_batch(
         &self,
         segment: &Segment,

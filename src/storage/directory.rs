@@ -54,7 +54,7 @@ pub struct Directory {
     /// Mixed into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
     full: AtomicBool,
-    /// What nobody needs any more and could not be removed.
+    /// Files that are not needed any more and could not be removed yet.
     left: Mutex<Left>,
     lock: Mutex<Option<Lock>>,
 }
@@ -231,13 +231,13 @@ impl Directory {
         }
     }
 
-    /// Whether anything could not be removed.
+    /// Whether there are files that could not be removed.
     pub(super) fn has_left(&self) -> bool {
         let left = self.left();
         left.in_trash || !left.segments.is_empty()
     }
 
-    /// Tries again to remove what could not be removed.
+    /// Tries again to remove them.
     pub(super) fn remove_left(&self) {
         let Left { segments, in_trash } = std::mem::take(&mut *self.left());
         self.remove(segments);

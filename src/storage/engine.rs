@@ -57,8 +57,8 @@ pub(super) struct Engine {
     pub(super) clocks: Arc<Clocks>,
     pub(super) committer: Weak<Committer>,
     pub(super) keeper: mpsc::Sender<Job>,
-    /// The newest batches of all partitions, oldest first, and their bytes. Those that no segment has and that
-    /// came to the front are parked in `unwritten`.
+    /// The newest batches of all partitions, oldest first, and their sizes. Batches that cannot be dropped when
+    /// they reach the front, because no segment has them, are parked in `unwritten`.
     recent: VecDeque<(Arc<Partition>, usize)>,
     recent_bytes: usize,
     /// Segments written since the last snapshot: synced before the next one counts.

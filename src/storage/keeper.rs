@@ -32,7 +32,7 @@ pub(super) enum Job {
         segments: Vec<Arc<Segment>>,
     },
     EmptyTrash,
-    /// What could not be removed before.
+    /// Files that could not be removed before.
     RemoveLeft,
     /// Room for the journal, ahead of need.
     Prepare(Prepare),

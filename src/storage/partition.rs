@@ -518,7 +518,7 @@ impl Partition {
         self.log_mut().recent.push_back(recent);
     }
 
-    /// From here on its segments lack records, or lack none any more.
+    /// Whether, and from which offset on, its segments lack records.
     pub(super) fn set_unwritable(&self, unwritable: Option<Unwritable>) {
         self.log_mut().unwritable = unwritable;
     }
@@ -532,7 +532,7 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    /// Lets go of the oldest cached batch. `false`: no segment has it, so it stays.
+    /// Drops the oldest cached batch. `false` if it stays because no segment has it.
     pub(super) fn forget_oldest(&self) -> bool {
         let mut log = self.log_mut();
         let is_unwritten = match (log.unwritable, log.recent.front()) {
@@ -646,7 +646,7 @@ impl Log {
         Some((records, next))
     }
 
-    /// The cached batches that no segment has.
+    /// The batches that only memory and the journal have.
     fn unwritten(&self) -> impl Iterator<Item = &Recent> {
         let from = self.unwritable.map_or(Offset(i64::MAX), |stuck| stuck.from);
         let first = self.recent.partition_point(|recent| recent.base < from);

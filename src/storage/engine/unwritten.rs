@@ -45,7 +45,7 @@ struct Stuck {
     /// In the order of their offsets, without a gap up to the end of the log.
     runs: VecDeque<Run>,
     failure: Failure,
-    /// The sizes of cached batches that the cache cannot let go of.
+    /// The sizes of the batches that the cache of recent batches cannot drop.
     parked: Vec<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Run {
         self.segment.append(&self.pieces, self.at, &self.batches)
     }
 
-    /// What it takes in memory.
+    /// Its size in memory.
     fn bytes(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum::<usize>() + self.batches.len() * RECENT_OVERHEAD
     }
@@ -72,7 +72,7 @@ impl Run {
 }
 
 impl Stuck {
-    /// Has readers and operators see what is missing, and why.
+    /// Tells the partition from which offset on its segments lack records, and why.
     fn show(&self) {
         let first = self.runs.front().and_then(|run| run.batches.first());
         let failure = self.failure;
@@ -173,14 +173,14 @@ impl Unwritten {
         self.count();
     }
 
-    /// Takes a cached batch of the partition, until its segments have all of its log.
+    /// Takes over a batch that the cache of recent batches cannot drop, until the partition can be written.
     pub fn park(&mut self, partition: &Partition, bytes: usize) {
         if let Some(stuck) = self.stuck.get_mut(&(partition.topic, partition.index)) {
             stuck.parked.push(bytes);
         }
     }
 
-    /// The parked batches that the cache can let go of again.
+    /// The parked batches that the cache can drop again.
     pub fn take_released(&mut self) -> Vec<(Arc<Partition>, usize)> {
         std::mem::take(&mut self.released)
     }

@@ -8,7 +8,7 @@ use crate::storage::LogError;
 use crate::storage::segment::{ReadError, Segment};
 use crate::types::{Offset, Timestamp};
 
-/// The log as a search by time finds it: the segments up to an offset, and the batches that no segment has.
+/// The part of a log that a search looks through: the segments up to `end`, and the batches that no segment has.
 struct Searched {
     start: Offset,
     end: Offset,
@@ -36,7 +36,7 @@ impl Partition {
             let searched = self.searched();
             let found = off_thread(move || search(&searched)).await?;
             let start = self.ends().log_start;
-            // The log start moved meanwhile, or compaction replaced a segment.
+            // The log start moved during the search, or a segment was removed or replaced.
             let is_outdated = match &found {
                 Ok(found) => found.is_some_and(|found| found.offset < start),
                 Err(error) => *error == ReadError::Gone,
@@ -48,7 +48,7 @@ impl Partition {
     }
 
     fn searched(&self) -> Searched {
-        // Before the rest: what is published by now is in a segment or in memory then.
+        // Read first: every record below these ends is in a segment or in memory when the lock is taken.
         let ends = self.ends();
         let log = self.log();
         let end = log.unwritable.map_or(ends.high_watermark, |stuck| stuck.from.min(ends.high_watermark));

@@ -1,9 +1,9 @@
-//! Records that a start could not put into their segment. The next snapshot lets the journal forget them, so
-//! they are kept in a file for each partition until a start can write them: `kept/<topic id>-<partition>.kept`.
+//! Records that a start could not write to their segment. The next snapshot allows the journal to drop them, so
+//! they are kept in one file per partition until a later start can write them: `kept/<topic id>-<partition>.kept`.
 //!
-//! - A partition that is out of service is not written to. Its records are only here until its files are back.
-//! - Records that the journal only refers to, in a segment that cannot be written, may be in the page cache
-//!   only. They are safe here before anybody reads them.
+//! - A partition that is out of service is not written to. Its records stay here until its files are back.
+//! - If the journal only refers to records in a segment that cannot be written, they may be in the page cache
+//!   only. They are written and synced here before a client can read them.
 //!
 //! ```text
 //!  0 crc32c of everything behind it    4 length of the commands
@@ -25,10 +25,10 @@ use crate::storage::journal::Replayed;
 use crate::types::Timestamp;
 
 const SUFFIX: &str = ".kept";
-/// A file that cannot be read is kept under this name.
+/// A damaged file is renamed to end with this.
 const DAMAGED: &str = ".damaged";
 const HEADER: usize = 8;
-/// Larger than all that the journal has between two snapshots.
+/// Larger than the journal ever is between two snapshots.
 const LARGEST: u64 = 16 << 30;
 
 type Batches = BTreeMap<(SegmentId, u64), Bytes>;
@@ -37,7 +37,7 @@ type Batches = BTreeMap<(SegmentId, u64), Bytes>;
 pub(super) struct Kept(BTreeMap<PathBuf, Bytes>);
 
 impl Kept {
-    /// Reads what earlier starts kept. The rounds have the batches that are still a part of their logs.
+    /// Reads the files of earlier starts. The rounds contain the batches that are still part of their logs.
     pub fn read(directory: &Directory, shard: &Shard) -> io::Result<(Kept, Vec<Round>)> {
         let (fs, dir) = (&*directory.fs, directory.kept());
         let mut kept = Kept(BTreeMap::new());
@@ -69,7 +69,8 @@ impl Kept {
         Ok((kept, rounds))
     }
 
-    /// Has files for exactly the partitions that need one. Those that are out of service are in `damaged`.
+    /// Writes a file for each partition that needs one, and removes the others. `damaged` has the partitions that are
+    /// out of service.
     pub fn settle(
         mut self,
         directory: &Directory,
@@ -107,7 +108,7 @@ impl Kept {
                 Err(error) => return Err(OpenError::Io { path, error }),
             }
         }
-        // What is left there now must not be written over a log that went on without it.
+        // A file that is not needed must not be written over a log that has changed since.
         let needed: BTreeSet<PathBuf> = unwritten.keys().map(|key| path(directory, *key)).collect();
         for path in self.0.into_keys().filter(|path| !needed.contains(path)) {
             let removed = directory.fs.remove(&path).and_then(|()| directory.fs.sync_dir(&directory.kept()));
@@ -117,7 +118,7 @@ impl Kept {
     }
 }
 
-/// The batches of these partitions that the journal has, or an earlier start kept.
+/// The batches of these partitions that are in the journal, or were kept by an earlier start.
 fn in_the_journal(
     shard: &Shard,
     rounds: &[Round],
@@ -157,7 +158,7 @@ fn encode((topic, partition): PartitionKey, batches: &Batches) -> Bytes {
     [&crc32c::crc32c(&covered).to_be_bytes()[..], &covered].concat().into()
 }
 
-/// `None` if nothing of it is a part of a log any more.
+/// `None` if none of its batches is part of a log any more.
 fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Option<Round>, String> {
     if bytes.len() < HEADER {
         return Err("it is too short".to_owned());
@@ -192,7 +193,7 @@ fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Optio
     Ok((!places.is_empty()).then_some(Round { entry, commands, places, dropped: Vec::new() }))
 }
 
-/// Whether the log has the place: its end may have been cut since.
+/// Whether the log still reaches that far: its end may have been cut.
 fn is_within(shard: &Shard, place: &Place) -> bool {
     let segments = shard.partition(place.topic, place.partition).map(|partition| partition.segments());
     let state = segments.and_then(|all| all.iter().find(|state| state.id() == place.segment));

@@ -121,7 +121,7 @@ impl Segment {
             return Ok(at);
         }
         let file = self.file()?;
-        // Also what the system reads ahead by itself.
+        // Including the bytes that the system reads ahead by itself.
         let looked_at = at.start..at.end.min(at.start.saturating_add(bytes).saturating_add(READ_AHEAD));
         let cold = cold_parts(&*file, looked_at.clone());
         let checked = verified::check(&*file, at.clone(), bytes, self.is_gapless(), log_start, true);
@@ -172,8 +172,8 @@ impl Segment {
             {
                 return Err(self.damaged(at, verified::OUT_OF_PLACE));
             }
-            // The caller wants something before the end. Where compaction was, only this tells of a base offset
-            // that became larger.
+            // There is a batch below `end`. In a compacted segment this is the only sign of a base offset that became
+            // too large.
             if at == start && header.base_offset >= end {
                 return Err(self.damaged(at, verified::OUT_OF_PLACE));
             }

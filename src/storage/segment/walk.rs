@@ -1,4 +1,4 @@
-//! From batch to batch through a segment file: a part of it, for its readers, or all of it, for tools.
+//! Walks from batch to batch through a segment file: through a part of it for readers, or all of it for tools.
 
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -21,7 +21,7 @@ pub struct Met {
 /// Why a walk ended before its end.
 pub enum Stop {
     Io(io::Error),
-    /// What comes next is not in the page cache.
+    /// The next bytes are not in the page cache.
     MustWait,
     /// Damage: the position and the reason.
     Flaw {
@@ -185,7 +185,7 @@ pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<Held> 
     let walked = walk(&*file, 0..len.min(bytes), true, |Met { at, header, is_sound }| {
         held.batches += 1;
         held.bytes += header.size() as u64;
-        // Nobody reads it, but where there are gaps it is checked on the way to an offset.
+        // It is never read; but in a segment with gaps it is checked on the way to an offset.
         let last = header.last_offset().filter(|last| *last >= header.base_offset);
         let is_below_the_start = !gaps && last.is_some_and(|last| last < log_start);
         if !is_sound && !is_below_the_start {
