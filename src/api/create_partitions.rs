@@ -19,7 +19,7 @@ use crate::types::NodeId;
 
 impl Handler for CreatePartitionsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Results stand in the order of the request.",
+        "Results are in the order of the request.",
         "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
     ];
 

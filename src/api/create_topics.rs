@@ -31,7 +31,7 @@ const SETTING: usize = 256;
 
 impl Handler for CreateTopicsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Results stand in the order of the request.",
+        "Results are in the order of the request.",
         "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
         "Two names of one request that collide (`a.b`, `a_b`) are refused; Kafka creates both.",
     ];

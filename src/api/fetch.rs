@@ -33,10 +33,10 @@ const LEAST_ROOM: usize = 64 << 10;
 impl Handler for FetchRequest {
     const GAPS: &'static [&'static str] = &[
         "Only whole batches are returned; Kafka cuts the last one at the limit.",
-        "An isolation level that nobody knows and a limit below 0 are INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
+        "An unknown isolation level and a limit below 0 are INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
         "KIP-392: no preferred read replica, there is only the leader.",
-        "No fetch waits for longer than connections.max.idle.ms, whatever it asks for.",
-        "All fetch sessions together hold 500,000 partitions; who does not fit is served without a session.",
+        "A fetch waits at most connections.max.idle.ms, even if it asks for more.",
+        "All fetch sessions together hold 500,000 partitions; further clients are served without a session.",
     ];
 
     fn named(&self) -> usize {

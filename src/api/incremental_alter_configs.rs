@@ -11,10 +11,10 @@ use crate::protocol::messages::incremental_alter_configs_response::{
 
 impl Handler for IncrementalAlterConfigsRequest {
     const GAPS: &'static [&'static str] = &[
-        "Where a process poses as several brokers, what topics and groups fall back to is altered for all brokers or for the first; in Kafka each leader goes by its own.",
+        "With `--brokers N`, the defaults of topics and groups are altered for all brokers or for the first one; in Kafka each leader uses its own.",
         "`listeners` and `listener.security.protocol.map` take effect at the start only: altering them is INVALID_REQUEST.",
-        "What only plug-ins, tiered storage or several log directories could judge is accepted.",
-        "An operation that nobody knows is INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR for some resources.",
+        "Values that only plug-ins, tiered storage or several log directories could check are accepted.",
+        "An unknown operation is INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR for some resources.",
         "Loggers are the parts of this broker. The names of Kafka's best-known loggers are aliases of the part that does the same work; other classes of Kafka do not exist.",
         "A resource keeps 1 MiB of settings, and all that are no topics 16 MiB: more is POLICY_VIOLATION.",
     ];

@@ -17,8 +17,8 @@ use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
     const GAPS: &'static [&'static str] = &[
-        "An isolation level that nobody knows is INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
-        "Where DeleteRecords took the record with the largest timestamp, there is none; Kafka goes on naming its offset, which lies before the log.",
+        "An unknown isolation level is INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
+        "If DeleteRecords removed the record with the largest timestamp, the answer has none; Kafka still returns its offset, which is before the log start.",
     ];
 
     fn named(&self) -> usize {

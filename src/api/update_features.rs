@@ -19,7 +19,7 @@ const METADATA_VERSION: &str = "metadata.version";
 impl Handler for UpdateFeaturesRequest {
     const GAPS: &'static [&'static str] = &[
         "eligible.leader.replicas.version stays at 1: a downgrade is INVALID_UPDATE_VERSION.",
-        "group.version, share.version, streams.version and transaction.version are unknown until what they stand for is there.",
+        "group.version, share.version, streams.version and transaction.version are unknown until Jackdaw has what they switch on.",
     ];
 
     fn named(&self) -> usize {

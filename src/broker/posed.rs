@@ -134,9 +134,11 @@ impl std::error::Error for PoseError {}
 impl fmt::Display for PoseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PoseError::Unknown(id) => write!(f, "this process does not pose as broker {id}"),
+            PoseError::Unknown(id) => write!(f, "this process has no broker {id}"),
             PoseError::Bind(error) => error.fmt(f),
-            PoseError::Store(error) => write!(f, "its leaderships cannot be handed on: {error:?}"),
+            PoseError::Store(error) => {
+                write!(f, "its partitions cannot be handed to other leaders: {error:?}")
+            }
         }
     }
 }

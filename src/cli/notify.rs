@@ -13,7 +13,7 @@ pub(super) const STOPPING: &str = "STOPPING=1";
 pub(super) fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!(%error, ?socket, "the service manager cannot be told {state}");
+        tracing::warn!(%error, ?socket, "the message {state} did not reach the service manager");
     }
 }
 

@@ -207,49 +207,49 @@ pub enum Durability {
 const OTHERS: &[Row] = &[
     list("listeners", "PLAINTEXT://localhost:9092")
         .per_broker()
-        .doc("Where clients connect, as `NAME://HOST:PORT`; `localhost` is both address families, port 0 any free port."),
+        .doc("The addresses that clients connect to, as `NAME://HOST:PORT`. `localhost` means both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
-        .doc("Where health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) are answered over HTTP, as `HOST:PORT`; empty means nowhere."),
+        .doc("The address for health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) over HTTP, as `HOST:PORT`. Empty: none."),
     text("jackdaw.log.format", "text")
         .one_of(&["text", "json"])
-        .doc("How log lines are written: `text` for people, `json` an object a line."),
+        .doc("The format of log lines: `text` for people, or `json` with one object per line."),
     text("jackdaw.cluster.id", "").doc(
         "The cluster id of a new data directory, any word of at most 255 bytes; an existing one must have it. Empty \
          means a random one. The environment variable is `CLUSTER_ID`.",
     ),
     list("advertised.listeners", "")
         .null()
-        .doc("What clients are told to connect to, per listener name; without it the address they came to."),
+        .doc("The addresses that clients are given, for each listener name. By default the address that the client connected to."),
     text("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
         .per_broker()
-        .doc("The security protocol of each listener name. Only PLAINTEXT is there yet."),
+        .doc("The security protocol of each listener name. Only PLAINTEXT is supported so far."),
     list("controller.listener.names", "")
         .null()
-        .doc("Listeners of these names are Kafka's controllers' own and are left out here."),
+        .doc("The names of listeners for Kafka's controllers. Jackdaw does not open them."),
     long("log.retention.ms", "")
         .null()
         .dynamic()
         .or(&[("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)])
-        .doc("What topics take that do not set `retention.ms`."),
+        .doc("The value of `retention.ms` for topics that do not set it."),
     int("log.retention.minutes", "").null().doc("As `log.retention.ms`, in minutes."),
     int("log.retention.hours", "168").doc("As `log.retention.ms`, in hours."),
     long("log.roll.ms", "")
         .null()
         .dynamic()
         .or(&[("log.roll.hours", HOUR_MS)])
-        .doc("What topics take that do not set `segment.ms`."),
+        .doc("The value of `segment.ms` for topics that do not set it."),
     int("log.roll.hours", "168").at_least(1).doc("As `log.roll.ms`, in hours."),
     long("log.roll.jitter.ms", "")
         .null()
         .dynamic()
         .or(&[("log.roll.jitter.hours", HOUR_MS)])
-        .doc("What topics take that do not set `segment.jitter.ms`."),
+        .doc("The value of `segment.jitter.ms` for topics that do not set it."),
     int("log.roll.jitter.hours", "0").at_least(0).doc("As `log.roll.jitter.ms`, in hours."),
     long("log.flush.interval.ms", "")
         .null()
         .dynamic()
         .or(&[("log.flush.scheduler.interval.ms", 1)])
-        .doc("What topics show that do not set `flush.ms`, and without effect: the broker's durability holds."),
+        .doc("The value of `flush.ms` that is shown for topics that do not set it. It has no effect: the broker's durability applies."),
     long("log.flush.scheduler.interval.ms", "9223372036854775807")
         .doc("As `log.flush.interval.ms`."),
     int("broker.id", "-1").doc("The old name of `node.id`."),

@@ -103,12 +103,12 @@ fn accepted(row: &Row) -> String {
 
 fn of_broker(row: &Row) -> String {
     if let Some(topics) = row.twin {
-        return format!("What topics take that do not set `{topics}`.");
+        return format!("The value of `{topics}` for topics that do not set it.");
     }
     let mut text = row.doc.trim().to_owned();
     if !row.stands_in.is_empty() {
         let others: Vec<String> = row.stands_in.iter().map(|(name, _)| format!("`{name}`")).collect();
-        text.push_str(&format!(" Without it {} is taken.", others.join(", else ")));
+        text.push_str(&format!(" If it is not set, {} is used.", others.join(", else ")));
     }
     text
 }

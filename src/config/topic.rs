@@ -102,16 +102,16 @@ const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
     .at_least(1)
     .twin("log.flush.interval.messages")
     .doc(
-        "More than 1, set on a topic itself, relaxes its durability: acknowledgements do not wait for the disk, \
-         records are synced soon after. Otherwise the broker's durability holds; other values are only shown.",
+        "A value above 1 that the topic itself sets relaxes its durability: acknowledgements do not wait for the \
+         disk, and records are synced soon after. Otherwise the broker's durability applies, and the value is only shown.",
     );
 const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
     .dynamic()
     .at_least(0)
     .twin("log.flush.interval.ms")
     .doc(
-        "More than 0, set on a topic itself, relaxes its durability: acknowledgements do not wait for the disk, \
-         records are synced soon after. Otherwise the broker's durability holds; other values are only shown.",
+        "A value above 0 that the topic itself sets relaxes its durability: acknowledgements do not wait for the \
+         disk, and records are synced soon after. Otherwise the broker's durability applies, and the value is only shown.",
     );
 
 /// As in Kafka, for tests: allows segments smaller than `segment.bytes`. It is never shown.

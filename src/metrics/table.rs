@@ -19,21 +19,25 @@ pub struct Section {
 
 pub const SECTIONS: &[Section] = &[
     Section {
-        title: "Named as Kafka's own",
-        about: "What Kafka measures too, named as the usual rules for its JMX beans name it, so that dashboards made \
-                for those find it. A counter of topics has a row with an empty topic that counts all of them, also those \
-                that were deleted.",
+        title: "Kafka's metrics",
+        about: "Metrics that Kafka has too, with the names that the usual JMX exporter rules give them, so that existing \
+                dashboards work. A counter of topics has a row with an empty topic that counts all topics, also deleted \
+                ones.",
         families: kafka::FAMILIES,
     },
     Section {
-        title: "Named as by kafka_exporter",
-        about: "Partitions and groups, under the names of the exporter that is often run beside Kafka.",
+        title: "kafka_exporter's metrics",
+        about: "Partitions and groups, with the names of the exporter that often runs beside Kafka.",
         families: exporter::FAMILIES,
     },
-    Section { title: "Ours", about: "What has no usual name.", families: ours::FAMILIES },
     Section {
-        title: "Of the process",
-        about: "Named as by every Prometheus client library. On Linux only, but for the start.",
+        title: "Jackdaw's metrics",
+        about: "Metrics that have no established name.",
+        families: ours::FAMILIES,
+    },
+    Section {
+        title: "The process",
+        about: "The names are those of Prometheus' client libraries. Only on Linux, except the start time.",
         families: process::FAMILIES,
     },
 ];

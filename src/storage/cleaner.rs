@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -138,10 +138,11 @@ impl Cleaner<'_> {
                 "no room to write it anew",
             )));
         }
+        let log_start = partition.ends().log_start;
         let mut newest = Newest { memory: self.memory, ..Newest::default() };
         let mut known = None;
         for (at, (segment, end)) in segments.iter().zip(&ends).enumerate().skip(due.dirty_from) {
-            known = self.learn(&mut newest, segment, *end)?;
+            known = self.learn(&mut newest, segment, log_start..*end)?;
             if known.is_some() {
                 segments.truncate(at + 1);
                 break;
@@ -151,7 +152,9 @@ impl Cleaner<'_> {
         let most = partition.settings().segment_bytes;
         let generation = segments.iter().map(|segment| segment.id().generation).max().unwrap_or(0) + 1;
         let mut output = Output { dir: partition.dir(), generation, most, files: Vec::new() };
-        let written = self.write(partition, &segments, &ends, &newest, known, &mut output);
+        let ranges = ends.iter().map(|end| log_start..*end);
+        let parts: Vec<(&Segment, Range<Offset>)> = segments.iter().map(|one| &**one).zip(ranges).collect();
+        let written = self.write(partition, &parts, &newest, known, &mut output);
         let by = match written.and_then(|()| Ok(output.finish()?)) {
             Ok(by) => by,
             Err(failed) => {
@@ -180,9 +183,14 @@ impl Cleaner<'_> {
     }
 
     /// Learns the keys of a segment; where there is no room for all, says where it had to stop.
-    fn learn(&self, newest: &mut Newest, segment: &Segment, end: Offset) -> Result<Option<Offset>, Failed> {
+    fn learn(
+        &self,
+        newest: &mut Newest,
+        segment: &Segment,
+        range: Range<Offset>,
+    ) -> Result<Option<Offset>, Failed> {
         let mut stopped_at = None;
-        self.each_batch(segment, end, |header, batch| {
+        self.each_batch(segment, range, |header, batch| {
             if newest.learn(header, batch) {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -196,17 +204,16 @@ impl Cleaner<'_> {
     fn write(
         &self,
         partition: &Partition,
-        segments: &[Arc<Segment>],
-        ends: &[Offset],
+        segments: &[(&Segment, Range<Offset>)],
         newest: &Newest,
         known: Option<Offset>,
         output: &mut Output<'_>,
     ) -> Result<(), Failed> {
         let delete_retention = partition.settings().delete_retention;
-        let base = segments.first().map_or(Offset(0), |first| first.base());
+        let base = segments.first().map_or(Offset(0), |(first, _)| first.base());
         output.begin(base, true)?;
-        for (segment, end) in segments.iter().zip(ends) {
-            self.each_batch(segment, *end, |header, batch| {
+        for (segment, range) in segments {
+            self.each_batch(segment, range.clone(), |header, batch| {
                 if known.is_some_and(|known| header.base_offset >= known) {
                     if output.is_clean() {
                         output.begin(header.base_offset, false)?;
@@ -230,14 +237,15 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    /// Shows `visit` every batch of a segment, read and checked, until it has enough.
+    /// Shows `visit` every batch of a segment within the offsets, read and checked, until it has enough. Batches
+    /// below the log start are left out, so damage there does no harm.
     fn each_batch(
         &self,
         segment: &Segment,
-        end: Offset,
+        Range { start, end }: Range<Offset>,
         mut visit: impl FnMut(&Header, &Bytes) -> Result<ControlFlow<()>, Failed>,
     ) -> Result<(), Failed> {
-        let mut from = segment.base();
+        let mut from = segment.base().max(start);
         while from < end {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Failed::Stopped);

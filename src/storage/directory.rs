@@ -1,13 +1,13 @@
 //! The data directory: where its parts lie, whose it is, and how full its disk is.
 //!
 //! ```text
-//! LOCK  meta  scrub  journal.synced  journal/  snapshot/  topics/<name>-<partition>/  trash/  aside/
+//! LOCK  meta  scrub  journal.synced  journal/  snapshot/  topics/<name>-<partition>/  trash/  kept/  aside/
 //! ```
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::OpenError;
 use super::fs::{self, Fs, Lock, Open, Volume};
@@ -54,7 +54,15 @@ pub struct Directory {
     /// Mixed into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
     full: AtomicBool,
+    /// Files that are not needed any more and could not be removed yet.
+    left: Mutex<Left>,
     lock: Mutex<Option<Lock>>,
+}
+
+#[derive(Default)]
+struct Left {
+    segments: Vec<Arc<Segment>>,
+    in_trash: bool,
 }
 
 impl Directory {
@@ -119,7 +127,8 @@ impl Directory {
         let full = AtomicBool::new(false);
         let volume = fs.volume(root).map_err(io)?;
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
-        Ok(Directory { fs, files, trash, root, volume, cluster_id, node_id, format, salt, full, lock })
+        let left = Mutex::default();
+        Ok(Directory { fs, files, trash, root, volume, cluster_id, node_id, format, salt, full, left, lock })
     }
 
     /// Says which format it has from here on: older versions refuse it in plain words.
@@ -152,6 +161,11 @@ impl Directory {
 
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")
+    }
+
+    /// Records of partitions whose segments could not be written at a start.
+    pub(super) fn kept(&self) -> PathBuf {
+        self.root.join("kept")
     }
 
     /// Where the scrub notes how far it is.
@@ -199,10 +213,41 @@ impl Directory {
         told.map_err(SyncError::Sync)
     }
 
-    pub(super) fn empty_trash(&self) {
-        if let Err(error) = self.trash.empty() {
-            tracing::warn!(%error, "cannot empty the trash; it is tried again when the next topic is deleted");
+    /// Removes the files of segments; those that cannot be removed are left for [`Directory::remove_left`].
+    pub(super) fn remove(&self, segments: Vec<Arc<Segment>>) {
+        for segment in segments {
+            if let Err(error) = segment.remove() {
+                tracing::warn!(file = %segment.path().display(), %error, "cannot remove a segment; it is tried again");
+                self.left().segments.push(segment);
+            }
         }
+    }
+
+    pub(super) fn empty_trash(&self) {
+        let emptied = self.trash.empty();
+        self.left().in_trash = emptied.is_err();
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "cannot empty the trash; it is tried again");
+        }
+    }
+
+    /// Whether there are files that could not be removed.
+    pub(super) fn has_left(&self) -> bool {
+        let left = self.left();
+        left.in_trash || !left.segments.is_empty()
+    }
+
+    /// Tries again to remove them.
+    pub(super) fn remove_left(&self) {
+        let Left { segments, in_trash } = std::mem::take(&mut *self.left());
+        self.remove(segments);
+        if in_trash {
+            self.empty_trash();
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Below the floor of free space nothing more is accepted, so that the broker itself can

@@ -20,13 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, Weak, mpsc};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
-use super::fs::Failure;
 use super::journal::Journal;
 use super::keeper::Job;
 use super::live::LiveSettings;
@@ -37,7 +34,7 @@ use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{
-    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, SegmentId, Settings, Shard,
+    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, Settings, Shard,
 };
 use crate::record::Header;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
@@ -60,7 +57,8 @@ pub(super) struct Engine {
     pub(super) clocks: Arc<Clocks>,
     pub(super) committer: Weak<Committer>,
     pub(super) keeper: mpsc::Sender<Job>,
-    /// The newest batches of all partitions, oldest first, and their bytes.
+    /// The newest batches of all partitions, oldest first, and their sizes. Batches that cannot be dropped when
+    /// they reach the front, because no segment has them, are parked in `unwritten`.
     recent: VecDeque<(Arc<Partition>, usize)>,
     recent_bytes: usize,
     /// Segments written since the last snapshot: synced before the next one counts.
@@ -284,21 +282,16 @@ impl Engine {
 
     /// Keeps a published batch in memory until newer ones need the room.
     fn remember(&mut self, partition: &Arc<Partition>, bytes: usize) {
+        let released = self.unwritten.take_released();
+        self.recent_bytes += bytes + released.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        self.recent.extend(released);
         self.recent.push_back((Arc::clone(partition), bytes));
-        self.recent_bytes += bytes;
-        let most = self.options.tuning.recent_bytes + self.unwritten.bytes();
-        for _ in 0..self.recent.len() {
-            if self.recent_bytes <= most {
-                return;
-            }
+        while self.recent_bytes > self.options.tuning.recent_bytes {
             let Some((partition, bytes)) = self.recent.pop_front() else { return };
-            // Records that are not in their segment yet can only be read from here.
-            if self.unwritten.why((partition.topic, partition.index)).is_some() {
-                self.recent.push_back((partition, bytes));
-                continue;
-            }
-            partition.forget_oldest();
             self.recent_bytes -= bytes;
+            if !partition.forget_oldest() {
+                self.unwritten.park(&partition, bytes);
+            }
         }
     }
 
@@ -524,17 +517,17 @@ impl Engine {
             }
             topics.insert(topic);
         }
-        for ((topic, index), batches) in unwritten {
+        for ((topic, index), held) in unwritten {
             if let Some(partition) = topics.by_id(topic).and_then(|topic| topic.partition(index)) {
-                self.hold_unwritten(partition, batches);
+                self.hold_unwritten(partition, held);
             }
         }
         *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
     }
 
     /// Records that recovery could not write are read from memory, and written when that works.
-    fn hold_unwritten(&mut self, partition: &Arc<Partition>, batches: BTreeMap<(SegmentId, u64), Bytes>) {
-        for ((id, at), bytes) in batches {
+    fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::Held) {
+        for ((id, at), bytes) in held.batches {
             let Some(segment) = partition.segments_of(&[id]).and_then(|mut found| found.pop()) else {
                 return;
             };
@@ -548,12 +541,16 @@ impl Engine {
             self.recent_bytes += bytes.len() + RECENT_OVERHEAD;
             self.recent.push_back((Arc::clone(partition), bytes.len() + RECENT_OVERHEAD));
             let run = unwritten::Run { segment, at, pieces: vec![bytes], batches: vec![batch] };
-            self.unwritten.add(partition, run, Failure::NoSpace);
+            self.unwritten.add(partition, run, held.failure);
         }
     }
 
     pub(super) fn empty_trash(&self) {
         drop(self.keeper.send(Job::EmptyTrash));
+    }
+
+    pub(super) fn remove_left(&self) {
+        drop(self.keeper.send(Job::RemoveLeft));
     }
 
     /// The handle of a topic, with the segments that `segments` gives for each partition.
@@ -593,10 +590,78 @@ impl Drop for AbortOnPanic {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rustix::io::Errno;
+    use tokio::sync::oneshot;
+
     use super::*;
     use crate::config::BrokerSettings;
-    use crate::storage::{NewTopic, Place, Store, StoreOptions};
+    use crate::record::{self, BatchBuilder, Rules};
+    use crate::storage::committer::AppendWork;
+    use crate::storage::fs::{Fault, Operation, SimFs};
+    use crate::storage::{Isolation, NewTopic, Place, ReadRange, Store, StoreOptions};
     use crate::types::NodeId;
+
+    const RULES: Rules = Rules {
+        max_message_bytes: u32::MAX,
+        segment_bytes: u64::MAX,
+        max_decompressed_bytes: u32::MAX,
+        compression: None,
+        compacted: false,
+        log_append_time: false,
+        now: Timestamp(0),
+        timestamp_before_max: Duration::MAX,
+        timestamp_after_max: Duration::MAX,
+    };
+
+    /// As many batches of one record each in one round.
+    fn append(store: &Store, partition: &Arc<Partition>, count: usize) {
+        let work = (0..count).map(|_| {
+            let batch = BatchBuilder::new().value(Timestamp(0), "v").build();
+            let batch = record::check_produced(batch, &RULES).unwrap();
+            Work::Append(AppendWork { partition: Arc::clone(partition), batch, done: oneshot::channel().0 })
+        });
+        let committer = store.committer();
+        let mut round = committer.engine().begin(work.collect());
+        round.sync();
+        committer.engine().finish(round);
+    }
+
+    #[tokio::test]
+    async fn batches_that_only_memory_has_are_looked_at_once_for_all_that_come_after_them() {
+        let fs = SimFs::new(1);
+        let place = Place::Simulated(Arc::new(fs.clone()), "data".into());
+        let mut options = StoreOptions::new(place, Arc::new(BrokerSettings::default()));
+        options.tuning.recent_bytes = 10_000;
+        let store = Store::open(options).unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 2, overrides: BTreeMap::new() };
+        let topic = store.create_topic(new).await.unwrap();
+        append(&store, &topic.partitions[0], 20);
+        let full = Errno::NOSPC;
+        fs.fail(Fault { path: "t-0".into(), error: full, lasting: true, ..Fault::next(Operation::Write) });
+        append(&store, &topic.partitions[0], 1_000);
+        append(&store, &topic.partitions[1], 1_000);
+        let held = |store: &Store| {
+            let engine = store.committer().engine();
+            (engine.recent.len(), engine.recent_bytes, engine.unwritten.is_empty())
+        };
+        let (count, bytes, _) = held(&store);
+        assert!(count < 100 && bytes <= 10_000, "{count} {bytes}");
+        for from in [0, 20, 21, 500, 1_019] {
+            let (from, isolation) = (Offset(from), Isolation::ReadUncommitted);
+            let range = ReadRange { from, max_bytes: 1, at_least_one_batch: true, isolation };
+            assert_eq!(topic.partitions[0].read(range).await.unwrap().next, Offset(from.0 + 1));
+        }
+
+        fs.heal();
+        append(&store, &topic.partitions[0], 1);
+        append(&store, &topic.partitions[1], 1_000);
+        let (count, bytes, are_written) = held(&store);
+        assert!(are_written && count < 100 && bytes <= 10_000, "{count} {bytes}");
+        let cached = |at: usize| topic.partitions[at].log().cached();
+        assert_eq!(cached(0) + cached(1), count, "each is known once");
+    }
 
     #[tokio::test]
     async fn partitions_added_and_settings_altered_in_one_round_are_both_seen_by_old_and_new_ones() {

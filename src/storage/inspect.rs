@@ -7,13 +7,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::OpenError;
 use super::directory::{self, parse_partition_dir, partition_dir};
 use super::fs::{Fs, OverlayFs};
 use super::journal;
 use super::recovery;
 pub use super::recovery::Account;
-use super::segment::{self, End, Expected, walk};
+use super::segment::{self, End, Expected, Met, walk_file};
 use super::snapshot;
 use crate::kernel::{Command, SegmentId, Shard};
 use crate::record;
@@ -222,10 +224,10 @@ fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &m
             report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage: at < safe });
         };
         let (mut batches, mut bytes) = (0, 0);
-        let walked = walk(fs, &path, |at, header, batch| {
+        let walked = walk_file(fs, &path, |_, Met { at, header, is_sound }| {
             batches += 1;
-            bytes += batch.len() as u64;
-            if record::crc_of(batch) != header.crc {
+            bytes += header.size() as u64;
+            if !is_sound {
                 finding(at, format!("the batch of offset {}: its checksum is wrong", header.base_offset));
             }
             Ok(())
@@ -285,14 +287,15 @@ fn can_dump(path: &Path) -> bool {
 
 fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
     let mut whole = true;
-    let end = walk(fs, path, |at, header, batch| {
-        whole &= record::crc_of(batch) == header.crc;
-        writeln!(out, "at={at} {}", record::batch_line(header, batch))?;
+    let end = walk_file(fs, path, |file, Met { at, header, is_sound }| {
+        whole &= is_sound;
+        let batch = Bytes::from(file.read_new(header.size(), at)?);
+        writeln!(out, "at={at} {}", record::batch_line(&header, &batch))?;
         if !deep {
             return Ok(());
         }
         // One at a time: what a batch opens to may be large.
-        let (opened, unreadable) = match record::records(batch) {
+        let (opened, unreadable) = match record::records(&batch) {
             Ok(records) => (Some(records), None),
             Err(error) => (None, Some(error)),
         };

@@ -32,6 +32,8 @@ pub(super) enum Job {
         segments: Vec<Arc<Segment>>,
     },
     EmptyTrash,
+    /// Files that could not be removed before.
+    RemoveLeft,
     /// Room for the journal, ahead of need.
     Prepare(Prepare),
     /// Something was written that no ack waits for: it is synced soon.
@@ -88,13 +90,8 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
             let outcome = take_snapshot(&shard, segments, journal, directory);
             committer.engine().snapshot_done(outcome);
         }
-        Job::Remove { segments } => {
-            for segment in segments {
-                if let Err(error) = segment.remove() {
-                    tracing::warn!(%error, "cannot remove a segment below the log start");
-                }
-            }
-        }
+        Job::Remove { segments } => directory.remove(segments),
+        Job::RemoveLeft => directory.remove_left(),
         Job::EmptyTrash => directory.empty_trash(),
         Job::Prepare(job) => {
             let outcome = job.run();

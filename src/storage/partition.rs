@@ -7,6 +7,8 @@
 //! log start ≤ last stable ≤ high watermark = published end ≤ the kernel's end
 //! ```
 
+mod search;
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -19,13 +21,14 @@ use tokio::sync::oneshot;
 
 use super::committer::{AppendWork, Committer, Work};
 use super::counts::Traffic;
+use super::fs::Failure;
 use super::scrub::Place;
 use super::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;
 use crate::kernel::{Applied, Command, Placed, Refusal, SegmentId};
-use crate::record::{self, Checked};
+use crate::record::{self, Checked, Header};
 use crate::types::{LeaderEpoch, Offset, Piece, Timestamp, TopicId};
 
 pub struct Partition {
@@ -53,6 +56,22 @@ pub(super) struct Log {
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// The newest batches, without a gap up to the published end.
     recent: VecDeque<Recent>,
+    /// `Some` while the segments do not have all of the log.
+    unwritable: Option<Unwritable>,
+}
+
+/// The partition cannot be written: from this offset on its records are only in the journal and in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unwritable {
+    pub(super) from: Offset,
+    pub(super) failure: Failure,
+}
+
+/// A segment, and the offset at which the next one begins.
+#[derive(Clone)]
+struct Part {
+    segment: Arc<Segment>,
+    end: Offset,
 }
 
 /// A batch as it was appended: the very bytes that went to the disk.
@@ -88,6 +107,13 @@ impl Pieces {
 
     pub(super) fn len(&self) -> usize {
         self.iter().map(Bytes::len).sum()
+    }
+
+    fn whole(&self) -> Bytes {
+        match self {
+            Pieces::One(whole) => whole.clone(),
+            Pieces::Two(prefix, rest) => [&**prefix, rest].concat().into(),
+        }
     }
 }
 
@@ -199,7 +225,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(state.epoch().0),
             serving: AtomicU8::new(SERVING),
             damage: OnceLock::new(),
-            log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, recent: VecDeque::new() }),
+            log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, ..Log::default() }),
             waiters: Waiters::default(),
             committer,
         }
@@ -249,79 +275,31 @@ impl Partition {
         if range.from >= end {
             return Ok(ReadAnswer { records: Vec::new(), next: range.from, ends });
         }
-        let mut segment = {
+        let mut part = {
             let log = self.log();
             if let Some((records, next)) = log.read_recent(&range, end) {
                 return Ok(ReadAnswer { records, next, ends });
             }
-            log.segment_of(range.from).ok_or(LogError::Damaged)?
+            log.part_of(range.from).ok_or(LogError::Damaged)?
         };
-        let read = move |segment: &Segment, may_wait: bool| {
-            segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
+        let read = move |part: &Part, may_wait: bool| {
+            let end = end.min(part.end);
+            part.segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
         };
         let Batches { piece, next } = loop {
-            let mut batches = read(&segment, false);
+            let mut batches = read(&part, false);
             if matches!(batches, Err(ReadError::MustWait)) {
-                let held = Arc::clone(&segment);
+                let held = part.clone();
                 batches = off_thread(move || read(&held, true)).await?;
             }
             let why = batches.as_ref().err();
-            let other = why.and_then(|why| self.log().instead_of(&segment, range.from, why));
+            let other = why.and_then(|why| self.log().instead_of(&part.segment, range.from, why));
             match other {
-                Some(other) => segment = other,
+                Some(other) => part = other,
                 None => break self.judged(batches)?,
             }
         };
         Ok(ReadAnswer { records: piece.into_iter().collect(), next, ends })
-    }
-
-    /// The first record at or behind the log start whose timestamp is at least `timestamp`.
-    pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Found>, LogError> {
-        self.serving()?;
-        let candidates: Vec<Arc<Segment>> = {
-            let log = self.log();
-            log.segments.iter().filter(|segment| segment.max_timestamp() >= timestamp).cloned().collect()
-        };
-        for segment in candidates {
-            let ends = self.ends();
-            let held = Arc::clone(&segment);
-            let found =
-                off_thread(move || held.find_by_time(timestamp, ends.log_start, ends.high_watermark)).await?;
-            if self.is_elsewhere(&segment, &found) {
-                return Box::pin(self.offset_for_time(timestamp)).await;
-            }
-            if let Some(found) = self.judged(found)? {
-                return Ok(Some(self.found(found)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first record that has the largest timestamp.
-    pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
-        self.serving()?;
-        let mut candidates: Vec<Arc<Segment>> = self.log().segments.iter().cloned().collect();
-        candidates.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp()));
-        let mut best: Option<record::Found> = None;
-        for segment in candidates {
-            // A segment's newest record may lie before the log start: then another one counts.
-            if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
-                break;
-            }
-            let ends = self.ends();
-            let held = Arc::clone(&segment);
-            let found =
-                off_thread(move || held.find_max_timestamp(ends.log_start, ends.high_watermark)).await?;
-            if self.is_elsewhere(&segment, &found) {
-                return Box::pin(self.max_timestamp()).await;
-            }
-            let found = self.judged(found)?;
-            best = best
-                .into_iter()
-                .chain(found)
-                .reduce(|best, found| if found.timestamp > best.timestamp { found } else { best });
-        }
-        Ok(best.map(|found| self.found(found)))
     }
 
     /// The largest leadership that is not newer than `asked`, and where the next one begins
@@ -427,6 +405,13 @@ impl Partition {
         self.is_damaged().then(|| self.damage.get().map_or("", String::as_str))
     }
 
+    /// Why records are refused until its segments can be written again, if they are.
+    pub(super) fn why_not_writable(&self) -> Option<String> {
+        let Unwritable { from, failure } = self.log().unwritable.filter(|_| self.serving().is_ok())?;
+        let next_step = failure.next_step();
+        Some(format!("{failure}: records from offset {from} on are only in the journal; {next_step}"))
+    }
+
     /// The largest timestamp of the batch that holds `offset`, or of the first one where `offset`
     /// lies before the log start; none at the end. May wait for the disk.
     pub fn time_of(&self, offset: Offset) -> Result<Option<Timestamp>, LogError> {
@@ -436,12 +421,18 @@ impl Partition {
         if offset >= ends.high_watermark {
             return Ok(None);
         }
-        let mut segment = self.log().segment_of(offset).ok_or(LogError::Damaged)?;
+        let mut segment = {
+            let log = self.log();
+            if let Some(recent) = log.unwritten().find(|recent| recent.end > offset) {
+                return Ok(Header::parse(&recent.pieces.whole()).ok().map(|header| header.max_timestamp));
+            }
+            log.part_of(offset).ok_or(LogError::Damaged)?.segment
+        };
         loop {
             let time = segment.time_of(offset);
             let other = time.as_ref().err().and_then(|why| self.log().instead_of(&segment, offset, why));
             match other {
-                Some(other) => segment = other,
+                Some(other) => segment = other.segment,
                 None => return self.judged(time).map(Some),
             }
         }
@@ -452,13 +443,6 @@ impl Partition {
         let partition = Arc::clone(self);
         let found = off_thread(move || partition.time_of(offset)).await;
         found.ok().and_then(Result::ok).flatten().unwrap_or(Timestamp(-1))
-    }
-
-    /// The segment is gone, and not because the topic is: what was looked for may be in another now.
-    fn is_elsewhere<T>(&self, segment: &Arc<Segment>, read: &Result<T, ReadError>) -> bool {
-        matches!(read, Err(ReadError::Gone))
-            && self.serving().is_ok()
-            && !self.log().segments.iter().any(|there| Arc::ptr_eq(there, segment))
     }
 
     fn serving(&self) -> Result<(), LogError> {
@@ -485,11 +469,6 @@ impl Partition {
                 LogError::Damaged
             }
         })
-    }
-
-    fn found(&self, found: record::Found) -> Found {
-        let leader_epoch = self.epoch_of(found.offset);
-        Found { offset: found.offset, timestamp: found.timestamp, leader_epoch }
     }
 
     pub(super) fn log(&self) -> std::sync::RwLockReadGuard<'_, Log> {
@@ -539,6 +518,11 @@ impl Partition {
         self.log_mut().recent.push_back(recent);
     }
 
+    /// Whether, and from which offset on, its segments lack records.
+    pub(super) fn set_unwritable(&self, unwritable: Option<Unwritable>) {
+        self.log_mut().unwritable = unwritable;
+    }
+
     /// From the next batch on these hold.
     pub(super) fn publish_settings(&self, settings: &Arc<TopicSettings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(settings);
@@ -548,9 +532,17 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    /// Lets go of the oldest cached batch and says how many bytes that were.
-    pub(super) fn forget_oldest(&self) -> usize {
-        self.log_mut().recent.pop_front().map_or(0, |recent| recent.pieces.len())
+    /// Drops the oldest cached batch. `false` if it stays because no segment has it.
+    pub(super) fn forget_oldest(&self) -> bool {
+        let mut log = self.log_mut();
+        let is_unwritten = match (log.unwritable, log.recent.front()) {
+            (Some(stuck), Some(oldest)) => oldest.base >= stuck.from,
+            _ => false,
+        };
+        if !is_unwritten {
+            log.recent.pop_front();
+        }
+        !is_unwritten
     }
 
     /// Lets go of the cached batches before an offset and says how many those were.
@@ -630,6 +622,11 @@ impl Partition {
 }
 
 impl Log {
+    #[cfg(test)]
+    pub(super) fn cached(&self) -> usize {
+        self.recent.len()
+    }
+
     /// The batches and what comes after them; `None` where the offset lies before the cached ones.
     fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Piece>, Offset)> {
         if self.recent.front()?.base > range.from {
@@ -649,22 +646,36 @@ impl Log {
         Some((records, next))
     }
 
+    /// The batches that only memory and the journal have.
+    fn unwritten(&self) -> impl Iterator<Item = &Recent> {
+        let from = self.unwritable.map_or(Offset(i64::MAX), |stuck| stuck.from);
+        let first = self.recent.partition_point(|recent| recent.base < from);
+        self.recent.range(first..)
+    }
+
     /// Where to read on, where nothing from `offset` on is in the segment any more: compaction took it out, or
     /// put another file in its place.
-    fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Arc<Segment>> {
+    fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Part> {
         match why {
-            ReadError::Behind => {
-                let behind = self.segments.partition_point(|other| other.base() <= segment.base());
-                self.segments.get(behind).cloned()
-            }
-            ReadError::Gone => self.segment_of(offset).filter(|now| !Arc::ptr_eq(now, segment)),
+            ReadError::Behind => self.part(self.segments_to(segment.base())),
+            ReadError::Gone => self.part_of(offset).filter(|now| !Arc::ptr_eq(&now.segment, segment)),
             ReadError::MustWait | ReadError::Io(_) | ReadError::Damaged(_) => None,
         }
     }
 
-    fn segment_of(&self, offset: Offset) -> Option<Arc<Segment>> {
-        let behind = self.segments.partition_point(|segment| segment.base() <= offset);
-        self.segments.get(behind.checked_sub(1)?).cloned()
+    fn part_of(&self, offset: Offset) -> Option<Part> {
+        self.part(self.segments_to(offset).checked_sub(1)?)
+    }
+
+    /// How many segments begin at or before an offset.
+    fn segments_to(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base() <= offset)
+    }
+
+    fn part(&self, at: usize) -> Option<Part> {
+        let segment = Arc::clone(self.segments.get(at)?);
+        let end = self.segments.get(at + 1).map_or(Offset(i64::MAX), |next| next.base());
+        Some(Part { segment, end })
     }
 }
 

@@ -3,6 +3,7 @@
 //! what replay gives, synced, and a fresh snapshot is written before anybody is answered. Crashing
 //! anywhere in here, repeatedly, ends in the same state.
 
+mod kept;
 mod owners;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +23,7 @@ use crate::kernel::{self, Applied, Command, ReplaceSegments, SegmentId, Shard, S
 use crate::record::{self, Header};
 use crate::time;
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
+use kept::Kept;
 use owners::Owned;
 pub(super) use owners::with_ends;
 
@@ -80,7 +82,15 @@ impl Recovered {
 
 /// Batches of the journal that could not be written to their segments, by their position there: the
 /// journal goes on to have them.
-pub(super) type Unwritten = BTreeMap<PartitionKey, BTreeMap<(SegmentId, u64), Bytes>>;
+pub(super) type Unwritten = BTreeMap<PartitionKey, Held>;
+
+/// Such batches of one partition.
+pub(super) struct Held {
+    pub(super) batches: BTreeMap<(SegmentId, u64), Bytes>,
+    pub(super) failure: Failure,
+    /// The journal only refers to some of them.
+    is_referred: bool,
+}
 
 /// An entry of the journal, and where its batches stand.
 struct Round {
@@ -110,18 +120,21 @@ pub(super) fn recover(
     let found = snapshot::read_newest(fs, &snapshots, directory.node_id).map_err(io(snapshots.clone()))?;
     let start = first_state(directory, &found, on_damage)?;
     let snapshot = start.position();
-    let (journal, rounds, shard) = replay(directory, options, start, on_damage)?;
+    let (journal, mut rounds, shard) = replay(directory, options, start, on_damage)?;
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
     // Before format 4 it was not written.
     let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
 
+    let (kept, kept_rounds) = Kept::read(directory, &shard).map_err(io(directory.kept()))?;
+    rounds.splice(..0, kept_rounds);
     let topics = |error| OpenError::Io { path: directory.topics(), error };
     let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;
     owned.clear(directory).map_err(topics)?;
-    let unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
+    let mut unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
     let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
+    kept.settle(directory, &shard, &rounds, &owned.damaged, &mut unwritten)?;
     directory.trash.settle().map_err(topics)?;
     directory.raise_format().map_err(io(directory.root().to_owned()))?;
     let mut journal = journal.begin(shard.position() + 1)?;
@@ -478,8 +491,8 @@ fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, Ope
 /// disk never got. A segment that is shorter than where the first of these bytes belong has lost
 /// others: it is left alone, and its partition is damaged.
 ///
-/// What the journal holds itself need not be written: where that fails, for want of room above all,
-/// it goes on to have it.
+/// A segment that cannot be written stops its partition alone: its records are held in memory, and what the
+/// journal only refers to is kept in a file.
 fn write_again(
     directory: &Directory,
     shard: &Shard,
@@ -490,7 +503,7 @@ fn write_again(
     // File after file: there may be more of them than may be open. Within one the order stays.
     let mut all: Vec<_> =
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
-    all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment));
+    all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment, place.at));
     let mut looked_at = BTreeSet::new();
     let mut rewriting = Rewriting::default();
     let mut unwritten = Unwritten::new();
@@ -510,7 +523,8 @@ fn write_again(
         };
         // What follows it waits with it.
         if let Some(waiting) = unwritten.get_mut(&partition) {
-            waiting.insert((place.segment, place.at), bytes);
+            waiting.is_referred |= place.inline.is_none();
+            waiting.batches.insert((place.segment, place.at), bytes);
             continue;
         }
         rewriting.turn_to((partition, place.segment))?;
@@ -524,16 +538,18 @@ fn write_again(
         });
         let Err(error) = outcome else { continue };
         let path = segment::log_path(&place.dir, place.segment);
-        if place.inline.is_none() || Failure::of(&error) == Failure::NoDescriptors {
+        if Failure::of(&error) == Failure::NoDescriptors {
             return Err(OpenError::Io { path, error });
         }
         tracing::warn!(
             file = %path.display(),
             %error,
-            "cannot write to a segment: its records are kept in the journal, and its partition refuses more until it can be written; {}",
+            "cannot write to a segment: its records are kept elsewhere, and its partition refuses more until it can be written; {}",
             Failure::of(&error).next_step()
         );
-        unwritten.insert(partition, BTreeMap::from([((place.segment, place.at), bytes)]));
+        let batches = BTreeMap::from([((place.segment, place.at), bytes)]);
+        let is_referred = place.inline.is_none();
+        unwritten.insert(partition, Held { batches, failure: Failure::of(&error), is_referred });
     }
     rewriting.close()?;
     for dir in rewriting.dirs {
@@ -622,7 +638,9 @@ fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(PartitionKey, Segm
     for Round { entry, places, .. } in rounds {
         for place in places.iter().filter(|place| place.inline.is_some() || entry.above_mark) {
             if is_there(shard, place) {
-                begins.entry(((place.topic, place.partition), place.segment)).or_insert(place.at);
+                let key = ((place.topic, place.partition), place.segment);
+                let begin: &mut u64 = begins.entry(key).or_insert(place.at);
+                *begin = place.at.min(*begin);
             }
         }
     }
@@ -684,11 +702,11 @@ fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn
 }
 
 /// The batches of a partition that its segments do not have.
-pub(super) type Waiting<'a> = Option<&'a BTreeMap<(SegmentId, u64), Bytes>>;
+pub(super) type Waiting<'a> = Option<&'a Held>;
 
 /// From where on the file of a segment lacks batches, if it does.
 fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
-    let ((id, at), _) = waiting?.range((segment.id(), 0)..).next()?;
+    let ((id, at), _) = waiting?.batches.range((segment.id(), 0)..).next()?;
     (*id == segment.id()).then_some(*at)
 }
 

@@ -152,6 +152,9 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
         aside.copy_all(&directory.journal()).map_err(io)?;
         aside.copy(&journal::witness_path(&directory.journal()), 0).map_err(io)?;
         aside.copy_all(&directory.snapshots()).map_err(io)?;
+        if fs.metadata(&directory.kept()).is_ok() {
+            aside.copy_all(&directory.kept()).map_err(io)?;
+        }
         // What a start would make of it shows what it would cut off.
         let tried: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(fs), root));
         let tried = Directory::open(tried, root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;

@@ -27,7 +27,7 @@ pub use dir::PartitionDir;
 pub use files::{Files, METADATA, ids, log_path, recreate, remove_files, topic_of, write_metadata};
 pub use index::{Appendage, DEFAULT_INTERVAL};
 pub use read::Batches;
-pub use walk::{End, Expected, Held, check, walk};
+pub use walk::{End, Expected, Held, Met, check, walk_file};
 
 use super::fs::{self, File, Open};
 use crate::kernel::{self, SegmentId};

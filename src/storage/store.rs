@@ -18,6 +18,7 @@ use super::groups::{GroupStore, NotStored, Settled};
 use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
+use super::partition::Partition;
 use super::recovery::{self, OnDamage, Recovered};
 use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
@@ -459,6 +460,9 @@ impl Store {
         let commands = {
             let mut engine = self.0.committer.engine();
             engine.write_unwritten();
+            if self.0.directory.has_left() {
+                engine.remove_left();
+            }
             super::retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
         if commands.is_empty() {
@@ -490,10 +494,14 @@ impl Store {
             troubles.push(Trouble::of_one(TroubleKind::DiskFull, why));
         }
         let topics = self.topics();
-        let damaged = topics.iter().flat_map(|topic| &topic.partitions).filter_map(|partition| {
-            Some(format!("{}-{}: {}", partition.topic_name, partition.index, partition.damage()?))
-        });
-        troubles.extend(Trouble::of_partitions(damaged));
+        let reasons = |kind, why: fn(&Partition) -> Option<String>| {
+            let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+            let named =
+                |one: &Arc<Partition>| Some(format!("{}-{}: {}", one.topic_name, one.index, why(one)?));
+            Trouble::of_partitions(kind, partitions.filter_map(named))
+        };
+        troubles.extend(reasons(TroubleKind::PartitionsOutOfService, |one| one.damage().map(str::to_owned)));
+        troubles.extend(reasons(TroubleKind::PartitionsNotWritable, Partition::why_not_writable));
         let doubt = self.0.clocks.complaint();
         let halted = match &doubt {
             Some(_) => Some("nothing is deleted by age or compacted while the clock is doubted".to_owned()),

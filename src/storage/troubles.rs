@@ -17,6 +17,8 @@ pub enum TroubleKind {
     DiskFull,
     /// Partitions whose files are damaged.
     PartitionsOutOfService,
+    /// Partitions that refuse records until their segments can be written again.
+    PartitionsNotWritable,
     ClockDoubted,
     /// Something is not deleted that is past its time or size.
     RetentionHalted,
@@ -31,10 +33,11 @@ pub struct Trouble {
 }
 
 impl TroubleKind {
-    pub const ALL: [TroubleKind; 5] = [
+    pub const ALL: [TroubleKind; 6] = [
         TroubleKind::JournalFailed,
         TroubleKind::DiskFull,
         TroubleKind::PartitionsOutOfService,
+        TroubleKind::PartitionsNotWritable,
         TroubleKind::ClockDoubted,
         TroubleKind::RetentionHalted,
     ];
@@ -44,6 +47,7 @@ impl TroubleKind {
             TroubleKind::JournalFailed => "journal_failed",
             TroubleKind::DiskFull => "disk_full",
             TroubleKind::PartitionsOutOfService => "partitions_out_of_service",
+            TroubleKind::PartitionsNotWritable => "partitions_not_writable",
             TroubleKind::ClockDoubted => "clock_doubted",
             TroubleKind::RetentionHalted => "retention_halted",
         }
@@ -56,10 +60,10 @@ impl Trouble {
     }
 
     /// `None` if there are no such partitions; each with its reason.
-    pub(super) fn of_partitions(damaged: impl Iterator<Item = String>) -> Option<Trouble> {
+    pub(super) fn of_partitions(kind: TroubleKind, reasons: impl Iterator<Item = String>) -> Option<Trouble> {
         let mut why = String::new();
         let mut count = 0;
-        for one in damaged {
+        for one in reasons {
             match count {
                 0 => why = one,
                 1..NAMED => why = format!("{why}; {one}"),
@@ -70,7 +74,7 @@ impl Trouble {
         if count > NAMED {
             why = format!("{why}; and {} more", count - NAMED);
         }
-        (count > 0).then_some(Trouble { kind: TroubleKind::PartitionsOutOfService, count, why })
+        (count > 0).then_some(Trouble { kind, count, why })
     }
 }
 
@@ -141,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_reason_names_a_few_partitions_and_counts_all() {
-        let of = |count: usize| Trouble::of_partitions((0..count).map(|index| format!("t-{index}")));
+        let kind = TroubleKind::PartitionsNotWritable;
+        let of = |count: usize| Trouble::of_partitions(kind, (0..count).map(|index| format!("t-{index}")));
         assert_eq!(of(0), None);
         assert_eq!(of(2).unwrap().why, "t-0; t-1");
         assert_eq!(

@@ -1,6 +1,7 @@
 //! Compaction on a simulated disk: of every key the newest record stays, where it was, through every crash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::record::{self, BatchBuilder, Codec};
 use jackdaw::storage::fs::{Fault, Fs, Open, Operation, SimFs};
 use jackdaw::storage::inspect::verify;
-use jackdaw::storage::{Isolation, NewTopic, Partition, ReadRange, Store, StoreOptions};
+use jackdaw::storage::{Isolation, LogError, NewTopic, Partition, ReadRange, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};
 
@@ -372,13 +373,9 @@ fn check(log: &mut Log, tried: &BTreeSet<(String, Option<String>)>, context: &st
     log.sent.sort_by_key(|(offset, ..)| *offset);
 }
 
-#[test]
-fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of_service() {
-    let mut log = Log::new(78);
-    log.fill(4);
-    log.compact();
-    log.fill(4);
-    let dir = std::path::Path::new("data/topics/t-0");
+/// The file of the first segment that compaction has written, and where its last batch begins.
+fn last_compacted_batch(log: &Log) -> (PathBuf, u64) {
+    let dir = Path::new("data/topics/t-0");
     let names = log.fs.list(dir).unwrap();
     let compacted = names.iter().find(|entry| entry.name.ends_with(".1.log")).unwrap();
     let path = dir.join(&compacted.name);
@@ -386,8 +383,64 @@ fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of
     let bytes = Bytes::from(file.read_new(file.len().unwrap() as usize, 0).unwrap());
     let sizes = record::batches(&bytes).map(|batch| batch.unwrap().1.len() as u64);
     let last = bytes.len() as u64 - sizes.last().unwrap();
+    (path, last)
+}
+
+#[test]
+fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of_service() {
+    let mut log = Log::new(78);
+    log.fill(4);
+    log.compact();
+    log.fill(4);
+    let (path, last) = last_compacted_batch(&log);
     // The checksum does not cover it, and where compaction was there are gaps.
     log.fs.flip_bit(&path, (last + 3) * 8).unwrap();
     log.compact();
     assert!(log.partition().is_damaged());
+}
+
+#[test]
+fn r7_such_a_base_offset_is_damage_for_who_reads_and_not_an_empty_answer() {
+    let mut log = Log::new(79);
+    log.fill(4);
+    log.compact();
+    let (path, last) = last_compacted_batch(&log);
+    let base = log.fs.open(&path, Open::Read).unwrap().read_new(8, last).unwrap();
+    let base = u64::from_be_bytes(base.try_into().unwrap());
+    log.store.close();
+    let disk = log.fs.kill();
+    let (mut flipped, mut log) = (0, log);
+    for bit in (0..64).filter(|bit| (base ^ 1 << bit) > base + 9) {
+        let fs = disk.fork();
+        fs.flip_bit(&path, last * 8 + (7 - bit / 8) * 8 + bit % 8).unwrap();
+        log = log.reopened(fs);
+        let partition = log.partition();
+        let range = ReadRange {
+            from: Offset(base as i64),
+            max_bytes: 700,
+            at_least_one_batch: true,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let error = now(partition.read(range)).map(|answer| (answer.next, answer.records.len()));
+        assert_eq!(error, Err(LogError::Damaged), "bit {bit} of {base}");
+        assert!(partition.is_damaged());
+        flipped += 1;
+    }
+    assert!(flipped > 50, "{flipped}");
+}
+
+#[test]
+fn damage_before_the_log_start_does_not_end_a_run() {
+    let mut log = Log::new(80);
+    log.fill(4);
+    now(log.partition().delete_before(Offset(5))).unwrap();
+    log.store.close();
+    let fs = log.fs.kill();
+    // In the records of the second batch.
+    fs.flip_bit(Path::new("data/topics/t-0/00000000000000000000.log"), 500 * 8).unwrap();
+    let mut log = log.reopened(fs);
+    log.compact();
+    assert!(!log.partition().is_damaged());
+    log.sent.retain(|(offset, ..)| *offset >= 5);
+    assert_eq!(found(&log.partition(), Offset(5)), log.compacted());
 }

@@ -8,6 +8,7 @@ mod failures;
 mod formats;
 mod history;
 mod inspect;
+mod kept;
 mod mutations;
 mod remade;
 mod repair;

@@ -221,6 +221,40 @@ fn i11_a_segment_without_room_leaves_its_records_in_the_journal_and_loses_nothin
 }
 
 #[test]
+fn i11_a_partition_that_cannot_be_written_is_a_trouble_with_its_reason_until_it_can() {
+    let fs = SimFs::new(6);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 2);
+    let troubles = |store: &Store| {
+        let named = |trouble: jackdaw::storage::Trouble| (trouble.kind.name(), trouble.count, trouble.why);
+        store.troubles().into_iter().map(named).collect::<Vec<_>>()
+    };
+    assert_eq!(troubles(&store), []);
+    let denied = Fault {
+        path: "topics/t-1".into(),
+        lasting: true,
+        error: Errno::ACCESS,
+        ..Fault::next(Operation::Create)
+    };
+    fs.fail(denied.clone());
+    for log in &topic.partitions {
+        now(log.append(batch(&["a"]))).unwrap();
+    }
+    let why = "t-1: access is denied: records from offset 0 on are only in the journal; \
+               give the broker's user permission to read and write it";
+    assert_eq!(troubles(&store), [("partitions_not_writable", 1, why.to_owned())]);
+
+    let fs = fs.kill();
+    fs.fail(denied);
+    drop((store, topic));
+    let store = open(&fs).unwrap();
+    assert_eq!(troubles(&store), [("partitions_not_writable", 1, why.to_owned())], "after a start too");
+    fs.heal();
+    store.housekeep();
+    assert_eq!(troubles(&store), []);
+}
+
+#[test]
 fn p10_a_repeated_batch_is_recognised_after_a_restart() {
     let fs = SimFs::new(7);
     let store = open(&fs).unwrap();
@@ -281,6 +315,31 @@ fn o4_the_log_start_moves_for_good_and_files_below_it_go() {
     assert_eq!(values(&log, Offset(11)).unwrap().len(), 9);
     let files = fs.list(Path::new("data/topics/t-0")).unwrap();
     assert!(files.iter().all(|file| file.name != "00000000000000000000.log"));
+}
+
+#[test]
+fn files_that_could_not_be_removed_are_removed_by_the_next_housekeeping() {
+    let fs = SimFs::new(10);
+    let store = open(&fs).unwrap();
+    let (topic, gone) = (make_topic(&store, "t", 1), make_topic(&store, "gone", 1));
+    let log = topic.partition(0).unwrap();
+    (0..30).for_each(|_| drop(now(log.append(batch(&[&"x".repeat(900)])))));
+    now(gone.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    let files = |dir: &str| fs.list(Path::new(dir)).unwrap().len();
+    let before = files("data/topics/t-0");
+    fs.fail(Fault { lasting: true, ..Fault::next(Operation::Remove) });
+    now(log.delete_before(Offset(25))).unwrap();
+    now(store.delete_topic(gone.id)).unwrap();
+    for _ in 0..2 {
+        store.housekeep();
+        store.run_background();
+        assert_eq!((files("data/topics/t-0"), files("data/trash")), (before, 1));
+    }
+    fs.heal();
+    store.housekeep();
+    store.run_background();
+    assert!(files("data/topics/t-0") < before / 2);
+    assert_eq!(files("data/trash"), 0);
 }
 
 #[test]
@@ -369,6 +428,59 @@ fn o1_o4_records_are_found_by_their_time() {
     assert_eq!(now(log.max_timestamp()).unwrap().unwrap().offset, Offset(3));
     now(log.delete_before(Offset(2))).unwrap();
     assert_eq!(at(0), Some(2), "O4: not below the log start");
+}
+
+#[test]
+fn o1_records_that_are_not_in_their_segment_yet_are_found_by_their_time() {
+    let fs = SimFs::new(12);
+    let mut store = open(&fs).unwrap();
+    let log = Arc::clone(make_topic(&store, "t", 1).partition(0).unwrap());
+    let built = |times: &[i64]| {
+        let record = |batch: BatchBuilder, time: &i64| batch.value(Timestamp(time * 1000), "x");
+        checked(times.iter().fold(BatchBuilder::new(), record).build())
+    };
+    now(log.append(built(&[10]))).unwrap();
+    let no_write = Fault {
+        path: "topics/t-0".into(),
+        lasting: true,
+        error: Errno::NOSPC,
+        ..Fault::next(Operation::Write)
+    };
+    fs.fail(no_write.clone());
+    now(log.append(built(&[30, 20, 40, 35]))).unwrap();
+    assert_eq!(now(log.append(built(&[50]))), Err(AppendError::Full));
+    let check = |log: &Partition, context: &str| {
+        let at = |seconds: i64| {
+            let found = now(log.offset_for_time(Timestamp(seconds * 1000)));
+            found.unwrap_or_else(|error| panic!("{context}: {error:?}")).map(|found| found.offset.0)
+        };
+        let found = [at(10), at(11), at(31), at(41)];
+        assert_eq!(found, [Some(0), Some(1), Some(3), None], "{context}");
+        let newest = now(log.max_timestamp()).unwrap().unwrap();
+        assert_eq!((newest.offset, newest.timestamp), (Offset(3), Timestamp(40_000)), "{context}");
+        assert_eq!(log.time_of(Offset(2)), Ok(Some(Timestamp(40_000))), "{context}");
+    };
+    check(&log, "in the journal alone");
+    let fs = fs.crash(1);
+    fs.fail(no_write);
+    drop((store, log));
+    store = open(&fs).unwrap();
+    check(&log_of(&store), "after a start that cannot write them either");
+    fs.heal();
+    store.housekeep();
+    check(&log_of(&store), "written");
+
+    // A log start amid records that no segment has.
+    let fs = SimFs::new(13);
+    let store = open(&fs).unwrap();
+    let log = Arc::clone(make_topic(&store, "t", 1).partition(0).unwrap());
+    now(log.append(built(&[10]))).unwrap();
+    fs.fail(Fault { path: "topics/t-0".into(), lasting: true, ..Fault::next(Operation::Write) });
+    now(log.append(built(&[30, 20, 40, 35]))).unwrap();
+    now(log.delete_before(Offset(4))).unwrap();
+    assert_eq!(now(log.max_timestamp()).unwrap().unwrap().offset, Offset(4));
+    assert_eq!(now(log.offset_for_time(Timestamp(0))).unwrap().unwrap().offset, Offset(4));
+    assert_eq!(log.time_of(Offset(0)), Ok(Some(Timestamp(40_000))));
 }
 
 /// 31 daily records that are written in one go, in topics whose segments last a week.

@@ -49,7 +49,7 @@ pub struct Options {
     key_separator: Option<String>,
 }
 
-const FROM: &str = "Where to begin: beginning, end, an OFFSET, -N for the last N records of each partition, or \
+const FROM: &str = "The first record: beginning, end, an OFFSET, -N for the last N records of each partition, or \
                     @TIME: @2026-11-25T08:00:00Z, @-90m (s, m, h, d) or @ and milliseconds since 1970. A group \
                     begins there only where it has committed nothing, and takes beginning or end [default: beginning]";
 

@@ -10,7 +10,7 @@ use super::kafka::{is_under_replicated, of_partitions};
 use super::{GROUP, GROUP_PARTITION, GROUP_TOPIC, PARTITION, TOPIC, gauge};
 
 pub const FAMILIES: &[Family] = &[
-    gauge("kafka_brokers", &[], "Brokers that clients are told of.", |look, rows| {
+    gauge("kafka_brokers", &[], "Brokers that run.", |look, rows| {
         rows.gauge(&[], look.topics.running().len())
     }),
     gauge("kafka_topic_partitions", TOPIC, "Partitions of a topic.", |look, rows| {

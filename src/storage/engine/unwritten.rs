@@ -2,7 +2,7 @@
 //! had no room, or the file cannot be opened. They stay in memory, where readers find them, and their
 //! partition refuses further records until they are written. Other partitions are not affected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use bytes::Bytes;
 
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
-use super::super::partition::Partition;
+use super::super::partition::{Partition, Unwritable};
 use super::super::segment::{Appendage, Segment};
+use super::RECENT_OVERHEAD;
 use crate::kernel::StoreAgain;
 use crate::types::TopicId;
 
@@ -35,13 +36,17 @@ pub struct Unwritten {
     stuck: BTreeMap<PartitionKey, Stuck>,
     bytes: usize,
     told: Option<Duration>,
+    /// Parked batches of partitions that are not stuck any more.
+    released: Vec<(Arc<Partition>, usize)>,
 }
 
 struct Stuck {
     partition: Arc<Partition>,
     /// In the order of their offsets, without a gap up to the end of the log.
-    runs: Vec<Run>,
+    runs: VecDeque<Run>,
     failure: Failure,
+    /// The sizes of the batches that the cache of recent batches cannot drop.
+    parked: Vec<usize>,
 }
 
 impl Run {
@@ -49,8 +54,9 @@ impl Run {
         self.segment.append(&self.pieces, self.at, &self.batches)
     }
 
+    /// Its size in memory.
     fn bytes(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
+        self.pieces.iter().map(Bytes::len).sum::<usize>() + self.batches.len() * RECENT_OVERHEAD
     }
 
     /// Each of its batches for the journal.
@@ -62,6 +68,15 @@ impl Run {
             *at += u64::from(batch.bytes);
             Some(again)
         })
+    }
+}
+
+impl Stuck {
+    /// Tells the partition from which offset on its segments lack records, and why.
+    fn show(&self) {
+        let first = self.runs.front().and_then(|run| run.batches.first());
+        let failure = self.failure;
+        self.partition.set_unwritable(first.map(|first| Unwritable { from: first.base_offset, failure }));
     }
 }
 
@@ -83,9 +98,11 @@ impl Unwritten {
     pub fn add(&mut self, partition: &Arc<Partition>, run: Run, failure: Failure) {
         self.bytes += run.bytes();
         let stuck = self.stuck.entry((partition.topic, partition.index));
+        let partition = Arc::clone(partition);
         let stuck =
-            stuck.or_insert_with(|| Stuck { partition: Arc::clone(partition), runs: vec![], failure });
-        stuck.runs.push(run);
+            stuck.or_insert_with(|| Stuck { partition, runs: VecDeque::new(), failure, parked: vec![] });
+        stuck.runs.push_back(run);
+        stuck.show();
     }
 
     /// Logs the first one, and later all of them from time to time.
@@ -111,16 +128,19 @@ impl Unwritten {
         let stuck = self.stuck.get_mut(&key).filter(|stuck| !stuck.partition.is_damaged());
         let Some(stuck) = stuck else { return Vec::new() };
         let mut written = Vec::new();
-        while let Some(run) = stuck.runs.first() {
+        while let Some(run) = stuck.runs.pop_front() {
             if let Err(error) = run.write() {
                 stuck.failure = Failure::of(&error);
+                stuck.runs.push_front(run);
                 break;
             }
             self.bytes -= run.bytes();
-            written.push(stuck.runs.remove(0).segment);
+            written.push(run.segment);
         }
+        stuck.show();
         if stuck.runs.is_empty() {
-            let Stuck { partition, .. } = self.stuck.remove(&key).expect("it was just there");
+            let Stuck { partition, parked, .. } = self.stuck.remove(&key).expect("it was just there");
+            self.released.extend(parked.into_iter().map(|bytes| (Arc::clone(&partition), bytes)));
             tracing::info!(topic = %partition.topic_name, partition = key.1, "the partition can be written again");
         }
         written
@@ -143,9 +163,26 @@ impl Unwritten {
         }
         for stuck in self.stuck.values_mut() {
             stuck.runs.retain(|run| !gone.iter().any(|gone| Arc::ptr_eq(gone, &run.segment)));
+            stuck.show();
         }
-        self.stuck.retain(|_, stuck| !stuck.runs.is_empty());
+        for (_, Stuck { partition, parked, .. }) in
+            self.stuck.extract_if(.., |_, stuck| stuck.runs.is_empty())
+        {
+            self.released.extend(parked.into_iter().map(|bytes| (Arc::clone(&partition), bytes)));
+        }
         self.count();
+    }
+
+    /// Takes over a batch that the cache of recent batches cannot drop, until the partition can be written.
+    pub fn park(&mut self, partition: &Partition, bytes: usize) {
+        if let Some(stuck) = self.stuck.get_mut(&(partition.topic, partition.index)) {
+            stuck.parked.push(bytes);
+        }
+    }
+
+    /// The parked batches that the cache can drop again.
+    pub fn take_released(&mut self) -> Vec<(Arc<Partition>, usize)> {
+        std::mem::take(&mut self.released)
     }
 
     fn count(&mut self) {

@@ -19,7 +19,7 @@ use super::{Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{Applied, Command, Commit, ProducerStamp, Refusal};
 use crate::record;
-use crate::types::{Timestamp, TopicId};
+use crate::types::Timestamp;
 
 /// A batch below this size is copied into a buffer of its own, so that it does not keep alive
 /// what else came with it.
@@ -167,12 +167,12 @@ impl Engine {
     }
 
     /// Those that get so much in this round that a sync of their own is cheaper than the detour.
-    pub fn partitions_written_directly(&self, work: &[Work]) -> Vec<(TopicId, i32)> {
+    pub fn partitions_written_directly(&self, work: &[Work]) -> BTreeSet<PartitionKey> {
         let direct_from = match self.options.durability {
             Durability::Fsync | Durability::Interval => self.options.tuning.inline_below,
             Durability::Os => 0,
         };
-        let mut bytes: BTreeMap<(TopicId, i32), usize> = BTreeMap::new();
+        let mut bytes: BTreeMap<PartitionKey, usize> = BTreeMap::new();
         for work in work {
             if let Work::Append(append) = work {
                 // The next sync of the journal covers what no ack waits for; it lies there whole.

@@ -9,7 +9,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::index::Scan;
-use super::verified::{self, CheckError, Flaw, Verified};
+use super::verified::{self, Verified};
+use super::walk::Stop;
 use super::{File, ReadError, Segment};
 use crate::types::{FileRange, Offset, Piece};
 
@@ -56,6 +57,31 @@ impl Places {
     }
 }
 
+/// How finely [`cold_parts`] looks.
+const PART: u64 = 128 << 10;
+const PAGE: u64 = 4 << 10;
+
+/// The system reads ahead no more than this, by default much less.
+const READ_AHEAD: u64 = 1 << 20;
+
+/// The parts of a range that are not in the page cache.
+fn cold_parts(file: &dyn File, range: Range<u64>) -> Vec<Range<u64>> {
+    let is_cold = |at: u64| matches!(file.read_cached_at(&mut [0], at), Ok(None));
+    let mut cold: Vec<Range<u64>> = Vec::new();
+    let mut start = range.start / PAGE * PAGE;
+    while start < range.end {
+        let end = ((start / PART + 1) * PART).min(range.end);
+        if is_cold(start) && is_cold(end - 1) {
+            match cold.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end = end,
+                None => cold.push(start..end),
+            }
+        }
+        start = end;
+    }
+    cold
+}
+
 impl Segment {
     /// Whole batches: from the one that holds `from`, or the next one where compaction took it, below
     /// `end`, up to `max_bytes`, but the first in any case where `at_least_one`. Without `may_wait`
@@ -86,8 +112,8 @@ impl Segment {
     }
 
     /// Holds whole batches against their checksums, whether they were before or not: those from `at` on,
-    /// `bytes` of them or little more; not those that lie before `log_start`. What the page cache did not
-    /// have before it does not have to keep.
+    /// `bytes` of them or little more; not those that lie before `log_start`. The page cache forgets what it
+    /// did not have before, and nothing else.
     pub fn scrub(&self, at: u64, bytes: u64, log_start: Offset) -> Result<Range<u64>, ReadError> {
         let at = at..self.size();
         // It may have no file yet.
@@ -95,14 +121,17 @@ impl Segment {
             return Ok(at);
         }
         let file = self.file()?;
-        let len = bytes.min(at.end.saturating_sub(at.start));
-        let was_cached = usize::try_from(len).map_or(Ok(false), |len| file.is_cached(len, at.start));
+        // Including the bytes that the system reads ahead by itself.
+        let looked_at = at.start..at.end.min(at.start.saturating_add(bytes).saturating_add(READ_AHEAD));
+        let cold = cold_parts(&*file, looked_at.clone());
         let checked = verified::check(&*file, at.clone(), bytes, self.is_gapless(), log_start, true);
         let end = checked.map_err(|error| self.judge(error))?;
-        if !was_cached.unwrap_or(false) {
-            file.forget_cached(end.saturating_sub(at.start), at.start);
+        for part in cold {
+            let is_last = part.end == looked_at.end;
+            let to = if is_last { part.end.max(end) } else { part.end };
+            file.forget_cached(to - part.start, part.start);
         }
-        // Compaction reads all of a segment, also what lies before the log start.
+        // Batches before the log start may be damaged.
         if log_start <= self.base {
             self.verified().add(at.start..end);
         }
@@ -141,6 +170,11 @@ impl Segment {
                 && known.is_some()
                 && !verified::follows(header.base_offset, from, self.is_gapless())
             {
+                return Err(self.damaged(at, verified::OUT_OF_PLACE));
+            }
+            // There is a batch below `end`. In a compacted segment this is the only sign of a base offset that became
+            // too large.
+            if at == start && header.base_offset >= end {
                 return Err(self.damaged(at, verified::OUT_OF_PLACE));
             }
             let behind = at + header.size() as u64;
@@ -191,13 +225,11 @@ impl Segment {
         }
     }
 
-    pub(super) fn judge(&self, error: CheckError) -> ReadError {
-        match error {
-            CheckError::Read(ReadError::Io(why)) => {
-                ReadError::Io(format!("{}, {why}", self.dir.log_path(self.id()).display()))
-            }
-            CheckError::Read(error) => error,
-            CheckError::Flaw(Flaw { at, why }) => self.damaged(at, &why),
+    pub(super) fn judge(&self, stop: Stop) -> ReadError {
+        match stop {
+            Stop::Io(error) => ReadError::Io(format!("{}, {error}", self.path().display())),
+            Stop::MustWait => ReadError::MustWait,
+            Stop::Flaw { at, why } => self.damaged(at, &why),
         }
     }
 

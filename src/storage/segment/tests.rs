@@ -267,6 +267,82 @@ fn the_scrub_finds_what_a_reader_checked_before_and_names_file_and_byte() {
     );
 }
 
+/// A file of which the page cache has some pages, and that is read ahead as Linux does it.
+struct PartlyCached {
+    bytes: Vec<u8>,
+    cached: Mutex<Vec<bool>>,
+}
+
+const PAGE: usize = 4 << 10;
+const READ_AHEAD: usize = 32;
+
+impl File for PartlyCached {
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let at = at as usize;
+        let read = self.bytes[at..].len().min(into.len());
+        into[..read].copy_from_slice(&self.bytes[at..at + read]);
+        let mut cached = self.cached.lock().unwrap();
+        let (first, last) = (at / PAGE, (at + read - 1) / PAGE);
+        if !cached[first..=last].iter().all(|is_cached| *is_cached) {
+            let ahead = (last + READ_AHEAD).min(cached.len() - 1);
+            cached[first..=ahead].fill(true);
+        }
+        Ok(read)
+    }
+
+    fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>> {
+        let is_cached = self.cached.lock().unwrap()[at as usize / PAGE];
+        is_cached.then(|| self.read_at(into, at)).transpose()
+    }
+
+    fn forget_cached(&self, len: u64, at: u64) {
+        let (from, to) = ((at as usize).div_ceil(PAGE), (at + len) as usize / PAGE);
+        self.cached.lock().unwrap()[from.min(to)..to].fill(false);
+    }
+
+    fn read_new(&self, _: usize, _: u64) -> io::Result<Vec<u8>> {
+        unimplemented!()
+    }
+
+    fn write_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<()> {
+        unimplemented!()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unimplemented!()
+    }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        unimplemented!()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        unimplemented!()
+    }
+}
+
+#[test]
+fn the_scrub_leaves_the_page_cache_as_it_found_it() {
+    let f = fixture(100, 20_000);
+    let bytes = read(&f.segment, 100, f.end(), usize::MAX);
+    let pages = bytes.len().div_ceil(PAGE);
+    // A megabyte that is in the cache, one that is not, and so on.
+    let was_cached = |page: usize| (page / 256).is_multiple_of(2);
+    let cached = Mutex::new((0..pages).map(was_cached).collect::<Vec<bool>>());
+    let file = Arc::new(PartlyCached { bytes, cached });
+    let known: Arc<dyn File> = Arc::clone(&file) as Arc<dyn File>;
+    *f.segment.open.lock().unwrap() = Some((Arc::downgrade(&known), true));
+    let mut at = 0;
+    while at < f.segment.size() {
+        at = f.segment.scrub(at, 150_000, Offset(0)).unwrap().end;
+    }
+    // It looks no finer than this.
+    let far_from_the_others = |page: &usize| (33..256 - 33).contains(&(page % 256));
+    for page in (0..pages - 33).filter(far_from_the_others) {
+        assert_eq!(file.cached.lock().unwrap()[page], was_cached(page), "page {page} of {pages}");
+    }
+}
+
 #[test]
 fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() {
     // Batches of many sizes, so that some lie many to an index entry and others are several of them.

@@ -1,10 +1,9 @@
 //! The bytes of a segment's file that were checked against their checksums since the file was opened.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::super::fs::File;
-use super::ReadError;
-use crate::record::{CHECKED_FROM, Header};
+use super::walk::{Met, Stop, walk};
 use crate::types::Offset;
 
 /// Ranges of whole batches, ascending, none of which touches another.
@@ -43,20 +42,6 @@ impl Verified {
     }
 }
 
-/// Damage in batches: the reason and the position.
-pub struct Flaw {
-    pub at: u64,
-    pub why: String,
-}
-
-pub enum CheckError {
-    Read(ReadError),
-    Flaw(Flaw),
-}
-
-/// How much is read at a time.
-const BLOCK: usize = 64 << 10;
-
 /// Holds the batches of `range`, which are whole ones, against their checksums until it is `enough`, and
 /// says where it ended. Where compaction took none (`gapless`), the offsets must follow each other, too:
 /// the checksum does not cover them, and a batch that lies before `log_start`, which nobody reads, may be
@@ -68,36 +53,21 @@ pub fn check(
     gapless: bool,
     log_start: Offset,
     may_wait: bool,
-) -> Result<u64, CheckError> {
-    let mut window = Window { file, may_wait, end: range.end, start: range.start, bytes: Vec::new() };
+) -> Result<u64, Stop> {
     let mut expected: Option<Offset> = None;
-    let mut at = range.start;
-    while at < range.end && at - range.start < enough {
-        let flaw = |why: &str| CheckError::Flaw(Flaw { at, why: why.to_owned() });
-        let header =
-            Header::parse(window.bytes(at, Header::LENGTH)?).map_err(|error| flaw(&error.to_string()))?;
-        let end = at + header.size() as u64;
-        if end > range.end {
-            return Err(flaw("a batch runs past the end of the file"));
-        }
+    let start = range.start;
+    walk(file, range, may_wait, |Met { at, header, is_sound }| {
         if expected.is_some_and(|expected| !follows(header.base_offset, expected, gapless)) {
-            return Err(flaw(OUT_OF_PLACE));
+            return Err(Stop::flaw(at, OUT_OF_PLACE));
         }
-        expected = Some(header.next_offset().ok_or_else(|| flaw("its offsets pass the largest"))?);
-        let (mut place, mut crc) = (at + CHECKED_FROM as u64, 0);
-        while place < end {
-            let bytes = window.bytes(place, 1)?;
-            let take = usize::try_from(end - place).unwrap_or(usize::MAX).min(bytes.len());
-            crc = crc32c::crc32c_append(crc, &bytes[..take]);
-            place += take as u64;
+        let next = header.next_offset().ok_or_else(|| Stop::flaw(at, "its offsets pass the largest"))?;
+        expected = Some(next);
+        if !is_sound && (!gapless || next > log_start) {
+            return Err(Stop::flaw(at, "its checksum is wrong"));
         }
-        let is_read = !gapless || header.last_offset().is_none_or(|last| last >= log_start);
-        if crc != header.crc && is_read {
-            return Err(flaw("its checksum is wrong"));
-        }
-        at = end;
-    }
-    Ok(at)
+        let is_enough = at + header.size() as u64 - start >= enough;
+        Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
 }
 
 pub const OUT_OF_PLACE: &str = "its base offset is not the one that has to follow";
@@ -105,44 +75,6 @@ pub const OUT_OF_PLACE: &str = "its base offset is not the one that has to follo
 /// Whether a batch that begins at `base` can be the next one where `expected` is the next offset.
 pub fn follows(base: Offset, expected: Offset, gapless: bool) -> bool {
     if gapless { base == expected } else { base >= expected }
-}
-
-/// The bytes of a file, one block at a time.
-struct Window<'a> {
-    file: &'a dyn File,
-    may_wait: bool,
-    /// Nothing from here on is read.
-    end: u64,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window<'_> {
-    /// The bytes from `at` on that are at hand, at least so many.
-    fn bytes(&mut self, at: u64, least: usize) -> Result<&[u8], CheckError> {
-        let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
-        if self.bytes.len().saturating_sub(skip) >= least {
-            return Ok(&self.bytes[skip..]);
-        }
-        let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
-        self.start = at;
-        // Cleared only where the buffer grows: once.
-        self.bytes.resize(left.min(BLOCK), 0);
-        let read = if self.may_wait {
-            self.file.read_at(&mut self.bytes, at).map(Some)
-        } else {
-            self.file.read_cached_at(&mut self.bytes, at)
-        };
-        let read = read
-            .map_err(|error| ReadError::Io(format!("byte {at}: {error}")))
-            .and_then(|read| read.ok_or(ReadError::MustWait));
-        let read = read.map_err(CheckError::Read)?;
-        self.bytes.truncate(read);
-        if read < least {
-            return Err(CheckError::Flaw(Flaw { at, why: "it is cut short".to_owned() }));
-        }
-        Ok(&self.bytes)
-    }
 }
 
 #[cfg(test)]

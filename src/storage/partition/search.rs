@@ -1,0 +1,109 @@
+//! Look-ups by time: in the segments, and in the batches that only memory has.
+
+use std::sync::Arc;
+
+use super::{Found, Partition, Pieces, off_thread};
+use crate::record;
+use crate::storage::LogError;
+use crate::storage::segment::{ReadError, Segment};
+use crate::types::{Offset, Timestamp};
+
+/// The part of a log that a search looks through: the segments up to `end`, and the batches that no segment has.
+struct Searched {
+    start: Offset,
+    end: Offset,
+    segments: Vec<Arc<Segment>>,
+    unwritten: Vec<Pieces>,
+}
+
+impl Partition {
+    /// The first record at or behind the log start whose timestamp is at least `timestamp`.
+    pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Found>, LogError> {
+        self.search(move |searched| searched.first_since(timestamp)).await
+    }
+
+    /// The first record that has the largest timestamp.
+    pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
+        self.search(Searched::newest).await
+    }
+
+    async fn search(
+        &self,
+        search: impl Fn(&Searched) -> Result<Option<record::Found>, ReadError> + Copy + Send + 'static,
+    ) -> Result<Option<Found>, LogError> {
+        loop {
+            self.serving()?;
+            let searched = self.searched();
+            let found = off_thread(move || search(&searched)).await?;
+            let start = self.ends().log_start;
+            // The log start moved during the search, or a segment was removed or replaced.
+            let is_outdated = match &found {
+                Ok(found) => found.is_some_and(|found| found.offset < start),
+                Err(error) => *error == ReadError::Gone,
+            };
+            if !is_outdated {
+                return Ok(self.judged(found)?.map(|found| self.found(found)));
+            }
+        }
+    }
+
+    fn searched(&self) -> Searched {
+        // Read first: every record below these ends is in a segment or in memory when the lock is taken.
+        let ends = self.ends();
+        let log = self.log();
+        let end = log.unwritable.map_or(ends.high_watermark, |stuck| stuck.from.min(ends.high_watermark));
+        let has_any = |segment: &&Arc<Segment>| segment.base() < end && ends.log_start < end;
+        let segments = log.segments.iter().filter(has_any).cloned().collect();
+        let unwritten = log.unwritten().map(|recent| recent.pieces.clone()).collect();
+        Searched { start: ends.log_start, end, segments, unwritten }
+    }
+
+    fn found(&self, found: record::Found) -> Found {
+        let leader_epoch = self.epoch_of(found.offset);
+        Found { offset: found.offset, timestamp: found.timestamp, leader_epoch }
+    }
+}
+
+impl Searched {
+    fn first_since(&self, time: Timestamp) -> Result<Option<record::Found>, ReadError> {
+        for segment in self.segments.iter().filter(|segment| segment.max_timestamp() >= time) {
+            let found = segment.find_by_time(time, self.start, self.end)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        for batch in &self.unwritten {
+            let found = record::first_since(&batch.whole(), time, self.start).map_err(unreadable)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn newest(&self) -> Result<Option<record::Found>, ReadError> {
+        let mut candidates: Vec<&Arc<Segment>> = self.segments.iter().collect();
+        candidates.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp()));
+        let mut best: Option<record::Found> = None;
+        let consider = |best: &mut Option<record::Found>, found: Option<record::Found>| {
+            if found.is_some_and(|found| best.is_none_or(|best| found.timestamp > best.timestamp)) {
+                *best = found;
+            }
+        };
+        for segment in candidates {
+            // A segment's newest record may lie before the log start: then another one counts.
+            if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
+                break;
+            }
+            consider(&mut best, segment.find_max_timestamp(self.start, self.end)?);
+        }
+        for batch in &self.unwritten {
+            consider(&mut best, record::newest(&batch.whole(), self.start).map_err(unreadable)?);
+        }
+        Ok(best.filter(|best| best.timestamp.0 >= 0))
+    }
+}
+
+fn unreadable(error: record::RecordError) -> ReadError {
+    ReadError::Damaged(error.to_string())
+}

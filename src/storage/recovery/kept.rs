@@ -1,0 +1,201 @@
+//! Records that a start could not write to their segment. The next snapshot allows the journal to drop them, so
+//! they are kept in one file per partition until a later start can write them: `kept/<topic id>-<partition>.kept`.
+//!
+//! - A partition that is out of service is not written to. Its records stay here until its files are back.
+//! - If the journal only refers to records in a segment that cannot be written, they may be in the page cache
+//!   only. They are written and synced here before a client can read them.
+//!
+//! ```text
+//!  0 crc32c of everything behind it    4 length of the commands
+//!  8 commands (`StoreAgain`), then the bytes of the batches
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, Bytes};
+
+use super::{Held, Place, Round, Unwritten, is_there, stored_again};
+use crate::kernel::{Command, SegmentId, Shard, StoreAgain};
+use crate::storage::OpenError;
+use crate::storage::directory::{Directory, PartitionKey};
+use crate::storage::fs::{self, Failure};
+use crate::storage::journal::Replayed;
+use crate::types::Timestamp;
+
+const SUFFIX: &str = ".kept";
+/// A damaged file is renamed to end with this.
+const DAMAGED: &str = ".damaged";
+const HEADER: usize = 8;
+/// Larger than the journal ever is between two snapshots.
+const LARGEST: u64 = 16 << 30;
+
+type Batches = BTreeMap<(SegmentId, u64), Bytes>;
+
+/// The files that are there, by their paths.
+pub(super) struct Kept(BTreeMap<PathBuf, Bytes>);
+
+impl Kept {
+    /// Reads the files of earlier starts. The rounds contain the batches that are still part of their logs.
+    pub fn read(directory: &Directory, shard: &Shard) -> io::Result<(Kept, Vec<Round>)> {
+        let (fs, dir) = (&*directory.fs, directory.kept());
+        let mut kept = Kept(BTreeMap::new());
+        let mut rounds = Vec::new();
+        let entries = match fs.list(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((kept, rounds)),
+            listed => listed?,
+        };
+        for entry in entries.iter().filter(|entry| entry.name.ends_with(SUFFIX)) {
+            let path = dir.join(&entry.name);
+            let bytes = Bytes::from(fs::read_all(fs, &path, LARGEST)?);
+            match parse(directory, shard, bytes.clone()) {
+                Ok(round) => {
+                    rounds.extend(round);
+                    kept.0.insert(path, bytes);
+                }
+                Err(why) => {
+                    tracing::warn!(
+                        file = %path.display(), %why,
+                        "damaged: records of a partition that was out of service cannot be read; the file is left as it is"
+                    );
+                    let mut aside = path.clone().into_os_string();
+                    aside.push(DAMAGED);
+                    fs.rename(&path, Path::new(&aside))?;
+                    fs.sync_dir(&dir)?;
+                }
+            }
+        }
+        Ok((kept, rounds))
+    }
+
+    /// Writes a file for each partition that needs one, and removes the others. `damaged` has the partitions that are
+    /// out of service.
+    pub fn settle(
+        mut self,
+        directory: &Directory,
+        shard: &Shard,
+        rounds: &[Round],
+        damaged: &BTreeMap<PartitionKey, String>,
+        unwritten: &mut Unwritten,
+    ) -> Result<(), OpenError> {
+        let mut wanted = in_the_journal(shard, rounds, damaged);
+        for (key, held) in &*unwritten {
+            if held.is_referred || damaged.contains_key(key) {
+                wanted.entry(*key).or_default().extend(held.batches.clone());
+            }
+        }
+        for (key, batches) in wanted {
+            let path = path(directory, key);
+            let bytes = encode(key, &batches);
+            let known = self.0.remove(&path);
+            let written = match known == Some(bytes.clone()) {
+                true => Ok(()),
+                false => write(directory, &path, &bytes),
+            };
+            match written {
+                Ok(()) if damaged.contains_key(&key) => drop(unwritten.remove(&key)),
+                Ok(()) => {}
+                Err(error) if damaged.contains_key(&key) => {
+                    tracing::warn!(
+                        file = %path.display(), %error,
+                        "cannot keep the records of a partition that is out of service in a file: they stay in memory and in the journal; {}",
+                        Failure::of(&error).next_step()
+                    );
+                    let failure = Failure::of(&error);
+                    unwritten.insert(key, Held { batches, failure, is_referred: false });
+                }
+                Err(error) => return Err(OpenError::Io { path, error }),
+            }
+        }
+        // A file that is not needed must not be written over a log that has changed since.
+        let needed: BTreeSet<PathBuf> = unwritten.keys().map(|key| path(directory, *key)).collect();
+        for path in self.0.into_keys().filter(|path| !needed.contains(path)) {
+            let removed = directory.fs.remove(&path).and_then(|()| directory.fs.sync_dir(&directory.kept()));
+            removed.map_err(|error| OpenError::Io { path, error })?;
+        }
+        Ok(())
+    }
+}
+
+/// The batches of these partitions that are in the journal, or were kept by an earlier start.
+fn in_the_journal(
+    shard: &Shard,
+    rounds: &[Round],
+    damaged: &BTreeMap<PartitionKey, String>,
+) -> BTreeMap<PartitionKey, Batches> {
+    let mut found: BTreeMap<PartitionKey, Batches> = BTreeMap::new();
+    for place in rounds.iter().flat_map(|round| &round.places) {
+        let key = (place.topic, place.partition);
+        if let Some(bytes) = &place.inline
+            && damaged.contains_key(&key)
+            && is_there(shard, place)
+        {
+            found.entry(key).or_default().insert((place.segment, place.at), bytes.clone());
+        }
+    }
+    found
+}
+
+fn path(directory: &Directory, (topic, partition): PartitionKey) -> PathBuf {
+    directory.kept().join(format!("{topic}-{partition}{SUFFIX}"))
+}
+
+fn write(directory: &Directory, path: &Path, bytes: &Bytes) -> io::Result<()> {
+    fs::create_dirs(&*directory.fs, &directory.kept())?;
+    fs::replace(&*directory.fs, path, &[IoSlice::new(bytes)])
+}
+
+fn encode((topic, partition): PartitionKey, batches: &Batches) -> Bytes {
+    let again = batches.iter().map(|((segment, at), bytes)| {
+        let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        StoreAgain { topic, partition, segment: *segment, at: *at, bytes }
+    });
+    let commands = postcard::to_stdvec(&again.collect::<Vec<_>>()).expect("commands are plain data");
+    let length = u32::try_from(commands.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut covered = [&length[..], &commands].concat();
+    batches.values().for_each(|bytes| covered.extend_from_slice(bytes));
+    [&crc32c::crc32c(&covered).to_be_bytes()[..], &covered].concat().into()
+}
+
+/// `None` if none of its batches is part of a log any more.
+fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Option<Round>, String> {
+    if bytes.len() < HEADER {
+        return Err("it is too short".to_owned());
+    }
+    if bytes.get_u32() != crc32c::crc32c(&bytes) {
+        return Err("its checksum is wrong".to_owned());
+    }
+    let length = bytes.get_u32() as usize;
+    if bytes.len() < length {
+        return Err("it is too short".to_owned());
+    }
+    let encoded = bytes.split_to(length);
+    let again: Vec<StoreAgain> = postcard::from_bytes(&encoded).map_err(|error| error.to_string())?;
+    let mut data = bytes.clone();
+    let entry = Replayed {
+        position: 0,
+        time: Timestamp(0),
+        hash: 0,
+        commands: encoded,
+        data: bytes,
+        above_mark: false,
+        file: 0,
+        at: 0,
+    };
+    if again.iter().any(|again| shard.partition(again.topic, again.partition).is_none()) {
+        return Ok(None);
+    }
+    let places = again.iter().map(|again| stored_again(shard, directory, again, &mut data, &entry));
+    let mut places = places.collect::<Result<Vec<Place>, _>>().map_err(|error| error.to_string())?;
+    places.retain(|place| is_within(shard, place));
+    let commands = again.into_iter().map(Command::StoreAgain).collect();
+    Ok((!places.is_empty()).then_some(Round { entry, commands, places, dropped: Vec::new() }))
+}
+
+/// Whether the log still reaches that far: its end may have been cut.
+fn is_within(shard: &Shard, place: &Place) -> bool {
+    let segments = shard.partition(place.topic, place.partition).map(|partition| partition.segments());
+    let state = segments.and_then(|all| all.iter().find(|state| state.id() == place.segment));
+    state.is_some_and(|state| place.at + u64::from(place.length) <= state.bytes)
+}

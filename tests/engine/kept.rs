@@ -1,0 +1,202 @@
+//! Acknowledged records whose segment a start cannot write: they wait in a file until a start can.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+
+use jackdaw::config::Durability;
+use jackdaw::storage::fs::{Fault, Fs, Open, Operation, SimFs, read_all};
+use jackdaw::storage::inspect::{NextStart, verify};
+use jackdaw::storage::{AppendError, Store};
+use jackdaw::types::Offset;
+use rustix::io::Errno;
+
+use crate::disk::{batch, make_topic, now, open, options, values};
+
+const SEGMENT: &str = "data/topics/t-0/00000000000000000000.log";
+
+fn append(store: &Store, index: i32, value: &str) -> Result<(), AppendError> {
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    now(topic.partition(index).unwrap().append(batch(&[value]))).map(drop)
+}
+
+/// The words at the start of all records; `None` if the partition is out of service.
+fn words(store: &Store, index: i32) -> Option<Vec<String>> {
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    let found = values(topic.partition(index).unwrap(), Offset(0)).ok()?;
+    Some(found.into_iter().map(|(_, text)| text.split(' ').next().unwrap_or_default().to_owned()).collect())
+}
+
+fn write_whole(fs: &SimFs, path: &str, bytes: &[u8]) {
+    let file = fs.open(Path::new(path), Open::WriteOrNew).unwrap();
+    file.write_at(&[IoSlice::new(bytes)], 0).unwrap();
+    file.sync_data().unwrap();
+    fs.sync_dir(Path::new(path).parent().unwrap()).unwrap();
+}
+
+/// A disk that lost the segment of a partition with records in it that only the journal has beside it, and
+/// an older copy of that segment.
+fn without_its_segment() -> (SimFs, Vec<u8>) {
+    let fs = SimFs::new(1);
+    let store = open(&fs).unwrap();
+    make_topic(&store, "t", 2);
+    append(&store, 0, "old").unwrap();
+    store.request_snapshot();
+    store.run_background();
+    let copy = read_all(&fs, Path::new(SEGMENT), 1 << 20).unwrap();
+    ["late", "later"].iter().for_each(|value| append(&store, 0, value).unwrap());
+    let fs = fs.kill();
+    drop(store);
+    fs.remove(Path::new(SEGMENT)).unwrap();
+    fs.sync_dir(Path::new("data/topics/t-0")).unwrap();
+    (fs, copy)
+}
+
+/// So much that the journal's files are used again several times.
+fn write_much(store: &Store) {
+    for _ in 0..120 {
+        append(store, 1, &"x".repeat(800)).unwrap();
+        store.run_background();
+    }
+}
+
+#[test]
+fn i11_records_of_a_partition_that_is_out_of_service_are_there_when_its_files_are_back() {
+    let (fs, copy) = without_its_segment();
+    for _ in 0..2 {
+        let store = open(&fs).unwrap();
+        assert_eq!(words(&store, 0), None, "out of service");
+        write_much(&store);
+        store.close();
+    }
+    let fs = fs.crash(3);
+    write_whole(&fs, SEGMENT, &copy);
+    let store = open(&fs).unwrap();
+    assert_eq!(words(&store, 0).unwrap(), ["old", "late", "later"]);
+    assert!(fs.list(Path::new("data/kept")).unwrap().is_empty(), "the segment has them now");
+    append(&store, 0, "new").unwrap();
+    let fs = fs.crash(3);
+    drop(store);
+    assert_eq!(words(&open(&fs).unwrap(), 0).unwrap(), ["old", "late", "later", "new"]);
+}
+
+#[test]
+fn i11_a_power_cut_anywhere_in_such_starts_loses_none_of_its_records() {
+    let (disk, copy) = without_its_segment();
+    for is_back in [false, true] {
+        let mut changes = 0;
+        loop {
+            let fs = disk.fork();
+            if is_back {
+                drop(open(&fs).unwrap());
+                write_whole(&fs, SEGMENT, &copy);
+            }
+            fs.off_after(changes);
+            if let Ok(store) = open(&fs) {
+                store.request_snapshot();
+                store.run_background();
+            }
+            let was_off = fs.is_off();
+            let fs = fs.crash(changes);
+            write_whole(&fs, SEGMENT, &copy);
+            let store = open(&fs).unwrap_or_else(|error| panic!("{is_back} {changes}: {error}"));
+            assert_eq!(words(&store, 0).unwrap(), ["old", "late", "later"], "{is_back} {changes}");
+            if !was_off {
+                break;
+            }
+            changes += 1;
+        }
+        assert!(changes > 10, "only {changes} changes");
+    }
+}
+
+#[test]
+fn i11_if_they_cannot_be_kept_in_a_file_they_stay_in_the_journal() {
+    let (fs, copy) = without_its_segment();
+    fs.fail(Fault { path: "data/kept".into(), lasting: true, ..Fault::next(Operation::CreateDir) });
+    let store = open(&fs).unwrap();
+    write_much(&store);
+    store.close();
+    drop(store);
+    fs.heal();
+    write_whole(&fs, SEGMENT, &copy);
+    assert_eq!(words(&open(&fs).unwrap(), 0).unwrap(), ["old", "late", "later"]);
+}
+
+#[test]
+fn a_damaged_file_of_kept_records_stays_and_its_partition_is_out_of_service() {
+    let (fs, copy) = without_its_segment();
+    open(&fs).unwrap().close();
+    let kept = fs.list(Path::new("data/kept")).unwrap().remove(0).name;
+    fs.flip_bit(&Path::new("data/kept").join(&kept), 1_000).unwrap();
+    write_whole(&fs, SEGMENT, &copy);
+    let store = open(&fs).unwrap();
+    assert_eq!(words(&store, 0), None);
+    assert_eq!(append(&store, 1, "served"), Ok(()));
+    let left: Vec<String> =
+        fs.list(Path::new("data/kept")).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(left, [format!("{kept}.damaged")]);
+}
+
+#[test]
+fn verify_foretells_what_damage_to_a_file_of_kept_records_does() {
+    let (fs, copy) = without_its_segment();
+    open(&fs).unwrap().close();
+    let kept = Path::new("data/kept").join(fs.list(Path::new("data/kept")).unwrap().remove(0).name);
+    write_whole(&fs, SEGMENT, &copy);
+    let len = fs.metadata(&kept).unwrap().len;
+    let mut outcomes = [0, 0];
+    for mutation in 0..=len + 2 {
+        let fs = fs.fork();
+        let file = fs.open(&kept, Open::Write).unwrap();
+        match mutation {
+            // As it was.
+            0 => {}
+            1 => fs.remove(&kept).unwrap(),
+            2 => file.write_at(&[IoSlice::new(&vec![0; len as usize])], 0).unwrap(),
+            cut if cut % 2 == 0 => file.truncate(cut - 3).unwrap(),
+            flip => fs.flip_bit(&kept, (flip - 3) * 8 + flip % 8).unwrap(),
+        }
+        let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+        let NextStart::Serves(foretold) = verify(&disk, Path::new("data")).unwrap().next_start else {
+            panic!("mutation {mutation}: it is refused")
+        };
+        let store = open(&fs).unwrap();
+        let found = words(&store, 0);
+        assert_eq!(foretold.out_of_service.contains_key("t-0"), found.is_none(), "mutation {mutation}");
+        let all = ["old", "late", "later"];
+        assert!(found.as_ref().is_none_or(|found| *found == all), "mutation {mutation}: {found:?}");
+        outcomes[usize::from(found.is_some())] += 1;
+    }
+    assert_eq!(outcomes, [len + 2, 1]);
+}
+
+/// Of a batch that was written directly to its segment the journal has no copy, and nothing says that the
+/// segment was synced.
+#[test]
+fn i11_a_segment_that_cannot_be_written_at_a_start_stops_its_partition_alone() {
+    for error in [Errno::ACCESS, Errno::ROFS, Errno::NOSPC, Errno::IO] {
+        let fs = SimFs::new(2);
+        let store = Store::open(options(&fs, Durability::Os)).unwrap();
+        make_topic(&store, "t", 2);
+        for index in 0..2 {
+            append(&store, index, &format!("first {}", "x".repeat(500))).unwrap();
+            append(&store, index, &format!("second {}", "x".repeat(500))).unwrap();
+        }
+        let fs = fs.kill();
+        drop(store);
+        fs.fail(Fault { path: "topics/t-0".into(), error, lasting: true, ..Fault::next(Operation::Write) });
+        let store = open(&fs).unwrap_or_else(|refusal| panic!("{error}: {refusal}"));
+        assert_eq!(words(&store, 0).unwrap(), ["first", "second"], "{error}");
+        assert!(append(&store, 0, "refused").is_err());
+        assert_eq!(append(&store, 1, "third"), Ok(()));
+
+        // The page cache is gone.
+        let fs = fs.crash(7);
+        drop(store);
+        let store = open(&fs).unwrap_or_else(|refusal| panic!("{error}: {refusal}"));
+        assert_eq!(words(&store, 0).unwrap(), ["first", "second"], "{error}");
+        assert_eq!(words(&store, 1).unwrap(), ["first", "second", "third"], "{error}");
+        assert_eq!(append(&store, 0, "third"), Ok(()));
+    }
+}
