@@ -44,6 +44,10 @@ impl Producer {
         self.last_write
     }
 
+    pub fn set_last_write(&mut self, at: Timestamp) {
+        self.last_write = at;
+    }
+
     /// A partition without state for the producer takes any first sequence: the state may have
     /// expired.
     pub fn new(

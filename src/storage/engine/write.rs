@@ -186,6 +186,18 @@ impl Engine {
         bytes.into_iter().filter(|(_, bytes)| *bytes >= direct_from).map(|(key, _)| key).collect()
     }
 
+    /// Whether a producer may be forgotten for this; the state then has to know whether the clock is believed.
+    pub fn may_forget_producers(&self, work: &Work) -> bool {
+        match work {
+            Work::Append(AppendWork { partition, batch, .. }) => {
+                batch.header.producer().is_some_and(|producer| {
+                    self.shard.lacks_memory_for(producer.id, partition.topic, partition.index)
+                })
+            }
+            Work::Command { command, .. } => matches!(command, Command::SetProducerMemory { .. }),
+        }
+    }
+
     /// Applies one batch; `None` where it changed nothing.
     pub fn append(
         &mut self,
@@ -230,7 +242,7 @@ impl Engine {
                         topic = %partition.topic_name,
                         partition = partition.index,
                         "a new idempotent producer is refused: all that are remembered wrote within the last \
-                         15 minutes; it will retry; see which clients make so many, or raise \
+                         15 minutes, or the clock is doubted; it will retry; see which clients make so many, or raise \
                          jackdaw.producers.max.bytes"
                     );
                 }
