@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use count::{Count, Durations};
 pub use lines::{Lines, dropped_lines};
+pub use repeats::WINDOW;
 use tracing::Level;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,6 +38,7 @@ pub enum LogFormat {
 
 /// Where log lines go, once they are started.
 static LOG: OnceLock<Lines> = OnceLock::new();
+static REPEATS: OnceLock<repeats::Repeats> = OnceLock::new();
 
 /// Log lines from now on. Only the first call of a process does anything.
 pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
@@ -51,10 +53,12 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let with_target = level >= Level::DEBUG;
     let text = (!is_json).then(|| text.with_target(with_target).with_writer(writer.clone()));
     let json = is_json.then(|| json.with_target(with_target).with_writer(writer));
+    let repeats = repeats::Repeats::default();
     let lines = tracing_subscriber::registry().with(levels::filter(level));
-    let lines = lines.with(repeats::Repeats::default()).with(text).with(json);
+    let lines = lines.with(repeats.clone()).with(text).with(json);
     // Somebody else's subscriber, as in a test, stays.
     if tracing::subscriber::set_global_default(lines).is_ok() && LOG.set(log).is_ok() {
+        let _ = REPEATS.set(repeats);
         // What panics would wait for a reader, and write lines of another kind.
         std::panic::set_hook(Box::new(|panic| {
             let backtrace = Backtrace::capture();
@@ -74,6 +78,13 @@ pub fn say(line: &str) {
     }
 }
 
+/// Says how many repeated lines were left out. A broker calls it from its start on each [`WINDOW`].
+pub fn tell_of_repeats() {
+    if let Some(repeats) = REPEATS.get() {
+        repeats.tell(false);
+    }
+}
+
 /// Waits until the log is written, but only for a short time: its reader may be stalled.
 pub fn flush() {
     if let Some(log) = LOG.get() {
@@ -86,6 +97,9 @@ pub struct Flushed;
 
 impl Drop for Flushed {
     fn drop(&mut self) {
+        if let Some(repeats) = REPEATS.get() {
+            repeats.tell(true);
+        }
         flush();
     }
 }

@@ -74,8 +74,6 @@ pub(super) struct Engine {
     unwritten: Unwritten,
     /// No new journal file could be created when one was needed: the rest of the room is shared out.
     short_of_room: bool,
-    /// When this was last logged.
-    told_full: Option<Duration>,
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
@@ -133,7 +131,6 @@ impl Engine {
             sync_announced: false,
             unwritten: Unwritten::default(),
             short_of_room: false,
-            told_full: None,
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,

@@ -39,9 +39,6 @@ const COMMIT_BYTES: usize = 160;
 /// commands that free room may use all of it, and everything else none.
 const RESERVE: u64 = 8;
 
-/// How long a line about a journal without room is not repeated.
-const QUIET: Duration = Duration::from_secs(30);
-
 /// What a round has for one segment.
 struct SegmentRun {
     partition: Arc<Partition>,
@@ -148,22 +145,13 @@ impl Engine {
     pub fn prepared(&mut self, outcome: &std::io::Result<()>) {
         self.short_of_room = outcome.is_err();
         if let Err(error) = outcome {
-            self.tell_no_room(error);
+            tracing::warn!(
+                dir = %self.directory.journal().display(),
+                %error,
+                "no room for the journal: writes are refused until there is room; {}",
+                Failure::of(error).next_step()
+            );
         }
-    }
-
-    fn tell_no_room(&mut self, error: &std::io::Error) {
-        let now = self.clocks.since_boot();
-        if self.told_full.is_some_and(|told| now.saturating_sub(told) < QUIET) {
-            return;
-        }
-        self.told_full = Some(now);
-        tracing::warn!(
-            dir = %self.directory.journal().display(),
-            %error,
-            "no room for the journal: writes are refused until there is room; {}",
-            Failure::of(error).next_step()
-        );
     }
 
     /// Those that get so much in this round that a sync of their own is cheaper than the detour.
