@@ -21,6 +21,9 @@ use crate::types::{Timestamp, TopicId};
 /// When to look again whether the end of a group is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long deleted topics are collected before their offsets are forgotten together.
+const COLLECT: Duration = Duration::from_secs(1);
+
 /// How many alarms ring before others get their turn on this thread.
 const ALARMS_AT_ONCE: usize = 1000;
 
@@ -38,10 +41,19 @@ pub(super) struct Slots {
     alarm_moved: Notify,
     /// Groups that hold nothing, the longest idle first.
     idle: Mutex<BTreeSet<(u64, Arc<str>)>>,
+    gone: Mutex<Gone>,
     /// Bytes that all groups together take.
     held: AtomicIsize,
     /// Of callers, and of the groups that became idle.
     numbers: AtomicU64,
+}
+
+/// Topics that were deleted and whose offsets are not forgotten yet.
+#[derive(Default)]
+struct Gone {
+    topics: BTreeSet<TopicId>,
+    /// When they are; `None` if there are none.
+    due: Option<Duration>,
 }
 
 /// What becomes of a command to a group that does not exist.
@@ -97,6 +109,7 @@ impl Slots {
             alarms: Mutex::default(),
             alarm_moved: Notify::new(),
             idle: Mutex::default(),
+            gone: Mutex::default(),
             held: AtomicIsize::new(0),
             numbers: AtomicU64::new(0),
         };
@@ -235,6 +248,27 @@ impl Slots {
         for slot in self.all() {
             slot.lock().parked.clear();
         }
+    }
+
+    pub fn note_gone(&self, topics: BTreeSet<TopicId>) {
+        if topics.is_empty() {
+            return;
+        }
+        let mut gone = lock(&self.gone);
+        gone.topics.extend(topics);
+        if gone.due.is_none() {
+            gone.due = Some(self.clock.monotonic() + COLLECT);
+            self.alarm_moved.notify_one();
+        }
+    }
+
+    /// When the topics that are gone are to be forgotten, if there are any.
+    pub fn gone_due(&self) -> Option<Duration> {
+        lock(&self.gone).due
+    }
+
+    pub fn take_gone(&self) -> BTreeSet<TopicId> {
+        std::mem::take(&mut *lock(&self.gone)).topics
     }
 
     /// Ready when the next alarm is earlier than it was.
