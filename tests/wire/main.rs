@@ -7,6 +7,7 @@
 //! - [`live`]: a running broker under all of that
 //! - [`fuzz`]: mutations; its functions are fuzz targets, run here for a short while
 
+#[path = "../counting/by_thread.rs"]
 mod allocations;
 mod fuzz;
 mod hostile;
