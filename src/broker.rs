@@ -24,6 +24,7 @@ use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Bound, Resources, Server};
 use crate::storage::{OpenError, Place, Store, StoreOptions};
+use crate::telemetry;
 use crate::time::{self, Clock, Moment};
 use crate::types::NodeId;
 pub use posed::PoseError;
@@ -299,6 +300,7 @@ impl Builder {
         }
 
         let mut housekeeping = JoinSet::new();
+        housekeeping.spawn(tell_of_repeats());
         housekeeping.spawn(repeat(store.clone(), (WATCH, WATCH), Store::watch));
         let retention = (settings.retention_check.min(FIRST_RETENTION), settings.retention_check);
         housekeeping.spawn(repeat(store.clone(), retention, Store::housekeep));
@@ -360,6 +362,13 @@ async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&St
             error!("housekeeping failed: this is a bug of the broker; it is tried again");
         }
         time::sleep(every).await;
+    }
+}
+
+async fn tell_of_repeats() {
+    loop {
+        telemetry::tell_of_repeats();
+        time::sleep(telemetry::WINDOW).await;
     }
 }
 

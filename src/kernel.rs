@@ -199,10 +199,7 @@ impl Shard {
                 self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
             }
             Command::SetProducerMemory { bytes } => self.set_producer_memory(time, *bytes),
-            Command::ClockBelieved => {
-                self.clock_believed = Some(time);
-                Applied::ClockBelieved
-            }
+            Command::ClockBelieved => self.believe_clock(time),
             Command::StoreAgain(again) => self.store_again(again)?,
         };
         if applied.changed_something() {
@@ -363,22 +360,49 @@ impl Shard {
     }
 
     fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
-        let admits = self.producers.admits_one(now);
+        let believed = self.believed(now);
+        let admits = self.producers.admits_one(believed);
         let partition = self.partition_mut(commit.topic, commit.partition)?;
         let before = commit.producer.and_then(|stamp| partition.last_write(stamp.id));
         let applied = partition.commit(now, commit, admits)?;
         if let (Applied::Appended(_), Some(stamp)) = (&applied, commit.producer) {
             let Commit { topic, partition, .. } = *commit;
             let wrote = Remembered { last_write: now, topic, partition, id: stamp.id };
-            if let Some(forgotten) = self.producers.wrote(wrote, before) {
-                self.hash = mix(self.hash, forgotten.id.0.cast_unsigned());
-                self.forget_window(&forgotten);
+            if before.is_none() {
+                self.forget_while(|oldest, all| {
+                    !all.has_room() && producers::may_be_forgotten(oldest, believed)
+                });
             }
+            self.producers.wrote(wrote, before);
         }
         Ok(applied)
     }
 
-    /// Forgets the producers whose last write is older than `idle_since`, as Kafka does after
+    /// Also corrects the last writes that a doubted clock put into the future: these producers would
+    /// otherwise stay until that time.
+    fn believe_clock(&mut self, now: Timestamp) -> Applied {
+        self.clock_believed = Some(now);
+        while let Some(late) = self.producers.newest().copied().filter(|newest| newest.last_write > now) {
+            if let Ok(partition) = self.partition_mut(late.topic, late.partition) {
+                partition.set_last_write(late.id, now);
+            }
+            self.producers.wrote(Remembered { last_write: now, ..late }, Some(late.last_write));
+        }
+        Applied::ClockBelieved
+    }
+
+    /// The time of this round, if the round also says that the clock is believed.
+    fn believed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.clock_believed.filter(|believed| *believed == now)
+    }
+
+    /// Whether another producer has to be forgotten before this one can write.
+    pub fn lacks_memory_for(&self, id: ProducerId, topic: TopicId, partition: i32) -> bool {
+        let partition = self.partition(topic, partition);
+        !self.producers.has_room() && partition.is_some_and(|partition| partition.last_write(id).is_none())
+    }
+
+    /// Forgets the producers that have been silent since before `idle_since`, as Kafka does after
     /// `producer.id.expiration.ms`.
     fn expire_producers(&mut self, idle_since: Timestamp) -> Applied {
         Applied::ProducersExpired(self.forget_while(|oldest, _| oldest.last_write < idle_since))
@@ -386,9 +410,9 @@ impl Shard {
 
     fn set_producer_memory(&mut self, now: Timestamp, bytes: u64) -> Applied {
         self.producers.set_most_bytes(bytes);
-        let forgotten = self.forget_while(|oldest, all| {
-            all.bytes() > bytes && now.since(oldest.last_write) >= producers::MAY_RETRY
-        });
+        let believed = self.believed(now);
+        let forgotten = self
+            .forget_while(|oldest, all| all.bytes() > bytes && producers::may_be_forgotten(oldest, believed));
         Applied::ProducerMemorySet { forgotten }
     }
 
@@ -400,6 +424,7 @@ impl Shard {
         {
             self.producers.forget(&oldest);
             self.forget_window(&oldest);
+            self.hash = mix(self.hash, oldest.id.0.cast_unsigned());
             forgotten += 1;
         }
         forgotten

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use count::{Count, Durations};
 pub use lines::{Lines, dropped_lines};
+pub use repeats::WINDOW;
 use tracing::Level;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,6 +38,7 @@ pub enum LogFormat {
 
 /// The log writer, once it is started.
 static LOG: OnceLock<Lines> = OnceLock::new();
+static REPEATS: OnceLock<repeats::Repeats> = OnceLock::new();
 
 /// Starts the log. Only the first call in a process has an effect.
 pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
@@ -51,12 +53,13 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let with_target = level >= Level::DEBUG;
     let text = (!is_json).then(|| text.with_target(with_target).with_writer(writer.clone()));
     let json = is_json.then(|| json.with_target(with_target).with_writer(writer));
+    let repeats = repeats::Repeats::default();
     let lines = tracing_subscriber::registry().with(levels::filter(level));
-    let lines = lines.with(repeats::Repeats::default()).with(text).with(json);
-    // An existing subscriber, such as a test's, is kept.
+    let lines = lines.with(repeats.clone()).with(text).with(json);
+    // Somebody else's subscriber, as in a test, stays.
     if tracing::subscriber::set_global_default(lines).is_ok() && LOG.set(log).is_ok() {
-        // The default panic hook would wait for the reader of standard error, and would print in
-        // another format.
+        let _ = REPEATS.set(repeats);
+        // What panics would wait for a reader, and write lines of another kind.
         std::panic::set_hook(Box::new(|panic| {
             let backtrace = Backtrace::capture();
             let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
@@ -75,7 +78,14 @@ pub fn say(line: &str) {
     }
 }
 
-/// Waits until the log is written, but only for a short time, because its reader may be stalled.
+/// Says how many repeated lines were left out. A broker calls it from its start on each [`WINDOW`].
+pub fn tell_of_repeats() {
+    if let Some(repeats) = REPEATS.get() {
+        repeats.tell(false);
+    }
+}
+
+/// Waits until the log is written, but only for a short time: its reader may be stalled.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);
@@ -87,6 +97,9 @@ pub struct Flushed;
 
 impl Drop for Flushed {
     fn drop(&mut self) {
+        if let Some(repeats) = REPEATS.get() {
+            repeats.tell(true);
+        }
         flush();
     }
 }

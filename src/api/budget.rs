@@ -2,9 +2,13 @@
 //! limit. The server charges requests and encoded responses. The memory for serving a request is charged
 //! to its [`Room`] before it is allocated.
 //!
-//! A charge that does not fit waits until another one is released. Bytes that are held until a *peer*
-//! reads or sends (half a request, an unread response) may never be released. So while a charge waits,
-//! the peers that have been inactive for the longest lose their connections.
+//! A charge that does not fit has to wait until another is given back. What is held until a *peer*
+//! moves (half a request, an answer nobody reads) may never be given back; where somebody waits for
+//! room, the peers that have not moved for the longest lose their connections.
+//!
+//! Requests that wait in a [`Room`] are served in the order in which they came. Requests with large answers
+//! are not begun while an earlier one waits; small ones are, as long as all of them together hold less than
+//! an eighth. So a request for much memory gets it once the memory is given back, whatever comes meanwhile.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -42,9 +46,17 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct State {
     held: usize,
-    /// Connections that wait for memory, to be woken when some is released.
+    /// The part of it that is in charges of at most [`SMALL`].
+    held_by_small: usize,
+    /// Connections that wait for room, to be woken when there is some.
     waiting: BTreeMap<ConnectionId, Waker>,
-    /// Connections whose bytes are held until their peer reads or sends.
+    /// The next number of the order in which they came.
+    next_turn: Turn,
+    /// Requests that wait in their rooms.
+    rooms: BTreeMap<Turn, Waker>,
+    /// When connections came whose requests are not begun yet.
+    came: BTreeMap<ConnectionId, Turn>,
+    /// Connections whose bytes are held until their peer moves.
     peers: BTreeMap<ConnectionId, Peer>,
     /// Long polls that hold memory; they are woken when a request waits for it.
     polls: BTreeMap<ConnectionId, Waker>,
@@ -60,11 +72,20 @@ struct Peer {
 
 pub type ConnectionId = u64;
 
-/// Bytes that are released when this is dropped.
+type Turn = u64;
+
+/// Bytes that are given back when this is dropped.
 #[derive(Debug)]
 pub struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
+    is_small: bool,
+}
+
+/// A request that wants its room, until this is dropped. It has a turn once it has to wait.
+struct Waiting<'a> {
+    budget: &'a Arc<Budget>,
+    turn: Option<Turn>,
 }
 
 /// The memory for serving one request: the data that a handler collects, its response, and the encoded
@@ -98,20 +119,22 @@ impl Budget {
             return None;
         }
         state.waiting.remove(&asking);
-        state.held = state.held.saturating_add(bytes);
-        Some(Charge { budget: Arc::clone(self), bytes })
+        Some(self.charged(&mut state, bytes))
     }
 
-    /// Whether work may begin that is charged once its size is known. Large requests leave an eighth of
-    /// the budget to small ones.
+    /// Whether something may be begun that will be charged when its size is known. Large things
+    /// leave an eighth of the budget to small ones, and wait for those that came earlier.
     pub fn has_room(&self, asking: ConnectionId, is_large: bool, waker: &Waker) -> bool {
         let mut state = self.state();
-        let most = if is_large { self.most_of_large() } else { self.most };
-        if state.held >= most {
-            state.wait(asking, self.most / EIGHTH, waker);
+        let (most, eighth) = (if is_large { self.most_of_large() } else { self.most }, self.most / EIGHTH);
+        let yields = is_large || state.held_by_small >= eighth;
+        if state.held >= most || yields && state.came_after_a_room(asking) {
+            state.note_when_it_came(asking);
+            state.wait(asking, eighth, waker);
             return false;
         }
         state.waiting.remove(&asking);
+        state.came.remove(&asking);
         true
     }
 
@@ -120,15 +143,21 @@ impl Budget {
     pub fn take(self: &Arc<Budget>, wanted: usize) -> Charge {
         let mut state = self.state();
         let bytes = wanted.min(self.most_of_large().saturating_sub(state.held) / 4);
-        state.held += bytes;
-        Charge { budget: Arc::clone(self), bytes }
+        self.charged(&mut state, bytes)
     }
 
     /// Charges memory that is already allocated.
     pub fn charge_at_once(self: &Arc<Budget>, bytes: usize) -> Charge {
-        let mut state = self.state();
+        self.charged(&mut self.state(), bytes)
+    }
+
+    fn charged(self: &Arc<Budget>, state: &mut State, bytes: usize) -> Charge {
+        let is_small = bytes <= SMALL;
         state.held = state.held.saturating_add(bytes);
-        Charge { budget: Arc::clone(self), bytes }
+        if is_small {
+            state.held_by_small += bytes;
+        }
+        Charge { budget: Arc::clone(self), bytes, is_small }
     }
 
     /// Records that the peer of `connection` was active just now, and that `bytes` are held until it is
@@ -152,6 +181,7 @@ impl Budget {
         let mut state = self.state();
         state.peers.remove(&connection);
         state.waiting.remove(&connection);
+        state.came.remove(&connection);
         state.polls.remove(&connection);
     }
 
@@ -175,9 +205,48 @@ impl Budget {
 }
 
 impl State {
-    /// Adds a waiting connection, and marks inactive peers to be closed until they free `bytes`.
+    fn take_turn(&mut self) -> Turn {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    fn note_when_it_came(&mut self, asking: ConnectionId) {
+        if !self.came.contains_key(&asking) {
+            let turn = self.take_turn();
+            self.came.insert(asking, turn);
+        }
+    }
+
+    /// Whether a request waits in its room that came before `asking`.
+    fn came_after_a_room(&self, asking: ConnectionId) -> bool {
+        let Some((first, _)) = self.rooms.first_key_value() else { return false };
+        self.came.get(&asking).is_none_or(|turn| first < turn)
+    }
+
+    /// Ends the waiting of a request that may have been in the way of those behind it.
+    fn leave(&mut self, turn: &mut Option<Turn>) {
+        if let Some(turn) = turn.take() {
+            self.rooms.remove(&turn);
+            self.wake();
+        }
+    }
+
+    /// Wakes those who wait: of the requests in their rooms only the first.
+    fn wake(&mut self) {
+        std::mem::take(&mut self.waiting).into_values().for_each(Waker::wake);
+        if let Some((_, first)) = self.rooms.first_key_value() {
+            first.wake_by_ref();
+        }
+    }
+
+    /// Notes who waits, and makes room.
     fn wait(&mut self, asking: ConnectionId, bytes: usize, waker: &Waker) {
         self.waiting.insert(asking, waker.clone());
+        self.make_room(asking, bytes);
+    }
+
+    /// Tells long polls, and tells peers in the way to go until what they hold makes up for `bytes`.
+    fn make_room(&mut self, asking: ConnectionId, bytes: usize) {
         std::mem::take(&mut self.polls).into_values().for_each(Waker::wake);
         let mut idle: Vec<&mut Peer> = Vec::new();
         let mut room = 0;
@@ -240,13 +309,10 @@ impl Room {
     /// never cease.
     async fn wait_for(&self, bytes: usize) -> Charge {
         let needed = bytes.min(self.most());
+        let mut waiting = Waiting { budget: &self.budget, turn: None };
         loop {
-            let charged =
-                poll_fn(|context| match self.budget.charge(self.connection, needed, context.waker()) {
-                    Some(charge) => Poll::Ready(charge),
-                    None => Poll::Pending,
-                });
-            // Inactive peers are checked again at each try.
+            let charged = poll_fn(|context| self.poll_charge(&mut waiting, needed, context.waker()));
+            // The peers in the way may never move: they are looked at again.
             if let Some(mut charge) = time::within(ASK_AGAIN, charged).await {
                 charge.at_least(bytes);
                 return charge;
@@ -254,9 +320,23 @@ impl Room {
         }
     }
 
-    /// Waits until another request needs memory that this one holds, and at least [`LEAST_POLL`] has
-    /// passed `since` it began. A long poll then answers. A request that is too small to be charged waits
-    /// for ever.
+    fn poll_charge(&self, waiting: &mut Waiting<'_>, bytes: usize, waker: &Waker) -> Poll<Charge> {
+        let mut state = self.budget.state();
+        let first = state.rooms.first_key_value().map(|(first, _)| *first);
+        let is_next = first.is_none() || first == waiting.turn;
+        if is_next && (state.held == 0 || state.held.saturating_add(bytes) <= self.budget.most) {
+            let charge = self.budget.charged(&mut state, bytes);
+            state.leave(&mut waiting.turn);
+            return Poll::Ready(charge);
+        }
+        let turn = *waiting.turn.get_or_insert_with(|| state.take_turn());
+        state.rooms.insert(turn, waker.clone());
+        state.make_room(self.connection, bytes);
+        Poll::Pending
+    }
+
+    /// Ready when this request holds room that another one waits for, and has held it for a while `since`
+    /// it began: a long poll then answers. Never for a request so small that it is not charged.
     pub async fn is_wanted(&self, since: Moment) {
         if self.taken().charge.is_none() {
             return std::future::pending().await;
@@ -264,7 +344,8 @@ impl Room {
         time::sleep(LEAST_POLL.saturating_sub(since.elapsed())).await;
         poll_fn(|context| {
             let mut state = self.budget.state();
-            if self.taken().charge.is_some() && !state.waiting.is_empty() {
+            let somebody_waits = !state.waiting.is_empty() || !state.rooms.is_empty();
+            if self.taken().charge.is_some() && somebody_waits {
                 return Poll::Ready(());
             }
             state.polls.insert(self.connection, context.waker().clone());
@@ -287,7 +368,7 @@ impl Charge {
     pub fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;
-        drop(Charge { budget: Arc::clone(&self.budget), bytes: more });
+        drop(Charge { budget: Arc::clone(&self.budget), bytes: more, is_small: self.is_small });
     }
 
     /// Raises the charge to `bytes` without waiting: the memory is already allocated.
@@ -300,6 +381,10 @@ impl Charge {
 
     /// Merges another charge of the same budget into this one.
     pub fn absorb(&mut self, mut other: Charge) {
+        if self.is_small != other.is_small {
+            let small = &mut self.budget.state().held_by_small;
+            *small = if self.is_small { *small + other.bytes } else { *small - other.bytes };
+        }
         self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
     }
 }
@@ -311,8 +396,17 @@ impl Drop for Charge {
         }
         let mut state = self.budget.state();
         state.held = state.held.saturating_sub(self.bytes);
-        for (_, waker) in std::mem::take(&mut state.waiting) {
-            waker.wake();
+        if self.is_small {
+            state.held_by_small = state.held_by_small.saturating_sub(self.bytes);
+        }
+        state.wake();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.turn.is_some() {
+            self.budget.state().leave(&mut self.turn);
         }
     }
 }
@@ -400,6 +494,79 @@ mod tests {
         drop(large);
         assert!(waits.is_ready().await);
         assert_eq!(budget.held(), SMALL + (3 << 20), "all of it counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_request_gets_its_room_while_small_ones_keep_coming() {
+        let budget = Budget::new(1 << 20);
+        let mut small = Vec::new();
+        while budget.has_room(small.len() as u64, false, Waker::noop()) {
+            small.push(Room::new(&budget, small.len() as u64));
+            small.last().unwrap().hold(SMALL).await;
+        }
+        assert_eq!(small.len(), 16);
+        let large = Room::new(&budget, 100);
+        let mut waits = by_hand(large.hold(700 << 10));
+        let mut rounds = 0;
+        while !waits.is_ready().await {
+            // Each of them ends and the next one of its connection begins, where it may.
+            for (connection, room) in small.iter_mut().enumerate() {
+                *room = Room::new(&budget, connection as u64);
+                if budget.has_room(connection as u64, false, Waker::noop()) {
+                    room.hold(SMALL).await;
+                }
+            }
+            assert!(budget.held() > 0, "some small ones are always served");
+            rounds += 1;
+            assert!(rounds < 10, "it starves");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_are_had_in_the_order_in_which_they_were_asked_for() {
+        let budget = Budget::new(1 << 20);
+        let [held, first, second, third] = [1, 2, 3, 4].map(|connection| Room::new(&budget, connection));
+        held.hold(500 << 10).await;
+        assert!(budget.has_room(5, true, Waker::noop()));
+        let mut first = Box::new(by_hand(first.hold(700 << 10)));
+        assert!(!first.is_ready().await);
+        let mut second = by_hand(second.hold(300 << 10));
+        assert!(!second.is_ready().await, "it would fit, but came later");
+        assert!(!budget.has_room(5, true, Waker::noop()), "the same for what begins now");
+        assert!(budget.has_room(6, false, Waker::noop()), "but small ones are served");
+        let mut third = by_hand(third.hold(100 << 10));
+        assert!(!third.is_ready().await);
+        drop(first);
+        assert!(!third.is_ready().await, "the second one is before it");
+        assert!(second.is_ready().await);
+        assert!(budget.has_room(5, true, Waker::noop()), "it came before the third one");
+        assert!(third.is_ready().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_behind_one_that_had_its_turn_or_went_away_are_woken_at_once() {
+        let budget = Budget::new(1 << 20);
+        let began = Moment::now();
+        let _held = budget.charge_at_once(200 << 10);
+        let wait = |connection, bytes| {
+            let room = Room::new(&budget, connection);
+            tokio::spawn(async move {
+                room.hold(bytes).await;
+                room
+            })
+        };
+        let first = wait(0, 900 << 10);
+        let behind = [1, 2, 3, 4].map(|connection| wait(connection, 200 << 10));
+        tokio::task::yield_now().await;
+        assert_eq!(budget.state().rooms.len(), 5);
+        first.abort();
+        let mut rooms = Vec::new();
+        for one in behind {
+            rooms.push(one.await.unwrap());
+        }
+        assert_eq!((budget.held(), began.elapsed()), (1000 << 10, Duration::ZERO));
+        drop(rooms);
+        assert_eq!((budget.held(), budget.state().held_by_small), (200 << 10, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::{Handler, Reply, Size, Weight, describe_configs, replicas, topic_name};
-use crate::config::{self, BrokerSettings, TopicSettings};
+use crate::config::{self, BrokerSettings, Described, TopicSettings};
 use crate::protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest,
 };
@@ -28,22 +28,24 @@ const PER_BROKER: usize = 200_000;
 
 /// The memory that one setting of a topic takes in the response.
 const SETTING: usize = 256;
+/// From this version on an answer has the settings of each topic.
+const HAS_SETTINGS: i16 = 5;
 
 impl Handler for CreateTopicsRequest {
     const GAPS: &'static [&'static str] = &[
         "Results are in the order of the request.",
         "A broker holds 200,000 partitions; more are POLICY_VIOLATION.",
         "Two names of one request that collide (`a.b`, `a_b`) are refused; Kafka creates both.",
+        "An answer is limited to 7/8 of `jackdaw.answer.max.bytes`; further topics are created, and have TopicConfigErrorCode INVALID_REQUEST instead of their settings.",
     ];
 
     fn named(&self) -> usize {
         self.topics.len()
     }
 
+    /// The settings of the topics are weighed by [`described`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
-        // The answer has all settings of each created topic.
-        let made = self.topics.len().min(PER_REQUEST);
-        Weight::asked(size.echoed() + made * config::topic_settings() * SETTING)
+        Weight::asked(size.echoed())
     }
 
     async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {
@@ -56,7 +58,8 @@ impl Handler for CreateTopicsRequest {
             false => plan(self.topics, &settings, &ctx),
         };
         let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
-        // All are queued before the first wait, so that they share a sync.
+        let described = described(new.clone().count(), &ctx).await;
+        // All have their place in line before the first is waited for: they share a sync.
         let making: Vec<_> = match validate_only {
             true => Vec::new(),
             false => new.map(|new| (&new.name, create(new, &ctx))).collect(),
@@ -70,15 +73,16 @@ impl Handler for CreateTopicsRequest {
             });
         }
         let mut made = made.into_iter();
+        let mut results = Results { settings: &settings, described };
         let results = planned.into_iter().map(|(name, planned)| {
             let new = match planned {
                 Ok(new) => new,
                 Err(refusal) => return refused(name, refusal),
             };
             match made.next() {
-                // As in Kafka, `validate_only` returns a random id that is never used.
-                None => result(&new, random_uuid(), &settings),
-                Some(Ok(topic)) => result(&new, topic.id, &settings),
+                // As in Kafka one is drawn that never comes into being.
+                None => results.of(&new, random_uuid()),
+                Some(Ok(topic)) => results.of(&new, topic.id),
                 Some(Err(refusal)) => refused(name, refusal),
             }
         });
@@ -315,22 +319,53 @@ fn collides(name: &str, with: &str) -> Refusal {
     Refusal::new(ErrorCode::InvalidTopicException, why)
 }
 
-fn result(new: &New, topic_id: TopicId, settings: &BrokerSettings) -> CreatableTopicResult {
-    let configs = config::describe_topic(&new.overrides, settings).map(|setting| CreatableTopicConfigs {
+/// How many of the new topics have their settings in the answer: as many as there is memory for, which is
+/// charged here.
+async fn described(new: usize, ctx: &Context) -> usize {
+    if ctx.version < HAS_SETTINGS {
+        return 0;
+    }
+    let topic = config::topic_settings() * SETTING;
+    let described = new.min(ctx.room.left() / topic);
+    ctx.room.hold(described * topic).await;
+    described
+}
+
+/// What the answer says of the topics that were made.
+struct Results<'a> {
+    settings: &'a BrokerSettings,
+    /// How many more may have their settings.
+    described: usize,
+}
+
+impl Results<'_> {
+    fn of(&mut self, new: &New, topic_id: TopicId) -> CreatableTopicResult {
+        let has_settings = self.described > 0;
+        self.described = self.described.saturating_sub(1);
+        let configs = has_settings.then(|| config::describe_topic(&new.overrides, self.settings));
+        CreatableTopicResult {
+            name: new.name.clone(),
+            topic_id,
+            error_message: None,
+            topic_config_error_code: match has_settings {
+                true => ErrorCode::None.code(),
+                false => ErrorCode::InvalidRequest.code(),
+            },
+            num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
+            replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),
+            configs: Some(configs.into_iter().flatten().map(row).collect()),
+            ..CreatableTopicResult::default()
+        }
+    }
+}
+
+fn row(setting: Described) -> CreatableTopicConfigs {
+    CreatableTopicConfigs {
         name: setting.name,
         value: setting.value,
         read_only: setting.read_only,
         config_source: describe_configs::source(setting.source),
         is_sensitive: setting.sensitive,
-    });
-    CreatableTopicResult {
-        name: new.name.clone(),
-        topic_id,
-        error_message: None,
-        num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
-        replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),
-        configs: Some(configs.collect()),
-        ..CreatableTopicResult::default()
     }
 }
 

@@ -58,14 +58,19 @@ impl Handler for DescribeConfigsRequest {
 async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
-    // A resource that is named repeatedly is only described once here.
+    let weigh = |resource: &DescribeConfigsResource, asked: &Asked<'_>| {
+        let settings = describe(resource, ctx).unwrap_or_default();
+        let asked = settings.iter().filter(|setting| asked.has(setting));
+        asked.map(|setting| shape.weigh(setting)).sum::<usize>()
+    };
+    // All settings of a resource that is named repeatedly are described once, to weigh them.
     let mut known: HashMap<(i8, &str), usize> = HashMap::new();
     for resource in resources {
         let of = (resource.resource_type, resource.resource_name.as_str());
-        bytes += *known.entry(of).or_insert_with(|| {
-            let settings = describe(resource, ctx).unwrap_or_default();
-            settings.iter().map(|setting| shape.weigh(setting)).sum()
-        });
+        bytes += match Asked::of(resource) {
+            Asked::All => *known.entry(of).or_insert_with(|| weigh(resource, &Asked::All)),
+            asked @ Asked::These(_) => weigh(resource, &asked),
+        };
         if bytes > ctx.room.left() {
             break;
         }
@@ -76,7 +81,30 @@ async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Cont
     allowed
 }
 
-/// The parts of a setting that the client asked for.
+/// The settings of a resource that the client wants to see.
+enum Asked<'a> {
+    All,
+    These(HashSet<&'a str>),
+}
+
+impl Asked<'_> {
+    fn of(resource: &DescribeConfigsResource) -> Asked<'_> {
+        match &resource.configuration_keys {
+            // As in Kafka an empty list of names asks for all.
+            Some(keys) if !keys.is_empty() => Asked::These(keys.iter().map(String::as_str).collect()),
+            Some(_) | None => Asked::All,
+        }
+    }
+
+    fn has(&self, setting: &Described) -> bool {
+        match self {
+            Asked::All => true,
+            Asked::These(names) => names.contains(setting.name.as_str()),
+        }
+    }
+}
+
+/// What of a setting the client wants to see.
 #[derive(Clone, Copy)]
 struct Shape {
     synonyms: bool,
@@ -166,20 +194,19 @@ fn result(
     outcome: Result<Vec<Described>, Refusal>,
     shape: Shape,
 ) -> DescribeConfigsResult {
-    // As in Kafka, an empty list of names asks for all settings.
-    let asked = resource.configuration_keys.filter(|keys| !keys.is_empty());
-    let asked: Option<HashSet<String>> = asked.map(|keys| keys.into_iter().collect());
-    let is_asked = |setting: &Described| asked.as_ref().is_none_or(|asked| asked.contains(&setting.name));
     let (refusal, settings) = match outcome {
         Ok(settings) => (Refusal::from(ErrorCode::None), settings),
         Err(refusal) => (refusal, Vec::new()),
     };
+    let asked = Asked::of(&resource);
+    let settings = settings.into_iter().filter(|setting| asked.has(setting));
+    let configs = settings.map(|setting| row(setting, shape)).collect();
     DescribeConfigsResult {
         error_code: refusal.code.code(),
         error_message: Some(refusal.message.unwrap_or_default()),
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
-        configs: settings.into_iter().filter(is_asked).map(|setting| row(setting, shape)).collect(),
+        configs,
     }
 }
 

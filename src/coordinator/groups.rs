@@ -68,8 +68,13 @@ impl Groups {
                 self.expire().await;
                 next_check = now + every;
             }
-            let until_check = next_check.saturating_sub(now);
-            let wait = next_alarm.map_or(until_check, |wait| wait.min(until_check)).max(TIMER_GRAIN);
+            let next_pass = self.0.gone_due();
+            if next_pass.is_some_and(|due| due <= now) {
+                self.forget_gone().await;
+                continue;
+            }
+            let next = next_pass.map_or(next_check, |due| due.min(next_check)).saturating_sub(now);
+            let wait = next_alarm.map_or(next, |wait| wait.min(next)).max(TIMER_GRAIN);
             tokio::select! {
                 () = time::sleep(wait) => {}
                 () = self.0.alarm_moved() => {}
@@ -256,15 +261,22 @@ impl Groups {
         async move { asked?.answer(offsets_answer).await? }
     }
 
-    /// Removes the offsets of deleted topics. Callers need not wait: topic ids are never used
-    /// again, and offsets that are left after a crash are removed by the next check.
+    /// Topics were deleted: their offsets go within about a second. Nobody need wait for it: their ids never
+    /// come back, and what a crash leaves of them goes at the next check.
     pub fn forget_topics(&self, gone: BTreeSet<TopicId>) {
-        if gone.is_empty() {
-            return;
-        }
-        let gone = Arc::new(gone);
+        self.0.note_gone(gone);
+    }
+
+    /// One pass over all groups for all topics that were deleted lately: a pass for each would make
+    /// deleting topics cost more the more groups there are.
+    async fn forget_gone(&self) {
+        let gone = Arc::new(self.0.take_gone());
         for name in self.0.names() {
-            self.0.tell(&name, |_| Some(Command::ForgetTopics(gone.clone())));
+            self.0.tell(&name, |group| {
+                let has_some = group.hard().topics().iter().any(|topic| gone.contains(topic));
+                has_some.then(|| Command::ForgetTopics(gone.clone()))
+            });
+            tokio::task::yield_now().await;
         }
     }
 

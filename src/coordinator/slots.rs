@@ -21,7 +21,10 @@ use crate::types::{Timestamp, TopicId};
 /// The delay before checking again whether the deletion of a group is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The number of alarms that fire before other tasks get their turn on this thread.
+/// How long deleted topics are collected before their offsets are forgotten together.
+const COLLECT: Duration = Duration::from_secs(1);
+
+/// How many alarms ring before others get their turn on this thread.
 const ALARMS_AT_ONCE: usize = 1000;
 
 /// The number of idle groups that are tried to free memory.
@@ -38,13 +41,22 @@ pub(super) struct Slots {
     alarm_moved: Notify,
     /// Groups without members and offsets, the longest idle first.
     idle: Mutex<BTreeSet<(u64, Arc<str>)>>,
+    gone: Mutex<Gone>,
     /// Bytes that all groups together take.
     held: AtomicIsize,
     /// The last number of a caller or of a group that became idle.
     numbers: AtomicU64,
 }
 
-/// The handling of a command to a group that does not exist.
+/// Topics that were deleted and whose offsets are not forgotten yet.
+#[derive(Default)]
+struct Gone {
+    topics: BTreeSet<TopicId>,
+    /// When they are; `None` if there are none.
+    due: Option<Duration>,
+}
+
+/// What becomes of a command to a group that does not exist.
 #[derive(Clone, Copy)]
 pub(super) enum Absent {
     Create,
@@ -97,6 +109,7 @@ impl Slots {
             alarms: Mutex::default(),
             alarm_moved: Notify::new(),
             idle: Mutex::default(),
+            gone: Mutex::default(),
             held: AtomicIsize::new(0),
             numbers: AtomicU64::new(0),
         };
@@ -237,7 +250,28 @@ impl Slots {
         }
     }
 
-    /// Waits until the next alarm becomes earlier than before.
+    pub fn note_gone(&self, topics: BTreeSet<TopicId>) {
+        if topics.is_empty() {
+            return;
+        }
+        let mut gone = lock(&self.gone);
+        gone.topics.extend(topics);
+        if gone.due.is_none() {
+            gone.due = Some(self.clock.monotonic() + COLLECT);
+            self.alarm_moved.notify_one();
+        }
+    }
+
+    /// When the topics that are gone are to be forgotten, if there are any.
+    pub fn gone_due(&self) -> Option<Duration> {
+        lock(&self.gone).due
+    }
+
+    pub fn take_gone(&self) -> BTreeSet<TopicId> {
+        std::mem::take(&mut *lock(&self.gone)).topics
+    }
+
+    /// Ready when the next alarm is earlier than it was.
     pub async fn alarm_moved(&self) {
         self.alarm_moved.notified().await;
     }

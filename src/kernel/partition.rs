@@ -249,6 +249,12 @@ impl Partition {
         Applied::Epoch(self.epoch)
     }
 
+    pub(super) fn set_last_write(&mut self, producer: ProducerId, at: Timestamp) {
+        if let Some(producer) = self.producers.get_mut(&producer) {
+            producer.set_last_write(at);
+        }
+    }
+
     pub(super) fn forget_producer(&mut self, producer: ProducerId) {
         self.producers.remove_mut(&producer);
     }

@@ -44,7 +44,11 @@ impl Producer {
         self.last_write
     }
 
-    /// A partition without state for the producer accepts any first sequence, because the state may have
+    pub fn set_last_write(&mut self, at: Timestamp) {
+        self.last_write = at;
+    }
+
+    /// A partition without state for the producer takes any first sequence: the state may have
     /// expired.
     pub fn new(
         stamp: ProducerStamp,

@@ -1,6 +1,6 @@
-//! The idempotent producers of all partitions, ordered by their last writes. When their memory is used
-//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that
-//! may still retry. Kafka has no limit; here a client with invented ids must not use up the memory.
+//! The idempotent producers of all partitions, in the order of their last writes. When their memory is used
+//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that may
+//! still retry, and nobody while the clock is doubted. Kafka has no bound; here a client with made-up ids must not take all memory.
 //!
 //! Invariant: there is one entry for each producer of each partition, with the time of its last write.
 
@@ -64,30 +64,27 @@ impl Producers {
         self.most_bytes = most_bytes;
     }
 
-    /// Whether a new producer can be added: there is memory, or the oldest one may be forgotten.
-    pub(super) fn admits_one(&self, now: Timestamp) -> bool {
-        self.has_room() || self.oldest().is_some_and(|oldest| now.since(oldest.last_write) >= MAY_RETRY)
+    /// The one with the latest last write.
+    pub(super) fn newest(&self) -> Option<&Remembered> {
+        self.by_last_write.last()
     }
 
-    /// Records a write at `wrote.last_write`; `before` is the producer's previous write. Returns the
-    /// producer to forget for it.
-    pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) -> Option<Remembered> {
-        if before == Some(wrote.last_write) {
-            return None;
-        }
-        let forgotten = match before {
-            Some(last_write) => {
-                self.forget(&Remembered { last_write, ..wrote });
-                None
-            }
-            None if self.has_room() => None,
-            None => self.oldest().copied(),
-        };
-        if let Some(forgotten) = &forgotten {
-            self.forget(forgotten);
+    /// Whether there is room for one more.
+    pub fn has_room(&self) -> bool {
+        bytes_of(self.by_last_write.size() + 1) <= self.most_bytes
+    }
+
+    /// Whether a new one may be remembered: there is room, or the oldest may be forgotten for it.
+    pub(super) fn admits_one(&self, believed: Option<Timestamp>) -> bool {
+        self.has_room() || self.oldest().is_some_and(|oldest| may_be_forgotten(oldest, believed))
+    }
+
+    /// A producer wrote at `wrote.last_write`; `before` is its last write before that.
+    pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) {
+        if let Some(last_write) = before {
+            self.forget(&Remembered { last_write, ..wrote });
         }
         self.by_last_write.insert_mut(wrote);
-        forgotten
     }
 
     /// Adds a producer from a snapshot.
@@ -112,10 +109,11 @@ impl Producers {
             })
         })
     }
+}
 
-    fn has_room(&self) -> bool {
-        bytes_of(self.by_last_write.size() + 1) <= self.most_bytes
-    }
+/// `believed` is the time, unless the clock is doubted: then nobody is known to be old.
+pub(super) fn may_be_forgotten(producer: &Remembered, believed: Option<Timestamp>) -> bool {
+    believed.is_some_and(|now| now.since(producer.last_write) >= MAY_RETRY)
 }
 
 fn bytes_of(producers: usize) -> u64 {

@@ -293,27 +293,31 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
     for seed in 0..200 {
         let mut random = Random(seed);
         let mut shard = Shard::new(BROKER);
-        let mut snapshot = Vec::new();
+        let mut snapshot = None;
         let mut since = Vec::new();
         for step in 0..150 {
             let command = random.command();
             let before = shard.clone();
-            let outcome = shard.apply(at(step), &command);
+            // Several at one time, as in a round.
+            let time = at(step / 8 * 60);
+            let outcome = shard.apply(time, &command);
             match outcome {
-                Ok(applied) if applied.changed_something() => since.push((at(step), command)),
+                Ok(applied) if applied.changed_something() => since.push((time, command)),
                 Ok(_) => {}
                 Err(_) => assert_eq!(shard, before, "a refusal changes nothing"),
             }
             shard.topics().flat_map(|topic| topic.partitions()).for_each(check_partition);
             shard.topics().for_each(|topic| placement::check(topic, shard.running()));
             if random.below(20) == 0 {
-                snapshot = postcard::to_stdvec(&shard).unwrap();
+                snapshot = Some((postcard::to_stdvec(&shard).unwrap(), shard.clock_believed()));
                 since.clear();
             }
         }
-        let mut replayed: Shard = match snapshot.is_empty() {
-            true => Shard::new(BROKER),
-            false => Shard::from_snapshot(4, &snapshot, BROKER).unwrap(),
+        let mut replayed: Shard = match snapshot {
+            None => Shard::new(BROKER),
+            Some((state, believed)) => {
+                Shard::from_snapshot(4, &state, BROKER).unwrap().with_clock_believed(believed)
+            }
         };
         for (time, command) in &since {
             replayed.apply(*time, command).unwrap();
@@ -361,7 +365,7 @@ impl Random {
 
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(27) {
+        match self.below(28) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -397,6 +401,7 @@ impl Random {
             13 => Command::ElectPreferred { topic, partition },
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
             15 => Command::ElectUnclean { topic, partition },
+            17 => Command::ClockBelieved,
             16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let replaced: Vec<_> =

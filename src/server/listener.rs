@@ -44,7 +44,12 @@ pub(crate) async fn bind(listener: &Listener) -> io::Result<Vec<TcpSocket>> {
 }
 
 pub(crate) fn listen(sockets: Vec<TcpSocket>) -> io::Result<Vec<TcpListener>> {
-    sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect()
+    let listen = |socket: TcpSocket| {
+        // Its connections inherit it, and may linger then: see `bind_one`.
+        socket.set_reuseaddr(true)?;
+        socket.listen(BACKLOG)
+    };
+    sockets.into_iter().map(listen).collect()
 }
 
 fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpSocket>> {
@@ -68,14 +73,23 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpSocket>> {
     }
 }
 
+/// Two sockets that both may reuse an address can be bound to it until one of them listens, and then two
+/// brokers that start at once both recover. So it is tried without that first.
 fn bind_one(address: SocketAddr) -> io::Result<TcpSocket> {
+    match bind_as(address, false) {
+        // After a crash the old connections linger for a while; they are no reason not to start.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind_as(address, true),
+        bound => bound,
+    }
+}
+
+fn bind_as(address: SocketAddr, reuses: bool) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         // Both families, whatever this machine's default is.
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
     }
-    // Old connections linger for a while after a crash, and must not prevent a start.
-    socket.set_reuseaddr(true)?;
+    socket.set_reuseaddr(reuses)?;
     socket.bind(address)?;
     Ok(socket)
 }

@@ -72,8 +72,6 @@ pub(super) struct Engine {
     unwritten: Unwritten,
     /// No new journal file could be created when one was needed: the rest of the room is shared out.
     short_of_room: bool,
-    /// When this was last logged.
-    told_full: Option<Duration>,
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
@@ -131,7 +129,6 @@ impl Engine {
             sync_announced: false,
             unwritten: Unwritten::default(),
             short_of_room: false,
-            told_full: None,
             since_snapshot: 0,
             since_look: 0,
             snapshot_running: false,
@@ -161,6 +158,9 @@ impl Engine {
         let mut relaxed = true;
         let mut must_sync = false;
         for work in work {
+            if self.may_forget_producers(&work) {
+                self.note_clock(now, believed, &mut commands);
+            }
             match work {
                 Work::Append(append) => {
                     let is_direct = direct.contains(&(append.partition.topic, append.partition.index));
@@ -195,8 +195,8 @@ impl Engine {
         if commands.is_empty() {
             return round;
         }
-        if self.must_note(believed) && self.shard.apply(now, &Command::ClockBelieved).is_ok() {
-            commands.push(Command::ClockBelieved);
+        if self.must_note(believed) {
+            self.note_clock(now, believed, &mut commands);
         }
         self.write_segments(&round, &mut commands);
         self.write_journal(now, &commands, &mut round);
@@ -213,6 +213,16 @@ impl Engine {
         let noted = self.shard.clock_believed();
         believed
             .is_some_and(|now| noted.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= NOTE_CLOCK))
+    }
+
+    /// Has the entry say that the clock is believed, if it is and the entry does not say so yet.
+    fn note_clock(&mut self, now: Timestamp, believed: Option<Timestamp>, commands: &mut Vec<Command>) {
+        if believed.is_some()
+            && self.shard.clock_believed() != Some(now)
+            && self.shard.apply(now, &Command::ClockBelieved).is_ok()
+        {
+            commands.push(Command::ClockBelieved);
+        }
     }
 
     /// After the sync: shows what is durable, wakes who waits, answers.

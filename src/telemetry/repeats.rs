@@ -1,10 +1,14 @@
-//! Repeated log lines are written once and then counted, so that a full disk or thousands of broken
-//! clients do not fill the disk with lines. This applies to all log lines.
+//! Repeated log lines are written once and then counted, so that a full disk or thousands of broken clients
+//! do not fill the disk with lines. This holds for every log line.
+//!
+//! Lines that differ are limited too, but only while the broker serves, and not those at ERROR: such a
+//! line names what needs attention, as a damaged partition, and is written for each of them.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::callsite::Identifier;
@@ -15,39 +19,99 @@ use tracing_subscriber::layer::Context;
 
 use crate::time::Moment;
 
-/// Within this time a line is written once, and one place in the code writes at most `LINES`.
-const WINDOW: Duration = Duration::from_secs(10);
+/// In this time a line is written once, and one place of the code writes at most so many lines.
+pub const WINDOW: Duration = Duration::from_secs(10);
 const LINES: usize = 50;
+/// The same at ERROR and before the broker serves.
+const MANY_LINES: usize = 100_000;
 
-/// Drops repeated lines. Lines below INFO are never dropped.
+/// Leaves out repeated lines. Lines below INFO are never left out. Clones are one.
+#[derive(Clone, Default)]
+pub(super) struct Repeats(Arc<Mutex<State>>);
+
 #[derive(Default)]
-pub(super) struct Repeats(Mutex<HashMap<Identifier, Window>>);
+struct State {
+    places: HashMap<Identifier, Window>,
+    /// From the first call of [`Repeats::tell`] on.
+    is_serving: bool,
+}
 
 /// The lines that one place in the code has written recently.
 struct Window {
     since: Moment,
-    /// The hashes of the lines that were written.
-    written: Vec<u64>,
-    unsaid: u64,
+    /// The lines that were written, by their hash.
+    written: HashSet<u64>,
+    left_out: u64,
+    /// How many were left out before, and nobody was told yet.
+    untold: u64,
+    /// The message of the first line that was left out.
+    like: String,
+}
+
+impl Window {
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= WINDOW
+    }
 }
 
 impl Repeats {
-    /// Returns `None` if the line must be dropped, else the number of lines of its place that were
-    /// dropped before.
-    fn look_at(&self, place: Identifier, line: u64) -> Option<u64> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Window { since: Moment::now(), written: Vec::new(), unsaid: 0 };
-        let window = places.entry(place).or_insert_with(fresh);
-        let mut unsaid = 0;
-        if window.since.elapsed() >= WINDOW {
-            unsaid = window.unsaid;
-            *window = fresh();
-        } else if window.written.len() >= LINES || window.written.contains(&line) {
-            window.unsaid += 1;
-            return None;
+    /// Whether a line is to be written.
+    fn admits(&self, metadata: &Metadata<'_>, line: &Line) -> bool {
+        let mut state = self.state();
+        let most = match *metadata.level() == Level::ERROR || !state.is_serving {
+            true => MANY_LINES,
+            false => LINES,
+        };
+        let fresh = || Window {
+            since: Moment::now(),
+            written: HashSet::new(),
+            left_out: 0,
+            untold: 0,
+            like: String::new(),
+        };
+        let window = match state.places.entry(metadata.callsite()) {
+            Entry::Vacant(place) => place.insert(fresh()),
+            Entry::Occupied(place) => place.into_mut(),
+        };
+        if window.is_over() {
+            let untold = window.untold + window.left_out;
+            *window = Window { untold, like: std::mem::take(&mut window.like), ..fresh() };
         }
-        window.written.push(line);
-        Some(unsaid)
+        if window.written.len() < most && window.written.insert(line.hash.finish()) {
+            return true;
+        }
+        if window.left_out == 0 {
+            window.like.clone_from(&line.message);
+        }
+        window.left_out += 1;
+        false
+    }
+
+    /// Tells of the lines that were left out; it is called again and again while the broker serves. `all`:
+    /// also where the time is not over yet.
+    pub(super) fn tell(&self, all: bool) {
+        let mut told = Vec::new();
+        {
+            let mut state = self.state();
+            state.is_serving = true;
+            state.places.retain(|_, window| {
+                if all || window.is_over() {
+                    window.untold += std::mem::take(&mut window.left_out);
+                }
+                if window.untold > 0 {
+                    told.push((std::mem::take(&mut window.untold), window.like.clone()));
+                }
+                !window.is_over()
+            });
+        }
+        // Not under the lock: these are lines as well.
+        for (lines, like) in told {
+            warn!(lines, like, "log lines were left out: they repeat, or too many came from one place");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,16 +121,9 @@ impl<S: Subscriber> Layer<S> for Repeats {
         if *metadata.level() > Level::INFO || is_the_count(metadata) {
             return true;
         }
-        let mut line = Line(DefaultHasher::new());
+        let mut line = Line { hash: DefaultHasher::new(), message: String::new() };
         event.record(&mut line);
-        match self.look_at(metadata.callsite(), line.0.finish()) {
-            None => false,
-            Some(0) => true,
-            Some(unsaid) => {
-                warn!(unsaid, "lines like the next one were left out since it was last written");
-                true
-            }
-        }
+        self.admits(metadata, &line)
     }
 }
 
@@ -76,17 +133,27 @@ fn is_the_count(metadata: &Metadata<'_>) -> bool {
     metadata.module_path() == Some(module_path!())
 }
 
-/// A hash of all fields of a line.
-struct Line(DefaultHasher);
+/// All fields of a line, hashed, and its message.
+struct Line {
+    hash: DefaultHasher,
+    message: String,
+}
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a hash never fails.
-        let _ = write!(self, "{}={value:?}", field.name());
+        if field.name() == "message" {
+            // A text takes everything.
+            let _ = write!(self.message, "{value:?}");
+            self.hash.write(self.message.as_bytes());
+            return;
+        }
+        let _ = write!(Hashed(&mut self.hash), "{}={value:?}", field.name());
     }
 }
 
-impl Write for Line {
+struct Hashed<'a>(&'a mut DefaultHasher);
+
+impl Write for Hashed<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write(text.as_bytes());
         Ok(())
@@ -134,37 +201,70 @@ mod tests {
         }
     }
 
+    const LEFT_OUT: &str = " WARN log lines were left out: they repeat, or too many came from one place";
+
+    /// What is logged here goes to the lines; `serving`: after the start of a broker.
+    fn logging(serving: bool) -> (Repeats, Lines, impl Fn(&dyn Fn())) {
+        let (repeats, lines) = (Repeats::default(), Lines::default());
+        if serving {
+            repeats.tell(false);
+        }
+        let layer = layer().without_time().with_ansi(false).with_target(false).with_writer(lines.clone());
+        let subscriber = Arc::new(tracing_subscriber::registry().with(repeats.clone()).with(layer));
+        (repeats, lines, move |work| with_default(Arc::clone(&subscriber), work))
+    }
+
     fn full(free: u64) {
         warn!(free, "the disk is full");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_that_repeats_is_written_once() {
-        let lines = Lines::default();
-        let layer = layer().without_time().with_ansi(false).with_target(false).with_writer(lines.clone());
-        let subscriber = Arc::new(tracing_subscriber::registry().with(Repeats::default()).with(layer));
-        let flood = |free| with_default(Arc::clone(&subscriber), || (0..1000).for_each(|_| full(free)));
+        let (_, lines, log) = logging(true);
+        let flood = |free| log(&|| (0..1000).for_each(|_| full(free)));
         flood(1);
-        with_default(Arc::clone(&subscriber), || info!("something else"));
+        log(&|| info!("something else"));
         assert_eq!(lines.take(), [" WARN the disk is full free=1", " INFO something else"]);
         (2..100).for_each(flood);
         assert_eq!(lines.take().len(), LINES - 1, "other lines of the same place");
         crate::time::sleep(WINDOW).await;
         flood(1);
-        assert_eq!(lines.take().last().map(String::as_str), Some(" WARN the disk is full free=1"));
+        assert_eq!(lines.take(), [" WARN the disk is full free=1"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_that_are_left_out_are_counted_until_one_is_written_again() {
-        let repeats = Repeats::default();
-        let place = tracing::callsite! { name: "a place", kind: tracing::metadata::Kind::EVENT, fields: };
-        let place = || Identifier(place);
-        assert_eq!(repeats.look_at(place(), 1), Some(0));
-        assert!((0..1000).all(|_| repeats.look_at(place(), 1).is_none()));
-        assert_eq!(repeats.look_at(place(), 2), Some(0));
+    async fn lines_that_were_left_out_are_told_of_at_the_end_of_the_time_once() {
+        let (repeats, lines, log) = logging(true);
+        log(&|| (0..1000).for_each(|_| full(1)));
+        log(&|| repeats.tell(false));
+        assert_eq!(lines.take().len(), 1, "the time is not over");
         crate::time::sleep(WINDOW).await;
-        assert_eq!(repeats.look_at(place(), 1), Some(1000));
+        log(&|| repeats.tell(false));
+        let told = format!("{LEFT_OUT} lines=999 like=\"the disk is full\"");
+        assert_eq!(lines.take(), [told], "also if the place says nothing any more");
+        log(&|| repeats.tell(true));
+        assert_eq!(lines.take(), [""; 0]);
+        // Also where the place speaks again before that.
+        log(&|| (0..10).for_each(|_| full(1)));
         crate::time::sleep(WINDOW).await;
-        assert_eq!(repeats.look_at(place(), 1), Some(0));
+        log(&|| (0..20).for_each(|_| full(1)));
+        lines.take();
+        for (all, told) in [(false, 9), (true, 19)] {
+            log(&|| repeats.tell(all));
+            assert_eq!(lines.take(), [format!("{LEFT_OUT} lines={told} like=\"the disk is full\"")]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_damaged_partition_is_named_and_at_the_start_everything_is() {
+        let damaged = |partition: u64| tracing::error!(partition, "damaged");
+        for (serving, named) in [(true, LINES), (false, 1000)] {
+            let (_, lines, log) = logging(serving);
+            log(&|| (0..1000).for_each(damaged));
+            let said = lines.take();
+            assert_eq!((said.len(), said[999].as_str()), (1000, "ERROR damaged partition=999"));
+            log(&|| (0..1000).for_each(full));
+            assert_eq!(lines.take().len(), named);
+        }
     }
 }

@@ -184,3 +184,21 @@ async fn a_resource_named_again_and_again_does_not_fill_the_memory() {
     assert_eq!(answer.results.last().unwrap().error_code, code(ErrorCode::InvalidRequest));
     assert_eq!(answer.results.len(), 20_000);
 }
+
+#[tokio::test]
+async fn only_the_settings_that_are_asked_for_are_weighed() {
+    let node = Node::with(&[("jackdaw.answer.max.bytes", "2097152")]).await;
+    let resource = |keys: Option<&str>| DescribeConfigsResource {
+        resource_type: BROKER,
+        resource_name: "1".to_owned(),
+        configuration_keys: keys.map(|key| vec![key.to_owned()]),
+    };
+    let mut client = node.client().await;
+    let mut fit = async |resource: DescribeConfigsResource| {
+        let request = DescribeConfigsRequest { resources: vec![resource; 400], ..Default::default() };
+        let results = client.call(4, request).await.results;
+        results.iter().filter(|result| result.error_code == 0 && !result.configs.is_empty()).count()
+    };
+    assert!(fit(resource(None)).await < 100);
+    assert_eq!(fit(resource(Some("log.retention.ms"))).await, 400);
+}

@@ -54,6 +54,28 @@ fn says(error: ErrorCode, message: &str) -> (i16, String) {
 }
 
 #[tokio::test]
+async fn many_topics_are_made_at_once_and_those_whose_settings_fit_into_the_answer_have_them() {
+    let node = Node::with(&[("jackdaw.answer.max.bytes", "2097152")]).await;
+    let mut client = node.client().await;
+    let names = |letter| (0..400).map(move |number| topic(&format!("{letter}{number}"), 1, 1));
+    let results = create(&mut client, names("t").collect()).await;
+    assert_eq!(results.len(), 400);
+    let described = results.partition_point(|result| result.topic_config_error_code == 0);
+    assert!((50..300).contains(&described), "{described}");
+    for (at, result) in results.iter().enumerate() {
+        assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (0, 1, 1));
+        assert_eq!(result.topic_config_error_code == 0, at < described);
+        assert_eq!(result.configs.as_ref().map(Vec::is_empty), Some(at >= described));
+        assert!(node.store.topics().by_name(&result.name).is_some());
+    }
+    let refused = results[399].topic_config_error_code;
+    assert_eq!(refused, code(ErrorCode::InvalidRequest));
+    // Answers of old versions have no settings.
+    let old = client.call(4, request(names("u").collect())).await.topics;
+    assert!(old.iter().all(|result| result.error_code == 0));
+}
+
+#[tokio::test]
 async fn a_topic_is_made_as_asked_and_told_with_its_settings() {
     let node = Node::start().await;
     let mut client = node.client().await;

@@ -25,12 +25,20 @@ pub struct Names {
     pub group: String,
     /// Kafka's number of a kind of resource, and the name of one.
     resource: (i8, String),
+    /// The text that stands for all names and other texts.
+    everywhere: Option<String>,
 }
 
 impl Names {
     pub fn of(topic: &str, topic_id: TopicId, group: &str) -> Names {
         let resource = (2, topic.to_owned());
-        Names { topic: topic.to_owned(), topic_id, group: group.to_owned(), resource }
+        Names { topic: topic.to_owned(), topic_id, group: group.to_owned(), resource, everywhere: None }
+    }
+
+    /// Every text of every request is this one.
+    pub fn only(text: &str) -> Names {
+        let everywhere = Some(text.to_owned());
+        Names { everywhere, ..Names::of(text, TopicId::default(), text) }
     }
 }
 
@@ -48,6 +56,23 @@ pub fn every_array(names: &Names, bytes: usize) -> Vec<Attack> {
                 let names = Names { resource, ..names.clone() };
                 attacks.extend(of_message(message, version, &names, bytes));
             }
+        }
+    }
+    attacks
+}
+
+/// Every request that has no array, at its last version.
+pub fn without_arrays(names: &Names) -> Vec<Attack> {
+    let messages = requests();
+    let mut attacks = Vec::new();
+    for row in TABLE {
+        let message = messages.iter().find(|message| message.key == Some(row.key)).expect("a schema");
+        let version = row.max_version;
+        let mut paths = Vec::new();
+        arrays(message, &message.structs[0].name, version, &mut Vec::new(), &mut paths);
+        if paths.is_empty() {
+            let body = Body::of(message, version, names, &[], None);
+            attacks.push(Attack { name: format!("{} v{version}", message.api), key: row.key, version, body });
         }
     }
     attacks
@@ -219,6 +244,9 @@ impl<'a> Body<'a> {
     }
 
     fn text(&self, field: &str) -> &str {
+        if let Some(text) = &self.names.everywhere {
+            return text;
+        }
         match field {
             "group_id" | "key" | "coordinator_keys" | "groups" | "groups_names" => &self.names.group,
             "resource_name" => &self.names.resource.1,

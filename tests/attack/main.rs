@@ -17,6 +17,7 @@ mod descriptors;
 #[expect(dead_code, reason = "tests/api uses the rest")]
 mod harness;
 mod hoarding;
+mod injection;
 #[path = "../../build/schema.rs"]
 #[expect(dead_code, reason = "build.rs uses the rest")]
 mod schema;

@@ -12,7 +12,7 @@ use jackdaw::protocol::messages::offset_commit_request::{
 use jackdaw::protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use jackdaw::time::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 
 use crate::amplify::{Attack, Names};
@@ -118,6 +118,30 @@ impl Victim {
     }
 }
 
+/// A connection whose kernel keeps little for it, with requests that wait to be answered.
+pub async fn unread(address: SocketAddr, requests: &[u8]) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+    let mut socket = socket.connect(address).await.expect("the broker listens");
+    socket.write_all(requests).await.expect("the broker reads");
+    socket
+}
+
+/// Reads until the connection ends or answered everything.
+pub async fn read_all(mut socket: TcpStream, bytes: usize) {
+    let mut some = vec![0; 64 << 10];
+    let mut left = bytes;
+    let reading = async {
+        while left > 0 {
+            match socket.read(&mut some).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+    };
+    within(PATIENCE, reading).await.expect("the broker answers, or closes the connection");
+}
+
 /// A record goes in and comes out again.
 pub async fn serves(address: &str) {
     let mut good = Client::of(address).await;
@@ -163,12 +187,18 @@ pub fn join(group: &str, metadata: &[u8]) -> JoinGroupRequest {
 
 /// A whole request with its length and a header.
 pub fn framed(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    framed_by(None, key, version, body)
+}
+
+/// The same with a client id.
+pub fn framed_by(client: Option<&str>, key: i16, version: i16, body: &[u8]) -> Vec<u8> {
     let mut frame = BytesMut::new();
     frame.put_i32(0);
     frame.put_i16(key);
     frame.put_i16(version);
     frame.put_i32(7);
-    frame.put_i16(-1);
+    frame.put_i16(client.map_or(-1, |client| i16::try_from(client.len()).expect("a short name")));
+    frame.put_slice(client.unwrap_or_default().as_bytes());
     if jackdaw::protocol::request_header_version(key, version) == Some(2) {
         frame.put_u8(0);
     }

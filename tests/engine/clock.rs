@@ -1,12 +1,14 @@
 //! What a clock that is wrong may not do to a store: nothing goes by its age, over any restart.
 
 use jackdaw::config::{BrokerSettings, Durability, Given};
+use jackdaw::kernel::Refusal;
+use jackdaw::kernel::producers::PRODUCER_BYTES;
 use jackdaw::storage::fs::SimFs;
-use jackdaw::storage::{NewTopic, Store, StoreOptions};
+use jackdaw::storage::{AppendError, NewTopic, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};
 
-use crate::disk::{batch, now, options};
+use crate::disk::{batch, batch_of, now, options};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -183,6 +185,39 @@ fn r19_a_clock_put_right_by_20_minutes_deletes_again_after_ten() {
     assert_eq!((broker.log_start(), broker.expires()), (0, false));
     broker.run(2 * MINUTE);
     assert_eq!((broker.log_start(), broker.expires()), (2, true));
+}
+
+#[test]
+fn r19_while_the_clock_is_doubted_no_producer_is_forgotten_for_another_nor_by_the_next_start() {
+    const MOST: i64 = (1 << 20) / PRODUCER_BYTES as i64;
+    let mut broker = Broker::start(8);
+    broker.settings.push(("jackdaw.producers.max.bytes", "1048576".to_owned()));
+    let broker = broker.stopped().started_at(START);
+    let new = NewTopic { name: "t".into(), partitions: 1, overrides: [].into() };
+    let _ = now(broker.store.create_topic(new)).unwrap();
+    let write = |broker: &Broker, producer| {
+        let log = broker.store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+        now(log.append(batch_of(producer, 0, 0, &["x"]))).map(|appended| appended.repeated)
+    };
+    (0..MOST).for_each(|producer| assert_eq!(write(&broker, producer), Ok(false)));
+    broker.clock.step_to(Timestamp(START + 40 * DAY));
+    let refused = Err(AppendError::Refused(Refusal::TooManyProducers));
+    assert_eq!(write(&broker, MOST), refused);
+    let mut broker = broker;
+    for ends in [Broker::stopped, Broker::killed] {
+        broker = ends(broker).started_at(START + 40 * DAY);
+        broker.run(HOUR);
+        assert_eq!((write(&broker, MOST), write(&broker, 0)), (refused.clone(), Ok(true)));
+    }
+    broker.clock.step_to(Timestamp(START + HOUR));
+    assert_eq!(write(&broker, MOST), Ok(false), "the clock is right again");
+    let broker = broker.killed().started_at(START + HOUR);
+    assert_eq!(
+        (write(&broker, 1), write(&broker, MOST)),
+        (Ok(true), Ok(true)),
+        "the replay forgets the same"
+    );
+    assert_eq!(write(&broker, 0), Ok(false), "it was forgotten");
 }
 
 #[test]

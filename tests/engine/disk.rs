@@ -1,7 +1,7 @@
 //! Stores on simulated disks, and batches to put into them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::record::{self, BatchBuilder, Checked, Rules};
 use jackdaw::storage::fs::{Fs, SimFs};
+use jackdaw::storage::inspect::{Report, verify};
 use jackdaw::storage::{
     Isolation, LogError, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreOptions, Topic, Tuning,
 };
@@ -121,4 +122,20 @@ pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>,
             next = header.next_offset().expect("there are offsets left");
         }
     }
+}
+
+/// All files below a directory; none where there is no such directory.
+pub fn files(fs: &SimFs, dir: &Path) -> Vec<PathBuf> {
+    let entries = fs.list(dir).unwrap_or_default().into_iter();
+    entries
+        .flat_map(|entry| {
+            let path = dir.join(entry.name);
+            if entry.is_dir { files(fs, &path) } else { vec![path] }
+        })
+        .collect()
+}
+
+/// What `jackdaw log verify` says of the directory.
+pub fn look(fs: &SimFs) -> Report {
+    verify(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("data")).unwrap()
 }

@@ -1,6 +1,5 @@
-//! Data directories of every released format are opened by this version. `format-1/`, `format-2/` and
-//! `format-3/` were made by [`make`] below, as it was then, in the state that kill -9 leaves: a
-//! snapshot and a journal behind it.
+//! Data directories of every format are opened by this version. `format-1/` to `format-4/` were made by
+//! [`make`] below, as it was then, in the state that kill -9 leaves: a snapshot and a journal behind it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +9,7 @@ use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::{AppendError, Place, Store, StoreOptions};
+use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
@@ -19,12 +18,17 @@ use crate::history::commit;
 const FORMAT_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-1");
 const FORMAT_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-2");
 const FORMAT_3: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-3");
+const FORMAT_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-4");
 
 fn open(dir: &Path) -> Store {
+    try_open(dir).unwrap()
+}
+
+fn try_open(dir: &Path) -> Result<Store, OpenError> {
     let settings = BrokerSettings::load(Given::default()).unwrap();
     let options =
         StoreOptions { tuning: SMALL, ..StoreOptions::new(Place::Directory(dir.into()), settings.into()) };
-    Store::open(options).unwrap()
+    Store::open(options)
 }
 
 #[test]
@@ -55,6 +59,23 @@ fn i17_a_directory_of_format_3_is_opened_with_all_that_is_in_it() {
     let copy = tempfile::tempdir().unwrap();
     copy_tree(Path::new(FORMAT_3), copy.path());
     check_3(copy.path());
+}
+
+#[test]
+fn i17_a_directory_of_format_4_is_opened_with_all_that_is_in_it() {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(Path::new(FORMAT_4), copy.path());
+    let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
+    assert!(meta.starts_with("format=4\n") && meta.contains("\nchecksum="), "{meta}");
+    check_3(copy.path());
+    drop(check_end(copy.path()));
+    // What came with it: the witness knows that the journal was longer.
+    let cut = tempfile::tempdir().unwrap();
+    copy_tree(Path::new(FORMAT_4), cut.path());
+    for journal in fs::read_dir(cut.path().join("journal")).unwrap() {
+        fs::remove_file(journal.unwrap().path()).unwrap();
+    }
+    assert!(matches!(try_open(cut.path()), Err(OpenError::Damaged { .. })));
 }
 
 /// The version that introduces a format keeps such a directory: `KEEP_FORMAT=DIR cargo test --test

@@ -1,13 +1,13 @@
 //! What `jackdaw log verify` and `jackdaw log dump` say of data directories.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::inspect::{Account, Finding, NextStart, Report, dump, verify};
+use jackdaw::storage::inspect::{Account, Finding, NextStart, dump, verify};
 use jackdaw::storage::{OpenError, Store};
 
-use crate::disk::{batch, make_topic, now, open};
+use crate::disk::{batch, files, look, make_topic, now, open};
 
 /// Two topics, several segments, snapshots and journal files.
 fn filled(fs: &SimFs) -> Store {
@@ -22,10 +22,6 @@ fn filled(fs: &SimFs) -> Store {
         }
     }
     store
-}
-
-fn look(fs: &SimFs) -> Report {
-    verify(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("data")).unwrap()
 }
 
 #[test]
@@ -187,16 +183,6 @@ fn dumped(fs: &SimFs, path: &str, deep: bool) -> String {
     let mut out = Vec::new();
     assert!(dump(fs, Path::new(path), deep, &mut out).unwrap());
     String::from_utf8(out).unwrap()
-}
-
-fn files(fs: &SimFs, dir: &Path) -> Vec<PathBuf> {
-    let entries = fs.list(dir).unwrap().into_iter();
-    entries
-        .flat_map(|entry| {
-            let path = dir.join(entry.name);
-            if entry.is_dir { files(fs, &path) } else { vec![path] }
-        })
-        .collect()
 }
 
 /// Whether the byte of a segment belongs to a batch's leader epoch.

@@ -10,12 +10,12 @@ use jackdaw::config::Durability;
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::inspect::{NextStart, Report, verify};
+use jackdaw::storage::inspect::{NextStart, verify};
 use jackdaw::storage::{LogError, NewTopic, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};
 
-use crate::disk::{batch, checked, make_topic, now, open, options, values};
+use crate::disk::{batch, checked, files, look, make_topic, now, open, options, values};
 use crate::history::{commit, committed};
 
 /// A data directory, and what was acknowledged before its end.
@@ -194,20 +194,6 @@ fn write_whole(fs: &SimFs, path: &Path, bytes: &[u8]) {
     let file = fs.open(path, Open::WriteOrNew).unwrap();
     file.truncate(0).unwrap();
     file.write_at(&[IoSlice::new(bytes)], 0).unwrap();
-}
-
-fn files(fs: &SimFs, dir: &Path) -> Vec<PathBuf> {
-    let entries = fs.list(dir).unwrap().into_iter();
-    entries
-        .flat_map(|entry| {
-            let path = dir.join(entry.name);
-            if entry.is_dir { files(fs, &path) } else { vec![path] }
-        })
-        .collect()
-}
-
-fn look(fs: &SimFs) -> Report {
-    verify(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("data")).unwrap()
 }
 
 /// What came of the mutations, so that none of the outcomes is missing.

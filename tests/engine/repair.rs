@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::inspect::verify;
 use jackdaw::storage::repair::{Plan, plan, repair};
 use jackdaw::storage::{OpenError, Store};
 use jackdaw::types::Offset;
 
-use crate::disk::{batch, make_topic, now, open, values};
+use crate::disk::{batch, files, look, make_topic, now, open, values};
 use crate::history::commit;
 
 const ROOT: &str = "data";
@@ -201,7 +200,7 @@ fn a_partition_that_is_out_of_service_is_served_again_from_behind_the_damage() {
     let aside = repair(&shared(&fs), Path::new(ROOT)).unwrap();
     assert!(fs.metadata(&path).is_err());
     assert_eq!(fs.list(&aside.join("topics/t-0")).unwrap().len(), 2);
-    let report = verify(&shared(&fs), Path::new(ROOT)).unwrap();
+    let report = look(&fs);
     assert!(report.is_sound(), "{report:?}");
     let store = open(&fs).unwrap();
     let left = texts(&store, "t", 0);
@@ -227,7 +226,7 @@ fn i16_a_repair_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
         let store = open(&fs).unwrap();
         assert_eq!(texts(&store, "orders", 0), ["safe"], "after {steps} steps");
         drop(store);
-        let kept = all_files(&fs, Path::new("data/aside"));
+        let kept = files(&fs, Path::new("data/aside"));
         assert!(kept.iter().any(|path| path.to_str().unwrap().contains("payments-0")), "after {steps} steps");
         if done {
             break;
@@ -235,14 +234,4 @@ fn i16_a_repair_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
         steps += 1;
     }
     assert!(steps > 30, "{steps}");
-}
-
-fn all_files(fs: &SimFs, dir: &Path) -> Vec<PathBuf> {
-    let entries = fs.list(dir).unwrap_or_default().into_iter();
-    entries
-        .flat_map(|entry| {
-            let path = dir.join(entry.name);
-            if entry.is_dir { all_files(fs, &path) } else { vec![path] }
-        })
-        .collect()
 }

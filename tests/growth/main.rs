@@ -1,11 +1,9 @@
 //! What a change to one topic costs where there are many: as much as where there are few. Work is counted
 //! in the bytes that this thread asks for, which are the same on every machine. And what producers take.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::thread::LocalKey;
 
 use jackdaw::kernel::producers::PRODUCER_BYTES;
 use jackdaw::kernel::{Command, Commit, CreateTopic, ProducerStamp, Shard};
@@ -17,20 +15,21 @@ use jackdaw::protocol::messages::incremental_alter_configs_request::{
 
 use jackdaw::types::{NodeId, ProducerEpoch, ProducerId, Timestamp, Uuid};
 
+#[path = "../counting/mod.rs"]
+mod counting;
 #[expect(dead_code, reason = "shared with tests/api, which uses all of it")]
 #[path = "../api/harness.rs"]
 mod harness;
 
+use counting::Counting;
 use harness::{Client, Node};
 
 const THOUSAND: u32 = 1_000;
 const MOST: u32 = 50_000;
 const TOPIC: i8 = 2;
 
-struct Counting;
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting(count);
 
 thread_local! {
     /// All bytes that this thread ever asked for, and those that it gave back.
@@ -38,27 +37,10 @@ thread_local! {
     static GIVEN_BACK: Cell<u64> = const { Cell::new(0) };
 }
 
-fn count(counter: &'static LocalKey<Cell<u64>>, bytes: usize) {
-    // A thread that is ending has no counters any more, and no test that asks.
-    let _ = counter.try_with(|counter| counter.set(counter.get() + bytes as u64));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(&ASKED, layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(&GIVEN_BACK, layout.size());
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(&ASKED, size);
-        count(&GIVEN_BACK, layout.size());
-        unsafe { System.realloc(at, layout, size) }
+fn count(taken: usize, given: usize) {
+    for (counter, bytes) in [(&ASKED, taken), (&GIVEN_BACK, given)] {
+        // A thread that is ending has no counters any more, and no test that asks.
+        let _ = counter.try_with(|counter| counter.set(counter.get() + bytes as u64));
     }
 }
 

@@ -10,7 +10,7 @@ use jackdaw::record::{
 };
 use jackdaw::types::{Offset, Timestamp};
 
-use crate::allocations::peak_of;
+use crate::allocations::most_held_by;
 use crate::forge::{Forged, NOW, raw_record, record, varint};
 use crate::rules::rules;
 
@@ -20,7 +20,7 @@ const MIB: usize = 1 << 20;
 /// Every operation on a batch: all of them must end without a panic and within `limit` bytes of memory.
 #[track_caller]
 fn survives(batch: Bytes, limit: usize) -> Result<(), RecordError> {
-    let (result, peak) = peak_of(|| {
+    let (result, peak) = most_held_by(|| {
         let compacted = Rules { compacted: true, ..rules() };
         let checked = check_produced(batch.clone(), &rules()).map(|_| ());
         let opened = check_produced(batch.clone(), &compacted).map(|_| ());
@@ -132,11 +132,11 @@ fn a_zstd_batch_of_zeros_that_would_become_more_than_2_gib() {
     let attributes = Codec::Zstd.id().into();
     let batch = Forged { attributes, count: 2, last_offset_delta: 1, payload, ..Forged::empty() }.bytes();
     assert!(batch.len() < 66_000);
-    let (error, peak) = peak_of(|| check_produced(batch.clone(), &rules()).unwrap_err());
+    let (error, peak) = most_held_by(|| check_produced(batch.clone(), &rules()).unwrap_err());
     assert_eq!(error, RecordError::OpensTooLarge);
     assert!(peak <= 8 * MIB, "{peak}");
-    // A reader of records gets no value that would have to be held in memory as a whole.
-    let (read, peak) = peak_of(|| records(&batch).unwrap().next().unwrap());
+    // A reader of records is not given what would have to be held as a whole.
+    let (read, peak) = most_held_by(|| records(&batch).unwrap().next().unwrap());
     assert!(read.is_err());
     assert!(peak <= 8 * MIB, "{peak}");
 }
@@ -152,7 +152,7 @@ fn a_very_compressible_batch_is_taken_found_by_its_time_and_compacted_piece_by_p
                 batch.record(NOW, Some(key), Some(&value), &[])
             })
             .build();
-        let ((), peak) = peak_of(|| {
+        let ((), peak) = most_held_by(|| {
             let rules = Rules { compacted: true, ..rules() };
             assert_eq!(check_produced(batch.clone(), &rules).unwrap().bytes, batch, "{codec:?}");
             assert_eq!(newest(&batch, Offset(1)).unwrap().unwrap().offset, Offset(1));

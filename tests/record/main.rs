@@ -1,6 +1,7 @@
 //! Record batches tested from outside: the rules for batches of clients, the codecs against other
 //! implementations, and hostile bytes with a limit of memory.
 
+#[path = "../counting/by_thread.rs"]
 mod allocations;
 mod codecs;
 mod forge;

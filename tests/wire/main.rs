@@ -7,6 +7,7 @@
 //! - [`live`]: a running broker that gets all of these
 //! - [`fuzz`]: mutations; its functions are fuzz targets, which run here for a short while
 
+#[path = "../counting/by_thread.rs"]
 mod allocations;
 mod fuzz;
 mod hostile;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
@@ -25,6 +25,8 @@ struct Memory {
     clock: Clock,
     /// The clock is not trusted.
     doubted: AtomicBool,
+    /// How many submits there were.
+    submitted: Arc<AtomicU64>,
 }
 
 impl GroupStore for Memory {
@@ -38,6 +40,7 @@ impl GroupStore for Memory {
 
     fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled {
         let (settler, settled) = Settled::pair();
+        self.submitted.fetch_add(1, Ordering::SeqCst);
         self.waiting.lock().unwrap().push((group.to_owned(), records, settler));
         if !self.holds.load(Ordering::SeqCst) {
             self.settle();
@@ -444,16 +447,40 @@ fn groups_that_hold_nothing_take_no_room_from_those_that_do() {
     }
 }
 
-#[test]
-fn a_deleted_topic_takes_its_offsets_out_of_all_groups() {
+#[tokio::test(start_paused = true)]
+async fn deleted_topics_take_their_offsets_out_of_all_groups_together_and_within_a_second() {
     let stage = Stage::new(rules());
+    let other: TopicId = Uuid([8; 16]);
     for group in ["a", "b"] {
-        now(stage.groups.commit(group, commit(1))).unwrap();
+        let mut both = commit(1);
+        both.offsets.push(OffsetToCommit { partition: (other, 0), ..both.offsets[0].clone() });
+        now(stage.groups.commit(group, both)).unwrap();
     }
-    stage.groups.forget_topics(BTreeSet::from([TOPIC]));
+    let groups = stage.groups.clone();
+    let runs = tokio::spawn(async move { groups.run().await });
+    let pass = async |seconds: u64| {
+        for _ in 0..seconds * 10 {
+            stage.clock.set(Timestamp(stage.clock.now().0 + 100));
+            time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    pass(1).await;
+    // However many topics are deleted, no group is looked at meanwhile.
+    let made_up = (0..200).map(|byte| Uuid([byte; 16])).filter(|topic| *topic != other);
+    for topic in made_up {
+        stage.groups.forget_topics(BTreeSet::from([topic]));
+        assert_eq!(offset_of(&stage, "a"), Some(1));
+    }
+    let submitted = Arc::clone(&stage.store.submitted);
+    let before = submitted.load(Ordering::SeqCst);
+    pass(2).await;
+    assert_eq!(submitted.load(Ordering::SeqCst) - before, 2, "one pass, and a command for each group");
     for group in ["a", "b"] {
         assert_eq!(offset_of(&stage, group), None);
+        let left = now(stage.groups.fetch_offsets(group, Some(vec![(other, 0)]))).unwrap();
+        assert!(left[0].1.is_some(), "that topic is still there");
     }
+    runs.abort();
 }
 
 #[tokio::test]

@@ -13,7 +13,19 @@ fn with_memory_for(producers: u64) -> Shard {
     shard
 }
 
+/// A batch of a producer, at a time when the clock is believed.
 fn write(
+    shard: &mut Shard,
+    seconds: i64,
+    producer: i64,
+    partition: i32,
+    sequence: i32,
+) -> Result<Applied, Refusal> {
+    shard.apply(at(seconds), &Command::ClockBelieved).unwrap();
+    write_in_doubt(shard, seconds, producer, partition, sequence)
+}
+
+fn write_in_doubt(
     shard: &mut Shard,
     seconds: i64,
     producer: i64,
@@ -49,14 +61,42 @@ fn a_new_producer_is_refused_where_all_others_wrote_within_15_minutes_and_only_t
     let mut shard = with_memory_for(2);
     write(&mut shard, 0, 7, 0, 0).unwrap();
     write(&mut shard, 1, 8, 0, 0).unwrap();
+    shard.apply(at(15 * MINUTE - 1), &Command::ClockBelieved).unwrap();
     let before = shard.clone();
-    let fresh = write(&mut shard, 15 * MINUTE - 1, 9, 0, 0);
+    let fresh = write_in_doubt(&mut shard, 15 * MINUTE - 1, 9, 0, 0);
     assert_eq!(fresh, Err(Refusal::TooManyProducers));
     assert_eq!(shard, before, "a refusal changes nothing");
     assert!(shard.apply(at(15 * MINUTE - 1), &Command::Commit(batch(1))).is_ok(), "others write on");
     assert!(write(&mut shard, 15 * MINUTE - 1, 8, 0, 1).is_ok(), "those that are known, too");
     assert!(write(&mut shard, 15 * MINUTE, 9, 0, 0).is_ok());
     assert_eq!(known(&shard, 0), [8, 9]);
+}
+
+#[test]
+fn nobody_is_forgotten_while_the_clock_is_doubted() {
+    let mut shard = with_memory_for(2);
+    write(&mut shard, 0, 7, 0, 0).unwrap();
+    write(&mut shard, 1, 8, 0, 0).unwrap();
+    assert_eq!(write_in_doubt(&mut shard, 60 * MINUTE, 9, 0, 0), Err(Refusal::TooManyProducers));
+    let bound = Command::SetProducerMemory { bytes: PRODUCER_BYTES };
+    let set = shard.apply(at(60 * MINUTE), &bound);
+    assert_eq!(set, Ok(Applied::ProducerMemorySet { forgotten: 0 }));
+    assert!(matches!(write(&mut shard, 60 * MINUTE, 7, 0, 0), Ok(Applied::Duplicate { .. })));
+    write(&mut shard, 60 * MINUTE, 9, 0, 0).unwrap();
+    assert_eq!(known(&shard, 0), [9], "now the smaller bound holds, too");
+}
+
+#[test]
+fn who_wrote_while_the_clock_was_far_ahead_is_forgotten_in_time_once_it_is_right() {
+    const IN_2100: i64 = 4_102_444_800;
+    let mut shard = with_memory_for(2);
+    write_in_doubt(&mut shard, IN_2100, 7, 0, 0).unwrap();
+    write_in_doubt(&mut shard, IN_2100 + 1, 8, 1, 0).unwrap();
+    assert_eq!(write(&mut shard, 60, 9, 0, 0), Err(Refusal::TooManyProducers), "they may still retry");
+    assert_eq!(write(&mut shard, 60 + 15 * MINUTE - 1, 9, 0, 0), Err(Refusal::TooManyProducers));
+    write(&mut shard, 60 + 15 * MINUTE, 9, 0, 0).unwrap();
+    let all = Command::ExpireProducers { idle_since: at(60 + 16 * MINUTE) };
+    assert_eq!(shard.apply(at(60 + 16 * MINUTE), &all), Ok(Applied::ProducersExpired(2)));
 }
 
 #[test]
@@ -84,6 +124,7 @@ fn a_smaller_bound_forgets_those_that_are_old_enough_at_once() {
         write(&mut shard, producer * MINUTE, producer, 0, 0).unwrap();
     }
     let bound = Command::SetProducerMemory { bytes: PRODUCER_BYTES };
+    shard.apply(at(17 * MINUTE), &Command::ClockBelieved).unwrap();
     let set = shard.apply(at(17 * MINUTE), &bound);
     assert_eq!(set, Ok(Applied::ProducerMemorySet { forgotten: 3 }));
     assert_eq!(known(&shard, 0), [3, 4]);

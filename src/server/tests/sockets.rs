@@ -51,6 +51,36 @@ async fn m6_localhost_is_both_address_families_at_the_same_port() {
 }
 
 #[tokio::test]
+async fn of_two_brokers_that_start_at_once_the_second_finds_its_port_in_use_before_either_listens() {
+    let settings = |port| {
+        let mut given = Given::default();
+        given.set("listeners", format!("PLAINTEXT://localhost:{port}"));
+        BrokerSettings::load(given).unwrap()
+    };
+    let first = Bound::at(&settings(0).listeners).await.unwrap();
+    let port = first.0[0].1[0].local_addr().unwrap().port();
+    let second = Bound::at(&settings(port).listeners).await.map(|_| ()).unwrap_err();
+    assert_eq!((second.error.kind(), second.port), (std::io::ErrorKind::AddrInUse, port));
+    drop(first);
+    assert!(Bound::at(&settings(port).listeners).await.is_ok());
+}
+
+#[tokio::test]
+async fn connections_that_linger_at_a_port_do_not_keep_it_from_the_next_start() {
+    let running = start(&[]).await.unwrap();
+    let address = running.addresses()[0];
+    let mut client = TcpStream::connect(address).await.unwrap();
+    assert!(is_served(&mut client).await);
+    // The server closes first: its end lingers.
+    running.stop.begin();
+    running.server.drain(Duration::from_secs(10)).await;
+    assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+    drop(client);
+    let again = start(&[("listeners", &format!("PLAINTEXT://{address}"))]).await.unwrap();
+    assert_eq!(again.addresses(), [address]);
+}
+
+#[tokio::test]
 async fn an_address_that_is_only_taken_refuses_clients_until_it_is_served() {
     let mut given = Given::default();
     given.set("listeners", "PLAINTEXT://127.0.0.1:0");

@@ -39,9 +39,6 @@ const COMMIT_BYTES: usize = 160;
 /// commands that free room may use all of it, and everything else none.
 const RESERVE: u64 = 8;
 
-/// How long a line about a journal without room is not repeated.
-const QUIET: Duration = Duration::from_secs(30);
-
 /// What a round has for one segment.
 struct SegmentRun {
     partition: Arc<Partition>,
@@ -148,22 +145,13 @@ impl Engine {
     pub fn prepared(&mut self, outcome: &std::io::Result<()>) {
         self.short_of_room = outcome.is_err();
         if let Err(error) = outcome {
-            self.tell_no_room(error);
+            tracing::warn!(
+                dir = %self.directory.journal().display(),
+                %error,
+                "no room for the journal: writes are refused until there is room; {}",
+                Failure::of(error).next_step()
+            );
         }
-    }
-
-    fn tell_no_room(&mut self, error: &std::io::Error) {
-        let now = self.clocks.since_boot();
-        if self.told_full.is_some_and(|told| now.saturating_sub(told) < QUIET) {
-            return;
-        }
-        self.told_full = Some(now);
-        tracing::warn!(
-            dir = %self.directory.journal().display(),
-            %error,
-            "no room for the journal: writes are refused until there is room; {}",
-            Failure::of(error).next_step()
-        );
     }
 
     /// Those that get so much in this round that a sync of their own is cheaper than the detour.
@@ -184,6 +172,18 @@ impl Engine {
             }
         }
         bytes.into_iter().filter(|(_, bytes)| *bytes >= direct_from).map(|(key, _)| key).collect()
+    }
+
+    /// Whether a producer may be forgotten for this; the state then has to know whether the clock is believed.
+    pub fn may_forget_producers(&self, work: &Work) -> bool {
+        match work {
+            Work::Append(AppendWork { partition, batch, .. }) => {
+                batch.header.producer().is_some_and(|producer| {
+                    self.shard.lacks_memory_for(producer.id, partition.topic, partition.index)
+                })
+            }
+            Work::Command { command, .. } => matches!(command, Command::SetProducerMemory { .. }),
+        }
     }
 
     /// Applies one batch; `None` where it changed nothing.
@@ -230,7 +230,7 @@ impl Engine {
                         topic = %partition.topic_name,
                         partition = partition.index,
                         "a new idempotent producer is refused: all that are remembered wrote within the last \
-                         15 minutes; it will retry; see which clients make so many, or raise \
+                         15 minutes, or the clock is doubted; it will retry; see which clients make so many, or raise \
                          jackdaw.producers.max.bytes"
                     );
                 }
