@@ -143,7 +143,12 @@ fn path(directory: &Directory, (topic, partition): PartitionKey) -> PathBuf {
 
 fn write(directory: &Directory, path: &Path, bytes: &Bytes) -> io::Result<()> {
     fs::create_dirs(&*directory.fs, &directory.kept())?;
-    fs::replace(&*directory.fs, path, &[IoSlice::new(bytes)])
+    fs::replace(&*directory.fs, path, &[IoSlice::new(bytes)])?;
+    tracing::warn!(
+        file = %path.display(),
+        "the records of a partition whose segments cannot be written are kept in this file until a start can write them"
+    );
+    Ok(())
 }
 
 fn encode((topic, partition): PartitionKey, batches: &Batches) -> Bytes {
