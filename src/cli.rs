@@ -31,16 +31,16 @@ enum Exit {
 }
 
 const EXIT_CODES: &str = "Exit codes:
-   0  stopped as asked, or what was asked is done
-   1  what a client command asked for was refused, or a part of it was not done
+   0  success
+   1  a client command was refused or only partly done
   64  wrong command line
-  65  the data directory is not ours, is damaged or was written by a newer version
-  69  an address to listen at is not available, or no broker answers there
+  65  the data directory is damaged, is not this broker's or is from a newer version
+  69  an address is not available, or no broker answers
   74  a file cannot be read or written
-  75  the data directory is in use by another process
-  78  a setting is refused";
+  75  the data directory is in use
+  78  a setting is refused, or the limit of open files is too low";
 
-/// A server that stock Kafka clients cannot tell from Apache Kafka.
+/// A Kafka-compatible server in one small binary.
 #[derive(Debug, Parser)]
 #[command(name = "jackdaw", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
 struct CommandLine {
