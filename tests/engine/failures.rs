@@ -175,14 +175,12 @@ fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
 
 #[test]
 fn r6_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
-    let all = std::env::var("FAULTS").is_ok_and(|which| which == "all");
     let mut failed = 0;
     for operation in OPERATIONS {
         for after in 0.. {
             let at = usize::try_from(after).unwrap();
-            let errors = if all { ERRORS.to_vec() } else { vec![ERRORS[at % 7]] };
             let mut reached = false;
-            for error in errors {
+            for error in errors_at(at) {
                 let fault = Fault { after, error, ..Fault::next(operation) };
                 let end: fn(&SimFs) -> SimFs = match at % 2 {
                     0 => |fs| fs.crash(5),
@@ -204,35 +202,52 @@ fn r6_a_start_that_fails_at_any_call_loses_nothing() {
     for operation in OPERATIONS {
         for after in 0.. {
             let at = usize::try_from(after).unwrap();
-            let fs = SimFs::new(2);
-            let mut sent = Sent::default();
-            let store = open(&fs).unwrap();
-            play(&store, &mut sent);
-            let fs = if at % 2 == 0 { fs.kill() } else { fs.crash(9) };
-            drop(store);
-            let before = fs.trace().len();
-            fs.fail(Fault { after, error: ERRORS[at % 7], ..Fault::next(operation) });
-            let opened = open(&fs);
-            let reached = fs.trace()[before..].contains("  fails:");
-            fs.heal();
-            let context = format!("{operation:?} {after} {:?}", ERRORS[at % 7]);
-            if let Ok(store) = &opened {
-                store.run_background();
-                store.housekeep();
-                // What could not be opened is out of service until the next start.
-                if store.topics().iter().all(|topic| topic.partitions.iter().all(|log| !log.is_damaged())) {
-                    sent.check(store, &context);
-                }
+            let mut reached = false;
+            for error in errors_at(at) {
+                let fault = Fault { after, error, ..Fault::next(operation) };
+                reached |=
+                    start_fails_once(fault, if at % 2 == 0 { |fs| fs.kill() } else { |fs| fs.crash(9) });
             }
-            let fs = fs.kill();
-            drop(opened);
-            let store = open(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
-            sent.check(&store, &format!("{context}, opened again"));
             if !reached {
                 break;
             }
         }
     }
+}
+
+/// Whether the call was reached.
+fn start_fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
+    let context = format!("{fault:?}");
+    let fs = SimFs::new(2);
+    let mut sent = Sent::default();
+    let store = open(&fs).unwrap();
+    play(&store, &mut sent);
+    let fs = end(&fs);
+    drop(store);
+    let before = fs.trace().len();
+    fs.fail(fault);
+    let opened = open(&fs);
+    let reached = fs.trace()[before..].contains("  fails:");
+    fs.heal();
+    if let Ok(store) = &opened {
+        store.run_background();
+        store.housekeep();
+        // What could not be opened is out of service until the next start.
+        if store.topics().iter().all(|topic| topic.partitions.iter().all(|log| !log.is_damaged())) {
+            sent.check(store, &context);
+        }
+    }
+    let fs = fs.kill();
+    drop(opened);
+    let store = open(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
+    sent.check(&store, &format!("{context}, opened again"));
+    reached
+}
+
+/// The errors with which the call of this number fails.
+fn errors_at(call: usize) -> Vec<Errno> {
+    let all = std::env::var("FAULTS").is_ok_and(|which| which == "all");
+    if all { ERRORS.to_vec() } else { vec![ERRORS[call % ERRORS.len()]] }
 }
 
 /// All calls for one partition's files fail: it alone stops, for as long as that lasts, over restarts

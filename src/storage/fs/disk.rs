@@ -190,6 +190,12 @@ impl File for DiskFile {
     }
 
     #[cfg(target_os = "linux")]
+    fn read_nothing_ahead(&self) {
+        // If it has no effect, more is cached than is needed.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::Random);
+    }
+
+    #[cfg(target_os = "linux")]
     fn forget_cached(&self, len: u64, at: u64) {
         use rustix::fs::{Advice, fadvise};
         if let Some(len) = std::num::NonZeroU64::new(len) {

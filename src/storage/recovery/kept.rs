@@ -55,12 +55,12 @@ impl Kept {
                     kept.0.insert(path, bytes);
                 }
                 Err(why) => {
-                    tracing::warn!(
-                        file = %path.display(), %why,
-                        "damaged: records of a partition that was out of service cannot be read; the file is left as it is"
-                    );
                     let mut aside = path.clone().into_os_string();
                     aside.push(DAMAGED);
+                    tracing::warn!(
+                        file = %path.display(), to = %aside.display(), %why,
+                        "damaged: the records of a partition that was out of service cannot be read; the file is renamed, not removed"
+                    );
                     fs.rename(&path, Path::new(&aside))?;
                     fs.sync_dir(&dir)?;
                 }
@@ -143,7 +143,12 @@ fn path(directory: &Directory, (topic, partition): PartitionKey) -> PathBuf {
 
 fn write(directory: &Directory, path: &Path, bytes: &Bytes) -> io::Result<()> {
     fs::create_dirs(&*directory.fs, &directory.kept())?;
-    fs::replace(&*directory.fs, path, &[IoSlice::new(bytes)])
+    fs::replace(&*directory.fs, path, &[IoSlice::new(bytes)])?;
+    tracing::warn!(
+        file = %path.display(),
+        "the records of a partition whose segments cannot be written are kept in this file until a start can write them"
+    );
+    Ok(())
 }
 
 fn encode((topic, partition): PartitionKey, batches: &Batches) -> Bytes {

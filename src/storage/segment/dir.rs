@@ -107,6 +107,14 @@ impl PartitionDir {
         self.files.open((self.topic, self.partition, id), &self.log_path(id), how)
     }
 
+    /// A handle of a segment's file that is not shared. The system reads nothing ahead through it.
+    pub fn open_alone(&self, id: SegmentId) -> io::Result<Arc<dyn File>> {
+        let _there = self.there()?;
+        let file = self.files.fs().open(&self.log_path(id), Open::Read)?;
+        file.read_nothing_ahead();
+        Ok(file)
+    }
+
     /// An open file for answers to be sent from; `None` where it has to be read.
     pub fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
         self.files.leases.lend(file)

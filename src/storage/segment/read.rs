@@ -61,8 +61,8 @@ impl Places {
 const PART: u64 = 128 << 10;
 const PAGE: u64 = 4 << 10;
 
-/// The system reads ahead no more than this, by default much less.
-const READ_AHEAD: u64 = 1 << 20;
+/// Few batches are larger.
+const LARGE_BATCH: u64 = 1 << 20;
 
 /// The parts of a range that are not in the page cache.
 fn cold_parts(file: &dyn File, range: Range<u64>) -> Vec<Range<u64>> {
@@ -120,22 +120,33 @@ impl Segment {
         if at.is_empty() {
             return Ok(at);
         }
-        let file = self.file()?;
-        // Including the bytes that the system reads ahead by itself.
-        let looked_at = at.start..at.end.min(at.start.saturating_add(bytes).saturating_add(READ_AHEAD));
-        let cold = cold_parts(&*file, looked_at.clone());
-        let checked = verified::check(&*file, at.clone(), bytes, self.is_gapless(), log_start, true);
+        // A handle of its own: readers want the system to read ahead.
+        let file = match self.dir.open_alone(self.id()) {
+            Ok(file) => file,
+            Err(_) => self.file()?,
+        };
+        self.scrub_file(&*file, at, bytes, log_start)
+    }
+
+    pub(super) fn scrub_file(
+        &self,
+        file: &dyn File,
+        at: Range<u64>,
+        bytes: u64,
+        log_start: Offset,
+    ) -> Result<Range<u64>, ReadError> {
+        // The last batch may end behind `bytes`.
+        let looked_at = at.start..at.end.min(at.start.saturating_add(bytes).saturating_add(LARGE_BATCH));
+        let cold = cold_parts(file, looked_at.clone());
+        let start = at.start;
+        let checked = verified::check(file, at, bytes, self.is_gapless(), log_start, true);
         let end = checked.map_err(|error| self.judge(error))?;
         for part in cold {
             let is_last = part.end == looked_at.end;
             let to = if is_last { part.end.max(end) } else { part.end };
             file.forget_cached(to - part.start, part.start);
         }
-        // Batches before the log start may be damaged.
-        if log_start <= self.base {
-            self.verified().add(at.start..end);
-        }
-        Ok(at.start..end)
+        Ok(start..end)
     }
 
     fn span(
