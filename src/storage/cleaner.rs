@@ -111,7 +111,7 @@ impl Cleaner<'_> {
             Err(Failed::Read(ReadError::Damaged(why))) => partition.quarantine(&why),
             // The topic, or the beginning of the log, was deleted meanwhile.
             Err(Failed::Read(ReadError::Gone) | Failed::Refused(StoreError::Refused(_))) => {
-                tracing::debug!(partition = ?name, "what was compacted is not there any more");
+                tracing::debug!(partition = ?name, "the compacted segments were deleted meanwhile");
             }
             Err(Failed::Write(_)) if partition.dir().is_discarded() => {}
             Err(failed) => {
@@ -434,7 +434,7 @@ impl Output<'_> {
         for file in &self.files {
             let id = SegmentId { base: file.segment.base, generation: self.generation };
             if let Err(error) = self.dir.remove(id) {
-                tracing::debug!(%error, "what compaction left is removed at the next start");
+                tracing::debug!(%error, "cannot remove a compaction file; the next start removes it");
             }
         }
     }

@@ -75,9 +75,9 @@ impl Clocks {
         match turn {
             None => {}
             Some(Turn::Doubted(doubt)) => warn_of(doubt, belief),
-            Some(Turn::CameBack) => tracing::info!("the clock came back and is believed again"),
-            Some(Turn::Kept) => tracing::info!("the clock has run steadily and is believed again"),
-            Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is believed again"),
+            Some(Turn::CameBack) => tracing::info!("the clock came back and is trusted again"),
+            Some(Turn::Kept) => tracing::info!("the clock has run steadily and is trusted again"),
+            Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is trusted again"),
         }
         belief.now(reading)
     }
@@ -104,7 +104,7 @@ impl Clocks {
 fn warn_of(doubt: Doubt, belief: &Belief) {
     tracing::warn!(
         why = complaint(doubt, belief),
-        "the clock is doubted: nothing is deleted by age and nothing is compacted"
+        "the clock is not trusted: nothing is deleted by age and nothing is compacted"
     );
 }
 

@@ -134,7 +134,7 @@ impl Directory {
             return Ok(());
         }
         let (cluster_id, node_id, salt) = (self.cluster_id.clone(), self.node_id, self.salt);
-        tracing::info!(from = self.format, to = FORMAT, "the data directory has a newer format now");
+        tracing::info!(from = self.format, to = FORMAT, "raising the format of the data directory");
         Meta { format: FORMAT, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
     }
 

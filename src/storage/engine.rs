@@ -210,7 +210,7 @@ impl Engine {
         round
     }
 
-    /// Whether the next entry also records the time up to which the clock is trusted.
+    /// Whether the next entry also records that the clock is trusted.
     pub(super) fn must_note(&self, believed: Option<Timestamp>) -> bool {
         let noted = self.shard.clock_believed();
         believed
@@ -481,7 +481,10 @@ impl Engine {
         let broker = self.live.at(self.shard.all_settings());
         let (settings, invalid) = TopicSettings::of_stored(overrides, &broker);
         for error in invalid {
-            tracing::warn!(topic = %name, %error, "a stored setting is not valid any more and left out");
+            tracing::warn!(
+                topic = %name, %error,
+                "a stored setting is no longer valid and is ignored; set it again or remove it"
+            );
         }
         settings
     }
@@ -585,7 +588,9 @@ struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
-        tracing::error!("a panic in the engine: the process ends, a restart is back before it");
+        tracing::error!(
+            "a panic in the engine: the process stops; a restart recovers everything that was acknowledged"
+        );
         crate::telemetry::flush();
         std::process::abort();
     }

@@ -35,7 +35,10 @@ impl LiveSettings {
         if altered.cluster != now.settings.altered.cluster || altered.broker != now.settings.altered.broker {
             let (settings, invalid) = now.settings.altered_before(altered);
             for error in invalid {
-                tracing::warn!(%error, "a stored setting of the broker is not valid any more and left out");
+                tracing::warn!(
+                    %error,
+                    "a stored setting of the broker is no longer valid and is ignored; set it again or remove it"
+                );
             }
             now.settings = Arc::new(settings);
         }
@@ -43,8 +46,8 @@ impl LiveSettings {
         Arc::clone(&now.settings)
     }
 
-    /// Reads the settings from file, environment and flags again, and applies those that may change while the
-    /// broker runs.
+    /// Applies the settings that are now given in file, environment and flags, as far as they may change
+    /// while the broker runs.
     pub fn reload(&self, written: &Given) -> Reloaded {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let reloaded = now.settings.reloaded(written);

@@ -1,4 +1,4 @@
-//! A partition's log as handlers see it: append, read, log end offsets, waiters.
+//! A partition's log as handlers see it: append, read, start and end offsets, waiters.
 //!
 //! The committer is the only writer. It *publishes* records once they are durable. Until then they are not
 //! visible here, so no client ever sees records that a power cut could remove.
@@ -467,7 +467,7 @@ impl Partition {
             ReadError::MustWait | ReadError::Behind => LogError::Damaged,
             ReadError::Gone => LogError::NotServing,
             ReadError::Io(why) => {
-                tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; look at the disk");
+                tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; check the disk");
                 LogError::Damaged
             }
             ReadError::Damaged(why) => {
@@ -517,7 +517,7 @@ impl Partition {
         self.high_watermark.store(placed.end.0, Ordering::Release);
     }
 
-    /// Adds a batch at the end of the log that was published before a restart and is in no segment.
+    /// Adds a batch that was published before a restart and is in no segment. It follows the cached batches.
     pub(super) fn hold(&self, header: &record::Header, bytes: &Bytes) {
         let end = header.next_offset().unwrap_or(header.base_offset);
         let recent = Recent { base: header.base_offset, end, pieces: Pieces::One(bytes.clone()) };

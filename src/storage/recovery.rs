@@ -1,7 +1,8 @@
 //! Recovery opens a data directory: it reads the newest valid snapshot, replays the journal and cuts a torn
 //! tail. Above the synced mark, the first entry that is not valid ends the journal for every partition. Then
-//! each segment is made to contain exactly the replayed records, and is synced. A new snapshot is written
-//! before the first request is answered. A crash anywhere in here, even repeatedly, leads to the same state.
+//! each segment is made to contain exactly the replayed records, and is synced. If it is needed and possible,
+//! a new snapshot is written. Only after that requests are answered. A crash anywhere in here, even
+//! repeatedly, leads to the same state.
 
 mod kept;
 mod owners;

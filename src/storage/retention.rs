@@ -43,8 +43,8 @@ pub(super) fn due(
     commands
 }
 
-/// The offset from which segments are kept (Kafka's `UnifiedLog.deleteOldSegments`). Starting with the
-/// oldest, segments are deleted whose newest record is too old, and while the rest is still over the size.
+/// The offset from which segments are kept (Kafka's `UnifiedLog.deleteOldSegments`). From the oldest on, a
+/// segment is deleted if its newest record is too old, or if the log has at least `size` bytes without it.
 /// `age` is the current time and the maximum age.
 fn first_kept(partition: &Partition, age: Option<(Timestamp, Duration)>, size: Option<u64>) -> Offset {
     let segments = partition.segments();

@@ -101,7 +101,7 @@ impl Scrub {
             pass.unnoted = Duration::ZERO;
             // After a failure the next start continues from an older position.
             if let Err(error) = pass.note(around.directory) {
-                tracing::debug!(%error, "cannot note where the scrub stands");
+                tracing::debug!(%error, "cannot save the position of the scrub");
             }
         }
     }

@@ -245,8 +245,8 @@ impl Segment {
         self.abandoned.load(Ordering::Acquire) || self.dir.is_discarded()
     }
 
-    /// Updates the saved index beside the segment, if it lacks enough. Without it the next start only has to
-    /// read more.
+    /// Updates the saved index beside the segment, if it lacks at least `SAVE_EVERY` bytes. Without it the
+    /// next start only has to read more.
     pub fn save_index(&self) -> io::Result<()> {
         let mut saved = self.saved();
         let index = {

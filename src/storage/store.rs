@@ -655,7 +655,7 @@ impl Inner {
             if !engine.is_poisoned()
                 && let Err(why) = engine.last_snapshot()
             {
-                tracing::warn!(%why, "no snapshot at the end: the next start replays the journal");
+                tracing::warn!(%why, "cannot write the final snapshot; the next start replays the journal");
             }
         }
         self.directory.release();
@@ -721,7 +721,10 @@ fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
     };
     let run = || Command::RunBrokers { running: brokers.to_vec(), election };
     if are_others && let Err(error) = begin(committer, run())() {
-        tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
+        tracing::warn!(
+            ?error,
+            "cannot set the running brokers: some partitions may have no leader; restart once writes are possible"
+        );
         return;
     }
     // Also if the brokers are the same: a crash may have come between the two steps.
@@ -732,11 +735,14 @@ fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
     tracing::warn!(
         partitions = moves.len(),
         ?brokers,
-        "partitions were on brokers that are not here any more: they are on those that are here now"
+        "partitions are on brokers that are gone: moving them to the running brokers"
     );
     let begun: Vec<_> = moves.into_iter().map(|command| begin(committer, command)).collect();
     for failed in begun.into_iter().filter_map(|wait| wait().err()) {
-        tracing::warn!(error = ?failed, "a partition has no leader");
+        tracing::warn!(
+            error = ?failed,
+            "cannot move a partition to a running broker: it has no leader; restart once writes are possible"
+        );
     }
 }
 

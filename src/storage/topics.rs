@@ -14,7 +14,7 @@ pub struct Topics {
     pub(super) running: Arc<[NodeId]>,
     by_name: SharedMap<Arc<str>, Arc<Topic>>,
     by_id: SharedMap<TopicId, Arc<Topic>>,
-    /// The topics whose names could collide with others, by the form that colliding names share.
+    /// The names that could collide with others, by their metric form, which colliding names share.
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
 }

@@ -1,5 +1,5 @@
-//! The waiting of a long poll. It registers its waiter with every partition that it reads, and the first one
-//! that changes wakes it. There is no timer.
+//! The waiters of long polls. A long poll registers its waiter with every partition that it reads, and the
+//! first one that changes wakes it. There is no timer.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

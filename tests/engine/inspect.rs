@@ -91,7 +91,7 @@ fn r7_a_flipped_bit_is_found_wherever_it_matters() {
             };
             match kind.as_str() {
                 "log" | "snapshot" => {
-                    // No checksum covers a batch's leader epoch, in Kafka neither.
+                    // No checksum covers a batch's leader epoch, as in Kafka.
                     let is_epoch = kind == "log" && in_leader_epoch(&bytes, byte);
                     // There is another snapshot, so this one is no loss.
                     let counts = kind == "log";

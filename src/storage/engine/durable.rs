@@ -134,7 +134,7 @@ impl Engine {
         }
     }
 
-    /// Writes a final snapshot on the caller's thread, after the keeper has ended.
+    /// Writes a final snapshot on the caller's thread, after the keeper has done its jobs.
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
         self.write_unwritten();
         let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();

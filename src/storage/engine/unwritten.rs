@@ -105,7 +105,7 @@ impl Unwritten {
         stuck.show();
     }
 
-    /// Logs a failed write, at most once in [`QUIET`] for all partitions together.
+    /// Logs a failed write, at most once in `QUIET` for all partitions together.
     pub fn tell(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
         if self.told.is_some_and(|told| now.saturating_sub(told) < QUIET) {
             return;

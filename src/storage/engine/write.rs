@@ -243,7 +243,7 @@ impl Engine {
         None
     }
 
-    /// A segment ends at its size, at its age, or if offsets would be more than 32 bits from its base
+    /// A segment ends at its size, at its age, or if an offset would exceed its base by more than `i32::MAX`
     /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to this one.
     fn rolls(&self, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
         let Some(state) = self.shard.partition(partition.topic, partition.index) else { return false };
@@ -358,9 +358,9 @@ impl Engine {
         }
     }
 
-    /// Writes the records that only the journal has to the journal again, after the position of the present
-    /// state, so that a snapshot of that state makes everything before it unnecessary. `false` if not all
-    /// of them could be written.
+    /// Appends the records that are only in the journal to it again, after the current position, so that a
+    /// snapshot of the current state needs no older entries. Returns `false` if not all of them could be
+    /// written.
     pub fn store_again(&mut self) -> bool {
         let now = self.clocks.now().time;
         for (again, data) in self.unwritten.again() {

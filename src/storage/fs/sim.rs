@@ -3,10 +3,10 @@
 //!
 //! A file has the bytes that the process sees (the page cache), the bytes on the medium, and an ordered list
 //! of the changes between the two. A sync applies all of them to the medium. A power cut applies some: each
-//! sector of 512 bytes keeps one of its versions since the last sync, and so does the length. A `truncate`
-//! (shorter or longer) is metadata: it keeps its order relative to other truncates and to later writes, as in
-//! a journalling file system. A sync of a directory makes its names durable. A power cut keeps some of the
-//! other names.
+//! sector of 512 bytes keeps one of its versions since the last sync, and the length one of its values. A
+//! `truncate` (shorter or longer) is metadata: it keeps its order relative to other truncates and to later
+//! writes, as in a journalling file system. A sync of a directory makes its names durable. A power cut keeps
+//! some of the other names.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -66,7 +66,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Makes the next such call fail with an input/output error.
+    /// A failure of the next such call, with an input/output error.
     pub fn next(operation: Operation) -> Fault {
         Fault { operation, path: String::new(), after: 0, error: Errno::IO, lasting: false }
     }

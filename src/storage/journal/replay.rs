@@ -548,8 +548,8 @@ pub fn salt_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// All frames of a journal file, needed or not, for `jackdaw log` tools. A frame without an `entry` is a
-/// mark.
+/// All frames of a journal file, needed or not, for the `jackdaw log` commands. A frame without an `entry` is
+/// a mark.
 pub fn frames(fs: &dyn Fs, path: &Path) -> io::Result<Vec<FoundFrame>> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let generation = pool::generation(name)

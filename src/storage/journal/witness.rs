@@ -45,7 +45,7 @@ pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => error.to_string(),
     };
-    tracing::warn!(path = %path.display(), %why, "journal.synced cannot be read and is written anew; the journal is complete without it");
+    tracing::warn!(path = %path.display(), %why, "journal.synced cannot be read and is written again; the journal is complete without it");
     None
 }
 

@@ -137,7 +137,7 @@ impl Owned {
         for dir in &self.unknown {
             tracing::warn!(
                 dir = %dir.display(),
-                "this directory belongs to no topic, and no topic with it was deleted: it stays as it is, out of service; \
+                "this directory belongs to no topic, not even to a deleted one: it is not used and not changed; \
                  `jackdaw log repair --accept-loss` moves it aside"
             );
             directory.trash.keep_out_of(dir);
@@ -145,7 +145,7 @@ impl Owned {
         for (dir, topic) in &self.relabelled {
             tracing::warn!(
                 dir = %dir.display(), %topic,
-                "partition.metadata is damaged, the segments are not: the file is written anew"
+                "partition.metadata is damaged, the segments are not: the file is written again"
             );
             segment::write_metadata(&*directory.fs, dir, *topic)?;
             directory.files.sync_names(dir)?;

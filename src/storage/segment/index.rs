@@ -51,7 +51,8 @@ pub struct Index {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// Relative to the segment's base: a segment rolls before offsets are more than 32 bits from it.
+    /// Relative to the segment's base: a segment rolls before an offset exceeds its base by more than
+    /// `i32::MAX`.
     offset: u32,
     position: u64,
     /// The largest timestamp of all batches before this one.

@@ -113,8 +113,8 @@ impl Segment {
     }
 
     /// Checks whole batches against their checksums, even if they were checked before: those from `at` on,
-    /// about `bytes` of them. Batches before `log_start` are skipped. Parts that were not in the page cache
-    /// before are removed from it again.
+    /// about `bytes` of them. A wrong checksum before `log_start` is ignored, unless compaction has rewritten
+    /// the segment. Parts that were not in the page cache before are removed from it again.
     pub fn scrub(&self, at: u64, bytes: u64, log_start: Offset) -> Result<Range<u64>, ReadError> {
         let at = at..self.size();
         // The file may not exist yet.

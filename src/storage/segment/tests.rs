@@ -345,7 +345,7 @@ fn the_scrub_leaves_the_page_cache_as_it_found_it() {
 
 #[test]
 fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() {
-    // Batches of many sizes: some share an index entry, others have several.
+    // Batches of many sizes: some share an index entry, others are as large as several index intervals.
     let sizes = [10, 3000, 10, 10, 20_000, 100, 700, 5000, 1, 90_000, 40, 40, 40, 12_000];
     let mut f = fixture(0, 0);
     for size in sizes.iter().cycle().take(60) {
@@ -519,7 +519,7 @@ fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
     let f = fixture(300, 500);
     f.segment.save_index().unwrap();
     let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();
-    // Another log of the same topic and length, with larger batches.
+    // Another log of the same topic, longer and with larger batches.
     let other = fixture(200, 900);
     assert!(other.segment.size() > f.segment.size());
     other.fs.open(Path::new(COPY), Open::WriteOrNew).unwrap().write_at(&[IoSlice::new(&copy)], 0).unwrap();
