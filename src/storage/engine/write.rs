@@ -34,9 +34,9 @@ const REFERRED_WEIGHT: usize = 16;
 /// Upper bound of a commit in the journal, without the bytes of its batch.
 const COMMIT_BYTES: usize = 160;
 
-/// The reserve of the journal is this fraction of a journal file. It allows commands that free space on a
-/// full disk. Groups may use the first half of the reserve, commands that free space may use all of it, and
-/// other work none.
+/// The size of a journal file, divided by this, is the reserve of the journal. It allows commands that free
+/// space on a full disk. Groups may use the first half of the reserve, commands that free space may use all
+/// of it, and other work none.
 const RESERVE: u64 = 8;
 
 /// The minimum time between two log lines about missing space for the journal.

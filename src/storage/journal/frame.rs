@@ -14,10 +14,11 @@
 //! frames after an invalid one, so bytes in a client's records could look like a frame. The salt prevents
 //! that, because no client ever sees it.
 //!
-//! Each opening starts a new incarnation with a mark, which is synced before anything else is written. After
-//! it, frames of an earlier incarnation are void. Recovery clears the frames that it cuts, but if the process
-//! is killed in the middle, the page cache may show the cleared bytes while the disk still has the old ones.
-//! Files that contain only cut frames get a new generation.
+//! Each opening starts a new incarnation with a mark, which is synced before anything else is written. (If
+//! there is no space for the mark, the first entry starts the incarnation.) After it, frames of an earlier
+//! incarnation are void. Recovery clears the frames that it cuts, but if the process is killed in the middle,
+//! the page cache may show the cleared bytes while the disk still has the old ones. Files that contain only
+//! cut frames get a new generation.
 
 use std::ops::Range;
 
