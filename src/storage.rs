@@ -1,10 +1,10 @@
-//! The partition store that handlers talk to, and the engine behind it.
+//! The partition store that handlers use, and the engine behind it.
 //!
-//! From the outside in: [`Store`] is the handle; [`Topics`] and [`Partition`] are what handlers
-//! read; everything that changes goes in line at the *committer*, which runs rounds on the
-//! *engine*: apply to the kernel, write to the *journal* and to *segments*, sync, publish.
-//! *Recovery* gives back the state that was acknowledged; the *keeper* does what may take its
-//! time. All of it stands on [`fs`], so that a test can pull the plug anywhere.
+//! [`Store`] is the handle. Handlers read through [`Topics`] and [`Partition`]. Every change is queued at the
+//! *committer*, which runs rounds on the *engine*. A round applies commands to the kernel, writes the
+//! *journal* and the *segments*, syncs, and publishes. *Recovery* restores the acknowledged state at a start.
+//! The *keeper* does slow work in the background. All file access goes through [`fs`], so that a test can cut
+//! the power at any point.
 
 mod cleaner;
 mod clocks;
@@ -45,38 +45,38 @@ pub use waiter::Waiter;
 use crate::kernel::Refusal;
 use crate::types::{ClusterId, NodeId, Offset};
 
-/// Why something was not stored.
+/// The reason why a change was not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// It breaks a rule; nothing was changed.
+    /// The change breaks a rule; nothing was changed.
     Refused(Refusal),
-    /// The disk has no room; nothing was changed, a later attempt may succeed.
+    /// The disk has no space. Nothing was changed; a later attempt may succeed.
     Full,
-    /// A file cannot be written; nothing was changed, a later attempt may succeed.
+    /// A file cannot be written. Nothing was changed; a later attempt may succeed.
     Unwritable(fs::Failure),
-    /// The journal failed. Whether it was stored is unknown.
+    /// The journal failed. It is unknown whether the change was stored.
     Poisoned,
-    /// The broker is going down. Whether it was stored is unknown.
+    /// The broker is shutting down. It is unknown whether the change was stored.
     Stopped,
 }
 
-/// Why a batch was not appended.
+/// The reason why a batch was not appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// It breaks a rule of the producer's sequence; nothing was written.
+    /// The batch breaks a rule, such as the producer's sequence; nothing was written.
     Refused(Refusal),
     /// The topic was deleted.
     NotServing,
-    /// The partition is out of service: its files are damaged.
+    /// The partition is out of service because its files are damaged.
     Damaged,
     Full,
-    /// The log, or the journal, cannot be written; a later attempt may succeed.
+    /// The log or the journal cannot be written; a later attempt may succeed.
     Unwritable(fs::Failure),
     Poisoned,
     Stopped,
 }
 
-/// Why a log could not be read, or its start not moved.
+/// The reason why a log could not be read, or its log start offset not moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogError {
     OutOfRange {
@@ -86,20 +86,20 @@ pub enum LogError {
     },
     /// The topic was deleted.
     NotServing,
-    /// The partition is out of service: its files are damaged, or cannot be read.
+    /// The partition is out of service because its files are damaged or cannot be read.
     Damaged,
     Full,
-    /// The log, or the journal, cannot be written; a later attempt may succeed.
+    /// The log or the journal cannot be written; a later attempt may succeed.
     Unwritable(fs::Failure),
     Poisoned,
     Stopped,
 }
 
-/// Why a topic was not made or not deleted.
+/// The reason why a topic was not created or not deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicError {
     Exists,
-    /// Its name and `with` differ only in `.` and `_`.
+    /// The name differs from `with` only in `.` and `_`.
     NameCollides {
         with: String,
     },
@@ -107,7 +107,7 @@ pub enum TopicError {
     Store(StoreError),
 }
 
-/// Why a data directory was not opened.
+/// The reason why a data directory was not opened.
 #[derive(Debug)]
 pub enum OpenError {
     InUse {
@@ -116,7 +116,7 @@ pub enum OpenError {
     NotOurs {
         path: PathBuf,
     },
-    /// The path of the directory, or of one above it, is a file.
+    /// The path of the directory, or of a parent directory, is a file.
     NotADirectory {
         path: PathBuf,
         file: PathBuf,
@@ -136,7 +136,7 @@ pub enum OpenError {
         theirs: ClusterId,
         ours: ClusterId,
     },
-    /// Something that was durable is not there any more.
+    /// Data that was durable is missing or broken.
     Damaged {
         what: String,
     },
@@ -231,7 +231,7 @@ impl From<LogError> for AppendError {
 impl From<StoreError> for LogError {
     fn from(error: StoreError) -> LogError {
         match error {
-            // The topic went away, or the log start moved past it meanwhile.
+            // The topic was deleted meanwhile, or the log start offset moved past it.
             StoreError::Refused(_) => LogError::NotServing,
             StoreError::Full => LogError::Full,
             StoreError::Unwritable(why) => LogError::Unwritable(why),

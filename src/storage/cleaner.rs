@@ -1,10 +1,11 @@
-//! Compaction: of the records of a key only the newest stays (Kafka's `LogCleaner`). Also tombstones go, in their
-//! time: see [`record::clean`].
+//! Compaction keeps the newest record of each key (Kafka's `LogCleaner`) and removes tombstones after
+//! `delete.retention.ms`; see [`record::clean`].
 //!
-//! A run over a partition reads what is new since the last one and remembers the newest offset of every key in it;
-//! writes all segments up to there anew, without what those replace; makes the files safe; and only then has the
-//! journal put them in the place of the old ones, which go once that is durable. So a crash leaves the old log or
-//! the new one. Offsets, order and the newest segment stay as they are.
+//! A run over a partition reads the segments that are new since the last run and remembers the newest offset
+//! of each of their keys. It writes all segments up to there again, without replaced records, and syncs the
+//! files. Only then a command puts them in the place of the old segments, which are removed once that is
+//! durable. So a crash leaves either the old log or the new one. Offsets, their order and the newest segment
+//! do not change.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -25,27 +26,27 @@ use crate::kernel::{self, Command, ReplaceSegments, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
 use crate::types::{Offset, Timestamp};
 
-/// How much is read, and written, at a time.
+/// The bytes that are read or written at once.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct Cleaner<'a> {
     pub(super) committer: &'a Committer,
     pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
-    /// How much the keys of a run may take.
+    /// The maximum memory in bytes for the keys of a run.
     pub(super) memory: u64,
-    /// The store closes: a run ends without having done anything.
+    /// The store is closing: a run ends without an effect.
     pub(super) stop: &'a AtomicBool,
 }
 
-/// What there is to do in a partition.
+/// The segments of a partition that a run would compact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    /// Segments before this one were seen by earlier runs.
+    /// The first segment that no earlier run has cleaned.
     dirty_from: usize,
-    /// The first segment that is not looked at.
+    /// The first segment that the run does not read.
     until: usize,
-    /// How much of those is new.
+    /// The share of new bytes in them, in millionths.
     pub(super) dirty_millionths: u64,
 }
 
@@ -61,7 +62,7 @@ pub(super) fn due(
     let ends = closed.iter().skip(1).chain([newest]).map(|next| next.base);
     let dirty_from = closed.iter().position(|segment| !segment.cleaned)?;
     let may_be_cleaned = |segment: &kernel::Segment, end: Offset| {
-        // What is not durable yet replaces nothing.
+        // Records that are not durable yet must not replace others.
         let lag = settings.min_compaction_lag;
         end <= high_watermark && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
     };
@@ -81,7 +82,7 @@ pub(super) fn due(
     due.then_some(Due { dirty_from, until, dirty_millionths })
 }
 
-/// Why a run came to nothing.
+/// The reason why a run had no effect.
 enum Failed {
     Stopped,
     Read(ReadError),
@@ -102,15 +103,15 @@ impl From<io::Error> for Failed {
 }
 
 impl Cleaner<'_> {
-    /// Compacts a partition as `due` says of the state.
+    /// Compacts a partition. `due` was computed from `state`.
     pub(super) fn run(&self, partition: &Partition, state: &kernel::Partition, due: Due) {
         let name = (&partition.topic_name, partition.index);
         match self.try_to_run(partition, state, due) {
             Ok(()) => {}
             Err(Failed::Read(ReadError::Damaged(why))) => partition.quarantine(&why),
-            // Deleted meanwhile, all of it or its beginning.
+            // The topic, or the beginning of the log, was deleted meanwhile.
             Err(Failed::Read(ReadError::Gone) | Failed::Refused(StoreError::Refused(_))) => {
-                tracing::debug!(partition = ?name, "what was compacted is not there any more");
+                tracing::debug!(partition = ?name, "the compacted segments were deleted meanwhile");
             }
             Err(Failed::Write(_)) if partition.dir().is_discarded() => {}
             Err(failed) => {
@@ -173,7 +174,8 @@ impl Cleaner<'_> {
                 Ok(())
             }
             Err(error) => {
-                // Where nobody knows whether it is in the journal, the next start does.
+                // If it is unknown whether the command is in the journal, the next start removes unused
+                // files.
                 if let StoreError::Refused(_) | StoreError::Full | StoreError::Unwritable(_) = error {
                     output.remove();
                 }
@@ -182,7 +184,8 @@ impl Cleaner<'_> {
         }
     }
 
-    /// Learns the keys of a segment; where there is no room for all, says where it had to stop.
+    /// Remembers the keys of a segment. If there is not enough memory for all of them, returns the offset at
+    /// which it stopped.
     fn learn(
         &self,
         newest: &mut Newest,
@@ -200,7 +203,7 @@ impl Cleaner<'_> {
         Ok(stopped_at)
     }
 
-    /// Writes the segments anew; from the offset `known` on, if any, as they are.
+    /// Writes the segments again. Batches from the offset `known` on are copied unchanged.
     fn write(
         &self,
         partition: &Partition,
@@ -223,7 +226,7 @@ impl Cleaner<'_> {
                 }
                 let is_needed = |offset, key: Option<&[u8]>| newest.is_needed(offset, key);
                 match record::clean(batch, self.now, delete_retention, is_needed) {
-                    // What cannot be read taught nothing either.
+                    // A batch that cannot be read stays as it is. None of its keys were remembered either.
                     Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
                     Ok(Cleaned::Rewritten(batch)) => match Header::parse(&batch) {
                         Ok(header) => output.append(&header, &batch)?,
@@ -237,8 +240,8 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    /// Shows `visit` every batch of a segment within the offsets, read and checked, until it has enough. Batches
-    /// below the log start are left out, so damage there does no harm.
+    /// Reads and checks every batch of a segment within the offsets, and calls `visit` with it until it
+    /// returns `Break`. Batches below the log start offset are left out, so damage there is ignored.
     fn each_batch(
         &self,
         segment: &Segment,
@@ -271,7 +274,7 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    /// Waits until the command is durable, or refused.
+    /// Submits a command and waits until it is durable or refused.
     fn ask(&self, command: Command) -> Result<(), StoreError> {
         let (told, answer) = mpsc::channel();
         self.committer
@@ -280,19 +283,20 @@ impl Cleaner<'_> {
     }
 }
 
-/// The newest offset of every key that was met: of the keys themselves, not of their hashes, so that no two can be
-/// taken for one.
+/// The newest offset of each key. It has the keys themselves and not their hashes, so that two keys cannot be
+/// confused.
 #[derive(Default)]
 struct Newest {
     offsets: HashMap<Box<[u8]>, Offset>,
     end: Offset,
-    /// The memory for the keys, without their table.
+    /// The memory for the keys in bytes, without the table.
     keys: u64,
     memory: u64,
 }
 
 impl Newest {
-    /// All of a batch, or nothing where it cannot be read. `false`: there is no room for its keys.
+    /// Remembers the keys of a whole batch, or none if it cannot be read. Returns `false` if there is not
+    /// enough memory for them.
     fn learn(&mut self, header: &Header, batch: &Bytes) -> bool {
         if let Some((keys, count)) = self.new_keys(header, batch) {
             let is_first = self.offsets.is_empty();
@@ -301,21 +305,21 @@ impl Newest {
             } else if !is_first {
                 return false;
             }
-            // One that is too large for the whole memory would be met first by every run: nothing is
-            // known of its keys, so all of them stay.
+            // A batch that exceeds the whole memory would stop every run at its start. So its keys are
+            // skipped, and records with these keys stay.
         }
         self.end = header.next_offset().unwrap_or(self.end);
         true
     }
 
-    /// What the keys of a batch take that are not known yet, and how many they are; one that comes
-    /// several times counts as often. `None` where there is nothing to learn.
+    /// The memory for the keys of a batch that are not known yet, and their number. A key that occurs several
+    /// times is counted each time. `None` if there is nothing to remember.
     fn new_keys(&self, header: &Header, batch: &Bytes) -> Option<(u64, u64)> {
         if !record::is_cleaned(header) {
             return None;
         }
         let (mut keys, mut count) = (0, 0);
-        // Read to its end, one key at a time: what it opens to may be large.
+        // Read to the end, one key at a time, because the decompressed batch may be large.
         for key in record::keys(batch).ok()? {
             let Some(key) = key.ok()?.1 else { continue };
             if !self.offsets.contains_key(&*key) {
@@ -339,8 +343,8 @@ impl Newest {
         }
     }
 
-    /// What is held with so many keys more. A table that is full is held twice while its entries move
-    /// to one of twice the size.
+    /// The memory needed with n more keys. While a full table grows to twice its size, both tables are in
+    /// memory.
     fn bytes_with(&self, keys: u64, count: u64) -> u64 {
         const PLACE: u64 = size_of::<(Box<[u8]>, Offset)>() as u64 + 1;
         let entries = self.offsets.len() as u64 + count;
@@ -348,7 +352,7 @@ impl Newest {
         self.keys + keys + places * PLACE + places / 2 * PLACE
     }
 
-    /// Whether no newer record of the key is known. One without a key stands for none, and goes, as in Kafka.
+    /// Whether no newer record of the key is known. A record without a key is removed, as in Kafka.
     fn is_needed(&self, offset: Offset, key: Option<&[u8]>) -> bool {
         if offset >= self.end {
             return true;
@@ -358,7 +362,7 @@ impl Newest {
     }
 }
 
-/// What an allocator takes for so many bytes, about.
+/// The approximate memory that an allocator uses for n bytes.
 fn allocated(bytes: usize) -> u64 {
     (bytes as u64 + 8).next_multiple_of(16).max(32)
 }
@@ -367,14 +371,14 @@ fn allocated(bytes: usize) -> u64 {
 struct Output<'a> {
     dir: &'a PartitionDir,
     generation: u32,
-    /// The size that no segment of several batches passes.
+    /// The maximum size of a segment with more than one batch.
     most: u64,
     files: Vec<OutputFile>,
 }
 
 struct OutputFile {
     segment: Rewritten,
-    /// `None` once it is safe: a run may write any number of files.
+    /// `None` once the file is durable, because a run may write any number of files.
     file: Option<Arc<dyn File>>,
     buffer: Vec<u8>,
 }
@@ -385,7 +389,7 @@ impl Output<'_> {
             last.finish()?;
         }
         let id = SegmentId { base, generation: self.generation };
-        // An earlier run may have left it half written.
+        // An earlier run may have left the file half written.
         let file = self.dir.create(id)?;
         let segment = Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned };
         self.files.push(OutputFile { segment, file: Some(file), buffer: Vec::new() });
@@ -416,7 +420,7 @@ impl Output<'_> {
         }
     }
 
-    /// Makes the files safe, their names included.
+    /// Makes the files and their names durable.
     fn finish(&mut self) -> io::Result<Vec<Rewritten>> {
         if let Some(last) = self.files.last_mut() {
             last.finish()?;
@@ -425,12 +429,12 @@ impl Output<'_> {
         Ok(self.files.iter().map(|file| file.segment).collect())
     }
 
-    /// Nobody needs them.
+    /// Removes the files of a run that had no effect.
     fn remove(&self) {
         for file in &self.files {
             let id = SegmentId { base: file.segment.base, generation: self.generation };
             if let Err(error) = self.dir.remove(id) {
-                tracing::debug!(%error, "what compaction left is removed at the next start");
+                tracing::debug!(%error, "cannot remove a compaction file; the next start removes it");
             }
         }
     }
@@ -465,8 +469,8 @@ mod tests {
     const TOPIC: TopicId = Uuid([1; 16]);
     const NOW: Timestamp = Timestamp(100_000);
 
-    /// Segments of 10 records and 100 bytes each, written at 1 s, 2 s …, of which the first `cleaned` were
-    /// compacted into one of 50 bytes.
+    /// Segments of 10 records and 100 bytes each, written at 1 s, 2 s and so on. The first `cleaned` of them
+    /// were compacted into one of 50 bytes.
     fn partition(segments: i64, cleaned: usize) -> kernel::Partition {
         let mut shard = Shard::new(NodeId(1));
         let create = CreateTopic { id: TOPIC, name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
@@ -505,7 +509,7 @@ mod tests {
         TopicSettings::resolve(&given, &BrokerSettings::default()).unwrap()
     }
 
-    /// Which segments a run would look at.
+    /// The first segment that a run would clean, and the first one that it would not read.
     fn looked_at(partition: &kernel::Partition, given: &[(&str, &str)]) -> Option<(usize, usize)> {
         due(partition, &settings(given), partition.end(), NOW).map(|due| (due.dirty_from, due.until))
     }

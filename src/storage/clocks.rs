@@ -1,11 +1,11 @@
-//! Whether the wall clock may decide what is old. A clock that jumped must not delete anything
+//! Decides whether the wall clock may be used to expire data. A clock that jumped must not delete anything
 //! (`docs/decisions/0016-when-a-clock-is-believed.md`).
 //!
-//! It is compared with the clock that counts from boot, sleep included. A step backwards, or forward by
-//! at most a day, is believed once the clock has run steadily for ten minutes. A larger step forward is
-//! never believed by waiting, because everything past retention would be deleted. That doubt ends when
-//! the clock comes back, or when an operator confirms the clock. While the clock is doubted nothing
-//! expires by age, and nothing is stored with an earlier time than the boot clock gives.
+//! It is compared with the clock that counts from boot, sleep included. A step backwards, or forward by at
+//! most a day, is trusted once the clock has run steadily for ten minutes. A larger step forward is never
+//! trusted by waiting, because everything past retention would be deleted. Then the clock is trusted again
+//! when it comes back, or when an operator confirms it. While the clock is not trusted, nothing expires by
+//! age, and nothing is stored with an earlier time than the boot clock gives.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use std::time::Duration;
 use crate::time::Clock;
 use crate::types::Timestamp;
 
-/// How far the clock may be off before it is doubted.
+/// The maximum deviation of a trusted clock.
 const DRIFT: Duration = Duration::from_mins(5);
-/// How long the clock must run steadily after a step before it is believed.
+/// The time that the clock must run steadily after a step before it is trusted.
 const KEPT: Duration = Duration::from_mins(10);
-/// How far it may deviate in that time.
+/// The maximum deviation in that time.
 const STEADY: Duration = Duration::from_mins(1);
-/// The largest step forward that is believed by waiting.
+/// The largest step forward that is trusted by waiting.
 const STEP: Duration = Duration::from_hours(24);
-/// The longest down-time: at start it cannot be told from a step of the clock.
+/// The longest down-time: at start it cannot be distinguished from a step of the clock.
 const AWAY: Duration = Duration::from_hours(30 * 24);
 
 /// The time, for two purposes.
@@ -29,20 +29,20 @@ const AWAY: Duration = Duration::from_hours(30 * 24);
 pub struct Now {
     /// The time that is stored with new data.
     pub time: Timestamp,
-    /// The time for expiry by age; `None` while the clock is doubted.
+    /// The time for expiry by age; `None` while the clock is not trusted.
     pub believed: Option<Timestamp>,
 }
 
-/// How a doubt ends, other than by a clock that comes back.
+/// The condition for trusting the clock again, if it does not come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// After ten minutes of running steadily.
+    /// It has run steadily for ten minutes.
     UntilKept,
-    /// When an operator confirms the clock.
+    /// An operator has confirmed it.
     UntilConfirmed,
 }
 
-/// The clocks of the machine, and whether the wall clock is believed.
+/// The clocks of the machine, and whether the wall clock is trusted.
 pub(super) struct Clocks {
     clock: Clock,
     state: Mutex<State>,
@@ -50,12 +50,12 @@ pub(super) struct Clocks {
 
 struct State {
     belief: Belief,
-    /// When an operator last said that the clock is right.
+    /// The time at which an operator last confirmed the clock.
     confirmed: Option<Timestamp>,
 }
 
 impl Clocks {
-    /// `seen` is the time by which the clock was believed last, as far as it is known.
+    /// `seen` is the last time at which the clock was trusted; `None` if it is not known.
     pub(super) fn start(clock: Clock, seen: Option<Timestamp>, confirmed: Option<Timestamp>) -> Clocks {
         let belief = Belief::at_start(Reading::of(&clock), seen);
         if let Some(doubt) = belief.doubt() {
@@ -66,7 +66,7 @@ impl Clocks {
         clocks
     }
 
-    /// Looks at the clocks.
+    /// Reads the clocks.
     pub(super) fn now(&self) -> Now {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { belief, confirmed } = &mut *state;
@@ -75,14 +75,14 @@ impl Clocks {
         match turn {
             None => {}
             Some(Turn::Doubted(doubt)) => warn_of(doubt, belief),
-            Some(Turn::CameBack) => tracing::info!("the clock came back and is believed again"),
-            Some(Turn::Kept) => tracing::info!("the clock has run steadily and is believed again"),
-            Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is believed again"),
+            Some(Turn::CameBack) => tracing::info!("the clock came back and is trusted again"),
+            Some(Turn::Kept) => tracing::info!("the clock has run steadily and is trusted again"),
+            Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is trusted again"),
         }
         belief.now(reading)
     }
 
-    /// An operator said that the clock is right at this time.
+    /// Sets the time at which an operator confirmed the clock.
     pub(super) fn confirm(&self, at: Option<Timestamp>) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).confirmed = at;
         self.now();
@@ -93,7 +93,7 @@ impl Clocks {
         self.clock.since_boot()
     }
 
-    /// Why the clock is doubted, if it is.
+    /// The reason why the clock is not trusted; `None` if it is.
     pub(super) fn complaint(&self) -> Option<String> {
         self.now();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +104,7 @@ impl Clocks {
 fn warn_of(doubt: Doubt, belief: &Belief) {
     tracing::warn!(
         why = complaint(doubt, belief),
-        "the clock is doubted: nothing is deleted by age and nothing is compacted"
+        "the clock is not trusted: nothing is deleted by age and nothing is compacted"
     );
 }
 
@@ -135,27 +135,27 @@ impl Reading {
         Reading { wall: clock.now(), since_boot: clock.since_boot() }
     }
 
-    /// When the machine was booted, going by the wall clock. A step of the wall clock moves it.
+    /// The boot time of the machine according to the wall clock. A step of the wall clock moves it.
     fn boot(self) -> Timestamp {
         Timestamp(self.wall.0.saturating_sub(millis(self.since_boot)))
     }
 }
 
-/// Whether the wall clock is believed, and why not.
+/// Whether the wall clock is trusted, and why not.
 #[derive(Clone, Copy, Debug)]
 struct Belief {
-    /// When the machine was booted, going by the wall clock when it was last believed.
+    /// The boot time according to the wall clock when it was last trusted.
     believed: Timestamp,
-    /// The same, going by the clock as it is.
+    /// The boot time according to the wall clock as it runs now.
     kept: Timestamp,
-    /// Since when it is like that.
+    /// The time since boot at which the clock began to run like `kept`.
     kept_since: Duration,
-    /// How far ahead of `believed` a clock may be to be believed by waiting.
+    /// The maximum time that a clock may be ahead of `believed` and still be trusted by waiting.
     most_ahead: Duration,
     is_doubted: bool,
 }
 
-/// What a look at the clocks changed.
+/// A change found by reading the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Doubted(Doubt),
@@ -186,7 +186,7 @@ impl Belief {
         }
         let is_kept = reading.since_boot.saturating_sub(self.kept_since) >= KEPT && !self.is_too_far_ahead();
         let was_doubted = self.is_doubted;
-        // A step of just this size must not begin and end a doubt at every check.
+        // A step of exactly this size must not change the state at every check.
         let near = if was_doubted { DRIFT - STEADY } else { DRIFT };
         let came_back = apart(shown, self.believed) <= near;
         let is_confirmed = was_doubted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
@@ -195,7 +195,7 @@ impl Belief {
             let doubt = self.doubt().filter(|_| !was_doubted);
             return doubt.map(Turn::Doubted);
         }
-        // Small corrections are accepted, so that many of them do not add up to a doubt.
+        // Small corrections are accepted, so that many of them do not add up to a step.
         if is_kept || !came_back {
             self.believed = shown;
         }
@@ -247,7 +247,7 @@ mod tests {
     const START: Timestamp = Timestamp(1_790_000_000_000);
     const IN_2100: Timestamp = Timestamp(4_102_444_800_000);
 
-    /// A broker that runs, looks at its clocks each half a minute, and what became of them.
+    /// A simulated broker that reads its clocks every half minute.
     struct Story {
         clock: Clock,
         clocks: Clocks,
@@ -258,7 +258,7 @@ mod tests {
             Story::start_after(None)
         }
 
-        /// The clock was last believed so many milliseconds before the start.
+        /// The clock was last trusted `away` milliseconds before the start.
         fn start_after(away: Option<i64>) -> Story {
             let clock = Clock::manual(START);
             let seen = away.map(|away| Timestamp(START.0 - away));

@@ -1,10 +1,10 @@
-//! The one writer of a data directory: a role rather than a thread. Whoever brings work and finds
-//! the role free takes it and runs rounds until nothing waits; in `fsync` mode the wait for the
-//! disk, and what is left to do after it, moves to the sync thread, so that no thread of the
+//! The queue of appends and commands, and the one writer of a data directory. The writer is a role rather
+//! than a thread. A thread that submits work while the role is free takes it and runs rounds until the queue
+//! is empty. In `fsync` mode the sync and the rest of the round move to the sync thread, so no thread of the
 //! runtime ever waits for a disk.
 //!
-//! A round: take what waits → apply → write → sync → publish, answer. What arrives meanwhile is
-//! the next round; there is no timer.
+//! A round: take the queued work → apply → write → sync → publish, answer. Work that arrives meanwhile is the
+//! next round; there is no timer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -19,12 +19,11 @@ use crate::kernel::{Applied, Command};
 use crate::record::Checked;
 use crate::time::Moment;
 
-/// A round takes at most this many pieces of work and this many record bytes; the rest is the
-/// next round.
+/// The maximum number of work items and of record bytes in one round. The rest waits for the next round.
 const ROUND_WORK: usize = 4096;
 const ROUND_BYTES: usize = 16 << 20;
 
-/// After this many rounds for others the role goes to the sync thread, where there is one.
+/// After this many rounds a submitting thread passes the role to the sync thread, if there is one.
 const ROUNDS_FOR_OTHERS: usize = 16;
 
 pub(super) enum Work {
@@ -32,7 +31,7 @@ pub(super) enum Work {
     Command { command: Command, done: Done },
 }
 
-/// Told the outcome of a command, once it is durable.
+/// Called with the outcome of a command, once the outcome is durable.
 pub(super) type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 
 pub(super) struct AppendWork {
@@ -49,7 +48,7 @@ impl Work {
         }
     }
 
-    /// Nobody waits for an answer that was given up; that is no error.
+    /// An answer that the requester no longer waits for is dropped; that is no error.
     pub(super) fn fail(self, error: StoreError) {
         match self {
             Work::Append(append) => drop(append.done.send(Err(error.into()))),
@@ -60,12 +59,12 @@ impl Work {
 
 pub struct Committer {
     queue: Mutex<Queue>,
-    /// The role became free.
+    /// Notified when the role is free and the queue is closed.
     rested: Condvar,
     engine: Mutex<Engine>,
     counts: Arc<Counts>,
-    /// Absent where rounds end on the thread that runs them: in memory, and in tests that want
-    /// one order of events.
+    /// `None` if rounds end on the thread that runs them: for stores in memory, and in tests that need a
+    /// fixed order of events.
     sync_thread: Option<mpsc::Sender<Round>>,
 }
 
@@ -77,7 +76,7 @@ struct Queue {
 }
 
 impl Committer {
-    /// With `threads`, syncs run on a thread of their own that ends when the committer does.
+    /// With `threads`, syncs run on a thread of their own, which ends with the committer.
     pub(super) fn start(engine: Engine, threads: bool) -> std::io::Result<Arc<Committer>> {
         let (sync_thread, rounds) = mpsc::channel();
         let committer = Arc::new(Committer {
@@ -100,7 +99,7 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Puts the work in line and, where nobody does it yet, does it.
+    /// Queues the work, and runs rounds if no thread does so yet.
     pub(super) fn submit(&self, work: Work) {
         {
             let mut queue = self.queue();
@@ -116,34 +115,35 @@ impl Committer {
         self.run_rounds(self.sync_thread.as_ref());
     }
 
-    /// Puts a command in line; the future resolves when its outcome is durable.
+    /// Queues a command. The future resolves once its outcome is durable.
     pub(super) fn command(
         &self,
         command: Command,
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
         let (told, answer) = oneshot::channel();
-        // Who gave up waiting is told nothing; that is no error.
+        // If the requester gave up, the answer is dropped; that is no error.
         let done = Box::new(|outcome| drop(told.send(outcome)));
         self.submit(Work::Command { command, done });
         async move { answer.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
-    /// Runs rounds until nothing waits. A round that wants a sync, or one too many for others, is
-    /// handed to `sync_thread` together with the role.
+    /// Runs rounds until the queue is empty. A round that needs a sync, or the one after
+    /// [`ROUNDS_FOR_OTHERS`] rounds, is passed to `sync_thread` together with the role.
     fn run_rounds(&self, sync_thread: Option<&mpsc::Sender<Round>>) {
         for count in 0.. {
             let Some(work) = self.take_work() else { return };
             let round = self.engine().begin(work);
             let hand_over = round.wants_sync() || count == ROUNDS_FOR_OTHERS;
             match sync_thread.filter(|_| hand_over) {
-                // The thread lives as long as the committer: it is only gone when we are.
+                // The thread lives as long as the committer, so this send does not fail.
                 Some(thread) => return drop(thread.send(round)),
                 None => self.finish(round),
             }
         }
     }
 
-    /// The sync, without the engine's lock: what arrives now can be looked at meanwhile.
+    /// Syncs and finishes a round. The sync does not hold the engine's lock, so the engine can be used
+    /// meanwhile.
     fn finish(&self, mut round: Round) {
         if round.wants_sync() {
             self.timed(|| round.sync());
@@ -151,7 +151,7 @@ impl Committer {
         self.engine().finish(round);
     }
 
-    /// Runs a sync and counts how long it took.
+    /// Runs a sync and counts its duration.
     pub(super) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
         let begun = Moment::now();
         let outcome = sync();
@@ -187,8 +187,7 @@ impl Committer {
         Some(queue.waiting.drain(..taken).collect())
     }
 
-    /// Refuses all that comes, and returns when what was in line is done. `false`: it was closed
-    /// already.
+    /// Refuses new work and waits until the queued work is done. Returns `false` if it was already closed.
     pub(super) fn close(&self) -> bool {
         let mut queue = self.queue();
         if std::mem::replace(&mut queue.closed, true) {
@@ -201,7 +200,7 @@ impl Committer {
     }
 
     pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
-        // A panic inside a round ends the process (see `Engine::begin`): a poisoned lock is never seen.
+        // A panic inside a round ends the process (see `Engine::begin`), so a poisoned lock is never seen.
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,26 +1,26 @@
-//! What the store counts, for whoever asks.
+//! Counters of the store, for the metrics.
 
 use std::sync::atomic::AtomicU64;
 
 use crate::telemetry::{Count, Durations};
 
-/// Of the whole store, since it was opened.
+/// Counters of the whole store, since it was opened.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub traffic: Traffic,
-    /// Rounds that changed something: entries of the journal.
+    /// Rounds that changed something; each is one entry of the journal.
     pub rounds: Count,
     pub journal_bytes: Count,
-    /// How long it took to make written rounds durable.
+    /// The durations of the syncs that made written rounds durable.
     pub syncs: Durations,
     pub snapshots: Count,
-    /// What idempotent producers take now, by the account of the kernel.
+    /// The current memory of idempotent producers in bytes, as the kernel accounts it.
     pub producer_bytes: AtomicU64,
-    /// Bytes that the scrub held against their checksums.
+    /// Bytes that the scrub checked against their checksums.
     pub scrubbed: Count,
 }
 
-/// What went into a log and out of it, since the store was opened.
+/// Data written to and read from a log, since the store was opened.
 #[derive(Debug, Default)]
 pub struct Traffic {
     pub bytes_in: Count,

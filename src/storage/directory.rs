@@ -1,8 +1,4 @@
-//! The data directory: where its parts lie, whose it is, and how full its disk is.
-//!
-//! ```text
-//! LOCK  meta  scrub  journal.synced  journal/  snapshot/  topics/<name>-<partition>/  trash/  kept/  aside/
-//! ```
+//! The data directory: its files and folders, its owner, and the free space of its disk.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -17,27 +13,28 @@ use super::trash::Trash;
 use crate::time;
 use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
-/// What this version writes, and the newest it reads. In 2 came placements, settings of everything
-/// that can have some, and the brokers of a process; in 3 compaction; in 4 the memory for producers, ELRs
-/// and the checksum of `meta`.
+/// The format that this version writes, and the newest one that it reads. Format 2 added placements, settings
+/// of all entities, and the brokers of a process; format 3 compaction; format 4 the memory limit for
+/// producers, ELRs and the checksum of `meta`.
 const FORMAT: u32 = 4;
 
 /// The first format in which `meta` has a checksum.
 const CHECKED: u32 = 4;
 
-/// The start of the last line of `meta`: the checksum of all lines before it, in every format.
+/// The prefix of the last line of `meta`, in every format: the checksum of all lines before it.
 const CHECKSUM: &str = "checksum=";
 
 const LOCK: &str = "LOCK";
 pub(super) const META: &str = "meta";
 
-/// The directories that every start makes where they are missing.
+/// The directories that every start creates if they are missing.
 const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
 
-/// How many segment files stay open where nothing is served: to verify or repair a directory.
+/// The maximum number of open segment files when a directory is verified or repaired.
 pub(super) const FILES_OFFLINE: usize = 64;
 
-/// From so many files on it is cheaper to sync whatever is unsynced on the volume, once.
+/// From this many files on, one sync of the whole volume is cheaper, although it also writes other unsynced
+/// data.
 const SYNC_VOLUME_FROM: usize = 100;
 
 pub struct Directory {
@@ -45,13 +42,13 @@ pub struct Directory {
     pub(super) files: Arc<Files>,
     pub(super) trash: Arc<Trash>,
     root: PathBuf,
-    /// Open from the start on, so that it tells of every failure since.
+    /// Opened at the start, so that it reports every failed write since then.
     volume: Option<Box<dyn Volume>>,
     pub(super) cluster_id: ClusterId,
     pub(super) node_id: NodeId,
-    /// What it was opened with.
+    /// The format of the directory when it was opened.
     format: u32,
-    /// Mixed into the journal's frames; never leaves this directory.
+    /// Written into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
     full: AtomicBool,
     /// Files that are not needed any more and could not be removed yet.
@@ -66,9 +63,9 @@ struct Left {
 }
 
 impl Directory {
-    /// Takes the directory for this process: made where missing, refused where it is in use, not
-    /// ours, of another node or cluster, or of a newer format. So many segment files stay open, over
-    /// all partitions.
+    /// Opens the directory for this process, and creates it if it is missing. Fails if it is in use, not a
+    /// data directory, of another node or cluster, or of a newer format. `open_segments` is the maximum
+    /// number of open segment files of all partitions together.
     pub fn open(
         fs: Arc<dyn Fs>,
         root: &Path,
@@ -119,7 +116,7 @@ impl Directory {
             }
         }
         meta.copy_into_lock_file(&*fs, root);
-        // One sync for all of them, also for what a start that was killed had made.
+        // One sync for all of them, and for those that an earlier, killed start created.
         fs.sync_dir(root).map_err(io)?;
         let files = Arc::new(Files::new(Arc::clone(&fs), open_segments));
         let trash = Arc::new(Trash::open(Arc::clone(&fs), root.join("trash")).map_err(io)?);
@@ -131,17 +128,17 @@ impl Directory {
         Ok(Directory { fs, files, trash, root, volume, cluster_id, node_id, format, salt, full, left, lock })
     }
 
-    /// Says which format it has from here on: older versions refuse it in plain words.
+    /// Writes the current format into `meta`, so that older versions refuse the directory with a clear error.
     pub(super) fn raise_format(&self) -> io::Result<()> {
         if self.format == FORMAT {
             return Ok(());
         }
         let (cluster_id, node_id, salt) = (self.cluster_id.clone(), self.node_id, self.salt);
-        tracing::info!(from = self.format, to = FORMAT, "the data directory has a newer format now");
+        tracing::info!(from = self.format, to = FORMAT, "raising the format of the data directory");
         Meta { format: FORMAT, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
     }
 
-    /// Lets another process, or another store of this one, have the directory.
+    /// Releases the lock, so that another process or another store can open the directory.
     pub(super) fn release(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -150,7 +147,7 @@ impl Directory {
         &self.root
     }
 
-    /// How large its disk is; unknown where nobody can tell, as in memory.
+    /// The size and free space of its disk; `None` if unknown, or in memory.
     pub(super) fn space(&self) -> Option<fs::Space> {
         self.fs.space(&self.root).ok().filter(|space| space.total < u64::MAX)
     }
@@ -168,7 +165,7 @@ impl Directory {
         self.root.join("kept")
     }
 
-    /// Where the scrub notes how far it is.
+    /// The file with the progress of the scrub.
     pub(super) fn scrub(&self) -> PathBuf {
         self.root.join("scrub")
     }
@@ -181,20 +178,20 @@ impl Directory {
         self.topics().join(partition_dir(topic, index))
     }
 
-    /// The directory of a partition, for as long as its topic exists.
+    /// The directory of a partition, usable as long as its topic exists.
     pub(super) fn partition_dir(&self, topic: &str, key: PartitionKey) -> Arc<PartitionDir> {
         let path = self.partition(topic, key.1);
         Arc::new(PartitionDir::new(&self.files, &self.trash, path, key))
     }
 
-    /// Makes everything that was appended to these segments durable, their names included.
+    /// Makes everything that was appended to these segments durable, including their names.
     pub(super) fn sync(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         if segments.len() >= SYNC_VOLUME_FROM && self.volume.is_some() {
             return self.sync_volume(segments);
         }
         for segment in segments {
             match segment.sync() {
-                // The volume is open already: with it all of them are synced all the same.
+                // The volume is already open, so a sync of the volume still works.
                 Err(SyncError::Open(_)) if self.volume.is_some() => return self.sync_volume(segments),
                 synced => synced?,
             }
@@ -205,7 +202,7 @@ impl Directory {
     fn sync_volume(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         let Some(volume) = &self.volume else { return Ok(()) };
         let outcome = volume.sync();
-        // Each segment is marked, so that none relies on a later sync.
+        // Every segment gets the outcome, so that a later sync does not hide a failure.
         let mut told = Ok(());
         for segment in segments {
             told = told.and(segment.synced_with_volume(&outcome));
@@ -213,7 +210,7 @@ impl Directory {
         told.map_err(SyncError::Sync)
     }
 
-    /// Removes the files of segments; those that cannot be removed are left for [`Directory::remove_left`].
+    /// Removes the files of segments. Files that cannot be removed are kept for [`Directory::remove_left`].
     pub(super) fn remove(&self, segments: Vec<Arc<Segment>>) {
         for segment in segments {
             if let Err(error) = segment.remove() {
@@ -250,18 +247,18 @@ impl Directory {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Below the floor of free space nothing more is accepted, so that the broker itself can
-    /// always start, answer and delete.
+    /// Whether the free space is below the floor. Then no more data is accepted, so that the broker itself
+    /// can always start, answer and delete.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Whether so much can be written beside everything else without filling the disk.
+    /// Whether `bytes` more can be written without filling the disk.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         self.space().is_none_or(|space| space.free.saturating_sub(bytes) >= floor_of(&space))
     }
 
-    /// Looks at the disk; called every few megabytes, and whenever it was full.
+    /// Checks the free space. Called every few megabytes, and before each write while the disk is full.
     pub(super) fn look_at_space(&self) {
         let Ok(space) = self.fs.space(&self.root) else { return };
         let floor = floor_of(&space);
@@ -288,7 +285,7 @@ fn floor_of(space: &fs::Space) -> u64 {
     (space.total / 20).min(1 << 30)
 }
 
-/// Who a data directory belongs to, as `name=value` lines.
+/// The owner of a data directory, as `name=value` lines.
 pub(super) struct Meta {
     format: u32,
     cluster_id: ClusterId,
@@ -298,7 +295,7 @@ pub(super) struct Meta {
 
 enum Parsed {
     Known(Meta),
-    /// Its other fields need not be ours.
+    /// The other fields of a newer format may be unknown.
     Newer {
         format: u32,
     },
@@ -325,8 +322,8 @@ impl Meta {
         OpenError::Damaged { what: format!("{} is missing", root.join(META).display()) }
     }
 
-    /// Repairs a damaged `meta`: from its copy in the lock file, or else from the readable parts of it and of
-    /// the journal. Returns whether nothing is lost.
+    /// Repairs a damaged `meta`, from its copy in the lock file, or else from the readable parts of `meta`
+    /// and of the journal. Returns `false` if something was lost.
     pub(super) fn restore(fs: &dyn Fs, root: &Path) -> io::Result<bool> {
         let text = |name: &str| {
             let bytes = fs::read_all(fs, &root.join(name), 64 << 10).unwrap_or_default();
@@ -340,7 +337,7 @@ impl Meta {
         let node_id = value_of(&text, "node.id").and_then(|id| id.parse().ok()).map_or(NodeId(1), NodeId);
         let salt = match journal::salt_of(fs, &root.join("journal")) {
             Ok(Some(salt)) => salt,
-            // Without frames any will do.
+            // Without frames any salt will do.
             Ok(None) | Err(_) => u64::from_be_bytes(*time::random_uuid().0.first_chunk().unwrap_or(&[1; 8])),
         };
         Meta { format: FORMAT, cluster_id: time::random_uuid().into(), node_id, salt }.write(fs, root)?;
@@ -376,7 +373,7 @@ impl Meta {
         format!("{covered}{CHECKSUM}{sum}\n")
     }
 
-    /// A copy where `log repair` finds it. Without one there is only less to repair from.
+    /// Writes a copy for `log repair`. Without it a repair only has less to work with.
     fn copy_into_lock_file(&self, fs: &dyn Fs, root: &Path) {
         let (path, text) = (root.join(LOCK), self.text());
         let copied = || -> io::Result<()> {
@@ -406,13 +403,14 @@ fn checksum_of(text: &str) -> String {
     format!("{:08x}", crc32c::crc32c(text.as_bytes()))
 }
 
-/// Whether it looks like a data directory, whole or not.
+/// Whether it looks like a data directory, complete or not.
 pub(super) fn is_one(fs: &dyn Fs, root: &Path) -> bool {
     let is_there = |name: &str| fs.metadata(&root.join(name)).is_ok();
     is_there(META) || PARTS.iter().all(|part| is_there(part))
 }
 
-/// Locks a data directory, or `None` where a broker is running on it. Makes nothing.
+/// Locks a data directory; `None` if a broker is running on it. Creates nothing: without a lock file the
+/// inner value is `None`.
 pub(super) fn lock(fs: &dyn Fs, root: &Path) -> io::Result<Option<Option<Lock>>> {
     let path = root.join(LOCK);
     match fs.metadata(&path) {
@@ -422,16 +420,16 @@ pub(super) fn lock(fs: &dyn Fs, root: &Path) -> io::Result<Option<Option<Lock>>>
     }
 }
 
-/// `name-index`.
+/// `<topic>-<index>`.
 pub(super) fn partition_dir(topic: &str, index: i32) -> String {
     format!("{topic}-{index}")
 }
 
-/// The topic a partition's directory belongs to, and its index: `name-index`.
+/// The topic name and index in the name of a partition's directory, `<topic>-<index>`.
 pub(super) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
     let (topic, index) = name.rsplit_once('-')?;
     Some((topic, index.parse().ok()?))
 }
 
-/// Whose log it is.
+/// A partition's topic id and index.
 pub(super) type PartitionKey = (TopicId, i32);

@@ -1,14 +1,15 @@
-//! What the committer does with a round: decide places, apply, write, and after the sync publish.
-//! Synchronous and without threads, so that a test can drive it through every crash.
+//! The engine carries out the rounds of the committer: it decides offsets and segments, applies, writes, and
+//! after the sync publishes. It is synchronous and has no threads, so that a test can drive it through every
+//! crash.
 //!
-//! - In `fsync` and `interval` mode a segment that gets less than a megabyte in a round has
-//!   its bytes in the journal entry too: one sync of one file makes the round durable, and the
-//!   segment (written to the page cache) is synced before the journal is trimmed.
-//! - Larger runs, and everything in `os` mode, are written to the segment before the entry that
-//!   refers to them.
-//! - A segment that cannot be written leaves its bytes in the journal and in memory: later appends
-//!   to its partition are refused until it can be written again (`unwritten.rs`). Only a failed
-//!   journal write or a failed sync poisons the directory.
+//! - In `fsync` and `interval` mode, bytes for a segment that gets less than a megabyte in a round are also
+//!   in the journal entry. So one sync of one file makes the round durable. The segment is written to the
+//!   page cache, and synced before the journal is trimmed.
+//! - Larger runs, and everything in `os` mode, are written to the segment before the entry that refers to
+//!   them.
+//! - If a segment cannot be written, its bytes stay in the journal and in memory. Later appends to its
+//!   partition are refused until it can be written again (`unwritten.rs`). Only a failed write of the journal
+//!   or a failed sync poisons the directory.
 
 mod durable;
 mod round;
@@ -49,9 +50,9 @@ pub(super) struct Engine {
     pub(super) journal: Box<dyn Journal>,
     pub(super) directory: Arc<Directory>,
     pub(super) image: Arc<RwLock<Arc<Topics>>>,
-    /// The stored settings of everything but topics, as published.
+    /// The stored settings of all entities except topics, as published.
     pub(super) stored_settings: Arc<RwLock<Arc<Settings>>>,
-    /// The broker's settings as what is stored makes them.
+    /// The broker's current settings: those from its start, overridden by the stored ones.
     pub(super) live: Arc<LiveSettings>,
     pub(super) options: EngineOptions,
     pub(super) clocks: Arc<Clocks>,
@@ -61,24 +62,25 @@ pub(super) struct Engine {
     /// they reach the front, because no segment has them, are parked in `unwritten`.
     recent: VecDeque<(Arc<Partition>, usize)>,
     recent_bytes: usize,
-    /// Segments written since the last snapshot: synced before the next one counts.
+    /// Segments written since the last snapshot. They are synced before the next snapshot is valid.
     dirty: BTreeMap<SegmentKey, Arc<Segment>>,
-    /// Segments that hold bytes the journal only refers to, not synced yet.
+    /// Segments, not synced yet, with bytes that the journal only refers to.
     unsynced: BTreeMap<SegmentKey, Arc<Segment>>,
-    /// Something was written that no sync has covered.
+    /// Something was written after the last sync was taken.
     behind: bool,
     behind_bytes: u64,
     sync_announced: bool,
     unwritten: Unwritten,
-    /// No new journal file could be created when one was needed: the rest of the room is shared out.
+    /// No new journal file could be created when one was needed. The reserve of the existing space is then
+    /// kept for groups and for commands that free space.
     short_of_room: bool,
     since_snapshot: u64,
     since_look: u64,
     snapshot_running: bool,
-    /// Looked at from outside, too, without the engine's lock.
+    /// Also read from outside, without the engine's lock.
     pub(super) poisoned: Arc<AtomicBool>,
     pub(super) poisoned_by: Arc<OnceLock<String>>,
-    /// The last round that was published.
+    /// The position of the last published round.
     pub(super) position: Arc<AtomicU64>,
     pub(super) counts: Arc<Counts>,
 }
@@ -89,10 +91,10 @@ pub struct EngineOptions {
     pub tuning: Tuning,
 }
 
-/// What a batch in memory takes beside its bytes, so that small ones do not take more than they may.
+/// The memory of a cached batch beside its bytes, so that small batches are not undercounted.
 const RECENT_OVERHEAD: usize = 160;
 
-/// How old the last `ClockBelieved` in the journal may be.
+/// The maximum age of the last `ClockBelieved` in the journal.
 const NOTE_CLOCK: Duration = Duration::from_hours(1);
 
 type SegmentKey = (TopicId, i32, Offset);
@@ -140,8 +142,8 @@ impl Engine {
     }
 
     pub(super) fn begin(&mut self, work: Vec<Work>) -> Round {
-        // State that was applied by half must never be looked at again: the entry is not in the
-        // journal yet, so a restart is back at the state before it.
+        // A half-applied state must never be used, so a panic ends the process. The entry is not in the
+        // journal yet, so a restart recovers the state before it.
         let guard = AbortOnPanic;
         let round = self.begin_round(work);
         std::mem::forget(guard);
@@ -176,8 +178,8 @@ impl Engine {
                             relaxed = false;
                             commands.push(command.clone());
                         }
-                        // Files go when the round ends, and directories come after it: by then it
-                        // is durable, in every mode.
+                        // At the end of the round these commands remove files or allow new directories. The
+                        // round must be durable by then, in every mode.
                         must_sync |= matches!(
                             applied,
                             Applied::TopicDropped
@@ -208,7 +210,7 @@ impl Engine {
         round
     }
 
-    /// Whether the next entry also writes the time at which the clock is believed.
+    /// Whether the next entry also records that the clock is trusted.
     pub(super) fn must_note(&self, believed: Option<Timestamp>) -> bool {
         let noted = self.shard.clock_believed();
         believed
@@ -272,7 +274,7 @@ impl Engine {
             self.position.store(position, Ordering::Release);
             self.counts.producer_bytes.store(self.shard.producers().bytes(), Ordering::Relaxed);
         }
-        // Who sees the new epoch finds its leader in the image.
+        // The image is replaced first, so that a reader who sees the new epoch finds its leader there.
         for (partition, epoch) in moved {
             partition.publish_epoch(epoch);
             partition.wake();
@@ -282,7 +284,7 @@ impl Engine {
         if self.since_snapshot >= self.options.tuning.snapshot_bytes {
             self.snapshot();
         }
-        // Where there is no room the next append that needs it asks again.
+        // If there is no space, the next append that needs some tries again.
         if !self.short_of_room
             && let Some(job) = self.journal.prepare()
         {
@@ -290,7 +292,7 @@ impl Engine {
         }
     }
 
-    /// Keeps a published batch in memory until newer ones need the room.
+    /// Keeps a published batch in memory until newer ones need the space.
     fn remember(&mut self, partition: &Arc<Partition>, bytes: usize) {
         let released = self.unwritten.take_released();
         self.recent_bytes += bytes + released.iter().map(|(_, bytes)| bytes).sum::<usize>();
@@ -305,7 +307,7 @@ impl Engine {
         }
     }
 
-    /// What was compacted is read from its segments from now on.
+    /// Drops cached batches after a compaction. They are read from the new segments from now on.
     fn forget_before(&mut self, partition: &Arc<Partition>, offset: Offset) {
         let mut left = partition.forget_before(offset);
         self.recent.retain(|(other, bytes)| {
@@ -334,7 +336,7 @@ impl Engine {
             }
             (Command::AddPartitions { topic, .. }, Applied::PartitionsAdded) => {
                 let image = topics.get_or_insert_with(image);
-                // The shard is ahead: the topic may be gone by the end of the round.
+                // The shard is ahead of the image: the topic may be deleted by the end of the round.
                 if let (Some(state), Some(before)) = (self.shard.topic(*topic), image.by_id(*topic)) {
                     image.insert(self.grown(before, state));
                 }
@@ -346,7 +348,7 @@ impl Engine {
                     topic.partitions.iter().flat_map(|partition| partition.publish_deleted()).collect();
                 segments.iter().for_each(|segment| segment.abandon());
                 self.unwritten.forget_topic(topic.id);
-                // Now, not later: a new topic of the same name may be the next command.
+                // At once and not on the keeper: the next command may create a topic with the same name.
                 topic.partitions.iter().for_each(|partition| partition.dir().discard());
                 Job::EmptyTrash
             }
@@ -354,7 +356,7 @@ impl Engine {
                 let Some(partition) = self.published_partition(*topic, *partition) else { return };
                 let segments = partition.publish_log_start(*offset, dropped.len());
                 segments.iter().for_each(|segment| segment.abandon());
-                // Below the new start nobody misses what found no room.
+                // Unwritten records below the new log start offset are not needed any more.
                 self.unwritten.forget_segments(&segments);
                 Job::Remove { segments }
             }
@@ -387,7 +389,7 @@ impl Engine {
                 self.show_settings();
                 if matches!(scope, Scope::DefaultBroker | Scope::Broker(_)) {
                     self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
-                    // What topics take that have no value of their own may be another now.
+                    // The values of topics without an override may have changed.
                     self.topics_follow_settings(topics.get_or_insert_with(image));
                 }
                 return;
@@ -397,9 +399,9 @@ impl Engine {
         drop(self.keeper.send(gone));
     }
 
-    /// The topic with handles for the partitions that it has now and had not before; these are
-    /// empty, and as those of a new topic they have no directory before their first batch. Settings
-    /// that were altered in the same round hold for the old ones too.
+    /// The topic with handles for its new partitions. They are empty, and like those of a new topic they get
+    /// their directories with the first batch. Settings that were altered in the same round also apply to the
+    /// old partitions.
     fn grown(&self, before: &Topic, state: &kernel::Topic) -> Arc<Topic> {
         let mut grown = self.topic(state, |_, _| VecDeque::new());
         let settings = Arc::new(grown.settings.clone());
@@ -410,8 +412,8 @@ impl Engine {
         grown
     }
 
-    /// Shows leaders and ISRs where the command moved them, as they are at the end of the round.
-    /// Returns the partitions that have another leadership, to be told once the image is swapped.
+    /// Publishes the leaders and ISRs that the command changed, as they are at the end of the round. Returns
+    /// the partitions with a new leader epoch, which is published after the image is replaced.
     fn publish_placements(
         &self,
         command: &Command,
@@ -459,7 +461,7 @@ impl Engine {
         moved
     }
 
-    /// The broker's settings are others than they were.
+    /// Applies a change of the broker's settings to the clock and to the topics.
     pub(super) fn settings_changed(&mut self) {
         self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
         let mut topics = self.image_to_change();
@@ -473,7 +475,8 @@ impl Engine {
         altered.into_iter().for_each(|topic| topics.insert(topic));
     }
 
-    /// The topic as it is with these overrides, where that is another; its partitions follow at once.
+    /// The topic with these overrides; `None` if nothing changed. Its partitions get the new settings at
+    /// once.
     fn altered(&self, known: &Topic, overrides: &BTreeMap<String, String>) -> Option<Arc<Topic>> {
         let settings = self.topic_settings(&known.name, overrides);
         if *overrides == known.overrides && settings == known.settings {
@@ -488,7 +491,10 @@ impl Engine {
         let broker = self.live.at(self.shard.all_settings());
         let (settings, invalid) = TopicSettings::of_stored(overrides, &broker);
         for error in invalid {
-            tracing::warn!(topic = %name, %error, "a stored setting is not valid any more and left out");
+            tracing::warn!(
+                topic = %name, %error,
+                "a stored setting is no longer valid and is ignored; set it again or remove it"
+            );
         }
         settings
     }
@@ -498,7 +504,7 @@ impl Engine {
         *self.stored_settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stored;
     }
 
-    /// The published topics once more, for the next image.
+    /// A copy of the published topics, for the next image.
     fn image_to_change(&self) -> Topics {
         Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -508,7 +514,7 @@ impl Engine {
         image.by_id(topic)?.partition(index).cloned()
     }
 
-    /// At start: shows every topic that recovery found.
+    /// At start: publishes every topic that recovery found.
     pub(super) fn show_all(
         &mut self,
         committer: Weak<Committer>,
@@ -535,7 +541,7 @@ impl Engine {
         *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
     }
 
-    /// Records that recovery could not write are read from memory, and written when that works.
+    /// Keeps records that recovery could not write in memory for readers, and writes them once that works.
     fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::Held) {
         for ((id, at), bytes) in held.batches {
             let Some(segment) = partition.segments_of(&[id]).and_then(|mut found| found.pop()) else {
@@ -563,7 +569,7 @@ impl Engine {
         drop(self.keeper.send(Job::RemoveLeft));
     }
 
-    /// The handle of a topic, with the segments that `segments` gives for each partition.
+    /// The handle of a topic, with the segments that `segments` returns for each partition.
     pub(super) fn topic(
         &self,
         state: &kernel::Topic,
@@ -592,7 +598,9 @@ struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
-        tracing::error!("a panic in the engine: the process ends, a restart is back before it");
+        tracing::error!(
+            "a panic in the engine: the process stops; a restart recovers everything that was acknowledged"
+        );
         crate::telemetry::flush();
         std::process::abort();
     }
@@ -625,7 +633,7 @@ mod tests {
         timestamp_after_max: Duration::MAX,
     };
 
-    /// As many batches of one record each in one round.
+    /// Appends `count` batches of one record each in one round.
     fn append(store: &Store, partition: &Arc<Partition>, count: usize) {
         let work = (0..count).map(|_| {
             let batch = BatchBuilder::new().value(Timestamp(0), "v").build();

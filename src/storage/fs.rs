@@ -1,16 +1,16 @@
-//! The file system behind a seam: the real one ([`DiskFs`]), and a seeded one in memory
-//! ([`SimFs`]) that loses, tears and reorders what was not synced.
+//! The file systems behind one interface: the real one ([`DiskFs`]), and a simulated one in memory
+//! ([`SimFs`]) that loses, tears and reorders unsynced writes according to a seed.
 //!
-//! What both promise, and all that may be relied on:
-//! - bytes are safe from a power cut once [`File::sync_data`] of their file returned; until then
-//!   any part of them may survive, in any order, torn at sectors of 512 bytes;
-//! - a name (created, renamed, removed) is safe once [`Fs::sync_dir`] of its directory returned;
-//! - the death of the process alone loses nothing that was written, but makes nothing safe either;
-//! - closing a file syncs nothing;
-//! - after a `sync_data` that failed the bytes it covered may never reach the disk, though reads go
-//!   on showing them and later syncs succeed: whoever gets the error must not sync again and believe it.
+//! All of them guarantee the following, and callers must not rely on anything else:
+//! - Bytes survive a power cut once [`File::sync_data`] of their file has returned. Before that any part of
+//!   them may survive, in any order, torn at sectors of 512 bytes.
+//! - A created, renamed or removed name survives once [`Fs::sync_dir`] of its directory has returned.
+//! - The death of the process alone loses no written bytes, but makes nothing durable either.
+//! - Closing a file syncs nothing.
+//! - After a failed `sync_data` its bytes may never reach the disk, although reads still show them and later
+//!   syncs succeed. So a later successful sync does not prove that they are durable.
 //!
-//! Every call blocks. What may wait for the disk belongs on a thread that may wait.
+//! Every call blocks. Calls that may wait for the disk belong on a thread that may wait.
 
 mod disk;
 mod failure;
@@ -29,82 +29,82 @@ pub use memory::MemoryFs;
 pub use overlay::OverlayFs;
 pub use sim::{Fault, Operation, SimFs};
 
-/// How far apart [`File::is_cached`] looks. Linux reads ahead 128 KiB, unless it is told otherwise.
+/// The distance between the bytes that [`File::is_cached`] checks. Linux reads ahead 128 KiB by default.
 const PROBE_EVERY: u64 = 128 << 10;
 
 /// A directory tree.
 pub trait Fs: Send + Sync {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
 
-    /// Takes the place of `to` where that exists. Both directories want a [`Fs::sync_dir`].
+    /// Replaces `to` if it exists. Both directories need a [`Fs::sync_dir`] afterwards.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Fails with `AlreadyExists` where something of that name is there.
+    /// Fails with `AlreadyExists` if the name exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// What is in the directory, in the order of the names. Names that are not UTF-8 are left out:
-    /// none of ours.
+    /// The entries of the directory, sorted by name. Names that are not UTF-8 are left out; the broker never
+    /// creates one.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
 
-    /// Opens a directory, to make the names in it safe.
+    /// Opens a directory, so that its names can be synced.
     fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>>;
 
-    /// Makes the names in this directory safe.
+    /// Makes the names in this directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.open_dir(dir)?.sync()
     }
 
-    /// All that lies where `dir` lies, to be made safe at once; `None` where the system has no such call.
+    /// A handle to sync the whole volume of `dir` at once; `None` if the system has no such call.
     fn volume(&self, dir: &Path) -> io::Result<Option<Box<dyn Volume>>>;
 
-    /// `NotFound` where nothing of that name is there.
+    /// Fails with `NotFound` if the name does not exist.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
 
-    /// The space of the volume that holds `dir`.
+    /// The space of the volume that contains `dir`.
     fn space(&self, dir: &Path) -> io::Result<Space>;
 
-    /// Locks the file (made where missing) for this process, or `None` where another holds it.
-    /// The lock goes with the [`Lock`], and with the process.
+    /// Locks the file (created if missing) for this process; `None` if another process holds the lock. The
+    /// lock ends when the [`Lock`] is dropped or the process ends.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 }
 
 /// A mounted file system.
 pub trait Volume: Send + Sync {
-    /// Makes safe every byte and every name written to it so far, by anybody. Fails where anything
-    /// since this handle was opened could not be written.
+    /// Makes all bytes and names written to the volume so far durable, also those of other processes. Fails
+    /// if any write since this handle was opened failed.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// An open directory: the one that was opened, wherever it is moved.
+/// An open directory. It stays the same directory if it is renamed.
 pub trait OpenDir: Send + Sync {
-    /// Makes the names in it safe.
+    /// Makes the names in it durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// An open file. Positions are the caller's: there is no cursor.
+/// An open file without a cursor: callers pass positions.
 pub trait File: Send + Sync {
-    /// Writes all the pieces, one behind the other, or fails; a part may have been written then.
+    /// Writes all pieces, one after the other. After an error a part may have been written.
     fn write_at(&self, pieces: &[IoSlice<'_>], at: u64) -> io::Result<()>;
 
-    /// Fills `into` from `at` on; less only at the end of the file.
+    /// Fills `into` with the bytes from `at` on; returns less only at the end of the file.
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
 
-    /// As [`File::read_at`] where that needs no wait for the disk; else `None`, and `into` holds
-    /// anything. Where the system cannot tell (other than Linux) it just reads.
+    /// Like [`File::read_at`] if it need not wait for the disk; otherwise `None`, and the content of `into`
+    /// is undefined. Systems other than Linux cannot tell, and just read.
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<Option<usize>>;
 
-    /// The `len` bytes from `at` on, read into memory that was not written before; fewer only at the
-    /// end of the file.
+    /// Reads `len` bytes from `at` on into new memory, which is not zeroed first; fewer only at the end of
+    /// the file.
     fn read_new(&self, len: usize, at: u64) -> io::Result<Vec<u8>>;
 
-    /// Whether these bytes can be read without waiting for the disk. Looks at some of the pages: the
-    /// system reads and forgets neighbours together.
+    /// Whether these bytes can be read without waiting for the disk. It checks only some pages, because the
+    /// system reads and evicts neighbouring pages together.
     fn is_cached(&self, len: usize, at: u64) -> io::Result<bool> {
         let end = at.saturating_add(len as u64);
         let mut probe = at;
@@ -112,7 +112,7 @@ pub trait File: Send + Sync {
             if self.read_cached_at(&mut [0], probe)?.is_none() {
                 return Ok(false);
             }
-            // The last page, too: the pages after it may never have been read.
+            // The last page is checked too: the pages after the last probe may never have been read.
             probe = if probe == end - 1 { end } else { (probe + PROBE_EVERY).min(end - 1) };
         }
         Ok(true)
@@ -125,15 +125,15 @@ pub trait File: Send + Sync {
     /// Lets the system forget these bytes, which are not needed soon. Only a hint.
     fn forget_cached(&self, _len: u64, _at: u64) {}
 
-    /// The file as the system knows it; `None` where it knows of no such file.
+    /// The file descriptor; `None` if the file is not a file of the operating system.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Makes safe what was written and how long the file is.
+    /// Makes the written bytes and the length of the file durable.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Cuts the file, or lengthens it with zeros. Safe after the next sync.
+    /// Shortens the file, or extends it with zeros. Durable after the next sync.
     fn truncate(&self, len: u64) -> io::Result<()>;
 
     fn len(&self) -> io::Result<u64>;
@@ -151,7 +151,7 @@ pub enum Open {
     Write,
     /// For reading and writing; it must not exist.
     New,
-    /// For reading and writing, made where missing.
+    /// For reading and writing; created if missing.
     WriteOrNew,
 }
 
@@ -169,17 +169,17 @@ pub struct Metadata {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// What this process may still use.
+    /// The space that this process may still use.
     pub free: u64,
     pub total: u64,
 }
 
-/// Holds a lock file while it lives.
+/// A held lock file; dropping it releases the lock.
 pub struct Lock {
     _held: Box<dyn Send + Sync>,
 }
 
-/// Reads a whole file; `InvalidData` where it is longer than `most`.
+/// Reads a whole file; fails with `InvalidData` if it has more than `most` bytes.
 pub fn read_all(fs: &dyn Fs, path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = fs.open(path, Open::Read)?;
     read_whole(&*file, most).map_err(|error| match error.kind() {
@@ -188,7 +188,7 @@ pub fn read_all(fs: &dyn Fs, path: &Path, most: u64) -> io::Result<Vec<u8>> {
     })
 }
 
-/// The same of an open one.
+/// Like [`read_all`], for an open file.
 pub fn read_whole(file: &dyn File, most: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > most {
@@ -201,9 +201,9 @@ pub fn read_whole(file: &dyn File, most: u64) -> io::Result<Vec<u8>> {
     file.read_new(len, 0)
 }
 
-/// Puts a whole file in place, safe when this returns: a temporary file beside it, synced, renamed
-/// over it, directory synced. After a crash the old one or the new one is there, and perhaps the
-/// temporary one (its name ends with [`TEMPORARY`]).
+/// Replaces a whole file; durable when this returns. The bytes go to a temporary file beside it, which is
+/// synced and renamed over it; then the directory is synced. After a crash the old or the new file is there,
+/// and perhaps the temporary one (its name ends with [`TEMPORARY`]).
 pub fn replace(fs: &dyn Fs, path: &Path, pieces: &[IoSlice<'_>]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(TEMPORARY);
@@ -215,7 +215,7 @@ pub fn replace(fs: &dyn Fs, path: &Path, pieces: &[IoSlice<'_>]) -> io::Result<(
         file.sync_data()
     })();
     if let Err(error) = written {
-        // It would only fill the disk; the error to tell is the first one.
+        // The file would only take space. The error to return is the first one.
         let _ = fs.remove(&temporary);
         return Err(error);
     }
@@ -223,14 +223,14 @@ pub fn replace(fs: &dyn Fs, path: &Path, pieces: &[IoSlice<'_>]) -> io::Result<(
     fs.sync_dir(parent(path))
 }
 
-/// What the names of files that [`replace`] has not finished end with.
+/// The suffix of files that [`replace`] has not finished.
 pub const TEMPORARY: &str = ".new";
 
-/// Makes the directory and those above it where missing, its name safe when this returns.
+/// Creates the directory and its parents if they are missing. Its name is durable when this returns.
 pub fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     let above = parent(dir);
     match fs.metadata(dir) {
-        // A process may have been killed between making it and the sync.
+        // A process may have been killed between creating it and the sync.
         Ok(found) if found.is_dir => return fs.sync_dir(above),
         Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && above != dir => {}
@@ -244,8 +244,8 @@ pub fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.sync_dir(above)
 }
 
-/// Removes a directory and everything in it; gone already is fine. The name wants a
-/// [`Fs::sync_dir`] of the directory above.
+/// Removes a directory and everything in it; a missing one is no error. The directory above needs a
+/// [`Fs::sync_dir`] afterwards.
 pub fn remove_tree(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let entries = match fs.list(dir) {
@@ -260,7 +260,7 @@ pub fn remove_tree(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.remove_dir(dir)
 }
 
-/// The directory a path stands in: `.` for a bare name, `/` for itself.
+/// The directory that contains a path: `.` for a bare name, `/` for itself.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if !above.as_os_str().is_empty() => above,

@@ -1,4 +1,4 @@
-//! What the coordinators need of a store, and how they learn that a record is durable.
+//! The part of a store that the coordinators use, and the notification that records are durable.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,36 +11,37 @@ use crate::types::TopicId;
 
 /// The groups' part of a store.
 pub trait GroupStore: Send + Sync {
-    /// Every group there is, at start.
+    /// All groups, at start.
     fn load(&self) -> Vec<(String, Arc<Group>)>;
 
-    /// One group as the kernel has it now; after a submit that failed.
+    /// The current state of one group in the kernel; used after a failed submit.
     fn reload(&self, group: &str) -> Option<Arc<Group>>;
 
-    /// The records have their place in line when the call returns: all of them together, after all
-    /// earlier submits. They are made durable whether or not anybody waits for it, and the records
-    /// of one group settle in the order of their submits. Waits for nothing.
+    /// Queues the records. They stay together, after all earlier submits, and get their place in the queue
+    /// before the call returns. The store makes them durable whether or not anyone waits for it. The records
+    /// of one group settle in the order of their submits. Does not block.
     fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled;
 
-    /// Whether a submit has any prospect. `false` for good once the journal has failed.
+    /// Whether a submit can succeed. Always `false` once the journal has failed.
     fn is_serving(&self) -> bool;
 
     /// The time for submitted commands, and the time for expiry.
     fn now(&self) -> Now;
 
-    /// What a topic is called; none once it is gone.
+    /// The name of a topic; `None` if it was deleted.
     fn topic_name(&self, topic: TopicId) -> Option<String>;
 }
 
-/// The records were not made durable, or nobody can say whether they were.
+/// The records were not made durable, or it is unknown whether they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotStored;
 
-/// Becomes ready when what was submitted is durable, or is known not to be. Any number of waiters.
+/// A future that is ready once the submitted records are durable, or known not to be. Any number of tasks can
+/// wait for it.
 #[derive(Clone, Debug)]
 pub struct Settled(Arc<Mutex<Outcome>>);
 
-/// The store's end of a [`Settled`]. Dropped without a word it means [`NotStored`].
+/// The store's end of a [`Settled`]. Dropping it without an outcome means [`NotStored`].
 #[derive(Debug)]
 pub struct Settler(Option<Arc<Mutex<Outcome>>>);
 
@@ -56,7 +57,7 @@ impl Settled {
         (Settler(Some(outcome.clone())), Settled(outcome))
     }
 
-    /// What is durable already, or was refused at once.
+    /// A settled outcome, for records that are durable already or were refused at once.
     pub fn known(result: Result<(), NotStored>) -> Settled {
         Settled(Arc::new(Mutex::new(Outcome::Known(result))))
     }

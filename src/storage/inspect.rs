@@ -21,7 +21,7 @@ use crate::kernel::{Command, SegmentId, Shard};
 use crate::record;
 use crate::types::TopicId;
 
-/// What [`verify`] saw.
+/// The result of [`verify`].
 #[derive(Debug)]
 pub struct Report {
     pub partitions: u64,
@@ -31,36 +31,36 @@ pub struct Report {
     pub snapshots: u64,
     pub next_start: NextStart,
     pub findings: Vec<Finding>,
-    /// Partitions, as `topic-index`, whose records cannot all be read: they serve until somebody reads
-    /// what is damaged, and are out of service from then on.
+    /// Partitions, as `topic-index`, with damaged records that the next start does not notice. They serve
+    /// until a damaged record is read, and are then out of service.
     pub out_when_read: BTreeSet<String>,
 }
 
-/// What the next start of the directory does.
+/// The outcome of the next start.
 #[derive(Debug)]
 pub enum NextStart {
-    /// A running broker has it: what it is just writing cannot be judged.
+    /// A running broker has the directory, so files that it is writing cannot be judged.
     InUse,
     Refused(OpenError),
     Serves(Account),
 }
 
 impl Report {
-    /// Nothing that was acknowledged is damaged, as far as the files can tell.
+    /// Whether no acknowledged data is damaged, as far as the files show.
     pub fn is_sound(&self) -> bool {
         !matches!(self.next_start, NextStart::Refused(_))
             && self.findings.iter().all(|finding| !finding.damage)
     }
 }
 
-/// Something that is not as it was written.
+/// A part of a file that is not as it was written.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
     pub path: PathBuf,
     pub at: Option<u64>,
     pub what: String,
-    /// Records or a state that was safe are hit. Otherwise the next start puts it right, or a running
-    /// broker is just writing it.
+    /// Durable records or a durable state are affected. `false` if the next start fixes it, or a running
+    /// broker may be writing it.
     pub damage: bool,
 }
 
@@ -75,9 +75,9 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Predicts the next start of a data directory by running it on an overlay in memory, and then checks every
-/// batch that it would serve against its checksum. If a broker is running, only the files of its topics
-/// are checked.
+/// Predicts the next start of a data directory by running it on an overlay in memory. Then checks every batch
+/// that it would serve against its checksum. If a broker is running, only the files of its topics are
+/// checked.
 pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -113,7 +113,7 @@ pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     Ok(report)
 }
 
-/// Adds the findings of the start about directories.
+/// Adds the start's findings about directories.
 fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
     let topics = root.join("topics");
     let mut add = |path: PathBuf, what: String, damage| {
@@ -139,7 +139,7 @@ fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Those that are damaged cost nothing where the start succeeds: it has another state.
+/// Damaged snapshots are no loss if the start succeeds, because it has the state from elsewhere.
 fn verify_snapshots(fs: &dyn Fs, root: &Path, findings: &mut Vec<Finding>) -> io::Result<u64> {
     let all = snapshot::read_all(fs, &root.join("snapshot"))?;
     let count = all.len() as u64;
@@ -166,7 +166,7 @@ fn verify_records(
                 let path = segment::log_path(&dir, segment.id());
                 let expected = Expected::of(segment, end, partition.log_start());
                 let held = match segment::check(fs, &path, &expected) {
-                    // The start says so.
+                    // The start reports missing files.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     held => held?,
                 };
@@ -189,8 +189,8 @@ fn verify_records(
     Ok(())
 }
 
-/// Walks over the segments of a broker that is running. What its newest snapshot vouches for must be
-/// there; what lies behind that it may be just writing.
+/// Checks the segments while a broker is running. Bytes that its newest snapshot covers must be valid; it may
+/// be writing the bytes after them.
 fn look_beside_a_broker(fs: &dyn Fs, root: &Path, report: &mut Report) -> Result<(), OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -249,7 +249,7 @@ fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &m
     Ok(())
 }
 
-/// How long the segments of a partition are at least, as the newest snapshot has them.
+/// The minimum lengths of a partition's segments, from the newest snapshot.
 fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> BTreeMap<SegmentId, u64> {
     let partition = dir
         .file_name()
@@ -260,9 +260,9 @@ fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> 
     segments.iter().map(|segment| (segment.id(), segment.bytes)).collect()
 }
 
-/// Prints what lies in a file (a segment or a journal file) or in a directory of such files, a line
-/// for each batch or entry; with `deep` also their records or commands. Whether all of it could be
-/// read to its end.
+/// Prints a file (a segment or a journal file), or all such files in a directory: a line for each batch or
+/// entry, and with `deep` also their records or commands. Returns whether everything could be read to the
+/// end.
 pub fn dump(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
     if fs.metadata(path)?.is_dir {
         let mut whole = true;
@@ -294,7 +294,7 @@ fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
         if !deep {
             return Ok(());
         }
-        // One at a time: what a batch opens to may be large.
+        // One at a time, because a decompressed batch may be large.
         let (opened, unreadable) = match record::records(&batch) {
             Ok(records) => (Some(records), None),
             Err(error) => (None, Some(error)),

@@ -1,15 +1,15 @@
-//! The journal: the one ordered, durable list that every fact comes from.
+//! The journal: the one ordered, durable list of everything that changes the state.
 //!
-//! **Contract** (the suite in `journal/conformance.rs` holds every implementation to it):
-//! - One committer appends; positions are consecutive. An entry is one of its rounds: commands for
-//!   the kernel, and the record bytes that lie nowhere else.
-//! - `append` writes; what it wrote is durable once a [`SyncJob`] made after it has run without
-//!   error. The committer reports that by [`Journal::synced`], and later frames and the *witness*
-//!   carry it: the *synced mark*, by which recovery tells a torn tail from damage.
-//! - After a crash the journal is a prefix of what was appended, and contains everything that was
-//!   synced; or opening it names the damage. What opening has cut never comes back.
-//! - A write or sync that fails poisons the journal: every later call fails. Only opening it anew
-//!   heals it. Want of space while a file is made ([`JournalError::Full`]) poisons nothing.
+//! **Contract** (the tests in `journal/conformance.rs` check it for every implementation):
+//! - One committer appends, and positions are consecutive. An entry is one round of the committer: commands
+//!   for the kernel, and the record bytes that are stored nowhere else.
+//! - `append` writes an entry. The entry is durable once a [`SyncJob`] made after it has run without an
+//!   error. The committer reports that with [`Journal::synced`]. Later frames and the *witness* contain this
+//!   *synced mark*, and recovery uses it to tell a torn tail from damage.
+//! - After a crash the journal is a prefix of the appended entries and contains every synced one; otherwise
+//!   opening it fails and names the damage. Entries that were cut at opening never come back.
+//! - A failed write or sync poisons the journal: every later call fails until it is opened again. A lack of
+//!   space for a new file ([`JournalError::Full`]) does not poison it.
 
 #[cfg(test)]
 mod conformance;
@@ -36,46 +36,47 @@ pub use witness::path as witness_path;
 use super::fs::{File, Fs};
 use crate::types::Timestamp;
 
-/// The position up to which the journal was synced, as its witness says; 0 where that is silent.
+/// The position up to which the journal was synced, from its witness; 0 without a readable witness.
 pub fn synced_by_witness(fs: &dyn Fs, dir: &Path, salt: u64) -> u64 {
     witness::read(fs, dir, salt).map_or(0, |synced| synced.position)
 }
 
 pub trait Journal: Send {
-    /// Writes the entry behind the last one. It is not durable yet.
+    /// Writes the entry after the last one. It is not durable yet.
     fn append(&mut self, entry: &Entry<'_>) -> Result<(), JournalError>;
 
-    /// The position of the last entry; 0 before the first.
+    /// The position of the last entry; 0 if there is none.
     fn last(&self) -> u64;
 
-    /// What makes everything appended so far durable, to be run where waiting is allowed.
+    /// A job that makes everything appended so far durable. It blocks, so run it on a thread that may wait.
     fn sync_job(&self) -> SyncJob;
 
-    /// Everything up to this position is durable: what a [`SyncJob`] returned.
+    /// Reports that everything up to this position is durable. The position comes from a [`SyncJob`].
     fn synced(&mut self, position: u64);
 
-    /// Tells the medium how far it is synced where no frame says so yet: called when nothing waits
-    /// to be appended. Not synced itself.
+    /// Writes the synced mark if no frame contains it yet. Called when nothing waits to be appended. The mark
+    /// itself is not synced.
     fn mark(&mut self) -> Result<(), JournalError>;
 
-    /// Whether an entry with that many bytes (commands and data) finds room on the medium that is
-    /// ours already. Where not, `append` makes room, slowly, or says `Full`.
+    /// Whether an entry of n bytes (commands and data) fits into space that the journal already has. If not,
+    /// `append` has to allocate space, which is slow, or returns `Full`.
     fn room_for(&self, bytes: u64) -> bool;
 
-    /// Makes room for an entry with that many bytes, slowly, where there is none: then `append`
-    /// needs nothing new from the medium. An error harms nothing that was appended.
+    /// Allocates space for an entry of n bytes if there is none. This is slow; afterwards `append` needs no
+    /// new space. An error does not affect the entries already appended.
     fn make_room(&mut self, bytes: u64) -> io::Result<()>;
 
-    /// Nobody needs the entries below this position any more. Costs nothing: the work is for
-    /// [`Journal::prepare`].
+    /// Marks the entries below this position as no longer needed. It does no I/O; [`Journal::prepare`]
+    /// removes them.
     fn trim(&mut self, below: u64);
 
-    /// Work that keeps room ready ahead of need, and gives back what was trimmed; `None` where all
-    /// is well. To be run where waiting is allowed, while appends go on.
+    /// The pending background work: getting space ready in advance and releasing trimmed files. `None` if
+    /// there is nothing to do. The work blocks, so run it on a thread that may wait; appends continue
+    /// meanwhile.
     fn prepare(&mut self) -> Option<Prepare>;
 
-    /// Fails where this journal may not be written any more: poisoned, or (where several could
-    /// write it) taken over by another.
+    /// Fails if this journal must not be written any more: it is poisoned, or (for a journal with several
+    /// possible writers) another writer has taken over.
     fn barrier(&self) -> Result<(), JournalError>;
 
     fn limits(&self) -> Limits;
@@ -84,25 +85,25 @@ pub trait Journal: Send {
 /// One round of the committer.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// From 1, without gaps.
+    /// Starts at 1, without gaps.
     pub position: u64,
     pub time: Timestamp,
     /// The rolling hash of the kernel's state after the entry.
     pub hash: u64,
-    /// What the kernel applies; opaque here.
+    /// Commands for the kernel; the journal does not look inside.
     pub commands: &'a [u8],
-    /// Record bytes that lie nowhere else, one behind the other.
+    /// Record bytes that are stored nowhere else, concatenated.
     pub data: &'a [Bytes],
 }
 
 impl Entry<'_> {
-    /// What counts against [`Limits::entry_bytes`] and [`Journal::room_for`].
+    /// The bytes that count for [`Limits::entry_bytes`] and [`Journal::room_for`].
     pub fn bytes(&self) -> u64 {
         self.commands.len() as u64 + self.data.iter().map(|piece| piece.len() as u64).sum::<u64>()
     }
 }
 
-/// An entry as the journal gives it back.
+/// An entry read back from the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
     pub position: u64,
@@ -110,25 +111,25 @@ pub struct Replayed {
     pub hash: u64,
     pub commands: Bytes,
     pub data: Bytes,
-    /// Nothing says that it was ever synced: it may be cut, and must not be called durable.
+    /// The entry is above the synced mark: it may be cut, and must not be treated as durable.
     pub above_mark: bool,
-    /// Where it lies: the generation of the file, and the byte.
+    /// The generation of the file that contains the entry, and the entry's byte position in it as `at`.
     pub file: u64,
     pub at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes (commands and data) of one entry.
+    /// The maximum bytes (commands and data) of one entry.
     pub entry_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalError {
-    /// The disk has no space for another journal file. The entry was not written, and can be
-    /// appended again later.
+    /// The disk has no space for another journal file. The entry was not written and can be appended again
+    /// later.
     Full,
-    /// More than [`Limits::entry_bytes`]; not written.
+    /// The entry exceeds [`Limits::entry_bytes`] and was not written.
     TooLarge { bytes: u64 },
     /// A write or a sync failed, now or earlier.
     Poisoned(String),
@@ -146,7 +147,7 @@ impl std::fmt::Display for JournalError {
 
 impl std::error::Error for JournalError {}
 
-/// Makes everything durable that was appended before it was made.
+/// Makes everything durable that was appended before this job was created.
 pub struct SyncJob {
     files: Vec<Arc<dyn File>>,
     through: u64,
@@ -161,7 +162,8 @@ impl SyncJob {
 
     /// Blocks until the disk is done. Returns the position up to which the journal is durable.
     pub fn run(self) -> Result<u64, JournalError> {
-        // One at a time: the system tells an error once, and it counts for whoever syncs.
+        // One sync at a time: the system reports a write error to one sync only. The lock makes sure that
+        // every later sync sees the poison.
         let _alone = self.poison.0.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.poison.check()?;
         for file in &self.files {
@@ -177,14 +179,14 @@ impl SyncJob {
 pub struct Prepare(Box<dyn FnOnce() -> io::Result<()> + Send>);
 
 impl Prepare {
-    /// Blocks until the disk is done. An error harms nothing that was appended: there is only less
-    /// room than wished for.
+    /// Blocks until the disk is done. An error does not affect the entries already appended; it only means
+    /// that less space is ready.
     pub fn run(self) -> io::Result<()> {
         (self.0)()
     }
 }
 
-/// The first failure of a write or sync, shared by the journal and its jobs.
+/// The first failed write or sync, shared by the journal and its jobs.
 #[derive(Clone, Default)]
 struct Poison(Arc<Poisoned>);
 
@@ -202,7 +204,7 @@ impl Poison {
         }
     }
 
-    /// Sets the failure and returns it, or the one that came before.
+    /// Records the failure and returns it, or the earlier one if there is one.
     fn set(&self, why: String) -> JournalError {
         JournalError::Poisoned(self.0.why.get_or_init(|| why).clone())
     }

@@ -1,5 +1,5 @@
-//! The keeper: the thread for everything that may take its time. Snapshots, the syncs of modes
-//! whose acks do not wait for them, files that nobody needs any more.
+//! The keeper: the thread for slow work. It writes snapshots, runs the syncs that no acknowledgement waits
+//! for, and removes files that are no longer needed.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
@@ -13,34 +13,34 @@ use super::segment::{Segment, SyncError};
 use super::snapshot;
 use crate::kernel::Shard;
 
-/// How long written records wait for their sync where no ack does.
+/// The time until written records are synced if no acknowledgement waits for that.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a full disk is looked at while nobody asks.
+/// The timeout while no sync is due. Nothing happens when it expires.
 const IDLE: Duration = Duration::from_secs(3600);
 
 pub(super) enum Job {
-    /// Makes the segments safe, then writes the state aside.
+    /// Syncs the segments, then writes a snapshot.
     Snapshot {
         shard: Box<Shard>,
         segments: Vec<Arc<Segment>>,
-        /// What must be durable in the journal before the snapshot counts.
+        /// The journal sync that must succeed before the snapshot is written.
         journal: Option<SyncJob>,
     },
-    /// Files below the log start.
+    /// Removes files below the log start offset.
     Remove {
         segments: Vec<Arc<Segment>>,
     },
     EmptyTrash,
-    /// Files that could not be removed before.
+    /// Removes files that could not be removed before.
     RemoveLeft,
-    /// Room for the journal, ahead of need.
+    /// Gets space for the journal ready in advance.
     Prepare(Prepare),
-    /// Something was written that no ack waits for: it is synced soon.
+    /// Syncs soon: something was written that no acknowledgement waits for.
     SyncSoon,
-    /// So much was written that it is synced at once.
+    /// Syncs at once, because much was written since the last sync.
     SyncNow,
-    /// Told when everything asked for before is done.
+    /// Sends a message once all earlier jobs are done.
     Tell(Sender<()>),
 }
 
@@ -69,7 +69,7 @@ pub(super) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: 
     }
 }
 
-/// Makes durable what was written so far.
+/// Makes everything written so far durable.
 pub(super) fn sync(committer: &Committer) {
     let job = {
         let mut engine = committer.engine();
@@ -84,7 +84,8 @@ pub(super) fn sync(committer: &Committer) {
 
 pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
     match job {
-        // What could not be synced since it was asked for must not be in a snapshot.
+        // A sync failed after this job was queued. The state may contain changes that are not durable, so it
+        // must not become a snapshot.
         Job::Snapshot { .. } if committer.engine().is_poisoned() => {}
         Job::Snapshot { shard, segments, journal } => {
             let outcome = take_snapshot(&shard, segments, journal, directory);
@@ -102,7 +103,7 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
     }
 }
 
-/// Returns the oldest position that a kept snapshot has.
+/// Returns the position of the oldest snapshot that is kept.
 fn take_snapshot(
     shard: &Shard,
     segments: Vec<Arc<Segment>>,
@@ -127,7 +128,7 @@ fn take_snapshot(
         .map_err(|error| SnapshotFailure::Later { error, segments })
 }
 
-/// Without it the next start only reads more.
+/// Without the saved index the next start only has to read more.
 pub(super) fn save_index(segment: &Segment) {
     if let Err(error) = segment.save_index() {
         tracing::debug!(%error, "cannot save the index of a segment");

@@ -1,5 +1,4 @@
-//! The settings of a broker as they are now: what it was started with, and over it what was altered
-//! while it ran.
+//! The current settings of a broker: those from its start, overridden by settings altered at run time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,7 +12,7 @@ pub struct LiveSettings {
 }
 
 struct Now {
-    /// What was stored when these were made.
+    /// The stored settings from which `settings` was made.
     stored: Arc<Settings>,
     settings: Arc<BrokerSettings>,
 }
@@ -23,7 +22,7 @@ impl LiveSettings {
         LiveSettings { node, now: RwLock::new(Now { stored: Arc::default(), settings: started }) }
     }
 
-    /// The settings when this is what is stored. Made anew only where it changed.
+    /// The current settings, given the stored ones. They are rebuilt only if the stored ones changed.
     pub fn at(&self, stored: &Arc<Settings>) -> Arc<BrokerSettings> {
         {
             let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +35,10 @@ impl LiveSettings {
         if altered.cluster != now.settings.altered.cluster || altered.broker != now.settings.altered.broker {
             let (settings, invalid) = now.settings.altered_before(altered);
             for error in invalid {
-                tracing::warn!(%error, "a stored setting of the broker is not valid any more and left out");
+                tracing::warn!(
+                    %error,
+                    "a stored setting of the broker is no longer valid and is ignored; set it again or remove it"
+                );
             }
             now.settings = Arc::new(settings);
         }
@@ -44,7 +46,8 @@ impl LiveSettings {
         Arc::clone(&now.settings)
     }
 
-    /// Takes what stands in file, environment and flags now, as far as it may change while the broker runs.
+    /// Applies the settings that are now given in file, environment and flags, as far as they may change
+    /// while the broker runs.
     pub fn reload(&self, written: &Given) -> Reloaded {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let reloaded = now.settings.reloaded(written);

@@ -1,7 +1,7 @@
-//! A partition's log as handlers see it: append, read, where it ends, who waits.
+//! A partition's log as handlers see it: append, read, start and end offsets, waiters.
 //!
-//! The committer is the only writer. It *publishes* what has become durable: until then nothing
-//! here shows it, so no client ever sees what a power cut could take back.
+//! The committer is the only writer. It *publishes* records once they are durable. Until then they are not
+//! visible here, so no client ever sees records that a power cut could remove.
 //!
 //! ```text
 //! log start ≤ last stable ≤ high watermark = published end ≤ the kernel's end
@@ -42,21 +42,21 @@ pub struct Partition {
     high_watermark: AtomicI64,
     leader_epoch: AtomicI32,
     serving: AtomicU8,
-    /// What is wrong with its files.
+    /// The reason why the partition is out of service.
     damage: OnceLock<String>,
     log: RwLock<Log>,
     waiters: Waiters,
     committer: Weak<Committer>,
 }
 
-/// What readers need: files, leaderships and the newest batches.
+/// The data for readers: segment files, leader epochs and the newest batches.
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// The newest batches, without a gap up to the published end.
     recent: VecDeque<Recent>,
-    /// `Some` while the segments do not have all of the log.
+    /// `Some` while the segments lack records at the end of the log.
     unwritable: Option<Unwritable>,
 }
 
@@ -74,7 +74,7 @@ struct Part {
     end: Offset,
 }
 
-/// A batch as it was appended: the very bytes that went to the disk.
+/// A batch as it was appended: exactly the bytes that were written to the disk.
 #[derive(Clone)]
 pub(super) struct Recent {
     pub(super) base: Offset,
@@ -82,7 +82,8 @@ pub(super) struct Recent {
     pub(super) pieces: Pieces,
 }
 
-/// A placed batch in one piece, or as a fresh prefix and the rest of what the client sent.
+/// A batch with its final offset and epoch, in one buffer, or as a new prefix and the rest of the client's
+/// bytes.
 #[derive(Clone)]
 pub(super) enum Pieces {
     One(Bytes),
@@ -117,7 +118,7 @@ impl Pieces {
     }
 }
 
-/// Where a log starts and ends for readers.
+/// The offsets at which a log starts and ends for readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     pub log_start: Offset,
@@ -142,7 +143,7 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// Where what may be read ends.
+    /// The offset at which this isolation level must stop reading.
     pub fn end_of(self, ends: Ends) -> Offset {
         match self {
             Isolation::ReadUncommitted => ends.high_watermark,
@@ -153,9 +154,9 @@ impl Isolation {
 
 #[derive(Clone, Debug)]
 pub struct ReadAnswer {
-    /// Whole batches; the first may begin before the offset asked for.
+    /// Whole batches; the first may begin before the requested offset.
     pub records: Vec<Piece>,
-    /// What comes after them: where to read on.
+    /// The offset after them, at which to continue reading.
     pub next: Offset,
     pub ends: Ends,
 }
@@ -168,7 +169,7 @@ impl ReadAnswer {
     }
 }
 
-/// A record found by its time.
+/// A record found by its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     pub offset: Offset,
@@ -176,16 +177,16 @@ pub struct Found {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// What an append came to.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub base_offset: Offset,
     pub log_start: Offset,
-    /// The batch was there already, from an earlier try of its producer.
+    /// The batch is a duplicate of an earlier attempt of its producer.
     pub repeated: bool,
 }
 
-/// An append that has its place in line; resolves when it is durable.
+/// A queued append; resolves when it is durable.
 pub struct Append(Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError>);
 
 impl Future for Append {
@@ -194,7 +195,7 @@ impl Future for Append {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Err(refused) => Poll::Ready(Err(refused.clone())),
-            // A committer that goes away answers nobody.
+            // If the committer is dropped, there is no answer.
             Ok(answer) => Pin::new(answer).poll(task).map(|said| said.unwrap_or(Err(AppendError::Stopped))),
         }
     }
@@ -231,7 +232,7 @@ impl Partition {
         }
     }
 
-    /// Takes its place behind all earlier appends before this returns.
+    /// Queues the batch after all earlier appends before this returns.
     pub fn append(self: &Arc<Self>, batch: Checked) -> Append {
         if let Err(error) = self.serving() {
             return Append(Err(error.into()));
@@ -242,7 +243,7 @@ impl Partition {
         Append(Ok(answer))
     }
 
-    /// Takes no lock. The log start is read first, so that it is never behind the end.
+    /// Takes no lock. The log start offset is read first, so that it is never above the end.
     pub fn ends(&self) -> Ends {
         let log_start = Offset(self.log_start.load(Ordering::Acquire));
         let leader_epoch = LeaderEpoch(self.leader_epoch.load(Ordering::Acquire));
@@ -250,17 +251,19 @@ impl Partition {
         Ends { log_start, last_stable: high_watermark, high_watermark, leader_epoch }
     }
 
-    /// As they are now: they may be altered at any time.
+    /// The current settings; they may be altered at any time.
     pub fn settings(&self) -> Arc<TopicSettings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Wakes `waiter` at the next change: an append, a move of the log start, the topic's end.
+    /// Wakes `waiter` at the next change: an append, a new log start offset or leader epoch, the topic's
+    /// deletion.
     pub fn watch(&self, waiter: &Arc<Waiter>) {
         self.waiters.add(waiter);
     }
 
-    /// Whole batches from the one that holds `range.from` on, or the next one where compaction took it.
+    /// Reads whole batches, from the one that contains `range.from` on, or the next one if compaction removed
+    /// it.
     pub async fn read(&self, range: ReadRange) -> Result<ReadAnswer, LogError> {
         self.serving()?;
         let ends = self.ends();
@@ -302,8 +305,8 @@ impl Partition {
         Ok(ReadAnswer { records: piece.into_iter().collect(), next, ends })
     }
 
-    /// The largest leadership that is not newer than `asked`, and where the next one begins
-    /// (KIP-101, KIP-279; Kafka's `LeaderEpochFileCache.endOffsetFor`). `None`: unknown.
+    /// The largest leader epoch that is not above `asked`, and the offset at which the next one begins
+    /// (KIP-101, KIP-279; Kafka's `LeaderEpochFileCache.endOffsetFor`). `None` if it is unknown.
     pub fn end_of_epoch(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let ends = self.ends();
         if asked == ends.leader_epoch {
@@ -311,22 +314,22 @@ impl Partition {
         }
         let log = self.log();
         let next = log.epochs.iter().find(|(epoch, _)| *epoch > asked).copied();
-        // A leadership that has not written yet begins at the end.
+        // A leader epoch without records begins at the end of the log.
         let next = next.or((ends.leader_epoch > asked).then_some((ends.leader_epoch, ends.high_watermark)));
         let (_, next_start) = next?;
         let floor = log.epochs.iter().rev().find(|(epoch, _)| *epoch <= asked);
         Some((floor.map_or(asked, |(epoch, _)| *epoch), next_start))
     }
 
-    /// The leadership that wrote the record at `offset`.
+    /// The leader epoch that wrote the record at `offset`.
     pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
         let log = self.log();
         let holder = log.epochs.iter().rev().find(|(_, start)| *start <= offset);
         holder.map_or(self.ends().leader_epoch, |(epoch, _)| *epoch)
     }
 
-    /// Moves the log start to `offset`, in line when the call returns; resolves, when that is
-    /// durable, to where it is then. Never back.
+    /// Moves the log start offset to `offset`; it never moves back. The command is queued when the call
+    /// returns. Resolves, once the move is durable, to the log start offset at that time.
     pub fn delete_before(
         self: &Arc<Self>,
         offset: Offset,
@@ -337,14 +340,14 @@ impl Partition {
             let Some(moving) = begun? else { return Ok(partition.ends().log_start) };
             match moving.await {
                 Ok(_) => Ok(partition.ends().log_start),
-                // Somebody else has moved it further meanwhile.
+                // Another request has moved it further meanwhile.
                 Err(StoreError::Refused(Refusal::OffsetOutOfRange)) => Ok(partition.ends().log_start),
                 Err(error) => Err(error.into()),
             }
         }
     }
 
-    /// `None`: it is there already.
+    /// Queues the move. Returns `None` if the log start offset is already there.
     fn begin_to_delete_before(
         &self,
         offset: Offset,
@@ -366,8 +369,9 @@ impl Partition {
         Ok(Some(committer.command(command)))
     }
 
-    /// Checks about `bytes` of the log against their checksums, from a position on. Returns how many were
-    /// checked, and where to continue: `None` at the end, or if the partition is out of service.
+    /// Checks about `bytes` of the log against their checksums, from a position on. Returns the number of
+    /// bytes checked, and the position to continue at: `None` at the end, or if the partition is out of
+    /// service.
     pub(super) fn scrub(&self, from: Place, bytes: u64) -> (u64, Option<Place>) {
         let segment = {
             let log = self.log();
@@ -377,7 +381,7 @@ impl Partition {
         let Some(segment) = segment.filter(|_| self.serving().is_ok()) else { return (0, None) };
         let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
         let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
-        // What cannot be read is reported; the next segment may be.
+        // An unreadable segment is reported and skipped; the next one may be readable.
         let scrubbed = segment.scrub(at, bytes, self.ends().log_start);
         let Ok(scrubbed) = self.judged(scrubbed) else { return (0, Some(behind)) };
         let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
@@ -385,35 +389,36 @@ impl Partition {
         (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
     }
 
-    /// Bytes of its segment files.
+    /// The size of its segment files in bytes.
     pub fn size(&self) -> u64 {
         self.log().segments.iter().map(|segment| segment.size()).sum()
     }
 
-    /// How many segment files it has.
+    /// The number of its segment files.
     pub fn segments(&self) -> usize {
         self.log().segments.len()
     }
 
-    /// Its files are damaged: it is out of service.
+    /// Whether the partition is out of service because its files are damaged.
     pub fn is_damaged(&self) -> bool {
         self.serving() == Err(LogError::Damaged)
     }
 
-    /// What is wrong with its files, if they are damaged.
+    /// The damage of its files; `None` if they are not damaged.
     pub(super) fn damage(&self) -> Option<&str> {
         self.is_damaged().then(|| self.damage.get().map_or("", String::as_str))
     }
 
-    /// Why records are refused until its segments can be written again, if they are.
+    /// The reason why records are refused until its segments can be written again; `None` if they are
+    /// accepted.
     pub(super) fn why_not_writable(&self) -> Option<String> {
         let Unwritable { from, failure } = self.log().unwritable.filter(|_| self.serving().is_ok())?;
         let next_step = failure.next_step();
         Some(format!("{failure}: records from offset {from} on are only in the journal; {next_step}"))
     }
 
-    /// The largest timestamp of the batch that holds `offset`, or of the first one where `offset`
-    /// lies before the log start; none at the end. May wait for the disk.
+    /// The largest timestamp of the batch that contains `offset`, or of the first batch if `offset` is before
+    /// the log start offset. `None` at the end of the log. May wait for the disk.
     pub fn time_of(&self, offset: Offset) -> Result<Option<Timestamp>, LogError> {
         self.serving()?;
         let ends = self.ends();
@@ -438,7 +443,7 @@ impl Partition {
         }
     }
 
-    /// The largest timestamp of the batch that holds `offset`; −1 where it is gone.
+    /// The largest timestamp of the batch that contains `offset`; −1 if it cannot be read.
     pub async fn batch_time(self: &Arc<Self>, offset: Offset) -> Timestamp {
         let partition = Arc::clone(self);
         let found = off_thread(move || partition.time_of(offset)).await;
@@ -453,15 +458,16 @@ impl Partition {
         }
     }
 
-    /// Bytes that do not hold what they should take the partition out of service: nothing is
-    /// deleted, nothing wrong is served.
+    /// Turns a read error into a log error. Bytes that are not as written take the partition out of service:
+    /// nothing is deleted, and no wrong bytes are served.
     pub(super) fn judged<T>(&self, read: Result<T, ReadError>) -> Result<T, LogError> {
         read.map_err(|error| match error {
-            // The newest segment, at least, has something of every offset that is left.
+            // `MustWait` is handled by the caller. `Behind` without a next segment means that batches are
+            // missing.
             ReadError::MustWait | ReadError::Behind => LogError::Damaged,
             ReadError::Gone => LogError::NotServing,
             ReadError::Io(why) => {
-                tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; look at the disk");
+                tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; check the disk");
                 LogError::Damaged
             }
             ReadError::Damaged(why) => {
@@ -479,14 +485,14 @@ impl Partition {
         self.log.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where its files lie.
+    /// The directory of its files.
     pub(super) fn dir(&self) -> &Arc<PartitionDir> {
         &self.dir
     }
 
-    // What follows is the committer's: it publishes.
+    // The methods below are for the committer, which publishes.
 
-    /// The segment file that `placed` lies in, opened by it where it is the first batch there.
+    /// The segment for `placed`. A batch that is the first of its segment creates it.
     pub(super) fn segment_for(&self, placed: &Placed, make: impl FnOnce() -> Segment) -> Arc<Segment> {
         if let Some(newest) = self.log().segments.back()
             && newest.base() == placed.segment
@@ -498,7 +504,7 @@ impl Partition {
         segment
     }
 
-    /// The batch is durable: readers may see it. Whoever waits is woken by `wake`, once a round.
+    /// Shows a durable batch to readers. The waiters are woken by `wake`, once per round.
     pub(super) fn publish(&self, placed: &Placed, pieces: Pieces) {
         self.traffic.took(placed, &pieces);
         {
@@ -511,19 +517,19 @@ impl Partition {
         self.high_watermark.store(placed.end.0, Ordering::Release);
     }
 
-    /// A batch at the end of the log that was published by an earlier run, and that no segment has.
+    /// Adds a batch that was published before a restart and is in no segment. It follows the cached batches.
     pub(super) fn hold(&self, header: &record::Header, bytes: &Bytes) {
         let end = header.next_offset().unwrap_or(header.base_offset);
         let recent = Recent { base: header.base_offset, end, pieces: Pieces::One(bytes.clone()) };
         self.log_mut().recent.push_back(recent);
     }
 
-    /// Whether, and from which offset on, its segments lack records.
+    /// Sets the first offset that is missing in its segments; `None` if nothing is missing.
     pub(super) fn set_unwritable(&self, unwritable: Option<Unwritable>) {
         self.log_mut().unwritable = unwritable;
     }
 
-    /// From the next batch on these hold.
+    /// Sets the settings, which apply from the next batch on.
     pub(super) fn publish_settings(&self, settings: &Arc<TopicSettings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(settings);
     }
@@ -532,7 +538,7 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    /// Drops the oldest cached batch. `false` if it stays because no segment has it.
+    /// Drops the oldest cached batch. Returns `false` if it stays because no segment has it.
     pub(super) fn forget_oldest(&self) -> bool {
         let mut log = self.log_mut();
         let is_unwritten = match (log.unwritable, log.recent.front()) {
@@ -545,14 +551,14 @@ impl Partition {
         !is_unwritten
     }
 
-    /// Lets go of the cached batches before an offset and says how many those were.
+    /// Drops the cached batches before an offset and returns their number.
     pub(super) fn forget_before(&self, offset: Offset) -> usize {
         let mut log = self.log_mut();
         let count = log.recent.partition_point(|recent| recent.base < offset);
         log.recent.drain(..count).count()
     }
 
-    /// The log start moved; returns the segments that nobody new will read.
+    /// Publishes a new log start offset. Returns the segments that new readers will not use any more.
     pub(super) fn publish_log_start(&self, start: Offset, dropped: usize) -> Vec<Arc<Segment>> {
         let dropped = {
             let mut log = self.log_mut();
@@ -568,7 +574,7 @@ impl Partition {
         dropped
     }
 
-    /// The segments of these names, if all of them are there.
+    /// The segments with these ids; `None` if not all of them are there.
     pub(super) fn segments_of(&self, ids: &[SegmentId]) -> Option<Vec<Arc<Segment>>> {
         let log = self.log();
         let first = log.segments.iter().position(|segment| Some(&segment.id()) == ids.first())?;
@@ -576,7 +582,8 @@ impl Partition {
         found.iter().map(|segment| segment.id()).eq(ids.iter().copied()).then_some(found)
     }
 
-    /// Compaction has written segments anew; returns those that nobody new will read.
+    /// Replaces segments that compaction rewrote. Returns the old ones, which new readers will not use any
+    /// more.
     pub(super) fn publish_replaced(&self, replaced: &[SegmentId], by: Vec<Segment>) -> Vec<Arc<Segment>> {
         let mut log = self.log_mut();
         let Some(first) = log.segments.iter().position(|segment| replaced.first() == Some(&segment.id()))
@@ -591,7 +598,7 @@ impl Partition {
         dropped.into()
     }
 
-    /// Another leadership; whoever waits is woken by `wake`.
+    /// Publishes a new leader epoch. The waiters are woken by `wake`.
     pub(super) fn publish_epoch(&self, epoch: LeaderEpoch) {
         self.leader_epoch.store(epoch.0, Ordering::Release);
     }
@@ -627,7 +634,7 @@ impl Log {
         self.recent.len()
     }
 
-    /// The batches and what comes after them; `None` where the offset lies before the cached ones.
+    /// The batches and the offset after them; `None` if `range.from` is before the cached batches.
     fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Piece>, Offset)> {
         if self.recent.front()?.base > range.from {
             return None;
@@ -646,15 +653,15 @@ impl Log {
         Some((records, next))
     }
 
-    /// The batches that only memory and the journal have.
+    /// The batches that are only in memory and in the journal.
     fn unwritten(&self) -> impl Iterator<Item = &Recent> {
         let from = self.unwritable.map_or(Offset(i64::MAX), |stuck| stuck.from);
         let first = self.recent.partition_point(|recent| recent.base < from);
         self.recent.range(first..)
     }
 
-    /// Where to read on, where nothing from `offset` on is in the segment any more: compaction took it out, or
-    /// put another file in its place.
+    /// The segment to continue in, if this one has nothing from `offset` on: compaction removed the records,
+    /// or replaced the file.
     fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Part> {
         match why {
             ReadError::Behind => self.part(self.segments_to(segment.base())),
@@ -667,7 +674,7 @@ impl Log {
         self.part(self.segments_to(offset).checked_sub(1)?)
     }
 
-    /// How many segments begin at or before an offset.
+    /// The number of segments that begin at or before an offset.
     fn segments_to(&self, offset: Offset) -> usize {
         self.segments.partition_point(|segment| segment.base() <= offset)
     }
@@ -679,7 +686,7 @@ impl Log {
     }
 }
 
-/// Runs what may wait for the disk where waiting holds nobody up.
+/// Runs a job that may wait for the disk on a thread for blocking work.
 async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, LogError> {
     tokio::task::spawn_blocking(job).await.map_err(|_| LogError::Stopped)
 }

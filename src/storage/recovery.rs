@@ -1,7 +1,8 @@
-//! Opens a data directory: newest readable snapshot, replay, cut. What is above the synced mark
-//! and does not hold ends the journal, for every partition; then segments are made to hold exactly
-//! what replay gives, synced, and a fresh snapshot is written before anybody is answered. Crashing
-//! anywhere in here, repeatedly, ends in the same state.
+//! Recovery opens a data directory: it reads the newest valid snapshot, replays the journal and cuts a torn
+//! tail. Above the synced mark, the first entry that is not valid ends the journal for every partition. Then
+//! each segment is made to contain exactly the replayed records, and is synced. If it is needed and possible,
+//! a new snapshot is written. Only after that requests are answered. A crash anywhere in here, even
+//! repeatedly, leads to the same state.
 
 mod kept;
 mod owners;
@@ -27,36 +28,36 @@ use kept::Kept;
 use owners::Owned;
 pub(super) use owners::with_ends;
 
-/// What a directory held.
+/// The recovered content of a directory.
 pub(super) struct Recovered {
     pub(super) shard: Shard,
     pub(super) journal: Box<dyn Journal>,
-    /// Their files are longer than what replay gives: they get a new leadership.
+    /// Partitions whose files were longer than the replayed state. They get a new leader epoch.
     pub(super) cut: Vec<PartitionKey>,
     pub(super) damaged: BTreeMap<PartitionKey, String>,
     pub(super) unwritten: Unwritten,
-    /// The time at which the clock was last believed, if it is known.
+    /// The last time at which the clock was trusted; `None` if it is not known.
     pub(super) last_time: Option<Timestamp>,
     pub(super) account: Account,
 }
 
-/// What a start found in the directories of partitions, by their names, and how it handled that.
+/// The findings of a start in the directories of partitions, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Damaged, with the reason.
+    /// Damaged partitions, with the reason.
     pub out_of_service: BTreeMap<String, String>,
-    /// Partitions that had more at their end than was acknowledged.
+    /// Partitions with data at their end that was never acknowledged.
     pub cut: BTreeSet<String>,
-    /// Directories of deleted topics: they are removed.
+    /// Directories of deleted topics, which are removed.
     pub deleted: BTreeSet<String>,
-    /// Directories that belong to no topic, not even a deleted one: they stay as they are.
+    /// Directories that belong to no topic, not even a deleted one; they stay as they are.
     pub unknown: BTreeSet<String>,
-    /// Partitions whose `partition.metadata` was wrong and is written anew.
+    /// Partitions whose `partition.metadata` was wrong and is written again.
     pub relabelled: BTreeSet<String>,
 }
 
-/// Does what a start does, and returns the state it would serve. Meant for a file system on which
-/// nothing lasts.
+/// Does the same as a start, and returns the state that it would serve. Meant for a file system that keeps no
+/// changes.
 pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
     let meta = Meta::read(&**fs, root)?;
     let directory =
@@ -66,7 +67,7 @@ pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account
 }
 
 impl Recovered {
-    /// A store in memory begins with nothing.
+    /// The empty state of a store in memory.
     pub(super) fn nothing(broker: NodeId) -> Recovered {
         Recovered {
             shard: Shard::new(broker),
@@ -80,19 +81,19 @@ impl Recovered {
     }
 }
 
-/// Batches of the journal that could not be written to their segments, by their position there: the
-/// journal goes on to have them.
+/// Batches of the journal that could not be written to their segments, by partition. They stay in the
+/// journal.
 pub(super) type Unwritten = BTreeMap<PartitionKey, Held>;
 
-/// Such batches of one partition.
+/// Such batches of one partition, by their position in its segments.
 pub(super) struct Held {
     pub(super) batches: BTreeMap<(SegmentId, u64), Bytes>,
     pub(super) failure: Failure,
-    /// The journal only refers to some of them.
+    /// Some of them are not in the journal, which only refers to them.
     is_referred: bool,
 }
 
-/// An entry of the journal, and where its batches stand.
+/// An entry of the journal, with the places of its batches.
 struct Round {
     entry: Replayed,
     commands: Vec<Command>,
@@ -124,7 +125,7 @@ pub(super) fn recover(
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
-    // Before format 4 it was not written.
+    // Before format 4 this time was not stored.
     let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
 
     let (kept, kept_rounds) = Kept::read(directory, &shard).map_err(io(directory.kept()))?;
@@ -138,7 +139,8 @@ pub(super) fn recover(
     directory.trash.settle().map_err(topics)?;
     directory.raise_format().map_err(io(directory.root().to_owned()))?;
     let mut journal = journal.begin(shard.position() + 1)?;
-    // Without a new one the next start only replays more. While records are in the journal alone there must be none.
+    // Without a new snapshot the next start only replays more. There must be no new one while some records
+    // are only in the journal.
     if unwritten.is_empty() {
         match snapshot::renew(fs, &snapshots, &shard, &found) {
             Ok(oldest) => journal.trim(oldest + 1),
@@ -154,7 +156,7 @@ pub(super) fn recover(
     Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, unwritten, last_time, account })
 }
 
-/// The newest state that was written aside, or that of an empty directory.
+/// The state of the newest snapshot, or the empty state of a new directory.
 fn first_state(
     directory: &Directory,
     found: &snapshot::Found,
@@ -173,7 +175,7 @@ fn first_state(
     }
 }
 
-/// Replays the journal as far as it holds, and gives the state after that.
+/// Replays the journal as far as it is valid. Returns the state after the last valid entry.
 fn replay(
     directory: &Directory,
     options: journal::Options,
@@ -224,7 +226,7 @@ fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Resu
     Ok(Round { entry, commands, places, dropped })
 }
 
-/// Data that was durable is never given up without an error.
+/// Fails if durable data is missing, so that it is never given up silently.
 fn holds_what_was_safe(
     directory: &Directory,
     found: &snapshot::Found,
@@ -250,7 +252,7 @@ fn holds_what_was_safe(
     }
 }
 
-/// The topic that a command deletes; it is still in `before`.
+/// The topic that a command deletes; it still exists in `before`.
 fn dropped_topic(before: &Shard, command: &Command) -> Option<(TopicId, String)> {
     let Command::DropTopic { topic } = command else { return None };
     let name = before.topic(*topic).map(|topic| topic.name.clone());
@@ -262,8 +264,8 @@ fn decode(entry: &Replayed) -> Result<Vec<Command>, OpenError> {
         .map_err(|error| damaged(entry, &format!("its commands cannot be read: {error}")))
 }
 
-/// Applies an entry whose bytes hold; the journal only has what was accepted, so a refusal or
-/// another hash means that this is not the state it was written against.
+/// Applies an entry with a valid checksum. The journal contains only accepted commands, so a refusal or
+/// another hash means that the entry was written for another state.
 fn apply(shard: &mut Shard, commands: &[Command], entry: &Replayed) -> Result<(), OpenError> {
     for command in commands {
         let applied = shard.apply(entry.time, command);
@@ -284,11 +286,11 @@ fn damaged(entry: &Replayed, why: &str) -> OpenError {
     }
 }
 
-/// Where a commit of an entry will stand once it is applied.
+/// The place of a batch in its segment.
 struct Place {
     topic: TopicId,
     partition: i32,
-    /// One that compaction has not written: it never touches the newest.
+    /// For a commit it has generation 0, because compaction never rewrites the newest segment.
     segment: SegmentId,
     at: u64,
     dir: PathBuf,
@@ -299,7 +301,7 @@ struct Place {
     inline: Option<Bytes>,
 }
 
-/// The places that applying the entry will give, worked out without applying it.
+/// Computes the places of the entry's batches, without applying the entry.
 fn places(
     shard: &Shard,
     directory: &Directory,
@@ -326,7 +328,7 @@ fn places(
                 (newest.base, newest.bytes, partition.end())
             }))
         });
-        // A topic made in this very entry has nothing yet.
+        // A topic created in this entry has no records yet.
         let (mut segment, mut at, end) = state.unwrap_or_default();
         if commit.roll {
             (segment, at) = (end, 0);
@@ -364,7 +366,7 @@ fn places(
     Ok(places)
 }
 
-/// A batch that has its place already.
+/// The place of a batch that is stored again.
 fn stored_again(
     shard: &Shard,
     directory: &Directory,
@@ -395,9 +397,9 @@ fn stored_again(
     })
 }
 
-/// How many entries hold: above the mark the first whose bytes are not in their segments ends the
-/// journal. Bytes that a kept later entry drops need not be there: files go once the entry that
-/// drops them is durable, and with it all before.
+/// The number of valid entries. Above the mark, the first entry whose bytes are not in their segments ends
+/// the journal. Bytes that a later valid entry drops need not be there: files are removed once the entry that
+/// drops them is durable, and then all earlier entries are durable too.
 fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<usize, OpenError> {
     let mut kept = rounds.len();
     loop {
@@ -421,7 +423,7 @@ fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<usize, OpenErro
     }
 }
 
-/// What nobody needs any more, and which entry says so.
+/// Topics, offsets and segments that are no longer needed, with the position of the entry that drops them.
 #[derive(Default)]
 struct Dropped {
     topics: BTreeMap<TopicId, u64>,
@@ -467,8 +469,8 @@ impl Dropped {
     }
 }
 
-/// The batch that should stand there, if it does. A file that cannot be opened or read says nothing
-/// about that.
+/// The batch at this place; `None` if it is not there. Fails if the file cannot be opened or read, because it
+/// is unknown then whether the batch is there.
 fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, OpenError> {
     let path = segment::log_path(&place.dir, place.segment);
     let mut bytes = vec![0; place.length as usize];
@@ -486,13 +488,13 @@ fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, Ope
     Ok(holds.then(|| bytes.into()))
 }
 
-/// Puts into the segments what the journal has of them, and what above the mark it only refers to.
-/// Done whether or not it is there already: after kill -9 the page cache may show bytes that the
-/// disk never got. A segment that is shorter than where the first of these bytes belong has lost
-/// others: it is left alone, and its partition is damaged.
+/// Writes to the segments the batches that the journal has, and those above the mark that it only refers to.
+/// They are written even if they are already there: after kill -9 the page cache may show bytes that never
+/// reached the disk. If a segment ends before the first of these batches, it has lost others. Then it is not
+/// changed, and its partition is damaged.
 ///
-/// A segment that cannot be written stops its partition alone: its records are held in memory, and what the
-/// journal only refers to is kept in a file.
+/// If a segment cannot be written, only its partition is affected: its records are kept in memory, and those
+/// that the journal only refers to are also kept in a file.
 fn write_again(
     directory: &Directory,
     shard: &Shard,
@@ -500,7 +502,7 @@ fn write_again(
     owned: &mut Owned,
 ) -> Result<Unwritten, OpenError> {
     let begins = first_writes(shard, rounds);
-    // File after file: there may be more of them than may be open. Within one the order stays.
+    // One file after the other, because not all may be open at once. The order within a file stays.
     let mut all: Vec<_> =
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
     all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment, place.at));
@@ -517,11 +519,11 @@ fn write_again(
             None if !entry.above_mark => continue,
             None => match read_range(directory, place)? {
                 Some(bytes) => bytes,
-                // Below a log start that moved since.
+                // The batch is below a log start offset that was moved later.
                 None => continue,
             },
         };
-        // What follows it waits with it.
+        // Later batches of the partition wait too.
         if let Some(waiting) = unwritten.get_mut(&partition) {
             waiting.is_referred |= place.inline.is_none();
             waiting.batches.insert((place.segment, place.at), bytes);
@@ -558,8 +560,8 @@ fn write_again(
     Ok(unwritten)
 }
 
-/// Before the first write to a partition: nothing is written where something is missing. Fails where
-/// its directory cannot be looked into.
+/// Checks a partition before the first write to it: if something is missing, nothing is written. Fails if its
+/// directory cannot be read.
 fn look_before(
     directory: &Directory,
     shard: &Shard,
@@ -577,7 +579,7 @@ fn look_before(
     Ok(())
 }
 
-/// The segment that is written to again now, and the directories of all that were.
+/// The segment that is being rewritten, and the directories of all rewritten segments.
 #[derive(Default)]
 struct Rewriting<'a> {
     open: Option<OpenSegment>,
@@ -591,7 +593,7 @@ struct OpenSegment {
 }
 
 impl<'a> Rewriting<'a> {
-    /// Closes the open segment if it is another one.
+    /// Closes the open segment, unless it is the one with this key.
     fn turn_to(&mut self, key: (PartitionKey, SegmentId)) -> Result<(), OpenError> {
         match &self.open {
             Some(open) if open.key != key => self.close(),
@@ -632,7 +634,7 @@ impl<'a> Rewriting<'a> {
     }
 }
 
-/// Where the first batch belongs that is written to a segment again.
+/// For each segment: the position of the first batch that is written again.
 fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(PartitionKey, SegmentId), u64> {
     let mut begins = BTreeMap::new();
     for Round { entry, places, .. } in rounds {
@@ -647,8 +649,8 @@ fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(PartitionKey, Segm
     begins
 }
 
-/// What is missing of a partition before anything is written to it again, if something is: nothing is
-/// written then.
+/// The part of a partition that is missing before anything is written to it again; `None` if nothing is
+/// missing.
 fn lacks(
     fs: &dyn Fs,
     dir: &Path,
@@ -690,7 +692,7 @@ fn is_there(shard: &Shard, place: &Place) -> bool {
     partition.is_some_and(|one| one.segments().iter().any(|segment| segment.id() == place.segment))
 }
 
-/// The file that the batch is written to again, made only where the batch is the first in it.
+/// The file that the batch is written to again. It is created only if the batch is the first in it.
 fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn File>>> {
     if place.at == 0 {
         return segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment).map(Some);
@@ -701,16 +703,16 @@ fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn
     }
 }
 
-/// The batches of a partition that its segments do not have.
+/// The batches of a partition that its segments lack.
 pub(super) type Waiting<'a> = Option<&'a Held>;
 
-/// From where on the file of a segment lacks batches, if it does.
+/// The position from which a segment's file lacks batches; `None` if it is complete.
 fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
     let ((id, at), _) = waiting?.batches.range((segment.id(), 0)..).next()?;
     (*id == segment.id()).then_some(*at)
 }
 
-/// How long the segments are at least that must have a file.
+/// The minimum lengths of the segments that must have a file.
 pub(super) fn written_lengths(
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
@@ -722,8 +724,8 @@ pub(super) fn written_lengths(
     lengths.collect()
 }
 
-/// The segments of a partition as the state describes them; opens nothing. Of those that lack
-/// batches, what their files have.
+/// The segments of a partition as the state describes them. A segment that lacks batches has the length of
+/// its file. Opens nothing.
 pub(super) fn segments_of(
     dir: &Arc<PartitionDir>,
     partition: &kernel::Partition,

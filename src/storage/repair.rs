@@ -1,5 +1,5 @@
-//! `jackdaw log repair`: gives up damaged data, so that the next start serves the rest. The losses are
-//! found first, on an overlay in memory. Every file that is changed or given up is kept in `aside`.
+//! `jackdaw log repair`: gives up damaged data, so that the next start serves the rest. The losses are found
+//! first, on an overlay in memory. Every file that is changed or given up is kept in `aside`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -19,23 +19,23 @@ use crate::kernel::{self, Command, Shard};
 use crate::time::{self, Clock};
 use crate::types::{Offset, TopicId};
 
-/// What a repair gives up.
+/// The data that a repair would give up.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Why the next start is refused, if it is.
+    /// The reason why the next start is refused; `None` if it is not.
     pub refusal: Option<String>,
-    /// A line for everything that is lost.
+    /// One line for each loss.
     pub losses: Vec<String>,
 }
 
 impl Plan {
-    /// The next start serves everything.
+    /// Whether nothing is lost and the next start serves everything.
     pub fn is_empty(&self) -> bool {
         self.refusal.is_none() && self.losses.is_empty()
     }
 }
 
-/// Finds out what a repair would give up; changes nothing.
+/// Finds the data that a repair would give up. Changes nothing.
 pub fn plan(fs: &Arc<dyn Fs>, root: &Path) -> Result<Plan, OpenError> {
     let Report { next_start, out_when_read, .. } = inspect::verify(fs, root)?;
     let mut plan = Plan::default();
@@ -55,7 +55,7 @@ pub fn plan(fs: &Arc<dyn Fs>, root: &Path) -> Result<Plan, OpenError> {
     Ok(plan)
 }
 
-/// Gives up what [`plan`] lists, and returns the directory with the old files.
+/// Gives up the data that [`plan`] lists. Returns the directory with the old files.
 pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
     let io = |error| OpenError::Io { path: root.to_owned(), error };
     let aside = Aside::new(fs, root).map_err(io)?;
@@ -63,7 +63,7 @@ pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
     Ok(aside.dir)
 }
 
-/// Where the old files are kept.
+/// The directory in which the old files are kept.
 struct Aside {
     fs: Arc<dyn Fs>,
     root: PathBuf,
@@ -81,14 +81,14 @@ impl Aside {
         Ok(Aside { fs: Arc::clone(fs), root: root.to_owned(), dir })
     }
 
-    /// Where the copy of a file of the data directory belongs.
+    /// The path for the copy of a file of the data directory.
     fn place_of(&self, path: &Path) -> io::Result<PathBuf> {
         let place = self.dir.join(path.strip_prefix(&self.root).unwrap_or(path));
         fs::create_dirs(&*self.fs, fs::parent(&place))?;
         Ok(place)
     }
 
-    /// A copy of what a file has from `from` on; gone is fine.
+    /// Copies the bytes of a file from `from` on; a missing file is no error.
     fn copy(&self, path: &Path, from: u64) -> io::Result<()> {
         const PIECE: usize = 1 << 20;
         let source = match self.fs.open(path, Open::Read) {
@@ -130,8 +130,8 @@ impl Aside {
     }
 }
 
-/// Repairs the directory and returns a line for everything that is lost. Crashing anywhere in here
-/// leaves what is still to be repaired to the next run: what is given up is kept aside first.
+/// Repairs the directory and returns one line for each loss. After a crash the next repair continues, and no
+/// old file is lost: it is copied to `aside` before it is changed.
 fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec<String>, OpenError> {
     let io = |error| OpenError::Io { path: root.to_owned(), error };
     let mut losses = Vec::new();
@@ -155,7 +155,7 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
         if fs.metadata(&directory.kept()).is_ok() {
             aside.copy_all(&directory.kept()).map_err(io)?;
         }
-        // What a start would make of it shows what it would cut off.
+        // A start on an overlay shows what a start would cut off.
         let tried: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(fs), root));
         let tried = Directory::open(tried, root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
         let left = recovery::recover(&tried, options, OnDamage::GiveUp)?;
@@ -170,13 +170,13 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
 
 /// The content of the journal, by the positions of its entries.
 struct LostEntries {
-    /// The last position that anything knows of.
+    /// The highest position found in the journal, its witness and the snapshots.
     newest: u64,
     readable: BTreeMap<u64, Vec<Command>>,
     names: BTreeMap<TopicId, String>,
 }
 
-/// Reads every frame that holds, whether or not it follows another.
+/// Reads every valid frame, whether or not it continues the sequence.
 fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
     let (fs, dir) = (&*directory.fs, directory.journal());
     let newest = journal::synced_by_witness(fs, &dir, directory.salt);
@@ -202,7 +202,7 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
 }
 
 impl LostEntries {
-    /// The entries after the state, as far as they are known.
+    /// One line for each known loss in the entries after the state.
     fn since(&self, state: &Shard) -> Vec<String> {
         let first = state.position() + 1;
         if self.newest < first {
@@ -241,7 +241,7 @@ impl LostEntries {
     }
 }
 
-/// Copies what a recovery cuts off: the end of segments, and segments behind the end.
+/// Copies the data that a recovery cuts off: the end of segments, and segments after the end of the log.
 fn keep_what_is_cut(directory: &Directory, left: &Recovered, aside: &Aside) -> io::Result<()> {
     for topic in left.shard.topics() {
         for (partition, index) in topic.partitions().zip(0..) {
@@ -263,8 +263,8 @@ fn keep_what_is_cut(directory: &Directory, left: &Recovered, aside: &Aside) -> i
     deleted.iter().try_for_each(|name| aside.copy_all(&directory.topics().join(name)))
 }
 
-/// Moves away directories that belong to no topic, and the damaged part of partitions that are out of
-/// service, or would be once they are read. Their logs begin after the damage.
+/// Moves away directories that belong to no topic, and the damaged part of partitions that are out of service
+/// or would be once they are read. Their logs then begin after the damage.
 fn give_up_partitions(
     directory: &Directory,
     recovered: Recovered,
@@ -308,8 +308,8 @@ fn give_up_partitions(
     Ok(losses)
 }
 
-/// The first offset from which all segments can be read to the end, or the end of the log if there is
-/// none; `None` if nothing is damaged.
+/// The first offset from which all segments can be read to the end, or the end of the log if there is none.
+/// `None` if nothing is damaged.
 fn good_from(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Result<Option<Offset>> {
     let mut good_from = None;
     for (state, end) in recovery::with_ends(partition) {
@@ -325,7 +325,7 @@ fn good_from(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Resu
     Ok(good_from)
 }
 
-/// Applies the commands and makes them durable, as a round of the committer would.
+/// Applies the commands and makes them durable, like a round of the committer.
 fn write_commands(shard: &mut Shard, journal: &mut dyn Journal, commands: &[Command]) -> Result<(), String> {
     let time = Clock::machine().now();
     for command in commands {

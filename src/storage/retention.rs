@@ -1,6 +1,6 @@
-//! What may go: segments past a topic's age or size, producers that fell silent. Works segment by
-//! segment and only proposes commands; the journal decides. Nothing expires by age while the clock is
-//! doubted (`clocks.rs`).
+//! Retention: finds segments past a topic's age or size, and producers that no longer write. It works segment
+//! by segment and only proposes commands. Nothing expires by age while the clock is not trusted
+//! (`clocks.rs`).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::config::BrokerSettings;
 use crate::kernel::{Command, Partition, Shard};
 use crate::types::{Offset, Timestamp};
 
-/// The commands that retention asks for; `believed` is the time, unless the clock is doubted.
+/// The commands for the current state. `believed` is the time, or `None` while the clock is not trusted.
 pub(super) fn due(
     shard: &Shard,
     topics: &Topics,
@@ -26,7 +26,7 @@ pub(super) fn due(
             let Some(partition) = shard.partition(topic.id, index) else { continue };
             let age = believed.zip(topic.settings.retention);
             let keep_from = first_kept(partition, age, topic.settings.retention_bytes);
-            // What is not durable yet is nobody's past.
+            // Records that are not durable yet never expire.
             let offset = keep_from.min(handle.ends().high_watermark);
             if offset > partition.log_start() {
                 commands.push(Command::SetLogStart { topic: topic.id, partition: index, offset });
@@ -43,9 +43,9 @@ pub(super) fn due(
     commands
 }
 
-/// The offset from which on segments stay (Kafka's `UnifiedLog.deleteOldSegments`): oldest first,
-/// by age of their newest record, then while what is left is still over the size. `age` is the time,
-/// and how old a record may be by then.
+/// The offset from which segments are kept (Kafka's `UnifiedLog.deleteOldSegments`). From the oldest on, a
+/// segment is deleted if its newest record is too old, or if the log has at least `size` bytes without it.
+/// `age` is the current time and the maximum age.
 fn first_kept(partition: &Partition, age: Option<(Timestamp, Duration)>, size: Option<u64>) -> Offset {
     let segments = partition.segments();
     let ends = segments.iter().skip(1).map(|next| next.base).chain([partition.end()]);
@@ -72,7 +72,7 @@ mod tests {
 
     const TOPIC: Uuid = Uuid([1; 16]);
 
-    /// Three segments of 10 records and 100 bytes, with the timestamps given in seconds.
+    /// Three segments of 10 records and 100 bytes, with the given timestamps in seconds.
     fn partition(newest: [i64; 3]) -> Partition {
         let mut shard = Shard::new(crate::types::NodeId(1));
         let create =

@@ -1,10 +1,10 @@
-//! The scrub: reads all segments once in each interval and checks every batch against its checksum. A read
-//! by a client checks a batch only once after each time that its file is opened. The scrub finds later
-//! damage, and damage where no client reads, and takes the partition out of service.
+//! The scrub: reads all segments once per interval and checks every batch against its checksum. A read by a
+//! client checks a batch only once after each time that its file is opened. The scrub also finds later
+//! damage, and damage in records that no client reads, and takes the partition out of service.
 //!
-//! A pass is spread over the interval: a little is due every second. Its position is kept in the file
-//! `scrub`, so that the next start continues there. Only time in which the broker runs counts. If the
-//! file is damaged, the pass begins anew.
+//! A pass is spread over the interval: a little is due every second. Its position is saved in the file
+//! `scrub`, so that the next start continues there. Only time in which the broker runs counts. If the file is
+//! damaged, a new pass begins.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -20,13 +20,13 @@ use super::topics::Topics;
 use crate::kernel::SegmentId;
 use crate::types::{Offset, Timestamp, Uuid};
 
-/// How much is read between two checks whether the store closes. If less is due, the scrub waits.
+/// The bytes read between two checks whether the store closes. If less is due, the scrub waits.
 const STEP: u64 = 1 << 20;
 
-/// The most that is read in a second.
+/// The maximum bytes read per second.
 const MOST_PER_SECOND: u64 = 64 << 20;
 
-/// How often the position is written to the file.
+/// The interval at which the position is saved.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -37,28 +37,28 @@ pub(super) struct Scrub {
 /// One pass over everything that was stored when it began, or when the broker last started.
 #[derive(Default)]
 struct Pass {
-    /// How long the broker ran since the pass began.
+    /// The time that the broker ran since the pass began.
     ran: Duration,
-    /// Time since the position was written.
+    /// The time since the position was saved.
     unnoted: Duration,
-    /// When the last whole pass ended.
+    /// The time at which the last complete pass ended.
     last_end: Option<Timestamp>,
-    /// The partitions still to read, in the order of their keys; `None` before the first call.
+    /// The partitions still to read, sorted by key; `None` before the first call.
     left: Option<VecDeque<Weak<Partition>>>,
-    /// Where to go on.
+    /// The position at which to continue.
     next: Position,
     total: u64,
     done: u64,
 }
 
-/// A place in the data: everything before it is done.
+/// A position in the data: everything before it is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Position {
     partition: PartitionKey,
     place: Place,
 }
 
-/// A place in a log: a byte of a segment, or the first segment from `base` on.
+/// A position in a log: a byte of a segment, or the first segment from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Place {
     pub(super) base: Offset,
@@ -71,7 +71,7 @@ impl Default for Place {
     }
 }
 
-/// What a call has to do with.
+/// The parts of the store that a call needs.
 pub(super) struct Surroundings<'a> {
     pub(super) topics: &'a Topics,
     pub(super) directory: &'a Directory,
@@ -81,14 +81,14 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Scrub {
-    /// Goes on where an earlier run of the broker stood.
+    /// Continues at the position that an earlier run of the broker saved.
     pub(super) fn load(directory: &Directory) -> Scrub {
         let bytes = fs::read_all(&*directory.fs, &directory.scrub(), 4096).unwrap_or_default();
         let pass = Pass::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
         Scrub { pass: Mutex::new(pass) }
     }
 
-    /// Reads what is due after `elapsed` more time, for a pass that takes `interval`.
+    /// Reads the bytes that are due after `elapsed` more time, in a pass that takes `interval`.
     pub(super) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
         let mut pass = self.pass();
         pass.ran += elapsed;
@@ -99,14 +99,14 @@ impl Scrub {
         let ended = pass.work_off(interval, elapsed, around);
         if ended || pass.unnoted >= NOTE_EVERY {
             pass.unnoted = Duration::ZERO;
-            // The next start goes on from an older place.
+            // After a failure the next start continues from an older position.
             if let Err(error) = pass.note(around.directory) {
-                tracing::debug!(%error, "cannot note where the scrub stands");
+                tracing::debug!(%error, "cannot save the position of the scrub");
             }
         }
     }
 
-    /// When the last whole pass ended.
+    /// The time at which the last complete pass ended; `None` if there was none.
     pub(super) fn last_end(&self) -> Option<Timestamp> {
         self.pass().last_end
     }
@@ -117,7 +117,7 @@ impl Scrub {
 }
 
 impl Pass {
-    /// Whether it was under way before a restart.
+    /// Whether a pass was in progress before a restart.
     fn is_begun(&self) -> bool {
         self.next != Position::default()
     }
@@ -138,14 +138,14 @@ impl Pass {
         self.left = Some(left.iter().map(|partition| Arc::downgrade(partition)).collect());
     }
 
-    /// How many bytes of the pass have to be done by now. At its end, all of them, also those that came
-    /// since it began.
+    /// The number of bytes of the pass that must be done by now. At its end these are all bytes, including
+    /// those written since it began.
     fn due(&self, interval: Duration) -> u64 {
         let fraction = self.ran.as_secs_f64() / interval.as_secs_f64().max(f64::MIN_POSITIVE);
         if fraction >= 1.0 { u64::MAX } else { (self.total as f64 * fraction) as u64 }
     }
 
-    /// Says whether the pass ended.
+    /// Reads the bytes that are due. Returns whether the pass ended.
     fn work_off(&mut self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) -> bool {
         let due = self.due(interval);
         let mut most = (elapsed.as_secs_f64() * MOST_PER_SECOND as f64) as u64;
@@ -182,7 +182,7 @@ impl Pass {
         fs::replace(&*directory.fs, &directory.scrub(), &[IoSlice::new(text.as_bytes())])
     }
 
-    /// Reads what `Display` writes.
+    /// Parses the output of `Display`.
     fn parse(text: &str) -> Option<Pass> {
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let number = |name: &str| value(name)?.parse::<i64>().ok();

@@ -1,12 +1,12 @@
-//! Segment files: `topics/<name>-<partition>/<base offset, 20 digits>.log`, record batches byte
-//! for byte as Kafka stores them, append-only. What is in one is decided by the journal; here it
-//! is written, found again and read. Every batch that is read was held against its checksum since
+//! Segment files: `topics/<name>-<partition>/<base offset, 20 digits>.log`. They are append-only and contain
+//! record batches byte for byte in Kafka's format. The journal decides which batches belong to a segment;
+//! this module writes, finds and reads them. Every batch that is read was checked against its checksum since
 //! the file was opened.
 //!
-//! Compaction leaves a file alone and writes another, `<base offset>.<generation>.log`, in which
-//! offsets are missing: there the next batch that is left answers for them.
+//! Compaction does not change a file but writes another one, `<base offset>.<generation>.log`. Offsets can be
+//! missing in it; a read of a missing offset starts at the next batch.
 //!
-//! A segment that rests has no open file and, until somebody reads it, no index in memory.
+//! An unused segment has no open file and, until it is read, no index in memory.
 
 mod dir;
 mod files;
@@ -39,59 +39,60 @@ use lent::Lent;
 use read::Places;
 use verified::{Verified, follows};
 
-/// Shared by the committer, who appends, and by readers.
+/// Shared by the committer, which appends, and by readers.
 pub struct Segment {
     dir: Arc<PartitionDir>,
     base: Offset,
-    /// How often compaction has written it anew: in one that it has, offsets may be missing.
+    /// The number of times compaction has rewritten it. In a rewritten segment offsets may be missing.
     generation: u32,
     size: AtomicU64,
     max_timestamp: AtomicI64,
-    /// The file is there, and so are the names on the way to it.
+    /// The file and the directories on its path exist.
     made: AtomicBool,
     names_are_safe: AtomicBool,
-    /// Why a sync failed, if one did.
+    /// The error of a failed sync, if there was one.
     sync_failed: Mutex<Option<String>>,
-    /// Nobody needs it any more: its file goes, or is gone.
+    /// The segment is no longer needed; its file is removed or will be.
     abandoned: AtomicBool,
-    /// The file where it is open, and whether it can be written to.
+    /// The open file, and whether it can be written to.
     open: Mutex<Option<(Weak<dyn File>, bool)>>,
     index: Mutex<Index>,
-    /// Held while the index is made anew: one reader does it.
+    /// Held while the index is rebuilt, so that only one reader does it.
     making_index: Mutex<()>,
     verified: Mutex<Verified>,
     places: Mutex<Places>,
     lent: Mutex<Weak<Lent>>,
-    /// How many bytes the copy of the index beside the segment covers.
+    /// The number of bytes that the saved index beside the segment covers.
     saved: Mutex<u64>,
 }
 
-/// So much may be walked after a restart before the copy of the index is brought up to date.
+/// The saved index is updated once it lacks this many bytes of the segment. After a restart their headers
+/// have to be read.
 const SAVE_EVERY: u64 = 256 << 10;
 
-/// Copies are small; what is longer is none.
+/// Saved indexes are small; a longer file is ignored.
 const LONGEST_COPY: u64 = 1 << 20;
 
-/// Why bytes could not be read.
+/// The reason why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// Not in the page cache, and the caller did not want to wait.
+    /// The bytes are not in the page cache, and the caller did not want to wait.
     MustWait,
     /// The file was removed meanwhile.
     Gone,
-    /// Compaction left nothing from the offset on: what comes next is in the next segment.
+    /// Compaction left nothing from the offset on. The next batch is in the next segment.
     Behind,
     Io(String),
-    /// The bytes are not what was written.
+    /// The bytes are not as written.
     Damaged(String),
 }
 
-/// Why something could not be made durable.
+/// The reason why a segment could not be made durable.
 #[derive(Debug)]
 pub enum SyncError {
-    /// A file or directory could not be opened: nothing is lost, and it can be tried again.
+    /// A file or directory could not be opened. Nothing is lost, and the sync can be tried again.
     Open(io::Error),
-    /// The sync itself failed: the system may have dropped what it could not write.
+    /// The sync itself failed: the system may have dropped the bytes that it could not write.
     Sync(io::Error),
 }
 
@@ -105,7 +106,7 @@ impl std::fmt::Display for SyncError {
 }
 
 impl Segment {
-    /// One without a file, until its first append.
+    /// A new segment. It has no file until its first append.
     pub fn new(dir: &Arc<PartitionDir>, base: Offset, index_interval: u32) -> Segment {
         Segment {
             dir: Arc::clone(dir),
@@ -127,7 +128,7 @@ impl Segment {
         }
     }
 
-    /// One whose file is there, as the journal describes it. Opens nothing.
+    /// A segment with an existing file, as the journal describes it. Opens nothing.
     pub fn existing(dir: &Arc<PartitionDir>, state: &kernel::Segment) -> Segment {
         dir.note_made();
         let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
@@ -148,7 +149,7 @@ impl Segment {
         self.base
     }
 
-    /// Where its file is, for messages.
+    /// The path of its file, for messages.
     pub fn path(&self) -> PathBuf {
         self.dir.log_path(self.id())
     }
@@ -157,7 +158,7 @@ impl Segment {
         SegmentId { base: self.base, generation: self.generation }
     }
 
-    /// Bytes that were appended, durable or not.
+    /// The number of bytes appended, durable or not.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
@@ -166,7 +167,7 @@ impl Segment {
         Timestamp(self.max_timestamp.load(Ordering::Acquire))
     }
 
-    /// Writes `pieces` at `at`, the end of what was appended; `batches` says what they are.
+    /// Writes `pieces` at `at`, the current end of the segment. `batches` describes them.
     pub fn append(&self, pieces: &[Bytes], at: u64, batches: &[Appendage]) -> io::Result<()> {
         let file = self.file_to_write()?;
         let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
@@ -178,16 +179,16 @@ impl Segment {
             end += u64::from(batch.bytes);
             self.max_timestamp.fetch_max(batch.max_timestamp.0, Ordering::AcqRel);
         }
-        // They were held against their checksums when they came (`record::check_produced`).
+        // They were checked against their checksums when they arrived (`record::check_produced`).
         self.verified().add(at..end);
-        // Under the lock of the index, so that who makes it anew misses nothing.
+        // Under the lock of the index, so that a reader that rebuilds it misses nothing.
         self.size.fetch_max(end, Ordering::AcqRel);
         Ok(())
     }
 
-    /// Makes everything appended so far durable, the file's name included. Once that has failed it
-    /// fails for good: the system may have dropped what it could not write, and a second sync would
-    /// succeed without it. Where nobody needs the segment any more it succeeds.
+    /// Makes everything appended so far durable, including the file's name. After a failure every later call
+    /// fails too: the system may have dropped bytes that it could not write, and a second sync would succeed
+    /// without them. Succeeds if the segment is no longer needed.
     pub fn sync(&self) -> Result<(), SyncError> {
         match self.try_to_sync() {
             Err(_) if self.is_gone() => Ok(()),
@@ -201,7 +202,8 @@ impl Segment {
             true => None,
             false => Some(self.dir.names().map_err(SyncError::Open)?),
         };
-        // One at a time: the system tells an error once, and it counts for whoever syncs.
+        // One sync at a time: the system reports a write error to one sync only. The lock makes sure that
+        // every later sync sees it.
         let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = &*failed {
             return Err(SyncError::Sync(io::Error::other(format!("an earlier sync failed: {why}"))));
@@ -217,7 +219,8 @@ impl Segment {
         Ok(())
     }
 
-    /// The whole volume was synced, or failed to be, after what counts here was written.
+    /// Takes over the outcome of a sync of the whole volume. It must have begun after everything that it has
+    /// to cover was written.
     pub fn synced_with_volume(&self, outcome: &io::Result<()>) -> io::Result<()> {
         let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = outcome {
@@ -232,7 +235,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Nobody needs it any more, so nothing is written to it or made durable; who reads, reads on.
+    /// Marks the segment as no longer needed: nothing is written to it or synced any more. Readers can
+    /// continue.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
     }
@@ -241,14 +245,14 @@ impl Segment {
         self.abandoned.load(Ordering::Acquire) || self.dir.is_discarded()
     }
 
-    /// Brings the copy of the index beside the segment up to date, where that is worth it. Without
-    /// it the next start only reads more.
+    /// Updates the saved index beside the segment, if it lacks at least `SAVE_EVERY` bytes. Without it the
+    /// next start only has to read more.
     pub fn save_index(&self) -> io::Result<()> {
         let mut saved = self.saved();
         let index = {
             let index = self.index();
             let worth_it = index.covered().is_some_and(|covered| covered >= *saved + SAVE_EVERY);
-            // What is removed must not be put back.
+            // A removed file must not be created again.
             if !worth_it || self.is_gone() {
                 return Ok(());
             }
@@ -261,21 +265,21 @@ impl Segment {
         Ok(())
     }
 
-    /// Removes the file, and its index. Readers that have it open read on.
+    /// Removes the file and its index. Readers that have it open can continue.
     pub fn remove(&self) -> io::Result<()> {
         self.abandon();
         let _no_copy_is_written = self.saved();
         self.dir.remove(self.id())
     }
 
-    /// The first record in `[start, end)` whose timestamp is at least `time`. May wait.
+    /// The first record in `[start, end)` whose timestamp is at least `time`. May wait for the disk.
     pub fn find_by_time(
         &self,
         time: Timestamp,
         start: Offset,
         end: Offset,
     ) -> Result<Option<record::Found>, ReadError> {
-        // It may have no file yet.
+        // The file may not exist yet.
         if self.size() == 0 {
             return Ok(None);
         }
@@ -297,7 +301,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// The first record in `[start, end)` that has the largest timestamp there. May wait.
+    /// The first record in `[start, end)` with the largest timestamp there. May wait for the disk.
     pub fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
         if self.size() == 0 {
             return Ok(None);
@@ -311,7 +315,7 @@ impl Segment {
         let mut newest: Option<(u64, Header, Timestamp)> = None;
         while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
             let mut timestamp = header.max_timestamp;
-            // The newest record of the batch that `start` lies in may lie before `start`.
+            // The newest record of the batch that contains `start` may be before `start`.
             if header.base_offset < start {
                 let batch = self.batch(&*file, place, &header, end)?;
                 let visible =
@@ -329,20 +333,20 @@ impl Segment {
         record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))
     }
 
-    /// The largest timestamp of the batch that holds `offset`, or of the next one. May wait.
+    /// The largest timestamp of the batch that contains `offset`, or of the next one. May wait for the disk.
     pub fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError> {
         let file = self.file()?;
         let (_, header) = self.find(&*file, offset, true)?;
         Ok(header.max_timestamp)
     }
 
-    /// Where the batch that holds `offset`, or the next one, begins.
+    /// The position of the batch that contains `offset`, or of the next one.
     fn position_of(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<u64, ReadError> {
         self.find(file, offset, may_wait).map(|(at, _)| at)
     }
 
-    /// The batch that holds `offset`, or the next one where compaction took it: where it begins, and
-    /// its header.
+    /// The batch that contains `offset`, or the next one if compaction removed it: its position and its
+    /// header.
     fn find(&self, file: &dyn File, offset: Offset, may_wait: bool) -> Result<(u64, Header), ReadError> {
         let (mut at, known) = self.indexed(file, may_wait, |index| index.at_or_before(offset))?;
         let mut expected = known.or((at == 0).then_some(self.base));
@@ -364,7 +368,8 @@ impl Segment {
                 return Ok((at, header));
             }
             let behind = at + header.size() as u64;
-            // A header that was changed makes a gap, and where compaction was there are gaps.
+            // In a compacted segment gaps are normal, so a corrupt header could look like one. Only the
+            // checksum can tell.
             if !self.is_gapless() {
                 verified::check(file, at..behind, u64::MAX, false, Offset(0), may_wait)
                     .map_err(|error| self.judge(error))?;
@@ -374,7 +379,7 @@ impl Segment {
         }
     }
 
-    /// The header at `at`, which moves behind its batch; `None` at `end`.
+    /// The header at `at`, which then moves to the next batch. `None` at `end`.
     fn next_header(
         &self,
         scan: &mut Scan<'_>,
@@ -393,7 +398,7 @@ impl Segment {
         Ok(Some((place, header)))
     }
 
-    /// One batch, read and checked.
+    /// Reads and checks one batch.
     fn batch(&self, file: &dyn File, at: u64, header: &Header, end: Offset) -> Result<Bytes, ReadError> {
         let batch = file.read_new(header.size(), at).map_err(|error| ReadError::Io(error.to_string()))?;
         let batch = Bytes::from(batch);
@@ -403,7 +408,7 @@ impl Segment {
         }
     }
 
-    /// Looks into the index, made first where it is not there.
+    /// Looks into the index, which is built first if necessary.
     fn indexed<T>(
         &self,
         file: &dyn File,
@@ -423,8 +428,8 @@ impl Segment {
         Ok(look(&self.index()))
     }
 
-    /// Makes the index from its copy, and from the headers of the batches that the copy does not
-    /// know. Appends go on meanwhile.
+    /// Builds the index from its saved copy and from the headers of the batches that the copy lacks. Appends
+    /// continue meanwhile.
     fn make_index(&self, file: &dyn File) -> Result<(), ReadError> {
         let _one_at_a_time = self.making_index.lock().unwrap_or_else(PoisonError::into_inner);
         if self.index().covered().is_some() {
@@ -440,7 +445,7 @@ impl Segment {
                 break;
             }
         }
-        // It is only a copy: the next start does without.
+        // It is only a copy; the next start works without it.
         if let Err(error) = self.save_index() {
             tracing::debug!(%error, "cannot save the index of a segment");
         }
@@ -455,7 +460,7 @@ impl Segment {
         Some(index)
     }
 
-    /// How many bytes of `bytes` are whole batches below `end`, each as it was written.
+    /// The number of bytes at the start of `bytes` that are whole batches below `end` with a valid checksum.
     fn check(&self, bytes: &Bytes, start: u64, end: Offset) -> Result<usize, ReadError> {
         let mut whole = 0;
         while let Some(rest) = bytes.get(whole..).filter(|rest| rest.len() >= Header::LENGTH) {
@@ -478,8 +483,8 @@ impl Segment {
         ReadError::Damaged(format!("{}, byte {at}: {why}", self.path().display()))
     }
 
-    /// The open file, kept open by [`Files`] while it is in use. For reading only, so that it can be
-    /// read where nothing can be written any more.
+    /// The open file; [`Files`] keeps it open while it is in use. Opened for reading only, so that it can be
+    /// read on a disk that allows no writes.
     fn file(&self) -> Result<Arc<dyn File>, ReadError> {
         self.opened(Open::Read).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.is_gone() => ReadError::Gone,
@@ -505,13 +510,13 @@ impl Segment {
             return Ok(file);
         }
         let file = self.dir.open(self.id(), how)?;
-        // The content of the file was never checked.
+        // The newly opened file has not been checked yet.
         self.verified().clear();
         *open = Some((Arc::downgrade(&file), is_writable));
         Ok(file)
     }
 
-    /// The open file for an answer to be sent from; `None` where it has to be read.
+    /// The open file, for sending an answer from it; `None` if the bytes have to be read instead.
     fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
         let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lent.upgrade().filter(|known| known.is_of(file)) {

@@ -1,9 +1,9 @@
-//! Snapshots: the kernel's state at a position, written aside so that replay is bounded. Two are
-//! kept, so that damage to one costs a longer replay and nothing else.
+//! Snapshots: the kernel's state at a position, in a file, so that replay is bounded. Two are kept, so that
+//! damage to one only makes the replay longer.
 //!
 //! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of the rest; the time at
-//! which the clock was last believed (-1: never); the state. A snapshot is renamed into place, so it is
-//! never incomplete.
+//! which the clock was last trusted (-1: never); the state. A snapshot is renamed into place, so it is never
+//! incomplete.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,34 +14,34 @@ use crate::kernel::Shard;
 use crate::types::{NodeId, Timestamp};
 
 const MAGIC: &[u8; 8] = b"jackdaws";
-/// What this version writes; older ones are read.
+/// The format that this version writes; it also reads older ones.
 const FORMAT: u32 = 4;
 const OLDEST: u32 = 1;
 const HEADER: usize = 24;
-/// The first format that has the time.
+/// The first format with the time.
 const WITH_TIME: u32 = 4;
-/// Larger than any state that fits into memory beside its own bytes.
+/// Larger than any state that fits into memory together with its own bytes.
 const LARGEST: u64 = 8 << 30;
 const SUFFIX: &str = ".snapshot";
 
-/// How many are kept.
+/// The number of snapshots that are kept.
 pub const KEPT: usize = 2;
 
-/// What a directory of snapshots holds.
+/// The snapshots found in a directory.
 #[derive(Default)]
 pub struct Found {
     pub newest: Option<Shard>,
     /// The newest one has the name of its position.
     is_in_place: bool,
-    /// Damaged ones, or ones that do not match their names.
+    /// Snapshots that are damaged or do not match their names.
     pub wrong: Vec<Wrong>,
 }
 
-/// A snapshot that is damaged, or has the name of another one.
+/// A snapshot that is damaged, or has the name of another position.
 pub struct Wrong {
     pub path: PathBuf,
     pub why: String,
-    /// A state of this position was safe: where the snapshot cannot be read, by its name.
+    /// The position in the snapshot, or the one in its name if it cannot be read. Its state was durable.
     pub position: u64,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// Writes the state and returns once it is safe.
+/// Writes the state; it is durable when this returns.
 pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
     let believed = shard.clock_believed().map_or(-1, |time| time.0).to_be_bytes();
     let state = postcard::to_stdvec(shard).map_err(io::Error::other)?;
@@ -66,8 +66,8 @@ pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
     fs::replace(fs, &path_of(dir, shard.position()), &pieces)
 }
 
-/// Reads the newest one that is whole. What counts is the position in it, which its checksum covers.
-/// `broker` is the owner of the directory.
+/// Reads the newest valid snapshot. The position inside it decides, because the checksum covers it. `broker`
+/// is the owner of the directory.
 pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found> {
     let mut found = Found::default();
     for position in positions(fs, dir)?.into_iter().rev() {
@@ -91,8 +91,8 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found>
     Ok(found)
 }
 
-/// After a start from what was `found`: sees to it that the state is safe, and removes what is wrong,
-/// half written or older than needed. Returns as [`trim`] does.
+/// After a start from the snapshot in `found`: makes sure that there is a durable snapshot of the state, and
+/// removes wrong, unfinished and old ones. Returns the same as [`trim`].
 pub fn renew(fs: &dyn Fs, dir: &Path, shard: &Shard, found: &Found) -> io::Result<u64> {
     let of_now = path_of(dir, shard.position());
     if !found.is_in_place || found.newest.as_ref().map(Shard::position) != Some(shard.position()) {
@@ -108,12 +108,12 @@ pub fn renew(fs: &dyn Fs, dir: &Path, shard: &Shard, found: &Found) -> io::Resul
     trim(fs, dir)
 }
 
-/// Every one there is, oldest first, with what it holds or why it is not what its name says.
+/// All snapshots, the oldest first, each with its state or the reason why it is wrong.
 pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
     let read = |position| {
         let path = path_of(dir, position);
         let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
-        // The node does not matter for a reader.
+        // The node id does not matter here.
         let shard =
             bytes.and_then(|bytes| parse(&bytes, NodeId(0))).and_then(|shard| match shard.position() {
                 held if held == position => Ok(shard),
@@ -124,8 +124,8 @@ pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shar
     Ok(positions(fs, dir)?.into_iter().map(read).collect())
 }
 
-/// Removes all but the newest [`KEPT`] and returns the position of the oldest one that stays:
-/// the journal after it is still needed.
+/// Removes all but the newest [`KEPT`] and returns the position of the oldest one that stays. The journal
+/// after it is still needed.
 pub fn trim(fs: &dyn Fs, dir: &Path) -> io::Result<u64> {
     let positions = positions(fs, dir)?;
     let (old, kept) = positions.split_at(positions.len().saturating_sub(KEPT));
@@ -137,12 +137,12 @@ pub fn trim(fs: &dyn Fs, dir: &Path) -> io::Result<u64> {
     }
     Ok(match kept {
         [oldest, _] => *oldest,
-        // With a single snapshot the journal from its beginning is the second witness.
+        // With a single snapshot the whole journal is kept as the second copy of the state.
         _ => 0,
     })
 }
 
-/// Ascending.
+/// The positions of all snapshots, ascending.
 fn positions(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<u64>> {
     let mut positions: Vec<u64> =
         fs.list(dir)?.iter().filter_map(|entry| entry.name.strip_suffix(SUFFIX)?.parse().ok()).collect();

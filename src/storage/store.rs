@@ -1,5 +1,4 @@
-//! The store: the handle through which handlers and coordinators reach topics, partitions and
-//! groups, whatever lies behind it.
+//! The store: the handle through which handlers and coordinators use topics, partitions and groups.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +31,7 @@ use crate::kernel::{
 use crate::time::{self, Clock};
 use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 
-/// A handle; clones share one store, and the last one closes it.
+/// A handle; clones share one store, and dropping the last one closes it.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -46,17 +45,17 @@ struct Inner {
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
     clocks: Arc<Clocks>,
-    /// Why the journal refused the last command of retention.
+    /// The error of the last retention command, if the journal refused it.
     retention_refused: Arc<Mutex<Option<String>>>,
     reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
-    /// By what leaders are elected, as far as the settings say that the broker was started with.
+    /// The rules of leader elections, from the settings at the start.
     election: Election,
     new_id: fn() -> Uuid,
-    /// Where nobody else does it, the caller does: see [`Store::run_background`].
+    /// The queue of background jobs in a store without threads; see [`Store::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
-    /// Held by whoever compacts.
+    /// Held while compaction runs.
     cleaning: Mutex<()>,
     /// `None` for a store in memory, which cannot be damaged.
     scrub: Option<Scrub>,
@@ -67,12 +66,12 @@ pub struct StoreOptions {
     pub place: Place,
     pub clock: Clock,
     pub settings: Arc<BrokerSettings>,
-    /// The brokers that run from here on.
+    /// The virtual brokers that run from the start.
     pub brokers: Vec<NodeId>,
-    /// When an append is answered; in memory it makes no difference.
+    /// The condition for the acknowledgement of an append. It has no effect in memory.
     pub durability: Durability,
     pub tuning: Tuning,
-    /// Where the ids of topics come from.
+    /// The source of topic ids.
     pub new_id: fn() -> Uuid,
 }
 
@@ -90,30 +89,31 @@ impl StoreOptions {
     }
 }
 
-/// Where the data lies.
+/// The location of the data.
 pub enum Place {
-    /// Gone with the process.
+    /// In memory; lost when the process ends.
     Memory,
     Directory(PathBuf),
-    /// On a file system of the caller's, and without threads: syncs and background work happen on
-    /// the calling thread, in one order.
+    /// On a file system of the caller, without threads: syncs and background work run on the calling thread,
+    /// in a fixed order.
     Simulated(Arc<dyn Fs>, PathBuf),
 }
 
-/// How the engine spends memory and disk. The defaults are for everybody; tests make them small.
+/// Limits for memory and disk. The defaults suit every broker; tests use small ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// A snapshot is taken after so many bytes went through the journal.
+    /// A snapshot is taken after this many bytes of the journal.
     pub snapshot_bytes: u64,
     pub journal_file_bytes: u64,
-    /// The newest batches are kept in memory up to so many bytes.
+    /// The newest batches are kept in memory up to this many bytes.
     pub recent_bytes: usize,
-    /// From so many bytes a round on, a segment is written and synced itself; below, its bytes go
-    /// through the journal. There, writing them a second time costs more than a second sync.
+    /// A segment that gets at least this many bytes in a round is written and synced itself. For fewer bytes
+    /// the journal entry has them: writing many bytes twice costs more than a second sync, writing few costs
+    /// less.
     pub inline_below: usize,
-    /// No segment grows larger, whatever its topic says.
+    /// The maximum size of a segment, even if its topic allows more.
     pub segment_bytes: u64,
-    /// How many segment files stay open, over all partitions.
+    /// The maximum number of open segment files, over all partitions.
     pub open_segments: usize,
 }
 
@@ -130,25 +130,25 @@ impl Default for Tuning {
     }
 }
 
-/// The data directory as clients are told of it.
+/// The data directory as clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDir {
     pub path: PathBuf,
-    /// Of the disk it lies on, where that is known.
+    /// The space of its disk, if it is known.
     pub space: Option<Space>,
 }
 
-/// A topic to be made.
+/// A topic to be created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTopic {
     pub name: String,
     pub partitions: u32,
-    /// Checked by whoever asks: `TopicSettings::resolve`.
+    /// The caller must check them with `TopicSettings::resolve`.
     pub overrides: BTreeMap<String, String>,
 }
 
 impl Store {
-    /// Opens the store, recovering what a crash left. It answers nothing before that is durable.
+    /// Opens the store and recovers from a crash. It returns once the recovered state is durable.
     pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
         let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id } = options;
         let threads = !matches!(place, Place::Simulated(..));
@@ -242,7 +242,7 @@ impl Store {
         committer.engine().empty_trash();
         take_places(&committer, &brokers, election);
         bound_producers(&committer, settings.producers_budget);
-        // A partition that lost its tail is another log from here on.
+        // A log that lost its tail gets a new leader epoch, so that clients notice.
         for (topic, partition) in cut {
             committer.submit(Work::Command {
                 command: Command::RaiseEpoch { topic, partition },
@@ -252,17 +252,17 @@ impl Store {
         Ok(Store(Arc::new(inner)))
     }
 
-    /// The topics as they are now.
+    /// The current topics.
     pub fn topics(&self) -> Arc<Topics> {
         Arc::clone(&self.0.image.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The stored settings of everything but topics, as they are now.
+    /// The current stored settings of all entities except topics.
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reloads the broker's settings, and those of topics that follow from them. Waits for a running round.
+    /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a running round.
     pub fn reload_settings(&self, written: &Given) -> Reloaded {
         let reloaded = self.0.live.reload(written);
         self.0.committer.engine().settings_changed();
@@ -273,21 +273,21 @@ impl Store {
         self.0.directory.cluster_id.clone()
     }
 
-    /// Where everything lies, and how much room there is.
+    /// The path of the data directory, and the space of its disk.
     pub fn log_dir(&self) -> LogDir {
         let (root, space) = (self.0.directory.root(), self.0.directory.space());
-        // In memory it is only a word.
+        // In memory the path is only a name.
         let path = space.and_then(|_| std::path::absolute(root).ok());
         LogDir { path: path.unwrap_or_else(|| root.to_owned()), space }
     }
 
-    /// How many rounds of changes the journal holds and readers may know of.
+    /// The journal position of the last published round.
     pub fn position(&self) -> u64 {
         self.0.position.load(Ordering::Acquire)
     }
 
-    /// A topic with one replica of each partition, on the brokers in turn. In line when the call
-    /// returns; resolves when the topic is there to stay.
+    /// Creates a topic with one replica of each partition, spread over the brokers. The command is queued
+    /// when the call returns. Resolves when the topic is durable.
     pub fn create_topic(
         &self,
         new: NewTopic,
@@ -299,7 +299,7 @@ impl Store {
         self.create(CreatePlacedTopic { id, name, overrides, replicas })
     }
 
-    /// A topic whose partitions have these replicas, the preferred leader first.
+    /// Creates a topic whose partitions have these replicas, the preferred leader first.
     pub fn create_placed_topic(
         &self,
         name: String,
@@ -319,12 +319,12 @@ impl Store {
         let store = self.clone();
         async move {
             created.await?;
-            // Somebody may have deleted it in the meantime.
+            // Another request may have deleted it meanwhile.
             store.topics().by_id(id).cloned().ok_or(TopicError::Unknown)
         }
     }
 
-    /// In line when the call returns; resolves when the topic is gone for good.
+    /// Deletes a topic. The command is queued when the call returns. Resolves when the deletion is durable.
     pub fn delete_topic(
         &self,
         topic: TopicId,
@@ -333,8 +333,8 @@ impl Store {
         async move { Ok(dropped.await.map(drop)?) }
     }
 
-    /// Sets settings of a topic (`Some`) and takes others away (`None`), merged with what others
-    /// altered meanwhile. Checked by whoever asks.
+    /// Sets (`Some`) or removes (`None`) settings of a topic; other settings stay as they are. The caller
+    /// must have checked them.
     pub fn alter_topic(
         &self,
         topic: TopicId,
@@ -343,7 +343,7 @@ impl Store {
         self.change(Command::AlterTopic { topic, changes })
     }
 
-    /// The same for what is no topic.
+    /// Like [`Store::alter_topic`], for settings of everything except topics.
     pub fn alter_settings(
         &self,
         scope: Scope,
@@ -352,8 +352,8 @@ impl Store {
         self.change(Command::AlterSettings { scope, changes })
     }
 
-    /// New partitions, each with its replicas, of which the first one gets the number `first`: refused
-    /// where that is not the next one, because somebody else was faster.
+    /// Adds partitions with these replicas; the first one gets the index `first`. Refused if that is not the
+    /// next index, because another request was faster.
     pub fn add_partitions(
         &self,
         topic: TopicId,
@@ -373,7 +373,7 @@ impl Store {
         self.change(Command::SetReplicas { topic, partition, replicas })
     }
 
-    /// Lets the preferred replica lead again; says whether another one did before.
+    /// Makes the preferred replica the leader again. Returns whether another one was leader before.
     pub fn elect_preferred(
         &self,
         topic: TopicId,
@@ -383,7 +383,7 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// Makes any running replica leader if there is none; returns whether there was none.
+    /// Makes any running replica leader if there is none. Returns whether there was none.
     pub fn elect_unclean(
         &self,
         topic: TopicId,
@@ -393,7 +393,7 @@ impl Store {
         async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
     }
 
-    /// These brokers run now: leaders, ISRs and ELRs follow.
+    /// Sets the running brokers; leaders, ISRs and ELRs follow.
     pub fn set_brokers(
         &self,
         running: Vec<NodeId>,
@@ -401,13 +401,13 @@ impl Store {
         self.change(Command::RunBrokers { running, election: self.0.election })
     }
 
-    /// In line when the call returns; resolves when it is durable and shown.
+    /// The command is queued when the call returns. Resolves when the change is durable and published.
     fn change(&self, command: Command) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let changed = self.0.committer.command(command);
         async move { changed.await.map(drop) }
     }
 
-    /// A producer id that nobody ever had.
+    /// A producer id that was never used before.
     pub fn new_producer(
         &self,
     ) -> impl Future<Output = Result<(ProducerId, ProducerEpoch), StoreError>> + Send + use<> {
@@ -420,12 +420,12 @@ impl Store {
         }
     }
 
-    /// Whether writes have a prospect: `false` once the journal has failed.
+    /// Whether writes can succeed: `false` once the journal has failed.
     pub fn is_writable(&self) -> bool {
         !self.0.poisoned.load(Ordering::Acquire)
     }
 
-    /// The disk has less room than the broker needs: nothing is accepted.
+    /// Whether the disk has less free space than the broker needs. No more data is accepted then.
     pub fn is_full(&self) -> bool {
         self.0.directory.is_full()
     }
@@ -439,8 +439,7 @@ impl Store {
         &self.0.counts
     }
 
-    /// Looks at the disk and at the clock, has the journal know of a clock that is believed, and logs
-    /// what is wrong for long.
+    /// Checks the disk and the clock, records a trusted clock in the journal, and logs lasting problems.
     pub fn watch(&self) {
         self.0.directory.look_at_space();
         self.0.clocks.confirm(self.0.live.at(&self.settings()).clock_confirmed);
@@ -452,7 +451,7 @@ impl Store {
         self.remind();
     }
 
-    /// Applies retention and forgets producers that fell silent; looks at the disk before.
+    /// Applies retention and expires idle producers; checks the disk first.
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
         let settings = self.0.live.at(&self.settings());
@@ -472,7 +471,7 @@ impl Store {
             let refused = Arc::clone(&self.0.retention_refused);
             let done = Box::new(move |outcome: Result<Applied, StoreError>| {
                 *lock(&refused) = match outcome {
-                    // The records to delete may be gone by now.
+                    // The records to delete may already be gone.
                     Ok(_) | Err(StoreError::Refused(_) | StoreError::Stopped) => None,
                     Err(error) => Some(format!("the journal takes nothing: {error:?}")),
                 };
@@ -512,7 +511,7 @@ impl Store {
         troubles
     }
 
-    /// Logs problems that last.
+    /// Logs lasting problems.
     fn remind(&self) {
         let troubles = self.troubles();
         let kinds: Vec<TroubleKind> = troubles.iter().map(|trouble| trouble.kind).collect();
@@ -520,7 +519,7 @@ impl Store {
         let reminders = lock(&self.0.reminders).look(&kinds, self.0.clocks.since_boot());
         for reminder in reminders {
             match reminder {
-                // The others were logged by those who found them.
+                // The others were logged when they were found.
                 Reminder::Begins(kind @ TroubleKind::RetentionHalted) => {
                     tracing::warn!(
                         state = kind.name(),
@@ -540,8 +539,8 @@ impl Store {
         }
     }
 
-    /// Compacts what is due, the dirtiest partitions first. Goes by the clock, and does nothing while that
-    /// is doubted. Blocks until it is done, or the store closes.
+    /// Compacts the partitions that are due, the dirtiest first. Does nothing while the clock is not trusted.
+    /// Blocks until it is done or the store closes.
     pub fn compact(&self) {
         let _alone = lock(&self.0.cleaning);
         let settings = self.0.live.at(&self.settings());
@@ -559,7 +558,7 @@ impl Store {
             engine.write_unwritten();
             for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
                 for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
-                    // Records that could not be written to their segment cannot be read there.
+                    // Records that could not be written to their segment cannot be read from it.
                     if engine.is_stuck((topic.id, partition.index)) {
                         continue;
                     }
@@ -580,9 +579,9 @@ impl Store {
         }
     }
 
-    /// Reads some of the stored batches again and takes partitions out of service that are damaged: as
-    /// much as is due now that `elapsed` more has passed, where all of them are to be read once in an
-    /// `interval`. Blocks until it is done, or the store closes.
+    /// Reads a part of the stored batches again, and takes damaged partitions out of service. It reads as
+    /// much as is due after `elapsed` more time, so that everything is read once per `interval`. Blocks until
+    /// it is done or the store closes.
     pub fn scrub(&self, interval: Duration, elapsed: Duration) {
         let Some(scrub) = &self.0.scrub else { return };
         let around = Surroundings {
@@ -595,25 +594,25 @@ impl Store {
         scrub.run(interval, elapsed, &around);
     }
 
-    /// When the scrub had read everything for the last time.
+    /// The time at which the last complete scrub pass ended; `None` if there was none.
     pub fn last_scrub(&self) -> Option<Timestamp> {
         self.0.scrub.as_ref()?.last_end()
     }
 
-    /// Does what the keeper would do, on this thread; for stores without threads.
+    /// Does the keeper's work on this thread; for stores without threads.
     pub fn run_background(&self) {
         if lock(&self.0.jobs).is_some() {
             self.0.finish_background();
         }
     }
 
-    /// Writes the state aside, so that a start has nothing to replay.
+    /// Starts a snapshot, so that a start has nothing to replay.
     pub fn request_snapshot(&self) {
         self.0.committer.engine().snapshot();
     }
 
-    /// Accepts nothing more, makes everything durable and gives the directory back. What waits is
-    /// refused. Blocks until the disk is done; a second call does nothing.
+    /// Refuses new work, finishes the queued work, makes everything durable and unlocks the directory. Blocks
+    /// until the disk is done. A second call does nothing.
     pub fn close(&self) {
         self.0.close();
     }
@@ -624,7 +623,7 @@ impl Store {
 }
 
 impl Inner {
-    /// Returns when the keeper has done what it was asked for.
+    /// Returns when the keeper has done all queued jobs.
     fn finish_background(&self) {
         if let Some(jobs) = lock(&self.jobs).as_ref() {
             while let Ok(job) = jobs.try_recv() {
@@ -634,7 +633,7 @@ impl Inner {
         }
         let (told, done) = mpsc::channel();
         let asked = self.committer.engine().keeper.send(Job::Tell(told));
-        // A keeper that is gone has nothing left to do.
+        // A keeper that has ended has nothing left to do.
         let _ = asked.is_ok() && done.recv().is_ok();
     }
 
@@ -652,11 +651,11 @@ impl Inner {
                 engine.synced(outcome);
                 engine.idle();
             }
-            // With a snapshot of the very end there is nothing to replay at the next start.
+            // With a final snapshot the next start has nothing to replay.
             if !engine.is_poisoned()
                 && let Err(why) = engine.last_snapshot()
             {
-                tracing::warn!(%why, "no snapshot at the end: the next start replays the journal");
+                tracing::warn!(%why, "cannot write the final snapshot; the next start replays the journal");
             }
         }
         self.directory.release();
@@ -713,8 +712,8 @@ impl From<StoreError> for TopicError {
     }
 }
 
-/// All brokers run from the start on. Where there were others before, what none of those leads that
-/// are here now is theirs all the same: there is one copy, and this process has it.
+/// Sets the running brokers at the start. Partitions whose brokers are gone would have no leader, so they
+/// move to the brokers that are here: this process has the only copy anyway.
 fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
     let are_others = {
         let shard = &committer.engine().shard;
@@ -722,10 +721,13 @@ fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
     };
     let run = || Command::RunBrokers { running: brokers.to_vec(), election };
     if are_others && let Err(error) = begin(committer, run())() {
-        tracing::warn!(?error, "cannot hand on leaderships: some partitions may have no leader");
+        tracing::warn!(
+            ?error,
+            "cannot set the running brokers: some partitions may have no leader; restart once writes are possible"
+        );
         return;
     }
-    // Also where the brokers are the same: a crash may have come in between.
+    // Also if the brokers are the same: a crash may have come between the two steps.
     let moves = homeless(&committer.engine().shard, brokers);
     if moves.is_empty() {
         return;
@@ -733,15 +735,18 @@ fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
     tracing::warn!(
         partitions = moves.len(),
         ?brokers,
-        "partitions were on brokers that are not here any more: they are on those that are here now"
+        "partitions are on brokers that are gone: moving them to the running brokers"
     );
     let begun: Vec<_> = moves.into_iter().map(|command| begin(committer, command)).collect();
     for failed in begun.into_iter().filter_map(|wait| wait().err()) {
-        tracing::warn!(error = ?failed, "a partition has no leader");
+        tracing::warn!(
+            error = ?failed,
+            "cannot move a partition to a running broker: it has no leader; restart once writes are possible"
+        );
     }
 }
 
-/// Has the state know the bound of the settings, if it has another one.
+/// Updates the producers' memory limit in the state, if the settings have another one.
 fn bound_producers(committer: &Committer, bytes: u64) {
     let is_other = committer.engine().shard.producers().most_bytes() != bytes;
     if is_other && let Err(error) = begin(committer, Command::SetProducerMemory { bytes })() {
@@ -752,16 +757,17 @@ fn bound_producers(committer: &Committer, bytes: u64) {
     }
 }
 
-/// Puts a command in line at once; what it returns waits for the outcome.
+/// Queues a command at once. The returned function waits for the outcome.
 fn begin(committer: &Committer, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
     let (told, answer) = mpsc::channel();
-    // Whoever asks waits for it.
+    // The caller waits for it.
     let done = Box::new(move |outcome| drop(told.send(outcome)));
     committer.submit(Work::Command { command, done });
     move || answer.recv().unwrap_or(Err(StoreError::Stopped))
 }
 
-/// Where partitions go that nobody leads: those of their replicas that are here, or somebody in turn.
+/// Commands for the partitions without a leader. They move to those of their replicas that are here, or to
+/// any broker in turn.
 fn homeless(shard: &Shard, brokers: &[NodeId]) -> Vec<Command> {
     let mut moves = Vec::new();
     for topic in shard.topics() {

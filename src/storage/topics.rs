@@ -14,7 +14,7 @@ pub struct Topics {
     pub(super) running: Arc<[NodeId]>,
     by_name: SharedMap<Arc<str>, Arc<Topic>>,
     by_id: SharedMap<TopicId, Arc<Topic>>,
-    /// The topics whose names could collide with others, by the form that colliding names share.
+    /// The names that could collide with others, by their metric form, which colliding names share.
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
 }
@@ -25,15 +25,15 @@ pub struct Topic {
     pub name: Arc<str>,
     /// The settings given for this topic, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
-    /// What they and the broker's defaults come to.
+    /// The effective settings: the overrides on top of the broker's defaults.
     pub settings: TopicSettings,
     pub partitions: Vec<Arc<Partition>>,
-    /// Replicas, leader and ISR of each partition, in their order.
+    /// Replicas, leader and ISR of each partition, in the order of the partitions.
     pub placement: Vec<Arc<Placement>>,
 }
 
 impl Topics {
-    /// None yet, and these brokers run.
+    /// An image without topics, with these running brokers.
     pub(super) fn of(running: &[NodeId]) -> Topics {
         Topics { running: running.into(), ..Topics::default() }
     }
@@ -46,28 +46,29 @@ impl Topics {
         self.by_id.get(&id)
     }
 
-    /// In the order of their names.
+    /// All topics, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
         self.by_name.values()
     }
 
-    /// The brokers that run, ascending.
+    /// The ids of the running virtual brokers, ascending.
     pub fn running(&self) -> &[NodeId] {
         &self.running
     }
 
-    /// How many there are, of all topics together.
+    /// The number of partitions of all topics together.
     pub fn partitions(&self) -> usize {
         self.partitions
     }
 
-    /// The topic that has another name of the same metric form: a new one may not be called `name`.
+    /// The topic with another name that has the same metric form as `name`. A new topic must not be called
+    /// `name` then.
     pub fn colliding_with(&self, name: &str) -> Option<&str> {
         let other = self.by_metric_form.get(&*metric_form(name))?;
         (**other != *name).then_some(&**other)
     }
 
-    /// Takes the place of the topic with the same id, if there is one.
+    /// Adds a topic, or replaces the one with the same id.
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {
         let replaced = self.by_id.get(&topic.id).map_or(0, |before| before.partitions.len());
         self.partitions = self.partitions - replaced + topic.partitions.len();

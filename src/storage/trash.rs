@@ -1,6 +1,6 @@
 //! The trash: directories of deleted topics before they are removed. A rename moves them out of the way at
-//! once, under a name that is never used again. Also handles other directories that a new topic finds at
-//! its path.
+//! once, under a name that is never used again. This file also moves other directories that are in the way of
+//! a new topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,7 +12,7 @@ use super::fs::{self, Fs};
 use super::segment;
 use crate::types::TopicId;
 
-/// Beside the trash, for directories that belong to no topic: nothing in it is ever removed.
+/// The folder beside the trash for directories that belong to no topic. Nothing in it is ever removed.
 pub const ASIDE: &str = "aside";
 
 pub struct Trash {
@@ -22,24 +22,24 @@ pub struct Trash {
     in_place: Mutex<InPlace>,
 }
 
-/// Directories in the place of topics that are not, or not surely, where they belong.
+/// Directories at topic paths that belong to no current topic, and moves that may not be durable.
 #[derive(Default)]
 struct InPlace {
-    /// They belong to deleted topics, could not be moved, and are still there.
+    /// Directories of deleted topics that could not be moved and are still there.
     left_behind: BTreeMap<PathBuf, TopicId>,
-    /// They belong to no topic: nothing is written to them, and nothing is removed.
+    /// Directories that belong to no topic: nothing in them is written or removed.
     foreign: BTreeSet<PathBuf>,
-    /// Others were moved, and after a crash they could be back.
+    /// Directories were moved, and a crash could bring them back.
     moved: bool,
 }
 
 impl Trash {
-    /// A crash may have left something in `dir`; new entries get other names.
+    /// Opens the trash in `dir`. If a crash left something in it, new entries get other names.
     pub fn open(fs: Arc<dyn Fs>, dir: PathBuf) -> io::Result<Trash> {
         let left = fs.list(&dir)?;
         let numbers = left.iter().filter_map(|entry| entry.name.split_once('.')?.0.parse::<u64>().ok());
         let next = AtomicU64::new(numbers.max().map_or(0, |last| last + 1));
-        // A process that was killed may have moved some without a sync.
+        // A killed process may have moved directories without a sync.
         let in_place = Mutex::new(InPlace { moved: true, ..InPlace::default() });
         Ok(Trash { fs, dir, next, in_place })
     }
@@ -57,12 +57,13 @@ impl Trash {
         Ok(())
     }
 
-    /// The directory of this deleted topic could not be moved: a new topic at its path may move it.
+    /// Remembers that the directory of this deleted topic could not be moved. A new topic at its path may
+    /// move it.
     pub fn leave_behind(&self, topic: TopicId, dir: &Path) {
         self.in_place().left_behind.insert(dir.to_owned(), topic);
     }
 
-    /// This directory belongs to no topic.
+    /// Remembers that this directory belongs to no topic.
     pub fn keep_out_of(&self, dir: &Path) {
         self.in_place().foreign.insert(dir.to_owned());
     }
@@ -109,9 +110,9 @@ impl Trash {
         self.fs.sync_dir(&aside)
     }
 
-    /// Returns once no crash can bring back the directory of a topic that was deleted before. A state
-    /// without these topics may be written only then, because only the journal could tell the next start
-    /// who owned such a directory.
+    /// Returns once no crash can bring back the directory of a deleted topic. A snapshot without these topics
+    /// may be written only after that, because only the journal tells the next start which topic such a
+    /// directory belonged to.
     pub fn settle(&self) -> io::Result<()> {
         let mut in_place = self.in_place();
         for (dir, topic) in in_place.left_behind.clone() {
@@ -129,7 +130,7 @@ impl Trash {
         synced
     }
 
-    /// Removes everything in it. An entry that cannot be removed keeps no other one here.
+    /// Removes everything in the trash. An entry that cannot be removed does not stop the others.
     pub fn empty(&self) -> io::Result<()> {
         let mut emptied = Ok(());
         for entry in self.fs.list(&self.dir)? {

@@ -1,33 +1,33 @@
-//! Problems of a store: states in which it does less than it should. Each has a metric, is in `/health`
-//! with its reason, and has a log line that is repeated until the state ends.
+//! Lasting problems of a store: states in which it does less than it should. Each one has a metric, is in
+//! `/health` with its reason, and is logged repeatedly until it ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often a state that lasts is logged again.
+/// The interval at which a lasting state is logged again.
 const AGAIN: Duration = Duration::from_mins(10);
-/// How many partitions a reason names.
+/// The maximum number of partitions that a reason names.
 const NAMED: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TroubleKind {
     /// Nothing is written until a restart.
     JournalFailed,
-    /// Writes are refused until there is room.
+    /// Writes are refused until there is space.
     DiskFull,
     /// Partitions whose files are damaged.
     PartitionsOutOfService,
     /// Partitions that refuse records until their segments can be written again.
     PartitionsNotWritable,
     ClockDoubted,
-    /// Something is not deleted that is past its time or size.
+    /// Expired or surplus data is not deleted.
     RetentionHalted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// How many things are in it.
+    /// The number of affected things, such as partitions.
     pub count: usize,
     pub why: String,
 }
@@ -59,7 +59,7 @@ impl Trouble {
         Trouble { kind, count: 1, why: why.into() }
     }
 
-    /// `None` if there are no such partitions; each with its reason.
+    /// One trouble for partitions with these reasons; `None` if there are none.
     pub(super) fn of_partitions(kind: TroubleKind, reasons: impl Iterator<Item = String>) -> Option<Trouble> {
         let mut why = String::new();
         let mut count = 0;

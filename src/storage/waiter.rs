@@ -1,12 +1,12 @@
-//! How a long poll waits: it leaves its waiter with every partition it is interested in and is
-//! woken by the first that changes. Never by a timer.
+//! The waiters of long polls. A long poll registers its waiter with every partition that it reads, and the
+//! first one that changes wakes it. There is no timer.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-/// One waiting request. A wake-up before [`Waiter::woken`] is asked for is not lost, so: watch
-/// first, then look, then wait.
+/// One waiting request. A wake-up before [`Waiter::woken`] is called is not lost. So register first, then
+/// check the partitions, then wait.
 #[derive(Default)]
 pub struct Waiter {
     notify: Notify,
@@ -26,7 +26,7 @@ impl Waiter {
     }
 }
 
-/// Those who wait for one partition. Who gave up is dropped when the list would grow.
+/// The waiters of one partition. Waiters that gave up are removed when the list would have to grow.
 #[derive(Default)]
 pub(super) struct Waiters(Mutex<Vec<Weak<Waiter>>>);
 

@@ -1,4 +1,4 @@
-//! What a clock that is wrong may not do to a store: nothing goes by its age, over any restart.
+//! A wrong clock must not make a store delete anything by age, over any restart.
 
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::Refusal;
@@ -29,7 +29,7 @@ impl Broker {
         Broker { store: open(&fs, &clock, &[]), fs, clock, settings: Vec::new() }
     }
 
-    /// Two records, each in a segment of its own, as old as the clock says.
+    /// Appends two records, each in its own segment, with the time of the clock.
     fn write(&self) {
         let overrides = [("segment.ms".to_owned(), "1".to_owned())].into();
         let new = NewTopic { name: "t".into(), partitions: 1, overrides };
@@ -45,7 +45,7 @@ impl Broker {
         self.clock.set(Timestamp(self.clock.now().0 + millis));
     }
 
-    /// So much later everything that is due happens, each half a minute.
+    /// Lets the time pass, with the periodic work every half minute.
     fn run(&self, millis: i64) {
         for _ in 0..millis / 30_000 {
             self.wait(30_000);
@@ -59,7 +59,7 @@ impl Broker {
         self.store.run_background();
     }
 
-    /// A start at another time of the wall clock, and the checks that follow it.
+    /// Starts at another time of the wall clock, and runs the checks that follow a start.
     fn started_at(self, wall: i64) -> Broker {
         self.clock.step_to(Timestamp(wall));
         let store = open(&self.fs, &self.clock, &self.settings);
@@ -107,7 +107,7 @@ fn r19_a_start_in_a_later_month_or_century_deletes_nothing_however_the_last_run_
             for _ in 0..3 {
                 assert_eq!((broker.log_start(), broker.expires()), (0, false));
                 broker.run(HOUR);
-                // What is written meanwhile confirms nothing.
+                // New records do not confirm the clock.
                 let log = broker.store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
                 now(log.append(batch(&["b"]))).unwrap();
                 let wall = broker.clock.now().0;
@@ -228,7 +228,7 @@ fn i13_a_clock_that_is_in_1970_for_five_minutes_makes_nothing_look_old() {
     broker.clock.step_to(Timestamp(0));
     let written_at = broker.store.now().time;
     assert_eq!(written_at, Timestamp(START + HOUR), "what commits are stored with");
-    // Records without a timestamp age from when they were written.
+    // Records without a timestamp age from the time of their append.
     let overrides = [("segment.ms".to_owned(), "1".to_owned())].into();
     let new = NewTopic { name: "t".into(), partitions: 1, overrides };
     let topic = now(broker.store.create_topic(new)).unwrap();

@@ -1,4 +1,4 @@
-//! Compaction on a simulated disk: of every key the newest record stays, where it was, through every crash.
+//! Compaction on a simulated disk keeps the newest record of each key at its offset, through every crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,12 +23,12 @@ struct Log {
     fs: SimFs,
     clock: Clock,
     store: Store,
-    /// Everything that was acknowledged.
+    /// All acknowledged records.
     sent: Vec<Found>,
 }
 
 impl Log {
-    /// A topic `t` of one partition, compacted whenever something is new.
+    /// A topic `t` of one partition, which is compacted whenever it has new segments.
     fn new(seed: u64) -> Log {
         let log = Log::with(seed, &[]);
         log.make_topic(&[]);
@@ -53,7 +53,7 @@ impl Log {
         self.store.topics().by_name("t").unwrap().partition(0).cloned().unwrap()
     }
 
-    /// One batch of a record for each key; `None` where it was not acknowledged.
+    /// Appends one batch with a record for each key. `None` if it was not acknowledged.
     fn send(&mut self, codec: Codec, records: &[(&str, Option<&str>)]) -> Option<()> {
         let batch = records.iter().fold(BatchBuilder::new().codec(codec), |batch, (key, value)| {
             batch.record(Timestamp(999_000), Some(key.as_bytes()), value.map(str::as_bytes), &[])
@@ -64,7 +64,7 @@ impl Log {
         Some(())
     }
 
-    /// Rounds of one record for each of ten keys, enough for several segments each.
+    /// Appends n rounds of one record for each of ten keys, in several segments.
     fn fill(&mut self, rounds: u64) {
         for round in 0..rounds {
             for key in 0..10 {
@@ -91,7 +91,7 @@ impl Log {
         Log { store, fs, ..self }
     }
 
-    /// Where the newest segment begins: behind it nothing is compacted.
+    /// The base offset of the newest segment; it and later records are not compacted.
     fn newest_segment(&self) -> i64 {
         let names = self.fs.list(std::path::Path::new("data/topics/t-0")).unwrap();
         let bases =
@@ -99,7 +99,7 @@ impl Log {
         bases.max().unwrap()
     }
 
-    /// Of each key the newest before the newest segment, and all from there on.
+    /// The newest record of each key before the newest segment, and all records from there on.
     fn compacted(&self) -> Vec<Found> {
         let from = self.newest_segment();
         let newest: BTreeMap<&str, i64> = self
@@ -122,7 +122,7 @@ fn open(fs: &SimFs, clock: &Clock, settings: &[(&str, &str)], durability: Durabi
     Store::open(StoreOptions { clock: clock.clone(), settings, ..options(fs, durability) }).unwrap()
 }
 
-/// Everything from an offset on. Ends, whatever is missing.
+/// All records from an offset on. Ends even if some are missing.
 fn found(partition: &Partition, from: Offset) -> Vec<Found> {
     let mut found = Vec::new();
     let mut next = from;
@@ -209,7 +209,7 @@ fn a3_a_tombstone_goes_a_while_after_the_run_that_met_it_and_what_it_stands_for_
 fn a_run_that_has_no_room_for_all_keys_does_a_part_and_the_next_ones_the_rest() {
     let mut log = Log::with(4, &[("log.cleaner.dedupe.buffer.size", "1")]);
     log.make_topic(&[]);
-    // Keys of more than two megabytes, where one is the least that a run takes.
+    // Keys of more than two megabytes in total, while the minimum memory of a run is one.
     let keys: Vec<String> = (0..1200).map(|key| format!("{key} {}", "k".repeat(2000))).collect();
     for round in 0..2 {
         for key in &keys {
@@ -264,7 +264,7 @@ fn n8_a_crash_anywhere_in_a_run_leaves_the_old_log_or_the_new_one() {
         let mut log = Log::new(100 + steps);
         log.fill(12);
         if steps % 2 == 1 {
-            // All of it is safe; what follows does not wait for the disk.
+            // All of it is durable. Later appends do not wait for the disk.
             log.store.close();
             log.store = open(&log.fs, &log.clock, &[], Durability::Os);
         }
@@ -301,7 +301,8 @@ fn a_log_whose_topic_was_deleted_or_cut_meanwhile_is_left_alone() {
     assert_eq!(log.found(), log.compacted(), "one of the same name is another");
 }
 
-/// A life of a log after the other, each ended by a power cut, a kill or a failing disk, compacted now and then.
+/// Several runs of a log, each ended by a power cut, a kill or a failing disk, with compaction from time to
+/// time.
 #[test]
 fn h17_the_newest_acknowledged_record_of_every_key_survives_every_crash() {
     let mut runs = 0;
@@ -347,7 +348,7 @@ fn h17_the_newest_acknowledged_record_of_every_key_survives_every_crash() {
     assert!(runs > 200, "{runs} runs have made logs smaller");
 }
 
-/// Also learns what was stored without an answer.
+/// Also takes over records that were stored without an answer.
 fn check(log: &mut Log, tried: &BTreeSet<(String, Option<String>)>, context: &str) {
     let found = log.found();
     assert!(found.is_sorted_by(|one, next| one.0 < next.0), "{context}: out of order");
@@ -358,7 +359,7 @@ fn check(log: &mut Log, tried: &BTreeSet<(String, Option<String>)>, context: &st
     for (key, (offset, value)) in newest {
         let of_key = found.iter().rev().find(|(_, other, _)| *other == key);
         let is_there = of_key.is_some_and(|(at, _, held)| *at > offset || (*at == offset && *held == value));
-        // A tombstone may go.
+        // A tombstone may have been removed.
         assert!(is_there || value.is_none(), "{context}: {key} lost what it had at {offset}: {of_key:?}");
     }
     for (offset, key, value) in &found {
@@ -373,7 +374,7 @@ fn check(log: &mut Log, tried: &BTreeSet<(String, Option<String>)>, context: &st
     log.sent.sort_by_key(|(offset, ..)| *offset);
 }
 
-/// The file of the first segment that compaction has written, and where its last batch begins.
+/// The first file that compaction has written, and the position of its last batch.
 fn last_compacted_batch(log: &Log) -> (PathBuf, u64) {
     let dir = Path::new("data/topics/t-0");
     let names = log.fs.list(dir).unwrap();
@@ -393,7 +394,7 @@ fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of
     log.compact();
     log.fill(4);
     let (path, last) = last_compacted_batch(&log);
-    // The checksum does not cover it, and where compaction was there are gaps.
+    // The checksum does not cover it, and gaps are normal after compaction.
     log.fs.flip_bit(&path, (last + 3) * 8).unwrap();
     log.compact();
     assert!(log.partition().is_damaged());
@@ -436,7 +437,7 @@ fn damage_before_the_log_start_does_not_end_a_run() {
     now(log.partition().delete_before(Offset(5))).unwrap();
     log.store.close();
     let fs = log.fs.kill();
-    // In the records of the second batch.
+    // A byte in the records of the second batch.
     fs.flip_bit(Path::new("data/topics/t-0/00000000000000000000.log"), 500 * 8).unwrap();
     let mut log = log.reopened(fs);
     log.compact();

@@ -1,6 +1,6 @@
-//! Histories with crashes: each seed is a life of a data directory, cut off by power cuts, kills,
-//! failing disks and full ones, also in the middle of recovery. A thousand seeds in every run;
-//! `ENGINE_SEEDS=first..end` takes others.
+//! Random histories with crashes: each seed is a sequence of runs of a data directory, ended by power cuts,
+//! kills, failing disks and full ones, also in the middle of recovery. Each test run uses a thousand seeds;
+//! `ENGINE_SEEDS=first..end` selects others.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -44,7 +44,7 @@ fn seeds() -> Range<u64> {
     parsed.unwrap_or(0..1000)
 }
 
-/// A run that met no trouble shows nothing.
+/// Counts of the events, because a run without any trouble proves nothing.
 #[derive(Debug, Default)]
 struct Counts {
     acknowledged: u64,
@@ -210,7 +210,7 @@ fn step(
         4 => store.request_snapshot(),
         5 => store.housekeep(),
         6 => {
-            // Shown to a reader: from then on it may not go away.
+            // The records were shown to a reader, so they must not disappear.
             let start = partition.ends().log_start;
             if let Ok(found) = values(&partition, start) {
                 log.end = log.end.max(start.0 + found.len() as i64);
@@ -243,7 +243,7 @@ fn create(store: &Store, history: &mut History, name: &str, fs: &SimFs) {
     if history.topics.contains_key(name) || fs.is_off() || !store.is_writable() {
         return;
     }
-    // One whose creation nobody learned of, or whose deletion failed in between.
+    // A topic whose creation was not answered, or whose deletion failed in the middle.
     if let Some(found) = store.topics().by_name(name) {
         drop(now(store.delete_topic(found.id)));
         return;
@@ -254,7 +254,7 @@ fn create(store: &Store, history: &mut History, name: &str, fs: &SimFs) {
     }
 }
 
-/// One or two more partitions. Who does not know the outcome of the last time looks first.
+/// Adds one or two partitions. It reads the current number first, because an earlier outcome may be unknown.
 fn grow(store: &Store, topic: &mut TopicHistory, random: &mut Random, counts: &mut Counts) {
     let Some(there) = store.topics().by_id(topic.id).map(|found| found.partitions.len()) else { return };
     let more = 1 + random.below(2) as usize;
@@ -266,7 +266,7 @@ fn grow(store: &Store, topic: &mut TopicHistory, random: &mut Random, counts: &m
     }
 }
 
-/// Sets one setting and takes another away.
+/// Sets one setting and removes another.
 fn alter(store: &Store, topic: &mut TopicHistory, number: u64, counts: &mut Counts) {
     let (set, unset) = match number % 2 {
         0 => ("retention.ms", "retention.bytes"),
@@ -284,10 +284,10 @@ fn alter(store: &Store, topic: &mut TopicHistory, number: u64, counts: &mut Coun
     }
 }
 
-/// Joins, or comes back in the place of its former self.
+/// Joins, or comes back under another member id.
 fn static_member(store: &Store, history: &mut History, number: u64, counts: &mut Counts) {
     let statics = &mut history.statics;
-    // A join whose outcome nobody knows is looked for after the next start.
+    // A join with an unknown outcome is looked for after the next start.
     let records = match statics.ids.is_empty() {
         true => Some(statics.join(number)),
         false => statics.come_back(store, number),
@@ -299,7 +299,7 @@ fn static_member(store: &Store, history: &mut History, number: u64, counts: &mut
     }
 }
 
-/// Half the batches are an idempotent producer's: one without an answer is sent again, the same,
+/// Half of the batches come from an idempotent producer. A batch without an answer is sent again, unchanged,
 /// until it has one.
 fn append(
     partition: &std::sync::Arc<jackdaw::storage::Partition>,
@@ -336,7 +336,7 @@ fn append(
             }
         }
         Err(AppendError::Full | AppendError::Unwritable(_)) => {
-            // Definitely not written: it may never appear.
+            // It was definitely not written, so it must never appear.
             counts.refused += 1;
             if log.unanswered.as_ref() != Some(&texts) {
                 log.tried.retain(|tried| !texts.contains(tried));

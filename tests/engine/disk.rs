@@ -1,4 +1,4 @@
-//! Stores on simulated disks, and batches to put into them.
+//! Stores on simulated disks, and batches for them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub fn open(fs: &SimFs) -> Result<Store, OpenError> {
     Store::open(options(fs, Durability::Fsync))
 }
 
-/// Ids that differ, and are the same in every run of one test alone.
+/// Unique ids, which are the same in every run of a single test.
 fn new_id() -> Uuid {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0x11; 16];
@@ -51,7 +51,7 @@ fn new_id() -> Uuid {
     Uuid(id)
 }
 
-/// Runs a future to its end: a store without threads has done its part when the call returns.
+/// Runs a future to its end. A store without threads has finished its work when the call returns.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime =

@@ -1,6 +1,6 @@
-//! Calls of the file system that fail, one after the other and each with several errors: nothing is
-//! acknowledged that is not there, only a failed journal write or sync stops everything, and what
-//! can heal does so by itself. `FAULTS=all` tries every error at every call.
+//! File system calls that fail, one after the other and each with several errors. Nothing is acknowledged and
+//! then missing, only a failed journal write or sync stops everything, and other failures heal by themselves.
+//! `FAULTS=all` tries every error at every call.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,12 +36,12 @@ const OPERATIONS: [Operation; 12] = [
     Operation::RemoveDir,
 ];
 
-/// What was sent to the logs, and what became of it.
+/// The records that were sent, and their outcomes.
 #[derive(Default)]
 struct Sent {
     number: u64,
     acknowledged: BTreeMap<(TopicId, i32), Vec<(i64, String)>>,
-    /// Nothing may ever show them.
+    /// Refused records must never appear.
     refused: Vec<String>,
     committed: i64,
 }
@@ -79,7 +79,7 @@ impl Sent {
         is_stored
     }
 
-    /// Everything acknowledged is there, at its offset, and nothing that was refused.
+    /// Checks that every acknowledged record is at its offset, and that no refused one exists.
     fn check(&self, store: &Store, context: &str) {
         assert!(committed(store) >= self.committed, "{context}: a commit is lost");
         for ((id, index), expected) in &self.acknowledged {
@@ -111,7 +111,7 @@ fn create(store: &Store, name: &str, partitions: u32) -> Option<Arc<Topic>> {
     now(store.create_topic(NewTopic { name: name.into(), partitions, overrides })).ok()
 }
 
-/// A bit of everything that writes, syncs, renames and removes. What fails is left as it is.
+/// Uses everything that writes, syncs, renames and removes. Failures are ignored.
 fn play(store: &Store, sent: &mut Sent) {
     let (Some(a), Some(compacted)) = (create(store, "a", 2), create(store, "compacted", 1)) else { return };
     for round in 0..4 {
@@ -129,7 +129,7 @@ fn play(store: &Store, sent: &mut Sent) {
         let _ = now(log.delete_before(log.ends().high_watermark));
         store.request_snapshot();
         store.compact();
-        // It may be gone whatever the answer is.
+        // The topic may be deleted whatever the answer is.
         sent.acknowledged.remove(&(b.id, 0));
         let _ = now(store.delete_topic(b.id));
         store.housekeep();
@@ -137,7 +137,7 @@ fn play(store: &Store, sent: &mut Sent) {
     }
 }
 
-/// Whether the call was reached.
+/// Returns whether the call was reached.
 fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
     let context = format!("{fault:?}");
     let fs = SimFs::new(1);
@@ -282,7 +282,7 @@ fn i11_a_partition_whose_files_cannot_be_written_stops_alone_and_heals() {
                     store.run_background();
                 }
                 assert!(store.is_writable(), "{context}");
-                // What is closed cannot be read either while nothing can be opened.
+                // While no file can be opened, closed files cannot be read either.
                 if operation != Operation::Open {
                     sent.check(&store, &context);
                 }
@@ -291,8 +291,8 @@ fn i11_a_partition_whose_files_cannot_be_written_stops_alone_and_heals() {
 
                 let fs = fs.kill();
                 drop((store, topics));
-                // Without descriptors nothing can be opened: the start says so. A file that is not there at a
-                // start is damage.
+                // Without descriptors nothing can be opened, and the start reports that. A file that is
+                // missing at a start is damage.
                 if error != Errno::MFILE && (operation, error) != (Operation::Open, Errno::NOENT) {
                     fs.fail(fault);
                 }
@@ -435,7 +435,7 @@ fn errors_that_want_different_things_done_are_told_apart() {
     ] {
         fs.heal();
         fs.fail(Fault { error, ..fault.clone() });
-        // The first is in the journal, and counts.
+        // The first record is in the journal, so it is acknowledged.
         let _ = now(a.partition(0).unwrap().append(batch(&["x"])));
         assert_eq!(now(a.partition(0).unwrap().append(batch(&["x"]))), Err(refusal));
     }

@@ -90,7 +90,7 @@ fn this_version_opens_what_it_makes() {
     check_3(copy.path());
 }
 
-/// What came with format 3: compaction.
+/// Checks the additions of format 3: compaction.
 fn check_3(dir: &Path) {
     let store = check_2(dir, &["compacted", "orders", "payments", "spread"]);
     let compacted = store.topics().by_name("compacted").cloned().unwrap();
@@ -100,13 +100,13 @@ fn check_3(dir: &Path) {
     assert!(left[3].1.starts_with("11 "));
 }
 
-/// What came with format 2: placements, more partitions, settings.
+/// Checks the additions of format 2: placements, added partitions, settings.
 fn check_2(dir: &Path, topics_there: &[&str]) -> Store {
     let store = check(dir, topics_there);
     let spread = store.topics().by_name("spread").cloned().unwrap();
     let replicas: Vec<_> = spread.placement.iter().map(|placement| placement.replicas.clone()).collect();
     assert_eq!(replicas, [[NodeId(2), NodeId(1)], [NodeId(1), NodeId(2)], [NodeId(1), NodeId(2)]]);
-    // Broker 2 led the first partition until it stopped.
+    // Broker 2 was the leader of the first partition until it stopped.
     assert_eq!(spread.placement[0].leader, Some(NodeId(1)));
     assert_eq!(spread.partitions[0].ends().leader_epoch, LeaderEpoch(1));
     assert_eq!(spread.overrides, BTreeMap::from([("retention.ms".into(), "1000".into())]));
@@ -116,7 +116,7 @@ fn check_2(dir: &Path, topics_there: &[&str]) -> Store {
     store
 }
 
-/// Once more, after it was opened and closed by this version.
+/// Checks the directory again, after this version has opened and closed it.
 fn check_end(dir: &Path) -> Store {
     let store = open(dir);
     let orders = store.topics().by_name("orders").cloned().unwrap();
@@ -181,7 +181,7 @@ fn make(target: &Path) {
     let overrides = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let compacted = now(store.create_placed_topic("compacted".into(), overrides, vec![vec![one]])).unwrap();
     for number in 0..12 {
-        // Two keys in turn, five records to a segment.
+        // Two alternating keys, five records per segment.
         let value = format!("{number} {}", "x".repeat(700));
         let key = [b'a' + number % 2];
         let record = BatchBuilder::new().record(Timestamp(1), Some(&key), Some(value.as_bytes()), &[]);

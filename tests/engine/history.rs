@@ -1,5 +1,5 @@
-//! What clients know of a store: what was acknowledged to them, what was shown to them, and what
-//! they tried without learning the outcome. [`History::check`] holds a store against it.
+//! The knowledge of clients about a store: acknowledged and shown records, and attempts with an unknown
+//! outcome. [`History::check`] compares a store with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use jackdaw::types::{LeaderEpoch, Offset, TopicId};
 
 use crate::disk::values;
 
-/// How much a store may have forgotten.
+/// The loss that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// Everything acknowledged or shown is there.
     Nothing,
-    /// A tail may be missing: a power cut where acks did not wait for the disk.
+    /// The last records may be missing: a power cut in a mode without a sync before the acknowledgement.
     ATail,
 }
 
@@ -25,17 +25,17 @@ pub struct History {
     pub topics: BTreeMap<String, TopicHistory>,
     /// Ids of topics whose deletion was acknowledged.
     pub deleted: BTreeSet<TopicId>,
-    /// The offset that the group committed last, and the highest it tried.
+    /// The last offset that the group committed, and the highest one it tried to commit.
     pub committed: i64,
     pub tried_to_commit: i64,
     pub statics: StaticHistory,
 }
 
-/// A group of one static member, which comes back under another id again and again.
+/// A group with one static member, which comes back under a new member id again and again.
 #[derive(Default)]
 pub struct StaticHistory {
-    /// The ids it has had, the first one first; none before it has joined. A change is acknowledged
-    /// up to here, and may have come about for those behind.
+    /// All its ids, the first one first; empty before it has joined. Changes up to `acknowledged` are
+    /// acknowledged, and later ones may or may not have happened.
     pub ids: Vec<String>,
     pub acknowledged: usize,
 }
@@ -46,33 +46,33 @@ pub const INSTANCE: &str = "instance";
 pub struct TopicHistory {
     pub id: TopicId,
     pub logs: Vec<LogHistory>,
-    /// The most partitions that somebody asked for.
+    /// The highest number of partitions that was requested.
     pub tried_partitions: usize,
-    /// What its settings were changed to, and the changes whose outcome nobody knows.
+    /// The settings after the acknowledged changes, and the changes with an unknown outcome.
     pub overrides: BTreeMap<String, String>,
     pub tried_overrides: Vec<BTreeMap<String, String>>,
-    /// Somebody asked for its deletion and does not know the outcome.
+    /// A deletion was requested, and its outcome is unknown.
     pub may_be_gone: bool,
 }
 
 #[derive(Default)]
 pub struct LogHistory {
-    /// Acknowledged or shown: offset and value.
+    /// Acknowledged or shown records: offset and value.
     pub known: BTreeMap<i64, String>,
     pub tried: BTreeSet<String>,
     pub log_start: i64,
     pub tried_log_start: i64,
-    /// The end that was seen, and the leadership.
+    /// The end and the leader epoch that were seen.
     pub end: i64,
     pub leader_epoch: LeaderEpoch,
-    /// The idempotent producer's next sequence, and its batch without an answer.
+    /// The idempotent producer's next sequence, and its unanswered batch.
     pub sequence: i32,
     pub epoch: i16,
     pub unanswered: Option<Vec<String>>,
 }
 
 impl History {
-    /// Reads everything and compares. What is read counts as shown from now on.
+    /// Reads everything and compares it. Records that are read count as shown from now on.
     pub fn check(&mut self, store: &Store, promise: Promise, context: &str) {
         let topics = store.topics();
         match promise {
@@ -92,7 +92,7 @@ impl History {
                 gone.push(name.clone());
                 continue;
             };
-            // Whoever reads it knows that it was not deleted.
+            // A topic that is seen was not deleted.
             history.may_be_gone = false;
             history.check_shape(topic, promise, &format!("{context}, {name}"));
             let led = topic
@@ -119,7 +119,7 @@ impl History {
 }
 
 impl StaticHistory {
-    /// Its first generation, with what its leader, itself, assigned to it.
+    /// The first generation, with the assignment from its leader, which is the member itself.
     pub fn join(&mut self, number: u64) -> Vec<GroupRecord> {
         let id = self.next(number);
         let member = Member { instance: Some(INSTANCE.to_owned()), ..Member::default() };
@@ -132,21 +132,21 @@ impl StaticHistory {
         ]
     }
 
-    /// Its process starts anew.
+    /// The member's process restarts.
     pub fn come_back(&mut self, store: &Store, number: u64) -> Option<Vec<GroupRecord>> {
-        // Who does not know the outcome of the last time asks the coordinator, which knows.
+        // The last outcome may be unknown, so it reads the current member id from the coordinator.
         let old = store.reload(STATIC_GROUP)?.instance(INSTANCE)?.clone();
         Some(vec![GroupRecord::Replaced { old, new: self.next(number) }])
     }
 
-    /// `number` is never the same: what was lost must not look like what is new.
+    /// `number` is unique, so that lost data cannot look like new data.
     fn next(&mut self, number: u64) -> String {
         let id = format!("{INSTANCE}-{number}");
         self.ids.push(id.clone());
         id
     }
 
-    /// One id holds the place, with its assignment and in its generation; every other is gone.
+    /// Checks that one id is the member, with its assignment and in its generation, and no other id is.
     fn check(&mut self, store: &Store, promise: Promise, context: &str) {
         let group = store.reload(STATIC_GROUP).filter(|group| group.instance(INSTANCE).is_some());
         let Some(group) = group else {
@@ -168,7 +168,7 @@ impl StaticHistory {
             group.member(holder).expect("who holds an instance is a member").assignment.bytes(),
             "all"
         );
-        // Those behind it did not come about, and it was shown.
+        // Later changes did not happen, and this result was shown.
         self.ids.truncate(nth + 1);
         self.acknowledged = self.ids.len();
     }
@@ -186,7 +186,7 @@ impl TopicHistory {
         }
     }
 
-    /// Its partitions and its settings.
+    /// Checks its partitions and its settings.
     fn check_shape(&mut self, topic: &Topic, promise: Promise, context: &str) {
         let there = topic.partitions.len();
         assert!(
@@ -231,7 +231,7 @@ impl LogHistory {
             }
         }
         if promise == Promise::ATail {
-            // Its window may be older than what it knows: the producer begins a new epoch.
+            // Its window may be older than the producer's state, so the producer begins a new epoch.
             (self.epoch, self.sequence, self.unanswered) = (self.epoch + 1, 0, None);
         }
         self.log_start = ends.log_start.0;
@@ -242,8 +242,8 @@ impl LogHistory {
     }
 }
 
-/// The highest offset that the group has committed, for whatever topic: every commit is higher than
-/// those before it.
+/// The highest offset that the group has committed, for any topic. Every commit is higher than the earlier
+/// ones.
 pub fn committed(store: &Store) -> i64 {
     let group = store.reload("group");
     let offset = group.and_then(|group| group.offsets().values().map(|offset| offset.offset).max());

@@ -1,4 +1,4 @@
-//! What `jackdaw log verify` and `jackdaw log dump` say of data directories.
+//! The output of `jackdaw log verify` and `jackdaw log dump` for data directories.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -87,9 +87,9 @@ fn r7_a_flipped_bit_is_found_wherever_it_matters() {
             };
             match kind.as_str() {
                 "log" | "snapshot" => {
-                    // No checksum covers a batch's leader epoch, nor does Kafka's.
+                    // No checksum covers a batch's leader epoch, as in Kafka.
                     let is_epoch = kind == "log" && in_leader_epoch(&bytes, byte);
-                    // There is another snapshot, so that this one is no loss.
+                    // There is another snapshot, so this one is no loss.
                     let counts = kind == "log";
                     let is_hit = |finding: &&Finding| finding.path == path && finding.damage == counts;
                     assert!(
@@ -99,7 +99,7 @@ fn r7_a_flipped_bit_is_found_wherever_it_matters() {
                     );
                     found += 1;
                 }
-                // What is below the snapshot, and unused room, is nothing to anybody.
+                // Damage before the snapshot, or in unused space, has no effect.
                 _ => found += usize::from(!report.is_sound()),
             }
         }

@@ -1,4 +1,5 @@
-//! Acknowledged records whose segment a start cannot write: they wait in a file until a start can.
+//! Acknowledged records that a start cannot write to their segment. They are kept in a file until a start can
+//! write them.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -20,7 +21,7 @@ fn append(store: &Store, index: i32, value: &str) -> Result<(), AppendError> {
     now(topic.partition(index).unwrap().append(batch(&[value]))).map(drop)
 }
 
-/// The words at the start of all records; `None` if the partition is out of service.
+/// The first word of each record; `None` if the partition is out of service.
 fn words(store: &Store, index: i32) -> Option<Vec<String>> {
     let topic = store.topics().by_name("t").cloned().unwrap();
     let found = values(topic.partition(index).unwrap(), Offset(0)).ok()?;
@@ -34,8 +35,8 @@ fn write_whole(fs: &SimFs, path: &str, bytes: &[u8]) {
     fs.sync_dir(Path::new(path).parent().unwrap()).unwrap();
 }
 
-/// A disk that lost the segment of a partition with records in it that only the journal has beside it, and
-/// an older copy of that segment.
+/// A disk that lost a partition's segment while some of its records were also in the journal, and an older
+/// copy of that segment.
 fn without_its_segment() -> (SimFs, Vec<u8>) {
     let fs = SimFs::new(1);
     let store = open(&fs).unwrap();
@@ -52,7 +53,7 @@ fn without_its_segment() -> (SimFs, Vec<u8>) {
     (fs, copy)
 }
 
-/// So much that the journal's files are used again several times.
+/// Writes so much that the journal's files are recycled several times.
 fn write_much(store: &Store) {
     for _ in 0..120 {
         append(store, 1, &"x".repeat(800)).unwrap();
@@ -150,7 +151,7 @@ fn verify_foretells_what_damage_to_a_file_of_kept_records_does() {
         let fs = fs.fork();
         let file = fs.open(&kept, Open::Write).unwrap();
         match mutation {
-            // As it was.
+            // No mutation.
             0 => {}
             1 => fs.remove(&kept).unwrap(),
             2 => file.write_at(&[IoSlice::new(&vec![0; len as usize])], 0).unwrap(),
@@ -171,8 +172,8 @@ fn verify_foretells_what_damage_to_a_file_of_kept_records_does() {
     assert_eq!(outcomes, [len + 2, 1]);
 }
 
-/// Of a batch that was written directly to its segment the journal has no copy, and nothing says that the
-/// segment was synced.
+/// A batch that was written directly to its segment has no copy in the journal, and its segment may not be
+/// synced.
 #[test]
 fn i11_a_segment_that_cannot_be_written_at_a_start_stops_its_partition_alone() {
     for error in [Errno::ACCESS, Errno::ROFS, Errno::NOSPC, Errno::IO] {
@@ -191,7 +192,7 @@ fn i11_a_segment_that_cannot_be_written_at_a_start_stops_its_partition_alone() {
         assert!(append(&store, 0, "refused").is_err());
         assert_eq!(append(&store, 1, "third"), Ok(()));
 
-        // The page cache is gone.
+        // The page cache is lost.
         let fs = fs.crash(7);
         drop(store);
         let store = open(&fs).unwrap_or_else(|refusal| panic!("{error}: {refusal}"));

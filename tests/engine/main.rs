@@ -1,4 +1,4 @@
-//! The store on a simulated disk: what was acknowledged or shown survives every crash.
+//! The store on a simulated disk: acknowledged and shown records survive every crash.
 
 mod clock;
 mod compaction;

@@ -1,5 +1,5 @@
-//! Every kind of damage to every kind of file: `log verify` foretells what the next start does, and
-//! what was acknowledged is served, or missed aloud; nothing that is good is deleted.
+//! Every kind of damage to every kind of file. `log verify` predicts the next start. Acknowledged records are
+//! served, or their loss is reported. No valid data is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -18,12 +18,12 @@ use jackdaw::types::{Offset, Timestamp};
 use crate::disk::{batch, checked, files, look, make_topic, now, open, options, values};
 use crate::history::{commit, committed};
 
-/// A data directory, and what was acknowledged before its end.
+/// A data directory, and the records that were acknowledged before its end.
 struct Life {
     fs: SimFs,
-    /// The same directory, some time before.
+    /// The same directory at an earlier time.
     earlier: SimFs,
-    /// By the names of the directories of partitions.
+    /// By the names of partition directories.
     records: BTreeMap<String, Vec<(i64, String)>>,
     committed: i64,
 }
@@ -34,8 +34,8 @@ enum Ended {
     Killed,
 }
 
-/// Topics of several segments, a compacted one, one that was deleted and one that was made again, with
-/// a log start that moved, batches in the journal and others only in segments, two snapshots and
+/// A directory with topics of several segments, a compacted one, a deleted one and one that was created
+/// again, a moved log start offset, batches in the journal and others only in segments, two snapshots, and
 /// several journal files.
 fn life(ended: Ended) -> Life {
     let fs = SimFs::new(1);
@@ -104,7 +104,7 @@ fn life(ended: Ended) -> Life {
 
 type Mutation = (String, Box<dyn Fn(&SimFs)>);
 
-/// Everything that may befall one file.
+/// All mutations of one file.
 fn mutations(life: &Life, path: &Path, all: &[PathBuf]) -> Vec<Mutation> {
     let mut mutations: Vec<Mutation> = Vec::new();
     let mut add = |what: String, how: Box<dyn Fn(&SimFs)>| {
@@ -205,7 +205,7 @@ struct Outcomes {
     served: u64,
 }
 
-/// Looks, starts, reads everything, and compares.
+/// Verifies, starts, reads everything, and compares.
 fn check(life: &Life, fs: &SimFs, outcomes: &mut Outcomes) -> Result<(), String> {
     let changes = fs.changes();
     let report = verify(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("data"));
@@ -264,7 +264,7 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, foretold: T, found: T) -> Re
     }
 }
 
-/// Segment files and what they hold.
+/// Segment files and their contents.
 fn logs(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
     let logs = files(fs, Path::new("data/topics"));
     let logs = logs.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "log"));

@@ -1,5 +1,5 @@
-//! A topic is deleted and made again under its name, while work of the keeper for the old one still
-//! waits: nothing of the new topic is touched by it, and nothing fails because the old one is gone.
+//! A topic is deleted and created again under the same name, while the keeper still has work for the old one.
+//! That work does not touch the new topic, and nothing fails because the old one is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::disk::{batch, checked, make_topic, now, options, values};
 
-/// What is asked of the keeper about the topic `t` before that is deleted.
+/// The keeper's pending work for the topic `t` when it is deleted.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     RemoveSegments,
@@ -24,7 +24,7 @@ enum Ask {
     Nothing,
 }
 
-/// How the store ends before it is opened again.
+/// The way the store ends before it is opened again.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Close,
@@ -91,7 +91,7 @@ fn ask(store: &Store, ask: Ask, value: &str) {
     }
 }
 
-/// The new topic's records, before and after the keeper did what it was asked for, and after the end.
+/// Checks the new topic's records before and after the keeper's work, and after a restart.
 fn play(durability: Durability, asked: Ask, length: usize, end: End) {
     let context = format!("{durability:?} {asked:?} {length} {end:?}");
     let fs = SimFs::new(length as u64);
@@ -128,7 +128,7 @@ fn play(durability: Durability, asked: Ask, length: usize, end: End) {
 #[test]
 fn i1_i14_what_the_keeper_still_has_to_do_for_a_deleted_topic_takes_nothing_from_the_next_one() {
     for asked in [Ask::RemoveSegments, Ask::Snapshot, Ask::Compact, Ask::EmptyTrash, Ask::Nothing] {
-        // Small ones go through the journal, large ones are written to their segment at once.
+        // Small batches go through the journal; large ones are written directly to their segment.
         for length in [10, 2_000, 3_500] {
             for end in [End::Close, End::Kill, End::PowerCut] {
                 play(Durability::Fsync, asked, length, end);
@@ -169,11 +169,11 @@ fn i14_a_deleted_topic_does_not_come_back_where_a_kill_and_then_a_power_cut_foll
         let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
         now(make(&store).append(batch(&["old"]))).unwrap();
         delete(&store);
-        // The directory has been moved to the trash, and nothing of that is synced.
+        // The directory has been moved to the trash, and the move is not synced.
         let fs = fs.kill();
         drop(store);
         let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
-        // A snapshot has forgotten the old topic by now.
+        // By now there is a snapshot without the old topic.
         make(&store);
         let fs = fs.crash(seed);
         drop(store);
@@ -185,7 +185,7 @@ fn i14_a_deleted_topic_does_not_come_back_where_a_kill_and_then_a_power_cut_foll
     }
 }
 
-/// Segments whose files are not open any more, because others took their places, want to be synced.
+/// Syncs of segments whose files were closed, because other files were opened meanwhile.
 #[test]
 fn i10_a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
     use Errno as E;
@@ -202,7 +202,7 @@ fn i10_a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
         }
         store.request_snapshot();
         store.run_background();
-        // 50 that are not synced, and then 600 others that take the descriptors.
+        // 50 segments that are not synced, and then 600 others that take the descriptors.
         let (some, others) = topic.partitions.split_at(50);
         for partition in some {
             now(partition.append(batch(&["b"]))).unwrap();
@@ -226,8 +226,8 @@ fn i10_a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
     }
 }
 
-/// On a real disk and with the threads of a real store: one makes, writes to and deletes a topic over
-/// and over, another has snapshots taken and compacts, a third reads whatever is there.
+/// On a real disk, with the threads of a real store. One task creates, writes to and deletes a topic again
+/// and again, another takes snapshots and compacts, a third one reads.
 #[test]
 fn i10_a_topic_that_comes_and_goes_under_everybodys_hands_breaks_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! `jackdaw log repair`: what is damaged is given up on purpose, the rest is served again, and the old
-//! files are kept.
+//! `jackdaw log repair`: damaged data is given up on purpose, the rest is served again, and the old files are
+//! kept.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ fn plan_for(fs: &SimFs) -> Plan {
     plan(&shared(fs), Path::new(ROOT)).unwrap()
 }
 
-/// A topic with a record, a snapshot behind it, and records, a topic and a commit that only the journal
-/// has; killed.
+/// A killed store with a topic with a record, a snapshot after it, and then records, a topic and a commit
+/// that are only in the journal.
 fn killed() -> SimFs {
     let fs = SimFs::new(1);
     let store = open(&fs).unwrap();
@@ -135,7 +135,7 @@ fn of_a_journal_with_a_damaged_entry_what_lies_before_it_is_kept_and_what_lies_b
 fn without_a_snapshot_that_can_be_read_every_directory_is_kept_aside() {
     let fs = killed();
     for _ in 0..2 {
-        // The journal is trimmed up to the older one.
+        // The journal is trimmed up to the older snapshot.
         let store = open(&fs).unwrap();
         append(&store, "orders", 0, "more");
         store.close();

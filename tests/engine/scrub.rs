@@ -1,4 +1,4 @@
-//! Damage that comes while the broker runs, where nobody reads: the scrub finds it.
+//! The scrub finds damage that appears while the broker runs, in records that no client reads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::disk::{batch, make_topic, now, open, options, values};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// 20 records of 1,000 bytes in each of three partitions, in several segments.
+/// Appends 20 records of 1,000 bytes to each of three partitions, in several segments.
 fn filled(store: &Store) -> Arc<Topic> {
     let topic = make_topic(store, "t", 3);
     for partition in &topic.partitions {

@@ -1,4 +1,4 @@
-//! Short stories about one store: each begins with an empty disk and says what must hold.
+//! Short scenarios of one store: each begins with an empty disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use rustix::io::Errno;
 
 use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
 
-/// The log that most stories are about.
+/// The log that most tests use.
 fn log_of(store: &Store) -> Arc<Partition> {
     store.topics().by_name("t").unwrap().partition(0).cloned().unwrap()
 }
 
-/// A store that was closed in good order, with one record in each of two partitions of `t`.
+/// A cleanly closed store, with one record in each of two partitions of `t`.
 fn closed_with_a_record_in_each(seed: u64) -> SimFs {
     let fs = SimFs::new(seed);
     let store = open(&fs).unwrap();
@@ -157,7 +157,7 @@ fn a12_added_partitions_are_there_after_a_power_cut_and_lie_nowhere_before_their
         entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>()
     };
     assert_eq!(dirs(&fs), ["t-0", "t-2"]);
-    // Somebody counted before that.
+    // This request counted the partitions before that.
     let late = now(store.add_partitions(topic.id, 1, vec![vec![NodeId(1)]]));
     assert_eq!(late, Err(StoreError::Refused(Refusal::NotTheNextPartition { next: 4 })));
     let fs = fs.crash(3);
@@ -182,7 +182,7 @@ fn i11_on_a_full_disk_what_makes_room_goes_on() {
         now(log.append(batch(&[&long]))).unwrap();
         store.run_background();
     }
-    // No room for a segment either: what is in the journal is in no file.
+    // Segments cannot be written either, so these records are only in the journal.
     fs.fail(Fault { path: ".log".into(), lasting: true, ..Fault::next(Operation::Write) });
     now(topic.partition(1).unwrap().append(batch(&["in the journal"]))).unwrap();
     fs.set_capacity(Some(fs.used()));
@@ -368,7 +368,7 @@ fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
     now(log.append(batch(&["a"]))).unwrap();
     store.request_snapshot();
     store.run_background();
-    // Records in the segment of which the journal knows nothing: a power cut in `os` mode.
+    // Records in the segment that are not in the journal, as after a power cut in `os` mode.
     lengthen(&fs, "data/topics/t-0/00000000000000000000.log");
     let fs = fs.kill();
     drop(store);
@@ -400,7 +400,7 @@ fn o6_a_record_is_found_with_the_leader_epoch_that_wrote_it() {
     assert_eq!(log.end_of_epoch(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(1))), "O7");
 }
 
-/// Bytes behind the end of a segment of which the journal knows nothing.
+/// Appends bytes to a segment that are not in the journal.
 fn lengthen(fs: &SimFs, path: &str) {
     let file = fs.open(Path::new(path), jackdaw::storage::fs::Open::Write).unwrap();
     let size = file.len().unwrap();
@@ -470,7 +470,7 @@ fn o1_records_that_are_not_in_their_segment_yet_are_found_by_their_time() {
     store.housekeep();
     check(&log_of(&store), "written");
 
-    // A log start amid records that no segment has.
+    // A log start offset among records that no segment has.
     let fs = SimFs::new(13);
     let store = open(&fs).unwrap();
     let log = Arc::clone(make_topic(&store, "t", 1).partition(0).unwrap());
@@ -483,7 +483,7 @@ fn o1_records_that_are_not_in_their_segment_yet_are_found_by_their_time() {
     assert_eq!(log.time_of(Offset(0)), Ok(Some(Timestamp(40_000))));
 }
 
-/// 31 daily records that are written in one go, in topics whose segments last a week.
+/// 31 daily records that are written at once, in topics whose segments last a week.
 #[test]
 fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
     const DAY: i64 = 24 * 3_600_000;
@@ -546,7 +546,7 @@ fn a_flipped_bit_in_partition_metadata_costs_nothing_and_is_put_right() {
         let store = open(&fs).unwrap();
         let topic = store.topics().by_name("t").cloned().unwrap();
         assert_eq!(texts(values(topic.partition(0).unwrap(), Offset(0)).unwrap()), ["a"], "bit {bit}");
-        // What is no part of the id may stay as it is, and of its last letter two bits count.
+        // Bytes outside the id may stay as they are, and only two bits of its last letter count.
         let after = read_all(&fs, path, 4096).unwrap();
         assert!(after == before || bit / 8 < 11 || bit / 8 == 42, "bit {bit}: {after:?}");
     }
@@ -572,7 +572,7 @@ fn a_directory_that_says_it_is_another_topics_is_out_of_service_and_nothing_in_i
         let topic = store.topics().by_name(name).cloned().unwrap();
         assert_eq!(values(topic.partition(0).unwrap(), Offset(0)), Err(LogError::Damaged));
     }
-    // Whoever deletes the one keeps what may be the other's.
+    // Deleting one topic keeps files that may belong to the other one.
     now(store.delete_topic(store.topics().by_name("a").unwrap().id)).unwrap();
     store.run_background();
     assert!(fs.metadata(Path::new("data/topics/a-0/00000000000000000000.log")).is_ok());
@@ -832,7 +832,7 @@ fn leaders_isrs_and_epochs_follow_the_brokers_that_run_and_survive_a_power_cut()
     let mut both = options(&fs, Durability::Fsync);
     both.brokers = vec![one, two];
     assert_eq!(shown(&Store::open(both).unwrap()), settled);
-    // Another number of brokers: the one that is left leads.
+    // With fewer brokers, the remaining one is the leader.
     assert_eq!(shown(&open(&fs.crash(6)).unwrap()), (Some(one), vec![one], LeaderEpoch(3)));
 }
 

@@ -1,5 +1,5 @@
-//! What a change to one topic costs where there are many: as much as where there are few. Work is counted
-//! in the bytes that this thread asks for, which are the same on every machine. And what producers take.
+//! The cost of a change to one topic does not depend on the number of topics. It is counted in bytes
+//! allocated by this thread, which are the same on every machine. Also checks the memory of producers.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ const TOPIC: i8 = 2;
 static COUNTING: Counting = Counting(count);
 
 thread_local! {
-    /// All bytes that this thread ever asked for, and those that it gave back.
+    /// All bytes that this thread ever allocated and freed.
     static ASKED: Cell<u64> = const { Cell::new(0) };
     static GIVEN_BACK: Cell<u64> = const { Cell::new(0) };
 }
@@ -61,7 +61,7 @@ fn producers_take_what_their_account_says() {
     let create = CreateTopic { id: topic, name: "t".into(), partitions: 3, overrides: BTreeMap::new() };
     shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
     let before = ASKED.get() - GIVEN_BACK.get();
-    // More than their windows hold, and in an order that is none.
+    // More batches than a window holds, in a mixed order of producers.
     for batch in 0..6 {
         for id in (0..PRODUCERS).map(|id| id * 7_919 % PRODUCERS) {
             let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(0), sequence: batch };
@@ -81,7 +81,7 @@ fn producers_take_what_their_account_says() {
     }
     let held = (ASKED.get() - GIVEN_BACK.get() - before) / PRODUCERS as u64;
     assert_eq!(shard.producers().bytes(), PRODUCERS as u64 * PRODUCER_BYTES);
-    // The system's allocator adds 8 bytes at least to each of the four pieces of memory.
+    // The system's allocator adds at least 8 bytes to each of the four allocations.
     assert!((PRODUCER_BYTES / 4 * 3..=PRODUCER_BYTES - 4 * 8).contains(&held), "{held} bytes each");
 }
 
@@ -97,12 +97,12 @@ async fn nanoseconds_of_cpu() {
     println!("create, alter, delete: {first:?} for the first thousand, {last:?} for the fiftieth");
 }
 
-/// What it costs to create, alter and delete a thousand topics one by one, client included: where there
-/// are none besides, and where there are 49,000.
+/// The cost of creating, altering and deleting a thousand topics one by one, including the client: without
+/// other topics, and with 49,000 others.
 async fn first_and_last(cost: impl Fn() -> u64) -> ([u64; 3], [u64; 3]) {
     let node = Node::start().await;
     let mut client = node.client().await;
-    // What is made once is made here.
+    // One-time allocations happen here.
     one_by_one(&mut client, 0..10, &cost).await;
     let first = one_by_one(&mut client, 0..THOUSAND, &cost).await;
     for topic in THOUSAND..MOST {
@@ -145,7 +145,7 @@ fn alter(topic: u32) -> IncrementalAlterConfigsRequest {
     IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() }
 }
 
-/// With both of the letters by which names collide.
+/// Names with both letters that can make names collide.
 fn name(topic: u32) -> String {
     format!("team.{}_orders.{topic}", topic % 7)
 }

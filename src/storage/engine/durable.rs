@@ -1,4 +1,4 @@
-//! How far the engine is durable: syncs, snapshots, and what happens when the disk fails.
+//! Durability of the engine: syncs, snapshots, and the handling of disk failures.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,18 +10,18 @@ use super::super::snapshot;
 use super::Engine;
 use super::round::{Sync, SyncFailure};
 
-/// How much is written before a sync that no ack waits for.
+/// The bytes after which a sync runs at once, if no acknowledgement waits for it.
 const SYNC_AFTER: u64 = 1 << 20;
 
 pub enum SnapshotFailure {
     /// Segments, or the journal, could not be made durable.
     Sync(String),
-    /// It came to nothing, and can be tried again.
+    /// The snapshot failed without harm and can be tried again.
     Later { error: std::io::Error, segments: Vec<Arc<Segment>> },
 }
 
 impl Engine {
-    /// Everything that was written so far and no sync has covered.
+    /// A sync of everything written so far that no earlier sync covers.
     pub fn take_sync(&mut self) -> Sync {
         self.behind = false;
         self.sync_announced = false;
@@ -29,8 +29,8 @@ impl Engine {
         Sync { segments, journal: self.journal.sync_job(), directory: Arc::clone(&self.directory) }
     }
 
-    /// Called when nothing waits: says in the journal how far it is synced, so that damage to what
-    /// was acknowledged is never taken for a torn tail.
+    /// Called when the queue is empty. Writes the synced mark to the journal, so that damage to acknowledged
+    /// data is never mistaken for a torn tail.
     pub fn idle(&mut self) {
         if !self.is_poisoned()
             && let Err(error) = self.journal.mark()
@@ -39,12 +39,13 @@ impl Engine {
         }
     }
 
-    /// In a mode where acks do not wait: whether a sync is due.
+    /// Whether a sync is due, in a mode where acknowledgements do not wait for it.
     pub fn is_behind(&self) -> bool {
         self.behind && !self.is_poisoned()
     }
 
-    /// Acks did not wait: the sync comes after a moment, or once enough was written.
+    /// Requests a sync that no acknowledgement waits for: after a short time, or at once if enough was
+    /// written.
     pub fn sync_later(&mut self) {
         let job = match self.behind_bytes >= SYNC_AFTER {
             true => Job::SyncNow,
@@ -70,7 +71,7 @@ impl Engine {
     }
 
     pub fn poison(&mut self, why: &str) {
-        // The first reason is the one.
+        // The first reason is kept.
         let _ = self.poisoned_by.set(why.to_owned());
         if !self.poisoned.swap(true, Ordering::AcqRel) {
             tracing::error!(
@@ -81,7 +82,7 @@ impl Engine {
         }
     }
 
-    /// Why nothing can be compacted in the partition: not all of it is in its segments.
+    /// Whether the partition cannot be compacted, because some of its records are not in its segments.
     pub fn is_stuck(&self, key: PartitionKey) -> bool {
         self.unwritten.why(key).is_some()
     }
@@ -90,10 +91,10 @@ impl Engine {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// Asks for a snapshot of the state as it is: the keeper writes it aside. Records that only the
-    /// journal has are put behind it.
+    /// Starts a snapshot of the current state; the keeper writes it. Records that are only in the journal are
+    /// appended to it again, after the snapshot's position.
     pub fn snapshot(&mut self) {
-        // Of a round that is not finished the directories of deleted topics are still there.
+        // In an unfinished round the directories of deleted topics are still in place.
         let is_ahead = self.shard.position() != self.position.load(Ordering::Acquire);
         if self.snapshot_running || self.is_poisoned() || is_ahead {
             return;
@@ -108,18 +109,18 @@ impl Engine {
         self.snapshot_running = true;
         self.since_snapshot = 0;
         let segments = std::mem::take(&mut self.dirty).into_values().collect();
-        // Only gone when we are.
+        // The keeper lives as long as the engine, so the send does not fail.
         drop(self.keeper.send(Job::Snapshot { shard, segments, journal }));
     }
 
-    /// The snapshot is safe, or the keeper says why not.
+    /// Handles the outcome of a snapshot. `Ok` has the position of the oldest kept snapshot.
     pub fn snapshot_done(&mut self, outcome: Result<u64, SnapshotFailure>) {
         self.snapshot_running = false;
         match outcome {
             Ok(oldest) => {
                 self.counts.snapshots.one();
                 self.journal.trim(oldest + 1);
-                // The snapshot synced everything that was not written to since.
+                // The snapshot synced all segments that were not written to afterwards.
                 self.unsynced.retain(|key, _| self.dirty.contains_key(key));
             }
             Err(SnapshotFailure::Sync(why)) => self.poison(&why),
@@ -133,7 +134,7 @@ impl Engine {
         }
     }
 
-    /// A snapshot of the very end, on the caller's thread, after the keeper is done with its own.
+    /// Writes a final snapshot on the caller's thread, after the keeper has done its jobs.
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
         self.write_unwritten();
         let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();

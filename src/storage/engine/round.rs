@@ -1,4 +1,4 @@
-//! A round between its write and its end: what it did, what makes it durable, who is to be told.
+//! A round between its write and its end: its events, its sync, and its answers.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::kernel::{Applied, Command, Placed, Refusal};
 pub struct Round {
     pub events: Vec<Event>,
     pub sync: Option<Sync>,
-    /// How far the journal is durable since this round's sync.
+    /// The position up to which the journal is durable since this round's sync.
     pub synced: Option<u64>,
-    /// Where the journal is after it, where it changed something.
+    /// The journal position of the round; `None` if it changed nothing.
     pub position: Option<u64>,
     pub failed: Option<String>,
 }
@@ -48,7 +48,7 @@ pub enum Event {
 
 pub type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 
-/// What makes a round durable.
+/// The files to sync to make a round durable.
 pub struct Sync {
     pub segments: Vec<Arc<Segment>>,
     pub journal: SyncJob,
@@ -56,7 +56,7 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Blocks until the disk is done; returns how far the journal is durable then.
+    /// Blocks until the disk is done. Returns the position up to which the journal is durable.
     pub fn run(self) -> Result<u64, SyncFailure> {
         match self.directory.sync(&self.segments) {
             Ok(()) => {}
@@ -69,9 +69,9 @@ impl Sync {
     }
 }
 
-/// Why nothing is known to be durable.
+/// The reason why a sync made nothing durable.
 pub enum SyncFailure {
-    /// Segments could not be opened: nothing is lost, and it can be tried again.
+    /// Segments could not be opened. Nothing is lost, and the sync can be tried again.
     NotOpened { error: std::io::Error, segments: Vec<Arc<Segment>> },
     /// A sync failed: nothing may be acknowledged any more.
     Failed(String),
@@ -86,7 +86,7 @@ impl Round {
         match self.sync.take().map(Sync::run) {
             Some(Ok(position)) => self.synced = Some(position),
             Some(Err(SyncFailure::Failed(why))) => self.failed = Some(why),
-            // Only where the system cannot sync the whole volume, which needs nothing opened.
+            // Only on systems without a sync of the whole volume, which need not open files.
             Some(Err(SyncFailure::NotOpened { error, .. })) => self.failed = Some(error.to_string()),
             None => {}
         }
@@ -95,7 +95,7 @@ impl Round {
 
 impl Event {
     pub fn answer(self) {
-        // Who gave up waiting gets no answer; that is no error.
+        // If the requester gave up, the answer is dropped; that is no error.
         match self {
             Event::Appended { placed, done, .. } => {
                 let said = Appended {

@@ -1,6 +1,6 @@
-//! Acknowledged records that are safe in the journal but could not be written to their segment: the disk
-//! had no room, or the file cannot be opened. They stay in memory, where readers find them, and their
-//! partition refuses further records until they are written. Other partitions are not affected.
+//! Acknowledged records that are durable in the journal but could not be written to their segment, because
+//! the disk is full or the file cannot be opened. They stay in memory, where readers find them. Their
+//! partition refuses more records until they are written. Other partitions are not affected.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,13 +17,13 @@ use super::RECENT_OVERHEAD;
 use crate::kernel::StoreAgain;
 use crate::types::TopicId;
 
-/// The most that all partitions together keep in memory; beyond it every append is refused.
+/// The maximum bytes in memory for all partitions together. Above it every append is refused.
 pub const MOST: usize = 32 << 20;
 
-/// How long a line about partitions that cannot be written is not repeated.
+/// The minimum time between two log lines about partitions that cannot be written.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Batches that lie behind each other in one segment.
+/// Consecutive batches in one segment.
 pub struct Run {
     pub segment: Arc<Segment>,
     pub at: u64,
@@ -36,7 +36,7 @@ pub struct Unwritten {
     stuck: BTreeMap<PartitionKey, Stuck>,
     bytes: usize,
     told: Option<Duration>,
-    /// Parked batches of partitions that are not stuck any more.
+    /// Parked batches of partitions that can be written again.
     released: Vec<(Arc<Partition>, usize)>,
 }
 
@@ -59,7 +59,7 @@ impl Run {
         self.pieces.iter().map(Bytes::len).sum::<usize>() + self.batches.len() * RECENT_OVERHEAD
     }
 
-    /// Each of its batches for the journal.
+    /// A command for each of its batches, to write it to the journal again.
     fn again(&self) -> impl Iterator<Item = StoreAgain> {
         let (topic, partition, _) = self.segment.key();
         self.batches.iter().scan(self.at, move |at, batch| {
@@ -72,7 +72,7 @@ impl Run {
 }
 
 impl Stuck {
-    /// Tells the partition from which offset on its segments lack records, and why.
+    /// Publishes the first offset that is missing in the partition's segments, and the reason.
     fn show(&self) {
         let first = self.runs.front().and_then(|run| run.batches.first());
         let failure = self.failure;
@@ -89,12 +89,12 @@ impl Unwritten {
         self.bytes
     }
 
-    /// Why the partition cannot be written, if it cannot.
+    /// The reason why the partition cannot be written; `None` if it can.
     pub fn why(&self, key: PartitionKey) -> Option<Failure> {
         self.stuck.get(&key).map(|stuck| stuck.failure)
     }
 
-    /// The run follows those that the partition has here already.
+    /// Adds a run, which must follow the partition's earlier runs.
     pub fn add(&mut self, partition: &Arc<Partition>, run: Run, failure: Failure) {
         self.bytes += run.bytes();
         let stuck = self.stuck.entry((partition.topic, partition.index));
@@ -105,7 +105,7 @@ impl Unwritten {
         stuck.show();
     }
 
-    /// Logs the first one, and later all of them from time to time.
+    /// Logs a failed write, at most once in `QUIET` for all partitions together.
     pub fn tell(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
         if self.told.is_some_and(|told| now.saturating_sub(told) < QUIET) {
             return;
@@ -122,9 +122,9 @@ impl Unwritten {
         );
     }
 
-    /// Tries to write what a partition has here; returns the segments that were written.
+    /// Tries to write the partition's runs. Returns the segments that were written.
     pub fn retry(&mut self, key: PartitionKey) -> Vec<Arc<Segment>> {
-        // One that is out of service is left as it is until the next start.
+        // A partition out of service is left as it is until the next start.
         let stuck = self.stuck.get_mut(&key).filter(|stuck| !stuck.partition.is_damaged());
         let Some(stuck) = stuck else { return Vec::new() };
         let mut written = Vec::new();
@@ -156,7 +156,7 @@ impl Unwritten {
         self.count();
     }
 
-    /// These segments are not needed any more.
+    /// Drops the runs of segments that are no longer needed.
     pub fn forget_segments(&mut self, gone: &[Arc<Segment>]) {
         if self.stuck.is_empty() {
             return;
@@ -173,7 +173,7 @@ impl Unwritten {
         self.count();
     }
 
-    /// Takes over a batch that the cache of recent batches cannot drop, until the partition can be written.
+    /// Takes over a batch that the cache of recent batches cannot drop until the partition can be written.
     pub fn park(&mut self, partition: &Partition, bytes: usize) {
         if let Some(stuck) = self.stuck.get_mut(&(partition.topic, partition.index)) {
             stuck.parked.push(bytes);
@@ -189,7 +189,7 @@ impl Unwritten {
         self.bytes = self.stuck.values().flat_map(|stuck| &stuck.runs).map(Run::bytes).sum();
     }
 
-    /// For each partition its batches, as the journal is to have them once more.
+    /// For each partition: the commands and bytes that write its batches to the journal again.
     pub fn again(&self) -> Vec<(Vec<StoreAgain>, Vec<Bytes>)> {
         let of = |stuck: &Stuck| {
             let commands = stuck.runs.iter().flat_map(Run::again).collect();

@@ -1,4 +1,4 @@
-//! The first half of a round: decides places, applies, and writes to segments and journal.
+//! The first half of a round: decides offsets and segments, applies, and writes segments and journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,41 +21,41 @@ use crate::kernel::{Applied, Command, Commit, ProducerStamp, Refusal};
 use crate::record;
 use crate::types::Timestamp;
 
-/// A batch below this size is copied into a buffer of its own, so that it does not keep alive
-/// what else came with it.
+/// A smaller batch is copied into its own buffer, so that it does not keep the rest of the request in memory.
 const COPY_BELOW: usize = 16 << 10;
 
-/// How much is written between two looks at the space that is left.
+/// The bytes written between two checks of the free space.
 const LOOK_AT_SPACE: u64 = 4 << 20;
 
-/// Bytes that the journal only refers to are read at a start after a crash, not written again:
-/// they count for less when it is decided that a snapshot is due.
+/// A divisor for bytes that the journal only refers to. After a crash they are read but not written again, so
+/// they count less when deciding whether a snapshot is due.
 const REFERRED_WEIGHT: usize = 16;
 
-/// What a command other than a batch's bytes may take in the journal, as a bound.
+/// Upper bound of a commit in the journal, without the bytes of its batch.
 const COMMIT_BYTES: usize = 160;
 
-/// The reserve of the journal, so that a full disk has a way out. Groups may use the first half of it,
-/// commands that free room may use all of it, and everything else none.
+/// The size of a journal file, divided by this, is the reserve of the journal. It allows commands that free
+/// space on a full disk. Groups may use the first half of the reserve, commands that free space may use all
+/// of it, and other work none.
 const RESERVE: u64 = 8;
 
 /// What a round has for one segment.
 struct SegmentRun {
     partition: Arc<Partition>,
     run: Run,
-    /// Which of the round's commands they belong to.
+    /// The indexes of their commands in the round.
     commits: Vec<usize>,
     direct: bool,
 }
 
-/// The part of the journal's room that work may use; each variant has more than the one before.
+/// The part of the journal's space that work may use; each variant may use more than the one before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Claim {
-    /// Records, topics, settings: refused where the disk is full.
+    /// Records, topics, settings: refused if the disk is full.
     Ordinary,
     /// Groups, and the broker's own commands.
     Group,
-    /// Frees room, at once or soon.
+    /// Frees space, at once or soon.
     FreesRoom,
 }
 
@@ -107,7 +107,7 @@ impl Engine {
         rest
     }
 
-    /// Why not all of the work fits into the room of its lowest claim, if it does not.
+    /// The refusal for work of this claim, if the journal has no space for all of the work.
     fn no_room(&mut self, work: &[Work], claim: Claim) -> Option<StoreError> {
         if claim == Claim::Ordinary && self.directory.is_full() {
             self.directory.look_at_space();
@@ -115,8 +115,8 @@ impl Engine {
                 return Some(StoreError::Full);
             }
         }
-        // Room for all of it, also for what is meant for a segment: should that not be writable, the
-        // journal is where it goes.
+        // Space for all of it, also for batches that go directly to a segment. If the segment cannot be
+        // written, they go to the journal.
         let wanted = work.iter().map(wanted_room).sum::<usize>() as u64;
         let reserve = self.options.tuning.journal_file_bytes / RESERVE;
         let reserve = match claim {
@@ -141,7 +141,7 @@ impl Engine {
         })
     }
 
-    /// Whether the journal has room as it should.
+    /// Records whether the journal could get its space.
     pub fn prepared(&mut self, outcome: &std::io::Result<()>) {
         self.short_of_room = outcome.is_err();
         if let Err(error) = outcome {
@@ -163,7 +163,8 @@ impl Engine {
         let mut bytes: BTreeMap<PartitionKey, usize> = BTreeMap::new();
         for work in work {
             if let Work::Append(append) = work {
-                // The next sync of the journal covers what no ack waits for; it lies there whole.
+                // Acknowledgements of a relaxed topic do not wait. All its bytes go to the journal, and the
+                // journal's next sync covers them.
                 if direct_from > 0 && is_relaxed(&append.partition.settings()) {
                     continue;
                 }
@@ -241,8 +242,8 @@ impl Engine {
         None
     }
 
-    /// A segment ends at its size, at its age, or where offsets would pass 32 bits from its base (Kafka's
-    /// `LogSegment.shouldRoll`). The age is that of its records: from the first batch to this one.
+    /// A segment ends at its size, at its age, or if an offset would exceed its base by more than `i32::MAX`
+    /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to this one.
     fn rolls(&self, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
         let Some(state) = self.shard.partition(partition.topic, partition.index) else { return false };
         let Some(newest) = state.segments().last() else { return true };
@@ -255,13 +256,13 @@ impl Engine {
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
     }
 
-    /// Writes the round's batches to their segments. What cannot be written stays in the journal
-    /// entry, also where it was meant to be written directly.
+    /// Writes the round's batches to their segments. Batches that cannot be written stay in the journal
+    /// entry, even if they were meant to be written directly.
     pub fn write_segments(&mut self, round: &Round, commands: &mut [Command]) {
         for SegmentRun { partition, run, commits, direct } in self.runs(round, commands) {
             let key = (partition.topic, partition.index);
             let failure = match self.unwritten.why(key) {
-                // The log would have a gap.
+                // Writing this run would leave a gap in the log.
                 Some(earlier) => earlier,
                 None => match run.write() {
                     Ok(()) => {
@@ -356,9 +357,9 @@ impl Engine {
         }
     }
 
-    /// Writes the records that only the journal has to the journal again, after the position of the present
-    /// state, so that a snapshot of that state makes everything before it unnecessary. `false` if not all
-    /// of them could be written.
+    /// Appends the records that are only in the journal to it again, after the current position, so that a
+    /// snapshot of the current state needs no older entries. Returns `false` if not all of them could be
+    /// written.
     pub fn store_again(&mut self) -> bool {
         let now = self.clocks.now().time;
         for (again, data) in self.unwritten.again() {
@@ -402,8 +403,8 @@ impl Engine {
     }
 }
 
-/// The placed batch: small ones in a buffer of their own, large ones as the client's bytes behind
-/// a fresh prefix.
+/// The batch with its final offset and epoch. Small ones are copied into one buffer; large ones are the
+/// client's bytes after a new prefix.
 fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
     let rest = bytes.slice(record::PREFIX_LENGTH..);
     if bytes.len() >= COPY_BELOW {
@@ -447,7 +448,7 @@ fn claim_of(work: &Work) -> Claim {
     }
 }
 
-/// Whether a topic's or the broker's setting says how long records are kept.
+/// Whether a setting of a topic or the broker decides how long records are kept.
 fn frees_room(setting: &str) -> bool {
     const NAMES: [&str; 12] = [
         "retention.ms",
@@ -474,8 +475,8 @@ fn partition_of(work: &Work) -> Option<PartitionKey> {
     }
 }
 
-/// What a partition's segments end earlier by (`segment.jitter.ms`): another part of it for each
-/// partition, the same for all segments of one.
+/// The time by which a partition's segments roll earlier (`segment.jitter.ms`). It differs between partitions
+/// and is the same for all segments of one.
 fn jitter(partition: &Partition, settings: &TopicSettings) -> Duration {
     let most = settings.segment_jitter.min(settings.roll_after());
     if most.is_zero() {
@@ -483,11 +484,11 @@ fn jitter(partition: &Partition, settings: &TopicSettings) -> Duration {
     }
     let [.., a, b] = partition.topic.0;
     let spread = (u32::from(a) << 8 | u32::from(b)).wrapping_add(partition.index.cast_unsigned());
-    // A step that shares no factor with 2³² visits every part.
+    // Multiplying by an odd number maps different spreads to different values.
     most.mul_f64(f64::from(spread.wrapping_mul(0x9e37_79b1)) / f64::from(u32::MAX))
 }
 
-/// An upper bound of what the work takes in the journal.
+/// Upper bound of the space that the work needs in the journal.
 fn wanted_room(work: &Work) -> usize {
     match work {
         Work::Append(append) => append.batch.bytes.len() + COMMIT_BYTES,
@@ -497,7 +498,7 @@ fn wanted_room(work: &Work) -> usize {
     }
 }
 
-/// A topic that says itself how often it wants to be flushed does not have its acks wait for it.
+/// Whether acknowledgements of the topic do not wait for a sync, because it sets its own flush interval.
 pub fn is_relaxed(settings: &TopicSettings) -> bool {
     settings.flush_messages.is_some_and(|messages| messages > 1)
         || settings.flush_after.is_some_and(|after| !after.is_zero())

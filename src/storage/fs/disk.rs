@@ -1,5 +1,5 @@
-//! The real file system. Linux first; macOS by the same calls (its `sync_data` is F_FULLFSYNC,
-//! the only one that reaches the medium there).
+//! The real file system. Written for Linux; macOS uses the same calls (its `sync_data` is F_FULLFSYNC, the
+//! only one that reaches the medium there).
 
 use std::fs::{File as StdFile, OpenOptions};
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ use rustix::io::{pread, pwritev};
 
 use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
 
-/// The most pieces the systems we know take in one call.
+/// The maximum number of buffers in one `pwritev`, on the systems that we know.
 const PIECES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +60,7 @@ impl Fs for DiskFs {
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // As `metadata` does, a link counts as what it points to; one that points nowhere is a file.
+            // Like `metadata`, a link counts as its target. A broken link counts as a file.
             let is_dir = std::fs::metadata(entry.path()).is_ok_and(|found| found.is_dir());
             entries.push(Entry { name, is_dir });
         }
@@ -163,7 +163,7 @@ impl File for DiskFile {
                 Ok(read) => filled += read,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
-                // A file system that has no such thing.
+                // The file system does not support it.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
@@ -184,7 +184,7 @@ impl File for DiskFile {
                 break;
             }
         }
-        // The allocator may have given more room than was asked for.
+        // The allocator may have given more space than requested.
         bytes.truncate(len);
         Ok(bytes)
     }
@@ -199,7 +199,7 @@ impl File for DiskFile {
     fn forget_cached(&self, len: u64, at: u64) {
         use rustix::fs::{Advice, fadvise};
         if let Some(len) = std::num::NonZeroU64::new(len) {
-            // Where it has no effect the bytes only stay in the cache.
+            // If it fails, the bytes just stay in the cache.
             let _ = fadvise(&self.0, at, Some(len), Advice::DontNeed);
         }
     }
@@ -222,8 +222,7 @@ impl File for DiskFile {
 }
 
 impl DiskFile {
-    /// The system took only the first `written` bytes of the pieces: writes the others, and says
-    /// how many those were.
+    /// Writes the rest after the system took only the first `written` bytes. Returns the bytes written here.
     fn write_rest(&self, pieces: &[IoSlice<'_>], written: usize, at: u64) -> io::Result<u64> {
         let mut skip = written;
         let mut done = 0u64;

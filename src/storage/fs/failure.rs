@@ -1,10 +1,10 @@
-//! The kind of failure behind an error of the file system.
+//! The kind of failure behind a file system error.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// Kinds of failure; each has another remedy.
+/// Kinds of failure; each needs a different fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The disk is full, or a quota is used up.
@@ -14,7 +14,7 @@ pub enum Failure {
     Missing,
     ReadOnly,
     Denied,
-    /// The device failed, or something that we do not know.
+    /// The device failed, or the error is unknown.
     Device,
 }
 
@@ -31,7 +31,7 @@ impl Failure {
         }
     }
 
-    /// Of an error that did not come from the system as it is.
+    /// For an error that has no errno.
     fn of_kind(kind: io::ErrorKind) -> Failure {
         match kind {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::NoSpace,
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// What an operator can do about it.
+    /// The next step for an operator.
     pub fn next_step(self) -> &'static str {
         match self {
             Failure::NoSpace => "free space on the disk, or raise the quota",

@@ -1,4 +1,4 @@
-//! A file system in memory, for `--ephemeral`: nothing to sync, gone with the process.
+//! A file system in memory, for `--ephemeral`. There is nothing to sync, and it ends with the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -24,7 +24,7 @@ impl OpenDir for MemoryDir {
     }
 }
 
-/// In chunks, so that growing moves nothing.
+/// Stored in chunks, so that growing copies nothing.
 #[derive(Default)]
 struct MemoryFile(Mutex<Content>);
 
@@ -70,7 +70,7 @@ impl Fs for MemoryFs {
             return Err(not_found(from));
         }
         tree.dirs.insert(to.to_owned());
-        // Paths are in order, so that those below a directory are all behind it.
+        // Paths are sorted, so all paths below a directory directly follow it.
         let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
         let below = |path: &&PathBuf| path.starts_with(from);
         let files: Vec<_> =
@@ -149,7 +149,7 @@ impl Fs for MemoryFs {
         let tree = lock(&self.0);
         match tree.files.get(path) {
             Some(file) => Ok(Metadata { len: lock(&file.0).len, is_dir: false }),
-            // What has nothing above it is there: `/` and `.`.
+            // A path that is its own parent always exists: `/` and `.`.
             None if tree.dirs.contains(path) || parent(path) == path => Ok(Metadata { len: 0, is_dir: true }),
             None => Err(not_found(path)),
         }
@@ -228,7 +228,7 @@ impl Content {
         }
     }
 
-    /// Shows `visit` the bytes from `at` on, up to `len` of them, chunk by chunk.
+    /// Calls `visit` with the bytes from `at` on, at most `len` of them, chunk by chunk.
     fn each_part(&self, at: u64, len: usize, mut visit: impl FnMut(&[u8])) {
         let end = self.len.min(at.saturating_add(len as u64));
         let mut at = at;

@@ -1,5 +1,5 @@
-//! A file system over another one that is only read: changes stay in memory. With it a start can be tried
-//! on a data directory without changing it.
+//! A file system that keeps all changes in memory and only reads the file system below it. With it a start
+//! can be tried on a data directory without changing it.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -10,15 +10,15 @@ use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, paren
 
 pub struct OverlayFs {
     below: Arc<dyn Fs>,
-    /// Everything outside of it is only read.
+    /// The directory that can be changed. Everything outside it is only read.
     root: PathBuf,
     tree: Arc<Mutex<Dir>>,
 }
 
 struct Dir {
-    /// The directory that shows through, if it is not a new one.
+    /// The directory below; `None` if this is a new one.
     below: Option<PathBuf>,
-    /// Entries that were read or changed; `None` if one was removed.
+    /// Entries that were read or changed; `None` if an entry was removed.
     known: BTreeMap<String, Option<Node>>,
 }
 
@@ -28,7 +28,7 @@ enum Node {
     Dir(Arc<Mutex<Dir>>),
 }
 
-/// A file: the one below, as far as it shows, under the blocks that were written.
+/// A file: the one below, with the written blocks on top.
 struct Content {
     below: Option<PathBuf>,
     changed: Mutex<Changed>,
@@ -36,7 +36,7 @@ struct Content {
 
 #[derive(Default)]
 struct Changed {
-    /// How many bytes of the file below show through.
+    /// The number of bytes of the file below that are still visible.
     shown: u64,
     len: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
@@ -215,7 +215,7 @@ impl Fs for OverlayFs {
         self.below.space(dir)
     }
 
-    /// Locks nothing: no other process uses this overlay.
+    /// Takes no real lock: no other process uses this overlay.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         self.open(path, Open::WriteOrNew)?;
         Ok(Some(Lock { _held: Box::new(()) }))
@@ -319,7 +319,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// What shows through of the file below; zeros behind that.
+    /// Reads the visible bytes of the file below, and zeros after them.
     fn read_below(&self, changed: &Changed, into: &mut [u8], at: u64) -> io::Result<()> {
         let shown = usize::try_from(changed.shown.saturating_sub(at)).unwrap_or(usize::MAX);
         let shown = shown.min(into.len());
@@ -332,7 +332,7 @@ impl OpenFile {
     }
 }
 
-/// The block that a byte lies in, and where in it.
+/// The block that contains a byte, and the byte's position in the block.
 fn split(at: u64) -> (u64, usize) {
     (at / BLOCK as u64, (at % BLOCK as u64) as usize)
 }

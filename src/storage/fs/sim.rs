@@ -1,12 +1,12 @@
-//! A file system in memory, and the disasters that befall it: power cuts, killed processes, failing
-//! writes and syncs, a full disk. All of it follows from seeds: the same calls leave the same trace.
+//! A file system in memory that simulates power cuts, killed processes, failing writes and syncs, and a full
+//! disk. Everything follows from seeds: the same calls give the same trace.
 //!
-//! A file is what the process sees (the page cache) and what the medium holds, with the changes
-//! between the two in order. A sync carries them over; a power cut carries over what it likes:
-//! every sector of 512 bytes keeps one of the versions it had since the last sync, the length
-//! likewise. Cuts and lengthenings by `truncate` are metadata and keep their order among
-//! themselves and against the writes behind them, as journalling file systems have it.
-//! Names are carried over by a sync of their directory; a power cut keeps some of the others.
+//! A file has the bytes that the process sees (the page cache), the bytes on the medium, and an ordered list
+//! of the changes between the two. A sync applies all of them to the medium. A power cut applies some: each
+//! sector of 512 bytes keeps one of its versions since the last sync, and the length one of its values. A
+//! `truncate` (shorter or longer) is metadata: it keeps its order relative to other truncates and to later
+//! writes, as in a journalling file system. A sync of a directory makes its names durable. A power cut keeps
+//! some of the other names.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,15 +21,15 @@ use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
 const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
 
-/// One process's view of the simulated disk. [`SimFs::kill`] and [`SimFs::crash`] give the view of
-/// the next one, and everything opened through the old one fails from then on.
+/// One process's view of the simulated disk. [`SimFs::kill`] and [`SimFs::crash`] return the view of the next
+/// process. Every handle of the old view fails from then on.
 #[derive(Clone)]
 pub struct SimFs {
     disk: Arc<Mutex<Disk>>,
     boot: u64,
 }
 
-/// What can be made to fail. [`Operation::changes`] tells which count as changes of the disk.
+/// Operations that can be made to fail. [`Operation::changes`] says which ones count as changes of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     Open,
@@ -52,28 +52,28 @@ impl Operation {
     }
 }
 
-/// One failure to come.
+/// A failure to inject.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub operation: Operation,
-    /// Only for paths that contain this; empty: all.
+    /// Only paths that contain this fail; empty for all paths.
     pub path: String,
-    /// How many such calls succeed before.
+    /// The number of such calls that succeed first.
     pub after: u64,
     pub error: Errno,
-    /// All calls from then on, or that one.
+    /// `true` if all later such calls fail too, `false` if only one fails.
     pub lasting: bool,
 }
 
 impl Fault {
-    /// The next such call fails with an input/output error.
+    /// A failure of the next such call, with an input/output error.
     pub fn next(operation: Operation) -> Fault {
         Fault { operation, path: String::new(), after: 0, error: Errno::IO, lasting: false }
     }
 }
 
 impl SimFs {
-    /// An empty disk without end.
+    /// An empty disk with unlimited space.
     pub fn new(seed: u64) -> SimFs {
         let mut disk = Disk {
             boot: 0,
@@ -93,7 +93,7 @@ impl SimFs {
         SimFs { disk: Arc::new(Mutex::new(disk)), boot: 0 }
     }
 
-    /// The process dies; the page cache lives on, and stays as unsafe as it was.
+    /// Kills the process. The page cache survives, but nothing more becomes durable.
     pub fn kill(&self) -> SimFs {
         let mut disk = self.locked();
         disk.note(format_args!("kill"));
@@ -101,7 +101,7 @@ impl SimFs {
         SimFs { disk: Arc::clone(&self.disk), boot: disk.boot }
     }
 
-    /// Power is cut and comes back. The seed decides what survives of what was not synced.
+    /// Cuts the power and turns it on again. The seed decides which unsynced changes survive.
     pub fn crash(&self, seed: u64) -> SimFs {
         let mut disk = self.locked();
         disk.note(format_args!("crash {seed}"));
@@ -111,7 +111,7 @@ impl SimFs {
         SimFs { disk: Arc::clone(&self.disk), boot: disk.boot }
     }
 
-    /// The same disk once more, as it is now, to try several fates on.
+    /// A copy of the disk in its current state, to try several continuations.
     pub fn fork(&self) -> SimFs {
         let disk = self.locked().clone();
         SimFs { disk: Arc::new(Mutex::new(disk)), boot: self.boot }
@@ -125,8 +125,8 @@ impl SimFs {
         self.locked().faults.clear();
     }
 
-    /// The power goes off in the middle of the change after the next `changes`: every call fails
-    /// from then on, until [`SimFs::crash`].
+    /// Cuts the power in the middle of the change after the next `changes` changes. Every call fails from
+    /// then on, until [`SimFs::crash`].
     pub fn off_after(&self, changes: u64) {
         let mut disk = self.locked();
         disk.off_at = Some(disk.changes + changes);
@@ -136,18 +136,18 @@ impl SimFs {
         self.locked().is_off()
     }
 
-    /// How many changes of the disk were asked for so far.
+    /// The number of changes of the disk that were requested so far.
     pub fn changes(&self) -> u64 {
         self.locked().changes
     }
 
-    /// A disk of that many bytes, counted in blocks of 4 KiB per file; `None`: without end.
+    /// Sets the disk size in bytes. Each file takes whole blocks of 4 KiB. `None` means unlimited.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.locked().capacity = capacity;
     }
 
-    /// As a file system that the system has made read-only after an error: nothing can be opened for
-    /// writing or changed any more.
+    /// Makes the disk behave like a file system that was remounted read-only after an error: nothing can be
+    /// changed or opened for writing.
     pub fn set_read_only(&self, read_only: bool) {
         self.locked().read_only = read_only;
     }
@@ -156,7 +156,7 @@ impl SimFs {
         self.locked().used()
     }
 
-    /// Flips one bit of a file, in the cache and on the medium.
+    /// Flips one bit of a file, in the page cache and on the medium.
     pub fn flip_bit(&self, path: &Path, bit: u64) -> io::Result<()> {
         let mut disk = self.locked();
         let node = disk.find(path)?;
@@ -170,7 +170,7 @@ impl SimFs {
         Ok(())
     }
 
-    /// Everything that was asked of the disk, a line each.
+    /// All calls to the disk, one line each.
     pub fn trace(&self) -> String {
         self.locked().trace.clone()
     }
@@ -394,7 +394,7 @@ impl File for SimFile {
         let mut disk = self.fs.call()?;
         let begun = disk.begin(Operation::Write, &self.path);
         disk.note(format_args!("  {} bytes at {at}, crc {:08x}", bytes.len(), crc32c::crc32c(&bytes)));
-        // A write that fails may have written the first part of its bytes.
+        // A failing write may have written the first part of its bytes.
         let fits = disk.fits(self.node, at, bytes.len())?;
         let wanted = match &begun {
             Ok(()) => fits,
@@ -465,7 +465,7 @@ struct Disk {
     random: Random,
     nodes: BTreeMap<u64, Node>,
     next_node: u64,
-    /// Changes of names that no sync has carried over, in order.
+    /// Changes of names that are not synced yet, in order.
     pending_names: Vec<NameChange>,
     locked: Vec<u64>,
     faults: Vec<Fault>,
@@ -478,7 +478,7 @@ struct Disk {
 
 #[derive(Clone)]
 struct Node {
-    /// It has a name, as the process sees it: its blocks count.
+    /// The process sees a name for it, so its blocks count as used.
     linked: bool,
     kind: Kind,
 }
@@ -517,7 +517,7 @@ enum Side {
     Durable,
 }
 
-/// How much a power cut takes.
+/// The extent of the loss in a power cut.
 #[derive(Clone, Copy, PartialEq)]
 enum Style {
     Nothing,
@@ -535,7 +535,7 @@ impl Disk {
         writeln!(self.trace, "{line}").expect("a string takes everything");
     }
 
-    /// Notes the call and says whether it is to fail.
+    /// Records the call in the trace, and fails if an injected fault applies.
     fn begin(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
         self.note(format_args!("{operation:?} {}", path.display()));
         if operation.changes() {
@@ -580,7 +580,7 @@ impl Disk {
     fn lose(&mut self, random: &mut Random) {
         let pending = std::mem::take(&mut self.pending_names);
         let style = Style::draw(random);
-        // Most file systems keep changes of names in order; the standard does not ask for it.
+        // Most file systems keep changes of names in order, but POSIX does not require it.
         let in_order = random.below(2) == 0;
         let kept = random.below(pending.len() as u64 + 1);
         for (at, change) in pending.iter().enumerate() {
@@ -629,7 +629,7 @@ impl Disk {
         Ok(node)
     }
 
-    /// The directory a path stands in, and its name there.
+    /// The directory that contains a path, and the path's name in it.
     fn place_of(&self, path: &Path) -> io::Result<(u64, String)> {
         let mut names = names(path)?;
         let name = names.pop().ok_or(Errno::INVAL)?.to_owned();
@@ -726,7 +726,7 @@ impl Disk {
         self.nodes.values().map(blocks).sum::<u64>() * BLOCK
     }
 
-    /// How many of `len` bytes written at `at` find room.
+    /// The number of bytes, of `len` written at `at`, for which there is space.
     fn fits(&mut self, node: u64, at: u64, len: usize) -> io::Result<usize> {
         let Some(capacity) = self.capacity else { return Ok(len) };
         let free = capacity.saturating_sub(self.used());
@@ -748,7 +748,7 @@ struct Content {
 
 #[derive(Clone)]
 enum Change {
-    /// A sector as it was after a write, and how long the file was then.
+    /// A sector after a write, and the length of the file at that time.
     Sector {
         sector: usize,
         bytes: Box<[u8; SECTOR]>,
@@ -777,7 +777,7 @@ impl Content {
         }
     }
 
-    /// A failed sync: what did not get through is clean now and will not be tried again.
+    /// A failed sync: lost changes count as clean afterwards and are not written again.
     fn lose_some(&mut self, random: &mut Random) {
         self.durable = self.survivors(random, Style::Some);
         self.pending.clear();
@@ -798,7 +798,7 @@ impl Content {
         self.durable = image.finish();
     }
 
-    /// What a power cut leaves of the file.
+    /// The bytes of the file after a power cut.
     fn survivors(&self, random: &mut Random, style: Style) -> Vec<u8> {
         let pick = |random: &mut Random, versions: u64| match style {
             Style::Nothing => 0,
@@ -810,7 +810,7 @@ impl Content {
         let resizes = self.pending.iter().filter(|change| matches!(change, Change::Resize(_))).count();
         let resizes = pick(random, resizes as u64);
 
-        // What came before the first resize that did not survive.
+        // Changes before the first resize that did not survive.
         let mut seen = 0;
         let considered = self.pending.iter().take_while(|change| {
             seen += u64::from(matches!(change, Change::Resize(_)));
@@ -850,7 +850,7 @@ impl Content {
     }
 }
 
-/// A file's bytes on the medium; sectors may be there that its length does not cover yet.
+/// A file's bytes on the medium. It may have sectors after the end of the file.
 struct Image {
     bytes: Vec<u8>,
     len: usize,

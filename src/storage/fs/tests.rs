@@ -1,4 +1,4 @@
-//! What every file system here does alike, and what the simulated one may do to us.
+//! Tests of every file system, and of the failures that the simulated one injects.
 
 use std::collections::BTreeSet;
 
@@ -205,7 +205,7 @@ fn what_was_not_synced_is_kept_lost_or_torn_at_sectors() {
         file.write_at(&[IoSlice::new(&[3; 1024])], 1024).unwrap();
         file.write_at(&[IoSlice::new(&[4; 600])], 4000).unwrap();
         let left = contents(&fs.crash(seed), Path::new("a"));
-        // Per sector: what it held at some moment since the sync.
+        // Each sector has one of its versions since the sync.
         assert!(left.len() == 4096 || left.len() == 4600, "{}", left.len());
         assert!(all(&left[..512], &[1]) && all(&left[2048..3584], &[1]));
         assert!(all(&left[512..1024], &[1, 2]));

@@ -1,4 +1,4 @@
-//! What every journal must do, run on each of them.
+//! The contract of a journal, tested for every implementation.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::*;
 trait Bench {
     type Journal: Journal;
 
-    /// Opens what is there, or the first one; gives the entries from that position on.
+    /// Opens the journal or creates it. Returns the entries from this position on.
     fn open(&mut self, from: u64) -> (Self::Journal, Vec<Replayed>);
 
     /// Closes it, as a killed process would.
     fn close(&mut self, journal: Self::Journal);
 
-    /// The next write fails, or everything does.
+    /// Makes the next write fail, or all later calls.
     fn break_down(&mut self, journal: &Self::Journal);
 }
 
@@ -156,7 +156,7 @@ fn an_entry_may_be_larger_than_a_file(mut bench: impl Bench) {
 fn an_entry_that_is_too_large_changes_nothing(mut bench: impl Bench) {
     let (mut journal, _) = bench.open(1);
     append(&mut journal, &[1]);
-    // The same megabyte again and again: this is about its length.
+    // The same megabyte many times, because only the length matters here.
     let piece = Bytes::from(vec![0; 1 << 20]);
     let pieces = vec![piece; usize::try_from(journal.limits().entry_bytes >> 20).unwrap() + 1];
     let refused =
@@ -183,7 +183,7 @@ fn after_a_failure_every_call_fails(mut bench: impl Bench) {
     assert_eq!(journal.last(), 1);
 }
 
-/// What the tests append at a position.
+/// The content that the tests append at a position.
 pub(super) fn content(position: u64) -> (Vec<u8>, Vec<Bytes>) {
     let byte = |shift: u64| (position.wrapping_mul(0x9e37_79b9).wrapping_add(shift) >> 3).to_le_bytes()[0];
     let some = |most: u64, shift: u64| {
@@ -215,7 +215,7 @@ pub(super) fn check_entries(entries: &[Replayed], positions: std::ops::RangeIncl
     }
 }
 
-/// Files so small that every test crosses several.
+/// Options with files so small that every test uses several.
 pub(super) fn small() -> Options {
     Options { salt: 99, first_file_bytes: 2048, file_bytes: 4096, spare_files: 2 }
 }

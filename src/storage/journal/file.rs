@@ -1,5 +1,5 @@
-//! The journal on files: `journal/<generation, 20 digits>.journal`, each full of zeros from the
-//! start, filled with frames one behind the other. How it is opened lies in `replay.rs`.
+//! The journal in files: `journal/<generation, 20 digits>.journal`. A file is created full of zeros and then
+//! filled with frames, one after the other. `replay.rs` opens the journal.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::types::Timestamp;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A number of this data directory that no client gets to see: by it frames differ from bytes
-    /// in records that look like frames.
+    /// A random number of this data directory that no client ever sees. It separates frames from record bytes
+    /// that look like frames.
     pub salt: u64,
     /// Length of the first file of a new directory: small, so that a first start is quick.
     pub first_file_bytes: u64,
     /// Length of every later file. A larger entry gets a larger file.
     pub file_bytes: u64,
-    /// How many files to keep ready rather than give back.
+    /// The number of ready files to keep; more are removed.
     pub spare_files: usize,
 }
 
@@ -30,18 +30,18 @@ impl Options {
     }
 }
 
-/// [`super::Replay`] is how to get one.
+/// Created by [`super::Replay`].
 pub struct FileJournal {
     salt: u64,
     incarnation: u32,
-    /// Older files that may hold an entry somebody needs, oldest first.
+    /// Older files that may still have entries that are needed, the oldest first.
     behind: Vec<Behind>,
     current: Spare,
-    /// Where the next frame goes.
+    /// The byte position of the next frame.
     at: u64,
     last: u64,
     synced: u64,
-    /// The mark in the newest frame.
+    /// The synced mark in the newest frame.
     told: u64,
     pool: Arc<Pool>,
     witness: Option<Witness>,
@@ -52,11 +52,11 @@ pub(super) struct Behind {
     pub generation: u64,
     /// The position of its last entry.
     pub last: u64,
-    /// Kept open until everything in it is known to be synced.
+    /// The file stays open until everything in it is known to be synced.
     pub unsynced: Option<Arc<dyn File>>,
 }
 
-/// What opening found out, all of it durable.
+/// The state that an opening found, all of it durable.
 pub(super) struct Start {
     pub behind: Vec<Behind>,
     pub current: Spare,
@@ -66,7 +66,7 @@ pub(super) struct Start {
 }
 
 impl FileJournal {
-    /// Goes on where an opening found the end, and makes void what may still lie behind it.
+    /// Continues at the end that an opening found. The new incarnation makes frames after it void.
     pub(super) fn start(start: Start, salt: u64, pool: Arc<Pool>) -> Result<FileJournal, JournalError> {
         let Start { behind, current, at, last, incarnation } = start;
         let mut journal = FileJournal {
@@ -84,7 +84,8 @@ impl FileJournal {
         };
         if !journal.fits(0) {
             match journal.roll(frame_bytes(0)) {
-                // No room for the mark: the first entry will bring the incarnation, once it has room.
+                // There is no space for the mark. The first entry will start the incarnation once there is
+                // space.
                 Err(JournalError::Full) => return Ok(journal.witnessed()),
                 rolled => rolled?,
             }
@@ -95,7 +96,7 @@ impl FileJournal {
         Ok(journal.witnessed())
     }
 
-    /// Notes beside the journal, from here on, how far it is synced.
+    /// Starts to keep the witness up to date.
     fn witnessed(mut self) -> FileJournal {
         self.witness = Some(self.pool.begin_witness(self.salt, self.known()));
         self
@@ -117,13 +118,13 @@ impl FileJournal {
         self.write(&head, &[], &[])
     }
 
-    /// Whether an entry of that many bytes fits into the file in use.
+    /// Whether an entry of n bytes fits into the file in use.
     fn fits(&self, bytes: u64) -> bool {
         self.at + frame_bytes(bytes) <= self.current.len
     }
 
-    /// Every later call fails, as after a failed write: for callers to whom something else failed
-    /// after which nothing may be acknowledged.
+    /// Makes every later call fail, as after a failed write. For callers with a failure of their own after
+    /// which nothing may be acknowledged.
     pub fn break_down(&self, why: &str) {
         self.poison.set(why.to_owned());
     }
@@ -145,7 +146,7 @@ impl FileJournal {
         Ok(())
     }
 
-    /// Goes on in the next file.
+    /// Continues in the next file.
     fn roll(&mut self, needed: u64) -> Result<(), JournalError> {
         let next = self.pool.take(needed).map_err(|error| {
             if is_full(&error) { JournalError::Full } else { self.poison.set(format!("next file: {error}")) }
@@ -255,7 +256,7 @@ impl Journal for FileJournal {
     }
 }
 
-/// What an entry of that many bytes takes in a file.
+/// The space that an entry of n bytes takes in a file.
 fn frame_bytes(bytes: u64) -> u64 {
     let length = usize::try_from(bytes).map_or(usize::MAX >> 1, |bytes| bytes.saturating_add(frame::HEADER));
     frame::padded(length) as u64

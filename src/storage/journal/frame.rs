@@ -1,4 +1,4 @@
-//! How an entry lies in a journal file. Little-endian:
+//! The format of an entry in a journal file. Little-endian:
 //!
 //! ```text
 //!  0 crc32c of everything behind it   4 length of the frame, header included
@@ -10,14 +10,15 @@
 //! 72 commands, then data; the next frame begins at the next multiple of 8
 //! ```
 //!
-//! A file is recycled without being cleared: its old frames carry an old generation. Recovery looks
-//! for frames behind one that does not hold, so bytes that a client had put into its records could
-//! pose as frames, but for the salt, which no client gets to see.
+//! A file is recycled without being cleared: its old frames have an old generation. Recovery searches for
+//! frames after an invalid one, so bytes in a client's records could look like a frame. The salt prevents
+//! that, because no client ever sees it.
 //!
-//! Every opening begins another incarnation with a mark that is synced before anything else is
-//! written. Frames of an earlier one behind it are void: recovery clears what it cuts, but a process
-//! killed in the middle leaves a page cache that shows the cleared bytes and a disk that has the old.
-//! Files that hold nothing but what was cut get another generation.
+//! Each opening starts a new incarnation with a mark, which is synced before anything else is written. (If
+//! there is no space for the mark, the first entry starts the incarnation.) After it, frames of an earlier
+//! incarnation are void. Recovery clears the frames that it cuts, but if the process is killed in the middle,
+//! the page cache may show the cleared bytes while the disk still has the old ones. Files that contain only
+//! cut frames get a new generation.
 
 use std::ops::Range;
 
@@ -28,18 +29,18 @@ use crate::types::Timestamp;
 pub const HEADER: usize = 72;
 pub const ALIGNMENT: usize = 8;
 
-/// The most bytes (commands and data) of one frame. Far above what one round of the committer
-/// takes, and below what the length field holds.
+/// The maximum bytes (commands and data) of one frame. It is far above the size of a round of the committer,
+/// and below the maximum of the length field.
 pub const LARGEST_ENTRY: u64 = 1 << 31;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Entry,
-    /// Says only how far the journal is synced; its position is that of the entry before it.
+    /// A frame that only contains the synced mark; its position is that of the entry before it.
     Mark,
 }
 
-/// What tells the frames of one file from all other bytes.
+/// The fields that tell the frames of one file from all other bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub generation: u64,
@@ -54,7 +55,7 @@ pub struct Head {
     pub synced: u64,
     pub time: Timestamp,
     pub hash: u64,
-    /// Counts the openings of the journal.
+    /// The number of the opening that wrote the frame.
     pub incarnation: u32,
 }
 
@@ -88,19 +89,19 @@ pub fn encode(stamp: Stamp, head: &Head, commands: &[u8], data: &[Bytes]) -> [u8
     header
 }
 
-/// A whole frame in the bytes of a file, its checksum right.
+/// A complete frame in the bytes of a file, with a valid checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub head: Head,
-    /// Where it lies in the file.
+    /// The byte position of the frame in the file.
     pub at: usize,
-    /// Where the next one may begin.
+    /// The byte position at which the next frame may begin.
     pub next: usize,
     pub commands: Range<usize>,
     pub data: Range<usize>,
 }
 
-/// The frame at exactly this place of the file, if there is one.
+/// The frame at exactly this byte of the file; `None` if there is no valid one.
 pub fn parse(file: &[u8], at: usize, stamp: Stamp) -> Option<Frame> {
     let rest = file.get(at..)?;
     let header: &[u8; HEADER] = rest.first_chunk()?;
@@ -139,13 +140,13 @@ pub fn parse(file: &[u8], at: usize, stamp: Stamp) -> Option<Frame> {
     })
 }
 
-/// Whether a frame of this file seems to have begun here, holding or not.
+/// Whether a frame of this file seems to begin here, valid or not.
 pub fn begins(file: &[u8], at: usize, stamp: Stamp) -> bool {
     let Some(header) = file.get(at..).and_then(|rest| rest.first_chunk::<HEADER>()) else { return false };
     u64_at(header, 8) == stamp.generation || u64_at(header, 16) == stamp.salt
 }
 
-/// The stamp of a file's frames, as the first one that holds shows it.
+/// The stamp of a file's frames, taken from the first valid frame.
 pub fn stamp_of(file: &[u8], generation: u64) -> Option<Stamp> {
     (0..file.len()).step_by(ALIGNMENT).find_map(|at| {
         let header = file.get(at..)?.first_chunk::<HEADER>()?;
@@ -154,17 +155,17 @@ pub fn stamp_of(file: &[u8], generation: u64) -> Option<Stamp> {
     })
 }
 
-/// The length that the header at the start of these bytes names.
+/// The length in the frame header at the start of these bytes.
 pub fn length(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |header| u32_at(header, 4))
 }
 
-/// The first frame that holds at this place of the file or behind it.
+/// The first valid frame at or after this byte of the file.
 pub fn next(file: &[u8], from: usize, stamp: Stamp) -> Option<Frame> {
     (from..file.len()).step_by(ALIGNMENT).find_map(|at| parse(file, at, stamp))
 }
 
-/// Every frame of the file that holds, in order, whatever lies between them.
+/// All valid frames of the file, in order. Invalid bytes between them are skipped.
 pub fn all<'a>(file: &'a [u8], stamp: Stamp) -> impl Iterator<Item = Frame> + 'a {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -174,7 +175,7 @@ pub fn all<'a>(file: &'a [u8], stamp: Stamp) -> impl Iterator<Item = Frame> + 'a
     })
 }
 
-/// The room a frame of that length takes.
+/// The space that a frame of this length takes in a file.
 pub fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT)
 }

@@ -1,4 +1,4 @@
-//! The journal that forgets: for brokers without a data directory, and for tests.
+//! The journal without a disk: for brokers without a data directory, and for tests.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::frame::LARGEST_ENTRY;
 use super::{Entry, Journal, JournalError, Limits, Poison, Prepare, Replayed, SyncJob};
 
-/// Keeps nothing but the position, or (for tests) every entry.
+/// Keeps only the position, or (for tests) every entry.
 #[derive(Default)]
 pub struct MemoryJournal {
     last: u64,
@@ -17,22 +17,22 @@ pub struct MemoryJournal {
 }
 
 impl MemoryJournal {
-    /// A journal whose next entry has the position `last` + 1, and that keeps none.
+    /// A journal whose next entry has the position `last` + 1. It does not keep entries.
     pub fn after(last: u64) -> MemoryJournal {
         MemoryJournal { last, ..MemoryJournal::default() }
     }
 
-    /// A journal that keeps its entries, to be seen through [`MemoryJournal::entries`].
+    /// A journal that keeps its entries; [`MemoryJournal::entries`] returns them.
     pub fn keeping() -> MemoryJournal {
         MemoryJournal { kept: Some(Arc::default()), ..MemoryJournal::default() }
     }
 
-    /// What was appended and not trimmed, where entries are kept.
+    /// The entries that were appended and not trimmed; empty if entries are not kept.
     pub fn entries(&self) -> Vec<Replayed> {
         self.kept.iter().flat_map(|kept| kept.lock().expect("no panic while held").clone()).collect()
     }
 
-    /// Every later call fails, as after a failed write.
+    /// Makes every later call fail, as after a failed write.
     pub fn break_down(&self, why: &str) {
         self.poison.set(why.to_owned());
     }

@@ -1,9 +1,9 @@
-//! The journal files that hold no entry anybody needs: ready ones for what comes next, and used
-//! ones to be made ready or given back.
+//! The journal files without needed entries: ready files for the next entries, and used files that are
+//! recycled or removed.
 //!
-//! A file is written with zeros once, to its full length, and then used again and again: what a
-//! sync has to carry is data only. Taking its next name under a new generation, with the directory
-//! synced, is all it takes to make the old frames in it mean nothing.
+//! A file is written with zeros once, to its full length, and is then reused. So a sync only has to write
+//! data, no metadata. Renaming a file to a new generation and syncing the directory makes its old frames
+//! void.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ pub fn path(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("{generation:020}{EXTENSION}"))
 }
 
-/// The generation that a name of [`path`] stands for.
+/// The generation in a file name; `None` if it is not a name from [`path`].
 pub fn generation(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(EXTENSION)?;
     let written = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
     if written { digits.parse().ok() } else { None }
 }
 
-/// A file without a frame of its generation, its name durable.
+/// A file without frames of its generation. Its name is durable.
 #[derive(Clone)]
 pub struct Spare {
     pub generation: u64,
@@ -38,18 +38,18 @@ pub struct Pool {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     options: Options,
-    /// Held while files are made, renamed or removed, which takes its time.
+    /// Held while files are created, renamed or removed, which is slow.
     work: Mutex<()>,
     held: Mutex<Held>,
 }
 
 #[derive(Default)]
 struct Held {
-    /// Higher than that of any file there is.
+    /// Higher than the generation of any existing file.
     next_generation: u64,
-    /// In the order of their generations.
+    /// Sorted by generation.
     spares: Vec<Spare>,
-    /// Generations of files whose entries nobody needs.
+    /// Generations of files whose entries are no longer needed.
     retired: Vec<u64>,
 }
 
@@ -63,15 +63,15 @@ impl Pool {
         Witness::begin(&*self.fs, &self.dir, salt, synced)
     }
 
-    /// A file that is ready already, to be kept if it is wanted. Its generation must lie above that
-    /// of the file in use, and of those offered before.
+    /// Adds a ready file; it is kept if it is needed, otherwise retired. Its generation must be above that of
+    /// the file in use and of the files offered before.
     pub fn offer(&self, spare: Spare) {
         let mut held = self.held();
         let wanted = held.spares.len() < self.options.spare_files && spare.len == self.options.file_bytes;
         if wanted { held.spares.push(spare) } else { held.retired.push(spare.generation) }
     }
 
-    /// This generation is taken.
+    /// Marks this generation as used.
     pub fn skip(&self, generation: u64) {
         let mut held = self.held();
         held.next_generation = held.next_generation.max(generation + 1);
@@ -90,21 +90,21 @@ impl Pool {
         held.spares.is_empty() || !held.retired.is_empty()
     }
 
-    /// Sees to it that the next file to be taken has at least that many bytes.
+    /// Makes sure that the next file to be taken has at least n bytes.
     pub fn make_room(&self, bytes: u64) -> io::Result<()> {
         let spare = self.take(bytes)?;
         self.held().spares.insert(0, spare);
         Ok(())
     }
 
-    /// A ready file with at least that many bytes, made now where there is none.
+    /// A ready file with at least n bytes. It is created now if there is none.
     pub fn take(&self, bytes: u64) -> io::Result<Spare> {
         let ready = self.held().first_spare();
         let mut spare = match ready {
             Some(spare) => spare,
             None => {
                 let _work = self.lock_work();
-                // A job may just have finished one.
+                // A background job may just have added one.
                 let ready = self.held().first_spare();
                 match ready {
                     Some(spare) => spare,
@@ -123,8 +123,7 @@ impl Pool {
         Ok(spare)
     }
 
-    /// Makes used files ready again as far as they are wanted, gives back the others, and sees to
-    /// it that one is ready.
+    /// Recycles as many used files as are needed, removes the others, and makes sure that one file is ready.
     pub fn work(&self) -> io::Result<()> {
         let _work = self.lock_work();
         loop {
@@ -147,7 +146,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Uses a file again at once, without a byte of new space.
+    /// Reuses a file at once, without allocating new space.
     pub fn take_used(&self, used: u64) -> io::Result<Spare> {
         let _work = self.lock_work();
         self.renew(used)
@@ -158,7 +157,7 @@ impl Pool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found?.len,
         };
-        // The first file is a small one, and that of a very large entry is too large to keep.
+        // The first file is small, and the file of a very large entry is too large to keep.
         if len != self.options.file_bytes {
             return self.give_back(used);
         }
@@ -209,7 +208,7 @@ impl Held {
     }
 }
 
-/// A new file of zeros, everything about it durable.
+/// Creates a file of zeros; its bytes and its name are durable when this returns.
 pub fn make(fs: &dyn Fs, dir: &Path, generation: u64, len: u64) -> io::Result<Spare> {
     let to = path(dir, generation);
     let mut temporary = to.clone().into_os_string();
@@ -227,7 +226,8 @@ pub fn make(fs: &dyn Fs, dir: &Path, generation: u64, len: u64) -> io::Result<Sp
     match made {
         Ok(file) => Ok(Spare { generation, file, len }),
         Err(error) => {
-            // It would only take space; opening the journal removes what is left of it.
+            // The file only takes space. If it cannot be removed now, the next opening of the journal removes
+            // it.
             let _ = fs.remove(&temporary);
             Err(error)
         }

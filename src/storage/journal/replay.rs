@@ -1,15 +1,14 @@
-//! Opening a journal: which entries it holds, which of them may be doubted, where it ends.
+//! Opening a journal: finds its entries, its synced mark and its end.
 //!
-//! The frames that hold, file by file in the order of the generations, give a sequence of
-//! positions. Its first gap ends the journal. A frame behind the gap that calls the missing
-//! position synced shows that it is damage; otherwise it was a torn tail, and what lies behind the
-//! gap is made unreadable before anything is appended. Bytes between two frames that follow each
-//! other mean nothing: at most a mark was there.
+//! The valid frames of all files, in the order of the generations, are a sequence of positions. Its first gap
+//! ends the journal. If a frame after the gap says that the missing position was synced, the gap is damage.
+//! Otherwise it is a torn tail, and the frames after the gap are made unreadable before anything is appended.
+//! Invalid bytes between two consecutive frames are ignored: at most a mark was there.
 //!
-//! A frame of an earlier incarnation behind one of a later is void (`frame.rs`).
+//! A frame of an earlier incarnation after one of a later incarnation is void (`frame.rs`).
 //!
-//! What is kept above the synced mark may live in the page cache only (the process was killed, or a
-//! sync had failed): [`Replay::begin`] writes it again and syncs it.
+//! Kept entries above the synced mark may only be in the page cache (the process was killed, or a sync
+//! failed). [`Replay::begin`] writes them again and syncs them.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -25,41 +24,41 @@ use super::frame::{self, Frame, HEADER, Head, Kind, Stamp};
 use super::pool::{self, Pool, Spare};
 use super::witness::{self, Synced};
 
-/// A journal that is being read again. It yields the entries from the wished position on.
+/// A journal that is being read. It yields the entries from the requested position on.
 pub struct Replay {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     options: Options,
     files: Vec<Found>,
-    /// The first of the files that is looked into.
+    /// The index of the first file that is read.
     start: usize,
     from: u64,
     /// The last entry that is kept.
     last: u64,
     mark: u64,
-    /// The newest one there is.
+    /// The highest incarnation found.
     incarnation: u32,
-    /// What the files from the start on hold. A cut leaves it as it is: where that hits a file, it
-    /// reaches above the mark.
+    /// The frames found in the files from `start` on. A cut does not update it; a file that a cut affects has
+    /// entries above the mark, so [`Replay::begin`] reads it again.
     surveyed: Vec<Surveyed>,
     reading: Reading,
 }
 
 impl Replay {
-    /// Opens the journal in `dir` (made where missing), to be replayed from the position `from` on:
-    /// the one behind the snapshot's. Writes nothing that matters.
+    /// Opens the journal in `dir` (created if missing), to be replayed from the position `from` on, which is
+    /// the one after the snapshot's. It only creates the directory and removes unfinished files.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options, from: u64) -> Result<Replay, OpenError> {
         let (files, start) = files(&*fs, dir, options, from)?;
         let synced = witness::read(&*fs, dir, options.salt).unwrap_or_default();
         let survey = survey(&*fs, &files[start..], from, synced.position)?;
-        // What a snapshot has need not be in the journal.
+        // Entries that are in the snapshot may be missing from the journal.
         if survey.mark > survey.last && survey.mark >= from {
             return Err(survey.damage(&*fs, dir, &files[start..], synced)?);
         }
         Ok(Replay::of(fs, dir, options, from, (files, start), survey))
     }
 
-    /// As [`Replay::open`], but where something that was synced is missing the journal ends before it.
+    /// Like [`Replay::open`], but if a synced entry is missing, the journal ends before it.
     pub fn open_what_is_left(
         fs: Arc<dyn Fs>,
         dir: &Path,
@@ -86,18 +85,18 @@ impl Replay {
         Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, reading }
     }
 
-    /// The last entry there is; the one before the wished position where there is none, and less
-    /// than that where the journal ends before it.
+    /// The position of the last entry. It is `from` - 1 if there are no entries from `from` on, and less if
+    /// the journal ends before that.
     pub fn ends_at(&self) -> u64 {
         self.last
     }
 
-    /// Everything up to here is known to be durable.
+    /// The position up to which everything is known to be durable.
     pub fn mark(&self) -> u64 {
         self.mark
     }
 
-    /// Ends the journal before this entry, because what it refers to does not hold.
+    /// Ends the journal before this entry, because it refers to data that is not there.
     pub fn cut_at(&mut self, position: u64) {
         assert!(position > self.mark, "what is known to be durable is not cut");
         assert!(position >= self.from, "what a snapshot holds is not cut");
@@ -111,24 +110,23 @@ impl Replay {
         self.cut_at(position);
     }
 
-    /// Makes what is kept durable and what is not kept unreadable. The first entry to be appended
-    /// has the position `next`: the one behind the last, or behind that of a snapshot which is
-    /// ahead of this journal.
+    /// Makes the kept entries durable and the others unreadable. `next` is the position of the first entry to
+    /// be appended: the one after the last entry, or after a snapshot that is ahead of this journal.
     pub fn begin(self, next: u64) -> Result<FileJournal, OpenError> {
         assert!(next > self.last, "no entry is replaced");
         let Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, .. } = self;
         let failed = |error| OpenError::io(&dir, error);
-        // A process may have been killed between a rename and this.
+        // A process may have been killed between a rename and the sync of the directory.
         fs.sync_dir(&dir).map_err(failed)?;
 
-        // Where the kept frames end in each file, and whether it holds others.
+        // For each file: the end of its kept frames, and whether it has other frames.
         let mut ends: Vec<Option<u64>> = vec![None; files.len()];
         let mut strays = vec![false; files.len()];
         let mut lasts: Vec<u64> = vec![0; files.len()];
         let mut sequence = Sequence::new(from, last);
         for (at, file) in files.iter().enumerate().skip(start) {
             match surveyed.get(at - start) {
-                // Nothing in it is to be done away with or made durable.
+                // All frames of the file are kept and durable.
                 Some(known) if !known.stray && known.reached <= mark => {
                     ends[at] = known.end;
                     if known.end.is_some() {
@@ -143,7 +141,7 @@ impl Replay {
             }
             lasts[at] = sequence.reached();
         }
-        // Files before the start hold at most what lies before the next known first entry.
+        // A file before `start` has only entries below the first entry of the next file.
         let mut before = from;
         for at in (0..start).rev() {
             before = files[at + 1].first.unwrap_or(before);
@@ -157,7 +155,7 @@ impl Replay {
         let mut ready = Vec::new();
         for (file, stray) in files.iter().zip(&strays).skip(unused) {
             let spare = match stray {
-                // A file of nothing but frames that are not kept: under another name they mean nothing.
+                // The file has only frames that are not kept. A rename makes them void.
                 true => pool.take_used(file.stamp.generation),
                 false => file.spare(&*fs),
             };
@@ -183,7 +181,7 @@ impl Replay {
                     behind.extend(popped);
                     (spare, 0)
                 }
-                // The snapshot is ahead of everything here: no need for new space.
+                // The snapshot is ahead of all files. A file is reused, so no new space is needed.
                 (None, Some(popped)) => (pool.take_used(popped.generation).map_err(failed)?, 0),
                 (None, None) => {
                     let made = pool::make(&*fs, &dir, next_generation, options.first_file_bytes);
@@ -229,14 +227,14 @@ impl Iterator for Replay {
     }
 }
 
-/// Why a journal is not opened.
+/// The reason why a journal is not opened.
 #[derive(Debug)]
 pub enum OpenError {
     Io {
         path: PathBuf,
         error: io::Error,
     },
-    /// Something that was synced is not there any more.
+    /// Something that was synced is missing or broken.
     Damage {
         file: PathBuf,
         at: u64,
@@ -266,7 +264,7 @@ impl std::error::Error for OpenError {}
 struct Found {
     path: PathBuf,
     stamp: Stamp,
-    /// The position its first frame speaks of, where that holds.
+    /// The first position in its first frame, if that frame is valid.
     first: Option<u64>,
 }
 
@@ -278,7 +276,7 @@ impl Found {
     }
 }
 
-/// Which frames belong to the journal.
+/// Decides which frames belong to the journal.
 struct Sequence {
     from: u64,
     /// Entries above it are not kept.
@@ -293,12 +291,12 @@ impl Sequence {
         Sequence { from, last, expected: None, incarnation: 0, stopped: false }
     }
 
-    /// Left behind by an opening that could not clear it for good.
+    /// Whether the frame was left behind by an opening that could not clear it for good.
     fn is_void(&self, head: &Head) -> bool {
         head.incarnation < self.incarnation
     }
 
-    /// Whether the frame follows the ones before it.
+    /// Whether the frame continues the sequence.
     fn take(&mut self, head: &Head) -> bool {
         if self.is_void(head) {
             return false;
@@ -316,22 +314,22 @@ impl Sequence {
         !self.stopped
     }
 
-    /// The position that is missing, or would be next.
+    /// The position that is missing or would be next.
     fn missing(&self) -> u64 {
         self.expected.unwrap_or(self.from)
     }
 
-    /// The last position seen.
+    /// The last position in the sequence.
     fn reached(&self) -> u64 {
         self.missing().saturating_sub(1)
     }
 }
 
-/// The frames of the files, one after the other.
+/// Reads the frames of all files in order.
 struct Reading {
     file: usize,
     bytes: Bytes,
-    /// How far the file was read; none before it is.
+    /// The byte up to which the file was read; `None` before it is loaded.
     at: Option<usize>,
     sequence: Sequence,
 }
@@ -367,7 +365,7 @@ impl Found {
     }
 }
 
-/// The position that the first frame of a file speaks of.
+/// The first position in the first frame of a file.
 fn peek(fs: &dyn Fs, path: &Path, stamp: Stamp) -> io::Result<Option<u64>> {
     let file = fs.open(path, Open::Read)?;
     let mut bytes = vec![0; HEADER];
@@ -391,21 +389,21 @@ struct Survey {
     mark: u64,
     incarnation: u32,
     files: Vec<Surveyed>,
-    /// The file and byte where the kept frames end.
+    /// The file and byte at which the kept frames end.
     ended: (usize, usize),
 }
 
 struct Surveyed {
-    /// Where its kept frames end, if it has any.
+    /// The end of its kept frames; `None` if it has none.
     end: Option<u64>,
     /// The last position that is kept, in it or before it.
     reached: u64,
     incarnation: u32,
-    /// It holds frames that are not kept.
+    /// The file has frames that are not kept.
     stray: bool,
 }
 
-/// The files of the journal, and the first of them that is looked into. Removes those that were never
+/// The files of the journal, and the index of the first one to read. Removes files whose creation was not
 /// finished.
 fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Found>, usize), OpenError> {
     assert!(from > 0, "positions begin with 1");
@@ -428,8 +426,8 @@ fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Fo
     Ok((files, start))
 }
 
-/// Walks over everything once: the last entry that follows the ones before it, and how far the journal
-/// was synced: up to `known`, or as the newest frame says.
+/// Reads all frames once. Finds the last entry of the sequence and the synced mark: the highest of `known`
+/// and the marks in the frames.
 fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey, OpenError> {
     let mut sequence = Sequence::new(from, u64::MAX);
     let (mut mark, mut incarnation) = (known, 0);
@@ -462,7 +460,7 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey,
 }
 
 impl Survey {
-    /// The missing entry, and its place.
+    /// The error for the missing entry, with the place where it should be.
     fn damage(
         &self,
         fs: &dyn Fs,
@@ -480,7 +478,7 @@ impl Survey {
     }
 }
 
-/// The same where the witness knows which file was in use.
+/// Like [`blame`], if the witness knows the file in use.
 fn blame_by(
     synced: Synced,
     fs: &dyn Fs,
@@ -496,7 +494,7 @@ fn blame_by(
     }
 }
 
-/// The byte where the frame lies, or should lie, that would follow.
+/// The file and byte at which the next frame is, or should be.
 fn blame(fs: &dyn Fs, files: &[Found], (file, at): (usize, usize)) -> Result<(PathBuf, u64), OpenError> {
     let ended = files.get(file).expect("a frame was found in one of the files");
     let next = files.get(file + 1);
@@ -506,8 +504,8 @@ fn blame(fs: &dyn Fs, files: &[Found], (file, at): (usize, usize)) -> Result<(Pa
     }
 }
 
-/// Makes the kept frames of a file durable where that is not known, and the others behind them
-/// unreadable. Returns where the kept ones end, and whether there are others.
+/// Makes the kept frames of a file durable if they may not be, and clears the headers of the others. Returns
+/// the end of the kept frames, and whether there are others.
 fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::Result<(Option<u64>, bool)> {
     let bytes = fs::read_all(fs, &file.path, u64::MAX)?;
     let mut end = None;
@@ -538,7 +536,7 @@ fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::
     Ok((Some(end as u64), stray))
 }
 
-/// The salt of the journal in the directory, as its frames show it.
+/// The salt of the journal in the directory, taken from its frames.
 pub fn salt_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<u64>> {
     for entry in fs.list(dir)? {
         let Some(generation) = pool::generation(&entry.name) else { continue };
@@ -550,8 +548,8 @@ pub fn salt_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// What a journal file holds, frame by frame, whether or not anybody needs it: for people to read.
-/// An entry is given with its position, the others are marks.
+/// All frames of a journal file, needed or not, for the `jackdaw log` commands. A frame without an `entry` is
+/// a mark.
 pub fn frames(fs: &dyn Fs, path: &Path) -> io::Result<Vec<FoundFrame>> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let generation = pool::generation(name)
@@ -578,7 +576,7 @@ pub fn frames(fs: &dyn Fs, path: &Path) -> io::Result<Vec<FoundFrame>> {
 /// One frame of a journal file.
 pub struct FoundFrame {
     pub at: u64,
-    /// The position up to which the journal was durable when it was written.
+    /// The position up to which the journal was durable when the frame was written.
     pub synced: u64,
     pub entry: Option<Replayed>,
 }

@@ -1,4 +1,4 @@
-//! The journal on files that tear, flip, fill up and fail.
+//! The journal in files, with torn writes, flipped bits, full disks and failing calls.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn a_flipped_bit_is_harmless_or_in_the_last_round_or_refused_by_name() {
             let flipped = fs.fork();
             flipped.flip_bit(&path, bit).unwrap();
             match replay(&flipped, 1) {
-                // Entry 9 is called synced by the mark behind it.
+                // The mark after entry 9 says that it is synced.
                 Ok(found) => check_entries(&found, 1..=9),
                 Err(OpenError::Damage { file, at, .. }) => {
                     let hit = entries.iter().rfind(|entry| path_of(entry) == path && entry.at <= bit / 8);
@@ -100,7 +100,7 @@ fn a_file_that_is_missing_below_the_mark_is_damage() {
         fs.remove(&Path::new(DIR).join(&lost.name)).unwrap();
         assert!(matches!(replay(&fs, 1), Err(OpenError::Damage { .. })), "{}", lost.name);
     }
-    // Below the wished position it is not missed.
+    // A file below the requested position is not needed.
     fs.remove(&Path::new(DIR).join(&files[0].name)).unwrap();
     check_entries(&replay(&fs, 58).unwrap(), 58..=60);
 }
@@ -143,7 +143,7 @@ fn what_was_synced_is_missed_wherever_the_end_of_the_journal_is_lost() {
             Err(OpenError::Damage { file, .. }) => assert_eq!(file, in_use, "{what}"),
             other => panic!("{what}: {:?}", other.map(|entries| entries.len())),
         }
-        // A snapshot of the end needs nothing of it.
+        // With a snapshot of the end, nothing of it is needed.
         assert!(replay(&lost, 61).unwrap().is_empty(), "{what}");
         let left = Replay::open_what_is_left(Arc::new(lost), Path::new(DIR), small(), 1).unwrap();
         let left: Vec<Replayed> = left.map(Result::unwrap).collect();
@@ -195,7 +195,7 @@ fn what_was_cut_never_comes_back() {
             check_entries(&entries, 1..=keep);
             journal = again;
         }
-        // Another entry in the place of the first one that went.
+        // Another entry at the position of the first one that was cut.
         journal.append(&other_entry(keep + 1)).unwrap();
         let fs = fs.kill();
         let entries = replay(&fs, 1).unwrap();
@@ -227,7 +227,7 @@ fn kill_openings_in_the_middle(written: &SimFs) {
         }
         replay.begin(3)
     };
-    // Killed at every change that an opening makes, and power cut after the next one.
+    // The opening is killed at each of its changes, and the next one is followed by a power cut.
     for changes in 0.. {
         let fs = written.fork().kill();
         fs.off_after(changes);
@@ -248,7 +248,7 @@ fn kill_openings_in_the_middle(written: &SimFs) {
 
 #[test]
 fn bytes_in_a_record_cannot_pose_as_a_frame() {
-    // What a client could make without knowing the salt: a frame that calls everything synced.
+    // A client that does not know the salt could make this: a frame that says that everything is synced.
     let head = frame::Head {
         kind: frame::Kind::Entry,
         position: 2,
@@ -346,8 +346,8 @@ fn a_sync_that_failed_is_never_believed_again() {
         assert!(matches!(journal.sync_job().run(), Err(JournalError::Poisoned(_))));
         assert!(journal.barrier().is_err() && journal.mark().is_err() && journal.prepare().is_none());
 
-        // Without an opening a power cut may take entries 2 and 3. The page cache still has them,
-        // and an opening makes them durable for good.
+        // Without an opening a power cut may lose entries 2 and 3. The page cache still has them, and an
+        // opening makes them durable.
         let left = |fs: &SimFs| (0..20).map(|seed| replay(&fs.fork().crash(seed), 1).unwrap().len()).min();
         worst = worst.min(left(&fs).unwrap());
         let fs = fs.kill();
@@ -392,7 +392,7 @@ fn a_new_directory_starts_with_a_small_file() {
     assert_eq!(fs.metadata(&first_file()).unwrap().len, small().first_file_bytes);
 }
 
-/// A journal's life with every kind of end, played against what it promised.
+/// A journal through several runs, with every kind of end, checked against its contract.
 #[test]
 fn what_was_synced_survives_every_end() {
     for seed in 0..600 {
@@ -414,11 +414,11 @@ fn one_seed_gives_one_trace() {
 struct Life {
     fs: SimFs,
     dice: Dice,
-    /// The hash of every entry, from position 1, as far as this life knows.
+    /// The hash of every entry from position 1, as far as this test knows.
     hashes: Vec<u64>,
-    /// What must survive everything.
+    /// The last position that must survive everything.
     durable: u64,
-    /// Where the last opening ended the journal.
+    /// The end of the journal after the last opening.
     attempted: u64,
     snapshots: [u64; 2],
     fresh: u64,
@@ -446,16 +446,16 @@ impl Life {
                 self.run(journal);
             }
             let seed = self.dice.next();
-            // Where the power is off, a process may have died there as well.
+            // If the power is off, the process may also have been killed.
             self.fs = if self.dice.below(3) == 0 { self.fs.kill() } else { self.fs.crash(seed) };
         }
         self.fs.set_capacity(None);
         assert!(self.recover().is_some());
     }
 
-    /// `None` where a fault got in the way.
+    /// `None` if a fault prevented it.
     fn recover(&mut self) -> Option<FileJournal> {
-        // The older snapshot now and then, as if the newer one were damaged.
+        // Sometimes the older snapshot is used, as if the newer one were damaged.
         let from = self.snapshots[usize::from(self.dice.below(4) != 0)] + 1;
         let mut replay = match opened(&self.fs, from) {
             Ok(replay) => replay,
@@ -474,11 +474,11 @@ impl Life {
             assert_eq!(entry.hash, self.hashes[place(entry.position)], "entry {}", entry.position);
             assert_eq!(entry.commands, entry.hash.to_le_bytes().repeat(entry.commands.len() / 8));
             if !entry.above_mark && entry.position > self.durable {
-                // An opening that did not come to its end had made it durable.
+                // An opening that did not finish had made it durable.
                 assert!(entry.position <= self.attempted);
                 self.durable = entry.position;
             }
-            // Something the entry refers to is not there: only for what nobody was promised.
+            // The entry refers to missing data. This can happen only to entries that were never acknowledged.
             if entry.above_mark && entry.position > self.durable && self.dice.below(10) == 0 {
                 replay.cut_at(entry.position);
                 cut = Some(entry.position);
@@ -512,7 +512,7 @@ impl Life {
         for _ in 0..self.dice.below(60) {
             let done = match self.dice.below(12) {
                 0..6 => self.append(&mut journal),
-                // A job is made, and run some appends later.
+                // A job is created, and run some appends later.
                 6..8 => match job.take() {
                     None => {
                         job = Some(journal.sync_job());
@@ -533,7 +533,7 @@ impl Life {
                 }
                 _ => {
                     if let Some(work) = journal.prepare() {
-                        // Less room than wished for; the journal goes on.
+                        // A failure only means that less space is ready; the journal continues.
                         let _ = work.run();
                     }
                     Ok(())
@@ -555,7 +555,7 @@ impl Life {
         let commands = hash.to_le_bytes().repeat(usize::try_from(self.dice.below(200)).unwrap());
         let position = journal.last() + 1;
         let fits = journal.room_for(commands.len() as u64);
-        // A write that fails may have written it all.
+        // A failing write may have written all its bytes.
         self.hashes.truncate(place(position));
         self.hashes.push(hash);
         let entry = Entry { position, time: Timestamp(0), hash, commands: &commands, data: &[] };
@@ -671,7 +671,7 @@ fn path_of(entry: &Replayed) -> std::path::PathBuf {
     pool::path(Path::new(DIR), entry.file)
 }
 
-/// Where the first file's bytes end.
+/// The end of the frames in the first file.
 fn tail(fs: &SimFs) -> u64 {
     let bytes = fs::read_all(fs, &first_file(), u64::MAX).unwrap();
     frame::all(&bytes, frame::Stamp { generation: 1, salt: small().salt }).last().unwrap().next as u64

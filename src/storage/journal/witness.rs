@@ -1,11 +1,10 @@
-//! The witness: a file beside the journal that says how far the journal is synced. It is written after
-//! every sync, and synced only when the journal is opened. With it recovery tells a journal that lost its
-//! end (the file in use is missing, zeroed or old) from one with a torn tail. After kill -9 it is exact;
-//! after a power cut it may claim less than is true, but never more.
+//! The witness: a file beside the journal with the synced mark. It is written after every sync, but itself
+//! synced only when the journal is opened. With it recovery can tell a journal that lost its end (the file in
+//! use is missing, zeroed or old) from one with a torn tail. After kill -9 it is exact. After a power cut its
+//! mark may be too low, but never too high.
 //!
 //! 40 bytes, little-endian, within one sector: crc32c of the rest, a magic word, the salt of the data
-//! directory, the position that is synced, the generation of the file in use, and where its frames
-//! end.
+//! directory, the synced position, the generation of the file in use, and the end of its frames.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use super::super::fs::{self, File, Fs, Open};
 const LENGTH: usize = 40;
 const MAGIC: &[u8; 4] = b"jdsy";
 
-/// What it says.
+/// The content of the witness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Synced {
     pub position: u64,
@@ -35,7 +34,7 @@ pub fn path(journal: &Path) -> PathBuf {
     journal.with_extension("synced")
 }
 
-/// The position in the witness of this journal; `None` if there is no readable witness.
+/// The content of the witness of this journal; `None` if there is no readable witness.
 pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
     let path = path(journal);
     let why = match fs::read_all(fs, &path, u64::MAX) {
@@ -46,7 +45,7 @@ pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => error.to_string(),
     };
-    tracing::warn!(path = %path.display(), %why, "journal.synced cannot be read and is written anew; the journal is complete without it");
+    tracing::warn!(path = %path.display(), %why, "journal.synced cannot be read and is written again; the journal is complete without it");
     None
 }
 
@@ -87,7 +86,7 @@ impl Witness {
         }
     }
 
-    /// What the file says stays true; it only claims less than it could.
+    /// The content of the file stays true, but its mark is no longer updated.
     fn give_up(&mut self, error: &io::Error) {
         tracing::warn!(%error, "cannot write journal.synced; it is tried again at the next start");
         self.file = None;

@@ -1,4 +1,4 @@
-//! Look-ups by time: in the segments, and in the batches that only memory has.
+//! Look-ups by time: in the segments, and in the batches that are only in memory.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::storage::LogError;
 use crate::storage::segment::{ReadError, Segment};
 use crate::types::{Offset, Timestamp};
 
-/// The part of a log that a search looks through: the segments up to `end`, and the batches that no segment has.
+/// The part of a log that a search reads: the segments up to `end`, and the batches that no segment has.
 struct Searched {
     start: Offset,
     end: Offset,
@@ -17,12 +17,12 @@ struct Searched {
 }
 
 impl Partition {
-    /// The first record at or behind the log start whose timestamp is at least `timestamp`.
+    /// The first record at or after the log start offset whose timestamp is at least `timestamp`.
     pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Found>, LogError> {
         self.search(move |searched| searched.first_since(timestamp)).await
     }
 
-    /// The first record that has the largest timestamp.
+    /// The first record with the largest timestamp.
     pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
         self.search(Searched::newest).await
     }
@@ -36,7 +36,7 @@ impl Partition {
             let searched = self.searched();
             let found = off_thread(move || search(&searched)).await?;
             let start = self.ends().log_start;
-            // The log start moved during the search, or a segment was removed or replaced.
+            // The log start offset moved during the search, or a segment was removed or replaced.
             let is_outdated = match &found {
                 Ok(found) => found.is_some_and(|found| found.offset < start),
                 Err(error) => *error == ReadError::Gone,
@@ -48,7 +48,8 @@ impl Partition {
     }
 
     fn searched(&self) -> Searched {
-        // Read first: every record below these ends is in a segment or in memory when the lock is taken.
+        // The ends are read first: every record below them is in a segment or in memory when the lock is
+        // taken.
         let ends = self.ends();
         let log = self.log();
         let end = log.unwritable.map_or(ends.high_watermark, |stuck| stuck.from.min(ends.high_watermark));
@@ -91,7 +92,8 @@ impl Searched {
             }
         };
         for segment in candidates {
-            // A segment's newest record may lie before the log start: then another one counts.
+            // A segment's newest record may be before the log start offset; then another segment may have the
+            // result.
             if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
                 break;
             }

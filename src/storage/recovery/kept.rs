@@ -1,9 +1,10 @@
-//! Records that a start could not write to their segment. The next snapshot allows the journal to drop them, so
-//! they are kept in one file per partition until a later start can write them: `kept/<topic id>-<partition>.kept`.
+//! Records that a start could not write to their segment. The next snapshot allows the journal to drop them,
+//! so they are kept in one file per partition until a later start can write them:
+//! `kept/<topic id>-<partition>.kept`.
 //!
 //! - A partition that is out of service is not written to. Its records stay here until its files are back.
-//! - If the journal only refers to records in a segment that cannot be written, they may be in the page cache
-//!   only. They are written and synced here before a client can read them.
+//! - If the journal only refers to records in a segment that cannot be written, they may only be in the page
+//!   cache. They are written and synced here before a client can read them.
 //!
 //! ```text
 //!  0 crc32c of everything behind it    4 length of the commands
@@ -25,15 +26,15 @@ use crate::storage::journal::Replayed;
 use crate::types::Timestamp;
 
 const SUFFIX: &str = ".kept";
-/// A damaged file is renamed to end with this.
+/// The suffix that a damaged file is renamed to.
 const DAMAGED: &str = ".damaged";
 const HEADER: usize = 8;
-/// Larger than the journal ever is between two snapshots.
+/// Larger than the journal ever gets between two snapshots.
 const LARGEST: u64 = 16 << 30;
 
 type Batches = BTreeMap<(SegmentId, u64), Bytes>;
 
-/// The files that are there, by their paths.
+/// The existing files, by their paths.
 pub(super) struct Kept(BTreeMap<PathBuf, Bytes>);
 
 impl Kept {
@@ -69,8 +70,8 @@ impl Kept {
         Ok((kept, rounds))
     }
 
-    /// Writes a file for each partition that needs one, and removes the others. `damaged` has the partitions that are
-    /// out of service.
+    /// Writes a file for each partition that needs one, and removes the others. `damaged` contains the
+    /// partitions that are out of service.
     pub fn settle(
         mut self,
         directory: &Directory,
@@ -108,7 +109,7 @@ impl Kept {
                 Err(error) => return Err(OpenError::Io { path, error }),
             }
         }
-        // A file that is not needed must not be written over a log that has changed since.
+        // An unneeded file must not stay: a later start would write it over a log that has changed since.
         let needed: BTreeSet<PathBuf> = unwritten.keys().map(|key| path(directory, *key)).collect();
         for path in self.0.into_keys().filter(|path| !needed.contains(path)) {
             let removed = directory.fs.remove(&path).and_then(|()| directory.fs.sync_dir(&directory.kept()));
@@ -163,7 +164,7 @@ fn encode((topic, partition): PartitionKey, batches: &Batches) -> Bytes {
     [&crc32c::crc32c(&covered).to_be_bytes()[..], &covered].concat().into()
 }
 
-/// `None` if none of its batches is part of a log any more.
+/// The batches of a file that are still part of their log, as a round; `None` if there are none.
 fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Option<Round>, String> {
     if bytes.len() < HEADER {
         return Err("it is too short".to_owned());
@@ -198,7 +199,7 @@ fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Optio
     Ok((!places.is_empty()).then_some(Round { entry, commands, places, dropped: Vec::new() }))
 }
 
-/// Whether the log still reaches that far: its end may have been cut.
+/// Whether the batch is still within the log, whose end may have been cut.
 fn is_within(shard: &Shard, place: &Place) -> bool {
     let segments = shard.partition(place.topic, place.partition).map(|partition| partition.segments());
     let state = segments.and_then(|all| all.iter().find(|state| state.id() == place.segment));

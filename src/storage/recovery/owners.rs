@@ -1,10 +1,10 @@
-//! Finds the owner of each directory below `topics`, and makes each hold what the state says.
+//! Finds the owner of each directory below `topics`, and makes each directory match the state.
 //!
-//! A directory is created only after the journal durably has its partition, and a snapshot without a
-//! topic is written only after the topic's directories are safe in the trash. So a directory belongs
-//! either to a partition of the state or to a topic whose deletion was just replayed. Any other
-//! directory is a sign of damage and stays where it is. A directory with the name of a known partition
-//! is never given up because its `partition.metadata` disagrees.
+//! A directory is created only after the journal durably has its partition, and a snapshot without a topic is
+//! written only after the topic's directories are durably in the trash. So a directory belongs either to a
+//! partition of the state or to a topic whose deletion was just replayed. Any other directory is a sign of
+//! damage and is not touched. A directory with the name of a known partition is never given up just because
+//! its `partition.metadata` disagrees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,18 +17,18 @@ use crate::storage::fs::{Failure, Fs, Open};
 use crate::storage::segment::{self, Expected};
 use crate::types::{Offset, TopicId};
 
-/// What became of the directories.
+/// The owners of the directories.
 #[derive(Default)]
 pub(super) struct Owned {
-    /// Partitions that have a directory which is theirs.
+    /// Partitions with a directory that belongs to them.
     pub ours: BTreeSet<PartitionKey>,
-    /// Partitions that are out of service, and why.
+    /// Partitions that are out of service, with the reason.
     pub damaged: BTreeMap<PartitionKey, String>,
     /// Directories of deleted topics.
     pub deleted: Vec<PathBuf>,
     /// Directories that belong to no known partition.
     pub unknown: Vec<PathBuf>,
-    /// Directories whose `partition.metadata` is wrong while their segments are right.
+    /// Directories with a wrong `partition.metadata` but correct segments.
     pub relabelled: Vec<(PathBuf, TopicId)>,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             let name_was_dropped =
                 named.is_some_and(|(topic, _)| dropped.values().any(|name| *name == topic));
             match says {
-                // A crash came before its metadata was safe.
+                // A crash came before its metadata was durable.
                 Ok(None) if name_was_dropped => owned.deleted.push(dir),
                 Ok(_) | Err(_) => owned.unknown.push(dir),
             }
@@ -65,7 +65,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
         };
         let doubt = match says {
             Ok(Some(topic)) if topic == key.0 => None,
-            // Nothing is said before the first segment is made.
+            // There is no metadata before the first segment is created.
             Ok(None) if partition.segments().is_empty() => None,
             Ok(None) => Some("does not say whose it is".to_owned()),
             Ok(Some(topic)) => Some(format!("says that it belongs to topic {topic}")),
@@ -89,8 +89,8 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
     Ok(owned)
 }
 
-/// Whether the files in the directory are what was appended to the partition, batch for batch, as
-/// far as the journal does not write them again.
+/// Whether the files in the directory contain exactly the batches of the partition. Batches that are in the
+/// journal are not checked, because they are written again.
 fn has_its_segments(
     fs: &dyn Fs,
     dir: &Path,
@@ -130,14 +130,14 @@ pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel
 }
 
 impl Owned {
-    /// Moves the directories of deleted topics out of the way, prevents appends to those that belong to no
+    /// Moves the directories of deleted topics to the trash, prevents writes to those that belong to no
     /// topic, and corrects `partition.metadata`.
     pub fn clear(&self, directory: &Directory) -> io::Result<()> {
         self.deleted.iter().try_for_each(|dir| directory.trash.take(dir))?;
         for dir in &self.unknown {
             tracing::warn!(
                 dir = %dir.display(),
-                "this directory belongs to no topic, and no topic with it was deleted: it stays as it is, out of service; \
+                "this directory belongs to no topic, not even to a deleted one: it is not used and not changed; \
                  `jackdaw log repair --accept-loss` moves it aside"
             );
             directory.trash.keep_out_of(dir);
@@ -145,7 +145,7 @@ impl Owned {
         for (dir, topic) in &self.relabelled {
             tracing::warn!(
                 dir = %dir.display(), %topic,
-                "partition.metadata is damaged, the segments are not: the file is written anew"
+                "partition.metadata is damaged, the segments are not: the file is written again"
             );
             segment::write_metadata(&*directory.fs, dir, *topic)?;
             directory.files.sync_names(dir)?;
@@ -153,9 +153,8 @@ impl Owned {
         Ok(())
     }
 
-    /// Makes every partition's directory hold what the state says: no file beyond the end or below
-    /// the start, and the newest segment cut to its length. Returns the partitions that had more
-    /// than that at their end.
+    /// Makes every partition's directory match the state: removes files outside the log and cuts segments to
+    /// their length. Returns the partitions that had more data at their end.
     pub fn settle(
         &mut self,
         directory: &Directory,
@@ -177,7 +176,7 @@ impl Owned {
                     false => Ok(Settled::Damaged(format!("{} is missing", dir.display()))),
                 };
                 let settled = match settled {
-                    // The others would fail as well.
+                    // The other partitions would fail too.
                     Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
                     Err(error) => {
                         let next_step = Failure::of(&error).next_step();
@@ -197,7 +196,7 @@ impl Owned {
 }
 
 impl Owned {
-    /// The result, by the names of the directories; also logged.
+    /// The result by directory name, for reports.
     pub fn account(&self, shard: &Shard, cut: &[PartitionKey]) -> Account {
         let name = |(topic, index): &PartitionKey| {
             let topic = shard.topic(*topic).map(|topic| topic.name.as_str());
@@ -228,7 +227,7 @@ enum Settled {
     Damaged(String),
 }
 
-/// Looks first: where something is missing nothing is changed.
+/// Checks everything first: if something is missing, nothing is changed.
 fn settle_partition(
     fs: &dyn Fs,
     dir: &Path,
@@ -257,8 +256,9 @@ fn settle_partition(
         }
     }
     let is_known = |id: &SegmentId| partition.segments().iter().any(|state| state.id() == *id);
-    // Below the start, or compacted: its end was decided, or its beginning was not. At or beyond the
-    // end: never acknowledged.
+    // Files before the log start offset were deleted. Files within the log are old ones that compaction
+    // replaced, or new ones of a compaction that was not committed. Files at or after the end were never
+    // acknowledged.
     let spare: Vec<SegmentId> = found.into_iter().filter(|id| !is_known(id)).collect();
     let is_cut = !too_long.is_empty() || spare.iter().any(|id| id.base >= partition.end());
     for (path, bytes) in too_long {

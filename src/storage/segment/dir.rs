@@ -1,7 +1,7 @@
-//! The directory of a partition. All access by path uses the [`PartitionDir`] of the topic that owns it.
-//! Once the topic is deleted, its directory is moved away and every later call fails with `NotFound`. So
-//! a new topic with the same name has the path to itself: code that still holds the old topic cannot
-//! open, write or remove a file of the new one.
+//! The directory of a partition. All access by path uses the [`PartitionDir`] of the topic that owns it. Once
+//! the topic is deleted, its directory is moved away and every later call fails with `NotFound`. So a new
+//! topic with the same name has the path to itself: code that still holds the old topic cannot open, write or
+//! remove a file of the new one.
 //!
 //! Open files stay open: a handle follows its file and its directory into the trash.
 
@@ -23,7 +23,7 @@ pub struct PartitionDir {
     path: PathBuf,
     topic: TopicId,
     partition: i32,
-    /// The directory exists and names its topic.
+    /// The directory exists and has the topic's metadata.
     made: AtomicBool,
     /// Read-locked while a file is accessed by path.
     discarded: RwLock<bool>,
@@ -55,22 +55,22 @@ impl PartitionDir {
         self.partition
     }
 
-    /// For messages.
+    /// The path of a segment, for messages.
     pub fn log_path(&self, id: SegmentId) -> PathBuf {
         files::log_path(&self.path, id)
     }
 
-    /// The topic was deleted.
+    /// Whether the topic was deleted.
     pub fn is_discarded(&self) -> bool {
         *self.discarded.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A segment is in it.
+    /// Records that the directory exists, because a segment is in it.
     pub fn note_made(&self) {
         self.made.store(true, Ordering::Release);
     }
 
-    /// Creates the directory, and in it the file that names its topic.
+    /// Creates the directory and its metadata file with the topic id.
     pub fn make(&self) -> io::Result<()> {
         let _there = self.there()?;
         if self.made.load(Ordering::Acquire) {
@@ -86,7 +86,8 @@ impl PartitionDir {
             }
         }
         if let Err(error) = files::write_metadata(fs, &self.path, self.topic) {
-            // A directory that names no topic would only be doubted. Return the first error.
+            // Without a topic id the next start could not tell which topic the directory belongs to. The
+            // first error is returned.
             let _ = fs.remove(&self.path.join(files::METADATA));
             let _ = fs.remove_dir(&self.path);
             return Err(error);
@@ -101,7 +102,7 @@ impl PartitionDir {
         io::Error::new(io::ErrorKind::AlreadyExists, what)
     }
 
-    /// The file of a segment, kept open by [`Files`] while it is in use.
+    /// The file of a segment; [`Files`] keeps it open while it is in use.
     pub fn open(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         self.files.open((self.topic, self.partition, id), &self.log_path(id), how)
@@ -120,7 +121,7 @@ impl PartitionDir {
         self.files.leases.lend(file)
     }
 
-    /// An empty file for a segment that is not in use yet. What an earlier run left in it goes.
+    /// An empty file for a new segment. Content from an earlier run is removed.
     pub fn create(&self, id: SegmentId) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         let file = self.files.fs().open(&self.log_path(id), Open::WriteOrNew)?;
@@ -128,29 +129,29 @@ impl PartitionDir {
         Ok(file)
     }
 
-    /// The copy of a segment's index.
+    /// The file with the saved index of a segment.
     pub fn open_index(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         self.files.fs().open(&files::index_path(&self.path, id), how)
     }
 
-    /// Removes a segment's file and its index; gone already is fine. The names want a sync.
+    /// Removes a segment's file and its index; missing files are no error. The names need a sync afterwards.
     pub fn remove(&self, id: SegmentId) -> io::Result<()> {
-        // Everything goes with the directory.
+        // The file was moved away with the directory.
         let Ok(_there) = self.there() else { return Ok(()) };
         self.files.forget((self.topic, self.partition, id));
         files::remove_files(self.files.fs(), &self.path, id)
     }
 
-    /// The handles that make its name, the names in it, and its metadata durable.
+    /// Handles to make its name, the names in it, and its metadata durable.
     pub fn names(&self) -> io::Result<Names> {
         let _there = self.there()?;
         Names::open(self.files.fs(), &self.path)
     }
 
-    /// The topic is deleted: moves the directory to the trash, and ends every way to it. Where it
-    /// cannot be moved, that is tried again before a snapshot forgets the topic. A directory that may
-    /// be somebody else's stays.
+    /// Ends all access because the topic is deleted, and moves the directory to the trash. If that fails, it
+    /// is tried again before a snapshot without the topic is written. A directory that may belong to another
+    /// topic stays.
     pub fn discard(&self) {
         let mut discarded = self.discarded.write().unwrap_or_else(PoisonError::into_inner);
         *discarded = true;
@@ -172,12 +173,12 @@ impl PartitionDir {
         Ok(self.made.load(Ordering::Acquire)
             || match files::topic_of(fs, &self.path)? {
                 Some(topic) => topic == self.topic,
-                // A crash came when it was just made.
+                // A crash came right after the directory was created.
                 None => files::ids(fs, &self.path)?.is_empty(),
             })
     }
 
-    /// Holds off [`PartitionDir::discard`] while the guard lives; `NotFound` after it.
+    /// Blocks [`PartitionDir::discard`] while the guard lives. Fails with `NotFound` after it.
     fn there(&self) -> io::Result<RwLockReadGuard<'_, bool>> {
         let discarded = self.discarded.read().unwrap_or_else(PoisonError::into_inner);
         match *discarded {

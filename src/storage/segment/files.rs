@@ -1,6 +1,6 @@
-//! Where segment files lie, whose they are, and which of them are open: a bounded number, the
-//! least used closed first, so that a partition that rests costs no descriptor. An open file is known
-//! by the topic and segment it belongs to, not by its path, which a later topic may take over.
+//! The paths and owners of segment files, and the set of open files. The set is bounded, and the least
+//! recently used file is closed first, so an unused partition needs no file descriptor. The key of an open
+//! file is its topic and segment, not its path, because a later topic may reuse the path.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -12,18 +12,18 @@ use super::lent::Leases;
 use crate::kernel::SegmentId;
 use crate::types::{Offset, TopicId, Uuid};
 
-/// Kafka's own file and form: its tools find the topic id there, and so do we.
+/// The name and format are Kafka's. Kafka's tools and this broker read the topic id from it.
 pub const METADATA: &str = "partition.metadata";
 
 pub struct Files {
     fs: Arc<dyn Fs>,
     most: usize,
     open: Mutex<OpenFiles>,
-    /// Files that answers are sent from. They stay open, so that there are no more descriptors by them.
+    /// Files that answers are sent from. They count as open files, so they need no extra descriptors.
     pub(super) leases: Arc<Leases>,
 }
 
-/// One in `LENT_SHARE` open files may be lent to answers.
+/// One in [`LENT_SHARE`] open files may be lent to answers.
 const LENT_SHARE: usize = 4;
 
 #[derive(Default)]
@@ -49,8 +49,8 @@ impl Files {
         &*self.fs
     }
 
-    /// The file of a segment, opened where it is not open yet as `how` asks for. Where the process
-    /// has no descriptor left, others of ours are closed.
+    /// The file of a segment, opened as `how` says unless it already is. If the process has no file
+    /// descriptor left, other segment files are closed.
     pub fn open(&self, key: SegmentKey, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut open = self.lock();
         open.uses += 1;
@@ -66,7 +66,7 @@ impl Files {
             opened => opened?,
         };
         if open.by_segment.len() >= self.most {
-            // Closing one that is in use frees no descriptor.
+            // Closing a file that is in use frees no descriptor.
             let idle = open.by_segment.iter().filter(|(_, known)| Arc::strong_count(&known.file) == 1);
             let least = idle.min_by_key(|(_, known)| known.used).map(|(key, _)| *key);
             least.and_then(|key| open.by_segment.remove(&key));
@@ -90,7 +90,7 @@ impl Files {
         of_it.iter().for_each(|key| drop(open.by_segment.remove(key)));
     }
 
-    /// Makes the names in the directory of a partition durable, its own, and whose it is.
+    /// Makes durable: the names in a partition's directory, its own name, and its metadata file.
     pub fn sync_names(&self, dir: &Path) -> io::Result<()> {
         Names::open(&*self.fs, dir)?.sync()
     }
@@ -106,7 +106,7 @@ impl Files {
 }
 
 impl OpenFiles {
-    /// Closes the half that was not used for longest; whether there was anything to close.
+    /// Closes the least recently used half. Returns `false` if no file was open.
     fn close_half(&mut self) -> bool {
         let mut used: Vec<u64> = self.by_segment.values().map(|known| known.used).collect();
         used.sort_unstable();
@@ -116,7 +116,7 @@ impl OpenFiles {
     }
 }
 
-/// The names of a partition's files and directory, opened to be made durable.
+/// The names of a partition's files and directory, opened to be synced.
 pub struct Names {
     metadata: Arc<dyn File>,
     dir: Box<dyn OpenDir>,
@@ -139,7 +139,7 @@ impl Names {
     }
 }
 
-/// `<base offset, 20 digits>.log`; `<base offset>.<generation>.log` once compaction has written it anew.
+/// `<base offset, 20 digits>.log`, or `<base offset>.<generation>.log` after compaction has rewritten it.
 pub fn log_path(dir: &Path, id: SegmentId) -> PathBuf {
     path_of(dir, id, "log")
 }
@@ -155,16 +155,15 @@ fn path_of(dir: &Path, SegmentId { base, generation }: SegmentId, suffix: &str) 
     })
 }
 
-/// Opens the file of a segment for recovery: everything on the way to it is made where missing, and
-/// what is there already is written again, as the page cache may be all that has it. The names want
-/// a sync.
+/// Opens the file of a segment for recovery. Creates the directory and the file if they are missing, and
+/// writes the metadata again, because it may only be in the page cache. The names need a sync afterwards.
 pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, id: SegmentId) -> io::Result<Arc<dyn File>> {
     make_dir(fs, dir)?;
     write_metadata(fs, dir, topic)?;
     fs.open(&log_path(dir, id), Open::WriteOrNew)
 }
 
-/// Whether it was not there before.
+/// Creates the directory. Returns `false` if it existed.
 pub fn make_dir(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
     match fs.create_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -179,7 +178,7 @@ pub fn write_metadata(fs: &dyn Fs, dir: &Path, topic: TopicId) -> io::Result<()>
     file.truncate(text.len() as u64)
 }
 
-/// The topic that a partition's directory says it belongs to; `None` where it does not say.
+/// The topic id in a partition's directory; `None` if there is none.
 pub fn topic_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<TopicId>> {
     let file = match fs.open(&dir.join(METADATA), Open::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -191,7 +190,7 @@ pub fn topic_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<TopicId>> {
     Ok(id.and_then(|id| Uuid::parse(id.trim())))
 }
 
-/// The segments that have a file in the directory, in order.
+/// The segments that have a file in the directory, sorted.
 pub fn ids(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<SegmentId>> {
     let mut ids: Vec<SegmentId> = fs.list(dir)?.iter().filter_map(|entry| id_of(&entry.name)).collect();
     ids.sort_unstable();
@@ -204,7 +203,7 @@ fn id_of(name: &str) -> Option<SegmentId> {
     Some(SegmentId { base: Offset(base.parse().ok()?), generation: generation.parse().ok()? })
 }
 
-/// Removes a segment's file and its index; gone already is fine. The names want a sync.
+/// Removes a segment's file and its index; missing files are no error. The names need a sync afterwards.
 pub fn remove_files(fs: &dyn Fs, dir: &Path, id: SegmentId) -> io::Result<()> {
     for path in [index_path(dir, id), log_path(dir, id)] {
         match fs.remove(&path) {

@@ -1,8 +1,8 @@
-//! The sparse index of a segment: about one entry for every few kilobytes, with the position of a
-//! batch, its offset, and the largest timestamp before it. What it says can always be had again
-//! from the headers of the batches; a copy lies beside the segment (`<base>.idx`), so that a large
-//! segment need not be walked after a restart. The copy is written behind, never synced, and
-//! believed only where its checksum holds and the last batch it knows is still there.
+//! The sparse index of a segment: about one entry for every few kilobytes, with the position of a batch, its
+//! offset, and the largest timestamp before it. It can always be rebuilt from the headers of the batches. A
+//! copy is saved beside the segment (`<base>.idx`), so that a restart need not read all headers of a large
+//! segment. The copy may lag behind the segment and is never synced. It is used only if its checksum is valid
+//! and the last batch it covers is still there.
 //!
 //! ```text
 //!  0 crc32c of everything behind it    4 "jidx"
@@ -25,7 +25,7 @@ use crate::types::{Offset, Timestamp, TopicId};
 /// Kafka's `index.interval.bytes`.
 pub const DEFAULT_INTERVAL: u32 = 4096;
 
-/// One batch that was appended, as far as an index needs to know.
+/// The data of an appended batch that an index needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Appendage {
     pub base_offset: Offset,
@@ -33,7 +33,7 @@ pub struct Appendage {
     pub max_timestamp: Timestamp,
 }
 
-/// A segment has no more entries than this; the distance between them doubles instead.
+/// The maximum number of entries of a segment. Above it the distance between entries is doubled.
 const MOST: usize = 4096;
 
 #[derive(Clone)]
@@ -41,17 +41,18 @@ pub struct Index {
     base: Offset,
     interval: u64,
     entries: Vec<Entry>,
-    /// Every batch before this position is accounted for; `None`: nothing is known.
+    /// The index covers every batch before this position; `None` if it is not built.
     covered: Option<u64>,
     /// The largest timestamp of the batches before `covered`.
     largest: Timestamp,
-    /// Where the last of them begins.
+    /// The position of the last of them.
     last: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// From the segment's base: a segment rolls before offsets pass 32 bits.
+    /// Relative to the segment's base: a segment rolls before an offset exceeds its base by more than
+    /// `i32::MAX`.
     offset: u32,
     position: u64,
     /// The largest timestamp of all batches before this one.
@@ -59,7 +60,7 @@ struct Entry {
 }
 
 impl Index {
-    /// Of a segment that has nothing in it yet.
+    /// The index of an empty segment.
     pub fn of_nothing(base: Offset, interval: u32) -> Index {
         Index {
             base,
@@ -71,20 +72,20 @@ impl Index {
         }
     }
 
-    /// Of a segment that nobody has looked into.
+    /// The index of a segment that was not read yet.
     pub fn unknown(base: Offset, interval: u32) -> Index {
         Index { covered: None, ..Index::of_nothing(base, interval) }
     }
 
-    /// How far it reaches; `None` where nothing is known.
+    /// The number of bytes that it covers; `None` if it is not built.
     pub fn covered(&self) -> Option<u64> {
         self.covered
     }
 
-    /// A batch was appended at `at`. An index that does not know what is before it stays unknown.
+    /// Adds a batch that was appended at `at`. An index that lacks the batches before it stays unbuilt.
     pub fn appended(&mut self, batch: &Appendage, at: u64) {
         if self.covered != Some(at) {
-            // Written again after a failure: it is accounted for already.
+            // The batch was written again after a failure and is already in the index.
             if self.covered.is_some_and(|covered| covered < at) {
                 self.covered = None;
             }
@@ -100,7 +101,8 @@ impl Index {
                     nth += 1;
                     nth % 2 == 1
                 });
-                // As far apart as those that are left, or their part would stay the only sparse one.
+                // The interval becomes the average distance of the remaining entries. Otherwise only the old
+                // part of the index would be sparse.
                 self.interval = (self.interval * 2).max(at / self.entries.len() as u64);
             }
         }
@@ -109,8 +111,8 @@ impl Index {
         self.last = at;
     }
 
-    /// Reads the headers of the batches that it does not know yet, up to `size`.
-    /// Offsets that do not go on as they should (`gapless` or not) are damage.
+    /// Adds the batches that it does not cover yet, up to `size`, from their headers. Offsets that do not
+    /// continue correctly (depending on `gapless`) are damage.
     pub fn extend(&mut self, scan: &mut Scan<'_>, size: u64, gapless: bool) -> Result<(), ReadError> {
         if self.covered.is_none() {
             *self = Index { interval: self.interval, ..Index::of_nothing(self.base, 1) };
@@ -141,7 +143,7 @@ impl Index {
         Ok(())
     }
 
-    /// The position of a batch that begins at or before `offset`, and its base offset where it is known.
+    /// The position of a batch that begins at or before `offset`, and its base offset if it is known.
     pub fn at_or_before(&self, offset: Offset) -> (u64, Option<Offset>) {
         let relative = offset.0.saturating_sub(self.base.0);
         let behind = self.entries.partition_point(|entry| i64::from(entry.offset) <= relative);
@@ -150,7 +152,7 @@ impl Index {
         (self.position(behind), base.map(|entry| Offset(self.base.0 + i64::from(entry.offset))))
     }
 
-    /// The last position known that is not behind `limit`, of a batch that begins before `end`.
+    /// The last known position, at most `limit`, of a batch that begins before `end`.
     pub fn last_within(&self, limit: u64, end: Offset) -> u64 {
         let relative = end.0.saturating_sub(self.base.0);
         let behind = self
@@ -181,7 +183,7 @@ const HEAD: usize = 80;
 const ENTRY: usize = 20;
 
 impl Index {
-    /// Writes the copy. A crash may leave anything of it.
+    /// Writes the copy. A crash may leave any part of it; [`Index::load`] checks it.
     pub fn save(&self, topic: TopicId, log: &dyn File, copy: &dyn File) -> io::Result<()> {
         let (Some(covered), Some(header)) = (self.covered, header_crc(log, self.last)?) else {
             return Ok(());
@@ -211,8 +213,8 @@ impl Index {
         copy.truncate(bytes.len() as u64)
     }
 
-    /// The index that the bytes of a copy hold, where it is that of this log: of the first `size`
-    /// bytes of it at most.
+    /// The index in the bytes of a copy; `None` if the copy is invalid, belongs to another log, or covers
+    /// more than the first `size` bytes of this one.
     pub fn load(bytes: &[u8], topic: TopicId, base: Offset, log: &dyn File, size: u64) -> Option<Index> {
         let (crc, rest) = bytes.split_first_chunk()?;
         if crc32c::crc32c(rest) != u32::from_le_bytes(*crc) {
@@ -255,15 +257,15 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// Hops from header to header with few bytes read: small batches lie many to a buffer, of large
-/// ones only the headers are read.
+/// Reads headers one after the other with few bytes of I/O: many small batches share one buffer, and of large
+/// batches only the headers are read.
 pub struct Scan<'a> {
     file: &'a dyn File,
     may_wait: bool,
     buffer: Vec<u8>,
     start: u64,
-    /// The last batch was so large that the next one is not worth a whole buffer; so is the first one,
-    /// of which nothing is known.
+    /// The last batch was so large that it is not worth reading a whole buffer for the next one. Also `true`
+    /// at first, when nothing is known.
     sparse: bool,
 }
 
@@ -274,7 +276,7 @@ impl<'a> Scan<'a> {
         Scan { file, may_wait, buffer: Vec::new(), start: 0, sparse: true }
     }
 
-    /// The header at `at`; `None` where the file ends before its end.
+    /// The header at `at`; `None` if the file ends before the header does.
     pub fn header(&mut self, at: u64) -> Result<Option<Header>, ReadError> {
         if self.held(at).is_none() && !self.read(at)? {
             return Ok(None);

@@ -17,7 +17,7 @@ pub struct Lent {
     _lease: Lease,
 }
 
-/// How many files may be lent at a time.
+/// Limits the number of files that are lent at the same time.
 #[derive(Debug)]
 pub struct Leases {
     most: usize,

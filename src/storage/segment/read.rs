@@ -1,4 +1,4 @@
-//! Reading: whole batches from an offset on, as a range of the file or as bytes. Every batch that is
+//! Reading of whole batches from an offset on, as a range of the file or as bytes. Every batch that is
 //! returned was checked against its checksum since the file was opened. Checked ranges are remembered, so
 //! each is checked once.
 
@@ -17,28 +17,29 @@ use crate::types::{FileRange, Offset, Piece};
 /// Whole batches, and the next offset after them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batches {
-    /// `None` where the limit has no room for the first one.
+    /// `None` if the first batch exceeds the limit.
     pub piece: Option<Piece>,
     pub next: Offset,
 }
 
-/// Where whole batches lie in the file.
+/// The range of whole batches in the file.
 struct Span {
     at: Range<u64>,
     next: Offset,
 }
 
-/// A shorter range is cheaper to read into memory, and to send with its neighbours, than from its file.
+/// A shorter range is read into memory: that is cheaper than sending it from its file, and its neighbours can
+/// be sent with it.
 const SENT_FROM_FILE: usize = 32 << 10;
 
-/// More bytes than this are verified only on a thread that may block: it takes a millisecond.
+/// A larger range is checked only on a thread that may block, because it takes a millisecond.
 const VERIFIED_AT_ONCE: u64 = 4 << 20;
 
-/// Where readers stopped, so that they need no look-up to continue.
+/// The positions at which readers stopped, so that they can continue without a look-up.
 #[derive(Default)]
 pub(super) struct Places(VecDeque<(Offset, u64)>);
 
-/// As many readers of one segment find their places again.
+/// The number of readers of one segment whose positions are remembered.
 const PLACES: usize = 16;
 
 impl Places {
@@ -57,7 +58,7 @@ impl Places {
     }
 }
 
-/// How finely [`cold_parts`] looks.
+/// The resolution of [`cold_parts`].
 const PART: u64 = 128 << 10;
 const PAGE: u64 = 4 << 10;
 
@@ -83,9 +84,9 @@ fn cold_parts(file: &dyn File, range: Range<u64>) -> Vec<Range<u64>> {
 }
 
 impl Segment {
-    /// Whole batches: from the one that holds `from`, or the next one where compaction took it, below
-    /// `end`, up to `max_bytes`, but the first in any case where `at_least_one`. Without `may_wait`
-    /// only what the page cache has.
+    /// Reads whole batches, from the one that contains `from` on (or the next one if compaction removed it),
+    /// below `end`, at most `max_bytes`. With `at_least_one` the first batch is returned even if it is
+    /// larger. Without `may_wait` it fails with `MustWait` if something is not in the page cache.
     pub fn read(
         &self,
         from: Offset,
@@ -104,19 +105,19 @@ impl Segment {
         Ok(Batches { piece: Some(piece), next })
     }
 
-    /// The same in memory, the first batch in any case. May wait.
+    /// Like [`Segment::read`], in memory and always with the first batch. May wait for the disk.
     pub fn read_bytes(&self, from: Offset, end: Offset, max_bytes: usize) -> Result<Bytes, ReadError> {
         let Batches { piece, .. } = self.read(from, end, max_bytes, true, true)?;
         let bytes = piece.map_or(Ok(Bytes::new()), |piece| piece.to_bytes());
         bytes.map_err(|error| ReadError::Io(error.to_string()))
     }
 
-    /// Holds whole batches against their checksums, whether they were before or not: those from `at` on,
-    /// `bytes` of them or little more; not those that lie before `log_start`. The page cache forgets what it
-    /// did not have before, and nothing else.
+    /// Checks whole batches against their checksums, even if they were checked before: those from `at` on,
+    /// about `bytes` of them. A wrong checksum before `log_start` is ignored, unless compaction has rewritten
+    /// the segment. Parts that were not in the page cache before are removed from it again.
     pub fn scrub(&self, at: u64, bytes: u64, log_start: Offset) -> Result<Range<u64>, ReadError> {
         let at = at..self.size();
-        // It may have no file yet.
+        // The file may not exist yet.
         if at.is_empty() {
             return Ok(at);
         }
@@ -168,8 +169,8 @@ impl Segment {
             };
         }
         let limit = start.saturating_add(max_bytes as u64).min(size);
-        // All that lies before it is whole, and below the end.
-        // What is appended meanwhile is in the index before it counts.
+        // All batches before this position are complete and begin below `end`. The index is updated before
+        // the size, so it covers all batches below `size`.
         let within = limit.min(size - 1);
         let mut at = self.indexed(file, may_wait, |index| index.last_within(within, end))?.max(start);
         let mut next = (at == start).then_some(from);
@@ -183,8 +184,8 @@ impl Segment {
             {
                 return Err(self.damaged(at, verified::OUT_OF_PLACE));
             }
-            // There is a batch below `end`. In a compacted segment this is the only sign of a base offset that became
-            // too large.
+            // There is a batch below `end`. In a compacted segment this is the only sign of a base offset
+            // that became too large.
             if at == start && header.base_offset >= end {
                 return Err(self.damaged(at, verified::OUT_OF_PLACE));
             }

@@ -1,4 +1,4 @@
-//! What is appended is found again, by offset and by time, and damage is noticed.
+//! Appended records are found by offset and by time, and damage is noticed.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn fixture(count: i64, value: usize) -> Fixture {
     Fixture { fs, files, trash, dir, segment, batches }
 }
 
-/// One more batch of three records, at the end.
+/// Appends another batch of three records.
 fn append_to(segment: &Segment, batches: &mut Vec<Bytes>, value: usize) {
     let number = batches.len() as i64;
     let mut batch = BatchBuilder::new().base_offset(Offset(100 + 3 * number));
@@ -86,7 +86,7 @@ fn read(segment: &Segment, from: i64, end: Offset, max: usize) -> Vec<u8> {
 #[test]
 fn a_read_while_a_batch_is_appended_ends_before_it_and_says_so() {
     let f = fixture(2, 5000);
-    // The index has the second batch, and it does not count yet.
+    // The second batch is in the index, but not yet in the size.
     f.segment.size.store(f.batches[0].len() as u64, Ordering::Release);
     let Batches { piece, next } = f.segment.read(Offset(100), f.end(), usize::MAX, true, true).unwrap();
     assert_eq!(piece.unwrap().to_bytes().unwrap(), f.batches[0]);
@@ -169,7 +169,7 @@ fn o4_the_newest_record_is_looked_for_behind_the_log_start() {
 fn a_compressed_batch_that_nobody_can_read_is_not_damage() {
     let f = fixture(0, 0);
     let sound = BatchBuilder::new().base_offset(Offset(100)).value(Timestamp(500), "x").build();
-    // A client may send these bytes: their checksum holds, and compressed batches are not opened.
+    // A client may send these bytes: their checksum is valid, and the broker does not decompress batches.
     let mut batch = sound.to_vec();
     batch[22] = 4;
     let crc = record::crc_of(&batch).to_be_bytes();
@@ -267,7 +267,7 @@ fn the_scrub_finds_what_a_reader_checked_before_and_names_file_and_byte() {
     );
 }
 
-/// A file of which the page cache has some pages, and that is read ahead as Linux does it.
+/// A file that is partly in the page cache, with the read-ahead of Linux.
 struct PartlyCached {
     bytes: Vec<u8>,
     cached: Mutex<Vec<bool>>,
@@ -332,7 +332,7 @@ fn the_scrub_leaves_the_page_cache_as_it_found_it() {
     let f = fixture(100, 20_000);
     let bytes = read(&f.segment, 100, f.end(), usize::MAX);
     let pages = bytes.len().div_ceil(PAGE);
-    // A megabyte that is in the cache, one that is not, and so on.
+    // One megabyte is in the cache, the next one is not, and so on.
     let was_cached = |page: usize| (page / 256).is_multiple_of(2);
     let cached = Mutex::new((0..pages).map(was_cached).collect::<Vec<bool>>());
     let file = PartlyCached { bytes, cached, reads_ahead: true.into() };
@@ -341,7 +341,7 @@ fn the_scrub_leaves_the_page_cache_as_it_found_it() {
     while at < f.segment.size() {
         at = f.segment.scrub_file(&file, at..f.segment.size(), 150_000, Offset(0)).unwrap().end;
     }
-    // It looks no finer than this.
+    // The resolution of the scrub is not finer than this.
     let far_from_the_others = |page: &usize| (33..256 - 33).contains(&(page % 256));
     for page in (0..pages - 33).filter(far_from_the_others) {
         assert_eq!(file.cached.lock().unwrap()[page], was_cached(page), "page {page} of {pages}");
@@ -350,7 +350,7 @@ fn the_scrub_leaves_the_page_cache_as_it_found_it() {
 
 #[test]
 fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() {
-    // Batches of many sizes, so that some lie many to an index entry and others are several of them.
+    // Batches of many sizes: some share an index entry, others are as large as several index intervals.
     let sizes = [10, 3000, 10, 10, 20_000, 100, 700, 5000, 1, 90_000, 40, 40, 40, 12_000];
     let mut f = fixture(0, 0);
     for size in sizes.iter().cycle().take(60) {
@@ -394,7 +394,7 @@ fn a_file_that_cannot_be_read_is_named_and_not_called_damaged() {
     assert!(why.starts_with(&format!("{LOG}, byte 0: ")), "{why}");
 }
 
-/// A segment on a real disk, of as many batches of 40,000 bytes.
+/// A segment on a real disk, with `count` batches of 40,000 bytes.
 fn on_disk(dir: &Path, files: &Arc<Files>, partition: i32, count: i64) -> (Segment, Vec<Bytes>) {
     let trash = dir.join("trash");
     std::fs::create_dir_all(&trash).unwrap();
@@ -483,7 +483,7 @@ fn check_every_offset(f: &Fixture, segment: &Segment) {
 fn after_a_restart_a_large_segment_is_not_walked_again() {
     let f = fixture(400, 500);
     f.segment.save_index().unwrap();
-    // A walk over all headers would stumble here.
+    // Reading all headers would fail here.
     let at: usize = f.batches[..200].iter().map(Bytes::len).sum();
     f.fs.flip_bit(Path::new(LOG), (at as u64 + 16) * 8).unwrap();
     let reopened = f.reopened();
@@ -524,7 +524,7 @@ fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
     let f = fixture(300, 500);
     f.segment.save_index().unwrap();
     let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();
-    // Another log of the same topic and length, of larger batches.
+    // Another log of the same topic, longer and with larger batches.
     let other = fixture(200, 900);
     assert!(other.segment.size() > f.segment.size());
     other.fs.open(Path::new(COPY), Open::WriteOrNew).unwrap().write_at(&[IoSlice::new(&copy)], 0).unwrap();

@@ -6,11 +6,11 @@ use super::super::fs::File;
 use super::walk::{Met, Stop, walk};
 use crate::types::Offset;
 
-/// Ranges of whole batches, ascending, none of which touches another.
+/// Ranges of whole batches, ascending; no two of them touch.
 #[derive(Default)]
 pub struct Verified(Vec<Range<u64>>);
 
-/// How many ranges are remembered. A range that was forgotten is verified again when it is read.
+/// The maximum number of ranges. A forgotten range is checked again when it is read.
 const MOST: usize = 64;
 
 impl Verified {
@@ -36,16 +36,16 @@ impl Verified {
         }
     }
 
-    /// The file was opened anew.
+    /// Forgets all ranges, because the file was opened again.
     pub fn clear(&mut self) {
         self.0 = Vec::new();
     }
 }
 
-/// Holds the batches of `range`, which are whole ones, against their checksums until it is `enough`, and
-/// says where it ended. Where compaction took none (`gapless`), the offsets must follow each other, too:
-/// the checksum does not cover them, and a batch that lies before `log_start`, which nobody reads, may be
-/// damaged.
+/// Checks the batches of `range`, which must be whole, against their checksums, until at least `enough` bytes
+/// are checked. Returns the position after them. In a segment without gaps (`gapless`) the offsets must also
+/// be consecutive, because the checksum does not cover them. There a batch before `log_start` may be damaged:
+/// it is never read.
 pub fn check(
     file: &dyn File,
     range: Range<u64>,
@@ -72,7 +72,7 @@ pub fn check(
 
 pub const OUT_OF_PLACE: &str = "its base offset is not the one that has to follow";
 
-/// Whether a batch that begins at `base` can be the next one where `expected` is the next offset.
+/// Whether a batch with base offset `base` can be the next one, if `expected` is the next offset.
 pub fn follows(base: Offset, expected: Offset, gapless: bool) -> bool {
     if gapless { base == expected } else { base >= expected }
 }

@@ -1,4 +1,4 @@
-//! Walks from batch to batch through a segment file: through a part of it for readers, or all of it for tools.
+//! Iteration over the batches of a segment file: a part of it for readers, or all of it for tools.
 
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -10,15 +10,15 @@ use crate::kernel;
 use crate::record::{CHECKED_FROM, Header};
 use crate::types::Offset;
 
-/// A batch that a walk came to.
+/// A batch found by a walk.
 pub struct Met {
     pub at: u64,
     pub header: Header,
-    /// Its checksum is right.
+    /// Its checksum is valid.
     pub is_sound: bool,
 }
 
-/// Why a walk ended before its end.
+/// The reason why a walk ended early.
 pub enum Stop {
     Io(io::Error),
     /// The next bytes are not in the page cache.
@@ -51,10 +51,11 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// How much is read at a time.
+/// The bytes that are read at once.
 const BLOCK: usize = 64 << 10;
 
-/// Shows `visit` every batch of `range` until it has enough, and says where it ended.
+/// Calls `visit` with every batch of `range` until it returns `Break`. Returns the position after the last
+/// batch.
 pub fn walk(
     file: &dyn File,
     range: Range<u64>,
@@ -91,14 +92,14 @@ pub fn walk(
 struct Window<'a> {
     file: &'a dyn File,
     may_wait: bool,
-    /// Nothing from here on is read.
+    /// The end of the readable range.
     end: u64,
     start: u64,
     bytes: Vec<u8>,
 }
 
 impl Window<'_> {
-    /// The bytes from `at` on that are at hand, at least so many.
+    /// The loaded bytes from `at` on, at least `least` of them.
     fn bytes(&mut self, at: u64, least: usize) -> Result<&[u8], Stop> {
         let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
         if self.bytes.len().saturating_sub(skip) >= least {
@@ -106,7 +107,7 @@ impl Window<'_> {
         }
         let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
         self.start = at;
-        // Cleared only where the buffer grows: once.
+        // Only new space of the buffer is zeroed, and it grows only once.
         self.bytes.resize(left.min(BLOCK), 0);
         let read = if self.may_wait {
             self.file.read_at(&mut self.bytes, at).map(Some)
@@ -123,7 +124,7 @@ impl Window<'_> {
     }
 }
 
-/// Where a walk through a whole file ended, and why there where it was not at its end.
+/// The end of a walk through a whole file, with the reason if it is not the end of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct End {
     pub at: u64,
@@ -131,7 +132,8 @@ pub struct End {
     pub why: Option<String>,
 }
 
-/// Shows `visit` every batch of a file, whatever its owner knows of it, until something is none or `visit` fails.
+/// Calls `visit` with every batch of a file, whether it belongs to the log or not, until something is not a
+/// batch or `visit` fails.
 pub fn walk_file(
     fs: &dyn Fs,
     path: &Path,
@@ -145,37 +147,37 @@ pub fn walk_file(
     }
 }
 
-/// What a segment should hold.
+/// The expected content of a segment.
 pub struct Expected {
     pub base: Offset,
-    /// The offset behind its last batch.
+    /// The offset after its last batch.
     pub end: Offset,
     pub bytes: u64,
-    /// Compaction was there: offsets may be missing.
+    /// Compaction has rewritten it, so offsets may be missing.
     pub gaps: bool,
     /// Records before it are never read.
     pub log_start: Offset,
 }
 
 impl Expected {
-    /// The segment as the state has it; the next one begins at `end`.
+    /// The segment as it is in the kernel's state; the next one begins at `end`.
     pub fn of(segment: &kernel::Segment, end: Offset, log_start: Offset) -> Expected {
         let (base, bytes, gaps) = (segment.base, segment.bytes, segment.generation > 0);
         Expected { base, end, bytes, gaps, log_start }
     }
 }
 
-/// What a segment holds of what it should.
+/// The result of checking a segment's content.
 #[derive(Debug, Default)]
 pub struct Held {
     pub batches: u64,
     pub bytes: u64,
-    /// The places where it is something else, and what.
+    /// The positions and descriptions of the errors.
     pub wrong: Vec<(u64, String)>,
 }
 
-/// Reads all that should be in a segment and holds it against the checksums of its batches. What lies
-/// behind it is not looked at.
+/// Reads the expected bytes of a segment and checks the checksums and offsets of its batches. Bytes after
+/// them are ignored.
 pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<Held> {
     let Expected { base, end, bytes, gaps, log_start } = *expected;
     let file = fs.open(path, Open::Read)?;
@@ -185,7 +187,7 @@ pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<Held> 
     let walked = walk(&*file, 0..len.min(bytes), true, |Met { at, header, is_sound }| {
         held.batches += 1;
         held.bytes += header.size() as u64;
-        // It is never read; but in a segment with gaps it is checked on the way to an offset.
+        // The batch is never read. But in a segment with gaps it is checked on the way to an offset.
         let last = header.last_offset().filter(|last| *last >= header.base_offset);
         let is_below_the_start = !gaps && last.is_some_and(|last| last < log_start);
         if !is_sound && !is_below_the_start {
