@@ -40,7 +40,7 @@ impl Handler for ProduceRequest {
         "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
         "A producer id with an epoch below 0 is INVALID_RECORD; Kafka takes −1 and says INVALID_PRODUCER_EPOCH to others.",
         "Of the records refused in one batch at most 1,000 are named; Kafka names all.",
-        "When `jackdaw.producers.max.bytes` is used up, the idempotent producer that has been silent longest is forgotten; if all wrote within the last 15 minutes, a new one gets NOT_ENOUGH_REPLICAS, which producers retry. Kafka remembers all until `producer.id.expiration.ms`.",
+        "When `jackdaw.producers.max.bytes` is used up, the idempotent producer that has been silent longest is forgotten; if all wrote within the last 15 minutes, or the clock is not trusted, a new one gets NOT_ENOUGH_REPLICAS, which producers retry. Kafka remembers all until `producer.id.expiration.ms`.",
     ];
 
     fn named(&self) -> usize {

@@ -217,7 +217,7 @@ impl Engine {
             .is_some_and(|now| noted.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= NOTE_CLOCK))
     }
 
-    /// Has the entry say that the clock is believed, if it is and the entry does not say so yet.
+    /// Adds to the entry that the clock is trusted, if it is and the entry does not have that yet.
     fn note_clock(&mut self, now: Timestamp, believed: Option<Timestamp>, commands: &mut Vec<Command>) {
         if believed.is_some()
             && self.shard.clock_believed() != Some(now)
@@ -227,7 +227,7 @@ impl Engine {
         }
     }
 
-    /// After the sync: shows what is durable, wakes who waits, answers.
+    /// After the sync: publishes the durable changes, wakes the waiters, and answers.
     pub(super) fn finish(&mut self, round: Round) {
         let guard = AbortOnPanic;
         self.finish_round(round);

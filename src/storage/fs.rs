@@ -118,11 +118,10 @@ pub trait File: Send + Sync {
         Ok(true)
     }
 
-    /// From now on the system loads only the bytes that are read through this handle, and none ahead of them. Only a
-    /// hint.
+    /// Switches off the system's read-ahead for this handle. Only a hint.
     fn read_nothing_ahead(&self) {}
 
-    /// Lets the system forget these bytes, which are not needed soon. Only a hint.
+    /// Tells the system that these bytes are not needed soon. Only a hint.
     fn forget_cached(&self, _len: u64, _at: u64) {}
 
     /// The file descriptor; `None` if the file is not a file of the operating system.

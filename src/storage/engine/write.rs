@@ -39,7 +39,7 @@ const COMMIT_BYTES: usize = 160;
 /// of it, and other work none.
 const RESERVE: u64 = 8;
 
-/// What a round has for one segment.
+/// The bytes of a round for one segment.
 struct SegmentRun {
     partition: Arc<Partition>,
     run: Run,
@@ -154,7 +154,8 @@ impl Engine {
         }
     }
 
-    /// Those that get so much in this round that a sync of their own is cheaper than the detour.
+    /// The partitions that get so many bytes in this round that a sync of their segment is cheaper than
+    /// writing the bytes to the journal too.
     pub fn partitions_written_directly(&self, work: &[Work]) -> BTreeSet<PartitionKey> {
         let direct_from = match self.options.durability {
             Durability::Fsync | Durability::Interval => self.options.tuning.inline_below,
@@ -175,7 +176,7 @@ impl Engine {
         bytes.into_iter().filter(|(_, bytes)| *bytes >= direct_from).map(|(key, _)| key).collect()
     }
 
-    /// Whether a producer may be forgotten for this; the state then has to know whether the clock is believed.
+    /// Whether a producer may be forgotten for this; the state then has to know whether the clock is trusted.
     pub fn may_forget_producers(&self, work: &Work) -> bool {
         match work {
             Work::Append(AppendWork { partition, batch, .. }) => {
@@ -187,7 +188,7 @@ impl Engine {
         }
     }
 
-    /// Applies one batch; `None` where it changed nothing.
+    /// Applies one batch. Returns `None` if it changed nothing.
     pub fn append(
         &mut self,
         now: Timestamp,

@@ -108,7 +108,7 @@ impl PartitionDir {
         self.files.open((self.topic, self.partition, id), &self.log_path(id), how)
     }
 
-    /// A handle of a segment's file that is not shared. The system reads nothing ahead through it.
+    /// A handle of a segment's file that is not shared, without read-ahead.
     pub fn open_alone(&self, id: SegmentId) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         let file = self.files.fs().open(&self.log_path(id), Open::Read)?;
@@ -116,7 +116,7 @@ impl PartitionDir {
         Ok(file)
     }
 
-    /// An open file for answers to be sent from; `None` where it has to be read.
+    /// An open file, for sending answers from it; `None` if the bytes have to be read instead.
     pub fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
         self.files.leases.lend(file)
     }
