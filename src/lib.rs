@@ -1,4 +1,4 @@
-//! Jackdaw: a server that stock Kafka clients cannot tell from Apache Kafka.
+//! Jackdaw: a Kafka-compatible server.
 //!
 //! The modules ("rooms"), from the outside in. `docs/architecture.md` describes them;
 //! `tests/architecture.rs` fails if a room uses another one that it may not use.

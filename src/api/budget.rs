@@ -2,13 +2,13 @@
 //! limit. The server charges requests and encoded responses. The memory for serving a request is charged
 //! to its [`Room`] before it is allocated.
 //!
-//! A charge that does not fit has to wait until another is given back. What is held until a *peer*
-//! moves (half a request, an answer nobody reads) may never be given back; where somebody waits for
-//! room, the peers that have not moved for the longest lose their connections.
+//! A charge that does not fit waits until another one is released. Bytes that are held until a *peer*
+//! reads or sends (half a request, an unread response) may never be released. So while a charge waits,
+//! the peers that have been inactive for the longest lose their connections.
 //!
-//! Requests that wait in a [`Room`] are served in the order in which they came. Requests with large answers
-//! are not begun while an earlier one waits; small ones are, as long as all of them together hold less than
-//! an eighth. So a request for much memory gets it once the memory is given back, whatever comes meanwhile.
+//! Requests that wait in a [`Room`] are served in the order of their arrival. Requests with large responses
+//! do not begin while an earlier one waits. Small ones do, as long as all of them together hold less than an
+//! eighth. So a request for much memory gets it once enough is released, whatever arrives meanwhile.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -46,17 +46,17 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct State {
     held: usize,
-    /// The part of it that is in charges of at most [`SMALL`].
+    /// The part of `held` in charges of at most [`SMALL`].
     held_by_small: usize,
-    /// Connections that wait for room, to be woken when there is some.
+    /// Connections that wait for memory, to be woken when some is released.
     waiting: BTreeMap<ConnectionId, Waker>,
-    /// The next number of the order in which they came.
-    next_turn: Turn,
+    /// The last turn that was given out.
+    last_turn: Turn,
     /// Requests that wait in their rooms.
     rooms: BTreeMap<Turn, Waker>,
-    /// When connections came whose requests are not begun yet.
+    /// The turns of connections whose requests have not begun yet.
     came: BTreeMap<ConnectionId, Turn>,
-    /// Connections whose bytes are held until their peer moves.
+    /// Connections whose bytes are held until their peer reads or sends.
     peers: BTreeMap<ConnectionId, Peer>,
     /// Long polls that hold memory; they are woken when a request waits for it.
     polls: BTreeMap<ConnectionId, Waker>,
@@ -72,9 +72,10 @@ struct Peer {
 
 pub type ConnectionId = u64;
 
+/// A place in the order of arrival.
 type Turn = u64;
 
-/// Bytes that are given back when this is dropped.
+/// Bytes that are released when this is dropped.
 #[derive(Debug)]
 pub struct Charge {
     budget: Arc<Budget>,
@@ -82,7 +83,7 @@ pub struct Charge {
     is_small: bool,
 }
 
-/// A request that wants its room, until this is dropped. It has a turn once it has to wait.
+/// A request that waits for memory until this is dropped. It gets a turn when it has to wait.
 struct Waiting<'a> {
     budget: &'a Arc<Budget>,
     turn: Option<Turn>,
@@ -122,8 +123,8 @@ impl Budget {
         Some(self.charged(&mut state, bytes))
     }
 
-    /// Whether something may be begun that will be charged when its size is known. Large things
-    /// leave an eighth of the budget to small ones, and wait for those that came earlier.
+    /// Whether work may begin that is charged once its size is known. Large requests leave an eighth of
+    /// the budget to small ones, and wait for earlier requests.
     pub fn has_room(&self, asking: ConnectionId, is_large: bool, waker: &Waker) -> bool {
         let mut state = self.state();
         let (most, eighth) = (if is_large { self.most_of_large() } else { self.most }, self.most / EIGHTH);
@@ -206,8 +207,8 @@ impl Budget {
 
 impl State {
     fn take_turn(&mut self) -> Turn {
-        self.next_turn += 1;
-        self.next_turn
+        self.last_turn += 1;
+        self.last_turn
     }
 
     fn note_when_it_came(&mut self, asking: ConnectionId) {
@@ -223,7 +224,7 @@ impl State {
         self.came.get(&asking).is_none_or(|turn| first < turn)
     }
 
-    /// Ends the waiting of a request that may have been in the way of those behind it.
+    /// Ends the wait of a request, and wakes those behind it.
     fn leave(&mut self, turn: &mut Option<Turn>) {
         if let Some(turn) = turn.take() {
             self.rooms.remove(&turn);
@@ -231,7 +232,7 @@ impl State {
         }
     }
 
-    /// Wakes those who wait: of the requests in their rooms only the first.
+    /// Wakes the waiting connections and, of the requests in their rooms, the first.
     fn wake(&mut self) {
         std::mem::take(&mut self.waiting).into_values().for_each(Waker::wake);
         if let Some((_, first)) = self.rooms.first_key_value() {
@@ -239,13 +240,13 @@ impl State {
         }
     }
 
-    /// Notes who waits, and makes room.
+    /// Adds a waiting connection and starts to free memory for it.
     fn wait(&mut self, asking: ConnectionId, bytes: usize, waker: &Waker) {
         self.waiting.insert(asking, waker.clone());
         self.make_room(asking, bytes);
     }
 
-    /// Tells long polls, and tells peers in the way to go until what they hold makes up for `bytes`.
+    /// Wakes long polls, and marks inactive peers to be closed until they free `bytes`.
     fn make_room(&mut self, asking: ConnectionId, bytes: usize) {
         std::mem::take(&mut self.polls).into_values().for_each(Waker::wake);
         let mut idle: Vec<&mut Peer> = Vec::new();
@@ -312,7 +313,7 @@ impl Room {
         let mut waiting = Waiting { budget: &self.budget, turn: None };
         loop {
             let charged = poll_fn(|context| self.poll_charge(&mut waiting, needed, context.waker()));
-            // The peers in the way may never move: they are looked at again.
+            // Peers may have become inactive meanwhile, so they are checked again.
             if let Some(mut charge) = time::within(ASK_AGAIN, charged).await {
                 charge.at_least(bytes);
                 return charge;
@@ -335,8 +336,8 @@ impl Room {
         Poll::Pending
     }
 
-    /// Ready when this request holds room that another one waits for, and has held it for a while `since`
-    /// it began: a long poll then answers. Never for a request so small that it is not charged.
+    /// Ready when this request has held memory for [`LEAST_POLL`] since `since` and another request waits for
+    /// memory: a long poll then answers. Never ready for a request that is too small to be charged.
     pub async fn is_wanted(&self, since: Moment) {
         if self.taken().charge.is_none() {
             return std::future::pending().await;

@@ -63,8 +63,7 @@ pub struct Committer {
     rested: Condvar,
     engine: Mutex<Engine>,
     counts: Arc<Counts>,
-    /// `None` if rounds end on the thread that runs them: for stores in memory, and in tests that need a
-    /// fixed order of events.
+    /// `None` if rounds end on the thread that runs them, in tests that need a fixed order of events.
     sync_thread: Option<mpsc::Sender<Round>>,
 }
 

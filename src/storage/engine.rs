@@ -2,7 +2,7 @@
 //! after the sync publishes. It is synchronous and has no threads, so that a test can drive it through every
 //! crash.
 //!
-//! - In `fsync` and `interval` mode, bytes for a segment that gets less than a megabyte in a round are also
+//! - In `fsync` and `interval` mode, bytes for a partition that gets less than a megabyte in a round are also
 //!   in the journal entry. So one sync of one file makes the round durable. The segment is written to the
 //!   page cache, and synced before the journal is trimmed.
 //! - Larger runs, and everything in `os` mode, are written to the segment before the entry that refers to

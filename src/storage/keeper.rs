@@ -12,6 +12,7 @@ use super::journal::{Prepare, SyncJob};
 use super::segment::{Segment, SyncError};
 use super::snapshot;
 use crate::kernel::Shard;
+use crate::time::Moment;
 
 /// The time until written records are synced if no acknowledgement waits for that.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,23 +47,24 @@ pub(super) enum Job {
 
 /// Runs until every sender is gone.
 pub(super) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
-    let mut sync_due = false;
+    // The time of the first `SyncSoon` since the last sync.
+    let mut asked: Option<Moment> = None;
     loop {
-        let job = match jobs.recv_timeout(if sync_due { SYNC_INTERVAL } else { IDLE }) {
-            Ok(Job::SyncSoon) => {
-                sync_due = true;
-                continue;
-            }
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => {
-                if std::mem::take(&mut sync_due)
-                    && let Some(committer) = committer.upgrade()
-                {
-                    sync(&committer);
+        let left = asked.map_or(IDLE, |asked| SYNC_INTERVAL.saturating_sub(asked.elapsed()));
+        let job = if left.is_zero() {
+            // Before other jobs, which may arrive without a pause.
+            asked = None;
+            Job::SyncNow
+        } else {
+            match jobs.recv_timeout(left) {
+                Ok(Job::SyncSoon) => {
+                    asked.get_or_insert_with(Moment::now);
+                    continue;
                 }
-                continue;
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            Err(RecvTimeoutError::Disconnected) => return,
         };
         let Some(committer) = committer.upgrade() else { return };
         perform(job, &committer, directory);

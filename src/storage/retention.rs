@@ -2,8 +2,10 @@
 //! by segment and only proposes commands. Nothing expires by age while the clock is not trusted
 //! (`clocks.rs`).
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::StoreError;
 use super::topics::Topics;
 use crate::config::BrokerSettings;
 use crate::kernel::{Command, Partition, Shard};
@@ -41,6 +43,36 @@ pub(super) fn due(
         }
     }
     commands
+}
+
+/// Why retention could not delete records, for [`Store::troubles`](super::Store::troubles).
+pub(super) type Refusal = Mutex<Option<String>>;
+
+/// One pass of retention. It ends with the last of its commands, and then publishes whether any was refused.
+pub(super) struct Pass {
+    refused: Refusal,
+    published: Arc<Refusal>,
+}
+
+impl Pass {
+    pub(super) fn begin(published: &Arc<Refusal>) -> Arc<Pass> {
+        Arc::new(Pass { refused: Mutex::default(), published: Arc::clone(published) })
+    }
+
+    pub(super) fn note(&self, error: &StoreError) {
+        // The records may already be gone, and a store that stops deletes nothing.
+        if !matches!(error, StoreError::Refused(_) | StoreError::Stopped) {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(format!("the journal takes nothing: {error:?}"));
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let refused = self.refused.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
 }
 
 /// The offset from which segments are kept (Kafka's `UnifiedLog.deleteOldSegments`). From the oldest on, a
@@ -93,6 +125,21 @@ mod tests {
             shard.apply(Timestamp(50_000), &Command::Commit(commit)).unwrap();
         }
         shard.partition(TOPIC, 0).unwrap().clone()
+    }
+
+    #[test]
+    fn a_pass_in_which_one_command_is_refused_is_refused_until_a_later_pass_is_not() {
+        let published = Arc::default();
+        let first = Pass::begin(&published);
+        let of_another_partition = Arc::clone(&first);
+        first.note(&StoreError::Full);
+        drop(first);
+        assert_eq!(*published.lock().unwrap(), None, "it is not over");
+        of_another_partition.note(&StoreError::Stopped);
+        drop(of_another_partition);
+        assert!(published.lock().unwrap().is_some());
+        drop(Pass::begin(&published));
+        assert_eq!(*published.lock().unwrap(), None);
     }
 
     fn kept_from(partition: &Partition, now: i64, age: Option<u64>, size: Option<u64>) -> i64 {

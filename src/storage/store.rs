@@ -19,6 +19,7 @@ use super::keeper::{self, Job};
 use super::live::LiveSettings;
 use super::partition::Partition;
 use super::recovery::{self, OnDamage, Recovered};
+use super::retention::{self, Pass};
 use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
@@ -45,8 +46,7 @@ struct Inner {
     position: Arc<AtomicU64>,
     counts: Arc<Counts>,
     clocks: Arc<Clocks>,
-    /// The error of the last retention command, if the journal refused it.
-    retention_refused: Arc<Mutex<Option<String>>>,
+    retention_refused: Arc<retention::Refusal>,
     reminders: Mutex<Reminders>,
     live: Arc<LiveSettings>,
     /// The rules of leader elections, from the settings at the start.
@@ -462,19 +462,15 @@ impl Store {
             if self.0.directory.has_left() {
                 engine.remove_left();
             }
-            super::retention::due(&engine.shard, &self.topics(), &settings, believed)
+            retention::due(&engine.shard, &self.topics(), &settings, believed)
         };
-        if commands.is_empty() {
-            *lock(&self.0.retention_refused) = None;
-        }
+        let pass = Pass::begin(&self.0.retention_refused);
         for command in commands {
-            let refused = Arc::clone(&self.0.retention_refused);
+            let pass = matches!(command, Command::SetLogStart { .. }).then(|| Arc::clone(&pass));
             let done = Box::new(move |outcome: Result<Applied, StoreError>| {
-                *lock(&refused) = match outcome {
-                    // The records to delete may already be gone.
-                    Ok(_) | Err(StoreError::Refused(_) | StoreError::Stopped) => None,
-                    Err(error) => Some(format!("the journal takes nothing: {error:?}")),
-                };
+                if let (Some(pass), Err(error)) = (pass, outcome) {
+                    pass.note(&error);
+                }
             });
             self.0.committer.submit(Work::Command { command, done });
         }

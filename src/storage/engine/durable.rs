@@ -24,6 +24,7 @@ impl Engine {
     /// A sync of everything written so far that no earlier sync covers.
     pub fn take_sync(&mut self) -> Sync {
         self.behind = false;
+        self.behind_bytes = 0;
         self.sync_announced = false;
         let segments = std::mem::take(&mut self.unsynced).into_values().collect();
         Sync { segments, journal: self.journal.sync_job(), directory: Arc::clone(&self.directory) }
