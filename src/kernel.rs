@@ -378,7 +378,7 @@ impl Shard {
         Ok(applied)
     }
 
-    /// Also corrects the last writes that a doubted clock put into the future: these producers would
+    /// Also corrects the last writes that an untrusted clock put into the future: these producers would
     /// otherwise stay until that time.
     fn believe_clock(&mut self, now: Timestamp) -> Applied {
         self.clock_believed = Some(now);
@@ -391,7 +391,7 @@ impl Shard {
         Applied::ClockBelieved
     }
 
-    /// The time of this round, if the round also says that the clock is believed.
+    /// The time of this round, if the round also says that the clock is trusted.
     fn believed(&self, now: Timestamp) -> Option<Timestamp> {
         self.clock_believed.filter(|believed| *believed == now)
     }

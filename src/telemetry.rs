@@ -56,10 +56,11 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     let repeats = repeats::Repeats::default();
     let lines = tracing_subscriber::registry().with(levels::filter(level));
     let lines = lines.with(repeats.clone()).with(text).with(json);
-    // Somebody else's subscriber, as in a test, stays.
+    // An existing subscriber, such as a test's, is kept.
     if tracing::subscriber::set_global_default(lines).is_ok() && LOG.set(log).is_ok() {
         let _ = REPEATS.set(repeats);
-        // What panics would wait for a reader, and write lines of another kind.
+        // The default panic hook would wait for the reader of standard error, and would print in
+        // another format.
         std::panic::set_hook(Box::new(|panic| {
             let backtrace = Backtrace::capture();
             let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);

@@ -331,7 +331,7 @@ async fn described(new: usize, ctx: &Context) -> usize {
     described
 }
 
-/// What the answer says of the topics that were made.
+/// The entries of the answer for created topics.
 struct Results<'a> {
     settings: &'a BrokerSettings,
     /// How many more may have their settings.

@@ -104,7 +104,7 @@ impl Asked<'_> {
     }
 }
 
-/// What of a setting the client wants to see.
+/// The parts of a setting that the client asked for.
 #[derive(Clone, Copy)]
 struct Shape {
     synonyms: bool,

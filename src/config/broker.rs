@@ -124,7 +124,7 @@ settings! {
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
         /// The memory for idempotent producers of all partitions, 336 bytes for each producer of each partition.
         /// When it is used up, the producer that has been silent longest is forgotten, but never one that wrote
-        /// within the last 15 minutes. If all did, or the clock is doubted, a new producer is refused with a retriable
+        /// within the last 15 minutes. If all did, or the clock is not trusted, a new producer is refused with a retriable
         /// error.
         producers_budget: u64 = Value::number,
             long("jackdaw.producers.max.bytes", "33554432").at_least(1024 * 1024);

@@ -262,7 +262,7 @@ impl Groups {
     }
 
     /// Topics were deleted: their offsets go within about a second. Nobody need wait for it: their ids never
-    /// come back, and what a crash leaves of them goes at the next check.
+    /// come back, and offsets that a crash leaves behind are removed by the next check.
     pub fn forget_topics(&self, gone: BTreeSet<TopicId>) {
         self.0.note_gone(gone);
     }

@@ -56,7 +56,7 @@ struct Gone {
     due: Option<Duration>,
 }
 
-/// What becomes of a command to a group that does not exist.
+/// The outcome of a command to a group that does not exist.
 #[derive(Clone, Copy)]
 pub(super) enum Absent {
     Create,

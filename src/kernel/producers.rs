@@ -1,6 +1,7 @@
-//! The idempotent producers of all partitions, in the order of their last writes. When their memory is used
-//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that may
-//! still retry, and nobody while the clock is doubted. Kafka has no bound; here a client with made-up ids must not take all memory.
+//! The idempotent producers of all partitions, ordered by their last writes. When their memory is used
+//! up, the producer with the oldest last write (by the journal's time) is forgotten, but never one that
+//! may still retry, and none while the clock is not trusted. Kafka has no limit; here a client with invented
+//! ids must not use up the memory.
 //!
 //! Invariant: there is one entry for each producer of each partition, with the time of its last write.
 
@@ -111,7 +112,7 @@ impl Producers {
     }
 }
 
-/// `believed` is the time, unless the clock is doubted: then nobody is known to be old.
+/// `believed` is the time, or `None` while the clock is not trusted: then no producer is known to be old.
 pub(super) fn may_be_forgotten(producer: &Remembered, believed: Option<Timestamp>) -> bool {
     believed.is_some_and(|now| now.since(producer.last_write) >= MAY_RETRY)
 }

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::Context;
 
 use crate::time::Moment;
 
-/// In this time a line is written once, and one place of the code writes at most so many lines.
+/// Within this time a line is written once, and one place in the code writes at most [`LINES`].
 pub const WINDOW: Duration = Duration::from_secs(10);
 const LINES: usize = 50;
 /// The same at ERROR and before the broker serves.
@@ -42,7 +42,7 @@ struct Window {
     /// The lines that were written, by their hash.
     written: HashSet<u64>,
     left_out: u64,
-    /// How many were left out before, and nobody was told yet.
+    /// The number of lines left out in earlier windows that no line has reported yet.
     untold: u64,
     /// The message of the first line that was left out.
     like: String,
@@ -203,7 +203,7 @@ mod tests {
 
     const LEFT_OUT: &str = " WARN log lines were left out: they repeat, or too many came from one place";
 
-    /// What is logged here goes to the lines; `serving`: after the start of a broker.
+    /// A closure whose log lines are collected. `serving`: the broker has started.
     fn logging(serving: bool) -> (Repeats, Lines, impl Fn(&dyn Fn())) {
         let (repeats, lines) = (Repeats::default(), Lines::default());
         if serving {

@@ -4,7 +4,7 @@ use crate::amplify::{Attack, every_array};
 use crate::counting::Watch;
 use crate::victim::{MEMORY, MIB, MOST, Victim, alone, framed, play, read_all, unread};
 
-/// What answers take of all clients together.
+/// The memory for the answers of all clients together.
 const ALL_ANSWERS: usize = MEMORY / 8;
 
 #[test]
@@ -25,7 +25,7 @@ fn no_array_of_any_request_takes_more_memory_than_is_planned() {
     });
 }
 
-/// What `every_array` has of a key, an array and a resource, of its last version.
+/// The attack of `every_array` on one key, array and resource, in its last version.
 fn one(victim: &Victim, name: &str, bytes: usize) -> Attack {
     let mut attacks = every_array(&victim.names, bytes);
     attacks.retain(|attack| attack.name.starts_with(name) && !attack.name.ends_with("null"));
@@ -60,7 +60,7 @@ fn many_large_requests_for_the_largest_answers_wait_for_each_other() {
 #[test]
 fn many_who_ask_for_everything_and_read_late_hold_no_more_than_answers_may() {
     const ANSWERS: usize = 2 * MIB;
-    /// What they may hold beside their answers.
+    /// The memory for the answers, and for everything else.
     const BOUND: usize = ANSWERS + 4 * MIB;
     const CLIENTS: usize = 40;
     /// More than the kernel keeps for a connection.

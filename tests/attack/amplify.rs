@@ -17,7 +17,7 @@ pub struct Attack {
     pub body: Vec<u8>,
 }
 
-/// What the requests name, which should be there.
+/// The names in the requests; all of them should exist.
 #[derive(Clone)]
 pub struct Names {
     pub topic: String,

@@ -19,7 +19,7 @@ fn count(taken: usize, given: usize) {
     HELD.fetch_sub(given.cast_signed(), Ordering::Relaxed);
 }
 
-/// What the process holds now.
+/// The bytes that the process holds now.
 pub fn held() -> isize {
     HELD.load(Ordering::Relaxed)
 }

@@ -62,7 +62,7 @@ fn halves_of_large_requests_and_answers_that_nobody_reads_leave_room_for_others(
             let mut half = connect(victim.address()).await;
             half.write_all(&(20i32 << 20).to_be_bytes()).await.unwrap();
             half.write_all(&[0; 8]).await.unwrap();
-            // What does not fit is left in the socket.
+            // The rest stays in the socket.
             let _ = half.try_write(&vec![0; MIB]);
             let unread = connect(victim.address()).await;
             for _ in 0..100 {

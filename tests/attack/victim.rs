@@ -20,7 +20,7 @@ use crate::counting::Watch;
 use crate::harness::{Client, Node, batch};
 
 pub const MIB: usize = 1 << 20;
-/// What the broker plans with.
+/// The memory that the broker divides.
 pub const MEMORY: usize = 256 * MIB;
 /// Requests, answers and groups have an eighth each, fetch sessions a sixteenth. What is not planned
 /// for is in the eighth beside them.

@@ -44,7 +44,7 @@ pub struct Statics {
     counts: Counts,
 }
 
-/// What happened in a round.
+/// The events of a round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Restarts in which a member took over its own place.

@@ -135,7 +135,7 @@ pub fn files(fs: &SimFs, dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What `jackdaw log verify` says of the directory.
+/// The report of `jackdaw log verify`.
 pub fn look(fs: &SimFs) -> Report {
     verify(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("data")).unwrap()
 }

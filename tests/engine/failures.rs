@@ -232,7 +232,7 @@ fn start_fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
     if let Ok(store) = &opened {
         store.run_background();
         store.housekeep();
-        // What could not be opened is out of service until the next start.
+        // A partition whose files could not be opened is out of service until the next start.
         if store.topics().iter().all(|topic| topic.partitions.iter().all(|log| !log.is_damaged())) {
             sent.check(store, &context);
         }

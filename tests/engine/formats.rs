@@ -69,7 +69,7 @@ fn i17_a_directory_of_format_4_is_opened_with_all_that_is_in_it() {
     assert!(meta.starts_with("format=4\n") && meta.contains("\nchecksum="), "{meta}");
     check_3(copy.path());
     drop(check_end(copy.path()));
-    // What came with it: the witness knows that the journal was longer.
+    // New in this format: the witness knows that the journal was longer.
     let cut = tempfile::tempdir().unwrap();
     copy_tree(Path::new(FORMAT_4), cut.path());
     for journal in fs::read_dir(cut.path().join("journal")).unwrap() {

@@ -196,7 +196,7 @@ fn write_whole(fs: &SimFs, path: &Path, bytes: &[u8]) {
     file.write_at(&[IoSlice::new(bytes)], 0).unwrap();
 }
 
-/// What came of the mutations, so that none of the outcomes is missing.
+/// The number of mutations for each outcome, so that no outcome is missing.
 #[derive(Debug, Default)]
 struct Outcomes {
     refused: u64,

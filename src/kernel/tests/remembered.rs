@@ -13,7 +13,7 @@ fn with_memory_for(producers: u64) -> Shard {
     shard
 }
 
-/// A batch of a producer, at a time when the clock is believed.
+/// A batch of a producer, at a time when the clock is trusted.
 fn write(
     shard: &mut Shard,
     seconds: i64,

@@ -232,7 +232,7 @@ impl Engine {
                         topic = %partition.topic_name,
                         partition = partition.index,
                         "a new idempotent producer is refused: all that are remembered wrote within the last \
-                         15 minutes, or the clock is doubted; it will retry; see which clients make so many, or raise \
+                         15 minutes, or the clock is not trusted; it will retry; see which clients make so many, or raise \
                          jackdaw.producers.max.bytes"
                     );
                 }
