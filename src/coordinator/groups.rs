@@ -261,8 +261,8 @@ impl Groups {
         async move { asked?.answer(offsets_answer).await? }
     }
 
-    /// Topics were deleted: their offsets go within about a second. Nobody need wait for it: their ids never
-    /// come back, and offsets that a crash leaves behind are removed by the next check.
+    /// Removes the offsets of deleted topics, within about a second. Their ids are never used again, and offsets
+    /// that a crash leaves behind are removed by the next check.
     pub fn forget_topics(&self, gone: BTreeSet<TopicId>) {
         self.0.note_gone(gone);
     }

@@ -499,7 +499,9 @@ impl Store {
         troubles.extend(reasons(TroubleKind::PartitionsNotWritable, Partition::why_not_writable));
         let doubt = self.0.clocks.complaint();
         let halted = match &doubt {
-            Some(_) => Some("nothing is deleted by age or compacted while the clock is not trusted".to_owned()),
+            Some(_) => {
+                Some("nothing is deleted by age or compacted while the clock is not trusted".to_owned())
+            }
             None => lock(&self.0.retention_refused).clone(),
         };
         troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockDoubted, why)));
