@@ -73,7 +73,7 @@ def saturated(bench, what):
             bench.prepare(count * size + GIB)
             with make() as server:
                 server.start()
-                servers.load(server, "-P", "-p", 0, *arguments, "-c", WARM // (100 if bench.quick or name == "null" else 1), topic="warm")
+                servers.load(server, "-P", "-p", 0, *arguments, "-c", WARM // (100 if bench.quick else 1), topic="warm")
                 run = Run(server, lambda: servers.load(server, "-P", "-p", 0, *arguments, "-c", count))
             gigabytes = count * size / GB
             bench.keep(f"load-{what}", {"pair": pair, "arm": name, "cpu": run.cpu, "seconds": run.seconds, "msgs_per_s": run.rate})
@@ -103,7 +103,7 @@ def small(bench):
         with make() as server:
             server.start()
             arguments = LOADS["16 KB batches"][0]
-            servers.load(server, "-P", "-p", 0, *arguments, "-c", WARM // (100 if bench.quick or name == "null" else 1), topic="warm")
+            servers.load(server, "-P", "-p", 0, *arguments, "-c", WARM // (100 if bench.quick else 1), topic="warm")
             run = Run(server, lambda: servers.load(server, "-P", "-p", 0, *arguments, "-c", count, "-r", 20_000))
         bench.keep(2, {"pair": pair, "arm": name, "cpu": run.cpu, "seconds": run.seconds})
         return 1e6 * run.cpu / (count * 1000 / BATCH)
