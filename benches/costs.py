@@ -7,7 +7,7 @@ import time
 
 import machine
 import servers
-from rows import GIB, ratio_line
+from rows import ratio_line
 
 GB = 1e9
 
@@ -70,7 +70,7 @@ def saturated(bench, what):
         count //= 20 if bench.quick else 1
 
         def run(pair, name, make):
-            bench.prepare(count * size + GIB)
+            bench.prepare()
             with make() as server:
                 server.start()
                 servers.load(server, "-P", "-p", 0, *arguments, "-c", WARM // (100 if bench.quick else 1), topic="warm")
@@ -99,7 +99,7 @@ def small(bench):
     count = 20_000 * (2 if bench.quick else 20)
 
     def run(pair, name, make):
-        bench.prepare(2 * GIB)
+        bench.prepare()
         with make() as server:
             server.start()
             arguments = LOADS["16 KB batches"][0]
@@ -132,7 +132,7 @@ def compressed(bench):
     count = 25_000 * (2 if bench.quick else 30)
     for codec in ("zstd", "gzip"):
         def run(pair, name, make):
-            bench.prepare(GIB)
+            bench.prepare()
             with make() as server:
                 server.start()
                 servers.create_topics(server, "t", 1, 1)
@@ -172,7 +172,7 @@ def catch_up(bench):
         count = count // 20 if bench.quick else 2_000_000
 
         def run(pair, name, make):
-            bench.prepare(count * size + GIB)
+            bench.prepare()
             with make() as server:
                 server.start()
                 servers.load(server, "-P", "-p", 0, *arguments, "-c", count)
@@ -199,7 +199,7 @@ def durable_rate(bench):
         count = 20_000 if bench.quick else count // 2
 
         def run(pair, name, make):
-            bench.prepare(count * size + GIB)
+            bench.prepare()
             # Kafka syncs each batch separately, so fewer batches show the same rate.
             messages = count // (10 if name == "kafka" else 1)
             with make() as server:
@@ -228,7 +228,7 @@ def many_durable(bench):
     count = 200 if bench.quick else 5_000
 
     def run(pair, name, make):
-        bench.prepare(GIB)
+        bench.prepare()
         with make() as server:
             server.start()
             servers.create_topics(server, "t", 1, partitions)
@@ -251,7 +251,7 @@ def durable_beside_page_cache(bench):
         count = (20_000 if bench.quick else count) // producers
 
         def run(pair, name, make):
-            bench.prepare(GIB)
+            bench.prepare()
             with make() as server:
                 server.start()
                 servers.create_topics(server, "t", 1, producers)
@@ -274,7 +274,7 @@ def written(bench):
     for durability, what, limit in (("os", "1 MB batches", 1.05), ("fsync", "16 KB batches", 2.1)):
         arguments, count, size = LOADS[what]
         count //= 20 if bench.quick else 2
-        bench.prepare(count * size + GIB)
+        bench.prepare()
         with servers.jackdaw(durability) as server:
             server.start()
             # Writes of the whole device: the kernel's figure for one process includes whole large pages of which only a part is written.

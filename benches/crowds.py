@@ -6,7 +6,7 @@ import sys
 import time
 
 import servers
-from rows import GIB, ratio_line
+from rows import ratio_line
 
 KIB = 1024
 
@@ -101,7 +101,7 @@ def resting(bench):
         counts = {what: count // 10 for what, count in counts.items()}
     found = {}
     for name, make in each_arm(bench):
-        bench.prepare(GIB)
+        bench.prepare()
         with make() as server:
             server.start()
             servers.create_topics(server, "first", 1, 1)
@@ -137,7 +137,7 @@ def connections(bench):
     for name, make in each_arm(bench):
         found[name] = []
         for count in (10, 100 if bench.quick else 1_000):
-            bench.prepare(0)
+            bench.prepare()
             with make() as server:
                 server.start()
                 with Crowd(CONNECTIONS, (server.port, count, 1_000)):
@@ -159,7 +159,7 @@ def members(bench):
     seconds = 5 if bench.quick else 60
     found = {}
     for name, make in each_arm(bench):
-        bench.prepare(GIB)
+        bench.prepare()
         with make() as server:
             server.start()
             servers.create_topics(server, "idle", 1, 1)

@@ -9,23 +9,23 @@ import machine
 import servers
 from machine import median, percentile
 
-GIB = 1 << 30
-
 
 class Bench:
     def __init__(self, results, quick, kafka, pairs=None):
         self.results, self.quick, self.kafka = results, quick, kafka
         self.pairs = pairs or (1 if quick else 5)
         self.noisy = False
+        # The pages that keep free memory warm.
+        self.warmth = None
         # Results that several rows use, by name.
         self.seen = {}
 
-    def prepare(self, size):
-        """Called before every run: waits for a quiet machine and warms memory."""
+    def prepare(self):
+        """Called before every run: warms memory and waits for a quiet machine."""
         if not self.quick:
+            self.warmth = self.warmth or machine.keep_warm()
             # A row that was not quiet once is noisy anyway.
             self.noisy |= not machine.wait_until_quiet(at_most=20 if self.noisy else 300)
-            machine.warm_memory(servers.BENCH, size + GIB)
 
     def folder(self, *names):
         folder = self.results.joinpath(*map(str, names))
@@ -98,7 +98,7 @@ def latency(bench):
 
 def fixed_rate_run(bench, row, pair, name, make, rate=1000):
     """One arm: a fresh server, warmed up, then the fixed rate."""
-    bench.prepare(GIB)
+    bench.prepare()
     folder = bench.folder(f"row-{row}", f"pair-{pair}-{name}")
     with make() as server:
         server.start()
@@ -167,7 +167,7 @@ def memory(bench):
         if name == "kafka" and not bench.kafka:
             continue
         for what, arguments in {"idle": None, **loads}.items():
-            bench.prepare(GIB)
+            bench.prepare()
             with make() as server:
                 server.start()
                 if arguments:
@@ -195,7 +195,7 @@ def partitions(bench):
     for name, make in (("jackdaw", servers.jackdaw), ("kafka", servers.kafka)):
         if name == "kafka" and not bench.kafka:
             continue
-        bench.prepare(GIB)
+        bench.prepare()
         with make() as server:
             server.start()
             found = figures[name] = {}
@@ -246,12 +246,12 @@ def start(bench):
             continue
         found = figures[name] = {"answer": [], "ack": [], "killed": []}
         for _ in range(bench.pairs):
-            bench.prepare(0)
+            bench.prepare()
             with make() as server:
                 found["answer"].append(server.start())
                 servers.one_ack_by_kcat(server, "first")
                 found["ack"].append(time.monotonic() - server.started)
-        bench.prepare(2 * GIB)
+        bench.prepare()
         with make() as server:
             server.start()
             for _ in range(bench.pairs):
@@ -289,7 +289,7 @@ def idle(bench):
     for name, make in (("jackdaw", servers.jackdaw), ("kafka", servers.kafka)):
         if name == "kafka" and not bench.kafka:
             continue
-        bench.prepare(0)
+        bench.prepare()
         with make() as server:
             server.start()
             servers.one_ack_by_kcat(server, "t")

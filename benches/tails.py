@@ -7,7 +7,7 @@ import subprocess
 
 import servers
 from machine import percentile
-from rows import GIB, fixed_rate_run, latency_runs, ratio_line
+from rows import fixed_rate_run, latency_runs, ratio_line
 
 OLD = 4_000_000  # messages of 1 KB that the backfill reads
 
@@ -50,7 +50,7 @@ def beside_a_backfill(bench):
             continue
         alone, beside = [], []
         for pair in range(bench.pairs):
-            bench.prepare(5 * GIB)
+            bench.prepare()
             folder = bench.folder("row-9", f"backfill-{pair}-{name}")
             with make() as server:
                 server.start()
