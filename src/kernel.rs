@@ -398,8 +398,8 @@ impl Shard {
 
     /// Whether another producer has to be forgotten before this one can write.
     pub fn lacks_memory_for(&self, id: ProducerId, topic: TopicId, partition: i32) -> bool {
-        let partition = self.partition(topic, partition);
-        !self.producers.has_room() && partition.is_some_and(|partition| partition.last_write(id).is_none())
+        let is_new = || self.partition(topic, partition).is_some_and(|one| one.last_write(id).is_none());
+        !self.producers.has_room() && is_new()
     }
 
     /// Forgets the producers that have been silent since before `idle_since`, as Kafka does after

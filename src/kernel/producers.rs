@@ -83,6 +83,10 @@ impl Producers {
     /// A producer wrote at `wrote.last_write`; `before` is its last write before that.
     pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) {
         if let Some(last_write) = before {
+            // Often both are in the same millisecond.
+            if last_write == wrote.last_write {
+                return;
+            }
             self.forget(&Remembered { last_write, ..wrote });
         }
         self.by_last_write.insert_mut(wrote);
