@@ -79,14 +79,14 @@ pub fn say(line: &str) {
     }
 }
 
-/// Says how many repeated lines were left out. A broker calls it from its start on each [`WINDOW`].
+/// Logs the number of repeated lines that were left out. A running broker calls it every [`WINDOW`].
 pub fn tell_of_repeats() {
     if let Some(repeats) = REPEATS.get() {
         repeats.tell(false);
     }
 }
 
-/// Waits until the log is written, but only for a short time: its reader may be stalled.
+/// Waits until the log is written, but only for a short time, because its reader may be stalled.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);

@@ -43,7 +43,7 @@ impl Handler for CreateTopicsRequest {
         self.topics.len()
     }
 
-    /// The settings of the topics are weighed by [`described`].
+    /// The settings of the topics are weighed by [`settings_that_fit`].
     fn weigh(&self, size: Size, _: &Context) -> Weight {
         Weight::asked(size.echoed())
     }
@@ -58,7 +58,7 @@ impl Handler for CreateTopicsRequest {
             false => plan(self.topics, &settings, &ctx),
         };
         let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
-        let described = described(new.clone().count(), &ctx).await;
+        let described = settings_that_fit(new.clone().count(), &ctx).await;
         // All have their place in line before the first is waited for: they share a sync.
         let making: Vec<_> = match validate_only {
             true => Vec::new(),
@@ -319,9 +319,9 @@ fn collides(name: &str, with: &str) -> Refusal {
     Refusal::new(ErrorCode::InvalidTopicException, why)
 }
 
-/// How many of the new topics have their settings in the answer: as many as there is memory for, which is
+/// The number of new topics with their settings in the answer: as many as there is memory for. The memory is
 /// charged here.
-async fn described(new: usize, ctx: &Context) -> usize {
+async fn settings_that_fit(new: usize, ctx: &Context) -> usize {
     if ctx.version < HAS_SETTINGS {
         return 0;
     }
@@ -334,7 +334,7 @@ async fn described(new: usize, ctx: &Context) -> usize {
 /// The entries of the answer for created topics.
 struct Results<'a> {
     settings: &'a BrokerSettings,
-    /// How many more may have their settings.
+    /// The number of further topics with settings.
     described: usize,
 }
 

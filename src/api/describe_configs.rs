@@ -58,7 +58,7 @@ impl Handler for DescribeConfigsRequest {
 async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
-    let weigh = |resource: &DescribeConfigsResource, asked: &Asked<'_>| {
+    let weigh = |resource: &DescribeConfigsResource, asked: &Keys<'_>| {
         let settings = describe(resource, ctx).unwrap_or_default();
         let asked = settings.iter().filter(|setting| asked.has(setting));
         asked.map(|setting| shape.weigh(setting)).sum::<usize>()
@@ -67,9 +67,9 @@ async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Cont
     let mut known: HashMap<(i8, &str), usize> = HashMap::new();
     for resource in resources {
         let of = (resource.resource_type, resource.resource_name.as_str());
-        bytes += match Asked::of(resource) {
-            Asked::All => *known.entry(of).or_insert_with(|| weigh(resource, &Asked::All)),
-            asked @ Asked::These(_) => weigh(resource, &asked),
+        bytes += match Keys::of(resource) {
+            Keys::All => *known.entry(of).or_insert_with(|| weigh(resource, &Keys::All)),
+            asked @ Keys::These(_) => weigh(resource, &asked),
         };
         if bytes > ctx.room.left() {
             break;
@@ -82,24 +82,24 @@ async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Cont
 }
 
 /// The settings of a resource that the client wants to see.
-enum Asked<'a> {
+enum Keys<'a> {
     All,
     These(HashSet<&'a str>),
 }
 
-impl Asked<'_> {
-    fn of(resource: &DescribeConfigsResource) -> Asked<'_> {
+impl Keys<'_> {
+    fn of(resource: &DescribeConfigsResource) -> Keys<'_> {
         match &resource.configuration_keys {
             // As in Kafka an empty list of names asks for all.
-            Some(keys) if !keys.is_empty() => Asked::These(keys.iter().map(String::as_str).collect()),
-            Some(_) | None => Asked::All,
+            Some(keys) if !keys.is_empty() => Keys::These(keys.iter().map(String::as_str).collect()),
+            Some(_) | None => Keys::All,
         }
     }
 
     fn has(&self, setting: &Described) -> bool {
         match self {
-            Asked::All => true,
-            Asked::These(names) => names.contains(setting.name.as_str()),
+            Keys::All => true,
+            Keys::These(names) => names.contains(setting.name.as_str()),
         }
     }
 }
@@ -198,7 +198,7 @@ fn result(
         Ok(settings) => (Refusal::from(ErrorCode::None), settings),
         Err(refusal) => (refusal, Vec::new()),
     };
-    let asked = Asked::of(&resource);
+    let asked = Keys::of(&resource);
     let settings = settings.into_iter().filter(|setting| asked.has(setting));
     let configs = settings.map(|setting| row(setting, shape)).collect();
     DescribeConfigsResult {

@@ -1,8 +1,8 @@
 //! Repeated log lines are written once and then counted, so that a full disk or thousands of broken clients
-//! do not fill the disk with lines. This holds for every log line.
+//! do not fill the disk with lines. This applies to all log lines.
 //!
-//! Lines that differ are limited too, but only while the broker serves, and not those at ERROR: such a
-//! line names what needs attention, as a damaged partition, and is written for each of them.
+//! The number of different lines is limited too, but only while the broker serves, and not at ERROR: such a
+//! line names something that needs attention, for example a damaged partition, so each is written.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -25,14 +25,14 @@ const LINES: usize = 50;
 /// The same at ERROR and before the broker serves.
 const MANY_LINES: usize = 100_000;
 
-/// Leaves out repeated lines. Lines below INFO are never left out. Clones are one.
+/// Leaves out repeated lines. Lines below INFO are never left out. Clones share their state.
 #[derive(Clone, Default)]
 pub(super) struct Repeats(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     places: HashMap<Identifier, Window>,
-    /// From the first call of [`Repeats::tell`] on.
+    /// [`Repeats::tell`] was called.
     is_serving: bool,
 }
 
@@ -87,8 +87,8 @@ impl Repeats {
         false
     }
 
-    /// Tells of the lines that were left out; it is called again and again while the broker serves. `all`:
-    /// also where the time is not over yet.
+    /// Logs the number of lines that were left out, for each place whose window is over, or with `all` for every
+    /// place. Called again and again while the broker serves.
     pub(super) fn tell(&self, all: bool) {
         let mut told = Vec::new();
         {
@@ -104,7 +104,7 @@ impl Repeats {
                 !window.is_over()
             });
         }
-        // Not under the lock: these are lines as well.
+        // Without the lock, because these are log lines too.
         for (lines, like) in told {
             warn!(lines, like, "log lines were left out: they repeat, or too many came from one place");
         }
@@ -142,7 +142,7 @@ struct Line {
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            // A text takes everything.
+            // Writing to a string never fails.
             let _ = write!(self.message, "{value:?}");
             self.hash.write(self.message.as_bytes());
             return;
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(lines.take(), [told], "also if the place says nothing any more");
         log(&|| repeats.tell(true));
         assert_eq!(lines.take(), [""; 0]);
-        // Also where the place speaks again before that.
+        // Also if the place logs again before that.
         log(&|| (0..10).for_each(|_| full(1)));
         crate::time::sleep(WINDOW).await;
         log(&|| (0..20).for_each(|_| full(1)));

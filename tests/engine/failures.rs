@@ -175,44 +175,38 @@ fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
 
 #[test]
 fn r6_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
-    let mut failed = 0;
-    for operation in OPERATIONS {
-        for after in 0.. {
-            let at = usize::try_from(after).unwrap();
-            let mut reached = false;
-            for error in errors_at(at) {
-                let fault = Fault { after, error, ..Fault::next(operation) };
-                let end: fn(&SimFs) -> SimFs = match at % 2 {
-                    0 => |fs| fs.crash(5),
-                    _ => |fs| fs.kill(),
-                };
-                reached |= fails_once(fault, end);
-            }
-            if !reached {
-                break;
-            }
-            failed += 1;
-        }
-    }
+    let failed = at_each_call(|fault, is_even| match is_even {
+        true => fails_once(fault, |fs| fs.crash(5)),
+        false => fails_once(fault, |fs| fs.kill()),
+    });
     assert!(failed > 300, "only {failed} calls were reached");
 }
 
 #[test]
 fn r6_a_start_that_fails_at_any_call_loses_nothing() {
+    let failed = at_each_call(|fault, is_even| match is_even {
+        true => start_fails_once(fault, |fs| fs.kill()),
+        false => start_fails_once(fault, |fs| fs.crash(9)),
+    });
+    assert!(failed > 70, "only {failed} calls were reached");
+}
+
+/// Makes each call of each operation fail, until `reached` says that there are no more. Every other call is even.
+/// Returns the number of calls that were reached.
+fn at_each_call(reached: impl Fn(Fault, bool) -> bool) -> u32 {
+    let mut failed = 0;
     for operation in OPERATIONS {
         for after in 0.. {
             let at = usize::try_from(after).unwrap();
-            let mut reached = false;
-            for error in errors_at(at) {
-                let fault = Fault { after, error, ..Fault::next(operation) };
-                reached |=
-                    start_fails_once(fault, if at % 2 == 0 { |fs| fs.kill() } else { |fs| fs.crash(9) });
-            }
-            if !reached {
+            let faults =
+                errors_at(at).into_iter().map(|error| Fault { after, error, ..Fault::next(operation) });
+            if faults.filter(|fault| reached(fault.clone(), at % 2 == 0)).count() == 0 {
                 break;
             }
+            failed += 1;
         }
     }
+    failed
 }
 
 /// Whether the call was reached.

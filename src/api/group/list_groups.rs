@@ -23,20 +23,13 @@ impl Handler for ListGroupsRequest {
         later(async move {
             match all.await {
                 Ok(all) => {
-                    // Each state is matched only once: a filter may be long, and there may be many
-                    // groups.
+                    // The filters are applied to each state only once: they may be long, and there may be
+                    // many groups.
                     let is_of_type = matches(&self.types_filter, CLASSIC);
-                    let mut states: Vec<(GroupState, bool)> = Vec::new();
-                    let mut is_of_state = |state: GroupState| {
-                        let known = states.iter().find(|(known, _)| *known == state).map(|(_, is_so)| *is_so);
-                        known.unwrap_or_else(|| {
-                            let is_so = matches(&self.states_filter, state.name());
-                            states.push((state, is_so));
-                            is_so
-                        })
-                    };
+                    let mut states = GroupState::ALL.to_vec();
+                    states.retain(|state| is_of_type && matches(&self.states_filter, state.name()));
                     let wanted = all.into_iter().filter(|group| {
-                        is_of_type && is_of_state(group.state) && coordinates(&ctx, &group.group).is_ok()
+                        states.contains(&group.state) && coordinates(&ctx, &group.group).is_ok()
                     });
                     ListGroupsResponse {
                         groups: wanted.map(listed).collect(),

@@ -13,6 +13,13 @@ pub enum GroupState {
 }
 
 impl GroupState {
+    pub const ALL: [GroupState; 4] = [
+        GroupState::Empty,
+        GroupState::PreparingRebalance,
+        GroupState::CompletingRebalance,
+        GroupState::Stable,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             GroupState::Empty => "Empty",

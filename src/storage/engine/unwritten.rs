@@ -78,6 +78,12 @@ impl Stuck {
         let failure = self.failure;
         self.partition.set_unwritable(first.map(|first| Unwritable { from: first.base_offset, failure }));
     }
+
+    /// Its parked batches.
+    fn parked(self) -> impl Iterator<Item = (Arc<Partition>, usize)> {
+        let Stuck { partition, parked, .. } = self;
+        parked.into_iter().map(move |bytes| (Arc::clone(&partition), bytes))
+    }
 }
 
 impl Unwritten {
@@ -139,9 +145,9 @@ impl Unwritten {
         }
         stuck.show();
         if stuck.runs.is_empty() {
-            let Stuck { partition, parked, .. } = self.stuck.remove(&key).expect("it was just there");
-            self.released.extend(parked.into_iter().map(|bytes| (Arc::clone(&partition), bytes)));
-            tracing::info!(topic = %partition.topic_name, partition = key.1, "the partition can be written again");
+            let stuck = self.stuck.remove(&key).expect("it was just there");
+            tracing::info!(topic = %stuck.partition.topic_name, partition = key.1, "the partition can be written again");
+            self.released.extend(stuck.parked());
         }
         written
     }
@@ -165,11 +171,8 @@ impl Unwritten {
             stuck.runs.retain(|run| !gone.iter().any(|gone| Arc::ptr_eq(gone, &run.segment)));
             stuck.show();
         }
-        for (_, Stuck { partition, parked, .. }) in
-            self.stuck.extract_if(.., |_, stuck| stuck.runs.is_empty())
-        {
-            self.released.extend(parked.into_iter().map(|bytes| (Arc::clone(&partition), bytes)));
-        }
+        let written = self.stuck.extract_if(.., |_, stuck| stuck.runs.is_empty());
+        self.released.extend(written.flat_map(|(_, stuck)| stuck.parked()));
         self.count();
     }
 
