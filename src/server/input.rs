@@ -3,7 +3,8 @@
 //! Small frames are copied out of one read buffer that is reused; a frame of 16 KiB or more is read into
 //! its own buffer. So every frame owns its bytes, and a slice of records never keeps much more than
 //! itself alive. A buffer grows with the bytes that have arrived. The size that a client declares is
-//! never allocated, and memory is charged before it is allocated.
+//! never allocated, unless the connection has sent as large a frame before. Memory is charged before it is
+//! allocated.
 
 use std::io;
 use std::pin::pin;
@@ -20,7 +21,7 @@ pub(super) const LARGE: usize = 16 << 10;
 /// The size of the read buffer of a quiet and of a busy connection.
 const READ_LEAST: usize = 2 << 10;
 const READ_MOST: usize = 64 << 10;
-/// The memory for a large frame before its bytes have arrived.
+/// The memory for the first large frame of a connection before its bytes have arrived.
 const FIRST_ROOM: usize = 64 << 10;
 /// Memory for the start of the frame after a large one, which saves a read.
 const SPILL: usize = 4 << 10;
@@ -52,6 +53,9 @@ pub(super) struct Input {
     size: usize,
     grown: Charge,
     large: Option<Large>,
+    /// The memory that a large frame gets at once. It follows the size of the frame before, so that the buffer
+    /// of a steady producer is never copied to grow.
+    first_room: usize,
     /// There was no memory to read into.
     starved: bool,
     /// The number of bytes that have arrived so far.
@@ -107,6 +111,7 @@ impl Input {
             read: BytesMut::new(),
             size: READ_LEAST,
             large: None,
+            first_room: FIRST_ROOM,
             starved: false,
             arrived: 0,
             any_frame: false,
@@ -156,7 +161,7 @@ impl Input {
         }
         let Some(key) = key else { return Ok(Next::NeedsBytes) };
         let factor = if key == PRODUCE { 1 } else { DECODED };
-        let room = if is_whole { length } else { (length + SPILL).min(FIRST_ROOM) };
+        let room = if is_whole { length } else { (length + SPILL).min(self.first_room) };
         let Some(charge) = self.budgets.large.charge(self.id, room * factor, context.waker()) else {
             return Ok(Next::NeedsRoom);
         };
@@ -175,6 +180,7 @@ impl Input {
             Some(mut large) if large.bytes.len() >= large.declared => {
                 self.read.extend_from_slice(&large.bytes[large.declared..]);
                 large.bytes.truncate(large.declared);
+                self.first_room = (large.declared + SPILL).max(FIRST_ROOM);
                 self.budgets.large.settled(self.id);
                 Next::Frame(RawFrame { bytes: large.bytes.into(), charge: large.charge })
             }

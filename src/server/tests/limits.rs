@@ -26,6 +26,26 @@ async fn a_declared_size_costs_nothing_before_its_bytes_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_frame_gets_as_much_memory_at_once_as_the_one_before() {
+    let stage = Stage::new();
+    let mut client = stage.connect();
+    let gate = Gate::new();
+    let size = 1 << 20;
+    let mut request = ask(OVERLAPPING, 1, "heavy", &gate);
+    request.resize(4 + size, 0);
+    request[..4].copy_from_slice(&i32::try_from(size).unwrap().to_be_bytes());
+    client.send(&request).await;
+    gate.open();
+    client.answer().await;
+    settle().await;
+    assert_eq!(stage.shared.requests.large.held(), 0);
+    client.send(&promise(OVERLAPPING, 100 << 20)).await;
+    settle().await;
+    let held = stage.shared.requests.large.held();
+    assert!((size..size + (64 << 10)).contains(&held), "{held} bytes are held after a frame of 1 MiB");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frame_that_dribbles_in_is_given_up_and_one_that_flows_is_not() {
     let stage = Stage::new();
     let (mut slow, mut flowing) = (stage.connect(), stage.connect());
