@@ -1,5 +1,7 @@
 """The state of the machine: whether it is quiet, the time of a disk sync, the resources of a process."""
 
+import ctypes
+import fcntl
 import mmap
 import os
 import pathlib
@@ -7,6 +9,8 @@ import platform
 import subprocess
 import time
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+SPLICE_F_NONBLOCK = 2
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,19 +62,35 @@ def wait_until_quiet(at_most):
         time.sleep(2)
 
 
-def keep_warm():
-    """Makes all free memory warm, for as long as the returned value exists. The host takes back free memory in pieces of
-    2 MiB, and the process that touches such a piece next pays several times the cost of the write. So this touches all
-    free memory and frees it again, except one page of each piece."""
-    piece = 2 << 20
-    free = int(open("/proc/meminfo").read().split("MemFree:")[1].split()[0]) << 10
-    memory = mmap.mmap(-1, max(free - (1 << 30), piece) // piece * piece, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_NOHUGEPAGE)
-    for at in range(0, len(memory), piece):
-        memory[at:at + piece] = bytes(piece)
-    for at in range(0, len(memory), piece):
-        memory.madvise(mmap.MADV_DONTNEED, at + mmap.PAGESIZE, piece - mmap.PAGESIZE)
-    return memory
+class keep_warm:
+    """Makes all free memory warm, for as long as this object exists. The host takes back free memory in pieces of 2 MiB,
+    and the process that touches such a piece next pays several times the cost of the write. So this touches all free
+    memory and frees it again, except one page of each MiB. These pages are held in pipes: otherwise the kernel would move
+    them together."""
+
+    PIECE = 1 << 20
+
+    def __init__(self):
+        free = int(open("/proc/meminfo").read().split("MemFree:")[1].split()[0]) << 10
+        length = max(free - (1 << 30), self.PIECE) // self.PIECE * self.PIECE
+        self.memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.memory.madvise(mmap.MADV_NOHUGEPAGE)
+        self.pipes = []
+        for at in range(0, length, self.PIECE):
+            self.memory[at:at + self.PIECE] = bytes(self.PIECE)
+        for at in range(0, length, self.PIECE):
+            self.pin(at)
+            self.memory.madvise(mmap.MADV_DONTNEED, at + mmap.PAGESIZE, self.PIECE - mmap.PAGESIZE)
+
+    def pin(self, at):
+        """Puts a page into the last pipe, or into a new one if that is full."""
+        page = ctypes.c_char.from_buffer(self.memory, at)
+        part = (ctypes.c_size_t * 2)(ctypes.addressof(page), mmap.PAGESIZE)  # a struct iovec
+        if not self.pipes or LIBC.vmsplice(self.pipes[-1][1], part, 1, SPLICE_F_NONBLOCK) != mmap.PAGESIZE:
+            self.pipes.append(os.pipe())
+            fcntl.fcntl(self.pipes[-1][1], fcntl.F_SETPIPE_SZ, 1 << 20)
+            if LIBC.vmsplice(self.pipes[-1][1], part, 1, SPLICE_F_NONBLOCK) != mmap.PAGESIZE:
+                raise OSError(ctypes.get_errno(), "vmsplice")
 
 
 def fdatasync_p50(folder, core, rate=None):
