@@ -11,9 +11,10 @@
 //!   durable goes through; [`storage`] is the journal, the segments and the partition store.
 //! - [`record`] looks inside record batches; [`config`] declares every setting once.
 //! - [`http`] answers health checks and scrapes of [`metrics`].
-//! - [`types`], [`time`] and [`telemetry`] are used by all.
+//! - [`types`], [`time`], [`telemetry`] and [`background`] are used by all.
 
 pub mod api;
+pub mod background;
 pub mod broker;
 pub mod cli;
 pub mod config;

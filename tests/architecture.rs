@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Each room with the rooms that it may use. All rooms may use `types`, `time` and `telemetry`, except the
+/// Each room with the rooms that it may use. All rooms may use `types`, `background`, `time` and `telemetry`, except the
 /// kernel: it gets the time as a field of what it applies, and it does not log.
 const ROOMS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("background", &[]),
     ("time", &[]),
     ("telemetry", &[]),
     ("record", &[]),
@@ -27,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 const EVERYTHING: &[&str] = &["*"];
-const FOR_ALL: &[&str] = &["types", "time", "telemetry"];
+const FOR_ALL: &[&str] = &["types", "background", "time", "telemetry"];
 const FOR_THE_KERNEL: &[&str] = &["types"];
 
 #[test]
