@@ -12,7 +12,7 @@ use super::journal::{Prepare, SyncJob};
 use super::segment::{Segment, SyncError};
 use super::snapshot;
 use crate::kernel::Shard;
-use crate::time::Moment;
+use crate::time::Clock;
 
 /// The time until written records are synced if no acknowledgement waits for that.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
@@ -47,27 +47,45 @@ pub(super) enum Job {
 
 /// Runs until every sender is gone.
 pub(super) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
-    // The time of the first `SyncSoon` since the last sync.
-    let mut asked: Option<Moment> = None;
-    loop {
-        let left = asked.map_or(IDLE, |asked| SYNC_INTERVAL.saturating_sub(asked.elapsed()));
-        let job = if left.is_zero() {
-            // Before other jobs, which may arrive without a pause.
-            asked = None;
-            Job::SyncNow
-        } else {
-            match jobs.recv_timeout(left) {
-                Ok(Job::SyncSoon) => {
-                    asked.get_or_insert_with(Moment::now);
-                    continue;
-                }
-                Ok(job) => job,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        };
+    let mut agenda = Agenda::new(jobs, Clock::machine());
+    while let Some(job) = agenda.next() {
         let Some(committer) = committer.upgrade() else { return };
         perform(job, &committer, directory);
+    }
+}
+
+/// The jobs in their order. A requested sync comes after [`SYNC_INTERVAL`], before jobs that wait.
+struct Agenda<'a> {
+    jobs: &'a Receiver<Job>,
+    clock: Clock,
+    /// The time of the first `SyncSoon` since the last sync.
+    asked: Option<Duration>,
+}
+
+impl<'a> Agenda<'a> {
+    fn new(jobs: &'a Receiver<Job>, clock: Clock) -> Agenda<'a> {
+        Agenda { jobs, clock, asked: None }
+    }
+
+    /// Waits for the next job; `None` once every sender is gone.
+    fn next(&mut self) -> Option<Job> {
+        loop {
+            let now = self.clock.monotonic();
+            let left = self.asked.map_or(IDLE, |asked| (asked + SYNC_INTERVAL).saturating_sub(now));
+            if left.is_zero() {
+                // Before other jobs, which may arrive without a pause.
+                self.asked = None;
+                return Some(Job::SyncNow);
+            }
+            match self.jobs.recv_timeout(left) {
+                Ok(Job::SyncSoon) => {
+                    self.asked.get_or_insert_with(|| self.clock.monotonic());
+                }
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
     }
 }
 
@@ -134,5 +152,40 @@ fn take_snapshot(
 pub(super) fn save_index(segment: &Segment) {
     if let Err(error) = segment.save_index() {
         tracing::debug!(%error, "cannot save the index of a segment");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::types::Timestamp;
+
+    #[test]
+    fn a_requested_sync_comes_in_time_although_other_jobs_arrive_without_a_pause() {
+        let clock = Clock::manual(Timestamp(0));
+        let (sender, jobs) = mpsc::channel();
+        for _ in 0..1_000 {
+            // Only the first request since the last sync counts.
+            sender.send(Job::SyncSoon).unwrap();
+            sender.send(Job::EmptyTrash).unwrap();
+        }
+        drop(sender);
+        let mut agenda = Agenda::new(&jobs, clock.clone());
+        let mut syncs_after = Vec::new();
+        let mut others = 0;
+        while let Some(job) = agenda.next() {
+            match job {
+                Job::SyncNow => syncs_after.push(others),
+                // Each of them takes a millisecond.
+                Job::EmptyTrash => {
+                    others += 1;
+                    clock.set(Timestamp(others));
+                }
+                _ => panic!("no such job was sent"),
+            }
+        }
+        assert_eq!(syncs_after, [100, 200, 300, 400, 500, 600, 700, 800, 900, 1_000]);
     }
 }
