@@ -199,6 +199,12 @@ impl Directory {
         Ok(())
     }
 
+    /// Makes everything written to the volume so far durable, whoever wrote it. Does nothing on systems without
+    /// such a call.
+    pub(super) fn sync_everything(&self) -> io::Result<()> {
+        self.volume.as_ref().map_or(Ok(()), |volume| volume.sync())
+    }
+
     fn sync_volume(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         let Some(volume) = &self.volume else { return Ok(()) };
         let outcome = volume.sync();

@@ -168,7 +168,12 @@ fn verify_records(
                 let held = match segment::check(fs, &path, &expected) {
                     // The start reports missing files.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    held => held?,
+                    Err(error) => {
+                        let what = format!("it cannot be read: {error}");
+                        report.findings.push(Finding { path, at: None, what, damage: true });
+                        continue;
+                    }
+                    Ok(held) => held,
                 };
                 report.segments += 1;
                 report.batches += held.batches;

@@ -121,7 +121,7 @@ pub(super) fn recover(
     let found = snapshot::read_newest(fs, &snapshots, directory.node_id).map_err(io(snapshots.clone()))?;
     let start = first_state(directory, &found, on_damage)?;
     let snapshot = start.position();
-    let (journal, mut rounds, shard) = replay(directory, options, start, on_damage)?;
+    let (journal, mut rounds, shard, unreadable) = replay(directory, options, start, on_damage)?;
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
@@ -132,6 +132,8 @@ pub(super) fn recover(
     rounds.splice(..0, kept_rounds);
     let topics = |error| OpenError::Io { path: directory.topics(), error };
     let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;
+    owned.damaged.extend(kept.unreadable(directory, &shard));
+    owned.damaged.extend(unreadable);
     owned.clear(directory).map_err(topics)?;
     let mut unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
     let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
@@ -175,13 +177,16 @@ fn first_state(
     }
 }
 
+/// Partitions with batches that cannot be read, with the reason.
+type Unreadable = BTreeMap<PartitionKey, String>;
+
 /// Replays the journal as far as it is valid. Returns the state after the last valid entry.
 fn replay(
     directory: &Directory,
     options: journal::Options,
     start: Shard,
     on_damage: OnDamage,
-) -> Result<(Replay, Vec<Round>, Shard), OpenError> {
+) -> Result<(Replay, Vec<Round>, Shard, Unreadable), OpenError> {
     let (fs, dir, from) = (Arc::clone(&directory.fs), directory.journal(), start.position() + 1);
     let mut journal = match on_damage {
         OnDamage::Refuse => Replay::open(fs, &dir, options, from)?,
@@ -202,20 +207,20 @@ fn replay(
             Err(damage) => return Err(damage),
         }
     }
-    let kept = first_torn(directory, &rounds)?;
+    let (kept, unreadable) = first_torn(directory, &rounds)?;
     if let Some(torn) = rounds.get(kept) {
         journal.cut_at(torn.entry.position);
         rounds.truncate(kept);
         is_whole = false;
     }
     if is_whole {
-        return Ok((journal, rounds, ahead));
+        return Ok((journal, rounds, ahead, unreadable));
     }
     let mut shard = start;
     for Round { entry, commands, .. } in &rounds {
         apply(&mut shard, commands, entry)?;
     }
-    Ok((journal, rounds, shard))
+    Ok((journal, rounds, shard, unreadable))
 }
 
 fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Result<Round, OpenError> {
@@ -400,16 +405,25 @@ fn stored_again(
 /// The number of valid entries. Above the mark, the first entry whose bytes are not in their segments ends
 /// the journal. Bytes that a later valid entry drops need not be there: files are removed once the entry that
 /// drops them is durable, and then all earlier entries are durable too.
-fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<usize, OpenError> {
+///
+/// If a segment cannot be read, it is unknown whether its bytes are there. The entry is kept, because other
+/// partitions may have acknowledged records in it and after it, and the segment's partition is returned: it
+/// must not be served.
+fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<(usize, Unreadable), OpenError> {
     let mut kept = rounds.len();
     loop {
         let dropped = Dropped::by(rounds.get(..kept).unwrap_or_default());
         let mut torn = None;
+        let mut unreadable = Unreadable::new();
         for (at, round) in rounds.iter().take(kept).enumerate().filter(|(_, round)| round.entry.above_mark) {
             let referred = round.places.iter().filter(|place| place.inline.is_none());
             for place in referred.filter(|place| !dropped.after(round.entry.position, place)) {
-                if read_range(directory, place)?.is_none() {
-                    torn = torn.or(Some(at));
+                match read_range(directory, place)? {
+                    Batch::Whole(_) => {}
+                    Batch::Missing => torn = torn.or(Some(at)),
+                    Batch::Unreadable(why) => {
+                        unreadable.entry((place.topic, place.partition)).or_insert(why);
+                    }
                 }
             }
             if torn.is_some() {
@@ -418,7 +432,7 @@ fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<usize, OpenErro
         }
         match torn {
             Some(torn) => kept = torn,
-            None => return Ok(kept),
+            None => return Ok((kept, unreadable)),
         }
     }
 }
@@ -469,23 +483,39 @@ impl Dropped {
     }
 }
 
-/// The batch at this place; `None` if it is not there. Fails if the file cannot be opened or read, because it
-/// is unknown then whether the batch is there.
-fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, OpenError> {
+/// A batch that the journal refers to, as it is found in its segment.
+enum Batch {
+    Whole(Bytes),
+    Missing,
+    /// The file cannot be opened or read, so it is unknown whether the batch is there.
+    Unreadable(String),
+}
+
+/// Reads the batch at this place. Fails if no other file could be read either.
+fn read_range(directory: &Directory, place: &Place) -> Result<Batch, OpenError> {
     let path = segment::log_path(&place.dir, place.segment);
     let mut bytes = vec![0; place.length as usize];
     let read = directory.fs.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
     let read = match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|error| OpenError::Io { path, error })?,
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Batch::Missing),
+        Err(error) if Failure::of(&error) == Failure::NoDescriptors => {
+            return Err(OpenError::Io { path, error });
+        }
+        Err(error) => {
+            let (path, next_step) = (path.display(), Failure::of(&error).next_step());
+            let why =
+                format!("{path} cannot be read at byte {}: {error}; {next_step}, then restart", place.at);
+            return Ok(Batch::Unreadable(why));
+        }
     };
-    let Ok(header) = Header::parse(&bytes) else { return Ok(None) };
+    let Ok(header) = Header::parse(&bytes) else { return Ok(Batch::Missing) };
     let holds = read == bytes.len()
         && header.size() == bytes.len()
         && header.base_offset == place.base_offset
         && header.crc == place.crc
         && record::crc_of(&bytes) == place.crc;
-    Ok(holds.then(|| bytes.into()))
+    Ok(if holds { Batch::Whole(bytes.into()) } else { Batch::Missing })
 }
 
 /// Writes to the segments the batches that the journal has, and those above the mark that it only refers to.
@@ -494,7 +524,8 @@ fn read_range(directory: &Directory, place: &Place) -> Result<Option<Bytes>, Ope
 /// changed, and its partition is damaged.
 ///
 /// If a segment cannot be written, only its partition is affected: its records are kept in memory, and those
-/// that the journal only refers to are also kept in a file.
+/// that the journal only refers to are also kept in a file. Those of a damaged partition are not written; the
+/// whole volume is synced instead, because a later start may find them in a file that can be read again.
 fn write_again(
     directory: &Directory,
     shard: &Shard,
@@ -509,6 +540,7 @@ fn write_again(
     let mut looked_at = BTreeSet::new();
     let mut rewriting = Rewriting::default();
     let mut unwritten = Unwritten::new();
+    let mut is_all_written = true;
     for (entry, place) in all {
         if !is_there(shard, place) {
             continue;
@@ -517,10 +549,19 @@ fn write_again(
         let bytes = match &place.inline {
             Some(bytes) => bytes.clone(),
             None if !entry.above_mark => continue,
+            None if owned.damaged.contains_key(&partition) => {
+                is_all_written = false;
+                continue;
+            }
             None => match read_range(directory, place)? {
-                Some(bytes) => bytes,
+                Batch::Whole(bytes) => bytes,
                 // The batch is below a log start offset that was moved later.
-                None => continue,
+                Batch::Missing => continue,
+                Batch::Unreadable(why) => {
+                    owned.damaged.insert(partition, why);
+                    is_all_written = false;
+                    continue;
+                }
             },
         };
         // Later batches of the partition wait too.
@@ -530,7 +571,7 @@ fn write_again(
             continue;
         }
         rewriting.turn_to((partition, place.segment))?;
-        let outcome = match looked_at.insert(partition) {
+        let outcome = match looked_at.insert(partition) && !owned.damaged.contains_key(&partition) {
             true => look_before(directory, shard, place, &begins, owned),
             false => Ok(()),
         };
@@ -554,6 +595,10 @@ fn write_again(
         unwritten.insert(partition, Held { batches, failure: Failure::of(&error), is_referred });
     }
     rewriting.close()?;
+    if !is_all_written {
+        let failed = |error| OpenError::Io { path: directory.root().to_owned(), error };
+        directory.sync_everything().map_err(failed)?;
+    }
     for dir in rewriting.dirs {
         directory.files.sync_names(dir).map_err(|error| OpenError::Io { path: dir.to_path_buf(), error })?;
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::fs::{self, Fs};
+use super::fs::{self, Failure, Fs};
 use crate::kernel::Shard;
 use crate::types::{NodeId, Timestamp};
 
@@ -72,7 +72,11 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found>
     let mut found = Found::default();
     for position in positions(fs, dir)?.into_iter().rev() {
         let path = path_of(dir, position);
-        let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
+        let bytes = match fs::read_all(fs, &path, LARGEST) {
+            // No other file could be opened either.
+            Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
+            read => read.map_err(|error| error.to_string()),
+        };
         match bytes.and_then(|bytes| parse(&bytes, broker)) {
             Ok(shard) => {
                 let held = shard.position();

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jackdaw::config::Durability;
 use jackdaw::storage::fs::{Fault, Fs, Open, Operation, SimFs, read_all};
 use jackdaw::storage::inspect::{NextStart, verify};
-use jackdaw::storage::{AppendError, Store};
+use jackdaw::storage::{AppendError, OpenError, Store};
 use jackdaw::types::Offset;
 use rustix::io::Errno;
 
-use crate::disk::{batch, make_topic, now, open, options, values};
+use crate::disk::{batch, look, make_topic, now, open, options, values};
 
 const SEGMENT: &str = "data/topics/t-0/00000000000000000000.log";
 
@@ -140,6 +140,67 @@ fn a_damaged_file_of_kept_records_stays_and_its_partition_is_out_of_service() {
 }
 
 #[test]
+fn a_second_damaged_file_of_a_partition_does_not_replace_the_first() {
+    let (fs, _) = without_its_segment();
+    open(&fs).unwrap().close();
+    let kept = Path::new("data/kept").join(fs.list(Path::new("data/kept")).unwrap().remove(0).name);
+    let kept = kept.to_str().unwrap();
+    for damaged in ["the first", "the second", "the third"] {
+        fs.remove(Path::new(kept)).unwrap_or_default();
+        write_whole(&fs, kept, damaged.as_bytes());
+        open(&fs).unwrap().close();
+    }
+    for (suffix, content) in [("", "the first"), ("-2", "the second"), ("-3", "the third")] {
+        let aside = format!("{kept}.damaged{suffix}");
+        assert_eq!(read_all(&fs, Path::new(&aside), 100).unwrap(), content.as_bytes());
+    }
+}
+
+#[test]
+fn i11_a_file_of_kept_records_that_cannot_be_read_stops_its_partition_alone() {
+    for operation in [Operation::Open, Operation::Read] {
+        let (fs, copy) = without_its_segment();
+        open(&fs).unwrap().close();
+        write_whole(&fs, SEGMENT, &copy);
+        fs.fail(Fault { path: "data/kept/".into(), lasting: true, ..Fault::next(operation) });
+        for _ in 0..2 {
+            let store = open(&fs).unwrap_or_else(|refusal| panic!("{operation:?}: {refusal}"));
+            assert_eq!(words(&store, 0), None, "{operation:?}");
+            write_much(&store);
+            store.close();
+        }
+        fs.heal();
+        assert_eq!(words(&open(&fs).unwrap(), 0).unwrap(), ["old", "late", "later"], "{operation:?}");
+    }
+}
+
+#[test]
+fn a_file_of_kept_records_that_cannot_be_read_is_not_replaced_by_what_the_journal_has() {
+    let (fs, copy) = without_its_segment();
+    open(&fs).unwrap().close();
+    let kept = Path::new("data/kept").join(fs.list(Path::new("data/kept")).unwrap().remove(0).name);
+    // The start uses the older snapshot, and finds the records in the journal again.
+    let newest = fs.list(Path::new("data/snapshot")).unwrap().into_iter().map(|entry| entry.name).max();
+    fs.flip_bit(&Path::new("data/snapshot").join(newest.unwrap()), 300).unwrap();
+    write_whole(&fs, kept.to_str().unwrap(), b"perhaps more than that");
+    let before = read_all(&fs, &kept, 1 << 20).unwrap();
+    fs.fail(Fault { path: "data/kept/".into(), lasting: true, ..Fault::next(Operation::Read) });
+    let store = open(&fs).unwrap();
+    assert_eq!(words(&store, 0), None);
+    write_much(&store);
+    store.close();
+    fs.heal();
+    assert_eq!(read_all(&fs, &kept, 1 << 20).unwrap(), before);
+    drop(store);
+    write_whole(&fs, SEGMENT, &copy);
+    assert_eq!(
+        words(&open(&fs).unwrap(), 0).unwrap(),
+        ["old", "late", "later"],
+        "the journal has them still"
+    );
+}
+
+#[test]
 fn verify_foretells_what_damage_to_a_file_of_kept_records_does() {
     let (fs, copy) = without_its_segment();
     open(&fs).unwrap().close();
@@ -200,4 +261,74 @@ fn i11_a_segment_that_cannot_be_written_at_a_start_stops_its_partition_alone() {
         assert_eq!(words(&store, 1).unwrap(), ["first", "second", "third"], "{error}");
         assert_eq!(append(&store, 0, "third"), Ok(()));
     }
+}
+
+/// A batch that the journal only refers to, above its synced mark, and a segment that cannot be read at a start:
+/// nobody knows whether the batch is there.
+#[test]
+fn i11_a_segment_that_cannot_be_read_at_a_start_stops_its_partition_alone() {
+    for (operation, error) in
+        [(Operation::Open, Errno::ACCESS), (Operation::Open, Errno::IO), (Operation::Read, Errno::IO)]
+    {
+        let context = format!("{operation:?} {error}");
+        let fs = SimFs::new(2);
+        let store = Store::open(options(&fs, Durability::Os)).unwrap();
+        make_topic(&store, "t", 2);
+        for word in ["first", "second"] {
+            for index in 0..2 {
+                append(&store, index, &format!("{word} {}", "x".repeat(500))).unwrap();
+            }
+        }
+        let fs = fs.kill();
+        drop(store);
+        fs.fail(Fault { path: SEGMENT.into(), error, lasting: true, ..Fault::next(operation) });
+        let NextStart::Serves(foretold) = look(&fs).next_start else { panic!("{context}: it is refused") };
+        let why = &foretold.out_of_service["t-0"];
+        assert!(why.contains(SEGMENT) && why.contains("at byte 0") && why.contains("then restart"), "{why}");
+        let store = open(&fs).unwrap_or_else(|refusal| panic!("{context}: {refusal}"));
+        assert_eq!(words(&store, 0), None, "{context}: out of service");
+        assert_eq!(words(&store, 1).unwrap(), ["first", "second"], "{context}");
+        assert_eq!(append(&store, 1, "third"), Ok(()), "{context}");
+
+        // What the file shows once it can be read is durable, although the first start could not write it again.
+        fs.heal();
+        let fs = fs.crash(7);
+        drop(store);
+        let store = open(&fs).unwrap_or_else(|refusal| panic!("{context}: {refusal}"));
+        assert_eq!(words(&store, 0).unwrap(), ["first", "second"], "{context}");
+        assert_eq!(words(&store, 1).unwrap(), ["first", "second", "third"], "{context}");
+        assert_eq!(append(&store, 0, "third"), Ok(()), "{context}");
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_refuses_the_start_with_file_byte_and_next_step() {
+    let (fs, _) = without_its_segment();
+    for (error, next_step) in [(Errno::IO, "jackdaw log repair"), (Errno::ACCESS, "permission")] {
+        fs.fail(Fault { path: "data/journal/".into(), error, lasting: true, ..Fault::next(Operation::Read) });
+        let said = open(&fs).err().unwrap().to_string();
+        assert!(
+            said.contains(".journal: ") && said.contains("at byte 0") && said.contains(next_step),
+            "{said}"
+        );
+        fs.heal();
+    }
+    open(&fs).unwrap();
+}
+
+#[test]
+fn a_start_without_descriptors_is_no_damage() {
+    let (fs, _) = without_its_segment();
+    for place in ["data/journal/", "data/snapshot/", "data/topics/"] {
+        fs.fail(Fault {
+            path: place.into(),
+            error: Errno::MFILE,
+            lasting: true,
+            ..Fault::next(Operation::Open)
+        });
+        let refusal = open(&fs).err().unwrap();
+        assert!(matches!(refusal, OpenError::Io { .. }), "{refusal}");
+        fs.heal();
+    }
+    open(&fs).unwrap();
 }

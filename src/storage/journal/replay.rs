@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::fs::{self, Fs, Open};
+use super::super::fs::{self, Failure, Fs, Open};
 use super::Replayed;
 use super::file::{Behind, FileJournal, Options, Start};
 use super::frame::{self, Frame, HEADER, Head, Kind, Stamp};
@@ -361,8 +361,30 @@ impl Reading {
 
 impl Found {
     fn read(&self, fs: &dyn Fs) -> Result<Vec<u8>, OpenError> {
-        fs::read_all(fs, &self.path, u64::MAX).map_err(|error| OpenError::io(&self.path, error))
+        fs::read_all(fs, &self.path, u64::MAX).map_err(|error| unreadable(fs, &self.path, &error))
     }
+}
+
+/// The error for a file that cannot be read, with the first such byte and the next step.
+fn unreadable(fs: &dyn Fs, path: &Path, error: &io::Error) -> OpenError {
+    const BLOCK: usize = 4096;
+    let mut at = 0;
+    if let Ok(file) = fs.open(path, Open::Read) {
+        while file.read_at(&mut [0; BLOCK], at).is_ok_and(|read| read == BLOCK) {
+            at += BLOCK as u64;
+        }
+    }
+    let failure = Failure::of(error);
+    let next_step = failure.next_step();
+    let else_repair = match failure {
+        Failure::Device => {
+            "; if it stays unreadable, copy the data directory to another disk with zeros in place of what is lost, \
+             and run `jackdaw log repair` there"
+        }
+        _ => ", then restart",
+    };
+    let what = format!("it cannot be read at byte {at}: {error}; {next_step}{else_repair}");
+    OpenError::io(path, io::Error::new(error.kind(), what))
 }
 
 /// The first position in the first frame of a file.
@@ -416,7 +438,7 @@ fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Fo
             fs.remove(&path).map_err(|error| OpenError::io(&path, error))?;
         } else if let Some(generation) = pool::generation(&entry.name) {
             let stamp = Stamp { generation, salt: options.salt };
-            let first = peek(fs, &path, stamp).map_err(|error| OpenError::io(&path, error))?;
+            let first = peek(fs, &path, stamp).map_err(|error| unreadable(fs, &path, &error))?;
             files.push(Found { path, stamp, first });
         }
     }

@@ -26,7 +26,7 @@ use crate::storage::journal::Replayed;
 use crate::types::Timestamp;
 
 const SUFFIX: &str = ".kept";
-/// The suffix that a damaged file is renamed to.
+/// The suffix that a damaged file is renamed to; from the second one of a partition on, a number follows it.
 const DAMAGED: &str = ".damaged";
 const HEADER: usize = 8;
 /// Larger than the journal ever gets between two snapshots.
@@ -34,40 +34,70 @@ const LARGEST: u64 = 16 << 30;
 
 type Batches = BTreeMap<(SegmentId, u64), Bytes>;
 
-/// The existing files, by their paths.
-pub(super) struct Kept(BTreeMap<PathBuf, Bytes>);
+/// The existing files.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Their content, by their paths.
+    files: BTreeMap<PathBuf, Bytes>,
+    /// Files that cannot be read, with the reason. They must not be replaced, so their partitions are out of
+    /// service.
+    unreadable: BTreeMap<PathBuf, String>,
+}
 
 impl Kept {
     /// Reads the files of earlier starts. The rounds contain the batches that are still part of their logs.
     pub fn read(directory: &Directory, shard: &Shard) -> io::Result<(Kept, Vec<Round>)> {
         let (fs, dir) = (&*directory.fs, directory.kept());
-        let mut kept = Kept(BTreeMap::new());
+        let mut kept = Kept::default();
         let mut rounds = Vec::new();
         let entries = match fs.list(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((kept, rounds)),
             listed => listed?,
         };
-        for entry in entries.iter().filter(|entry| entry.name.ends_with(SUFFIX)) {
-            let path = dir.join(&entry.name);
-            let bytes = Bytes::from(fs::read_all(fs, &path, LARGEST)?);
+        let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        for name in names.iter().filter(|name| name.ends_with(SUFFIX)) {
+            let path = dir.join(name);
+            let bytes = match fs::read_all(fs, &path, LARGEST) {
+                Ok(bytes) => Bytes::from(bytes),
+                // Other files could not be opened either.
+                Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
+                Err(error) => {
+                    let next_step = Failure::of(&error).next_step();
+                    let why = format!(
+                        "{}: {error}; {next_step}, or move the file away to give up its records; then restart",
+                        path.display()
+                    );
+                    kept.unreadable.insert(path, why);
+                    continue;
+                }
+            };
             match parse(directory, shard, bytes.clone()) {
                 Ok(round) => {
                     rounds.extend(round);
-                    kept.0.insert(path, bytes);
+                    kept.files.insert(path, bytes);
                 }
                 Err(why) => {
-                    let mut aside = path.clone().into_os_string();
-                    aside.push(DAMAGED);
+                    let aside = dir.join(aside_name(name, &names));
                     tracing::warn!(
                         file = %path.display(), to = %aside.display(), %why,
                         "damaged: the records of a partition that was out of service cannot be read; the file is renamed, not removed"
                     );
-                    fs.rename(&path, Path::new(&aside))?;
+                    fs.rename(&path, &aside)?;
                     fs.sync_dir(&dir)?;
                 }
             }
         }
         Ok((kept, rounds))
+    }
+
+    /// The partitions whose file cannot be read, with the reason.
+    pub fn unreadable(&self, directory: &Directory, shard: &Shard) -> BTreeMap<PartitionKey, String> {
+        if self.unreadable.is_empty() {
+            return BTreeMap::new();
+        }
+        let keys =
+            shard.topics().flat_map(|topic| (0..).zip(topic.partitions()).map(|(at, _)| (topic.id, at)));
+        keys.filter_map(|key| Some((key, self.unreadable.get(&path(directory, key))?.clone()))).collect()
     }
 
     /// Writes a file for each partition that needs one, and removes the others. `damaged` contains the
@@ -89,10 +119,11 @@ impl Kept {
         for (key, batches) in wanted {
             let path = path(directory, key);
             let bytes = encode(key, &batches);
-            let known = self.0.remove(&path);
-            let written = match known == Some(bytes.clone()) {
-                true => Ok(()),
-                false => write(directory, &path, &bytes),
+            let known = self.files.remove(&path);
+            let written = match (self.unreadable.get(&path), known == Some(bytes.clone())) {
+                (Some(why), _) => Err(io::Error::other(why.clone())),
+                (None, true) => Ok(()),
+                (None, false) => write(directory, &path, &bytes),
             };
             match written {
                 Ok(()) if damaged.contains_key(&key) => drop(unwritten.remove(&key)),
@@ -111,7 +142,7 @@ impl Kept {
         }
         // An unneeded file must not stay: a later start would write it over a log that has changed since.
         let needed: BTreeSet<PathBuf> = unwritten.keys().map(|key| path(directory, *key)).collect();
-        for path in self.0.into_keys().filter(|path| !needed.contains(path)) {
+        for path in self.files.into_keys().filter(|path| !needed.contains(path)) {
             let removed = directory.fs.remove(&path).and_then(|()| directory.fs.sync_dir(&directory.kept()));
             removed.map_err(|error| OpenError::Io { path, error })?;
         }
@@ -136,6 +167,13 @@ fn in_the_journal(
         }
     }
     found
+}
+
+/// The name for a damaged file; no earlier one has it.
+fn aside_name(name: &str, taken: &BTreeSet<&str>) -> String {
+    let more = (2..).map(|number| format!("{name}{DAMAGED}-{number}"));
+    let mut names = std::iter::once(format!("{name}{DAMAGED}")).chain(more);
+    names.find(|name| !taken.contains(name.as_str())).unwrap_or_default()
 }
 
 fn path(directory: &Directory, (topic, partition): PartitionKey) -> PathBuf {

@@ -46,7 +46,11 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             let key = (*ids.get(topic)?, index);
             Some((key, shard.partition(key.0, index)?))
         });
-        let says = segment::topic_of(fs, &dir);
+        let says = match segment::topic_of(fs, &dir) {
+            // The others would fail too.
+            Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
+            says => says,
+        };
         if let Ok(Some(topic)) = says
             && dropped.contains_key(&topic)
         {
@@ -117,6 +121,7 @@ fn has_its_segments(
         match segment::check(fs, &segment::log_path(dir, state.id()), &expected) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && expected.bytes == 0 => {}
             Ok(held) if held.wrong.is_empty() => {}
+            Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
             Ok(_) | Err(_) => return Ok(false),
         }
     }
