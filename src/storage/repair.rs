@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
-use super::directory::{self, Directory, FILES_OFFLINE, Meta, partition_dir};
+use super::directory::{self, Directory, FILES_OFFLINE, Meta, parse_partition_dir, partition_dir};
 use super::fs::{self, Fs, Open, OverlayFs};
 use super::inspect::{self, NextStart, Report};
 use super::journal::{self, Entry, Journal};
@@ -195,6 +195,13 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
             lost.readable.insert(entry.position, commands);
         }
     }
+    // Topics whose creation was only in a snapshot.
+    for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
+        let id = segment::topic_of(fs, &directory.topics().join(&entry.name));
+        if let (Ok(Some(id)), Some((name, _))) = (id, parse_partition_dir(&entry.name)) {
+            lost.names.entry(id).or_insert_with(|| name.to_owned());
+        }
+    }
     for wrong in snapshot::read_newest(fs, &directory.snapshots(), directory.node_id)?.wrong {
         lost.newest = lost.newest.max(wrong.position);
     }
@@ -314,9 +321,12 @@ fn good_from(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Resu
     let mut good_from = None;
     for (state, end) in recovery::with_ends(partition) {
         let expected = Expected::of(state, end, partition.log_start());
-        let is_good = match segment::check(fs, &segment::log_path(dir, state.id()), &expected) {
+        let path = segment::log_path(dir, state.id());
+        let is_good = match segment::check(fs, &path, &expected) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            held => held?.wrong.is_empty(),
+            // It may be readable later, so it is not given up.
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            Ok(held) => held.wrong.is_empty(),
         };
         if !is_good {
             good_from = Some(end);

@@ -154,6 +154,22 @@ fn without_a_snapshot_that_can_be_read_every_directory_is_kept_aside() {
 }
 
 #[test]
+fn lost_records_of_a_topic_whose_creation_was_only_in_the_snapshots_are_listed_by_its_name() {
+    let fs = killed();
+    let store = open(&fs).unwrap();
+    for _ in 0..60 {
+        append(&store, "orders", 0, &"x".repeat(900));
+        store.run_background();
+    }
+    let fs = fs.kill();
+    for entry in fs.list(Path::new("data/snapshot")).unwrap() {
+        fs.flip_bit(&Path::new("data/snapshot").join(entry.name), 300).unwrap();
+    }
+    let text = plan_for(&fs).losses.join("\n");
+    assert!(text.contains("\n  orders-0: "), "{text}");
+}
+
+#[test]
 fn a_damaged_meta_is_put_right_from_its_copy_without_a_loss() {
     for with_copy in [true, false] {
         let fs = killed();
