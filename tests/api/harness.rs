@@ -45,16 +45,21 @@ impl Node {
     }
 
     pub async fn at(place: Place, settings: &[(&str, &str)]) -> Node {
+        Node::timed(place, settings, Clock::machine()).await
+    }
+
+    pub async fn timed(place: Place, settings: &[(&str, &str)], clock: Clock) -> Node {
         let mut given = Given::default();
         given.set("listeners", "PLAINTEXT://127.0.0.1:0");
         for (name, value) in settings {
             given.set(*name, *value);
         }
         let settings = Arc::new(BrokerSettings::load(given).unwrap());
-        let store = Store::open(StoreOptions::new(place, Arc::clone(&settings))).unwrap();
+        let options =
+            StoreOptions { clock: clock.clone(), ..StoreOptions::new(place, Arc::clone(&settings)) };
+        let store = Store::open(options).unwrap();
         let (stop, stopping) = Stop::new();
-        let services =
-            Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
+        let services = Services::new(store.clone(), Arc::clone(&settings), clock, stopping.clone());
         let groups = services.groups.clone();
         tokio::spawn(async move { groups.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
@@ -94,7 +99,11 @@ pub struct Client {
 
 impl Client {
     pub async fn of(address: &str) -> Client {
-        Client { socket: TcpStream::connect(address).await.unwrap(), last: 0 }
+        Client::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub fn over(socket: TcpStream) -> Client {
+        Client { socket, last: 0 }
     }
 
     /// One partition and no settings.

@@ -11,27 +11,37 @@ use tokio::net::TcpStream;
 use crate::harness::{Client, batch};
 use crate::victim::alone;
 
-struct Limited {
+pub struct Limited {
     process: Child,
-    address: String,
+    pub address: String,
 }
 
 /// A broker that may have `files` files open.
 fn command(files: u32, data: &Path) -> Command {
     let mut command = Command::new("sh");
-    let serve = format!("ulimit -n {files}; exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1\"");
+    let serve = format!("ulimit -n {files}; exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$@\"");
     command.args(["-c", &serve, env!("CARGO_BIN_EXE_jackdaw")]).arg(data);
     command
 }
 
 impl Limited {
     fn start(files: u32, data: &Path) -> Limited {
-        let mut process = command(files, data).stdout(Stdio::piped()).spawn().unwrap();
+        Limited::with(files, data, &[])
+    }
+
+    pub fn with(files: u32, data: &Path, settings: &[&str]) -> Limited {
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        let mut process = command(files, data).args(set).stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let address = ready.split_whitespace().find(|word| word.contains("127.0.0.1:"));
         let address = address.expect("a line that says where").trim_end_matches(',').to_owned();
         Limited { process, address }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 

@@ -2,7 +2,8 @@
 //! alive, serves a client that means well, and holds no more than it planned with.
 //!
 //! The broker runs in this process, where every byte it holds is counted; `contained.rs` repeats the worst
-//! of it on a process of its own that a control group limits to 256 MiB, where groups can be made.
+//! of it on a process of its own that a control group limits to 256 MiB, where groups can be made. Files and
+//! connections are counted on processes of their own (`descriptors.rs`, `connections.rs`).
 //!
 //! What else attacks: frames and batches that lie are in `tests/wire/hostile.rs` and
 //! `tests/record/hostile.rs`, caps of each API in `tests/api/caps.rs`, slow and silent clients in
@@ -10,9 +11,12 @@
 
 mod amplified;
 mod amplify;
+mod bystander;
+mod connections;
 mod contained;
 mod counting;
 mod descriptors;
+mod flood;
 #[path = "../api/harness.rs"]
 #[expect(dead_code, reason = "tests/api uses the rest")]
 mod harness;

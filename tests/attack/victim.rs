@@ -10,7 +10,8 @@ use jackdaw::protocol::messages::offset_commit_request::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use jackdaw::protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
-use jackdaw::time::within;
+use jackdaw::storage::Place;
+use jackdaw::time::{Clock, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
@@ -49,6 +50,10 @@ impl Victim {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Victim {
+        Victim::at(Clock::machine(), settings).await
+    }
+
+    pub async fn at(clock: Clock, settings: &[(&str, &str)]) -> Victim {
         let memory = MEMORY.to_string();
         let mut all = vec![
             ("jackdaw.memory.max.bytes", memory.as_str()),
@@ -56,7 +61,7 @@ impl Victim {
             ("num.partitions", "2"),
         ];
         all.extend(settings);
-        let node = Node::with(&all).await;
+        let node = Node::timed(Place::Memory, &all, clock).await;
         let topic_id = node.topic("t", 50).await;
         Victim { node, names: Names::of("t", topic_id, "g") }
     }
@@ -144,7 +149,11 @@ pub async fn read_all(mut socket: TcpStream, bytes: usize) {
 
 /// A record goes in and comes out again.
 pub async fn serves(address: &str) {
-    let mut good = Client::of(address).await;
+    is_served(&mut Client::of(address).await).await;
+}
+
+/// The same over a connection that is there.
+pub async fn is_served(good: &mut Client) {
     let produced = good.produce("t", 0, batch(&["mine"])).await;
     assert_eq!(produced.error_code, 0);
     let fetched = good.fetch("t", 0, produced.base_offset).await;
