@@ -12,7 +12,7 @@ mod search;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll};
 
@@ -46,6 +46,8 @@ pub struct Partition {
     /// The reason why the partition is out of service.
     damage: OnceLock<String>,
     log: RwLock<Log>,
+    /// Whether `log.unwritable` is set, for those who look at all partitions.
+    is_unwritable: AtomicBool,
     waiters: Waiters,
     committer: Weak<Committer>,
 }
@@ -228,6 +230,7 @@ impl Partition {
             serving: AtomicU8::new(SERVING),
             damage: OnceLock::new(),
             log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, ..Log::default() }),
+            is_unwritable: AtomicBool::new(false),
             waiters: Waiters::default(),
             committer,
         }
@@ -413,6 +416,9 @@ impl Partition {
     /// The reason why records are refused until its segments can be written again; `None` if they are
     /// accepted.
     pub(super) fn why_not_writable(&self) -> Option<String> {
+        if !self.is_unwritable.load(Ordering::Relaxed) {
+            return None;
+        }
         let Unwritable { from, failure } = self.log().unwritable.filter(|_| self.serving().is_ok())?;
         let next_step = failure.next_step();
         Some(format!("{failure}: records from offset {from} on are only in the journal; {next_step}"))
@@ -527,7 +533,9 @@ impl Partition {
 
     /// Sets the first offset that is missing in its segments; `None` if nothing is missing.
     pub(super) fn set_unwritable(&self, unwritable: Option<Unwritable>) {
-        self.log_mut().unwritable = unwritable;
+        let mut log = self.log_mut();
+        log.unwritable = unwritable;
+        self.is_unwritable.store(unwritable.is_some(), Ordering::Relaxed);
     }
 
     /// Sets the settings, which apply from the next batch on.
