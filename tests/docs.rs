@@ -56,6 +56,9 @@ fn metrics_md_is_what_can_be_scraped() {
     agrees("metrics.md", &metrics::page());
 }
 
+/// Versions in the schemas that Kafka 4.4 does not offer: InitProducerId 6 is unstable there.
+const UNSTABLE: [(i16, i16); 1] = [(22, 6)];
+
 fn apis() -> String {
     let mut page = String::from(
         "# The APIs\n\n\
@@ -63,8 +66,10 @@ fn apis() -> String {
          | key | API | versions here | Kafka's |\n|--:|---|---|---|\n",
     );
     for row in TABLE {
-        let kafka = KafkaApi::find(row.key)
-            .map_or_else(String::new, |api| range(api.first_version, api.last_version));
+        let kafka = KafkaApi::find(row.key).map_or_else(String::new, |api| {
+            let is_unstable = UNSTABLE.contains(&(api.key, api.last_version));
+            range(api.first_version, api.last_version - i16::from(is_unstable))
+        });
         let _ = writeln!(page, "| {} | {} | {} | {kafka} |", row.key, row.name, served(row));
     }
     let _ = writeln!(page, "\n## What differs from Kafka\n");

@@ -75,6 +75,10 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpSocket>> {
 
 /// Two sockets that both may reuse an address can be bound to it until one of them listens, and then two
 /// brokers that start at once both recover. So it is tried without that first.
+///
+/// While old connections linger, this can still happen on Linux. Then the second broker recovers its own data
+/// directory, which is locked, and only [`listen`] refuses it, with the same message. To listen here would
+/// prevent that, but then clients would wait for the recovery instead of being refused.
 fn bind_one(address: SocketAddr) -> io::Result<TcpSocket> {
     match bind_as(address, false) {
         // After a crash the old connections linger for a while; they are no reason not to start.
