@@ -83,6 +83,9 @@ cells() {
     kill_broker_and_restart
     play_rows restart-after
   fi
+  if [[ " $LACKS " != *" transactions "* ]] && not_offered transactions >"$WORK/reason"; then
+    check "$COLUMN: without transactions a transactional producer ends with the broker's error, and soon" refused_soon
+  fi
   for row in "${rows[@]/restart}"; do [ -z "$row" ] || cell_of "$row" "$row"; done
   [ -z "$BROKER_PID" ] || cell_of restart restart-before restart-after
 }
@@ -95,6 +98,16 @@ play_rows() {
   [ $status = 0 ] || { echo "$COLUMN ended with status $status:"; tail -n 12 "$WORK/errors"; } | cut -c1-400 | sed 's/^/     | /'
 }
 CELLS_LIMIT=300 # seconds for all rows of one client
+
+# The row of transactions fails with the broker's refusal (kafkajs does not name it). A client that retries the look-up
+# for ever would end later, or with another error.
+refused_soon() {
+  local status=0
+  timeout 45 "${COMMAND[@]}" transactions >"$WORK/transactions" || status=$?
+  cat "$WORK/transactions"
+  [ $status != 124 ] || { echo 'it did not end'; return 1; }
+  grep -qiE '^FAIL transactions .*(authoriz|no transactions yet|group coordinator)' "$WORK/transactions"
+}
 
 # cell_of ROW PART…: the verdict of a row from the verdicts of its parts: the first that is not "ok", else "ok".
 cell_of() {
