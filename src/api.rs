@@ -11,6 +11,7 @@ mod alter_replica_log_dirs;
 mod api_versions;
 pub mod budget;
 mod configs;
+pub mod connection;
 pub mod context;
 mod create_partitions;
 mod create_topics;
@@ -30,6 +31,7 @@ mod group;
 mod guard;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod internal_topics;
 mod leadership;
 mod list_config_resources;
 mod list_offsets;
@@ -37,6 +39,7 @@ mod list_partition_reassignments;
 pub mod metadata;
 mod offset_for_leader_epoch;
 pub mod operations;
+pub mod principal;
 mod produce;
 mod replicas;
 pub mod requests;
@@ -94,8 +97,9 @@ use crate::protocol::messages::unregister_broker_request::UnregisterBrokerReques
 use crate::protocol::messages::update_features_request::UpdateFeaturesRequest;
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use crate::types::Piece;
-use budget::{Budget, Room};
-use context::{ConnectionInfo, Context, Services};
+use budget::Budget;
+use connection::ConnectionInfo;
+use context::{Context, Services};
 use error::ErrorCode;
 pub use guard::Guarded;
 use requests::Requests;
@@ -375,13 +379,7 @@ impl Api {
         header: RequestHeader,
         body: Reader,
     ) -> Begun<Guarded<Reply<Answer>>> {
-        let context = Context {
-            room: Arc::new(Room::new(&self.services.answers, connection.id)),
-            services: Arc::clone(&self.services),
-            connection,
-            version: header.api_version,
-            client_id: header.client_id,
-        };
+        let context = Context::new(&self.services, connection, header.api_version, header.client_id);
         let Begun { decoded, reply } =
             (row.serve)(Call { context, correlation_id: header.correlation_id, body });
         Begun { decoded, reply: Guarded(reply) }

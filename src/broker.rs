@@ -289,9 +289,9 @@ impl Builder {
         };
 
         let (stop, stopping) = Stop::new();
-        let services =
-            Arc::new(Services::new(store.clone(), Arc::clone(&settings), Clock::machine(), stopping));
-        let groups = services.groups.clone();
+        let (services, groups) =
+            Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping);
+        let services = Arc::new(services);
         let live = Arc::clone(&services);
         let resources = Resources::of(&settings, move || live.settings());
         let common = Common { services, settings: Arc::clone(&settings), resources };
@@ -307,10 +307,12 @@ impl Builder {
         housekeeping.spawn(repeat(store.clone(), retention, Store::housekeep));
         housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
-        housekeeping.spawn(async move { groups.run().await });
+        let run = groups.clone();
+        housekeeping.spawn(async move { run.run().await });
         if let Some(http) = &http {
+            let serving = posed.iter().filter_map(Posed::serving);
+            let metrics = Arc::new(Metrics::new(store.clone(), groups, serving));
             let store = store.clone();
-            let metrics = Arc::new(Metrics::new(posed.iter().filter_map(Posed::serving)));
             http.serve(Asked {
                 troubles: Box::new(move || store.troubles()),
                 metrics: Box::new(move |format| metrics.render(format)),

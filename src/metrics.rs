@@ -21,7 +21,9 @@ use prometheus_client::registry::Registry;
 
 use crate::api::budget::Budget;
 use crate::api::context::Services;
+use crate::coordinator::Groups;
 use crate::server::{Connections, Server};
+use crate::storage::Store;
 use crate::types::Timestamp;
 use look::Look;
 pub use page::page;
@@ -32,6 +34,8 @@ const MOST_ROWS: usize = 200_000;
 
 /// The sources of the metrics.
 pub struct Metrics {
+    store: Store,
+    groups: Groups,
     servers: Vec<Serving>,
     started: Timestamp,
     /// Allows one scrape at a time, and keeps its results for the next one.
@@ -74,7 +78,11 @@ impl Format {
 
 impl Metrics {
     /// The metrics of a broker with these servers; there is at least one.
-    pub fn new<'a>(serving: impl IntoIterator<Item = (Arc<Services>, &'a Server)>) -> Metrics {
+    pub fn new<'a>(
+        store: Store,
+        groups: Groups,
+        serving: impl IntoIterator<Item = (Arc<Services>, &'a Server)>,
+    ) -> Metrics {
         let servers: Vec<Serving> = serving
             .into_iter()
             .map(|(services, server)| {
@@ -88,7 +96,7 @@ impl Metrics {
             })
             .collect();
         let started = servers.first().expect("a broker serves").services.clock.now();
-        Metrics { servers, started, times: Mutex::default() }
+        Metrics { store, groups, servers, started, times: Mutex::default() }
     }
 
     /// Renders the page from the current state. Blocks, maybe for the disk.
@@ -122,13 +130,14 @@ mod tests {
     use crate::api::{Api, Stop};
     use crate::config::{BrokerSettings, Given};
     use crate::coordinator::classic::{Commit, Identity, OffsetToCommit};
-    use crate::storage::NewTopic;
+    use crate::storage::{NewTopic, Place, StoreOptions};
+    use crate::time::Clock;
     use crate::types::Offset;
 
     /// Creates a topic and a group with a committed offset in it, and counts a refused request.
-    async fn work(services: &Services) {
+    async fn work(store: &Store, groups: &Groups, services: &Services) {
         let new = NewTopic { name: "t".into(), partitions: 1, overrides: Default::default() };
-        let topic = services.store.create_topic(new).await.unwrap();
+        let topic = store.create_topic(new).await.unwrap();
         let offset = OffsetToCommit {
             partition: (topic.id, 0),
             offset: Offset(0),
@@ -142,7 +151,7 @@ mod tests {
             retention: None,
             offsets: vec![offset],
         };
-        services.groups.commit("g", commit).await.unwrap();
+        groups.commit("g", commit).await.unwrap();
         services.requests.begun(18, 0);
         services.requests.refused(18, 35, 1);
     }
@@ -150,13 +159,16 @@ mod tests {
     #[tokio::test]
     async fn everything_that_is_declared_is_on_the_page_in_both_formats_and_nothing_else() {
         let (_stop, stopping) = Stop::new();
-        let services = Arc::new(Services::in_memory(stopping.clone()));
-        work(&services).await;
         let mut given = Given::default();
         given.set("listeners", "PLAINTEXT://127.0.0.1:0");
-        let settings = BrokerSettings::load(given).unwrap();
+        let settings = Arc::new(BrokerSettings::load(given).unwrap());
+        let store = Store::open(StoreOptions::new(Place::Memory, Arc::clone(&settings))).unwrap();
+        let (services, groups) =
+            Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
+        let services = Arc::new(services);
+        work(&store, &groups, &services).await;
         let server = Server::start(&settings, Api::new(Arc::clone(&services)), stopping).await.unwrap();
-        let metrics = Arc::new(Metrics::new([(services, &server)]));
+        let metrics = Arc::new(Metrics::new(store, groups, [(services, &server)]));
         for (format, ending) in [(Format::OpenMetrics, "# EOF\n"), (Format::Text, "\n")] {
             let page = metrics.render(format);
             assert!(page.ends_with(ending));

@@ -7,7 +7,19 @@ mod create_acls;
 mod delete_acls;
 mod describe_acls;
 
+use super::context::Context;
+use super::error::{ErrorCode, Refusal};
+use super::operations::Operation;
+
 /// Kafka's number for UNKNOWN, in all numeric fields of a list or a filter.
 const UNKNOWN: i8 = 0;
 
 const CLOSED: &str = "an access control list or a filter with an UNKNOWN element";
+
+/// The refusal of every change.
+fn refusal_of_a_change(ctx: &Context) -> Refusal {
+    match ctx.cluster(Operation::Alter) {
+        Ok(_) => Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured."),
+        Err(forbidden) => forbidden.into(),
+    }
+}

@@ -2,7 +2,7 @@
 //! their defaults. Kafka's own tools now use IncrementalAlterConfigs, but other clients still send this.
 //! v2 is the flexible encoding; nothing else differs.
 
-use crate::api::configs::{self, Asked, Wish};
+use crate::api::configs::{self, AlterRequest, Wish};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::alter_configs_request::AlterConfigsRequest;
@@ -20,7 +20,7 @@ impl Handler for AlterConfigsRequest {
         let asked = self.resources.into_iter().map(|resource| {
             let all = resource.configs.into_iter().map(|setting| (setting.name, setting.value));
             let wish = Wish::Replace(all.collect());
-            Asked { kind: resource.resource_type, name: resource.resource_name, wish }
+            AlterRequest { kind: resource.resource_type, name: resource.resource_name, wish }
         });
         let outcomes = configs::alter(asked.collect(), self.validate_only, &ctx).await;
         let responses = outcomes.into_iter().map(|outcome| AlterConfigsResourceResponse {

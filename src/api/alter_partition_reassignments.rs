@@ -3,8 +3,10 @@
 //! answered.
 //! v1 can forbid a change of the replication factor.
 
-use crate::api::context::Context;
+use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
+use crate::api::principal::Forbidden;
 use crate::api::{Handler, Later, Reply, replicas};
 use crate::protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition,
@@ -12,7 +14,6 @@ use crate::protocol::messages::alter_partition_reassignments_request::{
 use crate::protocol::messages::alter_partition_reassignments_response::{
     AlterPartitionReassignmentsResponse, ReassignablePartitionResponse, ReassignableTopicResponse,
 };
-use crate::storage::Topics;
 use crate::types::NodeId;
 
 impl Handler for AlterPartitionReassignmentsRequest {
@@ -26,7 +27,10 @@ impl Handler for AlterPartitionReassignmentsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<AlterPartitionReassignmentsResponse> {
-        let topics = ctx.services.store.topics();
+        let topics = match ctx.cluster(Operation::Alter) {
+            Ok(cluster) => cluster.topics(),
+            Err(forbidden) => return Reply::Now(refuse(forbidden)),
+        };
         let may_resize = self.allow_replication_factor_change;
         // As in Kafka, a request with a timeout of 0 or less starts nothing.
         let is_too_late = self.timeout_ms <= 0;
@@ -73,7 +77,7 @@ impl Handler for AlterPartitionReassignmentsRequest {
 type Moving = Later<Result<(), Refusal>>;
 
 fn begin(
-    topics: &Topics,
+    topics: &TopicView,
     name: &str,
     asked: &ReassignablePartition,
     may_resize: bool,
@@ -81,8 +85,8 @@ fn begin(
 ) -> Result<Moving, Refusal> {
     let index = asked.partition_index;
     let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
-    let topic =
-        topics.by_name(name).ok_or_else(|| unknown(format!("Unable to find a topic named {name}.")))?;
+    let topic = topics.topic(TopicRef::Name(name), Operation::Alter);
+    let topic = topic.map_err(|_| unknown(format!("Unable to find a topic named {name}.")))?;
     let placement =
         topic.placement(index).ok_or_else(|| unknown(format!("Unable to find partition {name}:{index}.")))?;
     let Some(wanted) = &asked.replicas else {
@@ -98,6 +102,11 @@ fn begin(
         return Ok(Box::pin(async { Ok(()) }));
     }
     replicas::check_one_runs(index, &wanted, topics.running())?;
-    let set = ctx.services.store.set_replicas(topic.id, index, wanted);
+    let set = ctx.set_replicas(topic, index, wanted);
     Ok(Box::pin(async move { set.await.map_err(|error| Refusal::from(&error)) }))
+}
+
+fn refuse(forbidden: Forbidden) -> AlterPartitionReassignmentsResponse {
+    let error_code = ErrorCode::from(forbidden).code();
+    AlterPartitionReassignmentsResponse { error_code, ..AlterPartitionReassignmentsResponse::default() }
 }

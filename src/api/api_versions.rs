@@ -3,7 +3,8 @@
 //! expects.
 //! A version that does not exist is answered by the table (rule W1).
 
-use crate::api::context::{ClientSoftware, Context};
+use crate::api::connection::ClientSoftware;
+use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::features::{FEATURES, FINALIZED_EPOCH};
 use crate::api::{Handler, Reply};

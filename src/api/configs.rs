@@ -7,14 +7,16 @@ pub mod loggers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
+use std::sync::Arc;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::topic_name;
-use crate::config::{self, AlterError, Alteration, Changes, Operation, Resource};
+use crate::config::{self, AlterError, Alteration, Changes, Operation as ConfigOperation, Resource};
 use crate::kernel::Scope;
-use crate::storage::StoreError;
-use crate::types::{NodeId, TopicId};
+use crate::storage::{StoreError, Topic};
+use crate::types::NodeId;
 
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
@@ -27,7 +29,7 @@ pub const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 const MOST_BYTES: usize = 16 << 20;
 
 /// One resource of a request, and its changes.
-pub struct Asked {
+pub struct AlterRequest {
     pub kind: i8,
     pub name: String,
     pub wish: Wish,
@@ -50,14 +52,14 @@ pub struct Outcome {
 
 /// The resource whose stored settings change.
 enum Target {
-    Topic(TopicId),
+    Topic(Arc<Topic>),
     Other(Scope),
 }
 
 type Stored = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 /// Alters the settings. Returns one outcome for each resource, in the order of the request.
-pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec<Outcome> {
+pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context) -> Vec<Outcome> {
     let mut times: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
         *times.entry((one.kind, &one.name)).or_default() += 1;
@@ -70,7 +72,7 @@ pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec
         });
     }
     let mut outcomes = Vec::with_capacity(begun.len());
-    for (Asked { kind, name, .. }, begun) in asked.into_iter().zip(begun) {
+    for (AlterRequest { kind, name, .. }, begun) in asked.into_iter().zip(begun) {
         let refusal: Option<Refusal> = match begun {
             Ok(Some(stored)) => stored.await.err().map(|error| Refusal::from(&error)),
             Ok(None) => None,
@@ -84,11 +86,14 @@ pub async fn alter(asked: Vec<Asked>, validate_only: bool, ctx: &Context) -> Vec
 }
 
 /// Checks one resource and queues its changes.
-fn begin(asked: &Asked, validate_only: bool, ctx: &Context) -> Result<Option<Stored>, Refusal> {
+fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Result<Option<Stored>, Refusal> {
     asked.wish.check()?;
     if asked.kind == BROKER_LOGGER {
         return match &asked.wish {
-            Wish::Alter(changes) => loggers::alter(&asked.name, changes, validate_only, ctx).map(|()| None),
+            Wish::Alter(changes) => {
+                ctx.cluster(Operation::AlterConfigs)?;
+                loggers::alter(&asked.name, changes, validate_only, ctx).map(|()| None)
+            }
             Wish::Replace(_) => Err(unknown_resource(asked.kind)),
         };
     }
@@ -96,11 +101,10 @@ fn begin(asked: &Asked, validate_only: bool, ctx: &Context) -> Result<Option<Sto
     if validate_only || changes.is_empty() {
         return Ok(None);
     }
-    let store = &ctx.services.store;
     Ok(Some(match target {
-        Target::Topic(topic) => Box::pin(store.alter_topic(topic, changes)),
+        Target::Topic(topic) => Box::pin(ctx.alter_topic(&topic, changes)),
         Target::Other(scope) => {
-            let kept = store.settings().bytes();
+            let kept = ctx.stored_settings_bytes();
             let new: usize =
                 changes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
             if kept + new > MOST_BYTES {
@@ -109,30 +113,31 @@ fn begin(asked: &Asked, validate_only: bool, ctx: &Context) -> Result<Option<Sto
                     "this broker keeps 16 MiB of altered settings at most",
                 ));
             }
-            Box::pin(store.alter_settings(scope, changes))
+            Box::pin(ctx.alter_settings(scope, changes))
         }
     }))
 }
 
-fn judge(asked: &Asked, ctx: &Context) -> Result<(Target, Changes), Refusal> {
+fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refusal> {
     let (kind, name) = (asked.kind, &asked.name);
-    let services = &ctx.services;
-    let settings = services.settings();
-    let stored = |scope: &Scope| services.store.settings().get(scope).cloned().unwrap_or_default();
+    let settings = ctx.services.settings();
+    let stored = |scope: &Scope| ctx.stored_settings(scope, Operation::AlterConfigs);
     match kind {
         TOPIC => {
+            let topic = match ctx.topic(TopicRef::Name(name), Operation::AlterConfigs) {
+                Err(NoTopic::Forbidden(forbidden)) => return Err(forbidden.into()),
+                found => found.ok(),
+            };
             if name.is_empty() {
                 return Err(invalid_request("Default topic resources are not allowed."));
             }
             topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
-            let topics = services.store.topics();
-            let topic = topics.by_name(name);
             let nothing = BTreeMap::new();
-            let own = topic.map_or(&nothing, |topic| &topic.overrides);
-            // Kafka looks up the topic last.
+            let own = topic.as_ref().map_or(&nothing, |topic| &topic.overrides);
+            // As in Kafka, a topic that does not exist is the last error.
             let changes = asked.wish.changes(Resource::Topic, own, &settings)?;
             match topic {
-                Some(topic) => Ok((Target::Topic(topic.id), changes)),
+                Some(topic) => Ok((Target::Topic(topic), changes)),
                 None => Err(Refusal::new(
                     ErrorCode::UnknownTopicOrPartition,
                     format!("The topic '{name}' does not exist."),
@@ -140,29 +145,31 @@ fn judge(asked: &Asked, ctx: &Context) -> Result<(Target, Changes), Refusal> {
             }
         }
         BROKER => {
+            ctx.cluster(Operation::AlterConfigs)?;
             let (scope, resource) = match name.is_empty() {
                 true => (Scope::DefaultBroker, Resource::Cluster),
                 false => (Scope::Broker(this_broker(name, ctx)?), Resource::Broker),
             };
             let own = match resource {
                 Resource::Cluster => settings.altered.cluster.clone(),
-                _ => stored(&scope),
+                _ => stored(&scope)?,
             };
             let changes = asked.wish.changes(resource, &own, &settings)?;
             Ok((Target::Other(scope), changes))
         }
         GROUP | CLIENT_METRICS => {
+            let (scope, resource) = match kind {
+                GROUP => (Scope::Group(name.clone()), Resource::Group),
+                _ => (Scope::ClientMetrics(name.clone()), Resource::ClientMetrics),
+            };
+            let own = stored(&scope)?;
             if name.is_empty() {
                 return Err(invalid_request(match kind {
                     GROUP => "Default group resources are not allowed.",
                     _ => "Subscription name can't be empty",
                 }));
             }
-            let (scope, resource) = match kind {
-                GROUP => (Scope::Group(name.clone()), Resource::Group),
-                _ => (Scope::ClientMetrics(name.clone()), Resource::ClientMetrics),
-            };
-            let changes = asked.wish.changes(resource, &stored(&scope), &settings)?;
+            let changes = asked.wish.changes(resource, &own, &settings)?;
             Ok((Target::Other(scope), changes))
         }
         other => Err(unknown_resource(other)),
@@ -241,12 +248,12 @@ impl Wish {
 
 const DELETE: i8 = 1;
 
-fn known_operation(operation: i8) -> Result<Operation, Refusal> {
+fn known_operation(operation: i8) -> Result<ConfigOperation, Refusal> {
     match operation {
-        0 => Ok(Operation::Set),
-        DELETE => Ok(Operation::Delete),
-        2 => Ok(Operation::Append),
-        3 => Ok(Operation::Subtract),
+        0 => Ok(ConfigOperation::Set),
+        DELETE => Ok(ConfigOperation::Delete),
+        2 => Ok(ConfigOperation::Append),
+        3 => Ok(ConfigOperation::Subtract),
         other => Err(invalid_request(format!("Unknown operations type {other}"))),
     }
 }

@@ -1,21 +1,30 @@
-//! The context of a request: its client, connection and version, and the services that a handler uses.
+//! The context of a request, and the door: the only way of a handler to topics, groups and the cluster.
+//!
+//! A handler names a thing and the operation on it. The door first asks the authorizer and then looks the thing up,
+//! because a client without a right must not learn what exists. The store and the groups are private to this module,
+//! so handlers cannot reach them in another way.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+mod changes;
+mod cluster;
+mod creation;
+mod groups;
+mod services;
+mod topics;
 
-use super::Stopping;
-use super::budget::{Budget, ConnectionId, Room};
+use std::sync::Arc;
+
+use super::budget::Room;
+use super::connection::{ConnectionInfo, HostPort};
 use super::error::ErrorCode;
-use super::fetch::session::Sessions;
-use super::metadata::auto_create::AutoCreate;
-use super::requests::Requests;
-use crate::config::{BrokerSettings, Given, Listener};
-use crate::coordinator::Groups;
-use crate::coordinator::classic::Rules;
-use crate::storage::{Isolation, LiveSettings, Store, Topics};
-use crate::time::Clock;
-use crate::types::{ClusterId, LeaderEpoch, NodeId};
+use super::operations::{self, ON_THE_CLUSTER, Operation};
+use super::principal::{Forbidden, Resource};
+use crate::storage::{Counts, Isolation, Now};
+use crate::types::{LeaderEpoch, NodeId};
+pub use cluster::Cluster;
+pub use creation::{Creatable, NameTaken, NewReplicas, NewTopic};
+pub use groups::{Group, NoGroup};
+pub use services::{ClusterFacts, Services};
+pub use topics::{NoTopic, SeenTopic, TopicRef, TopicView};
 
 /// The context of one request; cheap to clone.
 #[derive(Clone)]
@@ -29,6 +38,21 @@ pub struct Context {
 }
 
 impl Context {
+    pub fn new(
+        services: &Arc<Services>,
+        connection: Arc<ConnectionInfo>,
+        version: i16,
+        client_id: Option<String>,
+    ) -> Context {
+        Context {
+            room: Arc::new(Room::new(&services.answers, connection.id)),
+            services: Arc::clone(services),
+            connection,
+            version,
+            client_id,
+        }
+    }
+
     /// The broker that serves this request.
     pub fn node(&self) -> NodeId {
         self.services.cluster.node_id
@@ -45,181 +69,83 @@ impl Context {
     }
 
     /// The running brokers with their addresses for this client.
-    pub fn brokers(&self, topics: &Topics) -> Vec<(NodeId, HostPort)> {
+    pub fn brokers(&self, topics: &TopicView) -> Vec<(NodeId, HostPort)> {
         topics.running().iter().filter_map(|node| Some((*node, self.endpoint(*node)?))).collect()
     }
 
     /// The broker advertised as controller; any broker can serve admin requests.
-    pub fn controller(&self, topics: &Topics) -> NodeId {
+    pub fn controller(&self, topics: &TopicView) -> NodeId {
         topics.running().first().copied().unwrap_or(self.node())
     }
-}
 
-/// The services behind the handlers, shared by all connections of a broker.
-pub struct Services {
-    pub store: Store,
-    pub groups: Groups,
-    pub cluster: ClusterFacts,
-    live: LiveSettings,
-    pub clock: Clock,
-    pub fetch_sessions: Arc<Sessions>,
-    pub auto_create: Arc<AutoCreate>,
-    /// The memory budget for responses, shared by all clients.
-    pub answers: Arc<Budget>,
-    /// Counters of requests.
-    pub requests: Arc<Requests>,
-    /// Long polls end early when the broker stops.
-    pub stopping: Stopping,
-}
+    /// The time for new data, and the time for expiry by age.
+    pub fn now(&self) -> Now {
+        self.services.store.now()
+    }
 
-impl Services {
-    pub fn new(store: Store, settings: Arc<BrokerSettings>, clock: Clock, stopping: Stopping) -> Services {
-        Services {
-            cluster: ClusterFacts {
-                cluster_id: store.cluster_id(),
-                node_id: settings.node_id,
-                brokers: settings.broker_ids().into(),
-                peers: Arc::default(),
-            },
-            fetch_sessions: Arc::new(Sessions::new(settings.fetch_session_slots, settings.session_memory())),
-            answers: Budget::new(settings.answer_memory()),
-            auto_create: Arc::default(),
-            requests: Arc::default(),
-            groups: Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone()),
-            live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
-            store,
-            clock,
-            stopping,
+    pub fn counts(&self) -> &Counts {
+        self.services.store.counts()
+    }
+
+    /// Whether the journal can be written.
+    pub fn is_writable(&self) -> bool {
+        self.services.store.is_writable()
+    }
+
+    /// The right to use a transactional id. None of them exists yet, so nothing is looked up.
+    pub fn transactional_id(&self, id: &str, operation: Operation) -> Result<(), Forbidden> {
+        self.authorize(operation, Resource::TransactionalId(id))
+    }
+
+    /// The allowed ones of `operations` on a resource, as a bit field.
+    pub fn allowed(&self, operations: &[Operation], resource: Resource<'_>) -> i32 {
+        let allowed = |operation: &Operation| self.authorize(*operation, resource).is_ok();
+        operations::bits(operations.iter().copied().filter(allowed))
+    }
+
+    /// The allowed operations on the cluster; none without the right to describe it.
+    pub fn allowed_on_the_cluster(&self) -> i32 {
+        match self.authorize(Operation::Describe, Resource::Cluster) {
+            Ok(()) => self.allowed(ON_THE_CLUSTER, Resource::Cluster),
+            Err(_) => 0,
         }
     }
 
-    /// The broker's current settings. Do not keep them longer than for one request.
-    pub fn settings(&self) -> Arc<BrokerSettings> {
-        self.live.at(&self.store.settings())
+    /// The principal of the request, to look at things later.
+    pub fn viewer(&self) -> Viewer {
+        Viewer { services: Arc::clone(&self.services), connection: Arc::clone(&self.connection) }
     }
 
-    /// Reloads the settings from these sources.
-    pub fn reload(&self, written: &Given) {
-        self.live.reload(written);
-    }
-}
-
-impl Services {
-    /// The services of another virtual broker of this process, with its own fetch sessions.
-    pub fn posing_as(
-        &self,
-        started: &Arc<BrokerSettings>,
-        sessions: Arc<Sessions>,
-        stopping: Stopping,
-    ) -> Services {
-        let node_id = started.node_id;
-        Services {
-            store: self.store.clone(),
-            groups: self.groups.clone(),
-            cluster: ClusterFacts { node_id, ..self.cluster.clone() },
-            live: LiveSettings::new(Arc::clone(started), node_id),
-            clock: self.clock.clone(),
-            fetch_sessions: sessions,
-            auto_create: Arc::clone(&self.auto_create),
-            answers: Arc::clone(&self.answers),
-            requests: Arc::clone(&self.requests),
-            stopping,
-        }
+    fn authorize(&self, operation: Operation, resource: Resource<'_>) -> Result<(), Forbidden> {
+        authorize(&self.services, &self.connection, operation, resource)
     }
 }
 
-#[cfg(test)]
-impl Services {
-    /// Empty services in memory, for a test.
-    pub(crate) fn in_memory(stopping: Stopping) -> Services {
-        Services::in_memory_with(BrokerSettings::default(), stopping)
-    }
+/// The principal of a connection, and what it may see. It may outlive the request, for example in a wait.
+#[derive(Clone)]
+pub struct Viewer {
+    services: Arc<Services>,
+    connection: Arc<ConnectionInfo>,
+}
 
-    pub(crate) fn in_memory_with(settings: BrokerSettings, stopping: Stopping) -> Services {
-        let settings = Arc::new(settings);
-        let options = crate::storage::StoreOptions::new(crate::storage::Place::Memory, Arc::clone(&settings));
-        let store = Store::open(options).expect("memory can always be opened");
-        Services::new(store, settings, Clock::machine(), stopping)
+impl Viewer {
+    fn authorize(&self, operation: Operation, resource: Resource<'_>) -> Result<(), Forbidden> {
+        authorize(&self.services, &self.connection, operation, resource)
     }
 }
 
-/// Facts about the cluster that do not change while the process runs.
-#[derive(Clone, Debug)]
-pub struct ClusterFacts {
-    pub cluster_id: ClusterId,
-    /// The broker that serves the request.
-    pub node_id: NodeId,
-    /// All brokers, running or not.
-    pub brokers: Arc<[NodeId]>,
-    pub peers: Arc<Peers>,
-}
-
-/// The ports of the brokers of this process, by listener name.
-#[derive(Debug, Default)]
-pub struct Peers(RwLock<BTreeMap<NodeId, BTreeMap<String, u16>>>);
-
-impl Peers {
-    pub fn listen(&self, node: NodeId, ports: BTreeMap<String, u16>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(node, ports);
-    }
-
-    fn port(&self, node: NodeId, listener: &str) -> Option<u16> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&node)?.get(listener).copied()
-    }
-}
-
-/// A client's connection.
-#[derive(Debug)]
-pub struct ConnectionInfo {
-    pub id: ConnectionId,
-    pub peer: SocketAddr,
-    /// The server's address of the connection, which the client connected to.
-    pub local: SocketAddr,
-    /// The listener of the connection, as it was configured.
-    pub listener: Arc<Listener>,
-    /// The client's name from its ApiVersions request, if there was one.
-    pub software: OnceLock<ClientSoftware>,
-}
-
-/// An address in the form that clients get.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    pub host: String,
-    pub port: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSoftware {
-    pub name: String,
-    pub version: String,
-}
-
-impl ConnectionInfo {
-    /// The address that this client should use: the advertised host, else the host that the listener is
-    /// bound to, else the address that the client has connected to. Never an unspecified address (rule
-    /// M6).
-    pub fn advertised(&self) -> HostPort {
-        let port = self.listener.told_port(self.local.port());
-        match &self.listener.advertised {
-            Some((host, _)) if !host.is_empty() => return HostPort { host: host.clone(), port },
-            Some(_) | None => {}
-        }
-        let bound_to_all = match self.listener.host.parse::<IpAddr>() {
-            Ok(address) => address.is_unspecified(),
-            Err(_) => self.listener.host.is_empty(),
-        };
-        if !bound_to_all {
-            return HostPort { host: self.listener.host.clone(), port };
-        }
-        let reached = self.local.ip().to_canonical();
-        // Some clients cannot parse a bare IPv6 address. A listener on all addresses serves both
-        // families.
-        let host = if reached == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) {
-            "localhost".to_owned()
-        } else {
-            reached.to_string()
-        };
-        HostPort { host, port }
+/// The only place where the authorizer is asked.
+fn authorize(
+    services: &Services,
+    connection: &ConnectionInfo,
+    operation: Operation,
+    resource: Resource<'_>,
+) -> Result<(), Forbidden> {
+    let ConnectionInfo { principal, peer, .. } = connection;
+    if services.authorizer.allows(principal, peer.ip(), operation, resource) {
+        Ok(())
+    } else {
+        Err(resource.into())
     }
 }
 
@@ -238,42 +164,5 @@ pub fn isolation(level: i8) -> Option<Isolation> {
         0 => Some(Isolation::ReadUncommitted),
         1 => Some(Isolation::ReadCommitted),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(host: &str, advertised: Option<(&str, u16)>, local: &str) -> (String, u16) {
-        let connection = ConnectionInfo {
-            id: 0,
-            peer: "192.0.2.9:5000".parse().unwrap(),
-            local: local.parse().unwrap(),
-            listener: Arc::new(Listener {
-                name: "PLAINTEXT".into(),
-                host: host.into(),
-                port: 0,
-                advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
-            }),
-            software: OnceLock::new(),
-        };
-        let told = connection.advertised();
-        (told.host, told.port)
-    }
-
-    #[test]
-    fn m6_a_client_is_told_what_is_advertised_else_what_it_reached_and_never_an_unspecified_address() {
-        assert_eq!(
-            told("0.0.0.0", Some(("kafka.example", 19092)), "10.0.0.5:9092"),
-            ("kafka.example".into(), 19092)
-        );
-        assert_eq!(told("", Some(("", 19092)), "10.0.0.5:9092"), ("10.0.0.5".into(), 19092));
-        assert_eq!(told("", Some(("kafka.example", 0)), "10.0.0.5:40001"), ("kafka.example".into(), 40001));
-        assert_eq!(told("localhost", None, "[::1]:9092"), ("localhost".into(), 9092));
-        assert_eq!(told("127.0.0.1", None, "127.0.0.1:40001"), ("127.0.0.1".into(), 40001));
-        assert_eq!(told("0.0.0.0", None, "10.0.0.5:9092"), ("10.0.0.5".into(), 9092));
-        assert_eq!(told("::", None, "[::ffff:10.0.0.5]:9092"), ("10.0.0.5".into(), 9092));
-        assert_eq!(told("", None, "[::1]:9092"), ("localhost".into(), 9092));
     }
 }

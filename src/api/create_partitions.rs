@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::create_topics::check_caps;
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
 use crate::protocol::messages::create_partitions_response::{
     CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
-use crate::storage::{StoreError, Topic, Topics};
+use crate::storage::{StoreError, Topic};
 use crate::time::{Moment, within};
 use crate::types::NodeId;
 
@@ -30,7 +31,7 @@ impl Handler for CreatePartitionsRequest {
     async fn handle(self, ctx: Context) -> Reply<CreatePartitionsResponse> {
         let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
         let begun = Moment::now();
-        let topics = ctx.services.store.topics();
+        let topics = ctx.topics();
         let planned = plan(&self.topics, &topics, timeout, &ctx);
         // All are queued before the first wait, so that they share a sync.
         let adding: Vec<_> = planned
@@ -38,8 +39,8 @@ impl Handler for CreatePartitionsRequest {
             .map(|(asked, planned)| {
                 let adding = planned.map(|wanted| {
                     (!self.validate_only).then(|| {
-                        let (topic, first) = (wanted.topic.id, wanted.first);
-                        ctx.services.store.add_partitions(topic, first, wanted.replicas(&ctx))
+                        let (topic, first) = (Arc::clone(&wanted.topic), wanted.first);
+                        ctx.add_partitions(&topic, first, wanted.replicas(&ctx))
                     })
                 });
                 (asked, adding)
@@ -77,7 +78,7 @@ type Planned<'a> = (&'a CreatePartitionsTopic, Result<Wanted, Refusal>);
 /// Returns one plan or refusal per name.
 fn plan<'a>(
     asked: &'a [CreatePartitionsTopic],
-    topics: &Topics,
+    topics: &TopicView,
     timeout: Duration,
     ctx: &Context,
 ) -> Vec<Planned<'a>> {
@@ -99,7 +100,7 @@ fn plan<'a>(
     let new = planned.iter().filter_map(|(_, wanted)| wanted.as_ref().ok()).map(|wanted| wanted.count).sum();
     // As in Kafka, an excess is the error of all topics, even of those refused for another reason.
     let excess = "Excessively large number of additional partitions per request.";
-    if let Err(excess) = check_caps(new, topics.partitions(), excess) {
+    if let Err(excess) = check_caps(new, topics.counted().1, excess) {
         let is_duplicate = |refusal: &Refusal| refusal.code == ErrorCode::InvalidRequest;
         for (_, wanted) in &mut planned {
             if !wanted.as_ref().is_err_and(is_duplicate) {
@@ -110,11 +111,9 @@ fn plan<'a>(
     planned
 }
 
-fn wanted(asked: &CreatePartitionsTopic, topics: &Topics, ctx: &Context) -> Result<Wanted, Refusal> {
+fn wanted(asked: &CreatePartitionsTopic, topics: &TopicView, ctx: &Context) -> Result<Wanted, Refusal> {
     let brokers = &ctx.services.cluster.brokers;
-    let Some(topic) = topics.by_name(&asked.name) else {
-        return Err(ErrorCode::UnknownTopicOrPartition.into());
-    };
+    let topic = topics.topic(TopicRef::Name(&asked.name), Operation::Alter)?;
     let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     let invalid = |why| Err(Refusal::new(ErrorCode::InvalidPartitions, why));
     if asked.count == first {
@@ -159,7 +158,7 @@ impl Wanted {
 /// The error if the store refused. Another client may have been faster, so the request is checked again
 /// against the current topics.
 fn not_added(asked: &CreatePartitionsTopic, error: &StoreError, ctx: &Context) -> Refusal {
-    let now = wanted(asked, &ctx.services.store.topics(), ctx);
+    let now = wanted(asked, &ctx.topics(), ctx);
     match (error, now) {
         (StoreError::Refused(_), Err(refusal)) => refusal,
         _ => error.into(),

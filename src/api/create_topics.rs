@@ -4,11 +4,12 @@
 //! request. There is also a limit of partitions for the whole broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NameTaken, NewReplicas, NewTopic, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
+use crate::api::principal::Resource;
 use crate::api::{Handler, Reply, Size, Weight, describe_configs, replicas, topic_name};
 use crate::config::{self, BrokerSettings, Described, TopicSettings};
 use crate::protocol::messages::create_topics_request::{
@@ -17,7 +18,7 @@ use crate::protocol::messages::create_topics_request::{
 use crate::protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
-use crate::storage::{Topic, TopicError, Topics};
+use crate::storage::TopicError;
 use crate::time::{Moment, random_uuid, within};
 use crate::types::{NodeId, TopicId};
 
@@ -62,7 +63,7 @@ impl Handler for CreateTopicsRequest {
         // All have their place in line before the first is waited for: they share a sync.
         let making: Vec<_> = match validate_only {
             true => Vec::new(),
-            false => new.map(|new| (&new.name, create(new, &ctx))).collect(),
+            false => new.map(|new| (new.topic.name.as_str(), ctx.create_topic(&new.topic))).collect(),
         };
         let mut made = Vec::with_capacity(making.len());
         for (name, topic) in making {
@@ -92,33 +93,22 @@ impl Handler for CreateTopicsRequest {
 }
 
 /// A valid topic that can be created.
-struct New {
-    name: String,
-    overrides: BTreeMap<String, String>,
+struct PlannedTopic {
+    topic: NewTopic,
     partitions: u32,
     factor: usize,
-    /// The replicas, if the client assigns them.
-    assigned: Option<Vec<Vec<NodeId>>>,
+    /// Whether the client may see its settings.
+    is_describable: bool,
 }
 
-impl New {
+impl PlannedTopic {
     /// The number of records that Kafka would write for the topic.
     fn records(&self) -> usize {
-        1 + self.overrides.len() + self.partitions as usize
+        1 + self.topic.overrides.len() + self.partitions as usize
     }
 }
 
-fn create(new: &New, ctx: &Context) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + use<> {
-    let store = &ctx.services.store;
-    let (name, overrides) = (new.name.clone(), new.overrides.clone());
-    let replicas = match &new.assigned {
-        Some(replicas) => replicas.clone(),
-        None => replicas::spread(ctx, new.partitions, new.factor),
-    };
-    store.create_placed_topic(name, overrides, replicas)
-}
-
-type Planned = Result<New, Refusal>;
+type Planned = Result<PlannedTopic, Refusal>;
 
 /// Returns one plan or refusal per name, in the order of the request.
 fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) -> Vec<(String, Planned)> {
@@ -131,8 +121,8 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
     let wanted = asked.iter().filter(counts).map(|topic| partitions_wanted(topic, settings)).sum::<usize>();
     let policy = |why| Refusal::new(ErrorCode::PolicyViolation, why);
     let excess = policy("Excessively large number of partitions per request.");
-    let topics = ctx.services.store.topics();
-    let rules = Rules::new(ctx, settings, &topics);
+    let topics = ctx.topics();
+    let rules = Rules { ctx, settings, brokers: &ctx.services.cluster.brokers, topics: &topics };
     let mut planned: Vec<(String, Planned)> = Vec::with_capacity(asked.len());
     for topic in asked {
         let plan = match times.remove(&topic.name) {
@@ -148,12 +138,12 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
         planned.push((topic.name, plan));
     }
     let new = || planned.iter().filter_map(|(_, plan)| plan.as_ref().ok());
-    if new().map(New::records).sum::<usize>() > PER_REQUEST {
+    if new().map(PlannedTopic::records).sum::<usize>() > PER_REQUEST {
         let excess = policy("Unable to perform excessively large batch operation.");
         return planned.into_iter().map(|(name, _)| (name, Err(excess.clone()))).collect();
     }
     let partitions = new().map(|new| new.partitions as usize).sum();
-    if let Err(full) = check_caps(partitions, topics.partitions(), "") {
+    if let Err(full) = check_caps(partitions, topics.counted().1, "") {
         for (_, plan) in planned.iter_mut().filter(|(_, plan)| plan.is_ok()) {
             *plan = Err(full.clone());
         }
@@ -192,41 +182,40 @@ pub fn check_caps(new: usize, held: usize, excess: &str) -> Result<(), Refusal> 
 
 /// The facts that a new topic is checked against.
 struct Rules<'a> {
+    ctx: &'a Context,
     settings: &'a BrokerSettings,
     brokers: &'a [NodeId],
-    topics: &'a Topics,
+    topics: &'a TopicView,
 }
 
-impl<'a> Rules<'a> {
-    fn new(ctx: &'a Context, settings: &'a BrokerSettings, topics: &'a Topics) -> Rules<'a> {
-        Rules { settings, brokers: &ctx.services.cluster.brokers, topics }
-    }
-
+impl Rules<'_> {
     fn plan(&self, asked: &CreatableTopic) -> Planned {
-        let name = &asked.name;
-        topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+        let name = asked.name.as_str();
         if name == topic_name::CLUSTER_METADATA {
             let why = format!("Creation of internal topic {name} is prohibited.");
             return Err(Refusal::new(ErrorCode::InvalidRequest, why));
         }
-        if self.topics.by_name(name).is_some() {
-            return Err(exists(name));
-        }
-        if let Some(other) = self.topics.colliding_with(name) {
-            return Err(collides(name, other));
+        let creatable = self.ctx.creatable(name)?;
+        topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+        match self.topics.taken(&creatable) {
+            Some(NameTaken::Exists) => return Err(exists(name)),
+            Some(NameTaken::Collides { with }) => return Err(collides(name, with)),
+            None => {}
         }
         let overrides = overrides(asked)?;
         TopicSettings::resolve(&overrides, self.settings)
             .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
-        let (name, settings) = (name.clone(), overrides);
-        match asked.assignments.is_empty() {
-            true => self.spread(asked, name, settings),
-            false => self.assigned(asked, name, settings),
-        }
+        let (partitions, factor, replicas) = match asked.assignments.is_empty() {
+            true => self.spread(asked)?,
+            false => self.assigned(asked)?,
+        };
+        let describe = self.ctx.allowed(&[Operation::DescribeConfigs], Resource::Topic(name));
+        let topic = NewTopic { name: creatable, overrides, replicas };
+        Ok(PlannedTopic { topic, partitions, factor, is_describable: describe != 0 })
     }
 
-    /// A topic whose replicas the broker assigns.
-    fn spread(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
+    /// The number of partitions, the replication factor, and replicas that the broker assigns.
+    fn spread(&self, asked: &CreatableTopic) -> Result<(u32, usize, NewReplicas), Refusal> {
         let factor = match asked.replication_factor {
             -1 => usize::from(self.settings.default_replication),
             factor => usize::try_from(factor).unwrap_or(0),
@@ -249,11 +238,11 @@ impl<'a> Rules<'a> {
             ));
         };
         replicas::check_factor(factor, self.brokers)?;
-        Ok(New { name, overrides, partitions, factor, assigned: None })
+        Ok((partitions, factor, NewReplicas::Spread { partitions, factor }))
     }
 
-    /// A topic whose replicas the client assigns.
-    fn assigned(&self, asked: &CreatableTopic, name: String, overrides: BTreeMap<String, String>) -> Planned {
+    /// The number of partitions, the replication factor, and replicas that the client assigns.
+    fn assigned(&self, asked: &CreatableTopic) -> Result<(u32, usize, NewReplicas), Refusal> {
         let not_both = |what: &str| {
             format!("A manual partition assignment was specified, but {what} was not set to -1.")
         };
@@ -282,8 +271,8 @@ impl<'a> Rules<'a> {
             return Err(refuse("partitions should be a consecutive 0-based integer sequence".into()));
         }
         let partitions = u32::try_from(assigned.len()).unwrap_or(u32::MAX);
-        let assigned = Some(assigned.into_values().collect());
-        Ok(New { name, overrides, partitions, factor: factor.unwrap_or(1), assigned })
+        let replicas = NewReplicas::Assigned(assigned.into_values().collect());
+        Ok((partitions, factor.unwrap_or(1), replicas))
     }
 }
 
@@ -339,12 +328,25 @@ struct Results<'a> {
 }
 
 impl Results<'_> {
-    fn of(&mut self, new: &New, topic_id: TopicId) -> CreatableTopicResult {
+    fn of(&mut self, new: &PlannedTopic, topic_id: TopicId) -> CreatableTopicResult {
+        let name = new.topic.name.as_str().to_owned();
         let has_settings = self.described > 0;
         self.described = self.described.saturating_sub(1);
-        let configs = has_settings.then(|| config::describe_topic(&new.overrides, self.settings));
+        if !new.is_describable {
+            return CreatableTopicResult {
+                name,
+                topic_id,
+                error_message: None,
+                topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                num_partitions: -1,
+                replication_factor: -1,
+                configs: Some(Vec::new()),
+                ..CreatableTopicResult::default()
+            };
+        }
+        let configs = has_settings.then(|| config::describe_topic(&new.topic.overrides, self.settings));
         CreatableTopicResult {
-            name: new.name.clone(),
+            name,
             topic_id,
             error_message: None,
             topic_config_error_code: match has_settings {

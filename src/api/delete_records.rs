@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::operations::Operation;
+use crate::api::{Handler, Reply, internal_topics};
 use crate::protocol::messages::delete_records_request::DeleteRecordsRequest;
 use crate::protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
-use crate::storage::{Partition, Topic, Topics};
+use crate::storage::{Partition, Topic};
 use crate::types::{NodeId, Offset};
 
 const HIGH_WATERMARK: i64 = -1;
@@ -26,7 +27,7 @@ impl Handler for DeleteRecordsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<DeleteRecordsResponse> {
-        let topics = ctx.services.store.topics();
+        let view = ctx.topics();
         // As in Kafka, a partition that is named twice gets one result, and the last offset counts.
         let mut asked: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
         for topic in self.topics {
@@ -36,10 +37,11 @@ impl Handler for DeleteRecordsRequest {
         // All are queued before the first wait, so that they share a sync.
         let mut moving = Vec::with_capacity(asked.len());
         for (name, offsets) in asked {
+            let topic = view.topic(TopicRef::Name(&name), Operation::Delete);
             let partitions: Vec<_> = offsets
                 .into_iter()
                 .map(|(index, offset)| {
-                    let moving = target(&topics, &name, index, offset, ctx.node())
+                    let moving = target(topic.map(|topic| &**topic), index, offset, ctx.node())
                         .map(|(partition, offset)| partition.delete_before(offset));
                     (index, moving)
                 })
@@ -68,16 +70,15 @@ impl Handler for DeleteRecordsRequest {
 }
 
 /// The partition, and its new log start offset.
-fn target<'a>(
-    topics: &'a Topics,
-    name: &str,
+fn target(
+    topic: Result<&Topic, NoTopic>,
     index: i32,
     offset: i64,
     node: NodeId,
-) -> Result<(&'a Arc<Partition>, Offset), ErrorCode> {
-    let topic: &Topic = topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+) -> Result<(&Arc<Partition>, Offset), ErrorCode> {
+    let topic = topic?;
     topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if topic_name::is_internal(name) {
+    if internal_topics::is_internal(&topic.name) {
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = led_here(topic, index, node, None)?;

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use crate::protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
-use crate::storage::{Topic, Topics};
+use crate::storage::Topic;
 use crate::time::{Moment, within};
 use crate::types::TopicId;
 
@@ -28,12 +29,12 @@ impl Handler for DeleteTopicsRequest {
         let planned = match ctx.services.settings().delete_topics {
             // As in Kafka, a request with a timeout of 0 or less starts nothing.
             true if timeout.is_zero() => asked.into_iter().map(|one| Err(refused(one, too_late()))).collect(),
-            true => plan(asked, &ctx.services.store.topics()),
+            true => plan(asked, &deletable(&ctx)),
             false => asked.into_iter().map(|topic| Err(refused(topic, switched_off(ctx.version)))).collect(),
         };
         let known = planned.iter().filter_map(|plan| plan.as_ref().ok());
         // All are queued before the first wait, so that they share a sync.
-        let deleting: Vec<_> = known.map(|topic| ctx.services.store.delete_topic(topic.id)).collect();
+        let deleting: Vec<_> = known.map(|topic| ctx.delete_topic(topic)).collect();
         let mut deleted = Vec::with_capacity(deleting.len());
         for topic in deleting {
             deleted.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
@@ -41,8 +42,6 @@ impl Handler for DeleteTopicsRequest {
                 None => Err(ErrorCode::RequestTimedOut.into()),
             });
         }
-        let gone = planned.iter().flatten().zip(&deleted).filter(|(_, deleted)| deleted.is_ok());
-        ctx.services.groups.forget_topics(gone.map(|(topic, _)| topic.id).collect());
         let mut deleted = deleted.into_iter();
         let results = planned.into_iter().map(|plan| match plan {
             Err(refused) => refused,
@@ -56,9 +55,17 @@ impl Handler for DeleteTopicsRequest {
     }
 }
 
+/// As in Kafka, the right to delete on the cluster includes all topics.
+fn deletable(ctx: &Context) -> TopicView {
+    match ctx.cluster(Operation::Delete) {
+        Ok(cluster) => cluster.topics(),
+        Err(_) => ctx.topics(),
+    }
+}
+
 type Planned = Result<Arc<Topic>, DeletableTopicResult>;
 
-fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
+fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<Planned> {
     // The number of times that each name and each id is in the request.
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut ids: HashMap<TopicId, usize> = HashMap::new();
@@ -83,8 +90,8 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
             Some(name) if names.get(name.as_str()).is_some_and(|times| *times > 1) => {
                 Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic name."))
             }
-            Some(name) => match topics.by_name(name) {
-                Some(topic) if ids.contains_key(&topic.id) => Err(result(
+            Some(name) => match topics.topic(TopicRef::Name(name), Operation::Delete) {
+                Ok(topic) if ids.contains_key(&topic.id) => Err(result(
                     Some(name.clone()),
                     topic.id,
                     Some(Refusal::new(
@@ -92,11 +99,8 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
                         "The provided topic name maps to an ID that was already supplied.",
                     )),
                 )),
-                Some(topic) => Ok(Arc::clone(topic)),
-                None => Err(refuse(
-                    ErrorCode::UnknownTopicOrPartition,
-                    "This server does not host this topic-partition.",
-                )),
+                Ok(topic) => Ok(Arc::clone(topic)),
+                Err(error) => Err(refused(one.clone(), not_found(error))),
             },
             None if one.topic_id.is_zero() => {
                 Err(refuse(ErrorCode::InvalidRequest, "Neither topic name nor id were specified."))
@@ -104,16 +108,24 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &Topics) -> Vec<Planned> {
             None if ids.get(&one.topic_id).is_some_and(|times| *times > 1) => {
                 Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic id."))
             }
-            None => match topics.by_id(one.topic_id) {
+            None => match topics.topic(TopicRef::Id(one.topic_id), Operation::Delete) {
                 // The topic's name is also in the request, and has the result for both.
-                Some(topic) if names.contains_key(&*topic.name) => continue,
-                Some(topic) => Ok(Arc::clone(topic)),
-                None => Err(refuse(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")),
+                Ok(topic) if names.contains_key(&*topic.name) => continue,
+                Ok(topic) => Ok(Arc::clone(topic)),
+                Err(error) => Err(refused(one.clone(), not_found(error))),
             },
         };
         planned.push(plan);
     }
     planned
+}
+
+fn not_found(error: NoTopic) -> Refusal {
+    match error {
+        NoTopic::Forbidden(forbidden) => forbidden.into(),
+        NoTopic::UnknownName => Refusal::new(error.into(), "This server does not host this topic-partition."),
+        NoTopic::UnknownId => Refusal::new(error.into(), "This server does not host this topic ID."),
+    }
 }
 
 fn switched_off(version: i16) -> Refusal {

@@ -3,7 +3,7 @@
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::{self, NOT_ASKED};
+use crate::api::operations::NOT_ASKED;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use crate::protocol::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
@@ -28,7 +28,7 @@ impl Handler for DescribeClusterRequest {
 }
 
 fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterResponse {
-    let topics = ctx.services.store.topics();
+    let topics = ctx.topics();
     let brokers = ctx.services.cluster.brokers.iter().filter_map(|node| {
         let is_fenced = !topics.running().contains(node);
         let told = ctx.endpoint(*node).filter(|_| !is_fenced || request.include_fenced_brokers)?;
@@ -46,7 +46,7 @@ fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterR
         controller_id: ctx.controller(&topics).0,
         brokers: brokers.collect(),
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
-            true => operations::CLUSTER,
+            true => ctx.allowed_on_the_cluster(),
             false => NOT_ASKED,
         },
         ..DescribeClusterResponse::default()

@@ -4,16 +4,18 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::api::configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, invalid_request};
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, topic_name};
-use crate::config::{self, Described, Kind, Source};
+use crate::config::{self, BrokerSettings, Described, Kind, Source};
 use crate::kernel::Scope;
 use crate::protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use crate::protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::telemetry::levels;
+use crate::types::NodeId;
 
 impl Handler for DescribeConfigsRequest {
     const GAPS: &'static [&'static str] = &[
@@ -126,49 +128,64 @@ impl Shape {
 
 fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Described>, Refusal> {
     let name = &resource.resource_name;
-    let services = &ctx.services;
-    let settings = services.settings();
-    let stored = |scope| services.store.settings().get(&scope).cloned().unwrap_or_default();
+    let settings = ctx.services.settings();
+    let stored = |scope| ctx.stored_settings(&scope, Operation::DescribeConfigs);
     match resource.resource_type {
         TOPIC => {
+            let found = ctx.topic(TopicRef::Name(name), Operation::DescribeConfigs);
+            if let Err(NoTopic::Forbidden(forbidden)) = found {
+                return Err(forbidden.into());
+            }
             topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
-            let topics = services.store.topics();
-            let topic = topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-            Ok(config::describe_topic(&topic.overrides, &settings).collect())
+            Ok(config::describe_topic(&found?.overrides, &settings).collect())
         }
-        BROKER if name.is_empty() => Ok(config::describe_cluster(&settings)),
-        BROKER => {
-            let node = ctx.node();
-            match broker_id(name)? == node.0 {
-                true => Ok(config::describe_broker(&settings)),
-                false => Err(invalid_request(format!(
-                    "Unexpected broker id, expected {node} or empty string, but received {name}"
-                ))),
+        GROUP => {
+            let own = stored(Scope::Group(name.clone()))?;
+            if name.is_empty() {
+                return Err(invalid_request("Group name must not be empty"));
             }
-        }
-        BROKER_LOGGER if name.is_empty() => Err(invalid_request("Broker id must not be empty")),
-        BROKER_LOGGER => {
-            let node = ctx.node();
-            match broker_id(name)? == node.0 {
-                true => Ok(levels::all()
-                    .into_iter()
-                    .map(|(logger, level)| of_logger(logger, level.name()))
-                    .collect()),
-                false => {
-                    Err(invalid_request(format!("Unexpected broker id, expected {node} but received {name}")))
-                }
-            }
-        }
-        CLIENT_METRICS if name.is_empty() => {
-            Err(invalid_request("Client metrics subscription name must not be empty"))
+            Ok(config::describe_group(&own, &settings).collect())
         }
         CLIENT_METRICS => {
-            let own = stored(Scope::ClientMetrics(name.clone()));
+            let own = stored(Scope::ClientMetrics(name.clone()))?;
+            if name.is_empty() {
+                return Err(invalid_request("Client metrics subscription name must not be empty"));
+            }
             Ok(config::describe_client_metrics(&own).collect())
         }
-        GROUP if name.is_empty() => Err(invalid_request("Group name must not be empty")),
-        GROUP => Ok(config::describe_group(&stored(Scope::Group(name.clone())), &settings).collect()),
+        kind @ (BROKER | BROKER_LOGGER) => {
+            ctx.cluster(Operation::DescribeConfigs)?;
+            describe_broker(kind, name, ctx.node(), &settings)
+        }
         _ => Err(Refusal::malformed()),
+    }
+}
+
+fn describe_broker(
+    kind: i8,
+    name: &str,
+    node: NodeId,
+    settings: &BrokerSettings,
+) -> Result<Vec<Described>, Refusal> {
+    let is_logger = kind == BROKER_LOGGER;
+    if name.is_empty() {
+        return match is_logger {
+            true => Err(invalid_request("Broker id must not be empty")),
+            false => Ok(config::describe_cluster(settings)),
+        };
+    }
+    let is_another = broker_id(name)? != node.0;
+    match (is_logger, is_another) {
+        (true, true) => {
+            Err(invalid_request(format!("Unexpected broker id, expected {node} but received {name}")))
+        }
+        (false, true) => Err(invalid_request(format!(
+            "Unexpected broker id, expected {node} or empty string, but received {name}"
+        ))),
+        (true, false) => {
+            Ok(levels::all().into_iter().map(|(logger, level)| of_logger(logger, level.name())).collect())
+        }
+        (false, false) => Ok(config::describe_broker(settings)),
     }
 }
 

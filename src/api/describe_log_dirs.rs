@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::context::Context;
+use crate::api::context::{Context, TopicRef};
+use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::protocol::messages::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use crate::protocol::messages::describe_log_dirs_response::{
@@ -29,16 +31,29 @@ impl Handler for DescribeLogDirsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<DescribeLogDirsResponse> {
-        let topics = ctx.services.store.topics();
+        let cluster = match ctx.cluster(Operation::Describe) {
+            Ok(cluster) => cluster,
+            Err(forbidden) => {
+                let error_code = ErrorCode::from(forbidden).code();
+                return Reply::Now(DescribeLogDirsResponse {
+                    error_code,
+                    ..DescribeLogDirsResponse::default()
+                });
+            }
+        };
+        let topics = cluster.topics();
+        let named = |name: &str| topics.topic(TopicRef::Name(name), Operation::Describe).ok();
         let described: Vec<_> = match self.topics {
-            None => topics.iter().filter_map(|topic| describe(topic, None, &ctx)).collect(),
+            None => {
+                topics.visible(Operation::Describe).filter_map(|topic| describe(topic, None, &ctx)).collect()
+            }
             // Unknown partitions are left out without an error.
             Some(asked) => each_once(asked)
                 .iter()
-                .filter_map(|(name, indexes)| describe(topics.by_name(name)?, Some(indexes), &ctx))
+                .filter_map(|(name, indexes)| describe(named(name)?, Some(indexes), &ctx))
                 .collect(),
         };
-        let directory = ctx.services.store.log_dir();
+        let directory = cluster.log_dir();
         let bytes = |known: Option<u64>| known.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let result = DescribeLogDirsResult {
             log_dir: directory.path.to_string_lossy().into_owned(),

@@ -2,8 +2,9 @@
 //! the controller is the only voter and the leader, and the journal's position is the offset.
 //! v2 adds directories and the voters' listeners.
 
-use crate::api::context::Context;
+use crate::api::context::{Cluster, Context};
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, topic_name};
 use crate::protocol::messages::describe_quorum_request::{self, DescribeQuorumRequest};
 use crate::protocol::messages::describe_quorum_response::{
@@ -23,9 +24,13 @@ impl Handler for DescribeQuorumRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<DescribeQuorumResponse> {
-        Reply::Now(match is_the_quorum(&self.topics) {
-            true => describe(&ctx),
-            false => refuse(self),
+        Reply::Now(match ctx.cluster(Operation::Describe) {
+            Ok(cluster) if is_the_quorum(&self.topics) => describe(&cluster, &ctx),
+            Ok(_) => refuse(self),
+            Err(forbidden) => DescribeQuorumResponse {
+                error_code: ErrorCode::from(forbidden).code(),
+                ..DescribeQuorumResponse::default()
+            },
         })
     }
 }
@@ -37,12 +42,11 @@ fn is_the_quorum(topics: &[describe_quorum_request::TopicData]) -> bool {
     topic.topic_name == topic_name::CLUSTER_METADATA && partition.partition_index == 0
 }
 
-fn describe(ctx: &Context) -> DescribeQuorumResponse {
-    let services = &ctx.services;
-    let controller = ctx.controller(&services.store.topics());
+fn describe(cluster: &Cluster<'_>, ctx: &Context) -> DescribeQuorumResponse {
+    let controller = ctx.controller(&ctx.topics());
     let node = controller.0;
-    let end = i64::try_from(services.store.position()).unwrap_or(i64::MAX);
-    let now = services.clock.now().0;
+    let end = i64::try_from(cluster.position()).unwrap_or(i64::MAX);
+    let now = ctx.services.clock.now().0;
     let told = ctx.endpoint(controller);
     let voter = ReplicaState {
         replica_id: node,

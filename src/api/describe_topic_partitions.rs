@@ -3,17 +3,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::{self, NOT_ASKED};
+use crate::api::operations::{NOT_ASKED, ON_TOPICS, Operation};
+use crate::api::principal::Resource;
 use crate::api::replicas::Standing;
-use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, internal_topics, replicas, topic_name};
 use crate::protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
 use crate::protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
 };
-use crate::storage::{Partition, Topic, Topics};
+use crate::storage::{Partition, Topic};
 use crate::types::TopicId;
 
 /// The maximum number of partitions in one response: Kafka's `max.request.partition.size.limit`.
@@ -26,7 +27,8 @@ impl Handler for DescribeTopicPartitionsRequest {
 
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
         // Each of the partitions may be the only one of its topic.
-        let partitions = ctx.services.store.topics().partitions().min(MOST_PARTITIONS.into());
+        let (_, partitions) = ctx.topics().counted();
+        let partitions = partitions.min(MOST_PARTITIONS.into());
         Weight::asked(size.echoed()).and_held(replicas::weigh((0..partitions).map(|_| 1), ctx))
     }
 
@@ -72,10 +74,10 @@ impl<'a> Page<'a> {
     }
 
     fn fill(&self, ctx: &Context) -> DescribeTopicPartitionsResponse {
-        let topics = ctx.services.store.topics();
+        let topics = ctx.topics();
         let mut answer = DescribeTopicPartitionsResponse::default();
         let mut room = self.limit;
-        let all = topics.iter().map(|topic| &*topic.name);
+        let all = topics.visible(Operation::Describe).map(|topic| &*topic.name);
         let names: Box<dyn Iterator<Item = &str>> = match &self.names {
             None => Box::new(all),
             Some(names) => Box::new(names.iter().copied()),
@@ -85,9 +87,12 @@ impl<'a> Page<'a> {
                 answer.next_cursor = cursor(name, 0);
                 break;
             }
-            let Some(topic) = topics.by_name(name) else {
-                answer.topics.push(unknown(name));
-                continue;
+            let topic = match topics.topic(TopicRef::Name(name), Operation::Describe) {
+                Ok(topic) => topic,
+                Err(error) => {
+                    answer.topics.push(missing(name, error, ctx));
+                    continue;
+                }
             };
             let from = if name == self.first_topic { self.first_partition } else { 0 };
             let partitions: Vec<_> = topic
@@ -99,7 +104,7 @@ impl<'a> Page<'a> {
                 .collect();
             let next = from + partitions.len();
             room -= partitions.len();
-            answer.topics.push(described(topic, partitions));
+            answer.topics.push(described(topic, partitions, ctx));
             if next < topic.partitions.len() {
                 answer.next_cursor = cursor(name, next);
                 break;
@@ -117,21 +122,22 @@ fn cursor(name: &str, partition: usize) -> Option<Cursor> {
 fn described(
     topic: &Topic,
     partitions: Vec<DescribeTopicPartitionsResponsePartition>,
+    ctx: &Context,
 ) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: ErrorCode::None.code(),
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
-        is_internal: topic_name::is_internal(&topic.name),
+        is_internal: internal_topics::is_internal(&topic.name),
         partitions,
-        topic_authorized_operations: operations::TOPIC,
+        topic_authorized_operations: ctx.allowed(ON_TOPICS, Resource::Topic(&topic.name)),
     }
 }
 
 fn partition(
     topic: &Topic,
     partition: &Partition,
-    topics: &Topics,
+    topics: &TopicView,
 ) -> DescribeTopicPartitionsResponsePartition {
     let standing = Standing::of(topic, partition, topics);
     let (elr, last_leader) = replicas::eligible(topic, partition);
@@ -150,19 +156,23 @@ fn partition(
     }
 }
 
-fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
-    let error = match topic_name::is_legal(name) {
-        true => ErrorCode::UnknownTopicOrPartition,
-        false => ErrorCode::InvalidTopicException,
+fn missing(name: &str, error: NoTopic, ctx: &Context) -> DescribeTopicPartitionsResponseTopic {
+    let is_forbidden = matches!(error, NoTopic::Forbidden(_));
+    let error = match error {
+        NoTopic::UnknownName if !topic_name::is_legal(name) => ErrorCode::InvalidTopicException,
+        error => error.into(),
     };
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name.to_owned()),
         topic_id: TopicId::ZERO,
-        is_internal: topic_name::is_internal(name),
+        is_internal: internal_topics::is_internal(name),
         partitions: Vec::new(),
-        // Kafka returns the operations whether the topic exists or not.
-        topic_authorized_operations: operations::TOPIC,
+        // Kafka returns the operations whether the topic exists or not, but only to a client that may know.
+        topic_authorized_operations: match is_forbidden {
+            true => NOT_ASKED,
+            false => ctx.allowed(ON_TOPICS, Resource::Topic(name)),
+        },
     }
 }
 

@@ -1,14 +1,15 @@
 //! ElectLeaders (key 43): makes the first replica of a partition the leader again (a preferred election),
 //! or a replica that may have missed records (an unclean one). v1 has the type of the election.
 
-use crate::api::context::Context;
+use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Later, Reply, Size, Weight, replicas};
 use crate::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use crate::protocol::messages::elect_leaders_response::{
     ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
-use crate::storage::{StoreError, Topics};
+use crate::storage::StoreError;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Election {
@@ -33,6 +34,10 @@ impl Handler for ElectLeadersRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<ElectLeadersResponse> {
+        let topics = match ctx.cluster(Operation::Alter) {
+            Ok(cluster) => cluster.topics(),
+            Err(forbidden) => return Reply::Now(refuse(self, forbidden.into())),
+        };
         let election = match self.election_type {
             0 => Election::Preferred,
             1 => Election::Unclean,
@@ -45,7 +50,6 @@ impl Handler for ElectLeadersRequest {
         if self.timeout_ms <= 0 {
             return Reply::Now(refuse(self, ErrorCode::RequestTimedOut.into()));
         }
-        let topics = ctx.services.store.topics();
         // A request for all partitions only gets results for partitions that needed an election.
         let (asked, all) = match self.topic_partitions {
             Some(asked) => (asked, false),
@@ -83,8 +87,8 @@ impl Handler for ElectLeadersRequest {
     }
 }
 
-fn everything(topics: &Topics) -> Vec<TopicPartitions> {
-    let all = topics.iter().map(|topic| TopicPartitions {
+fn everything(topics: &TopicView) -> Vec<TopicPartitions> {
+    let all = topics.visible(Operation::Describe).map(|topic| TopicPartitions {
         topic: topic.name.to_string(),
         partitions: topic.partitions.iter().map(|partition| partition.index).collect(),
     });
@@ -92,14 +96,15 @@ fn everything(topics: &Topics) -> Vec<TopicPartitions> {
 }
 
 fn begin(
-    topics: &Topics,
+    topics: &TopicView,
     name: &str,
     index: i32,
     election: Election,
     ctx: &Context,
 ) -> Result<Later<Result<(), Refusal>>, Refusal> {
     let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
-    let topic = topics.by_name(name).ok_or_else(|| unknown(format!("No such topic as {name}")))?;
+    let topic = topics.topic(TopicRef::Name(name), Operation::Describe);
+    let topic = topic.map_err(|_| unknown(format!("No such topic as {name}")))?;
     let placement =
         topic.placement(index).ok_or_else(|| unknown(format!("No such partition as {name}-{index}")))?;
     let is_needed = match election {
@@ -114,11 +119,11 @@ fn begin(
     }
     Ok(match election {
         Election::Preferred => {
-            let elected = ctx.services.store.elect_preferred(topic.id, index);
+            let elected = ctx.elect_preferred(topic, index);
             Box::pin(async move { outcome(elected.await) })
         }
         Election::Unclean => {
-            let elected = ctx.services.store.elect_unclean(topic.id, index);
+            let elected = ctx.elect_unclean(topic, index);
             Box::pin(async move { outcome(elected.await) })
         }
     })

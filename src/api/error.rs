@@ -4,6 +4,8 @@
 //! on: a retriable one if a later attempt may succeed, a definite one only if nothing was or will be
 //! done.
 
+use super::context::{NoGroup, NoTopic};
+use super::principal::Forbidden;
 use crate::coordinator::classic::GroupError;
 use crate::kernel;
 use crate::record::RecordError;
@@ -223,6 +225,48 @@ impl Refusal {
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
         Refusal { code, message: None }
+    }
+}
+
+impl From<Forbidden> for ErrorCode {
+    fn from(forbidden: Forbidden) -> ErrorCode {
+        match forbidden {
+            Forbidden::Topic => ErrorCode::TopicAuthorizationFailed,
+            Forbidden::Group => ErrorCode::GroupAuthorizationFailed,
+            Forbidden::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            Forbidden::Cluster => ErrorCode::ClusterAuthorizationFailed,
+        }
+    }
+}
+
+impl From<NoTopic> for ErrorCode {
+    fn from(error: NoTopic) -> ErrorCode {
+        match error {
+            NoTopic::Forbidden(forbidden) => forbidden.into(),
+            NoTopic::UnknownName => ErrorCode::UnknownTopicOrPartition,
+            NoTopic::UnknownId => ErrorCode::UnknownTopicId,
+        }
+    }
+}
+
+impl From<NoGroup> for ErrorCode {
+    fn from(error: NoGroup) -> ErrorCode {
+        match error {
+            NoGroup::Forbidden(forbidden) => forbidden.into(),
+            NoGroup::NotCoordinator => ErrorCode::NotCoordinator,
+        }
+    }
+}
+
+impl From<Forbidden> for Refusal {
+    fn from(forbidden: Forbidden) -> Refusal {
+        ErrorCode::from(forbidden).into()
+    }
+}
+
+impl From<NoTopic> for Refusal {
+    fn from(error: NoTopic) -> Refusal {
+        ErrorCode::from(error).into()
     }
 }
 

@@ -11,20 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::budget::{Charge, LEAST_POLL};
-use crate::api::context::{Context, isolation};
+use crate::api::context::{Context, NoTopic, SeenTopic, TopicRef, TopicView, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::protocol::Records;
 use crate::protocol::messages::fetch_request::FetchRequest;
 use crate::protocol::messages::fetch_response::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Topics, Waiter};
+use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Waiter};
 use crate::time::{self, Moment, within};
 use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
-use session::{Ask, Opening, PartitionRef, Plan, Told, TopicRef};
+use session::{Ask, FetchTopicRef, Opening, PartitionRef, Plan, Told};
 
+/// The first version with topic ids.
+const TOPIC_IDS: i16 = 13;
 /// The memory for a partition of a poll, without its records and its part of the response.
 const PARTITION: usize = 512;
 /// The number of bytes that are read even if responses fill the memory.
@@ -75,10 +78,10 @@ impl Handler for FetchRequest {
 
 /// Determines the partitions of the request.
 fn open(request: &FetchRequest, ctx: &Context) -> Result<Plan, ErrorCode> {
-    let by_id = ctx.version >= 13;
-    let topic_ref = |name: &str, id: TopicId| match by_id {
-        true => TopicRef::Id(id),
-        false => TopicRef::Name(name.into()),
+    let by_id = ctx.version >= TOPIC_IDS;
+    let topic_ref = |name: &str, id: TopicId| match TopicRef::of(ctx.version, TOPIC_IDS, name, id) {
+        TopicRef::Id(id) => FetchTopicRef::Id(id),
+        TopicRef::Name(name) => FetchTopicRef::Name(name.into()),
     };
     let known_epoch = |epoch: i32| (epoch >= 0).then_some(LeaderEpoch(epoch));
     let mut asks = Vec::new();
@@ -121,7 +124,8 @@ struct Poll {
 /// One partition of a poll.
 struct Reading {
     ask: Ask,
-    topic_id: TopicId,
+    /// `None` if the client did not get the topic.
+    seen: Option<SeenTopic>,
     state: State,
 }
 
@@ -163,8 +167,8 @@ impl Poll {
             false if request.max_bytes < 0 => Some(ErrorCode::InvalidRequest),
             false => None,
         };
-        let image = ctx.services.store.topics();
-        let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &image, ctx.node())).collect();
+        let view = ctx.topics();
+        let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &view, ctx.node())).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let max_bytes = limit(request.max_bytes).min(ctx.services.settings().fetch_max_bytes as usize);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -286,25 +290,23 @@ impl Poll {
 }
 
 impl Reading {
-    fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &Topics, node: NodeId) -> Reading {
-        let (topic, known_as) = match &ask.of.topic {
-            TopicRef::Name(name) => (topics.by_name(name), None),
-            TopicRef::Id(id) => {
-                let topic = topics.by_id(*id);
-                let name = topic.map(|topic| Arc::clone(&topic.name));
-                (topic, name.or_else(|| ask.known_as.clone()))
-            }
+    fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &TopicView, node: NodeId) -> Reading {
+        let found = topics.topic(ask.of.topic.named(), Operation::Read);
+        let known_as = match (&ask.of.topic, found) {
+            (FetchTopicRef::Name(_), _) => None,
+            (FetchTopicRef::Id(_), Ok(topic)) => Some(Arc::clone(&topic.name)),
+            (FetchTopicRef::Id(_), Err(_)) => ask.known_as.clone(),
         };
-        let topic_id = topic.map_or(TopicId::ZERO, |topic| topic.id);
-        let state = match (topic, refused) {
-            (None, _) => State::missing(&ask.of.topic, known_as.as_deref(), topics),
-            (Some(topic), _) if topic.partition(ask.of.partition).is_none() => {
+        let state = match (found, refused) {
+            (Err(error), _) => State::missing(error, known_as.as_deref(), topics),
+            (Ok(topic), _) if topic.partition(ask.of.partition).is_none() => {
                 State::Unknown(ErrorCode::UnknownTopicOrPartition)
             }
-            (Some(_), Some(error)) => State::Failed(error, None),
-            (Some(topic), None) => State::of_partition(topic, ask, node),
+            (Ok(_), Some(error)) => State::Failed(error, None),
+            (Ok(topic), None) => State::of_partition(topic, ask, node),
         };
-        Reading { ask: Ask { known_as, ..ask.clone() }, topic_id, state }
+        let seen = found.ok().map(|topic| SeenTopic::of(topic));
+        Reading { ask: Ask { known_as, ..ask.clone() }, seen, state }
     }
 
     /// Notices a new leader epoch while a poll waits. Records that were already read stay valid.
@@ -312,8 +314,8 @@ impl Reading {
         let State::Open(progress) = &self.state else { return };
         let is_another = progress.partition.ends().leader_epoch != progress.epoch;
         if is_another && progress.records.is_empty() {
-            let topics = ctx.services.store.topics();
-            self.state = match topics.by_id(self.topic_id) {
+            let topics = ctx.topics();
+            self.state = match self.seen.and_then(|seen| topics.again(seen)) {
                 Some(topic) => State::of_partition(topic, &self.ask, ctx.node()),
                 None => State::Failed(ErrorCode::UnknownTopicOrPartition, None),
             };
@@ -323,15 +325,15 @@ impl Reading {
 
 impl State {
     /// As in Kafka, a topic that existed earlier in the session is reported missing by name.
-    fn missing(asked: &TopicRef, known_as: Option<&str>, topics: &Topics) -> State {
-        match (asked, known_as) {
-            (TopicRef::Id(_), None) => State::Unknown(ErrorCode::UnknownTopicId),
-            (TopicRef::Id(_), Some(name)) if topics.by_name(name).is_some() => {
+    fn missing(error: NoTopic, known_as: Option<&str>, topics: &TopicView) -> State {
+        match (error, known_as) {
+            (NoTopic::UnknownId, Some(name))
+                if topics.topic(TopicRef::Name(name), Operation::Read).is_ok() =>
+            {
                 State::Failed(ErrorCode::InconsistentTopicId, None)
             }
-            (TopicRef::Id(_), Some(_)) | (TopicRef::Name(_), _) => {
-                State::Unknown(ErrorCode::UnknownTopicOrPartition)
-            }
+            (NoTopic::UnknownId, Some(_)) => State::Unknown(ErrorCode::UnknownTopicOrPartition),
+            (error, _) => State::Unknown(error.into()),
         }
     }
 
@@ -433,8 +435,8 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     heard.sort_by_key(|reading| !reading.is_of_something());
     for reading in heard {
         let (topic, topic_id) = match &reading.ask.of.topic {
-            TopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
-            TopicRef::Id(id) => (String::new(), *id),
+            FetchTopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
+            FetchTopicRef::Id(id) => (String::new(), *id),
         };
         // KIP-951: the client learns of a new leader without another request.
         if let State::Failed(_, Some(leader)) = reading.state
@@ -470,7 +472,8 @@ impl Reading {
                 ((ends.high_watermark, ends.log_start), !progress.records.is_empty(), false)
             }
         };
-        let (of, topic_id, known_as) = (self.ask.of.clone(), self.topic_id, self.ask.known_as.clone());
+        let (of, known_as) = (self.ask.of.clone(), self.ask.known_as.clone());
+        let topic_id = self.seen.map_or(TopicId::ZERO, SeenTopic::id);
         Told { of, topic_id, known_as, high_watermark, log_start, has_records, is_urgent }
     }
 
@@ -508,7 +511,7 @@ impl Reading {
                 let sent = progress.size as u64;
                 if sent > 0 {
                     progress.partition.traffic.bytes_out.add(sent);
-                    ctx.services.store.counts().traffic.bytes_out.add(sent);
+                    ctx.counts().traffic.bytes_out.add(sent);
                 }
                 PartitionData { records: Some(progress.records.into()), ..with_ends(progress.ends) }
             }

@@ -3,15 +3,16 @@
 //! There are no transactions and share groups yet. A request for their coordinator is refused with a code
 //! that no client retries (`docs/rules.md`, M7).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use crate::api::connection::HostPort;
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, Size, Weight, group, replicas, topic_name, transactions};
+use crate::api::internal_topics::{self, CONSUMER_OFFSETS};
+use crate::api::operations::Operation;
+use crate::api::{Handler, Reply, Size, Weight, transactions};
 use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
-use crate::storage::{Topic, TopicError};
+use crate::storage::TopicError;
+use crate::types::NodeId;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -35,87 +36,76 @@ impl Handler for FindCoordinatorRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<FindCoordinatorResponse> {
-        let found = match self.key_type {
-            GROUP => find_group_coordinator(&ctx).await,
+        let served = match self.key_type {
+            GROUP => serve_groups(&ctx).await,
             TRANSACTION => {
                 Err(transactions::refuse(self.coordinator_keys.first().unwrap_or(&self.key), &ctx))
             }
             SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
             _ => Err(Refusal::malformed()),
         };
-        Reply::Now(if ctx.version >= 4 {
-            let coordinators = self.coordinator_keys.into_iter().map(|key| coordinator(key, &found, &ctx));
-            FindCoordinatorResponse {
-                coordinators: coordinators.collect(),
+        let coordinator = |key: String| match find(self.key_type, &key, &served, &ctx) {
+            Ok((node, address)) => Coordinator {
+                key,
+                node_id: node.0,
+                host: address.host,
+                port: address.port.into(),
+                error_code: ErrorCode::None.code(),
+                error_message: Some(String::new()),
+            },
+            Err(refusal) => no_coordinator(key, refusal),
+        };
+        Reply::Now(match ctx.version {
+            4.. => FindCoordinatorResponse {
+                coordinators: self.coordinator_keys.into_iter().map(coordinator).collect(),
                 ..FindCoordinatorResponse::default()
-            }
-        } else {
-            one(coordinator(self.key, &found, &ctx))
+            },
+            _ => one(coordinator(self.key)),
         })
     }
 }
 
-async fn find_group_coordinator(ctx: &Context) -> Result<(), Refusal> {
-    let store = &ctx.services.store;
-    if !store.is_writable() {
+/// Fails if groups cannot be served. As in Kafka the first look-up of a coordinator creates the topic of offsets.
+async fn serve_groups(ctx: &Context) -> Result<(), Refusal> {
+    if !ctx.is_writable() {
         return Err(ErrorCode::CoordinatorNotAvailable.into());
     }
-    if store.topics().by_name(topic_name::CONSUMER_OFFSETS).is_some() {
+    if ctx.topics().has(&CONSUMER_OFFSETS) {
         return Ok(());
     }
-    match create_offsets_topic(ctx).await {
+    let Some(creating) = internal_topics::create(&CONSUMER_OFFSETS, ctx) else { return Ok(()) };
+    match creating.await {
         Ok(_) | Err(TopicError::Exists) => Ok(()),
         Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
     }
 }
 
-/// As in Kafka the first look-up of a coordinator, or the first request for the topic, creates it.
-pub fn create_offsets_topic(
+/// The coordinator and its address. A missing right comes before every other refusal.
+fn find(
+    key_type: i8,
+    key: &str,
+    served: &Result<(), Refusal>,
     ctx: &Context,
-) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
-    let partitions = u32::try_from(ctx.services.settings().offsets_topic_partitions).unwrap_or(1);
-    // Nothing is stored in it, so it need not wait for more brokers.
-    let factor = ctx.services.settings().offsets_topic_replication;
-    let factor = usize::from(factor).min(ctx.services.cluster.brokers.len());
-    let (name, replicas) = (topic_name::CONSUMER_OFFSETS, replicas::spread(ctx, partitions, factor));
-    // Kafka's settings for it. Nothing is stored there, so they are only described.
-    let segment_bytes = ctx.services.settings().offsets_topic_segment_bytes.to_string();
-    let overrides = BTreeMap::from([
-        ("cleanup.policy".to_owned(), "compact".to_owned()),
-        ("compression.type".to_owned(), "producer".to_owned()),
-        ("segment.bytes".to_owned(), segment_bytes),
-    ]);
-    ctx.services.store.create_placed_topic(name.to_owned(), overrides, replicas)
+) -> Result<(NodeId, HostPort), Refusal> {
+    let coordinator = match key_type {
+        GROUP => ctx.find_coordinator(key)?,
+        TRANSACTION => ctx.transactional_id(key, Operation::Describe).map(|()| None)?,
+        SHARE => ctx.cluster(Operation::ClusterAction).map(|_| None)?,
+        _ => None,
+    };
+    served.clone()?;
+    let node = coordinator.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    Ok((node, ctx.endpoint(node).ok_or(ErrorCode::CoordinatorNotAvailable)?))
 }
 
-fn coordinator(key: String, found: &Result<(), Refusal>, ctx: &Context) -> Coordinator {
-    match found {
-        Ok(()) => {
-            let node = group::coordinator_of(&key, &ctx.services.store.topics());
-            match node.and_then(|node| Some((node, ctx.endpoint(node)?))) {
-                Some((node, told)) => Coordinator {
-                    key,
-                    node_id: node.0,
-                    host: told.host,
-                    port: told.port.into(),
-                    error_code: ErrorCode::None.code(),
-                    error_message: Some(String::new()),
-                },
-                None => no_coordinator(key, &ErrorCode::CoordinatorNotAvailable.into()),
-            }
-        }
-        Err(refusal) => no_coordinator(key, refusal),
-    }
-}
-
-fn no_coordinator(key: String, refusal: &Refusal) -> Coordinator {
+fn no_coordinator(key: String, refusal: Refusal) -> Coordinator {
     Coordinator {
         key,
         node_id: -1,
         host: String::new(),
         port: -1,
         error_code: refusal.code.code(),
-        error_message: Some(refusal.message.clone().unwrap_or_default()),
+        error_message: Some(refusal.message.unwrap_or_default()),
     }
 }
 

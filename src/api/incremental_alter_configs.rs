@@ -1,7 +1,7 @@
 //! IncrementalAlterConfigs (key 44): sets, deletes, appends to and subtracts from settings (KIP-339).
 //! v1 is the flexible encoding; nothing else differs.
 
-use crate::api::configs::{self, Asked, Wish};
+use crate::api::configs::{self, AlterRequest, Wish};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
@@ -28,7 +28,7 @@ impl Handler for IncrementalAlterConfigsRequest {
             let changes = resource.configs.into_iter();
             let changes = changes.map(|change| (change.name, change.config_operation, change.value));
             let wish = Wish::Alter(changes.collect());
-            Asked { kind: resource.resource_type, name: resource.resource_name, wish }
+            AlterRequest { kind: resource.resource_type, name: resource.resource_name, wish }
         });
         let outcomes = configs::alter(asked.collect(), self.validate_only, &ctx).await;
         let responses = outcomes.into_iter().map(|outcome| AlterConfigsResourceResponse {

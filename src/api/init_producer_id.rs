@@ -3,6 +3,7 @@
 
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, transactions};
 use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use crate::protocol::messages::init_producer_id_response::InitProducerIdResponse;
@@ -34,11 +35,14 @@ async fn init(
         // An empty id is probably a mistake of the client, so it must not become a producer without
         // transactions.
         Some("") => Err(ErrorCode::InvalidRequest),
-        Some(id) => Err(transactions::refuse(id, ctx).code),
+        Some(id) => {
+            ctx.transactional_id(id, Operation::Write)?;
+            Err(transactions::refuse(id, ctx).code)
+        }
         None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
             Err(ErrorCode::InvalidRequest)
         }
         // As in Kafka a new id, whatever the producer had before.
-        None => ctx.services.store.new_producer().await.map_err(|error| ErrorCode::from(&error)),
+        None => ctx.new_producer()?.await.map_err(|error| ErrorCode::from(&error)),
     }
 }

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use crate::api::context::{Context, isolation};
+use crate::api::context::{Context, NoTopic, TopicRef, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use crate::protocol::messages::list_offsets_response::{
@@ -27,7 +28,7 @@ impl Handler for ListOffsetsRequest {
 
     async fn handle(self, ctx: Context) -> Reply<ListOffsetsResponse> {
         let isolation = isolation(self.isolation_level);
-        let image = ctx.services.store.topics();
+        let view = ctx.topics();
         // As in Kafka, a partition that is named twice gets one result, which is an error.
         let mut times: HashMap<(&str, i32), usize> = HashMap::new();
         for topic in &self.topics {
@@ -39,16 +40,17 @@ impl Handler for ListOffsetsRequest {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut topics: Vec<ListOffsetsTopicResponse> = Vec::with_capacity(self.topics.len());
         for topic in &self.topics {
-            let known = image.by_name(&topic.name);
+            let found = view.topic(TopicRef::Name(&topic.name), Operation::Describe);
             for asked in &topic.partitions {
-                let outcome = match times.remove(&(topic.name.as_str(), asked.partition_index)) {
-                    None => continue,
-                    Some(1) => match (isolation, known) {
-                        (None, _) => Err(ErrorCode::InvalidRequest),
-                        (Some(isolation), Some(topic)) => look_up(topic, asked, isolation, &ctx).await,
-                        (Some(_), None) => Err(ErrorCode::UnknownTopicOrPartition),
-                    },
-                    Some(_) => Err(ErrorCode::InvalidRequest),
+                let Some(times) = times.remove(&(topic.name.as_str(), asked.partition_index)) else {
+                    continue;
+                };
+                let outcome = match (isolation, found) {
+                    (_, Err(NoTopic::Forbidden(forbidden))) => Err(forbidden.into()),
+                    (None, _) => Err(ErrorCode::InvalidRequest),
+                    (Some(_), _) if times > 1 => Err(ErrorCode::InvalidRequest),
+                    (Some(isolation), Ok(topic)) => look_up(topic, asked, isolation, &ctx).await,
+                    (Some(_), Err(error)) => Err(error.into()),
                 };
                 let place = *places.entry(&topic.name).or_insert(topics.len());
                 if place == topics.len() {

@@ -7,16 +7,17 @@ pub mod auto_create;
 
 use std::collections::HashSet;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::{self, NOT_ASKED};
+use crate::api::operations::{NOT_ASKED, ON_TOPICS, Operation};
+use crate::api::principal::Resource;
 use crate::api::replicas::{self, Standing};
-use crate::api::{Handler, Reply, Size, Weight, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, internal_topics, topic_name};
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use crate::protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::storage::{Topic, Topics};
+use crate::storage::Topic;
 use crate::types::TopicId;
 
 impl Handler for MetadataRequest {
@@ -30,13 +31,16 @@ impl Handler for MetadataRequest {
     }
 
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
-        let topics = ctx.services.store.topics();
+        let topics = ctx.topics();
         let asks_for_all = |named: &[MetadataRequestTopic]| ctx.version == 0 && named.is_empty();
         let told: usize = match &self.topics {
             Some(named) if !asks_for_all(named) => {
-                let found = named.iter().filter_map(|one| match &one.name {
-                    Some(name) => topics.by_name(name),
-                    None => topics.by_id(one.topic_id),
+                let found = named.iter().filter_map(|one| {
+                    let named = match &one.name {
+                        Some(name) => TopicRef::Name(name),
+                        None => TopicRef::Id(one.topic_id),
+                    };
+                    topics.topic(named, Operation::Describe).ok()
                 });
                 let mut seen = HashSet::new();
                 let each_once = found.filter(|topic| seen.insert(topic.id));
@@ -48,22 +52,21 @@ impl Handler for MetadataRequest {
     }
 
     async fn handle(mut self, ctx: Context) -> Reply<MetadataResponse> {
-        let asked = match Asked::of(self.topics.take(), ctx.version) {
-            Ok(asked) => asked,
+        let wanted = match WantedTopics::of(self.topics.take(), ctx.version) {
+            Ok(wanted) => wanted,
             Err(topics) => return Reply::Now(refuse(topics)),
         };
-        let topics = topics(asked, &self, &ctx);
-        let image = ctx.services.store.topics();
+        let view = ctx.topics();
         let mut answer = MetadataResponse {
-            brokers: brokers(&ctx, &image),
+            brokers: brokers(&ctx, &view),
             cluster_id: Some(ctx.services.cluster.cluster_id.to_string()),
-            controller_id: ctx.controller(&image).0,
-            topics,
+            controller_id: ctx.controller(&view).0,
+            topics: topics(wanted, &self, &view, &ctx),
             cluster_authorized_operations: NOT_ASKED,
             ..MetadataResponse::default()
         };
         if self.include_cluster_authorized_operations {
-            answer.cluster_authorized_operations = operations::CLUSTER;
+            answer.cluster_authorized_operations = ctx.allowed_on_the_cluster();
         }
         Reply::Now(answer)
     }
@@ -71,32 +74,32 @@ impl Handler for MetadataRequest {
 
 /// The topics of the request, each once.
 #[derive(Debug, PartialEq)]
-enum Asked {
+enum WantedTopics {
     All,
     Names(Vec<String>),
     Ids(Vec<TopicId>),
 }
 
-impl Asked {
+impl WantedTopics {
     /// `Err` has the topics of an invalid request.
     fn of(
         topics: Option<Vec<MetadataRequestTopic>>,
         version: i16,
-    ) -> Result<Asked, Vec<MetadataRequestTopic>> {
-        let Some(topics) = topics else { return Ok(Asked::All) };
+    ) -> Result<WantedTopics, Vec<MetadataRequestTopic>> {
+        let Some(topics) = topics else { return Ok(WantedTopics::All) };
         if version == 0 && topics.is_empty() {
-            return Ok(Asked::All);
+            return Ok(WantedTopics::All);
         }
         let has_ids = topics.iter().any(|topic| !topic.topic_id.is_zero());
         if has_ids && version >= 12 {
             // As in Kafka, if one topic has an id, topics without an id are ignored.
             let ids = topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero());
-            return Ok(Asked::Ids(each_once(ids)));
+            return Ok(WantedTopics::Ids(each_once(ids)));
         }
         if has_ids || topics.iter().any(|topic| topic.name.is_none()) {
             return Err(topics);
         }
-        Ok(Asked::Names(each_once(topics.into_iter().filter_map(|topic| topic.name))))
+        Ok(WantedTopics::Names(each_once(topics.into_iter().filter_map(|topic| topic.name))))
     }
 }
 
@@ -105,37 +108,44 @@ fn each_once<T: Clone + Eq + std::hash::Hash>(all: impl Iterator<Item = T>) -> V
     all.filter(|one| seen.insert(one.clone())).collect()
 }
 
-fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<MetadataResponseTopic> {
-    let topics = ctx.services.store.topics();
+fn topics(
+    wanted: WantedTopics,
+    request: &MetadataRequest,
+    view: &TopicView,
+    ctx: &Context,
+) -> Vec<MetadataResponseTopic> {
     // Kafka returns the operations whether the topic exists or not.
-    let authorized = match request.include_topic_authorized_operations {
-        true => operations::TOPIC,
+    let authorized = |name: &str| match request.include_topic_authorized_operations {
+        true => ctx.allowed(ON_TOPICS, Resource::Topic(name)),
         false => NOT_ASKED,
     };
     let shown = |topic: &Topic| MetadataResponseTopic {
-        topic_authorized_operations: authorized,
-        ..describe(topic, &topics, ctx.version)
+        topic_authorized_operations: authorized(&topic.name),
+        ..describe(topic, view, ctx.version)
     };
-    match asked {
-        Asked::All => topics.iter().map(|topic| shown(topic)).collect(),
-        Asked::Ids(ids) => ids
+    match wanted {
+        WantedTopics::All => view.visible(Operation::Describe).map(|topic| shown(topic)).collect(),
+        WantedTopics::Ids(ids) => ids
             .into_iter()
-            .map(|id| match topics.by_id(id) {
-                Some(topic) => shown(topic),
-                None => unknown(None, id, ErrorCode::UnknownTopicId),
+            .map(|id| match view.topic(TopicRef::Id(id), Operation::Describe) {
+                Ok(topic) => shown(topic),
+                Err(error) => unknown(None, id, error.into()),
             })
             .collect(),
-        Asked::Names(names) => {
+        WantedTopics::Names(names) => {
             // Versions below 4 lack this field; its default is true.
             let may_create = request.allow_auto_topic_creation && ctx.services.settings().auto_create_topics;
-            let answer = |name: String| match topics.by_name(&name) {
-                Some(topic) => shown(topic),
-                None => {
-                    let error = missing(&name, may_create, topics.partitions(), ctx);
-                    MetadataResponseTopic {
-                        topic_authorized_operations: authorized,
-                        ..unknown(Some(name), TopicId::ZERO, error)
+            let answer = |name: String| {
+                let error = match view.topic(TopicRef::Name(&name), Operation::Describe) {
+                    Ok(topic) => return shown(topic),
+                    Err(NoTopic::Forbidden(forbidden)) => {
+                        return unknown(Some(name), TopicId::ZERO, forbidden.into());
                     }
+                    Err(NoTopic::UnknownName | NoTopic::UnknownId) => missing(&name, may_create, view, ctx),
+                };
+                MetadataResponseTopic {
+                    topic_authorized_operations: authorized(&name),
+                    ..unknown(Some(name), TopicId::ZERO, error)
                 }
             };
             names.into_iter().map(answer).collect()
@@ -145,17 +155,22 @@ fn topics(asked: Asked, request: &MetadataRequest, ctx: &Context) -> Vec<Metadat
 
 /// The error for an unknown topic. Rule M1: as in Kafka, the topic is created after the response, and the
 /// client asks again (`docs/decisions/0017-topics-on-demand-come-behind-the-answer.md`).
-fn missing(name: &str, may_create: bool, partitions: usize, ctx: &Context) -> ErrorCode {
+fn missing(name: &str, may_create: bool, topics: &TopicView, ctx: &Context) -> ErrorCode {
+    let creatable = match may_create.then(|| ctx.creatable(name)).transpose() {
+        Ok(creatable) => creatable,
+        Err(forbidden) => return forbidden.into(),
+    };
     if !topic_name::is_legal(name) {
         return ErrorCode::InvalidTopicException;
     }
-    if may_create {
-        auto_create::create_behind(name, partitions, ctx);
+    if let Some(creatable) = creatable {
+        let (_, partitions) = topics.counted();
+        auto_create::create_behind(creatable, partitions, ctx);
     }
     ErrorCode::UnknownTopicOrPartition
 }
 
-fn brokers(ctx: &Context, topics: &Topics) -> Vec<MetadataResponseBroker> {
+fn brokers(ctx: &Context, topics: &TopicView) -> Vec<MetadataResponseBroker> {
     let brokers = ctx.brokers(topics).into_iter().map(|(node, told)| MetadataResponseBroker {
         node_id: node.0,
         host: told.host,
@@ -165,7 +180,7 @@ fn brokers(ctx: &Context, topics: &Topics) -> Vec<MetadataResponseBroker> {
     brokers.collect()
 }
 
-fn describe(topic: &Topic, topics: &Topics, version: i16) -> MetadataResponseTopic {
+fn describe(topic: &Topic, topics: &TopicView, version: i16) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().map(|partition| {
         let standing = Standing::of(topic, partition, topics);
         let mut shown = MetadataResponsePartition {
@@ -192,7 +207,7 @@ fn describe(topic: &Topic, topics: &Topics, version: i16) -> MetadataResponseTop
         error_code: ErrorCode::None.code(),
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
-        is_internal: topic_name::is_internal(&topic.name),
+        is_internal: internal_topics::is_internal(&topic.name),
         partitions: partitions.collect(),
         topic_authorized_operations: NOT_ASKED,
     }
@@ -201,7 +216,7 @@ fn describe(topic: &Topic, topics: &Topics, version: i16) -> MetadataResponseTop
 fn unknown(name: Option<String>, topic_id: TopicId, error: ErrorCode) -> MetadataResponseTopic {
     MetadataResponseTopic {
         error_code: error.code(),
-        is_internal: name.as_deref().is_some_and(topic_name::is_internal),
+        is_internal: name.as_deref().is_some_and(internal_topics::is_internal),
         name,
         topic_id,
         partitions: Vec::new(),
@@ -241,23 +256,23 @@ mod tests {
 
     #[test]
     fn null_asks_for_all_topics_and_an_empty_list_for_none_but_in_v0() {
-        assert_eq!(Asked::of(None, 1), Ok(Asked::All));
-        assert_eq!(Asked::of(Some(vec![]), 1), Ok(Asked::Names(vec![])));
-        assert_eq!(Asked::of(Some(vec![]), 0), Ok(Asked::All));
+        assert_eq!(WantedTopics::of(None, 1), Ok(WantedTopics::All));
+        assert_eq!(WantedTopics::of(Some(vec![]), 1), Ok(WantedTopics::Names(vec![])));
+        assert_eq!(WantedTopics::of(Some(vec![]), 0), Ok(WantedTopics::All));
     }
 
     #[test]
     fn m5_a_topic_asked_for_twice_by_name_and_by_id_counts_once() {
         let names = Some(vec![by_name("b"), by_name("a"), by_name("b")]);
-        assert_eq!(Asked::of(names, 9), Ok(Asked::Names(vec!["b".into(), "a".into()])));
+        assert_eq!(WantedTopics::of(names, 9), Ok(WantedTopics::Names(vec!["b".into(), "a".into()])));
         let both = Some(vec![by_name("a"), by_id(7), by_id(0), by_id(7)]);
-        assert_eq!(Asked::of(both, 12), Ok(Asked::Ids(vec![Uuid([7; 16])])));
+        assert_eq!(WantedTopics::of(both, 12), Ok(WantedTopics::Ids(vec![Uuid([7; 16])])));
     }
 
     #[test]
     fn ids_before_v12_and_topics_without_any_name_are_refused() {
-        assert!(Asked::of(Some(vec![by_id(7)]), 10).is_err());
-        assert!(Asked::of(Some(vec![by_id(7), by_name("a")]), 11).is_err());
-        assert!(Asked::of(Some(vec![by_id(0)]), 12).is_err());
+        assert!(WantedTopics::of(Some(vec![by_id(7)]), 10).is_err());
+        assert!(WantedTopics::of(Some(vec![by_id(7), by_name("a")]), 11).is_err());
+        assert!(WantedTopics::of(Some(vec![by_id(0)]), 12).is_err());
     }
 }

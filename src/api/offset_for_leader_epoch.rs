@@ -2,9 +2,10 @@
 //! the records it has read are still in the log (rule O7). v3 adds the replica id, which is ignored: no
 //! broker is trusted on this listener.
 
-use crate::api::context::Context;
+use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
@@ -12,7 +13,7 @@ use crate::protocol::messages::offset_for_leader_epoch_request::{
 use crate::protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
-use crate::storage::{Topic, Topics};
+use crate::storage::Topic;
 use crate::types::{LeaderEpoch, NodeId, Offset};
 
 impl Handler for OffsetForLeaderEpochRequest {
@@ -21,9 +22,9 @@ impl Handler for OffsetForLeaderEpochRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<OffsetForLeaderEpochResponse> {
-        let image = ctx.services.store.topics();
+        let view = ctx.topics();
         let topics = self.topics.into_iter().map(|asked| {
-            let topic = Topics::by_name(&image, &asked.topic).map(|topic| &**topic);
+            let topic = view.topic(TopicRef::Name(&asked.topic), Operation::Describe).map(|topic| &**topic);
             let partitions = asked.partitions.iter().map(|asked| answer(asked, topic, ctx.node())).collect();
             OffsetForLeaderTopicResult { topic: asked.topic, partitions }
         });
@@ -32,7 +33,7 @@ impl Handler for OffsetForLeaderEpochRequest {
     }
 }
 
-fn answer(asked: &OffsetForLeaderPartition, topic: Option<&Topic>, node: NodeId) -> EpochEndOffset {
+fn answer(asked: &OffsetForLeaderPartition, topic: Result<&Topic, NoTopic>, node: NodeId) -> EpochEndOffset {
     let unknown = (LeaderEpoch(-1), Offset(-1));
     let (error, (epoch, end)) = match look_up(asked, topic, node) {
         Ok(found) => (ErrorCode::None, found.unwrap_or(unknown)),
@@ -48,10 +49,10 @@ fn answer(asked: &OffsetForLeaderPartition, topic: Option<&Topic>, node: NodeId)
 
 fn look_up(
     asked: &OffsetForLeaderPartition,
-    topic: Option<&Topic>,
+    topic: Result<&Topic, NoTopic>,
     node: NodeId,
 ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
-    let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = topic?;
     let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
     let partition = led_here(topic, asked.partition, node, current)?;
     if asked.leader_epoch == -1 {

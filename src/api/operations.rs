@@ -1,29 +1,57 @@
-//! Authorized operations (KIP-430): one bit per operation. Without an authorizer all operations are
-//! allowed.
+//! The operations that a client needs a right for, with Kafka's numbers, and the bit fields in which responses list
+//! them (KIP-430).
 
-const CREATE: i32 = 1 << 5;
-const DELETE: i32 = 1 << 6;
-const ALTER: i32 = 1 << 7;
-const DESCRIBE: i32 = 1 << 8;
-const READ: i32 = 1 << 3;
-const WRITE: i32 = 1 << 4;
-const CLUSTER_ACTION: i32 = 1 << 9;
-const DESCRIBE_CONFIGS: i32 = 1 << 10;
-const ALTER_CONFIGS: i32 = 1 << 11;
-const IDEMPOTENT_WRITE: i32 = 1 << 12;
+/// An operation on a topic, a group, a transactional id or the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i8)]
+pub enum Operation {
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Alter = 7,
+    Describe = 8,
+    ClusterAction = 9,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+    IdempotentWrite = 12,
+}
 
 /// The value if the client did not ask for operations (rule Z11).
 pub const NOT_ASKED: i32 = i32::MIN;
 
-/// All operations on a topic.
-pub const TOPIC: i32 = READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+/// The operations on a resource, of which a response lists the allowed ones.
+pub const ON_TOPICS: &[Operation] = &[
+    Operation::Read,
+    Operation::Write,
+    Operation::Create,
+    Operation::Delete,
+    Operation::Alter,
+    Operation::Describe,
+    Operation::DescribeConfigs,
+    Operation::AlterConfigs,
+];
+pub const ON_GROUPS: &[Operation] = &[
+    Operation::Read,
+    Operation::Delete,
+    Operation::Describe,
+    Operation::DescribeConfigs,
+    Operation::AlterConfigs,
+];
+pub const ON_THE_CLUSTER: &[Operation] = &[
+    Operation::Create,
+    Operation::Alter,
+    Operation::Describe,
+    Operation::ClusterAction,
+    Operation::DescribeConfigs,
+    Operation::AlterConfigs,
+    Operation::IdempotentWrite,
+];
 
-/// All operations on the cluster.
-pub const CLUSTER: i32 =
-    CREATE | ALTER | DESCRIBE | CLUSTER_ACTION | DESCRIBE_CONFIGS | ALTER_CONFIGS | IDEMPOTENT_WRITE;
-
-/// All operations on a group.
-pub const GROUP: i32 = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+/// The bit field of some operations.
+pub fn bits(allowed: impl Iterator<Item = Operation>) -> i32 {
+    allowed.fold(0, |bits, operation| bits | (1 << operation as i32))
+}
 
 #[cfg(test)]
 mod tests {
@@ -31,6 +59,7 @@ mod tests {
 
     #[test]
     fn z11_the_bits_are_those_of_kafka_without_an_authorizer() {
-        assert_eq!((TOPIC, CLUSTER, GROUP), (3576, 8096, 3400));
+        let all = |on: &[Operation]| bits(on.iter().copied());
+        assert_eq!((all(ON_TOPICS), all(ON_THE_CLUSTER), all(ON_GROUPS)), (3576, 8096, 3400));
     }
 }

@@ -14,11 +14,12 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::api::context::Context;
+use crate::api::context::{Context, SeenTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::leadership::{Endpoints, Leader, led_here};
+use crate::api::operations::Operation;
 use crate::api::requests::Requests;
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::{Handler, Reply, internal_topics};
 use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceData};
 use crate::protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
@@ -27,7 +28,10 @@ use crate::protocol::messages::produce_response::{
 use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
 use crate::storage::{Append, AppendError, Appended, Partition, Topic};
-use crate::types::{NodeId, Offset, Timestamp, TopicId};
+use crate::types::{Offset, Timestamp, TopicId};
+
+/// The first version with topic ids.
+const TOPIC_IDS: i16 = 13;
 
 impl Handler for ProduceRequest {
     const GAPS: &'static [&'static str] = &[
@@ -49,30 +53,27 @@ impl Handler for ProduceRequest {
 
     async fn handle(self, ctx: Context) -> Reply<ProduceResponse> {
         let acks = Acks::of_request(self.acks);
-        let has_transactional_id = self.transactional_id.is_some();
-        let image = ctx.services.store.topics();
-        let (now, node) = (ctx.services.store.now().time, ctx.node());
+        let transactional_id = self.transactional_id.as_deref();
+        let view = ctx.topics();
+        let batches = Batches { transactional_id, acks, now: ctx.now().time, ctx: &ctx };
         let mut begun = Vec::with_capacity(self.topic_data.len());
         for data in each_topic_once(self.topic_data) {
             let TopicProduceData { name, topic_id, partition_data } = data;
-            let topic = match ctx.version >= 13 {
-                true => image.by_id(topic_id).ok_or(ErrorCode::UnknownTopicId),
-                false => image.by_name(&name).ok_or(ErrorCode::UnknownTopicOrPartition),
-            };
+            let topic = view.topic(TopicRef::of(ctx.version, TOPIC_IDS, &name, topic_id), Operation::Write);
             let mut partitions = Vec::with_capacity(partition_data.len());
             for data in partition_data {
-                let asked = Asked { has_transactional_id, acks, now, node, version: ctx.version };
                 let outcome = match topic {
-                    Ok(topic) => asked.append(topic, data.index, data.records).await,
-                    Err(error) => Err(error.into()),
+                    Ok(topic) => batches.append(topic, data.index, data.records).await,
+                    Err(error) => Err(ErrorCode::from(error).into()),
                 };
                 partitions.push((data.index, outcome));
             }
-            begun.push(Begun { name, topic_id, partitions });
+            let seen = topic.ok().map(|topic| SeenTopic::of(topic));
+            begun.push(BegunTopic { name, topic_id, seen, partitions });
         }
         match acks {
             Some(Acks::None) => unanswered(begun, &ctx.services.requests),
-            _ if begun.iter().all(Begun::is_refused) => Reply::Now(answer(begun, ctx).await),
+            _ if begun.iter().all(BegunTopic::is_refused) => Reply::Now(answer(begun, ctx).await),
             _ => Reply::Later(Box::pin(answer(begun, ctx))),
         }
     }
@@ -124,23 +125,26 @@ fn each_topic_once(named: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
 
 /// The facts that apply to every batch of a request.
 #[derive(Clone, Copy)]
-struct Asked {
-    has_transactional_id: bool,
+struct Batches<'a> {
+    transactional_id: Option<&'a str>,
     acks: Option<Acks>,
     now: Timestamp,
-    /// The broker that serves the request.
-    node: NodeId,
-    version: i16,
+    ctx: &'a Context,
 }
 
-impl Asked {
+impl Batches<'_> {
     /// Returns when the batch is queued behind all earlier ones, or is refused.
-    async fn append(self, topic: &Topic, index: i32, records: Option<Records>) -> Result<InLine, Refused> {
+    async fn append(
+        self,
+        topic: &Topic,
+        index: i32,
+        records: Option<Records>,
+    ) -> Result<InLine, RefusedBatch> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
-        if topic_name::is_internal(&topic.name) {
+        if internal_topics::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
         }
-        let partition = led_here(topic, index, self.node, None)?;
+        let partition = led_here(topic, index, self.ctx.node(), None)?;
         if acks == Acks::All && !has_enough_in_step(topic, partition) {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
@@ -152,7 +156,7 @@ impl Asked {
         Ok(InLine { append: partition.append(batch), partition: Arc::clone(partition), time })
     }
 
-    async fn check(self, partition: &Partition, records: Records) -> Result<Checked, Refused> {
+    async fn check(self, partition: &Partition, records: Records) -> Result<Checked, RefusedBatch> {
         let settings = partition.settings();
         let rules = Rules {
             max_message_bytes: settings.max_message_bytes,
@@ -171,17 +175,16 @@ impl Asked {
             Some(checked) => checked,
             None => check_at_leisure(bytes, rules).await,
         };
-        let checked = checked.map_err(|error| Refused::of_record(error, log_start))?;
+        let checked = checked.map_err(|error| RefusedBatch::of_record(error, log_start))?;
         let attributes = checked.header.attributes;
-        if self.version < 7 && attributes.codec() == Ok(Codec::Zstd) {
+        if self.ctx.version < 7 && attributes.codec() == Ok(Codec::Zstd) {
             return Err(ErrorCode::UnsupportedCompressionType.into());
         }
         if attributes.transactional() {
-            // Kafka's answer if a transactional batch comes without a transactional id.
-            return Err(match self.has_transactional_id {
-                true => ErrorCode::InvalidTxnState.into(),
-                false => ErrorCode::TransactionalIdAuthorizationFailed.into(),
-            });
+            // As in Kafka, a missing transactional id is a missing right.
+            let id = self.transactional_id.ok_or(ErrorCode::TransactionalIdAuthorizationFailed)?;
+            self.ctx.transactional_id(id, Operation::Write).map_err(ErrorCode::from)?;
+            return Err(ErrorCode::InvalidTxnState.into());
         }
         Ok(checked)
     }
@@ -241,14 +244,14 @@ struct InLine {
 }
 
 impl InLine {
-    async fn appended(self) -> Result<(Appended, Timestamp), Refused> {
+    async fn appended(self) -> Result<(Appended, Timestamp), RefusedBatch> {
         let appended = match self.append.await {
             Ok(appended) => appended,
             Err(error) => {
                 let refusal = Refusal::from(&error);
                 let is_of_the_producer = matches!(error, AppendError::Refused(_));
                 let log_start = is_of_the_producer.then(|| self.partition.ends().log_start);
-                return Err(Refused { refusal, records: Vec::new(), log_start });
+                return Err(RefusedBatch { refusal, records: Vec::new(), log_start });
             }
         };
         // As in Kafka, a duplicate batch is answered with the time that is stored for it.
@@ -261,21 +264,21 @@ impl InLine {
 }
 
 /// A batch that was not appended.
-struct Refused {
+struct RefusedBatch {
     refusal: Refusal,
     records: Vec<RecordRefusal>,
     log_start: Option<Offset>,
 }
 
-impl Refused {
-    fn of_record(error: RecordError, log_start: Offset) -> Refused {
+impl RefusedBatch {
+    fn of_record(error: RecordError, log_start: Offset) -> RefusedBatch {
         let refusal = Refusal::from(&error);
         match error {
             RecordError::InvalidRecords { refused, .. } | RecordError::InvalidTimestamps { refused, .. } => {
-                Refused { refusal, records: refused, log_start: Some(log_start) }
+                RefusedBatch { refusal, records: refused, log_start: Some(log_start) }
             }
             RecordError::Invalid(_) | RecordError::OpensTooLarge | RecordError::UnknownCodec(_) => {
-                Refused { refusal, records: Vec::new(), log_start: Some(log_start) }
+                RefusedBatch { refusal, records: Vec::new(), log_start: Some(log_start) }
             }
             RecordError::Corrupt(_)
             | RecordError::NotOneBatch(_)
@@ -286,44 +289,41 @@ impl Refused {
     }
 }
 
-impl From<ErrorCode> for Refused {
-    fn from(code: ErrorCode) -> Refused {
+impl From<ErrorCode> for RefusedBatch {
+    fn from(code: ErrorCode) -> RefusedBatch {
         Refusal::from(code).into()
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Refused {
-        Refused { refusal, records: Vec::new(), log_start: None }
+impl From<Refusal> for RefusedBatch {
+    fn from(refusal: Refusal) -> RefusedBatch {
+        RefusedBatch { refusal, records: Vec::new(), log_start: None }
     }
 }
 
 /// The batches of one topic, queued or refused.
-struct Begun {
+struct BegunTopic {
     name: String,
     topic_id: TopicId,
-    partitions: Vec<(i32, Result<InLine, Refused>)>,
+    /// `None` if the client did not get the topic.
+    seen: Option<SeenTopic>,
+    partitions: Vec<(i32, Result<InLine, RefusedBatch>)>,
 }
 
-impl Begun {
+impl BegunTopic {
     fn is_refused(&self) -> bool {
         self.partitions.iter().all(|(_, outcome)| outcome.is_err())
     }
 
     /// The current leader of a partition.
     fn leader(&self, index: i32, ctx: &Context) -> Option<Leader> {
-        let topics = ctx.services.store.topics();
-        let topic = match ctx.version >= 13 {
-            true => topics.by_id(self.topic_id),
-            false => topics.by_name(&self.name),
-        };
-        Leader::of(topic?, index)
+        Leader::of(ctx.topics().again(self.seen?)?, index)
     }
 }
 
 /// Rule W11: acks=0 never gets a response. An error closes the connection, so that the client refreshes
 /// its metadata.
-fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceResponse> {
+fn unanswered(begun: Vec<BegunTopic>, requests: &Arc<Requests>) -> Reply<ProduceResponse> {
     const WHY: &str = "a batch sent with acks=0 was refused";
     let mut appends = Vec::new();
     for (_, outcome) in begun.into_iter().flat_map(|topic| topic.partitions) {
@@ -347,7 +347,7 @@ fn unanswered(begun: Vec<Begun>, requests: &Arc<Requests>) -> Reply<ProduceRespo
     }))
 }
 
-async fn answer(begun: Vec<Begun>, ctx: Context) -> ProduceResponse {
+async fn answer(begun: Vec<BegunTopic>, ctx: Context) -> ProduceResponse {
     let mut responses = Vec::with_capacity(begun.len());
     let mut node_endpoints = Endpoints::new();
     for mut topic in begun {
@@ -381,7 +381,10 @@ async fn answer(begun: Vec<Begun>, ctx: Context) -> ProduceResponse {
     ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() }
 }
 
-fn partition_answer(index: i32, outcome: Result<(Appended, Timestamp), Refused>) -> PartitionProduceResponse {
+fn partition_answer(
+    index: i32,
+    outcome: Result<(Appended, Timestamp), RefusedBatch>,
+) -> PartitionProduceResponse {
     match outcome {
         Ok((appended, time)) => PartitionProduceResponse {
             index,

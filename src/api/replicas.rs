@@ -1,10 +1,10 @@
 //! Replicas of partitions: their state for responses, Kafka's checks of a client's assignment, and the
 //! assignment of new partitions.
 
-use crate::api::context::Context;
+use crate::api::context::{Context, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::kernel;
-use crate::storage::{Partition, Topic, Topics};
+use crate::storage::{Partition, Topic};
 use crate::time;
 use crate::types::NodeId;
 
@@ -19,7 +19,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn of(topic: &Topic, partition: &Partition, topics: &Topics) -> Standing {
+    pub fn of(topic: &Topic, partition: &Partition, topics: &TopicView) -> Standing {
         let placement = topic.placement(partition.index);
         let leader = placement.and_then(|placement| placement.leader);
         let replicas = placement.map_or(&[][..], |placement| &placement.replicas);
@@ -58,8 +58,8 @@ pub fn weigh(topics: impl Iterator<Item = usize>, ctx: &Context) -> usize {
 
 /// The memory for a response with all topics.
 pub fn weigh_all(ctx: &Context) -> usize {
-    let topics = ctx.services.store.topics();
-    weigh(std::iter::once(topics.partitions()), ctx) + weigh(topics.iter().map(|_| 0), ctx)
+    let (topics, partitions) = ctx.topics().counted();
+    weigh(std::iter::once(partitions).chain((0..topics).map(|_| 0)), ctx)
 }
 
 /// Whether the broker is one of the partition's replicas.
@@ -71,7 +71,7 @@ pub fn holds(topic: &Topic, index: i32, node: NodeId) -> bool {
 /// round the brokers after the last partition's.
 pub fn more(topic: &Topic, count: usize, ctx: &Context) -> Vec<Vec<NodeId>> {
     let last = topic.placement.last().and_then(|placement| placement.replicas.first());
-    let topics = ctx.services.store.topics();
+    let topics = ctx.topics();
     let last = topics.running().iter().position(|node| Some(node) == last);
     let start = last.map_or(0, |last| last as u64 + 1);
     spread_from(ctx, u32::try_from(count).unwrap_or(u32::MAX), factor(topic), start)
@@ -86,7 +86,7 @@ pub fn spread(ctx: &Context, partitions: u32, factor: usize) -> Vec<Vec<NodeId>>
 /// As in Kafka, running brokers lead. Stopped brokers only follow, and only if there are not enough
 /// running ones.
 fn spread_from(ctx: &Context, partitions: u32, factor: usize, start: u64) -> Vec<Vec<NodeId>> {
-    let topics = ctx.services.store.topics();
+    let topics = ctx.topics();
     let running = topics.running();
     let stopped = ctx.services.cluster.brokers.iter().filter(|node| !running.contains(node));
     let stopped: Vec<NodeId> = stopped.copied().collect();

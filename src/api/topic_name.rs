@@ -1,20 +1,10 @@
-//! The legal names of topics, and Kafka's own topics.
+//! The legal names of topics.
 
 /// The longest name in bytes: Kafka's limit, which keeps a directory name within 255.
 const LONGEST: usize = 249;
 
-/// The topic in which Kafka's group coordinators store offsets. Ours is empty, but programs expect that
-/// it exists (rule M10).
-pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// The log of Kafka's controllers, which is not a topic.
 pub const CLUSTER_METADATA: &str = "__cluster_metadata";
-
-const INTERNAL: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
-
-/// Topics that clients can read and describe, but not write.
-pub fn is_internal(name: &str) -> bool {
-    INTERNAL.contains(&name)
-}
 
 pub fn is_legal(name: &str) -> bool {
     check(name).is_ok()

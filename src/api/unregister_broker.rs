@@ -3,6 +3,7 @@
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
 use crate::protocol::messages::unregister_broker_response::UnregisterBrokerResponse;
@@ -13,21 +14,22 @@ impl Handler for UnregisterBrokerRequest {
         &["A broker of this process is INVALID_REQUEST; Kafka unregisters even the one that is asked."];
 
     async fn handle(self, ctx: Context) -> Reply<UnregisterBrokerResponse> {
-        let id = self.broker_id;
-        let refusal = match ctx.services.cluster.brokers.contains(&NodeId(id)) {
-            true => Refusal::new(
-                ErrorCode::InvalidRequest,
-                format!("Broker ID {id} is served by this process: stop it instead"),
-            ),
-            false => Refusal::new(
-                ErrorCode::BrokerIdNotRegistered,
-                format!("Broker ID {id} is not currently registered"),
-            ),
-        };
+        let refusal = refusal(self.broker_id, &ctx);
         Reply::Now(UnregisterBrokerResponse {
             error_code: refusal.code.code(),
             error_message: refusal.message,
             ..UnregisterBrokerResponse::default()
         })
     }
+}
+
+fn refusal(id: i32, ctx: &Context) -> Refusal {
+    if let Err(forbidden) = ctx.cluster(Operation::Alter) {
+        return forbidden.into();
+    }
+    if ctx.services.cluster.brokers.contains(&NodeId(id)) {
+        let why = format!("Broker ID {id} is served by this process: stop it instead");
+        return Refusal::new(ErrorCode::InvalidRequest, why);
+    }
+    Refusal::new(ErrorCode::BrokerIdNotRegistered, format!("Broker ID {id} is not currently registered"))
 }

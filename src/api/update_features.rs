@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, features};
 use crate::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
 use crate::protocol::messages::update_features_response::{UpdatableFeatureResult, UpdateFeaturesResponse};
@@ -27,7 +28,13 @@ impl Handler for UpdateFeaturesRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<UpdateFeaturesResponse> {
-        let controller = ctx.controller(&ctx.services.store.topics()).0;
+        if let Err(forbidden) = ctx.cluster(Operation::Alter) {
+            return Reply::Now(UpdateFeaturesResponse {
+                error_code: ErrorCode::from(forbidden).code(),
+                ..UpdateFeaturesResponse::default()
+            });
+        }
+        let controller = ctx.controller(&ctx.topics()).0;
         // As in Kafka, the last update of a feature counts.
         let updates: BTreeMap<&str, &FeatureUpdateKey> =
             self.feature_updates.iter().map(|update| (update.feature.as_str(), update)).collect();

@@ -62,7 +62,7 @@ pub struct TopicSum {
 impl Look {
     pub fn at(broker: &Arc<Metrics>, times: &mut Times) -> Look {
         let services = &broker.first().services;
-        let topics = services.store.topics();
+        let topics = broker.store.topics();
         let mut look = Look {
             broker: Arc::clone(broker),
             groups: Vec::new(),
@@ -81,14 +81,14 @@ impl Look {
             unknown: 0,
         };
         let topics = Arc::clone(&look.topics);
-        services.groups.watch(|group| look.groups.push(watching.group(group, &topics)));
+        broker.groups.watch(|group| look.groups.push(watching.group(group, &topics)));
         look.left_out.group_partitions = watching.left_out;
         look.left_out.lag_seconds = watching.unknown;
         look
     }
 
     pub fn store(&self) -> &Store {
-        &self.broker.first().services.store
+        &self.broker.store
     }
 
     pub fn servers(&self) -> &[Serving] {
@@ -114,8 +114,8 @@ impl Look {
         let (large, large_most) = of(|server| &server.large_requests);
         let (answers, answers_most) = of(|server| &server.services.answers);
         let services = &self.broker.first().services;
-        let (groups, groups_most) = services.groups.memory();
-        let producers = services.store.counts().producer_bytes.load(Ordering::Relaxed);
+        let (groups, groups_most) = self.broker.groups.memory();
+        let producers = self.broker.store.counts().producer_bytes.load(Ordering::Relaxed);
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         [
             ("small_requests", small, small_most),

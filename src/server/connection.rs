@@ -26,7 +26,7 @@ use super::input::{Input, LARGE, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
 use super::socket::Socket;
 use crate::api::budget::{Charge, ConnectionId};
-use crate::api::context::ConnectionInfo;
+use crate::api::connection::ConnectionInfo;
 use crate::api::{Answer, Begun, Failure, Found, Frame, Guarded, Later, Reply, Row};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};

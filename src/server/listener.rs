@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
@@ -15,7 +15,7 @@ use tracing::{debug, error, warn};
 use super::connection::Connection;
 use super::counts::Reason;
 use super::{Shared, origin};
-use crate::api::context::ConnectionInfo;
+use crate::api::connection::ConnectionInfo;
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
 
@@ -175,7 +175,7 @@ fn serve(
     let _ = stream.set_nodelay(true);
     origin::look_at(peer, local, listener, shared);
     let id = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let info = ConnectionInfo { id, peer, local, listener: Arc::clone(listener), software: OnceLock::new() };
+    let info = ConnectionInfo::new(id, peer, local, Arc::clone(listener));
     let connection = Connection::new(stream, info, Arc::clone(shared));
     let mut opened = shared.counts.open_one();
     connections.spawn(async move {

@@ -8,7 +8,7 @@ mod strangers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 
 use super::connection::{Connection, End};
 use super::*;
-use crate::api::context::{ConnectionInfo, Services};
+use crate::api::connection::ConnectionInfo;
+use crate::api::context::Services;
 use crate::api::requests::Requests;
 use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, Stop, encode};
 use crate::protocol::Message;
@@ -214,13 +215,10 @@ impl Stage {
     /// A connection whose socket buffers this many unread bytes.
     fn connect_through(&self, socket_buffer: usize) -> Client {
         let (stream, theirs) = duplex(socket_buffer);
-        let info = ConnectionInfo {
-            id: self.shared.connections.fetch_add(1, Ordering::SeqCst),
-            peer: "192.0.2.1:1".parse().unwrap(),
-            local: "192.0.2.2:9092".parse().unwrap(),
-            listener: Arc::new(BrokerSettings::default().listeners[0].clone()),
-            software: OnceLock::new(),
-        };
+        let id = self.shared.connections.fetch_add(1, Ordering::SeqCst);
+        let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:9092".parse().unwrap());
+        let listener = Arc::new(BrokerSettings::default().listeners[0].clone());
+        let info = ConnectionInfo::new(id, peer, local, listener);
         let connection = Connection::new(theirs, info, Arc::clone(&self.shared));
         Client { stream, served: tokio::spawn(connection.run()), _stop: Arc::clone(&self.stop) }
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jackdaw::api::context::Services;
 use jackdaw::api::error::ErrorCode;
+use jackdaw::api::principal::{AllowAll, Authorizer};
+use jackdaw::api::requests::Requests;
 use jackdaw::api::{Api, Stop};
 use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
@@ -30,6 +32,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Node {
     pub store: Store,
+    /// Counts the error codes of all answers.
+    pub requests: Arc<Requests>,
     pub address: SocketAddr,
     _server: Server,
     stop: Stop,
@@ -49,6 +53,20 @@ impl Node {
     }
 
     pub async fn timed(place: Place, settings: &[(&str, &str)], clock: Clock) -> Node {
+        Node::built(place, settings, clock, Arc::new(AllowAll)).await
+    }
+
+    /// A broker that asks this authorizer for every right.
+    pub async fn guarded(authorizer: Arc<dyn Authorizer>) -> Node {
+        Node::built(Place::Memory, &[], Clock::machine(), authorizer).await
+    }
+
+    async fn built(
+        place: Place,
+        settings: &[(&str, &str)],
+        clock: Clock,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Node {
         let mut given = Given::default();
         given.set("listeners", "PLAINTEXT://127.0.0.1:0");
         for (name, value) in settings {
@@ -59,12 +77,14 @@ impl Node {
             StoreOptions { clock: clock.clone(), ..StoreOptions::new(place, Arc::clone(&settings)) };
         let store = Store::open(options).unwrap();
         let (stop, stopping) = Stop::new();
-        let services = Services::new(store.clone(), Arc::clone(&settings), clock, stopping.clone());
-        let groups = services.groups.clone();
+        let (services, groups) =
+            Services::start(store.clone(), Arc::clone(&settings), clock, stopping.clone());
+        let services = services.with_authorizer(authorizer);
+        let requests = Arc::clone(&services.requests);
         tokio::spawn(async move { groups.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
         let (_, address) = server.listening().next().unwrap();
-        Node { store, address, _server: server, stop }
+        Node { store, requests, address, _server: server, stop }
     }
 
     /// Answers the requests that wait.

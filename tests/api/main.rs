@@ -14,6 +14,7 @@ mod coordinators;
 mod create_partitions;
 mod delete_records;
 mod describe_topic_partitions;
+mod door;
 mod fetch;
 mod fetch_sessions;
 mod groups;

@@ -1,8 +1,7 @@
 //! CreateAcls (key 30): one result per list in the request, in the same order.
 
-use super::{CLOSED, UNKNOWN};
+use super::{CLOSED, UNKNOWN, refusal_of_a_change};
 use crate::api::context::Context;
-use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
 use crate::protocol::messages::create_acls_response::{AclCreationResult, CreateAclsResponse};
@@ -12,7 +11,7 @@ impl Handler for CreateAclsRequest {
         self.creations.len()
     }
 
-    async fn handle(self, _: Context) -> Reply<CreateAclsResponse> {
+    async fn handle(self, ctx: Context) -> Reply<CreateAclsResponse> {
         let says_unknown = |one: &AclCreation| {
             [one.resource_type, one.resource_pattern_type, one.operation, one.permission_type]
                 .contains(&UNKNOWN)
@@ -20,9 +19,10 @@ impl Handler for CreateAclsRequest {
         if self.creations.iter().any(says_unknown) {
             return Reply::Close(CLOSED);
         }
+        let refusal = refusal_of_a_change(&ctx);
         let results = self.creations.iter().map(|_| AclCreationResult {
-            error_code: ErrorCode::SecurityDisabled.code(),
-            error_message: Some("No Authorizer is configured.".to_owned()),
+            error_code: refusal.code.code(),
+            error_message: refusal.message.clone(),
         });
         Reply::Now(CreateAclsResponse { results: results.collect(), ..CreateAclsResponse::default() })
     }

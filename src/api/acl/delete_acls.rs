@@ -1,8 +1,7 @@
 //! DeleteAcls (key 31): one result per filter, in the same order.
 
-use super::{CLOSED, UNKNOWN};
+use super::{CLOSED, UNKNOWN, refusal_of_a_change};
 use crate::api::context::Context;
-use crate::api::error::ErrorCode;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
 use crate::protocol::messages::delete_acls_response::{DeleteAclsFilterResult, DeleteAclsResponse};
@@ -12,7 +11,7 @@ impl Handler for DeleteAclsRequest {
         self.filters.len()
     }
 
-    async fn handle(self, _: Context) -> Reply<DeleteAclsResponse> {
+    async fn handle(self, ctx: Context) -> Reply<DeleteAclsResponse> {
         let says_unknown = |one: &DeleteAclsFilter| {
             [one.resource_type_filter, one.pattern_type_filter, one.operation, one.permission_type]
                 .contains(&UNKNOWN)
@@ -20,9 +19,10 @@ impl Handler for DeleteAclsRequest {
         if self.filters.iter().any(says_unknown) {
             return Reply::Close(CLOSED);
         }
+        let refusal = refusal_of_a_change(&ctx);
         let filter_results = self.filters.iter().map(|_| DeleteAclsFilterResult {
-            error_code: ErrorCode::SecurityDisabled.code(),
-            error_message: Some("No Authorizer is configured.".to_owned()),
+            error_code: refusal.code.code(),
+            error_message: refusal.message.clone(),
             ..DeleteAclsFilterResult::default()
         });
         Reply::Now(DeleteAclsResponse {

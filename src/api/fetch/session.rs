@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::api::context::TopicRef;
 use crate::api::error::ErrorCode;
 use crate::types::{LeaderEpoch, Offset, TopicId};
 
@@ -21,14 +22,23 @@ const PARTITION_BYTES: usize = 384;
 
 /// A topic as in the request: by id since version 13.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TopicRef {
+pub enum FetchTopicRef {
     Name(Arc<str>),
     Id(TopicId),
 }
 
+impl FetchTopicRef {
+    pub fn named(&self) -> TopicRef<'_> {
+        match self {
+            FetchTopicRef::Name(name) => TopicRef::Name(name),
+            FetchTopicRef::Id(id) => TopicRef::Id(*id),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartitionRef {
-    pub topic: TopicRef,
+    pub topic: FetchTopicRef,
     pub partition: i32,
 }
 
@@ -401,7 +411,7 @@ mod tests {
     const NEW: Opening = Opening::Full { ends: None, wants_session: true };
 
     fn of(partition: i32) -> PartitionRef {
-        PartitionRef { topic: TopicRef::Name("t".into()), partition }
+        PartitionRef { topic: FetchTopicRef::Name("t".into()), partition }
     }
 
     fn ask(partition: i32, offset: i64) -> Ask {

@@ -3,8 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::{code, coordinates, later};
+use super::{code, later};
 use crate::api::context::Context;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use crate::protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
@@ -19,7 +20,7 @@ impl Handler for DeleteGroupsRequest {
         let mut deleting = Vec::new();
         for group in self.groups_names {
             if seen.insert(group.clone()) {
-                let deleted = coordinates(&ctx, &group).map(|()| ctx.services.groups.delete(&group));
+                let deleted = ctx.group(&group, Operation::Delete).map(|group| group.delete());
                 deleting.push((deleted, group));
             }
         }

@@ -1,10 +1,11 @@
 //! DescribeGroups (key 15): the state and members of groups. A group that does not exist is "Dead",
 //! without an error before v6. v3 has authorized operations, v4 instance ids.
 
-use super::{coordinates, later};
-use crate::api::context::Context;
+use super::later;
+use crate::api::context::{Context, NoGroup};
 use crate::api::error::ErrorCode;
-use crate::api::operations::{self, NOT_ASKED};
+use crate::api::operations::{NOT_ASKED, ON_GROUPS, Operation};
+use crate::api::principal::Resource;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Description, GroupError, MemberDescription};
 use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
@@ -28,19 +29,23 @@ impl Handler for DescribeGroupsRequest {
 
     async fn handle(self, ctx: Context) -> Reply<DescribeGroupsResponse> {
         let version = ctx.version;
-        let operations = if self.include_authorized_operations { operations::GROUP } else { NOT_ASKED };
         let allowed = allowed(&self.groups, &ctx).await;
         later(async move {
             let mut groups = Vec::with_capacity(self.groups.len());
             for (at, group) in self.groups.into_iter().enumerate() {
-                let described = match (at < allowed, coordinates(&ctx, &group)) {
-                    (false, _) => Err(ErrorCode::InvalidRequest),
-                    (_, Err(error)) => Err(error.into()),
-                    (_, Ok(())) => match ctx.services.groups.describe(&group).await {
+                let described = match ctx.group(&group, Operation::Describe) {
+                    Err(NoGroup::Forbidden(forbidden)) => Err(forbidden.into()),
+                    _ if at >= allowed => Err(ErrorCode::InvalidRequest),
+                    Err(error) => Err(error.into()),
+                    Ok(found) => match found.describe().await {
                         Ok(description) => Ok(Some(description)),
                         Err(GroupError::NoSuchGroup) => Ok(None),
                         Err(error) => Err(error.into()),
                     },
+                };
+                let operations = match self.include_authorized_operations {
+                    true => ctx.allowed(ON_GROUPS, Resource::Group(&group)),
+                    false => NOT_ASKED,
                 };
                 groups.push(describe(group, described, version, operations));
             }
@@ -55,7 +60,10 @@ async fn allowed(groups: &[String], ctx: &Context) -> usize {
     let mut allowed = 0;
     for group in groups {
         // The collected description, including the data it shares with the group, and its encoded form.
-        bytes += 2 * ctx.services.groups.weigh_description(group);
+        bytes += match ctx.group(group, Operation::Describe) {
+            Ok(group) => 2 * group.weigh_description(),
+            Err(_) => 0,
+        };
         if bytes > ctx.room.left() && allowed > 0 {
             break;
         }

@@ -1,26 +1,29 @@
 //! Heartbeat (key 12): keeps a member's session alive and tells it when to rejoin.
 //! v3 adds static members.
 
-use super::{code, coordinates, later};
+use super::{code, later};
 use crate::api::context::Context;
+use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::coordinator::classic::{GroupError, Heartbeat, Identity};
+use crate::coordinator::classic::{Heartbeat, Identity};
 use crate::kernel::group::Generation;
 use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
 use crate::protocol::messages::heartbeat_response::HeartbeatResponse;
 
 impl Handler for HeartbeatRequest {
     async fn handle(self, ctx: Context) -> Reply<HeartbeatResponse> {
-        if let Err(error) = coordinates(&ctx, &self.group_id) {
-            return Reply::Now(answer(Err(error)));
-        }
+        let group = match ctx.group(&self.group_id, Operation::Read) {
+            Ok(group) => group,
+            Err(error) => return Reply::Now(answer(Err(error))),
+        };
         let who = Identity { member: self.member_id, instance: self.group_instance_id };
         let beat = Heartbeat { who, generation: Generation(self.generation_id) };
-        let beaten = ctx.services.groups.heartbeat(&self.group_id, beat);
+        let beaten = group.heartbeat(beat);
         later(async move { answer(beaten.await) })
     }
 }
 
-fn answer(beaten: Result<(), GroupError>) -> HeartbeatResponse {
+fn answer(beaten: Result<(), impl Into<ErrorCode>>) -> HeartbeatResponse {
     HeartbeatResponse { error_code: code(beaten), ..HeartbeatResponse::default() }
 }

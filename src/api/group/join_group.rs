@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::{coordinates, java_address, later, until_stopped};
+use super::{java_address, later, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Join, JoinRefusal, Joined};
 use crate::kernel::group::{MemberId, Opaque};
@@ -31,16 +32,16 @@ impl Handler for JoinGroupRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<JoinGroupResponse> {
-        let group = self.group_id.clone();
+        let name = self.group_id.clone();
         if let Some(reason) = self.reason.as_deref().filter(|reason| !reason.is_empty()) {
-            debug!(group = %group.escape_debug(), reason = %reason.escape_debug(), "a member joins");
+            debug!(group = %name.escape_debug(), reason = %reason.escape_debug(), "a member joins");
         }
         let told = self.member_id.clone();
         let version = ctx.version;
-        if let Err(error) = coordinates(&ctx, &group) {
-            return Reply::Now(fit(refused(error.into(), told), version));
-        }
-        let answer = ctx.services.groups.join(&group, join(self, &ctx));
+        let answer = match ctx.group(&name, Operation::Read) {
+            Ok(group) => group.join(join(self, &ctx)),
+            Err(error) => return Reply::Now(fit(refused(error.into(), told), version)),
+        };
         later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(joined)) => {

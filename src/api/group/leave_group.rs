@@ -4,8 +4,9 @@
 
 use tracing::debug;
 
-use super::{code, coordinates, later};
+use super::{code, later};
 use crate::api::context::Context;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::{Identity, Leaver};
 use crate::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
@@ -14,12 +15,13 @@ use crate::protocol::messages::leave_group_response::{LeaveGroupResponse, Member
 impl Handler for LeaveGroupRequest {
     async fn handle(self, ctx: Context) -> Reply<LeaveGroupResponse> {
         let version = ctx.version;
-        if let Err(error) = coordinates(&ctx, &self.group_id) {
-            return Reply::Now(LeaveGroupResponse {
-                error_code: code(Err(error)),
-                ..LeaveGroupResponse::default()
-            });
-        }
+        let group = match ctx.group(&self.group_id, Operation::Read) {
+            Ok(group) => group,
+            Err(error) => {
+                let error_code = code(Err(error));
+                return Reply::Now(LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() });
+            }
+        };
         let asked = match version {
             0..=2 => vec![MemberIdentity { member_id: self.member_id, ..MemberIdentity::default() }],
             _ => self.members,
@@ -27,7 +29,7 @@ impl Handler for LeaveGroupRequest {
         if let Some(reason) = asked.first().and_then(|first| first.reason.as_deref()) {
             debug!(group = %self.group_id.escape_debug(), reason = %reason.escape_debug(), "members leave");
         }
-        let leaving = ctx.services.groups.leave(&self.group_id, asked.iter().map(leaver).collect());
+        let leaving = group.leave(asked.iter().map(leaver).collect());
         later(async move {
             let mut answer = LeaveGroupResponse::default();
             match leaving.await {

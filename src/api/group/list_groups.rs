@@ -1,7 +1,7 @@
 //! ListGroups (key 16): lists the groups. v4 adds states and a filter for them, v5 the same for types.
 //! Filters ignore case, and an unknown value matches nothing.
 
-use super::{code, coordinates, later};
+use super::{code, later};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::GroupListing;
@@ -15,11 +15,11 @@ const CLASSIC: &str = "classic";
 impl Handler for ListGroupsRequest {
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
         // The collected listing, the response, and its encoded form.
-        Weight::asked(size.echoed()).and_held(3 * ctx.services.groups.weigh_list())
+        Weight::asked(size.echoed()).and_held(3 * ctx.weigh_groups())
     }
 
     async fn handle(self, ctx: Context) -> Reply<ListGroupsResponse> {
-        let all = ctx.services.groups.list();
+        let all = ctx.list_groups();
         later(async move {
             match all.await {
                 Ok(all) => {
@@ -28,9 +28,7 @@ impl Handler for ListGroupsRequest {
                     let is_of_type = matches(&self.types_filter, CLASSIC);
                     let mut states = GroupState::ALL.to_vec();
                     states.retain(|state| is_of_type && matches(&self.states_filter, state.name()));
-                    let wanted = all.into_iter().filter(|group| {
-                        states.contains(&group.state) && coordinates(&ctx, &group.group).is_ok()
-                    });
+                    let wanted = all.into_iter().filter(|group| states.contains(&group.state));
                     ListGroupsResponse {
                         groups: wanted.map(listed).collect(),
                         ..ListGroupsResponse::default()

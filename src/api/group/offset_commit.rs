@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{code, coordinates, later};
-use crate::api::context::Context;
+use super::{code, later};
+use crate::api::context::{Context, NoGroup, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::{Commit, GroupError, Identity, OffsetToCommit};
 use crate::kernel::group::Generation;
@@ -15,29 +16,35 @@ use crate::protocol::messages::offset_commit_request::{OffsetCommitRequest, Offs
 use crate::protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use crate::storage::Topics;
 use crate::types::{LeaderEpoch, Offset, TopicId};
 
 /// The value of a client that knows no leader epoch.
 const NO_EPOCH: i32 = -1;
+/// The first version with topic ids.
+const TOPIC_IDS: i16 = 10;
 /// The retention time of a client that uses `offsets.retention.minutes`.
 const DEFAULT_RETENTION: i64 = -1;
 
 impl Handler for OffsetCommitRequest {
     async fn handle(self, ctx: Context) -> Reply<OffsetCommitResponse> {
-        let image = ctx.services.store.topics();
+        let group = match ctx.group(&self.group_id, Operation::Read) {
+            Err(NoGroup::Forbidden(forbidden)) => return Reply::Now(refuse(self, forbidden.into())),
+            found => found,
+        };
+        let view = ctx.topics();
         let mut offsets = Vec::new();
-        let mut refused = Refused::default();
+        let mut refused = RefusedTopics::default();
         let mut passed_on: Vec<OffsetCommitResponseTopic> = Vec::with_capacity(self.topics.len());
         for topic in self.topics {
-            passed_on.extend(look_up(topic, &image, ctx.version, &mut refused, &mut offsets));
+            passed_on.extend(look_up(topic, &view, ctx.version, &mut refused, &mut offsets));
         }
         if offsets.is_empty() {
-            return Reply::Now(answer(refused, passed_on, Ok(Vec::new())));
+            return Reply::Now(answer(refused, passed_on, Ok::<_, ErrorCode>(Vec::new())));
         }
-        if let Err(error) = coordinates(&ctx, &self.group_id) {
-            return Reply::Now(answer(refused, passed_on, Err(error)));
-        }
+        let group = match group {
+            Ok(group) => group,
+            Err(error) => return Reply::Now(answer(refused, passed_on, Err(error))),
+        };
         let commit = Commit {
             generation: Some(self.generation_id_or_member_epoch).filter(|id| *id >= 0).map(Generation),
             who: Identity { member: self.member_id, instance: self.group_instance_id },
@@ -45,7 +52,7 @@ impl Handler for OffsetCommitRequest {
             retention: retention(self.retention_time_ms),
             offsets,
         };
-        let committing = ctx.services.groups.commit(&self.group_id, commit);
+        let committing = group.commit(commit);
         later(async move { answer(refused, passed_on, committing.await) })
     }
 }
@@ -58,12 +65,12 @@ fn retention(ms: i64) -> Option<Duration> {
 
 /// Topics with partitions that were refused before the commit, each once.
 #[derive(Default)]
-struct Refused {
+struct RefusedTopics {
     topics: Vec<OffsetCommitResponseTopic>,
     places: HashMap<(String, TopicId), usize>,
 }
 
-impl Refused {
+impl RefusedTopics {
     fn topic(&mut self, name: &str, topic_id: TopicId) -> &mut OffsetCommitResponseTopic {
         let place = *self.places.entry((name.to_owned(), topic_id)).or_insert(self.topics.len());
         if place == self.topics.len() {
@@ -79,24 +86,25 @@ impl Refused {
 /// response.
 fn look_up(
     asked: OffsetCommitRequestTopic,
-    image: &Topics,
+    view: &TopicView,
     version: i16,
-    refused: &mut Refused,
+    refused: &mut RefusedTopics,
     offsets: &mut Vec<OffsetToCommit>,
 ) -> Option<OffsetCommitResponseTopic> {
-    let (topic, unknown) = match version {
-        10.. => (image.by_id(asked.topic_id), ErrorCode::UnknownTopicId),
-        _ => (image.by_name(&asked.name), ErrorCode::UnknownTopicOrPartition),
-    };
+    let named = TopicRef::of(version, TOPIC_IDS, &asked.name, asked.topic_id);
+    let found = view.topic(named, Operation::Read);
     let OffsetCommitRequestTopic { name, topic_id, partitions, .. } = asked;
     let told = |partition_index, error: ErrorCode| OffsetCommitResponsePartition {
         partition_index,
         error_code: error.code(),
     };
-    let Some(topic) = topic else {
-        let partitions = partitions.iter().map(|partition| told(partition.partition_index, unknown));
-        refused.topic(&name, topic_id).partitions.extend(partitions);
-        return None;
+    let topic = match found {
+        Ok(topic) => topic,
+        Err(error) => {
+            let partitions = partitions.iter().map(|one| told(one.partition_index, error.into()));
+            refused.topic(&name, topic_id).partitions.extend(partitions);
+            return None;
+        }
     };
     let mut passed_on = Vec::with_capacity(partitions.len());
     for partition in partitions {
@@ -123,9 +131,9 @@ fn look_up(
 
 /// As in Kafka, partitions that were refused before the commit come first.
 fn answer(
-    mut refused: Refused,
+    mut refused: RefusedTopics,
     mut passed_on: Vec<OffsetCommitResponseTopic>,
-    committed: Result<Vec<Result<(), GroupError>>, GroupError>,
+    committed: Result<Vec<Result<(), GroupError>>, impl Into<ErrorCode>>,
 ) -> OffsetCommitResponse {
     let mut partitions = passed_on.iter_mut().flat_map(|topic| &mut topic.partitions);
     match committed {
@@ -134,7 +142,10 @@ fn answer(
                 partition.error_code = code(outcome);
             }
         }
-        Err(error) => partitions.by_ref().for_each(|partition| partition.error_code = code(Err(error))),
+        Err(error) => {
+            let error_code = code(Err(error));
+            partitions.by_ref().for_each(|partition| partition.error_code = error_code);
+        }
     }
     // A topic that is named twice stays twice if nothing was refused.
     if refused.topics.is_empty() {
@@ -144,4 +155,17 @@ fn answer(
         refused.topic(&topic.name, topic.topic_id).partitions.extend(topic.partitions);
     }
     OffsetCommitResponse { topics: refused.topics, ..OffsetCommitResponse::default() }
+}
+
+/// The same error for all partitions of the request.
+fn refuse(request: OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| OffsetCommitResponsePartition {
+            partition_index: partition.partition_index,
+            error_code: error.code(),
+        });
+        let partitions = partitions.collect();
+        OffsetCommitResponseTopic { name: topic.name, topic_id: topic.topic_id, partitions }
+    });
+    OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
 }

@@ -1,15 +1,18 @@
 //! OffsetDelete (key 47): removes offsets of topics that no member reads.
 
-use super::{code, coordinates, later};
-use crate::api::context::Context;
+use std::sync::Arc;
+
+use super::{code, later};
+use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::OffsetToDelete;
 use crate::protocol::messages::offset_delete_request::{OffsetDeleteRequest, OffsetDeleteRequestTopic};
 use crate::protocol::messages::offset_delete_response::{
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use crate::storage::Topics;
+use crate::storage::Topic;
 
 impl Handler for OffsetDeleteRequest {
     fn named(&self) -> usize {
@@ -17,25 +20,24 @@ impl Handler for OffsetDeleteRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<OffsetDeleteResponse> {
-        let refuse =
-            |error| OffsetDeleteResponse { error_code: code(Err(error)), ..OffsetDeleteResponse::default() };
-        if let Err(error) = coordinates(&ctx, &self.group_id) {
-            return Reply::Now(refuse(error));
-        }
-        let image = ctx.services.store.topics();
+        let group = match ctx.group(&self.group_id, Operation::Delete) {
+            Ok(group) => group,
+            Err(error) => return Reply::Now(refuse(error.into())),
+        };
+        let view = ctx.topics();
         let mut offsets = Vec::new();
         // As in Kafka, an existing topic without partitions is not in the response.
         let is_told = |topic: &OffsetDeleteRequestTopic| {
-            !topic.partitions.is_empty() || image.by_name(&topic.name).is_none()
+            !topic.partitions.is_empty() || find(&topic.name, &view).is_err()
         };
         let named = self.topics.into_iter().filter(is_told);
         let mut topics: Vec<OffsetDeleteResponseTopic> =
-            named.map(|topic| look_up(topic, &image, &mut offsets)).collect();
-        let deleting = ctx.services.groups.delete_offsets(&self.group_id, offsets);
+            named.map(|topic| look_up(topic, &view, &mut offsets)).collect();
+        let deleting = group.delete_offsets(offsets);
         later(async move {
             let outcomes = match deleting.await {
                 Ok(outcomes) => outcomes,
-                Err(error) => return refuse(error),
+                Err(error) => return refuse(error.into()),
             };
             let asked = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
             let passed_on = asked.filter(|partition| partition.error_code == ErrorCode::None.code());
@@ -47,18 +49,27 @@ impl Handler for OffsetDeleteRequest {
     }
 }
 
+fn refuse(error: ErrorCode) -> OffsetDeleteResponse {
+    OffsetDeleteResponse { error_code: error.code(), ..OffsetDeleteResponse::default() }
+}
+
+fn find<'a>(name: &str, view: &'a TopicView) -> Result<&'a Arc<Topic>, NoTopic> {
+    view.topic(TopicRef::Name(name), Operation::Read)
+}
+
 /// Adds existing partitions to `offsets`, in the order of the results that have no error yet.
 fn look_up(
     asked: OffsetDeleteRequestTopic,
-    image: &Topics,
+    view: &TopicView,
     offsets: &mut Vec<OffsetToDelete>,
 ) -> OffsetDeleteResponseTopic {
-    let topic = image.by_name(&asked.name);
+    let topic = find(&asked.name, view);
     let partitions = asked.partitions.into_iter().map(|partition| {
         let index = partition.partition_index;
-        let error = match topic.filter(|topic| topic.partition(index).is_some()) {
-            None => ErrorCode::UnknownTopicOrPartition,
-            Some(topic) => {
+        let error = match topic {
+            Err(error) => error.into(),
+            Ok(topic) if topic.partition(index).is_none() => ErrorCode::UnknownTopicOrPartition,
+            Ok(topic) => {
                 offsets.push(OffsetToDelete { partition: (topic.id, index), topic: topic.name.clone() });
                 ErrorCode::None
             }

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::{code, coordinates, later};
-use crate::api::context::Context;
+use super::later;
+use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::coordinator::classic::GroupError;
 use crate::kernel::group::{CommittedOffset, PartitionKey};
 use crate::protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
@@ -18,7 +18,10 @@ use crate::protocol::messages::offset_fetch_response::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use crate::storage::{Topic, Topics};
+use crate::storage::Topic;
+
+/// The first version with topic ids.
+const TOPIC_IDS: i16 = 10;
 
 impl Handler for OffsetFetchRequest {
     const GAPS: &'static [&'static str] = &[
@@ -36,13 +39,13 @@ impl Handler for OffsetFetchRequest {
             8.. => self.groups,
             _ => vec![one_group(self.group_id, self.topics)],
         };
-        let image = ctx.services.store.topics();
-        let allowed = allowed(&asked, &ctx, &image).await;
+        let view = ctx.topics();
+        let allowed = allowed(&asked, &ctx, &view).await;
         later(async move {
             let mut groups = Vec::with_capacity(asked.len());
             for (at, group) in asked.into_iter().enumerate() {
                 groups.push(match at < allowed {
-                    true => fetch(group, &ctx, &image).await,
+                    true => fetch(group, &ctx, &view).await,
                     false => OffsetFetchResponseGroup {
                         group_id: group.group_id,
                         error_code: ErrorCode::InvalidRequest.code(),
@@ -60,15 +63,19 @@ impl Handler for OffsetFetchRequest {
 
 /// The number of groups that fit into the memory for the response, which is charged here. The first group
 /// is always answered if it asks for all its offsets.
-async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, image: &Topics) -> usize {
+async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, view: &TopicView) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
     for group in asked {
-        let keys = group.topics.as_ref().map(|topics| keys(topics, ctx.version, image));
+        let keys = group.topics.as_ref().map(|topics| keys(topics, ctx.version, view));
         // The collected offsets and their encoded form. Partitions of unknown topics are in the response
         // as well.
         let named: usize = group.topics.iter().flatten().map(|topic| topic.partition_indexes.len()).sum();
-        bytes += 2 * ctx.services.groups.weigh_offsets(&group.group_id, keys.as_deref()) + 128 * named;
+        let found = match ctx.group(&group.group_id, Operation::Describe) {
+            Ok(group) => group.weigh_offsets(keys.as_deref()),
+            Err(_) => 0,
+        };
+        bytes += 2 * found + 128 * named;
         if bytes > ctx.room.left() && (allowed > 0 || group.topics.is_some()) {
             break;
         }
@@ -78,12 +85,10 @@ async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, image: &Topic
     allowed
 }
 
-type Found = Option<CommittedOffset>;
-
-async fn fetch(asked: OffsetFetchRequestGroup, ctx: &Context, image: &Topics) -> OffsetFetchResponseGroup {
+async fn fetch(asked: OffsetFetchRequestGroup, ctx: &Context, view: &TopicView) -> OffsetFetchResponseGroup {
     let topics = match asked.topics {
-        Some(topics) => fetch_some(&asked.group_id, topics, ctx, image).await,
-        None => fetch_all(&asked.group_id, ctx, image).await,
+        Some(topics) => fetch_some(&asked.group_id, topics, ctx, view).await,
+        None => fetch_all(&asked.group_id, ctx, view).await,
     };
     let (topics, error_code) = match topics {
         Ok(topics) => (topics, 0),
@@ -93,19 +98,19 @@ async fn fetch(asked: OffsetFetchRequestGroup, ctx: &Context, image: &Topics) ->
 }
 
 /// The topics of a response without offsets, and the error.
-type Refused = (Vec<OffsetFetchResponseTopics>, ErrorCode);
+type RefusedTopics = (Vec<OffsetFetchResponseTopics>, ErrorCode);
 
 async fn fetch_some(
     group: &str,
     asked: Vec<OffsetFetchRequestTopics>,
     ctx: &Context,
-    image: &Topics,
-) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
+    view: &TopicView,
+) -> Result<Vec<OffsetFetchResponseTopics>, RefusedTopics> {
     let version = ctx.version;
-    let keys = keys(&asked, version, image);
-    let found = match coordinates(ctx, group) {
-        Ok(()) => ctx.services.groups.fetch_offsets(group, Some(keys)).await,
-        Err(error) => Err(error),
+    let keys = keys(&asked, version, view);
+    let found = match ctx.group(group, Operation::Describe) {
+        Ok(group) => group.fetch_offsets(Some(keys)).await.map_err(ErrorCode::from),
+        Err(error) => Err(error.into()),
     };
     let (found, error) = match found {
         Ok(found) => (found, None),
@@ -114,35 +119,39 @@ async fn fetch_some(
     let mut found = found.into_iter().map(|(_, found)| found);
     let mut topics = Vec::with_capacity(asked.len());
     for topic in asked {
-        let is_known = topic_of(&topic, version, image).is_some();
-        // In versions with names, an unknown topic looks like a topic without a commit.
-        let unknown = if version >= 10 { ErrorCode::UnknownTopicId } else { ErrorCode::None };
-        let partitions = topic.partition_indexes.into_iter().map(|index| match is_known {
-            true => partition(index, found.next().flatten(), error.map_or(0, |error| code(Err(error)))),
-            false => partition(index, None, unknown.code()),
+        let refused = match topic_of(&topic, version, view) {
+            Ok(_) => None,
+            // In versions with names, an unknown topic looks like a topic without a commit.
+            Err(NoTopic::UnknownName) => Some(ErrorCode::None),
+            Err(error) => Some(error.into()),
+        };
+        let partitions = topic.partition_indexes.into_iter().map(|index| match refused {
+            None => partition(index, found.next().flatten(), error.unwrap_or(ErrorCode::None)),
+            Some(refused) => partition(index, None, refused),
         });
         let partitions = partitions.collect();
         topics.push(OffsetFetchResponseTopics { name: topic.name, topic_id: topic.topic_id, partitions });
     }
     match error {
         None => Ok(topics),
-        Some(error) => Err((topics, error.into())),
+        Some(error) => Err((topics, error)),
     }
 }
 
-fn topic_of<'a>(asked: &OffsetFetchRequestTopics, version: i16, image: &'a Topics) -> Option<&'a Arc<Topic>> {
-    match version {
-        10.. => image.by_id(asked.topic_id),
-        _ => image.by_name(&asked.name),
-    }
+fn topic_of<'a>(
+    asked: &OffsetFetchRequestTopics,
+    version: i16,
+    view: &'a TopicView,
+) -> Result<&'a Arc<Topic>, NoTopic> {
+    view.topic(TopicRef::of(version, TOPIC_IDS, &asked.name, asked.topic_id), Operation::Describe)
 }
 
 /// The partitions of known topics, in the order of the request.
-fn keys(asked: &[OffsetFetchRequestTopics], version: i16, image: &Topics) -> Vec<PartitionKey> {
+fn keys(asked: &[OffsetFetchRequestTopics], version: i16, view: &TopicView) -> Vec<PartitionKey> {
     let count = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
     let mut keys = Vec::with_capacity(count);
     for topic in asked {
-        let id = topic_of(topic, version, image).map(|topic| topic.id);
+        let id = topic_of(topic, version, view).ok().map(|topic| topic.id);
         keys.extend(topic.partition_indexes.iter().filter_map(|index| Some((id?, *index))));
     }
     keys
@@ -151,35 +160,38 @@ fn keys(asked: &[OffsetFetchRequestTopics], version: i16, image: &Topics) -> Vec
 async fn fetch_all(
     group: &str,
     ctx: &Context,
-    image: &Topics,
-) -> Result<Vec<OffsetFetchResponseTopics>, Refused> {
-    let refuse = |error: GroupError| (Vec::new(), error.into());
-    coordinates(ctx, group).map_err(refuse)?;
-    let found = ctx.services.groups.fetch_offsets(group, None).await.map_err(refuse)?;
+    view: &TopicView,
+) -> Result<Vec<OffsetFetchResponseTopics>, RefusedTopics> {
+    let group = ctx.group(group, Operation::Describe).map_err(without_topics)?;
+    let found = group.fetch_offsets(None).await.map_err(without_topics)?;
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     let mut last: Option<&Topic> = None;
     for ((id, index), found) in found {
         let topic = match last.filter(|last| last.id == id) {
             Some(topic) => topic,
-            // The topic was just deleted, and its offsets will be removed too.
-            None => match image.by_id(id) {
-                Some(topic) => {
+            None => match view.topic(TopicRef::Id(id), Operation::Describe) {
+                Ok(topic) => {
                     let name = if ctx.version >= 10 { String::new() } else { topic.name.to_string() };
                     topics.push(OffsetFetchResponseTopics { name, topic_id: id, partitions: Vec::new() });
                     last.insert(topic)
                 }
-                None => continue,
+                // The client may not see the topic, or it was just deleted, and its offsets will be removed too.
+                Err(_) => continue,
             },
         };
         last = Some(topic);
         let Some(answer) = topics.last_mut() else { continue };
-        answer.partitions.push(partition(index, found, 0));
+        answer.partitions.push(partition(index, found, ErrorCode::None));
     }
     Ok(topics)
 }
 
+fn without_topics(error: impl Into<ErrorCode>) -> RefusedTopics {
+    (Vec::new(), error.into())
+}
+
 /// Without a commit the offset is −1 and the metadata is empty, not null (rule C11).
-fn partition(index: i32, found: Found, error_code: i16) -> OffsetFetchResponsePartitions {
+fn partition(index: i32, found: Option<CommittedOffset>, error: ErrorCode) -> OffsetFetchResponsePartitions {
     let (offset, epoch, metadata) = match found {
         Some(found) => (found.offset.0, found.leader_epoch.map_or(-1, |epoch| epoch.0), found.metadata),
         None => (-1, -1, String::new()),
@@ -189,7 +201,7 @@ fn partition(index: i32, found: Found, error_code: i16) -> OffsetFetchResponsePa
         committed_offset: offset,
         committed_leader_epoch: epoch,
         metadata: Some(metadata),
-        error_code,
+        error_code: error.code(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! SyncGroup (key 14): the leader sends the assignments, and every member gets its own.
 //! v3 adds static members; since v5 a member has to send the protocol.
 
-use super::{coordinates, later, until_stopped};
+use super::{later, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
+use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Identity, Sync};
 use crate::kernel::group::{Generation, Opaque};
@@ -27,9 +28,10 @@ impl Handler for SyncGroupRequest {
         if ctx.version >= 5 && !says_what_it_means {
             return Reply::Now(refused(ErrorCode::InconsistentGroupProtocol));
         }
-        if let Err(error) = coordinates(&ctx, &self.group_id) {
-            return Reply::Now(refused(error.into()));
-        }
+        let group = match ctx.group(&self.group_id, Operation::Read) {
+            Ok(group) => group,
+            Err(error) => return Reply::Now(refused(error.into())),
+        };
         let sync = Sync {
             who: Identity { member: self.member_id, instance: self.group_instance_id },
             generation: Generation(self.generation_id),
@@ -41,7 +43,7 @@ impl Handler for SyncGroupRequest {
                 .map(|given| (given.member_id, Opaque::copy_of(&given.assignment)))
                 .collect(),
         };
-        let answer = ctx.services.groups.sync(&self.group_id, sync);
+        let answer = group.sync(sync);
         later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(synced)) => SyncGroupResponse {

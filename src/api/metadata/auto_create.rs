@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::api::context::Context;
-use crate::api::{find_coordinator, replicas, topic_name};
+use crate::api::context::{Context, Creatable, NewReplicas, NewTopic};
+use crate::api::{internal_topics, replicas, topic_name};
 use crate::storage::{Topic, TopicError};
 
 /// The number of topics that can be created at once …
@@ -21,39 +21,42 @@ const PER_SECOND: f64 = 100.0;
 const PARTITIONS: usize = 100_000;
 
 /// Submits the creation of a topic without waiting for it. A client that asks again soon finds it.
-pub fn create_behind(name: &str, partitions: usize, ctx: &Context) {
-    if name == topic_name::CONSUMER_OFFSETS {
-        return carry_out(name, find_coordinator::create_offsets_topic(ctx));
+pub fn create_behind(creatable: Creatable, partitions: usize, ctx: &Context) {
+    let name = creatable.as_str().to_owned();
+    if let Some(internal) = internal_topics::find(&name) {
+        if let Some(creating) = internal_topics::create(internal, ctx) {
+            carry_out(name, creating);
+        }
+        return;
     }
-    if topic_name::is_internal(name) || name == topic_name::CLUSTER_METADATA {
+    if name == topic_name::CLUSTER_METADATA {
         return;
     }
     let services = &ctx.services;
     let more = u32::try_from(services.settings().num_partitions).unwrap_or(1);
     let begun = services.auto_create.begin(partitions, more as usize, services.clock.monotonic());
     let Some(underway) = begun else {
-        return complain(name, "too many topics were lately, or there are too many partitions");
+        return complain(&name, "too many topics were lately, or there are too many partitions");
     };
     let factor = usize::from(services.settings().default_replication);
     if replicas::check_factor(factor, &services.cluster.brokers).is_err() {
-        return complain(name, "default.replication.factor is larger than the number of brokers");
+        return complain(&name, "default.replication.factor is larger than the number of brokers");
     }
-    let replicas = replicas::spread(ctx, more, factor);
-    let creating = services.store.create_placed_topic(name.to_owned(), BTreeMap::new(), replicas);
+    let replicas = NewReplicas::Spread { partitions: more, factor };
+    let creating = ctx.create_topic(&NewTopic { name: creatable, overrides: BTreeMap::new(), replicas });
     carry_out(name, async move {
         let _underway = underway;
         creating.await
     });
 }
 
-fn carry_out(name: &str, creating: impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + 'static) {
-    let name = name.to_owned();
+fn carry_out(name: String, creating: impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + 'static) {
     tokio::spawn(async move {
         match creating.await {
-            Ok(_) => debug!(topic = name, "created on demand"),
+            Ok(_) => debug!(topic = name.as_str(), "created on demand"),
             // Another client created it first.
             Err(TopicError::Exists) => {}
-            Err(TopicError::Unknown) => debug!(topic = name, "auto-created, and deleted at once"),
+            Err(TopicError::Unknown) => debug!(topic = name.as_str(), "auto-created, and deleted at once"),
             Err(TopicError::NameCollides { with }) => {
                 complain(&name, &format!("its name collides with {with}"))
             }

@@ -1,0 +1,109 @@
+//! A client's connection: its addresses, its listener, and what the client has said about itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use super::budget::ConnectionId;
+use super::principal::Principal;
+use crate::config::Listener;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    pub id: ConnectionId,
+    pub peer: SocketAddr,
+    /// The server's address of the connection, which the client connected to.
+    pub local: SocketAddr,
+    /// The listener of the connection, as it was configured.
+    pub listener: Arc<Listener>,
+    /// The client's name from its ApiVersions request, if there was one.
+    pub software: OnceLock<ClientSoftware>,
+    /// The identity that the client has the rights of.
+    pub principal: Principal,
+}
+
+/// An address in the form that clients get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSoftware {
+    pub name: String,
+    pub version: String,
+}
+
+impl ConnectionInfo {
+    /// A new connection. Its client is anonymous, as long as there is no login.
+    pub fn new(
+        id: ConnectionId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        listener: Arc<Listener>,
+    ) -> ConnectionInfo {
+        let principal = Principal::anonymous();
+        ConnectionInfo { id, peer, local, listener, software: OnceLock::new(), principal }
+    }
+
+    /// The address that this client should use: the advertised host, else the host that the listener is
+    /// bound to, else the address that the client has connected to. Never an unspecified address (rule
+    /// M6).
+    pub fn advertised(&self) -> HostPort {
+        let port = self.listener.told_port(self.local.port());
+        match &self.listener.advertised {
+            Some((host, _)) if !host.is_empty() => return HostPort { host: host.clone(), port },
+            Some(_) | None => {}
+        }
+        let bound_to_all = match self.listener.host.parse::<IpAddr>() {
+            Ok(address) => address.is_unspecified(),
+            Err(_) => self.listener.host.is_empty(),
+        };
+        if !bound_to_all {
+            return HostPort { host: self.listener.host.clone(), port };
+        }
+        let reached = self.local.ip().to_canonical();
+        // Some clients cannot parse a bare IPv6 address. A listener on all addresses serves both
+        // families.
+        let host = if reached == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) {
+            "localhost".to_owned()
+        } else {
+            reached.to_string()
+        };
+        HostPort { host, port }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(host: &str, advertised: Option<(&str, u16)>, local: &str) -> (String, u16) {
+        let listener = Listener {
+            name: "PLAINTEXT".into(),
+            host: host.into(),
+            port: 0,
+            advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
+        };
+        let (peer, local) = ("192.0.2.9:5000".parse().unwrap(), local.parse().unwrap());
+        let connection = ConnectionInfo::new(0, peer, local, Arc::new(listener));
+        let told = connection.advertised();
+        (told.host, told.port)
+    }
+
+    #[test]
+    fn m6_a_client_is_told_what_is_advertised_else_what_it_reached_and_never_an_unspecified_address() {
+        assert_eq!(
+            told("0.0.0.0", Some(("kafka.example", 19092)), "10.0.0.5:9092"),
+            ("kafka.example".into(), 19092)
+        );
+        assert_eq!(told("", Some(("", 19092)), "10.0.0.5:9092"), ("10.0.0.5".into(), 19092));
+        assert_eq!(told("", Some(("kafka.example", 0)), "10.0.0.5:40001"), ("kafka.example".into(), 40001));
+        assert_eq!(told("localhost", None, "[::1]:9092"), ("localhost".into(), 9092));
+        assert_eq!(told("127.0.0.1", None, "127.0.0.1:40001"), ("127.0.0.1".into(), 40001));
+        assert_eq!(told("0.0.0.0", None, "10.0.0.5:9092"), ("10.0.0.5".into(), 9092));
+        assert_eq!(told("::", None, "[::ffff:10.0.0.5]:9092"), ("10.0.0.5".into(), 9092));
+        assert_eq!(told("", None, "[::1]:9092"), ("localhost".into(), 9092));
+    }
+}

@@ -1,0 +1,99 @@
+//! Changes of things that the door gave out. A command is queued when the call returns; the future waits until it is
+//! durable.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use super::Context;
+use crate::api::operations::Operation;
+use crate::api::principal::{Forbidden, Resource};
+use crate::config::Changes;
+use crate::kernel::Scope;
+use crate::storage::{StoreError, Topic, TopicError};
+use crate::types::{NodeId, ProducerEpoch, ProducerId};
+
+impl Context {
+    /// Deletes a topic, and the offsets that groups have committed for it.
+    pub fn delete_topic(&self, topic: &Topic) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
+        let (id, groups) = (topic.id, self.services.groups.clone());
+        let deleted = self.services.store.delete_topic(id);
+        async move {
+            deleted.await?;
+            groups.forget_topics(BTreeSet::from([id]));
+            Ok(())
+        }
+    }
+
+    /// Changes settings of a topic, which are checked already.
+    pub fn alter_topic(
+        &self,
+        topic: &Topic,
+        changes: Changes,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.services.store.alter_topic(topic.id, changes)
+    }
+
+    /// Changes settings of everything except topics, which are checked already.
+    pub fn alter_settings(
+        &self,
+        scope: Scope,
+        changes: Changes,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.services.store.alter_settings(scope, changes)
+    }
+
+    /// The size of the stored names and values of all settings but those of topics.
+    pub fn stored_settings_bytes(&self) -> usize {
+        self.services.store.settings().bytes()
+    }
+
+    /// Adds partitions with these replicas. Refused if `first` is not the next index.
+    pub fn add_partitions(
+        &self,
+        topic: &Topic,
+        first: i32,
+        replicas: Vec<Vec<NodeId>>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.services.store.add_partitions(topic.id, first, replicas)
+    }
+
+    pub fn set_replicas(
+        &self,
+        topic: &Topic,
+        partition: i32,
+        replicas: Vec<NodeId>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.services.store.set_replicas(topic.id, partition, replicas)
+    }
+
+    /// Makes the preferred replica the leader again. Returns whether another one was leader before.
+    pub fn elect_preferred(
+        &self,
+        topic: &Topic,
+        partition: i32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        self.services.store.elect_preferred(topic.id, partition)
+    }
+
+    /// Makes any running replica leader if there is none. Returns whether there was none.
+    pub fn elect_unclean(
+        &self,
+        topic: &Topic,
+        partition: i32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        self.services.store.elect_unclean(topic.id, partition)
+    }
+
+    /// A producer id that was never used before. As in Kafka, a client that may write to any topic needs no other
+    /// right.
+    pub fn new_producer(
+        &self,
+    ) -> Result<impl Future<Output = Result<(ProducerId, ProducerEpoch), StoreError>> + Send + use<>, Forbidden>
+    {
+        let may_write_anywhere = || self.topics().visible(Operation::Write).next().is_some();
+        match self.authorize(Operation::IdempotentWrite, Resource::Cluster) {
+            Err(forbidden) if !may_write_anywhere() => Err(forbidden),
+            Ok(()) | Err(_) => Ok(self.services.store.new_producer()),
+        }
+    }
+}
