@@ -2,6 +2,7 @@
 //! What is written uses only `Reader`, `Writer` and `Field` of the room; no length, no index and
 //! no arithmetic appears in it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::schema::{Base, Field, Kind, Message, Struct, Versions};
@@ -11,8 +12,22 @@ pub fn generate(messages: &[Message]) -> String {
     for message in messages {
         module(&mut out, message);
     }
+    flat(&mut out, messages);
     apis(&mut out, messages);
     indented(&out)
+}
+
+/// Every type also without its module, if no other module has a type of that name.
+fn flat(out: &mut String, messages: &[Message]) {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for each in messages.iter().flat_map(|message| &message.structs) {
+        *times.entry(&each.name).or_default() += 1;
+    }
+    for message in messages {
+        for each in message.structs.iter().filter(|each| times[each.name.as_str()] == 1) {
+            line!(out, "pub use {}::{};", message.module(), each.name);
+        }
+    }
 }
 
 /// For who looks at what was generated: each line as deep as the braces that are open.

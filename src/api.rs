@@ -55,46 +55,18 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::BrokerSettings;
-use crate::protocol::messages::alter_configs_request::AlterConfigsRequest;
-use crate::protocol::messages::alter_partition_reassignments_request::AlterPartitionReassignmentsRequest;
-use crate::protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirsRequest;
-use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
-use crate::protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
-use crate::protocol::messages::create_acls_request::CreateAclsRequest;
-use crate::protocol::messages::create_partitions_request::CreatePartitionsRequest;
-use crate::protocol::messages::create_topics_request::CreateTopicsRequest;
-use crate::protocol::messages::delete_acls_request::DeleteAclsRequest;
-use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
-use crate::protocol::messages::delete_records_request::DeleteRecordsRequest;
-use crate::protocol::messages::delete_topics_request::DeleteTopicsRequest;
-use crate::protocol::messages::describe_acls_request::DescribeAclsRequest;
-use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
-use crate::protocol::messages::describe_configs_request::DescribeConfigsRequest;
-use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
-use crate::protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
-use crate::protocol::messages::describe_quorum_request::DescribeQuorumRequest;
-use crate::protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
-use crate::protocol::messages::elect_leaders_request::ElectLeadersRequest;
-use crate::protocol::messages::fetch_request::FetchRequest;
-use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
-use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
-use crate::protocol::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
-use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
-use crate::protocol::messages::join_group_request::JoinGroupRequest;
-use crate::protocol::messages::leave_group_request::LeaveGroupRequest;
-use crate::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
-use crate::protocol::messages::list_groups_request::ListGroupsRequest;
-use crate::protocol::messages::list_offsets_request::ListOffsetsRequest;
-use crate::protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
-use crate::protocol::messages::metadata_request::MetadataRequest;
-use crate::protocol::messages::offset_commit_request::OffsetCommitRequest;
-use crate::protocol::messages::offset_delete_request::OffsetDeleteRequest;
-use crate::protocol::messages::offset_fetch_request::OffsetFetchRequest;
-use crate::protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderEpochRequest;
-use crate::protocol::messages::produce_request::ProduceRequest;
-use crate::protocol::messages::sync_group_request::SyncGroupRequest;
-use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
-use crate::protocol::messages::update_features_request::UpdateFeaturesRequest;
+use crate::protocol::messages::{
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersion,
+    ApiVersionsRequest, ApiVersionsResponse, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
+};
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use crate::types::Piece;
 use budget::Budget;

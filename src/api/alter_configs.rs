@@ -5,8 +5,9 @@
 use crate::api::configs::{self, AlterRequest, Wish};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::alter_configs_request::AlterConfigsRequest;
-use crate::protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
+use crate::protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, alter_configs_response::AlterConfigsResourceResponse,
+};
 
 impl Handler for AlterConfigsRequest {
     const GAPS: &'static [&'static str] =

@@ -8,11 +8,9 @@ use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::principal::Forbidden;
 use crate::api::{Handler, Later, Reply, replicas};
-use crate::protocol::messages::alter_partition_reassignments_request::{
-    AlterPartitionReassignmentsRequest, ReassignablePartition,
-};
-use crate::protocol::messages::alter_partition_reassignments_response::{
-    AlterPartitionReassignmentsResponse, ReassignablePartitionResponse, ReassignableTopicResponse,
+use crate::protocol::messages::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
+    ReassignablePartitionResponse, ReassignableTopicResponse,
 };
 use crate::types::NodeId;
 

@@ -7,9 +7,9 @@ use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, replicas};
-use crate::protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirsRequest;
-use crate::protocol::messages::alter_replica_log_dirs_response::{
-    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsResponse,
+use crate::protocol::messages::{
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse,
 };
 
 /// While Kafka moves a replica, its directory has a longer name that must also be valid:

@@ -8,9 +8,8 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::features::{FEATURES, FINALIZED_EPOCH};
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
-use crate::protocol::messages::api_versions_response::{
-    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+use crate::protocol::messages::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
 impl Handler for ApiVersionsRequest {

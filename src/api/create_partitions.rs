@@ -10,9 +10,8 @@ use crate::api::create_topics::check_caps;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, replicas};
-use crate::protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
-use crate::protocol::messages::create_partitions_response::{
-    CreatePartitionsResponse, CreatePartitionsTopicResult,
+use crate::protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 use crate::storage::{StoreError, Topic};
 use crate::time::{Moment, within};

@@ -12,11 +12,9 @@ use crate::api::operations::Operation;
 use crate::api::principal::Resource;
 use crate::api::{Handler, Reply, Size, Weight, describe_configs, replicas, topic_name};
 use crate::config::{self, BrokerSettings, Described, TopicSettings};
-use crate::protocol::messages::create_topics_request::{
-    CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest,
-};
-use crate::protocol::messages::create_topics_response::{
-    CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
+use crate::protocol::messages::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
+    CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::storage::TopicError;
 use crate::time::{Moment, random_uuid, within};

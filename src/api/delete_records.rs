@@ -12,9 +12,8 @@ use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, internal_topics};
-use crate::protocol::messages::delete_records_request::DeleteRecordsRequest;
-use crate::protocol::messages::delete_records_response::{
-    DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
+use crate::protocol::messages::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use crate::storage::{Partition, Topic};
 use crate::types::{NodeId, Offset};

@@ -8,8 +8,9 @@ use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
-use crate::protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
+use crate::protocol::messages::{
+    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
 use crate::storage::Topic;
 use crate::time::{Moment, within};
 use crate::types::TopicId;

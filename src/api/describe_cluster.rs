@@ -5,8 +5,7 @@ use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::NOT_ASKED;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::describe_cluster_request::DescribeClusterRequest;
-use crate::protocol::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
+use crate::protocol::messages::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;

@@ -10,9 +10,9 @@ use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, topic_name};
 use crate::config::{self, BrokerSettings, Described, Kind, Source};
 use crate::kernel::Scope;
-use crate::protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
-use crate::protocol::messages::describe_configs_response::{
-    DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+use crate::protocol::messages::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
+    DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::telemetry::levels;
 use crate::types::NodeId;

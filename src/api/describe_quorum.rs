@@ -6,9 +6,9 @@ use crate::api::context::{Cluster, Context};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, topic_name};
-use crate::protocol::messages::describe_quorum_request::{self, DescribeQuorumRequest};
-use crate::protocol::messages::describe_quorum_response::{
-    DescribeQuorumResponse, Listener, Node, PartitionData, ReplicaState, TopicData,
+use crate::protocol::messages::{
+    DescribeQuorumRequest, DescribeQuorumResponse, Node, describe_quorum_request,
+    describe_quorum_response::{Listener, PartitionData, ReplicaState, TopicData},
 };
 
 /// There is always the same leader.

@@ -9,10 +9,10 @@ use crate::api::operations::{NOT_ASKED, ON_TOPICS, Operation};
 use crate::api::principal::Resource;
 use crate::api::replicas::Standing;
 use crate::api::{Handler, Reply, Size, Weight, internal_topics, replicas, topic_name};
-use crate::protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
-use crate::protocol::messages::describe_topic_partitions_response::{
-    Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
-    DescribeTopicPartitionsResponseTopic,
+use crate::protocol::messages::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+    describe_topic_partitions_response::Cursor,
 };
 use crate::storage::{Partition, Topic};
 use crate::types::TopicId;

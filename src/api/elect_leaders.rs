@@ -5,9 +5,9 @@ use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Later, Reply, Size, Weight, replicas};
-use crate::protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
-use crate::protocol::messages::elect_leaders_response::{
-    ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+use crate::protocol::messages::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+    elect_leaders_request::TopicPartitions,
 };
 use crate::storage::StoreError;
 

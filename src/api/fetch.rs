@@ -17,9 +17,9 @@ use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::protocol::Records;
-use crate::protocol::messages::fetch_request::FetchRequest;
-use crate::protocol::messages::fetch_response::{
-    EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+use crate::protocol::messages::{
+    FetchRequest, FetchResponse, FetchableTopicResponse,
+    fetch_response::{EpochEndOffset, LeaderIdAndEpoch, NodeEndpoint, PartitionData},
 };
 use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Waiter};
 use crate::time::{self, Moment, within};

@@ -9,8 +9,7 @@ use crate::api::error::{ErrorCode, Refusal};
 use crate::api::internal_topics::{self, CONSUMER_OFFSETS};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, transactions};
-use crate::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
-use crate::protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
+use crate::protocol::messages::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::storage::TopicError;
 use crate::types::NodeId;
 

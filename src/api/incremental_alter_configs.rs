@@ -4,9 +4,9 @@
 use crate::api::configs::{self, AlterRequest, Wish};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
-use crate::protocol::messages::incremental_alter_configs_response::{
-    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
+use crate::protocol::messages::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    incremental_alter_configs_response::AlterConfigsResourceResponse,
 };
 
 impl Handler for IncrementalAlterConfigsRequest {

@@ -5,8 +5,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, transactions};
-use crate::protocol::messages::init_producer_id_request::InitProducerIdRequest;
-use crate::protocol::messages::init_producer_id_response::InitProducerIdResponse;
+use crate::protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::types::{ProducerEpoch, ProducerId};
 
 impl Handler for InitProducerIdRequest {

@@ -7,10 +7,7 @@ use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::kernel::Scope;
-use crate::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
-use crate::protocol::messages::list_config_resources_response::{
-    ConfigResource, ListConfigResourcesResponse,
-};
+use crate::protocol::messages::{ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse};
 use crate::types::NodeId;
 
 impl Handler for ListConfigResourcesRequest {

@@ -9,9 +9,9 @@ use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
-use crate::protocol::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
+use crate::protocol::messages::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
 };
 use crate::storage::{Found, Isolation, Partition, Topic};
 use crate::types::{LeaderEpoch, Offset, Timestamp};

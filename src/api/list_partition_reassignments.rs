@@ -5,8 +5,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
-use crate::protocol::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
+use crate::protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
 impl Handler for ListPartitionReassignmentsRequest {
     async fn handle(self, ctx: Context) -> Reply<ListPartitionReassignmentsResponse> {

@@ -13,9 +13,9 @@ use crate::api::operations::{NOT_ASKED, ON_TOPICS, Operation};
 use crate::api::principal::Resource;
 use crate::api::replicas::{self, Standing};
 use crate::api::{Handler, Reply, Size, Weight, internal_topics, topic_name};
-use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use crate::protocol::messages::metadata_response::{
-    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+use crate::protocol::messages::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::storage::Topic;
 use crate::types::TopicId;

@@ -7,11 +7,9 @@ use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::offset_for_leader_epoch_request::{
-    OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
-};
-use crate::protocol::messages::offset_for_leader_epoch_response::{
-    EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
+use crate::protocol::messages::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopicResult, offset_for_leader_epoch_response::EpochEndOffset,
 };
 use crate::storage::Topic;
 use crate::types::{LeaderEpoch, NodeId, Offset};

@@ -20,10 +20,10 @@ use crate::api::leadership::{Endpoints, Leader, led_here};
 use crate::api::operations::Operation;
 use crate::api::requests::Requests;
 use crate::api::{Handler, Reply, internal_topics};
-use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceData};
-use crate::protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+use crate::protocol::messages::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
+    produce_response::{LeaderIdAndEpoch, NodeEndpoint},
 };
 use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};

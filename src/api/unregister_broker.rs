@@ -5,8 +5,7 @@ use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
-use crate::protocol::messages::unregister_broker_response::UnregisterBrokerResponse;
+use crate::protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use crate::types::NodeId;
 
 impl Handler for UnregisterBrokerRequest {

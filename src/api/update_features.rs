@@ -9,8 +9,9 @@ use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, features};
-use crate::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
-use crate::protocol::messages::update_features_response::{UpdatableFeatureResult, UpdateFeaturesResponse};
+use crate::protocol::messages::{
+    FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
+};
 
 const UPGRADE: i8 = 1;
 const UNSAFE_DOWNGRADE: i8 = 3;

@@ -11,8 +11,7 @@ use super::sources::Sources;
 use super::{Exit, fail};
 use crate::config::{BrokerSettings, Listener};
 use crate::protocol::messages::KafkaApi;
-use crate::protocol::messages::api_versions_request::ApiVersionsRequest;
-use crate::protocol::messages::api_versions_response::ApiVersionsResponse;
+use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 
 /// The time limit of each step.

@@ -23,8 +23,7 @@ use crate::api::context::Services;
 use crate::api::requests::Requests;
 use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, Stop, encode};
 use crate::protocol::Message;
-use crate::protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
-use crate::protocol::messages::sasl_handshake_response::SaslHandshakeResponse;
+use crate::protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
 
 /// Overlapping like Produce, and refused below version 3.
 const OVERLAPPING: i16 = 0;

@@ -9,64 +9,25 @@ use jackdaw::api::TABLE;
 use jackdaw::api::error::ErrorCode;
 use jackdaw::api::operations::Operation;
 use jackdaw::api::principal::{Authorizer, Principal, Resource};
-use jackdaw::protocol::messages::alter_configs_request::{self, AlterConfigsRequest};
-use jackdaw::protocol::messages::alter_partition_reassignments_request::AlterPartitionReassignmentsRequest;
-use jackdaw::protocol::messages::alter_replica_log_dirs_request::{
-    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+use jackdaw::protocol::messages::{
+    AclCreation, AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDir,
+    AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest, CreatableTopic, CreateAclsRequest,
+    CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteAclsFilter, DeleteAclsRequest,
+    DeleteGroupsRequest, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState,
+    DeleteTopicsRequest, DescribeAclsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeConfigsResource, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsPartition,
+    ListOffsetsRequest, ListOffsetsTopic, ListPartitionReassignmentsRequest, MetadataRequest,
+    MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
+    OffsetForLeaderTopic, PartitionProduceData, ProduceRequest, SyncGroupRequest, TopicProduceData,
+    UnregisterBrokerRequest, UpdateFeaturesRequest, alter_configs_request,
+    describe_topic_partitions_request::TopicRequest, fetch_request::FetchTopic,
+    incremental_alter_configs_request,
 };
-use jackdaw::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
-use jackdaw::protocol::messages::create_partitions_request::{
-    CreatePartitionsRequest, CreatePartitionsTopic,
-};
-use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
-use jackdaw::protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
-use jackdaw::protocol::messages::delete_groups_request::DeleteGroupsRequest;
-use jackdaw::protocol::messages::delete_records_request::{
-    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
-};
-use jackdaw::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
-use jackdaw::protocol::messages::describe_acls_request::DescribeAclsRequest;
-use jackdaw::protocol::messages::describe_cluster_request::DescribeClusterRequest;
-use jackdaw::protocol::messages::describe_configs_request::{
-    DescribeConfigsRequest, DescribeConfigsResource,
-};
-use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
-use jackdaw::protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
-use jackdaw::protocol::messages::describe_quorum_request::DescribeQuorumRequest;
-use jackdaw::protocol::messages::describe_topic_partitions_request::{
-    DescribeTopicPartitionsRequest, TopicRequest,
-};
-use jackdaw::protocol::messages::elect_leaders_request::ElectLeadersRequest;
-use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
-use jackdaw::protocol::messages::find_coordinator_request::FindCoordinatorRequest;
-use jackdaw::protocol::messages::heartbeat_request::HeartbeatRequest;
-use jackdaw::protocol::messages::incremental_alter_configs_request::{self, IncrementalAlterConfigsRequest};
-use jackdaw::protocol::messages::init_producer_id_request::InitProducerIdRequest;
-use jackdaw::protocol::messages::join_group_request::JoinGroupRequest;
-use jackdaw::protocol::messages::leave_group_request::LeaveGroupRequest;
-use jackdaw::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
-use jackdaw::protocol::messages::list_groups_request::ListGroupsRequest;
-use jackdaw::protocol::messages::list_offsets_request::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
-};
-use jackdaw::protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
-use jackdaw::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use jackdaw::protocol::messages::offset_commit_request::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use jackdaw::protocol::messages::offset_delete_request::{
-    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
-};
-use jackdaw::protocol::messages::offset_fetch_request::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
-};
-use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
-    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
-};
-use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use jackdaw::protocol::messages::sync_group_request::SyncGroupRequest;
-use jackdaw::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
-use jackdaw::protocol::messages::update_features_request::UpdateFeaturesRequest;
 use jackdaw::protocol::{Request, Writer};
 use jackdaw::types::TopicId;
 

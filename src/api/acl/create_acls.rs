@@ -3,8 +3,7 @@
 use super::{CLOSED, UNKNOWN, refusal_of_a_change};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
-use crate::protocol::messages::create_acls_response::{AclCreationResult, CreateAclsResponse};
+use crate::protocol::messages::{AclCreation, AclCreationResult, CreateAclsRequest, CreateAclsResponse};
 
 impl Handler for CreateAclsRequest {
     fn named(&self) -> usize {

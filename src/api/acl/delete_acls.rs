@@ -3,8 +3,9 @@
 use super::{CLOSED, UNKNOWN, refusal_of_a_change};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
-use crate::protocol::messages::delete_acls_response::{DeleteAclsFilterResult, DeleteAclsResponse};
+use crate::protocol::messages::{
+    DeleteAclsFilter, DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse,
+};
 
 impl Handler for DeleteAclsRequest {
     fn named(&self) -> usize {

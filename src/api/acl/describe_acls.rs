@@ -5,8 +5,7 @@ use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::describe_acls_request::DescribeAclsRequest;
-use crate::protocol::messages::describe_acls_response::DescribeAclsResponse;
+use crate::protocol::messages::{DescribeAclsRequest, DescribeAclsResponse};
 
 impl Handler for DescribeAclsRequest {
     async fn handle(self, ctx: Context) -> Reply<DescribeAclsResponse> {

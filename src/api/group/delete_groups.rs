@@ -7,8 +7,7 @@ use super::{code, later};
 use crate::api::context::Context;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
-use crate::protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
+use crate::protocol::messages::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 
 impl Handler for DeleteGroupsRequest {
     fn named(&self) -> usize {

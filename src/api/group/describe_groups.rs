@@ -8,9 +8,9 @@ use crate::api::operations::{NOT_ASKED, ON_GROUPS, Operation};
 use crate::api::principal::Resource;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Description, GroupError, MemberDescription};
-use crate::protocol::messages::describe_groups_request::DescribeGroupsRequest;
-use crate::protocol::messages::describe_groups_response::{
-    DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+use crate::protocol::messages::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroupMember,
+    describe_groups_response::DescribedGroup,
 };
 
 impl Handler for DescribeGroupsRequest {

@@ -8,8 +8,7 @@ use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::{Heartbeat, Identity};
 use crate::kernel::group::Generation;
-use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
-use crate::protocol::messages::heartbeat_response::HeartbeatResponse;
+use crate::protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 impl Handler for HeartbeatRequest {
     async fn handle(self, ctx: Context) -> Reply<HeartbeatResponse> {

@@ -13,8 +13,7 @@ use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Join, JoinRefusal, Joined};
 use crate::kernel::group::{MemberId, Opaque};
-use crate::protocol::messages::join_group_request::JoinGroupRequest;
-use crate::protocol::messages::join_group_response::{JoinGroupResponse, JoinGroupResponseMember};
+use crate::protocol::messages::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 
 impl Handler for JoinGroupRequest {
     const GAPS: &'static [&'static str] = &[

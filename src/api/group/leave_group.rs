@@ -9,8 +9,7 @@ use crate::api::context::Context;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::{Identity, Leaver};
-use crate::protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
-use crate::protocol::messages::leave_group_response::{LeaveGroupResponse, MemberResponse};
+use crate::protocol::messages::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 
 impl Handler for LeaveGroupRequest {
     async fn handle(self, ctx: Context) -> Reply<LeaveGroupResponse> {

@@ -6,8 +6,7 @@ use crate::api::context::Context;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::GroupListing;
 use crate::coordinator::classic::GroupState;
-use crate::protocol::messages::list_groups_request::ListGroupsRequest;
-use crate::protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
+use crate::protocol::messages::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
 /// The only type of groups so far.
 const CLASSIC: &str = "classic";

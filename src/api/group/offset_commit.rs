@@ -12,9 +12,9 @@ use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::classic::{Commit, GroupError, Identity, OffsetToCommit};
 use crate::kernel::group::Generation;
-use crate::protocol::messages::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestTopic};
-use crate::protocol::messages::offset_commit_response::{
-    OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+use crate::protocol::messages::{
+    OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
 };
 use crate::types::{LeaderEpoch, Offset, TopicId};
 

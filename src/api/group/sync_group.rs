@@ -8,8 +8,7 @@ use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::classic::{Identity, Sync};
 use crate::kernel::group::{Generation, Opaque};
-use crate::protocol::messages::sync_group_request::SyncGroupRequest;
-use crate::protocol::messages::sync_group_response::SyncGroupResponse;
+use crate::protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 impl Handler for SyncGroupRequest {
     const GAPS: &'static [&'static str] = &[

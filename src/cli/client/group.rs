@@ -17,7 +17,7 @@ use super::{
     Connect, Done, Exit, Failure, Heard, Output, Place, Session, find, found, partitions_of, run, shown,
     topic,
 };
-use crate::protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
+use crate::protocol::messages::ConsumerProtocolAssignment;
 use crate::protocol::{Message, Reader};
 
 #[derive(Debug, Args)]
