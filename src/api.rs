@@ -9,7 +9,6 @@ mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
-pub mod budget;
 mod configs;
 pub mod connection;
 pub mod context;
@@ -52,8 +51,7 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
+use crate::budget::Budget;
 use crate::config::BrokerSettings;
 use crate::protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersion,
@@ -69,7 +67,6 @@ use crate::protocol::messages::{
 };
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
 use crate::types::Piece;
-use budget::Budget;
 use connection::ConnectionInfo;
 use context::{Context, Services};
 use error::ErrorCode;
@@ -159,7 +156,8 @@ pub struct Size {
 /// allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight {
-    /// The part whose size the client decides. If it exceeds [`Room::most`], the request is refused.
+    /// The part whose size the client decides. If it exceeds [`crate::budget::Room::most`], the request is
+    /// refused.
     pub asked: usize,
     /// The part whose size the broker's state decides. It is always served, alone if necessary.
     pub held: usize,
@@ -269,35 +267,6 @@ pub enum Found {
     UnknownApiVersions,
     /// Not served: the connection is closed (rule W17).
     Nothing,
-}
-
-/// Signals that the broker begins to stop. A handler that waits for more data (a long poll) then
-/// answers with the data it has.
-#[derive(Clone, Debug)]
-pub struct Stopping(watch::Receiver<bool>);
-
-/// The sending side of [`Stopping`].
-#[derive(Debug)]
-pub struct Stop(watch::Sender<bool>);
-
-impl Stop {
-    pub fn new() -> (Stop, Stopping) {
-        let (sender, receiver) = watch::channel(false);
-        (Stop(sender), Stopping(receiver))
-    }
-
-    pub fn begin(&self) {
-        self.0.send_replace(true);
-    }
-}
-
-impl Stopping {
-    /// Waits until the broker stops or is gone.
-    pub async fn begun(&self) {
-        let mut receiver = self.0.clone();
-        // An error means that the sender was dropped: the broker is gone.
-        let _ = receiver.wait_for(|stop| *stop).await;
-    }
 }
 
 /// The table and the services that its handlers use.

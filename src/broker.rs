@@ -16,7 +16,6 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{error, info, warn};
 
-use crate::api::Stop;
 use crate::api::context::Services;
 use crate::background;
 use crate::config::machine::{self, OpenFiles};
@@ -24,6 +23,7 @@ use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, 
 use crate::http::{Asked, Http};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Bound, Resources, Server};
+use crate::stop::Stop;
 use crate::storage::{OpenError, Place, Store, StoreOptions};
 use crate::telemetry;
 use crate::time::{self, Clock, Moment};

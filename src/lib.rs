@@ -11,11 +11,13 @@
 //!   durable goes through; [`storage`] is the journal, the segments and the partition store.
 //! - [`record`] looks inside record batches; [`config`] declares every setting once.
 //! - [`http`] answers health checks and scrapes of [`metrics`].
+//! - [`budget`] limits the memory for clients; [`stop`] is the signal that ends long polls.
 //! - [`types`], [`time`], [`telemetry`] and [`background`] are used by all.
 
 pub mod api;
 pub mod background;
 pub mod broker;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod coordinator;
@@ -25,6 +27,7 @@ pub mod metrics;
 pub mod protocol;
 pub mod record;
 pub mod server;
+pub mod stop;
 pub mod storage;
 pub mod telemetry;
 pub mod time;

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-use crate::api::budget::Budget;
 use crate::api::context::Services;
+use crate::budget::Budget;
 use crate::coordinator::Groups;
 use crate::server::{Connections, Server};
 use crate::storage::Store;
@@ -127,9 +127,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::api::{Api, Stop};
+    use crate::api::Api;
     use crate::config::{BrokerSettings, Given};
     use crate::coordinator::classic::{Commit, Identity, OffsetToCommit};
+    use crate::stop::Stop;
     use crate::storage::{NewTopic, Place, StoreOptions};
     use crate::time::Clock;
     use crate::types::Offset;

@@ -22,9 +22,10 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::api::budget::Budget;
-use crate::api::{Api, Stopping};
+use crate::api::Api;
+use crate::budget::Budget;
 use crate::config::{BrokerSettings, Listener};
+use crate::stop::Stopping;
 use crate::time;
 pub use counts::{Connections, Reason};
 use input::RequestBudgets;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use super::budget::ConnectionId;
 use super::principal::Principal;
+use crate::budget::ConnectionId;
 use crate::config::Listener;
 
 /// A client's connection.

@@ -13,11 +13,11 @@ mod topics;
 
 use std::sync::Arc;
 
-use super::budget::Room;
 use super::connection::{ConnectionInfo, HostPort};
 use super::error::ErrorCode;
 use super::operations::{self, ON_THE_CLUSTER, Operation};
 use super::principal::{Forbidden, Resource};
+use crate::budget::Room;
 use crate::storage::{Counts, Isolation, Now};
 use crate::types::{LeaderEpoch, NodeId};
 pub use cluster::Cluster;

@@ -10,12 +10,12 @@ pub mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::budget::{Charge, LEAST_POLL};
 use crate::api::context::{Context, NoTopic, SeenTopic, TopicRef, TopicView, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
+use crate::budget::{Charge, LEAST_POLL};
 use crate::protocol::Records;
 use crate::protocol::messages::{
     FetchRequest, FetchResponse, FetchableTopicResponse,

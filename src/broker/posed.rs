@@ -7,11 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::Api;
 use crate::api::context::Services;
 use crate::api::fetch::session::Sessions;
-use crate::api::{Api, Stop};
 use crate::config::{BrokerSettings, Given, Listener};
 use crate::server::{BindError, Bound, Resources, Server};
+use crate::stop::Stop;
 use crate::storage::StoreError;
 use crate::types::NodeId;
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::api::budget::{Budget, Charge, ConnectionId};
+use crate::budget::{Budget, Charge, ConnectionId};
 
 /// A frame of at least this size has its own buffer.
 pub(super) const LARGE: usize = 16 << 10;

@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use tokio::task::JoinHandle;
 
 use super::socket::Socket;
-use crate::api::budget::{Budget, Charge};
 use crate::background;
+use crate::budget::{Budget, Charge};
 use crate::types::{FileRange, Piece};
 
 /// The maximum number of pieces in one write.

@@ -21,9 +21,10 @@ use super::*;
 use crate::api::connection::ConnectionInfo;
 use crate::api::context::Services;
 use crate::api::requests::Requests;
-use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, Stop, encode};
+use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, encode};
 use crate::protocol::Message;
 use crate::protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
+use crate::stop::Stop;
 
 /// Overlapping like Produce, and refused below version 3.
 const OVERLAPPING: i16 = 0;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jackdaw::api::Api;
 use jackdaw::api::context::Services;
 use jackdaw::api::error::ErrorCode;
 use jackdaw::api::principal::{AllowAll, Authorizer};
 use jackdaw::api::requests::Requests;
-use jackdaw::api::{Api, Stop};
 use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
@@ -21,6 +21,7 @@ use jackdaw::protocol::messages::produce_response::{PartitionProduceResponse, Pr
 use jackdaw::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 use jackdaw::record::BatchBuilder;
 use jackdaw::server::Server;
+use jackdaw::stop::Stop;
 use jackdaw::storage::{NewTopic, Partition, Place, Store, StoreOptions};
 use jackdaw::time::{self, Clock};
 use jackdaw::types::{Timestamp, TopicId};

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::api::Stopping;
-use crate::api::budget::Budget;
 use crate::api::fetch::session::Sessions;
 use crate::api::metadata::auto_create::AutoCreate;
 use crate::api::principal::{AllowAll, Authorizer};
 use crate::api::requests::Requests;
+use crate::budget::Budget;
 use crate::config::{BrokerSettings, Given};
 use crate::coordinator::Groups;
 use crate::coordinator::classic::Rules;
+use crate::stop::Stopping;
 use crate::storage::{LiveSettings, Store};
 use crate::time::Clock;
 use crate::types::{ClusterId, NodeId};

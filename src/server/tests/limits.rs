@@ -1,7 +1,7 @@
 //! Limits on the size and speed of clients.
 
 use super::*;
-use crate::api::budget::Budget;
+use crate::budget::Budget;
 use crate::server::input::RequestBudgets;
 
 /// The length and the key of a frame, and nothing else.
