@@ -40,6 +40,7 @@ mod offset_for_leader_epoch;
 pub mod operations;
 pub mod principal;
 mod produce;
+mod queued;
 mod replicas;
 pub mod requests;
 pub mod topic_name;

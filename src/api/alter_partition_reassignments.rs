@@ -7,7 +7,8 @@ use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::principal::Forbidden;
-use crate::api::{Handler, Later, Reply, replicas};
+use crate::api::queued::{self, Queued, queue};
+use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -57,11 +58,7 @@ impl Handler for AlterPartitionReassignmentsRequest {
         };
         for (name, moving) in begun {
             let mut partitions = Vec::with_capacity(moving.len());
-            for (partition_index, moving) in moving {
-                let outcome = match moving {
-                    Ok(moving) => moving.await,
-                    Err(refusal) => Err(refusal),
-                };
+            for (partition_index, outcome) in queued::outcomes(moving).await {
                 let refusal = outcome.err().unwrap_or_else(|| ErrorCode::None.into());
                 let (error_code, error_message) = (refusal.code.code(), refusal.message);
                 partitions.push(ReassignablePartitionResponse { partition_index, error_code, error_message });
@@ -72,15 +69,13 @@ impl Handler for AlterPartitionReassignmentsRequest {
     }
 }
 
-type Moving = Later<Result<(), Refusal>>;
-
 fn begin(
     topics: &TopicView,
     name: &str,
     asked: &ReassignablePartition,
     may_resize: bool,
     ctx: &Context,
-) -> Result<Moving, Refusal> {
+) -> Queued {
     let index = asked.partition_index;
     let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
     let topic = topics.topic(TopicRef::Name(name), Operation::Alter);
@@ -97,11 +92,10 @@ fn begin(
         return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));
     }
     if wanted == *current {
-        return Ok(Box::pin(async { Ok(()) }));
+        return queued::done(());
     }
     replicas::check_one_runs(index, &wanted, topics.running())?;
-    let set = ctx.set_replicas(topic, index, wanted);
-    Ok(Box::pin(async move { set.await.map_err(|error| Refusal::from(&error)) }))
+    queue(ctx.set_replicas(topic, index, wanted))
 }
 
 fn refuse(forbidden: Forbidden) -> AlterPartitionReassignmentsResponse {

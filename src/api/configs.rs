@@ -6,16 +6,16 @@
 pub mod loggers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
+use crate::api::queued::{self, Queued, queue};
 use crate::api::topic_name;
-use crate::config::{self, AlterError, Alteration, Changes, Operation as ConfigOperation, Resource};
+use crate::config::{self, Alteration, Changes, Operation as ConfigOperation, Resource};
 use crate::kernel::Scope;
-use crate::storage::{StoreError, Topic};
+use crate::storage::Topic;
 use crate::types::NodeId;
 
 pub const TOPIC: i8 = 2;
@@ -56,53 +56,46 @@ enum Target {
     Other(Scope),
 }
 
-type Stored = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
-
 /// Alters the settings. Returns one outcome for each resource, in the order of the request.
 pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context) -> Vec<Outcome> {
     let mut times: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
         *times.entry((one.kind, &one.name)).or_default() += 1;
     }
-    let mut begun: Vec<Result<Option<Stored>, Refusal>> = Vec::with_capacity(asked.len());
+    let mut queued = Vec::with_capacity(asked.len());
     for one in &asked {
-        begun.push(match times.get(&(one.kind, one.name.as_str())) {
+        let change = match times.get(&(one.kind, one.name.as_str())) {
             Some(1) => begin(one, validate_only, ctx),
             _ => Err(invalid_request("Each resource must appear at most once.")),
-        });
-    }
-    let mut outcomes = Vec::with_capacity(begun.len());
-    for (AlterRequest { kind, name, .. }, begun) in asked.into_iter().zip(begun) {
-        let refusal: Option<Refusal> = match begun {
-            Ok(Some(stored)) => stored.await.err().map(|error| Refusal::from(&error)),
-            Ok(None) => None,
-            Err(refusal) => Some(refusal),
         };
-        let error_code = refusal.as_ref().map_or(0, |refusal| refusal.code.code());
-        let error_message = refusal.and_then(|refusal| refusal.message);
-        outcomes.push(Outcome { kind, name, error_code, error_message });
+        queued.push(((one.kind, one.name.clone()), change));
     }
-    outcomes
+    let outcomes = queued::outcomes(queued).await.into_iter().map(|((kind, name), altered)| {
+        let refusal = altered.err().unwrap_or_else(|| ErrorCode::None.into());
+        Outcome { kind, name, error_code: refusal.code.code(), error_message: refusal.message }
+    });
+    outcomes.collect()
 }
 
 /// Checks one resource and queues its changes.
-fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Result<Option<Stored>, Refusal> {
+fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Queued {
     asked.wish.check()?;
     if asked.kind == BROKER_LOGGER {
         return match &asked.wish {
             Wish::Alter(changes) => {
                 ctx.cluster(Operation::AlterConfigs)?;
-                loggers::alter(&asked.name, changes, validate_only, ctx).map(|()| None)
+                loggers::alter(&asked.name, changes, validate_only, ctx)?;
+                queued::done(())
             }
             Wish::Replace(_) => Err(unknown_resource(asked.kind)),
         };
     }
     let (target, changes) = judge(asked, ctx)?;
     if validate_only || changes.is_empty() {
-        return Ok(None);
+        return queued::done(());
     }
-    Ok(Some(match target {
-        Target::Topic(topic) => Box::pin(ctx.alter_topic(&topic, changes)),
+    match target {
+        Target::Topic(topic) => queue(ctx.alter_topic(&topic, changes)),
         Target::Other(scope) => {
             let kept = ctx.stored_settings_bytes();
             let new: usize =
@@ -113,9 +106,9 @@ fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Result<Opt
                     "this broker keeps 16 MiB of altered settings at most",
                 ));
             }
-            Box::pin(ctx.alter_settings(scope, changes))
+            queue(ctx.alter_settings(scope, changes))
         }
-    }))
+    }
 }
 
 fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refusal> {
@@ -131,7 +124,7 @@ fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refus
             if name.is_empty() {
                 return Err(invalid_request("Default topic resources are not allowed."));
             }
-            topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+            topic_name::check(name)?;
             let nothing = BTreeMap::new();
             let own = topic.as_ref().map_or(&nothing, |topic| &topic.overrides);
             // As in Kafka, a topic that does not exist is the last error.
@@ -242,7 +235,7 @@ impl Wish {
                 config::replace(resource, own, all.collect(), settings)
             }
         };
-        changes.map_err(refused)
+        changes.map_err(Refusal::from)
     }
 }
 
@@ -255,15 +248,5 @@ fn known_operation(operation: i8) -> Result<ConfigOperation, Refusal> {
         2 => Ok(ConfigOperation::Append),
         3 => Ok(ConfigOperation::Subtract),
         other => Err(invalid_request(format!("Unknown operations type {other}"))),
-    }
-}
-
-fn refused(error: AlterError) -> Refusal {
-    match error {
-        AlterError::Request(why) => invalid_request(why),
-        AlterError::Config(why) => Refusal::new(ErrorCode::InvalidConfig, why),
-        AlterError::TooLarge => {
-            Refusal::new(ErrorCode::PolicyViolation, "a resource keeps 1 MiB of settings at most")
-        }
     }
 }

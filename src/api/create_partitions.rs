@@ -3,18 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::create_topics::check_caps;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
+use crate::api::queued::{self, Deadline, Queued};
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 use crate::storage::{StoreError, Topic};
-use crate::time::{Moment, within};
 use crate::types::NodeId;
 
 impl Handler for CreatePartitionsRequest {
@@ -28,38 +27,25 @@ impl Handler for CreatePartitionsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<CreatePartitionsResponse> {
-        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
-        let begun = Moment::now();
-        let topics = ctx.topics();
-        let planned = plan(&self.topics, &topics, timeout, &ctx);
-        // All are queued before the first wait, so that they share a sync.
-        let adding: Vec<_> = planned
-            .into_iter()
-            .map(|(asked, planned)| {
-                let adding = planned.map(|wanted| {
-                    (!self.validate_only).then(|| {
-                        let (topic, first) = (Arc::clone(&wanted.topic), wanted.first);
-                        ctx.add_partitions(&topic, first, wanted.replicas(&ctx))
-                    })
-                });
-                (asked, adding)
-            })
-            .collect();
-        let mut results = Vec::with_capacity(adding.len());
-        for (asked, adding) in adding {
-            let outcome = match adding {
-                Err(refusal) => Err(refusal),
-                Ok(None) => Ok(()),
-                Ok(Some(added)) => match within(timeout.saturating_sub(begun.elapsed()), added).await {
-                    Some(added) => added.map_err(|error| not_added(asked, &error, &ctx)),
-                    // The partitions may still be added later.
-                    None => Err(ErrorCode::RequestTimedOut.into()),
-                },
-            };
-            results.push(result(&asked.name, outcome));
-        }
+        let deadline = Deadline::of_request(self.timeout_ms);
+        let planned = plan(&self.topics, &ctx.topics(), deadline, &ctx);
+        let queued = planned.into_iter().map(|(asked, planned)| {
+            (&asked.name, planned.and_then(|wanted| begin(asked, wanted, self.validate_only, &ctx)))
+        });
+        let added = deadline.outcomes(queued.collect()).await;
+        let results = added.into_iter().map(|(name, added)| result(name, added)).collect();
         Reply::Now(CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() })
     }
+}
+
+fn begin(asked: &CreatePartitionsTopic, wanted: Wanted, validate_only: bool, ctx: &Context) -> Queued {
+    if validate_only {
+        return queued::done(());
+    }
+    let (topic, first) = (Arc::clone(&wanted.topic), wanted.first);
+    let added = ctx.add_partitions(&topic, first, wanted.replicas(ctx));
+    let (asked, ctx) = (asked.clone(), ctx.clone());
+    Ok(Box::pin(async move { added.await.map_err(|error| not_added(&asked, &error, &ctx)) }))
 }
 
 /// The partitions to add to a topic.
@@ -78,7 +64,7 @@ type Planned<'a> = (&'a CreatePartitionsTopic, Result<Wanted, Refusal>);
 fn plan<'a>(
     asked: &'a [CreatePartitionsTopic],
     topics: &TopicView,
-    timeout: Duration,
+    deadline: Deadline,
     ctx: &Context,
 ) -> Vec<Planned<'a>> {
     let mut times: HashMap<&str, usize> = HashMap::new();
@@ -89,8 +75,7 @@ fn plan<'a>(
     for topic in asked {
         let wanted = match times.remove(topic.name.as_str()) {
             None => continue,
-            // As in Kafka, a request with a timeout of 0 or less starts nothing.
-            Some(_) if timeout.is_zero() => Err(ErrorCode::RequestTimedOut.into()),
+            Some(_) if deadline.starts_nothing() => Err(ErrorCode::RequestTimedOut.into()),
             Some(1) => wanted(topic, topics, ctx),
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
         };

@@ -4,12 +4,12 @@
 //! request. There is also a limit of partitions for the whole broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use crate::api::context::{Context, NameTaken, NewReplicas, NewTopic, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::principal::Resource;
+use crate::api::queued::{self, Deadline, Queued};
 use crate::api::{Handler, Reply, Size, Weight, describe_configs, replicas, topic_name};
 use crate::config::{self, BrokerSettings, Described, TopicSettings};
 use crate::protocol::messages::{
@@ -17,7 +17,7 @@ use crate::protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::storage::TopicError;
-use crate::time::{Moment, random_uuid, within};
+use crate::time::random_uuid;
 use crate::types::{NodeId, TopicId};
 
 /// The maximum number of partitions in one request (rule A18).
@@ -48,46 +48,42 @@ impl Handler for CreateTopicsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<CreateTopicsResponse> {
-        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
-        let (begun, validate_only) = (Moment::now(), self.validate_only);
+        let deadline = Deadline::of_request(self.timeout_ms);
+        let validate_only = self.validate_only;
         let settings = ctx.services.settings();
-        let planned = match timeout.is_zero() {
+        let planned = match deadline.starts_nothing() {
             // Kafka's controller checks the timeout before it begins.
             true => too_late(self.topics),
             false => plan(self.topics, &settings, &ctx),
         };
-        let new = planned.iter().filter_map(|(_, planned)| planned.as_ref().ok());
-        let described = settings_that_fit(new.clone().count(), &ctx).await;
-        // All have their place in line before the first is waited for: they share a sync.
-        let making: Vec<_> = match validate_only {
-            true => Vec::new(),
-            false => new.map(|new| (new.topic.name.as_str(), ctx.create_topic(&new.topic))).collect(),
-        };
-        let mut made = Vec::with_capacity(making.len());
-        for (name, topic) in making {
-            made.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
-                Some(made) => made.map_err(|error| not_made(name, &error)),
-                // The topic may still be created later.
-                None => Err(ErrorCode::RequestTimedOut.into()),
-            });
-        }
-        let mut made = made.into_iter();
+        let new = planned.iter().filter(|(_, planned)| planned.is_ok()).count();
+        let described = settings_that_fit(new, &ctx).await;
+        let queued = planned
+            .into_iter()
+            .map(|(name, planned)| (name, planned.and_then(|new| begin(new, validate_only, &ctx))));
+        let created = deadline.outcomes(queued.collect()).await;
         let mut results = Results { settings: &settings, described };
-        let results = planned.into_iter().map(|(name, planned)| {
-            let new = match planned {
-                Ok(new) => new,
-                Err(refusal) => return refused(name, refusal),
-            };
-            match made.next() {
-                // As in Kafka one is drawn that never comes into being.
-                None => results.of(&new, random_uuid()),
-                Some(Ok(topic)) => results.of(&new, topic.id),
-                Some(Err(refusal)) => refused(name, refusal),
-            }
+        let results = created.into_iter().map(|(name, created)| match created {
+            Ok((new, id)) => results.of(&new, id),
+            Err(refusal) => refused(name, refusal),
         });
         let topics = results.collect();
         Reply::Now(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() })
     }
+}
+
+/// Creates a topic, or only draws an id for it, as Kafka does for a request that only validates.
+fn begin(new: PlannedTopic, validate_only: bool, ctx: &Context) -> Queued<(PlannedTopic, TopicId)> {
+    if validate_only {
+        return queued::done((new, random_uuid()));
+    }
+    let created = ctx.create_topic(&new.topic);
+    Ok(Box::pin(async move {
+        match created.await {
+            Ok(topic) => Ok((new, topic.id)),
+            Err(error) => Err(not_made(new.topic.name.as_str(), &error)),
+        }
+    }))
 }
 
 /// A valid topic that can be created.
@@ -194,7 +190,7 @@ impl Rules<'_> {
             return Err(Refusal::new(ErrorCode::InvalidRequest, why));
         }
         let creatable = self.ctx.creatable(name)?;
-        topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+        topic_name::check(name)?;
         match self.topics.taken(&creatable) {
             Some(NameTaken::Exists) => return Err(exists(name)),
             Some(NameTaken::Collides { with }) => return Err(collides(name, with)),

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api::context::{Context, NoTopic, TopicRef};
-use crate::api::error::ErrorCode;
+use crate::api::error::{ErrorCode, Refusal};
 use crate::api::leadership::led_here;
 use crate::api::operations::Operation;
+use crate::api::queued::{self, queue};
 use crate::api::{Handler, Reply, internal_topics};
 use crate::protocol::messages::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
@@ -34,35 +35,24 @@ impl Handler for DeleteRecordsRequest {
             asked.entry(topic.name).or_default().extend(offsets);
         }
         // All are queued before the first wait, so that they share a sync.
-        let mut moving = Vec::with_capacity(asked.len());
-        for (name, offsets) in asked {
-            let topic = view.topic(TopicRef::Name(&name), Operation::Delete);
-            let partitions: Vec<_> = offsets
-                .into_iter()
-                .map(|(index, offset)| {
-                    let moving = target(topic.map(|topic| &**topic), index, offset, ctx.node())
-                        .map(|(partition, offset)| partition.delete_before(offset));
-                    (index, moving)
-                })
-                .collect();
-            moving.push((name, partitions));
-        }
+        let moving: Vec<_> = asked
+            .into_iter()
+            .map(|(name, offsets)| {
+                let topic = view.topic(TopicRef::Name(&name), Operation::Delete);
+                let partitions = offsets.into_iter().map(|(index, offset)| {
+                    let target = target(topic.map(|topic| &**topic), index, offset, ctx.node());
+                    let moving = target.map_err(Refusal::from);
+                    (index, moving.and_then(|(partition, offset)| queue(partition.delete_before(offset))))
+                });
+                let partitions: Vec<_> = partitions.collect();
+                (name, partitions)
+            })
+            .collect();
         let mut answer = DeleteRecordsResponse::default();
-        for (name, partitions) in moving {
-            let mut results = Vec::with_capacity(partitions.len());
-            for (index, moving) in partitions {
-                results.push(result(
-                    index,
-                    match moving {
-                        Ok(moving) => moving.await.map_err(|error| ErrorCode::from(&error)),
-                        Err(error) => Err(error),
-                    },
-                ));
-            }
-            if results.is_empty() {
-                continue;
-            }
-            answer.topics.push(DeleteRecordsTopicResult { name, partitions: results });
+        for (name, partitions) in moving.into_iter().filter(|(_, partitions)| !partitions.is_empty()) {
+            let moved = queued::outcomes(partitions).await;
+            let partitions = moved.into_iter().map(|(index, moved)| result(index, moved)).collect();
+            answer.topics.push(DeleteRecordsTopicResult { name, partitions });
         }
         Reply::Now(answer)
     }
@@ -93,10 +83,10 @@ fn target(
     }
 }
 
-fn result(partition_index: i32, outcome: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {
+fn result(partition_index: i32, outcome: Result<Offset, Refusal>) -> DeleteRecordsPartitionResult {
     let (low_watermark, error) = match outcome {
         Ok(log_start) => (log_start.0, ErrorCode::None),
-        Err(error) => (-1, error),
+        Err(refusal) => (-1, refusal.code),
     };
     DeleteRecordsPartitionResult { partition_index, low_watermark, error_code: error.code() }
 }

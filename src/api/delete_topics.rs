@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
+use crate::api::queued::{Deadline, queue};
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use crate::storage::Topic;
-use crate::time::{Moment, within};
 use crate::types::TopicId;
 
 impl Handler for DeleteTopicsRequest {
@@ -21,37 +20,26 @@ impl Handler for DeleteTopicsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<DeleteTopicsResponse> {
-        let begun = Moment::now();
-        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or(0));
+        let deadline = Deadline::of_request(self.timeout_ms);
         let named = self.topic_names.into_iter();
         let by_name = named.map(|name| DeleteTopicState { name: Some(name), topic_id: TopicId::ZERO });
         let asked: Vec<DeleteTopicState> = self.topics.into_iter().chain(by_name).collect();
-        let too_late = || Refusal::from(ErrorCode::RequestTimedOut);
-        let planned = match ctx.services.settings().delete_topics {
-            // As in Kafka, a request with a timeout of 0 or less starts nothing.
-            true if timeout.is_zero() => asked.into_iter().map(|one| Err(refused(one, too_late()))).collect(),
-            true => plan(asked, &deletable(&ctx)),
-            false => asked.into_iter().map(|topic| Err(refused(topic, switched_off(ctx.version)))).collect(),
+        let planned = if !ctx.services.settings().delete_topics {
+            refuse_all(asked, switched_off(ctx.version))
+        } else if deadline.starts_nothing() {
+            refuse_all(asked, ErrorCode::RequestTimedOut.into())
+        } else {
+            plan(asked, &deletable(&ctx))
         };
-        let known = planned.iter().filter_map(|plan| plan.as_ref().ok());
-        // All are queued before the first wait, so that they share a sync.
-        let deleting: Vec<_> = known.map(|topic| ctx.delete_topic(topic)).collect();
-        let mut deleted = Vec::with_capacity(deleting.len());
-        for topic in deleting {
-            deleted.push(match within(timeout.saturating_sub(begun.elapsed()), topic).await {
-                Some(deleted) => deleted.map_err(|error| Refusal::from(&error)),
-                None => Err(ErrorCode::RequestTimedOut.into()),
-            });
-        }
-        let mut deleted = deleted.into_iter();
-        let results = planned.into_iter().map(|plan| match plan {
-            Err(refused) => refused,
+        let queued = planned.into_iter().map(|(asked, planned)| match planned {
             Ok(topic) => {
-                let outcome = deleted.next().expect("there is an outcome per topic to delete");
-                result(Some(topic.name.to_string()), topic.id, outcome.err())
+                let of = DeleteTopicState { name: Some(topic.name.to_string()), topic_id: topic.id };
+                (of, queue(ctx.delete_topic(&topic)))
             }
+            Err(refusal) => (asked, Err(refusal)),
         });
-        let responses = results.collect();
+        let deleted = deadline.outcomes(queued.collect()).await;
+        let responses = deleted.into_iter().map(|(topic, deleted)| result(topic, deleted.err())).collect();
         Reply::Now(DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() })
     }
 }
@@ -64,7 +52,12 @@ fn deletable(ctx: &Context) -> TopicView {
     }
 }
 
-type Planned = Result<Arc<Topic>, DeletableTopicResult>;
+/// A topic as the answer names it, and the topic itself unless it is refused.
+type Planned = (DeleteTopicState, Result<Arc<Topic>, Refusal>);
+
+fn refuse_all(asked: Vec<DeleteTopicState>, refusal: Refusal) -> Vec<Planned> {
+    asked.into_iter().map(|one| (one, Err(refusal.clone()))).collect()
+}
 
 fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<Planned> {
     // The number of times that each name and each id is in the request.
@@ -83,40 +76,29 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<Planned> {
         if is_repetition {
             continue;
         }
-        let refuse = |code, why: &str| refused(one.clone(), Refusal::new(code, why));
+        let mut of = one.clone();
+        let refuse = |why: &str| Err(Refusal::new(ErrorCode::InvalidRequest, why));
         let plan = match &one.name {
-            Some(_) if !one.topic_id.is_zero() => {
-                Err(refuse(ErrorCode::InvalidRequest, "You may not specify both topic name and topic id."))
-            }
+            Some(_) if !one.topic_id.is_zero() => refuse("You may not specify both topic name and topic id."),
             Some(name) if names.get(name.as_str()).is_some_and(|times| *times > 1) => {
-                Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic name."))
+                refuse("Duplicate topic name.")
             }
             Some(name) => match topics.topic(TopicRef::Name(name), Operation::Delete) {
-                Ok(topic) if ids.contains_key(&topic.id) => Err(result(
-                    Some(name.clone()),
-                    topic.id,
-                    Some(Refusal::new(
-                        ErrorCode::InvalidRequest,
-                        "The provided topic name maps to an ID that was already supplied.",
-                    )),
-                )),
-                Ok(topic) => Ok(Arc::clone(topic)),
-                Err(error) => Err(refused(one.clone(), not_found(error))),
+                Ok(topic) if ids.contains_key(&topic.id) => {
+                    of.topic_id = topic.id;
+                    refuse("The provided topic name maps to an ID that was already supplied.")
+                }
+                found => found.cloned().map_err(not_found),
             },
-            None if one.topic_id.is_zero() => {
-                Err(refuse(ErrorCode::InvalidRequest, "Neither topic name nor id were specified."))
-            }
-            None if ids.get(&one.topic_id).is_some_and(|times| *times > 1) => {
-                Err(refuse(ErrorCode::InvalidRequest, "Duplicate topic id."))
-            }
+            None if one.topic_id.is_zero() => refuse("Neither topic name nor id were specified."),
+            None if ids.get(&one.topic_id).is_some_and(|times| *times > 1) => refuse("Duplicate topic id."),
             None => match topics.topic(TopicRef::Id(one.topic_id), Operation::Delete) {
                 // The topic's name is also in the request, and has the result for both.
                 Ok(topic) if names.contains_key(&*topic.name) => continue,
-                Ok(topic) => Ok(Arc::clone(topic)),
-                Err(error) => Err(refused(one.clone(), not_found(error))),
+                found => found.cloned().map_err(not_found),
             },
         };
-        planned.push(plan);
+        planned.push((of, plan));
     }
     planned
 }
@@ -135,11 +117,8 @@ fn switched_off(version: i16) -> Refusal {
     Refusal::new(code, "delete.topic.enable is false")
 }
 
-fn refused(asked: DeleteTopicState, refusal: Refusal) -> DeletableTopicResult {
-    result(asked.name, asked.topic_id, Some(refusal))
-}
-
-fn result(name: Option<String>, topic_id: TopicId, refusal: Option<Refusal>) -> DeletableTopicResult {
-    let refusal = refusal.unwrap_or(Refusal { code: ErrorCode::None, message: None });
+fn result(topic: DeleteTopicState, refusal: Option<Refusal>) -> DeletableTopicResult {
+    let DeleteTopicState { name, topic_id } = topic;
+    let refusal = refusal.unwrap_or_else(|| ErrorCode::None.into());
     DeletableTopicResult { name, topic_id, error_code: refusal.code.code(), error_message: refusal.message }
 }

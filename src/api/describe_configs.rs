@@ -136,7 +136,7 @@ fn describe(resource: &DescribeConfigsResource, ctx: &Context) -> Result<Vec<Des
             if let Err(NoTopic::Forbidden(forbidden)) = found {
                 return Err(forbidden.into());
             }
-            topic_name::check(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+            topic_name::check(name)?;
             Ok(config::describe_topic(&found?.overrides, &settings).collect())
         }
         GROUP => {

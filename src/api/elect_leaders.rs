@@ -4,7 +4,8 @@
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
-use crate::api::{Handler, Later, Reply, Size, Weight, replicas};
+use crate::api::queued::{self, Queued};
+use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::protocol::messages::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
     elect_leaders_request::TopicPartitions,
@@ -69,11 +70,7 @@ impl Handler for ElectLeadersRequest {
         let mut answer = ElectLeadersResponse::default();
         for (topic, elections) in begun {
             let mut partition_result = Vec::with_capacity(elections.len());
-            for (partition_id, election) in elections {
-                let outcome = match election {
-                    Ok(election) => election.await,
-                    Err(refusal) => Err(refusal),
-                };
+            for (partition_id, outcome) in queued::outcomes(elections).await {
                 let refusal = outcome.err().unwrap_or_else(|| ErrorCode::None.into());
                 if all && refusal.code == ErrorCode::ElectionNotNeeded {
                     continue;
@@ -95,13 +92,7 @@ fn everything(topics: &TopicView) -> Vec<TopicPartitions> {
     all.collect()
 }
 
-fn begin(
-    topics: &TopicView,
-    name: &str,
-    index: i32,
-    election: Election,
-    ctx: &Context,
-) -> Result<Later<Result<(), Refusal>>, Refusal> {
+fn begin(topics: &TopicView, name: &str, index: i32, election: Election, ctx: &Context) -> Queued {
     let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
     let topic = topics.topic(TopicRef::Name(name), Operation::Describe);
     let topic = topic.map_err(|_| unknown(format!("No such topic as {name}")))?;
@@ -118,20 +109,14 @@ fn begin(
         return Err(Refusal::new(ErrorCode::ElectionNotNeeded, why));
     }
     Ok(match election {
-        Election::Preferred => {
-            let elected = ctx.elect_preferred(topic, index);
-            Box::pin(async move { outcome(elected.await) })
-        }
-        Election::Unclean => {
-            let elected = ctx.elect_unclean(topic, index);
-            Box::pin(async move { outcome(elected.await) })
-        }
+        Election::Preferred => Box::pin(outcome(ctx.elect_preferred(topic, index))),
+        Election::Unclean => Box::pin(outcome(ctx.elect_unclean(topic, index))),
     })
 }
 
 /// The result with Kafka's messages. It is no error if the right broker already leads.
-fn outcome(elected: Result<bool, StoreError>) -> Result<(), Refusal> {
-    let Err(error) = elected else { return Ok(()) };
+async fn outcome(elected: impl Future<Output = Result<bool, StoreError>>) -> Result<(), Refusal> {
+    let Err(error) = elected.await else { return Ok(()) };
     Err(match ErrorCode::from(&error) {
         code @ ErrorCode::PreferredLeaderNotAvailable => {
             Refusal::new(code, "The preferred leader was not available.")

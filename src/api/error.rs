@@ -6,6 +6,8 @@
 
 use super::context::{NoGroup, NoTopic};
 use super::principal::Forbidden;
+use super::topic_name::IllegalName;
+use crate::config::AlterError;
 use crate::coordinator::classic::GroupError;
 use crate::kernel;
 use crate::record::RecordError;
@@ -293,6 +295,24 @@ impl From<&RecordError> for Refusal {
     }
 }
 
+impl From<IllegalName> for Refusal {
+    fn from(IllegalName(why): IllegalName) -> Refusal {
+        Refusal::new(ErrorCode::InvalidTopicException, why)
+    }
+}
+
+impl From<AlterError> for Refusal {
+    fn from(error: AlterError) -> Refusal {
+        match error {
+            AlterError::Request(why) => Refusal::new(ErrorCode::InvalidRequest, why),
+            AlterError::Config(why) => Refusal::new(ErrorCode::InvalidConfig, why),
+            AlterError::TooLarge => {
+                Refusal::new(ErrorCode::PolicyViolation, "a resource keeps 1 MiB of settings at most")
+            }
+        }
+    }
+}
+
 impl From<&kernel::Refusal> for ErrorCode {
     fn from(refusal: &kernel::Refusal) -> ErrorCode {
         match refusal {
@@ -389,6 +409,12 @@ impl From<&LogError> for ErrorCode {
                 ErrorCode::KafkaStorageError
             }
         }
+    }
+}
+
+impl From<&LogError> for Refusal {
+    fn from(error: &LogError) -> Refusal {
+        ErrorCode::from(error).into()
     }
 }
 

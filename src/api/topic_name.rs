@@ -10,8 +10,11 @@ pub fn is_legal(name: &str) -> bool {
     check(name).is_ok()
 }
 
-/// Kafka's error message for an illegal name.
-pub fn check(name: &str) -> Result<(), String> {
+/// A name that no topic can have, with Kafka's error message.
+#[derive(Debug)]
+pub struct IllegalName(pub String);
+
+pub fn check(name: &str) -> Result<(), IllegalName> {
     let wrong = if name.is_empty() {
         "the empty string is not allowed".to_owned()
     } else if name == "." || name == ".." {
@@ -23,7 +26,7 @@ pub fn check(name: &str) -> Result<(), String> {
     } else {
         return Ok(());
     };
-    Err(format!("Topic name is invalid: {wrong}"))
+    Err(IllegalName(format!("Topic name is invalid: {wrong}")))
 }
 
 #[cfg(test)]
