@@ -4,37 +4,20 @@
 //! knows nothing else of an API. Keys and versions without a row do not exist: they are not
 //! advertised, and a connection that sends one is closed.
 
-mod acl;
-mod alter_configs;
-mod alter_partition_reassignments;
-mod alter_replica_log_dirs;
+mod admin;
 mod api_versions;
-mod configs;
 pub mod connection;
 pub mod context;
-mod create_partitions;
-mod create_topics;
-mod delete_records;
-mod delete_topics;
-mod describe_cluster;
-mod describe_configs;
-mod describe_log_dirs;
-mod describe_quorum;
-mod describe_topic_partitions;
-mod elect_leaders;
 pub mod error;
 mod features;
 pub mod fetch;
 mod find_coordinator;
 mod group;
 mod guard;
-mod incremental_alter_configs;
 mod init_producer_id;
 mod internal_topics;
 mod leadership;
-mod list_config_resources;
 mod list_offsets;
-mod list_partition_reassignments;
 pub mod metadata;
 mod offset_for_leader_epoch;
 pub mod operations;
@@ -45,8 +28,6 @@ mod replicas;
 pub mod requests;
 pub mod topic_name;
 mod transactions;
-mod unregister_broker;
-mod update_features;
 
 use std::future::{Future, ready};
 use std::pin::Pin;

@@ -299,10 +299,7 @@ impl Room {
         }
         let given_back = self.taken().charge.take();
         drop(given_back);
-        let charge = match all <= SMALL {
-            true => self.budget.charge_at_once(all),
-            false => self.wait_for(all).await,
-        };
+        let charge = if all <= SMALL { self.budget.charge_at_once(all) } else { self.wait_for(all).await };
         self.taken().charge = Some(charge);
     }
 

@@ -23,10 +23,7 @@ pub fn led_here(
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     check_epoch(believed, partition.ends().leader_epoch)?;
-    match placement.leader == Some(node) {
-        true => Ok(partition),
-        false => Err(ErrorCode::NotLeaderOrFollower),
-    }
+    if placement.leader == Some(node) { Ok(partition) } else { Err(ErrorCode::NotLeaderOrFollower) }
 }
 
 /// The current leader, for a client that used another one.

@@ -115,9 +115,12 @@ fn topics(
     ctx: &Context,
 ) -> Vec<MetadataResponseTopic> {
     // Kafka returns the operations whether the topic exists or not.
-    let authorized = |name: &str| match request.include_topic_authorized_operations {
-        true => ctx.allowed(ON_TOPICS, Resource::Topic(name)),
-        false => NOT_ASKED,
+    let authorized = |name: &str| {
+        if request.include_topic_authorized_operations {
+            ctx.allowed(ON_TOPICS, Resource::Topic(name))
+        } else {
+            NOT_ASKED
+        }
     };
     let shown = |topic: &Topic| MetadataResponseTopic {
         topic_authorized_operations: authorized(&topic.name),

@@ -149,9 +149,10 @@ impl Batches<'_> {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
         let batch = self.check(partition, records.unwrap_or_default()).await?;
-        let time = match batch.header.attributes.log_append_time() {
-            true => batch.header.max_timestamp,
-            false => NO_APPEND_TIME,
+        let time = if batch.header.attributes.log_append_time() {
+            batch.header.max_timestamp
+        } else {
+            NO_APPEND_TIME
         };
         Ok(InLine { append: partition.append(batch), partition: Arc::clone(partition), time })
     }
@@ -255,10 +256,8 @@ impl InLine {
             }
         };
         // As in Kafka, a duplicate batch is answered with the time that is stored for it.
-        let time = match appended.repeated {
-            true => self.partition.batch_time(appended.base_offset).await,
-            false => self.time,
-        };
+        let time =
+            if appended.repeated { self.partition.batch_time(appended.base_offset).await } else { self.time };
         Ok((appended, time))
     }
 }

@@ -48,10 +48,13 @@ static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
 fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
     let reply: Later<Reply<Answer>> = Box::pin(async move {
         let asked = SaslHandshakeRequest::decode(&mut call.body, 1);
-        let asked = asked.and_then(|asked| match asked.mechanism.starts_with("heavy") {
-            // The rest of the frame only adds size.
-            true => Ok(asked),
-            false => call.body.finish().map(|()| asked),
+        let asked = asked.and_then(|asked| {
+            if asked.mechanism.starts_with("heavy") {
+                // The rest of the frame only adds size.
+                Ok(asked)
+            } else {
+                call.body.finish().map(|()| asked)
+            }
         });
         let asked = match asked {
             Ok(asked) => asked.mechanism,

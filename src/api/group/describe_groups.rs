@@ -43,9 +43,10 @@ impl Handler for DescribeGroupsRequest {
                         Err(error) => Err(error.into()),
                     },
                 };
-                let operations = match self.include_authorized_operations {
-                    true => ctx.allowed(ON_GROUPS, Resource::Group(&group)),
-                    false => NOT_ASKED,
+                let operations = if self.include_authorized_operations {
+                    ctx.allowed(ON_GROUPS, Resource::Group(&group))
+                } else {
+                    NOT_ASKED
                 };
                 groups.push(describe(group, described, version, operations));
             }

@@ -42,13 +42,14 @@ impl Handler for OffsetFetchRequest {
         later(async move {
             let mut groups = Vec::with_capacity(asked.len());
             for (at, group) in asked.into_iter().enumerate() {
-                groups.push(match at < allowed {
-                    true => fetch(group, &ctx, &view).await,
-                    false => OffsetFetchResponseGroup {
+                groups.push(if at < allowed {
+                    fetch(group, &ctx, &view).await
+                } else {
+                    OffsetFetchResponseGroup {
                         group_id: group.group_id,
                         error_code: ErrorCode::InvalidRequest.code(),
                         ..OffsetFetchResponseGroup::default()
-                    },
+                    }
                 });
             }
             match version {

@@ -44,9 +44,10 @@ fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterR
         cluster_id: ctx.services.cluster.cluster_id.to_string(),
         controller_id: ctx.controller(&topics).0,
         brokers: brokers.collect(),
-        cluster_authorized_operations: match request.include_cluster_authorized_operations {
-            true => ctx.allowed_on_the_cluster(),
-            false => NOT_ASKED,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            ctx.allowed_on_the_cluster()
+        } else {
+            NOT_ASKED
         },
         ..DescribeClusterResponse::default()
     }

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::api::admin::create_topics::check_caps;
 use crate::api::context::{Context, TopicRef, TopicView};
-use crate::api::create_topics::check_caps;
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::queued::{self, Deadline, Queued};

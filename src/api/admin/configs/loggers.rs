@@ -41,9 +41,12 @@ fn change<'a>(
     operation: i8,
     value: Option<&str>,
 ) -> Result<(&'a str, Option<LogLevel>), Refusal> {
-    let exists = || match levels::is_logger(logger) {
-        true => Ok(()),
-        false => Err(Refusal::new(ErrorCode::InvalidConfig, format!("Logger {logger} does not exist!"))),
+    let exists = || {
+        if levels::is_logger(logger) {
+            Ok(())
+        } else {
+            Err(Refusal::new(ErrorCode::InvalidConfig, format!("Logger {logger} does not exist!")))
+        }
     };
     match operation {
         0 => {
@@ -62,11 +65,10 @@ fn change<'a>(
         }
         1 => {
             exists()?;
-            match logger == levels::ROOT {
-                true => Err(invalid_request(format!(
-                    "Removing the log level of the {logger} logger is not allowed"
-                ))),
-                false => Ok((logger, None)),
+            if logger == levels::ROOT {
+                Err(invalid_request(format!("Removing the log level of the {logger} logger is not allowed")))
+            } else {
+                Ok((logger, None))
             }
         }
         2 => Err(invalid_request("APPEND operation is not allowed for the BROKER_LOGGER resource")),

@@ -39,9 +39,10 @@ impl Handler for AlterPartitionReassignmentsRequest {
             .into_iter()
             .map(|topic| {
                 let partitions = topic.partitions.into_iter().map(|asked| {
-                    let moving = match is_too_late {
-                        true => Err(ErrorCode::RequestTimedOut.into()),
-                        false => begin(&topics, &topic.name, &asked, may_resize, &ctx),
+                    let moving = if is_too_late {
+                        Err(ErrorCode::RequestTimedOut.into())
+                    } else {
+                        begin(&topics, &topic.name, &asked, may_resize, &ctx)
                     };
                     (asked.partition_index, moving)
                 });

@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::api::configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, invalid_request};
+use crate::api::admin::configs::{
+    self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, invalid_request,
+};
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
@@ -169,9 +171,10 @@ fn describe_broker(
 ) -> Result<Vec<Described>, Refusal> {
     let is_logger = kind == BROKER_LOGGER;
     if name.is_empty() {
-        return match is_logger {
-            true => Err(invalid_request("Broker id must not be empty")),
-            false => Ok(config::describe_cluster(settings)),
+        return if is_logger {
+            Err(invalid_request("Broker id must not be empty"))
+        } else {
+            Ok(config::describe_cluster(settings))
         };
     }
     let is_another = broker_id(name)? != node.0;

@@ -67,8 +67,5 @@ fn outcome(topics: &TopicView, name: &str, index: i32, is_ours: bool, ctx: &Cont
     let Some(topic) = topic.filter(|topic| topic.partition(index).is_some()) else {
         return ErrorCode::UnknownTopicOrPartition;
     };
-    match replicas::holds(topic, index, ctx.node()) {
-        true => ErrorCode::None,
-        false => ErrorCode::NotLeaderOrFollower,
-    }
+    if replicas::holds(topic, index, ctx.node()) { ErrorCode::None } else { ErrorCode::NotLeaderOrFollower }
 }

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::api::admin::describe_configs;
 use crate::api::context::{Context, NameTaken, NewReplicas, NewTopic, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::principal::Resource;
 use crate::api::queued::{self, Deadline, Queued};
-use crate::api::{Handler, Reply, Size, Weight, describe_configs, replicas, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
 use crate::config::{self, BrokerSettings, Described, TopicSettings};
 use crate::protocol::messages::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
@@ -51,10 +52,11 @@ impl Handler for CreateTopicsRequest {
         let deadline = Deadline::of_request(self.timeout_ms);
         let validate_only = self.validate_only;
         let settings = ctx.services.settings();
-        let planned = match deadline.starts_nothing() {
+        let planned = if deadline.starts_nothing() {
             // Kafka's controller checks the timeout before it begins.
-            true => too_late(self.topics),
-            false => plan(self.topics, &settings, &ctx),
+            too_late(self.topics)
+        } else {
+            plan(self.topics, &settings, &ctx)
         };
         let new = planned.iter().filter(|(_, planned)| planned.is_ok()).count();
         let described = settings_that_fit(new, &ctx).await;
@@ -199,10 +201,8 @@ impl Rules<'_> {
         let overrides = overrides(asked)?;
         TopicSettings::resolve(&overrides, self.settings)
             .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
-        let (partitions, factor, replicas) = match asked.assignments.is_empty() {
-            true => self.spread(asked)?,
-            false => self.assigned(asked)?,
-        };
+        let (partitions, factor, replicas) =
+            if asked.assignments.is_empty() { self.spread(asked)? } else { self.assigned(asked)? };
         let describe = self.ctx.allowed(&[Operation::DescribeConfigs], Resource::Topic(name));
         let topic = NewTopic { name: creatable, overrides, replicas };
         Ok(PlannedTopic { topic, partitions, factor, is_describable: describe != 0 })
@@ -343,9 +343,10 @@ impl Results<'_> {
             name,
             topic_id,
             error_message: None,
-            topic_config_error_code: match has_settings {
-                true => ErrorCode::None.code(),
-                false => ErrorCode::InvalidRequest.code(),
+            topic_config_error_code: if has_settings {
+                ErrorCode::None.code()
+            } else {
+                ErrorCode::InvalidRequest.code()
             },
             num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
             replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),

@@ -1,7 +1,7 @@
 //! IncrementalAlterConfigs (key 44): sets, deletes, appends to and subtracts from settings (KIP-339).
 //! v1 is the flexible encoding; nothing else differs.
 
-use crate::api::configs::{self, AlterRequest, Wish};
+use crate::api::admin::configs::{self, AlterRequest, Wish};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{

@@ -7,9 +7,9 @@ mod create_acls;
 mod delete_acls;
 mod describe_acls;
 
-use super::context::Context;
-use super::error::{ErrorCode, Refusal};
-use super::operations::Operation;
+use crate::api::context::Context;
+use crate::api::error::{ErrorCode, Refusal};
+use crate::api::operations::Operation;
 
 /// Kafka's number for UNKNOWN, in all numeric fields of a list or a filter.
 const UNKNOWN: i8 = 0;

@@ -169,9 +169,10 @@ fn missing(name: &str, error: NoTopic, ctx: &Context) -> DescribeTopicPartitions
         is_internal: internal_topics::is_internal(name),
         partitions: Vec::new(),
         // Kafka returns the operations whether the topic exists or not, but only to a client that may know.
-        topic_authorized_operations: match is_forbidden {
-            true => NOT_ASKED,
-            false => ctx.allowed(ON_TOPICS, Resource::Topic(name)),
+        topic_authorized_operations: if is_forbidden {
+            NOT_ASKED
+        } else {
+            ctx.allowed(ON_TOPICS, Resource::Topic(name))
         },
     }
 }

@@ -139,9 +139,10 @@ fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refus
         }
         BROKER => {
             ctx.cluster(Operation::AlterConfigs)?;
-            let (scope, resource) = match name.is_empty() {
-                true => (Scope::DefaultBroker, Resource::Cluster),
-                false => (Scope::Broker(this_broker(name, ctx)?), Resource::Broker),
+            let (scope, resource) = if name.is_empty() {
+                (Scope::DefaultBroker, Resource::Cluster)
+            } else {
+                (Scope::Broker(this_broker(name, ctx)?), Resource::Broker)
             };
             let own = match resource {
                 Resource::Cluster => settings.altered.cluster.clone(),
@@ -207,9 +208,10 @@ impl Wish {
                 all.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect()
             }
         };
-        match null.is_empty() {
-            true => Ok(()),
-            false => Err(invalid_request(format!("Null value not supported for : {}", null.join(", ")))),
+        if null.is_empty() {
+            Ok(())
+        } else {
+            Err(invalid_request(format!("Null value not supported for : {}", null.join(", "))))
         }
     }
 

@@ -1,7 +1,7 @@
 //! ListConfigResources (key 74): the resources that have settings. v0 only lists client metrics
 //! subscriptions. v1 lists the requested types (KIP-1142), or all if there are none.
 
-use crate::api::configs::{ALL, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::api::admin::configs::{ALL, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::api::context::{Cluster, Context};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;

@@ -2,7 +2,7 @@
 //! their defaults. Kafka's own tools now use IncrementalAlterConfigs, but other clients still send this.
 //! v2 is the flexible encoding; nothing else differs.
 
-use crate::api::configs::{self, AlterRequest, Wish};
+use crate::api::admin::configs::{self, AlterRequest, Wish};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{

@@ -44,9 +44,10 @@ impl Handler for UpdateFeaturesRequest {
             Ok(()) => UpdateFeaturesResponse {
                 error_message: None,
                 // Since v2 there is only the one error for all.
-                results: match ctx.version < 2 {
-                    true => self.feature_updates.into_iter().map(updated).collect(),
-                    false => Vec::new(),
+                results: if ctx.version < 2 {
+                    self.feature_updates.into_iter().map(updated).collect()
+                } else {
+                    Vec::new()
                 },
                 ..UpdateFeaturesResponse::default()
             },

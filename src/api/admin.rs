@@ -1,0 +1,22 @@
+//! The keys of administration, one file per key. Each key of access control lists is in `acl`.
+
+mod acl;
+mod alter_configs;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
+mod configs;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
+mod incremental_alter_configs;
+mod list_config_resources;
+mod list_partition_reassignments;
+mod unregister_broker;
+mod update_features;
