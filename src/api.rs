@@ -26,6 +26,7 @@ mod produce;
 mod queued;
 mod replicas;
 pub mod requests;
+pub mod session;
 pub mod topic_name;
 mod transactions;
 
@@ -54,6 +55,7 @@ use context::{Context, Services};
 use error::ErrorCode;
 pub use guard::Guarded;
 use requests::Requests;
+use session::Session;
 
 /// All API keys that are served, in ascending order. A new handler adds its line here, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
@@ -71,7 +73,7 @@ pub static TABLE: &[Row] = &[
     row::<SyncGroupRequest>(0, 5),
     row::<DescribeGroupsRequest>(0, 6),
     row::<ListGroupsRequest>(0, 5),
-    row::<ApiVersionsRequest>(0, 5),
+    row::<ApiVersionsRequest>(0, 5).before_login(),
     row::<CreateTopicsRequest>(2, 7),
     row::<DeleteTopicsRequest>(1, 6),
     row::<DeleteRecordsRequest>(0, 2),
@@ -229,13 +231,15 @@ pub struct Row {
     pub gaps: &'static [&'static str],
     /// A request of this key need not wait for the responses to earlier requests of the same key.
     pub overlapping: bool,
+    /// Served to a client that has not logged in yet.
+    pub before_login: bool,
     /// Responses may be large. No new one is begun while large responses fill the memory.
     pub large_answers: bool,
-    serve: fn(Call) -> Begun<Later<Reply<Answer>>>,
+    serve: fn(Call) -> BegunRequest<Later<Reply<Answer>>>,
 }
 
 /// A request that was decoded and can be polled now.
-pub struct Begun<T> {
+pub struct BegunRequest<T> {
     /// The bytes that the request takes in memory beside its frame.
     pub decoded: usize,
     pub reply: T,
@@ -243,12 +247,14 @@ pub struct Begun<T> {
 
 /// The result of looking up a key and version in the table.
 #[derive(Clone, Copy)]
-pub enum Found {
+pub enum FoundRow {
     Row(&'static Row),
     /// ApiVersions in a version that does not exist: the only case that is answered (rule W1).
     UnknownApiVersions,
     /// Not served: the connection is closed (rule W17).
     Nothing,
+    /// The client has to log in first: the connection is closed.
+    NeedsLogin,
 }
 
 /// The table and the services that its handlers use.
@@ -283,15 +289,25 @@ impl Api {
         Api { table, services }
     }
 
-    pub fn find(&self, key: i16, version: i16) -> Found {
-        let Some(row) = find(self.table, key) else { return Found::Nothing };
-        if (row.served_from..=row.max_version).contains(&version) {
-            Found::Row(row)
-        } else if key == API_VERSIONS {
-            Found::UnknownApiVersions
-        } else {
-            Found::Nothing
+    /// The gate: every request passes it. A client that has not logged in only gets the rows of
+    /// [`Row::before_login`].
+    pub fn find(&self, key: i16, version: i16, session: &Session) -> FoundRow {
+        let row = find(self.table, key);
+        let served = row.filter(|row| (row.served_from..=row.max_version).contains(&version));
+        let is_open = served.is_some_and(|row| row.before_login);
+        if !is_open && !self.is_logged_in(session) {
+            return FoundRow::NeedsLogin;
         }
+        match (served, row) {
+            (Some(row), _) => FoundRow::Row(row),
+            (None, Some(_)) if key == API_VERSIONS => FoundRow::UnknownApiVersions,
+            (None, _) => FoundRow::Nothing,
+        }
+    }
+
+    /// Whether the client has logged in, or needs no login.
+    pub fn is_logged_in(&self, session: &Session) -> bool {
+        session.is_logged_in(|| self.services.clock.monotonic())
     }
 
     /// Serves one request. When the future is ready, the ordered part of the work is done.
@@ -301,11 +317,11 @@ impl Api {
         connection: Arc<ConnectionInfo>,
         header: RequestHeader,
         body: Reader,
-    ) -> Begun<Guarded<Reply<Answer>>> {
+    ) -> BegunRequest<Guarded<Reply<Answer>>> {
         let context = Context::new(&self.services, connection, header.api_version, header.client_id);
-        let Begun { decoded, reply } =
+        let BegunRequest { decoded, reply } =
             (row.serve)(Call { context, correlation_id: header.correlation_id, body });
-        Begun { decoded, reply: Guarded(reply) }
+        BegunRequest { decoded, reply: Guarded(reply) }
     }
 
     /// The response to an ApiVersions version that does not exist. It is encoded as version 0 and
@@ -343,6 +359,7 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
         served_from: min_version,
         gaps: R::GAPS,
         overlapping: false,
+        before_login: false,
         large_answers: false,
         serve: begin::<R>,
     }
@@ -354,7 +371,7 @@ impl Row {
         key: i16,
         min_version: i16,
         max_version: i16,
-        serve: fn(Call) -> Begun<Later<Reply<Answer>>>,
+        serve: fn(Call) -> BegunRequest<Later<Reply<Answer>>>,
     ) -> Row {
         Row {
             key,
@@ -363,6 +380,7 @@ impl Row {
             max_version,
             served_from: min_version,
             overlapping: false,
+            before_login: false,
             large_answers: false,
             gaps: &[],
             serve,
@@ -380,13 +398,18 @@ impl Row {
         self
     }
 
+    pub(crate) const fn before_login(mut self) -> Row {
+        self.before_login = true;
+        self
+    }
+
     pub(crate) const fn large_answers(mut self) -> Row {
         self.large_answers = true;
         self
     }
 }
 
-fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
+fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
     let Call { context, correlation_id, mut body } = call;
     let (budget, elements) = (body.budget(), body.elements_read());
     // Bytes after the request are ignored, as in Kafka: librdkafka leaves some after Metadata.
@@ -396,10 +419,13 @@ fn begin<R: Handler>(call: Call) -> Begun<Later<Reply<Answer>>> {
                 decoded: budget.saturating_sub(body.budget()),
                 elements: body.elements_read().saturating_sub(elements),
             };
-            Begun { decoded: size.decoded, reply: Box::pin(serve(request, size, context, correlation_id)) }
+            BegunRequest {
+                decoded: size.decoded,
+                reply: Box::pin(serve(request, size, context, correlation_id)),
+            }
         }
         Err(error) => {
-            Begun { decoded: 0, reply: Box::pin(ready(Reply::Now(Err(Failure::Malformed(error))))) }
+            BegunRequest { decoded: 0, reply: Box::pin(ready(Reply::Now(Err(Failure::Malformed(error))))) }
         }
     }
 }

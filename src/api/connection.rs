@@ -1,14 +1,14 @@
 //! A client's connection: its addresses, its listener, and what the client has said about itself.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::principal::Principal;
+use super::session::Session;
 use crate::budget::ConnectionId;
 use crate::config::Listener;
 
 /// A client's connection.
-#[derive(Debug)]
 pub struct ConnectionInfo {
     pub id: ConnectionId,
     pub peer: SocketAddr,
@@ -18,8 +18,9 @@ pub struct ConnectionInfo {
     pub listener: Arc<Listener>,
     /// The client's name from its ApiVersions request, if there was one.
     pub software: OnceLock<ClientSoftware>,
-    /// The identity that the client has the rights of.
-    pub principal: Principal,
+    pub session: Session,
+    /// Dropped when the connection ends.
+    ends_with: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 /// An address in the form that clients get.
@@ -36,15 +37,38 @@ pub struct ClientSoftware {
 }
 
 impl ConnectionInfo {
-    /// A new connection. Its client is anonymous, as long as there is no login.
+    /// A new connection whose client needs no login.
     pub fn new(
         id: ConnectionId,
         peer: SocketAddr,
         local: SocketAddr,
         listener: Arc<Listener>,
     ) -> ConnectionInfo {
-        let principal = Principal::anonymous();
-        ConnectionInfo { id, peer, local, listener, software: OnceLock::new(), principal }
+        ConnectionInfo {
+            id,
+            peer,
+            local,
+            listener,
+            software: OnceLock::new(),
+            session: Session::anonymous(),
+            ends_with: Mutex::default(),
+        }
+    }
+
+    /// A new connection whose client has to log in.
+    pub fn before_login(self) -> ConnectionInfo {
+        ConnectionInfo { session: Session::before_login(), ..self }
+    }
+
+    /// Keeps something that ends with the connection, such as a session of its client. It is dropped by
+    /// [`ConnectionInfo::end`], although responses that are still being made may hold the connection for longer.
+    pub fn keep(&self, thing: impl Any + Send) {
+        self.ends_with.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(thing));
+    }
+
+    /// The server calls this when the connection ends.
+    pub fn end(&self) {
+        self.ends_with.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The address that this client should use: the advertised host, else the host that the listener is

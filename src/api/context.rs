@@ -141,12 +141,9 @@ fn authorize(
     operation: Operation,
     resource: Resource<'_>,
 ) -> Result<(), Forbidden> {
-    let ConnectionInfo { principal, peer, .. } = connection;
-    if services.authorizer.allows(principal, peer.ip(), operation, resource) {
-        Ok(())
-    } else {
-        Err(resource.into())
-    }
+    let ConnectionInfo { session, peer, .. } = connection;
+    let is_allowed = |principal| services.authorizer.allows(principal, peer.ip(), operation, resource);
+    if session.principal().is_some_and(is_allowed) { Ok(()) } else { Err(resource.into()) }
 }
 
 /// Compares a client's leader epoch with the current one (KIP-320).

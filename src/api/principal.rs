@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::operations::Operation;
 
@@ -18,9 +18,10 @@ impl Principal {
         Principal { kind: "User".into(), name: name.into() }
     }
 
-    /// A client that has not logged in, on a listener that asks for no login.
+    /// A client of a listener that asks for no login.
     pub fn anonymous() -> Principal {
-        Principal::user("ANONYMOUS")
+        static ANONYMOUS: LazyLock<Principal> = LazyLock::new(|| Principal::user("ANONYMOUS"));
+        ANONYMOUS.clone()
     }
 }
 

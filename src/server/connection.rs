@@ -26,7 +26,7 @@ use super::input::{Input, LARGE, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
 use super::socket::Socket;
 use crate::api::connection::ConnectionInfo;
-use crate::api::{Answer, Begun, Failure, Found, Frame, Guarded, Later, Reply, Row};
+use crate::api::{Answer, BegunRequest, Failure, FoundRow, Frame, Guarded, Later, Reply, Row};
 use crate::budget::{Charge, ConnectionId};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
@@ -58,7 +58,6 @@ pub(super) struct Connection<S> {
     id: ConnectionId,
     info: Arc<ConnectionInfo>,
     shared: Arc<Shared>,
-    login: Login,
     input: Input,
     /// Decoded but not begun: requests in flight have to be answered first.
     next: Option<Request>,
@@ -97,12 +96,6 @@ pub(super) struct Connection<S> {
 struct Turn {
     requests: usize,
     answered_bytes: usize,
-}
-
-/// Whether the client is authenticated. There is no authentication yet, so all clients are served.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Login {
-    NotNeeded,
 }
 
 /// A request that has not been begun.
@@ -153,6 +146,7 @@ pub(super) enum End {
     MadeRoom,
     Refused(Refused),
     NotServed { key: i16, version: i16 },
+    NeedsLogin { key: i16, version: i16 },
     Malformed { name: &'static str, version: i16, error: WireError },
     Asked { name: &'static str, why: &'static str },
     Failed { name: &'static str, failure: Failure },
@@ -167,7 +161,6 @@ impl<S: Socket> Connection<S> {
             socket,
             id,
             info: Arc::new(info),
-            login: Login::NotNeeded,
             input: Input::new(id, Arc::clone(&shared.requests), shared.limits.max_request),
             next: None,
             beginning: None,
@@ -349,6 +342,9 @@ impl<S: Socket> Connection<S> {
             // The next request is read even if none may be begun, because this is how the end of the
             // stream is noticed.
             if self.next.is_none() {
+                if !self.may_read_ahead() {
+                    break;
+                }
                 match self.read_request(context) {
                     Ok(read) => self.next = read,
                     Err(end) => {
@@ -367,6 +363,12 @@ impl<S: Socket> Connection<S> {
             moved = true;
         }
         moved
+    }
+
+    /// The request behind a login is judged when the login is done.
+    fn may_read_ahead(&self) -> bool {
+        let is_free = self.beginning.is_none() && self.owed.is_empty();
+        is_free || self.shared.api.is_logged_in(&self.info.session)
     }
 
     fn may_begin(&mut self, next: &Request, context: &mut Context<'_>) -> bool {
@@ -412,7 +414,7 @@ impl<S: Socket> Connection<S> {
                 self.shared.api.requests().begun(row.key, header.api_version);
                 let asked = Asked { row, begun: self.active };
                 let frame = body.remaining();
-                let Begun { decoded, mut reply } =
+                let BegunRequest { decoded, mut reply } =
                     self.shared.api.serve(row, Arc::clone(&self.info), header, body);
                 charge.at_least(frame.saturating_add(decoded));
                 match Pin::new(&mut reply).poll(context) {
@@ -458,17 +460,13 @@ impl<S: Socket> Connection<S> {
             error,
         })?;
         let (key, version) = (header.api_key, header.api_version);
-        match self.login {
-            // Authentication will allow only keys 17, 18 and 36, and at most 512 KiB per frame, before a
-            // client has logged in.
-            Login::NotNeeded => {}
-        }
-        match self.shared.api.find(key, version) {
-            Found::Row(row) => Ok(Some(Request::Serve { row, header, body, charge })),
-            Found::UnknownApiVersions => {
+        match self.shared.api.find(key, version, &self.info.session) {
+            FoundRow::Row(row) => Ok(Some(Request::Serve { row, header, body, charge })),
+            FoundRow::UnknownApiVersions => {
                 Ok(Some(Request::UnknownApiVersions { correlation_id: header.correlation_id }))
             }
-            Found::Nothing => Err(End::NotServed { key, version }),
+            FoundRow::Nothing => Err(End::NotServed { key, version }),
+            FoundRow::NeedsLogin => Err(End::NeedsLogin { key, version }),
         }
     }
 
@@ -620,6 +618,7 @@ impl<S: Socket> Connection<S> {
             | End::TooSlow
             | End::Refused(_)
             | End::NotServed { .. }
+            | End::NeedsLogin { .. }
             | End::Malformed { .. }
             | End::Asked { .. }
             | End::Failed { .. } => {}
@@ -647,6 +646,7 @@ impl Shared {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.shared.answers.forget(self.id);
+        self.info.end();
     }
 }
 
@@ -660,6 +660,7 @@ impl End {
             | End::MadeRoom
             | End::Refused(_)
             | End::NotServed { .. }
+            | End::NeedsLogin { .. }
             | End::Malformed { .. }
             | End::Failed { .. } => false,
         }
@@ -694,6 +695,11 @@ fn complain(end: &End, info: &ConnectionInfo) {
         ),
         End::NotServed { key, version } => warn!(
             %peer, key, version, "a request of a key or version that is not advertised; connection closed"
+        ),
+        End::NeedsLogin { key, version } => warn!(
+            %peer, key, version,
+            "a request before the login, or after the end of a session: set security.protocol and sasl.mechanism in \
+             the client; connection closed"
         ),
         End::Malformed { name, version, error } => warn!(
             %peer, request = name, version, %error, "a malformed request; connection closed"

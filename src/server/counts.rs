@@ -128,7 +128,7 @@ impl Reason {
             End::Refused(Refused::Stranger(Stranger::Http)) => Reason::Http,
             End::Refused(Refused::TooShort { .. }) => Reason::NotKafka,
             End::Refused(Refused::TooLong { .. }) => Reason::TooLarge,
-            End::NotServed { .. } => Reason::NotServed,
+            End::NotServed { .. } | End::NeedsLogin { .. } => Reason::NotServed,
             End::Malformed { .. } | End::Failed { failure: Failure::Malformed(_), .. } => Reason::Malformed,
             End::Asked { .. } => Reason::Refused,
             End::Failed { failure: Failure::Unencodable(_) | Failure::Panicked, .. } => Reason::Failed,

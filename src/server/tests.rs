@@ -2,6 +2,7 @@
 //! Time only passes when a test lets it.
 
 mod limits;
+mod login;
 mod order;
 mod sockets;
 mod strangers;
@@ -20,8 +21,9 @@ use super::connection::{Connection, End};
 use super::*;
 use crate::api::connection::ConnectionInfo;
 use crate::api::context::Services;
+use crate::api::principal::Principal;
 use crate::api::requests::Requests;
-use crate::api::{Answer, Begun, Call, Failure, Later, Reply, Row, encode};
+use crate::api::{Answer, BegunRequest, Call, Failure, Later, Reply, Row, encode};
 use crate::protocol::Message;
 use crate::protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
 use crate::stop::Stop;
@@ -40,12 +42,12 @@ static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
         Row::for_test(OVERLAPPING, 0, 8, scripted).served_from(3).overlapping(),
         Row::for_test(BULKY, 0, 5, scripted).large_answers(),
         Row::for_test(ORDINARY, 0, 5, scripted),
-        Row::for_test(API_VERSIONS, 0, 3, scripted),
+        Row::for_test(API_VERSIONS, 0, 3, scripted).before_login(),
     ]
 });
 
 /// A handler that does what the request says (see [`ask`]).
-fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
+fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
     let reply: Later<Reply<Answer>> = Box::pin(async move {
         let asked = SaslHandshakeRequest::decode(&mut call.body, 1);
         let asked = asked.and_then(|asked| {
@@ -80,13 +82,23 @@ fn scripted(mut call: Call) -> Begun<Later<Reply<Answer>>> {
                 Ok(())
             })),
             "silent-failure" => Reply::Silence(Box::pin(async { Err("it failed") })),
+            "log-in" => {
+                gate.passed().await;
+                let logged_in = call.context.connection.session.log_in(Principal::user("alice"), None);
+                logged_in.expect("the same principal each time");
+                Reply::Now(answer)
+            }
+            "keep" => {
+                call.context.connection.keep(Kept::at(&gate));
+                Reply::Now(answer)
+            }
             "close" => Reply::Close("it was asked to"),
             "panic" => panic!("a handler panics in a test"),
             "large" => Reply::Now(Ok(vec![Bytes::from(vec![0; LARGE_ANSWER]).into()])),
             other => unreachable!("no script: {other}"),
         }
     });
-    Begun { decoded: 0, reply }
+    BegunRequest { decoded: 0, reply }
 }
 
 const LARGE_ANSWER: usize = 300 << 10;
@@ -157,6 +169,22 @@ impl Drop for Here<'_> {
     }
 }
 
+/// Something that ends with a connection; it counts as waiting at a gate.
+struct Kept(Gate);
+
+impl Kept {
+    fn at(gate: &Gate) -> Kept {
+        gate.0.waiting.fetch_add(1, Ordering::SeqCst);
+        Kept(gate.clone())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A request for [`scripted`].
 fn ask(key: i16, correlation: i32, what: &str, gate: &Gate) -> Vec<u8> {
     let version = if key == OVERLAPPING { 3 } else { 0 };
@@ -215,13 +243,22 @@ impl Stage {
         self.connect_through(1 << 20)
     }
 
+    /// A connection whose client has to log in.
+    fn connect_before_login(&self) -> Client {
+        self.connect_as(1 << 20, ConnectionInfo::before_login)
+    }
+
     /// A connection whose socket buffers this many unread bytes.
     fn connect_through(&self, socket_buffer: usize) -> Client {
+        self.connect_as(socket_buffer, |info| info)
+    }
+
+    fn connect_as(&self, socket_buffer: usize, change: fn(ConnectionInfo) -> ConnectionInfo) -> Client {
         let (stream, theirs) = duplex(socket_buffer);
         let id = self.shared.connections.fetch_add(1, Ordering::SeqCst);
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:9092".parse().unwrap());
         let listener = Arc::new(BrokerSettings::default().listeners[0].clone());
-        let info = ConnectionInfo::new(id, peer, local, listener);
+        let info = change(ConnectionInfo::new(id, peer, local, listener));
         let connection = Connection::new(theirs, info, Arc::clone(&self.shared));
         Client { stream, served: tokio::spawn(connection.run()), _stop: Arc::clone(&self.stop) }
     }

@@ -1,0 +1,49 @@
+//! Connections whose client has to log in, and what ends with a connection.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn before_the_login_only_the_keys_of_a_login_are_served() {
+    let gate = Gate::new();
+    let mut client = Stage::new().connect_before_login();
+    client.send(&ask(API_VERSIONS, 1, "now", &gate)).await;
+    assert_eq!(client.correlations().await, [1]);
+    client.send(&ask(ORDINARY, 2, "now", &gate)).await;
+    assert_eq!(client.end().await, End::NeedsLogin { key: ORDINARY, version: 0 });
+    assert_eq!(gate.begun(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_login_a_key_that_does_not_exist_is_no_other_than_one_that_does() {
+    for (key, version) in [(UNKNOWN, 0), (API_VERSIONS, 99)] {
+        let mut client = Stage::new().connect_before_login();
+        // The header of an unknown version ends with its tagged fields.
+        client.send(&frame(key, version, 1, b"\0")).await;
+        assert_eq!(client.end().await, End::NeedsLogin { key, version });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_behind_the_login_is_served_when_the_login_is_done() {
+    let (login, behind) = (Gate::new(), Gate::new());
+    let mut client = Stage::new().connect_before_login();
+    let both = [ask(API_VERSIONS, 1, "log-in", &login), ask(ORDINARY, 2, "now", &behind)].concat();
+    client.send(&both).await;
+    settle().await;
+    assert_eq!((login.begun(), behind.begun()), (1, 0));
+    login.open();
+    assert_eq!(client.correlations().await, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_keeps_for_a_connection_ends_with_it() {
+    let gate = Gate::new();
+    let mut client = Stage::new().connect();
+    client.send(&ask(ORDINARY, 1, "keep", &gate)).await;
+    assert_eq!(client.correlations().await, [1]);
+    assert_eq!(gate.waiting(), 1);
+    let Client { stream, served, _stop } = client;
+    drop(stream);
+    assert_eq!(served.await.unwrap(), End::Closed);
+    assert_eq!(gate.waiting(), 0);
+}
