@@ -153,6 +153,10 @@ fn message_traits(out: &mut String, message: &Message) {
     line!(out, "impl Message for {name} {{");
     line!(out, "const VERSIONS: RangeInclusive<i16> = {first}..={last};");
     line!(out, "const FIRST_FLEXIBLE: i16 = {flexible};");
+    let is_throttle_time = |field: &Field| field.name == "throttle_time_ms";
+    if message.structs.first().is_some_and(|body| body.fields.iter().any(is_throttle_time)) {
+        line!(out, "fn throttle_time_ms(&self) -> i32 {{ self.throttle_time_ms }}");
+    }
     line!(out, "}}");
     if let (Kind::Request, Some(key)) = (message.kind, message.key) {
         let module = message.module().replace("_request", "_response");

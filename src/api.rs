@@ -33,6 +33,7 @@ mod transactions;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::BrokerSettings;
@@ -105,8 +106,9 @@ pub static TABLE: &[Row] = &[
 /// requests of the connection see its effect.
 pub enum Reply<T> {
     /// No response (acks=0). The request's bytes and their budget are held until the work is done.
-    /// If the work fails, the connection is closed; the error is the text for the log.
-    Silence(Later<Result<(), &'static str>>),
+    /// If the work fails, the connection is closed; the error is the text for the log. Otherwise the client is held
+    /// back for the returned time.
+    Silence(Later<Result<Duration, &'static str>>),
     Now(T),
     /// The response has to wait for the disk or for new records.
     Later(Later<T>),
@@ -209,7 +211,15 @@ pub enum Failure {
     Panicked,
 }
 
-pub type Answer = Result<Frame, Failure>;
+/// A response that is ready to be sent.
+pub struct Encoded {
+    pub frame: Frame,
+    /// The time for which the client is held back when the response is sent, because it used more than its quota.
+    /// Handlers set it as the throttle time of the response; it is zero, because there are no quotas yet.
+    pub mute: Duration,
+}
+
+pub type Answer = Result<Encoded, Failure>;
 
 /// One request whose header is decoded and whose body is not yet.
 pub struct Call {
@@ -477,5 +487,23 @@ pub(crate) fn encode<M: Message>(
     for (code, times) in out.error_codes() {
         requests.refused(key, *code, *times);
     }
-    out.into_frame().map_err(Failure::Unencodable)
+    let mute = Duration::from_millis(u64::try_from(answer.throttle_time_ms()).unwrap_or(0));
+    Ok(Encoded { frame: out.into_frame().map_err(Failure::Unencodable)?, mute })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::messages::HeartbeatResponse;
+
+    #[test]
+    fn a_throttled_client_is_held_back_also_in_versions_that_do_not_tell_it() {
+        let answer = HeartbeatResponse { throttle_time_ms: 250, ..HeartbeatResponse::default() };
+        let mute = |answer: &HeartbeatResponse, version| {
+            encode(answer, 12, version, 0, &Requests::new()).map(|encoded| encoded.mute)
+        };
+        assert_eq!(mute(&answer, 0), Ok(Duration::from_millis(250)));
+        assert_eq!(mute(&answer, 4), Ok(Duration::from_millis(250)));
+        assert_eq!(mute(&HeartbeatResponse::default(), 4), Ok(Duration::ZERO));
+    }
 }

@@ -62,6 +62,11 @@ pub trait Message: Field + Default + Clone + Debug + PartialEq {
         self.write(out, Self::at(version)?)
     }
 
+    /// How long a client is held back after this response, whether the version has the field or not.
+    fn throttle_time_ms(&self) -> i32 {
+        0
+    }
+
     #[doc(hidden)]
     fn at(version: i16) -> Result<At, WireError> {
         if !Self::VERSIONS.contains(&version) {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::num::NonZero;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -342,7 +343,7 @@ fn unanswered(begun: Vec<BegunTopic>, requests: &Arc<Requests>) -> Reply<Produce
                 return Err(WHY);
             }
         }
-        Ok(())
+        Ok(Duration::ZERO)
     }))
 }
 

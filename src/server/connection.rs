@@ -26,7 +26,7 @@ use super::input::{Input, LARGE, Next, RawFrame, Refused, Stranger};
 use super::output::Output;
 use super::socket::Socket;
 use crate::api::connection::ConnectionInfo;
-use crate::api::{Answer, BegunRequest, Failure, FoundRow, Frame, Guarded, Later, Reply, Row};
+use crate::api::{Answer, BegunRequest, Encoded, Failure, FoundRow, Frame, Guarded, Later, Reply, Row};
 use crate::budget::{Charge, ConnectionId};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
@@ -71,6 +71,8 @@ pub(super) struct Connection<S> {
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
+    /// Until then no request is read or begun, because the client used more than its quota.
+    muted_until: Option<Moment>,
     /// The work done since other connections had their turn.
     turn: Turn,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -112,12 +114,12 @@ struct Beginning {
 
 enum Owed {
     Waiting { asked: Asked, answer: Later<Answer>, charge: Charge },
-    Ready { frame: Frame, charge: Charge },
+    Ready { answer: Encoded, charge: Charge },
 }
 
 struct Silent {
     asked: Asked,
-    work: Later<Result<(), &'static str>>,
+    work: Later<Result<Duration, &'static str>>,
     charge: Charge,
 }
 
@@ -168,6 +170,7 @@ impl<S: Socket> Connection<S> {
             silent: Vec::new(),
             last_begun: None,
             output: Output::new(Arc::clone(&shared.answers)),
+            muted_until: None,
             turn: Turn::default(),
             stopping: Box::pin(async move { stopping.begun().await }),
             end: None,
@@ -254,10 +257,10 @@ impl<S: Socket> Connection<S> {
             let Poll::Ready(answer) = answer.as_mut().poll(context) else { continue };
             moved = true;
             match answer {
-                Ok(frame) => {
+                Ok(answer) => {
                     self.shared.answered(asked);
-                    let charge = self.charge(&frame);
-                    self.owed[at] = Owed::Ready { frame, charge };
+                    let charge = self.charge(&answer.frame);
+                    self.owed[at] = Owed::Ready { answer, charge };
                 }
                 Err(failure) => {
                     // Later responses cannot be sent without this one.
@@ -268,21 +271,26 @@ impl<S: Socket> Connection<S> {
             }
         }
         let (end, shared) = (&mut self.end, &self.shared);
+        let mut mute = Duration::ZERO;
         self.silent.retain_mut(|silent| match silent.work.as_mut().poll(context) {
             Poll::Pending => true,
             Poll::Ready(done) => {
                 moved = true;
                 shared.answered(silent.asked);
-                if let Err(why) = done {
-                    end.get_or_insert(End::Asked { name: silent.asked.row.name, why });
+                match done {
+                    Ok(more) => mute = mute.max(more),
+                    Err(why) => {
+                        end.get_or_insert(End::Asked { name: silent.asked.row.name, why });
+                    }
                 }
                 false
             }
         });
+        self.mute(mute);
         while let Some(Owed::Ready { .. }) = self.owed.front()
-            && let Some(Owed::Ready { frame, charge }) = self.owed.pop_front()
+            && let Some(Owed::Ready { answer, charge }) = self.owed.pop_front()
         {
-            self.put_out(frame, charge);
+            self.put_out(answer, charge);
             self.active = Moment::now();
         }
         moved
@@ -292,9 +300,9 @@ impl<S: Socket> Connection<S> {
     fn owe(&mut self, asked: Asked, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
             Reply::Silence(work) => self.silent.push(Silent { asked, work, charge }),
-            Reply::Now(Ok(frame)) => {
+            Reply::Now(Ok(answer)) => {
                 self.shared.answered(asked);
-                self.owe_frame(frame);
+                self.owe_encoded(answer);
             }
             Reply::Now(Err(failure)) => self.fail(asked.row, failure),
             Reply::Later(answer) => self.owed.push_back(Owed::Waiting { asked, answer, charge }),
@@ -303,19 +311,33 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Sends a response that is ready, unless earlier ones are still outstanding.
-    fn owe_frame(&mut self, frame: Frame) {
-        let charge = self.charge(&frame);
+    fn owe_encoded(&mut self, answer: Encoded) {
+        let charge = self.charge(&answer.frame);
         if self.owed.is_empty() {
-            self.put_out(frame, charge);
+            self.put_out(answer, charge);
         } else {
-            self.owed.push_back(Owed::Ready { frame, charge });
+            self.owed.push_back(Owed::Ready { answer, charge });
         }
     }
 
-    fn put_out(&mut self, frame: Frame, charge: Charge) {
+    fn put_out(&mut self, Encoded { frame, mute }: Encoded, charge: Charge) {
+        self.mute(mute);
         let bytes = frame.iter().map(Piece::len).fold(0, usize::saturating_add);
         self.turn.answered_bytes = self.turn.answered_bytes.saturating_add(bytes);
         self.output.push(frame, charge);
+    }
+
+    /// Holds the client back. As in Kafka, the response that tells it is sent at once.
+    fn mute(&mut self, time: Duration) {
+        if !time.is_zero() {
+            self.muted_until = self.muted_until.max(Some(Moment::now().after(time)));
+        }
+    }
+
+    /// Whether the client is held back now.
+    fn is_muted(&mut self) -> bool {
+        self.muted_until.take_if(|until| *until <= Moment::now());
+        self.muted_until.is_some()
     }
 
     fn charge(&self, frame: &Frame) -> Charge {
@@ -338,7 +360,7 @@ impl<S: Socket> Connection<S> {
         let mut moved = false;
         self.wants_bytes = false;
         self.wants_room = false;
-        while self.end.is_none() && !self.turn_is_over() {
+        while self.end.is_none() && !self.turn_is_over() && !self.is_muted() {
             // The next request is read even if none may be begun, because this is how the end of the
             // stream is noticed.
             if self.next.is_none() {
@@ -424,7 +446,7 @@ impl<S: Socket> Connection<S> {
             }
             Request::UnknownApiVersions { correlation_id } => {
                 match self.shared.api.answer_unknown_api_versions(correlation_id) {
-                    Ok(frame) => self.owe_frame(frame),
+                    Ok(answer) => self.owe_encoded(answer),
                     Err(failure) => self.end = Some(End::Failed { name: "ApiVersions", failure }),
                 }
             }
@@ -552,7 +574,8 @@ impl<S: Socket> Connection<S> {
             if self.active.elapsed() >= REST {
                 self.input.rest();
             }
-            if self.wants_room {
+            let was_muted = self.muted_until.is_some();
+            if self.wants_room || was_muted && !self.is_muted() {
                 // Try again, because peers that hold memory may have to be closed.
                 context.waker().wake_by_ref();
             }
@@ -575,6 +598,9 @@ impl<S: Socket> Connection<S> {
         }
         if self.wants_room {
             due = due.min(Moment::now().after(ASK_AGAIN));
+        }
+        if let Some(until) = self.muted_until {
+            due = due.min(until);
         }
         if self.input.can_rest() {
             due = due.min(Moment::now().after(REST));
@@ -604,7 +630,10 @@ impl<S: Socket> Connection<S> {
     /// Whether the client waits for us. A client that has ended its side of the stream may be gone, so
     /// its wait counts as idle.
     fn is_busy(&self) -> bool {
-        let waits = self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty();
+        let waits = self.beginning.is_some()
+            || !self.owed.is_empty()
+            || !self.output.is_empty()
+            || self.muted_until.is_some();
         waits && !self.input_ended
     }
 

@@ -3,6 +3,7 @@
 
 mod limits;
 mod login;
+mod mute;
 mod order;
 mod sockets;
 mod strangers;
@@ -23,7 +24,7 @@ use crate::api::connection::ConnectionInfo;
 use crate::api::context::Services;
 use crate::api::principal::Principal;
 use crate::api::requests::Requests;
-use crate::api::{Answer, BegunRequest, Call, Failure, Later, Reply, Row, encode};
+use crate::api::{Answer, BegunRequest, Call, Encoded, Failure, Later, Reply, Row, encode};
 use crate::protocol::Message;
 use crate::protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
 use crate::stop::Stop;
@@ -79,8 +80,10 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
             }
             "silent" => Reply::Silence(Box::pin(async move {
                 gate.passed().await;
-                Ok(())
+                Ok(Duration::ZERO)
             })),
+            "throttled" => Reply::Now(answer.map(|answer| Encoded { mute: MUTE, ..answer })),
+            "silent-throttled" => Reply::Silence(Box::pin(async { Ok(MUTE) })),
             "silent-failure" => Reply::Silence(Box::pin(async { Err("it failed") })),
             "log-in" => {
                 gate.passed().await;
@@ -94,7 +97,10 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
             }
             "close" => Reply::Close("it was asked to"),
             "panic" => panic!("a handler panics in a test"),
-            "large" => Reply::Now(Ok(vec![Bytes::from(vec![0; LARGE_ANSWER]).into()])),
+            "large" => {
+                let frame = vec![Bytes::from(vec![0; LARGE_ANSWER]).into()];
+                Reply::Now(Ok(Encoded { frame, mute: Duration::ZERO }))
+            }
             other => unreachable!("no script: {other}"),
         }
     });
@@ -102,6 +108,8 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
 }
 
 const LARGE_ANSWER: usize = 300 << 10;
+/// The time for which a throttled client is held back.
+const MUTE: Duration = Duration::from_secs(5);
 
 /// A gate that handlers wait for; it counts the handlers that have begun.
 #[derive(Clone)]

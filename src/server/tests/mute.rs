@@ -1,0 +1,58 @@
+//! Clients that are held back after a response.
+
+use super::*;
+
+const NEARLY: Duration = Duration::from_millis(4_900);
+const THE_REST: Duration = Duration::from_millis(200);
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_client_gets_its_answer_at_once_and_is_served_again_when_its_time_is_over() {
+    for what in ["throttled", "silent-throttled"] {
+        let (throttled, next) = (Gate::new(), Gate::new());
+        let mut client = Stage::new().connect();
+        client.send(&ask(ORDINARY, 1, what, &throttled)).await;
+        if what == "throttled" {
+            assert_eq!(client.correlations().await, [1]);
+        }
+        settle().await;
+        client.send(&ask(ORDINARY, 2, "now", &next)).await;
+        pass(NEARLY).await;
+        assert_eq!((throttled.begun(), next.begun()), (1, 0), "{what}");
+        pass(THE_REST).await;
+        assert_eq!(next.begun(), 1, "{what}");
+        assert_eq!(client.correlations().await, [2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_were_begun_before_are_answered_while_a_client_is_held_back() {
+    let (throttled, behind) = (Gate::new(), Gate::new());
+    let mut client = Stage::new().connect();
+    let both = [ask(OVERLAPPING, 1, "later", &behind), ask(OVERLAPPING, 2, "throttled", &throttled)].concat();
+    client.send(&both).await;
+    settle().await;
+    behind.open();
+    assert_eq!(client.correlations().await, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_connections_are_served_while_one_is_held_back() {
+    let (throttled, other) = (Gate::new(), Gate::new());
+    let stage = Stage::new();
+    let (mut held, mut free) = (stage.connect(), stage.connect());
+    held.send(&ask(ORDINARY, 1, "throttled", &throttled)).await;
+    assert_eq!(held.correlations().await, [1]);
+    free.send(&ask(ORDINARY, 2, "now", &other)).await;
+    assert_eq!(free.correlations().await, [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_while_it_is_held_back_is_noticed_afterwards() {
+    let throttled = Gate::new();
+    let mut client = Stage::new().connect();
+    client.send(&ask(ORDINARY, 1, "throttled", &throttled)).await;
+    assert_eq!(client.correlations().await, [1]);
+    let Client { stream, served, _stop } = client;
+    drop(stream);
+    assert_eq!(served.await.unwrap(), End::Closed);
+}
