@@ -123,8 +123,8 @@ impl Shard {
         self.topics.get(&id)?.partition(index)
     }
 
-    pub fn groups(&self) -> impl Iterator<Item = (&String, &Arc<Group>)> {
-        self.groups.iter()
+    pub fn groups(&self) -> &SharedMap<String, Arc<Group>> {
+        &self.groups
     }
 
     pub fn group(&self, id: &str) -> Option<&Arc<Group>> {

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::api::Api;
     use crate::config::{BrokerSettings, Given};
-    use crate::coordinator::classic::{Commit, Identity, OffsetToCommit};
+    use crate::coordinator::group::{Commit, Identity, OffsetToCommit};
     use crate::stop::Stop;
     use crate::storage::{NewTopic, Place, StoreOptions};
     use crate::time::Clock;

@@ -40,7 +40,7 @@ pub use partition::{Append, Appended, Ends, Found, Isolation, Partition, ReadAns
 pub use store::{LogDir, NewTopic, Place, Store, StoreOptions, Tuning};
 pub use topics::{Topic, Topics};
 pub use troubles::{Trouble, TroubleKind};
-pub use waiter::Waiter;
+pub use waiter::{Waiter, Waiters};
 
 use crate::kernel::Refusal;
 use crate::types::{ClusterId, NodeId, Offset};

@@ -8,7 +8,7 @@ use super::context::{NoGroup, NoTopic};
 use super::principal::Forbidden;
 use super::topic_name::IllegalName;
 use crate::config::AlterError;
-use crate::coordinator::classic::GroupError;
+use crate::coordinator::group::GroupError;
 use crate::kernel;
 use crate::record::RecordError;
 use crate::storage::{AppendError, LogError, StoreError, TopicError};

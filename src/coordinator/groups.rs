@@ -5,30 +5,44 @@
 //! group's last record is durable. So two calls take effect in the order of the calls, no matter
 //! when they are awaited.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::GroupStore;
-use super::classic::{
-    Answer, ClassicGroup, Command, Commit, Description, GroupError, GroupState, Heartbeat, Join, JoinRefusal,
-    Joined, Leaver, OffsetToDelete, Rules, Sync, Synced,
+use super::group::{
+    Asked, Command, Commit, Delete, DeleteOffsets, Description, Each, Group, GroupError, GroupState,
+    Heartbeat, Join, JoinRefusal, Joined, Leave, Leaver, OffsetToDelete, Request, Rules, Sync, Synced, View,
 };
-use super::slots::{Absent, Slots, all_durable};
-use crate::kernel::group::{CommittedOffset, MemberId, PartitionKey};
+use super::machine::{Keeper, Machine};
+use super::reply::Answered;
+use super::runtime::{Absent, Limits, Runtime, Unserved, Waiting};
+use super::{GroupStore, NotStored, Now, Settled};
+use crate::kernel;
+use crate::kernel::group::{CommittedOffset, GroupRecord, MemberId, PartitionKey};
+use crate::storage::Waiter;
 use crate::time::{self, Clock};
-use crate::types::{Offset, TopicId};
+use crate::types::Offset;
 
 /// The resolution of timers. A finer one would only cost CPU time.
 const TIMER_GRAIN: Duration = Duration::from_millis(10);
+
+/// How long deleted topics are collected before their offsets are forgotten together.
+const COLLECT: Duration = Duration::from_secs(1);
 
 /// The longest string of the protocol, less the unique part of a member id.
 const MEMBER_NAME_MAX: usize = 32_767 - "-00000000-0000-0000-0000-000000000000".len();
 
 /// All groups of a broker; a handle, cheap to clone.
 #[derive(Clone)]
-pub struct Groups(Arc<Slots>);
+pub struct Groups {
+    runtime: Arc<Runtime<Group>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn GroupStore>,
+    rules: Arc<Rules>,
+}
 
 /// A group in the answer to ListGroups.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,36 +62,47 @@ pub struct Watched {
     pub offsets: Vec<(PartitionKey, Offset)>,
 }
 
-/// One result for each part of the request, in the same order; or one error for the whole request.
-pub type Each = Result<Vec<Result<(), GroupError>>, GroupError>;
-
 impl Groups {
-    /// Loads all groups from the store. The caller has to run [`Groups::run`].
+    /// Loads the groups from the store. The caller has to run [`Groups::run`].
     pub fn start(store: Arc<dyn GroupStore>, rules: Rules, clock: Clock) -> Groups {
-        Groups(Arc::new(Slots::load(store, rules, clock)))
+        let limits = Limits { machines: rules.max_groups, bytes: rules.total_bytes };
+        let shared = Arc::new(Shared { store, rules: Arc::new(rules) });
+        let runtime = Runtime::load(Box::new(Arc::clone(&shared)), limits, clock);
+        Groups { runtime: Arc::new(runtime), shared }
     }
 
     /// Fires timers and expires old offsets, as long as it is polled.
     pub async fn run(&self) {
-        let every = self.0.rules().retention_check;
-        let mut next_check = self.0.clock().monotonic() + every;
+        let every = self.rules().retention_check;
+        let mut next_check = self.clock().monotonic() + every;
+        let deletions = Waiter::new();
+        self.shared.store.watch_deletions(&deletions);
+        // When the offsets of deleted topics are forgotten: one pass over all groups for all topics that
+        // were deleted lately. A pass for each would make deleting topics cost more the more groups there
+        // are.
+        let mut next_pass: Option<Duration> = None;
         loop {
-            let next_alarm = self.0.fire_due();
-            let now = self.0.clock().monotonic();
+            let next_alarm = self.runtime.ring();
+            let now = self.clock().monotonic();
             if next_check <= now {
                 self.expire().await;
                 next_check = now + every;
             }
-            let next_pass = self.0.gone_due();
             if next_pass.is_some_and(|due| due <= now) {
-                self.forget_gone().await;
+                next_pass = None;
+                self.forget_topics().await;
                 continue;
             }
             let next = next_pass.map_or(next_check, |due| due.min(next_check)).saturating_sub(now);
             let wait = next_alarm.map_or(next, |wait| wait.min(next)).max(TIMER_GRAIN);
             tokio::select! {
                 () = time::sleep(wait) => {}
-                () = self.0.alarm_moved() => {}
+                () = self.runtime.alarm_moved() => {}
+                () = self.runtime.jobs_ready() => self.runtime.start_workers(),
+                () = deletions.woken() => {
+                    self.shared.store.watch_deletions(&deletions);
+                    next_pass = next_pass.or(Some(self.clock().monotonic() + COLLECT));
+                }
             }
         }
     }
@@ -85,7 +110,7 @@ impl Groups {
     /// Whether groups can be served at all. If not, FindCoordinator returns no coordinator (rule
     /// M7).
     pub fn is_serving(&self) -> bool {
-        self.0.is_serving()
+        self.runtime.is_serving()
     }
 
     pub fn join(
@@ -96,19 +121,17 @@ impl Groups {
         let told = join.member.clone().unwrap_or_default();
         let absent = match join.member {
             None => Absent::Create,
-            Some(_) => Absent::Refuse(GroupError::UnknownMember),
+            Some(_) => Absent::Refuse,
         };
         let new_id = member_id(join.instance.as_deref().unwrap_or(&join.client_id));
-        let asked = match named(group) {
-            Ok(()) => self.0.ask(group, absent, Command::Join { join, new_id }),
-            Err(error) => Err(error),
-        };
+        let command = |asked| Command::Join { asked, new_id };
+        let waiting = named(group).and_then(|()| self.ask(group, absent, join, command, UNKNOWN));
         async move {
-            let answer = match asked {
-                Ok(pending) => pending.answer(join_answer).await,
-                Err(error) => Err(error),
-            };
-            answer.unwrap_or_else(|error| Err(JoinRefusal { error, member: told }))
+            let refused = |error| Err(JoinRefusal { error, member: told });
+            match waiting {
+                Ok(waiting) => answer_of(waiting).await.unwrap_or_else(refused),
+                Err(error) => refused(error),
+            }
         }
     }
 
@@ -117,12 +140,9 @@ impl Groups {
         group: &str,
         sync: Sync,
     ) -> impl Future<Output = Result<Synced, GroupError>> + Send + use<> {
-        let absent = Absent::Refuse(GroupError::UnknownMember);
-        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::Sync(sync)));
-        async move {
-            let taken = |answer| if let Answer::Sync(answer) = answer { Some(answer) } else { None };
-            asked?.answer(taken).await?
-        }
+        let waiting =
+            named(group).and_then(|()| self.ask(group, Absent::Refuse, sync, Command::Sync, UNKNOWN));
+        async move { answer_of(waiting?).await? }
     }
 
     pub fn heartbeat(
@@ -130,22 +150,22 @@ impl Groups {
         group: &str,
         beat: Heartbeat,
     ) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
-        let absent = Absent::Refuse(GroupError::UnknownMember);
-        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::Heartbeat(beat)));
-        async move {
-            let taken = |answer| if let Answer::Heartbeat(answer) = answer { Some(answer) } else { None };
-            asked?.answer(taken).await?
-        }
+        let waiting =
+            named(group).and_then(|()| self.ask(group, Absent::Refuse, beat, Command::Heartbeat, UNKNOWN));
+        async move { answer_of(waiting?).await? }
     }
 
-    pub fn leave(&self, group: &str, leavers: Vec<Leaver>) -> impl Future<Output = Each> + Send + use<> {
+    pub fn leave(
+        &self,
+        group: &str,
+        leavers: Vec<Leaver>,
+    ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
         let nobody_is_a_member = vec![Err(GroupError::UnknownMember); leavers.len()];
-        let absent = Absent::Refuse(GroupError::UnknownMember);
-        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::Leave(leavers)));
+        let waiting = named(group)
+            .and_then(|()| self.ask(group, Absent::Refuse, Leave(leavers), Command::Leave, UNKNOWN));
         async move {
-            let taken = |answer| if let Answer::Leave(answers) = answer { Some(answers) } else { None };
-            match asked {
-                Ok(pending) => pending.answer(taken).await,
+            match waiting {
+                Ok(waiting) => answer_of(waiting).await,
                 Err(GroupError::UnknownMember) => Ok(nobody_is_a_member),
                 Err(error) => Err(error),
             }
@@ -153,14 +173,18 @@ impl Groups {
     }
 
     /// Commits offsets. As in Kafka, this and other requests about offsets allow an empty group id.
-    pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Each> + Send + use<> {
-        let absent = match (commit.generation, commit.knows_group_not_found) {
-            (None, _) => Absent::Create,
-            (Some(_), true) => Absent::Refuse(GroupError::NoSuchGroup),
-            (Some(_), false) => Absent::Refuse(GroupError::IllegalGeneration),
+    pub fn commit(
+        &self,
+        group: &str,
+        commit: Commit,
+    ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
+        let (absent, error) = match (commit.generation, commit.knows_group_not_found) {
+            (None, _) => (Absent::Create, GroupError::NoSuchGroup),
+            (Some(_), true) => (Absent::Refuse, GroupError::NoSuchGroup),
+            (Some(_), false) => (Absent::Refuse, GroupError::IllegalGeneration),
         };
-        let asked = self.0.ask(group, absent, Command::Commit(commit));
-        async move { asked?.answer(offsets_answer).await? }
+        let waiting = self.ask(group, absent, commit, Command::Commit, error);
+        async move { answer_of(waiting?).await? }
     }
 
     /// The offsets of these partitions, in the same order, or all offsets of the group. An unknown
@@ -171,49 +195,55 @@ impl Groups {
         of: Option<Vec<PartitionKey>>,
     ) -> impl Future<Output = Result<Vec<(PartitionKey, Option<CommittedOffset>)>, GroupError>> + Send + use<>
     {
-        let found = self.0.look_at(group, |group| group.offsets(of.as_deref()));
+        let found = self.runtime.read(&group.into(), |group| group.offsets(of.as_deref()));
         async move {
             let none_of_them = || of.into_iter().flatten().map(|of| (of, None)).collect();
-            Ok(found?.when_durable().await?.unwrap_or_else(none_of_them))
+            Ok(when_durable(found).await?.unwrap_or_else(none_of_them))
         }
     }
 
     /// The memory that [`Groups::fetch_offsets`] would take now.
     pub fn weigh_offsets(&self, group: &str, of: Option<&[PartitionKey]>) -> usize {
-        self.0.peek_at(group, |group| group.weigh_offsets(of)).unwrap_or(0)
+        self.runtime.peek(&group.into(), |group| group.weigh_offsets(of)).unwrap_or(0)
     }
 
     /// The memory that [`Groups::describe`] would take now.
     pub fn weigh_description(&self, group: &str) -> usize {
-        self.0.peek_at(group, ClassicGroup::weigh_description).unwrap_or(0)
+        self.runtime.peek(&group.into(), Group::weigh_description).unwrap_or(0)
     }
 
     /// The maximum memory that [`Groups::list`] would take now.
     pub fn weigh_list(&self) -> usize {
         const LISTING: usize = 256;
         // `held` counts every group's name four times and also its protocol type.
-        self.0.len() * LISTING + self.0.held() / 4
+        self.runtime.count() * LISTING + self.runtime.held() / 4
     }
 
     pub fn describe(
         &self,
         group: &str,
     ) -> impl Future<Output = Result<Description, GroupError>> + Send + use<> {
-        let found = self.0.look_at(group, ClassicGroup::describe);
-        async move { found?.when_durable().await?.ok_or(GroupError::NoSuchGroup) }
+        let found = self.runtime.read(&group.into(), Group::describe);
+        async move { when_durable(found).await?.ok_or(GroupError::NoSuchGroup) }
     }
 
     /// All groups, ordered by name.
     pub fn list(&self) -> impl Future<Output = Result<Vec<GroupListing>, GroupError>> + Send + use<> {
         let serving = self.is_serving();
         let (mut listings, mut unsettled) = (Vec::new(), Vec::new());
-        self.0.look_at_all(|name, group, settled| {
-            unsettled.extend(settled.cloned());
-            if group.exists() {
-                let protocol_type = group.hard().protocol_type().map(str::to_owned);
-                listings.push(GroupListing { group: name.to_owned(), state: group.state(), protocol_type });
-            }
-        });
+        for found in self.runtime.all() {
+            found.read(|name, group, settled| {
+                unsettled.extend(settled.cloned());
+                if group.exists() {
+                    let protocol_type = group.hard().protocol_type().map(str::to_owned);
+                    listings.push(GroupListing {
+                        group: name.to_string(),
+                        state: group.state(),
+                        protocol_type,
+                    });
+                }
+            });
+        }
         async move {
             if !serving {
                 return Err(GroupError::NotStored);
@@ -226,7 +256,7 @@ impl Groups {
     /// The current state of each group, durable or not, for metrics. Locks each group while its
     /// offsets are copied.
     pub fn watch(&self, see: impl FnMut(Watched)) {
-        let copied = |name: &Arc<str>, group: &ClassicGroup| {
+        let copied = |name: &Arc<str>, group: &Group, _: Option<&Settled>| {
             let hard = group.hard();
             group.exists().then(|| Watched {
                 group: Arc::clone(name),
@@ -235,46 +265,39 @@ impl Groups {
                 offsets: hard.offsets().iter().map(|(of, committed)| (*of, committed.offset)).collect(),
             })
         };
-        self.0.each(copied).flatten().for_each(see);
+        self.runtime.all().into_iter().filter_map(|found| found.read(copied)).for_each(see);
     }
 
     /// The memory that all groups take, and its limit.
     pub fn memory(&self) -> (usize, usize) {
-        (self.0.held(), self.0.rules().total_bytes)
+        (self.runtime.held(), self.rules().total_bytes)
     }
 
     pub fn delete(&self, group: &str) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
-        let asked = self.0.ask(group, Absent::Refuse(GroupError::NoSuchGroup), Command::Delete);
-        async move {
-            let taken = |answer| if let Answer::Delete(answer) = answer { Some(answer) } else { None };
-            asked?.answer(taken).await?
-        }
+        let waiting = self.ask(group, Absent::Refuse, Delete, Command::Delete, GroupError::NoSuchGroup);
+        async move { answer_of(waiting?).await? }
     }
 
     pub fn delete_offsets(
         &self,
         group: &str,
         offsets: Vec<OffsetToDelete>,
-    ) -> impl Future<Output = Each> + Send + use<> {
-        let absent = Absent::Refuse(GroupError::NoSuchGroup);
-        let asked = named(group).and_then(|()| self.0.ask(group, absent, Command::DeleteOffsets(offsets)));
-        async move { asked?.answer(offsets_answer).await? }
+    ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
+        let delete = DeleteOffsets(offsets);
+        let absent = GroupError::NoSuchGroup;
+        let waiting = named(group)
+            .and_then(|()| self.ask(group, Absent::Refuse, delete, Command::DeleteOffsets, absent));
+        async move { answer_of(waiting?).await? }
     }
 
-    /// Removes the offsets of deleted topics, within about a second. Their ids are never used again, and offsets
-    /// that a crash leaves behind are removed by the next check.
-    pub fn forget_topics(&self, gone: BTreeSet<TopicId>) {
-        self.0.note_gone(gone);
-    }
-
-    /// One pass over all groups for all topics that were deleted lately: a pass for each would make
-    /// deleting topics cost more the more groups there are.
-    async fn forget_gone(&self) {
-        let gone = Arc::new(self.0.take_gone());
-        for name in self.0.names() {
-            self.0.tell(&name, |group| {
-                let has_some = group.hard().topics().iter().any(|topic| gone.contains(topic));
-                has_some.then(|| Command::ForgetTopics(gone.clone()))
+    /// Removes the offsets of deleted topics. Topic ids are never used again, and offsets that a crash leaves
+    /// behind are removed by the next check.
+    async fn forget_topics(&self) {
+        let topics = self.shared.store.topics();
+        for name in self.runtime.keys() {
+            self.runtime.tell(&name, |group| {
+                let has_some = group.hard().topics().iter().any(|topic| topics.name(*topic).is_none());
+                has_some.then_some(Command::ForgetTopics)
             });
             tokio::task::yield_now().await;
         }
@@ -282,23 +305,96 @@ impl Groups {
 
     /// Removes offsets that are too old and those of deleted topics.
     async fn expire(&self) {
-        for name in self.0.names() {
-            self.0.tell(&name, |group| {
-                let topics = group.hard().topics().into_iter();
-                let topics = topics.map(|topic| (topic, self.0.topic_name(topic))).collect();
-                Some(Command::Expire { topics, by_age_at: self.0.believed_time() })
-            });
+        for name in self.runtime.keys() {
+            let by_age_at = self.shared.store.now().believed;
+            self.runtime.tell(&name, |_| Some(Command::Expire { by_age_at }));
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Decides a request now. `unknown` is the answer for a group that does not exist.
+    fn ask<Q: Request>(
+        &self,
+        group: &str,
+        absent: Absent,
+        what: Q,
+        command: impl FnOnce(Asked<Q>) -> Command,
+        unknown: GroupError,
+    ) -> Result<Waiting<Group, Q::Answer>, GroupError> {
+        let asked = self.runtime.ask(&group.into(), absent, |reply| command(Asked { what, reply }));
+        asked.map_err(|unserved| match unserved {
+            Unserved::Absent => unknown,
+            other => other.into(),
+        })
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    fn clock(&self) -> &Clock {
+        self.runtime.clock()
+    }
+}
+
+impl Keeper<Group> for Arc<Shared> {
+    fn all(&self) -> Vec<(Arc<str>, Arc<kernel::Group>)> {
+        self.store.load().into_iter().map(|(name, group)| (name.into(), group)).collect()
+    }
+
+    fn find(&self, name: &Arc<str>) -> Option<Arc<kernel::Group>> {
+        self.store.reload(name)
+    }
+
+    fn home(&self, _: &Arc<str>) -> Option<()> {
+        Some(())
+    }
+
+    fn submit(&self, name: &Arc<str>, records: Vec<GroupRecord>) -> Settled {
+        self.store.submit(name, records)
+    }
+
+    fn is_serving(&self) -> bool {
+        self.store.is_serving()
+    }
+
+    fn now(&self) -> Now {
+        self.store.now()
+    }
+
+    fn view(&self) -> View {
+        View { rules: Arc::clone(&self.rules), topics: self.store.topics() }
+    }
+}
+
+impl From<Unserved> for GroupError {
+    fn from(unserved: Unserved) -> GroupError {
+        match unserved {
+            Unserved::Absent => GroupError::NoSuchGroup,
+            Unserved::NotHome => GroupError::NotCoordinator,
+            Unserved::NoRoom => GroupError::NoRoom,
+            Unserved::NotStored => GroupError::NotStored,
         }
     }
 }
 
-fn join_answer(answer: Answer) -> Option<Result<Joined, JoinRefusal>> {
-    if let Answer::Join(answer) = answer { Some(answer) } else { None }
+/// The answer of a member's request to a group that does not exist.
+const UNKNOWN: GroupError = GroupError::UnknownMember;
+
+async fn answer_of<A>(waiting: Waiting<Group, A>) -> Result<A, GroupError> {
+    Ok(waiting.answer().await?)
 }
 
-fn offsets_answer(answer: Answer) -> Option<Each> {
-    if let Answer::Offsets(answer) = answer { Some(answer) } else { None }
+async fn when_durable<T>(found: Result<Answered<Option<T>>, Unserved>) -> Result<Option<T>, GroupError> {
+    Ok(found?.when_durable().await?)
+}
+
+/// Waits until all of these are durable.
+async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupError> {
+    for settled in unsettled {
+        settled.await.map_err(|NotStored| GroupError::NotStored)?;
+    }
+    Ok(())
 }
 
 fn named(group: &str) -> Result<(), GroupError> {

@@ -13,7 +13,7 @@ use super::{MOST_ROWS, Metrics, Serving, label, table};
 use crate::api::requests::OfKey;
 use crate::budget::Budget;
 use crate::coordinator::Watched;
-use crate::coordinator::classic::GroupState;
+use crate::coordinator::group::GroupState;
 use crate::kernel::Placement;
 use crate::storage::{Partition, Store, Topics};
 use crate::types::{Offset, Timestamp};

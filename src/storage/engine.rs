@@ -268,7 +268,7 @@ impl Engine {
             }
         }
         if let Some(topics) = topics {
-            *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
+            topics.publish(&self.image);
         }
         if let Some(position) = round.position {
             self.position.store(position, Ordering::Release);
@@ -466,7 +466,7 @@ impl Engine {
         self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
         let mut topics = self.image_to_change();
         self.topics_follow_settings(&mut topics);
-        *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
+        topics.publish(&self.image);
     }
 
     fn topics_follow_settings(&self, topics: &mut Topics) {
@@ -538,7 +538,7 @@ impl Engine {
                 self.hold_unwritten(partition, held);
             }
         }
-        *self.image.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(topics);
+        topics.publish(&self.image);
     }
 
     /// Keeps records that recovery could not write in memory for readers, and writes them once that works.

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::clocks::Now;
+use super::waiter::Waiter;
 use crate::kernel::group::{Group, GroupRecord};
 use crate::types::TopicId;
 
 /// The groups' part of a store.
 pub trait GroupStore: Send + Sync {
-    /// All groups, at start.
+    /// All groups in the kernel, ordered by name.
     fn load(&self) -> Vec<(String, Arc<Group>)>;
 
-    /// The current state of one group in the kernel; used after a failed submit.
+    /// The current state of one group in the kernel.
     fn reload(&self, group: &str) -> Option<Arc<Group>>;
 
     /// Queues the records. They stay together, after all earlier submits, and get their place in the queue
@@ -28,8 +29,20 @@ pub trait GroupStore: Send + Sync {
     /// The time for submitted commands, and the time for expiry.
     fn now(&self) -> Now;
 
-    /// The name of a topic; `None` if it was deleted.
-    fn topic_name(&self, topic: TopicId) -> Option<String>;
+    /// The published topics.
+    fn topics(&self) -> Arc<dyn SeenTopics>;
+
+    /// Wakes `waiter` once, after the next deletion of topics is published.
+    fn watch_deletions(&self, waiter: &Arc<Waiter>);
+}
+
+/// What a coordinator may see of topics, as they were at one time.
+pub trait SeenTopics: Send + Sync {
+    /// Later images have higher versions.
+    fn version(&self) -> u64;
+
+    /// The current name of a topic; `None` if it was deleted.
+    fn name(&self, topic: TopicId) -> Option<&str>;
 }
 
 /// The records were not made durable, or it is unknown whether they were.

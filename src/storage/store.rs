@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::directory::Directory;
 use super::engine::{Engine, EngineOptions};
 use super::fs::{DiskFs, Fs, MemoryFs, Space};
-use super::groups::{GroupStore, NotStored, Settled};
+use super::groups::{GroupStore, NotStored, SeenTopics, Settled};
 use super::journal;
 use super::keeper::{self, Job};
 use super::live::LiveSettings;
@@ -23,6 +23,7 @@ use super::retention::{self, Pass};
 use super::scrub::{Scrub, Surroundings};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
+use super::waiter::Waiter;
 use super::{OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::GroupRecord;
@@ -668,8 +669,9 @@ impl Drop for Inner {
 
 impl GroupStore for Store {
     fn load(&self) -> Vec<(String, Arc<Group>)> {
-        let engine = self.committer().engine();
-        engine.shard.groups().map(|(id, group)| (id.clone(), Arc::clone(group))).collect()
+        // A clone costs little, and the engine does not wait for the copies of the names.
+        let groups = self.committer().engine().shard.groups().clone();
+        groups.iter().map(|(id, group)| (id.clone(), Arc::clone(group))).collect()
     }
 
     fn reload(&self, group: &str) -> Option<Arc<Group>> {
@@ -694,8 +696,12 @@ impl GroupStore for Store {
         Store::now(self)
     }
 
-    fn topic_name(&self, topic: TopicId) -> Option<String> {
-        self.topics().by_id(topic).map(|topic| topic.name.to_string())
+    fn topics(&self) -> Arc<dyn SeenTopics> {
+        Store::topics(self)
+    }
+
+    fn watch_deletions(&self, waiter: &Arc<Waiter>) {
+        Store::topics(self).watch_deletions(waiter);
     }
 }
 

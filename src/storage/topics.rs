@@ -2,9 +2,11 @@
 //! Each image shares everything unchanged with the one before, so that a change costs O(log n).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use super::groups::SeenTopics;
 use super::partition::Partition;
+use super::waiter::{Waiter, Waiters};
 use crate::config::TopicSettings;
 use crate::kernel::{Placement, metric_form};
 use crate::types::{NodeId, SharedMap, TopicId};
@@ -17,6 +19,11 @@ pub struct Topics {
     /// The names that could collide with others, by their metric form, which colliding names share.
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
+    version: u64,
+    /// How many topics were removed.
+    removed: u64,
+    /// Those who wait for the next deletion. All images share them.
+    watching: Arc<Waiters>,
 }
 
 #[derive(Clone)]
@@ -68,8 +75,24 @@ impl Topics {
         (**other != *name).then_some(&**other)
     }
 
+    /// Wakes `waiter` once, after the next image without a topic of this one is published.
+    pub fn watch_deletions(&self, waiter: &Arc<Waiter>) {
+        self.watching.add(waiter);
+    }
+
+    /// Makes this the published image.
+    pub(super) fn publish(self, image: &RwLock<Arc<Topics>>) {
+        let (removed, watching) = (self.removed, Arc::clone(&self.watching));
+        let before =
+            std::mem::replace(&mut *image.write().unwrap_or_else(PoisonError::into_inner), Arc::new(self));
+        if before.removed != removed {
+            watching.wake_all();
+        }
+    }
+
     /// Adds a topic, or replaces the one with the same id.
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {
+        self.version += 1;
         let replaced = self.by_id.get(&topic.id).map_or(0, |before| before.partitions.len());
         self.partitions = self.partitions - replaced + topic.partitions.len();
         if topic.may_collide() {
@@ -81,6 +104,8 @@ impl Topics {
 
     pub(super) fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
         let topic = Arc::clone(self.by_id.get(&id)?);
+        self.version += 1;
+        self.removed += 1;
         self.partitions -= topic.partitions.len();
         if topic.may_collide() {
             self.by_metric_form.remove_mut(&*metric_form(&topic.name));
@@ -88,6 +113,16 @@ impl Topics {
         self.by_name.remove_mut(&topic.name);
         self.by_id.remove_mut(&id);
         Some(topic)
+    }
+}
+
+impl SeenTopics for Topics {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn name(&self, topic: TopicId) -> Option<&str> {
+        self.by_id(topic).map(|topic| &*topic.name)
     }
 }
 

@@ -26,12 +26,12 @@ impl Waiter {
     }
 }
 
-/// The waiters of one partition. Waiters that gave up are removed when the list would have to grow.
+/// The waiters of one partition, or of a coordinator's slot. Waiters that gave up are removed when the list would have to grow.
 #[derive(Default)]
-pub(super) struct Waiters(Mutex<Vec<Weak<Waiter>>>);
+pub struct Waiters(Mutex<Vec<Weak<Waiter>>>);
 
 impl Waiters {
-    pub(super) fn add(&self, waiter: &Arc<Waiter>) {
+    pub fn add(&self, waiter: &Arc<Waiter>) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == waiting.capacity() {
             waiting.retain(|waiter| waiter.strong_count() > 0);
@@ -39,7 +39,12 @@ impl Waiters {
         waiting.push(Arc::downgrade(waiter));
     }
 
-    pub(super) fn wake_all(&self) {
+    pub fn is_empty(&self) -> bool {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().all(|waiter| waiter.strong_count() == 0)
+    }
+
+    pub fn wake_all(&self) {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for waiter in waiting.iter().filter_map(Weak::upgrade) {
             waiter.wake();

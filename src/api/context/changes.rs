@@ -1,7 +1,6 @@
 //! Changes of things that the door gave out. A command is queued when the call returns; the future waits until it is
 //! durable.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 
 use super::Context;
@@ -13,15 +12,9 @@ use crate::storage::{StoreError, Topic, TopicError};
 use crate::types::{NodeId, ProducerEpoch, ProducerId};
 
 impl Context {
-    /// Deletes a topic, and the offsets that groups have committed for it.
+    /// Deletes a topic. The coordinator then removes the offsets that groups have committed for it.
     pub fn delete_topic(&self, topic: &Topic) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
-        let (id, groups) = (topic.id, self.services.groups.clone());
-        let deleted = self.services.store.delete_topic(id);
-        async move {
-            deleted.await?;
-            groups.forget_topics(BTreeSet::from([id]));
-            Ok(())
-        }
+        self.services.store.delete_topic(topic.id)
     }
 
     /// Changes settings of a topic, which are checked already.

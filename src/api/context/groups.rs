@@ -8,11 +8,11 @@ use std::future::Future;
 use super::Context;
 use crate::api::operations::Operation;
 use crate::api::principal::{Forbidden, Resource};
-use crate::coordinator::classic::{
-    Commit, Description, GroupError, Heartbeat, Join, JoinRefusal, Joined, Leaver, OffsetToDelete, Sync,
-    Synced,
+use crate::coordinator::group::{
+    Commit, Description, Each, GroupError, Heartbeat, Join, JoinRefusal, Joined, Leaver, OffsetToDelete,
+    Sync, Synced,
 };
-use crate::coordinator::{Each, GroupListing, Groups};
+use crate::coordinator::{GroupListing, Groups};
 use crate::kernel::group::{CommittedOffset, PartitionKey};
 use crate::types::NodeId;
 
@@ -86,11 +86,14 @@ impl Group<'_> {
         self.groups.heartbeat(self.name, beat)
     }
 
-    pub fn leave(&self, leavers: Vec<Leaver>) -> impl Future<Output = Each> + Send + use<> {
+    pub fn leave(
+        &self,
+        leavers: Vec<Leaver>,
+    ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
         self.groups.leave(self.name, leavers)
     }
 
-    pub fn commit(&self, commit: Commit) -> impl Future<Output = Each> + Send + use<> {
+    pub fn commit(&self, commit: Commit) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
         self.groups.commit(self.name, commit)
     }
 
@@ -120,7 +123,10 @@ impl Group<'_> {
         self.groups.delete(self.name)
     }
 
-    pub fn delete_offsets(&self, offsets: Vec<OffsetToDelete>) -> impl Future<Output = Each> + Send + use<> {
+    pub fn delete_offsets(
+        &self,
+        offsets: Vec<OffsetToDelete>,
+    ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
         self.groups.delete_offsets(self.name, offsets)
     }
 }

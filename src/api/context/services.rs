@@ -10,7 +10,7 @@ use crate::api::requests::Requests;
 use crate::budget::Budget;
 use crate::config::{BrokerSettings, Given};
 use crate::coordinator::Groups;
-use crate::coordinator::classic::Rules;
+use crate::coordinator::group::Rules;
 use crate::stop::Stopping;
 use crate::storage::{LiveSettings, Store};
 use crate::time::Clock;

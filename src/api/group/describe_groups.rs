@@ -7,7 +7,7 @@ use crate::api::error::ErrorCode;
 use crate::api::operations::{NOT_ASKED, ON_GROUPS, Operation};
 use crate::api::principal::Resource;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::coordinator::classic::{Description, GroupError, MemberDescription};
+use crate::coordinator::group::{Description, GroupError, MemberDescription};
 use crate::protocol::messages::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroupMember,
     describe_groups_response::DescribedGroup,

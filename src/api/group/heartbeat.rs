@@ -6,7 +6,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::coordinator::classic::{Heartbeat, Identity};
+use crate::coordinator::group::{Heartbeat, Identity};
 use crate::kernel::group::Generation;
 use crate::protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 

@@ -11,7 +11,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::coordinator::classic::{Join, JoinRefusal, Joined};
+use crate::coordinator::group::{Join, JoinRefusal, Joined};
 use crate::kernel::group::{MemberId, Opaque};
 use crate::protocol::messages::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 

@@ -8,7 +8,7 @@ use super::{code, later};
 use crate::api::context::Context;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::coordinator::classic::{Identity, Leaver};
+use crate::coordinator::group::{Identity, Leaver};
 use crate::protocol::messages::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 
 impl Handler for LeaveGroupRequest {

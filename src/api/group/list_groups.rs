@@ -5,7 +5,7 @@ use super::{code, later};
 use crate::api::context::Context;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::GroupListing;
-use crate::coordinator::classic::GroupState;
+use crate::coordinator::group::GroupState;
 use crate::protocol::messages::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
 /// The only type of groups so far.

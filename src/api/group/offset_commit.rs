@@ -10,7 +10,7 @@ use crate::api::context::{Context, NoGroup, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::coordinator::classic::{Commit, GroupError, Identity, OffsetToCommit};
+use crate::coordinator::group::{Commit, GroupError, Identity, OffsetToCommit};
 use crate::kernel::group::Generation;
 use crate::protocol::messages::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,

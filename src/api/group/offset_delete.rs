@@ -7,7 +7,7 @@ use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
-use crate::coordinator::classic::OffsetToDelete;
+use crate::coordinator::group::OffsetToDelete;
 use crate::protocol::messages::{
     OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteResponse, OffsetDeleteResponsePartition,
     OffsetDeleteResponseTopic,

@@ -6,7 +6,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::coordinator::classic::{Identity, Sync};
+use crate::coordinator::group::{Identity, Sync};
 use crate::kernel::group::{Generation, Opaque};
 use crate::protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 

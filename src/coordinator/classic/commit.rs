@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Answer, Commit, GroupError, OffsetToCommit};
 use super::step::Step;
-use super::weight;
+use crate::coordinator::group::{Asked, Commit, GroupError, OffsetToCommit, weight};
 use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
 use crate::types::Timestamp;
 
-pub(super) fn decide(step: &mut Step, commit: Commit) {
+pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
+    let Asked { what: commit, reply } = asked;
     if let Err(error) = check(step, &commit) {
-        return step.answer(Answer::Offsets(Err(error)));
+        return step.answer(reply, Err(error));
     }
     if matches!(step.hard.phase(), Phase::Stable | Phase::PreparingRebalance) {
         step.heard_from(&commit.who.member);
@@ -34,7 +34,7 @@ pub(super) fn decide(step: &mut Step, commit: Commit) {
     if !accepted.is_empty() {
         step.record(GroupRecord::OffsetsCommitted { offsets: accepted.into_iter().collect() });
     }
-    step.answer(Answer::Offsets(Ok(answers)));
+    step.answer(reply, Ok(answers));
 }
 
 fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {

@@ -1,11 +1,16 @@
 //! DeleteGroups: removes a group without members, with its offsets.
 
-use super::command::{Answer, GroupError};
 use super::step::Step;
+use crate::coordinator::group::{Asked, Delete, GroupError};
 use crate::kernel::group::GroupRecord;
 
-pub(super) fn decide(step: &mut Step) {
-    let answer = if !step.hard.exists() && step.soft.pending.is_empty() {
+pub(super) fn decide(step: &mut Step, asked: Asked<Delete>) {
+    let answer = delete(step);
+    step.answer(asked.reply, answer);
+}
+
+pub(super) fn delete(step: &mut Step) -> Result<(), GroupError> {
+    if !step.hard.exists() && step.soft.pending.is_empty() {
         Err(GroupError::NoSuchGroup)
     } else if !step.is_empty() {
         Err(GroupError::NotEmpty)
@@ -17,6 +22,5 @@ pub(super) fn decide(step: &mut Step) {
             step.record(GroupRecord::Deleted);
         }
         Ok(())
-    };
-    step.answer(Answer::Delete(answer));
+    }
 }

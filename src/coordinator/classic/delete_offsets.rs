@@ -1,21 +1,26 @@
 //! OffsetDelete: removes offsets of topics that no member reads.
 
-use super::command::{Answer, GroupError, OffsetToDelete};
 use super::step::Step;
 use super::subscription::{self, CONSUMER};
+use crate::coordinator::group::{Asked, DeleteOffsets, Each, GroupError, OffsetToDelete};
 use crate::kernel::group::GroupRecord;
 
-pub(super) fn decide(step: &mut Step, asked: Vec<OffsetToDelete>) {
+pub(super) fn decide(step: &mut Step, asked: Asked<DeleteOffsets>) {
+    let answer = delete(step, &asked.what.0);
+    step.answer(asked.reply, answer);
+}
+
+fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError> {
     if !step.hard.exists() && step.soft.pending.is_empty() {
-        return step.answer(Answer::Offsets(Err(GroupError::NoSuchGroup)));
+        return Err(GroupError::NoSuchGroup);
     }
     // Only consumers have subscriptions that we can read. For other members, any topic may be in
     // use.
     if !step.is_empty() && step.hard.protocol_type() != Some(CONSUMER) {
-        return step.answer(Answer::Offsets(Err(GroupError::NotEmpty)));
+        return Err(GroupError::NotEmpty);
     }
     let subscribed = subscription::of_group(step.hard);
-    let answers: Vec<Result<(), GroupError>> = asked
+    let answers: Each = asked
         .iter()
         .map(|offset| match subscribed.includes(&offset.topic) {
             true => Err(GroupError::SubscribedToTopic),
@@ -34,5 +39,5 @@ pub(super) fn decide(step: &mut Step, asked: Vec<OffsetToDelete>) {
     if !partitions.is_empty() {
         step.record(GroupRecord::OffsetsRemoved { partitions });
     }
-    step.answer(Answer::Offsets(Ok(answers)));
+    Ok(answers)
 }

@@ -8,35 +8,24 @@
 //!
 //! A group without members and offsets is deleted.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::command::Answer;
 use super::step::Step;
 use super::subscription;
 use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
 use crate::types::{Timestamp, TopicId};
 
-pub(super) fn forget_topics(step: &mut Step, gone: &BTreeSet<TopicId>) {
+/// Removes the offsets of topics that no longer exist.
+pub(super) fn forget_topics(step: &mut Step) {
     for topic in step.hard.topics() {
-        if gone.contains(&topic) {
+        if step.topics.name(topic).is_none() {
             step.record(GroupRecord::TopicForgotten { topic });
         }
     }
-    step.answer(Answer::Done);
 }
 
-pub(super) fn decide(
-    step: &mut Step,
-    topics: &BTreeMap<TopicId, Option<String>>,
-    by_age_at: Option<Timestamp>,
-) {
-    for (topic, name) in topics {
-        if name.is_none() {
-            step.record(GroupRecord::TopicForgotten { topic: *topic });
-        }
-    }
-    let Some(now) = by_age_at else { return step.answer(Answer::Done) };
-    let partitions = expired(step, topics, now);
+pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
+    forget_topics(step);
+    let Some(now) = by_age_at else { return };
+    let partitions = expired(step, now);
     if !partitions.is_empty() {
         step.record(GroupRecord::OffsetsRemoved { partitions });
     }
@@ -44,10 +33,9 @@ pub(super) fn decide(
     if nothing_left && step.hard.exists() {
         step.record(GroupRecord::Deleted);
     }
-    step.answer(Answer::Done);
 }
 
-fn expired(step: &Step, topics: &BTreeMap<TopicId, Option<String>>, now: Timestamp) -> Vec<PartitionKey> {
+fn expired(step: &Step, now: Timestamp) -> Vec<PartitionKey> {
     let subscribed = subscription::of_group(step.hard);
     let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
         (None, _) => None,
@@ -55,10 +43,7 @@ fn expired(step: &Step, topics: &BTreeMap<TopicId, Option<String>>, now: Timesta
         (Some(subscription::CONSUMER), Phase::Stable) => None,
         (Some(_), _) => return Vec::new(),
     };
-    let is_read = |topic: &TopicId| {
-        let name = topics.get(topic).and_then(Option::as_deref);
-        name.is_none_or(|name| subscribed.includes(name))
-    };
+    let is_read = |topic: &TopicId| step.topics.name(*topic).is_none_or(|name| subscribed.includes(name));
     let is_over = |committed: &CommittedOffset| match committed.expires_at {
         Some(expires_at) => now >= expires_at,
         None => {

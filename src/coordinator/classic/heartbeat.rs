@@ -1,12 +1,12 @@
 //! Heartbeat: keeps a member's session alive and tells it when to rejoin. Nothing is stored.
 
-use super::command::{Answer, GroupError, Heartbeat};
 use super::step::Step;
+use crate::coordinator::group::{Asked, GroupError, Heartbeat};
 use crate::kernel::group::Phase;
 
-pub(super) fn decide(step: &mut Step, beat: &Heartbeat) {
-    let answer = answer(step, beat);
-    step.answer(Answer::Heartbeat(answer));
+pub(super) fn decide(step: &mut Step, asked: Asked<Heartbeat>) {
+    let answer = answer(step, &asked.what);
+    step.answer(asked.reply, answer);
 }
 
 fn answer(step: &mut Step, beat: &Heartbeat) -> Result<(), GroupError> {

@@ -1,9 +1,9 @@
 //! JoinGroup: a member asks to be in the next generation.
 
-use super::command::{Answer, GroupError, Identity, Join};
 use super::rebalance::elect_protocol;
 use super::step::Step;
-use super::weight;
+use crate::coordinator::group::{Asked, GroupError, Identity, Join, JoinRefusal, Joined, weight};
+use crate::coordinator::reply::Reply;
 use crate::kernel::group::{Group, GroupRecord, Member, MemberId, Phase};
 
 use std::time::Duration;
@@ -12,17 +12,20 @@ use std::time::Duration;
 /// heartbeats. If it gives up, its retry counts as another newcomer.
 const NEWCOMER_WAITS: Duration = Duration::from_secs(5 * 60);
 
-pub(super) fn decide(step: &mut Step, join: Join, new_id: MemberId) {
+pub(super) type JoinReply = Reply<Result<Joined, JoinRefusal>>;
+
+pub(super) fn decide(step: &mut Step, asked: Asked<Join>, new_id: MemberId) {
+    let Asked { what: join, reply } = asked;
     let told = join.member.clone().unwrap_or_default();
     if !step.rules.session_timeout.contains(&join.session_timeout) {
-        return step.refuse_join(GroupError::SessionTimeoutOutOfRange, told);
+        return step.refuse_join(reply, GroupError::SessionTimeoutOutOfRange, told);
     }
     let said: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
     if said > step.rules.member_bytes || join.protocols.len() > step.rules.member_protocols {
-        return step.refuse_join(GroupError::MemberTooLarge, told);
+        return step.refuse_join(reply, GroupError::MemberTooLarge, told);
     }
     if !has_place_for(step, join.member.as_deref()) {
-        step.refuse_join(GroupError::GroupFull, MemberId::new());
+        step.refuse_join(reply, GroupError::GroupFull, MemberId::new());
         if let Some(id) = join.member.filter(|id| step.hard.member(id).is_some()) {
             step.remove(vec![id]);
             step.after_departure();
@@ -30,69 +33,69 @@ pub(super) fn decide(step: &mut Step, join: Join, new_id: MemberId) {
         return;
     }
     match join.member.clone() {
-        None => newcomer(step, join, new_id),
-        Some(id) => known(step, id, join),
+        None => newcomer(step, join, new_id, reply),
+        Some(id) => known(step, id, join, reply),
     }
 }
 
-fn newcomer(step: &mut Step, join: Join, id: MemberId) {
+fn newcomer(step: &mut Step, join: Join, id: MemberId, reply: JoinReply) {
     if !shares_a_protocol(step.hard, &join) {
-        return step.refuse_join(GroupError::InconsistentProtocol, MemberId::new());
+        return step.refuse_join(reply, GroupError::InconsistentProtocol, MemberId::new());
     }
     if let Some(instance) = &join.instance {
         return match step.hard.instance(instance).cloned() {
-            Some(twin) => super::static_member::take_over(step, &twin, id, join),
-            None => add(step, id, join),
+            Some(twin) => super::static_member::take_over(step, &twin, id, join, reply),
+            None => add(step, id, join, reply),
         };
     }
     if !join.confirms_its_id {
-        return add(step, id, join);
+        return add(step, id, join, reply);
     }
     if step.soft.pending.len() >= step.rules.max_size || !step.has_room_for(weight::of_pending(&id)) {
-        return step.refuse_join(GroupError::NoRoom, MemberId::new());
+        return step.refuse_join(reply, GroupError::NoRoom, MemberId::new());
     }
     step.expect_member(id.clone(), join.session_timeout);
-    step.refuse_join(GroupError::MemberIdRequired, id);
+    step.refuse_join(reply, GroupError::MemberIdRequired, id);
 }
 
-fn known(step: &mut Step, id: MemberId, join: Join) {
+fn known(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
     let exists = step.hard.exists() || !step.soft.pending.is_empty();
     if !exists {
-        return step.refuse_join(GroupError::UnknownMember, id);
+        return step.refuse_join(reply, GroupError::UnknownMember, id);
     }
     if !shares_a_protocol(step.hard, &join) {
-        return step.refuse_join(GroupError::InconsistentProtocol, id);
+        return step.refuse_join(reply, GroupError::InconsistentProtocol, id);
     }
-    if step.soft.pending.contains_key(&id) && join.instance.is_none() {
-        return add(step, id, join);
+    if step.soft.pending.contains(&id) && join.instance.is_none() {
+        return add(step, id, join, reply);
     }
     let who = Identity { member: id, instance: join.instance.clone() };
     if let Err(error) = step.check_identity(&who) {
-        return step.refuse_join(error, who.member);
+        return step.refuse_join(reply, error, who.member);
     }
     let id = who.member;
     let unchanged = step.hard.member(&id).is_some_and(|member| member.protocols == join.protocols);
     match step.hard.phase() {
-        Phase::PreparingRebalance => update(step, id, join),
+        Phase::PreparingRebalance => update(step, id, join, reply),
         // The first answer may have been lost, so the member gets the same one again.
         Phase::CompletingRebalance if unchanged => {
             step.heard_from(&id);
             let joined = step.joined(&id);
-            step.answer(Answer::Join(Ok(joined)));
+            step.answer(reply, Ok(joined));
         }
         // A leader that rejoins wants a rebalance, for example because of new partitions.
         Phase::Stable if unchanged && step.hard.leader() != Some(&id) => {
             step.heard_from(&id);
             let joined = step.joined(&id);
-            step.answer(Answer::Join(Ok(joined)));
+            step.answer(reply, Ok(joined));
         }
-        Phase::CompletingRebalance | Phase::Stable => update(step, id, join),
-        Phase::Empty { .. } => step.refuse_join(GroupError::UnknownMember, id),
+        Phase::CompletingRebalance | Phase::Stable => update(step, id, join, reply),
+        Phase::Empty { .. } => step.refuse_join(reply, GroupError::UnknownMember, id),
     }
 }
 
 /// Adds a new member, which will be in the next generation.
-fn add(step: &mut Step, id: MemberId, join: Join) {
+fn add(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
     let protocol_type = join.protocol_type.clone();
     let member = Member {
         instance: join.instance,
@@ -104,25 +107,25 @@ fn add(step: &mut Step, id: MemberId, join: Join) {
         ..Member::default()
     };
     if !step.has_room_for(weight::of_member(&id, &member)) {
-        return step.refuse_join(GroupError::NoRoom, MemberId::new());
+        return step.refuse_join(reply, GroupError::NoRoom, MemberId::new());
     }
     if let Some(first) = step.soft.join_round.as_mut().and_then(|round| round.first.as_mut()) {
         first.grew = true;
     }
     step.expect_no_more(&id);
-    step.soft.sessions.insert(id.clone(), step.occasion.session + NEWCOMER_WAITS);
+    step.soft.sessions.set(id.clone(), step.occasion.session + NEWCOMER_WAITS);
     step.record(GroupRecord::Joined { id: id.clone(), protocol_type, member });
-    step.park_join(id, true);
+    step.park_join(id, reply, true);
     step.rebalance_or_complete();
 }
 
 /// A member rejoins in a way that needs a rebalance.
-fn update(step: &mut Step, id: MemberId, join: Join) {
+fn update(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
     if let Err(error) = change_what_it_asks(step, &id, &join) {
-        return step.refuse_join(error, id);
+        return step.refuse_join(reply, error, id);
     }
     let newcomer = step.soft.joining.get(&id).is_some_and(|joining| joining.newcomer);
-    step.park_join(id, newcomer);
+    step.park_join(id, reply, newcomer);
     step.rebalance_or_complete();
 }
 

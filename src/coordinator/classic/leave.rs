@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::command::{Answer, GroupError, Leaver};
 use super::step::Step;
+use crate::coordinator::group::{Asked, GroupError, Leave, Leaver};
 use crate::kernel::group::MemberId;
 
-pub(super) fn decide(step: &mut Step, leavers: &[Leaver]) {
+pub(super) fn decide(step: &mut Step, asked: Asked<Leave>) {
+    let Asked { what: Leave(leavers), reply } = asked;
     let mut answers = Vec::with_capacity(leavers.len());
     let mut gone = BTreeSet::new();
     let mut somebody_left = false;
-    for leaver in leavers {
+    for leaver in &leavers {
         let found = find(step, leaver, &gone);
         somebody_left |= found.is_ok();
         answers.push(found.map(|member| gone.extend(member)));
@@ -21,7 +22,7 @@ pub(super) fn decide(step: &mut Step, leavers: &[Leaver]) {
     if somebody_left {
         step.after_departure();
     }
-    step.answer(Answer::Leave(answers));
+    step.answer(reply, answers);
 }
 
 /// Finds the member; `None` if it only had an id and had not joined yet.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::command::{Answer, GroupError, Joined, JoinedMember};
 use super::soft::{FirstRound, JoinRound, rebalance_timeout};
 use super::step::Step;
+use crate::coordinator::group::{GroupError, Joined, JoinedMember};
 use crate::kernel::group::{Generation, Group, GroupRecord, Member, MemberId, Phase};
 
 /// The shortest wait before a group without present members checks again whether one is back.
@@ -30,8 +30,8 @@ impl Step<'_> {
 
     /// Starts a rebalance: all members have to rejoin.
     pub fn begin_rebalance(&mut self) {
-        for (id, caller) in std::mem::take(&mut self.soft.syncing) {
-            self.answer_to(caller, Answer::Sync(Err(GroupError::RebalanceInProgress)));
+        for (id, reply) in std::mem::take(&mut self.soft.syncing) {
+            self.answer(reply, Err(GroupError::RebalanceInProgress));
             self.heard_from(&id);
         }
         self.soft.unsynced.clear();
@@ -107,7 +107,7 @@ impl Step<'_> {
         self.soft.sync_deadline = Some(now + timeout);
         for (id, joining) in std::mem::take(&mut self.soft.joining) {
             let joined = self.joined(&id);
-            self.answer_to(joining.caller, Answer::Join(Ok(joined)));
+            self.answer(joining.reply, Ok(joined));
         }
         for id in self.soft.unsynced.clone() {
             self.heard_from(&id);
@@ -122,7 +122,7 @@ impl Step<'_> {
         {
             return Some(leader.clone());
         }
-        joining.iter().min_by_key(|(_, joining)| joining.caller).map(|(id, _)| id.clone())
+        joining.iter().min_by_key(|(_, joining)| joining.reply.number()).map(|(id, _)| id.clone())
     }
 
     /// The JoinGroup answer for a member of the current generation.

@@ -1,34 +1,35 @@
-//! The soft state of a group, which a coordinator may lose: waiting requests, sessions and
-//! deadlines.
+//! The soft state of a classic group, which a coordinator may lose: waiting requests, sessions and deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::command::Caller;
+use super::join::JoinReply;
+use super::sync::SyncReply;
+use crate::coordinator::deadlines::Deadlines;
 use crate::kernel::group::{Group, MemberId, Phase};
 
 /// All deadlines are times of the session clock.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Soft {
+#[derive(Debug, Default)]
+pub struct Soft {
     /// Member ids that were given to newcomers, who have to join with them before the deadline.
-    pub pending: BTreeMap<MemberId, Duration>,
+    pub(super) pending: Deadlines<MemberId>,
     /// The end of each member's session. A member that waits for an answer has none, because it
     /// cannot send heartbeats. A newcomer has one even then: it may be gone without knowing its id.
-    pub sessions: BTreeMap<MemberId, Duration>,
+    pub(super) sessions: Deadlines<MemberId>,
     /// Members whose JoinGroup is waiting; only in [`Phase::PreparingRebalance`].
-    pub joining: BTreeMap<MemberId, Joining>,
+    pub(super) joining: BTreeMap<MemberId, Joining>,
     /// Members whose SyncGroup is waiting; only in [`Phase::CompletingRebalance`].
-    pub syncing: BTreeMap<MemberId, Caller>,
+    pub(super) syncing: BTreeMap<MemberId, SyncReply>,
     /// Members that have not sent the SyncGroup of this generation.
-    pub unsynced: BTreeSet<MemberId>,
-    pub join_round: Option<JoinRound>,
+    pub(super) unsynced: BTreeSet<MemberId>,
+    pub(super) join_round: Option<JoinRound>,
     /// The deadline for the SyncGroup of the unsynced members.
-    pub sync_deadline: Option<Duration>,
+    pub(super) sync_deadline: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Joining {
-    pub caller: Caller,
+    pub reply: JoinReply,
     /// The member is in no generation yet.
     pub newcomer: bool,
 }
@@ -56,7 +57,7 @@ impl Soft {
     pub fn restored(hard: &Group, now: Duration) -> Soft {
         let mut soft = Soft::default();
         for (id, member) in hard.members() {
-            soft.sessions.insert(id.clone(), now + member.session_timeout);
+            soft.sessions.set(id.clone(), now + member.session_timeout);
         }
         let rebalance_ends = now + rebalance_timeout(hard);
         match hard.phase() {
@@ -70,12 +71,6 @@ impl Soft {
             }
         }
         soft
-    }
-
-    pub fn next_deadline(&self) -> Option<Duration> {
-        let sessions = self.sessions.values().chain(self.pending.values()).min().copied();
-        let join = self.join_round.map(|round| round.ends);
-        [sessions, join, self.sync_deadline].into_iter().flatten().min()
     }
 }
 

@@ -1,56 +1,42 @@
-//! The state of a decision while it is made.
+//! The state of a decision of a classic group while it is made.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::{Answer, Caller, GroupError, Identity, JoinRefusal, Occasion};
-use super::rules::Rules;
+use super::join::JoinReply;
 use super::soft::{Joining, Soft};
-use super::{Decision, weight};
+use crate::coordinator::group::{self, Decision, GroupError, Identity, JoinRefusal, Rules, weight};
+use crate::coordinator::machine::Occasion;
+use crate::coordinator::reply::Reply;
 use crate::kernel::group::{Group, GroupRecord, MemberId, Phase};
+use crate::storage::groups::SeenTopics;
 
 pub(super) struct Step<'a> {
     pub rules: &'a Rules,
+    pub topics: &'a dyn SeenTopics,
     pub hard: &'a mut Arc<Group>,
     pub soft: &'a mut Soft,
     pub occasion: Occasion,
-    pub decision: Decision,
+    pub decision: &'a mut Decision,
 }
 
 impl<'a> Step<'a> {
-    pub fn new(
-        rules: &'a Rules,
-        hard: &'a mut Arc<Group>,
-        soft: &'a mut Soft,
-        occasion: Occasion,
-    ) -> Step<'a> {
-        Step { rules, hard, soft, occasion, decision: Decision::default() }
+    pub fn new(step: &'a mut group::Step<'_>, soft: &'a mut Soft) -> Step<'a> {
+        let group::Step { view, hard, occasion, decision } = step;
+        Step { rules: &view.rules, topics: &*view.topics, hard, soft, occasion: *occasion, decision }
     }
 
     /// Applies and keeps a record. A decision changes the hard state only through this function.
     pub fn record(&mut self, record: GroupRecord) {
-        let before = weight::touched_by(self.hard, &record);
-        Arc::make_mut(self.hard).apply(&record);
-        let after = weight::touched_by(self.hard, &record);
-        self.decision.grown += after.cast_signed() - before.cast_signed();
-        self.decision.records.push(record);
+        self.decision.record(self.hard, record);
     }
 
-    /// Answers the caller of this command.
-    pub fn answer(&mut self, answer: Answer) {
-        self.answer_to(self.occasion.caller, answer);
+    pub fn answer<A: Send + 'static>(&mut self, reply: Reply<A>, answer: A) {
+        self.decision.answer(reply, answer);
     }
 
-    pub fn answer_to(&mut self, caller: Caller, answer: Answer) {
-        self.decision.answers.push((caller, answer));
-    }
-
-    pub fn refuse_join(&mut self, error: GroupError, member: MemberId) {
-        self.refuse_join_of(self.occasion.caller, error, member);
-    }
-
-    pub fn refuse_join_of(&mut self, caller: Caller, error: GroupError, member: MemberId) {
-        self.answer_to(caller, Answer::Join(Err(JoinRefusal { error, member })));
+    pub fn refuse_join(&mut self, reply: JoinReply, error: GroupError, member: MemberId) {
+        self.answer(reply, Err(JoinRefusal { error, member }));
     }
 
     /// Whether the groups may take `bytes` more.
@@ -78,19 +64,19 @@ impl<'a> Step<'a> {
             return;
         }
         if let Some(member) = self.hard.member(id) {
-            self.soft.sessions.insert(id.to_owned(), self.occasion.session + member.session_timeout);
+            self.soft.sessions.set(id.to_owned(), self.occasion.session + member.session_timeout);
         }
     }
 
     /// Expects a newcomer that has got its id to join with it.
     pub fn expect_member(&mut self, id: MemberId, session_timeout: Duration) {
         self.decision.grown += weight::of_pending(&id).cast_signed();
-        self.soft.pending.insert(id, self.occasion.session + session_timeout);
+        self.soft.pending.set(id, self.occasion.session + session_timeout);
     }
 
     /// Removes a pending id. Returns whether it was pending.
     pub fn expect_no_more(&mut self, id: &str) -> bool {
-        let was_expected = self.soft.pending.remove(id).is_some();
+        let was_expected = self.soft.pending.remove(id);
         if was_expected {
             self.decision.grown -= weight::of_pending(id).cast_signed();
         }
@@ -99,10 +85,10 @@ impl<'a> Step<'a> {
 
     /// Lets a member's JoinGroup wait for the end of the round. An earlier JoinGroup of the same
     /// member, probably from a connection it gave up, is answered with an error.
-    pub fn park_join(&mut self, id: MemberId, newcomer: bool) {
-        let joining = Joining { caller: self.occasion.caller, newcomer };
+    pub fn park_join(&mut self, id: MemberId, reply: JoinReply, newcomer: bool) {
+        let joining = Joining { reply, newcomer };
         if let Some(earlier) = self.soft.joining.insert(id.clone(), joining) {
-            self.refuse_join_of(earlier.caller, GroupError::RebalanceInProgress, id.clone());
+            self.refuse_join(earlier.reply, GroupError::RebalanceInProgress, id.clone());
         }
         if !newcomer {
             self.soft.sessions.remove(&id);
@@ -122,10 +108,10 @@ impl<'a> Step<'a> {
         self.soft.sessions.remove(id);
         self.soft.unsynced.remove(id);
         if let Some(joining) = self.soft.joining.remove(id) {
-            self.refuse_join_of(joining.caller, why, id_from_now_on.to_owned());
+            self.refuse_join(joining.reply, why, id_from_now_on.to_owned());
         }
-        if let Some(caller) = self.soft.syncing.remove(id) {
-            self.answer_to(caller, Answer::Sync(Err(why)));
+        if let Some(reply) = self.soft.syncing.remove(id) {
+            self.answer(reply, Err(why));
         }
     }
 

@@ -2,24 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Answer, GroupError, Sync, Synced};
 use super::step::Step;
 use super::subscription;
+use crate::coordinator::group::{Asked, GroupError, Sync, Synced};
+use crate::coordinator::reply::Reply;
 use crate::kernel::group::{GroupRecord, MemberId, Opaque, Phase};
 
-pub(super) fn decide(step: &mut Step, sync: Sync) {
+pub(super) type SyncReply = Reply<Result<Synced, GroupError>>;
+
+pub(super) fn decide(step: &mut Step, asked: Asked<Sync>) {
+    let Asked { what: sync, reply } = asked;
     if let Err(error) = check(step, &sync) {
-        return step.answer(Answer::Sync(Err(error)));
+        return step.answer(reply, Err(error));
     }
     match step.hard.phase() {
-        Phase::Empty { .. } => step.answer(Answer::Sync(Err(GroupError::UnknownMember))),
-        Phase::PreparingRebalance => step.answer(Answer::Sync(Err(GroupError::RebalanceInProgress))),
-        Phase::CompletingRebalance => take_part(step, sync),
+        Phase::Empty { .. } => step.answer(reply, Err(GroupError::UnknownMember)),
+        Phase::PreparingRebalance => step.answer(reply, Err(GroupError::RebalanceInProgress)),
+        Phase::CompletingRebalance => take_part(step, sync, reply),
         Phase::Stable => {
             has_synced(step, &sync.who.member);
             step.heard_from(&sync.who.member);
             let synced = synced(step, &sync.who.member);
-            step.answer(Answer::Sync(Ok(synced)));
+            step.answer(reply, Ok(synced));
         }
     }
 }
@@ -39,26 +43,26 @@ fn check(step: &Step, sync: &Sync) -> Result<(), GroupError> {
 }
 
 /// Lets a SyncGroup wait for the leader's, or completes the generation if this is the leader's.
-fn take_part(step: &mut Step, sync: Sync) {
+fn take_part(step: &mut Step, sync: Sync, reply: SyncReply) {
     let id = sync.who.member;
     let leads = step.hard.leader() == Some(&id);
     let bytes: usize = sync.assignments.iter().map(|(_, assignment)| assignment.len()).sum();
     if leads && !step.has_room_for(bytes) {
-        return step.answer(Answer::Sync(Err(GroupError::NoRoom)));
+        return step.answer(reply, Err(GroupError::NoRoom));
     }
     has_synced(step, &id);
     step.soft.sessions.remove(&id);
-    if let Some(earlier) = step.soft.syncing.insert(id, step.occasion.caller) {
-        step.answer_to(earlier, Answer::Sync(Err(GroupError::RebalanceInProgress)));
+    if let Some(earlier) = step.soft.syncing.insert(id, reply) {
+        step.answer(earlier, Err(GroupError::RebalanceInProgress));
     }
     if !leads {
         return;
     }
     let assignments = complete(step, sync.assignments);
     step.record(GroupRecord::Assigned { assignments });
-    for (id, caller) in std::mem::take(&mut step.soft.syncing) {
+    for (id, reply) in std::mem::take(&mut step.soft.syncing) {
         let synced = synced(step, &id);
-        step.answer_to(caller, Answer::Sync(Ok(synced)));
+        step.answer(reply, Ok(synced));
         step.heard_from(&id);
     }
 }

@@ -8,36 +8,63 @@ mod offsets;
 mod static_members;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
-use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::Soft;
+use crate::coordinator::Settled;
+use crate::coordinator::group::*;
+use crate::coordinator::machine::{Machine, Occasion};
+use crate::coordinator::reply::{Awaited, Reply};
+use crate::kernel;
+use crate::kernel::group::{Generation, GroupRecord, MemberId, Opaque, PartitionKey};
+use crate::storage::groups::SeenTopics;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 
 /// A group under test.
 struct Play {
     rules: Rules,
-    group: ClassicGroup,
+    topics: BTreeMap<TopicId, &'static str>,
+    group: Group,
     log: Vec<GroupRecord>,
     /// The group that results from replaying the log.
-    replayed: Group,
+    replayed: kernel::Group,
     applied: usize,
     now: Duration,
     callers: u64,
+    joining: BTreeMap<Caller, Awaited<Result<Joined, JoinRefusal>>>,
+    syncing: BTreeMap<Caller, Awaited<Result<Synced, GroupError>>>,
+    /// The answers to JoinGroup and SyncGroup that nobody has looked at.
     answers: BTreeMap<Caller, Answer>,
     weight: isize,
     room: usize,
+}
+
+/// Identifies a request that may have to wait. Later ones have higher numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Caller(u64);
+
+#[derive(Clone, Debug)]
+enum Answer {
+    Join(Result<Joined, JoinRefusal>),
+    Sync(Result<Synced, GroupError>),
 }
 
 impl Default for Play {
     fn default() -> Play {
         Play {
             rules: rules(),
-            group: ClassicGroup::default(),
+            topics: BTreeMap::from([(TOPIC, "t")]),
+            group: Group::default(),
             log: Vec::new(),
-            replayed: Group::default(),
+            replayed: kernel::Group::default(),
             applied: 0,
             now: Duration::ZERO,
             callers: 0,
+            joining: BTreeMap::new(),
+            syncing: BTreeMap::new(),
             answers: BTreeMap::new(),
             weight: 0,
             room: usize::MAX,
@@ -51,19 +78,40 @@ fn rules() -> Rules {
 }
 
 impl Play {
-    fn ask(&mut self, command: Command) -> Caller {
-        self.callers += 1;
-        let caller = Caller(self.callers);
-        let occasion = Occasion { caller, wall: self.wall(), session: self.now, room: self.room };
-        let decision = self.group.decide(&self.rules, occasion, command);
-        self.log.extend(decision.records);
+    fn decide(&mut self, command: Command) {
+        let view = view(self.rules.clone(), self.topics.clone());
+        let occasion = Occasion { wall: self.wall(), session: self.now, room: self.room };
+        let decision = self.group.decide(&view, occasion, command);
+        self.log.extend(decision.changes);
         self.weight += decision.grown;
-        for (caller, answer) in decision.answers {
-            let before = self.answers.insert(caller, answer);
-            assert_eq!(before, None, "{caller:?} was answered twice");
-        }
+        decision.answers.into_iter().for_each(|answer| answer.send(&Settled::known(Ok(()))));
+        self.joining.retain(|caller, awaited| match awaited.try_recv() {
+            Ok(answered) => self.answers.insert(*caller, Answer::Join(answered.answer)).is_some(),
+            Err(error) => error == TryRecvError::Empty,
+        });
+        self.syncing.retain(|caller, awaited| match awaited.try_recv() {
+            Ok(answered) => self.answers.insert(*caller, Answer::Sync(answered.answer)).is_some(),
+            Err(error) => error == TryRecvError::Empty,
+        });
         self.check();
-        caller
+    }
+
+    /// A request whose answer comes at once.
+    fn ask<Q: Request>(&mut self, what: Q, command: impl FnOnce(Asked<Q>) -> Command) -> Q::Answer {
+        let (_, reply, mut awaited) = self.call();
+        self.decide(command(Asked { what, reply }));
+        awaited.try_recv().expect("an answer").answer
+    }
+
+    fn call<A: Send + 'static>(&mut self) -> (Caller, Reply<A>, Awaited<A>) {
+        self.callers += 1;
+        let (reply, awaited) = Reply::pair(self.callers);
+        (Caller(self.callers), reply, awaited)
+    }
+
+    fn soft(&self) -> &Soft {
+        let Kind::Classic(soft) = self.group.kind() else { panic!("another kind of group") };
+        soft
     }
 
     fn wall(&self) -> Timestamp {
@@ -74,7 +122,13 @@ impl Play {
         self.log[self.applied..].iter().for_each(|record| self.replayed.apply(record));
         self.applied = self.log.len();
         assert_eq!(self.replayed, **self.group.hard());
-        assert_eq!(self.weight, self.group.weight().cast_signed());
+        assert_eq!(self.weight, self.weigh());
+    }
+
+    /// The weight beyond that of a group that does not exist.
+    fn weigh(&self) -> isize {
+        let weight = |group: &Group| group.weigh(&"".into()).sum().cast_signed();
+        weight(&self.group) - weight(&Group::default())
     }
 
     /// Lets time pass; every timer fires when it is due.
@@ -82,22 +136,25 @@ impl Play {
         let until = self.now + Duration::from_secs(seconds);
         while let Some(deadline) = self.group.next_deadline().filter(|deadline| *deadline <= until) {
             self.now = self.now.max(deadline);
-            self.ask(Command::Tick);
+            self.decide(Command::Tick);
         }
         self.now = until;
     }
 
     /// A crash and a restart: soft state and waiting requests are lost.
     fn restart(&mut self) {
-        self.group = ClassicGroup::restored(self.group.hard().clone(), self.now);
-        self.weight = self.group.weight().cast_signed();
+        self.group = restored(self.group.hard().clone(), self.now);
+        self.weight = self.weigh();
         self.answers.clear();
     }
 
     fn join(&mut self, join: Join) -> Caller {
         let called = join.instance.clone().unwrap_or_else(|| join.client_id.clone());
         let new_id = format!("{called}-{}", self.callers + 1);
-        self.ask(Command::Join { join, new_id })
+        let (caller, reply, awaited) = self.call();
+        self.joining.insert(caller, awaited);
+        self.decide(Command::Join { asked: Asked { what: join, reply }, new_id });
+        caller
     }
 
     fn joined(&mut self, caller: Caller) -> Joined {
@@ -133,7 +190,7 @@ impl Play {
     }
 
     fn sync(&mut self, member: &str, generation: i32, assignments: &[(&str, &[u8])]) -> Caller {
-        self.ask(Command::Sync(Sync {
+        self.sync_with(Sync {
             who: who(member),
             generation: Generation(generation),
             protocol_type: None,
@@ -142,54 +199,38 @@ impl Play {
                 .iter()
                 .map(|(id, bytes)| ((*id).to_owned(), Opaque::copy_of(bytes)))
                 .collect(),
-        }))
+        })
+    }
+
+    fn sync_with(&mut self, sync: Sync) -> Caller {
+        let (caller, reply, awaited) = self.call();
+        self.syncing.insert(caller, awaited);
+        self.decide(Command::Sync(Asked { what: sync, reply }));
+        caller
     }
 
     fn beat(&mut self, who: Identity, generation: i32) -> Result<(), GroupError> {
-        let caller = self.ask(Command::Heartbeat(Heartbeat { who, generation: Generation(generation) }));
-        match self.answers.remove(&caller) {
-            Some(Answer::Heartbeat(answer)) => answer,
-            other => panic!("no heartbeat: {other:?}"),
-        }
+        self.ask(Heartbeat { who, generation: Generation(generation) }, Command::Heartbeat)
     }
 
-    fn leave(&mut self, leavers: Vec<Leaver>) -> Vec<Result<(), GroupError>> {
-        let caller = self.ask(Command::Leave(leavers));
-        match self.answers.remove(&caller) {
-            Some(Answer::Leave(answers)) => answers,
-            other => panic!("nobody left: {other:?}"),
-        }
+    fn leave(&mut self, leavers: Vec<Leaver>) -> Each {
+        self.ask(Leave(leavers), Command::Leave)
     }
 
-    fn commit(&mut self, commit: Commit) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        let caller = self.ask(Command::Commit(commit));
-        match self.answers.remove(&caller) {
-            Some(Answer::Offsets(answers)) => answers,
-            other => panic!("nothing committed: {other:?}"),
-        }
+    fn commit(&mut self, commit: Commit) -> Result<Each, GroupError> {
+        self.ask(commit, Command::Commit)
     }
 
     fn delete(&mut self) -> Result<(), GroupError> {
-        let caller = self.ask(Command::Delete);
-        match self.answers.remove(&caller) {
-            Some(Answer::Delete(answer)) => answer,
-            other => panic!("not deleted: {other:?}"),
-        }
+        self.ask(Delete, Command::Delete)
     }
 
-    fn delete_offsets(
-        &mut self,
-        offsets: &[(PartitionKey, &str)],
-    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+    fn delete_offsets(&mut self, offsets: &[(PartitionKey, &str)]) -> Result<Each, GroupError> {
         let offsets = offsets
             .iter()
             .map(|(partition, topic)| OffsetToDelete { partition: *partition, topic: (*topic).into() })
             .collect();
-        let caller = self.ask(Command::DeleteOffsets(offsets));
-        match self.answers.remove(&caller) {
-            Some(Answer::Offsets(answers)) => answers,
-            other => panic!("not deleted: {other:?}"),
-        }
+        self.ask(DeleteOffsets(offsets), Command::DeleteOffsets)
     }
 
     /// A stable group in generation 1 with these members. The first one leads, and each is assigned
@@ -211,6 +252,27 @@ impl Play {
             assert_eq!(self.synced(caller), Opaque::copy_of(id.as_bytes()));
         }
         assert_eq!(self.group.state(), GroupState::Stable);
+    }
+}
+
+/// A group as it is after a restart.
+fn restored(hard: Arc<kernel::Group>, now: Duration) -> Group {
+    Group::restored(&view(rules(), BTreeMap::new()), hard, now).machine
+}
+
+fn view(rules: Rules, topics: BTreeMap<TopicId, &'static str>) -> View {
+    View { rules: Arc::new(rules), topics: Arc::new(Names(topics)) }
+}
+
+struct Names(BTreeMap<TopicId, &'static str>);
+
+impl SeenTopics for Names {
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn name(&self, topic: TopicId) -> Option<&str> {
+        self.0.get(&topic).copied()
     }
 }
 

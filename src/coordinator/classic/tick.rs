@@ -1,6 +1,5 @@
 //! A timer is a command that comes later: it handles all deadlines that have passed.
 
-use super::command::Answer;
 use super::step::Step;
 use crate::kernel::group::MemberId;
 
@@ -14,19 +13,11 @@ pub(super) fn decide(step: &mut Step) {
     if step.soft.sync_deadline.is_some_and(|deadline| deadline <= now) {
         those_who_never_synced_go(step);
     }
-    step.answer(Answer::Done);
 }
 
 /// Drops ids whose newcomers have not joined in time.
 fn pending_ids_expire(step: &mut Step) {
-    let now = step.occasion.session;
-    let late: Vec<MemberId> = step
-        .soft
-        .pending
-        .iter()
-        .filter(|(_, deadline)| **deadline <= now)
-        .map(|(id, _)| id.clone())
-        .collect();
+    let late = step.soft.pending.passed(step.occasion.session);
     for id in &late {
         step.expect_no_more(id);
     }
@@ -36,14 +27,7 @@ fn pending_ids_expire(step: &mut Step) {
 }
 
 fn sessions_expire(step: &mut Step) {
-    let now = step.occasion.session;
-    let silent: Vec<MemberId> = step
-        .soft
-        .sessions
-        .iter()
-        .filter(|(_, deadline)| **deadline <= now)
-        .map(|(id, _)| id.clone())
-        .collect();
+    let silent = step.soft.sessions.passed(step.occasion.session);
     if !silent.is_empty() {
         step.remove(silent);
         step.after_departure();

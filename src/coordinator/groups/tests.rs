@@ -1,16 +1,21 @@
 //! Tests of the handle, over a store in memory. The test decides when records become durable.
 
-use std::collections::BTreeMap;
+mod kinds;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::coordinator::classic::{Identity, OffsetToCommit};
+use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
-use crate::kernel::group::{Generation, Group, GroupRecord, Opaque};
-use crate::types::{Offset, Timestamp, Uuid};
+use crate::kernel::Group;
+use crate::kernel::group::{Generation, GroupRecord, Opaque};
+use crate::storage::Waiters;
+use crate::storage::groups::SeenTopics;
+use crate::types::{Offset, Timestamp, TopicId, Uuid};
+use std::sync::Mutex;
 
 const TOPIC: TopicId = Uuid([7; 16]);
 
@@ -25,6 +30,8 @@ struct Memory {
     clock: Clock,
     /// The clock is not trusted.
     doubted: AtomicBool,
+    deleted: Mutex<BTreeSet<TopicId>>,
+    watching: Waiters,
     /// How many submits there were.
     submitted: Arc<AtomicU64>,
 }
@@ -57,12 +64,34 @@ impl GroupStore for Memory {
         Now { time, believed: (!self.doubted.load(Ordering::SeqCst)).then_some(time) }
     }
 
-    fn topic_name(&self, topic: TopicId) -> Option<String> {
-        (topic == TOPIC).then(|| "t".to_owned())
+    fn topics(&self) -> Arc<dyn SeenTopics> {
+        Arc::new(AllBut(self.deleted.lock().unwrap().clone()))
+    }
+
+    fn watch_deletions(&self, waiter: &Arc<Waiter>) {
+        self.watching.add(waiter);
+    }
+}
+
+/// All topics exist, except the deleted ones.
+struct AllBut(BTreeSet<TopicId>);
+
+impl SeenTopics for AllBut {
+    fn version(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn name(&self, topic: TopicId) -> Option<&str> {
+        (!self.0.contains(&topic)).then_some("t")
     }
 }
 
 impl Memory {
+    fn delete_topic(&self, topic: TopicId) {
+        self.deleted.lock().unwrap().insert(topic);
+        self.watching.wake_all();
+    }
+
     /// A sync: all waiting records become durable.
     fn settle(&self) {
         for (name, records, settler) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
@@ -109,7 +138,7 @@ impl Stage {
 
     /// A restart with the durable state.
     fn restarted(self) -> Stage {
-        let groups = Groups::start(self.store.clone(), self.groups.0.rules().clone(), self.clock.clone());
+        let groups = Groups::start(self.store.clone(), self.groups.rules().clone(), self.clock.clone());
         Stage { groups, ..self }
     }
 
@@ -117,7 +146,7 @@ impl Stage {
     fn wait(&self, seconds: u64) {
         for _ in 0..seconds {
             self.clock.set(Timestamp(self.clock.now().0 + 1000));
-            while self.groups.0.fire_due() == Some(Duration::ZERO) {}
+            while self.groups.runtime.ring() == Some(Duration::ZERO) {}
         }
     }
 
@@ -236,7 +265,7 @@ fn the_end_of_a_group_is_not_told_before_it_is_durable() {
     assert_eq!(peek(fetches).unwrap().unwrap(), [((TOPIC, 0), None)]);
     assert_eq!(peek(describes).unwrap(), Err(GroupError::NoSuchGroup));
     stage.wait(2);
-    assert!(stage.groups.0.names().is_empty(), "and then nothing is left of it");
+    assert!(stage.groups.runtime.keys().is_empty(), "and then nothing is left of it");
 }
 
 #[test]
@@ -256,7 +285,7 @@ fn c19_an_unknown_group_has_no_offsets_and_that_is_no_error() {
     let stage = Stage::new(rules());
     assert_eq!(offset_of(&stage, "nobody"), None);
     assert_eq!(now(stage.groups.fetch_offsets("nobody", None)), Ok(vec![]));
-    assert!(stage.groups.0.names().is_empty(), "and none is made");
+    assert!(stage.groups.runtime.keys().is_empty(), "and none is made");
 }
 
 #[test]
@@ -276,7 +305,7 @@ fn asking_for_an_unknown_group_is_refused_and_makes_none() {
     assert_eq!(now(stage.groups.commit("g", older)), Err(GroupError::IllegalGeneration));
     let refused = now(stage.groups.join("g", Join { protocols: vec![], ..newcomer("a") }));
     assert_eq!(refused.unwrap_err().error, GroupError::InconsistentProtocol);
-    assert!(stage.groups.0.names().is_empty());
+    assert!(stage.groups.runtime.keys().is_empty());
 }
 
 #[test]
@@ -393,12 +422,12 @@ fn groups_that_hold_nothing_make_room_for_new_ones_and_others_do_not() {
     for attempt in 0..50 {
         let refusal = told(&format!("made up {attempt}")).unwrap_err();
         assert_eq!(refusal.error, GroupError::MemberIdRequired);
-        assert!(stage.groups.0.names().len() <= 3);
+        assert!(stage.groups.runtime.keys().len() <= 3);
     }
     let member = stage.with_member("real");
     assert_eq!(now(stage.groups.heartbeat("real", beat(&member, 1))), Ok(()));
     now(stage.groups.commit("more offsets", commit(1))).unwrap();
-    assert_eq!(stage.groups.0.names().len(), 3);
+    assert_eq!(stage.groups.runtime.keys().len(), 3);
     assert_eq!(told("one too many").unwrap_err().error, GroupError::NoRoom);
     assert_eq!(now(stage.groups.commit("one too many", commit(1))), Err(GroupError::NoRoom));
     assert_eq!(now(stage.groups.commit("offsets", commit(2))), Ok(vec![Ok(())]), "who is there goes on");
@@ -468,7 +497,7 @@ async fn deleted_topics_take_their_offsets_out_of_all_groups_together_and_within
     // However many topics are deleted, no group is looked at meanwhile.
     let made_up = (0..200).map(|byte| Uuid([byte; 16])).filter(|topic| *topic != other);
     for topic in made_up {
-        stage.groups.forget_topics(BTreeSet::from([topic]));
+        stage.store.delete_topic(topic);
         assert_eq!(offset_of(&stage, "a"), Some(1));
     }
     let submitted = Arc::clone(&stage.store.submitted);

@@ -7,7 +7,7 @@ use prometheus_client::encoding::EncodeGaugeValue;
 use super::super::family::{Family, Rows};
 use super::super::look::Look;
 use super::{PARTITION, TOPIC, counter, gauge};
-use crate::coordinator::classic::GroupState;
+use crate::coordinator::group::GroupState;
 use crate::kernel::Placement;
 use crate::storage::{Partition, Traffic};
 

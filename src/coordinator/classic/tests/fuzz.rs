@@ -90,7 +90,7 @@ impl Clients {
             }
         }
         let sync = Sync { who: who(&id), generation, protocol_type: None, protocol: None, assignments };
-        let caller = self.play.ask(Command::Sync(sync));
+        let caller = self.play.sync_with(sync);
         if let Some(Answer::Sync(Ok(synced))) = self.play.answers.get(&caller) {
             let owner = self.owners.get(&synced.assignment.bytes()[..]);
             assert!(owner.is_none_or(|owner| self.is_or_was(owner, &id)), "{id} got the part of {owner:?}");
@@ -139,10 +139,13 @@ impl Clients {
         match self.dice.roll(6) {
             0 => drop(self.play.delete()),
             1 => drop(self.play.delete_offsets(&[((TOPIC, 0), "t"), ((TOPIC, 1), "u")])),
-            2 => drop(self.play.ask(Command::ForgetTopics(Arc::new([TOPIC].into())))),
+            2 => {
+                self.play.topics.remove(&TOPIC);
+                self.play.decide(Command::ForgetTopics);
+            }
             3 => {
-                let topics = BTreeMap::from([(TOPIC, Some("t".to_owned()))]);
-                self.play.ask(Command::Expire { topics, by_age_at: Some(self.play.wall()) });
+                self.play.topics.insert(TOPIC, "t");
+                self.play.decide(Command::Expire { by_age_at: Some(self.play.wall()) });
             }
             4 => self.play.restart(),
             5 => self.play.room = if self.dice.one_in(2) { 2000 } else { usize::MAX },
@@ -167,7 +170,7 @@ impl Clients {
 
     fn look(&mut self) {
         let hard = self.play.group.hard().clone();
-        let soft = &self.play.group.soft;
+        let soft = self.play.soft();
         if hard.exists() {
             assert!(hard.generation() >= self.generation, "a generation went back");
         } else {
@@ -184,7 +187,7 @@ impl Clients {
         for (id, member) in hard.members() {
             let holds = |instance: &String| hard.instance(instance) == Some(id);
             assert!(member.instance.as_ref().is_none_or(holds), "two members hold one instance id");
-            let heard_from = soft.sessions.contains_key(id);
+            let heard_from = soft.sessions.contains(id);
             let waits = soft.joining.contains_key(id) || soft.syncing.contains_key(id);
             assert!(heard_from || waits, "{id} could never be lost");
         }
@@ -207,8 +210,8 @@ impl Clients {
         // A caller with an answer no longer waits, and a waiting caller is parked in the soft
         // state.
         let parked = |caller: &Caller| {
-            soft.joining.values().any(|joining| joining.caller == *caller)
-                || soft.syncing.values().any(|parked| parked == caller)
+            soft.joining.values().any(|joining| joining.reply.number() == caller.0)
+                || soft.syncing.values().any(|reply| reply.number() == caller.0)
         };
         assert!(self.play.answers.keys().all(|caller| !parked(caller)));
         self.play.answers.clear();
@@ -231,12 +234,9 @@ fn whatever_clients_do_the_group_stays_whole_and_everybody_is_answered_in_the_en
             clients.step();
         }
         let waiting: Vec<Caller> = {
-            let soft = &clients.play.group.soft;
-            soft.joining
-                .values()
-                .map(|joining| joining.caller)
-                .chain(soft.syncing.values().copied())
-                .collect()
+            let soft = clients.play.soft();
+            let joining = soft.joining.values().map(|joining| joining.reply.number());
+            joining.chain(soft.syncing.values().map(|reply| reply.number())).map(Caller).collect()
         };
         // All clients fall silent, and the timers alone end all waits.
         clients.play.wait(3600);

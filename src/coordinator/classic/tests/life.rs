@@ -82,7 +82,7 @@ fn an_assignment_whose_generation_was_refused_makes_no_group_stable() {
             kernel.apply(record);
         }
     }
-    let restored = ClassicGroup::restored(Arc::new(kernel), Duration::ZERO);
+    let restored = super::restored(Arc::new(kernel), Duration::ZERO);
     assert_eq!(restored.state(), GroupState::PreparingRebalance);
 }
 
@@ -91,7 +91,7 @@ fn a_group_survives_being_written_down_and_read_again() {
     let (mut play, members) = Play::stable(vec![newcomer("ä\u{1f600}"), static_newcomer("i")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();
     let bytes = postcard::to_allocvec(&**play.group.hard()).unwrap();
-    assert_eq!(postcard::from_bytes::<Group>(&bytes).unwrap(), **play.group.hard());
+    assert_eq!(postcard::from_bytes::<kernel::Group>(&bytes).unwrap(), **play.group.hard());
     let bytes = postcard::to_allocvec(&play.log).unwrap();
     assert_eq!(postcard::from_bytes::<Vec<GroupRecord>>(&bytes).unwrap(), play.log);
 }

@@ -192,24 +192,22 @@ fn the_assignment_is_refused_to_who_means_another_protocol_or_generation() {
     let a = play.join(newcomer("a"));
     play.wait(3);
     let a = play.joined(a).member;
-    let sync = |generation, protocol_type: Option<&str>, protocol: Option<&str>| {
-        Command::Sync(Sync {
-            who: who(&a),
-            generation: Generation(generation),
-            protocol_type: protocol_type.map(str::to_owned),
-            protocol: protocol.map(str::to_owned),
-            assignments: Vec::new(),
-        })
+    let sync = |generation, protocol_type: Option<&str>, protocol: Option<&str>| Sync {
+        who: who(&a),
+        generation: Generation(generation),
+        protocol_type: protocol_type.map(str::to_owned),
+        protocol: protocol.map(str::to_owned),
+        assignments: Vec::new(),
     };
-    for (command, error) in [
+    for (sync, error) in [
         (sync(2, None, None), GroupError::IllegalGeneration),
         (sync(1, Some("connect"), None), GroupError::InconsistentProtocol),
         (sync(1, Some("consumer"), Some("sticky")), GroupError::InconsistentProtocol),
     ] {
-        let caller = play.ask(command);
+        let caller = play.sync_with(sync);
         assert_eq!(play.sync_refused(caller), error);
     }
-    let caller = play.ask(sync(1, Some("consumer"), Some("range")));
+    let caller = play.sync_with(sync(1, Some("consumer"), Some("range")));
     play.synced(caller);
 }
 

@@ -1,20 +1,14 @@
 //! Committed offsets and their expiration.
 
-use std::collections::BTreeSet;
-
 use super::*;
 
 fn committed(play: &Play, partition: i32) -> Option<i64> {
     play.group.hard().offset((TOPIC, partition)).map(|committed| committed.offset.0)
 }
 
-fn retention_check(play: &mut Play, topic: Option<&str>) {
-    let topics = BTreeMap::from([(TOPIC, topic.map(str::to_owned))]);
-    play.ask(Command::Expire { topics, by_age_at: Some(play.wall()) });
-}
-
-fn forget_topic(play: &mut Play) {
-    play.ask(Command::ForgetTopics(Arc::new(BTreeSet::from([TOPIC]))));
+fn retention_check(play: &mut Play, topic: &'static str) {
+    play.topics.insert(TOPIC, topic);
+    play.decide(Command::Expire { by_age_at: Some(play.wall()) });
 }
 
 const HOURS: u64 = 3600;
@@ -162,9 +156,9 @@ fn offsets_of_a_group_that_is_at_work_do_not_expire() {
         play.wait(1000);
         play.beat(who(&members[0]), 1).unwrap();
     }
-    retention_check(&mut play, Some("t"));
+    retention_check(&mut play, "t");
     assert_eq!(committed(&play, 0), Some(5), "three weeks old, and read");
-    retention_check(&mut play, Some("renamed"));
+    retention_check(&mut play, "renamed");
     assert_eq!(committed(&play, 0), None, "nobody reads it any more");
 }
 
@@ -174,14 +168,14 @@ fn offsets_expire_a_week_after_the_last_member_left_or_after_the_commit_if_that_
     play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();
     play.leave(vec![Leaver::Member(who(&members[0]))]);
     play.wait(WEEK - HOURS);
-    retention_check(&mut play, Some("t"));
+    retention_check(&mut play, "t");
     assert_eq!(committed(&play, 0), Some(5));
     play.commit(simple(vec![offset(1, 7)])).unwrap();
     play.wait(HOURS);
-    retention_check(&mut play, Some("t"));
+    retention_check(&mut play, "t");
     assert_eq!((committed(&play, 0), committed(&play, 1)), (None, Some(7)));
     play.wait(WEEK);
-    retention_check(&mut play, Some("t"));
+    retention_check(&mut play, "t");
     assert!(!play.group.exists(), "what is left with nothing goes");
 }
 
@@ -191,10 +185,10 @@ fn a_commit_that_says_how_long_it_is_to_be_kept_is_kept_so_long() {
     let short = Commit { retention: Some(Duration::from_secs(HOURS)), ..simple(vec![offset(0, 5)]) };
     play.commit(short).unwrap();
     play.wait(HOURS - 1);
-    retention_check(&mut play, Some("t"));
+    retention_check(&mut play, "t");
     assert_eq!(committed(&play, 0), Some(5));
     play.wait(1);
-    retention_check(&mut play, Some("t"));
+    retention_check(&mut play, "t");
     assert_eq!(committed(&play, 0), None);
 }
 
@@ -203,20 +197,24 @@ fn nothing_expires_by_a_clock_that_is_doubted() {
     let mut play = Play::default();
     play.commit(simple(vec![offset(0, 5)])).unwrap();
     play.wait(10 * WEEK);
-    play.ask(Command::Expire { topics: BTreeMap::from([(TOPIC, Some("t".to_owned()))]), by_age_at: None });
+    play.decide(Command::Expire { by_age_at: None });
     assert_eq!(committed(&play, 0), Some(5));
 }
 
 #[test]
 fn offsets_of_a_deleted_topic_go() {
     let mut play = Play::default();
-    let other = OffsetToCommit { partition: (Uuid([8; 16]), 0), ..offset(0, 1) };
-    play.commit(simple(vec![offset(0, 5), offset(1, 5), other])).unwrap();
-    forget_topic(&mut play);
+    let other = Uuid([8; 16]);
+    play.topics.insert(other, "u");
+    let of_other = OffsetToCommit { partition: (other, 0), ..offset(0, 1) };
+    play.commit(simple(vec![offset(0, 5), offset(1, 5), of_other])).unwrap();
+    play.topics.remove(&TOPIC);
+    play.decide(Command::ForgetTopics);
     assert_eq!(play.group.hard().offsets().len(), 1);
     let records = play.log.len();
-    forget_topic(&mut play);
+    play.decide(Command::ForgetTopics);
     assert_eq!(play.log.len(), records, "once");
-    play.ask(Command::Expire { topics: BTreeMap::from([(Uuid([8; 16]), None)]), by_age_at: None });
+    play.topics.remove(&other);
+    play.decide(Command::Expire { by_age_at: None });
     assert_eq!(play.group.hard().offsets().len(), 0, "also where the deletion itself came to nothing");
 }

@@ -1,53 +1,58 @@
 //! The commands of a group and their answers.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::coordinator::reply::Reply;
 use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
-use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
 
-/// Identifies a request that waits for an answer. Later callers have higher numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Caller(pub u64);
-
-/// The caller, times and limits of a decision.
-#[derive(Clone, Copy, Debug)]
-pub struct Occasion {
-    pub caller: Caller,
-    /// The wall clock, for times that are stored.
-    pub wall: Timestamp,
-    /// The session clock, for all deadlines. It stops while the journal is stalled.
-    pub session: Duration,
-    /// The number of bytes by which all groups together may still grow.
-    pub room: usize,
+/// A request of a client, and the place for its answer.
+#[derive(Debug)]
+pub struct Asked<Q: Request> {
+    pub what: Q,
+    pub reply: Reply<Q::Answer>,
 }
 
-#[derive(Clone, Debug)]
+/// A request to a group; each has its own type of answer.
+pub trait Request {
+    type Answer: Send + 'static;
+}
+
+/// The commands of all kinds of group. Each kind answers each of them; a request that belongs to another kind
+/// gets the error that Kafka returns for it.
+#[derive(Debug)]
 pub enum Command {
     Join {
-        join: Join,
+        asked: Asked<Join>,
         /// The member id to use if the member needs one.
         new_id: MemberId,
     },
-    Sync(Sync),
-    Heartbeat(Heartbeat),
-    Leave(Vec<Leaver>),
-    Commit(Commit),
-    DeleteOffsets(Vec<OffsetToDelete>),
-    Delete,
+    Sync(Asked<Sync>),
+    Heartbeat(Asked<Heartbeat>),
+    Leave(Asked<Leave>),
+    Commit(Asked<Commit>),
+    DeleteOffsets(Asked<DeleteOffsets>),
+    Delete(Asked<Delete>),
+    /// Deletes the group to make room for others, if it is dispensable.
+    MakeRoom,
     /// Topics were deleted: their offsets are removed.
-    ForgetTopics(Arc<BTreeSet<TopicId>>),
-    /// Removes expired offsets.
+    ForgetTopics,
+    /// Removes the offsets of deleted topics and expired ones.
     Expire {
-        /// The current names of the topics that the group has offsets of; `None` for deleted
-        /// topics.
-        topics: BTreeMap<TopicId, Option<String>>,
         /// The time for the age of offsets; `None` while the clock is not trusted.
         by_age_at: Option<Timestamp>,
     },
     /// A deadline has passed.
     Tick,
+    #[cfg(test)]
+    Enlist(Asked<super::roster::Enlist>),
+    /// The result of a job: the assignment of the members of this generation.
+    #[cfg(test)]
+    Computed {
+        generation: Generation,
+        assignments: Vec<(MemberId, Opaque)>,
+    },
 }
 
 /// The identity that a member sends: its id and, for a static member, its instance id.
@@ -91,6 +96,9 @@ pub struct Heartbeat {
 }
 
 #[derive(Clone, Debug)]
+pub struct Leave(pub Vec<Leaver>);
+
+#[derive(Clone, Debug)]
 pub enum Leaver {
     Member(Identity),
     /// An administrator removes the member with this instance id.
@@ -121,24 +129,47 @@ pub struct OffsetToCommit {
 }
 
 #[derive(Clone, Debug)]
+pub struct DeleteOffsets(pub Vec<OffsetToDelete>);
+
+#[derive(Clone, Debug)]
 pub struct OffsetToDelete {
     pub partition: PartitionKey,
     /// The current name of the topic: members subscribe by name.
     pub topic: Arc<str>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    Join(Result<Joined, JoinRefusal>),
-    Sync(Result<Synced, GroupError>),
-    Heartbeat(Result<(), GroupError>),
-    /// One result for each leaver, in the order of the request.
-    Leave(Vec<Result<(), GroupError>>),
-    /// One result for each offset, in the order of the request.
-    Offsets(Result<Vec<Result<(), GroupError>>, GroupError>),
-    Delete(Result<(), GroupError>),
-    /// The answer to commands of the broker itself.
-    Done,
+#[derive(Clone, Copy, Debug)]
+pub struct Delete;
+
+/// One result for each part of the request, in the same order.
+pub type Each = Vec<Result<(), GroupError>>;
+
+impl Request for Join {
+    type Answer = Result<Joined, JoinRefusal>;
+}
+
+impl Request for Sync {
+    type Answer = Result<Synced, GroupError>;
+}
+
+impl Request for Heartbeat {
+    type Answer = Result<(), GroupError>;
+}
+
+impl Request for Leave {
+    type Answer = Each;
+}
+
+impl Request for Commit {
+    type Answer = Result<Each, GroupError>;
+}
+
+impl Request for DeleteOffsets {
+    type Answer = Result<Each, GroupError>;
+}
+
+impl Request for Delete {
+    type Answer = Result<(), GroupError>;
 }
 
 /// The member is in the generation and should ask for its assignment now.

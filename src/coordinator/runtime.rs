@@ -1,0 +1,762 @@
+//! Runs the machines of one type: each in a slot with its own lock, its alarm and its watchers, and all of
+//! them within one memory limit.
+//!
+//! A slot is a place for soft state. A machine without a slot is in the kernel, or does not exist; its slot
+//! is loaded when a command comes, and unloaded once the kernel has all of it. As long as a record of a slot
+//! has not settled, the slot stays, so whatever the kernel has of a machine without a slot is durable.
+//!
+//! Lock order: the map of slots, a slot, then the small locks (alarms, idle machines, jobs, the session
+//! clock) and the store. No code waits while it holds one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::jobs::Jobs;
+use super::machine::{Job, Keeper, Machine, Occasion, Restored};
+use super::reply::{Answered, Awaited, Reply};
+use super::session_clock::SessionClock;
+use super::{NotStored, Settled};
+use crate::storage::{Waiter, Waiters};
+use crate::time::Clock;
+
+/// The delay before checking again whether the last record of a slot is durable.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many alarms ring before others get their turn on this thread.
+const ALARMS_AT_ONCE: usize = 1000;
+
+/// The number of idle machines that are tried to free memory.
+const CANDIDATES: usize = 8;
+
+/// The number of threads that may work on jobs.
+const WORKERS: usize = 2;
+
+pub(super) struct Runtime<M: Machine> {
+    keeper: Box<dyn Keeper<M>>,
+    limits: Limits,
+    clock: Clock,
+    session: SessionClock,
+    slots: RwLock<Slots<M>>,
+    /// The slots by the time of their next alarm.
+    alarms: Mutex<BTreeSet<(Duration, M::Key)>>,
+    alarm_moved: Notify,
+    /// Dispensable machines, the longest idle first.
+    idle: Mutex<BTreeSet<(u64, M::Key)>>,
+    jobs: Jobs<M::Key, M::Command>,
+    workers: AtomicUsize,
+    /// Bytes that all machines together take.
+    held: AtomicIsize,
+    /// The number of machines, with or without a slot.
+    count: AtomicUsize,
+    /// The last number of a caller or of a machine that became idle.
+    numbers: AtomicU64,
+}
+
+/// The limits of all machines together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Over it a dispensable machine is deleted for a new one. If there is none, the new one is refused.
+    pub machines: usize,
+    /// Over it, requests that need more memory are refused.
+    pub bytes: usize,
+}
+
+/// The outcome of a command to a machine that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Create,
+    Refuse,
+}
+
+/// The reasons why the runtime does not serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unserved {
+    Absent,
+    /// Another broker is the machine's home, or this one in another epoch.
+    NotHome,
+    /// All machines together have reached their memory limit.
+    NoRoom,
+    /// The change cannot be stored at present, or it is unknown whether it was stored.
+    NotStored,
+}
+
+/// A request whose command is decided or waits in its machine.
+pub(super) struct Waiting<M: Machine, A> {
+    runtime: Arc<Runtime<M>>,
+    slot: Arc<Slot<M>>,
+    awaited: Awaited<A>,
+}
+
+/// A machine that was found: in its slot, or as it was in the kernel.
+pub(super) enum Found<M: Machine> {
+    Slot(Arc<Slot<M>>),
+    Kept(M::Key, M),
+}
+
+/// A job that a thread has taken. When it is dropped, the next job of its key may begin.
+pub(super) struct Running<M: Machine> {
+    runtime: Arc<Runtime<M>>,
+    key: M::Key,
+    job: Option<Job<M::Command>>,
+}
+
+struct Slots<M: Machine> {
+    by_key: BTreeMap<M::Key, Arc<Slot<M>>>,
+    /// How many slots were removed so far.
+    removed: u64,
+}
+
+pub(super) struct Slot<M: Machine> {
+    key: M::Key,
+    state: Mutex<State<M>>,
+}
+
+struct State<M: Machine> {
+    machine: M,
+    fence: M::Fence,
+    /// The state of the last record that was submitted.
+    last: Settled,
+    alarm: Option<Duration>,
+    /// Its number in the list of idle machines.
+    idle: Option<u64>,
+    watchers: Waiters,
+    /// The reason for dropping the requests that were waiting.
+    dropped: Unserved,
+    /// Whether the machine is part of the memory and the number of all machines.
+    counted: bool,
+    /// No longer in the map. A thread that still holds it has to look it up again.
+    gone: bool,
+}
+
+impl<M: Machine> Runtime<M> {
+    /// A runtime with slots for those machines that cannot do without.
+    pub fn load(keeper: Box<dyn Keeper<M>>, limits: Limits, clock: Clock) -> Runtime<M> {
+        let runtime = Runtime {
+            session: SessionClock::new(clock.clone()),
+            keeper,
+            limits,
+            clock,
+            slots: RwLock::new(Slots { by_key: BTreeMap::new(), removed: 0 }),
+            alarms: Mutex::default(),
+            alarm_moved: Notify::new(),
+            idle: Mutex::default(),
+            jobs: Jobs::new(),
+            workers: AtomicUsize::new(0),
+            held: AtomicIsize::new(0),
+            count: AtomicUsize::new(0),
+            numbers: AtomicU64::new(0),
+        };
+        for (key, kept) in runtime.keeper.all() {
+            let weight = runtime.restored(kept).weigh(&key);
+            runtime.held.fetch_add(weight.kept.cast_signed(), Ordering::Relaxed);
+            runtime.count.fetch_add(1, Ordering::Relaxed);
+        }
+        runtime.load_active();
+        runtime
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.keeper.is_serving()
+    }
+
+    /// Decides a command of a client.
+    pub fn ask<A: Send + 'static>(
+        self: &Arc<Runtime<M>>,
+        key: &M::Key,
+        absent: Absent,
+        command: impl FnOnce(Reply<A>) -> M::Command,
+    ) -> Result<Waiting<M, A>, Unserved> {
+        if !self.is_serving() {
+            return Err(Unserved::NotStored);
+        }
+        self.keep_some_room();
+        let (reply, awaited) = Reply::pair(self.next_number());
+        let slot = self.with(key, absent, |slot, state| {
+            self.decide(slot, state, command(reply));
+            Arc::clone(slot)
+        })?;
+        Ok(Waiting { runtime: self.clone(), slot, awaited })
+    }
+
+    /// Decides a command of our own, if there is one for the machine.
+    pub fn tell(&self, key: &M::Key, command: impl FnOnce(&M) -> Option<M::Command>) {
+        // An error means that there is nothing to do: the machine does not exist here.
+        let _ = self.with(key, Absent::Refuse, |slot, state| {
+            if let Some(command) = command(&state.machine).filter(|_| self.is_serving()) {
+                self.decide(slot, state, command);
+            }
+        });
+    }
+
+    /// Reads from a machine without changing it. The answer that it no longer exists also waits until that
+    /// is durable.
+    pub fn read<T>(&self, key: &M::Key, read: impl FnOnce(&M) -> T) -> Result<Answered<Option<T>>, Unserved> {
+        if !self.is_serving() {
+            return Err(Unserved::NotStored);
+        }
+        if self.keeper.home(key).is_some()
+            && let Some(found) = self.kept_without_slot(key)
+        {
+            return Ok(Answered { answer: found.as_ref().map(read), settled: None });
+        }
+        let found = self.with(key, Absent::Refuse, |_, state| {
+            let answer = state.machine.exists().then(|| read(&state.machine));
+            Answered { answer, settled: Some(state.last.clone()) }
+        });
+        match found {
+            Err(Unserved::Absent) => Ok(Answered { answer: None, settled: None }),
+            found => found,
+        }
+    }
+
+    /// Reads from a machine for internal use, without waiting until the state is durable.
+    pub fn peek<T>(&self, key: &M::Key, read: impl FnOnce(&M) -> T) -> Option<T> {
+        match self.slot(key) {
+            Some(slot) => Some(read(&slot.lock().machine)),
+            None => self.keeper.find(key).map(|kept| read(&self.restored(kept))),
+        }
+    }
+
+    /// Wakes `waiter` at the next decision that says so. Fails if the machine does not exist here.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no kind of group has long polls yet"))]
+    pub fn watch(&self, key: &M::Key, waiter: &Arc<Waiter>) -> Result<(), Unserved> {
+        self.with(key, Absent::Refuse, |_, state| state.watchers.add(waiter))
+    }
+
+    /// All machines, ordered by key.
+    pub fn all(&self) -> Vec<Found<M>> {
+        // The kernel first: a change that it has and that is not durable has its slot until it is.
+        let mut kept: BTreeMap<M::Key, M::Kept> = self.keeper.all().into_iter().collect();
+        let slots = self.all_slots();
+        slots.iter().for_each(|slot| drop(kept.remove(&slot.key)));
+        let kept = kept.into_iter().map(|(key, kept)| (key.clone(), Found::Kept(key, self.restored(kept))));
+        let mut found: BTreeMap<M::Key, Found<M>> = kept.collect();
+        found.extend(slots.into_iter().map(|slot| (slot.key.clone(), Found::Slot(slot))));
+        found.into_iter().filter(|(key, _)| self.keeper.home(key).is_some()).map(|(_, found)| found).collect()
+    }
+
+    pub fn keys(&self) -> BTreeSet<M::Key> {
+        let kept = self.keeper.all().into_iter().map(|(key, _)| key);
+        kept.chain(self.slots().by_key.keys().cloned()).collect()
+    }
+
+    /// Fires the alarms that are due. Returns the time until the next one.
+    pub fn ring(&self) -> Option<Duration> {
+        if !self.is_serving() {
+            // The store has failed, so nobody who waits can ever be answered.
+            self.all_slots().iter().for_each(|slot| slot.lock().machine.dismiss());
+            return Some(LOOK_AGAIN);
+        }
+        let now = self.session.now();
+        let due: Vec<M::Key> = lock(&self.alarms)
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(ALARMS_AT_ONCE)
+            .map(|(_, key)| key.clone())
+            .collect();
+        for key in due {
+            self.tell(&key, |_| Some(M::tick()));
+        }
+        let now = self.session.now();
+        lock(&self.alarms).first().map(|(at, _)| at.saturating_sub(now))
+    }
+
+    /// Homes have changed: drops the soft state of machines that have another home or epoch now, and loads
+    /// those that have to be looked after here.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a group always has its home in this process"))]
+    pub fn rehome(&self) {
+        for slot in self.all_slots() {
+            let fence = slot.lock().fence;
+            if self.keeper.home(&slot.key) != Some(fence) {
+                self.give_up(&slot);
+            }
+        }
+        self.load_active();
+    }
+
+    /// Ready when the next alarm is earlier than it was.
+    pub async fn alarm_moved(&self) {
+        self.alarm_moved.notified().await;
+    }
+
+    /// Ready when [`Runtime::start_workers`] may have something to do.
+    pub async fn jobs_ready(&self) {
+        self.jobs.ready().await;
+    }
+
+    /// Gives the waiting jobs to threads of their own.
+    pub fn start_workers(self: &Arc<Runtime<M>>) {
+        let one_more = |workers: usize| (workers < WORKERS).then_some(workers + 1);
+        while self.workers.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok() {
+            let Some(first) = self.take_job() else {
+                self.workers.fetch_sub(1, Ordering::AcqRel);
+                return;
+            };
+            let works = Works(Arc::clone(self));
+            tokio::task::spawn_blocking(move || {
+                first.finish();
+                while let Some(next) = works.0.take_job() {
+                    next.finish();
+                }
+            });
+        }
+    }
+
+    pub fn take_job(self: &Arc<Runtime<M>>) -> Option<Running<M>> {
+        let (key, job) = self.jobs.take()?;
+        Some(Running { runtime: self.clone(), key, job: Some(job) })
+    }
+
+    /// The memory that all machines take.
+    pub fn held(&self) -> usize {
+        usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The number of machines.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn decide(&self, slot: &Slot<M>, state: &mut State<M>, command: M::Command) {
+        let occasion = Occasion {
+            wall: self.keeper.now().time,
+            session: self.session.now(),
+            room: usize::try_from(self.room()).unwrap_or(0),
+        };
+        let decision = state.machine.decide(&self.keeper.view(), occasion, command);
+        self.held.fetch_add(decision.grown, Ordering::Relaxed);
+        if !decision.changes.is_empty() {
+            state.last = self.keeper.submit(&slot.key, decision.changes);
+            self.session.submitted(&state.last);
+        }
+        decision.answers.into_iter().for_each(|answer| answer.send(&state.last));
+        decision.jobs.into_iter().for_each(|job| self.jobs.push(&slot.key, job));
+        if decision.wakes {
+            state.watchers.wake_all();
+        }
+    }
+
+    /// Finds, loads or creates the machine and acts on it under its lock.
+    fn with<T>(
+        &self,
+        key: &M::Key,
+        absent: Absent,
+        act: impl FnOnce(&Arc<Slot<M>>, &mut State<M>) -> T,
+    ) -> Result<T, Unserved> {
+        loop {
+            let Some(fence) = self.keeper.home(key) else {
+                if let Some(slot) = self.slot(key) {
+                    self.give_up(&slot);
+                }
+                return Err(Unserved::NotHome);
+            };
+            let slot = self.find(key, absent, fence)?;
+            let mut state = slot.lock();
+            if state.gone {
+                continue;
+            }
+            if state.fence != fence {
+                drop(state);
+                if !self.give_up(&slot) {
+                    // Its records of the earlier epoch are still on their way.
+                    return Err(Unserved::NotHome);
+                }
+                continue;
+            }
+            self.mend(&slot, &mut state);
+            let done = act(&slot, &mut state);
+            self.note(&slot, &mut state);
+            let may_go = can_go(&state.machine) && self.is_done(&slot, &mut state);
+            drop(state);
+            if may_go {
+                self.unload(&slot);
+            }
+            return Ok(done);
+        }
+    }
+
+    /// Restores the machine from the kernel if its last decision was not stored, or panicked.
+    fn mend(&self, slot: &Slot<M>, state: &mut State<M>) {
+        if slot.state.is_poisoned() {
+            // A decision that panicked may be incomplete.
+            slot.state.clear_poison();
+            state.last = Settled::known(Err(NotStored));
+        }
+        if state.last.peek() != Some(Err(NotStored)) {
+            return;
+        }
+        M::warn_not_stored(&slot.key);
+        let before = state.machine.weigh(&slot.key).sum().cast_signed();
+        state.dropped = Unserved::NotStored;
+        let kept = self.keeper.find(&slot.key);
+        let restored = kept.map(|kept| M::restored(&self.keeper.view(), kept, self.session.now()));
+        state.machine = restored.map(|restored| self.begin(&slot.key, restored)).unwrap_or_default();
+        let after = state.machine.weigh(&slot.key).sum().cast_signed();
+        self.held.fetch_add(after - before, Ordering::Relaxed);
+        state.last = Settled::known(Ok(()));
+        state.watchers.wake_all();
+    }
+
+    /// The memory by which all machines together may still grow.
+    fn room(&self) -> isize {
+        self.limits.bytes.cast_signed().saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn all_slots(&self) -> Vec<Arc<Slot<M>>> {
+        self.slots().by_key.values().cloned().collect()
+    }
+
+    fn slot(&self, key: &M::Key) -> Option<Arc<Slot<M>>> {
+        self.slots().by_key.get(key).cloned()
+    }
+
+    /// The machine in the kernel, if it has no slot; `Some(None)` if it does not exist at all.
+    fn kept_without_slot(&self, key: &M::Key) -> Option<Option<M>> {
+        if self.slot(key).is_some() {
+            return None;
+        }
+        let kept = self.keeper.find(key);
+        // Without a slot even now, all of it is durable.
+        self.slot(key).is_none().then(|| kept.map(|kept| self.restored(kept)))
+    }
+
+    /// A machine to read from.
+    fn restored(&self, kept: M::Kept) -> M {
+        M::restored(&self.keeper.view(), kept, self.session.now()).machine
+    }
+
+    /// The machine for a slot. Its jobs begin.
+    fn begin(&self, key: &M::Key, restored: Restored<M>) -> M {
+        restored.jobs.into_iter().for_each(|job| self.jobs.push(key, job));
+        restored.machine
+    }
+
+    /// The slot of the key: as it is, else loaded from the kernel, else new.
+    fn find(&self, key: &M::Key, absent: Absent, fence: M::Fence) -> Result<Arc<Slot<M>>, Unserved> {
+        loop {
+            let removed = {
+                let slots = self.slots();
+                if let Some(slot) = slots.by_key.get(key) {
+                    return Ok(slot.clone());
+                }
+                slots.removed
+            };
+            let kept = self.keeper.find(key);
+            if kept.is_none() && absent == Absent::Refuse {
+                return Err(Unserved::Absent);
+            }
+            let restored = kept.map(|kept| M::restored(&self.keeper.view(), kept, self.session.now()));
+            let mut slots = self.slots_mut();
+            if let Some(slot) = slots.by_key.get(key) {
+                return Ok(slot.clone());
+            }
+            if slots.removed != removed {
+                // It may have had a slot meanwhile, which changed it.
+                continue;
+            }
+            let slot = match restored {
+                Some(restored) => self.loaded(key, restored, fence),
+                None => self.created(&mut slots, key, fence)?,
+            };
+            slots.by_key.insert(key.clone(), slot.clone());
+            return Ok(slot);
+        }
+    }
+
+    fn loaded(&self, key: &M::Key, restored: Restored<M>, fence: M::Fence) -> Arc<Slot<M>> {
+        let machine = self.begin(key, restored);
+        self.held.fetch_add(machine.weigh(key).slot.cast_signed(), Ordering::Relaxed);
+        Slot::new(key.clone(), machine, fence)
+    }
+
+    fn created(&self, slots: &mut Slots<M>, key: &M::Key, fence: M::Fence) -> Result<Arc<Slot<M>>, Unserved> {
+        let machine = M::default();
+        let weight = machine.weigh(key).sum().cast_signed();
+        let is_full = self.count() >= self.limits.machines || self.room() < weight;
+        if is_full && !self.make_room(slots) {
+            return Err(Unserved::NoRoom);
+        }
+        self.held.fetch_add(weight, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(Slot::new(key.clone(), machine, fence))
+    }
+
+    /// Loads the machines that have deadlines or could make room for others, because nothing else would look
+    /// after them.
+    fn load_active(&self) {
+        for (key, kept) in self.keeper.all() {
+            if self.keeper.home(&key).is_some() && !can_go(&self.restored(kept)) {
+                let _ = self.with(&key, Absent::Refuse, |_, _| ());
+            }
+        }
+    }
+
+    /// Frees an idle machine when memory gets short, because others need it.
+    fn keep_some_room(&self) {
+        let is_tight = self.room() < self.limits.bytes.cast_signed() / 8;
+        if is_tight && !lock(&self.idle).is_empty() {
+            self.make_room(&mut self.slots_mut());
+        }
+    }
+
+    /// Deletes one of the dispensable machines. Returns whether it found one.
+    fn make_room(&self, slots: &mut Slots<M>) -> bool {
+        let candidates: Vec<M::Key> =
+            lock(&self.idle).iter().take(CANDIDATES).map(|(_, key)| key.clone()).collect();
+        for key in candidates {
+            let Some(slot) = slots.by_key.get(&key).cloned() else { continue };
+            let mut state = slot.lock();
+            self.decide(&slot, &mut state, M::delete());
+            if state.machine.exists() {
+                continue;
+            }
+            self.no_longer_idle(&slot, &mut state);
+            // It makes room now, also if the slot has to stay until the deletion is durable.
+            self.uncount(&slot, &mut state);
+            self.unload_from(slots, &slot, &mut state);
+            return true;
+        }
+        false
+    }
+
+    /// Removes the slot if the kernel has all of the machine, and once that is durable.
+    fn unload(&self, slot: &Slot<M>) {
+        let mut slots = self.slots_mut();
+        let mut state = slot.lock();
+        if !state.gone && can_go(&state.machine) {
+            self.unload_from(&mut slots, slot, &mut state);
+        }
+    }
+
+    fn unload_from(&self, slots: &mut Slots<M>, slot: &Slot<M>, state: &mut State<M>) {
+        if self.is_done(slot, state) {
+            self.take_out(slots, slot, state);
+        }
+    }
+
+    /// Whether the last record of the slot is durable and no long poll watches it. If not, an alarm looks
+    /// again later.
+    fn is_done(&self, slot: &Slot<M>, state: &mut State<M>) -> bool {
+        let done = state.last.peek() == Some(Ok(())) && state.watchers.is_empty();
+        let now = self.session.now();
+        let at = now + LOOK_AGAIN;
+        if !done && state.alarm.is_none_or(|alarm| alarm <= now || at < alarm) {
+            self.set_alarm(slot, state, Some(at));
+        }
+        done
+    }
+
+    /// Drops the soft state of a machine whose home or epoch changed. Returns whether its slot is gone; it
+    /// stays as long as its last record has not settled.
+    fn give_up(&self, slot: &Slot<M>) -> bool {
+        let mut slots = self.slots_mut();
+        let mut state = slot.lock();
+        if state.gone {
+            return true;
+        }
+        self.mend(slot, &mut state);
+        state.dropped = Unserved::NotHome;
+        state.machine.dismiss();
+        state.watchers.wake_all();
+        let done = self.is_done(slot, &mut state);
+        if done {
+            self.take_out(&mut slots, slot, &mut state);
+        }
+        done
+    }
+
+    /// Removes the slot. What the kernel has of the machine stays counted.
+    fn take_out(&self, slots: &mut Slots<M>, slot: &Slot<M>, state: &mut State<M>) {
+        if !state.machine.is_kept() {
+            self.uncount(slot, state);
+        } else if state.counted {
+            self.held.fetch_sub(state.machine.weigh(&slot.key).slot.cast_signed(), Ordering::Relaxed);
+        }
+        state.gone = true;
+        self.set_alarm(slot, state, None);
+        self.no_longer_idle(slot, state);
+        slots.by_key.remove(&slot.key);
+        slots.removed += 1;
+    }
+
+    /// The machine no longer exists: it takes no memory.
+    fn uncount(&self, slot: &Slot<M>, state: &mut State<M>) {
+        if std::mem::take(&mut state.counted) {
+            self.held.fetch_sub(state.machine.weigh(&slot.key).sum().cast_signed(), Ordering::Relaxed);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A machine that was deleted to make room is there again.
+    fn count_again(&self, slot: &Slot<M>, state: &mut State<M>) {
+        if !state.counted && state.machine.exists() {
+            state.counted = true;
+            self.held.fetch_add(M::default().weigh(&slot.key).sum().cast_signed(), Ordering::Relaxed);
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Updates the slot's alarm and its place in the list of idle machines.
+    fn note(&self, slot: &Slot<M>, state: &mut State<M>) {
+        self.count_again(slot, state);
+        let next = state.machine.next_deadline();
+        let wrong = match (state.alarm, next) {
+            (None, next) => next.is_some(),
+            // A later deadline is noticed when the alarm fires, so heartbeats move no alarm.
+            (Some(alarm), next) => alarm <= self.session.now() || next.is_some_and(|next| next < alarm),
+        };
+        if wrong {
+            self.set_alarm(slot, state, next);
+        }
+        match (state.machine.is_dispensable(), state.idle) {
+            (true, None) => {
+                let number = self.next_number();
+                state.idle = Some(number);
+                lock(&self.idle).insert((number, slot.key.clone()));
+            }
+            (false, Some(_)) => self.no_longer_idle(slot, state),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn no_longer_idle(&self, slot: &Slot<M>, state: &mut State<M>) {
+        if let Some(number) = state.idle.take() {
+            lock(&self.idle).remove(&(number, slot.key.clone()));
+        }
+    }
+
+    fn set_alarm(&self, slot: &Slot<M>, state: &mut State<M>, at: Option<Duration>) {
+        let mut alarms = lock(&self.alarms);
+        if let Some(before) = state.alarm.take() {
+            alarms.remove(&(before, slot.key.clone()));
+        }
+        let Some(at) = at else { return };
+        state.alarm = Some(at);
+        let is_first = alarms.first().is_none_or(|(first, _)| at < *first);
+        alarms.insert((at, slot.key.clone()));
+        if is_first {
+            self.alarm_moved.notify_one();
+        }
+    }
+
+    fn slots(&self) -> RwLockReadGuard<'_, Slots<M>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slots_mut(&self) -> RwLockWriteGuard<'_, Slots<M>> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Machine, A> Waiting<M, A> {
+    pub async fn answer(self) -> Result<A, Unserved> {
+        let Ok(Answered { answer, settled }) = self.awaited.await else {
+            return Err(self.slot.lock().dropped);
+        };
+        if let Some(settled) = settled
+            && settled.await.is_err()
+        {
+            // Restore the machine now, so that its other waiting requests fail too.
+            self.runtime.tell(&self.slot.key, |_| None);
+            return Err(Unserved::NotStored);
+        }
+        Ok(answer)
+    }
+}
+
+impl<A> Answered<A> {
+    /// The answer, once it may be sent.
+    pub(super) async fn when_durable(self) -> Result<A, Unserved> {
+        if let Some(settled) = self.settled {
+            settled.await.map_err(|NotStored| Unserved::NotStored)?;
+        }
+        Ok(self.answer)
+    }
+}
+
+impl<M: Machine> Found<M> {
+    /// Reads from the machine. `Settled` is `None` if all its records are durable.
+    pub fn read<T>(&self, read: impl FnOnce(&M::Key, &M, Option<&Settled>) -> T) -> T {
+        match self {
+            Found::Kept(key, machine) => read(key, machine, None),
+            Found::Slot(slot) => {
+                let state = slot.lock();
+                let unsettled = Some(&state.last).filter(|last| last.peek() != Some(Ok(())));
+                read(&slot.key, &state.machine, unsettled)
+            }
+        }
+    }
+}
+
+impl<M: Machine> Running<M> {
+    /// Works, and gives the result to the machine.
+    pub fn finish(mut self) {
+        if let Some(job) = self.job.take() {
+            let command = job.work();
+            self.runtime.tell(&self.key, |_| Some(command));
+        }
+    }
+}
+
+impl<M: Machine> Drop for Running<M> {
+    fn drop(&mut self) {
+        self.runtime.jobs.done(&self.key);
+    }
+}
+
+/// A thread that works on jobs.
+struct Works<M: Machine>(Arc<Runtime<M>>);
+
+impl<M: Machine> Drop for Works<M> {
+    fn drop(&mut self) {
+        self.0.workers.fetch_sub(1, Ordering::AcqRel);
+        // A job may have come since this thread looked for one.
+        self.0.jobs.look_again();
+    }
+}
+
+impl<M: Machine> Slot<M> {
+    fn new(key: M::Key, machine: M, fence: M::Fence) -> Arc<Slot<M>> {
+        let state = State {
+            machine,
+            fence,
+            last: Settled::known(Ok(())),
+            alarm: None,
+            idle: None,
+            watchers: Waiters::default(),
+            dropped: Unserved::NotStored,
+            counted: true,
+            gone: false,
+        };
+        Arc::new(Slot { key, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<M>> {
+        lock(&self.state)
+    }
+}
+
+/// Whether the machine needs no slot. A dispensable one has a slot so that it can make room.
+fn can_go<M: Machine>(machine: &M) -> bool {
+    !machine.exists() || machine.is_at_rest() && !machine.is_dispensable()
+}
+
+/// Ignores poisoning. A panic only matters under a slot's lock, which is checked in `mend`.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
