@@ -4,7 +4,7 @@
 //! port. It stops when it is dropped, and one process can have several. `.brokers(3)` runs three
 //! virtual brokers, and tests can stop and start each of them.
 
-mod posed;
+mod virtual_broker;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,8 +28,8 @@ use crate::storage::{OpenError, Place, Store, StoreOptions};
 use crate::telemetry;
 use crate::time::{self, Clock, Moment};
 use crate::types::NodeId;
-pub use posed::PoseError;
-use posed::{Common, Posed};
+pub use virtual_broker::VirtualBrokerError;
+use virtual_broker::{Common, VirtualBroker};
 
 /// Interval of the checks of disk and clock.
 const WATCH: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// A running broker. When dropped it stops at once; [`Broker::stop`] lets it finish outstanding
 /// work.
 pub struct Broker {
-    posed: Mutex<Vec<Posed>>,
+    virtual_brokers: Mutex<Vec<VirtualBroker>>,
     common: Common,
     http: Option<Http>,
     /// The background tasks; dropping the set ends them.
@@ -102,12 +102,14 @@ impl Broker {
 
     /// Stops a virtual broker. Other brokers become leaders of its partitions and coordinators of
     /// its groups. Its connections are closed and its ports refuse new ones.
-    pub async fn stop_one(&self, id: NodeId) -> Result<(), PoseError> {
-        let mut posed = self.posed.lock().await;
-        let others = posed.iter().filter(|one| one.is_running() && one.id != id).map(|one| one.id).collect();
-        let one = posed.iter_mut().find(|one| one.id == id).ok_or(PoseError::Unknown(id))?;
+    pub async fn stop_one(&self, id: NodeId) -> Result<(), VirtualBrokerError> {
+        let mut virtual_brokers = self.virtual_brokers.lock().await;
+        let others =
+            virtual_brokers.iter().filter(|one| one.is_running() && one.id != id).map(|one| one.id).collect();
+        let one =
+            virtual_brokers.iter_mut().find(|one| one.id == id).ok_or(VirtualBrokerError::Unknown(id))?;
         if one.is_running() {
-            self.store.set_brokers(others).await.map_err(PoseError::Store)?;
+            self.store.set_brokers(others).await.map_err(VirtualBrokerError::Store)?;
             one.stop(DRAIN).await;
         }
         Ok(())
@@ -115,19 +117,20 @@ impl Broker {
 
     /// Starts a stopped virtual broker at its old addresses. It is in the ISR at once, and leads
     /// the partitions that had no leader.
-    pub async fn start_one(&self, id: NodeId) -> Result<(), PoseError> {
-        let mut posed = self.posed.lock().await;
+    pub async fn start_one(&self, id: NodeId) -> Result<(), VirtualBrokerError> {
+        let mut virtual_brokers = self.virtual_brokers.lock().await;
         let mut running: Vec<NodeId> =
-            posed.iter().filter(|one| one.is_running()).map(|one| one.id).collect();
-        let one = posed.iter_mut().find(|one| one.id == id).ok_or(PoseError::Unknown(id))?;
+            virtual_brokers.iter().filter(|one| one.is_running()).map(|one| one.id).collect();
+        let one =
+            virtual_brokers.iter_mut().find(|one| one.id == id).ok_or(VirtualBrokerError::Unknown(id))?;
         if one.is_running() {
             return Ok(());
         }
-        one.start(&self.common).await.map_err(PoseError::Bind)?;
+        one.start(&self.common).await.map_err(VirtualBrokerError::Bind)?;
         running.push(id);
         if let Err(error) = self.store.set_brokers(running).await {
             one.stop(DRAIN).await;
-            return Err(PoseError::Store(error));
+            return Err(VirtualBrokerError::Store(error));
         }
         Ok(())
     }
@@ -154,8 +157,8 @@ impl Broker {
     /// Applies all settings that can change while the broker runs. Logs the changes, the settings
     /// that need a restart, and errors.
     pub async fn reload(&self, written: Given) {
-        let mut posed = self.posed.lock().await;
-        posed.iter_mut().for_each(|one| one.reload(&written));
+        let mut virtual_brokers = self.virtual_brokers.lock().await;
+        virtual_brokers.iter_mut().for_each(|one| one.reload(&written));
         self.common.services.reload(&written);
         let store = self.store.clone();
         let Ok(Reloaded { changed, waiting, refused, .. }) =
@@ -195,9 +198,9 @@ impl Broker {
     /// disk.
     pub async fn stop(mut self) {
         self.stop.begin();
-        let posed = self.posed.get_mut();
-        posed.iter().for_each(Posed::begin_to_stop);
-        for one in posed {
+        let virtual_brokers = self.virtual_brokers.get_mut();
+        virtual_brokers.iter().for_each(VirtualBroker::begin_to_stop);
+        for one in virtual_brokers {
             one.stop(DRAIN).await;
         }
         let store = self.store.clone();
@@ -209,7 +212,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         // Connections first: it is better to leave a request unanswered than to refuse it.
-        self.posed.get_mut().clear();
+        self.virtual_brokers.get_mut().clear();
         // Tasks end at their next await and hold handles of the store until then. Closing the store
         // now releases the directory at once.
         self.store.close();
@@ -269,7 +272,8 @@ impl Builder {
         // crash.
         let mut bound = Vec::new();
         for nth in 0..settings.brokers {
-            bound.push(Bound::at(&settings.posing_as(nth).listeners).await.map_err(StartError::Bind)?);
+            bound
+                .push(Bound::at(&settings.of_virtual_broker(nth).listeners).await.map_err(StartError::Bind)?);
         }
         let http = match &settings.http {
             None => None,
@@ -295,8 +299,8 @@ impl Builder {
         let live = Arc::clone(&services);
         let resources = Resources::of(&settings, move || live.settings());
         let common = Common { services, settings: Arc::clone(&settings), resources };
-        let mut posed = Posed::all(&common);
-        for (one, bound) in posed.iter_mut().zip(bound) {
+        let mut virtual_brokers = VirtualBroker::all(&common);
+        for (one, bound) in virtual_brokers.iter_mut().zip(bound) {
             one.start_at(bound, &common).map_err(StartError::Bind)?;
         }
 
@@ -310,7 +314,7 @@ impl Builder {
         let run = groups.clone();
         housekeeping.spawn(async move { run.run().await });
         if let Some(http) = &http {
-            let serving = posed.iter().filter_map(Posed::serving);
+            let serving = virtual_brokers.iter().filter_map(VirtualBroker::serving);
             let metrics = Arc::new(Metrics::new(store.clone(), groups, serving));
             let store = store.clone();
             http.serve(Asked {
@@ -318,7 +322,7 @@ impl Builder {
                 metrics: Box::new(move |format| metrics.render(format)),
             });
         }
-        let servers = posed.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
+        let servers = virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
         let brokers: Vec<_> = servers.map(|(id, server)| (id, listening(server))).collect();
         let first: Vec<&str> =
             brokers.iter().filter_map(|(_, all)| all.first()).map(String::as_str).collect();
@@ -326,7 +330,7 @@ impl Builder {
             bootstrap: first.join(","),
             listening: brokers.iter().flat_map(|(_, addresses)| addresses.clone()).collect(),
             brokers,
-            posed: Mutex::new(posed),
+            virtual_brokers: Mutex::new(virtual_brokers),
             common,
             http,
             _housekeeping: housekeeping,

@@ -1,34 +1,74 @@
 //! Jackdaw: a Kafka-compatible server.
 //!
-//! The modules ("rooms"), from the outside in. `docs/architecture.md` describes them;
-//! `tests/architecture.rs` fails if a room uses another one that it may not use.
+//! A program that embeds a broker needs the types below, and no others:
 //!
-//! - [`cli`] reads the command line; [`broker`] builds every room and stops them again.
-//! - [`server`] owns the sockets: requests in, responses out, in order, within budgets.
-//! - [`protocol`] is the wire: headers and messages of every version, bounded.
-//! - [`api`] is the table of API keys, one file per key.
-//! - [`coordinator`] decides for groups; [`kernel`] is the pure state machine that everything
-//!   durable goes through; [`storage`] is the journal, the segments and the partition store.
-//! - [`record`] looks inside record batches; [`config`] declares every setting once.
-//! - [`http`] answers health checks and scrapes of [`metrics`].
-//! - [`budget`] limits the memory for clients; [`stop`] is the signal that ends long polls.
-//! - [`types`], [`time`], [`telemetry`] and [`background`] are used by all.
+//! ```
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), jackdaw::StartError> {
+//! let broker = jackdaw::Broker::builder().ephemeral().start().await?;
+//! println!("bootstrap.servers={}", broker.bootstrap());
+//! broker.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/` has whole programs: a broker in a test, and three virtual brokers.
+//!
+//! The modules ("rooms") are public for the tests of this package only, and not in its documentation:
+//! `RUSTDOCFLAGS='--cfg internals' cargo doc --document-private-items` prints them. `docs/architecture.md` describes
+//! them, and `tests/architecture.rs` fails if a room uses another one that it may not use. From the outside in:
+//!
+//! - `cli` reads the command line; `broker` builds every room and stops them again.
+//! - `server` owns the sockets: requests in, responses out, in order, within budgets.
+//! - `protocol` is the wire: headers and messages of every version, bounded.
+//! - `api` is the table of API keys, one file per key.
+//! - `coordinator` decides for groups; `kernel` is the pure state machine that everything durable goes
+//!   through; `storage` is the journal, the segments and the partition store.
+//! - `record` looks inside record batches; `config` declares every setting once.
+//! - `http` answers health checks and scrapes of `metrics`.
+//! - `budget` limits the memory for clients; `stop` is the signal that ends long polls.
+//! - `types`, `time`, `telemetry` and `background` are used by all.
 
+// Not in Cargo.toml, where it would hold for the helpers of the tests too.
+#![warn(clippy::unwrap_used)]
+
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod api;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod background;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod broker;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod budget;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod cli;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod config;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod coordinator;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod http;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod kernel;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod metrics;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod protocol;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod record;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod server;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod stop;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod storage;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod telemetry;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod time;
+#[cfg_attr(not(internals), doc(hidden))]
 pub mod types;
+
+pub use broker::{Broker, Builder, StartError, VirtualBrokerError};
+pub use config::{BrokerSettings, Durability};
+pub use types::NodeId;

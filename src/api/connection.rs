@@ -75,7 +75,7 @@ impl ConnectionInfo {
     /// bound to, else the address that the client has connected to. Never an unspecified address (rule
     /// M6).
     pub fn advertised(&self) -> HostPort {
-        let port = self.listener.told_port(self.local.port());
+        let port = self.listener.advertised_port(self.local.port());
         match &self.listener.advertised {
             Some((host, _)) if !host.is_empty() => return HostPort { host: host.clone(), port },
             Some(_) | None => {}

@@ -268,14 +268,14 @@ fn readiness(broker: &Broker) -> String {
         None => "data in memory, gone when it stops".to_owned(),
     };
     let listening = broker.listening().join(" ");
-    let posing = match broker.brokers().len() {
+    let brokers = match broker.brokers().len() {
         1 => String::new(),
         several => format!("{several} brokers in one process with one copy of the data, "),
     };
     if let Some(address) = broker.http() {
         info!(%address, "health checks and metrics are answered over HTTP");
     }
-    format!("jackdaw {} is ready at {listening}, {posing}{data}\n", env!("CARGO_PKG_VERSION"))
+    format!("jackdaw {} is ready at {listening}, {brokers}{data}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// Pieces of Kafka's log lines. Tools that start Kafka's image, such as Testcontainers, wait for one of

@@ -441,7 +441,7 @@ impl BrokerSettings {
 
     /// The settings of the `nth` virtual broker: its id, and its listeners with ports offset by `nth`.
     #[must_use]
-    pub fn posing_as(&self, nth: u16) -> BrokerSettings {
+    pub fn of_virtual_broker(&self, nth: u16) -> BrokerSettings {
         let mut own = self.clone();
         own.node_id = NodeId(self.node_id.0.saturating_add(nth.into()));
         if nth == 0 {

@@ -20,7 +20,7 @@ pub struct Listener {
 
 impl Listener {
     /// The advertised port, if this listener is bound to port `bound`.
-    pub fn told_port(&self, bound: u16) -> u16 {
+    pub fn advertised_port(&self, bound: u16) -> u16 {
         match self.advertised {
             Some((_, port)) if port != 0 => port,
             Some(_) | None => bound,
@@ -28,9 +28,9 @@ impl Listener {
     }
 
     /// Whether the advertised host is a loopback address, which leads clients back to their own machine.
-    pub fn is_told_as_loopback(&self) -> bool {
-        let told = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);
-        told == "localhost" || told.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    pub fn advertises_loopback(&self) -> bool {
+        let host = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// The listener of the nth virtual broker; its port is offset by n. Port 0 stays 0, so that each gets

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(shared(20_000), Ok(OpenFiles { limit: 20_000, connections: 19_444, segments: 512 }));
         assert_eq!(shared(60), Ok(OpenFiles { limit: 60, connections: 8, segments: 8 }));
         assert_eq!(shared(59), Err(60));
-        assert_eq!(OpenFiles::share_out(1024, 300, 16), Err(1272), "posed as many brokers");
+        assert_eq!(OpenFiles::share_out(1024, 300, 16), Err(1272), "as many virtual brokers");
         for limit in 60..5000 {
             let OpenFiles { connections, segments, .. } = shared(limit).unwrap();
             assert_eq!(connections + segments + OWN_FILES + LISTENER_FILES, limit);

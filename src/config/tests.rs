@@ -129,7 +129,7 @@ fn internal_segment_bytes_goes_below_the_bound_of_segment_bytes() {
 }
 
 #[test]
-fn listeners_name_places_and_what_clients_are_told() {
+fn listeners_have_an_address_and_an_advertised_address() {
     let set = [
         ("listeners", "INSIDE://:29092,PLAINTEXT://[::1]:9092,CONTROLLER://:9093"),
         ("advertised.listeners", "INSIDE://broker:29092"),
@@ -163,10 +163,10 @@ fn listeners_are_read_as_people_write_them() {
 }
 
 #[test]
-fn clients_elsewhere_cannot_use_what_is_told_as_localhost() {
+fn clients_elsewhere_cannot_use_an_advertised_localhost() {
     let is_loopback = |advertised| {
         let set = [("listeners", "PLAINTEXT://:9092"), ("advertised.listeners", advertised)];
-        broker(&set).unwrap().listeners[0].is_told_as_loopback()
+        broker(&set).unwrap().listeners[0].advertises_loopback()
     };
     assert!(is_loopback("PLAINTEXT://localhost:9092") && is_loopback("PLAINTEXT://127.0.0.1:9092"));
     assert!(is_loopback("PLAINTEXT://[::1]:9092"));
@@ -374,7 +374,7 @@ fn a10_our_own_settings_are_not_described() {
 }
 
 #[test]
-fn posed_brokers_have_ids_and_ports_one_after_the_other() {
+fn virtual_brokers_have_ids_and_ports_one_after_the_other() {
     let settings = broker(&[
         ("node.id", "5"),
         ("jackdaw.brokers", "3"),
@@ -384,7 +384,7 @@ fn posed_brokers_have_ids_and_ports_one_after_the_other() {
     ]);
     let settings = settings.unwrap();
     assert_eq!(settings.broker_ids(), [5, 6, 7].map(NodeId));
-    let third = settings.posing_as(2);
+    let third = settings.of_virtual_broker(2);
     assert_eq!(third.node_id, NodeId(7));
     assert_eq!((third.listeners[0].port, third.listeners[1].port), (9094, 0));
     assert_eq!(third.listeners[0].advertised, Some(("kafka.example".to_owned(), 19094)));
@@ -401,20 +401,20 @@ fn posed_brokers_have_ids_and_ports_one_after_the_other() {
 }
 
 #[test]
-fn a_posed_broker_moves_also_the_listeners_that_nobody_set_and_those_of_ipv6() {
+fn a_virtual_broker_moves_also_the_listeners_that_nobody_set_and_those_of_ipv6() {
     let shown = |settings: &BrokerSettings| {
         let all = describe_broker(settings);
         all.into_iter().find(|row| row.name == "listeners").unwrap().value.unwrap()
     };
     let default = broker(&[("jackdaw.brokers", "2")]).unwrap();
-    assert_eq!(shown(&default.posing_as(0)), "PLAINTEXT://localhost:9092");
-    assert_eq!(shown(&default.posing_as(1)), "PLAINTEXT://localhost:9093");
+    assert_eq!(shown(&default.of_virtual_broker(0)), "PLAINTEXT://localhost:9092");
+    assert_eq!(shown(&default.of_virtual_broker(1)), "PLAINTEXT://localhost:9093");
     let six = broker(&[("jackdaw.brokers", "2"), ("listeners", "PLAINTEXT://[::1]:65534")]).unwrap();
-    assert_eq!(shown(&six.posing_as(1)), "PLAINTEXT://[::1]:65535");
+    assert_eq!(shown(&six.of_virtual_broker(1)), "PLAINTEXT://[::1]:65535");
 }
 
 #[test]
-fn posed_brokers_whose_ports_meet_or_are_not_there_are_refused() {
+fn virtual_brokers_whose_ports_meet_or_are_not_there_are_refused() {
     let load = |brokers, listeners| {
         let protocols = ("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT");
         let loaded = broker(&[("jackdaw.brokers", brokers), ("listeners", listeners), protocols]);

@@ -10,18 +10,18 @@ use crate::config::Listener;
 
 /// Warns once about a listener whose advertised host leads clients of other machines to themselves.
 pub(super) fn look_at(peer: SocketAddr, local: SocketAddr, listener: &Listener, shared: &Shared) {
-    if !listener.is_told_as_loopback() || shared.sent_astray.load(Ordering::Relaxed) {
+    if !listener.advertises_loopback() || shared.sent_astray.load(Ordering::Relaxed) {
         return;
     }
     if is_here(peer.ip().to_canonical(), local.ip().to_canonical(), gateway) {
         return;
     }
     if !shared.sent_astray.swap(true, Ordering::Relaxed) {
-        let told = listener.advertised.as_ref().map_or(listener.host.as_str(), |(host, _)| host);
+        let advertised = listener.advertised.as_ref().map_or(listener.host.as_str(), |(host, _)| host);
         warn!(
             %peer,
             listener = listener.name,
-            "a client on another machine is told to connect to {told}, which is itself: set \
+            "a client on another machine is told to connect to {advertised}, which is itself: set \
              advertised.listeners (KAFKA_ADVERTISED_LISTENERS) to a name it can reach this broker by"
         );
     }

@@ -1,5 +1,5 @@
 //! The file systems behind one interface: the real one ([`DiskFs`]), and a simulated one in memory
-//! ([`SimFs`]) that loses, tears and reorders unsynced writes according to a seed.
+//! (`SimFs`, for tests) that loses, tears and reorders unsynced writes according to a seed.
 //!
 //! All of them guarantee the following, and callers must not rely on anything else:
 //! - Bytes survive a power cut once [`File::sync_data`] of their file has returned. Before that any part of
@@ -16,6 +16,7 @@ mod disk;
 mod failure;
 mod memory;
 mod overlay;
+#[cfg(any(test, feature = "simulated-disk"))]
 mod sim;
 
 use std::io::{self, IoSlice};
@@ -27,6 +28,7 @@ pub use disk::DiskFs;
 pub use failure::Failure;
 pub use memory::MemoryFs;
 pub use overlay::OverlayFs;
+#[cfg(any(test, feature = "simulated-disk"))]
 pub use sim::{Fault, Operation, SimFs};
 
 /// The distance between the bytes that [`File::is_cached`] checks. Linux reads ahead 128 KiB by default.

@@ -97,6 +97,7 @@ pub enum Place {
     Directory(PathBuf),
     /// On a file system of the caller, without threads: syncs and background work run on the calling thread,
     /// in a fixed order.
+    #[cfg(any(test, feature = "simulated-disk"))]
     Simulated(Arc<dyn Fs>, PathBuf),
 }
 
@@ -152,12 +153,12 @@ impl Store {
     /// Opens the store and recovers from a crash. It returns once the recovered state is durable.
     pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
         let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id } = options;
-        let threads = !matches!(place, Place::Simulated(..));
         let in_memory = matches!(place, Place::Memory);
-        let (fs, root): (Arc<dyn Fs>, PathBuf) = match place {
-            Place::Memory => (Arc::new(MemoryFs::default()), "memory".into()),
-            Place::Directory(root) => (Arc::new(DiskFs), root),
-            Place::Simulated(fs, root) => (fs, root),
+        let (fs, root, threads): (Arc<dyn Fs>, PathBuf, bool) = match place {
+            Place::Memory => (Arc::new(MemoryFs::default()), "memory".into(), true),
+            Place::Directory(root) => (Arc::new(DiskFs), root, true),
+            #[cfg(any(test, feature = "simulated-disk"))]
+            Place::Simulated(fs, root) => (fs, root, false),
         };
         let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
         let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, tuning.open_segments);
@@ -732,7 +733,7 @@ fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
         return;
     }
     // Also if the brokers are the same: a crash may have come between the two steps.
-    let moves = homeless(&committer.engine().shard, brokers);
+    let moves = moves_of_leaderless_partitions(&committer.engine().shard, brokers);
     if moves.is_empty() {
         return;
     }
@@ -772,7 +773,7 @@ fn begin(committer: &Committer, command: Command) -> impl FnOnce() -> Result<App
 
 /// Commands for the partitions without a leader. They move to those of their replicas that are here, or to
 /// any broker in turn.
-fn homeless(shard: &Shard, brokers: &[NodeId]) -> Vec<Command> {
+fn moves_of_leaderless_partitions(shard: &Shard, brokers: &[NodeId]) -> Vec<Command> {
     let mut moves = Vec::new();
     for topic in shard.topics() {
         for (placement, index) in topic.placement().iter().zip(0..) {

@@ -47,7 +47,7 @@ async fn m7_coordinators_that_are_not_there_are_refused_with_codes_nobody_retrie
 }
 
 #[tokio::test]
-async fn s1_a_bare_group_id_names_no_share_coordinator() {
+async fn a_bare_group_id_names_no_share_coordinator() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let answer = client.call(6, of(2, &["g", "g:AAAAAAAAAAAAAAAAAAAAAQ:0"])).await;

@@ -6,6 +6,6 @@
 mod admin;
 mod consume;
 mod groups;
-mod posed;
 mod produce;
 mod support;
+mod virtual_brokers;

@@ -36,7 +36,7 @@ impl Server {
     }
 
     /// This many virtual brokers in one process; `None` if `BOOTSTRAP` is set.
-    pub fn posing_as(brokers: u16) -> Option<Server> {
+    pub fn of_virtual_brokers(brokers: u16) -> Option<Server> {
         std::env::var("BOOTSTRAP").is_err().then(|| Server::of_brokers(brokers))
     }
 

@@ -1,17 +1,7 @@
 //! Checks a history: compares the answers that clients got with the content of the log at the end.
 //!
-//! A violation names one of these checks:
+//! A violation names a promise of `docs/promises.md` (H1 to H6, H10, H13 and H18), or one of these checks:
 //!
-//! - H1 an acknowledged record is at the offset of its acknowledgement
-//! - H2 a record that a consumer got stays at its offset
-//! - H3 the log has only records that a client sent, unchanged, and none that was refused
-//! - H4 an idempotent producer's record exists once
-//! - H5 all clients see the same record at an offset
-//! - H6 a producer's records are in the order of sending
-//! - H10 a reader gets every offset in order, without gaps
-//! - H13 a committed offset does not go back, and was sent by a client
-//! - H18 deleted records stay deleted, and no others are missing: a log start does not go back, and is never
-//!   above the highest requested one
 //! - epoch: a partition's leader epoch does not go back
 //! - admin: a value that an administrator raised (the number of partitions, a setting) is seen by all later
 //!   requests

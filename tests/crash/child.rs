@@ -1,5 +1,5 @@
 //! The broker as a separate process that can be killed and started again with the same ports and data: the
-//! binary, or [virtual brokers](crate::posed), each of which can be stopped and started.
+//! binary, or [virtual brokers](crate::virtual_brokers), each of which can be stopped and started.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jackdaw::time::Clock;
 
-use crate::posed;
+use crate::virtual_brokers;
 
 /// Small enough that a round of kills has many segment rolls, snapshots and trims of the journal. A journal
 /// file must hold everything that all producers can have in flight.
@@ -39,7 +39,7 @@ pub struct Home {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Binary,
-    Posed,
+    VirtualBrokers,
 }
 
 impl Home {
@@ -49,8 +49,8 @@ impl Home {
     }
 
     /// Several virtual brokers in one process.
-    pub fn of_posed() -> Home {
-        Home::new(Kind::Posed, posed::free_address())
+    pub fn of_virtual_brokers() -> Home {
+        Home::new(Kind::VirtualBrokers, virtual_brokers::free_address())
     }
 
     fn new(kind: Kind, address: String) -> Home {
@@ -74,7 +74,7 @@ impl Home {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let address = self.address.lock().unwrap().clone();
         let mut command = match self.kind {
-            Kind::Posed => posed::command(&address, &self.data()),
+            Kind::VirtualBrokers => virtual_brokers::command(&address, &self.data()),
             Kind::Binary => {
                 let mut command = Command::new(binary());
                 command.arg("--listen").arg(address).arg("--data-dir").arg(self.data());
@@ -210,16 +210,16 @@ impl Running {
     }
 
     /// Begins to stop or to start one of the virtual brokers.
-    pub fn tell(&mut self, order: posed::Order, broker: usize) {
+    pub fn tell(&mut self, order: virtual_brokers::Order, broker: usize) {
         writeln!(self.input, "{} {broker}", order.word()).unwrap();
     }
 
     /// Waits until that is done.
-    pub fn has_done(&self, order: posed::Order, broker: usize, limit: Duration) {
-        let done = posed::done(order, broker);
+    pub fn has_done(&self, order: virtual_brokers::Order, broker: usize, limit: Duration) {
+        let done = virtual_brokers::done(order, broker);
         let heard = || self.lines.recv_timeout(limit).expect("the brokers say that it is done");
         // The test harness of the child prints lines of its own, such as its running time.
-        let said = std::iter::repeat_with(heard).find(|line| posed::is_done(line));
+        let said = std::iter::repeat_with(heard).find(|line| virtual_brokers::is_done(line));
         assert_eq!(said, Some(done));
     }
 
@@ -232,7 +232,7 @@ impl Running {
     /// Sends SIGTERM, or ends the input of the virtual brokers; the process then exits with code 0.
     pub fn stops_cleanly(mut self, limit: Duration) {
         match self.kind {
-            Kind::Posed => drop(self.input),
+            Kind::VirtualBrokers => drop(self.input),
             Kind::Binary => {
                 let pid = self.process.0.id().to_string();
                 assert!(Command::new("kill").arg(&pid).status().unwrap().success());

@@ -11,10 +11,10 @@
 mod checker;
 mod child;
 mod load;
-mod posed;
 mod raw;
 mod statics;
 mod value;
+mod virtual_brokers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,8 +24,8 @@ use jackdaw::time::Clock;
 use checker::{Event, Leaders, Log, Raised, check};
 use child::{Home, Running};
 use load::{Load, PLACES, SHRINKING};
-use posed::Order;
 use value::Random;
+use virtual_brokers::Order;
 
 /// Time limit of one operation on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ const CHANGES: usize = 5;
 /// A round that needs more kills than this for its delicate moments is itself broken.
 const MOST_KILLS: usize = 80;
 /// The least number of kills of the process in a round of virtual brokers.
-const KILLS_OF_POSED: usize = 16;
+const KILLS_OF_VIRTUAL_BROKERS: usize = 16;
 
 #[test]
 fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
@@ -55,10 +55,10 @@ fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn posed_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknowledged() {
+fn virtual_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknowledged() {
     rounds(|seed| {
-        let home = Home::of_posed();
-        round(seed, &home, KILLS_OF_POSED, Leaders::Move, |running, load, random, tally| {
+        let home = Home::of_virtual_brokers();
+        round(seed, &home, KILLS_OF_VIRTUAL_BROKERS, Leaders::Move, |running, load, random, tally| {
             for _ in 0..1 + random.below(3) {
                 let one = any_broker(random);
                 for order in [Order::Stop, Order::Start] {
@@ -85,7 +85,7 @@ fn posed_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknowle
 }
 
 fn any_broker(random: &mut Random) -> usize {
-    1 + random.below(posed::BROKERS.into())
+    1 + random.below(virtual_brokers::BROKERS.into())
 }
 
 /// One round, and more of them for `CRASH_MINUTES`.

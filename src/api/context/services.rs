@@ -84,7 +84,7 @@ impl Services {
 
 impl Services {
     /// The services of another virtual broker of this process, with its own fetch sessions.
-    pub fn posing_as(
+    pub fn of_virtual_broker(
         &self,
         started: &Arc<BrokerSettings>,
         sessions: Arc<Sessions>,

@@ -2,6 +2,8 @@
 //! its function for AlterConfigs does not return the broker's errors. All `unsafe` code of this program
 //! is here.
 
+#![expect(unsafe_code, reason = "the C library's own functions have to be called")]
+
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 use std::time::Duration;

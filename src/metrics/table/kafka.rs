@@ -66,7 +66,7 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "kafka_server_replicamanager_underreplicatedpartitions",
         &[],
-        "Partitions of which not every replica is in step: with posed brokers, where one is stopped.",
+        "Partitions with a replica that is not in sync: with virtual brokers, while one is stopped.",
         |look, rows| count(look, rows, |_, placement| is_under_replicated(placement)),
     ),
     gauge(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jackdaw::api::error::ErrorCode;
-use jackdaw::broker::{Broker, PoseError};
+use jackdaw::broker::{Broker, VirtualBrokerError};
 use jackdaw::protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -444,7 +444,7 @@ async fn a_broker_that_stops_hands_on_what_it_leads_and_comes_back_in_step() {
     let refused = second.produce("t", 0, batch(&["c"])).await;
     assert_eq!(refused.error_code, code(ErrorCode::NotLeaderOrFollower), "who leads now leads on");
     assert_eq!(batches(&third.fetch("t", 0, 0).await), [(0, 1), (1, 1)]);
-    assert!(matches!(three.0.stop_one(NodeId(9)).await, Err(PoseError::Unknown(NodeId(9)))));
+    assert!(matches!(three.0.stop_one(NodeId(9)).await, Err(VirtualBrokerError::Unknown(NodeId(9)))));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::storage::StoreError;
 use crate::types::NodeId;
 
 /// One virtual broker.
-pub(super) struct Posed {
+pub(super) struct VirtualBroker {
     pub id: NodeId,
     settings: Arc<BrokerSettings>,
     /// After the first start with the chosen ports, so that the broker restarts at the same addresses.
@@ -41,7 +41,7 @@ pub(super) struct Common {
 
 /// The reasons why a virtual broker was not started or stopped.
 #[derive(Debug)]
-pub enum PoseError {
+pub enum VirtualBrokerError {
     /// The process has no broker with this id.
     Unknown(NodeId),
     Bind(BindError),
@@ -49,19 +49,19 @@ pub enum PoseError {
     Store(StoreError),
 }
 
-impl Posed {
+impl VirtualBroker {
     /// All virtual brokers, none of them running. Configured ports are known already.
-    pub fn all(common: &Common) -> Vec<Posed> {
+    pub fn all(common: &Common) -> Vec<VirtualBroker> {
         let ids = common.services.cluster.brokers.iter().zip(0..);
         let all = ids.map(|(id, nth)| {
             let settings = &common.settings;
             let bytes = settings.session_memory() / usize::from(settings.brokers);
             let sessions = Arc::new(Sessions::new(settings.fetch_session_slots, bytes));
-            let settings = Arc::new(common.settings.posing_as(nth));
+            let settings = Arc::new(common.settings.of_virtual_broker(nth));
             let listeners = settings.listeners.clone();
-            let posed = Posed { id: *id, settings, listeners, sessions, running: None };
-            posed.tell_ports(common);
-            posed
+            let broker = VirtualBroker { id: *id, settings, listeners, sessions, running: None };
+            broker.publish_ports(common);
+            broker
         });
         all.collect()
     }
@@ -83,7 +83,7 @@ impl Posed {
     pub fn start_at(&mut self, bound: Bound, common: &Common) -> Result<(), BindError> {
         let Common { services, settings, resources } = common;
         let (stop, stopping) = Stop::new();
-        let own = services.posing_as(&self.settings, Arc::clone(&self.sessions), stopping.clone());
+        let own = services.of_virtual_broker(&self.settings, Arc::clone(&self.sessions), stopping.clone());
         let services = Arc::new(own);
         let api = Api::new(Arc::clone(&services));
         let server = Server::start_beside(resources, settings, bound, api, stopping)?;
@@ -91,7 +91,7 @@ impl Posed {
             let known = self.listeners.iter_mut().find(|known| known.name == listener.name);
             known.into_iter().for_each(|known| known.port = address.port());
         }
-        self.tell_ports(common);
+        self.publish_ports(common);
         self.running = Some(Running { services, server, stop });
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Posed {
         }
     }
 
-    /// Signals the stop; [`Posed::stop`] waits for its end.
+    /// Signals the stop; [`VirtualBroker::stop`] waits for its end.
     pub fn begin_to_stop(&self) {
         if let Some(running) = &self.running {
             running.stop.begin();
@@ -121,23 +121,23 @@ impl Posed {
         }
     }
 
-    fn tell_ports(&self, common: &Common) {
+    fn publish_ports(&self, common: &Common) {
         let ports = self.listeners.iter().filter_map(|listener| {
-            let port = listener.told_port(listener.port);
+            let port = listener.advertised_port(listener.port);
             (port != 0).then(|| (listener.name.clone(), port))
         });
         common.services.cluster.peers.listen(self.id, ports.collect::<BTreeMap<_, _>>());
     }
 }
 
-impl std::error::Error for PoseError {}
+impl std::error::Error for VirtualBrokerError {}
 
-impl fmt::Display for PoseError {
+impl fmt::Display for VirtualBrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PoseError::Unknown(id) => write!(f, "this process has no broker {id}"),
-            PoseError::Bind(error) => error.fmt(f),
-            PoseError::Store(error) => {
+            VirtualBrokerError::Unknown(id) => write!(f, "this process has no broker {id}"),
+            VirtualBrokerError::Bind(error) => error.fmt(f),
+            VirtualBrokerError::Store(error) => {
                 write!(f, "its partitions cannot be handed to other leaders: {error:?}")
             }
         }

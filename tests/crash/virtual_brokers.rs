@@ -16,8 +16,8 @@ use crate::child::SETTINGS;
 /// The number of brokers; their ids are 1, 2 and 3.
 pub const BROKERS: u16 = 3;
 
-const ADDRESS: &str = "CRASH_POSED_ADDRESS";
-const DATA: &str = "CRASH_POSED_DATA";
+const ADDRESS: &str = "CRASH_VIRTUAL_ADDRESS";
+const DATA: &str = "CRASH_VIRTUAL_DATA";
 
 /// An order of a round to one of the brokers.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ pub fn is_done(line: &str) -> bool {
 /// The command of the process that serves at this address.
 pub fn command(address: &str, data: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "posed::serves_until_its_input_ends", "--ignored", "--nocapture"]);
+    command.args(["--exact", "virtual_brokers::serves_until_its_input_ends", "--ignored", "--nocapture"]);
     command.env(ADDRESS, address).env(DATA, data);
     command
 }

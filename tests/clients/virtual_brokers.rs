@@ -15,7 +15,7 @@ const QUICK: [(&str, &str); 2] = [("reconnect.backoff.ms", "10"), ("reconnect.ba
 
 #[test]
 fn three_brokers_carry_replication_factor_three() {
-    let Some(server) = Server::posing_as(3) else { return };
+    let Some(server) = Server::of_virtual_brokers(3) else { return };
     let topic = replicated(&server, "carried", 6);
     let metadata = server.consumer(&[]).fetch_metadata(Some(&topic), DEADLINE).unwrap();
     assert_eq!(metadata.brokers().len(), 3);
@@ -32,7 +32,7 @@ fn three_brokers_carry_replication_factor_three() {
 
 #[test]
 fn an_idempotent_producer_and_a_group_get_over_each_broker_that_stops_and_comes_back() {
-    let Some(server) = Server::posing_as(3) else { return };
+    let Some(server) = Server::of_virtual_brokers(3) else { return };
     let (topic, group) = (replicated(&server, "moved", 3), server.name("moved"));
     let mut settings = QUICK.to_vec();
     settings.extend([("enable.idempotence", "true"), ("acks", "all")]);
