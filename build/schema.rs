@@ -16,6 +16,8 @@
 //! of what the field stands in.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 pub struct Message {
     pub kind: Kind,
@@ -108,6 +110,18 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in `{}`", self.what, self.line)
     }
+}
+
+/// All messages of a folder of schema files.
+pub fn read_all(folder: &Path) -> Vec<Message> {
+    let entries = fs::read_dir(folder).expect("the schema folder");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a schema").path()).collect();
+    files.sort();
+    let messages = files.iter().flat_map(|file| {
+        let text = fs::read_to_string(file).expect("a schema is text");
+        parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    });
+    messages.collect()
 }
 
 pub fn parse(text: &str) -> Result<Vec<Message>, Error> {

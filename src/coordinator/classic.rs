@@ -32,6 +32,8 @@ use std::time::Duration;
 pub(super) use convert::{Parked, begin};
 pub use soft::Soft;
 use step::Step;
+#[doc(hidden)]
+pub use subscription::topics as subscribed_topics;
 
 use super::group::{self, Command, Description, Flow, GroupState, Rulebook, weight};
 use super::machine::Weight;

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn r19_a_step_backwards_or_of_at_most_a_day_is_believed_once_it_was_kept_for_ten_minutes() {
+    fn i13_a_step_backwards_or_of_at_most_a_day_is_believed_once_it_was_kept_for_ten_minutes() {
         for step in [20 * MINUTE, HOUR, DAY, -6 * MINUTE, -20 * MINUTE, -DAY, -365 * DAY, -START.0] {
             let story = Story::start();
             assert_eq!(story.wait(HOUR).doubt(), None);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn r19_a_larger_step_forward_is_never_believed_by_waiting() {
+    fn i13_a_larger_step_forward_is_never_believed_by_waiting() {
         for step in [DAY + 2 * MINUTE, 31 * DAY, IN_2100.0 - START.0] {
             let story = Story::start();
             assert_eq!(story.step(step).doubt(), Some(Doubt::UntilConfirmed), "{step}");
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn r19_an_operator_confirms_a_step_and_with_it_no_other_one() {
+    fn i13_an_operator_confirms_a_step_and_with_it_no_other_one() {
         let story = Story::start();
         story.step(31 * DAY).wait(HOUR);
         story.clocks.confirm(Some(Timestamp(story.clock.now().0 - 2 * DAY)));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn r19_at_start_a_clock_is_doubted_that_is_far_from_when_it_was_last_believed() {
+    fn i13_at_start_a_clock_is_doubted_that_is_far_from_when_it_was_last_believed() {
         let doubt = |away| Story::start_after(Some(away)).doubt();
         assert_eq!(Story::start().doubt(), None, "a new directory has no past");
         assert_eq!((doubt(0), doubt(29 * DAY), doubt(-MINUTE)), (None, None, None));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn r19_a_doubt_of_the_start_ends_as_any_other() {
+    fn i13_a_doubt_of_the_start_ends_as_any_other() {
         let ahead = || Story::start_after(Some(31 * DAY));
         assert_eq!(ahead().wait(3 * DAY).doubt(), Some(Doubt::UntilConfirmed));
         assert_eq!(ahead().step(-3 * DAY).wait(10 * MINUTE + 30_000).doubt(), None, "as if it had been away");

@@ -1,13 +1,12 @@
 //! Requests that name the same small thing as often as fits: one for each array of each request that
 //! is served, made from the schemas, so that a key that lands is attacked from then on.
 
-use std::fs;
 use std::path::Path;
 
 use jackdaw::api::TABLE;
 use jackdaw::types::TopicId;
 
-use crate::schema::{Base, Field, Kind, Message, Versions, parse};
+use crate::schema::{Base, Field, Kind, Message, Versions, read_all};
 
 /// A request that is larger in memory than on the wire, or so its sender hopes.
 pub struct Attack {
@@ -80,10 +79,7 @@ pub fn without_arrays(names: &Names) -> Vec<Attack> {
 
 fn requests() -> Vec<Message> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protocol/schema");
-    let files = fs::read_dir(folder).expect("the schemas").map(|file| file.expect("a schema").path());
-    let texts = files.map(|file| fs::read_to_string(file).expect("text"));
-    let messages = texts.flat_map(|text| parse(&text).unwrap_or_else(|error| panic!("{error}")));
-    messages.filter(|message| message.kind == Kind::Request).collect()
+    read_all(&folder).into_iter().filter(|message| message.kind == Kind::Request).collect()
 }
 
 /// Of requests about resources: a topic, the broker, its loggers, a group.

@@ -2,9 +2,9 @@
 //! become bytes. Bytes become JSON with every field that was sent, under its name in the schema. Null may be
 //! written anywhere; a tagged field is written if the script names it.
 
-use std::path::PathBuf;
+use std::env;
+use std::path::Path;
 use std::sync::LazyLock;
-use std::{env, fs};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -16,13 +16,7 @@ use super::value::Value;
 
 pub fn schemas() -> &'static [Message] {
     static ALL: LazyLock<Vec<Message>> = LazyLock::new(|| {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/protocol/schema");
-        let files = fs::read_dir(folder).expect("the schemas").map(|file| file.expect("a schema").path());
-        let parse = |file: PathBuf| {
-            let text = fs::read_to_string(&file).expect("a schema is text");
-            schema::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-        };
-        files.flat_map(parse).collect()
+        schema::read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protocol/schema"))
     });
     &ALL
 }

@@ -98,7 +98,7 @@ fn open(fs: &SimFs, clock: &Clock, settings: &[(&str, String)]) -> Store {
 }
 
 #[test]
-fn r19_a_start_in_a_later_month_or_century_deletes_nothing_however_the_last_run_ended() {
+fn i13_a_start_in_a_later_month_or_century_deletes_nothing_however_the_last_run_ended() {
     for wall in [START + 31 * DAY, 4_102_444_800_000] {
         for ends in [Broker::stopped, Broker::killed] {
             let broker = Broker::start(1);
@@ -142,7 +142,7 @@ fn a_broker_that_ran_idle_for_two_months_is_believed_at_the_next_start() {
 }
 
 #[test]
-fn r19_while_running_no_jump_forward_deletes_by_age_until_it_is_confirmed() {
+fn i13_while_running_no_jump_forward_deletes_by_age_until_it_is_confirmed() {
     let broker = Broker::start(4);
     broker.write();
     broker.clock.step_to(Timestamp(START + 31 * DAY));
@@ -165,7 +165,7 @@ fn r19_while_running_no_jump_forward_deletes_by_age_until_it_is_confirmed() {
 }
 
 #[test]
-fn r19_an_operator_confirms_the_clock_of_a_start_in_the_settings() {
+fn i13_an_operator_confirms_the_clock_of_a_start_in_the_settings() {
     let broker = Broker::start(5);
     broker.write();
     let mut broker = broker.stopped();
@@ -175,7 +175,7 @@ fn r19_an_operator_confirms_the_clock_of_a_start_in_the_settings() {
 }
 
 #[test]
-fn r19_a_clock_put_right_by_20_minutes_deletes_again_after_ten() {
+fn i13_a_clock_put_right_by_20_minutes_deletes_again_after_ten() {
     let broker = Broker::start(6);
     broker.write();
     broker.wait(7 * DAY - 15 * MINUTE);
@@ -188,7 +188,7 @@ fn r19_a_clock_put_right_by_20_minutes_deletes_again_after_ten() {
 }
 
 #[test]
-fn r19_while_the_clock_is_doubted_no_producer_is_forgotten_for_another_nor_by_the_next_start() {
+fn i13_while_the_clock_is_doubted_no_producer_is_forgotten_for_another_nor_by_the_next_start() {
     const MOST: i64 = (1 << 20) / PRODUCER_BYTES as i64;
     let mut broker = Broker::start(8);
     broker.settings.push(("jackdaw.producers.max.bytes", "1048576".to_owned()));

@@ -258,7 +258,7 @@ fn i11_a_log_that_has_no_room_beside_itself_waits_and_appends_go_on() {
 }
 
 #[test]
-fn n8_a_crash_anywhere_in_a_run_leaves_the_old_log_or_the_new_one() {
+fn h17_a_crash_anywhere_in_a_run_leaves_the_old_log_or_the_new_one() {
     let mut replaced = 0;
     for steps in 0..60 {
         let mut log = Log::new(100 + steps);
@@ -401,7 +401,7 @@ fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of
 }
 
 #[test]
-fn r7_such_a_base_offset_is_damage_for_who_reads_and_not_an_empty_answer() {
+fn i9_such_a_base_offset_is_damage_for_who_reads_and_not_an_empty_answer() {
     let mut log = Log::new(79);
     log.fill(4);
     log.compact();

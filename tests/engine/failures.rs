@@ -174,7 +174,7 @@ fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
 }
 
 #[test]
-fn r6_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
+fn i10_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
     let failed = at_each_call(|fault, is_even| match is_even {
         true => fails_once(fault, |fs| fs.crash(5)),
         false => fails_once(fault, |fs| fs.kill()),
@@ -183,7 +183,7 @@ fn r6_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
 }
 
 #[test]
-fn r6_a_start_that_fails_at_any_call_loses_nothing() {
+fn i10_a_start_that_fails_at_any_call_loses_nothing() {
     let failed = at_each_call(|fault, is_even| match is_even {
         true => start_fails_once(fault, |fs| fs.kill()),
         false => start_fails_once(fault, |fs| fs.crash(9)),
@@ -325,7 +325,7 @@ fn fill(fs: &SimFs, store: &Store, topic: &Topic, sent: &mut Sent) {
 }
 
 #[test]
-fn r18_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() {
+fn i11_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() {
     for end in [|fs: &SimFs| fs.kill(), |fs: &SimFs| fs.crash(8)] {
         let fs = SimFs::new(6);
         let mut sent = Sent::default();
@@ -366,7 +366,7 @@ fn r18_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() 
 }
 
 #[test]
-fn r18_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use() {
+fn i11_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use() {
     let fs = SimFs::new(7);
     let mut sent = Sent::default();
     let store = open(&fs).unwrap();

@@ -70,7 +70,7 @@ fn looking_changes_nothing() {
 }
 
 #[test]
-fn r7_a_flipped_bit_is_found_wherever_it_matters() {
+fn i9_a_flipped_bit_is_found_wherever_it_matters() {
     let fs = SimFs::new(1);
     filled(&fs).close();
     let mut found = 0;

@@ -2,10 +2,14 @@
 
 mod clock;
 mod compaction;
+#[path = "../fuzz/corpus.rs"]
+mod corpus;
 mod crashes;
+mod damage;
 mod disk;
 mod failures;
 mod formats;
+mod fuzz;
 mod history;
 mod inspect;
 mod kept;
@@ -14,3 +18,4 @@ mod remade;
 mod repair;
 mod scrub;
 mod stories;
+mod targets;

@@ -11,7 +11,7 @@ use kafka_protocol::records::{
 };
 
 use crate::forge::{Forged, NOW, payload};
-use crate::rules::rules;
+use crate::targets::rules;
 
 /// The records in `kafka/Batches.java`.
 fn of_kafka() -> Vec<Record> {

@@ -12,7 +12,7 @@ use jackdaw::types::{Offset, Timestamp};
 
 use crate::allocations::most_held_by;
 use crate::forge::{Forged, NOW, raw_record, record, varint};
-use crate::rules::rules;
+use crate::targets::rules;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;

@@ -4,8 +4,13 @@
 #[path = "../counting/by_thread.rs"]
 mod allocations;
 mod codecs;
+#[path = "../fuzz/corpus.rs"]
+mod corpus;
 mod forge;
+mod fuzz;
 mod hostile;
 mod properties;
+mod reference;
 mod rules;
 mod search;
+mod targets;

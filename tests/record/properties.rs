@@ -1,10 +1,8 @@
-//! Properties of all records, and robustness against any bytes. The fuzz targets are plain functions of
-//! bytes: `cargo test` runs them for a moment, and a fuzzer can run them for hours.
+//! Properties of all records, and the fuzz targets over random bytes and damaged batches.
 
 use bytes::Bytes;
 use jackdaw::record::{
-    BatchBuilder, Codec, Header, Producer, Record, Rules, batches, check_produced, first_since, newest,
-    records,
+    BatchBuilder, Codec, Header, Producer, Record, check_produced, first_since, newest, records,
 };
 use jackdaw::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use proptest::collection::vec;
@@ -12,8 +10,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use crate::codecs::OF_KAFKA;
-use crate::forge::{Forged, NOW};
-use crate::rules::rules;
+use crate::forge::NOW;
+use crate::targets::{any_bytes, any_records, any_time};
 
 fn some_bytes() -> impl Strategy<Value = Bytes> {
     prop_oneof![
@@ -59,16 +57,6 @@ fn built(codec: Codec, records: &[Record]) -> BatchBuilder {
 
 fn read(batch: &Bytes) -> Vec<Record> {
     records(batch).unwrap().map(Result::unwrap).collect()
-}
-
-/// Rules that accept every timestamp.
-fn any_time() -> Rules {
-    Rules {
-        now: Timestamp(0),
-        timestamp_after_max: std::time::Duration::MAX,
-        max_message_bytes: u32::MAX,
-        ..rules()
-    }
 }
 
 proptest! {
@@ -117,12 +105,12 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..300)) {
-        fuzz_any_bytes(&bytes);
+        any_bytes(&bytes);
     }
 
     #[test]
     fn arbitrary_records_do_no_harm(codec in 0u8..8, count in 1i32..20, bytes in vec(any::<u8>(), 0..300)) {
-        fuzz_records(codec, count, &bytes);
+        any_records(codec, count, &bytes);
     }
 
     #[test]
@@ -137,7 +125,7 @@ proptest! {
             let at = at.index(payload.len());
             payload[at] = byte;
         }
-        fuzz_records(codec.id(), written.len() as i32, &payload);
+        any_records(codec.id(), written.len() as i32, &payload);
     }
 }
 
@@ -155,51 +143,6 @@ proptest! {
             let at = at.index(payload.len());
             payload[at] = byte;
         }
-        fuzz_records(header.attributes.codec().unwrap().id(), header.count, &payload);
-    }
-}
-
-/// Any bytes in place of a batch.
-fn fuzz_any_bytes(bytes: &[u8]) {
-    let bytes = Bytes::copy_from_slice(bytes);
-    let _ = check_produced(bytes.clone(), &rules());
-    for found in batches(&bytes) {
-        let Ok((_, batch)) = found else { continue };
-        if let Ok(records) = records(&batch) {
-            records.for_each(drop);
-        }
-    }
-}
-
-/// Any bytes in place of the records of a batch, with a valid header and CRC. All readers must agree on the
-/// result.
-fn fuzz_records(codec: u8, count: i32, bytes: &[u8]) {
-    let batch = Forged {
-        attributes: codec.into(),
-        count,
-        last_offset_delta: count - 1,
-        max_timestamp: -1,
-        payload: bytes.to_vec(),
-        ..Forged::empty()
-    };
-    let batch = batch.bytes();
-    let checked = check_produced(batch.clone(), &any_time());
-    let read: Result<Vec<Record>, _> = records(&batch).and_then(|records| records.collect());
-    let in_order =
-        |records: &Vec<Record>| records.iter().enumerate().all(|(at, record)| record.offset.0 == at as i64);
-    let found = first_since(&batch, Timestamp(i64::MAX), Offset(i64::MAX));
-    match checked {
-        Ok(checked) => {
-            let read = read.unwrap();
-            assert!(in_order(&read));
-            assert_eq!(read.len(), count as usize);
-            let latest = read.iter().map(|record| record.timestamp).max().unwrap();
-            assert_eq!(checked.header.max_timestamp, latest.max(Timestamp(-1)));
-            assert_eq!(found, Ok(None));
-        }
-        Err(_) => {
-            let too_old = |records: &Vec<Record>| records.iter().any(|record| record.timestamp.0 < -1);
-            assert!(read.as_ref().map_or(true, |read| !in_order(read) || too_old(read)), "{read:?}");
-        }
+        any_records(header.attributes.codec().unwrap().id(), header.count, &payload);
     }
 }

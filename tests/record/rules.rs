@@ -12,23 +12,9 @@ use jackdaw::record::{
 use jackdaw::types::Timestamp;
 
 use crate::forge::{Forged, NOW, keyed, raw_record, record, varint};
+use crate::targets::rules;
 
 const HOUR: i64 = 3_600_000;
-
-/// A topic with Kafka's default settings.
-pub fn rules() -> Rules {
-    Rules {
-        max_message_bytes: 1_048_588,
-        segment_bytes: 1 << 30,
-        max_decompressed_bytes: 2_147_483_639,
-        compression: None,
-        compacted: false,
-        log_append_time: false,
-        now: NOW,
-        timestamp_before_max: Duration::from_millis(i64::MAX as u64),
-        timestamp_after_max: Duration::from_millis(HOUR as u64),
-    }
-}
 
 fn check(batch: &Forged) -> Result<Checked, RecordError> {
     check_produced(batch.bytes(), &rules())

@@ -1,35 +1,14 @@
-//! Fuzz targets: plain functions of bytes that panic if the codec is wrong. A fuzzer can call them; here they
-//! run for a moment on mutations of the vectors, the same ones in every run.
+//! The fuzz targets over mutations of the vectors, the same ones in every run, and over the committed corpus.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use jackdaw::protocol::messages::APIS;
-use jackdaw::protocol::{Reader, RequestHeader};
 
-use crate::inspect::{Codec, Kind, all};
+use crate::corpus::replay;
+use crate::inspect::all;
+use crate::recode::{self, message};
 use crate::source::Source;
-use crate::vectors;
-
-/// A request from a socket, without its size. Every request that can be read can be written again, and is
-/// then read as the same message.
-pub fn frame(data: &[u8], codecs: &[Codec]) -> bool {
-    let mut input = Reader::new(Bytes::copy_from_slice(data));
-    let Ok(header) = RequestHeader::read(&mut input) else { return false };
-    let request =
-        codecs.iter().find(|codec| codec.kind == Kind::Request && codec.key == Some(header.api_key));
-    let body = data.len() - input.remaining();
-    request.is_some_and(|codec| message(&data[body..], codec, header.api_version))
-}
-
-/// The body of any message.
-pub fn message(data: &[u8], codec: &Codec, version: i16) -> bool {
-    let Ok(once) = (codec.recode)(Bytes::copy_from_slice(data), version) else { return false };
-    assert!(once.len() <= data.len(), "{} {version} grows", codec.name);
-    let twice = (codec.recode)(once.clone(), version);
-    assert_eq!(twice, Ok(once), "{} {version}", codec.name);
-    true
-}
+use crate::vectors::{self, Vector};
 
 /// One to four small changes: a bit, a byte, a wrong number, a piece removed, moved or doubled.
 pub fn mutate(data: &mut Vec<u8>, source: &mut Source) {
@@ -53,6 +32,47 @@ pub fn mutate(data: &mut Vec<u8>, source: &mut Source) {
             }
         }
     }
+}
+
+/// The frame of a request, and its key.
+fn request_frame(vector: &Vector) -> Option<(i16, Vec<u8>)> {
+    let (key, header) = (vector.key?, vector.header?);
+    if !vector.name.ends_with("Request") {
+        return None;
+    }
+    let mut frame =
+        [&key.to_be_bytes()[..], &vector.version.to_be_bytes(), &[0, 0, 0, 7, 0, 1, b'c']].concat();
+    frame.extend((header == 2).then_some(0));
+    frame.extend(&vector.bytes);
+    Some((key, frame))
+}
+
+/// The largest small request of each key, as it is and with wrong bytes.
+fn frames() -> Vec<(String, Vec<u8>)> {
+    let mut largest: BTreeMap<i16, (Vec<u8>, i16)> = BTreeMap::new();
+    for vector in vectors::all().iter().filter(|vector| vector.bytes.len() < 300) {
+        let Some((key, frame)) = request_frame(vector) else { continue };
+        let known = largest.entry(key).or_default();
+        if frame.len() > known.0.len() {
+            *known = (frame, vector.version);
+        }
+    }
+    let mut source = Source::new(4);
+    let mut seeds = Vec::new();
+    for (key, (mut frame, version)) in largest {
+        seeds.push((format!("{key}-{version}"), frame.clone()));
+        if key % 4 == 0 {
+            mutate(&mut frame, &mut source);
+            seeds.push((format!("{key}-{version}-mutated"), frame));
+        }
+    }
+    seeds
+}
+
+#[test]
+fn the_frames_of_the_corpus_never_panic_and_read_as_they_were_written() {
+    let codecs = all();
+    replay("frame", frames, |data| recode::frame(data, &codecs));
 }
 
 #[test]
@@ -81,20 +101,13 @@ fn mutated_frames_of_every_key_never_panic_and_read_as_they_were_written() {
     // By key: how many mutations were still requests of any key, and how many were not.
     let mut targets: BTreeMap<i16, (usize, usize)> = BTreeMap::new();
     for vector in vectors::all().iter().filter(|vector| vector.bytes.len() < 2000) {
-        let (Some(key), Some(header)) = (vector.key, vector.header) else { continue };
-        if !vector.name.ends_with("Request") {
-            continue;
-        }
-        let mut frame =
-            [&key.to_be_bytes()[..], &vector.version.to_be_bytes(), &[0, 0, 0, 7, 0, 1, b'c']].concat();
-        frame.extend((header == 2).then_some(0));
-        frame.extend(&vector.bytes);
-        assert!(self::frame(&frame, &codecs), "{} {}", vector.name, vector.version);
+        let Some((key, frame)) = request_frame(vector) else { continue };
+        assert!(recode::frame(&frame, &codecs), "{} {}", vector.name, vector.version);
         let (accepted, refused) = targets.entry(key).or_default();
         for _ in 0..10 {
             let mut data = frame.clone();
             mutate(&mut data, &mut source);
-            if self::frame(&data, &codecs) {
+            if recode::frame(&data, &codecs) {
                 *accepted += 1;
             } else {
                 *refused += 1;

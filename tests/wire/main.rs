@@ -5,14 +5,17 @@
 //! - [`hostile`]: wrong lengths and truncated messages, and the memory that they take
 //! - [`rules`]: two rules by example
 //! - [`live`]: a running broker that gets all of these
-//! - [`fuzz`]: mutations; its functions are fuzz targets, which run here for a short while
+//! - [`recode`]: the fuzz targets; [`fuzz`]: mutations for them, and their corpus
 
 #[path = "../counting/by_thread.rs"]
 mod allocations;
+#[path = "../fuzz/corpus.rs"]
+mod corpus;
 mod fuzz;
 mod hostile;
 mod inspect;
 mod live;
+mod recode;
 mod rules;
 mod second_codec;
 mod source;

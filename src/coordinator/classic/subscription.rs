@@ -47,7 +47,8 @@ pub(super) fn of_group(group: &Group) -> Subscribed<'_> {
     Subscribed::To(all)
 }
 
-fn topics(mut bytes: &[u8]) -> Option<Vec<&str>> {
+/// The topics of a consumer's subscription; `None` if the bytes are not one.
+pub fn topics(mut bytes: &[u8]) -> Option<Vec<&str>> {
     let input = &mut bytes;
     let version = i16::from_be_bytes(take(input, 2)?.try_into().ok()?);
     if version < 0 {

@@ -258,13 +258,13 @@ fn bytes_in_a_record_cannot_pose_as_a_frame() {
         incarnation: 9,
     };
     let stamp = frame::Stamp { generation: 1, salt: 0 };
-    let posing = Bytes::copy_from_slice(&frame::encode(stamp, &head, &[], &[]));
+    let forged = Bytes::copy_from_slice(&frame::encode(stamp, &head, &[], &[]));
     for shift in 0..8 {
         let fs = SimFs::new(1);
         let mut journal = open(&fs, 1).0;
         append(&mut journal, &[1]);
         sync(&mut journal);
-        let data = [Bytes::from(vec![0; shift]), posing.clone()];
+        let data = [Bytes::from(vec![0; shift]), forged.clone()];
         journal.append(&Entry { data: &data, ..other_entry(2) }).unwrap();
         let fs = fs.kill();
         let at = replay(&fs, 1).unwrap()[1].at;

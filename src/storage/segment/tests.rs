@@ -192,7 +192,7 @@ fn i9_a_flipped_bit_is_noticed_and_only_in_the_batch_it_is_in() {
 }
 
 #[test]
-fn r7_no_flipped_bit_is_served_but_in_the_leader_epoch_which_nothing_covers() {
+fn i9_no_flipped_bit_is_served_but_in_the_leader_epoch_which_nothing_covers() {
     let f = fixture(4, 10);
     let place = f.batches[0].len() as u64;
     for bit in 0..f.batches[1].len() as u64 * 8 {

@@ -1,0 +1,58 @@
+//! Fuzz targets: functions of bytes that panic if something is wrong, and return whether the bytes were accepted.
+
+use bytes::Bytes;
+use jackdaw::config::{BrokerSettings, Given, Properties};
+use jackdaw::coordinator::classic::subscribed_topics;
+use jackdaw::protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
+use jackdaw::protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
+use jackdaw::protocol::{Message, Reader};
+
+/// A configuration file. Its entries are read again as they were, and the settings are accepted or refused.
+pub fn properties(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(read) = Properties::parse(text) else { return false };
+    let written: String =
+        read.0.iter().map(|(name, value)| format!("{}={}\n", escaped(name), escaped(value))).collect();
+    assert_eq!(Properties::parse(&written).as_ref(), Ok(&read), "{written:?}");
+    let mut given = Given::default();
+    given.set_all(&read, "a file");
+    // Refusing them is as good as taking them.
+    let _ = BrokerSettings::load(given);
+    true
+}
+
+/// The text with each character that is not a plain letter as an escape.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for letter in text.chars() {
+        match u32::from(letter) {
+            code @ 0..0x10000 if !letter.is_ascii_alphanumeric() => escaped += &format!("\\u{code:04x}"),
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+/// A consumer's subscription and assignment, which other clients wrote. The coordinator finds the topics that the codec
+/// finds.
+pub fn consumer_protocol(data: &[u8]) -> bool {
+    let Some((version, rest)) = data.split_first_chunk() else { return false };
+    let version = i16::from_be_bytes(*version);
+    let known = |last: i16| version.min(last);
+    let input = || Reader::new(Bytes::copy_from_slice(rest));
+    let _ = ConsumerProtocolAssignment::decode(
+        &mut input(),
+        known(*ConsumerProtocolAssignment::VERSIONS.end()).max(0),
+    );
+    let topics = subscribed_topics(data);
+    if version >= 0
+        && let Ok(subscription) = ConsumerProtocolSubscription::decode(
+            &mut input(),
+            known(*ConsumerProtocolSubscription::VERSIONS.end()),
+        )
+    {
+        let expected: Vec<&str> = subscription.topics.iter().map(String::as_str).collect();
+        assert_eq!(topics.as_ref(), Some(&expected));
+    }
+    topics.is_some()
+}
