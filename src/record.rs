@@ -4,8 +4,8 @@
 //!
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes at the start of every batch.
 //! - [`check_produced`], [`check_within`]: what a client may append (`docs/rules.md`, P).
-//! - [`clean`]: the batch that compaction keeps.
-//! - [`records`], [`keys`]: the records of a batch; [`BatchBuilder`] makes one.
+//! - [`clean()`]: the batch that compaction keeps.
+//! - [`records()`], [`keys`]: the records of a batch; [`BatchBuilder`] makes one.
 //! - [`first_since`], [`newest`]: records by timestamp. [`batch_line`], [`record_line`]: text for people.
 //!
 //! Client input cannot panic here: indexing, unwrapping and plain arithmetic are denied.

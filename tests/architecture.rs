@@ -1,32 +1,41 @@
-//! Rooms use only the rooms that they may use: every `crate::` path in the code is checked against one table.
+//! Rooms use only the rooms and the external crates that they may use: every path in the code is checked against
+//! one table.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Each room with the rooms that it may use. All rooms may use `types`, `background`, `time` and `telemetry`, except the
-/// kernel: it gets the time as a field of what it applies, and it does not log.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("types", &[]),
-    ("background", &[]),
-    ("time", &[]),
-    ("telemetry", &[]),
-    ("record", &[]),
-    ("budget", &[]),
-    ("stop", &[]),
-    ("config", &[]),
-    ("protocol", &[]),
-    ("kernel", &["record", "config"]),
-    ("storage", &["kernel", "record", "config"]),
-    ("coordinator", &["kernel", "storage", "record", "config"]),
-    ("api", &["protocol", "kernel", "storage", "coordinator", "record", "config", "budget", "stop"]),
-    ("server", &["api", "protocol", "config", "budget", "stop"]),
-    ("http", EVERYTHING),
-    ("metrics", EVERYTHING),
-    ("broker", EVERYTHING),
-    ("cli", EVERYTHING),
-    ("main", EVERYTHING),
-    ("lib", EVERYTHING),
+/// Each room with the rooms that it may use, and the crates of `[dependencies]`. All rooms may use `types`,
+/// `background`, `time` and `telemetry`, except the kernel: it gets the time as a field of what it applies, and it neither logs nor waits.
+const ROOMS: &[(&str, &[&str], &[&str])] = &[
+    ("types", &[], &["bytes", "rpds", "serde"]),
+    ("background", &[], &["rustix", "tokio"]),
+    ("time", &[], &["getrandom", "rustix", "tokio"]),
+    ("telemetry", &[], &["tokio", "tracing", "tracing_subscriber"]),
+    ("record", &[], &["bytes", "crc32c", "flate2", "lz4_flex", "ruzstd", "snap", "zstd_safe"]),
+    ("budget", &[], &["tokio"]),
+    ("stop", &[], &["tokio"]),
+    ("config", &[], &["rustix"]),
+    ("protocol", &[], &["bytes"]),
+    ("kernel", &["record", "config"], &["bytes", "crc32c", "postcard", "rpds", "serde"]),
+    (
+        "storage",
+        &["kernel", "record", "config"],
+        &["bytes", "crc32c", "postcard", "rustix", "tokio", "tracing"],
+    ),
+    ("coordinator", &["kernel", "storage", "record", "config"], &["postcard", "tokio", "tracing"]),
+    (
+        "api",
+        &["protocol", "kernel", "storage", "coordinator", "record", "config", "budget", "stop"],
+        &["bytes", "crc32c", "tokio", "tracing"],
+    ),
+    ("server", &["api", "protocol", "config", "budget", "stop"], &["bytes", "rustix", "tokio", "tracing"]),
+    ("http", EVERYTHING, &["http_body_util", "hyper", "hyper_util", "serde_json", "tokio", "tracing"]),
+    ("metrics", EVERYTHING, &["crc32c", "prometheus_client", "rustix", "tokio"]),
+    ("broker", EVERYTHING, &["tokio", "tracing"]),
+    ("cli", EVERYTHING, &["base64", "bytes", "clap", "rdkafka", "rustix", "serde_json", "tokio", "tracing"]),
+    ("main", EVERYTHING, &[]),
+    ("lib", EVERYTHING, &[]),
 ];
 
 const EVERYTHING: &[&str] = &["*"];
@@ -48,9 +57,41 @@ fn every_room_uses_only_what_it_may() {
 }
 
 #[test]
+fn every_room_uses_only_the_crates_that_it_may() {
+    let crates = dependencies();
+    let mut wrong = Vec::new();
+    for file in sources(&source_dir()) {
+        let room = room_of(&file);
+        let (_, _, allowed) = entry(&room);
+        let text = fs::read_to_string(&file).expect("a source file can be read");
+        let used = used_crates(&code_of(&text), &crates);
+        for name in used.iter().filter(|name| !allowed.contains(&name.as_str())) {
+            wrong.push(format!("{}: {room} must not use the crate {name}", file.display()));
+        }
+    }
+    assert!(crates.len() > 15, "{crates:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_pinned_toolchain_is_the_oldest_that_is_supported() {
+    let read = |name: &str| fs::read_to_string(source_dir().with_file_name(name)).expect("the file is there");
+    let between = |text: &str, before: &str, after: char| {
+        text.split_once(before)
+            .and_then(|(_, rest)| rest.split_once(after))
+            .map(|(value, _)| value.to_owned())
+            .expect("the version is there")
+    };
+    let oldest = between(&read("Cargo.toml"), "rust-version = \"", '"');
+    let pinned = between(&read("rust-toolchain.toml"), "channel = \"", '"');
+    let of_the_image = between(&read("packaging/Dockerfile"), "FROM rust:", '-');
+    assert_eq!((format!("{oldest}.0"), &of_the_image), (pinned, &oldest));
+}
+
+#[test]
 fn every_room_stands_in_the_table() {
     let rooms: BTreeSet<String> = sources(&source_dir()).iter().map(|file| room_of(file)).collect();
-    let known: BTreeSet<String> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    let known: BTreeSet<String> = ROOMS.iter().map(|(room, ..)| (*room).to_owned()).collect();
     assert_eq!(rooms, known);
 }
 
@@ -64,8 +105,40 @@ fn a_forbidden_use_is_found_however_it_is_written() {
     assert!(!may_use("kernel", "time") && !may_use("api", "server") && may_use("api", "time"));
 }
 
+#[test]
+fn a_used_crate_is_found_however_it_is_written() {
+    let crates = ["bytes", "hyper_util", "serde", "tokio", "tracing"].map(str::to_owned);
+    let text = "use tokio::sync::{Mutex, mpsc};\nuse {serde::Serialize};\nfn f() { tracing::warn!(\"\") } // hyper_util::rt\n\
+                use crate::bytes::Bytes;\nfn g(my_bytes: u8) {}";
+    let used: Vec<String> = used_crates(&code_of(text), &crates).into_iter().collect();
+    assert_eq!(used, ["serde", "tokio", "tracing"]);
+}
+
+fn entry(room: &str) -> &'static (&'static str, &'static [&'static str], &'static [&'static str]) {
+    ROOMS.iter().find(|(name, ..)| *name == room).expect("the room is in the table")
+}
+
+/// The crates of `[dependencies]`, as the code writes them.
+fn dependencies() -> Vec<String> {
+    let manifest = fs::read_to_string(source_dir().with_file_name("Cargo.toml")).expect("the manifest");
+    let (_, section) = manifest.split_once("[dependencies]\n").expect("there are dependencies");
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    let names = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+    names.map(|(name, _)| name.replace('-', "_")).collect()
+}
+
+/// Those of `crates` that the code has a path into.
+fn used_crates(code: &str, crates: &[String]) -> BTreeSet<String> {
+    let begins_a_path = |(at, name): (usize, &str)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || "_:.".contains(letter))
+            && code[at + name.len()..].starts_with("::")
+    };
+    crates.iter().filter(|name| code.match_indices(name.as_str()).any(begins_a_path)).cloned().collect()
+}
+
 fn may_use(room: &str, used: &str) -> bool {
-    let (_, allowed) = ROOMS.iter().find(|(name, _)| *name == room).expect("the room is in the table");
+    let (_, allowed, _) = entry(room);
     let everybodys = if room == "kernel" { FOR_THE_KERNEL } else { FOR_ALL };
     room == used || allowed == &EVERYTHING || allowed.contains(&used) || everybodys.contains(&used)
 }
@@ -83,7 +156,7 @@ fn used_rooms(code: &str, depth: usize) -> BTreeSet<String> {
             }
         }
     }
-    found.into_iter().filter(|name| ROOMS.iter().any(|(room, _)| room == name)).collect()
+    found.into_iter().filter(|name| ROOMS.iter().any(|(room, ..)| room == name)).collect()
 }
 
 /// The items of a list in braces, without the items of nested braces.

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn v3_names_no_supported_feature_that_begins_at_zero() {
+    fn version_3_names_no_supported_feature_that_begins_at_zero() {
         let names: Vec<_> = answer(3).supported_features.into_iter().map(|feature| feature.name).collect();
         assert_eq!(names, ["metadata.version"]);
     }
