@@ -568,7 +568,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_poll_is_told_when_its_room_is_wanted_and_only_then() {
+    async fn a_long_poll_is_woken_when_its_memory_is_wanted_and_only_then() {
         let budget = Budget::new(1 << 20);
         let (poll, other) = (Room::new(&budget, 1), Room::new(&budget, 2));
         poll.hold(1 << 20).await;

@@ -18,6 +18,8 @@ pub mod reply;
 mod runtime;
 mod session_clock;
 
+#[doc(hidden)]
+pub use classic::subscribed_topics;
 pub use groups::{GroupListing, Groups, Watched};
 
 pub use crate::storage::Now;

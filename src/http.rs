@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_told_with_its_reason_and_only_a_failed_journal_makes_it_unready() {
+    async fn troubles_are_shown_with_their_reasons_and_only_a_failed_journal_makes_it_unready() {
         let trouble = |kind| Trouble { kind, count: 1, why: "a \"reason\"".into() };
         let http = start().await;
         http.serve(asked(vec![trouble(TroubleKind::DiskFull)]));

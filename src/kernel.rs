@@ -53,7 +53,7 @@ pub struct Shard {
     producers: Producers,
     /// The time at which the clock was last trusted. The snapshot stores it beside the state.
     #[serde(skip)]
-    clock_believed: Option<Timestamp>,
+    clock_trusted: Option<Timestamp>,
     /// The rules for elections that the brokers were started with.
     election: Election,
 }
@@ -71,7 +71,7 @@ impl Shard {
             settings: Arc::default(),
             running: vec![broker],
             producers: Producers::default(),
-            clock_believed: None,
+            clock_trusted: None,
             election: Election::default(),
         }
     }
@@ -92,13 +92,13 @@ impl Shard {
     }
 
     /// The same state with the time that the snapshot stores beside it.
-    pub fn with_clock_believed(self, at: Option<Timestamp>) -> Shard {
-        Shard { clock_believed: at, ..self }
+    pub fn with_clock_trusted(self, at: Option<Timestamp>) -> Shard {
+        Shard { clock_trusted: at, ..self }
     }
 
     /// The time at which the clock was last trusted, if it ever was.
-    pub fn clock_believed(&self) -> Option<Timestamp> {
-        self.clock_believed
+    pub fn clock_trusted(&self) -> Option<Timestamp> {
+        self.clock_trusted
     }
 
     /// The last round that was applied; 0 before the first.
@@ -199,7 +199,7 @@ impl Shard {
                 self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
             }
             Command::SetProducerMemory { bytes } => self.set_producer_memory(time, *bytes),
-            Command::ClockBelieved => self.believe_clock(time),
+            Command::ClockTrusted => self.trust_clock(time),
             Command::StoreAgain(again) => self.store_again(again)?,
         };
         if applied.changed_something() {
@@ -360,8 +360,8 @@ impl Shard {
     }
 
     fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
-        let believed = self.believed(now);
-        let admits = self.producers.admits_one(believed);
+        let trusted = self.trusted(now);
+        let admits = self.producers.admits_one(trusted);
         let partition = self.partition_mut(commit.topic, commit.partition)?;
         let before = commit.producer.and_then(|stamp| partition.last_write(stamp.id));
         let applied = partition.commit(now, commit, admits)?;
@@ -370,7 +370,7 @@ impl Shard {
             let wrote = Remembered { last_write: now, topic, partition, id: stamp.id };
             if before.is_none() {
                 self.forget_while(|oldest, all| {
-                    !all.has_room() && producers::may_be_forgotten(oldest, believed)
+                    !all.has_room() && producers::may_be_forgotten(oldest, trusted)
                 });
             }
             self.producers.wrote(wrote, before);
@@ -380,20 +380,20 @@ impl Shard {
 
     /// Also corrects the last writes that an untrusted clock put into the future: these producers would
     /// otherwise stay until that time.
-    fn believe_clock(&mut self, now: Timestamp) -> Applied {
-        self.clock_believed = Some(now);
+    fn trust_clock(&mut self, now: Timestamp) -> Applied {
+        self.clock_trusted = Some(now);
         while let Some(late) = self.producers.newest().copied().filter(|newest| newest.last_write > now) {
             if let Ok(partition) = self.partition_mut(late.topic, late.partition) {
                 partition.set_last_write(late.id, now);
             }
             self.producers.wrote(Remembered { last_write: now, ..late }, Some(late.last_write));
         }
-        Applied::ClockBelieved
+        Applied::ClockTrusted
     }
 
     /// The time of this round, if the round also says that the clock is trusted.
-    fn believed(&self, now: Timestamp) -> Option<Timestamp> {
-        self.clock_believed.filter(|believed| *believed == now)
+    fn trusted(&self, now: Timestamp) -> Option<Timestamp> {
+        self.clock_trusted.filter(|trusted| *trusted == now)
     }
 
     /// Whether another producer has to be forgotten before this one can write.
@@ -410,9 +410,9 @@ impl Shard {
 
     fn set_producer_memory(&mut self, now: Timestamp, bytes: u64) -> Applied {
         self.producers.set_most_bytes(bytes);
-        let believed = self.believed(now);
+        let trusted = self.trusted(now);
         let forgotten = self
-            .forget_while(|oldest, all| all.bytes() > bytes && producers::may_be_forgotten(oldest, believed));
+            .forget_while(|oldest, all| all.bytes() > bytes && producers::may_be_forgotten(oldest, trusted));
         Applied::ProducerMemorySet { forgotten }
     }
 
@@ -492,7 +492,7 @@ impl Applied {
             Applied::ReplicasSet => [13, 0, 0, 0],
             Applied::BrokersSet => [14, 0, 0, 0],
             Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
-            Applied::ClockBelieved => [19, 0, 0, 0],
+            Applied::ClockTrusted => [19, 0, 0, 0],
             Applied::SegmentsReplaced { replaced, by, .. } => {
                 let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
                 [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]

@@ -114,7 +114,7 @@ fn a_signal_stops_it_with_exit_code_0_and_the_next_start_has_the_directory_and_t
 }
 
 #[test]
-fn a_damaged_directory_is_refused_as_verify_foretold_and_repair_asks_before_it_gives_anything_up() {
+fn a_damaged_directory_is_refused_as_verify_predicts_and_repair_asks_before_it_gives_anything_up() {
     let dir = tempfile::tempdir().unwrap();
     let data = text(dir.path());
     drop(Running::start(&["--listen", "localhost:0", "--data-dir", data]));
@@ -343,7 +343,7 @@ fn a_cluster_id_is_that_of_a_new_directory_and_has_to_be_that_of_an_old_one() {
 }
 
 #[test]
-fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+fn a_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();

@@ -182,7 +182,7 @@ impl Stage {
 }
 
 #[test]
-fn reading_begins_where_it_is_told_to() {
+fn reading_begins_at_the_given_offset() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "1"]);
     stage.produce("t", &["0", "1", "2", "3"]);

@@ -147,10 +147,10 @@ fn authorize(
 }
 
 /// Compares a client's leader epoch with the current one (KIP-320).
-pub fn check_epoch(believed: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<(), ErrorCode> {
-    match believed {
-        Some(believed) if believed < current => Err(ErrorCode::FencedLeaderEpoch),
-        Some(believed) if believed > current => Err(ErrorCode::UnknownLeaderEpoch),
+pub fn check_epoch(claimed: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<(), ErrorCode> {
+    match claimed {
+        Some(claimed) if claimed < current => Err(ErrorCode::FencedLeaderEpoch),
+        Some(claimed) if claimed > current => Err(ErrorCode::UnknownLeaderEpoch),
         _ => Ok(()),
     }
 }

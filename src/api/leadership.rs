@@ -14,7 +14,7 @@ pub fn led_here(
     topic: &Topic,
     index: i32,
     node: NodeId,
-    believed: Option<LeaderEpoch>,
+    claimed: Option<LeaderEpoch>,
 ) -> Result<&Arc<Partition>, ErrorCode> {
     let (Some(partition), Some(placement)) = (topic.partition(index), topic.placement(index)) else {
         return Err(ErrorCode::UnknownTopicOrPartition);
@@ -22,7 +22,7 @@ pub fn led_here(
     if !placement.replicas.contains(&node) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
-    check_epoch(believed, partition.ends().leader_epoch)?;
+    check_epoch(claimed, partition.ends().leader_epoch)?;
     if placement.leader == Some(node) { Ok(partition) } else { Err(ErrorCode::NotLeaderOrFollower) }
 }
 

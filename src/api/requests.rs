@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_told_under_its_key_and_the_rest_is_nothing() {
+    fn counts_are_returned_under_their_key_and_the_rest_is_zero() {
         let requests = Requests::new();
         requests.begun(18, 3);
         requests.begun(18, 3);

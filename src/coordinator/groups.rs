@@ -306,7 +306,7 @@ impl Groups {
     /// Removes offsets that are too old and those of deleted topics.
     async fn expire(&self) {
         for name in self.runtime.keys() {
-            let by_age_at = self.shared.store.now().believed;
+            let by_age_at = self.shared.store.now().trusted;
             self.runtime.tell(&name, |_| Some(Command::Expire { by_age_at }));
             tokio::task::yield_now().await;
         }

@@ -84,7 +84,7 @@ pub enum Command {
         bytes: u64,
     },
     /// The clock is trusted at this time. The next start compares its clock with it.
-    ClockBelieved,
+    ClockTrusted,
     /// These brokers are running. Leaders, ISRs and ELRs of all partitions follow from it, by these rules
     /// unless the topic or the cluster has its own.
     RunBrokers {
@@ -228,7 +228,7 @@ pub enum Applied {
     ProducerMemorySet {
         forgotten: usize,
     },
-    ClockBelieved,
+    ClockTrusted,
     StoredAgain,
 }
 

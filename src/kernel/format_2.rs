@@ -71,7 +71,7 @@ pub fn read(state: &[u8]) -> Result<Shard, postcard::Error> {
         settings,
         running,
         producers: Producers::default(),
-        clock_believed: None,
+        clock_trusted: None,
         election: Election::default(),
     })
 }

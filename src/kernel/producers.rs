@@ -76,8 +76,8 @@ impl Producers {
     }
 
     /// Whether a new one may be remembered: there is room, or the oldest may be forgotten for it.
-    pub(super) fn admits_one(&self, believed: Option<Timestamp>) -> bool {
-        self.has_room() || self.oldest().is_some_and(|oldest| may_be_forgotten(oldest, believed))
+    pub(super) fn admits_one(&self, trusted: Option<Timestamp>) -> bool {
+        self.has_room() || self.oldest().is_some_and(|oldest| may_be_forgotten(oldest, trusted))
     }
 
     /// A producer wrote at `wrote.last_write`; `before` is its last write before that.
@@ -116,9 +116,9 @@ impl Producers {
     }
 }
 
-/// `believed` is the time, or `None` while the clock is not trusted: then no producer is known to be old.
-pub(super) fn may_be_forgotten(producer: &Remembered, believed: Option<Timestamp>) -> bool {
-    believed.is_some_and(|now| now.since(producer.last_write) >= MAY_RETRY)
+/// `trusted` is the time, or `None` while the clock is not trusted: then no producer is known to be old.
+pub(super) fn may_be_forgotten(producer: &Remembered, trusted: Option<Timestamp>) -> bool {
+    trusted.is_some_and(|now| now.since(producer.last_write) >= MAY_RETRY)
 }
 
 fn bytes_of(producers: usize) -> u64 {

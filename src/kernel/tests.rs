@@ -309,14 +309,14 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
             shard.topics().flat_map(|topic| topic.partitions()).for_each(check_partition);
             shard.topics().for_each(|topic| placement::check(topic, shard.running()));
             if random.below(20) == 0 {
-                snapshot = Some((postcard::to_stdvec(&shard).unwrap(), shard.clock_believed()));
+                snapshot = Some((postcard::to_stdvec(&shard).unwrap(), shard.clock_trusted()));
                 since.clear();
             }
         }
         let mut replayed: Shard = match snapshot {
             None => Shard::new(BROKER),
-            Some((state, believed)) => {
-                Shard::from_snapshot(4, &state, BROKER).unwrap().with_clock_believed(believed)
+            Some((state, trusted)) => {
+                Shard::from_snapshot(4, &state, BROKER).unwrap().with_clock_trusted(trusted)
             }
         };
         for (time, command) in &since {
@@ -401,7 +401,7 @@ impl Random {
             13 => Command::ElectPreferred { topic, partition },
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
             15 => Command::ElectUnclean { topic, partition },
-            17 => Command::ClockBelieved,
+            17 => Command::ClockTrusted,
             16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let replaced: Vec<_> =

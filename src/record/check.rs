@@ -83,12 +83,12 @@ fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError>
     if bytes.len() as u64 > rules.segment_bytes {
         return Err(RecordError::LargerThanSegment { size: bytes.len(), limit: rules.segment_bytes });
     }
-    let (told, newest) = told(&header, walked, rules);
+    let (corrected, newest) = corrected(&header, walked, rules);
     let codec = header.attributes.codec()?;
     match rules.compression {
-        Some(wanted) if wanted != codec => recompressed(&bytes, told, wanted, newest, rules, most),
-        _ if told == header => Ok(Checked { bytes, header, newest }),
-        _ => Ok(made_true(BytesMut::from(&bytes[..]), told, newest)),
+        Some(wanted) if wanted != codec => recompressed(&bytes, corrected, wanted, newest, rules, most),
+        _ if corrected == header => Ok(Checked { bytes, header, newest }),
+        _ => Ok(made_true(BytesMut::from(&bytes[..]), corrected, newest)),
     }
 }
 
@@ -226,7 +226,7 @@ impl Refusals {
 }
 
 /// The header with correct attributes and max timestamp, and the newest record.
-fn told(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>) {
+fn corrected(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>) {
     let attributes = header.attributes.of_a_client();
     if rules.log_append_time {
         let attributes = attributes.with_log_append_time();
@@ -242,14 +242,14 @@ fn told(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>)
 /// The batch compressed with another codec. Its records were already walked, so they can be decompressed.
 fn recompressed(
     bytes: &Bytes,
-    told: Header,
+    corrected: Header,
     wanted: Codec,
     newest: Option<i32>,
     rules: &Rules,
     most: u64,
 ) -> Result<Checked, RecordError> {
     let limit = rules.max_message_bytes as usize;
-    let opened = decompress::open(told.attributes.codec()?, bytes.slice(Header::LENGTH..), most);
+    let opened = decompress::open(corrected.attributes.codec()?, bytes.slice(Header::LENGTH..), most);
     let packed = compress::pack(wanted, opened, limit).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => RecordError::OpensTooLarge,
         _ => RecordError::Invalid(error.to_string()),
@@ -265,8 +265,8 @@ fn recompressed(
     batch.extend_from_slice(bytes.get(..Header::LENGTH).unwrap_or_default());
     batch.extend_from_slice(&packed);
     put(&mut batch, BATCH_LENGTH_AT, batch_length.to_be_bytes());
-    let attributes = told.attributes.with_codec(wanted);
-    Ok(made_true(batch, Header { attributes, batch_length, ..told }, newest))
+    let attributes = corrected.attributes.with_codec(wanted);
+    Ok(made_true(batch, Header { attributes, batch_length, ..corrected }, newest))
 }
 
 /// The batch, a copy of the client's bytes, with the attributes and the max timestamp of `header`.

@@ -1,5 +1,5 @@
 //! Decides whether the wall clock may be used to expire data. A clock that jumped must not delete anything
-//! (`docs/decisions/0016-when-a-clock-is-believed.md`).
+//! (`docs/decisions/0016-when-a-clock-is-trusted.md`).
 //!
 //! It is compared with the clock that counts from boot, sleep included. A step backwards, or forward by at
 //! most a day, is trusted once the clock has run steadily for ten minutes. A larger step forward is never
@@ -30,7 +30,7 @@ pub struct Now {
     /// The time that is stored with new data.
     pub time: Timestamp,
     /// The time for expiry by age; `None` while the clock is not trusted.
-    pub believed: Option<Timestamp>,
+    pub trusted: Option<Timestamp>,
 }
 
 /// The condition for trusting the clock again, if it does not come back.
@@ -74,7 +74,7 @@ impl Clocks {
         let turn = belief.look(reading, *confirmed);
         match turn {
             None => {}
-            Some(Turn::Doubted(doubt)) => warn_of(doubt, belief),
+            Some(Turn::Untrusted(doubt)) => warn_of(doubt, belief),
             Some(Turn::CameBack) => tracing::info!("the clock came back and is trusted again"),
             Some(Turn::Kept) => tracing::info!("the clock has run steadily and is trusted again"),
             Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is trusted again"),
@@ -109,13 +109,13 @@ fn warn_of(doubt: Doubt, belief: &Belief) {
 }
 
 fn complaint(doubt: Doubt, belief: &Belief) -> String {
-    let (expected, shown) = (belief.believed, belief.kept);
+    let (expected, shown) = (belief.trusted, belief.kept);
     let off = match shown > expected {
         true => format!("{} s later", shown.since(expected).as_secs()),
         false => format!("{} s earlier", expected.since(shown).as_secs()),
     };
     let ends = match doubt {
-        Doubt::UntilKept => "it is believed again once it has run steadily for ten minutes",
+        Doubt::UntilKept => "it is trusted again once it has run steadily for ten minutes",
         Doubt::UntilConfirmed => {
             "correct the clock, or set jackdaw.clock.confirmed.ms of the broker to the present time"
         }
@@ -145,20 +145,20 @@ impl Reading {
 #[derive(Clone, Copy, Debug)]
 struct Belief {
     /// The boot time according to the wall clock when it was last trusted.
-    believed: Timestamp,
+    trusted: Timestamp,
     /// The boot time according to the wall clock as it runs now.
     kept: Timestamp,
     /// The time since boot at which the clock began to run like `kept`.
     kept_since: Duration,
-    /// The maximum time that a clock may be ahead of `believed` and still be trusted by waiting.
+    /// The maximum time that a clock may be ahead of `trusted` and still be trusted by waiting.
     most_ahead: Duration,
-    is_doubted: bool,
+    is_untrusted: bool,
 }
 
 /// A change found by reading the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    Doubted(Doubt),
+    Untrusted(Doubt),
     CameBack,
     Kept,
     Confirmed,
@@ -169,13 +169,13 @@ impl Belief {
         let kept = reading.boot();
         let is_known =
             |seen: Timestamp| reading.wall.since(seen) <= AWAY && seen.since(reading.wall) <= DRIFT;
-        let doubted = seen.filter(|seen| !is_known(*seen));
+        let untrusted = seen.filter(|seen| !is_known(*seen));
         Belief {
-            believed: doubted.map_or(kept, |seen| Reading { wall: seen, ..reading }.boot()),
+            trusted: untrusted.map_or(kept, |seen| Reading { wall: seen, ..reading }.boot()),
             kept,
             kept_since: reading.since_boot,
-            most_ahead: if doubted.is_some() { AWAY } else { STEP },
-            is_doubted: doubted.is_some(),
+            most_ahead: if untrusted.is_some() { AWAY } else { STEP },
+            is_untrusted: untrusted.is_some(),
         }
     }
 
@@ -185,22 +185,22 @@ impl Belief {
             (self.kept, self.kept_since) = (shown, reading.since_boot);
         }
         let is_kept = reading.since_boot.saturating_sub(self.kept_since) >= KEPT && !self.is_too_far_ahead();
-        let was_doubted = self.is_doubted;
+        let was_untrusted = self.is_untrusted;
         // A step of exactly this size must not change the state at every check.
-        let near = if was_doubted { DRIFT - STEADY } else { DRIFT };
-        let came_back = apart(shown, self.believed) <= near;
-        let is_confirmed = was_doubted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
-        self.is_doubted = !(came_back || is_kept || is_confirmed);
-        if self.is_doubted {
-            let doubt = self.doubt().filter(|_| !was_doubted);
-            return doubt.map(Turn::Doubted);
+        let near = if was_untrusted { DRIFT - STEADY } else { DRIFT };
+        let came_back = apart(shown, self.trusted) <= near;
+        let is_confirmed = was_untrusted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
+        self.is_untrusted = !(came_back || is_kept || is_confirmed);
+        if self.is_untrusted {
+            let doubt = self.doubt().filter(|_| !was_untrusted);
+            return doubt.map(Turn::Untrusted);
         }
         // Small corrections are accepted, so that many of them do not add up to a step.
         if is_kept || !came_back {
-            self.believed = shown;
+            self.trusted = shown;
         }
         self.most_ahead = STEP;
-        match was_doubted {
+        match was_untrusted {
             false => None,
             true if came_back => Some(Turn::CameBack),
             true if is_kept => Some(Turn::Kept),
@@ -209,22 +209,22 @@ impl Belief {
     }
 
     fn now(&self, reading: Reading) -> Now {
-        if !self.is_doubted {
-            return Now { time: reading.wall, believed: Some(reading.wall) };
+        if !self.is_untrusted {
+            return Now { time: reading.wall, trusted: Some(reading.wall) };
         }
-        let expected = self.believed.0.saturating_add(millis(reading.since_boot));
-        Now { time: reading.wall.max(Timestamp(expected)), believed: None }
+        let expected = self.trusted.0.saturating_add(millis(reading.since_boot));
+        Now { time: reading.wall.max(Timestamp(expected)), trusted: None }
     }
 
     fn doubt(&self) -> Option<Doubt> {
-        self.is_doubted.then(|| match self.is_too_far_ahead() {
+        self.is_untrusted.then(|| match self.is_too_far_ahead() {
             true => Doubt::UntilConfirmed,
             false => Doubt::UntilKept,
         })
     }
 
     fn is_too_far_ahead(&self) -> bool {
-        self.kept.since(self.believed) > self.most_ahead + STEADY
+        self.kept.since(self.trusted) > self.most_ahead + STEADY
     }
 }
 
@@ -290,19 +290,19 @@ mod tests {
     }
 
     #[test]
-    fn i13_a_step_backwards_or_of_at_most_a_day_is_believed_once_it_was_kept_for_ten_minutes() {
+    fn i13_a_step_backwards_or_of_at_most_a_day_is_trusted_once_it_was_kept_for_ten_minutes() {
         for step in [20 * MINUTE, HOUR, DAY, -6 * MINUTE, -20 * MINUTE, -DAY, -365 * DAY, -START.0] {
             let story = Story::start();
             assert_eq!(story.wait(HOUR).doubt(), None);
             assert_eq!(story.step(step).doubt(), Some(Doubt::UntilKept), "{step}");
             assert_eq!(story.wait(9 * MINUTE).doubt(), Some(Doubt::UntilKept), "{step}");
             assert_eq!(story.wait(MINUTE).doubt(), None, "{step}");
-            assert_eq!(story.clocks.now().believed, Some(story.clock.now()), "{step}");
+            assert_eq!(story.clocks.now().trusted, Some(story.clock.now()), "{step}");
         }
     }
 
     #[test]
-    fn i13_a_larger_step_forward_is_never_believed_by_waiting() {
+    fn i13_a_larger_step_forward_is_never_trusted_by_waiting() {
         for step in [DAY + 2 * MINUTE, 31 * DAY, IN_2100.0 - START.0] {
             let story = Story::start();
             assert_eq!(story.step(step).doubt(), Some(Doubt::UntilConfirmed), "{step}");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn i13_at_start_a_clock_is_doubted_that_is_far_from_when_it_was_last_believed() {
+    fn i13_at_start_a_clock_far_from_the_time_when_it_was_last_trusted_is_not_trusted() {
         let doubt = |away| Story::start_after(Some(away)).doubt();
         assert_eq!(Story::start().doubt(), None, "a new directory has no past");
         assert_eq!((doubt(0), doubt(29 * DAY), doubt(-MINUTE)), (None, None, None));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_keeps_no_pace_is_not_believed() {
+    fn a_clock_that_keeps_no_pace_is_not_trusted() {
         let story = Story::start();
         for _ in 0..100 {
             story.step(6 * MINUTE).wait(9 * MINUTE).step(-12 * MINUTE).wait(9 * MINUTE).step(6 * MINUTE);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_of_just_the_size_that_is_doubted_begins_one_doubt() {
+    fn a_step_of_just_the_size_that_is_not_trusted_begins_one_doubt() {
         let story = Story::start();
         assert_eq!(story.step(5 * MINUTE + 1).doubt(), Some(Doubt::UntilKept));
         assert_eq!(story.step(-1).doubt(), Some(Doubt::UntilKept));
@@ -382,12 +382,12 @@ mod tests {
     }
 
     #[test]
-    fn i13_what_is_stored_while_the_clock_is_doubted_never_looks_older_than_it_is() {
+    fn i13_records_stored_while_the_clock_is_not_trusted_never_look_older_than_they_are() {
         let story = Story::start();
         story.wait(HOUR);
         let before = story.clock.now();
         assert_eq!(story.step_to(Timestamp(0)).wait(5 * MINUTE).clocks.now().time.0, before.0 + 5 * MINUTE);
         story.step_to(IN_2100);
-        assert_eq!(story.clocks.now(), Now { time: IN_2100, believed: None });
+        assert_eq!(story.clocks.now(), Now { time: IN_2100, trusted: None });
     }
 }

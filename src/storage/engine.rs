@@ -94,7 +94,7 @@ pub struct EngineOptions {
 /// The memory of a cached batch beside its bytes, so that small batches are not undercounted.
 const RECENT_OVERHEAD: usize = 160;
 
-/// The maximum age of the last `ClockBelieved` in the journal.
+/// The maximum age of the last `ClockTrusted` in the journal.
 const NOTE_CLOCK: Duration = Duration::from_hours(1);
 
 type SegmentKey = (TopicId, i32, Offset);
@@ -154,14 +154,14 @@ impl Engine {
         let mut round = Round::default();
         let work = self.what_can_be_written(work);
 
-        let Now { time: now, believed } = self.clocks.now();
+        let Now { time: now, trusted } = self.clocks.now();
         let direct = self.partitions_written_directly(&work);
         let mut commands: Vec<Command> = Vec::new();
         let mut relaxed = true;
         let mut must_sync = false;
         for work in work {
             if self.may_forget_producers(&work) {
-                self.note_clock(now, believed, &mut commands);
+                self.note_clock(now, trusted, &mut commands);
             }
             match work {
                 Work::Append(append) => {
@@ -197,8 +197,8 @@ impl Engine {
         if commands.is_empty() {
             return round;
         }
-        if self.must_note(believed) {
-            self.note_clock(now, believed, &mut commands);
+        if self.must_note(trusted) {
+            self.note_clock(now, trusted, &mut commands);
         }
         self.write_segments(&round, &mut commands);
         self.write_journal(now, &commands, &mut round);
@@ -211,19 +211,19 @@ impl Engine {
     }
 
     /// Whether the next entry also records that the clock is trusted.
-    pub(super) fn must_note(&self, believed: Option<Timestamp>) -> bool {
-        let noted = self.shard.clock_believed();
-        believed
+    pub(super) fn must_note(&self, trusted: Option<Timestamp>) -> bool {
+        let noted = self.shard.clock_trusted();
+        trusted
             .is_some_and(|now| noted.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= NOTE_CLOCK))
     }
 
     /// Adds to the entry that the clock is trusted, if it is and the entry does not have that yet.
-    fn note_clock(&mut self, now: Timestamp, believed: Option<Timestamp>, commands: &mut Vec<Command>) {
-        if believed.is_some()
-            && self.shard.clock_believed() != Some(now)
-            && self.shard.apply(now, &Command::ClockBelieved).is_ok()
+    fn note_clock(&mut self, now: Timestamp, trusted: Option<Timestamp>, commands: &mut Vec<Command>) {
+        if trusted.is_some()
+            && self.shard.clock_trusted() != Some(now)
+            && self.shard.apply(now, &Command::ClockTrusted).is_ok()
         {
-            commands.push(Command::ClockBelieved);
+            commands.push(Command::ClockTrusted);
         }
     }
 
@@ -440,7 +440,7 @@ impl Engine {
             | Command::AlterSettings { .. }
             | Command::ReplaceSegments(_)
             | Command::SetProducerMemory { .. }
-            | Command::ClockBelieved
+            | Command::ClockTrusted
             | Command::StoreAgain(_) => return Vec::new(),
         };
         let image = topics.get_or_insert_with(|| self.image_to_change());
@@ -701,7 +701,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leadership_that_moves_in_the_round_of_new_partitions_is_told_of_the_old_ones_too() {
+    async fn a_leader_that_changes_in_the_round_of_new_partitions_is_published_for_the_old_ones_too() {
         let settings = BrokerSettings::default();
         let mut options = StoreOptions::new(Place::Memory, Arc::new(settings));
         let (one, two) = (NodeId(1), NodeId(2));

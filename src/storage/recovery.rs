@@ -126,7 +126,7 @@ pub(super) fn recover(
         holds_what_was_safe(directory, &found, &shard)?;
     }
     // Before format 4 this time was not stored.
-    let last_time = shard.clock_believed().or(rounds.last().map(|round| round.entry.time));
+    let last_time = shard.clock_trusted().or(rounds.last().map(|round| round.entry.time));
 
     let (kept, kept_rounds) = Kept::read(directory, &shard).map_err(io(directory.kept()))?;
     rounds.splice(..0, kept_rounds);

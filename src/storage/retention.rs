@@ -11,12 +11,12 @@ use crate::config::BrokerSettings;
 use crate::kernel::{Command, Partition, Shard};
 use crate::types::{Offset, Timestamp};
 
-/// The commands for the current state. `believed` is the time, or `None` while the clock is not trusted.
+/// The commands for the current state. `trusted` is the time, or `None` while the clock is not trusted.
 pub(super) fn due(
     shard: &Shard,
     topics: &Topics,
     settings: &BrokerSettings,
-    believed: Option<Timestamp>,
+    trusted: Option<Timestamp>,
 ) -> Vec<Command> {
     let mut commands = Vec::new();
     for topic in topics.iter().filter(|topic| topic.settings.cleanup.delete) {
@@ -26,7 +26,7 @@ pub(super) fn due(
                 continue;
             }
             let Some(partition) = shard.partition(topic.id, index) else { continue };
-            let age = believed.zip(topic.settings.retention);
+            let age = trusted.zip(topic.settings.retention);
             let keep_from = first_kept(partition, age, topic.settings.retention_bytes);
             // Records that are not durable yet never expire.
             let offset = keep_from.min(handle.ends().high_watermark);
@@ -35,7 +35,7 @@ pub(super) fn due(
             }
         }
     }
-    if let Some(now) = believed {
+    if let Some(now) = trusted {
         let silence = i64::try_from(settings.producer_expiration.as_millis()).unwrap_or(i64::MAX);
         let idle_since = Timestamp(now.0.saturating_sub(silence));
         if shard.producers().oldest().is_some_and(|oldest| oldest.last_write < idle_since) {

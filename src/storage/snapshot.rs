@@ -53,16 +53,16 @@ impl fmt::Display for Wrong {
 
 /// Writes the state; it is durable when this returns.
 pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
-    let believed = shard.clock_believed().map_or(-1, |time| time.0).to_be_bytes();
+    let trusted = shard.clock_trusted().map_or(-1, |time| time.0).to_be_bytes();
     let state = postcard::to_stdvec(shard).map_err(io::Error::other)?;
-    let length = believed.len() + state.len();
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&believed), &state);
+    let length = trusted.len() + state.len();
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&trusted), &state);
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&FORMAT.to_be_bytes());
     header.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
     header.extend_from_slice(&crc.to_be_bytes());
-    let pieces = [&header[..], &believed, &state].map(IoSlice::new);
+    let pieces = [&header[..], &trusted, &state].map(IoSlice::new);
     fs::replace(fs, &path_of(dir, shard.position()), &pieces)
 }
 
@@ -173,11 +173,11 @@ fn parse(bytes: &[u8], broker: NodeId) -> Result<Shard, String> {
     if crc32c::crc32c(state).to_be_bytes() != *crc {
         return Err("its checksum is wrong".into());
     }
-    let (believed, state) = match format {
+    let (trusted, state) = match format {
         WITH_TIME.. => state.split_first_chunk::<8>().ok_or("it has no time")?,
         _ => (&(-1i64).to_be_bytes(), state),
     };
-    let believed = Some(i64::from_be_bytes(*believed)).filter(|time| *time >= 0).map(Timestamp);
+    let trusted = Some(i64::from_be_bytes(*trusted)).filter(|time| *time >= 0).map(Timestamp);
     let shard = Shard::from_snapshot(format, state, broker).map_err(|error| error.to_string())?;
-    Ok(shard.with_clock_believed(believed))
+    Ok(shard.with_clock_trusted(trusted))
 }

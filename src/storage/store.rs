@@ -445,9 +445,9 @@ impl Store {
     pub fn watch(&self) {
         self.0.directory.look_at_space();
         self.0.clocks.confirm(self.0.live.at(&self.settings()).clock_confirmed);
-        let believed = self.0.clocks.now().believed;
-        if self.0.committer.engine().must_note(believed) {
-            let command = Command::ClockBelieved;
+        let trusted = self.0.clocks.now().trusted;
+        if self.0.committer.engine().must_note(trusted) {
+            let command = Command::ClockTrusted;
             self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
         }
         self.remind();
@@ -457,14 +457,14 @@ impl Store {
     pub fn housekeep(&self) {
         self.0.directory.look_at_space();
         let settings = self.0.live.at(&self.settings());
-        let believed = self.0.clocks.now().believed;
+        let trusted = self.0.clocks.now().trusted;
         let commands = {
             let mut engine = self.0.committer.engine();
             engine.write_unwritten();
             if self.0.directory.has_left() {
                 engine.remove_left();
             }
-            retention::due(&engine.shard, &self.topics(), &settings, believed)
+            retention::due(&engine.shard, &self.topics(), &settings, trusted)
         };
         let pass = Pass::begin(&self.0.retention_refused);
         for command in commands {
@@ -506,7 +506,7 @@ impl Store {
             }
             None => lock(&self.0.retention_refused).clone(),
         };
-        troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockDoubted, why)));
+        troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockUntrusted, why)));
         troubles.extend(halted.map(|why| Trouble::of_one(TroubleKind::RetentionHalted, why)));
         troubles
     }
@@ -544,7 +544,7 @@ impl Store {
     pub fn compact(&self) {
         let _alone = lock(&self.0.cleaning);
         let settings = self.0.live.at(&self.settings());
-        let Some(now) = self.0.clocks.now().believed else { return };
+        let Some(now) = self.0.clocks.now().trusted else { return };
         if !settings.cleaner_enabled || self.is_full() {
             return;
         }

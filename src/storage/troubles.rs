@@ -19,7 +19,7 @@ pub enum TroubleKind {
     PartitionsOutOfService,
     /// Partitions that refuse records until their segments can be written again.
     PartitionsNotWritable,
-    ClockDoubted,
+    ClockUntrusted,
     /// Expired or surplus data is not deleted.
     RetentionHalted,
 }
@@ -38,7 +38,7 @@ impl TroubleKind {
         TroubleKind::DiskFull,
         TroubleKind::PartitionsOutOfService,
         TroubleKind::PartitionsNotWritable,
-        TroubleKind::ClockDoubted,
+        TroubleKind::ClockUntrusted,
         TroubleKind::RetentionHalted,
     ];
 
@@ -48,7 +48,7 @@ impl TroubleKind {
             TroubleKind::DiskFull => "disk_full",
             TroubleKind::PartitionsOutOfService => "partitions_out_of_service",
             TroubleKind::PartitionsNotWritable => "partitions_not_writable",
-            TroubleKind::ClockDoubted => "clock_doubted",
+            TroubleKind::ClockUntrusted => "clock_untrusted",
             TroubleKind::RetentionHalted => "retention_halted",
         }
     }
@@ -125,22 +125,25 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
-    use TroubleKind::{ClockDoubted, DiskFull};
+    use TroubleKind::{ClockUntrusted, DiskFull};
 
     #[test]
     fn a_state_is_said_when_it_begins_each_ten_minutes_and_when_it_ends() {
         let mut reminders = Reminders::default();
         assert_eq!(reminders.look(&[], MINUTE), []);
         assert_eq!(reminders.look(&[DiskFull], 2 * MINUTE), [Reminder::Begins(DiskFull)]);
-        assert_eq!(reminders.look(&[DiskFull, ClockDoubted], 3 * MINUTE), [Reminder::Begins(ClockDoubted)]);
-        assert_eq!(reminders.look(&[DiskFull, ClockDoubted], 11 * MINUTE), []);
+        assert_eq!(
+            reminders.look(&[DiskFull, ClockUntrusted], 3 * MINUTE),
+            [Reminder::Begins(ClockUntrusted)]
+        );
+        assert_eq!(reminders.look(&[DiskFull, ClockUntrusted], 11 * MINUTE), []);
         let lasts = [Reminder::Lasts(DiskFull, 10 * MINUTE)];
-        assert_eq!(reminders.look(&[DiskFull, ClockDoubted], 12 * MINUTE), lasts);
-        let mut said = reminders.look(&[ClockDoubted], 13 * MINUTE);
+        assert_eq!(reminders.look(&[DiskFull, ClockUntrusted], 12 * MINUTE), lasts);
+        let mut said = reminders.look(&[ClockUntrusted], 13 * MINUTE);
         said.sort_by_key(|one| matches!(one, Reminder::Lasts(..)));
-        let lasts = Reminder::Lasts(ClockDoubted, 10 * MINUTE);
+        let lasts = Reminder::Lasts(ClockUntrusted, 10 * MINUTE);
         assert_eq!(said, [Reminder::Ends(DiskFull, 11 * MINUTE), lasts]);
-        assert_eq!(reminders.look(&[], 14 * MINUTE), [Reminder::Ends(ClockDoubted, 11 * MINUTE)]);
+        assert_eq!(reminders.look(&[], 14 * MINUTE), [Reminder::Ends(ClockUntrusted, 11 * MINUTE)]);
     }
 
     #[test]

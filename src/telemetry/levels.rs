@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_logger_says_as_much_as_what_it_belongs_to_until_it_is_told_otherwise() {
+    fn a_logger_has_the_level_of_its_parent_until_it_gets_its_own() {
         let own = BTreeMap::from([(ROOT, LogLevel::Warn), (room!("storage"), LogLevel::Debug)]);
         assert_eq!(level_of(room!("server"), &own), LogLevel::Warn);
         assert_eq!(level_of(room!("storage"), &own), LogLevel::Debug);

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_that_were_left_out_are_told_of_at_the_end_of_the_time_once() {
+    async fn lines_that_were_left_out_are_counted_once_at_the_end_of_the_time() {
         let (repeats, lines, log) = logging(true);
         log(&|| (0..1000).for_each(|_| full(1)));
         log(&|| repeats.tell(false));

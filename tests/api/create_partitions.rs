@@ -182,7 +182,7 @@ async fn a18_more_than_ten_thousand_new_partitions_at_once_are_refused() {
 }
 
 #[tokio::test]
-async fn a12_of_two_who_ask_at_once_for_the_same_number_one_is_told_that_it_is_there() {
+async fn a12_of_two_requests_at_once_for_the_same_number_one_is_refused() {
     let node = Node::start().await;
     node.topic("t", 2).await;
     let mut clients = Vec::new();

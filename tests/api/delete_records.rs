@@ -85,7 +85,7 @@ async fn minus_one_deletes_all_there_is_and_what_comes_next_goes_on_from_there()
 }
 
 #[tokio::test]
-async fn a_start_that_lies_behind_is_told_and_does_not_come_back() {
+async fn a_log_start_ahead_of_the_request_is_returned_and_does_not_go_back() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

@@ -46,7 +46,7 @@ fn cursor(answer: &DescribeTopicPartitionsResponse) -> Option<(&str, i32)> {
 }
 
 #[tokio::test]
-async fn m9_a_topic_is_told_whole_with_empty_lists_where_there_is_nothing() {
+async fn m9_a_topic_is_returned_whole_with_empty_lists_where_there_is_nothing() {
     let node = Node::start().await;
     let id = node.topic("t", 2).await;
     node.topic("__consumer_offsets", 1).await;
@@ -113,7 +113,7 @@ async fn a_limit_that_is_none_or_too_high_is_brought_within_bounds() {
 }
 
 #[tokio::test]
-async fn m11_names_that_stand_for_nothing_are_told_and_take_no_room() {
+async fn m11_unknown_names_are_returned_and_take_no_memory() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

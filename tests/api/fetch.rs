@@ -177,7 +177,7 @@ async fn limits_below_0_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told_behind_what_is() {
+async fn unknown_topics_are_returned_behind_the_known_ones() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -338,19 +338,19 @@ async fn a_fetch_does_not_wait_for_bytes_that_its_limits_leave_no_room_for() {
 }
 
 #[tokio::test]
-async fn o9_believed_leader_epochs_are_held_against_ours_and_no_leader_is_named_where_none_is_newer() {
+async fn o9_leader_epochs_of_clients_are_compared_with_ours_and_no_leader_is_named_where_none_is_newer() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
     client.produce("t", 0, batch(&["a", "b"])).await;
-    let believing = |current_leader_epoch| {
+    let claiming = |current_leader_epoch| {
         let partition = FetchPartition { current_leader_epoch, ..partition_from(0, 0) };
         of_partitions("t", vec![partition])
     };
     for (epoch, expected) in [(-1, ErrorCode::None), (0, ErrorCode::None), (1, ErrorCode::UnknownLeaderEpoch)]
     {
         for version in [9, 12] {
-            let answer = only(client.call(version, believing(epoch)).await);
+            let answer = only(client.call(version, claiming(epoch)).await);
             assert_eq!(answer.error_code, code(expected), "{epoch}");
             // Rule O9: with 0/0 clients would move to broker 0.
             assert_eq!((answer.current_leader.leader_id, answer.current_leader.leader_epoch), (-1, -1));
@@ -359,7 +359,7 @@ async fn o9_believed_leader_epochs_are_held_against_ours_and_no_leader_is_named_
 }
 
 #[tokio::test]
-async fn a_client_whose_log_is_not_ours_is_told_where_they_part() {
+async fn a_client_with_another_log_gets_the_offset_where_they_diverge() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

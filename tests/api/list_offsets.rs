@@ -189,7 +189,7 @@ async fn o5_a_time_that_is_there_is_found_while_the_log_start_moves() {
 }
 
 #[tokio::test]
-async fn believed_leader_epochs_are_held_against_ours() {
+async fn leader_epochs_of_clients_are_compared_with_ours() {
     let (_node, mut client) = filled().await;
     let cases = [
         (-1, ErrorCode::None),
@@ -229,7 +229,7 @@ async fn o7_a_leadership_is_answered_for_as_it_was_asked_for() {
     let mut client = node.client().await;
     client.produce("t", 0, batch(&["a", "b"])).await;
     let cases = [
-        // partition, believed epoch, asked epoch → error, epoch, end
+        // partition, claimed epoch, asked epoch → error, epoch, end
         ((0, -1, 0), (ErrorCode::None, 0, 2)),
         ((0, 0, 0), (ErrorCode::None, 0, 2)),
         ((1, -1, 0), (ErrorCode::None, 0, 0)),

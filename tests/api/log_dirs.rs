@@ -70,7 +70,7 @@ async fn a_partition_is_as_large_as_its_batches() {
 }
 
 #[tokio::test]
-async fn what_is_not_here_is_left_out_and_what_is_named_twice_is_told_once() {
+async fn unknown_names_are_left_out_and_a_name_given_twice_is_returned_once() {
     let node = Node::start().await;
     node.topic("t", 2).await;
     let mut client = node.client().await;
@@ -88,7 +88,7 @@ async fn in_memory_the_room_is_unknown() {
 }
 
 #[tokio::test]
-async fn on_disk_the_directory_and_its_disk_are_told() {
+async fn on_disk_the_directory_and_its_disk_are_returned() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::builder().data_dir(dir.path()).start().await.unwrap();
     let mut client = Client::of(broker.bootstrap()).await;

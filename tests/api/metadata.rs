@@ -167,7 +167,7 @@ async fn m4_every_partition_has_a_leader_epoch() {
 }
 
 #[tokio::test]
-async fn m5_a_topic_asked_for_twice_by_name_and_by_id_is_told_once() {
+async fn m5_a_topic_asked_for_twice_by_name_and_by_id_is_returned_once() {
     let node = Node::start().await;
     let id = node.topic("t", 2).await;
     let mut client = node.client().await;
@@ -233,7 +233,7 @@ async fn m11_an_illegal_name_is_an_invalid_topic_at_once() {
 }
 
 #[tokio::test]
-async fn z11_authorized_operations_are_told_only_to_who_asks() {
+async fn z11_authorized_operations_are_returned_only_if_asked_for() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

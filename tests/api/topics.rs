@@ -76,7 +76,7 @@ async fn many_topics_are_made_at_once_and_those_whose_settings_fit_into_the_answ
 }
 
 #[tokio::test]
-async fn a_topic_is_made_as_asked_and_told_with_its_settings() {
+async fn a_topic_is_made_as_asked_and_returned_with_its_settings() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let asked = CreatableTopic {

@@ -254,7 +254,7 @@ async fn who_does_not_lead_shows_no_records_and_from_v16_on_says_who_does() {
 }
 
 #[tokio::test]
-async fn offsets_and_epochs_are_told_by_the_leader_only() {
+async fn offsets_and_epochs_are_returned_by_the_leader_only() {
     let three = Three::start().await;
     three.topic("t", &[&[2, 1]], &[]).await;
     for (broker, epoch, expected) in [
@@ -485,7 +485,7 @@ async fn eligible(client: &mut Client, topic: &str) -> (i32, i32, Vec<i32>, Vec<
 }
 
 #[tokio::test]
-async fn eligible_replicas_and_the_last_leader_are_told_and_an_eligible_one_leads_again() {
+async fn eligible_replicas_and_the_last_leader_are_returned_and_an_eligible_one_leads_again() {
     let three = Three::start().await;
     three.topic("t", &[&[1, 2]], &[("min.insync.replicas", "2")]).await;
     let mut third = three.client(3).await;

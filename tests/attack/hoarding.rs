@@ -26,7 +26,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn a_declared_size_is_not_believed() {
+fn a_declared_size_reserves_no_memory() {
     alone(async {
         let victim = Victim::start().await;
         let watch = Watch::new();

@@ -172,7 +172,7 @@ fn a_minimal_node_serves_where_it_is_advertised() {
 }
 
 #[test]
-fn each_network_is_told_its_own_name() {
+fn each_network_gets_its_own_name() {
     let container = Container::start("two-networks.yml", &[29092, 19092, 29093]);
     let outside = works(&container.at(29092));
     assert_eq!(outside.brokers, [(1, container.at(29092))]);

@@ -493,7 +493,7 @@ mod planted {
     }
 
     #[test]
-    fn h5_two_records_told_of_one_offset_are_found() {
+    fn h5_two_records_at_one_offset_are_found() {
         let (mut history, mut log) = healthy();
         // The reader got one record at this offset and later, after a crash, another one.
         history.push(Event::Sent { value: value(2, 50), to: 0, idempotent: false });

@@ -83,7 +83,7 @@ impl Broker {
     }
 
     fn expires(&self) -> bool {
-        self.store.now().believed.is_some()
+        self.store.now().trusted.is_some()
     }
 }
 
@@ -128,7 +128,7 @@ fn a_start_after_29_days_deletes_what_is_past_retention() {
 }
 
 #[test]
-fn a_broker_that_ran_idle_for_two_months_is_believed_at_the_next_start() {
+fn a_broker_that_ran_idle_for_two_months_trusts_the_clock_at_the_next_start() {
     for ends in [Broker::stopped, Broker::killed] {
         let broker = Broker::start(3);
         broker.write();
@@ -188,7 +188,7 @@ fn i13_a_clock_put_right_by_20_minutes_deletes_again_after_ten() {
 }
 
 #[test]
-fn i13_while_the_clock_is_doubted_no_producer_is_forgotten_for_another_nor_by_the_next_start() {
+fn i13_while_the_clock_is_not_trusted_no_producer_is_forgotten_for_another_nor_by_the_next_start() {
     const MOST: i64 = (1 << 20) / PRODUCER_BYTES as i64;
     let mut broker = Broker::start(8);
     broker.settings.push(("jackdaw.producers.max.bytes", "1048576".to_owned()));

@@ -412,7 +412,7 @@ fn i11_on_a_disk_that_became_read_only_everything_acknowledged_can_be_read() {
 }
 
 #[test]
-fn errors_that_want_different_things_done_are_told_apart() {
+fn errors_with_different_remedies_have_different_messages() {
     let of = |error: Errno| Failure::of(&error.into());
     assert_eq!((of(Errno::NOSPC), of(Errno::DQUOT)), (Failure::NoSpace, Failure::NoSpace));
     assert_eq!((of(Errno::MFILE), of(Errno::NFILE)), (Failure::NoDescriptors, Failure::NoDescriptors));

@@ -124,7 +124,7 @@ fn try_all(ended: Ended) -> Outcomes {
 }
 
 #[test]
-fn i9_after_a_clean_end_verify_foretells_what_damage_to_any_file_does() {
+fn i9_after_a_clean_end_verify_predicts_the_effect_of_damage_to_any_file() {
     let outcomes = try_all(Ended::Closed);
     assert!(
         outcomes.refused > 10 && outcomes.out_at_start > 50 && outcomes.out_when_read > 50,
@@ -133,7 +133,7 @@ fn i9_after_a_clean_end_verify_foretells_what_damage_to_any_file_does() {
 }
 
 #[test]
-fn i9_after_kill_9_verify_foretells_what_damage_to_any_file_does() {
+fn i9_after_kill_9_verify_predicts_the_effect_of_damage_to_any_file() {
     let outcomes = try_all(Ended::Killed);
     assert!(
         outcomes.refused > 20 && outcomes.out_at_start > 50 && outcomes.out_when_read > 50,
@@ -142,7 +142,7 @@ fn i9_after_kill_9_verify_foretells_what_damage_to_any_file_does() {
 }
 
 #[test]
-fn after_a_power_cut_verify_foretells_a_start_that_serves_everything() {
+fn after_a_power_cut_verify_predicts_a_start_that_serves_everything() {
     for seed in 0..60 {
         let fs = SimFs::new(seed);
         let store = open(&fs).unwrap();

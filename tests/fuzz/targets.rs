@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Given, Properties};
-use jackdaw::coordinator::classic::subscribed_topics;
+use jackdaw::coordinator::subscribed_topics;
 use jackdaw::protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
 use jackdaw::protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
 use jackdaw::protocol::{Message, Reader};

@@ -174,7 +174,7 @@ fn p7_a_batch_may_have_exactly_max_message_bytes() {
 }
 
 #[test]
-fn a_batch_larger_than_a_segment_is_told_so() {
+fn a_batch_larger_than_a_segment_is_refused() {
     let size = three().bytes().len();
     let at = |segment_bytes| check_produced(three().bytes(), &Rules { segment_bytes, ..rules() }).map(|_| ());
     assert_eq!(at(size as u64), Ok(()));
@@ -361,7 +361,7 @@ fn every_flipped_bit_of_a_batch_is_noticed_but_for_those_the_broker_overwrites()
 }
 
 #[test]
-fn old_formats_and_unknown_ones_are_told_apart() {
+fn old_formats_and_unknown_ones_are_distinguished() {
     for magic in [0, 1] {
         let result = check(&Forged { magic, ..three() });
         assert_eq!(result.map(|_| ()), Err(RecordError::OldFormat(magic)));
@@ -372,7 +372,7 @@ fn old_formats_and_unknown_ones_are_told_apart() {
 }
 
 #[test]
-fn what_is_not_exactly_one_batch_is_told_so() {
+fn anything_but_exactly_one_batch_is_refused() {
     let batch = three().bytes();
     assert_not_one_batch(b"");
     assert_not_one_batch(&[0; 10]);

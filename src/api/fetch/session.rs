@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn f4_an_error_is_always_told_and_once_more_when_it_is_gone() {
+    fn f4_an_error_is_always_returned_and_once_more_when_it_is_gone() {
         let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         assert_eq!(step(&sessions, id, 1, vec![], &[with_error(0)]), [0]);
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn f5_a_name_that_stands_for_another_topic_now_is_told_again() {
+    fn f5_a_name_that_stands_for_another_topic_now_is_returned_again() {
         let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let new_topic = Told { topic_id: crate::types::Uuid([9; 16]), ..told(0, 0) };

@@ -27,10 +27,10 @@ impl Handler for OffsetDeleteRequest {
         let view = ctx.topics();
         let mut offsets = Vec::new();
         // As in Kafka, an existing topic without partitions is not in the response.
-        let is_told = |topic: &OffsetDeleteRequestTopic| {
+        let is_returned = |topic: &OffsetDeleteRequestTopic| {
             !topic.partitions.is_empty() || find(&topic.name, &view).is_err()
         };
-        let named = self.topics.into_iter().filter(is_told);
+        let named = self.topics.into_iter().filter(is_returned);
         let mut topics: Vec<OffsetDeleteResponseTopic> =
             named.map(|topic| look_up(topic, &view, &mut offsets)).collect();
         let deleting = group.delete_offsets(offsets);

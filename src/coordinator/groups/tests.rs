@@ -29,7 +29,7 @@ struct Memory {
     broken: AtomicBool,
     clock: Clock,
     /// The clock is not trusted.
-    doubted: AtomicBool,
+    untrusted: AtomicBool,
     deleted: Mutex<BTreeSet<TopicId>>,
     watching: Waiters,
     /// How many submits there were.
@@ -61,7 +61,7 @@ impl GroupStore for Memory {
 
     fn now(&self) -> Now {
         let time = self.clock.now();
-        Now { time, believed: (!self.doubted.load(Ordering::SeqCst)).then_some(time) }
+        Now { time, trusted: (!self.untrusted.load(Ordering::SeqCst)).then_some(time) }
     }
 
     fn topics(&self) -> Arc<dyn SeenTopics> {
@@ -250,7 +250,7 @@ fn nothing_is_said_before_it_is_durable() {
 }
 
 #[test]
-fn the_end_of_a_group_is_not_told_before_it_is_durable() {
+fn the_end_of_a_group_is_not_answered_before_it_is_durable() {
     let stage = Stage::new(rules());
     now(stage.groups.commit("g", commit(5))).unwrap();
     stage.store.hold();
@@ -356,7 +356,7 @@ fn c9_what_was_answered_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_change_that_was_not_stored_did_not_happen_and_whoever_waits_is_told() {
+fn a_change_that_was_not_stored_did_not_happen_and_waiting_requests_fail() {
     let stage = Stage::new(rules());
     let member = stage.with_member("g");
     stage.store.hold();
@@ -521,10 +521,10 @@ async fn groups_that_are_left_with_nothing_are_removed_at_the_check() {
     now(stage.groups.commit("new", commit(1))).unwrap();
     let names =
         || -> Vec<_> { now(stage.groups.list()).unwrap().into_iter().map(|listed| listed.group).collect() };
-    stage.store.doubted.store(true, Ordering::SeqCst);
+    stage.store.untrusted.store(true, Ordering::SeqCst);
     stage.groups.expire().await;
-    assert_eq!(names(), ["new", "old"], "not by a clock that is doubted");
-    stage.store.doubted.store(false, Ordering::SeqCst);
+    assert_eq!(names(), ["new", "old"], "not by a clock that is not trusted");
+    stage.store.untrusted.store(false, Ordering::SeqCst);
     stage.groups.expire().await;
     assert_eq!(names(), ["new"]);
 }

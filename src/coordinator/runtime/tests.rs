@@ -183,7 +183,7 @@ impl Keeper<Locks> for Arc<Store> {
     }
 
     fn now(&self) -> Now {
-        Now { time: self.clock.now(), believed: None }
+        Now { time: self.clock.now(), trusted: None }
     }
 
     fn view(&self) {}

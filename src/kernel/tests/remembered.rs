@@ -21,7 +21,7 @@ fn write(
     partition: i32,
     sequence: i32,
 ) -> Result<Applied, Refusal> {
-    shard.apply(at(seconds), &Command::ClockBelieved).unwrap();
+    shard.apply(at(seconds), &Command::ClockTrusted).unwrap();
     write_in_doubt(shard, seconds, producer, partition, sequence)
 }
 
@@ -61,7 +61,7 @@ fn a_new_producer_is_refused_where_all_others_wrote_within_15_minutes_and_only_t
     let mut shard = with_memory_for(2);
     write(&mut shard, 0, 7, 0, 0).unwrap();
     write(&mut shard, 1, 8, 0, 0).unwrap();
-    shard.apply(at(15 * MINUTE - 1), &Command::ClockBelieved).unwrap();
+    shard.apply(at(15 * MINUTE - 1), &Command::ClockTrusted).unwrap();
     let before = shard.clone();
     let fresh = write_in_doubt(&mut shard, 15 * MINUTE - 1, 9, 0, 0);
     assert_eq!(fresh, Err(Refusal::TooManyProducers));
@@ -73,7 +73,7 @@ fn a_new_producer_is_refused_where_all_others_wrote_within_15_minutes_and_only_t
 }
 
 #[test]
-fn nobody_is_forgotten_while_the_clock_is_doubted() {
+fn no_producer_is_forgotten_while_the_clock_is_not_trusted() {
     let mut shard = with_memory_for(2);
     write(&mut shard, 0, 7, 0, 0).unwrap();
     write(&mut shard, 1, 8, 0, 0).unwrap();
@@ -124,7 +124,7 @@ fn a_smaller_bound_forgets_those_that_are_old_enough_at_once() {
         write(&mut shard, producer * MINUTE, producer, 0, 0).unwrap();
     }
     let bound = Command::SetProducerMemory { bytes: PRODUCER_BYTES };
-    shard.apply(at(17 * MINUTE), &Command::ClockBelieved).unwrap();
+    shard.apply(at(17 * MINUTE), &Command::ClockTrusted).unwrap();
     let set = shard.apply(at(17 * MINUTE), &bound);
     assert_eq!(set, Ok(Applied::ProducerMemorySet { forgotten: 3 }));
     assert_eq!(known(&shard, 0), [3, 4]);

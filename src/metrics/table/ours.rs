@@ -93,7 +93,7 @@ pub const FAMILIES: &[Family] = &[
         "Problems of the broker; `/health` has the reasons. 0 means no problem. `journal_failed`: nothing is written \
          until a restart. `disk_full`: writes are refused until there is room. `partitions_out_of_service`: the \
          number of partitions with damaged files. `partitions_not_writable`: the number of partitions that refuse \
-         records until their segments can be written again. `clock_doubted`: the clock looks wrong. \
+         records until their segments can be written again. `clock_untrusted`: the clock looks wrong. \
          `retention_halted`: records that should be deleted are kept.",
         |look, rows| {
             let troubles = look.store().troubles();

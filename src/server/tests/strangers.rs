@@ -56,7 +56,7 @@ async fn w4_produce_is_advertised_from_0_and_refused_below_3() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn http_is_told_in_its_own_words_that_this_is_no_place_for_it() {
+async fn http_clients_get_an_answer_in_http() {
     for request in ["GET / HTTP/1.1\r\n\r\n", "POST /topics HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\n"] {
         let mut client = Stage::new().connect();
         client.send(request.as_bytes()).await;

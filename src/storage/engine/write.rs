@@ -437,7 +437,7 @@ fn claim_of(work: &Work) -> Claim {
         | Command::ElectPreferred { .. }
         | Command::ExpireProducers { .. }
         | Command::SetProducerMemory { .. }
-        | Command::ClockBelieved
+        | Command::ClockTrusted
         | Command::StoreAgain(_) => Claim::Group,
         Command::CreateTopic(_)
         | Command::CreatePlacedTopic(_)

@@ -333,7 +333,7 @@ fn a_full_disk_refuses_the_entry_and_takes_it_later() {
 }
 
 #[test]
-fn a_sync_that_failed_is_never_believed_again() {
+fn a_sync_that_failed_is_never_trusted_again() {
     let mut worst = 3;
     for seed in 0..20 {
         let fs = SimFs::new(seed);

@@ -504,7 +504,7 @@ fn what_was_appended_after_the_copy_is_found_too() {
 }
 
 #[test]
-fn a_damaged_copy_of_the_index_is_not_believed() {
+fn a_damaged_copy_of_the_index_is_not_used() {
     let f = fixture(300, 500);
     f.segment.save_index().unwrap();
     let len = f.fs.metadata(Path::new(COPY)).unwrap().len;
@@ -520,7 +520,7 @@ fn a_damaged_copy_of_the_index_is_not_believed() {
 }
 
 #[test]
-fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
+fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_used() {
     let f = fixture(300, 500);
     f.segment.save_index().unwrap();
     let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();
@@ -532,7 +532,7 @@ fn the_copy_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
 }
 
 #[test]
-fn a_copy_that_knows_more_than_the_log_is_not_believed() {
+fn a_copy_that_covers_more_than_the_log_is_not_used() {
     let f = fixture(300, 500);
     f.segment.save_index().unwrap();
     let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();

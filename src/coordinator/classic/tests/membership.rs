@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_newcomer_is_told_its_id_and_joins_with_it() {
+fn a_newcomer_gets_an_id_and_joins_with_it() {
     let mut play = Play::default();
     let first = play.join(Join { confirms_its_id: true, ..newcomer("a") });
     let (error, id) = play.join_refused(first);
@@ -28,7 +28,7 @@ fn an_id_that_was_handed_out_and_not_used_is_forgotten_after_its_session_timeout
 }
 
 #[test]
-fn a_rebalance_waits_for_newcomers_that_were_told_their_id() {
+fn a_rebalance_waits_for_newcomers_that_have_got_an_id() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     let told = play.join(Join { confirms_its_id: true, ..newcomer("b") });
     let (_, b) = play.join_refused(told);
@@ -236,7 +236,7 @@ fn a_follower_that_wants_something_else_brings_a_rebalance() {
 }
 
 #[test]
-fn who_lost_the_answer_to_its_join_is_told_the_same_again() {
+fn a_member_that_lost_the_answer_to_its_join_gets_the_same_again() {
     let mut play = Play::default();
     let (a, b) = (play.join(newcomer("a")), play.join(newcomer("b")));
     play.wait(6);
@@ -320,7 +320,7 @@ fn c6_members_that_never_sync_are_removed() {
 }
 
 #[test]
-fn c6_a_leader_that_never_syncs_is_removed_and_its_followers_are_told_to_join_again() {
+fn c6_a_leader_that_never_syncs_is_removed_and_its_followers_have_to_join_again() {
     let mut play = Play::default();
     let (a, b) = (play.join(newcomer("a")), play.join(newcomer("b")));
     play.wait(6);
@@ -467,7 +467,7 @@ fn each_of_many_who_leave_has_an_answer() {
 }
 
 #[test]
-fn who_is_sent_away_while_it_waits_is_told() {
+fn a_member_that_is_removed_while_it_waits_gets_an_answer() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     let waiting = play.join(again(&members[0]));
     assert_eq!(play.leave(vec![Leaver::Member(who(&members[0]))]), [Ok(())]);

@@ -193,7 +193,7 @@ fn a_commit_that_says_how_long_it_is_to_be_kept_is_kept_so_long() {
 }
 
 #[test]
-fn nothing_expires_by_a_clock_that_is_doubted() {
+fn nothing_expires_by_a_clock_that_is_not_trusted() {
     let mut play = Play::default();
     play.commit(simple(vec![offset(0, 5)])).unwrap();
     play.wait(10 * WEEK);

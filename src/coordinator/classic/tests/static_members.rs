@@ -20,7 +20,7 @@ fn c16_a_twin_takes_over_without_a_rebalance_and_fences_the_older_one_once() {
 }
 
 #[test]
-fn c16_a_leader_that_comes_back_is_told_to_leave_the_assignment_as_it_is() {
+fn c16_a_leader_that_comes_back_is_asked_to_keep_the_assignment() {
     let (mut play, members) = Play::stable(vec![static_newcomer("i"), static_newcomer("j")]);
     let twin = play.join(static_newcomer("i"));
     let told = play.joined(twin);
