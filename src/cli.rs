@@ -121,6 +121,7 @@ fn exit_of_open(error: &OpenError) -> Exit {
         OpenError::NotOurs { .. }
         | OpenError::NotADirectory { .. }
         | OpenError::Newer { .. }
+        | OpenError::Older { .. }
         | OpenError::OtherNode { .. }
         | OpenError::OtherCluster { .. }
         | OpenError::Damaged { .. } => Exit::Data,

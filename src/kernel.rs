@@ -2,15 +2,14 @@
 //! topics) come only from applying an ordered journal to it. So the same journal gives the same
 //! state on every start, and a rolling hash proves it.
 //!
-//! A *round* is what the journal stores as one entry: some commands applied at one time. `apply`
-//! checks everything before it changes anything, so a refused command leaves no trace and is not
-//! written to the journal.
+//! An *entry* of the journal has some commands, applied at one time. `apply` checks everything before
+//! it changes anything, so a refused command leaves no trace.
 
 pub mod command;
-mod format_1;
-mod format_2;
-mod format_3;
+pub mod entry;
+pub mod epochs;
 pub mod group;
+pub mod level;
 pub mod partition;
 pub mod placement;
 pub mod producer;
@@ -24,11 +23,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    Applied, Command, Commit, CreatePlacedTopic, CreateTopic, Placed, ProducerStamp, Refusal,
-    ReplaceSegments, Rewritten, Scope, StoreAgain,
+    Applied, BatchFlags, Command, Commit, CreateTopic, Place, Placed, ProducerStamp, Refusal, ReplaceExtents,
+    Rewritten, Scope, StoreAgain,
 };
+pub use entry::Passed;
+pub use epochs::LeaderEpochs;
 pub use group::Group;
-pub use partition::{Opened, Partition, Segment, SegmentId};
+pub use level::{Level, Levels};
+pub use partition::{Extent, ExtentPlace, Opened, Partition, SegmentId, mix_of};
 pub use placement::{Election, Placement, spread};
 use producers::{Producers, Remembered};
 pub use settings::Settings;
@@ -36,12 +38,17 @@ pub use topic::{Topic, metric_form};
 
 use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicId};
 
-/// The state after all journal rounds up to `position`. A clone costs O(1): topics, partitions and
+/// The state after all journal entries up to `position`. A clone costs O(1): topics, partitions and
 /// groups are shared with the snapshots taken of it, and copied when they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
     position: u64,
     hash: u64,
+    /// The time of the last entry.
+    time: Timestamp,
+    /// The author of the last entry, and the entry's sequence.
+    author: u64,
+    sequence: u64,
     next_producer: i64,
     topics: SharedMap<TopicId, Arc<Topic>>,
     groups: SharedMap<String, Arc<Group>>,
@@ -51,8 +58,7 @@ pub struct Shard {
     /// The running brokers, in ascending order.
     running: Vec<NodeId>,
     producers: Producers,
-    /// The time at which the clock was last trusted. The snapshot stores it beside the state.
-    #[serde(skip)]
+    /// The time at which the clock was last trusted.
     clock_trusted: Option<Timestamp>,
     /// The rules for elections that the brokers were started with.
     election: Election,
@@ -64,6 +70,9 @@ impl Shard {
         Shard {
             position: 0,
             hash: 0,
+            time: Timestamp(0),
+            author: 0,
+            sequence: 0,
             next_producer: 0,
             topics: SharedMap::default(),
             groups: SharedMap::default(),
@@ -76,24 +85,12 @@ impl Shard {
         }
     }
 
-    /// Reads a snapshot. Format 1 has only one broker. Format 2 has no compaction. Format 3 has
-    /// neither a memory limit for producers nor ELRs.
-    pub fn from_snapshot(format: u32, state: &[u8], broker: NodeId) -> Result<Shard, postcard::Error> {
-        let mut shard = match format {
-            1 => format_1::read(state, broker)?,
-            2 => format_2::read(state)?,
-            3 => format_3::read(state)?,
-            _ => postcard::from_bytes(state)?,
-        };
-        for topic in shard.topics.values() {
-            Producers::of(topic).for_each(|producer| shard.producers.remember(producer));
+    /// Completes a state from a snapshot, which has the producers of each partition but not all together.
+    fn with_all_producers(mut self) -> Shard {
+        for topic in self.topics.values() {
+            Producers::of(topic).for_each(|producer| self.producers.remember(producer));
         }
-        Ok(shard)
-    }
-
-    /// The same state with the time that the snapshot stores beside it.
-    pub fn with_clock_trusted(self, at: Option<Timestamp>) -> Shard {
-        Shard { clock_trusted: at, ..self }
+        self
     }
 
     /// The time at which the clock was last trusted, if it ever was.
@@ -101,14 +98,19 @@ impl Shard {
         self.clock_trusted
     }
 
-    /// The last round that was applied; 0 before the first.
+    /// The last entry that was applied; 0 before the first.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The rolling hash after the last round.
+    /// The rolling hash after the last entry.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The author of the last entry; 0 before the first. The next author has a higher number.
+    pub fn author(&self) -> u64 {
+        self.author
     }
 
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
@@ -161,14 +163,17 @@ impl Shard {
             Command::CreateTopic(create) => self.create_topic(create)?,
             Command::DropTopic { topic } => self.drop_topic(*topic)?,
             Command::Commit(commit) => self.commit(time, commit)?,
-            Command::SetLogStart { topic, partition, offset } => {
-                self.partition_mut(*topic, *partition)?.set_log_start(*offset)?
+            &Command::SetLogStart { topic, partition, offset } => {
+                let dropped = self.partition_mut(topic, partition)?.set_log_start(offset)?;
+                Applied::LogStart { topic, partition, offset, dropped }
             }
-            Command::RaiseEpoch { topic, partition } => self.partition_mut(*topic, *partition)?.raise_epoch(),
+            &Command::RaiseEpoch { topic, partition } => {
+                let epoch = self.partition_mut(topic, partition)?.raise_epoch();
+                Applied::EpochRaised { topic, partition, epoch }
+            }
             Command::NewProducer => self.new_producer(),
             Command::ExpireProducers { idle_since } => self.expire_producers(*idle_since),
             Command::Group { group, records } => self.change_group(group, records),
-            Command::CreatePlacedTopic(create) => self.create_placed_topic(create)?,
             Command::AddPartitions { topic, first, replicas } => {
                 self.add_partitions(*topic, *first, replicas)?
             }
@@ -177,14 +182,13 @@ impl Shard {
                 if Election::is_decided_by(changes) {
                     self.place_anew(&[*topic]);
                 }
-                Applied::TopicAltered
+                Applied::TopicAltered { topic: *topic }
             }
             Command::AlterSettings { scope, changes } => self.alter_settings(scope, changes),
             Command::SetReplicas { topic, partition, replicas } => {
                 self.set_replicas(*topic, *partition, replicas)?
             }
-            Command::SetBrokers { running } => self.run_brokers(running, self.election),
-            Command::RunBrokers { running, election } => self.run_brokers(running, *election),
+            Command::SetBrokers { running, election } => self.set_brokers(running, *election),
             Command::ElectPreferred { topic, partition } => {
                 let (_, placement) = self.placement_of(*topic, *partition)?;
                 let elected = placement.led_by_preferred()?;
@@ -195,8 +199,8 @@ impl Shard {
                 let elected = placement.led_by_any(&self.running, self.rules_of(state))?;
                 self.elect(*topic, *partition, elected)?
             }
-            Command::ReplaceSegments(replace) => {
-                self.partition_mut(replace.topic, replace.partition)?.replace_segments(replace)?
+            Command::ReplaceExtents(replace) => {
+                self.partition_mut(replace.topic, replace.partition)?.replace_extents(replace)?
             }
             Command::SetProducerMemory { bytes } => self.set_producer_memory(time, *bytes),
             Command::ClockTrusted => self.trust_clock(time),
@@ -211,37 +215,19 @@ impl Shard {
     /// Checks the command and changes nothing: only the journal stores the bytes again.
     fn store_again(&self, again: &StoreAgain) -> Result<Applied, Refusal> {
         let partition = self.partition(again.topic, again.partition).ok_or(Refusal::UnknownPartition)?;
-        let segment = partition.segments().iter().find(|segment| segment.id() == again.segment);
+        let extent = partition.extents().iter().find(|extent| extent.id() == again.segment);
         let end = again.at.saturating_add(u64::from(again.bytes));
-        match segment.is_some_and(|segment| end <= segment.bytes) {
+        match extent.is_some_and(|extent| end <= extent.bytes) {
             true => Ok(Applied::StoredAgain),
-            false => Err(Refusal::OtherSegments),
+            false => Err(Refusal::OtherExtents),
         }
-    }
-
-    /// Ends a round. `commands` are the encoded commands that the journal stores for it.
-    pub fn close_round(&mut self, commands: &[u8]) {
-        self.position += 1;
-        self.hash = mix(mix(self.hash, self.position), u64::from(crc32c::crc32c(commands)));
     }
 
     fn create_topic(&mut self, create: &CreateTopic) -> Result<Applied, Refusal> {
         self.is_new(create.id, &create.name)?;
-        if create.partitions == 0 {
-            return Err(Refusal::Malformed);
-        }
-        let home = self.running.first().ok_or(Refusal::NoReplicaRuns)?;
-        let placement = Arc::new(Placement::new(&[*home], &self.running)?);
-        let placement = (0..create.partitions).map(|_| Arc::clone(&placement)).collect();
-        self.insert_topic(Topic::new(create.id, &create.name, &create.overrides, placement));
-        Ok(Applied::TopicCreated)
-    }
-
-    fn create_placed_topic(&mut self, create: &CreatePlacedTopic) -> Result<Applied, Refusal> {
-        self.is_new(create.id, &create.name)?;
         let placement = self.placed(&create.replicas)?;
         self.insert_topic(Topic::new(create.id, &create.name, &create.overrides, placement));
-        Ok(Applied::TopicCreated)
+        Ok(Applied::TopicCreated { topic: create.id })
     }
 
     /// Fails if the topic's id or name is taken.
@@ -285,7 +271,7 @@ impl Shard {
             return Err(Refusal::NotTheNextPartition { next });
         }
         self.topic_mut(id)?.add(placement);
-        Ok(Applied::PartitionsAdded)
+        Ok(Applied::PartitionsAdded { topic: id })
     }
 
     fn alter_settings(&mut self, scope: &Scope, changes: &BTreeMap<String, Option<String>>) -> Applied {
@@ -293,14 +279,14 @@ impl Shard {
         if *scope == Scope::DefaultBroker && Election::is_decided_by(changes) {
             self.place_anew(&self.topics.keys().copied().collect::<Vec<_>>());
         }
-        Applied::SettingsAltered
+        Applied::SettingsAltered { scope: scope.clone() }
     }
 
     fn set_replicas(&mut self, id: TopicId, index: i32, replicas: &[NodeId]) -> Result<Applied, Refusal> {
         let (topic, placement) = self.placement_of(id, index)?;
         let moved = placement.moved_to(replicas, &self.running, self.rules_of(topic))?;
         self.topic_mut(id)?.place(index, Arc::new(moved));
-        Ok(Applied::ReplicasSet)
+        Ok(Applied::ReplicasSet { topic: id })
     }
 
     fn elect(&mut self, id: TopicId, index: i32, elected: Option<Placement>) -> Result<Applied, Refusal> {
@@ -308,10 +294,10 @@ impl Shard {
         if let Some(elected) = elected {
             self.topic_mut(id)?.place(index, Arc::new(elected));
         }
-        Ok(Applied::LeaderElected { moved })
+        Ok(Applied::LeaderElected { topic: id, moved })
     }
 
-    fn run_brokers(&mut self, running: &[NodeId], election: Election) -> Applied {
+    fn set_brokers(&mut self, running: &[NodeId], election: Election) -> Applied {
         self.election = election;
         self.running = running.to_vec();
         self.running.sort_unstable();
@@ -347,10 +333,11 @@ impl Shard {
 
     fn drop_topic(&mut self, id: TopicId) -> Result<Applied, Refusal> {
         let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
-        self.names.remove_mut(&topic::metric_form(&topic.name));
+        let name = topic.name.clone();
+        self.names.remove_mut(&topic::metric_form(&name));
         Producers::of(topic).for_each(|producer| self.producers.forget(&producer));
         self.topics.remove_mut(&id);
-        Ok(Applied::TopicDropped)
+        Ok(Applied::TopicDropped { topic: id, name })
     }
 
     fn new_producer(&mut self) -> Applied {
@@ -391,7 +378,7 @@ impl Shard {
         Applied::ClockTrusted
     }
 
-    /// The time of this round, if the round also says that the clock is trusted.
+    /// The time of this entry, if the entry also says that the clock is trusted.
     fn trusted(&self, now: Timestamp) -> Option<Timestamp> {
         self.clock_trusted.filter(|trusted| *trusted == now)
     }
@@ -473,37 +460,72 @@ impl Applied {
     /// different hashes.
     fn mixed_into(&self, hash: u64) -> u64 {
         let words: [i64; 4] = match self {
-            Applied::TopicCreated => [1, 0, 0, 0],
-            Applied::TopicDropped => [2, 0, 0, 0],
+            Applied::TopicCreated { .. } => [1, 0, 0, 0],
+            Applied::TopicDropped { .. } => [2, 0, 0, 0],
             Applied::Appended(placed) => {
                 [3, placed.base_offset.0, placed.segment.0, i64::from(placed.epoch.0)]
             }
             Applied::Duplicate { base_offset, .. } => [4, base_offset.0, 0, 0],
-            Applied::LogStart { offset, dropped } => {
+            Applied::LogStart { offset, dropped, .. } => {
                 [5, offset.0, i64::try_from(dropped.len()).unwrap_or(i64::MAX), 0]
             }
-            Applied::Epoch(epoch) => [6, i64::from(epoch.0), 0, 0],
+            Applied::EpochRaised { epoch, .. } => [6, i64::from(epoch.0), 0, 0],
             Applied::Producer { id, epoch } => [7, id.0, i64::from(epoch.0), 0],
             Applied::ProducersExpired(count) => [8, i64::try_from(*count).unwrap_or(i64::MAX), 0, 0],
             Applied::GroupChanged => [9, 0, 0, 0],
-            Applied::PartitionsAdded => [10, 0, 0, 0],
-            Applied::TopicAltered => [11, 0, 0, 0],
-            Applied::SettingsAltered => [12, 0, 0, 0],
-            Applied::ReplicasSet => [13, 0, 0, 0],
+            Applied::PartitionsAdded { .. } => [10, 0, 0, 0],
+            Applied::TopicAltered { .. } => [11, 0, 0, 0],
+            Applied::SettingsAltered { .. } => [12, 0, 0, 0],
+            Applied::ReplicasSet { .. } => [13, 0, 0, 0],
             Applied::BrokersSet => [14, 0, 0, 0],
-            Applied::LeaderElected { moved } => [15, i64::from(*moved), 0, 0],
+            Applied::LeaderElected { moved, .. } => [15, i64::from(*moved), 0, 0],
             Applied::ClockTrusted => [19, 0, 0, 0],
-            Applied::SegmentsReplaced { replaced, by, .. } => {
-                let count = |segments: &[Segment]| i64::try_from(segments.len()).unwrap_or(i64::MAX);
-                [16, count(replaced), count(by), by.first().map_or(0, |first| i64::from(first.generation))]
+            Applied::ExtentsReplaced { replaced, by, .. } => {
+                let count = |extents: &[Extent]| i64::try_from(extents.len()).unwrap_or(i64::MAX);
+                [
+                    16,
+                    count(replaced),
+                    count(by),
+                    by.first().map_or(0, |first| i64::from(first.id().generation)),
+                ]
             }
             Applied::ProducerMemorySet { forgotten } => {
                 [17, i64::try_from(*forgotten).unwrap_or(i64::MAX), 0, 0]
             }
             Applied::StoredAgain => [18, 0, 0, 0],
         };
-        words.iter().fold(hash, |hash, word| mix(hash, word.cast_unsigned()))
+        mix_all(hash, words)
     }
+}
+
+impl Refusal {
+    /// A refusal in an entry is part of the hash, like an outcome.
+    fn mixed_into(&self, hash: u64) -> u64 {
+        let words: [i64; 4] = match self {
+            Refusal::UnknownTopic => [-1, 0, 0, 0],
+            Refusal::UnknownPartition => [-2, 0, 0, 0],
+            Refusal::TopicExists => [-3, 0, 0, 0],
+            Refusal::NameCollides { with } => [-4, i64::from(crc32c::crc32c(with.as_bytes())), 0, 0],
+            Refusal::OutOfOrderSequence { expected, got } => [-5, i64::from(*expected), i64::from(*got), 0],
+            Refusal::StaleProducerEpoch { current, got } => [-6, i64::from(current.0), i64::from(got.0), 0],
+            Refusal::TooManyProducers => [-7, 0, 0, 0],
+            Refusal::OffsetOutOfRange => [-8, 0, 0, 0],
+            Refusal::OffsetsExhausted => [-9, 0, 0, 0],
+            Refusal::NotLeader => [-10, 0, 0, 0],
+            Refusal::OtherExtents => [-11, 0, 0, 0],
+            Refusal::NotTheNextPartition { next } => [-12, i64::from(*next), 0, 0],
+            Refusal::NoReplicaRuns => [-13, 0, 0, 0],
+            Refusal::PreferredNotAvailable => [-14, 0, 0, 0],
+            Refusal::NoEligibleLeader => [-15, 0, 0, 0],
+            Refusal::NotYet => [-16, 0, 0, 0],
+            Refusal::Malformed => [-17, 0, 0, 0],
+        };
+        mix_all(hash, words)
+    }
+}
+
+fn mix_all(hash: u64, words: [i64; 4]) -> u64 {
+    words.iter().fold(hash, |hash, word| mix(hash, word.cast_unsigned()))
 }
 
 /// One step of the rolling hash (the finaliser of splitmix64).

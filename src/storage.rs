@@ -6,6 +6,7 @@
 //! The *keeper* does slow work in the background. All file access goes through [`fs`], so that a test can cut
 //! the power at any point.
 
+mod author;
 mod cleaner;
 mod clocks;
 mod committer;
@@ -17,6 +18,8 @@ pub mod groups;
 pub mod inspect;
 pub mod journal;
 mod keeper;
+#[cfg(test)]
+mod levels;
 mod live;
 mod partition;
 mod recovery;
@@ -24,6 +27,7 @@ pub mod repair;
 mod retention;
 mod scrub;
 pub mod segment;
+pub mod skip;
 mod snapshot;
 mod store;
 mod topics;
@@ -126,6 +130,11 @@ pub enum OpenError {
         format: u32,
         known: u32,
     },
+    Older {
+        path: PathBuf,
+        format: u32,
+        known: u32,
+    },
     OtherNode {
         path: PathBuf,
         theirs: NodeId,
@@ -170,6 +179,11 @@ impl std::fmt::Display for OpenError {
             OpenError::Newer { path, format, known } => write!(
                 f,
                 "{} has format {format}, this version knows up to {known}: use the version that wrote it, or a newer one",
+                path.display()
+            ),
+            OpenError::Older { path, format, known } => write!(
+                f,
+                "{} has format {format}, this version reads formats from {known} on: copy the topics with the version that wrote it, or choose another --data-dir",
                 path.display()
             ),
             OpenError::OtherNode { path, theirs, ours } => write!(

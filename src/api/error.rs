@@ -322,6 +322,8 @@ impl From<&kernel::Refusal> for ErrorCode {
             }
             kernel::Refusal::TopicExists => ErrorCode::TopicAlreadyExists,
             kernel::Refusal::NameCollides { .. } => ErrorCode::InvalidTopicException,
+            // The leader changed after the batch was accepted.
+            kernel::Refusal::NotLeader => ErrorCode::NotLeaderOrFollower,
             kernel::Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             // Rule P9: no code about leadership, or the client would retry for ever.
             kernel::Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
@@ -334,8 +336,9 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
             kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
             kernel::Refusal::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
+            kernel::Refusal::NotYet => ErrorCode::UnsupportedVersion,
             // Only internal commands are refused this way.
-            kernel::Refusal::OtherSegments | kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
+            kernel::Refusal::OtherExtents | kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
         }
     }
 }

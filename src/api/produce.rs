@@ -21,6 +21,7 @@ use crate::api::leadership::{Endpoints, Leader, led_here};
 use crate::api::operations::Operation;
 use crate::api::requests::Requests;
 use crate::api::{Handler, Reply, internal_topics};
+use crate::kernel;
 use crate::protocol::messages::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
@@ -251,7 +252,10 @@ impl InLine {
             Ok(appended) => appended,
             Err(error) => {
                 let refusal = Refusal::from(&error);
-                let is_of_the_producer = matches!(error, AppendError::Refused(_));
+                let is_of_the_producer = match &error {
+                    AppendError::Refused(refusal) => *refusal != kernel::Refusal::NotLeader,
+                    _ => false,
+                };
                 let log_start = is_of_the_producer.then(|| self.partition.ends().log_start);
                 return Err(RefusedBatch { refusal, records: Vec::new(), log_start });
             }

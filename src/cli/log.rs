@@ -1,4 +1,4 @@
-//! `jackdaw log`: inspects the files of a data directory, and repairs it.
+//! `jackdaw log`: inspects the files of a data directory, and repairs them.
 
 use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use crate::storage::OpenError;
 use crate::storage::fs::{DiskFs, Fs};
 use crate::storage::inspect::{self, NextStart, Report};
 use crate::storage::repair::{self, Plan};
+use crate::storage::skip::{self, SkipError};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -47,6 +48,14 @@ enum Command {
         #[arg(long, requires = "accept_loss")]
         yes: bool,
     },
+    /// Give up one entry of the journal: the last one, if it makes every start fail although the disk is
+    /// sound. Everything in it is lost. The old journal is kept in a folder below `aside`
+    Skip {
+        /// The number of the entry, from the message of the failed start
+        entry: u64,
+        #[arg(default_value = "jackdaw-data")]
+        data_dir: PathBuf,
+    },
 }
 
 pub(super) fn run(options: Options) -> Exit {
@@ -58,6 +67,7 @@ pub(super) fn run(options: Options) -> Exit {
             let consent = || accept_loss && (yes || is_agreed(&mut io::stdin().lock()));
             repair(&data_dir, accept_loss, consent, &mut out)
         }
+        Command::Skip { entry, data_dir } => skip(&data_dir, entry, &mut out),
     };
     // Ignored: the reader may stop reading.
     drop(out.flush());
@@ -123,6 +133,19 @@ fn repair(data_dir: &Path, accept_loss: bool, consent: impl FnOnce() -> bool, ou
             Exit::Fine
         }
         Err(error) => fail(exit_of_open(&error), error),
+    }
+}
+
+fn skip(data_dir: &Path, entry: u64, out: &mut dyn Write) -> Exit {
+    let fs: Arc<dyn Fs> = Arc::new(DiskFs);
+    match skip::skip(&fs, data_dir, entry) {
+        Ok(aside) => {
+            let aside = aside.display();
+            drop(writeln!(out, "a start passes over entry {entry} now; the old journal is in {aside}"));
+            Exit::Fine
+        }
+        Err(SkipError::Open(error)) => fail(exit_of_open(&error), error),
+        Err(SkipError::Refused(why)) => fail(Exit::Data, format_args!("{why}; nothing was changed")),
     }
 }
 

@@ -1,19 +1,16 @@
-//! The commands of the kernel, and their results. Commands are stored in the journal: a released variant
-//! keeps its position and its fields, and changes are new variants.
+//! The commands of the kernel, and their results.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupRecord;
-use super::partition::{Segment, SegmentId};
+use super::partition::{Extent, SegmentId};
 use super::placement::Election;
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// A topic with one replica for each partition, on the first running broker. Only in old journals;
-    /// new topics are a [`Command::CreatePlacedTopic`].
     CreateTopic(CreateTopic),
     DropTopic {
         topic: TopicId,
@@ -41,8 +38,6 @@ pub enum Command {
         group: String,
         records: Vec<GroupRecord>,
     },
-    /// A topic with assigned replicas.
-    CreatePlacedTopic(CreatePlacedTopic),
     /// Adds partitions after the last one, each with its replicas. `first` is the number of the first new
     /// one, so that one of two concurrent commands is refused.
     AddPartitions {
@@ -67,17 +62,19 @@ pub enum Command {
         partition: i32,
         replicas: Vec<NodeId>,
     },
-    /// These brokers are running. Only in old journals; now a [`Command::RunBrokers`] is written.
+    /// These brokers are running. Leaders, ISRs and ELRs of all partitions follow from it, by these rules
+    /// unless the topic or the cluster has its own.
     SetBrokers {
         running: Vec<NodeId>,
+        election: Election,
     },
     /// Makes the preferred (first) replica the leader again, if it runs and is in the ISR.
     ElectPreferred {
         topic: TopicId,
         partition: i32,
     },
-    /// Replaces segments by those that compaction has written.
-    ReplaceSegments(ReplaceSegments),
+    /// Replaces extents by those that compaction has written.
+    ReplaceExtents(ReplaceExtents),
     /// Sets the memory for producers of all partitions. It is in the journal because it decides which
     /// producer is forgotten.
     SetProducerMemory {
@@ -85,12 +82,6 @@ pub enum Command {
     },
     /// The clock is trusted at this time. The next start compares its clock with it.
     ClockTrusted,
-    /// These brokers are running. Leaders, ISRs and ELRs of all partitions follow from it, by these rules
-    /// unless the topic or the cluster has its own.
-    RunBrokers {
-        running: Vec<NodeId>,
-        election: Election,
-    },
     /// An unclean election: makes any running replica the leader of a partition without one.
     ElectUnclean {
         topic: TopicId,
@@ -115,15 +106,6 @@ pub enum Scope {
 pub struct CreateTopic {
     pub id: TopicId,
     pub name: String,
-    pub partitions: u32,
-    /// The settings of the topic itself, by Kafka's names.
-    pub overrides: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CreatePlacedTopic {
-    pub id: TopicId,
-    pub name: String,
     /// The settings of the topic itself, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
     /// The brokers of each partition; the first one is the preferred leader.
@@ -139,24 +121,49 @@ pub struct Commit {
     pub last_offset_delta: i32,
     pub max_timestamp: Timestamp,
     pub producer: Option<ProducerStamp>,
-    /// Whether the batch starts a new segment file.
-    pub roll: bool,
-    /// Whether the journal entry has the bytes, in the order of its commits. Otherwise they were written
-    /// to the segment before the entry.
-    pub inline: bool,
-    /// The batch's own checksum, with which recovery compares the bytes in the segment.
-    pub crc: u32,
+    pub flags: BatchFlags,
+    /// The leader epoch in which the batch was accepted. Once another leader has begun, it is refused.
+    pub leadership: LeaderEpoch,
+    pub place: Place,
 }
 
-/// Replaces consecutive segments. The new files are already durable.
+/// Properties of a batch that change how it is committed. No bit has a meaning yet; a batch with one is
+/// refused. They are room for transactions, whose batches must not look like others to an older version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFlags(pub u8);
+
+/// The place of a batch's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A segment file.
+    Segment {
+        /// Whether the batch starts a new file.
+        roll: bool,
+        /// Whether the journal entry has the bytes too, in the order of its commands. Otherwise they were
+        /// written to the segment before the entry.
+        inline: bool,
+        /// The batch's own checksum, with which recovery compares the bytes in the segment.
+        crc: u32,
+    },
+}
+
+/// Replaces consecutive extents. The new ones are already durable. The old ones are named by their number
+/// and a hash, because a list of them could be long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReplaceSegments {
+pub struct ReplaceExtents {
     pub topic: TopicId,
     pub partition: i32,
-    pub replaced: Vec<SegmentId>,
-    /// Not empty. The first one has the base offset of the first replaced one. The generation of all is
-    /// one higher than the largest of the replaced ones.
-    pub by: Vec<Rewritten>,
+    /// The base offset of the first replaced one.
+    pub first: Offset,
+    /// The base offset of the first one that stays.
+    pub end: Offset,
+    /// The number of replaced ones.
+    pub count: u32,
+    /// [`mix_of`](super::mix_of) the replaced ones.
+    pub mix: u64,
+    /// Not empty. The first one begins at `first`. The generation of all is one higher than the largest of
+    /// the replaced ones.
+    pub outputs: Vec<Rewritten>,
 }
 
 /// The position of a batch. The journal entry has its bytes, in the order of the commands.
@@ -175,7 +182,7 @@ pub struct Rewritten {
     pub base: Offset,
     pub bytes: u64,
     pub max_timestamp: Timestamp,
-    /// See [`Segment::cleaned`].
+    /// See [`Extent::cleaned`].
     pub cleaned: bool,
 }
 
@@ -190,8 +197,13 @@ pub struct ProducerStamp {
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
-    TopicCreated,
-    TopicDropped,
+    TopicCreated {
+        topic: TopicId,
+    },
+    TopicDropped {
+        topic: TopicId,
+        name: String,
+    },
     Appended(Placed),
     /// The producer has sent the batch before. This is its offset; nothing changed.
     Duplicate {
@@ -199,30 +211,47 @@ pub enum Applied {
         log_start: Offset,
     },
     LogStart {
+        topic: TopicId,
+        partition: i32,
         offset: Offset,
-        /// The segments that have no records from `offset` on.
-        dropped: Vec<Segment>,
+        /// The extents that have no records from `offset` on.
+        dropped: Vec<Extent>,
     },
-    Epoch(LeaderEpoch),
+    EpochRaised {
+        topic: TopicId,
+        partition: i32,
+        epoch: LeaderEpoch,
+    },
     Producer {
         id: ProducerId,
         epoch: ProducerEpoch,
     },
     ProducersExpired(usize),
     GroupChanged,
-    PartitionsAdded,
-    TopicAltered,
-    SettingsAltered,
-    ReplicasSet,
+    PartitionsAdded {
+        topic: TopicId,
+    },
+    TopicAltered {
+        topic: TopicId,
+    },
+    SettingsAltered {
+        scope: Scope,
+    },
+    ReplicasSet {
+        topic: TopicId,
+    },
     BrokersSet,
-    /// Whether another broker led before.
     LeaderElected {
+        topic: TopicId,
+        /// Whether another broker led before.
         moved: bool,
     },
-    SegmentsReplaced {
-        replaced: Vec<Segment>,
-        by: Vec<Segment>,
-        /// The base offset of the next segment.
+    ExtentsReplaced {
+        topic: TopicId,
+        partition: i32,
+        replaced: Vec<Extent>,
+        by: Vec<Extent>,
+        /// The base offset of the next extent.
         end: Offset,
     },
     ProducerMemorySet {
@@ -235,13 +264,15 @@ pub enum Applied {
 impl Applied {
     /// Whether the command changed the state. If not, it is not written to the journal.
     pub fn changed_something(&self) -> bool {
-        !matches!(self, Applied::Duplicate { .. } | Applied::LeaderElected { moved: false })
+        !matches!(self, Applied::Duplicate { .. } | Applied::LeaderElected { moved: false, .. })
     }
 }
 
 /// The position of an appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
+    pub topic: TopicId,
+    pub partition: i32,
     pub base_offset: Offset,
     /// The offset after its last record: the new end of the log.
     pub end: Offset,
@@ -277,8 +308,10 @@ pub enum Refusal {
     OffsetOutOfRange,
     /// The batch would exceed the largest offset.
     OffsetsExhausted,
-    /// The segments to replace are not the current ones.
-    OtherSegments,
+    /// The batch was accepted in an earlier leader epoch.
+    NotLeader,
+    /// The extents to replace are not the current ones.
+    OtherExtents,
     /// Other partitions were added in the meantime.
     NotTheNextPartition {
         next: i32,
@@ -289,6 +322,8 @@ pub enum Refusal {
     PreferredNotAvailable,
     /// There is no leader, and no running replica may become one.
     NoEligibleLeader,
+    /// The level in force does not have the command yet.
+    NotYet,
     /// An invalid command, which is a bug of the broker.
     Malformed,
 }

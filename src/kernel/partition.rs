@@ -1,18 +1,18 @@
-//! A partition: the start and end of its log, its segment files, its leader epochs and its producers. It
-//! is small for any amount of data: it never has an entry per batch.
+//! A partition: the start and end of its log, the extents of its bytes, its leader epochs and its
+//! producers. It is small for any amount of data: it never has an entry per batch.
 //!
-//! Invariant: `log_start ≤ end`. Segments are in order, each ends where the next one begins, and the
-//! first one contains `log_start`. There are no segments exactly if the log is empty. Epochs increase
-//! with their start offsets. Compaction leaves gaps between the records of all segments but the newest
-//! one.
+//! Invariant: `log_start ≤ end`. Extents are in order, each ends where the next one begins, and the first
+//! one contains `log_start`. There are no extents exactly if the log is empty. Epochs increase with their
+//! start offsets. Compaction leaves gaps between the records of all extents but the newest one.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Applied, Commit, Placed, Refusal, ReplaceSegments};
-use super::next_offset;
+use super::command::{Applied, BatchFlags, Commit, Place, Placed, Refusal, ReplaceExtents};
+use super::epochs::LeaderEpochs;
 use super::producer::{Producer, Verdict};
+use super::{mix, next_offset};
 use crate::types::{LeaderEpoch, Offset, ProducerId, SharedMap, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,39 +20,56 @@ pub struct Partition {
     pub(super) log_start: Offset,
     pub(super) end: Offset,
     pub(super) epoch: LeaderEpoch,
-    /// Each leader epoch with records, with its first offset.
-    pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
-    pub(super) segments: Vec<Segment>,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) extents: Vec<Extent>,
     /// [`Producers`](super::producers::Producers) limits their number over all partitions.
     pub(super) producers: SharedMap<ProducerId, Producer>,
 }
 
-/// Identifies a segment by its base offset and the number of times that compaction has rewritten it.
+/// Identifies a segment file by its base offset and the number of times that compaction has rewritten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SegmentId {
     pub base: Offset,
     pub generation: u32,
 }
 
-/// The journal's view of a segment file.
+/// A part of a partition's log, with its bytes in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
+pub struct Extent {
     pub base: Offset,
     pub bytes: u64,
     pub max_timestamp: Timestamp,
     pub opened: Opened,
     /// The journal's time of the last append.
     pub last_append: Timestamp,
-    /// The number of times that compaction has rewritten it.
-    pub generation: u32,
     /// Compaction has processed all of its records: older records of the same keys are removed.
     pub cleaned: bool,
+    pub place: ExtentPlace,
 }
 
-impl Segment {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExtentPlace {
+    /// A segment file.
+    File {
+        /// The number of times that compaction has rewritten it.
+        generation: u32,
+    },
+}
+
+/// Identifies these extents, as they are now, by a hash.
+pub fn mix_of(extents: &[Extent]) -> u64 {
+    extents.iter().fold(0, |hash, extent| {
+        let ExtentPlace::File { generation } = extent.place;
+        let words = [extent.base.0.cast_unsigned(), extent.bytes, u64::from(generation)];
+        words.iter().fold(hash, |hash, word| mix(hash, *word))
+    })
+}
+
+impl Extent {
     /// The identity of the file.
     pub fn id(&self) -> SegmentId {
-        SegmentId { base: self.base, generation: self.generation }
+        let ExtentPlace::File { generation } = self.place;
+        SegmentId { base: self.base, generation }
     }
 
     /// The maximum timestamp of its records; the time of its last append if no record has a timestamp (Kafka's
@@ -62,7 +79,7 @@ impl Segment {
     }
 }
 
-/// The start of a segment's age: the maximum timestamp of its first batch, or the journal's time of its
+/// The start of an extent's age: the maximum timestamp of its first batch, or the journal's time of its
 /// first append if that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is
 /// stored as its complement, which is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +95,7 @@ impl Opened {
         if self.0.0 < 0 { Timestamp(!self.0.0) } else { self.0 }
     }
 
-    /// The age of the segment at `now`, when a batch with the maximum timestamp `newest` arrives.
+    /// The age of the extent at `now`, when a batch with the maximum timestamp `newest` arrives.
     pub fn age(self, newest: Timestamp, now: Timestamp) -> Duration {
         let end = if self.0.0 < 0 { now } else { newest };
         end.since(self.time())
@@ -98,12 +115,12 @@ impl Partition {
         self.epoch
     }
 
-    pub fn epochs(&self) -> &[(LeaderEpoch, Offset)] {
+    pub fn epochs(&self) -> &LeaderEpochs {
         &self.epochs
     }
 
-    pub fn segments(&self) -> &[Segment] {
-        &self.segments
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
     }
 
     pub fn producers(&self) -> usize {
@@ -128,28 +145,27 @@ impl Partition {
         let base_offset = self.end;
         let end = next_offset(base_offset, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
 
-        if commit.roll || self.segments.is_empty() {
+        let Place::Segment { roll, .. } = commit.place;
+        if roll || self.extents.is_empty() {
             let max_timestamp = commit.max_timestamp;
-            self.segments.push(Segment {
+            self.extents.push(Extent {
                 base: base_offset,
                 bytes: 0,
                 max_timestamp,
                 opened: Opened::new(commit.max_timestamp, now),
                 last_append: now,
-                generation: 0,
                 cleaned: false,
+                place: ExtentPlace::File { generation: 0 },
             });
         }
-        let segment = self.segments.last_mut().expect("one was just made where there was none");
-        let at = segment.bytes;
-        segment.bytes += u64::from(commit.bytes);
-        segment.max_timestamp = segment.max_timestamp.max(commit.max_timestamp);
-        segment.last_append = now;
-        let segment = segment.base;
+        let extent = self.extents.last_mut().expect("one was just made where there was none");
+        let at = extent.bytes;
+        extent.bytes += u64::from(commit.bytes);
+        extent.max_timestamp = extent.max_timestamp.max(commit.max_timestamp);
+        extent.last_append = now;
+        let segment = extent.base;
 
-        if self.epochs.last().is_none_or(|(newest, _)| *newest < self.epoch) {
-            self.epochs.push((self.epoch, base_offset));
-        }
+        self.epochs.wrote(self.epoch, base_offset);
         if let Some(stamp) = commit.producer {
             match self.producers.get_mut(&stamp.id) {
                 Some(known) => known.record(stamp, commit.last_offset_delta, base_offset, now),
@@ -161,6 +177,8 @@ impl Partition {
         }
         self.end = end;
         Ok(Applied::Appended(Placed {
+            topic: commit.topic,
+            partition: commit.partition,
             base_offset,
             end,
             epoch: self.epoch,
@@ -171,7 +189,11 @@ impl Partition {
     }
 
     fn verdict(&self, commit: &Commit, admits: bool) -> Result<Verdict, Refusal> {
-        if commit.last_offset_delta < 0 || commit.bytes == 0 {
+        if commit.leadership < self.epoch {
+            return Err(Refusal::NotLeader);
+        }
+        let is_known = commit.leadership == self.epoch && commit.flags == BatchFlags::default();
+        if commit.last_offset_delta < 0 || commit.bytes == 0 || !is_known {
             return Err(Refusal::Malformed);
         }
         next_offset(self.end, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
@@ -183,70 +205,57 @@ impl Partition {
         }
     }
 
-    pub(super) fn set_log_start(&mut self, offset: Offset) -> Result<Applied, Refusal> {
+    /// Returns the extents that have no records any more.
+    pub(super) fn set_log_start(&mut self, offset: Offset) -> Result<Vec<Extent>, Refusal> {
         if offset < self.log_start || offset > self.end {
             return Err(Refusal::OffsetOutOfRange);
         }
         self.log_start = offset;
-        // A segment ends where the next one begins. If all records are below the start, no segment is
-        // kept.
+        // An extent ends where the next one begins. If all records are below the start, no extent is kept.
         let first_kept = match offset == self.end {
-            true => self.segments.len(),
-            false => self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1),
+            true => self.extents.len(),
+            false => self.extents.partition_point(|extent| extent.base <= offset).saturating_sub(1),
         };
-        let dropped: Vec<Segment> = self.segments.drain(..first_kept).collect();
-        self.forget_epochs_before(offset);
-        Ok(Applied::LogStart { offset, dropped })
+        let dropped = self.extents.drain(..first_kept).collect();
+        self.epochs.forget_before(offset);
+        Ok(dropped)
     }
 
-    /// The newest segment is never replaced, because the log continues in it.
-    pub(super) fn replace_segments(&mut self, replace: &ReplaceSegments) -> Result<Applied, Refusal> {
-        let ReplaceSegments { replaced, by, .. } = replace;
-        let first = self.segments.iter().position(|segment| Some(&segment.id()) == replaced.first());
-        let first = first.ok_or(Refusal::OtherSegments)?;
-        let behind = first + replaced.len();
-        let there = self.segments.get(first..behind).unwrap_or_default();
-        let Some(end) = self.segments.get(behind).map(|next| next.base) else {
-            return Err(Refusal::OtherSegments);
+    /// The newest extent is never replaced, because the log continues in it.
+    pub(super) fn replace_extents(&mut self, replace: &ReplaceExtents) -> Result<Applied, Refusal> {
+        let ReplaceExtents { topic, partition, first, end, count, mix, outputs } = replace;
+        let begins_at = |base: &Offset| self.extents.iter().position(|extent| extent.base == *base);
+        let (from, until) = begins_at(first).zip(begins_at(end)).ok_or(Refusal::OtherExtents)?;
+        let there = self.extents.get(from..until).unwrap_or_default();
+        let (Some(oldest), Some(newest)) = (there.first(), there.last()) else {
+            return Err(Refusal::OtherExtents);
         };
-        if !there.iter().map(Segment::id).eq(replaced.iter().copied()) {
-            return Err(Refusal::OtherSegments);
+        if u32::try_from(there.len()) != Ok(*count) || mix_of(there) != *mix {
+            return Err(Refusal::OtherExtents);
         }
-        let (oldest, newest) = (there[0], there[there.len() - 1]);
-        let begins_there = by.first().is_some_and(|first| first.base == oldest.base);
-        let rises = by.iter().map(|one| one.base).chain([end]).is_sorted_by(|one, next| one < next);
+        let begins_there = outputs.first().is_some_and(|first| first.base == oldest.base);
+        let rises = outputs.iter().map(|one| one.base).chain([*end]).is_sorted_by(|one, next| one < next);
         if !begins_there || !rises {
             return Err(Refusal::Malformed);
         }
-        let generation = there.iter().map(|segment| segment.generation).max().unwrap_or(0) + 1;
-        let by: Vec<Segment> = by
-            .iter()
-            .map(|one| Segment {
-                base: one.base,
-                bytes: one.bytes,
-                max_timestamp: one.max_timestamp,
-                opened: oldest.opened,
-                last_append: newest.last_append,
-                generation,
-                cleaned: one.cleaned,
-            })
-            .collect();
-        let replaced = self.segments.splice(first..behind, by.iter().copied()).collect();
-        Ok(Applied::SegmentsReplaced { replaced, by, end })
+        let generation = there.iter().map(|extent| extent.id().generation).max().unwrap_or(0) + 1;
+        let by = outputs.iter().map(|one| Extent {
+            base: one.base,
+            bytes: one.bytes,
+            max_timestamp: one.max_timestamp,
+            opened: oldest.opened,
+            last_append: newest.last_append,
+            cleaned: one.cleaned,
+            place: ExtentPlace::File { generation },
+        });
+        let by: Vec<Extent> = by.collect();
+        let replaced = self.extents.splice(from..until, by.iter().copied()).collect();
+        Ok(Applied::ExtentsReplaced { topic: *topic, partition: *partition, replaced, by, end: *end })
     }
 
-    /// The epoch of `offset` now begins there (Kafka's `LeaderEpochFileCache`).
-    fn forget_epochs_before(&mut self, offset: Offset) {
-        let holder = self.epochs.iter().rposition(|(_, start)| *start <= offset);
-        if let Some(holder) = holder {
-            self.epochs.drain(..holder);
-            self.epochs[0].1 = self.epochs[0].1.max(offset);
-        }
-    }
-
-    pub(super) fn raise_epoch(&mut self) -> Applied {
+    pub(super) fn raise_epoch(&mut self) -> LeaderEpoch {
         self.epoch = LeaderEpoch(self.epoch.0.saturating_add(1));
-        Applied::Epoch(self.epoch)
+        self.epoch
     }
 
     pub(super) fn set_last_write(&mut self, producer: ProducerId, at: Timestamp) {

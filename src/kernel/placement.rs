@@ -77,19 +77,6 @@ impl Placement {
         Ok(Placement { replicas, leader: Some(leader), isr, elr: Vec::new(), last_leader: None })
     }
 
-    /// A placement from a format before 4, in which the ISR had the possible leaders if there was no
-    /// leader.
-    pub(super) fn without_elr(replicas: Vec<NodeId>, leader: Option<NodeId>, isr: Vec<NodeId>) -> Placement {
-        match leader {
-            Some(_) => Placement { replicas, leader, isr, elr: Vec::new(), last_leader: None },
-            None => {
-                let last_leader = isr.first().copied();
-                let elr = isr.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-                Placement { replicas, leader, isr: Vec::new(), elr, last_leader }
-            }
-        }
-    }
-
     /// The placement after a change of the running brokers or of the rules.
     pub(super) fn follow(&self, running: &[NodeId], rules: Election) -> Placement {
         let mut next = self.clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::types::LeaderEpoch;
 
+mod entries;
 mod placement;
 mod remembered;
 
@@ -16,7 +17,8 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn create(id: TopicId, name: &str, partitions: u32) -> Command {
-    Command::CreateTopic(CreateTopic { id, name: name.into(), partitions, overrides: BTreeMap::new() })
+    let replicas = (0..partitions).map(|_| vec![BROKER]).collect();
+    Command::CreateTopic(CreateTopic { id, name: name.into(), overrides: BTreeMap::new(), replicas })
 }
 
 fn with_topic() -> Shard {
@@ -33,10 +35,21 @@ fn batch(records: i32) -> Commit {
         last_offset_delta: records - 1,
         max_timestamp: at(0),
         producer: None,
-        roll: false,
-        inline: true,
-        crc: 0,
+        flags: BatchFlags::default(),
+        leadership: LeaderEpoch(0),
+        place: Place::Segment { roll: false, inline: true, crc: 0 },
     }
+}
+
+/// A batch that begins a segment file.
+fn rolling(records: i32) -> Commit {
+    Commit { place: Place::Segment { roll: true, inline: true, crc: 0 }, ..batch(records) }
+}
+
+/// The commit as it is accepted in the present leader epoch of its partition.
+fn in_epoch(shard: &Shard, commit: Commit) -> Commit {
+    let partition = shard.partition(commit.topic, commit.partition);
+    Commit { leadership: partition.map_or(LeaderEpoch(0), Partition::epoch), ..commit }
 }
 
 fn stamped(epoch: i16, sequence: i32, records: i32) -> Commit {
@@ -46,6 +59,7 @@ fn stamped(epoch: i16, sequence: i32, records: i32) -> Commit {
 
 /// Applies the commit and returns its offset.
 fn offset_of(shard: &mut Shard, commit: Commit) -> Result<i64, Refusal> {
+    let commit = in_epoch(shard, commit);
     shard.apply(at(1), &Command::Commit(commit)).map(|applied| match applied {
         Applied::Appended(placed) => placed.base_offset.0,
         Applied::Duplicate { base_offset, .. } => base_offset.0,
@@ -75,10 +89,10 @@ fn batches_lie_behind_each_other_in_a_segment_until_one_rolls() {
     let Applied::Appended(second) = second else { panic!("appended") };
     assert_eq!((second.segment, second.at), (Offset(0), 100));
 
-    let rolled = shard.apply(at(3), &Command::Commit(Commit { roll: true, ..batch(1) })).unwrap();
+    let rolled = shard.apply(at(3), &Command::Commit(rolling(1))).unwrap();
     let Applied::Appended(rolled) = rolled else { panic!("appended") };
     assert_eq!((rolled.segment, rolled.at), (Offset(2), 0));
-    assert_eq!(partition(&shard).segments().len(), 2);
+    assert_eq!(partition(&shard).extents().len(), 2);
 }
 
 #[test]
@@ -167,7 +181,7 @@ fn idle_producers_are_forgotten() {
 fn moving_the_log_start_drops_the_segments_below_it() {
     let mut shard = with_topic();
     for _ in 0..4 {
-        offset_of(&mut shard, Commit { roll: true, ..batch(10) }).unwrap();
+        offset_of(&mut shard, rolling(10)).unwrap();
     }
     let mut start_at = |offset| {
         let move_start = Command::SetLogStart { topic: TOPIC, partition: 0, offset: Offset(offset) };
@@ -197,46 +211,59 @@ fn a_batch_can_be_stored_again_in_the_place_it_has_and_in_no_other() {
     let again = StoreAgain { topic: TOPIC, partition: 0, segment, at: 0, bytes: 100 };
     let mut apply = |again| shard.apply(at(9), &Command::StoreAgain(again));
     assert_eq!(apply(again), Ok(Applied::StoredAgain));
-    assert_eq!(apply(StoreAgain { at: 1, ..again }), Err(Refusal::OtherSegments), "past its end");
+    assert_eq!(apply(StoreAgain { at: 1, ..again }), Err(Refusal::OtherExtents), "past its end");
     let other = SegmentId { base: Offset(10), generation: 0 };
-    assert_eq!(apply(StoreAgain { segment: other, ..again }), Err(Refusal::OtherSegments));
+    assert_eq!(apply(StoreAgain { segment: other, ..again }), Err(Refusal::OtherExtents));
     assert_eq!(apply(StoreAgain { partition: 5, ..again }), Err(Refusal::UnknownPartition));
     assert_eq!(*partition(&shard), before);
 }
 
 #[test]
-fn segments_are_replaced_where_they_are_those_that_were_meant_and_the_newest_never() {
+fn extents_are_replaced_where_they_are_those_that_were_meant_and_the_newest_never() {
     let mut shard = with_topic();
     for time in 1..5 {
-        let commit = Command::Commit(Commit { roll: true, ..batch(10) });
+        let commit = Command::Commit(rolling(10));
         shard.apply(at(time), &commit).unwrap();
     }
     let id = |base, generation| SegmentId { base: Offset(base), generation };
     let anew = |base, cleaned| Rewritten { base: Offset(base), bytes: 5, max_timestamp: at(2), cleaned };
-    let mut replace = |replaced: &[SegmentId], by: &[Rewritten]| {
-        let (replaced, by) = (replaced.to_vec(), by.to_vec());
-        let replace = ReplaceSegments { topic: TOPIC, partition: 0, replaced, by };
-        let applied = shard.apply(at(9), &Command::ReplaceSegments(replace));
-        let segments: Vec<_> =
-            partition(&shard).segments().iter().map(|one| (one.id(), one.cleaned)).collect();
-        applied.map(|_| segments)
+    let known = partition(&shard).extents().to_vec();
+    let mut replace = |first: i64, end: i64, meant: &[Extent], outputs: &[Rewritten]| {
+        let replace = ReplaceExtents {
+            topic: TOPIC,
+            partition: 0,
+            first: Offset(first),
+            end: Offset(end),
+            count: meant.len() as u32,
+            mix: mix_of(meant),
+            outputs: outputs.to_vec(),
+        };
+        let applied = shard.apply(at(9), &Command::ReplaceExtents(replace));
+        let extents: Vec<_> = partition(&shard).extents().iter().map(|one| (one.id(), one.cleaned)).collect();
+        applied.map(|_| extents)
     };
-    let newest = [id(20, 0), id(30, 0)];
-    let refused = replace(&newest, &[anew(20, true)]);
-    assert_eq!(refused, Err(Refusal::OtherSegments), "the log goes on in the newest");
-    assert_eq!(replace(&[id(0, 0), id(20, 0)], &[anew(0, true)]), Err(Refusal::OtherSegments));
-    assert_eq!(replace(&[], &[anew(0, true)]), Err(Refusal::OtherSegments));
-    let two = [id(0, 0), id(10, 0)];
-    assert_eq!(replace(&two, &[]), Err(Refusal::Malformed));
-    assert_eq!(replace(&two, &[anew(1, true)]), Err(Refusal::Malformed), "it no longer holds the log start");
-    assert_eq!(replace(&two, &[anew(0, true), anew(20, true)]), Err(Refusal::Malformed), "one follows there");
+    let other = Err(Refusal::OtherExtents);
+    assert_eq!(replace(20, 40, &known[2..], &[anew(20, true)]), other, "the log goes on in the newest");
+    assert_eq!(replace(0, 30, &[known[0], known[2]], &[anew(0, true)]), other);
+    assert_eq!(replace(0, 0, &[], &[anew(0, true)]), other);
+    assert_eq!(replace(20, 0, &[], &[anew(20, true)]), other);
+    let grown = [known[0], Extent { bytes: 101, ..known[1] }];
+    assert_eq!(replace(0, 20, &grown, &[anew(0, true)]), other, "one of them is not as it was read");
+    let two = &known[..2];
+    assert_eq!(replace(0, 20, two, &[]), Err(Refusal::Malformed));
+    let later = replace(0, 20, two, &[anew(1, true)]);
+    assert_eq!(later, Err(Refusal::Malformed), "it no longer holds the log start");
+    let longer = replace(0, 20, two, &[anew(0, true), anew(20, true)]);
+    assert_eq!(longer, Err(Refusal::Malformed), "one follows there");
 
-    let after = replace(&two, &[anew(0, true)]).unwrap();
+    let after = replace(0, 20, two, &[anew(0, true)]).unwrap();
     assert_eq!(after, [(id(0, 1), true), (id(20, 0), false), (id(30, 0), false)]);
-    assert_eq!(replace(&two, &[anew(0, true)]), Err(Refusal::OtherSegments), "not twice");
-    let after = replace(&[id(0, 1), id(20, 0)], &[anew(0, true), anew(25, false)]).unwrap();
+    assert_eq!(replace(0, 20, two, &[anew(0, true)]), other, "not twice");
+    let place = ExtentPlace::File { generation: 1 };
+    let first = Extent { bytes: 5, cleaned: true, place, ..known[0] };
+    let after = replace(0, 30, &[first, known[2]], &[anew(0, true), anew(25, false)]).unwrap();
     assert_eq!(after, [(id(0, 2), true), (id(25, 2), false), (id(30, 0), false)]);
-    let first = partition(&shard).segments()[0];
+    let first = partition(&shard).extents()[0];
     assert_eq!((first.bytes, first.opened.time(), first.last_append), (5, at(0), at(3)));
     assert_eq!(offset_of(&mut shard, batch(1)), Ok(40), "offsets go on where they were");
 }
@@ -246,15 +273,22 @@ fn an_epoch_begins_where_it_wrote_first_and_shrinks_with_the_log_start() {
     let mut shard = with_topic();
     offset_of(&mut shard, batch(10)).unwrap();
     let raise = Command::RaiseEpoch { topic: TOPIC, partition: 0 };
-    assert_eq!(shard.apply(at(2), &raise), Ok(Applied::Epoch(LeaderEpoch(1))));
-    assert_eq!(shard.apply(at(2), &raise), Ok(Applied::Epoch(LeaderEpoch(2))));
+    let raised = |epoch| Applied::EpochRaised { topic: TOPIC, partition: 0, epoch: LeaderEpoch(epoch) };
+    assert_eq!(shard.apply(at(2), &raise), Ok(raised(1)));
+    assert_eq!(shard.apply(at(2), &raise), Ok(raised(2)));
     offset_of(&mut shard, batch(10)).unwrap();
-    assert_eq!(partition(&shard).epochs(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(2), Offset(10))]);
+    assert_eq!(
+        partition(&shard).epochs().starts(),
+        [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(2), Offset(10))]
+    );
 
     shard.apply(at(3), &Command::SetLogStart { topic: TOPIC, partition: 0, offset: Offset(4) }).unwrap();
-    assert_eq!(partition(&shard).epochs(), [(LeaderEpoch(0), Offset(4)), (LeaderEpoch(2), Offset(10))]);
+    assert_eq!(
+        partition(&shard).epochs().starts(),
+        [(LeaderEpoch(0), Offset(4)), (LeaderEpoch(2), Offset(10))]
+    );
     shard.apply(at(3), &Command::SetLogStart { topic: TOPIC, partition: 0, offset: Offset(15) }).unwrap();
-    assert_eq!(partition(&shard).epochs(), [(LeaderEpoch(2), Offset(15))]);
+    assert_eq!(partition(&shard).epochs().starts(), [(LeaderEpoch(2), Offset(15))]);
 }
 
 #[test]
@@ -267,7 +301,7 @@ fn a17_names_that_differ_in_dots_and_underscores_collide() {
     assert_eq!(refused, Err(Refusal::NameCollides { with: "a.b".into() }));
     assert_eq!(shard.apply(at(1), &create(third, "a.b", 1)), Err(Refusal::TopicExists));
     shard.apply(at(1), &Command::DropTopic { topic: other }).unwrap();
-    assert_eq!(shard.apply(at(1), &create(third, "a_b", 1)), Ok(Applied::TopicCreated));
+    assert_eq!(shard.apply(at(1), &create(third, "a_b", 1)), Ok(Applied::TopicCreated { topic: third }));
 }
 
 #[test]
@@ -296,7 +330,12 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
         let mut snapshot = None;
         let mut since = Vec::new();
         for step in 0..150 {
-            let command = random.command();
+            let mut command = random.command();
+            if let Command::Commit(commit) = &mut command
+                && random.below(8) > 0
+            {
+                *commit = in_epoch(&shard, commit.clone());
+            }
             let before = shard.clone();
             // Several at one time, as in a round.
             let time = at(step / 8 * 60);
@@ -309,15 +348,13 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
             shard.topics().flat_map(|topic| topic.partitions()).for_each(check_partition);
             shard.topics().for_each(|topic| placement::check(topic, shard.running()));
             if random.below(20) == 0 {
-                snapshot = Some((postcard::to_stdvec(&shard).unwrap(), shard.clock_trusted()));
+                snapshot = Some(Levels::KNOWN.current().write_state(&shard));
                 since.clear();
             }
         }
         let mut replayed: Shard = match snapshot {
             None => Shard::new(BROKER),
-            Some((state, trusted)) => {
-                Shard::from_snapshot(4, &state, BROKER).unwrap().with_clock_trusted(trusted)
-            }
+            Some(state) => Levels::KNOWN.read_state(Level(5), &state).unwrap().unwrap(),
         };
         for (time, command) in &since {
             replayed.apply(*time, command).unwrap();
@@ -328,12 +365,12 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
 
 fn check_partition(partition: &Partition) {
     assert!(partition.log_start() <= partition.end());
-    assert_eq!(partition.segments().is_empty(), partition.log_start() == partition.end());
-    if let Some(first) = partition.segments().first() {
+    assert_eq!(partition.extents().is_empty(), partition.log_start() == partition.end());
+    if let Some(first) = partition.extents().first() {
         assert!(first.base <= partition.log_start());
     }
-    assert!(partition.segments().is_sorted_by(|one, next| one.base < next.base));
-    assert!(partition.epochs().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
+    assert!(partition.extents().is_sorted_by(|one, next| one.base < next.base));
+    assert!(partition.epochs().starts().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
 }
 
 /// A small generator of our own, so that a seed gives the same history for ever.
@@ -372,7 +409,7 @@ impl Random {
             4 => Command::RaiseEpoch { topic, partition },
             5 => Command::NewProducer,
             6 => Command::ExpireProducers { idle_since: at(self.below(150) as i64) },
-            7 => Command::CreatePlacedTopic(CreatePlacedTopic {
+            7 => Command::CreateTopic(CreateTopic {
                 id: topic,
                 name: ["a", "b.c", "b_c"][self.below(3) as usize].into(),
                 overrides: BTreeMap::new(),
@@ -390,30 +427,28 @@ impl Random {
                 Command::AlterSettings { scope: scope[self.below(3) as usize].clone(), changes }
             }
             11 => Command::SetReplicas { topic, partition, replicas: self.brokers() },
-            12 => match self.below(2) {
-                0 => Command::SetBrokers { running: self.brokers() },
-                _ => {
-                    let election =
-                        Election { min_insync: 1 + self.below(3) as u32, unclean: self.below(4) == 0 };
-                    Command::RunBrokers { running: self.brokers(), election }
-                }
-            },
+            12 => {
+                let election = Election { min_insync: 1 + self.below(3) as u32, unclean: self.below(4) == 0 };
+                Command::SetBrokers { running: self.brokers(), election }
+            }
             13 => Command::ElectPreferred { topic, partition },
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
             15 => Command::ElectUnclean { topic, partition },
             17 => Command::ClockTrusted,
             16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
-                let replaced: Vec<_> =
-                    ids.map(|base| SegmentId { base: Offset(base), generation: 0 }).collect();
-                let anew = |id: &SegmentId| Rewritten {
-                    base: id.base,
-                    bytes: 1,
-                    max_timestamp: at(1),
-                    cleaned: true,
-                };
-                let by = replaced.iter().take(1).map(anew).collect();
-                Command::ReplaceSegments(ReplaceSegments { topic, partition, replaced, by })
+                let bases: Vec<Offset> = ids.map(Offset).collect();
+                let anew =
+                    |base: &Offset| Rewritten { base: *base, bytes: 1, max_timestamp: at(1), cleaned: true };
+                Command::ReplaceExtents(ReplaceExtents {
+                    topic,
+                    partition,
+                    first: bases.first().copied().unwrap_or_default(),
+                    end: bases.last().copied().unwrap_or_default(),
+                    count: bases.len() as u32,
+                    mix: self.below(2),
+                    outputs: bases.iter().take(1).map(anew).collect(),
+                })
             }
             _ => {
                 let producer = (self.below(2) == 0).then(|| ProducerStamp {
@@ -429,7 +464,7 @@ impl Random {
                     bytes,
                     last_offset_delta,
                     producer,
-                    roll,
+                    place: Place::Segment { roll, inline: true, crc: 0 },
                     ..batch(1)
                 })
             }

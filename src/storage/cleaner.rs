@@ -22,7 +22,7 @@ use super::fs::File;
 use super::partition::Partition;
 use super::segment::{PartitionDir, ReadError, Segment};
 use crate::config::TopicSettings;
-use crate::kernel::{self, Command, ReplaceSegments, Rewritten, SegmentId};
+use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
 use crate::types::{Offset, Timestamp};
 
@@ -57,11 +57,11 @@ pub(super) fn due(
     high_watermark: Offset,
     now: Timestamp,
 ) -> Option<Due> {
-    let segments = partition.segments();
+    let segments = partition.extents();
     let (newest, closed) = segments.split_last()?;
     let ends = closed.iter().skip(1).chain([newest]).map(|next| next.base);
     let dirty_from = closed.iter().position(|segment| !segment.cleaned)?;
-    let may_be_cleaned = |segment: &kernel::Segment, end: Offset| {
+    let may_be_cleaned = |segment: &kernel::Extent, end: Offset| {
         // Records that are not durable yet must not replace others.
         let lag = settings.min_compaction_lag;
         end <= high_watermark && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
@@ -73,7 +73,7 @@ pub(super) fn due(
         .take_while(|(segment, end)| may_be_cleaned(segment, *end))
         .count()
         + dirty_from;
-    let bytes = |segments: &[kernel::Segment]| segments.iter().map(|segment| segment.bytes).sum::<u64>();
+    let bytes = |segments: &[kernel::Extent]| segments.iter().map(|segment| segment.bytes).sum::<u64>();
     let (clean, dirty) = (bytes(&closed[..dirty_from]), bytes(&closed[dirty_from..until]));
     let dirty_millionths = dirty.saturating_mul(1_000_000).checked_div(clean + dirty)?;
     let oldest = closed[dirty_from..].iter().map(|segment| segment.opened.time()).min()?;
@@ -127,10 +127,10 @@ impl Cleaner<'_> {
     }
 
     fn try_to_run(&self, partition: &Partition, state: &kernel::Partition, due: Due) -> Result<(), Failed> {
-        let states = state.segments().get(..due.until).unwrap_or_default();
-        let there = partition.segments_of(&states.iter().map(kernel::Segment::id).collect::<Vec<_>>());
+        let states = state.extents().get(..due.until).unwrap_or_default();
+        let there = partition.segments_of(&states.iter().map(kernel::Extent::id).collect::<Vec<_>>());
         let Some(mut segments) = there else { return Err(Failed::Read(ReadError::Gone)) };
-        let ends: Vec<Offset> = state.segments().iter().skip(1).map(|next| next.base).collect();
+        let ends: Vec<Offset> = state.extents().iter().skip(1).map(|next| next.base).collect();
 
         let bytes = states.iter().map(|segment| segment.bytes).sum();
         if !self.directory.has_room_for(bytes) {
@@ -150,25 +150,36 @@ impl Cleaner<'_> {
             }
         }
 
+        let replaced = states.get(..segments.len()).unwrap_or_default();
+        let end = ends.get(..replaced.len()).and_then(|ends| ends.last().copied());
+        let (Some(first), Some(end)) = (replaced.first(), end) else { return Ok(()) };
+
         let most = partition.settings().segment_bytes;
         let generation = segments.iter().map(|segment| segment.id().generation).max().unwrap_or(0) + 1;
         let mut output = Output { dir: partition.dir(), generation, most, files: Vec::new() };
         let ranges = ends.iter().map(|end| log_start..*end);
         let parts: Vec<(&Segment, Range<Offset>)> = segments.iter().map(|one| &**one).zip(ranges).collect();
         let written = self.write(partition, &parts, &newest, known, &mut output);
-        let by = match written.and_then(|()| Ok(output.finish()?)) {
-            Ok(by) => by,
+        let outputs = match written.and_then(|()| Ok(output.finish()?)) {
+            Ok(outputs) => outputs,
             Err(failed) => {
                 output.remove();
                 return Err(failed);
             }
         };
-        let replaced: Vec<SegmentId> = segments.iter().map(|segment| segment.id()).collect();
         let before: u64 = segments.iter().map(|segment| segment.size()).sum();
-        let after: u64 = by.iter().map(|segment| segment.bytes).sum();
+        let after: u64 = outputs.iter().map(|segment| segment.bytes).sum();
         let (topic, index) = (partition.topic, partition.index);
-        let replace = ReplaceSegments { topic, partition: index, replaced, by };
-        match self.ask(Command::ReplaceSegments(replace)) {
+        let replace = ReplaceExtents {
+            topic,
+            partition: index,
+            first: first.base,
+            end,
+            count: u32::try_from(replaced.len()).unwrap_or(u32::MAX),
+            mix: kernel::mix_of(replaced),
+            outputs,
+        };
+        match self.ask(Command::ReplaceExtents(replace)) {
             Ok(()) => {
                 tracing::debug!(topic = %partition.topic_name, partition = index, before, after, "compacted");
                 Ok(())
@@ -463,8 +474,8 @@ mod tests {
 
     use super::*;
     use crate::config::BrokerSettings;
-    use crate::kernel::{Commit, CreateTopic, Shard};
-    use crate::types::{NodeId, TopicId, Uuid};
+    use crate::kernel::{BatchFlags, Commit, CreateTopic, Place, Shard};
+    use crate::types::{LeaderEpoch, NodeId, TopicId, Uuid};
 
     const TOPIC: TopicId = Uuid([1; 16]);
     const NOW: Timestamp = Timestamp(100_000);
@@ -473,7 +484,8 @@ mod tests {
     /// were compacted into one of 50 bytes.
     fn partition(segments: i64, cleaned: usize) -> kernel::Partition {
         let mut shard = Shard::new(NodeId(1));
-        let create = CreateTopic { id: TOPIC, name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+        let replicas = vec![vec![NodeId(1)]];
+        let create = CreateTopic { id: TOPIC, name: "t".into(), overrides: BTreeMap::new(), replicas };
         shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
         for number in 1..=segments {
             let commit = Commit {
@@ -483,23 +495,31 @@ mod tests {
                 last_offset_delta: 9,
                 max_timestamp: Timestamp(number * 1000),
                 producer: None,
-                roll: true,
-                inline: true,
-                crc: 0,
+                flags: BatchFlags::default(),
+                leadership: LeaderEpoch(0),
+                place: Place::Segment { roll: true, inline: true, crc: 0 },
             };
             shard.apply(Timestamp(number * 1000), &Command::Commit(commit)).unwrap();
         }
         let partition = shard.partition(TOPIC, 0).unwrap();
-        let replaced: Vec<_> = partition.segments()[..cleaned].iter().map(kernel::Segment::id).collect();
         if cleaned > 0 {
-            let by = vec![Rewritten {
+            let replaced = &partition.extents()[..cleaned];
+            let outputs = vec![Rewritten {
                 base: Offset(0),
                 bytes: 50,
                 max_timestamp: Timestamp(cleaned as i64 * 1000),
                 cleaned: true,
             }];
-            let replace = ReplaceSegments { topic: TOPIC, partition: 0, replaced, by };
-            shard.apply(NOW, &Command::ReplaceSegments(replace)).unwrap();
+            let replace = ReplaceExtents {
+                topic: TOPIC,
+                partition: 0,
+                first: Offset(0),
+                end: partition.extents()[cleaned].base,
+                count: cleaned as u32,
+                mix: kernel::mix_of(replaced),
+                outputs,
+            };
+            shard.apply(NOW, &Command::ReplaceExtents(replace)).unwrap();
         }
         shard.partition(TOPIC, 0).unwrap().clone()
     }

@@ -18,6 +18,7 @@ use super::{AppendError, StoreError};
 use crate::kernel::{Applied, Command};
 use crate::record::Checked;
 use crate::time::Moment;
+use crate::types::LeaderEpoch;
 
 /// The maximum number of work items and of record bytes in one round. The rest waits for the next round.
 const ROUND_WORK: usize = 4096;
@@ -37,6 +38,8 @@ pub(super) type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 pub(super) struct AppendWork {
     pub(super) partition: Arc<Partition>,
     pub(super) batch: Checked,
+    /// The leader epoch in which it was accepted.
+    pub(super) leadership: LeaderEpoch,
     pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 

@@ -10,28 +10,21 @@ use super::fs::{self, Fs, Lock, Open, Volume};
 use super::journal;
 use super::segment::{Files, PartitionDir, Segment, SyncError};
 use super::trash::Trash;
+use crate::kernel::Levels;
 use crate::time;
 use crate::types::{ClusterId, NodeId, TopicId, Uuid};
 
-/// The format that this version writes, and the newest one that it reads. Format 2 added placements, settings
-/// of all entities, and the brokers of a process; format 3 compaction; format 4 the memory limit for
-/// producers, ELRs and the checksum of `meta`.
-const FORMAT: u32 = 4;
-
-/// The first format in which `meta` has a checksum.
-const CHECKED: u32 = 4;
-
-/// The prefix of the last line of `meta`, in every format: the checksum of all lines before it.
+/// The prefix of the last line of `meta`: the checksum of all lines before it.
 const CHECKSUM: &str = "checksum=";
+
+/// The first format in which `meta` has a checksum. It was never released, like those before it.
+const CHECKED: u32 = 4;
 
 const LOCK: &str = "LOCK";
 pub(super) const META: &str = "meta";
 
 /// The directories that every start creates if they are missing.
 const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
-
-/// The maximum number of open segment files when a directory is verified or repaired.
-pub(super) const FILES_OFFLINE: usize = 64;
 
 /// From this many files on, one sync of the whole volume is cheaper, although it also writes other unsynced
 /// data.
@@ -46,6 +39,9 @@ pub struct Directory {
     volume: Option<Box<dyn Volume>>,
     pub(super) cluster_id: ClusterId,
     pub(super) node_id: NodeId,
+    /// The stored forms that this version knows. The format of a directory is the level in force when it was
+    /// last opened.
+    pub(super) levels: Levels,
     /// The format of the directory when it was opened.
     format: u32,
     /// Written into the journal's frames; never leaves this directory.
@@ -64,7 +60,7 @@ struct Left {
 
 impl Directory {
     /// Opens the directory for this process, and creates it if it is missing. Fails if it is in use, not a
-    /// data directory, of another node or cluster, or of a newer format. `open_segments` is the maximum
+    /// data directory, of another node or cluster, or of an unknown format. `open_segments` is the maximum
     /// number of open segment files of all partitions together.
     pub fn open(
         fs: Arc<dyn Fs>,
@@ -73,6 +69,7 @@ impl Directory {
         cluster_id: Option<ClusterId>,
         new_id: fn() -> Uuid,
         open_segments: usize,
+        levels: Levels,
     ) -> Result<Directory, OpenError> {
         let io = |error| OpenError::Io { path: root.to_owned(), error };
         fs::create_dirs(&*fs, root).map_err(|error| match file_in_the_way(&*fs, root) {
@@ -94,11 +91,11 @@ impl Directory {
         let lock = fs.lock(&root.join(LOCK)).map_err(io)?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: root.to_owned() })?;
         let meta = match is_ours {
-            true => Meta::read(&*fs, root)?,
+            true => Meta::read(&*fs, root, levels)?,
             false => {
                 let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
                 let cluster_id = cluster_id.clone().unwrap_or_else(|| new_id().into());
-                let meta = Meta { format: FORMAT, cluster_id, node_id, salt };
+                let meta = Meta { format: format_of(levels), cluster_id, node_id, salt };
                 meta.write(&*fs, root).map_err(io)?;
                 meta
             }
@@ -125,17 +122,39 @@ impl Directory {
         let volume = fs.volume(root).map_err(io)?;
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
         let left = Mutex::default();
-        Ok(Directory { fs, files, trash, root, volume, cluster_id, node_id, format, salt, full, left, lock })
+        Ok(Directory {
+            fs,
+            files,
+            trash,
+            root,
+            volume,
+            cluster_id,
+            node_id,
+            levels,
+            format,
+            salt,
+            full,
+            left,
+            lock,
+        })
+    }
+
+    /// Opens a directory of any node for the `jackdaw log` commands.
+    pub(super) fn open_offline(fs: &Arc<dyn Fs>, root: &Path) -> Result<Directory, OpenError> {
+        const FILES: usize = 64;
+        let node_id = Meta::read(&**fs, root, Levels::KNOWN)?.node_id;
+        Directory::open(Arc::clone(fs), root, node_id, None, time::random_uuid, FILES, Levels::KNOWN)
     }
 
     /// Writes the current format into `meta`, so that older versions refuse the directory with a clear error.
     pub(super) fn raise_format(&self) -> io::Result<()> {
-        if self.format == FORMAT {
+        let format = format_of(self.levels);
+        if self.format == format {
             return Ok(());
         }
         let (cluster_id, node_id, salt) = (self.cluster_id.clone(), self.node_id, self.salt);
-        tracing::info!(from = self.format, to = FORMAT, "raising the format of the data directory");
-        Meta { format: FORMAT, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
+        tracing::info!(from = self.format, to = format, "raising the format of the data directory");
+        Meta { format, cluster_id, node_id, salt }.write(&*self.fs, &self.root)
     }
 
     /// Releases the lock, so that another process or another store can open the directory.
@@ -301,27 +320,34 @@ pub(super) struct Meta {
 
 enum Parsed {
     Known(Meta),
-    /// The other fields of a newer format may be unknown.
-    Newer {
-        format: u32,
-    },
+    /// An unknown format; its other fields may be unknown too.
+    OtherFormat(u32),
 }
 
 impl Meta {
-    pub(super) fn read(fs: &dyn Fs, root: &Path) -> Result<Meta, OpenError> {
+    fn read(fs: &dyn Fs, root: &Path, levels: Levels) -> Result<Meta, OpenError> {
         let path = root.join(META);
         let bytes = fs::read_all(fs, &path, 64 << 10).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Meta::missing(root),
             _ => OpenError::Io { path: path.clone(), error },
         })?;
         let damaged = |why: String| OpenError::Damaged { what: format!("{}: {why}", path.display()) };
-        match Meta::parse(&String::from_utf8_lossy(&bytes)) {
+        let oldest = u32::from(levels.oldest().0);
+        match Meta::parse(&String::from_utf8_lossy(&bytes), levels) {
             Err(why) => Err(damaged(why)),
-            Ok(Parsed::Newer { format }) => {
-                Err(OpenError::Newer { path: root.to_owned(), format, known: FORMAT })
+            Ok(Parsed::OtherFormat(format)) if format < oldest => {
+                Err(OpenError::Older { path: root.to_owned(), format, known: oldest })
+            }
+            Ok(Parsed::OtherFormat(format)) => {
+                Err(OpenError::Newer { path: root.to_owned(), format, known: format_of(levels) })
             }
             Ok(Parsed::Known(meta)) => Ok(meta),
         }
+    }
+
+    /// Fails if the file cannot be read.
+    pub(super) fn check(fs: &dyn Fs, root: &Path) -> Result<(), OpenError> {
+        Meta::read(fs, root, Levels::KNOWN).map(drop)
     }
 
     fn missing(root: &Path) -> OpenError {
@@ -330,12 +356,12 @@ impl Meta {
 
     /// Repairs a damaged `meta`, from its copy in the lock file, or else from the readable parts of `meta`
     /// and of the journal. Returns `false` if something was lost.
-    pub(super) fn restore(fs: &dyn Fs, root: &Path) -> io::Result<bool> {
+    pub(super) fn restore(fs: &dyn Fs, root: &Path, levels: Levels) -> io::Result<bool> {
         let text = |name: &str| {
             let bytes = fs::read_all(fs, &root.join(name), 64 << 10).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        if let Ok(Parsed::Known(copy)) = Meta::parse(&text(LOCK)) {
+        if let Ok(Parsed::Known(copy)) = Meta::parse(&text(LOCK), levels) {
             copy.write(fs, root)?;
             return Ok(true);
         }
@@ -346,11 +372,12 @@ impl Meta {
             // Without frames any salt will do.
             Ok(None) | Err(_) => u64::from_be_bytes(*time::random_uuid().0.first_chunk().unwrap_or(&[1; 8])),
         };
-        Meta { format: FORMAT, cluster_id: time::random_uuid().into(), node_id, salt }.write(fs, root)?;
+        let (format, cluster_id) = (format_of(levels), time::random_uuid().into());
+        Meta { format, cluster_id, node_id, salt }.write(fs, root)?;
         Ok(false)
     }
 
-    fn parse(text: &str) -> Result<Parsed, String> {
+    fn parse(text: &str, levels: Levels) -> Result<Parsed, String> {
         let value = |name: &str| value_of(text, name).ok_or_else(|| format!("it has no {name}"));
         let unreadable = |name: &str| format!("its {name} cannot be read");
         let format: u32 = value("format")?.parse().map_err(|_| unreadable("format"))?;
@@ -360,8 +387,8 @@ impl Meta {
             None if format >= CHECKED => return Err("its checksum is missing".to_owned()),
             None => {}
         }
-        if format > FORMAT {
-            return Ok(Parsed::Newer { format });
+        if !(u32::from(levels.oldest().0)..=format_of(levels)).contains(&format) {
+            return Ok(Parsed::OtherFormat(format));
         }
         Ok(Parsed::Known(Meta {
             format,
@@ -399,6 +426,11 @@ impl Meta {
     fn write(&self, fs: &dyn Fs, root: &Path) -> io::Result<()> {
         fs::replace(fs, &root.join(META), &[IoSlice::new(self.text().as_bytes())])
     }
+}
+
+/// The format of a directory that is opened with these levels.
+fn format_of(levels: Levels) -> u32 {
+    u32::from(levels.in_force().0)
 }
 
 fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, Weak, mpsc};
 use std::time::Duration;
 
+use super::author::Author;
 use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
 use super::counts::Counts;
@@ -34,20 +35,19 @@ use super::store::Tuning;
 use super::topics::{Topic, Topics};
 use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
-use crate::kernel::{
-    self, Applied, Command, CreatePlacedTopic, CreateTopic, Placement, Scope, Settings, Shard,
-};
+use crate::kernel::{self, Applied, Command, Placement, Refusal, Scope, Settings, Shard};
 use crate::record::Header;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 pub use durable::SnapshotFailure;
-use round::Event;
 pub use round::Round;
+use round::{Event, NewBatch};
 use unwritten::Unwritten;
 use write::is_relaxed;
 
 pub(super) struct Engine {
     pub(super) shard: Shard,
     pub(super) journal: Box<dyn Journal>,
+    author: Author,
     pub(super) directory: Arc<Directory>,
     pub(super) image: Arc<RwLock<Arc<Topics>>>,
     /// The stored settings of all entities except topics, as published.
@@ -99,6 +99,9 @@ const NOTE_CLOCK: Duration = Duration::from_hours(1);
 
 type SegmentKey = (TopicId, i32, Offset);
 
+/// A partition with a new leader epoch.
+type Moved = (Arc<Partition>, LeaderEpoch);
+
 impl Engine {
     pub(super) fn new(
         shard: Shard,
@@ -110,10 +113,12 @@ impl Engine {
         keeper: mpsc::Sender<Job>,
     ) -> Engine {
         let position = Arc::new(AtomicU64::new(shard.position()));
+        let author = Author::after(&shard, directory.levels);
         let counts = Counts { producer_bytes: shard.producers().bytes().into(), ..Counts::default() };
         Engine {
             shard,
             journal,
+            author,
             directory,
             image: Arc::default(),
             stored_settings: Arc::default(),
@@ -154,60 +159,55 @@ impl Engine {
         let mut round = Round::default();
         let work = self.what_can_be_written(work);
 
-        let Now { time: now, trusted } = self.clocks.now();
+        let clock = self.clocks.now();
+        let draft = self.author.open(&self.shard, clock);
+        let now = draft.time;
         let direct = self.partitions_written_directly(&work);
-        let mut commands: Vec<Command> = Vec::new();
         let mut relaxed = true;
         let mut must_sync = false;
         for work in work {
             if self.may_forget_producers(&work) {
-                self.note_clock(now, trusted, &mut commands);
+                self.note_clock(now, clock, &mut round);
             }
             match work {
                 Work::Append(append) => {
                     let is_direct = direct.contains(&(append.partition.topic, append.partition.index));
                     let strict = !is_relaxed(&append.partition.settings());
-                    if let Some(command) = self.append(now, append, !is_direct, &mut round) {
+                    if self.append(now, append, !is_direct, &mut round) {
                         relaxed &= !strict;
-                        commands.push(command);
                     }
                 }
-                Work::Command { command, done } => match self.shard.apply(now, &command) {
-                    Ok(applied) => {
-                        if applied.changed_something() {
-                            relaxed = false;
-                            commands.push(command.clone());
-                        }
-                        // At the end of the round these commands remove files or allow new directories. The
-                        // round must be durable by then, in every mode.
-                        must_sync |= matches!(
-                            applied,
-                            Applied::TopicDropped
-                                | Applied::LogStart { .. }
-                                | Applied::SegmentsReplaced { .. }
-                                | Applied::TopicCreated
-                                | Applied::PartitionsAdded
-                        );
+                Work::Command { command, done } => match self.apply(now, command) {
+                    Ok((command, applied)) => {
+                        relaxed &= !applied.changed_something();
+                        must_sync |= must_be_durable(&applied);
                         round.events.push(Event::Done { command, applied, done });
                     }
                     Err(refusal) => round.events.push(Event::Refused { done, refusal }),
                 },
             }
         }
-        if commands.is_empty() {
+        if !round.changes_something() {
             return round;
         }
-        if self.must_note(trusted) {
-            self.note_clock(now, trusted, &mut commands);
+        if self.must_note(clock.trusted) {
+            self.note_clock(now, clock, &mut round);
         }
-        self.write_segments(&round, &mut commands);
-        self.write_journal(now, &commands, &mut round);
+        self.write_segments(&mut round);
+        self.write_journal(&draft, &mut round);
         round.position = Some(self.shard.position());
         let waits = self.options.durability == Durability::Fsync && !relaxed;
         if round.failed.is_none() && (waits || must_sync) {
             round.sync = Some(self.take_sync());
         }
         round
+    }
+
+    /// Applies a command, as a reader of the journal will get it.
+    fn apply(&mut self, now: Timestamp, command: Command) -> Result<(Command, Applied), Refusal> {
+        let command = self.author.fit(command).ok_or(Refusal::NotYet)?;
+        let applied = self.shard.apply(now, &command)?;
+        Ok((command, applied))
     }
 
     /// Whether the next entry also records that the clock is trusted.
@@ -218,12 +218,12 @@ impl Engine {
     }
 
     /// Adds to the entry that the clock is trusted, if it is and the entry does not have that yet.
-    fn note_clock(&mut self, now: Timestamp, trusted: Option<Timestamp>, commands: &mut Vec<Command>) {
-        if trusted.is_some()
+    fn note_clock(&mut self, now: Timestamp, clock: Now, round: &mut Round) {
+        if clock.trusted.is_some()
             && self.shard.clock_trusted() != Some(now)
-            && self.shard.apply(now, &Command::ClockTrusted).is_ok()
+            && let Ok((command, applied)) = self.apply(now, Command::ClockTrusted)
         {
-            commands.push(Command::ClockTrusted);
+            round.events.push(Event::Done { command, applied, done: Box::new(|_| {}) });
         }
     }
 
@@ -252,7 +252,7 @@ impl Engine {
         let mut moved = Vec::new();
         for event in &round.events {
             match event {
-                Event::Appended { partition, placed, pieces, .. } => {
+                Event::Appended(NewBatch { partition, placed, pieces, .. }) => {
                     partition.publish(placed, pieces.clone());
                     self.counts.traffic.took(placed, pieces);
                     self.remember(partition, pieces.len() + RECENT_OVERHEAD);
@@ -260,10 +260,7 @@ impl Engine {
                         touched.push(Arc::clone(partition));
                     }
                 }
-                Event::Done { command, applied, .. } => {
-                    self.publish(command, applied, &mut topics);
-                    moved.extend(self.publish_placements(command, &mut topics));
-                }
+                Event::Done { applied, .. } => self.publish(applied, &mut topics, &mut moved),
                 Event::NotAppended { .. } | Event::Refused { .. } => {}
             }
         }
@@ -320,83 +317,106 @@ impl Engine {
         });
     }
 
-    fn publish(&mut self, command: &Command, applied: &Applied, topics: &mut Option<Topics>) {
-        let image = || self.image_to_change();
-        let gone = match (command, applied) {
-            (
-                Command::CreateTopic(CreateTopic { id, .. })
-                | Command::CreatePlacedTopic(CreatePlacedTopic { id, .. }),
-                Applied::TopicCreated,
-            ) => {
-                if let Some(state) = self.shard.topic(*id) {
+    /// Publishes the outcome of a command. Changed leader epochs go to `moved`: they are published after the
+    /// image is replaced.
+    fn publish(&mut self, applied: &Applied, topics: &mut Option<Topics>, moved: &mut Vec<Moved>) {
+        match applied {
+            Applied::TopicCreated { topic } => {
+                if let Some(state) = self.shard.topic(*topic) {
                     let topic = self.topic(state, |_, _| VecDeque::new());
-                    topics.get_or_insert_with(image).insert(topic);
+                    self.image_of(topics).insert(topic);
                 }
-                return;
             }
-            (Command::AddPartitions { topic, .. }, Applied::PartitionsAdded) => {
-                let image = topics.get_or_insert_with(image);
+            Applied::TopicDropped { topic, .. } => self.publish_dropped(*topic, topics),
+            Applied::PartitionsAdded { topic } => {
+                let image = self.image_of(topics);
                 // The shard is ahead of the image: the topic may be deleted by the end of the round.
                 if let (Some(state), Some(before)) = (self.shard.topic(*topic), image.by_id(*topic)) {
                     image.insert(self.grown(before, state));
                 }
-                return;
             }
-            (Command::DropTopic { topic }, Applied::TopicDropped) => {
-                let Some(topic) = topics.get_or_insert_with(image).remove(*topic) else { return };
-                let segments: Vec<_> =
-                    topic.partitions.iter().flat_map(|partition| partition.publish_deleted()).collect();
-                segments.iter().for_each(|segment| segment.abandon());
-                self.unwritten.forget_topic(topic.id);
-                // At once and not on the keeper: the next command may create a topic with the same name.
-                topic.partitions.iter().for_each(|partition| partition.dir().discard());
-                Job::EmptyTrash
-            }
-            (Command::SetLogStart { topic, partition, .. }, Applied::LogStart { offset, dropped }) => {
+            Applied::LogStart { topic, partition, offset, dropped } => {
                 let Some(partition) = self.published_partition(*topic, *partition) else { return };
                 let segments = partition.publish_log_start(*offset, dropped.len());
-                segments.iter().for_each(|segment| segment.abandon());
                 // Unwritten records below the new log start offset are not needed any more.
                 self.unwritten.forget_segments(&segments);
-                Job::Remove { segments }
+                self.remove(segments);
             }
-            (Command::ReplaceSegments(replace), Applied::SegmentsReplaced { by, end, .. }) => {
-                let end = *end;
-                let Some(partition) = self.published_partition(replace.topic, replace.partition) else {
-                    return;
-                };
+            Applied::ExtentsReplaced { topic, partition, replaced, by, end } => {
+                let Some(partition) = self.published_partition(*topic, *partition) else { return };
+                let replaced: Vec<_> = replaced.iter().map(kernel::Extent::id).collect();
                 let by = by.iter().map(|state| Segment::existing(partition.dir(), state)).collect();
-                let segments = partition.publish_replaced(&replace.replaced, by);
-                segments.iter().for_each(|segment| segment.abandon());
-                self.forget_before(&partition, end);
-                Job::Remove { segments }
+                let segments = partition.publish_replaced(&replaced, by);
+                self.forget_before(&partition, *end);
+                self.remove(segments);
             }
-            (Command::RaiseEpoch { topic, partition }, Applied::Epoch(epoch)) => {
+            Applied::EpochRaised { topic, partition, epoch } => {
                 let Some(partition) = self.published_partition(*topic, *partition) else { return };
                 partition.publish_epoch(*epoch);
-                return partition.wake();
+                partition.wake();
             }
-            (Command::AlterTopic { topic, .. }, Applied::TopicAltered) => {
-                let image = topics.get_or_insert_with(image);
+            Applied::TopicAltered { topic } => {
+                let image = self.image_of(topics);
                 if let (Some(known), Some(state)) = (image.by_id(*topic), self.shard.topic(*topic))
                     && let Some(altered) = self.altered(known, &state.overrides)
                 {
                     image.insert(altered);
                 }
-                return;
+                self.publish_placements(self.shard.topic(*topic), topics, moved);
             }
-            (Command::AlterSettings { scope, .. }, Applied::SettingsAltered) => {
-                self.show_settings();
-                if matches!(scope, Scope::DefaultBroker | Scope::Broker(_)) {
-                    self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
-                    // The values of topics without an override may have changed.
-                    self.topics_follow_settings(topics.get_or_insert_with(image));
-                }
-                return;
+            Applied::SettingsAltered { scope } => self.publish_settings(scope, topics, moved),
+            Applied::BrokersSet => self.publish_placements(self.shard.topics(), topics, moved),
+            Applied::ReplicasSet { topic } | Applied::LeaderElected { topic, .. } => {
+                self.publish_placements(self.shard.topic(*topic), topics, moved);
             }
-            _ => return,
-        };
-        drop(self.keeper.send(gone));
+            // Batches are published with their bytes.
+            Applied::Appended(_)
+            | Applied::Duplicate { .. }
+            // Producers and groups are read from the state.
+            | Applied::Producer { .. }
+            | Applied::ProducersExpired(_)
+            | Applied::ProducerMemorySet { .. }
+            | Applied::GroupChanged
+            | Applied::ClockTrusted
+            | Applied::StoredAgain => {}
+        }
+    }
+
+    fn publish_dropped(&mut self, topic: TopicId, topics: &mut Option<Topics>) {
+        let Some(topic) = self.image_of(topics).remove(topic) else { return };
+        let segments: Vec<_> =
+            topic.partitions.iter().flat_map(|partition| partition.publish_deleted()).collect();
+        segments.iter().for_each(|segment| segment.abandon());
+        self.unwritten.forget_topic(topic.id);
+        // At once and not on the keeper: the next command may create a topic with the same name.
+        topic.partitions.iter().for_each(|partition| partition.dir().discard());
+        drop(self.keeper.send(Job::EmptyTrash));
+    }
+
+    /// Removes the files of segments that are no longer published.
+    fn remove(&self, segments: Vec<Arc<Segment>>) {
+        segments.iter().for_each(|segment| segment.abandon());
+        drop(self.keeper.send(Job::Remove { segments }));
+    }
+
+    fn publish_settings(&mut self, scope: &Scope, topics: &mut Option<Topics>, moved: &mut Vec<Moved>) {
+        self.show_settings();
+        match scope {
+            Scope::DefaultBroker | Scope::Broker(_) => {
+                self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
+                // The values of topics without an override may have changed.
+                self.topics_follow_settings(self.image_of(topics));
+            }
+            Scope::Group(_) | Scope::ClientMetrics(_) => {}
+        }
+        if *scope == Scope::DefaultBroker {
+            self.publish_placements(self.shard.topics(), topics, moved);
+        }
+    }
+
+    /// The image that replaces the published one at the end of the round.
+    fn image_of<'a>(&self, topics: &'a mut Option<Topics>) -> &'a mut Topics {
+        topics.get_or_insert_with(|| self.image_to_change())
     }
 
     /// The topic with handles for its new partitions. They are empty, and like those of a new topic they get
@@ -412,40 +432,15 @@ impl Engine {
         grown
     }
 
-    /// Publishes the leaders and ISRs that the command changed, as they are at the end of the round. Returns
-    /// the partitions with a new leader epoch, which is published after the image is replaced.
-    fn publish_placements(
+    /// Publishes the leaders and ISRs of topics, as they are at the end of the round.
+    fn publish_placements<'a>(
         &self,
-        command: &Command,
+        states: impl IntoIterator<Item = &'a Arc<kernel::Topic>>,
         topics: &mut Option<Topics>,
-    ) -> Vec<(Arc<Partition>, LeaderEpoch)> {
-        let states: Vec<_> = match command {
-            Command::SetBrokers { .. }
-            | Command::RunBrokers { .. }
-            | Command::AlterSettings { scope: Scope::DefaultBroker, .. } => self.shard.topics().collect(),
-            Command::SetReplicas { topic, .. }
-            | Command::ElectPreferred { topic, .. }
-            | Command::ElectUnclean { topic, .. }
-            | Command::AlterTopic { topic, .. } => self.shard.topic(*topic).into_iter().collect(),
-            Command::CreateTopic(_)
-            | Command::CreatePlacedTopic(_)
-            | Command::DropTopic { .. }
-            | Command::Commit(_)
-            | Command::SetLogStart { .. }
-            | Command::RaiseEpoch { .. }
-            | Command::NewProducer
-            | Command::ExpireProducers { .. }
-            | Command::Group { .. }
-            | Command::AddPartitions { .. }
-            | Command::AlterSettings { .. }
-            | Command::ReplaceSegments(_)
-            | Command::SetProducerMemory { .. }
-            | Command::ClockTrusted
-            | Command::StoreAgain(_) => return Vec::new(),
-        };
-        let image = topics.get_or_insert_with(|| self.image_to_change());
+        moved: &mut Vec<Moved>,
+    ) {
+        let image = self.image_of(topics);
         image.running = self.shard.running().into();
-        let mut moved = Vec::new();
         for state in states {
             let Some(known) = image.by_id(state.id) else { continue };
             let epochs =
@@ -458,7 +453,6 @@ impl Engine {
             let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(known) };
             image.insert(Arc::new(topic));
         }
-        moved
     }
 
     /// Applies a change of the broker's settings to the clock and to the topics.
@@ -594,6 +588,32 @@ impl Engine {
     }
 }
 
+/// Whether the round must be durable at its end, in every mode, because files are removed or new directories are
+/// allowed then.
+fn must_be_durable(applied: &Applied) -> bool {
+    match applied {
+        Applied::TopicCreated { .. }
+        | Applied::TopicDropped { .. }
+        | Applied::PartitionsAdded { .. }
+        | Applied::LogStart { .. }
+        | Applied::ExtentsReplaced { .. } => true,
+        Applied::Appended(_)
+        | Applied::Duplicate { .. }
+        | Applied::EpochRaised { .. }
+        | Applied::Producer { .. }
+        | Applied::ProducersExpired(_)
+        | Applied::ProducerMemorySet { .. }
+        | Applied::GroupChanged
+        | Applied::TopicAltered { .. }
+        | Applied::SettingsAltered { .. }
+        | Applied::ReplicasSet { .. }
+        | Applied::BrokersSet
+        | Applied::LeaderElected { .. }
+        | Applied::ClockTrusted
+        | Applied::StoredAgain => false,
+    }
+}
+
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
@@ -638,7 +658,8 @@ mod tests {
         let work = (0..count).map(|_| {
             let batch = BatchBuilder::new().value(Timestamp(0), "v").build();
             let batch = record::check_produced(batch, &RULES).unwrap();
-            Work::Append(AppendWork { partition: Arc::clone(partition), batch, done: oneshot::channel().0 })
+            let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
+            Work::Append(AppendWork { partition, batch, leadership, done: oneshot::channel().0 })
         });
         let committer = store.committer();
         let mut round = committer.engine().begin(work.collect());
@@ -701,6 +722,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_batch_that_is_queued_when_the_leader_changes_is_refused_and_its_retry_is_appended() {
+        let mut options = StoreOptions::new(Place::Memory, Arc::new(BrokerSettings::default()));
+        let (one, two) = (NodeId(1), NodeId(2));
+        options.brokers = vec![one, two];
+        let store = Store::open(options).unwrap();
+        let placed = store.create_placed_topic("t".into(), BTreeMap::new(), vec![vec![one, two]]);
+        let topic = placed.await.unwrap();
+        let partition = Arc::clone(&topic.partitions[0]);
+        let batch = BatchBuilder::new().value(Timestamp(0), "v").build();
+        let batch = record::check_produced(batch, &RULES).unwrap();
+        let (done, mut answer) = oneshot::channel();
+        let leadership = partition.ends().leader_epoch;
+        let command = Command::SetBrokers { running: vec![two], election: kernel::Election::default() };
+        let moves = Work::Command { command, done: Box::new(|_| {}) };
+        let queued = Work::Append(AppendWork { partition, batch, leadership, done });
+        let committer = store.committer();
+        let round = committer.engine().begin(vec![moves, queued]);
+        committer.engine().finish(round);
+        let refused = crate::storage::AppendError::Refused(Refusal::NotLeader);
+        assert_eq!(answer.try_recv().unwrap().err(), Some(refused));
+        append(&store, &topic.partitions[0], 1);
+        assert_eq!(topic.partitions[0].ends().high_watermark, Offset(1));
+    }
+
+    #[tokio::test]
     async fn a_leader_that_changes_in_the_round_of_new_partitions_is_published_for_the_old_ones_too() {
         let settings = BrokerSettings::default();
         let mut options = StoreOptions::new(Place::Memory, Arc::new(settings));
@@ -710,7 +756,7 @@ mod tests {
         let placed = store.create_placed_topic("t".into(), BTreeMap::new(), vec![vec![one, two]]);
         let topic = placed.await.unwrap().id;
         let add = Command::AddPartitions { topic, first: 1, replicas: vec![vec![two]] };
-        let stop = Command::RunBrokers { running: vec![two], election: kernel::Election::default() };
+        let stop = Command::SetBrokers { running: vec![two], election: kernel::Election::default() };
         let work = [add, stop].map(|command| Work::Command { command, done: Box::new(|_| {}) });
         let committer = store.committer();
         let round = committer.engine().begin(work.into());

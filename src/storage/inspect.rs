@@ -17,7 +17,7 @@ use super::recovery;
 pub use super::recovery::Account;
 use super::segment::{self, End, Expected, Met, walk_file};
 use super::snapshot;
-use crate::kernel::{Command, SegmentId, Shard};
+use crate::kernel::{Levels, SegmentId, Shard, entry};
 use crate::record;
 use crate::types::TopicId;
 
@@ -141,7 +141,7 @@ fn account_for(root: &Path, account: &Account, findings: &mut Vec<Finding>) {
 
 /// Damaged snapshots are no loss if the start succeeds, because it has the state from elsewhere.
 fn verify_snapshots(fs: &dyn Fs, root: &Path, findings: &mut Vec<Finding>) -> io::Result<u64> {
-    let all = snapshot::read_all(fs, &root.join("snapshot"))?;
+    let all = snapshot::read_all(fs, &root.join("snapshot"), Levels::KNOWN)?;
     let count = all.len() as u64;
     for (path, what) in all.into_iter().filter_map(|(path, read)| Some((path, read.err()?))) {
         findings.push(Finding { path, at: None, what, damage: false });
@@ -202,7 +202,7 @@ fn look_beside_a_broker(fs: &dyn Fs, root: &Path, report: &mut Report) -> Result
         move |error| OpenError::Io { path, error }
     };
     let snapshots = root.join("snapshot");
-    let all = snapshot::read_all(fs, &snapshots).map_err(io(&snapshots))?;
+    let all = snapshot::read_all(fs, &snapshots, Levels::KNOWN).map_err(io(&snapshots))?;
     report.snapshots = all.len() as u64;
     let mut newest = None;
     for (path, read) in all {
@@ -261,7 +261,7 @@ fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> 
         .and_then(|name| name.to_str())
         .and_then(parse_partition_dir)
         .and_then(|(_, index)| newest?.partition(topic?, index));
-    let segments = partition.map(|partition| partition.segments()).unwrap_or_default();
+    let segments = partition.map(|partition| partition.extents()).unwrap_or_default();
     segments.iter().map(|segment| (segment.id(), segment.bytes)).collect()
 }
 
@@ -348,11 +348,14 @@ fn dump_journal(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
         if !deep {
             continue;
         }
-        match postcard::from_bytes::<Vec<Command>>(&entry.commands) {
-            Ok(commands) => commands.iter().try_for_each(|command| writeln!(out, "  {command:?}"))?,
-            Err(error) => {
+        match entry::read(Levels::KNOWN, &entry.commands) {
+            Ok((header, commands)) => {
+                writeln!(out, "  {header:?}")?;
+                commands.iter().try_for_each(|command| writeln!(out, "  {command:?}"))?;
+            }
+            Err(why) => {
                 whole = false;
-                writeln!(out, "  its commands cannot be read: {error}")?;
+                writeln!(out, "  {why}")?;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The journal: the one ordered, durable list of everything that changes the state.
 //!
 //! **Contract** (the tests in `journal/conformance.rs` check it for every implementation):
-//! - One committer appends, and positions are consecutive. An entry is one round of the committer: commands
-//!   for the kernel, and the record bytes that are stored nowhere else.
+//! - One committer appends, and positions are consecutive. An entry is one round of the committer: an entry of
+//!   the kernel, which the journal does not look into, and the record bytes that are stored nowhere else.
 //! - `append` writes an entry. The entry is durable once a [`SyncJob`] made after it has run without an
 //!   error. The committer reports that with [`Journal::synced`]. Later frames and the *witness* contain this
 //!   *synced mark*, and recovery uses it to tell a torn tail from damage.
@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 pub use file::{FileJournal, Options};
 pub use memory::MemoryJournal;
-pub use replay::{OpenError, Replay, frames, salt_of};
+pub use replay::{OpenError, Replay, frames, replace_commands, salt_of};
 pub use witness::path as witness_path;
 
 use super::fs::{File, Fs};
@@ -90,10 +90,17 @@ pub struct Entry<'a> {
     pub time: Timestamp,
     /// The rolling hash of the kernel's state after the entry.
     pub hash: u64,
-    /// Commands for the kernel; the journal does not look inside.
+    /// An entry of the kernel: its header and its commands.
     pub commands: &'a [u8],
     /// Record bytes that are stored nowhere else, concatenated.
     pub data: &'a [Bytes],
+    /// [`crc_of`] the data. The caller needs it too, and it is computed once.
+    pub data_crc: u32,
+}
+
+/// The CRC-32C of these pieces as one.
+pub fn crc_of(pieces: &[Bytes]) -> u32 {
+    pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece))
 }
 
 impl Entry<'_> {

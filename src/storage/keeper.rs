@@ -143,7 +143,7 @@ fn take_snapshot(
     directory
         .trash
         .settle()
-        .and_then(|()| snapshot::write(&*directory.fs, &dir, shard))
+        .and_then(|()| snapshot::write(&*directory.fs, &dir, directory.levels, shard))
         .and_then(|()| snapshot::trim(&*directory.fs, &dir))
         .map_err(|error| SnapshotFailure::Later { error, segments })
 }

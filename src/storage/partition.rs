@@ -28,7 +28,7 @@ use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::background;
 use crate::config::TopicSettings;
-use crate::kernel::{Applied, Command, Placed, Refusal, SegmentId};
+use crate::kernel::{Applied, Command, LeaderEpochs, Placed, Refusal, SegmentId};
 use crate::record::{self, Checked, Header};
 use crate::types::{LeaderEpoch, Offset, Piece, Timestamp, TopicId};
 
@@ -55,7 +55,7 @@ pub struct Partition {
 /// The data for readers: segment files, leader epochs and the newest batches.
 #[derive(Default)]
 pub(super) struct Log {
-    pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(super) epochs: LeaderEpochs,
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// The newest batches, without a gap up to the published end.
     recent: VecDeque<Recent>,
@@ -229,7 +229,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(state.epoch().0),
             serving: AtomicU8::new(SERVING),
             damage: OnceLock::new(),
-            log: RwLock::new(Log { epochs: state.epochs().to_vec(), segments, ..Log::default() }),
+            log: RwLock::new(Log { epochs: state.epochs().clone(), segments, ..Log::default() }),
             is_unwritable: AtomicBool::new(false),
             waiters: Waiters::default(),
             committer,
@@ -243,7 +243,8 @@ impl Partition {
         }
         let Some(committer) = self.committer.upgrade() else { return Append(Err(AppendError::Stopped)) };
         let (done, answer) = oneshot::channel();
-        committer.submit(Work::Append(AppendWork { partition: Arc::clone(self), batch, done }));
+        let (partition, leadership) = (Arc::clone(self), self.ends().leader_epoch);
+        committer.submit(Work::Append(AppendWork { partition, batch, leadership, done }));
         Append(Ok(answer))
     }
 
@@ -317,19 +318,16 @@ impl Partition {
             return Some((asked, ends.high_watermark));
         }
         let log = self.log();
-        let next = log.epochs.iter().find(|(epoch, _)| *epoch > asked).copied();
+        let next = log.epochs.after(asked);
         // A leader epoch without records begins at the end of the log.
         let next = next.or((ends.leader_epoch > asked).then_some((ends.leader_epoch, ends.high_watermark)));
         let (_, next_start) = next?;
-        let floor = log.epochs.iter().rev().find(|(epoch, _)| *epoch <= asked);
-        Some((floor.map_or(asked, |(epoch, _)| *epoch), next_start))
+        Some((log.epochs.floor(asked).unwrap_or(asked), next_start))
     }
 
     /// The leader epoch that wrote the record at `offset`.
     pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
-        let log = self.log();
-        let holder = log.epochs.iter().rev().find(|(_, start)| *start <= offset);
-        holder.map_or(self.ends().leader_epoch, |(epoch, _)| *epoch)
+        self.log().epochs.of(offset).unwrap_or(self.ends().leader_epoch)
     }
 
     /// Moves the log start offset to `offset`; it never moves back. The command is queued when the call
@@ -516,9 +514,7 @@ impl Partition {
         self.traffic.took(placed, &pieces);
         {
             let mut log = self.log_mut();
-            if log.epochs.last().is_none_or(|(newest, _)| *newest < placed.epoch) {
-                log.epochs.push((placed.epoch, placed.base_offset));
-            }
+            log.epochs.wrote(placed.epoch, placed.base_offset);
             log.recent.push_back(Recent { base: placed.base_offset, end: placed.end, pieces });
         }
         self.high_watermark.store(placed.end.0, Ordering::Release);
@@ -572,10 +568,7 @@ impl Partition {
         let dropped = {
             let mut log = self.log_mut();
             let known = dropped.min(log.segments.len());
-            if let Some(holder) = log.epochs.iter().rposition(|(_, first)| *first <= start) {
-                log.epochs.drain(..holder);
-                log.epochs[0].1 = log.epochs[0].1.max(start);
-            }
+            log.epochs.forget_before(start);
             log.segments.drain(..known).collect()
         };
         self.log_start.store(start.0, Ordering::Release);

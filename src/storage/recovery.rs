@@ -15,14 +15,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::directory::{Directory, FILES_OFFLINE, Meta, PartitionKey};
+use super::directory::{Directory, PartitionKey};
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
-use crate::kernel::{self, Applied, Command, ReplaceSegments, SegmentId, Shard, StoreAgain};
+use crate::kernel::{self, Applied, Command, Levels, Passed, Placed, SegmentId, Shard, StoreAgain, entry};
 use crate::record::{self, Header};
-use crate::time;
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
 use kept::Kept;
 use owners::Owned;
@@ -59,9 +58,7 @@ pub struct Account {
 /// Does the same as a start, and returns the state that it would serve. Meant for a file system that keeps no
 /// changes.
 pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
-    let meta = Meta::read(&**fs, root)?;
-    let directory =
-        Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
+    let directory = Directory::open_offline(fs, root)?;
     let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
     Ok((recovered.shard, recovered.account))
 }
@@ -93,13 +90,29 @@ pub(super) struct Held {
     is_referred: bool,
 }
 
-/// An entry of the journal, with the places of its batches.
+/// An entry of the journal, with the outcome of its commands.
 struct Round {
     entry: Replayed,
-    commands: Vec<Command>,
+    /// The places of its batches.
     places: Vec<Place>,
+    drops: Vec<Drops>,
+}
+
+/// A part of the log that an entry makes unneeded.
+enum Drops {
+    Topic { id: TopicId, name: String },
+    Before(PartitionKey, Offset),
+    Segments(PartitionKey, Vec<SegmentId>),
+}
+
+impl Round {
     /// The topics that it deletes, with their names.
-    dropped: Vec<(TopicId, String)>,
+    fn dropped_topics(&self) -> impl Iterator<Item = (TopicId, &str)> {
+        self.drops.iter().filter_map(|drops| match drops {
+            Drops::Topic { id, name } => Some((*id, name.as_str())),
+            Drops::Before(..) | Drops::Segments(..) => None,
+        })
+    }
 }
 
 /// How to handle damage to durable data.
@@ -118,15 +131,15 @@ pub(super) fn recover(
     let fs = &*directory.fs;
     let io = |path: PathBuf| move |error| OpenError::Io { path, error };
     let snapshots = directory.snapshots();
-    let found = snapshot::read_newest(fs, &snapshots, directory.node_id).map_err(io(snapshots.clone()))?;
+    let levels = directory.levels;
+    let found = snapshot::read_newest(fs, &snapshots, levels).map_err(io(snapshots.clone()))?;
     let start = first_state(directory, &found, on_damage)?;
     let snapshot = start.position();
     let (journal, mut rounds, shard, unreadable) = replay(directory, options, start, on_damage)?;
     if on_damage == OnDamage::Refuse {
         holds_what_was_safe(directory, &found, &shard)?;
     }
-    // Before format 4 this time was not stored.
-    let last_time = shard.clock_trusted().or(rounds.last().map(|round| round.entry.time));
+    let last_time = shard.clock_trusted();
 
     let (kept, kept_rounds) = Kept::read(directory, &shard).map_err(io(directory.kept()))?;
     rounds.splice(..0, kept_rounds);
@@ -144,7 +157,7 @@ pub(super) fn recover(
     // Without a new snapshot the next start only replays more. There must be no new one while some records
     // are only in the journal.
     if unwritten.is_empty() {
-        match snapshot::renew(fs, &snapshots, &shard, &found) {
+        match snapshot::renew(fs, &snapshots, levels, &shard, &found) {
             Ok(oldest) => journal.trim(oldest + 1),
             Err(error) => {
                 tracing::warn!(dir = %snapshots.display(), %error, "cannot write a snapshot; trying again later");
@@ -217,18 +230,18 @@ fn replay(
         return Ok((journal, rounds, ahead, unreadable));
     }
     let mut shard = start;
-    for Round { entry, commands, .. } in &rounds {
-        apply(&mut shard, commands, entry)?;
+    for Round { entry, .. } in &rounds {
+        apply(directory.levels, &mut shard, entry, |_, _, _| Ok(()))?;
     }
     Ok((journal, rounds, shard, unreadable))
 }
 
 fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Result<Round, OpenError> {
-    let commands = decode(&entry)?;
-    let places = places(ahead, directory, &commands, &entry)?;
-    let dropped = commands.iter().filter_map(|command| dropped_topic(ahead, command)).collect();
-    apply(ahead, &commands, &entry)?;
-    Ok(Round { entry, commands, places, dropped })
+    let (places, drops) = (Vec::new(), Vec::new());
+    let mut outcomes = Outcomes { directory, data: entry.data.clone(), places, drops };
+    apply(directory.levels, ahead, &entry, |state, command, applied| outcomes.note(state, command, applied))?;
+    let Outcomes { places, drops, .. } = outcomes;
+    Ok(Round { entry, places, drops })
 }
 
 /// Fails if durable data is missing, so that it is never given up silently.
@@ -257,32 +270,58 @@ fn holds_what_was_safe(
     }
 }
 
-/// The topic that a command deletes; it still exists in `before`.
-fn dropped_topic(before: &Shard, command: &Command) -> Option<(TopicId, String)> {
-    let Command::DropTopic { topic } = command else { return None };
-    let name = before.topic(*topic).map(|topic| topic.name.clone());
-    Some((*topic, name.unwrap_or_default()))
+/// Applies an entry with a valid checksum. Its author has applied it before, so a refusal or another hash means
+/// that it was written for another state. An entry that an operator skips has no state of its author.
+fn apply(
+    levels: Levels,
+    shard: &mut Shard,
+    entry: &Replayed,
+    mut each: impl FnMut(&Shard, &Command, &Applied) -> Result<(), String>,
+) -> Result<(), OpenError> {
+    let mut wrong = None;
+    let replaying = Replaying { position: entry.position };
+    let passed = shard.apply_entry(levels, entry.time, &entry.commands, |state, command, outcome| {
+        let noted = match outcome {
+            Ok(applied) if applied.changed_something() => each(state, command, applied),
+            other => Err(format!("{command:?} is answered by {other:?}")),
+        };
+        if let Err(why) = noted {
+            wrong.get_or_insert(why);
+        }
+    });
+    drop(replaying);
+    if let Some(why) = wrong {
+        return Err(damaged(entry, &why));
+    }
+    let is_as_written = shard.hash() == entry.hash || passed == Err(Passed::Skipped);
+    if shard.position() == entry.position && is_as_written {
+        return Ok(());
+    }
+    Err(damaged(
+        entry,
+        &match passed {
+            Err(Passed::Malformed) => entry::read(levels, &entry.commands).err().unwrap_or_default(),
+            Err(passed) => format!("it does not follow the entries before it ({passed:?})"),
+            Ok(()) => "replay gives another state than the one it was written after".to_owned(),
+        },
+    ))
 }
 
-fn decode(entry: &Replayed) -> Result<Vec<Command>, OpenError> {
-    postcard::from_bytes(&entry.commands)
-        .map_err(|error| damaged(entry, &format!("its commands cannot be read: {error}")))
+/// Logs the next step if an entry makes the state machine panic.
+struct Replaying {
+    position: u64,
 }
 
-/// Applies an entry with a valid checksum. The journal contains only accepted commands, so a refusal or
-/// another hash means that the entry was written for another state.
-fn apply(shard: &mut Shard, commands: &[Command], entry: &Replayed) -> Result<(), OpenError> {
-    for command in commands {
-        let applied = shard.apply(entry.time, command);
-        if !applied.as_ref().is_ok_and(Applied::changed_something) {
-            return Err(damaged(entry, &format!("{command:?} is answered by {applied:?}")));
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                entry = self.position,
+                "this entry of the journal makes the broker panic at every start: start the version that wrote it, \
+                 or give the entry up with `jackdaw log skip`"
+            );
         }
     }
-    shard.close_round(&entry.commands);
-    if shard.position() != entry.position || shard.hash() != entry.hash {
-        return Err(damaged(entry, "replay gives another state than the one it was written after"));
-    }
-    Ok(())
 }
 
 fn damaged(entry: &Replayed, why: &str) -> OpenError {
@@ -306,96 +345,108 @@ struct Place {
     inline: Option<Bytes>,
 }
 
-/// Computes the places of the entry's batches, without applying the entry.
-fn places(
-    shard: &Shard,
-    directory: &Directory,
-    commands: &[Command],
-    entry: &Replayed,
-) -> Result<Vec<Place>, OpenError> {
-    let mut ends: BTreeMap<PartitionKey, (Offset, u64, Offset)> = BTreeMap::new();
-    let mut data = entry.data.clone();
-    let mut places = Vec::new();
-    for command in commands {
-        let commit = match command {
-            Command::Commit(commit) => commit,
-            Command::StoreAgain(again) => {
-                places.push(stored_again(shard, directory, again, &mut data, entry)?);
-                continue;
+/// Collects the outcomes of an entry's commands.
+struct Outcomes<'a> {
+    directory: &'a Directory,
+    /// The record bytes of the entry that no earlier command has.
+    data: Bytes,
+    places: Vec<Place>,
+    drops: Vec<Drops>,
+}
+
+impl Outcomes<'_> {
+    /// `state` is the state after the command.
+    fn note(&mut self, state: &Shard, command: &Command, applied: &Applied) -> Result<(), String> {
+        match applied {
+            Applied::Appended(placed) => {
+                let Command::Commit(commit) = command else {
+                    return Err(format!("{command:?} is answered by {applied:?}"));
+                };
+                let place = self.place_of(state, commit, placed)?;
+                self.places.push(place);
             }
-            _ => continue,
-        };
-        let key = (commit.topic, commit.partition);
-        let state = ends.get(&key).copied().or_else(|| {
-            let partition = shard.partition(commit.topic, commit.partition)?;
-            let newest = partition.segments().last();
-            Some(newest.map_or((partition.end(), 0, partition.end()), |newest| {
-                (newest.base, newest.bytes, partition.end())
-            }))
-        });
-        // A topic created in this entry has no records yet.
-        let (mut segment, mut at, end) = state.unwrap_or_default();
-        if commit.roll {
-            (segment, at) = (end, 0);
+            Applied::StoredAgain => {
+                let Command::StoreAgain(again) = command else {
+                    return Err(format!("{command:?} is answered by {applied:?}"));
+                };
+                self.places.push(stored_again(state, self.directory, again, &mut self.data)?);
+            }
+            Applied::TopicDropped { topic, name } => {
+                self.drops.push(Drops::Topic { id: *topic, name: name.clone() });
+            }
+            Applied::LogStart { topic, partition, offset, .. } => {
+                self.drops.push(Drops::Before((*topic, *partition), *offset));
+            }
+            Applied::ExtentsReplaced { topic, partition, replaced, .. } => {
+                let ids = replaced.iter().map(kernel::Extent::id).collect();
+                self.drops.push(Drops::Segments((*topic, *partition), ids));
+            }
+            Applied::TopicCreated { .. }
+            | Applied::Duplicate { .. }
+            | Applied::EpochRaised { .. }
+            | Applied::Producer { .. }
+            | Applied::ProducersExpired(_)
+            | Applied::ProducerMemorySet { .. }
+            | Applied::GroupChanged
+            | Applied::PartitionsAdded { .. }
+            | Applied::TopicAltered { .. }
+            | Applied::SettingsAltered { .. }
+            | Applied::ReplicasSet { .. }
+            | Applied::BrokersSet
+            | Applied::LeaderElected { .. }
+            | Applied::ClockTrusted => {}
         }
-        let inline = match commit.inline {
-            true if data.len() < commit.bytes as usize => {
-                return Err(damaged(entry, "it holds fewer record bytes than its commands say"));
-            }
-            true => Some(data.split_to(commit.bytes as usize)),
-            false => None,
-        };
-        let next = kernel::next_offset(end, commit.last_offset_delta)
-            .ok_or_else(|| damaged(entry, "its offsets pass the largest"))?;
-        ends.insert(key, (segment, at + u64::from(commit.bytes), next));
-        let made_here = commands.iter().find_map(|command| match command {
-            Command::CreateTopic(create) if create.id == commit.topic => Some(create.name.as_str()),
-            Command::CreatePlacedTopic(create) if create.id == commit.topic => Some(create.name.as_str()),
-            _ => None,
-        });
-        let name = shard.topic(commit.topic).map(|topic| topic.name.as_str()).or(made_here);
-        let name = name.ok_or_else(|| damaged(entry, "it writes to a topic that is not there"))?;
-        places.push(Place {
-            dir: directory.partition(name, commit.partition),
-            topic: commit.topic,
-            partition: commit.partition,
-            segment: SegmentId { base: segment, generation: 0 },
-            at,
-            base_offset: end,
-            end: next,
-            length: commit.bytes,
-            crc: commit.crc,
-            inline,
-        });
+        Ok(())
     }
-    Ok(places)
+
+    fn place_of(&mut self, state: &Shard, commit: &kernel::Commit, placed: &Placed) -> Result<Place, String> {
+        let kernel::Place::Segment { inline, crc, .. } = commit.place;
+        Ok(Place {
+            dir: dir_of(state, self.directory, placed.topic, placed.partition)?,
+            topic: placed.topic,
+            partition: placed.partition,
+            segment: SegmentId { base: placed.segment, generation: 0 },
+            at: placed.at,
+            base_offset: placed.base_offset,
+            end: placed.end,
+            length: commit.bytes,
+            crc,
+            inline: if inline { Some(take(&mut self.data, commit.bytes)?) } else { None },
+        })
+    }
+}
+
+fn dir_of(state: &Shard, directory: &Directory, topic: TopicId, partition: i32) -> Result<PathBuf, String> {
+    let topic = state.topic(topic).ok_or("it writes to a topic that is not there")?;
+    Ok(directory.partition(&topic.name, partition))
+}
+
+fn take(data: &mut Bytes, bytes: u32) -> Result<Bytes, String> {
+    let bytes = bytes as usize;
+    if bytes > data.len() {
+        return Err("it holds fewer record bytes than its commands say".to_owned());
+    }
+    Ok(data.split_to(bytes))
 }
 
 /// The place of a batch that is stored again.
 fn stored_again(
-    shard: &Shard,
+    state: &Shard,
     directory: &Directory,
     again: &StoreAgain,
     data: &mut Bytes,
-    entry: &Replayed,
-) -> Result<Place, OpenError> {
+) -> Result<Place, String> {
     let StoreAgain { topic, partition, segment, at, bytes } = *again;
-    if data.len() < bytes as usize {
-        return Err(damaged(entry, "it holds fewer record bytes than its commands say"));
-    }
-    let inline = data.split_to(bytes as usize);
-    let header = Header::parse(&inline).map_err(|error| damaged(entry, &error.to_string()))?;
-    let end = header.next_offset().ok_or_else(|| damaged(entry, "its offsets pass the largest"))?;
-    let name = shard.topic(topic).map(|topic| topic.name.as_str());
-    let name = name.ok_or_else(|| damaged(entry, "it writes to a topic that is not there"))?;
+    let inline = take(data, bytes)?;
+    let header = Header::parse(&inline).map_err(|error| error.to_string())?;
     Ok(Place {
-        dir: directory.partition(name, partition),
+        dir: dir_of(state, directory, topic, partition)?,
         topic,
         partition,
         segment,
         at,
         base_offset: header.base_offset,
-        end,
+        end: header.next_offset().ok_or("its offsets pass the largest")?,
         length: bytes,
         crc: header.crc,
         inline: Some(inline),
@@ -448,27 +499,25 @@ struct Dropped {
 impl Dropped {
     fn by(rounds: &[Round]) -> Dropped {
         let mut dropped = Dropped::default();
-        for Round { entry, commands, .. } in rounds {
-            for command in commands {
-                dropped.note(entry.position, command);
+        for Round { entry, drops, .. } in rounds {
+            for drops in drops {
+                dropped.note(entry.position, drops);
             }
         }
         dropped
     }
 
-    fn note(&mut self, position: u64, command: &Command) {
-        match command {
-            Command::DropTopic { topic } => {
-                self.topics.insert(*topic, position);
+    fn note(&mut self, position: u64, drops: &Drops) {
+        match drops {
+            Drops::Topic { id, .. } => {
+                self.topics.insert(*id, position);
             }
-            Command::SetLogStart { topic, partition, offset } => {
-                self.log_starts.insert((*topic, *partition), (position, *offset));
+            Drops::Before(key, offset) => {
+                self.log_starts.insert(*key, (position, *offset));
             }
-            Command::ReplaceSegments(ReplaceSegments { topic, partition, replaced, .. }) => {
-                let key = (*topic, *partition);
-                self.replaced.extend(replaced.iter().map(|id| ((key, *id), position)));
+            Drops::Segments(key, ids) => {
+                self.replaced.extend(ids.iter().map(|id| ((*key, *id), position)));
             }
-            _ => {}
         }
     }
 
@@ -703,7 +752,7 @@ fn lacks(
     partition: &kernel::Partition,
     begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
 ) -> io::Result<Option<String>> {
-    for state in partition.segments() {
+    for state in partition.extents() {
         let path = segment::log_path(dir, state.id());
         let begin = begins.get(&(key, state.id())).copied();
         let wanted = begin.unwrap_or(state.bytes);
@@ -723,7 +772,7 @@ fn lacks(
         let mut head = [0; Header::LENGTH];
         file.read_at(&mut head, 0)?;
         if !Header::parse(&head).is_ok_and(|header| {
-            header.base_offset == state.base || state.generation > 0 && header.base_offset > state.base
+            header.base_offset == state.base || state.id().generation > 0 && header.base_offset > state.base
         }) {
             return Ok(Some(format!("{} does not begin with offset {}", path.display(), state.base)));
         }
@@ -734,7 +783,7 @@ fn lacks(
 /// Whether the segment is still a part of the log.
 fn is_there(shard: &Shard, place: &Place) -> bool {
     let partition = shard.partition(place.topic, place.partition);
-    partition.is_some_and(|one| one.segments().iter().any(|segment| segment.id() == place.segment))
+    partition.is_some_and(|one| one.extents().iter().any(|segment| segment.id() == place.segment))
 }
 
 /// The file that the batch is written to again. It is created only if the batch is the first in it.
@@ -752,7 +801,7 @@ fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn
 pub(super) type Waiting<'a> = Option<&'a Held>;
 
 /// The position from which a segment's file lacks batches; `None` if it is complete.
-fn lacks_from(segment: &kernel::Segment, waiting: Waiting<'_>) -> Option<u64> {
+fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
     let ((id, at), _) = waiting?.batches.range((segment.id(), 0)..).next()?;
     (*id == segment.id()).then_some(*at)
 }
@@ -762,7 +811,7 @@ pub(super) fn written_lengths(
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
 ) -> BTreeMap<SegmentId, u64> {
-    let lengths = partition.segments().iter().filter_map(|segment| match lacks_from(segment, waiting) {
+    let lengths = partition.extents().iter().filter_map(|segment| match lacks_from(segment, waiting) {
         Some(0) => None,
         lacks => Some((segment.id(), lacks.unwrap_or(segment.bytes))),
     });
@@ -777,10 +826,10 @@ pub(super) fn segments_of(
     unwritten: &Unwritten,
 ) -> VecDeque<Arc<Segment>> {
     let waiting = unwritten.get(&(dir.topic(), dir.partition()));
-    let segments = partition.segments().iter().map(|state| match lacks_from(state, waiting) {
+    let segments = partition.extents().iter().map(|state| match lacks_from(state, waiting) {
         None => Segment::existing(dir, state),
         Some(0) => Segment::new(dir, state.base, segment::DEFAULT_INTERVAL),
-        Some(bytes) => Segment::existing(dir, &kernel::Segment { bytes, ..*state }),
+        Some(bytes) => Segment::existing(dir, &kernel::Extent { bytes, ..*state }),
     });
     segments.map(Arc::new).collect()
 }

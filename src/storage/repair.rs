@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
-use super::directory::{self, Directory, FILES_OFFLINE, Meta, parse_partition_dir, partition_dir};
+use super::author::Author;
+use super::clocks::Now;
+use super::directory::{self, Directory, Meta, parse_partition_dir, partition_dir};
 use super::fs::{self, Fs, Open, OverlayFs};
 use super::inspect::{self, NextStart, Report};
-use super::journal::{self, Entry, Journal};
+use super::journal::{self, Journal};
 use super::recovery::{self, OnDamage, Recovered};
 use super::segment::{self, Expected};
 use super::snapshot;
 use super::trash::ASIDE;
-use crate::kernel::{self, Command, Shard};
-use crate::time::{self, Clock};
+use crate::kernel::{self, Command, Levels, Shard, entry};
+use crate::time::Clock;
 use crate::types::{Offset, TopicId};
 
 /// The data that a repair would give up.
@@ -64,14 +66,14 @@ pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// The directory in which the old files are kept.
-struct Aside {
+pub(super) struct Aside {
     fs: Arc<dyn Fs>,
     root: PathBuf,
     dir: PathBuf,
 }
 
 impl Aside {
-    fn new(fs: &Arc<dyn Fs>, root: &Path) -> io::Result<Aside> {
+    pub(super) fn new(fs: &Arc<dyn Fs>, root: &Path) -> io::Result<Aside> {
         let above = root.join(ASIDE);
         fs::create_dirs(&**fs, &above)?;
         let taken: BTreeSet<String> = fs.list(&above)?.into_iter().map(|entry| entry.name).collect();
@@ -79,6 +81,10 @@ impl Aside {
         let dir = above.join(name.unwrap_or_default());
         fs::create_dirs(&**fs, &dir)?;
         Ok(Aside { fs: Arc::clone(fs), root: root.to_owned(), dir })
+    }
+
+    pub(super) fn into_dir(self) -> PathBuf {
+        self.dir
     }
 
     /// The path for the copy of a file of the data directory.
@@ -112,7 +118,7 @@ impl Aside {
         self.fs.sync_dir(fs::parent(&place))
     }
 
-    fn copy_all(&self, dir: &Path) -> io::Result<()> {
+    pub(super) fn copy_all(&self, dir: &Path) -> io::Result<()> {
         for entry in self.fs.list(dir)?.iter().filter(|entry| !entry.is_dir) {
             self.copy(&dir.join(&entry.name), 0)?;
         }
@@ -135,16 +141,14 @@ impl Aside {
 fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec<String>, OpenError> {
     let io = |error| OpenError::Io { path: root.to_owned(), error };
     let mut losses = Vec::new();
-    if let Err(OpenError::Damaged { what }) = Meta::read(&**fs, root) {
+    if let Err(OpenError::Damaged { what }) = Meta::check(&**fs, root) {
         if let Some(aside) = aside {
             aside.copy(&root.join(directory::META), 0).map_err(io)?;
         }
-        let whole = Meta::restore(&**fs, root).map_err(io)?;
+        let whole = Meta::restore(&**fs, root, Levels::KNOWN).map_err(io)?;
         losses.extend((!whole).then(|| format!("{what}: the cluster id; clients see another cluster")));
     }
-    let meta = Meta::read(&**fs, root)?;
-    let directory =
-        Directory::open(Arc::clone(fs), root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
+    let directory = Directory::open_offline(fs, root)?;
     let options = journal::Options::new(directory.salt);
 
     let lost = lost_entries(&directory).map_err(io)?;
@@ -157,7 +161,7 @@ fn repair_on(fs: &Arc<dyn Fs>, root: &Path, aside: Option<&Aside>) -> Result<Vec
         }
         // A start on an overlay shows what a start would cut off.
         let tried: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(fs), root));
-        let tried = Directory::open(tried, root, meta.node_id, None, time::random_uuid, FILES_OFFLINE)?;
+        let tried = Directory::open_offline(&tried, root)?;
         let left = recovery::recover(&tried, options, OnDamage::GiveUp)?;
         keep_what_is_cut(&directory, &left, aside).map_err(io)?;
     }
@@ -186,9 +190,10 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
             lost.newest = lost.newest.max(frame.synced);
             let Some(entry) = frame.entry else { continue };
             lost.newest = lost.newest.max(entry.position);
-            let commands: Vec<Command> = postcard::from_bytes(&entry.commands).unwrap_or_default();
+            let read = entry::read(directory.levels, &entry.commands);
+            let commands = read.map(|(_, commands)| commands).unwrap_or_default();
             for command in &commands {
-                if let Command::CreatePlacedTopic(create) = command {
+                if let Command::CreateTopic(create) = command {
                     lost.names.insert(create.id, create.name.clone());
                 }
             }
@@ -202,7 +207,7 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
             lost.names.entry(id).or_insert_with(|| name.to_owned());
         }
     }
-    for wrong in snapshot::read_newest(fs, &directory.snapshots(), directory.node_id)?.wrong {
+    for wrong in snapshot::read_newest(fs, &directory.snapshots(), directory.levels)?.wrong {
         lost.newest = lost.newest.max(wrong.position);
     }
     Ok(lost)
@@ -231,7 +236,7 @@ impl LostEntries {
                     *records.entry(partition).or_insert(0) += count;
                 }
                 Command::Group { group, .. } => drop(groups.insert(group.as_str())),
-                Command::CreatePlacedTopic(create) => lines.push(format!("  the topic {}", create.name)),
+                Command::CreateTopic(create) => lines.push(format!("  the topic {}", create.name)),
                 _ => others += 1,
             }
         }
@@ -258,7 +263,7 @@ fn keep_what_is_cut(directory: &Directory, left: &Recovered, aside: &Aside) -> i
             }
             for id in segment::ids(&*directory.fs, &dir)? {
                 let path = segment::log_path(&dir, id);
-                let kept = partition.segments().iter().find(|state| state.id() == id);
+                let kept = partition.extents().iter().find(|state| state.id() == id);
                 let from = kept.map_or(0, |state| state.bytes);
                 if directory.fs.metadata(&path)?.len > from {
                     aside.copy(&path, from)?;
@@ -300,7 +305,7 @@ fn give_up_partitions(
             if is_foreign {
                 move_away(&dir).map_err(io)?;
             } else {
-                let given_up = partition.segments().iter().filter(|state| state.base < good_from);
+                let given_up = partition.extents().iter().filter(|state| state.base < good_from);
                 for state in given_up {
                     move_away(&segment::log_path(&dir, state.id())).map_err(io)?;
                 }
@@ -309,7 +314,7 @@ fn give_up_partitions(
         }
     }
     if !commands.is_empty() {
-        write_commands(&mut shard, &mut *journal, &commands)
+        write_commands(directory.levels, &mut shard, &mut *journal, &commands)
             .map_err(|why| OpenError::Io { path: directory.journal(), error: io::Error::other(why) })?;
     }
     Ok(losses)
@@ -336,14 +341,19 @@ fn good_from(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Resu
 }
 
 /// Applies the commands and makes them durable, like a round of the committer.
-fn write_commands(shard: &mut Shard, journal: &mut dyn Journal, commands: &[Command]) -> Result<(), String> {
-    let time = Clock::machine().now();
+fn write_commands(
+    levels: Levels,
+    shard: &mut Shard,
+    journal: &mut dyn Journal,
+    commands: &[Command],
+) -> Result<(), String> {
+    let mut author = Author::after(shard, levels);
+    let draft = author.open(shard, Now { time: Clock::machine().now(), trusted: None });
     for command in commands {
-        shard.apply(time, command).map_err(|refusal| format!("{command:?}: {refusal:?}"))?;
+        shard.apply(draft.time, command).map_err(|refusal| format!("{command:?}: {refusal:?}"))?;
     }
-    let encoded = postcard::to_stdvec(commands).map_err(|error| error.to_string())?;
-    shard.close_round(&encoded);
-    let entry = Entry { position: shard.position(), time, hash: shard.hash(), commands: &encoded, data: &[] };
+    let commands: Vec<&Command> = commands.iter().collect();
+    let entry = author.close(&draft, &commands, &[], shard);
     journal.append(&entry).map_err(|error| error.to_string())?;
     let synced = journal.sync_job().run().map_err(|error| error.to_string())?;
     journal.synced(synced);

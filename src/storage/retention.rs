@@ -79,7 +79,7 @@ impl Drop for Pass {
 /// segment is deleted if its newest record is too old, or if the log has at least `size` bytes without it.
 /// `age` is the current time and the maximum age.
 fn first_kept(partition: &Partition, age: Option<(Timestamp, Duration)>, size: Option<u64>) -> Offset {
-    let segments = partition.segments();
+    let segments = partition.extents();
     let ends = segments.iter().skip(1).map(|next| next.base).chain([partition.end()]);
     let mut over =
         size.map(|size| segments.iter().map(|segment| segment.bytes).sum::<u64>().saturating_sub(size));
@@ -99,16 +99,16 @@ fn first_kept(partition: &Partition, age: Option<(Timestamp, Duration)>, size: O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Commit, CreateTopic};
-    use crate::types::Uuid;
+    use crate::kernel::{BatchFlags, Commit, CreateTopic, Place};
+    use crate::types::{LeaderEpoch, Uuid};
 
     const TOPIC: Uuid = Uuid([1; 16]);
 
     /// Three segments of 10 records and 100 bytes, with the given timestamps in seconds.
     fn partition(newest: [i64; 3]) -> Partition {
         let mut shard = Shard::new(crate::types::NodeId(1));
-        let create =
-            CreateTopic { id: TOPIC, name: "t".into(), partitions: 1, overrides: Default::default() };
+        let replicas = vec![vec![crate::types::NodeId(1)]];
+        let create = CreateTopic { id: TOPIC, name: "t".into(), overrides: Default::default(), replicas };
         shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
         for seconds in newest {
             let commit = Commit {
@@ -118,9 +118,9 @@ mod tests {
                 last_offset_delta: 9,
                 max_timestamp: Timestamp(seconds * 1000),
                 producer: None,
-                roll: true,
-                inline: true,
-                crc: 0,
+                flags: BatchFlags::default(),
+                leadership: LeaderEpoch(0),
+                place: Place::Segment { roll: true, inline: true, crc: 0 },
             };
             shard.apply(Timestamp(50_000), &Command::Commit(commit)).unwrap();
         }

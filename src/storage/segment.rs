@@ -129,10 +129,10 @@ impl Segment {
     }
 
     /// A segment with an existing file, as the journal describes it. Opens nothing.
-    pub fn existing(dir: &Arc<PartitionDir>, state: &kernel::Segment) -> Segment {
+    pub fn existing(dir: &Arc<PartitionDir>, state: &kernel::Extent) -> Segment {
         dir.note_made();
         let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
-        segment.generation = state.generation;
+        segment.generation = state.id().generation;
         segment.size.store(state.bytes, Ordering::Release);
         segment.max_timestamp.store(state.max_timestamp.0, Ordering::Release);
         segment.made.store(true, Ordering::Release);

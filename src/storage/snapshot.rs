@@ -1,25 +1,18 @@
 //! Snapshots: the kernel's state at a position, in a file, so that replay is bounded. Two are kept, so that
 //! damage to one only makes the replay longer.
 //!
-//! `snapshot/<position, 20 digits>.snapshot`: magic, format, length and CRC-32C of the rest; the time at
-//! which the clock was last trusted (-1: never); the state. A snapshot is renamed into place, so it is never
-//! incomplete.
+//! `snapshot/<position, 20 digits>.snapshot`: magic; level of the form, length and CRC-32C of the state; the
+//! state. A snapshot is renamed into place, so it is never incomplete.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::fs::{self, Failure, Fs};
-use crate::kernel::Shard;
-use crate::types::{NodeId, Timestamp};
+use crate::kernel::{Level, Levels, Shard};
 
 const MAGIC: &[u8; 8] = b"jackdaws";
-/// The format that this version writes; it also reads older ones.
-const FORMAT: u32 = 4;
-const OLDEST: u32 = 1;
 const HEADER: usize = 24;
-/// The first format with the time.
-const WITH_TIME: u32 = 4;
 /// Larger than any state that fits into memory together with its own bytes.
 const LARGEST: u64 = 8 << 30;
 const SUFFIX: &str = ".snapshot";
@@ -51,24 +44,20 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// Writes the state; it is durable when this returns.
-pub fn write(fs: &dyn Fs, dir: &Path, shard: &Shard) -> io::Result<()> {
-    let trusted = shard.clock_trusted().map_or(-1, |time| time.0).to_be_bytes();
-    let state = postcard::to_stdvec(shard).map_err(io::Error::other)?;
-    let length = trusted.len() + state.len();
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&trusted), &state);
+/// Writes the state at the level in force; it is durable when this returns.
+pub fn write(fs: &dyn Fs, dir: &Path, levels: Levels, shard: &Shard) -> io::Result<()> {
+    let state = levels.current().write_state(shard);
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
-    header.extend_from_slice(&FORMAT.to_be_bytes());
-    header.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
-    header.extend_from_slice(&crc.to_be_bytes());
-    let pieces = [&header[..], &trusted, &state].map(IoSlice::new);
+    header.extend_from_slice(&u32::from(levels.in_force().0).to_be_bytes());
+    header.extend_from_slice(&u64::try_from(state.len()).unwrap_or(u64::MAX).to_be_bytes());
+    header.extend_from_slice(&crc32c::crc32c(&state).to_be_bytes());
+    let pieces = [&header[..], &state].map(IoSlice::new);
     fs::replace(fs, &path_of(dir, shard.position()), &pieces)
 }
 
-/// Reads the newest valid snapshot. The position inside it decides, because the checksum covers it. `broker`
-/// is the owner of the directory.
-pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found> {
+/// Reads the newest valid snapshot. The position inside it decides, because the checksum covers it.
+pub fn read_newest(fs: &dyn Fs, dir: &Path, levels: Levels) -> io::Result<Found> {
     let mut found = Found::default();
     for position in positions(fs, dir)?.into_iter().rev() {
         let path = path_of(dir, position);
@@ -77,7 +66,7 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found>
             Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
             read => read.map_err(|error| error.to_string()),
         };
-        match bytes.and_then(|bytes| parse(&bytes, broker)) {
+        match bytes.and_then(|bytes| parse(&bytes, levels)) {
             Ok(shard) => {
                 let held = shard.position();
                 if found.newest.as_ref().is_none_or(|newest| newest.position() < held) {
@@ -97,10 +86,10 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path, broker: NodeId) -> io::Result<Found>
 
 /// After a start from the snapshot in `found`: makes sure that there is a durable snapshot of the state, and
 /// removes wrong, unfinished and old ones. Returns the same as [`trim`].
-pub fn renew(fs: &dyn Fs, dir: &Path, shard: &Shard, found: &Found) -> io::Result<u64> {
+pub fn renew(fs: &dyn Fs, dir: &Path, levels: Levels, shard: &Shard, found: &Found) -> io::Result<u64> {
     let of_now = path_of(dir, shard.position());
     if !found.is_in_place || found.newest.as_ref().map(Shard::position) != Some(shard.position()) {
-        write(fs, dir, shard)?;
+        write(fs, dir, levels, shard)?;
     }
     let wrong = found.wrong.iter().map(|wrong| wrong.path.clone()).filter(|path| *path != of_now);
     let unfinished = fs.list(dir)?.into_iter().filter(|entry| entry.name.ends_with(fs::TEMPORARY));
@@ -113,16 +102,18 @@ pub fn renew(fs: &dyn Fs, dir: &Path, shard: &Shard, found: &Found) -> io::Resul
 }
 
 /// All snapshots, the oldest first, each with its state or the reason why it is wrong.
-pub fn read_all(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
+pub fn read_all(
+    fs: &dyn Fs,
+    dir: &Path,
+    levels: Levels,
+) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
     let read = |position| {
         let path = path_of(dir, position);
         let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
-        // The node id does not matter here.
-        let shard =
-            bytes.and_then(|bytes| parse(&bytes, NodeId(0))).and_then(|shard| match shard.position() {
-                held if held == position => Ok(shard),
-                held => Err(format!("it holds the state at {held}")),
-            });
+        let shard = bytes.and_then(|bytes| parse(&bytes, levels)).and_then(|shard| match shard.position() {
+            held if held == position => Ok(shard),
+            held => Err(format!("it holds the state at {held}")),
+        });
         (path, shard)
     };
     Ok(positions(fs, dir)?.into_iter().map(read).collect())
@@ -158,26 +149,21 @@ fn path_of(dir: &Path, position: u64) -> PathBuf {
     dir.join(format!("{position:020}{SUFFIX}"))
 }
 
-fn parse(bytes: &[u8], broker: NodeId) -> Result<Shard, String> {
+fn parse(bytes: &[u8], levels: Levels) -> Result<Shard, String> {
     let (header, state) = bytes.split_at_checked(HEADER).ok_or("it is cut short")?;
     let rest = header.strip_prefix(MAGIC).ok_or("it is not a snapshot")?;
     let (format, rest) = rest.split_first_chunk::<4>().expect("the header's length is fixed");
     let (length, crc) = rest.split_first_chunk::<8>().expect("the header's length is fixed");
     let format = u32::from_be_bytes(*format);
-    if !(OLDEST..=FORMAT).contains(&format) {
-        return Err(format!("it has format {format}, this version reads {OLDEST} to {FORMAT}"));
-    }
     if u64::try_from(state.len()) != Ok(u64::from_be_bytes(*length)) {
         return Err("it is cut short".into());
     }
     if crc32c::crc32c(state).to_be_bytes() != *crc {
         return Err("its checksum is wrong".into());
     }
-    let (trusted, state) = match format {
-        WITH_TIME.. => state.split_first_chunk::<8>().ok_or("it has no time")?,
-        _ => (&(-1i64).to_be_bytes(), state),
-    };
-    let trusted = Some(i64::from_be_bytes(*trusted)).filter(|time| *time >= 0).map(Timestamp);
-    let shard = Shard::from_snapshot(format, state, broker).map_err(|error| error.to_string())?;
-    Ok(shard.with_clock_trusted(trusted))
+    let level = u16::try_from(format).map(Level);
+    match level.ok().and_then(|level| levels.read_state(level, state)) {
+        Some(read) => read.map_err(|error| error.to_string()),
+        None => Err(format!("it has format {format}, this version reads {levels:?}")),
+    }
 }

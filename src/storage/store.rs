@@ -28,7 +28,7 @@ use super::{OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::GroupRecord;
 use crate::kernel::{
-    self, Applied, Command, CreatePlacedTopic, Election, Group, Refusal, Scope, Settings, Shard,
+    self, Applied, Command, CreateTopic, Election, Group, Levels, Refusal, Scope, Settings, Shard,
 };
 use crate::time::{self, Clock};
 use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
@@ -74,6 +74,8 @@ pub struct StoreOptions {
     pub tuning: Tuning,
     /// The source of topic ids.
     pub new_id: fn() -> Uuid,
+    /// The stored forms of commands and snapshots that are known; the last one is written.
+    pub levels: Levels,
 }
 
 impl StoreOptions {
@@ -86,7 +88,8 @@ impl StoreOptions {
         };
         let (clock, new_id) = (Clock::machine(), time::random_uuid);
         let brokers = settings.broker_ids();
-        StoreOptions { place, clock, settings, brokers, durability, tuning, new_id }
+        let levels = Levels::KNOWN;
+        StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels }
     }
 }
 
@@ -152,7 +155,7 @@ pub struct NewTopic {
 impl Store {
     /// Opens the store and recovers from a crash. It returns once the recovered state is durable.
     pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
-        let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id } = options;
+        let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels } = options;
         let in_memory = matches!(place, Place::Memory);
         let (fs, root, threads): (Arc<dyn Fs>, PathBuf, bool) = match place {
             Place::Memory => (Arc::new(MemoryFs::default()), "memory".into(), true),
@@ -161,7 +164,8 @@ impl Store {
             Place::Simulated(fs, root) => (fs, root, false),
         };
         let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
-        let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, tuning.open_segments);
+        let open_segments = tuning.open_segments;
+        let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, open_segments, levels);
         let directory = Arc::new(directory?);
         let recovered = match in_memory {
             true => Recovered::nothing(settings.node_id),
@@ -244,13 +248,13 @@ impl Store {
         committer.engine().empty_trash();
         take_places(&committer, &brokers, election);
         bound_producers(&committer, settings.producers_budget);
-        // A log that lost its tail gets a new leader epoch, so that clients notice.
-        for (topic, partition) in cut {
-            committer.submit(Work::Command {
-                command: Command::RaiseEpoch { topic, partition },
-                done: Box::new(|_| {}),
-            });
-        }
+        // A log that lost its tail gets a new leader epoch, so that clients notice. The store opens in the new
+        // epoch, or the first batches would be refused as those of the old one.
+        let raised: Vec<_> = cut
+            .into_iter()
+            .map(|(topic, partition)| begin(&committer, Command::RaiseEpoch { topic, partition }))
+            .collect();
+        raised.into_iter().for_each(|wait| drop(wait()));
         Ok(Store(Arc::new(inner)))
     }
 
@@ -298,7 +302,7 @@ impl Store {
         let id = (self.0.new_id)();
         let start = u64::from_be_bytes(*id.0.last_chunk().expect("an id has 16 bytes"));
         let replicas = kernel::spread(self.topics().running(), partitions, 1, start);
-        self.create(CreatePlacedTopic { id, name, overrides, replicas })
+        self.create(CreateTopic { id, name, overrides, replicas })
     }
 
     /// Creates a topic whose partitions have these replicas, the preferred leader first.
@@ -309,15 +313,15 @@ impl Store {
         replicas: Vec<Vec<NodeId>>,
     ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
         let id = (self.0.new_id)();
-        self.create(CreatePlacedTopic { id, name, overrides, replicas })
+        self.create(CreateTopic { id, name, overrides, replicas })
     }
 
     fn create(
         &self,
-        create: CreatePlacedTopic,
+        create: CreateTopic,
     ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
         let id = create.id;
-        let created = self.0.committer.command(Command::CreatePlacedTopic(create));
+        let created = self.0.committer.command(Command::CreateTopic(create));
         let store = self.clone();
         async move {
             created.await?;
@@ -382,7 +386,7 @@ impl Store {
         partition: i32,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
         let elected = self.0.committer.command(Command::ElectPreferred { topic, partition });
-        async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
+        async move { Ok(matches!(elected.await?, Applied::LeaderElected { moved: true, .. })) }
     }
 
     /// Makes any running replica leader if there is none. Returns whether there was none.
@@ -392,7 +396,7 @@ impl Store {
         partition: i32,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
         let elected = self.0.committer.command(Command::ElectUnclean { topic, partition });
-        async move { Ok(elected.await? == Applied::LeaderElected { moved: true }) }
+        async move { Ok(matches!(elected.await?, Applied::LeaderElected { moved: true, .. })) }
     }
 
     /// Sets the running brokers; leaders, ISRs and ELRs follow.
@@ -400,7 +404,7 @@ impl Store {
         &self,
         running: Vec<NodeId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        self.change(Command::RunBrokers { running, election: self.0.election })
+        self.change(Command::SetBrokers { running, election: self.0.election })
     }
 
     /// The command is queued when the call returns. Resolves when the change is durable and published.
@@ -724,7 +728,7 @@ fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
         let shard = &committer.engine().shard;
         shard.running() != brokers || shard.election() != election
     };
-    let run = || Command::RunBrokers { running: brokers.to_vec(), election };
+    let run = || Command::SetBrokers { running: brokers.to_vec(), election };
     if are_others && let Err(error) = begin(committer, run())() {
         tracing::warn!(
             ?error,

@@ -1,24 +1,21 @@
-//! Data directories of every format are opened by this version. `format-1/` to `format-4/` were made by
-//! [`make`] below, as it was then, in the state that kill -9 leaves: a snapshot and a journal behind it.
+//! Data directories of every format that stays are opened by this version.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::BatchBuilder;
+use jackdaw::storage::fs::{DiskFs, Fs};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions};
+use jackdaw::storage::inspect::{self, NextStart};
+use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions, repair};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
 use crate::history::commit;
-
-const FORMAT_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-1");
-const FORMAT_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-2");
-const FORMAT_3: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-3");
-const FORMAT_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-4");
 
 fn open(dir: &Path) -> Store {
     try_open(dir).unwrap()
@@ -31,51 +28,29 @@ fn try_open(dir: &Path) -> Result<Store, OpenError> {
     Store::open(options)
 }
 
+/// Formats 1 to 4 were written by builds before the first release only. The formats before 4 had no checksum.
 #[test]
-fn i17_a_directory_of_format_1_is_opened_with_all_that_is_in_it() {
-    let copy = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_1), copy.path());
-    let store = check(copy.path(), &["orders", "payments"]);
-    let orders = store.topics().by_name("orders").cloned().unwrap();
-    for placement in &orders.placement {
-        assert_eq!(placement.replicas, [NodeId(1)], "there was one broker, the directory's");
-        assert_eq!(placement.leader, Some(NodeId(1)));
+fn i17_a_directory_of_an_unreleased_format_is_refused_in_one_line_and_not_changed() {
+    let made = tempfile::tempdir().unwrap();
+    make(made.path());
+    let meta = fs::read_to_string(made.path().join("meta")).unwrap();
+    let (_, rest) = meta.split_once('\n').unwrap();
+    let (rest, _) = rest.split_once("checksum=").unwrap();
+    for format in 1..=4 {
+        let covered = format!("format={format}\n{rest}");
+        let checksum = format!("checksum={:08x}\n", crc32c::crc32c(covered.as_bytes()));
+        let meta = if format < 4 { covered } else { covered + &checksum };
+        fs::write(made.path().join("meta"), &meta).unwrap();
+        let refused = try_open(made.path()).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::Older { .. }), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains(&format!("has format {format}, ")) && said.lines().count() == 1, "{said}");
+        let disk: Arc<dyn Fs> = Arc::new(DiskFs);
+        let report = inspect::verify(&disk, made.path()).unwrap();
+        assert!(matches!(report.next_start, NextStart::Refused(OpenError::Older { .. })));
+        assert!(matches!(repair::plan(&disk, made.path()), Err(OpenError::Older { .. })));
+        assert_eq!(fs::read_to_string(made.path().join("meta")).unwrap(), meta);
     }
-    drop(store);
-    let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
-    assert!(meta.starts_with("format=4\n"), "an older version now refuses it in plain words");
-    drop(check_end(copy.path()));
-}
-
-#[test]
-fn i17_a_directory_of_format_2_is_opened_with_all_that_is_in_it() {
-    let copy = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_2), copy.path());
-    drop(check_2(copy.path(), &["orders", "payments", "spread"]));
-}
-
-#[test]
-fn i17_a_directory_of_format_3_is_opened_with_all_that_is_in_it() {
-    let copy = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_3), copy.path());
-    check_3(copy.path());
-}
-
-#[test]
-fn i17_a_directory_of_format_4_is_opened_with_all_that_is_in_it() {
-    let copy = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_4), copy.path());
-    let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
-    assert!(meta.starts_with("format=4\n") && meta.contains("\nchecksum="), "{meta}");
-    check_3(copy.path());
-    drop(check_end(copy.path()));
-    // New in this format: the witness knows that the journal was longer.
-    let cut = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_4), cut.path());
-    for journal in fs::read_dir(cut.path().join("journal")).unwrap() {
-        fs::remove_file(journal.unwrap().path()).unwrap();
-    }
-    assert!(matches!(try_open(cut.path()), Err(OpenError::Damaged { .. })));
 }
 
 /// The version that introduces a format keeps such a directory: `KEEP_FORMAT=DIR cargo test --test
@@ -87,12 +62,15 @@ fn this_version_opens_what_it_makes() {
     if let Some(kept) = std::env::var_os("KEEP_FORMAT") {
         copy_tree(copy.path(), Path::new(&kept));
     }
-    check_3(copy.path());
+    check(copy.path());
+    drop(check_end(copy.path()));
 }
 
-/// Checks the additions of format 3: compaction.
-fn check_3(dir: &Path) {
-    let store = check_2(dir, &["compacted", "orders", "payments", "spread"]);
+/// Checks everything that [`make`] wrote.
+fn check(dir: &Path) {
+    let store = open(dir);
+    check_records(&store);
+    check_placement(&store);
     let compacted = store.topics().by_name("compacted").cloned().unwrap();
     let left = values(compacted.partition(0).unwrap(), Offset(0)).unwrap();
     let offsets: Vec<i64> = left.iter().map(|(offset, _)| *offset).collect();
@@ -100,9 +78,8 @@ fn check_3(dir: &Path) {
     assert!(left[3].1.starts_with("11 "));
 }
 
-/// Checks the additions of format 2: placements, added partitions, settings.
-fn check_2(dir: &Path, topics_there: &[&str]) -> Store {
-    let store = check(dir, topics_there);
+/// Placements, added partitions and settings.
+fn check_placement(store: &Store) {
     let spread = store.topics().by_name("spread").cloned().unwrap();
     let replicas: Vec<_> = spread.placement.iter().map(|placement| placement.replicas.clone()).collect();
     assert_eq!(replicas, [[NodeId(2), NodeId(1)], [NodeId(1), NodeId(2)], [NodeId(1), NodeId(2)]]);
@@ -113,7 +90,6 @@ fn check_2(dir: &Path, topics_there: &[&str]) -> Store {
     let stored = BTreeMap::from([("log.retention.ms".to_owned(), "7000".to_owned())]);
     assert_eq!(store.settings().get(&Scope::DefaultBroker), Some(&stored));
     assert_eq!(store.settings().scopes().len(), 1);
-    store
 }
 
 /// Checks the directory again, after this version has opened and closed it.
@@ -124,11 +100,11 @@ fn check_end(dir: &Path) -> Store {
     store
 }
 
-fn check(dir: &Path, topics_there: &[&str]) -> Store {
-    let store = open(dir);
+/// Topics, records, idempotent producers and groups.
+fn check_records(store: &Store) {
     let topics = store.topics();
     let names: Vec<_> = topics.iter().map(|topic| topic.name.to_string()).collect();
-    assert_eq!(names, topics_there);
+    assert_eq!(names, ["compacted", "orders", "payments", "spread"]);
 
     let orders = topics.by_name("orders").unwrap();
     let first: Vec<_> = (3..30).map(|number| (number, format!("order {number}"))).collect();
@@ -145,7 +121,6 @@ fn check(dir: &Path, topics_there: &[&str]) -> Store {
     let group = store.reload("group").unwrap();
     assert_eq!(group.offset((orders.id, 0)).unwrap().offset, Offset(17));
     assert!(now(orders.partition(0).unwrap().append(batch(&["goes on"]))).is_ok());
-    store
 }
 
 fn copy_tree(from: &Path, to: &Path) {

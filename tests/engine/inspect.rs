@@ -153,11 +153,9 @@ fn a_dump_has_a_line_for_every_batch_record_and_entry() {
     assert_eq!(shallow.lines().count(), 3);
 
     let journal = dumped(&fs, "data/journal", true);
-    assert!(journal.contains("at=72 entry=1 synced=0 time=1000000"), "{journal}");
+    assert!(journal.contains("at=80 entry=1 synced=0 time=1000000"), "{journal}");
     assert!(
-        journal.contains("CreatePlacedTopic")
-            && journal.contains("Commit")
-            && journal.contains("mark synced=")
+        journal.contains("CreateTopic") && journal.contains("Commit") && journal.contains("mark synced=")
     );
 }
 

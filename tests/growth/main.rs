@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jackdaw::kernel::producers::PRODUCER_BYTES;
-use jackdaw::kernel::{Command, Commit, CreateTopic, ProducerStamp, Shard};
+use jackdaw::kernel::{BatchFlags, Command, Commit, CreateTopic, Place, ProducerStamp, Shard};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use jackdaw::protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 
-use jackdaw::types::{NodeId, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use jackdaw::types::{LeaderEpoch, NodeId, ProducerEpoch, ProducerId, Timestamp, Uuid};
 
 #[path = "../counting/mod.rs"]
 mod counting;
@@ -58,7 +58,8 @@ fn producers_take_what_their_account_says() {
     const PRODUCERS: i64 = 20_000;
     let topic = Uuid([7; 16]);
     let mut shard = Shard::new(NodeId(1));
-    let create = CreateTopic { id: topic, name: "t".into(), partitions: 3, overrides: BTreeMap::new() };
+    let replicas = vec![vec![NodeId(1)]; 3];
+    let create = CreateTopic { id: topic, name: "t".into(), overrides: BTreeMap::new(), replicas };
     shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
     let before = ASKED.get() - GIVEN_BACK.get();
     // More batches than a window holds, in a mixed order of producers.
@@ -72,9 +73,9 @@ fn producers_take_what_their_account_says() {
                 last_offset_delta: 0,
                 max_timestamp: Timestamp(0),
                 producer: Some(stamp),
-                roll: false,
-                inline: true,
-                crc: 0,
+                flags: BatchFlags::default(),
+                leadership: LeaderEpoch(0),
+                place: Place::Segment { roll: false, inline: true, crc: 0 },
             };
             shard.apply(Timestamp(id), &Command::Commit(commit)).unwrap();
         }

@@ -19,11 +19,11 @@ fn with_replicas(replicas: &[&[i32]]) -> Shard {
 fn placed(id: TopicId, name: &str, replicas: &[&[i32]]) -> Command {
     let replicas = replicas.iter().map(|one| ids(one)).collect();
     let (name, overrides) = (name.to_owned(), BTreeMap::new());
-    Command::CreatePlacedTopic(CreatePlacedTopic { id, name, overrides, replicas })
+    Command::CreateTopic(CreateTopic { id, name, overrides, replicas })
 }
 
 fn runs(shard: &mut Shard, running: &[i32]) {
-    let run = Command::RunBrokers { running: ids(running), election: shard.election() };
+    let run = Command::SetBrokers { running: ids(running), election: shard.election() };
     assert_eq!(shard.apply(at(1), &run), Ok(Applied::BrokersSet));
 }
 
@@ -341,13 +341,13 @@ fn told(shard: &Shard) -> String {
 fn an_unclean_election_that_is_asked_for_lets_any_replica_lead_that_runs_where_nobody_does() {
     let mut shard = with_replicas(&[&[1, 2]]);
     let elect = Command::ElectUnclean { topic: TOPIC, partition: 0 };
-    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: false }));
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { topic: TOPIC, moved: false }));
     runs(&mut shard, &[2, 3]);
     runs(&mut shard, &[3]);
     assert_eq!(shard.apply(at(1), &elect), Err(Refusal::NoEligibleLeader));
     runs(&mut shard, &[1, 3]);
     assert_eq!(told(&shard), "-1 2 [] [2] [2]");
-    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: true }));
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { topic: TOPIC, moved: true }));
     assert_eq!(told(&shard), "1 3 [1] [] []");
 }
 
@@ -372,7 +372,7 @@ fn a_leader_is_elected_as_soon_as_a_setting_allows_it_of_the_topic_or_of_all_bro
     }
     let mut shard = with_replicas(&[&[1, 2]]);
     let election = Election { min_insync: 2, unclean: false };
-    shard.apply(at(1), &Command::RunBrokers { running: ids(&[2, 3]), election }).unwrap();
+    shard.apply(at(1), &Command::SetBrokers { running: ids(&[2, 3]), election }).unwrap();
     assert_eq!(told(&shard), "2 1 [2] [1] []", "what the brokers were started with");
     elect_by(&mut shard, "1", false);
     assert_eq!(told(&shard), "2 1 [2] [] []", "the topic's own settings come first");
@@ -396,11 +396,11 @@ fn eligible_replicas_stay_eligible_when_more_are_asked_for_and_not_when_enough_a
 fn the_preferred_replica_leads_again_when_asked_to() {
     let mut shard = with_replicas(&[&[1, 2]]);
     let elect = Command::ElectPreferred { topic: TOPIC, partition: 0 };
-    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: false }));
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { topic: TOPIC, moved: false }));
     runs(&mut shard, &[2, 3]);
     assert_eq!(shard.apply(at(1), &elect), Err(Refusal::PreferredNotAvailable));
     runs(&mut shard, &[1, 2, 3]);
-    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { moved: true }));
+    assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { topic: TOPIC, moved: true }));
     assert_eq!(shown(&shard, 0), (1, vec![1, 2], 2));
 }
 
@@ -420,13 +420,6 @@ fn a_reassignment_keeps_a_leader_that_remains_and_begins_an_epoch_where_a_replic
 }
 
 #[test]
-fn an_old_create_command_means_the_first_broker_that_runs() {
-    let mut shard = Shard::new(NodeId(7));
-    shard.apply(at(0), &create(TOPIC, "orders", 2)).unwrap();
-    assert_eq!(shown(&shard, 1), (7, vec![7], 0));
-}
-
-#[test]
 fn new_partitions_are_empty_and_stand_behind_the_last() {
     let mut shard = with_replicas(&[&[1]]);
     offset_of(&mut shard, batch(3)).unwrap();
@@ -435,7 +428,7 @@ fn new_partitions_are_empty_and_stand_behind_the_last() {
         first,
         replicas: replicas.iter().map(|one| ids(one)).collect(),
     };
-    assert_eq!(shard.apply(at(1), &add(1, &[&[2], &[3, 1]])), Ok(Applied::PartitionsAdded));
+    assert_eq!(shard.apply(at(1), &add(1, &[&[2], &[3, 1]])), Ok(Applied::PartitionsAdded { topic: TOPIC }));
     // A command with an outdated number is refused.
     let late = shard.apply(at(1), &add(1, &[&[2]]));
     assert_eq!(late, Err(Refusal::NotTheNextPartition { next: 3 }));

@@ -147,8 +147,9 @@ impl Engine {
             && self.options.tuning.snapshot_bytes < u64::MAX
         {
             self.directory.trash.settle()?;
-            snapshot::write(&*self.directory.fs, &self.directory.snapshots(), &self.shard)?;
-            snapshot::trim(&*self.directory.fs, &self.directory.snapshots())?;
+            let (fs, dir) = (&*self.directory.fs, self.directory.snapshots());
+            snapshot::write(fs, &dir, self.directory.levels, &self.shard)?;
+            snapshot::trim(fs, &dir)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::super::journal::SyncJob;
 use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::{Segment, SyncError};
 use super::super::{AppendError, StoreError};
-use crate::kernel::{Applied, Command, Placed, Refusal};
+use crate::kernel::{Applied, Command, Commit, Place, Placed, Refusal};
 
 /// A round between its write and its end.
 #[derive(Default)]
@@ -24,17 +24,14 @@ pub struct Round {
     pub failed: Option<String>,
 }
 
+/// One piece of work, in the order of the round.
 pub enum Event {
-    Appended {
-        partition: Arc<Partition>,
-        placed: Placed,
-        pieces: Pieces,
-        done: Answer<Appended, AppendError>,
-    },
+    Appended(NewBatch),
     NotAppended {
         done: Answer<Appended, AppendError>,
         said: Result<Appended, AppendError>,
     },
+    /// Other commands, of a requester or of the engine.
     Done {
         command: Command,
         applied: Applied,
@@ -44,6 +41,39 @@ pub enum Event {
         done: Done,
         refusal: Refusal,
     },
+}
+
+/// A batch that was applied: the source of the commit in the journal, of the bytes in the segment and in the
+/// journal, and of the answer.
+pub struct NewBatch {
+    /// A [`Command::Commit`].
+    pub command: Command,
+    pub partition: Arc<Partition>,
+    pub placed: Placed,
+    pub pieces: Pieces,
+    pub done: Answer<Appended, AppendError>,
+}
+
+impl NewBatch {
+    pub fn commit(&self) -> &Commit {
+        match &self.command {
+            Command::Commit(commit) => commit,
+            other => unreachable!("a batch is not committed by {other:?}"),
+        }
+    }
+
+    /// Whether the journal entry has the bytes.
+    pub fn is_inline(&self) -> bool {
+        let Place::Segment { inline, .. } = self.commit().place;
+        inline
+    }
+
+    /// The journal entry gets the bytes, because the segment could not be written.
+    pub fn set_inline(&mut self) {
+        if let Command::Commit(Commit { place: Place::Segment { inline, .. }, .. }) = &mut self.command {
+            *inline = true;
+        }
+    }
 }
 
 pub type Answer<T, E> = oneshot::Sender<Result<T, E>>;
@@ -78,6 +108,19 @@ pub enum SyncFailure {
 }
 
 impl Round {
+    /// The commands of the round's journal entry.
+    pub fn commands(&self) -> Vec<&Command> {
+        self.events.iter().filter_map(Event::command).collect()
+    }
+
+    pub fn changes_something(&self) -> bool {
+        self.events.iter().any(|event| event.command().is_some())
+    }
+
+    pub fn batches(&self) -> impl Iterator<Item = &NewBatch> {
+        self.events.iter().filter_map(Event::batch)
+    }
+
     pub fn wants_sync(&self) -> bool {
         self.sync.is_some()
     }
@@ -94,10 +137,26 @@ impl Round {
 }
 
 impl Event {
+    /// The command for the journal, if it changed something.
+    fn command(&self) -> Option<&Command> {
+        match self {
+            Event::Appended(batch) => Some(&batch.command),
+            Event::Done { command, applied, .. } => applied.changed_something().then_some(command),
+            Event::NotAppended { .. } | Event::Refused { .. } => None,
+        }
+    }
+
+    fn batch(&self) -> Option<&NewBatch> {
+        match self {
+            Event::Appended(batch) => Some(batch),
+            Event::NotAppended { .. } | Event::Done { .. } | Event::Refused { .. } => None,
+        }
+    }
+
     pub fn answer(self) {
         // If the requester gave up, the answer is dropped; that is no error.
         match self {
-            Event::Appended { placed, done, .. } => {
+            Event::Appended(NewBatch { placed, done, .. }) => {
                 let said = Appended {
                     base_offset: placed.base_offset,
                     log_start: placed.log_start,
@@ -113,7 +172,7 @@ impl Event {
 
     pub fn fail(self, error: &StoreError) {
         match self {
-            Event::Appended { done, .. } | Event::NotAppended { done, .. } => {
+            Event::Appended(NewBatch { done, .. }) | Event::NotAppended { done, .. } => {
                 drop(done.send(Err(error.clone().into())));
             }
             Event::Done { done, .. } | Event::Refused { done, .. } => done(Err(error.clone())),

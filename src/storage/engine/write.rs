@@ -9,15 +9,15 @@ use bytes::{Bytes, BytesMut};
 use super::super::committer::{AppendWork, Work};
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
-use super::super::journal::{Entry, JournalError};
 use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::{Appendage, Segment};
 use super::super::{AppendError, StoreError};
-use super::round::{Event, Round};
+use super::round::{Event, NewBatch, Round};
 use super::unwritten::{self, Run};
 use super::{Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
-use crate::kernel::{Applied, Command, Commit, ProducerStamp, Refusal};
+use crate::kernel::entry::{Draft, Header};
+use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal};
 use crate::record;
 use crate::types::Timestamp;
 
@@ -43,8 +43,8 @@ const RESERVE: u64 = 8;
 struct SegmentRun {
     partition: Arc<Partition>,
     run: Run,
-    /// The indexes of their commands in the round.
-    commits: Vec<usize>,
+    /// The indexes of their events in the round.
+    events: Vec<usize>,
     direct: bool,
 }
 
@@ -117,7 +117,7 @@ impl Engine {
         }
         // Space for all of it, also for batches that go directly to a segment. If the segment cannot be
         // written, they go to the journal.
-        let wanted = work.iter().map(wanted_room).sum::<usize>() as u64;
+        let wanted = (Header::LENGTH + work.iter().map(wanted_room).sum::<usize>()) as u64;
         let reserve = self.options.tuning.journal_file_bytes / RESERVE;
         let reserve = match claim {
             Claim::Ordinary => reserve,
@@ -188,15 +188,9 @@ impl Engine {
         }
     }
 
-    /// Applies one batch. Returns `None` if it changed nothing.
-    pub fn append(
-        &mut self,
-        now: Timestamp,
-        work: AppendWork,
-        inline: bool,
-        round: &mut Round,
-    ) -> Option<Command> {
-        let AppendWork { partition, batch, done } = work;
+    /// Applies one batch. Returns whether it changed something.
+    pub fn append(&mut self, now: Timestamp, work: AppendWork, inline: bool, round: &mut Round) -> bool {
+        let AppendWork { partition, batch, leadership, done } = work;
         let header = &batch.header;
         let commit = Commit {
             topic: partition.topic,
@@ -209,17 +203,17 @@ impl Engine {
                 epoch: producer.epoch,
                 sequence: producer.base_sequence,
             }),
-            roll: self.rolls(now, &partition, &batch),
-            inline,
-            crc: header.crc,
+            flags: BatchFlags::default(),
+            leadership,
+            place: Place::Segment { roll: self.rolls(now, &partition, &batch), inline, crc: header.crc },
         };
         let command = Command::Commit(commit);
         let said = match self.shard.apply(now, &command) {
             Ok(Applied::Appended(placed)) => {
                 let prefix = record::prefix(placed.base_offset, header.batch_length, placed.epoch);
                 let pieces = placed_batch(prefix, &batch.bytes);
-                round.events.push(Event::Appended { partition, placed, pieces, done });
-                return Some(command);
+                round.events.push(Event::Appended(NewBatch { command, partition, placed, pieces, done }));
+                return true;
             }
             Ok(Applied::Duplicate { base_offset, log_start }) => {
                 Ok(Appended { base_offset, log_start, repeated: true })
@@ -240,14 +234,14 @@ impl Engine {
             }
         };
         round.events.push(Event::NotAppended { done, said });
-        None
+        false
     }
 
     /// A segment ends at its size, at its age, or if an offset would exceed its base by more than `i32::MAX`
     /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to this one.
     fn rolls(&self, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
         let Some(state) = self.shard.partition(partition.topic, partition.index) else { return false };
-        let Some(newest) = state.segments().last() else { return true };
+        let Some(newest) = state.extents().last() else { return true };
         let settings = partition.settings();
         let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
         let last = state.end().0.saturating_add(i64::from(batch.header.last_offset_delta));
@@ -259,8 +253,8 @@ impl Engine {
 
     /// Writes the round's batches to their segments. Batches that cannot be written stay in the journal
     /// entry, even if they were meant to be written directly.
-    pub fn write_segments(&mut self, round: &Round, commands: &mut [Command]) {
-        for SegmentRun { partition, run, commits, direct } in self.runs(round, commands) {
+    pub fn write_segments(&mut self, round: &mut Round) {
+        for SegmentRun { partition, run, events, direct } in runs(round) {
             let key = (partition.topic, partition.index);
             let failure = match self.unwritten.why(key) {
                 // Writing this run would leave a gap in the log.
@@ -279,70 +273,29 @@ impl Engine {
                     }
                 },
             };
-            for commit in commits {
-                if let Some(Command::Commit(commit)) = commands.get_mut(commit) {
-                    commit.inline = true;
+            for event in events {
+                if let Some(Event::Appended(batch)) = round.events.get_mut(event) {
+                    batch.set_inline();
                 }
             }
             self.unwritten.add(&partition, run, failure);
         }
     }
 
-    fn runs(&self, round: &Round, commands: &[Command]) -> Vec<SegmentRun> {
-        let mut runs: Vec<SegmentRun> = Vec::new();
-        let mut of_segment: BTreeMap<SegmentKey, usize> = BTreeMap::new();
-        let commits = commands.iter().enumerate().filter_map(|(at, command)| match command {
-            Command::Commit(commit) => Some((at, commit)),
-            _ => None,
-        });
-        let appended = round.events.iter().filter_map(|event| match event {
-            Event::Appended { partition, placed, pieces, .. } => Some((partition, placed, pieces)),
-            _ => None,
-        });
-        for ((command, commit), (partition, placed, pieces)) in commits.zip(appended) {
-            let key = (partition.topic, partition.index, placed.segment);
-            let run = *of_segment.entry(key).or_insert_with(|| {
-                let segment = partition.segment_for(placed, || {
-                    let interval = partition.settings().index_interval_bytes;
-                    Segment::new(partition.dir(), placed.segment, interval)
-                });
-                let direct = !commit.inline;
-                let run = Run { segment, at: placed.at, pieces: vec![], batches: vec![] };
-                runs.push(SegmentRun { partition: Arc::clone(partition), run, commits: vec![], direct });
-                runs.len() - 1
-            });
-            let run = &mut runs[run];
-            run.commits.push(command);
-            run.run.pieces.extend(pieces.iter().cloned());
-            run.run.batches.push(Appendage {
-                base_offset: placed.base_offset,
-                bytes: commit.bytes,
-                max_timestamp: commit.max_timestamp,
-            });
-        }
-        runs
-    }
-
-    pub fn write_journal(&mut self, now: Timestamp, commands: &[Command], round: &mut Round) {
-        let encoded = postcard::to_stdvec(commands).expect("commands are plain data");
-        self.shard.close_round(&encoded);
-        let inline = commands.iter().filter_map(|command| match command {
-            Command::Commit(commit) => Some(commit.inline),
-            _ => None,
-        });
-        let appended = round.events.iter().filter_map(|event| match event {
-            Event::Appended { pieces, .. } => Some(pieces),
-            _ => None,
-        });
+    pub fn write_journal(&mut self, draft: &Draft, round: &mut Round) {
         let mut data: Vec<Bytes> = Vec::new();
-        let (mut written, mut referred) = (encoded.len(), 0);
-        for (inline, pieces) in inline.zip(appended) {
-            written += pieces.len();
-            match inline {
-                true => data.extend(pieces.iter().cloned()),
-                false => referred += pieces.len(),
+        let (mut written, mut referred) = (0, 0);
+        for batch in round.batches() {
+            written += batch.pieces.len();
+            if batch.is_inline() {
+                data.extend(batch.pieces.iter().cloned());
+            } else {
+                referred += batch.pieces.len();
             }
         }
+        let entry = self.author.close(draft, &round.commands(), &data, &mut self.shard);
+        written += entry.commands.len();
+        let appended = self.journal.append(&entry);
         self.counts.rounds.one();
         self.counts.journal_bytes.add((written - referred) as u64);
         self.behind = true;
@@ -353,7 +306,7 @@ impl Engine {
             self.since_look = 0;
             self.directory.look_at_space();
         }
-        if let Err(error) = self.append_entry(now, &encoded, &data) {
+        if let Err(error) = appended {
             round.failed = Some(error.to_string());
         }
     }
@@ -362,35 +315,29 @@ impl Engine {
     /// snapshot of the current state needs no older entries. Returns `false` if not all of them could be
     /// written.
     pub fn store_again(&mut self) -> bool {
-        let now = self.clocks.now().time;
+        let now = self.clocks.now();
         for (again, data) in self.unwritten.again() {
             let commands: Vec<Command> = again.into_iter().map(Command::StoreAgain).collect();
-            let encoded = postcard::to_stdvec(&commands).expect("commands are plain data");
-            let bytes = encoded.len() + data.iter().map(Bytes::len).sum::<usize>();
+            let commands: Vec<&Command> = commands.iter().collect();
+            let bytes = Header::LENGTH
+                + commands.iter().map(|command| encoded_bytes(command)).sum::<usize>()
+                + data.iter().map(Bytes::len).sum::<usize>();
             if self.journal.make_room(bytes as u64).is_err() {
                 return false;
             }
+            let draft = self.author.open(&self.shard, now);
             for command in &commands {
-                self.shard.apply(now, command).expect("the records have their place");
+                self.shard.apply(draft.time, command).expect("the records have their place");
             }
-            self.shard.close_round(&encoded);
+            let entry = self.author.close(&draft, &commands, &data, &mut self.shard);
+            let appended = self.journal.append(&entry);
             self.behind = true;
-            if let Err(error) = self.append_entry(now, &encoded, &data) {
+            if let Err(error) = appended {
                 self.poison(&error.to_string());
                 return false;
             }
         }
         true
-    }
-
-    fn append_entry(&mut self, now: Timestamp, commands: &[u8], data: &[Bytes]) -> Result<(), JournalError> {
-        self.journal.append(&Entry {
-            position: self.shard.position(),
-            time: now,
-            hash: self.shard.hash(),
-            commands,
-            data,
-        })
     }
 
     /// Tries again to write the records that could not be written.
@@ -402,6 +349,37 @@ impl Engine {
     fn note_written(&mut self, segments: Vec<Arc<Segment>>) {
         self.dirty.extend(segments.into_iter().map(|segment| (segment.key(), segment)));
     }
+}
+
+/// The bytes of the round, by segment.
+fn runs(round: &Round) -> Vec<SegmentRun> {
+    let mut runs: Vec<SegmentRun> = Vec::new();
+    let mut of_segment: BTreeMap<SegmentKey, usize> = BTreeMap::new();
+    for (at, event) in round.events.iter().enumerate() {
+        let Event::Appended(batch) = event else { continue };
+        let NewBatch { partition, placed, pieces, .. } = batch;
+        let key = (partition.topic, partition.index, placed.segment);
+        let run = *of_segment.entry(key).or_insert_with(|| {
+            let segment = partition.segment_for(placed, || {
+                let interval = partition.settings().index_interval_bytes;
+                Segment::new(partition.dir(), placed.segment, interval)
+            });
+            let direct = !batch.is_inline();
+            let run = Run { segment, at: placed.at, pieces: vec![], batches: vec![] };
+            runs.push(SegmentRun { partition: Arc::clone(partition), run, events: vec![], direct });
+            runs.len() - 1
+        });
+        let run = &mut runs[run];
+        run.events.push(at);
+        run.run.pieces.extend(pieces.iter().cloned());
+        let commit = batch.commit();
+        run.run.batches.push(Appendage {
+            base_offset: placed.base_offset,
+            bytes: commit.bytes,
+            max_timestamp: commit.max_timestamp,
+        });
+    }
+    runs
 }
 
 /// The batch with its final offset and epoch. Small ones are copied into one buffer; large ones are the
@@ -420,7 +398,7 @@ fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
 fn claim_of(work: &Work) -> Claim {
     let Work::Command { command, .. } = work else { return Claim::Ordinary };
     match command {
-        Command::DropTopic { .. } | Command::SetLogStart { .. } | Command::ReplaceSegments(_) => {
+        Command::DropTopic { .. } | Command::SetLogStart { .. } | Command::ReplaceExtents(_) => {
             Claim::FreesRoom
         }
         Command::AlterTopic { changes, .. } | Command::AlterSettings { changes, .. }
@@ -431,7 +409,6 @@ fn claim_of(work: &Work) -> Claim {
         Command::Group { .. }
         | Command::RaiseEpoch { .. }
         | Command::SetBrokers { .. }
-        | Command::RunBrokers { .. }
         | Command::ElectUnclean { .. }
         | Command::SetReplicas { .. }
         | Command::ElectPreferred { .. }
@@ -440,7 +417,6 @@ fn claim_of(work: &Work) -> Claim {
         | Command::ClockTrusted
         | Command::StoreAgain(_) => Claim::Group,
         Command::CreateTopic(_)
-        | Command::CreatePlacedTopic(_)
         | Command::Commit(_)
         | Command::NewProducer
         | Command::AddPartitions { .. }
@@ -493,10 +469,13 @@ fn jitter(partition: &Partition, settings: &TopicSettings) -> Duration {
 fn wanted_room(work: &Work) -> usize {
     match work {
         Work::Append(append) => append.batch.bytes.len() + COMMIT_BYTES,
-        Work::Command { command, .. } => {
-            postcard::experimental::serialized_size(command).unwrap_or(usize::MAX / 2)
-        }
+        Work::Command { command, .. } => encoded_bytes(command),
     }
+}
+
+/// Upper bound of the size of an encoded command, with its share of the length of their list.
+fn encoded_bytes(command: &Command) -> usize {
+    1 + postcard::experimental::serialized_size(command).unwrap_or(usize::MAX / 2)
 }
 
 /// Whether acknowledgements of the topic do not wait for a sync, because it sets its own flush interval.

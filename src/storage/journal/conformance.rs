@@ -134,13 +134,8 @@ fn room_is_kept_ready_ahead_of_need(mut bench: impl Bench) {
 fn an_entry_may_be_larger_than_a_file(mut bench: impl Bench) {
     let (mut journal, _) = bench.open(1);
     let large = Bytes::from(vec![7; 100_000]);
-    let entry = Entry {
-        position: 1,
-        time: Timestamp(0),
-        hash: 0,
-        commands: b"c",
-        data: &[large.clone(), large.clone()],
-    };
+    let data = [large.clone(), large];
+    let entry = entry_of(1, b"c", &data);
     journal.append(&entry).unwrap();
     journal.append(&Entry { position: 2, ..entry }).unwrap();
     append(&mut journal, &[3]);
@@ -159,8 +154,7 @@ fn an_entry_that_is_too_large_changes_nothing(mut bench: impl Bench) {
     // The same megabyte many times, because only the length matters here.
     let piece = Bytes::from(vec![0; 1 << 20]);
     let pieces = vec![piece; usize::try_from(journal.limits().entry_bytes >> 20).unwrap() + 1];
-    let refused =
-        journal.append(&Entry { position: 2, time: Timestamp(0), hash: 0, commands: &[], data: &pieces });
+    let refused = journal.append(&entry_of(2, &[], &pieces));
     assert!(matches!(refused, Err(JournalError::TooLarge { .. })));
     append(&mut journal, &[2]);
     bench.close(journal);
@@ -173,7 +167,7 @@ fn after_a_failure_every_call_fails(mut bench: impl Bench) {
     let before = journal.sync_job();
     bench.break_down(&journal);
     let (commands, data) = content(2);
-    let entry = Entry { position: 2, time: Timestamp(2), hash: 2, commands: &commands, data: &data };
+    let entry = entry_of(2, &commands, &data);
     assert!(matches!(journal.append(&entry), Err(JournalError::Poisoned(_))));
     assert!(matches!(journal.append(&entry), Err(JournalError::Poisoned(_))));
     assert!(matches!(journal.mark(), Err(JournalError::Poisoned(_))));
@@ -197,10 +191,13 @@ pub(super) fn append(journal: &mut impl Journal, positions: &[u64]) {
     for position in positions {
         let (commands, data) = content(*position);
         let time = Timestamp(position.cast_signed());
-        let entry =
-            Entry { position: *position, time, hash: position ^ 77, commands: &commands, data: &data };
+        let entry = Entry { time, hash: position ^ 77, ..entry_of(*position, &commands, &data) };
         journal.append(&entry).unwrap();
     }
+}
+
+pub(super) fn entry_of<'a>(position: u64, commands: &'a [u8], data: &'a [Bytes]) -> Entry<'a> {
+    Entry { position, time: Timestamp(0), hash: 0, commands, data, data_crc: crc_of(data) }
 }
 
 pub(super) fn check_entries(entries: &[Replayed], positions: std::ops::RangeInclusive<u64>) {

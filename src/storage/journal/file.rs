@@ -115,7 +115,7 @@ impl FileJournal {
             hash: 0,
             incarnation: self.incarnation,
         };
-        self.write(&head, &[], &[])
+        self.write(&head, &[], &[], 0)
     }
 
     /// Whether an entry of n bytes fits into the file in use.
@@ -129,9 +129,15 @@ impl FileJournal {
         self.poison.set(why.to_owned());
     }
 
-    fn write(&mut self, head: &Head, commands: &[u8], data: &[bytes::Bytes]) -> Result<(), JournalError> {
+    fn write(
+        &mut self,
+        head: &Head,
+        commands: &[u8],
+        data: &[bytes::Bytes],
+        data_crc: u32,
+    ) -> Result<(), JournalError> {
         let stamp = Stamp { generation: self.current.generation, salt: self.salt };
-        let header = frame::encode(stamp, head, commands, data);
+        let header = frame::encode(stamp, head, commands, data, data_crc);
         let mut pieces = Vec::with_capacity(2 + data.len());
         pieces.push(IoSlice::new(&header));
         pieces.push(IoSlice::new(commands));
@@ -179,7 +185,7 @@ impl Journal for FileJournal {
             hash: entry.hash,
             incarnation: self.incarnation,
         };
-        self.write(&head, entry.commands, entry.data)?;
+        self.write(&head, entry.commands, entry.data, entry.data_crc)?;
         self.last = entry.position;
         Ok(())
     }

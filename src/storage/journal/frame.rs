@@ -1,13 +1,15 @@
 //! The format of an entry in a journal file. Little-endian:
 //!
 //! ```text
-//!  0 crc32c of everything behind it   4 length of the frame, header included
+//!  0 crc32c of the rest of the header and of the commands
+//!                                     4 length of the frame, header included
 //!  8 generation of the file          16 salt of the data directory
 //! 24 position                        32 synced mark
 //! 40 time, ms since 1970             48 hash of the kernel's state
 //! 56 length of the commands          60 length of the data
 //! 64 kind: 1 entry, 2 mark           68 incarnation
-//! 72 commands, then data; the next frame begins at the next multiple of 8
+//! 72 crc32c of the data             76 zeros
+//! 80 commands, then data; the next frame begins at the next multiple of 8
 //! ```
 //!
 //! A file is recycled without being cleared: its old frames have an old generation. Recovery searches for
@@ -26,7 +28,7 @@ use bytes::Bytes;
 
 use crate::types::Timestamp;
 
-pub const HEADER: usize = 72;
+pub const HEADER: usize = 80;
 pub const ALIGNMENT: usize = 8;
 
 /// The maximum bytes (commands and data) of one frame. It is far above the size of a round of the committer,
@@ -59,8 +61,8 @@ pub struct Head {
     pub incarnation: u32,
 }
 
-/// The header of a frame with these commands and data.
-pub fn encode(stamp: Stamp, head: &Head, commands: &[u8], data: &[Bytes]) -> [u8; HEADER] {
+/// The header of a frame with these commands and data; `data_crc` is the CRC-32C of the data.
+pub fn encode(stamp: Stamp, head: &Head, commands: &[u8], data: &[Bytes], data_crc: u32) -> [u8; HEADER] {
     let data_length: usize = data.iter().map(Bytes::len).sum();
     let length = HEADER + commands.len() + data_length;
     let small = |length: usize| u32::try_from(length).expect("an entry has at most LARGEST_ENTRY bytes");
@@ -80,13 +82,15 @@ pub fn encode(stamp: Stamp, head: &Head, commands: &[u8], data: &[Bytes]) -> [u8
     header[60..64].copy_from_slice(&small(data_length).to_le_bytes());
     header[64..68].copy_from_slice(&kind.to_le_bytes());
     header[68..72].copy_from_slice(&head.incarnation.to_le_bytes());
-    let mut crc = crc32c::crc32c(&header[4..]);
-    crc = crc32c::crc32c_append(crc, commands);
-    for piece in data {
-        crc = crc32c::crc32c_append(crc, piece);
-    }
-    header[..4].copy_from_slice(&crc.to_le_bytes());
+    header[72..76].copy_from_slice(&data_crc.to_le_bytes());
+    seal(&mut header, commands);
     header
+}
+
+/// Sets the checksum of a header in front of these commands.
+pub fn seal(header: &mut [u8; HEADER], commands: &[u8]) {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[4..]), commands);
+    header[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// A complete frame in the bytes of a file, with a valid checksum.
@@ -109,11 +113,14 @@ pub fn parse(file: &[u8], at: usize, stamp: Stamp) -> Option<Frame> {
         return None;
     }
     let length = usize::try_from(u32_at(header, 4)).ok()?;
-    let covered = rest.get(4..length)?;
+    let frame = rest.get(..length)?;
     let commands = usize::try_from(u32_at(header, 56)).ok()?;
     let data = usize::try_from(u32_at(header, 60)).ok()?;
-    if HEADER.checked_add(commands)?.checked_add(data)? != length
-        || crc32c::crc32c(covered) != u32_at(header, 0)
+    if HEADER.checked_add(commands)?.checked_add(data)? != length {
+        return None;
+    }
+    let (covered, data_bytes) = frame.split_at(HEADER + commands);
+    if crc32c::crc32c(&covered[4..]) != u32_at(header, 0) || crc32c::crc32c(data_bytes) != u32_at(header, 72)
     {
         return None;
     }

@@ -602,3 +602,15 @@ pub struct FoundFrame {
     pub synced: u64,
     pub entry: Option<Replayed>,
 }
+
+/// Replaces the commands of an entry by others of the same length. Durable when this returns.
+pub fn replace_commands(fs: &dyn Fs, dir: &Path, entry: &Replayed, commands: &[u8]) -> io::Result<()> {
+    assert_eq!(commands.len(), entry.commands.len(), "the frame keeps its length");
+    let path = pool::path(dir, entry.file);
+    let mut header = [0; HEADER];
+    fs.open(&path, Open::Read)?.read_at(&mut header, entry.at)?;
+    frame::seal(&mut header, commands);
+    let file = fs.open(&path, Open::Write)?;
+    file.write_at(&[IoSlice::new(&header), IoSlice::new(commands)], entry.at)?;
+    file.sync_data()
+}

@@ -258,14 +258,14 @@ fn bytes_in_a_record_cannot_pose_as_a_frame() {
         incarnation: 9,
     };
     let stamp = frame::Stamp { generation: 1, salt: 0 };
-    let forged = Bytes::copy_from_slice(&frame::encode(stamp, &head, &[], &[]));
+    let forged = Bytes::copy_from_slice(&frame::encode(stamp, &head, &[], &[], 0));
     for shift in 0..8 {
         let fs = SimFs::new(1);
         let mut journal = open(&fs, 1).0;
         append(&mut journal, &[1]);
         sync(&mut journal);
         let data = [Bytes::from(vec![0; shift]), forged.clone()];
-        journal.append(&Entry { data: &data, ..other_entry(2) }).unwrap();
+        journal.append(&conformance::entry_of(2, b"other", &data)).unwrap();
         let fs = fs.kill();
         let at = replay(&fs, 1).unwrap()[1].at;
         zero(&fs, &first_file(), at, at + 4);
@@ -309,7 +309,7 @@ fn a_full_disk_refuses_the_entry_and_takes_it_later() {
     let refused = loop {
         let (commands, data) = conformance::content(position);
         let bytes = (commands.len() + data.iter().map(Bytes::len).sum::<usize>()) as u64;
-        let entry = Entry { position, time: Timestamp(0), hash: 0, commands: &commands, data: &data };
+        let entry = conformance::entry_of(position, &commands, &data);
         let fits = journal.room_for(bytes);
         match journal.append(&entry) {
             Ok(()) => assert!(fits),
@@ -558,7 +558,7 @@ impl Life {
         // A failing write may have written all its bytes.
         self.hashes.truncate(place(position));
         self.hashes.push(hash);
-        let entry = Entry { position, time: Timestamp(0), hash, commands: &commands, data: &[] };
+        let entry = Entry { hash, ..conformance::entry_of(position, &commands, &[]) };
         let done = journal.append(&entry);
         assert!(!(fits && done == Err(JournalError::Full)));
         done
@@ -660,7 +660,7 @@ fn work(journal: &mut FileJournal) {
 }
 
 fn other_entry(position: u64) -> Entry<'static> {
-    Entry { position, time: Timestamp(0), hash: 0, commands: b"other", data: &[] }
+    conformance::entry_of(position, b"other", &[])
 }
 
 fn first_file() -> std::path::PathBuf {

@@ -7,8 +7,8 @@
 //!   cache. They are written and synced here before a client can read them.
 //!
 //! ```text
-//!  0 crc32c of everything behind it    4 length of the commands
-//!  8 commands (`StoreAgain`), then the bytes of the batches
+//!  0 crc32c of everything behind it    4 level of the commands' form
+//!  6 length of the commands           10 commands (`StoreAgain`), then the bytes of the batches
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, Bytes};
 
 use super::{Held, Place, Round, Unwritten, is_there, stored_again};
-use crate::kernel::{Command, SegmentId, Shard, StoreAgain};
+use crate::kernel::{Command, Level, Levels, SegmentId, Shard, StoreAgain};
 use crate::storage::OpenError;
 use crate::storage::directory::{Directory, PartitionKey};
 use crate::storage::fs::{self, Failure};
@@ -28,7 +28,7 @@ use crate::types::Timestamp;
 const SUFFIX: &str = ".kept";
 /// The suffix that a damaged file is renamed to; from the second one of a partition on, a number follows it.
 const DAMAGED: &str = ".damaged";
-const HEADER: usize = 8;
+const HEADER: usize = 10;
 /// Larger than the journal ever gets between two snapshots.
 const LARGEST: u64 = 16 << 30;
 
@@ -118,7 +118,7 @@ impl Kept {
         }
         for (key, batches) in wanted {
             let path = path(directory, key);
-            let bytes = encode(key, &batches);
+            let bytes = encode(directory.levels, key, &batches);
             let known = self.files.remove(&path);
             let written = match (self.unreadable.get(&path), known == Some(bytes.clone())) {
                 (Some(why), _) => Err(io::Error::other(why.clone())),
@@ -190,14 +190,17 @@ fn write(directory: &Directory, path: &Path, bytes: &Bytes) -> io::Result<()> {
     Ok(())
 }
 
-fn encode((topic, partition): PartitionKey, batches: &Batches) -> Bytes {
+fn encode(levels: Levels, (topic, partition): PartitionKey, batches: &Batches) -> Bytes {
     let again = batches.iter().map(|((segment, at), bytes)| {
         let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        StoreAgain { topic, partition, segment: *segment, at: *at, bytes }
+        Command::StoreAgain(StoreAgain { topic, partition, segment: *segment, at: *at, bytes })
     });
-    let commands = postcard::to_stdvec(&again.collect::<Vec<_>>()).expect("commands are plain data");
+    let again: Vec<Command> = again.collect();
+    let mut commands = Vec::new();
+    levels.current().write(&again.iter().collect::<Vec<_>>(), &mut commands);
+    let level = levels.in_force().0.to_be_bytes();
     let length = u32::try_from(commands.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let mut covered = [&length[..], &commands].concat();
+    let mut covered = [&level[..], &length, &commands].concat();
     batches.values().for_each(|bytes| covered.extend_from_slice(bytes));
     [&crc32c::crc32c(&covered).to_be_bytes()[..], &covered].concat().into()
 }
@@ -210,12 +213,18 @@ fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Optio
     if bytes.get_u32() != crc32c::crc32c(&bytes) {
         return Err("its checksum is wrong".to_owned());
     }
+    let level = Level(bytes.get_u16());
     let length = bytes.get_u32() as usize;
     if bytes.len() < length {
         return Err("it is too short".to_owned());
     }
+    let form = directory.levels.form(level).ok_or_else(|| format!("its level is {level}"))?;
     let encoded = bytes.split_to(length);
-    let again: Vec<StoreAgain> = postcard::from_bytes(&encoded).map_err(|error| error.to_string())?;
+    let mut again = Vec::new();
+    for command in form.read(&encoded).map_err(|error| error.to_string())? {
+        let Command::StoreAgain(command) = command else { return Err("it has another command".to_owned()) };
+        again.push(command);
+    }
     let mut data = bytes.clone();
     let entry = Replayed {
         position: 0,
@@ -230,16 +239,15 @@ fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Optio
     if again.iter().any(|again| shard.partition(again.topic, again.partition).is_none()) {
         return Ok(None);
     }
-    let places = again.iter().map(|again| stored_again(shard, directory, again, &mut data, &entry));
-    let mut places = places.collect::<Result<Vec<Place>, _>>().map_err(|error| error.to_string())?;
+    let places = again.iter().map(|again| stored_again(shard, directory, again, &mut data));
+    let mut places = places.collect::<Result<Vec<Place>, String>>()?;
     places.retain(|place| is_within(shard, place));
-    let commands = again.into_iter().map(Command::StoreAgain).collect();
-    Ok((!places.is_empty()).then_some(Round { entry, commands, places, dropped: Vec::new() }))
+    Ok((!places.is_empty()).then_some(Round { entry, places, drops: Vec::new() }))
 }
 
 /// Whether the batch is still within the log, whose end may have been cut.
 fn is_within(shard: &Shard, place: &Place) -> bool {
-    let segments = shard.partition(place.topic, place.partition).map(|partition| partition.segments());
+    let segments = shard.partition(place.topic, place.partition).map(|partition| partition.extents());
     let state = segments.and_then(|all| all.iter().find(|state| state.id() == place.segment));
     state.is_some_and(|state| place.at + u64::from(place.length) <= state.bytes)
 }

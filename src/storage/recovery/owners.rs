@@ -36,8 +36,7 @@ pub(super) struct Owned {
 pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<Owned> {
     let fs = &*directory.fs;
     let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
-    let dropped: BTreeMap<TopicId, &str> =
-        rounds.iter().flat_map(|round| round.dropped.iter().map(|(id, name)| (*id, name.as_str()))).collect();
+    let dropped: BTreeMap<TopicId, &str> = rounds.iter().flat_map(Round::dropped_topics).collect();
     let mut owned = Owned::default();
     for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
         let dir = directory.topics().join(&entry.name);
@@ -70,7 +69,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
         let doubt = match says {
             Ok(Some(topic)) if topic == key.0 => None,
             // There is no metadata before the first segment is created.
-            Ok(None) if partition.segments().is_empty() => None,
+            Ok(None) if partition.extents().is_empty() => None,
             Ok(None) => Some("does not say whose it is".to_owned()),
             Ok(Some(topic)) => Some(format!("says that it belongs to topic {topic}")),
             Err(error) => Some(format!("cannot be read: {error}")),
@@ -103,7 +102,7 @@ fn has_its_segments(
     shard: &Shard,
     rounds: &[Round],
 ) -> io::Result<bool> {
-    if partition.segments().is_empty() {
+    if partition.extents().is_empty() {
         return Ok(segment::ids(fs, dir)?.is_empty());
     }
     let places = rounds.iter().flat_map(|round| &round.places);
@@ -129,9 +128,9 @@ fn has_its_segments(
 }
 
 /// The segments of a partition, each with the offset at which the next one begins.
-pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel::Segment, Offset)> {
-    let ends = partition.segments().iter().skip(1).map(|next| next.base).chain([partition.end()]);
-    partition.segments().iter().zip(ends)
+pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel::Extent, Offset)> {
+    let ends = partition.extents().iter().skip(1).map(|next| next.base).chain([partition.end()]);
+    partition.extents().iter().zip(ends)
 }
 
 impl Owned {
@@ -242,7 +241,7 @@ fn settle_partition(
     let found = segment::ids(fs, dir)?;
     let mut too_long = Vec::new();
     let must_have = written_lengths(partition, waiting);
-    for state in partition.segments() {
+    for state in partition.extents() {
         let path = segment::log_path(dir, state.id());
         let least = must_have.get(&state.id());
         let len = match fs.metadata(&path) {
@@ -260,7 +259,7 @@ fn settle_partition(
             too_long.push((path, state.bytes));
         }
     }
-    let is_known = |id: &SegmentId| partition.segments().iter().any(|state| state.id() == *id);
+    let is_known = |id: &SegmentId| partition.extents().iter().any(|state| state.id() == *id);
     // Files before the log start offset were deleted. Files within the log are old ones that compaction
     // replaced, or new ones of a compaction that was not committed. Files at or after the end were never
     // acknowledged.

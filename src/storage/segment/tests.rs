@@ -62,15 +62,15 @@ impl Fixture {
         Offset(100 + 3 * self.batches.len() as i64)
     }
 
-    fn state(&self) -> kernel::Segment {
-        kernel::Segment {
+    fn state(&self) -> kernel::Extent {
+        kernel::Extent {
             base: Offset(100),
             bytes: self.segment.size(),
             max_timestamp: self.segment.max_timestamp(),
             opened: kernel::Opened::new(Timestamp(0), Timestamp(0)),
             last_append: Timestamp(0),
-            generation: 0,
             cleaned: false,
+            place: kernel::ExtentPlace::File { generation: 0 },
         }
     }
 

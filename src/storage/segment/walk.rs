@@ -161,8 +161,8 @@ pub struct Expected {
 
 impl Expected {
     /// The segment as it is in the kernel's state; the next one begins at `end`.
-    pub fn of(segment: &kernel::Segment, end: Offset, log_start: Offset) -> Expected {
-        let (base, bytes, gaps) = (segment.base, segment.bytes, segment.generation > 0);
+    pub fn of(segment: &kernel::Extent, end: Offset, log_start: Offset) -> Expected {
+        let (base, bytes, gaps) = (segment.base, segment.bytes, segment.id().generation > 0);
         Expected { base, end, bytes, gaps, log_start }
     }
 }

@@ -1,0 +1,235 @@
+//! Tests of stored forms that change: a release whose commands have a field less and lack a command, the
+//! release after it, and one that no longer knows the first.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::fs::{Fs, SimFs};
+use super::skip::{SkipError, skip};
+use super::{Isolation, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreError, StoreOptions};
+use crate::config::BrokerSettings;
+use crate::kernel::level::{Appending, Form, Level5, read_all};
+use crate::kernel::{Command, Election, Level, Levels, Refusal, Shard};
+use crate::record::{self, BatchBuilder, Rules};
+use crate::time::Clock;
+use crate::types::{NodeId, Offset, Timestamp};
+
+const BEFORE: Levels = Levels(&[&Level4]);
+const NOW: Levels = Levels(&[&Level4, &Level5]);
+
+/// The form of a release before this one: `SetBrokers` has no rules for elections, there is no `ElectUnclean`,
+/// and the state begins with a word.
+struct Level4;
+
+#[derive(Serialize, Deserialize)]
+enum Command4 {
+    SetBrokers { running: Vec<NodeId> },
+    Other(Command),
+}
+
+const WORD: &str = "level 4";
+
+impl Form for Level4 {
+    fn level(&self) -> Level {
+        Level(4)
+    }
+
+    fn fit(&self, command: Command) -> Option<Command> {
+        match command {
+            Command::ElectUnclean { .. } => None,
+            Command::SetBrokers { running, .. } => {
+                Some(Command::SetBrokers { running, election: Election::default() })
+            }
+            other => Some(other),
+        }
+    }
+
+    fn write(&self, commands: &[&Command], into: &mut Vec<u8>) {
+        let of_this_level = commands.iter().map(|command| match command {
+            Command::SetBrokers { running, .. } => Command4::SetBrokers { running: running.clone() },
+            other => Command4::Other((*other).clone()),
+        });
+        let commands: Vec<Command4> = of_this_level.collect();
+        postcard::serialize_with_flavor(&commands, Appending(into)).unwrap();
+    }
+
+    fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
+        let commands: Vec<Command4> = read_all(commands)?;
+        let of_today = commands.into_iter().map(|command| match command {
+            Command4::SetBrokers { running } => {
+                Command::SetBrokers { running, election: Election::default() }
+            }
+            Command4::Other(command) => command,
+        });
+        Ok(of_today.collect())
+    }
+
+    fn write_state(&self, state: &Shard) -> Vec<u8> {
+        postcard::to_stdvec(&(WORD, state)).unwrap()
+    }
+
+    fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error> {
+        let (word, state): (String, Shard) = read_all(state)?;
+        assert_eq!(word, WORD);
+        Ok(state)
+    }
+}
+
+fn open(fs: &SimFs, levels: Levels) -> Result<Store, OpenError> {
+    let place = Place::Simulated(Arc::new(fs.clone()), "data".into());
+    let options = StoreOptions::new(place, Arc::new(BrokerSettings::default()));
+    Store::open(StoreOptions { levels, clock: Clock::manual(Timestamp(1_000_000)), ..options })
+}
+
+async fn append(partition: &Arc<Partition>, value: &str) {
+    let rules = Rules {
+        max_message_bytes: u32::MAX,
+        segment_bytes: u64::MAX,
+        max_decompressed_bytes: u32::MAX,
+        compression: None,
+        compacted: false,
+        log_append_time: false,
+        now: Timestamp(0),
+        timestamp_before_max: std::time::Duration::MAX,
+        timestamp_after_max: std::time::Duration::MAX,
+    };
+    let batch = BatchBuilder::new().value(Timestamp(0), value).build();
+    partition.append(record::check_produced(batch, &rules).unwrap()).await.unwrap();
+}
+
+/// The partition that all tests use.
+fn partition(store: &Store) -> Arc<Partition> {
+    Arc::clone(store.topics().by_name("t").unwrap().partition(0).unwrap())
+}
+
+/// A directory of this level with a topic, a batch and a snapshot, and changes after it, as kill -9 leaves it.
+async fn made(levels: Levels) -> SimFs {
+    let fs = SimFs::new(1);
+    let store = open(&fs, levels).unwrap();
+    let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+    store.create_topic(new).await.unwrap();
+    append(&partition(&store), "in the snapshot").await;
+    store.request_snapshot();
+    store.run_background();
+    store.set_brokers(vec![NodeId(1), NodeId(2)]).await.unwrap();
+    append(&partition(&store), "in the journal").await;
+    fs.kill()
+}
+
+fn format(fs: &SimFs) -> String {
+    let meta = super::fs::read_all(fs, Path::new("data/meta"), 1000).unwrap();
+    String::from_utf8(meta).unwrap().lines().next().unwrap().to_owned()
+}
+
+/// Reads all records and returns the offset after the last one.
+async fn count(store: &Store) -> i64 {
+    let partition = partition(store);
+    let isolation = Isolation::ReadUncommitted;
+    let mut from = Offset(0);
+    while from < partition.ends().high_watermark {
+        let range = ReadRange { from, max_bytes: 1 << 20, at_least_one_batch: true, isolation };
+        from = partition.read(range).await.unwrap().next;
+    }
+    from.0
+}
+
+#[tokio::test]
+async fn a_command_of_a_later_level_is_refused_until_that_level_is_in_force() {
+    let fs = made(BEFORE).await;
+    let store = open(&fs, BEFORE).unwrap();
+    let topic = partition(&store).topic;
+    assert_eq!(store.elect_unclean(topic, 0).await, Err(StoreError::Refused(Refusal::NotYet)));
+    store.close();
+    let store = open(&fs, NOW).unwrap();
+    assert_eq!(store.elect_unclean(topic, 0).await, Ok(false));
+}
+
+#[tokio::test]
+async fn a_directory_of_a_level_is_opened_by_the_next_release_and_then_refused_by_its_own() {
+    let fs = made(BEFORE).await;
+    assert_eq!(format(&fs), "format=4");
+    assert!(matches!(open(&fs, Levels::KNOWN), Err(OpenError::Older { format: 4, known: 5, .. })));
+    let store = open(&fs, NOW).unwrap();
+    assert_eq!(count(&store).await, 2);
+    append(&partition(&store), "of this release").await;
+    drop(store);
+    assert_eq!(format(&fs), "format=5");
+    assert!(matches!(open(&fs, BEFORE), Err(OpenError::Newer { format: 5, known: 4, .. })));
+    assert_eq!(count(&open(&fs, Levels::KNOWN).unwrap()).await, 3, "everything was converted");
+}
+
+#[tokio::test]
+async fn entries_of_both_levels_are_replayed_from_a_snapshot_of_the_older_one() {
+    let fs = made(BEFORE).await;
+    let store = open(&fs, NOW).unwrap();
+    append(&partition(&store), "of this release").await;
+    store.set_brokers(vec![NodeId(1), NodeId(3)]).await.unwrap();
+    let fs = fs.kill();
+    // The newest one was written by this release, when it opened the directory.
+    let snapshots = Path::new("data/snapshot");
+    let newest = fs.list(snapshots).unwrap().into_iter().map(|entry| entry.name).max().unwrap();
+    fs.remove(&snapshots.join(newest)).unwrap();
+    assert_eq!(count(&open(&fs, NOW).unwrap()).await, 3);
+}
+
+/// The form of this version, in which one producer id cannot be read.
+struct Cursed;
+
+impl Form for Cursed {
+    fn level(&self) -> Level {
+        Level5.level()
+    }
+
+    fn fit(&self, command: Command) -> Option<Command> {
+        Level5.fit(command)
+    }
+
+    fn write(&self, commands: &[&Command], into: &mut Vec<u8>) {
+        Level5.write(commands, into);
+    }
+
+    fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
+        let commands = Level5.read(commands)?;
+        assert!(!commands.contains(&Command::NewProducer), "the curse");
+        Ok(commands)
+    }
+
+    fn write_state(&self, state: &Shard) -> Vec<u8> {
+        Level5.write_state(state)
+    }
+
+    fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error> {
+        Level5.read_state(state)
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_makes_every_start_panic_can_be_skipped_while_no_later_one_relies_on_it() {
+    const CURSED: Levels = Levels(&[&Cursed]);
+    let fs = made(Levels::KNOWN).await;
+    let store = open(&fs, Levels::KNOWN).unwrap();
+    append(&partition(&store), "before").await;
+    store.new_producer().await.unwrap();
+    let position = store.position();
+    let fs = fs.kill();
+    let opened = std::panic::AssertUnwindSafe(|| open(&fs, CURSED).is_ok());
+    assert!(std::panic::catch_unwind(opened).is_err());
+    let fs = fs.kill();
+
+    let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+    for other in [position - 1, position + 1, 1] {
+        let refused = skip(&disk, Path::new("data"), other);
+        assert!(matches!(refused, Err(SkipError::Refused(_))), "{refused:?}");
+    }
+    let aside = skip(&disk, Path::new("data"), position).unwrap();
+    assert!(!fs.list(&aside.join("journal")).unwrap().is_empty(), "the old journal is kept");
+    let store = open(&fs, CURSED).unwrap();
+    assert_eq!(count(&store).await, 3);
+    append(&partition(&store), "after").await;
+    let store = open(&fs.kill(), CURSED).unwrap();
+    assert_eq!(count(&store).await, 4, "what follows a skipped entry is replayed");
+    assert_eq!(store.new_producer().await.map(|(id, _)| id.0), Ok(0), "the id was never given");
+}
