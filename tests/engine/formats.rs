@@ -1,4 +1,5 @@
-//! Data directories of every format that stays are opened by this version.
+//! Data directories of every format that stays are opened by this version. `format-5/` was made by [`make`] below,
+//! as it was then, in the state that kill -9 leaves: a snapshot and a journal behind it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,8 @@ use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
 use crate::history::commit;
 
+const FORMAT_5: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-5");
+
 fn open(dir: &Path) -> Store {
     try_open(dir).unwrap()
 }
@@ -26,6 +29,23 @@ fn try_open(dir: &Path) -> Result<Store, OpenError> {
     let options =
         StoreOptions { tuning: SMALL, ..StoreOptions::new(Place::Directory(dir.into()), settings.into()) };
     Store::open(options)
+}
+
+#[test]
+fn i17_a_directory_of_format_5_is_opened_with_all_that_is_in_it() {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(Path::new(FORMAT_5), copy.path());
+    let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
+    assert!(meta.starts_with("format=5\n") && meta.contains("\nchecksum="), "{meta}");
+    check(copy.path());
+    drop(check_end(copy.path()));
+    // The witness knows that the journal was longer.
+    let cut = tempfile::tempdir().unwrap();
+    copy_tree(Path::new(FORMAT_5), cut.path());
+    for journal in fs::read_dir(cut.path().join("journal")).unwrap() {
+        fs::remove_file(journal.unwrap().path()).unwrap();
+    }
+    assert!(matches!(try_open(cut.path()), Err(OpenError::Damaged { .. })));
 }
 
 /// Formats 1 to 4 were written by builds before the first release only. The formats before 4 had no checksum.
