@@ -10,6 +10,7 @@ pub mod entry;
 pub mod epochs;
 pub mod group;
 pub mod level;
+pub mod offsets;
 pub mod partition;
 pub mod placement;
 pub mod producer;
@@ -28,8 +29,9 @@ pub use command::{
 };
 pub use entry::Passed;
 pub use epochs::LeaderEpochs;
-pub use group::Group;
+pub use group::{Group, KeptGroup};
 pub use level::{Level, Levels};
+use offsets::AllOffsets;
 pub use partition::{Extent, ExtentPlace, Opened, Partition, SegmentId, mix_of};
 pub use placement::{Election, Placement, spread};
 use producers::{Producers, Remembered};
@@ -52,6 +54,8 @@ pub struct Shard {
     next_producer: i64,
     topics: SharedMap<TopicId, Arc<Topic>>,
     groups: SharedMap<String, Arc<Group>>,
+    /// The committed offsets of the groups.
+    offsets: AllOffsets,
     /// Topic ids by the metric form of the name (`.` becomes `_`), so that `a.b` and `a_b` collide.
     names: SharedMap<String, TopicId>,
     settings: Arc<Settings>,
@@ -76,6 +80,7 @@ impl Shard {
             next_producer: 0,
             topics: SharedMap::default(),
             groups: SharedMap::default(),
+            offsets: AllOffsets::default(),
             names: SharedMap::default(),
             settings: Arc::default(),
             running: vec![broker],
@@ -87,6 +92,7 @@ impl Shard {
 
     /// Completes a state from a snapshot, which has the producers of each partition but not all together.
     fn with_all_producers(mut self) -> Shard {
+        self.offsets = self.offsets.indexed();
         for topic in self.topics.values() {
             Producers::of(topic).for_each(|producer| self.producers.remember(producer));
         }
@@ -129,8 +135,15 @@ impl Shard {
         &self.groups
     }
 
-    pub fn group(&self, id: &str) -> Option<&Arc<Group>> {
-        self.groups.get(id)
+    /// A group with the state beside it.
+    pub fn group(&self, id: &str) -> Option<KeptGroup> {
+        let group = Arc::clone(self.groups.get(id)?);
+        Some(KeptGroup { group, offsets: self.offsets.of(id).cloned().unwrap_or_default() })
+    }
+
+    /// The committed offsets of all groups.
+    pub fn offsets(&self) -> &AllOffsets {
+        &self.offsets
     }
 
     pub fn settings(&self, scope: &Scope) -> Option<&BTreeMap<String, String>> {
@@ -173,7 +186,7 @@ impl Shard {
             }
             Command::NewProducer => self.new_producer(),
             Command::ExpireProducers { idle_since } => self.expire_producers(*idle_since),
-            Command::Group { group, records } => self.change_group(group, records),
+            Command::Group { group, after, changes } => self.change_group(group, *after, changes)?,
             Command::AddPartitions { topic, first, replicas } => {
                 self.add_partitions(*topic, *first, replicas)?
             }
@@ -337,6 +350,7 @@ impl Shard {
         self.names.remove_mut(&topic::metric_form(&name));
         Producers::of(topic).for_each(|producer| self.producers.forget(&producer));
         self.topics.remove_mut(&id);
+        self.offsets.remove_topic(id);
         Ok(Applied::TopicDropped { topic: id, name })
     }
 
@@ -423,17 +437,34 @@ impl Shard {
         }
     }
 
-    fn change_group(&mut self, id: &str, records: &[group::GroupRecord]) -> Applied {
+    fn change_group(&mut self, id: &str, after: u64, changes: &[group::Change]) -> Result<Applied, Refusal> {
+        let version = self.groups.get(id).map_or(0, |group| group.version());
+        if version != after {
+            return Err(Refusal::OtherVersion);
+        }
         if !self.groups.contains_key(id) {
             self.groups.insert_mut(id.to_owned(), Arc::default());
         }
-        let group = self.groups.get_mut(id).expect("it was there or was just put there");
-        let changed = Arc::make_mut(group);
-        records.iter().for_each(|record| changed.apply(record));
+        let changed = Arc::make_mut(self.groups.get_mut(id).expect("it was there or was just put there"));
+        for change in changes {
+            match change {
+                group::Change::Group(record) => {
+                    changed.apply(record);
+                    if !changed.exists() {
+                        self.offsets.remove_group(id);
+                    }
+                }
+                group::Change::Offsets(change) => {
+                    changed.create();
+                    self.offsets.change(id, change);
+                }
+            }
+        }
+        changed.advance(changes);
         if !changed.exists() {
             self.groups.remove_mut(id);
         }
-        Applied::GroupChanged
+        Ok(Applied::GroupChanged)
     }
 
     fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, Refusal> {
@@ -519,6 +550,7 @@ impl Refusal {
             Refusal::NoEligibleLeader => [-15, 0, 0, 0],
             Refusal::NotYet => [-16, 0, 0, 0],
             Refusal::Malformed => [-17, 0, 0, 0],
+            Refusal::OtherVersion => [-18, 0, 0, 0],
         };
         mix_all(hash, words)
     }

@@ -25,14 +25,15 @@ pub use step::Step;
 use super::classic;
 use super::machine::{self, Machine, Occasion, Restored, Weight};
 use crate::kernel;
-use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey};
+use crate::kernel::group::{Change, KeptGroup};
+use crate::kernel::offsets::{CommittedOffset, Offsets, PartitionKey};
 use crate::storage::groups::SeenTopics;
 
 pub type Decision = machine::Decision<Group>;
 
 #[derive(Debug, Default)]
 pub struct Group {
-    hard: Arc<kernel::Group>,
+    kept: KeptGroup,
     kind: Kind,
 }
 
@@ -62,7 +63,7 @@ pub trait Rulebook {
     /// The time of the next [`Command::Tick`] on the session clock, or a time before it.
     fn next_deadline(&self) -> Option<Duration>;
 
-    /// The memory of the group without its name.
+    /// The memory of the group without its name and its offsets.
     fn weigh(&self, hard: &kernel::Group) -> Weight;
 
     /// Drops all requests that wait.
@@ -87,7 +88,12 @@ pub struct View {
 
 impl Group {
     pub fn hard(&self) -> &Arc<kernel::Group> {
-        &self.hard
+        &self.kept.group
+    }
+
+    /// The committed offsets.
+    pub fn offsets(&self) -> &Arc<Offsets> {
+        &self.kept.offsets
     }
 
     pub fn kind(&self) -> &Kind {
@@ -95,37 +101,37 @@ impl Group {
     }
 
     pub fn state(&self) -> GroupState {
-        self.kind.rulebook().state(&self.hard)
+        self.kind.rulebook().state(&self.kept.group)
     }
 
     pub fn describe(&self) -> Description {
-        self.kind.rulebook().describe(&self.hard)
+        self.kind.rulebook().describe(&self.kept.group)
     }
 
     /// The memory of a description, including the parts it shares with the group.
     pub fn weigh_description(&self) -> usize {
-        self.kind.rulebook().weigh_description(&self.hard)
+        self.kind.rulebook().weigh_description(&self.kept.group)
     }
 
-    /// The memory of the result of [`Group::offsets`].
+    /// The memory of the result of [`Group::fetch_offsets`].
     pub fn weigh_offsets(&self, of: Option<&[PartitionKey]>) -> usize {
         const OFFSET: usize = 128;
         let metadata = |committed: &CommittedOffset| committed.metadata.len();
         match of {
             Some(asked) => {
-                let found = asked.iter().filter_map(|of| self.hard.offset(*of));
+                let found = asked.iter().filter_map(|of| self.offsets().get(*of));
                 asked.len() * OFFSET + found.map(metadata).sum::<usize>()
             }
-            None => self.hard.offsets().values().map(|committed| OFFSET + metadata(committed)).sum(),
+            None => self.offsets().all().values().map(|committed| OFFSET + metadata(committed)).sum(),
         }
     }
 
     /// The committed offsets of some partitions, or of all that have one (OffsetFetch).
-    pub fn offsets(&self, of: Option<&[PartitionKey]>) -> Vec<(PartitionKey, Option<CommittedOffset>)> {
+    pub fn fetch_offsets(&self, of: Option<&[PartitionKey]>) -> Vec<(PartitionKey, Option<CommittedOffset>)> {
         match of {
-            Some(asked) => asked.iter().map(|of| (*of, self.hard.offset(*of).cloned())).collect(),
+            Some(asked) => asked.iter().map(|of| (*of, self.offsets().get(*of).cloned())).collect(),
             None => {
-                self.hard.offsets().iter().map(|(of, committed)| (*of, Some(committed.clone()))).collect()
+                self.offsets().all().iter().map(|(of, committed)| (*of, Some(committed.clone()))).collect()
             }
         }
     }
@@ -133,28 +139,31 @@ impl Group {
 
 impl Machine for Group {
     type Key = Arc<str>;
-    type Kept = Arc<kernel::Group>;
+    type Kept = KeptGroup;
     /// All virtual brokers share one coordinator, so a group always has its home here.
     type Fence = ();
     type View = View;
     type Command = Command;
-    type Change = GroupRecord;
+    type Change = Change;
 
-    fn restored(_: &View, hard: Arc<kernel::Group>, now: Duration) -> Restored<Group> {
+    fn restored(_: &View, kept: KeptGroup, now: Duration) -> Restored<Group> {
         #[cfg(test)]
-        if roster::is_roster(&hard) {
-            return roster::restored(hard, now);
+        if roster::is_roster(&kept.group) {
+            return roster::restored(kept, now);
         }
-        let kind = Kind::Classic(classic::Soft::restored(&hard, now));
-        Restored::from(Group { hard, kind })
+        let kind = Kind::Classic(classic::Soft::restored(&kept.group, now));
+        Restored::from(Group { kept, kind })
     }
 
     fn decide(&mut self, view: &View, occasion: Occasion, mut command: Command) -> Decision {
-        let hard = &mut self.hard;
-        let mut step = Step { view, hard, occasion, decision: Decision::default() };
+        let decision = Decision { after: self.kept.group.version(), ..Decision::default() };
+        let mut step = Step { view, kept: &mut self.kept, occasion, decision };
         loop {
             match self.kind.rulebook_mut().decide(&mut step, command) {
-                Flow::Done => return step.decision,
+                Flow::Done => {
+                    step.kept.advance(&step.decision.changes);
+                    return step.decision;
+                }
                 Flow::Becomes(other) => (self.kind, command) = *other,
             }
         }
@@ -169,19 +178,19 @@ impl Machine for Group {
     }
 
     fn exists(&self) -> bool {
-        self.hard.exists() || self.kind.rulebook().expects_members()
+        self.is_kept() || self.kind.rulebook().expects_members()
     }
 
     fn is_kept(&self) -> bool {
-        self.hard.exists()
+        self.kept.group.exists()
     }
 
     fn is_dispensable(&self) -> bool {
-        self.hard.members().is_empty() && self.hard.offsets().is_empty()
+        self.kept.group.members().is_empty() && self.kept.offsets.is_empty()
     }
 
     fn is_at_rest(&self) -> bool {
-        self.hard.members().is_empty() && !self.kind.rulebook().expects_members()
+        self.kept.group.members().is_empty() && !self.kind.rulebook().expects_members()
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -189,7 +198,9 @@ impl Machine for Group {
     }
 
     fn weigh(&self, name: &Arc<str>) -> Weight {
-        weight::of_name(name) + self.kind.rulebook().weigh(&self.hard)
+        weight::of_name(name)
+            + weight::of_offsets(&self.kept.offsets)
+            + self.kind.rulebook().weigh(&self.kept.group)
     }
 
     fn dismiss(&mut self) {

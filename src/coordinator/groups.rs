@@ -17,8 +17,8 @@ use super::machine::{Keeper, Machine};
 use super::reply::Answered;
 use super::runtime::{Absent, Limits, Runtime, Unserved, Waiting};
 use super::{GroupStore, NotStored, Now, Settled};
-use crate::kernel;
-use crate::kernel::group::{CommittedOffset, GroupRecord, MemberId, PartitionKey};
+use crate::kernel::group::{Change, KeptGroup, MemberId};
+use crate::kernel::offsets::{CommittedOffset, PartitionKey};
 use crate::storage::Waiter;
 use crate::time::{self, Clock};
 use crate::types::Offset;
@@ -195,7 +195,7 @@ impl Groups {
         of: Option<Vec<PartitionKey>>,
     ) -> impl Future<Output = Result<Vec<(PartitionKey, Option<CommittedOffset>)>, GroupError>> + Send + use<>
     {
-        let found = self.runtime.read(&group.into(), |group| group.offsets(of.as_deref()));
+        let found = self.runtime.read(&group.into(), |group| group.fetch_offsets(of.as_deref()));
         async move {
             let none_of_them = || of.into_iter().flatten().map(|of| (of, None)).collect();
             Ok(when_durable(found).await?.unwrap_or_else(none_of_them))
@@ -262,7 +262,12 @@ impl Groups {
                 group: Arc::clone(name),
                 state: group.state(),
                 members: hard.members().len(),
-                offsets: hard.offsets().iter().map(|(of, committed)| (*of, committed.offset)).collect(),
+                offsets: group
+                    .offsets()
+                    .all()
+                    .iter()
+                    .map(|(of, committed)| (*of, committed.offset))
+                    .collect(),
             })
         };
         self.runtime.all().into_iter().filter_map(|found| found.read(copied)).for_each(see);
@@ -296,7 +301,7 @@ impl Groups {
         let topics = self.shared.store.topics();
         for name in self.runtime.keys() {
             self.runtime.tell(&name, |group| {
-                let has_some = group.hard().topics().iter().any(|topic| topics.name(*topic).is_none());
+                let has_some = group.offsets().topics().iter().any(|topic| topics.name(*topic).is_none());
                 has_some.then_some(Command::ForgetTopics)
             });
             tokio::task::yield_now().await;
@@ -338,11 +343,11 @@ impl Groups {
 }
 
 impl Keeper<Group> for Arc<Shared> {
-    fn all(&self) -> Vec<(Arc<str>, Arc<kernel::Group>)> {
+    fn all(&self) -> Vec<(Arc<str>, KeptGroup)> {
         self.store.load().into_iter().map(|(name, group)| (name.into(), group)).collect()
     }
 
-    fn find(&self, name: &Arc<str>) -> Option<Arc<kernel::Group>> {
+    fn find(&self, name: &Arc<str>) -> Option<KeptGroup> {
         self.store.reload(name)
     }
 
@@ -350,8 +355,8 @@ impl Keeper<Group> for Arc<Shared> {
         Some(())
     }
 
-    fn submit(&self, name: &Arc<str>, records: Vec<GroupRecord>) -> Settled {
-        self.store.submit(name, records)
+    fn submit(&self, name: &Arc<str>, after: u64, changes: Vec<Change>) -> Settled {
+        self.store.submit(name, after, changes)
     }
 
     fn is_serving(&self) -> bool {

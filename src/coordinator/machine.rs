@@ -73,8 +73,9 @@ pub trait Keeper<M: Machine>: Send + Sync + 'static {
     /// The epoch of the machine's home; `None` if another broker is its home.
     fn home(&self, key: &M::Key) -> Option<M::Fence>;
 
-    /// Queues the changes. They stay together, after all earlier submits. Does not block.
-    fn submit(&self, key: &M::Key, changes: Vec<M::Change>) -> Settled;
+    /// Queues the changes, which were decided on the version `after`. They stay together, after all earlier
+    /// submits. Does not block.
+    fn submit(&self, key: &M::Key, after: u64, changes: Vec<M::Change>) -> Settled;
 
     /// Whether a submit can succeed. Always `false` once the journal has failed.
     fn is_serving(&self) -> bool;
@@ -100,6 +101,8 @@ pub struct Occasion {
 /// The result of a command.
 #[derive(Debug)]
 pub struct Decision<M: Machine> {
+    /// The version of the kept part that the changes were decided on.
+    pub after: u64,
     /// The changes for the journal. They are already applied to the machine.
     pub changes: Vec<M::Change>,
     /// The answers that are given now. All other callers wait for a later decision.
@@ -174,6 +177,7 @@ impl<M: Machine> From<M> for Restored<M> {
 
 impl<M: Machine> Default for Decision<M> {
     fn default() -> Decision<M> {
-        Decision { changes: Vec::new(), answers: Vec::new(), jobs: Vec::new(), grown: 0, wakes: false }
+        let (changes, answers, jobs) = (Vec::new(), Vec::new(), Vec::new());
+        Decision { after: 0, changes, answers, jobs, grown: 0, wakes: false }
     }
 }

@@ -2,7 +2,7 @@
 //! them within one memory limit.
 //!
 //! A slot is a place for soft state. A machine without a slot is in the kernel, or does not exist; its slot
-//! is loaded when a command comes, and unloaded once the kernel has all of it. As long as a record of a slot
+//! is loaded when a command comes, and unloaded a while after the kernel has all of it. As long as a record of a slot
 //! has not settled, the slot stays, so whatever the kernel has of a machine without a slot is durable.
 //!
 //! Lock order: the map of slots, a slot, then the small locks (alarms, idle machines, jobs, the session
@@ -25,6 +25,9 @@ use crate::time::Clock;
 
 /// The delay before checking again whether the last record of a slot is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a slot stays after the last change. Clients that commit offsets come back every few seconds.
+const REST: Duration = Duration::from_mins(1);
 
 /// How many alarms ring before others get their turn on this thread.
 const ALARMS_AT_ONCE: usize = 1000;
@@ -120,6 +123,8 @@ struct State<M: Machine> {
     fence: M::Fence,
     /// The state of the last record that was submitted.
     last: Settled,
+    /// When it was; `None` if the machine has not changed since it was loaded.
+    changed: Option<Duration>,
     alarm: Option<Duration>,
     /// Its number in the list of idle machines.
     idle: Option<u64>,
@@ -334,7 +339,8 @@ impl<M: Machine> Runtime<M> {
         let decision = state.machine.decide(&self.keeper.view(), occasion, command);
         self.held.fetch_add(decision.grown, Ordering::Relaxed);
         if !decision.changes.is_empty() {
-            state.last = self.keeper.submit(&slot.key, decision.changes);
+            state.last = self.keeper.submit(&slot.key, decision.after, decision.changes);
+            state.changed = Some(occasion.session);
             self.session.submitted(&state.last);
         }
         decision.answers.into_iter().for_each(|answer| answer.send(&state.last));
@@ -374,7 +380,7 @@ impl<M: Machine> Runtime<M> {
             self.mend(&slot, &mut state);
             let done = act(&slot, &mut state);
             self.note(&slot, &mut state);
-            let may_go = can_go(&state.machine) && self.is_done(&slot, &mut state);
+            let may_go = self.may_go(&slot, &mut state);
             drop(state);
             if may_go {
                 self.unload(&slot);
@@ -525,37 +531,45 @@ impl<M: Machine> Runtime<M> {
             self.no_longer_idle(&slot, &mut state);
             // It makes room now, also if the slot has to stay until the deletion is durable.
             self.uncount(&slot, &mut state);
-            self.unload_from(slots, &slot, &mut state);
+            if self.may_go(&slot, &mut state) {
+                self.take_out(slots, &slot, &mut state);
+            }
             return true;
         }
         false
     }
 
-    /// Removes the slot if the kernel has all of the machine, and once that is durable.
+    /// Removes the slot, if it may go even now.
     fn unload(&self, slot: &Slot<M>) {
         let mut slots = self.slots_mut();
         let mut state = slot.lock();
-        if !state.gone && can_go(&state.machine) {
-            self.unload_from(&mut slots, slot, &mut state);
+        if !state.gone && self.may_go(slot, &mut state) {
+            self.take_out(&mut slots, slot, &mut state);
         }
     }
 
-    fn unload_from(&self, slots: &mut Slots<M>, slot: &Slot<M>, state: &mut State<M>) {
-        if self.is_done(slot, state) {
-            self.take_out(slots, slot, state);
+    /// Whether the slot can be removed: the kernel has all of the machine, that is durable, and the machine
+    /// has not changed for a while. If only time is missing, an alarm looks again.
+    fn may_go(&self, slot: &Slot<M>, state: &mut State<M>) -> bool {
+        if !can_go(&state.machine) {
+            return false;
         }
+        let changed = state.changed.filter(|_| state.machine.exists());
+        let at = if state.is_settled() {
+            changed.map_or(Duration::ZERO, |changed| changed + REST)
+        } else {
+            self.session.now() + LOOK_AGAIN
+        };
+        self.has_come(slot, state, at)
     }
 
-    /// Whether the last record of the slot is durable and no long poll watches it. If not, an alarm looks
-    /// again later.
-    fn is_done(&self, slot: &Slot<M>, state: &mut State<M>) -> bool {
-        let done = state.last.peek() == Some(Ok(())) && state.watchers.is_empty();
+    /// Whether it is that time. If not, an alarm rings then.
+    fn has_come(&self, slot: &Slot<M>, state: &mut State<M>, at: Duration) -> bool {
         let now = self.session.now();
-        let at = now + LOOK_AGAIN;
-        if !done && state.alarm.is_none_or(|alarm| alarm <= now || at < alarm) {
+        if at > now && state.alarm.is_none_or(|alarm| alarm <= now || at < alarm) {
             self.set_alarm(slot, state, Some(at));
         }
-        done
+        at <= now
     }
 
     /// Drops the soft state of a machine whose home or epoch changed. Returns whether its slot is gone; it
@@ -570,11 +584,13 @@ impl<M: Machine> Runtime<M> {
         state.dropped = Unserved::NotHome;
         state.machine.dismiss();
         state.watchers.wake_all();
-        let done = self.is_done(slot, &mut state);
-        if done {
+        let settled = state.is_settled();
+        if settled {
             self.take_out(&mut slots, slot, &mut state);
+        } else {
+            self.has_come(slot, &mut state, self.session.now() + LOOK_AGAIN);
         }
-        done
+        settled
     }
 
     /// Removes the slot. What the kernel has of the machine stays counted.
@@ -733,6 +749,7 @@ impl<M: Machine> Slot<M> {
             machine,
             fence,
             last: Settled::known(Ok(())),
+            changed: None,
             alarm: None,
             idle: None,
             watchers: Waiters::default(),
@@ -745,6 +762,13 @@ impl<M: Machine> Slot<M> {
 
     fn lock(&self) -> MutexGuard<'_, State<M>> {
         lock(&self.state)
+    }
+}
+
+impl<M: Machine> State<M> {
+    /// Whether the last record is durable and no long poll watches the slot.
+    fn is_settled(&self) -> bool {
+        self.last.peek() == Some(Ok(())) && self.watchers.is_empty()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::GroupRecord;
+use super::group::Change;
 use super::partition::{Extent, SegmentId};
 use super::placement::Election;
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
@@ -34,9 +34,12 @@ pub enum Command {
     ExpireProducers {
         idle_since: Timestamp,
     },
+    /// Changes a group and the state beside it. Refused unless the group has the version `after`, on which
+    /// the changes were decided.
     Group {
         group: String,
-        records: Vec<GroupRecord>,
+        after: u64,
+        changes: Vec<Change>,
     },
     /// Adds partitions after the last one, each with its replicas. `first` is the number of the first new
     /// one, so that one of two concurrent commands is refused.
@@ -324,6 +327,8 @@ pub enum Refusal {
     NoEligibleLeader,
     /// The level in force does not have the command yet.
     NotYet,
+    /// The group has changed since the command was decided.
+    OtherVersion,
     /// An invalid command, which is a bug of the broker.
     Malformed,
 }

@@ -1,19 +1,25 @@
-//! A group's hard state: its generation, members and offsets from the journal.
+//! A group's hard state: its kind with generation and members, from the journal. Its offsets are beside it
+//! (`kernel/offsets.rs`).
 //!
-//! Only `Group::apply` changes a group, here and in the coordinator's own copy. So a record has all the
-//! data it needs, and the times in it are the coordinator's. Any record may come at any time; one without
-//! a meaning any more (an assignment for a member that has left) is ignored. *Soft* state (waiting
-//! requests and sessions) belongs to the coordinator and is lost in a restart.
+//! Only `apply` changes a group, here and in the coordinator's own copy. So a record has all the data it
+//! needs, and the times in it are the coordinator's. Any record may come at any time; one without a meaning
+//! any more (an assignment for a member that has left) is ignored. *Soft* state (waiting requests and
+//! sessions) belongs to the coordinator and is lost in a restart.
+//!
+//! Commands are chained: each names the version of the group that it was decided on, and is refused on
+//! another one. The version is a hash of all records so far.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use super::mix;
+use super::offsets::{OffsetChange, Offsets};
+use crate::types::Timestamp;
 
 /// The number of completed rebalances of a group; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,13 +28,23 @@ pub struct Generation(pub i32);
 /// The id of a member, made by the coordinator.
 pub type MemberId = String;
 
-/// The partition of a committed offset.
-pub type PartitionKey = (TopicId, i32);
-
-/// One group. The default is a group that does not exist; any record but `Deleted` creates it.
+/// One group. The default is a group that does not exist; any change but `Deleted` creates it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
+    /// 0 before the first record.
+    version: u64,
     exists: bool,
+    kind: Kind,
+}
+
+/// The kind of a group, with its state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Classic(Classic),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Classic {
     phase: Phase,
     generation: Generation,
     protocol_type: Option<String>,
@@ -37,7 +53,20 @@ pub struct Group {
     members: BTreeMap<MemberId, Member>,
     /// The members with an instance id, by that id.
     instances: BTreeMap<String, MemberId>,
-    offsets: BTreeMap<PartitionKey, CommittedOffset>,
+}
+
+/// A group with the state beside it: what its coordinator has a copy of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptGroup {
+    pub group: Arc<Group>,
+    pub offsets: Arc<Offsets>,
+}
+
+/// A change of a group or of the state beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    Group(GroupRecord),
+    Offsets(OffsetChange),
 }
 
 /// The phase of a rebalance. Every step is in the journal, so a rebalance continues after a restart (rule
@@ -69,22 +98,11 @@ pub struct Member {
     pub assignment: Opaque,
 }
 
-/// A committed offset and its metadata.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CommittedOffset {
-    pub offset: Offset,
-    pub leader_epoch: Option<LeaderEpoch>,
-    pub metadata: String,
-    pub committed_at: Timestamp,
-    /// Set if the commit had its own retention time (OffsetCommit 2 to 4).
-    pub expires_at: Option<Timestamp>,
-}
-
 /// Bytes that are stored but not parsed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Opaque(Bytes);
 
-/// The changes of a group. New variants are only added at the end, so that old journals stay readable.
+/// The changes of a classic group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupRecord {
     /// A new member, or the changed properties of a known one, which keeps its assignment.
@@ -118,24 +136,149 @@ pub enum GroupRecord {
     Assigned {
         assignments: Vec<(MemberId, Opaque)>,
     },
-    OffsetsCommitted {
-        offsets: Vec<(PartitionKey, CommittedOffset)>,
-    },
-    OffsetsRemoved {
-        partitions: Vec<PartitionKey>,
-    },
-    /// Removes all offsets of a deleted topic.
-    TopicForgotten {
-        topic: TopicId,
-    },
     /// Deletes the group with all its data.
     Deleted,
 }
 
 impl Group {
-    /// Applies a record. A group changes only through this function.
+    /// Applies a record. A group changes only through this function, [`Group::create`] and
+    /// [`Group::advance`].
     pub fn apply(&mut self, record: &GroupRecord) {
+        match record {
+            GroupRecord::Deleted => *self = Group::default(),
+            record => {
+                self.exists = true;
+                self.kind.classic_mut().apply(record);
+            }
+        }
+    }
+
+    /// The group exists from now on: it has offsets.
+    pub fn create(&mut self) {
         self.exists = true;
+    }
+
+    /// Ends a command: the version follows from the one before and the records. Changes beside the group leave
+    /// it.
+    pub fn advance(&mut self, changes: &[Change]) {
+        let records: Vec<&GroupRecord> = changes.iter().filter_map(Change::record).collect();
+        if self.exists && !records.is_empty() {
+            let bytes = postcard::to_stdvec(&records).expect("records are plain data");
+            self.version = mix(self.version, u64::from(crc32c::crc32c(&bytes)));
+        }
+    }
+
+    /// The version that a command has to name; 0 for a group that does not exist.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn exists(&self) -> bool {
+        self.exists
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.kind.classic().phase
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.kind.classic().generation
+    }
+
+    /// The protocol type of the last members (`consumer`, `connect` …); `None` if the group never had
+    /// members and only has offsets.
+    pub fn protocol_type(&self) -> Option<&str> {
+        self.kind.classic().protocol_type.as_deref()
+    }
+
+    /// The protocol that this generation has elected.
+    pub fn protocol(&self) -> Option<&str> {
+        self.kind.classic().protocol.as_deref()
+    }
+
+    pub fn leader(&self) -> Option<&MemberId> {
+        self.kind.classic().leader.as_ref()
+    }
+
+    /// The members, ordered by id.
+    pub fn members(&self) -> &BTreeMap<MemberId, Member> {
+        &self.kind.classic().members
+    }
+
+    pub fn member(&self, id: &str) -> Option<&Member> {
+        self.members().get(id)
+    }
+
+    /// The member that currently has an instance id.
+    pub fn instance(&self, instance: &str) -> Option<&MemberId> {
+        self.kind.classic().instances.get(instance)
+    }
+
+    /// The number of members with an instance id.
+    pub fn instances(&self) -> usize {
+        self.kind.classic().instances.len()
+    }
+}
+
+impl Kind {
+    fn classic(&self) -> &Classic {
+        let Kind::Classic(classic) = self;
+        classic
+    }
+
+    fn classic_mut(&mut self) -> &mut Classic {
+        let Kind::Classic(classic) = self;
+        classic
+    }
+}
+
+impl KeptGroup {
+    /// Applies one change, without the end of its command.
+    pub fn apply(&mut self, change: &Change) {
+        let group = Arc::make_mut(&mut self.group);
+        match change {
+            Change::Group(record) => {
+                group.apply(record);
+                if !group.exists() {
+                    self.offsets = Arc::default();
+                }
+            }
+            Change::Offsets(change) => {
+                group.create();
+                Arc::make_mut(&mut self.offsets).apply(change);
+            }
+        }
+    }
+
+    /// Ends a command with these changes, which are applied.
+    pub fn advance(&mut self, changes: &[Change]) {
+        Arc::make_mut(&mut self.group).advance(changes);
+    }
+}
+
+impl Change {
+    fn record(&self) -> Option<&GroupRecord> {
+        match self {
+            Change::Group(record) => Some(record),
+            Change::Offsets(_) => None,
+        }
+    }
+}
+
+impl From<GroupRecord> for Change {
+    fn from(record: GroupRecord) -> Change {
+        Change::Group(record)
+    }
+}
+
+impl From<OffsetChange> for Change {
+    fn from(change: OffsetChange) -> Change {
+        Change::Offsets(change)
+    }
+}
+
+impl Classic {
+    fn apply(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::Joined { id, protocol_type, member } => {
                 self.protocol_type = Some(protocol_type.clone());
@@ -183,8 +326,7 @@ impl Group {
                 self.members.clear();
                 self.instances.clear();
             }
-            // The record that began the generation may have been refused (a full disk) while this one was
-            // already queued. It must not make a group stable during a rebalance.
+            // It must not make a group stable during a rebalance.
             GroupRecord::Assigned { .. } if self.phase != Phase::CompletingRebalance => {}
             GroupRecord::Assigned { assignments } => {
                 self.phase = Phase::Stable;
@@ -195,80 +337,8 @@ impl Group {
                     }
                 }
             }
-            GroupRecord::OffsetsCommitted { offsets } => self.offsets.extend(offsets.iter().cloned()),
-            GroupRecord::OffsetsRemoved { partitions } => {
-                for partition in partitions {
-                    self.offsets.remove(partition);
-                }
-            }
-            GroupRecord::TopicForgotten { topic } => self.offsets.retain(|(of, _), _| of != topic),
-            GroupRecord::Deleted => *self = Group::default(),
+            GroupRecord::Deleted => *self = Classic::default(),
         }
-    }
-
-    pub fn exists(&self) -> bool {
-        self.exists
-    }
-
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    pub fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    /// The protocol type of the last members (`consumer`, `connect` …); `None` if the group never had
-    /// members and only has offsets.
-    pub fn protocol_type(&self) -> Option<&str> {
-        self.protocol_type.as_deref()
-    }
-
-    /// The protocol that this generation has elected.
-    pub fn protocol(&self) -> Option<&str> {
-        self.protocol.as_deref()
-    }
-
-    pub fn leader(&self) -> Option<&MemberId> {
-        self.leader.as_ref()
-    }
-
-    /// The members, ordered by id.
-    pub fn members(&self) -> &BTreeMap<MemberId, Member> {
-        &self.members
-    }
-
-    pub fn member(&self, id: &str) -> Option<&Member> {
-        self.members.get(id)
-    }
-
-    /// The member that currently has an instance id.
-    pub fn instance(&self, instance: &str) -> Option<&MemberId> {
-        self.instances.get(instance)
-    }
-
-    /// The number of members with an instance id.
-    pub fn instances(&self) -> usize {
-        self.instances.len()
-    }
-
-    pub fn offsets(&self) -> &BTreeMap<PartitionKey, CommittedOffset> {
-        &self.offsets
-    }
-
-    pub fn offset(&self, partition: PartitionKey) -> Option<&CommittedOffset> {
-        self.offsets.get(&partition)
-    }
-
-    /// The topics that the group has offsets of.
-    pub fn topics(&self) -> Vec<TopicId> {
-        let mut topics = Vec::new();
-        let mut from = Bound::Unbounded;
-        while let Some(((topic, _), _)) = self.offsets.range((from, Bound::Unbounded)).next() {
-            topics.push(*topic);
-            from = Bound::Excluded((*topic, i32::MAX));
-        }
-        topics
     }
 
     fn clear_assignments(&mut self) {
@@ -306,6 +376,12 @@ impl Member {
 
     pub fn supports(&self, protocol: &str) -> bool {
         self.metadata(protocol).is_some()
+    }
+}
+
+impl Default for Kind {
+    fn default() -> Kind {
+        Kind::Classic(Classic::default())
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::types::LeaderEpoch;
 
 mod entries;
+mod groups;
 mod placement;
 mod remembered;
 
@@ -435,6 +436,15 @@ impl Random {
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
             15 => Command::ElectUnclean { topic, partition },
             17 => Command::ClockTrusted,
+            18 => Command::Group {
+                group: ["g", "h"][self.below(2) as usize].to_owned(),
+                after: self.below(2) * 5,
+                changes: vec![match self.below(3) {
+                    0 => group::GroupRecord::Deleted.into(),
+                    1 => offsets::OffsetChange::TopicForgotten(topic).into(),
+                    _ => groups::committed_of(topic, self.below(9) as i64),
+                }],
+            },
             16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let bases: Vec<Offset> = ids.map(Offset).collect();

@@ -7,21 +7,21 @@ use std::task::{Context, Poll, Waker};
 
 use super::clocks::Now;
 use super::waiter::Waiter;
-use crate::kernel::group::{Group, GroupRecord};
+use crate::kernel::group::{Change, KeptGroup};
 use crate::types::TopicId;
 
 /// The groups' part of a store.
 pub trait GroupStore: Send + Sync {
     /// All groups in the kernel, ordered by name.
-    fn load(&self) -> Vec<(String, Arc<Group>)>;
+    fn load(&self) -> Vec<(String, KeptGroup)>;
 
     /// The current state of one group in the kernel.
-    fn reload(&self, group: &str) -> Option<Arc<Group>>;
+    fn reload(&self, group: &str) -> Option<KeptGroup>;
 
-    /// Queues the records. They stay together, after all earlier submits, and get their place in the queue
+    /// Queues the changes, which were decided on the version `after`. They stay together, after all earlier submits, and get their place in the queue
     /// before the call returns. The store makes them durable whether or not anyone waits for it. The records
     /// of one group settle in the order of their submits. Does not block.
-    fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled;
+    fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled;
 
     /// Whether a submit can succeed. Always `false` once the journal has failed.
     fn is_serving(&self) -> bool;

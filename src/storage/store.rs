@@ -26,7 +26,7 @@ use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::waiter::Waiter;
 use super::{OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
-use crate::kernel::group::GroupRecord;
+use crate::kernel::group::{Change, KeptGroup};
 use crate::kernel::{
     self, Applied, Command, CreateTopic, Election, Group, Levels, Refusal, Scope, Settings, Shard,
 };
@@ -673,19 +673,26 @@ impl Drop for Inner {
 }
 
 impl GroupStore for Store {
-    fn load(&self) -> Vec<(String, Arc<Group>)> {
-        // A clone costs little, and the engine does not wait for the copies of the names.
-        let groups = self.committer().engine().shard.groups().clone();
-        groups.iter().map(|(id, group)| (id.clone(), Arc::clone(group))).collect()
+    fn load(&self) -> Vec<(String, KeptGroup)> {
+        // The clones cost little, and the engine does not wait for the copies of the names.
+        let (groups, offsets) = {
+            let engine = self.committer().engine();
+            (engine.shard.groups().clone(), engine.shard.offsets().clone())
+        };
+        let kept = |(id, group): (&String, &Arc<Group>)| {
+            let offsets = offsets.of(id).cloned().unwrap_or_default();
+            (id.clone(), KeptGroup { group: Arc::clone(group), offsets })
+        };
+        groups.iter().map(kept).collect()
     }
 
-    fn reload(&self, group: &str) -> Option<Arc<Group>> {
-        self.committer().engine().shard.group(group).cloned()
+    fn reload(&self, group: &str) -> Option<KeptGroup> {
+        self.committer().engine().shard.group(group)
     }
 
-    fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled {
+    fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {
         let (settler, settled) = Settled::pair();
-        let command = Command::Group { group: group.to_owned(), records };
+        let command = Command::Group { group: group.to_owned(), after, changes };
         let done = Box::new(move |outcome: Result<Applied, StoreError>| {
             settler.settle(outcome.map(drop).map_err(|_| NotStored));
         });

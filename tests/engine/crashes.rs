@@ -7,12 +7,11 @@ use std::ops::Range;
 
 use jackdaw::config::Durability;
 use jackdaw::storage::fs::{Fault, Operation, SimFs};
-use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{AppendError, Store};
 use jackdaw::types::{NodeId, Offset, Uuid};
 
 use crate::disk::{batch, batch_of, make_topic, now, options, values};
-use crate::history::{History, LogHistory, Promise, STATIC_GROUP, TopicHistory, commit};
+use crate::history::{History, LogHistory, Promise, STATIC_GROUP, TopicHistory, commit, submit};
 
 #[test]
 fn i1_i2_i3_i7_i14_i16_what_was_acknowledged_or_shown_survives_every_crash() {
@@ -203,8 +202,8 @@ fn step(
         2 | 3 => {
             history.tried_to_commit += 1;
             let id = topic.id;
-            if now(store.submit("group", commit(id, history.tried_to_commit))).is_ok() {
-                history.committed = history.tried_to_commit;
+            if now(submit(store, "group", commit(id, history.tried_to_commit))).is_ok() {
+                topic.committed = history.tried_to_commit;
             }
         }
         4 => store.request_snapshot(),
@@ -293,7 +292,7 @@ fn static_member(store: &Store, history: &mut History, number: u64, counts: &mut
         false => statics.come_back(store, number),
     };
     let Some(records) = records else { return };
-    if now(store.submit(STATIC_GROUP, records)).is_ok() {
+    if now(submit(store, STATIC_GROUP, records)).is_ok() {
         statics.acknowledged = statics.ids.len();
         counts.returned += 1;
     }

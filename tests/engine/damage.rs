@@ -9,14 +9,13 @@ use std::sync::Arc;
 use jackdaw::config::Durability;
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::inspect::{NextStart, verify};
 use jackdaw::storage::{LogError, NewTopic, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};
 
 use crate::disk::{batch, checked, files, make_topic, now, open, options, values};
-use crate::history::{commit, committed};
+use crate::history::{commit, committed, submit};
 
 /// A data directory, and the records that were acknowledged before its end.
 pub struct Life {
@@ -69,7 +68,7 @@ pub fn life(ended: Ended) -> Life {
     }
     store.compact();
     now(orders.partition(1).unwrap().delete_before(Offset(5))).unwrap();
-    now(store.submit("group", commit(orders.id, 11))).unwrap();
+    now(submit(&store, "group", commit(orders.id, 11))).unwrap();
     store.request_snapshot();
     store.run_background();
     let earlier = fs.fork();
@@ -85,7 +84,7 @@ pub fn life(ended: Ended) -> Life {
     store.run_background();
     append(&orders, 0, "small, at the end");
     append(&orders, 1, &"large, at the end".repeat(250));
-    now(store.submit("group", commit(orders.id, 17))).unwrap();
+    now(submit(&store, "group", commit(orders.id, 17))).unwrap();
     let mut records = BTreeMap::new();
     for topic in store.topics().iter() {
         for partition in &topic.partitions {

@@ -10,13 +10,12 @@ use jackdaw::config::Durability;
 use jackdaw::kernel::Scope;
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::fs::{Failure, Fault, Fs, Operation, SimFs};
-use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic};
 use jackdaw::types::{Offset, Timestamp, TopicId};
 use rustix::io::Errno;
 
 use crate::disk::{batch, checked, now, open, options, values};
-use crate::history::{commit, committed};
+use crate::history::{commit, committed, submit};
 
 const ERRORS: [Errno; 7] =
     [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NOENT, Errno::ACCESS, Errno::ROFS];
@@ -72,7 +71,7 @@ impl Sent {
 
     fn commit(&mut self, store: &Store, topic: TopicId) -> bool {
         let offset = self.committed + 1;
-        let is_stored = now(store.submit("group", commit(topic, offset))).is_ok();
+        let is_stored = now(submit(store, "group", commit(topic, offset))).is_ok();
         if is_stored {
             self.committed = offset;
         }

@@ -16,7 +16,7 @@ use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions, repai
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
-use crate::history::commit;
+use crate::history::{commit, submit};
 
 const FORMAT_5: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-5");
 
@@ -139,7 +139,7 @@ fn check_records(store: &Store) {
     assert_eq!(gap, Err(AppendError::Refused(Refusal::OutOfOrderSequence { expected: 2, got: 5 })));
 
     let group = store.reload("group").unwrap();
-    assert_eq!(group.offset((orders.id, 0)).unwrap().offset, Offset(17));
+    assert_eq!(group.offsets.get((orders.id, 0)).unwrap().offset, Offset(17));
     assert!(now(orders.partition(0).unwrap().append(batch(&["goes on"]))).is_ok());
 }
 
@@ -194,7 +194,7 @@ fn make(target: &Path) {
     }
     now(orders.partition(1).unwrap().append(batch(&[&"large".repeat(1000)]))).unwrap();
     now(orders.partition(0).unwrap().delete_before(Offset(3))).unwrap();
-    now(store.submit("group", commit(orders.id, 17))).unwrap();
+    now(submit(&store, "group", commit(orders.id, 17))).unwrap();
     now(store.add_partitions(spread, 1, vec![vec![one, two], vec![one, two]])).unwrap();
     now(store.alter_topic(spread, [set("retention.ms", "1000")].into())).unwrap();
     let gone = [("log.retention.bytes".to_owned(), None)];

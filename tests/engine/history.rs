@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jackdaw::kernel::group::{Generation, GroupRecord, Member, Opaque, Phase};
-use jackdaw::storage::groups::GroupStore;
+use jackdaw::kernel::group::{Change, Generation, GroupRecord, Member, Opaque, Phase};
+use jackdaw::kernel::offsets::{CommittedOffset, OffsetChange};
+use jackdaw::storage::groups::{GroupStore, Settled};
 use jackdaw::storage::{Partition, Store, Topic};
 use jackdaw::types::{LeaderEpoch, Offset, TopicId};
 
@@ -25,8 +26,7 @@ pub struct History {
     pub topics: BTreeMap<String, TopicHistory>,
     /// Ids of topics whose deletion was acknowledged.
     pub deleted: BTreeSet<TopicId>,
-    /// The last offset that the group committed, and the highest one it tried to commit.
-    pub committed: i64,
+    /// The highest offset that the group tried to commit.
     pub tried_to_commit: i64,
     pub statics: StaticHistory,
 }
@@ -53,6 +53,8 @@ pub struct TopicHistory {
     pub tried_overrides: Vec<BTreeMap<String, String>>,
     /// A deletion was requested, and its outcome is unknown.
     pub may_be_gone: bool,
+    /// The last offset that the group committed. It goes with the topic.
+    pub committed: i64,
 }
 
 #[derive(Default)]
@@ -108,35 +110,47 @@ impl History {
             let history = self.topics.remove(&name).expect("it was just there");
             self.deleted.insert(history.id);
         }
-        let committed = committed(store);
-        assert!(committed <= self.tried_to_commit, "{context}: a commit nobody made");
-        if promise == Promise::Nothing {
-            assert!(committed >= self.committed, "{context}: a commit went back");
-        }
-        self.committed = committed;
+        self.check_offsets(store, promise, context);
         self.statics.check(store, promise, context);
+    }
+}
+
+impl History {
+    fn check_offsets(&mut self, store: &Store, promise: Promise, context: &str) {
+        let offsets = store.reload("group").map(|kept| kept.offsets).unwrap_or_default();
+        for history in self.topics.values_mut() {
+            let committed = offsets.get((history.id, 0)).map_or(0, |committed| committed.offset.0);
+            assert!(committed <= self.tried_to_commit, "{context}: a commit nobody made");
+            if promise == Promise::Nothing {
+                assert!(committed >= history.committed, "{context}: a commit went back");
+            }
+            history.committed = committed;
+        }
+        let gone = offsets.topics().into_iter().find(|topic| self.deleted.contains(topic));
+        assert_eq!(gone, None, "{context}: an offset outlives its topic");
     }
 }
 
 impl StaticHistory {
     /// The first generation, with the assignment from its leader, which is the member itself.
-    pub fn join(&mut self, number: u64) -> Vec<GroupRecord> {
+    pub fn join(&mut self, number: u64) -> Vec<Change> {
         let id = self.next(number);
         let member = Member { instance: Some(INSTANCE.to_owned()), ..Member::default() };
         let assignments = vec![(id.clone(), Opaque::copy_of(b"all"))];
         let (protocol, protocol_type) = ("range".to_owned(), "consumer".to_owned());
-        vec![
+        let records = [
             GroupRecord::Joined { id: id.clone(), protocol_type, member },
             GroupRecord::GenerationBegun { generation: Generation(1), protocol, leader: id },
             GroupRecord::Assigned { assignments },
-        ]
+        ];
+        records.map(Change::from).to_vec()
     }
 
     /// The member's process restarts.
-    pub fn come_back(&mut self, store: &Store, number: u64) -> Option<Vec<GroupRecord>> {
+    pub fn come_back(&mut self, store: &Store, number: u64) -> Option<Vec<Change>> {
         // The last outcome may be unknown, so it reads the current member id from the coordinator.
-        let old = store.reload(STATIC_GROUP)?.instance(INSTANCE)?.clone();
-        Some(vec![GroupRecord::Replaced { old, new: self.next(number) }])
+        let old = store.reload(STATIC_GROUP)?.group.instance(INSTANCE)?.clone();
+        Some(vec![GroupRecord::Replaced { old, new: self.next(number) }.into()])
     }
 
     /// `number` is unique, so that lost data cannot look like new data.
@@ -148,7 +162,8 @@ impl StaticHistory {
 
     /// Checks that one id is the member, with its assignment and in its generation, and no other id is.
     fn check(&mut self, store: &Store, promise: Promise, context: &str) {
-        let group = store.reload(STATIC_GROUP).filter(|group| group.instance(INSTANCE).is_some());
+        let group = store.reload(STATIC_GROUP).map(|kept| kept.group);
+        let group = group.filter(|group| group.instance(INSTANCE).is_some());
         let Some(group) = group else {
             let is_lost = promise == Promise::Nothing && self.acknowledged > 0;
             assert!(!is_lost, "{context}: the static member is gone");
@@ -183,6 +198,7 @@ impl TopicHistory {
             overrides: BTreeMap::new(),
             tried_overrides: Vec::new(),
             may_be_gone: false,
+            committed: 0,
         }
     }
 
@@ -246,17 +262,23 @@ impl LogHistory {
 /// ones.
 pub fn committed(store: &Store) -> i64 {
     let group = store.reload("group");
-    let offset = group.and_then(|group| group.offsets().values().map(|offset| offset.offset).max());
+    let offset = group.and_then(|kept| kept.offsets.all().values().map(|offset| offset.offset).max());
     offset.unwrap_or(Offset(0)).0
 }
 
-pub fn commit(topic: TopicId, offset: i64) -> Vec<GroupRecord> {
-    let committed = jackdaw::kernel::group::CommittedOffset {
+/// Submits changes to the group as it is now.
+pub fn submit(store: &Store, group: &str, changes: Vec<Change>) -> Settled {
+    let after = store.reload(group).map_or(0, |kept| kept.group.version());
+    store.submit(group, after, changes)
+}
+
+pub fn commit(topic: TopicId, offset: i64) -> Vec<Change> {
+    let committed = CommittedOffset {
         offset: Offset(offset),
         leader_epoch: None,
         metadata: String::new(),
         committed_at: jackdaw::types::Timestamp(0),
         expires_at: None,
     };
-    vec![GroupRecord::OffsetsCommitted { offsets: vec![((topic, 0), committed)] }]
+    vec![OffsetChange::Committed(vec![((topic, 0), committed)]).into()]
 }

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::repair::{Plan, plan, repair};
 use jackdaw::storage::{OpenError, Store};
 use jackdaw::types::Offset;
 
 use crate::disk::{batch, files, look, make_topic, now, open, values};
-use crate::history::commit;
+use crate::history::{commit, submit};
 
 const ROOT: &str = "data";
 
@@ -37,7 +36,7 @@ fn killed() -> SimFs {
     append(&store, "orders", 1, "late");
     make_topic(&store, "payments", 1);
     append(&store, "payments", 0, "late");
-    now(store.submit("kitchen", commit(orders.id, 1))).unwrap();
+    now(submit(&store, "kitchen", commit(orders.id, 1))).unwrap();
     let fs = fs.kill();
     drop(store);
     fs

@@ -787,13 +787,13 @@ fn a_group_id_of_32_kib_in_any_script_survives_a_power_cut() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     let id = format!("\u{0}\n🦜{}", "€".repeat(10_900));
-    now(store.submit(&id, crate::history::commit(topic.id, 5))).unwrap();
+    now(crate::history::submit(&store, &id, crate::history::commit(topic.id, 5))).unwrap();
     let fs = fs.crash(2);
     drop(store);
     let store = open(&fs).unwrap();
     let listed: Vec<String> = store.load().into_iter().map(|(id, _)| id).collect();
     assert_eq!(listed, [id.as_str()]);
-    assert_eq!(store.reload(&id).unwrap().offset((topic.id, 0)).unwrap().offset, Offset(5));
+    assert_eq!(store.reload(&id).unwrap().offsets.get((topic.id, 0)).unwrap().offset, Offset(5));
 }
 
 #[test]

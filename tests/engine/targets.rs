@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use jackdaw::config::Durability;
-use jackdaw::kernel::Shard;
+use jackdaw::kernel::Levels;
 use jackdaw::record;
 use jackdaw::storage::fs::{SimFs, read_all};
 use jackdaw::storage::{Isolation, LogError, ReadRange, Store, StoreOptions, Tuning};
-use jackdaw::types::{NodeId, Offset, Uuid};
+use jackdaw::types::{Offset, Uuid};
 
 use crate::damage::{Ended, Life, Outcomes, check, life, write_whole};
 use crate::disk::{SMALL, batch, files, make_topic, now, options};
@@ -55,20 +55,19 @@ fn apply(edit: &[u8], bytes: &mut Vec<u8>) {
 
 /// The state in a snapshot. A state that can be read is written and read again as the same.
 pub fn snapshot(data: &[u8]) -> bool {
-    /// Larger than any: the format of this version.
-    const NEWEST: u32 = u32::MAX;
-    let read = |bytes: &[u8]| Shard::from_snapshot(NEWEST, bytes, NodeId(1));
+    let form = Levels::KNOWN.current();
+    let read = |bytes: &[u8]| Levels::KNOWN.read_state(form.level(), bytes).expect("this level is known");
     let Ok(shard) = read(data) else { return false };
-    let once = postcard::to_stdvec(&shard).expect("a state can be written");
+    let once = form.write_state(&shard);
     let again = read(&once).expect("a written state can be read");
-    assert_eq!(postcard::to_stdvec(&again).expect("a state can be written"), once);
+    assert_eq!(form.write_state(&again), once);
     true
 }
 
 /// The state of the newest snapshot of a directory.
 pub fn state() -> Vec<u8> {
-    /// Magic, format, length and checksum, then the time.
-    const BEFORE_THE_STATE: usize = 24 + 8;
+    /// Magic, level, length and checksum.
+    const BEFORE_THE_STATE: usize = 24;
     let (life, files) = &*KILLED;
     let is_snapshot = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "snapshot");
     let newest = files.iter().rfind(is_snapshot).expect("there are snapshots");

@@ -13,7 +13,7 @@ use crate::coordinator::group::{
     Sync, Synced,
 };
 use crate::coordinator::{GroupListing, Groups};
-use crate::kernel::group::{CommittedOffset, PartitionKey};
+use crate::kernel::offsets::{CommittedOffset, PartitionKey};
 use crate::types::NodeId;
 
 /// The reason why a client does not get a group.

@@ -10,7 +10,7 @@ use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::kernel::group::{CommittedOffset, PartitionKey};
+use crate::kernel::offsets::{CommittedOffset, PartitionKey};
 use crate::protocol::messages::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::step::Step;
 use crate::coordinator::group::{Asked, Commit, GroupError, OffsetToCommit, weight};
-use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
+use crate::kernel::group::Phase;
+use crate::kernel::offsets::{CommittedOffset, OffsetChange, PartitionKey};
 use crate::types::Timestamp;
 
 pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
@@ -12,7 +13,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
     if let Err(error) = check(step, &commit) {
         return step.answer(reply, Err(error));
     }
-    if matches!(step.hard.phase(), Phase::Stable | Phase::PreparingRebalance) {
+    if matches!(step.kept.group.phase(), Phase::Stable | Phase::PreparingRebalance) {
         step.heard_from(&commit.who.member);
     }
     let now = step.occasion.wall;
@@ -32,7 +33,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
         }
     }
     if !accepted.is_empty() {
-        step.record(GroupRecord::OffsetsCommitted { offsets: accepted.into_iter().collect() });
+        step.record(OffsetChange::Committed(accepted.into_iter().collect()));
     }
     step.answer(reply, Ok(answers));
 }
@@ -46,17 +47,17 @@ fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
         step.check_identity(&commit.who)?;
         return Err(GroupError::IllegalGeneration);
     };
-    if !step.hard.exists() && step.soft.pending.is_empty() {
+    if !step.kept.group.exists() && step.soft.pending.is_empty() {
         return Err(match commit.knows_group_not_found {
             true => GroupError::NoSuchGroup,
             false => GroupError::IllegalGeneration,
         });
     }
     step.check_identity(&commit.who)?;
-    if generation != step.hard.generation() {
+    if generation != step.kept.group.generation() {
         return Err(GroupError::IllegalGeneration);
     }
-    if step.hard.phase() == Phase::CompletingRebalance {
+    if step.kept.group.phase() == Phase::CompletingRebalance {
         return Err(GroupError::RebalanceInProgress);
     }
     Ok(())
@@ -67,7 +68,7 @@ fn check_offset(step: &Step, asked: &OffsetToCommit, grows_by: &mut usize) -> Re
     if asked.metadata.encode_utf16().count() > step.rules.offset_metadata_max {
         return Err(GroupError::OffsetMetadataTooLarge);
     }
-    if step.hard.offset(asked.partition).is_none() {
+    if step.kept.offsets.get(asked.partition).is_none() {
         let more = weight::of_new_offset(&asked.metadata);
         if !step.has_room_for(*grows_by + more) {
             return Err(GroupError::NoRoom);

@@ -10,7 +10,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Delete>) {
 }
 
 pub(super) fn delete(step: &mut Step) -> Result<(), GroupError> {
-    if !step.hard.exists() && step.soft.pending.is_empty() {
+    if !step.kept.group.exists() && step.soft.pending.is_empty() {
         Err(GroupError::NoSuchGroup)
     } else if !step.is_empty() {
         Err(GroupError::NotEmpty)
@@ -18,7 +18,7 @@ pub(super) fn delete(step: &mut Step) -> Result<(), GroupError> {
         for id in step.soft.pending.keys().cloned().collect::<Vec<_>>() {
             step.expect_no_more(&id);
         }
-        if step.hard.exists() {
+        if step.kept.group.exists() {
             step.record(GroupRecord::Deleted);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::step::Step;
 use super::subscription::{self, CONSUMER};
 use crate::coordinator::group::{Asked, DeleteOffsets, Each, GroupError, OffsetToDelete};
-use crate::kernel::group::GroupRecord;
+use crate::kernel::offsets::{OffsetChange, PartitionKey};
 
 pub(super) fn decide(step: &mut Step, asked: Asked<DeleteOffsets>) {
     let answer = delete(step, &asked.what.0);
@@ -11,15 +11,15 @@ pub(super) fn decide(step: &mut Step, asked: Asked<DeleteOffsets>) {
 }
 
 fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError> {
-    if !step.hard.exists() && step.soft.pending.is_empty() {
+    if !step.kept.group.exists() && step.soft.pending.is_empty() {
         return Err(GroupError::NoSuchGroup);
     }
     // Only consumers have subscriptions that we can read. For other members, any topic may be in
     // use.
-    if !step.is_empty() && step.hard.protocol_type() != Some(CONSUMER) {
+    if !step.is_empty() && step.kept.group.protocol_type() != Some(CONSUMER) {
         return Err(GroupError::NotEmpty);
     }
-    let subscribed = subscription::of_group(step.hard);
+    let subscribed = subscription::of_group(&step.kept.group);
     let answers: Each = asked
         .iter()
         .map(|offset| match subscribed.includes(&offset.topic) {
@@ -33,11 +33,12 @@ fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError>
         .filter(|(_, answer)| answer.is_ok())
         .map(|(asked, _)| asked.partition)
         .collect();
-    partitions.retain(|partition| step.hard.offset(*partition).is_some());
     partitions.sort_unstable();
     partitions.dedup();
-    if !partitions.is_empty() {
-        step.record(GroupRecord::OffsetsRemoved { partitions });
+    let committed = |of: PartitionKey| Some((of, step.kept.offsets.get(of)?.committed_at));
+    let removed: Vec<_> = partitions.into_iter().filter_map(committed).collect();
+    if !removed.is_empty() {
+        step.record(OffsetChange::Removed(removed));
     }
     Ok(answers)
 }

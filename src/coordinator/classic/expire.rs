@@ -10,14 +10,15 @@
 
 use super::step::Step;
 use super::subscription;
-use crate::kernel::group::{CommittedOffset, GroupRecord, PartitionKey, Phase};
+use crate::kernel::group::{GroupRecord, Phase};
+use crate::kernel::offsets::{CommittedOffset, OffsetChange, PartitionKey};
 use crate::types::{Timestamp, TopicId};
 
 /// Removes the offsets of topics that no longer exist.
 pub(super) fn forget_topics(step: &mut Step) {
-    for topic in step.hard.topics() {
+    for topic in step.kept.offsets.topics() {
         if step.topics.name(topic).is_none() {
-            step.record(GroupRecord::TopicForgotten { topic });
+            step.record(OffsetChange::TopicForgotten(topic));
         }
     }
 }
@@ -25,19 +26,20 @@ pub(super) fn forget_topics(step: &mut Step) {
 pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
     forget_topics(step);
     let Some(now) = by_age_at else { return };
-    let partitions = expired(step, now);
-    if !partitions.is_empty() {
-        step.record(GroupRecord::OffsetsRemoved { partitions });
+    let expired = expired(step, now);
+    if !expired.is_empty() {
+        step.record(OffsetChange::Removed(expired));
     }
-    let nothing_left = step.is_empty() && step.hard.offsets().is_empty() && step.soft.pending.is_empty();
-    if nothing_left && step.hard.exists() {
+    let nothing_left = step.is_empty() && step.kept.offsets.is_empty() && step.soft.pending.is_empty();
+    if nothing_left && step.kept.group.exists() {
         step.record(GroupRecord::Deleted);
     }
 }
 
-fn expired(step: &Step, now: Timestamp) -> Vec<PartitionKey> {
-    let subscribed = subscription::of_group(step.hard);
-    let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
+/// The expired offsets, with the times of their commits.
+fn expired(step: &Step, now: Timestamp) -> Vec<(PartitionKey, Timestamp)> {
+    let subscribed = subscription::of_group(&step.kept.group);
+    let counts_from = match (step.kept.group.protocol_type(), step.kept.group.phase()) {
         (None, _) => None,
         (Some(_), Phase::Empty { since }) => since,
         (Some(subscription::CONSUMER), Phase::Stable) => None,
@@ -51,9 +53,9 @@ fn expired(step: &Step, now: Timestamp) -> Vec<PartitionKey> {
             now.since(from) >= step.rules.offsets_retention
         }
     };
-    let offsets = step.hard.offsets().iter();
+    let offsets = step.kept.offsets.all().iter();
     offsets
         .filter(|((topic, _), committed)| is_over(committed) && !is_read(topic))
-        .map(|(partition, _)| *partition)
+        .map(|(partition, committed)| (*partition, committed.committed_at))
         .collect()
 }

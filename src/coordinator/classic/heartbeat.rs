@@ -11,10 +11,10 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Heartbeat>) {
 
 fn answer(step: &mut Step, beat: &Heartbeat) -> Result<(), GroupError> {
     step.check_identity(&beat.who)?;
-    if beat.generation != step.hard.generation() {
+    if beat.generation != step.kept.group.generation() {
         return Err(GroupError::IllegalGeneration);
     }
-    match step.hard.phase() {
+    match step.kept.group.phase() {
         Phase::Empty { .. } => Err(GroupError::UnknownMember),
         Phase::PreparingRebalance => {
             step.heard_from(&beat.who.member);

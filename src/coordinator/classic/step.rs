@@ -1,6 +1,5 @@
 //! The state of a decision of a classic group while it is made.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::join::JoinReply;
@@ -8,13 +7,13 @@ use super::soft::{Joining, Soft};
 use crate::coordinator::group::{self, Decision, GroupError, Identity, JoinRefusal, Rules, weight};
 use crate::coordinator::machine::Occasion;
 use crate::coordinator::reply::Reply;
-use crate::kernel::group::{Group, GroupRecord, MemberId, Phase};
+use crate::kernel::group::{Change, GroupRecord, KeptGroup, MemberId, Phase};
 use crate::storage::groups::SeenTopics;
 
 pub(super) struct Step<'a> {
     pub rules: &'a Rules,
     pub topics: &'a dyn SeenTopics,
-    pub hard: &'a mut Arc<Group>,
+    pub kept: &'a mut KeptGroup,
     pub soft: &'a mut Soft,
     pub occasion: Occasion,
     pub decision: &'a mut Decision,
@@ -22,13 +21,13 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub fn new(step: &'a mut group::Step<'_>, soft: &'a mut Soft) -> Step<'a> {
-        let group::Step { view, hard, occasion, decision } = step;
-        Step { rules: &view.rules, topics: &*view.topics, hard, soft, occasion: *occasion, decision }
+        let group::Step { view, kept, occasion, decision } = step;
+        Step { rules: &view.rules, topics: &*view.topics, kept, soft, occasion: *occasion, decision }
     }
 
     /// Applies and keeps a record. A decision changes the hard state only through this function.
-    pub fn record(&mut self, record: GroupRecord) {
-        self.decision.record(self.hard, record);
+    pub fn record(&mut self, change: impl Into<Change>) {
+        self.decision.record(self.kept, change.into());
     }
 
     pub fn answer<A: Send + 'static>(&mut self, reply: Reply<A>, answer: A) {
@@ -47,12 +46,12 @@ impl<'a> Step<'a> {
     /// Fails unless this is a member and, if static, the current holder of its instance id.
     pub fn check_identity(&self, who: &Identity) -> Result<(), GroupError> {
         if let Some(instance) = &who.instance {
-            let holder = self.hard.instance(instance).ok_or(GroupError::UnknownMember)?;
+            let holder = self.kept.group.instance(instance).ok_or(GroupError::UnknownMember)?;
             if *holder != who.member {
                 return Err(GroupError::FencedInstance);
             }
         }
-        if self.hard.member(&who.member).is_none() {
+        if self.kept.group.member(&who.member).is_none() {
             return Err(GroupError::UnknownMember);
         }
         Ok(())
@@ -63,7 +62,7 @@ impl<'a> Step<'a> {
         if self.soft.joining.contains_key(id) || self.soft.syncing.contains_key(id) {
             return;
         }
-        if let Some(member) = self.hard.member(id) {
+        if let Some(member) = self.kept.group.member(id) {
             self.soft.sessions.set(id.to_owned(), self.occasion.session + member.session_timeout);
         }
     }
@@ -116,6 +115,6 @@ impl<'a> Step<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        matches!(self.hard.phase(), Phase::Empty { .. })
+        matches!(self.kept.group.phase(), Phase::Empty { .. })
     }
 }

@@ -18,8 +18,8 @@ use crate::coordinator::Settled;
 use crate::coordinator::group::*;
 use crate::coordinator::machine::{Machine, Occasion};
 use crate::coordinator::reply::{Awaited, Reply};
-use crate::kernel;
-use crate::kernel::group::{Generation, GroupRecord, MemberId, Opaque, PartitionKey};
+use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, MemberId, Opaque};
+use crate::kernel::offsets::PartitionKey;
 use crate::storage::groups::SeenTopics;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 
@@ -28,10 +28,9 @@ struct Play {
     rules: Rules,
     topics: BTreeMap<TopicId, &'static str>,
     group: Group,
-    log: Vec<GroupRecord>,
+    log: Vec<Change>,
     /// The group that results from replaying the log.
-    replayed: kernel::Group,
-    applied: usize,
+    replayed: KeptGroup,
     now: Duration,
     callers: u64,
     joining: BTreeMap<Caller, Awaited<Result<Joined, JoinRefusal>>>,
@@ -59,8 +58,7 @@ impl Default for Play {
             topics: BTreeMap::from([(TOPIC, "t")]),
             group: Group::default(),
             log: Vec::new(),
-            replayed: kernel::Group::default(),
-            applied: 0,
+            replayed: KeptGroup::default(),
             now: Duration::ZERO,
             callers: 0,
             joining: BTreeMap::new(),
@@ -82,6 +80,9 @@ impl Play {
         let view = view(self.rules.clone(), self.topics.clone());
         let occasion = Occasion { wall: self.wall(), session: self.now, room: self.room };
         let decision = self.group.decide(&view, occasion, command);
+        assert_eq!(decision.after, self.replayed.group.version());
+        decision.changes.iter().for_each(|change| self.replayed.apply(change));
+        self.replayed.advance(&decision.changes);
         self.log.extend(decision.changes);
         self.weight += decision.grown;
         decision.answers.into_iter().for_each(|answer| answer.send(&Settled::known(Ok(()))));
@@ -119,9 +120,7 @@ impl Play {
     }
 
     fn check(&mut self) {
-        self.log[self.applied..].iter().for_each(|record| self.replayed.apply(record));
-        self.applied = self.log.len();
-        assert_eq!(self.replayed, **self.group.hard());
+        assert_eq!((&self.replayed.group, &self.replayed.offsets), (self.group.hard(), self.group.offsets()));
         assert_eq!(self.weight, self.weigh());
     }
 
@@ -143,7 +142,7 @@ impl Play {
 
     /// A crash and a restart: soft state and waiting requests are lost.
     fn restart(&mut self) {
-        self.group = restored(self.group.hard().clone(), self.now);
+        self.group = restored(self.replayed.clone(), self.now);
         self.weight = self.weigh();
         self.answers.clear();
     }
@@ -256,8 +255,8 @@ impl Play {
 }
 
 /// A group as it is after a restart.
-fn restored(hard: Arc<kernel::Group>, now: Duration) -> Group {
-    Group::restored(&view(rules(), BTreeMap::new()), hard, now).machine
+fn restored(kept: KeptGroup, now: Duration) -> Group {
+    Group::restored(&view(rules(), BTreeMap::new()), kept, now).machine
 }
 
 fn view(rules: Rules, topics: BTreeMap<TopicId, &'static str>) -> View {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coordinator::reply::Reply;
-use crate::kernel::group::{Generation, MemberId, Opaque, PartitionKey};
+use crate::kernel::group::{Generation, MemberId, Opaque};
+use crate::kernel::offsets::PartitionKey;
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// A request of a client, and the place for its answer.

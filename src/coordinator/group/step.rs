@@ -1,28 +1,31 @@
 //! The state of a decision while it is made, for all kinds of group.
 
-use std::sync::Arc;
-
 use super::{Decision, View, weight};
 use crate::coordinator::machine::Occasion;
 use crate::coordinator::reply::{After, Reply};
-use crate::kernel;
-use crate::kernel::group::GroupRecord;
+use crate::kernel::group::{Change, KeptGroup};
 
 pub struct Step<'a> {
     pub view: &'a View,
-    pub hard: &'a mut Arc<kernel::Group>,
+    pub kept: &'a mut KeptGroup,
     pub occasion: Occasion,
     pub decision: Decision,
 }
 
+impl Step<'_> {
+    pub fn record(&mut self, change: impl Into<Change>) {
+        self.decision.record(self.kept, change.into());
+    }
+}
+
 impl Decision {
-    /// Applies a record to the coordinator's copy of the group, and keeps it for the journal.
-    pub fn record(&mut self, hard: &mut Arc<kernel::Group>, record: GroupRecord) {
-        let before = weight::touched_by(hard, &record);
-        Arc::make_mut(hard).apply(&record);
-        let after = weight::touched_by(hard, &record);
+    /// Applies a change to the coordinator's copy of the group, and keeps it for the journal.
+    pub fn record(&mut self, kept: &mut KeptGroup, change: Change) {
+        let before = weight::touched_by(kept, &change);
+        kept.apply(&change);
+        let after = weight::touched_by(kept, &change);
         self.grown += after.cast_signed() - before.cast_signed();
-        self.changes.push(record);
+        self.changes.push(change);
     }
 
     /// All answers of a group wait for its last record, also refusals: they say something of the group.

@@ -3,7 +3,8 @@
 //! the group. `tests/attack/hoarding.rs` compares it with the memory that is really allocated.
 
 use crate::coordinator::machine::Weight;
-use crate::kernel::group::{CommittedOffset, Group, GroupRecord, Member, MemberId, Opaque, PartitionKey};
+use crate::kernel::group::{Change, Group, GroupRecord, KeptGroup, Member, MemberId, Opaque};
+use crate::kernel::offsets::{CommittedOffset, OffsetChange, Offsets, PartitionKey};
 
 /// The number of maps that only the coordinator has with member ids as keys: sessions, joining,
 /// syncing.
@@ -17,8 +18,11 @@ pub fn of_name(name: &str) -> Weight {
 
 pub fn of_group(group: &Group) -> Weight {
     let members: Weight = group.members().iter().map(|(id, member)| weigh_member(id, member)).sum();
-    let offsets: Weight = group.offsets().values().map(of_offset).sum();
-    of_maps(group) + members + offsets
+    of_maps(group) + members
+}
+
+pub fn of_offsets(offsets: &Offsets) -> Weight {
+    offsets.all().values().map(of_offset).sum::<Weight>() + of_map(offsets)
 }
 
 /// The memory of a member without its entries in maps.
@@ -52,13 +56,14 @@ fn of_offset(committed: &CommittedOffset) -> Weight {
 }
 
 fn of_maps(group: &Group) -> Weight {
-    let (members, offsets) = (group.members().len(), group.offsets().len());
+    let members = group.members().len();
     let soft = SOFT_MAPS * places::<MemberId, std::time::Duration>(members);
-    in_both(
-        places::<MemberId, Member>(members)
-            + places::<String, MemberId>(group.instances())
-            + places::<PartitionKey, CommittedOffset>(offsets),
-    ) + Weight { kept: 0, slot: soft }
+    in_both(places::<MemberId, Member>(members) + places::<String, MemberId>(group.instances()))
+        + Weight { kept: 0, slot: soft }
+}
+
+fn of_map(offsets: &Offsets) -> Weight {
+    in_both(places::<PartitionKey, CommittedOffset>(offsets.all().len()))
 }
 
 /// The kernel and the coordinator have a copy each.
@@ -88,9 +93,17 @@ fn allocated(bytes: usize) -> usize {
     (bytes + 8).next_multiple_of(16).max(32)
 }
 
-/// The weight of the part of the group that the record changes. The difference between the values
-/// before and after `apply` is the record's own weight.
-pub fn touched_by(group: &Group, record: &GroupRecord) -> usize {
+/// The weight of the part of the group that a change touches. The difference between the values before and
+/// after `apply` is the change's own weight.
+pub fn touched_by(kept: &KeptGroup, change: &Change) -> usize {
+    match change {
+        Change::Group(GroupRecord::Deleted) => (of_group(&kept.group) + of_offsets(&kept.offsets)).sum(),
+        Change::Group(record) => of_record(&kept.group, record),
+        Change::Offsets(change) => of_change(&kept.offsets, change).sum(),
+    }
+}
+
+fn of_record(group: &Group, record: &GroupRecord) -> usize {
     let member = |id: &String| group.member(id).map_or(0, |member| of_member(id, member));
     let maps = || of_maps(group).sum();
     match record {
@@ -100,19 +113,19 @@ pub fn touched_by(group: &Group, record: &GroupRecord) -> usize {
         }
         GroupRecord::Replaced { old, new } => maps() + member(old) + member(new),
         GroupRecord::Left { members } => maps() + members.iter().map(member).sum::<usize>(),
-        GroupRecord::OffsetsCommitted { offsets } => {
-            let touched = offsets.iter().filter_map(|(partition, _)| group.offset(*partition));
-            maps() + touched.map(|committed| of_offset(committed).sum()).sum::<usize>()
-        }
-        GroupRecord::OffsetsRemoved { partitions } => {
-            let touched = partitions.iter().filter_map(|partition| group.offset(*partition));
-            maps() + touched.map(|committed| of_offset(committed).sum()).sum::<usize>()
-        }
         GroupRecord::GenerationBegun { .. } => 0,
         GroupRecord::RebalanceBegun
         | GroupRecord::Emptied { .. }
         | GroupRecord::Assigned { .. }
-        | GroupRecord::TopicForgotten { .. }
         | GroupRecord::Deleted => of_group(group).sum(),
+    }
+}
+
+fn of_change(offsets: &Offsets, change: &OffsetChange) -> Weight {
+    let touched = |of: &PartitionKey| offsets.get(*of).map_or(Weight::default(), of_offset);
+    match change {
+        OffsetChange::Committed(changed) => of_map(offsets) + changed.iter().map(|(of, _)| touched(of)).sum(),
+        OffsetChange::Removed(changed) => of_map(offsets) + changed.iter().map(|(of, _)| touched(of)).sum(),
+        OffsetChange::TopicForgotten(_) => of_offsets(offsets),
     }
 }

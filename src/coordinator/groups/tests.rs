@@ -10,8 +10,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
-use crate::kernel::Group;
-use crate::kernel::group::{Generation, GroupRecord, Opaque};
+use crate::kernel::group::{Change, Generation, KeptGroup, Opaque};
 use crate::storage::Waiters;
 use crate::storage::groups::SeenTopics;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
@@ -22,8 +21,8 @@ const TOPIC: TopicId = Uuid([7; 16]);
 /// `durable` is the state after a crash; `waiting` has the submitted records.
 #[derive(Default)]
 struct Memory {
-    durable: Mutex<BTreeMap<String, Arc<Group>>>,
-    waiting: Mutex<Vec<(String, Vec<GroupRecord>, Settler)>>,
+    durable: Mutex<BTreeMap<String, KeptGroup>>,
+    waiting: Mutex<Vec<Submitted>>,
     /// Records become durable only when the test calls `settle`.
     holds: AtomicBool,
     broken: AtomicBool,
@@ -36,19 +35,26 @@ struct Memory {
     submitted: Arc<AtomicU64>,
 }
 
+struct Submitted {
+    group: String,
+    after: u64,
+    changes: Vec<Change>,
+    settler: Settler,
+}
+
 impl GroupStore for Memory {
-    fn load(&self) -> Vec<(String, Arc<Group>)> {
+    fn load(&self) -> Vec<(String, KeptGroup)> {
         self.durable.lock().unwrap().iter().map(|(name, group)| (name.clone(), group.clone())).collect()
     }
 
-    fn reload(&self, group: &str) -> Option<Arc<Group>> {
+    fn reload(&self, group: &str) -> Option<KeptGroup> {
         self.durable.lock().unwrap().get(group).cloned()
     }
 
-    fn submit(&self, group: &str, records: Vec<GroupRecord>) -> Settled {
+    fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {
         let (settler, settled) = Settled::pair();
         self.submitted.fetch_add(1, Ordering::SeqCst);
-        self.waiting.lock().unwrap().push((group.to_owned(), records, settler));
+        self.waiting.lock().unwrap().push(Submitted { group: group.to_owned(), after, changes, settler });
         if !self.holds.load(Ordering::SeqCst) {
             self.settle();
         }
@@ -94,11 +100,14 @@ impl Memory {
 
     /// A sync: all waiting records become durable.
     fn settle(&self) {
-        for (name, records, settler) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
+        for submitted in std::mem::take(&mut *self.waiting.lock().unwrap()) {
+            let Submitted { group: name, after, changes, settler } = submitted;
             let mut durable = self.durable.lock().unwrap();
-            let group = Arc::make_mut(durable.entry(name.clone()).or_default());
-            records.iter().for_each(|record| group.apply(record));
-            if !group.exists() {
+            let kept = durable.entry(name.clone()).or_default();
+            assert_eq!(kept.group.version(), after, "the commands of a group form a chain");
+            changes.iter().for_each(|change| kept.apply(change));
+            kept.advance(&changes);
+            if !kept.group.exists() {
                 durable.remove(&name);
             }
             drop(durable);
@@ -108,8 +117,8 @@ impl Memory {
 
     /// A sync that failed.
     fn lose(&self) {
-        for (_, _, settler) in std::mem::take(&mut *self.waiting.lock().unwrap()) {
-            settler.settle(Err(NotStored));
+        for submitted in std::mem::take(&mut *self.waiting.lock().unwrap()) {
+            submitted.settler.settle(Err(NotStored));
         }
     }
 

@@ -172,7 +172,7 @@ impl Keeper<Locks> for Arc<Store> {
         *lock(&self.epoch)
     }
 
-    fn submit(&self, key: &Key, changes: Vec<i64>) -> Settled {
+    fn submit(&self, key: &Key, _: u64, changes: Vec<i64>) -> Settled {
         let (settler, settled) = Settled::pair();
         lock(&self.submitted).push((key.clone(), changes, settler));
         settled
@@ -361,6 +361,8 @@ fn a_machine_without_a_slot_is_still_there_and_is_loaded_when_asked_for() {
     assert!(stage.has_slot(), "its record is not durable");
     stage.settle();
     assert_eq!(now(acknowledged), Ok(true));
+    stage.wait(59);
+    assert!(stage.has_slot(), "its clients may come back");
     stage.wait(1);
     assert!(!stage.has_slot(), "the kernel has all of it");
     assert_eq!((stage.runtime.count(), stage.runtime.held()), (1, loaded - 100));

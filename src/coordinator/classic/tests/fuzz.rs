@@ -102,7 +102,7 @@ impl Clients {
     fn is_or_was(&self, owner: &MemberId, id: &MemberId) -> bool {
         let mut holder = owner.clone();
         for record in &self.play.log {
-            if let GroupRecord::Replaced { old, new } = record
+            if let Change::Group(GroupRecord::Replaced { old, new }) = record
                 && *old == holder
             {
                 holder = new.clone();

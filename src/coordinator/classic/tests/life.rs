@@ -73,16 +73,16 @@ fn c9_a_stable_group_goes_on_after_a_restart() {
 fn an_assignment_whose_generation_was_refused_makes_no_group_stable() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     play.join(again(&members[0]));
-    let mut kernel = (**play.group.hard()).clone();
+    let mut kernel = play.replayed.clone();
     let from = play.log.len();
     play.join(again(&members[1]));
     play.all_sync(&members, 2);
     for record in &play.log[from..] {
-        if !matches!(record, GroupRecord::GenerationBegun { .. }) {
+        if !matches!(record, Change::Group(GroupRecord::GenerationBegun { .. })) {
             kernel.apply(record);
         }
     }
-    let restored = super::restored(Arc::new(kernel), Duration::ZERO);
+    let restored = super::restored(kernel, Duration::ZERO);
     assert_eq!(restored.state(), GroupState::PreparingRebalance);
 }
 
@@ -91,9 +91,9 @@ fn a_group_survives_being_written_down_and_read_again() {
     let (mut play, members) = Play::stable(vec![newcomer("ä\u{1f600}"), static_newcomer("i")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap();
     let bytes = postcard::to_allocvec(&**play.group.hard()).unwrap();
-    assert_eq!(postcard::from_bytes::<kernel::Group>(&bytes).unwrap(), **play.group.hard());
+    assert_eq!(postcard::from_bytes::<crate::kernel::Group>(&bytes).unwrap(), **play.group.hard());
     let bytes = postcard::to_allocvec(&play.log).unwrap();
-    assert_eq!(postcard::from_bytes::<Vec<GroupRecord>>(&bytes).unwrap(), play.log);
+    assert_eq!(postcard::from_bytes::<Vec<Change>>(&bytes).unwrap(), play.log);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 
 fn committed(play: &Play, partition: i32) -> Option<i64> {
-    play.group.hard().offset((TOPIC, partition)).map(|committed| committed.offset.0)
+    play.group.offsets().get((TOPIC, partition)).map(|committed| committed.offset.0)
 }
 
 fn retention_check(play: &mut Play, topic: &'static str) {
@@ -87,14 +87,14 @@ fn c10_an_offset_comes_back_with_its_metadata() {
         ..offset(4, 9)
     };
     play.commit(simple(vec![asked])).unwrap().remove(0).unwrap();
-    let found = play.group.offsets(Some(&[(TOPIC, 4), (TOPIC, 5)]));
+    let found = play.group.fetch_offsets(Some(&[(TOPIC, 4), (TOPIC, 5)]));
     let there = found[0].1.as_ref().unwrap();
     assert_eq!(
         (there.metadata.as_str(), there.offset, there.leader_epoch.unwrap().0),
         ("näher", Offset(9), 3)
     );
     assert_eq!(found[1], ((TOPIC, 5), None));
-    assert_eq!(play.group.offsets(None).len(), 1);
+    assert_eq!(play.group.fetch_offsets(None).len(), 1);
 }
 
 #[test]
@@ -210,11 +210,11 @@ fn offsets_of_a_deleted_topic_go() {
     play.commit(simple(vec![offset(0, 5), offset(1, 5), of_other])).unwrap();
     play.topics.remove(&TOPIC);
     play.decide(Command::ForgetTopics);
-    assert_eq!(play.group.hard().offsets().len(), 1);
+    assert_eq!(play.group.offsets().all().len(), 1);
     let records = play.log.len();
     play.decide(Command::ForgetTopics);
     assert_eq!(play.log.len(), records, "once");
     play.topics.remove(&other);
     play.decide(Command::Expire { by_age_at: None });
-    assert_eq!(play.group.hard().offsets().len(), 0, "also where the deletion itself came to nothing");
+    assert_eq!(play.group.offsets().all().len(), 0, "also where the deletion itself came to nothing");
 }
