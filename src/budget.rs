@@ -12,11 +12,12 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::time::{self, Moment};
+use crate::types::IgnorePoison;
 
 /// A peer that was active within this time is not disconnected to free memory.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -201,7 +202,7 @@ impl Budget {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics under the lock; if it did, the numbers would still be valid.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignoring_poison()
     }
 }
 
@@ -353,7 +354,7 @@ impl Room {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().ignoring_poison()
     }
 }
 

@@ -14,7 +14,7 @@ mod process;
 mod table;
 mod times;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
@@ -24,7 +24,7 @@ use crate::budget::Budget;
 use crate::coordinator::Groups;
 use crate::server::{Connections, Server};
 use crate::storage::Store;
-use crate::types::Timestamp;
+use crate::types::{IgnorePoison, Timestamp};
 use look::Look;
 pub use page::page;
 use times::Times;
@@ -101,7 +101,7 @@ impl Metrics {
 
     /// Renders the page from the current state. Blocks, maybe for the disk.
     pub fn render(self: &Arc<Metrics>, format: Format) -> String {
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.times.lock().ignoring_poison();
         let look = Look::at(self, &mut times);
         drop(times);
         let mut registry = Registry::default();

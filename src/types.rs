@@ -1,6 +1,7 @@
 //! Small types that every room uses: two numbers with two meanings are two types.
 
 mod piece;
+mod poison;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use piece::{FileRange, Piece, Source};
+pub use poison::IgnorePoison;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

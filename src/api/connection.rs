@@ -2,11 +2,12 @@
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::session::Session;
 use crate::budget::ConnectionId;
 use crate::config::Listener;
+use crate::types::IgnorePoison;
 
 /// A client's connection.
 pub struct ConnectionInfo {
@@ -63,12 +64,12 @@ impl ConnectionInfo {
     /// Keeps something that ends with the connection, such as a session of its client. It is dropped by
     /// [`ConnectionInfo::end`], although responses that are still being made may hold the connection for longer.
     pub fn keep(&self, thing: impl Any + Send) {
-        self.ends_with.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(thing));
+        self.ends_with.lock().ignoring_poison().push(Box::new(thing));
     }
 
     /// The server calls this when the connection ends.
     pub fn end(&self) {
-        self.ends_with.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.ends_with.lock().ignoring_poison().clear();
     }
 
     /// The address that this client should use: the advertised host, else the host that the listener is

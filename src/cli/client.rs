@@ -16,7 +16,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
@@ -31,6 +31,7 @@ use rdkafka::{Offset, TopicPartitionList as List};
 use tokio::runtime::Runtime;
 
 use super::{Exit, fail};
+use crate::types::IgnorePoison;
 pub(super) use config::{Options as Config, execute as config};
 pub(super) use consume::{Options as Consume, execute as consume};
 pub(super) use group::{Options as Group, execute as group};
@@ -313,11 +314,11 @@ fn shown(name: &str) -> String {
 
 impl Heard {
     fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().ignoring_poison().take()
     }
 
     fn hear(&self, what: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_owned());
+        *self.0.lock().ignoring_poison() = Some(what.to_owned());
     }
 }
 

@@ -1,11 +1,12 @@
 //! The queue of jobs: one of a key at a time, and keys take turns.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::machine::Job;
+use crate::types::IgnorePoison;
 
 pub(super) struct Jobs<K, C> {
     queues: Mutex<Queues<K, C>>,
@@ -74,7 +75,7 @@ impl<K: Ord + Clone, C> Jobs<K, C> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues<K, C>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().ignoring_poison()
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ use super::session_clock::SessionClock;
 use super::{NotStored, Settled};
 use crate::storage::{Waiter, Waiters};
 use crate::time::Clock;
+use crate::types::IgnorePoison;
 
 /// The delay before checking again whether the last record of a slot is durable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -668,11 +669,11 @@ impl<M: Machine> Runtime<M> {
     }
 
     fn slots(&self) -> RwLockReadGuard<'_, Slots<M>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+        self.slots.read().ignoring_poison()
     }
 
     fn slots_mut(&self) -> RwLockWriteGuard<'_, Slots<M>> {
-        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+        self.slots.write().ignoring_poison()
     }
 }
 
@@ -779,7 +780,7 @@ fn can_go<M: Machine>(machine: &M) -> bool {
 
 /// Ignores poisoning. A panic only matters under a slot's lock, which is checked in `mend`.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignoring_poison()
 }
 
 #[cfg(test)]

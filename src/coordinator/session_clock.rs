@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake};
 use std::time::Duration;
 
 use super::Settled;
 use crate::time::Clock;
+use crate::types::IgnorePoison;
 
 /// The time without anything becoming durable that counts as a stall. It is far above a healthy
 /// sync and well below the shortest session timeout.
@@ -63,7 +64,7 @@ impl Wake for Inner {
 impl Inner {
     fn look(&self, new: Option<&Settled>) -> Duration {
         let monotonic = self.clock.monotonic();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignoring_poison();
         let before = state.in_flight.len();
         while state.in_flight.front().is_some_and(|oldest| oldest.peek().is_some()) {
             state.in_flight.pop_front();

@@ -13,7 +13,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 
 use bytes::{Buf, Bytes};
 use flate2::bufread::GzDecoder;
@@ -21,6 +21,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::Codec;
 use super::libzstd::Frame;
+use crate::types::IgnorePoison;
 
 /// The maximum size of a decompressed batch. It is the largest `max.decompressed.message.bytes`, which
 /// Kafka allows for each single record.
@@ -335,9 +336,9 @@ static IS_FREE: Condvar = Condvar::new();
 
 impl Alone {
     fn when_possible() -> Alone {
-        let mut is_taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_taken = IS_TAKEN.lock().ignoring_poison();
         while *is_taken {
-            is_taken = IS_FREE.wait(is_taken).unwrap_or_else(PoisonError::into_inner);
+            is_taken = IS_FREE.wait(is_taken).ignoring_poison();
         }
         *is_taken = true;
         Alone
@@ -346,7 +347,7 @@ impl Alone {
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        *IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *IS_TAKEN.lock().ignoring_poison() = false;
         IS_FREE.notify_one();
     }
 }

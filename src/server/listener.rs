@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
@@ -18,6 +18,7 @@ use super::{Shared, origin};
 use crate::api::connection::ConnectionInfo;
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
+use crate::types::IgnorePoison;
 
 /// Connections that can wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -274,7 +275,7 @@ impl Slots {
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        self.used.lock().ignoring_poison()
     }
 }
 

@@ -7,11 +7,11 @@
 //! when it comes back, or when an operator confirms it. While the clock is not trusted, nothing expires by
 //! age, and nothing is stored with an earlier time than the boot clock gives.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::time::Clock;
-use crate::types::Timestamp;
+use crate::types::{IgnorePoison, Timestamp};
 
 /// The maximum deviation of a trusted clock.
 const DRIFT: Duration = Duration::from_mins(5);
@@ -68,7 +68,7 @@ impl Clocks {
 
     /// Reads the clocks.
     pub(super) fn now(&self) -> Now {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignoring_poison();
         let State { belief, confirmed } = &mut *state;
         let reading = Reading::of(&self.clock);
         let turn = belief.look(reading, *confirmed);
@@ -84,7 +84,7 @@ impl Clocks {
 
     /// Sets the time at which an operator confirmed the clock.
     pub(super) fn confirm(&self, at: Option<Timestamp>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).confirmed = at;
+        self.state.lock().ignoring_poison().confirmed = at;
         self.now();
     }
 
@@ -96,7 +96,7 @@ impl Clocks {
     /// The reason why the clock is not trusted; `None` if it is.
     pub(super) fn complaint(&self) -> Option<String> {
         self.now();
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock().ignoring_poison();
         state.belief.doubt().map(|doubt| complaint(doubt, &state.belief))
     }
 }

@@ -7,7 +7,7 @@
 //! next round; there is no timer.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ use super::{AppendError, StoreError};
 use crate::kernel::{Applied, Command};
 use crate::record::Checked;
 use crate::time::Moment;
-use crate::types::LeaderEpoch;
+use crate::types::{IgnorePoison, LeaderEpoch};
 
 /// The maximum number of work items and of record bytes in one round. The rest waits for the next round.
 const ROUND_WORK: usize = 4096;
@@ -196,17 +196,17 @@ impl Committer {
             return false;
         }
         while queue.running {
-            queue = self.rested.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.rested.wait(queue).ignoring_poison();
         }
         true
     }
 
     pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
         // A panic inside a round ends the process (see `Engine::begin`), so a poisoned lock is never seen.
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.engine.lock().ignoring_poison()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().ignoring_poison()
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::OpenError;
 use super::fs::{self, Fs, Lock, Open, Volume};
@@ -12,7 +12,7 @@ use super::segment::{Files, PartitionDir, Segment, SyncError};
 use super::trash::Trash;
 use crate::kernel::Levels;
 use crate::time;
-use crate::types::{ClusterId, NodeId, TopicId, Uuid};
+use crate::types::{ClusterId, IgnorePoison, NodeId, TopicId, Uuid};
 
 /// The prefix of the last line of `meta`: the checksum of all lines before it.
 const CHECKSUM: &str = "checksum=";
@@ -159,7 +159,7 @@ impl Directory {
 
     /// Releases the lock, so that another process or another store can open the directory.
     pub(super) fn release(&self) {
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.lock.lock().ignoring_poison().take());
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -269,7 +269,7 @@ impl Directory {
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock().ignoring_poison()
     }
 
     /// Whether the free space is below the floor. Then no more data is accepted, so that the broker itself

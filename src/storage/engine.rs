@@ -37,7 +37,7 @@ use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{self, Applied, Command, Placement, Refusal, Scope, Settings, Shard};
 use crate::record::Header;
-use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use crate::types::{IgnorePoison, LeaderEpoch, Offset, Timestamp, TopicId};
 pub use durable::SnapshotFailure;
 pub use round::Round;
 use round::{Event, NewBatch};
@@ -495,16 +495,16 @@ impl Engine {
 
     fn show_settings(&self) {
         let stored = Arc::clone(self.shard.all_settings());
-        *self.stored_settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stored;
+        *self.stored_settings.write().ignoring_poison() = stored;
     }
 
     /// A copy of the published topics, for the next image.
     fn image_to_change(&self) -> Topics {
-        Topics::clone(&self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Topics::clone(&self.image.read().ignoring_poison())
     }
 
     fn published_partition(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
-        let image = self.image.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let image = self.image.read().ignoring_poison();
         image.by_id(topic)?.partition(index).cloned()
     }
 

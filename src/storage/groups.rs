@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::clocks::Now;
 use super::waiter::Waiter;
 use crate::kernel::group::{Change, KeptGroup};
-use crate::types::TopicId;
+use crate::types::{IgnorePoison, TopicId};
 
 /// The groups' part of a store.
 pub trait GroupStore: Send + Sync {
@@ -121,7 +121,7 @@ impl Drop for Settler {
 }
 
 fn lock(outcome: &Mutex<Outcome>) -> MutexGuard<'_, Outcome> {
-    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    outcome.lock().ignoring_poison()
 }
 
 #[cfg(test)]

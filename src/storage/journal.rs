@@ -24,7 +24,7 @@ mod witness;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
@@ -34,7 +34,7 @@ pub use replay::{OpenError, Replay, frames, replace_commands, salt_of};
 pub use witness::path as witness_path;
 
 use super::fs::{File, Fs};
-use crate::types::Timestamp;
+use crate::types::{IgnorePoison, Timestamp};
 
 /// The position up to which the journal was synced, from its witness; 0 without a readable witness.
 pub fn synced_by_witness(fs: &dyn Fs, dir: &Path, salt: u64) -> u64 {
@@ -171,7 +171,7 @@ impl SyncJob {
     pub fn run(self) -> Result<u64, JournalError> {
         // One sync at a time: the system reports a write error to one sync only. The lock makes sure that
         // every later sync sees the poison.
-        let _alone = self.poison.0.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.poison.0.syncing.lock().ignoring_poison();
         self.poison.check()?;
         for file in &self.files {
             file.sync_data().map_err(|error| self.poison.set(format!("sync: {error}")))?;

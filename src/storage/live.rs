@@ -1,10 +1,10 @@
 //! The current settings of a broker: those from its start, overridden by settings altered at run time.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use crate::config::{Altered, BrokerSettings, Given, Reloaded};
 use crate::kernel::{Scope, Settings};
-use crate::types::NodeId;
+use crate::types::{IgnorePoison, NodeId};
 
 pub struct LiveSettings {
     node: NodeId,
@@ -25,12 +25,12 @@ impl LiveSettings {
     /// The current settings, given the stored ones. They are rebuilt only if the stored ones changed.
     pub fn at(&self, stored: &Arc<Settings>) -> Arc<BrokerSettings> {
         {
-            let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+            let now = self.now.read().ignoring_poison();
             if Arc::ptr_eq(&now.stored, stored) {
                 return Arc::clone(&now.settings);
             }
         }
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now.write().ignoring_poison();
         let altered = self.altered(stored);
         if altered.cluster != now.settings.altered.cluster || altered.broker != now.settings.altered.broker {
             let (settings, invalid) = now.settings.altered_before(altered);
@@ -49,7 +49,7 @@ impl LiveSettings {
     /// Applies the settings that are now given in file, environment and flags, as far as they may change
     /// while the broker runs.
     pub fn reload(&self, written: &Given) -> Reloaded {
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now.write().ignoring_poison();
         let reloaded = now.settings.reloaded(written);
         now.settings = Arc::new(reloaded.settings.clone());
         reloaded

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, RwLock, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use crate::background;
 use crate::config::TopicSettings;
 use crate::kernel::{Applied, Command, LeaderEpochs, Placed, Refusal, SegmentId};
 use crate::record::{self, Checked, Header};
-use crate::types::{LeaderEpoch, Offset, Piece, Timestamp, TopicId};
+use crate::types::{IgnorePoison, LeaderEpoch, Offset, Piece, Timestamp, TopicId};
 
 pub struct Partition {
     pub topic: TopicId,
@@ -258,7 +258,7 @@ impl Partition {
 
     /// The current settings; they may be altered at any time.
     pub fn settings(&self) -> Arc<TopicSettings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.settings.read().ignoring_poison())
     }
 
     /// Wakes `waiter` at the next change: an append, a new log start offset or leader epoch, the topic's
@@ -483,11 +483,11 @@ impl Partition {
     }
 
     pub(super) fn log(&self) -> std::sync::RwLockReadGuard<'_, Log> {
-        self.log.read().unwrap_or_else(PoisonError::into_inner)
+        self.log.read().ignoring_poison()
     }
 
     fn log_mut(&self) -> std::sync::RwLockWriteGuard<'_, Log> {
-        self.log.write().unwrap_or_else(PoisonError::into_inner)
+        self.log.write().ignoring_poison()
     }
 
     /// The directory of its files.
@@ -536,7 +536,7 @@ impl Partition {
 
     /// Sets the settings, which apply from the next batch on.
     pub(super) fn publish_settings(&self, settings: &Arc<TopicSettings>) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(settings);
+        *self.settings.write().ignoring_poison() = Arc::clone(settings);
     }
 
     pub(super) fn wake(&self) {

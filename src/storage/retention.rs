@@ -2,14 +2,14 @@
 //! by segment and only proposes commands. Nothing expires by age while the clock is not trusted
 //! (`clocks.rs`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::StoreError;
 use super::topics::Topics;
 use crate::config::BrokerSettings;
 use crate::kernel::{Command, Partition, Shard};
-use crate::types::{Offset, Timestamp};
+use crate::types::{IgnorePoison, Offset, Timestamp};
 
 /// The commands for the current state. `trusted` is the time, or `None` while the clock is not trusted.
 pub(super) fn due(
@@ -62,16 +62,15 @@ impl Pass {
     pub(super) fn note(&self, error: &StoreError) {
         // The records may already be gone, and a store that stops deletes nothing.
         if !matches!(error, StoreError::Refused(_) | StoreError::Stopped) {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(format!("the journal takes nothing: {error:?}"));
+            *self.refused.lock().ignoring_poison() = Some(format!("the journal takes nothing: {error:?}"));
         }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let refused = self.refused.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        let refused = self.refused.get_mut().ignoring_poison().take();
+        *self.published.lock().ignoring_poison() = refused;
     }
 }
 

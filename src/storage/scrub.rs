@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use super::counts::Counts;
@@ -18,7 +18,7 @@ use super::fs;
 use super::partition::Partition;
 use super::topics::Topics;
 use crate::kernel::SegmentId;
-use crate::types::{Offset, Timestamp, Uuid};
+use crate::types::{IgnorePoison, Offset, Timestamp, Uuid};
 
 /// The bytes read between two checks whether the store closes. If less is due, the scrub waits.
 const STEP: u64 = 1 << 20;
@@ -112,7 +112,7 @@ impl Scrub {
     }
 
     fn pass(&self) -> MutexGuard<'_, Pass> {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pass.lock().ignoring_poison()
     }
 }
 

@@ -19,7 +19,7 @@ mod walk;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
 
@@ -32,7 +32,7 @@ pub use walk::{End, Expected, Held, Met, check, walk_file};
 use super::fs::{self, File, Open};
 use crate::kernel::{self, SegmentId};
 use crate::record::{self, Header};
-use crate::types::{Offset, Timestamp, TopicId};
+use crate::types::{IgnorePoison, Offset, Timestamp, TopicId};
 use files::Names;
 use index::{Index, Scan};
 use lent::Lent;
@@ -204,7 +204,7 @@ impl Segment {
         };
         // One sync at a time: the system reports a write error to one sync only. The lock makes sure that
         // every later sync sees it.
-        let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.sync_failed.lock().ignoring_poison();
         if let Some(why) = &*failed {
             return Err(SyncError::Sync(io::Error::other(format!("an earlier sync failed: {why}"))));
         }
@@ -222,7 +222,7 @@ impl Segment {
     /// Takes over the outcome of a sync of the whole volume. It must have begun after everything that it has
     /// to cover was written.
     pub fn synced_with_volume(&self, outcome: &io::Result<()>) -> io::Result<()> {
-        let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.sync_failed.lock().ignoring_poison();
         if let Err(error) = outcome {
             failed.get_or_insert_with(|| error.to_string());
         }
@@ -431,7 +431,7 @@ impl Segment {
     /// Builds the index from its saved copy and from the headers of the batches that the copy lacks. Appends
     /// continue meanwhile.
     fn make_index(&self, file: &dyn File) -> Result<(), ReadError> {
-        let _one_at_a_time = self.making_index.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.making_index.lock().ignoring_poison();
         if self.index().covered().is_some() {
             return Ok(());
         }
@@ -503,7 +503,7 @@ impl Segment {
     }
 
     fn opened(&self, how: Open) -> io::Result<Arc<dyn File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().ignoring_poison();
         let is_writable = how != Open::Read;
         let known = open.as_ref().filter(|(_, can_be_written)| *can_be_written || !is_writable);
         if let Some(file) = known.and_then(|(file, _)| file.upgrade()) {
@@ -518,7 +518,7 @@ impl Segment {
 
     /// The open file, for sending an answer from it; `None` if the bytes have to be read instead.
     fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
-        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lent = self.lent.lock().ignoring_poison();
         if let Some(known) = lent.upgrade().filter(|known| known.is_of(file)) {
             return Some(known);
         }
@@ -528,11 +528,11 @@ impl Segment {
     }
 
     fn saved(&self) -> MutexGuard<'_, u64> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+        self.saved.lock().ignoring_poison()
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock().ignoring_poison()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 use std::time::Duration;
 
 use super::cleaner::{self, Cleaner};
@@ -31,7 +31,7 @@ use crate::kernel::{
     self, Applied, Command, CreateTopic, Election, Group, Levels, Refusal, Scope, Settings, Shard,
 };
 use crate::time::{self, Clock};
-use crate::types::{ClusterId, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
+use crate::types::{ClusterId, IgnorePoison, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
 
 /// A handle; clones share one store, and dropping the last one closes it.
 #[derive(Clone)]
@@ -260,12 +260,12 @@ impl Store {
 
     /// The current topics.
     pub fn topics(&self) -> Arc<Topics> {
-        Arc::clone(&self.0.image.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.image.read().ignoring_poison())
     }
 
     /// The current stored settings of all entities except topics.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.stored_settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.stored_settings.read().ignoring_poison())
     }
 
     /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a running round.
@@ -803,5 +803,5 @@ fn moves_of_leaderless_partitions(shard: &Shard, brokers: &[NodeId]) -> Vec<Comm
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignoring_poison()
 }

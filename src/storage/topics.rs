@@ -2,14 +2,14 @@
 //! Each image shares everything unchanged with the one before, so that a change costs O(log n).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use super::groups::SeenTopics;
 use super::partition::Partition;
 use super::waiter::{Waiter, Waiters};
 use crate::config::TopicSettings;
 use crate::kernel::{Placement, metric_form};
-use crate::types::{NodeId, SharedMap, TopicId};
+use crate::types::{IgnorePoison, NodeId, SharedMap, TopicId};
 
 #[derive(Clone, Default)]
 pub struct Topics {
@@ -83,8 +83,7 @@ impl Topics {
     /// Makes this the published image.
     pub(super) fn publish(self, image: &RwLock<Arc<Topics>>) {
         let (removed, watching) = (self.removed, Arc::clone(&self.watching));
-        let before =
-            std::mem::replace(&mut *image.write().unwrap_or_else(PoisonError::into_inner), Arc::new(self));
+        let before = std::mem::replace(&mut *image.write().ignoring_poison(), Arc::new(self));
         if before.removed != removed {
             watching.wake_all();
         }

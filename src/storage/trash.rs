@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::fs::{self, Fs};
 use super::segment;
-use crate::types::TopicId;
+use crate::types::{IgnorePoison, TopicId};
 
 /// The folder beside the trash for directories that belong to no topic. Nothing in it is ever removed.
 pub const ASIDE: &str = "aside";
@@ -140,6 +140,6 @@ impl Trash {
     }
 
     fn in_place(&self) -> MutexGuard<'_, InPlace> {
-        self.in_place.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_place.lock().ignoring_poison()
     }
 }

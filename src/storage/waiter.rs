@@ -1,9 +1,11 @@
 //! The waiters of long polls. A long poll registers its waiter with every partition that it reads, and the
 //! first one that changes wakes it. There is no timer.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
+
+use crate::types::IgnorePoison;
 
 /// One waiting request. A wake-up before [`Waiter::woken`] is called is not lost. So register first, then
 /// check the partitions, then wait.
@@ -32,7 +34,7 @@ pub struct Waiters(Mutex<Vec<Weak<Waiter>>>);
 
 impl Waiters {
     pub fn add(&self, waiter: &Arc<Waiter>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock().ignoring_poison();
         if waiting.len() == waiting.capacity() {
             waiting.retain(|waiter| waiter.strong_count() > 0);
         }
@@ -40,12 +42,12 @@ impl Waiters {
     }
 
     pub fn is_empty(&self) -> bool {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.0.lock().ignoring_poison();
         waiting.iter().all(|waiter| waiter.strong_count() == 0)
     }
 
     pub fn wake_all(&self) {
-        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *self.0.lock().ignoring_poison());
         for waiter in waiting.iter().filter_map(Weak::upgrade) {
             waiter.wake();
         }

@@ -5,12 +5,14 @@
 //! that does the same work.
 
 use std::collections::BTreeMap;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, RwLock};
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Registry, reload};
+
+use crate::types::IgnorePoison;
 
 /// The parent of all other loggers.
 pub const ROOT: &str = "root";
@@ -133,7 +135,7 @@ static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// The filter of the process's log lines, which follows [`set`].
 pub(super) fn filter(level: Level) -> reload::Layer<Targets, Registry> {
-    let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
+    let mut own = OWN.write().ignoring_poison();
     own.insert(ROOT, LogLevel::of(level));
     let (filter, handle) = reload::Layer::new(targets(&own));
     // Only the first filter of a process is used.
@@ -147,7 +149,7 @@ pub fn is_logger(name: &str) -> bool {
 
 /// All loggers with their effective levels: our own, then Kafka's.
 pub fn all() -> Vec<(&'static str, LogLevel)> {
-    let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
+    let own = OWN.read().ignoring_poison();
     let names = LOGGERS.iter().map(|logger| (*logger, *logger)).chain(KAFKA_LOGGERS.iter().copied());
     names.map(|(name, logger)| (name, level_of(logger, &own))).collect()
 }
@@ -161,7 +163,7 @@ fn ours(name: &str) -> Option<&'static str> {
 /// Sets or removes the level of a logger. Does nothing for an unknown name.
 pub fn set(logger: &str, level: Option<LogLevel>) {
     let Some(logger) = ours(logger) else { return };
-    let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
+    let mut own = OWN.write().ignoring_poison();
     match level {
         Some(level) => drop(own.insert(logger, level)),
         None => drop(own.remove(logger)),

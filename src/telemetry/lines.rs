@@ -7,10 +7,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::Count;
+use crate::types::IgnorePoison;
 
 /// The maximum number of bytes in the queue. They usually wait for a pipe of 64 KiB.
 const MOST: usize = 1 << 20;
@@ -68,13 +69,13 @@ impl Lines {
     pub fn flush(&self, limit: Duration) -> bool {
         let is_behind = |state: &mut State| state.bytes > 0 || state.is_writing;
         let waited = self.0.changed.wait_timeout_while(self.0.lock(), limit, is_behind);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        !waited.ignoring_poison().1.timed_out()
     }
 }
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignoring_poison()
     }
 
     /// Writes the lines until the process ends.
@@ -82,7 +83,7 @@ impl Queue {
         loop {
             let mut state = self.lock();
             while state.waiting.is_empty() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state).ignoring_poison();
             }
             let lines = std::mem::take(&mut state.waiting);
             state.is_writing = true;

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tracing::callsite::Identifier;
@@ -18,6 +18,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::time::Moment;
+use crate::types::IgnorePoison;
 
 /// Within this time a line is written once, and one place in the code writes at most [`LINES`].
 pub const WINDOW: Duration = Duration::from_secs(10);
@@ -111,7 +112,7 @@ impl Repeats {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignoring_poison()
     }
 }
 

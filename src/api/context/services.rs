@@ -1,7 +1,7 @@
 //! The services behind the handlers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use crate::api::fetch::session::Sessions;
 use crate::api::metadata::auto_create::AutoCreate;
@@ -14,7 +14,7 @@ use crate::coordinator::group::Rules;
 use crate::stop::Stopping;
 use crate::storage::{LiveSettings, Store};
 use crate::time::Clock;
-use crate::types::{ClusterId, NodeId};
+use crate::types::{ClusterId, IgnorePoison, NodeId};
 
 /// The services behind the handlers, shared by all connections of a broker.
 pub struct Services {
@@ -139,10 +139,10 @@ pub struct Peers(RwLock<BTreeMap<NodeId, BTreeMap<String, u16>>>);
 
 impl Peers {
     pub fn listen(&self, node: NodeId, ports: BTreeMap<String, u16>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(node, ports);
+        self.0.write().ignoring_poison().insert(node, ports);
     }
 
     pub(super) fn port(&self, node: NodeId, listener: &str) -> Option<u16> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&node)?.get(listener).copied()
+        self.0.read().ignoring_poison().get(&node)?.get(listener).copied()
     }
 }

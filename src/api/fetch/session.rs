@@ -6,12 +6,12 @@
 //! the client starts again with a full fetch.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::api::context::TopicRef;
 use crate::api::error::ErrorCode;
-use crate::types::{LeaderEpoch, Offset, TopicId};
+use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId};
 
 /// The time after which another session may take the slot of one that is idle, or old and smaller.
 pub const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
@@ -398,7 +398,7 @@ fn next_epoch(epoch: i32) -> i32 {
 /// After a panic under a session's lock the worst effect is a repeated partition for that session's
 /// client.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignoring_poison()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use crate::api::context::{Context, Creatable, NewReplicas, NewTopic};
 use crate::api::{internal_topics, replicas, topic_name};
 use crate::storage::{Topic, TopicError};
+use crate::types::IgnorePoison;
 
 /// The number of topics that can be created at once …
 const BURST: u32 = 1_000;
@@ -100,7 +101,7 @@ impl AutoCreate {
     /// Begins the creation of a topic with `more` partitions. Returns `None` if that exceeds the rate or
     /// the number of partitions.
     fn begin(self: &Arc<AutoCreate>, partitions: usize, more: usize, now: Duration) -> Option<Underway> {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.bucket.lock().ignoring_poison();
         if partitions + self.underway.load(Ordering::Relaxed) + more > PARTITIONS || !bucket.take(now) {
             return None;
         }

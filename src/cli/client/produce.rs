@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::{Connect, Done, Exit, Failure, Heard, Output, Progress, Session, run, said, shown};
 use crate::cli::serve::name_and_value;
+use crate::types::IgnorePoison;
 
 /// The maximum number of lines that are read ahead.
 const AHEAD: usize = 1000;
@@ -255,7 +256,7 @@ impl Told {
     }
 
     fn missed(&self, line: u64, why: Why) {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.missing.lock().ignoring_poison();
         let at = missing.iter().position(|one| one.why == why).unwrap_or_else(|| {
             missing.push(Missing { why, lines: Numbers::default() });
             missing.len() - 1
@@ -266,12 +267,12 @@ impl Told {
     }
 
     fn missing(&self) -> Vec<Missing> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.missing.lock().ignoring_poison().clone()
     }
 
     /// Whether the following lines would fail too.
     fn is_hopeless(&self) -> bool {
-        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = self.missing.lock().ignoring_poison();
         missing.iter().any(|one| !one.why.is_of_the_line())
     }
 }

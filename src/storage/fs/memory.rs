@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, parent};
+use crate::types::IgnorePoison;
 
 #[derive(Default)]
 pub struct MemoryFs(Mutex<Tree>);
@@ -37,7 +38,7 @@ struct Content {
 const CHUNK: u64 = 64 << 10;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignoring_poison()
 }
 
 fn not_found(path: &Path) -> io::Error {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume, parent};
+use crate::types::IgnorePoison;
 
 pub struct OverlayFs {
     below: Arc<dyn Fs>,
@@ -342,5 +343,5 @@ fn not_found(path: &Path) -> io::Error {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignoring_poison()
 }

@@ -8,14 +8,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use super::super::fs::{File, Open};
 use super::super::trash::Trash;
 use super::files::{self, Files, Names};
 use super::lent::Lent;
 use crate::kernel::SegmentId;
-use crate::types::TopicId;
+use crate::types::{IgnorePoison, TopicId};
 
 pub struct PartitionDir {
     files: Arc<Files>,
@@ -62,7 +62,7 @@ impl PartitionDir {
 
     /// Whether the topic was deleted.
     pub fn is_discarded(&self) -> bool {
-        *self.discarded.read().unwrap_or_else(PoisonError::into_inner)
+        *self.discarded.read().ignoring_poison()
     }
 
     /// Records that the directory exists, because a segment is in it.
@@ -153,7 +153,7 @@ impl PartitionDir {
     /// is tried again before a snapshot without the topic is written. A directory that may belong to another
     /// topic stays.
     pub fn discard(&self) {
-        let mut discarded = self.discarded.write().unwrap_or_else(PoisonError::into_inner);
+        let mut discarded = self.discarded.write().ignoring_poison();
         *discarded = true;
         self.files.forget_partition(self.topic, self.partition);
         if self.trash.keeps_out_of(&self.path) {
@@ -180,7 +180,7 @@ impl PartitionDir {
 
     /// Blocks [`PartitionDir::discard`] while the guard lives. Fails with `NotFound` after it.
     fn there(&self) -> io::Result<RwLockReadGuard<'_, bool>> {
-        let discarded = self.discarded.read().unwrap_or_else(PoisonError::into_inner);
+        let discarded = self.discarded.read().ignoring_poison();
         match *discarded {
             false => Ok(discarded),
             true => Err(io::Error::new(io::ErrorKind::NotFound, "the topic was deleted")),

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::fs::{self, Failure, File, Fs, Open, OpenDir};
 use super::lent::Leases;
 use crate::kernel::SegmentId;
-use crate::types::{Offset, TopicId, Uuid};
+use crate::types::{IgnorePoison, Offset, TopicId, Uuid};
 
 /// The name and format are Kafka's. Kafka's tools and this broker read the topic id from it.
 pub const METADATA: &str = "partition.metadata";
@@ -101,7 +101,7 @@ impl Files {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenFiles> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().ignoring_poison()
     }
 }
 

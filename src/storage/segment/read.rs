@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use super::index::Scan;
 use super::verified::{self, Verified};
 use super::walk::Stop;
 use super::{File, ReadError, Segment};
-use crate::types::{FileRange, Offset, Piece};
+use crate::types::{FileRange, IgnorePoison, Offset, Piece};
 
 /// Whole batches, and the next offset after them.
 #[derive(Clone, Debug, PartialEq)]
@@ -251,10 +251,10 @@ impl Segment {
     }
 
     pub(super) fn verified(&self) -> MutexGuard<'_, Verified> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+        self.verified.lock().ignoring_poison()
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().ignoring_poison()
     }
 }
