@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn m6_a_client_is_told_what_is_advertised_else_what_it_reached_and_never_an_unspecified_address() {
+    fn m6_a_client_gets_the_advertised_address_else_the_one_it_reached_and_never_an_unspecified_one() {
         assert_eq!(
             told("0.0.0.0", Some(("kafka.example", 19092)), "10.0.0.5:9092"),
             ("kafka.example".into(), 19092)

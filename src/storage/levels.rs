@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::fs::{Fs, SimFs};
 use super::skip::{SkipError, skip};
 use super::{Isolation, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreError, StoreOptions};
@@ -24,11 +22,8 @@ const NOW: Levels = Levels(&[&Level4, &Level5]);
 /// and the state begins with a word.
 struct Level4;
 
-#[derive(Serialize, Deserialize)]
-enum Command4 {
-    SetBrokers { running: Vec<NodeId> },
-    Other(Command),
-}
+/// `Ok` is a `SetBrokers` with the running brokers, `Err` another command.
+type Command4 = Result<Vec<NodeId>, Command>;
 
 const WORD: &str = "level 4";
 
@@ -49,8 +44,8 @@ impl Form for Level4 {
 
     fn write(&self, commands: &[&Command], into: &mut Vec<u8>) {
         let of_this_level = commands.iter().map(|command| match command {
-            Command::SetBrokers { running, .. } => Command4::SetBrokers { running: running.clone() },
-            other => Command4::Other((*other).clone()),
+            Command::SetBrokers { running, .. } => Ok(running.clone()),
+            other => Err((*other).clone()),
         });
         let commands: Vec<Command4> = of_this_level.collect();
         postcard::serialize_with_flavor(&commands, Appending(into)).unwrap();
@@ -59,10 +54,8 @@ impl Form for Level4 {
     fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
         let commands: Vec<Command4> = read_all(commands)?;
         let of_today = commands.into_iter().map(|command| match command {
-            Command4::SetBrokers { running } => {
-                Command::SetBrokers { running, election: Election::default() }
-            }
-            Command4::Other(command) => command,
+            Ok(running) => Command::SetBrokers { running, election: Election::default() },
+            Err(command) => command,
         });
         Ok(of_today.collect())
     }

@@ -283,7 +283,7 @@ fn a_new_epoch_of_the_same_leader_is_noticed_by_the_next_request() {
 }
 
 #[test]
-fn who_waits_is_told_when_the_leadership_goes() {
+fn a_waiting_request_is_answered_when_the_leadership_goes() {
     let stage = Stage::new(0);
     let mut waits = pin!(stage.runtime.ask(&stage.key, Absent::Create, Command::Await).unwrap().answer());
     assert_eq!(peek(waits.as_mut()), None);
