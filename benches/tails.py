@@ -55,6 +55,8 @@ def beside_a_backfill(bench):
             with make() as server:
                 server.start()
                 servers.load(server, "-P", "-p", 0, "-s", 1000, "-c", count, "-a", 1, "-X", "linger.ms=5", topic="old")
+                # A consumer does not create the topic of the measured messages.
+                servers.load(server, "-P", "-p", 0, "-s", 1000, "-c", 1000)
                 servers.fixed_rate(server, folder, seconds)
                 alone.append(percentile(servers.fixed_rate(server, folder, seconds)[1], 99))
                 with backfill(server, count):

@@ -1,7 +1,6 @@
 //! Threads of low priority, for work that nobody waits for at once: reading cold data, the scrub, compaction.
 //!
-//! Such work keeps a core busy for as long as there is data. With the priority of the threads that serve requests
-//! it would take its share of their time slices, and delay every request on a machine with few cores.
+//! Such work keeps a core busy for as long as there is data. The threads that serve requests go first.
 
 use std::sync::LazyLock;
 
