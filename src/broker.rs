@@ -17,7 +17,6 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{error, info, warn};
 
 use crate::api::context::Services;
-use crate::background;
 use crate::config::machine::{self, OpenFiles};
 use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
 use crate::http::{Asked, Http};
@@ -384,7 +383,7 @@ async fn compact(store: Store, services: Arc<Services>) {
         // Read each time: the setting can be altered at any time, also to 0.
         time::sleep(services.settings().cleaner_backoff.max(SHORTEST_BACKOFF)).await;
         let store = store.clone();
-        if background::spawn(move || store.compact()).await.is_err() {
+        if spawn_blocking(move || store.compact()).await.is_err() {
             error!("compaction failed: this is a bug of the broker; it is tried again");
         }
     }
@@ -402,7 +401,7 @@ async fn scrub(store: Store, services: Arc<Services>) {
             continue;
         }
         let store = store.clone();
-        if background::spawn(move || store.scrub(interval, elapsed)).await.is_err() {
+        if spawn_blocking(move || store.scrub(interval, elapsed)).await.is_err() {
             error!("the scrub failed: this is a bug of the broker; it is tried again");
         }
     }

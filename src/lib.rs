@@ -27,15 +27,13 @@
 //! - `record` looks inside record batches; `config` declares every setting once.
 //! - `http` answers health checks and scrapes of `metrics`.
 //! - `budget` limits the memory for clients; `stop` is the signal that ends long polls.
-//! - `types`, `time`, `telemetry` and `background` are used by all.
+//! - `types`, `time` and `telemetry` are used by all.
 
 // Not in Cargo.toml, where it would hold for the helpers of the tests too.
 #![warn(clippy::unwrap_used)]
 
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod api;
-#[cfg_attr(not(internals), doc(hidden))]
-pub mod background;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod broker;
 #[cfg_attr(not(internals), doc(hidden))]

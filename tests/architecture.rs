@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Each room with the rooms that it may use, and the crates of `[dependencies]`. All rooms may use `types`,
-/// `background`, `time` and `telemetry`, except the kernel: it gets the time as a field of what it applies, and it neither logs nor waits.
+/// Each room with the rooms that it may use, and the crates of `[dependencies]`. All rooms may use `types`, `time` and
+/// `telemetry`, except the kernel: it gets the time as a field of what it applies, and it neither logs nor waits.
 const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("types", &[], &["bytes", "rpds", "serde"]),
-    ("background", &[], &["rustix", "tokio"]),
     ("time", &[], &["getrandom", "rustix", "tokio"]),
     ("telemetry", &[], &["tokio", "tracing", "tracing_subscriber"]),
     ("record", &[], &["bytes", "crc32c", "flate2", "lz4_flex", "ruzstd", "snap", "zstd_safe"]),
@@ -39,7 +38,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 const EVERYTHING: &[&str] = &["*"];
-const FOR_ALL: &[&str] = &["types", "background", "time", "telemetry"];
+const FOR_ALL: &[&str] = &["types", "time", "telemetry"];
 const FOR_THE_KERNEL: &[&str] = &["types"];
 
 #[test]

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::socket::Socket;
-use crate::background;
 use crate::budget::{Budget, Charge};
 use crate::types::{FileRange, Piece};
 
@@ -164,7 +163,7 @@ impl Reading {
     fn begin(range: FileRange, answers: &Arc<Budget>) -> Reading {
         let charge = answers.take(READ_AT_ONCE.min(range.len()));
         let len = charge.bytes().max(LEAST_READ);
-        Reading { bytes: background::spawn(move || range.read(len)), charge }
+        Reading { bytes: spawn_blocking(move || range.read(len)), charge }
     }
 }
 

@@ -26,7 +26,6 @@ use super::scrub::Place;
 use super::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
-use crate::background;
 use crate::config::TopicSettings;
 use crate::kernel::{Applied, Command, LeaderEpochs, Placed, Refusal, SegmentId};
 use crate::record::{self, Checked, Header};
@@ -688,7 +687,7 @@ impl Log {
     }
 }
 
-/// Runs a job that may wait for the disk on a thread of low priority.
+/// Runs a job that may wait for the disk on a thread for blocking work.
 async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, LogError> {
-    background::spawn(job).await.map_err(|_| LogError::Stopped)
+    tokio::task::spawn_blocking(job).await.map_err(|_| LogError::Stopped)
 }
