@@ -3,8 +3,7 @@
 //! Small frames are copied out of one read buffer that is reused; a frame of 16 KiB or more is read into
 //! its own buffer. So every frame owns its bytes, and a slice of records never keeps much more than
 //! itself alive. A buffer grows with the bytes that have arrived. The size that a client declares is
-//! never allocated, unless the connection has sent as large a frame before. Memory is charged before it is
-//! allocated.
+//! never allocated, unless the Produce request before was as large. Memory is charged before it is allocated.
 
 use std::io;
 use std::pin::pin;
@@ -53,9 +52,10 @@ pub(super) struct Input {
     size: usize,
     grown: Charge,
     large: Option<Large>,
-    /// The memory that a large frame gets at once. It follows the size of the frame before, so that the buffer
-    /// of a steady producer is never copied to grow.
-    first_room: usize,
+    /// The memory that a Produce request gets at once. It follows the size of the one before, so that the
+    /// buffer of a steady producer is never copied to grow. Other requests are charged several times their
+    /// size, so they get no memory in advance.
+    produce_room: usize,
     /// There was no memory to read into.
     starved: bool,
     /// The number of bytes that have arrived so far.
@@ -111,7 +111,7 @@ impl Input {
             read: BytesMut::new(),
             size: READ_LEAST,
             large: None,
-            first_room: FIRST_ROOM,
+            produce_room: FIRST_ROOM,
             starved: false,
             arrived: 0,
             any_frame: false,
@@ -160,8 +160,8 @@ impl Input {
             return Ok(Next::Frame(RawFrame { bytes, charge }));
         }
         let Some(key) = key else { return Ok(Next::NeedsBytes) };
-        let factor = if key == PRODUCE { 1 } else { DECODED };
-        let room = if is_whole { length } else { (length + SPILL).min(self.first_room) };
+        let (factor, first) = if key == PRODUCE { (1, self.produce_room) } else { (DECODED, FIRST_ROOM) };
+        let room = if is_whole { length } else { (length + SPILL).min(first) };
         let Some(charge) = self.budgets.large.charge(self.id, room * factor, context.waker()) else {
             return Ok(Next::NeedsRoom);
         };
@@ -180,7 +180,9 @@ impl Input {
             Some(mut large) if large.bytes.len() >= large.declared => {
                 self.read.extend_from_slice(&large.bytes[large.declared..]);
                 large.bytes.truncate(large.declared);
-                self.first_room = (large.declared + SPILL).max(FIRST_ROOM);
+                if large.factor == 1 {
+                    self.produce_room = (large.declared + SPILL).max(FIRST_ROOM);
+                }
                 self.budgets.large.settled(self.id);
                 Next::Frame(RawFrame { bytes: large.bytes.into(), charge: large.charge })
             }
@@ -248,13 +250,14 @@ impl Input {
         self.starved
     }
 
-    /// Whether the buffer has grown and [`Input::rest`] can release memory.
+    /// Whether the buffers have grown and [`Input::rest`] makes them small again.
     pub(super) fn can_rest(&self) -> bool {
-        self.read.is_empty() && self.grown.bytes() > 0
+        self.read.is_empty() && (self.grown.bytes() > 0 || self.produce_room > FIRST_ROOM)
     }
 
     pub(super) fn rest(&mut self) {
         if self.can_rest() {
+            self.produce_room = FIRST_ROOM;
             self.read = BytesMut::new();
             self.size = READ_LEAST;
             self.grown.shrink(0);

@@ -46,6 +46,28 @@ async fn a_large_frame_gets_as_much_memory_at_once_as_the_one_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_in_advance_is_only_for_produce_and_only_until_the_client_pauses() {
+    let stage = Stage::new();
+    let gate = Gate::new();
+    gate.open();
+    let mut request = ask(OVERLAPPING, 1, "heavy", &gate);
+    request.resize(4 + (1 << 20), 0);
+    request[..4].copy_from_slice(&(1_i32 << 20).to_be_bytes());
+    for (pause, promised) in [(0, promise(ORDINARY, 8 << 20)), (11, promise(OVERLAPPING, 100 << 20))] {
+        let mut client = stage.connect();
+        client.send(&request).await;
+        client.answer().await;
+        pass(Duration::from_secs(pause)).await;
+        client.send(&promised).await;
+        settle().await;
+        let held = stage.shared.requests.large.held();
+        assert!((1..=8 * (64 << 10)).contains(&held), "{held} bytes are held before they arrive");
+        drop(client);
+        settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frame_that_dribbles_in_is_given_up_and_one_that_flows_is_not() {
     let stage = Stage::new();
     let (mut slow, mut flowing) = (stage.connect(), stage.connect());
