@@ -35,32 +35,59 @@ impl Handler for FindCoordinatorRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<FindCoordinatorResponse> {
-        let served = match self.key_type {
-            GROUP => serve_groups(&ctx).await,
-            TRANSACTION => {
-                Err(transactions::refuse(self.coordinator_keys.first().unwrap_or(&self.key), &ctx))
+        let keys = if ctx.version >= 4 { self.coordinator_keys } else { vec![self.key] };
+        let found = |key: String| {
+            let coordinator = coordinator_of(self.key_type, &key, &ctx);
+            (key, coordinator)
+        };
+        let found: Vec<_> = keys.into_iter().map(found).collect();
+        // A client without a right causes nothing.
+        let served = match found.iter().find(|(_, coordinator)| coordinator.is_ok()) {
+            Some((key, _)) => serve(self.key_type, key, &ctx).await,
+            None => Ok(()),
+        };
+        let answered = |(key, coordinator): (String, Result<_, Refusal>)| {
+            let address = coordinator.and_then(|node| served.clone().and(address_of(node, &ctx)));
+            match address {
+                Ok((node, address)) => Coordinator {
+                    key,
+                    node_id: node.0,
+                    host: address.host,
+                    port: address.port.into(),
+                    error_code: ErrorCode::None.code(),
+                    error_message: Some(String::new()),
+                },
+                Err(refusal) => no_coordinator(key, refusal),
             }
-            SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
-            _ => Err(Refusal::malformed()),
         };
-        let coordinator = |key: String| match find(self.key_type, &key, &served, &ctx) {
-            Ok((node, address)) => Coordinator {
-                key,
-                node_id: node.0,
-                host: address.host,
-                port: address.port.into(),
-                error_code: ErrorCode::None.code(),
-                error_message: Some(String::new()),
-            },
-            Err(refusal) => no_coordinator(key, refusal),
-        };
+        let mut coordinators = found.into_iter().map(answered);
         Reply::Now(match ctx.version {
             4.. => FindCoordinatorResponse {
-                coordinators: self.coordinator_keys.into_iter().map(coordinator).collect(),
+                coordinators: coordinators.collect(),
                 ..FindCoordinatorResponse::default()
             },
-            _ => one(coordinator(self.key)),
+            _ => coordinators.next().map(one).unwrap_or_default(),
         })
+    }
+}
+
+/// The broker that coordinates this key; `None` if there is none. Fails without the right to know it.
+fn coordinator_of(key_type: i8, key: &str, ctx: &Context) -> Result<Option<NodeId>, Refusal> {
+    Ok(match key_type {
+        GROUP => ctx.find_coordinator(key)?,
+        TRANSACTION => ctx.transactional_id(key, Operation::Describe).map(|()| None)?,
+        SHARE => ctx.cluster(Operation::ClusterAction).map(|_| None)?,
+        _ => None,
+    })
+}
+
+/// Fails if there are no coordinators of this type. `key` is one that the client may ask for.
+async fn serve(key_type: i8, key: &str, ctx: &Context) -> Result<(), Refusal> {
+    match key_type {
+        GROUP => serve_groups(ctx).await,
+        TRANSACTION => Err(transactions::refuse(key, ctx)),
+        SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
+        _ => Err(Refusal::malformed()),
     }
 }
 
@@ -79,20 +106,7 @@ async fn serve_groups(ctx: &Context) -> Result<(), Refusal> {
     }
 }
 
-/// The coordinator and its address. A missing right comes before every other refusal.
-fn find(
-    key_type: i8,
-    key: &str,
-    served: &Result<(), Refusal>,
-    ctx: &Context,
-) -> Result<(NodeId, HostPort), Refusal> {
-    let coordinator = match key_type {
-        GROUP => ctx.find_coordinator(key)?,
-        TRANSACTION => ctx.transactional_id(key, Operation::Describe).map(|()| None)?,
-        SHARE => ctx.cluster(Operation::ClusterAction).map(|_| None)?,
-        _ => None,
-    };
-    served.clone()?;
+fn address_of(coordinator: Option<NodeId>, ctx: &Context) -> Result<(NodeId, HostPort), Refusal> {
     let node = coordinator.ok_or(ErrorCode::CoordinatorNotAvailable)?;
     Ok((node, ctx.endpoint(node).ok_or(ErrorCode::CoordinatorNotAvailable)?))
 }

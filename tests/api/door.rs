@@ -266,6 +266,20 @@ async fn a_topic_is_auto_created_only_with_the_right_to_create_it() {
 }
 
 #[tokio::test]
+async fn a_look_up_of_a_coordinator_without_the_right_creates_no_topic_of_offsets() {
+    let mut stage = Stage::new().await;
+    let find = || FindCoordinatorRequest { coordinator_keys: vec![THERE.to_owned()], ..Default::default() };
+    let stored = |node: &Node| node.store.topics().by_name("__consumer_offsets").is_some();
+    stage.guard.refuse(&[format!("Describe Group {THERE}")]);
+    let refused = stage.client.call(4, find()).await.coordinators[0].error_code;
+    assert_eq!(refused, ErrorCode::GroupAuthorizationFailed.code());
+    assert!(!stored(&stage.node));
+    stage.guard.refuse(&[]);
+    assert_eq!(stage.client.call(4, find()).await.coordinators[0].error_code, 0);
+    assert!(stored(&stage.node));
+}
+
+#[tokio::test]
 async fn a_session_of_fetches_reports_a_lost_right_each_time() {
     let mut stage = Stage::new().await;
     let mut first = fetch(THERE, TopicId::ZERO);
