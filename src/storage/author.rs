@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::clocks::Now;
 use super::journal::{self, Entry};
 use crate::kernel::entry::{Data, Draft, Flags};
-use crate::kernel::{Command, Levels, Shard};
+use crate::kernel::{Applied, Command, Levels, Refusal, Shard};
+use crate::types::Timestamp;
 
 /// A larger buffer is not kept for the next entry.
 const MOST_KEPT: usize = 1 << 20;
@@ -23,9 +24,17 @@ impl Author {
         Author { levels, number: shard.author() + 1, encoded: Vec::new() }
     }
 
-    /// The command as it will be read back; `None` if it must not be written yet.
-    pub(super) fn fit(&self, command: Command) -> Option<Command> {
-        self.levels.current().fit(command)
+    /// Applies a command of the entry in the form in which it will be read back, and returns that form. Refused if
+    /// it must not be written yet.
+    pub(super) fn apply(
+        &self,
+        shard: &mut Shard,
+        time: Timestamp,
+        command: Command,
+    ) -> Result<(Command, Applied), Refusal> {
+        let command = self.levels.current().fit(command).ok_or(Refusal::NotYet)?;
+        let applied = shard.apply(time, &command)?;
+        Ok((command, applied))
     }
 
     /// Begins an entry. Its commands are then applied at the time of the draft.

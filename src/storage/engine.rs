@@ -203,11 +203,8 @@ impl Engine {
         round
     }
 
-    /// Applies a command, as a reader of the journal will get it.
     fn apply(&mut self, now: Timestamp, command: Command) -> Result<(Command, Applied), Refusal> {
-        let command = self.author.fit(command).ok_or(Refusal::NotYet)?;
-        let applied = self.shard.apply(now, &command)?;
-        Ok((command, applied))
+        self.author.apply(&mut self.shard, now, command)
     }
 
     /// Whether the next entry also records that the clock is trusted.

@@ -150,9 +150,10 @@ pub(super) fn recover(
     owned.clear(directory).map_err(topics)?;
     let mut unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
     let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
+    // Before anything is written in the form of this version.
+    directory.raise_format().map_err(io(directory.root().to_owned()))?;
     kept.settle(directory, &shard, &rounds, &owned.damaged, &mut unwritten)?;
     directory.trash.settle().map_err(topics)?;
-    directory.raise_format().map_err(io(directory.root().to_owned()))?;
     let mut journal = journal.begin(shard.position() + 1)?;
     // Without a new snapshot the next start only replays more. There must be no new one while some records
     // are only in the journal.
@@ -628,6 +629,9 @@ fn write_again(
             true => Ok(()),
             false => rewriting.write(directory, place, &bytes, owned),
         });
+        if place.inline.is_none() && owned.damaged.contains_key(&partition) {
+            is_all_written = false;
+        }
         let Err(error) = outcome else { continue };
         let path = segment::log_path(&place.dir, place.segment);
         if Failure::of(&error) == Failure::NoDescriptors {

@@ -314,7 +314,7 @@ fn give_up_partitions(
         }
     }
     if !commands.is_empty() {
-        write_commands(directory.levels, &mut shard, &mut *journal, &commands)
+        write_commands(directory.levels, &mut shard, &mut *journal, commands)
             .map_err(|why| OpenError::Io { path: directory.journal(), error: io::Error::other(why) })?;
     }
     Ok(losses)
@@ -345,14 +345,17 @@ fn write_commands(
     levels: Levels,
     shard: &mut Shard,
     journal: &mut dyn Journal,
-    commands: &[Command],
+    commands: Vec<Command>,
 ) -> Result<(), String> {
     let mut author = Author::after(shard, levels);
     let draft = author.open(shard, Now { time: Clock::machine().now(), trusted: None });
+    let mut applied = Vec::new();
     for command in commands {
-        shard.apply(draft.time, command).map_err(|refusal| format!("{command:?}: {refusal:?}"))?;
+        let about = format!("{command:?}");
+        let outcome = author.apply(shard, draft.time, command);
+        applied.push(outcome.map_err(|refusal| format!("{about}: {refusal:?}"))?.0);
     }
-    let commands: Vec<&Command> = commands.iter().collect();
+    let commands: Vec<&Command> = applied.iter().collect();
     let entry = author.close(&draft, &commands, &[], shard);
     journal.append(&entry).map_err(|error| error.to_string())?;
     let synced = journal.sync_job().run().map_err(|error| error.to_string())?;

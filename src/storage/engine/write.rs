@@ -207,18 +207,17 @@ impl Engine {
             leadership,
             place: Place::Segment { roll: self.rolls(now, &partition, &batch), inline, crc: header.crc },
         };
-        let command = Command::Commit(commit);
-        let said = match self.shard.apply(now, &command) {
-            Ok(Applied::Appended(placed)) => {
+        let said = match self.apply(now, Command::Commit(commit)) {
+            Ok((command, Applied::Appended(placed))) => {
                 let prefix = record::prefix(placed.base_offset, header.batch_length, placed.epoch);
                 let pieces = placed_batch(prefix, &batch.bytes);
                 round.events.push(Event::Appended(NewBatch { command, partition, placed, pieces, done }));
                 return true;
             }
-            Ok(Applied::Duplicate { base_offset, log_start }) => {
+            Ok((_, Applied::Duplicate { base_offset, log_start })) => {
                 Ok(Appended { base_offset, log_start, repeated: true })
             }
-            Ok(other) => unreachable!("a commit is not answered by {other:?}"),
+            Ok((_, other)) => unreachable!("a commit is not answered by {other:?}"),
             Err(Refusal::UnknownTopic | Refusal::UnknownPartition) => Err(AppendError::NotServing),
             Err(refusal) => {
                 if refusal == Refusal::TooManyProducers {
@@ -318,17 +317,16 @@ impl Engine {
         let now = self.clocks.now();
         for (again, data) in self.unwritten.again() {
             let commands: Vec<Command> = again.into_iter().map(Command::StoreAgain).collect();
-            let commands: Vec<&Command> = commands.iter().collect();
             let bytes = Header::LENGTH
-                + commands.iter().map(|command| encoded_bytes(command)).sum::<usize>()
+                + commands.iter().map(encoded_bytes).sum::<usize>()
                 + data.iter().map(Bytes::len).sum::<usize>();
             if self.journal.make_room(bytes as u64).is_err() {
                 return false;
             }
             let draft = self.author.open(&self.shard, now);
-            for command in &commands {
-                self.shard.apply(draft.time, command).expect("the records have their place");
-            }
+            let apply = |command| self.apply(draft.time, command).expect("the records have their place").0;
+            let commands: Vec<Command> = commands.into_iter().map(apply).collect();
+            let commands: Vec<&Command> = commands.iter().collect();
             let entry = self.author.close(&draft, &commands, &data, &mut self.shard);
             let appended = self.journal.append(&entry);
             self.behind = true;

@@ -603,14 +603,15 @@ pub struct FoundFrame {
     pub entry: Option<Replayed>,
 }
 
-/// Replaces the commands of an entry by others of the same length. Durable when this returns.
+/// Replaces the commands of an entry by others of the same length. Durable when this returns; after a crash the file
+/// is as it was or as it shall be.
 pub fn replace_commands(fs: &dyn Fs, dir: &Path, entry: &Replayed, commands: &[u8]) -> io::Result<()> {
     assert_eq!(commands.len(), entry.commands.len(), "the frame keeps its length");
     let path = pool::path(dir, entry.file);
-    let mut header = [0; HEADER];
-    fs.open(&path, Open::Read)?.read_at(&mut header, entry.at)?;
-    frame::seal(&mut header, commands);
-    let file = fs.open(&path, Open::Write)?;
-    file.write_at(&[IoSlice::new(&header), IoSlice::new(commands)], entry.at)?;
-    file.sync_data()
+    let mut bytes = fs::read_all(fs, &path, u64::MAX)?;
+    let frame = usize::try_from(entry.at).ok().and_then(|at| bytes.get_mut(at..)?.split_first_chunk_mut());
+    let Some((header, rest)) = frame else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    frame::seal(header, commands);
+    rest[..commands.len()].copy_from_slice(commands);
+    fs::replace(fs, &path, &[IoSlice::new(&bytes)])
 }
