@@ -77,9 +77,9 @@ impl Groups {
         let mut next_check = self.clock().monotonic() + every;
         let deletions = Waiter::new();
         self.shared.store.watch_deletions(&deletions);
-        // When the offsets of deleted topics are forgotten: one pass over all groups for all topics that
-        // were deleted lately. A pass for each would make deleting topics cost more the more groups there
-        // are.
+        // When the offsets of deleted topics are forgotten: one pass over the loaded groups for all topics
+        // that were deleted lately. A pass for each would make deleting topics cost more the more groups
+        // there are.
         let mut next_pass: Option<Duration> = None;
         loop {
             let next_alarm = self.runtime.ring();
@@ -295,11 +295,11 @@ impl Groups {
         async move { answer_of(waiting?).await? }
     }
 
-    /// Removes the offsets of deleted topics. Topic ids are never used again, and offsets that a crash leaves
-    /// behind are removed by the next check.
+    /// Removes the offsets of deleted topics from loaded groups. The kernel has removed them already, so the
+    /// other groups need not be loaded. Topic ids are never used again.
     async fn forget_topics(&self) {
         let topics = self.shared.store.topics();
-        for name in self.runtime.keys() {
+        for name in self.runtime.loaded_keys() {
             self.runtime.tell(&name, |group| {
                 let has_some = group.offsets().topics().iter().any(|topic| topics.name(*topic).is_none());
                 has_some.then_some(Command::ForgetTopics)

@@ -157,11 +157,11 @@ impl<M: Machine> Runtime<M> {
             numbers: AtomicU64::new(0),
         };
         for (key, kept) in runtime.keeper.all() {
-            let weight = runtime.restored(kept).weigh(&key);
-            runtime.held.fetch_add(weight.kept.cast_signed(), Ordering::Relaxed);
+            let machine = runtime.restored(kept);
+            runtime.held.fetch_add(machine.weigh(&key).kept.cast_signed(), Ordering::Relaxed);
             runtime.count.fetch_add(1, Ordering::Relaxed);
+            runtime.load_if_active(&key, &machine);
         }
-        runtime.load_active();
         runtime
     }
 
@@ -249,6 +249,11 @@ impl<M: Machine> Runtime<M> {
         found.into_iter().filter(|(key, _)| self.keeper.home(key).is_some()).map(|(_, found)| found).collect()
     }
 
+    /// The machines with a slot.
+    pub fn loaded_keys(&self) -> Vec<M::Key> {
+        self.slots().by_key.keys().cloned().collect()
+    }
+
     pub fn keys(&self) -> BTreeSet<M::Key> {
         let kept = self.keeper.all().into_iter().map(|(key, _)| key);
         kept.chain(self.slots().by_key.keys().cloned()).collect()
@@ -285,7 +290,9 @@ impl<M: Machine> Runtime<M> {
                 self.give_up(&slot);
             }
         }
-        self.load_active();
+        for (key, kept) in self.keeper.all() {
+            self.load_if_active(&key, &self.restored(kept));
+        }
     }
 
     /// Ready when the next alarm is earlier than it was.
@@ -500,13 +507,11 @@ impl<M: Machine> Runtime<M> {
         Ok(Slot::new(key.clone(), machine, fence))
     }
 
-    /// Loads the machines that have deadlines or could make room for others, because nothing else would look
-    /// after them.
-    fn load_active(&self) {
-        for (key, kept) in self.keeper.all() {
-            if self.keeper.home(&key).is_some() && !can_go(&self.restored(kept)) {
-                let _ = self.with(&key, Absent::Refuse, |_, _| ());
-            }
+    /// Loads a machine that has deadlines or could make room for others, because nothing else would look after
+    /// it.
+    fn load_if_active(&self, key: &M::Key, machine: &M) {
+        if self.keeper.home(key).is_some() && !can_go(machine) {
+            let _ = self.with(key, Absent::Refuse, |_, _| ());
         }
     }
 

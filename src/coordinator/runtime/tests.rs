@@ -375,7 +375,7 @@ fn a_machine_without_a_slot_is_still_there_and_is_loaded_when_asked_for() {
 }
 
 #[test]
-fn what_the_kernel_has_at_the_start_is_counted_and_loaded_when_asked_for() {
+fn machines_of_the_kernel_are_counted_at_the_start_and_loaded_when_asked_for() {
     let stage = Stage::new(1);
     assert_eq!(stage.acquire(), Ok(Some(0)));
     let acknowledged = stage.acknowledge(0);
