@@ -170,7 +170,8 @@ impl Poll {
         let view = ctx.topics();
         let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &view, ctx.node())).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-        let max_bytes = limit(request.max_bytes).min(ctx.services.settings().fetch_max_bytes as usize);
+        let settings = ctx.services.settings();
+        let max_bytes = limit(request.max_bytes).min(settings.fetch_max_bytes as usize);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Poll {
             readings,
@@ -178,7 +179,7 @@ impl Poll {
             min_bytes: limit(request.min_bytes).min(max_bytes),
             max_bytes,
             // A client that waits for days may be gone without notice.
-            max_wait: wait.min(ctx.services.settings().max_idle),
+            max_wait: wait.min(settings.max_idle),
             size: 0,
             held: ctx.services.answers.take(0),
         }

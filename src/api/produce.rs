@@ -252,10 +252,8 @@ impl InLine {
             Ok(appended) => appended,
             Err(error) => {
                 let refusal = Refusal::from(&error);
-                let is_of_the_producer = match &error {
-                    AppendError::Refused(refusal) => *refusal != kernel::Refusal::NotLeader,
-                    _ => false,
-                };
+                let is_of_the_producer = matches!(&error,
+                    AppendError::Refused(refusal) if *refusal != kernel::Refusal::NotLeader);
                 let log_start = is_of_the_producer.then(|| self.partition.ends().log_start);
                 return Err(RefusedBatch { refusal, records: Vec::new(), log_start });
             }

@@ -21,7 +21,7 @@ pub(super) fn look_at(peer: SocketAddr, local: SocketAddr, listener: &Listener, 
         warn!(
             %peer,
             listener = listener.name,
-            "a client on another machine is told to connect to {advertised}, which is itself: set \
+            "a client on another machine gets the address {advertised}, which is that machine itself: set \
              advertised.listeners (KAFKA_ADVERTISED_LISTENERS) to a name it can reach this broker by"
         );
     }

@@ -18,9 +18,9 @@ pub trait GroupStore: Send + Sync {
     /// The current state of one group in the kernel.
     fn reload(&self, group: &str) -> Option<KeptGroup>;
 
-    /// Queues the changes, which were decided on the version `after`. They stay together, after all earlier submits, and get their place in the queue
-    /// before the call returns. The store makes them durable whether or not anyone waits for it. The records
-    /// of one group settle in the order of their submits. Does not block.
+    /// Queues changes of a group that were decided on its version `after`. All of them are one command, with a
+    /// place in the queue when the call returns. The store makes it durable whether or not anyone waits for
+    /// it. The commands of a group settle in the order of their submits. Does not block.
     fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled;
 
     /// Whether a submit can succeed. Always `false` once the journal has failed.
@@ -36,7 +36,7 @@ pub trait GroupStore: Send + Sync {
     fn watch_deletions(&self, waiter: &Arc<Waiter>);
 }
 
-/// What a coordinator may see of topics, as they were at one time.
+/// The topics as a coordinator sees them, at one time.
 pub trait SeenTopics: Send + Sync {
     /// Later images have higher versions.
     fn version(&self) -> u64;

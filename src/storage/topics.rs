@@ -20,9 +20,9 @@ pub struct Topics {
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
     version: u64,
-    /// How many topics were removed.
+    /// The number of topics that were removed so far.
     removed: u64,
-    /// Those who wait for the next deletion. All images share them.
+    /// The waiters for the next deletion. All images share them.
     watching: Arc<Waiters>,
 }
 

@@ -80,9 +80,7 @@ impl Services {
     pub fn reload(&self, written: &Given) {
         self.live.reload(written);
     }
-}
 
-impl Services {
     /// The services of another virtual broker of this process, with its own fetch sessions.
     pub fn of_virtual_broker(
         &self,

@@ -36,7 +36,7 @@ async fn a_request_behind_the_login_is_served_when_the_login_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_keeps_for_a_connection_ends_with_it() {
+async fn a_thing_that_is_kept_for_a_connection_ends_with_it() {
     let gate = Gate::new();
     let mut client = Stage::new().connect();
     client.send(&ask(ORDINARY, 1, "keep", &gate)).await;
