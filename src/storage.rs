@@ -6,32 +6,16 @@
 //! The *keeper* does slow work in the background. All file access goes through [`fs`], so that a test can cut
 //! the power at any point.
 
-mod author;
 mod cleaner;
 mod clocks;
-mod committer;
 mod counts;
-mod directory;
-mod engine;
-pub mod fs;
 pub mod groups;
-pub mod inspect;
-pub mod journal;
-mod keeper;
-#[cfg(test)]
-mod levels;
 mod live;
+pub mod local;
 mod partition;
-mod recovery;
-pub mod repair;
 mod retention;
-mod scrub;
-pub mod segment;
-pub mod skip;
-mod snapshot;
 mod store;
 mod topics;
-mod trash;
 mod troubles;
 mod waiter;
 
@@ -57,7 +41,7 @@ pub enum StoreError {
     /// The disk has no space. Nothing was changed; a later attempt may succeed.
     Full,
     /// A file cannot be written. Nothing was changed; a later attempt may succeed.
-    Unwritable(fs::Failure),
+    Unwritable(local::fs::Failure),
     /// The journal failed. It is unknown whether the change was stored.
     Poisoned,
     /// The broker is shutting down. It is unknown whether the change was stored.
@@ -75,7 +59,7 @@ pub enum AppendError {
     Damaged,
     Full,
     /// The log or the journal cannot be written; a later attempt may succeed.
-    Unwritable(fs::Failure),
+    Unwritable(local::fs::Failure),
     Poisoned,
     Stopped,
 }
@@ -94,7 +78,7 @@ pub enum LogError {
     Damaged,
     Full,
     /// The log or the journal cannot be written; a later attempt may succeed.
-    Unwritable(fs::Failure),
+    Unwritable(local::fs::Failure),
     Poisoned,
     Stopped,
 }
@@ -208,11 +192,13 @@ impl std::fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-impl From<journal::OpenError> for OpenError {
-    fn from(error: journal::OpenError) -> OpenError {
+impl From<local::journal::OpenError> for OpenError {
+    fn from(error: local::journal::OpenError) -> OpenError {
         match error {
-            journal::OpenError::Io { path, error } => OpenError::Io { path, error },
-            damage @ journal::OpenError::Damage { .. } => OpenError::Damaged { what: damage.to_string() },
+            local::journal::OpenError::Io { path, error } => OpenError::Io { path, error },
+            damage @ local::journal::OpenError::Damage { .. } => {
+                OpenError::Damaged { what: damage.to_string() }
+            }
         }
     }
 }

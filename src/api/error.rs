@@ -473,7 +473,7 @@ impl From<GroupError> for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::fs::Failure;
+    use crate::storage::local::fs::Failure;
 
     #[test]
     fn a_refusal_for_which_the_broker_is_to_blame_says_why_and_can_be_tried_again() {

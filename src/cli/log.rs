@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, exit_of_open, fail};
 use crate::storage::OpenError;
-use crate::storage::fs::{DiskFs, Fs};
-use crate::storage::inspect::{self, NextStart, Report};
-use crate::storage::repair::{self, Plan};
-use crate::storage::skip::{self, SkipError};
+use crate::storage::local::fs::{DiskFs, Fs};
+use crate::storage::local::inspect::{self, NextStart, Report};
+use crate::storage::local::repair::{self, Plan};
+use crate::storage::local::skip::{self, SkipError};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {

@@ -16,11 +16,11 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 
 use super::StoreError;
-use super::committer::{Committer, Work};
-use super::directory::Directory;
-use super::fs::File;
+use super::local::committer::{Committer, Work};
+use super::local::directory::Directory;
+use super::local::fs::File;
+use super::local::segment::{PartitionDir, ReadError, Segment};
 use super::partition::Partition;
-use super::segment::{PartitionDir, ReadError, Segment};
 use crate::config::TopicSettings;
 use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};

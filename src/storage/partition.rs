@@ -19,11 +19,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::committer::{AppendWork, Committer, Work};
 use super::counts::Traffic;
-use super::fs::Failure;
-use super::scrub::Place;
-use super::segment::{Batches, PartitionDir, ReadError, Segment};
+use super::local::committer::{AppendWork, Committer, Work};
+use super::local::fs::Failure;
+use super::local::scrub::Place;
+use super::local::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{AppendError, LogError, StoreError};
 use crate::config::TopicSettings;

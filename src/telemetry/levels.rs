@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(level_of(room!("server"), &own), LogLevel::Warn);
         assert_eq!(level_of(room!("storage"), &own), LogLevel::Debug);
         let targets = targets(&own);
-        assert!(targets.would_enable(room!("storage::engine"), &Level::DEBUG));
+        assert!(targets.would_enable(room!("storage::local::engine"), &Level::DEBUG));
         assert!(!targets.would_enable(room!("server"), &Level::INFO));
         assert!(targets.would_enable("hyper", &Level::WARN));
     }

@@ -3,7 +3,7 @@
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::Refusal;
 use jackdaw::kernel::producers::PRODUCER_BYTES;
-use jackdaw::storage::fs::SimFs;
+use jackdaw::storage::local::fs::SimFs;
 use jackdaw::storage::{AppendError, NewTopic, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jackdaw::config::Durability;
-use jackdaw::storage::fs::{Fault, Operation, SimFs};
+use jackdaw::storage::local::fs::{Fault, Operation, SimFs};
 use jackdaw::storage::{AppendError, Store};
 use jackdaw::types::{NodeId, Offset, Uuid};
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use jackdaw::config::Durability;
 use jackdaw::record::BatchBuilder;
-use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::inspect::{NextStart, verify};
+use jackdaw::storage::local::fs::{Fs, Open, SimFs, read_all};
+use jackdaw::storage::local::inspect::{NextStart, verify};
 use jackdaw::storage::{LogError, NewTopic, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};

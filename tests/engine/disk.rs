@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::record::{self, BatchBuilder, Checked, Rules};
-use jackdaw::storage::fs::{Fs, SimFs};
-use jackdaw::storage::inspect::{Report, verify};
+use jackdaw::storage::local::fs::{Fs, SimFs};
+use jackdaw::storage::local::inspect::{Report, verify};
 use jackdaw::storage::{
     Isolation, LogError, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreOptions, Topic, Tuning,
 };

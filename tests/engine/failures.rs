@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jackdaw::config::Durability;
 use jackdaw::kernel::Scope;
 use jackdaw::record::BatchBuilder;
-use jackdaw::storage::fs::{Failure, Fault, Fs, Operation, SimFs};
+use jackdaw::storage::local::fs::{Failure, Fault, Fs, Operation, SimFs};
 use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic};
 use jackdaw::types::{Offset, Timestamp, TopicId};
 use rustix::io::Errno;

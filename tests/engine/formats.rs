@@ -9,10 +9,10 @@ use std::sync::Arc;
 use jackdaw::config::{BrokerSettings, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::BatchBuilder;
-use jackdaw::storage::fs::{DiskFs, Fs};
 use jackdaw::storage::groups::GroupStore;
-use jackdaw::storage::inspect::{self, NextStart};
-use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions, repair};
+use jackdaw::storage::local::fs::{DiskFs, Fs};
+use jackdaw::storage::local::inspect::{self, NextStart};
+use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions, local::repair};
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
 
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};

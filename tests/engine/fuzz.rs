@@ -30,7 +30,7 @@ fn states(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 
 /// The saved index as it is, cut, and with a wrong number in an entry that the target uses.
 fn indexes() -> Vec<(String, Vec<u8>)> {
-    // The format is described in src/storage/segment/index.rs; the checksum is not a part of the input.
+    // The format is described in src/storage/local/segment/index.rs; the checksum is not a part of the input.
     let saved = targets::saved_index();
     let entry = |offset: u32| {
         let at = |place: usize| u32::from_le_bytes(saved[place..place + 4].try_into().expect("four bytes"));

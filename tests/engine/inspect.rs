@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::inspect::{Account, Finding, NextStart, dump, verify};
+use jackdaw::storage::local::fs::{Fs, Open, SimFs, read_all};
+use jackdaw::storage::local::inspect::{Account, Finding, NextStart, dump, verify};
 use jackdaw::storage::{OpenError, Store};
 
 use crate::disk::{batch, files, look, make_topic, now, open};

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::config::Durability;
-use jackdaw::storage::fs::{Fault, Fs, Open, Operation, SimFs, read_all};
-use jackdaw::storage::inspect::{NextStart, verify};
+use jackdaw::storage::local::fs::{Fault, Fs, Open, Operation, SimFs, read_all};
+use jackdaw::storage::local::inspect::{NextStart, verify};
 use jackdaw::storage::{AppendError, OpenError, Store};
 use jackdaw::types::Offset;
 use rustix::io::Errno;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
-use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::inspect::NextStart;
+use jackdaw::storage::local::fs::{Fs, Open, SimFs, read_all};
+use jackdaw::storage::local::inspect::NextStart;
 
 use crate::damage::{Ended, Life, Outcomes, check, life, write_whole};
 use crate::disk::{batch, files, look, make_topic, now, open};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability};
 use jackdaw::record::BatchBuilder;
-use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs};
+use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::{NewTopic, Partition, Place, Store, StoreOptions};
 use jackdaw::types::{Offset, Timestamp};
 use rustix::io::Errno;

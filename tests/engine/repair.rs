@@ -5,8 +5,8 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jackdaw::storage::fs::{Fs, Open, SimFs, read_all};
-use jackdaw::storage::repair::{Plan, plan, repair};
+use jackdaw::storage::local::fs::{Fs, Open, SimFs, read_all};
+use jackdaw::storage::local::repair::{Plan, plan, repair};
 use jackdaw::storage::{OpenError, Store};
 use jackdaw::types::Offset;
 
@@ -109,7 +109,7 @@ fn a_journal_that_is_gone_is_given_up_with_what_it_held_and_the_old_files_are_ke
 fn of_a_journal_with_a_damaged_entry_what_lies_before_it_is_kept_and_what_lies_behind_is_named() {
     let fs = killed();
     let path = journal_in_use(&fs);
-    let frames = jackdaw::storage::journal::frames(&fs, &path).unwrap();
+    let frames = jackdaw::storage::local::journal::frames(&fs, &path).unwrap();
     let hit =
         frames.iter().find(|frame| frame.entry.as_ref().is_some_and(|entry| entry.position == 5)).unwrap();
     fs.flip_bit(&path, (hit.at + 80) * 8).unwrap();

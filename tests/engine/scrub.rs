@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jackdaw::config::{BrokerSettings, Durability};
-use jackdaw::storage::fs::{Fs, SimFs};
-use jackdaw::storage::inspect::verify;
+use jackdaw::storage::local::fs::{Fs, SimFs};
+use jackdaw::storage::local::inspect::verify;
 use jackdaw::storage::{LogError, Place, Store, StoreOptions, Topic};
 use jackdaw::types::Offset;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::{BatchBuilder, Codec};
-use jackdaw::storage::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::groups::GroupStore;
+use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::{
     AppendError, LogError, OpenError, Partition, Store, StoreError, StoreOptions, Topic, TopicError, Waiter,
 };
@@ -402,7 +402,7 @@ fn o6_a_record_is_found_with_the_leader_epoch_that_wrote_it() {
 
 /// Appends bytes to a segment that are not in the journal.
 fn lengthen(fs: &SimFs, path: &str) {
-    let file = fs.open(Path::new(path), jackdaw::storage::fs::Open::Write).unwrap();
+    let file = fs.open(Path::new(path), jackdaw::storage::local::fs::Open::Write).unwrap();
     let size = file.len().unwrap();
     file.write_at(&[std::io::IoSlice::new(b"half a batch")], size).unwrap();
 }
@@ -675,7 +675,7 @@ fn a_damaged_snapshot_costs_a_longer_replay_and_nothing_else() {
     fs.flip_bit(&newest, 200).unwrap();
     let damaged = read_all(&fs, &newest, u64::MAX).unwrap();
     let unfinished = Path::new("data/snapshot/7.snapshot.new");
-    fs.open(unfinished, jackdaw::storage::fs::Open::New).unwrap();
+    fs.open(unfinished, jackdaw::storage::local::fs::Open::New).unwrap();
     let store = open(&fs).unwrap();
     let log = log_of(&store);
     assert_eq!(values(&log, Offset(0)).unwrap().len(), 3);
@@ -697,7 +697,7 @@ fn a_directory_in_use_of_a_newer_format_of_another_node_or_not_ours_is_refused()
     other_node.settings = settings.into();
     assert!(matches!(Store::open(other_node), Err(OpenError::OtherNode { .. })));
 
-    let meta = fs.open(Path::new("data/meta"), jackdaw::storage::fs::Open::Write).unwrap();
+    let meta = fs.open(Path::new("data/meta"), jackdaw::storage::local::fs::Open::Write).unwrap();
     let text = "format=9\n";
     let newer = format!("{text}checksum={:08x}\n", crc32c::crc32c(text.as_bytes()));
     meta.truncate(0).unwrap();
@@ -706,7 +706,7 @@ fn a_directory_in_use_of_a_newer_format_of_another_node_or_not_ours_is_refused()
 
     let fs = SimFs::new(17);
     fs.create_dir(Path::new("data")).unwrap();
-    fs.open(Path::new("data/holiday.jpg"), jackdaw::storage::fs::Open::New).unwrap();
+    fs.open(Path::new("data/holiday.jpg"), jackdaw::storage::local::fs::Open::New).unwrap();
     assert!(matches!(open(&fs), Err(OpenError::NotOurs { .. })));
 }
 

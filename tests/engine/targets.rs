@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use jackdaw::config::Durability;
 use jackdaw::kernel::Levels;
 use jackdaw::record;
-use jackdaw::storage::fs::{SimFs, read_all};
+use jackdaw::storage::local::fs::{SimFs, read_all};
 use jackdaw::storage::{Isolation, LogError, ReadRange, Store, StoreOptions, Tuning};
 use jackdaw::types::{Offset, Uuid};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Found, Partition, Pieces, off_thread};
 use crate::record;
 use crate::storage::LogError;
-use crate::storage::segment::{ReadError, Segment};
+use crate::storage::local::segment::{ReadError, Segment};
 use crate::types::{Offset, Timestamp};
 
 /// The part of a log that a search reads: the segments up to `end`, and the batches that no segment has.

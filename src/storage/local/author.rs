@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 
-use super::clocks::Now;
 use super::journal::{self, Entry};
 use crate::kernel::entry::{Data, Draft, Flags};
 use crate::kernel::{Applied, Command, Levels, Refusal, Shard};
+use crate::storage::clocks::Now;
 use crate::types::Timestamp;
 
 /// A larger buffer is not kept for the next entry.
 const MOST_KEPT: usize = 1 << 20;
 
-pub(super) struct Author {
+pub(in crate::storage) struct Author {
     levels: Levels,
     /// The number of this start.
     number: u64,
@@ -20,13 +20,13 @@ pub(super) struct Author {
 
 impl Author {
     /// The author of the entries after this state.
-    pub(super) fn after(shard: &Shard, levels: Levels) -> Author {
+    pub(in crate::storage) fn after(shard: &Shard, levels: Levels) -> Author {
         Author { levels, number: shard.author() + 1, encoded: Vec::new() }
     }
 
     /// Applies a command of the entry in the form in which it will be read back, and returns that form. Refused if
     /// it must not be written yet.
-    pub(super) fn apply(
+    pub(in crate::storage) fn apply(
         &self,
         shard: &mut Shard,
         time: Timestamp,
@@ -38,13 +38,13 @@ impl Author {
     }
 
     /// Begins an entry. Its commands are then applied at the time of the draft.
-    pub(super) fn open(&self, shard: &Shard, now: Now) -> Draft {
+    pub(in crate::storage) fn open(&self, shard: &Shard, now: Now) -> Draft {
         let flags = if now.trusted.is_some() { Flags::CLOCK_TRUSTED } else { Flags::default() };
         shard.open_entry(self.levels.in_force(), self.number, now.time, flags)
     }
 
     /// Ends an entry whose commands were applied. It is to be appended to the journal now.
-    pub(super) fn close<'a>(
+    pub(in crate::storage) fn close<'a>(
         &'a mut self,
         draft: &Draft,
         commands: &[&Command],

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Account, Place, Round, Unwritten, Waiting, is_there, written_lengths};
 use crate::kernel::{self, SegmentId, Shard};
-use crate::storage::directory::{Directory, PartitionKey, parse_partition_dir, partition_dir};
-use crate::storage::fs::{Failure, Fs, Open};
-use crate::storage::segment::{self, Expected};
+use crate::storage::local::directory::{Directory, PartitionKey, parse_partition_dir, partition_dir};
+use crate::storage::local::fs::{Failure, Fs, Open};
+use crate::storage::local::segment::{self, Expected};
 use crate::types::{Offset, TopicId};
 
 /// The owners of the directories.

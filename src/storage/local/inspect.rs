@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::OpenError;
 use super::directory::{self, parse_partition_dir, partition_dir};
 use super::fs::{Fs, OverlayFs};
 use super::journal;
@@ -19,6 +18,7 @@ use super::segment::{self, End, Expected, Met, walk_file};
 use super::snapshot;
 use crate::kernel::{Levels, SegmentId, Shard, entry};
 use crate::record;
+use crate::storage::OpenError;
 use crate::types::TopicId;
 
 /// The result of [`verify`].

@@ -11,12 +11,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 
 use tokio::sync::oneshot;
 
-use super::counts::Counts;
 use super::engine::{Engine, Round};
-use super::partition::{Appended, Partition};
-use super::{AppendError, StoreError};
 use crate::kernel::{Applied, Command};
 use crate::record::Checked;
+use crate::storage::counts::Counts;
+use crate::storage::partition::{Appended, Partition};
+use crate::storage::{AppendError, StoreError};
 use crate::time::Moment;
 use crate::types::{IgnorePoison, LeaderEpoch};
 
@@ -27,20 +27,20 @@ const ROUND_BYTES: usize = 16 << 20;
 /// After this many rounds a submitting thread passes the role to the sync thread, if there is one.
 const ROUNDS_FOR_OTHERS: usize = 16;
 
-pub(super) enum Work {
+pub(in crate::storage) enum Work {
     Append(AppendWork),
     Command { command: Command, done: Done },
 }
 
 /// Called with the outcome of a command, once the outcome is durable.
-pub(super) type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
+pub(in crate::storage) type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 
-pub(super) struct AppendWork {
-    pub(super) partition: Arc<Partition>,
-    pub(super) batch: Checked,
+pub(in crate::storage) struct AppendWork {
+    pub(in crate::storage) partition: Arc<Partition>,
+    pub(in crate::storage) batch: Checked,
     /// The leader epoch in which it was accepted.
-    pub(super) leadership: LeaderEpoch,
-    pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(in crate::storage) leadership: LeaderEpoch,
+    pub(in crate::storage) done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 impl Work {
@@ -52,7 +52,7 @@ impl Work {
     }
 
     /// An answer that the requester no longer waits for is dropped; that is no error.
-    pub(super) fn fail(self, error: StoreError) {
+    pub(in crate::storage) fn fail(self, error: StoreError) {
         match self {
             Work::Append(append) => drop(append.done.send(Err(error.into()))),
             Work::Command { done, .. } => done(Err(error)),
@@ -79,7 +79,7 @@ struct Queue {
 
 impl Committer {
     /// With `threads`, syncs run on a thread of their own, which ends with the committer.
-    pub(super) fn start(engine: Engine, threads: bool) -> std::io::Result<Arc<Committer>> {
+    pub(in crate::storage) fn start(engine: Engine, threads: bool) -> std::io::Result<Arc<Committer>> {
         let (sync_thread, rounds) = mpsc::channel();
         let committer = Arc::new(Committer {
             queue: Mutex::default(),
@@ -102,7 +102,7 @@ impl Committer {
     }
 
     /// Queues the work, and runs rounds if no thread does so yet.
-    pub(super) fn submit(&self, work: Work) {
+    pub(in crate::storage) fn submit(&self, work: Work) {
         {
             let mut queue = self.queue();
             if queue.closed {
@@ -118,7 +118,7 @@ impl Committer {
     }
 
     /// Queues a command. The future resolves once its outcome is durable.
-    pub(super) fn command(
+    pub(in crate::storage) fn command(
         &self,
         command: Command,
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
@@ -154,7 +154,7 @@ impl Committer {
     }
 
     /// Runs a sync and counts its duration.
-    pub(super) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
+    pub(in crate::storage) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
         let begun = Moment::now();
         let outcome = sync();
         self.counts.syncs.add(begun.elapsed());
@@ -190,7 +190,7 @@ impl Committer {
     }
 
     /// Refuses new work and waits until the queued work is done. Returns `false` if it was already closed.
-    pub(super) fn close(&self) -> bool {
+    pub(in crate::storage) fn close(&self) -> bool {
         let mut queue = self.queue();
         if std::mem::replace(&mut queue.closed, true) {
             return false;
@@ -201,7 +201,7 @@ impl Committer {
         true
     }
 
-    pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
+    pub(in crate::storage) fn engine(&self) -> MutexGuard<'_, Engine> {
         // A panic inside a round ends the process (see `Engine::begin`), so a poisoned lock is never seen.
         self.engine.lock().ignoring_poison()
     }

@@ -5,13 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::OpenError;
 use super::directory::Directory;
 use super::fs::Fs;
 use super::journal::{self, Replay, Replayed};
 use super::repair::Aside;
 use super::snapshot;
 use crate::kernel::entry::{self, Header};
+use crate::storage::OpenError;
 
 /// The reason why an entry is not skipped. Nothing was changed.
 #[derive(Debug)]

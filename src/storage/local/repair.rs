@@ -6,9 +6,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::OpenError;
 use super::author::Author;
-use super::clocks::Now;
 use super::directory::{self, Directory, Meta, parse_partition_dir, partition_dir};
 use super::fs::{self, Fs, Open, OverlayFs};
 use super::inspect::{self, NextStart, Report};
@@ -18,6 +16,8 @@ use super::segment::{self, Expected};
 use super::snapshot;
 use super::trash::ASIDE;
 use crate::kernel::{self, Command, Levels, Shard, entry};
+use crate::storage::OpenError;
+use crate::storage::clocks::Now;
 use crate::time::Clock;
 use crate::types::{Offset, TopicId};
 
@@ -66,14 +66,14 @@ pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// The directory in which the old files are kept.
-pub(super) struct Aside {
+pub(in crate::storage) struct Aside {
     fs: Arc<dyn Fs>,
     root: PathBuf,
     dir: PathBuf,
 }
 
 impl Aside {
-    pub(super) fn new(fs: &Arc<dyn Fs>, root: &Path) -> io::Result<Aside> {
+    pub(in crate::storage) fn new(fs: &Arc<dyn Fs>, root: &Path) -> io::Result<Aside> {
         let above = root.join(ASIDE);
         fs::create_dirs(&**fs, &above)?;
         let taken: BTreeSet<String> = fs.list(&above)?.into_iter().map(|entry| entry.name).collect();
@@ -83,7 +83,7 @@ impl Aside {
         Ok(Aside { fs: Arc::clone(fs), root: root.to_owned(), dir })
     }
 
-    pub(super) fn into_dir(self) -> PathBuf {
+    pub(in crate::storage) fn into_dir(self) -> PathBuf {
         self.dir
     }
 
@@ -118,7 +118,7 @@ impl Aside {
         self.fs.sync_dir(fs::parent(&place))
     }
 
-    pub(super) fn copy_all(&self, dir: &Path) -> io::Result<()> {
+    pub(in crate::storage) fn copy_all(&self, dir: &Path) -> io::Result<()> {
         for entry in self.fs.list(dir)?.iter().filter(|entry| !entry.is_dir) {
             self.copy(&dir.join(&entry.name), 0)?;
         }

@@ -20,9 +20,9 @@ use bytes::{Buf, Bytes};
 use super::{Held, Place, Round, Unwritten, is_there, stored_again};
 use crate::kernel::{Command, Level, Levels, SegmentId, Shard, StoreAgain};
 use crate::storage::OpenError;
-use crate::storage::directory::{Directory, PartitionKey};
-use crate::storage::fs::{self, Failure};
-use crate::storage::journal::Replayed;
+use crate::storage::local::directory::{Directory, PartitionKey};
+use crate::storage::local::fs::{self, Failure};
+use crate::storage::local::journal::Replayed;
 use crate::types::Timestamp;
 
 const SUFFIX: &str = ".kept";

@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
-use super::super::partition::{Partition, Unwritable};
 use super::super::segment::{Appendage, Segment};
 use super::RECENT_OVERHEAD;
 use crate::kernel::StoreAgain;
+use crate::storage::partition::{Partition, Unwritable};
 use crate::types::TopicId;
 
 /// The maximum bytes in memory for all partitions together. Above it every append is refused.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::fs::{Fs, SimFs};
 use super::skip::{SkipError, skip};
-use super::{Isolation, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreError, StoreOptions};
 use crate::config::BrokerSettings;
 use crate::kernel::level::{Appending, Form, Level5, read_all};
 use crate::kernel::{Command, Election, Level, Levels, Refusal, Shard};
 use crate::record::{self, BatchBuilder, Rules};
+use crate::storage::{
+    Isolation, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreError, StoreOptions,
+};
 use crate::time::Clock;
 use crate::types::{NodeId, Offset, Timestamp};
 

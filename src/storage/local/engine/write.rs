@@ -9,9 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::committer::{AppendWork, Work};
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
-use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::{Appendage, Segment};
-use super::super::{AppendError, StoreError};
 use super::round::{Event, NewBatch, Round};
 use super::unwritten::{self, Run};
 use super::{Engine, SegmentKey};
@@ -19,6 +17,8 @@ use crate::config::{Durability, TopicSettings};
 use crate::kernel::entry::{Draft, Header};
 use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal};
 use crate::record;
+use crate::storage::partition::{Appended, Partition, Pieces};
+use crate::storage::{AppendError, StoreError};
 use crate::types::Timestamp;
 
 /// A smaller batch is copied into its own buffer, so that it does not keep the rest of the request in memory.

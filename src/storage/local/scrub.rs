@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
 use super::fs;
-use super::partition::Partition;
-use super::topics::Topics;
 use crate::kernel::SegmentId;
+use crate::storage::counts::Counts;
+use crate::storage::partition::Partition;
+use crate::storage::topics::Topics;
 use crate::types::{IgnorePoison, Offset, Timestamp, Uuid};
 
 /// The bytes read between two checks whether the store closes. If less is due, the scrub waits.
@@ -30,7 +30,7 @@ const MOST_PER_SECOND: u64 = 64 << 20;
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub(super) struct Scrub {
+pub(in crate::storage) struct Scrub {
     pass: Mutex<Pass>,
 }
 
@@ -53,16 +53,16 @@ struct Pass {
 
 /// A position in the data: everything before it is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Position {
+pub(in crate::storage) struct Position {
     partition: PartitionKey,
     place: Place,
 }
 
 /// A position in a log: a byte of a segment, or the first segment from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
-    pub(super) base: Offset,
-    pub(super) of: Option<(SegmentId, u64)>,
+pub(in crate::storage) struct Place {
+    pub(in crate::storage) base: Offset,
+    pub(in crate::storage) of: Option<(SegmentId, u64)>,
 }
 
 impl Default for Place {
@@ -72,24 +72,24 @@ impl Default for Place {
 }
 
 /// The parts of the store that a call needs.
-pub(super) struct Surroundings<'a> {
-    pub(super) topics: &'a Topics,
-    pub(super) directory: &'a Directory,
-    pub(super) counts: &'a Counts,
-    pub(super) closing: &'a AtomicBool,
-    pub(super) now: Timestamp,
+pub(in crate::storage) struct Surroundings<'a> {
+    pub(in crate::storage) topics: &'a Topics,
+    pub(in crate::storage) directory: &'a Directory,
+    pub(in crate::storage) counts: &'a Counts,
+    pub(in crate::storage) closing: &'a AtomicBool,
+    pub(in crate::storage) now: Timestamp,
 }
 
 impl Scrub {
     /// Continues at the position that an earlier run of the broker saved.
-    pub(super) fn load(directory: &Directory) -> Scrub {
+    pub(in crate::storage) fn load(directory: &Directory) -> Scrub {
         let bytes = fs::read_all(&*directory.fs, &directory.scrub(), 4096).unwrap_or_default();
         let pass = Pass::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
         Scrub { pass: Mutex::new(pass) }
     }
 
     /// Reads the bytes that are due after `elapsed` more time, in a pass that takes `interval`.
-    pub(super) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
+    pub(in crate::storage) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
         let mut pass = self.pass();
         pass.ran += elapsed;
         pass.unnoted += elapsed;
@@ -107,7 +107,7 @@ impl Scrub {
     }
 
     /// The time at which the last complete pass ended; `None` if there was none.
-    pub(super) fn last_end(&self) -> Option<Timestamp> {
+    pub(in crate::storage) fn last_end(&self) -> Option<Timestamp> {
         self.pass().last_end
     }
 

@@ -22,21 +22,22 @@ use std::sync::{Arc, OnceLock, RwLock, Weak, mpsc};
 use std::time::Duration;
 
 use super::author::Author;
-use super::clocks::{Clocks, Now};
 use super::committer::{Committer, Work};
-use super::counts::Counts;
 use super::directory::{Directory, PartitionKey};
 use super::journal::Journal;
 use super::keeper::Job;
-use super::live::LiveSettings;
-use super::partition::Partition;
+use super::recovery;
 use super::segment::{Appendage, PartitionDir, Segment};
-use super::store::Tuning;
-use super::topics::{Topic, Topics};
-use super::{StoreError, recovery};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::{self, Applied, Command, Placement, Refusal, Scope, Settings, Shard};
 use crate::record::Header;
+use crate::storage::StoreError;
+use crate::storage::clocks::{Clocks, Now};
+use crate::storage::counts::Counts;
+use crate::storage::live::LiveSettings;
+use crate::storage::partition::Partition;
+use crate::storage::store::Tuning;
+use crate::storage::topics::{Topic, Topics};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, Timestamp, TopicId};
 pub use durable::SnapshotFailure;
 pub use round::Round;
@@ -44,20 +45,20 @@ use round::{Event, NewBatch};
 use unwritten::Unwritten;
 use write::is_relaxed;
 
-pub(super) struct Engine {
-    pub(super) shard: Shard,
-    pub(super) journal: Box<dyn Journal>,
+pub(in crate::storage) struct Engine {
+    pub(in crate::storage) shard: Shard,
+    pub(in crate::storage) journal: Box<dyn Journal>,
     author: Author,
-    pub(super) directory: Arc<Directory>,
-    pub(super) image: Arc<RwLock<Arc<Topics>>>,
+    pub(in crate::storage) directory: Arc<Directory>,
+    pub(in crate::storage) image: Arc<RwLock<Arc<Topics>>>,
     /// The stored settings of all entities except topics, as published.
-    pub(super) stored_settings: Arc<RwLock<Arc<Settings>>>,
+    pub(in crate::storage) stored_settings: Arc<RwLock<Arc<Settings>>>,
     /// The broker's current settings: those from its start, overridden by the stored ones.
-    pub(super) live: Arc<LiveSettings>,
-    pub(super) options: EngineOptions,
-    pub(super) clocks: Arc<Clocks>,
-    pub(super) committer: Weak<Committer>,
-    pub(super) keeper: mpsc::Sender<Job>,
+    pub(in crate::storage) live: Arc<LiveSettings>,
+    pub(in crate::storage) options: EngineOptions,
+    pub(in crate::storage) clocks: Arc<Clocks>,
+    pub(in crate::storage) committer: Weak<Committer>,
+    pub(in crate::storage) keeper: mpsc::Sender<Job>,
     /// The newest batches of all partitions, oldest first, and their sizes. Batches that cannot be dropped when
     /// they reach the front, because no segment has them, are parked in `unwritten`.
     recent: VecDeque<(Arc<Partition>, usize)>,
@@ -78,11 +79,11 @@ pub(super) struct Engine {
     since_look: u64,
     snapshot_running: bool,
     /// Also read from outside, without the engine's lock.
-    pub(super) poisoned: Arc<AtomicBool>,
-    pub(super) poisoned_by: Arc<OnceLock<String>>,
+    pub(in crate::storage) poisoned: Arc<AtomicBool>,
+    pub(in crate::storage) poisoned_by: Arc<OnceLock<String>>,
     /// The position of the last published round.
-    pub(super) position: Arc<AtomicU64>,
-    pub(super) counts: Arc<Counts>,
+    pub(in crate::storage) position: Arc<AtomicU64>,
+    pub(in crate::storage) counts: Arc<Counts>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +104,7 @@ type SegmentKey = (TopicId, i32, Offset);
 type Moved = (Arc<Partition>, LeaderEpoch);
 
 impl Engine {
-    pub(super) fn new(
+    pub(in crate::storage) fn new(
         shard: Shard,
         journal: Box<dyn Journal>,
         directory: Arc<Directory>,
@@ -146,7 +147,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn begin(&mut self, work: Vec<Work>) -> Round {
+    pub(in crate::storage) fn begin(&mut self, work: Vec<Work>) -> Round {
         // A half-applied state must never be used, so a panic ends the process. The entry is not in the
         // journal yet, so a restart recovers the state before it.
         let guard = AbortOnPanic;
@@ -208,7 +209,7 @@ impl Engine {
     }
 
     /// Whether the next entry also records that the clock is trusted.
-    pub(super) fn must_note(&self, trusted: Option<Timestamp>) -> bool {
+    pub(in crate::storage) fn must_note(&self, trusted: Option<Timestamp>) -> bool {
         let noted = self.shard.clock_trusted();
         trusted
             .is_some_and(|now| noted.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= NOTE_CLOCK))
@@ -225,7 +226,7 @@ impl Engine {
     }
 
     /// After the sync: publishes the durable changes, wakes the waiters, and answers.
-    pub(super) fn finish(&mut self, round: Round) {
+    pub(in crate::storage) fn finish(&mut self, round: Round) {
         let guard = AbortOnPanic;
         self.finish_round(round);
         std::mem::forget(guard);
@@ -453,7 +454,7 @@ impl Engine {
     }
 
     /// Applies a change of the broker's settings to the clock and to the topics.
-    pub(super) fn settings_changed(&mut self) {
+    pub(in crate::storage) fn settings_changed(&mut self) {
         self.clocks.confirm(self.live.at(self.shard.all_settings()).clock_confirmed);
         let mut topics = self.image_to_change();
         self.topics_follow_settings(&mut topics);
@@ -506,7 +507,7 @@ impl Engine {
     }
 
     /// At start: publishes every topic that recovery found.
-    pub(super) fn show_all(
+    pub(in crate::storage) fn show_all(
         &mut self,
         committer: Weak<Committer>,
         damaged: &BTreeMap<PartitionKey, String>,
@@ -552,16 +553,16 @@ impl Engine {
         }
     }
 
-    pub(super) fn empty_trash(&self) {
+    pub(in crate::storage) fn empty_trash(&self) {
         drop(self.keeper.send(Job::EmptyTrash));
     }
 
-    pub(super) fn remove_left(&self) {
+    pub(in crate::storage) fn remove_left(&self) {
         drop(self.keeper.send(Job::RemoveLeft));
     }
 
     /// The handle of a topic, with the segments that `segments` returns for each partition.
-    pub(super) fn topic(
+    pub(in crate::storage) fn topic(
         &self,
         state: &kernel::Topic,
         segments: impl Fn(&Arc<PartitionDir>, &kernel::Partition) -> VecDeque<Arc<Segment>>,
@@ -633,8 +634,8 @@ mod tests {
     use super::*;
     use crate::config::BrokerSettings;
     use crate::record::{self, BatchBuilder, Rules};
-    use crate::storage::committer::AppendWork;
-    use crate::storage::fs::{Fault, Operation, SimFs};
+    use crate::storage::local::committer::AppendWork;
+    use crate::storage::local::fs::{Fault, Operation, SimFs};
     use crate::storage::{Isolation, NewTopic, Place, ReadRange, Store, StoreOptions};
     use crate::types::NodeId;
 

@@ -20,7 +20,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// The timeout while no sync is due. Nothing happens when it expires.
 const IDLE: Duration = Duration::from_secs(3600);
 
-pub(super) enum Job {
+pub(in crate::storage) enum Job {
     /// Syncs the segments, then writes a snapshot.
     Snapshot {
         shard: Box<Shard>,
@@ -46,7 +46,7 @@ pub(super) enum Job {
 }
 
 /// Runs until every sender is gone.
-pub(super) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
+pub(in crate::storage) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
     let mut agenda = Agenda::new(jobs, Clock::machine());
     while let Some(job) = agenda.next() {
         let Some(committer) = committer.upgrade() else { return };
@@ -90,7 +90,7 @@ impl<'a> Agenda<'a> {
 }
 
 /// Makes everything written so far durable.
-pub(super) fn sync(committer: &Committer) {
+pub(in crate::storage) fn sync(committer: &Committer) {
     let job = {
         let mut engine = committer.engine();
         if !engine.is_behind() {
@@ -102,7 +102,7 @@ pub(super) fn sync(committer: &Committer) {
     committer.engine().synced(outcome);
 }
 
-pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
+pub(in crate::storage) fn perform(job: Job, committer: &Committer, directory: &Directory) {
     match job {
         // A sync failed after this job was queued. The state may contain changes that are not durable, so it
         // must not become a snapshot.
@@ -149,7 +149,7 @@ fn take_snapshot(
 }
 
 /// Without the saved index the next start only has to read more.
-pub(super) fn save_index(segment: &Segment) {
+pub(in crate::storage) fn save_index(segment: &Segment) {
     if let Err(error) = segment.save_index() {
         tracing::debug!(%error, "cannot save the index of a segment");
     }

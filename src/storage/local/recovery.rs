@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::OpenError;
 use super::directory::{Directory, PartitionKey};
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
@@ -22,22 +21,23 @@ use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
 use crate::kernel::{self, Applied, Command, Levels, Passed, Placed, SegmentId, Shard, StoreAgain, entry};
 use crate::record::{self, Header};
+use crate::storage::OpenError;
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
 use kept::Kept;
 use owners::Owned;
-pub(super) use owners::with_ends;
+pub(in crate::storage) use owners::with_ends;
 
 /// The recovered content of a directory.
-pub(super) struct Recovered {
-    pub(super) shard: Shard,
-    pub(super) journal: Box<dyn Journal>,
+pub(in crate::storage) struct Recovered {
+    pub(in crate::storage) shard: Shard,
+    pub(in crate::storage) journal: Box<dyn Journal>,
     /// Partitions whose files were longer than the replayed state. They get a new leader epoch.
-    pub(super) cut: Vec<PartitionKey>,
-    pub(super) damaged: BTreeMap<PartitionKey, String>,
-    pub(super) unwritten: Unwritten,
+    pub(in crate::storage) cut: Vec<PartitionKey>,
+    pub(in crate::storage) damaged: BTreeMap<PartitionKey, String>,
+    pub(in crate::storage) unwritten: Unwritten,
     /// The last time at which the clock was trusted; `None` if it is not known.
-    pub(super) last_time: Option<Timestamp>,
-    pub(super) account: Account,
+    pub(in crate::storage) last_time: Option<Timestamp>,
+    pub(in crate::storage) account: Account,
 }
 
 /// The findings of a start in the directories of partitions, by their names.
@@ -57,7 +57,7 @@ pub struct Account {
 
 /// Does the same as a start, and returns the state that it would serve. Meant for a file system that keeps no
 /// changes.
-pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
+pub(in crate::storage) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
     let directory = Directory::open_offline(fs, root)?;
     let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
     Ok((recovered.shard, recovered.account))
@@ -65,7 +65,7 @@ pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account
 
 impl Recovered {
     /// The empty state of a store in memory.
-    pub(super) fn nothing(broker: NodeId) -> Recovered {
+    pub(in crate::storage) fn nothing(broker: NodeId) -> Recovered {
         Recovered {
             shard: Shard::new(broker),
             journal: Box::new(MemoryJournal::after(0)),
@@ -80,12 +80,12 @@ impl Recovered {
 
 /// Batches of the journal that could not be written to their segments, by partition. They stay in the
 /// journal.
-pub(super) type Unwritten = BTreeMap<PartitionKey, Held>;
+pub(in crate::storage) type Unwritten = BTreeMap<PartitionKey, Held>;
 
 /// Such batches of one partition, by their position in its segments.
-pub(super) struct Held {
-    pub(super) batches: BTreeMap<(SegmentId, u64), Bytes>,
-    pub(super) failure: Failure,
+pub(in crate::storage) struct Held {
+    pub(in crate::storage) batches: BTreeMap<(SegmentId, u64), Bytes>,
+    pub(in crate::storage) failure: Failure,
     /// Some of them are not in the journal, which only refers to them.
     is_referred: bool,
 }
@@ -117,13 +117,13 @@ impl Round {
 
 /// How to handle damage to durable data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnDamage {
+pub(in crate::storage) enum OnDamage {
     Refuse,
     /// Continue with the readable rest; an operator has accepted the loss.
     GiveUp,
 }
 
-pub(super) fn recover(
+pub(in crate::storage) fn recover(
     directory: &Directory,
     options: journal::Options,
     on_damage: OnDamage,
@@ -802,7 +802,7 @@ fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn
 }
 
 /// The batches of a partition that its segments lack.
-pub(super) type Waiting<'a> = Option<&'a Held>;
+pub(in crate::storage) type Waiting<'a> = Option<&'a Held>;
 
 /// The position from which a segment's file lacks batches; `None` if it is complete.
 fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
@@ -811,7 +811,7 @@ fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
 }
 
 /// The minimum lengths of the segments that must have a file.
-pub(super) fn written_lengths(
+pub(in crate::storage) fn written_lengths(
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
 ) -> BTreeMap<SegmentId, u64> {
@@ -824,7 +824,7 @@ pub(super) fn written_lengths(
 
 /// The segments of a partition as the state describes them. A segment that lacks batches has the length of
 /// its file. Opens nothing.
-pub(super) fn segments_of(
+pub(in crate::storage) fn segments_of(
     dir: &Arc<PartitionDir>,
     partition: &kernel::Partition,
     unwritten: &Unwritten,

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use super::super::committer::Done;
 use super::super::directory::Directory;
 use super::super::journal::SyncJob;
-use super::super::partition::{Appended, Partition, Pieces};
 use super::super::segment::{Segment, SyncError};
-use super::super::{AppendError, StoreError};
 use crate::kernel::{Applied, Command, Commit, Place, Placed, Refusal};
+use crate::storage::partition::{Appended, Partition, Pieces};
+use crate::storage::{AppendError, StoreError};
 
 /// A round between its write and its end.
 #[derive(Default)]
