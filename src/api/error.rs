@@ -11,7 +11,7 @@ use crate::config::AlterError;
 use crate::coordinator::group::GroupError;
 use crate::kernel;
 use crate::record::RecordError;
-use crate::storage::{AppendError, LogError, StoreError, TopicError};
+use crate::storage::{AppendError, LogError, StoreError, TopicError, Unavailable};
 
 macro_rules! codes {
     ($($code:literal $variant:ident $name:literal $retriable:literal)+) => {
@@ -350,12 +350,21 @@ impl From<&AppendError> for ErrorCode {
         match error {
             AppendError::Refused(refusal) => refusal.into(),
             AppendError::NotServing => ErrorCode::UnknownTopicOrPartition,
-            AppendError::Damaged | AppendError::Full | AppendError::Unwritable(_) | AppendError::Poisoned => {
+            AppendError::Damaged => ErrorCode::KafkaStorageError,
+            AppendError::Unavailable(why) => (*why).into(),
+        }
+    }
+}
+
+impl From<Unavailable> for ErrorCode {
+    fn from(why: Unavailable) -> ErrorCode {
+        match why {
+            Unavailable::Full | Unavailable::Unwritable(_) | Unavailable::Poisoned => {
                 ErrorCode::KafkaStorageError
             }
-            // It is unknown whether the batch was written. Clients that must not write it twice do not
-            // retry after this code.
-            AppendError::Stopped => ErrorCode::RequestTimedOut,
+            // It is unknown whether the change was stored. Clients that must not write a batch twice do not retry
+            // after this code.
+            Unavailable::Stopped => ErrorCode::RequestTimedOut,
         }
     }
 }
@@ -366,16 +375,22 @@ const POISONED: &str =
     "A write or a sync of the broker's disk failed: it accepts no writes until it is restarted.";
 const DAMAGED: &str = "The files of this partition are damaged: it is out of service.";
 
+/// The message of a refused change; `what` could not be written.
+fn message_of(why: Unavailable, what: &str) -> Option<String> {
+    match why {
+        Unavailable::Full => Some(FULL.to_owned()),
+        Unavailable::Unwritable(why) => Some(format!("The broker cannot write {what}: {why}.")),
+        Unavailable::Poisoned => Some(POISONED.to_owned()),
+        Unavailable::Stopped => None,
+    }
+}
+
 impl From<&AppendError> for Refusal {
     fn from(error: &AppendError) -> Refusal {
         let message = match error {
-            AppendError::Refused(_) | AppendError::NotServing | AppendError::Stopped => None,
-            AppendError::Full => Some(FULL.to_owned()),
-            AppendError::Unwritable(why) => {
-                Some(format!("The broker cannot write the log of this partition: {why}."))
-            }
-            AppendError::Poisoned => Some(POISONED.to_owned()),
+            AppendError::Refused(_) | AppendError::NotServing => None,
             AppendError::Damaged => Some(DAMAGED.to_owned()),
+            AppendError::Unavailable(why) => message_of(*why, "the log of this partition"),
         };
         Refusal { code: error.into(), message }
     }
@@ -384,10 +399,8 @@ impl From<&AppendError> for Refusal {
 impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Refusal {
         let message = match error {
-            StoreError::Refused(_) | StoreError::Stopped => None,
-            StoreError::Full => Some(FULL.to_owned()),
-            StoreError::Unwritable(why) => Some(format!("The broker cannot write its journal: {why}.")),
-            StoreError::Poisoned => Some(POISONED.to_owned()),
+            StoreError::Refused(_) => None,
+            StoreError::Unavailable(why) => message_of(*why, "its journal"),
         };
         Refusal { code: error.into(), message }
     }
@@ -409,10 +422,10 @@ impl From<&LogError> for ErrorCode {
         match error {
             LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             LogError::NotServing => ErrorCode::UnknownTopicOrPartition,
-            LogError::Stopped => ErrorCode::NotLeaderOrFollower,
-            LogError::Damaged | LogError::Full | LogError::Unwritable(_) | LogError::Poisoned => {
-                ErrorCode::KafkaStorageError
-            }
+            LogError::Damaged => ErrorCode::KafkaStorageError,
+            // A stopping broker no longer leads.
+            LogError::Unavailable(Unavailable::Stopped) => ErrorCode::NotLeaderOrFollower,
+            LogError::Unavailable(why) => (*why).into(),
         }
     }
 }
@@ -427,10 +440,7 @@ impl From<&StoreError> for ErrorCode {
     fn from(error: &StoreError) -> ErrorCode {
         match error {
             StoreError::Refused(refusal) => refusal.into(),
-            StoreError::Full | StoreError::Unwritable(_) | StoreError::Poisoned => {
-                ErrorCode::KafkaStorageError
-            }
-            StoreError::Stopped => ErrorCode::RequestTimedOut,
+            StoreError::Unavailable(why) => (*why).into(),
         }
     }
 }
@@ -473,19 +483,20 @@ impl From<GroupError> for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::local::fs::Failure;
+    use crate::storage::Failure;
 
     #[test]
     fn a_refusal_for_which_the_broker_is_to_blame_says_why_and_can_be_tried_again() {
-        let why = Failure::Denied;
-        let stores = [StoreError::Full, StoreError::Unwritable(why), StoreError::Poisoned];
-        let refusals = stores.iter().map(Refusal::from);
-        let appends = [AppendError::Full, AppendError::Unwritable(why), AppendError::Damaged];
-        for refusal in refusals.chain(appends.iter().map(Refusal::from)) {
+        let denied = Unavailable::Unwritable(Failure::Denied);
+        let all = [Unavailable::Full, denied, Unavailable::Poisoned];
+        let stores = all.map(|why| Refusal::from(&StoreError::from(why)));
+        let appends = all.map(|why| Refusal::from(&AppendError::from(why)));
+        let damaged = Refusal::from(&AppendError::Damaged);
+        for refusal in stores.into_iter().chain(appends).chain([damaged]) {
             assert_eq!(refusal.code, ErrorCode::KafkaStorageError);
             assert!(refusal.message.is_some());
         }
-        let message = Refusal::from(&AppendError::Unwritable(why)).message;
+        let message = Refusal::from(&AppendError::from(denied)).message;
         assert_eq!(message.unwrap(), "The broker cannot write the log of this partition: access is denied.");
     }
 

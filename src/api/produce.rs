@@ -156,7 +156,7 @@ impl Batches<'_> {
         } else {
             NO_APPEND_TIME
         };
-        Ok(InLine { append: partition.append(batch), partition: Arc::clone(partition), time })
+        Ok(InLine { append: self.ctx.append(partition, batch), partition: Arc::clone(partition), time })
     }
 
     async fn check(self, partition: &Partition, records: Records) -> Result<Checked, RefusedBatch> {

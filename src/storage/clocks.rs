@@ -24,6 +24,9 @@ const STEP: Duration = Duration::from_hours(24);
 /// The longest down-time: at start it cannot be distinguished from a step of the clock.
 const AWAY: Duration = Duration::from_hours(30 * 24);
 
+/// The maximum age of the last [`Command::ClockTrusted`](crate::kernel::Command::ClockTrusted) in the journal.
+const NOTED: Duration = Duration::from_hours(1);
+
 /// The time, for two purposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -40,6 +43,11 @@ pub enum Doubt {
     UntilKept,
     /// An operator has confirmed it.
     UntilConfirmed,
+}
+
+/// Whether the next entry has to record that the clock is trusted. `noted` is the last time that is recorded.
+pub(super) fn must_note(noted: Option<Timestamp>, trusted: Option<Timestamp>) -> bool {
+    trusted.is_some_and(|now| noted.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= NOTED))
 }
 
 /// The clocks of the machine, and whether the wall clock is trusted.

@@ -1,7 +1,8 @@
-//! A partition's log as handlers see it: append, read, start and end offsets, waiters.
+//! A partition's log as readers see it: records, start and end offsets, waiters.
 //!
-//! The committer is the only writer. It *publishes* records once they are durable. Until then they are not
-//! visible here, so no client ever sees records that a power cut could remove.
+//! The engine is the only writer. It *publishes* records once they are durable. Until then they are not
+//! visible here, so no client ever sees records that a power cut could remove. The way in is the
+//! [`Line`](super::line::Line).
 //!
 //! ```text
 //! log start ≤ last stable ≤ high watermark = published end ≤ the kernel's end
@@ -11,24 +12,19 @@ mod search;
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, RwLock, Weak};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::counts::Traffic;
-use super::local::committer::{AppendWork, Committer, Work};
-use super::local::fs::Failure;
-use super::local::scrub::Place;
+use super::failure::Failure;
 use super::local::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
-use super::{AppendError, LogError, StoreError};
+use super::{LogError, Unavailable};
 use crate::config::TopicSettings;
-use crate::kernel::{Applied, Command, LeaderEpochs, Placed, Refusal, SegmentId};
-use crate::record::{self, Checked, Header};
+use crate::kernel::{LeaderEpochs, Placed, SegmentId};
+use crate::record::{self, Header};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, Piece, Timestamp, TopicId};
 
 pub struct Partition {
@@ -48,7 +44,12 @@ pub struct Partition {
     /// Whether `log.unwritable` is set, for those who look at all partitions.
     is_unwritable: AtomicBool,
     waiters: Waiters,
-    committer: Weak<Committer>,
+}
+
+/// A partition's log as the engine opens it.
+pub(super) struct Opened {
+    pub(super) dir: Arc<PartitionDir>,
+    pub(super) segments: VecDeque<Arc<Segment>>,
 }
 
 /// The data for readers: segment files, leader epochs and the newest batches.
@@ -179,30 +180,6 @@ pub struct Found {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// The result of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    pub base_offset: Offset,
-    pub log_start: Offset,
-    /// The batch is a duplicate of an earlier attempt of its producer.
-    pub repeated: bool,
-}
-
-/// A queued append; resolves when it is durable.
-pub struct Append(Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError>);
-
-impl Future for Append {
-    type Output = Result<Appended, AppendError>;
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Err(refused) => Poll::Ready(Err(refused.clone())),
-            // If the committer is dropped, there is no answer.
-            Ok(answer) => Pin::new(answer).poll(task).map(|said| said.unwrap_or(Err(AppendError::Stopped))),
-        }
-    }
-}
-
 const SERVING: u8 = 0;
 const DELETED: u8 = 1;
 const QUARANTINED: u8 = 2;
@@ -210,10 +187,8 @@ const QUARANTINED: u8 = 2;
 impl Partition {
     pub(super) fn new(
         topic: (TopicId, &Arc<str>, &Arc<TopicSettings>),
-        dir: Arc<PartitionDir>,
         state: &crate::kernel::Partition,
-        segments: VecDeque<Arc<Segment>>,
-        committer: Weak<Committer>,
+        Opened { dir, segments }: Opened,
     ) -> Partition {
         let (id, name, settings) = topic;
         Partition {
@@ -231,20 +206,7 @@ impl Partition {
             log: RwLock::new(Log { epochs: state.epochs().clone(), segments, ..Log::default() }),
             is_unwritable: AtomicBool::new(false),
             waiters: Waiters::default(),
-            committer,
         }
-    }
-
-    /// Queues the batch after all earlier appends before this returns.
-    pub fn append(self: &Arc<Self>, batch: Checked) -> Append {
-        if let Err(error) = self.serving() {
-            return Append(Err(error.into()));
-        }
-        let Some(committer) = self.committer.upgrade() else { return Append(Err(AppendError::Stopped)) };
-        let (done, answer) = oneshot::channel();
-        let (partition, leadership) = (Arc::clone(self), self.ends().leader_epoch);
-        committer.submit(Work::Append(AppendWork { partition, batch, leadership, done }));
-        Append(Ok(answer))
     }
 
     /// Takes no lock. The log start offset is read first, so that it is never above the end.
@@ -329,65 +291,11 @@ impl Partition {
         self.log().epochs.of(offset).unwrap_or(self.ends().leader_epoch)
     }
 
-    /// Moves the log start offset to `offset`; it never moves back. The command is queued when the call
-    /// returns. Resolves, once the move is durable, to the log start offset at that time.
-    pub fn delete_before(
-        self: &Arc<Self>,
-        offset: Offset,
-    ) -> impl Future<Output = Result<Offset, LogError>> + Send + use<> {
-        let begun = self.begin_to_delete_before(offset);
-        let partition = Arc::clone(self);
-        async move {
-            let Some(moving) = begun? else { return Ok(partition.ends().log_start) };
-            match moving.await {
-                Ok(_) => Ok(partition.ends().log_start),
-                // Another request has moved it further meanwhile.
-                Err(StoreError::Refused(Refusal::OffsetOutOfRange)) => Ok(partition.ends().log_start),
-                Err(error) => Err(error.into()),
-            }
-        }
-    }
-
-    /// Queues the move. Returns `None` if the log start offset is already there.
-    fn begin_to_delete_before(
-        &self,
-        offset: Offset,
-    ) -> Result<Option<impl Future<Output = Result<Applied, StoreError>> + Send + use<>>, LogError> {
-        self.serving()?;
-        let ends = self.ends();
-        if offset > ends.high_watermark {
-            return Err(LogError::OutOfRange {
-                asked: offset,
-                start: ends.log_start,
-                end: ends.high_watermark,
-            });
-        }
-        if offset <= ends.log_start {
-            return Ok(None);
-        }
-        let committer = self.committer.upgrade().ok_or(LogError::Stopped)?;
-        let command = Command::SetLogStart { topic: self.topic, partition: self.index, offset };
-        Ok(Some(committer.command(command)))
-    }
-
-    /// Checks about `bytes` of the log against their checksums, from a position on. Returns the number of
-    /// bytes checked, and the position to continue at: `None` at the end, or if the partition is out of
-    /// service.
-    pub(super) fn scrub(&self, from: Place, bytes: u64) -> (u64, Option<Place>) {
-        let segment = {
-            let log = self.log();
-            let first = log.segments.partition_point(|segment| segment.base() < from.base);
-            log.segments.get(first).cloned()
-        };
-        let Some(segment) = segment.filter(|_| self.serving().is_ok()) else { return (0, None) };
-        let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
-        let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
-        // An unreadable segment is reported and skipped; the next one may be readable.
-        let scrubbed = segment.scrub(at, bytes, self.ends().log_start);
-        let Ok(scrubbed) = self.judged(scrubbed) else { return (0, Some(behind)) };
-        let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
-        let is_all = scrubbed.end >= segment.size();
-        (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
+    /// The first segment from an offset on.
+    pub(super) fn segment_from(&self, base: Offset) -> Option<Arc<Segment>> {
+        let log = self.log();
+        let first = log.segments.partition_point(|segment| segment.base() < base);
+        log.segments.get(first).cloned()
     }
 
     /// The size of its segment files in bytes.
@@ -454,7 +362,8 @@ impl Partition {
         found.ok().and_then(Result::ok).flatten().unwrap_or(Timestamp(-1))
     }
 
-    fn serving(&self) -> Result<(), LogError> {
+    /// Fails if the partition is out of service, or its topic deleted.
+    pub(super) fn serving(&self) -> Result<(), LogError> {
         match self.serving.load(Ordering::Acquire) {
             SERVING => Ok(()),
             DELETED => Err(LogError::NotServing),
@@ -494,7 +403,7 @@ impl Partition {
         &self.dir
     }
 
-    // The methods below are for the committer, which publishes.
+    // The methods below are for the engine, which publishes.
 
     /// The segment for `placed`. A batch that is the first of its segment creates it.
     pub(super) fn segment_for(&self, placed: &Placed, make: impl FnOnce() -> Segment) -> Arc<Segment> {
@@ -585,7 +494,11 @@ impl Partition {
 
     /// Replaces segments that compaction rewrote. Returns the old ones, which new readers will not use any
     /// more.
-    pub(super) fn publish_replaced(&self, replaced: &[SegmentId], by: Vec<Segment>) -> Vec<Arc<Segment>> {
+    pub(super) fn publish_replaced(
+        &self,
+        replaced: &[SegmentId],
+        by: Vec<Arc<Segment>>,
+    ) -> Vec<Arc<Segment>> {
         let mut log = self.log_mut();
         let Some(first) = log.segments.iter().position(|segment| replaced.first() == Some(&segment.id()))
         else {
@@ -594,7 +507,7 @@ impl Partition {
         let last = (first + replaced.len()).min(log.segments.len());
         let behind = log.segments.split_off(last);
         let dropped = log.segments.split_off(first);
-        log.segments.extend(by.into_iter().map(Arc::new));
+        log.segments.extend(by);
         log.segments.extend(behind);
         dropped.into()
     }
@@ -689,5 +602,5 @@ impl Log {
 
 /// Runs a job that may wait for the disk on a thread for blocking work.
 async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, LogError> {
-    tokio::task::spawn_blocking(job).await.map_err(|_| LogError::Stopped)
+    tokio::task::spawn_blocking(job).await.map_err(|_| LogError::Unavailable(Unavailable::Stopped))
 }

@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::StoreError;
 use super::topics::Topics;
+use super::{StoreError, Unavailable};
 use crate::config::BrokerSettings;
 use crate::kernel::{Command, Partition, Shard};
 use crate::types::{IgnorePoison, Offset, Timestamp};
@@ -61,8 +61,11 @@ impl Pass {
 
     pub(super) fn note(&self, error: &StoreError) {
         // The records may already be gone, and a store that stops deletes nothing.
-        if !matches!(error, StoreError::Refused(_) | StoreError::Stopped) {
-            *self.refused.lock().ignoring_poison() = Some(format!("the journal takes nothing: {error:?}"));
+        match error {
+            StoreError::Refused(_) | StoreError::Unavailable(Unavailable::Stopped) => {}
+            StoreError::Unavailable(why) => {
+                *self.refused.lock().ignoring_poison() = Some(format!("the journal takes nothing: {why:?}"));
+            }
         }
     }
 }
@@ -131,10 +134,10 @@ mod tests {
         let published = Arc::default();
         let first = Pass::begin(&published);
         let of_another_partition = Arc::clone(&first);
-        first.note(&StoreError::Full);
+        first.note(&StoreError::Unavailable(Unavailable::Full));
         drop(first);
         assert_eq!(*published.lock().unwrap(), None, "it is not over");
-        of_another_partition.note(&StoreError::Stopped);
+        of_another_partition.note(&StoreError::Unavailable(Unavailable::Stopped));
         drop(of_another_partition);
         assert!(published.lock().unwrap().is_some());
         drop(Pass::begin(&published));

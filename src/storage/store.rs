@@ -2,65 +2,55 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::cleaner::{self, Cleaner};
-use super::clocks::{Clocks, Now};
+use tokio::sync::oneshot;
+
+use super::clocks::{self, Clocks, Now};
 use super::counts::Counts;
 use super::groups::{GroupStore, NotStored, SeenTopics, Settled};
-use super::live::LiveSettings;
-use super::local::committer::{Committer, Work};
-use super::local::directory::Directory;
-use super::local::engine::{Engine, EngineOptions};
-use super::local::fs::{DiskFs, Fs, MemoryFs, Space};
-use super::local::journal;
-use super::local::keeper::{self, Job};
-use super::local::recovery::{self, OnDamage, Recovered};
-use super::local::scrub::{Scrub, Surroundings};
+use super::line::{Append, AppendWork, Line, Work};
+#[cfg(any(test, feature = "simulated-disk"))]
+use super::local::fs::Fs;
+use super::local::fs::{DiskFs, MemoryFs};
+use super::local::{Local, LocalOptions, Tuning};
 use super::partition::Partition;
+use super::published::Published;
 use super::retention::{self, Pass};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
+use super::upkeep::{LogDir, Upkeep};
 use super::waiter::Waiter;
-use super::{OpenError, StoreError, TopicError};
+use super::{LogError, OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::{Change, KeptGroup};
 use crate::kernel::{
     self, Applied, Command, CreateTopic, Election, Group, Levels, Refusal, Scope, Settings, Shard,
 };
+use crate::record::Checked;
 use crate::time::{self, Clock};
-use crate::types::{ClusterId, IgnorePoison, NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid};
+use crate::types::{
+    ClusterId, IgnorePoison, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid,
+};
 
 /// A handle; clones share one store, and dropping the last one closes it.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    committer: Arc<Committer>,
-    directory: Arc<Directory>,
-    image: Arc<RwLock<Arc<Topics>>>,
-    stored_settings: Arc<RwLock<Arc<Settings>>>,
-    poisoned: Arc<AtomicBool>,
-    poisoned_by: Arc<OnceLock<String>>,
-    position: Arc<AtomicU64>,
-    counts: Arc<Counts>,
+    line: Arc<dyn Line>,
+    upkeep: Arc<dyn Upkeep>,
+    published: Arc<Published>,
+    /// The state after everything that was applied, which may not be durable yet.
+    shard: Arc<Mutex<Shard>>,
     clocks: Arc<Clocks>,
+    cluster_id: ClusterId,
     retention_refused: Arc<retention::Refusal>,
     reminders: Mutex<Reminders>,
-    live: Arc<LiveSettings>,
     /// The rules of leader elections, from the settings at the start.
     election: Election,
     new_id: fn() -> Uuid,
-    /// The queue of background jobs in a store without threads; see [`Store::run_background`].
-    jobs: Mutex<Option<mpsc::Receiver<Job>>>,
-    keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
-    /// Held while compaction runs.
-    cleaning: Mutex<()>,
-    /// `None` for a store in memory, which cannot be damaged.
-    scrub: Option<Scrub>,
-    closing: AtomicBool,
 }
 
 pub struct StoreOptions {
@@ -104,45 +94,6 @@ pub enum Place {
     Simulated(Arc<dyn Fs>, PathBuf),
 }
 
-/// Limits for memory and disk. The defaults suit every broker; tests use small ones.
-#[derive(Clone, Copy, Debug)]
-pub struct Tuning {
-    /// A snapshot is taken after this many bytes of the journal.
-    pub snapshot_bytes: u64,
-    pub journal_file_bytes: u64,
-    /// The newest batches are kept in memory up to this many bytes.
-    pub recent_bytes: usize,
-    /// A segment that gets at least this many bytes in a round is written and synced itself. For fewer bytes
-    /// the journal entry has them: writing many bytes twice costs more than a second sync, writing few costs
-    /// less.
-    pub inline_below: usize,
-    /// The maximum size of a segment, even if its topic allows more.
-    pub segment_bytes: u64,
-    /// The maximum number of open segment files, over all partitions.
-    pub open_segments: usize,
-}
-
-impl Default for Tuning {
-    fn default() -> Tuning {
-        Tuning {
-            snapshot_bytes: 64 << 20,
-            journal_file_bytes: 32 << 20,
-            recent_bytes: 8 << 20,
-            inline_below: 1 << 20,
-            segment_bytes: u64::MAX,
-            open_segments: 512,
-        }
-    }
-}
-
-/// The data directory as clients see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogDir {
-    pub path: PathBuf,
-    /// The space of its disk, if it is known.
-    pub space: Option<Space>,
-}
-
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTopic {
@@ -155,141 +106,140 @@ pub struct NewTopic {
 impl Store {
     /// Opens the store and recovers from a crash. It returns once the recovered state is durable.
     pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
+        Store::with_local(options).map(|(store, _)| store)
+    }
+
+    /// A store, and its engine.
+    pub(super) fn with_local(options: StoreOptions) -> Result<(Store, Arc<Local>), OpenError> {
         let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels } = options;
         let in_memory = matches!(place, Place::Memory);
-        let (fs, root, threads): (Arc<dyn Fs>, PathBuf, bool) = match place {
+        let (fs, root, threads): (Arc<dyn super::local::fs::Fs>, PathBuf, bool) = match place {
             Place::Memory => (Arc::new(MemoryFs::default()), "memory".into(), true),
             Place::Directory(root) => (Arc::new(DiskFs), root, true),
             #[cfg(any(test, feature = "simulated-disk"))]
             Place::Simulated(fs, root) => (fs, root, false),
-        };
-        let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
-        let open_segments = tuning.open_segments;
-        let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, open_segments, levels);
-        let directory = Arc::new(directory?);
-        let recovered = match in_memory {
-            true => Recovered::nothing(settings.node_id),
-            false => {
-                let file_bytes = tuning.journal_file_bytes;
-                let defaults = journal::Options::new(directory.salt);
-                let first_file_bytes = defaults.first_file_bytes.min(file_bytes);
-                let options = journal::Options { file_bytes, first_file_bytes, ..defaults };
-                recovery::recover(&directory, options, OnDamage::Refuse)?
-            }
-        };
-        let Recovered { shard, journal, cut, damaged, unwritten, last_time, account: _ } = recovered;
-
-        let (keeper, jobs) = mpsc::channel();
-        let engine_options = match in_memory {
-            // Without a disk there is nothing to wait for.
-            true => EngineOptions {
-                durability: Durability::Os,
-                tuning: Tuning { snapshot_bytes: u64::MAX, ..tuning },
-            },
-            false => EngineOptions { durability, tuning },
         };
         let (started_with, _) = TopicSettings::of_stored(&BTreeMap::new(), &settings);
         let election = Election {
             min_insync: started_with.min_insync_replicas,
             unclean: started_with.unclean_leader_election,
         };
-        let clocks = Arc::new(Clocks::start(clock, last_time, settings.clock_confirmed));
-        let live = Arc::new(LiveSettings::new(Arc::clone(&settings), settings.node_id));
-        let engine = Engine::new(
-            shard,
-            journal,
-            Arc::clone(&directory),
-            Arc::clone(&live),
-            engine_options,
-            Arc::clone(&clocks),
-            keeper,
-        );
-        let (image, poisoned) = (Arc::clone(&engine.image), Arc::clone(&engine.poisoned));
-        let poisoned_by = Arc::clone(&engine.poisoned_by);
-        let stored_settings = Arc::clone(&engine.stored_settings);
-        let position = Arc::clone(&engine.position);
-        let counts = Arc::clone(&engine.counts);
-        let committer =
-            Committer::start(engine, threads).map_err(|error| OpenError::Io { path: root.clone(), error })?;
-        committer.engine().show_all(Arc::downgrade(&committer), &damaged, unwritten);
-        directory.look_at_space();
-
+        let producers_budget = settings.producers_budget;
+        let local = Arc::new(Local::open(LocalOptions {
+            fs,
+            root,
+            in_memory,
+            threads,
+            clock,
+            settings,
+            durability,
+            tuning,
+            new_id,
+            levels,
+        })?);
         let inner = Inner {
-            directory: Arc::clone(&directory),
-            image,
-            stored_settings,
-            poisoned,
-            poisoned_by,
-            position,
-            counts,
-            clocks,
+            published: Arc::clone(local.published()),
+            shard: Arc::clone(local.shard()),
+            clocks: Arc::clone(local.clocks()),
+            cluster_id: local.cluster_id().clone(),
+            line: Arc::<Local>::clone(&local),
+            upkeep: Arc::<Local>::clone(&local),
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
-            live,
             election,
             new_id,
-            jobs: Mutex::new(None),
-            keeper: Mutex::new(None),
-            cleaning: Mutex::default(),
-            scrub: (!in_memory).then(|| Scrub::load(&directory)),
-            closing: AtomicBool::new(false),
-            committer: Arc::clone(&committer),
         };
-        if threads {
-            let held = Arc::downgrade(&committer);
-            let running = std::thread::Builder::new()
-                .name("keeper".into())
-                .spawn(move || keeper::run(&jobs, &held, &directory))
-                .map_err(|error| OpenError::Io { path: root, error })?;
-            *lock(&inner.keeper) = Some(running);
-        } else {
-            *lock(&inner.jobs) = Some(jobs);
-        }
-        committer.engine().empty_trash();
-        take_places(&committer, &brokers, election);
-        bound_producers(&committer, settings.producers_budget);
-        // A log that lost its tail gets a new leader epoch, so that clients notice. The store opens in the new
-        // epoch, or the first batches would be refused as those of the old one.
-        let raised: Vec<_> = cut
-            .into_iter()
-            .map(|(topic, partition)| begin(&committer, Command::RaiseEpoch { topic, partition }))
-            .collect();
-        raised.into_iter().for_each(|wait| drop(wait()));
-        Ok(Store(Arc::new(inner)))
+        inner.take_places(&brokers);
+        inner.bound_producers(producers_budget);
+        Ok((Store(Arc::new(inner)), local))
     }
 
     /// The current topics.
     pub fn topics(&self) -> Arc<Topics> {
-        Arc::clone(&self.0.image.read().ignoring_poison())
+        self.0.published.topics()
     }
 
     /// The current stored settings of all entities except topics.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.stored_settings.read().ignoring_poison())
+        self.0.published.settings()
     }
 
-    /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a running round.
+    /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a round that is being
+    /// published.
     pub fn reload_settings(&self, written: &Given) -> Reloaded {
-        let reloaded = self.0.live.reload(written);
-        self.0.committer.engine().settings_changed();
-        reloaded
+        self.0.published.reload_settings(written)
     }
 
     pub fn cluster_id(&self) -> ClusterId {
-        self.0.directory.cluster_id.clone()
+        self.0.cluster_id.clone()
     }
 
     /// The path of the data directory, and the space of its disk.
     pub fn log_dir(&self) -> LogDir {
-        let (root, space) = (self.0.directory.root(), self.0.directory.space());
-        // In memory the path is only a name.
-        let path = space.and_then(|_| std::path::absolute(root).ok());
-        LogDir { path: path.unwrap_or_else(|| root.to_owned()), space }
+        self.0.upkeep.log_dir()
     }
 
     /// The journal position of the last published round.
     pub fn position(&self) -> u64 {
-        self.0.position.load(Ordering::Acquire)
+        self.0.published.position()
+    }
+
+    /// Ready once everything that was acknowledged anywhere before this call is published here.
+    pub async fn barrier(&self) -> Result<(), StoreError> {
+        Ok(self.0.line.barrier().await?)
+    }
+
+    /// Queues the batch after all earlier appends to the partition before this returns. Resolves when it is durable.
+    pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
+        if let Err(error) = partition.serving() {
+            return Append(Err(error.into()));
+        }
+        let (done, answer) = oneshot::channel();
+        let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
+        self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, done }));
+        Append(Ok(answer))
+    }
+
+    /// Moves the log start offset to `offset`; it never moves back. The command is queued when the call
+    /// returns. Resolves, once the move is durable, to the log start offset at that time.
+    pub fn delete_before(
+        &self,
+        partition: &Arc<Partition>,
+        offset: Offset,
+    ) -> impl Future<Output = Result<Offset, LogError>> + Send + use<> {
+        let begun = self.begin_to_delete_before(partition, offset);
+        let partition = Arc::clone(partition);
+        async move {
+            let Some(moving) = begun? else { return Ok(partition.ends().log_start) };
+            match moving.await {
+                Ok(_) => Ok(partition.ends().log_start),
+                // Another request has moved it further meanwhile.
+                Err(StoreError::Refused(Refusal::OffsetOutOfRange)) => Ok(partition.ends().log_start),
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
+
+    /// Queues the move. Returns `None` if the log start offset is already there.
+    fn begin_to_delete_before(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+    ) -> Result<Option<impl Future<Output = Result<Applied, StoreError>> + Send + use<>>, LogError> {
+        partition.serving()?;
+        let ends = partition.ends();
+        if offset > ends.high_watermark {
+            return Err(LogError::OutOfRange {
+                asked: offset,
+                start: ends.log_start,
+                end: ends.high_watermark,
+            });
+        }
+        if offset <= ends.log_start {
+            return Ok(None);
+        }
+        let command = Command::SetLogStart { topic: partition.topic, partition: partition.index, offset };
+        Ok(Some(self.0.line.command(command)))
     }
 
     /// Creates a topic with one replica of each partition, spread over the brokers. The command is queued
@@ -321,7 +271,7 @@ impl Store {
         create: CreateTopic,
     ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
         let id = create.id;
-        let created = self.0.committer.command(Command::CreateTopic(create));
+        let created = self.0.line.command(Command::CreateTopic(create));
         let store = self.clone();
         async move {
             created.await?;
@@ -335,7 +285,7 @@ impl Store {
         &self,
         topic: TopicId,
     ) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
-        let dropped = self.0.committer.command(Command::DropTopic { topic });
+        let dropped = self.0.line.command(Command::DropTopic { topic });
         async move { Ok(dropped.await.map(drop)?) }
     }
 
@@ -385,7 +335,7 @@ impl Store {
         topic: TopicId,
         partition: i32,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        let elected = self.0.committer.command(Command::ElectPreferred { topic, partition });
+        let elected = self.0.line.command(Command::ElectPreferred { topic, partition });
         async move { Ok(matches!(elected.await?, Applied::LeaderElected { moved: true, .. })) }
     }
 
@@ -395,7 +345,7 @@ impl Store {
         topic: TopicId,
         partition: i32,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        let elected = self.0.committer.command(Command::ElectUnclean { topic, partition });
+        let elected = self.0.line.command(Command::ElectUnclean { topic, partition });
         async move { Ok(matches!(elected.await?, Applied::LeaderElected { moved: true, .. })) }
     }
 
@@ -409,7 +359,7 @@ impl Store {
 
     /// The command is queued when the call returns. Resolves when the change is durable and published.
     fn change(&self, command: Command) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        let changed = self.0.committer.command(command);
+        let changed = self.0.line.command(command);
         async move { changed.await.map(drop) }
     }
 
@@ -417,7 +367,7 @@ impl Store {
     pub fn new_producer(
         &self,
     ) -> impl Future<Output = Result<(ProducerId, ProducerEpoch), StoreError>> + Send + use<> {
-        let made = self.0.committer.command(Command::NewProducer);
+        let made = self.0.line.command(Command::NewProducer);
         async move {
             match made.await? {
                 Applied::Producer { id, epoch } => Ok((id, epoch)),
@@ -428,12 +378,12 @@ impl Store {
 
     /// Whether writes can succeed: `false` once the journal has failed.
     pub fn is_writable(&self) -> bool {
-        !self.0.poisoned.load(Ordering::Acquire)
+        self.0.published.failure().is_none()
     }
 
     /// Whether the disk has less free space than the broker needs. No more data is accepted then.
     pub fn is_full(&self) -> bool {
-        self.0.directory.is_full()
+        self.0.upkeep.is_full()
     }
 
     /// The time for new data, and the time for expiry by age.
@@ -442,34 +392,27 @@ impl Store {
     }
 
     pub fn counts(&self) -> &Counts {
-        &self.0.counts
+        &self.0.published.counts
     }
 
     /// Checks the disk and the clock, records a trusted clock in the journal, and logs lasting problems.
     pub fn watch(&self) {
-        self.0.directory.look_at_space();
-        self.0.clocks.confirm(self.0.live.at(&self.settings()).clock_confirmed);
-        let trusted = self.0.clocks.now().trusted;
-        if self.0.committer.engine().must_note(trusted) {
-            let command = Command::ClockTrusted;
-            self.0.committer.submit(Work::Command { command, done: Box::new(|_| {}) });
+        self.0.upkeep.look();
+        self.0.published.confirm_clock();
+        let noted = self.0.shard().clock_trusted();
+        if clocks::must_note(noted, self.0.clocks.now().trusted) {
+            self.0.line.tell(Command::ClockTrusted);
         }
         self.remind();
     }
 
     /// Applies retention and expires idle producers; checks the disk first.
     pub fn housekeep(&self) {
-        self.0.directory.look_at_space();
-        let settings = self.0.live.at(&self.settings());
+        self.0.upkeep.look();
+        self.0.upkeep.retry();
+        let settings = self.0.published.broker_settings();
         let trusted = self.0.clocks.now().trusted;
-        let commands = {
-            let mut engine = self.0.committer.engine();
-            engine.write_unwritten();
-            if self.0.directory.has_left() {
-                engine.remove_left();
-            }
-            retention::due(&engine.shard, &self.topics(), &settings, trusted)
-        };
+        let commands = retention::due(&self.0.shard(), &self.topics(), &settings, trusted);
         let pass = Pass::begin(&self.0.retention_refused);
         for command in commands {
             let pass = matches!(command, Command::SetLogStart { .. }).then(|| Arc::clone(&pass));
@@ -478,15 +421,14 @@ impl Store {
                     pass.note(&error);
                 }
             });
-            self.0.committer.submit(Work::Command { command, done });
+            self.0.line.submit(Work::Command { command, done });
         }
     }
 
     /// The problems of the store, the worst first. Does not wait.
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
-        if !self.is_writable() {
-            let why = self.0.poisoned_by.get().map_or("", String::as_str);
+        if let Some(why) = self.0.published.failure() {
             troubles.push(Trouble::of_one(TroubleKind::JournalFailed, why));
         }
         if self.is_full() {
@@ -546,40 +488,10 @@ impl Store {
     /// Compacts the partitions that are due, the dirtiest first. Does nothing while the clock is not trusted.
     /// Blocks until it is done or the store closes.
     pub fn compact(&self) {
-        let _alone = lock(&self.0.cleaning);
-        let settings = self.0.live.at(&self.settings());
+        let settings = self.0.published.broker_settings();
         let Some(now) = self.0.clocks.now().trusted else { return };
-        if !settings.cleaner_enabled || self.is_full() {
-            return;
-        }
-        let topics = self.topics();
-        let mut due = Vec::new();
-        {
-            let mut engine = self.0.committer.engine();
-            if engine.is_poisoned() {
-                return;
-            }
-            engine.write_unwritten();
-            for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
-                for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
-                    // Records that could not be written to their segment cannot be read from it.
-                    if engine.is_stuck((topic.id, partition.index)) {
-                        continue;
-                    }
-                    let Some(state) = engine.shard.partition(topic.id, partition.index) else { continue };
-                    let high_watermark = partition.ends().high_watermark;
-                    if let Some(found) = cleaner::due(state, &topic.settings, high_watermark, now) {
-                        due.push((found, Arc::clone(partition), state.clone()));
-                    }
-                }
-            }
-        }
-        due.sort_by_key(|(due, ..)| std::cmp::Reverse(due.dirty_millionths));
-        let (committer, directory) = (&self.0.committer, &self.0.directory);
-        let cleaner =
-            Cleaner { committer, directory, now, memory: settings.cleaner_memory(), stop: &self.0.closing };
-        for (due, partition, state) in due {
-            cleaner.run(&partition, &state, due);
+        if settings.cleaner_enabled && !self.is_full() {
+            self.0.upkeep.compact(now, &settings);
         }
     }
 
@@ -587,97 +499,95 @@ impl Store {
     /// much as is due after `elapsed` more time, so that everything is read once per `interval`. Blocks until
     /// it is done or the store closes.
     pub fn scrub(&self, interval: Duration, elapsed: Duration) {
-        let Some(scrub) = &self.0.scrub else { return };
-        let around = Surroundings {
-            topics: &self.topics(),
-            directory: &self.0.directory,
-            counts: &self.0.counts,
-            closing: &self.0.closing,
-            now: self.0.clocks.now().time,
-        };
-        scrub.run(interval, elapsed, &around);
+        self.0.upkeep.scrub(interval, elapsed);
     }
 
     /// The time at which the last complete scrub pass ended; `None` if there was none.
     pub fn last_scrub(&self) -> Option<Timestamp> {
-        self.0.scrub.as_ref()?.last_end()
+        self.0.upkeep.last_scrub()
     }
 
     /// Does the keeper's work on this thread; for stores without threads.
     pub fn run_background(&self) {
-        if lock(&self.0.jobs).is_some() {
-            self.0.finish_background();
-        }
+        self.0.upkeep.work_off();
     }
 
     /// Starts a snapshot, so that a start has nothing to replay.
     pub fn request_snapshot(&self) {
-        self.0.committer.engine().snapshot();
+        self.0.upkeep.snapshot();
     }
 
     /// Refuses new work, finishes the queued work, makes everything durable and unlocks the directory. Blocks
     /// until the disk is done. A second call does nothing.
     pub fn close(&self) {
-        self.0.close();
-    }
-
-    pub(super) fn committer(&self) -> &Arc<Committer> {
-        &self.0.committer
+        self.0.line.close();
     }
 }
 
 impl Inner {
-    /// Returns when the keeper has done all queued jobs.
-    fn finish_background(&self) {
-        if let Some(jobs) = lock(&self.jobs).as_ref() {
-            while let Ok(job) = jobs.try_recv() {
-                keeper::perform(job, &self.committer, &self.directory);
-            }
-            return;
-        }
-        let (told, done) = mpsc::channel();
-        let asked = self.committer.engine().keeper.send(Job::Tell(told));
-        // A keeper that has ended has nothing left to do.
-        let _ = asked.is_ok() && done.recv().is_ok();
+    fn shard(&self) -> MutexGuard<'_, Shard> {
+        self.shard.lock().ignoring_poison()
     }
 
-    fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
-        if !self.committer.close() {
+    /// Sets the running brokers at the start. Partitions whose brokers are gone would have no leader, so they
+    /// move to the brokers that are here: this process has the only copy anyway.
+    fn take_places(&self, brokers: &[NodeId]) {
+        let election = self.election;
+        let are_others = {
+            let shard = self.shard();
+            shard.running() != brokers || shard.election() != election
+        };
+        let run = || Command::SetBrokers { running: brokers.to_vec(), election };
+        if are_others && let Err(error) = self.line.begin(run())() {
+            tracing::warn!(
+                ?error,
+                "cannot set the running brokers: some partitions may have no leader; restart once writes are possible"
+            );
             return;
         }
-        drop(lock(&self.cleaning));
-        self.finish_background();
-        {
-            let mut engine = self.committer.engine();
-            if !engine.is_poisoned() {
-                let outcome = engine.take_sync().run();
-                engine.synced(outcome);
-                engine.idle();
-            }
-            // With a final snapshot the next start has nothing to replay.
-            if !engine.is_poisoned()
-                && let Err(why) = engine.last_snapshot()
-            {
-                tracing::warn!(%why, "cannot write the final snapshot; the next start replays the journal");
-            }
+        // Also if the brokers are the same: a crash may have come between the two steps.
+        let moves = moves_of_leaderless_partitions(&self.shard(), brokers);
+        if moves.is_empty() {
+            return;
         }
-        self.directory.release();
+        tracing::warn!(
+            partitions = moves.len(),
+            ?brokers,
+            "partitions are on brokers that are gone: moving them to the running brokers"
+        );
+        let begun: Vec<_> = moves.into_iter().map(|command| self.line.begin(command)).collect();
+        for failed in begun.into_iter().filter_map(|wait| wait().err()) {
+            tracing::warn!(
+                error = ?failed,
+                "cannot move a partition to a running broker: it has no leader; restart once writes are possible"
+            );
+        }
+    }
+
+    /// Updates the producers' memory limit in the state, if the settings have another one.
+    fn bound_producers(&self, bytes: u64) {
+        let is_other = self.shard().producers().most_bytes() != bytes;
+        if is_other && let Err(error) = self.line.begin(Command::SetProducerMemory { bytes })() {
+            tracing::warn!(
+                ?error,
+                "jackdaw.producers.max.bytes has no effect yet; restart once writes are possible"
+            );
+        }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        self.line.close();
     }
 }
 
 impl GroupStore for Store {
     fn load(&self) -> Vec<(String, KeptGroup)> {
-        // The clones cost little, and the engine does not wait for the copies of the names.
+        // The clones cost little, and the line does not wait for the copies of the names.
         let (groups, offsets) = {
-            let engine = self.committer().engine();
-            (engine.shard.groups().clone(), engine.shard.offsets().clone())
+            let shard = self.0.shard();
+            (shard.groups().clone(), shard.offsets().clone())
         };
         let kept = |(id, group): (&String, &Arc<Group>)| {
             let offsets = offsets.of(id).cloned().unwrap_or_default();
@@ -687,7 +597,7 @@ impl GroupStore for Store {
     }
 
     fn reload(&self, group: &str) -> Option<KeptGroup> {
-        self.committer().engine().shard.group(group)
+        self.0.shard().group(group)
     }
 
     fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {
@@ -696,7 +606,7 @@ impl GroupStore for Store {
         let done = Box::new(move |outcome: Result<Applied, StoreError>| {
             settler.settle(outcome.map(drop).map_err(|_| NotStored));
         });
-        self.committer().submit(Work::Command { command, done });
+        self.0.line.submit(Work::Command { command, done });
         settled
     }
 
@@ -715,71 +625,6 @@ impl GroupStore for Store {
     fn watch_deletions(&self, waiter: &Arc<Waiter>) {
         Store::topics(self).watch_deletions(waiter);
     }
-}
-
-impl From<StoreError> for TopicError {
-    fn from(error: StoreError) -> TopicError {
-        match error {
-            StoreError::Refused(Refusal::TopicExists) => TopicError::Exists,
-            StoreError::Refused(Refusal::NameCollides { with }) => TopicError::NameCollides { with },
-            StoreError::Refused(Refusal::UnknownTopic) => TopicError::Unknown,
-            other => TopicError::Store(other),
-        }
-    }
-}
-
-/// Sets the running brokers at the start. Partitions whose brokers are gone would have no leader, so they
-/// move to the brokers that are here: this process has the only copy anyway.
-fn take_places(committer: &Committer, brokers: &[NodeId], election: Election) {
-    let are_others = {
-        let shard = &committer.engine().shard;
-        shard.running() != brokers || shard.election() != election
-    };
-    let run = || Command::SetBrokers { running: brokers.to_vec(), election };
-    if are_others && let Err(error) = begin(committer, run())() {
-        tracing::warn!(
-            ?error,
-            "cannot set the running brokers: some partitions may have no leader; restart once writes are possible"
-        );
-        return;
-    }
-    // Also if the brokers are the same: a crash may have come between the two steps.
-    let moves = moves_of_leaderless_partitions(&committer.engine().shard, brokers);
-    if moves.is_empty() {
-        return;
-    }
-    tracing::warn!(
-        partitions = moves.len(),
-        ?brokers,
-        "partitions are on brokers that are gone: moving them to the running brokers"
-    );
-    let begun: Vec<_> = moves.into_iter().map(|command| begin(committer, command)).collect();
-    for failed in begun.into_iter().filter_map(|wait| wait().err()) {
-        tracing::warn!(
-            error = ?failed,
-            "cannot move a partition to a running broker: it has no leader; restart once writes are possible"
-        );
-    }
-}
-
-/// Updates the producers' memory limit in the state, if the settings have another one.
-fn bound_producers(committer: &Committer, bytes: u64) {
-    let is_other = committer.engine().shard.producers().most_bytes() != bytes;
-    if is_other && let Err(error) = begin(committer, Command::SetProducerMemory { bytes })() {
-        tracing::warn!(
-            ?error,
-            "jackdaw.producers.max.bytes has no effect yet; restart once writes are possible"
-        );
-    }
-}
-
-/// Queues a command at once. The returned function waits for the outcome.
-fn begin(committer: &Committer, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
-    let (told, answer) = mpsc::channel();
-    // The caller waits for it.
-    let done = Box::new(move |outcome| drop(told.send(outcome)));
-    committer.submit(Work::Command { command, done });
-    move || answer.recv().unwrap_or(Err(StoreError::Stopped))
 }
 
 /// Commands for the partitions without a leader. They move to those of their replicas that are here, or to

@@ -113,7 +113,7 @@ async fn f13_an_offset_beyond_the_end_or_before_the_start_is_out_of_range() {
     let at_the_end = client.fetch("t", 0, 2).await;
     assert_eq!((at_the_end.error_code, records(&at_the_end).len()), (0, 0));
 
-    node.partition("t", 0).delete_before(Offset(1)).await.unwrap();
+    node.store.delete_before(&node.partition("t", 0), Offset(1)).await.unwrap();
     assert_eq!(client.fetch("t", 0, 0).await.error_code, code(ErrorCode::OffsetOutOfRange));
     assert_eq!(batches(&client.fetch("t", 0, 1).await), [(0, 2)]);
 }
@@ -124,7 +124,7 @@ async fn f14_an_emptied_log_has_its_true_ends() {
     node.topic("t", 1).await;
     let mut client = node.client().await;
     client.produce("t", 0, batch(&["a", "b"])).await;
-    node.partition("t", 0).delete_before(Offset(2)).await.unwrap();
+    node.store.delete_before(&node.partition("t", 0), Offset(2)).await.unwrap();
     let answer = client.fetch("t", 0, 2).await;
     assert_eq!(answer.error_code, 0);
     assert_eq!((answer.log_start_offset, answer.last_stable_offset, answer.high_watermark), (2, 2, 2));
@@ -307,7 +307,7 @@ async fn what_a_fetch_has_gathered_stands_also_when_the_log_start_passes_it() {
     producer.produce("t", 0, batch(&["c"])).await;
     assert!(!client.has_heard());
     // Records that were already collected are returned, although they are no longer in the log.
-    node.partition("t", 0).delete_before(Offset(3)).await.unwrap();
+    node.store.delete_before(&node.partition("t", 0), Offset(3)).await.unwrap();
     let large = "x".repeat(1 << 19);
     for _ in 0..2 {
         assert_eq!(producer.produce("t", 0, batch(&[&large])).await.error_code, 0);

@@ -76,7 +76,7 @@ async fn f4_an_incremental_answer_tells_of_records_changed_ends_and_errors_only(
     assert_eq!(session.step(&[(2, 0)]).await, [(2, 0, 0)], "once more, now that the error is gone");
     assert_eq!(session.step(&[]).await, []);
 
-    node.partition("t", 0).delete_before(Offset(1)).await.unwrap();
+    node.store.delete_before(&node.partition("t", 0), Offset(1)).await.unwrap();
     assert_eq!(session.step(&[]).await, [(0, 0, 1)], "its log start moved");
     assert_eq!(session.step(&[]).await, []);
 }

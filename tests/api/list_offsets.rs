@@ -145,13 +145,13 @@ async fn o3_both_isolation_levels_are_served_and_no_third() {
 #[tokio::test]
 async fn o4_no_offset_lies_below_the_log_start() {
     let (node, mut client) = filled().await;
-    node.partition("t", 0).delete_before(Offset(2)).await.unwrap();
+    node.store.delete_before(&node.partition("t", 0), Offset(2)).await.unwrap();
     assert_eq!(at(&mut client, EARLIEST).await, (2, -1, 0));
     assert_eq!(at(&mut client, EARLIEST_LOCAL).await, (2, -1, 0));
     // The batch still contains offsets 0 and 1, but clients do not see them.
     assert_eq!(at(&mut client, 0).await, (2, 2_000, 0));
     assert_eq!(at(&mut client, 2_600).await, (4, 4_000, 0));
-    node.partition("t", 0).delete_before(Offset(5)).await.unwrap();
+    node.store.delete_before(&node.partition("t", 0), Offset(5)).await.unwrap();
     assert_eq!(at(&mut client, EARLIEST).await, (5, -1, 0));
     assert_eq!(at(&mut client, LATEST).await, (5, -1, 0));
     assert_eq!(at(&mut client, 0).await, (-1, -1, -1));
@@ -168,10 +168,10 @@ async fn o5_a_time_that_is_there_is_found_while_the_log_start_moves() {
     }
     let partition = node.partition("t", 0);
     let moving = tokio::spawn({
-        let partition = partition.clone();
+        let (partition, store) = (partition.clone(), node.store.clone());
         async move {
             for start in 1..200 {
-                partition.delete_before(Offset(start)).await.unwrap();
+                store.delete_before(&partition, Offset(start)).await.unwrap();
                 tokio::task::yield_now().await;
             }
         }

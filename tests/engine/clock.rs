@@ -36,7 +36,7 @@ impl Broker {
         let topic = now(self.store.create_topic(new)).unwrap();
         for _ in 0..2 {
             let value = jackdaw::record::BatchBuilder::new().value(self.clock.now(), "a");
-            now(topic.partition(0).unwrap().append(crate::disk::checked(value.build()))).unwrap();
+            now(self.store.append(topic.partition(0).unwrap(), crate::disk::checked(value.build()))).unwrap();
             self.wait(1000);
         }
     }
@@ -109,7 +109,7 @@ fn i13_a_start_in_a_later_month_or_century_deletes_nothing_however_the_last_run_
                 broker.run(HOUR);
                 // New records do not confirm the clock.
                 let log = broker.store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
-                now(log.append(batch(&["b"]))).unwrap();
+                now(broker.store.append(&log, batch(&["b"]))).unwrap();
                 let wall = broker.clock.now().0;
                 broker = ends(broker).started_at(wall);
             }
@@ -197,7 +197,7 @@ fn i13_while_the_clock_is_not_trusted_no_producer_is_forgotten_for_another_nor_b
     let _ = now(broker.store.create_topic(new)).unwrap();
     let write = |broker: &Broker, producer| {
         let log = broker.store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
-        now(log.append(batch_of(producer, 0, 0, &["x"]))).map(|appended| appended.repeated)
+        now(broker.store.append(&log, batch_of(producer, 0, 0, &["x"]))).map(|appended| appended.repeated)
     };
     (0..MOST).for_each(|producer| assert_eq!(write(&broker, producer), Ok(false)));
     broker.clock.step_to(Timestamp(START + 40 * DAY));
@@ -234,7 +234,7 @@ fn i13_a_clock_that_is_in_1970_for_five_minutes_makes_nothing_look_old() {
     let topic = now(broker.store.create_topic(new)).unwrap();
     for _ in 0..2 {
         let value = jackdaw::record::BatchBuilder::new().value(Timestamp(-1), "a");
-        now(topic.partition(0).unwrap().append(crate::disk::checked(value.build()))).unwrap();
+        now(broker.store.append(topic.partition(0).unwrap(), crate::disk::checked(value.build()))).unwrap();
         broker.wait(1000);
     }
     broker.run(5 * MINUTE);

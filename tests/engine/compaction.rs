@@ -58,7 +58,7 @@ impl Log {
         let batch = records.iter().fold(BatchBuilder::new().codec(codec), |batch, (key, value)| {
             batch.record(Timestamp(999_000), Some(key.as_bytes()), value.map(str::as_bytes), &[])
         });
-        let first = now(self.partition().append(checked(batch.build()))).ok()?.base_offset.0;
+        let first = now(self.store.append(&self.partition(), checked(batch.build()))).ok()?.base_offset.0;
         let owned = records.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)));
         self.sent.extend((first..).zip(owned).map(|(offset, (key, value))| (offset, key, value)));
         Some(())
@@ -287,7 +287,7 @@ fn h17_a_crash_anywhere_in_a_run_leaves_the_old_log_or_the_new_one() {
 fn a_log_whose_topic_was_deleted_or_cut_meanwhile_is_left_alone() {
     let mut log = Log::new(8);
     log.fill(12);
-    now(log.partition().delete_before(Offset(55))).unwrap();
+    now(log.store.delete_before(&log.partition(), Offset(55))).unwrap();
     log.compact();
     let left = found(&log.partition(), Offset(55));
     let expected: Vec<Found> = log.compacted().into_iter().filter(|(offset, ..)| *offset >= 55).collect();
@@ -434,7 +434,7 @@ fn i9_such_a_base_offset_is_damage_for_who_reads_and_not_an_empty_answer() {
 fn damage_before_the_log_start_does_not_end_a_run() {
     let mut log = Log::new(80);
     log.fill(4);
-    now(log.partition().delete_before(Offset(5))).unwrap();
+    now(log.store.delete_before(&log.partition(), Offset(5))).unwrap();
     log.store.close();
     let fs = log.fs.kill();
     // A byte in the records of the second batch.

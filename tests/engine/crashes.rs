@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use jackdaw::config::Durability;
 use jackdaw::storage::local::fs::{Fault, Operation, SimFs};
-use jackdaw::storage::{AppendError, Store};
+use jackdaw::storage::{AppendError, Store, Unavailable};
 use jackdaw::types::{NodeId, Offset, Uuid};
 
 use crate::disk::{batch, batch_of, make_topic, now, options, values};
@@ -194,7 +194,7 @@ fn step(
         1 => {
             let offset = log.log_start + random.below((log.end - log.log_start + 1) as u64) as i64;
             log.tried_log_start = log.tried_log_start.max(offset);
-            if let Ok(start) = now(partition.delete_before(Offset(offset))) {
+            if let Ok(start) = now(store.delete_before(&partition, Offset(offset))) {
                 counts.shrunk += u64::from(start.0 > log.log_start);
                 log.log_start = log.log_start.max(start.0);
             }
@@ -234,7 +234,7 @@ fn step(
         }
         11 => alter(store, topic, number, counts),
         13 => static_member(store, history, number, counts),
-        _ => append(&partition, log, random, number, counts),
+        _ => append(store, &partition, log, random, number, counts),
     }
 }
 
@@ -301,6 +301,7 @@ fn static_member(store: &Store, history: &mut History, number: u64, counts: &mut
 /// Half of the batches come from an idempotent producer. A batch without an answer is sent again, unchanged,
 /// until it has one.
 fn append(
+    store: &Store,
     partition: &std::sync::Arc<jackdaw::storage::Partition>,
     log: &mut LogHistory,
     random: &mut Random,
@@ -323,7 +324,7 @@ fn append(
         true => batch_of(i64::from(partition.index), log.epoch, log.sequence, &borrowed),
         false => batch(&borrowed),
     };
-    match now(partition.append(sent)) {
+    match now(store.append(partition, sent)) {
         Ok(appended) => {
             counts.acknowledged += 1;
             let offsets = appended.base_offset.0..;
@@ -334,14 +335,19 @@ fn append(
                 log.unanswered = None;
             }
         }
-        Err(AppendError::Full | AppendError::Unwritable(_)) => {
+        Err(
+            AppendError::Unavailable(Unavailable::Full)
+            | AppendError::Unavailable(Unavailable::Unwritable(_)),
+        ) => {
             // It was definitely not written, so it must never appear.
             counts.refused += 1;
             if log.unanswered.as_ref() != Some(&texts) {
                 log.tried.retain(|tried| !texts.contains(tried));
             }
         }
-        Err(AppendError::Poisoned | AppendError::Stopped) => {
+        Err(
+            AppendError::Unavailable(Unavailable::Poisoned) | AppendError::Unavailable(Unavailable::Stopped),
+        ) => {
             counts.unknown += 1;
             if idempotent {
                 log.unanswered = Some(texts);
@@ -360,7 +366,7 @@ fn one_seed_is_one_history() {
         let store = Store::open(fixed).unwrap();
         let topic = make_topic(&store, "t", 1);
         for _ in 0..30 {
-            now(topic.partition(0).unwrap().append(batch(&["same"]))).unwrap();
+            now(store.append(topic.partition(0).unwrap(), batch(&["same"]))).unwrap();
             store.run_background();
         }
         fs.trace()

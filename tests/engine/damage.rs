@@ -49,7 +49,7 @@ pub fn life(ended: Ended) -> Life {
     let new = NewTopic { name: "compacted".into(), partitions: 1, overrides };
     let compacted = now(store.create_topic(new)).unwrap();
     let append = |topic: &jackdaw::storage::Topic, index, value: &str| {
-        now(topic.partition(index).unwrap().append(batch(&[value, "second"]))).unwrap();
+        now(store.append(topic.partition(index).unwrap(), batch(&[value, "second"]))).unwrap();
     };
     for number in 0..14 {
         append(&orders, 0, &format!("orders 0 {number} {}", "x".repeat(500 + number)));
@@ -63,11 +63,11 @@ pub fn life(ended: Ended) -> Life {
             Some(value.as_bytes()),
             &[],
         );
-        now(compacted.partition(0).unwrap().append(checked(record.build()))).unwrap();
+        now(store.append(compacted.partition(0).unwrap(), checked(record.build()))).unwrap();
         store.run_background();
     }
     store.compact();
-    now(orders.partition(1).unwrap().delete_before(Offset(5))).unwrap();
+    now(store.delete_before(orders.partition(1).unwrap(), Offset(5))).unwrap();
     now(submit(&store, "group", commit(orders.id, 11))).unwrap();
     store.request_snapshot();
     store.run_background();

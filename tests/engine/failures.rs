@@ -10,7 +10,7 @@ use jackdaw::config::Durability;
 use jackdaw::kernel::Scope;
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::local::fs::{Failure, Fault, Fs, Operation, SimFs};
-use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic};
+use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic, Unavailable};
 use jackdaw::types::{Offset, Timestamp, TopicId};
 use rustix::io::Errno;
 
@@ -46,14 +46,14 @@ struct Sent {
 }
 
 impl Sent {
-    fn append(&mut self, topic: &Topic, index: i32, length: usize) -> Result<(), AppendError> {
+    fn append(&mut self, store: &Store, topic: &Topic, index: i32, length: usize) -> Result<(), AppendError> {
         self.number += 1;
         let value = format!("{} {}", self.number, "x".repeat(length));
         // A key, for topics that are compacted.
         let key = self.number.to_string();
         let key = Some(key.as_bytes());
         let built = BatchBuilder::new().record(Timestamp(999_000), key, Some(value.as_bytes()), &[]).build();
-        let appended = now(topic.partition(index).unwrap().append(checked(built)));
+        let appended = now(store.append(topic.partition(index).unwrap(), checked(built)));
         match appended {
             Ok(appended) => {
                 let of = self.acknowledged.entry((topic.id, index)).or_default();
@@ -61,7 +61,11 @@ impl Sent {
                 Ok(())
             }
             Err(error) => {
-                if matches!(error, AppendError::Full | AppendError::Unwritable(_)) {
+                if matches!(
+                    error,
+                    AppendError::Unavailable(Unavailable::Full)
+                        | AppendError::Unavailable(Unavailable::Unwritable(_))
+                ) {
                     self.refused.push(value);
                 }
                 Err(error)
@@ -118,14 +122,14 @@ fn play(store: &Store, sent: &mut Sent) {
         for (topic, index, length) in
             [(&a, 0, 10), (&a, 1, 700), (&b, 0, 10), (&a, 0, 3_500), (&compacted, 0, 1_200), (&b, 0, 3_500)]
         {
-            let _ = sent.append(topic, index, length);
+            let _ = sent.append(&store, topic, index, length);
         }
         store.run_background();
         sent.commit(store, a.id);
         let changes = BTreeMap::from([("retention.ms".to_owned(), Some(format!("1000000{round}")))]);
         let _ = now(store.alter_topic(a.id, changes));
         let log = b.partition(0).unwrap();
-        let _ = now(log.delete_before(log.ends().high_watermark));
+        let _ = now(store.delete_before(log, log.ends().high_watermark));
         store.request_snapshot();
         store.compact();
         // The topic may be deleted whatever the answer is.
@@ -155,7 +159,7 @@ fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
             store.housekeep();
             let again = store.topics().by_name("a").cloned().or_else(|| create(&store, "a", 2)).unwrap();
             for index in 0..2 {
-                let healed = sent.append(&again, index, 10);
+                let healed = sent.append(&store, &again, index, 10);
                 assert_eq!(healed, Ok(()), "{context}, {call}: it does not heal");
             }
         }
@@ -258,19 +262,23 @@ fn i11_a_partition_whose_files_cannot_be_written_stops_alone_and_heals() {
                 let store = open(&fs).unwrap();
                 let topics = [create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap()];
                 if made_before {
-                    sent.append(&topics[0], 0, 10).unwrap();
+                    sent.append(&store, &topics[0], 0, 10).unwrap();
                 }
                 let fault =
                     Fault { path: "topics/a-0".into(), error, lasting: true, ..Fault::next(operation) };
                 fs.fail(fault.clone());
                 let mut refusals = 0;
                 for _ in 0..40 {
-                    if let Err(refusal) = sent.append(&topics[0], 0, length) {
-                        let is_his = matches!(refusal, AppendError::Full | AppendError::Unwritable(_));
+                    if let Err(refusal) = sent.append(&store, &topics[0], 0, length) {
+                        let is_his = matches!(
+                            refusal,
+                            AppendError::Unavailable(Unavailable::Full)
+                                | AppendError::Unavailable(Unavailable::Unwritable(_))
+                        );
                         assert!(is_his, "{context}: {refusal:?}");
                         refusals += 1;
                     }
-                    assert_eq!(sent.append(&topics[1], 0, 900), Ok(()), "{context}");
+                    assert_eq!(sent.append(&store, &topics[1], 0, 900), Ok(()), "{context}");
                     assert!(sent.commit(&store, topics[1].id), "{context}");
                     store.run_background();
                 }
@@ -294,10 +302,11 @@ fn i11_a_partition_whose_files_cannot_be_written_stops_alone_and_heals() {
                 if operation != Operation::Open {
                     sent.check(&store, &format!("{context}, opened again"));
                 }
-                assert_eq!(sent.append(&topic("b"), 0, 10), Ok(()), "{context}");
+                assert_eq!(sent.append(&store, &topic("b"), 0, 10), Ok(()), "{context}");
                 fs.heal();
                 if !topic("a").partition(0).unwrap().is_damaged() {
-                    sent.append(&topic("a"), 0, 10).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+                    sent.append(&store, &topic("a"), 0, 10)
+                        .unwrap_or_else(|error| panic!("{context}: {error:?}"));
                 }
                 store.close();
                 let fs = fs.crash(4);
@@ -316,7 +325,7 @@ fn fill(fs: &SimFs, store: &Store, topic: &Topic, sent: &mut Sent) {
     fs.set_capacity(Some(fs.used() + 6_000));
     let refused = (0..200).any(|_| {
         store.run_background();
-        sent.append(topic, 0, 900).is_err()
+        sent.append(&store, topic, 0, 900).is_err()
     });
     assert!(refused);
     assert!(store.is_writable());
@@ -331,8 +340,8 @@ fn i11_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() 
         let store = open(&fs).unwrap();
         let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
         for _ in 0..10 {
-            sent.append(&a, 0, 900).unwrap();
-            sent.append(&b, 0, 900).unwrap();
+            sent.append(&store, &a, 0, 900).unwrap();
+            sent.append(&store, &b, 0, 900).unwrap();
             store.run_background();
         }
         fill(&fs, &store, &a, &mut sent);
@@ -343,7 +352,7 @@ fn i11_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() 
         let store = open(&fs).unwrap();
         sent.check(&store, "no byte free");
         let topic = |name| store.topics().by_name(name).cloned().unwrap();
-        assert_eq!(sent.append(&topic("b"), 0, 10), Err(AppendError::Full));
+        assert_eq!(sent.append(&store, &topic("b"), 0, 10), Err(AppendError::Unavailable(Unavailable::Full)));
         let new = NewTopic { name: "c".into(), partitions: 1, overrides: BTreeMap::new() };
         assert!(now(store.create_topic(new)).is_err(), "a topic takes room");
         assert!(sent.commit(&store, topic("a").id), "a commit has its reserve");
@@ -352,14 +361,17 @@ fn i11_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() 
         let broker = BTreeMap::from([("log.retention.ms".to_owned(), Some("1000".to_owned()))]);
         now(store.alter_settings(Scope::DefaultBroker, broker)).unwrap();
         let other = BTreeMap::from([("max.message.bytes".to_owned(), Some("1000".to_owned()))]);
-        assert_eq!(now(store.alter_topic(topic("a").id, other)), Err(StoreError::Full));
+        assert_eq!(
+            now(store.alter_topic(topic("a").id, other)),
+            Err(StoreError::Unavailable(Unavailable::Full))
+        );
         let log = topic("b").partition(0).cloned().unwrap();
-        now(log.delete_before(Offset(3))).unwrap();
+        now(store.delete_before(&log, Offset(3))).unwrap();
         now(store.delete_topic(topic("b").id)).unwrap();
         sent.acknowledged.retain(|(id, _), _| *id == topic("a").id);
         store.run_background();
         fs.set_capacity(None);
-        sent.append(&topic("a"), 0, 10).unwrap();
+        sent.append(&store, &topic("a"), 0, 10).unwrap();
         sent.check(&store, "room again");
     }
 }
@@ -370,7 +382,7 @@ fn i11_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use()
     let mut sent = Sent::default();
     let store = open(&fs).unwrap();
     let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
-    sent.append(&b, 0, 900).unwrap();
+    sent.append(&store, &b, 0, 900).unwrap();
     fill(&fs, &store, &a, &mut sent);
     let commits = (0..1_000).take_while(|_| {
         store.run_background();
@@ -396,7 +408,7 @@ fn i11_on_a_disk_that_became_read_only_everything_acknowledged_can_be_read() {
     let store = open(&fs).unwrap();
     let a = create(&store, "a", 3).unwrap();
     for round in 0..30 {
-        sent.append(&a, round % 3, 900).unwrap();
+        sent.append(&store, &a, round % 3, 900).unwrap();
     }
     store.close();
     let fs = fs.kill();
@@ -405,7 +417,8 @@ fn i11_on_a_disk_that_became_read_only_everything_acknowledged_can_be_read() {
     fs.set_read_only(true);
     // No file is open yet.
     sent.check(&store, "read-only");
-    let refused = now(store.topics().by_name("a").unwrap().partition(0).unwrap().append(batch(&["x"])));
+    let refused =
+        now(store.append(store.topics().by_name("a").unwrap().partition(0).unwrap(), batch(&["x"])));
     assert!(refused.is_err());
     sent.check(&store, "read-only, after a write");
 }
@@ -422,14 +435,14 @@ fn errors_with_different_remedies_have_different_messages() {
     let a = create(&store, "a", 1).unwrap();
     let fault = Fault { path: "topics/a-0".into(), lasting: true, ..Fault::next(Operation::CreateDir) };
     for (error, refusal) in [
-        (Errno::ACCESS, AppendError::Unwritable(Failure::Denied)),
-        (Errno::ROFS, AppendError::Unwritable(Failure::ReadOnly)),
-        (Errno::NOSPC, AppendError::Full),
+        (Errno::ACCESS, AppendError::Unavailable(Unavailable::Unwritable(Failure::Denied))),
+        (Errno::ROFS, AppendError::Unavailable(Unavailable::Unwritable(Failure::ReadOnly))),
+        (Errno::NOSPC, AppendError::Unavailable(Unavailable::Full)),
     ] {
         fs.heal();
         fs.fail(Fault { error, ..fault.clone() });
         // The first record is in the journal, so it is acknowledged.
-        let _ = now(a.partition(0).unwrap().append(batch(&["x"])));
-        assert_eq!(now(a.partition(0).unwrap().append(batch(&["x"]))), Err(refusal));
+        let _ = now(store.append(a.partition(0).unwrap(), batch(&["x"])));
+        assert_eq!(now(store.append(a.partition(0).unwrap(), batch(&["x"]))), Err(refusal));
     }
 }

@@ -133,14 +133,15 @@ fn check_records(store: &Store) {
     let second = values(orders.partition(1).unwrap(), Offset(0)).unwrap();
     assert_eq!(second, [(0, "idempotent".to_owned()), (1, "twice".to_owned()), (2, "large".repeat(1000))]);
 
-    let repeated = now(orders.partition(1).unwrap().append(batch_of(7, 0, 0, &["idempotent", "twice"])));
+    let repeated =
+        now(store.append(orders.partition(1).unwrap(), batch_of(7, 0, 0, &["idempotent", "twice"])));
     assert_eq!(repeated.unwrap().base_offset, Offset(0));
-    let gap = now(orders.partition(1).unwrap().append(batch_of(7, 0, 5, &["gap"])));
+    let gap = now(store.append(orders.partition(1).unwrap(), batch_of(7, 0, 5, &["gap"])));
     assert_eq!(gap, Err(AppendError::Refused(Refusal::OutOfOrderSequence { expected: 2, got: 5 })));
 
     let group = store.reload("group").unwrap();
     assert_eq!(group.offsets.get((orders.id, 0)).unwrap().offset, Offset(17));
-    assert!(now(orders.partition(0).unwrap().append(batch(&["goes on"]))).is_ok());
+    assert!(now(store.append(orders.partition(0).unwrap(), batch(&["goes on"]))).is_ok());
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -167,11 +168,11 @@ fn make(target: &Path) {
     let settings = [set("log.retention.ms", "7000"), set("log.retention.bytes", "1")];
     now(store.alter_settings(Scope::DefaultBroker, settings.into())).unwrap();
     let gone = make_topic(&store, "gone", 1);
-    now(gone.partition(0).unwrap().append(batch(&["gone"]))).unwrap();
+    now(store.append(gone.partition(0).unwrap(), batch(&["gone"]))).unwrap();
     for number in 0..20 {
-        now(orders.partition(0).unwrap().append(batch(&[&format!("order {number}")]))).unwrap();
+        now(store.append(orders.partition(0).unwrap(), batch(&[&format!("order {number}")]))).unwrap();
     }
-    now(orders.partition(1).unwrap().append(batch_of(7, 0, 0, &["idempotent", "twice"]))).unwrap();
+    now(store.append(orders.partition(1).unwrap(), batch_of(7, 0, 0, &["idempotent", "twice"]))).unwrap();
     let given = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
     let overrides = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let compacted = now(store.create_placed_topic("compacted".into(), overrides, vec![vec![one]])).unwrap();
@@ -180,7 +181,7 @@ fn make(target: &Path) {
         let value = format!("{number} {}", "x".repeat(700));
         let key = [b'a' + number % 2];
         let record = BatchBuilder::new().record(Timestamp(1), Some(&key), Some(value.as_bytes()), &[]);
-        now(compacted.partition(0).unwrap().append(checked(record.build()))).unwrap();
+        now(store.append(compacted.partition(0).unwrap(), checked(record.build()))).unwrap();
     }
     store.compact();
     store.close();
@@ -190,10 +191,10 @@ fn make(target: &Path) {
     now(store.create_placed_topic("payments".into(), BTreeMap::new(), vec![vec![one]])).unwrap();
     now(store.delete_topic(store.topics().by_name("gone").unwrap().id)).unwrap();
     for number in 20..30 {
-        now(orders.partition(0).unwrap().append(batch(&[&format!("order {number}")]))).unwrap();
+        now(store.append(orders.partition(0).unwrap(), batch(&[&format!("order {number}")]))).unwrap();
     }
-    now(orders.partition(1).unwrap().append(batch(&[&"large".repeat(1000)]))).unwrap();
-    now(orders.partition(0).unwrap().delete_before(Offset(3))).unwrap();
+    now(store.append(orders.partition(1).unwrap(), batch(&[&"large".repeat(1000)]))).unwrap();
+    now(store.delete_before(orders.partition(0).unwrap(), Offset(3))).unwrap();
     now(submit(&store, "group", commit(orders.id, 17))).unwrap();
     now(store.add_partitions(spread, 1, vec![vec![one, two], vec![one, two]])).unwrap();
     now(store.alter_topic(spread, [set("retention.ms", "1000")].into())).unwrap();

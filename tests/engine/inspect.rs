@@ -17,7 +17,7 @@ fn filled(fs: &SimFs) -> Store {
         for number in 0..60 {
             let value = format!("{name} {number} {}", "x".repeat(200));
             let partition = topic.partition(number % 2).unwrap();
-            now(partition.append(batch(&[&value, "second"]))).unwrap();
+            now(store.append(partition, batch(&[&value, "second"]))).unwrap();
             store.run_background();
         }
     }
@@ -140,8 +140,8 @@ fn a_dump_has_a_line_for_every_batch_record_and_entry() {
     let fs = SimFs::new(1);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
-    now(topic.partition(0).unwrap().append(batch(&["one", "two"]))).unwrap();
-    now(topic.partition(0).unwrap().append(batch(&["three"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["one", "two"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["three"]))).unwrap();
     let text = dumped(&fs, "data/topics/t-0", true);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "# data/topics/t-0/00000000000000000000.log");

@@ -18,7 +18,7 @@ const SEGMENT: &str = "data/topics/t-0/00000000000000000000.log";
 
 fn append(store: &Store, index: i32, value: &str) -> Result<(), AppendError> {
     let topic = store.topics().by_name("t").cloned().unwrap();
-    now(topic.partition(index).unwrap().append(batch(&[value]))).map(drop)
+    now(store.append(topic.partition(index).unwrap(), batch(&[value]))).map(drop)
 }
 
 /// The first word of each record; `None` if the partition is out of service.

@@ -150,7 +150,7 @@ fn after_a_power_cut_verify_predicts_a_start_that_serves_everything() {
         for number in 0..40 {
             let value = format!("{number} {}", "x".repeat(100 + 90 * (number % 20)));
             for partition in topics.iter().flat_map(|topic| &topic.partitions) {
-                let _ = now(partition.append(batch(&[&value])));
+                let _ = now(store.append(partition, batch(&[&value])));
             }
             if number == seed as usize % 40 {
                 let _ = now(store.delete_topic(topics[1].id));

@@ -55,7 +55,7 @@ fn make_compacted(store: &Store) -> Arc<Partition> {
         let value = format!("{number} {}", "x".repeat(900));
         let key = Bytes::copy_from_slice(&[b'a' + number % 2]);
         let batch = BatchBuilder::new().record(Timestamp(999_000), Some(&key), Some(value.as_bytes()), &[]);
-        now(log.append(checked(batch.build()))).unwrap();
+        now(store.append(&log, checked(batch.build()))).unwrap();
     }
     log
 }
@@ -70,23 +70,23 @@ fn ask(store: &Store, ask: Ask, value: &str) {
         Ask::RemoveSegments => {
             let log = make(store);
             for _ in 0..3 {
-                now(log.append(batch(&[value]))).unwrap();
+                now(store.append(&log, batch(&[value]))).unwrap();
             }
             store.run_background();
-            now(log.delete_before(Offset(3))).unwrap();
+            now(store.delete_before(&log, Offset(3))).unwrap();
         }
         Ask::Snapshot => {
-            now(make(store).append(batch(&[value]))).unwrap();
+            now(store.append(&make(store), batch(&[value]))).unwrap();
             store.run_background();
             store.request_snapshot();
         }
         Ask::EmptyTrash => {
-            now(make(store).append(batch(&[value]))).unwrap();
+            now(store.append(&make(store), batch(&[value]))).unwrap();
             delete(store);
-            now(make(store).append(batch(&[value]))).unwrap();
+            now(store.append(&make(store), batch(&[value]))).unwrap();
         }
         Ask::Nothing => {
-            now(make(store).append(batch(&[value]))).unwrap();
+            now(store.append(&make(store), batch(&[value]))).unwrap();
         }
     }
 }
@@ -101,13 +101,14 @@ fn play(durability: Durability, asked: Ask, length: usize, end: End) {
     let log = make(&store);
     let text = |number| format!("{number} {}", "y".repeat(length));
     for number in 0..2 {
-        now(log.append(batch(&[&text(number)]))).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        now(store.append(&log, batch(&[&text(number)])))
+            .unwrap_or_else(|error| panic!("{context}: {error:?}"));
     }
     store.run_background();
-    now(log.append(batch(&[&text(2)]))).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    now(store.append(&log, batch(&[&text(2)]))).unwrap_or_else(|error| panic!("{context}: {error:?}"));
     store.request_snapshot();
     store.run_background();
-    now(log.append(batch(&[&text(3)]))).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    now(store.append(&log, batch(&[&text(3)]))).unwrap_or_else(|error| panic!("{context}: {error:?}"));
     let expected: Vec<(i64, String)> = (0..4).map(|number| (number, text(number))).collect();
     assert_eq!(values(&log, Offset(0)).unwrap(), expected, "{context}");
     assert!(store.is_writable(), "{context}");
@@ -146,7 +147,7 @@ fn i14_where_the_directory_of_a_deleted_topic_cannot_be_moved_the_next_one_waits
     let fs = SimFs::new(1);
     let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
     for _ in 0..3 {
-        now(make(&store).append(batch(&["old", &"x".repeat(3_500)]))).unwrap();
+        now(store.append(&make(&store), batch(&["old", &"x".repeat(3_500)]))).unwrap();
         let stuck = Fault { path: "topics/t-0".into(), lasting: true, ..Fault::next(Operation::Rename) };
         fs.fail(stuck);
         delete(&store);
@@ -154,7 +155,7 @@ fn i14_where_the_directory_of_a_deleted_topic_cannot_be_moved_the_next_one_waits
         store.run_background();
     }
     let log = make(&store);
-    now(log.append(batch(&["new"]))).unwrap();
+    now(store.append(&log, batch(&["new"]))).unwrap();
     assert_eq!(values(&log, Offset(0)).unwrap(), [(0, "new".into())]);
     store.close();
     drop((log, store));
@@ -167,7 +168,7 @@ fn i14_a_deleted_topic_does_not_come_back_where_a_kill_and_then_a_power_cut_foll
     for seed in 0..200 {
         let fs = SimFs::new(seed);
         let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
-        now(make(&store).append(batch(&["old"]))).unwrap();
+        now(store.append(&make(&store), batch(&["old"]))).unwrap();
         delete(&store);
         // The directory has been moved to the trash, and the move is not synced.
         let fs = fs.kill();
@@ -180,7 +181,7 @@ fn i14_a_deleted_topic_does_not_come_back_where_a_kill_and_then_a_power_cut_foll
         let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
         let log = log_of(&store);
         assert!(!log.is_damaged(), "seed {seed}: the old directory is back");
-        now(log.append(batch(&["new"]))).unwrap();
+        now(store.append(&log, batch(&["new"]))).unwrap();
         assert_eq!(values(&log, Offset(0)), Ok(vec![(0, "new".into())]), "seed {seed}");
     }
 }
@@ -198,14 +199,14 @@ fn i10_a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
         let store = Store::open(given).unwrap();
         let topic = make_topic(&store, "t", 700);
         for partition in &topic.partitions {
-            now(partition.append(batch(&["a"]))).unwrap();
+            now(store.append(partition, batch(&["a"]))).unwrap();
         }
         store.request_snapshot();
         store.run_background();
         // 50 segments that are not synced, and then 600 others that take the descriptors.
         let (some, others) = topic.partitions.split_at(50);
         for partition in some {
-            now(partition.append(batch(&["b"]))).unwrap();
+            now(store.append(partition, batch(&["b"]))).unwrap();
         }
         for partition in others {
             assert_eq!(values(partition, Offset(0)).unwrap(), [(0, "a".into())]);
@@ -216,7 +217,7 @@ fn i10_a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
         store.run_background();
         fs.heal();
         assert!(store.is_writable(), "{error:?} {what}");
-        now(some[0].append(batch(&["c"]))).unwrap();
+        now(store.append(&some[0], batch(&["c"]))).unwrap();
         let fs = fs.crash(3);
         drop(store);
         let store = Store::open(options(&fs, Durability::Fsync)).unwrap();
@@ -263,14 +264,14 @@ fn i10_a_topic_that_comes_and_goes_under_everybodys_hands_breaks_nothing() {
             let log = make(store);
             for number in 0..4 {
                 let value = format!("{round} {number} {}", "x".repeat(1_000 * number));
-                now(log.append(batch(&[&value]))).unwrap();
+                now(store.append(&log, batch(&[&value]))).unwrap();
             }
             let found = values(&log, Offset(0)).unwrap();
             assert!(found.len() == 4 && found.iter().all(|(_, text)| text.starts_with(&format!("{round} "))));
-            now(log.delete_before(Offset(2))).unwrap();
+            now(store.delete_before(&log, Offset(2))).unwrap();
             delete(store);
         }
-        now(make(store).append(batch(&["last"]))).unwrap();
+        now(store.append(&make(store), batch(&["last"]))).unwrap();
         stop.store(true, Ordering::Relaxed);
         others.into_iter().for_each(|thread| thread.join().unwrap());
     });

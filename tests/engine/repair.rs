@@ -44,7 +44,7 @@ fn killed() -> SimFs {
 
 fn append(store: &Store, topic: &str, partition: i32, value: &str) {
     let topic = store.topics().by_name(topic).cloned().unwrap();
-    now(topic.partition(partition).unwrap().append(batch(&[value]))).unwrap();
+    now(store.append(topic.partition(partition).unwrap(), batch(&[value]))).unwrap();
 }
 
 fn texts(store: &Store, topic: &str, partition: i32) -> Vec<String> {
@@ -240,7 +240,7 @@ fn a_partition_that_is_out_of_service_is_served_again_from_behind_the_damage() {
     let left = texts(&store, "t", 0);
     assert!(left.len() > 4 && left.last().unwrap().starts_with("19 "), "{left:?}");
     let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
-    assert_eq!(now(log.append(batch(&["next"]))).unwrap().base_offset, Offset(20));
+    assert_eq!(now(store.append(&log, batch(&["next"]))).unwrap().base_offset, Offset(20));
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn filled(store: &Store) -> Arc<Topic> {
     let topic = make_topic(store, "t", 3);
     for partition in &topic.partitions {
         for _ in 0..20 {
-            now(partition.append(batch(&[&"x".repeat(1000)]))).unwrap();
+            now(store.append(partition, batch(&[&"x".repeat(1000)]))).unwrap();
         }
     }
     topic
@@ -82,7 +82,7 @@ fn a_pass_is_spread_over_its_interval_and_goes_on_after_a_restart() {
     let topic = make_topic(&store, "t", 3);
     for partition in &topic.partitions {
         for _ in 0..40 {
-            now(partition.append(batch(&[&"x".repeat(100_000)]))).unwrap();
+            now(store.append(partition, batch(&[&"x".repeat(100_000)]))).unwrap();
         }
     }
     let all = size(&topic);
@@ -111,7 +111,7 @@ fn no_more_than_64_mib_are_read_in_a_second() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     for _ in 0..80 {
-        now(topic.partitions[0].append(batch(&[&"x".repeat(1_000_000)]))).unwrap();
+        now(store.append(&topic.partitions[0], batch(&[&"x".repeat(1_000_000)]))).unwrap();
     }
     store.scrub(Duration::from_secs(1), Duration::from_secs(1));
     assert!(store.counts().scrubbed.get() <= 66 << 20);
@@ -126,7 +126,7 @@ fn damage_before_the_log_start_takes_nothing_out_of_service_as_verify_says() {
     let store = open(&fs).unwrap();
     let topic = filled(&store);
     let log = topic.partition(1).unwrap();
-    now(log.delete_before(Offset(1))).unwrap();
+    now(store.delete_before(log, Offset(1))).unwrap();
     store.run_background();
     let first = Path::new("data/topics/t-1/00000000000000000000.log");
     fs.flip_bit(first, 500 * 8).unwrap();

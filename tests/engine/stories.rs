@@ -9,7 +9,8 @@ use jackdaw::record::{BatchBuilder, Codec};
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::{
-    AppendError, LogError, OpenError, Partition, Store, StoreError, StoreOptions, Topic, TopicError, Waiter,
+    AppendError, LogError, OpenError, Partition, Store, StoreError, StoreOptions, Topic, TopicError,
+    Unavailable, Waiter,
 };
 use jackdaw::time::Clock;
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
@@ -28,7 +29,7 @@ fn closed_with_a_record_in_each(seed: u64) -> SimFs {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 2);
     for partition in &topic.partitions {
-        now(partition.append(batch(&["a"]))).unwrap();
+        now(store.append(partition, batch(&["a"]))).unwrap();
     }
     store.close();
     fs
@@ -41,7 +42,7 @@ fn with_a_record_in_each_of_150(fs: &SimFs) -> (Store, Arc<Topic>) {
     let store = Store::open(options).unwrap();
     let topic = make_topic(&store, "t", 150);
     for partition in &topic.partitions {
-        now(partition.append(batch(&["a"]))).unwrap();
+        now(store.append(partition, batch(&["a"]))).unwrap();
     }
     (store, topic)
 }
@@ -56,7 +57,7 @@ fn what_was_acknowledged_is_there_after_a_power_cut_at_its_offset() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "orders", 2);
     for (partition, value) in [(0, "a"), (1, "b"), (0, "c")] {
-        now(topic.partition(partition).unwrap().append(batch(&[value]))).unwrap();
+        now(store.append(topic.partition(partition).unwrap(), batch(&[value]))).unwrap();
     }
     let fs = fs.crash(7);
     drop(store);
@@ -75,7 +76,7 @@ fn segments_roll_snapshots_are_taken_and_the_journal_is_recycled() {
     let log = topic.partition(0).unwrap();
     let long = "x".repeat(300);
     for _ in 0..400 {
-        now(log.append(batch(&[&long]))).unwrap();
+        now(store.append(log, batch(&[&long]))).unwrap();
         store.run_background();
     }
     let count = |dir: &str, end: &str| {
@@ -95,7 +96,10 @@ fn i3_nothing_is_shown_before_it_is_durable() {
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
     fs.fail(Fault::next(Operation::SyncData));
-    assert_eq!(now(log.append(batch(&["lost"]))), Err(AppendError::Poisoned));
+    assert_eq!(
+        now(store.append(log, batch(&["lost"]))),
+        Err(AppendError::Unavailable(Unavailable::Poisoned))
+    );
     assert_eq!(log.ends().high_watermark, Offset(0));
     assert_eq!(values(log, Offset(0)).unwrap(), []);
 }
@@ -106,12 +110,15 @@ fn i10_after_a_failed_sync_nothing_is_acknowledged_until_a_restart_and_reads_go_
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
-    now(log.append(batch(&["kept"]))).unwrap();
+    now(store.append(log, batch(&["kept"]))).unwrap();
     fs.fail(Fault::next(Operation::SyncData));
-    assert_eq!(now(log.append(batch(&["lost"]))), Err(AppendError::Poisoned));
     assert_eq!(
-        now(log.append(batch(&["later"]))),
-        Err(AppendError::Poisoned),
+        now(store.append(log, batch(&["lost"]))),
+        Err(AppendError::Unavailable(Unavailable::Poisoned))
+    );
+    assert_eq!(
+        now(store.append(log, batch(&["later"]))),
+        Err(AppendError::Unavailable(Unavailable::Poisoned)),
         "the disk works again, it stays so"
     );
     assert!(!store.is_writable());
@@ -122,7 +129,7 @@ fn i10_after_a_failed_sync_nothing_is_acknowledged_until_a_restart_and_reads_go_
     let topic = store.topics().by_name("t").cloned().unwrap();
     let found = texts(values(topic.partition(0).unwrap(), Offset(0)).unwrap());
     assert_eq!(found[0], "kept");
-    assert!(now(topic.partition(0).unwrap().append(batch(&["again"]))).is_ok());
+    assert!(now(store.append(topic.partition(0).unwrap(), batch(&["again"]))).is_ok());
 }
 
 #[test]
@@ -131,14 +138,14 @@ fn i11_on_a_full_disk_appends_are_refused_reads_go_on_and_room_heals_it() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
-    now(log.append(batch(&["first"]))).unwrap();
+    now(store.append(log, batch(&["first"]))).unwrap();
     fs.set_capacity(Some(fs.used()));
     store.housekeep();
     let long = "y".repeat(500);
-    assert_eq!(now(log.append(batch(&[&long]))), Err(AppendError::Full));
+    assert_eq!(now(store.append(log, batch(&[&long]))), Err(AppendError::Unavailable(Unavailable::Full)));
     assert_eq!(texts(values(log, Offset(0)).unwrap()), ["first"]);
     fs.set_capacity(None);
-    assert!(now(log.append(batch(&["second"]))).is_ok());
+    assert!(now(store.append(log, batch(&["second"]))).is_ok());
     assert_eq!(texts(values(log, Offset(0)).unwrap()), ["first", "second"]);
 }
 
@@ -147,11 +154,11 @@ fn a12_added_partitions_are_there_after_a_power_cut_and_lie_nowhere_before_their
     let fs = SimFs::new(7);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
-    now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["a"]))).unwrap();
     now(store.add_partitions(topic.id, 1, vec![vec![NodeId(1)]; 3])).unwrap();
     let grown = store.topics().by_name("t").cloned().unwrap();
     assert!(Arc::ptr_eq(topic.partition(0).unwrap(), grown.partition(0).unwrap()));
-    now(grown.partition(2).unwrap().append(batch(&["b"]))).unwrap();
+    now(store.append(grown.partition(2).unwrap(), batch(&["b"]))).unwrap();
     let dirs = |fs: &SimFs| {
         let entries = fs.list(Path::new("data/topics")).unwrap();
         entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>()
@@ -179,17 +186,17 @@ fn i11_on_a_full_disk_what_makes_room_goes_on() {
     let log = topic.partition(0).unwrap();
     let long = "y".repeat(1000);
     for _ in 0..20 {
-        now(log.append(batch(&[&long]))).unwrap();
+        now(store.append(log, batch(&[&long]))).unwrap();
         store.run_background();
     }
     // Segments cannot be written either, so these records are only in the journal.
     fs.fail(Fault { path: ".log".into(), lasting: true, ..Fault::next(Operation::Write) });
-    now(topic.partition(1).unwrap().append(batch(&["in the journal"]))).unwrap();
+    now(store.append(topic.partition(1).unwrap(), batch(&["in the journal"]))).unwrap();
     fs.set_capacity(Some(fs.used()));
     store.housekeep();
-    assert_eq!(now(log.append(batch(&[&long]))), Err(AppendError::Full));
-    assert_eq!(now(log.delete_before(Offset(15))), Ok(Offset(15)));
-    assert_eq!(now(topic.partition(1).unwrap().delete_before(Offset(1))), Ok(Offset(1)));
+    assert_eq!(now(store.append(log, batch(&[&long]))), Err(AppendError::Unavailable(Unavailable::Full)));
+    assert_eq!(now(store.delete_before(log, Offset(15))), Ok(Offset(15)));
+    assert_eq!(now(store.delete_before(topic.partition(1).unwrap(), Offset(1))), Ok(Offset(1)));
     assert_eq!(now(store.delete_topic(other.id)), Ok(()));
     let used = fs.used();
     store.run_background();
@@ -210,9 +217,12 @@ fn i11_a_segment_without_room_leaves_its_records_in_the_journal_and_loses_nothin
     let log = topic.partition(0).unwrap();
     let full = Errno::NOSPC;
     fs.fail(Fault { path: ".log".into(), lasting: true, error: full, ..Fault::next(Operation::Write) });
-    assert!(now(log.append(batch(&["in the journal"]))).is_ok(), "it is safe there, so it is acknowledged");
+    assert!(
+        now(store.append(log, batch(&["in the journal"]))).is_ok(),
+        "it is safe there, so it is acknowledged"
+    );
     assert_eq!(texts(values(log, Offset(0)).unwrap()), ["in the journal"]);
-    assert_eq!(now(log.append(batch(&["refused"]))), Err(AppendError::Full));
+    assert_eq!(now(store.append(log, batch(&["refused"]))), Err(AppendError::Unavailable(Unavailable::Full)));
     let fs = fs.crash(1);
     drop(store);
     let store = open(&fs).unwrap();
@@ -238,7 +248,7 @@ fn i11_a_partition_that_cannot_be_written_is_a_trouble_with_its_reason_until_it_
     };
     fs.fail(denied.clone());
     for log in &topic.partitions {
-        now(log.append(batch(&["a"]))).unwrap();
+        now(store.append(log, batch(&["a"]))).unwrap();
     }
     let why = "t-1: access is denied: records from offset 0 on are only in the journal; \
                give the broker's user permission to read and write it";
@@ -259,15 +269,15 @@ fn p10_a_repeated_batch_is_recognised_after_a_restart() {
     let fs = SimFs::new(7);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
-    let first = now(topic.partition(0).unwrap().append(batch_of(1, 0, 0, &["a", "b"]))).unwrap();
+    let first = now(store.append(topic.partition(0).unwrap(), batch_of(1, 0, 0, &["a", "b"]))).unwrap();
     let fs = fs.crash(3);
     drop(store);
     let store = open(&fs).unwrap();
     let log = log_of(&store);
-    let again = now(log.append(batch_of(1, 0, 0, &["a", "b"]))).unwrap();
+    let again = now(store.append(&log, batch_of(1, 0, 0, &["a", "b"]))).unwrap();
     assert_eq!(again.base_offset, first.base_offset);
     assert_eq!(texts(values(&log, Offset(0)).unwrap()), ["a", "b"]);
-    let gap = now(log.append(batch_of(1, 0, 7, &["z"])));
+    let gap = now(store.append(&log, batch_of(1, 0, 7, &["z"])));
     assert_eq!(gap, Err(AppendError::Refused(Refusal::OutOfOrderSequence { expected: 2, got: 7 })));
 }
 
@@ -276,13 +286,13 @@ fn i14_a_deleted_topic_never_returns_and_its_name_begins_anew() {
     let fs = SimFs::new(8);
     let store = open(&fs).unwrap();
     let old = make_topic(&store, "t", 1);
-    now(old.partition(0).unwrap().append(batch(&["old"]))).unwrap();
+    now(store.append(old.partition(0).unwrap(), batch(&["old"]))).unwrap();
     now(store.delete_topic(old.id)).unwrap();
-    assert_eq!(now(old.partition(0).unwrap().append(batch(&["late"]))), Err(AppendError::NotServing));
+    assert_eq!(now(store.append(old.partition(0).unwrap(), batch(&["late"]))), Err(AppendError::NotServing));
     assert_eq!(values(old.partition(0).unwrap(), Offset(0)), Err(LogError::NotServing));
     let new = make_topic(&store, "t", 1);
     assert_ne!(new.id, old.id);
-    now(new.partition(0).unwrap().append(batch(&["new"]))).unwrap();
+    now(store.append(new.partition(0).unwrap(), batch(&["new"]))).unwrap();
     let fs = fs.kill();
     drop(store);
     let store = open(&fs).unwrap();
@@ -299,12 +309,12 @@ fn o4_the_log_start_moves_for_good_and_files_below_it_go() {
     let log = topic.partition(0).unwrap();
     let long = "x".repeat(1000);
     for _ in 0..20 {
-        now(log.append(batch(&[&long]))).unwrap();
+        now(store.append(log, batch(&[&long]))).unwrap();
     }
-    assert_eq!(now(log.delete_before(Offset(11))), Ok(Offset(11)));
-    assert_eq!(now(log.delete_before(Offset(4))), Ok(Offset(11)), "never back");
+    assert_eq!(now(store.delete_before(log, Offset(11))), Ok(Offset(11)));
+    assert_eq!(now(store.delete_before(log, Offset(4))), Ok(Offset(11)), "never back");
     store.run_background();
-    let beyond = now(log.delete_before(Offset(21)));
+    let beyond = now(store.delete_before(log, Offset(21)));
     assert!(matches!(beyond, Err(LogError::OutOfRange { .. })));
     assert!(matches!(values(log, Offset(10)), Err(LogError::OutOfRange { .. })));
     let fs = fs.crash(1);
@@ -323,12 +333,12 @@ fn files_that_could_not_be_removed_are_removed_by_the_next_housekeeping() {
     let store = open(&fs).unwrap();
     let (topic, gone) = (make_topic(&store, "t", 1), make_topic(&store, "gone", 1));
     let log = topic.partition(0).unwrap();
-    (0..30).for_each(|_| drop(now(log.append(batch(&[&"x".repeat(900)])))));
-    now(gone.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    (0..30).for_each(|_| drop(now(store.append(log, batch(&[&"x".repeat(900)])))));
+    now(store.append(gone.partition(0).unwrap(), batch(&["a"]))).unwrap();
     let files = |dir: &str| fs.list(Path::new(dir)).unwrap().len();
     let before = files("data/topics/t-0");
     fs.fail(Fault { lasting: true, ..Fault::next(Operation::Remove) });
-    now(log.delete_before(Offset(25))).unwrap();
+    now(store.delete_before(log, Offset(25))).unwrap();
     now(store.delete_topic(gone.id)).unwrap();
     for _ in 0..2 {
         store.housekeep();
@@ -348,14 +358,14 @@ fn f14_an_emptied_log_keeps_its_end() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
-    now(log.append(batch(&["a", "b", "c"]))).unwrap();
-    now(log.delete_before(Offset(3))).unwrap();
+    now(store.append(log, batch(&["a", "b", "c"]))).unwrap();
+    now(store.delete_before(log, Offset(3))).unwrap();
     let fs = fs.crash(1);
     drop(store);
     let store = open(&fs).unwrap();
     let log = log_of(&store);
     assert_eq!((log.ends().log_start, log.ends().high_watermark), (Offset(3), Offset(3)));
-    assert_eq!(now(log.append(batch(&["d"]))).unwrap().base_offset, Offset(3));
+    assert_eq!(now(store.append(&log, batch(&["d"]))).unwrap().base_offset, Offset(3));
     assert_eq!(values(&log, Offset(3)).unwrap(), [(3, "d".into())]);
 }
 
@@ -365,7 +375,7 @@ fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_and_keeps_it() {
     let store = Store::open(options(&fs, Durability::Os)).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
-    now(log.append(batch(&["a"]))).unwrap();
+    now(store.append(log, batch(&["a"]))).unwrap();
     store.request_snapshot();
     store.run_background();
     // Records in the segment that are not in the journal, as after a power cut in `os` mode.
@@ -387,14 +397,14 @@ fn o6_a_record_is_found_with_the_leader_epoch_that_wrote_it() {
     let fs = SimFs::new(19);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
-    now(topic.partition(0).unwrap().append(batch(&["before"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["before"]))).unwrap();
     lengthen(&fs, "data/topics/t-0/00000000000000000000.log");
     let fs = fs.kill();
     drop(store);
     let store = open(&fs).unwrap();
     let log = log_of(&store);
     let later = jackdaw::record::BatchBuilder::new().value(Timestamp(999_500), "after");
-    now(log.append(crate::disk::checked(later.build()))).unwrap();
+    now(store.append(&log, crate::disk::checked(later.build()))).unwrap();
     let epoch = |time| now(log.offset_for_time(Timestamp(time))).unwrap().unwrap().leader_epoch;
     assert_eq!((epoch(0), epoch(999_500)), (LeaderEpoch(0), LeaderEpoch(1)));
     assert_eq!(log.end_of_epoch(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(1))), "O7");
@@ -416,7 +426,7 @@ fn o1_o4_records_are_found_by_their_time() {
     assert_eq!(now(log.max_timestamp()), Ok(None));
     for seconds in [10, 30, 20, 40] {
         let builder = jackdaw::record::BatchBuilder::new().value(Timestamp(seconds * 1000), "x".repeat(1500));
-        now(log.append(crate::disk::checked(builder.build()))).unwrap();
+        now(store.append(log, crate::disk::checked(builder.build()))).unwrap();
     }
     let at = |seconds: i64| {
         now(log.offset_for_time(Timestamp(seconds * 1000))).unwrap().map(|found| found.offset.0)
@@ -426,7 +436,7 @@ fn o1_o4_records_are_found_by_their_time() {
         [Some(0), Some(0), Some(1), Some(1), Some(3), None]
     );
     assert_eq!(now(log.max_timestamp()).unwrap().unwrap().offset, Offset(3));
-    now(log.delete_before(Offset(2))).unwrap();
+    now(store.delete_before(log, Offset(2))).unwrap();
     assert_eq!(at(0), Some(2), "O4: not below the log start");
 }
 
@@ -439,7 +449,7 @@ fn o1_records_that_are_not_in_their_segment_yet_are_found_by_their_time() {
         let record = |batch: BatchBuilder, time: &i64| batch.value(Timestamp(time * 1000), "x");
         checked(times.iter().fold(BatchBuilder::new(), record).build())
     };
-    now(log.append(built(&[10]))).unwrap();
+    now(store.append(&log, built(&[10]))).unwrap();
     let no_write = Fault {
         path: "topics/t-0".into(),
         lasting: true,
@@ -447,8 +457,8 @@ fn o1_records_that_are_not_in_their_segment_yet_are_found_by_their_time() {
         ..Fault::next(Operation::Write)
     };
     fs.fail(no_write.clone());
-    now(log.append(built(&[30, 20, 40, 35]))).unwrap();
-    assert_eq!(now(log.append(built(&[50]))), Err(AppendError::Full));
+    now(store.append(&log, built(&[30, 20, 40, 35]))).unwrap();
+    assert_eq!(now(store.append(&log, built(&[50]))), Err(AppendError::Unavailable(Unavailable::Full)));
     let check = |log: &Partition, context: &str| {
         let at = |seconds: i64| {
             let found = now(log.offset_for_time(Timestamp(seconds * 1000)));
@@ -474,10 +484,10 @@ fn o1_records_that_are_not_in_their_segment_yet_are_found_by_their_time() {
     let fs = SimFs::new(13);
     let store = open(&fs).unwrap();
     let log = Arc::clone(make_topic(&store, "t", 1).partition(0).unwrap());
-    now(log.append(built(&[10]))).unwrap();
+    now(store.append(&log, built(&[10]))).unwrap();
     fs.fail(Fault { path: "topics/t-0".into(), lasting: true, ..Fault::next(Operation::Write) });
-    now(log.append(built(&[30, 20, 40, 35]))).unwrap();
-    now(log.delete_before(Offset(4))).unwrap();
+    now(store.append(&log, built(&[30, 20, 40, 35]))).unwrap();
+    now(store.delete_before(&log, Offset(4))).unwrap();
     assert_eq!(now(log.max_timestamp()).unwrap().unwrap().offset, Offset(4));
     assert_eq!(now(log.offset_for_time(Timestamp(0))).unwrap().unwrap().offset, Offset(4));
     assert_eq!(log.time_of(Offset(0)), Ok(Some(Timestamp(40_000))));
@@ -496,7 +506,7 @@ fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
         let log = topic.partition(0).unwrap();
         for day in 0..31 {
             let batch = BatchBuilder::new().codec(codec).value(Timestamp(day * DAY), "of the day");
-            now(log.append(checked(batch.build()))).unwrap();
+            now(store.append(log, checked(batch.build()))).unwrap();
         }
         assert_eq!(log.segments(), 4, "from the days 0, 8, 16 and 24 on");
         store.housekeep();
@@ -505,7 +515,7 @@ fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
     let timeless = make_topic(&store, "timeless", 1);
     let log = timeless.partition(0).unwrap();
     for _ in 0..31 {
-        now(log.append(checked(BatchBuilder::new().value(Timestamp(-1), "no time").build()))).unwrap();
+        now(store.append(log, checked(BatchBuilder::new().value(Timestamp(-1), "no time").build()))).unwrap();
     }
     assert_eq!(log.segments(), 1, "without timestamps the clock counts");
 }
@@ -518,9 +528,9 @@ fn a_damaged_segment_takes_only_its_partition_out_of_service() {
     let topic = store.topics().by_name("t").cloned().unwrap();
     let (bad, good) = (topic.partition(0).unwrap(), topic.partition(1).unwrap());
     assert_eq!(values(bad, Offset(0)), Err(LogError::Damaged));
-    assert_eq!(now(bad.append(batch(&["b"]))), Err(AppendError::Damaged));
+    assert_eq!(now(store.append(bad, batch(&["b"]))), Err(AppendError::Damaged));
     assert_eq!(texts(values(good, Offset(0)).unwrap()), ["a"]);
-    assert!(now(good.append(batch(&["b"]))).is_ok());
+    assert!(now(store.append(good, batch(&["b"]))).is_ok());
     let files = fs.list(Path::new("data/topics/t-0")).unwrap();
     assert!(files.iter().any(|file| file.name.ends_with(".log")), "nothing is deleted");
 }
@@ -557,7 +567,7 @@ fn a_directory_that_says_it_is_another_topics_is_out_of_service_and_nothing_in_i
     let fs = SimFs::new(25);
     let store = open(&fs).unwrap();
     for (name, value) in [("a", "of a"), ("b", "of b")] {
-        now(make_topic(&store, name, 1).partition(0).unwrap().append(batch(&[value]))).unwrap();
+        now(store.append(make_topic(&store, name, 1).partition(0).unwrap(), batch(&[value]))).unwrap();
     }
     store.close();
     drop(store);
@@ -582,7 +592,7 @@ fn a_directory_that_says_it_is_another_topics_is_out_of_service_and_nothing_in_i
 fn a_directory_that_nobody_knows_or_deleted_stays_and_makes_way_for_a_new_topic_without_being_removed() {
     let fs = SimFs::new(26);
     let store = open(&fs).unwrap();
-    now(make_topic(&store, "t", 1).partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    now(store.append(make_topic(&store, "t", 1).partition(0).unwrap(), batch(&["a"]))).unwrap();
     store.close();
     drop(store);
     fs.rename(Path::new("data/topics/t-0"), Path::new("data/topics/kept-0")).unwrap();
@@ -594,7 +604,7 @@ fn a_directory_that_nobody_knows_or_deleted_stays_and_makes_way_for_a_new_topic_
     }
     let store = open(&fs).unwrap();
     let kept = make_topic(&store, "kept", 1);
-    now(kept.partition(0).unwrap().append(batch(&["new"]))).unwrap();
+    now(store.append(kept.partition(0).unwrap(), batch(&["new"]))).unwrap();
     assert_eq!(texts(values(kept.partition(0).unwrap(), Offset(0)).unwrap()), ["new"]);
     assert!(fs.metadata(Path::new("data/aside/0.kept-0/00000000000000000000.log")).is_ok());
     assert!(fs.metadata(Path::new("data/topics/kept-0/00000000000000000000.log")).is_ok());
@@ -608,13 +618,13 @@ fn a_deleted_topic_leaves_nothing_behind_whenever_the_power_goes() {
         let other = make_topic(&store, "other", 1);
         for _ in 0..4 {
             let topic = make_topic(&store, "t", 2);
-            now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+            now(store.append(topic.partition(0).unwrap(), batch(&["a"]))).unwrap();
             now(store.delete_topic(topic.id)).unwrap();
             if seed % 3 == 0 {
                 store.request_snapshot();
                 store.run_background();
             }
-            now(other.partition(0).unwrap().append(batch(&[&"x".repeat(2500)]))).unwrap();
+            now(store.append(other.partition(0).unwrap(), batch(&[&"x".repeat(2500)]))).unwrap();
         }
         if seed % 2 == 0 {
             store.run_background();
@@ -664,7 +674,7 @@ fn a_damaged_snapshot_costs_a_longer_replay_and_nothing_else() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     for _ in 0..3 {
-        now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+        now(store.append(topic.partition(0).unwrap(), batch(&["a"]))).unwrap();
         store.request_snapshot();
         store.run_background();
     }
@@ -716,9 +726,9 @@ fn a_clean_end_leaves_nothing_to_replay_and_refuses_what_comes_after() {
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
     let log = topic.partition(0).unwrap();
-    now(log.append(batch(&["a"]))).unwrap();
+    now(store.append(log, batch(&["a"]))).unwrap();
     store.close();
-    assert_eq!(now(log.append(batch(&["late"]))), Err(AppendError::Stopped));
+    assert_eq!(now(store.append(log, batch(&["late"]))), Err(AppendError::Unavailable(Unavailable::Stopped)));
     drop(store);
     let store = open(&fs).unwrap();
     let log = log_of(&store);
@@ -733,7 +743,7 @@ fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_
     let topic = make_topic(&store, "t", 1);
     let with_topic = store.position();
     store.request_snapshot();
-    now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["a"]))).unwrap();
     store.close();
     let snapshots = fs.list(Path::new("data/snapshot")).unwrap();
     let positions: Vec<u64> = snapshots
@@ -748,7 +758,7 @@ fn a_clean_end_waits_for_a_snapshot_that_is_under_way_and_takes_one_of_the_very_
 fn many_segments_are_made_durable_with_one_sync_of_the_volume() {
     let fs = SimFs::new(22);
     let (store, topic) = with_a_record_in_each_of_150(&fs);
-    now(topic.partition(7).unwrap().append(batch(&["b"]))).unwrap();
+    now(store.append(topic.partition(7).unwrap(), batch(&["b"]))).unwrap();
     let whole = fs.fork();
     store.close();
     assert!(fs.trace().contains("SyncVolume"));
@@ -771,8 +781,8 @@ fn i10_after_a_failed_sync_of_the_volume_nothing_more_is_acknowledged_and_nothin
     fs.fail(Fault::next(Operation::SyncVolume));
     store.request_snapshot();
     store.run_background();
-    let refused = now(topic.partition(0).unwrap().append(batch(&["late"])));
-    assert_eq!(refused, Err(AppendError::Poisoned));
+    let refused = now(store.append(topic.partition(0).unwrap(), batch(&["late"])));
+    assert_eq!(refused, Err(AppendError::Unavailable(Unavailable::Poisoned)));
     store.close();
     let store = open(&fs.crash(3)).unwrap();
     let topic = store.topics().by_name("t").cloned().unwrap();
@@ -803,12 +813,12 @@ fn leaders_isrs_and_epochs_follow_the_brokers_that_run_and_survive_a_power_cut()
     let store = open(&fs).unwrap();
     now(store.set_brokers(vec![one, two])).unwrap();
     let topic = now(store.create_placed_topic("t".into(), Default::default(), vec![vec![two, one]])).unwrap();
-    now(topic.partition(0).unwrap().append(batch(&["a"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["a"]))).unwrap();
     let waiter = Waiter::new();
     topic.partition(0).unwrap().watch(&waiter);
     now(store.set_brokers(vec![one])).unwrap();
     now(waiter.woken());
-    now(topic.partition(0).unwrap().append(batch(&["b"]))).unwrap();
+    now(store.append(topic.partition(0).unwrap(), batch(&["b"]))).unwrap();
 
     let shown = |store: &Store| {
         let topics = store.topics();
@@ -872,7 +882,7 @@ fn i2_the_producers_that_are_forgotten_are_the_same_after_a_replay_and_new_ones_
     let store = open(&fs);
     make_topic(&store, "t", 1);
     let write = |store: &Store, producer, sequence| {
-        let written = now(log_of(store).append(batch_of(producer, 0, sequence, &["x"])));
+        let written = now(store.append(&log_of(store), batch_of(producer, 0, sequence, &["x"])));
         written.map(|appended| (appended.base_offset.0, appended.repeated))
     };
     for producer in 0..MOST {

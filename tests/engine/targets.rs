@@ -97,7 +97,7 @@ static INDEXED: LazyLock<Indexed> = LazyLock::new(|| {
     for number in 0..400 {
         let checked = batch(&[&format!("{number} {}", "x".repeat(5_000))]);
         batches.push(checked.bytes[record::CHECKED_FROM..].to_vec());
-        now(log.append(checked)).unwrap();
+        now(store.append(log, checked)).unwrap();
         store.run_background();
     }
     store.close();

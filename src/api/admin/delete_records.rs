@@ -42,7 +42,10 @@ impl Handler for DeleteRecordsRequest {
                 let partitions = offsets.into_iter().map(|(index, offset)| {
                     let target = target(topic.map(|topic| &**topic), index, offset, ctx.node());
                     let moving = target.map_err(Refusal::from);
-                    (index, moving.and_then(|(partition, offset)| queue(partition.delete_before(offset))))
+                    (
+                        index,
+                        moving.and_then(|(partition, offset)| queue(ctx.delete_before(partition, offset))),
+                    )
                 });
                 let partitions: Vec<_> = partitions.collect();
                 (name, partitions)

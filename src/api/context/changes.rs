@@ -2,16 +2,32 @@
 //! durable.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::Context;
 use crate::api::operations::Operation;
 use crate::api::principal::{Forbidden, Resource};
 use crate::config::Changes;
 use crate::kernel::Scope;
-use crate::storage::{StoreError, Topic, TopicError};
-use crate::types::{NodeId, ProducerEpoch, ProducerId};
+use crate::record::Checked;
+use crate::storage::{Append, LogError, Partition, StoreError, Topic, TopicError};
+use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId};
 
 impl Context {
+    /// Appends a batch, which is checked already. It is queued behind all earlier ones of the partition.
+    pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
+        self.services.store.append(partition, batch)
+    }
+
+    /// Moves the log start offset; it never moves back.
+    pub fn delete_before(
+        &self,
+        partition: &Arc<Partition>,
+        offset: Offset,
+    ) -> impl Future<Output = Result<Offset, LogError>> + Send + use<> {
+        self.services.store.delete_before(partition, offset)
+    }
+
     /// Deletes a topic. The coordinator then removes the offsets that groups have committed for it.
     pub fn delete_topic(&self, topic: &Topic) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
         self.services.store.delete_topic(topic.id)

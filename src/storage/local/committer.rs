@@ -9,16 +9,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 
-use tokio::sync::oneshot;
-
 use super::engine::{Engine, Round};
-use crate::kernel::{Applied, Command};
-use crate::record::Checked;
-use crate::storage::counts::Counts;
-use crate::storage::partition::{Appended, Partition};
-use crate::storage::{AppendError, StoreError};
+use crate::storage::Unavailable;
+use crate::storage::line::Work;
+use crate::storage::published::Published;
 use crate::time::Moment;
-use crate::types::{IgnorePoison, LeaderEpoch};
+use crate::types::IgnorePoison;
 
 /// The maximum number of work items and of record bytes in one round. The rest waits for the next round.
 const ROUND_WORK: usize = 4096;
@@ -27,45 +23,12 @@ const ROUND_BYTES: usize = 16 << 20;
 /// After this many rounds a submitting thread passes the role to the sync thread, if there is one.
 const ROUNDS_FOR_OTHERS: usize = 16;
 
-pub(in crate::storage) enum Work {
-    Append(AppendWork),
-    Command { command: Command, done: Done },
-}
-
-/// Called with the outcome of a command, once the outcome is durable.
-pub(in crate::storage) type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
-
-pub(in crate::storage) struct AppendWork {
-    pub(in crate::storage) partition: Arc<Partition>,
-    pub(in crate::storage) batch: Checked,
-    /// The leader epoch in which it was accepted.
-    pub(in crate::storage) leadership: LeaderEpoch,
-    pub(in crate::storage) done: oneshot::Sender<Result<Appended, AppendError>>,
-}
-
-impl Work {
-    fn bytes(&self) -> usize {
-        match self {
-            Work::Append(append) => append.batch.bytes.len(),
-            Work::Command { .. } => 0,
-        }
-    }
-
-    /// An answer that the requester no longer waits for is dropped; that is no error.
-    pub(in crate::storage) fn fail(self, error: StoreError) {
-        match self {
-            Work::Append(append) => drop(append.done.send(Err(error.into()))),
-            Work::Command { done, .. } => done(Err(error)),
-        }
-    }
-}
-
 pub struct Committer {
     queue: Mutex<Queue>,
     /// Notified when the role is free and the queue is closed.
     rested: Condvar,
     engine: Mutex<Engine>,
-    counts: Arc<Counts>,
+    published: Arc<Published>,
     /// `None` if rounds end on the thread that runs them, in tests that need a fixed order of events.
     sync_thread: Option<mpsc::Sender<Round>>,
 }
@@ -84,7 +47,7 @@ impl Committer {
         let committer = Arc::new(Committer {
             queue: Mutex::default(),
             rested: Condvar::new(),
-            counts: Arc::clone(&engine.counts),
+            published: Arc::clone(&engine.published),
             engine: Mutex::new(engine),
             sync_thread: threads.then_some(sync_thread),
         });
@@ -107,7 +70,7 @@ impl Committer {
             let mut queue = self.queue();
             if queue.closed {
                 drop(queue);
-                return work.fail(StoreError::Stopped);
+                return work.fail(Unavailable::Stopped.into());
             }
             queue.waiting.push_back(work);
             if std::mem::replace(&mut queue.running, true) {
@@ -115,18 +78,6 @@ impl Committer {
             }
         }
         self.run_rounds(self.sync_thread.as_ref());
-    }
-
-    /// Queues a command. The future resolves once its outcome is durable.
-    pub(in crate::storage) fn command(
-        &self,
-        command: Command,
-    ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
-        let (told, answer) = oneshot::channel();
-        // If the requester gave up, the answer is dropped; that is no error.
-        let done = Box::new(|outcome| drop(told.send(outcome)));
-        self.submit(Work::Command { command, done });
-        async move { answer.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
     /// Runs rounds until the queue is empty. A round that needs a sync, or the one after
@@ -157,7 +108,7 @@ impl Committer {
     pub(in crate::storage) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
         let begun = Moment::now();
         let outcome = sync();
-        self.counts.syncs.add(begun.elapsed());
+        self.published.counts.syncs.add(begun.elapsed());
         outcome
     }
 

@@ -13,7 +13,6 @@
 //! Every call blocks. Calls that may wait for the disk belong on a thread that may wait.
 
 mod disk;
-mod failure;
 mod memory;
 mod overlay;
 #[cfg(any(test, feature = "simulated-disk"))]
@@ -24,8 +23,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::storage::{Failure, Space};
 pub use disk::DiskFs;
-pub use failure::Failure;
 pub use memory::MemoryFs;
 pub use overlay::OverlayFs;
 #[cfg(any(test, feature = "simulated-disk"))]
@@ -166,13 +165,6 @@ pub struct Entry {
 pub struct Metadata {
     pub len: u64,
     pub is_dir: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// The space that this process may still use.
-    pub free: u64,
-    pub total: u64,
 }
 
 /// A held lock file; dropping it releases the lock.

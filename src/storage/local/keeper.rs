@@ -1,14 +1,15 @@
 //! The keeper: the thread for slow work. It writes snapshots, runs the syncs that no acknowledgement waits
 //! for, and removes files that are no longer needed.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::committer::Committer;
 use super::directory::Directory;
-use super::engine::SnapshotFailure;
-use super::journal::{Prepare, SyncJob};
+use super::engine::{self, SnapshotFailure};
+use super::job::Job;
+use super::journal::SyncJob;
 use super::segment::{Segment, SyncError};
 use super::snapshot;
 use crate::kernel::Shard;
@@ -19,31 +20,6 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The timeout while no sync is due. Nothing happens when it expires.
 const IDLE: Duration = Duration::from_secs(3600);
-
-pub(in crate::storage) enum Job {
-    /// Syncs the segments, then writes a snapshot.
-    Snapshot {
-        shard: Box<Shard>,
-        segments: Vec<Arc<Segment>>,
-        /// The journal sync that must succeed before the snapshot is written.
-        journal: Option<SyncJob>,
-    },
-    /// Removes files below the log start offset.
-    Remove {
-        segments: Vec<Arc<Segment>>,
-    },
-    EmptyTrash,
-    /// Removes files that could not be removed before.
-    RemoveLeft,
-    /// Gets space for the journal ready in advance.
-    Prepare(Prepare),
-    /// Syncs soon: something was written that no acknowledgement waits for.
-    SyncSoon,
-    /// Syncs at once, because much was written since the last sync.
-    SyncNow,
-    /// Sends a message once all earlier jobs are done.
-    Tell(Sender<()>),
-}
 
 /// Runs until every sender is gone.
 pub(in crate::storage) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
@@ -138,7 +114,7 @@ fn take_snapshot(
         Err(SyncError::Open(error)) => return Err(SnapshotFailure::Later { error, segments }),
         Err(error @ SyncError::Sync(_)) => return Err(SnapshotFailure::Sync(error.to_string())),
     }
-    segments.iter().for_each(|segment| save_index(segment));
+    engine::save_indexes(&segments);
     let dir = directory.snapshots();
     directory
         .trash
@@ -146,13 +122,6 @@ fn take_snapshot(
         .and_then(|()| snapshot::write(&*directory.fs, &dir, directory.levels, shard))
         .and_then(|()| snapshot::trim(&*directory.fs, &dir))
         .map_err(|error| SnapshotFailure::Later { error, segments })
-}
-
-/// Without the saved index the next start only has to read more.
-pub(in crate::storage) fn save_index(segment: &Segment) {
-    if let Err(error) = segment.save_index() {
-        tracing::debug!(%error, "cannot save the index of a segment");
-    }
 }
 
 #[cfg(test)]

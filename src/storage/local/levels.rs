@@ -79,7 +79,7 @@ fn open(fs: &SimFs, levels: Levels) -> Result<Store, OpenError> {
     Store::open(StoreOptions { levels, clock: Clock::manual(Timestamp(1_000_000)), ..options })
 }
 
-async fn append(partition: &Arc<Partition>, value: &str) {
+async fn append(store: &Store, partition: &Arc<Partition>, value: &str) {
     let rules = Rules {
         max_message_bytes: u32::MAX,
         segment_bytes: u64::MAX,
@@ -92,7 +92,7 @@ async fn append(partition: &Arc<Partition>, value: &str) {
         timestamp_after_max: std::time::Duration::MAX,
     };
     let batch = BatchBuilder::new().value(Timestamp(0), value).build();
-    partition.append(record::check_produced(batch, &rules).unwrap()).await.unwrap();
+    store.append(partition, record::check_produced(batch, &rules).unwrap()).await.unwrap();
 }
 
 /// The partition that all tests use.
@@ -106,11 +106,11 @@ async fn made(levels: Levels) -> SimFs {
     let store = open(&fs, levels).unwrap();
     let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
     store.create_topic(new).await.unwrap();
-    append(&partition(&store), "in the snapshot").await;
+    append(&store, &partition(&store), "in the snapshot").await;
     store.request_snapshot();
     store.run_background();
     store.set_brokers(vec![NodeId(1), NodeId(2)]).await.unwrap();
-    append(&partition(&store), "in the journal").await;
+    append(&store, &partition(&store), "in the journal").await;
     fs.kill()
 }
 
@@ -149,7 +149,7 @@ async fn a_directory_of_a_level_is_opened_by_the_next_release_and_then_refused_b
     assert!(matches!(open(&fs, Levels::KNOWN), Err(OpenError::Older { format: 4, known: 5, .. })));
     let store = open(&fs, NOW).unwrap();
     assert_eq!(count(&store).await, 2);
-    append(&partition(&store), "of this release").await;
+    append(&store, &partition(&store), "of this release").await;
     drop(store);
     assert_eq!(format(&fs), "format=5");
     assert!(matches!(open(&fs, BEFORE), Err(OpenError::Newer { format: 5, known: 4, .. })));
@@ -160,7 +160,7 @@ async fn a_directory_of_a_level_is_opened_by_the_next_release_and_then_refused_b
 async fn entries_of_both_levels_are_replayed_from_a_snapshot_of_the_older_one() {
     let fs = made(BEFORE).await;
     let store = open(&fs, NOW).unwrap();
-    append(&partition(&store), "of this release").await;
+    append(&store, &partition(&store), "of this release").await;
     store.set_brokers(vec![NodeId(1), NodeId(3)]).await.unwrap();
     let fs = fs.kill();
     // The newest one was written by this release, when it opened the directory.
@@ -206,7 +206,7 @@ async fn an_entry_that_makes_every_start_panic_can_be_skipped_while_no_later_one
     const CURSED: Levels = Levels(&[&Cursed]);
     let fs = made(Levels::KNOWN).await;
     let store = open(&fs, Levels::KNOWN).unwrap();
-    append(&partition(&store), "before").await;
+    append(&store, &partition(&store), "before").await;
     store.new_producer().await.unwrap();
     let position = store.position();
     let fs = fs.kill();
@@ -223,7 +223,7 @@ async fn an_entry_that_makes_every_start_panic_can_be_skipped_while_no_later_one
     assert!(!fs.list(&aside.join("journal")).unwrap().is_empty(), "the old journal is kept");
     let store = open(&fs, CURSED).unwrap();
     assert_eq!(count(&store).await, 3);
-    append(&partition(&store), "after").await;
+    append(&store, &partition(&store), "after").await;
     let store = open(&fs.kill(), CURSED).unwrap();
     assert_eq!(count(&store).await, 4, "what follows a skipped entry is replayed");
     assert_eq!(store.new_producer().await.map(|(id, _)| id.0), Ok(0), "the id was never given");

@@ -53,16 +53,16 @@ struct Pass {
 
 /// A position in the data: everything before it is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::storage) struct Position {
+struct Position {
     partition: PartitionKey,
     place: Place,
 }
 
 /// A position in a log: a byte of a segment, or the first segment from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::storage) struct Place {
-    pub(in crate::storage) base: Offset,
-    pub(in crate::storage) of: Option<(SegmentId, u64)>,
+struct Place {
+    base: Offset,
+    of: Option<(SegmentId, u64)>,
 }
 
 impl Default for Place {
@@ -165,7 +165,7 @@ impl Pass {
             if self.next.partition != key(&partition) {
                 self.next = Position { partition: key(&partition), place: Place::default() };
             }
-            let (bytes, place) = partition.scrub(self.next.place, STEP.min(most));
+            let (bytes, place) = scrub(&partition, self.next.place, STEP.min(most));
             around.counts.scrubbed.add(bytes);
             self.done += bytes;
             most = most.saturating_sub(bytes);
@@ -208,6 +208,22 @@ impl std::fmt::Display for Pass {
             place.base
         )
     }
+}
+
+/// Checks about `bytes` of a log against their checksums, from a position on. Returns the number of
+/// bytes checked, and the position to continue at: `None` at the end, or if the partition is out of
+/// service.
+fn scrub(partition: &Partition, from: Place, bytes: u64) -> (u64, Option<Place>) {
+    let segment = partition.segment_from(from.base).filter(|_| partition.serving().is_ok());
+    let Some(segment) = segment else { return (0, None) };
+    let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
+    let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
+    // An unreadable segment is reported and skipped; the next one may be readable.
+    let scrubbed = segment.scrub(at, bytes, partition.ends().log_start);
+    let Ok(scrubbed) = partition.judged(scrubbed) else { return (0, Some(behind)) };
+    let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
+    let is_all = scrubbed.end >= segment.size();
+    (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
 }
 
 fn key(partition: &Partition) -> PartitionKey {

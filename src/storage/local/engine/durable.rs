@@ -1,14 +1,15 @@
 //! Durability of the engine: syncs, snapshots, and the handling of disk failures.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::super::directory::PartitionKey;
-use super::super::keeper::{self, Job};
+use super::super::job::Job;
 use super::super::segment::Segment;
 use super::super::snapshot;
 use super::Engine;
 use super::round::{Sync, SyncFailure};
+use crate::kernel::Shard;
+use crate::types::IgnorePoison;
 
 /// The bytes after which a sync runs at once, if no acknowledgement waits for it.
 const SYNC_AFTER: u64 = 1 << 20;
@@ -71,16 +72,8 @@ impl Engine {
         }
     }
 
-    pub fn poison(&mut self, why: &str) {
-        // The first reason is kept.
-        let _ = self.poisoned_by.set(why.to_owned());
-        if !self.poisoned.swap(true, Ordering::AcqRel) {
-            tracing::error!(
-                %why,
-                "the data directory takes no more writes: what is acknowledged is safe and can be read; \
-                 check the disk, then restart"
-            );
-        }
+    pub fn poison(&self, why: &str) {
+        self.published.fail(why);
     }
 
     /// Whether the partition cannot be compacted, because some of its records are not in its segments.
@@ -89,18 +82,18 @@ impl Engine {
     }
 
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Acquire)
+        self.published.failure().is_some()
     }
 
     /// Starts a snapshot of the current state; the keeper writes it. Records that are only in the journal are
     /// appended to it again, after the snapshot's position.
     pub fn snapshot(&mut self) {
         // In an unfinished round the directories of deleted topics are still in place.
-        let is_ahead = self.shard.position() != self.position.load(Ordering::Acquire);
-        if self.snapshot_running || self.is_poisoned() || is_ahead {
+        let is_ahead = |shard: &Shard| shard.position() != self.published.position();
+        let shard = Box::new(self.shard.lock().ignoring_poison().clone());
+        if self.snapshot_running || self.is_poisoned() || is_ahead(&shard) {
             return;
         }
-        let shard = Box::new(self.shard.clone());
         self.write_unwritten();
         if !self.unwritten.is_empty() && !self.store_again() {
             self.since_snapshot = self.options.tuning.snapshot_bytes / 2;
@@ -119,7 +112,7 @@ impl Engine {
         self.snapshot_running = false;
         match outcome {
             Ok(oldest) => {
-                self.counts.snapshots.one();
+                self.published.counts.snapshots.one();
                 self.journal.trim(oldest + 1);
                 // The snapshot synced all segments that were not written to afterwards.
                 self.unsynced.retain(|key, _| self.dirty.contains_key(key));
@@ -141,16 +134,25 @@ impl Engine {
         let nothing_since_the_last_one = self.since_snapshot == 0 && self.dirty.is_empty();
         let segments: Vec<_> = std::mem::take(&mut self.dirty).into_values().collect();
         self.directory.sync(&segments).map_err(|error| std::io::Error::other(error.to_string()))?;
-        segments.iter().for_each(|segment| keeper::save_index(segment));
+        save_indexes(&segments);
         if self.unwritten.is_empty()
             && !nothing_since_the_last_one
             && self.options.tuning.snapshot_bytes < u64::MAX
         {
             self.directory.trash.settle()?;
             let (fs, dir) = (&*self.directory.fs, self.directory.snapshots());
-            snapshot::write(fs, &dir, self.directory.levels, &self.shard)?;
+            snapshot::write(fs, &dir, self.directory.levels, &self.shard.lock().ignoring_poison())?;
             snapshot::trim(fs, &dir)?;
         }
         Ok(())
+    }
+}
+
+/// Saves the indexes of segments. Without them the next start only has to read more.
+pub fn save_indexes(segments: &[Arc<Segment>]) {
+    for segment in segments {
+        if let Err(error) = segment.save_index() {
+            tracing::debug!(%error, "cannot save the index of a segment");
+        }
     }
 }

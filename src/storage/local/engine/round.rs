@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::super::committer::Done;
 use super::super::directory::Directory;
 use super::super::journal::SyncJob;
 use super::super::segment::{Segment, SyncError};
 use crate::kernel::{Applied, Command, Commit, Place, Placed, Refusal};
-use crate::storage::partition::{Appended, Partition, Pieces};
-use crate::storage::{AppendError, StoreError};
+use crate::storage::line::{Appended, Done};
+use crate::storage::partition::{Partition, Pieces};
+use crate::storage::{AppendError, StoreError, Unavailable};
 
 /// A round between its write and its end.
 #[derive(Default)]
@@ -170,12 +170,12 @@ impl Event {
         }
     }
 
-    pub fn fail(self, error: &StoreError) {
+    pub fn fail(self, why: Unavailable) {
         match self {
             Event::Appended(NewBatch { done, .. }) | Event::NotAppended { done, .. } => {
-                drop(done.send(Err(error.clone().into())));
+                drop(done.send(Err(why.into())));
             }
-            Event::Done { done, .. } | Event::Refused { done, .. } => done(Err(error.clone())),
+            Event::Done { done, .. } | Event::Refused { done, .. } => done(Err(why.into())),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::committer::{AppendWork, Work};
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
 use super::super::segment::{Appendage, Segment};
@@ -15,11 +14,12 @@ use super::unwritten::{self, Run};
 use super::{Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::entry::{Draft, Header};
-use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal};
+use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal, Shard};
 use crate::record;
-use crate::storage::partition::{Appended, Partition, Pieces};
-use crate::storage::{AppendError, StoreError};
-use crate::types::Timestamp;
+use crate::storage::line::{AppendWork, Appended, Work};
+use crate::storage::partition::{Partition, Pieces};
+use crate::storage::{AppendError, Unavailable};
+use crate::types::{IgnorePoison, Timestamp};
 
 /// A smaller batch is copied into its own buffer, so that it does not keep the rest of the request in memory.
 const COPY_BELOW: usize = 16 << 10;
@@ -63,7 +63,7 @@ impl Engine {
     /// Fails the work that cannot be written and returns the rest.
     pub fn what_can_be_written(&mut self, work: Vec<Work>) -> Vec<Work> {
         if self.is_poisoned() {
-            work.into_iter().for_each(|work| work.fail(StoreError::Poisoned));
+            work.into_iter().for_each(|work| work.fail(Unavailable::Poisoned.into()));
             return Vec::new();
         }
         let mut work = self.without_stuck(work);
@@ -74,7 +74,7 @@ impl Engine {
             let Some(refusal) = self.no_room(&work, claim) else { break };
             let (refused, rest): (Vec<Work>, Vec<Work>) =
                 work.into_iter().partition(|work| claim_of(work) == claim);
-            refused.into_iter().for_each(|work| work.fail(refusal.clone()));
+            refused.into_iter().for_each(|work| work.fail(refusal.into()));
             work = rest;
         }
         work
@@ -98,9 +98,9 @@ impl Engine {
         for work in work {
             let key = partition_of(&work);
             match key.and_then(|key| self.unwritten.why(key)) {
-                Some(Failure::NoSpace) => work.fail(StoreError::Full),
-                Some(why) => work.fail(StoreError::Unwritable(why)),
-                None if all && key.is_some() => work.fail(StoreError::Full),
+                Some(Failure::NoSpace) => work.fail(Unavailable::Full.into()),
+                Some(why) => work.fail(Unavailable::Unwritable(why).into()),
+                None if all && key.is_some() => work.fail(Unavailable::Full.into()),
                 None => rest.push(work),
             }
         }
@@ -108,11 +108,11 @@ impl Engine {
     }
 
     /// The refusal for work of this claim, if the journal has no space for all of the work.
-    fn no_room(&mut self, work: &[Work], claim: Claim) -> Option<StoreError> {
+    fn no_room(&mut self, work: &[Work], claim: Claim) -> Option<Unavailable> {
         if claim == Claim::Ordinary && self.directory.is_full() {
             self.directory.look_at_space();
             if self.directory.is_full() {
-                return Some(StoreError::Full);
+                return Some(Unavailable::Full);
             }
         }
         // Space for all of it, also for batches that go directly to a segment. If the segment cannot be
@@ -136,8 +136,8 @@ impl Engine {
         let made = self.journal.make_room(wanted + reserve);
         self.prepared(&made);
         Some(match Failure::of(&made.err()?) {
-            Failure::NoSpace => StoreError::Full,
-            why => StoreError::Unwritable(why),
+            Failure::NoSpace => Unavailable::Full,
+            why => Unavailable::Unwritable(why),
         })
     }
 
@@ -176,20 +176,15 @@ impl Engine {
         bytes.into_iter().filter(|(_, bytes)| *bytes >= direct_from).map(|(key, _)| key).collect()
     }
 
-    /// Whether a producer may be forgotten for this; the state then has to know whether the clock is trusted.
-    pub fn may_forget_producers(&self, work: &Work) -> bool {
-        match work {
-            Work::Append(AppendWork { partition, batch, .. }) => {
-                batch.header.producer().is_some_and(|producer| {
-                    self.shard.lacks_memory_for(producer.id, partition.topic, partition.index)
-                })
-            }
-            Work::Command { command, .. } => matches!(command, Command::SetProducerMemory { .. }),
-        }
-    }
-
     /// Applies one batch. Returns whether it changed something.
-    pub fn append(&mut self, now: Timestamp, work: AppendWork, inline: bool, round: &mut Round) -> bool {
+    pub fn append(
+        &self,
+        shard: &mut Shard,
+        now: Timestamp,
+        work: AppendWork,
+        inline: bool,
+        round: &mut Round,
+    ) -> bool {
         let AppendWork { partition, batch, leadership, done } = work;
         let header = &batch.header;
         let commit = Commit {
@@ -205,9 +200,13 @@ impl Engine {
             }),
             flags: BatchFlags::default(),
             leadership,
-            place: Place::Segment { roll: self.rolls(now, &partition, &batch), inline, crc: header.crc },
+            place: Place::Segment {
+                roll: self.rolls(shard, now, &partition, &batch),
+                inline,
+                crc: header.crc,
+            },
         };
-        let said = match self.apply(now, Command::Commit(commit)) {
+        let said = match self.author.apply(shard, now, Command::Commit(commit)) {
             Ok((command, Applied::Appended(placed))) => {
                 let prefix = record::prefix(placed.base_offset, header.batch_length, placed.epoch);
                 let pieces = placed_batch(prefix, &batch.bytes);
@@ -238,8 +237,8 @@ impl Engine {
 
     /// A segment ends at its size, at its age, or if an offset would exceed its base by more than `i32::MAX`
     /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to this one.
-    fn rolls(&self, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
-        let Some(state) = self.shard.partition(partition.topic, partition.index) else { return false };
+    fn rolls(&self, shard: &Shard, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
+        let Some(state) = shard.partition(partition.topic, partition.index) else { return false };
         let Some(newest) = state.extents().last() else { return true };
         let settings = partition.settings();
         let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
@@ -292,11 +291,14 @@ impl Engine {
                 referred += batch.pieces.len();
             }
         }
-        let entry = self.author.close(draft, &round.commands(), &data, &mut self.shard);
+        let mut shard = self.shard.lock().ignoring_poison();
+        let entry = self.author.close(draft, &round.commands(), &data, &mut shard);
+        round.position = Some(shard.position());
+        drop(shard);
         written += entry.commands.len();
         let appended = self.journal.append(&entry);
-        self.counts.rounds.one();
-        self.counts.journal_bytes.add((written - referred) as u64);
+        self.published.counts.rounds.one();
+        self.published.counts.journal_bytes.add((written - referred) as u64);
         self.behind = true;
         self.behind_bytes += written as u64;
         self.since_snapshot += (written - referred + referred / REFERRED_WEIGHT) as u64;
@@ -323,11 +325,16 @@ impl Engine {
             if self.journal.make_room(bytes as u64).is_err() {
                 return false;
             }
-            let draft = self.author.open(&self.shard, now);
-            let apply = |command| self.apply(draft.time, command).expect("the records have their place").0;
-            let commands: Vec<Command> = commands.into_iter().map(apply).collect();
+            let mut shard = self.shard.lock().ignoring_poison();
+            let draft = self.author.open(&shard, now);
+            let mut apply = |command| {
+                let applied = self.author.apply(&mut shard, draft.time, command);
+                applied.expect("the records have their place").0
+            };
+            let commands: Vec<Command> = commands.into_iter().map(&mut apply).collect();
             let commands: Vec<&Command> = commands.iter().collect();
-            let entry = self.author.close(&draft, &commands, &data, &mut self.shard);
+            let entry = self.author.close(&draft, &commands, &data, &mut shard);
+            drop(shard);
             let appended = self.journal.append(&entry);
             self.behind = true;
             if let Err(error) = appended {

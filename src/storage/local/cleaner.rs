@@ -10,27 +10,27 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
-use super::StoreError;
-use super::local::committer::{Committer, Work};
-use super::local::directory::Directory;
-use super::local::fs::File;
-use super::local::segment::{PartitionDir, ReadError, Segment};
-use super::partition::Partition;
+use super::directory::Directory;
+use super::fs::File;
+use super::segment::{PartitionDir, ReadError, Segment};
 use crate::config::TopicSettings;
 use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
+use crate::storage::line::Line;
+use crate::storage::partition::Partition;
+use crate::storage::{StoreError, Unavailable};
 use crate::types::{Offset, Timestamp};
 
 /// The bytes that are read or written at once.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct Cleaner<'a> {
-    pub(super) committer: &'a Committer,
+    pub(super) line: &'a dyn Line,
     pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
     /// The maximum memory in bytes for the keys of a run.
@@ -179,15 +179,17 @@ impl Cleaner<'_> {
             mix: kernel::mix_of(replaced),
             outputs,
         };
-        match self.ask(Command::ReplaceExtents(replace)) {
-            Ok(()) => {
+        match self.line.begin(Command::ReplaceExtents(replace))() {
+            Ok(_) => {
                 tracing::debug!(topic = %partition.topic_name, partition = index, before, after, "compacted");
                 Ok(())
             }
             Err(error) => {
                 // If it is unknown whether the command is in the journal, the next start removes unused
                 // files.
-                if let StoreError::Refused(_) | StoreError::Full | StoreError::Unwritable(_) = error {
+                if let StoreError::Refused(_)
+                | StoreError::Unavailable(Unavailable::Full | Unavailable::Unwritable(_)) = error
+                {
                     output.remove();
                 }
                 Err(Failed::Refused(error))
@@ -283,14 +285,6 @@ impl Cleaner<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Submits a command and waits until it is durable or refused.
-    fn ask(&self, command: Command) -> Result<(), StoreError> {
-        let (told, answer) = mpsc::channel();
-        self.committer
-            .submit(Work::Command { command, done: Box::new(move |outcome| drop(told.send(outcome))) });
-        answer.recv().unwrap_or(Err(StoreError::Stopped)).map(drop)
     }
 }
 

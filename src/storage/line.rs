@@ -1,0 +1,120 @@
+//! The way in: every change of a store is submitted to its line, which gives the changes their order.
+//!
+//! An engine implements it. On local files a change is applied, written, synced and published; in a cluster it is
+//! appended to the shared journal, applied and published. In both the outcome is the result of
+//! [`Shard::apply`](crate::kernel::Shard::apply) at the place of the change in the order, and nobody hears of it before
+//! it is durable.
+
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use super::partition::Partition;
+use super::{AppendError, StoreError, Unavailable};
+use crate::kernel::{Applied, Command};
+use crate::record::Checked;
+use crate::types::{LeaderEpoch, Offset};
+
+/// The result of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub log_start: Offset,
+    /// The batch is a duplicate of an earlier attempt of its producer.
+    pub repeated: bool,
+}
+
+/// A queued append; resolves when it is durable.
+pub struct Append(pub(super) Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError>);
+
+impl Future for Append {
+    type Output = Result<Appended, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Err(refused) => Poll::Ready(Err(refused.clone())),
+            // If the line is gone, there is no answer.
+            Ok(answer) => Pin::new(answer)
+                .poll(task)
+                .map(|said| said.unwrap_or(Err(AppendError::Unavailable(Unavailable::Stopped)))),
+        }
+    }
+}
+
+/// Two appends to one partition, and two commands, take effect in the order in which they were submitted. A command
+/// may overtake an append.
+pub trait Line: Send + Sync {
+    /// Takes the work and waits for nothing. The requester hears the outcome once it is durable and published.
+    fn submit(&self, work: Work);
+
+    /// Ready once everything that was acknowledged anywhere before this call is published here.
+    fn barrier(&self) -> Barrier;
+
+    /// Refuses new work and ends the work that was accepted. Blocks. A second call does nothing.
+    fn close(&self);
+}
+
+pub type Barrier = Pin<Box<dyn Future<Output = Result<(), Unavailable>> + Send>>;
+
+pub enum Work {
+    Append(AppendWork),
+    Command { command: Command, done: Done },
+}
+
+/// Called with the outcome of a command, once the outcome is durable.
+pub type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
+
+pub struct AppendWork {
+    pub partition: Arc<Partition>,
+    pub batch: Checked,
+    /// The leader epoch in which it was accepted.
+    pub leadership: LeaderEpoch,
+    pub done: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+impl Work {
+    /// The record bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Work::Append(append) => append.batch.bytes.len(),
+            Work::Command { .. } => 0,
+        }
+    }
+
+    /// An answer that the requester no longer waits for is dropped; that is no error.
+    pub fn fail(self, error: StoreError) {
+        match self {
+            Work::Append(append) => drop(append.done.send(Err(error.into()))),
+            Work::Command { done, .. } => done(Err(error)),
+        }
+    }
+}
+
+impl dyn Line + '_ {
+    /// Submits a command. The future resolves once its outcome is durable.
+    pub fn command(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
+        let (told, answer) = oneshot::channel();
+        // If the requester gave up, the answer is dropped; that is no error.
+        let done = Box::new(|outcome| drop(told.send(outcome)));
+        self.submit(Work::Command { command, done });
+        async move { answer.await.unwrap_or(Err(Unavailable::Stopped.into())) }
+    }
+
+    /// Submits a command. The returned function blocks until its outcome is durable.
+    pub fn begin(&self, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
+        let (told, answer) = mpsc::channel();
+        let done = Box::new(move |outcome| drop(told.send(outcome)));
+        self.submit(Work::Command { command, done });
+        move || answer.recv().unwrap_or(Err(Unavailable::Stopped.into()))
+    }
+
+    /// Submits a command whose outcome nobody waits for.
+    pub fn tell(&self, command: Command) {
+        self.submit(Work::Command { command, done: Box::new(|_| {}) });
+    }
+}

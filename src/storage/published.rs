@@ -1,0 +1,336 @@
+//! The state that readers see: only durable changes, published by the engine in the order of the journal.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+
+use super::clocks::Clocks;
+use super::counts::Counts;
+use super::live::LiveSettings;
+use super::local::segment::Segment;
+use super::partition::{Opened, Partition};
+use super::topics::{Topic, Topics};
+use crate::config::{BrokerSettings, Given, Reloaded, TopicSettings};
+use crate::kernel::{self, Applied, Placement, Scope, Settings, Shard};
+use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId};
+
+pub(super) struct Published {
+    /// Held while changes are published.
+    publishing: Mutex<()>,
+    topics: RwLock<Arc<Topics>>,
+    /// The stored settings of all entities except topics.
+    settings: RwLock<Arc<Settings>>,
+    /// The broker's current settings: those from its start, overridden by the stored ones.
+    live: LiveSettings,
+    clocks: Arc<Clocks>,
+    /// The position of the last published round.
+    position: AtomicU64,
+    /// The reason why nothing more is written; unset while the journal works.
+    failed: OnceLock<String>,
+    pub(super) counts: Counts,
+}
+
+/// The engine's part of publishing: it opens the logs of partitions, and gets back the parts of them that readers no
+/// longer need.
+pub(super) trait Logs {
+    /// The log of a new partition.
+    fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened;
+
+    /// The extents that compaction has written.
+    fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<Segment>>;
+
+    /// The beginning of a log is no longer published.
+    fn dropped(&mut self, partition: &Arc<Partition>, extents: Vec<Arc<Segment>>);
+
+    /// Compaction has replaced these extents; the next one begins at `end`.
+    fn replaced(&mut self, partition: &Arc<Partition>, end: Offset, extents: Vec<Arc<Segment>>);
+
+    /// The topic is deleted, and with it these extents.
+    fn deleted(&mut self, topic: &Topic, extents: Vec<Arc<Segment>>);
+}
+
+/// The changes of a round while they are being published. The image of the topics is replaced once, at the end.
+pub(super) struct Showing<'a> {
+    published: &'a Published,
+    _alone: MutexGuard<'a, ()>,
+    topics: Option<Topics>,
+    /// Partitions with a new leader epoch.
+    moved: Vec<(Arc<Partition>, LeaderEpoch)>,
+}
+
+impl Published {
+    /// Nothing is published yet. `shard` is the state that [`Published::show_all`] publishes.
+    pub(super) fn new(live: LiveSettings, clocks: Arc<Clocks>, shard: &Shard) -> Published {
+        let counts = Counts { producer_bytes: shard.producers().bytes().into(), ..Counts::default() };
+        Published {
+            publishing: Mutex::default(),
+            topics: RwLock::default(),
+            settings: RwLock::default(),
+            live,
+            clocks,
+            position: AtomicU64::new(shard.position()),
+            failed: OnceLock::new(),
+            counts,
+        }
+    }
+
+    pub(super) fn topics(&self) -> Arc<Topics> {
+        Arc::clone(&self.topics.read().ignoring_poison())
+    }
+
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().ignoring_poison())
+    }
+
+    /// The broker's current settings.
+    pub(super) fn broker_settings(&self) -> Arc<BrokerSettings> {
+        self.live.at(&self.settings())
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// The reason why nothing more is written, if that is so.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Nothing more is written. The first reason is kept.
+    pub(super) fn fail(&self, why: &str) {
+        if self.failed.set(why.to_owned()).is_ok() {
+            tracing::error!(
+                %why,
+                "the data directory takes no more writes: what is acknowledged is safe and can be read; \
+                 check the disk, then restart"
+            );
+        }
+    }
+
+    /// At the start: publishes the whole state. `open` returns the log of each partition.
+    pub(super) fn show_all(
+        &self,
+        shard: &Shard,
+        mut open: impl FnMut(&kernel::Topic, &Arc<str>, i32) -> Opened,
+    ) {
+        *self.settings.write().ignoring_poison() = Arc::clone(shard.all_settings());
+        let mut topics = Topics::of(shard.running());
+        for state in shard.topics() {
+            topics.insert(self.opened(state, &mut open));
+        }
+        topics.publish(&self.topics);
+    }
+
+    /// Begins to publish a round.
+    pub(super) fn begin(&self) -> Showing<'_> {
+        let _alone = self.publishing.lock().ignoring_poison();
+        Showing { published: self, _alone, topics: None, moved: Vec::new() }
+    }
+
+    /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a round that is being
+    /// published.
+    pub(super) fn reload_settings(&self, written: &Given) -> Reloaded {
+        let _alone = self.publishing.lock().ignoring_poison();
+        let reloaded = self.live.reload(written);
+        self.confirm_clock();
+        let mut topics = Topics::clone(&self.topics.read().ignoring_poison());
+        self.follow_settings(&mut topics);
+        topics.publish(&self.topics);
+        reloaded
+    }
+
+    /// Trusts the clock again if an operator has confirmed it.
+    pub(super) fn confirm_clock(&self) {
+        self.clocks.confirm(self.broker_settings().clock_confirmed);
+    }
+
+    fn partition(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
+        let topics = self.topics.read().ignoring_poison();
+        topics.by_id(topic)?.partition(index).cloned()
+    }
+
+    /// The handle of a topic.
+    fn opened(
+        &self,
+        state: &kernel::Topic,
+        open: &mut impl FnMut(&kernel::Topic, &Arc<str>, i32) -> Opened,
+    ) -> Arc<Topic> {
+        let name: Arc<str> = state.name.as_str().into();
+        let settings = Arc::new(self.topic_settings(&name, &state.overrides));
+        let partitions = state.partitions().zip(0..).map(|(partition, index)| {
+            let facts = (state.id, &name, &settings);
+            Arc::new(Partition::new(facts, partition, open(state, &name, index)))
+        });
+        Arc::new(Topic {
+            id: state.id,
+            partitions: partitions.collect(),
+            placement: state.placement().to_vec(),
+            overrides: state.overrides.clone(),
+            settings: TopicSettings::clone(&settings),
+            name,
+        })
+    }
+
+    fn topic_settings(&self, name: &str, overrides: &BTreeMap<String, String>) -> TopicSettings {
+        let (settings, invalid) = TopicSettings::of_stored(overrides, &self.broker_settings());
+        for error in invalid {
+            tracing::warn!(
+                topic = %name, %error,
+                "a stored setting is no longer valid and is ignored; set it again or remove it"
+            );
+        }
+        settings
+    }
+
+    /// Gives all topics the settings that follow from the broker's current ones.
+    fn follow_settings(&self, topics: &mut Topics) {
+        let altered: Vec<_> =
+            topics.iter().filter_map(|known| self.altered(known, &known.overrides)).collect();
+        altered.into_iter().for_each(|topic| topics.insert(topic));
+    }
+
+    /// The topic with these overrides; `None` if nothing changed. Its partitions get the new settings at
+    /// once.
+    fn altered(&self, known: &Topic, overrides: &BTreeMap<String, String>) -> Option<Arc<Topic>> {
+        let settings = self.topic_settings(&known.name, overrides);
+        if *overrides == known.overrides && settings == known.settings {
+            return None;
+        }
+        let shared = Arc::new(settings.clone());
+        known.partitions.iter().for_each(|partition| partition.publish_settings(&shared));
+        Some(Arc::new(Topic { overrides: overrides.clone(), settings, ..known.clone() }))
+    }
+}
+
+impl Showing<'_> {
+    /// Publishes the outcome of a command. Batches are published with their bytes, by [`Partition::publish`].
+    pub(super) fn show(&mut self, shard: &Shard, applied: &Applied, logs: &mut dyn Logs) {
+        match applied {
+            Applied::TopicCreated { topic } => {
+                if let Some(state) = shard.topic(*topic) {
+                    let topic = self.published.opened(state, &mut |topic, name, at| logs.open(topic, name, at));
+                    self.topics().insert(topic);
+                }
+            }
+            Applied::TopicDropped { topic, .. } => {
+                let Some(topic) = self.topics().remove(*topic) else { return };
+                let extents = topic.partitions.iter().flat_map(|partition| partition.publish_deleted());
+                logs.deleted(&topic, extents.collect());
+            }
+            Applied::PartitionsAdded { topic } => {
+                // The shard is ahead of the image: the topic may be deleted by the end of the round.
+                if let (Some(state), Some(before)) = (shard.topic(*topic), self.topics().by_id(*topic).cloned()) {
+                    let grown = self.grown(&before, state, logs);
+                    self.topics().insert(grown);
+                }
+            }
+            Applied::LogStart { topic, partition, offset, dropped } => {
+                let Some(partition) = self.published.partition(*topic, *partition) else { return };
+                let dropped = partition.publish_log_start(*offset, dropped.len());
+                logs.dropped(&partition, dropped);
+            }
+            Applied::ExtentsReplaced { topic, partition, replaced, by, end } => {
+                let Some(partition) = self.published.partition(*topic, *partition) else { return };
+                let replaced: Vec<_> = replaced.iter().map(kernel::Extent::id).collect();
+                let by = logs.rewritten(&partition, by);
+                let replaced = partition.publish_replaced(&replaced, by);
+                logs.replaced(&partition, *end, replaced);
+            }
+            Applied::EpochRaised { topic, partition, epoch } => {
+                let Some(partition) = self.published.partition(*topic, *partition) else { return };
+                partition.publish_epoch(*epoch);
+                partition.wake();
+            }
+            Applied::TopicAltered { topic } => {
+                let Some(state) = shard.topic(*topic) else { return };
+                let known = self.topics().by_id(*topic).cloned();
+                if let Some(altered) = known.and_then(|known| self.published.altered(&known, &state.overrides)) {
+                    self.topics().insert(altered);
+                }
+                self.place([state], shard);
+            }
+            Applied::SettingsAltered { scope } => self.alter_settings(scope, shard),
+            Applied::BrokersSet => self.place(shard.topics(), shard),
+            Applied::ReplicasSet { topic } | Applied::LeaderElected { topic, .. } => {
+                self.place(shard.topic(*topic), shard);
+            }
+            Applied::Appended(_)
+            | Applied::Duplicate { .. }
+            // Producers and groups are read from the state.
+            | Applied::Producer { .. }
+            | Applied::ProducersExpired(_)
+            | Applied::ProducerMemorySet { .. }
+            | Applied::GroupChanged
+            | Applied::ClockTrusted
+            | Applied::StoredAgain => {}
+        }
+    }
+
+    /// The round is published up to `position`; `None` if it changed nothing.
+    pub(super) fn end(self, shard: &Shard, position: Option<u64>) {
+        if let Some(topics) = self.topics {
+            topics.publish(&self.published.topics);
+        }
+        if let Some(position) = position {
+            self.published.position.store(position, Ordering::Release);
+            self.published.counts.producer_bytes.store(shard.producers().bytes(), Ordering::Relaxed);
+        }
+        // The image is replaced first, so that a reader who sees the new epoch finds its leader there.
+        for (partition, epoch) in self.moved {
+            partition.publish_epoch(epoch);
+            partition.wake();
+        }
+    }
+
+    /// The image that replaces the published one at the end of the round.
+    fn topics(&mut self) -> &mut Topics {
+        let published = self.published;
+        self.topics.get_or_insert_with(|| Topics::clone(&published.topics.read().ignoring_poison()))
+    }
+
+    /// The topic with handles for its new partitions. They are empty, and like those of a new topic they get
+    /// their directories with the first batch. Settings that were altered in the same round also apply to the
+    /// old partitions.
+    fn grown(&self, before: &Topic, state: &kernel::Topic, logs: &mut dyn Logs) -> Arc<Topic> {
+        let mut grown = self.published.opened(state, &mut |topic, name, at| logs.open(topic, name, at));
+        let settings = Arc::new(grown.settings.clone());
+        before.partitions.iter().for_each(|partition| partition.publish_settings(&settings));
+        let known = before.partitions.iter().cloned();
+        let topic = Arc::get_mut(&mut grown).expect("nobody else has it yet");
+        topic.partitions.splice(..before.partitions.len().min(topic.partitions.len()), known);
+        grown
+    }
+
+    fn alter_settings(&mut self, scope: &Scope, shard: &Shard) {
+        let published = self.published;
+        *published.settings.write().ignoring_poison() = Arc::clone(shard.all_settings());
+        match scope {
+            Scope::DefaultBroker | Scope::Broker(_) => {
+                published.confirm_clock();
+                // The values of topics without an override may have changed.
+                published.follow_settings(self.topics());
+            }
+            Scope::Group(_) | Scope::ClientMetrics(_) => {}
+        }
+        if *scope == Scope::DefaultBroker {
+            self.place(shard.topics(), shard);
+        }
+    }
+
+    /// Publishes the leaders and ISRs of topics, as they are at the end of the round.
+    fn place<'a>(&mut self, states: impl IntoIterator<Item = &'a Arc<kernel::Topic>>, shard: &Shard) {
+        self.topics().running = shard.running().into();
+        for state in states {
+            let Some(known) = self.topics().by_id(state.id).cloned() else { continue };
+            let epochs =
+                known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
+            self.moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
+            let is_same = |(known, now): (&Arc<Placement>, &Arc<Placement>)| Arc::ptr_eq(known, now);
+            if known.placement.iter().zip(state.placement()).all(is_same) {
+                continue;
+            }
+            let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(&known) };
+            self.topics().insert(Arc::new(topic));
+        }
+    }
+}

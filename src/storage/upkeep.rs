@@ -1,0 +1,54 @@
+//! The work of an engine that no request asks for, and the state of its storage.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::BrokerSettings;
+use crate::types::Timestamp;
+
+/// An engine beside its line.
+pub(super) trait Upkeep: Send + Sync {
+    fn log_dir(&self) -> LogDir;
+
+    /// Whether there is less free space than the broker needs. No more data is accepted then.
+    fn is_full(&self) -> bool;
+
+    /// Looks at the free space.
+    fn look(&self);
+
+    /// Tries again what failed before: writes, and removals.
+    fn retry(&self);
+
+    /// Compacts the partitions that are due at `now`, the dirtiest first. Blocks until it is done or the store
+    /// closes.
+    fn compact(&self, now: Timestamp, settings: &BrokerSettings);
+
+    /// Reads a part of the stored batches again, and takes damaged partitions out of service. It reads as
+    /// much as is due after `elapsed` more time, so that everything is read once per `interval`. Blocks until
+    /// it is done or the store closes.
+    fn scrub(&self, interval: Duration, elapsed: Duration);
+
+    /// The time at which the last complete scrub pass ended; `None` if there was none.
+    fn last_scrub(&self) -> Option<Timestamp>;
+
+    /// Starts a snapshot, so that a start has nothing to replay.
+    fn snapshot(&self);
+
+    /// Does the background work that is queued on this thread, in an engine without threads.
+    fn work_off(&self);
+}
+
+/// The data directory as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDir {
+    pub path: PathBuf,
+    /// The space of its disk, if it is known.
+    pub space: Option<Space>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The space that this process may still use.
+    pub free: u64,
+    pub total: u64,
+}
