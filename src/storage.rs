@@ -3,9 +3,11 @@
 //! [`Store`] is the handle. Every change is submitted to the [`Line`], which an engine implements; readers see what is
 //! [`Published`](published), through [`Topics`] and [`Partition`]. The engine on local files is in [`local`].
 
+mod cleaner;
 mod clocks;
 mod counts;
 mod error;
+pub mod extent;
 mod failure;
 pub mod groups;
 mod line;

@@ -37,6 +37,101 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("lib", EVERYTHING, &[]),
 ];
 
+/// The parts of the store, each with the parts that it may use. They stand further up, so there is no circle.
+const STORAGE: &[(&str, &[&str])] = &[
+    ("failure", &[]),
+    ("error", &["failure"]),
+    ("waiter", &[]),
+    ("counts", &[]),
+    ("clocks", &[]),
+    ("troubles", &[]),
+    ("live", &[]),
+    ("upkeep", &[]),
+    ("extent", &[]),
+    ("groups", &["clocks", "waiter"]),
+    ("partition", &["counts", "error", "extent", "failure", "waiter"]),
+    ("topics", &["groups", "partition", "waiter"]),
+    ("published", &["clocks", "counts", "extent", "live", "partition", "topics"]),
+    ("line", &["error", "partition"]),
+    ("retention", &["error", "topics"]),
+    ("cleaner", &["error", "extent", "line", "partition"]),
+    (
+        "local",
+        &[
+            "cleaner",
+            "clocks",
+            "counts",
+            "error",
+            "extent",
+            "failure",
+            "line",
+            "live",
+            "partition",
+            "published",
+            "topics",
+            "upkeep",
+        ],
+    ),
+    (
+        "store",
+        &[
+            "clocks",
+            "counts",
+            "error",
+            "groups",
+            "line",
+            "local",
+            "partition",
+            "published",
+            "retention",
+            "topics",
+            "troubles",
+            "upkeep",
+            "waiter",
+        ],
+    ),
+];
+
+/// The parts of the engine on local files, in the same way.
+const LOCAL: &[(&str, &[&str])] = &[
+    ("fs", &[]),
+    ("tuning", &[]),
+    ("layout", &["fs"]),
+    ("trash", &["fs", "layout"]),
+    ("segment", &["fs", "layout", "trash"]),
+    ("rewrite", &["fs", "segment"]),
+    ("journal", &["fs"]),
+    ("snapshot", &["fs"]),
+    ("job", &["journal", "segment"]),
+    ("author", &["journal"]),
+    ("directory", &["fs", "journal", "segment", "trash"]),
+    ("scrub", &["directory", "fs", "segment"]),
+    ("recovery", &["directory", "fs", "journal", "layout", "segment", "snapshot"]),
+    ("engine", &["author", "directory", "fs", "job", "journal", "recovery", "segment", "snapshot", "tuning"]),
+    ("committer", &["engine"]),
+    ("keeper", &["committer", "directory", "engine", "job", "journal", "segment", "snapshot"]),
+    ("inspect", &["directory", "fs", "journal", "layout", "recovery", "segment", "snapshot"]),
+    (
+        "repair",
+        &[
+            "author",
+            "directory",
+            "fs",
+            "inspect",
+            "journal",
+            "layout",
+            "recovery",
+            "segment",
+            "snapshot",
+            "trash",
+        ],
+    ),
+    ("skip", &["directory", "fs", "journal", "repair", "snapshot"]),
+];
+
+/// Modules that only tests have. They may use everything.
+const TESTS: &[&str] = &["conformance", "levels", "tests"];
+
 const EVERYTHING: &[&str] = &["*"];
 const FOR_ALL: &[&str] = &["types", "time", "telemetry"];
 const FOR_THE_KERNEL: &[&str] = &["types"];
@@ -95,6 +190,58 @@ fn every_room_stands_in_the_table() {
 }
 
 #[test]
+fn the_parts_of_the_store_use_each_other_without_a_circle() {
+    check_parts("storage", STORAGE);
+    check_parts("storage/local", LOCAL);
+}
+
+/// Checks the uses of all parts in a folder against the table.
+fn check_parts(folder: &str, table: &[(&str, &[&str])]) {
+    let names: Vec<&str> = table.iter().map(|(part, _)| *part).collect();
+    for (at, (part, uses)) in table.iter().enumerate() {
+        let later = uses.iter().find(|used| !names[..at].contains(used));
+        assert_eq!(later, None, "{folder}: {part} uses a part that stands further down");
+    }
+    let root = source_dir().join(folder);
+    let exported = exports(&fs::read_to_string(root.with_extension("rs")).expect("the root of the folder"));
+    let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
+    for file in sources(&root).into_iter().filter(|file| !is_for_tests(file)) {
+        let inside = file.strip_prefix(&root).expect("it is in the folder");
+        let first = inside.components().next().expect("a file has a name");
+        let part = first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+        assert!(names.contains(&&*part), "{folder}: the table lacks {part}");
+        let code = code_of(&fs::read_to_string(&file).expect("a source file can be read"));
+        let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let absolute = format!("crate::{}::", folder.replace('/', "::"));
+        let found = names_after(code, &[&absolute, &"super::".repeat(inside.components().count())]);
+        let used = found.into_iter().filter_map(|name| {
+            let part = exported.iter().find(|(_, exports)| exports.contains(&name));
+            names.contains(&&*name).then(|| name.clone()).or_else(|| part.map(|(part, _)| part.clone()))
+        });
+        seen.extend(used.filter(|used| *used != part).map(|used| (part.clone(), used)));
+    }
+    let allowed =
+        table.iter().flat_map(|(part, uses)| uses.iter().map(|used| (part.to_string(), used.to_string())));
+    assert_eq!(seen, allowed.collect(), "{folder}");
+}
+
+/// Whether the file is a module that only tests have.
+fn is_for_tests(file: &Path) -> bool {
+    file.components().any(|part| TESTS.contains(&part.as_os_str().to_string_lossy().trim_end_matches(".rs")))
+}
+
+/// The names that `pub use part::{…}` exports, by part.
+fn exports(root: &str) -> Vec<(String, Vec<String>)> {
+    let uses = root.split("pub use ").skip(1).filter_map(|rest| rest.split_once(';'));
+    let parts = uses.filter_map(|(path, _)| path.split_once("::"));
+    let names = |list: &str| {
+        let list = list.trim_matches(['{', '}']);
+        list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+    };
+    parts.map(|(part, list)| (part.to_owned(), names(list))).collect()
+}
+
+#[test]
 fn a_forbidden_use_is_found_however_it_is_written() {
     let text = "//! crate::cli\nuse crate::time::{self, Clock};\nuse crate::{\n    api::Row, // crate::http\n    \
                 config::{Row, Kind},\n};\nfn f() { crate::storage::open() }\nuse jackdaw::broker;\n\
@@ -145,17 +292,21 @@ fn may_use(room: &str, used: &str) -> bool {
 /// The names after each path to the top, alone or in braces; `depth` is the number of `super::` in such a
 /// path.
 fn used_rooms(code: &str, depth: usize) -> BTreeSet<String> {
+    let found = names_after(code, &["crate::", "jackdaw::", &"super::".repeat(depth)]);
+    found.into_iter().filter(|name| ROOMS.iter().any(|(room, ..)| room == name)).collect()
+}
+
+/// The first names of the paths that begin with one of `starts`.
+fn names_after(code: &str, starts: &[&str]) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = Vec::new();
-    for top in ["crate::", "jackdaw::", &"super::".repeat(depth)] {
-        for path in code.split(top).skip(1) {
-            match path.strip_prefix('{') {
-                None => found.push(name(path)),
-                Some(list) => found.extend(top_level(list).map(|item| name(item.trim()))),
-            }
+    for path in starts.iter().flat_map(|start| code.split(start).skip(1)) {
+        match path.strip_prefix('{') {
+            None => found.push(name(path)),
+            Some(list) => found.extend(top_level(list).map(|item| name(item.trim()))),
         }
     }
-    found.into_iter().filter(|name| ROOMS.iter().any(|(room, ..)| room == name)).collect()
+    found
 }
 
 /// The items of a list in braces, without the items of nested braces.

@@ -236,6 +236,7 @@ impl Poll {
                     max_bytes: progress.most.saturating_sub(progress.size).min(left),
                     at_least_one_batch: self.size == 0,
                     isolation: self.isolation,
+                    listed: false,
                 };
                 match progress.read(range).await {
                     Ok(0) => {

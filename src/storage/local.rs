@@ -4,7 +4,6 @@
 //! background. All file access goes through [`fs`], so that a test can cut the power at any point.
 
 mod author;
-mod cleaner;
 mod committer;
 mod directory;
 mod engine;
@@ -13,10 +12,12 @@ pub mod inspect;
 mod job;
 pub mod journal;
 mod keeper;
+mod layout;
 #[cfg(test)]
 mod levels;
 mod recovery;
 pub mod repair;
+mod rewrite;
 mod scrub;
 pub mod segment;
 pub mod skip;
@@ -31,15 +32,16 @@ use std::time::Duration;
 
 pub use tuning::Tuning;
 
-use self::cleaner::Cleaner;
 use self::committer::Committer;
 use self::directory::Directory;
 use self::engine::{Engine, EngineOptions};
 use self::fs::Fs;
 use self::job::Job;
 use self::recovery::{OnDamage, Recovered};
+use self::rewrite::NewFiles;
 use self::scrub::{Scrub, Surroundings};
 use super::OpenError;
+use super::cleaner::{self, Cleaner};
 use super::clocks::Clocks;
 use super::line::{Barrier, Line, Work};
 use super::live::LiveSettings;
@@ -284,15 +286,15 @@ impl Upkeep for Local {
             }
         }
         due.sort_by_key(|(due, ..)| std::cmp::Reverse(due.dirty_millionths));
-        let cleaner = Cleaner {
-            line: self,
-            directory: &self.directory,
-            now,
-            memory: settings.cleaner_memory(),
-            stop: &self.closing,
-        };
+        let cleaner = Cleaner { line: self, now, memory: settings.cleaner_memory(), stop: &self.closing };
         for (due, partition, state) in due {
-            cleaner.run(&partition, &state, due);
+            if self.directory.has_room_for(due.bytes(&state)) {
+                let mut files = NewFiles::in_dir(segment::dir_of(&partition));
+                cleaner.run(&partition, &state, due, &mut files);
+            } else {
+                let name = (&partition.topic_name, partition.index);
+                tracing::warn!(partition = ?name, "a log could not be compacted: no room to write it anew; it is tried again");
+            }
         }
     }
 

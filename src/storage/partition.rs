@@ -10,6 +10,7 @@
 
 mod search;
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering};
@@ -18,8 +19,8 @@ use std::sync::{Arc, OnceLock, RwLock};
 use bytes::Bytes;
 
 use super::counts::Traffic;
+use super::extent::{Batches, ExtentRange, ExtentReader, ListedBatch, ReadError};
 use super::failure::Failure;
-use super::local::segment::{Batches, PartitionDir, ReadError, Segment};
 use super::waiter::{Waiter, Waiters};
 use super::{LogError, Unavailable};
 use crate::config::TopicSettings;
@@ -31,7 +32,7 @@ pub struct Partition {
     pub topic: TopicId,
     pub topic_name: Arc<str>,
     pub index: i32,
-    dir: Arc<PartitionDir>,
+    home: Home,
     settings: RwLock<Arc<TopicSettings>>,
     pub traffic: Traffic,
     log_start: AtomicI64,
@@ -48,15 +49,18 @@ pub struct Partition {
 
 /// A partition's log as the engine opens it.
 pub(super) struct Opened {
-    pub(super) dir: Arc<PartitionDir>,
-    pub(super) segments: VecDeque<Arc<Segment>>,
+    pub(super) home: Home,
+    pub(super) extents: VecDeque<Arc<dyn ExtentReader>>,
 }
 
-/// The data for readers: segment files, leader epochs and the newest batches.
+/// The engine's own data of a partition, such as its directory.
+pub(super) type Home = Arc<dyn Any + Send + Sync>;
+
+/// The data for readers: extents, leader epochs and the newest batches.
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) epochs: LeaderEpochs,
-    pub(super) segments: VecDeque<Arc<Segment>>,
+    pub(super) extents: VecDeque<Arc<dyn ExtentReader>>,
     /// The newest batches, without a gap up to the published end.
     recent: VecDeque<Recent>,
     /// `Some` while the segments lack records at the end of the log.
@@ -70,10 +74,10 @@ pub(super) struct Unwritable {
     pub(super) failure: Failure,
 }
 
-/// A segment, and the offset at which the next one begins.
+/// An extent, and the offset at which the next one begins.
 #[derive(Clone)]
 struct Part {
-    segment: Arc<Segment>,
+    extent: Arc<dyn ExtentReader>,
     end: Offset,
 }
 
@@ -113,6 +117,12 @@ impl Pieces {
         self.iter().map(Bytes::len).sum()
     }
 
+    /// `None` if it cannot be read; it was checked when the batch arrived.
+    fn header(&self) -> Option<Header> {
+        let start: Vec<u8> = self.iter().flatten().take(Header::LENGTH).copied().collect();
+        Header::parse(&start).ok()
+    }
+
     fn whole(&self) -> Bytes {
         match self {
             Pieces::One(whole) => whole.clone(),
@@ -137,6 +147,8 @@ pub struct ReadRange {
     /// The first batch is returned even when it is larger than `max_bytes` (KIP-74).
     pub at_least_one_batch: bool,
     pub isolation: Isolation,
+    /// Whether the batches are listed.
+    pub listed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +171,8 @@ impl Isolation {
 pub struct ReadAnswer {
     /// Whole batches; the first may begin before the requested offset.
     pub records: Vec<Piece>,
+    /// The batches in `records`; empty unless they were asked for.
+    pub list: Vec<ListedBatch>,
     /// The offset after them, at which to continue reading.
     pub next: Offset,
     pub ends: Ends,
@@ -188,14 +202,15 @@ impl Partition {
     pub(super) fn new(
         topic: (TopicId, &Arc<str>, &Arc<TopicSettings>),
         state: &crate::kernel::Partition,
-        Opened { dir, segments }: Opened,
+        index: i32,
+        Opened { home, extents }: Opened,
     ) -> Partition {
         let (id, name, settings) = topic;
         Partition {
             topic: id,
             topic_name: Arc::clone(name),
-            index: dir.partition(),
-            dir,
+            index,
+            home,
             settings: RwLock::new(Arc::clone(settings)),
             traffic: Traffic::default(),
             log_start: AtomicI64::new(state.log_start().0),
@@ -203,7 +218,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(state.epoch().0),
             serving: AtomicU8::new(SERVING),
             damage: OnceLock::new(),
-            log: RwLock::new(Log { epochs: state.epochs().clone(), segments, ..Log::default() }),
+            log: RwLock::new(Log { epochs: state.epochs().clone(), extents, ..Log::default() }),
             is_unwritable: AtomicBool::new(false),
             waiters: Waiters::default(),
         }
@@ -242,33 +257,37 @@ impl Partition {
             });
         }
         if range.from >= end {
-            return Ok(ReadAnswer { records: Vec::new(), next: range.from, ends });
+            let (records, list) = (Vec::new(), Vec::new());
+            return Ok(ReadAnswer { records, list, next: range.from, ends });
         }
         let mut part = {
             let log = self.log();
-            if let Some((records, next)) = log.read_recent(&range, end) {
-                return Ok(ReadAnswer { records, next, ends });
+            if let Some(Batches { pieces, list, next }) = log.read_recent(&range, end) {
+                return Ok(ReadAnswer { records: pieces, list, next, ends });
             }
             log.part_of(range.from).ok_or(LogError::Damaged)?
         };
-        let read = move |part: &Part, may_wait: bool| {
-            let end = end.min(part.end);
-            part.segment.read(range.from, end, range.max_bytes, range.at_least_one_batch, may_wait)
-        };
-        let Batches { piece, next } = loop {
-            let mut batches = read(&part, false);
+        let mut batches;
+        loop {
+            let within = ExtentRange {
+                from: range.from,
+                end: end.min(part.end),
+                max_bytes: range.max_bytes,
+                at_least_one: range.at_least_one_batch,
+                listed: range.listed,
+            };
+            batches = part.extent.read_now(&within);
             if matches!(batches, Err(ReadError::MustWait)) {
-                let held = part.clone();
-                batches = off_thread(move || read(&held, true)).await?;
+                batches = Arc::clone(&part.extent).read(within).await;
             }
             let why = batches.as_ref().err();
-            let other = why.and_then(|why| self.log().instead_of(&part.segment, range.from, why));
-            match other {
+            match why.and_then(|why| self.log().instead_of(&part.extent, range.from, why)) {
                 Some(other) => part = other,
-                None => break self.judged(batches)?,
+                None => break,
             }
-        };
-        Ok(ReadAnswer { records: piece.into_iter().collect(), next, ends })
+        }
+        let Batches { pieces, list, next } = self.judged(batches)?;
+        Ok(ReadAnswer { records: pieces, list, next, ends })
     }
 
     /// The largest leader epoch that is not above `asked`, and the offset at which the next one begins
@@ -291,21 +310,21 @@ impl Partition {
         self.log().epochs.of(offset).unwrap_or(self.ends().leader_epoch)
     }
 
-    /// The first segment from an offset on.
-    pub(super) fn segment_from(&self, base: Offset) -> Option<Arc<Segment>> {
+    /// The first extent from an offset on.
+    pub(super) fn extent_from(&self, base: Offset) -> Option<Arc<dyn ExtentReader>> {
         let log = self.log();
-        let first = log.segments.partition_point(|segment| segment.base() < base);
-        log.segments.get(first).cloned()
+        let first = log.extents.partition_point(|extent| extent.base() < base);
+        log.extents.get(first).cloned()
     }
 
-    /// The size of its segment files in bytes.
+    /// The size of its stored bytes.
     pub fn size(&self) -> u64 {
-        self.log().segments.iter().map(|segment| segment.size()).sum()
+        self.log().extents.iter().map(|extent| extent.bytes()).sum()
     }
 
-    /// The number of its segment files.
-    pub fn segments(&self) -> usize {
-        self.log().segments.len()
+    /// The number of its extents; on local files, of its segments.
+    pub fn extents(&self) -> usize {
+        self.log().extents.len()
     }
 
     /// Whether the partition is out of service because its files are damaged.
@@ -338,18 +357,18 @@ impl Partition {
         if offset >= ends.high_watermark {
             return Ok(None);
         }
-        let mut segment = {
+        let mut extent = {
             let log = self.log();
             if let Some(recent) = log.unwritten().find(|recent| recent.end > offset) {
-                return Ok(Header::parse(&recent.pieces.whole()).ok().map(|header| header.max_timestamp));
+                return Ok(recent.pieces.header().map(|header| header.max_timestamp));
             }
-            log.part_of(offset).ok_or(LogError::Damaged)?.segment
+            log.part_of(offset).ok_or(LogError::Damaged)?.extent
         };
         loop {
-            let time = segment.time_of(offset);
-            let other = time.as_ref().err().and_then(|why| self.log().instead_of(&segment, offset, why));
+            let time = extent.time_of(offset);
+            let other = time.as_ref().err().and_then(|why| self.log().instead_of(&extent, offset, why));
             match other {
-                Some(other) => segment = other.segment,
+                Some(other) => extent = other.extent,
                 None => return self.judged(time).map(Some),
             }
         }
@@ -379,6 +398,7 @@ impl Partition {
             // missing.
             ReadError::MustWait | ReadError::Behind => LogError::Damaged,
             ReadError::Gone => LogError::NotServing,
+            ReadError::Stopped => Unavailable::Stopped.into(),
             ReadError::Io(why) => {
                 tracing::warn!(topic = %self.topic_name, partition = self.index, %why, "cannot read a segment; check the disk");
                 LogError::Damaged
@@ -398,23 +418,27 @@ impl Partition {
         self.log.write().ignoring_poison()
     }
 
-    /// The directory of its files.
-    pub(super) fn dir(&self) -> &Arc<PartitionDir> {
-        &self.dir
+    /// The engine's own data.
+    pub(super) fn home(&self) -> &Home {
+        &self.home
     }
 
     // The methods below are for the engine, which publishes.
 
-    /// The segment for `placed`. A batch that is the first of its segment creates it.
-    pub(super) fn segment_for(&self, placed: &Placed, make: impl FnOnce() -> Segment) -> Arc<Segment> {
-        if let Some(newest) = self.log().segments.back()
-            && newest.base() == placed.segment
+    /// The extent that begins at `base`. If it is a new one, `make` creates it.
+    pub(super) fn extent_at(
+        &self,
+        base: Offset,
+        make: impl FnOnce() -> Arc<dyn ExtentReader>,
+    ) -> Arc<dyn ExtentReader> {
+        if let Some(newest) = self.log().extents.back()
+            && newest.base() == base
         {
             return Arc::clone(newest);
         }
-        let segment = Arc::new(make());
-        self.log_mut().segments.push_back(Arc::clone(&segment));
-        segment
+        let extent = make();
+        self.log_mut().extents.push_back(Arc::clone(&extent));
+        extent
     }
 
     /// Shows a durable batch to readers. The waiters are woken by `wake`, once per round.
@@ -471,44 +495,43 @@ impl Partition {
         log.recent.drain(..count).count()
     }
 
-    /// Publishes a new log start offset. Returns the segments that new readers will not use any more.
-    pub(super) fn publish_log_start(&self, start: Offset, dropped: usize) -> Vec<Arc<Segment>> {
+    /// Publishes a new log start offset. Returns the extents that new readers will not use any more.
+    pub(super) fn publish_log_start(&self, start: Offset, dropped: usize) -> Vec<Arc<dyn ExtentReader>> {
         let dropped = {
             let mut log = self.log_mut();
-            let known = dropped.min(log.segments.len());
+            let known = dropped.min(log.extents.len());
             log.epochs.forget_before(start);
-            log.segments.drain(..known).collect()
+            log.extents.drain(..known).collect()
         };
         self.log_start.store(start.0, Ordering::Release);
         self.wake();
         dropped
     }
 
-    /// The segments with these ids; `None` if not all of them are there.
-    pub(super) fn segments_of(&self, ids: &[SegmentId]) -> Option<Vec<Arc<Segment>>> {
+    /// The extents with these ids; `None` if not all of them are there.
+    pub(super) fn extents_of(&self, ids: &[SegmentId]) -> Option<Vec<Arc<dyn ExtentReader>>> {
         let log = self.log();
-        let first = log.segments.iter().position(|segment| Some(&segment.id()) == ids.first())?;
-        let found: Vec<_> = log.segments.iter().skip(first).take(ids.len()).cloned().collect();
-        found.iter().map(|segment| segment.id()).eq(ids.iter().copied()).then_some(found)
+        let first = log.extents.iter().position(|extent| Some(&extent.id()) == ids.first())?;
+        let found: Vec<_> = log.extents.iter().skip(first).take(ids.len()).cloned().collect();
+        found.iter().map(|extent| extent.id()).eq(ids.iter().copied()).then_some(found)
     }
 
-    /// Replaces segments that compaction rewrote. Returns the old ones, which new readers will not use any
+    /// Replaces extents that compaction rewrote. Returns the old ones, which new readers will not use any
     /// more.
     pub(super) fn publish_replaced(
         &self,
         replaced: &[SegmentId],
-        by: Vec<Arc<Segment>>,
-    ) -> Vec<Arc<Segment>> {
+        by: Vec<Arc<dyn ExtentReader>>,
+    ) -> Vec<Arc<dyn ExtentReader>> {
         let mut log = self.log_mut();
-        let Some(first) = log.segments.iter().position(|segment| replaced.first() == Some(&segment.id()))
-        else {
+        let Some(first) = log.extents.iter().position(|extent| replaced.first() == Some(&extent.id())) else {
             return Vec::new();
         };
-        let last = (first + replaced.len()).min(log.segments.len());
-        let behind = log.segments.split_off(last);
-        let dropped = log.segments.split_off(first);
-        log.segments.extend(by);
-        log.segments.extend(behind);
+        let last = (first + replaced.len()).min(log.extents.len());
+        let behind = log.extents.split_off(last);
+        let dropped = log.extents.split_off(first);
+        log.extents.extend(by);
+        log.extents.extend(behind);
         dropped.into()
     }
 
@@ -517,11 +540,11 @@ impl Partition {
         self.leader_epoch.store(epoch.0, Ordering::Release);
     }
 
-    pub(super) fn publish_deleted(&self) -> Vec<Arc<Segment>> {
+    pub(super) fn publish_deleted(&self) -> Vec<Arc<dyn ExtentReader>> {
         self.serving.store(DELETED, Ordering::Release);
         let mut log = self.log_mut();
         log.recent.clear();
-        let dropped = log.segments.drain(..).collect();
+        let dropped = log.extents.drain(..).collect();
         drop(log);
         self.wake();
         dropped
@@ -548,23 +571,26 @@ impl Log {
         self.recent.len()
     }
 
-    /// The batches and the offset after them; `None` if `range.from` is before the cached batches.
-    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<(Vec<Piece>, Offset)> {
+    /// The batches below `end`; `None` if `range.from` is before the cached batches.
+    fn read_recent(&self, range: &ReadRange, end: Offset) -> Option<Batches> {
         if self.recent.front()?.base > range.from {
             return None;
         }
         let first = self.recent.partition_point(|recent| recent.end <= range.from);
-        let (mut records, mut next) = (Vec::new(), range.from);
+        let mut batches = Batches { pieces: Vec::new(), list: Vec::new(), next: range.from };
         let mut size = 0;
         for recent in self.recent.range(first..).take_while(|recent| recent.end <= end) {
             size += recent.pieces.len();
-            if size > range.max_bytes && !(records.is_empty() && range.at_least_one_batch) {
+            if size > range.max_bytes && !(batches.pieces.is_empty() && range.at_least_one_batch) {
                 break;
             }
-            records.extend(recent.pieces.iter().cloned().map(Piece::Memory));
-            next = recent.end;
+            if range.listed {
+                batches.list.extend(recent.pieces.header().as_ref().map(ListedBatch::from));
+            }
+            batches.pieces.extend(recent.pieces.iter().cloned().map(Piece::Memory));
+            batches.next = recent.end;
         }
-        Some((records, next))
+        Some(batches)
     }
 
     /// The batches that are only in memory and in the journal.
@@ -574,29 +600,29 @@ impl Log {
         self.recent.range(first..)
     }
 
-    /// The segment to continue in, if this one has nothing from `offset` on: compaction removed the records,
-    /// or replaced the file.
-    fn instead_of(&self, segment: &Arc<Segment>, offset: Offset, why: &ReadError) -> Option<Part> {
+    /// The extent to continue in, if this one has nothing from `offset` on: compaction removed the records,
+    /// or replaced it.
+    fn instead_of(&self, extent: &Arc<dyn ExtentReader>, offset: Offset, why: &ReadError) -> Option<Part> {
         match why {
-            ReadError::Behind => self.part(self.segments_to(segment.base())),
-            ReadError::Gone => self.part_of(offset).filter(|now| !Arc::ptr_eq(&now.segment, segment)),
-            ReadError::MustWait | ReadError::Io(_) | ReadError::Damaged(_) => None,
+            ReadError::Behind => self.part(self.extents_to(extent.base())),
+            ReadError::Gone => self.part_of(offset).filter(|now| !Arc::ptr_eq(&now.extent, extent)),
+            ReadError::MustWait | ReadError::Stopped | ReadError::Io(_) | ReadError::Damaged(_) => None,
         }
     }
 
     fn part_of(&self, offset: Offset) -> Option<Part> {
-        self.part(self.segments_to(offset).checked_sub(1)?)
+        self.part(self.extents_to(offset).checked_sub(1)?)
     }
 
-    /// The number of segments that begin at or before an offset.
-    fn segments_to(&self, offset: Offset) -> usize {
-        self.segments.partition_point(|segment| segment.base() <= offset)
+    /// The number of extents that begin at or before an offset.
+    fn extents_to(&self, offset: Offset) -> usize {
+        self.extents.partition_point(|extent| extent.base() <= offset)
     }
 
     fn part(&self, at: usize) -> Option<Part> {
-        let segment = Arc::clone(self.segments.get(at)?);
-        let end = self.segments.get(at + 1).map_or(Offset(i64::MAX), |next| next.base());
-        Some(Part { segment, end })
+        let extent = Arc::clone(self.extents.get(at)?);
+        let end = self.extents.get(at + 1).map_or(Offset(i64::MAX), |next| next.base());
+        Some(Part { extent, end })
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use super::clocks::Clocks;
 use super::counts::Counts;
+use super::extent::ExtentReader;
 use super::live::LiveSettings;
-use super::local::segment::Segment;
 use super::partition::{Opened, Partition};
 use super::topics::{Topic, Topics};
 use crate::config::{BrokerSettings, Given, Reloaded, TopicSettings};
@@ -37,16 +37,16 @@ pub(super) trait Logs {
     fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened;
 
     /// The extents that compaction has written.
-    fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<Segment>>;
+    fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<dyn ExtentReader>>;
 
-    /// The beginning of a log is no longer published.
-    fn dropped(&mut self, partition: &Arc<Partition>, extents: Vec<Arc<Segment>>);
+    /// These extents at the beginning of a log are no longer published.
+    fn dropped(&mut self, extents: Vec<Arc<dyn ExtentReader>>);
 
     /// Compaction has replaced these extents; the next one begins at `end`.
-    fn replaced(&mut self, partition: &Arc<Partition>, end: Offset, extents: Vec<Arc<Segment>>);
+    fn replaced(&mut self, partition: &Arc<Partition>, end: Offset, extents: Vec<Arc<dyn ExtentReader>>);
 
     /// The topic is deleted, and with it these extents.
-    fn deleted(&mut self, topic: &Topic, extents: Vec<Arc<Segment>>);
+    fn deleted(&mut self, topic: &Topic, extents: Vec<Arc<dyn ExtentReader>>);
 }
 
 /// The changes of a round while they are being published. The image of the topics is replaced once, at the end.
@@ -159,7 +159,7 @@ impl Published {
         let settings = Arc::new(self.topic_settings(&name, &state.overrides));
         let partitions = state.partitions().zip(0..).map(|(partition, index)| {
             let facts = (state.id, &name, &settings);
-            Arc::new(Partition::new(facts, partition, open(state, &name, index)))
+            Arc::new(Partition::new(facts, partition, index, open(state, &name, index)))
         });
         Arc::new(Topic {
             id: state.id,
@@ -227,7 +227,7 @@ impl Showing<'_> {
             Applied::LogStart { topic, partition, offset, dropped } => {
                 let Some(partition) = self.published.partition(*topic, *partition) else { return };
                 let dropped = partition.publish_log_start(*offset, dropped.len());
-                logs.dropped(&partition, dropped);
+                logs.dropped(dropped);
             }
             Applied::ExtentsReplaced { topic, partition, replaced, by, end } => {
                 let Some(partition) = self.published.partition(*topic, *partition) else { return };

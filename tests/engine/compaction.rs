@@ -128,7 +128,8 @@ fn found(partition: &Partition, from: Offset) -> Vec<Found> {
     let mut next = from;
     loop {
         let isolation = Isolation::ReadUncommitted;
-        let range = ReadRange { from: next, max_bytes: 700, at_least_one_batch: true, isolation };
+        let range =
+            ReadRange { from: next, max_bytes: 700, at_least_one_batch: true, isolation, listed: false };
         let answer = now(partition.read(range)).unwrap();
         if answer.records.is_empty() {
             assert_eq!(next, answer.ends.high_watermark);
@@ -421,6 +422,7 @@ fn i9_such_a_base_offset_is_damage_for_who_reads_and_not_an_empty_answer() {
             max_bytes: 700,
             at_least_one_batch: true,
             isolation: Isolation::ReadUncommitted,
+            listed: false,
         };
         let error = now(partition.read(range)).map(|answer| (answer.next, answer.records.len()));
         assert_eq!(error, Err(LogError::Damaged), "bit {bit} of {base}");

@@ -103,6 +103,7 @@ pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>,
             max_bytes: 700,
             at_least_one_batch: true,
             isolation: Isolation::ReadUncommitted,
+            listed: false,
         };
         let answer = now(partition.read(range))?;
         let bytes = answer.to_bytes().unwrap();

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::{Refusal, Scope};
 use jackdaw::record::{BatchBuilder, Codec};
+use jackdaw::storage::extent::ListedBatch;
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::{
-    AppendError, LogError, OpenError, Partition, Store, StoreError, StoreOptions, Topic, TopicError,
-    Unavailable, Waiter,
+    AppendError, Isolation, LogError, OpenError, Partition, ReadRange, Store, StoreError, StoreOptions,
+    Topic, TopicError, Unavailable, Waiter,
 };
 use jackdaw::time::Clock;
 use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
@@ -66,6 +67,38 @@ fn what_was_acknowledged_is_there_after_a_power_cut_at_its_offset() {
     let log = |partition| values(topic.partition(partition).unwrap(), Offset(0)).unwrap();
     assert_eq!(log(0), [(0, "a".into()), (1, "c".into())]);
     assert_eq!(log(1), [(0, "b".into())]);
+}
+
+#[test]
+fn a_read_lists_its_batches_if_asked_from_memory_and_from_files() {
+    let fs = SimFs::new(1);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 1);
+    let log = topic.partition(0).unwrap();
+    now(store.append(log, batch(&["a"]))).unwrap();
+    now(store.append(log, batch_of(7, 3, 0, &["b", "c"]))).unwrap();
+    let listed = |log: &Partition, from, listed| {
+        let (max_bytes, isolation) = (1_000_000, Isolation::ReadUncommitted);
+        let range = ReadRange { from: Offset(from), max_bytes, at_least_one_batch: true, isolation, listed };
+        let answer = now(log.read(range)).unwrap();
+        let facts = |one: &ListedBatch| {
+            let producer = one.producer.map(|producer| (producer.id.0, producer.epoch.0));
+            (one.base_offset.0, one.last_offset.0, one.records, producer)
+        };
+        answer.list.iter().map(facts).collect::<Vec<_>>()
+    };
+    let (first, second) = ((0, 0, 1, None), (1, 2, 2, Some((7, 3))));
+    assert_eq!(listed(log, 0, true), [first, second]);
+    assert_eq!(listed(log, 2, true), [second], "the batch that contains the offset");
+    assert_eq!(listed(log, 0, false), []);
+    // After a restart no batch is in memory.
+    drop((topic, store));
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    let log = topic.partition(0).unwrap();
+    assert_eq!(listed(log, 0, true), [first, second]);
+    assert_eq!(listed(log, 1, true), [second]);
+    assert_eq!(listed(log, 0, false), []);
 }
 
 #[test]
@@ -508,7 +541,7 @@ fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
             let batch = BatchBuilder::new().codec(codec).value(Timestamp(day * DAY), "of the day");
             now(store.append(log, checked(batch.build()))).unwrap();
         }
-        assert_eq!(log.segments(), 4, "from the days 0, 8, 16 and 24 on");
+        assert_eq!(log.extents(), 4, "from the days 0, 8, 16 and 24 on");
         store.housekeep();
         assert_eq!(log.ends().log_start, Offset(24), "{codec:?}: as in Kafka a week stays");
     }
@@ -517,7 +550,7 @@ fn segments_end_by_the_time_of_their_records_and_retention_goes_by_them() {
     for _ in 0..31 {
         now(store.append(log, checked(BatchBuilder::new().value(Timestamp(-1), "no time").build()))).unwrap();
     }
-    assert_eq!(log.segments(), 1, "without timestamps the clock counts");
+    assert_eq!(log.extents(), 1, "without timestamps the clock counts");
 }
 
 #[test]

@@ -121,6 +121,7 @@ pub fn index(data: &[u8]) -> bool {
             max_bytes: 1,
             at_least_one_batch: true,
             isolation: Isolation::ReadUncommitted,
+            listed: false,
         };
         match now(log.read(range)) {
             Ok(answer) => {

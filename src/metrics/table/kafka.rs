@@ -127,7 +127,7 @@ pub const FAMILIES: &[Family] = &[
         of_partitions(look, rows, |partition, _| partition.size())
     }),
     gauge("kafka_log_log_numlogsegments", PARTITION, "Segment files of a partition.", |look, rows| {
-        of_partitions(look, rows, |partition, _| partition.segments())
+        of_partitions(look, rows, |partition, _| partition.extents())
     }),
 ];
 

@@ -11,7 +11,7 @@ use crate::types::Timestamp;
 /// A larger buffer is not kept for the next entry.
 const MOST_KEPT: usize = 1 << 20;
 
-pub(in crate::storage) struct Author {
+pub(super) struct Author {
     levels: Levels,
     /// The number of this start.
     number: u64,
@@ -20,13 +20,13 @@ pub(in crate::storage) struct Author {
 
 impl Author {
     /// The author of the entries after this state.
-    pub(in crate::storage) fn after(shard: &Shard, levels: Levels) -> Author {
+    pub(super) fn after(shard: &Shard, levels: Levels) -> Author {
         Author { levels, number: shard.author() + 1, encoded: Vec::new() }
     }
 
     /// Applies a command of the entry in the form in which it will be read back, and returns that form. Refused if
     /// it must not be written yet.
-    pub(in crate::storage) fn apply(
+    pub(super) fn apply(
         &self,
         shard: &mut Shard,
         time: Timestamp,
@@ -38,13 +38,13 @@ impl Author {
     }
 
     /// Begins an entry. Its commands are then applied at the time of the draft.
-    pub(in crate::storage) fn open(&self, shard: &Shard, now: Now) -> Draft {
+    pub(super) fn open(&self, shard: &Shard, now: Now) -> Draft {
         let flags = if now.trusted.is_some() { Flags::CLOCK_TRUSTED } else { Flags::default() };
         shard.open_entry(self.levels.in_force(), self.number, now.time, flags)
     }
 
     /// Ends an entry whose commands were applied. It is to be appended to the journal now.
-    pub(in crate::storage) fn close<'a>(
+    pub(super) fn close<'a>(
         &'a mut self,
         draft: &Draft,
         commands: &[&Command],

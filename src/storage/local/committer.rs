@@ -42,7 +42,7 @@ struct Queue {
 
 impl Committer {
     /// With `threads`, syncs run on a thread of their own, which ends with the committer.
-    pub(in crate::storage) fn start(engine: Engine, threads: bool) -> std::io::Result<Arc<Committer>> {
+    pub(super) fn start(engine: Engine, threads: bool) -> std::io::Result<Arc<Committer>> {
         let (sync_thread, rounds) = mpsc::channel();
         let committer = Arc::new(Committer {
             queue: Mutex::default(),
@@ -65,7 +65,7 @@ impl Committer {
     }
 
     /// Queues the work, and runs rounds if no thread does so yet.
-    pub(in crate::storage) fn submit(&self, work: Work) {
+    pub(super) fn submit(&self, work: Work) {
         {
             let mut queue = self.queue();
             if queue.closed {
@@ -105,7 +105,7 @@ impl Committer {
     }
 
     /// Runs a sync and counts its duration.
-    pub(in crate::storage) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
+    pub(super) fn timed<T>(&self, sync: impl FnOnce() -> T) -> T {
         let begun = Moment::now();
         let outcome = sync();
         self.published.counts.syncs.add(begun.elapsed());
@@ -141,7 +141,7 @@ impl Committer {
     }
 
     /// Refuses new work and waits until the queued work is done. Returns `false` if it was already closed.
-    pub(in crate::storage) fn close(&self) -> bool {
+    pub(super) fn close(&self) -> bool {
         let mut queue = self.queue();
         if std::mem::replace(&mut queue.closed, true) {
             return false;
@@ -152,7 +152,7 @@ impl Committer {
         true
     }
 
-    pub(in crate::storage) fn engine(&self) -> MutexGuard<'_, Engine> {
+    pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
         // A panic inside a round ends the process (see `Engine::begin`), so a poisoned lock is never seen.
         self.engine.lock().ignoring_poison()
     }

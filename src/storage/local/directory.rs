@@ -21,7 +21,7 @@ const CHECKSUM: &str = "checksum=";
 const CHECKED: u32 = 4;
 
 const LOCK: &str = "LOCK";
-pub(in crate::storage) const META: &str = "meta";
+pub(super) const META: &str = "meta";
 
 /// The directories that every start creates if they are missing.
 const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
@@ -31,21 +31,21 @@ const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
 const SYNC_VOLUME_FROM: usize = 100;
 
 pub struct Directory {
-    pub(in crate::storage) fs: Arc<dyn Fs>,
-    pub(in crate::storage) files: Arc<Files>,
-    pub(in crate::storage) trash: Arc<Trash>,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) files: Arc<Files>,
+    pub(super) trash: Arc<Trash>,
     root: PathBuf,
     /// Opened at the start, so that it reports every failed write since then.
     volume: Option<Box<dyn Volume>>,
-    pub(in crate::storage) cluster_id: ClusterId,
-    pub(in crate::storage) node_id: NodeId,
+    pub(super) cluster_id: ClusterId,
+    pub(super) node_id: NodeId,
     /// The stored forms that this version knows. The format of a directory is the level in force when it was
     /// last opened.
-    pub(in crate::storage) levels: Levels,
+    pub(super) levels: Levels,
     /// The format of the directory when it was opened.
     format: u32,
     /// Written into the journal's frames; never leaves this directory.
-    pub(in crate::storage) salt: u64,
+    pub(super) salt: u64,
     full: AtomicBool,
     /// Files that are not needed any more and could not be removed yet.
     left: Mutex<Left>,
@@ -140,14 +140,14 @@ impl Directory {
     }
 
     /// Opens a directory of any node for the `jackdaw log` commands.
-    pub(in crate::storage) fn open_offline(fs: &Arc<dyn Fs>, root: &Path) -> Result<Directory, OpenError> {
+    pub(super) fn open_offline(fs: &Arc<dyn Fs>, root: &Path) -> Result<Directory, OpenError> {
         const FILES: usize = 64;
         let node_id = Meta::read(&**fs, root, Levels::KNOWN)?.node_id;
         Directory::open(Arc::clone(fs), root, node_id, None, time::random_uuid, FILES, Levels::KNOWN)
     }
 
     /// Writes the current format into `meta`, so that older versions refuse the directory with a clear error.
-    pub(in crate::storage) fn raise_format(&self) -> io::Result<()> {
+    pub(super) fn raise_format(&self) -> io::Result<()> {
         let format = format_of(self.levels);
         if self.format == format {
             return Ok(());
@@ -161,53 +161,53 @@ impl Directory {
     }
 
     /// Releases the lock, so that another process or another store can open the directory.
-    pub(in crate::storage) fn release(&self) {
+    pub(super) fn release(&self) {
         drop(self.lock.lock().ignoring_poison().take());
     }
 
-    pub(in crate::storage) fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The size and free space of its disk; `None` if unknown, or in memory.
-    pub(in crate::storage) fn space(&self) -> Option<fs::Space> {
+    pub(super) fn space(&self) -> Option<fs::Space> {
         self.fs.space(&self.root).ok().filter(|space| space.total < u64::MAX)
     }
 
-    pub(in crate::storage) fn journal(&self) -> PathBuf {
+    pub(super) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
 
-    pub(in crate::storage) fn snapshots(&self) -> PathBuf {
+    pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")
     }
 
     /// Records of partitions whose segments could not be written at a start.
-    pub(in crate::storage) fn kept(&self) -> PathBuf {
+    pub(super) fn kept(&self) -> PathBuf {
         self.root.join("kept")
     }
 
     /// The file with the progress of the scrub.
-    pub(in crate::storage) fn scrub(&self) -> PathBuf {
+    pub(super) fn scrub(&self) -> PathBuf {
         self.root.join("scrub")
     }
 
-    pub(in crate::storage) fn topics(&self) -> PathBuf {
+    pub(super) fn topics(&self) -> PathBuf {
         self.root.join("topics")
     }
 
-    pub(in crate::storage) fn partition(&self, topic: &str, index: i32) -> PathBuf {
+    pub(super) fn partition(&self, topic: &str, index: i32) -> PathBuf {
         self.topics().join(partition_dir(topic, index))
     }
 
     /// The directory of a partition, usable as long as its topic exists.
-    pub(in crate::storage) fn partition_dir(&self, topic: &str, key: PartitionKey) -> Arc<PartitionDir> {
+    pub(super) fn partition_dir(&self, topic: &str, key: PartitionKey) -> Arc<PartitionDir> {
         let path = self.partition(topic, key.1);
         Arc::new(PartitionDir::new(&self.files, &self.trash, path, key))
     }
 
     /// Makes everything that was appended to these segments durable, including their names.
-    pub(in crate::storage) fn sync(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
+    pub(super) fn sync(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         if segments.len() >= SYNC_VOLUME_FROM && self.volume.is_some() {
             return self.sync_volume(segments);
         }
@@ -223,7 +223,7 @@ impl Directory {
 
     /// Makes everything written to the volume so far durable, whoever wrote it. Does nothing on systems without
     /// such a call.
-    pub(in crate::storage) fn sync_everything(&self) -> io::Result<()> {
+    pub(super) fn sync_everything(&self) -> io::Result<()> {
         self.volume.as_ref().map_or(Ok(()), |volume| volume.sync())
     }
 
@@ -239,7 +239,7 @@ impl Directory {
     }
 
     /// Removes the files of segments. Files that cannot be removed are kept for [`Directory::remove_left`].
-    pub(in crate::storage) fn remove(&self, segments: Vec<Arc<Segment>>) {
+    pub(super) fn remove(&self, segments: Vec<Arc<Segment>>) {
         for segment in segments {
             if let Err(error) = segment.remove() {
                 tracing::warn!(file = %segment.path().display(), %error, "cannot remove a segment; it is tried again");
@@ -248,7 +248,7 @@ impl Directory {
         }
     }
 
-    pub(in crate::storage) fn empty_trash(&self) {
+    pub(super) fn empty_trash(&self) {
         let emptied = self.trash.empty();
         self.left().in_trash = emptied.is_err();
         if let Err(error) = emptied {
@@ -257,13 +257,13 @@ impl Directory {
     }
 
     /// Whether there are files that could not be removed.
-    pub(in crate::storage) fn has_left(&self) -> bool {
+    pub(super) fn has_left(&self) -> bool {
         let left = self.left();
         left.in_trash || !left.segments.is_empty()
     }
 
     /// Tries again to remove them.
-    pub(in crate::storage) fn remove_left(&self) {
+    pub(super) fn remove_left(&self) {
         let Left { segments, in_trash } = std::mem::take(&mut *self.left());
         self.remove(segments);
         if in_trash {
@@ -277,17 +277,17 @@ impl Directory {
 
     /// Whether the free space is below the floor. Then no more data is accepted, so that the broker itself
     /// can always start, answer and delete.
-    pub(in crate::storage) fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
     /// Whether `bytes` more can be written without filling the disk.
-    pub(in crate::storage) fn has_room_for(&self, bytes: u64) -> bool {
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         self.space().is_none_or(|space| space.free.saturating_sub(bytes) >= floor_of(&space))
     }
 
     /// Checks the free space. Called every few megabytes, and before each write while the disk is full.
-    pub(in crate::storage) fn look_at_space(&self) {
+    pub(super) fn look_at_space(&self) {
         let Ok(space) = self.fs.space(&self.root) else { return };
         let floor = floor_of(&space);
         let full = space.free < floor;
@@ -314,11 +314,11 @@ fn floor_of(space: &fs::Space) -> u64 {
 }
 
 /// The owner of a data directory, as `name=value` lines.
-pub(in crate::storage) struct Meta {
+pub(super) struct Meta {
     format: u32,
     cluster_id: ClusterId,
-    pub(in crate::storage) node_id: NodeId,
-    pub(in crate::storage) salt: u64,
+    pub(super) node_id: NodeId,
+    pub(super) salt: u64,
 }
 
 enum Parsed {
@@ -349,7 +349,7 @@ impl Meta {
     }
 
     /// Fails if the file cannot be read.
-    pub(in crate::storage) fn check(fs: &dyn Fs, root: &Path) -> Result<(), OpenError> {
+    pub(super) fn check(fs: &dyn Fs, root: &Path) -> Result<(), OpenError> {
         Meta::read(fs, root, Levels::KNOWN).map(drop)
     }
 
@@ -359,7 +359,7 @@ impl Meta {
 
     /// Repairs a damaged `meta`, from its copy in the lock file, or else from the readable parts of `meta`
     /// and of the journal. Returns `false` if something was lost.
-    pub(in crate::storage) fn restore(fs: &dyn Fs, root: &Path, levels: Levels) -> io::Result<bool> {
+    pub(super) fn restore(fs: &dyn Fs, root: &Path, levels: Levels) -> io::Result<bool> {
         let text = |name: &str| {
             let bytes = fs::read_all(fs, &root.join(name), 64 << 10).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -447,14 +447,14 @@ fn checksum_of(text: &str) -> String {
 }
 
 /// Whether it looks like a data directory, complete or not.
-pub(in crate::storage) fn is_one(fs: &dyn Fs, root: &Path) -> bool {
+pub(super) fn is_one(fs: &dyn Fs, root: &Path) -> bool {
     let is_there = |name: &str| fs.metadata(&root.join(name)).is_ok();
     is_there(META) || PARTS.iter().all(|part| is_there(part))
 }
 
 /// Locks a data directory; `None` if a broker is running on it. Creates nothing: without a lock file the
 /// inner value is `None`.
-pub(in crate::storage) fn lock(fs: &dyn Fs, root: &Path) -> io::Result<Option<Option<Lock>>> {
+pub(super) fn lock(fs: &dyn Fs, root: &Path) -> io::Result<Option<Option<Lock>>> {
     let path = root.join(LOCK);
     match fs.metadata(&path) {
         Ok(_) => Ok(fs.lock(&path)?.map(Some)),
@@ -464,15 +464,15 @@ pub(in crate::storage) fn lock(fs: &dyn Fs, root: &Path) -> io::Result<Option<Op
 }
 
 /// `<topic>-<index>`.
-pub(in crate::storage) fn partition_dir(topic: &str, index: i32) -> String {
+pub(super) fn partition_dir(topic: &str, index: i32) -> String {
     format!("{topic}-{index}")
 }
 
 /// The topic name and index in the name of a partition's directory, `<topic>-<index>`.
-pub(in crate::storage) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
+pub(super) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
     let (topic, index) = name.rsplit_once('-')?;
     Some((topic, index.parse().ok()?))
 }
 
 /// A partition's topic id and index.
-pub(in crate::storage) type PartitionKey = (TopicId, i32);
+pub(super) type PartitionKey = (TopicId, i32);

@@ -24,13 +24,14 @@ use super::directory::{Directory, PartitionKey};
 use super::job::Job;
 use super::journal::Journal;
 use super::recovery;
-use super::segment::{Appendage, Segment};
+use super::segment::{self, Appendage, Segment};
 use super::tuning::Tuning;
 use crate::config::Durability;
 use crate::kernel::{self, Applied, Command, Shard};
 use crate::record::Header;
 use crate::storage::Unavailable;
 use crate::storage::clocks::{Clocks, Now, must_note};
+use crate::storage::extent::ExtentReader;
 use crate::storage::line::{AppendWork, Work};
 use crate::storage::partition::{Opened, Partition};
 use crate::storage::published::{Logs, Published};
@@ -42,16 +43,16 @@ use round::{Event, NewBatch};
 use unwritten::Unwritten;
 use write::is_relaxed;
 
-pub(in crate::storage) struct Engine {
+pub(super) struct Engine {
     /// The state after all rounds that began. Nothing else changes it.
     shard: Arc<Mutex<Shard>>,
-    pub(in crate::storage) journal: Box<dyn Journal>,
+    pub(super) journal: Box<dyn Journal>,
     author: Author,
-    pub(in crate::storage) directory: Arc<Directory>,
-    pub(in crate::storage) published: Arc<Published>,
-    pub(in crate::storage) options: EngineOptions,
-    pub(in crate::storage) clocks: Arc<Clocks>,
-    pub(in crate::storage) keeper: mpsc::Sender<Job>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) published: Arc<Published>,
+    pub(super) options: EngineOptions,
+    pub(super) clocks: Arc<Clocks>,
+    pub(super) keeper: mpsc::Sender<Job>,
     /// The newest batches of all partitions, oldest first, and their sizes. Batches that cannot be dropped when
     /// they reach the front, because no segment has them, are parked in `unwritten`.
     recent: VecDeque<(Arc<Partition>, usize)>,
@@ -85,7 +86,7 @@ const RECENT_OVERHEAD: usize = 160;
 type SegmentKey = (TopicId, i32, Offset);
 
 impl Engine {
-    pub(in crate::storage) fn new(
+    pub(super) fn new(
         shard: Arc<Mutex<Shard>>,
         journal: Box<dyn Journal>,
         directory: Arc<Directory>,
@@ -119,7 +120,7 @@ impl Engine {
         }
     }
 
-    pub(in crate::storage) fn begin(&mut self, work: Vec<Work>) -> Round {
+    pub(super) fn begin(&mut self, work: Vec<Work>) -> Round {
         // A half-applied state must never be used, so a panic ends the process. The entry is not in the
         // journal yet, so a restart recovers the state before it.
         let guard = AbortOnPanic;
@@ -190,7 +191,7 @@ impl Engine {
     }
 
     /// After the sync: publishes the durable changes, wakes the waiters, and answers.
-    pub(in crate::storage) fn finish(&mut self, round: Round) {
+    pub(super) fn finish(&mut self, round: Round) {
         let guard = AbortOnPanic;
         self.finish_round(round);
         std::mem::forget(guard);
@@ -277,7 +278,7 @@ impl Engine {
     }
 
     /// At the start: publishes every topic that recovery found.
-    pub(in crate::storage) fn show_all(
+    pub(super) fn show_all(
         &mut self,
         damaged: &BTreeMap<PartitionKey, String>,
         unwritten: recovery::Unwritten,
@@ -286,8 +287,8 @@ impl Engine {
         self.published.show_all(&self.shard.lock().ignoring_poison(), |topic, name, index| {
             let dir = directory.partition_dir(name, (topic.id, index));
             let state = topic.partition(index);
-            let segments = state.map(|state| recovery::segments_of(&dir, state, &unwritten));
-            Opened { dir, segments: segments.unwrap_or_default() }
+            let extents = state.map(|state| recovery::segments_of(&dir, state, &unwritten));
+            Opened { home: dir, extents: extents.unwrap_or_default() }
         });
         let topics = self.published.topics();
         let partition = |(topic, index): PartitionKey| topics.by_id(topic)?.partition(index);
@@ -306,7 +307,7 @@ impl Engine {
     /// Keeps records that recovery could not write in memory for readers, and writes them once that works.
     fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::Held) {
         for ((id, at), bytes) in held.batches {
-            let Some(segment) = partition.segments_of(&[id]).and_then(|mut found| found.pop()) else {
+            let Some(extent) = partition.extents_of(&[id]).and_then(|mut found| found.pop()) else {
                 return;
             };
             let Ok(header) = Header::parse(&bytes) else { return };
@@ -318,16 +319,17 @@ impl Engine {
             partition.hold(&header, &bytes);
             self.recent_bytes += bytes.len() + RECENT_OVERHEAD;
             self.recent.push_back((Arc::clone(partition), bytes.len() + RECENT_OVERHEAD));
+            let segment = segment::segment_of(extent);
             let run = unwritten::Run { segment, at, pieces: vec![bytes], batches: vec![batch] };
             self.unwritten.add(partition, run, held.failure);
         }
     }
 
-    pub(in crate::storage) fn empty_trash(&self) {
+    pub(super) fn empty_trash(&self) {
         drop(self.keeper.send(Job::EmptyTrash));
     }
 
-    pub(in crate::storage) fn remove_left(&self) {
+    pub(super) fn remove_left(&self) {
         drop(self.keeper.send(Job::RemoveLeft));
     }
 }
@@ -335,29 +337,32 @@ impl Engine {
 impl Logs for Engine {
     fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened {
         let dir = self.directory.partition_dir(name, (topic.id, index));
-        Opened { dir, segments: VecDeque::new() }
+        Opened { home: dir, extents: VecDeque::new() }
     }
 
-    fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<Segment>> {
-        by.iter().map(|state| Arc::new(Segment::existing(partition.dir(), state))).collect()
+    fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<dyn ExtentReader>> {
+        let dir = segment::dir_of(partition);
+        let segment = |state| Arc::new(Segment::existing(&dir, state)) as Arc<dyn ExtentReader>;
+        by.iter().map(segment).collect()
     }
 
-    fn dropped(&mut self, _partition: &Arc<Partition>, segments: Vec<Arc<Segment>>) {
+    fn dropped(&mut self, extents: Vec<Arc<dyn ExtentReader>>) {
+        let segments = segment::segments_of(extents);
         // Unwritten records below the new log start offset are not needed any more.
         self.unwritten.forget_segments(&segments);
         self.remove(segments);
     }
 
-    fn replaced(&mut self, partition: &Arc<Partition>, end: Offset, segments: Vec<Arc<Segment>>) {
+    fn replaced(&mut self, partition: &Arc<Partition>, end: Offset, extents: Vec<Arc<dyn ExtentReader>>) {
         self.forget_before(partition, end);
-        self.remove(segments);
+        self.remove(segment::segments_of(extents));
     }
 
-    fn deleted(&mut self, topic: &Topic, segments: Vec<Arc<Segment>>) {
-        segments.iter().for_each(|segment| segment.abandon());
+    fn deleted(&mut self, topic: &Topic, extents: Vec<Arc<dyn ExtentReader>>) {
+        segment::segments_of(extents).iter().for_each(|segment| segment.abandon());
         self.unwritten.forget_topic(topic.id);
         // At once and not on the keeper: the next command may create a topic with the same name.
-        topic.partitions.iter().for_each(|partition| partition.dir().discard());
+        topic.partitions.iter().for_each(|partition| segment::dir_of(partition).discard());
         drop(self.keeper.send(Job::EmptyTrash));
     }
 }
@@ -475,7 +480,7 @@ mod tests {
         assert!(count < 100 && bytes <= 10_000, "{count} {bytes}");
         for from in [0, 20, 21, 500, 1_019] {
             let (from, isolation) = (Offset(from), Isolation::ReadUncommitted);
-            let range = ReadRange { from, max_bytes: 1, at_least_one_batch: true, isolation };
+            let range = ReadRange { from, max_bytes: 1, at_least_one_batch: true, isolation, listed: false };
             assert_eq!(topic.partitions[0].read(range).await.unwrap().next, Offset(from.0 + 1));
         }
 

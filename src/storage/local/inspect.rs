@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::directory::{self, parse_partition_dir, partition_dir};
 use super::fs::{Fs, OverlayFs};
 use super::journal;
+use super::layout;
 use super::recovery;
 pub use super::recovery::Account;
 use super::segment::{self, End, Expected, Met, walk_file};
@@ -163,7 +164,7 @@ fn verify_records(
             let dir = root.join("topics").join(&name);
             report.partitions += u64::from(fs.metadata(&dir).is_ok());
             for (segment, end) in recovery::with_ends(partition) {
-                let path = segment::log_path(&dir, segment.id());
+                let path = layout::log_path(&dir, segment.id());
                 let expected = Expected::of(segment, end, partition.log_start());
                 let held = match segment::check(fs, &path, &expected) {
                     // The start reports missing files.
@@ -221,9 +222,9 @@ fn look_beside_a_broker(fs: &dyn Fs, root: &Path, report: &mut Report) -> Result
 
 fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &mut Report) -> io::Result<()> {
     report.partitions += 1;
-    let known = known_lengths(dir, segment::topic_of(fs, dir)?, newest);
-    for id in segment::ids(fs, dir)? {
-        let path = segment::log_path(dir, id);
+    let known = known_lengths(dir, layout::topic_of(fs, dir)?, newest);
+    for id in layout::ids(fs, dir)? {
+        let path = layout::log_path(dir, id);
         let safe = known.get(&id).copied().unwrap_or(0);
         let mut finding = |at, what: String| {
             report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage: at < safe });

@@ -7,7 +7,7 @@ use super::journal::{Prepare, SyncJob};
 use super::segment::Segment;
 use crate::kernel::Shard;
 
-pub(in crate::storage) enum Job {
+pub(super) enum Job {
     /// Syncs the segments, then writes a snapshot.
     Snapshot {
         shard: Box<Shard>,

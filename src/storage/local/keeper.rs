@@ -22,7 +22,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Runs until every sender is gone.
-pub(in crate::storage) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
+pub(super) fn run(jobs: &Receiver<Job>, committer: &Weak<Committer>, directory: &Directory) {
     let mut agenda = Agenda::new(jobs, Clock::machine());
     while let Some(job) = agenda.next() {
         let Some(committer) = committer.upgrade() else { return };
@@ -66,7 +66,7 @@ impl<'a> Agenda<'a> {
 }
 
 /// Makes everything written so far durable.
-pub(in crate::storage) fn sync(committer: &Committer) {
+pub(super) fn sync(committer: &Committer) {
     let job = {
         let mut engine = committer.engine();
         if !engine.is_behind() {
@@ -78,7 +78,7 @@ pub(in crate::storage) fn sync(committer: &Committer) {
     committer.engine().synced(outcome);
 }
 
-pub(in crate::storage) fn perform(job: Job, committer: &Committer, directory: &Directory) {
+pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
     match job {
         // A sync failed after this job was queued. The state may contain changes that are not durable, so it
         // must not become a snapshot.

@@ -125,7 +125,8 @@ async fn count(store: &Store) -> i64 {
     let isolation = Isolation::ReadUncommitted;
     let mut from = Offset(0);
     while from < partition.ends().high_watermark {
-        let range = ReadRange { from, max_bytes: 1 << 20, at_least_one_batch: true, isolation };
+        let range =
+            ReadRange { from, max_bytes: 1 << 20, at_least_one_batch: true, isolation, listed: false };
         from = partition.read(range).await.unwrap().next;
     }
     from.0

@@ -17,27 +17,29 @@ use bytes::Bytes;
 use super::directory::{Directory, PartitionKey};
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
+use super::layout;
 use super::segment::{self, PartitionDir, Segment};
 use super::snapshot;
 use crate::kernel::{self, Applied, Command, Levels, Passed, Placed, SegmentId, Shard, StoreAgain, entry};
 use crate::record::{self, Header};
 use crate::storage::OpenError;
+use crate::storage::extent::ExtentReader;
 use crate::types::{NodeId, Offset, Timestamp, TopicId};
 use kept::Kept;
 use owners::Owned;
-pub(in crate::storage) use owners::with_ends;
+pub(super) use owners::with_ends;
 
 /// The recovered content of a directory.
-pub(in crate::storage) struct Recovered {
-    pub(in crate::storage) shard: Shard,
-    pub(in crate::storage) journal: Box<dyn Journal>,
+pub(super) struct Recovered {
+    pub(super) shard: Shard,
+    pub(super) journal: Box<dyn Journal>,
     /// Partitions whose files were longer than the replayed state. They get a new leader epoch.
-    pub(in crate::storage) cut: Vec<PartitionKey>,
-    pub(in crate::storage) damaged: BTreeMap<PartitionKey, String>,
-    pub(in crate::storage) unwritten: Unwritten,
+    pub(super) cut: Vec<PartitionKey>,
+    pub(super) damaged: BTreeMap<PartitionKey, String>,
+    pub(super) unwritten: Unwritten,
     /// The last time at which the clock was trusted; `None` if it is not known.
-    pub(in crate::storage) last_time: Option<Timestamp>,
-    pub(in crate::storage) account: Account,
+    pub(super) last_time: Option<Timestamp>,
+    pub(super) account: Account,
 }
 
 /// The findings of a start in the directories of partitions, by their names.
@@ -57,7 +59,7 @@ pub struct Account {
 
 /// Does the same as a start, and returns the state that it would serve. Meant for a file system that keeps no
 /// changes.
-pub(in crate::storage) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
+pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
     let directory = Directory::open_offline(fs, root)?;
     let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
     Ok((recovered.shard, recovered.account))
@@ -65,7 +67,7 @@ pub(in crate::storage) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Sh
 
 impl Recovered {
     /// The empty state of a store in memory.
-    pub(in crate::storage) fn nothing(broker: NodeId) -> Recovered {
+    pub(super) fn nothing(broker: NodeId) -> Recovered {
         Recovered {
             shard: Shard::new(broker),
             journal: Box::new(MemoryJournal::after(0)),
@@ -80,12 +82,12 @@ impl Recovered {
 
 /// Batches of the journal that could not be written to their segments, by partition. They stay in the
 /// journal.
-pub(in crate::storage) type Unwritten = BTreeMap<PartitionKey, Held>;
+pub(super) type Unwritten = BTreeMap<PartitionKey, Held>;
 
 /// Such batches of one partition, by their position in its segments.
-pub(in crate::storage) struct Held {
-    pub(in crate::storage) batches: BTreeMap<(SegmentId, u64), Bytes>,
-    pub(in crate::storage) failure: Failure,
+pub(super) struct Held {
+    pub(super) batches: BTreeMap<(SegmentId, u64), Bytes>,
+    pub(super) failure: Failure,
     /// Some of them are not in the journal, which only refers to them.
     is_referred: bool,
 }
@@ -117,13 +119,13 @@ impl Round {
 
 /// How to handle damage to durable data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) enum OnDamage {
+pub(super) enum OnDamage {
     Refuse,
     /// Continue with the readable rest; an operator has accepted the loss.
     GiveUp,
 }
 
-pub(in crate::storage) fn recover(
+pub(super) fn recover(
     directory: &Directory,
     options: journal::Options,
     on_damage: OnDamage,
@@ -543,7 +545,7 @@ enum Batch {
 
 /// Reads the batch at this place. Fails if no other file could be read either.
 fn read_range(directory: &Directory, place: &Place) -> Result<Batch, OpenError> {
-    let path = segment::log_path(&place.dir, place.segment);
+    let path = layout::log_path(&place.dir, place.segment);
     let mut bytes = vec![0; place.length as usize];
     let read = directory.fs.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
     let read = match read {
@@ -633,7 +635,7 @@ fn write_again(
             is_all_written = false;
         }
         let Err(error) = outcome else { continue };
-        let path = segment::log_path(&place.dir, place.segment);
+        let path = layout::log_path(&place.dir, place.segment);
         if Failure::of(&error) == Failure::NoDescriptors {
             return Err(OpenError::Io { path, error });
         }
@@ -669,7 +671,7 @@ fn look_before(
 ) -> io::Result<()> {
     let fs = &*directory.fs;
     let key = (place.topic, place.partition);
-    segment::topic_of(fs, &place.dir)?;
+    layout::topic_of(fs, &place.dir)?;
     let Some(state) = shard.partition(place.topic, place.partition) else { return Ok(()) };
     if let Some(why) = lacks(fs, &place.dir, key, state, begins)? {
         owned.damaged.entry(key).or_insert(why);
@@ -712,7 +714,7 @@ impl<'a> Rewriting<'a> {
         owned: &mut Owned,
     ) -> io::Result<()> {
         let partition = (place.topic, place.partition);
-        let path = segment::log_path(&place.dir, place.segment);
+        let path = layout::log_path(&place.dir, place.segment);
         let known = self.open.as_ref().map(|open| Arc::clone(&open.file));
         let Some(file) = known.map_or_else(|| open_again(directory, place), |file| Ok(Some(file)))? else {
             owned.damaged.insert(partition, format!("{} is missing", path.display()));
@@ -757,7 +759,7 @@ fn lacks(
     begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
 ) -> io::Result<Option<String>> {
     for state in partition.extents() {
-        let path = segment::log_path(dir, state.id());
+        let path = layout::log_path(dir, state.id());
         let begin = begins.get(&(key, state.id())).copied();
         let wanted = begin.unwrap_or(state.bytes);
         if wanted == 0 {
@@ -793,16 +795,16 @@ fn is_there(shard: &Shard, place: &Place) -> bool {
 /// The file that the batch is written to again. It is created only if the batch is the first in it.
 fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn File>>> {
     if place.at == 0 {
-        return segment::recreate(&*directory.fs, &place.dir, place.topic, place.segment).map(Some);
+        return layout::recreate(&*directory.fs, &place.dir, place.topic, place.segment).map(Some);
     }
-    match directory.fs.open(&segment::log_path(&place.dir, place.segment), Open::Write) {
+    match directory.fs.open(&layout::log_path(&place.dir, place.segment), Open::Write) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }
 }
 
 /// The batches of a partition that its segments lack.
-pub(in crate::storage) type Waiting<'a> = Option<&'a Held>;
+pub(super) type Waiting<'a> = Option<&'a Held>;
 
 /// The position from which a segment's file lacks batches; `None` if it is complete.
 fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
@@ -811,7 +813,7 @@ fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
 }
 
 /// The minimum lengths of the segments that must have a file.
-pub(in crate::storage) fn written_lengths(
+pub(super) fn written_lengths(
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
 ) -> BTreeMap<SegmentId, u64> {
@@ -824,16 +826,16 @@ pub(in crate::storage) fn written_lengths(
 
 /// The segments of a partition as the state describes them. A segment that lacks batches has the length of
 /// its file. Opens nothing.
-pub(in crate::storage) fn segments_of(
+pub(super) fn segments_of(
     dir: &Arc<PartitionDir>,
     partition: &kernel::Partition,
     unwritten: &Unwritten,
-) -> VecDeque<Arc<Segment>> {
+) -> VecDeque<Arc<dyn ExtentReader>> {
     let waiting = unwritten.get(&(dir.topic(), dir.partition()));
     let segments = partition.extents().iter().map(|state| match lacks_from(state, waiting) {
         None => Segment::existing(dir, state),
         Some(0) => Segment::new(dir, state.base, segment::DEFAULT_INTERVAL),
         Some(bytes) => Segment::existing(dir, &kernel::Extent { bytes, ..*state }),
     });
-    segments.map(Arc::new).collect()
+    segments.map(|segment| Arc::new(segment) as Arc<dyn ExtentReader>).collect()
 }

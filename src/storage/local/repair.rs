@@ -11,6 +11,7 @@ use super::directory::{self, Directory, Meta, parse_partition_dir, partition_dir
 use super::fs::{self, Fs, Open, OverlayFs};
 use super::inspect::{self, NextStart, Report};
 use super::journal::{self, Journal};
+use super::layout;
 use super::recovery::{self, OnDamage, Recovered};
 use super::segment::{self, Expected};
 use super::snapshot;
@@ -66,14 +67,14 @@ pub fn repair(fs: &Arc<dyn Fs>, root: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// The directory in which the old files are kept.
-pub(in crate::storage) struct Aside {
+pub(super) struct Aside {
     fs: Arc<dyn Fs>,
     root: PathBuf,
     dir: PathBuf,
 }
 
 impl Aside {
-    pub(in crate::storage) fn new(fs: &Arc<dyn Fs>, root: &Path) -> io::Result<Aside> {
+    pub(super) fn new(fs: &Arc<dyn Fs>, root: &Path) -> io::Result<Aside> {
         let above = root.join(ASIDE);
         fs::create_dirs(&**fs, &above)?;
         let taken: BTreeSet<String> = fs.list(&above)?.into_iter().map(|entry| entry.name).collect();
@@ -83,7 +84,7 @@ impl Aside {
         Ok(Aside { fs: Arc::clone(fs), root: root.to_owned(), dir })
     }
 
-    pub(in crate::storage) fn into_dir(self) -> PathBuf {
+    pub(super) fn into_dir(self) -> PathBuf {
         self.dir
     }
 
@@ -118,7 +119,7 @@ impl Aside {
         self.fs.sync_dir(fs::parent(&place))
     }
 
-    pub(in crate::storage) fn copy_all(&self, dir: &Path) -> io::Result<()> {
+    pub(super) fn copy_all(&self, dir: &Path) -> io::Result<()> {
         for entry in self.fs.list(dir)?.iter().filter(|entry| !entry.is_dir) {
             self.copy(&dir.join(&entry.name), 0)?;
         }
@@ -202,7 +203,7 @@ fn lost_entries(directory: &Directory) -> io::Result<LostEntries> {
     }
     // Topics whose creation was only in a snapshot.
     for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
-        let id = segment::topic_of(fs, &directory.topics().join(&entry.name));
+        let id = layout::topic_of(fs, &directory.topics().join(&entry.name));
         if let (Ok(Some(id)), Some((name, _))) = (id, parse_partition_dir(&entry.name)) {
             lost.names.entry(id).or_insert_with(|| name.to_owned());
         }
@@ -261,8 +262,8 @@ fn keep_what_is_cut(directory: &Directory, left: &Recovered, aside: &Aside) -> i
             if directory.fs.metadata(&dir).is_err() {
                 continue;
             }
-            for id in segment::ids(&*directory.fs, &dir)? {
-                let path = segment::log_path(&dir, id);
+            for id in layout::ids(&*directory.fs, &dir)? {
+                let path = layout::log_path(&dir, id);
                 let kept = partition.extents().iter().find(|state| state.id() == id);
                 let from = kept.map_or(0, |state| state.bytes);
                 if directory.fs.metadata(&path)?.len > from {
@@ -307,7 +308,7 @@ fn give_up_partitions(
             } else {
                 let given_up = partition.extents().iter().filter(|state| state.base < good_from);
                 for state in given_up {
-                    move_away(&segment::log_path(&dir, state.id())).map_err(io)?;
+                    move_away(&layout::log_path(&dir, state.id())).map_err(io)?;
                 }
             }
             commands.push(Command::SetLogStart { topic: topic.id, partition: index, offset: good_from });
@@ -326,7 +327,7 @@ fn good_from(fs: &dyn Fs, dir: &Path, partition: &kernel::Partition) -> io::Resu
     let mut good_from = None;
     for (state, end) in recovery::with_ends(partition) {
         let expected = Expected::of(state, end, partition.log_start());
-        let path = segment::log_path(dir, state.id());
+        let path = layout::log_path(dir, state.id());
         let is_good = match segment::check(fs, &path, &expected) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             // It may be readable later, so it is not given up.

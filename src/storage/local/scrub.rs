@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use super::directory::{Directory, PartitionKey};
 use super::fs;
+use super::segment;
 use crate::kernel::SegmentId;
 use crate::storage::counts::Counts;
+use crate::storage::extent::ExtentReader;
 use crate::storage::partition::Partition;
 use crate::storage::topics::Topics;
 use crate::types::{IgnorePoison, Offset, Timestamp, Uuid};
@@ -30,7 +32,7 @@ const MOST_PER_SECOND: u64 = 64 << 20;
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub(in crate::storage) struct Scrub {
+pub(super) struct Scrub {
     pass: Mutex<Pass>,
 }
 
@@ -72,24 +74,24 @@ impl Default for Place {
 }
 
 /// The parts of the store that a call needs.
-pub(in crate::storage) struct Surroundings<'a> {
-    pub(in crate::storage) topics: &'a Topics,
-    pub(in crate::storage) directory: &'a Directory,
-    pub(in crate::storage) counts: &'a Counts,
-    pub(in crate::storage) closing: &'a AtomicBool,
-    pub(in crate::storage) now: Timestamp,
+pub(super) struct Surroundings<'a> {
+    pub(super) topics: &'a Topics,
+    pub(super) directory: &'a Directory,
+    pub(super) counts: &'a Counts,
+    pub(super) closing: &'a AtomicBool,
+    pub(super) now: Timestamp,
 }
 
 impl Scrub {
     /// Continues at the position that an earlier run of the broker saved.
-    pub(in crate::storage) fn load(directory: &Directory) -> Scrub {
+    pub(super) fn load(directory: &Directory) -> Scrub {
         let bytes = fs::read_all(&*directory.fs, &directory.scrub(), 4096).unwrap_or_default();
         let pass = Pass::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
         Scrub { pass: Mutex::new(pass) }
     }
 
     /// Reads the bytes that are due after `elapsed` more time, in a pass that takes `interval`.
-    pub(in crate::storage) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
+    pub(super) fn run(&self, interval: Duration, elapsed: Duration, around: &Surroundings<'_>) {
         let mut pass = self.pass();
         pass.ran += elapsed;
         pass.unnoted += elapsed;
@@ -107,7 +109,7 @@ impl Scrub {
     }
 
     /// The time at which the last complete pass ended; `None` if there was none.
-    pub(in crate::storage) fn last_end(&self) -> Option<Timestamp> {
+    pub(super) fn last_end(&self) -> Option<Timestamp> {
         self.pass().last_end
     }
 
@@ -214,8 +216,8 @@ impl std::fmt::Display for Pass {
 /// bytes checked, and the position to continue at: `None` at the end, or if the partition is out of
 /// service.
 fn scrub(partition: &Partition, from: Place, bytes: u64) -> (u64, Option<Place>) {
-    let segment = partition.segment_from(from.base).filter(|_| partition.serving().is_ok());
-    let Some(segment) = segment else { return (0, None) };
+    let extent = partition.extent_from(from.base).filter(|_| partition.serving().is_ok());
+    let Some(segment) = extent.map(segment::segment_of) else { return (0, None) };
     let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
     let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
     // An unreadable segment is reported and skipped; the next one may be readable.

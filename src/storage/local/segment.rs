@@ -16,6 +16,7 @@ mod read;
 mod verified;
 mod walk;
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -24,16 +25,18 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use bytes::Bytes;
 
 pub use dir::PartitionDir;
-pub use files::{Files, METADATA, ids, log_path, recreate, remove_files, topic_of, write_metadata};
+pub use files::Files;
 pub use index::{Appendage, DEFAULT_INTERVAL};
-pub use read::Batches;
 pub use walk::{End, Expected, Held, Met, check, walk_file};
 
 use super::fs::{self, File, Open};
+
+use super::layout::Names;
 use crate::kernel::{self, SegmentId};
 use crate::record::{self, Header};
-use crate::types::{IgnorePoison, Offset, Timestamp, TopicId};
-use files::Names;
+use crate::storage::extent::{Batches, ExtentRange, ExtentReader, ReadError, Reading};
+use crate::storage::partition::Partition;
+use crate::types::{IgnorePoison, Offset, Piece, Timestamp, TopicId};
 use index::{Index, Scan};
 use lent::Lent;
 use read::Places;
@@ -72,20 +75,6 @@ const SAVE_EVERY: u64 = 256 << 10;
 
 /// Saved indexes are small; a longer file is ignored.
 const LONGEST_COPY: u64 = 1 << 20;
-
-/// The reason why bytes could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadError {
-    /// The bytes are not in the page cache, and the caller did not want to wait.
-    MustWait,
-    /// The file was removed meanwhile.
-    Gone,
-    /// Compaction left nothing from the offset on. The next batch is in the next segment.
-    Behind,
-    Io(String),
-    /// The bytes are not as written.
-    Damaged(String),
-}
 
 /// The reason why a segment could not be made durable.
 #[derive(Debug)]
@@ -145,26 +134,14 @@ impl Segment {
         (self.dir.topic(), self.dir.partition(), self.base)
     }
 
-    pub fn base(&self) -> Offset {
-        self.base
-    }
-
     /// The path of its file, for messages.
     pub fn path(&self) -> PathBuf {
         self.dir.log_path(self.id())
     }
 
-    pub fn id(&self) -> SegmentId {
-        SegmentId { base: self.base, generation: self.generation }
-    }
-
     /// The number of bytes appended, durable or not.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
-    }
-
-    pub fn max_timestamp(&self) -> Timestamp {
-        Timestamp(self.max_timestamp.load(Ordering::Acquire))
     }
 
     /// Writes `pieces` at `at`, the current end of the segment. `batches` describes them.
@@ -270,74 +247,6 @@ impl Segment {
         self.abandon();
         let _no_copy_is_written = self.saved();
         self.dir.remove(self.id())
-    }
-
-    /// The first record in `[start, end)` whose timestamp is at least `time`. May wait for the disk.
-    pub fn find_by_time(
-        &self,
-        time: Timestamp,
-        start: Offset,
-        end: Offset,
-    ) -> Result<Option<record::Found>, ReadError> {
-        // The file may not exist yet.
-        if self.size() == 0 {
-            return Ok(None);
-        }
-        let file = self.file()?;
-        let mut at = self.indexed(&*file, true, |index| index.before_time(time))?;
-        let mut scan = Scan::new(&*file, true);
-        while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
-            let may_hold =
-                header.max_timestamp >= time && header.last_offset().is_some_and(|last| last >= start);
-            if !may_hold {
-                continue;
-            }
-            let batch = self.batch(&*file, place, &header, end)?;
-            let found = record::first_since(&batch, time, start.max(header.base_offset));
-            if let Some(found) = found.map_err(|error| self.damaged(place, &error.to_string()))? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first record in `[start, end)` with the largest timestamp there. May wait for the disk.
-    pub fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
-        if self.size() == 0 {
-            return Ok(None);
-        }
-        let file = self.file()?;
-        let mut at = match self.position_of(&*file, start.max(self.base), true) {
-            Err(ReadError::Behind) => return Ok(None),
-            found => found?,
-        };
-        let mut scan = Scan::new(&*file, true);
-        let mut newest: Option<(u64, Header, Timestamp)> = None;
-        while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
-            let mut timestamp = header.max_timestamp;
-            // The newest record of the batch that contains `start` may be before `start`.
-            if header.base_offset < start {
-                let batch = self.batch(&*file, place, &header, end)?;
-                let visible =
-                    record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))?;
-                timestamp = visible.map_or(Timestamp(-1), |found| found.timestamp);
-            }
-            if newest.is_none_or(|(_, _, best)| timestamp > best) {
-                newest = Some((place, header, timestamp));
-            }
-        }
-        let Some((place, header, _)) = newest.filter(|(_, _, best)| best.0 >= 0) else {
-            return Ok(None);
-        };
-        let batch = self.batch(&*file, place, &header, end)?;
-        record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))
-    }
-
-    /// The largest timestamp of the batch that contains `offset`, or of the next one. May wait for the disk.
-    pub fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError> {
-        let file = self.file()?;
-        let (_, header) = self.find(&*file, offset, true)?;
-        Ok(header.max_timestamp)
     }
 
     /// The position of the batch that contains `offset`, or of the next one.
@@ -536,5 +445,121 @@ impl Segment {
     }
 }
 
+impl ExtentReader for Segment {
+    fn id(&self) -> SegmentId {
+        SegmentId { base: self.base, generation: self.generation }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.size()
+    }
+
+    fn max_timestamp(&self) -> Timestamp {
+        Timestamp(self.max_timestamp.load(Ordering::Acquire))
+    }
+
+    fn read_now(&self, range: &ExtentRange) -> Result<Batches, ReadError> {
+        self.read_within(range, false)
+    }
+
+    fn read(self: Arc<Self>, range: ExtentRange) -> Reading {
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || self.read_within(&range, true));
+            read.await.unwrap_or(Err(ReadError::Stopped))
+        })
+    }
+
+    fn read_bytes(&self, from: Offset, end: Offset, max_bytes: usize) -> Result<Bytes, ReadError> {
+        let range = ExtentRange { from, end, max_bytes, at_least_one: true, listed: false };
+        let Batches { pieces, .. } = self.read_within(&range, true)?;
+        let bytes = pieces.first().map_or(Ok(Bytes::new()), Piece::to_bytes);
+        bytes.map_err(|error| ReadError::Io(error.to_string()))
+    }
+
+    fn find_by_time(
+        &self,
+        time: Timestamp,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Option<record::Found>, ReadError> {
+        // The file may not exist yet.
+        if self.size() == 0 {
+            return Ok(None);
+        }
+        let file = self.file()?;
+        let mut at = self.indexed(&*file, true, |index| index.before_time(time))?;
+        let mut scan = Scan::new(&*file, true);
+        while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
+            let may_hold =
+                header.max_timestamp >= time && header.last_offset().is_some_and(|last| last >= start);
+            if !may_hold {
+                continue;
+            }
+            let batch = self.batch(&*file, place, &header, end)?;
+            let found = record::first_since(&batch, time, start.max(header.base_offset));
+            if let Some(found) = found.map_err(|error| self.damaged(place, &error.to_string()))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
+        if self.size() == 0 {
+            return Ok(None);
+        }
+        let file = self.file()?;
+        let mut at = match self.position_of(&*file, start.max(self.base), true) {
+            Err(ReadError::Behind) => return Ok(None),
+            found => found?,
+        };
+        let mut scan = Scan::new(&*file, true);
+        let mut newest: Option<(u64, Header, Timestamp)> = None;
+        while let Some((place, header)) = self.next_header(&mut scan, &mut at, end)? {
+            let mut timestamp = header.max_timestamp;
+            // The newest record of the batch that contains `start` may be before `start`.
+            if header.base_offset < start {
+                let batch = self.batch(&*file, place, &header, end)?;
+                let visible =
+                    record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))?;
+                timestamp = visible.map_or(Timestamp(-1), |found| found.timestamp);
+            }
+            if newest.is_none_or(|(_, _, best)| timestamp > best) {
+                newest = Some((place, header, timestamp));
+            }
+        }
+        let Some((place, header, _)) = newest.filter(|(_, _, best)| best.0 >= 0) else {
+            return Ok(None);
+        };
+        let batch = self.batch(&*file, place, &header, end)?;
+        record::newest(&batch, start).map_err(|error| self.damaged(place, &error.to_string()))
+    }
+
+    fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError> {
+        let file = self.file()?;
+        let (_, header) = self.find(&*file, offset, true)?;
+        Ok(header.max_timestamp)
+    }
+
+    fn describe(&self) -> String {
+        self.path().display().to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests;
+
+/// The segment behind an extent. All extents of a store are of its one engine.
+pub fn segment_of(extent: Arc<dyn ExtentReader>) -> Arc<Segment> {
+    let any: Arc<dyn Any + Send + Sync> = extent;
+    any.downcast().expect("the engine on files has only segments")
+}
+
+pub fn segments_of(extents: Vec<Arc<dyn ExtentReader>>) -> Vec<Arc<Segment>> {
+    extents.into_iter().map(segment_of).collect()
+}
+
+/// The directory of a partition, which this engine has given it.
+pub fn dir_of(partition: &Partition) -> Arc<PartitionDir> {
+    Arc::clone(partition.home()).downcast().expect("the engine on files gives it a directory")
+}

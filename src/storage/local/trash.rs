@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::fs::{self, Fs};
-use super::segment;
+use super::layout;
 use crate::types::{IgnorePoison, TopicId};
 
 /// The folder beside the trash for directories that belong to no topic. Nothing in it is ever removed.
@@ -87,7 +87,7 @@ impl Trash {
     }
 
     fn take_left_behind(&self, in_place: &mut InPlace, dir: &Path, topic: TopicId) -> io::Result<()> {
-        if segment::topic_of(&*self.fs, dir)? == Some(topic) {
+        if layout::topic_of(&*self.fs, dir)? == Some(topic) {
             self.take_from(in_place, dir)?;
         }
         in_place.left_behind.remove(dir);

@@ -1,18 +1,18 @@
-//! Look-ups by time: in the segments, and in the batches that are only in memory.
+//! Look-ups by time: in the extents, and in the batches that are only in memory.
 
 use std::sync::Arc;
 
 use super::{Found, Partition, Pieces, off_thread};
 use crate::record;
 use crate::storage::LogError;
-use crate::storage::local::segment::{ReadError, Segment};
+use crate::storage::extent::{ExtentReader, ReadError};
 use crate::types::{Offset, Timestamp};
 
-/// The part of a log that a search reads: the segments up to `end`, and the batches that no segment has.
+/// The part of a log that a search reads: the extents up to `end`, and the batches that no extent has.
 struct Searched {
     start: Offset,
     end: Offset,
-    segments: Vec<Arc<Segment>>,
+    extents: Vec<Arc<dyn ExtentReader>>,
     unwritten: Vec<Pieces>,
 }
 
@@ -36,7 +36,7 @@ impl Partition {
             let searched = self.searched();
             let found = off_thread(move || search(&searched)).await?;
             let start = self.ends().log_start;
-            // The log start offset moved during the search, or a segment was removed or replaced.
+            // The log start offset moved during the search, or an extent was removed or replaced.
             let is_outdated = match &found {
                 Ok(found) => found.is_some_and(|found| found.offset < start),
                 Err(error) => *error == ReadError::Gone,
@@ -48,15 +48,15 @@ impl Partition {
     }
 
     fn searched(&self) -> Searched {
-        // The ends are read first: every record below them is in a segment or in memory when the lock is
+        // The ends are read first: every record below them is in an extent or in memory when the lock is
         // taken.
         let ends = self.ends();
         let log = self.log();
         let end = log.unwritable.map_or(ends.high_watermark, |stuck| stuck.from.min(ends.high_watermark));
-        let has_any = |segment: &&Arc<Segment>| segment.base() < end && ends.log_start < end;
-        let segments = log.segments.iter().filter(has_any).cloned().collect();
+        let has_any = |extent: &&Arc<dyn ExtentReader>| extent.base() < end && ends.log_start < end;
+        let extents = log.extents.iter().filter(has_any).cloned().collect();
         let unwritten = log.unwritten().map(|recent| recent.pieces.clone()).collect();
-        Searched { start: ends.log_start, end, segments, unwritten }
+        Searched { start: ends.log_start, end, extents, unwritten }
     }
 
     fn found(&self, found: record::Found) -> Found {
@@ -67,8 +67,8 @@ impl Partition {
 
 impl Searched {
     fn first_since(&self, time: Timestamp) -> Result<Option<record::Found>, ReadError> {
-        for segment in self.segments.iter().filter(|segment| segment.max_timestamp() >= time) {
-            let found = segment.find_by_time(time, self.start, self.end)?;
+        for extent in self.extents.iter().filter(|extent| extent.max_timestamp() >= time) {
+            let found = extent.find_by_time(time, self.start, self.end)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -83,21 +83,21 @@ impl Searched {
     }
 
     fn newest(&self) -> Result<Option<record::Found>, ReadError> {
-        let mut candidates: Vec<&Arc<Segment>> = self.segments.iter().collect();
-        candidates.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp()));
+        let mut candidates: Vec<&Arc<dyn ExtentReader>> = self.extents.iter().collect();
+        candidates.sort_by_key(|extent| std::cmp::Reverse(extent.max_timestamp()));
         let mut best: Option<record::Found> = None;
         let consider = |best: &mut Option<record::Found>, found: Option<record::Found>| {
             if found.is_some_and(|found| best.is_none_or(|best| found.timestamp > best.timestamp)) {
                 *best = found;
             }
         };
-        for segment in candidates {
-            // A segment's newest record may be before the log start offset; then another segment may have the
+        for extent in candidates {
+            // An extent's newest record may be before the log start offset; then another extent may have the
             // result.
-            if best.is_some_and(|best| best.timestamp >= segment.max_timestamp()) {
+            if best.is_some_and(|best| best.timestamp >= extent.max_timestamp()) {
                 break;
             }
-            consider(&mut best, segment.find_max_timestamp(self.start, self.end)?);
+            consider(&mut best, extent.find_max_timestamp(self.start, self.end)?);
         }
         for batch in &self.unwritten {
             consider(&mut best, record::newest(&batch.whole(), self.start).map_err(unreadable)?);

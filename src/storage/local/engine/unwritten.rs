@@ -14,6 +14,7 @@ use super::super::fs::Failure;
 use super::super::segment::{Appendage, Segment};
 use super::RECENT_OVERHEAD;
 use crate::kernel::StoreAgain;
+use crate::storage::extent::ExtentReader;
 use crate::storage::partition::{Partition, Unwritable};
 use crate::types::TopicId;
 

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
-use super::super::segment::{Appendage, Segment};
+use super::super::segment::{self, Appendage, Segment};
 use super::round::{Event, NewBatch, Round};
 use super::unwritten::{self, Run};
 use super::{Engine, SegmentKey};
@@ -365,10 +365,11 @@ fn runs(round: &Round) -> Vec<SegmentRun> {
         let NewBatch { partition, placed, pieces, .. } = batch;
         let key = (partition.topic, partition.index, placed.segment);
         let run = *of_segment.entry(key).or_insert_with(|| {
-            let segment = partition.segment_for(placed, || {
+            let extent = partition.extent_at(placed.segment, || {
                 let interval = partition.settings().index_interval_bytes;
-                Segment::new(partition.dir(), placed.segment, interval)
+                Arc::new(Segment::new(&segment::dir_of(partition), placed.segment, interval))
             });
+            let segment = segment::segment_of(extent);
             let direct = !batch.is_inline();
             let run = Run { segment, at: placed.at, pieces: vec![], batches: vec![] };
             runs.push(SegmentRun { partition: Arc::clone(partition), run, events: vec![], direct });

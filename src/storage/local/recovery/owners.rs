@@ -14,6 +14,7 @@ use super::{Account, Place, Round, Unwritten, Waiting, is_there, written_lengths
 use crate::kernel::{self, SegmentId, Shard};
 use crate::storage::local::directory::{Directory, PartitionKey, parse_partition_dir, partition_dir};
 use crate::storage::local::fs::{Failure, Fs, Open};
+use crate::storage::local::layout;
 use crate::storage::local::segment::{self, Expected};
 use crate::types::{Offset, TopicId};
 
@@ -45,7 +46,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             let key = (*ids.get(topic)?, index);
             Some((key, shard.partition(key.0, index)?))
         });
-        let says = match segment::topic_of(fs, &dir) {
+        let says = match layout::topic_of(fs, &dir) {
             // The others would fail too.
             Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
             says => says,
@@ -79,13 +80,13 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             continue;
         };
         let is_another_known =
-            matches!(segment::topic_of(fs, &dir), Ok(Some(topic)) if shard.topic(topic).is_some());
+            matches!(layout::topic_of(fs, &dir), Ok(Some(topic)) if shard.topic(topic).is_some());
         if !is_another_known && has_its_segments(fs, &dir, key, partition, shard, rounds)? {
             owned.ours.insert(key);
             owned.relabelled.push((dir, key.0));
             continue;
         }
-        let why = format!("{} {doubt}", dir.join(segment::METADATA).display());
+        let why = format!("{} {doubt}", dir.join(layout::METADATA).display());
         owned.damaged.insert(key, why);
         owned.unknown.push(dir);
     }
@@ -103,7 +104,7 @@ fn has_its_segments(
     rounds: &[Round],
 ) -> io::Result<bool> {
     if partition.extents().is_empty() {
-        return Ok(segment::ids(fs, dir)?.is_empty());
+        return Ok(layout::ids(fs, dir)?.is_empty());
     }
     let places = rounds.iter().flat_map(|round| &round.places);
     let mut written_again: BTreeMap<SegmentId, &Place> = BTreeMap::new();
@@ -117,7 +118,7 @@ fn has_its_segments(
         if let Some(place) = written_again.get(&state.id()) {
             (expected.bytes, expected.end) = (place.at, place.base_offset);
         }
-        match segment::check(fs, &segment::log_path(dir, state.id()), &expected) {
+        match segment::check(fs, &layout::log_path(dir, state.id()), &expected) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && expected.bytes == 0 => {}
             Ok(held) if held.wrong.is_empty() => {}
             Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
@@ -151,7 +152,7 @@ impl Owned {
                 dir = %dir.display(), %topic,
                 "partition.metadata is damaged, the segments are not: the file is written again"
             );
-            segment::write_metadata(&*directory.fs, dir, *topic)?;
+            layout::write_metadata(&*directory.fs, dir, *topic)?;
             directory.files.sync_names(dir)?;
         }
         Ok(())
@@ -238,11 +239,11 @@ fn settle_partition(
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
 ) -> io::Result<Settled> {
-    let found = segment::ids(fs, dir)?;
+    let found = layout::ids(fs, dir)?;
     let mut too_long = Vec::new();
     let must_have = written_lengths(partition, waiting);
     for state in partition.extents() {
-        let path = segment::log_path(dir, state.id());
+        let path = layout::log_path(dir, state.id());
         let least = must_have.get(&state.id());
         let len = match fs.metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match least {
@@ -271,7 +272,7 @@ fn settle_partition(
         file.sync_data()?;
     }
     for id in &spare {
-        segment::remove_files(fs, dir, *id)?;
+        layout::remove_files(fs, dir, *id)?;
     }
     if !spare.is_empty() {
         fs.sync_dir(dir)?;

@@ -12,9 +12,10 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use super::super::fs::{File, Open};
 use super::super::trash::Trash;
-use super::files::{self, Files, Names};
+use super::files::Files;
 use super::lent::Lent;
 use crate::kernel::SegmentId;
+use crate::storage::local::layout::{self, Names};
 use crate::types::{IgnorePoison, TopicId};
 
 pub struct PartitionDir {
@@ -57,7 +58,7 @@ impl PartitionDir {
 
     /// The path of a segment, for messages.
     pub fn log_path(&self, id: SegmentId) -> PathBuf {
-        files::log_path(&self.path, id)
+        layout::log_path(&self.path, id)
     }
 
     /// Whether the topic was deleted.
@@ -78,17 +79,17 @@ impl PartitionDir {
         }
         let fs = self.files.fs();
         self.trash.make_way(&self.path)?;
-        if !files::make_dir(fs, &self.path)? {
-            match files::topic_of(fs, &self.path)? {
+        if !layout::make_dir(fs, &self.path)? {
+            match layout::topic_of(fs, &self.path)? {
                 Some(topic) if topic == self.topic => {}
-                None if files::ids(fs, &self.path)?.is_empty() => {}
+                None if layout::ids(fs, &self.path)?.is_empty() => {}
                 _ => return Err(self.holds_something_else()),
             }
         }
-        if let Err(error) = files::write_metadata(fs, &self.path, self.topic) {
+        if let Err(error) = layout::write_metadata(fs, &self.path, self.topic) {
             // Without a topic id the next start could not tell which topic the directory belongs to. The
             // first error is returned.
-            let _ = fs.remove(&self.path.join(files::METADATA));
+            let _ = fs.remove(&self.path.join(layout::METADATA));
             let _ = fs.remove_dir(&self.path);
             return Err(error);
         }
@@ -132,7 +133,7 @@ impl PartitionDir {
     /// The file with the saved index of a segment.
     pub fn open_index(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
-        self.files.fs().open(&files::index_path(&self.path, id), how)
+        self.files.fs().open(&layout::index_path(&self.path, id), how)
     }
 
     /// Removes a segment's file and its index; missing files are no error. The names need a sync afterwards.
@@ -140,7 +141,7 @@ impl PartitionDir {
         // The file was moved away with the directory.
         let Ok(_there) = self.there() else { return Ok(()) };
         self.files.forget((self.topic, self.partition, id));
-        files::remove_files(self.files.fs(), &self.path, id)
+        layout::remove_files(self.files.fs(), &self.path, id)
     }
 
     /// Handles to make its name, the names in it, and its metadata durable.
@@ -171,10 +172,10 @@ impl PartitionDir {
     fn is_ours(&self) -> io::Result<bool> {
         let fs = self.files.fs();
         Ok(self.made.load(Ordering::Acquire)
-            || match files::topic_of(fs, &self.path)? {
+            || match layout::topic_of(fs, &self.path)? {
                 Some(topic) => topic == self.topic,
                 // A crash came right after the directory was created.
-                None => files::ids(fs, &self.path)?.is_empty(),
+                None => layout::ids(fs, &self.path)?.is_empty(),
             })
     }
 

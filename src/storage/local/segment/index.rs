@@ -17,9 +17,9 @@
 use std::io::{self, IoSlice};
 
 use super::super::fs::File;
-use super::ReadError;
 use super::verified::{OUT_OF_PLACE, follows};
 use crate::record::Header;
+use crate::storage::extent::ReadError;
 use crate::types::{Offset, Timestamp, TopicId};
 
 /// Kafka's `index.interval.bytes`.

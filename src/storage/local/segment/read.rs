@@ -11,16 +11,9 @@ use bytes::Bytes;
 use super::index::Scan;
 use super::verified::{self, Verified};
 use super::walk::Stop;
-use super::{File, ReadError, Segment};
+use super::{File, Segment};
+use crate::storage::extent::{Batches, ExtentRange, ExtentReader, ListedBatch, ReadError};
 use crate::types::{FileRange, IgnorePoison, Offset, Piece};
-
-/// Whole batches, and the next offset after them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batches {
-    /// `None` if the first batch exceeds the limit.
-    pub piece: Option<Piece>,
-    pub next: Offset,
-}
 
 /// The range of whole batches in the file.
 struct Span {
@@ -84,32 +77,30 @@ fn cold_parts(file: &dyn File, range: Range<u64>) -> Vec<Range<u64>> {
 }
 
 impl Segment {
-    /// Reads whole batches, from the one that contains `from` on (or the next one if compaction removed it),
-    /// below `end`, at most `max_bytes`. With `at_least_one` the first batch is returned even if it is
-    /// larger. Without `may_wait` it fails with `MustWait` if something is not in the page cache.
-    pub fn read(
-        &self,
-        from: Offset,
-        end: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-        may_wait: bool,
-    ) -> Result<Batches, ReadError> {
+    /// Without `may_wait` it fails with `MustWait` if something is not in the page cache.
+    pub(super) fn read_within(&self, range: &ExtentRange, may_wait: bool) -> Result<Batches, ReadError> {
         let file = self.file()?;
-        let Some(Span { at, next }) = self.span(&*file, from, end, max_bytes, at_least_one, may_wait)? else {
-            return Ok(Batches { piece: None, next: from });
+        let Some(Span { at, next }) = self.span(&*file, range, may_wait)? else {
+            return Ok(Batches { pieces: Vec::new(), list: Vec::new(), next: range.from });
         };
         self.verify(&*file, at.clone(), may_wait)?;
         let piece = self.piece(&file, at.clone(), may_wait)?;
         self.places().remember(next, at.end);
-        Ok(Batches { piece: Some(piece), next })
+        let list = if range.listed { self.list(&*file, at, may_wait)? } else { Vec::new() };
+        Ok(Batches { pieces: vec![piece], list, next })
     }
 
-    /// Like [`Segment::read`], in memory and always with the first batch. May wait for the disk.
-    pub fn read_bytes(&self, from: Offset, end: Offset, max_bytes: usize) -> Result<Bytes, ReadError> {
-        let Batches { piece, .. } = self.read(from, end, max_bytes, true, true)?;
-        let bytes = piece.map_or(Ok(Bytes::new()), |piece| piece.to_bytes());
-        bytes.map_err(|error| ReadError::Io(error.to_string()))
+    /// The batches in a range of whole batches.
+    fn list(&self, file: &dyn File, at: Range<u64>, may_wait: bool) -> Result<Vec<ListedBatch>, ReadError> {
+        let mut scan = Scan::new(file, may_wait);
+        let mut list = Vec::new();
+        let mut next = at.start;
+        while next < at.end {
+            let header = scan.header(next)?.ok_or_else(|| self.damaged(next, "it is cut short"))?;
+            list.push(ListedBatch::from(&header));
+            next += header.size() as u64;
+        }
+        Ok(list)
     }
 
     /// Checks whole batches against their checksums, even if they were checked before: those from `at` on,
@@ -150,15 +141,8 @@ impl Segment {
         Ok(start..end)
     }
 
-    fn span(
-        &self,
-        file: &dyn File,
-        from: Offset,
-        end: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-        may_wait: bool,
-    ) -> Result<Option<Span>, ReadError> {
+    fn span(&self, file: &dyn File, range: &ExtentRange, may_wait: bool) -> Result<Option<Span>, ReadError> {
+        let ExtentRange { from, end, max_bytes, at_least_one, listed: _ } = *range;
         let known = self.places().of(from);
         let start = known.map_or_else(|| self.position_of(file, from, may_wait), Ok)?;
         let size = self.size();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::super::fs::{Failure, Fault, Fs, Operation, SimFs};
+use super::super::layout;
 use super::super::trash::Trash;
 use super::*;
 use crate::record::BatchBuilder;
@@ -79,6 +80,16 @@ impl Fixture {
     }
 }
 
+fn batches_in(
+    segment: &Segment,
+    from: Offset,
+    end: Offset,
+    max_bytes: usize,
+    at_least_one: bool,
+) -> Result<Batches, ReadError> {
+    segment.read_within(&ExtentRange { from, end, max_bytes, at_least_one, listed: false }, true)
+}
+
 fn read(segment: &Segment, from: i64, end: Offset, max: usize) -> Vec<u8> {
     segment.read_bytes(Offset(from), end, max).unwrap().to_vec()
 }
@@ -88,8 +99,9 @@ fn a_read_while_a_batch_is_appended_ends_before_it_and_says_so() {
     let f = fixture(2, 5000);
     // The second batch is in the index, but not yet in the size.
     f.segment.size.store(f.batches[0].len() as u64, Ordering::Release);
-    let Batches { piece, next } = f.segment.read(Offset(100), f.end(), usize::MAX, true, true).unwrap();
-    assert_eq!(piece.unwrap().to_bytes().unwrap(), f.batches[0]);
+    let Batches { pieces, next, .. } =
+        batches_in(&f.segment, Offset(100), f.end(), usize::MAX, true).unwrap();
+    assert_eq!(pieces[0].to_bytes().unwrap(), f.batches[0]);
     assert_eq!(next, Offset(103));
 }
 
@@ -118,8 +130,12 @@ fn f8_f9_as_many_whole_batches_as_the_limit_allows_but_one_in_any_case() {
     assert_eq!(read(&f.segment, 100, f.end(), two.len()), two);
     assert_eq!(read(&f.segment, 100, f.end(), two.len() - 1), f.batches[0]);
     assert_eq!(read(&f.segment, 100, f.end(), usize::MAX), f.batches.concat());
-    let nothing = f.segment.read(Offset(100), f.end(), 100, false, true).unwrap();
-    assert_eq!(nothing, Batches { piece: None, next: Offset(100) }, "unless the caller has a batch already");
+    let nothing = batches_in(&f.segment, Offset(100), f.end(), 100, false).unwrap();
+    assert_eq!(
+        nothing,
+        Batches { pieces: vec![], list: vec![], next: Offset(100) },
+        "unless the caller has a batch already"
+    );
 }
 
 #[test]
@@ -186,7 +202,7 @@ fn i9_a_flipped_bit_is_noticed_and_only_in_the_batch_it_is_in() {
     f.fs.flip_bit(Path::new(LOG), (f.batches[0].len() as u64 + 80) * 8).unwrap();
     let segment = f.reopened();
     assert_eq!(read(&segment, 100, Offset(103), usize::MAX), f.batches[0]);
-    let damaged = segment.read(Offset(103), f.end(), usize::MAX, true, true);
+    let damaged = batches_in(&segment, Offset(103), f.end(), usize::MAX, true);
     assert!(matches!(damaged, Err(ReadError::Damaged(_))), "{damaged:?}");
     assert_eq!(read(&segment, 106, f.end(), usize::MAX), f.batches[2]);
 }
@@ -370,8 +386,9 @@ fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() 
                 };
                 let expected = below[..below.iter().take_while(fits).count().max(1)].concat();
                 for segment in [&f.segment, &reopened] {
-                    let Batches { piece, next: behind } = segment.read(next, end, max, true, true).unwrap();
-                    assert_eq!(piece.unwrap().to_bytes().unwrap(), expected, "{max} bytes from {next}");
+                    let Batches { pieces, next: behind, .. } =
+                        batches_in(&segment, next, end, max, true).unwrap();
+                    assert_eq!(pieces[0].to_bytes().unwrap(), expected, "{max} bytes from {next}");
                     assert_eq!(
                         behind.0,
                         next.0 + 3 * record::batches(&expected.clone().into()).count() as i64
@@ -412,8 +429,8 @@ fn batches_at_rest_are_handed_out_as_a_range_of_their_file_which_outlives_its_na
     let dir = tempfile::tempdir().unwrap();
     let files = Arc::new(Files::new(Arc::new(super::super::fs::DiskFs), 8));
     let (segment, batches) = on_disk(dir.path(), &files, 0, 3);
-    let Batches { piece, next } = segment.read(Offset(103), Offset(109), 1 << 20, true, true).unwrap();
-    let piece = piece.unwrap();
+    let Batches { pieces, next, .. } = batches_in(&segment, Offset(103), Offset(109), 1 << 20, true).unwrap();
+    let piece = &pieces[0];
     assert!(matches!(piece, Piece::File(_)) && piece.memory() < 1000);
     segment.remove().unwrap();
     assert_eq!((piece.to_bytes().unwrap(), next), (batches[1..].concat().into(), Offset(109)));
@@ -425,7 +442,7 @@ fn answers_hold_a_bounded_number_of_files_and_give_them_back() {
     let files = Arc::new(Files::new(Arc::new(super::super::fs::DiskFs), 8));
     let logs: Vec<_> = (0..12).map(|partition| on_disk(dir.path(), &files, partition, 2)).collect();
     let read = |log: &(Segment, Vec<Bytes>)| {
-        log.0.read(Offset(100), Offset(106), 1 << 20, true, true).unwrap().piece.unwrap()
+        batches_in(&log.0, Offset(100), Offset(106), 1 << 20, true).unwrap().pieces.remove(0)
     };
     let held: Vec<Piece> = logs.iter().chain(&logs).map(read).collect();
     let in_files = held.iter().filter(|piece| matches!(piece, Piece::File(_))).count();
@@ -463,8 +480,8 @@ fn a_directory_says_whose_it_is_as_kafka_writes_it() {
     let dir = Path::new("topics/t-0");
     let text = super::super::fs::read_all(&*f.fs, &dir.join("partition.metadata"), 100).unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), "version: 0\ntopic_id: BQUFBQUFBQUFBQUFBQUFBQ");
-    assert_eq!(topic_of(&*f.fs, dir).unwrap(), Some(KEY.0));
-    assert_eq!(ids(&*f.fs, dir).unwrap(), [f.segment.id()]);
+    assert_eq!(layout::topic_of(&*f.fs, dir).unwrap(), Some(KEY.0));
+    assert_eq!(layout::ids(&*f.fs, dir).unwrap(), [f.segment.id()]);
 }
 
 const LOG: &str = "topics/t-0/00000000000000000100.log";

@@ -8,35 +8,46 @@
 //! do not change.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::directory::Directory;
-use super::fs::File;
-use super::segment::{PartitionDir, ReadError, Segment};
+use super::extent::{ExtentReader, ReadError};
+use super::line::Line;
+use super::partition::Partition;
+use super::{LogError, StoreError, Unavailable};
 use crate::config::TopicSettings;
 use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
-use crate::storage::line::Line;
-use crate::storage::partition::Partition;
-use crate::storage::{StoreError, Unavailable};
 use crate::types::{Offset, Timestamp};
 
-/// The bytes that are read or written at once.
+/// The bytes that are read at once.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct Cleaner<'a> {
     pub(super) line: &'a dyn Line,
-    pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
     /// The maximum memory in bytes for the keys of a run.
     pub(super) memory: u64,
     /// The store is closing: a run ends without an effect.
     pub(super) stop: &'a AtomicBool,
+}
+
+/// The place to which a run writes extents, one after the other.
+pub(super) trait Sink {
+    /// Begins an extent. It is empty, even if an earlier run left something.
+    fn begin(&mut self, id: SegmentId) -> io::Result<()>;
+
+    /// Appends a batch to the current extent.
+    fn append(&mut self, batch: &Bytes) -> io::Result<()>;
+
+    /// Makes all extents durable.
+    fn finish(&mut self) -> io::Result<()>;
+
+    /// Removes the extents, because the run had no effect.
+    fn remove(&mut self);
 }
 
 /// The segments of a partition that a run would compact.
@@ -48,6 +59,13 @@ pub(super) struct Due {
     until: usize,
     /// The share of new bytes in them, in millionths.
     pub(super) dirty_millionths: u64,
+}
+
+impl Due {
+    /// An upper limit of the bytes that a run writes.
+    pub(super) fn bytes(&self, state: &kernel::Partition) -> u64 {
+        state.extents().iter().take(self.until).map(|extent| extent.bytes).sum()
+    }
 }
 
 /// Whether a partition is to be compacted (Kafka's `LogCleanerManager.grabFilthiestCompactedLog`).
@@ -104,16 +122,22 @@ impl From<io::Error> for Failed {
 
 impl Cleaner<'_> {
     /// Compacts a partition. `due` was computed from `state`.
-    pub(super) fn run(&self, partition: &Partition, state: &kernel::Partition, due: Due) {
+    pub(super) fn run(
+        &self,
+        partition: &Partition,
+        state: &kernel::Partition,
+        due: Due,
+        sink: &mut dyn Sink,
+    ) {
         let name = (&partition.topic_name, partition.index);
-        match self.try_to_run(partition, state, due) {
+        match self.try_to_run(partition, state, due, sink) {
             Ok(()) => {}
             Err(Failed::Read(ReadError::Damaged(why))) => partition.quarantine(&why),
             // The topic, or the beginning of the log, was deleted meanwhile.
             Err(Failed::Read(ReadError::Gone) | Failed::Refused(StoreError::Refused(_))) => {
                 tracing::debug!(partition = ?name, "the compacted segments were deleted meanwhile");
             }
-            Err(Failed::Write(_)) if partition.dir().is_discarded() => {}
+            Err(Failed::Write(_)) if partition.serving() == Err(LogError::NotServing) => {}
             Err(failed) => {
                 let why: &dyn std::fmt::Debug = match &failed {
                     Failed::Read(error) => error,
@@ -126,24 +150,23 @@ impl Cleaner<'_> {
         }
     }
 
-    fn try_to_run(&self, partition: &Partition, state: &kernel::Partition, due: Due) -> Result<(), Failed> {
+    fn try_to_run(
+        &self,
+        partition: &Partition,
+        state: &kernel::Partition,
+        due: Due,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Failed> {
         let states = state.extents().get(..due.until).unwrap_or_default();
-        let there = partition.segments_of(&states.iter().map(kernel::Extent::id).collect::<Vec<_>>());
+        let there = partition.extents_of(&states.iter().map(kernel::Extent::id).collect::<Vec<_>>());
         let Some(mut segments) = there else { return Err(Failed::Read(ReadError::Gone)) };
         let ends: Vec<Offset> = state.extents().iter().skip(1).map(|next| next.base).collect();
 
-        let bytes = states.iter().map(|segment| segment.bytes).sum();
-        if !self.directory.has_room_for(bytes) {
-            return Err(Failed::Write(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "no room to write it anew",
-            )));
-        }
         let log_start = partition.ends().log_start;
         let mut newest = Newest { memory: self.memory, ..Newest::default() };
         let mut known = None;
         for (at, (segment, end)) in segments.iter().zip(&ends).enumerate().skip(due.dirty_from) {
-            known = self.learn(&mut newest, segment, log_start..*end)?;
+            known = self.learn(&mut newest, &**segment, log_start..*end)?;
             if known.is_some() {
                 segments.truncate(at + 1);
                 break;
@@ -156,18 +179,19 @@ impl Cleaner<'_> {
 
         let most = partition.settings().segment_bytes;
         let generation = segments.iter().map(|segment| segment.id().generation).max().unwrap_or(0) + 1;
-        let mut output = Output { dir: partition.dir(), generation, most, files: Vec::new() };
+        let mut output = Output { sink, generation, most, extents: Vec::new() };
         let ranges = ends.iter().map(|end| log_start..*end);
-        let parts: Vec<(&Segment, Range<Offset>)> = segments.iter().map(|one| &**one).zip(ranges).collect();
+        let parts: Vec<(&dyn ExtentReader, Range<Offset>)> =
+            segments.iter().map(|one| &**one).zip(ranges).collect();
         let written = self.write(partition, &parts, &newest, known, &mut output);
         let outputs = match written.and_then(|()| Ok(output.finish()?)) {
             Ok(outputs) => outputs,
             Err(failed) => {
-                output.remove();
+                output.sink.remove();
                 return Err(failed);
             }
         };
-        let before: u64 = segments.iter().map(|segment| segment.size()).sum();
+        let before: u64 = segments.iter().map(|segment| segment.bytes()).sum();
         let after: u64 = outputs.iter().map(|segment| segment.bytes).sum();
         let (topic, index) = (partition.topic, partition.index);
         let replace = ReplaceExtents {
@@ -190,7 +214,7 @@ impl Cleaner<'_> {
                 if let StoreError::Refused(_)
                 | StoreError::Unavailable(Unavailable::Full | Unavailable::Unwritable(_)) = error
                 {
-                    output.remove();
+                    output.sink.remove();
                 }
                 Err(Failed::Refused(error))
             }
@@ -202,7 +226,7 @@ impl Cleaner<'_> {
     fn learn(
         &self,
         newest: &mut Newest,
-        segment: &Segment,
+        segment: &dyn ExtentReader,
         range: Range<Offset>,
     ) -> Result<Option<Offset>, Failed> {
         let mut stopped_at = None;
@@ -220,7 +244,7 @@ impl Cleaner<'_> {
     fn write(
         &self,
         partition: &Partition,
-        segments: &[(&Segment, Range<Offset>)],
+        segments: &[(&dyn ExtentReader, Range<Offset>)],
         newest: &Newest,
         known: Option<Offset>,
         output: &mut Output<'_>,
@@ -229,7 +253,7 @@ impl Cleaner<'_> {
         let base = segments.first().map_or(Offset(0), |(first, _)| first.base());
         output.begin(base, true)?;
         for (segment, range) in segments {
-            self.each_batch(segment, range.clone(), |header, batch| {
+            self.each_batch(*segment, range.clone(), |header, batch| {
                 if known.is_some_and(|known| header.base_offset >= known) {
                     if output.is_clean() {
                         output.begin(header.base_offset, false)?;
@@ -257,7 +281,7 @@ impl Cleaner<'_> {
     /// returns `Break`. Batches below the log start offset are left out, so damage there is ignored.
     fn each_batch(
         &self,
-        segment: &Segment,
+        segment: &dyn ExtentReader,
         Range { start, end }: Range<Offset>,
         mut visit: impl FnMut(&Header, &Bytes) -> Result<ControlFlow<()>, Failed>,
     ) -> Result<(), Failed> {
@@ -271,8 +295,7 @@ impl Cleaner<'_> {
                 read => read?,
             };
             if batches.is_empty() {
-                let why =
-                    format!("{}: what follows offset {from} lies behind {end}", segment.path().display());
+                let why = format!("{}: what follows offset {from} lies behind {end}", segment.describe());
                 return Err(ReadError::Damaged(why).into());
             }
             for batch in record::batches(&batches) {
@@ -372,93 +395,44 @@ fn allocated(bytes: usize) -> u64 {
     (bytes as u64 + 8).next_multiple_of(16).max(32)
 }
 
-/// The files that a run writes.
+/// The extents that a run writes.
 struct Output<'a> {
-    dir: &'a PartitionDir,
+    sink: &'a mut dyn Sink,
     generation: u32,
-    /// The maximum size of a segment with more than one batch.
+    /// The maximum size of an extent with more than one batch.
     most: u64,
-    files: Vec<OutputFile>,
-}
-
-struct OutputFile {
-    segment: Rewritten,
-    /// `None` once the file is durable, because a run may write any number of files.
-    file: Option<Arc<dyn File>>,
-    buffer: Vec<u8>,
+    extents: Vec<Rewritten>,
 }
 
 impl Output<'_> {
     fn begin(&mut self, base: Offset, cleaned: bool) -> io::Result<()> {
-        if let Some(last) = self.files.last_mut() {
-            last.finish()?;
-        }
-        let id = SegmentId { base, generation: self.generation };
-        // An earlier run may have left the file half written.
-        let file = self.dir.create(id)?;
-        let segment = Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned };
-        self.files.push(OutputFile { segment, file: Some(file), buffer: Vec::new() });
+        self.sink.begin(SegmentId { base, generation: self.generation })?;
+        self.extents.push(Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned });
         Ok(())
     }
 
     fn is_clean(&self) -> bool {
-        self.files.last().is_some_and(|last| last.segment.cleaned)
+        self.extents.last().is_some_and(|last| last.cleaned)
     }
 
     fn append(&mut self, header: &Header, batch: &Bytes) -> io::Result<()> {
-        if let Some(OutputFile { segment, .. }) = self.files.last()
-            && segment.bytes > 0
-        {
+        if let Some(newest) = self.extents.last().copied().filter(|newest| newest.bytes > 0) {
             let last = header.last_offset().unwrap_or(header.base_offset);
-            let is_full = segment.bytes + batch.len() as u64 > self.most;
-            if is_full || last.0.saturating_sub(segment.base.0) > i64::from(i32::MAX) {
-                self.begin(header.base_offset, segment.cleaned)?;
+            let is_full = newest.bytes + batch.len() as u64 > self.most;
+            if is_full || last.0.saturating_sub(newest.base.0) > i64::from(i32::MAX) {
+                self.begin(header.base_offset, newest.cleaned)?;
             }
         }
-        let Some(file) = self.files.last_mut() else { return Ok(()) };
-        file.segment.bytes += batch.len() as u64;
-        file.segment.max_timestamp = file.segment.max_timestamp.max(header.max_timestamp);
-        file.buffer.extend_from_slice(batch);
-        match file.buffer.len() >= CHUNK {
-            true => file.flush(),
-            false => Ok(()),
-        }
+        let Some(newest) = self.extents.last_mut() else { return Ok(()) };
+        newest.bytes += batch.len() as u64;
+        newest.max_timestamp = newest.max_timestamp.max(header.max_timestamp);
+        self.sink.append(batch)
     }
 
-    /// Makes the files and their names durable.
+    /// Makes the extents durable.
     fn finish(&mut self) -> io::Result<Vec<Rewritten>> {
-        if let Some(last) = self.files.last_mut() {
-            last.finish()?;
-        }
-        self.dir.names()?.sync()?;
-        Ok(self.files.iter().map(|file| file.segment).collect())
-    }
-
-    /// Removes the files of a run that had no effect.
-    fn remove(&self) {
-        for file in &self.files {
-            let id = SegmentId { base: file.segment.base, generation: self.generation };
-            if let Err(error) = self.dir.remove(id) {
-                tracing::debug!(%error, "cannot remove a compaction file; the next start removes it");
-            }
-        }
-    }
-}
-
-impl OutputFile {
-    fn flush(&mut self) -> io::Result<()> {
-        let at = self.segment.bytes - self.buffer.len() as u64;
-        if let Some(file) = &self.file {
-            file.write_at(&[IoSlice::new(&self.buffer)], at)?;
-        }
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()?;
-        self.buffer = Vec::new();
-        self.file.take().map_or(Ok(()), |file| file.sync_data())
+        self.sink.finish()?;
+        Ok(self.extents.clone())
     }
 }
 

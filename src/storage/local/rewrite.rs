@@ -1,0 +1,79 @@
+//! The segment files that compaction writes.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fs::File;
+use super::segment::PartitionDir;
+use crate::kernel::SegmentId;
+use crate::storage::cleaner::Sink;
+
+/// The bytes that are written at once.
+const CHUNK: usize = 1 << 20;
+
+pub(super) struct NewFiles {
+    dir: Arc<PartitionDir>,
+    ids: Vec<SegmentId>,
+    newest: Option<NewFile>,
+}
+
+struct NewFile {
+    file: Arc<dyn File>,
+    written: u64,
+    buffer: Vec<u8>,
+}
+
+impl NewFiles {
+    pub(super) fn in_dir(dir: Arc<PartitionDir>) -> NewFiles {
+        NewFiles { dir, ids: Vec::new(), newest: None }
+    }
+
+    /// Ends the newest file. It is not kept open, because a run may write any number of files.
+    fn end_newest(&mut self) -> io::Result<()> {
+        match self.newest.take() {
+            Some(mut newest) => newest.flush().and_then(|()| newest.file.sync_data()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Sink for NewFiles {
+    fn begin(&mut self, id: SegmentId) -> io::Result<()> {
+        self.end_newest()?;
+        let file = self.dir.create(id)?;
+        self.ids.push(id);
+        self.newest = Some(NewFile { file, written: 0, buffer: Vec::new() });
+        Ok(())
+    }
+
+    fn append(&mut self, batch: &Bytes) -> io::Result<()> {
+        let Some(newest) = &mut self.newest else { return Ok(()) };
+        newest.buffer.extend_from_slice(batch);
+        if newest.buffer.len() >= CHUNK { newest.flush() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.end_newest()?;
+        self.dir.names()?.sync()
+    }
+
+    fn remove(&mut self) {
+        self.newest = None;
+        for id in &self.ids {
+            if let Err(error) = self.dir.remove(*id) {
+                tracing::debug!(%error, "cannot remove a compaction file; the next start removes it");
+            }
+        }
+    }
+}
+
+impl NewFile {
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(&[IoSlice::new(&self.buffer)], self.written)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
