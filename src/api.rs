@@ -259,7 +259,8 @@ pub struct BegunRequest<T> {
 #[derive(Clone, Copy)]
 pub enum FoundRow {
     Row(&'static Row),
-    /// ApiVersions in a version that does not exist: the only case that is answered (rule W1).
+    /// ApiVersions in a version that does not exist: the only case that is answered, also before the login
+    /// (rule W1).
     UnknownApiVersions,
     /// Not served: the connection is closed (rule W17).
     Nothing,
@@ -300,19 +301,18 @@ impl Api {
     }
 
     /// The gate: every request passes it. A client that has not logged in only gets the rows of
-    /// [`Row::before_login`].
+    /// [`Row::before_login`], and the answer to an unknown version of ApiVersions, as from Kafka.
     pub fn find(&self, key: i16, version: i16, session: &Session) -> FoundRow {
         let row = find(self.table, key);
         let served = row.filter(|row| (row.served_from..=row.max_version).contains(&version));
+        if served.is_none() && row.is_some_and(|row| row.key == API_VERSIONS) {
+            return FoundRow::UnknownApiVersions;
+        }
         let is_open = served.is_some_and(|row| row.before_login);
         if !is_open && !self.is_logged_in(session) {
             return FoundRow::NeedsLogin;
         }
-        match (served, row) {
-            (Some(row), _) => FoundRow::Row(row),
-            (None, Some(_)) if key == API_VERSIONS => FoundRow::UnknownApiVersions,
-            (None, _) => FoundRow::Nothing,
-        }
+        served.map_or(FoundRow::Nothing, FoundRow::Row)
     }
 
     /// Whether the client has logged in, or needs no login.

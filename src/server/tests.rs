@@ -320,6 +320,17 @@ impl Client {
     }
 }
 
+/// The answer to an unknown version of ApiVersions.
+fn unknown_api_versions(correlation_id: i32) -> Vec<u8> {
+    let parts = [
+        &correlation_id.to_be_bytes()[..], // the header is version 0
+        &35i16.to_be_bytes(),              // UNSUPPORTED_VERSION
+        &1i32.to_be_bytes(),               // one key: this one, and its versions
+        &[0, 18, 0, 0, 0, 3],
+    ];
+    parts.concat()
+}
+
 /// Lets all tasks run without time passing.
 async fn settle() {
     for _ in 0..100 {

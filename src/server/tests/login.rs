@@ -15,12 +15,22 @@ async fn before_the_login_only_the_keys_of_a_login_are_served() {
 
 #[tokio::test(start_paused = true)]
 async fn before_the_login_a_key_that_does_not_exist_is_no_other_than_one_that_does() {
-    for (key, version) in [(UNKNOWN, 0), (API_VERSIONS, 99)] {
-        let mut client = Stage::new().connect_before_login();
-        // The header of an unknown version ends with its tagged fields.
-        client.send(&frame(key, version, 1, b"\0")).await;
-        assert_eq!(client.end().await, End::NeedsLogin { key, version });
+    let mut client = Stage::new().connect_before_login();
+    // The header of an unknown version ends with its tagged fields.
+    client.send(&frame(UNKNOWN, 0, 1, b"\0")).await;
+    assert_eq!(client.end().await, End::NeedsLogin { key: UNKNOWN, version: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn w1_an_unknown_version_of_api_versions_is_answered_before_the_login_and_the_connection_stays() {
+    let gate = Gate::new();
+    let mut client = Stage::new().connect_before_login();
+    for version in [99, 4, -1] {
+        client.send(&frame(API_VERSIONS, version, 7, b"\0")).await;
+        assert_eq!(client.raw_answer().await, unknown_api_versions(7));
     }
+    client.send(&ask(API_VERSIONS, 8, "now", &gate)).await;
+    assert_eq!(client.correlations().await, [8]);
 }
 
 #[tokio::test(start_paused = true)]
