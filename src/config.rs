@@ -23,6 +23,7 @@ pub mod machine;
 mod page;
 mod reload;
 mod row;
+mod rules;
 mod table;
 mod topic;
 

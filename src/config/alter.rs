@@ -2,9 +2,10 @@
 //!
 //! The rules for each resource and the error messages are Kafka's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::row::{Change as When, Check, Kind, Row, Value, numbers_per_address};
+use super::row::{Change as When, Kind, Row, numbers_per_address};
+use super::rules::{self, Candidate};
 use super::{Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, topic};
 
 /// The maximum size of the names and values of one resource.
@@ -183,78 +184,36 @@ fn of_broker(
     after: &BTreeMap<String, String>,
     settings: &BrokerSettings,
 ) -> Result<(), String> {
-    let named = |is_meant: &dyn Fn(&str, &Row) -> bool| -> BTreeSet<&str> {
-        let known = after.keys().filter_map(|name| {
-            let row = broker::row(name).or_else(|| broker::row(broker::without_listener(name)?))?;
-            is_meant(name, row).then_some(name.as_str())
-        });
-        known.collect()
-    };
-    let none = |names: BTreeSet<&str>, why: &str| match names.is_empty() {
-        true => Ok(()),
-        false => Err(format!("{why}: [{}]", names.into_iter().collect::<Vec<_>>().join(", "))),
-    };
-    none(
-        named(&|name, row| row.name == name && row.change == When::AtStart),
-        "Cannot update these configs dynamically",
-    )?;
-    none(
-        named(&|name, row| row.name == name && row.change == When::PerListener),
-        "These security configs can be dynamically updated only per-listener using the listener prefix",
-    )?;
+    let named = after.iter().filter_map(|(name, value)| {
+        let row = broker::row(name).or_else(|| broker::row(broker::without_listener(name)?))?;
+        let differs = settings.altered.broker.get(name) != Some(value);
+        Some(AlteredName { name, row, resource, differs })
+    });
+    let named: Vec<AlteredName> = named.collect();
+    may_be_altered(&named, BEFORE_VALUES)?;
+    let mut own = BTreeMap::new();
     for (name, value) in after {
         let base = broker::without_listener(name).unwrap_or(name);
         if base == broker::CONNECTIONS_OF {
             // As in Kafka, the message does not contain the name.
             numbers_per_address(base, value)?;
         }
-        if let Some(row) = broker::row(base) {
-            row.read(value).map_err(|error| error.to_string())?;
-            // The only class is Kafka's default.
-            if row.kind == Kind::Class && !value.trim().is_empty() && row.default != Some(value.trim()) {
-                return Err(format!(
-                    "Invalid value {value} for configuration {base}: Class {value} could not be found."
-                ));
-            }
+        let Some(row) = broker::row(base) else { continue };
+        let read = row.read(value).map_err(|error| error.to_string())?;
+        // The only class is Kafka's default.
+        if row.kind == Kind::Class && !value.trim().is_empty() && row.default != Some(value.trim()) {
+            return Err(format!(
+                "Invalid value {value} for configuration {base}: Class {value} could not be found."
+            ));
+        }
+        if base == name {
+            own.insert(row.name, read);
         }
     }
-    if resource == Resource::Cluster {
-        none(
-            named(&|_, row| [When::PerBroker, When::PerListener].contains(&row.change)),
-            "Cannot update these configs at default cluster level, broker id must be specified",
-        )?;
-    }
-    none(
-        named(&|name, row| {
-            row.acts && row.change == When::PerBroker && settings.altered.broker.get(name) != after.get(name)
-        }),
-        "These take effect at the start only, here",
-    )?;
-    for kind in ["consumer", "share", "streams"] {
-        let name = format!("group.{kind}.assignment.interval.ms");
-        let (least, most) = (
-            format!("group.{kind}.min.assignment.interval.ms"),
-            format!("group.{kind}.max.assignment.interval.ms"),
-        );
-        let Some(Ok(wanted)) = after.get(&name).map(|value| value.trim().parse::<i64>()) else { continue };
-        if wanted > settings.value(&most).number() {
-            return Err(format!("{name} must be less than or equal to {most}"));
-        }
-        if wanted < settings.value(&least).number() {
-            return Err(format!("{name} must be greater than or equal to {least}"));
-        }
-    }
-    for (name, value) in after {
-        if let Some(row) = broker::row(name)
-            && let (Check::Threads(_), Ok(Value::Number(wanted))) = (row.check, row.read(value))
-        {
-            threads(name, settings.value(name).number(), wanted).map_err(|why| {
-                // This is Kafka's message.
-                let class = "org.apache.kafka.common.config.ConfigException";
-                format!("Invalid value {class}: {why} for configuration Invalid dynamic configuration")
-            })?;
-        }
-    }
+    may_be_altered(&named, AFTER_VALUES)?;
+    let present = |name: &str| broker::row(name).map(|row| settings.value(row.name));
+    let candidate = Candidate { own: &own, inherited: &present };
+    candidate.keeps(rules::ALTERED_BROKER).map_err(|error| error.to_string())?;
     let altered = match resource {
         Resource::Cluster => Altered { cluster: after.clone(), ..settings.altered.clone() },
         _ => Altered { broker: after.clone(), ..settings.altered.clone() },
@@ -262,30 +221,51 @@ fn of_broker(
     settings.altered(altered).map(drop).map_err(|error| error.to_string())
 }
 
-/// Kafka only allows a new number of threads between half and double the old one.
-fn threads(name: &str, now: i64, wanted: i64) -> Result<(), String> {
-    if name == "log.cleaner.threads" && wanted != now {
-        return match wanted {
-            wanted if wanted < 1 => Err("Log cleaner threads should be at least 1".to_owned()),
-            wanted if wanted < now / 2 => Err(format!(
-                "Log cleaner threads cannot be reduced to less than half the current value {now}"
-            )),
-            wanted if wanted > now.saturating_mul(2) => Err(format!(
-                "Log cleaner threads cannot be increased to more than double the current value {now}"
-            )),
-            _ => Ok(()),
-        };
+/// A setting of a broker in a request, perhaps with the prefix of a listener.
+struct AlteredName<'a> {
+    name: &'a str,
+    row: &'static Row,
+    resource: Resource,
+    /// Whether the value is not the one that the broker already has.
+    differs: bool,
+}
+
+impl AlteredName<'_> {
+    fn has_no_prefix(&self) -> bool {
+        self.name == self.row.name
     }
-    let failed = format!("Dynamic thread count update validation failed for {name}={wanted}");
-    match wanted {
-        wanted if wanted == now => Ok(()),
-        wanted if wanted <= 0 => Err(format!("{failed}, value should be at least 1")),
-        wanted if wanted < now / 2 => {
-            Err(format!("{failed}, value should be at least half the current value {now}"))
+}
+
+/// The settings that may not be altered, and Kafka's words for them.
+type NameRule = (fn(&AlteredName<'_>) -> bool, &'static str);
+
+const BEFORE_VALUES: &[NameRule] = &[
+    (|it| it.has_no_prefix() && it.row.change == When::AtStart, "Cannot update these configs dynamically"),
+    (
+        |it| it.has_no_prefix() && it.row.change == When::PerListener,
+        "These security configs can be dynamically updated only per-listener using the listener prefix",
+    ),
+];
+
+const AFTER_VALUES: &[NameRule] = &[
+    (
+        |it| {
+            it.resource == Resource::Cluster && [When::PerBroker, When::PerListener].contains(&it.row.change)
+        },
+        "Cannot update these configs at default cluster level, broker id must be specified",
+    ),
+    (
+        |it| it.row.acts && it.row.change == When::PerBroker && it.differs,
+        "These take effect at the start only, here",
+    ),
+];
+
+fn may_be_altered(named: &[AlteredName<'_>], rules: &[NameRule]) -> Result<(), String> {
+    for (is_refused, why) in rules {
+        let refused: Vec<&str> = named.iter().filter(|it| is_refused(it)).map(|it| it.name).collect();
+        if !refused.is_empty() {
+            return Err(format!("{why}: [{}]", refused.join(", ")));
         }
-        wanted if wanted > now.saturating_mul(2) => {
-            Err(format!("{failed}, value should not be greater than double the current value {now}"))
-        }
-        _ => Ok(()),
     }
+    Ok(())
 }

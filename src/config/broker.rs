@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::listener::{self, Listener};
 use super::machine::OpenFiles;
 use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
+use super::rules::{self, Candidate};
 use super::{ConfigError, Given, Origin, machine, table, topic};
 use crate::types::{ClusterId, NodeId, Timestamp};
 
@@ -39,7 +40,7 @@ settings! {
         default_replication: u16 = Value::number, int("default.replication.factor", "1").at_least(1);
         /// The number of virtual brokers in this process. Their ids and ports follow the first one's. For
         /// tests that need several brokers: there is only one process and one copy of the data.
-        brokers: u16 = Value::number, int("jackdaw.brokers", "1").at_least(1);
+        brokers: u16 = Value::number, int("jackdaw.brokers", "1").between(1, MOST_BROKERS);
         /// Whether a topic is created when a client asks for its metadata by name.
         auto_create_topics: bool = Value::flag, boolean("auto.create.topics.enable", "true");
         /// Whether clients may delete topics.
@@ -193,7 +194,7 @@ const LEAST_SHARE: u64 = 1 << 20;
 pub const HTTP_CONNECTIONS: usize = 16;
 
 /// The maximum number of virtual brokers.
-const MOST_BROKERS: u16 = 100;
+const MOST_BROKERS: i64 = 100;
 
 /// The moment of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,37 +333,10 @@ impl BrokerSettings {
             own.insert(*name, row.read(written)?);
         }
         let values = Values { own };
-        let list = |name: &str| -> Vec<String> {
-            match values.get(row(name).expect("the row stands above")) {
-                Value::Text(text) => text.split(',').map(|one| one.trim().to_owned()).collect(),
-                other => other.list(),
-            }
-        };
-        let number = |name: &str| match values.own.get(name) {
-            Some(Value::Number(number)) => Some(*number),
-            _ => None,
-        };
-        let failed = |what: &str| Err(ConfigError::Conflict(format!("requirement failed: {what}")));
-        if number("log.roll.ms").is_some_and(|age| age < 1) {
-            return failed("log.roll.ms must be greater than or equal to 1");
-        }
-        if number("log.roll.jitter.ms").is_some_and(|jitter| jitter < 0) {
-            return failed("log.roll.jitter.ms must be greater than or equal to 0");
-        }
-        if number("log.retention.ms") == Some(0) {
-            return failed("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
-        }
-        let directories = list("log.dirs");
-        if directories.len() > 1 {
-            return Err(ConfigError::Invalid {
-                name: "log.dirs".to_owned(),
-                value: directories.join(","),
-                why: "one data directory only".to_owned(),
-            });
-        }
-        if given.get("process.roles").is_some_and(|roles| roles.trim() == "controller") {
-            return Err(ConfigError::OnlyController);
-        }
+        let value = |name: &str| row(name).map(|row| values.get(row));
+        let candidate = Candidate { own: &values.own, inherited: &value };
+        candidate.keeps(rules::BROKER)?;
+        let list = |name: &str| value(name).map_or_else(Vec::new, |value| value.words());
         let listeners = listener::listeners(list)?;
         let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
         let http = listener::http(http.text_if_any())?;
@@ -377,20 +351,6 @@ impl BrokerSettings {
             altered,
             set,
         );
-        if settings.group_max_session < settings.group_min_session {
-            return Err(ConfigError::Invalid {
-                name: "group.max.session.timeout.ms".to_owned(),
-                value: settings.group_max_session.as_millis().to_string(),
-                why: "it must be at least group.min.session.timeout.ms".to_owned(),
-            });
-        }
-        if settings.brokers > MOST_BROKERS {
-            return Err(ConfigError::Invalid {
-                name: "jackdaw.brokers".to_owned(),
-                value: settings.brokers.to_string(),
-                why: format!("it must be at most {MOST_BROKERS}"),
-            });
-        }
         Ok(settings)
     }
 

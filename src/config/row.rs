@@ -456,6 +456,10 @@ impl Value {
         N::try_from(*number).ok().expect("the row's check keeps numbers within their field")
     }
 
+    pub(super) fn number_if_any(&self) -> Option<i64> {
+        if let Value::Number(number) = self { Some(*number) } else { None }
+    }
+
     /// A number of which all negative values mean "no limit".
     pub(super) fn limit(&self) -> Option<u64> {
         u64::try_from(self.number::<i64>()).ok()
@@ -499,6 +503,15 @@ impl Value {
             Value::Null | Value::Flag(_) | Value::Number(_) | Value::Fraction(_) | Value::Text(_) => {
                 Vec::new()
             }
+        }
+    }
+
+    /// A list, or a text that is read as one.
+    pub(super) fn words(&self) -> Vec<String> {
+        match self {
+            Value::Text(text) => text.split(',').map(|one| one.trim().to_owned()).collect(),
+            Value::List(list) => list.clone(),
+            Value::Null | Value::Flag(_) | Value::Number(_) | Value::Fraction(_) => Vec::new(),
         }
     }
 }

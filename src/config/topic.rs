@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::row::{Millionths, Row, Value, boolean, double, int, list, long, settings, text};
+use super::rules::{self, Candidate};
 use super::{BrokerSettings, ConfigError, table};
 
 settings! {
@@ -118,8 +119,8 @@ const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
 const SMALL_SEGMENT: Row =
     int("internal.segment.bytes", "-1").doc("Replaces `segment.bytes`, without its lower bound. For tests.");
 
-const MIN_COMPACTION_LAG: &str = "min.compaction.lag.ms";
-const MAX_COMPACTION_LAG: &str = "max.compaction.lag.ms";
+pub(super) const MIN_COMPACTION_LAG: &str = "min.compaction.lag.ms";
+pub(super) const MAX_COMPACTION_LAG: &str = "max.compaction.lag.ms";
 
 /// `cleanup.policy`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +140,7 @@ impl TopicSettings {
     /// The age at which a segment of the topic ends. The newest segment is never compacted, so it must
     /// end in time for `max.compaction.lag.ms`.
     pub fn roll_after(&self) -> Duration {
-        match self.cleanup.compact {
-            true => self.segment_age.min(self.max_compaction_lag),
-            false => self.segment_age,
-        }
+        if self.cleanup.compact { self.segment_age.min(self.max_compaction_lag) } else { self.segment_age }
     }
 
     /// The settings of a topic with its own `overrides`. The errors are Kafka's.
@@ -162,7 +160,8 @@ impl TopicSettings {
                 own.insert(row.name, row.read(written)?);
             }
         }
-        conflicts(&own, broker)?;
+        let inherited = |name: &str| row(name).map(|row| inherited(row, broker));
+        Candidate { own: &own, inherited: &inherited }.keeps(rules::TOPIC)?;
         Ok(TopicSettings::from(&own, broker))
     }
 
@@ -195,28 +194,6 @@ impl TopicSettings {
         settings.segment_bytes = small_segment.unwrap_or(settings.segment_bytes);
         settings
     }
-}
-
-/// Checks values that are valid on their own but contradict each other.
-fn conflicts(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> Result<(), ConfigError> {
-    let number = |name: &str| match own.get(name) {
-        Some(value) => value.number::<i64>(),
-        None => row(name).map_or(0, |row| inherited(row, broker).number()),
-    };
-    let (least, most) = (number(MIN_COMPACTION_LAG), number(MAX_COMPACTION_LAG));
-    if least > most {
-        return Err(ConfigError::Conflict(format!(
-            "conflict topic config setting {MIN_COMPACTION_LAG} ({least}) > {MAX_COMPACTION_LAG} ({most})"
-        )));
-    }
-    if own.get("remote.storage.enable").is_some_and(Value::flag) {
-        return Err(ConfigError::Conflict(
-            "Tiered Storage functionality is disabled in the broker. \
-             Topic cannot be configured with remote log storage."
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 /// All settings of a topic, by name. Clients do not see `internal.…` settings.
