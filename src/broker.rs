@@ -169,14 +169,15 @@ impl Broker {
         };
         for Difference { name, from, to, is_altered } in &changed {
             let [from, to] = [from, to].map(|value| value.as_deref().unwrap_or("its default"));
-            match is_altered {
-                true => info!(
+            if *is_altered {
+                info!(
                     name,
                     from,
                     to,
                     "setting changed without effect: a client has altered it, and that takes precedence"
-                ),
-                false => info!(name, from, to, "setting changed"),
+                );
+            } else {
+                info!(name, from, to, "setting changed");
             }
         }
         for name in &waiting {

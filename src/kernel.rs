@@ -230,9 +230,10 @@ impl Shard {
         let partition = self.partition(again.topic, again.partition).ok_or(Refusal::UnknownPartition)?;
         let extent = partition.extents().iter().find(|extent| extent.id() == again.segment);
         let end = again.at.saturating_add(u64::from(again.bytes));
-        match extent.is_some_and(|extent| end <= extent.bytes) {
-            true => Ok(Applied::StoredAgain),
-            false => Err(Refusal::OtherExtents),
+        if extent.is_some_and(|extent| end <= extent.bytes) {
+            Ok(Applied::StoredAgain)
+        } else {
+            Err(Refusal::OtherExtents)
         }
     }
 
@@ -246,15 +247,13 @@ impl Shard {
     /// Fails if the topic's id or name is taken.
     fn is_new(&self, id: TopicId, name: &str) -> Result<(), Refusal> {
         if let Some(holder) = self.names.get(&topic::metric_form(name)).and_then(|id| self.topics.get(id)) {
-            return Err(match holder.name == name {
-                true => Refusal::TopicExists,
-                false => Refusal::NameCollides { with: holder.name.clone() },
+            return Err(if holder.name == name {
+                Refusal::TopicExists
+            } else {
+                Refusal::NameCollides { with: holder.name.clone() }
             });
         }
-        match id.is_zero() || self.topics.contains_key(&id) {
-            true => Err(Refusal::Malformed),
-            false => Ok(()),
-        }
+        if id.is_zero() || self.topics.contains_key(&id) { Err(Refusal::Malformed) } else { Ok(()) }
     }
 
     fn insert_topic(&mut self, topic: Topic) {

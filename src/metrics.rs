@@ -62,10 +62,7 @@ pub enum Format {
 impl Format {
     /// The format that an `Accept` header asks for.
     pub fn accepted(accept: &str) -> Format {
-        match accept.contains("application/openmetrics-text") {
-            true => Format::OpenMetrics,
-            false => Format::Text,
-        }
+        if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Text }
     }
 
     pub fn content_type(self) -> &'static str {

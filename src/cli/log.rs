@@ -153,14 +153,16 @@ fn print_plan(plan: &Plan, accept_loss: bool, out: &mut dyn Write) -> io::Result
     if let Some(refusal) = &plan.refusal {
         writeln!(out, "the next start is refused: {refusal}")?;
     }
-    match plan.losses.is_empty() {
-        true => writeln!(out, "a repair loses nothing")?,
-        false => writeln!(out, "a repair loses:")?,
+    if plan.losses.is_empty() {
+        writeln!(out, "a repair loses nothing")?;
+    } else {
+        writeln!(out, "a repair loses:")?;
     }
     plan.losses.iter().try_for_each(|loss| writeln!(out, "  {loss}"))?;
-    match accept_loss {
-        true => write!(out, "repair it? The old files are kept. Type yes: ")?,
-        false => writeln!(out, "run it again with --accept-loss to repair it; the old files are kept")?,
+    if accept_loss {
+        write!(out, "repair it? The old files are kept. Type yes: ")?;
+    } else {
+        writeln!(out, "run it again with --accept-loss to repair it; the old files are kept")?;
     }
     out.flush()
 }

@@ -212,9 +212,10 @@ impl Partition {
         }
         self.log_start = offset;
         // An extent ends where the next one begins. If all records are below the start, no extent is kept.
-        let first_kept = match offset == self.end {
-            true => self.extents.len(),
-            false => self.extents.partition_point(|extent| extent.base <= offset).saturating_sub(1),
+        let first_kept = if offset == self.end {
+            self.extents.len()
+        } else {
+            self.extents.partition_point(|extent| extent.base <= offset).saturating_sub(1)
         };
         let dropped = self.extents.drain(..first_kept).collect();
         self.epochs.forget_before(offset);

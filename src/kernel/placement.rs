@@ -92,9 +92,10 @@ impl Placement {
     /// eligible.
     fn set_isr(&mut self, isr: Vec<NodeId>, rules: Election) {
         let enough = usize::try_from(rules.min_insync).unwrap_or(usize::MAX).clamp(1, self.replicas.len());
-        let eligible: BTreeSet<NodeId> = match isr.len() < enough {
-            true => self.elr.iter().chain(&self.isr).copied().filter(|node| !isr.contains(node)).collect(),
-            false => BTreeSet::new(),
+        let eligible: BTreeSet<NodeId> = if isr.len() < enough {
+            self.elr.iter().chain(&self.isr).copied().filter(|node| !isr.contains(node)).collect()
+        } else {
+            BTreeSet::new()
         };
         self.elr = eligible.into_iter().collect();
         self.isr = isr;

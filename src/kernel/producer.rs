@@ -129,10 +129,7 @@ impl From<Window> for Vec<Sent> {
 }
 
 fn expect(expected: i32, got: i32) -> Result<Verdict, Refusal> {
-    match expected == got {
-        true => Ok(Verdict::Next),
-        false => Err(Refusal::OutOfOrderSequence { expected, got }),
-    }
+    if expected == got { Ok(Verdict::Next) } else { Err(Refusal::OutOfOrderSequence { expected, got }) }
 }
 
 /// Sequences go from 0 to 2³¹−1 and start again at 0.

@@ -254,9 +254,10 @@ impl Zstd {
             let mut packed = std::mem::take(&mut self.packed);
             let start = packed.split_to(packed.len().min(6));
             let start = with_bounded_window(magic, start);
-            let mut decoder = match names_small_window(&start) {
-                true => SPARE.with(Cell::take).unwrap_or_else(new_decoder),
-                false => new_decoder(),
+            let mut decoder = if names_small_window(&start) {
+                SPARE.with(Cell::take).unwrap_or_else(new_decoder)
+            } else {
+                new_decoder()
             };
             self.may_be_large = !names_small_window(&start);
             let mut source = Buf::chain(start, packed).reader();

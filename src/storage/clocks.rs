@@ -118,9 +118,10 @@ fn warn_of(doubt: Doubt, belief: &Belief) {
 
 fn complaint(doubt: Doubt, belief: &Belief) -> String {
     let (expected, shown) = (belief.trusted, belief.kept);
-    let off = match shown > expected {
-        true => format!("{} s later", shown.since(expected).as_secs()),
-        false => format!("{} s earlier", expected.since(shown).as_secs()),
+    let off = if shown > expected {
+        format!("{} s later", shown.since(expected).as_secs())
+    } else {
+        format!("{} s earlier", expected.since(shown).as_secs())
     };
     let ends = match doubt {
         Doubt::UntilKept => "it is trusted again once it has run steadily for ten minutes",
@@ -208,11 +209,14 @@ impl Belief {
             self.trusted = shown;
         }
         self.most_ahead = STEP;
-        match was_untrusted {
-            false => None,
-            true if came_back => Some(Turn::CameBack),
-            true if is_kept => Some(Turn::Kept),
-            true => Some(Turn::Confirmed),
+        if !was_untrusted {
+            None
+        } else if came_back {
+            Some(Turn::CameBack)
+        } else if is_kept {
+            Some(Turn::Kept)
+        } else {
+            Some(Turn::Confirmed)
         }
     }
 
@@ -225,10 +229,8 @@ impl Belief {
     }
 
     fn doubt(&self) -> Option<Doubt> {
-        self.is_untrusted.then(|| match self.is_too_far_ahead() {
-            true => Doubt::UntilConfirmed,
-            false => Doubt::UntilKept,
-        })
+        let doubt = if self.is_too_far_ahead() { Doubt::UntilConfirmed } else { Doubt::UntilKept };
+        self.is_untrusted.then_some(doubt)
     }
 
     fn is_too_far_ahead(&self) -> bool {

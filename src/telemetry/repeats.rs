@@ -59,10 +59,7 @@ impl Repeats {
     /// Whether a line is to be written.
     fn admits(&self, metadata: &Metadata<'_>, line: &Line) -> bool {
         let mut state = self.state();
-        let most = match *metadata.level() == Level::ERROR || !state.is_serving {
-            true => MANY_LINES,
-            false => LINES,
-        };
+        let most = if *metadata.level() == Level::ERROR || !state.is_serving { MANY_LINES } else { LINES };
         let fresh = || Window {
             since: Moment::now(),
             written: HashSet::new(),

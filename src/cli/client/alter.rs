@@ -121,11 +121,11 @@ fn text(text: &str) -> Result<CString, Error> {
 /// # Safety
 /// `text` must be null or end in a zero byte.
 unsafe fn owned(text: *const c_char) -> String {
-    match text.is_null() {
-        true => String::new(),
-        // SAFETY: as above.
-        false => unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned(),
+    if text.is_null() {
+        return String::new();
     }
+    // SAFETY: as above.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 /// An object that librdkafka made. It is freed when this is dropped.
@@ -135,9 +135,10 @@ impl<T> Held<T> {
     /// # Safety
     /// `made` must be null, or nothing else frees it and `back` may be called with it.
     unsafe fn new(made: *mut T, back: unsafe extern "C" fn(*mut T)) -> Result<Held<T>, Error> {
-        match made.is_null() {
-            false => Ok(Held(made, back)),
-            true => Err(Error::Failed(KafkaError::AdminOpCreation("librdkafka has no memory".to_owned()))),
+        if made.is_null() {
+            Err(Error::Failed(KafkaError::AdminOpCreation("librdkafka has no memory".to_owned())))
+        } else {
+            Ok(Held(made, back))
         }
     }
 }

@@ -93,17 +93,17 @@ fn get(
 ) -> Done {
     let mut found = entries(session, of)?;
     all_known(wanted, &found)?;
-    found.retain(|entry| match wanted.is_empty() {
-        true => all || entry.source != ConfigSource::Default,
-        false => wanted.contains(&entry.name),
+    found.retain(|entry| {
+        if wanted.is_empty() {
+            all || entry.source != ConfigSource::Default
+        } else {
+            wanted.contains(&entry.name)
+        }
     });
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let mut table = Table::new(&["setting", "value", "source"]);
     for entry in found {
-        let value = match entry.is_sensitive {
-            true => json!("(hidden)"),
-            false => json!(entry.value),
-        };
+        let value = if entry.is_sensitive { json!("(hidden)") } else { json!(entry.value) };
         table.row([json!(entry.name), value, json!(source(&entry.source))]);
     }
     Ok(table.print(session.json(), out)?)

@@ -127,10 +127,7 @@ fn failure(session: &Session, options: &Options, missing: &[Missing], lost: u64,
     }
     let topic = shown(&options.topic);
     let why = format!("{lost} of {read} lines were not written to {topic}: {}", reasons.join("; "));
-    match is_unavailable {
-        true => Failure::Unavailable(why),
-        false => Failure::Refused(why),
-    }
+    if is_unavailable { Failure::Unavailable(why) } else { Failure::Refused(why) }
 }
 
 /// Reads standard input on its own thread, because reading blocks.
@@ -310,9 +307,10 @@ impl fmt::Display for Numbers {
         }
         for (at, (first, last)) in joined.runs.into_iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
-            match first == last {
-                true => write!(f, "{comma}{first}")?,
-                false => write!(f, "{comma}{first}-{last}")?,
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
             }
         }
         Ok(())

@@ -201,8 +201,5 @@ pub fn each(session: &Session, done: &str, results: Vec<TopicResult>, out: &mut 
     if session.json() {
         writeln!(out, "{}", Value::Array(lines))?;
     }
-    match refused.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::Refused(refused.join("\njackdaw: "))),
-    }
+    if refused.is_empty() { Ok(()) } else { Err(Failure::Refused(refused.join("\njackdaw: "))) }
 }

@@ -48,9 +48,10 @@ fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
         return Err(GroupError::IllegalGeneration);
     };
     if !step.kept.group.exists() && step.soft.pending.is_empty() {
-        return Err(match commit.knows_group_not_found {
-            true => GroupError::NoSuchGroup,
-            false => GroupError::IllegalGeneration,
+        return Err(if commit.knows_group_not_found {
+            GroupError::NoSuchGroup
+        } else {
+            GroupError::IllegalGeneration
         });
     }
     step.check_identity(&commit.who)?;

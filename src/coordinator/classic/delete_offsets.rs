@@ -20,13 +20,10 @@ fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError>
         return Err(GroupError::NotEmpty);
     }
     let subscribed = subscription::of_group(&step.kept.group);
-    let answers: Each = asked
-        .iter()
-        .map(|offset| match subscribed.includes(&offset.topic) {
-            true => Err(GroupError::SubscribedToTopic),
-            false => Ok(()),
-        })
-        .collect();
+    let answer = |offset: &OffsetToDelete| {
+        if subscribed.includes(&offset.topic) { Err(GroupError::SubscribedToTopic) } else { Ok(()) }
+    };
+    let answers: Each = asked.iter().map(answer).collect();
     let mut partitions: Vec<_> = asked
         .iter()
         .zip(&answers)

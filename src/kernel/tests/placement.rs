@@ -361,9 +361,12 @@ fn a_leader_is_elected_as_soon_as_a_setting_allows_it_of_the_topic_or_of_all_bro
         for running in [[2, 3], [3, 3], [1, 3]] {
             runs(&mut shard, &running);
         }
-        let alter = |value| match of_all {
-            false => Command::AlterTopic { topic: TOPIC, changes: unclean(value) },
-            true => Command::AlterSettings { scope: Scope::DefaultBroker, changes: unclean(value) },
+        let alter = |value| {
+            if of_all {
+                Command::AlterSettings { scope: Scope::DefaultBroker, changes: unclean(value) }
+            } else {
+                Command::AlterTopic { topic: TOPIC, changes: unclean(value) }
+            }
         };
         shard.apply(at(1), &alter(Some("false"))).unwrap();
         assert_eq!(told(&shard), "-1 2 [] [2] [2]");

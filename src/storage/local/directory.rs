@@ -90,15 +90,14 @@ impl Directory {
         }
         let lock = fs.lock(&root.join(LOCK)).map_err(io)?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: root.to_owned() })?;
-        let meta = match is_ours {
-            true => Meta::read(&*fs, root, levels)?,
-            false => {
-                let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
-                let cluster_id = cluster_id.clone().unwrap_or_else(|| new_id().into());
-                let meta = Meta { format: format_of(levels), cluster_id, node_id, salt };
-                meta.write(&*fs, root).map_err(io)?;
-                meta
-            }
+        let meta = if is_ours {
+            Meta::read(&*fs, root, levels)?
+        } else {
+            let salt = u64::from_be_bytes(*new_id().0.first_chunk().expect("an id has 16 bytes"));
+            let cluster_id = cluster_id.clone().unwrap_or_else(|| new_id().into());
+            let meta = Meta { format: format_of(levels), cluster_id, node_id, salt };
+            meta.write(&*fs, root).map_err(io)?;
+            meta
         };
         if meta.node_id != node_id {
             return Err(OpenError::OtherNode { path: root.to_owned(), theirs: meta.node_id, ours: node_id });
@@ -292,13 +291,14 @@ impl Directory {
         let floor = floor_of(&space);
         let full = space.free < floor;
         if self.full.swap(full, Ordering::Relaxed) != full {
-            match full {
-                true => tracing::warn!(
+            if full {
+                tracing::warn!(
                     free = space.free,
                     floor,
                     "the disk is full: writes are refused until there is room"
-                ),
-                false => tracing::info!(free = space.free, "the disk has room again: writes are accepted"),
+                );
+            } else {
+                tracing::info!(free = space.free, "the disk has room again: writes are accepted");
             }
         }
     }

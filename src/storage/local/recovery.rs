@@ -264,12 +264,11 @@ fn holds_what_was_safe(
     let topics = directory.topics();
     let entries =
         directory.fs.list(&topics).map_err(|error| OpenError::Io { path: topics.clone(), error })?;
-    match entries.is_empty() {
-        true => Ok(()),
-        false => {
-            let (path, topics) = (directory.snapshots(), topics.display());
-            Err(OpenError::Damaged { what: format!("{} is empty, and {topics} is not", path.display()) })
-        }
+    if entries.is_empty() {
+        Ok(())
+    } else {
+        let (path, topics) = (directory.snapshots(), topics.display());
+        Err(OpenError::Damaged { what: format!("{} is empty, and {topics} is not", path.display()) })
     }
 }
 
@@ -623,13 +622,17 @@ fn write_again(
             continue;
         }
         rewriting.turn_to((partition, place.segment))?;
-        let outcome = match looked_at.insert(partition) && !owned.damaged.contains_key(&partition) {
-            true => look_before(directory, shard, place, &begins, owned),
-            false => Ok(()),
+        let outcome = if looked_at.insert(partition) && !owned.damaged.contains_key(&partition) {
+            look_before(directory, shard, place, &begins, owned)
+        } else {
+            Ok(())
         };
-        let outcome = outcome.and_then(|()| match owned.damaged.contains_key(&partition) {
-            true => Ok(()),
-            false => rewriting.write(directory, place, &bytes, owned),
+        let outcome = outcome.and_then(|()| {
+            if owned.damaged.contains_key(&partition) {
+                Ok(())
+            } else {
+                rewriting.write(directory, place, &bytes, owned)
+            }
         });
         if place.inline.is_none() && owned.damaged.contains_key(&partition) {
             is_all_written = false;

@@ -297,9 +297,10 @@ fn give_up_partitions(
             let name = partition_dir(&topic.name, index);
             let dir = directory.topics().join(&name);
             let is_foreign = directory.trash.keeps_out_of(&dir);
-            let good_from = match is_foreign {
-                true => Some(partition.end()),
-                false => good_from(&*directory.fs, &dir, partition).map_err(io)?,
+            let good_from = if is_foreign {
+                Some(partition.end())
+            } else {
+                good_from(&*directory.fs, &dir, partition).map_err(io)?
             };
             let Some(good_from) = good_from else { continue };
             losses.push(format!("{name}: offsets {} to {}", partition.log_start(), good_from.0 - 1));

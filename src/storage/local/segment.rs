@@ -175,9 +175,10 @@ impl Segment {
 
     fn try_to_sync(&self) -> Result<(), SyncError> {
         let file = self.opened(Open::Write).map_err(SyncError::Open)?;
-        let names = match self.names_are_safe.load(Ordering::Acquire) {
-            true => None,
-            false => Some(self.dir.names().map_err(SyncError::Open)?),
+        let names = if self.names_are_safe.load(Ordering::Acquire) {
+            None
+        } else {
+            Some(self.dir.names().map_err(SyncError::Open)?)
         };
         // One sync at a time: the system reports a write error to one sync only. The lock makes sure that
         // every later sync sees it.
@@ -311,9 +312,10 @@ impl Segment {
     fn batch(&self, file: &dyn File, at: u64, header: &Header, end: Offset) -> Result<Bytes, ReadError> {
         let batch = file.read_new(header.size(), at).map_err(|error| ReadError::Io(error.to_string()))?;
         let batch = Bytes::from(batch);
-        match self.check(&batch, at, end)? == header.size() {
-            true => Ok(batch),
-            false => Err(self.damaged(at, "it is cut short")),
+        if self.check(&batch, at, end)? == header.size() {
+            Ok(batch)
+        } else {
+            Err(self.damaged(at, "it is cut short"))
         }
     }
 

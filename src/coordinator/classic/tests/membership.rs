@@ -422,11 +422,10 @@ fn c20_timeouts_are_bounded_by_the_settings_and_nothing_else() {
     for (seconds, accepted) in [(0, false), (1, true), (24 * 3600, true), (24 * 3600 + 1, false)] {
         let session_timeout = Duration::from_secs(seconds);
         let caller = play.join(Join { session_timeout, rebalance_timeout: day * 7, ..newcomer("a") });
-        match accepted {
-            true => assert!(play.is_waiting(caller)),
-            false => {
-                assert_eq!(play.join_refused(caller), (GroupError::SessionTimeoutOutOfRange, String::new()))
-            }
+        if accepted {
+            assert!(play.is_waiting(caller));
+        } else {
+            assert_eq!(play.join_refused(caller), (GroupError::SessionTimeoutOutOfRange, String::new()));
         }
     }
     assert_eq!(super::super::soft::rebalance_timeout(play.group.hard()), day * 7);

@@ -49,11 +49,11 @@ impl Engine {
     /// Requests a sync that no acknowledgement waits for: after a short time, or at once if enough was
     /// written.
     pub fn sync_later(&mut self) {
-        let job = match self.behind_bytes >= SYNC_AFTER {
-            true => Job::SyncNow,
-            false if self.sync_announced => return,
-            false => Job::SyncSoon,
-        };
+        let is_enough = self.behind_bytes >= SYNC_AFTER;
+        if !is_enough && self.sync_announced {
+            return;
+        }
+        let job = if is_enough { Job::SyncNow } else { Job::SyncSoon };
         self.sync_announced = true;
         self.behind_bytes = 0;
         drop(self.keeper.send(job));

@@ -94,17 +94,19 @@ impl Fs for MemoryFs {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        match lock(&self.0).dirs.insert(path.to_owned()) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::AlreadyExists.into()),
+        if lock(&self.0).dirs.insert(path.to_owned()) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::AlreadyExists.into())
         }
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let empty = self.list(path)?.is_empty();
-        match empty && lock(&self.0).dirs.remove(path) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+        if empty && lock(&self.0).dirs.remove(path) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::DirectoryNotEmpty.into())
         }
     }
 
@@ -136,9 +138,10 @@ impl Fs for MemoryFs {
     }
 
     fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
-        match self.metadata(dir)?.is_dir {
-            true => Ok(Box::new(MemoryDir)),
-            false => Err(io::ErrorKind::NotADirectory.into()),
+        if self.metadata(dir)?.is_dir {
+            Ok(Box::new(MemoryDir))
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
         }
     }
 

@@ -110,12 +110,11 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
-        let node = match found.is_dir {
-            true => Node::Dir(Arc::new(Mutex::new(Dir { below: Some(path), known: BTreeMap::new() }))),
-            false => {
-                let changed = Changed { shown: found.len, len: found.len, blocks: BTreeMap::new() };
-                Node::File(Arc::new(Content { below: Some(path), changed: Mutex::new(changed) }))
-            }
+        let node = if found.is_dir {
+            Node::Dir(Arc::new(Mutex::new(Dir { below: Some(path), known: BTreeMap::new() })))
+        } else {
+            let changed = Changed { shown: found.len, len: found.len, blocks: BTreeMap::new() };
+            Node::File(Arc::new(Content { below: Some(path), changed: Mutex::new(changed) }))
         };
         self.known.insert(name.to_owned(), Some(node.clone()));
         Ok(Some(node))
@@ -163,19 +162,19 @@ impl Fs for OverlayFs {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        match self.exists(path)? {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
-            false => {
-                let dir = Dir { below: None, known: BTreeMap::new() };
-                self.set(path, Some(Node::Dir(Arc::new(Mutex::new(dir)))))
-            }
+        if self.exists(path)? {
+            Err(io::ErrorKind::AlreadyExists.into())
+        } else {
+            let dir = Dir { below: None, known: BTreeMap::new() };
+            self.set(path, Some(Node::Dir(Arc::new(Mutex::new(dir)))))
         }
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        match self.list(path)?.is_empty() {
-            true => self.set(path, None),
-            false => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+        if self.list(path)?.is_empty() {
+            self.set(path, None)
+        } else {
+            Err(io::ErrorKind::DirectoryNotEmpty.into())
         }
     }
 

@@ -233,10 +233,7 @@ impl Journal for FileJournal {
     }
 
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        match self.room_for(bytes) {
-            true => Ok(()),
-            false => self.pool.make_room(frame_bytes(bytes)),
-        }
+        if self.room_for(bytes) { Ok(()) } else { self.pool.make_room(frame_bytes(bytes)) }
     }
 
     fn trim(&mut self, below: u64) {

@@ -463,9 +463,10 @@ fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey,
             if !sequence.is_void(&frame.head) {
                 mark = mark.max(frame.head.synced);
             }
-            match sequence.take(&frame.head) {
-                true => end = Some(frame.next),
-                false => stray = true,
+            if sequence.take(&frame.head) {
+                end = Some(frame.next);
+            } else {
+                stray = true;
             }
         }
         ended = end.map_or(ended, |end| (at, end));
@@ -490,9 +491,10 @@ impl Survey {
         files: &[Found],
         synced: Synced,
     ) -> Result<OpenError, OpenError> {
-        let (file, at) = match synced.position == self.mark {
-            true => blame_by(synced, fs, dir, files, self.ended)?,
-            false => blame(fs, files, self.ended)?,
+        let (file, at) = if synced.position == self.mark {
+            blame_by(synced, fs, dir, files, self.ended)?
+        } else {
+            blame(fs, files, self.ended)?
         };
         let (missing, mark) = (self.last + 1, self.mark);
         let what = format!("entry {missing} is missing, though the journal was synced up to entry {mark}");

@@ -175,10 +175,12 @@ impl Owned {
                 }
                 let dir = directory.partition(&topic.name, index);
                 let waiting = unwritten.get(&key);
-                let settled = match self.ours.contains(&key) {
-                    true => settle_partition(&*directory.fs, &dir, partition, waiting),
-                    false if written_lengths(partition, waiting).is_empty() => Ok(Settled::AsItWas),
-                    false => Ok(Settled::Damaged(format!("{} is missing", dir.display()))),
+                let settled = if self.ours.contains(&key) {
+                    settle_partition(&*directory.fs, &dir, partition, waiting)
+                } else if written_lengths(partition, waiting).is_empty() {
+                    Ok(Settled::AsItWas)
+                } else {
+                    Ok(Settled::Damaged(format!("{} is missing", dir.display())))
                 };
                 let settled = match settled {
                     // The other partitions would fail too.

@@ -182,9 +182,10 @@ impl PartitionDir {
     /// Blocks [`PartitionDir::discard`] while the guard lives. Fails with `NotFound` after it.
     fn there(&self) -> io::Result<RwLockReadGuard<'_, bool>> {
         let discarded = self.discarded.read().ignoring_poison();
-        match *discarded {
-            false => Ok(discarded),
-            true => Err(io::Error::new(io::ErrorKind::NotFound, "the topic was deleted")),
+        if *discarded {
+            Err(io::Error::new(io::ErrorKind::NotFound, "the topic was deleted"))
+        } else {
+            Ok(discarded)
         }
     }
 }

@@ -295,9 +295,10 @@ impl<'a> Scan<'a> {
     fn read(&mut self, at: u64) -> Result<bool, ReadError> {
         self.start = at;
         self.buffer.resize(if self.sparse { Header::LENGTH } else { SCAN_BUFFER }, 0);
-        let read = match self.may_wait {
-            true => self.file.read_at(&mut self.buffer, at).map(Some),
-            false => self.file.read_cached_at(&mut self.buffer, at),
+        let read = if self.may_wait {
+            self.file.read_at(&mut self.buffer, at).map(Some)
+        } else {
+            self.file.read_cached_at(&mut self.buffer, at)
         };
         let read = read.map_err(|error: io::Error| ReadError::Io(error.to_string()))?;
         self.buffer.truncate(read.ok_or(ReadError::MustWait)?);

@@ -147,9 +147,10 @@ impl Segment {
         let start = known.map_or_else(|| self.position_of(file, from, may_wait), Ok)?;
         let size = self.size();
         if start >= size {
-            return match self.is_gapless() {
-                true => Err(self.damaged(start, "the offset is not there")),
-                false => Err(ReadError::Behind),
+            return if self.is_gapless() {
+                Err(self.damaged(start, "the offset is not there"))
+            } else {
+                Err(ReadError::Behind)
             };
         }
         let limit = start.saturating_add(max_bytes as u64).min(size);
@@ -215,9 +216,10 @@ impl Segment {
             return Err(ReadError::MustWait);
         }
         let bytes = file.read_new(len, at.start).map_err(io)?;
-        match bytes.len() == len {
-            true => Ok(Piece::Memory(Bytes::from(bytes))),
-            false => Err(self.damaged(at.start, "it is cut short")),
+        if bytes.len() == len {
+            Ok(Piece::Memory(Bytes::from(bytes)))
+        } else {
+            Err(self.damaged(at.start, "it is cut short"))
         }
     }
 
