@@ -9,6 +9,7 @@ pub mod command;
 pub mod entry;
 pub mod epochs;
 pub mod group;
+mod groups;
 pub mod level;
 pub mod offsets;
 pub mod partition;
@@ -17,6 +18,7 @@ pub mod producer;
 pub mod producers;
 mod settings;
 pub mod topic;
+pub mod weight;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,8 +32,8 @@ pub use command::{
 pub use entry::Passed;
 pub use epochs::LeaderEpochs;
 pub use group::{Group, KeptGroup};
+pub use groups::{Groups, weigh as weigh_group};
 pub use level::{Level, Levels};
-use offsets::AllOffsets;
 pub use partition::{Extent, ExtentPlace, Opened, Partition, SegmentId, mix_of};
 pub use placement::{Election, Placement, spread};
 use producers::{Producers, Remembered};
@@ -53,9 +55,7 @@ pub struct Shard {
     sequence: u64,
     next_producer: i64,
     topics: SharedMap<TopicId, Arc<Topic>>,
-    groups: SharedMap<String, Arc<Group>>,
-    /// The committed offsets of the groups.
-    offsets: AllOffsets,
+    groups: Groups,
     /// Topic ids by the metric form of the name (`.` becomes `_`), so that `a.b` and `a_b` collide.
     names: SharedMap<String, TopicId>,
     settings: Arc<Settings>,
@@ -79,8 +79,7 @@ impl Shard {
             sequence: 0,
             next_producer: 0,
             topics: SharedMap::default(),
-            groups: SharedMap::default(),
-            offsets: AllOffsets::default(),
+            groups: Groups::default(),
             names: SharedMap::default(),
             settings: Arc::default(),
             running: vec![broker],
@@ -92,7 +91,6 @@ impl Shard {
 
     /// Completes a state from a snapshot, which has the producers of each partition but not all together.
     fn with_all_producers(mut self) -> Shard {
-        self.offsets = self.offsets.indexed();
         for topic in self.topics.values() {
             Producers::of(topic).for_each(|producer| self.producers.remember(producer));
         }
@@ -131,19 +129,8 @@ impl Shard {
         self.topics.get(&id)?.partition(index)
     }
 
-    pub fn groups(&self) -> &SharedMap<String, Arc<Group>> {
+    pub fn groups(&self) -> &Groups {
         &self.groups
-    }
-
-    /// A group with the state beside it.
-    pub fn group(&self, id: &str) -> Option<KeptGroup> {
-        let group = Arc::clone(self.groups.get(id)?);
-        Some(KeptGroup { group, offsets: self.offsets.of(id).cloned().unwrap_or_default() })
-    }
-
-    /// The committed offsets of all groups.
-    pub fn offsets(&self) -> &AllOffsets {
-        &self.offsets
     }
 
     pub fn settings(&self, scope: &Scope) -> Option<&BTreeMap<String, String>> {
@@ -186,7 +173,10 @@ impl Shard {
             }
             Command::NewProducer => self.new_producer(),
             Command::ExpireProducers { idle_since } => self.expire_producers(*idle_since),
-            Command::Group { group, after, changes } => self.change_group(group, *after, changes)?,
+            Command::Group { group, after, changes } => {
+                self.groups.change(group, *after, changes)?;
+                Applied::GroupChanged
+            }
             Command::AddPartitions { topic, first, replicas } => {
                 self.add_partitions(*topic, *first, replicas)?
             }
@@ -349,7 +339,7 @@ impl Shard {
         self.names.remove_mut(&topic::metric_form(&name));
         Producers::of(topic).for_each(|producer| self.producers.forget(&producer));
         self.topics.remove_mut(&id);
-        self.offsets.remove_topic(id);
+        self.groups.remove_topic(id);
         Ok(Applied::TopicDropped { topic: id, name })
     }
 
@@ -434,36 +424,6 @@ impl Shard {
         if let Ok(partition) = self.partition_mut(gone.topic, gone.partition) {
             partition.forget_producer(gone.id);
         }
-    }
-
-    fn change_group(&mut self, id: &str, after: u64, changes: &[group::Change]) -> Result<Applied, Refusal> {
-        let version = self.groups.get(id).map_or(0, |group| group.version());
-        if version != after {
-            return Err(Refusal::OtherVersion);
-        }
-        if !self.groups.contains_key(id) {
-            self.groups.insert_mut(id.to_owned(), Arc::default());
-        }
-        let changed = Arc::make_mut(self.groups.get_mut(id).expect("it was there or was just put there"));
-        for change in changes {
-            match change {
-                group::Change::Group(record) => {
-                    changed.apply(record);
-                    if !changed.exists() {
-                        self.offsets.remove_group(id);
-                    }
-                }
-                group::Change::Offsets(change) => {
-                    changed.create();
-                    self.offsets.change(id, change);
-                }
-            }
-        }
-        changed.advance(changes);
-        if !changed.exists() {
-            self.groups.remove_mut(id);
-        }
-        Ok(Applied::GroupChanged)
     }
 
     fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, Refusal> {

@@ -92,7 +92,7 @@ impl Group {
     }
 
     /// The committed offsets.
-    pub fn offsets(&self) -> &Arc<Offsets> {
+    pub fn offsets(&self) -> &Offsets {
         &self.kept.offsets
     }
 

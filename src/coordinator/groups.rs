@@ -261,7 +261,7 @@ impl Groups {
             group.exists().then(|| Watched {
                 group: Arc::clone(name),
                 state: group.state(),
-                members: hard.members().len(),
+                members: hard.members().size(),
                 offsets: group
                     .offsets()
                     .all()
@@ -344,11 +344,11 @@ impl Groups {
 
 impl Keeper<Group> for Arc<Shared> {
     fn all(&self) -> Vec<(Arc<str>, KeptGroup)> {
-        self.store.load().into_iter().map(|(name, group)| (name.into(), group)).collect()
+        self.store.groups().iter().map(|(name, kept)| (Arc::clone(name), kept)).collect()
     }
 
     fn find(&self, name: &Arc<str>) -> Option<KeptGroup> {
-        self.store.reload(name)
+        self.store.group(name)
     }
 
     fn home(&self, _: &Arc<str>) -> Option<()> {

@@ -64,17 +64,17 @@ pub trait Machine: Default + Send + 'static {
 
 /// The store, as the machines of one type see it.
 pub trait Keeper<M: Machine>: Send + Sync + 'static {
-    /// All machines in the kernel, ordered by key.
+    /// All machines in the published state of the kernel, ordered by key.
     fn all(&self) -> Vec<(M::Key, M::Kept)>;
 
-    /// The kernel's current state of one machine.
+    /// The published state of one machine.
     fn find(&self, key: &M::Key) -> Option<M::Kept>;
 
     /// The epoch of the machine's home; `None` if another broker is its home.
     fn home(&self, key: &M::Key) -> Option<M::Fence>;
 
     /// Queues the changes, which were decided on the version `after`. They stay together, after all earlier
-    /// submits. Does not block.
+    /// submits, and are published before they settle. Does not block.
     fn submit(&self, key: &M::Key, after: u64, changes: Vec<M::Change>) -> Settled;
 
     /// Whether a submit can succeed. Always `false` once the journal has failed.

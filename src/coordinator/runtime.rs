@@ -2,8 +2,11 @@
 //! them within one memory limit.
 //!
 //! A slot is a place for soft state. A machine without a slot is in the kernel, or does not exist; its slot
-//! is loaded when a command comes, and unloaded a while after the kernel has all of it. As long as a record of a slot
-//! has not settled, the slot stays, so whatever the kernel has of a machine without a slot is durable.
+//! is loaded when a command comes, and unloaded a while after the kernel has all of it.
+//!
+//! The kernel's state is read as it is published, without waiting for a round. What is published is durable, and
+//! a record is published before it settles. A slot stays until its last record has settled. So the published state
+//! has all of a machine that has no slot, and all of one whose last record has settled.
 //!
 //! Lock order: the map of slots, a slot, then the small locks (alarms, idle machines, jobs, the session
 //! clock) and the store. No code waits while it holds one.
@@ -122,8 +125,10 @@ pub(super) struct Slot<M: Machine> {
 struct State<M: Machine> {
     machine: M,
     fence: M::Fence,
-    /// The state of the last record that was submitted.
+    /// The state of the last record that was submitted. Earlier ones have settled before it.
     last: Settled,
+    /// A decision panicked, so the machine may be incomplete.
+    broken: bool,
     /// When it was; `None` if the machine has not changed since it was loaded.
     changed: Option<Duration>,
     alarm: Option<Duration>,
@@ -239,9 +244,9 @@ impl<M: Machine> Runtime<M> {
 
     /// All machines, ordered by key.
     pub fn all(&self) -> Vec<Found<M>> {
-        // The kernel first: a change that it has and that is not durable has its slot until it is.
-        let mut kept: BTreeMap<M::Key, M::Kept> = self.keeper.all().into_iter().collect();
+        // The slots first: the kernel has all of a machine whose slot is gone by now.
         let slots = self.all_slots();
+        let mut kept: BTreeMap<M::Key, M::Kept> = self.keeper.all().into_iter().collect();
         slots.iter().for_each(|slot| drop(kept.remove(&slot.key)));
         let kept = kept.into_iter().map(|(key, kept)| (key.clone(), Found::Kept(key, self.restored(kept))));
         let mut found: BTreeMap<M::Key, Found<M>> = kept.collect();
@@ -385,7 +390,7 @@ impl<M: Machine> Runtime<M> {
                 }
                 continue;
             }
-            self.mend(&slot, &mut state);
+            self.mend(&slot, &mut state)?;
             let done = act(&slot, &mut state);
             self.note(&slot, &mut state);
             let may_go = self.may_go(&slot, &mut state);
@@ -397,16 +402,23 @@ impl<M: Machine> Runtime<M> {
         }
     }
 
-    /// Restores the machine from the kernel if its last decision was not stored, or panicked.
-    fn mend(&self, slot: &Slot<M>, state: &mut State<M>) {
+    /// Restores the machine from the kernel if its last decision was not stored, or panicked. Fails while the
+    /// kernel may lack earlier records of a machine that has to be restored.
+    fn mend(&self, slot: &Slot<M>, state: &mut State<M>) -> Result<(), Unserved> {
         if slot.state.is_poisoned() {
-            // A decision that panicked may be incomplete.
             slot.state.clear_poison();
-            state.last = Settled::known(Err(NotStored));
+            state.broken = true;
         }
-        if state.last.peek() != Some(Err(NotStored)) {
-            return;
+        match state.last.peek() {
+            Some(Err(NotStored)) => {}
+            Some(Ok(())) if state.broken => {}
+            None if state.broken => {
+                self.has_come(slot, state, self.session.now() + LOOK_AGAIN);
+                return Err(Unserved::NotStored);
+            }
+            Some(Ok(())) | None => return Ok(()),
         }
+        state.broken = false;
         M::warn_not_stored(&slot.key);
         let before = state.machine.weigh(&slot.key).sum().cast_signed();
         state.dropped = Unserved::NotStored;
@@ -417,6 +429,7 @@ impl<M: Machine> Runtime<M> {
         self.held.fetch_add(after - before, Ordering::Relaxed);
         state.last = Settled::known(Ok(()));
         state.watchers.wake_all();
+        Ok(())
     }
 
     /// The memory by which all machines together may still grow.
@@ -442,7 +455,7 @@ impl<M: Machine> Runtime<M> {
             return None;
         }
         let kept = self.keeper.find(key);
-        // Without a slot even now, all of it is durable.
+        // If there is no slot even now, that was all of it.
         self.slot(key).is_none().then(|| kept.map(|kept| self.restored(kept)))
     }
 
@@ -586,7 +599,8 @@ impl<M: Machine> Runtime<M> {
         if state.gone {
             return true;
         }
-        self.mend(slot, &mut state);
+        // A broken machine needs no repair any more.
+        let _ = self.mend(slot, &mut state);
         state.dropped = Unserved::NotHome;
         state.machine.dismiss();
         state.watchers.wake_all();
@@ -755,6 +769,7 @@ impl<M: Machine> Slot<M> {
             machine,
             fence,
             last: Settled::known(Ok(())),
+            broken: false,
             changed: None,
             alarm: None,
             idle: None,

@@ -9,7 +9,6 @@
 //! Commands are chained: each names the version of the group that it was decided on, and is refused on
 //! another one. The version is a hash of all records so far.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::mix;
 use super::offsets::{OffsetChange, Offsets};
-use crate::types::Timestamp;
+use super::weight::{Memory, entry, opaque, text};
+use crate::types::{SharedMap, Timestamp};
 
 /// The number of completed rebalances of a group; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,16 +50,32 @@ struct Classic {
     protocol_type: Option<String>,
     protocol: Option<String>,
     leader: Option<MemberId>,
-    members: BTreeMap<MemberId, Member>,
-    /// The members with an instance id, by that id.
-    instances: BTreeMap<String, MemberId>,
+    members: Members,
 }
 
-/// A group with the state beside it: what its coordinator has a copy of.
+/// The members of a group. A clone costs O(1), and a change O(log n) although there are clones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredMembers")]
+struct Members {
+    by_id: SharedMap<MemberId, Member>,
+    /// The members with an instance id, by that id.
+    instances: SharedMap<String, MemberId>,
+    #[serde(skip)]
+    memory: Memory,
+}
+
+/// The members as a snapshot has them.
+#[derive(Deserialize)]
+struct StoredMembers {
+    by_id: SharedMap<MemberId, Member>,
+    instances: SharedMap<String, MemberId>,
+}
+
+/// A group with the state beside it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptGroup {
     pub group: Arc<Group>,
-    pub offsets: Arc<Offsets>,
+    pub offsets: Offsets,
 }
 
 /// A change of a group or of the state beside it.
@@ -141,21 +157,22 @@ pub enum GroupRecord {
 }
 
 impl Group {
-    /// Applies a record. A group changes only through this function, [`Group::create`] and
-    /// [`Group::advance`].
-    pub fn apply(&mut self, record: &GroupRecord) {
-        match record {
-            GroupRecord::Deleted => *self = Group::default(),
-            record => {
+    /// Applies a change. A group changes only through this function and [`Group::advance`].
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Group(GroupRecord::Deleted) => *self = Group::default(),
+            Change::Group(record) => {
                 self.exists = true;
                 self.kind.classic_mut().apply(record);
             }
+            // It exists from now on, because it has offsets.
+            Change::Offsets(_) => self.exists = true,
         }
     }
 
-    /// The group exists from now on: it has offsets.
-    pub fn create(&mut self) {
-        self.exists = true;
+    /// Whether the change has no effect on it.
+    pub fn is_left_by(&self, change: &Change) -> bool {
+        self.exists && matches!(change, Change::Offsets(_))
     }
 
     /// Ends a command: the version follows from the one before and the records. Changes beside the group leave
@@ -201,8 +218,8 @@ impl Group {
     }
 
     /// The members, ordered by id.
-    pub fn members(&self) -> &BTreeMap<MemberId, Member> {
-        &self.kind.classic().members
+    pub fn members(&self) -> &SharedMap<MemberId, Member> {
+        &self.kind.classic().members.by_id
     }
 
     pub fn member(&self, id: &str) -> Option<&Member> {
@@ -211,12 +228,17 @@ impl Group {
 
     /// The member that currently has an instance id.
     pub fn instance(&self, instance: &str) -> Option<&MemberId> {
-        self.kind.classic().instances.get(instance)
+        self.kind.classic().members.instances.get(instance)
     }
 
     /// The number of members with an instance id.
     pub fn instances(&self) -> usize {
-        self.kind.classic().instances.len()
+        self.kind.classic().members.instances.size()
+    }
+
+    /// The memory of its members.
+    pub fn memory(&self) -> Memory {
+        self.kind.classic().members.memory
     }
 }
 
@@ -233,26 +255,29 @@ impl Kind {
 }
 
 impl KeptGroup {
+    /// Applies the changes of one command.
+    pub fn apply(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|change| self.apply_one(change));
+        self.advance(changes);
+    }
+
     /// Applies one change, without the end of its command.
-    pub fn apply(&mut self, change: &Change) {
-        let group = Arc::make_mut(&mut self.group);
+    pub fn apply_one(&mut self, change: &Change) {
+        if !self.group.is_left_by(change) {
+            Arc::make_mut(&mut self.group).apply(change);
+        }
         match change {
-            Change::Group(record) => {
-                group.apply(record);
-                if !group.exists() {
-                    self.offsets = Arc::default();
-                }
-            }
-            Change::Offsets(change) => {
-                group.create();
-                Arc::make_mut(&mut self.offsets).apply(change);
-            }
+            Change::Offsets(change) => self.offsets.apply(change),
+            Change::Group(GroupRecord::Deleted) => self.offsets = Offsets::default(),
+            Change::Group(_) => {}
         }
     }
 
     /// Ends a command with these changes, which are applied.
     pub fn advance(&mut self, changes: &[Change]) {
-        Arc::make_mut(&mut self.group).advance(changes);
+        if changes.iter().any(|change| change.record().is_some()) {
+            Arc::make_mut(&mut self.group).advance(changes);
+        }
     }
 }
 
@@ -283,22 +308,22 @@ impl Classic {
             GroupRecord::Joined { id, protocol_type, member } => {
                 self.protocol_type = Some(protocol_type.clone());
                 let mut member = member.clone();
-                if let Some(known) = self.remove(id) {
+                if let Some(known) = self.members.remove(id) {
                     member.assignment = known.assignment;
                 }
-                self.insert(id.clone(), member);
+                self.members.insert(id.clone(), member);
             }
             GroupRecord::Replaced { old, new } => {
                 let was_leader = self.leader.as_ref() == Some(old);
-                let Some(member) = self.remove(old) else { return };
-                self.insert(new.clone(), member);
+                let Some(member) = self.members.remove(old) else { return };
+                self.members.insert(new.clone(), member);
                 if was_leader {
                     self.leader = Some(new.clone());
                 }
             }
             GroupRecord::Left { members } => {
                 for id in members {
-                    self.remove(id);
+                    self.members.remove(id);
                     if self.leader.as_ref() == Some(id) {
                         self.leader = None;
                     }
@@ -308,7 +333,7 @@ impl Classic {
                 // As in Kafka, members keep their assignments during a rebalance. They lose them only if
                 // the new generation ends before it has assignments.
                 if self.phase == Phase::CompletingRebalance {
-                    self.clear_assignments();
+                    self.members.assign(&[]);
                 }
                 self.phase = Phase::PreparingRebalance;
             }
@@ -323,48 +348,67 @@ impl Classic {
                 self.generation = *generation;
                 self.protocol = None;
                 self.leader = None;
-                self.members.clear();
-                self.instances.clear();
+                self.members = Members::default();
             }
             // It must not make a group stable during a rebalance.
             GroupRecord::Assigned { .. } if self.phase != Phase::CompletingRebalance => {}
             GroupRecord::Assigned { assignments } => {
                 self.phase = Phase::Stable;
-                self.clear_assignments();
-                for (id, assignment) in assignments {
-                    if let Some(member) = self.members.get_mut(id) {
-                        member.assignment = assignment.clone();
-                    }
-                }
+                self.members.assign(assignments);
             }
             GroupRecord::Deleted => *self = Classic::default(),
         }
     }
+}
 
-    fn clear_assignments(&mut self) {
-        for member in self.members.values_mut() {
-            member.assignment = Opaque::default();
+impl Members {
+    /// Gives these assignments. All other members lose theirs.
+    fn assign(&mut self, assignments: &[(MemberId, Opaque)]) {
+        let old = self.by_id.iter().filter(|(_, member)| !member.assignment.is_empty());
+        let old: Vec<MemberId> = old.map(|(id, _)| id.clone()).collect();
+        old.iter().for_each(|id| self.set_assignment(id, Opaque::default()));
+        for (id, assignment) in assignments {
+            self.set_assignment(id, assignment.clone());
         }
     }
 
+    fn set_assignment(&mut self, id: &str, assignment: Opaque) {
+        let Some(member) = self.by_id.get_mut(id) else { return };
+        self.memory.shared -= opaque(&member.assignment);
+        self.memory.shared += opaque(&assignment);
+        member.assignment = assignment;
+    }
+
     fn remove(&mut self, id: &str) -> Option<Member> {
-        let member = self.members.remove(id)?;
+        let member = self.by_id.get(id)?.clone();
+        self.by_id.remove_mut(id);
+        self.memory -= member.weigh(id);
         if let Some(instance) = &member.instance
             && self.instances.get(instance).is_some_and(|holder| holder == id)
         {
-            self.instances.remove(instance);
+            self.instances.remove_mut(instance);
         }
         Some(member)
     }
 
     /// Adds a member. An instance id has only one member, so an older one is removed.
     fn insert(&mut self, id: MemberId, member: Member) {
-        if let Some(instance) = &member.instance
-            && let Some(older) = self.instances.insert(instance.clone(), id.clone())
-        {
-            self.members.remove(&older);
+        if let Some(instance) = &member.instance {
+            if let Some(older) = self.instances.get(instance).cloned() {
+                self.remove(&older);
+            }
+            self.instances.insert_mut(instance.clone(), id.clone());
         }
-        self.members.insert(id, member);
+        self.memory += member.weigh(&id);
+        self.by_id.insert_mut(id, member);
+    }
+}
+
+impl From<StoredMembers> for Members {
+    fn from(StoredMembers { by_id, instances }: StoredMembers) -> Members {
+        let mut memory = Memory::default();
+        by_id.iter().for_each(|(id, member)| memory += member.weigh(id));
+        Members { by_id, instances, memory }
     }
 }
 
@@ -376,6 +420,19 @@ impl Member {
 
     pub fn supports(&self, protocol: &str) -> bool {
         self.metadata(protocol).is_some()
+    }
+
+    /// The memory of a member with this id.
+    pub fn weigh(&self, id: &str) -> Memory {
+        let instance = self
+            .instance
+            .as_ref()
+            .map_or(0, |instance| entry::<String, MemberId>() + 2 * text(instance) + text(id));
+        let protocols = self.protocols.iter().map(|(name, _)| size_of::<(String, Opaque)>() + text(name));
+        let strings = text(id) + text(&self.client_id) + text(&self.client_host);
+        let own = entry::<MemberId, Member>() + strings + instance + protocols.sum::<usize>();
+        let metadata: usize = self.protocols.iter().map(|(_, metadata)| opaque(metadata)).sum();
+        Memory { own, shared: metadata + opaque(&self.assignment) }
     }
 }
 

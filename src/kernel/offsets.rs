@@ -1,12 +1,13 @@
 //! The committed offsets of groups. They are state beside the group: they can change without it, they stay
 //! when it changes its kind, and they go with it, or with their topic.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::group::{Change, GroupRecord};
+use super::weight::{entry, text};
 use crate::types::{LeaderEpoch, Offset, SharedMap, Timestamp, TopicId};
 
 /// The partition of a committed offset.
@@ -23,10 +24,19 @@ pub struct CommittedOffset {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The offsets of one group.
+/// The offsets of one group. A clone costs O(1), and a change O(log n) although there are clones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredOffsets")]
 pub struct Offsets {
-    committed: BTreeMap<PartitionKey, CommittedOffset>,
+    committed: SharedMap<PartitionKey, CommittedOffset>,
+    #[serde(skip)]
+    bytes: usize,
+}
+
+/// The offsets of one group as a snapshot has them.
+#[derive(Deserialize)]
+struct StoredOffsets {
+    committed: SharedMap<PartitionKey, CommittedOffset>,
 }
 
 /// A change of a group's offsets.
@@ -41,11 +51,27 @@ pub enum OffsetChange {
 
 /// The offsets of all groups.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredAllOffsets")]
 pub struct AllOffsets {
-    by_group: SharedMap<String, Arc<Offsets>>,
+    by_group: SharedMap<Arc<str>, Offsets>,
     /// Each topic with the groups that have offsets of it.
     #[serde(skip)]
-    readers: SharedMap<(TopicId, String), ()>,
+    readers: SharedMap<(TopicId, Arc<str>), ()>,
+    #[serde(skip)]
+    bytes: usize,
+}
+
+/// The offsets of all groups as a snapshot has them.
+#[derive(Deserialize)]
+struct StoredAllOffsets {
+    by_group: SharedMap<Arc<str>, Offsets>,
+}
+
+impl CommittedOffset {
+    /// The memory of an offset with this metadata.
+    pub fn weigh(metadata: &str) -> usize {
+        entry::<PartitionKey, CommittedOffset>() + text(metadata)
+    }
 }
 
 impl Offsets {
@@ -54,12 +80,21 @@ impl Offsets {
     }
 
     /// All offsets, in the order of the topic ids.
-    pub fn all(&self) -> &BTreeMap<PartitionKey, CommittedOffset> {
+    pub fn all(&self) -> &SharedMap<PartitionKey, CommittedOffset> {
         &self.committed
     }
 
     pub fn is_empty(&self) -> bool {
         self.committed.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.committed.size()
+    }
+
+    /// The memory that they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The topics that the group has offsets of.
@@ -74,93 +109,151 @@ impl Offsets {
     }
 
     pub fn has_topic(&self, topic: TopicId) -> bool {
-        self.committed.range((topic, i32::MIN)..=(topic, i32::MAX)).next().is_some()
+        self.of_topic(topic).next().is_some()
     }
 
-    /// Applies a change. Offsets change only through this function.
+    /// Applies a change. Offsets change only through this function and when their topic is deleted.
     pub fn apply(&mut self, change: &OffsetChange) {
         match change {
-            OffsetChange::Committed(offsets) => self.committed.extend(offsets.iter().cloned()),
+            OffsetChange::Committed(offsets) => {
+                for (partition, committed) in offsets {
+                    let weight = |committed: &CommittedOffset| CommittedOffset::weigh(&committed.metadata);
+                    self.bytes -= self.get(*partition).map_or(0, weight);
+                    self.bytes += weight(committed);
+                    self.committed.insert_mut(*partition, committed.clone());
+                }
+            }
             OffsetChange::Removed(offsets) => {
                 for (partition, committed_at) in offsets {
                     if self.get(*partition).is_some_and(|stored| stored.committed_at == *committed_at) {
-                        self.committed.remove(partition);
+                        self.remove(*partition);
                     }
                 }
             }
-            OffsetChange::TopicForgotten(topic) => self.committed.retain(|(of, _), _| of != topic),
+            OffsetChange::TopicForgotten(topic) => self.remove_topic(*topic),
         }
     }
-}
 
-impl OffsetChange {
-    /// The topics that it names, in the order of their ids.
-    fn topics(&self) -> Vec<TopicId> {
-        let mut topics: Vec<TopicId> = match self {
-            OffsetChange::Committed(offsets) => offsets.iter().map(|((topic, _), _)| *topic).collect(),
-            OffsetChange::Removed(offsets) => offsets.iter().map(|((topic, _), _)| *topic).collect(),
-            OffsetChange::TopicForgotten(topic) => vec![*topic],
-        };
-        topics.sort_unstable();
-        topics.dedup();
-        topics
+    fn remove(&mut self, partition: PartitionKey) {
+        if let Some(committed) = self.committed.get(&partition) {
+            self.bytes -= CommittedOffset::weigh(&committed.metadata);
+            self.committed.remove_mut(&partition);
+        }
+    }
+
+    fn remove_topic(&mut self, topic: TopicId) {
+        let partitions: Vec<PartitionKey> = self.of_topic(topic).collect();
+        partitions.into_iter().for_each(|partition| self.remove(partition));
+    }
+
+    fn of_topic(&self, topic: TopicId) -> impl Iterator<Item = PartitionKey> {
+        self.committed.range((topic, i32::MIN)..=(topic, i32::MAX)).map(|(partition, _)| *partition)
     }
 }
 
 impl AllOffsets {
-    pub fn of(&self, group: &str) -> Option<&Arc<Offsets>> {
+    pub fn of(&self, group: &str) -> Option<&Offsets> {
         self.by_group.get(group)
     }
 
-    pub fn by_group(&self) -> &SharedMap<String, Arc<Offsets>> {
-        &self.by_group
+    /// The memory that they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Completes offsets that were read from a snapshot.
-    pub fn indexed(mut self) -> AllOffsets {
-        for (group, offsets) in self.by_group.iter() {
-            for topic in offsets.topics() {
-                self.readers.insert_mut((topic, group.clone()), ());
-            }
+    /// Replaces the offsets of a group by those that the changes have made of them.
+    pub(super) fn replace(&mut self, group: &Arc<str>, after: Offsets, changes: &[Change]) {
+        let before = self.of(group).cloned().unwrap_or_default();
+        for topic in named_topics(&before, changes) {
+            self.note_reader(topic, group, after.has_topic(topic));
         }
-        self
+        self.put(group, &before, after);
     }
 
-    pub fn change(&mut self, group: &str, change: &OffsetChange) {
-        if !self.by_group.contains_key(group) {
-            self.by_group.insert_mut(group.to_owned(), Arc::default());
+    /// Removes the offsets of a topic from all groups.
+    pub(super) fn remove_topic(&mut self, topic: TopicId) {
+        let readers = self.readers.range((topic, Arc::default())..).map(|(reader, ())| reader);
+        let groups: Vec<Arc<str>> =
+            readers.take_while(|(of, _)| *of == topic).map(|(_, group)| Arc::clone(group)).collect();
+        for group in groups {
+            let before = self.of(&group).cloned().unwrap_or_default();
+            let mut after = before.clone();
+            after.remove_topic(topic);
+            self.note_reader(topic, &group, false);
+            self.put(&group, &before, after);
         }
-        let offsets = self.by_group.get_mut(group).expect("it was there or was just put there");
-        Arc::make_mut(offsets).apply(change);
-        for topic in change.topics() {
-            let reader = (topic, group.to_owned());
-            if !offsets.has_topic(topic) {
-                self.readers.remove_mut(&reader);
-            } else if !self.readers.contains_key(&reader) {
-                self.readers.insert_mut(reader, ());
-            }
-        }
-        if offsets.is_empty() {
+    }
+
+    fn put(&mut self, group: &Arc<str>, before: &Offsets, after: Offsets) {
+        self.bytes -= weigh(before);
+        self.bytes += weigh(&after);
+        if !after.is_empty() {
+            self.by_group.insert_mut(Arc::clone(group), after);
+        } else if !before.is_empty() {
             self.by_group.remove_mut(group);
         }
     }
 
-    pub fn remove_group(&mut self, group: &str) {
-        let Some(offsets) = self.by_group.get(group) else { return };
-        for topic in offsets.topics() {
-            self.readers.remove_mut(&(topic, group.to_owned()));
+    fn note_reader(&mut self, topic: TopicId, group: &Arc<str>, reads: bool) {
+        let reader = (topic, Arc::clone(group));
+        match (self.readers.contains_key(&reader), reads) {
+            (false, true) => {
+                self.readers.insert_mut(reader, ());
+                self.bytes += READER;
+            }
+            (true, false) => {
+                self.readers.remove_mut(&reader);
+                self.bytes -= READER;
+            }
+            (true, true) | (false, false) => {}
         }
-        self.by_group.remove_mut(group);
     }
+}
 
-    /// Removes the offsets of a topic from all groups.
-    pub fn remove_topic(&mut self, topic: TopicId) {
-        let readers = self.readers.range((topic, String::new())..);
-        let groups: Vec<String> =
-            readers.take_while(|((of, _), ())| *of == topic).map(|((_, group), ())| group.clone()).collect();
-        for group in groups {
-            self.change(&group, &OffsetChange::TopicForgotten(topic));
+/// The memory of an entry in `AllOffsets::readers`.
+const READER: usize = entry::<(TopicId, Arc<str>), ()>();
+
+/// The memory of a group's offsets without their readers.
+fn weigh(offsets: &Offsets) -> usize {
+    if offsets.is_empty() { 0 } else { entry::<Arc<str>, Offsets>() + offsets.bytes }
+}
+
+/// The topics whose offsets the changes may add or remove, in the order of their ids.
+fn named_topics(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
+    let mut topics: Vec<TopicId> = Vec::new();
+    for change in changes {
+        match change {
+            Change::Offsets(OffsetChange::Committed(offsets)) => {
+                topics.extend(offsets.iter().map(|((topic, _), _)| *topic));
+            }
+            Change::Offsets(OffsetChange::Removed(offsets)) => {
+                topics.extend(offsets.iter().map(|((topic, _), _)| *topic));
+            }
+            Change::Offsets(OffsetChange::TopicForgotten(topic)) => topics.push(*topic),
+            Change::Group(GroupRecord::Deleted) => topics.extend(before.topics()),
+            Change::Group(_) => {}
         }
+    }
+    topics.sort_unstable();
+    topics.dedup();
+    topics
+}
+
+impl From<StoredOffsets> for Offsets {
+    fn from(StoredOffsets { committed }: StoredOffsets) -> Offsets {
+        let bytes = committed.values().map(|committed| CommittedOffset::weigh(&committed.metadata)).sum();
+        Offsets { committed, bytes }
+    }
+}
+
+impl From<StoredAllOffsets> for AllOffsets {
+    fn from(StoredAllOffsets { by_group }: StoredAllOffsets) -> AllOffsets {
+        let mut all = AllOffsets::default();
+        for (group, offsets) in by_group.iter() {
+            offsets.topics().into_iter().for_each(|topic| all.note_reader(topic, group, true));
+            all.bytes += weigh(offsets);
+        }
+        AllOffsets { by_group, ..all }
     }
 }
 
@@ -182,8 +275,21 @@ mod tests {
         )
     }
 
+    fn change(all: &mut AllOffsets, group: &str, change: OffsetChange) {
+        let mut offsets = all.of(group).cloned().unwrap_or_default();
+        offsets.apply(&change);
+        all.replace(&group.into(), offsets, &[change.into()]);
+        assert_eq!(read_again(all), *all);
+    }
+
     fn commit(all: &mut AllOffsets, group: &str, topic: TopicId) {
-        all.change(group, &OffsetChange::Committed(vec![committed(topic, 0, 5), committed(topic, 1, 5)]));
+        let offsets = vec![committed(topic, 0, 5), committed(topic, 1, 5)];
+        change(all, group, OffsetChange::Committed(offsets));
+    }
+
+    /// From a snapshot, which leaves out what can be computed.
+    fn read_again(all: &AllOffsets) -> AllOffsets {
+        postcard::from_bytes(&postcard::to_stdvec(all).unwrap()).unwrap()
     }
 
     #[test]
@@ -197,6 +303,7 @@ mod tests {
         assert_eq!(all.of("a"), None);
         assert_eq!(all.of("b").unwrap().topics(), [TWO]);
         assert_eq!(all.of("c").unwrap().topics(), [TWO]);
+        assert_eq!(read_again(&all), all);
         all.remove_topic(TWO);
         assert_eq!(all, AllOffsets::default());
     }
@@ -205,28 +312,34 @@ mod tests {
     fn a_group_takes_its_offsets_along() {
         let mut all = AllOffsets::default();
         commit(&mut all, "a", ONE);
-        all.remove_group("a");
+        all.replace(&"a".into(), Offsets::default(), &[GroupRecord::Deleted.into()]);
         assert_eq!(all, AllOffsets::default());
     }
 
     #[test]
     fn a_later_commit_is_not_removed_by_a_decision_on_the_earlier_one() {
         let mut all = AllOffsets::default();
-        all.change("a", &OffsetChange::Committed(vec![committed(ONE, 0, 5), committed(ONE, 1, 7)]));
+        let offsets = vec![committed(ONE, 0, 5), committed(ONE, 1, 7)];
+        change(&mut all, "a", OffsetChange::Committed(offsets));
         let expired = [0, 1].map(|partition| ((ONE, partition), Timestamp(5)));
-        all.change("a", &OffsetChange::Removed(expired.to_vec()));
+        change(&mut all, "a", OffsetChange::Removed(expired.to_vec()));
         let left: Vec<_> = all.of("a").unwrap().all().keys().copied().collect();
         assert_eq!(left, [(ONE, 1)]);
     }
 
     #[test]
-    fn what_a_snapshot_leaves_out_is_found_again() {
+    fn memory_is_counted_change_by_change() {
         let mut all = AllOffsets::default();
-        commit(&mut all, "a", ONE);
-        commit(&mut all, "b", TWO);
-        let bytes = postcard::to_stdvec(&all).unwrap();
-        let read: AllOffsets = postcard::from_bytes(&bytes).unwrap();
-        assert_ne!(read, all);
-        assert_eq!(read.indexed(), all);
+        let with = |metadata: &str| {
+            let (partition, one) = committed(ONE, 0, 5);
+            OffsetChange::Committed(vec![(partition, CommittedOffset { metadata: metadata.into(), ..one })])
+        };
+        change(&mut all, "a", with(&"x".repeat(1000)));
+        let long = all.bytes();
+        assert!(long > 1000, "{long}");
+        change(&mut all, "a", with("x"));
+        assert!(all.bytes() < long - 900, "{}", all.bytes());
+        change(&mut all, "a", OffsetChange::Removed(vec![((ONE, 0), Timestamp(5))]));
+        assert_eq!(all.bytes(), 0);
     }
 }

@@ -7,16 +7,18 @@ use std::task::{Context, Poll, Waker};
 
 use super::clocks::Now;
 use super::waiter::Waiter;
+use crate::kernel::Groups;
 use crate::kernel::group::{Change, KeptGroup};
 use crate::types::{IgnorePoison, TopicId};
 
 /// The groups' part of a store.
 pub trait GroupStore: Send + Sync {
-    /// All groups in the kernel, ordered by name.
-    fn load(&self) -> Vec<(String, KeptGroup)>;
+    /// The published groups: the kernel's state after the last round. All of it is durable, and a change is
+    /// in it before its submit settles. Does not wait for a running round.
+    fn groups(&self) -> Groups;
 
-    /// The current state of one group in the kernel.
-    fn reload(&self, group: &str) -> Option<KeptGroup>;
+    /// One of the published groups.
+    fn group(&self, name: &str) -> Option<KeptGroup>;
 
     /// Queues changes of a group that were decided on its version `after`. All of them are one command, with a
     /// place in the queue when the call returns. The store makes it durable whether or not anyone waits for

@@ -11,13 +11,15 @@ use super::live::LiveSettings;
 use super::partition::{Opened, Partition};
 use super::topics::{Topic, Topics};
 use crate::config::{BrokerSettings, Given, Reloaded, TopicSettings};
-use crate::kernel::{self, Applied, Placement, Scope, Settings, Shard};
+use crate::kernel::{self, Applied, Groups, KeptGroup, Placement, Scope, Settings, Shard};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId};
 
 pub(super) struct Published {
     /// Held while changes are published.
     publishing: Mutex<()>,
     topics: RwLock<Arc<Topics>>,
+    /// The groups and the state beside them.
+    groups: RwLock<Groups>,
     /// The stored settings of all entities except topics.
     settings: RwLock<Arc<Settings>>,
     /// The broker's current settings: those from its start, overridden by the stored ones.
@@ -54,6 +56,7 @@ pub(super) struct Showing<'a> {
     published: &'a Published,
     _alone: MutexGuard<'a, ()>,
     topics: Option<Topics>,
+    groups_changed: bool,
     /// Partitions with a new leader epoch.
     moved: Vec<(Arc<Partition>, LeaderEpoch)>,
 }
@@ -65,6 +68,7 @@ impl Published {
         Published {
             publishing: Mutex::default(),
             topics: RwLock::default(),
+            groups: RwLock::default(),
             settings: RwLock::default(),
             live,
             clocks,
@@ -76,6 +80,14 @@ impl Published {
 
     pub(super) fn topics(&self) -> Arc<Topics> {
         Arc::clone(&self.topics.read().ignoring_poison())
+    }
+
+    pub(super) fn groups(&self) -> Groups {
+        self.groups.read().ignoring_poison().clone()
+    }
+
+    pub(super) fn group(&self, name: &str) -> Option<KeptGroup> {
+        self.groups.read().ignoring_poison().get(name)
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {
@@ -119,12 +131,19 @@ impl Published {
             topics.insert(self.opened(state, &mut open));
         }
         topics.publish(&self.topics);
+        self.show_groups(shard);
+    }
+
+    fn show_groups(&self, shard: &Shard) {
+        let groups = shard.groups().clone();
+        let before = std::mem::replace(&mut *self.groups.write().ignoring_poison(), groups);
+        drop(before);
     }
 
     /// Begins to publish a round.
     pub(super) fn begin(&self) -> Showing<'_> {
         let _alone = self.publishing.lock().ignoring_poison();
-        Showing { published: self, _alone, topics: None, moved: Vec::new() }
+        Showing { published: self, _alone, topics: None, groups_changed: false, moved: Vec::new() }
     }
 
     /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a round that is being
@@ -213,6 +232,8 @@ impl Showing<'_> {
                 }
             }
             Applied::TopicDropped { topic, .. } => {
+                // Their offsets go too.
+                self.groups_changed = true;
                 let Some(topic) = self.topics().remove(*topic) else { return };
                 let extents = topic.partitions.iter().flat_map(|partition| partition.publish_deleted());
                 logs.deleted(&topic, extents.collect());
@@ -254,13 +275,13 @@ impl Showing<'_> {
             Applied::ReplicasSet { topic } | Applied::LeaderElected { topic, .. } => {
                 self.place(shard.topic(*topic), shard);
             }
+            Applied::GroupChanged => self.groups_changed = true,
             Applied::Appended(_)
             | Applied::Duplicate { .. }
-            // Producers and groups are read from the state.
+            // Producers are read from the state.
             | Applied::Producer { .. }
             | Applied::ProducersExpired(_)
             | Applied::ProducerMemorySet { .. }
-            | Applied::GroupChanged
             | Applied::ClockTrusted
             | Applied::StoredAgain => {}
         }
@@ -270,6 +291,10 @@ impl Showing<'_> {
     pub(super) fn end(self, shard: &Shard, position: Option<u64>) {
         if let Some(topics) = self.topics {
             topics.publish(&self.published.topics);
+        }
+        // Everything that is applied is durable: the next round has not begun.
+        if self.groups_changed {
+            self.published.show_groups(shard);
         }
         if let Some(position) = position {
             self.published.position.store(position, Ordering::Release);

@@ -26,7 +26,7 @@ use super::{LogError, OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
 use crate::kernel::group::{Change, KeptGroup};
 use crate::kernel::{
-    self, Applied, Command, CreateTopic, Election, Group, Levels, Refusal, Scope, Settings, Shard,
+    self, Applied, Command, CreateTopic, Election, Groups, Levels, Refusal, Scope, Settings, Shard,
 };
 use crate::record::Checked;
 use crate::time::{self, Clock};
@@ -583,21 +583,12 @@ impl Drop for Inner {
 }
 
 impl GroupStore for Store {
-    fn load(&self) -> Vec<(String, KeptGroup)> {
-        // The clones cost little, and the line does not wait for the copies of the names.
-        let (groups, offsets) = {
-            let shard = self.0.shard();
-            (shard.groups().clone(), shard.offsets().clone())
-        };
-        let kept = |(id, group): (&String, &Arc<Group>)| {
-            let offsets = offsets.of(id).cloned().unwrap_or_default();
-            (id.clone(), KeptGroup { group: Arc::clone(group), offsets })
-        };
-        groups.iter().map(kept).collect()
+    fn groups(&self) -> Groups {
+        self.0.published.groups()
     }
 
-    fn reload(&self, group: &str) -> Option<KeptGroup> {
-        self.0.shard().group(group)
+    fn group(&self, name: &str) -> Option<KeptGroup> {
+        self.0.published.group(name)
     }
 
     fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {

@@ -139,7 +139,7 @@ fn check_records(store: &Store) {
     let gap = now(store.append(orders.partition(1).unwrap(), batch_of(7, 0, 5, &["gap"])));
     assert_eq!(gap, Err(AppendError::Refused(Refusal::OutOfOrderSequence { expected: 2, got: 5 })));
 
-    let group = store.reload("group").unwrap();
+    let group = store.group("group").unwrap();
     assert_eq!(group.offsets.get((orders.id, 0)).unwrap().offset, Offset(17));
     assert!(now(store.append(orders.partition(0).unwrap(), batch(&["goes on"]))).is_ok());
 }

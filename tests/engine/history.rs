@@ -117,7 +117,7 @@ impl History {
 
 impl History {
     fn check_offsets(&mut self, store: &Store, promise: Promise, context: &str) {
-        let offsets = store.reload("group").map(|kept| kept.offsets).unwrap_or_default();
+        let offsets = store.group("group").map(|kept| kept.offsets).unwrap_or_default();
         for history in self.topics.values_mut() {
             let committed = offsets.get((history.id, 0)).map_or(0, |committed| committed.offset.0);
             assert!(committed <= self.tried_to_commit, "{context}: a commit nobody made");
@@ -149,7 +149,7 @@ impl StaticHistory {
     /// The member's process restarts.
     pub fn come_back(&mut self, store: &Store, number: u64) -> Option<Vec<Change>> {
         // The last outcome may be unknown, so it reads the current member id from the coordinator.
-        let old = store.reload(STATIC_GROUP)?.group.instance(INSTANCE)?.clone();
+        let old = store.group(STATIC_GROUP)?.group.instance(INSTANCE)?.clone();
         Some(vec![GroupRecord::Replaced { old, new: self.next(number) }.into()])
     }
 
@@ -162,7 +162,7 @@ impl StaticHistory {
 
     /// Checks that one id is the member, with its assignment and in its generation, and no other id is.
     fn check(&mut self, store: &Store, promise: Promise, context: &str) {
-        let group = store.reload(STATIC_GROUP).map(|kept| kept.group);
+        let group = store.group(STATIC_GROUP).map(|kept| kept.group);
         let group = group.filter(|group| group.instance(INSTANCE).is_some());
         let Some(group) = group else {
             let is_lost = promise == Promise::Nothing && self.acknowledged > 0;
@@ -176,7 +176,7 @@ impl StaticHistory {
         if promise == Promise::Nothing {
             assert!(nth + 1 >= self.acknowledged, "{context}: {holder} is back, and was fenced");
         }
-        assert_eq!(group.members().len(), 1, "{context}: {:?}", group.members());
+        assert_eq!(group.members().size(), 1, "{context}: {:?}", group.members());
         assert_eq!((group.phase(), group.generation()), (Phase::Stable, Generation(1)), "{context}");
         assert_eq!(group.leader(), Some(holder), "{context}");
         assert_eq!(
@@ -261,14 +261,14 @@ impl LogHistory {
 /// The highest offset that the group has committed, for any topic. Every commit is higher than the earlier
 /// ones.
 pub fn committed(store: &Store) -> i64 {
-    let group = store.reload("group");
+    let group = store.group("group");
     let offset = group.and_then(|kept| kept.offsets.all().values().map(|offset| offset.offset).max());
     offset.unwrap_or(Offset(0)).0
 }
 
 /// Submits changes to the group as it is now.
 pub fn submit(store: &Store, group: &str, changes: Vec<Change>) -> Settled {
-    let after = store.reload(group).map_or(0, |kept| kept.group.version());
+    let after = store.group(group).map_or(0, |kept| kept.group.version());
     store.submit(group, after, changes)
 }
 

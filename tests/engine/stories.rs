@@ -834,9 +834,9 @@ fn a_group_id_of_32_kib_in_any_script_survives_a_power_cut() {
     let fs = fs.crash(2);
     drop(store);
     let store = open(&fs).unwrap();
-    let listed: Vec<String> = store.load().into_iter().map(|(id, _)| id).collect();
-    assert_eq!(listed, [id.as_str()]);
-    assert_eq!(store.reload(&id).unwrap().offsets.get((topic.id, 0)).unwrap().offset, Offset(5));
+    let groups = store.groups();
+    assert_eq!(groups.iter().map(|(id, _)| &**id).collect::<Vec<_>>(), [id.as_str()]);
+    assert_eq!(store.group(&id).unwrap().offsets.get((topic.id, 0)).unwrap().offset, Offset(5));
 }
 
 #[test]

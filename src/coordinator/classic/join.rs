@@ -160,7 +160,8 @@ fn has_place_for(step: &Step, id: Option<&str>) -> bool {
             id.is_some_and(|id| step.soft.joining.contains_key(id)) || step.soft.joining.len() < max
         }
         Phase::CompletingRebalance | Phase::Stable => {
-            id.is_some_and(|id| step.kept.group.member(id).is_some()) || step.kept.group.members().len() < max
+            id.is_some_and(|id| step.kept.group.member(id).is_some())
+                || step.kept.group.members().size() < max
         }
     }
 }

@@ -56,7 +56,7 @@ impl Step<'_> {
     pub fn complete_if_all_joined(&mut self) {
         let waits_for_company = self.soft.join_round.is_some_and(|round| round.first.is_some());
         let all_joined =
-            self.soft.joining.len() == self.kept.group.members().len() && self.soft.pending.is_empty();
+            self.soft.joining.len() == self.kept.group.members().size() && self.soft.pending.is_empty();
         if self.kept.group.phase() == Phase::PreparingRebalance && !waits_for_company && all_joined {
             self.complete_join_round();
         }

@@ -81,8 +81,7 @@ impl Play {
         let occasion = Occasion { wall: self.wall(), session: self.now, room: self.room };
         let decision = self.group.decide(&view, occasion, command);
         assert_eq!(decision.after, self.replayed.group.version());
-        decision.changes.iter().for_each(|change| self.replayed.apply(change));
-        self.replayed.advance(&decision.changes);
+        self.replayed.apply(&decision.changes);
         self.log.extend(decision.changes);
         self.weight += decision.grown;
         decision.answers.into_iter().for_each(|answer| answer.send(&Settled::known(Ok(()))));

@@ -220,7 +220,7 @@ impl Roster {
     /// The group goes on as a classic one, without these members.
     fn downgrade(&mut self, step: &mut Step, without: Vec<MemberId>, then: Command) -> Flow {
         step.record(GroupRecord::Left { members: without });
-        if let Some((id, member)) = step.kept.group.members().first_key_value() {
+        if let Some((id, member)) = step.kept.group.members().first() {
             let (id, member) = (id.clone(), member.clone());
             let protocol_type = "consumer".to_owned();
             step.record(GroupRecord::Joined { id, protocol_type, member });

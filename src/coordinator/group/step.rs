@@ -22,7 +22,7 @@ impl Decision {
     /// Applies a change to the coordinator's copy of the group, and keeps it for the journal.
     pub fn record(&mut self, kept: &mut KeptGroup, change: Change) {
         let before = weight::touched_by(kept, &change);
-        kept.apply(&change);
+        kept.apply_one(&change);
         let after = weight::touched_by(kept, &change);
         self.grown += after.cast_signed() - before.cast_signed();
         self.changes.push(change);

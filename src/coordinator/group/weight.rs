@@ -56,14 +56,14 @@ fn of_offset(committed: &CommittedOffset) -> Weight {
 }
 
 fn of_maps(group: &Group) -> Weight {
-    let members = group.members().len();
+    let members = group.members().size();
     let soft = SOFT_MAPS * places::<MemberId, std::time::Duration>(members);
     in_both(places::<MemberId, Member>(members) + places::<String, MemberId>(group.instances()))
         + Weight { kept: 0, slot: soft }
 }
 
 fn of_map(offsets: &Offsets) -> Weight {
-    in_both(places::<PartitionKey, CommittedOffset>(offsets.all().len()))
+    in_both(places::<PartitionKey, CommittedOffset>(offsets.len()))
 }
 
 /// The kernel and the coordinator have a copy each.

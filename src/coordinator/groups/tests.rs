@@ -2,7 +2,7 @@
 
 mod kinds;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
+use crate::kernel;
 use crate::kernel::group::{Change, Generation, KeptGroup, Opaque};
 use crate::storage::Waiters;
 use crate::storage::groups::SeenTopics;
@@ -21,7 +22,7 @@ const TOPIC: TopicId = Uuid([7; 16]);
 /// `durable` is the state after a crash; `waiting` has the submitted records.
 #[derive(Default)]
 struct Memory {
-    durable: Mutex<BTreeMap<String, KeptGroup>>,
+    durable: Mutex<kernel::Groups>,
     waiting: Mutex<Vec<Submitted>>,
     /// Records become durable only when the test calls `settle`.
     holds: AtomicBool,
@@ -43,12 +44,12 @@ struct Submitted {
 }
 
 impl GroupStore for Memory {
-    fn load(&self) -> Vec<(String, KeptGroup)> {
-        self.durable.lock().unwrap().iter().map(|(name, group)| (name.clone(), group.clone())).collect()
+    fn groups(&self) -> kernel::Groups {
+        self.durable.lock().unwrap().clone()
     }
 
-    fn reload(&self, group: &str) -> Option<KeptGroup> {
-        self.durable.lock().unwrap().get(group).cloned()
+    fn group(&self, name: &str) -> Option<KeptGroup> {
+        self.durable.lock().unwrap().get(name)
     }
 
     fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {
@@ -100,17 +101,17 @@ impl Memory {
 
     /// A sync: all waiting records become durable.
     fn settle(&self) {
-        for submitted in std::mem::take(&mut *self.waiting.lock().unwrap()) {
-            let Submitted { group: name, after, changes, settler } = submitted;
-            let mut durable = self.durable.lock().unwrap();
-            let kept = durable.entry(name.clone()).or_default();
-            assert_eq!(kept.group.version(), after, "the commands of a group form a chain");
-            changes.iter().for_each(|change| kept.apply(change));
-            kept.advance(&changes);
-            if !kept.group.exists() {
-                durable.remove(&name);
-            }
-            drop(durable);
+        self.settle_first(usize::MAX);
+    }
+
+    fn settle_first(&self, count: usize) {
+        let mut waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        let left = waiting.split_off(count.min(waiting.len()));
+        *self.waiting.lock().unwrap() = left;
+        for submitted in waiting {
+            let Submitted { group, after, changes, settler } = submitted;
+            let changed = self.durable.lock().unwrap().change(&group, after, &changes);
+            assert_eq!(changed, Ok(()), "the commands of a group form a chain");
             settler.settle(Ok(()));
         }
     }
@@ -384,6 +385,28 @@ fn a_change_that_was_not_stored_did_not_happen_and_waiting_requests_fail() {
         "generation 1 is at work as before"
     );
     assert_eq!(now(stage.groups.describe("g")).unwrap().members.len(), 1);
+}
+
+#[test]
+fn a_change_that_was_stored_before_one_that_was_not_stays() {
+    let stage = Stage::new(rules());
+    let member = stage.with_member("g");
+    stage.store.hold();
+    let who = Identity { member: member.clone(), instance: None };
+    let committed = Commit { generation: Some(Generation(1)), who: who.clone(), ..commit(5) };
+    let mut commits = pin!(stage.groups.commit("g", committed));
+    let mut second = pin!(stage.groups.join("g", newcomer("b")));
+    assert!(peek(commits.as_mut()).is_none() && peek(second.as_mut()).is_none());
+    let mut leaves = pin!(stage.groups.leave("g", vec![Leaver::Member(who)]));
+    assert!(peek(leaves.as_mut()).is_none());
+    stage.store.settle_first(2);
+    stage.store.lose();
+    stage.store.let_go();
+    assert_eq!(peek(commits).unwrap(), Ok(vec![Ok(())]));
+    assert_eq!(peek(leaves).unwrap(), Err(GroupError::NotStored));
+    let rebalance = Err(GroupError::RebalanceInProgress);
+    assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), rebalance, "the other one has joined");
+    assert_eq!(offset_of(&stage, "g"), Some(5));
 }
 
 #[test]

@@ -39,6 +39,8 @@ enum Command {
     Acknowledge(i64, Reply<bool>),
     /// The partition has grown.
     Grew(i64),
+    /// A bug.
+    Panic,
     Tick,
     MakeRoom,
 }
@@ -106,6 +108,10 @@ impl Machine for Locks {
                 self.answer_waiting(occasion.session, &mut decision);
             }
             Command::MakeRoom => {}
+            Command::Panic => {
+                self.locked = Deadlines::default();
+                panic!("a decision that does not come to its end");
+            }
         }
         decision
     }
@@ -156,12 +162,17 @@ struct Store {
     /// `None` while another broker leads.
     epoch: Mutex<Option<LeaderEpoch>>,
     submitted: Mutex<Vec<(Key, Vec<i64>, Settler)>>,
+    /// Happens once after all machines were read.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     clock: Clock,
 }
 
 impl Keeper<Locks> for Arc<Store> {
     fn all(&self) -> Vec<(Key, Acknowledged)> {
-        lock(&self.kept).clone().into_iter().collect()
+        let kept = lock(&self.kept).clone().into_iter().collect();
+        let meanwhile = lock(&self.meanwhile).take();
+        meanwhile.into_iter().for_each(|happens| happens());
+        kept
     }
 
     fn find(&self, key: &Key) -> Option<Acknowledged> {
@@ -187,6 +198,20 @@ impl Keeper<Locks> for Arc<Store> {
     }
 
     fn view(&self) {}
+}
+
+impl Store {
+    fn settle(&self) {
+        for (key, changes, settler) in std::mem::take(&mut *lock(&self.submitted)) {
+            Arc::make_mut(lock(&self.kept).entry(key).or_default()).extend(changes);
+            settler.settle(Ok(()));
+        }
+    }
+
+    fn wait(&self, runtime: &Runtime<Locks>, seconds: i64) {
+        self.clock.set(Timestamp(self.clock.now().0 + 1000 * seconds));
+        while runtime.ring() == Some(Duration::ZERO) {}
+    }
 }
 
 struct Stage {
@@ -228,15 +253,17 @@ impl Stage {
     }
 
     fn settle(&self) {
-        for (key, changes, settler) in std::mem::take(&mut *lock(&self.store.submitted)) {
-            Arc::make_mut(lock(&self.store.kept).entry(key).or_default()).extend(changes);
-            settler.settle(Ok(()));
-        }
+        self.store.settle();
     }
 
     fn wait(&self, seconds: i64) {
-        self.store.clock.set(Timestamp(self.store.clock.now().0 + 1000 * seconds));
-        while self.runtime.ring() == Some(Duration::ZERO) {}
+        self.store.wait(&self.runtime, seconds);
+    }
+
+    fn panic(&self) {
+        let panics = || self.runtime.tell(&self.key, |_| Some(Command::Panic));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+        assert!(result.is_err());
     }
 
     fn has_slot(&self) -> bool {
@@ -371,6 +398,37 @@ fn a_machine_without_a_slot_is_still_there_and_is_loaded_when_asked_for() {
     assert_eq!(stage.runtime.keys(), BTreeSet::from([stage.key.clone()]));
     stage.grew(2);
     assert_eq!(stage.runtime.held(), loaded);
+    assert_eq!(stage.acquire(), Ok(Some(1)));
+}
+
+#[test]
+fn a_machine_whose_slot_goes_while_all_are_read_is_read_with_its_last_change() {
+    let stage = Stage::new(1);
+    assert_eq!(stage.acquire(), Ok(Some(0)));
+    let _acknowledged = stage.acknowledge(0);
+    let (runtime, store, key) = (stage.runtime.clone(), stage.store.clone(), stage.key.clone());
+    let unloaded = move || {
+        store.settle();
+        store.wait(&runtime, 61);
+        assert!(runtime.slot(&key).is_none());
+    };
+    *lock(&stage.store.meanwhile) = Some(Box::new(unloaded));
+    let all = stage.runtime.all();
+    let acknowledged = all.iter().map(|found| found.read(|_, locks, _| locks.acknowledged.len()));
+    assert_eq!(acknowledged.collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_decision_that_panics_is_forgotten_and_records_before_it_are_not() {
+    let stage = Stage::new(2);
+    assert_eq!(stage.acquire(), Ok(Some(0)));
+    let mut acknowledged = pin!(stage.acknowledge(0));
+    stage.panic();
+    assert_eq!(stage.acquire(), Err(Unserved::NotStored), "the kernel lacks the acknowledgement");
+    assert_eq!(peek(acknowledged.as_mut()), None);
+    stage.settle();
+    assert_eq!(peek(acknowledged), Some(Ok(true)));
+    stage.grew(2);
     assert_eq!(stage.acquire(), Ok(Some(1)));
 }
 

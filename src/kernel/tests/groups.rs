@@ -1,7 +1,7 @@
 //! Tests of groups and of the state beside them.
 
 use super::*;
-use crate::kernel::group::{Change, Generation, GroupRecord};
+use crate::kernel::group::{Change, Generation, GroupRecord, Member};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange};
 
 fn committed(offset: i64) -> Change {
@@ -28,7 +28,7 @@ fn change(shard: &mut Shard, after: u64, changes: Vec<Change>) -> Result<Applied
 }
 
 fn version(shard: &Shard) -> u64 {
-    shard.group("g").map_or(0, |kept| kept.group.version())
+    shard.groups().get("g").map_or(0, |kept| kept.group.version())
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn the_version_follows_from_the_records_and_offsets_leave_it() {
     assert_eq!(version(&shard), 0, "a group that only has offsets");
     change(&mut shard, 0, vec![committed(6), emptied(1)]).unwrap();
     assert_eq!(version(&shard), version_after(1));
-    assert_eq!(shard.group("g").unwrap().offsets.get((TOPIC, 0)).unwrap().offset, Offset(6));
+    assert_eq!(shard.groups().get("g").unwrap().offsets.get((TOPIC, 0)).unwrap().offset, Offset(6));
 }
 
 #[test]
@@ -69,12 +69,51 @@ fn offsets_go_with_their_topic_and_with_their_group() {
     let mut shard = with_topic();
     change(&mut shard, 0, vec![committed(5)]).unwrap();
     shard.apply(at(0), &Command::DropTopic { topic: TOPIC }).unwrap();
-    assert!(shard.group("g").unwrap().offsets.is_empty());
-    assert!(shard.group("g").unwrap().group.exists());
+    assert!(shard.groups().get("g").unwrap().offsets.is_empty());
+    assert!(shard.groups().get("g").unwrap().group.exists());
 
     let mut shard = with_topic();
     change(&mut shard, 0, vec![committed(5)]).unwrap();
     change(&mut shard, 0, vec![GroupRecord::Deleted.into()]).unwrap();
-    assert_eq!(shard.group("g"), None);
-    assert_eq!(shard.offsets().of("g"), None);
+    assert_eq!(shard.groups().get("g"), None);
+    assert_eq!(shard.groups().offsets("g"), None);
+}
+
+/// A snapshot or a reader has the groups as they were.
+#[test]
+fn a_change_copies_no_other_offset_and_no_other_member() {
+    let mut shard = with_topic();
+    let one = |partition: i32, offset: i64| match committed(offset) {
+        Change::Offsets(OffsetChange::Committed(mut offsets)) => {
+            offsets[0].0.1 = partition;
+            OffsetChange::Committed(offsets).into()
+        }
+        other => panic!("not a commit: {other:?}"),
+    };
+    let joined = |id: i32| {
+        let member = Member { client_id: "c".to_owned(), ..Member::default() };
+        let (id, protocol_type) = (id.to_string(), "consumer".to_owned());
+        Change::from(GroupRecord::Joined { id, protocol_type, member })
+    };
+    change(&mut shard, 0, (0..10_000).map(|partition| one(partition, 1)).collect()).unwrap();
+    change(&mut shard, 0, (0..1000).map(joined).collect()).unwrap();
+    let before = shard.groups().get("g").unwrap();
+    let image = shard.groups().clone();
+    let after = before.group.version();
+    change(&mut shard, after, vec![one(5000, 2), joined(500)]).unwrap();
+    let now = shard.groups().get("g").unwrap();
+    let offsets = before.offsets.all().values().zip(now.offsets.all().values());
+    assert_eq!(offsets.filter(|(before, now)| !std::ptr::eq(*before, *now)).count(), 1);
+    let members = before.group.members().values().zip(now.group.members().values());
+    assert_eq!(members.filter(|(before, now)| !std::ptr::eq(*before, *now)).count(), 1);
+    assert_eq!(image.get("g"), Some(before));
+}
+
+#[test]
+fn a_commit_leaves_the_group_itself_as_it_is() {
+    let mut shard = with_topic();
+    change(&mut shard, 0, vec![emptied(1)]).unwrap();
+    let before = shard.groups().get("g").unwrap().group;
+    change(&mut shard, before.version(), vec![committed(5)]).unwrap();
+    assert!(Arc::ptr_eq(&before, &shard.groups().get("g").unwrap().group));
 }

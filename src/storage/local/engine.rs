@@ -426,6 +426,8 @@ mod tests {
     use super::super::Local;
     use super::*;
     use crate::config::BrokerSettings;
+    use crate::kernel::offsets::{CommittedOffset, OffsetChange};
+    use crate::storage::groups::GroupStore;
     use crate::kernel::Refusal;
     use crate::record::{self, BatchBuilder, Rules};
     use crate::storage::local::fs::{Fault, Operation, SimFs};
@@ -535,6 +537,38 @@ mod tests {
         assert_eq!(answer.try_recv().unwrap().err(), Some(refused));
         append(&local, &topic.partitions[0], 1);
         assert_eq!(topic.partitions[0].ends().high_watermark, Offset(1));
+    }
+
+    #[tokio::test]
+    async fn groups_are_published_at_the_end_of_a_round_and_read_without_waiting_for_it() {
+        let options = StoreOptions::new(Place::Memory, Arc::default());
+        let (store, local) = Store::with_local(options).unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
+        let topic = store.create_topic(new).await.unwrap().id;
+        let committed = CommittedOffset {
+            offset: Offset(5),
+            leader_epoch: None,
+            metadata: String::new(),
+            committed_at: Timestamp(0),
+            expires_at: None,
+        };
+        let changes = vec![OffsetChange::Committed(vec![((topic, 0), committed)]).into()];
+        let commit = Command::Group { group: "g".into(), after: 0, changes };
+        let committer = local.committer();
+        let offsets = || store.group("g").map(|kept| kept.offsets.len());
+        let mut seen = Vec::new();
+        for command in [commit, Command::DropTopic { topic }] {
+            let mut engine = committer.engine();
+            let round = engine.begin(vec![Work::Command { command, done: Box::new(|_| {}) }]);
+            // Both locks of a round are held.
+            let shard = Arc::clone(&engine.shard);
+            let applied = shard.lock().unwrap();
+            seen.push(offsets());
+            drop(applied);
+            engine.finish(round);
+            seen.push(offsets());
+        }
+        assert_eq!(seen, [None, Some(1), Some(1), Some(0)]);
     }
 
     #[tokio::test]

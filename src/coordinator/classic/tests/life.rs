@@ -79,7 +79,7 @@ fn an_assignment_whose_generation_was_refused_makes_no_group_stable() {
     play.all_sync(&members, 2);
     for record in &play.log[from..] {
         if !matches!(record, Change::Group(GroupRecord::GenerationBegun { .. })) {
-            kernel.apply(record);
+            kernel.apply_one(record);
         }
     }
     let restored = super::restored(kernel, Duration::ZERO);

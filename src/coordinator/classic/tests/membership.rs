@@ -127,7 +127,7 @@ fn c2_members_that_come_back_again_and_again_are_never_unknown_and_never_there_t
             }
         }
         play.answers.clear();
-        assert_eq!(play.group.hard().members().len(), 2);
+        assert_eq!(play.group.hard().members().size(), 2);
         play.all_sync(&members, 2 * (round - 1) + 1);
     }
 }
@@ -462,7 +462,7 @@ fn each_of_many_who_leave_has_an_answer() {
         answers,
         [unknown, Ok(()), unknown, Ok(()), unknown, Err(GroupError::FencedInstance), Ok(()), unknown]
     );
-    assert_eq!(play.group.hard().members().len(), 1);
+    assert_eq!(play.group.hard().members().size(), 1);
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! All groups with the state beside them. Readers get them as an image, so a clone costs O(1), and a change
+//! O(log n) although there are clones.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Refusal;
+use super::group::{Change, Group, KeptGroup};
+use super::offsets::{AllOffsets, Offsets};
+use super::weight::{allocated, entry};
+use crate::types::{SharedMap, TopicId};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
+pub struct Groups {
+    by_name: SharedMap<Arc<str>, Arc<Group>>,
+    offsets: AllOffsets,
+    /// The memory of the groups without their offsets.
+    #[serde(skip)]
+    bytes: usize,
+}
+
+/// The groups as a snapshot has them.
+#[derive(Deserialize)]
+struct Stored {
+    by_name: SharedMap<Arc<str>, Arc<Group>>,
+    offsets: AllOffsets,
+}
+
+impl Groups {
+    pub fn get(&self, name: &str) -> Option<KeptGroup> {
+        self.by_name.get(name).map(|group| self.kept(name, group))
+    }
+
+    /// All groups, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, KeptGroup)> {
+        self.by_name.iter().map(|(name, group)| (name, self.kept(name, group)))
+    }
+
+    /// The number of groups.
+    pub fn len(&self) -> usize {
+        self.by_name.size()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The committed offsets of a group; `None` if it has none.
+    pub fn offsets(&self, name: &str) -> Option<&Offsets> {
+        self.offsets.of(name)
+    }
+
+    /// The memory of all groups and of the state beside them.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.offsets.bytes()
+    }
+
+    /// Applies the changes of one command, which were decided on the version `after`.
+    pub fn change(&mut self, name: &str, after: u64, changes: &[Change]) -> Result<(), Refusal> {
+        let known =
+            self.by_name.get_key_value(name).map(|(name, group)| (Arc::clone(name), weigh(name, group)));
+        let mut kept = self.get(name).unwrap_or_default();
+        if kept.group.version() != after {
+            return Err(Refusal::OtherVersion);
+        }
+        kept.apply(changes);
+        let (name, before) = known.unwrap_or_else(|| (name.into(), 0));
+        self.bytes -= before;
+        self.offsets.replace(&name, kept.offsets, changes);
+        if kept.group.exists() {
+            self.bytes += weigh(&name, &kept.group);
+            self.by_name.insert_mut(name, kept.group);
+        } else {
+            self.by_name.remove_mut(&name);
+        }
+        Ok(())
+    }
+
+    fn kept(&self, name: &str, group: &Arc<Group>) -> KeptGroup {
+        KeptGroup { group: Arc::clone(group), offsets: self.offsets.of(name).cloned().unwrap_or_default() }
+    }
+
+    /// Removes the offsets of a topic from all groups.
+    pub(super) fn remove_topic(&mut self, topic: TopicId) {
+        self.offsets.remove_topic(topic);
+    }
+}
+
+impl From<Stored> for Groups {
+    fn from(Stored { by_name, offsets }: Stored) -> Groups {
+        let bytes = by_name.iter().map(|(name, group)| weigh(name, group)).sum();
+        Groups { by_name, offsets, bytes }
+    }
+}
+
+/// The memory of a group without its offsets.
+pub fn weigh(name: &str, group: &Group) -> usize {
+    // Two pointers to counts, as an `Arc` has them, are beside the name and beside the group.
+    let name = allocated(16 + name.len());
+    name + entry::<Arc<str>, Arc<Group>>() + allocated(16 + size_of::<Group>()) + group.memory().sum()
+}

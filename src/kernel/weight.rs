@@ -1,0 +1,55 @@
+//! The memory of groups and offsets, as the allocator counts it. It is counted change by change, so that the cost
+//! of a commit does not depend on the size of the group. `tests/attack/hoarding.rs` compares it with the memory
+//! that is really allocated.
+
+use std::ops::{AddAssign, SubAssign};
+
+use super::group::Opaque;
+
+/// The memory of a group in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Each copy of the group has these.
+    pub own: usize,
+    /// All copies share these: metadata and assignments.
+    pub shared: usize,
+}
+
+impl Memory {
+    pub fn sum(self) -> usize {
+        self.own + self.shared
+    }
+}
+
+impl AddAssign for Memory {
+    fn add_assign(&mut self, other: Memory) {
+        *self = Memory { own: self.own + other.own, shared: self.shared + other.shared };
+    }
+}
+
+impl SubAssign for Memory {
+    fn sub_assign(&mut self, other: Memory) {
+        *self = Memory { own: self.own - other.own, shared: self.shared - other.shared };
+    }
+}
+
+/// An entry of a [`SharedMap`](crate::types::SharedMap), without the memory behind its key and value.
+pub const fn entry<K, V>() -> usize {
+    const COUNT: usize = size_of::<usize>();
+    const NODE: usize = COUNT + 4 * size_of::<usize>();
+    allocated(COUNT + size_of::<(K, V)>()) + allocated(NODE)
+}
+
+pub fn text(text: &str) -> usize {
+    if text.is_empty() { 0 } else { allocated(text.len()) }
+}
+
+pub fn opaque(bytes: &Opaque) -> usize {
+    if bytes.is_empty() { 0 } else { allocated(bytes.len()) + 48 }
+}
+
+/// The memory that an allocator takes for `bytes` bytes.
+pub const fn allocated(bytes: usize) -> usize {
+    let taken = (bytes + 8).next_multiple_of(16);
+    if taken < 32 { 32 } else { taken }
+}
