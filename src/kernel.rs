@@ -11,6 +11,7 @@ pub mod epochs;
 pub mod group;
 mod groups;
 pub mod level;
+mod members;
 pub mod offsets;
 pub mod partition;
 pub mod placement;
@@ -26,14 +27,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    Applied, BatchFlags, Command, Commit, CreateTopic, Place, Placed, ProducerStamp, Refusal, ReplaceExtents,
-    Rewritten, Scope, StoreAgain,
+    Applied, BatchFlags, Command, Commit, CreateTopic, Gone, Place, Placed, ProducerStamp, Refusal, Register,
+    ReplaceExtents, Rewritten, Scope, StoreAgain,
 };
 pub use entry::Passed;
 pub use epochs::LeaderEpochs;
 pub use group::{Group, KeptGroup};
 pub use groups::{Groups, weigh as weigh_group};
 pub use level::{Level, Levels};
+pub use members::{Member, Members};
 pub use partition::{Extent, ExtentPlace, Opened, Partition, SegmentId, mix_of};
 pub use placement::{Election, Placement, spread};
 use producers::{Producers, Remembered};
@@ -66,9 +68,17 @@ pub struct Shard {
     clock_trusted: Option<Timestamp>,
     /// The rules for elections that the brokers were started with.
     election: Election,
+    /// The brokers that share the journal; `None` in a data directory. In a snapshot they are after the rest.
+    #[serde(skip)]
+    members: Option<Members>,
 }
 
 impl Shard {
+    /// The empty state of a journal that several brokers share. None of them runs before it registers.
+    pub fn shared() -> Shard {
+        Shard { running: Vec::new(), members: Some(Members::default()), ..Shard::new(NodeId(0)) }
+    }
+
     /// An empty state with one running broker.
     pub fn new(broker: NodeId) -> Shard {
         Shard {
@@ -86,6 +96,7 @@ impl Shard {
             producers: Producers::default(),
             clock_trusted: None,
             election: Election::default(),
+            members: None,
         }
     }
 
@@ -146,6 +157,17 @@ impl Shard {
         &self.running
     }
 
+    /// The brokers that share the journal; `None` in a data directory.
+    pub fn members(&self) -> Option<&Members> {
+        self.members.as_ref()
+    }
+
+    /// Whether the bytes of all extents are in files, as in a data directory.
+    pub fn is_in_files(&self) -> bool {
+        let partitions = self.topics().flat_map(|topic| topic.partitions());
+        self.members.is_none() && partitions.flat_map(Partition::extents).all(Extent::is_file)
+    }
+
     /// The rules for elections from the brokers' own settings.
     pub fn election(&self) -> Election {
         self.election
@@ -191,7 +213,9 @@ impl Shard {
             Command::SetReplicas { topic, partition, replicas } => {
                 self.set_replicas(*topic, *partition, replicas)?
             }
-            Command::SetBrokers { running, election } => self.set_brokers(running, *election),
+            Command::SetBrokers { running, election } => self.set_brokers(running, *election)?,
+            Command::Register(register) => self.register(register)?,
+            Command::Gone(gone) => self.remove_broker(gone)?,
             Command::ElectPreferred { topic, partition } => {
                 let (_, placement) = self.placement_of(*topic, *partition)?;
                 let elected = placement.led_by_preferred()?;
@@ -218,7 +242,8 @@ impl Shard {
     /// Checks the command and changes nothing: only the journal stores the bytes again.
     fn store_again(&self, again: &StoreAgain) -> Result<Applied, Refusal> {
         let partition = self.partition(again.topic, again.partition).ok_or(Refusal::UnknownPartition)?;
-        let extent = partition.extents().iter().find(|extent| extent.id() == again.segment);
+        let mut files = partition.extents().iter().filter(|extent| extent.is_file());
+        let extent = files.find(|extent| extent.id() == again.segment);
         let end = again.at.saturating_add(u64::from(again.bytes));
         if extent.is_some_and(|extent| end <= extent.bytes) {
             Ok(Applied::StoredAgain)
@@ -299,13 +324,34 @@ impl Shard {
         Ok(Applied::LeaderElected { topic: id, moved })
     }
 
-    fn set_brokers(&mut self, running: &[NodeId], election: Election) -> Applied {
+    fn set_brokers(&mut self, running: &[NodeId], election: Election) -> Result<Applied, Refusal> {
+        if self.members.is_some() {
+            return Err(Refusal::Malformed);
+        }
         self.election = election;
         self.running = running.to_vec();
         self.running.sort_unstable();
         self.running.dedup();
         self.place_anew(&self.topics.keys().copied().collect::<Vec<_>>());
-        Applied::BrokersSet
+        Ok(Applied::BrokersSet)
+    }
+
+    fn register(&mut self, register: &Register) -> Result<Applied, Refusal> {
+        let incarnation = self.position + 1;
+        self.members.as_mut().ok_or(Refusal::Malformed)?.register(register, incarnation)?;
+        self.follow_members();
+        Ok(Applied::Registered { node: register.node, incarnation })
+    }
+
+    fn remove_broker(&mut self, gone: &Gone) -> Result<Applied, Refusal> {
+        self.members.as_mut().ok_or(Refusal::Malformed)?.remove(gone)?;
+        self.follow_members();
+        Ok(Applied::BrokerGone { node: gone.node })
+    }
+
+    fn follow_members(&mut self) {
+        self.running = self.members.as_ref().map(Members::running).unwrap_or_default();
+        self.place_anew(&self.topics.keys().copied().collect::<Vec<_>>());
     }
 
     /// Updates leaders, ISRs and ELRs from the running brokers and the rules.
@@ -314,9 +360,14 @@ impl Shard {
         for id in topics {
             let Some(topic) = self.topics.get(id) else { continue };
             let rules = self.rules_of(topic);
-            let follows = topic.placement.iter().map(|before| (before, before.follow(&self.running, rules)));
-            let moves = (0..).zip(follows).filter(|(_, (before, follows))| *follows != ***before);
-            let moves: Vec<_> = moves.map(|(index, (_, follows))| (index, shared.one(follows))).collect();
+            let follows = |index: i32, before: &Placement| match self.members {
+                None => before.follow(&self.running, rules),
+                Some(_) => before.follow_with_shared_bytes((*id, index), &self.running),
+            };
+            let all = (0..).zip(&topic.placement);
+            let follows = all.map(|(index, before)| (index, before, follows(index, before)));
+            let moves = follows.filter(|(_, before, follows)| *follows != ***before);
+            let moves: Vec<_> = moves.map(|(index, _, follows)| (index, shared.one(follows))).collect();
             if !moves.is_empty()
                 && let Ok(topic) = self.topic_mut(*id)
             {
@@ -326,8 +377,12 @@ impl Shard {
     }
 
     /// The rules for elections of a topic: its own settings, else the altered settings of all
-    /// brokers, else the settings that the brokers were started with.
+    /// brokers, else the settings that the brokers were started with. With shared bytes no choice of a leader
+    /// loses records.
     fn rules_of(&self, topic: &Topic) -> Election {
+        if self.members.is_some() {
+            return Election { min_insync: 1, unclean: true };
+        }
         let of_all = self.settings.get(&Scope::DefaultBroker);
         let started_with = self.election;
         of_all.map_or(started_with, |of_all| started_with.under(of_all)).under(&topic.overrides)
@@ -350,11 +405,19 @@ impl Shard {
     }
 
     fn commit(&mut self, now: Timestamp, commit: &Commit) -> Result<Applied, Refusal> {
+        let is_place_of_shared_bytes = match commit.place {
+            Place::Segment { .. } => false,
+            Place::Journal { .. } => true,
+        };
+        if is_place_of_shared_bytes != self.members.is_some() {
+            return Err(Refusal::Malformed);
+        }
         let trusted = self.trusted(now);
         let admits = self.producers.admits_one(trusted);
+        let position = self.position + 1;
         let partition = self.partition_mut(commit.topic, commit.partition)?;
         let before = commit.producer.and_then(|stamp| partition.last_write(stamp.id));
-        let applied = partition.commit(now, commit, admits)?;
+        let applied = partition.commit(now, position, commit, admits)?;
         if let (Applied::Appended(_), Some(stamp)) = (&applied, commit.producer) {
             let Commit { topic, partition, .. } = *commit;
             let wrote = Remembered { last_write: now, topic, partition, id: stamp.id };
@@ -483,6 +546,10 @@ impl Applied {
                 [17, i64::try_from(*forgotten).unwrap_or(i64::MAX), 0, 0]
             }
             Applied::StoredAgain => [18, 0, 0, 0],
+            Applied::Registered { node, incarnation } => {
+                [20, i64::from(node.0), incarnation.cast_signed(), 0]
+            }
+            Applied::BrokerGone { node } => [21, i64::from(node.0), 0, 0],
         };
         mix_all(hash, words)
     }
@@ -510,6 +577,8 @@ impl Refusal {
             Refusal::NotYet => [-16, 0, 0, 0],
             Refusal::Malformed => [-17, 0, 0, 0],
             Refusal::OtherVersion => [-18, 0, 0, 0],
+            Refusal::OtherIncarnation => [-19, 0, 0, 0],
+            Refusal::BrokerRuns => [-20, 0, 0, 0],
         };
         mix_all(hash, words)
     }

@@ -338,9 +338,11 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
             kernel::Refusal::NotYet => ErrorCode::UnsupportedVersion,
             // Only internal commands are refused this way.
-            kernel::Refusal::OtherExtents | kernel::Refusal::OtherVersion | kernel::Refusal::Malformed => {
-                ErrorCode::UnknownServerError
-            }
+            kernel::Refusal::OtherExtents
+            | kernel::Refusal::OtherVersion
+            | kernel::Refusal::OtherIncarnation
+            | kernel::Refusal::BrokerRuns
+            | kernel::Refusal::Malformed => ErrorCode::UnknownServerError,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands of the kernel, and their results.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,10 @@ pub enum Command {
     /// Stores the bytes of a batch in the journal again, because they could not be written to their
     /// segment. The entry is after a snapshot, so that the batch's first entry is no longer needed.
     StoreAgain(StoreAgain),
+    /// A broker of a shared journal begins to write. Alone in an entry without an author.
+    Register(Register),
+    /// A broker of a shared journal has been silent for too long. Others lead its partitions.
+    Gone(Gone),
 }
 
 /// A resource other than a topic that settings are stored for.
@@ -127,6 +132,7 @@ pub struct Commit {
     pub flags: BatchFlags,
     /// The leader epoch in which the batch was accepted. Once another leader has begun, it is refused.
     pub leadership: LeaderEpoch,
+    /// In a shared journal a segment file is refused, in a data directory anything else.
     pub place: Place,
 }
 
@@ -148,6 +154,8 @@ pub enum Place {
         /// The batch's own checksum, with which recovery compares the bytes in the segment.
         crc: u32,
     },
+    /// The data beside the journal entry, from byte `at` on.
+    Journal { at: u32 },
 }
 
 /// Replaces consecutive extents. The new ones are already durable. The old ones are named by their number
@@ -177,6 +185,27 @@ pub struct StoreAgain {
     pub segment: SegmentId,
     pub at: u64,
     pub bytes: u32,
+}
+
+/// Registers a broker that shares the journal. Refused unless `after` is its incarnation now, and while that
+/// one still writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    pub node: NodeId,
+    /// The broker's last incarnation; 0 if it never registered.
+    pub after: u64,
+    /// A random number, by which the broker knows its own registration.
+    pub nonce: u64,
+    /// An incarnation that has written within this time still writes.
+    pub session: Duration,
+}
+
+/// Declares a broker gone. Refused if it has registered again, or has written after the entry `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    pub node: NodeId,
+    pub incarnation: u64,
+    pub last: u64,
 }
 
 /// A segment that compaction has written.
@@ -262,6 +291,14 @@ pub enum Applied {
     },
     ClockTrusted,
     StoredAgain,
+    /// A broker runs. Its incarnation is the position of this entry.
+    Registered {
+        node: NodeId,
+        incarnation: u64,
+    },
+    BrokerGone {
+        node: NodeId,
+    },
 }
 
 impl Applied {
@@ -281,7 +318,7 @@ pub struct Placed {
     pub end: Offset,
     pub epoch: LeaderEpoch,
     pub log_start: Offset,
-    /// The base offset of the segment file, and the batch's position in it.
+    /// The base offset of the segment file or other extent, and the batch's position in it.
     pub segment: Offset,
     pub at: u64,
 }
@@ -329,6 +366,10 @@ pub enum Refusal {
     NotYet,
     /// The group has changed since the command was decided.
     OtherVersion,
+    /// The broker has registered since the command was decided, or is gone already.
+    OtherIncarnation,
+    /// The broker still writes to the shared journal, or may only have waited for it.
+    BrokerRuns,
     /// An invalid command, which is a bug of the broker.
     Malformed,
 }

@@ -1,5 +1,6 @@
 //! Entries of the journal: commands of one author, which are applied at one time. An author is one run of one
-//! broker; on files there is one at a time, the one that has the directory open.
+//! broker. On files there is one at a time, the one that has the directory open. In a shared journal an author
+//! is registered (`kernel/members.rs`); author 0 is a broker that registers.
 //!
 //! An entry is a header, little-endian, and the encoded commands:
 //!
@@ -13,6 +14,7 @@
 
 use super::command::{Applied, Command, Place, Refusal};
 use super::level::{Level, Levels};
+use super::members::follows;
 use super::{Shard, mix};
 use crate::types::Timestamp;
 
@@ -126,9 +128,9 @@ pub fn skipped(entry: &[u8]) -> Option<Vec<u8>> {
 pub enum Passed {
     /// An operator wanted it.
     Skipped,
-    /// It cannot be decoded, or its level is not in force.
+    /// It cannot be decoded, its level is not in force, or it has a registration and also an author or other commands.
     Malformed,
-    /// A later author has written.
+    /// A later author has written, or the author was replaced or is gone.
     Fenced,
     /// The author's entry with this sequence was applied before.
     Repeated,
@@ -154,7 +156,11 @@ impl Draft {
 impl Shard {
     /// Begins an entry. Nothing changes before its first command.
     pub fn open_entry(&self, level: Level, author: u64, clock: Timestamp, flags: Flags) -> Draft {
-        let sequence = if author == self.author { self.sequence + 1 } else { 1 };
+        let sequence = match &self.members {
+            None if author == self.author => self.sequence + 1,
+            None => 1,
+            Some(members) => members.sequence_of(author).unwrap_or(0) + 1,
+        };
         let (seen, seen_hash) = (self.position, self.hash);
         let data = Data::default();
         let header = Header { level, flags, author, sequence, clock, seen, seen_hash, data };
@@ -179,9 +185,12 @@ impl Shard {
         let judged = self.judge(levels, entry);
         if let Ok((header, commands)) = &judged {
             let time = self.time_of(at, header);
-            let mut left = header.data.length;
+            if let Some(members) = &mut self.members {
+                members.begin_entry(at);
+            }
+            let mut data = DataLeft { all: header.data.length, left: header.data.length };
             for command in commands {
-                let outcome = self.apply_with_data(time, command, &mut left);
+                let outcome = self.apply_with_data(time, command, &mut data);
                 self.hash = match &outcome {
                     // `apply` has done it.
                     Ok(applied) if applied.changed_something() => self.hash,
@@ -202,27 +211,31 @@ impl Shard {
             return Err(Passed::Skipped);
         }
         let (header, commands) = read(levels, entry).map_err(|_| Passed::Malformed)?;
-        if header.author < self.author {
-            return Err(Passed::Fenced);
-        }
-        let last = if header.author == self.author { self.sequence } else { 0 };
-        if header.sequence <= last {
-            return Err(Passed::Repeated);
-        }
-        if header.sequence != last + 1 {
-            return Err(Passed::Gap);
+        match &self.members {
+            Some(_) if !registers_alone(header.author, &commands) => return Err(Passed::Malformed),
+            Some(members) => members.judge(header.author, header.sequence)?,
+            None if header.author < self.author => return Err(Passed::Fenced),
+            None => {
+                follows(if header.author == self.author { self.sequence } else { 0 }, header.sequence)?;
+            }
         }
         Ok((header, commands))
     }
 
-    /// Applies a command whose bytes are a part of the `left` bytes beside its entry.
+    /// Applies a command whose bytes are a part of the data beside its entry.
     fn apply_with_data(
         &mut self,
         time: Timestamp,
         command: &Command,
-        left: &mut u32,
+        data: &mut DataLeft,
     ) -> Result<Applied, Refusal> {
-        *left = left.checked_sub(bytes_beside(command)).ok_or(Refusal::Malformed)?;
+        let DataLeft { all, left } = data;
+        match bytes_beside(command) {
+            Beside::Next(bytes) => *left = left.checked_sub(bytes).ok_or(Refusal::Malformed)?,
+            Beside::At { at, bytes } => {
+                at.checked_add(bytes).filter(|end| *end <= *all).ok_or(Refusal::Malformed)?;
+            }
+        }
         self.apply(time, command)
     }
 
@@ -235,6 +248,9 @@ impl Shard {
 
     fn wrote(&mut self, header: &Header, time: Timestamp) {
         (self.author, self.sequence, self.time) = (header.author, header.sequence, time);
+        if let Some(members) = &mut self.members {
+            members.end_entry(header.author, header.sequence, self.position + 1);
+        }
     }
 
     fn step(&mut self, entry: &[u8]) {
@@ -243,14 +259,38 @@ impl Shard {
     }
 }
 
-/// The record bytes of a command that are beside its entry, in the order of the commands.
-fn bytes_beside(command: &Command) -> u32 {
+/// Whether a registration is alone and has no author, and everything else has one.
+fn registers_alone(author: u64, commands: &[Command]) -> bool {
+    match commands {
+        [Command::Register(_)] => author == 0,
+        commands => author != 0 && !commands.iter().any(|command| matches!(command, Command::Register(_))),
+    }
+}
+
+/// The length of the data beside an entry, and of the part that no earlier command has.
+struct DataLeft {
+    all: u32,
+    left: u32,
+}
+
+/// The place of a command's record bytes in the data beside its entry.
+enum Beside {
+    /// After those of the commands before it.
+    Next(u32),
+    At {
+        at: u32,
+        bytes: u32,
+    },
+}
+
+fn bytes_beside(command: &Command) -> Beside {
     match command {
         Command::Commit(commit) => match commit.place {
-            Place::Segment { inline: true, .. } => commit.bytes,
-            Place::Segment { inline: false, .. } => 0,
+            Place::Segment { inline: true, .. } => Beside::Next(commit.bytes),
+            Place::Segment { inline: false, .. } => Beside::Next(0),
+            Place::Journal { at } => Beside::At { at, bytes: commit.bytes },
         },
-        Command::StoreAgain(again) => again.bytes,
+        Command::StoreAgain(again) => Beside::Next(again.bytes),
         Command::CreateTopic(_)
         | Command::DropTopic { .. }
         | Command::SetLogStart { .. }
@@ -267,6 +307,8 @@ fn bytes_beside(command: &Command) -> u32 {
         | Command::ReplaceExtents(_)
         | Command::SetProducerMemory { .. }
         | Command::ClockTrusted
-        | Command::ElectUnclean { .. } => 0,
+        | Command::Register(_)
+        | Command::Gone(_)
+        | Command::ElectUnclean { .. } => Beside::Next(0),
     }
 }

@@ -96,11 +96,17 @@ impl Form for Level5 {
     }
 
     fn write_state(&self, state: &Shard) -> Vec<u8> {
-        postcard::to_stdvec(state).expect("the state is plain data")
+        let mut bytes = postcard::to_stdvec(state).expect("the state is plain data");
+        if let Some(members) = &state.members {
+            postcard::serialize_with_flavor(members, Appending(&mut bytes)).expect("members are plain data");
+        }
+        bytes
     }
 
     fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error> {
-        read_all(state)
+        let (shard, members): (Shard, &[u8]) = postcard::take_from_bytes(state)?;
+        let members = if members.is_empty() { None } else { Some(read_all(members)?) };
+        Ok(Shard { members, ..shard })
     }
 }
 

@@ -54,22 +54,37 @@ pub enum ExtentPlace {
         /// The number of times that compaction has rewritten it.
         generation: u32,
     },
+    /// The data beside the entry at `position` of a shared journal, from byte `at` on.
+    Journal { position: u64, at: u32 },
 }
 
 /// Identifies these extents, as they are now, by a hash.
 pub fn mix_of(extents: &[Extent]) -> u64 {
     extents.iter().fold(0, |hash, extent| {
-        let ExtentPlace::File { generation } = extent.place;
-        let words = [extent.base.0.cast_unsigned(), extent.bytes, u64::from(generation)];
-        words.iter().fold(hash, |hash, word| mix(hash, *word))
+        let hash = mix(mix(hash, extent.base.0.cast_unsigned()), extent.bytes);
+        match extent.place {
+            ExtentPlace::File { generation } => mix(hash, u64::from(generation)),
+            ExtentPlace::Journal { position, at } => mix(mix(hash, position), u64::from(at)),
+        }
     })
 }
 
 impl Extent {
-    /// The identity of the file.
+    /// Identifies the extent among those of its partition; in a data directory also its file.
     pub fn id(&self) -> SegmentId {
-        let ExtentPlace::File { generation } = self.place;
-        SegmentId { base: self.base, generation }
+        SegmentId { base: self.base, generation: self.generation().unwrap_or(0) }
+    }
+
+    /// The number of times that compaction has rewritten the file; `None` if it is not a file.
+    fn generation(&self) -> Option<u32> {
+        match self.place {
+            ExtentPlace::File { generation } => Some(generation),
+            ExtentPlace::Journal { .. } => None,
+        }
+    }
+
+    pub fn is_file(&self) -> bool {
+        self.generation().is_some()
     }
 
     /// The maximum timestamp of its records; the time of its last append if no record has a timestamp (Kafka's
@@ -132,10 +147,11 @@ impl Partition {
         self.producers.get(&producer).map(Producer::last_write)
     }
 
-    /// `admits`: whether an unknown producer may be added.
+    /// `position` is that of the entry. `admits`: whether an unknown producer may be added.
     pub(super) fn commit(
         &mut self,
         now: Timestamp,
+        position: u64,
         commit: &Commit,
         admits: bool,
     ) -> Result<Applied, Refusal> {
@@ -145,8 +161,7 @@ impl Partition {
         let base_offset = self.end;
         let end = next_offset(base_offset, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
 
-        let Place::Segment { roll, .. } = commit.place;
-        if roll || self.extents.is_empty() {
+        if let Some(place) = self.begins_extent(position, commit.place) {
             let max_timestamp = commit.max_timestamp;
             self.extents.push(Extent {
                 base: base_offset,
@@ -155,7 +170,7 @@ impl Partition {
                 opened: Opened::new(commit.max_timestamp, now),
                 last_append: now,
                 cleaned: false,
-                place: ExtentPlace::File { generation: 0 },
+                place,
             });
         }
         let extent = self.extents.last_mut().expect("one was just made where there was none");
@@ -186,6 +201,28 @@ impl Partition {
             segment,
             at,
         }))
+    }
+
+    /// The place of the extent that a batch begins; `None` if it continues the newest extent.
+    fn begins_extent(&self, position: u64, place: Place) -> Option<ExtentPlace> {
+        let newest = self.extents.last();
+        match place {
+            Place::Segment { roll, .. } => {
+                (roll || newest.is_none()).then_some(ExtentPlace::File { generation: 0 })
+            }
+            Place::Journal { at } => {
+                let of_this_epoch =
+                    self.epochs.starts().last().is_some_and(|(epoch, _)| *epoch == self.epoch);
+                let ends_here = |extent: &Extent| match extent.place {
+                    ExtentPlace::Journal { position: of, at: first } => {
+                        of == position && u64::from(first) + extent.bytes == u64::from(at)
+                    }
+                    ExtentPlace::File { .. } => false,
+                };
+                let continues = of_this_epoch && newest.is_some_and(ends_here);
+                (!continues).then_some(ExtentPlace::Journal { position, at })
+            }
+        }
     }
 
     fn verdict(&self, commit: &Commit, admits: bool) -> Result<Verdict, Refusal> {
@@ -222,7 +259,7 @@ impl Partition {
         Ok(dropped)
     }
 
-    /// The newest extent is never replaced, because the log continues in it.
+    /// Replaces files by files. The newest one is never replaced, because the log continues in it.
     pub(super) fn replace_extents(&mut self, replace: &ReplaceExtents) -> Result<Applied, Refusal> {
         let ReplaceExtents { topic, partition, first, end, count, mix, outputs } = replace;
         let begins_at = |base: &Offset| self.extents.iter().position(|extent| extent.base == *base);
@@ -239,7 +276,9 @@ impl Partition {
         if !begins_there || !rises {
             return Err(Refusal::Malformed);
         }
-        let generation = there.iter().map(|extent| extent.id().generation).max().unwrap_or(0) + 1;
+        let generations: Option<Vec<u32>> = there.iter().map(Extent::generation).collect();
+        let newest_generation = generations.and_then(|all| all.into_iter().max());
+        let generation = newest_generation.ok_or(Refusal::Malformed)?.saturating_add(1);
         let by = outputs.iter().map(|one| Extent {
             base: one.base,
             bytes: one.bytes,

@@ -2,6 +2,9 @@
 //! copy of the log, so a running replica is in the ISR as soon as there is a leader. Otherwise the rules
 //! are those of Kafka's controller (`PartitionChangeBuilder`, KIP-966).
 //!
+//! Brokers that share a journal can all read all bytes. So any running replica may lead, and if none runs,
+//! another broker leads and is the only one in the ISR. The ELR is always empty.
+//!
 //! Invariant: replicas are distinct, and there is at least one. With a leader, the leader runs and the
 //! ISR has the running replicas. Without one, the ISR is empty, the ELR is not empty, none of the ELR
 //! runs, and the last leader is known. ELR and ISR have no common member.
@@ -12,7 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::command::Refusal;
-use crate::types::NodeId;
+use super::mix;
+use crate::types::{NodeId, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Placement {
@@ -86,6 +90,24 @@ impl Placement {
             next.set_isr(among(&self.replicas, running), rules);
         }
         next
+    }
+
+    /// The placement after a change of the running brokers, all of which can read the partition's bytes.
+    pub(super) fn follow_with_shared_bytes(
+        &self,
+        partition: (TopicId, i32),
+        running: &[NodeId],
+    ) -> Placement {
+        let isr = among(&self.replicas, running);
+        let stays = self.leader.filter(|leader| isr.contains(leader));
+        let another = || {
+            let guest = self.leader.filter(|leader| running.contains(leader));
+            guest.or_else(|| running.iter().copied().max_by_key(|node| weight(partition, *node)))
+        };
+        let leader = stays.or(isr.first().copied()).or_else(another);
+        let last_leader = if leader.is_some() { None } else { self.leader.or(self.last_leader) };
+        let isr = if isr.is_empty() { leader.into_iter().collect() } else { isr };
+        Placement { replicas: self.replicas.clone(), leader, isr, elr: Vec::new(), last_leader }
     }
 
     /// Sets the ISR. If it becomes smaller than `min.insync.replicas`, the replicas that leave it stay
@@ -174,6 +196,13 @@ impl Placement {
         let one_is_gone = || before.replicas.iter().any(|replica| !self.replicas.contains(replica));
         self.leader != before.leader || one_is_gone()
     }
+}
+
+/// The broker with the highest weight leads a partition whose replicas are away (rendezvous hashing).
+fn weight((topic, index): (TopicId, i32), node: NodeId) -> u64 {
+    let words = [&topic.0[..], &index.to_be_bytes(), &node.0.to_be_bytes()];
+    // A checksum alone would order the brokers in the same way for all partitions.
+    mix(0, u64::from(words.into_iter().fold(0, crc32c::crc32c_append)))
 }
 
 pub(super) fn among(these: &[NodeId], others: &[NodeId]) -> Vec<NodeId> {

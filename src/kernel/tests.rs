@@ -7,6 +7,7 @@ use crate::types::LeaderEpoch;
 
 mod entries;
 mod groups;
+mod members;
 mod placement;
 mod remembered;
 
@@ -403,7 +404,7 @@ impl Random {
 
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(28) {
+        match self.below(30) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -436,6 +437,16 @@ impl Random {
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
             15 => Command::ElectUnclean { topic, partition },
             17 => Command::ClockTrusted,
+            19 => Command::Register(Register {
+                node: NodeId(1 + self.below(3) as i32),
+                after: self.below(3),
+                nonce: self.below(9),
+                session: Duration::ZERO,
+            }),
+            20 => {
+                let node = NodeId(1 + self.below(3) as i32);
+                Command::Gone(Gone { node, incarnation: self.below(3), last: self.below(60) })
+            }
             18 => Command::Group {
                 group: ["g", "h"][self.below(2) as usize].to_owned(),
                 after: self.below(2) * 5,

@@ -271,7 +271,9 @@ impl Showing<'_> {
                 self.place([state], shard);
             }
             Applied::SettingsAltered { scope } => self.alter_settings(scope, shard),
-            Applied::BrokersSet => self.place(shard.topics(), shard),
+            Applied::BrokersSet | Applied::Registered { .. } | Applied::BrokerGone { .. } => {
+                self.place(shard.topics(), shard);
+            }
             Applied::ReplicasSet { topic } | Applied::LeaderElected { topic, .. } => {
                 self.place(shard.topic(*topic), shard);
             }

@@ -31,7 +31,7 @@ fn apply(shard: &mut Shard, entry: &[u8]) -> Result<Vec<Result<Applied, Refusal>
     Ok(outcomes)
 }
 
-fn with_header(entry: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
+pub(super) fn with_header(entry: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
     let (mut header, commands) = Header::split(entry).unwrap();
     change(&mut header);
     [&header.encode()[..], commands].concat()

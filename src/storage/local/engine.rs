@@ -398,6 +398,8 @@ fn must_be_durable(applied: &Applied) -> bool {
         | Applied::SettingsAltered { .. }
         | Applied::ReplicasSet { .. }
         | Applied::BrokersSet
+        | Applied::Registered { .. }
+        | Applied::BrokerGone { .. }
         | Applied::LeaderElected { .. }
         | Applied::ClockTrusted
         | Applied::StoredAgain => false,

@@ -395,6 +395,8 @@ impl Outcomes<'_> {
             | Applied::SettingsAltered { .. }
             | Applied::ReplicasSet { .. }
             | Applied::BrokersSet
+            | Applied::Registered { .. }
+            | Applied::BrokerGone { .. }
             | Applied::LeaderElected { .. }
             | Applied::ClockTrusted => {}
         }
@@ -402,7 +404,12 @@ impl Outcomes<'_> {
     }
 
     fn place_of(&mut self, state: &Shard, commit: &kernel::Commit, placed: &Placed) -> Result<Place, String> {
-        let kernel::Place::Segment { inline, crc, .. } = commit.place;
+        let (inline, crc) = match commit.place {
+            kernel::Place::Segment { inline, crc, .. } => (inline, crc),
+            kernel::Place::Journal { .. } => {
+                return Err("its record bytes are in a shared journal".to_owned());
+            }
+        };
         Ok(Place {
             dir: dir_of(state, self.directory, placed.topic, placed.partition)?,
             topic: placed.topic,

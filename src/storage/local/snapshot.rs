@@ -163,7 +163,26 @@ fn parse(bytes: &[u8], levels: Levels) -> Result<Shard, String> {
     }
     let level = u16::try_from(format).map(Level);
     match level.ok().and_then(|level| levels.read_state(level, state)) {
+        Some(Ok(shard)) if !shard.is_in_files() => Err("it is the state of a shared journal".into()),
         Some(read) => read.map_err(|error| error.to_string()),
         None => Err(format!("it has format {format}, this version reads {levels:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::local::fs::SimFs;
+    use crate::types::NodeId;
+
+    #[test]
+    fn the_state_of_a_shared_journal_is_no_snapshot_of_a_data_directory() {
+        let (fs, dir) = (SimFs::new(1), Path::new("snapshot"));
+        fs::create_dirs(&fs, dir).unwrap();
+        write(&fs, dir, Levels::KNOWN, &Shard::new(NodeId(1))).unwrap();
+        assert!(read_newest(&fs, dir, Levels::KNOWN).unwrap().newest.is_some());
+        write(&fs, dir, Levels::KNOWN, &Shard::shared()).unwrap();
+        let found = read_newest(&fs, dir, Levels::KNOWN).unwrap();
+        assert!(found.newest.is_none() && found.wrong[0].why.contains("shared journal"));
     }
 }

@@ -64,8 +64,11 @@ impl NewBatch {
 
     /// Whether the journal entry has the bytes.
     pub fn is_inline(&self) -> bool {
-        let Place::Segment { inline, .. } = self.commit().place;
-        inline
+        match self.commit().place {
+            Place::Segment { inline, .. } => inline,
+            // The kernel refuses it in a data directory.
+            Place::Journal { .. } => true,
+        }
     }
 
     /// The journal entry gets the bytes, because the segment could not be written.

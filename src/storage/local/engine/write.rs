@@ -415,6 +415,8 @@ fn claim_of(work: &Work) -> Claim {
         Command::Group { .. }
         | Command::RaiseEpoch { .. }
         | Command::SetBrokers { .. }
+        | Command::Register(_)
+        | Command::Gone(_)
         | Command::ElectUnclean { .. }
         | Command::SetReplicas { .. }
         | Command::ElectPreferred { .. }
