@@ -30,7 +30,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub use alter::{AlterError, Change as Alteration, Changes, Operation, Resource, alter, replace};
+pub use alter::{AlterError, Change as Alteration, Changes, Operation, Overrides, Resource, alter, replace};
 pub use broker::{Altered, BrokerSettings, Durability, HTTP_CONNECTIONS};
 pub use describe::{
     Described, Source, Synonym, describe_broker, describe_client_metrics, describe_cluster, describe_group,

@@ -21,7 +21,6 @@ mod settings;
 pub mod topic;
 pub mod weight;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +41,7 @@ use producers::{Producers, Remembered};
 pub use settings::Settings;
 pub use topic::{Topic, metric_form};
 
+use crate::config::{Changes, Overrides};
 use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicId};
 
 /// The state after all journal entries up to `position`. A clone costs O(1): topics, partitions and
@@ -144,7 +144,7 @@ impl Shard {
         &self.groups
     }
 
-    pub fn settings(&self, scope: &Scope) -> Option<&BTreeMap<String, String>> {
+    pub fn settings(&self, scope: &Scope) -> Option<&Overrides> {
         self.settings.get(scope)
     }
 
@@ -301,7 +301,7 @@ impl Shard {
         Ok(Applied::PartitionsAdded { topic: id })
     }
 
-    fn alter_settings(&mut self, scope: &Scope, changes: &BTreeMap<String, Option<String>>) -> Applied {
+    fn alter_settings(&mut self, scope: &Scope, changes: &Changes) -> Applied {
         Arc::make_mut(&mut self.settings).alter(scope, changes);
         if *scope == Scope::DefaultBroker && Election::is_decided_by(changes) {
             self.place_anew(&self.topics.keys().copied().collect::<Vec<_>>());

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::context::{Context, Creatable, NewReplicas, NewTopic};
-use crate::config::BrokerSettings;
+use crate::config::{BrokerSettings, Overrides};
 use crate::storage::{Topic, TopicError};
 
 /// One of Kafka's own topics.
@@ -20,7 +20,7 @@ pub struct InternalTopic {
 struct Shape {
     partitions: i32,
     factor: u16,
-    overrides: BTreeMap<String, String>,
+    overrides: Overrides,
 }
 
 /// The topic in which Kafka's group coordinators store offsets.

@@ -40,6 +40,9 @@ pub struct Change {
     pub value: String,
 }
 
+/// The settings given for something itself, by Kafka's names. Others have their defaults.
+pub type Overrides = BTreeMap<String, String>;
+
 /// The changes to store: `Some` sets a value, `None` removes it.
 pub type Changes = BTreeMap<String, Option<String>>;
 
@@ -61,7 +64,7 @@ impl From<ConfigError> for AlterError {
 /// The changes of a resource whose settings are `own`. `changes` has each name only once.
 pub fn alter(
     resource: Resource,
-    own: &BTreeMap<String, String>,
+    own: &Overrides,
     changes: &[Change],
     settings: &BrokerSettings,
 ) -> Result<Changes, AlterError> {
@@ -99,8 +102,8 @@ pub fn alter(
 /// The changes if `all` replaces all settings of the resource.
 pub fn replace(
     resource: Resource,
-    own: &BTreeMap<String, String>,
-    all: BTreeMap<String, String>,
+    own: &Overrides,
+    all: Overrides,
     settings: &BrokerSettings,
 ) -> Result<Changes, AlterError> {
     allowed(resource, &all, settings)?;
@@ -108,7 +111,7 @@ pub fn replace(
     Ok(difference(own, &all))
 }
 
-fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Changes {
+fn difference(before: &Overrides, after: &Overrides) -> Changes {
     let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), None));
     let set = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
     gone.chain(set.map(|(name, value)| (name.clone(), Some(value.clone())))).collect()
@@ -141,11 +144,7 @@ fn list_row(resource: Resource, name: &str, operation: Operation) -> Result<&'st
     }
 }
 
-fn allowed(
-    resource: Resource,
-    after: &BTreeMap<String, String>,
-    settings: &BrokerSettings,
-) -> Result<(), AlterError> {
+fn allowed(resource: Resource, after: &Overrides, settings: &BrokerSettings) -> Result<(), AlterError> {
     if after.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST_BYTES {
         return Err(AlterError::TooLarge);
     }
@@ -164,8 +163,8 @@ fn allowed(
 fn replicas_in_step(
     resource: Resource,
     is_named: bool,
-    before: &BTreeMap<String, String>,
-    after: &BTreeMap<String, String>,
+    before: &Overrides,
+    after: &Overrides,
 ) -> Result<(), AlterError> {
     let name = broker::MIN_INSYNC_REPLICAS;
     match resource {
@@ -179,11 +178,7 @@ fn replicas_in_step(
     }
 }
 
-fn of_broker(
-    resource: Resource,
-    after: &BTreeMap<String, String>,
-    settings: &BrokerSettings,
-) -> Result<(), String> {
+fn of_broker(resource: Resource, after: &Overrides, settings: &BrokerSettings) -> Result<(), String> {
     let named = after.iter().filter_map(|(name, value)| {
         let row = broker::row(name).or_else(|| broker::row(broker::without_listener(name)?))?;
         let differs = settings.altered.broker.get(name) != Some(value);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::Overrides;
 use super::listener::{self, Listener};
 use super::machine::OpenFiles;
 use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
@@ -181,8 +182,8 @@ settings! {
 /// this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Altered {
-    pub cluster: BTreeMap<String, String>,
-    pub broker: BTreeMap<String, String>,
+    pub cluster: Overrides,
+    pub broker: Overrides,
 }
 
 /// The default maximum for each of the large users of memory.

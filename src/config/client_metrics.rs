@@ -1,8 +1,8 @@
 //! The settings of a client metrics subscription (KIP-714).
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::Overrides;
 use super::alter::AlterError;
 use super::row::{Row, Value};
 use super::table;
@@ -28,7 +28,7 @@ pub(super) fn row(name: &str) -> Option<&'static Row> {
 }
 
 /// Checks all settings of a subscription together.
-pub(super) fn check(own: &BTreeMap<String, String>) -> Result<(), AlterError> {
+pub(super) fn check(own: &Overrides) -> Result<(), AlterError> {
     for name in own.keys() {
         if row(name).is_none() {
             return Err(AlterError::Request(format!("Unknown client metrics configuration: {name}")));

@@ -1,7 +1,6 @@
 //! Settings as DescribeConfigs returns them: values, sources and synonyms.
 
-use std::collections::BTreeMap;
-
+use super::Overrides;
 use super::row::{Change, Kind, Row};
 use super::{BrokerSettings, broker, client_metrics, group, topic};
 
@@ -44,10 +43,7 @@ pub enum Source {
 }
 
 /// All settings of a topic with its own `overrides`, ordered by name.
-pub fn describe_topic(
-    overrides: &BTreeMap<String, String>,
-    settings: &BrokerSettings,
-) -> impl Iterator<Item = Described> {
+pub fn describe_topic(overrides: &Overrides, settings: &BrokerSettings) -> impl Iterator<Item = Described> {
     topic::rows().iter().filter(|row| !row.is_ours()).map(|row| {
         let inherited = || row.twin.map_or_else(|| row.default_value(), |twin| settings.value(twin));
         let own = overrides.get(row.name).and_then(|own| row.read(own).ok());
@@ -115,10 +111,7 @@ pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
 }
 
 /// All settings of a group with its own settings `own`. The group need not exist.
-pub fn describe_group(
-    own: &BTreeMap<String, String>,
-    settings: &BrokerSettings,
-) -> impl Iterator<Item = Described> {
+pub fn describe_group(own: &Overrides, settings: &BrokerSettings) -> impl Iterator<Item = Described> {
     group::rows().iter().map(|row| {
         let value = match own.get(row.name).and_then(|own| row.read(own).ok()) {
             Some(own) => own,
@@ -139,7 +132,7 @@ pub fn describe_group(
 }
 
 /// All settings of a client metrics subscription with its own settings `own`.
-pub fn describe_client_metrics(own: &BTreeMap<String, String>) -> impl Iterator<Item = Described> {
+pub fn describe_client_metrics(own: &Overrides) -> impl Iterator<Item = Described> {
     client_metrics::rows().iter().map(|row| {
         let set = own.get(row.name).and_then(|own| row.read(own).ok());
         let value = set.unwrap_or_else(|| row.default_value()).shown();

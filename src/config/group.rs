@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::Overrides;
 use super::row::{Kind, Row, Value};
 use super::rules::{self, Candidate};
 use super::{BrokerSettings, ConfigError, broker, table};
@@ -29,7 +30,7 @@ pub(super) fn inherited(row: &Row, settings: &BrokerSettings) -> Value {
 }
 
 /// Checks all settings of a group together.
-pub(super) fn check(own: &BTreeMap<String, String>, settings: &BrokerSettings) -> Result<(), ConfigError> {
+pub(super) fn check(own: &Overrides, settings: &BrokerSettings) -> Result<(), ConfigError> {
     for name in own.keys() {
         if row(name).is_none() {
             return Err(ConfigError::Conflict(format!("Unknown group config name: {name}")));

@@ -16,7 +16,7 @@ fn topic(own: &[(&str, &str)], set: &[(&str, &str)]) -> Result<TopicSettings, Co
     TopicSettings::resolve(&overrides(own), &broker(set)?)
 }
 
-fn overrides(own: &[(&str, &str)]) -> BTreeMap<String, String> {
+fn overrides(own: &[(&str, &str)]) -> Overrides {
     own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::Overrides;
 use super::row::{Millionths, Row, Value, boolean, double, int, list, long, settings, text};
 use super::rules::{self, Candidate};
 use super::{BrokerSettings, ConfigError, table};
@@ -144,10 +145,7 @@ impl TopicSettings {
     }
 
     /// The settings of a topic with its own `overrides`. The errors are Kafka's.
-    pub fn resolve(
-        overrides: &BTreeMap<String, String>,
-        broker: &BrokerSettings,
-    ) -> Result<TopicSettings, ConfigError> {
+    pub fn resolve(overrides: &Overrides, broker: &BrokerSettings) -> Result<TopicSettings, ConfigError> {
         // As in Kafka, all names are checked before any value.
         for name in overrides.keys() {
             if row(name).is_none() {
@@ -168,10 +166,7 @@ impl TopicSettings {
     /// The settings from `overrides` that were checked when they were stored. A value that is no longer
     /// valid, because of a later version or the broker's own settings, is left out and returned as an
     /// error.
-    pub fn of_stored(
-        overrides: &BTreeMap<String, String>,
-        broker: &BrokerSettings,
-    ) -> (TopicSettings, Vec<ConfigError>) {
+    pub fn of_stored(overrides: &Overrides, broker: &BrokerSettings) -> (TopicSettings, Vec<ConfigError>) {
         let mut invalid = Vec::new();
         let mut own = BTreeMap::new();
         for (name, written) in overrides {

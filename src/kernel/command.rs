@@ -1,6 +1,5 @@
 //! The commands of the kernel, and their results.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::group::Change;
 use super::partition::{Extent, SegmentId};
 use super::placement::Election;
+use crate::config::{Changes, Overrides};
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,12 +53,12 @@ pub enum Command {
     /// so that concurrent commands both take effect.
     AlterTopic {
         topic: TopicId,
-        changes: BTreeMap<String, Option<String>>,
+        changes: Changes,
     },
     /// Alters the settings of other resources.
     AlterSettings {
         scope: Scope,
-        changes: BTreeMap<String, Option<String>>,
+        changes: Changes,
     },
     /// A reassignment: the new replicas of a partition. Leader and ISR follow from them.
     SetReplicas {
@@ -115,7 +115,7 @@ pub struct CreateTopic {
     pub id: TopicId,
     pub name: String,
     /// The settings of the topic itself, by Kafka's names.
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: Overrides,
     /// The brokers of each partition; the first one is the preferred leader.
     pub replicas: Vec<Vec<NodeId>>,
 }

@@ -9,13 +9,14 @@
 //! ISR has the running replicas. Without one, the ISR is empty, the ELR is not empty, none of the ELR
 //! runs, and the last leader is known. ELR and ISR have no common member.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::command::Refusal;
 use super::mix;
+use crate::config::{Changes, Overrides};
 use crate::types::{NodeId, TopicId};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,12 +54,12 @@ const UNCLEAN: &str = "unclean.leader.election.enable";
 
 impl Election {
     /// Whether the changes include a setting for elections.
-    pub(super) fn is_decided_by(changes: &BTreeMap<String, Option<String>>) -> bool {
+    pub(super) fn is_decided_by(changes: &Changes) -> bool {
         changes.contains_key(MIN_INSYNC) || changes.contains_key(UNCLEAN)
     }
 
     /// These rules, overridden by `settings`.
-    pub(super) fn under(self, settings: &BTreeMap<String, String>) -> Election {
+    pub(super) fn under(self, settings: &Overrides) -> Election {
         let min_insync = settings.get(MIN_INSYNC).and_then(|number| number.trim().parse().ok());
         let unclean = settings.get(UNCLEAN).map(|flag| flag.trim().eq_ignore_ascii_case("true"));
         Election {

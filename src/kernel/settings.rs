@@ -1,14 +1,13 @@
 //! The settings of all resources but topics, by Kafka's names, and their size.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::command::Scope;
 use super::topic;
+use crate::config::{Changes, Overrides};
 use crate::types::SharedMap;
 
-type ByScope = SharedMap<Scope, BTreeMap<String, String>>;
+type ByScope = SharedMap<Scope, Overrides>;
 
 /// A clone costs O(1). A change costs O(log n) and the size of its scope.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,7 +18,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn get(&self, scope: &Scope) -> Option<&BTreeMap<String, String>> {
+    pub fn get(&self, scope: &Scope) -> Option<&Overrides> {
         self.by_scope.get(scope)
     }
 
@@ -33,7 +32,7 @@ impl Settings {
         self.bytes
     }
 
-    pub(super) fn alter(&mut self, scope: &Scope, changes: &BTreeMap<String, Option<String>>) {
+    pub(super) fn alter(&mut self, scope: &Scope, changes: &Changes) {
         let mut of_scope = self.get(scope).cloned().unwrap_or_default();
         self.bytes -= bytes_of(&of_scope);
         topic::alter(&mut of_scope, changes);
@@ -46,7 +45,7 @@ impl Settings {
     }
 }
 
-fn bytes_of(settings: &BTreeMap<String, String>) -> usize {
+fn bytes_of(settings: &Overrides) -> usize {
     settings.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 

@@ -1,8 +1,11 @@
 //! Tests of topics and partitions, and random commands.
 
+use std::collections::BTreeMap;
+
 use std::time::Duration;
 
 use super::*;
+use crate::config::Changes;
 use crate::types::LeaderEpoch;
 
 mod entries;
@@ -393,7 +396,7 @@ impl Random {
         (0..self.below(5)).map(|_| NodeId(1 + self.below(3) as i32)).collect()
     }
 
-    fn changes(&mut self) -> BTreeMap<String, Option<String>> {
+    fn changes(&mut self) -> Changes {
         let change = |random: &mut Random| {
             let names = ["x", "min.insync.replicas", "unclean.leader.election.enable"];
             let name = names[random.below(3) as usize].to_owned();

@@ -1,12 +1,12 @@
 //! A topic: its name, its settings, its partitions and their placement.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::partition::Partition;
 use super::placement::Placement;
+use crate::config::{Changes, Overrides};
 use crate::types::TopicId;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct Topic {
     pub id: TopicId,
     pub name: String,
     /// The settings of the topic itself, by Kafka's names.
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: Overrides,
     pub(super) partitions: Vec<Arc<Partition>>,
     /// One per partition.
     pub(super) placement: Vec<Arc<Placement>>,
@@ -24,7 +24,7 @@ impl Topic {
     pub(super) fn new(
         id: TopicId,
         name: &str,
-        overrides: &BTreeMap<String, String>,
+        overrides: &Overrides,
         placement: Vec<Arc<Placement>>,
     ) -> Topic {
         let (name, overrides) = (name.to_owned(), overrides.clone());
@@ -70,7 +70,7 @@ impl Topic {
 }
 
 /// Applies changes to settings: `Some` sets a value, `None` removes it.
-pub(super) fn alter(settings: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
+pub(super) fn alter(settings: &mut Overrides, changes: &Changes) {
     for (name, value) in changes {
         match value {
             Some(value) => drop(settings.insert(name.clone(), value.clone())),

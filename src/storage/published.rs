@@ -1,6 +1,5 @@
 //! The state that readers see: only durable changes, published by the engine in the order of the journal.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
@@ -10,7 +9,7 @@ use super::extent::ExtentReader;
 use super::live::LiveSettings;
 use super::partition::{Opened, Partition};
 use super::topics::{Topic, Topics};
-use crate::config::{BrokerSettings, Given, Reloaded, TopicSettings};
+use crate::config::{BrokerSettings, Given, Overrides, Reloaded, TopicSettings};
 use crate::kernel::{self, Applied, Groups, KeptGroup, Placement, Scope, Settings, Shard};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId};
 
@@ -190,7 +189,7 @@ impl Published {
         })
     }
 
-    fn topic_settings(&self, name: &str, overrides: &BTreeMap<String, String>) -> TopicSettings {
+    fn topic_settings(&self, name: &str, overrides: &Overrides) -> TopicSettings {
         let (settings, invalid) = TopicSettings::of_stored(overrides, &self.broker_settings());
         for error in invalid {
             tracing::warn!(
@@ -210,7 +209,7 @@ impl Published {
 
     /// The topic with these overrides; `None` if nothing changed. Its partitions get the new settings at
     /// once.
-    fn altered(&self, known: &Topic, overrides: &BTreeMap<String, String>) -> Option<Arc<Topic>> {
+    fn altered(&self, known: &Topic, overrides: &Overrides) -> Option<Arc<Topic>> {
         let settings = self.topic_settings(&known.name, overrides);
         if *overrides == known.overrides && settings == known.settings {
             return None;

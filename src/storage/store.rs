@@ -23,7 +23,7 @@ use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::upkeep::{LogDir, Upkeep};
 use super::waiter::Waiter;
 use super::{LogError, OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Durability, Given, Reloaded, TopicSettings};
+use crate::config::{BrokerSettings, Changes, Durability, Given, Overrides, Reloaded, TopicSettings};
 use crate::kernel::group::{Change, KeptGroup};
 use crate::kernel::{
     self, Applied, Command, CreateTopic, Election, Groups, Levels, Refusal, Scope, Settings, Shard,
@@ -100,7 +100,7 @@ pub struct NewTopic {
     pub name: String,
     pub partitions: u32,
     /// The caller must check them with `TopicSettings::resolve`.
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: Overrides,
 }
 
 impl Store {
@@ -259,7 +259,7 @@ impl Store {
     pub fn create_placed_topic(
         &self,
         name: String,
-        overrides: BTreeMap<String, String>,
+        overrides: Overrides,
         replicas: Vec<Vec<NodeId>>,
     ) -> impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + use<> {
         let id = (self.0.new_id)();
@@ -294,7 +294,7 @@ impl Store {
     pub fn alter_topic(
         &self,
         topic: TopicId,
-        changes: BTreeMap<String, Option<String>>,
+        changes: Changes,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         self.change(Command::AlterTopic { topic, changes })
     }
@@ -303,7 +303,7 @@ impl Store {
     pub fn alter_settings(
         &self,
         scope: Scope,
-        changes: BTreeMap<String, Option<String>>,
+        changes: Changes,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         self.change(Command::AlterSettings { scope, changes })
     }

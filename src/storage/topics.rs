@@ -1,13 +1,12 @@
 //! The topics as handlers see them: an immutable image, replaced when a topic is created, moved or deleted.
 //! Each image shares everything unchanged with the one before, so that a change costs O(log n).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use super::groups::SeenTopics;
 use super::partition::Partition;
 use super::waiter::{Waiter, Waiters};
-use crate::config::TopicSettings;
+use crate::config::{Overrides, TopicSettings};
 use crate::kernel::{Placement, metric_form};
 use crate::types::{IgnorePoison, NodeId, SharedMap, TopicId};
 
@@ -31,7 +30,7 @@ pub struct Topic {
     pub id: TopicId,
     pub name: Arc<str>,
     /// The settings given for this topic, by Kafka's names.
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: Overrides,
     /// The effective settings: the overrides on top of the broker's defaults.
     pub settings: TopicSettings,
     pub partitions: Vec<Arc<Partition>>,

@@ -13,7 +13,7 @@ use crate::api::error::{ErrorCode, Refusal};
 use crate::api::operations::Operation;
 use crate::api::queued::{self, Queued, queue};
 use crate::api::topic_name;
-use crate::config::{self, Alteration, Changes, Operation as ConfigOperation, Resource};
+use crate::config::{self, Alteration, Changes, Operation as ConfigOperation, Overrides, Resource};
 use crate::kernel::Scope;
 use crate::storage::Topic;
 use crate::types::NodeId;
@@ -218,7 +218,7 @@ impl Wish {
     fn changes(
         &self,
         resource: Resource,
-        own: &BTreeMap<String, String>,
+        own: &Overrides,
         settings: &config::BrokerSettings,
     ) -> Result<Changes, Refusal> {
         let changes = match self {

@@ -12,7 +12,7 @@ use crate::api::operations::Operation;
 use crate::api::principal::Resource;
 use crate::api::queued::{self, Deadline, Queued};
 use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
-use crate::config::{self, BrokerSettings, Described, TopicSettings};
+use crate::config::{self, BrokerSettings, Described, Overrides, TopicSettings};
 use crate::protocol::messages::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
@@ -271,7 +271,7 @@ impl Rules<'_> {
 }
 
 /// As in Kafka, the last value counts if a setting is given twice.
-fn overrides(asked: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal> {
+fn overrides(asked: &CreatableTopic) -> Result<Overrides, Refusal> {
     let mut overrides = BTreeMap::new();
     for setting in &asked.configs {
         let Some(value) = &setting.value else {

@@ -1,11 +1,11 @@
 //! The cluster, for a principal with a right on it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Context, TopicView};
 use crate::api::operations::Operation;
 use crate::api::principal::{Forbidden, Resource};
+use crate::config::Overrides;
 use crate::kernel::{Scope, Settings};
 use crate::storage::LogDir;
 
@@ -19,11 +19,7 @@ impl Context {
     }
 
     /// The stored settings of a group, or of something that belongs to the cluster.
-    pub fn stored_settings(
-        &self,
-        scope: &Scope,
-        operation: Operation,
-    ) -> Result<BTreeMap<String, String>, Forbidden> {
+    pub fn stored_settings(&self, scope: &Scope, operation: Operation) -> Result<Overrides, Forbidden> {
         self.authorize(
             operation,
             match scope {

@@ -1,6 +1,5 @@
 //! The creation of topics: for a client that has the right, or for the broker itself.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -9,13 +8,14 @@ use crate::api::internal_topics::InternalTopic;
 use crate::api::operations::Operation;
 use crate::api::principal::{Forbidden, Resource};
 use crate::api::replicas;
+use crate::config::Overrides;
 use crate::storage::{Topic, TopicError};
 use crate::types::NodeId;
 
 /// A topic to create. Its name and settings are checked already.
 pub struct NewTopic {
     pub name: Creatable,
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: Overrides,
     pub replicas: NewReplicas,
 }
 

@@ -428,10 +428,10 @@ mod tests {
     use super::super::Local;
     use super::*;
     use crate::config::BrokerSettings;
-    use crate::kernel::offsets::{CommittedOffset, OffsetChange};
-    use crate::storage::groups::GroupStore;
     use crate::kernel::Refusal;
+    use crate::kernel::offsets::{CommittedOffset, OffsetChange};
     use crate::record::{self, BatchBuilder, Rules};
+    use crate::storage::groups::GroupStore;
     use crate::storage::local::fs::{Fault, Operation, SimFs};
     use crate::storage::{Isolation, NewTopic, Place, ReadRange, Store, StoreOptions};
     use crate::types::{LeaderEpoch, NodeId};
