@@ -46,6 +46,7 @@ pub trait Journal: Send {
     fn append(&mut self, entry: &Entry<'_>) -> Result<(), JournalError>;
 
     /// The position of the last entry; 0 if there is none.
+    #[cfg(test)]
     fn last(&self) -> u64;
 
     /// A job that makes everything appended so far durable. It blocks, so run it on a thread that may wait.
@@ -74,12 +75,6 @@ pub trait Journal: Send {
     /// there is nothing to do. The work blocks, so run it on a thread that may wait; appends continue
     /// meanwhile.
     fn prepare(&mut self) -> Option<Prepare>;
-
-    /// Fails if this journal must not be written any more: it is poisoned, or (for a journal with several
-    /// possible writers) another writer has taken over.
-    fn barrier(&self) -> Result<(), JournalError>;
-
-    fn limits(&self) -> Limits;
 }
 
 /// One round of the committer.
@@ -104,7 +99,7 @@ pub fn crc_of(pieces: &[Bytes]) -> u32 {
 }
 
 impl Entry<'_> {
-    /// The bytes that count for [`Limits::entry_bytes`] and [`Journal::room_for`].
+    /// The bytes that count for [`frame::LARGEST_ENTRY`] and [`Journal::room_for`].
     pub fn bytes(&self) -> u64 {
         self.commands.len() as u64 + self.data.iter().map(|piece| piece.len() as u64).sum::<u64>()
     }
@@ -125,18 +120,12 @@ pub struct Replayed {
     pub at: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The maximum bytes (commands and data) of one entry.
-    pub entry_bytes: u64,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalError {
     /// The disk has no space for another journal file. The entry was not written and can be appended again
     /// later.
     Full,
-    /// The entry exceeds [`Limits::entry_bytes`] and was not written.
+    /// The entry exceeds [`frame::LARGEST_ENTRY`] and was not written.
     TooLarge { bytes: u64 },
     /// A write or a sync failed, now or earlier.
     Poisoned(String),

@@ -8,7 +8,7 @@ use super::super::fs::File;
 use super::frame::{self, Head, Kind, Stamp};
 use super::pool::{Pool, Spare};
 use super::witness::{Synced, Witness};
-use super::{Entry, Journal, JournalError, Limits, Poison, Prepare, SyncJob};
+use super::{Entry, Journal, JournalError, Poison, Prepare, SyncJob};
 use crate::types::Timestamp;
 
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +171,7 @@ impl Journal for FileJournal {
         assert_eq!(entry.position, self.last + 1, "positions are consecutive");
         let bytes =
             entry.data.iter().map(|piece| piece.len() as u64).sum::<u64>() + entry.commands.len() as u64;
-        if bytes > self.limits().entry_bytes {
+        if bytes > frame::LARGEST_ENTRY {
             return Err(JournalError::TooLarge { bytes });
         }
         if !self.fits(bytes) {
@@ -190,6 +190,7 @@ impl Journal for FileJournal {
         Ok(())
     }
 
+    #[cfg(test)]
     fn last(&self) -> u64 {
         self.last
     }
@@ -248,14 +249,6 @@ impl Journal for FileJournal {
         }
         let pool = Arc::clone(&self.pool);
         Some(Prepare(Box::new(move || pool.work())))
-    }
-
-    fn barrier(&self) -> Result<(), JournalError> {
-        self.poison.check()
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { entry_bytes: frame::LARGEST_ENTRY }
     }
 }
 
