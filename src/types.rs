@@ -142,6 +142,13 @@ impl fmt::Display for ClusterId {
 /// The id of a topic. A topic that is deleted and created again gets another id.
 pub type TopicId = Uuid;
 
+/// A partition of a topic that may since have been deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicPartition {
+    pub topic: TopicId,
+    pub partition: i32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

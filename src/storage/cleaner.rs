@@ -21,7 +21,7 @@ use super::{LogError, StoreError, Unavailable};
 use crate::config::TopicSettings;
 use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Timestamp, TopicPartition};
 
 /// The bytes that are read at once.
 const CHUNK: usize = 1 << 20;
@@ -193,7 +193,7 @@ impl Cleaner<'_> {
         };
         let before: u64 = segments.iter().map(|segment| segment.bytes()).sum();
         let after: u64 = outputs.iter().map(|segment| segment.bytes).sum();
-        let (topic, index) = (partition.topic, partition.index);
+        let TopicPartition { topic, partition: index } = partition.key();
         let replace = ReplaceExtents {
             topic,
             partition: index,

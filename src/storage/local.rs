@@ -50,7 +50,7 @@ use super::upkeep::{LogDir, Upkeep};
 use crate::config::{BrokerSettings, Durability};
 use crate::kernel::{Command, Levels, Shard};
 use crate::time::Clock;
-use crate::types::{ClusterId, IgnorePoison, Timestamp, Uuid};
+use crate::types::{ClusterId, IgnorePoison, Timestamp, TopicPartition, Uuid};
 
 /// An open data directory.
 pub(super) struct Local {
@@ -157,11 +157,11 @@ impl Local {
 
     /// Logs that lost their tails get a new leader epoch, so that clients notice. The store opens in the new
     /// epoch, or the first batches would be refused as those of the old one.
-    fn raise_epochs(&self, cut: Vec<directory::PartitionKey>) {
+    fn raise_epochs(&self, cut: Vec<TopicPartition>) {
         let line: &dyn Line = self;
         let raised: Vec<_> = cut
             .into_iter()
-            .map(|(topic, partition)| line.begin(Command::RaiseEpoch { topic, partition }))
+            .map(|TopicPartition { topic, partition }| line.begin(Command::RaiseEpoch { topic, partition }))
             .collect();
         raised.into_iter().for_each(|wait| drop(wait()));
     }
@@ -274,7 +274,7 @@ impl Upkeep for Local {
             for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
                 for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
                     // Records that could not be written to their segment cannot be read from it.
-                    if engine.is_stuck((topic.id, partition.index)) {
+                    if engine.is_stuck(TopicPartition { topic: topic.id, partition: partition.index }) {
                         continue;
                     }
                     let Some(state) = shard.partition(topic.id, partition.index) else { continue };

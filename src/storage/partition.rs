@@ -26,7 +26,7 @@ use super::{LogError, Unavailable};
 use crate::config::TopicSettings;
 use crate::kernel::{LeaderEpochs, Placed, SegmentId};
 use crate::record::{self, Header};
-use crate::types::{IgnorePoison, LeaderEpoch, Offset, Piece, Timestamp, TopicId};
+use crate::types::{IgnorePoison, LeaderEpoch, Offset, Piece, Timestamp, TopicId, TopicPartition};
 
 pub struct Partition {
     pub topic: TopicId,
@@ -222,6 +222,10 @@ impl Partition {
             is_unwritable: AtomicBool::new(false),
             waiters: Waiters::default(),
         }
+    }
+
+    pub fn key(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic, partition: self.index }
     }
 
     /// Takes no lock. The log start offset is read first, so that it is never above the end.

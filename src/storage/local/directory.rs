@@ -12,7 +12,7 @@ use super::trash::Trash;
 use crate::kernel::Levels;
 use crate::storage::OpenError;
 use crate::time;
-use crate::types::{ClusterId, IgnorePoison, NodeId, TopicId, Uuid};
+use crate::types::{ClusterId, IgnorePoison, NodeId, TopicPartition, Uuid};
 
 /// The prefix of the last line of `meta`: the checksum of all lines before it.
 const CHECKSUM: &str = "checksum=";
@@ -200,8 +200,8 @@ impl Directory {
     }
 
     /// The directory of a partition, usable as long as its topic exists.
-    pub(super) fn partition_dir(&self, topic: &str, key: PartitionKey) -> Arc<PartitionDir> {
-        let path = self.partition(topic, key.1);
+    pub(super) fn partition_dir(&self, topic: &str, key: TopicPartition) -> Arc<PartitionDir> {
+        let path = self.partition(topic, key.partition);
         Arc::new(PartitionDir::new(&self.files, &self.trash, path, key))
     }
 
@@ -473,6 +473,3 @@ pub(super) fn parse_partition_dir(name: &str) -> Option<(&str, i32)> {
     let (topic, index) = name.rsplit_once('-')?;
     Some((topic, index.parse().ok()?))
 }
-
-/// A partition's topic id and index.
-pub(super) type PartitionKey = (TopicId, i32);

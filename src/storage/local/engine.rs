@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, mpsc};
 
 use super::author::Author;
-use super::directory::{Directory, PartitionKey};
+use super::directory::Directory;
 use super::job::Job;
 use super::journal::Journal;
 use super::recovery;
@@ -36,7 +36,7 @@ use crate::storage::line::{AppendWork, Work};
 use crate::storage::partition::{Opened, Partition};
 use crate::storage::published::{Logs, Published};
 use crate::storage::topics::Topic;
-use crate::types::{IgnorePoison, Offset, Timestamp, TopicId};
+use crate::types::{IgnorePoison, Offset, Timestamp, TopicId, TopicPartition};
 pub use durable::{SnapshotFailure, save_indexes};
 pub use round::Round;
 use round::{Event, NewBatch};
@@ -147,7 +147,7 @@ impl Engine {
             }
             match work {
                 Work::Append(append) => {
-                    let is_direct = direct.contains(&(append.partition.topic, append.partition.index));
+                    let is_direct = direct.contains(&append.partition.key());
                     let strict = !is_relaxed(&append.partition.settings());
                     if self.append(&mut shard, now, append, !is_direct, &mut round) {
                         relaxed &= !strict;
@@ -280,18 +280,20 @@ impl Engine {
     /// At the start: publishes every topic that recovery found.
     pub(super) fn show_all(
         &mut self,
-        damaged: &BTreeMap<PartitionKey, String>,
+        damaged: &BTreeMap<TopicPartition, String>,
         unwritten: recovery::Unwritten,
     ) {
         let directory = Arc::clone(&self.directory);
         self.published.show_all(&self.shard.lock().ignoring_poison(), |topic, name, index| {
-            let dir = directory.partition_dir(name, (topic.id, index));
+            let dir = directory.partition_dir(name, TopicPartition { topic: topic.id, partition: index });
             let state = topic.partition(index);
             let extents = state.map(|state| recovery::segments_of(&dir, state, &unwritten));
             Opened { home: dir, extents: extents.unwrap_or_default() }
         });
         let topics = self.published.topics();
-        let partition = |(topic, index): PartitionKey| topics.by_id(topic)?.partition(index);
+        let partition = |TopicPartition { topic, partition: index }: TopicPartition| {
+            topics.by_id(topic)?.partition(index)
+        };
         for (key, why) in damaged {
             if let Some(partition) = partition(*key) {
                 partition.quarantine(why);
@@ -336,7 +338,7 @@ impl Engine {
 
 impl Logs for Engine {
     fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened {
-        let dir = self.directory.partition_dir(name, (topic.id, index));
+        let dir = self.directory.partition_dir(name, TopicPartition { topic: topic.id, partition: index });
         Opened { home: dir, extents: VecDeque::new() }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::directory::{Directory, PartitionKey};
+use super::directory::Directory;
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::layout;
@@ -24,7 +24,7 @@ use crate::kernel::{self, Applied, Command, Levels, Passed, Placed, SegmentId, S
 use crate::record::{self, Header};
 use crate::storage::OpenError;
 use crate::storage::extent::ExtentReader;
-use crate::types::{NodeId, Offset, Timestamp, TopicId};
+use crate::types::{NodeId, Offset, Timestamp, TopicId, TopicPartition};
 use kept::Kept;
 use owners::Owned;
 pub(super) use owners::with_ends;
@@ -34,8 +34,8 @@ pub(super) struct Recovered {
     pub(super) shard: Shard,
     pub(super) journal: Box<dyn Journal>,
     /// Partitions whose files were longer than the replayed state. They get a new leader epoch.
-    pub(super) cut: Vec<PartitionKey>,
-    pub(super) damaged: BTreeMap<PartitionKey, String>,
+    pub(super) cut: Vec<TopicPartition>,
+    pub(super) damaged: BTreeMap<TopicPartition, String>,
     pub(super) unwritten: Unwritten,
     /// The last time at which the clock was trusted; `None` if it is not known.
     pub(super) last_time: Option<Timestamp>,
@@ -82,7 +82,7 @@ impl Recovered {
 
 /// Batches of the journal that could not be written to their segments, by partition. They stay in the
 /// journal.
-pub(super) type Unwritten = BTreeMap<PartitionKey, Held>;
+pub(super) type Unwritten = BTreeMap<TopicPartition, Held>;
 
 /// Such batches of one partition, by their position in its segments.
 pub(super) struct Held {
@@ -103,8 +103,8 @@ struct Round {
 /// A part of the log that an entry makes unneeded.
 enum Drops {
     Topic { id: TopicId, name: String },
-    Before(PartitionKey, Offset),
-    Segments(PartitionKey, Vec<SegmentId>),
+    Before(TopicPartition, Offset),
+    Segments(TopicPartition, Vec<SegmentId>),
 }
 
 impl Round {
@@ -194,7 +194,7 @@ fn first_state(
 }
 
 /// Partitions with batches that cannot be read, with the reason.
-type Unreadable = BTreeMap<PartitionKey, String>;
+type Unreadable = BTreeMap<TopicPartition, String>;
 
 /// Replays the journal as far as it is valid. Returns the state after the last valid entry.
 fn replay(
@@ -347,6 +347,12 @@ struct Place {
     inline: Option<Bytes>,
 }
 
+impl Place {
+    fn key(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic, partition: self.partition }
+    }
+}
+
 /// Collects the outcomes of an entry's commands.
 struct Outcomes<'a> {
     directory: &'a Directory,
@@ -377,11 +383,13 @@ impl Outcomes<'_> {
                 self.drops.push(Drops::Topic { id: *topic, name: name.clone() });
             }
             Applied::LogStart { topic, partition, offset, .. } => {
-                self.drops.push(Drops::Before((*topic, *partition), *offset));
+                self.drops
+                    .push(Drops::Before(TopicPartition { topic: *topic, partition: *partition }, *offset));
             }
             Applied::ExtentsReplaced { topic, partition, replaced, .. } => {
                 let ids = replaced.iter().map(kernel::Extent::id).collect();
-                self.drops.push(Drops::Segments((*topic, *partition), ids));
+                self.drops
+                    .push(Drops::Segments(TopicPartition { topic: *topic, partition: *partition }, ids));
             }
             Applied::TopicCreated { .. }
             | Applied::Duplicate { .. }
@@ -482,7 +490,7 @@ fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<(usize, Unreada
                     Batch::Whole(_) => {}
                     Batch::Missing => torn = torn.or(Some(at)),
                     Batch::Unreadable(why) => {
-                        unreadable.entry((place.topic, place.partition)).or_insert(why);
+                        unreadable.entry(place.key()).or_insert(why);
                     }
                 }
             }
@@ -501,8 +509,8 @@ fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<(usize, Unreada
 #[derive(Default)]
 struct Dropped {
     topics: BTreeMap<TopicId, u64>,
-    log_starts: BTreeMap<PartitionKey, (u64, Offset)>,
-    replaced: BTreeMap<(PartitionKey, SegmentId), u64>,
+    log_starts: BTreeMap<TopicPartition, (u64, Offset)>,
+    replaced: BTreeMap<(TopicPartition, SegmentId), u64>,
 }
 
 impl Dropped {
@@ -532,7 +540,7 @@ impl Dropped {
 
     fn after(&self, position: u64, place: &Place) -> bool {
         let topic_goes = self.topics.get(&place.topic).is_some_and(|dropped| *dropped >= position);
-        let key = (place.topic, place.partition);
+        let key = place.key();
         let start = self.log_starts.get(&key);
         let replaced = self.replaced.get(&(key, place.segment));
         topic_goes
@@ -603,7 +611,7 @@ fn write_again(
         if !is_there(shard, place) {
             continue;
         }
-        let partition = (place.topic, place.partition);
+        let partition = place.key();
         let bytes = match &place.inline {
             Some(bytes) => bytes.clone(),
             None if !entry.above_mark => continue,
@@ -676,11 +684,11 @@ fn look_before(
     directory: &Directory,
     shard: &Shard,
     place: &Place,
-    begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
+    begins: &BTreeMap<(TopicPartition, SegmentId), u64>,
     owned: &mut Owned,
 ) -> io::Result<()> {
     let fs = &*directory.fs;
-    let key = (place.topic, place.partition);
+    let key = place.key();
     layout::topic_of(fs, &place.dir)?;
     let Some(state) = shard.partition(place.topic, place.partition) else { return Ok(()) };
     if let Some(why) = lacks(fs, &place.dir, key, state, begins)? {
@@ -697,14 +705,14 @@ struct Rewriting<'a> {
 }
 
 struct OpenSegment {
-    key: (PartitionKey, SegmentId),
+    key: (TopicPartition, SegmentId),
     file: Arc<dyn File>,
     path: PathBuf,
 }
 
 impl<'a> Rewriting<'a> {
     /// Closes the open segment, unless it is the one with this key.
-    fn turn_to(&mut self, key: (PartitionKey, SegmentId)) -> Result<(), OpenError> {
+    fn turn_to(&mut self, key: (TopicPartition, SegmentId)) -> Result<(), OpenError> {
         match &self.open {
             Some(open) if open.key != key => self.close(),
             _ => Ok(()),
@@ -723,7 +731,7 @@ impl<'a> Rewriting<'a> {
         bytes: &Bytes,
         owned: &mut Owned,
     ) -> io::Result<()> {
-        let partition = (place.topic, place.partition);
+        let partition = place.key();
         let path = layout::log_path(&place.dir, place.segment);
         let known = self.open.as_ref().map(|open| Arc::clone(&open.file));
         let Some(file) = known.map_or_else(|| open_again(directory, place), |file| Ok(Some(file)))? else {
@@ -745,12 +753,12 @@ impl<'a> Rewriting<'a> {
 }
 
 /// For each segment: the position of the first batch that is written again.
-fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(PartitionKey, SegmentId), u64> {
+fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(TopicPartition, SegmentId), u64> {
     let mut begins = BTreeMap::new();
     for Round { entry, places, .. } in rounds {
         for place in places.iter().filter(|place| place.inline.is_some() || entry.above_mark) {
             if is_there(shard, place) {
-                let key = ((place.topic, place.partition), place.segment);
+                let key = (place.key(), place.segment);
                 let begin: &mut u64 = begins.entry(key).or_insert(place.at);
                 *begin = place.at.min(*begin);
             }
@@ -764,9 +772,9 @@ fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(PartitionKey, Segm
 fn lacks(
     fs: &dyn Fs,
     dir: &Path,
-    key: PartitionKey,
+    key: TopicPartition,
     partition: &kernel::Partition,
-    begins: &BTreeMap<(PartitionKey, SegmentId), u64>,
+    begins: &BTreeMap<(TopicPartition, SegmentId), u64>,
 ) -> io::Result<Option<String>> {
     for state in partition.extents() {
         let path = layout::log_path(dir, state.id());
@@ -841,7 +849,7 @@ pub(super) fn segments_of(
     partition: &kernel::Partition,
     unwritten: &Unwritten,
 ) -> VecDeque<Arc<dyn ExtentReader>> {
-    let waiting = unwritten.get(&(dir.topic(), dir.partition()));
+    let waiting = unwritten.get(&dir.key());
     let segments = partition.extents().iter().map(|state| match lacks_from(state, waiting) {
         None => Segment::existing(dir, state),
         Some(0) => Segment::new(dir, state.base, segment::DEFAULT_INTERVAL),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use super::directory::{Directory, PartitionKey};
+use super::directory::Directory;
 use super::fs;
 use super::segment;
 use crate::kernel::SegmentId;
@@ -20,7 +20,7 @@ use crate::storage::counts::Counts;
 use crate::storage::extent::ExtentReader;
 use crate::storage::partition::Partition;
 use crate::storage::topics::Topics;
-use crate::types::{IgnorePoison, Offset, Timestamp, Uuid};
+use crate::types::{IgnorePoison, Offset, Timestamp, TopicPartition, Uuid};
 
 /// The bytes read between two checks whether the store closes. If less is due, the scrub waits.
 const STEP: u64 = 1 << 20;
@@ -56,7 +56,7 @@ struct Pass {
 /// A position in the data: everything before it is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Position {
-    partition: PartitionKey,
+    partition: TopicPartition,
     place: Place,
 }
 
@@ -128,14 +128,14 @@ impl Pass {
     fn look_around(&mut self, topics: &Topics, elapsed: Duration) {
         let mut partitions: Vec<&Arc<Partition>> =
             topics.iter().flat_map(|topic| &topic.partitions).collect();
-        partitions.sort_unstable_by_key(|partition| key(partition));
+        partitions.sort_unstable_by_key(|partition| partition.key());
         if !self.is_begun() {
             self.ran = elapsed;
         }
         self.total = partitions.iter().map(|partition| partition.size()).sum();
         let next = self.next.partition;
         let (before, left) =
-            partitions.split_at(partitions.partition_point(|partition| key(partition) < next));
+            partitions.split_at(partitions.partition_point(|partition| partition.key() < next));
         self.done = before.iter().map(|partition| partition.size()).sum();
         self.left = Some(left.iter().map(|partition| Arc::downgrade(partition)).collect());
     }
@@ -164,8 +164,8 @@ impl Pass {
                 left.pop_front();
                 continue;
             };
-            if self.next.partition != key(&partition) {
-                self.next = Position { partition: key(&partition), place: Place::default() };
+            if self.next.partition != partition.key() {
+                self.next = Position { partition: partition.key(), place: Place::default() };
             }
             let (bytes, place) = scrub(&partition, self.next.place, STEP.min(most));
             around.counts.scrubbed.add(bytes);
@@ -189,11 +189,13 @@ impl Pass {
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let number = |name: &str| value(name)?.parse::<i64>().ok();
         let topic = Uuid::parse(value("topic")?)?;
+        let partition = i32::try_from(number("partition")?).ok()?;
+        let partition = TopicPartition { topic, partition };
         let place = Place { base: Offset(number("base")?), of: None };
         Some(Pass {
             ran: Duration::from_secs(u64::try_from(number("seconds")?).ok()?),
             last_end: Some(Timestamp(number("last.end.ms")?)).filter(|end| end.0 >= 0),
-            next: Position { partition: (topic, i32::try_from(number("partition")?).ok()?), place },
+            next: Position { partition, place },
             ..Pass::default()
         })
     }
@@ -201,7 +203,7 @@ impl Pass {
 
 impl std::fmt::Display for Pass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Position { partition: (topic, partition), place } = self.next;
+        let Position { partition: TopicPartition { topic, partition }, place } = self.next;
         let last_end = self.last_end.map_or(-1, |end| end.0);
         write!(
             f,
@@ -228,10 +230,6 @@ fn scrub(partition: &Partition, from: Place, bytes: u64) -> (u64, Option<Place>)
     (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
 }
 
-fn key(partition: &Partition) -> PartitionKey {
-    (partition.topic, partition.index)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +240,7 @@ mod tests {
         let pass = Pass {
             ran: Duration::from_secs(90),
             last_end: Some(Timestamp(5)),
-            next: Position { partition: (Uuid([3; 16]), 2), place },
+            next: Position { partition: TopicPartition { topic: Uuid([3; 16]), partition: 2 }, place },
             ..Pass::default()
         };
         let read = Pass::parse(&pass.to_string()).unwrap();

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::directory::PartitionKey;
 use super::super::job::Job;
 use super::super::segment::Segment;
 use super::super::snapshot;
 use super::Engine;
 use super::round::{Sync, SyncFailure};
 use crate::kernel::Shard;
-use crate::types::IgnorePoison;
+use crate::types::{IgnorePoison, TopicPartition};
 
 /// The bytes after which a sync runs at once, if no acknowledgement waits for it.
 const SYNC_AFTER: u64 = 1 << 20;
@@ -77,7 +76,7 @@ impl Engine {
     }
 
     /// Whether the partition cannot be compacted, because some of its records are not in its segments.
-    pub fn is_stuck(&self, key: PartitionKey) -> bool {
+    pub fn is_stuck(&self, key: TopicPartition) -> bool {
         self.unwritten.why(key).is_some()
     }
 

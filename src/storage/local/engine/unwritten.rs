@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
 use super::super::segment::{Appendage, Segment};
 use super::RECENT_OVERHEAD;
 use crate::kernel::StoreAgain;
 use crate::storage::extent::ExtentReader;
 use crate::storage::partition::{Partition, Unwritable};
-use crate::types::TopicId;
+use crate::types::{TopicId, TopicPartition};
 
 /// The maximum bytes in memory for all partitions together. Above it every append is refused.
 pub const MOST: usize = 32 << 20;
@@ -34,7 +33,7 @@ pub struct Run {
 
 #[derive(Default)]
 pub struct Unwritten {
-    stuck: BTreeMap<PartitionKey, Stuck>,
+    stuck: BTreeMap<TopicPartition, Stuck>,
     bytes: usize,
     told: Option<Duration>,
     /// Parked batches of partitions that can be written again.
@@ -97,14 +96,14 @@ impl Unwritten {
     }
 
     /// The reason why the partition cannot be written; `None` if it can.
-    pub fn why(&self, key: PartitionKey) -> Option<Failure> {
+    pub fn why(&self, key: TopicPartition) -> Option<Failure> {
         self.stuck.get(&key).map(|stuck| stuck.failure)
     }
 
     /// Adds a run, which must follow the partition's earlier runs.
     pub fn add(&mut self, partition: &Arc<Partition>, run: Run, failure: Failure) {
         self.bytes += run.bytes();
-        let stuck = self.stuck.entry((partition.topic, partition.index));
+        let stuck = self.stuck.entry(partition.key());
         let partition = Arc::clone(partition);
         let stuck =
             stuck.or_insert_with(|| Stuck { partition, runs: VecDeque::new(), failure, parked: vec![] });
@@ -130,7 +129,7 @@ impl Unwritten {
     }
 
     /// Tries to write the partition's runs. Returns the segments that were written.
-    pub fn retry(&mut self, key: PartitionKey) -> Vec<Arc<Segment>> {
+    pub fn retry(&mut self, key: TopicPartition) -> Vec<Arc<Segment>> {
         // A partition out of service is left as it is until the next start.
         let stuck = self.stuck.get_mut(&key).filter(|stuck| !stuck.partition.is_damaged());
         let Some(stuck) = stuck else { return Vec::new() };
@@ -147,19 +146,19 @@ impl Unwritten {
         stuck.show();
         if stuck.runs.is_empty() {
             let stuck = self.stuck.remove(&key).expect("it was just there");
-            tracing::info!(topic = %stuck.partition.topic_name, partition = key.1, "the partition can be written again");
+            tracing::info!(topic = %stuck.partition.topic_name, partition = key.partition, "the partition can be written again");
             self.released.extend(stuck.parked());
         }
         written
     }
 
     pub fn retry_all(&mut self) -> Vec<Arc<Segment>> {
-        let keys: Vec<PartitionKey> = self.stuck.keys().copied().collect();
+        let keys: Vec<TopicPartition> = self.stuck.keys().copied().collect();
         keys.into_iter().flat_map(|key| self.retry(key)).collect()
     }
 
     pub fn forget_topic(&mut self, topic: TopicId) {
-        self.stuck.retain(|(of, _), _| *of != topic);
+        self.stuck.retain(|key, _| key.topic != topic);
         self.count();
     }
 
@@ -179,7 +178,7 @@ impl Unwritten {
 
     /// Takes over a batch that the cache of recent batches cannot drop until the partition can be written.
     pub fn park(&mut self, partition: &Partition, bytes: usize) {
-        if let Some(stuck) = self.stuck.get_mut(&(partition.topic, partition.index)) {
+        if let Some(stuck) = self.stuck.get_mut(&partition.key()) {
             stuck.parked.push(bytes);
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::directory::PartitionKey;
 use super::super::fs::Failure;
 use super::super::segment::{self, Appendage, Segment};
 use super::round::{Event, NewBatch, Round};
@@ -19,7 +18,7 @@ use crate::record;
 use crate::storage::line::{AppendWork, Appended, Work};
 use crate::storage::partition::{Partition, Pieces};
 use crate::storage::{AppendError, Unavailable};
-use crate::types::{IgnorePoison, Timestamp};
+use crate::types::{IgnorePoison, Timestamp, TopicPartition};
 
 /// A smaller batch is copied into its own buffer, so that it does not keep the rest of the request in memory.
 const COPY_BELOW: usize = 16 << 10;
@@ -85,7 +84,7 @@ impl Engine {
         if self.unwritten.is_empty() {
             return work;
         }
-        let asked: BTreeSet<PartitionKey> = work.iter().filter_map(partition_of).collect();
+        let asked: BTreeSet<TopicPartition> = work.iter().filter_map(partition_of).collect();
         for key in asked {
             let written = self.unwritten.retry(key);
             self.note_written(written);
@@ -156,12 +155,12 @@ impl Engine {
 
     /// The partitions that get so many bytes in this round that a sync of their segment is cheaper than
     /// writing the bytes to the journal too.
-    pub fn partitions_written_directly(&self, work: &[Work]) -> BTreeSet<PartitionKey> {
+    pub fn partitions_written_directly(&self, work: &[Work]) -> BTreeSet<TopicPartition> {
         let direct_from = match self.options.durability {
             Durability::Fsync | Durability::Interval => self.options.tuning.inline_below,
             Durability::Os => 0,
         };
-        let mut bytes: BTreeMap<PartitionKey, usize> = BTreeMap::new();
+        let mut bytes: BTreeMap<TopicPartition, usize> = BTreeMap::new();
         for work in work {
             if let Work::Append(append) = work {
                 // Acknowledgements of a relaxed topic do not wait. All its bytes go to the journal, and the
@@ -169,7 +168,7 @@ impl Engine {
                 if direct_from > 0 && is_relaxed(&append.partition.settings()) {
                     continue;
                 }
-                let key = (append.partition.topic, append.partition.index);
+                let key = append.partition.key();
                 *bytes.entry(key).or_default() += append.batch.bytes.len();
             }
         }
@@ -253,7 +252,7 @@ impl Engine {
     /// entry, even if they were meant to be written directly.
     pub fn write_segments(&mut self, round: &mut Round) {
         for SegmentRun { partition, run, events, direct } in runs(round) {
-            let key = (partition.topic, partition.index);
+            let key = partition.key();
             let failure = match self.unwritten.why(key) {
                 // Writing this run would leave a gap in the log.
                 Some(earlier) => earlier,
@@ -453,9 +452,9 @@ fn frees_room(setting: &str) -> bool {
     NAMES.contains(&name.strip_prefix("cleaner.").unwrap_or(name))
 }
 
-fn partition_of(work: &Work) -> Option<PartitionKey> {
+fn partition_of(work: &Work) -> Option<TopicPartition> {
     match work {
-        Work::Append(append) => Some((append.partition.topic, append.partition.index)),
+        Work::Append(append) => Some(append.partition.key()),
         Work::Command { .. } => None,
     }
 }

@@ -20,10 +20,10 @@ use bytes::{Buf, Bytes};
 use super::{Held, Place, Round, Unwritten, is_there, stored_again};
 use crate::kernel::{Command, Level, Levels, SegmentId, Shard, StoreAgain};
 use crate::storage::OpenError;
-use crate::storage::local::directory::{Directory, PartitionKey};
+use crate::storage::local::directory::Directory;
 use crate::storage::local::fs::{self, Failure};
 use crate::storage::local::journal::Replayed;
-use crate::types::Timestamp;
+use crate::types::{Timestamp, TopicPartition};
 
 const SUFFIX: &str = ".kept";
 /// The suffix that a damaged file is renamed to; from the second one of a partition on, a number follows it.
@@ -91,12 +91,13 @@ impl Kept {
     }
 
     /// The partitions whose file cannot be read, with the reason.
-    pub fn unreadable(&self, directory: &Directory, shard: &Shard) -> BTreeMap<PartitionKey, String> {
+    pub fn unreadable(&self, directory: &Directory, shard: &Shard) -> BTreeMap<TopicPartition, String> {
         if self.unreadable.is_empty() {
             return BTreeMap::new();
         }
-        let keys =
-            shard.topics().flat_map(|topic| (0..).zip(topic.partitions()).map(|(at, _)| (topic.id, at)));
+        let keys = shard.topics().flat_map(|topic| {
+            (0..).zip(topic.partitions()).map(|(partition, _)| TopicPartition { topic: topic.id, partition })
+        });
         keys.filter_map(|key| Some((key, self.unreadable.get(&path(directory, key))?.clone()))).collect()
     }
 
@@ -107,7 +108,7 @@ impl Kept {
         directory: &Directory,
         shard: &Shard,
         rounds: &[Round],
-        damaged: &BTreeMap<PartitionKey, String>,
+        damaged: &BTreeMap<TopicPartition, String>,
         unwritten: &mut Unwritten,
     ) -> Result<(), OpenError> {
         let mut wanted = in_the_journal(shard, rounds, damaged);
@@ -154,11 +155,11 @@ impl Kept {
 fn in_the_journal(
     shard: &Shard,
     rounds: &[Round],
-    damaged: &BTreeMap<PartitionKey, String>,
-) -> BTreeMap<PartitionKey, Batches> {
-    let mut found: BTreeMap<PartitionKey, Batches> = BTreeMap::new();
+    damaged: &BTreeMap<TopicPartition, String>,
+) -> BTreeMap<TopicPartition, Batches> {
+    let mut found: BTreeMap<TopicPartition, Batches> = BTreeMap::new();
     for place in rounds.iter().flat_map(|round| &round.places) {
-        let key = (place.topic, place.partition);
+        let key = place.key();
         if let Some(bytes) = &place.inline
             && damaged.contains_key(&key)
             && is_there(shard, place)
@@ -176,7 +177,7 @@ fn aside_name(name: &str, taken: &BTreeSet<&str>) -> String {
     names.find(|name| !taken.contains(name.as_str())).unwrap_or_default()
 }
 
-fn path(directory: &Directory, (topic, partition): PartitionKey) -> PathBuf {
+fn path(directory: &Directory, TopicPartition { topic, partition }: TopicPartition) -> PathBuf {
     directory.kept().join(format!("{topic}-{partition}{SUFFIX}"))
 }
 
@@ -190,7 +191,7 @@ fn write(directory: &Directory, path: &Path, bytes: &Bytes) -> io::Result<()> {
     Ok(())
 }
 
-fn encode(levels: Levels, (topic, partition): PartitionKey, batches: &Batches) -> Bytes {
+fn encode(levels: Levels, TopicPartition { topic, partition }: TopicPartition, batches: &Batches) -> Bytes {
     let again = batches.iter().map(|((segment, at), bytes)| {
         let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         Command::StoreAgain(StoreAgain { topic, partition, segment: *segment, at: *at, bytes })

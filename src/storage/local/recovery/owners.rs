@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 
 use super::{Account, Place, Round, Unwritten, Waiting, is_there, written_lengths};
 use crate::kernel::{self, SegmentId, Shard};
-use crate::storage::local::directory::{Directory, PartitionKey, parse_partition_dir, partition_dir};
+use crate::storage::local::directory::{Directory, parse_partition_dir, partition_dir};
 use crate::storage::local::fs::{Failure, Fs, Open};
 use crate::storage::local::layout;
 use crate::storage::local::segment::{self, Expected};
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, TopicId, TopicPartition};
 
 /// The owners of the directories.
 #[derive(Default)]
 pub(super) struct Owned {
     /// Partitions with a directory that belongs to them.
-    pub ours: BTreeSet<PartitionKey>,
+    pub ours: BTreeSet<TopicPartition>,
     /// Partitions that are out of service, with the reason.
-    pub damaged: BTreeMap<PartitionKey, String>,
+    pub damaged: BTreeMap<TopicPartition, String>,
     /// Directories of deleted topics.
     pub deleted: Vec<PathBuf>,
     /// Directories that belong to no known partition.
@@ -43,8 +43,8 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
         let dir = directory.topics().join(&entry.name);
         let named = parse_partition_dir(&entry.name);
         let known = named.and_then(|(topic, index)| {
-            let key = (*ids.get(topic)?, index);
-            Some((key, shard.partition(key.0, index)?))
+            let key = TopicPartition { topic: *ids.get(topic)?, partition: index };
+            Some((key, shard.partition(key.topic, index)?))
         });
         let says = match layout::topic_of(fs, &dir) {
             // The others would fail too.
@@ -68,7 +68,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             continue;
         };
         let doubt = match says {
-            Ok(Some(topic)) if topic == key.0 => None,
+            Ok(Some(topic)) if topic == key.topic => None,
             // There is no metadata before the first segment is created.
             Ok(None) if partition.extents().is_empty() => None,
             Ok(None) => Some("does not say whose it is".to_owned()),
@@ -83,7 +83,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             matches!(layout::topic_of(fs, &dir), Ok(Some(topic)) if shard.topic(topic).is_some());
         if !is_another_known && has_its_segments(fs, &dir, key, partition, shard, rounds)? {
             owned.ours.insert(key);
-            owned.relabelled.push((dir, key.0));
+            owned.relabelled.push((dir, key.topic));
             continue;
         }
         let why = format!("{} {doubt}", dir.join(layout::METADATA).display());
@@ -98,7 +98,7 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
 fn has_its_segments(
     fs: &dyn Fs,
     dir: &Path,
-    key: PartitionKey,
+    key: TopicPartition,
     partition: &kernel::Partition,
     shard: &Shard,
     rounds: &[Round],
@@ -108,7 +108,7 @@ fn has_its_segments(
     }
     let places = rounds.iter().flat_map(|round| &round.places);
     let mut written_again: BTreeMap<SegmentId, &Place> = BTreeMap::new();
-    for place in places.filter(|place| (place.topic, place.partition) == key && place.inline.is_some()) {
+    for place in places.filter(|place| place.key() == key && place.inline.is_some()) {
         if is_there(shard, place) {
             written_again.entry(place.segment).or_insert(place);
         }
@@ -165,11 +165,11 @@ impl Owned {
         directory: &Directory,
         shard: &Shard,
         unwritten: &Unwritten,
-    ) -> io::Result<Vec<PartitionKey>> {
+    ) -> io::Result<Vec<TopicPartition>> {
         let mut cut = Vec::new();
         for topic in shard.topics() {
             for (partition, index) in topic.partitions().zip(0..) {
-                let key = (topic.id, index);
+                let key = TopicPartition { topic: topic.id, partition: index };
                 if self.damaged.contains_key(&key) {
                     continue;
                 }
@@ -204,8 +204,8 @@ impl Owned {
 
 impl Owned {
     /// The result by directory name, for reports.
-    pub fn account(&self, shard: &Shard, cut: &[PartitionKey]) -> Account {
-        let name = |(topic, index): &PartitionKey| {
+    pub fn account(&self, shard: &Shard, cut: &[TopicPartition]) -> Account {
+        let name = |TopicPartition { topic, partition: index }: &TopicPartition| {
             let topic = shard.topic(*topic).map(|topic| topic.name.as_str());
             partition_dir(topic.unwrap_or_default(), *index)
         };

@@ -16,7 +16,7 @@ use super::files::Files;
 use super::lent::Lent;
 use crate::kernel::SegmentId;
 use crate::storage::local::layout::{self, Names};
-use crate::types::{IgnorePoison, TopicId};
+use crate::types::{IgnorePoison, TopicId, TopicPartition};
 
 pub struct PartitionDir {
     files: Arc<Files>,
@@ -35,7 +35,7 @@ impl PartitionDir {
         files: &Arc<Files>,
         trash: &Arc<Trash>,
         path: PathBuf,
-        (topic, partition): (TopicId, i32),
+        TopicPartition { topic, partition }: TopicPartition,
     ) -> PartitionDir {
         PartitionDir {
             files: Arc::clone(files),
@@ -46,6 +46,10 @@ impl PartitionDir {
             made: AtomicBool::new(false),
             discarded: RwLock::new(false),
         }
+    }
+
+    pub fn key(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic, partition: self.partition }
     }
 
     pub fn topic(&self) -> TopicId {

@@ -7,10 +7,10 @@ use super::super::layout;
 use super::super::trash::Trash;
 use super::*;
 use crate::record::BatchBuilder;
-use crate::types::{Piece, Uuid};
+use crate::types::{Piece, TopicPartition, Uuid};
 use rustix::io::Errno;
 
-const KEY: (TopicId, i32) = (Uuid([5; 16]), 0);
+const KEY: TopicPartition = TopicPartition { topic: Uuid([5; 16]), partition: 0 };
 
 struct Fixture {
     fs: Arc<SimFs>,
@@ -417,7 +417,7 @@ fn on_disk(dir: &Path, files: &Arc<Files>, partition: i32, count: i64) -> (Segme
     std::fs::create_dir_all(&trash).unwrap();
     let trash = Arc::new(Trash::open(Arc::new(super::super::fs::DiskFs), trash).unwrap());
     let path = dir.join(format!("t-{partition}"));
-    let dir = Arc::new(PartitionDir::new(files, &trash, path, (KEY.0, partition)));
+    let dir = Arc::new(PartitionDir::new(files, &trash, path, TopicPartition { partition, ..KEY }));
     let segment = Segment::new(&dir, Offset(100), 4096);
     let mut batches = Vec::new();
     (0..count).for_each(|_| append_to(&segment, &mut batches, 13_000));
@@ -480,7 +480,7 @@ fn a_directory_says_whose_it_is_as_kafka_writes_it() {
     let dir = Path::new("topics/t-0");
     let text = super::super::fs::read_all(&*f.fs, &dir.join("partition.metadata"), 100).unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), "version: 0\ntopic_id: BQUFBQUFBQUFBQUFBQUFBQ");
-    assert_eq!(layout::topic_of(&*f.fs, dir).unwrap(), Some(KEY.0));
+    assert_eq!(layout::topic_of(&*f.fs, dir).unwrap(), Some(KEY.topic));
     assert_eq!(layout::ids(&*f.fs, dir).unwrap(), [f.segment.id()]);
 }
 
@@ -554,7 +554,7 @@ fn a_copy_that_covers_more_than_the_log_is_not_used() {
     f.segment.save_index().unwrap();
     let copy = super::super::fs::read_all(&*f.fs, Path::new(COPY), u64::MAX).unwrap();
     let log = f.fs.open(Path::new(LOG), Open::Read).unwrap();
-    let load = |size| Index::load(&copy, KEY.0, Offset(100), &*log, size).is_some();
+    let load = |size| Index::load(&copy, KEY.topic, Offset(100), &*log, size).is_some();
     assert!(load(f.segment.size()) && !load(f.segment.size() - 1));
 }
 
@@ -633,7 +633,7 @@ fn a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
         let f = fixture(3, 50);
         let segment = f.segment;
         f.dir.open(SegmentId { base: Offset(100), generation: 0 }, Open::Write).unwrap();
-        f.files.forget((KEY.0, KEY.1, segment.id()));
+        f.files.forget((KEY.topic, KEY.partition, segment.id()));
         let fault =
             Fault { error: Errno::MFILE, path: path.into(), lasting: true, ..Fault::next(Operation::Open) };
         f.fs.fail(fault);
@@ -661,7 +661,7 @@ fn without_a_descriptor_left_others_of_ours_are_closed() {
 #[test]
 fn what_nobody_can_write_any_more_can_still_be_read() {
     let f = fixture(40, 500);
-    f.files.forget_partition(KEY.0, KEY.1);
+    f.files.forget_partition(KEY.topic, KEY.partition);
     f.fs.set_read_only(true);
     let segment = f.reopened();
     assert_eq!(read(&segment, 100, f.end(), usize::MAX), f.batches.concat());
@@ -677,7 +677,12 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
     let f = fixture(300, 500);
     let id = f.segment.id();
     f.dir.discard();
-    let dir = Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0)));
+    let dir = Arc::new(PartitionDir::new(
+        &f.files,
+        &f.trash,
+        "topics/t-0".into(),
+        TopicPartition { topic: Uuid([6; 16]), ..KEY },
+    ));
     let mut batches = Vec::new();
     let next = Segment::new(&dir, Offset(100), 4096);
     (0..300).for_each(|_| append_to(&next, &mut batches, 500));
@@ -713,7 +718,12 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
 #[test]
 fn i14_files_of_something_else_in_the_place_of_a_directory_are_not_touched() {
     let f = fixture(1, 50);
-    let other = Arc::new(PartitionDir::new(&f.files, &f.trash, "topics/t-0".into(), (Uuid([6; 16]), 0)));
+    let other = Arc::new(PartitionDir::new(
+        &f.files,
+        &f.trash,
+        "topics/t-0".into(),
+        TopicPartition { topic: Uuid([6; 16]), ..KEY },
+    ));
     assert_eq!(other.make().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     other.discard();
     assert_eq!(read(&f.reopened(), 100, f.end(), usize::MAX), f.batches.concat());
