@@ -36,7 +36,6 @@ use step::Step;
 pub use subscription::topics as subscribed_topics;
 
 use super::group::{self, Command, Description, Flow, GroupState, Rulebook, weight};
-use super::machine::Weight;
 use crate::kernel::Group;
 
 impl Rulebook for Soft {
@@ -50,8 +49,7 @@ impl Rulebook for Soft {
             Command::Commit(asked) => commit::decide(&mut step, asked),
             Command::DeleteOffsets(asked) => delete_offsets::decide(&mut step, asked),
             Command::Delete(asked) => delete::decide(&mut step, asked),
-            Command::MakeRoom => drop(delete::delete(&mut step)),
-            Command::ForgetTopics => expire::forget_topics(&mut step),
+            Command::MakeRoom => delete::make_room(&mut step),
             Command::Expire { by_age_at } => expire::decide(&mut step, by_age_at),
             Command::Tick => tick::decide(&mut step),
             #[cfg(test)]
@@ -84,9 +82,8 @@ impl Rulebook for Soft {
         all.into_iter().flatten().min()
     }
 
-    fn weigh(&self, hard: &Group) -> Weight {
-        let pending = self.pending.keys().map(|id| weight::of_pending(id)).sum();
-        weight::of_group(hard) + Weight { kept: 0, slot: pending }
+    fn weigh(&self, hard: &Group) -> usize {
+        weight::of_members(hard) + self.pending_bytes
     }
 
     fn dismiss(&mut self) {

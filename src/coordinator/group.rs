@@ -1,8 +1,9 @@
 //! A group in its coordinator. All kinds of group are one machine, because they share one map of names, and a
 //! group may change its kind.
 //!
-//! *Hard* state is the kernel's group. A decision changes it only through `Group::apply`, with the records
-//! that it returns. *Soft* state may be lost at any time: waiting requests and sessions.
+//! *Hard* state is a copy of the kernel's group. A decision changes it only through `Group::change`, with the
+//! changes that it returns. *Soft* state may be lost at any time: waiting requests and sessions. Committed offsets
+//! have no copy here: they are in the view, and they may also change without the group.
 
 mod command;
 mod describe;
@@ -10,6 +11,7 @@ mod describe;
 pub(super) mod roster;
 mod rules;
 mod step;
+mod view;
 pub(super) mod weight;
 
 use std::sync::Arc;
@@ -21,19 +23,18 @@ pub use command::*;
 pub use describe::{Description, GroupState, MemberDescription};
 pub use rules::Rules;
 pub use step::Step;
+pub use view::View;
 
 use super::classic;
-use super::machine::{self, Machine, Occasion, Restored, Weight};
+use super::machine::{self, Machine, Occasion, Restored};
 use crate::kernel;
-use crate::kernel::group::{Change, KeptGroup};
-use crate::kernel::offsets::{CommittedOffset, Offsets, PartitionKey};
-use crate::storage::groups::SeenTopics;
+use crate::kernel::group::Change;
 
 pub type Decision = machine::Decision<Group>;
 
 #[derive(Debug, Default)]
 pub struct Group {
-    kept: KeptGroup,
+    hard: Arc<kernel::Group>,
     kind: Kind,
 }
 
@@ -63,8 +64,8 @@ pub trait Rulebook {
     /// The time of the next [`Command::Tick`] on the session clock, or a time before it.
     fn next_deadline(&self) -> Option<Duration>;
 
-    /// The memory of the group without its name and its offsets.
-    fn weigh(&self, hard: &kernel::Group) -> Weight;
+    /// The memory of the soft state.
+    fn weigh(&self, hard: &kernel::Group) -> usize;
 
     /// Drops all requests that wait.
     fn dismiss(&mut self);
@@ -79,21 +80,9 @@ pub enum Flow {
     Becomes(Box<(Kind, Command)>),
 }
 
-/// What a group may see of the rest of the broker at one time.
-#[derive(Clone)]
-pub struct View {
-    pub rules: Arc<Rules>,
-    pub topics: Arc<dyn SeenTopics>,
-}
-
 impl Group {
     pub fn hard(&self) -> &Arc<kernel::Group> {
-        &self.kept.group
-    }
-
-    /// The committed offsets.
-    pub fn offsets(&self) -> &Offsets {
-        &self.kept.offsets
+        &self.hard
     }
 
     pub fn kind(&self) -> &Kind {
@@ -101,69 +90,49 @@ impl Group {
     }
 
     pub fn state(&self) -> GroupState {
-        self.kind.rulebook().state(&self.kept.group)
+        self.kind.rulebook().state(&self.hard)
     }
 
     pub fn describe(&self) -> Description {
-        self.kind.rulebook().describe(&self.kept.group)
+        self.kind.rulebook().describe(&self.hard)
     }
 
     /// The memory of a description, including the parts it shares with the group.
     pub fn weigh_description(&self) -> usize {
-        self.kind.rulebook().weigh_description(&self.kept.group)
-    }
-
-    /// The memory of the result of [`Group::fetch_offsets`].
-    pub fn weigh_offsets(&self, of: Option<&[PartitionKey]>) -> usize {
-        const OFFSET: usize = 128;
-        let metadata = |committed: &CommittedOffset| committed.metadata.len();
-        match of {
-            Some(asked) => {
-                let found = asked.iter().filter_map(|of| self.offsets().get(*of));
-                asked.len() * OFFSET + found.map(metadata).sum::<usize>()
-            }
-            None => self.offsets().all().values().map(|committed| OFFSET + metadata(committed)).sum(),
-        }
-    }
-
-    /// The committed offsets of some partitions, or of all that have one (OffsetFetch).
-    pub fn fetch_offsets(&self, of: Option<&[PartitionKey]>) -> Vec<(PartitionKey, Option<CommittedOffset>)> {
-        match of {
-            Some(asked) => asked.iter().map(|of| (*of, self.offsets().get(*of).cloned())).collect(),
-            None => {
-                self.offsets().all().iter().map(|(of, committed)| (*of, Some(committed.clone()))).collect()
-            }
-        }
+        self.kind.rulebook().weigh_description(&self.hard)
     }
 }
 
 impl Machine for Group {
     type Key = Arc<str>;
-    type Kept = KeptGroup;
+    type Name = str;
+    type Kept = Arc<kernel::Group>;
     /// All virtual brokers share one coordinator, so a group always has its home here.
     type Fence = ();
-    type View = View;
+    type View<'a> = View<'a>;
     type Command = Command;
     type Change = Change;
 
-    fn restored(_: &View, kept: KeptGroup, now: Duration) -> Restored<Group> {
-        #[cfg(test)]
-        if roster::is_roster(&kept.group) {
-            return roster::restored(kept, now);
-        }
-        let kind = Kind::Classic(classic::Soft::restored(&kept.group, now));
-        Restored::from(Group { kept, kind })
+    fn key(name: &str) -> Arc<str> {
+        name.into()
     }
 
-    fn decide(&mut self, view: &View, occasion: Occasion, mut command: Command) -> Decision {
-        let decision = Decision { after: self.kept.group.version(), ..Decision::default() };
-        let mut step = Step { view, kept: &mut self.kept, occasion, decision };
+    fn restored(_: &View<'_>, hard: Arc<kernel::Group>, now: Duration) -> Restored<Group> {
+        #[cfg(test)]
+        if roster::is_roster(&hard) {
+            return roster::restored(hard, now);
+        }
+        let kind = Kind::Classic(classic::Soft::restored(&hard, now));
+        Restored::from(Group { hard, kind })
+    }
+
+    fn decide(&mut self, view: &View<'_>, occasion: Occasion, mut command: Command) -> Decision {
+        let decision = Decision { after: self.hard.version(), ..Decision::default() };
+        let before = weight::in_kernel(view.name, &self.hard);
+        let mut step = Step { view, hard: &mut self.hard, occasion, decision };
         loop {
             match self.kind.rulebook_mut().decide(&mut step, command) {
-                Flow::Done => {
-                    step.kept.advance(&step.decision.changes);
-                    return step.decision;
-                }
+                Flow::Done => return step.done(before),
                 Flow::Becomes(other) => (self.kind, command) = *other,
             }
         }
@@ -182,32 +151,38 @@ impl Machine for Group {
     }
 
     fn is_kept(&self) -> bool {
-        self.kept.group.exists()
+        self.hard.exists()
     }
 
-    fn is_dispensable(&self) -> bool {
-        self.kept.group.members().is_empty() && self.kept.offsets.is_empty()
+    fn is_unused(&self) -> bool {
+        self.hard.members().is_empty()
+    }
+
+    fn has_nothing_beside(&self, view: &View<'_>) -> bool {
+        view.offsets().is_empty()
     }
 
     fn is_at_rest(&self) -> bool {
-        self.kept.group.members().is_empty() && !self.kind.rulebook().expects_members()
+        self.hard.members().is_empty() && !self.kind.rulebook().expects_members()
     }
 
     fn next_deadline(&self) -> Option<Duration> {
         self.kind.rulebook().next_deadline()
     }
 
-    fn weigh(&self, name: &Arc<str>) -> Weight {
-        weight::of_name(name)
-            + weight::of_offsets(&self.kept.offsets)
-            + self.kind.rulebook().weigh(&self.kept.group)
+    fn weigh(&self, name: &str) -> usize {
+        weight::of_slot(name, &self.hard) + self.kind.rulebook().weigh(&self.hard)
+    }
+
+    fn weigh_new(name: &str) -> usize {
+        Group::default().weigh(name) + weight::of_new_group(name)
     }
 
     fn dismiss(&mut self) {
         self.kind.rulebook_mut().dismiss();
     }
 
-    fn warn_not_stored(name: &Arc<str>) {
+    fn warn_not_stored(name: &str) {
         warn!(group = %name.escape_debug(), "a change of the group was not stored, its members will join again");
     }
 }

@@ -3,7 +3,8 @@
 //! When a method returns, its command is decided and its records are queued for the journal. The
 //! returned future waits for the rest: for other members (JoinGroup, SyncGroup), and until the
 //! group's last record is durable. So two calls take effect in the order of the calls, no matter
-//! when they are awaited.
+//! when they are awaited. Calls that need the committed offsets (OffsetFetch, OffsetDelete) first wait for the
+//! records of earlier calls, because offsets are read as they are published.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,18 +17,14 @@ use super::group::{
 use super::machine::{Keeper, Machine};
 use super::reply::Answered;
 use super::runtime::{Absent, Limits, Runtime, Unserved, Waiting};
-use super::{GroupStore, NotStored, Now, Settled};
-use crate::kernel::group::{Change, KeptGroup, MemberId};
-use crate::kernel::offsets::{CommittedOffset, PartitionKey};
-use crate::storage::Waiter;
+use super::{GroupStore, NotStored, Settled};
+use crate::kernel;
+use crate::kernel::group::{Change, MemberId};
+use crate::kernel::offsets::Offsets;
 use crate::time::{self, Clock};
-use crate::types::Offset;
 
 /// The resolution of timers. A finer one would only cost CPU time.
 const TIMER_GRAIN: Duration = Duration::from_millis(10);
-
-/// How long deleted topics are collected before their offsets are forgotten together.
-const COLLECT: Duration = Duration::from_secs(1);
 
 /// The longest string of the protocol, less the unique part of a member id.
 const MEMBER_NAME_MAX: usize = 32_767 - "-00000000-0000-0000-0000-000000000000".len();
@@ -41,7 +38,7 @@ pub struct Groups {
 
 struct Shared {
     store: Arc<dyn GroupStore>,
-    rules: Arc<Rules>,
+    rules: Rules,
 }
 
 /// A group in the answer to ListGroups.
@@ -58,15 +55,14 @@ pub struct Watched {
     pub group: Arc<str>,
     pub state: GroupState,
     pub members: usize,
-    /// In the order of the topic ids.
-    pub offsets: Vec<(PartitionKey, Offset)>,
+    pub offsets: Offsets,
 }
 
 impl Groups {
     /// Loads the groups from the store. The caller has to run [`Groups::run`].
     pub fn start(store: Arc<dyn GroupStore>, rules: Rules, clock: Clock) -> Groups {
         let limits = Limits { machines: rules.max_groups, bytes: rules.total_bytes };
-        let shared = Arc::new(Shared { store, rules: Arc::new(rules) });
+        let shared = Arc::new(Shared { store, rules });
         let runtime = Runtime::load(Box::new(Arc::clone(&shared)), limits, clock);
         Groups { runtime: Arc::new(runtime), shared }
     }
@@ -75,12 +71,6 @@ impl Groups {
     pub async fn run(&self) {
         let every = self.rules().retention_check;
         let mut next_check = self.clock().monotonic() + every;
-        let deletions = Waiter::new();
-        self.shared.store.watch_deletions(&deletions);
-        // When the offsets of deleted topics are forgotten: one pass over the loaded groups for all topics
-        // that were deleted lately. A pass for each would make deleting topics cost more the more groups
-        // there are.
-        let mut next_pass: Option<Duration> = None;
         loop {
             let next_alarm = self.runtime.ring();
             let now = self.clock().monotonic();
@@ -88,21 +78,12 @@ impl Groups {
                 self.expire().await;
                 next_check = now + every;
             }
-            if next_pass.is_some_and(|due| due <= now) {
-                next_pass = None;
-                self.forget_topics().await;
-                continue;
-            }
-            let next = next_pass.map_or(next_check, |due| due.min(next_check)).saturating_sub(now);
+            let next = next_check.saturating_sub(now);
             let wait = next_alarm.map_or(next, |wait| wait.min(next)).max(TIMER_GRAIN);
             tokio::select! {
                 () = time::sleep(wait) => {}
                 () = self.runtime.alarm_moved() => {}
                 () = self.runtime.jobs_ready() => self.runtime.start_workers(),
-                () = deletions.woken() => {
-                    self.shared.store.watch_deletions(&deletions);
-                    next_pass = next_pass.or(Some(self.clock().monotonic() + COLLECT));
-                }
             }
         }
     }
@@ -187,29 +168,21 @@ impl Groups {
         async move { answer_of(waiting?).await? }
     }
 
-    /// The offsets of these partitions, in the same order, or all offsets of the group. An unknown
-    /// group has none (rule C19).
-    pub fn fetch_offsets(
-        &self,
-        group: &str,
-        of: Option<Vec<PartitionKey>>,
-    ) -> impl Future<Output = Result<Vec<(PartitionKey, Option<CommittedOffset>)>, GroupError>> + Send + use<>
-    {
-        let found = self.runtime.read(&group.into(), |group| group.fetch_offsets(of.as_deref()));
+    /// The committed offsets, including those of earlier commits that have not settled yet. A group that does not
+    /// exist has none (rule C19).
+    pub fn offsets(&self, group: &str) -> impl Future<Output = Result<Offsets, GroupError>> + Send + use<> {
+        let unsettled = self.runtime.unsettled(group);
+        let (store, group) = (Arc::clone(&self.shared.store), group.to_owned());
         async move {
-            let none_of_them = || of.into_iter().flatten().map(|of| (of, None)).collect();
-            Ok(when_durable(found).await?.unwrap_or_else(none_of_them))
+            all_durable(unsettled?).await?;
+            // Only now, because coordinators have no copy of the offsets.
+            Ok(store.group(&group).unwrap_or_default().offsets)
         }
-    }
-
-    /// The memory that [`Groups::fetch_offsets`] would take now.
-    pub fn weigh_offsets(&self, group: &str, of: Option<&[PartitionKey]>) -> usize {
-        self.runtime.peek(&group.into(), |group| group.weigh_offsets(of)).unwrap_or(0)
     }
 
     /// The memory that [`Groups::describe`] would take now.
     pub fn weigh_description(&self, group: &str) -> usize {
-        self.runtime.peek(&group.into(), Group::weigh_description).unwrap_or(0)
+        self.runtime.peek(group, Group::weigh_description).unwrap_or(0)
     }
 
     /// The maximum memory that [`Groups::list`] would take now.
@@ -223,7 +196,7 @@ impl Groups {
         &self,
         group: &str,
     ) -> impl Future<Output = Result<Description, GroupError>> + Send + use<> {
-        let found = self.runtime.read(&group.into(), Group::describe);
+        let found = self.runtime.read(group, Group::describe);
         async move { when_durable(found).await?.ok_or(GroupError::NoSuchGroup) }
     }
 
@@ -253,21 +226,15 @@ impl Groups {
         }
     }
 
-    /// The current state of each group, durable or not, for metrics. Locks each group while its
-    /// offsets are copied.
+    /// The current state of each group, durable or not, for metrics.
     pub fn watch(&self, see: impl FnMut(Watched)) {
+        let kept = self.shared.store.groups();
         let copied = |name: &Arc<str>, group: &Group, _: Option<&Settled>| {
-            let hard = group.hard();
             group.exists().then(|| Watched {
                 group: Arc::clone(name),
                 state: group.state(),
-                members: hard.members().size(),
-                offsets: group
-                    .offsets()
-                    .all()
-                    .iter()
-                    .map(|(of, committed)| (*of, committed.offset))
-                    .collect(),
+                members: group.hard().members().size(),
+                offsets: kept.offsets(name).cloned().unwrap_or_default(),
             })
         };
         self.runtime.all().into_iter().filter_map(|found| found.read(copied)).for_each(see);
@@ -283,28 +250,20 @@ impl Groups {
         async move { answer_of(waiting?).await? }
     }
 
+    /// Deletes offsets, including those of earlier commits that have not settled yet.
     pub fn delete_offsets(
         &self,
         group: &str,
         offsets: Vec<OffsetToDelete>,
     ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
-        let delete = DeleteOffsets(offsets);
-        let absent = GroupError::NoSuchGroup;
-        let waiting = named(group)
-            .and_then(|()| self.ask(group, Absent::Refuse, delete, Command::DeleteOffsets, absent));
-        async move { answer_of(waiting?).await? }
-    }
-
-    /// Removes the offsets of deleted topics from loaded groups. The kernel has removed them already, so the
-    /// other groups need not be loaded. Topic ids are never used again.
-    async fn forget_topics(&self) {
-        let topics = self.shared.store.topics();
-        for name in self.runtime.loaded_keys() {
-            self.runtime.tell(&name, |group| {
-                let has_some = group.offsets().topics().iter().any(|topic| topics.name(*topic).is_none());
-                has_some.then_some(Command::ForgetTopics)
-            });
-            tokio::task::yield_now().await;
+        let earlier = named(group).and_then(|()| Ok(self.runtime.unsettled(group)?));
+        let (groups, group) = (self.clone(), group.to_owned());
+        async move {
+            all_durable(earlier?).await?;
+            let delete = DeleteOffsets(offsets);
+            let absent = GroupError::NoSuchGroup;
+            let waiting = groups.ask(&group, Absent::Refuse, delete, Command::DeleteOffsets, absent);
+            answer_of(waiting?).await?
         }
     }
 
@@ -326,7 +285,7 @@ impl Groups {
         command: impl FnOnce(Asked<Q>) -> Command,
         unknown: GroupError,
     ) -> Result<Waiting<Group, Q::Answer>, GroupError> {
-        let asked = self.runtime.ask(&group.into(), absent, |reply| command(Asked { what, reply }));
+        let asked = self.runtime.ask(group, absent, |reply| command(Asked { what, reply }));
         asked.map_err(|unserved| match unserved {
             Unserved::Absent => unknown,
             other => other.into(),
@@ -343,19 +302,23 @@ impl Groups {
 }
 
 impl Keeper<Group> for Arc<Shared> {
-    fn all(&self) -> Vec<(Arc<str>, KeptGroup)> {
-        self.store.groups().iter().map(|(name, kept)| (Arc::clone(name), kept)).collect()
+    fn all(&self) -> Vec<(Arc<str>, Arc<kernel::Group>)> {
+        self.store.groups().iter().map(|(name, kept)| (Arc::clone(name), kept.group)).collect()
     }
 
-    fn find(&self, name: &Arc<str>) -> Option<KeptGroup> {
-        self.store.group(name)
+    fn find(&self, name: &str) -> Option<Arc<kernel::Group>> {
+        self.store.group(name).map(|kept| kept.group)
     }
 
-    fn home(&self, _: &Arc<str>) -> Option<()> {
+    fn bytes(&self) -> usize {
+        self.store.group_bytes()
+    }
+
+    fn home(&self, _: &str) -> Option<()> {
         Some(())
     }
 
-    fn submit(&self, name: &Arc<str>, after: u64, changes: Vec<Change>) -> Settled {
+    fn submit(&self, name: &str, after: u64, changes: Vec<Change>) -> Settled {
         self.store.submit(name, after, changes)
     }
 
@@ -363,12 +326,8 @@ impl Keeper<Group> for Arc<Shared> {
         self.store.is_serving()
     }
 
-    fn now(&self) -> Now {
-        self.store.now()
-    }
-
-    fn view(&self) -> View {
-        View { rules: Arc::clone(&self.rules), topics: self.store.topics() }
+    fn view<'a>(&'a self, name: &'a str) -> View<'a> {
+        View::new(name, &self.rules, &*self.store)
     }
 }
 
@@ -395,7 +354,7 @@ async fn when_durable<T>(found: Result<Answered<Option<T>>, Unserved>) -> Result
 }
 
 /// Waits until all of these are durable.
-async fn all_durable(unsettled: Vec<Settled>) -> Result<(), GroupError> {
+async fn all_durable(unsettled: impl IntoIterator<Item = Settled>) -> Result<(), GroupError> {
     for settled in unsettled {
         settled.await.map_err(|NotStored| GroupError::NotStored)?;
     }

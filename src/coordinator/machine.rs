@@ -1,35 +1,39 @@
 //! The state machines that a [`Runtime`](super::runtime::Runtime) runs: one for each key. A machine decides;
 //! it does not wait, lock, send or read a clock.
 //!
-//! A machine's state has two parts. The *kept* part is in the kernel and changes only through the changes
-//! that a decision returns. *Soft* state (waiting requests, sessions, deadlines) may be lost at any time.
+//! A machine's state has two parts. The *kept* part is a copy of state in the kernel, which changes only through
+//! the changes that a decision returns. *Soft* state (waiting requests, sessions, deadlines) may be lost at any time.
+//! State of the kernel that also changes in other ways is in the view.
 
+use std::borrow::Borrow;
 use std::fmt;
-use std::iter::Sum;
-use std::ops::Add;
 use std::time::Duration;
 
+use super::Settled;
 use super::reply::Answer;
-use super::{Now, Settled};
-use crate::types::Timestamp;
 
 pub trait Machine: Default + Send + 'static {
     /// Names a machine.
-    type Key: Clone + Ord + fmt::Debug + Send + Sync + 'static;
+    type Key: Clone + Ord + Borrow<Self::Name> + fmt::Debug + Send + Sync + 'static;
+    /// A borrowed key, so that a look-up needs no memory.
+    type Name: Ord + ?Sized + 'static;
     /// Its state in the kernel.
     type Kept: Send + 'static;
     /// The epoch of its home. Soft state of another epoch is dropped.
     type Fence: Copy + PartialEq + fmt::Debug + Send + Sync + 'static;
-    /// What it may see of the rest of the broker.
-    type View: 'static;
+    /// What it may see of the rest of the broker during a decision.
+    type View<'a>;
     type Command: Send + 'static;
     /// A part of what the kernel applies.
     type Change: Send + 'static;
 
-    /// A machine with the kernel's state. No request is waiting, and every deadline starts anew.
-    fn restored(view: &Self::View, kept: Self::Kept, now: Duration) -> Restored<Self>;
+    fn key(name: &Self::Name) -> Self::Key;
 
-    fn decide(&mut self, view: &Self::View, occasion: Occasion, command: Self::Command) -> Decision<Self>;
+    /// A machine with the kernel's state. No request is waiting, and every deadline starts anew.
+    fn restored(view: &Self::View<'_>, kept: Self::Kept, now: Duration) -> Restored<Self>;
+
+    fn decide(&mut self, view: &Self::View<'_>, occasion: Occasion, command: Self::Command)
+    -> Decision<Self>;
 
     /// The command of a deadline that has passed.
     fn tick() -> Self::Command;
@@ -43,8 +47,11 @@ pub trait Machine: Default + Send + 'static {
     /// Whether the kernel has a part of it.
     fn is_kept(&self) -> bool;
 
-    /// Whether it can be deleted to make room, because its clients lose nothing that they need.
-    fn is_dispensable(&self) -> bool;
+    /// Whether no client uses it at present. It can be deleted to make room if it also has nothing beside it.
+    fn is_unused(&self) -> bool;
+
+    /// Whether the kernel has no state beside it that its clients need, once all of its records have settled.
+    fn has_nothing_beside(&self, view: &Self::View<'_>) -> bool;
 
     /// Whether the kernel has all of it, so that the slot can be unloaded.
     fn is_at_rest(&self) -> bool;
@@ -52,14 +59,17 @@ pub trait Machine: Default + Send + 'static {
     /// The time of the next tick on the session clock. It may be too early, but never too late.
     fn next_deadline(&self) -> Option<Duration>;
 
-    /// The approximate memory of a machine with this key.
-    fn weigh(&self, key: &Self::Key) -> Weight;
+    /// The approximate memory of a slot with this machine, without the state in the kernel.
+    fn weigh(&self, name: &Self::Name) -> usize;
+
+    /// The approximate memory of a new machine, in the slot and in the kernel.
+    fn weigh_new(name: &Self::Name) -> usize;
 
     /// Drops all requests that wait.
     fn dismiss(&mut self);
 
     /// Says in the log that a decision could not be stored.
-    fn warn_not_stored(key: &Self::Key);
+    fn warn_not_stored(name: &Self::Name);
 }
 
 /// The store, as the machines of one type see it.
@@ -68,34 +78,34 @@ pub trait Keeper<M: Machine>: Send + Sync + 'static {
     fn all(&self) -> Vec<(M::Key, M::Kept)>;
 
     /// The published state of one machine.
-    fn find(&self, key: &M::Key) -> Option<M::Kept>;
+    fn find(&self, name: &M::Name) -> Option<M::Kept>;
+
+    /// The memory of the published state of all machines.
+    fn bytes(&self) -> usize;
 
     /// The epoch of the machine's home; `None` if another broker is its home.
-    fn home(&self, key: &M::Key) -> Option<M::Fence>;
+    fn home(&self, name: &M::Name) -> Option<M::Fence>;
 
     /// Queues the changes, which were decided on the version `after`. They stay together, after all earlier
     /// submits, and are published before they settle. Does not block.
-    fn submit(&self, key: &M::Key, after: u64, changes: Vec<M::Change>) -> Settled;
+    fn submit(&self, name: &M::Name, after: u64, changes: Vec<M::Change>) -> Settled;
 
     /// Whether a submit can succeed. Always `false` once the journal has failed.
     fn is_serving(&self) -> bool;
 
-    /// The time for submitted commands, and the time for expiry.
-    fn now(&self) -> Now;
-
-    /// What a machine may see now.
-    fn view(&self) -> M::View;
+    /// What this machine may see. It costs next to nothing until it is used.
+    fn view<'a>(&'a self, name: &'a M::Name) -> M::View<'a>;
 }
 
-/// The times and limits of a decision.
+/// The time and the limits of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
-    /// The wall clock, for times that are stored.
-    pub wall: Timestamp,
     /// The session clock, for all deadlines. It stops while the journal is stalled.
     pub session: Duration,
     /// The number of bytes by which all machines together may still grow.
     pub room: usize,
+    /// Whether the view shows all that was decided before: the last record has settled.
+    pub settled: bool,
 }
 
 /// The result of a command.
@@ -108,7 +118,8 @@ pub struct Decision<M: Machine> {
     /// The answers that are given now. All other callers wait for a later decision.
     pub answers: Vec<Answer>,
     pub jobs: Vec<Job<M::Command>>,
-    /// The change of the machine's weight.
+    /// The memory by which the changes make the kernel's state grow, approximately. It is counted until they have
+    /// settled.
     pub grown: isize,
     /// Whether long polls that watch the machine have to look again.
     pub wakes: bool,
@@ -124,15 +135,6 @@ pub struct Restored<M: Machine> {
 /// was computed on, because the machine may have changed meanwhile.
 pub struct Job<C>(Box<dyn FnOnce() -> C + Send>);
 
-/// Memory in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Weight {
-    /// The kernel's part.
-    pub kept: usize,
-    /// The slot's part, which is freed when the slot is unloaded.
-    pub slot: usize,
-}
-
 impl<C> Job<C> {
     pub fn new(work: impl FnOnce() -> C + Send + 'static) -> Job<C> {
         Job(Box::new(work))
@@ -146,26 +148,6 @@ impl<C> Job<C> {
 impl<C> fmt::Debug for Job<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("job")
-    }
-}
-
-impl Weight {
-    pub fn sum(self) -> usize {
-        self.kept + self.slot
-    }
-}
-
-impl Add for Weight {
-    type Output = Weight;
-
-    fn add(self, other: Weight) -> Weight {
-        Weight { kept: self.kept + other.kept, slot: self.slot + other.slot }
-    }
-}
-
-impl Sum for Weight {
-    fn sum<I: Iterator<Item = Weight>>(all: I) -> Weight {
-        all.fold(Weight::default(), Add::add)
     }
 }
 

@@ -11,8 +11,9 @@
 //! Lock order: the map of slots, a slot, then the small locks (alarms, idle machines, jobs, the session
 //! clock) and the store. No code waits while it holds one.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 use super::jobs::Jobs;
 use super::machine::{Job, Keeper, Machine, Occasion, Restored};
 use super::reply::{Answered, Awaited, Reply};
-use super::session_clock::SessionClock;
+use super::session_clock::{Look, SessionClock};
 use super::{NotStored, Settled};
 use crate::storage::{Waiter, Waiters};
 use crate::time::Clock;
@@ -55,8 +56,8 @@ pub(super) struct Runtime<M: Machine> {
     idle: Mutex<BTreeSet<(u64, M::Key)>>,
     jobs: Jobs<M::Key, M::Command>,
     workers: AtomicUsize,
-    /// Bytes that all machines together take.
-    held: AtomicIsize,
+    /// The memory of all slots.
+    slot_bytes: AtomicUsize,
     /// The number of machines, with or without a slot.
     count: AtomicUsize,
     /// The last number of a caller or of a machine that became idle.
@@ -132,12 +133,14 @@ struct State<M: Machine> {
     /// When it was; `None` if the machine has not changed since it was loaded.
     changed: Option<Duration>,
     alarm: Option<Duration>,
+    /// Its part of [`Runtime::slot_bytes`].
+    bytes: usize,
     /// Its number in the list of idle machines.
     idle: Option<u64>,
     watchers: Waiters,
     /// The reason for dropping the requests that were waiting.
     dropped: Unserved,
-    /// Whether the machine is part of the memory and the number of all machines.
+    /// Whether the machine is part of the number of all machines.
     counted: bool,
     /// No longer in the map. A thread that still holds it has to look it up again.
     gone: bool,
@@ -157,16 +160,13 @@ impl<M: Machine> Runtime<M> {
             idle: Mutex::default(),
             jobs: Jobs::new(),
             workers: AtomicUsize::new(0),
-            held: AtomicIsize::new(0),
+            slot_bytes: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
         };
-        for (key, kept) in runtime.keeper.all() {
-            let machine = runtime.restored(kept);
-            runtime.held.fetch_add(machine.weigh(&key).kept.cast_signed(), Ordering::Relaxed);
-            runtime.count.fetch_add(1, Ordering::Relaxed);
-            runtime.load_if_active(&key, &machine);
-        }
+        let kept = runtime.keeper.all();
+        runtime.count.store(kept.len(), Ordering::Relaxed);
+        runtime.load_active(kept);
         runtime
     }
 
@@ -181,44 +181,61 @@ impl<M: Machine> Runtime<M> {
     /// Decides a command of a client.
     pub fn ask<A: Send + 'static>(
         self: &Arc<Runtime<M>>,
-        key: &M::Key,
+        name: &M::Name,
         absent: Absent,
         command: impl FnOnce(Reply<A>) -> M::Command,
     ) -> Result<Waiting<M, A>, Unserved> {
         if !self.is_serving() {
             return Err(Unserved::NotStored);
         }
-        self.keep_some_room();
+        let at = self.session.look();
+        self.keep_some_room(at);
         let (reply, awaited) = Reply::pair(self.next_number());
-        let slot = self.with(key, absent, |slot, state| {
-            self.decide(slot, state, command(reply));
+        let slot = self.with(name, absent, at, |slot, state| {
+            self.decide(slot, state, at, command(reply));
             Arc::clone(slot)
         })?;
         Ok(Waiting { runtime: self.clone(), slot, awaited })
     }
 
     /// Decides a command of our own, if there is one for the machine.
-    pub fn tell(&self, key: &M::Key, command: impl FnOnce(&M) -> Option<M::Command>) {
+    pub fn tell(&self, name: &M::Name, command: impl FnOnce(&M) -> Option<M::Command>) {
+        let at = self.session.look();
         // An error means that there is nothing to do: the machine does not exist here.
-        let _ = self.with(key, Absent::Refuse, |slot, state| {
+        let _ = self.with(name, Absent::Refuse, at, |slot, state| {
             if let Some(command) = command(&state.machine).filter(|_| self.is_serving()) {
-                self.decide(slot, state, command);
+                self.decide(slot, state, at, command);
             }
         });
     }
 
-    /// Reads from a machine without changing it. The answer that it no longer exists also waits until that
-    /// is durable.
-    pub fn read<T>(&self, key: &M::Key, read: impl FnOnce(&M) -> T) -> Result<Answered<Option<T>>, Unserved> {
+    /// The last record of the machine, if it has not settled. Once it has, the published state is what the
+    /// machine was when this was called, or newer.
+    pub fn unsettled(&self, name: &M::Name) -> Result<Option<Settled>, Unserved> {
         if !self.is_serving() {
             return Err(Unserved::NotStored);
         }
-        if self.keeper.home(key).is_some()
-            && let Some(found) = self.kept_without_slot(key)
+        self.keeper.home(name).ok_or(Unserved::NotHome)?;
+        let last = self.slot(name).map(|slot| slot.lock().last.clone());
+        Ok(last.filter(|last| last.peek().is_none()))
+    }
+
+    /// Reads from a machine without changing it. The answer that it no longer exists also waits until that
+    /// is durable.
+    pub fn read<T>(
+        &self,
+        name: &M::Name,
+        read: impl FnOnce(&M) -> T,
+    ) -> Result<Answered<Option<T>>, Unserved> {
+        if !self.is_serving() {
+            return Err(Unserved::NotStored);
+        }
+        if self.keeper.home(name).is_some()
+            && let Some(found) = self.kept_without_slot(name)
         {
             return Ok(Answered { answer: found.as_ref().map(read), settled: None });
         }
-        let found = self.with(key, Absent::Refuse, |_, state| {
+        let found = self.with(name, Absent::Refuse, self.session.look(), |_, state| {
             let answer = state.machine.exists().then(|| read(&state.machine));
             Answered { answer, settled: Some(state.last.clone()) }
         });
@@ -229,17 +246,20 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Reads from a machine for internal use, without waiting until the state is durable.
-    pub fn peek<T>(&self, key: &M::Key, read: impl FnOnce(&M) -> T) -> Option<T> {
-        match self.slot(key) {
+    pub fn peek<T>(&self, name: &M::Name, read: impl FnOnce(&M) -> T) -> Option<T> {
+        match self.slot(name) {
             Some(slot) => Some(read(&slot.lock().machine)),
-            None => self.keeper.find(key).map(|kept| read(&self.restored(kept))),
+            None => {
+                let kept = self.keeper.find(name)?;
+                Some(read(&self.restored(name, kept, self.session.now()).machine))
+            }
         }
     }
 
     /// Wakes `waiter` at the next decision that says so. Fails if the machine does not exist here.
     #[cfg_attr(not(test), expect(dead_code, reason = "no kind of group has long polls yet"))]
-    pub fn watch(&self, key: &M::Key, waiter: &Arc<Waiter>) -> Result<(), Unserved> {
-        self.with(key, Absent::Refuse, |_, state| state.watchers.add(waiter))
+    pub fn watch(&self, name: &M::Name, waiter: &Arc<Waiter>) -> Result<(), Unserved> {
+        self.with(name, Absent::Refuse, self.session.look(), |_, state| state.watchers.add(waiter))
     }
 
     /// All machines, ordered by key.
@@ -247,16 +267,16 @@ impl<M: Machine> Runtime<M> {
         // The slots first: the kernel has all of a machine whose slot is gone by now.
         let slots = self.all_slots();
         let mut kept: BTreeMap<M::Key, M::Kept> = self.keeper.all().into_iter().collect();
-        slots.iter().for_each(|slot| drop(kept.remove(&slot.key)));
-        let kept = kept.into_iter().map(|(key, kept)| (key.clone(), Found::Kept(key, self.restored(kept))));
+        slots.iter().for_each(|slot| drop(kept.remove::<M::Key>(&slot.key)));
+        let now = self.session.now();
+        let kept = kept.into_iter().map(|(key, kept)| {
+            let machine = self.restored(key.borrow(), kept, now).machine;
+            (key.clone(), Found::Kept(key, machine))
+        });
         let mut found: BTreeMap<M::Key, Found<M>> = kept.collect();
         found.extend(slots.into_iter().map(|slot| (slot.key.clone(), Found::Slot(slot))));
-        found.into_iter().filter(|(key, _)| self.keeper.home(key).is_some()).map(|(_, found)| found).collect()
-    }
-
-    /// The machines with a slot.
-    pub fn loaded_keys(&self) -> Vec<M::Key> {
-        self.slots().by_key.keys().cloned().collect()
+        let are_here = found.into_iter().filter(|(key, _)| self.keeper.home(key.borrow()).is_some());
+        are_here.map(|(_, found)| found).collect()
     }
 
     pub fn keys(&self) -> BTreeSet<M::Key> {
@@ -279,7 +299,7 @@ impl<M: Machine> Runtime<M> {
             .map(|(_, key)| key.clone())
             .collect();
         for key in due {
-            self.tell(&key, |_| Some(M::tick()));
+            self.tell(key.borrow(), |_| Some(M::tick()));
         }
         let now = self.session.now();
         lock(&self.alarms).first().map(|(at, _)| at.saturating_sub(now))
@@ -291,13 +311,11 @@ impl<M: Machine> Runtime<M> {
     pub fn rehome(&self) {
         for slot in self.all_slots() {
             let fence = slot.lock().fence;
-            if self.keeper.home(&slot.key) != Some(fence) {
-                self.give_up(&slot);
+            if self.keeper.home(slot.name()) != Some(fence) {
+                self.give_up(&slot, self.session.look());
             }
         }
-        for (key, kept) in self.keeper.all() {
-            self.load_if_active(&key, &self.restored(kept));
-        }
+        self.load_active(self.keeper.all());
     }
 
     /// Ready when the next alarm is earlier than it was.
@@ -335,7 +353,13 @@ impl<M: Machine> Runtime<M> {
 
     /// The memory that all machines take.
     pub fn held(&self) -> usize {
-        usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
+        self.held_at(self.session.look())
+    }
+
+    /// The memory in the kernel, that of records on their way there, and that of the slots.
+    fn held_at(&self, at: Look) -> usize {
+        let there = self.keeper.bytes().saturating_add_signed(at.in_flight);
+        there + self.slot_bytes.load(Ordering::Relaxed)
     }
 
     /// The number of machines.
@@ -343,18 +367,15 @@ impl<M: Machine> Runtime<M> {
         self.count.load(Ordering::Relaxed)
     }
 
-    fn decide(&self, slot: &Slot<M>, state: &mut State<M>, command: M::Command) {
-        let occasion = Occasion {
-            wall: self.keeper.now().time,
-            session: self.session.now(),
-            room: usize::try_from(self.room()).unwrap_or(0),
-        };
-        let decision = state.machine.decide(&self.keeper.view(), occasion, command);
-        self.held.fetch_add(decision.grown, Ordering::Relaxed);
+    fn decide(&self, slot: &Slot<M>, state: &mut State<M>, at: Look, command: M::Command) {
+        let settled = state.last.peek() == Some(Ok(()));
+        let occasion = Occasion { session: at.now, room: self.room(at), settled };
+        let decision = state.machine.decide(&self.keeper.view(slot.name()), occasion, command);
+        self.weigh(slot, state);
         if !decision.changes.is_empty() {
-            state.last = self.keeper.submit(&slot.key, decision.after, decision.changes);
-            state.changed = Some(occasion.session);
-            self.session.submitted(&state.last);
+            state.last = self.keeper.submit(slot.name(), decision.after, decision.changes);
+            state.changed = Some(at.now);
+            self.session.submitted(&state.last, decision.grown);
         }
         decision.answers.into_iter().for_each(|answer| answer.send(&state.last));
         decision.jobs.into_iter().for_each(|job| self.jobs.push(&slot.key, job));
@@ -366,37 +387,38 @@ impl<M: Machine> Runtime<M> {
     /// Finds, loads or creates the machine and acts on it under its lock.
     fn with<T>(
         &self,
-        key: &M::Key,
+        name: &M::Name,
         absent: Absent,
+        at: Look,
         act: impl FnOnce(&Arc<Slot<M>>, &mut State<M>) -> T,
     ) -> Result<T, Unserved> {
         loop {
-            let Some(fence) = self.keeper.home(key) else {
-                if let Some(slot) = self.slot(key) {
-                    self.give_up(&slot);
+            let Some(fence) = self.keeper.home(name) else {
+                if let Some(slot) = self.slot(name) {
+                    self.give_up(&slot, at);
                 }
                 return Err(Unserved::NotHome);
             };
-            let slot = self.find(key, absent, fence)?;
+            let slot = self.find(name, absent, fence, at)?;
             let mut state = slot.lock();
             if state.gone {
                 continue;
             }
             if state.fence != fence {
                 drop(state);
-                if !self.give_up(&slot) {
+                if !self.give_up(&slot, at) {
                     // Its records of the earlier epoch are still on their way.
                     return Err(Unserved::NotHome);
                 }
                 continue;
             }
-            self.mend(&slot, &mut state)?;
+            self.mend(&slot, &mut state, at)?;
             let done = act(&slot, &mut state);
-            self.note(&slot, &mut state);
-            let may_go = self.may_go(&slot, &mut state);
+            let looks_soon = self.note(&slot, &mut state, at);
+            let may_go = self.may_go(&slot, &mut state, at, looks_soon);
             drop(state);
             if may_go {
-                self.unload(&slot);
+                self.unload(&slot, at);
             }
             return Ok(done);
         }
@@ -404,7 +426,7 @@ impl<M: Machine> Runtime<M> {
 
     /// Restores the machine from the kernel if its last decision was not stored, or panicked. Fails while the
     /// kernel may lack earlier records of a machine that has to be restored.
-    fn mend(&self, slot: &Slot<M>, state: &mut State<M>) -> Result<(), Unserved> {
+    fn mend(&self, slot: &Slot<M>, state: &mut State<M>, at: Look) -> Result<(), Unserved> {
         if slot.state.is_poisoned() {
             slot.state.clear_poison();
             state.broken = true;
@@ -413,28 +435,37 @@ impl<M: Machine> Runtime<M> {
             Some(Err(NotStored)) => {}
             Some(Ok(())) if state.broken => {}
             None if state.broken => {
-                self.has_come(slot, state, self.session.now() + LOOK_AGAIN);
+                self.has_come(slot, state, at.now + LOOK_AGAIN, at);
                 return Err(Unserved::NotStored);
             }
             Some(Ok(())) | None => return Ok(()),
         }
         state.broken = false;
-        M::warn_not_stored(&slot.key);
-        let before = state.machine.weigh(&slot.key).sum().cast_signed();
+        M::warn_not_stored(slot.name());
         state.dropped = Unserved::NotStored;
-        let kept = self.keeper.find(&slot.key);
-        let restored = kept.map(|kept| M::restored(&self.keeper.view(), kept, self.session.now()));
+        let kept = self.keeper.find(slot.name());
+        let restored = kept.map(|kept| self.restored(slot.name(), kept, at.now));
         state.machine = restored.map(|restored| self.begin(&slot.key, restored)).unwrap_or_default();
-        let after = state.machine.weigh(&slot.key).sum().cast_signed();
-        self.held.fetch_add(after - before, Ordering::Relaxed);
+        self.weigh(slot, state);
         state.last = Settled::known(Ok(()));
         state.watchers.wake_all();
         Ok(())
     }
 
     /// The memory by which all machines together may still grow.
-    fn room(&self) -> isize {
-        self.limits.bytes.cast_signed().saturating_sub(self.held.load(Ordering::Relaxed))
+    fn room(&self, at: Look) -> usize {
+        self.limits.bytes.saturating_sub(self.held_at(at))
+    }
+
+    /// Counts the memory of the slot again.
+    fn weigh(&self, slot: &Slot<M>, state: &mut State<M>) {
+        let bytes = state.machine.weigh(slot.name());
+        let before = std::mem::replace(&mut state.bytes, bytes);
+        if bytes > before {
+            self.slot_bytes.fetch_add(bytes - before, Ordering::Relaxed);
+        } else if bytes < before {
+            self.slot_bytes.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
     }
 
     fn next_number(&self) -> u64 {
@@ -445,23 +476,25 @@ impl<M: Machine> Runtime<M> {
         self.slots().by_key.values().cloned().collect()
     }
 
-    fn slot(&self, key: &M::Key) -> Option<Arc<Slot<M>>> {
-        self.slots().by_key.get(key).cloned()
+    fn slot(&self, name: &M::Name) -> Option<Arc<Slot<M>>> {
+        self.slots().by_key.get(name).cloned()
     }
 
     /// The machine in the kernel, if it has no slot; `Some(None)` if it does not exist at all.
-    fn kept_without_slot(&self, key: &M::Key) -> Option<Option<M>> {
-        if self.slot(key).is_some() {
+    fn kept_without_slot(&self, name: &M::Name) -> Option<Option<M>> {
+        if self.slot(name).is_some() {
             return None;
         }
-        let kept = self.keeper.find(key);
-        // If there is no slot even now, that was all of it.
-        self.slot(key).is_none().then(|| kept.map(|kept| self.restored(kept)))
+        let kept = self.keeper.find(name);
+        if self.slot(name).is_some() {
+            return None;
+        }
+        // There is no slot even now, so that was all of it.
+        Some(kept.map(|kept| self.restored(name, kept, self.session.now()).machine))
     }
 
-    /// A machine to read from.
-    fn restored(&self, kept: M::Kept) -> M {
-        M::restored(&self.keeper.view(), kept, self.session.now()).machine
+    fn restored(&self, name: &M::Name, kept: M::Kept, now: Duration) -> Restored<M> {
+        M::restored(&self.keeper.view(name), kept, now)
     }
 
     /// The machine for a slot. Its jobs begin.
@@ -471,86 +504,110 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// The slot of the key: as it is, else loaded from the kernel, else new.
-    fn find(&self, key: &M::Key, absent: Absent, fence: M::Fence) -> Result<Arc<Slot<M>>, Unserved> {
+    fn find(
+        &self,
+        name: &M::Name,
+        absent: Absent,
+        fence: M::Fence,
+        at: Look,
+    ) -> Result<Arc<Slot<M>>, Unserved> {
         loop {
             let removed = {
                 let slots = self.slots();
-                if let Some(slot) = slots.by_key.get(key) {
+                if let Some(slot) = slots.by_key.get(name) {
                     return Ok(slot.clone());
                 }
                 slots.removed
             };
-            let kept = self.keeper.find(key);
+            let kept = self.keeper.find(name);
             if kept.is_none() && absent == Absent::Refuse {
                 return Err(Unserved::Absent);
             }
-            let restored = kept.map(|kept| M::restored(&self.keeper.view(), kept, self.session.now()));
+            let restored = kept.map(|kept| self.restored(name, kept, at.now));
             let mut slots = self.slots_mut();
-            if let Some(slot) = slots.by_key.get(key) {
+            if let Some(slot) = slots.by_key.get(name) {
                 return Ok(slot.clone());
             }
             if slots.removed != removed {
                 // It may have had a slot meanwhile, which changed it.
                 continue;
             }
+            let key = M::key(name);
             let slot = match restored {
                 Some(restored) => self.loaded(key, restored, fence),
-                None => self.created(&mut slots, key, fence)?,
+                None => self.created(&mut slots, key, fence, at)?,
             };
-            slots.by_key.insert(key.clone(), slot.clone());
+            slots.by_key.insert(slot.key.clone(), slot.clone());
             return Ok(slot);
         }
     }
 
-    fn loaded(&self, key: &M::Key, restored: Restored<M>, fence: M::Fence) -> Arc<Slot<M>> {
-        let machine = self.begin(key, restored);
-        self.held.fetch_add(machine.weigh(key).slot.cast_signed(), Ordering::Relaxed);
-        Slot::new(key.clone(), machine, fence)
+    fn loaded(&self, key: M::Key, restored: Restored<M>, fence: M::Fence) -> Arc<Slot<M>> {
+        let machine = self.begin(&key, restored);
+        self.slot_of(key, machine, fence)
     }
 
-    fn created(&self, slots: &mut Slots<M>, key: &M::Key, fence: M::Fence) -> Result<Arc<Slot<M>>, Unserved> {
-        let machine = M::default();
-        let weight = machine.weigh(key).sum().cast_signed();
-        let is_full = self.count() >= self.limits.machines || self.room() < weight;
-        if is_full && !self.make_room(slots) {
+    fn created(
+        &self,
+        slots: &mut Slots<M>,
+        key: M::Key,
+        fence: M::Fence,
+        at: Look,
+    ) -> Result<Arc<Slot<M>>, Unserved> {
+        let is_full = self.count() >= self.limits.machines || self.room(at) < M::weigh_new(key.borrow());
+        if is_full && !self.make_room(slots, at) {
             return Err(Unserved::NoRoom);
         }
-        self.held.fetch_add(weight, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
-        Ok(Slot::new(key.clone(), machine, fence))
+        Ok(self.slot_of(key, M::default(), fence))
     }
 
-    /// Loads a machine that has deadlines or could make room for others, because nothing else would look after
-    /// it.
-    fn load_if_active(&self, key: &M::Key, machine: &M) {
-        if self.keeper.home(key).is_some() && !can_go(machine) {
-            let _ = self.with(key, Absent::Refuse, |_, _| ());
+    fn slot_of(&self, key: M::Key, machine: M, fence: M::Fence) -> Arc<Slot<M>> {
+        let slot = Slot::new(key, machine, fence);
+        self.weigh(&slot, &mut slot.lock());
+        slot
+    }
+
+    /// Loads the machines that have deadlines or could make room for others, because nothing else would look
+    /// after them.
+    fn load_active(&self, kept: Vec<(M::Key, M::Kept)>) {
+        let at = self.session.look();
+        for (key, kept) in kept {
+            let name = key.borrow();
+            if self.keeper.home(name).is_none() {
+                continue;
+            }
+            let machine = self.restored(name, kept, at.now).machine;
+            let is_dispensable = machine.is_unused() && machine.has_nothing_beside(&self.keeper.view(name));
+            if is_dispensable || !machine.is_at_rest() {
+                let _ = self.with(name, Absent::Refuse, at, |_, _| ());
+            }
         }
     }
 
     /// Frees an idle machine when memory gets short, because others need it.
-    fn keep_some_room(&self) {
-        let is_tight = self.room() < self.limits.bytes.cast_signed() / 8;
+    fn keep_some_room(&self, at: Look) {
+        let is_tight = self.room(at) < self.limits.bytes / 8;
         if is_tight && !lock(&self.idle).is_empty() {
-            self.make_room(&mut self.slots_mut());
+            self.make_room(&mut self.slots_mut(), at);
         }
     }
 
     /// Deletes one of the dispensable machines. Returns whether it found one.
-    fn make_room(&self, slots: &mut Slots<M>) -> bool {
+    fn make_room(&self, slots: &mut Slots<M>, at: Look) -> bool {
         let candidates: Vec<M::Key> =
             lock(&self.idle).iter().take(CANDIDATES).map(|(_, key)| key.clone()).collect();
         for key in candidates {
-            let Some(slot) = slots.by_key.get(&key).cloned() else { continue };
+            let Some(slot) = slots.by_key.get::<M::Key>(&key).cloned() else { continue };
             let mut state = slot.lock();
-            self.decide(&slot, &mut state, M::delete());
+            self.decide(&slot, &mut state, at, M::delete());
             if state.machine.exists() {
                 continue;
             }
             self.no_longer_idle(&slot, &mut state);
             // It makes room now, also if the slot has to stay until the deletion is durable.
-            self.uncount(&slot, &mut state);
-            if self.may_go(&slot, &mut state) {
+            self.uncount(&mut state);
+            if self.may_go(&slot, &mut state, at, true) {
                 self.take_out(slots, &slot, &mut state);
             }
             return true;
@@ -559,48 +616,51 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Removes the slot, if it may go even now.
-    fn unload(&self, slot: &Slot<M>) {
+    fn unload(&self, slot: &Slot<M>, at: Look) {
         let mut slots = self.slots_mut();
         let mut state = slot.lock();
-        if !state.gone && self.may_go(slot, &mut state) {
+        if !state.gone && self.may_go(slot, &mut state, at, false) {
             self.take_out(&mut slots, slot, &mut state);
         }
     }
 
     /// Whether the slot can be removed: the kernel has all of the machine, that is durable, and the machine
-    /// has not changed for a while. If only time is missing, an alarm looks again.
-    fn may_go(&self, slot: &Slot<M>, state: &mut State<M>) -> bool {
-        if !can_go(&state.machine) {
+    /// has not changed for a while. If only time is missing, an alarm looks again; soon, if it has to be known when
+    /// the last record has settled.
+    fn may_go(&self, slot: &Slot<M>, state: &mut State<M>, at: Look, looks_soon: bool) -> bool {
+        let exists = state.machine.exists();
+        // A dispensable machine has a slot so that it can make room.
+        if exists && (state.idle.is_some() || !state.machine.is_at_rest()) {
             return false;
         }
-        let changed = state.changed.filter(|_| state.machine.exists());
-        let at = if state.is_settled() {
-            changed.map_or(Duration::ZERO, |changed| changed + REST)
-        } else {
-            self.session.now() + LOOK_AGAIN
+        let rested = state.changed.filter(|_| exists).map_or(Duration::ZERO, |changed| changed + REST);
+        let due = match state.is_settled() {
+            true => rested,
+            false if looks_soon => at.now + LOOK_AGAIN,
+            // A client that commits again and again moves no alarm.
+            false => rested.max(at.now + LOOK_AGAIN),
         };
-        self.has_come(slot, state, at)
+        self.has_come(slot, state, due, at)
     }
 
     /// Whether it is that time. If not, an alarm rings then.
-    fn has_come(&self, slot: &Slot<M>, state: &mut State<M>, at: Duration) -> bool {
-        let now = self.session.now();
-        if at > now && state.alarm.is_none_or(|alarm| alarm <= now || at < alarm) {
-            self.set_alarm(slot, state, Some(at));
+    fn has_come(&self, slot: &Slot<M>, state: &mut State<M>, due: Duration, at: Look) -> bool {
+        if due > at.now && state.alarm.is_none_or(|alarm| alarm <= at.now || due < alarm) {
+            self.set_alarm(slot, state, Some(due));
         }
-        at <= now
+        due <= at.now
     }
 
     /// Drops the soft state of a machine whose home or epoch changed. Returns whether its slot is gone; it
     /// stays as long as its last record has not settled.
-    fn give_up(&self, slot: &Slot<M>) -> bool {
+    fn give_up(&self, slot: &Slot<M>, at: Look) -> bool {
         let mut slots = self.slots_mut();
         let mut state = slot.lock();
         if state.gone {
             return true;
         }
         // A broken machine needs no repair any more.
-        let _ = self.mend(slot, &mut state);
+        let _ = self.mend(slot, &mut state, at);
         state.dropped = Unserved::NotHome;
         state.machine.dismiss();
         state.watchers.wake_all();
@@ -608,55 +668,54 @@ impl<M: Machine> Runtime<M> {
         if settled {
             self.take_out(&mut slots, slot, &mut state);
         } else {
-            self.has_come(slot, &mut state, self.session.now() + LOOK_AGAIN);
+            self.has_come(slot, &mut state, at.now + LOOK_AGAIN, at);
         }
         settled
     }
 
-    /// Removes the slot. What the kernel has of the machine stays counted.
+    /// Removes the slot.
     fn take_out(&self, slots: &mut Slots<M>, slot: &Slot<M>, state: &mut State<M>) {
         if !state.machine.is_kept() {
-            self.uncount(slot, state);
-        } else if state.counted {
-            self.held.fetch_sub(state.machine.weigh(&slot.key).slot.cast_signed(), Ordering::Relaxed);
+            self.uncount(state);
         }
+        self.slot_bytes.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
         state.gone = true;
         self.set_alarm(slot, state, None);
         self.no_longer_idle(slot, state);
-        slots.by_key.remove(&slot.key);
+        slots.by_key.remove::<M::Key>(&slot.key);
         slots.removed += 1;
     }
 
-    /// The machine no longer exists: it takes no memory.
-    fn uncount(&self, slot: &Slot<M>, state: &mut State<M>) {
+    /// The machine no longer exists.
+    fn uncount(&self, state: &mut State<M>) {
         if std::mem::take(&mut state.counted) {
-            self.held.fetch_sub(state.machine.weigh(&slot.key).sum().cast_signed(), Ordering::Relaxed);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// A machine that was deleted to make room is there again.
-    fn count_again(&self, slot: &Slot<M>, state: &mut State<M>) {
+    fn count_again(&self, state: &mut State<M>) {
         if !state.counted && state.machine.exists() {
             state.counted = true;
-            self.held.fetch_add(M::default().weigh(&slot.key).sum().cast_signed(), Ordering::Relaxed);
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Updates the slot's alarm and its place in the list of idle machines.
-    fn note(&self, slot: &Slot<M>, state: &mut State<M>) {
-        self.count_again(slot, state);
+    /// Updates the slot's alarm and its place in the list of idle machines. Returns whether that place will be known
+    /// when the last record has settled.
+    fn note(&self, slot: &Slot<M>, state: &mut State<M>, at: Look) -> bool {
+        self.count_again(state);
         let next = state.machine.next_deadline();
         let wrong = match (state.alarm, next) {
             (None, next) => next.is_some(),
             // A later deadline is noticed when the alarm fires, so heartbeats move no alarm.
-            (Some(alarm), next) => alarm <= self.session.now() || next.is_some_and(|next| next < alarm),
+            (Some(alarm), next) => alarm <= at.now || next.is_some_and(|next| next < alarm),
         };
         if wrong {
             self.set_alarm(slot, state, next);
         }
-        match (state.machine.is_dispensable(), state.idle) {
+        let is_dispensable = self.is_dispensable(slot, state);
+        match (is_dispensable == Some(true), state.idle) {
             (true, None) => {
                 let number = self.next_number();
                 state.idle = Some(number);
@@ -665,6 +724,19 @@ impl<M: Machine> Runtime<M> {
             (false, Some(_)) => self.no_longer_idle(slot, state),
             (true, Some(_)) | (false, None) => {}
         }
+        is_dispensable.is_none()
+    }
+
+    /// Whether the machine can be deleted to make room. `None` if that is known only when its last record has
+    /// settled.
+    fn is_dispensable(&self, slot: &Slot<M>, state: &State<M>) -> Option<bool> {
+        if !state.machine.is_unused() {
+            return Some(false);
+        }
+        // First, so that what is published is not older.
+        let settled = state.is_settled();
+        let has_nothing = state.machine.has_nothing_beside(&self.keeper.view(slot.name()));
+        (settled || !has_nothing).then_some(has_nothing)
     }
 
     fn no_longer_idle(&self, slot: &Slot<M>, state: &mut State<M>) {
@@ -705,7 +777,7 @@ impl<M: Machine, A> Waiting<M, A> {
             && settled.await.is_err()
         {
             // Restore the machine now, so that its other waiting requests fail too.
-            self.runtime.tell(&self.slot.key, |_| None);
+            self.runtime.tell(self.slot.name(), |_| None);
             return Err(Unserved::NotStored);
         }
         Ok(answer)
@@ -741,7 +813,7 @@ impl<M: Machine> Running<M> {
     pub fn finish(mut self) {
         if let Some(job) = self.job.take() {
             let command = job.work();
-            self.runtime.tell(&self.key, |_| Some(command));
+            self.runtime.tell(self.key.borrow(), |_| Some(command));
         }
     }
 }
@@ -772,6 +844,7 @@ impl<M: Machine> Slot<M> {
             broken: false,
             changed: None,
             alarm: None,
+            bytes: 0,
             idle: None,
             watchers: Waiters::default(),
             dropped: Unserved::NotStored,
@@ -779,6 +852,10 @@ impl<M: Machine> Slot<M> {
             gone: false,
         };
         Arc::new(Slot { key, state: Mutex::new(state) })
+    }
+
+    fn name(&self) -> &M::Name {
+        self.key.borrow()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<M>> {
@@ -791,11 +868,6 @@ impl<M: Machine> State<M> {
     fn is_settled(&self) -> bool {
         self.last.peek() == Some(Ok(())) && self.watchers.is_empty()
     }
-}
-
-/// Whether the machine needs no slot. A dispensable one has a slot so that it can make room.
-fn can_go<M: Machine>(machine: &M) -> bool {
-    !machine.exists() || machine.is_at_rest() && !machine.is_dispensable()
 }
 
 /// Ignores poisoning. A panic only matters under a slot's lock, which is checked in `mend`.

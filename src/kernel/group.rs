@@ -1,7 +1,7 @@
 //! A group's hard state: its kind with generation and members, from the journal. Its offsets are beside it
 //! (`kernel/offsets.rs`).
 //!
-//! Only `apply` changes a group, here and in the coordinator's own copy. So a record has all the data it
+//! Only `change` changes a group, here and in the coordinator's own copy. So a record has all the data it
 //! needs, and the times in it are the coordinator's. Any record may come at any time; one without a meaning
 //! any more (an assignment for a member that has left) is ignored. *Soft* state (waiting requests and
 //! sessions) belongs to the coordinator and is lost in a restart.
@@ -157,31 +157,29 @@ pub enum GroupRecord {
 }
 
 impl Group {
-    /// Applies a change. A group changes only through this function and [`Group::advance`].
-    pub fn apply(&mut self, change: &Change) {
+    /// Applies a change. A group changes only through this function and [`Group::end_command`].
+    pub fn change(group: &mut Arc<Group>, change: &Change) {
         match change {
-            Change::Group(GroupRecord::Deleted) => *self = Group::default(),
+            Change::Group(GroupRecord::Deleted) => *group = Arc::default(),
             Change::Group(record) => {
-                self.exists = true;
-                self.kind.classic_mut().apply(record);
+                let group = Arc::make_mut(group);
+                group.exists = true;
+                group.kind.classic_mut().apply(record);
             }
-            // It exists from now on, because it has offsets.
-            Change::Offsets(_) => self.exists = true,
+            // A group with offsets exists.
+            Change::Offsets(_) if group.exists => {}
+            Change::Offsets(_) => Arc::make_mut(group).exists = true,
         }
-    }
-
-    /// Whether the change has no effect on it.
-    pub fn is_left_by(&self, change: &Change) -> bool {
-        self.exists && matches!(change, Change::Offsets(_))
     }
 
     /// Ends a command: the version follows from the one before and the records. Changes beside the group leave
     /// it.
-    pub fn advance(&mut self, changes: &[Change]) {
+    pub fn end_command(group: &mut Arc<Group>, changes: &[Change]) {
         let records: Vec<&GroupRecord> = changes.iter().filter_map(Change::record).collect();
-        if self.exists && !records.is_empty() {
+        if group.exists && !records.is_empty() {
             let bytes = postcard::to_stdvec(&records).expect("records are plain data");
-            self.version = mix(self.version, u64::from(crc32c::crc32c(&bytes)));
+            let group = Arc::make_mut(group);
+            group.version = mix(group.version, u64::from(crc32c::crc32c(&bytes)));
         }
     }
 
@@ -231,14 +229,13 @@ impl Group {
         self.kind.classic().members.instances.get(instance)
     }
 
-    /// The number of members with an instance id.
-    pub fn instances(&self) -> usize {
-        self.kind.classic().members.instances.size()
-    }
-
-    /// The memory of its members.
+    /// The memory of the group without its name.
     pub fn memory(&self) -> Memory {
-        self.kind.classic().members.memory
+        let classic = self.kind.classic();
+        let names = [&classic.protocol_type, &classic.protocol, &classic.leader].into_iter().flatten();
+        let mut memory = classic.members.memory;
+        memory.own += size_of::<Group>() + names.map(|name| text(name)).sum::<usize>();
+        memory
     }
 }
 
@@ -257,27 +254,15 @@ impl Kind {
 impl KeptGroup {
     /// Applies the changes of one command.
     pub fn apply(&mut self, changes: &[Change]) {
-        changes.iter().for_each(|change| self.apply_one(change));
-        self.advance(changes);
-    }
-
-    /// Applies one change, without the end of its command.
-    pub fn apply_one(&mut self, change: &Change) {
-        if !self.group.is_left_by(change) {
-            Arc::make_mut(&mut self.group).apply(change);
+        for change in changes {
+            Group::change(&mut self.group, change);
+            match change {
+                Change::Offsets(change) => self.offsets.apply(change),
+                Change::Group(GroupRecord::Deleted) => self.offsets = Offsets::default(),
+                Change::Group(_) => {}
+            }
         }
-        match change {
-            Change::Offsets(change) => self.offsets.apply(change),
-            Change::Group(GroupRecord::Deleted) => self.offsets = Offsets::default(),
-            Change::Group(_) => {}
-        }
-    }
-
-    /// Ends a command with these changes, which are applied.
-    pub fn advance(&mut self, changes: &[Change]) {
-        if changes.iter().any(|change| change.record().is_some()) {
-            Arc::make_mut(&mut self.group).advance(changes);
-        }
+        Group::end_command(&mut self.group, changes);
     }
 }
 
@@ -432,7 +417,7 @@ impl Member {
         let strings = text(id) + text(&self.client_id) + text(&self.client_host);
         let own = entry::<MemberId, Member>() + strings + instance + protocols.sum::<usize>();
         let metadata: usize = self.protocols.iter().map(|(_, metadata)| opaque(metadata)).sum();
-        Memory { own, shared: metadata + opaque(&self.assignment) }
+        Memory { own, shared: metadata + opaque(&self.assignment), ids: text(id) }
     }
 }
 

@@ -95,9 +95,8 @@ impl From<Stored> for Groups {
     }
 }
 
-/// The memory of a group without its offsets.
+/// The memory of a group without its offsets. Names count four times, because a list of the groups copies them.
 pub fn weigh(name: &str, group: &Group) -> usize {
-    // Two pointers to counts, as an `Arc` has them, are beside the name and beside the group.
-    let name = allocated(16 + name.len());
-    name + entry::<Arc<str>, Arc<Group>>() + allocated(16 + size_of::<Group>()) + group.memory().sum()
+    let names = name.len() + group.protocol_type().map_or(0, str::len);
+    allocated(4 * names) + entry::<Arc<str>, Arc<Group>>() + group.memory().sum()
 }

@@ -45,8 +45,6 @@ pub enum OffsetChange {
     Committed(Vec<(PartitionKey, CommittedOffset)>),
     /// Removes offsets that were committed at these times. Later commits stay.
     Removed(Vec<(PartitionKey, Timestamp)>),
-    /// Removes all offsets of a topic.
-    TopicForgotten(TopicId),
 }
 
 /// The offsets of all groups.
@@ -130,7 +128,6 @@ impl Offsets {
                     }
                 }
             }
-            OffsetChange::TopicForgotten(topic) => self.remove_topic(*topic),
         }
     }
 
@@ -229,7 +226,6 @@ fn named_topics(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
             Change::Offsets(OffsetChange::Removed(offsets)) => {
                 topics.extend(offsets.iter().map(|((topic, _), _)| *topic));
             }
-            Change::Offsets(OffsetChange::TopicForgotten(topic)) => topics.push(*topic),
             Change::Group(GroupRecord::Deleted) => topics.extend(before.topics()),
             Change::Group(_) => {}
         }

@@ -13,6 +13,8 @@ pub struct Memory {
     pub own: usize,
     /// All copies share these: metadata and assignments.
     pub shared: usize,
+    /// The part of `own` for one copy of each member id.
+    pub ids: usize,
 }
 
 impl Memory {
@@ -23,13 +25,17 @@ impl Memory {
 
 impl AddAssign for Memory {
     fn add_assign(&mut self, other: Memory) {
-        *self = Memory { own: self.own + other.own, shared: self.shared + other.shared };
+        self.own += other.own;
+        self.shared += other.shared;
+        self.ids += other.ids;
     }
 }
 
 impl SubAssign for Memory {
     fn sub_assign(&mut self, other: Memory) {
-        *self = Memory { own: self.own - other.own, shared: self.shared - other.shared };
+        self.own -= other.own;
+        self.shared -= other.shared;
+        self.ids -= other.ids;
     }
 }
 

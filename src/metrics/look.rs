@@ -153,10 +153,11 @@ impl Watching<'_> {
         let Watched { group, state, members, offsets } = watched;
         let name = label::shown(&group);
         let mut seen = Group { name, state, members, partitions: Vec::new(), topics: Vec::new() };
-        for ((topic, partition), committed) in offsets {
+        for ((topic, partition), committed) in offsets.all() {
+            let committed = committed.offset;
             // Deleted topics and partitions have no lag.
-            let Some(topic) = topics.by_id(topic) else { continue };
-            let Some(partition) = topic.partition(partition) else { continue };
+            let Some(topic) = topics.by_id(*topic) else { continue };
+            let Some(partition) = topic.partition(*partition) else { continue };
             let end = partition.ends().high_watermark;
             let lag = u64::try_from(end.0.saturating_sub(committed.0)).unwrap_or(0);
             // The offsets of a topic are consecutive.

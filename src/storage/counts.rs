@@ -1,6 +1,6 @@
 //! Counters of the store, for the metrics.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use crate::telemetry::{Count, Durations};
 
@@ -16,6 +16,8 @@ pub struct Counts {
     pub snapshots: Count,
     /// The current memory of idempotent producers in bytes, as the kernel accounts it.
     pub producer_bytes: AtomicU64,
+    /// The memory of the published groups and of their offsets, as the kernel accounts it.
+    pub group_bytes: AtomicUsize,
     /// Bytes that the scrub checked against their checksums.
     pub scrubbed: Count,
 }

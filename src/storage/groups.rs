@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::clocks::Now;
-use super::waiter::Waiter;
 use crate::kernel::Groups;
 use crate::kernel::group::{Change, KeptGroup};
 use crate::types::{IgnorePoison, TopicId};
@@ -19,6 +18,9 @@ pub trait GroupStore: Send + Sync {
 
     /// One of the published groups.
     fn group(&self, name: &str) -> Option<KeptGroup>;
+
+    /// The memory of the published groups.
+    fn group_bytes(&self) -> usize;
 
     /// Queues changes of a group that were decided on its version `after`. All of them are one command, with a
     /// place in the queue when the call returns. The store makes it durable whether or not anyone waits for
@@ -33,9 +35,6 @@ pub trait GroupStore: Send + Sync {
 
     /// The published topics.
     fn topics(&self) -> Arc<dyn SeenTopics>;
-
-    /// Wakes `waiter` once, after the next deletion of topics is published.
-    fn watch_deletions(&self, waiter: &Arc<Waiter>);
 }
 
 /// The topics as a coordinator sees them, at one time.

@@ -135,6 +135,7 @@ impl Published {
 
     fn show_groups(&self, shard: &Shard) {
         let groups = shard.groups().clone();
+        self.counts.group_bytes.store(groups.bytes(), Ordering::Relaxed);
         let before = std::mem::replace(&mut *self.groups.write().ignoring_poison(), groups);
         drop(before);
     }

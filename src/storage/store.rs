@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use super::retention::{self, Pass};
 use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::upkeep::{LogDir, Upkeep};
-use super::waiter::Waiter;
 use super::{LogError, OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Changes, Durability, Given, Overrides, Reloaded, TopicSettings};
 use crate::kernel::group::{Change, KeptGroup};
@@ -591,6 +591,10 @@ impl GroupStore for Store {
         self.0.published.group(name)
     }
 
+    fn group_bytes(&self) -> usize {
+        self.counts().group_bytes.load(Ordering::Relaxed)
+    }
+
     fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {
         let (settler, settled) = Settled::pair();
         let command = Command::Group { group: group.to_owned(), after, changes };
@@ -611,10 +615,6 @@ impl GroupStore for Store {
 
     fn topics(&self) -> Arc<dyn SeenTopics> {
         Store::topics(self)
-    }
-
-    fn watch_deletions(&self, waiter: &Arc<Waiter>) {
-        Store::topics(self).watch_deletions(waiter);
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, RwLock};
 
 use super::groups::SeenTopics;
 use super::partition::Partition;
-use super::waiter::{Waiter, Waiters};
 use crate::config::{Overrides, TopicSettings};
 use crate::kernel::{Placement, metric_form};
 use crate::types::{IgnorePoison, NodeId, SharedMap, TopicId};
@@ -19,10 +18,6 @@ pub struct Topics {
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
     version: u64,
-    /// The number of topics that were removed so far.
-    removed: u64,
-    /// The waiters for the next deletion. All images share them.
-    watching: Arc<Waiters>,
 }
 
 #[derive(Clone)]
@@ -74,18 +69,10 @@ impl Topics {
         (**other != *name).then_some(&**other)
     }
 
-    /// Wakes `waiter` once, after the next image without a topic of this one is published.
-    pub fn watch_deletions(&self, waiter: &Arc<Waiter>) {
-        self.watching.add(waiter);
-    }
-
     /// Makes this the published image.
     pub(super) fn publish(self, image: &RwLock<Arc<Topics>>) {
-        let (removed, watching) = (self.removed, Arc::clone(&self.watching));
         let before = std::mem::replace(&mut *image.write().ignoring_poison(), Arc::new(self));
-        if before.removed != removed {
-            watching.wake_all();
-        }
+        drop(before);
     }
 
     /// Adds a topic, or replaces the one with the same id.
@@ -103,7 +90,6 @@ impl Topics {
     pub(super) fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
         let topic = Arc::clone(self.by_id.get(&id)?);
         self.version += 1;
-        self.removed += 1;
         self.partitions -= topic.partitions.len();
         if topic.may_collide() {
             self.by_metric_form.remove_mut(&*metric_form(&topic.name));

@@ -1,10 +1,13 @@
 //! The cost of a change to one topic does not depend on the number of topics. It is counted in bytes
-//! allocated by this thread, which are the same on every machine. Also checks the memory of producers.
+//! allocated by this thread, which are the same on every machine. The same holds for a commit to a group. Also checks
+//! the memory of producers and groups.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use jackdaw::kernel::group::{GroupRecord, Member, Opaque};
+use jackdaw::kernel::offsets::{CommittedOffset, OffsetChange};
 use jackdaw::kernel::producers::PRODUCER_BYTES;
 use jackdaw::kernel::{BatchFlags, Command, Commit, CreateTopic, Place, ProducerStamp, Shard};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
@@ -13,7 +16,7 @@ use jackdaw::protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 
-use jackdaw::types::{LeaderEpoch, NodeId, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, Uuid};
 
 #[path = "../counting/mod.rs"]
 mod counting;
@@ -84,6 +87,65 @@ fn producers_take_what_their_account_says() {
     assert_eq!(shard.producers().bytes(), PRODUCERS as u64 * PRODUCER_BYTES);
     // The system's allocator adds at least 8 bytes to each of the four allocations.
     assert!((PRODUCER_BYTES / 4 * 3..=PRODUCER_BYTES - 4 * 8).contains(&held), "{held} bytes each");
+}
+
+/// Commits an offset of each of these partitions.
+fn group(shard: &mut Shard, group: &str, after: u64, partitions: Range<i32>) {
+    let topic = Uuid([7; 16]);
+    let committed = |partition| {
+        let metadata = "host-17".to_owned();
+        let (offset, committed_at) = (Offset(5), Timestamp(0));
+        let (leader_epoch, expires_at) = (None, None);
+        ((topic, partition), CommittedOffset { offset, leader_epoch, metadata, committed_at, expires_at })
+    };
+    let changes = vec![OffsetChange::Committed(partitions.map(committed).collect()).into()];
+    shard.apply(Timestamp(0), &Command::Group { group: group.to_owned(), after, changes }).unwrap();
+}
+
+/// Readers have the groups as they were published.
+#[test]
+fn a_commit_to_a_group_with_ten_thousand_offsets_does_not_copy_them() {
+    let cost = |offsets: i32| {
+        let mut shard = Shard::new(NodeId(1));
+        group(&mut shard, "g", 0, 0..offsets);
+        let before = ASKED.get();
+        for partition in 0..10 {
+            let published = shard.groups().clone();
+            group(&mut shard, "g", 0, partition..partition + 1);
+            assert_eq!(published.len(), 1);
+        }
+        ASKED.get() - before
+    };
+    let (few, many) = (cost(10), cost(10_000));
+    assert!(many <= 3 * few, "{few} bytes with ten offsets, {many} with ten thousand");
+}
+
+#[test]
+fn groups_take_what_their_account_says_in_the_kernel() {
+    let mut shard = Shard::new(NodeId(1));
+    let before = ASKED.get() - GIVEN_BACK.get();
+    for number in 0..2_000 {
+        let name = format!("group-{number}");
+        group(&mut shard, &name, 0, 0..10);
+        let joined = |id: &str| {
+            let protocols = vec![("range".to_owned(), Opaque::copy_of(&[7; 100]))];
+            let member = Member { client_id: "client".to_owned(), protocols, ..Member::default() };
+            GroupRecord::Joined { id: id.to_owned(), protocol_type: "consumer".to_owned(), member }.into()
+        };
+        let changes = ["a", "b"].map(joined).into();
+        shard.apply(Timestamp(0), &Command::Group { group: name, after: 0, changes }).unwrap();
+    }
+    let held = usize::try_from(ASKED.get() - GIVEN_BACK.get() - before).unwrap();
+    let account = shard.groups().bytes();
+    // The system's allocator takes more than it was asked for.
+    assert!((account / 3 * 2..=account).contains(&held), "{held} bytes on an account of {account}");
+    for number in 0..2_000 {
+        let (group, after) = (format!("group-{number}"), shard.groups().get(&format!("group-{number}")));
+        let after = after.map_or(0, |kept| kept.group.version());
+        let changes = vec![GroupRecord::Deleted.into()];
+        shard.apply(Timestamp(0), &Command::Group { group, after, changes }).unwrap();
+    }
+    assert_eq!(shard.groups().bytes(), 0);
 }
 
 /// `cargo test --release --test growth -- --ignored --nocapture`

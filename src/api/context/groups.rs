@@ -13,7 +13,7 @@ use crate::coordinator::group::{
     Sync, Synced,
 };
 use crate::coordinator::{GroupListing, Groups};
-use crate::kernel::offsets::{CommittedOffset, PartitionKey};
+use crate::kernel::offsets::Offsets;
 use crate::types::NodeId;
 
 /// The reason why a client does not get a group.
@@ -97,17 +97,9 @@ impl Group<'_> {
         self.groups.commit(self.name, commit)
     }
 
-    pub fn fetch_offsets(
-        &self,
-        of: Option<Vec<PartitionKey>>,
-    ) -> impl Future<Output = Result<Vec<(PartitionKey, Option<CommittedOffset>)>, GroupError>> + Send + use<>
-    {
-        self.groups.fetch_offsets(self.name, of)
-    }
-
-    /// The memory that [`Group::fetch_offsets`] would take now.
-    pub fn weigh_offsets(&self, of: Option<&[PartitionKey]>) -> usize {
-        self.groups.weigh_offsets(self.name, of)
+    /// The committed offsets; none if the group does not exist.
+    pub fn offsets(&self) -> impl Future<Output = Result<Offsets, GroupError>> + Send + use<> {
+        self.groups.offsets(self.name)
     }
 
     pub fn describe(&self) -> impl Future<Output = Result<Description, GroupError>> + Send + use<> {

@@ -10,7 +10,7 @@ use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::kernel::offsets::{CommittedOffset, PartitionKey};
+use crate::kernel::offsets::{CommittedOffset, Offsets, PartitionKey};
 use crate::protocol::messages::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
@@ -37,13 +37,18 @@ impl Handler for OffsetFetchRequest {
             8.. => self.groups,
             _ => vec![one_group(self.group_id, self.topics)],
         };
-        let view = ctx.topics();
-        let allowed = allowed(&asked, &ctx, &view).await;
         later(async move {
-            let mut groups = Vec::with_capacity(asked.len());
-            for (at, group) in asked.into_iter().enumerate() {
+            let mut found = Vec::with_capacity(asked.len());
+            for group in asked {
+                let offsets = offsets(&group.group_id, &ctx).await;
+                found.push((group, offsets));
+            }
+            let view = ctx.topics();
+            let allowed = allowed(&found, &ctx, &view).await;
+            let mut groups = Vec::with_capacity(found.len());
+            for (at, (group, offsets)) in found.into_iter().enumerate() {
                 groups.push(if at < allowed {
-                    fetch(group, &ctx, &view).await
+                    answer(group, offsets, version, &view)
                 } else {
                     OffsetFetchResponseGroup {
                         group_id: group.group_id,
@@ -60,21 +65,23 @@ impl Handler for OffsetFetchRequest {
     }
 }
 
+/// The committed offsets of a group, or the error of its answer.
+type Found = Result<Offsets, ErrorCode>;
+
+async fn offsets(group: &str, ctx: &Context) -> Found {
+    Ok(ctx.group(group, Operation::Describe)?.offsets().await?)
+}
+
 /// The number of groups that fit into the memory for the response, which is charged here. The first group
 /// is always answered if it asks for all its offsets.
-async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, view: &TopicView) -> usize {
+async fn allowed(found: &[(OffsetFetchRequestGroup, Found)], ctx: &Context, view: &TopicView) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
-    for group in asked {
-        let keys = group.topics.as_ref().map(|topics| keys(topics, ctx.version, view));
-        // The collected offsets and their encoded form. Partitions of unknown topics are in the response
-        // as well.
+    for (group, offsets) in found {
+        // Partitions of unknown topics are in the response as well.
         let named: usize = group.topics.iter().flatten().map(|topic| topic.partition_indexes.len()).sum();
-        let found = match ctx.group(&group.group_id, Operation::Describe) {
-            Ok(group) => group.weigh_offsets(keys.as_deref()),
-            Err(_) => 0,
-        };
-        bytes += 2 * found + 128 * named;
+        let offsets = offsets.as_ref().map_or(0, |offsets| weigh(group, offsets, ctx.version, view));
+        bytes += 2 * offsets + 128 * named;
         if bytes > ctx.room.left() && (allowed > 0 || group.topics.is_some()) {
             break;
         }
@@ -84,57 +91,53 @@ async fn allowed(asked: &[OffsetFetchRequestGroup], ctx: &Context, view: &TopicV
     allowed
 }
 
-async fn fetch(asked: OffsetFetchRequestGroup, ctx: &Context, view: &TopicView) -> OffsetFetchResponseGroup {
-    let topics = match asked.topics {
-        Some(topics) => fetch_some(&asked.group_id, topics, ctx, view).await,
-        None => fetch_all(&asked.group_id, ctx, view).await,
-    };
-    let (topics, error_code) = match topics {
-        Ok(topics) => (topics, 0),
-        Err((topics, error)) => (topics, error.code()),
+/// The memory of the offsets that a group was asked for; their encoded form takes as much.
+fn weigh(asked: &OffsetFetchRequestGroup, offsets: &Offsets, version: i16, view: &TopicView) -> usize {
+    const OFFSET: usize = 128;
+    let metadata = |committed: &CommittedOffset| committed.metadata.len();
+    match &asked.topics {
+        Some(topics) => {
+            let keys = topics.iter().flat_map(|topic| keys(topic, version, view));
+            keys.map(|of| OFFSET + offsets.get(of).map_or(0, metadata)).sum()
+        }
+        None => offsets.all().values().map(|committed| OFFSET + metadata(committed)).sum(),
+    }
+}
+
+fn answer(
+    asked: OffsetFetchRequestGroup,
+    found: Found,
+    version: i16,
+    view: &TopicView,
+) -> OffsetFetchResponseGroup {
+    let error_code = found.as_ref().err().map_or(0, |error| error.code());
+    let topics = match (asked.topics, found) {
+        (Some(topics), found) => {
+            let some = topics.into_iter().map(|topic| some_offsets(topic, &found, version, view));
+            some.collect()
+        }
+        (None, Ok(offsets)) => all_offsets(&offsets, version, view),
+        (None, Err(_)) => Vec::new(),
     };
     OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code }
 }
 
-/// The topics of a response without offsets, and the error.
-type RefusedTopics = (Vec<OffsetFetchResponseTopics>, ErrorCode);
-
-async fn fetch_some(
-    group: &str,
-    asked: Vec<OffsetFetchRequestTopics>,
-    ctx: &Context,
+fn some_offsets(
+    asked: OffsetFetchRequestTopics,
+    found: &Found,
+    version: i16,
     view: &TopicView,
-) -> Result<Vec<OffsetFetchResponseTopics>, RefusedTopics> {
-    let version = ctx.version;
-    let keys = keys(&asked, version, view);
-    let found = match ctx.group(group, Operation::Describe) {
-        Ok(group) => group.fetch_offsets(Some(keys)).await.map_err(ErrorCode::from),
-        Err(error) => Err(error.into()),
+) -> OffsetFetchResponseTopics {
+    let topic = topic_of(&asked, version, view).map(|topic| topic.id);
+    let answer = |index| match (topic, found) {
+        (Ok(topic), Ok(offsets)) => partition(index, offsets.get((topic, index)), ErrorCode::None),
+        (Ok(_), Err(error)) => partition(index, None, *error),
+        // In versions with names, an unknown topic looks like a topic without a commit.
+        (Err(NoTopic::UnknownName), _) => partition(index, None, ErrorCode::None),
+        (Err(error), _) => partition(index, None, error.into()),
     };
-    let (found, error) = match found {
-        Ok(found) => (found, None),
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    let mut found = found.into_iter().map(|(_, found)| found);
-    let mut topics = Vec::with_capacity(asked.len());
-    for topic in asked {
-        let refused = match topic_of(&topic, version, view) {
-            Ok(_) => None,
-            // In versions with names, an unknown topic looks like a topic without a commit.
-            Err(NoTopic::UnknownName) => Some(ErrorCode::None),
-            Err(error) => Some(error.into()),
-        };
-        let partitions = topic.partition_indexes.into_iter().map(|index| match refused {
-            None => partition(index, found.next().flatten(), error.unwrap_or(ErrorCode::None)),
-            Some(refused) => partition(index, None, refused),
-        });
-        let partitions = partitions.collect();
-        topics.push(OffsetFetchResponseTopics { name: topic.name, topic_id: topic.topic_id, partitions });
-    }
-    match error {
-        None => Ok(topics),
-        Some(error) => Err((topics, error)),
-    }
+    let partitions = asked.partition_indexes.iter().copied().map(answer).collect();
+    OffsetFetchResponseTopics { name: asked.name, topic_id: asked.topic_id, partitions }
 }
 
 fn topic_of<'a>(
@@ -145,54 +148,45 @@ fn topic_of<'a>(
     view.topic(TopicRef::of(version, TOPIC_IDS, &asked.name, asked.topic_id), Operation::Describe)
 }
 
-/// The partitions of known topics, in the order of the request.
-fn keys(asked: &[OffsetFetchRequestTopics], version: i16, view: &TopicView) -> Vec<PartitionKey> {
-    let count = asked.iter().map(|topic| topic.partition_indexes.len()).sum();
-    let mut keys = Vec::with_capacity(count);
-    for topic in asked {
-        let id = topic_of(topic, version, view).ok().map(|topic| topic.id);
-        keys.extend(topic.partition_indexes.iter().filter_map(|index| Some((id?, *index))));
-    }
-    keys
+/// The partitions, if the topic is known.
+fn keys<'a>(
+    asked: &'a OffsetFetchRequestTopics,
+    version: i16,
+    view: &TopicView,
+) -> impl Iterator<Item = PartitionKey> + use<'a> {
+    let id = topic_of(asked, version, view).ok().map(|topic| topic.id);
+    asked.partition_indexes.iter().filter_map(move |index| Some((id?, *index)))
 }
 
-async fn fetch_all(
-    group: &str,
-    ctx: &Context,
-    view: &TopicView,
-) -> Result<Vec<OffsetFetchResponseTopics>, RefusedTopics> {
-    let group = ctx.group(group, Operation::Describe).map_err(without_topics)?;
-    let found = group.fetch_offsets(None).await.map_err(without_topics)?;
+fn all_offsets(offsets: &Offsets, version: i16, view: &TopicView) -> Vec<OffsetFetchResponseTopics> {
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     let mut last: Option<&Topic> = None;
-    for ((id, index), found) in found {
-        let topic = match last.filter(|last| last.id == id) {
+    for ((id, index), committed) in offsets.all() {
+        let topic = match last.filter(|last| last.id == *id) {
             Some(topic) => topic,
-            None => match view.topic(TopicRef::Id(id), Operation::Describe) {
+            None => match view.topic(TopicRef::Id(*id), Operation::Describe) {
                 Ok(topic) => {
-                    let name = if ctx.version >= 10 { String::new() } else { topic.name.to_string() };
-                    topics.push(OffsetFetchResponseTopics { name, topic_id: id, partitions: Vec::new() });
+                    let name = if version >= TOPIC_IDS { String::new() } else { topic.name.to_string() };
+                    topics.push(OffsetFetchResponseTopics { name, topic_id: *id, partitions: Vec::new() });
                     last.insert(topic)
                 }
-                // The client may not see the topic, or it was just deleted, and its offsets will be removed too.
+                // The client may not see the topic, or it was just deleted, and its offsets are removed too.
                 Err(_) => continue,
             },
         };
         last = Some(topic);
         let Some(answer) = topics.last_mut() else { continue };
-        answer.partitions.push(partition(index, found, ErrorCode::None));
+        answer.partitions.push(partition(*index, Some(committed), ErrorCode::None));
     }
-    Ok(topics)
-}
-
-fn without_topics(error: impl Into<ErrorCode>) -> RefusedTopics {
-    (Vec::new(), error.into())
+    topics
 }
 
 /// Without a commit the offset is −1 and the metadata is empty, not null (rule C11).
-fn partition(index: i32, found: Option<CommittedOffset>, error: ErrorCode) -> OffsetFetchResponsePartitions {
+fn partition(index: i32, found: Option<&CommittedOffset>, error: ErrorCode) -> OffsetFetchResponsePartitions {
     let (offset, epoch, metadata) = match found {
-        Some(found) => (found.offset.0, found.leader_epoch.map_or(-1, |epoch| epoch.0), found.metadata),
+        Some(found) => {
+            (found.offset.0, found.leader_epoch.map_or(-1, |epoch| epoch.0), found.metadata.clone())
+        }
         None => (-1, -1, String::new()),
     };
     OffsetFetchResponsePartitions {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::step::Step;
-use crate::coordinator::group::{Asked, Commit, GroupError, OffsetToCommit, weight};
+use crate::coordinator::group::{Asked, Commit, GroupError, OffsetToCommit};
 use crate::kernel::group::Phase;
 use crate::kernel::offsets::{CommittedOffset, OffsetChange, PartitionKey};
 use crate::types::Timestamp;
@@ -13,18 +13,18 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
     if let Err(error) = check(step, &commit) {
         return step.answer(reply, Err(error));
     }
-    if matches!(step.kept.group.phase(), Phase::Stable | Phase::PreparingRebalance) {
+    if matches!(step.hard.phase(), Phase::Stable | Phase::PreparingRebalance) {
         step.heard_from(&commit.who.member);
     }
-    let now = step.occasion.wall;
+    let now = step.view.now();
     let expires_at = commit.retention.map(|retention| {
         Timestamp(now.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
     });
     let mut answers = Vec::with_capacity(commit.offsets.len());
     let mut accepted: BTreeMap<PartitionKey, CommittedOffset> = BTreeMap::new();
-    let mut grows_by = 0;
+    let mut grown = 0;
     for asked in commit.offsets {
-        let answer = check_offset(step, &asked, &mut grows_by);
+        let answer = check_offset(step, &asked, &mut grown);
         answers.push(answer);
         if answer.is_ok() {
             let OffsetToCommit { partition, offset, leader_epoch, metadata } = asked;
@@ -33,7 +33,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
         }
     }
     if !accepted.is_empty() {
-        step.record(OffsetChange::Committed(accepted.into_iter().collect()));
+        step.change_offsets(OffsetChange::Committed(accepted.into_iter().collect()), grown);
     }
     step.answer(reply, Ok(answers));
 }
@@ -47,7 +47,7 @@ fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
         step.check_identity(&commit.who)?;
         return Err(GroupError::IllegalGeneration);
     };
-    if !step.kept.group.exists() && step.soft.pending.is_empty() {
+    if !step.hard.exists() && step.soft.pending.is_empty() {
         return Err(if commit.knows_group_not_found {
             GroupError::NoSuchGroup
         } else {
@@ -55,26 +55,27 @@ fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {
         });
     }
     step.check_identity(&commit.who)?;
-    if generation != step.kept.group.generation() {
+    if generation != step.hard.generation() {
         return Err(GroupError::IllegalGeneration);
     }
-    if step.kept.group.phase() == Phase::CompletingRebalance {
+    if step.hard.phase() == Phase::CompletingRebalance {
         return Err(GroupError::RebalanceInProgress);
     }
     Ok(())
 }
 
-fn check_offset(step: &Step, asked: &OffsetToCommit, grows_by: &mut usize) -> Result<(), GroupError> {
+/// Checks an offset, and adds to `grown` the memory that it takes beyond that of the one it replaces.
+fn check_offset(step: &Step, asked: &OffsetToCommit, grown: &mut usize) -> Result<(), GroupError> {
     // As in Java, the length is counted in UTF-16 units.
-    if asked.metadata.encode_utf16().count() > step.rules.offset_metadata_max {
+    if asked.metadata.encode_utf16().count() > step.view.rules.offset_metadata_max {
         return Err(GroupError::OffsetMetadataTooLarge);
     }
-    if step.kept.offsets.get(asked.partition).is_none() {
-        let more = weight::of_new_offset(&asked.metadata);
-        if !step.has_room_for(*grows_by + more) {
-            return Err(GroupError::NoRoom);
-        }
-        *grows_by += more;
+    let replaced = step.view.offsets().get(asked.partition);
+    let more = CommittedOffset::weigh(&asked.metadata)
+        .saturating_sub(replaced.map_or(0, |replaced| CommittedOffset::weigh(&replaced.metadata)));
+    if replaced.is_none() && !step.has_room_for(*grown + more) {
+        return Err(GroupError::NoRoom);
     }
+    *grown += more;
     Ok(())
 }

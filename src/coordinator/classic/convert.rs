@@ -25,7 +25,7 @@ impl Soft {
 /// Makes the group classic. Its members have to rejoin, and those whose JoinGroup waits have done so.
 pub fn begin(step: &mut group::Step, parked: Parked) -> Soft {
     step.record(GroupRecord::RebalanceBegun);
-    let mut soft = Soft::restored(&step.kept.group, step.occasion.session);
+    let mut soft = Soft::restored(step.hard, step.occasion.session);
     let mut step = Step::new(step, &mut soft);
     for (id, reply) in parked.joins {
         step.soft.sessions.remove(&id);

@@ -9,8 +9,17 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Delete>) {
     step.answer(asked.reply, answer);
 }
 
-pub(super) fn delete(step: &mut Step) -> Result<(), GroupError> {
-    if !step.kept.group.exists() && step.soft.pending.is_empty() {
+/// Deletes the group if it has no members and no offsets.
+pub(super) fn make_room(step: &mut Step) {
+    // While a record has not settled, it may be a commit.
+    if step.occasion.settled && step.view.offsets().is_empty() {
+        // A group with members stays.
+        let _ = delete(step);
+    }
+}
+
+fn delete(step: &mut Step) -> Result<(), GroupError> {
+    if !step.hard.exists() && step.soft.pending.is_empty() {
         Err(GroupError::NoSuchGroup)
     } else if !step.is_empty() {
         Err(GroupError::NotEmpty)
@@ -18,7 +27,7 @@ pub(super) fn delete(step: &mut Step) -> Result<(), GroupError> {
         for id in step.soft.pending.keys().cloned().collect::<Vec<_>>() {
             step.expect_no_more(&id);
         }
-        if step.kept.group.exists() {
+        if step.hard.exists() {
             step.record(GroupRecord::Deleted);
         }
         Ok(())

@@ -11,15 +11,15 @@ pub(super) fn decide(step: &mut Step, asked: Asked<DeleteOffsets>) {
 }
 
 fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError> {
-    if !step.kept.group.exists() && step.soft.pending.is_empty() {
+    if !step.hard.exists() && step.soft.pending.is_empty() {
         return Err(GroupError::NoSuchGroup);
     }
     // Only consumers have subscriptions that we can read. For other members, any topic may be in
     // use.
-    if !step.is_empty() && step.kept.group.protocol_type() != Some(CONSUMER) {
+    if !step.is_empty() && step.hard.protocol_type() != Some(CONSUMER) {
         return Err(GroupError::NotEmpty);
     }
-    let subscribed = subscription::of_group(&step.kept.group);
+    let subscribed = subscription::of_group(step.hard);
     let answer = |offset: &OffsetToDelete| {
         if subscribed.includes(&offset.topic) { Err(GroupError::SubscribedToTopic) } else { Ok(()) }
     };
@@ -32,10 +32,10 @@ fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError>
         .collect();
     partitions.sort_unstable();
     partitions.dedup();
-    let committed = |of: PartitionKey| Some((of, step.kept.offsets.get(of)?.committed_at));
+    let committed = |of: PartitionKey| Some((of, step.view.offsets().get(of)?.committed_at));
     let removed: Vec<_> = partitions.into_iter().filter_map(committed).collect();
     if !removed.is_empty() {
-        step.record(OffsetChange::Removed(removed));
+        step.change_offsets(OffsetChange::Removed(removed), 0);
     }
     Ok(answers)
 }

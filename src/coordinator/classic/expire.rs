@@ -8,52 +8,62 @@
 //!
 //! A group without members and offsets is deleted.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::step::Step;
 use super::subscription;
 use crate::kernel::group::{GroupRecord, Phase};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange, PartitionKey};
 use crate::types::{Timestamp, TopicId};
 
-/// Removes the offsets of topics that no longer exist.
-pub(super) fn forget_topics(step: &mut Step) {
-    for topic in step.kept.offsets.topics() {
-        if step.topics.name(topic).is_none() {
-            step.record(OffsetChange::TopicForgotten(topic));
-        }
-    }
-}
-
 pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
-    forget_topics(step);
-    let Some(now) = by_age_at else { return };
-    let expired = expired(step, now);
-    if !expired.is_empty() {
-        step.record(OffsetChange::Removed(expired));
+    let gone = of_deleted_topics(step).chain(by_age_at.into_iter().flat_map(|now| expired(step, now)));
+    let gone: BTreeMap<PartitionKey, Timestamp> = gone.collect();
+    // A commit may be on its way, so whether nothing is left is known only if all records have settled.
+    let nothing_left = step.occasion.settled && gone.len() == step.view.offsets().len();
+    if !gone.is_empty() {
+        step.change_offsets(OffsetChange::Removed(gone.into_iter().collect()), 0);
     }
-    let nothing_left = step.is_empty() && step.kept.offsets.is_empty() && step.soft.pending.is_empty();
-    if nothing_left && step.kept.group.exists() {
+    if by_age_at.is_some()
+        && nothing_left
+        && step.is_empty()
+        && step.soft.pending.is_empty()
+        && step.hard.exists()
+    {
         step.record(GroupRecord::Deleted);
     }
 }
 
+/// The offsets of deleted topics, with the times of their commits. The kernel removes them with the topic, so
+/// these were committed while it was deleted.
+fn of_deleted_topics<'a>(step: &'a Step) -> impl Iterator<Item = (PartitionKey, Timestamp)> + 'a {
+    let is_deleted = |topic: &TopicId| step.view.topics().name(*topic).is_none();
+    let deleted: BTreeSet<TopicId> = step.view.offsets().topics().into_iter().filter(is_deleted).collect();
+    let offsets = step.view.offsets().all().iter();
+    offsets
+        .filter(move |((topic, _), _)| deleted.contains(topic))
+        .map(|(partition, committed)| (*partition, committed.committed_at))
+}
+
 /// The expired offsets, with the times of their commits.
 fn expired(step: &Step, now: Timestamp) -> Vec<(PartitionKey, Timestamp)> {
-    let subscribed = subscription::of_group(&step.kept.group);
-    let counts_from = match (step.kept.group.protocol_type(), step.kept.group.phase()) {
+    let subscribed = subscription::of_group(step.hard);
+    let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
         (None, _) => None,
         (Some(_), Phase::Empty { since }) => since,
         (Some(subscription::CONSUMER), Phase::Stable) => None,
         (Some(_), _) => return Vec::new(),
     };
-    let is_read = |topic: &TopicId| step.topics.name(*topic).is_none_or(|name| subscribed.includes(name));
+    let is_read =
+        |topic: &TopicId| step.view.topics().name(*topic).is_none_or(|name| subscribed.includes(name));
     let is_over = |committed: &CommittedOffset| match committed.expires_at {
         Some(expires_at) => now >= expires_at,
         None => {
             let from = counts_from.unwrap_or(Timestamp(i64::MIN)).max(committed.committed_at);
-            now.since(from) >= step.rules.offsets_retention
+            now.since(from) >= step.view.rules.offsets_retention
         }
     };
-    let offsets = step.kept.offsets.all().iter();
+    let offsets = step.view.offsets().all().iter();
     offsets
         .filter(|((topic, _), committed)| is_over(committed) && !is_read(topic))
         .map(|(partition, committed)| (*partition, committed.committed_at))

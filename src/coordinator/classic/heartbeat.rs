@@ -11,10 +11,10 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Heartbeat>) {
 
 fn answer(step: &mut Step, beat: &Heartbeat) -> Result<(), GroupError> {
     step.check_identity(&beat.who)?;
-    if beat.generation != step.kept.group.generation() {
+    if beat.generation != step.hard.generation() {
         return Err(GroupError::IllegalGeneration);
     }
-    match step.kept.group.phase() {
+    match step.hard.phase() {
         Phase::Empty { .. } => Err(GroupError::UnknownMember),
         Phase::PreparingRebalance => {
             step.heard_from(&beat.who.member);

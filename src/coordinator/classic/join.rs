@@ -17,16 +17,16 @@ pub(super) type JoinReply = Reply<Result<Joined, JoinRefusal>>;
 pub(super) fn decide(step: &mut Step, asked: Asked<Join>, new_id: MemberId) {
     let Asked { what: join, reply } = asked;
     let told = join.member.clone().unwrap_or_default();
-    if !step.rules.session_timeout.contains(&join.session_timeout) {
+    if !step.view.rules.session_timeout.contains(&join.session_timeout) {
         return step.refuse_join(reply, GroupError::SessionTimeoutOutOfRange, told);
     }
     let said: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
-    if said > step.rules.member_bytes || join.protocols.len() > step.rules.member_protocols {
+    if said > step.view.rules.member_bytes || join.protocols.len() > step.view.rules.member_protocols {
         return step.refuse_join(reply, GroupError::MemberTooLarge, told);
     }
     if !has_place_for(step, join.member.as_deref()) {
         step.refuse_join(reply, GroupError::GroupFull, MemberId::new());
-        if let Some(id) = join.member.filter(|id| step.kept.group.member(id).is_some()) {
+        if let Some(id) = join.member.filter(|id| step.hard.member(id).is_some()) {
             step.remove(vec![id]);
             step.after_departure();
         }
@@ -39,11 +39,11 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Join>, new_id: MemberId) {
 }
 
 fn newcomer(step: &mut Step, join: Join, id: MemberId, reply: JoinReply) {
-    if !shares_a_protocol(&step.kept.group, &join) {
+    if !shares_a_protocol(&step.hard, &join) {
         return step.refuse_join(reply, GroupError::InconsistentProtocol, MemberId::new());
     }
     if let Some(instance) = &join.instance {
-        return match step.kept.group.instance(instance).cloned() {
+        return match step.hard.instance(instance).cloned() {
             Some(twin) => super::static_member::take_over(step, &twin, id, join, reply),
             None => add(step, id, join, reply),
         };
@@ -51,7 +51,7 @@ fn newcomer(step: &mut Step, join: Join, id: MemberId, reply: JoinReply) {
     if !join.confirms_its_id {
         return add(step, id, join, reply);
     }
-    if step.soft.pending.len() >= step.rules.max_size || !step.has_room_for(weight::of_pending(&id)) {
+    if step.soft.pending.len() >= step.view.rules.max_size || !step.has_room_for(weight::of_pending(&id)) {
         return step.refuse_join(reply, GroupError::NoRoom, MemberId::new());
     }
     step.expect_member(id.clone(), join.session_timeout);
@@ -59,11 +59,11 @@ fn newcomer(step: &mut Step, join: Join, id: MemberId, reply: JoinReply) {
 }
 
 fn known(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
-    let exists = step.kept.group.exists() || !step.soft.pending.is_empty();
+    let exists = step.hard.exists() || !step.soft.pending.is_empty();
     if !exists {
         return step.refuse_join(reply, GroupError::UnknownMember, id);
     }
-    if !shares_a_protocol(&step.kept.group, &join) {
+    if !shares_a_protocol(&step.hard, &join) {
         return step.refuse_join(reply, GroupError::InconsistentProtocol, id);
     }
     if step.soft.pending.contains(&id) && join.instance.is_none() {
@@ -74,8 +74,8 @@ fn known(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
         return step.refuse_join(reply, error, who.member);
     }
     let id = who.member;
-    let unchanged = step.kept.group.member(&id).is_some_and(|member| member.protocols == join.protocols);
-    match step.kept.group.phase() {
+    let unchanged = step.hard.member(&id).is_some_and(|member| member.protocols == join.protocols);
+    match step.hard.phase() {
         Phase::PreparingRebalance => update(step, id, join, reply),
         // The first answer may have been lost, so the member gets the same one again.
         Phase::CompletingRebalance if unchanged => {
@@ -84,7 +84,7 @@ fn known(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
             step.answer(reply, Ok(joined));
         }
         // A leader that rejoins wants a rebalance, for example because of new partitions.
-        Phase::Stable if unchanged && step.kept.group.leader() != Some(&id) => {
+        Phase::Stable if unchanged && step.hard.leader() != Some(&id) => {
             step.heard_from(&id);
             let joined = step.joined(&id);
             step.answer(reply, Ok(joined));
@@ -131,7 +131,7 @@ fn update(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
 
 /// Records the member's new timeouts and protocols, if they changed.
 pub(super) fn change_what_it_asks(step: &mut Step, id: &str, join: &Join) -> Result<(), GroupError> {
-    let Some(known) = step.kept.group.member(id) else { return Err(GroupError::UnknownMember) };
+    let Some(known) = step.hard.member(id) else { return Err(GroupError::UnknownMember) };
     let member = Member {
         session_timeout: join.session_timeout,
         rebalance_timeout: join.rebalance_timeout,
@@ -153,15 +153,14 @@ pub(super) fn change_what_it_asks(step: &mut Step, id: &str, join: &Join) -> Res
 /// Whether the group has a place for the member. During a rebalance only the members that have
 /// joined count: if there are more members than the limit, the last ones are refused.
 fn has_place_for(step: &Step, id: Option<&str>) -> bool {
-    let max = step.rules.max_size;
-    match step.kept.group.phase() {
+    let max = step.view.rules.max_size;
+    match step.hard.phase() {
         Phase::Empty { .. } => true,
         Phase::PreparingRebalance => {
             id.is_some_and(|id| step.soft.joining.contains_key(id)) || step.soft.joining.len() < max
         }
         Phase::CompletingRebalance | Phase::Stable => {
-            id.is_some_and(|id| step.kept.group.member(id).is_some())
-                || step.kept.group.members().size() < max
+            id.is_some_and(|id| step.hard.member(id).is_some()) || step.hard.members().size() < max
         }
     }
 }

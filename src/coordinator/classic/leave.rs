@@ -29,9 +29,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Leave>) {
 fn find(step: &mut Step, leaver: &Leaver, gone: &BTreeSet<MemberId>) -> Result<Option<MemberId>, GroupError> {
     let member = match leaver {
         Leaver::Nobody => return Err(GroupError::UnknownMember),
-        Leaver::Instance(instance) => {
-            step.kept.group.instance(instance).ok_or(GroupError::UnknownMember)?.clone()
-        }
+        Leaver::Instance(instance) => step.hard.instance(instance).ok_or(GroupError::UnknownMember)?.clone(),
         Leaver::Member(who) if step.expect_no_more(&who.member) => return Ok(None),
         Leaver::Member(who) => {
             step.check_identity(who)?;

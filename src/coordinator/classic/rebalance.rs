@@ -13,7 +13,7 @@ const A_LITTLE: Duration = Duration::from_secs(1);
 impl Step<'_> {
     /// A member joined, or changed its protocols.
     pub fn rebalance_or_complete(&mut self) {
-        match self.kept.group.phase() {
+        match self.hard.phase() {
             Phase::PreparingRebalance => self.complete_if_all_joined(),
             Phase::Empty { .. } | Phase::CompletingRebalance | Phase::Stable => self.begin_rebalance(),
         }
@@ -21,7 +21,7 @@ impl Step<'_> {
 
     /// Members have left or were removed.
     pub fn after_departure(&mut self) {
-        match self.kept.group.phase() {
+        match self.hard.phase() {
             Phase::Empty { .. } => {}
             Phase::PreparingRebalance => self.complete_if_all_joined(),
             Phase::CompletingRebalance | Phase::Stable => self.begin_rebalance(),
@@ -38,9 +38,9 @@ impl Step<'_> {
         self.soft.sync_deadline = None;
 
         let now = self.occasion.session;
-        let timeout = rebalance_timeout(&self.kept.group);
+        let timeout = rebalance_timeout(&self.hard);
         if self.is_empty() {
-            let delay = self.rules.initial_delay;
+            let delay = self.view.rules.initial_delay;
             let first = FirstRound { stretch: delay, left: timeout.saturating_sub(delay), grew: false };
             self.soft.join_round = Some(JoinRound { ends: now + delay, first: Some(first) });
             self.record(GroupRecord::RebalanceBegun);
@@ -56,8 +56,8 @@ impl Step<'_> {
     pub fn complete_if_all_joined(&mut self) {
         let waits_for_company = self.soft.join_round.is_some_and(|round| round.first.is_some());
         let all_joined =
-            self.soft.joining.len() == self.kept.group.members().size() && self.soft.pending.is_empty();
-        if self.kept.group.phase() == Phase::PreparingRebalance && !waits_for_company && all_joined {
+            self.soft.joining.len() == self.hard.members().size() && self.soft.pending.is_empty();
+        if self.hard.phase() == Phase::PreparingRebalance && !waits_for_company && all_joined {
             self.complete_join_round();
         }
     }
@@ -68,7 +68,7 @@ impl Step<'_> {
         let now = self.occasion.session;
         match round.first {
             Some(first) if first.grew && !first.left.is_zero() => {
-                let stretch = self.rules.initial_delay.min(first.left);
+                let stretch = self.view.rules.initial_delay.min(first.left);
                 let left = first.left.saturating_sub(first.stretch);
                 let first = FirstRound { stretch, left, grew: false };
                 self.soft.join_round = Some(JoinRound { ends: now + stretch, first: Some(first) });
@@ -81,21 +81,20 @@ impl Step<'_> {
     /// place until its session ends; a missing dynamic member is removed.
     fn complete_join_round(&mut self) {
         let missing = |id: &&MemberId| !self.soft.joining.contains_key(*id);
-        let dynamic =
-            |id: &&MemberId| self.kept.group.member(id).is_some_and(|member| member.instance.is_none());
+        let dynamic = |id: &&MemberId| self.hard.member(id).is_some_and(|member| member.instance.is_none());
         let stragglers: Vec<MemberId> =
-            self.kept.group.members().keys().filter(missing).filter(dynamic).cloned().collect();
+            self.hard.members().keys().filter(missing).filter(dynamic).cloned().collect();
         if !stragglers.is_empty() {
             self.remove(stragglers);
         }
-        let generation = next(self.kept.group.generation());
-        if self.kept.group.members().is_empty() {
+        let generation = next(self.hard.generation());
+        if self.hard.members().is_empty() {
             self.soft.join_round = None;
-            self.record(GroupRecord::Emptied { generation, at: self.occasion.wall });
+            self.record(GroupRecord::Emptied { generation, at: self.view.now() });
             return;
         }
         let now = self.occasion.session;
-        let timeout = rebalance_timeout(&self.kept.group);
+        let timeout = rebalance_timeout(&self.hard);
         let Some(leader) = self.elect_leader() else {
             // Only static members are left and none has rejoined. They stay until their sessions
             // expire.
@@ -103,9 +102,9 @@ impl Step<'_> {
             return;
         };
         self.soft.join_round = None;
-        let protocol = elect_protocol(&self.kept.group).unwrap_or_default();
+        let protocol = elect_protocol(&self.hard).unwrap_or_default();
         self.record(GroupRecord::GenerationBegun { generation, protocol, leader });
-        self.soft.unsynced = self.kept.group.members().keys().cloned().collect();
+        self.soft.unsynced = self.hard.members().keys().cloned().collect();
         self.soft.sync_deadline = Some(now + timeout);
         for (id, joining) in std::mem::take(&mut self.soft.joining) {
             let joined = self.joined(&id);
@@ -119,7 +118,7 @@ impl Step<'_> {
     /// The old leader if it has joined, else the member that has waited longest.
     fn elect_leader(&self) -> Option<MemberId> {
         let joining = &self.soft.joining;
-        if let Some(leader) = self.kept.group.leader()
+        if let Some(leader) = self.hard.leader()
             && joining.contains_key(leader)
         {
             return Some(leader.clone());
@@ -129,13 +128,13 @@ impl Step<'_> {
 
     /// The JoinGroup answer for a member of the current generation.
     pub fn joined(&self, id: &str) -> Joined {
-        let leader = self.kept.group.leader().cloned().unwrap_or_default();
+        let leader = self.hard.leader().cloned().unwrap_or_default();
         let members = if leader == id { self.members_for_leader() } else { Vec::new() };
         Joined {
             member: id.to_owned(),
-            generation: self.kept.group.generation(),
-            protocol_type: self.kept.group.protocol_type().map(str::to_owned),
-            protocol: self.kept.group.protocol().map(str::to_owned),
+            generation: self.hard.generation(),
+            protocol_type: self.hard.protocol_type().map(str::to_owned),
+            protocol: self.hard.protocol().map(str::to_owned),
             leader,
             skip_assignment: false,
             members,
@@ -143,13 +142,13 @@ impl Step<'_> {
     }
 
     fn members_for_leader(&self) -> Vec<JoinedMember> {
-        let protocol = self.kept.group.protocol().unwrap_or_default();
+        let protocol = self.hard.protocol().unwrap_or_default();
         let told = |(id, member): (&MemberId, &Member)| JoinedMember {
             id: id.clone(),
             instance: member.instance.clone(),
             metadata: member.metadata(protocol).cloned().unwrap_or_default(),
         };
-        self.kept.group.members().iter().map(told).collect()
+        self.hard.members().iter().map(told).collect()
     }
 }
 

@@ -13,6 +13,8 @@ use crate::kernel::group::{Group, MemberId, Phase};
 pub struct Soft {
     /// Member ids that were given to newcomers, who have to join with them before the deadline.
     pub(super) pending: Deadlines<MemberId>,
+    /// The memory that they take.
+    pub(super) pending_bytes: usize,
     /// The end of each member's session. A member that waits for an answer has none, because it
     /// cannot send heartbeats. A newcomer has one even then: it may be gone without knowing its id.
     pub(super) sessions: Deadlines<MemberId>,

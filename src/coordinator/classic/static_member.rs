@@ -7,7 +7,7 @@ use crate::coordinator::group::{GroupError, Join};
 use crate::kernel::group::{GroupRecord, MemberId, Phase};
 
 pub(super) fn take_over(step: &mut Step, twin: &MemberId, id: MemberId, join: Join, reply: JoinReply) {
-    let leader_before = step.kept.group.leader().cloned().unwrap_or_default();
+    let leader_before = step.hard.leader().cloned().unwrap_or_default();
     let unsynced = step.soft.unsynced.contains(twin);
     step.forget(twin, GroupError::FencedInstance, twin);
     if unsynced {
@@ -18,7 +18,7 @@ pub(super) fn take_over(step: &mut Step, twin: &MemberId, id: MemberId, join: Jo
     if let Err(error) = change_what_it_asks(step, &id, &join) {
         return step.refuse_join(reply, error, id);
     }
-    if step.kept.group.phase() == Phase::Stable && keeps_its_protocol(&step.kept.group) {
+    if step.hard.phase() == Phase::Stable && keeps_its_protocol(&step.hard) {
         return step_into_generation(step, &id, leader_before, join.can_skip_assignment, reply);
     }
     step.park_join(id, reply, false);
@@ -35,7 +35,7 @@ fn step_into_generation(
 ) {
     let mut joined = step.joined(id);
     if can_skip_assignment {
-        joined.skip_assignment = step.kept.group.leader().is_some_and(|leader| leader == id);
+        joined.skip_assignment = step.hard.leader().is_some_and(|leader| leader == id);
     } else {
         // A leader would compute an assignment, so an old client gets the previous leader's id
         // instead of its own.

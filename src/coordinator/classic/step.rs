@@ -1,19 +1,20 @@
 //! The state of a decision of a classic group while it is made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::join::JoinReply;
 use super::soft::{Joining, Soft};
-use crate::coordinator::group::{self, Decision, GroupError, Identity, JoinRefusal, Rules, weight};
+use crate::coordinator::group::{self, Decision, GroupError, Identity, JoinRefusal, View, weight};
 use crate::coordinator::machine::Occasion;
 use crate::coordinator::reply::Reply;
-use crate::kernel::group::{Change, GroupRecord, KeptGroup, MemberId, Phase};
-use crate::storage::groups::SeenTopics;
+use crate::kernel::Group;
+use crate::kernel::group::{GroupRecord, MemberId, Phase};
+use crate::kernel::offsets::OffsetChange;
 
 pub(super) struct Step<'a> {
-    pub rules: &'a Rules,
-    pub topics: &'a dyn SeenTopics,
-    pub kept: &'a mut KeptGroup,
+    pub view: &'a View<'a>,
+    pub hard: &'a mut Arc<Group>,
     pub soft: &'a mut Soft,
     pub occasion: Occasion,
     pub decision: &'a mut Decision,
@@ -21,13 +22,18 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub fn new(step: &'a mut group::Step<'_>, soft: &'a mut Soft) -> Step<'a> {
-        let group::Step { view, kept, occasion, decision } = step;
-        Step { rules: &view.rules, topics: &*view.topics, kept, soft, occasion: *occasion, decision }
+        let group::Step { view, hard, occasion, decision } = step;
+        Step { view, hard, soft, occasion: *occasion, decision }
     }
 
     /// Applies and keeps a record. A decision changes the hard state only through this function.
-    pub fn record(&mut self, change: impl Into<Change>) {
-        self.decision.record(self.kept, change.into());
+    pub fn record(&mut self, record: GroupRecord) {
+        self.decision.record(self.hard, record);
+    }
+
+    /// Keeps a change of the offsets, by which their memory grows.
+    pub fn change_offsets(&mut self, change: OffsetChange, grown: usize) {
+        self.decision.change_offsets(self.hard, change, grown.cast_signed());
     }
 
     pub fn answer<A: Send + 'static>(&mut self, reply: Reply<A>, answer: A) {
@@ -46,12 +52,12 @@ impl<'a> Step<'a> {
     /// Fails unless this is a member and, if static, the current holder of its instance id.
     pub fn check_identity(&self, who: &Identity) -> Result<(), GroupError> {
         if let Some(instance) = &who.instance {
-            let holder = self.kept.group.instance(instance).ok_or(GroupError::UnknownMember)?;
+            let holder = self.hard.instance(instance).ok_or(GroupError::UnknownMember)?;
             if *holder != who.member {
                 return Err(GroupError::FencedInstance);
             }
         }
-        if self.kept.group.member(&who.member).is_none() {
+        if self.hard.member(&who.member).is_none() {
             return Err(GroupError::UnknownMember);
         }
         Ok(())
@@ -62,14 +68,14 @@ impl<'a> Step<'a> {
         if self.soft.joining.contains_key(id) || self.soft.syncing.contains_key(id) {
             return;
         }
-        if let Some(member) = self.kept.group.member(id) {
+        if let Some(member) = self.hard.member(id) {
             self.soft.sessions.set(id.to_owned(), self.occasion.session + member.session_timeout);
         }
     }
 
     /// Expects a newcomer that has got its id to join with it.
     pub fn expect_member(&mut self, id: MemberId, session_timeout: Duration) {
-        self.decision.grown += weight::of_pending(&id).cast_signed();
+        self.soft.pending_bytes += weight::of_pending(&id);
         self.soft.pending.set(id, self.occasion.session + session_timeout);
     }
 
@@ -77,7 +83,7 @@ impl<'a> Step<'a> {
     pub fn expect_no_more(&mut self, id: &str) -> bool {
         let was_expected = self.soft.pending.remove(id);
         if was_expected {
-            self.decision.grown -= weight::of_pending(id).cast_signed();
+            self.soft.pending_bytes -= weight::of_pending(id);
         }
         was_expected
     }
@@ -115,6 +121,6 @@ impl<'a> Step<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        matches!(self.kept.group.phase(), Phase::Empty { .. })
+        matches!(self.hard.phase(), Phase::Empty { .. })
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Sync>) {
     if let Err(error) = check(step, &sync) {
         return step.answer(reply, Err(error));
     }
-    match step.kept.group.phase() {
+    match step.hard.phase() {
         Phase::Empty { .. } => step.answer(reply, Err(GroupError::UnknownMember)),
         Phase::PreparingRebalance => step.answer(reply, Err(GroupError::RebalanceInProgress)),
         Phase::CompletingRebalance => take_part(step, sync, reply),
@@ -30,12 +30,12 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Sync>) {
 
 fn check(step: &Step, sync: &Sync) -> Result<(), GroupError> {
     step.check_identity(&sync.who)?;
-    if sync.generation != step.kept.group.generation() {
+    if sync.generation != step.hard.generation() {
         return Err(GroupError::IllegalGeneration);
     }
     let differs = |said: Option<&str>, agreed: Option<&str>| matches!((said, agreed), (Some(said), Some(agreed)) if said != agreed);
-    if differs(sync.protocol_type.as_deref(), step.kept.group.protocol_type())
-        || differs(sync.protocol.as_deref(), step.kept.group.protocol())
+    if differs(sync.protocol_type.as_deref(), step.hard.protocol_type())
+        || differs(sync.protocol.as_deref(), step.hard.protocol())
     {
         return Err(GroupError::InconsistentProtocol);
     }
@@ -45,7 +45,7 @@ fn check(step: &Step, sync: &Sync) -> Result<(), GroupError> {
 /// Lets a SyncGroup wait for the leader's, or completes the generation if this is the leader's.
 fn take_part(step: &mut Step, sync: Sync, reply: SyncReply) {
     let id = sync.who.member;
-    let leads = step.kept.group.leader() == Some(&id);
+    let leads = step.hard.leader() == Some(&id);
     let bytes: usize = sync.assignments.iter().map(|(_, assignment)| assignment.len()).sum();
     if leads && !step.has_room_for(bytes) {
         return step.answer(reply, Err(GroupError::NoRoom));
@@ -71,7 +71,7 @@ fn take_part(step: &mut Step, sync: Sync, reply: SyncReply) {
 /// consumer without one gets an encoded empty assignment (rule C1).
 fn complete(step: &Step, given: Vec<(MemberId, Opaque)>) -> Vec<(MemberId, Opaque)> {
     let mut given: BTreeMap<MemberId, Opaque> = given.into_iter().collect();
-    let nothing = match step.kept.group.protocol_type() {
+    let nothing = match step.hard.protocol_type() {
         Some(subscription::CONSUMER) => Opaque::copy_of(subscription::EMPTY_ASSIGNMENT),
         _ => Opaque::default(),
     };
@@ -79,14 +79,14 @@ fn complete(step: &Step, given: Vec<(MemberId, Opaque)>) -> Vec<(MemberId, Opaqu
         let assignment = given.remove(id).filter(|assignment| !assignment.is_empty());
         (id.clone(), assignment.unwrap_or_else(|| nothing.clone()))
     };
-    step.kept.group.members().keys().map(assignment_of).collect()
+    step.hard.members().keys().map(assignment_of).collect()
 }
 
 fn synced(step: &Step, id: &str) -> Synced {
     Synced {
-        protocol_type: step.kept.group.protocol_type().map(str::to_owned),
-        protocol: step.kept.group.protocol().map(str::to_owned),
-        assignment: step.kept.group.member(id).map(|member| member.assignment.clone()).unwrap_or_default(),
+        protocol_type: step.hard.protocol_type().map(str::to_owned),
+        protocol: step.hard.protocol().map(str::to_owned),
+        assignment: step.hard.member(id).map(|member| member.assignment.clone()).unwrap_or_default(),
     }
 }
 

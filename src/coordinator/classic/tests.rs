@@ -14,12 +14,13 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Soft;
-use crate::coordinator::Settled;
 use crate::coordinator::group::*;
 use crate::coordinator::machine::{Machine, Occasion};
 use crate::coordinator::reply::{Awaited, Reply};
+use crate::coordinator::{GroupStore, Now, Settled};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, MemberId, Opaque};
 use crate::kernel::offsets::PartitionKey;
+use crate::kernel::{self, weigh_group};
 use crate::storage::groups::SeenTopics;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 
@@ -37,8 +38,9 @@ struct Play {
     syncing: BTreeMap<Caller, Awaited<Result<Synced, GroupError>>>,
     /// The answers to JoinGroup and SyncGroup that nobody has looked at.
     answers: BTreeMap<Caller, Answer>,
-    weight: isize,
     room: usize,
+    /// Whether the kernel has all that was decided before.
+    settled: bool,
 }
 
 /// Identifies a request that may have to wait. Later ones have higher numbers.
@@ -64,8 +66,8 @@ impl Default for Play {
             joining: BTreeMap::new(),
             syncing: BTreeMap::new(),
             answers: BTreeMap::new(),
-            weight: 0,
             room: usize::MAX,
+            settled: true,
         }
     }
 }
@@ -77,13 +79,17 @@ fn rules() -> Rules {
 
 impl Play {
     fn decide(&mut self, command: Command) {
-        let view = view(self.rules.clone(), self.topics.clone());
-        let occasion = Occasion { wall: self.wall(), session: self.now, room: self.room };
+        let store = Published { topics: self.topics.clone(), kept: self.replayed.clone(), now: self.wall() };
+        let view = View::new("", &self.rules, &store);
+        let occasion = Occasion { session: self.now, room: self.room, settled: self.settled };
         let decision = self.group.decide(&view, occasion, command);
         assert_eq!(decision.after, self.replayed.group.version());
+        let before = weigh_kept(&self.replayed.group);
         self.replayed.apply(&decision.changes);
+        if decision.changes.iter().all(|change| matches!(change, Change::Group(_))) {
+            assert_eq!(decision.grown, weigh_kept(&self.replayed.group) - before);
+        }
         self.log.extend(decision.changes);
-        self.weight += decision.grown;
         decision.answers.into_iter().for_each(|answer| answer.send(&Settled::known(Ok(()))));
         self.joining.retain(|caller, awaited| match awaited.try_recv() {
             Ok(answered) => self.answers.insert(*caller, Answer::Join(answered.answer)).is_some(),
@@ -93,7 +99,7 @@ impl Play {
             Ok(answered) => self.answers.insert(*caller, Answer::Sync(answered.answer)).is_some(),
             Err(error) => error == TryRecvError::Empty,
         });
-        self.check();
+        assert_eq!(&self.replayed.group, self.group.hard());
     }
 
     /// A request whose answer comes at once.
@@ -118,17 +124,6 @@ impl Play {
         Timestamp(i64::try_from(self.now.as_millis()).unwrap())
     }
 
-    fn check(&mut self) {
-        assert_eq!((&self.replayed.group, &self.replayed.offsets), (self.group.hard(), self.group.offsets()));
-        assert_eq!(self.weight, self.weigh());
-    }
-
-    /// The weight beyond that of a group that does not exist.
-    fn weigh(&self) -> isize {
-        let weight = |group: &Group| group.weigh(&"".into()).sum().cast_signed();
-        weight(&self.group) - weight(&Group::default())
-    }
-
     /// Lets time pass; every timer fires when it is due.
     fn wait(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
@@ -141,8 +136,7 @@ impl Play {
 
     /// A crash and a restart: soft state and waiting requests are lost.
     fn restart(&mut self) {
-        self.group = restored(self.replayed.clone(), self.now);
-        self.weight = self.weigh();
+        self.group = restored(self.replayed.group.clone(), self.now);
         self.answers.clear();
     }
 
@@ -253,13 +247,52 @@ impl Play {
     }
 }
 
-/// A group as it is after a restart.
-fn restored(kept: KeptGroup, now: Duration) -> Group {
-    Group::restored(&view(rules(), BTreeMap::new()), kept, now).machine
+/// The memory of a group in the kernel.
+fn weigh_kept(group: &kernel::Group) -> isize {
+    if group.exists() { weigh_group("", group).cast_signed() } else { 0 }
 }
 
-fn view(rules: Rules, topics: BTreeMap<TopicId, &'static str>) -> View {
-    View { rules: Arc::new(rules), topics: Arc::new(Names(topics)) }
+/// A group as it is after a restart.
+fn restored(hard: Arc<kernel::Group>, now: Duration) -> Group {
+    Group::restored(&View::new("", &rules(), &Published::default()), hard, now).machine
+}
+
+/// The store as the group sees it. It gets no commands.
+#[derive(Default)]
+struct Published {
+    topics: BTreeMap<TopicId, &'static str>,
+    kept: KeptGroup,
+    now: Timestamp,
+}
+
+impl GroupStore for Published {
+    fn groups(&self) -> kernel::Groups {
+        unreachable!("a group reads only itself")
+    }
+
+    fn group(&self, _: &str) -> Option<KeptGroup> {
+        Some(self.kept.clone())
+    }
+
+    fn group_bytes(&self) -> usize {
+        0
+    }
+
+    fn submit(&self, _: &str, _: u64, _: Vec<Change>) -> Settled {
+        unreachable!("a group returns its changes")
+    }
+
+    fn is_serving(&self) -> bool {
+        true
+    }
+
+    fn now(&self) -> Now {
+        Now { time: self.now, trusted: None }
+    }
+
+    fn topics(&self) -> Arc<dyn SeenTopics> {
+        Arc::new(Names(self.topics.clone()))
+    }
 }
 
 struct Names(BTreeMap<TopicId, &'static str>);

@@ -37,9 +37,7 @@ pub enum Command {
     Delete(Asked<Delete>),
     /// Deletes the group to make room for others, if it is dispensable.
     MakeRoom,
-    /// Topics were deleted: their offsets are removed.
-    ForgetTopics,
-    /// Removes the offsets of deleted topics and expired ones.
+    /// Removes expired offsets, and those of deleted topics that are left.
     Expire {
         /// The time for the age of offsets; `None` while the clock is not trusted.
         by_age_at: Option<Timestamp>,

@@ -7,6 +7,7 @@
 //! again once it has no enlisted member left, or when a member joins that does not know the protocol.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -15,10 +16,10 @@ use super::{
 };
 use crate::coordinator::classic::{self, Parked};
 use crate::coordinator::deadlines::Deadlines;
-use crate::coordinator::machine::{Job, Restored, Weight};
+use crate::coordinator::machine::{Job, Restored};
 use crate::coordinator::reply::Reply;
 use crate::kernel;
-use crate::kernel::group::{Generation, GroupRecord, KeptGroup, Member, MemberId, Opaque, Phase};
+use crate::kernel::group::{Generation, GroupRecord, Member, MemberId, Opaque, Phase};
 
 const ROSTER: &str = "roster";
 const SESSION: Duration = Duration::from_secs(10);
@@ -43,17 +44,16 @@ pub fn is_roster(hard: &kernel::Group) -> bool {
     hard.protocol_type() == Some(ROSTER)
 }
 
-pub fn restored(kept: KeptGroup, now: Duration) -> Restored<Group> {
+pub fn restored(hard: Arc<kernel::Group>, now: Duration) -> Restored<Group> {
     let mut roster = Roster::default();
-    let hard = &kept.group;
     for (id, _) in hard.members().iter().filter(|(_, member)| is_enlisted(member)) {
         roster.sessions.set(id.clone(), now + SESSION);
     }
     let jobs = match hard.phase() {
-        Phase::CompletingRebalance => vec![assignment(hard)],
+        Phase::CompletingRebalance => vec![assignment(&hard)],
         _ => Vec::new(),
     };
-    Restored { machine: Group { kept, kind: Kind::Roster(roster) }, jobs }
+    Restored { machine: Group { hard, kind: Kind::Roster(roster) }, jobs }
 }
 
 /// A classic group becomes a roster.
@@ -73,7 +73,7 @@ impl Rulebook for Roster {
             Command::Computed { generation, assignments } => self.computed(step, generation, assignments),
             Command::Tick => return self.tick(step),
             Command::Heartbeat(asked) => {
-                let known = step.kept.group.member(&asked.what.who.member).is_some();
+                let known = step.hard.member(&asked.what.who.member).is_some();
                 step.decision.answer(asked.reply, known.then_some(()).ok_or(GroupError::UnknownMember));
             }
             Command::Leave(asked) => {
@@ -83,7 +83,7 @@ impl Rulebook for Roster {
             Command::Commit(asked) => step.decision.answer(asked.reply, Err(GroupError::IllegalGeneration)),
             Command::DeleteOffsets(asked) => step.decision.answer(asked.reply, Err(GroupError::NotEmpty)),
             Command::Delete(asked) => step.decision.answer(asked.reply, Err(GroupError::NotEmpty)),
-            Command::MakeRoom | Command::ForgetTopics | Command::Expire { .. } => {}
+            Command::MakeRoom | Command::Expire { .. } => {}
         }
         Flow::Done
     }
@@ -112,8 +112,8 @@ impl Rulebook for Roster {
         self.sessions.next()
     }
 
-    fn weigh(&self, hard: &kernel::Group) -> Weight {
-        weight::of_group(hard)
+    fn weigh(&self, hard: &kernel::Group) -> usize {
+        weight::of_members(hard)
     }
 
     fn dismiss(&mut self) {
@@ -126,11 +126,11 @@ impl Roster {
     fn enlist(&mut self, step: &mut Step, asked: Asked<Enlist>) {
         let Asked { what: Enlist(id), reply } = asked;
         self.sessions.set(id.clone(), step.occasion.session + SESSION);
-        if step.kept.group.member(&id).is_none() {
+        if step.hard.member(&id).is_none() {
             let protocols = vec![(ROSTER.to_owned(), Opaque::default())];
             add(step, id, Member { protocols, session_timeout: SESSION, ..Member::default() });
         }
-        step.decision.answer(reply, Ok(step.kept.group.generation()));
+        step.decision.answer(reply, Ok(step.hard.generation()));
     }
 
     fn join(&mut self, step: &mut Step, asked: Asked<Join>, new_id: MemberId) -> Flow {
@@ -140,7 +140,7 @@ impl Roster {
         }
         let Asked { what: join, reply } = asked;
         let id = join.member.unwrap_or(new_id);
-        if step.kept.group.member(&id).is_none() {
+        if step.hard.member(&id).is_none() {
             let Join { client_id, client_host, session_timeout, rebalance_timeout, protocols, .. } = join;
             let (instance, assignment) = (join.instance, Opaque::default());
             let member = Member {
@@ -161,7 +161,7 @@ impl Roster {
 
     fn sync(&mut self, step: &mut Step, asked: Asked<Sync>) {
         let Asked { what: sync, reply } = asked;
-        if sync.generation != step.kept.group.generation() {
+        if sync.generation != step.hard.generation() {
             return step.decision.answer(reply, Err(GroupError::IllegalGeneration));
         }
         self.syncs.insert(sync.who.member, reply);
@@ -170,7 +170,7 @@ impl Roster {
 
     /// A result for another generation comes too late: the job of the current one is still to come.
     fn computed(&mut self, step: &mut Step, of: Generation, assignments: Vec<(MemberId, Opaque)>) {
-        if of == step.kept.group.generation() {
+        if of == step.hard.generation() {
             step.record(GroupRecord::Assigned { assignments });
             step.decision.wakes = true;
             self.answer_if_assigned(step);
@@ -178,10 +178,10 @@ impl Roster {
     }
 
     fn answer_if_assigned(&mut self, step: &mut Step) {
-        if step.kept.group.phase() != Phase::Stable {
+        if step.hard.phase() != Phase::Stable {
             return;
         }
-        let generation = step.kept.group.generation();
+        let generation = step.hard.generation();
         for (member, reply) in std::mem::take(&mut self.joins) {
             let joined = Joined {
                 member,
@@ -195,7 +195,7 @@ impl Roster {
             step.decision.answer(reply, Ok(joined));
         }
         for (id, reply) in std::mem::take(&mut self.syncs) {
-            let assignment = step.kept.group.member(&id).map(|member| member.assignment.clone());
+            let assignment = step.hard.member(&id).map(|member| member.assignment.clone());
             let assignment = assignment.unwrap_or_default();
             step.decision.answer(reply, Ok(Synced { protocol_type: None, protocol: None, assignment }));
         }
@@ -220,7 +220,7 @@ impl Roster {
     /// The group goes on as a classic one, without these members.
     fn downgrade(&mut self, step: &mut Step, without: Vec<MemberId>, then: Command) -> Flow {
         step.record(GroupRecord::Left { members: without });
-        if let Some((id, member)) = step.kept.group.members().first() {
+        if let Some((id, member)) = step.hard.members().first() {
             let (id, member) = (id.clone(), member.clone());
             let protocol_type = "consumer".to_owned();
             step.record(GroupRecord::Joined { id, protocol_type, member });
@@ -242,10 +242,10 @@ fn add(step: &mut Step, id: MemberId, member: Member) {
 }
 
 fn begin(step: &mut Step) {
-    let generation = Generation(step.kept.group.generation().0 + 1);
+    let generation = Generation(step.hard.generation().0 + 1);
     let (protocol, leader) = (ROSTER.to_owned(), MemberId::new());
     step.record(GroupRecord::GenerationBegun { generation, protocol, leader });
-    step.decision.jobs.push(assignment(&step.kept.group));
+    step.decision.jobs.push(assignment(&step.hard));
 }
 
 /// The job of the current generation.

@@ -1,30 +1,49 @@
 //! The state of a decision while it is made, for all kinds of group.
 
+use std::sync::Arc;
+
 use super::{Decision, View, weight};
 use crate::coordinator::machine::Occasion;
 use crate::coordinator::reply::{After, Reply};
-use crate::kernel::group::{Change, KeptGroup};
+use crate::kernel;
+use crate::kernel::group::{Change, GroupRecord};
+use crate::kernel::offsets::OffsetChange;
 
 pub struct Step<'a> {
-    pub view: &'a View,
-    pub kept: &'a mut KeptGroup,
+    pub view: &'a View<'a>,
+    pub hard: &'a mut Arc<kernel::Group>,
     pub occasion: Occasion,
     pub decision: Decision,
 }
 
 impl Step<'_> {
-    pub fn record(&mut self, change: impl Into<Change>) {
-        self.decision.record(self.kept, change.into());
+    pub fn record(&mut self, record: GroupRecord) {
+        self.decision.record(self.hard, record);
+    }
+
+    /// Ends the decision. `before` is the memory that the kernel's group took.
+    pub fn done(mut self, before: usize) -> Decision {
+        kernel::Group::end_command(self.hard, &self.decision.changes);
+        let after = weight::in_kernel(self.view.name, self.hard);
+        self.decision.grown += after.cast_signed() - before.cast_signed();
+        self.decision
     }
 }
 
 impl Decision {
-    /// Applies a change to the coordinator's copy of the group, and keeps it for the journal.
-    pub fn record(&mut self, kept: &mut KeptGroup, change: Change) {
-        let before = weight::touched_by(kept, &change);
-        kept.apply_one(&change);
-        let after = weight::touched_by(kept, &change);
-        self.grown += after.cast_signed() - before.cast_signed();
+    /// Applies a record to the coordinator's copy of the group, and keeps it for the journal.
+    pub fn record(&mut self, group: &mut Arc<kernel::Group>, record: GroupRecord) {
+        self.keep(group, record.into());
+    }
+
+    /// Keeps a change of the group's offsets, by which their memory grows.
+    pub fn change_offsets(&mut self, group: &mut Arc<kernel::Group>, change: OffsetChange, grown: isize) {
+        self.grown += grown;
+        self.keep(group, change.into());
+    }
+
+    fn keep(&mut self, group: &mut Arc<kernel::Group>, change: Change) {
+        kernel::Group::change(group, &change);
         self.changes.push(change);
     }
 

@@ -12,7 +12,7 @@ use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
 use crate::kernel;
 use crate::kernel::group::{Change, Generation, KeptGroup, Opaque};
-use crate::storage::Waiters;
+use crate::kernel::offsets::{CommittedOffset, OffsetChange, Offsets};
 use crate::storage::groups::SeenTopics;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 use std::sync::Mutex;
@@ -31,7 +31,6 @@ struct Memory {
     /// The clock is not trusted.
     untrusted: AtomicBool,
     deleted: Mutex<BTreeSet<TopicId>>,
-    watching: Waiters,
     /// How many submits there were.
     submitted: Arc<AtomicU64>,
 }
@@ -50,6 +49,10 @@ impl GroupStore for Memory {
 
     fn group(&self, name: &str) -> Option<KeptGroup> {
         self.durable.lock().unwrap().get(name)
+    }
+
+    fn group_bytes(&self) -> usize {
+        self.durable.lock().unwrap().bytes()
     }
 
     fn submit(&self, group: &str, after: u64, changes: Vec<Change>) -> Settled {
@@ -74,10 +77,6 @@ impl GroupStore for Memory {
     fn topics(&self) -> Arc<dyn SeenTopics> {
         Arc::new(AllBut(self.deleted.lock().unwrap().clone()))
     }
-
-    fn watch_deletions(&self, waiter: &Arc<Waiter>) {
-        self.watching.add(waiter);
-    }
 }
 
 /// All topics exist, except the deleted ones.
@@ -94,11 +93,6 @@ impl SeenTopics for AllBut {
 }
 
 impl Memory {
-    fn delete_topic(&self, topic: TopicId) {
-        self.deleted.lock().unwrap().insert(topic);
-        self.watching.wake_all();
-    }
-
     /// A sync: all waiting records become durable.
     fn settle(&self) {
         self.settle_first(usize::MAX);
@@ -234,9 +228,8 @@ fn commit(value: i64) -> Commit {
 }
 
 fn offset_of(stage: &Stage, group: &str) -> Option<i64> {
-    let offsets = now(stage.groups.fetch_offsets(group, Some(vec![(TOPIC, 0)]))).unwrap();
-    assert_eq!(offsets.len(), 1);
-    offsets[0].1.as_ref().map(|committed| committed.offset.0)
+    let offsets = now(stage.groups.offsets(group)).unwrap();
+    offsets.get((TOPIC, 0)).map(|committed| committed.offset.0)
 }
 
 #[test]
@@ -244,7 +237,7 @@ fn nothing_is_said_before_it_is_durable() {
     let stage = Stage::new(rules());
     stage.store.hold();
     let mut commits = pin!(stage.groups.commit("g", commit(5)));
-    let mut fetches = pin!(stage.groups.fetch_offsets("g", None));
+    let mut fetches = pin!(stage.groups.offsets("g"));
     let mut refused = pin!(stage.groups.heartbeat("g", beat("stranger", 1)));
     let mut lists = pin!(stage.groups.list());
     assert!(peek(commits.as_mut()).is_none());
@@ -266,13 +259,13 @@ fn the_end_of_a_group_is_not_answered_before_it_is_durable() {
     stage.store.hold();
     let mut deletes = pin!(stage.groups.delete("g"));
     assert!(peek(deletes.as_mut()).is_none());
-    let mut fetches = pin!(stage.groups.fetch_offsets("g", Some(vec![(TOPIC, 0)])));
+    let mut fetches = pin!(stage.groups.offsets("g"));
     let mut describes = pin!(stage.groups.describe("g"));
     assert!(peek(fetches.as_mut()).is_none());
     assert!(peek(describes.as_mut()).is_none());
     stage.store.let_go();
     assert_eq!(peek(deletes).unwrap(), Ok(()));
-    assert_eq!(peek(fetches).unwrap().unwrap(), [((TOPIC, 0), None)]);
+    assert_eq!(peek(fetches).unwrap(), Ok(Offsets::default()));
     assert_eq!(peek(describes).unwrap(), Err(GroupError::NoSuchGroup));
     stage.wait(2);
     assert!(stage.groups.runtime.keys().is_empty(), "and then nothing is left of it");
@@ -283,18 +276,49 @@ fn w19_what_was_asked_first_takes_effect_first_however_late_it_is_awaited() {
     let stage = Stage::new(rules());
     let first = stage.groups.commit("g", commit(1));
     let second = stage.groups.commit("g", commit(2));
-    let fetch = stage.groups.fetch_offsets("g", None);
-    assert_eq!(now(fetch).unwrap()[0].1.as_ref().unwrap().offset, Offset(2));
+    assert_eq!(offset_of(&stage, "g"), Some(2));
     now(second).unwrap();
     now(first).unwrap();
     assert_eq!(offset_of(&stage, "g"), Some(2));
 }
 
 #[test]
+fn offsets_are_those_of_the_store_also_if_they_change_without_the_group() {
+    let stage = Stage::new(rules());
+    now(stage.groups.commit("g", commit(5))).unwrap();
+    let (of, committed) = {
+        let kept = stage.store.group("g").unwrap();
+        let (of, committed) = kept.offsets.all().first().unwrap();
+        (*of, CommittedOffset { offset: Offset(9), ..committed.clone() })
+    };
+    let change = OffsetChange::Committed(vec![(of, committed)]).into();
+    stage.store.durable.lock().unwrap().change("g", 0, &[change]).unwrap();
+    assert_eq!(offset_of(&stage, "g"), Some(9));
+    let topic = OffsetToDelete { partition: (TOPIC, 0), topic: "t".into() };
+    assert_eq!(now(stage.groups.delete_offsets("g", vec![topic])), Ok(vec![Ok(())]));
+    assert_eq!(offset_of(&stage, "g"), None);
+}
+
+#[test]
+fn deleting_an_offset_waits_for_a_commit_that_came_before_it() {
+    let stage = Stage::new(rules());
+    now(stage.groups.commit("g", commit(4))).unwrap();
+    stage.clock.set(Timestamp(stage.clock.now().0 + 1));
+    stage.store.hold();
+    let mut commits = pin!(stage.groups.commit("g", commit(5)));
+    let topic = OffsetToDelete { partition: (TOPIC, 0), topic: "t".into() };
+    let mut deletes = pin!(stage.groups.delete_offsets("g", vec![topic]));
+    assert!(peek(commits.as_mut()).is_none() && peek(deletes.as_mut()).is_none());
+    stage.store.let_go();
+    assert_eq!(peek(commits).unwrap(), Ok(vec![Ok(())]));
+    assert_eq!(peek(deletes).unwrap(), Ok(vec![Ok(())]));
+    assert_eq!(offset_of(&stage, "g"), None);
+}
+
+#[test]
 fn c19_an_unknown_group_has_no_offsets_and_that_is_no_error() {
     let stage = Stage::new(rules());
     assert_eq!(offset_of(&stage, "nobody"), None);
-    assert_eq!(now(stage.groups.fetch_offsets("nobody", None)), Ok(vec![]));
     assert!(stage.groups.runtime.keys().is_empty(), "and none is made");
 }
 
@@ -437,7 +461,7 @@ fn m7_once_the_journal_has_failed_no_group_is_served() {
     let not_stored = GroupError::NotStored;
     assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Err(not_stored));
     assert_eq!(now(stage.groups.commit("g", commit(1))), Err(not_stored));
-    assert_eq!(now(stage.groups.fetch_offsets("g", None)), Err(not_stored));
+    assert_eq!(now(stage.groups.offsets("g")), Err(not_stored));
     assert_eq!(now(stage.groups.describe("g")), Err(not_stored));
     assert_eq!(now(stage.groups.list()), Err(not_stored));
     stage.store.hold();
@@ -506,42 +530,6 @@ fn groups_that_hold_nothing_take_no_room_from_those_that_do() {
         commit.offsets[0].partition.1 = partition;
         assert_eq!(now(stage.groups.commit("real", commit)), Ok(vec![Ok(())]), "{partition}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn deleted_topics_take_their_offsets_out_of_all_groups_together_and_within_a_second() {
-    let stage = Stage::new(rules());
-    let other: TopicId = Uuid([8; 16]);
-    for group in ["a", "b"] {
-        let mut both = commit(1);
-        both.offsets.push(OffsetToCommit { partition: (other, 0), ..both.offsets[0].clone() });
-        now(stage.groups.commit(group, both)).unwrap();
-    }
-    let groups = stage.groups.clone();
-    let runs = tokio::spawn(async move { groups.run().await });
-    let pass = async |seconds: u64| {
-        for _ in 0..seconds * 10 {
-            stage.clock.set(Timestamp(stage.clock.now().0 + 100));
-            time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    pass(1).await;
-    // However many topics are deleted, no group is looked at meanwhile.
-    let made_up = (0..200).map(|byte| Uuid([byte; 16])).filter(|topic| *topic != other);
-    for topic in made_up {
-        stage.store.delete_topic(topic);
-        assert_eq!(offset_of(&stage, "a"), Some(1));
-    }
-    let submitted = Arc::clone(&stage.store.submitted);
-    let before = submitted.load(Ordering::SeqCst);
-    pass(2).await;
-    assert_eq!(submitted.load(Ordering::SeqCst) - before, 2, "one pass, and a command for each group");
-    for group in ["a", "b"] {
-        assert_eq!(offset_of(&stage, group), None);
-        let left = now(stage.groups.fetch_offsets(group, Some(vec![(other, 0)]))).unwrap();
-        assert!(left[0].1.is_some(), "that topic is still there");
-    }
-    runs.abort();
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use super::super::Settler;
 use super::super::deadlines::Deadlines;
-use super::super::machine::{Decision, Weight};
+use super::super::machine::Decision;
 use super::super::reply::After;
-use super::super::{Now, Settler};
 use super::*;
 use crate::types::{LeaderEpoch, Timestamp, TopicId, Uuid};
 
@@ -67,11 +67,16 @@ impl Locks {
 
 impl Machine for Locks {
     type Key = Key;
+    type Name = Key;
     type Kept = Acknowledged;
     type Fence = LeaderEpoch;
-    type View = ();
+    type View<'a> = ();
     type Command = Command;
     type Change = i64;
+
+    fn key(name: &Key) -> Key {
+        name.clone()
+    }
 
     fn restored(_: &(), acknowledged: Acknowledged, _: Duration) -> Restored<Locks> {
         let end = acknowledged.last().map_or(0, |last| last + 1);
@@ -93,7 +98,7 @@ impl Machine for Locks {
                 if locked {
                     Arc::make_mut(&mut self.acknowledged).insert(offset);
                     decision.changes.push(offset);
-                    decision.grown = 8;
+                    decision.grown = if self.acknowledged.len() == 1 { 58 } else { 8 };
                 }
                 decision.answers.push(reply.answer(locked, After::LastRecord));
             }
@@ -132,8 +137,12 @@ impl Machine for Locks {
         !self.acknowledged.is_empty()
     }
 
-    fn is_dispensable(&self) -> bool {
+    fn is_unused(&self) -> bool {
         false
+    }
+
+    fn has_nothing_beside(&self, (): &()) -> bool {
+        true
     }
 
     fn is_at_rest(&self) -> bool {
@@ -144,8 +153,12 @@ impl Machine for Locks {
         self.locked.next()
     }
 
-    fn weigh(&self, _: &Key) -> Weight {
-        Weight { kept: 50 + 8 * self.acknowledged.len(), slot: 100 }
+    fn weigh(&self, _: &Key) -> usize {
+        100
+    }
+
+    fn weigh_new(_: &Key) -> usize {
+        150
     }
 
     fn dismiss(&mut self) {
@@ -179,6 +192,10 @@ impl Keeper<Locks> for Arc<Store> {
         lock(&self.kept).get(key).cloned()
     }
 
+    fn bytes(&self) -> usize {
+        lock(&self.kept).values().map(|acknowledged| 50 + 8 * acknowledged.len()).sum()
+    }
+
     fn home(&self, _: &Key) -> Option<LeaderEpoch> {
         *lock(&self.epoch)
     }
@@ -193,11 +210,7 @@ impl Keeper<Locks> for Arc<Store> {
         true
     }
 
-    fn now(&self) -> Now {
-        Now { time: self.clock.now(), trusted: None }
-    }
-
-    fn view(&self) {}
+    fn view(&self, _: &Key) {}
 }
 
 impl Store {
@@ -237,8 +250,9 @@ impl Stage {
     }
 
     fn grew(&self, end: i64) {
-        let done = self.runtime.with(&self.key, Absent::Create, |slot, state| {
-            self.runtime.decide(slot, state, Command::Grew(end));
+        let at = self.runtime.session.look();
+        let done = self.runtime.with(&self.key, Absent::Create, at, |slot, state| {
+            self.runtime.decide(slot, state, at, Command::Grew(end));
         });
         done.unwrap();
     }

@@ -2,6 +2,7 @@
 //! The invariants are checked after every step.
 
 use super::*;
+use crate::coordinator::group::weight;
 use crate::kernel::group::Phase;
 
 /// A small random number generator (xorshift64*), so that a seed identifies a run.
@@ -141,7 +142,7 @@ impl Clients {
             1 => drop(self.play.delete_offsets(&[((TOPIC, 0), "t"), ((TOPIC, 1), "u")])),
             2 => {
                 self.play.topics.remove(&TOPIC);
-                self.play.decide(Command::ForgetTopics);
+                self.play.decide(Command::Expire { by_age_at: None });
             }
             3 => {
                 self.play.topics.insert(TOPIC, "t");
@@ -181,6 +182,8 @@ impl Clients {
         assert!(soft.joining.keys().all(|id| hard.member(id).is_some()));
         assert!(soft.joining.is_empty() || hard.phase() == Phase::PreparingRebalance);
         assert!(soft.syncing.is_empty() || hard.phase() == Phase::CompletingRebalance);
+        let pending = soft.pending.keys().map(|id| weight::of_pending(id));
+        assert_eq!(soft.pending_bytes, pending.sum::<usize>());
         let is_empty = matches!(hard.phase(), Phase::Empty { .. });
         assert!(!is_empty || hard.members().is_empty());
         assert!(is_empty || self.play.group.next_deadline().is_some(), "nobody would look after the group");

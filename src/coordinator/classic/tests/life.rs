@@ -73,13 +73,13 @@ fn c9_a_stable_group_goes_on_after_a_restart() {
 fn an_assignment_whose_generation_was_refused_makes_no_group_stable() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     play.join(again(&members[0]));
-    let mut kernel = play.replayed.clone();
+    let mut kernel = play.replayed.group.clone();
     let from = play.log.len();
     play.join(again(&members[1]));
     play.all_sync(&members, 2);
     for record in &play.log[from..] {
         if !matches!(record, Change::Group(GroupRecord::GenerationBegun { .. })) {
-            kernel.apply_one(record);
+            kernel::Group::change(&mut kernel, record);
         }
     }
     let restored = super::restored(kernel, Duration::ZERO);

@@ -3,7 +3,7 @@
 use super::*;
 
 fn committed(play: &Play, partition: i32) -> Option<i64> {
-    play.group.offsets().get((TOPIC, partition)).map(|committed| committed.offset.0)
+    play.replayed.offsets.get((TOPIC, partition)).map(|committed| committed.offset.0)
 }
 
 fn retention_check(play: &mut Play, topic: &'static str) {
@@ -87,14 +87,13 @@ fn c10_an_offset_comes_back_with_its_metadata() {
         ..offset(4, 9)
     };
     play.commit(simple(vec![asked])).unwrap().remove(0).unwrap();
-    let found = play.group.fetch_offsets(Some(&[(TOPIC, 4), (TOPIC, 5)]));
-    let there = found[0].1.as_ref().unwrap();
+    let there = play.replayed.offsets.get((TOPIC, 4)).unwrap();
     assert_eq!(
         (there.metadata.as_str(), there.offset, there.leader_epoch.unwrap().0),
         ("näher", Offset(9), 3)
     );
-    assert_eq!(found[1], ((TOPIC, 5), None));
-    assert_eq!(play.group.fetch_offsets(None).len(), 1);
+    assert_eq!(play.replayed.offsets.get((TOPIC, 5)), None);
+    assert_eq!(play.replayed.offsets.len(), 1);
 }
 
 #[test]
@@ -202,19 +201,31 @@ fn nothing_expires_by_a_clock_that_is_not_trusted() {
 }
 
 #[test]
-fn offsets_of_a_deleted_topic_go() {
+fn an_offset_that_was_committed_while_its_topic_was_deleted_goes_at_the_check() {
     let mut play = Play::default();
     let other = Uuid([8; 16]);
     play.topics.insert(other, "u");
     let of_other = OffsetToCommit { partition: (other, 0), ..offset(0, 1) };
     play.commit(simple(vec![offset(0, 5), offset(1, 5), of_other])).unwrap();
     play.topics.remove(&TOPIC);
-    play.decide(Command::ForgetTopics);
-    assert_eq!(play.group.offsets().len(), 1);
-    let records = play.log.len();
-    play.decide(Command::ForgetTopics);
-    assert_eq!(play.log.len(), records, "once");
-    play.topics.remove(&other);
     play.decide(Command::Expire { by_age_at: None });
-    assert_eq!(play.group.offsets().len(), 0, "also where the deletion itself came to nothing");
+    assert_eq!(play.replayed.offsets.topics(), [other]);
+    let records = play.log.len();
+    play.decide(Command::Expire { by_age_at: None });
+    assert_eq!(play.log.len(), records, "once");
+}
+
+#[test]
+fn a_group_is_not_deleted_for_its_lack_of_offsets_while_a_commit_may_be_on_its_way() {
+    for command in [|| Command::Expire { by_age_at: Some(Timestamp(0)) }, || Command::MakeRoom] {
+        let mut play = Play::default();
+        play.commit(simple(vec![offset(0, 5)])).unwrap();
+        assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Ok(vec![Ok(())]));
+        play.settled = false;
+        play.decide(command());
+        assert!(play.group.exists());
+        play.settled = true;
+        play.decide(command());
+        assert!(!play.group.exists());
+    }
 }

@@ -162,7 +162,7 @@ async fn the_result_of_a_job_comes_from_a_thread_of_its_own_and_wakes_who_watche
     let stage = Stage::new(rules());
     enlist(&stage, "n");
     let polls = Waiter::new();
-    stage.groups.runtime.watch(&"g".into(), &polls).unwrap();
+    stage.groups.runtime.watch("g", &polls).unwrap();
     let groups = stage.groups.clone();
     let runs = tokio::spawn(async move { groups.run().await });
     polls.woken().await;

@@ -1,0 +1,40 @@
+//! What a group sees of the rest of the broker.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::Rules;
+use crate::kernel::offsets::Offsets;
+use crate::storage::groups::{GroupStore, SeenTopics};
+use crate::types::Timestamp;
+
+/// What a group may see during one decision. The store is asked at the first use, because most decisions need
+/// nothing of it, and answers with what is published.
+pub struct View<'a> {
+    pub name: &'a str,
+    pub rules: &'a Rules,
+    store: &'a dyn GroupStore,
+    topics: OnceCell<Arc<dyn SeenTopics>>,
+    offsets: OnceCell<Offsets>,
+}
+
+impl<'a> View<'a> {
+    pub fn new(name: &'a str, rules: &'a Rules, store: &'a dyn GroupStore) -> View<'a> {
+        View { name, rules, store, topics: OnceCell::new(), offsets: OnceCell::new() }
+    }
+
+    /// The time for what is stored.
+    pub fn now(&self) -> Timestamp {
+        self.store.now().time
+    }
+
+    pub fn topics(&self) -> &dyn SeenTopics {
+        &**self.topics.get_or_init(|| self.store.topics())
+    }
+
+    /// The committed offsets of the group, as they are published. Commits that have not settled are missing, so a
+    /// decision on offsets must do no harm to them.
+    pub fn offsets(&self) -> &Offsets {
+        self.offsets.get_or_init(|| self.store.group(self.name).unwrap_or_default().offsets)
+    }
+}
