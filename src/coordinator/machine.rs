@@ -132,16 +132,25 @@ pub struct Restored<M: Machine> {
 }
 
 /// Work that takes too long for a slot's lock. Its result is a command, which has to name the state that it
-/// was computed on, because the machine may have changed meanwhile.
-pub struct Job<C>(Box<dyn FnOnce() -> C + Send>);
+/// was computed on, because the machine may have changed meanwhile. A machine has one waiting job: a newer one
+/// replaces it.
+pub struct Job<C> {
+    bytes: usize,
+    work: Box<dyn FnOnce() -> C + Send>,
+}
 
 impl<C> Job<C> {
-    pub fn new(work: impl FnOnce() -> C + Send + 'static) -> Job<C> {
-        Job(Box::new(work))
+    /// `bytes` is the memory that it takes until it is done.
+    pub fn new(bytes: usize, work: impl FnOnce() -> C + Send + 'static) -> Job<C> {
+        Job { bytes, work: Box::new(work) }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn work(self) -> C {
-        (self.0)()
+        (self.work)()
     }
 }
 

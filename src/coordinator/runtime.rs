@@ -356,10 +356,10 @@ impl<M: Machine> Runtime<M> {
         self.held_at(self.session.look())
     }
 
-    /// The memory in the kernel, that of records on their way there, and that of the slots.
+    /// The memory in the kernel, that of records on their way there, and that of slots and jobs.
     fn held_at(&self, at: Look) -> usize {
         let there = self.keeper.bytes().saturating_add_signed(at.in_flight);
-        there + self.slot_bytes.load(Ordering::Relaxed)
+        there + self.slot_bytes.load(Ordering::Relaxed) + self.jobs.bytes()
     }
 
     /// The number of machines.

@@ -22,6 +22,8 @@ use crate::kernel;
 use crate::kernel::group::{Generation, GroupRecord, Member, MemberId, Opaque, Phase};
 
 const ROSTER: &str = "roster";
+/// The memory that a job takes for a member.
+pub const ASSIGNMENT: usize = 100;
 const SESSION: Duration = Duration::from_secs(10);
 
 /// A member enlists, or says that it is still there.
@@ -252,7 +254,7 @@ fn begin(step: &mut Step) {
 fn assignment(hard: &kernel::Group) -> Job<Command> {
     let generation = hard.generation();
     let members: Vec<MemberId> = hard.members().keys().cloned().collect();
-    Job::new(move || {
+    Job::new(members.len() * ASSIGNMENT, move || {
         let part = |(number, id): (usize, MemberId)| {
             (id, Opaque::copy_of(format!("part {number} of generation {}", generation.0).as_bytes()))
         };

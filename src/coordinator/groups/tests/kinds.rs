@@ -1,7 +1,7 @@
 //! A group changes its kind while requests wait, and jobs compute assignments (`group/roster.rs`).
 
 use super::*;
-use crate::coordinator::group::roster::Enlist;
+use crate::coordinator::group::roster::{ASSIGNMENT, Enlist};
 use crate::storage::Waiter;
 
 /// A newcomer that classic groups and rosters understand.
@@ -134,6 +134,17 @@ fn a_job_that_was_computed_on_an_earlier_generation_changes_nothing() {
     assert_eq!(state(&stage), GroupState::Stable);
     let own = now(stage.groups.sync("g", sync("n", 2, b""))).unwrap().assignment;
     assert_eq!(own, Opaque::copy_of(b"part 1 of generation 2"));
+}
+
+#[test]
+fn a_job_counts_as_memory_of_the_groups_until_it_is_done() {
+    let stage = Stage::new(rules());
+    enlist(&stage, "n");
+    let waiting = stage.groups.memory().0;
+    assert_eq!(work(&stage), 1);
+    let assigned = stage.store.group("g").unwrap().group.memory();
+    let freed = waiting + assigned.shared - stage.groups.memory().0;
+    assert_eq!(freed, ASSIGNMENT, "the assignment takes its place");
 }
 
 #[test]
