@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::api::context::Services;
 use crate::config::machine::{self, OpenFiles};
 use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
-use crate::http::{Asked, Http};
+use crate::http::{Http, Sources};
 use crate::metrics::Metrics;
 use crate::server::{BindError, Bound, Resources, Server};
 use crate::stop::Stop;
@@ -317,7 +317,7 @@ impl Builder {
             let serving = virtual_brokers.iter().filter_map(VirtualBroker::serving);
             let metrics = Arc::new(Metrics::new(store.clone(), groups, serving));
             let store = store.clone();
-            http.serve(Asked {
+            http.serve(Sources {
                 troubles: Box::new(move || store.troubles()),
                 metrics: Box::new(move |format| metrics.render(format)),
             });

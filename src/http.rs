@@ -43,7 +43,7 @@ pub struct Http {
 }
 
 /// The sources of health and metrics once the broker serves.
-pub struct Asked {
+pub struct Sources {
     /// The problems, the worst first.
     pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// The page of metrics; blocks.
@@ -57,7 +57,7 @@ enum Health {
 }
 
 struct Shared {
-    asked: OnceLock<Asked>,
+    sources: OnceLock<Sources>,
     scrapes: Arc<Semaphore>,
 }
 
@@ -73,7 +73,8 @@ impl Http {
         let address = sockets
             .first()
             .map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), TcpListener::local_addr)?;
-        let shared = Arc::new(Shared { asked: OnceLock::new(), scrapes: Arc::new(Semaphore::new(SCRAPES)) });
+        let shared =
+            Arc::new(Shared { sources: OnceLock::new(), scrapes: Arc::new(Semaphore::new(SCRAPES)) });
         let mut tasks = JoinSet::new();
         for socket in sockets {
             tasks.spawn(accept(socket, Arc::clone(&shared)));
@@ -82,8 +83,8 @@ impl Http {
     }
 
     /// Sets the sources, once the broker serves. Later calls are ignored.
-    pub fn serve(&self, asked: Asked) {
-        let _ = self.shared.asked.set(asked);
+    pub fn serve(&self, sources: Sources) {
+        let _ = self.shared.sources.set(sources);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -149,7 +150,7 @@ async fn answer(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Pa
 
 impl Shared {
     fn health(&self) -> Health {
-        self.asked.get().map_or(Health::Starting, |asked| Health::Serving((asked.troubles)()))
+        self.sources.get().map_or(Health::Starting, |sources| Health::Serving((sources.troubles)()))
     }
 }
 
@@ -194,7 +195,7 @@ async fn scrape(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Pa
     let accepts = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accepts.collect::<Vec<_>>().join(","));
     let turn = Arc::clone(&shared.scrapes).acquire_owned().await.ok();
-    match spawn_blocking(move || shared.asked.get().map(|asked| (asked.metrics)(format))).await {
+    match spawn_blocking(move || shared.sources.get().map(|sources| (sources.metrics)(format))).await {
         Ok(None) => {
             let mut response = Response::new(Page::of("the data directory is being opened\n".into()));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -266,8 +267,8 @@ mod tests {
         Http::start(&listener).await.unwrap()
     }
 
-    fn asked(troubles: Vec<Trouble>) -> Asked {
-        Asked {
+    fn sources(troubles: Vec<Trouble>) -> Sources {
+        Sources {
             troubles: Box::new(move || troubles.clone()),
             metrics: Box::new(|format| format.content_type().to_owned()),
         }
@@ -285,7 +286,7 @@ mod tests {
         }
         let starting = "{\"status\":\"starting\",\"troubles\":[]}\n";
         assert_eq!(get(&http, "/health").await, (UNAVAILABLE.into(), starting.into()));
-        http.serve(asked(Vec::new()));
+        http.serve(sources(Vec::new()));
         for path in ["/livez", "/readyz", "/health", "/metrics"] {
             assert_eq!(get(&http, path).await.0, FINE, "{path}");
         }
@@ -295,7 +296,7 @@ mod tests {
     async fn troubles_are_shown_with_their_reasons_and_only_a_failed_journal_makes_it_unready() {
         let trouble = |kind| Trouble { kind, count: 1, why: "a \"reason\"".into() };
         let http = start().await;
-        http.serve(asked(vec![trouble(TroubleKind::DiskFull)]));
+        http.serve(sources(vec![trouble(TroubleKind::DiskFull)]));
         assert_eq!(get(&http, "/readyz").await, (FINE.into(), "ok\n".into()));
         let expected = json!({
             "status": "degraded",
@@ -305,7 +306,7 @@ mod tests {
         assert_eq!((&*status, serde_json::from_str(&body).ok()), (FINE, Some(expected)));
 
         let http = start().await;
-        http.serve(asked(vec![trouble(TroubleKind::JournalFailed)]));
+        http.serve(sources(vec![trouble(TroubleKind::JournalFailed)]));
         assert_eq!(get(&http, "/livez").await.0, FINE);
         let why = "nothing can be written: a \"reason\"\n";
         assert_eq!(get(&http, "/readyz").await, (UNAVAILABLE.into(), why.into()));

@@ -35,4 +35,4 @@ pub use header::{
     Attributes, Batches, CHECKED_FROM, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix,
 };
 pub use records::{Record, Records, keys, records};
-pub use search::{Found, first_since, newest};
+pub use search::{TimedOffset, first_since, newest};

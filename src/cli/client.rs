@@ -81,7 +81,7 @@ enum Failure {
 type Done<T = ()> = Result<T, Failure>;
 
 /// A partition of a topic.
-type Place = (String, i32);
+type NamedPartition = (String, i32);
 
 impl Failure {
     fn refused(why: impl Display) -> Failure {
@@ -251,9 +251,9 @@ impl Session {
     fn offsets(
         &self,
         consumer: &BaseConsumer<Heard>,
-        partitions: &[Place],
+        partitions: &[NamedPartition],
         of: Offset,
-    ) -> Done<Vec<(Place, Option<i64>)>> {
+    ) -> Done<Vec<(NamedPartition, Option<i64>)>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -268,7 +268,7 @@ impl Session {
 }
 
 /// The offsets in a list of partitions, without partitions that have an error.
-fn found(list: &TopicPartitionList) -> Vec<(Place, Option<i64>)> {
+fn found(list: &TopicPartitionList) -> Vec<(NamedPartition, Option<i64>)> {
     let elements = list.elements();
     let sound = elements.iter().filter(|element| element.error().is_ok());
     sound
@@ -289,7 +289,7 @@ fn find<'a>(metadata: &'a Metadata, topic: &str) -> Done<&'a MetadataTopic> {
     known.ok_or_else(|| Failure::refused(format_args!("there is no topic {}", shown(topic))))
 }
 
-fn partitions_of(topic: &MetadataTopic) -> Vec<Place> {
+fn partitions_of(topic: &MetadataTopic) -> Vec<NamedPartition> {
     let mut partitions: Vec<i32> = topic.partitions().iter().map(|partition| partition.id()).collect();
     partitions.sort_unstable();
     partitions.into_iter().map(|partition| (topic.name().to_owned(), partition)).collect()

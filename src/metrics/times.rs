@@ -11,16 +11,16 @@ use crate::types::{Offset, Timestamp, TopicId};
 /// out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-type Place = (TopicId, i32, Offset);
+type CommittedPosition = (TopicId, i32, Offset);
 
 /// The results of the last scrape. A group that has not moved is not looked up again.
 #[derive(Default)]
-pub struct Times(HashMap<Place, Timestamp>);
+pub struct Times(HashMap<CommittedPosition, Timestamp>);
 
 /// The lookups of one scrape.
 pub struct Asking<'a> {
     begun: Moment,
-    before: HashMap<Place, Timestamp>,
+    before: HashMap<CommittedPosition, Timestamp>,
     now: &'a mut Times,
 }
 

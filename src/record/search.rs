@@ -10,13 +10,13 @@ use crate::types::{Offset, Timestamp};
 
 /// The offset and timestamp of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct TimedOffset {
     pub offset: Offset,
     pub timestamp: Timestamp,
 }
 
 /// The first record of a batch, from an offset on, whose timestamp is at least `time`.
-pub fn first_since(batch: &Bytes, time: Timestamp, from: Offset) -> Result<Option<Found>, RecordError> {
+pub fn first_since(batch: &Bytes, time: Timestamp, from: Offset) -> Result<Option<TimedOffset>, RecordError> {
     let header = Header::parse(batch)?;
     let search = || {
         for found in places(batch)? {
@@ -32,10 +32,10 @@ pub fn first_since(batch: &Bytes, time: Timestamp, from: Offset) -> Result<Optio
 }
 
 /// The first record with the newest timestamp in a batch, from an offset on.
-pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<Found>, RecordError> {
+pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<TimedOffset>, RecordError> {
     let header = Header::parse(batch)?;
     let search = || {
-        let mut newest: Option<Found> = None;
+        let mut newest: Option<TimedOffset> = None;
         for found in places(batch)? {
             let found = found?;
             if found.offset >= from && newest.is_none_or(|newest| newest.timestamp < found.timestamp) {
@@ -48,22 +48,22 @@ pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<Found>, RecordError>
 }
 
 /// The offset and timestamp of each record.
-fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<Found>>, RecordError> {
+fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<TimedOffset>>, RecordError> {
     let (header, mut source) = open(batch)?;
     let place = move |_| {
         let shape = next_shape(&mut source)?;
-        Ok(Found { offset: shape.offset(&header)?, timestamp: shape.timestamp(&header) })
+        Ok(TimedOffset { offset: shape.offset(&header)?, timestamp: shape.timestamp(&header) })
     };
     Ok((0..header.count).map(place))
 }
 
 /// The result for a compressed batch that cannot be read. It is not damaged: an earlier version stored it
 /// as its producer made it. The result has the values of its header; consumers will find the error.
-fn as_a_whole(header: &Header, from: Offset, error: RecordError) -> Result<Option<Found>, RecordError> {
+fn as_a_whole(header: &Header, from: Offset, error: RecordError) -> Result<Option<TimedOffset>, RecordError> {
     if header.attributes.codec()? == Codec::None {
         return Err(error);
     }
     let Some(last) = header.last_offset() else { return Err(error) };
     let offset = header.base_offset.max(from);
-    Ok((offset <= last).then_some(Found { offset, timestamp: header.max_timestamp }))
+    Ok((offset <= last).then_some(TimedOffset { offset, timestamp: header.max_timestamp }))
 }

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{debug, error, warn};
 
 use super::Shared;
-use super::input::{Input, LARGE, Next, RawFrame, Refused, Stranger};
+use super::input::{FrameError, Input, LARGE, NextFrame, RawFrame, Stranger};
 use super::output::Output;
 use super::socket::Socket;
 use crate::api::connection::ConnectionInfo;
@@ -107,25 +107,25 @@ enum Request {
 }
 
 struct Beginning {
-    asked: Asked,
+    pending: PendingRequest,
     reply: Guarded<Reply<Answer>>,
     charge: Charge,
 }
 
 enum Owed {
-    Waiting { asked: Asked, answer: Later<Answer>, charge: Charge },
+    Waiting { pending: PendingRequest, answer: Later<Answer>, charge: Charge },
     Ready { answer: Encoded, charge: Charge },
 }
 
 struct Silent {
-    asked: Asked,
+    pending: PendingRequest,
     work: Later<Result<Duration, &'static str>>,
     charge: Charge,
 }
 
 /// The kind of a request, and the time when it was begun.
 #[derive(Clone, Copy)]
-struct Asked {
+struct PendingRequest {
     row: &'static Row,
     begun: Moment,
 }
@@ -146,11 +146,11 @@ pub(super) enum End {
     TooSlow,
     NotReading,
     MadeRoom,
-    Refused(Refused),
+    Refused(FrameError),
     NotServed { key: i16, version: i16 },
     NeedsLogin { key: i16, version: i16 },
     Malformed { name: &'static str, version: i16, error: WireError },
-    Asked { name: &'static str, why: &'static str },
+    ClosedByHandler { name: &'static str, why: &'static str },
     Failed { name: &'static str, failure: Failure },
 }
 
@@ -246,26 +246,26 @@ impl<S: Socket> Connection<S> {
         let mut moved = false;
         if let Some(beginning) = &mut self.beginning
             && let Poll::Ready(reply) = Pin::new(&mut beginning.reply).poll(context)
-            && let Some(Beginning { asked, charge, .. }) = self.beginning.take()
+            && let Some(Beginning { pending, charge, .. }) = self.beginning.take()
         {
-            self.owe(asked, reply, charge);
+            self.owe(pending, reply, charge);
             moved = true;
         }
         for at in 0..self.owed.len() {
-            let Some(Owed::Waiting { asked, answer, .. }) = self.owed.get_mut(at) else { continue };
-            let asked = *asked;
+            let Some(Owed::Waiting { pending, answer, .. }) = self.owed.get_mut(at) else { continue };
+            let pending = *pending;
             let Poll::Ready(answer) = answer.as_mut().poll(context) else { continue };
             moved = true;
             match answer {
                 Ok(answer) => {
-                    self.shared.answered(asked);
+                    self.shared.answered(pending);
                     let charge = self.charge(&answer.frame);
                     self.owed[at] = Owed::Ready { answer, charge };
                 }
                 Err(failure) => {
                     // Later responses cannot be sent without this one.
                     self.owed.truncate(at);
-                    self.fail(asked.row, failure);
+                    self.fail(pending.row, failure);
                     break;
                 }
             }
@@ -276,11 +276,11 @@ impl<S: Socket> Connection<S> {
             Poll::Pending => true,
             Poll::Ready(done) => {
                 moved = true;
-                shared.answered(silent.asked);
+                shared.answered(silent.pending);
                 match done {
                     Ok(more) => mute = mute.max(more),
                     Err(why) => {
-                        end.get_or_insert(End::Asked { name: silent.asked.row.name, why });
+                        end.get_or_insert(End::ClosedByHandler { name: silent.pending.row.name, why });
                     }
                 }
                 false
@@ -297,16 +297,16 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Handles a handler's reply, after the ordered part of its work.
-    fn owe(&mut self, asked: Asked, reply: Option<Reply<Answer>>, charge: Charge) {
+    fn owe(&mut self, pending: PendingRequest, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
-            Reply::Silence(work) => self.silent.push(Silent { asked, work, charge }),
+            Reply::Silence(work) => self.silent.push(Silent { pending, work, charge }),
             Reply::Now(Ok(answer)) => {
-                self.shared.answered(asked);
+                self.shared.answered(pending);
                 self.owe_encoded(answer);
             }
-            Reply::Now(Err(failure)) => self.fail(asked.row, failure),
-            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { asked, answer, charge }),
-            Reply::Close(why) => self.end = Some(End::Asked { name: asked.row.name, why }),
+            Reply::Now(Err(failure)) => self.fail(pending.row, failure),
+            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { pending, answer, charge }),
+            Reply::Close(why) => self.end = Some(End::ClosedByHandler { name: pending.row.name, why }),
         }
     }
 
@@ -434,14 +434,14 @@ impl<S: Socket> Connection<S> {
             Request::Serve { row, header, body, mut charge } => {
                 self.last_begun = Some(row.key);
                 self.shared.api.requests().begun(row.key, header.api_version);
-                let asked = Asked { row, begun: self.active };
+                let pending = PendingRequest { row, begun: self.active };
                 let frame = body.remaining();
                 let BegunRequest { decoded, mut reply } =
                     self.shared.api.serve(row, Arc::clone(&self.info), header, body);
                 charge.at_least(frame.saturating_add(decoded));
                 match Pin::new(&mut reply).poll(context) {
-                    Poll::Ready(reply) => self.owe(asked, reply, charge),
-                    Poll::Pending => self.beginning = Some(Beginning { asked, reply, charge }),
+                    Poll::Ready(reply) => self.owe(pending, reply, charge),
+                    Poll::Pending => self.beginning = Some(Beginning { pending, reply, charge }),
                 }
             }
             Request::UnknownApiVersions { correlation_id } => {
@@ -456,17 +456,17 @@ impl<S: Socket> Connection<S> {
     /// The next request that has arrived. Its key and version are served; its body is not decoded yet.
     fn read_request(&mut self, context: &mut Context<'_>) -> Result<Option<Request>, End> {
         let RawFrame { bytes, charge } = match self.input.next(context) {
-            Ok(Next::Frame(frame)) => frame,
-            Ok(Next::NeedsBytes) => {
+            Ok(NextFrame::Frame(frame)) => frame,
+            Ok(NextFrame::NeedsBytes) => {
                 self.wants_bytes = true;
                 return Ok(None);
             }
-            Ok(Next::NeedsRoom) => {
+            Ok(NextFrame::NeedsRoom) => {
                 self.wants_room = true;
                 return Ok(None);
             }
             Err(refused) => {
-                if refused == Refused::Stranger(Stranger::Http) {
+                if refused == FrameError::Stranger(Stranger::Http) {
                     self.output.push(
                         vec![Bytes::from_static(HTTP_ANSWER).into()],
                         self.shared.answers.charge_at_once(0),
@@ -649,7 +649,7 @@ impl<S: Socket> Connection<S> {
             | End::NotServed { .. }
             | End::NeedsLogin { .. }
             | End::Malformed { .. }
-            | End::Asked { .. }
+            | End::ClosedByHandler { .. }
             | End::Failed { .. } => {}
         }
         let mut rest = vec![0; 4 << 10];
@@ -667,7 +667,7 @@ impl<S: Socket> Connection<S> {
 }
 
 impl Shared {
-    fn answered(&self, Asked { row, begun }: Asked) {
+    fn answered(&self, PendingRequest { row, begun }: PendingRequest) {
         self.api.requests().answered(row.key, begun.elapsed());
     }
 }
@@ -683,7 +683,7 @@ impl End {
     /// Whether the reason is of no interest to an operator.
     fn is_ordinary(&self) -> bool {
         match self {
-            End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::Asked { .. } => true,
+            End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::ClosedByHandler { .. } => true,
             End::TooSlow
             | End::NotReading
             | End::MadeRoom
@@ -700,22 +700,22 @@ impl End {
 fn complain(end: &End, info: &ConnectionInfo) {
     let peer = info.peer;
     match end {
-        End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::Asked { .. } => {}
-        End::Refused(Refused::Stranger(Stranger::Tls)) => warn!(
+        End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::ClosedByHandler { .. } => {}
+        End::Refused(FrameError::Stranger(Stranger::Tls)) => warn!(
             %peer,
             "TLS arrived at a port without TLS: set security.protocol=PLAINTEXT in the client"
         ),
-        End::Refused(Refused::Stranger(Stranger::Http)) => warn!(
+        End::Refused(FrameError::Stranger(Stranger::Http)) => warn!(
             %peer,
             "HTTP arrived at a Kafka port: health checks are answered where --http says"
         ),
-        End::Refused(Refused::TooShort { declared }) => warn!(
+        End::Refused(FrameError::TooShort { declared }) => warn!(
             %peer, declared, "what arrived is not the Kafka protocol: the length of a request is impossible; connection closed"
         ),
-        End::Refused(Refused::TooLong { declared, key: Some(0), most }) => warn!(
+        End::Refused(FrameError::TooLong { declared, key: Some(0), most }) => warn!(
             %peer, declared, most, "a Produce request is too large: raise socket.request.max.bytes or make the client's smaller; connection closed"
         ),
-        End::Refused(Refused::TooLong { declared, key, most }) => warn!(
+        End::Refused(FrameError::TooLong { declared, key, most }) => warn!(
             %peer, declared, key, most, "a request is too large, or not the Kafka protocol; connection closed"
         ),
         End::NotServed { key: key @ (SASL_HANDSHAKE | SASL_AUTHENTICATE), version } => warn!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::End;
-use super::input::{Refused, Stranger};
+use super::input::{FrameError, Stranger};
 use crate::api::Failure;
 use crate::telemetry::Count;
 
@@ -124,13 +124,13 @@ impl Reason {
             End::TooSlow => Reason::TooSlow,
             End::NotReading => Reason::NotReading,
             End::MadeRoom => Reason::MadeRoom,
-            End::Refused(Refused::Stranger(Stranger::Tls)) => Reason::Tls,
-            End::Refused(Refused::Stranger(Stranger::Http)) => Reason::Http,
-            End::Refused(Refused::TooShort { .. }) => Reason::NotKafka,
-            End::Refused(Refused::TooLong { .. }) => Reason::TooLarge,
+            End::Refused(FrameError::Stranger(Stranger::Tls)) => Reason::Tls,
+            End::Refused(FrameError::Stranger(Stranger::Http)) => Reason::Http,
+            End::Refused(FrameError::TooShort { .. }) => Reason::NotKafka,
+            End::Refused(FrameError::TooLong { .. }) => Reason::TooLarge,
             End::NotServed { .. } | End::NeedsLogin { .. } => Reason::NotServed,
             End::Malformed { .. } | End::Failed { failure: Failure::Malformed(_), .. } => Reason::Malformed,
-            End::Asked { .. } => Reason::Refused,
+            End::ClosedByHandler { .. } => Reason::Refused,
             End::Failed { failure: Failure::Unencodable(_) | Failure::Panicked, .. } => Reason::Failed,
         }
     }

@@ -80,7 +80,7 @@ pub(super) struct RawFrame {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum FrameError {
     Stranger(Stranger),
     TooShort { declared: i32 },
     TooLong { declared: usize, key: Option<i16>, most: usize },
@@ -95,7 +95,7 @@ pub(super) enum Stranger {
 
 /// The next frame, or the reason why there is none yet.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextFrame {
     Frame(RawFrame),
     NeedsBytes,
     NeedsRoom,
@@ -132,15 +132,15 @@ impl Input {
     }
 
     /// Returns the next complete frame and removes it from the buffer.
-    pub(super) fn next(&mut self, context: &mut Context<'_>) -> Result<Next, Refused> {
+    pub(super) fn next(&mut self, context: &mut Context<'_>) -> Result<NextFrame, FrameError> {
         if self.large.is_some() {
             return Ok(self.next_large());
         }
-        let Some(declared) = self.read.first_chunk::<4>().copied() else { return Ok(Next::NeedsBytes) };
+        let Some(declared) = self.read.first_chunk::<4>().copied() else { return Ok(NextFrame::NeedsBytes) };
         if !self.any_frame
             && let Some(stranger) = recognise(&self.read)
         {
-            return Err(Refused::Stranger(stranger));
+            return Err(FrameError::Stranger(stranger));
         }
         let declared = i32::from_be_bytes(declared);
         let key = self.read.get(4..6).map(|key| i16::from_be_bytes([key[0], key[1]]));
@@ -148,22 +148,22 @@ impl Input {
         let is_whole = self.read.len() - 4 >= length;
         if length < LARGE {
             if !is_whole {
-                return Ok(Next::NeedsBytes);
+                return Ok(NextFrame::NeedsBytes);
             }
             let Some(charge) = self.budgets.small.charge(self.id, length, context.waker()) else {
-                return Ok(Next::NeedsRoom);
+                return Ok(NextFrame::NeedsRoom);
             };
             self.read.advance(4);
             let bytes = Bytes::copy_from_slice(&self.read[..length]);
             self.read.advance(length);
             self.any_frame = true;
-            return Ok(Next::Frame(RawFrame { bytes, charge }));
+            return Ok(NextFrame::Frame(RawFrame { bytes, charge }));
         }
-        let Some(key) = key else { return Ok(Next::NeedsBytes) };
+        let Some(key) = key else { return Ok(NextFrame::NeedsBytes) };
         let (factor, first) = if key == PRODUCE { (1, self.produce_room) } else { (DECODED, FIRST_ROOM) };
         let room = if is_whole { length } else { (length + SPILL).min(first) };
         let Some(charge) = self.budgets.large.charge(self.id, room * factor, context.waker()) else {
-            return Ok(Next::NeedsRoom);
+            return Ok(NextFrame::NeedsRoom);
         };
         let mut bytes = Vec::with_capacity(room);
         self.read.advance(4);
@@ -175,7 +175,7 @@ impl Input {
         Ok(self.next_large())
     }
 
-    fn next_large(&mut self) -> Next {
+    fn next_large(&mut self) -> NextFrame {
         match self.large.take() {
             Some(mut large) if large.bytes.len() >= large.declared => {
                 self.read.extend_from_slice(&large.bytes[large.declared..]);
@@ -184,26 +184,26 @@ impl Input {
                     self.produce_room = (large.declared + SPILL).max(FIRST_ROOM);
                 }
                 self.budgets.large.settled(self.id);
-                Next::Frame(RawFrame { bytes: large.bytes.into(), charge: large.charge })
+                NextFrame::Frame(RawFrame { bytes: large.bytes.into(), charge: large.charge })
             }
             large => {
                 self.large = large;
-                Next::NeedsBytes
+                NextFrame::NeedsBytes
             }
         }
     }
 
-    fn bounded(&self, declared: i32, key: Option<i16>) -> Result<usize, Refused> {
-        let Ok(length) = usize::try_from(declared) else { return Err(Refused::TooShort { declared }) };
+    fn bounded(&self, declared: i32, key: Option<i16>) -> Result<usize, FrameError> {
+        let Ok(length) = usize::try_from(declared) else { return Err(FrameError::TooShort { declared }) };
         if length < SHORTEST {
-            return Err(Refused::TooShort { declared });
+            return Err(FrameError::TooShort { declared });
         }
         let most = match key {
             Some(PRODUCE) | None => self.most,
             Some(_) => self.most.min(MOST_BUT_PRODUCE),
         };
         if length > most {
-            return Err(Refused::TooLong { declared: length, key, most });
+            return Err(FrameError::TooLong { declared: length, key, most });
         }
         Ok(length)
     }

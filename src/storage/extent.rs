@@ -41,10 +41,14 @@ pub trait ExtentReader: Any + Send + Sync {
         time: Timestamp,
         start: Offset,
         end: Offset,
-    ) -> Result<Option<record::Found>, ReadError>;
+    ) -> Result<Option<record::TimedOffset>, ReadError>;
 
     /// The first record in `[start, end)` with the largest timestamp there. Blocks.
-    fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError>;
+    fn find_max_timestamp(
+        &self,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Option<record::TimedOffset>, ReadError>;
 
     /// The largest timestamp of the batch that contains `offset`, or of the next one. Blocks.
     fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError>;

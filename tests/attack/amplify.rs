@@ -85,14 +85,10 @@ fn requests() -> Vec<Message> {
 /// Of requests about resources: a topic, the broker, its loggers, a group.
 fn resources(message: &Message, names: &Names) -> Vec<(i8, String)> {
     let fields = message.structs.iter().flat_map(|one| &one.fields);
-    match fields.clone().any(|field| field.name == "resource_type") {
-        false => vec![names.resource.clone()],
-        true => vec![
-            (2, names.topic.clone()),
-            (4, "1".to_owned()),
-            (8, "1".to_owned()),
-            (32, names.group.clone()),
-        ],
+    if fields.clone().any(|field| field.name == "resource_type") {
+        vec![(2, names.topic.clone()), (4, "1".to_owned()), (8, "1".to_owned()), (32, names.group.clone())]
+    } else {
+        vec![names.resource.clone()]
     }
 }
 
@@ -229,9 +225,10 @@ impl<'a> Body<'a> {
             Base::Uuid => self.out.extend(self.names.topic_id.0),
             Base::String => {
                 let text = self.text(&field.name).to_owned();
-                match self.flexible {
-                    true => self.varint(text.len() + 1),
-                    false => self.out.extend(u16::try_from(text.len()).expect("short").to_be_bytes()),
+                if self.flexible {
+                    self.varint(text.len() + 1)
+                } else {
+                    self.out.extend(u16::try_from(text.len()).expect("short").to_be_bytes())
                 }
                 self.out.extend(text.as_bytes());
             }

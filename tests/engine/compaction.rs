@@ -337,9 +337,10 @@ fn h17_the_newest_acknowledged_record_of_every_key_survives_every_crash() {
                     _ => log.store.run_background(),
                 }
             }
-            let fs = match !log.fs.is_off() && random.one_in(2) {
-                true => log.fs.kill(),
-                false => log.fs.crash(random.below(u64::MAX)),
+            let fs = if !log.fs.is_off() && random.one_in(2) {
+                log.fs.kill()
+            } else {
+                log.fs.crash(random.below(u64::MAX))
             };
             fs.heal();
             log = log.reopened(fs);

@@ -148,10 +148,7 @@ fn live(seed: u64, durability: Durability, counts: &mut Counts) {
             fs.set_capacity(None);
             store.close();
         }
-        fs = match killed {
-            true => fs.kill(),
-            false => fs.crash(random.below(u64::MAX)),
-        };
+        fs = if killed { fs.kill() } else { fs.crash(random.below(u64::MAX)) };
         *(if killed { &mut counts.kills } else { &mut counts.power_cuts }) += 1;
         if !killed && durability != Durability::Fsync {
             promise = Promise::ATail;
@@ -287,10 +284,8 @@ fn alter(store: &Store, topic: &mut TopicHistory, number: u64, counts: &mut Coun
 fn static_member(store: &Store, history: &mut History, number: u64, counts: &mut Counts) {
     let statics = &mut history.statics;
     // A join with an unknown outcome is looked for after the next start.
-    let records = match statics.ids.is_empty() {
-        true => Some(statics.join(number)),
-        false => statics.come_back(store, number),
-    };
+    let records =
+        if statics.ids.is_empty() { Some(statics.join(number)) } else { statics.come_back(store, number) };
     let Some(records) = records else { return };
     if now(submit(store, STATIC_GROUP, records)).is_ok() {
         statics.acknowledged = statics.ids.len();
@@ -320,9 +315,10 @@ fn append(
     let texts = repeated.unwrap_or_else(fresh);
     log.tried.extend(texts.iter().cloned());
     let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let sent = match idempotent {
-        true => batch_of(i64::from(partition.index), log.epoch, log.sequence, &borrowed),
-        false => batch(&borrowed),
+    let sent = if idempotent {
+        batch_of(i64::from(partition.index), log.epoch, log.sequence, &borrowed)
+    } else {
+        batch(&borrowed)
     };
     match now(store.append(partition, sent)) {
         Ok(appended) => {

@@ -169,10 +169,7 @@ pub fn check(life: &Life, fs: &SimFs, outcomes: &mut Outcomes) -> Result<(), Str
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, foretold: T, found: T) -> Result<(), String> {
-    match foretold == found {
-        true => Ok(()),
-        false => Err(format!("{what}: {foretold:.300?} is not {found:.300?}")),
-    }
+    if foretold == found { Ok(()) } else { Err(format!("{what}: {foretold:.300?} is not {found:.300?}")) }
 }
 
 /// Segment files and their contents.

@@ -153,21 +153,18 @@ fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
     fs.heal();
     sent.check(&store, &context);
     let call = trace[..failed].lines().last().unwrap_or_default().to_owned();
-    match store.is_writable() {
-        true => {
-            store.run_background();
-            store.housekeep();
-            let again = store.topics().by_name("a").cloned().or_else(|| create(&store, "a", 2)).unwrap();
-            for index in 0..2 {
-                let healed = sent.append(&store, &again, index, 10);
-                assert_eq!(healed, Ok(()), "{context}, {call}: it does not heal");
-            }
+    if store.is_writable() {
+        store.run_background();
+        store.housekeep();
+        let again = store.topics().by_name("a").cloned().or_else(|| create(&store, "a", 2)).unwrap();
+        for index in 0..2 {
+            let healed = sent.append(&store, &again, index, 10);
+            assert_eq!(healed, Ok(()), "{context}, {call}: it does not heal");
         }
-        false => {
-            let is_sync = call.starts_with("Sync");
-            let is_journal_write = call.starts_with("Write") && call.contains("/journal/");
-            assert!(is_sync || is_journal_write, "{context}, {call}: nothing can be written any more");
-        }
+    } else {
+        let is_sync = call.starts_with("Sync");
+        let is_journal_write = call.starts_with("Write") && call.contains("/journal/");
+        assert!(is_sync || is_journal_write, "{context}, {call}: nothing can be written any more");
     }
     let fs = end(&fs);
     drop(store);
@@ -178,18 +175,20 @@ fn fails_once(fault: Fault, end: fn(&SimFs) -> SimFs) -> bool {
 
 #[test]
 fn i10_each_call_that_fails_once_loses_nothing_and_stops_only_what_it_must() {
-    let failed = at_each_call(|fault, is_even| match is_even {
-        true => fails_once(fault, |fs| fs.crash(5)),
-        false => fails_once(fault, |fs| fs.kill()),
+    let failed = at_each_call(|fault, is_even| {
+        if is_even { fails_once(fault, |fs| fs.crash(5)) } else { fails_once(fault, |fs| fs.kill()) }
     });
     assert!(failed > 300, "only {failed} calls were reached");
 }
 
 #[test]
 fn i10_a_start_that_fails_at_any_call_loses_nothing() {
-    let failed = at_each_call(|fault, is_even| match is_even {
-        true => start_fails_once(fault, |fs| fs.kill()),
-        false => start_fails_once(fault, |fs| fs.crash(9)),
+    let failed = at_each_call(|fault, is_even| {
+        if is_even {
+            start_fails_once(fault, |fs| fs.kill())
+        } else {
+            start_fails_once(fault, |fs| fs.crash(9))
+        }
     });
     assert!(failed > 70, "only {failed} calls were reached");
 }

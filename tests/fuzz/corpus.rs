@@ -26,10 +26,7 @@ pub fn replay(target: &str, seeds: impl FnOnce() -> Vec<(String, Vec<u8>)>, run:
     for path in paths {
         // The last line before a panic names the input.
         println!("{}", path.display());
-        match run(&fs::read(&path).unwrap()) {
-            true => replayed.accepted += 1,
-            false => replayed.refused += 1,
-        }
+        if run(&fs::read(&path).unwrap()) { replayed.accepted += 1 } else { replayed.refused += 1 }
     }
     assert!(replayed.accepted > 0 && replayed.refused > 0, "{target}: both happen: {replayed:?}");
 }

@@ -110,9 +110,10 @@ impl Page {
     /// A counter or a gauge.
     fn any(&self, family: &str, labels: &[(&str, &str)]) -> Option<&Sample> {
         let is_counter = self.0.get(family).is_some_and(|family| family.kind == "counter");
-        match is_counter {
-            true => self.find(family, &format!("{family}_total"), labels),
-            false => self.find(family, family, labels),
+        if is_counter {
+            self.find(family, &format!("{family}_total"), labels)
+        } else {
+            self.find(family, family, labels)
         }
     }
 

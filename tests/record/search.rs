@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use jackdaw::record::{
-    BatchBuilder, Codec, Found, Header, PREFIX_LENGTH, RecordError, batches, crc_of, first_since, newest,
-    prefix,
+    BatchBuilder, Codec, Header, PREFIX_LENGTH, RecordError, TimedOffset, batches, crc_of, first_since,
+    newest, prefix,
 };
 use jackdaw::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -15,8 +15,8 @@ fn batch(codec: Codec) -> Bytes {
     times.into_iter().fold(builder, |builder, time| builder.value(Timestamp(time), "value")).build()
 }
 
-fn found(offset: i64, timestamp: i64) -> Result<Option<Found>, RecordError> {
-    Ok(Some(Found { offset: Offset(offset), timestamp: Timestamp(timestamp) }))
+fn found(offset: i64, timestamp: i64) -> Result<Option<TimedOffset>, RecordError> {
+    Ok(Some(TimedOffset { offset: Offset(offset), timestamp: Timestamp(timestamp) }))
 }
 
 #[test]

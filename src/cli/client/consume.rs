@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::group::resolve;
 use super::position::Position;
 use super::{
-    Connect, Done, Exit, Failure, Heard, Output, Place, Progress, Session, find, partitions_of, run, said,
-    shown,
+    Connect, Done, Exit, Failure, Heard, NamedPartition, Output, Progress, Session, find, partitions_of, run,
+    said, shown,
 };
 
 /// The time that the loop waits for records before it checks for other events.
@@ -105,16 +105,17 @@ fn starts(
     session: &Session,
     consumer: &BaseConsumer<Heard>,
     options: &Options,
-    all: &[Place],
+    all: &[NamedPartition],
     from: Position,
-) -> Done<Vec<(Place, i64)>> {
+) -> Done<Vec<(NamedPartition, i64)>> {
     if let Some(missing) =
         options.partitions.iter().find(|wanted| all.iter().all(|(_, partition)| partition != *wanted))
     {
         return Err(Failure::refused(format_args!("{} has no partition {missing}", shown(&options.topic))));
     }
     let is_wanted = |partition: i32| options.partitions.is_empty() || options.partitions.contains(&partition);
-    let wanted: Vec<Place> = all.iter().filter(|(_, partition)| is_wanted(*partition)).cloned().collect();
+    let wanted: Vec<NamedPartition> =
+        all.iter().filter(|(_, partition)| is_wanted(*partition)).cloned().collect();
     resolve(session, consumer, &wanted, from)
 }
 

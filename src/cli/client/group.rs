@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::position::{self, Position};
 use super::table::Table;
 use super::{
-    Connect, Done, Exit, Failure, Heard, Output, Place, Session, find, found, partitions_of, run, shown,
-    topic,
+    Connect, Done, Exit, Failure, Heard, NamedPartition, Output, Session, find, found, partitions_of, run,
+    shown, topic,
 };
 use crate::protocol::messages::ConsumerProtocolAssignment;
 use crate::protocol::{Message, Reader};
@@ -111,7 +111,7 @@ fn describe(session: &Session, groups: &[String], out: &mut Output<'_>) -> Done 
         let group =
             group.ok_or_else(|| Failure::refused(format_args!("there is no group {}", shown(name))))?;
 
-        let mut owners: BTreeMap<Place, Owner> = BTreeMap::new();
+        let mut owners: BTreeMap<NamedPartition, Owner> = BTreeMap::new();
         for member in group.members() {
             let owner = Owner {
                 member: member.id().to_owned(),
@@ -121,13 +121,13 @@ fn describe(session: &Session, groups: &[String], out: &mut Output<'_>) -> Done 
             let assigned = member.assignment().map(assigned).unwrap_or_default();
             owners.extend(assigned.into_iter().map(|partition| (partition, owner.clone())));
         }
-        let rows: Vec<Place> = {
+        let rows: Vec<NamedPartition> = {
             let mut rows: Vec<_> = committed.keys().chain(owners.keys()).cloned().collect();
             rows.sort();
             rows.dedup();
             rows
         };
-        let ends: BTreeMap<Place, Option<i64>> =
+        let ends: BTreeMap<NamedPartition, Option<i64>> =
             session.offsets(&consumer, &rows, Offset::End)?.into_iter().collect();
         let mut table =
             Table::new(&["topic", "partition", "committed", "end", "lag", "member", "client", "host"]);
@@ -168,13 +168,13 @@ fn describe(session: &Session, groups: &[String], out: &mut Output<'_>) -> Done 
     Ok(())
 }
 
-fn all_partitions(metadata: &Metadata) -> Vec<Place> {
+fn all_partitions(metadata: &Metadata) -> Vec<NamedPartition> {
     metadata.topics().iter().flat_map(partitions_of).collect()
 }
 
 /// The partitions in a member's assignment. Only clients define its format, so bytes of another format
 /// count as none.
-fn assigned(bytes: &[u8]) -> Vec<Place> {
+fn assigned(bytes: &[u8]) -> Vec<NamedPartition> {
     let Some((version, rest)) = bytes.split_first_chunk::<2>() else { return Vec::new() };
     let version = i16::from_be_bytes(*version).clamp(0, *ConsumerProtocolAssignment::VERSIONS.end());
     let mut reader = Reader::new(Bytes::copy_from_slice(rest));
@@ -189,8 +189,8 @@ fn assigned(bytes: &[u8]) -> Vec<Place> {
 fn committed(
     session: &Session,
     consumer: &BaseConsumer<Heard>,
-    partitions: &[Place],
-) -> Done<BTreeMap<Place, i64>> {
+    partitions: &[NamedPartition],
+) -> Done<BTreeMap<NamedPartition, i64>> {
     if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -261,10 +261,10 @@ fn reset(
 pub fn resolve(
     session: &Session,
     consumer: &BaseConsumer<Heard>,
-    partitions: &[Place],
+    partitions: &[NamedPartition],
     to: Position,
-) -> Done<Vec<(Place, i64)>> {
-    let ask = |of: Offset| -> Done<BTreeMap<Place, Option<i64>>> {
+) -> Done<Vec<(NamedPartition, i64)>> {
+    let ask = |of: Offset| -> Done<BTreeMap<NamedPartition, Option<i64>>> {
         Ok(session.offsets(consumer, partitions, of)?.into_iter().collect())
     };
     let (starts, ends) = (ask(Offset::Beginning)?, ask(Offset::End)?);
@@ -274,7 +274,8 @@ pub fn resolve(
     };
     let mut resolved = Vec::new();
     for partition in partitions {
-        let offset_in = |offsets: &BTreeMap<Place, Option<i64>>| offsets.get(partition).copied().flatten();
+        let offset_in =
+            |offsets: &BTreeMap<NamedPartition, Option<i64>>| offsets.get(partition).copied().flatten();
         let (Some(start), Some(end)) = (offset_in(&starts), offset_in(&ends)) else {
             let (topic, partition) = partition;
             return Err(Failure::refused(format_args!("no offsets of {} {partition}", shown(topic))));

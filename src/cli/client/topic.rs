@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::table::Table;
 use super::{
-    Connect, Done, Exit, Failure, Output, Place, Session, config, find, partitions_of, run, said, shown,
+    Connect, Done, Exit, Failure, NamedPartition, Output, Session, config, find, partitions_of, run, said,
+    shown,
 };
 use crate::cli::serve::name_and_value;
 
@@ -106,7 +107,7 @@ fn describe(session: &Session, names: &[String], out: &mut Output<'_>) -> Done {
         let asked = partitions_of(topic);
         let starts = session.offsets(&consumer, &asked, Offset::Beginning)?;
         let ends = session.offsets(&consumer, &asked, Offset::End)?;
-        let offset_in = |offsets: &[(Place, Option<i64>)], partition: i32| {
+        let offset_in = |offsets: &[(NamedPartition, Option<i64>)], partition: i32| {
             offsets.iter().find(|((_, known), _)| *known == partition).and_then(|(_, offset)| *offset)
         };
         let mut table =

@@ -80,7 +80,7 @@ async fn w11_a_silent_request_that_fails_closes_the_connection_after_the_answers
     settle().await;
     gate.open();
     assert_eq!(client.answer().await.0, 1);
-    assert_eq!(client.end().await, End::Asked { name: "Test", why: "it failed" });
+    assert_eq!(client.end().await, End::ClosedByHandler { name: "Test", why: "it failed" });
 }
 
 #[tokio::test(start_paused = true)]

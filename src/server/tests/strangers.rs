@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::WireError;
-use crate::server::input::{Refused, Stranger};
+use crate::server::input::{FrameError, Stranger};
 
 #[tokio::test(start_paused = true)]
 async fn w1_an_unknown_version_of_api_versions_is_answered_in_version_0_and_the_connection_stays() {
@@ -55,7 +55,7 @@ async fn http_clients_get_an_answer_in_http() {
         let mut client = Stage::new().connect();
         client.send(request.as_bytes()).await;
         let (answer, end) = client.rest().await;
-        assert_eq!(end, End::Refused(Refused::Stranger(Stranger::Http)));
+        assert_eq!(end, End::Refused(FrameError::Stranger(Stranger::Http)));
         assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
     }
 }
@@ -64,7 +64,7 @@ async fn http_clients_get_an_answer_in_http() {
 async fn a_tls_client_hello_is_recognised() {
     let mut client = Stage::new().connect();
     client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
-    assert_eq!(client.end().await, End::Refused(Refused::Stranger(Stranger::Tls)));
+    assert_eq!(client.end().await, End::Refused(FrameError::Stranger(Stranger::Tls)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,14 +72,14 @@ async fn w9_an_impossible_length_closes_the_connection_before_anything_is_read()
     for length in [-1, i32::MIN, 0, 7] {
         let mut client = Stage::new().connect();
         client.send(&length.to_be_bytes()).await;
-        assert_eq!(client.end().await, End::Refused(Refused::TooShort { declared: length }));
+        assert_eq!(client.end().await, End::Refused(FrameError::TooShort { declared: length }));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_produce_may_be_larger_than_8_mib_and_that_up_to_its_limit() {
     let most = 100 << 20;
-    let refused = |declared, key, most| End::Refused(Refused::TooLong { declared, key, most });
+    let refused = |declared, key, most| End::Refused(FrameError::TooLong { declared, key, most });
     for (key, length, end) in [
         (ORDINARY, 8 << 20, None),
         (ORDINARY, (8 << 20) + 1, Some(refused((8 << 20) + 1, Some(ORDINARY), 8 << 20))),

@@ -483,7 +483,7 @@ impl ExtentReader for Segment {
         time: Timestamp,
         start: Offset,
         end: Offset,
-    ) -> Result<Option<record::Found>, ReadError> {
+    ) -> Result<Option<record::TimedOffset>, ReadError> {
         // The file may not exist yet.
         if self.size() == 0 {
             return Ok(None);
@@ -506,7 +506,11 @@ impl ExtentReader for Segment {
         Ok(None)
     }
 
-    fn find_max_timestamp(&self, start: Offset, end: Offset) -> Result<Option<record::Found>, ReadError> {
+    fn find_max_timestamp(
+        &self,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Option<record::TimedOffset>, ReadError> {
         if self.size() == 0 {
             return Ok(None);
         }

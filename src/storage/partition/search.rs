@@ -29,7 +29,7 @@ impl Partition {
 
     async fn search(
         &self,
-        search: impl Fn(&Searched) -> Result<Option<record::Found>, ReadError> + Copy + Send + 'static,
+        search: impl Fn(&Searched) -> Result<Option<record::TimedOffset>, ReadError> + Copy + Send + 'static,
     ) -> Result<Option<Found>, LogError> {
         loop {
             self.serving()?;
@@ -59,14 +59,14 @@ impl Partition {
         Searched { start: ends.log_start, end, extents, unwritten }
     }
 
-    fn found(&self, found: record::Found) -> Found {
+    fn found(&self, found: record::TimedOffset) -> Found {
         let leader_epoch = self.epoch_of(found.offset);
         Found { offset: found.offset, timestamp: found.timestamp, leader_epoch }
     }
 }
 
 impl Searched {
-    fn first_since(&self, time: Timestamp) -> Result<Option<record::Found>, ReadError> {
+    fn first_since(&self, time: Timestamp) -> Result<Option<record::TimedOffset>, ReadError> {
         for extent in self.extents.iter().filter(|extent| extent.max_timestamp() >= time) {
             let found = extent.find_by_time(time, self.start, self.end)?;
             if found.is_some() {
@@ -82,11 +82,11 @@ impl Searched {
         Ok(None)
     }
 
-    fn newest(&self) -> Result<Option<record::Found>, ReadError> {
+    fn newest(&self) -> Result<Option<record::TimedOffset>, ReadError> {
         let mut candidates: Vec<&Arc<dyn ExtentReader>> = self.extents.iter().collect();
         candidates.sort_by_key(|extent| std::cmp::Reverse(extent.max_timestamp()));
-        let mut best: Option<record::Found> = None;
-        let consider = |best: &mut Option<record::Found>, found: Option<record::Found>| {
+        let mut best: Option<record::TimedOffset> = None;
+        let consider = |best: &mut Option<record::TimedOffset>, found: Option<record::TimedOffset>| {
             if found.is_some_and(|found| best.is_none_or(|best| found.timestamp > best.timestamp)) {
                 *best = found;
             }

@@ -191,7 +191,7 @@ fn a_compressed_batch_that_nobody_can_read_is_not_damage() {
     let crc = record::crc_of(&batch).to_be_bytes();
     batch[17..21].copy_from_slice(&crc);
     append_bytes(&f.segment, &batch.into());
-    let found = Some(record::Found { offset: Offset(100), timestamp: Timestamp(500) });
+    let found = Some(record::TimedOffset { offset: Offset(100), timestamp: Timestamp(500) });
     assert_eq!(f.segment.find_by_time(Timestamp(1), Offset(100), Offset(101)), Ok(found));
     assert_eq!(f.segment.find_max_timestamp(Offset(100), Offset(101)), Ok(found));
 }
