@@ -3,12 +3,10 @@
 //! in `docs/apis.md`.
 
 mod acls;
-mod admin_refusals;
 mod alter_configs;
 mod caps;
 mod cluster;
 mod config_facts;
-mod config_refusals;
 mod configs;
 mod coordinators;
 mod create_partitions;

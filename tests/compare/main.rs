@@ -14,6 +14,9 @@
 
 mod codec;
 mod differences;
+#[expect(dead_code, reason = "shared with tests/api")]
+#[path = "../api/harness.rs"]
+mod harness;
 mod plain;
 mod play;
 mod recorded;
@@ -28,8 +31,8 @@ use std::collections::BTreeMap;
 use std::{env, fs};
 
 use jackdaw::api::TABLE;
-use jackdaw::broker::Broker;
 
+use harness::Node;
 use play::Player;
 use recorded::Plays;
 use script::{Act, Script, Step};
@@ -48,13 +51,10 @@ const SETTINGS: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_kafkas_or_differs_for_a_reason() {
-    let broker = SETTINGS
-        .iter()
-        .fold(Broker::builder().ephemeral(), |builder, (name, value)| builder.set(name, *value));
-    let broker = broker.listen("127.0.0.1:0").start().await.unwrap();
-    let mut ours = Player::new(broker.bootstrap()).await;
+    let node = Node::with(SETTINGS).await;
+    let mut ours = Player::new(&node.address.to_string(), Some(node.store.clone())).await;
     let mut oracle = match env::var("ORACLE") {
-        Ok(address) => Some(Player::new(&address).await),
+        Ok(address) => Some(Player::new(&address, None).await),
         Err(_) => None,
     };
     let scripts = script::all();
@@ -95,8 +95,8 @@ fn compared(script: &Script, kafka: &Plays, ours: &Plays) -> Vec<String> {
     let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
     for (version, ours) in ours {
         for step in script.steps.iter().filter(|step| step.only.holds(*version)) {
-            let Some(ours) = ours.get(&step.line) else { continue };
-            let found = match kafka.get(version).and_then(|answers| answers.get(&step.line)) {
+            let Some(ours) = ours.get(&step.number) else { continue };
+            let found = match kafka.get(version).and_then(|answers| answers.get(&step.number)) {
                 Some(kafka) => differences::between(kafka, ours),
                 None => vec![("answer".to_owned(), "not recorded: RECORD=1".to_owned(), ours.to_string())],
             };

@@ -20,15 +20,15 @@ fn path(script: &Script) -> PathBuf {
 
 pub fn write(script: &Script, plays: &Plays) {
     let mut text = String::new();
-    for (number, step) in script.steps.iter().enumerate() {
+    for step in &script.steps {
         let answers: Vec<(Option<i16>, String)> = plays
             .iter()
-            .filter_map(|(version, answers)| Some((*version, answers.get(&step.line)?.to_string())))
+            .filter_map(|(version, answers)| Some((*version, answers.get(&step.number)?.to_string())))
             .collect();
         if answers.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "# {} {}", number + 1, step.title);
+        let _ = writeln!(text, "# {} {}", step.number + 1, step.title);
         for alike in answers.chunk_by(|(_, one), (_, next)| one == next) {
             let versions = match (alike[0].0, alike[alike.len() - 1].0) {
                 (Some(first), Some(last)) if first == last => first.to_string(),
@@ -46,17 +46,17 @@ pub fn write(script: &Script, plays: &Plays) {
 pub fn read(script: &Script) -> Plays {
     let text = fs::read_to_string(path(script)).unwrap_or_default();
     let mut plays = Plays::new();
-    let mut line_of_step = None;
+    let mut number_of_step = None;
     for line in text.lines() {
         let (first, rest) = line.split_once(' ').expect("two words");
         if first == "#" {
             let (number, title) = rest.split_once(' ').expect("a number and a title");
             let number: usize = number.parse().expect("a number");
             let step = script.steps.get(number - 1).filter(|step| step.title == title);
-            line_of_step = step.map(|step| step.line);
+            number_of_step = step.map(|step| step.number);
             continue;
         }
-        let Some(step) = line_of_step else { continue };
+        let Some(step) = number_of_step else { continue };
         let answer: Json = serde_json::from_str(rest).expect("an answer is JSON");
         let versions: Vec<Option<i16>> = match first.split_once('-').unwrap_or((first, first)) {
             ("once", _) => vec![None],

@@ -17,6 +17,11 @@
 //! @b send JoinGroup 5 …                  connection b, without waiting
 //! @b answer                              the answer to that
 //! @b close                               the client disconnects
+//!
+//! wrong DeleteTopics 1,5 topic_names: [a, b]   a request in these versions, sent only as the lines below say
+//!   but topic_names.1 = ""                     with another value, and our broker must change nothing
+//!   but timeout_ms = 0 and topic_names = []    with several other values
+//!   but nothing                                as it is
 //! ```
 //!
 //! Requests are written as `value.rs` describes; `batch(…)` and similar functions are in `records.rs`.
@@ -36,6 +41,8 @@ pub struct Script {
 
 pub struct Step {
     pub line: usize,
+    /// Its place in the script.
+    pub number: usize,
     pub title: String,
     pub connection: String,
     pub act: Act,
@@ -43,6 +50,7 @@ pub struct Step {
     pub lets: Vec<(String, String)>,
     pub until: Option<(String, String)>,
     pub differs: Vec<Difference>,
+    pub changes_nothing: bool,
 }
 
 pub enum Act {
@@ -54,6 +62,7 @@ pub enum Act {
     Close,
 }
 
+#[derive(Clone)]
 pub struct Request {
     pub api: String,
     /// `None`: the version of the run.
@@ -100,6 +109,21 @@ impl Versions {
 }
 
 impl Step {
+    fn new(line: usize, number: usize, title: &str, act: Act) -> Step {
+        Step {
+            line,
+            number,
+            title: title.to_owned(),
+            connection: String::new(),
+            act,
+            only: Versions::ALL,
+            lets: Vec::new(),
+            until: None,
+            differs: Vec::new(),
+            changes_nothing: false,
+        }
+    }
+
     /// The request of this step.
     pub fn request(&self) -> Option<&Request> {
         match &self.act {
@@ -133,19 +157,39 @@ pub fn parse(name: &str, text: &str) -> Script {
     let mut script = Script { name: name.to_owned(), api: None, steps: Vec::new() };
     let mut reasons = BTreeMap::new();
     let mut title = String::new();
+    let mut right: Vec<Request> = Vec::new();
     for (number, line) in joined(text) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let wrong = |why: &str| -> ! { panic!("{name}.txt line {number}: {why}: {line}") };
         if let Some(comment) = line.strip_prefix("# ") {
             title = comment.to_owned();
+        } else if let Some(rest) = line.strip_prefix("wrong ") {
+            right = requests(rest).unwrap_or_else(|error| wrong(&error));
+        } else if let Some(change) = line.strip_prefix("  but ") {
+            let wrongs = right.iter().map(|right| changed(right, change));
+            let words = std::mem::take(&mut title);
+            for request in wrongs.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| wrong(&error)) {
+                let own = format!("{}, but {change}", request.api);
+                let title = if words.is_empty() { own } else { words.clone() };
+                let step = Step::new(number, script.steps.len(), &title, Act::Call(request));
+                script.steps.push(Step { changes_nothing: true, ..step });
+            }
         } else if let Some(directive) = line.strip_prefix("  ") {
             let mut above =
                 script.steps.iter().rev().skip(1).find(|step| !step.differs.is_empty()).map(again);
-            let Some(step) = script.steps.last_mut() else { wrong("it stands below nothing") };
+            let Some(line_above) = script.steps.last().map(|step| step.line) else {
+                wrong("it stands below nothing")
+            };
             if directive == "differs as above" {
+                let Some(step) = script.steps.last_mut() else { wrong("it stands below nothing") };
                 step.differs = above.take().unwrap_or_else(|| wrong("nothing differs above"));
-            } else if below(step, directive, &reasons).is_none() {
-                wrong("not understood");
+                continue;
+            }
+            // A change of a request in several versions is several steps.
+            for step in script.steps.iter_mut().filter(|step| step.line == line_above) {
+                if below(step, directive, &reasons).is_none() {
+                    wrong("not understood");
+                }
             }
         } else if let Some(api) = line.strip_prefix("every version of ") {
             script.api = Some(api.to_owned());
@@ -159,16 +203,8 @@ pub fn parse(name: &str, text: &str) -> Script {
                 None => ("", line.as_str()),
             };
             let act = act(line).unwrap_or_else(|error| wrong(&error));
-            script.steps.push(Step {
-                line: number,
-                title: std::mem::take(&mut title),
-                connection: connection.to_owned(),
-                act,
-                only: Versions::ALL,
-                lets: Vec::new(),
-                until: None,
-                differs: Vec::new(),
-            });
+            let step = Step::new(number, script.steps.len(), &std::mem::take(&mut title), act);
+            script.steps.push(Step { connection: connection.to_owned(), ..step });
         }
     }
     script
@@ -223,6 +259,25 @@ fn request(line: &str) -> Result<Request, String> {
     Ok(Request { api: api.to_owned(), version, fields: Value::fields(rest)? })
 }
 
+/// `DeleteTopics 1,5 names: [a]`: the same request in several versions.
+fn requests(line: &str) -> Result<Vec<Request>, String> {
+    let (api, rest) = line.split_once(' ').ok_or("a key and its versions")?;
+    let (versions, fields) = rest.split_once(' ').unwrap_or((rest, ""));
+    versions.split(',').map(|version| request(&format!("{api} {version} {fields}"))).collect()
+}
+
+/// The request with other values, as in `topics.0.name = "" and timeout_ms = 0`.
+fn changed(right: &Request, changes: &str) -> Result<Request, String> {
+    let mut fields = Value::Object(right.fields.clone());
+    for change in changes.split(" and ").filter(|change| *change != "nothing") {
+        let (path, value) = change.split_once(" = ").ok_or("a path and its value")?;
+        let value = Value::fields(value)?.pop().map(|(_, value)| value).ok_or("a value")?;
+        fields.put(&path.split('.').collect::<Vec<_>>(), value).ok_or("no such place in the request")?;
+    }
+    let Value::Object(fields) = fields else { return Err("a request has fields".to_owned()) };
+    Ok(Request { fields, ..right.clone() })
+}
+
 fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -> Option<()> {
     let (word, rest) = directive.split_once(' ')?;
     match word {
@@ -248,6 +303,10 @@ fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -
                 Some(name) => reasons.get(name)?.clone(),
                 None => reason.to_owned(),
             };
+            let sent = step.request().and_then(|request| request.version);
+            if step.changes_nothing && !versions.holds(sent) {
+                return Some(());
+            }
             step.differs.push(Difference {
                 versions,
                 path: path.to_owned(),
@@ -260,4 +319,35 @@ fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -
         _ => return None,
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_request_is_sent_in_each_of_its_versions_with_each_change_and_never_as_it_is() {
+        let text = "wrong DeleteTopics 1,5 topic_names: [a, b], timeout_ms: 9\n  \
+                    but topic_names.1 = \"\"\n  differs 5 a: 1 -> 2 | because\n  \
+                    but nothing\n  but timeout_ms = 0 and topic_names = []";
+        let script = parse("s", text);
+        let sent = |step: &Step| {
+            let request = step.request().unwrap();
+            (request.version, format!("{:?}", request.fields), step.changes_nothing, step.differs.len())
+        };
+        let fields = |text: &str| format!("{:?}", Value::fields(text).unwrap());
+        let forms = [
+            "topic_names: [a, \"\"], timeout_ms: 9",
+            "topic_names: [a, b], timeout_ms: 9",
+            "topic_names: [], timeout_ms: 0",
+        ];
+        let expected: Vec<_> = forms
+            .iter()
+            .zip([[0, 1], [0, 0], [0, 0]])
+            .flat_map(|(form, differs)| {
+                [(Some(1), fields(form), true, differs[0]), (Some(5), fields(form), true, differs[1])]
+            })
+            .collect();
+        assert_eq!(script.steps.iter().map(sent).collect::<Vec<_>>(), expected);
+    }
 }

@@ -38,6 +38,26 @@ impl Value {
         }
     }
 
+    /// Sets the value at a path of field names and positions.
+    pub fn put(&mut self, path: &[&str], value: Value) -> Option<()> {
+        let [first, rest @ ..] = path else {
+            *self = value;
+            return Some(());
+        };
+        match self {
+            Value::Object(fields) => {
+                let at = fields.iter().position(|(name, _)| name == first);
+                let at = at.unwrap_or_else(|| {
+                    fields.push(((*first).to_owned(), Value::Null));
+                    fields.len() - 1
+                });
+                fields[at].1.put(rest, value)
+            }
+            Value::List(items) => items.get_mut(first.parse::<usize>().ok()?)?.put(rest, value),
+            Value::Null | Value::Word(_) | Value::Call(..) => None,
+        }
+    }
+
     pub fn word(&self) -> &str {
         match self {
             Value::Word(word) => word,
