@@ -1,0 +1,200 @@
+"""A client library for Python as its users call it. Each program in compat/*/main.py implements `Client`; rows.py has the
+steps and the expected results of each row of the matrix."""
+
+from dataclasses import dataclass
+
+START, END = 'start', 'end'  # positions in a partition, beside offsets
+
+
+@dataclass
+class Record:
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple = ()
+    timestamp: int | None = None  # ms; None lets the library choose
+    offset: int | None = None
+    is_create_time: bool | None = None  # or LogAppendTime; of a record that was read
+
+
+@dataclass
+class Cluster:
+    ports: dict  # by broker
+    controller: int
+    # Each has its number, leader, replicas and ISR. The last two are None if the library does not tell them.
+    partitions: list
+
+
+@dataclass
+class Group:
+    state: str
+    protocol_type: str | None  # None: the library does not tell it
+    protocol: str
+    members: list  # each has its client id and its partitions
+
+
+class Reader:
+    """A consumer of one partition, without a group."""
+
+    def poll(self):
+        """The next records; an empty list if there are none within a moment."""
+
+    def position(self):
+        """The offset of the next record; None while it is not known."""
+
+    def close(self):
+        pass
+
+
+class Member:
+    """A member of a group. It records the partitions it owns, each set that it was given or lost, and the values that it
+    read. It may make progress only in `poll`."""
+
+    def __init__(self):
+        self.owned, self.given, self.taken, self.read = set(), [], [], []
+
+    def poll(self):
+        """Does the member's work for a moment."""
+
+    def commit(self, offset=None, partition=0):
+        """Commits an offset, or without one the positions of all partitions."""
+
+    def close(self):
+        """Leaves the group; a static member only disconnects."""
+
+
+class Transactional:
+    """A transactional producer that is initialised."""
+
+    def begin(self):
+        pass
+
+    def send(self, topic, value):
+        """Returns when the broker has answered."""
+
+    def send_offset(self, group, topic, offset):
+        """Partition 0 of the topic."""
+
+    def commit(self):
+        pass
+
+    def abort(self):
+        pass
+
+    def close(self):
+        pass
+
+
+class Client:
+    """Errors are the library's own; `code` returns Kafka's code of one. A method raises the library's error if the broker
+    refuses."""
+
+    LACKS = {}  # rows that the library cannot play, with the reason
+    CODECS = ('none', 'gzip', 'snappy', 'lz4', 'zstd')
+    SENDS_NULL_HEADERS = True
+    ALTERING_KEEPS_OTHERS = True  # `alter` leaves the other settings as they are
+    PROTOCOL = 'range'  # of a member of a group by default
+    OUTSIDERS_ARE_REFUSED = True  # `alter_offsets` has an error while the group has a member
+    DELETES_GROUPS = True
+
+    def code(self, error):
+        raise NotImplementedError
+
+    # topics
+
+    def cluster(self, topic):
+        raise NotImplementedError
+
+    def views(self, topic):
+        """The numbers of the topic's partitions as each further part of the library knows them."""
+        return []
+
+    def partitions(self, topic):
+        """The numbers of the topic's partitions in a list of all topics; None if it is not there."""
+        raise NotImplementedError
+
+    def create_topic(self, topic, partitions, configs):
+        raise NotImplementedError
+
+    def delete_topic(self, topic):
+        raise NotImplementedError
+
+    def add_partitions(self, topic, total):
+        raise NotImplementedError
+
+    # records
+
+    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False):
+        """Returns the offsets when all records are acknowledged; with acks=0 they are None or less than 0. An idempotent
+        producer makes many small batches."""
+        raise NotImplementedError
+
+    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False):
+        """`reset` is earliest, latest or none; `committed` is the isolation level read_committed."""
+        raise NotImplementedError
+
+    def bounds(self, topic, partition=0):
+        """The first and the end offset."""
+        raise NotImplementedError
+
+    def offset_at(self, topic, timestamp):
+        """Offset and timestamp of the first record of this time or later, or None. The timestamp is None if the library
+        does not tell it."""
+        raise NotImplementedError
+
+    def same_out_of_range(self, error, topic, offset):
+        """Fails unless the error is the library's for an offset out of range that it may not reset."""
+        raise NotImplementedError
+
+    # groups
+
+    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False):
+        """`static` is the id of a static member."""
+        raise NotImplementedError
+
+    def committed(self, group, topic):
+        """The group's offset in partition 0, or None."""
+        raise NotImplementedError
+
+    def groups(self):
+        raise NotImplementedError
+
+    def describe_group(self, group):
+        raise NotImplementedError
+
+    def offsets(self, group):
+        """By partition."""
+        raise NotImplementedError
+
+    def alter_offsets(self, group, topic, offsets):
+        raise NotImplementedError
+
+    def delete_group(self, group):
+        raise NotImplementedError
+
+    def describe_consumer_group(self, group):
+        """A group of KIP-848: its state, and the number of its members and of the first one's partitions."""
+        raise NotImplementedError
+
+    # the rest
+
+    def transactional(self, transactional_id):
+        raise NotImplementedError
+
+    def is_fenced(self, error):
+        raise NotImplementedError
+
+    def settings(self, topic):
+        """By name: the value, and whether it is the default."""
+        raise NotImplementedError
+
+    def alter(self, topic, name, value):
+        raise NotImplementedError
+
+    def delete_records(self, topic, before):
+        """Returns the new low watermark."""
+        raise NotImplementedError
+
+    def acl_codes(self):
+        """The error codes with which the broker answers DescribeAcls, CreateAcls and DeleteAcls, by name. An answer that
+        the library hides is not among them."""
+        raise NotImplementedError
