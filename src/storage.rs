@@ -1,7 +1,7 @@
 //! The partition store that handlers use, and the engine behind it.
 //!
-//! [`Store`] is the handle. Every change is submitted to the [`Line`], which an engine implements; readers see what is
-//! [`Published`](published), through [`Topics`] and [`Partition`]. The engine on local files is in [`local`].
+//! [`Store`] is the handle. Every change is submitted to a *line* (`line.rs`), which an engine implements. Readers see
+//! what is *published* (`published.rs`), through [`Topics`] and [`Partition`]. The engine on files is in [`local`].
 
 mod cleaner;
 mod clocks;
@@ -26,7 +26,7 @@ pub use clocks::Now;
 pub use counts::{Counts, Traffic};
 pub use error::{AppendError, LogError, OpenError, StoreError, TopicError, Unavailable};
 pub use failure::Failure;
-pub use line::{Append, AppendWork, Appended, Barrier, Done, Line, Work};
+pub use line::{Append, Appended};
 pub use live::LiveSettings;
 pub use local::Tuning;
 pub use partition::{Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};

@@ -12,7 +12,8 @@ use super::command::{Gone, Refusal, Register};
 use super::entry::Passed;
 use crate::types::{NodeId, SharedMap, Timestamp};
 
-/// After a longer time without entries, brokers that were silent may only have waited for the journal.
+/// After a longer time without entries, brokers that were silent may only have waited for the journal. Every running
+/// broker writes more often than this, or no broker could ever be declared gone.
 const GAP: Duration = Duration::from_secs(1);
 /// The time after a gap in which no broker is declared gone.
 const GRACE: Duration = Duration::from_secs(5);

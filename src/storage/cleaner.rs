@@ -203,7 +203,7 @@ impl Cleaner<'_> {
             mix: kernel::mix_of(replaced),
             outputs,
         };
-        match self.line.begin(Command::ReplaceExtents(replace))() {
+        match self.line.command_blocking(Command::ReplaceExtents(replace))() {
             Ok(_) => {
                 tracing::debug!(topic = %partition.topic_name, partition = index, before, after, "compacted");
                 Ok(())

@@ -12,8 +12,8 @@ use crate::types::{IgnorePoison, TopicId};
 
 /// The groups' part of a store.
 pub trait GroupStore: Send + Sync {
-    /// The published groups: the kernel's state after the last round. All of it is durable, and a change is
-    /// in it before its submit settles. Does not wait for a running round.
+    /// The published groups: the kernel's state after the last round. A change is in it before its submit
+    /// settles, and once it is as durable as the store's settings ask. Does not wait for a running round.
     fn groups(&self) -> Groups;
 
     /// One of the published groups.

@@ -106,7 +106,7 @@ impl dyn Line + '_ {
     }
 
     /// Submits a command. The returned function blocks until its outcome is durable.
-    pub fn begin(&self, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
+    pub fn command_blocking(&self, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
         let (told, answer) = mpsc::channel();
         let done = Box::new(move |outcome| drop(told.send(outcome)));
         self.submit(Work::Command { command, done });

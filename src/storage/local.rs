@@ -87,8 +87,18 @@ pub(super) struct LocalOptions {
 impl Local {
     /// Opens the directory and recovers from a crash. It returns once the recovered state is durable and published.
     pub(super) fn open(options: LocalOptions) -> Result<Local, OpenError> {
-        let LocalOptions { fs, root, in_memory, threads, clock, settings, .. } = options;
-        let LocalOptions { durability, tuning, new_id, levels, .. } = options;
+        let LocalOptions {
+            fs,
+            root,
+            in_memory,
+            threads,
+            clock,
+            settings,
+            durability,
+            tuning,
+            new_id,
+            levels,
+        } = options;
         let (node_id, cluster_id) = (settings.node_id, settings.cluster_id.clone());
         let directory = Directory::open(fs, &root, node_id, cluster_id, new_id, tuning.open_segments, levels);
         let directory = Arc::new(directory?);
@@ -161,7 +171,9 @@ impl Local {
         let line: &dyn Line = self;
         let raised: Vec<_> = cut
             .into_iter()
-            .map(|TopicPartition { topic, partition }| line.begin(Command::RaiseEpoch { topic, partition }))
+            .map(|TopicPartition { topic, partition }| {
+                line.command_blocking(Command::RaiseEpoch { topic, partition })
+            })
             .collect();
         raised.into_iter().for_each(|wait| drop(wait()));
     }
@@ -288,6 +300,13 @@ impl Upkeep for Local {
         due.sort_by_key(|(due, ..)| std::cmp::Reverse(due.dirty_millionths));
         let cleaner = Cleaner { line: self, now, memory: settings.cleaner_memory(), stop: &self.closing };
         for (due, partition, state) in due {
+            if self.closing.load(Ordering::Relaxed) {
+                return;
+            }
+            // The topic may have been deleted since.
+            if partition.serving().is_err() {
+                continue;
+            }
             if self.directory.has_room_for(due.bytes(&state)) {
                 let mut files = NewFiles::in_dir(segment::dir_of(&partition));
                 cleaner.run(&partition, &state, due, &mut files);

@@ -12,9 +12,7 @@ use super::clocks::{self, Clocks, Now};
 use super::counts::Counts;
 use super::groups::{GroupStore, NotStored, SeenTopics, Settled};
 use super::line::{Append, AppendWork, Line, Work};
-#[cfg(any(test, feature = "simulated-disk"))]
-use super::local::fs::Fs;
-use super::local::fs::{DiskFs, MemoryFs};
+use super::local::fs::{DiskFs, Fs, MemoryFs};
 use super::local::{Local, LocalOptions, Tuning};
 use super::partition::Partition;
 use super::published::Published;
@@ -113,7 +111,7 @@ impl Store {
     pub(super) fn with_local(options: StoreOptions) -> Result<(Store, Arc<Local>), OpenError> {
         let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels } = options;
         let in_memory = matches!(place, Place::Memory);
-        let (fs, root, threads): (Arc<dyn super::local::fs::Fs>, PathBuf, bool) = match place {
+        let (fs, root, threads): (Arc<dyn Fs>, PathBuf, bool) = match place {
             Place::Memory => (Arc::new(MemoryFs::default()), "memory".into(), true),
             Place::Directory(root) => (Arc::new(DiskFs), root, true),
             #[cfg(any(test, feature = "simulated-disk"))]
@@ -194,10 +192,18 @@ impl Store {
         if let Err(error) = partition.serving() {
             return Append(Err(error.into()));
         }
+        debug_assert!(self.has(partition), "the partition is of another store");
         let (done, answer) = oneshot::channel();
         let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
         self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, done }));
         Append(Ok(answer))
+    }
+
+    /// Whether the handle is of this store, or of a topic that was deleted.
+    fn has(&self, partition: &Arc<Partition>) -> bool {
+        let topics = self.topics();
+        let known = topics.by_id(partition.topic).and_then(|topic| topic.partition(partition.index));
+        known.is_none_or(|known| Arc::ptr_eq(known, partition))
     }
 
     /// Moves the log start offset to `offset`; it never moves back. The command is queued when the call
@@ -450,7 +456,7 @@ impl Store {
             Some(_) => {
                 Some("nothing is deleted by age or compacted while the clock is not trusted".to_owned())
             }
-            None => lock(&self.0.retention_refused).clone(),
+            None => self.0.retention_refused.lock().ignoring_poison().clone(),
         };
         troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockUntrusted, why)));
         troubles.extend(halted.map(|why| Trouble::of_one(TroubleKind::RetentionHalted, why)));
@@ -462,7 +468,7 @@ impl Store {
         let troubles = self.troubles();
         let kinds: Vec<TroubleKind> = troubles.iter().map(|trouble| trouble.kind).collect();
         let why = |kind| troubles.iter().find(|trouble| trouble.kind == kind).map(|trouble| &*trouble.why);
-        let reminders = lock(&self.0.reminders).look(&kinds, self.0.clocks.since_boot());
+        let reminders = self.0.reminders.lock().ignoring_poison().look(&kinds, self.0.clocks.since_boot());
         for reminder in reminders {
             match reminder {
                 // The others were logged when they were found.
@@ -538,7 +544,7 @@ impl Inner {
             shard.running() != brokers || shard.election() != election
         };
         let run = || Command::SetBrokers { running: brokers.to_vec(), election };
-        if are_others && let Err(error) = self.line.begin(run())() {
+        if are_others && let Err(error) = self.line.command_blocking(run())() {
             tracing::warn!(
                 ?error,
                 "cannot set the running brokers: some partitions may have no leader; restart once writes are possible"
@@ -555,7 +561,7 @@ impl Inner {
             ?brokers,
             "partitions are on brokers that are gone: moving them to the running brokers"
         );
-        let begun: Vec<_> = moves.into_iter().map(|command| self.line.begin(command)).collect();
+        let begun: Vec<_> = moves.into_iter().map(|command| self.line.command_blocking(command)).collect();
         for failed in begun.into_iter().filter_map(|wait| wait().err()) {
             tracing::warn!(
                 error = ?failed,
@@ -567,7 +573,7 @@ impl Inner {
     /// Updates the producers' memory limit in the state, if the settings have another one.
     fn bound_producers(&self, bytes: u64) {
         let is_other = self.shard().producers().most_bytes() != bytes;
-        if is_other && let Err(error) = self.line.begin(Command::SetProducerMemory { bytes })() {
+        if is_other && let Err(error) = self.line.command_blocking(Command::SetProducerMemory { bytes })() {
             tracing::warn!(
                 ?error,
                 "jackdaw.producers.max.bytes has no effect yet; restart once writes are possible"
@@ -636,8 +642,4 @@ fn moves_of_leaderless_partitions(shard: &Shard, brokers: &[NodeId]) -> Vec<Comm
         }
     }
     moves
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().ignoring_poison()
 }

@@ -28,7 +28,7 @@ impl Waiter {
     }
 }
 
-/// The waiters of one partition, of a coordinator's slot, or for deletions of topics. Waiters that gave up are removed
+/// The waiters of one partition or of a coordinator's slot. Waiters that gave up are removed
 /// when the list would have to grow.
 #[derive(Default)]
 pub struct Waiters(Mutex<Vec<Weak<Waiter>>>);

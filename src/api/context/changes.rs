@@ -28,7 +28,7 @@ impl Context {
         self.services.store.delete_before(partition, offset)
     }
 
-    /// Deletes a topic. The coordinator then removes the offsets that groups have committed for it.
+    /// Deletes a topic, and the offsets that groups have committed for it.
     pub fn delete_topic(&self, topic: &Topic) -> impl Future<Output = Result<(), TopicError>> + Send + use<> {
         self.services.store.delete_topic(topic.id)
     }

@@ -46,12 +46,12 @@ use write::is_relaxed;
 pub(super) struct Engine {
     /// The state after all rounds that began. Nothing else changes it.
     shard: Arc<Mutex<Shard>>,
-    pub(super) journal: Box<dyn Journal>,
+    journal: Box<dyn Journal>,
     author: Author,
-    pub(super) directory: Arc<Directory>,
+    directory: Arc<Directory>,
     pub(super) published: Arc<Published>,
-    pub(super) options: EngineOptions,
-    pub(super) clocks: Arc<Clocks>,
+    options: EngineOptions,
+    clocks: Arc<Clocks>,
     pub(super) keeper: mpsc::Sender<Job>,
     /// The newest batches of all partitions, oldest first, and their sizes. Batches that cannot be dropped when
     /// they reach the front, because no segment has them, are parked in `unwritten`.

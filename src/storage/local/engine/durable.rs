@@ -7,7 +7,6 @@ use super::super::segment::Segment;
 use super::super::snapshot;
 use super::Engine;
 use super::round::{Sync, SyncFailure};
-use crate::kernel::Shard;
 use crate::types::{IgnorePoison, TopicPartition};
 
 /// The bytes after which a sync runs at once, if no acknowledgement waits for it.
@@ -87,10 +86,12 @@ impl Engine {
     /// Starts a snapshot of the current state; the keeper writes it. Records that are only in the journal are
     /// appended to it again, after the snapshot's position.
     pub fn snapshot(&mut self) {
-        // In an unfinished round the directories of deleted topics are still in place.
-        let is_ahead = |shard: &Shard| shard.position() != self.published.position();
+        if self.snapshot_running || self.is_poisoned() {
+            return;
+        }
         let shard = Box::new(self.shard.lock().ignoring_poison().clone());
-        if self.snapshot_running || self.is_poisoned() || is_ahead(&shard) {
+        // In an unfinished round the directories of deleted topics are still in place.
+        if shard.position() != self.published.position() {
             return;
         }
         self.write_unwritten();
@@ -140,7 +141,8 @@ impl Engine {
         {
             self.directory.trash.settle()?;
             let (fs, dir) = (&*self.directory.fs, self.directory.snapshots());
-            snapshot::write(fs, &dir, self.directory.levels, &self.shard.lock().ignoring_poison())?;
+            let shard = self.shard.lock().ignoring_poison().clone();
+            snapshot::write(fs, &dir, self.directory.levels, &shard)?;
             snapshot::trim(fs, &dir)?;
         }
         Ok(())

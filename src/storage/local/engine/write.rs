@@ -10,7 +10,7 @@ use super::super::fs::Failure;
 use super::super::segment::{self, Appendage, Segment};
 use super::round::{Event, NewBatch, Round};
 use super::unwritten::{self, Run};
-use super::{Engine, SegmentKey};
+use super::{AbortOnPanic, Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::entry::{Draft, Header};
 use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal, Shard};
@@ -324,6 +324,7 @@ impl Engine {
             if self.journal.make_room(bytes as u64).is_err() {
                 return false;
             }
+            let guard = AbortOnPanic;
             let mut shard = self.shard.lock().ignoring_poison();
             let draft = self.author.open(&shard, now);
             let mut apply = |command| {
@@ -335,6 +336,7 @@ impl Engine {
             let entry = self.author.close(&draft, &commands, &data, &mut shard);
             drop(shard);
             let appended = self.journal.append(&entry);
+            std::mem::forget(guard);
             self.behind = true;
             if let Err(error) = appended {
                 self.poison(&error.to_string());
