@@ -5,6 +5,10 @@
 
 mod cleaner;
 mod clocks;
+#[cfg(any(test, feature = "simulated-disk"))]
+pub mod cluster;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod counts;
 mod error;
 pub mod extent;

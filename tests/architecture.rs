@@ -72,10 +72,12 @@ const STORAGE: &[(&str, &[&str])] = &[
             "upkeep",
         ],
     ),
+    ("cluster", &["clocks", "error", "extent", "line", "live", "partition", "published", "topics", "upkeep"]),
     (
         "store",
         &[
             "clocks",
+            "cluster",
             "counts",
             "error",
             "groups",

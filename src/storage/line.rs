@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::partition::Partition;
 use super::{AppendError, StoreError, Unavailable};
-use crate::kernel::{Applied, Command};
+use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal};
 use crate::record::Checked;
 use crate::types::{LeaderEpoch, Offset};
 
@@ -88,6 +88,46 @@ impl Work {
         match self {
             Work::Append(append) => drop(append.done.send(Err(error.into()))),
             Work::Command { done, .. } => done(Err(error)),
+        }
+    }
+}
+
+impl AppendWork {
+    /// The command that commits the batch, with its bytes at this place.
+    pub fn commit(&self, place: Place) -> Commit {
+        let header = &self.batch.header;
+        Commit {
+            topic: self.partition.topic,
+            partition: self.partition.index,
+            bytes: u32::try_from(self.batch.bytes.len()).unwrap_or(u32::MAX),
+            last_offset_delta: header.last_offset_delta,
+            max_timestamp: header.max_timestamp,
+            producer: header.producer().map(|producer| ProducerStamp {
+                id: producer.id,
+                epoch: producer.epoch,
+                sequence: producer.base_sequence,
+            }),
+            flags: BatchFlags::default(),
+            leadership: self.leadership,
+            place,
+        }
+    }
+}
+
+impl Appended {
+    /// The answer to an append whose commit has this outcome.
+    pub fn from_outcome(outcome: Result<Applied, Refusal>) -> Result<Appended, AppendError> {
+        match outcome {
+            Ok(Applied::Appended(placed)) => {
+                let (base_offset, log_start) = (placed.base_offset, placed.log_start);
+                Ok(Appended { base_offset, log_start, repeated: false })
+            }
+            Ok(Applied::Duplicate { base_offset, log_start }) => {
+                Ok(Appended { base_offset, log_start, repeated: true })
+            }
+            Ok(other) => unreachable!("a commit is not answered by {other:?}"),
+            Err(Refusal::UnknownTopic | Refusal::UnknownPartition) => Err(AppendError::NotServing),
+            Err(refusal) => Err(AppendError::Refused(refusal)),
         }
     }
 }

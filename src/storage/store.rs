@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::clocks::{self, Clocks, Now};
+#[cfg(any(test, feature = "simulated-disk"))]
+use super::cluster::{Cluster, ClusterOptions};
 use super::counts::Counts;
 use super::groups::{GroupStore, NotStored, SeenTopics, Settled};
 use super::line::{Append, AppendWork, Line, Work};
@@ -150,6 +152,39 @@ impl Store {
         inner.take_places(&brokers);
         inner.bound_producers(producers_budget);
         Ok((Store(Arc::new(inner)), local))
+    }
+
+    /// A store over a journal that it shares with other brokers, and its engine. Ready once the broker is registered.
+    #[cfg(any(test, feature = "simulated-disk"))]
+    pub async fn join(options: ClusterOptions) -> Result<(Store, Arc<Cluster>), StoreError> {
+        let (settings, new_id) = (Arc::clone(&options.settings), options.new_id);
+        let cluster = Arc::new(Cluster::join(options).await?);
+        let inner = Inner {
+            published: Arc::clone(cluster.published()),
+            shard: Arc::clone(cluster.shard()),
+            clocks: Arc::clone(cluster.clocks()),
+            cluster_id: settings.cluster_id.clone().unwrap_or_else(|| new_id().into()),
+            line: Arc::<Cluster>::clone(&cluster),
+            upkeep: Arc::<Cluster>::clone(&cluster),
+            retention_refused: Arc::default(),
+            reminders: Mutex::default(),
+            election: Election::default(),
+            new_id,
+        };
+        Ok((Store(Arc::new(inner)), cluster))
+    }
+
+    /// The way in, for tests of a line.
+    #[cfg(test)]
+    pub(super) fn line(&self) -> &dyn Line {
+        &*self.0.line
+    }
+
+    /// The position and the hash of the state, which are the same on all brokers.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> (u64, u64) {
+        let shard = self.0.shard();
+        (shard.position(), shard.hash())
     }
 
     /// The current topics.

@@ -13,11 +13,11 @@ use super::unwritten::{self, Run};
 use super::{AbortOnPanic, Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::entry::{Draft, Header};
-use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal, Shard};
+use crate::kernel::{Applied, Command, Place, Refusal, Shard};
 use crate::record;
+use crate::storage::Unavailable;
 use crate::storage::line::{AppendWork, Appended, Work};
 use crate::storage::partition::{Partition, Pieces};
-use crate::storage::{AppendError, Unavailable};
 use crate::types::{IgnorePoison, Timestamp, TopicPartition};
 
 /// A smaller batch is copied into its own buffer, so that it does not keep the rest of the request in memory.
@@ -184,52 +184,29 @@ impl Engine {
         inline: bool,
         round: &mut Round,
     ) -> bool {
-        let AppendWork { partition, batch, leadership, done } = work;
-        let header = &batch.header;
-        let commit = Commit {
-            topic: partition.topic,
-            partition: partition.index,
-            bytes: u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX),
-            last_offset_delta: header.last_offset_delta,
-            max_timestamp: header.max_timestamp,
-            producer: header.producer().map(|producer| ProducerStamp {
-                id: producer.id,
-                epoch: producer.epoch,
-                sequence: producer.base_sequence,
-            }),
-            flags: BatchFlags::default(),
-            leadership,
-            place: Place::Segment {
-                roll: self.rolls(shard, now, &partition, &batch),
-                inline,
-                crc: header.crc,
-            },
-        };
-        let said = match self.author.apply(shard, now, Command::Commit(commit)) {
+        let roll = self.rolls(shard, now, &work.partition, &work.batch);
+        let commit = work.commit(Place::Segment { roll, inline, crc: work.batch.header.crc });
+        let AppendWork { partition, batch, done, .. } = work;
+        let outcome = match self.author.apply(shard, now, Command::Commit(commit)) {
             Ok((command, Applied::Appended(placed))) => {
-                let prefix = record::prefix(placed.base_offset, header.batch_length, placed.epoch);
+                let prefix = record::prefix(placed.base_offset, batch.header.batch_length, placed.epoch);
                 let pieces = placed_batch(prefix, &batch.bytes);
                 round.events.push(Event::Appended(NewBatch { command, partition, placed, pieces, done }));
                 return true;
             }
-            Ok((_, Applied::Duplicate { base_offset, log_start })) => {
-                Ok(Appended { base_offset, log_start, repeated: true })
-            }
-            Ok((_, other)) => unreachable!("a commit is not answered by {other:?}"),
-            Err(Refusal::UnknownTopic | Refusal::UnknownPartition) => Err(AppendError::NotServing),
-            Err(refusal) => {
-                if refusal == Refusal::TooManyProducers {
-                    tracing::warn!(
-                        topic = %partition.topic_name,
-                        partition = partition.index,
-                        "a new idempotent producer is refused: all that are remembered wrote within the last \
-                         15 minutes, or the clock is not trusted; it will retry; see which clients make so many, or raise \
-                         jackdaw.producers.max.bytes"
-                    );
-                }
-                Err(AppendError::Refused(refusal))
-            }
+            Ok((_, applied)) => Ok(applied),
+            Err(refusal) => Err(refusal),
         };
+        if outcome == Err(Refusal::TooManyProducers) {
+            tracing::warn!(
+                topic = %partition.topic_name,
+                partition = partition.index,
+                "a new idempotent producer is refused: all that are remembered wrote within the last \
+                 15 minutes, or the clock is not trusted; it will retry; see which clients make so many, or raise \
+                 jackdaw.producers.max.bytes"
+            );
+        }
+        let said = Appended::from_outcome(outcome);
         round.events.push(Event::NotAppended { done, said });
         false
     }

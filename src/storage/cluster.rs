@@ -1,0 +1,27 @@
+//! The engine of several brokers over one shared journal. Only tests use it so far.
+//!
+//! All brokers apply all entries of the journal, their own and those of others, in the same order to the same kernel. A
+//! change is appended, settled, applied, published and answered, in this order. The outcome of an append can be unknown;
+//! then the same entry is appended again, and the kernel passes over the second copy.
+//!
+//! Record bytes are beside the entries, and each broker keeps all of them in memory. A broker that starts reads the
+//! whole journal. Silence is not noticed here: the caller says which broker is gone.
+
+mod broker;
+mod journal;
+mod line;
+mod logs;
+mod queue;
+mod sim;
+
+use std::sync::{Mutex, MutexGuard};
+
+pub use journal::{Answer, DataRange, JournalError, Settled, SharedJournal};
+pub use line::{Cluster, ClusterOptions};
+pub use sim::{Faults, SimJournal};
+
+use crate::types::IgnorePoison;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().ignoring_poison()
+}
