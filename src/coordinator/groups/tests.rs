@@ -1,6 +1,7 @@
 //! Tests of the handle, over a store in memory. The test decides when records become durable.
 
 mod kinds;
+mod moves;
 
 use std::collections::BTreeSet;
 use std::pin::{Pin, pin};

@@ -2,6 +2,8 @@
 //! one partition. Its home is the leader of the partition, and its fence is the leader epoch. The kernel keeps
 //! the acknowledged records beside the group; locks are soft state.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::{Pin, pin};

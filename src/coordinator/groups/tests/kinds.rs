@@ -5,12 +5,12 @@ use crate::coordinator::group::roster::{ASSIGNMENT, Enlist};
 use crate::storage::Waiter;
 
 /// A newcomer that classic groups and rosters understand.
-fn versatile(client: &str) -> Join {
+pub(super) fn versatile(client: &str) -> Join {
     let protocols = ["range", "roster"].map(|name| (name.to_owned(), Opaque::default()));
     Join { protocols: protocols.to_vec(), ..newcomer(client) }
 }
 
-fn again(member: &str) -> Join {
+pub(super) fn again(member: &str) -> Join {
     Join { member: Some(member.to_owned()), ..versatile("client") }
 }
 
@@ -35,8 +35,12 @@ fn enlist(stage: &Stage, member: &str) -> Generation {
 
 /// Does all waiting jobs. Returns their number.
 fn work(stage: &Stage) -> usize {
+    work_of(&stage.groups)
+}
+
+pub(super) fn work_of(groups: &Groups) -> usize {
     let mut jobs = 0;
-    while let Some(job) = stage.groups.runtime.take_job() {
+    while let Some(job) = groups.runtime.take_job() {
         job.finish();
         jobs += 1;
     }
