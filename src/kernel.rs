@@ -14,6 +14,7 @@ pub mod level;
 mod members;
 pub mod offsets;
 pub mod partition;
+mod parts;
 pub mod placement;
 pub mod producer;
 pub mod producers;
@@ -22,8 +23,6 @@ pub mod topic;
 pub mod weight;
 
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 pub use command::{
     Applied, BatchFlags, Command, Commit, CreateTopic, Gone, Place, Placed, ProducerStamp, Refusal, Register,
@@ -36,6 +35,7 @@ pub use groups::{Groups, weigh as weigh_group};
 pub use level::{Level, Levels};
 pub use members::{Member, Members};
 pub use partition::{Extent, ExtentPlace, Opened, Partition, SegmentId, mix_of};
+pub use parts::{Parts, PartsWriter, StateError};
 pub use placement::{Election, Placement, spread};
 use producers::{Producers, Remembered};
 pub use settings::Settings;
@@ -46,7 +46,7 @@ use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timesta
 
 /// The state after all journal entries up to `position`. A clone costs O(1): topics, partitions and
 /// groups are shared with the snapshots taken of it, and copied when they change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Shard {
     position: u64,
     hash: u64,
@@ -68,8 +68,7 @@ pub struct Shard {
     clock_trusted: Option<Timestamp>,
     /// The rules for elections that the brokers were started with.
     election: Election,
-    /// The brokers that share the journal; `None` in a data directory. In a snapshot they are after the rest.
-    #[serde(skip)]
+    /// The brokers that share the journal; `None` in a data directory.
     members: Option<Members>,
 }
 

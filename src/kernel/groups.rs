@@ -3,32 +3,34 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::command::Refusal;
 use super::group::{Change, Group, KeptGroup};
 use super::offsets::{AllOffsets, Offsets};
 use super::weight::{allocated, entry};
 use crate::types::{SharedMap, TopicId};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Groups {
-    by_name: SharedMap<Arc<str>, Arc<Group>>,
+    by_name: ByName,
     offsets: AllOffsets,
     /// The memory of the groups without their offsets.
-    #[serde(skip)]
     bytes: usize,
 }
 
-/// The groups as a snapshot has them.
-#[derive(Deserialize)]
-struct Stored {
-    by_name: SharedMap<Arc<str>, Arc<Group>>,
-    offsets: AllOffsets,
-}
+/// The groups without the state beside them.
+pub(super) type ByName = SharedMap<Arc<str>, Arc<Group>>;
 
 impl Groups {
+    pub(super) fn of(by_name: ByName, offsets: AllOffsets) -> Groups {
+        let bytes = by_name.iter().map(|(name, group)| weigh(name, group)).sum();
+        Groups { by_name, offsets, bytes }
+    }
+
+    /// What a snapshot has of them.
+    pub(super) fn stored(&self) -> (&ByName, &AllOffsets) {
+        (&self.by_name, &self.offsets)
+    }
+
     pub fn get(&self, name: &str) -> Option<KeptGroup> {
         self.by_name.get(name).map(|group| self.kept(name, group))
     }
@@ -85,13 +87,6 @@ impl Groups {
     /// Removes the offsets of a topic from all groups.
     pub(super) fn remove_topic(&mut self, topic: TopicId) {
         self.offsets.remove_topic(topic);
-    }
-}
-
-impl From<Stored> for Groups {
-    fn from(Stored { by_name, offsets }: Stored) -> Groups {
-        let bytes = by_name.iter().map(|(name, group)| weigh(name, group)).sum();
-        Groups { by_name, offsets, bytes }
     }
 }
 

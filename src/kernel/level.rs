@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Shard};
+use super::{Command, Parts, PartsWriter, Shard, StateError};
 
 /// The number of a stored form. Entries, snapshots and data directories have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub trait Form: Sync {
 
     fn write_state(&self, state: &Shard) -> Vec<u8>;
 
-    fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error>;
+    fn read_state(&self, state: &[u8]) -> Result<Shard, StateError>;
 }
 
 /// The forms that a version of the program knows, the oldest first. The last one is in force: it is the one
@@ -64,7 +64,7 @@ impl Levels {
     }
 
     /// Reads a state that was written at this level. `None` if the level is not known.
-    pub fn read_state(self, level: Level, state: &[u8]) -> Option<Result<Shard, postcard::Error>> {
+    pub fn read_state(self, level: Level, state: &[u8]) -> Option<Result<Shard, StateError>> {
         Some(self.form(level)?.read_state(state).map(Shard::with_all_producers))
     }
 }
@@ -96,17 +96,11 @@ impl Form for Level5 {
     }
 
     fn write_state(&self, state: &Shard) -> Vec<u8> {
-        let mut bytes = postcard::to_stdvec(state).expect("the state is plain data");
-        if let Some(members) = &state.members {
-            postcard::serialize_with_flavor(members, Appending(&mut bytes)).expect("members are plain data");
-        }
-        bytes
+        state.write_parts(PartsWriter::default())
     }
 
-    fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error> {
-        let (shard, members): (Shard, &[u8]) = postcard::take_from_bytes(state)?;
-        let members = if members.is_empty() { None } else { Some(read_all(members)?) };
-        Ok(Shard { members, ..shard })
+    fn read_state(&self, state: &[u8]) -> Result<Shard, StateError> {
+        Shard::of_parts(Parts::split(state)?)
     }
 }
 

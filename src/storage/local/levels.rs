@@ -9,7 +9,7 @@ use super::fs::{Fs, SimFs};
 use super::skip::{SkipError, skip};
 use crate::config::BrokerSettings;
 use crate::kernel::level::{Appending, Form, Level5, read_all};
-use crate::kernel::{Command, Election, Level, Levels, Refusal, Shard};
+use crate::kernel::{Command, Election, Level, Levels, Parts, PartsWriter, Refusal, Shard, StateError};
 use crate::record::{self, BatchBuilder, Rules};
 use crate::storage::{
     Isolation, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreError, StoreOptions,
@@ -21,13 +21,13 @@ const BEFORE: Levels = Levels(&[&Level4]);
 const NOW: Levels = Levels(&[&Level4, &Level5]);
 
 /// The form of a release before this one: `SetBrokers` has no rules for elections, there is no `ElectUnclean`,
-/// and the state begins with a word.
+/// and the state has no part about the clock.
 struct Level4;
 
 /// `Ok` is a `SetBrokers` with the running brokers, `Err` another command.
 type Command4 = Result<Vec<NodeId>, Command>;
 
-const WORD: &str = "level 4";
+const CLOCK: &str = "clock";
 
 impl Form for Level4 {
     fn level(&self) -> Level {
@@ -63,13 +63,11 @@ impl Form for Level4 {
     }
 
     fn write_state(&self, state: &Shard) -> Vec<u8> {
-        postcard::to_stdvec(&(WORD, state)).unwrap()
+        state.write_parts(PartsWriter::without(&[CLOCK]))
     }
 
-    fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error> {
-        let (word, state): (String, Shard) = read_all(state)?;
-        assert_eq!(word, WORD);
-        Ok(state)
+    fn read_state(&self, state: &[u8]) -> Result<Shard, StateError> {
+        Shard::of_parts(Parts::split(state)?.or(CLOCK, &None::<Timestamp>)?)
     }
 }
 
@@ -197,7 +195,7 @@ impl Form for Cursed {
         Level5.write_state(state)
     }
 
-    fn read_state(&self, state: &[u8]) -> Result<Shard, postcard::Error> {
+    fn read_state(&self, state: &[u8]) -> Result<Shard, StateError> {
         Level5.read_state(state)
     }
 }
