@@ -38,6 +38,7 @@ pub use describe::{
 };
 pub use file::Properties;
 pub use given::{Given, Origin, Written};
+pub use group::GroupSettings;
 pub use listener::Listener;
 pub use listing::listing;
 pub use page::page;

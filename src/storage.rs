@@ -20,6 +20,7 @@ pub mod local;
 mod partition;
 mod published;
 mod retention;
+mod seen;
 mod store;
 mod topics;
 mod troubles;

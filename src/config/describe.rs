@@ -2,7 +2,7 @@
 
 use super::Overrides;
 use super::row::{Change, Kind, Row};
-use super::{BrokerSettings, broker, client_metrics, group, topic};
+use super::{BrokerSettings, GroupSettings, broker, client_metrics, group, topic};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
@@ -113,11 +113,7 @@ pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
 /// All settings of a group with its own settings `own`. The group need not exist.
 pub fn describe_group(own: &Overrides, settings: &BrokerSettings) -> impl Iterator<Item = Described> {
     group::rows().iter().map(|row| {
-        let value = match own.get(row.name).and_then(|own| row.read(own).ok()) {
-            Some(own) => own,
-            None => group::inherited(row, settings),
-        };
-        let value = value.shown();
+        let value = GroupSettings::new(Some(own), settings).value(row).shown();
         let default =
             || row.default.map(|default| Synonym::new(row.name, Some(default.to_owned()), Source::Default));
         let mut synonyms = match row.twin {

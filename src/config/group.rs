@@ -29,6 +29,31 @@ pub(super) fn inherited(row: &Row, settings: &BrokerSettings) -> Value {
     }
 }
 
+/// The current settings of a group: its own, and the broker's for the others.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupSettings<'a> {
+    own: Option<&'a BTreeMap<String, String>>,
+    broker: &'a BrokerSettings,
+}
+
+impl<'a> GroupSettings<'a> {
+    pub fn new(own: Option<&'a BTreeMap<String, String>>, broker: &'a BrokerSettings) -> GroupSettings<'a> {
+        GroupSettings { own, broker }
+    }
+
+    /// The value of a setting that is a number; `None` if there is no such setting.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        let value = self.value(row(name)?);
+        if let Value::Number(number) = value { Some(number) } else { None }
+    }
+
+    /// A stored value that is no longer valid is ignored.
+    pub(super) fn value(&self, row: &Row) -> Value {
+        let own = self.own.and_then(|own| row.read(own.get(row.name)?).ok());
+        own.unwrap_or_else(|| inherited(row, self.broker))
+    }
+}
+
 /// Checks all settings of a group together.
 pub(super) fn check(own: &Overrides, settings: &BrokerSettings) -> Result<(), ConfigError> {
     for name in own.keys() {

@@ -8,6 +8,8 @@
 mod command;
 mod describe;
 #[cfg(test)]
+pub(super) mod made;
+#[cfg(test)]
 pub(super) mod roster;
 mod rules;
 mod step;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::clocks::Now;
+use crate::config::GroupSettings;
 use crate::kernel::Groups;
 use crate::kernel::group::{Change, KeptGroup};
 use crate::types::{IgnorePoison, TopicId};
@@ -33,17 +34,36 @@ pub trait GroupStore: Send + Sync {
     /// The time for submitted commands, and the time for expiry.
     fn now(&self) -> Now;
 
-    /// The published topics.
-    fn topics(&self) -> Arc<dyn SeenTopics>;
+    /// The published topics and settings.
+    fn seen(&self) -> Arc<dyn Seen>;
 }
 
-/// The topics as a coordinator sees them, at one time.
-pub trait SeenTopics: Send + Sync {
-    /// Later images have higher versions.
+/// What a coordinator sees of topics and settings, at one time.
+pub trait Seen: Send + Sync {
+    /// The version. What is seen has changed only if the version is higher.
     fn version(&self) -> u64;
 
-    /// The current name of a topic; `None` if it was deleted.
-    fn name(&self, topic: TopicId) -> Option<&str>;
+    /// All topics, ordered by name.
+    fn topics(&self) -> Vec<SeenTopic<'_>>;
+
+    /// `None` if the topic was deleted.
+    fn topic(&self, id: TopicId) -> Option<SeenTopic<'_>>;
+
+    /// The topic that has this name now.
+    fn named(&self, name: &str) -> Option<SeenTopic<'_>>;
+
+    /// The racks of the brokers with replicas of a partition, one for each that has a rack.
+    fn racks(&self, topic: TopicId, partition: i32) -> Vec<&str>;
+
+    fn settings(&self, group: &str) -> GroupSettings<'_>;
+}
+
+/// A topic as a coordinator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenTopic<'a> {
+    pub id: TopicId,
+    pub name: &'a str,
+    pub partitions: usize,
 }
 
 /// The records were not made durable, or it is unknown whether they were.

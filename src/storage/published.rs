@@ -8,6 +8,7 @@ use super::counts::Counts;
 use super::extent::ExtentReader;
 use super::live::LiveSettings;
 use super::partition::{Opened, Partition};
+use super::seen::TopicsAndSettings;
 use super::topics::{Topic, Topics};
 use crate::config::{BrokerSettings, Given, Overrides, Reloaded, TopicSettings};
 use crate::kernel::{self, Applied, Groups, KeptGroup, Placement, Scope, Settings, Shard};
@@ -24,6 +25,8 @@ pub(super) struct Published {
     /// The broker's current settings: those from its start, overridden by the stored ones.
     live: LiveSettings,
     clocks: Arc<Clocks>,
+    /// How often topics or settings were replaced.
+    version: AtomicU64,
     /// The position of the last published round.
     position: AtomicU64,
     /// The reason why nothing more is written; unset while the journal works.
@@ -71,6 +74,7 @@ impl Published {
             settings: RwLock::default(),
             live,
             clocks,
+            version: AtomicU64::new(0),
             position: AtomicU64::new(shard.position()),
             failed: OnceLock::new(),
             counts,
@@ -87,6 +91,14 @@ impl Published {
 
     pub(super) fn group(&self, name: &str) -> Option<KeptGroup> {
         self.groups.read().ignoring_poison().get(name)
+    }
+
+    pub(super) fn seen(&self) -> TopicsAndSettings {
+        // First, so that what is seen is at least as new as its version.
+        let version = self.version.load(Ordering::Acquire);
+        let (topics, settings) = (self.topics(), self.settings());
+        let broker = self.live.at(&settings);
+        TopicsAndSettings { version, topics, settings, broker }
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {
@@ -124,13 +136,23 @@ impl Published {
         shard: &Shard,
         mut open: impl FnMut(&kernel::Topic, &Arc<str>, i32) -> Opened,
     ) {
-        *self.settings.write().ignoring_poison() = Arc::clone(shard.all_settings());
+        self.show_settings(shard);
         let mut topics = Topics::of(shard.running());
         for state in shard.topics() {
             topics.insert(self.opened(state, &mut open));
         }
-        topics.publish(&self.topics);
+        self.show_topics(topics);
         self.show_groups(shard);
+    }
+
+    fn show_topics(&self, topics: Topics) {
+        topics.publish(&self.topics);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn show_settings(&self, shard: &Shard) {
+        *self.settings.write().ignoring_poison() = Arc::clone(shard.all_settings());
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     fn show_groups(&self, shard: &Shard) {
@@ -154,7 +176,7 @@ impl Published {
         self.confirm_clock();
         let mut topics = Topics::clone(&self.topics.read().ignoring_poison());
         self.follow_settings(&mut topics);
-        topics.publish(&self.topics);
+        self.show_topics(topics);
         reloaded
     }
 
@@ -292,7 +314,7 @@ impl Showing<'_> {
     /// The round is published up to `position`; `None` if it changed nothing.
     pub(super) fn end(self, shard: &Shard, position: Option<u64>) {
         if let Some(topics) = self.topics {
-            topics.publish(&self.published.topics);
+            self.published.show_topics(topics);
         }
         // Everything that is applied is durable: the next round has not begun.
         if self.groups_changed {
@@ -330,7 +352,7 @@ impl Showing<'_> {
 
     fn alter_settings(&mut self, scope: &Scope, shard: &Shard) {
         let published = self.published;
-        *published.settings.write().ignoring_poison() = Arc::clone(shard.all_settings());
+        published.show_settings(shard);
         match scope {
             Scope::DefaultBroker | Scope::Broker(_) => {
                 published.confirm_clock();

@@ -12,7 +12,7 @@ use super::clocks::{self, Clocks, Now};
 #[cfg(any(test, feature = "simulated-disk"))]
 use super::cluster::{Cluster, ClusterOptions};
 use super::counts::Counts;
-use super::groups::{GroupStore, NotStored, SeenTopics, Settled};
+use super::groups::{GroupStore, NotStored, Seen, Settled};
 use super::line::{Append, AppendWork, Line, Work};
 use super::local::fs::{DiskFs, Fs, MemoryFs};
 use super::local::{Local, LocalOptions, Tuning};
@@ -654,8 +654,8 @@ impl GroupStore for Store {
         Store::now(self)
     }
 
-    fn topics(&self) -> Arc<dyn SeenTopics> {
-        Store::topics(self)
+    fn seen(&self) -> Arc<dyn Seen> {
+        Arc::new(self.0.published.seen())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, RwLock};
 
-use super::groups::SeenTopics;
 use super::partition::Partition;
 use crate::config::{Overrides, TopicSettings};
 use crate::kernel::{Placement, metric_form};
@@ -17,7 +16,6 @@ pub struct Topics {
     /// The names that could collide with others, by their metric form, which colliding names share.
     by_metric_form: SharedMap<Arc<str>, Arc<str>>,
     partitions: usize,
-    version: u64,
 }
 
 #[derive(Clone)]
@@ -77,7 +75,6 @@ impl Topics {
 
     /// Adds a topic, or replaces the one with the same id.
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {
-        self.version += 1;
         let replaced = self.by_id.get(&topic.id).map_or(0, |before| before.partitions.len());
         self.partitions = self.partitions - replaced + topic.partitions.len();
         if topic.may_collide() {
@@ -89,7 +86,6 @@ impl Topics {
 
     pub(super) fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
         let topic = Arc::clone(self.by_id.get(&id)?);
-        self.version += 1;
         self.partitions -= topic.partitions.len();
         if topic.may_collide() {
             self.by_metric_form.remove_mut(&*metric_form(&topic.name));
@@ -97,16 +93,6 @@ impl Topics {
         self.by_name.remove_mut(&topic.name);
         self.by_id.remove_mut(&id);
         Some(topic)
-    }
-}
-
-impl SeenTopics for Topics {
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn name(&self, topic: TopicId) -> Option<&str> {
-        self.by_id(topic).map(|topic| &*topic.name)
     }
 }
 

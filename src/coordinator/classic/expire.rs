@@ -37,7 +37,7 @@ pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
 /// The offsets of deleted topics, with the times of their commits. The kernel removes them with the topic, so
 /// these were committed while it was deleted.
 fn of_deleted_topics<'a>(step: &'a Step) -> impl Iterator<Item = (PartitionKey, Timestamp)> + 'a {
-    let is_deleted = |topic: &TopicId| step.view.topics().name(*topic).is_none();
+    let is_deleted = |topic: &TopicId| step.view.seen().topic(*topic).is_none();
     let deleted: BTreeSet<TopicId> = step.view.offsets().topics().into_iter().filter(is_deleted).collect();
     let offsets = step.view.offsets().all().iter();
     offsets
@@ -55,7 +55,7 @@ fn expired(step: &Step, now: Timestamp) -> Vec<(PartitionKey, Timestamp)> {
         (Some(_), _) => return Vec::new(),
     };
     let is_read =
-        |topic: &TopicId| step.view.topics().name(*topic).is_none_or(|name| subscribed.includes(name));
+        |topic: &TopicId| step.view.seen().topic(*topic).is_none_or(|topic| subscribed.includes(topic.name));
     let is_over = |committed: &CommittedOffset| match committed.expires_at {
         Some(expires_at) => now >= expires_at,
         None => {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Soft;
+use crate::coordinator::group::made::Made;
 use crate::coordinator::group::*;
 use crate::coordinator::machine::{Machine, Occasion};
 use crate::coordinator::reply::{Awaited, Reply};
@@ -21,7 +22,7 @@ use crate::coordinator::{GroupStore, Now, Settled};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, MemberId, Opaque};
 use crate::kernel::offsets::PartitionKey;
 use crate::kernel::{self, weigh_group};
-use crate::storage::groups::SeenTopics;
+use crate::storage::groups::Seen;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 
 /// A group under test.
@@ -290,20 +291,9 @@ impl GroupStore for Published {
         Now { time: self.now, trusted: None }
     }
 
-    fn topics(&self) -> Arc<dyn SeenTopics> {
-        Arc::new(Names(self.topics.clone()))
-    }
-}
-
-struct Names(BTreeMap<TopicId, &'static str>);
-
-impl SeenTopics for Names {
-    fn version(&self) -> u64 {
-        0
-    }
-
-    fn name(&self, topic: TopicId) -> Option<&str> {
-        self.0.get(&topic).copied()
+    fn seen(&self) -> Arc<dyn Seen> {
+        let topics = self.topics.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
+        Arc::new(Made { topics, ..Made::default() })
     }
 }
 

@@ -24,7 +24,6 @@ use crate::kernel::group::{Generation, GroupRecord, Member, MemberId, Opaque, Ph
 const ROSTER: &str = "roster";
 /// The memory that a job takes for a member.
 pub const ASSIGNMENT: usize = 100;
-const SESSION: Duration = Duration::from_secs(10);
 
 /// A member enlists, or says that it is still there.
 #[derive(Clone, Debug)]
@@ -48,8 +47,8 @@ pub fn is_roster(hard: &kernel::Group) -> bool {
 
 pub fn restored(hard: Arc<kernel::Group>, now: Duration) -> Restored<Group> {
     let mut roster = Roster::default();
-    for (id, _) in hard.members().iter().filter(|(_, member)| is_enlisted(member)) {
-        roster.sessions.set(id.clone(), now + SESSION);
+    for (id, member) in hard.members().iter().filter(|(_, member)| is_enlisted(member)) {
+        roster.sessions.set(id.clone(), now + member.session_timeout);
     }
     let jobs = match hard.phase() {
         Phase::CompletingRebalance => vec![assignment(&hard)],
@@ -127,10 +126,13 @@ impl Rulebook for Roster {
 impl Roster {
     fn enlist(&mut self, step: &mut Step, asked: Asked<Enlist>) {
         let Asked { what: Enlist(id), reply } = asked;
-        self.sessions.set(id.clone(), step.occasion.session + SESSION);
+        // A setting of the group that may change while it lives.
+        let session_timeout = step.view.settings().number("consumer.session.timeout.ms").unwrap_or(0);
+        let session_timeout = Duration::from_millis(session_timeout.unsigned_abs());
+        self.sessions.set(id.clone(), step.occasion.session + session_timeout);
         if step.hard.member(&id).is_none() {
             let protocols = vec![(ROSTER.to_owned(), Opaque::default())];
-            add(step, id, Member { protocols, session_timeout: SESSION, ..Member::default() });
+            add(step, id, Member { protocols, session_timeout, ..Member::default() });
         }
         step.decision.answer(reply, Ok(step.hard.generation()));
     }

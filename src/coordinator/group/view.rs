@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::Rules;
+use crate::config::GroupSettings;
 use crate::kernel::offsets::Offsets;
-use crate::storage::groups::{GroupStore, SeenTopics};
+use crate::storage::groups::{GroupStore, Seen};
 use crate::types::Timestamp;
 
 /// What a group may see during one decision. The store is asked at the first use, because most decisions need
@@ -14,13 +15,13 @@ pub struct View<'a> {
     pub name: &'a str,
     pub rules: &'a Rules,
     store: &'a dyn GroupStore,
-    topics: OnceCell<Arc<dyn SeenTopics>>,
+    seen: OnceCell<Arc<dyn Seen>>,
     offsets: OnceCell<Offsets>,
 }
 
 impl<'a> View<'a> {
     pub fn new(name: &'a str, rules: &'a Rules, store: &'a dyn GroupStore) -> View<'a> {
-        View { name, rules, store, topics: OnceCell::new(), offsets: OnceCell::new() }
+        View { name, rules, store, seen: OnceCell::new(), offsets: OnceCell::new() }
     }
 
     /// The time for what is stored.
@@ -28,8 +29,14 @@ impl<'a> View<'a> {
         self.store.now().time
     }
 
-    pub fn topics(&self) -> &dyn SeenTopics {
-        &**self.topics.get_or_init(|| self.store.topics())
+    /// Topics and settings.
+    pub fn seen(&self) -> &dyn Seen {
+        &**self.seen.get_or_init(|| self.store.seen())
+    }
+
+    /// The current settings of the group.
+    pub fn settings(&self) -> GroupSettings<'_> {
+        self.seen().settings(self.name)
     }
 
     /// The committed offsets of the group, as they are published. Commits that have not settled are missing, so a

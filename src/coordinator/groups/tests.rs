@@ -3,18 +3,19 @@
 mod kinds;
 mod moves;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::coordinator::group::made::Made;
 use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
 use crate::kernel;
 use crate::kernel::group::{Change, Generation, KeptGroup, Opaque};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange, Offsets};
-use crate::storage::groups::SeenTopics;
+use crate::storage::groups::Seen;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
 use std::sync::Mutex;
 
@@ -31,7 +32,8 @@ struct Memory {
     clock: Clock,
     /// The clock is not trusted.
     untrusted: AtomicBool,
-    deleted: Mutex<BTreeSet<TopicId>>,
+    /// The settings of every group.
+    settings: Mutex<BTreeMap<String, String>>,
     /// How many submits there were.
     submitted: Arc<AtomicU64>,
 }
@@ -75,21 +77,9 @@ impl GroupStore for Memory {
         Now { time, trusted: (!self.untrusted.load(Ordering::SeqCst)).then_some(time) }
     }
 
-    fn topics(&self) -> Arc<dyn SeenTopics> {
-        Arc::new(AllBut(self.deleted.lock().unwrap().clone()))
-    }
-}
-
-/// All topics exist, except the deleted ones.
-struct AllBut(BTreeSet<TopicId>);
-
-impl SeenTopics for AllBut {
-    fn version(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn name(&self, topic: TopicId) -> Option<&str> {
-        (!self.0.contains(&topic)).then_some("t")
+    fn seen(&self) -> Arc<dyn Seen> {
+        let settings = self.settings.lock().unwrap().clone();
+        Arc::new(Made { topics: BTreeMap::from([(TOPIC, "t".to_owned())]), settings, ..Made::default() })
     }
 }
 

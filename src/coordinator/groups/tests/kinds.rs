@@ -27,7 +27,16 @@ fn two_members(stage: &Stage) -> [MemberId; 2] {
     members
 }
 
+/// Members enlist for ten seconds, unless the setting says otherwise.
+fn set_session(stage: &Stage, seconds: u32) {
+    let ms = format!("{seconds}000");
+    stage.store.settings.lock().unwrap().insert("consumer.session.timeout.ms".to_owned(), ms);
+}
+
 fn enlist(stage: &Stage, member: &str) -> Generation {
+    if stage.store.settings.lock().unwrap().is_empty() {
+        set_session(stage, 10);
+    }
     let enlist = Enlist(member.to_owned());
     let waiting = stage.groups.ask("g", Absent::Create, enlist, Command::Enlist, UNKNOWN).unwrap();
     now(answer_of(waiting)).unwrap().unwrap()
@@ -138,6 +147,19 @@ fn a_job_that_was_computed_on_an_earlier_generation_changes_nothing() {
     assert_eq!(state(&stage), GroupState::Stable);
     let own = now(stage.groups.sync("g", sync("n", 2, b""))).unwrap().assignment;
     assert_eq!(own, Opaque::copy_of(b"part 1 of generation 2"));
+}
+
+#[test]
+fn a_decision_sees_the_settings_of_the_group_as_they_are_now() {
+    let stage = Stage::new(rules());
+    enlist(&stage, "n");
+    set_session(&stage, 30);
+    stage.wait(5);
+    enlist(&stage, "n");
+    stage.wait(29);
+    assert_eq!(now(stage.groups.heartbeat("g", beat("n", 1))), Ok(()));
+    stage.wait(2);
+    assert_eq!(now(stage.groups.heartbeat("g", beat("n", 1))), Err(GroupError::UnknownMember));
 }
 
 #[test]
