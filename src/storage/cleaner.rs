@@ -1,11 +1,11 @@
 //! Compaction keeps the newest record of each key (Kafka's `LogCleaner`) and removes tombstones after
 //! `delete.retention.ms`; see [`record::clean`].
 //!
-//! A run over a partition reads the segments that are new since the last run and remembers the newest offset
-//! of each of their keys. It writes all segments up to there again, without replaced records, and syncs the
-//! files. Only then a command puts them in the place of the old segments, which are removed once that is
-//! durable. So a crash leaves either the old log or the new one. Offsets, their order and the newest segment
-//! do not change.
+//! A run over a partition reads the extents that are new since the last run and remembers the newest offset of
+//! each of their keys. It writes all extents up to there again, without replaced records, and makes them
+//! durable. Only then a command puts them in the place of the old extents, which are removed once that is
+//! durable. So a crash leaves either the old log or the new one. Offsets, their order and the newest extent do
+//! not change.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +23,7 @@ use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
 use crate::record::{self, Cleaned, Header};
 use crate::types::{Offset, Timestamp, TopicPartition};
 
-/// The bytes that are read at once.
+/// The maximum number of bytes in one read, unless a batch is larger.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct Cleaner<'a> {
@@ -37,7 +37,7 @@ pub(super) struct Cleaner<'a> {
 
 /// The place to which a run writes extents, one after the other.
 pub(super) trait Sink {
-    /// Begins an extent. It is empty, even if an earlier run left something.
+    /// Begins an extent. It is empty, even if an earlier run left data in its place.
     fn begin(&mut self, id: SegmentId) -> io::Result<()>;
 
     /// Appends a batch to the current extent.
@@ -50,14 +50,14 @@ pub(super) trait Sink {
     fn remove(&mut self);
 }
 
-/// The segments of a partition that a run would compact.
+/// The extents of a partition that a run would compact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    /// The first segment that no earlier run has cleaned.
+    /// The index of the first extent that no earlier run has cleaned.
     dirty_from: usize,
-    /// The first segment that the run does not read.
+    /// The index of the first extent that the run does not read.
     until: usize,
-    /// The share of new bytes in them, in millionths.
+    /// The share of bytes that no earlier run has cleaned, in millionths.
     pub(super) dirty_millionths: u64,
 }
 
@@ -68,7 +68,7 @@ impl Due {
     }
 }
 
-/// Whether a partition is to be compacted (Kafka's `LogCleanerManager.grabFilthiestCompactedLog`).
+/// The extents to compact, if there are enough new bytes (Kafka's `LogCleanerManager.grabFilthiestCompactedLog`).
 pub(super) fn due(
     partition: &kernel::Partition,
     settings: &TopicSettings,
@@ -221,7 +221,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// Remembers the keys of a segment. If there is not enough memory for all of them, returns the offset at
+    /// Remembers the keys of an extent. If there is not enough memory for all of them, returns the offset at
     /// which it stopped.
     fn learn(
         &self,
@@ -240,7 +240,7 @@ impl Cleaner<'_> {
         Ok(stopped_at)
     }
 
-    /// Writes the segments again. Batches from the offset `known` on are copied unchanged.
+    /// Writes the extents again. Batches from the offset `known` on are copied unchanged.
     fn write(
         &self,
         partition: &Partition,
@@ -277,7 +277,7 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    /// Reads and checks every batch of a segment within the offsets, and calls `visit` with it until it
+    /// Reads and checks every batch of an extent within the offsets, and calls `visit` with it until it
     /// returns `Break`. Batches below the log start offset are left out, so damage there is ignored.
     fn each_batch(
         &self,
@@ -295,7 +295,8 @@ impl Cleaner<'_> {
                 read => read?,
             };
             if batches.is_empty() {
-                let why = format!("{}: what follows offset {from} lies behind {end}", segment.describe());
+                let why =
+                    format!("{}: no whole batch is between the offsets {from} and {end}", segment.describe());
                 return Err(ReadError::Damaged(why).into());
             }
             for batch in record::batches(&batches) {
@@ -505,17 +506,17 @@ mod tests {
     #[test]
     fn all_but_the_newest_segment_is_compacted_once_enough_of_it_is_new() {
         assert_eq!(looked_at(&partition(0, 0), &[]), None);
-        assert_eq!(looked_at(&partition(1, 0), &[]), None, "the newest never");
+        assert_eq!(looked_at(&partition(1, 0), &[]), None, "the newest is never compacted");
         assert_eq!(looked_at(&partition(3, 0), &[]), Some((0, 2)));
         assert_eq!(looked_at(&partition(3, 2), &[]), None, "nothing is new");
-        assert_eq!(looked_at(&partition(4, 2), &[]), Some((1, 2)), "two thirds are");
+        assert_eq!(looked_at(&partition(4, 2), &[]), Some((1, 2)), "two thirds are new");
         let ratio = [("min.cleanable.dirty.ratio", "0.7")];
         assert_eq!(looked_at(&partition(4, 2), &ratio), None);
-        assert_eq!(looked_at(&partition(5, 2), &ratio), Some((1, 3)), "four fifths");
+        assert_eq!(looked_at(&partition(5, 2), &ratio), Some((1, 3)), "four fifths are new");
     }
 
     #[test]
-    fn what_is_too_young_or_not_durable_yet_waits() {
+    fn records_that_are_too_young_or_not_durable_yet_are_not_compacted() {
         let lag = |ms| looked_at(&partition(5, 0), &[("min.compaction.lag.ms", ms)]);
         assert_eq!(lag("96000"), Some((0, 4)));
         assert_eq!(lag("97001"), Some((0, 2)));

@@ -1,5 +1,5 @@
-//! The parts of a partition's log as readers meet them: a segment file, or later an object. The kernel's
-//! [`Extent`](crate::kernel::Extent) is the state of a part, this is its bytes.
+//! The parts of a partition's log as readers use them. Today each part is a segment file; later it may be an object.
+//! The kernel's [`Extent`](crate::kernel::Extent) describes a part, and an [`ExtentReader`] reads its bytes.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::types::{Offset, Piece, Timestamp};
 
 /// Reads one extent. Every batch that it returns was checked against its checksum.
 ///
-/// The calls that may block are for threads that may: look-ups by time are rare.
+/// Call those that block only on threads that may wait. Look-ups by time and compaction use them.
 pub trait ExtentReader: Any + Send + Sync {
     fn id(&self) -> SegmentId;
 
@@ -29,6 +29,7 @@ pub trait ExtentReader: Any + Send + Sync {
     /// Reads from memory or from an open file. Fails with [`ReadError::MustWait`] instead of waiting.
     fn read_now(&self, range: &ExtentRange) -> Result<Batches, ReadError>;
 
+    /// Like [`read_now`](Self::read_now), but the future waits for bytes that are not in memory.
     fn read(self: Arc<Self>, range: ExtentRange) -> Reading;
 
     /// Whole batches in memory: the one that contains `from` and those after it, below `end`, up to `max_bytes` but
@@ -53,7 +54,7 @@ pub trait ExtentReader: Any + Send + Sync {
     /// The largest timestamp of the batch that contains `offset`, or of the next one. Blocks.
     fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError>;
 
-    /// Its place, for messages.
+    /// The location of the bytes, for messages: on local files the path.
     fn describe(&self) -> String;
 }
 
@@ -68,7 +69,7 @@ pub struct ExtentRange {
     pub max_bytes: usize,
     /// The first batch is returned even if it is larger than `max_bytes`.
     pub at_least_one: bool,
-    /// Whether the batches are listed.
+    /// Whether [`Batches::list`] is filled.
     pub listed: bool,
 }
 
@@ -112,11 +113,11 @@ pub enum ReadError {
     MustWait,
     /// The extent was removed meanwhile.
     Gone,
-    /// Compaction left nothing from the offset on. The next batch is in the next extent.
+    /// Compaction removed all batches of the extent from the offset on. The next batch is in the next extent.
     Behind,
-    /// The broker stops.
+    /// The broker is shutting down.
     Stopped,
     Io(String),
-    /// The bytes are not as written.
+    /// The bytes differ from those that were written.
     Damaged(String),
 }

@@ -1,9 +1,9 @@
-//! The way in: every change of a store is submitted to its line, which gives the changes their order.
+//! The line is the way into a store: every change is submitted to it, and it gives the changes their order.
 //!
-//! An engine implements it. On local files a change is applied, written, synced and published; in a cluster it is
-//! appended to the shared journal, applied and published. In both the outcome is the result of
-//! [`Shard::apply`](crate::kernel::Shard::apply) at the place of the change in the order, and nobody hears of it before
-//! it is durable.
+//! An engine implements it. On local files a change is applied, written, synced and published. In a cluster it is
+//! appended to the shared journal, applied and published. In both cases the outcome is the result of
+//! [`Shard::apply`](crate::kernel::Shard::apply) at the place of the change in the order. The outcome is returned only
+//! once it is durable.
 
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
@@ -43,16 +43,16 @@ impl Future for Append {
     }
 }
 
-/// Two appends to one partition, and two commands, take effect in the order in which they were submitted. A command
-/// may overtake an append.
+/// Appends to one partition take effect in the order in which they were submitted, and so do commands. A command may
+/// overtake an append.
 pub trait Line: Send + Sync {
-    /// Takes the work and waits for nothing. The requester hears the outcome once it is durable and published.
+    /// Queues the work without waiting. The requester gets the outcome once it is durable and published.
     fn submit(&self, work: Work);
 
-    /// Ready once everything that was acknowledged anywhere before this call is published here.
+    /// Resolves once everything that any broker acknowledged before this call is published here.
     fn barrier(&self) -> Barrier;
 
-    /// Refuses new work and ends the work that was accepted. Blocks. A second call does nothing.
+    /// Refuses new work and finishes the accepted work. Blocks until that is done. A second call does nothing.
     fn close(&self);
 }
 
@@ -69,13 +69,13 @@ pub type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 pub struct AppendWork {
     pub partition: Arc<Partition>,
     pub batch: Checked,
-    /// The leader epoch in which it was accepted.
+    /// The leader epoch in which the batch was accepted.
     pub leadership: LeaderEpoch,
     pub done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 impl Work {
-    /// The record bytes.
+    /// The number of record bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Work::Append(append) => append.batch.bytes.len(),
@@ -83,7 +83,7 @@ impl Work {
         }
     }
 
-    /// An answer that the requester no longer waits for is dropped; that is no error.
+    /// Answers with the error. If the requester no longer waits, the answer is dropped.
     pub fn fail(self, error: StoreError) {
         match self {
             Work::Append(append) => drop(append.done.send(Err(error.into()))),
@@ -139,7 +139,7 @@ impl dyn Line + '_ {
         command: Command,
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
         let (told, answer) = oneshot::channel();
-        // If the requester gave up, the answer is dropped; that is no error.
+        // If the requester no longer waits, the answer is dropped.
         let done = Box::new(|outcome| drop(told.send(outcome)));
         self.submit(Work::Command { command, done });
         async move { answer.await.unwrap_or(Err(Unavailable::Stopped.into())) }
@@ -153,7 +153,7 @@ impl dyn Line + '_ {
         move || answer.recv().unwrap_or(Err(Unavailable::Stopped.into()))
     }
 
-    /// Submits a command whose outcome nobody waits for.
+    /// Submits a command and ignores its outcome.
     pub fn tell(&self, command: Command) {
         self.submit(Work::Command { command, done: Box::new(|_| {}) });
     }

@@ -165,8 +165,8 @@ impl Local {
         Ok(local)
     }
 
-    /// Logs that lost their tails get a new leader epoch, so that clients notice. The store opens in the new
-    /// epoch, or the first batches would be refused as those of the old one.
+    /// Logs that lost their tails get a new leader epoch, so that clients notice. It begins before the store is open.
+    /// Otherwise the first batches would be accepted in the old epoch and then refused.
     fn raise_epochs(&self, cut: Vec<TopicPartition>) {
         let line: &dyn Line = self;
         let raised: Vec<_> = cut
@@ -312,7 +312,10 @@ impl Upkeep for Local {
                 cleaner.run(&partition, &state, due, &mut files);
             } else {
                 let name = (&partition.topic_name, partition.index);
-                tracing::warn!(partition = ?name, "a log could not be compacted: no room to write it anew; it is tried again");
+                tracing::warn!(
+                    partition = ?name,
+                    "cannot compact a log: the disk has no space for the new segments; free some, it is tried again"
+                );
             }
         }
     }

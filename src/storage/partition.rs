@@ -1,7 +1,7 @@
 //! A partition's log as readers see it: records, start and end offsets, waiters.
 //!
 //! The engine is the only writer. It *publishes* records once they are durable. Until then they are not
-//! visible here, so no client ever sees records that a power cut could remove. The way in is the
+//! visible here, so no client ever sees records that a power cut could remove. Changes are submitted to the
 //! [`Line`](super::line::Line).
 //!
 //! ```text
@@ -42,7 +42,7 @@ pub struct Partition {
     /// The reason why the partition is out of service.
     damage: OnceLock<String>,
     log: RwLock<Log>,
-    /// Whether `log.unwritable` is set, for those who look at all partitions.
+    /// Whether `log.unwritable` is set. Checks of all partitions read it without a lock.
     is_unwritable: AtomicBool,
     waiters: Waiters,
 }
@@ -147,7 +147,7 @@ pub struct ReadRange {
     /// The first batch is returned even when it is larger than `max_bytes` (KIP-74).
     pub at_least_one_batch: bool,
     pub isolation: Isolation,
-    /// Whether the batches are listed.
+    /// Whether [`ReadAnswer::list`] is filled.
     pub listed: bool,
 }
 
@@ -314,7 +314,7 @@ impl Partition {
         self.log().epochs.of(offset).unwrap_or(self.ends().leader_epoch)
     }
 
-    /// The first extent from an offset on.
+    /// The first extent that begins at or after `base`.
     pub(super) fn extent_from(&self, base: Offset) -> Option<Arc<dyn ExtentReader>> {
         let log = self.log();
         let first = log.extents.partition_point(|extent| extent.base() < base);
@@ -604,8 +604,8 @@ impl Log {
         self.recent.range(first..)
     }
 
-    /// The extent to continue in, if this one has nothing from `offset` on: compaction removed the records,
-    /// or replaced it.
+    /// The extent to read instead, if this one has no batch from `offset` on because compaction removed them,
+    /// or if compaction replaced this extent.
     fn instead_of(&self, extent: &Arc<dyn ExtentReader>, offset: Offset, why: &ReadError) -> Option<Part> {
         match why {
             ReadError::Behind => self.part(self.extents_to(extent.base())),

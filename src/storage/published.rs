@@ -34,8 +34,8 @@ pub(super) struct Published {
     pub(super) counts: Counts,
 }
 
-/// The engine's part of publishing: it opens the logs of partitions, and gets back the parts of them that readers no
-/// longer need.
+/// The engine's part of publishing: it opens the logs of partitions, and gets back the extents that new readers no
+/// longer use.
 pub(super) trait Logs {
     /// The log of a new partition.
     fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened;
@@ -64,7 +64,7 @@ pub(super) struct Showing<'a> {
 }
 
 impl Published {
-    /// Nothing is published yet. `shard` is the state that [`Published::show_all`] publishes.
+    /// Publishes nothing yet. `shard` is the state that [`Published::show_all`] will publish.
     pub(super) fn new(live: LiveSettings, clocks: Arc<Clocks>, shard: &Shard) -> Published {
         let counts = Counts { producer_bytes: shard.producers().bytes().into(), ..Counts::default() };
         Published {
@@ -114,17 +114,17 @@ impl Published {
         self.position.load(Ordering::Acquire)
     }
 
-    /// The reason why nothing more is written, if that is so.
+    /// The reason why nothing more is written; `None` while the journal works.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
     }
 
-    /// Nothing more is written. The first reason is kept.
+    /// Records why nothing more is written. Only the first reason is kept.
     pub(super) fn fail(&self, why: &str) {
         if self.failed.set(why.to_owned()).is_ok() {
             tracing::error!(
                 %why,
-                "the data directory takes no more writes: what is acknowledged is safe and can be read; \
+                "the data directory takes no more writes: acknowledged records are safe and can be read; \
                  check the disk, then restart"
             );
         }
@@ -254,7 +254,7 @@ impl Showing<'_> {
                 }
             }
             Applied::TopicDropped { topic, .. } => {
-                // Their offsets go too.
+                // The offsets that groups committed for the topic are removed with it.
                 self.groups_changed = true;
                 let Some(topic) = self.topics().remove(*topic) else { return };
                 let extents = topic.partitions.iter().flat_map(|partition| partition.publish_deleted());
@@ -311,7 +311,7 @@ impl Showing<'_> {
         }
     }
 
-    /// The round is published up to `position`; `None` if it changed nothing.
+    /// Ends the round. `position` is that of its entry; `None` if it changed nothing.
     pub(super) fn end(self, shard: &Shard, position: Option<u64>) {
         if let Some(topics) = self.topics {
             self.published.show_topics(topics);
@@ -345,7 +345,7 @@ impl Showing<'_> {
         let settings = Arc::new(grown.settings.clone());
         before.partitions.iter().for_each(|partition| partition.publish_settings(&settings));
         let known = before.partitions.iter().cloned();
-        let topic = Arc::get_mut(&mut grown).expect("nobody else has it yet");
+        let topic = Arc::get_mut(&mut grown).expect("the new handle is not shared yet");
         topic.partitions.splice(..before.partitions.len().min(topic.partitions.len()), known);
         grown
     }

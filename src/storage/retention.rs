@@ -64,7 +64,8 @@ impl Pass {
         match error {
             StoreError::Refused(_) | StoreError::Unavailable(Unavailable::Stopped) => {}
             StoreError::Unavailable(why) => {
-                *self.refused.lock().ignoring_poison() = Some(format!("the journal takes nothing: {why:?}"));
+                *self.refused.lock().ignoring_poison() =
+                    Some(format!("the journal takes no changes: {why:?}"));
             }
         }
     }

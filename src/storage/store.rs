@@ -109,7 +109,7 @@ impl Store {
         Store::with_local(options).map(|(store, _)| store)
     }
 
-    /// A store, and its engine.
+    /// Like [`Store::open`]. Also returns the engine, which tests use directly.
     pub(super) fn with_local(options: StoreOptions) -> Result<(Store, Arc<Local>), OpenError> {
         let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels } = options;
         let in_memory = matches!(place, Place::Memory);
@@ -217,12 +217,13 @@ impl Store {
         self.0.published.position()
     }
 
-    /// Ready once everything that was acknowledged anywhere before this call is published here.
+    /// Resolves once everything that any broker acknowledged before this call is published here.
     pub async fn barrier(&self) -> Result<(), StoreError> {
         Ok(self.0.line.barrier().await?)
     }
 
-    /// Queues the batch after all earlier appends to the partition before this returns. Resolves when it is durable.
+    /// Appends a batch. It is queued behind all earlier ones of the partition when the call returns. Resolves when the
+    /// batch is durable.
     pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
         if let Err(error) = partition.serving() {
             return Append(Err(error.into()));
@@ -548,12 +549,12 @@ impl Store {
         self.0.upkeep.last_scrub()
     }
 
-    /// Does the keeper's work on this thread; for stores without threads.
+    /// Does all queued background work on the calling thread; for stores without threads.
     pub fn run_background(&self) {
         self.0.upkeep.work_off();
     }
 
-    /// Starts a snapshot, so that a start has nothing to replay.
+    /// Begins to write a snapshot, so that the next start has nothing to replay.
     pub fn request_snapshot(&self) {
         self.0.upkeep.snapshot();
     }
@@ -586,7 +587,7 @@ impl Inner {
             );
             return;
         }
-        // Also if the brokers are the same: a crash may have come between the two steps.
+        // Also if the brokers are the same: the process may have crashed between the two steps.
         let moves = moves_of_leaderless_partitions(&self.shard(), brokers);
         if moves.is_empty() {
             return;

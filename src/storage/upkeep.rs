@@ -1,4 +1,4 @@
-//! The work of an engine that no request asks for, and the state of its storage.
+//! Upkeep: the background work of an engine, and the state of its disk.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::config::BrokerSettings;
 use crate::types::Timestamp;
 
-/// An engine beside its line.
+/// The part of an engine that is not its line: work that no request waits for.
 pub(super) trait Upkeep: Send + Sync {
     fn log_dir(&self) -> LogDir;
 
     /// Whether there is less free space than the broker needs. No more data is accepted then.
     fn is_full(&self) -> bool;
 
-    /// Looks at the free space.
+    /// Measures the free space.
     fn look(&self);
 
-    /// Tries again what failed before: writes, and removals.
+    /// Retries writes and removals of files that failed before.
     fn retry(&self);
 
     /// Compacts the partitions that are due at `now`, the dirtiest first. Blocks until it is done or the store
@@ -31,10 +31,10 @@ pub(super) trait Upkeep: Send + Sync {
     /// The time at which the last complete scrub pass ended; `None` if there was none.
     fn last_scrub(&self) -> Option<Timestamp>;
 
-    /// Starts a snapshot, so that a start has nothing to replay.
+    /// Begins to write a snapshot, so that the next start has nothing to replay.
     fn snapshot(&self);
 
-    /// Does the background work that is queued on this thread, in an engine without threads.
+    /// Does all queued background work on the calling thread, in an engine without threads.
     fn work_off(&self);
 }
 
@@ -48,7 +48,8 @@ pub struct LogDir {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// The space that this process may still use.
+    /// The bytes that this process may still use.
     pub free: u64,
+    /// The bytes of the whole disk.
     pub total: u64,
 }

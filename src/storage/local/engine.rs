@@ -369,7 +369,7 @@ impl Logs for Engine {
     }
 }
 
-/// Whether a producer may be forgotten for this; the state then has to know whether the clock is trusted.
+/// Whether the work may make the kernel forget a producer. The kernel then has to know whether the clock is trusted.
 fn may_forget_producers(shard: &Shard, work: &Work) -> bool {
     match work {
         Work::Append(AppendWork { partition, batch, .. }) => batch

@@ -22,7 +22,7 @@ pub(super) enum Job {
     EmptyTrash,
     /// Removes files that could not be removed before.
     RemoveLeft,
-    /// Gets space for the journal ready in advance.
+    /// Allocates space for the journal in advance.
     Prepare(Prepare),
     /// Syncs soon: something was written that no acknowledgement waits for.
     SyncSoon,

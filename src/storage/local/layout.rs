@@ -11,7 +11,8 @@ use crate::types::{Offset, TopicId, Uuid};
 /// The name and format are Kafka's. Kafka's tools and this broker read the topic id from it.
 pub const METADATA: &str = "partition.metadata";
 
-/// The names of a partition's files and directory, opened to be synced.
+/// The metadata file of a partition and the two directories above it, opened to be synced. A sync makes the names of
+/// the partition's files durable.
 pub struct Names {
     metadata: Arc<dyn File>,
     dir: Box<dyn OpenDir>,

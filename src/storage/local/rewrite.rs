@@ -10,7 +10,7 @@ use super::segment::PartitionDir;
 use crate::kernel::SegmentId;
 use crate::storage::cleaner::Sink;
 
-/// The bytes that are written at once.
+/// The bytes that are collected before they are written.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct NewFiles {

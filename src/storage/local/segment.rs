@@ -555,7 +555,7 @@ impl ExtentReader for Segment {
 #[cfg(test)]
 mod tests;
 
-/// The segment behind an extent. All extents of a store are of its one engine.
+/// The segment that this extent is. All extents of a store come from its one engine.
 pub fn segment_of(extent: Arc<dyn ExtentReader>) -> Arc<Segment> {
     let any: Arc<dyn Any + Send + Sync> = extent;
     any.downcast().expect("the engine on files has only segments")
@@ -565,7 +565,7 @@ pub fn segments_of(extents: Vec<Arc<dyn ExtentReader>>) -> Vec<Arc<Segment>> {
     extents.into_iter().map(segment_of).collect()
 }
 
-/// The directory of a partition, which this engine has given it.
+/// The directory of a partition. This engine has stored it there as its `Home`.
 pub fn dir_of(partition: &Partition) -> Arc<PartitionDir> {
     Arc::clone(partition.home()).downcast().expect("the engine on files gives it a directory")
 }

@@ -1,6 +1,6 @@
-//! The set of open segment files. The set is bounded, and the least
-//! recently used file is closed first, so an unused partition needs no file descriptor. The key of an open
-//! file is its topic and segment, not its path, because a later topic may reuse the path.
+//! The set of open segment files. The set is bounded, and the least recently used file is closed first, so an unused
+//! partition needs no file descriptor. The key of an open file is its topic and segment, not its path, because a later
+//! topic may reuse the path.
 
 use std::collections::BTreeMap;
 use std::io;
