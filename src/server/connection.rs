@@ -710,17 +710,21 @@ fn complain(end: &End, info: &ConnectionInfo) {
             "HTTP arrived at a Kafka port: health checks are answered where --http says"
         ),
         End::Refused(FrameError::TooShort { declared }) => warn!(
-            %peer, declared, "what arrived is not the Kafka protocol: the length of a request is impossible; connection closed"
+            %peer, declared,
+            "a client does not speak the Kafka protocol: the length of its request is impossible; connection closed"
         ),
         End::Refused(FrameError::TooLong { declared, key: Some(0), most }) => warn!(
-            %peer, declared, most, "a Produce request is too large: raise socket.request.max.bytes or make the client's smaller; connection closed"
+            %peer, declared, most,
+            "a Produce request is too large: raise socket.request.max.bytes, or let the client send smaller \
+             requests; connection closed"
         ),
         End::Refused(FrameError::TooLong { declared, key, most }) => warn!(
             %peer, declared, key, most, "a request is too large, or not the Kafka protocol; connection closed"
         ),
         End::NotServed { key: key @ (SASL_HANDSHAKE | SASL_AUTHENTICATE), version } => warn!(
             %peer, key, version,
-            "the client wants to log in (SASL), which this listener does not offer: set security.protocol=PLAINTEXT in the client; connection closed"
+            "the client wants to log in (SASL), which this listener does not offer: set security.protocol=PLAINTEXT in \
+             the client; connection closed"
         ),
         End::NotServed { key, version } => warn!(
             %peer, key, version, "a request of a key or version that is not advertised; connection closed"
@@ -737,7 +741,8 @@ fn complain(end: &End, info: &ConnectionInfo) {
             %peer, request = name, %error, "a malformed request; connection closed"
         ),
         End::Failed { name, failure } => error!(
-            %peer, request = name, ?failure, "a request could not be answered: this is a bug of the broker; connection closed"
+            %peer, request = name, ?failure,
+            "a request could not be answered: this is a bug of the broker; connection closed"
         ),
         End::TooSlow => warn!(%peer, "a request comes in too slowly; connection closed"),
         End::NotReading => warn!(%peer, "the client does not read its answers; connection closed"),
