@@ -376,8 +376,8 @@ impl Shard {
     }
 
     /// The rules for elections of a topic: its own settings, else the altered settings of all
-    /// brokers, else the settings that the brokers were started with. With shared bytes no choice of a leader
-    /// loses records.
+    /// brokers, else the settings that the brokers were started with. If the brokers share a journal, any replica
+    /// may lead, because all of them have all records.
     fn rules_of(&self, topic: &Topic) -> Election {
         if self.members.is_some() {
             return Election { min_insync: 1, unclean: true };

@@ -94,7 +94,7 @@ pub enum Command {
     /// Stores the bytes of a batch in the journal again, because they could not be written to their
     /// segment. The entry is after a snapshot, so that the batch's first entry is no longer needed.
     StoreAgain(StoreAgain),
-    /// A broker of a shared journal begins to write. Alone in an entry without an author.
+    /// Registers a broker in a shared journal. It is the only command of its entry, which has no author.
     Register(Register),
     /// A broker of a shared journal has been silent for too long. Others lead its partitions.
     Gone(Gone),
@@ -132,7 +132,7 @@ pub struct Commit {
     pub flags: BatchFlags,
     /// The leader epoch in which the batch was accepted. Once another leader has begun, it is refused.
     pub leadership: LeaderEpoch,
-    /// In a shared journal a segment file is refused, in a data directory anything else.
+    /// A segment file is refused in a shared journal, any other place in a data directory.
     pub place: Place,
 }
 
@@ -187,16 +187,16 @@ pub struct StoreAgain {
     pub bytes: u32,
 }
 
-/// Registers a broker that shares the journal. Refused unless `after` is its incarnation now, and while that
-/// one still writes.
+/// Registers a broker that shares the journal. Refused if `after` is not its newest incarnation, and while that
+/// incarnation still writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
     pub node: NodeId,
-    /// The broker's last incarnation; 0 if it never registered.
+    /// The broker's newest incarnation; 0 if it never registered.
     pub after: u64,
-    /// A random number, by which the broker knows its own registration.
+    /// A random number, by which the broker recognises its own registration.
     pub nonce: u64,
-    /// An incarnation that has written within this time still writes.
+    /// For this long after its last entry the new incarnation cannot be replaced.
     pub session: Duration,
 }
 
@@ -291,7 +291,7 @@ pub enum Applied {
     },
     ClockTrusted,
     StoredAgain,
-    /// A broker runs. Its incarnation is the position of this entry.
+    /// The broker is registered. Its incarnation is the position of this entry.
     Registered {
         node: NodeId,
         incarnation: u64,

@@ -259,7 +259,7 @@ impl Shard {
     }
 }
 
-/// Whether a registration is alone and has no author, and everything else has one.
+/// Whether a registration is the only command of an entry without an author, and every other entry has an author.
 fn registers_alone(author: u64, commands: &[Command]) -> bool {
     match commands {
         [Command::Register(_)] => author == 0,
@@ -267,7 +267,7 @@ fn registers_alone(author: u64, commands: &[Command]) -> bool {
     }
 }
 
-/// The length of the data beside an entry, and of the part that no earlier command has.
+/// The length of the data beside an entry, and of the part behind the bytes of the earlier commands.
 struct DataLeft {
     all: u32,
     left: u32,
@@ -275,7 +275,7 @@ struct DataLeft {
 
 /// The place of a command's record bytes in the data beside its entry.
 enum Beside {
-    /// After those of the commands before it.
+    /// This number of bytes, behind those of the earlier commands.
     Next(u32),
     At {
         at: u32,

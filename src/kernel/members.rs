@@ -1,8 +1,8 @@
 //! The brokers that share a journal. A broker registers, and the position of its registration is its
-//! *incarnation*: the author of its entries until it registers again or is gone.
+//! *incarnation*: the author number of its entries until it registers again or is declared gone.
 //!
 //! The same entry can be stored twice, the second time much later. So a registration names the incarnation
-//! before it, and the removal of a broker names the incarnation and the last entry that was seen of it.
+//! before it, and the removal of a broker names its incarnation and the newest of its entries that was seen.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::command::{Gone, Refusal, Register};
 use super::entry::Passed;
 use crate::types::{NodeId, SharedMap, Timestamp};
 
-/// After a longer time without entries, brokers that were silent may only have waited for the journal. Every running
-/// broker writes more often than this, or no broker could ever be declared gone.
+/// If the journal had no entries for longer than this, silent brokers may only have waited for it. Every running broker
+/// writes more often than this, or no broker could ever be declared gone.
 const GAP: Duration = Duration::from_secs(1);
 /// The time after a gap in which no broker is declared gone.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub struct Members {
 pub struct Member {
     /// The position of its last registration. It stays when the broker is gone.
     pub incarnation: u64,
-    /// The random number of its last registration, by which its author knows it.
+    /// The random number of its last registration, by which the broker recognises it.
     pub nonce: u64,
     pub runs: bool,
     session: Duration,
@@ -69,7 +69,7 @@ impl Members {
         follows(last, sequence)
     }
 
-    /// An entry is about to be applied, which the journal stored at this time.
+    /// Called before an entry is applied. The journal stored it at the time `at`.
     pub(super) fn begin_entry(&mut self, at: Timestamp) {
         if self.time.is_some_and(|last| apart(last, at) > GAP) {
             self.resumed = Some(at);
@@ -77,7 +77,7 @@ impl Members {
         self.time = Some(at);
     }
 
-    /// The entry of this author was applied.
+    /// Called after the entry of this author was applied.
     pub(super) fn end_entry(&mut self, author: u64, sequence: u64, position: u64) {
         let time = self.now();
         if let Some(member) = self.node_of(author).and_then(|node| self.by_node.get_mut(&node)) {
@@ -109,7 +109,7 @@ impl Members {
         Ok(())
     }
 
-    /// Takes a silent broker out.
+    /// Declares a silent broker gone.
     pub(super) fn remove(&mut self, gone: &Gone) -> Result<(), Refusal> {
         let Gone { node, incarnation, last } = *gone;
         let now = self.now();
@@ -144,7 +144,7 @@ pub(super) fn follows(last: u64, sequence: u64) -> Result<(), Passed> {
     }
 }
 
-/// The time between two times of the journal, whose clock can also go back.
+/// The distance between two times of the journal in either direction, because its clock can go back.
 fn apart(one: Timestamp, other: Timestamp) -> Duration {
     one.since(other).max(other.since(one))
 }

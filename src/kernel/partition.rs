@@ -147,7 +147,7 @@ impl Partition {
         self.producers.get(&producer).map(Producer::last_write)
     }
 
-    /// `position` is that of the entry. `admits`: whether an unknown producer may be added.
+    /// `position` is the position of the entry. `admits` is whether an unknown producer may be added.
     pub(super) fn commit(
         &mut self,
         now: Timestamp,
@@ -259,7 +259,7 @@ impl Partition {
         Ok(dropped)
     }
 
-    /// Replaces files by files. The newest one is never replaced, because the log continues in it.
+    /// Replaces segment files by rewritten ones. The newest file is never replaced, because the log continues in it.
     pub(super) fn replace_extents(&mut self, replace: &ReplaceExtents) -> Result<Applied, Refusal> {
         let ReplaceExtents { topic, partition, first, end, count, mix, outputs } = replace;
         let begins_at = |base: &Offset| self.extents.iter().position(|extent| extent.base == *base);

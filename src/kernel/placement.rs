@@ -6,8 +6,9 @@
 //! another broker leads and is the only one in the ISR. The ELR is always empty.
 //!
 //! Invariant: replicas are distinct, and there is at least one. With a leader, the leader runs and the
-//! ISR has the running replicas. Without one, the ISR is empty, the ELR is not empty, none of the ELR
-//! runs, and the last leader is known. ELR and ISR have no common member.
+//! ISR has the running replicas, or only the leader if none runs. Without one, the ISR is empty and the last
+//! leader is known. Then none of the ELR runs, and in one process the ELR is not empty. ELR and ISR have no
+//! common member.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -44,7 +44,7 @@ impl Journal {
         }
     }
 
-    /// A removal of the broker as another one decides it now.
+    /// The command with which another broker would declare this one gone now.
     fn gone(&self, node: NodeId) -> Command {
         let member = self.shard.members().unwrap().of(node).unwrap();
         Command::Gone(Gone { node, incarnation: member.incarnation, last: member.last })
@@ -56,7 +56,7 @@ fn registration(shard: &Shard, node: NodeId) -> Command {
     Command::Register(Register { node, after, nonce: 7, session: SESSION })
 }
 
-/// An entry of the author that follows the state.
+/// The next entry of the author, which has applied everything up to this state.
 fn entry(shard: &Shard, author: u64, commands: &[Command]) -> Vec<u8> {
     let draft = shard.open_entry(Level(5), author, at(1), Flags::default());
     encoded(&draft, Data { length: 1000, crc: 0 }, commands)
@@ -127,7 +127,7 @@ fn entries_of_several_authors_follow_each_other_and_a_late_copy_of_one_changes_n
 }
 
 #[test]
-fn a_late_copy_of_a_registration_fences_nobody() {
+fn a_late_copy_of_a_registration_fences_no_broker() {
     let mut journal = Journal::new();
     let early = entry(&journal.shard, 0, &[registration(&journal.shard, ONE)]);
     assert!(journal.store(&early).unwrap()[0].is_ok());
@@ -144,7 +144,7 @@ fn a_late_copy_of_a_registration_fences_nobody() {
 }
 
 #[test]
-fn of_two_newcomers_with_one_id_the_second_is_refused() {
+fn the_second_of_two_new_processes_with_one_id_is_refused() {
     let mut journal = Journal::new();
     let both = [8, 9].map(|nonce| {
         let register = Register { node: ONE, after: 0, nonce, session: SESSION };
@@ -184,7 +184,7 @@ fn the_journals_clock_may_be_put_back_without_locking_a_broker_out() {
 }
 
 #[test]
-fn a_silent_broker_is_gone_and_an_entry_that_came_in_between_forbids_it() {
+fn a_silent_broker_is_declared_gone_but_not_if_it_wrote_an_entry_in_between() {
     let mut journal = Journal::new();
     let (one, two) = (journal.register(ONE), journal.register(TWO));
     let early = journal.gone(ONE);
@@ -202,7 +202,7 @@ fn a_silent_broker_is_gone_and_an_entry_that_came_in_between_forbids_it() {
 }
 
 #[test]
-fn nobody_is_declared_gone_for_five_seconds_after_the_journal_stood_still() {
+fn no_broker_is_declared_gone_for_five_seconds_after_the_journal_stood_still() {
     let mut journal = Journal::new();
     let two = { (journal.register(ONE), journal.register(TWO)).1 };
     journal.clock += 1_001;
@@ -224,7 +224,7 @@ fn shown(shard: &Shard, index: i32) -> (Option<NodeId>, Vec<NodeId>, i32) {
 }
 
 #[test]
-fn any_replica_leads_that_runs_and_where_none_runs_another_broker_until_one_is_back() {
+fn any_running_replica_leads_and_if_none_runs_another_broker_leads_until_one_is_back() {
     let mut journal = Journal::new();
     let (_, two) = (journal.register(ONE), journal.register(TWO));
     let three = journal.register(NodeId(3));
@@ -252,7 +252,7 @@ fn any_replica_leads_that_runs_and_where_none_runs_another_broker_until_one_is_b
 }
 
 #[test]
-fn guests_lead_alike_on_every_broker() {
+fn partitions_without_a_running_replica_are_spread_over_all_brokers() {
     let leaders = |nodes: &[i32]| {
         let running: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
         let away = Placement::new(&[NodeId(9)], &[NodeId(9)]).unwrap();
@@ -265,7 +265,7 @@ fn guests_lead_alike_on_every_broker() {
         assert!((40..100).contains(&leads), "{node} leads {leads}");
     }
     let moved = three.iter().zip(&two).filter(|(before, after)| before != after);
-    assert!(moved.into_iter().all(|(before, _)| *before == TWO), "only its own move");
+    assert!(moved.into_iter().all(|(before, _)| *before == TWO), "only the partitions of broker 2 move");
 }
 
 /// A journal with a broker and a topic of two partitions.
@@ -380,7 +380,7 @@ fn extents_of_the_same_size_in_other_places_have_another_hash() {
 }
 
 #[test]
-fn a_snapshot_has_the_brokers_and_goes_on_as_the_state_does() {
+fn a_state_from_a_snapshot_has_the_brokers_and_continues_like_the_original() {
     let (mut journal, one) = with_broker();
     let state = Levels::KNOWN.current().write_state(&journal.shard);
     let mut read = Levels::KNOWN.read_state(Level(5), &state).unwrap().unwrap();
@@ -393,8 +393,8 @@ fn a_snapshot_has_the_brokers_and_goes_on_as_the_state_does() {
     assert!(Levels::KNOWN.read_state(Level(5), &longer).unwrap().is_err());
 }
 
-/// Random entries of three brokers, some stored twice: two readers have the same state, whichever snapshot they
-/// began with, and the invariants hold.
+/// With random entries of three brokers, some stored twice, a reader that sometimes restarts from a snapshot has the
+/// state of a reader that does not, and the invariants hold.
 #[test]
 fn all_brokers_have_the_same_state() {
     for seed in 0..40 {

@@ -1,6 +1,6 @@
 //! All histories of two processes that want to be one broker and of a third that declares it gone, with answers
-//! that get lost and copies of entries that are stored later. Each rule of the kernel is needed: when the late
-//! copies are changed so that the rule accepts them, some history goes wrong.
+//! that get lost and copies of entries that are stored later. Each rule of the kernel is needed: if the late
+//! copies are changed so that the rule accepts them, a history has a fault.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// Worlds with the same digest go on in the same way.
+    /// Worlds with the same digest have the same futures.
     fn digest(&self) -> u64 {
         let Shard { position, next_producer, members, .. } = &self.shard;
         let state = postcard::to_stdvec(&(position, next_producer, members)).unwrap();
@@ -62,7 +62,7 @@ impl World {
         digest.finish()
     }
 
-    /// All worlds that one step leads to, or what is wrong with one of them.
+    /// All worlds that one step leads to, or the fault of one of them.
     fn next(&self, change: Change) -> Result<Vec<World>, String> {
         let mut worlds = Vec::new();
         for (at, process) in self.processes.iter().enumerate().filter(|(_, process)| !process.ended) {
@@ -70,7 +70,7 @@ impl World {
                 if let Some(commands) = self.wants(process) {
                     let mut world = self.clone();
                     let author = process.incarnation.unwrap_or(0);
-                    // Without the position and the hash that it has seen, more histories lead to one world.
+                    // Without the position and the hash that it has seen there are fewer different worlds.
                     let sent = with_header(&entry(&self.shard, author, &commands), |header| {
                         (header.seen, header.seen_hash) = (0, 0);
                     });
@@ -157,7 +157,7 @@ fn commands_of(entry: &[u8]) -> Vec<Command> {
     super::super::super::entry::read(Levels::KNOWN, entry).unwrap().1
 }
 
-/// Goes through all histories. Returns the number of worlds, or what goes wrong.
+/// Goes through all histories. Returns the number of worlds, or the first fault.
 fn explore(change: Change) -> Result<usize, String> {
     let mut known = BTreeSet::new();
     let mut left = VecDeque::from([World::new()]);
@@ -198,7 +198,7 @@ fn without_the_last_incarnation_a_late_registration_is_accepted() {
 }
 
 #[test]
-fn without_the_last_entry_a_broker_is_gone_that_has_written_since() {
+fn without_the_last_entry_a_broker_that_has_written_since_is_declared_gone() {
     let wrong = explore(|_, header, mut commands| {
         if let [Command::Gone(gone)] = &mut commands[..] {
             gone.last = u64::MAX;
@@ -209,7 +209,7 @@ fn without_the_last_entry_a_broker_is_gone_that_has_written_since() {
 }
 
 #[test]
-fn without_the_incarnation_a_late_removal_ends_the_next_one() {
+fn without_the_incarnation_a_late_removal_ends_the_next_incarnation() {
     let wrong = explore(|shard, header, mut commands| {
         if let [Command::Gone(gone)] = &mut commands[..]
             && let Some(known) = shard.members().unwrap().of(gone.node)
