@@ -40,7 +40,7 @@ pub struct Change {
     pub value: String,
 }
 
-/// The settings given for something itself, by Kafka's names. Others have their defaults.
+/// The settings that a topic or another resource sets itself, by Kafka's names. Others have their defaults.
 pub type Overrides = BTreeMap<String, String>;
 
 /// The changes to store: `Some` sets a value, `None` removes it.

@@ -11,7 +11,7 @@ use super::{ConfigError, broker, topic};
 /// One rule.
 pub(super) type Rule = fn(&Candidate<'_>) -> Result<(), ConfigError>;
 
-/// All settings of a broker, when it starts and when they are altered.
+/// Rules for all settings of a broker, checked when it starts and when settings are altered.
 pub(super) const BROKER: &[Rule] = &[
     |it| requirement(it.own_number("log.roll.ms").is_none_or(|age| age >= 1), LOG_ROLL),
     |it| requirement(it.own_number("log.roll.jitter.ms").is_none_or(|jitter| jitter >= 0), LOG_ROLL_JITTER),
@@ -32,7 +32,7 @@ pub(super) const BROKER: &[Rule] = &[
     },
 ];
 
-/// Altered settings of a broker, beside the present ones.
+/// Rules for altered settings of a broker, which are compared with the present ones.
 pub(super) const ALTERED_BROKER: &[Rule] = &[
     |it| assignment_interval_is_within_its_limits(it, "consumer"),
     |it| assignment_interval_is_within_its_limits(it, "share"),
@@ -40,7 +40,7 @@ pub(super) const ALTERED_BROKER: &[Rule] = &[
     threads_change_by_at_most_half_or_double,
 ];
 
-/// The settings of a topic, beside those of its broker.
+/// Rules for the settings of a topic, which inherits those of its broker.
 pub(super) const TOPIC: &[Rule] = &[
     |it| {
         let (min, max) = (topic::MIN_COMPACTION_LAG, topic::MAX_COMPACTION_LAG);
@@ -50,7 +50,7 @@ pub(super) const TOPIC: &[Rule] = &[
     |it| agree(!it.own_flag("remote.storage.enable"), || NO_TIERED_STORAGE.to_owned()),
 ];
 
-/// The settings of a group, beside those of the broker.
+/// Rules for the settings of a group, which are compared with those of the broker.
 pub(super) const GROUP: &[Rule] = &[
     every_number_is_within_the_brokers_limits,
     |it| session_is_longer_than_heartbeat(it, "consumer"),
@@ -118,7 +118,7 @@ impl Candidate<'_> {
         self.number_if_any(name).unwrap_or(0)
     }
 
-    /// The number beside which an altered one has to fit.
+    /// The present number, with which an altered one is compared.
     fn present_number(&self, name: &str) -> i64 {
         (self.inherited)(name).and_then(|value| value.number_if_any()).unwrap_or(0)
     }

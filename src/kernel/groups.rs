@@ -40,7 +40,6 @@ impl Groups {
         self.by_name.iter().map(|(name, group)| (name, self.kept(name, group)))
     }
 
-    /// The number of groups.
     pub fn len(&self) -> usize {
         self.by_name.size()
     }

@@ -1,5 +1,5 @@
 //! The committed offsets of groups. They are state beside the group: they can change without it, they stay
-//! when it changes its kind, and they go with it, or with their topic.
+//! when it changes its kind, and they are removed together with it or with their topic.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl AllOffsets {
         self.bytes
     }
 
-    /// Replaces the offsets of a group by those that the changes have made of them.
+    /// Replaces the offsets of a group by `after`, the result of `changes`.
     pub(super) fn replace(&mut self, group: &Arc<str>, after: Offsets, changes: &[Change]) {
         let before = self.of(group).cloned().unwrap_or_default();
         for topic in named_topics(&before, changes) {
@@ -283,7 +283,7 @@ mod tests {
         change(all, group, OffsetChange::Committed(offsets));
     }
 
-    /// From a snapshot, which leaves out what can be computed.
+    /// The offsets as they are read from a snapshot, which has no fields that can be computed.
     fn read_again(all: &AllOffsets) -> AllOffsets {
         postcard::from_bytes(&postcard::to_stdvec(all).unwrap()).unwrap()
     }

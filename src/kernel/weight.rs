@@ -9,9 +9,9 @@ use super::group::Opaque;
 /// The memory of a group in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Each copy of the group has these.
+    /// The bytes that each copy of the group has.
     pub own: usize,
-    /// All copies share these: metadata and assignments.
+    /// The bytes that all copies share: metadata and assignments.
     pub shared: usize,
     /// The part of `own` for one copy of each member id.
     pub ids: usize,
@@ -39,7 +39,7 @@ impl SubAssign for Memory {
     }
 }
 
-/// An entry of a [`SharedMap`](crate::types::SharedMap), without the memory behind its key and value.
+/// The memory of an entry of a [`SharedMap`](crate::types::SharedMap), without the memory behind its key and value.
 pub const fn entry<K, V>() -> usize {
     const COUNT: usize = size_of::<usize>();
     const NODE: usize = COUNT + 4 * size_of::<usize>();

@@ -14,7 +14,7 @@ use crate::storage::{Append, LogError, Partition, StoreError, Topic, TopicError}
 use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId};
 
 impl Context {
-    /// Appends a batch, which is checked already. It is queued behind all earlier ones of the partition.
+    /// Appends a batch, which the caller has checked. It is queued behind all earlier ones of the partition.
     pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
         self.services.store.append(partition, batch)
     }

@@ -91,7 +91,7 @@ async fn allowed(found: &[(OffsetFetchRequestGroup, Found)], ctx: &Context, view
     allowed
 }
 
-/// The memory of the offsets that a group was asked for; their encoded form takes as much.
+/// The memory of the requested offsets of a group; their encoded form takes as much.
 fn weigh(asked: &OffsetFetchRequestGroup, offsets: &Offsets, version: i16, view: &TopicView) -> usize {
     const OFFSET: usize = 128;
     let metadata = |committed: &CommittedOffset| committed.metadata.len();

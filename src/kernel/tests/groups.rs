@@ -79,7 +79,7 @@ fn offsets_go_with_their_topic_and_with_their_group() {
     assert_eq!(shard.groups().offsets("g"), None);
 }
 
-/// A snapshot or a reader has the groups as they were.
+/// Snapshots and readers hold an image of the groups, so a change must copy the changed part.
 #[test]
 fn a_change_copies_no_other_offset_and_no_other_member() {
     let mut shard = with_topic();
