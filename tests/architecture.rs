@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("lib", EVERYTHING, &[]),
 ];
 
-/// The parts of the store, each with the parts that it may use. They stand further up, so there is no circle.
+/// The parts of the store, each with the parts that it may use. Those are above it in the table, so there is no circle.
 const STORAGE: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("error", &["failure"]),
@@ -94,7 +94,7 @@ const STORAGE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The parts of the engine on local files, in the same way.
+/// The parts of the engine on local files, in the same form.
 const LOCAL: &[(&str, &[&str])] = &[
     ("fs", &[]),
     ("tuning", &[]),
@@ -185,7 +185,7 @@ fn the_pinned_toolchain_is_the_oldest_that_is_supported() {
 }
 
 #[test]
-fn every_room_stands_in_the_table() {
+fn every_room_is_in_the_table() {
     let rooms: BTreeSet<String> = sources(&source_dir()).iter().map(|file| room_of(file)).collect();
     let known: BTreeSet<String> = ROOMS.iter().map(|(room, ..)| (*room).to_owned()).collect();
     assert_eq!(rooms, known);
@@ -202,7 +202,7 @@ fn check_parts(folder: &str, table: &[(&str, &[&str])]) {
     let names: Vec<&str> = table.iter().map(|(part, _)| *part).collect();
     for (at, (part, uses)) in table.iter().enumerate() {
         let later = uses.iter().find(|used| !names[..at].contains(used));
-        assert_eq!(later, None, "{folder}: {part} uses a part that stands further down");
+        assert_eq!(later, None, "{folder}: {part} uses a part that is below it in the table");
     }
     let root = source_dir().join(folder);
     let exported = exports(&fs::read_to_string(root.with_extension("rs")).expect("the root of the folder"));

@@ -5,7 +5,7 @@
 //! of it on a process of its own that a control group limits to 256 MiB, where groups can be made. Files and
 //! connections are counted on processes of their own (`descriptors.rs`, `connections.rs`).
 //!
-//! What else attacks: frames and batches that lie are in `tests/wire/hostile.rs` and
+//! Other attacks: frames and batches with wrong lengths or counts are in `tests/wire/hostile.rs` and
 //! `tests/record/hostile.rs`, caps of each API in `tests/api/caps.rs`, slow and silent clients in
 //! `src/server/tests/limits.rs`.
 

@@ -18,10 +18,10 @@
 //! @b answer                              the answer to that
 //! @b close                               the client disconnects
 //!
-//! wrong DeleteTopics 1,5 topic_names: [a, b]   a request in these versions, sent only as the lines below say
-//!   but topic_names.1 = ""                     with another value, and our broker must change nothing
+//! wrong DeleteTopics 1,5 topic_names: [a, b]   a request in these versions; only the lines below send it
+//!   but topic_names.1 = ""                     with another value; our broker must change nothing
 //!   but timeout_ms = 0 and topic_names = []    with several other values
-//!   but nothing                                as it is
+//!   but nothing                                without another value
 //! ```
 //!
 //! Requests are written as `value.rs` describes; `batch(…)` and similar functions are in `records.rs`.
@@ -178,14 +178,14 @@ pub fn parse(name: &str, text: &str) -> Script {
             let mut above =
                 script.steps.iter().rev().skip(1).find(|step| !step.differs.is_empty()).map(again);
             let Some(line_above) = script.steps.last().map(|step| step.line) else {
-                wrong("it stands below nothing")
+                wrong("no request is above it")
             };
             if directive == "differs as above" {
-                let Some(step) = script.steps.last_mut() else { wrong("it stands below nothing") };
+                let Some(step) = script.steps.last_mut() else { wrong("no request is above it") };
                 step.differs = above.take().unwrap_or_else(|| wrong("nothing differs above"));
                 continue;
             }
-            // A change of a request in several versions is several steps.
+            // A `but` line of a request in several versions is several steps.
             for step in script.steps.iter_mut().filter(|step| step.line == line_above) {
                 if below(step, directive, &reasons).is_none() {
                     wrong("not understood");

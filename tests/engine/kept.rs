@@ -263,8 +263,8 @@ fn i11_a_segment_that_cannot_be_written_at_a_start_stops_its_partition_alone() {
     }
 }
 
-/// A batch that the journal only refers to, above its synced mark, and a segment that cannot be read at a start:
-/// nobody knows whether the batch is there.
+/// The journal only refers to a batch, above its synced mark, and a start cannot read the segment: it is unknown
+/// whether the batch is there.
 #[test]
 fn i11_a_segment_that_cannot_be_read_at_a_start_stops_its_partition_alone() {
     for (operation, error) in
@@ -290,7 +290,7 @@ fn i11_a_segment_that_cannot_be_read_at_a_start_stops_its_partition_alone() {
         assert_eq!(words(&store, 1).unwrap(), ["first", "second"], "{context}");
         assert_eq!(append(&store, 1, "third"), Ok(()), "{context}");
 
-        // What the file shows once it can be read is durable, although the first start could not write it again.
+        // The records in the file are durable once it can be read, although the first start could not write them again.
         fs.heal();
         let fs = fs.crash(7);
         drop(store);

@@ -89,7 +89,7 @@ fn producers_take_what_their_account_says() {
     assert!((PRODUCER_BYTES / 4 * 3..=PRODUCER_BYTES - 4 * 8).contains(&held), "{held} bytes each");
 }
 
-/// Commits an offset of each of these partitions.
+/// Commits an offset of each of these partitions for the group.
 fn group(shard: &mut Shard, group: &str, after: u64, partitions: Range<i32>) {
     let topic = Uuid([7; 16]);
     let committed = |partition| {
@@ -102,7 +102,7 @@ fn group(shard: &mut Shard, group: &str, after: u64, partitions: Range<i32>) {
     shard.apply(Timestamp(0), &Command::Group { group: group.to_owned(), after, changes }).unwrap();
 }
 
-/// Readers have the groups as they were published.
+/// Readers hold an image of the groups during each commit.
 #[test]
 fn a_commit_to_a_group_with_ten_thousand_offsets_does_not_copy_them() {
     let cost = |offsets: i32| {
@@ -121,7 +121,7 @@ fn a_commit_to_a_group_with_ten_thousand_offsets_does_not_copy_them() {
 }
 
 #[test]
-fn groups_take_what_their_account_says_in_the_kernel() {
+fn groups_take_no_more_memory_than_the_kernel_counts() {
     let mut shard = Shard::new(NodeId(1));
     let before = ASKED.get() - GIVEN_BACK.get();
     for number in 0..2_000 {
@@ -138,7 +138,7 @@ fn groups_take_what_their_account_says_in_the_kernel() {
     let held = usize::try_from(ASKED.get() - GIVEN_BACK.get() - before).unwrap();
     let account = shard.groups().bytes();
     // The system's allocator takes more than it was asked for.
-    assert!((account / 3 * 2..=account).contains(&held), "{held} bytes on an account of {account}");
+    assert!((account / 3 * 2..=account).contains(&held), "{held} bytes are held, {account} are counted");
     for number in 0..2_000 {
         let (group, after) = (format!("group-{number}"), shard.groups().get(&format!("group-{number}")));
         let after = after.map_or(0, |kept| kept.group.version());
