@@ -228,7 +228,7 @@ impl Poll {
         for reading in &mut self.readings {
             reading.follow_the_leader(ctx);
             let State::Open(progress) = &mut reading.state else { continue };
-            // One read ends at the end of a segment file.
+            // One read ends at the end of an extent.
             loop {
                 let left = max_bytes.saturating_sub(self.size);
                 let range = ReadRange {

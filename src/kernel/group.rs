@@ -2,8 +2,8 @@
 //! (`kernel/offsets.rs`).
 //!
 //! Only `change` changes a group, here and in the coordinator's own copy. So a record has all the data it
-//! needs, and the times in it are the coordinator's. Any record may come at any time; one without a meaning
-//! any more (an assignment for a member that has left) is ignored. *Soft* state (waiting requests and
+//! needs, and the times in it are the coordinator's. Any record may come at any time. A record that has lost its
+//! meaning (an assignment for a member that has left) is ignored. *Soft* state (waiting requests and
 //! sessions) belongs to the coordinator and is lost in a restart.
 //!
 //! Commands are chained: each names the version of the group that it was decided on, and is refused on
@@ -166,14 +166,14 @@ impl Group {
                 group.exists = true;
                 group.kind.classic_mut().apply(record);
             }
-            // A group with offsets exists.
+            // A commit creates a group that does not exist.
             Change::Offsets(_) if group.exists => {}
             Change::Offsets(_) => Arc::make_mut(group).exists = true,
         }
     }
 
-    /// Ends a command: the version follows from the one before and the records. Changes beside the group leave
-    /// it.
+    /// Ends a command: computes the new version from the old one and the records. Changes of the state beside the
+    /// group do not change the version.
     pub fn end_command(group: &mut Arc<Group>, changes: &[Change]) {
         let records: Vec<&GroupRecord> = changes.iter().filter_map(Change::record).collect();
         if group.exists && !records.is_empty() {
@@ -347,7 +347,7 @@ impl Classic {
 }
 
 impl Members {
-    /// Gives these assignments. All other members lose theirs.
+    /// Sets these assignments and removes those of all other members.
     fn assign(&mut self, assignments: &[(MemberId, Opaque)]) {
         let old = self.by_id.iter().filter(|(_, member)| !member.assignment.is_empty());
         let old: Vec<MemberId> = old.map(|(id, _)| id.clone()).collect();

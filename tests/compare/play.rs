@@ -26,7 +26,7 @@ pub type Answers = BTreeMap<usize, Json>;
 
 pub struct Player {
     address: String,
-    /// The store of our broker, which shows whether a request has changed anything.
+    /// The store of our broker. Its position shows whether a request has changed anything.
     store: Option<Store>,
     connections: BTreeMap<String, Connection>,
     names: Names,
@@ -80,7 +80,10 @@ impl Player {
             let before = self.position();
             let Some(answer) = self.step(step, version).await else { continue };
             let changed = step.changes_nothing && self.position() != before;
-            answers.insert(step.number, if changed { json!("it has changed something") } else { answer });
+            answers.insert(
+                step.number,
+                if changed { json!("the request has changed something") } else { answer },
+            );
         }
         self.connections.clear();
         self.clean().await;

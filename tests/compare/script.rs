@@ -41,7 +41,7 @@ pub struct Script {
 
 pub struct Step {
     pub line: usize,
-    /// Its place in the script.
+    /// The index of the step in the script.
     pub number: usize,
     pub title: String,
     pub connection: String,
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_request_is_sent_in_each_of_its_versions_with_each_change_and_never_as_it_is() {
+    fn a_wrong_request_is_sent_in_each_of_its_versions_once_for_each_but_line() {
         let text = "wrong DeleteTopics 1,5 topic_names: [a, b], timeout_ms: 9\n  \
                     but topic_names.1 = \"\"\n  differs 5 a: 1 -> 2 | because\n  \
                     but nothing\n  but timeout_ms = 0 and topic_names = []";

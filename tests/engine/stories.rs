@@ -70,7 +70,7 @@ fn what_was_acknowledged_is_there_after_a_power_cut_at_its_offset() {
 }
 
 #[test]
-fn a_read_lists_its_batches_if_asked_from_memory_and_from_files() {
+fn a_read_from_memory_or_from_files_lists_its_batches_on_request() {
     let fs = SimFs::new(1);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);
@@ -252,7 +252,7 @@ fn i11_a_segment_without_room_leaves_its_records_in_the_journal_and_loses_nothin
     fs.fail(Fault { path: ".log".into(), lasting: true, error: full, ..Fault::next(Operation::Write) });
     assert!(
         now(store.append(log, batch(&["in the journal"]))).is_ok(),
-        "it is safe there, so it is acknowledged"
+        "it is safe in the journal, so it is acknowledged"
     );
     assert_eq!(texts(values(log, Offset(0)).unwrap()), ["in the journal"]);
     assert_eq!(now(store.append(log, batch(&["refused"]))), Err(AppendError::Unavailable(Unavailable::Full)));
