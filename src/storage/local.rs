@@ -314,7 +314,7 @@ impl Upkeep for Local {
                 let name = (&partition.topic_name, partition.index);
                 tracing::warn!(
                     partition = ?name,
-                    "cannot compact a log: too little disk space for the new segments; free some, the next run tries again"
+                    "cannot compact a log: the disk is too full for the new segments; free some space"
                 );
             }
         }
