@@ -1,11 +1,11 @@
 //! The engine of several brokers over one shared journal. Only tests use it so far.
 //!
-//! All brokers apply all entries of the journal, their own and those of others, in the same order to the same kernel. A
-//! change is appended, settled, applied, published and answered, in this order. The outcome of an append can be unknown;
-//! then the same entry is appended again, and the kernel passes over the second copy.
+//! All brokers apply all entries of the journal, their own and those of others, in the same order, so all have the same
+//! state. A change is appended, read back, applied, published and answered, in this order. The outcome of an append can
+//! be unknown. Then the same entry is appended again, and the kernel passes over the second copy.
 //!
 //! Record bytes are beside the entries, and each broker keeps all of them in memory. A broker that starts reads the
-//! whole journal. Silence is not noticed here: the caller says which broker is gone.
+//! whole journal. A silent broker is not noticed here: the caller declares it gone.
 
 mod broker;
 mod journal;

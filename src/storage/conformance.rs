@@ -1,5 +1,5 @@
 //! The conformance suite of a store: what clients may rely on with every engine. Each fact is written once, over a
-//! [`Subject`], and holds in memory, on a simulated disk and over a shared journal that goes wrong by a seed.
+//! [`Subject`], and holds in memory, on a simulated disk and over a shared journal with faults that a seed decides.
 
 pub(crate) mod client;
 pub(crate) mod subject;
@@ -22,7 +22,7 @@ const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 
-/// The seeds of the shared journal for each fact. The first one goes without faults.
+/// The number of seeds of the shared journal for each fact. The first seed has no faults.
 const SEEDS: u64 = 12;
 
 macro_rules! conformance {
@@ -383,7 +383,7 @@ async fn a_coordinator_that_was_replaced_changes_nothing(subject: &mut impl Subj
     let mut former = Coordinator::load(&client.store(ONE)).await;
     assert_eq!(former.change(emptied(1)).await, Ok(()));
     let mut next = Coordinator::load(&client.store(TWO)).await;
-    assert_eq!(next.kept, former.kept, "it goes on where the former one was");
+    assert_eq!(next.kept, former.kept, "it continues with the state of the former one");
     assert_eq!(next.change(emptied(2)).await, Ok(()));
     let late = [emptied(3), committed(topic, 7), emptied(4)].map(|changes| former.change(changes));
     for late in late {
@@ -453,7 +453,7 @@ async fn batches_of_a_partition_that_are_stored_in_one_entry_are_one_extent() {
     let (store, _) = subject.client().leader(topic, 0).await;
     let topics = store.topics();
     let partitions = &topics.by_id(topic).unwrap().partitions;
-    // The queue is not looked at in between, so all of them are one entry.
+    // The broker does not take work from the queue in between, so all of them are one entry.
     let sent: Vec<_> = (0..10)
         .map(|number| store.append(&partitions[number % 2], client::batch(&[number.to_string()])))
         .collect();

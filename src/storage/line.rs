@@ -52,7 +52,7 @@ pub trait Line: Send + Sync {
     /// Resolves once everything that any broker acknowledged before this call is published here.
     fn barrier(&self) -> Barrier;
 
-    /// Refuses new work and finishes the accepted work. Blocks until that is done. A second call does nothing.
+    /// Refuses new work, and finishes or fails the accepted work. May block. A second call does nothing.
     fn close(&self);
 }
 

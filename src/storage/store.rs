@@ -174,7 +174,7 @@ impl Store {
         Ok((Store(Arc::new(inner)), cluster))
     }
 
-    /// The way in, for tests of a line.
+    /// The line, for tests.
     #[cfg(test)]
     pub(super) fn line(&self) -> &dyn Line {
         &*self.0.line

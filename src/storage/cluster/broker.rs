@@ -1,5 +1,5 @@
-//! The task of a broker. It takes the work that waits, appends it as one entry, reads all entries up to that one, applies
-//! each, publishes and answers. Work that arrives meanwhile is the next entry.
+//! The task of a broker. It takes the queued work, appends it as one entry, reads all entries up to that one, applies
+//! and publishes each, and answers. Work that arrives meanwhile is the next entry.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ use crate::storage::published::Published;
 use crate::storage::{AppendError, StoreError, Unavailable};
 use crate::types::{NodeId, Uuid};
 
-/// How often a broker tries to register while another process with its id still writes.
+/// The number of attempts to register while another process with the same broker id still writes.
 const TRIES: usize = 200;
 
 pub struct Broker {
@@ -76,7 +76,7 @@ impl Broker {
                 return self.queue.close();
             }
             for barrier in barriers {
-                // If the requester gave up, that is no error.
+                // If the requester no longer waits, the answer is dropped.
                 let _ = barrier.send(Ok(()));
             }
         }
@@ -94,7 +94,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Registers the broker, and reads the journal up to there.
+    /// Registers the broker, and reads the journal up to the registration.
     pub async fn register(&mut self) -> Result<(), StoreError> {
         let mut error = StoreError::Refused(Refusal::BrokerRuns);
         for _ in 0..TRIES {
@@ -260,7 +260,7 @@ impl Broker {
                 requester.answer(outcome);
             }
         }
-        // The entry was passed over: nothing of it has happened.
+        // The entry was passed over, so none of its commands was applied.
         requesters.into_iter().for_each(|requester| requester.answer(Err(Refusal::NotLeader)));
         passed
     }
@@ -297,15 +297,15 @@ impl Broker {
 impl Requester {
     fn answer(self, outcome: Result<Applied, Refusal>) {
         match self {
-            // If the requester gave up, the answer is dropped; that is no error.
+            // If the requester no longer waits, the answer is dropped.
             Requester::Append(done) => drop(done.send(Appended::from_outcome(outcome))),
             Requester::Command(done) => done(outcome.map_err(StoreError::Refused)),
         }
     }
 }
 
-/// The record bytes of the work, and the place of each batch in them. The batches of a partition are behind each
-/// other, so that they are one extent.
+/// The record bytes of the work, and the position of each batch in them. The batches of a partition are
+/// consecutive, so that they are one extent.
 fn laid_out(work: &[Work]) -> (Bytes, VecDeque<u32>) {
     let appends = work.iter().filter_map(|work| match work {
         Work::Append(append) => Some(append),

@@ -14,8 +14,8 @@ pub trait SharedJournal: Send + Sync {
     /// append at a time.
     fn append(&self, entry: Bytes, data: Bytes, known: u64) -> Answer<Vec<Settled>>;
 
-    /// Reads the entries behind a position, or the first of them; none only if there are none. An entry whose append
-    /// was answered before the call is seen.
+    /// Reads the entries behind a position, or only the first of them. The result is empty only if there are none. An
+    /// entry whose append was answered before the call counts as stored.
     fn read(&self, behind: u64) -> Answer<Vec<Settled>>;
 
     /// Reads ranges of the record bytes beside entries.
@@ -44,6 +44,6 @@ pub struct DataRange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalError {
     /// There was no answer. An append is perhaps stored. The caller tries again at once, so an implementation that
-    /// cannot be reached waits before it says so.
+    /// cannot reach its journal waits before it returns this error.
     Unknown(String),
 }

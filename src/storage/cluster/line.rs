@@ -115,7 +115,7 @@ impl Line for Cluster {
     }
 }
 
-/// There are no files to look after.
+/// Does nothing, because there are no files.
 impl Upkeep for Cluster {
     fn log_dir(&self) -> LogDir {
         LogDir { path: PathBuf::from("journal"), space: None }

@@ -1,4 +1,4 @@
-//! The work of a broker that no entry has yet.
+//! The work of a broker that waits for the next entry.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -60,7 +60,7 @@ impl Queue {
         }
     }
 
-    /// Refuses new work, and the work that no entry has.
+    /// Refuses new work, and fails the work that is in no entry yet.
     pub fn close(&self) {
         let left = {
             let mut waiting = lock(&self.waiting);

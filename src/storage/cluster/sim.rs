@@ -1,5 +1,5 @@
-//! A shared journal in memory for tests, which goes wrong by a seed: answers come late and get lost, and a lost entry is
-//! stored later, behind newer ones.
+//! A shared journal in memory for tests, with faults that a seed decides: answers come late and get lost, and a lost
+//! entry is stored later, behind newer ones.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,7 +15,7 @@ const MOST_ENTRIES: u64 = 32;
 #[derive(Clone)]
 pub struct SimJournal(Arc<Mutex<Sim>>);
 
-/// How often a call goes wrong, in thousandths.
+/// The share of calls that have a fault, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
     /// The call has no effect, or only later.
@@ -27,7 +27,7 @@ pub struct Faults {
 struct Sim {
     faults: Faults,
     random: Random,
-    /// Milliseconds; every call takes some.
+    /// The time in milliseconds. Every call takes some.
     clock: i64,
     stored: Vec<Stored>,
     /// Entries whose authors have no answer, and that are stored later.
@@ -42,7 +42,7 @@ struct Stored {
     data: Bytes,
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 enum Fate {
     LostBefore,
     LostAfter,
@@ -73,7 +73,7 @@ impl SimJournal {
         self.lock().stored_late
     }
 
-    /// Lets others go on for a while.
+    /// Lets other tasks run for a while.
     async fn wait(&self) {
         let turns = self.lock().random.below(4);
         for _ in 0..turns {

@@ -40,7 +40,7 @@ impl Client {
             if let Some(found) = self.look_for_leader(topic, index).await {
                 return found;
             }
-            // A leader that stopped was not declared gone yet.
+            // The leader has stopped, but was not declared gone yet.
             others_go_on(1).await;
         }
     }
@@ -159,7 +159,7 @@ pub async fn values_on(store: &Store, topic: TopicId, index: i32) -> Vec<String>
     }
 }
 
-/// Lets other tasks go on.
+/// Lets other tasks run.
 pub async fn others_go_on(turns: usize) {
     for _ in 0..turns {
         tokio::task::yield_now().await;
