@@ -77,8 +77,10 @@ cells() {
     fi
   done
   local COMMAND=("$@")
+  local restarts=
+  [ -z "$BROKER_PID" ] || [[ " ${rows[*]} " != *" restart "* ]] || restarts=yes
   play_rows "${rows[@]/restart}"
-  if [ -n "$BROKER_PID" ]; then
+  if [ -n "$restarts" ]; then
     play_rows restart-before
     kill_broker_and_restart
     play_rows restart-after
@@ -87,7 +89,7 @@ cells() {
     check "$COLUMN: without transactions a transactional producer ends with the broker's error, and soon" refused_soon
   fi
   for row in "${rows[@]/restart}"; do [ -z "$row" ] || cell_of "$row" "$row"; done
-  [ -z "$BROKER_PID" ] || cell_of restart restart-before restart-after
+  [ -z "$restarts" ] || cell_of restart restart-before restart-after
 }
 
 # play_rows ROW…: one call of the program of `cells`; its lines are appended to $WORK/said.

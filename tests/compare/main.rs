@@ -4,6 +4,7 @@
 //! Kafka 4.4 that has the settings of SETTINGS below:
 //!
 //! ```text
+//! tests/compare/oracle                                               starts one
 //! ORACLE=127.0.0.1:9392 cargo test --test compare                    compares with that broker
 //! ORACLE=127.0.0.1:9392 RECORD=1 cargo test --test compare           and records its answers
 //! ONLY=fetch,produce …                                               only some scripts
