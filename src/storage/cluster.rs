@@ -8,6 +8,7 @@
 //! whole journal. A silent broker is not noticed here: the caller declares it gone.
 
 mod broker;
+mod extent;
 mod journal;
 mod line;
 mod logs;

@@ -23,7 +23,7 @@ const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 
 /// The number of seeds of the shared journal for each fact. The first seed has no faults.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 40;
 
 macro_rules! conformance {
     ($($fact:ident,)*) => {
@@ -59,6 +59,7 @@ macro_rules! conformance {
 
 conformance! {
     records_are_read_back_in_order_on_every_broker,
+    records_are_found_by_their_time_on_every_broker,
     batches_that_were_sent_without_waiting_keep_their_order,
     a_repeated_batch_is_appended_once,
     a_gap_in_the_sequence_and_an_old_producer_epoch_are_refused,
@@ -113,6 +114,27 @@ async fn records_are_read_back_in_order_on_every_broker(subject: &mut impl Subje
         let all: Vec<String> =
             (0..4).flat_map(|round| ["a", "b"].map(|part| format!("{index}-{round}-{part}"))).collect();
         assert_eq!(values(subject, topic, index).await, all);
+    }
+}
+
+async fn records_are_found_by_their_time_on_every_broker(subject: &mut impl Subject) {
+    let topic = placed(subject, "t", &[&[ONE]]).await;
+    let client = subject.client();
+    let (store, partition) = client.leader(topic, 0).await;
+    for time in [10, 30, 20] {
+        store.append(&partition, client::batch_at(Timestamp(time), &[time.to_string()])).await.unwrap();
+    }
+    for store in client.all() {
+        store.barrier().await.unwrap();
+        let topics = store.topics();
+        let partition = topics.by_id(topic).unwrap().partition(0).unwrap();
+        for (time, offset) in [(0, Some(0)), (11, Some(1)), (30, Some(1)), (31, None)] {
+            let found = partition.offset_for_time(Timestamp(time)).await.unwrap();
+            assert_eq!(found.map(|found| found.offset), offset.map(Offset), "{time}");
+        }
+        let newest = partition.max_timestamp().await.unwrap().unwrap();
+        assert_eq!((newest.offset, newest.timestamp), (Offset(1), Timestamp(30)));
+        assert_eq!(partition.time_of(Offset(2)), Ok(Some(Timestamp(20))));
     }
 }
 

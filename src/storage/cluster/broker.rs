@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::extent::JournalExtent;
 use super::journal::{DataRange, JournalError, Settled, SharedJournal};
 use super::lock;
 use super::logs::InMemory;
@@ -335,16 +336,18 @@ fn bytes_of(command: &Command, data: &Bytes) -> Bytes {
 
 /// Shows a batch to readers. It was stored with the offset and the epoch that its client sent.
 fn show_batch(published: &Published, partition: &Partition, placed: &Placed, bytes: &Bytes) {
-    match record::Header::parse(bytes) {
-        Ok(header) if record::crc_of(bytes) == header.crc => {
-            let prefix = record::prefix(placed.base_offset, header.batch_length, placed.epoch);
-            let rest = bytes.slice(record::PREFIX_LENGTH..);
-            let pieces = Pieces::Two(Bytes::copy_from_slice(&prefix), rest);
-            published.counts.traffic.took(placed, &pieces);
-            partition.publish(placed, pieces);
-        }
-        Ok(_) | Err(_) => {
-            partition.quarantine(&format!("the batch at offset {} is damaged", placed.base_offset))
-        }
-    }
+    let sent = record::Header::parse(bytes).ok().filter(|header| record::crc_of(bytes) == header.crc);
+    let Some(sent) = sent else {
+        return partition.quarantine(&format!("the batch at offset {} is damaged", placed.base_offset));
+    };
+    let prefix = record::prefix(placed.base_offset, sent.batch_length, placed.epoch);
+    let whole: Bytes = [&prefix[..], &bytes[record::PREFIX_LENGTH..]].concat().into();
+    let header = record::Header { base_offset: placed.base_offset, leader_epoch: placed.epoch, ..sent };
+    let extent = partition.extent_at(placed.segment, || Arc::new(JournalExtent::new(placed.segment)));
+    JournalExtent::of(extent).push(header, placed.end, whole.clone());
+    let pieces = Pieces::One(whole);
+    published.counts.traffic.took(placed, &pieces);
+    partition.publish(placed, pieces);
+    // It is read from its extent.
+    partition.forget_oldest();
 }

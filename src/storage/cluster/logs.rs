@@ -1,4 +1,4 @@
-//! The logs of a broker that has all batches in memory: they have no extents that readers need.
+//! The logs of a broker. Their extents are opened with the first batch and have nothing to clean up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -106,15 +106,21 @@ pub async fn append_in(
 }
 
 pub fn batch(values: &[String]) -> Checked {
-    checked(BatchBuilder::new(), values)
+    batch_at(Timestamp(999_000), values)
+}
+
+/// A batch whose records have this time.
+pub fn batch_at(time: Timestamp, values: &[String]) -> Checked {
+    checked(values.iter().fold(BatchBuilder::new(), |batch, value| batch.value(time, value)))
 }
 
 /// A batch of a producer with this id, epoch and sequence.
 pub fn batch_of((id, epoch, base_sequence): (ProducerId, ProducerEpoch, i32), values: &[String]) -> Checked {
-    checked(BatchBuilder::new().producer(record::Producer { id, epoch, base_sequence }), values)
+    let start = BatchBuilder::new().producer(record::Producer { id, epoch, base_sequence });
+    checked(values.iter().fold(start, |batch, value| batch.value(Timestamp(999_000), value)))
 }
 
-fn checked(start: BatchBuilder, values: &[String]) -> Checked {
+fn checked(batch: BatchBuilder) -> Checked {
     let rules = Rules {
         max_message_bytes: u32::MAX,
         segment_bytes: u64::MAX,
@@ -126,7 +132,6 @@ fn checked(start: BatchBuilder, values: &[String]) -> Checked {
         timestamp_before_max: Duration::MAX,
         timestamp_after_max: Duration::MAX,
     };
-    let batch = values.iter().fold(start, |batch, value| batch.value(Timestamp(999_000), value));
     record::check_produced(batch.build(), &rules).unwrap()
 }
 

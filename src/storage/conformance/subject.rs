@@ -13,7 +13,7 @@ use crate::kernel::{Levels, Refusal};
 use crate::storage::cluster::{Cluster, ClusterOptions, Faults, SimJournal};
 use crate::storage::line::Line;
 use crate::storage::local::fs::{Fs, SimFs};
-use crate::storage::{Place, Store, StoreError, StoreOptions};
+use crate::storage::{Place, Store, StoreError, StoreOptions, Tuning};
 use crate::time::Clock;
 use crate::types::{IgnorePoison, NodeId, Timestamp, TopicId, Uuid};
 
@@ -25,6 +25,16 @@ pub(crate) trait Subject {
 
     async fn start(&mut self, node: NodeId);
 }
+
+/// Small enough that a few batches fill segments and are not all cached.
+const SMALL: Tuning = Tuning {
+    snapshot_bytes: 6_000,
+    journal_file_bytes: 16_384,
+    recent_bytes: 500,
+    inline_below: 3_000,
+    segment_bytes: 1_000,
+    open_segments: 8,
+};
 
 /// Virtual brokers of one process on local files.
 pub struct Local {
@@ -83,8 +93,8 @@ fn open(disk: Option<&SimFs>, brokers: Vec<NodeId>) -> Store {
         None => Place::Memory,
     };
     let settings = Arc::new(BrokerSettings::load(Given::default()).unwrap());
-    Store::open(StoreOptions { brokers, clock: clock(), new_id, ..StoreOptions::new(place, settings) })
-        .unwrap()
+    let options = StoreOptions::new(place, settings);
+    Store::open(StoreOptions { brokers, clock: clock(), new_id, tuning: SMALL, ..options }).unwrap()
 }
 
 impl Subject for Local {

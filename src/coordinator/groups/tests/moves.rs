@@ -11,7 +11,7 @@ use crate::storage::cluster::Faults;
 use crate::storage::conformance::subject::{Shared, Subject};
 use crate::types::NodeId;
 
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 20;
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 

@@ -8,7 +8,7 @@ use crate::storage::conformance::subject::{Shared, Subject};
 use crate::storage::groups::GroupStore;
 use crate::types::{NodeId, Offset};
 
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 20;
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 
