@@ -130,11 +130,10 @@ impl Machine for Group {
 
     fn decide(&mut self, view: &View<'_>, occasion: Occasion, mut command: Command) -> Decision {
         let decision = Decision { after: self.hard.version(), ..Decision::default() };
-        let before = weight::in_kernel(view.name, &self.hard);
         let mut step = Step { view, hard: &mut self.hard, occasion, decision };
         loop {
             match self.kind.rulebook_mut().decide(&mut step, command) {
-                Flow::Done => return step.done(before),
+                Flow::Done => return step.done(),
                 Flow::Becomes(other) => (self.kind, command) = *other,
             }
         }

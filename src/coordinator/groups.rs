@@ -176,7 +176,7 @@ impl Groups {
         async move {
             all_durable(unsettled?).await?;
             // Only now, because coordinators have no copy of the offsets.
-            Ok(store.group(&group).unwrap_or_default().offsets)
+            Ok(store.offsets(&group))
         }
     }
 

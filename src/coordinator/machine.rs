@@ -121,6 +121,8 @@ pub struct Decision<M: Machine> {
     /// The memory by which the changes make the kernel's state grow, approximately. It is counted until they have
     /// settled.
     pub grown: isize,
+    /// Whether soft state grew or shrank although there are no changes, so that the slot has to be weighed.
+    pub resized: bool,
     /// Whether long polls that watch the machine have to look again.
     pub wakes: bool,
 }
@@ -169,6 +171,6 @@ impl<M: Machine> From<M> for Restored<M> {
 impl<M: Machine> Default for Decision<M> {
     fn default() -> Decision<M> {
         let (changes, answers, jobs) = (Vec::new(), Vec::new(), Vec::new());
-        Decision { after: 0, changes, answers, jobs, grown: 0, wakes: false }
+        Decision { after: 0, changes, answers, jobs, grown: 0, resized: false, wakes: false }
     }
 }

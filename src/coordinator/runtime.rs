@@ -371,7 +371,9 @@ impl<M: Machine> Runtime<M> {
         let settled = state.last.peek() == Some(Ok(()));
         let occasion = Occasion { session: at.now, room: self.room(at), settled };
         let decision = state.machine.decide(&self.keeper.view(slot.name()), occasion, command);
-        self.weigh(slot, state);
+        if decision.resized || !decision.changes.is_empty() {
+            self.weigh(slot, state);
+        }
         if !decision.changes.is_empty() {
             state.last = self.keeper.submit(slot.name(), decision.after, decision.changes);
             state.changed = Some(at.now);

@@ -60,23 +60,31 @@ impl Groups {
 
     /// Applies the changes of one command, which were decided on the version `after`.
     pub fn change(&mut self, name: &str, after: u64, changes: &[Change]) -> Result<(), Refusal> {
-        let known =
-            self.by_name.get_key_value(name).map(|(name, group)| (Arc::clone(name), weigh(name, group)));
-        let mut kept = self.get(name).unwrap_or_default();
-        if kept.group.version() != after {
+        let known = self.by_name.get_key_value(name);
+        let (name, before) = known
+            .map_or_else(|| (name.into(), Arc::default()), |(name, group)| (name.clone(), group.clone()));
+        if before.version() != after {
             return Err(Refusal::OtherVersion);
         }
+        let mut kept = self.kept(&name, &before);
         kept.apply(changes);
-        let (name, before) = known.unwrap_or_else(|| (name.into(), 0));
-        self.bytes -= before;
         self.offsets.replace(&name, kept.offsets, changes);
-        if kept.group.exists() {
-            self.bytes += weigh(&name, &kept.group);
-            self.by_name.insert_mut(name, kept.group);
+        if !Arc::ptr_eq(&before, &kept.group) {
+            self.put(name, &before, kept.group);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: Arc<str>, before: &Group, after: Arc<Group>) {
+        if before.exists() {
+            self.bytes -= weigh(&name, before);
+        }
+        if after.exists() {
+            self.bytes += weigh(&name, &after);
+            self.by_name.insert_mut(name, after);
         } else {
             self.by_name.remove_mut(&name);
         }
-        Ok(())
     }
 
     fn kept(&self, name: &str, group: &Arc<Group>) -> KeptGroup {

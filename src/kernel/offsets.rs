@@ -161,7 +161,10 @@ impl AllOffsets {
     /// Replaces the offsets of a group by `after`, the result of `changes`.
     pub(super) fn replace(&mut self, group: &Arc<str>, after: Offsets, changes: &[Change]) {
         let before = self.of(group).cloned().unwrap_or_default();
-        for topic in named_topics(&before, changes) {
+        if before.is_empty() && after.is_empty() || !changes.iter().any(may_change_offsets) {
+            return;
+        }
+        for topic in topics_with_changes(&before, changes) {
             self.note_reader(topic, group, after.has_topic(topic));
         }
         self.put(group, &before, after);
@@ -215,13 +218,21 @@ fn weigh(offsets: &Offsets) -> usize {
     if offsets.is_empty() { 0 } else { entry::<Arc<str>, Offsets>() + offsets.bytes }
 }
 
-/// The topics whose offsets the changes may add or remove, in the order of their ids.
-fn named_topics(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
+fn may_change_offsets(change: &Change) -> bool {
+    match change {
+        Change::Offsets(_) | Change::Group(GroupRecord::Deleted) => true,
+        Change::Group(_) => false,
+    }
+}
+
+/// The topics that the changes may give their first offset or take the last one from, in the order of their ids.
+fn topics_with_changes(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
     let mut topics: Vec<TopicId> = Vec::new();
     for change in changes {
         match change {
             Change::Offsets(OffsetChange::Committed(offsets)) => {
-                topics.extend(offsets.iter().map(|((topic, _), _)| *topic));
+                let new = offsets.iter().map(|(of, _)| *of).filter(|of| before.get(*of).is_none());
+                topics.extend(new.map(|(topic, _)| topic));
             }
             Change::Offsets(OffsetChange::Removed(offsets)) => {
                 topics.extend(offsets.iter().map(|((topic, _), _)| *topic));

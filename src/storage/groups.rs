@@ -9,6 +9,7 @@ use super::clocks::Now;
 use crate::config::GroupSettings;
 use crate::kernel::Groups;
 use crate::kernel::group::{Change, KeptGroup};
+use crate::kernel::offsets::Offsets;
 use crate::types::{IgnorePoison, TopicId};
 
 /// The groups' part of a store.
@@ -19,6 +20,9 @@ pub trait GroupStore: Send + Sync {
 
     /// One of the published groups.
     fn group(&self, name: &str) -> Option<KeptGroup>;
+
+    /// The published offsets of a group; none if it does not exist.
+    fn offsets(&self, group: &str) -> Offsets;
 
     /// The memory of the published groups.
     fn group_bytes(&self) -> usize;

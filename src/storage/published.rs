@@ -11,6 +11,7 @@ use super::partition::{Opened, Partition};
 use super::seen::TopicsAndSettings;
 use super::topics::{Topic, Topics};
 use crate::config::{BrokerSettings, Given, Overrides, Reloaded, TopicSettings};
+use crate::kernel::offsets::Offsets;
 use crate::kernel::{self, Applied, Groups, KeptGroup, Placement, Scope, Settings, Shard};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId};
 
@@ -91,6 +92,10 @@ impl Published {
 
     pub(super) fn group(&self, name: &str) -> Option<KeptGroup> {
         self.groups.read().ignoring_poison().get(name)
+    }
+
+    pub(super) fn offsets(&self, group: &str) -> Offsets {
+        self.groups.read().ignoring_poison().offsets(group).cloned().unwrap_or_default()
     }
 
     pub(super) fn seen(&self) -> TopicsAndSettings {

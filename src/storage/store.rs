@@ -25,6 +25,7 @@ use super::upkeep::{LogDir, Upkeep};
 use super::{LogError, OpenError, StoreError, TopicError};
 use crate::config::{BrokerSettings, Changes, Durability, Given, Overrides, Reloaded, TopicSettings};
 use crate::kernel::group::{Change, KeptGroup};
+use crate::kernel::offsets::Offsets;
 use crate::kernel::{
     self, Applied, Command, CreateTopic, Election, Groups, Levels, Refusal, Scope, Settings, Shard,
 };
@@ -631,6 +632,10 @@ impl GroupStore for Store {
 
     fn group(&self, name: &str) -> Option<KeptGroup> {
         self.0.published.group(name)
+    }
+
+    fn offsets(&self, group: &str) -> Offsets {
+        self.0.published.offsets(group)
     }
 
     fn group_bytes(&self) -> usize {

@@ -39,7 +39,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Join>, new_id: MemberId) {
 }
 
 fn newcomer(step: &mut Step, join: Join, id: MemberId, reply: JoinReply) {
-    if !shares_a_protocol(&step.hard, &join) {
+    if !shares_a_protocol(step.hard, &join) {
         return step.refuse_join(reply, GroupError::InconsistentProtocol, MemberId::new());
     }
     if let Some(instance) = &join.instance {
@@ -63,7 +63,7 @@ fn known(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
     if !exists {
         return step.refuse_join(reply, GroupError::UnknownMember, id);
     }
-    if !shares_a_protocol(&step.hard, &join) {
+    if !shares_a_protocol(step.hard, &join) {
         return step.refuse_join(reply, GroupError::InconsistentProtocol, id);
     }
     if step.soft.pending.contains(&id) && join.instance.is_none() {

@@ -38,7 +38,7 @@ impl Step<'_> {
         self.soft.sync_deadline = None;
 
         let now = self.occasion.session;
-        let timeout = rebalance_timeout(&self.hard);
+        let timeout = rebalance_timeout(self.hard);
         if self.is_empty() {
             let delay = self.view.rules.initial_delay;
             let first = FirstRound { stretch: delay, left: timeout.saturating_sub(delay), grew: false };
@@ -94,7 +94,7 @@ impl Step<'_> {
             return;
         }
         let now = self.occasion.session;
-        let timeout = rebalance_timeout(&self.hard);
+        let timeout = rebalance_timeout(self.hard);
         let Some(leader) = self.elect_leader() else {
             // Only static members are left and none has rejoined. They stay until their sessions
             // expire.
@@ -102,7 +102,7 @@ impl Step<'_> {
             return;
         };
         self.soft.join_round = None;
-        let protocol = elect_protocol(&self.hard).unwrap_or_default();
+        let protocol = elect_protocol(self.hard).unwrap_or_default();
         self.record(GroupRecord::GenerationBegun { generation, protocol, leader });
         self.soft.unsynced = self.hard.members().keys().cloned().collect();
         self.soft.sync_deadline = Some(now + timeout);

@@ -18,7 +18,7 @@ pub(super) fn take_over(step: &mut Step, twin: &MemberId, id: MemberId, join: Jo
     if let Err(error) = change_what_it_asks(step, &id, &join) {
         return step.refuse_join(reply, error, id);
     }
-    if step.hard.phase() == Phase::Stable && keeps_its_protocol(&step.hard) {
+    if step.hard.phase() == Phase::Stable && keeps_its_protocol(step.hard) {
         return step_into_generation(step, &id, leader_before, join.can_skip_assignment, reply);
     }
     step.park_join(id, reply, false);

@@ -28,12 +28,13 @@ impl<'a> Step<'a> {
 
     /// Applies and keeps a record. A decision changes the hard state only through this function.
     pub fn record(&mut self, record: GroupRecord) {
-        self.decision.record(self.hard, record);
+        self.decision.record(self.view.name, self.hard, record);
     }
 
     /// Keeps a change of the offsets, by which their memory grows.
     pub fn change_offsets(&mut self, change: OffsetChange, grown: usize) {
-        self.decision.change_offsets(self.hard, change, grown.cast_signed());
+        self.decision.grown += grown.cast_signed();
+        self.decision.change_offsets(self.view.name, self.hard, change);
     }
 
     pub fn answer<A: Send + 'static>(&mut self, reply: Reply<A>, answer: A) {
@@ -75,6 +76,7 @@ impl<'a> Step<'a> {
 
     /// Expects a newcomer that has got its id to join with it.
     pub fn expect_member(&mut self, id: MemberId, session_timeout: Duration) {
+        self.decision.resized = true;
         self.soft.pending_bytes += weight::of_pending(&id);
         self.soft.pending.set(id, self.occasion.session + session_timeout);
     }
@@ -83,6 +85,7 @@ impl<'a> Step<'a> {
     pub fn expect_no_more(&mut self, id: &str) -> bool {
         let was_expected = self.soft.pending.remove(id);
         if was_expected {
+            self.decision.resized = true;
             self.soft.pending_bytes -= weight::of_pending(id);
         }
         was_expected

@@ -20,7 +20,7 @@ use crate::coordinator::machine::{Machine, Occasion};
 use crate::coordinator::reply::{Awaited, Reply};
 use crate::coordinator::{GroupStore, Now, Settled};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, MemberId, Opaque};
-use crate::kernel::offsets::PartitionKey;
+use crate::kernel::offsets::{Offsets, PartitionKey};
 use crate::kernel::{self, weigh_group};
 use crate::storage::groups::Seen;
 use crate::types::{Offset, Timestamp, TopicId, Uuid};
@@ -83,7 +83,10 @@ impl Play {
         let store = Published { topics: self.topics.clone(), kept: self.replayed.clone(), now: self.wall() };
         let view = View::new("", &self.rules, &store);
         let occasion = Occasion { session: self.now, room: self.room, settled: self.settled };
+        let slot = self.group.weigh("");
         let decision = self.group.decide(&view, occasion, command);
+        let is_weighed = decision.resized || !decision.changes.is_empty();
+        assert!(is_weighed || self.group.weigh("") == slot, "its slot is not weighed again");
         assert_eq!(decision.after, self.replayed.group.version());
         let before = weigh_kept(&self.replayed.group);
         self.replayed.apply(&decision.changes);
@@ -273,6 +276,10 @@ impl GroupStore for Published {
 
     fn group(&self, _: &str) -> Option<KeptGroup> {
         Some(self.kept.clone())
+    }
+
+    fn offsets(&self, _: &str) -> Offsets {
+        self.kept.offsets.clone()
     }
 
     fn group_bytes(&self) -> usize {

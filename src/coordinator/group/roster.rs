@@ -249,7 +249,7 @@ fn begin(step: &mut Step) {
     let generation = Generation(step.hard.generation().0 + 1);
     let (protocol, leader) = (ROSTER.to_owned(), MemberId::new());
     step.record(GroupRecord::GenerationBegun { generation, protocol, leader });
-    step.decision.jobs.push(assignment(&step.hard));
+    step.decision.jobs.push(assignment(step.hard));
 }
 
 /// The job of the current generation.

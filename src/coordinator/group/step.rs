@@ -18,31 +18,34 @@ pub struct Step<'a> {
 
 impl Step<'_> {
     pub fn record(&mut self, record: GroupRecord) {
-        self.decision.record(self.hard, record);
+        self.decision.record(self.view.name, self.hard, record);
     }
 
-    /// Ends the decision. `before` is the memory that the kernel's group took.
-    pub fn done(mut self, before: usize) -> Decision {
-        kernel::Group::end_command(self.hard, &self.decision.changes);
-        let after = weight::in_kernel(self.view.name, self.hard);
-        self.decision.grown += after.cast_signed() - before.cast_signed();
+    pub fn done(mut self) -> Decision {
+        if !self.decision.changes.is_empty() {
+            kernel::Group::end_command(self.hard, &self.decision.changes);
+            self.decision.grown += weight::in_kernel(self.view.name, self.hard).cast_signed();
+        }
         self.decision
     }
 }
 
 impl Decision {
     /// Applies a record to the coordinator's copy of the group, and keeps it for the journal.
-    pub fn record(&mut self, group: &mut Arc<kernel::Group>, record: GroupRecord) {
-        self.keep(group, record.into());
+    pub fn record(&mut self, name: &str, group: &mut Arc<kernel::Group>, record: GroupRecord) {
+        self.keep(name, group, record.into());
     }
 
-    /// Keeps a change of the group's offsets, by which their memory grows.
-    pub fn change_offsets(&mut self, group: &mut Arc<kernel::Group>, change: OffsetChange, grown: isize) {
-        self.grown += grown;
-        self.keep(group, change.into());
+    /// Keeps a change of the group's offsets.
+    pub fn change_offsets(&mut self, name: &str, group: &mut Arc<kernel::Group>, change: OffsetChange) {
+        self.keep(name, group, change.into());
     }
 
-    fn keep(&mut self, group: &mut Arc<kernel::Group>, change: Change) {
+    fn keep(&mut self, name: &str, group: &mut Arc<kernel::Group>, change: Change) {
+        if self.changes.is_empty() {
+            // `Step::done` adds the memory that the group takes in the end.
+            self.grown -= weight::in_kernel(name, group).cast_signed();
+        }
         kernel::Group::change(group, &change);
         self.changes.push(change);
     }

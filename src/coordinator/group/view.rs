@@ -42,6 +42,6 @@ impl<'a> View<'a> {
     /// The committed offsets of the group, as they are published. Commits that have not settled are missing, so a
     /// decision on offsets must do no harm to them.
     pub fn offsets(&self) -> &Offsets {
-        self.offsets.get_or_init(|| self.store.group(self.name).unwrap_or_default().offsets)
+        self.offsets.get_or_init(|| self.store.offsets(self.name))
     }
 }

@@ -54,6 +54,10 @@ impl GroupStore for Memory {
         self.durable.lock().unwrap().get(name)
     }
 
+    fn offsets(&self, group: &str) -> Offsets {
+        self.durable.lock().unwrap().offsets(group).cloned().unwrap_or_default()
+    }
+
     fn group_bytes(&self) -> usize {
         self.durable.lock().unwrap().bytes()
     }

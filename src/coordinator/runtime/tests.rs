@@ -464,3 +464,18 @@ fn machines_of_the_kernel_are_counted_at_the_start_and_loaded_when_asked_for() {
     let read = stage.runtime.read(&stage.key, |locks| locks.acknowledged.len()).unwrap();
     assert_eq!(read.answer, Some(1));
 }
+
+#[test]
+fn a_record_that_has_not_settled_needs_no_alarm_of_its_own() {
+    let stage = Stage::new(1);
+    assert_eq!(stage.acquire(), Ok(Some(0)));
+    stage.wait(1);
+    let _acknowledged = stage.acknowledge(0);
+    let alarms = || -> Vec<Duration> { lock(&stage.runtime.alarms).iter().map(|(at, _)| *at).collect() };
+    assert_eq!(alarms(), [LOCKED_FOR], "the one of the lock stays");
+    stage.settle();
+    stage.wait(29);
+    assert_eq!(alarms(), [REST + Duration::from_secs(1)], "when the slot may go");
+    stage.wait(31);
+    assert!(!stage.has_slot());
+}
