@@ -161,11 +161,11 @@ struct Progress {
 impl Poll {
     fn new(request: &FetchRequest, plan: &Plan, isolation: Isolation, ctx: &Context) -> Poll {
         let from_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
-        let refused = match from_replica {
+        let refused = if from_replica {
             // A client that pretends to be a broker (CVE-2018-1288).
-            true => Some(ErrorCode::NotLeaderOrFollower),
-            false if request.max_bytes < 0 => Some(ErrorCode::InvalidRequest),
-            false => None,
+            Some(ErrorCode::NotLeaderOrFollower)
+        } else {
+            (request.max_bytes < 0).then_some(ErrorCode::InvalidRequest)
         };
         let view = ctx.topics();
         let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &view, ctx.node())).collect();

@@ -141,7 +141,7 @@ impl Batches<'_> {
         topic: &Topic,
         index: i32,
         records: Option<Records>,
-    ) -> Result<InLine, RefusedBatch> {
+    ) -> Result<QueuedBatch, RefusedBatch> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
         if internal_topics::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -156,7 +156,7 @@ impl Batches<'_> {
         } else {
             NO_APPEND_TIME
         };
-        Ok(InLine { append: self.ctx.append(partition, batch), partition: Arc::clone(partition), time })
+        Ok(QueuedBatch { append: self.ctx.append(partition, batch), partition: Arc::clone(partition), time })
     }
 
     async fn check(self, partition: &Partition, records: Records) -> Result<Checked, RefusedBatch> {
@@ -239,14 +239,14 @@ fn has_enough_in_step(topic: &Topic, partition: &Partition) -> bool {
 const NO_APPEND_TIME: Timestamp = Timestamp(-1);
 
 /// A batch that is queued for the log.
-struct InLine {
+struct QueuedBatch {
     append: Append,
     partition: Arc<Partition>,
     /// The broker's time, if the topic uses it.
     time: Timestamp,
 }
 
-impl InLine {
+impl QueuedBatch {
     async fn appended(self) -> Result<(Appended, Timestamp), RefusedBatch> {
         let appended = match self.append.await {
             Ok(appended) => appended,
@@ -309,7 +309,7 @@ struct BegunTopic {
     topic_id: TopicId,
     /// `None` if the client did not get the topic.
     seen: Option<SeenTopic>,
-    partitions: Vec<(i32, Result<InLine, RefusedBatch>)>,
+    partitions: Vec<(i32, Result<QueuedBatch, RefusedBatch>)>,
 }
 
 impl BegunTopic {

@@ -30,7 +30,6 @@ pub use index::{Appendage, DEFAULT_INTERVAL};
 pub use walk::{End, Expected, Held, Met, check, walk_file};
 
 use super::fs::{self, File, Open};
-
 use super::layout::Names;
 use crate::kernel::{self, SegmentId};
 use crate::record::{self, Header};
@@ -552,9 +551,6 @@ impl ExtentReader for Segment {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// The segment that this extent is. All extents of a store come from its one engine.
 pub fn segment_of(extent: Arc<dyn ExtentReader>) -> Arc<Segment> {
     let any: Arc<dyn Any + Send + Sync> = extent;
@@ -569,3 +565,6 @@ pub fn segments_of(extents: Vec<Arc<dyn ExtentReader>>) -> Vec<Arc<Segment>> {
 pub fn dir_of(partition: &Partition) -> Arc<PartitionDir> {
     Arc::clone(partition.home()).downcast().expect("the engine on files gives it a directory")
 }
+
+#[cfg(test)]
+mod tests;
