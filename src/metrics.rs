@@ -130,14 +130,14 @@ mod tests {
     use crate::stop::Stop;
     use crate::storage::{NewTopic, Place, StoreOptions};
     use crate::time::Clock;
-    use crate::types::Offset;
+    use crate::types::{Offset, TopicPartition};
 
     /// Creates a topic and a group with a committed offset in it, and counts a refused request.
     async fn work(store: &Store, groups: &Groups, services: &Services) {
         let new = NewTopic { name: "t".into(), partitions: 1, overrides: Default::default() };
         let topic = store.create_topic(new).await.unwrap();
         let offset = OffsetToCommit {
-            partition: (topic.id, 0),
+            partition: TopicPartition::new(topic.id, 0),
             offset: Offset(0),
             leader_epoch: None,
             metadata: String::new(),

@@ -149,6 +149,12 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
+impl TopicPartition {
+    pub const fn new(topic: TopicId, partition: i32) -> TopicPartition {
+        TopicPartition { topic, partition }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

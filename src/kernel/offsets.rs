@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::{Change, GroupRecord};
 use super::weight::{entry, text};
-use crate::types::{LeaderEpoch, Offset, SharedMap, Timestamp, TopicId};
-
-/// The partition of a committed offset.
-pub type PartitionKey = (TopicId, i32);
+use crate::types::{LeaderEpoch, Offset, SharedMap, Timestamp, TopicId, TopicPartition};
 
 /// A committed offset and its metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +25,7 @@ pub struct CommittedOffset {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredOffsets")]
 pub struct Offsets {
-    committed: SharedMap<PartitionKey, CommittedOffset>,
+    committed: SharedMap<TopicPartition, CommittedOffset>,
     #[serde(skip)]
     bytes: usize,
 }
@@ -36,15 +33,15 @@ pub struct Offsets {
 /// The offsets of one group as a snapshot has them.
 #[derive(Deserialize)]
 struct StoredOffsets {
-    committed: SharedMap<PartitionKey, CommittedOffset>,
+    committed: SharedMap<TopicPartition, CommittedOffset>,
 }
 
 /// A change of a group's offsets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OffsetChange {
-    Committed(Vec<(PartitionKey, CommittedOffset)>),
+    Committed(Vec<(TopicPartition, CommittedOffset)>),
     /// Removes offsets that were committed at these times. Later commits stay.
-    Removed(Vec<(PartitionKey, Timestamp)>),
+    Removed(Vec<(TopicPartition, Timestamp)>),
 }
 
 /// The offsets of all groups.
@@ -68,17 +65,17 @@ struct StoredAllOffsets {
 impl CommittedOffset {
     /// The memory of an offset with this metadata.
     pub fn weigh(metadata: &str) -> usize {
-        entry::<PartitionKey, CommittedOffset>() + text(metadata)
+        entry::<TopicPartition, CommittedOffset>() + text(metadata)
     }
 }
 
 impl Offsets {
-    pub fn get(&self, partition: PartitionKey) -> Option<&CommittedOffset> {
+    pub fn get(&self, partition: TopicPartition) -> Option<&CommittedOffset> {
         self.committed.get(&partition)
     }
 
     /// All offsets, in the order of the topic ids.
-    pub fn all(&self) -> &SharedMap<PartitionKey, CommittedOffset> {
+    pub fn all(&self) -> &SharedMap<TopicPartition, CommittedOffset> {
         &self.committed
     }
 
@@ -99,9 +96,9 @@ impl Offsets {
     pub fn topics(&self) -> Vec<TopicId> {
         let mut topics = Vec::new();
         let mut from = Bound::Unbounded;
-        while let Some(((topic, _), _)) = self.committed.range((from, Bound::Unbounded)).next() {
-            topics.push(*topic);
-            from = Bound::Excluded((*topic, i32::MAX));
+        while let Some((of, _)) = self.committed.range((from, Bound::Unbounded)).next() {
+            topics.push(of.topic);
+            from = Bound::Excluded(TopicPartition { partition: i32::MAX, ..*of });
         }
         topics
     }
@@ -131,7 +128,7 @@ impl Offsets {
         }
     }
 
-    fn remove(&mut self, partition: PartitionKey) {
+    fn remove(&mut self, partition: TopicPartition) {
         if let Some(committed) = self.committed.get(&partition) {
             self.bytes -= CommittedOffset::weigh(&committed.metadata);
             self.committed.remove_mut(&partition);
@@ -139,12 +136,13 @@ impl Offsets {
     }
 
     fn remove_topic(&mut self, topic: TopicId) {
-        let partitions: Vec<PartitionKey> = self.of_topic(topic).collect();
+        let partitions: Vec<TopicPartition> = self.of_topic(topic).collect();
         partitions.into_iter().for_each(|partition| self.remove(partition));
     }
 
-    fn of_topic(&self, topic: TopicId) -> impl Iterator<Item = PartitionKey> {
-        self.committed.range((topic, i32::MIN)..=(topic, i32::MAX)).map(|(partition, _)| *partition)
+    fn of_topic(&self, topic: TopicId) -> impl Iterator<Item = TopicPartition> {
+        let all = [i32::MIN, i32::MAX].map(|partition| TopicPartition { topic, partition });
+        self.committed.range(all[0]..=all[1]).map(|(partition, _)| *partition)
     }
 }
 
@@ -232,10 +230,10 @@ fn topics_with_changes(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
         match change {
             Change::Offsets(OffsetChange::Committed(offsets)) => {
                 let new = offsets.iter().map(|(of, _)| *of).filter(|of| before.get(*of).is_none());
-                topics.extend(new.map(|(topic, _)| topic));
+                topics.extend(new.map(|of| of.topic));
             }
             Change::Offsets(OffsetChange::Removed(offsets)) => {
-                topics.extend(offsets.iter().map(|((topic, _), _)| *topic));
+                topics.extend(offsets.iter().map(|(of, _)| of.topic));
             }
             Change::Group(GroupRecord::Deleted) => topics.extend(before.topics()),
             Change::Group(_) => {}
@@ -272,12 +270,12 @@ mod tests {
     const ONE: TopicId = Uuid([1; 16]);
     const TWO: TopicId = Uuid([2; 16]);
 
-    fn committed(topic: TopicId, partition: i32, at: i64) -> (PartitionKey, CommittedOffset) {
+    fn committed(topic: TopicId, partition: i32, at: i64) -> (TopicPartition, CommittedOffset) {
         let committed_at = Timestamp(at);
         let metadata = String::new();
         let offset = Offset(at);
         (
-            (topic, partition),
+            TopicPartition::new(topic, partition),
             CommittedOffset { offset, leader_epoch: None, metadata, committed_at, expires_at: None },
         )
     }
@@ -328,10 +326,10 @@ mod tests {
         let mut all = AllOffsets::default();
         let offsets = vec![committed(ONE, 0, 5), committed(ONE, 1, 7)];
         change(&mut all, "a", OffsetChange::Committed(offsets));
-        let expired = [0, 1].map(|partition| ((ONE, partition), Timestamp(5)));
+        let expired = [0, 1].map(|partition| (TopicPartition::new(ONE, partition), Timestamp(5)));
         change(&mut all, "a", OffsetChange::Removed(expired.to_vec()));
         let left: Vec<_> = all.of("a").unwrap().all().keys().copied().collect();
-        assert_eq!(left, [(ONE, 1)]);
+        assert_eq!(left, [TopicPartition::new(ONE, 1)]);
     }
 
     #[test]
@@ -346,7 +344,7 @@ mod tests {
         assert!(long > 1000, "{long}");
         change(&mut all, "a", with("x"));
         assert!(all.bytes() < long - 900, "{}", all.bytes());
-        change(&mut all, "a", OffsetChange::Removed(vec![((ONE, 0), Timestamp(5))]));
+        change(&mut all, "a", OffsetChange::Removed(vec![(TopicPartition::new(ONE, 0), Timestamp(5))]));
         assert_eq!(all.bytes(), 0);
     }
 }

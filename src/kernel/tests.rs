@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Changes;
-use crate::types::LeaderEpoch;
+use crate::types::{LeaderEpoch, TopicPartition};
 
 mod entries;
 mod groups;
@@ -455,7 +455,7 @@ impl Random {
                 after: self.below(2) * 5,
                 changes: vec![match self.below(3) {
                     0 => group::GroupRecord::Deleted.into(),
-                    1 => offsets::OffsetChange::Removed(vec![((topic, 0), at(0))]).into(),
+                    1 => offsets::OffsetChange::Removed(vec![(TopicPartition::new(topic, 0), at(0))]).into(),
                     _ => groups::committed_of(topic, self.below(9) as i64),
                 }],
             },

@@ -16,7 +16,7 @@ use crate::coordinator::Watched;
 use crate::coordinator::group::GroupState;
 use crate::kernel::Placement;
 use crate::storage::{Partition, Store, Topics};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Timestamp, TopicPartition};
 
 pub struct Look {
     pub broker: Arc<Metrics>,
@@ -153,7 +153,7 @@ impl Watching<'_> {
         let Watched { group, state, members, offsets } = watched;
         let name = label::shown(&group);
         let mut seen = Group { name, state, members, partitions: Vec::new(), topics: Vec::new() };
-        for ((topic, partition), committed) in offsets.all() {
+        for (TopicPartition { topic, partition }, committed) in offsets.all() {
             let committed = committed.offset;
             // Deleted topics and partitions have no lag.
             let Some(topic) = topics.by_id(*topic) else { continue };

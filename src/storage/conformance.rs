@@ -16,7 +16,7 @@ use super::{AppendError, LogError, NewTopic, Store, StoreError, TopicError};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange};
 use crate::kernel::{Refusal, Scope};
-use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, Timestamp, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, Timestamp, TopicId, TopicPartition};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -360,7 +360,7 @@ fn committed(topic: TopicId, offset: i64) -> Vec<Change> {
         committed_at: Timestamp(0),
         expires_at: None,
     };
-    vec![OffsetChange::Committed(vec![((topic, 0), committed)]).into()]
+    vec![OffsetChange::Committed(vec![(TopicPartition::new(topic, 0), committed)]).into()]
 }
 
 /// A coordinator's copy of a group. Its changes go to the store at once, one after the other.
@@ -414,7 +414,7 @@ async fn a_coordinator_that_was_replaced_changes_nothing(subject: &mut impl Subj
     assert_eq!(next.change(committed(topic, 5)).await, Ok(()));
     let former = Coordinator::load(&client.store(ONE)).await;
     assert_eq!(former.kept, next.kept);
-    assert_eq!(former.kept.offsets.get((topic, 0)).unwrap().offset, Offset(5));
+    assert_eq!(former.kept.offsets.get(TopicPartition::new(topic, 0)).unwrap().offset, Offset(5));
 }
 
 /// Three producers send to two partitions while brokers stop and start.

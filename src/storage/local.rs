@@ -286,7 +286,7 @@ impl Upkeep for Local {
             for topic in topics.iter().filter(|topic| topic.settings.cleanup.compact) {
                 for partition in topic.partitions.iter().filter(|partition| !partition.is_damaged()) {
                     // Records that could not be written to their segment cannot be read from it.
-                    if engine.is_stuck(TopicPartition { topic: topic.id, partition: partition.index }) {
+                    if engine.is_stuck(TopicPartition::new(topic.id, partition.index)) {
                         continue;
                     }
                     let Some(state) = shard.partition(topic.id, partition.index) else { continue };

@@ -225,7 +225,7 @@ impl Partition {
     }
 
     pub fn key(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic, partition: self.index }
+        TopicPartition::new(self.topic, self.index)
     }
 
     /// Takes no lock. The log start offset is read first, so that it is never above the end.

@@ -13,7 +13,7 @@ use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::local::fs::{DiskFs, Fs};
 use jackdaw::storage::local::inspect::{self, NextStart};
 use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions, local::repair};
-use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition};
 
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
 use crate::history::{commit, submit};
@@ -140,7 +140,7 @@ fn check_records(store: &Store) {
     assert_eq!(gap, Err(AppendError::Refused(Refusal::OutOfOrderSequence { expected: 2, got: 5 })));
 
     let group = store.group("group").unwrap();
-    assert_eq!(group.offsets.get((orders.id, 0)).unwrap().offset, Offset(17));
+    assert_eq!(group.offsets.get(TopicPartition::new(orders.id, 0)).unwrap().offset, Offset(17));
     assert!(now(store.append(orders.partition(0).unwrap(), batch(&["goes on"]))).is_ok());
 }
 

@@ -8,7 +8,7 @@ use jackdaw::kernel::group::{Change, Generation, GroupRecord, Member, Opaque, Ph
 use jackdaw::kernel::offsets::{CommittedOffset, OffsetChange};
 use jackdaw::storage::groups::{GroupStore, Settled};
 use jackdaw::storage::{Partition, Store, Topic};
-use jackdaw::types::{LeaderEpoch, Offset, TopicId};
+use jackdaw::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use crate::disk::values;
 
@@ -119,7 +119,8 @@ impl History {
     fn check_offsets(&mut self, store: &Store, promise: Promise, context: &str) {
         let offsets = store.group("group").map(|kept| kept.offsets).unwrap_or_default();
         for history in self.topics.values_mut() {
-            let committed = offsets.get((history.id, 0)).map_or(0, |committed| committed.offset.0);
+            let committed =
+                offsets.get(TopicPartition::new(history.id, 0)).map_or(0, |committed| committed.offset.0);
             assert!(committed <= self.tried_to_commit, "{context}: a commit nobody made");
             if promise == Promise::Nothing {
                 assert!(committed >= history.committed, "{context}: a commit went back");
@@ -280,5 +281,5 @@ pub fn commit(topic: TopicId, offset: i64) -> Vec<Change> {
         committed_at: jackdaw::types::Timestamp(0),
         expires_at: None,
     };
-    vec![OffsetChange::Committed(vec![((topic, 0), committed)]).into()]
+    vec![OffsetChange::Committed(vec![(TopicPartition::new(topic, 0), committed)]).into()]
 }

@@ -14,7 +14,7 @@ use jackdaw::storage::{
     Topic, TopicError, Unavailable, Waiter,
 };
 use jackdaw::time::Clock;
-use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition};
 use rustix::io::Errno;
 
 use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
@@ -836,7 +836,10 @@ fn a_group_id_of_32_kib_in_any_script_survives_a_power_cut() {
     let store = open(&fs).unwrap();
     let groups = store.groups();
     assert_eq!(groups.iter().map(|(id, _)| &**id).collect::<Vec<_>>(), [id.as_str()]);
-    assert_eq!(store.group(&id).unwrap().offsets.get((topic.id, 0)).unwrap().offset, Offset(5));
+    assert_eq!(
+        store.group(&id).unwrap().offsets.get(TopicPartition::new(topic.id, 0)).unwrap().offset,
+        Offset(5)
+    );
 }
 
 #[test]

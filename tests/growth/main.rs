@@ -16,7 +16,9 @@ use jackdaw::protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 
-use jackdaw::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use jackdaw::types::{
+    LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition, Uuid,
+};
 
 #[path = "../counting/mod.rs"]
 mod counting;
@@ -96,7 +98,10 @@ fn group(shard: &mut Shard, group: &str, after: u64, partitions: Range<i32>) {
         let metadata = "host-17".to_owned();
         let (offset, committed_at) = (Offset(5), Timestamp(0));
         let (leader_epoch, expires_at) = (None, None);
-        ((topic, partition), CommittedOffset { offset, leader_epoch, metadata, committed_at, expires_at })
+        (
+            TopicPartition::new(topic, partition),
+            CommittedOffset { offset, leader_epoch, metadata, committed_at, expires_at },
+        )
     };
     let changes = vec![OffsetChange::Committed(partitions.map(committed).collect()).into()];
     shard.apply(Timestamp(0), &Command::Group { group: group.to_owned(), after, changes }).unwrap();

@@ -16,7 +16,7 @@ use crate::protocol::messages::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
-use crate::types::{LeaderEpoch, Offset, TopicId};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// The value of a client that knows no leader epoch.
 const NO_EPOCH: i32 = -1;
@@ -115,7 +115,7 @@ fn look_up(
             continue;
         }
         offsets.push(OffsetToCommit {
-            partition: (topic.id, index),
+            partition: TopicPartition::new(topic.id, index),
             offset: Offset(partition.committed_offset),
             leader_epoch: Some(partition.committed_leader_epoch)
                 .filter(|epoch| *epoch != NO_EPOCH)

@@ -13,6 +13,7 @@ use crate::protocol::messages::{
     OffsetDeleteResponseTopic,
 };
 use crate::storage::Topic;
+use crate::types::TopicPartition;
 
 impl Handler for OffsetDeleteRequest {
     fn named(&self) -> usize {
@@ -70,7 +71,8 @@ fn look_up(
             Err(error) => error.into(),
             Ok(topic) if topic.partition(index).is_none() => ErrorCode::UnknownTopicOrPartition,
             Ok(topic) => {
-                offsets.push(OffsetToDelete { partition: (topic.id, index), topic: topic.name.clone() });
+                let partition = TopicPartition::new(topic.id, index);
+                offsets.push(OffsetToDelete { partition, topic: topic.name.clone() });
                 ErrorCode::None
             }
         };

@@ -10,13 +10,14 @@ use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
-use crate::kernel::offsets::{CommittedOffset, Offsets, PartitionKey};
+use crate::kernel::offsets::{CommittedOffset, Offsets};
 use crate::protocol::messages::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use crate::storage::Topic;
+use crate::types::TopicPartition;
 
 /// The first version with topic ids.
 const TOPIC_IDS: i16 = 10;
@@ -130,7 +131,10 @@ fn some_offsets(
 ) -> OffsetFetchResponseTopics {
     let topic = topic_of(&asked, version, view).map(|topic| topic.id);
     let answer = |index| match (topic, found) {
-        (Ok(topic), Ok(offsets)) => partition(index, offsets.get((topic, index)), ErrorCode::None),
+        (Ok(topic), Ok(offsets)) => {
+            let committed = offsets.get(TopicPartition { topic, partition: index });
+            partition(index, committed, ErrorCode::None)
+        }
         (Ok(_), Err(error)) => partition(index, None, *error),
         // In versions with names, an unknown topic looks like a topic without a commit.
         (Err(NoTopic::UnknownName), _) => partition(index, None, ErrorCode::None),
@@ -153,15 +157,16 @@ fn keys<'a>(
     asked: &'a OffsetFetchRequestTopics,
     version: i16,
     view: &TopicView,
-) -> impl Iterator<Item = PartitionKey> + use<'a> {
-    let id = topic_of(asked, version, view).ok().map(|topic| topic.id);
-    asked.partition_indexes.iter().filter_map(move |index| Some((id?, *index)))
+) -> impl Iterator<Item = TopicPartition> + use<'a> {
+    let topic = topic_of(asked, version, view).ok().map(|topic| topic.id);
+    let key = move |partition: &i32| Some(TopicPartition::new(topic?, *partition));
+    asked.partition_indexes.iter().filter_map(key)
 }
 
 fn all_offsets(offsets: &Offsets, version: i16, view: &TopicView) -> Vec<OffsetFetchResponseTopics> {
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     let mut last: Option<&Topic> = None;
-    for ((id, index), committed) in offsets.all() {
+    for (TopicPartition { topic: id, partition: index }, committed) in offsets.all() {
         let topic = match last.filter(|last| last.id == *id) {
             Some(topic) => topic,
             None => match view.topic(TopicRef::Id(*id), Operation::Describe) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::step::Step;
 use crate::coordinator::group::{Asked, Commit, GroupError, OffsetToCommit};
 use crate::kernel::group::Phase;
-use crate::kernel::offsets::{CommittedOffset, OffsetChange, PartitionKey};
-use crate::types::Timestamp;
+use crate::kernel::offsets::{CommittedOffset, OffsetChange};
+use crate::types::{Timestamp, TopicPartition};
 
 pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
     let Asked { what: commit, reply } = asked;
@@ -21,7 +21,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Commit>) {
         Timestamp(now.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
     });
     let mut answers = Vec::with_capacity(commit.offsets.len());
-    let mut accepted: BTreeMap<PartitionKey, CommittedOffset> = BTreeMap::new();
+    let mut accepted: BTreeMap<TopicPartition, CommittedOffset> = BTreeMap::new();
     let mut grown = 0;
     for asked in commit.offsets {
         let answer = check_offset(step, &asked, &mut grown);

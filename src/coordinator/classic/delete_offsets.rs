@@ -3,7 +3,8 @@
 use super::step::Step;
 use super::subscription::{self, CONSUMER};
 use crate::coordinator::group::{Asked, DeleteOffsets, Each, GroupError, OffsetToDelete};
-use crate::kernel::offsets::{OffsetChange, PartitionKey};
+use crate::kernel::offsets::OffsetChange;
+use crate::types::TopicPartition;
 
 pub(super) fn decide(step: &mut Step, asked: Asked<DeleteOffsets>) {
     let answer = delete(step, &asked.what.0);
@@ -32,7 +33,7 @@ fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError>
         .collect();
     partitions.sort_unstable();
     partitions.dedup();
-    let committed = |of: PartitionKey| Some((of, step.view.offsets().get(of)?.committed_at));
+    let committed = |of: TopicPartition| Some((of, step.view.offsets().get(of)?.committed_at));
     let removed: Vec<_> = partitions.into_iter().filter_map(committed).collect();
     if !removed.is_empty() {
         step.change_offsets(OffsetChange::Removed(removed), 0);

@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::step::Step;
 use super::subscription;
 use crate::kernel::group::{GroupRecord, Phase};
-use crate::kernel::offsets::{CommittedOffset, OffsetChange, PartitionKey};
-use crate::types::{Timestamp, TopicId};
+use crate::kernel::offsets::{CommittedOffset, OffsetChange};
+use crate::types::{Timestamp, TopicId, TopicPartition};
 
 pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
     let gone = of_deleted_topics(step).chain(by_age_at.into_iter().flat_map(|now| expired(step, now)));
-    let gone: BTreeMap<PartitionKey, Timestamp> = gone.collect();
+    let gone: BTreeMap<TopicPartition, Timestamp> = gone.collect();
     // A commit may be on its way, so whether nothing is left is known only if all records have settled.
     let nothing_left = step.occasion.settled && gone.len() == step.view.offsets().len();
     if !gone.is_empty() {
@@ -36,17 +36,17 @@ pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
 
 /// The offsets of deleted topics, with the times of their commits. The kernel removes them with the topic, so
 /// these were committed while it was deleted.
-fn of_deleted_topics<'a>(step: &'a Step) -> impl Iterator<Item = (PartitionKey, Timestamp)> + 'a {
+fn of_deleted_topics<'a>(step: &'a Step) -> impl Iterator<Item = (TopicPartition, Timestamp)> + 'a {
     let is_deleted = |topic: &TopicId| step.view.seen().topic(*topic).is_none();
     let deleted: BTreeSet<TopicId> = step.view.offsets().topics().into_iter().filter(is_deleted).collect();
     let offsets = step.view.offsets().all().iter();
     offsets
-        .filter(move |((topic, _), _)| deleted.contains(topic))
+        .filter(move |(partition, _)| deleted.contains(&partition.topic))
         .map(|(partition, committed)| (*partition, committed.committed_at))
 }
 
 /// The expired offsets, with the times of their commits.
-fn expired(step: &Step, now: Timestamp) -> Vec<(PartitionKey, Timestamp)> {
+fn expired(step: &Step, now: Timestamp) -> Vec<(TopicPartition, Timestamp)> {
     let subscribed = subscription::of_group(step.hard);
     let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
         (None, _) => None,
@@ -65,7 +65,7 @@ fn expired(step: &Step, now: Timestamp) -> Vec<(PartitionKey, Timestamp)> {
     };
     let offsets = step.view.offsets().all().iter();
     offsets
-        .filter(|((topic, _), committed)| is_over(committed) && !is_read(topic))
+        .filter(|(partition, committed)| is_over(committed) && !is_read(&partition.topic))
         .map(|(partition, committed)| (*partition, committed.committed_at))
         .collect()
 }

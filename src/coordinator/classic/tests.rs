@@ -20,10 +20,10 @@ use crate::coordinator::machine::{Machine, Occasion};
 use crate::coordinator::reply::{Awaited, Reply};
 use crate::coordinator::{GroupStore, Now, Settled};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, MemberId, Opaque};
-use crate::kernel::offsets::{Offsets, PartitionKey};
+use crate::kernel::offsets::Offsets;
 use crate::kernel::{self, weigh_group};
 use crate::storage::groups::Seen;
-use crate::types::{Offset, Timestamp, TopicId, Uuid};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition, Uuid};
 
 /// A group under test.
 struct Play {
@@ -221,7 +221,7 @@ impl Play {
         self.ask(Delete, Command::Delete)
     }
 
-    fn delete_offsets(&mut self, offsets: &[(PartitionKey, &str)]) -> Result<Each, GroupError> {
+    fn delete_offsets(&mut self, offsets: &[(TopicPartition, &str)]) -> Result<Each, GroupError> {
         let offsets = offsets
             .iter()
             .map(|(partition, topic)| OffsetToDelete { partition: *partition, topic: (*topic).into() })
@@ -358,7 +358,7 @@ const TOPIC: TopicId = Uuid([7; 16]);
 
 fn offset(partition: i32, offset: i64) -> OffsetToCommit {
     OffsetToCommit {
-        partition: (TOPIC, partition),
+        partition: TopicPartition::new(TOPIC, partition),
         offset: Offset(offset),
         leader_epoch: None,
         metadata: String::new(),

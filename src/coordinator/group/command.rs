@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::coordinator::reply::Reply;
 use crate::kernel::group::{Generation, MemberId, Opaque};
-use crate::kernel::offsets::PartitionKey;
-use crate::types::{LeaderEpoch, Offset, Timestamp};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// A request of a client, and the place for its answer.
 #[derive(Debug)]
@@ -121,7 +120,7 @@ pub struct Commit {
 
 #[derive(Clone, Debug)]
 pub struct OffsetToCommit {
-    pub partition: PartitionKey,
+    pub partition: TopicPartition,
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
@@ -132,7 +131,7 @@ pub struct DeleteOffsets(pub Vec<OffsetToDelete>);
 
 #[derive(Clone, Debug)]
 pub struct OffsetToDelete {
-    pub partition: PartitionKey,
+    pub partition: TopicPartition,
     /// The current name of the topic: members subscribe by name.
     pub topic: Arc<str>,
 }

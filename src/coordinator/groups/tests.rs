@@ -16,7 +16,7 @@ use crate::kernel;
 use crate::kernel::group::{Change, Generation, KeptGroup, Opaque};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange, Offsets};
 use crate::storage::groups::Seen;
-use crate::types::{Offset, Timestamp, TopicId, Uuid};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition, Uuid};
 use std::sync::Mutex;
 
 const TOPIC: TopicId = Uuid([7; 16]);
@@ -208,7 +208,7 @@ fn beat(member: &str, generation: i32) -> Heartbeat {
 
 fn commit(value: i64) -> Commit {
     let offset = OffsetToCommit {
-        partition: (TOPIC, 0),
+        partition: TopicPartition::new(TOPIC, 0),
         offset: Offset(value),
         leader_epoch: None,
         metadata: String::new(),
@@ -224,7 +224,7 @@ fn commit(value: i64) -> Commit {
 
 fn offset_of(stage: &Stage, group: &str) -> Option<i64> {
     let offsets = now(stage.groups.offsets(group)).unwrap();
-    offsets.get((TOPIC, 0)).map(|committed| committed.offset.0)
+    offsets.get(TopicPartition::new(TOPIC, 0)).map(|committed| committed.offset.0)
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn offsets_are_those_of_the_store_also_if_they_change_without_the_group() {
     let change = OffsetChange::Committed(vec![(of, committed)]).into();
     stage.store.durable.lock().unwrap().change("g", 0, &[change]).unwrap();
     assert_eq!(offset_of(&stage, "g"), Some(9));
-    let topic = OffsetToDelete { partition: (TOPIC, 0), topic: "t".into() };
+    let topic = OffsetToDelete { partition: TopicPartition::new(TOPIC, 0), topic: "t".into() };
     assert_eq!(now(stage.groups.delete_offsets("g", vec![topic])), Ok(vec![Ok(())]));
     assert_eq!(offset_of(&stage, "g"), None);
 }
@@ -301,7 +301,7 @@ fn deleting_an_offset_waits_for_a_commit_that_came_before_it() {
     stage.clock.set(Timestamp(stage.clock.now().0 + 1));
     stage.store.hold();
     let mut commits = pin!(stage.groups.commit("g", commit(5)));
-    let topic = OffsetToDelete { partition: (TOPIC, 0), topic: "t".into() };
+    let topic = OffsetToDelete { partition: TopicPartition::new(TOPIC, 0), topic: "t".into() };
     let mut deletes = pin!(stage.groups.delete_offsets("g", vec![topic]));
     assert!(peek(commits.as_mut()).is_none() && peek(deletes.as_mut()).is_none());
     stage.store.let_go();
@@ -522,7 +522,7 @@ fn groups_that_hold_nothing_take_no_room_from_those_that_do() {
             who: Identity { member: member.clone(), instance: None },
             ..commit(1)
         };
-        commit.offsets[0].partition.1 = partition;
+        commit.offsets[0].partition.partition = partition;
         assert_eq!(now(stage.groups.commit("real", commit)), Ok(vec![Ok(())]), "{partition}");
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::kernel::group::{Change, Generation, GroupRecord, Member};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange};
+use crate::types::TopicPartition;
 
 fn committed(offset: i64) -> Change {
     committed_of(TOPIC, offset)
@@ -16,7 +17,7 @@ pub(super) fn committed_of(topic: TopicId, offset: i64) -> Change {
         committed_at: at(0),
         expires_at: None,
     };
-    OffsetChange::Committed(vec![((topic, 0), committed)]).into()
+    OffsetChange::Committed(vec![(TopicPartition::new(topic, 0), committed)]).into()
 }
 
 fn emptied(generation: i32) -> Change {
@@ -61,7 +62,10 @@ fn the_version_follows_from_the_records_and_offsets_leave_it() {
     assert_eq!(version(&shard), 0, "a group that only has offsets");
     change(&mut shard, 0, vec![committed(6), emptied(1)]).unwrap();
     assert_eq!(version(&shard), version_after(1));
-    assert_eq!(shard.groups().get("g").unwrap().offsets.get((TOPIC, 0)).unwrap().offset, Offset(6));
+    assert_eq!(
+        shard.groups().get("g").unwrap().offsets.get(TopicPartition::new(TOPIC, 0)).unwrap().offset,
+        Offset(6)
+    );
 }
 
 #[test]
@@ -85,7 +89,7 @@ fn a_change_copies_no_other_offset_and_no_other_member() {
     let mut shard = with_topic();
     let one = |partition: i32, offset: i64| match committed(offset) {
         Change::Offsets(OffsetChange::Committed(mut offsets)) => {
-            offsets[0].0.1 = partition;
+            offsets[0].0.partition = partition;
             OffsetChange::Committed(offsets).into()
         }
         other => panic!("not a commit: {other:?}"),

@@ -285,7 +285,7 @@ impl Engine {
     ) {
         let directory = Arc::clone(&self.directory);
         self.published.show_all(&self.shard.lock().ignoring_poison(), |topic, name, index| {
-            let dir = directory.partition_dir(name, TopicPartition { topic: topic.id, partition: index });
+            let dir = directory.partition_dir(name, TopicPartition::new(topic.id, index));
             let state = topic.partition(index);
             let extents = state.map(|state| recovery::segments_of(&dir, state, &unwritten));
             Opened { home: dir, extents: extents.unwrap_or_default() }
@@ -338,7 +338,7 @@ impl Engine {
 
 impl Logs for Engine {
     fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened {
-        let dir = self.directory.partition_dir(name, TopicPartition { topic: topic.id, partition: index });
+        let dir = self.directory.partition_dir(name, TopicPartition::new(topic.id, index));
         Opened { home: dir, extents: VecDeque::new() }
     }
 
@@ -556,7 +556,7 @@ mod tests {
             committed_at: Timestamp(0),
             expires_at: None,
         };
-        let changes = vec![OffsetChange::Committed(vec![((topic, 0), committed)]).into()];
+        let changes = vec![OffsetChange::Committed(vec![(TopicPartition::new(topic, 0), committed)]).into()];
         let commit = Command::Group { group: "g".into(), after: 0, changes };
         let committer = local.committer();
         let offsets = || store.group("g").map(|kept| kept.offsets.len());

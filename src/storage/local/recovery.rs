@@ -349,7 +349,7 @@ struct Place {
 
 impl Place {
     fn key(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic, partition: self.partition }
+        TopicPartition::new(self.topic, self.partition)
     }
 }
 
@@ -383,13 +383,11 @@ impl Outcomes<'_> {
                 self.drops.push(Drops::Topic { id: *topic, name: name.clone() });
             }
             Applied::LogStart { topic, partition, offset, .. } => {
-                self.drops
-                    .push(Drops::Before(TopicPartition { topic: *topic, partition: *partition }, *offset));
+                self.drops.push(Drops::Before(TopicPartition::new(*topic, *partition), *offset));
             }
             Applied::ExtentsReplaced { topic, partition, replaced, .. } => {
                 let ids = replaced.iter().map(kernel::Extent::id).collect();
-                self.drops
-                    .push(Drops::Segments(TopicPartition { topic: *topic, partition: *partition }, ids));
+                self.drops.push(Drops::Segments(TopicPartition::new(*topic, *partition), ids));
             }
             Applied::TopicCreated { .. }
             | Applied::Duplicate { .. }

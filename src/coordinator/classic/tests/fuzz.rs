@@ -4,6 +4,7 @@
 use super::*;
 use crate::coordinator::group::weight;
 use crate::kernel::group::Phase;
+use crate::types::TopicPartition;
 
 /// A small random number generator (xorshift64*), so that a seed identifies a run.
 struct Dice(u64);
@@ -139,7 +140,10 @@ impl Clients {
     fn administer(&mut self) {
         match self.dice.roll(6) {
             0 => drop(self.play.delete()),
-            1 => drop(self.play.delete_offsets(&[((TOPIC, 0), "t"), ((TOPIC, 1), "u")])),
+            1 => drop(self.play.delete_offsets(&[
+                (TopicPartition::new(TOPIC, 0), "t"),
+                (TopicPartition::new(TOPIC, 1), "u"),
+            ])),
             2 => {
                 self.play.topics.remove(&TOPIC);
                 self.play.decide(Command::Expire { by_age_at: None });

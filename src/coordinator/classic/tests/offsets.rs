@@ -1,9 +1,10 @@
 //! Committed offsets and their expiration.
 
 use super::*;
+use crate::types::TopicPartition;
 
 fn committed(play: &Play, partition: i32) -> Option<i64> {
-    play.replayed.offsets.get((TOPIC, partition)).map(|committed| committed.offset.0)
+    play.replayed.offsets.get(TopicPartition::new(TOPIC, partition)).map(|committed| committed.offset.0)
 }
 
 fn retention_check(play: &mut Play, topic: &'static str) {
@@ -87,12 +88,12 @@ fn c10_an_offset_comes_back_with_its_metadata() {
         ..offset(4, 9)
     };
     play.commit(simple(vec![asked])).unwrap().remove(0).unwrap();
-    let there = play.replayed.offsets.get((TOPIC, 4)).unwrap();
+    let there = play.replayed.offsets.get(TopicPartition::new(TOPIC, 4)).unwrap();
     assert_eq!(
         (there.metadata.as_str(), there.offset, there.leader_epoch.unwrap().0),
         ("näher", Offset(9), 3)
     );
-    assert_eq!(play.replayed.offsets.get((TOPIC, 5)), None);
+    assert_eq!(play.replayed.offsets.get(TopicPartition::new(TOPIC, 5)), None);
     assert_eq!(play.replayed.offsets.len(), 1);
 }
 
@@ -127,7 +128,8 @@ fn a_group_with_members_is_not_deleted_and_one_without_goes_with_its_offsets() {
 fn offsets_of_topics_that_members_read_are_not_deleted() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5), offset(1, 5)])).unwrap();
-    let asked = [((TOPIC, 0), "t"), ((TOPIC, 1), "other"), ((TOPIC, 9), "other")];
+    let asked =
+        [(0, "t"), (1, "other"), (9, "other")].map(|(at, name)| (TopicPartition::new(TOPIC, at), name));
     assert_eq!(play.delete_offsets(&asked), Ok(vec![Err(GroupError::SubscribedToTopic), Ok(()), Ok(())]));
     assert_eq!((committed(&play, 0), committed(&play, 1)), (Some(5), None));
     play.leave(vec![Leaver::Member(who(&members[0]))]);
@@ -138,12 +140,15 @@ fn offsets_of_topics_that_members_read_are_not_deleted() {
 #[test]
 fn offsets_are_not_deleted_where_nobody_knows_what_members_read() {
     let mut play = Play::default();
-    assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Err(GroupError::NoSuchGroup));
+    assert_eq!(play.delete_offsets(&[(TopicPartition::new(TOPIC, 0), "t")]), Err(GroupError::NoSuchGroup));
     let nonsense = Join { protocols: vec![("range".into(), Opaque::copy_of(b"?"))], ..newcomer("a") };
     let (mut play, _) = Play::stable(vec![nonsense]);
-    assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Ok(vec![Err(GroupError::SubscribedToTopic)]));
+    assert_eq!(
+        play.delete_offsets(&[(TopicPartition::new(TOPIC, 0), "t")]),
+        Ok(vec![Err(GroupError::SubscribedToTopic)])
+    );
     let (mut play, _) = Play::stable(vec![Join { protocol_type: "connect".into(), ..newcomer("a") }]);
-    assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Err(GroupError::NotEmpty));
+    assert_eq!(play.delete_offsets(&[(TopicPartition::new(TOPIC, 0), "t")]), Err(GroupError::NotEmpty));
 }
 
 #[test]
@@ -205,7 +210,7 @@ fn an_offset_that_was_committed_while_its_topic_was_deleted_goes_at_the_check() 
     let mut play = Play::default();
     let other = Uuid([8; 16]);
     play.topics.insert(other, "u");
-    let of_other = OffsetToCommit { partition: (other, 0), ..offset(0, 1) };
+    let of_other = OffsetToCommit { partition: TopicPartition::new(other, 0), ..offset(0, 1) };
     play.commit(simple(vec![offset(0, 5), offset(1, 5), of_other])).unwrap();
     play.topics.remove(&TOPIC);
     play.decide(Command::Expire { by_age_at: None });
@@ -220,7 +225,7 @@ fn a_group_is_not_deleted_for_its_lack_of_offsets_while_a_commit_may_be_on_its_w
     for command in [|| Command::Expire { by_age_at: Some(Timestamp(0)) }, || Command::MakeRoom] {
         let mut play = Play::default();
         play.commit(simple(vec![offset(0, 5)])).unwrap();
-        assert_eq!(play.delete_offsets(&[((TOPIC, 0), "t")]), Ok(vec![Ok(())]));
+        assert_eq!(play.delete_offsets(&[(TopicPartition::new(TOPIC, 0), "t")]), Ok(vec![Ok(())]));
         play.settled = false;
         play.decide(command());
         assert!(play.group.exists());

@@ -9,7 +9,7 @@ use crate::coordinator::group::roster::Enlist;
 use crate::storage::Store;
 use crate::storage::cluster::Faults;
 use crate::storage::conformance::subject::{Shared, Subject};
-use crate::types::NodeId;
+use crate::types::{NodeId, TopicPartition};
 
 const SEEDS: u64 = 20;
 const ONE: NodeId = NodeId(1);
@@ -92,7 +92,7 @@ async fn the_next_coordinator_goes_on_where_the_former_one_was() {
         let again = two.groups.sync("g", sync(&member, 1, b"")).await.unwrap();
         assert_eq!(again.assignment, Opaque::copy_of(b"part"), "no rebalance, and the assignment is there");
         let offsets = two.groups.offsets("g").await.unwrap();
-        assert_eq!(offsets.get((TOPIC, 0)).unwrap().offset, Offset(5));
+        assert_eq!(offsets.get(TopicPartition::new(TOPIC, 0)).unwrap().offset, Offset(5));
         assert_eq!(two.groups.commit("g", commit_of(&member, 6)).await, Ok(vec![Ok(())]));
     }
 }

@@ -6,7 +6,7 @@ use crate::storage::Store;
 use crate::storage::cluster::Faults;
 use crate::storage::conformance::subject::{Shared, Subject};
 use crate::storage::groups::GroupStore;
-use crate::types::{NodeId, Offset};
+use crate::types::{NodeId, Offset, TopicPartition};
 
 const SEEDS: u64 = 20;
 const ONE: NodeId = NodeId(1);
@@ -25,7 +25,7 @@ impl Keeper<Locks> for Shelf {
         let groups = self.store.groups();
         let mut all: BTreeMap<Key, Acknowledged> = BTreeMap::new();
         for (name, kept) in groups.iter() {
-            for ((topic, record), _) in kept.offsets.all().iter() {
+            for (TopicPartition { topic, partition: record }, _) in kept.offsets.all().iter() {
                 let acknowledged = all.entry((Arc::clone(name), *topic, 0)).or_default();
                 Arc::make_mut(acknowledged).insert((*record).into());
             }
@@ -54,7 +54,7 @@ impl Keeper<Locks> for Shelf {
             let committed_at = Timestamp(0);
             let committed =
                 CommittedOffset { offset, leader_epoch: None, metadata, committed_at, expires_at: None };
-            ((*topic, i32::try_from(record).unwrap()), committed)
+            (TopicPartition::new(*topic, i32::try_from(record).unwrap()), committed)
         };
         let change = OffsetChange::Committed(changes.into_iter().map(committed).collect());
         self.store.submit(group, 0, vec![change.into()])

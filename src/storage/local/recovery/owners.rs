@@ -169,7 +169,7 @@ impl Owned {
         let mut cut = Vec::new();
         for topic in shard.topics() {
             for (partition, index) in topic.partitions().zip(0..) {
-                let key = TopicPartition { topic: topic.id, partition: index };
+                let key = TopicPartition::new(topic.id, index);
                 if self.damaged.contains_key(&key) {
                     continue;
                 }

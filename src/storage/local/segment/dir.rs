@@ -49,7 +49,7 @@ impl PartitionDir {
     }
 
     pub fn key(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic, partition: self.partition }
+        TopicPartition::new(self.topic, self.partition)
     }
 
     pub fn topic(&self) -> TopicId {
