@@ -122,7 +122,7 @@ fn play(store: &Store, sent: &mut Sent) {
         for (topic, index, length) in
             [(&a, 0, 10), (&a, 1, 700), (&b, 0, 10), (&a, 0, 3_500), (&compacted, 0, 1_200), (&b, 0, 3_500)]
         {
-            let _ = sent.append(&store, topic, index, length);
+            let _ = sent.append(store, topic, index, length);
         }
         store.run_background();
         sent.commit(store, a.id);
@@ -324,7 +324,7 @@ fn fill(fs: &SimFs, store: &Store, topic: &Topic, sent: &mut Sent) {
     fs.set_capacity(Some(fs.used() + 6_000));
     let refused = (0..200).any(|_| {
         store.run_background();
-        sent.append(&store, topic, 0, 900).is_err()
+        sent.append(store, topic, 0, 900).is_err()
     });
     assert!(refused);
     assert!(store.is_writable());

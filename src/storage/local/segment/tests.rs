@@ -387,7 +387,7 @@ fn f8_f9_reads_that_go_on_where_they_ended_give_what_reads_from_anywhere_give() 
                 let expected = below[..below.iter().take_while(fits).count().max(1)].concat();
                 for segment in [&f.segment, &reopened] {
                     let Batches { pieces, next: behind, .. } =
-                        batches_in(&segment, next, end, max, true).unwrap();
+                        batches_in(segment, next, end, max, true).unwrap();
                     assert_eq!(pieces[0].to_bytes().unwrap(), expected, "{max} bytes from {next}");
                     assert_eq!(
                         behind.0,
