@@ -34,7 +34,7 @@ pub use failure::Failure;
 pub use line::{Append, Appended};
 pub use live::LiveSettings;
 pub use local::Tuning;
-pub use partition::{Ends, Found, Isolation, Partition, ReadAnswer, ReadRange};
+pub use partition::{Ends, FoundRecord, Isolation, Partition, ReadAnswer, ReadRange};
 pub use store::{NewTopic, Place, Store, StoreOptions};
 pub use topics::{Topic, Topics};
 pub use troubles::{Trouble, TroubleKind};

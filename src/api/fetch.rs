@@ -239,11 +239,14 @@ impl Poll {
                     listed: false,
                 };
                 match progress.read(range).await {
-                    Ok(0) => {
-                        progress.is_full = progress.next < self.isolation.end_of(progress.ends);
-                        break;
+                    Ok(bytes) => {
+                        self.size += bytes;
+                        let has_more = progress.next < self.isolation.end_of(progress.ends);
+                        progress.is_full = has_more && bytes == 0;
+                        if bytes == 0 || !has_more {
+                            break;
+                        }
                     }
-                    Ok(bytes) => self.size += bytes,
                     Err(error) => {
                         reading.state = State::Failed(error, None);
                         break;

@@ -13,7 +13,7 @@ use crate::protocol::messages::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
-use crate::storage::{Found, Isolation, Partition, Topic};
+use crate::storage::{FoundRecord, Isolation, Partition, Topic};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 impl Handler for ListOffsetsRequest {
@@ -99,13 +99,13 @@ async fn look_up(
     asked: &ListOffsetsPartition,
     isolation: Isolation,
     ctx: &Context,
-) -> Result<Option<Found>, ErrorCode> {
+) -> Result<Option<FoundRecord>, ErrorCode> {
     topic.partition(asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let wanted = Wanted::of_request(asked.timestamp, ctx.version)?;
     let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
     let partition = led_here(topic, asked.partition_index, ctx.node(), current)?;
     let ends = partition.ends();
-    let an_end = |offset, leader_epoch| Found { offset, timestamp: Timestamp(-1), leader_epoch };
+    let an_end = |offset, leader_epoch| FoundRecord { offset, timestamp: Timestamp(-1), leader_epoch };
     match wanted {
         Wanted::Latest => Ok(Some(an_end(isolation.end_of(ends), ends.leader_epoch))),
         Wanted::Earliest => Ok(Some(an_end(ends.log_start, partition.epoch_of(ends.log_start)))),
@@ -120,7 +120,7 @@ async fn search(
     partition: &Partition,
     wanted: Wanted,
     isolation: Isolation,
-) -> Result<Option<Found>, ErrorCode> {
+) -> Result<Option<FoundRecord>, ErrorCode> {
     loop {
         let before = partition.ends();
         let found = match wanted {
@@ -136,9 +136,12 @@ async fn search(
     }
 }
 
-fn answer(partition_index: i32, outcome: Result<Option<Found>, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn answer(
+    partition_index: i32,
+    outcome: Result<Option<FoundRecord>, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
     // Rule O2: Java clients throw on any other value for "none".
-    let none = Found { offset: Offset(-1), timestamp: Timestamp(-1), leader_epoch: LeaderEpoch(-1) };
+    let none = FoundRecord { offset: Offset(-1), timestamp: Timestamp(-1), leader_epoch: LeaderEpoch(-1) };
     let (error, found) = match outcome {
         Ok(found) => (ErrorCode::None, found.unwrap_or(none)),
         Err(error) => (error, none),

@@ -100,7 +100,7 @@ pub(super) struct Waiting<M: Machine, A> {
 }
 
 /// A machine that was found: in its slot, or as it was in the kernel.
-pub(super) enum Found<M: Machine> {
+pub(super) enum FoundMachine<M: Machine> {
     Slot(Arc<Slot<M>>),
     Kept(M::Key, M),
 }
@@ -263,7 +263,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// All machines, ordered by key.
-    pub fn all(&self) -> Vec<Found<M>> {
+    pub fn all(&self) -> Vec<FoundMachine<M>> {
         // The slots first: the kernel has all of a machine whose slot is gone by now.
         let slots = self.all_slots();
         let mut kept: BTreeMap<M::Key, M::Kept> = self.keeper.all().into_iter().collect();
@@ -271,10 +271,10 @@ impl<M: Machine> Runtime<M> {
         let now = self.session.now();
         let kept = kept.into_iter().map(|(key, kept)| {
             let machine = self.restored(key.borrow(), kept, now).machine;
-            (key.clone(), Found::Kept(key, machine))
+            (key.clone(), FoundMachine::Kept(key, machine))
         });
-        let mut found: BTreeMap<M::Key, Found<M>> = kept.collect();
-        found.extend(slots.into_iter().map(|slot| (slot.key.clone(), Found::Slot(slot))));
+        let mut found: BTreeMap<M::Key, FoundMachine<M>> = kept.collect();
+        found.extend(slots.into_iter().map(|slot| (slot.key.clone(), FoundMachine::Slot(slot))));
         let are_here = found.into_iter().filter(|(key, _)| self.keeper.home(key.borrow()).is_some());
         are_here.map(|(_, found)| found).collect()
     }
@@ -796,12 +796,12 @@ impl<A> Answered<A> {
     }
 }
 
-impl<M: Machine> Found<M> {
+impl<M: Machine> FoundMachine<M> {
     /// Reads from the machine. `Settled` is `None` if all its records are durable.
     pub fn read<T>(&self, read: impl FnOnce(&M::Key, &M, Option<&Settled>) -> T) -> T {
         match self {
-            Found::Kept(key, machine) => read(key, machine, None),
-            Found::Slot(slot) => {
+            FoundMachine::Kept(key, machine) => read(key, machine, None),
+            FoundMachine::Slot(slot) => {
                 let state = slot.lock();
                 let unsettled = Some(&state.last).filter(|last| last.peek() != Some(Ok(())));
                 read(&slot.key, &state.machine, unsettled)

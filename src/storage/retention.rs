@@ -46,16 +46,16 @@ pub(super) fn due(
 }
 
 /// Why retention could not delete records, for [`Store::troubles`](super::Store::troubles).
-pub(super) type Refusal = Mutex<Option<String>>;
+pub(super) type LastRefusal = Mutex<Option<String>>;
 
 /// One pass of retention. It ends with the last of its commands, and then publishes whether any was refused.
 pub(super) struct Pass {
-    refused: Refusal,
-    published: Arc<Refusal>,
+    refused: LastRefusal,
+    published: Arc<LastRefusal>,
 }
 
 impl Pass {
-    pub(super) fn begin(published: &Arc<Refusal>) -> Arc<Pass> {
+    pub(super) fn begin(published: &Arc<LastRefusal>) -> Arc<Pass> {
         Arc::new(Pass { refused: Mutex::default(), published: Arc::clone(published) })
     }
 

@@ -47,7 +47,7 @@ struct Inner {
     shard: Arc<Mutex<Shard>>,
     clocks: Arc<Clocks>,
     cluster_id: ClusterId,
-    retention_refused: Arc<retention::Refusal>,
+    retention_refused: Arc<retention::LastRefusal>,
     reminders: Mutex<Reminders>,
     /// The rules of leader elections, from the settings at the start.
     election: Election,

@@ -17,14 +17,14 @@ use crate::crashes::Random;
 use crate::disk::{checked, now, options};
 
 /// Offset, key and value.
-type Found = (i64, String, Option<String>);
+type KeptRecord = (i64, String, Option<String>);
 
 struct Log {
     fs: SimFs,
     clock: Clock,
     store: Store,
     /// All acknowledged records.
-    sent: Vec<Found>,
+    sent: Vec<KeptRecord>,
 }
 
 impl Log {
@@ -81,7 +81,7 @@ impl Log {
         self.store.run_background();
     }
 
-    fn found(&self) -> Vec<Found> {
+    fn found(&self) -> Vec<KeptRecord> {
         found(&self.partition(), Offset(0))
     }
 
@@ -100,7 +100,7 @@ impl Log {
     }
 
     /// The newest record of each key before the newest segment, and all records from there on.
-    fn compacted(&self) -> Vec<Found> {
+    fn compacted(&self) -> Vec<KeptRecord> {
         let from = self.newest_segment();
         let newest: BTreeMap<&str, i64> = self
             .sent
@@ -108,7 +108,7 @@ impl Log {
             .filter(|(offset, ..)| *offset < from)
             .map(|(offset, key, _)| (key.as_str(), *offset))
             .collect();
-        let kept = |(offset, key, _): &&Found| *offset >= from || newest[key.as_str()] == *offset;
+        let kept = |(offset, key, _): &&KeptRecord| *offset >= from || newest[key.as_str()] == *offset;
         self.sent.iter().filter(kept).cloned().collect()
     }
 }
@@ -123,7 +123,7 @@ fn open(fs: &SimFs, clock: &Clock, settings: &[(&str, &str)], durability: Durabi
 }
 
 /// All records from an offset on. Ends even if some are missing.
-fn found(partition: &Partition, from: Offset) -> Vec<Found> {
+fn found(partition: &Partition, from: Offset) -> Vec<KeptRecord> {
     let mut found = Vec::new();
     let mut next = from;
     loop {
@@ -176,7 +176,7 @@ fn whoever_reads_from_an_offset_that_is_gone_gets_what_comes_next() {
     log.compact();
     let left = log.found();
     for offset in 0..log.sent.len() as i64 {
-        let expected: Vec<Found> = left.iter().filter(|(at, ..)| *at >= offset).cloned().collect();
+        let expected: Vec<KeptRecord> = left.iter().filter(|(at, ..)| *at >= offset).cloned().collect();
         assert_eq!(found(&log.partition(), Offset(offset)), expected, "from {offset}");
     }
     assert_eq!(now(log.partition().offset_for_time(Timestamp(0))).unwrap().unwrap().offset.0, left[0].0);
@@ -291,7 +291,8 @@ fn a_log_whose_topic_was_deleted_or_cut_meanwhile_is_left_alone() {
     now(log.store.delete_before(&log.partition(), Offset(55))).unwrap();
     log.compact();
     let left = found(&log.partition(), Offset(55));
-    let expected: Vec<Found> = log.compacted().into_iter().filter(|(offset, ..)| *offset >= 55).collect();
+    let expected: Vec<KeptRecord> =
+        log.compacted().into_iter().filter(|(offset, ..)| *offset >= 55).collect();
     assert_eq!(left, expected);
     now(log.store.delete_topic(log.partition().topic)).unwrap();
     log.compact();

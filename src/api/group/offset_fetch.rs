@@ -67,15 +67,19 @@ impl Handler for OffsetFetchRequest {
 }
 
 /// The committed offsets of a group, or the error of its answer.
-type Found = Result<Offsets, ErrorCode>;
+type GroupOffsets = Result<Offsets, ErrorCode>;
 
-async fn offsets(group: &str, ctx: &Context) -> Found {
+async fn offsets(group: &str, ctx: &Context) -> GroupOffsets {
     Ok(ctx.group(group, Operation::Describe)?.offsets().await?)
 }
 
 /// The number of groups that fit into the memory for the response, which is charged here. The first group
 /// is always answered if it asks for all its offsets.
-async fn allowed(found: &[(OffsetFetchRequestGroup, Found)], ctx: &Context, view: &TopicView) -> usize {
+async fn allowed(
+    found: &[(OffsetFetchRequestGroup, GroupOffsets)],
+    ctx: &Context,
+    view: &TopicView,
+) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
     for (group, offsets) in found {
@@ -107,7 +111,7 @@ fn weigh(asked: &OffsetFetchRequestGroup, offsets: &Offsets, version: i16, view:
 
 fn answer(
     asked: OffsetFetchRequestGroup,
-    found: Found,
+    found: GroupOffsets,
     version: i16,
     view: &TopicView,
 ) -> OffsetFetchResponseGroup {
@@ -125,7 +129,7 @@ fn answer(
 
 fn some_offsets(
     asked: OffsetFetchRequestTopics,
-    found: &Found,
+    found: &GroupOffsets,
     version: i16,
     view: &TopicView,
 ) -> OffsetFetchResponseTopics {

@@ -96,7 +96,7 @@ pub(super) struct Held {
 struct Round {
     entry: Replayed,
     /// The places of its batches.
-    places: Vec<Place>,
+    places: Vec<BatchPlace>,
     drops: Vec<Drops>,
 }
 
@@ -177,7 +177,7 @@ pub(super) fn recover(
 /// The state of the newest snapshot, or the empty state of a new directory.
 fn first_state(
     directory: &Directory,
-    found: &snapshot::Found,
+    found: &snapshot::NewestSnapshot,
     on_damage: OnDamage,
 ) -> Result<Shard, OpenError> {
     for wrong in &found.wrong {
@@ -250,7 +250,7 @@ fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Resu
 /// Fails if durable data is missing, so that it is never given up silently.
 fn holds_what_was_safe(
     directory: &Directory,
-    found: &snapshot::Found,
+    found: &snapshot::NewestSnapshot,
     shard: &Shard,
 ) -> Result<(), OpenError> {
     let end = shard.position();
@@ -333,7 +333,7 @@ fn damaged(entry: &Replayed, why: &str) -> OpenError {
 }
 
 /// The place of a batch in its segment.
-struct Place {
+struct BatchPlace {
     topic: TopicId,
     partition: i32,
     /// For a commit it has generation 0, because compaction never rewrites the newest segment.
@@ -347,7 +347,7 @@ struct Place {
     inline: Option<Bytes>,
 }
 
-impl Place {
+impl BatchPlace {
     fn key(&self) -> TopicPartition {
         TopicPartition::new(self.topic, self.partition)
     }
@@ -358,7 +358,7 @@ struct Outcomes<'a> {
     directory: &'a Directory,
     /// The record bytes of the entry that no earlier command has.
     data: Bytes,
-    places: Vec<Place>,
+    places: Vec<BatchPlace>,
     drops: Vec<Drops>,
 }
 
@@ -409,14 +409,19 @@ impl Outcomes<'_> {
         Ok(())
     }
 
-    fn place_of(&mut self, state: &Shard, commit: &kernel::Commit, placed: &Placed) -> Result<Place, String> {
+    fn place_of(
+        &mut self,
+        state: &Shard,
+        commit: &kernel::Commit,
+        placed: &Placed,
+    ) -> Result<BatchPlace, String> {
         let (inline, crc) = match commit.place {
             kernel::Place::Segment { inline, crc, .. } => (inline, crc),
             kernel::Place::Journal { .. } => {
                 return Err("its record bytes are in a shared journal".to_owned());
             }
         };
-        Ok(Place {
+        Ok(BatchPlace {
             dir: dir_of(state, self.directory, placed.topic, placed.partition)?,
             topic: placed.topic,
             partition: placed.partition,
@@ -450,11 +455,11 @@ fn stored_again(
     directory: &Directory,
     again: &StoreAgain,
     data: &mut Bytes,
-) -> Result<Place, String> {
+) -> Result<BatchPlace, String> {
     let StoreAgain { topic, partition, segment, at, bytes } = *again;
     let inline = take(data, bytes)?;
     let header = Header::parse(&inline).map_err(|error| error.to_string())?;
-    Ok(Place {
+    Ok(BatchPlace {
         dir: dir_of(state, directory, topic, partition)?,
         topic,
         partition,
@@ -536,7 +541,7 @@ impl Dropped {
         }
     }
 
-    fn after(&self, position: u64, place: &Place) -> bool {
+    fn after(&self, position: u64, place: &BatchPlace) -> bool {
         let topic_goes = self.topics.get(&place.topic).is_some_and(|dropped| *dropped >= position);
         let key = place.key();
         let start = self.log_starts.get(&key);
@@ -556,7 +561,7 @@ enum Batch {
 }
 
 /// Reads the batch at this place. Fails if no other file could be read either.
-fn read_range(directory: &Directory, place: &Place) -> Result<Batch, OpenError> {
+fn read_range(directory: &Directory, place: &BatchPlace) -> Result<Batch, OpenError> {
     let path = layout::log_path(&place.dir, place.segment);
     let mut bytes = vec![0; place.length as usize];
     let read = directory.fs.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, place.at));
@@ -681,7 +686,7 @@ fn write_again(
 fn look_before(
     directory: &Directory,
     shard: &Shard,
-    place: &Place,
+    place: &BatchPlace,
     begins: &BTreeMap<(TopicPartition, SegmentId), u64>,
     owned: &mut Owned,
 ) -> io::Result<()> {
@@ -725,7 +730,7 @@ impl<'a> Rewriting<'a> {
     fn write(
         &mut self,
         directory: &Directory,
-        place: &'a Place,
+        place: &'a BatchPlace,
         bytes: &Bytes,
         owned: &mut Owned,
     ) -> io::Result<()> {
@@ -803,13 +808,13 @@ fn lacks(
 }
 
 /// Whether the segment is still a part of the log.
-fn is_there(shard: &Shard, place: &Place) -> bool {
+fn is_there(shard: &Shard, place: &BatchPlace) -> bool {
     let partition = shard.partition(place.topic, place.partition);
     partition.is_some_and(|one| one.extents().iter().any(|segment| segment.id() == place.segment))
 }
 
 /// The file that the batch is written to again. It is created only if the batch is the first in it.
-fn open_again(directory: &Directory, place: &Place) -> io::Result<Option<Arc<dyn File>>> {
+fn open_again(directory: &Directory, place: &BatchPlace) -> io::Result<Option<Arc<dyn File>>> {
     if place.at == 0 {
         return layout::recreate(&*directory.fs, &place.dir, place.topic, place.segment).map(Some);
     }

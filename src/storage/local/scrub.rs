@@ -57,19 +57,19 @@ struct Pass {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Position {
     partition: TopicPartition,
-    place: Place,
+    place: LogPosition,
 }
 
 /// A position in a log: a byte of a segment, or the first segment from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Place {
+struct LogPosition {
     base: Offset,
     of: Option<(SegmentId, u64)>,
 }
 
-impl Default for Place {
-    fn default() -> Place {
-        Place { base: Offset(0), of: None }
+impl Default for LogPosition {
+    fn default() -> LogPosition {
+        LogPosition { base: Offset(0), of: None }
     }
 }
 
@@ -165,7 +165,7 @@ impl Pass {
                 continue;
             };
             if self.next.partition != partition.key() {
-                self.next = Position { partition: partition.key(), place: Place::default() };
+                self.next = Position { partition: partition.key(), place: LogPosition::default() };
             }
             let (bytes, place) = scrub(&partition, self.next.place, STEP.min(most));
             around.counts.scrubbed.add(bytes);
@@ -191,7 +191,7 @@ impl Pass {
         let topic = Uuid::parse(value("topic")?)?;
         let partition = i32::try_from(number("partition")?).ok()?;
         let partition = TopicPartition { topic, partition };
-        let place = Place { base: Offset(number("base")?), of: None };
+        let place = LogPosition { base: Offset(number("base")?), of: None };
         Some(Pass {
             ran: Duration::from_secs(u64::try_from(number("seconds")?).ok()?),
             last_end: Some(Timestamp(number("last.end.ms")?)).filter(|end| end.0 >= 0),
@@ -217,15 +217,15 @@ impl std::fmt::Display for Pass {
 /// Checks about `bytes` of a log against their checksums, from a position on. Returns the number of
 /// bytes checked, and the position to continue at: `None` at the end, or if the partition is out of
 /// service.
-fn scrub(partition: &Partition, from: Place, bytes: u64) -> (u64, Option<Place>) {
+fn scrub(partition: &Partition, from: LogPosition, bytes: u64) -> (u64, Option<LogPosition>) {
     let extent = partition.extent_from(from.base).filter(|_| partition.serving().is_ok());
     let Some(segment) = extent.map(segment::segment_of) else { return (0, None) };
     let at = from.of.filter(|(id, _)| *id == segment.id()).map_or(0, |(_, at)| at);
-    let behind = Place { base: Offset(segment.base().0.saturating_add(1)), of: None };
+    let behind = LogPosition { base: Offset(segment.base().0.saturating_add(1)), of: None };
     // An unreadable segment is reported and skipped; the next one may be readable.
     let scrubbed = segment.scrub(at, bytes, partition.ends().log_start);
     let Ok(scrubbed) = partition.judged(scrubbed) else { return (0, Some(behind)) };
-    let here = Place { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
+    let here = LogPosition { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
     let is_all = scrubbed.end >= segment.size();
     (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
 }
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn where_a_pass_stands_is_read_back() {
-        let place = Place { base: Offset(7), of: None };
+        let place = LogPosition { base: Offset(7), of: None };
         let pass = Pass {
             ran: Duration::from_secs(90),
             last_end: Some(Timestamp(5)),

@@ -22,7 +22,7 @@ pub const KEPT: usize = 2;
 
 /// The snapshots found in a directory.
 #[derive(Default)]
-pub struct Found {
+pub struct NewestSnapshot {
     pub newest: Option<Shard>,
     /// The newest one has the name of its position.
     is_in_place: bool,
@@ -57,8 +57,8 @@ pub fn write(fs: &dyn Fs, dir: &Path, levels: Levels, shard: &Shard) -> io::Resu
 }
 
 /// Reads the newest valid snapshot. The position inside it decides, because the checksum covers it.
-pub fn read_newest(fs: &dyn Fs, dir: &Path, levels: Levels) -> io::Result<Found> {
-    let mut found = Found::default();
+pub fn read_newest(fs: &dyn Fs, dir: &Path, levels: Levels) -> io::Result<NewestSnapshot> {
+    let mut found = NewestSnapshot::default();
     for position in positions(fs, dir)?.into_iter().rev() {
         let path = path_of(dir, position);
         let bytes = match fs::read_all(fs, &path, LARGEST) {
@@ -86,7 +86,13 @@ pub fn read_newest(fs: &dyn Fs, dir: &Path, levels: Levels) -> io::Result<Found>
 
 /// After a start from the snapshot in `found`: makes sure that there is a durable snapshot of the state, and
 /// removes wrong, unfinished and old ones. Returns the same as [`trim`].
-pub fn renew(fs: &dyn Fs, dir: &Path, levels: Levels, shard: &Shard, found: &Found) -> io::Result<u64> {
+pub fn renew(
+    fs: &dyn Fs,
+    dir: &Path,
+    levels: Levels,
+    shard: &Shard,
+    found: &NewestSnapshot,
+) -> io::Result<u64> {
     let of_now = path_of(dir, shard.position());
     if !found.is_in_place || found.newest.as_ref().map(Shard::position) != Some(shard.position()) {
         write(fs, dir, levels, shard)?;

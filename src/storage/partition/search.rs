@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Found, Partition, Pieces, off_thread};
+use super::{FoundRecord, Partition, Pieces, off_thread};
 use crate::record;
 use crate::storage::LogError;
 use crate::storage::extent::{ExtentReader, ReadError};
@@ -18,19 +18,19 @@ struct Searched {
 
 impl Partition {
     /// The first record at or after the log start offset whose timestamp is at least `timestamp`.
-    pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Found>, LogError> {
+    pub async fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<FoundRecord>, LogError> {
         self.search(move |searched| searched.first_since(timestamp)).await
     }
 
     /// The first record with the largest timestamp.
-    pub async fn max_timestamp(&self) -> Result<Option<Found>, LogError> {
+    pub async fn max_timestamp(&self) -> Result<Option<FoundRecord>, LogError> {
         self.search(Searched::newest).await
     }
 
     async fn search(
         &self,
         search: impl Fn(&Searched) -> Result<Option<record::TimedOffset>, ReadError> + Copy + Send + 'static,
-    ) -> Result<Option<Found>, LogError> {
+    ) -> Result<Option<FoundRecord>, LogError> {
         loop {
             self.serving()?;
             let searched = self.searched();
@@ -59,9 +59,9 @@ impl Partition {
         Searched { start: ends.log_start, end, extents, unwritten }
     }
 
-    fn found(&self, found: record::TimedOffset) -> Found {
+    fn found(&self, found: record::TimedOffset) -> FoundRecord {
         let leader_epoch = self.epoch_of(found.offset);
-        Found { offset: found.offset, timestamp: found.timestamp, leader_epoch }
+        FoundRecord { offset: found.offset, timestamp: found.timestamp, leader_epoch }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Replay {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     options: Options,
-    files: Vec<Found>,
+    files: Vec<JournalFile>,
     /// The index of the first file that is read.
     start: usize,
     from: u64,
@@ -76,7 +76,7 @@ impl Replay {
         dir: &Path,
         options: Options,
         from: u64,
-        (files, start): (Vec<Found>, usize),
+        (files, start): (Vec<JournalFile>, usize),
         survey: Survey,
     ) -> Replay {
         let Survey { last, mark, incarnation, files: surveyed, .. } = survey;
@@ -261,14 +261,14 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-struct Found {
+struct JournalFile {
     path: PathBuf,
     stamp: Stamp,
     /// The first position in its first frame, if that frame is valid.
     first: Option<u64>,
 }
 
-impl Found {
+impl JournalFile {
     fn spare(&self, fs: &dyn Fs) -> io::Result<Spare> {
         let file = fs.open(&self.path, Open::Write)?;
         let len = file.len()?;
@@ -339,7 +339,7 @@ impl Reading {
         Reading { file, bytes: Bytes::new(), at: None, sequence }
     }
 
-    fn next(&mut self, fs: &dyn Fs, files: &[Found]) -> Result<Option<(Frame, Bytes, u64)>, OpenError> {
+    fn next(&mut self, fs: &dyn Fs, files: &[JournalFile]) -> Result<Option<(Frame, Bytes, u64)>, OpenError> {
         while let Some(file) = files.get(self.file) {
             let at = match self.at {
                 Some(at) => at,
@@ -359,7 +359,7 @@ impl Reading {
     }
 }
 
-impl Found {
+impl JournalFile {
     fn read(&self, fs: &dyn Fs) -> Result<Vec<u8>, OpenError> {
         fs::read_all(fs, &self.path, u64::MAX).map_err(|error| unreadable(fs, &self.path, &error))
     }
@@ -427,7 +427,12 @@ struct Surveyed {
 
 /// The files of the journal, and the index of the first one to read. Removes files whose creation was not
 /// finished.
-fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Found>, usize), OpenError> {
+fn files(
+    fs: &dyn Fs,
+    dir: &Path,
+    options: Options,
+    from: u64,
+) -> Result<(Vec<JournalFile>, usize), OpenError> {
     assert!(from > 0, "positions begin with 1");
     let failed = |error| OpenError::io(dir, error);
     fs::create_dirs(fs, dir).map_err(failed)?;
@@ -439,7 +444,7 @@ fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Fo
         } else if let Some(generation) = pool::generation(&entry.name) {
             let stamp = Stamp { generation, salt: options.salt };
             let first = peek(fs, &path, stamp).map_err(|error| unreadable(fs, &path, &error))?;
-            files.push(Found { path, stamp, first });
+            files.push(JournalFile { path, stamp, first });
         }
     }
     // Names have a fixed width, but `list` need not sort.
@@ -450,7 +455,7 @@ fn files(fs: &dyn Fs, dir: &Path, options: Options, from: u64) -> Result<(Vec<Fo
 
 /// Reads all frames once. Finds the last entry of the sequence and the synced mark: the highest of `known`
 /// and the marks in the frames.
-fn survey(fs: &dyn Fs, files: &[Found], from: u64, known: u64) -> Result<Survey, OpenError> {
+fn survey(fs: &dyn Fs, files: &[JournalFile], from: u64, known: u64) -> Result<Survey, OpenError> {
     let mut sequence = Sequence::new(from, u64::MAX);
     let (mut mark, mut incarnation) = (known, 0);
     let mut ended = (0, 0);
@@ -488,7 +493,7 @@ impl Survey {
         &self,
         fs: &dyn Fs,
         dir: &Path,
-        files: &[Found],
+        files: &[JournalFile],
         synced: Synced,
     ) -> Result<OpenError, OpenError> {
         let (file, at) = if synced.position == self.mark {
@@ -507,7 +512,7 @@ fn blame_by(
     synced: Synced,
     fs: &dyn Fs,
     dir: &Path,
-    files: &[Found],
+    files: &[JournalFile],
     ended: (usize, usize),
 ) -> Result<(PathBuf, u64), OpenError> {
     let in_use = files.iter().position(|file| file.stamp.generation == synced.generation);
@@ -519,7 +524,11 @@ fn blame_by(
 }
 
 /// The file and byte at which the next frame is, or should be.
-fn blame(fs: &dyn Fs, files: &[Found], (file, at): (usize, usize)) -> Result<(PathBuf, u64), OpenError> {
+fn blame(
+    fs: &dyn Fs,
+    files: &[JournalFile],
+    (file, at): (usize, usize),
+) -> Result<(PathBuf, u64), OpenError> {
     let ended = files.get(file).expect("a frame was found in one of the files");
     let next = files.get(file + 1);
     match next {
@@ -530,7 +539,12 @@ fn blame(fs: &dyn Fs, files: &[Found], (file, at): (usize, usize)) -> Result<(Pa
 
 /// Makes the kept frames of a file durable if they may not be, and clears the headers of the others. Returns
 /// the end of the kept frames, and whether there are others.
-fn settle(fs: &dyn Fs, file: &Found, sequence: &mut Sequence, mark: u64) -> io::Result<(Option<u64>, bool)> {
+fn settle(
+    fs: &dyn Fs,
+    file: &JournalFile,
+    sequence: &mut Sequence,
+    mark: u64,
+) -> io::Result<(Option<u64>, bool)> {
     let bytes = fs::read_all(fs, &file.path, u64::MAX)?;
     let mut end = None;
     let mut doubtful = None;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
 
-use super::{Held, Place, Round, Unwritten, is_there, stored_again};
+use super::{BatchPlace, Held, Round, Unwritten, is_there, stored_again};
 use crate::kernel::{Command, Level, Levels, SegmentId, Shard, StoreAgain};
 use crate::storage::OpenError;
 use crate::storage::local::directory::Directory;
@@ -241,13 +241,13 @@ fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Optio
         return Ok(None);
     }
     let places = again.iter().map(|again| stored_again(shard, directory, again, &mut data));
-    let mut places = places.collect::<Result<Vec<Place>, String>>()?;
+    let mut places = places.collect::<Result<Vec<BatchPlace>, String>>()?;
     places.retain(|place| is_within(shard, place));
     Ok((!places.is_empty()).then_some(Round { entry, places, drops: Vec::new() }))
 }
 
 /// Whether the batch is still within the log, whose end may have been cut.
-fn is_within(shard: &Shard, place: &Place) -> bool {
+fn is_within(shard: &Shard, place: &BatchPlace) -> bool {
     let segments = shard.partition(place.topic, place.partition).map(|partition| partition.extents());
     let state = segments.and_then(|all| all.iter().find(|state| state.id() == place.segment));
     state.is_some_and(|state| place.at + u64::from(place.length) <= state.bytes)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Account, Place, Round, Unwritten, Waiting, is_there, written_lengths};
+use super::{Account, BatchPlace, Round, Unwritten, Waiting, is_there, written_lengths};
 use crate::kernel::{self, SegmentId, Shard};
 use crate::storage::local::directory::{Directory, parse_partition_dir, partition_dir};
 use crate::storage::local::fs::{Failure, Fs, Open};
@@ -107,7 +107,7 @@ fn has_its_segments(
         return Ok(layout::ids(fs, dir)?.is_empty());
     }
     let places = rounds.iter().flat_map(|round| &round.places);
-    let mut written_again: BTreeMap<SegmentId, &Place> = BTreeMap::new();
+    let mut written_again: BTreeMap<SegmentId, &BatchPlace> = BTreeMap::new();
     for place in places.filter(|place| place.key() == key && place.inline.is_some()) {
         if is_there(shard, place) {
             written_again.entry(place.segment).or_insert(place);
@@ -178,23 +178,23 @@ impl Owned {
                 let settled = if self.ours.contains(&key) {
                     settle_partition(&*directory.fs, &dir, partition, waiting)
                 } else if written_lengths(partition, waiting).is_empty() {
-                    Ok(Settled::AsItWas)
+                    Ok(Outcome::AsItWas)
                 } else {
-                    Ok(Settled::Damaged(format!("{} is missing", dir.display())))
+                    Ok(Outcome::Damaged(format!("{} is missing", dir.display())))
                 };
                 let settled = match settled {
                     // The other partitions would fail too.
                     Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
                     Err(error) => {
                         let next_step = Failure::of(&error).next_step();
-                        Settled::Damaged(format!("{}: {error}; {next_step}, then restart", dir.display()))
+                        Outcome::Damaged(format!("{}: {error}; {next_step}, then restart", dir.display()))
                     }
                     Ok(settled) => settled,
                 };
                 match settled {
-                    Settled::AsItWas => {}
-                    Settled::Cut => cut.push(key),
-                    Settled::Damaged(why) => drop(self.damaged.insert(key, why)),
+                    Outcome::AsItWas => {}
+                    Outcome::Cut => cut.push(key),
+                    Outcome::Damaged(why) => drop(self.damaged.insert(key, why)),
                 }
             }
         }
@@ -228,7 +228,7 @@ impl Owned {
     }
 }
 
-enum Settled {
+enum Outcome {
     AsItWas,
     Cut,
     Damaged(String),
@@ -240,7 +240,7 @@ fn settle_partition(
     dir: &Path,
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
-) -> io::Result<Settled> {
+) -> io::Result<Outcome> {
     let found = layout::ids(fs, dir)?;
     let mut too_long = Vec::new();
     let must_have = written_lengths(partition, waiting);
@@ -249,14 +249,14 @@ fn settle_partition(
         let least = must_have.get(&state.id());
         let len = match fs.metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match least {
-                Some(_) => return Ok(Settled::Damaged(format!("{} is missing", path.display()))),
+                Some(_) => return Ok(Outcome::Damaged(format!("{} is missing", path.display()))),
                 None => continue,
             },
             found => found?.len,
         };
         let least = least.copied().unwrap_or(0);
         if len < least {
-            return Ok(Settled::Damaged(format!("{} has {len} bytes of {least}", path.display())));
+            return Ok(Outcome::Damaged(format!("{} has {len} bytes of {least}", path.display())));
         }
         if len > state.bytes {
             too_long.push((path, state.bytes));
@@ -279,5 +279,5 @@ fn settle_partition(
     if !spare.is_empty() {
         fs.sync_dir(dir)?;
     }
-    Ok(if is_cut { Settled::Cut } else { Settled::AsItWas })
+    Ok(if is_cut { Outcome::Cut } else { Outcome::AsItWas })
 }
