@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 
 import client
 from client import END, START, Cluster, Group, Record
-from rows import BOOTSTRAP, LIMIT, play, same, until
+from matrix import BOOTSTRAP, LIMIT, play, same, until
 
 NEW = int(aiokafka.__version__.split('.')[1]) >= 8
 

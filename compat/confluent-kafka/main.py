@@ -6,7 +6,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 
 import client
 from client import END, START, Cluster, Group, Record
-from rows import BOOTSTRAP, LIMIT, PREFIX, play, refused, same, until
+from matrix import BOOTSTRAP, LIMIT, PREFIX, play, refused, same, until
 
 NEW = int(confluent_kafka.version()[0].split('.')[0]) >= 2
 

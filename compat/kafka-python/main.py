@@ -12,7 +12,7 @@ from kafka.admin import (ACL, ACLFilter, ACLOperation, ACLPermissionType, ACLRes
 
 import client
 from client import END, START, Cluster, Group, Record
-from rows import BOOTSTRAP, LIMIT, play, refused, same, until
+from matrix import BOOTSTRAP, LIMIT, play, refused, same, until
 
 NEW = int(kafka.__version__.split('.')[0]) >= 3
 

@@ -10,7 +10,7 @@ import time
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from rows import BOOTSTRAP, LIMIT, PREFIX, same, until
+from matrix import BOOTSTRAP, LIMIT, PREFIX, same, until
 
 TOPIC = PREFIX + 'bystander'
 PARTITIONS = [0, 1, 2]

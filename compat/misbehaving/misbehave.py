@@ -9,7 +9,7 @@ import struct
 import sys
 from collections import Counter
 
-from rows import LIMIT, PREFIX, same, until
+from matrix import LIMIT, PREFIX, same, until
 from wire import CORRELATION, Client, batch, frame, framed, pack, values_in
 
 GROUP_MAX_SIZE = 10  # as in server.properties

@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from rows import BOOTSTRAP, LIMIT
+from matrix import BOOTSTRAP, LIMIT
 
 # Key, version, the fields of the request and those of the answer. The versions precede the flexible encoding. A field is
 # a letter: b h i q for integers of 1, 2, 4 and 8 bytes, ? for a boolean, s for a string and y for bytes, both of which may

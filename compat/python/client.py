@@ -1,4 +1,4 @@
-"""A client library for Python as its users call it. Each program in compat/*/main.py implements `Client`; rows.py has the
+"""A client library for Python as its users call it. Each program in compat/*/main.py implements `Client`; matrix.py has the
 steps and the expected results of each row of the matrix."""
 
 from dataclasses import dataclass
