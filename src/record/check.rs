@@ -45,6 +45,22 @@ pub struct Rules {
     pub timestamp_after_max: Duration,
 }
 
+impl Rules {
+    /// Rules for tests that are not about them: every valid batch is accepted as it is.
+    #[cfg(any(test, feature = "simulated-disk"))]
+    pub const LENIENT: Rules = Rules {
+        max_message_bytes: u32::MAX,
+        segment_bytes: u64::MAX,
+        max_decompressed_bytes: u32::MAX,
+        compression: None,
+        compacted: false,
+        log_append_time: false,
+        now: Timestamp(0),
+        timestamp_before_max: Duration::MAX,
+        timestamp_after_max: Duration::MAX,
+    };
+}
+
 /// A valid batch that has no offset yet: its base offset is 0, and its leader epoch is the client's.
 #[derive(Clone, Debug)]
 pub struct Checked {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability, Given};
@@ -65,18 +64,7 @@ pub fn make_topic(store: &Store, name: &str, partitions: u32) -> Arc<Topic> {
 }
 
 pub fn checked(bytes: Bytes) -> Checked {
-    let rules = Rules {
-        max_message_bytes: u32::MAX,
-        segment_bytes: u64::MAX,
-        max_decompressed_bytes: 2_147_483_639,
-        compression: None,
-        compacted: false,
-        log_append_time: false,
-        now: Timestamp(1_000_000),
-        timestamp_before_max: Duration::MAX,
-        timestamp_after_max: Duration::MAX,
-    };
-    record::check_produced(bytes, &rules).expect("the builder's batches are valid")
+    record::check_produced(bytes, &Rules::LENIENT).expect("the builder's batches are valid")
 }
 
 /// A batch of `values`, one record each.

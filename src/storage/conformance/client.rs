@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -121,18 +120,7 @@ pub fn batch_of((id, epoch, base_sequence): (ProducerId, ProducerEpoch, i32), va
 }
 
 fn checked(batch: BatchBuilder) -> Checked {
-    let rules = Rules {
-        max_message_bytes: u32::MAX,
-        segment_bytes: u64::MAX,
-        max_decompressed_bytes: u32::MAX,
-        compression: None,
-        compacted: false,
-        log_append_time: false,
-        now: Timestamp(1_000_000),
-        timestamp_before_max: Duration::MAX,
-        timestamp_after_max: Duration::MAX,
-    };
-    record::check_produced(batch.build(), &rules).unwrap()
+    record::check_produced(batch.build(), &Rules::LENIENT).unwrap()
 }
 
 /// All values of a partition on this broker. Their offsets have no gaps.

@@ -422,7 +422,6 @@ impl Drop for AbortOnPanic {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use rustix::io::Errno;
     use tokio::sync::oneshot;
@@ -438,23 +437,11 @@ mod tests {
     use crate::storage::{Isolation, NewTopic, Place, ReadRange, Store, StoreOptions};
     use crate::types::{LeaderEpoch, NodeId};
 
-    const RULES: Rules = Rules {
-        max_message_bytes: u32::MAX,
-        segment_bytes: u64::MAX,
-        max_decompressed_bytes: u32::MAX,
-        compression: None,
-        compacted: false,
-        log_append_time: false,
-        now: Timestamp(0),
-        timestamp_before_max: Duration::MAX,
-        timestamp_after_max: Duration::MAX,
-    };
-
     /// Appends `count` batches of one record each in one round.
     fn append(local: &Local, partition: &Arc<Partition>, count: usize) {
         let work = (0..count).map(|_| {
             let batch = BatchBuilder::new().value(Timestamp(0), "v").build();
-            let batch = record::check_produced(batch, &RULES).unwrap();
+            let batch = record::check_produced(batch, &Rules::LENIENT).unwrap();
             let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
             Work::Append(AppendWork { partition, batch, leadership, done: oneshot::channel().0 })
         });
@@ -528,7 +515,7 @@ mod tests {
         let topic = placed.await.unwrap();
         let partition = Arc::clone(&topic.partitions[0]);
         let batch = BatchBuilder::new().value(Timestamp(0), "v").build();
-        let batch = record::check_produced(batch, &RULES).unwrap();
+        let batch = record::check_produced(batch, &Rules::LENIENT).unwrap();
         let (done, mut answer) = oneshot::channel();
         let leadership = partition.ends().leader_epoch;
         let command = Command::SetBrokers { running: vec![two], election: kernel::Election::default() };

@@ -78,19 +78,8 @@ fn open(fs: &SimFs, levels: Levels) -> Result<Store, OpenError> {
 }
 
 async fn append(store: &Store, partition: &Arc<Partition>, value: &str) {
-    let rules = Rules {
-        max_message_bytes: u32::MAX,
-        segment_bytes: u64::MAX,
-        max_decompressed_bytes: u32::MAX,
-        compression: None,
-        compacted: false,
-        log_append_time: false,
-        now: Timestamp(0),
-        timestamp_before_max: std::time::Duration::MAX,
-        timestamp_after_max: std::time::Duration::MAX,
-    };
     let batch = BatchBuilder::new().value(Timestamp(0), value).build();
-    store.append(partition, record::check_produced(batch, &rules).unwrap()).await.unwrap();
+    store.append(partition, record::check_produced(batch, &Rules::LENIENT).unwrap()).await.unwrap();
 }
 
 /// The partition that all tests use.
