@@ -20,6 +20,8 @@ pub mod local;
 mod partition;
 mod published;
 mod retention;
+#[cfg(any(test, feature = "simulated-disk"))]
+mod seeded;
 mod seen;
 mod store;
 mod topics;

@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
 /// The parts of the store, each with the parts that it may use. Those are above it in the table, so there is no circle.
 const STORAGE: &[(&str, &[&str])] = &[
     ("failure", &[]),
+    ("seeded", &[]),
     ("error", &["failure"]),
     ("waiter", &[]),
     ("counts", &[]),
@@ -69,11 +70,26 @@ const STORAGE: &[(&str, &[&str])] = &[
             "live",
             "partition",
             "published",
+            "seeded",
             "topics",
             "upkeep",
         ],
     ),
-    ("cluster", &["clocks", "error", "extent", "line", "live", "partition", "published", "topics", "upkeep"]),
+    (
+        "cluster",
+        &[
+            "clocks",
+            "error",
+            "extent",
+            "line",
+            "live",
+            "partition",
+            "published",
+            "seeded",
+            "topics",
+            "upkeep",
+        ],
+    ),
     (
         "store",
         &[

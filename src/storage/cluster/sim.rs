@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::journal::{Answer, DataRange, JournalError, Settled, SharedJournal};
+use crate::storage::seeded::Random;
 use crate::types::{IgnorePoison, Timestamp};
 
 /// The number of entries that one call returns at most.
@@ -205,18 +206,5 @@ impl Drop for OnItsWay {
         if let Some(entry) = self.entry.take() {
             self.journal.lock().late.push(entry);
         }
-    }
-}
-
-/// Numbers that a seed decides (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }

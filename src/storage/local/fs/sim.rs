@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
+use crate::storage::seeded::Random;
 
 const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
@@ -885,24 +886,6 @@ impl Style {
             2 | 3 => Style::Some,
             _ => Style::Most,
         }
-    }
-}
-
-/// SplitMix64.
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }
 
