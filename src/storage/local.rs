@@ -59,7 +59,7 @@ pub(super) struct Local {
     shard: Arc<Mutex<Shard>>,
     published: Arc<Published>,
     clocks: Arc<Clocks>,
-    /// The queue of background jobs in an engine without threads; see [`Upkeep::work_off`].
+    /// The queue of background jobs in an engine without threads; see [`Upkeep::run_background`].
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
     /// Held while compaction runs.
     cleaning: Mutex<()>,
@@ -260,7 +260,7 @@ impl Upkeep for Local {
         self.directory.is_full()
     }
 
-    fn look(&self) {
+    fn look_at_space(&self) {
         self.directory.look_at_space();
     }
 
@@ -340,7 +340,7 @@ impl Upkeep for Local {
         self.committer.engine().snapshot();
     }
 
-    fn work_off(&self) {
+    fn run_background(&self) {
         if lock(&self.jobs).is_some() {
             self.finish_background();
         }

@@ -440,7 +440,7 @@ impl Store {
 
     /// Checks the disk and the clock, records a trusted clock in the journal, and logs lasting problems.
     pub fn watch(&self) {
-        self.0.upkeep.look();
+        self.0.upkeep.look_at_space();
         self.0.published.confirm_clock();
         let noted = self.0.shard().clock_trusted();
         if clocks::must_note(noted, self.0.clocks.now().trusted) {
@@ -451,7 +451,7 @@ impl Store {
 
     /// Applies retention and expires idle producers; checks the disk first.
     pub fn housekeep(&self) {
-        self.0.upkeep.look();
+        self.0.upkeep.look_at_space();
         self.0.upkeep.retry();
         let settings = self.0.published.broker_settings();
         let trusted = self.0.clocks.now().trusted;
@@ -552,7 +552,7 @@ impl Store {
 
     /// Does all queued background work on the calling thread; for stores without threads.
     pub fn run_background(&self) {
-        self.0.upkeep.work_off();
+        self.0.upkeep.run_background();
     }
 
     /// Begins to write a snapshot, so that the next start has nothing to replay.

@@ -14,7 +14,7 @@ pub(super) trait Upkeep: Send + Sync {
     fn is_full(&self) -> bool;
 
     /// Measures the free space.
-    fn look(&self);
+    fn look_at_space(&self);
 
     /// Retries writes and removals of files that failed before.
     fn retry(&self);
@@ -35,7 +35,7 @@ pub(super) trait Upkeep: Send + Sync {
     fn snapshot(&self);
 
     /// Does all queued background work on the calling thread, in an engine without threads.
-    fn work_off(&self);
+    fn run_background(&self);
 }
 
 /// The data directory as clients see it.

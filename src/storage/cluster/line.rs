@@ -125,7 +125,7 @@ impl Upkeep for Cluster {
         false
     }
 
-    fn look(&self) {}
+    fn look_at_space(&self) {}
 
     fn retry(&self) {}
 
@@ -139,5 +139,5 @@ impl Upkeep for Cluster {
 
     fn snapshot(&self) {}
 
-    fn work_off(&self) {}
+    fn run_background(&self) {}
 }
