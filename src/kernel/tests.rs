@@ -359,7 +359,7 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
         }
         let mut replayed: Shard = match snapshot {
             None => Shard::new(BROKER),
-            Some(state) => Levels::KNOWN.read_state(Level(5), &state).unwrap().unwrap(),
+            Some(state) => Levels::KNOWN.read_state(Level(6), &state).unwrap().unwrap(),
         };
         for (time, command) in &since {
             replayed.apply(*time, command).unwrap();

@@ -1,4 +1,4 @@
-//! Data directories of every format that stays are opened by this version. `format-5/` was made by [`make`] below,
+//! Data directories of every format that stays are opened by this version. `format-6/` was made by [`make`] below,
 //! as it was then, in the state that kill -9 leaves: a snapshot and a journal behind it.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition};
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
 use crate::history::{commit, submit};
 
-const FORMAT_5: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-5");
+const FORMAT_6: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-6");
 
 fn open(dir: &Path) -> Store {
     try_open(dir).unwrap()
@@ -32,23 +32,23 @@ fn try_open(dir: &Path) -> Result<Store, OpenError> {
 }
 
 #[test]
-fn i17_a_directory_of_format_5_is_opened_with_all_that_is_in_it() {
+fn i17_a_directory_of_format_6_is_opened_with_all_that_is_in_it() {
     let copy = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_5), copy.path());
+    copy_tree(Path::new(FORMAT_6), copy.path());
     let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
-    assert!(meta.starts_with("format=5\n") && meta.contains("\nchecksum="), "{meta}");
+    assert!(meta.starts_with("format=6\n") && meta.contains("\nchecksum="), "{meta}");
     check(copy.path());
     drop(check_end(copy.path()));
     // The witness knows that the journal was longer.
     let cut = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_5), cut.path());
+    copy_tree(Path::new(FORMAT_6), cut.path());
     for journal in fs::read_dir(cut.path().join("journal")).unwrap() {
         fs::remove_file(journal.unwrap().path()).unwrap();
     }
     assert!(matches!(try_open(cut.path()), Err(OpenError::Damaged { .. })));
 }
 
-/// Formats 1 to 4 were written by builds before the first release only. The formats before 4 had no checksum.
+/// Formats 1 to 5 were written by builds before the first release only. The formats before 4 had no checksum.
 #[test]
 fn i17_a_directory_of_an_unreleased_format_is_refused_in_one_line_and_not_changed() {
     let made = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn i17_a_directory_of_an_unreleased_format_is_refused_in_one_line_and_not_change
     let meta = fs::read_to_string(made.path().join("meta")).unwrap();
     let (_, rest) = meta.split_once('\n').unwrap();
     let (rest, _) = rest.split_once("checksum=").unwrap();
-    for format in 1..=4 {
+    for format in 1..=5 {
         let covered = format!("format={format}\n{rest}");
         let checksum = format!("checksum={:08x}\n", crc32c::crc32c(covered.as_bytes()));
         let meta = if format < 4 { covered } else { covered + &checksum };

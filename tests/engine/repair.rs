@@ -198,13 +198,13 @@ fn i17_a_damaged_meta_of_another_version_is_left_to_that_version() {
     let lock = Path::new("data/LOCK");
     let text = String::from_utf8(read_all(&fs, lock, 1000).unwrap()).unwrap();
     let (covered, _) = text.split_once("checksum=").unwrap();
-    let covered = covered.replace("format=5\n", "format=6\n");
+    let covered = covered.replace("format=6\n", "format=7\n");
     let text = format!("{covered}checksum={:08x}\n", crc32c::crc32c(covered.as_bytes()));
     fs.open(lock, Open::Write).unwrap().write_at(&[IoSlice::new(text.as_bytes())], 0).unwrap();
     fs.flip_bit(Path::new("data/meta"), 8 * 70).unwrap();
     let before = files(&fs, Path::new("data/journal"));
-    assert!(matches!(plan(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 6, .. })));
-    assert!(matches!(repair(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 6, .. })));
+    assert!(matches!(plan(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 7, .. })));
+    assert!(matches!(repair(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 7, .. })));
     assert_eq!(read_all(&fs, Path::new("data/meta"), 1000).unwrap(), text.as_bytes());
     assert_eq!(files(&fs, Path::new("data/journal")), before);
 }

@@ -58,7 +58,7 @@ fn registration(shard: &Shard, node: NodeId) -> Command {
 
 /// The next entry of the author, which has applied everything up to this state.
 fn entry(shard: &Shard, author: u64, commands: &[Command]) -> Vec<u8> {
-    let draft = shard.open_entry(Level(5), author, at(1), Flags::default());
+    let draft = shard.open_entry(Level(6), author, at(1), Flags::default());
     encoded(&draft, Data { length: 1000, crc: 0 }, commands)
 }
 
@@ -383,14 +383,14 @@ fn extents_of_the_same_size_in_other_places_have_another_hash() {
 fn a_state_from_a_snapshot_has_the_brokers_and_continues_like_the_original() {
     let (mut journal, one) = with_broker();
     let state = Levels::KNOWN.current().write_state(&journal.shard);
-    let mut read = Levels::KNOWN.read_state(Level(5), &state).unwrap().unwrap();
+    let mut read = Levels::KNOWN.read_state(Level(6), &state).unwrap().unwrap();
     assert_eq!(read, journal.shard);
     let next = entry(&journal.shard, one, &[Command::NewProducer]);
     journal.store(&next).unwrap();
     read.apply_entry(Levels::KNOWN, Timestamp(journal.clock), &next, |_, _, _| {}).unwrap();
     assert_eq!(read, journal.shard);
     let longer = [&state[..], &[0]].concat();
-    assert!(Levels::KNOWN.read_state(Level(5), &longer).unwrap().is_err());
+    assert!(Levels::KNOWN.read_state(Level(6), &longer).unwrap().is_err());
 }
 
 /// With random entries of three brokers, some stored twice, a reader that sometimes restarts from a snapshot has the
@@ -418,7 +418,7 @@ fn all_brokers_have_the_same_state() {
             let outcome = journal.store(&entry).map(drop);
             if random.below(9) == 0 {
                 let state = Levels::KNOWN.current().write_state(&reader);
-                reader = Levels::KNOWN.read_state(Level(5), &state).unwrap().unwrap();
+                reader = Levels::KNOWN.read_state(Level(6), &state).unwrap().unwrap();
             }
             let time = Timestamp(journal.clock);
             let read = reader.apply_entry(Levels::KNOWN, time, &entry, |_, _, _| {});

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::fs::{Fs, SimFs};
 use super::skip::{SkipError, skip};
 use crate::config::BrokerSettings;
-use crate::kernel::level::{Appending, Form, Level5, read_all};
+use crate::kernel::level::{Appending, Form, Level6, read_all};
 use crate::kernel::{Command, Election, Level, Levels, Parts, PartsWriter, Refusal, Shard, StateError};
 use crate::record::{self, BatchBuilder, Rules};
 use crate::storage::{
@@ -17,21 +17,21 @@ use crate::storage::{
 use crate::time::Clock;
 use crate::types::{NodeId, Offset, Timestamp};
 
-const BEFORE: Levels = Levels(&[&Level4]);
-const NOW: Levels = Levels(&[&Level4, &Level5]);
+const BEFORE: Levels = Levels(&[&Level5]);
+const NOW: Levels = Levels(&[&Level5, &Level6]);
 
 /// The form of a release before this one: `SetBrokers` has no rules for elections, there is no `ElectUnclean`,
 /// and the state has no part about the clock.
-struct Level4;
+struct Level5;
 
 /// `Ok` is a `SetBrokers` with the running brokers, `Err` another command.
-type Command4 = Result<Vec<NodeId>, Command>;
+type Command5 = Result<Vec<NodeId>, Command>;
 
 const CLOCK: &str = "clock";
 
-impl Form for Level4 {
+impl Form for Level5 {
     fn level(&self) -> Level {
-        Level(4)
+        Level(5)
     }
 
     fn fit(&self, command: Command) -> Option<Command> {
@@ -49,12 +49,12 @@ impl Form for Level4 {
             Command::SetBrokers { running, .. } => Ok(running.clone()),
             other => Err((*other).clone()),
         });
-        let commands: Vec<Command4> = of_this_level.collect();
+        let commands: Vec<Command5> = of_this_level.collect();
         postcard::serialize_with_flavor(&commands, Appending(into)).unwrap();
     }
 
     fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
-        let commands: Vec<Command4> = read_all(commands)?;
+        let commands: Vec<Command5> = read_all(commands)?;
         let of_today = commands.into_iter().map(|command| match command {
             Ok(running) => Command::SetBrokers { running, election: Election::default() },
             Err(command) => command,
@@ -133,14 +133,14 @@ async fn a_command_of_a_later_level_is_refused_until_that_level_is_in_force() {
 #[tokio::test]
 async fn a_directory_of_a_level_is_opened_by_the_next_release_and_then_refused_by_its_own() {
     let fs = made(BEFORE).await;
-    assert_eq!(format(&fs), "format=4");
-    assert!(matches!(open(&fs, Levels::KNOWN), Err(OpenError::Older { format: 4, known: 5, .. })));
+    assert_eq!(format(&fs), "format=5");
+    assert!(matches!(open(&fs, Levels::KNOWN), Err(OpenError::Older { format: 5, known: 6, .. })));
     let store = open(&fs, NOW).unwrap();
     assert_eq!(count(&store).await, 2);
     append(&store, &partition(&store), "of this release").await;
     drop(store);
-    assert_eq!(format(&fs), "format=5");
-    assert!(matches!(open(&fs, BEFORE), Err(OpenError::Newer { format: 5, known: 4, .. })));
+    assert_eq!(format(&fs), "format=6");
+    assert!(matches!(open(&fs, BEFORE), Err(OpenError::Newer { format: 6, known: 5, .. })));
     assert_eq!(count(&open(&fs, Levels::KNOWN).unwrap()).await, 3, "everything was converted");
 }
 
@@ -163,29 +163,29 @@ struct Cursed;
 
 impl Form for Cursed {
     fn level(&self) -> Level {
-        Level5.level()
+        Level6.level()
     }
 
     fn fit(&self, command: Command) -> Option<Command> {
-        Level5.fit(command)
+        Level6.fit(command)
     }
 
     fn write(&self, commands: &[&Command], into: &mut Vec<u8>) {
-        Level5.write(commands, into);
+        Level6.write(commands, into);
     }
 
     fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
-        let commands = Level5.read(commands)?;
+        let commands = Level6.read(commands)?;
         assert!(!commands.contains(&Command::NewProducer), "the curse");
         Ok(commands)
     }
 
     fn write_state(&self, state: &Shard) -> Vec<u8> {
-        Level5.write_state(state)
+        Level6.write_state(state)
     }
 
     fn read_state(&self, state: &[u8]) -> Result<Shard, StateError> {
-        Level5.read_state(state)
+        Level6.read_state(state)
     }
 }
 
