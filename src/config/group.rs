@@ -32,12 +32,12 @@ pub(super) fn inherited(row: &Row, settings: &BrokerSettings) -> Value {
 /// The current settings of a group: its own, and the broker's for the others.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupSettings<'a> {
-    own: Option<&'a BTreeMap<String, String>>,
+    own: Option<&'a Overrides>,
     broker: &'a BrokerSettings,
 }
 
 impl<'a> GroupSettings<'a> {
-    pub fn new(own: Option<&'a BTreeMap<String, String>>, broker: &'a BrokerSettings) -> GroupSettings<'a> {
+    pub fn new(own: Option<&'a Overrides>, broker: &'a BrokerSettings) -> GroupSettings<'a> {
         GroupSettings { own, broker }
     }
 

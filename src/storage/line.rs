@@ -50,12 +50,14 @@ pub trait Line: Send + Sync {
     fn submit(&self, work: Work);
 
     /// Resolves once everything that any broker acknowledged before this call is published here.
+    #[cfg(any(test, feature = "simulated-disk"))]
     fn barrier(&self) -> Barrier;
 
     /// Refuses new work, and finishes or fails the accepted work. May block. A second call does nothing.
     fn close(&self);
 }
 
+#[cfg(any(test, feature = "simulated-disk"))]
 pub type Barrier = Pin<Box<dyn Future<Output = Result<(), Unavailable>> + Send>>;
 
 pub enum Work {

@@ -43,7 +43,9 @@ use self::scrub::{Scrub, Surroundings};
 use super::OpenError;
 use super::cleaner::{self, Cleaner};
 use super::clocks::Clocks;
-use super::line::{Barrier, Line, Work};
+#[cfg(any(test, feature = "simulated-disk"))]
+use super::line::Barrier;
+use super::line::{Line, Work};
 use super::live::LiveSettings;
 use super::published::Published;
 use super::upkeep::{LogDir, Upkeep};
@@ -219,6 +221,7 @@ impl Line for Local {
         self.committer.submit(work);
     }
 
+    #[cfg(any(test, feature = "simulated-disk"))]
     fn barrier(&self) -> Barrier {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -219,6 +219,7 @@ impl Store {
     }
 
     /// Resolves once everything that any broker acknowledged before this call is published here.
+    #[cfg(any(test, feature = "simulated-disk"))]
     pub async fn barrier(&self) -> Result<(), StoreError> {
         Ok(self.0.line.barrier().await?)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{BrokerSettings, GroupSettings};
+use crate::config::{BrokerSettings, GroupSettings, Overrides};
 use crate::storage::groups::{Seen, SeenTopic};
 use crate::types::TopicId;
 
@@ -11,7 +11,7 @@ pub struct Made {
     /// Each has one partition.
     pub topics: BTreeMap<TopicId, String>,
     /// The settings of every group.
-    pub settings: BTreeMap<String, String>,
+    pub settings: Overrides,
     pub broker: BrokerSettings,
 }
 
