@@ -40,6 +40,25 @@ async fn f1_an_offset_within_a_batch_gives_the_batch() {
 }
 
 #[tokio::test]
+async fn one_answer_has_the_batches_of_several_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::at(Place::Directory(dir.path().into()), &[]).await;
+    node.topic_with("t", 1, &[("internal.segment.bytes", "250")]).await;
+    let mut client = node.client().await;
+    for value in ["a", "b", "c"] {
+        let produced = client.produce("t", 0, batch(&[value, &"x".repeat(60)])).await;
+        assert_eq!(produced.error_code, 0);
+    }
+    assert_eq!(node.partition("t", 0).extents(), 3);
+    node.store.close();
+    drop((client, node));
+    // After a restart no batch is in memory.
+    let node = Node::at(Place::Directory(dir.path().into()), &[]).await;
+    let mut client = node.client().await;
+    assert_eq!(batches(&client.fetch("t", 0, 0).await), [(0, 2), (2, 2), (4, 2)]);
+}
+
+#[tokio::test]
 async fn f2_no_records_are_empty_bytes_and_never_null() {
     let node = Node::start().await;
     node.topic("t", 1).await;
