@@ -21,7 +21,7 @@ pub trait Machine: Default + Send + 'static {
     type Kept: Send + 'static;
     /// The epoch of its home. Soft state of another epoch is dropped.
     type Fence: Copy + PartialEq + fmt::Debug + Send + Sync + 'static;
-    /// What it may see of the rest of the broker during a decision.
+    /// The state of the rest of the broker that a decision may use.
     type View<'a>;
     type Command: Send + 'static;
     /// A part of what the kernel applies.
@@ -93,7 +93,7 @@ pub trait Keeper<M: Machine>: Send + Sync + 'static {
     /// Whether a submit can succeed. Always `false` once the journal has failed.
     fn is_serving(&self) -> bool;
 
-    /// What this machine may see. It costs next to nothing until it is used.
+    /// The view of this machine. It costs next to nothing until it is used.
     fn view<'a>(&'a self, name: &'a M::Name) -> M::View<'a>;
 }
 

@@ -26,7 +26,7 @@ impl Groups {
         Groups { by_name, offsets, bytes }
     }
 
-    /// What a snapshot has of them.
+    /// The parts that a snapshot stores. The counts of memory are computed again.
     pub(super) fn stored(&self) -> (&ByName, &AllOffsets) {
         (&self.by_name, &self.offsets)
     }

@@ -42,9 +42,9 @@ pub trait GroupStore: Send + Sync {
     fn seen(&self) -> Arc<dyn Seen>;
 }
 
-/// What a coordinator sees of topics and settings, at one time.
+/// The topics and settings at one time, as coordinators see them.
 pub trait Seen: Send + Sync {
-    /// The version. What is seen has changed only if the version is higher.
+    /// The version. Topics or settings have changed only if the version is higher.
     fn version(&self) -> u64;
 
     /// All topics, ordered by name.

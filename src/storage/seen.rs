@@ -1,4 +1,4 @@
-//! What coordinators see of the published topics and settings.
+//! The published topics and settings, as coordinators see them.
 
 use std::sync::Arc;
 

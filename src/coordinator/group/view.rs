@@ -1,4 +1,4 @@
-//! What a group sees of the rest of the broker.
+//! The view of a group on the rest of the broker.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::kernel::offsets::Offsets;
 use crate::storage::groups::{GroupStore, Seen};
 use crate::types::Timestamp;
 
-/// What a group may see during one decision. The store is asked at the first use, because most decisions need
+/// The state that a decision of a group may use. The store is asked at the first use, because most decisions need
 /// nothing of it, and answers with what is published.
 pub struct View<'a> {
     pub name: &'a str,
