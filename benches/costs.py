@@ -1,4 +1,4 @@
-"""The cost of requests: rows 1 to 5, 7, 12 to 14, 21 and 22. Server CPU per gigabyte or request, throughput, and bytes
+"""The cost of requests: rows 1 to 7, 12 to 14 and 21 to 23. Server CPU per gigabyte or request, throughput, and bytes
 written, of Jackdaw, of Kafka, and of the null server (null/), which shows the least that a server needs."""
 
 import json
@@ -190,6 +190,43 @@ def catch_up(bench):
         yield from against(bench, f"the same, throughput of one consumer", figures(results, "MB/s"), "MB/s", None, 0.7, min)
 
 
+# --- 6: TLS -----------------------------------------------------------------------------------------
+
+
+def encrypted(bench):
+    """Producing and reading over TLS 1.3 with the certificate of a P-256 key, and handshakes."""
+    arguments, count, size = LOADS["1 MB batches"]
+    count = count // (20 if bench.quick else 2)
+    connections = 100 if bench.quick else 3000
+
+    def run(pair, name, make):
+        bench.prepare()
+        with make() as server:
+            server.start()
+            produce = lambda: servers.load(server, "-P", "-p", 0, *arguments, "-c", count)
+            read = lambda: servers.load(server, "-C", "-p", 0, "-o", "beginning", "-c", count)
+            connect = lambda: servers.handshakes(server, connections)
+            # The first time warms the page cache and a JVM.
+            costs = {}
+            for what, load, amount in (("produce", produce, count * size / GB), ("read", read, count * size / GB),
+                                       ("handshake", connect, connections / 1000)):
+                load()
+                costs[what] = Run(server, load).cpu / amount
+        bench.keep(6, {"pair": pair, "arm": name, **costs})
+        return costs
+
+    made = {"jackdaw": servers.jackdaw_with_tls}
+    if bench.kafka:
+        made["kafka"] = servers.kafka_with_tls
+    results = in_pairs(bench, made, run)
+    noisy = bench.noisy
+    for key, measure, unit in (("produce", "produce over TLS, 1 MB batches, page cache: server CPU", "s/GB"),
+                               ("read", "read over TLS, warm, log of 1 MB batches: server CPU", "s/GB"),
+                               ("handshake", "TLS handshakes: server CPU", "ms each")):
+        bench.noisy = noisy
+        yield from against(bench, measure, figures(results, key), unit, 0.5, None)
+
+
 # --- 12, 13, 14: durable throughput -----------------------------------------------------------------
 
 
@@ -291,5 +328,36 @@ def binary(bench):
     yield bench.line("the binary, with the client", size, None, "≤ 20 MB", size <= 20, "MB")
 
 
-ROWS = {1: large, 2: small, 3: tiny, 4: compressed, 5: catch_up, 7: throughput, 12: durable_rate, 13: many_durable,
-        14: durable_beside_page_cache, 21: written, 22: binary}
+# --- 23: transactions -------------------------------------------------------------------------------
+
+
+def transactions(bench):
+    """Transactions of 100 ms at 5,000 messages a second, read by a read_committed consumer."""
+    seconds = 3 if bench.quick else 30
+    for durability, kafka, gates in (("os", (), (0.35, 0.5)), ("fsync", ["log.flush.interval.messages=1"], (None, None))):
+        def run(pair, name, make):
+            bench.prepare()
+            with make() as server:
+                server.start()
+                servers.create_topics(server, "t", 1, 1)
+                servers.transactions(server, "t-0", 2 if bench.quick else 15)
+                usage = server.usage()
+                began = usage.cpu()
+                commits, read = servers.transactions(server, "t-0", seconds)
+                cpu = usage.cpu() - began
+            bench.keep(23, {"pair": pair, "arm": name, "durability": durability, "cpu": cpu, "read": read, "commits_ms": commits})
+            return {"cpu": cpu / (read * 1000 / GB), "commit": 1000 * machine.median(commits)}
+
+        made = arms(bench, 23, kafka=kafka, durability=durability)
+        del made["null"]
+        results = in_pairs(bench, made, run)
+        noisy, what = bench.noisy, "page cache" if durability == "os" else "durable"
+        for key, measure, unit, gate in (("cpu", "server CPU", "s/GB", gates[0]), ("commit", "commit p50", "µs", gates[1])):
+            bench.noisy = noisy
+            arm = figures(results, key)
+            wanted = None if gate else "–"
+            yield ratio_line(bench, f"transactions of 100 ms, {what}: {measure}", arm["jackdaw"], arm.get("kafka", []), gate, unit, wanted)
+
+
+ROWS = {1: large, 2: small, 3: tiny, 4: compressed, 5: catch_up, 6: encrypted, 7: throughput, 12: durable_rate, 13: many_durable,
+        14: durable_beside_page_cache, 21: written, 22: binary, 23: transactions}

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -100,10 +101,10 @@ def describe():
 
 
 class Server:
-    """A server process with its own port and data directory."""
+    """A server process with its own port and data directory. `tls`: whether its clients come in with TLS."""
 
-    def __init__(self, name, command_for, more=()):
-        self.name, self.more = name, list(more)
+    def __init__(self, name, command_for, more=(), tls=False):
+        self.name, self.more, self.tls = name, list(more), tls
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=BENCH))
         self.port = free_port()
         self.command = command_for(self)
@@ -119,7 +120,7 @@ class Server:
         with open(self.folder / "log", "a") as log:
             command = ["taskset", "-c", SERVER_CORE, *map(str, self.command)]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        while not answers(self.port):
+        while not answers(self.port, self.tls):
             if self.process.poll() is not None or time.monotonic() > self.started + 300:
                 raise SystemExit(f"{self.name} did not start: see {self.folder / 'log'}")
             time.sleep(0.0005)
@@ -153,22 +154,50 @@ def jackdaw(durability="fsync", more=()):
     return Server(f"jackdaw-{durability}", command)
 
 
+def jackdaw_with_tls(durability="os"):
+    def command(server):
+        settings = [f"listeners=SSL://{server.bootstrap}", "ssl.keystore.type=PEM", f"ssl.keystore.location={certificate()}"]
+        given = [part for setting in settings for part in ("--set", setting)]
+        return [JACKDAW, "--data-dir", server.folder / "data", "--durability", durability, *given]
+
+    return Server("jackdaw-tls", command, tls=True)
+
+
+def certificate():
+    """A certificate that signs itself, with its key, in PEM: the same one for all servers."""
+    both = BENCH / "tls" / "server.pem"
+    if not both.exists():
+        both.parent.mkdir(exist_ok=True)
+        key, shown = both.with_name("key.pem"), both.with_name("ca.pem")
+        machine.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+                     "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", shown],
+                    stderr=subprocess.DEVNULL)
+        both.write_text(key.read_text() + shown.read_text())
+    return both
+
+
 def null(more=()):
     """The null server (null/src/main.rs)."""
     return Server("null", lambda server: [NULL, server.port, server.folder / "data", *more])
 
 
-def kafka(*settings):
+def kafka_with_tls():
+    return kafka("ssl.keystore.type=PEM", f"ssl.keystore.location={certificate()}", tls=True)
+
+
+def kafka(*settings, tls=False):
     def command(server):
         controller = free_port()
+        # With TLS the brokers of a cluster still speak without it, on a listener of their own.
+        clients = f"SSL://{server.bootstrap},PLAINTEXT://127.0.0.1:{free_port()}" if tls else f"PLAINTEXT://{server.bootstrap}"
         properties = server.folder / "server.properties"
         properties.write_text("\n".join([
             "process.roles=broker,controller", "node.id=1",
             f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}",
-            f"listeners=PLAINTEXT://{server.bootstrap},CONTROLLER://127.0.0.1:{controller}",
-            f"advertised.listeners=PLAINTEXT://{server.bootstrap},CONTROLLER://127.0.0.1:{controller}",
+            f"listeners={clients},CONTROLLER://127.0.0.1:{controller}",
+            f"advertised.listeners={clients},CONTROLLER://127.0.0.1:{controller}",
             "controller.listener.names=CONTROLLER", "inter.broker.listener.name=PLAINTEXT",
-            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL",
             f"log.dirs={server.folder / 'data'}", "offsets.topic.replication.factor=1",
             "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
             "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
@@ -181,7 +210,7 @@ def kafka(*settings):
                          "-c", properties], stdout=log, stderr=log)
         return [*java, "kafka.Kafka", properties]
 
-    return Server("kafka", command)
+    return Server("kafka", command, tls=tls)
 
 
 def free_port():
@@ -190,21 +219,28 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def answers(port):
+def answers(port, tls=False):
     """Whether an ApiVersions request is answered."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as plain, encrypted(plain) if tls else plain as connection:
             connection.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
             return len(connection.recv(4)) == 4
     except OSError:
         return False
 
 
+def encrypted(connection):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
+
+
 # --- load ---------------------------------------------------------------------------------------
 
 
 def generator(server, *arguments, topic="t"):
-    return ["taskset", "-c", CLIENT_CORE, GENERATOR, "-t", topic, "-b", server.bootstrap, *map(str, arguments)]
+    tls = ["-X", "security.protocol=ssl", "-X", f"ssl.ca.location={certificate().with_name('ca.pem')}"] if server.tls else []
+    return ["taskset", "-c", CLIENT_CORE, GENERATOR, "-t", topic, "-b", server.bootstrap, *tls, *map(str, arguments)]
 
 
 def load(server, *arguments, topic="t"):
@@ -231,6 +267,21 @@ def java_produce(server, topic, count, rate, payload, *properties):
                  "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", count, "--throughput", rate,
                  "--payload-file", payload, "--bootstrap-server", server.bootstrap, "--command-property", *properties],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+HANDSHAKES = """
+import socket, ssl, sys
+for _ in range(int(sys.argv[2])):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as plain, context.wrap_socket(plain):
+        pass
+"""
+
+
+def handshakes(server, count):
+    """Connects so many times with TLS, each time with a whole handshake."""
+    machine.run(["taskset", "-c", CLIENT_CORE, "python3", "-c", HANDSHAKES, server.port, count])
 
 
 def one_ack_by_kcat(server, topic):
@@ -296,3 +347,43 @@ def create_topics(server, prefix, topics, partitions):
     """Creates each topic with its own request; returns the seconds until all are acknowledged."""
     command = ["taskset", "-c", CLIENT_CORE, TOOLS, "-c", ADMIN, server.bootstrap, topics, partitions, prefix]
     return float(machine.run(command, capture_output=True, text=True).stdout)
+
+
+# Transactions at a fixed rate: each one has 500 messages of 1 KB and begins 100 ms after the one before. A thread reads
+# with read_committed. Prints the durations of the commits in milliseconds and the number of messages read.
+TRANSACTIONS = """
+import json, sys, threading, time
+import confluent_kafka as kafka
+bootstrap, topic, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+rounds, each = int(seconds * 10), 500
+total, seen = rounds * each, [0]
+consumer = kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False,
+                           "isolation.level": "read_committed"})
+low, high = consumer.get_watermark_offsets(kafka.TopicPartition(topic, 0))
+consumer.assign([kafka.TopicPartition(topic, 0, high)])
+def read():
+    while seen[0] < total:
+        seen[0] += len([message for message in consumer.consume(500, 1) if not message.error()])
+reader = threading.Thread(target=read)
+reader.start()
+producer = kafka.Producer({"bootstrap.servers": bootstrap, "transactional.id": "bench", "linger.ms": 5})
+producer.init_transactions()
+commits, began, value = [], time.monotonic(), b"x" * 1000
+for number in range(rounds):
+    producer.begin_transaction()
+    for _ in range(each):
+        producer.produce(topic, value)
+    producer.flush()
+    time.sleep(max(0, began + (number + 1) / 10 - time.monotonic()))
+    committing = time.monotonic()
+    producer.commit_transaction()
+    commits.append(1000 * (time.monotonic() - committing))
+reader.join()
+print(json.dumps([commits, seen[0]]))
+"""
+
+
+def transactions(server, topic, seconds):
+    """The durations of commits in ms, and the number of messages that a read_committed consumer read."""
+    command = ["taskset", "-c", CLIENT_CORE, TOOLS, "-c", TRANSACTIONS, server.bootstrap, topic, seconds]
+    return json.loads(machine.run(command, capture_output=True, text=True).stdout)

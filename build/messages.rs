@@ -156,6 +156,10 @@ fn message_traits(out: &mut String, message: &Message) {
     let is_throttle_time = |field: &Field| field.name == "throttle_time_ms";
     if message.structs.first().is_some_and(|body| body.fields.iter().any(is_throttle_time)) {
         line!(out, "fn throttle_time_ms(&self) -> i32 {{ self.throttle_time_ms }}");
+        line!(
+            out,
+            "fn hold_back(&mut self, ms: i32) {{ self.throttle_time_ms = self.throttle_time_ms.max(ms); }}"
+        );
     }
     line!(out, "}}");
     if let (Kind::Request, Some(key)) = (message.kind, message.key) {

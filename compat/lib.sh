@@ -1,8 +1,13 @@
 # The functions that the checks of all clients share; compat/run sources it and then the client's `checks`.
 #
 # It sets BOOTSTRAP (host:port of the broker), DATA_DIR (the directory of its files, or empty), WORK (a folder for
-# these checks) and PREFIX (of every topic and group name).
+# these checks) and PREFIX (of every topic and group name). At SASL_BOOTSTRAP (host:port, or empty) the same broker asks
+# for a login: SASL_USER with SASL_PASSWORD may log in there with PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
+#
+# `secured` plays checks with another broker, which has TLS and an authorizer.
 set -uo pipefail
+export SASL_BOOTSTRAP SASL_USER=alice SASL_PASSWORD=alice-secret
+export ACL_USER=bob ACL_PASSWORD=bob-secret
 
 PREFIX=${CLIENT//\//-}-$$-
 LIMIT=90 # seconds for one command of a client; generous, for busy machines
@@ -42,13 +47,15 @@ verdict() {
 # none ROW…: rows that this client cannot play.
 none() { for row in "$@"; do verdict none "$row" 'not in this client'; done; }
 
-# not_offered ROW: prints the first key that the row needs and the broker does not advertise; fails if there is none.
+# not_offered ROW: prints what the row needs and the broker does not have, such as the first key that it does not
+# advertise; fails if there is nothing.
 not_offered() {
   local key
   for key in $(awk -F'\t' -v row="$1" '$1 == row { gsub(",", " ", $2); print $2 }' "$COMPAT/rows.tsv"); do
     offers "$key" || { echo "not offered yet: key $key"; return; }
   done
-  return 1
+  [ "$1" = sasl ] && [ -z "$SASL_BOOTSTRAP" ] && echo 'only with SASL_BOOTSTRAP' && return
+  [[ $1 =~ ^(tls|acls)$ ]] && [ -z "$BROKER_PID$SECURED" ] && echo 'only with SECURED'
 }
 
 # cell ROW FUNCTION: the function plays the row, in a shell that stops at the first error.
@@ -60,9 +67,16 @@ cell() {
   tail -n +2 <<<"$said"
 }
 
-# cells COMMAND…: runs a program that plays the rows in its arguments, with BOOTSTRAP, PREFIX and WORK in its
-# environment. It prints a line for each: "ok ROW", "FAIL ROW what happened" or "none ROW why". Two more calls play the
-# row `restart`: `restart-before`, then the broker is killed and started again, then `restart-after`.
+# secured_cell ROW FUNCTION: the same against the secured broker.
+secured_cell() {
+  secured true # a broker that is started within a check would outlive it
+  secured cell "$@"
+}
+
+# cells COMMAND…: runs a program that plays the rows in its arguments, with BOOTSTRAP, PREFIX, WORK and the three names of
+# SASL in its environment. It prints a line for each: "ok ROW", "FAIL ROW what happened" or "none ROW why". Another call
+# plays with the secured broker: the row `tls`, and `acls-enforced`, the second part of the row `acls`. Two more
+# calls play the row `restart`: `restart-before`, then the broker is killed and started again, then `restart-after`.
 cells() {
   local row reason rows=()
   export BOOTSTRAP WORK PREFIX=${COLUMN//[^a-zA-Z0-9.-]/-}-$$-
@@ -79,49 +93,59 @@ cells() {
   local COMMAND=("$@")
   local restarts=
   [ -z "$BROKER_PID" ] || [[ " ${rows[*]} " != *" restart "* ]] || restarts=yes
-  play_rows "${rows[@]/restart}"
+  local of_secured=() others=()
+  for row in "${rows[@]}"; do
+    case $row in
+      restart) ;;
+      tls) of_secured+=(tls) ;;
+      acls) of_secured+=(acls-enforced) others+=(acls) ;;
+      *) others+=("$row") ;;
+    esac
+  done
+  local securely=
+  if [ ${#of_secured[@]} -gt 0 ] && secured true; then
+    secured play_rows "${of_secured[@]}" & # at the same time, because each mostly waits
+    securely=$!
+  fi
+  [ ${#others[@]} = 0 ] || play_rows "${others[@]}"
+  [ -z "$securely" ] || wait "$securely"
   if [ -n "$restarts" ]; then
     play_rows restart-before
     kill_broker_and_restart
     play_rows restart-after
   fi
-  if [[ " $LACKS " != *" transactions "* ]] && not_offered transactions >"$WORK/reason"; then
-    check "$COLUMN: without transactions a transactional producer ends with the broker's error, and soon" refused_soon
-  fi
-  for row in "${rows[@]/restart}"; do [ -z "$row" ] || cell_of "$row" "$row"; done
-  [ -z "$restarts" ] || cell_of restart restart-before restart-after
+  for row in "${rows[@]}"; do
+    case $row in
+      restart) [ -z "$restarts" ] || cell_of restart restart-before restart-after ;;
+      acls) cell_of acls acls acls-enforced ;;
+      *) cell_of "$row" "$row" ;;
+    esac
+  done
 }
 
 # play_rows ROW…: one call of the program of `cells`; its lines are appended to $WORK/said.
 play_rows() {
-  timeout "$CELLS_LIMIT" "${COMMAND[@]}" $* >"$WORK/output" 2>"$WORK/errors" </dev/null
+  local output=$WORK/output-$1 errors=$WORK/errors-$1
+  timeout "$CELLS_LIMIT" "${COMMAND[@]}" "$@" >"$output" 2>"$errors" </dev/null
   local status=$?
-  cat "$WORK/output" >>"$WORK/said"
-  [ $status = 0 ] || { echo "$COLUMN ended with status $status:"; tail -n 12 "$WORK/errors"; } | cut -c1-400 | sed 's/^/     | /'
+  cat "$output" >>"$WORK/said"
+  [ $status = 0 ] || { echo "$COLUMN ended with status $status:"; tail -n 12 "$errors"; } | cut -c1-400 | sed 's/^/     | /'
 }
 CELLS_LIMIT=300 # seconds for all rows of one client
 
-# The row of transactions fails with the broker's refusal (kafkajs does not name it). A client that retries the look-up
-# for ever would end later, or with another error.
-refused_soon() {
-  local status=0
-  timeout 45 "${COMMAND[@]}" transactions >"$WORK/transactions" || status=$?
-  cat "$WORK/transactions"
-  [ $status != 124 ] || { echo 'it did not end'; return 1; }
-  grep -qiE '^FAIL transactions .*(authoriz|no transactions yet|group coordinator)' "$WORK/transactions"
-}
-
-# cell_of ROW PART…: the verdict of a row from the verdicts of its parts: the first that is not "ok", else "ok".
+# cell_of ROW PART…: the verdict of a row from the verdicts of its parts: the first that fails, else "ok" if there is one.
 cell_of() {
   local row=$1 part line word reason
+  local verdict=none why=
   shift
   for part in "$@"; do
     line=$(grep -E "^(ok|FAIL|none) $part( |\$)" "$WORK/said" | tail -n 1)
     [ -n "$line" ] || line="FAIL $part the program said nothing of it"
     word=${line%% *} reason=${line#"$word $part"}
-    [ "$word" = ok ] || break
+    [ "$word" = none ] && [ "$verdict" = ok ] || verdict=$word why=${reason# }
+    [ "$word" != FAIL ] || break
   done
-  verdict "$word" "$row" "${reason# }"
+  verdict "$verdict" "$row" "$why"
 }
 
 # same EXPECTED ACTUAL [WHAT]
@@ -153,37 +177,97 @@ refused() {
 
 # Starts the broker of this client, or uses the one in BOOTSTRAP.
 start_broker() {
-  BROKER_PID=
+  BROKER_PID= SECURED_PID=
   if [ -z "$BOOTSTRAP" ]; then
     DATA_DIR=$WORK/data
     launch localhost:0 || exit 1
-    trap stop_broker EXIT
+    trap 'stop_broker; stop_secured' EXIT
   fi
   apis >"$WORK/apis" || { echo "no ApiVersions answer from $BOOTSTRAP"; exit 1; }
 }
 
 BROKER_FLAGS=() # flags for the next launch
 
-# launch HOST:PORT: starts the binary, with the client's server.properties if there is one, and waits for its readiness
-# line, which has the address.
+# launch LOCALHOST:PORT [127.0.0.1:PORT]: starts the binary, with the client's server.properties if there is one. The
+# second address is the one with a login; by default its port is free.
 launch() {
-  local line
-  local settings=()
+  local settings=() of_sasl=listener.name.sasl_plaintext
   [ ! -f "$COMPAT/$CLIENT/server.properties" ] || settings=(--config "$COMPAT/$CLIENT/server.properties")
+  [ -d "$DATA_DIR" ] || add_scram_user "$SASL_USER" "$SASL_PASSWORD" --data-dir "$DATA_DIR" "${settings[@]}" || return
+  settings+=(
+    --set "listeners=PLAINTEXT://$1,SASL_PLAINTEXT://${2:-127.0.0.1:0}"
+    --set "$of_sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
+    --set "$of_sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$SASL_USER=\"$SASL_PASSWORD\";"
+  )
+  started "${settings[@]}" --data-dir "$DATA_DIR" "${BROKER_FLAGS[@]}" || return
+  BROKER_PID=$STARTED
+  BOOTSTRAP=$(grep -oE 'localhost:[0-9]+' <<<"$READY" | head -n 1)
+  SASL_BOOTSTRAP=$(grep -oE '127\.0\.0\.1:[0-9]+' <<<"$READY" | head -n 1)
+}
+
+# started FLAG…: starts the binary and waits for its readiness line, which has the addresses. Sets READY to the line and
+# STARTED to the process.
+started() {
   rm -f "$WORK/stdout"
   mkfifo "$WORK/stdout"
-  "$JACKDAW" "${settings[@]}" --listen "$1" --data-dir "$DATA_DIR" "${BROKER_FLAGS[@]}" >"$WORK/stdout" 2>>"$WORK/broker.log" </dev/null &
-  BROKER_PID=$!
+  "$JACKDAW" "$@" >"$WORK/stdout" 2>>"$WORK/broker.log" </dev/null &
+  STARTED=$!
   # The broker keeps its standard output open; the lines after the readiness line are appended to the log.
   exec 8<"$WORK/stdout"
-  while IFS= read -r -t 60 -u 8 line; do
-    echo "$line" >>"$WORK/broker.log"
-    BOOTSTRAP=$(grep -oE '(127\.0\.0\.1|localhost|\[::1\]):[0-9]+' <<<"$line" | head -n 1)
-    [ -z "$BOOTSTRAP" ] || { cat <&8 >>"$WORK/broker.log" & exec 8<&-; return; }
+  while IFS= read -r -t 60 -u 8 READY; do
+    echo "$READY" >>"$WORK/broker.log"
+    [[ $READY != *localhost:* ]] || { cat <&8 >>"$WORK/broker.log" & exec 8<&-; return; }
   done
   echo "the broker did not become ready:"
   tail -n 20 "$WORK/broker.log"
   return 1
+}
+
+# secured COMMAND…: runs the command against another broker with an authorizer, which is started when it is first needed.
+# It has four listeners: at BOOTSTRAP everybody is a super user. TLS_BOOTSTRAP has TLS, and so has CERTIFIED_BOOTSTRAP, which
+# wants a certificate of the client, too. SASL_TLS_BOOTSTRAP has TLS, and SASL_USER, a super user, and ACL_USER with
+# ACL_PASSWORD log in there with SCRAM-SHA-256. CERTIFICATES is the folder that compat/certificates made.
+#
+# A running server is used if its addresses are in SECURED, in this order and with spaces between them.
+secured() {
+  [ -n "$SECURED" ] || launch_secured || return
+  local addresses=($SECURED)
+  BOOTSTRAP=${addresses[0]} TLS_BOOTSTRAP=${addresses[1]} CERTIFIED_BOOTSTRAP=${addresses[2]} \
+    SASL_TLS_BOOTSTRAP=${addresses[3]} "$@"
+}
+export TLS_BOOTSTRAP CERTIFIED_BOOTSTRAP SASL_TLS_BOOTSTRAP
+
+launch_secured() {
+  local there=$WORK/secured
+  add_scram_user "$SASL_USER" "$SASL_PASSWORD" --data-dir "$there" || return
+  add_scram_user "$ACL_USER" "$ACL_PASSWORD" --data-dir "$there" || return
+  started --data-dir "$there" \
+    --set 'listeners=PLAINTEXT://localhost:0,SSL://localhost:0,CERTIFIED://localhost:0,SASL_SSL://localhost:0' \
+    --set 'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CERTIFIED:SSL,SASL_SSL:SASL_SSL' \
+    --set 'ssl.keystore.type=PEM' --set "ssl.keystore.location=$CERTIFICATES/server.pem" \
+    --set 'ssl.truststore.type=PEM' --set "ssl.truststore.location=$CERTIFICATES/ca.pem" \
+    --set 'listener.name.certified.ssl.client.auth=required' \
+    --set 'ssl.principal.mapping.rules=RULE:^CN=([^,]+),.*$/$1/L' \
+    --set 'sasl.enabled.mechanisms=SCRAM-SHA-256' \
+    --set 'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer' \
+    --set "super.users=User:ANONYMOUS;User:$SASL_USER;User:certified" || return
+  SECURED_PID=$STARTED
+  SECURED=$(grep -oE 'localhost:[0-9]+' <<<"$READY" | paste -sd' ')
+}
+
+stop_secured() {
+  [ -n "$SECURED_PID" ] || return 0
+  kill "$SECURED_PID" 2>/dev/null
+  wait "$SECURED_PID" 2>/dev/null
+  SECURED_PID= SECURED=
+}
+
+# add_scram_user USER PASSWORD FLAG…: adds the user for both mechanisms of SCRAM, before the first start of a broker.
+add_scram_user() {
+  local mechanism
+  for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+    "$JACKDAW" user add "$1" --mechanism "$mechanism" --offline "${@:3}" <<<"$2" || return
+  done
 }
 
 # fresh_broker [FLAG…]: starts another, empty broker, for the next version of a client or with other flags.
@@ -195,11 +279,11 @@ fresh_broker() {
   launch localhost:0
 }
 
-# Kills the broker with kill -9 and starts it again with the same port and data.
+# Kills the broker with kill -9 and starts it again with the same ports and data.
 kill_broker_and_restart() {
   kill -9 "$BROKER_PID"
   wait "$BROKER_PID" 2>/dev/null || true
-  launch "$BOOTSTRAP"
+  launch "$BOOTSTRAP" "$SASL_BOOTSTRAP"
 }
 
 stop_broker() {

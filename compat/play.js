@@ -5,6 +5,23 @@
 const LIMIT = 120_000 // milliseconds for one row and for one wait; generous, for busy machines
 const AT_A_TIME = 6
 
+// The files and users of the secured broker that `secured` in lib.sh describes.
+const certificate = name => `${process.env.CERTIFICATES}/${name}.pem`
+const secured = {
+  plain: { listener: process.env.TLS_BOOTSTRAP, ca: certificate('ca') },
+  untrusted: { listener: process.env.TLS_BOOTSTRAP, ca: certificate('other-ca') },
+  // Only as `certified`, the name by a rule for that of the certificate, the client is a super user.
+  certified: { listener: process.env.CERTIFIED_BOOTSTRAP, ca: certificate('ca'), cert: certificate('client'), key: certificate('client-key') },
+  uncertified: { listener: process.env.CERTIFIED_BOOTSTRAP, ca: certificate('ca') },
+  // SASL or ACL, as in the names of the environment; with SCRAM-SHA-256.
+  user: who => ({
+    listener: process.env.SASL_TLS_BOOTSTRAP,
+    ca: certificate('ca'),
+    username: process.env[`${who}_USER`],
+    password: process.env[`${who}_PASSWORD`],
+  }),
+}
+
 // Thrown by a row that the client cannot play.
 class NotInThisClient extends Error {}
 
@@ -62,4 +79,4 @@ class Arrivals {
   }
 }
 
-module.exports = { play, within, Arrivals, NotInThisClient }
+module.exports = { play, within, secured, Arrivals, NotInThisClient }

@@ -8,6 +8,7 @@ mod admin;
 mod api_versions;
 pub mod connection;
 pub mod context;
+mod describe_producers;
 pub mod error;
 mod features;
 pub mod fetch;
@@ -20,43 +21,55 @@ mod leadership;
 mod list_offsets;
 pub mod metadata;
 mod offset_for_leader_epoch;
-pub mod operations;
-pub mod principal;
 mod produce;
 mod queued;
 mod replicas;
 pub mod requests;
+#[cfg(feature = "security")]
+pub mod sasl;
 pub mod session;
+pub mod throttle;
 pub mod topic_name;
-mod transactions;
+mod transaction;
 
 use std::future::{Future, ready};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Room};
 use crate::config::BrokerSettings;
 use crate::protocol::messages::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersion,
-    ApiVersionsRequest, ApiVersionsResponse, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
-    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest,
-    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
-    UnregisterBrokerRequest, UpdateFeaturesRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterClientQuotasRequest, AlterConfigsRequest,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersion, ApiVersionsRequest,
+    ApiVersionsResponse, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
+    DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    DescribeTransactionsRequest, ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
+};
+#[cfg(feature = "security")]
+use crate::protocol::messages::{
+    AlterUserScramCredentialsRequest, CreateDelegationTokenRequest, DescribeDelegationTokenRequest,
+    DescribeUserScramCredentialsRequest, ExpireDelegationTokenRequest, RenewDelegationTokenRequest,
+    SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use crate::protocol::{Message, Reader, Request, RequestHeader, WireError, Writer, write_response_header};
+use crate::security::tls::Tls;
 use crate::types::Piece;
 use connection::ConnectionInfo;
 use context::{Context, Services};
 use error::ErrorCode;
 pub use guard::Guarded;
 use requests::Requests;
-use session::Session;
+use session::{Phase, Session};
+use throttle::Metered;
 
 /// All API keys that are served, in ascending order. A new handler adds its line here, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
@@ -74,12 +87,19 @@ pub static TABLE: &[Row] = &[
     row::<SyncGroupRequest>(0, 5),
     row::<DescribeGroupsRequest>(0, 6),
     row::<ListGroupsRequest>(0, 5),
+    #[cfg(feature = "security")]
+    row::<SaslHandshakeRequest>(0, 1).before_login(),
     row::<ApiVersionsRequest>(0, 5).before_login(),
     row::<CreateTopicsRequest>(2, 7),
     row::<DeleteTopicsRequest>(1, 6),
     row::<DeleteRecordsRequest>(0, 2),
-    row::<InitProducerIdRequest>(0, 5),
+    row::<InitProducerIdRequest>(0, 5).with_two_phase_commit(6),
     row::<OffsetForLeaderEpochRequest>(2, 4),
+    row::<AddPartitionsToTxnRequest>(0, 5),
+    row::<AddOffsetsToTxnRequest>(0, 4),
+    row::<EndTxnRequest>(0, 5),
+    row::<WriteTxnMarkersRequest>(1, 2),
+    row::<TxnOffsetCommitRequest>(0, 6),
     row::<DescribeAclsRequest>(1, 3),
     row::<CreateAclsRequest>(1, 3),
     row::<DeleteAclsRequest>(1, 3),
@@ -87,34 +107,75 @@ pub static TABLE: &[Row] = &[
     row::<AlterConfigsRequest>(0, 2),
     row::<AlterReplicaLogDirsRequest>(1, 2),
     row::<DescribeLogDirsRequest>(1, 5),
+    #[cfg(feature = "security")]
+    row::<SaslAuthenticateRequest>(0, 2).before_login(),
     row::<CreatePartitionsRequest>(0, 3),
+    #[cfg(feature = "security")]
+    row::<CreateDelegationTokenRequest>(1, 3),
+    #[cfg(feature = "security")]
+    row::<RenewDelegationTokenRequest>(1, 2),
+    #[cfg(feature = "security")]
+    row::<ExpireDelegationTokenRequest>(1, 2),
+    #[cfg(feature = "security")]
+    row::<DescribeDelegationTokenRequest>(1, 3),
     row::<DeleteGroupsRequest>(0, 3),
     row::<ElectLeadersRequest>(0, 2),
     row::<IncrementalAlterConfigsRequest>(0, 1),
     row::<AlterPartitionReassignmentsRequest>(0, 1),
     row::<ListPartitionReassignmentsRequest>(0, 0),
     row::<OffsetDeleteRequest>(0, 0),
+    row::<DescribeClientQuotasRequest>(0, 1),
+    row::<AlterClientQuotasRequest>(0, 1),
+    #[cfg(feature = "security")]
+    row::<DescribeUserScramCredentialsRequest>(0, 0),
+    #[cfg(feature = "security")]
+    row::<AlterUserScramCredentialsRequest>(0, 0),
     row::<DescribeQuorumRequest>(0, 2),
     row::<UpdateFeaturesRequest>(0, 2),
     row::<DescribeClusterRequest>(0, 2),
+    row::<DescribeProducersRequest>(0, 0),
     row::<UnregisterBrokerRequest>(0, 0),
+    row::<DescribeTransactionsRequest>(0, 0),
+    row::<ListTransactionsRequest>(0, 2),
     row::<ListConfigResourcesRequest>(0, 1),
     row::<DescribeTopicPartitionsRequest>(0, 0),
 ];
+
+/// The row of [`Api::row_of_tokens`].
+#[cfg(feature = "security")]
+const TOKENS: Option<&Row> = Some(&sasl::TOKENS);
+#[cfg(not(feature = "security"))]
+const TOKENS: Option<&Row> = None;
+
+const API_VERSIONS: i16 = 18;
+pub const SASL_HANDSHAKE: i16 = 17;
+pub const SASL_AUTHENTICATE: i16 = 36;
 
 /// The result of a handler. It is returned when the ordered part of the work is done: all later
 /// requests of the connection see its effect.
 pub enum Reply<T> {
     /// No response (acks=0). The request's bytes and their budget are held until the work is done.
-    /// If the work fails, the connection is closed; the error is the text for the log. Otherwise the client is held
-    /// back for the returned time.
-    Silence(Later<Result<Duration, &'static str>>),
+    /// If the work fails, the connection is closed; the error is the text for the log. The client is held back at
+    /// once.
+    Silence {
+        mute: Duration,
+        work: Later<Result<(), &'static str>>,
+    },
     Now(T),
     /// The response has to wait for the disk or for new records.
     Later(Later<T>),
+    /// The last response of the connection, because a login failed.
+    Last(Later<T>),
     /// The connection is closed instead of a response, after all earlier requests were answered.
     /// The text is the reason, for the log.
     Close(&'static str),
+}
+
+impl<T> Reply<T> {
+    /// A reply whose rest does not delay later requests of the connection.
+    pub fn later(rest: impl Future<Output = T> + Send + 'static) -> Reply<T> {
+        Reply::Later(Box::pin(rest))
+    }
 }
 
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -155,6 +216,15 @@ impl Weight {
 
     pub fn asked(bytes: usize) -> Weight {
         Weight { asked: bytes, held: 0 }
+    }
+
+    /// Adds parts of the broker's state to the response. The largest is always served, so that a client can ask for each
+    /// part alone.
+    #[must_use]
+    pub fn and_parts(self, parts: impl Iterator<Item = usize>) -> Weight {
+        let (all, largest) =
+            parts.fold((0_usize, 0), |(all, largest), part| (all.saturating_add(part), part.max(largest)));
+        Weight { asked: self.asked.saturating_add(all - largest), ..self }.and_held(largest)
     }
 
     /// Adds `bytes` of the broker's state to the response.
@@ -215,7 +285,7 @@ pub enum Failure {
 pub struct Encoded {
     pub frame: Frame,
     /// The time for which the client is held back when the response is sent, because it used more than its quota.
-    /// Handlers set it as the throttle time of the response; it is zero, because there are no quotas yet.
+    /// Handlers set it as the throttle time of the response.
     pub mute: Duration,
 }
 
@@ -235,6 +305,8 @@ pub struct Row {
     /// The lowest version that ApiVersions advertises.
     pub min_version: i16,
     pub max_version: i16,
+    /// A higher version that is there if `transaction.two.phase.commit.enable` is set.
+    pub of_two_phase_commit: Option<i16>,
     /// Lower versions are advertised but refused, as Kafka does with Produce 0–2.
     pub served_from: i16,
     /// [`Handler::GAPS`]
@@ -285,14 +357,35 @@ impl Api {
         self.services.settings()
     }
 
+    /// The keys and certificates of the listeners.
+    pub fn tls(&self) -> &Tls {
+        &self.services.tls
+    }
+
     /// The memory budget for responses, shared by all clients.
     pub fn answers(&self) -> &Arc<Budget> {
         &self.services.answers
     }
 
+    /// The client of a connection is held back for this time: its members of groups cannot send heartbeats, so their
+    /// sessions last longer (rule C18).
+    pub fn hold_members(&self, connection: &ConnectionInfo, time: Duration) {
+        self.services.hold_members(connection, time);
+    }
+
+    /// `Some` if there are too many new connections from an address: the time after which this one is closed.
+    pub fn too_many_connections(&self, ip: IpAddr) -> Option<Duration> {
+        self.services.too_many_connections(ip)
+    }
+
     /// Counters of requests.
     pub fn requests(&self) -> &Arc<Requests> {
         &self.services.requests
+    }
+
+    /// The row that serves the messages of a login by handshake v0, which have no header.
+    pub fn row_of_tokens(&self) -> Option<&'static Row> {
+        TOKENS
     }
 
     #[cfg(test)]
@@ -304,12 +397,21 @@ impl Api {
     /// [`Row::before_login`], and the answer to an unknown version of ApiVersions, as from Kafka.
     pub fn find(&self, key: i16, version: i16, session: &Session) -> FoundRow {
         let row = find(self.table, key);
-        let served = row.filter(|row| (row.served_from..=row.max_version).contains(&version));
+        let served = row.filter(|row| {
+            let is_usual = (row.served_from..=row.max_version).contains(&version);
+            is_usual || row.of_two_phase_commit == Some(version) && self.settings().two_phase_commit
+        });
+        let is_logged_in = self.is_logged_in(session);
         if served.is_none() && row.is_some_and(|row| row.key == API_VERSIONS) {
-            return FoundRow::UnknownApiVersions;
+            let is_early = matches!(session.phase(), Phase::Begins | Phase::KnowsVersions);
+            return if is_logged_in || is_early {
+                FoundRow::UnknownApiVersions
+            } else {
+                FoundRow::NeedsLogin
+            };
         }
-        let is_open = served.is_some_and(|row| row.before_login);
-        if !is_open && !self.is_logged_in(session) {
+        let is_open = |row: &Row| row.before_login && session.may_send(row.key);
+        if !is_logged_in && !served.is_some_and(is_open) {
             return FoundRow::NeedsLogin;
         }
         served.map_or(FoundRow::Nothing, FoundRow::Row)
@@ -328,9 +430,9 @@ impl Api {
         header: RequestHeader,
         body: Reader,
     ) -> BegunRequest<Guarded<Reply<Answer>>> {
-        let context = Context::new(&self.services, connection, header.api_version, header.client_id);
-        let BegunRequest { decoded, reply } =
-            (row.serve)(Call { context, correlation_id: header.correlation_id, body });
+        let RequestHeader { api_version, correlation_id, client_id, .. } = header;
+        let context = Context::new(&self.services, connection, api_version, client_id, body.remaining());
+        let BegunRequest { decoded, reply } = (row.serve)(Call { context, correlation_id, body });
         BegunRequest { decoded, reply: Guarded(reply) }
     }
 
@@ -352,8 +454,6 @@ impl Api {
     }
 }
 
-const API_VERSIONS: i16 = 18;
-
 fn find(table: &'static [Row], key: i16) -> Option<&'static Row> {
     let at = table.binary_search_by_key(&key, |row| row.key).ok()?;
     table.get(at)
@@ -366,6 +466,7 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
         name: R::NAME,
         min_version,
         max_version,
+        of_two_phase_commit: None,
         served_from: min_version,
         gaps: R::GAPS,
         overlapping: false,
@@ -388,6 +489,7 @@ impl Row {
             name: "Test",
             min_version,
             max_version,
+            of_two_phase_commit: None,
             served_from: min_version,
             overlapping: false,
             before_login: false,
@@ -395,6 +497,16 @@ impl Row {
             gaps: &[],
             serve,
         }
+    }
+
+    const fn with_two_phase_commit(mut self, version: i16) -> Row {
+        self.of_two_phase_commit = Some(version);
+        self
+    }
+
+    /// The highest version, with or without two-phase commit.
+    pub fn highest(&self, two_phase_commit: bool) -> i16 {
+        self.of_two_phase_commit.filter(|_| two_phase_commit).unwrap_or(self.max_version)
     }
 
     /// Versions below `version` are advertised and refused.
@@ -429,9 +541,14 @@ fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 decoded: budget.saturating_sub(body.budget()),
                 elements: body.elements_read().saturating_sub(elements),
             };
+            let metered = context.metered.clone();
+            let reply: Later<Reply<Answer>> = Box::pin(serve(request, size, context, correlation_id));
             BegunRequest {
                 decoded: size.decoded,
-                reply: Box::pin(serve(request, size, context, correlation_id)),
+                reply: match metered {
+                    None => reply,
+                    Some(metered) => throttle::timed(metered, reply),
+                },
             }
         }
         Err(error) => {
@@ -440,37 +557,84 @@ fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
     }
 }
 
-async fn serve<R: Handler>(request: R, size: Size, context: Context, correlation_id: i32) -> Reply<Answer> {
-    let version = context.version;
-    let requests = Arc::clone(&context.services.requests);
-    if request.named() > MOST_NAMED {
-        return Reply::Close("the request names more than 100,000 topics, partitions or keys");
-    }
-    // Released when the response is encoded; the encoded bytes are charged separately.
-    let room = Arc::clone(&context.room);
-    let Weight { asked, held } = request.weigh(size, &context);
-    if asked > room.most() {
-        return Reply::Close(
-            "the answer could take more memory than jackdaw.answer.max.bytes allows for one answer",
-        );
-    }
-    room.hold(asked.saturating_add(held)).await;
-    match request.handle(context).await {
-        Reply::Silence(work) => {
-            Reply::Silence(Box::pin(
-                async move { Guarded(work).await.unwrap_or(Err("the handler panicked")) },
-            ))
+#[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
+fn serve<R: Handler>(
+    request: R,
+    size: Size,
+    mut context: Context,
+    correlation_id: i32,
+) -> impl Future<Output = Reply<Answer>> + Send {
+    async move {
+        let version = context.version;
+        let requests = Arc::clone(&context.services.requests);
+        if request.named() > MOST_NAMED {
+            return Reply::Close("the request names more than 100,000 topics, partitions or keys");
         }
-        Reply::Now(answer) => Reply::Now(encode(&answer, R::KEY, version, correlation_id, &requests)),
-        Reply::Later(answer) => Reply::Later(Box::pin(async move {
-            let _room = room;
-            match Guarded(answer).await {
-                Some(answer) => encode(&answer, R::KEY, version, correlation_id, &requests),
-                None => Err(Failure::Panicked),
+        // Released when the response is encoded; the encoded bytes are charged separately.
+        let room = Arc::clone(&context.room);
+        context.set_quiet(true);
+        let Weight { asked, held } = request.weigh(size, &context);
+        context.set_quiet(false);
+        if asked > room.most() {
+            return Reply::Close(
+                "the answer could take more memory than jackdaw.answer.max.bytes allows for one answer",
+            );
+        }
+        room.hold(asked.saturating_add(held)).await;
+        let metered = context.metered.clone();
+        match request.handle(context).await {
+            Reply::Silence { mute, work } => {
+                let work = async move { Guarded(work).await.unwrap_or(Err("the handler panicked")) };
+                Reply::Silence { mute, work: Box::pin(work) }
             }
-        })),
-        Reply::Close(why) => Reply::Close(why),
+            Reply::Now(answer) => {
+                Reply::Now(finish::<R>(answer, metered.as_deref(), version, correlation_id, &requests))
+            }
+            Reply::Later(answer) => {
+                Reply::Later(finished::<R>(answer, (room, metered), version, correlation_id, requests))
+            }
+            Reply::Last(answer) => {
+                Reply::Last(finished::<R>(answer, (room, metered), version, correlation_id, requests))
+            }
+            Reply::Close(why) => Reply::Close(why),
+        }
     }
+}
+
+/// Encodes a response. It has the throttle time of a client that takes too much of the threads' time. Other brokers
+/// are never held back, as in Kafka.
+fn finish<R: Handler>(
+    mut answer: R::Response,
+    metered: Option<&Metered>,
+    version: i16,
+    correlation_id: i32,
+    requests: &Requests,
+) -> Answer {
+    let Some(metered) = metered.filter(|metered| !metered.is_exempt()) else {
+        return encode(&answer, R::KEY, version, correlation_id, requests);
+    };
+    let held = metered.time();
+    answer.hold_back(throttle::ms(held));
+    let encoded = encode(&answer, R::KEY, version, correlation_id, requests)?;
+    // Also after a response without a field for it.
+    Ok(Encoded { mute: encoded.mute.max(held), ..encoded })
+}
+
+/// The encoded form of a response that has to wait. Until then its room is held.
+fn finished<R: Handler>(
+    answer: Later<R::Response>,
+    (room, metered): (Arc<Room>, Option<Arc<Metered>>),
+    version: i16,
+    correlation_id: i32,
+    requests: Arc<Requests>,
+) -> Later<Answer> {
+    Box::pin(async move {
+        let _room = room;
+        match Guarded(answer).await {
+            Some(answer) => finish::<R>(answer, metered.as_deref(), version, correlation_id, &requests),
+            None => Err(Failure::Panicked),
+        }
+    })
 }
 
 /// Encodes a response as a frame and counts its error codes.

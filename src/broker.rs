@@ -4,6 +4,8 @@
 //! port. It stops when it is dropped, and one process can have several. `.brokers(3)` runs three
 //! virtual brokers, and tests can stop and start each of them.
 
+#[cfg(feature = "security")]
+mod token_keys;
 mod virtual_broker;
 
 use std::fmt;
@@ -19,19 +21,29 @@ use tracing::{error, info, warn};
 use crate::api::context::Services;
 use crate::config::machine::{self, OpenFiles};
 use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
+#[cfg(feature = "security")]
+use crate::http::Logins;
 use crate::http::{Http, Sources};
 use crate::metrics::Metrics;
+#[cfg(feature = "security")]
+use crate::security::basic::KnownUser;
+use crate::security::tls::Tls;
 use crate::server::{BindError, Bound, Resources, Server};
 use crate::stop::Stop;
-use crate::storage::{OpenError, Place, Store, StoreOptions};
+use crate::storage::{Location, OpenError, Store, StoreOptions};
 use crate::telemetry;
 use crate::time::{self, Clock, Moment};
 use crate::types::NodeId;
+#[cfg(feature = "security")]
+use crate::types::ScramHash;
 pub use virtual_broker::VirtualBrokerError;
 use virtual_broker::{Common, VirtualBroker};
 
 /// Interval of the checks of disk and clock.
 const WATCH: Duration = Duration::from_secs(30);
+
+/// Interval of the checks for certificates that will expire.
+const CERTIFICATES: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The first retention run comes this long after the start, as in Kafka
 /// (`log.initial.task.delay.ms`), or after `log.retention.check.interval.ms` if that is shorter.
@@ -52,6 +64,8 @@ pub struct Broker {
     virtual_brokers: Mutex<Vec<VirtualBroker>>,
     common: Common,
     http: Option<Http>,
+    /// The keys and certificates of the HTTP server.
+    http_tls: Arc<Tls>,
     /// The background tasks; dropping the set ends them.
     _housekeeping: JoinSet<()>,
     stop: Stop,
@@ -159,6 +173,10 @@ impl Broker {
         let mut virtual_brokers = self.virtual_brokers.lock().await;
         virtual_brokers.iter_mut().for_each(|one| one.reload(&written));
         self.common.services.reload(&written);
+        let tls = virtual_brokers.iter().map(|one| one.tls(&self.common));
+        let of_http = (Arc::clone(&self.http_tls), self.common.services.settings());
+        let tls = tls.chain([of_http]).collect();
+        reload_certificates(tls).await;
         let store = self.store.clone();
         let Ok(Reloaded { changed, waiting, refused, .. }) =
             spawn_blocking(move || store.reload_settings(&written)).await
@@ -275,17 +293,18 @@ impl Builder {
             bound
                 .push(Bound::at(&settings.of_virtual_broker(nth).listeners).await.map_err(StartError::Bind)?);
         }
+        let http_tls = Arc::new(Tls::load_for_http(&settings).map_err(StartError::Settings)?);
         let http = match &settings.http {
             None => None,
             Some(listener) => {
                 let failed = |error| StartError::Bind(BindError::of(listener, error));
-                Some(Http::start(listener).await.map_err(failed)?)
+                Some(Http::start(listener, Arc::clone(&http_tls)).await.map_err(failed)?)
             }
         };
         let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());
-        let place = data_dir.clone().map_or(Place::Memory, Place::Directory);
+        let location = data_dir.clone().map_or(Location::Memory, Location::Directory);
         let files = open_files(&settings)?;
-        let mut options = StoreOptions::new(place, Arc::clone(&settings));
+        let mut options = StoreOptions::new(location, Arc::clone(&settings));
         options.tuning.open_segments = files.segments;
         let store = match spawn_blocking(|| Store::open(options)).await {
             Ok(opened) => opened.map_err(StartError::Open)?,
@@ -293,33 +312,48 @@ impl Builder {
         };
 
         let (stop, stopping) = Stop::new();
-        let (services, groups) =
+        let (services, coordinators) =
             Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping);
+        let mut housekeeping = JoinSet::new();
+        #[cfg(feature = "security")]
+        let services = {
+            let keys = token_keys::start(&services.settings(), &mut housekeeping).await;
+            services.with_token_keys(keys.map_err(StartError::Settings)?)
+        };
         let services = Arc::new(services);
         let live = Arc::clone(&services);
         let resources = Resources::of(&settings, move || live.settings());
         let common = Common { services, settings: Arc::clone(&settings), resources };
-        let mut virtual_brokers = VirtualBroker::all(&common);
+        let mut virtual_brokers = VirtualBroker::all(&common).map_err(StartError::Settings)?;
+        let tls =
+            virtual_brokers.iter().map(|one| one.tls(&common).0).chain([Arc::clone(&http_tls)]).collect();
         for (one, bound) in virtual_brokers.iter_mut().zip(bound) {
             one.start_at(bound, &common).map_err(StartError::Bind)?;
         }
 
-        let mut housekeeping = JoinSet::new();
-        housekeeping.spawn(tell_of_repeats());
+        warn_of_strangers(&settings);
+        housekeeping.spawn(report_repeats());
+        housekeeping.spawn(watch_certificates(tls));
         housekeeping.spawn(repeat(store.clone(), (WATCH, WATCH), Store::watch));
         let retention = (settings.retention_check.min(FIRST_RETENTION), settings.retention_check);
         housekeeping.spawn(repeat(store.clone(), retention, Store::housekeep));
+        let expiry = (settings.token_check, settings.token_check);
+        housekeeping.spawn(repeat(store.clone(), expiry, Store::expire_tokens));
         housekeeping.spawn(compact(store.clone(), Arc::clone(&common.services)));
         housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
-        let run = groups.clone();
+        let run = coordinators.clone();
         housekeeping.spawn(async move { run.run().await });
         if let Some(http) = &http {
+            #[cfg(feature = "security")]
+            let logins = settings.http_login.then(|| logins_of_http(&common.services, store.clone()));
             let serving = virtual_brokers.iter().filter_map(VirtualBroker::serving);
-            let metrics = Arc::new(Metrics::new(store.clone(), groups, serving));
+            let metrics = Arc::new(Metrics::new(store.clone(), coordinators.groups, serving));
             let store = store.clone();
             http.serve(Sources {
                 troubles: Box::new(move || store.troubles()),
                 metrics: Box::new(move |format| metrics.render(format)),
+                #[cfg(feature = "security")]
+                logins,
             });
         }
         let servers = virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
@@ -333,6 +367,7 @@ impl Builder {
             virtual_brokers: Mutex::new(virtual_brokers),
             common,
             http,
+            http_tls,
             _housekeeping: housekeeping,
             stop,
             store,
@@ -340,6 +375,48 @@ impl Builder {
             data_dir,
         })
     }
+}
+
+/// The users of PLAIN of all listeners, and those with SCRAM credentials, as they are at each login.
+#[cfg(feature = "security")]
+fn logins_of_http(services: &Arc<Services>, store: Store) -> Logins {
+    let (of_users, of_delay) = (Arc::clone(services), Arc::clone(services));
+    let known = move |user: &str| {
+        let settings = of_users.settings();
+        let plain = settings.logins.values().filter_map(|logins| logins.plain_users.get(user).cloned());
+        let credentials = store.credentials();
+        let scram = credentials.of_user(user).into_iter().flatten();
+        let scram = scram.filter_map(|(number, one)| Some((ScramHash::numbered(*number)?, one.clone())));
+        KnownUser { passwords: plain.collect(), scram: scram.collect() }
+    };
+    Logins::new(known, move || of_delay.settings().login_failure_delay)
+}
+
+fn warn_of_strangers(settings: &BrokerSettings) {
+    if settings.is_http_unprotected() {
+        warn!(
+            "everyone who reaches the HTTP port can read health and metrics: set jackdaw.http.tls or \
+             jackdaw.http.login, or listen on localhost"
+        );
+    }
+    if settings.is_http_login_in_the_open() {
+        warn!(
+            "passwords of users pass the HTTP port unencrypted: set jackdaw.http.tls=true, or listen on localhost"
+        );
+    }
+    let unprotected = settings.unprotected_listeners();
+    if unprotected.is_empty() {
+        return;
+    }
+    let shown = unprotected.iter().map(|listener| {
+        let host = if listener.host.is_empty() { "*" } else { &listener.host };
+        format!("{}://{host}:{}", listener.name, listener.port)
+    });
+    warn!(
+        listeners = shown.collect::<Vec<_>>().join(" "),
+        "everyone who reaches these addresses can read, change and delete everything: there is no login, and no \
+         authorizer that refuses strangers. Listen on localhost, or set up TLS, users and rights as docs/security.md shows"
+    );
 }
 
 /// With a lower limit a busy broker keeps opening and closing segments, and refuses clients.
@@ -372,9 +449,38 @@ async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&St
     }
 }
 
-async fn tell_of_repeats() {
+/// Reads keys and certificates again, as their settings and files are now.
+async fn reload_certificates(all: Vec<(Arc<Tls>, Arc<BrokerSettings>)>) {
+    let reloaded = spawn_blocking(move || {
+        all.iter().flat_map(|(tls, settings)| tls.reload(settings)).collect::<Vec<_>>()
+    });
+    let Ok(reloaded) = reloaded.await else {
+        return error!(
+            "cannot read the certificates: this is a bug of the broker; restart it to use new ones"
+        );
+    };
+    for (listener, outcome) in reloaded {
+        match outcome {
+            Ok(()) => info!(listener, "keys and certificates were read again; new connections get them"),
+            Err(error) => warn!(
+                listener, %error, "certificates refused, the old ones stay; correct it and send SIGHUP again"
+            ),
+        }
+    }
+}
+
+/// Warns at the start and once a day of certificates that will expire soon.
+async fn watch_certificates(all: Vec<Arc<Tls>>) {
     loop {
-        telemetry::tell_of_repeats();
+        let now = Clock::machine().now();
+        all.iter().flat_map(|tls| tls.warnings(now)).for_each(|warning| warn!("{warning}"));
+        time::sleep(CERTIFICATES).await;
+    }
+}
+
+async fn report_repeats() {
+    loop {
+        telemetry::report_repeats();
         time::sleep(telemetry::WINDOW).await;
     }
 }
@@ -538,6 +644,35 @@ mod tests {
             let answer = get(&broker, path).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
         }
+    }
+
+    #[cfg(feature = "security")]
+    #[tokio::test]
+    async fn metrics_ask_for_a_user_of_scram_until_it_is_deleted() {
+        use std::num::NonZeroU32;
+
+        use crate::kernel::CredentialChange;
+        use crate::security::sasl::scram;
+
+        let builder = Broker::builder().ephemeral().set("jackdaw.http.listener", "127.0.0.1:0");
+        let builder = builder.set("connection.failed.authentication.delay.ms", "0");
+        let broker = builder.set("jackdaw.http.login", "true").start().await.unwrap();
+        // ann:pencil
+        let login = " HTTP/1.1\r\nAuthorization: Basic YW5uOnBlbmNpbA==\r\nX: ";
+        let metrics = format!("/metrics{login}");
+        let is_served = async || get(&broker, &metrics).await.starts_with("HTTP/1.1 200 OK\r\n");
+        assert!(!is_served().await);
+        let iterations = NonZeroU32::new(4096).unwrap();
+        let credential = scram::credential(ScramHash::Sha512, "pencil", b"salt", iterations);
+        let change = |credential| {
+            vec![CredentialChange { user: "ann".into(), mechanism: ScramHash::Sha512.number(), credential }]
+        };
+        broker.store.alter_credentials(change(Some(credential))).await.unwrap();
+        assert!(is_served().await && is_served().await);
+        assert!(get(&broker, "/metrics").await.starts_with("HTTP/1.1 401 "));
+        assert!(get(&broker, "/readyz").await.starts_with("HTTP/1.1 200 "));
+        broker.store.alter_credentials(change(None)).await.unwrap();
+        assert!(!is_served().await);
     }
 
     #[tokio::test]

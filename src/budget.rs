@@ -57,14 +57,15 @@ struct State {
     rooms: BTreeMap<Turn, Waker>,
     /// The turns of connections whose requests have not begun yet.
     came: BTreeMap<ConnectionId, Turn>,
-    /// Connections whose bytes are held until their peer reads or sends.
-    peers: BTreeMap<ConnectionId, Peer>,
+    /// Bytes that are held until a peer reads or sends. A connection may have several.
+    peers: BTreeMap<Turn, Peer>,
     /// Long polls that hold memory; they are woken when a request waits for it.
     polls: BTreeMap<ConnectionId, Waker>,
 }
 
 #[derive(Debug)]
 struct Peer {
+    connection: ConnectionId,
     bytes: usize,
     moved: Moment,
     shed: bool,
@@ -82,6 +83,15 @@ pub struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
     is_small: bool,
+}
+
+/// Memory of a connection that is held until its peer reads or sends, and no longer than this exists.
+#[derive(Debug)]
+pub struct Awaited {
+    budget: Arc<Budget>,
+    connection: ConnectionId,
+    /// Its place among the peers; `None` while nothing waits for the peer.
+    place: Option<Turn>,
 }
 
 /// A request that waits for memory until this is dropped. It gets a turn when it has to wait.
@@ -162,26 +172,13 @@ impl Budget {
         Charge { budget: Arc::clone(self), bytes, is_small }
     }
 
-    /// Records that the peer of `connection` was active just now, and that `bytes` are held until it is
-    /// active again.
-    pub fn peer_moved(&self, connection: ConnectionId, bytes: usize, waker: &Waker) {
-        let peer = Peer { bytes, moved: Moment::now(), shed: false, waker: waker.clone() };
-        self.state().peers.insert(connection, peer);
-    }
-
-    /// Records that nothing of `connection` waits for its peer any more.
-    pub fn settled(&self, connection: ConnectionId) {
-        self.state().peers.remove(&connection);
-    }
-
-    /// Whether `connection` has to be closed to free memory.
-    pub fn sheds(&self, connection: ConnectionId) -> bool {
-        self.state().peers.get(&connection).is_some_and(|peer| peer.shed)
+    /// For memory of `connection` that its peer may let wait.
+    pub fn awaited(self: &Arc<Budget>, connection: ConnectionId) -> Awaited {
+        Awaited { budget: Arc::clone(self), connection, place: None }
     }
 
     pub fn forget(&self, connection: ConnectionId) {
         let mut state = self.state();
-        state.peers.remove(&connection);
         state.waiting.remove(&connection);
         state.came.remove(&connection);
         state.polls.remove(&connection);
@@ -252,10 +249,10 @@ impl State {
         std::mem::take(&mut self.polls).into_values().for_each(Waker::wake);
         let mut idle: Vec<&mut Peer> = Vec::new();
         let mut room = 0;
-        for (id, peer) in &mut self.peers {
+        for peer in self.peers.values_mut() {
             if peer.shed {
                 room += peer.bytes;
-            } else if *id != asking && peer.moved.elapsed() >= PATIENCE {
+            } else if peer.connection != asking && peer.moved.elapsed() >= PATIENCE {
                 idle.push(peer);
             }
         }
@@ -268,6 +265,40 @@ impl State {
             peer.shed = true;
             peer.waker.wake_by_ref();
         }
+    }
+}
+
+impl Awaited {
+    /// Records that the peer was active just now, and that `bytes` are held until it is active again.
+    pub fn moved(&mut self, bytes: usize, waker: &Waker) {
+        let connection = self.connection;
+        let peer = Peer { connection, bytes, moved: Moment::now(), shed: false, waker: waker.clone() };
+        let mut state = self.budget.state();
+        let place = *self.place.get_or_insert_with(|| state.take_turn());
+        state.peers.insert(place, peer);
+    }
+
+    /// Records that nothing waits for the peer any more.
+    pub fn settle(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.budget.state().peers.remove(&place);
+        }
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Whether the connection has to be closed to free memory.
+    pub fn is_shed(&self) -> bool {
+        let is_shed = |place| self.budget.state().peers.get(&place).is_some_and(|peer| peer.shed);
+        self.place.is_some_and(is_shed)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -368,6 +399,12 @@ impl Charge {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;
         drop(Charge { budget: Arc::clone(&self.budget), bytes: more, is_small: self.is_small });
+    }
+
+    /// Changes the charge to `bytes` without waiting: the memory is already allocated, or released.
+    pub fn set(&mut self, bytes: usize) {
+        self.at_least(bytes);
+        self.shrink(bytes);
     }
 
     /// Raises the charge to `bytes` without waiting: the memory is already allocated.
@@ -589,16 +626,17 @@ mod tests {
     async fn those_who_have_not_moved_for_the_longest_go_first_and_no_more_than_it_takes() {
         let budget = Budget::new(1000);
         let _held = budget.charge_at_once(1000);
+        let mut peers = [1, 2, 3, 4].map(|connection| budget.awaited(connection));
         for connection in [3, 1, 2] {
-            budget.peer_moved(connection, 60, Waker::noop());
+            peers[connection - 1].moved(60, Waker::noop());
             crate::time::sleep(Duration::from_secs(3)).await;
         }
-        budget.peer_moved(4, 60, Waker::noop());
+        peers[3].moved(60, Waker::noop());
         assert!(budget.charge(9, 100, Waker::noop()).is_none());
-        let shed: Vec<ConnectionId> = (1..5).filter(|connection| budget.sheds(*connection)).collect();
+        let shed: Vec<usize> = (1..5).filter(|connection| peers[connection - 1].is_shed()).collect();
         assert_eq!(shed, [1, 3]);
         // Charged again: the bytes that the closed peers will release are counted.
         assert!(budget.charge(9, 100, Waker::noop()).is_none());
-        assert!(!budget.sheds(2));
+        assert!(!peers[1].is_shed());
     }
 }

@@ -2,11 +2,14 @@
 
 #[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "security")]
+mod format;
 mod health;
 mod log;
 mod notify;
 mod serve;
 mod sources;
+mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,7 +23,7 @@ use crate::telemetry;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
     Fine = 0,
-    #[cfg(feature = "client")]
+    #[cfg(any(feature = "client", feature = "security"))]
     Refused = 1,
     Usage = 64,
     Data = 65,
@@ -32,7 +35,7 @@ enum Exit {
 
 const EXIT_CODES: &str = "Exit codes:
    0  success
-   1  a client command was refused or only partly done
+   1  a client command was refused or only partly done, or a data directory is formatted already
   64  wrong command line
   65  the data directory is damaged, is not this broker's or is from a newer version
   69  an address is not available, or no broker answers
@@ -58,12 +61,24 @@ enum Command {
     Health(health::Options),
     /// Inspect and repair the files of a data directory
     Log(log::Options),
+    /// Make a data directory with its first users, as kafka-storage.sh format --add-scram does
+    #[cfg(feature = "security")]
+    Format(format::Options),
     /// List, describe, create, alter and delete topics, on any Kafka broker
     #[cfg(feature = "client")]
     Topic(client::Topic),
     /// List, describe, reset and delete groups
     #[cfg(feature = "client")]
     Group(client::Group),
+    /// List and describe transactions, and abort one that hangs
+    #[cfg(feature = "client")]
+    Transaction(client::Transaction),
+    /// List, set and remove quotas of users, client ids and addresses
+    #[cfg(feature = "client")]
+    Quota(client::Quota),
+    /// List, add and delete users who log in with SCRAM, also before the first start of a broker
+    #[cfg(all(feature = "client", feature = "security"))]
+    User(client::User),
     /// Write a record for each line of standard input
     #[cfg(feature = "client")]
     Produce(client::Produce),
@@ -73,6 +88,9 @@ enum Command {
     /// Show and alter settings of topics and brokers
     #[cfg(feature = "client")]
     Config(client::Config),
+    /// List, add and remove access control lists
+    #[cfg(feature = "client")]
+    Acl(client::Acl),
 }
 
 pub fn run() -> ExitCode {
@@ -94,16 +112,26 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Serve(options)) => serve::run(options),
         Some(Command::Health(options)) => health::run(&options),
         Some(Command::Log(options)) => log::run(options),
+        #[cfg(feature = "security")]
+        Some(Command::Format(options)) => format::run(&options),
         #[cfg(feature = "client")]
         Some(Command::Topic(options)) => client::topic(options),
         #[cfg(feature = "client")]
         Some(Command::Group(options)) => client::group(options),
+        #[cfg(feature = "client")]
+        Some(Command::Transaction(options)) => client::transaction(options),
+        #[cfg(all(feature = "client", feature = "security"))]
+        Some(Command::User(options)) => client::user(options),
+        #[cfg(feature = "client")]
+        Some(Command::Quota(options)) => client::quota(options),
         #[cfg(feature = "client")]
         Some(Command::Produce(options)) => client::produce(options),
         #[cfg(feature = "client")]
         Some(Command::Consume(options)) => client::consume(options),
         #[cfg(feature = "client")]
         Some(Command::Config(options)) => client::config(options),
+        #[cfg(feature = "client")]
+        Some(Command::Acl(options)) => client::acl(options),
     }
 }
 

@@ -10,6 +10,7 @@
 //! `jackdaw.` and never appear in DescribeConfigs.
 
 mod alter;
+mod authorizer;
 mod broker;
 mod client_metrics;
 mod describe;
@@ -17,34 +18,50 @@ mod environment;
 mod file;
 mod given;
 mod group;
+mod ignored;
+pub mod jaas;
 mod listener;
 mod listing;
+mod logins;
 pub mod machine;
+mod mechanism;
+mod oauth;
 mod page;
+mod providers;
 mod reload;
 mod row;
 mod rules;
 mod table;
+mod tls;
 mod topic;
 
 #[cfg(test)]
 mod tests;
 
 pub use alter::{AlterError, Change as Alteration, Changes, Operation, Overrides, Resource, alter, replace};
-pub use broker::{Altered, BrokerSettings, Durability, HTTP_CONNECTIONS};
+pub use authorizer::AuthorizerSettings;
+pub use broker::{Altered, BrokerSettings, Durability, HTTP_CONNECTIONS, listeners_of};
 pub use describe::{
     Described, Source, Synonym, describe_broker, describe_client_metrics, describe_cluster, describe_group,
     describe_topic, topic_settings,
 };
+pub use environment::SECRETS;
 pub use file::Properties;
 pub use given::{Given, Origin, Written};
 pub use group::GroupSettings;
-pub use listener::Listener;
-pub use listing::listing;
+pub use ignored::{Ignored, invalid_of_client_metrics, invalid_of_group};
+pub use listener::{Listener, SecurityProtocol};
+pub use listing::{is_sensitive, listing};
+pub use logins::Logins;
+pub use mechanism::Mechanism;
+pub use oauth::{HttpsAddress, KeyPlace, KeySource, SignedTokens, TokenSettings, UnsecuredTokens};
 pub use page::page;
 pub use reload::{Difference, Reloaded};
 pub use row::{Change, Check, Kind, Row};
+pub use tls::{ClientAuth, KeyStoreSettings, Named, TlsSettings, TrustStoreSettings, is_about_tls};
 pub use topic::TopicSettings;
+
+use crate::types::HIDDEN;
 
 /// The reasons why settings are refused, in Kafka's words if Kafka has the same error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +80,25 @@ pub enum ConfigError {
     /// A node without the broker role, which would serve no clients.
     OnlyController,
     File(String),
+}
+
+impl ConfigError {
+    /// The same error, without a value that a provider gave.
+    fn hiding_provided(self, given: &Given) -> ConfigError {
+        match self {
+            ConfigError::Invalid { name, .. }
+                if given.written(&name).is_some_and(|written| written.is_provided) =>
+            {
+                let why = "the value from its provider is not valid for this setting";
+                ConfigError::Invalid { name, value: HIDDEN.to_owned(), why: why.to_owned() }
+            }
+            other => other,
+        }
+    }
+
+    fn invalid(name: &str, value: impl Into<String>, why: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { name: name.to_owned(), value: value.into(), why: why.into() }
+    }
 }
 
 impl std::error::Error for ConfigError {}

@@ -1,6 +1,13 @@
 //! The HTTP server. `/livez` says that the process runs, `/readyz` that the broker serves and can
 //! write. `/health` lists its problems, and `/metrics` has the metrics. It answers even before the
 //! data directory is open, which can take long after a crash.
+//!
+//! `/health` and `/metrics` may ask for a login. Nothing here changes data.
+
+#[cfg(feature = "security")]
+mod client;
+#[cfg(feature = "security")]
+mod login;
 
 use std::convert::Infallible;
 use std::io;
@@ -10,22 +17,38 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+#[cfg(feature = "security")]
+pub use client::get;
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+#[cfg(feature = "security")]
+use hyper::header::WWW_AUTHENTICATE;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, spawn_blocking};
+#[cfg(feature = "security")]
+use tokio_rustls::TlsAcceptor;
 use tracing::error;
+#[cfg(feature = "security")]
+use tracing::{debug, warn};
 
+#[cfg(feature = "security")]
+pub use self::login::Logins;
+#[cfg(feature = "security")]
+use self::login::Refused;
 use crate::config::{HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
+use crate::security::tls::Tls;
 use crate::storage::{Trouble, TroubleKind};
+#[cfg(feature = "security")]
+use crate::telemetry::Shown;
 use crate::{server, time};
 
 /// The maximum number of metrics pages that are rendered or sent at a time. They may be large.
@@ -48,6 +71,9 @@ pub struct Sources {
     pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// The page of metrics; blocks.
     pub metrics: Box<dyn Fn(Format) -> String + Send + Sync>,
+    /// The users who may read both; `None` if nobody has to log in.
+    #[cfg(feature = "security")]
+    pub logins: Option<Logins>,
 }
 
 /// The state of the broker, for the health endpoints.
@@ -57,7 +83,7 @@ enum Health {
 }
 
 struct Shared {
-    sources: OnceLock<Sources>,
+    sources: OnceLock<Arc<Sources>>,
     scrapes: Arc<Semaphore>,
 }
 
@@ -68,7 +94,7 @@ struct Page {
 }
 
 impl Http {
-    pub async fn start(listener: &Listener) -> io::Result<Http> {
+    pub async fn start(listener: &Listener, tls: Arc<Tls>) -> io::Result<Http> {
         let sockets = server::listen(server::bind(listener).await?)?;
         let address = sockets
             .first()
@@ -77,14 +103,14 @@ impl Http {
             Arc::new(Shared { sources: OnceLock::new(), scrapes: Arc::new(Semaphore::new(SCRAPES)) });
         let mut tasks = JoinSet::new();
         for socket in sockets {
-            tasks.spawn(accept(socket, Arc::clone(&shared)));
+            tasks.spawn(accept(socket, Arc::clone(&shared), Arc::clone(&tls)));
         }
         Ok(Http { address, shared, _tasks: tasks })
     }
 
     /// Sets the sources, once the broker serves. Later calls are ignored.
     pub fn serve(&self, sources: Sources) {
-        let _ = self.shared.sources.set(sources);
+        let _ = self.shared.sources.set(Arc::new(sources));
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -92,69 +118,143 @@ impl Http {
     }
 }
 
-async fn accept(socket: TcpListener, shared: Arc<Shared>) {
+async fn accept(socket: TcpListener, shared: Arc<Shared>, tls: Arc<Tls>) {
     // Health checks are few. More connections than this have to wait.
     let free = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(slot) = Arc::clone(&free).acquire_owned().await else { return };
-        let Ok((stream, _)) = socket.accept().await else {
+        let Ok((stream, peer)) = socket.accept().await else {
             time::sleep(Duration::from_millis(200)).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), Arc::clone(&tls));
         connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(answer(&request, shared).await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADERS)
-                .max_buf_size(BUFFER)
-                .serve_connection(TokioIo::new(stream), service);
-            // The result does not matter: a broken health check connection needs no handling.
-            let _ = time::within(CONNECTION, connection).await;
+            let _ = time::within(CONNECTION, serve(stream, peer, shared, &tls)).await;
             drop(slot);
         });
     }
 }
 
-async fn answer(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Page> {
+#[cfg(feature = "security")]
+async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, tls: &Tls) {
+    let Some(listener) = tls.listeners().next() else { return serve_over(stream, peer, shared).await };
+    let acceptor = TlsAcceptor::from(Arc::clone(&listener.loaded().config));
+    match acceptor.accept(stream).await {
+        Ok(stream) => serve_over(stream, peer, shared).await,
+        Err(error) => debug!(%peer, %error, "a TLS handshake at the HTTP port failed"),
+    }
+}
+
+#[cfg(not(feature = "security"))]
+async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _: &Tls) {
+    serve_over(stream, peer, shared).await;
+}
+
+async fn serve_over(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: Arc<Shared>) {
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let scrapes = Arc::clone(&shared.scrapes);
+            // Read once: what a request without a login may not see stays closed, also while the broker starts.
+            let sources = shared.sources.get().cloned();
+            let answer = match refusal(&request, peer, sources.as_deref()).await {
+                Some(refusal) => refusal,
+                None => answer(&request, sources, scrapes).await,
+            };
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    // The result does not matter: a broken health check connection needs no handling.
+    let _ = connection.await;
+}
+
+/// The answer to a request that needs a login and has no right one. Health checks of an orchestrator have none, so
+/// `/livez` and `/readyz` need none. While the broker starts there is nothing to show yet, and its users are not known.
+#[cfg(feature = "security")]
+async fn refusal(
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+    sources: Option<&Sources>,
+) -> Option<Response<Page>> {
+    if ["/livez", "/readyz"].contains(&request.uri().path()) {
+        return None;
+    }
+    let logins = sources?.logins.as_ref()?;
+    if let Refused::Wrong { user } = logins.admit(request.headers()).await.err()? {
+        warn!(%peer, user = %Shown(&user), "a login at the HTTP port failed: check user and password of the client");
+    }
+    let mut response = text(StatusCode::UNAUTHORIZED, "a user and a password are needed\n");
+    let challenge = HeaderValue::from_static("Basic realm=\"jackdaw\", charset=\"UTF-8\"");
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    Some(response)
+}
+
+#[cfg(not(feature = "security"))]
+async fn refusal(_: &Request<Incoming>, _: SocketAddr, _: Option<&Sources>) -> Option<Response<Page>> {
+    None
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Page> {
+    let mut response = Response::new(Page::of(text.to_owned().into()));
+    *response.status_mut() = status;
+    response
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    sources: Option<Arc<Sources>>,
+    scrapes: Arc<Semaphore>,
+) -> Response<Page> {
     let is_asked = request.method() == Method::GET || request.method() == Method::HEAD;
-    let text = |status, text: &str| {
-        let mut response = Response::new(Page::of(text.to_owned().into()));
-        *response.status_mut() = status;
-        response
-    };
     match request.uri().path() {
         "/livez" | "/readyz" | "/health" | "/metrics" if !is_asked => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         }
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => {
-            let health = shared.health();
-            text(health.status(), &health.line())
+            let health = Health::of(sources.as_deref());
+            let line = if sources.is_some_and(|sources| sources.asks_for_a_login()) {
+                health.line_for_anybody()
+            } else {
+                health.line()
+            };
+            text(health.status(), &line)
         }
         "/health" => {
-            let health = shared.health();
+            let health = Health::of(sources.as_deref());
             let mut response = text(health.status(), &health.json());
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
-        "/metrics" => scrape(request, shared).await,
+        "/metrics" => scrape(request, sources, scrapes).await,
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /health and /metrics\n"),
     }
 }
 
-impl Shared {
-    fn health(&self) -> Health {
-        self.sources.get().map_or(Health::Starting, |sources| Health::Serving((sources.troubles)()))
+impl Sources {
+    #[cfg(feature = "security")]
+    fn asks_for_a_login(&self) -> bool {
+        self.logins.is_some()
+    }
+
+    #[cfg(not(feature = "security"))]
+    fn asks_for_a_login(&self) -> bool {
+        false
     }
 }
 
 impl Health {
+    fn of(sources: Option<&Sources>) -> Health {
+        sources.map_or(Health::Starting, |sources| Health::Serving((sources.troubles)()))
+    }
+
     /// The reason why the broker cannot write, if there is one.
     fn failure(&self) -> Option<&str> {
         match self {
@@ -177,6 +277,11 @@ impl Health {
         self.failure().map_or_else(|| "ok\n".to_owned(), |why| format!("nothing can be written: {why}\n"))
     }
 
+    /// The line without the reason, which may have names of files.
+    fn line_for_anybody(&self) -> String {
+        self.failure().map_or("ok\n", |_| "nothing can be written: /health has the reason\n").to_owned()
+    }
+
     fn json(&self) -> String {
         let (status, troubles) = match self {
             Health::Starting => ("starting", &[][..]),
@@ -191,11 +296,15 @@ impl Health {
     }
 }
 
-async fn scrape(request: &Request<Incoming>, shared: Arc<Shared>) -> Response<Page> {
+async fn scrape(
+    request: &Request<Incoming>,
+    sources: Option<Arc<Sources>>,
+    scrapes: Arc<Semaphore>,
+) -> Response<Page> {
     let accepts = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accepts.collect::<Vec<_>>().join(","));
-    let turn = Arc::clone(&shared.scrapes).acquire_owned().await.ok();
-    match spawn_blocking(move || shared.sources.get().map(|sources| (sources.metrics)(format))).await {
+    let turn = scrapes.acquire_owned().await.ok();
+    match spawn_blocking(move || sources.map(|sources| (sources.metrics)(format))).await {
         Ok(None) => {
             let mut response = Response::new(Page::of("the data directory is being opened\n".into()));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -244,9 +353,9 @@ impl Body for Page {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
 
     use super::*;
+    use crate::config::SecurityProtocol;
 
     /// Sends a request and returns the status line and the body of the response.
     async fn say(http: &Http, request: &str) -> (String, String) {
@@ -263,18 +372,101 @@ mod tests {
     }
 
     async fn start() -> Http {
-        let listener = Listener { name: "HTTP".into(), host: "127.0.0.1".into(), port: 0, advertised: None };
-        Http::start(&listener).await.unwrap()
+        let listener = Listener {
+            name: "HTTP".into(),
+            protocol: SecurityProtocol::Plaintext,
+            host: "127.0.0.1".into(),
+            port: 0,
+            advertised: None,
+        };
+        Http::start(&listener, Arc::default()).await.unwrap()
     }
 
     fn sources(troubles: Vec<Trouble>) -> Sources {
         Sources {
             troubles: Box::new(move || troubles.clone()),
             metrics: Box::new(|format| format.content_type().to_owned()),
+            #[cfg(feature = "security")]
+            logins: None,
         }
     }
 
+    /// The user is ann, with the password pencil.
+    #[cfg(feature = "security")]
+    fn sources_with_logins(troubles: Vec<Trouble>) -> Sources {
+        use crate::security::basic::KnownUser;
+        use crate::types::Secret;
+
+        let known = |user: &str| match user {
+            "ann" => KnownUser { passwords: vec![Secret::new("pencil")], scram: vec![] },
+            _ => KnownUser::default(),
+        };
+        let logins = Some(Logins::new(known, || Duration::ZERO));
+        Sources { logins, ..sources(troubles) }
+    }
+
+    #[cfg(feature = "security")]
+    #[tokio::test]
+    async fn everything_but_the_checks_of_an_orchestrator_asks_for_a_login() {
+        let http = start().await;
+        http.serve(sources_with_logins(Vec::new()));
+        let with = async |path: &str, login: &str| {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\r\n"
+            );
+            say(&http, &request).await.0
+        };
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(get(&http, path).await.0, FINE, "{path}");
+        }
+        for path in ["/health", "/metrics", "/"] {
+            assert_eq!(get(&http, path).await.0, UNAUTHORIZED, "{path}");
+            // ann:pencils, ben:pencil, `ann:` and ann
+            for wrong in ["YW5uOnBlbmNpbHM=", "YmVuOnBlbmNpbA==", "YW5uOg==", "YW5u"] {
+                assert_eq!(with(path, wrong).await, UNAUTHORIZED, "{path} {wrong}");
+            }
+        }
+        for path in ["/health", "/metrics"] {
+            for _ in 0..2 {
+                assert_eq!(with(path, "YW5uOnBlbmNpbA==").await, FINE, "{path}");
+            }
+        }
+    }
+
+    #[cfg(feature = "security")]
+    #[tokio::test]
+    async fn a_request_from_before_the_broker_served_is_not_answered_without_a_login_afterwards() {
+        let http = start().await;
+        let busy = http.shared.scrapes.acquire_many(2).await.unwrap();
+        let mut stream = TcpStream::connect(http.address()).await.unwrap();
+        let request = |path, end| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{end}\r\n");
+        let both = request("/livez", "") + &request("/metrics", "Connection: close\r\n");
+        stream.write_all(both.as_bytes()).await.unwrap();
+        let mut first = Vec::new();
+        while !first.ends_with(b"ok\n") {
+            first.push(stream.read_u8().await.unwrap());
+        }
+        // The second request waits for its turn now.
+        http.serve(sources_with_logins(Vec::new()));
+        drop(busy);
+        let mut second = String::new();
+        stream.read_to_string(&mut second).await.unwrap();
+        assert!(second.starts_with(UNAVAILABLE) || second.starts_with(UNAUTHORIZED), "{second}");
+    }
+
+    #[cfg(feature = "security")]
+    #[tokio::test]
+    async fn the_reason_of_a_failure_needs_a_login() {
+        let http = start().await;
+        let trouble = Trouble { kind: TroubleKind::JournalFailed, count: 1, why: "a reason".into() };
+        http.serve(sources_with_logins(vec![trouble]));
+        let answer = "nothing can be written: /health has the reason\n";
+        assert_eq!(get(&http, "/readyz").await, (UNAVAILABLE.into(), answer.into()));
+    }
+
     const FINE: &str = "HTTP/1.1 200 OK";
+    #[cfg(feature = "security")]
+    const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized";
     const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable";
 
     #[tokio::test]

@@ -5,9 +5,12 @@
 //! An *entry* of the journal has some commands, applied at one time. `apply` checks everything before
 //! it changes anything, so a refused command leaves no trace.
 
+mod acls;
 pub mod command;
+mod credentials;
 pub mod entry;
 pub mod epochs;
+mod features;
 pub mod group;
 mod groups;
 pub mod level;
@@ -18,31 +21,47 @@ mod parts;
 pub mod placement;
 pub mod producer;
 pub mod producers;
+mod quotas;
 mod settings;
+mod tokens;
 pub mod topic;
+pub mod transaction;
+mod transactions;
 pub mod weight;
 
 use std::sync::Arc;
 
+pub use acls::{StoredAcls, weigh as weigh_acl};
 pub use command::{
-    Applied, BatchFlags, Command, Commit, CreateTopic, Gone, Place, Placed, ProducerStamp, Refusal, Register,
-    ReplaceExtents, Rewritten, Scope, StoreAgain,
+    Applied, BatchFlags, Command, Commit, CreateTopic, EndTransaction, Gone, InitTransaction,
+    JoinTransaction, Place, Placed, PlacedMarker, ProducerStamp, Refusal, Register, ReplaceExtents,
+    Rewritten, Scope, StoreAgain, TransactionEnded, TransactionOffsets, WriteMarker,
 };
+pub use credentials::{CredentialChange, Credentials, OfUser as CredentialsOfUser};
 pub use entry::Passed;
 pub use epochs::LeaderEpochs;
+pub use features::Features;
 pub use group::{Group, KeptGroup};
 pub use groups::{Groups, weigh as weigh_group};
 pub use level::{Level, Levels};
 pub use members::{Member, Members};
-pub use partition::{Extent, ExtentPlace, Opened, Partition, SegmentId, mix_of};
+pub use partition::{AbortedList, Extent, ExtentId, ExtentPlace, Opened, Partition, mix_of};
 pub use parts::{Parts, PartsWriter, StateError};
 pub use placement::{Election, Placement, spread};
+pub use producer::ProducerFacts;
 use producers::{Producers, Remembered};
+pub use quotas::Quotas;
 pub use settings::Settings;
+pub use tokens::{Tokens, weigh as weigh_token};
 pub use topic::{Topic, metric_form};
+pub use transaction::{EndedBy, Ongoing, Phase, ProducerAt, STATE_NAMES, Transaction};
+pub use transactions::Transactions;
 
 use crate::config::{Changes, Overrides};
-use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicId};
+use crate::types::{
+    DelegationToken, NodeId, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicId,
+    TopicPartition, TransactionEnd,
+};
 
 /// The state after all journal entries up to `position`. A clone costs O(1): topics, partitions and
 /// groups are shared with the snapshots taken of it, and copied when they change.
@@ -61,9 +80,15 @@ pub struct Shard {
     /// Topic ids by the metric form of the name (`.` becomes `_`), so that `a.b` and `a_b` collide.
     names: SharedMap<String, TopicId>,
     settings: Arc<Settings>,
+    features: Arc<Features>,
+    quotas: Arc<Quotas>,
+    credentials: Credentials,
+    acls: StoredAcls,
+    tokens: Tokens,
     /// The running brokers, in ascending order.
     running: Vec<NodeId>,
     producers: Producers,
+    transactions: Transactions,
     /// The time at which the clock was last trusted.
     clock_trusted: Option<Timestamp>,
     /// The rules for elections that the brokers were started with.
@@ -91,8 +116,14 @@ impl Shard {
             groups: Groups::default(),
             names: SharedMap::default(),
             settings: Arc::default(),
+            features: Arc::default(),
+            quotas: Arc::default(),
+            credentials: Credentials::default(),
+            acls: StoredAcls::default(),
+            tokens: Tokens::default(),
             running: vec![broker],
             producers: Producers::default(),
+            transactions: Transactions::default(),
             clock_trusted: None,
             election: Election::default(),
             members: None,
@@ -102,7 +133,7 @@ impl Shard {
     /// Completes a state from a snapshot, which has the producers of each partition but not all together.
     fn with_all_producers(mut self) -> Shard {
         for topic in self.topics.values() {
-            Producers::of(topic).for_each(|producer| self.producers.remember(producer));
+            self.producers.remember_all(topic);
         }
         self
     }
@@ -115,6 +146,11 @@ impl Shard {
     /// The last entry that was applied; 0 before the first.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The time of the last entry.
+    pub fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// The rolling hash after the last entry.
@@ -149,6 +185,30 @@ impl Shard {
 
     pub fn all_settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+
+    /// The levels of features that were set.
+    pub fn features(&self) -> &Arc<Features> {
+        &self.features
+    }
+
+    pub fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
+    /// The SCRAM credentials of users.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The access control lists.
+    pub fn acls(&self) -> &StoredAcls {
+        &self.acls
+    }
+
+    /// The delegation tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The running brokers, in ascending order.
@@ -231,11 +291,58 @@ impl Shard {
             Command::SetProducerMemory { bytes } => self.set_producer_memory(time, *bytes),
             Command::ClockTrusted => self.trust_clock(time),
             Command::StoreAgain(again) => self.store_again(again)?,
+            Command::InitTransaction(init) => self.init_transaction(time, init)?,
+            Command::JoinTransaction(join) => self.join_transaction(time, join)?,
+            Command::TransactionOffsets(staged) => self.stage_offsets(time, staged)?,
+            Command::EndTransaction(end) => self.end_transaction(time, end)?,
+            Command::WriteMarker(write) => self.write_marker(time, write)?,
+            Command::ExpireTransactions { idle_since } => self.expire_transactions(*idle_since),
+            Command::SetFeature { name, level } => {
+                Arc::make_mut(&mut self.features).set(name, *level);
+                Applied::FeatureSet { level: *level }
+            }
+            Command::AlterQuotas { changes } => {
+                let changed = changes.iter().any(|(entity, changes)| self.quotas.differ_by(entity, changes));
+                if changed {
+                    let quotas = Arc::make_mut(&mut self.quotas);
+                    changes.iter().for_each(|(entity, changes)| quotas.alter(entity, changes));
+                }
+                Applied::QuotasAltered { changed }
+            }
+            Command::AlterCredentials { changes } => {
+                self.credentials.alter(changes);
+                Applied::CredentialsAltered
+            }
+            Command::AddAcls { bindings } => Applied::AclsChanged { count: self.acls.add(bindings) },
+            Command::RemoveAcls { bindings } => Applied::AclsChanged { count: self.acls.remove(bindings) },
+            Command::CreateToken { id, token } => self.create_token(id, token)?,
+            Command::ChangeToken { id, expires } => self.change_token(id, *expires)?,
+            Command::ExpireTokens { now } => Applied::TokensChanged { count: self.tokens.expire(*now) },
         };
         if applied.changed_something() {
             self.hash = applied.mixed_into(self.hash);
         }
         Ok(applied)
+    }
+
+    fn create_token(&mut self, id: &str, token: &DelegationToken) -> Result<Applied, Refusal> {
+        if self.tokens.get(id).is_some() {
+            return Err(Refusal::Malformed);
+        }
+        self.tokens.set(id, token.clone());
+        Ok(Applied::TokensChanged { count: 1 })
+    }
+
+    fn change_token(&mut self, id: &str, expires: Option<Timestamp>) -> Result<Applied, Refusal> {
+        let token = self.tokens.get(id).ok_or(Refusal::UnknownToken)?;
+        match expires {
+            Some(expires) => {
+                let token = DelegationToken { expires, ..token.clone() };
+                self.tokens.set(id, token);
+            }
+            None => self.tokens.remove(id),
+        }
+        Ok(Applied::TokensChanged { count: 1 })
     }
 
     /// Checks the command and changes nothing: only the journal stores the bytes again.
@@ -391,7 +498,7 @@ impl Shard {
         let topic = self.topics.get(&id).ok_or(Refusal::UnknownTopic)?;
         let name = topic.name.clone();
         self.names.remove_mut(&topic::metric_form(&name));
-        Producers::of(topic).for_each(|producer| self.producers.forget(&producer));
+        self.producers.forget_all(topic);
         self.topics.remove_mut(&id);
         self.groups.remove_topic(id);
         Ok(Applied::TopicDropped { topic: id, name })
@@ -411,21 +518,34 @@ impl Shard {
         if is_place_of_shared_bytes != self.members.is_some() {
             return Err(Refusal::Malformed);
         }
+        let of = TopicPartition::new(commit.topic, commit.partition);
+        let in_transaction = commit.producer.filter(|_| commit.flags.has(BatchFlags::TRANSACTIONAL));
+        if let Some(stamp) = in_transaction {
+            self.transactions.check_batch(stamp, of, commit.flags.has(BatchFlags::JOINS))?;
+        }
         let trusted = self.trusted(now);
-        let admits = self.producers.admits_one(trusted);
+        let room = self.producers.room(trusted);
         let position = self.position + 1;
-        let partition = self.partition_mut(commit.topic, commit.partition)?;
-        let before = commit.producer.and_then(|stamp| partition.last_write(stamp.id));
-        let applied = partition.commit(now, position, commit, admits)?;
-        if let (Applied::Appended(_), Some(stamp)) = (&applied, commit.producer) {
-            let Commit { topic, partition, .. } = *commit;
-            let wrote = Remembered { last_write: now, topic, partition, id: stamp.id };
-            if before.is_none() {
+        let partition = self.partition_mut(of.topic, of.partition)?;
+        let before = commit.producer.and_then(|stamp| partition.resting_since(stamp.id));
+        let is_new = before.is_none() && commit.producer.is_some_and(|stamp| !partition.knows(stamp.id));
+        let open = partition.open_transactions();
+        let applied = partition.commit(now, position, commit, room)?;
+        let begins = partition.open_transactions() > open;
+        if let (Applied::Appended(placed), Some(stamp)) = (&applied, commit.producer) {
+            let (TopicPartition { topic, partition }, id) = (of, stamp.id);
+            if is_new {
                 self.forget_while(|oldest, all| {
                     !all.has_room() && producers::may_be_forgotten(oldest, trusted)
                 });
             }
-            self.producers.wrote(wrote, before);
+            let remembered = |last_write| Remembered { last_write, topic, partition, id };
+            if begins {
+                self.producers.began(before.map(remembered).as_ref());
+                self.transactions.wrote(id, of, placed.base_offset, position, now);
+            } else if in_transaction.is_none() {
+                self.producers.wrote(remembered(now), before);
+            }
         }
         Ok(applied)
     }
@@ -450,7 +570,7 @@ impl Shard {
 
     /// Whether another producer has to be forgotten before this one can write.
     pub fn lacks_memory_for(&self, id: ProducerId, topic: TopicId, partition: i32) -> bool {
-        let is_new = || self.partition(topic, partition).is_some_and(|one| one.last_write(id).is_none());
+        let is_new = || self.partition(topic, partition).is_some_and(|one| !one.knows(id));
         !self.producers.has_room() && is_new()
     }
 
@@ -549,8 +669,34 @@ impl Applied {
                 [20, i64::from(node.0), incarnation.cast_signed(), 0]
             }
             Applied::BrokerGone { node } => [21, i64::from(node.0), 0, 0],
+            Applied::TransactionInitialized { producer } => {
+                [22, producer.id.0, i64::from(producer.epoch.0), 0]
+            }
+            Applied::TransactionJoined => [23, 0, 0, 0],
+            Applied::TransactionUnchanged { producer } => [24, producer.id.0, i64::from(producer.epoch.0), 0],
+            Applied::TransactionEnded(ended) => {
+                let hash = ended.placed.iter().fold(hash, |hash, placed| placed.mixed_into(hash));
+                let (producer, end) = (ended.producer, i64::from(ended.marker.end == TransactionEnd::Commit));
+                return mix_all(hash, [25, producer.id.0, i64::from(producer.epoch.0), end]);
+            }
+            Applied::MarkerWritten { placed, .. } => return mix_all(placed.mixed_into(hash), [26, 0, 0, 0]),
+            Applied::OffsetsStaged => [28, 0, 0, 0],
+            Applied::TransactionsExpired(count) => [27, i64::try_from(*count).unwrap_or(i64::MAX), 0, 0],
+            Applied::FeatureSet { level } => [29, i64::from(*level), 0, 0],
+            Applied::QuotasAltered { .. } => [30, 0, 0, 0],
+            Applied::CredentialsAltered => [31, 0, 0, 0],
+            Applied::AclsChanged { count } => [32, i64::try_from(*count).unwrap_or(i64::MAX), 0, 0],
+            Applied::TokensChanged { count } => [33, i64::try_from(*count).unwrap_or(i64::MAX), 0, 0],
         };
         mix_all(hash, words)
+    }
+}
+
+impl PlacedMarker {
+    fn mixed_into(&self, hash: u64) -> u64 {
+        let Placed { base_offset, segment, epoch, .. } = self.placed;
+        let first = self.aborted.map_or(-1, |aborted| aborted.first.0);
+        mix_all(hash, [base_offset.0, segment.0, i64::from(epoch.0), first])
     }
 }
 
@@ -578,6 +724,13 @@ impl Refusal {
             Refusal::OtherVersion => [-18, 0, 0, 0],
             Refusal::OtherIncarnation => [-19, 0, 0, 0],
             Refusal::BrokerRuns => [-20, 0, 0, 0],
+            Refusal::UnknownTransactionalId => [-21, 0, 0, 0],
+            Refusal::ProducerFenced => [-22, 0, 0, 0],
+            Refusal::InvalidTransactionState => [-23, 0, 0, 0],
+            Refusal::NotInTransaction => [-24, 0, 0, 0],
+            Refusal::CoordinatorFenced => [-25, 0, 0, 0],
+            Refusal::TooManyOpenTransactions => [-26, 0, 0, 0],
+            Refusal::UnknownToken => [-27, 0, 0, 0],
         };
         mix_all(hash, words)
     }

@@ -25,12 +25,16 @@
 //! - `coordinator` decides for groups; `kernel` is the pure state machine that everything durable goes
 //!   through; `storage` is the journal, the segments and the partition store.
 //! - `record` looks inside record batches; `config` declares every setting once.
+//! - `security` has identities, and what they may do.
 //! - `http` answers health checks and scrapes of `metrics`.
 //! - `budget` limits the memory for clients; `stop` is the signal that ends long polls.
 //! - `types`, `time` and `telemetry` are used by all.
 
 // Not in Cargo.toml, where it would hold for the helpers of the tests too.
 #![warn(clippy::unwrap_used)]
+
+#[cfg(all(feature = "planted-bug", not(debug_assertions)))]
+compile_error!("the features bug-… are faults for tests, and are not built into a release");
 
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod api;
@@ -54,6 +58,8 @@ pub mod metrics;
 pub mod protocol;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod record;
+#[cfg_attr(not(internals), doc(hidden))]
+pub mod security;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod server;
 #[cfg_attr(not(internals), doc(hidden))]

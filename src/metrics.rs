@@ -127,10 +127,13 @@ mod tests {
     use crate::api::Api;
     use crate::config::{BrokerSettings, Given};
     use crate::coordinator::group::{Commit, Identity, OffsetToCommit};
+    use crate::kernel::{Command, EndTransaction, EndedBy, InitTransaction, JoinTransaction, ProducerAt};
+    use crate::record::{BatchBuilder, Producer, Rules, check_produced};
+    use crate::security::tls::Tls;
     use crate::stop::Stop;
-    use crate::storage::{NewTopic, Place, StoreOptions};
+    use crate::storage::{Location, NewTopic, StoreOptions};
     use crate::time::Clock;
-    use crate::types::{Offset, TopicPartition};
+    use crate::types::{Offset, TopicPartition, TransactionEnd};
 
     /// Creates a topic and a group with a committed offset in it, and counts a refused request.
     async fn work(store: &Store, groups: &Groups, services: &Services) {
@@ -154,30 +157,96 @@ mod tests {
         services.requests.refused(18, 35, 1);
     }
 
-    #[tokio::test]
-    async fn everything_that_is_declared_is_on_the_page_in_both_formats_and_nothing_else() {
-        let (_stop, stopping) = Stop::new();
+    /// Ends a transaction in each way, and leaves one open with a record in the topic.
+    async fn transact(store: &Store) {
+        let topic = store.topics().by_name("t").cloned().unwrap();
+        let (id, rolls) = ("shop".to_owned(), Vec::new());
+        let init = InitTransaction {
+            id: id.clone(),
+            known: None,
+            timeout_ms: 60_000,
+            two_phase: false,
+            rolls: rolls.clone(),
+        };
+        store.transact(Command::InitTransaction(init)).await.unwrap();
+        let producer = || store.transactions().get("shop").unwrap().producer;
+        for (end, by) in [
+            (TransactionEnd::Commit, EndedBy::Client),
+            (TransactionEnd::Abort, EndedBy::Client),
+            (TransactionEnd::Abort, EndedBy::Timeout),
+        ] {
+            let (id, producer, rolls) = (id.clone(), producer(), rolls.clone());
+            let (partitions, groups) = (vec![TopicPartition::new(topic.id, 0)], Vec::new());
+            let join = JoinTransaction { id: id.clone(), producer, partitions, groups };
+            store.transact(Command::JoinTransaction(join)).await.unwrap();
+            let ended = EndTransaction { id, producer, began: None, end, by, rolls };
+            store.transact(Command::EndTransaction(ended)).await.unwrap();
+        }
+        let ProducerAt { id, epoch } = producer();
+        let batch = BatchBuilder::new().producer(Producer { id, epoch, base_sequence: 0 }).transactional();
+        let batch = check_produced(batch.value(Timestamp(1), "a").build(), &Rules::LENIENT).unwrap();
+        store.append_and_join(topic.partition(0).unwrap(), batch).await.unwrap();
+    }
+
+    /// The metrics of a broker at which everything that has metrics has happened.
+    async fn of_a_busy_broker() -> (Arc<Metrics>, Server, Stop) {
+        let (stop, stopping) = Stop::new();
         let mut given = Given::default();
         given.set("listeners", "PLAINTEXT://127.0.0.1:0");
+        if cfg!(feature = "security") {
+            given.set("listeners", "PLAINTEXT://127.0.0.1:0,SSL://127.0.0.1:0");
+            given.set("ssl.keystore.location", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/server.jks"));
+            given.set("ssl.keystore.password", "changeit");
+        }
         let settings = Arc::new(BrokerSettings::load(given).unwrap());
-        let store = Store::open(StoreOptions::new(Place::Memory, Arc::clone(&settings))).unwrap();
-        let (services, groups) =
+        let tls = Arc::new(Tls::load(&settings).unwrap());
+        let store = Store::open(StoreOptions::new(Location::Memory, Arc::clone(&settings))).unwrap();
+        let (services, crate::api::context::Coordinators { groups, .. }) =
             Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping.clone());
-        let services = Arc::new(services);
+        let services = Arc::new(services.with_tls(tls));
         work(&store, &groups, &services).await;
+        transact(&store).await;
         let server = Server::start(&settings, Api::new(Arc::clone(&services)), stopping).await.unwrap();
-        let metrics = Arc::new(Metrics::new(store, groups, [(services, &server)]));
+        (Arc::new(Metrics::new(store, groups, [(services, &server)])), server, stop)
+    }
+
+    #[tokio::test]
+    async fn open_and_ended_transactions_are_counted_and_an_open_one_has_its_age_where_it_has_records() {
+        let (metrics, _server, _stop) = of_a_busy_broker().await;
+        let page = metrics.render(Format::Text);
+        for row in [
+            "jackdaw_transactional_ids 1",
+            "jackdaw_transactions_open 1",
+            "jackdaw_transactions_ended_total{how=\"committed\"} 1",
+            "jackdaw_transactions_ended_total{how=\"aborted\"} 1",
+            "jackdaw_transactions_ended_total{how=\"timed_out\"} 1",
+            "kafka_cluster_partition_laststableoffsetlag{topic=\"t\",partition=\"0\"} 1",
+            "kafka_server_replicamanager_partitionswithlatetransactionscount 0",
+        ] {
+            assert!(page.lines().any(|line| line == row), "{row}:\n{page}");
+        }
+        let age = "jackdaw_transaction_oldest_open_seconds{topic=\"t\",partition=\"0\"} ";
+        assert_eq!(page.lines().filter(|line| line.starts_with(age)).count(), 1, "{page}");
+    }
+
+    #[tokio::test]
+    async fn everything_that_is_declared_is_on_the_page_in_both_formats_and_nothing_else() {
+        let (metrics, _server, _stop) = of_a_busy_broker().await;
         for (format, ending) in [(Format::OpenMetrics, "# EOF\n"), (Format::Text, "\n")] {
             let page = metrics.render(format);
             assert!(page.ends_with(ending));
             let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
             let typed: BTreeSet<String> = typed.map(str::to_owned).collect();
-            let is_of_a_disk = |name: &str| {
-                name.starts_with("jackdaw_disk_") && name.ends_with("bytes")
+            let is_elsewhere = |name: &str| {
+                // Of a disk, and of a listener with a login.
+                name == "jackdaw_logins"
+                    || name.starts_with("jackdaw_disk_") && name.ends_with("bytes")
                     || name == "jackdaw_scrub_last_pass_timestamp_seconds"
             };
+            let is_of_tls = |name: &str| name.starts_with("jackdaw_tls_");
             let declared: BTreeSet<String> = table::families()
-                .filter(|family| !is_of_a_disk(family.name))
+                .filter(|family| !is_elsewhere(family.name))
+                .filter(|family| cfg!(feature = "security") || !is_of_tls(family.name))
                 .map(|family| match format {
                     Format::OpenMetrics => format!("{} {}", family.name, family.kind.name()),
                     Format::Text => format!("{} {}", family.shown_name(), family.kind.name()),

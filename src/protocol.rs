@@ -67,6 +67,9 @@ pub trait Message: Field + Default + Clone + Debug + PartialEq {
         0
     }
 
+    /// Raises this time to `ms`. A response without the field stays as it is.
+    fn hold_back(&mut self, _ms: i32) {}
+
     #[doc(hidden)]
     fn at(version: i16) -> Result<At, WireError> {
         if !Self::VERSIONS.contains(&version) {

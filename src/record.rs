@@ -4,9 +4,11 @@
 //!
 //! - [`Header`], [`batches`], [`prefix`]: the 61 bytes at the start of every batch.
 //! - [`check_produced`], [`check_within`]: what a client may append (`docs/rules.md`, P).
-//! - [`clean()`]: the batch that compaction keeps.
+//! - [`clean()`], [`clean_marker`]: the batch that compaction keeps.
 //! - [`records()`], [`keys`]: the records of a batch; [`BatchBuilder`] makes one.
-//! - [`first_since`], [`newest`]: records by timestamp. [`batch_line`], [`record_line`]: text for people.
+//! - [`Marker`]: the end of a transaction.
+//! - [`first_since`], [`newest`]: records by timestamp. [`batch_line`], [`record_line`], [`marker_line`]: text for
+//!   people.
 //!
 //! Client input cannot panic here: indexing, unwrapping and plain arithmetic are denied.
 
@@ -22,17 +24,19 @@ mod describe;
 mod error;
 mod header;
 mod libzstd;
+mod marker;
 mod records;
 mod search;
 mod source;
 
 pub use builder::BatchBuilder;
 pub use check::{Checked, Rules, check_produced, check_within};
-pub use clean::{Cleaned, clean, is_cleaned};
-pub use describe::{batch_line, record_line};
+pub use clean::{Cleaned, clean, clean_marker};
+pub use describe::{batch_line, marker_line, record_line};
 pub use error::{RecordError, RecordRefusal};
 pub use header::{
     Attributes, Batches, CHECKED_FROM, Codec, Header, PREFIX_LENGTH, Producer, batches, crc_of, prefix,
 };
+pub use marker::Marker;
 pub use records::{Record, Records, keys, records};
 pub use search::{TimedOffset, first_since, newest};

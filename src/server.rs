@@ -9,9 +9,12 @@ mod input;
 mod listener;
 mod origin;
 mod output;
+mod rates;
 mod socket;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "security")]
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,10 +30,12 @@ use crate::budget::Budget;
 use crate::config::{BrokerSettings, Listener};
 use crate::stop::Stopping;
 use crate::time;
+use crate::types::host_and_port;
 pub use counts::{Connections, Reason};
 use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::{bind, listen};
+use rates::Rates;
 
 /// Small requests have this fraction (1/8) of the request memory for themselves.
 const SMALL_SHARE: usize = 8;
@@ -43,6 +48,8 @@ pub struct Resources {
     /// The number of connections so far, which numbers each connection.
     connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
+    #[cfg(feature = "security")]
+    handshakes: Arc<tls::Turns>,
 }
 
 /// A running server. It stops at once when dropped, and gently with [`Server::drain`].
@@ -59,12 +66,15 @@ struct Shared {
     requests: Arc<RequestBudgets>,
     answers: Arc<Budget>,
     slots: Arc<Slots>,
+    rates: Rates,
     stopping: Stopping,
     /// Whether a warning was logged about clients that get an advertised address of their own
     /// machine.
     sent_astray: AtomicBool,
     connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
+    #[cfg(feature = "security")]
+    handshakes: Arc<tls::Turns>,
 }
 
 /// Limits on how much a client may take and how slow it may be.
@@ -83,6 +93,9 @@ struct Limits {
     turn_bytes: usize,
     /// A client that waits for a response must read some bytes of it within this time.
     write_stall: Duration,
+    /// A client has to complete its TLS handshake within this time.
+    #[cfg(feature = "security")]
+    handshake: Duration,
 }
 
 /// The listener that could not be opened, and the error.
@@ -174,6 +187,8 @@ impl Resources {
             slots: Slots::new(most_by_files(settings), live),
             connections: Arc::default(),
             counts: Arc::default(),
+            #[cfg(feature = "security")]
+            handshakes: tls::Turns::new(settings.handshakes()),
         }
     }
 }
@@ -185,7 +200,14 @@ fn most_by_files(settings: &BrokerSettings) -> usize {
 
 impl Shared {
     fn new(resources: &Resources, settings: &BrokerSettings, api: Api, stopping: Stopping) -> Shared {
-        let Resources { requests, slots, connections, counts } = resources.clone();
+        let Resources {
+            requests,
+            slots,
+            connections,
+            counts,
+            #[cfg(feature = "security")]
+            handshakes,
+        } = resources.clone();
         let mut limits = Limits::of(settings);
         // A request that is too large for the budget is refused at its first bytes.
         limits.max_request = limits.max_request.min(requests.large.most());
@@ -195,10 +217,13 @@ impl Shared {
             limits,
             requests,
             slots,
+            rates: Rates::new(),
             stopping,
             sent_astray: AtomicBool::new(false),
             connections,
             counts,
+            #[cfg(feature = "security")]
+            handshakes,
         }
     }
 }
@@ -213,6 +238,8 @@ impl Limits {
             turn_requests: settings.turn_requests,
             turn_bytes: settings.turn_bytes,
             write_stall: Duration::from_secs(60),
+            #[cfg(feature = "security")]
+            handshake: settings.handshake_timeout,
         }
     }
 }
@@ -234,7 +261,6 @@ impl std::error::Error for BindError {}
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        write!(f, "cannot listen at {host}:{}: {}", self.port, self.error)
+        write!(f, "cannot listen at {}: {}", host_and_port(&self.host, self.port), self.error)
     }
 }

@@ -37,7 +37,7 @@ pub use line::{Append, Appended};
 pub use live::LiveSettings;
 pub use local::Tuning;
 pub use partition::{Ends, FoundRecord, Isolation, Partition, ReadAnswer, ReadRange};
-pub use store::{NewTopic, Place, Store, StoreOptions};
+pub use store::{Location, NewTopic, Store, StoreOptions};
 pub use topics::{Topic, Topics};
 pub use troubles::{Trouble, TroubleKind};
 pub use upkeep::{LogDir, Space};

@@ -80,9 +80,9 @@ pub fn say(line: &str) {
 }
 
 /// Logs the number of repeated lines that were left out. A running broker calls it every [`WINDOW`].
-pub fn tell_of_repeats() {
+pub fn report_repeats() {
     if let Some(repeats) = REPEATS.get() {
-        repeats.tell(false);
+        repeats.report(false);
     }
 }
 
@@ -99,7 +99,7 @@ pub struct Flushed;
 impl Drop for Flushed {
     fn drop(&mut self) {
         if let Some(repeats) = REPEATS.get() {
-            repeats.tell(true);
+            repeats.report(true);
         }
         flush();
     }

@@ -116,6 +116,11 @@ impl Moment {
         self.0.elapsed()
     }
 
+    /// The time from `earlier` to this moment; 0 if it is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
     /// The moment `how_long` later, at most ten years.
     pub fn after(self, how_long: Duration) -> Moment {
         const FAR: Duration = Duration::from_hours(24 * 365 * 10);

@@ -1,15 +1,32 @@
 //! Small types that every room uses: two numbers with two meanings are two types.
 
+pub mod acl;
 mod piece;
 mod poison;
+mod quota;
+mod scram;
+mod secret;
+mod token;
+mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use acl::{AclBinding, Acls};
 pub use piece::{FileRange, Piece, Source};
 pub use poison::IgnorePoison;
+pub use quota::{EntityName, QuotaChanges, QuotaEntity, QuotaValues};
+pub use scram::{ScramCredential, ScramHash};
+pub use secret::{HIDDEN, Secret};
+pub use token::DelegationToken;
+pub use transaction::{AbortedTransaction, TransactionEnd};
+
+/// An address as text. An IPv6 address gets brackets.
+pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -54,6 +71,7 @@ number!(
 /// A sorted map whose clones share their equal parts. A clone costs O(1) and a change O(log n),
 /// even if there are clones.
 pub type SharedMap<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+pub type SharedSet<T> = rpds::RedBlackTreeSetSync<T>;
 
 impl Timestamp {
     /// The milliseconds from `earlier` to this time; 0 if the clock went back.

@@ -120,13 +120,13 @@ fn a_damaged_directory_is_refused_as_verify_predicts_and_repair_asks_before_it_g
     drop(Running::start(&["--listen", "localhost:0", "--data-dir", data]));
     let run = |arguments: &[&str]| {
         let Output { status, stdout, stderr } = jackdaw(&[arguments, &[data]].concat()).output().unwrap();
-        let said = String::from_utf8([stdout, stderr].concat()).unwrap();
-        (status.code().unwrap(), said)
+        let message = String::from_utf8([stdout, stderr].concat()).unwrap();
+        (status.code().unwrap(), message)
     };
-    let (code, said) = run(&["log", "verify"]);
+    let (code, message) = run(&["log", "verify"]);
     assert!(
-        code == 0 && said.contains("the next start serves; out of service from the start: none"),
-        "{said}"
+        code == 0 && message.contains("the next start serves; out of service from the start: none"),
+        "{message}"
     );
     assert_eq!(run(&["log", "repair"]).0, 0);
 
@@ -138,16 +138,19 @@ fn a_damaged_directory_is_refused_as_verify_predicts_and_repair_asks_before_it_g
         code == 65 && log.contains("meta: its checksum is wrong") && log.contains("jackdaw log repair"),
         "{log}"
     );
-    let (code, said) = run(&["log", "verify"]);
-    assert!(code == 65 && said.contains("the next start is refused with exit code 65: "), "{said}");
-    let (code, said) = run(&["log", "repair"]);
-    assert!(code == 65 && said.contains("--accept-loss") && said.contains("nothing was changed"), "{said}");
+    let (code, message) = run(&["log", "verify"]);
+    assert!(code == 65 && message.contains("the next start is refused with exit code 65: "), "{message}");
+    let (code, message) = run(&["log", "repair"]);
+    assert!(
+        code == 65 && message.contains("--accept-loss") && message.contains("nothing was changed"),
+        "{message}"
+    );
     // Standard input is empty, so nobody can answer yes.
-    let (code, said) = run(&["log", "repair", "--accept-loss"]);
-    assert!(code == 65 && said.contains("nothing was changed"), "{said}");
+    let (code, message) = run(&["log", "repair", "--accept-loss"]);
+    assert!(code == 65 && message.contains("nothing was changed"), "{message}");
     assert_ne!(fs::read_to_string(&meta).unwrap(), whole);
-    let (code, said) = run(&["log", "repair", "--accept-loss", "--yes"]);
-    assert!(code == 0 && said.contains("repair-1"), "{said}");
+    let (code, message) = run(&["log", "repair", "--accept-loss", "--yes"]);
+    assert!(code == 0 && message.contains("repair-1"), "{message}");
     assert_eq!(fs::read_to_string(&meta).unwrap(), whole);
     drop(Running::start(&["--listen", "localhost:0", "--data-dir", data]));
 }
@@ -219,12 +222,12 @@ fn a_data_directory_that_is_a_file_or_below_one_is_refused_with_the_file() {
     for data in [file.clone(), file.join("data")] {
         let (code, log) = refused(&["--listen", "localhost:0", "--data-dir", text(&data)]);
         assert_eq!(code, 65, "{log}");
-        let said = format!(
+        let message = format!(
             "{} cannot hold the data, because {} is a file: choose a directory with --data-dir",
             data.display(),
             file.display()
         );
-        assert!(log.contains(&said), "{log}");
+        assert!(log.contains(&message), "{log}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "one");
 }
@@ -235,14 +238,15 @@ fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
     let broken = dir.path().join("broken.properties");
     fs::write(&broken, "num.partitions=many\n").unwrap();
     let missing = dir.path().join("missing.properties");
-    for (arguments, code, said) in [
+    for (arguments, code, message) in [
         (&["--bogus"][..], 64, "--bogus"),
         (&["--set", "num.partitions"], 64, "expected NAME=VALUE"),
         (&["--durability", "maybe"], 64, "fsync"),
         (&["--ephemeral", "--data-dir", "x"], 64, "cannot be used with"),
         (&["--config", text(&missing)], 74, "missing.properties"),
         (&["--config", text(&broken)], 78, "Invalid value many for configuration num.partitions"),
-        (&["--set", "listeners=SSL://:9093"], 78, "only PLAINTEXT is"),
+        (&["--set", "listeners=SSL://:0", "--ephemeral"], 78, "null for configuration ssl.keystore.location"),
+        (&["--set", "ssl.engine.factory.class=x"], 78, "x for configuration ssl.engine.factory.class"),
         (&["--listen", "9092"], 78, "expected NAME://HOST:PORT"),
         (&["--http", "8080"], 78, "expected HOST:PORT"),
         (&["--http", "8080"], 78, "(flag --http)"),
@@ -254,7 +258,7 @@ fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
     ] {
         let (found, log) = refused(arguments);
         assert_eq!(found, code, "{arguments:?}: {log}");
-        assert!(log.contains(said), "{arguments:?}: {log}");
+        assert!(log.contains(message), "{arguments:?}: {log}");
     }
 }
 
@@ -330,14 +334,14 @@ fn a_cluster_id_is_that_of_a_new_directory_and_has_to_be_that_of_an_old_one() {
     assert!(meta.contains("cluster.id=my-kafka-cluster\n"), "{meta}");
     drop(Running::spawn(&mut with_id("my-kafka-cluster")));
     drop(Running::start(&arguments));
-    for (id, code, said) in [
+    for (id, code, message) in [
         ("4L6g3nShT-eMCtK--X86sw", 65, "belongs to cluster my-kafka-cluster"),
         ("my\u{7}shop", 78, "(environment CLUSTER_ID)"),
     ] {
         let Output { status, stderr, .. } = with_id(id).output().unwrap();
         let log = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(code), "{log}");
-        assert!(log.contains(said), "{log}");
+        assert!(log.contains(message), "{log}");
     }
     assert_eq!(fs::read_to_string(dir.path().join("meta")).unwrap(), meta);
 }
@@ -347,16 +351,16 @@ fn a_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
-    let heard = || {
+    let notification = || {
         let mut message = [0; 64];
         let length = manager.recv(&mut message).unwrap();
         String::from_utf8_lossy(&message[..length]).into_owned()
     };
     let mut command = jackdaw(&["--listen", "localhost:0", "--ephemeral"]);
     let broker = Running::spawn(command.env("NOTIFY_SOCKET", &path));
-    assert_eq!(heard(), "READY=1");
+    assert_eq!(notification(), "READY=1");
     broker.signal(Signal::TERM);
-    assert_eq!(heard(), "STOPPING=1");
+    assert_eq!(notification(), "STOPPING=1");
     assert_eq!(broker.end().0, Some(0));
 }
 
@@ -366,10 +370,10 @@ fn health_lists_the_apis_of_a_broker_that_answers() {
     let address = format!("localhost:{}", broker.port());
     let Output { status, stdout, .. } =
         jackdaw(&["health", "--bootstrap-server", &format!("127.0.0.1:1,{address}")]).output().unwrap();
-    let said = String::from_utf8(stdout).unwrap();
+    let message = String::from_utf8(stdout).unwrap();
     assert_eq!(status.code(), Some(0));
-    assert!(said.starts_with(&format!("{address} serves ")), "{said}");
-    assert!(said.contains("  ApiVersions (18): 0 to "), "{said}");
+    assert!(message.starts_with(&format!("{address} serves ")), "{message}");
+    assert!(message.contains("  ApiVersions (18): 0 to "), "{message}");
     // Without an address it uses the listener of these settings.
     let mut command = jackdaw(&["health"]);
     command.env("KAFKA_LISTENERS", format!("PLAINTEXT://127.0.0.1:{}", broker.port()));
@@ -377,27 +381,19 @@ fn health_lists_the_apis_of_a_broker_that_answers() {
 }
 
 #[test]
-fn a_transactional_producer_is_named_in_the_log_when_it_is_refused() {
-    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
-    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
-    // ApiVersions 3 from "shop-client" 1.2, then FindCoordinator 1 for the transactional id "tx".
-    let versions = b"\0\x12\0\x03\0\0\0\x01\0\x02me\0\x0cshop-client\x041.2\0";
-    let coordinator = b"\0\x0a\0\x01\0\0\0\x02\0\x02me\0\x02tx\x01";
-    for request in [&versions[..], coordinator] {
-        client.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
-        client.write_all(request).unwrap();
-        let mut length = [0; 4];
-        client.read_exact(&mut length).unwrap();
-        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
-    }
-    broker.signal(Signal::TERM);
-    let (_, log) = broker.end();
-    let line = log.lines().find(|line| line.contains("a transactional producer was refused"));
-    let named = format!(
-        "peer={} client=shop-client version=1.2 client_id=me transactional_id=tx",
-        client.local_addr().unwrap()
-    );
-    assert!(line.is_some_and(|line| line.contains(" WARN ") && line.contains(&named)), "{log}");
+fn health_finds_out_by_64_kib_that_a_server_is_no_broker() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.write_all(&(65_537_u32).to_be_bytes()).unwrap();
+        // Until the program has closed it.
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let (code, message) = refused(&["health", "--bootstrap-server", &address]);
+    assert_eq!(code, 69);
+    assert!(message.contains("this is no Kafka broker"), "{message}");
+    server.join().unwrap();
 }
 
 #[test]
@@ -408,6 +404,47 @@ fn a_file_for_a_cluster_of_several_is_taken_with_a_warning() {
     let (code, log) = broker.end();
     assert_eq!(code, Some(0));
     assert!(log.contains("this broker is one alone"), "{log}");
+}
+
+#[test]
+fn references_to_secrets_are_replaced_before_the_start_and_their_values_are_not_shown() {
+    let providers = [
+        "config.providers=env",
+        "config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider",
+        "jackdaw.cluster.id=${env:MY_CLUSTER}",
+    ];
+    let mut arguments = vec!["--print-config"];
+    providers.iter().for_each(|setting| arguments.extend(["--set", *setting]));
+    let (code, why) = refused(&arguments);
+    assert_eq!(code, 78);
+    assert!(why.contains("jackdaw.cluster.id") && why.contains("${env:MY_CLUSTER}"), "{why}");
+    let output = jackdaw(&arguments).env("MY_CLUSTER", "hush").output().unwrap();
+    let listing = String::from_utf8(output.stdout).unwrap();
+    assert!(listing.contains("jackdaw.cluster.id=[hidden]  (flag --set)\n"), "{listing}");
+    assert!(
+        listing.contains("\nconfig.providers.env.class=org.apache") && !listing.contains("hush"),
+        "{listing}"
+    );
+    // The environment has references as well.
+    let output =
+        jackdaw(&arguments).env("MY_CLUSTER", "hush").env("KAFKA_NODE_ID", "${env:MY_CLUSTER}").output();
+    let why = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(why.contains("node.id") && why.contains("KAFKA_NODE_ID") && !why.contains("hush"), "{why}");
+}
+
+#[test]
+fn a_broker_that_everyone_on_a_network_can_use_says_so_once() {
+    let warnings = |listeners: &str| {
+        let listeners = format!("listeners={listeners}");
+        let protocols = "listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT";
+        let broker = Running::start(&["--ephemeral", "--set", &listeners, "--set", protocols]);
+        broker.signal(Signal::TERM);
+        let (_, log) = broker.end();
+        log.lines().filter(|line| line.contains("everyone who reaches these addresses")).count()
+    };
+    // 127.1 is 127.0.0.1, written so that it does not look like it.
+    assert_eq!(warnings("A://127.1:0,B://127.1:0"), 1);
+    assert_eq!(warnings("A://localhost:0,B://127.0.0.1:0"), 0);
 }
 
 #[test]
@@ -446,7 +483,8 @@ fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
     fs::write(&file, "max.connections=7\n").unwrap();
     let mut broker = Running::start(&["--config", text(&file), "--listen", "localhost:0", "--ephemeral"]);
     let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines();
-    let mut until = |said: &str| log.find(|line| line.as_ref().unwrap().contains(said)).unwrap().unwrap();
+    let mut until =
+        |message: &str| log.find(|line| line.as_ref().unwrap().contains(message)).unwrap().unwrap();
     fs::write(&file, "max.connections=8\nnum.partitions=3\n").unwrap();
     broker.signal(Signal::HUP);
     let line = until("max.connections");
@@ -533,8 +571,8 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
 #[test]
 fn help_lists_the_exit_codes_and_version_is_one_line() {
     let help = String::from_utf8(jackdaw(&["--help"]).output().unwrap().stdout).unwrap();
-    for said in ["--listen", "--data-dir", "Exit codes:", "  75  "] {
-        assert!(help.contains(said), "{said} stands in the help");
+    for message in ["--listen", "--data-dir", "Exit codes:", "  75  "] {
+        assert!(help.contains(message), "{message} stands in the help");
     }
     let version = String::from_utf8(jackdaw(&["--version"]).output().unwrap().stdout).unwrap();
     assert_eq!(version, format!("jackdaw {}\n", env!("CARGO_PKG_VERSION")));

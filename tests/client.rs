@@ -1,13 +1,18 @@
-//! `jackdaw topic|group|produce|consume|config` as a user sees them: the program, with a broker in this
+//! `jackdaw topic|group|transaction|quota|produce|consume|config|acl` as a user sees them: the program, with a broker in this
 //! process.
 #![cfg(feature = "client")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use jackdaw::broker::Broker;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Stage {
     broker: Broker,
@@ -15,7 +20,7 @@ struct Stage {
 }
 
 /// The exit code and the output of a run.
-struct Said {
+struct RunResult {
     code: i32,
     out: String,
     err: String,
@@ -23,9 +28,14 @@ struct Said {
 
 impl Stage {
     fn new() -> Stage {
+        Stage::with(&[])
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Stage {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let builder = Broker::builder().ephemeral().set("group.initial.rebalance.delay.ms", "0");
+        let builder = settings.iter().fold(builder, |builder, (name, value)| builder.set(name, *value));
         Stage { broker: runtime.block_on(builder.start()).unwrap(), _runtime: runtime }
     }
 
@@ -37,21 +47,21 @@ impl Stage {
     }
 
     /// Runs a command that ends by itself.
-    fn try_with(&self, arguments: &[&str], input: &[u8]) -> Said {
+    fn try_with(&self, arguments: &[&str], input: &[u8]) -> RunResult {
         let mut child = self.command(arguments).spawn().unwrap();
         // A command that fails at once does not read its input.
         let _ = child.stdin.take().unwrap().write_all(input);
-        said(child.wait_with_output().unwrap())
+        result_of(child.wait_with_output().unwrap())
     }
 
     fn refused(&self, arguments: &[&str]) -> (i32, String) {
-        let Said { code, out, err } = self.try_with(arguments, b"");
+        let RunResult { code, out, err } = self.try_with(arguments, b"");
         assert_eq!(out, "", "{arguments:?} says nothing on standard output");
         (code, err)
     }
 
     fn run_with(&self, arguments: &[&str], input: &[u8]) -> String {
-        let Said { code, out, err } = self.try_with(arguments, input);
+        let RunResult { code, out, err } = self.try_with(arguments, input);
         assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}: {out}");
         out
     }
@@ -69,9 +79,9 @@ impl Stage {
     }
 }
 
-fn said(Output { status, stdout, stderr }: Output) -> Said {
+fn result_of(Output { status, stdout, stderr }: Output) -> RunResult {
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+    RunResult { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
 }
 
 /// A process that is killed at the end of the test, also if the test fails.
@@ -108,6 +118,279 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+#[cfg(feature = "security")]
+fn users_are_added_listed_and_deleted_and_no_password_is_shown() {
+    let stage = Stage::new();
+    assert_eq!(stage.json(&["user", "list"]), json!([]));
+    assert_eq!(stage.run_with(&["user", "add", "alice"], b"geheim\n"), "");
+    let weaker = ["user", "add", "alice", "--mechanism", "SCRAM-SHA-256", "--iterations", "5000"];
+    assert_eq!(stage.run_with(&weaker, b"geheim\n"), "");
+    assert_eq!(stage.run_with(&["user", "add", "ben"], b"other"), "");
+    let row = |user: &str, mechanism: &str, iterations: i32| json!({ "user": user, "mechanism": mechanism, "iterations": iterations });
+    let alice = [row("alice", "SCRAM-SHA-256", 5000), row("alice", "SCRAM-SHA-512", 4096)];
+    assert_eq!(stage.json(&["user", "list", "alice"]), json!(alice));
+    assert!(!stage.run(&["user", "list"]).contains("geheim"));
+    assert_eq!(stage.run(&["user", "delete", "alice", "--mechanism", "scram-sha-512"]), "");
+    assert_eq!(stage.run(&["user", "delete", "ben"]), "");
+    assert_eq!(stage.json(&["user", "list"]), json!([alice[0]]));
+    let (code, why) = stage.refused(&["user", "delete", "ben"]);
+    assert!(code == 1 && why.contains("does not exist"), "{why}");
+    assert_eq!(stage.refused(&["user", "add", "cleo"]).0, 64, "there is no password");
+}
+
+#[test]
+#[cfg(feature = "security")]
+fn the_first_user_is_added_before_the_first_start_and_not_beside_a_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let add = |user: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
+        command.args(["user", "add", user, "--offline", "--data-dir", data]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"geheim\n").unwrap();
+        result_of(child.wait_with_output().unwrap())
+    };
+    let RunResult { code, out, err } = add("alice");
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let builder = Broker::builder().data_dir(data);
+    let stage = Stage { broker: runtime.block_on(builder.start()).unwrap(), _runtime: runtime };
+    assert_eq!(stage.json(&["user", "list"])[0]["user"], json!("alice"));
+    assert_eq!(add("ben").code, 75, "the directory is in use");
+}
+
+#[test]
+#[cfg(all(feature = "security", not(feature = "client-tls")))]
+fn a_build_without_openssl_says_what_it_lacks() {
+    for setting in ["security.protocol=ssl", "sasl.mechanism=SCRAM-SHA-512"] {
+        let (code, why) = Stage::new().refused(&["topic", "list", "-X", setting, "--user", "ann"]);
+        assert_eq!(code, 64, "{why}");
+        assert!(why.ends_with("build jackdaw with --features client-tls\n"), "{why}");
+    }
+}
+
+/// A certificate for localhost that signs itself, with its key, both in PEM.
+#[cfg(feature = "client-tls")]
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// A broker that is reached by TLS and a login, and a folder with its certificate.
+#[cfg(feature = "client-tls")]
+fn secured() -> (Stage, tempfile::TempDir) {
+    let (certificate, key) = certificate();
+    let stage = Stage::with(&[
+        ("listeners", "SASL_SSL://localhost:0"),
+        ("ssl.keystore.type", "PEM"),
+        ("ssl.keystore.certificate.chain", &certificate),
+        ("ssl.keystore.key", &key),
+        ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
+        (
+            "listener.name.sasl_ssl.plain.sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_admin=\"geheim\";",
+        ),
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("super.users", "User:admin"),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ca.pem"), certificate).unwrap();
+    std::fs::write(dir.path().join("password"), "geheim\n").unwrap();
+    (stage, dir)
+}
+
+#[test]
+#[cfg(feature = "client-tls")]
+fn every_command_comes_in_with_tls_and_a_login() {
+    let (stage, dir) = secured();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (ca, password) = (path("ca.pem"), path("password"));
+    let admin = [
+        "--tls",
+        "--ca",
+        &ca,
+        "--user",
+        "admin",
+        "--user-password-file",
+        &password,
+        "--user-mechanism",
+        "PLAIN",
+    ];
+    let run =
+        |arguments: &[&str], input: &str| stage.run_with(&[arguments, &admin].concat(), input.as_bytes());
+    run(&["user", "add", "ann"], "secret\n");
+    run(&["topic", "create", "t", "--partitions", "1"], "");
+    run(
+        &[
+            "acl",
+            "add",
+            "--allow-principal",
+            "User:ann",
+            "--producer",
+            "--consumer",
+            "--topic",
+            "t",
+            "--group",
+            "g",
+        ],
+        "",
+    );
+    run(&["config", "set", "topic", "t", "retention.ms=-1"], "");
+    assert!(run(&["config", "get", "topic", "t"], "").contains("retention.ms"));
+    assert!(run(&["group", "list"], "").starts_with("GROUP"));
+    assert!(run(&["quota", "list"], "").starts_with("USER"));
+    assert!(run(&["transaction", "list"], "").contains("COORDINATOR"));
+
+    std::fs::write(path("profile"), format!("security.protocol=SASL_SSL\nssl.ca.location={ca}\n")).unwrap();
+    let ann = |password: &str, arguments: &[&str], input: &str| {
+        let mut command = stage.command(arguments);
+        command.env("JACKDAW_PROFILE", path("profile")).env("JACKDAW_USER", "ann");
+        let mut child = command.env("JACKDAW_PASSWORD", password).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        result_of(child.wait_with_output().unwrap())
+    };
+    assert_eq!(ann("secret", &["produce", "t"], "one\n").code, 0);
+    let read = ann("secret", &["consume", "t", "--from", "0", "--until-end"], "");
+    assert_eq!((read.code, read.out.as_str(), read.err.as_str()), (0, "one\n", ""));
+    for command in [["topic", "list"], ["acl", "list"]] {
+        let refused = ann("wrong", &command, "");
+        assert_ne!((refused.code, refused.err.as_str()), (0, ""), "{command:?}");
+        assert!(refused.err.contains("uthentication failed"), "{}", refused.err);
+    }
+}
+
+#[test]
+#[cfg(feature = "client-tls")]
+fn a_broker_that_is_not_trusted_gets_no_password() {
+    let (stage, dir) = secured();
+    let other = dir.path().join("other.pem");
+    std::fs::write(&other, certificate().0).unwrap();
+    for command in [["topic", "list"], ["acl", "list"]] {
+        let options =
+            ["--tls", "--ca", other.to_str().unwrap(), "--timeout", "3", "-X", "sasl.password=geheim"];
+        let (code, why) = stage.refused(&[&command[..], &options, &["--user", "admin"]].concat());
+        assert_eq!(code, 69, "{command:?}: {why}");
+        assert!(why.to_lowercase().contains("certificate"), "{why}");
+    }
+}
+
+#[test]
+#[cfg(feature = "client-tls")]
+fn a_certificate_of_the_client_is_its_login() {
+    let ((certificate, key), (of_client, key_of_client)) = (certificate(), certificate());
+    let stage = Stage::with(&[
+        ("listeners", "SSL://localhost:0"),
+        ("ssl.keystore.type", "PEM"),
+        ("ssl.keystore.certificate.chain", &certificate),
+        ("ssl.keystore.key", &key),
+        ("ssl.truststore.type", "PEM"),
+        ("ssl.truststore.certificates", &of_client),
+        ("ssl.client.auth", "required"),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let written = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_owned()
+    };
+    let (ca, certificate, key) = (
+        written("ca.pem", &certificate),
+        format!("ssl.certificate.location={}", written("client.pem", &of_client)),
+        format!("ssl.key.location={}", written("key.pem", &key_of_client)),
+    );
+    for command in [["topic", "list"], ["quota", "list"]] {
+        stage.run(&[&command[..], &["--tls", "--ca", &ca, "-X", &certificate, "-X", &key]].concat());
+        let (code, _) = stage.refused(&[&command[..], &["--tls", "--ca", &ca, "--timeout", "3"]].concat());
+        assert_eq!(code, 69, "{command:?}");
+    }
+}
+
+#[test]
+#[cfg(feature = "security")]
+fn format_makes_a_directory_with_its_first_users_and_shows_no_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let format = |users: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
+        command.args(["format", "-t", "cluster", "--data-dir", data, "--ignore-formatted"]);
+        for user in users {
+            command.args(["--add-scram", user]);
+        }
+        result_of(command.output().unwrap())
+    };
+    let wrong = format(&["SCRAM-SHA-256=[name=alice,password=geheim,iterations=1]"]);
+    assert!(
+        wrong.code == 64 && wrong.err.contains("iterations") && !wrong.err.contains("geheim"),
+        "{}",
+        wrong.err
+    );
+    let right = format(&[
+        "SCRAM-SHA-256=[name=alice,password=geheim]",
+        "SCRAM-SHA-512=[name=alice,password=geheim,iterations=8192]",
+        "SCRAM-SHA-512=[name=ben,password=geheim]",
+    ]);
+    assert_eq!((right.code, right.out.as_str(), right.err.as_str()), (0, "", ""));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let builder = Broker::builder().data_dir(data).set("jackdaw.cluster.id", "cluster");
+    let stage = Stage { broker: runtime.block_on(builder.start()).unwrap(), _runtime: runtime };
+    let row = |user: &str, mechanism: &str, iterations: i32| json!({ "user": user, "mechanism": mechanism, "iterations": iterations });
+    let expected = [
+        row("alice", "SCRAM-SHA-256", 4096),
+        row("alice", "SCRAM-SHA-512", 8192),
+        row("ben", "SCRAM-SHA-512", 4096),
+    ];
+    assert_eq!(stage.json(&["user", "list"]), json!(expected));
+}
+
+#[test]
+#[cfg(feature = "security")]
+fn format_changes_nothing_in_a_formatted_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let format = |user: &str, more: &[&str]| {
+        let user = format!("SCRAM-SHA-256=[name={user},password=geheim]");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
+        command.args(["format", "--add-scram", &user, "--data-dir", data.to_str().unwrap()]);
+        result_of(command.args(more).output().unwrap())
+    };
+    let first = format("alice", &["--ignore-formatted"]);
+    assert_eq!((first.code, first.out.as_str(), first.err.as_str()), (0, "", ""));
+    let again = format("ben", &["--ignore-formatted"]);
+    let done = "All of the log directories are already formatted.\n";
+    assert_eq!((again.code, again.out.as_str(), again.err.as_str()), (0, done, ""));
+    let refused = format("ben", &[]);
+    let why = format!("Log directory {} is already formatted. Use --ignore-formatted", data.display());
+    assert!(refused.code == 1 && refused.out.is_empty() && refused.err.contains(&why), "{}", refused.err);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let builder = Broker::builder().data_dir(&data);
+    let stage = Stage { broker: runtime.block_on(builder.start()).unwrap(), _runtime: runtime };
+    let alice = json!({ "user": "alice", "mechanism": "SCRAM-SHA-256", "iterations": 4096 });
+    assert_eq!(stage.json(&["user", "list"]), json!([alice]));
+}
+
+#[test]
+#[cfg(feature = "security")]
+fn the_last_super_user_is_not_deleted() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let builder = Broker::builder()
+        .ephemeral()
+        .set("listeners", "OPEN://127.0.0.1:0,OUTSIDE://127.0.0.1:0")
+        .set("listener.security.protocol.map", "OPEN:PLAINTEXT,OUTSIDE:SASL_PLAINTEXT")
+        .set("sasl.enabled.mechanisms", "SCRAM-SHA-512")
+        .set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .set("allow.everyone.if.no.acl.found", "true")
+        .set("super.users", "User:alice");
+    let stage = Stage { broker: runtime.block_on(builder.start()).unwrap(), _runtime: runtime };
+    stage.run_with(&["user", "add", "alice"], b"geheim\n");
+    stage.run_with(&["user", "add", "ben"], b"geheim\n");
+    let (code, why) = stage.refused(&["user", "delete", "alice"]);
+    assert!(code == 1 && why.contains("no super user could log in any more"), "{why}");
+    assert_eq!(stage.run(&["user", "delete", "ben"]), "");
 }
 
 #[test]
@@ -254,6 +537,108 @@ fn who_reads_is_shown_and_not_set_back_and_ctrl_c_ends_it_with_what_was_printed_
 }
 
 #[test]
+fn quotas_are_set_listed_and_removed() {
+    let stage = Stage::new();
+    let set = ["quota", "set", "--for-user", "ann", "--for-default-client-id", "producer_byte_rate=1024"];
+    assert_eq!(stage.run(&set), "altered the quotas of user ann, client-id <default>\n");
+    stage.run(&[
+        "quota",
+        "set",
+        "--for-default-user",
+        "request_percentage=12.5",
+        "controller_mutation_rate=3",
+    ]);
+    stage.run(&["quota", "set", "--for-ip", "192.0.2.1", "connection_creation_rate=10"]);
+    let all = "USER       CLIENT ID  IP         QUOTA                      VALUE\n\
+               -          -          192.0.2.1  connection_creation_rate    10.0\n\
+               <default>  -          -          controller_mutation_rate     3.0\n\
+               <default>  -          -          request_percentage          12.5\n\
+               ann        <default>  -          producer_byte_rate        1024.0\n";
+    assert_eq!(stage.run(&["quota", "list"]), all);
+    let of_all = json!([{ "user": "<default>", "client_id": null, "ip": null, "quota": "request_percentage", "value": 12.5 }]);
+    stage.run(&["quota", "remove", "--for-default-user", "controller_mutation_rate"]);
+    assert_eq!(stage.json(&["quota", "list", "--for-default-user"]), of_all);
+    assert_eq!(stage.json(&["quota", "list", "--for-user", "ann"]), json!([]), "that is another entity");
+    stage.run(&["quota", "remove", "--for-default-user", "request_percentage"]);
+    assert_eq!(stage.json(&["quota", "list", "--for-default-user"]), json!([]));
+
+    let (code, err) = stage.refused(&["quota", "set", "--for-user", "ann", "producer_byte_rate=0.5"]);
+    assert_eq!(code, 1);
+    assert!(err.ends_with("producer_byte_rate cannot be a fractional value.\n"), "{err}");
+    let (code, err) = stage.refused(&["quota", "set", "producer_byte_rate=1"]);
+    assert_eq!((code, err.as_str()), (64, "jackdaw: name a user, a client id or an address: see --help\n"));
+}
+
+/// A producer with an open transaction that has a record in partition 0 of the topic.
+fn open_transaction(stage: &Stage, id: &str, topic: &str) -> BaseProducer {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", stage.broker.bootstrap()).set("transactional.id", id);
+    let producer: BaseProducer = settings.create().unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    producer.begin_transaction().unwrap();
+    let record: BaseRecord<'_, [u8], str> = BaseRecord::to(topic).payload("x").partition(0);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(DEADLINE).unwrap();
+    producer
+}
+
+#[test]
+fn transactions_are_listed_by_state_producer_age_and_pattern_and_described() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "orders"]);
+    let _open = open_transaction(&stage, "billing-1", "orders");
+    let ended = open_transaction(&stage, "billing-2", "orders");
+    ended.commit_transaction(DEADLINE).unwrap();
+    let ids = |filter: &[&str]| -> Vec<String> {
+        let listed = stage.json(&[&["transaction", "list"], filter].concat());
+        let listed = listed.as_array().unwrap().iter();
+        listed.map(|one| one["transactional_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&[]), ["billing-1", "billing-2"]);
+    assert_eq!(ids(&["--state", "ongoing"]), ["billing-1"]);
+    assert_eq!(ids(&["--state", "Ongoing", "--state", "CompleteCommit"]), ["billing-1", "billing-2"]);
+    assert_eq!(ids(&["--longer-than", "1h"]), [""; 0]);
+    assert_eq!(ids(&["--pattern", ".*-2"]), ["billing-2"]);
+    let listed = &stage.json(&["transaction", "list", "--state", "Ongoing"])[0];
+    assert_eq!((&listed["coordinator"], &listed["state"]), (&json!(1), &json!("Ongoing")));
+    let producer = listed["producer_id"].as_i64().unwrap();
+    assert_eq!(ids(&["--producer", &producer.to_string()]), ["billing-1"]);
+
+    let described = stage.json(&["transaction", "describe", "billing-1", "billing-2"]);
+    let open = &described[0];
+    assert_eq!((&open["producer_id"], &open["state"]), (&json!(producer), &json!("Ongoing")));
+    assert_eq!((&open["timeout_ms"], &open["partitions"]), (&json!(60_000), &json!(["orders-0"])));
+    assert!(open["open_ms"].is_u64() && open["started_ms"].is_u64(), "{open}");
+    let ended = &described[1];
+    assert_eq!((&ended["state"], &ended["open_ms"]), (&json!("CompleteCommit"), &Value::Null));
+    let table = stage.run(&["transaction", "describe", "billing-1"]);
+    assert!(table.starts_with("TRANSACTIONAL ID  COORDINATOR  PRODUCER ID  EPOCH  STATE"), "{table}");
+}
+
+#[test]
+fn a_transaction_is_aborted_in_a_partition_and_another_one_is_not() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "orders"]);
+    let abort = |which: &[&'static str]| [&["transaction", "abort", "orders", "0"], which].concat();
+    let none = "jackdaw: orders 0 has no open transaction\n".to_owned();
+    assert_eq!(stage.refused(&abort(&["--start-offset", "0"])), (1, none.clone()));
+    let _open = open_transaction(&stage, "billing-1", "orders");
+    let listed = stage.json(&["transaction", "describe", "billing-1"]);
+    let (producer, epoch) = (&listed[0]["producer_id"], &listed[0]["epoch"]);
+    let (code, err) = stage.refused(&abort(&["--start-offset", "1"]));
+    let open = format!("no such transaction; open ones begin at 0, of producer {producer}:{epoch}\n");
+    assert_eq!((code, err), (1, format!("jackdaw: orders 0 has {open}")));
+    assert_eq!(
+        stage.run(&abort(&["--start-offset", "0"])),
+        format!("aborted the transaction of producer {producer}, epoch {epoch}, in orders 0\n")
+    );
+    assert_eq!(stage.refused(&abort(&["--start-offset", "0"])), (1, none));
+    // Only the marker is left, and no record.
+    let committed = ["consume", "orders", "--until-end", "-X", "isolation.level=read_committed"];
+    assert_eq!(stage.run(&committed), "");
+}
+
+#[test]
 fn a_topic_gets_more_partitions() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "1"]);
@@ -302,8 +687,8 @@ fn settings_of_a_broker_are_its_own_until_they_are_unset() {
         (got[0]["value"].as_str().unwrap().to_owned(), got[0]["source"].as_str().unwrap().to_owned())
     };
     let is = |value: &str, source: &str| (value.to_owned(), source.to_owned());
-    let said = stage.run(&["config", "set", "broker", "1", "log.retention.ms=7200000"]);
-    assert_eq!(said, "set log.retention.ms=7200000\n");
+    let message = stage.run(&["config", "set", "broker", "1", "log.retention.ms=7200000"]);
+    assert_eq!(message, "set log.retention.ms=7200000\n");
     assert_eq!(value("log.retention.ms"), is("7200000", "broker"));
     stage.run(&["config", "set", "broker", "1", "message.max.bytes=2000000"]);
     assert_eq!(value("log.retention.ms"), is("7200000", "broker"), "it stays");
@@ -316,7 +701,7 @@ fn settings_of_a_broker_are_its_own_until_they_are_unset() {
 fn settings_that_are_refused_change_nothing() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--set", "retention.ms=5000"]);
-    for (arguments, said) in [
+    for (arguments, message) in [
         (
             &["config", "set", "topic", "t", "segment.ms=60000", "retention.ms=soon"][..],
             "jackdaw: Invalid value soon for configuration retention.ms: Not a number of type LONG\n",
@@ -334,7 +719,7 @@ fn settings_that_are_refused_change_nothing() {
     ] {
         let (code, err) = stage.refused(arguments);
         assert_eq!(code, 1, "{arguments:?}: {err}");
-        assert!(err.contains(said), "{arguments:?}: {err}");
+        assert!(err.contains(message), "{arguments:?}: {err}");
     }
     let settings = stage.json(&["topic", "describe", "t"])[0]["settings"].clone();
     assert_eq!(settings, json!({ "retention.ms": "5000" }));
@@ -344,7 +729,7 @@ fn settings_that_are_refused_change_nothing() {
 fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t"]);
-    for (arguments, code, said) in [
+    for (arguments, code, message) in [
         (&["topic", "create", "t"][..], 1, "jackdaw: t: "),
         (&["topic", "create", "a/b"], 1, "jackdaw: a/b: "),
         (&["topic", "delete", "missing"], 1, "jackdaw: missing: Unknown topic or partition\n"),
@@ -357,15 +742,28 @@ fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
         (&["topic", "alter", "t"], 64, "jackdaw: nothing to set or unset\n"),
         (&["topic", "list", "-X", "colour=red"], 64, "jackdaw: -X colour: "),
         (&["topic"], 64, "Usage"),
+        (&["transaction", "list", "-X", "client.id=me"], 64, "jackdaw: -X client.id: "),
+        (&["transaction", "list", "--state", "Open"], 64, "expected Empty, Ongoing"),
+        (&["transaction", "list", "--longer-than", "5"], 64, "expected a number and s, m, h or d"),
+        (&["transaction", "abort", "t", "0"], 64, "--start-offset"),
+        (&["transaction", "abort", "t", "0", "--producer", "7"], 64, "expected ID:EPOCH"),
+        (
+            &["transaction", "abort", "missing", "0", "--start-offset", "0"],
+            1,
+            "jackdaw: there is no topic missing\n",
+        ),
+        (&["transaction", "abort", "t", "7", "--start-offset", "0"], 1, "jackdaw: t has no partition 7\n"),
+        (&["transaction", "describe", "nope"], 1, "jackdaw: there is no transactional id nope\n"),
     ] {
         let (found, err) = stage.refused(arguments);
         assert_eq!(found, code, "{arguments:?}: {err}");
-        assert!(err.contains(said), "{arguments:?}: {err}");
+        assert!(err.contains(message), "{arguments:?}: {err}");
     }
     // Nothing listens at port 1.
     for arguments in [
         &["topic", "list"][..],
         &["group", "list"],
+        &["transaction", "list"],
         &["config", "get", "topic", "t"],
         &["consume", "t"],
         &["config", "set", "topic", "t", "retention.ms=1"],
@@ -375,15 +773,15 @@ fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
         assert_eq!(code, 69, "{arguments:?}: {err}");
         assert!(err.starts_with("jackdaw: no answer from 127.0.0.1:1"), "{err}");
     }
-    let Said { code, err, .. } =
+    let RunResult { code, err, .. } =
         stage.try_with(&["produce", "t", "--bootstrap", "127.0.0.1:1", "--timeout", "1"], b"lost\n");
     assert_eq!(code, 69);
     assert!(err.contains("1 of 1 lines were not written to t: line 1: no answer from 127.0.0.1:1"), "{err}");
-    let Said { code, err, .. } = stage.try_with(&["produce", "t", "--partition", "7"], b"lost\n");
+    let RunResult { code, err, .. } = stage.try_with(&["produce", "t", "--partition", "7"], b"lost\n");
     assert_eq!(code, 1, "{err}");
-    let Said { code, err, .. } = stage.try_with(&["produce", "t", "--key-separator", ":"], b"no key\n");
-    let said = "jackdaw: 1 of 1 lines were not written to t: line 1: without \":\" there is no key\n";
-    assert_eq!((code, err.as_str()), (1, said));
+    let RunResult { code, err, .. } = stage.try_with(&["produce", "t", "--key-separator", ":"], b"no key\n");
+    let message = "jackdaw: 1 of 1 lines were not written to t: line 1: without \":\" there is no key\n";
+    assert_eq!((code, err.as_str()), (1, message));
 }
 
 #[test]
@@ -395,10 +793,10 @@ fn lines_that_cannot_be_written_are_named_and_all_others_are_delivered() {
     lines[14_999] = "nor here".into();
     lines[15_000] = "or here".into();
     let (input, produce) = (lines.join("\n"), ["produce", "t", "--key-separator", "="]);
-    let Said { code, err, .. } = stage.try_with(&produce, input.as_bytes());
-    let said =
+    let RunResult { code, err, .. } = stage.try_with(&produce, input.as_bytes());
+    let message =
         "3 of 20001 lines were not written to t: lines 10000, 15000-15001: without \"=\" there is no key";
-    assert_eq!((code, err.as_str()), (1, format!("jackdaw: {said}\n").as_str()));
+    assert_eq!((code, err.as_str()), (1, format!("jackdaw: {message}\n").as_str()));
     let keys = stage.run(&["consume", "t", "--until-end", "--key-separator", "="]);
     assert_eq!(keys.lines().count(), 19_998);
 
@@ -423,4 +821,81 @@ fn who_stops_reading_ends_it_without_an_error() {
     drop(out);
     stage.produce("t", &["second"]);
     assert_eq!(reader.end(), (Some(0), String::new()));
+}
+
+#[test]
+fn access_control_lists_are_added_listed_and_removed() {
+    let stage = Stage::with(&[
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("super.users", "User:ANONYMOUS"),
+    ]);
+    let listed = |arguments: &[&str]| -> Vec<String> {
+        let listed = stage.json(&[&["acl"], arguments].concat());
+        let words = |one: &Value| {
+            let words = ["resource", "pattern", "name", "permission", "principal", "host", "operation"];
+            words.map(|word| one[word].as_str().unwrap().to_owned()).join(" ")
+        };
+        listed.as_array().unwrap().iter().map(words).collect()
+    };
+    let reader = ["add", "--allow-principal", "User:ann", "--consumer", "--topic", "orders", "--group", "g"];
+    let of_reader = [
+        "TOPIC LITERAL orders ALLOW User:ann * READ",
+        "TOPIC LITERAL orders ALLOW User:ann * DESCRIBE",
+        "GROUP LITERAL g ALLOW User:ann * READ",
+    ];
+    assert_eq!(listed(&reader), of_reader);
+    let writer = ["add", "--allow-principal", "User:ben", "--producer", "--idempotent", "--topic", "orders"];
+    assert_eq!(listed(&writer).len(), 4);
+    let denied = [
+        "--deny-principal",
+        "User:*",
+        "--deny-host",
+        "10.0.0.0/8",
+        "--operation",
+        "DescribeConfigs",
+        "--operation",
+        "Delete",
+        "--topic",
+        "ord",
+        "--resource-pattern-type",
+        "prefixed",
+    ];
+    let of_all = [
+        "TOPIC PREFIXED ord DENY User:* 10.0.0.0/8 DELETE",
+        "TOPIC PREFIXED ord DENY User:* 10.0.0.0/8 DESCRIBE_CONFIGS",
+    ];
+    assert_eq!(listed(&[&["add"], &denied[..]].concat()), of_all);
+    assert_eq!(listed(&["list"]).len(), 9);
+    assert_eq!(listed(&["list", "--principal", "User:ann"]), of_reader);
+    assert_eq!(listed(&["list", "--topic", "orders"]).len(), 5);
+    assert_eq!(listed(&["list", "--topic", "orders", "--resource-pattern-type", "match"]).len(), 7);
+    let table = stage.run(&["acl", "list", "--cluster"]);
+    assert!(
+        table.contains("CLUSTER   LITERAL  kafka-cluster  ALLOW       User:ben   *     IDEMPOTENT_WRITE"),
+        "{table}"
+    );
+    assert_eq!(listed(&[&["remove"], &denied[..]].concat()), of_all);
+    assert_eq!(listed(&["remove", "--topic", "orders"]).len(), 5);
+    assert_eq!(listed(&["remove", "--topic", "orders"]), [""; 0]);
+    assert_eq!(listed(&["list"]).len(), 2);
+
+    for (wrong, why) in [
+        (&["add", "--topic", "t"][..], "--allow-principal"),
+        (&["add", "--allow-principal", "User:a"], "--topic"),
+        (&["add", "--allow-principal", "ann", "--topic", "t"], "TYPE:NAME"),
+        (&["add", "--allow-principal", "User:a", "--topic", "t", "--operation", "fly"], "READ"),
+        (
+            &["add", "--allow-principal", "User:a", "--topic", "t", "--resource-pattern-type", "match"],
+            "literal",
+        ),
+        (&["remove"], "--topic"),
+    ] {
+        let (code, message) = stage.refused(&[&["acl"], wrong].concat());
+        assert!(code == 64 && message.contains(why), "{wrong:?}: {message}");
+    }
+    let (code, message) =
+        stage.refused(&["acl", "add", "--allow-principal", "User:a", "--topic", "t", "--allow-host", "/x"]);
+    assert!(code == 1 && message.contains("/x"), "{message}");
+    let (code, message) = Stage::new().refused(&["acl", "list"]);
+    assert!(code == 1 && message.contains("No Authorizer is configured"), "{message}");
 }

@@ -6,6 +6,7 @@ import threading
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition, errors
+from aiokafka.helpers import create_ssl_context
 
 import client
 from client import END, START, Cluster, Group, Record
@@ -27,9 +28,22 @@ def run(coroutine):
     return asyncio.run_coroutine_threadsafe(coroutine, LOOP).result(3 * LIMIT)
 
 
+def broker(access=None):
+    """The settings for its address, and those to get in there."""
+    if access is None:
+        return {'bootstrap_servers': BOOTSTRAP}
+    certificate, key = access.certificate or (None, None)
+    config = {'bootstrap_servers': access.bootstrap, 'security_protocol': access.protocol()}
+    if access.mechanism:
+        config |= {'sasl_mechanism': access.mechanism, 'sasl_plain_username': access.user, 'sasl_plain_password': access.password}
+    if access.authority:
+        config['ssl_context'] = create_ssl_context(cafile=access.authority, certfile=certificate, keyfile=key)
+    return config
+
+
 async def made(kind, *arguments, **config):
     """Objects of aiokafka are made in the event loop."""
-    return kind(*arguments, bootstrap_servers=BOOTSTRAP, **config)
+    return kind(*arguments, **{**broker(), **config})
 
 
 async def started(kind, *arguments, **config):
@@ -155,6 +169,7 @@ class Transactional(client.Transactional):
 
 class Aiokafka(client.Client):
     LACKS = {}
+    HAS_ACLS = False
     if not NEW:
         LACKS = dict.fromkeys(('topics', 'partitions', 'static', 'configs', 'delete-records', 'groups'), 'not in this version')
     CODECS = client.Client.CODECS if NEW else ('none', 'gzip', 'snappy', 'lz4')
@@ -223,8 +238,8 @@ class Aiokafka(client.Client):
 
     # records
 
-    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False):
-        config = {'acks': acks, 'enable_idempotence': idempotent}
+    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False, access=None):
+        config = {'acks': acks, 'enable_idempotence': idempotent, **broker(access)}
         if codec != 'none':
             config |= {'compression_type': codec, 'linger_ms': 20}
         if most_bytes:
@@ -242,9 +257,9 @@ class Aiokafka(client.Client):
 
         return run(sent())
 
-    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False):
+    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False, access=None):
         isolation = {'isolation_level': 'read_committed'} if committed else {}
-        return Reader(TopicPartition(topic, partition), at, auto_offset_reset=reset, **isolation)
+        return Reader(TopicPartition(topic, partition), at, auto_offset_reset=reset, **isolation, **broker(access))
 
     def bounds(self, topic, partition=0):
         at = TopicPartition(topic, partition)
@@ -265,8 +280,8 @@ class Aiokafka(client.Client):
 
     # groups
 
-    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False):
-        config = {'client_id': client_id} if client_id else {}
+    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False, access=None):
+        config = broker(access) | ({'client_id': client_id} if client_id else {})
         if static:
             config |= {'group_instance_id': static, 'session_timeout_ms': 45_000}
         return Member(group, topic, **config)
@@ -322,6 +337,11 @@ class Aiokafka(client.Client):
         (answer,) = administer(lambda admin: admin.alter_configs([resource]))
         ((code, *_),) = answer.resources
         raise_code(code)
+
+    def is_refused_login(self, error):
+        return isinstance(error, errors.KafkaConnectionError)  # it writes the reason only to the log
+
+    is_untrusted = is_refused_login
 
     def delete_records(self, topic, before):
         at = TopicPartition(topic, 0)

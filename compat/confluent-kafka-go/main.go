@@ -24,6 +24,20 @@ func main() {
 
 func settings() *kafka.ConfigMap { return &kafka.ConfigMap{"bootstrap.servers": rows.Bootstrap} }
 
+// at are the settings of a client that gets in this way.
+func at(how rows.Access) *kafka.ConfigMap {
+	config := &kafka.ConfigMap{"bootstrap.servers": how.Server(), "security.protocol": how.Protocol()}
+	for key, value := range map[string]string{
+		"sasl.mechanism": how.Mechanism, "sasl.username": how.User, "sasl.password": how.Password,
+		"ssl.ca.location": how.Authority, "ssl.certificate.location": how.Certificate, "ssl.key.location": how.Key,
+	} {
+		if value != "" {
+			_ = config.SetKey(key, value)
+		}
+	}
+	return config
+}
+
 func (client) Lacks() map[string]string { return nil }
 
 func (client) Code(err error) int16 {
@@ -33,6 +47,8 @@ func (client) Code(err error) int16 {
 		return -2
 	case said.Code() == kafka.ErrAutoOffsetReset: // its error for an offset out of range without a reset
 		return int16(kafka.ErrOffsetOutOfRange)
+	case said.Code() == kafka.ErrAuthentication: // its error for a login that the broker refused
+		return int16(kafka.ErrSaslAuthenticationFailed)
 	}
 	return int16(said.Code())
 }
@@ -99,7 +115,7 @@ func (c client) AddPartitions(topic string, total int) error {
 }
 
 func (client) Produce(topic string, how rows.Producing, records ...rows.Record) error {
-	config := settings()
+	config := at(how.Access)
 	set := func(key string, value any) { _ = config.SetKey(key, value) }
 	if how.Codec != "" {
 		set("compression.type", how.Codec)
@@ -185,7 +201,7 @@ func poll(consumer *kafka.Consumer) (*kafka.Message, error) {
 }
 
 func (client) Read(topic string, what rows.Reading) (got []rows.Record, err error) {
-	config := settings()
+	config := at(what.Access)
 	set := func(key string, value any) { _ = config.SetKey(key, value) }
 	set("group.id", topic)
 	set("enable.auto.commit", false)
@@ -202,6 +218,8 @@ func (client) Read(topic string, what rows.Reading) (got []rows.Record, err erro
 	for end := time.Now().Add(rows.Limit); !what.Enough(got); {
 		message, err := poll(consumer)
 		switch {
+		case said(err) == kafka.ErrGroupAuthorizationFailed:
+			// It asks for the coordinator of its group, although it has no use for it.
 		case err != nil:
 			return got, err
 		case message != nil:
@@ -225,7 +243,7 @@ func (c client) OffsetAt(topic string, at int64) (int64, error) {
 }
 
 func (client) Join(group, topic string, how rows.Joining) (*rows.Member, error) {
-	config := settings()
+	config := at(how.Access)
 	set := func(key string, value any) { _ = config.SetKey(key, value) }
 	set("group.id", group)
 	set("enable.auto.commit", false)
@@ -445,27 +463,54 @@ func (c client) AlterOffset(group, topic string, offset int64) error {
 	return failed(answer.ConsumerGroupsTopicPartitions[0].Partitions[0].Error)
 }
 
-func (c client) DescribeACLs() error {
+// Untrusted: without a certificate only the text of the error has the reason.
+func (client) Untrusted(err error) bool { return said(err) == kafka.ErrSsl || rows.OfCertificate(err) }
+
+func said(err error) kafka.ErrorCode {
+	var of kafka.Error
+	if errors.As(err, &of) {
+		return of.Code()
+	}
+	return kafka.ErrNoError
+}
+
+func binding(acl rows.ACL) kafka.ACLBinding {
+	return kafka.ACLBinding{
+		Type: kafka.ResourceType(acl.Resource), Name: acl.Name, ResourcePatternType: kafka.ResourcePatternTypeLiteral,
+		Principal: acl.Principal(), Host: "*",
+		Operation: kafka.ACLOperation(acl.Operation), PermissionType: kafka.ACLPermissionType(acl.Permission),
+	}
+}
+
+func (c client) ACLs(topic string) (acls []rows.ACL, err error) {
 	answer, err := c.admin.DescribeACLs(limit(), kafka.ACLBindingFilter{
-		Type: kafka.ResourceTopic, ResourcePatternType: kafka.ResourcePatternTypeAny,
+		Type: kafka.ResourceTopic, Name: topic, ResourcePatternType: kafka.ResourcePatternTypeLiteral,
 		Operation: kafka.ACLOperationAny, PermissionType: kafka.ACLPermissionTypeAny,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := failed(answer.Error); err != nil || len(answer.ACLBindings) > 0 {
-		return err
+	if len(answer.ACLBindings) == 0 {
+		return nil, errors.ErrUnsupported // librdkafka returns an empty list, whatever the broker answers
 	}
-	return errors.ErrUnsupported // librdkafka returns an empty list, whatever the broker answers
+	for _, one := range answer.ACLBindings {
+		acls = append(acls, rows.ACL{Resource: int8(one.Type), Name: one.Name, Operation: int8(one.Operation), Permission: int8(one.PermissionType)})
+	}
+	return acls, failed(answer.Error)
 }
 
-func (c client) CreateACL() error {
-	answer, err := c.admin.CreateACLs(limit(), kafka.ACLBindings{{
-		Type: kafka.ResourceTopic, Name: "acl", ResourcePatternType: kafka.ResourcePatternTypeLiteral,
-		Principal: "User:a", Host: "*", Operation: kafka.ACLOperationRead, PermissionType: kafka.ACLPermissionTypeAllow,
-	}})
+func (c client) CreateACL(acl rows.ACL) error {
+	answer, err := c.admin.CreateACLs(limit(), kafka.ACLBindings{binding(acl)})
 	if err != nil {
 		return err
 	}
 	return failed(answer[0].Error)
+}
+
+func (c client) DeleteACL(acl rows.ACL) (int, error) {
+	answer, err := c.admin.DeleteACLs(limit(), kafka.ACLBindingFilters{binding(acl)})
+	if err != nil {
+		return 0, err
+	}
+	return len(answer[0].ACLBindings), failed(answer[0].Error)
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"jackdaw/compat/rows"
 )
@@ -77,10 +79,30 @@ func (c client) AddPartitions(topic string, total int) error {
 	return answers[topic].Err
 }
 
-func (c client) Produce(topic string, how rows.Producing, records ...rows.Record) error {
-	options := []kgo.Opt{
-		kgo.SeedBrokers(rows.Bootstrap), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+func at(how rows.Access) []kgo.Opt {
+	options := []kgo.Opt{kgo.SeedBrokers(how.Server()), logIn(how)}
+	// Without a file there is no TLS, and a file that cannot be read makes the handshake fail.
+	if config, err := how.TLS(); config != nil || err != nil {
+		options = append(options, kgo.DialTLSConfig(config))
 	}
+	return options
+}
+
+func logIn(how rows.Access) kgo.Opt {
+	secret := scram.Auth{User: how.User, Pass: how.Password}
+	switch how.Mechanism {
+	case "PLAIN":
+		return kgo.SASL(plain.Auth{User: how.User, Pass: how.Password}.AsMechanism())
+	case "SCRAM-SHA-256":
+		return kgo.SASL(secret.AsSha256Mechanism())
+	case "SCRAM-SHA-512":
+		return kgo.SASL(secret.AsSha512Mechanism())
+	}
+	return kgo.SASL()
+}
+
+func (c client) Produce(topic string, how rows.Producing, records ...rows.Record) error {
+	options := append(at(how.Access), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	codecs := map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
@@ -149,10 +171,7 @@ func (client) Read(topic string, what rows.Reading) (got []rows.Record, err erro
 	case rows.End:
 		from = kgo.NewOffset().AtEnd()
 	}
-	options := []kgo.Opt{
-		kgo.SeedBrokers(rows.Bootstrap),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: from}}),
-	}
+	options := append(at(what.Access), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: from}}))
 	if what.Committed {
 		options = append(options, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
@@ -167,6 +186,10 @@ func (client) Read(topic string, what rows.Reading) (got []rows.Record, err erro
 		return nil, err
 	}
 	defer consumer.Close()
+	// PollFetches does not return the error of a refused login: it tries again and again.
+	if err := consumer.Ping(limit()); err != nil {
+		return nil, err
+	}
 	for ctx := limit(); !what.Enough(got); {
 		fetches := consumer.PollFetches(ctx)
 		for _, failed := range fetches.Errors() {
@@ -202,12 +225,12 @@ func (client) Join(group, topic string, how rows.Joining) (*rows.Member, error) 
 	took := func(add func(...int32)) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) { add(partitions[topic]...) }
 	}
-	options := []kgo.Opt{
-		kgo.SeedBrokers(rows.Bootstrap), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(10 * time.Millisecond),
-		kgo.HeartbeatInterval(200 * time.Millisecond),
+	options := append(at(how.Access),
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(10*time.Millisecond),
+		kgo.HeartbeatInterval(200*time.Millisecond),
 		kgo.OnPartitionsAssigned(took(member.Assigned)), kgo.OnPartitionsRevoked(took(member.Revoked)), kgo.OnPartitionsLost(took(member.Revoked)),
-	}
+	)
 	switch {
 	case how.NewProtocol:
 		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.RangeBalancer()))
@@ -352,22 +375,46 @@ func (c client) AlterOffset(group, topic string, offset int64) error {
 	return c.admin.CommitAllOffsets(limit(), group, offsets)
 }
 
-func acl() *kadm.ACLBuilder {
-	return kadm.NewACLs().Topics("acl").Allow("User:a").AllowHosts("*").Operations(kadm.OpRead).ResourcePatternType(kadm.ACLPatternLiteral)
+func (client) Untrusted(err error) bool { return rows.OfCertificate(err) }
+
+func builder(acl rows.ACL) *kadm.ACLBuilder {
+	one := kadm.NewACLs().Operations(kadm.ACLOperation(acl.Operation)).ResourcePatternType(kadm.ACLPatternLiteral)
+	if acl.Resource == rows.OfTopic {
+		one.Topics(acl.Name)
+	} else {
+		one.Groups(acl.Name)
+	}
+	if acl.Permission == rows.Allow {
+		return one.Allow(acl.Principal()).AllowHosts("*")
+	}
+	return one.Deny(acl.Principal()).DenyHosts("*")
 }
 
-func (c client) DescribeACLs() error {
-	answers, err := c.admin.DescribeACLs(limit(), acl())
+func (c client) ACLs(topic string) (acls []rows.ACL, err error) {
+	any := kadm.NewACLs().Topics(topic).Allow().AllowHosts().Deny().DenyHosts().Operations().ResourcePatternType(kadm.ACLPatternLiteral)
+	answers, err := c.admin.DescribeACLs(limit(), any)
+	for _, answer := range answers {
+		err = errors.Join(err, answer.Err)
+		for _, one := range answer.Described {
+			acls = append(acls, rows.ACL{Resource: int8(one.Type), Name: one.Name, Operation: int8(one.Operation), Permission: int8(one.Permission)})
+		}
+	}
+	return
+}
+
+func (c client) CreateACL(acl rows.ACL) error {
+	answers, err := c.admin.CreateACLs(limit(), builder(acl))
 	for _, answer := range answers {
 		err = errors.Join(err, answer.Err)
 	}
 	return err
 }
 
-func (c client) CreateACL() error {
-	answers, err := c.admin.CreateACLs(limit(), acl())
+func (c client) DeleteACL(acl rows.ACL) (deleted int, err error) {
+	answers, err := c.admin.DeleteACLs(limit(), builder(acl))
 	for _, answer := range answers {
+		deleted += len(answer.Deleted)
 		err = errors.Join(err, answer.Err)
 	}
-	return err
+	return
 }

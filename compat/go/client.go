@@ -3,9 +3,12 @@
 package rows
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -52,12 +55,23 @@ type Client interface {
 	Committed(group, topic string) (int64, error)
 	AlterOffset(group, topic string, offset int64) error
 
-	DescribeACLs() error // errors.ErrUnsupported if the library hides the broker's answer
-	CreateACL() error
+	// ACLs are those of the topic with this very name; errors.ErrUnsupported if the library hides the broker's error.
+	ACLs(topic string) ([]ACL, error)
+	CreateACL(ACL) error
+	DeleteACL(ACL) (deleted int, err error)
+
+	// Untrusted is the error for a broker whose certificate is of an unknown authority, or that wants one of the client.
+	Untrusted(err error) bool
 }
 
 // EmptyBlind is a library whose consumer returns null for an empty key or value.
 type EmptyBlind interface{ ReadsEmptyAsNull() }
+
+// TopicBlind is a library for which a topic that it may not describe is unknown, because it lists all topics.
+type TopicBlind interface{ ListsAllTopics() }
+
+// GroupBlind is a library whose member never has an error for a group that it may not join: it tries again for ever.
+type GroupBlind interface{ JoinsForEver() }
 
 var Codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
@@ -104,7 +118,76 @@ func (r Record) String() string {
 	return text
 }
 
+// Access is how a client gets in at another listener than that of Bootstrap, which the zero value means.
+type Access struct {
+	Listener                  string // its address
+	Mechanism, User, Password string // of SASL; without a mechanism there is no login
+	Authority                 string // the file of the authority that the client trusts; without it there is no TLS
+	Certificate, Key          string // the files of the client's own certificate
+}
+
+func (a Access) Server() string {
+	if a == (Access{}) {
+		return Bootstrap
+	}
+	return a.Listener
+}
+
+// Protocol is Kafka's security.protocol.
+func (a Access) Protocol() string {
+	switch {
+	case a.Mechanism == "" && a.Authority == "":
+		return "PLAINTEXT"
+	case a.Mechanism == "":
+		return "SSL"
+	case a.Authority == "":
+		return "SASL_PLAINTEXT"
+	}
+	return "SASL_SSL"
+}
+
+// TLS is nil for a connection without TLS.
+func (a Access) TLS() (*tls.Config, error) {
+	if a.Authority == "" {
+		return nil, nil
+	}
+	authority, err := os.ReadFile(a.Authority)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	config.RootCAs.AppendCertsFromPEM(authority)
+	if a.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(a.Certificate, a.Key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// OfCertificate says whether the error of Go's own TLS is about a certificate.
+func OfCertificate(err error) bool { return err != nil && strings.Contains(err.Error(), "certificate") }
+
+// ACL is about the user in ACL_USER. Its numbers are those of Kafka's protocol.
+type ACL struct {
+	Resource              int8
+	Name                  string
+	Operation, Permission int8
+}
+
+const (
+	OfTopic, OfGroup      int8 = 2, 3
+	Read, Write, Describe int8 = 3, 4, 8
+	Deny, Allow           int8 = 2, 3
+)
+
+// Principal is whom an ACL is about.
+func (ACL) Principal() string { return "User:" + os.Getenv("ACL_USER") }
+
 type Producing struct {
+	Access          Access
 	Codec           string // "" is none
 	Acks            int    // 0 is all, the default; or NoAcks or LeaderAcks
 	Idempotent      bool
@@ -120,6 +203,7 @@ const (
 )
 
 type Reading struct {
+	Access    Access
 	From      int64 // an offset, Start or End
 	Count     int   // ends after this many records …
 	Until     string
@@ -137,6 +221,7 @@ func (r Reading) Enough(got []Record) bool {
 }
 
 type Joining struct {
+	Access      Access
 	Instance    string // group.instance.id
 	Cooperative bool
 	NewProtocol bool // KIP-848
@@ -211,6 +296,24 @@ func (m *Member) wait(t *T, what string, fact func() bool) {
 		case <-m.changed:
 		case <-limit:
 			t.Fail("waited in vain for %s: %s", what, state)
+		}
+	}
+}
+
+// fails waits until the member has an error, and returns it.
+func (m *Member) fails(t *T) error {
+	limit := time.After(Limit)
+	for {
+		m.lock.Lock()
+		failed := m.failed
+		m.lock.Unlock()
+		if failed != nil {
+			return failed
+		}
+		select {
+		case <-m.changed:
+		case <-limit:
+			t.Fail("waited in vain for an error of the member")
 		}
 	}
 }

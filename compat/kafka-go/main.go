@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
 
 	"jackdaw/compat/rows"
 )
@@ -42,6 +45,8 @@ func (client) Code(err error) int16 {
 func (client) Codecs() []string { return rows.Codecs }
 
 func (client) ReadsEmptyAsNull() {}
+
+func (client) ListsAllTopics() {}
 
 func limit() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), rows.Limit)
@@ -96,11 +101,41 @@ func (c client) AddPartitions(topic string, total int) error {
 	return answer.Errors[topic]
 }
 
+func mechanism(how rows.Access) (sasl.Mechanism, error) {
+	switch how.Mechanism {
+	case "PLAIN":
+		return plain.Mechanism{Username: how.User, Password: how.Password}, nil
+	case "SCRAM-SHA-256":
+		return scram.Mechanism(scram.SHA256, how.User, how.Password)
+	case "SCRAM-SHA-512":
+		return scram.Mechanism(scram.SHA512, how.User, how.Password)
+	}
+	return nil, nil
+}
+
+func dialer(how rows.Access) (*kafka.Dialer, error) {
+	login, err := mechanism(how)
+	if err != nil {
+		return nil, err
+	}
+	config, err := how.TLS()
+	return &kafka.Dialer{Timeout: rows.Limit, SASLMechanism: login, TLS: config}, err
+}
+
 func (client) Produce(topic string, how rows.Producing, records ...rows.Record) error {
 	codecs := map[string]kafka.Compression{"gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4, "zstd": kafka.Zstd}
 	acks := map[int]kafka.RequiredAcks{0: kafka.RequireAll, rows.LeaderAcks: kafka.RequireOne, rows.NoAcks: kafka.RequireNone}
+	through := transport
+	if how.Access != (rows.Access{}) {
+		from, err := dialer(how.Access)
+		if err != nil {
+			return err
+		}
+		through = &kafka.Transport{SASL: from.SASLMechanism, TLS: from.TLS}
+		defer through.CloseIdleConnections()
+	}
 	writer := &kafka.Writer{
-		Addr: kafka.TCP(rows.Bootstrap), Topic: topic, Transport: transport, BatchTimeout: 10 * time.Millisecond,
+		Addr: kafka.TCP(how.Access.Server()), Topic: topic, Transport: through, BatchTimeout: 10 * time.Millisecond,
 		Compression: codecs[how.Codec], RequiredAcks: acks[how.Acks], BatchBytes: int64(how.MaxBytes),
 		Balancer: kafka.BalancerFunc(func(message kafka.Message, _ ...int) int { return message.WriterData.(int) }),
 	}
@@ -126,15 +161,19 @@ func ours(message kafka.Message) rows.Record {
 	return record
 }
 
-func reader(topic string, partition int) *kafka.Reader {
+func reader(server string, dialer *kafka.Dialer, topic string, partition int) *kafka.Reader {
 	return kafka.NewReader(kafka.ReaderConfig{
-		Brokers: []string{rows.Bootstrap}, Topic: topic, Partition: partition,
+		Brokers: []string{server}, Dialer: dialer, Topic: topic, Partition: partition,
 		MaxBytes: 10_000_000, MaxWait: 500 * time.Millisecond, OffsetOutOfRangeError: true,
 	})
 }
 
 func (client) Read(topic string, what rows.Reading) (got []rows.Record, err error) {
-	from := reader(topic, 0)
+	through, err := dialer(what.Access)
+	if err != nil {
+		return nil, err
+	}
+	from := reader(what.Access.Server(), through, topic, 0)
 	defer from.Close()
 	if err := from.SetOffset(what.From); err != nil { // kafka-go uses the same numbers for Start and End
 		return nil, err
@@ -175,9 +214,13 @@ func (c client) OffsetAt(topic string, at int64) (int64, error) {
 	return 0, fmt.Errorf("no offset: %w", found.Error)
 }
 
-func (client) Join(group, topic string, _ rows.Joining) (*rows.Member, error) {
+func (client) Join(group, topic string, how rows.Joining) (*rows.Member, error) {
+	through, err := dialer(how.Access)
+	if err != nil {
+		return nil, err
+	}
 	consumer, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: group, Brokers: []string{rows.Bootstrap}, Topics: []string{topic},
+		ID: group, Brokers: []string{how.Access.Server()}, Dialer: through, Topics: []string{topic},
 		HeartbeatInterval: 200 * time.Millisecond, StartOffset: kafka.FirstOffset,
 	})
 	if err != nil {
@@ -194,7 +237,8 @@ func (client) Join(group, topic string, _ rows.Joining) (*rows.Member, error) {
 				}
 				return
 			}
-			follow(member, generation, topic, commits)
+			read := func(partition int) *kafka.Reader { return reader(how.Access.Server(), through, topic, partition) }
+			follow(member, generation, topic, read, commits)
 		}
 	}()
 	member.Commit = func(record rows.Record) error {
@@ -209,12 +253,12 @@ func (client) Join(group, topic string, _ rows.Joining) (*rows.Member, error) {
 }
 
 // follow reads the partitions of a generation until it ends. It then closes the readers, before the next one begins.
-func follow(member *rows.Member, generation *kafka.Generation, topic string, commits chan func(*kafka.Generation)) {
+func follow(member *rows.Member, generation *kafka.Generation, topic string, reader func(int) *kafka.Reader, commits chan func(*kafka.Generation)) {
 	var partitions []int32
 	for _, assigned := range generation.Assignments[topic] {
 		partitions = append(partitions, int32(assigned.ID))
 		generation.Start(func(ctx context.Context) {
-			from := reader(topic, assigned.ID)
+			from := reader(assigned.ID)
 			defer from.Close()
 			err := from.SetOffset(assigned.Offset)
 			for err == nil {
@@ -323,24 +367,47 @@ func (c client) AlterOffset(group, topic string, offset int64) error {
 	return answer.Topics[topic][0].Error
 }
 
-func (c client) DescribeACLs() error {
-	answer, err := c.Client.DescribeACLs(limit(), &kafka.DescribeACLsRequest{Filter: kafka.ACLFilter{
-		ResourceTypeFilter: kafka.ResourceTypeTopic, ResourcePatternTypeFilter: kafka.PatternTypeAny,
+func (client) Untrusted(err error) bool { return rows.OfCertificate(err) }
+
+func (c client) ACLs(topic string) (acls []rows.ACL, err error) {
+	answer, err := c.DescribeACLs(limit(), &kafka.DescribeACLsRequest{Filter: kafka.ACLFilter{
+		ResourceTypeFilter: kafka.ResourceTypeTopic, ResourceNameFilter: topic, ResourcePatternTypeFilter: kafka.PatternTypeLiteral,
 		Operation: kafka.ACLOperationTypeAny, PermissionType: kafka.ACLPermissionTypeAny,
 	}})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return answer.Error
+	for _, resource := range answer.Resources {
+		for _, one := range resource.ACLs {
+			acls = append(acls, rows.ACL{
+				Resource: int8(resource.ResourceType), Name: resource.ResourceName,
+				Operation: int8(one.Operation), Permission: int8(one.PermissionType),
+			})
+		}
+	}
+	return acls, answer.Error
 }
 
-func (c client) CreateACL() error {
+func (c client) CreateACL(acl rows.ACL) error {
 	answer, err := c.CreateACLs(limit(), &kafka.CreateACLsRequest{ACLs: []kafka.ACLEntry{{
-		ResourceType: kafka.ResourceTypeTopic, ResourceName: "acl", ResourcePatternType: kafka.PatternTypeLiteral,
-		Principal: "User:a", Host: "*", Operation: kafka.ACLOperationTypeRead, PermissionType: kafka.ACLPermissionTypeAllow,
+		ResourceType: kafka.ResourceType(acl.Resource), ResourceName: acl.Name, ResourcePatternType: kafka.PatternTypeLiteral,
+		Principal: acl.Principal(), Host: "*",
+		Operation: kafka.ACLOperationType(acl.Operation), PermissionType: kafka.ACLPermissionType(acl.Permission),
 	}}})
 	if err != nil {
 		return err
 	}
 	return answer.Errors[0]
+}
+
+func (c client) DeleteACL(acl rows.ACL) (int, error) {
+	answer, err := c.DeleteACLs(limit(), &kafka.DeleteACLsRequest{Filters: []kafka.DeleteACLsFilter{{
+		ResourceTypeFilter: kafka.ResourceType(acl.Resource), ResourceNameFilter: acl.Name,
+		ResourcePatternTypeFilter: kafka.PatternTypeLiteral, PrincipalFilter: acl.Principal(), HostFilter: "*",
+		Operation: kafka.ACLOperationType(acl.Operation), PermissionType: kafka.ACLPermissionType(acl.Permission),
+	}}})
+	if err != nil {
+		return 0, err
+	}
+	return len(answer.Results[0].MatchingACLs), answer.Results[0].Error
 }

@@ -2,6 +2,7 @@
 
 import queue
 import re
+import ssl
 import threading
 
 import kafka
@@ -11,7 +12,7 @@ from kafka.admin import (ACL, ACLFilter, ACLOperation, ACLPermissionType, ACLRes
                          ConfigResourceType, NewPartitions, NewTopic, ResourcePattern, ResourcePatternFilter, ResourceType)
 
 import client
-from client import END, START, Cluster, Group, Record
+from client import ACL_USER, END, START, Acl, Cluster, Group, Record
 from matrix import BOOTSTRAP, LIMIT, play, refused, same, until
 
 NEW = int(kafka.__version__.split('.')[0]) >= 3
@@ -26,8 +27,26 @@ def admin():
     return _of_thread.admin
 
 
+def broker(access=None):
+    """The settings for its address, and those to get in there."""
+    if access is None:
+        return {'bootstrap_servers': BOOTSTRAP}
+    certificate, key = access.certificate or (None, None)
+    return {
+        'bootstrap_servers': access.bootstrap,
+        'security_protocol': access.protocol(),
+        'sasl_mechanism': access.mechanism,
+        'sasl_plain_username': access.user,
+        'sasl_plain_password': access.password,
+        'ssl_cafile': access.authority,
+        'ssl_certfile': certificate,
+        'ssl_keyfile': key,
+        **({'bootstrap_timeout_ms': 10_000} if NEW else {}),  # it tries again, even if the password is wrong
+    }
+
+
 def consumer(*topics, **config):
-    return KafkaConsumer(*topics, bootstrap_servers=BOOTSTRAP, **{'enable_auto_commit': False, 'auto_offset_reset': 'earliest', **config})
+    return KafkaConsumer(*topics, **{**broker(), 'enable_auto_commit': False, 'auto_offset_reset': 'earliest', **config})
 
 
 def stored(offset):
@@ -109,7 +128,8 @@ class Member(client.Member, ConsumerRebalanceListener):
         self.do(lambda: self.reader.commit(at))
 
     def close(self):
-        self.do(self.reader.close)
+        if not self.error:
+            self.do(self.reader.close)
         self.thread.join(LIMIT)
 
 
@@ -132,12 +152,19 @@ class Transactional(client.Transactional):
         self.producer.close()
 
 
+def binding(acl):
+    permission = ACLPermissionType.ALLOW if acl.allows else ACLPermissionType.DENY
+    resource = ResourcePattern(ResourceType[acl.resource.upper()], acl.name)
+    return ACL(f'User:{ACL_USER}', '*', ACLOperation[acl.operation.upper()], permission, resource)
+
+
 class KafkaPython(client.Client):
     LACKS = {'kip-848': 'not in this client'}
     if not NEW:
         LACKS |= dict.fromkeys(('static', 'cooperative', 'idempotent', 'transactions', 'delete-records'), 'not in this version')
     SENDS_NULL_HEADERS = False
     ALTERING_KEEPS_OTHERS = NEW
+    KNOWS_REFUSED_TOPICS = NEW
     OUTSIDERS_ARE_REFUSED = False  # the call of version 3 has no error for it
 
     def code(self, error):
@@ -182,7 +209,7 @@ class KafkaPython(client.Client):
 
     # records
 
-    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False):
+    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False, access=None):
         config = {'acks': acks, 'compression_type': None if codec == 'none' else codec, 'linger_ms': 20 if codec != 'none' else 0}
         if most_bytes:
             config['max_request_size'] = most_bytes
@@ -190,7 +217,7 @@ class KafkaPython(client.Client):
             config['enable_idempotence'] = idempotent
         if idempotent:
             config['batch_size'] = 500
-        producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, **config)
+        producer = KafkaProducer(**broker(access), **config)
         sent = [
             producer.send(topic, record.value, record.key, list(record.headers), partition, record.timestamp) for record in records]
         producer.flush(LIMIT)
@@ -199,9 +226,9 @@ class KafkaPython(client.Client):
         finally:
             producer.close()
 
-    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False):
+    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False, access=None):
         isolation = {'isolation_level': 'read_committed'} if committed else {}
-        return Reader(TopicPartition(topic, partition), at, auto_offset_reset=reset, **isolation)
+        return Reader(TopicPartition(topic, partition), at, auto_offset_reset=reset, **isolation, **broker(access))
 
     def bounds(self, topic, partition=0):
         at = TopicPartition(topic, partition)
@@ -223,8 +250,8 @@ class KafkaPython(client.Client):
 
     # groups
 
-    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False):
-        config = {}
+    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False, access=None):
+        config = broker(access)
         if static:
             config |= {'group_instance_id': static, 'session_timeout_ms': 45_000}
         if client_id:
@@ -311,6 +338,26 @@ class KafkaPython(client.Client):
     def delete_records(self, topic, before):
         at = TopicPartition(topic, 0)
         return admin().delete_records({at: before})[at]['low_watermark']
+
+    def is_refused_login(self, error):
+        # Both versions write the reason only to the log.
+        return isinstance(error, errors.KafkaTimeoutError if NEW else errors.NoBrokersAvailable)
+
+    def is_untrusted(self, error):
+        return self.is_refused_login(error) or isinstance(error, ssl.SSLError)
+
+    def create_acl(self, acl):
+        made = admin().create_acls([binding(acl)])
+        same([], made['failed'], 'ACLs that could not be created')
+
+    def delete_acl(self, acl):
+        ((_, deleted, error),) = admin().delete_acls([binding(acl)])
+        same((1, 0), (len(deleted), error.errno), 'deleted ACLs')
+
+    def acls(self, topic):
+        any_of_it = ResourcePatternFilter(ResourceType.TOPIC, topic, ACLResourcePatternType.LITERAL)
+        found, _ = admin().describe_acls(ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, any_of_it))
+        return [Acl('topic', topic, one.operation.name.lower(), one.permission_type == ACLPermissionType.ALLOW) for one in found]
 
     def acl_codes(self):
         any_topic = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)

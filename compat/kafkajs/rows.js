@@ -3,12 +3,23 @@
 
 const assert = require('node:assert/strict')
 const crypto = require('node:crypto')
+const fs = require('node:fs')
 const kafkajs = require('kafkajs')
-const { play, Arrivals, NotInThisClient } = require('../play.js')
+const { play, secured, Arrivals, NotInThisClient } = require('../play.js')
 const { CompressionTypes, CompressionCodecs, ConfigResourceTypes } = kafkajs
 
-const { BOOTSTRAP, PREFIX } = process.env
-const kafka = new kafkajs.Kafka({ clientId: 'matrix', brokers: [BOOTSTRAP], logLevel: kafkajs.logLevel.NOTHING })
+const { BOOTSTRAP, SASL_BOOTSTRAP, SASL_USER, SASL_PASSWORD, PREFIX } = process.env
+const connection = (broker, more) => new kafkajs.Kafka({ clientId: 'matrix', brokers: [broker], logLevel: kafkajs.logLevel.NOTHING, ...more })
+const kafka = connection(BOOTSTRAP)
+// A client of the secured broker.
+function inside({ listener, ca, cert, key, username, password }) {
+  const read = file => file && fs.readFileSync(file)
+  return connection(listener, {
+    ssl: { ca: [read(ca)], cert: read(cert), key: read(key) },
+    retry: { retries: 2 },
+    ...(username && { sasl: { mechanism: 'scram-sha-256', username, password } }),
+  })
+}
 const admin = kafka.admin()
 
 // --- the codecs that kafkajs leaves to other packages ---
@@ -34,8 +45,8 @@ async function makeTopic(name, numPartitions = 1) {
   return topic
 }
 
-async function withProducer(options, use) {
-  const producer = kafka.producer({ createPartitioner: kafkajs.Partitioners.DefaultPartitioner, ...options })
+async function withProducer({ client = kafka, ...options }, use) {
+  const producer = client.producer({ createPartitioner: kafkajs.Partitioners.DefaultPartitioner, ...options })
   await producer.connect()
   try {
     return await use(producer)
@@ -58,9 +69,9 @@ class Reader {
   assignments = new Arrivals()
   fetches = new Arrivals()
 
-  static async start(topic, { group = `${topic}-reader-${crypto.randomUUID()}`, fromBeginning = true, at, ...options } = {}) {
+  static async start(topic, { group = `${topic}-reader-${crypto.randomUUID()}`, fromBeginning = true, at, client = kafka, ...options } = {}) {
     const reader = new Reader()
-    const consumer = kafka.consumer({ groupId: group, maxWaitTimeInMs: 200, heartbeatInterval: 300, ...options })
+    const consumer = client.consumer({ groupId: group, maxWaitTimeInMs: 200, heartbeatInterval: 300, ...options })
     reader.consumer = consumer
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => reader.assignments.push(payload.memberAssignment[topic] ?? []))
     consumer.on(consumer.events.FETCH, ({ payload }) => reader.fetches.push(payload))
@@ -357,6 +368,101 @@ async function acls() {
   await rejects(admin.deleteAcls({ filters: [acl] }), 'SECURITY_DISABLED')
 }
 
+const { AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes } = kafkajs
+const topicAcl = (resourceName, operation, permissionType = AclPermissionTypes.ALLOW) => ({
+  resourceType: AclResourceTypes.TOPIC,
+  resourceName,
+  resourcePatternType: ResourcePatternTypes.LITERAL,
+  principal: `User:${process.env.ACL_USER}`,
+  host: '*',
+  operation,
+  permissionType,
+})
+
+// BOOTSTRAP is of a super user, who gives rights to another user and takes them away.
+async function aclsEnforced() {
+  const topic = await makeTopic('acls-enforced')
+  await produce(topic, [{ value: '1' }])
+  const client = inside(secured.user('ACL'))
+  const write = () => withProducer({ client }, producer => producer.send({ topic, messages: [{ value: '2' }] }))
+  const create = acl => admin.createAcls({ acl: [acl] })
+  const remove = async acl => {
+    const { filterResponses } = await admin.deleteAcls({ filters: [acl] })
+    assert.deepEqual(filterResponses.map(f => [f.errorCode, f.matchingAcls.length]), [[0, 1]])
+  }
+  // A consumer of kafkajs always has a group.
+  const group = { ...topicAcl(topic, AclOperationTypes.READ), resourceType: AclResourceTypes.GROUP }
+  const readInGroup = async () => values(await read(topic, 1, { client, group: topic }))
+  // An error while it runs is an event.
+  const crash = async () => {
+    const consumer = client.consumer({ groupId: topic })
+    const crashed = new Promise(resolve => consumer.on(consumer.events.CRASH, ({ payload }) => resolve(payload.error)))
+    await consumer.connect()
+    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    await consumer.run({ eachMessage: async () => {} })
+    const error = await crashed
+    await consumer.disconnect()
+    throw error
+  }
+
+  const [describe, mayRead] = [topicAcl(topic, AclOperationTypes.DESCRIBE), topicAcl(topic, AclOperationTypes.READ)]
+  await rejects(write(), 'TOPIC_AUTHORIZATION_FAILED')
+  await create(describe)
+  await assert.rejects(crash(), { name: 'KafkaJSGroupCoordinatorNotFound' }) // it hides the broker's code
+  await create(group)
+  await rejects(crash(), 'TOPIC_AUTHORIZATION_FAILED')
+  await create(mayRead)
+  assert.deepEqual(await readInGroup(), ['1'])
+
+  await rejects(write(), 'TOPIC_AUTHORIZATION_FAILED')
+  const mayWrite = topicAcl(topic, AclOperationTypes.WRITE)
+  const denial = topicAcl(topic, AclOperationTypes.WRITE, AclPermissionTypes.DENY)
+  await create(mayWrite)
+  assert.equal((await write())[0].baseOffset, '1')
+  await create(denial)
+  await rejects(write(), 'TOPIC_AUTHORIZATION_FAILED')
+  const { resources } = await admin.describeAcls({
+    ...describe,
+    principal: undefined,
+    host: undefined,
+    operation: AclOperationTypes.ANY,
+    permissionType: AclPermissionTypes.ANY,
+  })
+  const found = resources.flatMap(r => r.acls.map(a => topicAcl(r.resourceName, a.operation, a.permissionType)))
+  const sorted = acls => acls.map(a => JSON.stringify(a)).sort()
+  assert.deepEqual(sorted(found), sorted([describe, mayRead, mayWrite, denial]))
+  await remove(denial)
+  assert.equal((await write())[0].baseOffset, '2')
+  await remove(mayWrite)
+  await rejects(write(), 'TOPIC_AUTHORIZATION_FAILED')
+}
+
+async function tls() {
+  const topic = await makeTopic('tls')
+  const sent = []
+  for (const access of [secured.plain, secured.certified, secured.user('SASL')]) {
+    const client = inside(access)
+    sent.push(access.listener)
+    await withProducer({ client }, producer => producer.send({ topic, messages: [{ value: access.listener }] }))
+    assert.deepEqual(values(await read(topic, sent.length, { client })), sent)
+  }
+  for (const access of [secured.untrusted, secured.uncertified])
+    await assert.rejects(withProducer({ client: inside(access) }, () => {}), { message: /certificate/ })
+}
+
+async function sasl() {
+  const topic = await makeTopic('sasl')
+  const sent = []
+  for (const mechanism of ['plain', 'scram-sha-256', 'scram-sha-512']) {
+    const withPassword = password => connection(SASL_BOOTSTRAP, { sasl: { mechanism, username: SASL_USER, password } })
+    const client = withPassword(SASL_PASSWORD)
+    await withProducer({ client }, producer => producer.send({ topic, messages: [{ value: mechanism }] }))
+    sent.push(mechanism)
+    assert.deepEqual(values(await read(topic, sent.length, { client })), sent)
+    await assert.rejects(withProducer({ client: withPassword('wrong') }, () => {}), { name: 'KafkaJSSASLAuthenticationError' })
+  }
+}
+
 async function restartBefore() {
   const topic = await makeTopic('restart')
   await produce(topic, numbers(0, 120))
@@ -384,7 +490,8 @@ async function main() {
     cooperative: notInThisClient,
     'kip-848': notInThisClient,
     idempotent, transactions, configs, 'delete-records': deleteRecords, groups, acls,
-    sasl: async () => { throw new Error('not written yet') },
+    'acls-enforced': aclsEnforced,
+    sasl, tls,
     'restart-before': restartBefore,
     'restart-after': restartAfter,
   })

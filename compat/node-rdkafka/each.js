@@ -3,7 +3,7 @@
 
 const { fork } = require('node:child_process')
 const { once } = require('node:events')
-const { play } = require('../play.js')
+const { play, NotInThisClient } = require('../play.js')
 
 async function alone(row) {
   const child = fork(`${__dirname}/rows.js`, [row], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
@@ -16,6 +16,7 @@ async function alone(row) {
   const [status, signal] = await once(child, 'close')
   if (!said) throw new Error(`its process ended with ${signal ?? status}`)
   const [, word, reason] = said.match(/^(\S+) \S+ ?(.*)/)
+  if (word === 'none') throw new NotInThisClient(reason)
   if (word !== 'ok') throw new Error(reason)
 }
 

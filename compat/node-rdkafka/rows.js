@@ -2,12 +2,13 @@
 'use strict'
 
 const assert = require('node:assert/strict')
+const { execFileSync } = require('node:child_process')
 const crypto = require('node:crypto')
 const rdkafka = require('node-rdkafka')
-const { play, Arrivals } = require('../play.js')
+const { play, secured, Arrivals, NotInThisClient } = require('../play.js')
 const { CODES } = rdkafka
 
-const { BOOTSTRAP, PREFIX } = process.env
+const { BOOTSTRAP, SASL_BOOTSTRAP, SASL_USER, SASL_PASSWORD, PREFIX } = process.env
 const TIMEOUT = 60_000 // milliseconds for one request
 const BEGINNING = -2
 const END = -1
@@ -367,6 +368,93 @@ async function transactions() {
   await reader.stop()
 }
 
+// The settings of a client of the secured broker.
+const inside = ({ listener, ca, cert, key, username, password }) => ({
+  'metadata.broker.list': listener,
+  'security.protocol': username ? 'sasl_ssl' : 'ssl',
+  'ssl.ca.location': ca,
+  ...(cert && { 'ssl.certificate.location': cert, 'ssl.key.location': key }),
+  ...(username && { 'sasl.mechanism': 'SCRAM-SHA-256', 'sasl.username': username, 'sasl.password': password }),
+})
+
+// node-rdkafka has no calls for ACLs, so Jackdaw's command makes them. BOOTSTRAP is of a super user.
+async function aclsEnforced() {
+  const topic = await makeTopic('acls-enforced')
+  await produce(topic, [{ value: Buffer.from('1') }])
+  const acl = (verb, resource, operation, who = 'allow') => {
+    const command = ['acl', verb, '--bootstrap', BOOTSTRAP, `--${resource}`, topic, `--${who}-principal`, `User:${process.env.ACL_USER}`]
+    execFileSync(process.env.JACKDAW, [...command, '--operation', operation], { stdio: ['ignore', 'ignore', 'inherit'] })
+  }
+  const user = inside(secured.user('ACL'))
+  // A delivery report has its error only as text.
+  const refusedWrite = () =>
+    assert.rejects(produce(topic, [{ value: Buffer.from('x') }], user), { message: /topic authorization failed/i })
+  const write = () => produce(topic, [{ value: Buffer.from('2') }], user)
+  const refusedRead = async (code, more) => {
+    const reader = await Reader.start({ topic, global: user, ...more })
+    await reader.errors.until(all => all.some(e => e.code === code), `the error ${code}`)
+    await reader.stop()
+  }
+
+  await refusedWrite()
+  acl('add', 'topic', 'describe')
+  await refusedRead(CODES.ERRORS.ERR_TOPIC_AUTHORIZATION_FAILED, { at: BEGINNING })
+  acl('add', 'topic', 'read')
+  assert.deepEqual(texts(await read(topic, BEGINNING, { global: user })), ['1'])
+  await refusedRead(CODES.ERRORS.ERR_GROUP_AUTHORIZATION_FAILED, { group: topic })
+  acl('add', 'group', 'read')
+  const member = await Reader.start({ topic, group: topic, global: user })
+  await member.messages.count(1)
+  member.consumer.commitSync([{ topic, partition: 0, offset: 1 }])
+  await member.stop()
+  await refusedWrite()
+  acl('add', 'topic', 'write')
+  assert.deepEqual(await write(), [1])
+  acl('add', 'topic', 'write', 'deny')
+  await refusedWrite()
+  acl('remove', 'topic', 'write', 'deny')
+  assert.deepEqual(await write(), [2])
+  acl('remove', 'topic', 'write')
+  await refusedWrite()
+}
+
+async function tls() {
+  const topic = await makeTopic('tls')
+  const sent = []
+  for (const access of [secured.plain, secured.certified, secured.user('SASL')]) {
+    const settings = inside(access)
+    await produce(topic, [{ value: Buffer.from(access.listener) }], settings)
+    sent.push(access.listener)
+    assert.deepEqual(texts(await read(topic, BEGINNING, { global: settings })), sent)
+  }
+  for (const access of [secured.untrusted, secured.uncertified]) {
+    // It tries again until the timeout, and does not tell the reason.
+    const refused = new rdkafka.HighLevelProducer({ ...broker, ...inside(access) })
+    await rejects(call(refused, 'connect', { timeout: 10_000 }), CODES.ERRORS.ERR__TRANSPORT)
+  }
+}
+
+async function sasl() {
+  const topic = await makeTopic('sasl')
+  const sent = []
+  for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
+    const withPassword = password => ({
+      'metadata.broker.list': SASL_BOOTSTRAP,
+      'security.protocol': 'sasl_plaintext',
+      'sasl.mechanism': mechanism,
+      'sasl.username': SASL_USER,
+      'sasl.password': password,
+    })
+    const login = withPassword(SASL_PASSWORD)
+    await produce(topic, [{ value: Buffer.from(mechanism) }], login)
+    sent.push(mechanism)
+    assert.deepEqual(texts(await read(topic, BEGINNING, { global: login })), sent)
+    // It tries again until the timeout, and does not tell the reason.
+    const refused = new rdkafka.HighLevelProducer({ ...broker, ...withPassword('wrong') })
+    await rejects(call(refused, 'connect', { timeout: 10_000 }), CODES.ERRORS.ERR__TRANSPORT)
+  }
+}
+
 async function restartBefore() {
   const topic = await makeTopic('restart')
   await produce(topic, numbers(0, 500))
@@ -389,7 +477,11 @@ play({
   cooperative,
   'kip-848': newProtocol,
   idempotent, transactions,
-  sasl: async () => { throw new Error('not written yet') },
+  acls: async () => {
+    throw new NotInThisClient('no calls for ACLs')
+  },
+  'acls-enforced': aclsEnforced,
+  sasl, tls,
   'restart-before': restartBefore,
   'restart-after': restartAfter,
 })

@@ -1,9 +1,37 @@
 """A client library for Python as its users call it. Each program in compat/*/main.py implements `Client`; matrix.py has the
 steps and the expected results of each row of the matrix."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
+ACL_USER = os.environ.get('ACL_USER')
+
 START, END = 'start', 'end'  # positions in a partition, beside offsets
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a client gets in at a listener; files are PEM."""
+    bootstrap: str
+    mechanism: str | None = None  # of SASL; None is without a login
+    user: str | None = None
+    password: str | None = None
+    authority: str | None = None  # the file of the authority that the client trusts; None is without TLS
+    certificate: tuple | None = None  # the files of the client's certificate and its key
+
+    def protocol(self):
+        return ('SASL_' if self.mechanism else '') + ('SSL' if self.authority else 'PLAINTEXT')
+
+
+@dataclass(frozen=True)
+class Acl:
+    """What the user ACL_USER may do, or may not."""
+    resource: str  # topic or group
+    name: str
+    operation: str  # describe, read or write
+    allows: bool = True
 
 
 @dataclass
@@ -95,6 +123,8 @@ class Client:
     PROTOCOL = 'range'  # of a member of a group by default
     OUTSIDERS_ARE_REFUSED = True  # `alter_offsets` has an error while the group has a member
     DELETES_GROUPS = True
+    KNOWS_REFUSED_TOPICS = True  # a topic that the user may not even describe is an error, not one to wait for
+    MECHANISMS = ('PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512')  # of SASL
 
     def code(self, error):
         raise NotImplementedError
@@ -123,13 +153,13 @@ class Client:
 
     # records
 
-    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False):
+    def send(self, topic, records, partition=0, acks='all', codec='none', most_bytes=None, idempotent=False, access=None):
         """Returns the offsets when all records are acknowledged; with acks=0 they are None or less than 0. An idempotent
-        producer makes many small batches."""
+        producer makes many small batches. Without `access` it connects to BOOTSTRAP."""
         raise NotImplementedError
 
-    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False):
-        """`reset` is earliest, latest or none; `committed` is the isolation level read_committed."""
+    def reader(self, topic, at=START, partition=0, reset='earliest', committed=False, access=None):
+        """`reset` is earliest, latest or none; `committed` is the isolation level read_committed; `access` is as in `send`."""
         raise NotImplementedError
 
     def bounds(self, topic, partition=0):
@@ -147,7 +177,7 @@ class Client:
 
     # groups
 
-    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False):
+    def member(self, group, topic, static=None, client_id=None, cooperative=False, consumer_protocol=False, access=None):
         """`static` is the id of a static member."""
         raise NotImplementedError
 
@@ -193,6 +223,35 @@ class Client:
     def delete_records(self, topic, before):
         """Returns the new low watermark."""
         raise NotImplementedError
+
+    def is_refused_login(self, error):
+        raise NotImplementedError
+
+    def is_untrusted(self, error):
+        """Whether it is the library's error for a broker whose certificate is not signed by an authority that it trusts."""
+        raise NotImplementedError
+
+    # A library without calls for ACLs leaves them to Jackdaw's command.
+
+    HAS_ACLS = True
+
+    def create_acl(self, acl):
+        self._acl('add', acl)
+
+    def delete_acl(self, acl):
+        self._acl('remove', acl)
+
+    def acls(self, topic):
+        """The ACLs of the topic with this very name."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _acl(verb, acl):
+        principal = '--allow-principal' if acl.allows else '--deny-principal'
+        subprocess.run([
+            os.environ['JACKDAW'], 'acl', verb, '--bootstrap', os.environ['BOOTSTRAP'], principal, f'User:{ACL_USER}',
+            f'--{acl.resource}', acl.name, '--operation', acl.operation,
+        ], check=True, stdout=sys.stderr)
 
     def acl_codes(self):
         """The error codes with which the broker answers DescribeAcls, CreateAcls and DeleteAcls, by name. An answer that

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/xdg-go/scram"
 
 	"jackdaw/compat/rows"
 )
@@ -45,6 +46,44 @@ func settings() *sarama.Config {
 	return config
 }
 
+// at are the settings of a client that gets in this way.
+func at(how rows.Access) (*sarama.Config, error) {
+	config := settings()
+	protection, err := how.TLS()
+	config.Net.TLS.Enable, config.Net.TLS.Config = protection != nil, protection
+	if how.Mechanism != "" {
+		logIn(config, how)
+	}
+	return config, err
+}
+
+func logIn(config *sarama.Config, how rows.Access) {
+	config.Net.SASL.Enable = true
+	config.Net.SASL.Mechanism = sarama.SASLMechanism(how.Mechanism)
+	config.Net.SASL.User, config.Net.SASL.Password = how.User, how.Password
+	config.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient {
+		hash := scram.SHA256
+		if how.Mechanism == sarama.SASLTypeSCRAMSHA512 {
+			hash = scram.SHA512
+		}
+		return &conversation{hash: hash}
+	}
+}
+
+// conversation is the part of SCRAM that Sarama leaves to its users.
+type conversation struct {
+	hash scram.HashGeneratorFcn
+	*scram.ClientConversation
+}
+
+func (c *conversation) Begin(user, password, authorization string) error {
+	client, err := c.hash.NewClient(user, password, authorization)
+	if err == nil {
+		c.ClientConversation = client.NewConversation()
+	}
+	return err
+}
+
 // Code returns the error code. Most of Sarama's errors have it in a field, where its users read it if they cannot unwrap it.
 func (client) Code(err error) int16 {
 	if several := (sarama.ProducerErrors)(nil); errors.As(err, &several) {
@@ -52,6 +91,9 @@ func (client) Code(err error) int16 {
 	}
 	if kafka := sarama.KError(0); errors.As(err, &kafka) {
 		return int16(kafka)
+	}
+	if errors.Is(err, sarama.ErrSASLAuthenticationFailed) { // errors.As does not find it
+		return int16(sarama.ErrSASLAuthenticationFailed)
 	}
 	if value := reflect.Indirect(reflect.ValueOf(err)); value.Kind() == reflect.Struct {
 		if field := value.FieldByName("Err"); field.IsValid() {
@@ -125,7 +167,10 @@ func (c client) AddPartitions(topic string, total int) error {
 }
 
 func (c client) Produce(topic string, how rows.Producing, records ...rows.Record) error {
-	config := settings()
+	config, err := at(how.Access)
+	if err != nil {
+		return err
+	}
 	config.Producer.Compression = map[string]sarama.CompressionCodec{
 		"": sarama.CompressionNone, "none": sarama.CompressionNone, "gzip": sarama.CompressionGZIP,
 		"snappy": sarama.CompressionSnappy, "lz4": sarama.CompressionLZ4, "zstd": sarama.CompressionZSTD,
@@ -155,7 +200,7 @@ func (c client) Produce(topic string, how rows.Producing, records ...rows.Record
 	if how.TransactionalID != "" {
 		return inTransaction(config, how, messages)
 	}
-	producer, err := sarama.NewSyncProducer([]string{rows.Bootstrap}, config)
+	producer, err := sarama.NewSyncProducer([]string{how.Access.Server()}, config)
 	if err != nil {
 		return err
 	}
@@ -181,11 +226,14 @@ func ours(message *sarama.ConsumerMessage) rows.Record {
 }
 
 func (client) Read(topic string, what rows.Reading) (got []rows.Record, err error) {
-	config := settings()
+	config, err := at(what.Access)
+	if err != nil {
+		return nil, err
+	}
 	if what.Committed {
 		config.Consumer.IsolationLevel = sarama.ReadCommitted
 	}
-	consumer, err := sarama.NewConsumer([]string{rows.Bootstrap}, config)
+	consumer, err := sarama.NewConsumer([]string{what.Access.Server()}, config)
 	if err != nil {
 		return nil, err
 	}
@@ -261,9 +309,12 @@ func (h *handler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama
 }
 
 func (client) Join(group, topic string, how rows.Joining) (*rows.Member, error) {
-	config := settings()
+	config, err := at(how.Access)
+	if err != nil {
+		return nil, err
+	}
 	join(config, how)
-	consumer, err := sarama.NewConsumerGroup([]string{rows.Bootstrap}, group, config)
+	consumer, err := sarama.NewConsumerGroup([]string{how.Access.Server()}, group, config)
 	if err != nil {
 		return nil, err
 	}
@@ -324,16 +375,70 @@ func (c client) Committed(group, topic string) (int64, error) {
 	return block.Offset, kafka(block.Err)
 }
 
-// CreateACL sends the request to the controller itself: the admin client of both versions ignores the answer's codes.
-func (c client) CreateACL() error {
-	controller, err := c.Controller()
+// The admin client of both versions ignores codes in the answers about ACLs, so these functions send the requests themselves.
+
+func (c client) broker() (*sarama.Broker, error) {
+	broker, err := c.Controller()
+	if err == nil {
+		_ = broker.Open(c.Config())
+	}
+	return broker, err
+}
+
+func (c client) CreateACL(acl rows.ACL) error {
+	broker, err := c.broker()
 	if err != nil {
 		return err
 	}
-	_ = controller.Open(c.Config())
-	answer, err := controller.CreateAcls(createACL())
+	answer, err := broker.CreateAcls(&sarama.CreateAclsRequest{Version: aclVersion, AclCreations: []*sarama.AclCreation{{
+		Resource: resource(acl),
+		Acl: sarama.Acl{
+			Principal: acl.Principal(), Host: "*",
+			Operation: sarama.AclOperation(acl.Operation), PermissionType: sarama.AclPermissionType(acl.Permission),
+		},
+	}}})
 	if err != nil {
 		return err
 	}
 	return kafka(answer.AclCreationResponses[0].Err)
+}
+
+func (c client) DeleteACL(acl rows.ACL) (int, error) {
+	broker, err := c.broker()
+	if err != nil {
+		return 0, err
+	}
+	principal, host := acl.Principal(), "*"
+	answer, err := broker.DeleteAcls(&sarama.DeleteAclsRequest{Version: aclVersion, Filters: []*sarama.AclFilter{{
+		Version: aclVersion, ResourceType: sarama.AclResourceType(acl.Resource), ResourceName: &acl.Name,
+		ResourcePatternTypeFilter: sarama.AclPatternLiteral, Principal: &principal, Host: &host,
+		Operation: sarama.AclOperation(acl.Operation), PermissionType: sarama.AclPermissionType(acl.Permission),
+	}}})
+	if err != nil {
+		return 0, err
+	}
+	return len(answer.FilterResponses[0].MatchingAcls), kafka(answer.FilterResponses[0].Err)
+}
+
+func (c client) ACLs(topic string) (acls []rows.ACL, err error) {
+	broker, err := c.broker()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := broker.DescribeAcls(&sarama.DescribeAclsRequest{Version: aclVersion, AclFilter: sarama.AclFilter{
+		Version: aclVersion, ResourceType: sarama.AclResourceTopic, ResourceName: &topic,
+		ResourcePatternTypeFilter: sarama.AclPatternLiteral, Operation: sarama.AclOperationAny, PermissionType: sarama.AclPermissionAny,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	for _, found := range answer.ResourceAcls {
+		for _, one := range found.Acls {
+			acls = append(acls, rows.ACL{
+				Resource: int8(found.ResourceType), Name: found.ResourceName,
+				Operation: int8(one.Operation), Permission: int8(one.PermissionType),
+			})
+		}
+	}
+	return acls, kafka(answer.Err)
 }

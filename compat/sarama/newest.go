@@ -145,17 +145,12 @@ func (c client) AlterOffset(group, topic string, offset int64) error {
 	return kafka(answer.Errors[topic][0])
 }
 
-func (c client) DescribeACLs() error {
-	_, err := c.admin.ListAcls(sarama.AclFilter{
-		ResourceType: sarama.AclResourceTopic, ResourcePatternTypeFilter: sarama.AclPatternAny,
-		Operation: sarama.AclOperationAny, PermissionType: sarama.AclPermissionAny,
-	})
-	return err
-}
+func (client) Untrusted(err error) bool { return rows.OfCertificate(err) }
 
-func createACL() *sarama.CreateAclsRequest {
-	return &sarama.CreateAclsRequest{Version: 2, AclCreations: []*sarama.AclCreation{{
-		Resource: sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: "acl", ResourcePatternType: sarama.AclPatternLiteral},
-		Acl:      sarama.Acl{Principal: "User:a", Host: "*", Operation: sarama.AclOperationRead, PermissionType: sarama.AclPermissionAllow},
-	}}}
+const aclVersion = 2
+
+func resource(acl rows.ACL) sarama.Resource {
+	return sarama.Resource{
+		ResourceType: sarama.AclResourceType(acl.Resource), ResourceName: acl.Name, ResourcePatternType: sarama.AclPatternLiteral,
+	}
 }

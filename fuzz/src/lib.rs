@@ -28,11 +28,14 @@ mod batches;
 mod files;
 #[path = "../../tests/wire/recode.rs"]
 mod recode;
+#[path = "../../tests/fuzz/security.rs"]
+mod security;
 #[path = "../../tests/fuzz/targets.rs"]
 mod texts;
 
 pub use batches::{batch, walk};
 pub use files::{index, recovery, snapshot};
+pub use security::{jaas, keystore, principal_rules, sasl};
 pub use texts::{consumer_protocol, properties};
 
 static CODECS: LazyLock<Vec<Codec>> = LazyLock::new(inspect::all);

@@ -6,7 +6,7 @@
 use crate::api::connection::ClientSoftware;
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::features::{FEATURES, FINALIZED_EPOCH};
+use crate::api::features::{FEATURES, Finalized};
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
@@ -15,7 +15,7 @@ use crate::protocol::messages::{
 impl Handler for ApiVersionsRequest {
     async fn handle(self, ctx: Context) -> Reply<ApiVersionsResponse> {
         Reply::Now(match check(&self, &ctx) {
-            Ok(()) => answer(ctx.version),
+            Ok(()) => answer(ctx.version, &ctx.features(), ctx.services.settings().two_phase_commit),
             Err(error) => ApiVersionsResponse { error_code: error.code(), ..nothing() },
         })
     }
@@ -47,14 +47,17 @@ fn is_software(text: &str) -> bool {
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-'))
 }
 
-fn answer(version: i16) -> ApiVersionsResponse {
+fn answer(version: i16, finalized: &Finalized, two_phase_commit: bool) -> ApiVersionsResponse {
     let api_keys = crate::api::TABLE.iter().map(|row| ApiVersion {
         api_key: row.key,
         min_version: row.min_version,
-        max_version: row.max_version,
+        max_version: row.highest(two_phase_commit),
     });
     // Clients of v3 reject a minimum of 0, so Kafka leaves such features out.
     let supported = FEATURES.iter().filter(|feature| version >= 4 || *feature.supported.start() > 0);
+    // As in Kafka, a feature of level 0 is switched off, and not in the list.
+    let levels = FEATURES.iter().map(|feature| (feature, finalized.level(feature)));
+    let levels = levels.filter(|(_, level)| *level > 0);
     ApiVersionsResponse {
         api_keys: api_keys.collect(),
         supported_features: supported
@@ -64,13 +67,12 @@ fn answer(version: i16) -> ApiVersionsResponse {
                 max_version: *feature.supported.end(),
             })
             .collect(),
-        finalized_features_epoch: FINALIZED_EPOCH,
-        finalized_features: FEATURES
-            .iter()
-            .map(|feature| FinalizedFeatureKey {
+        finalized_features_epoch: finalized.epoch(),
+        finalized_features: levels
+            .map(|(feature, level)| FinalizedFeatureKey {
                 name: feature.name.to_owned(),
-                max_version_level: feature.finalized,
-                min_version_level: feature.finalized,
+                max_version_level: level,
+                min_version_level: level,
             })
             .collect(),
         ..nothing()
@@ -97,21 +99,30 @@ mod tests {
     }
 
     #[test]
-    fn only_features_that_promise_nothing_unkept_are_finalized_and_their_epoch_is_valid() {
-        let answer = answer(5);
+    fn only_features_whose_promise_is_kept_are_finalized_and_their_epoch_is_valid() {
+        let answer = answer(5, &Finalized::default(), false);
         let finalized: Vec<_> =
             answer.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
         assert_eq!(
             finalized,
-            [("eligible.leader.replicas.version", 1), ("kraft.version", 1), ("metadata.version", 33)]
+            [
+                ("eligible.leader.replicas.version", 1),
+                ("kraft.version", 1),
+                ("metadata.version", 33),
+                ("transaction.version", 2)
+            ]
         );
         assert!(answer.finalized_features_epoch >= 0);
-        assert_eq!(answer.supported_features.len(), 3);
+        assert_eq!(answer.supported_features.len(), 4);
     }
 
     #[test]
     fn version_3_names_no_supported_feature_that_begins_at_zero() {
-        let names: Vec<_> = answer(3).supported_features.into_iter().map(|feature| feature.name).collect();
+        let names: Vec<_> = answer(3, &Finalized::default(), false)
+            .supported_features
+            .into_iter()
+            .map(|feature| feature.name)
+            .collect();
         assert_eq!(names, ["metadata.version"]);
     }
 }

@@ -1,12 +1,14 @@
 //! A client's connection: its addresses, its listener, and what the client has said about itself.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::session::Session;
 use crate::budget::ConnectionId;
 use crate::config::Listener;
+use crate::security::principal::Principal;
 use crate::types::IgnorePoison;
 
 /// A client's connection.
@@ -20,6 +22,11 @@ pub struct ConnectionInfo {
     /// The client's name from its ApiVersions request, if there was one.
     pub software: OnceLock<ClientSoftware>,
     pub session: Session,
+    /// The members of groups that use the connection, while there are quotas: group and member id.
+    members: Mutex<VecDeque<(String, String)>>,
+    /// The exchange of a login.
+    #[cfg(feature = "security")]
+    pub(super) login: super::sasl::Login,
     /// Dropped when the connection ends.
     ends_with: Mutex<Vec<Box<dyn Any + Send>>>,
 }
@@ -52,6 +59,9 @@ impl ConnectionInfo {
             listener,
             software: OnceLock::new(),
             session: Session::anonymous(),
+            members: Mutex::default(),
+            #[cfg(feature = "security")]
+            login: super::sasl::Login::default(),
             ends_with: Mutex::default(),
         }
     }
@@ -59,6 +69,30 @@ impl ConnectionInfo {
     /// A new connection whose client has to log in.
     pub fn before_login(self) -> ConnectionInfo {
         ConnectionInfo { session: Session::before_login(), ..self }
+    }
+
+    /// Remembers a member of a group that uses the connection. Of many, the newest are remembered.
+    pub fn note_member(&self, group: &str, member: &str) {
+        const MOST: usize = 8;
+        const LONGEST: usize = 1 << 10;
+        let is_known = |known: &(String, String)| known.0 == group && known.1 == member;
+        let mut members = self.members.lock().ignoring_poison();
+        if group.len().saturating_add(member.len()) > LONGEST || members.iter().any(is_known) {
+            return;
+        }
+        if members.len() == MOST {
+            members.pop_front();
+        }
+        members.push_back((group.to_owned(), member.to_owned()));
+    }
+
+    pub fn members(&self) -> Vec<(String, String)> {
+        self.members.lock().ignoring_poison().iter().cloned().collect()
+    }
+
+    /// A new connection of a client whose principal is known, by its certificate.
+    pub fn of(self, principal: Principal) -> ConnectionInfo {
+        ConnectionInfo { session: Session::of(principal), ..self }
     }
 
     /// Keeps something that ends with the connection, such as a session of its client. It is dropped by
@@ -103,32 +137,37 @@ impl ConnectionInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SecurityProtocol;
 
-    fn told(host: &str, advertised: Option<(&str, u16)>, local: &str) -> (String, u16) {
+    fn endpoint_of(host: &str, advertised: Option<(&str, u16)>, local: &str) -> (String, u16) {
         let listener = Listener {
             name: "PLAINTEXT".into(),
+            protocol: SecurityProtocol::Plaintext,
             host: host.into(),
             port: 0,
             advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
         };
         let (peer, local) = ("192.0.2.9:5000".parse().unwrap(), local.parse().unwrap());
         let connection = ConnectionInfo::new(0, peer, local, Arc::new(listener));
-        let told = connection.advertised();
-        (told.host, told.port)
+        let endpoint = connection.advertised();
+        (endpoint.host, endpoint.port)
     }
 
     #[test]
     fn m6_a_client_gets_the_advertised_address_else_the_one_it_reached_and_never_an_unspecified_one() {
         assert_eq!(
-            told("0.0.0.0", Some(("kafka.example", 19092)), "10.0.0.5:9092"),
+            endpoint_of("0.0.0.0", Some(("kafka.example", 19092)), "10.0.0.5:9092"),
             ("kafka.example".into(), 19092)
         );
-        assert_eq!(told("", Some(("", 19092)), "10.0.0.5:9092"), ("10.0.0.5".into(), 19092));
-        assert_eq!(told("", Some(("kafka.example", 0)), "10.0.0.5:40001"), ("kafka.example".into(), 40001));
-        assert_eq!(told("localhost", None, "[::1]:9092"), ("localhost".into(), 9092));
-        assert_eq!(told("127.0.0.1", None, "127.0.0.1:40001"), ("127.0.0.1".into(), 40001));
-        assert_eq!(told("0.0.0.0", None, "10.0.0.5:9092"), ("10.0.0.5".into(), 9092));
-        assert_eq!(told("::", None, "[::ffff:10.0.0.5]:9092"), ("10.0.0.5".into(), 9092));
-        assert_eq!(told("", None, "[::1]:9092"), ("localhost".into(), 9092));
+        assert_eq!(endpoint_of("", Some(("", 19092)), "10.0.0.5:9092"), ("10.0.0.5".into(), 19092));
+        assert_eq!(
+            endpoint_of("", Some(("kafka.example", 0)), "10.0.0.5:40001"),
+            ("kafka.example".into(), 40001)
+        );
+        assert_eq!(endpoint_of("localhost", None, "[::1]:9092"), ("localhost".into(), 9092));
+        assert_eq!(endpoint_of("127.0.0.1", None, "127.0.0.1:40001"), ("127.0.0.1".into(), 40001));
+        assert_eq!(endpoint_of("0.0.0.0", None, "10.0.0.5:9092"), ("10.0.0.5".into(), 9092));
+        assert_eq!(endpoint_of("::", None, "[::ffff:10.0.0.5]:9092"), ("10.0.0.5".into(), 9092));
+        assert_eq!(endpoint_of("", None, "[::1]:9092"), ("localhost".into(), 9092));
     }
 }

@@ -1,30 +1,43 @@
-//! The context of a request, and the door: the only way of a handler to topics, groups and the cluster.
+//! The context of a request, and the door: the only way of a handler to topics, groups, transactional
+//! ids and the cluster.
 //!
 //! A handler names a thing and the operation on it. The door first asks the authorizer and then looks the thing up,
-//! because a client without a right must not learn what exists. The store and the groups are private to this module,
-//! so handlers cannot reach them in another way.
+//! because a client without a right must not learn what exists. The store, the groups and the transactions are
+//! private to this module, so handlers cannot reach them in another way.
 
+mod acls;
 mod changes;
 mod cluster;
 mod creation;
+#[cfg(feature = "security")]
+mod credentials;
 mod groups;
 mod services;
+#[cfg(feature = "security")]
+mod tokens;
 mod topics;
+mod transactions;
 
 use std::sync::Arc;
 
 use super::connection::{ConnectionInfo, HostPort};
 use super::error::ErrorCode;
-use super::operations::{self, ON_THE_CLUSTER, Operation};
-use super::principal::{Forbidden, Resource};
+use super::features::{self, Finalized};
+use super::throttle::{Metered, Mutations};
 use crate::budget::Room;
+use crate::security::operations::{self, ON_THE_CLUSTER, Operation};
+use crate::security::principal::{Forbidden, Principal, Resource};
 use crate::storage::{Counts, Isolation, Now};
+use crate::telemetry::Shown;
 use crate::types::{LeaderEpoch, NodeId};
 pub use cluster::Cluster;
 pub use creation::{Creatable, NameTaken, NewReplicas, NewTopic};
 pub use groups::{Group, NoGroup};
-pub use services::{ClusterFacts, Services};
+pub use services::{ClusterFacts, Coordinators, Services};
+#[cfg(feature = "security")]
+pub use tokens::{DelegationTokens, NoTokens, OneToken};
 pub use topics::{NoTopic, SeenTopic, TopicRef, TopicView};
+pub use transactions::{ListedTransaction, TransactionalId};
 
 /// The context of one request; cheap to clone.
 #[derive(Clone)]
@@ -35,6 +48,10 @@ pub struct Context {
     pub client_id: Option<String>,
     /// The memory that serving this request holds beside the request itself.
     pub room: Arc<Room>,
+    /// Measures the client's use, if there are quotas.
+    pub metered: Option<Arc<Metered>>,
+    /// A missing right is neither counted nor logged.
+    is_quiet: bool,
 }
 
 impl Context {
@@ -43,14 +60,31 @@ impl Context {
         connection: Arc<ConnectionInfo>,
         version: i16,
         client_id: Option<String>,
+        body: usize,
     ) -> Context {
+        let metered = services.store.quotas_if_any().map(|quotas| {
+            let (throttles, settings) = (&services.throttles, services.settings());
+            Arc::new(Metered::new(throttles, quotas, settings, &connection, client_id.as_deref(), body))
+        });
         Context {
+            metered,
             room: Arc::new(Room::new(&services.answers, connection.id)),
             services: Arc::clone(services),
             connection,
             version,
             client_id,
+            is_quiet: false,
         }
+    }
+
+    /// The same, but a missing right is neither counted nor logged: to weigh, or to leave things out.
+    pub fn quietly(&self) -> Context {
+        Context { is_quiet: true, ..self.clone() }
+    }
+
+    /// As [`Context::quietly`], without a clone.
+    pub(super) fn set_quiet(&mut self, is_quiet: bool) {
+        self.is_quiet = is_quiet;
     }
 
     /// The broker that serves this request.
@@ -61,11 +95,11 @@ impl Context {
     /// The address of a broker for this client: the listener with the same name. `None` if it has not
     /// listened yet.
     pub fn endpoint(&self, node: NodeId) -> Option<HostPort> {
-        let mut told = self.connection.advertised();
+        let mut endpoint = self.connection.advertised();
         if node != self.node() {
-            told.port = self.services.cluster.peers.port(node, &self.connection.listener.name)?;
+            endpoint.port = self.services.cluster.peers.port(node, &self.connection.listener.name)?;
         }
-        Some(told)
+        Some(endpoint)
     }
 
     /// The running brokers with their addresses for this client.
@@ -87,37 +121,62 @@ impl Context {
         self.services.store.counts()
     }
 
+    /// The finalized levels of all features.
+    pub fn features(&self) -> Finalized {
+        Finalized::new(self.services.store.features())
+    }
+
+    /// The finalized level of a feature; 0 if there is no such feature.
+    pub fn feature_level(&self, name: &str) -> i16 {
+        features::find(name).map_or(0, |feature| self.features().level(feature))
+    }
+
     /// Whether the journal can be written.
     pub fn is_writable(&self) -> bool {
         self.services.store.is_writable()
     }
 
-    /// The right to use a transactional id. None of them exists yet, so nothing is looked up.
-    pub fn transactional_id(&self, id: &str, operation: Operation) -> Result<(), Forbidden> {
-        self.authorize(operation, Resource::TransactionalId(id))
+    /// Remembers that a member of a group uses the connection, in case it is held back.
+    pub fn note_member(&self, group: &str, member: &str) {
+        if self.metered.is_some() {
+            self.connection.note_member(group, member);
+        }
+    }
+
+    /// Counts the partitions that a request creates or deletes. Clients know the error from version `strict_from` on.
+    pub fn mutations(&self, strict_from: i16) -> Mutations<'_> {
+        Mutations::new(self.metered.as_deref(), self.version >= strict_from)
     }
 
     /// The allowed ones of `operations` on a resource, as a bit field.
     pub fn allowed(&self, operations: &[Operation], resource: Resource<'_>) -> i32 {
-        let allowed = |operation: &Operation| self.authorize(*operation, resource).is_ok();
+        let allowed = |operation: &Operation| self.may(*operation, resource);
         operations::bits(operations.iter().copied().filter(allowed))
     }
 
     /// The allowed operations on the cluster; none without the right to describe it.
     pub fn allowed_on_the_cluster(&self) -> i32 {
-        match self.authorize(Operation::Describe, Resource::Cluster) {
-            Ok(()) => self.allowed(ON_THE_CLUSTER, Resource::Cluster),
-            Err(_) => 0,
-        }
+        let may_describe = self.may(Operation::Describe, Resource::Cluster);
+        if may_describe { self.allowed(ON_THE_CLUSTER, Resource::Cluster) } else { 0 }
     }
 
     /// The principal of the request, to look at things later.
     pub fn viewer(&self) -> Viewer {
-        Viewer { services: Arc::clone(&self.services), connection: Arc::clone(&self.connection) }
+        let (services, connection) = (Arc::clone(&self.services), Arc::clone(&self.connection));
+        Viewer { services, connection, is_quiet: self.is_quiet }
+    }
+
+    /// Whether the client has a right that it does not need.
+    fn may(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        self.asker().may(operation, resource)
     }
 
     fn authorize(&self, operation: Operation, resource: Resource<'_>) -> Result<(), Forbidden> {
-        authorize(&self.services, &self.connection, operation, resource)
+        self.asker().authorize(operation, resource)
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker { services: &self.services, connection: &self.connection, is_quiet: self.is_quiet }
     }
 }
 
@@ -126,24 +185,63 @@ impl Context {
 pub struct Viewer {
     services: Arc<Services>,
     connection: Arc<ConnectionInfo>,
+    is_quiet: bool,
 }
 
 impl Viewer {
+    fn may(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        self.asker().may(operation, resource)
+    }
+
     fn authorize(&self, operation: Operation, resource: Resource<'_>) -> Result<(), Forbidden> {
-        authorize(&self.services, &self.connection, operation, resource)
+        self.asker().authorize(operation, resource)
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker { services: &self.services, connection: &self.connection, is_quiet: self.is_quiet }
     }
 }
 
-/// The only place where the authorizer is asked.
-fn authorize(
-    services: &Services,
-    connection: &ConnectionInfo,
-    operation: Operation,
-    resource: Resource<'_>,
-) -> Result<(), Forbidden> {
-    let ConnectionInfo { session, peer, .. } = connection;
-    let is_allowed = |principal| services.authorizer.allows(principal, peer.ip(), operation, resource);
-    if session.principal().is_some_and(is_allowed) { Ok(()) } else { Err(resource.into()) }
+/// The only place where the authorizer is asked about a resource.
+struct Asker<'a> {
+    services: &'a Services,
+    connection: &'a ConnectionInfo,
+    is_quiet: bool,
+}
+
+impl Asker<'_> {
+    fn may(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        let ConnectionInfo { session, peer, .. } = self.connection;
+        let authorizer = &self.services.authorizer;
+        let is_allowed = |principal| authorizer.allows(principal, peer.ip(), operation, resource);
+        session.principal().is_some_and(is_allowed)
+    }
+
+    /// Fails without the right.
+    fn authorize(&self, operation: Operation, resource: Resource<'_>) -> Result<(), Forbidden> {
+        if self.may(operation, resource) {
+            return Ok(());
+        }
+        if !self.is_quiet {
+            self.report_denial(operation, resource);
+        }
+        Err(Forbidden::from(resource))
+    }
+
+    /// Counts and logs a denial.
+    #[cold]
+    fn report_denial(&self, operation: Operation, resource: Resource<'_>) {
+        let Asker { services, connection, .. } = self;
+        services.requests.denied(resource.into());
+        tracing::info!(
+            principal = %Shown(&connection.session.principal().map(Principal::to_string).unwrap_or_default()),
+            operation = operation.name(),
+            resource = %Shown(&resource.to_string()),
+            host = %connection.peer.ip(),
+            listener = connection.listener.name,
+            "denied: the principal lacks the right; if it should have it, add an access control list"
+        );
+    }
 }
 
 /// Compares a client's leader epoch with the current one (KIP-320).

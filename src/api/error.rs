@@ -5,12 +5,13 @@
 //! done.
 
 use super::context::{NoGroup, NoTopic};
-use super::principal::Forbidden;
 use super::topic_name::IllegalName;
 use crate::config::AlterError;
+use crate::coordinator::TransactionError;
 use crate::coordinator::group::GroupError;
 use crate::kernel;
 use crate::record::RecordError;
+use crate::security::principal::Forbidden;
 use crate::storage::{AppendError, LogError, StoreError, TopicError, Unavailable};
 
 macro_rules! codes {
@@ -195,6 +196,22 @@ impl ErrorCode {
     }
 }
 
+impl ErrorCode {
+    /// The code for a client that does not know PRODUCER_FENCED.
+    #[must_use]
+    pub fn before_fencing(self) -> ErrorCode {
+        if self == ErrorCode::ProducerFenced { ErrorCode::InvalidProducerEpoch } else { self }
+    }
+
+    /// The code for a client that knows TRANSACTION_ABORTABLE.
+    pub fn abortable(error: &TransactionError) -> ErrorCode {
+        match error {
+            TransactionError::Refused(kernel::Refusal::NotInTransaction) => ErrorCode::TransactionAbortable,
+            other => other.into(),
+        }
+    }
+}
+
 impl From<ErrorCode> for i16 {
     fn from(code: ErrorCode) -> i16 {
         code.code()
@@ -237,6 +254,7 @@ impl From<Forbidden> for ErrorCode {
             Forbidden::Group => ErrorCode::GroupAuthorizationFailed,
             Forbidden::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
             Forbidden::Cluster => ErrorCode::ClusterAuthorizationFailed,
+            Forbidden::DelegationToken => ErrorCode::DelegationTokenAuthorizationFailed,
         }
     }
 }
@@ -262,13 +280,23 @@ impl From<NoGroup> for ErrorCode {
 
 impl From<Forbidden> for Refusal {
     fn from(forbidden: Forbidden) -> Refusal {
-        ErrorCode::from(forbidden).into()
+        let what = match forbidden {
+            Forbidden::Topic => "Topic",
+            Forbidden::Group => "Group",
+            Forbidden::TransactionalId => "Transactional Id",
+            Forbidden::Cluster => "Cluster",
+            Forbidden::DelegationToken => "Delegation Token",
+        };
+        Refusal::new(forbidden.into(), format!("{what} authorization failed."))
     }
 }
 
 impl From<NoTopic> for Refusal {
     fn from(error: NoTopic) -> Refusal {
-        ErrorCode::from(error).into()
+        match error {
+            NoTopic::Forbidden(forbidden) => forbidden.into(),
+            NoTopic::UnknownName | NoTopic::UnknownId => ErrorCode::from(error).into(),
+        }
     }
 }
 
@@ -327,15 +355,24 @@ impl From<&kernel::Refusal> for ErrorCode {
             kernel::Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             // Rule P9: no code about leadership, or the client would retry for ever.
             kernel::Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            kernel::Refusal::UnknownTransactionalId => ErrorCode::InvalidProducerIdMapping,
+            kernel::Refusal::ProducerFenced => ErrorCode::ProducerFenced,
+            kernel::Refusal::InvalidTransactionState | kernel::Refusal::NotInTransaction => {
+                ErrorCode::InvalidTxnState
+            }
+            kernel::Refusal::CoordinatorFenced => ErrorCode::TransactionCoordinatorFenced,
             // Nothing was written, and a later attempt may succeed. Clients understand this code in that
             // sense.
-            kernel::Refusal::TooManyProducers => ErrorCode::NotEnoughReplicas,
+            kernel::Refusal::TooManyProducers | kernel::Refusal::TooManyOpenTransactions => {
+                ErrorCode::NotEnoughReplicas
+            }
             kernel::Refusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             kernel::Refusal::OffsetsExhausted => ErrorCode::InvalidRecord,
             kernel::Refusal::NotTheNextPartition { .. } => ErrorCode::InvalidPartitions,
             kernel::Refusal::NoReplicaRuns => ErrorCode::InvalidReplicaAssignment,
             kernel::Refusal::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
             kernel::Refusal::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
+            kernel::Refusal::UnknownToken => ErrorCode::DelegationTokenNotFound,
             kernel::Refusal::NotYet => ErrorCode::UnsupportedVersion,
             // Only internal commands are refused this way.
             kernel::Refusal::OtherExtents
@@ -373,6 +410,9 @@ impl From<Unavailable> for ErrorCode {
 
 /// Messages for refused writes that are not the client's fault.
 const FULL: &str = "The broker's disk is full: it accepts no records until there is room. Commits, deletions of records and topics, and shorter retention are accepted.";
+const TOO_MANY_PRODUCERS: &str =
+    "The broker's memory for idempotent producers (jackdaw.producers.max.bytes) is used up by recent ones.";
+const TOO_MANY_OPEN: &str = "The broker's memory for producers with an open transaction (half of jackdaw.producers.max.bytes) is used up until some of them end.";
 const POISONED: &str =
     "A write or a sync of the broker's disk failed: it accepts no writes until it is restarted.";
 const DAMAGED: &str = "The files of this partition are damaged: it is out of service.";
@@ -390,6 +430,8 @@ fn message_of(why: Unavailable, what: &str) -> Option<String> {
 impl From<&AppendError> for Refusal {
     fn from(error: &AppendError) -> Refusal {
         let message = match error {
+            AppendError::Refused(kernel::Refusal::TooManyProducers) => Some(TOO_MANY_PRODUCERS.to_owned()),
+            AppendError::Refused(kernel::Refusal::TooManyOpenTransactions) => Some(TOO_MANY_OPEN.to_owned()),
             AppendError::Refused(_) | AppendError::NotServing => None,
             AppendError::Damaged => Some(DAMAGED.to_owned()),
             AppendError::Unavailable(why) => message_of(*why, "the log of this partition"),
@@ -482,10 +524,27 @@ impl From<GroupError> for ErrorCode {
     }
 }
 
+impl From<&TransactionError> for ErrorCode {
+    fn from(error: &TransactionError) -> ErrorCode {
+        match error {
+            TransactionError::NotCoordinator => ErrorCode::NotCoordinator,
+            TransactionError::NoId => ErrorCode::InvalidRequest,
+            TransactionError::TimeoutOutOfRange => ErrorCode::InvalidTransactionTimeout,
+            TransactionError::NoSuchId => ErrorCode::TransactionalIdNotFound,
+            TransactionError::Aborted => ErrorCode::ConcurrentTransactions,
+            TransactionError::Group(error) => (*error).into(),
+            TransactionError::Refused(refusal) => refusal.into(),
+            // Retriable: later there may be memory, or the journal may work again.
+            TransactionError::NoRoom | TransactionError::NotStored => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::Failure;
+    use crate::types::ProducerEpoch;
 
     #[test]
     fn a_refusal_for_which_the_broker_is_to_blame_says_why_and_can_be_tried_again() {
@@ -500,6 +559,79 @@ mod tests {
         }
         let message = Refusal::from(&AppendError::from(denied)).message;
         assert_eq!(message.unwrap(), "The broker cannot write the log of this partition: access is denied.");
+    }
+
+    /// Whether a client can get this refusal of a transaction. A new one has to be in the list of the test below, too.
+    fn is_of_transactions(refusal: &kernel::Refusal) -> bool {
+        use kernel::Refusal as R;
+        match refusal {
+            R::UnknownTopic
+            | R::UnknownPartition
+            | R::OutOfOrderSequence { .. }
+            | R::StaleProducerEpoch { .. }
+            | R::UnknownTransactionalId
+            | R::ProducerFenced
+            | R::InvalidTransactionState
+            | R::NotInTransaction
+            | R::CoordinatorFenced
+            | R::TooManyProducers
+            | R::TooManyOpenTransactions
+            | R::OffsetsExhausted
+            | R::NotLeader
+            | R::NotYet => true,
+            // Of other commands.
+            R::TopicExists
+            | R::NameCollides { .. }
+            | R::OffsetOutOfRange
+            | R::OtherExtents
+            | R::NotTheNextPartition { .. }
+            | R::NoReplicaRuns
+            | R::PreferredNotAvailable
+            | R::NoEligibleLeader
+            | R::OtherIncarnation
+            | R::BrokerRuns
+            | R::UnknownToken
+            | R::Malformed
+            // Offsets of a group that has changed are checked again, and an end by the timeout has no client.
+            | R::OtherVersion => false,
+        }
+    }
+
+    #[test]
+    fn x2_no_refusal_of_a_transaction_is_an_unknown_server_error() {
+        use kernel::Refusal as R;
+        let epoch = ProducerEpoch(0);
+        let refusals = [
+            R::UnknownTopic,
+            R::UnknownPartition,
+            R::OutOfOrderSequence { expected: 0, got: 1 },
+            R::StaleProducerEpoch { current: epoch, got: epoch },
+            R::UnknownTransactionalId,
+            R::ProducerFenced,
+            R::InvalidTransactionState,
+            R::NotInTransaction,
+            R::CoordinatorFenced,
+            R::TooManyProducers,
+            R::TooManyOpenTransactions,
+            R::OffsetsExhausted,
+            R::NotLeader,
+            R::NotYet,
+        ];
+        assert!(refusals.iter().all(is_of_transactions));
+        let ours = [
+            TransactionError::NotCoordinator,
+            TransactionError::NoId,
+            TransactionError::TimeoutOutOfRange,
+            TransactionError::NoSuchId,
+            TransactionError::Aborted,
+            TransactionError::NoRoom,
+            TransactionError::Group(GroupError::NotStored),
+            TransactionError::NotStored,
+        ];
+        for error in refusals.map(TransactionError::Refused).iter().chain(&ours) {
+            assert_ne!(ErrorCode::from(error), ErrorCode::UnknownServerError, "{error:?}");
+            assert_ne!(ErrorCode::abortable(error), ErrorCode::UnknownServerError, "{error:?}");
+        }
     }
 
     #[test]

@@ -13,18 +13,20 @@ use std::time::Duration;
 use crate::api::context::{Context, NoTopic, SeenTopic, TopicRef, TopicView, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::{Endpoints, Leader, is_about_the_leader, led_here};
-use crate::api::operations::Operation;
+use crate::api::throttle::{self, Fetched};
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::budget::{Charge, LEAST_POLL};
 use crate::protocol::Records;
 use crate::protocol::messages::{
     FetchRequest, FetchResponse, FetchableTopicResponse,
-    fetch_response::{EpochEndOffset, LeaderIdAndEpoch, NodeEndpoint, PartitionData},
+    fetch_response::{self, EpochEndOffset, LeaderIdAndEpoch, NodeEndpoint, PartitionData},
 };
+use crate::security::operations::Operation;
+use crate::security::principal::Forbidden;
 use crate::storage::{Ends, Isolation, Partition, ReadRange, Topic, Waiter};
 use crate::time::{self, Moment, within};
-use crate::types::{LeaderEpoch, NodeId, Offset, Piece, TopicId};
-use session::{Ask, FetchTopicRef, Opening, PartitionRef, Plan, Told};
+use crate::types::{AbortedTransaction, LeaderEpoch, NodeId, Offset, Piece, TopicId};
+use session::{Ask, FetchTopicRef, Opening, PartitionRef, PartitionResult, Plan};
 
 /// The first version with topic ids.
 const TOPIC_IDS: i16 = 13;
@@ -39,6 +41,7 @@ impl Handler for FetchRequest {
         "An unknown isolation level and a limit below 0 are INVALID_REQUEST; Kafka says UNKNOWN_SERVER_ERROR.",
         "KIP-392: no preferred read replica, there is only the leader.",
         "A fetch waits at most connections.max.idle.ms, even if it asks for more.",
+        "A batch that is larger than a quota allows at once is sent, and the client is held back afterwards; Kafka never sends it.",
         "All fetch sessions together hold 500,000 partitions; further clients are served without a session.",
     ];
 
@@ -72,7 +75,14 @@ impl Handler for FetchRequest {
         // The poll may wait for long, and has copied all that it needs of the request.
         drop(self);
         poll.run(&ctx).await;
-        Reply::Now(close(poll, plan, &ctx))
+        poll.list_aborted().await;
+        let held = match ctx.metered.as_ref().map(|metered| metered.fetch(poll.answer_bytes())) {
+            None | Some(Fetched::InTime) => Duration::ZERO,
+            Some(Fetched::AndHeld(held)) => held,
+            Some(Fetched::Instead(held)) => return Reply::Now(throttled(&plan, held)),
+        };
+        let answer = close(poll, plan, &ctx);
+        Reply::Now(FetchResponse { throttle_time_ms: throttle::ms(held), ..answer })
     }
 }
 
@@ -121,6 +131,15 @@ struct Poll {
     held: Charge,
 }
 
+/// Why no partition of a request is read.
+#[derive(Clone, Copy)]
+enum Refused {
+    /// The client pretends to be a follower without the right to be one. It learns nothing about topics.
+    Everything,
+    /// The error of each partition that exists.
+    Partitions(ErrorCode),
+}
+
 /// One partition of a poll.
 struct Reading {
     ask: Ask,
@@ -153,6 +172,8 @@ struct Progress {
     /// The offset after the records that were read.
     next: Offset,
     records: Vec<Piece>,
+    /// The aborted transactions with records among them.
+    aborted: Vec<AbortedTransaction>,
     size: usize,
     /// There are more records, but the partition's or the request's limit is reached.
     is_full: bool,
@@ -161,17 +182,21 @@ struct Progress {
 impl Poll {
     fn new(request: &FetchRequest, plan: &Plan, isolation: Isolation, ctx: &Context) -> Poll {
         let from_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
-        let refused = if from_replica {
-            // A client that pretends to be a broker (CVE-2018-1288).
-            Some(ErrorCode::NotLeaderOrFollower)
+        let (view, refused) = if from_replica {
+            match ctx.cluster(Operation::ClusterAction) {
+                // A client that pretends to be a broker (CVE-2018-1288).
+                Ok(cluster) => (cluster.topics(), Some(Refused::Partitions(ErrorCode::NotLeaderOrFollower))),
+                Err(_) => (ctx.topics(), Some(Refused::Everything)),
+            }
         } else {
-            (request.max_bytes < 0).then_some(ErrorCode::InvalidRequest)
+            let is_invalid = request.max_bytes < 0;
+            (ctx.topics(), is_invalid.then_some(Refused::Partitions(ErrorCode::InvalidRequest)))
         };
-        let view = ctx.topics();
         let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &view, ctx.node())).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let settings = ctx.services.settings();
-        let max_bytes = limit(request.max_bytes).min(settings.fetch_max_bytes as usize);
+        let most = ctx.metered.as_ref().map_or(usize::MAX, |metered| metered.most_fetched());
+        let max_bytes = limit(request.max_bytes).min(settings.fetch_max_bytes as usize).min(most);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Poll {
             readings,
@@ -258,6 +283,37 @@ impl Poll {
         self.held.absorb(held);
     }
 
+    /// Adds the aborted transactions to what was read for a client that reads committed records only (rule F11).
+    /// If they cannot be read, the records are not returned either.
+    async fn list_aborted(&mut self) {
+        if self.isolation == Isolation::ReadUncommitted {
+            return;
+        }
+        for reading in &mut self.readings {
+            let State::Open(progress) = &mut reading.state else { continue };
+            if progress.records.is_empty() || !progress.partition.may_have_aborted() {
+                continue;
+            }
+            match progress.partition.aborted(reading.ask.offset..progress.next).await {
+                Ok(aborted) => {
+                    let bytes = aborted.len().saturating_mul(size_of::<AbortedTransaction>());
+                    self.held.at_least(self.held.bytes().saturating_add(bytes));
+                    progress.aborted = aborted;
+                }
+                Err(error) => reading.state = State::Failed(ErrorCode::from(&error), None),
+            }
+        }
+    }
+
+    /// The bytes of the answer, for the quota: the records, and about as much as the rest takes.
+    fn answer_bytes(&self) -> usize {
+        const REST: usize = 48;
+        let with_records = self.readings.iter().filter(
+            |reading| matches!(&reading.state, State::Open(progress) if !progress.records.is_empty()),
+        );
+        self.size.saturating_add(with_records.count() * REST)
+    }
+
     /// The bytes that are held in memory.
     fn memory(&self) -> usize {
         let progress = self.readings.iter().filter_map(|reading| match &reading.state {
@@ -295,8 +351,11 @@ impl Poll {
 }
 
 impl Reading {
-    fn new(ask: &Ask, refused: Option<ErrorCode>, topics: &TopicView, node: NodeId) -> Reading {
-        let found = topics.topic(ask.of.topic.named(), Operation::Read);
+    fn new(ask: &Ask, refused: Option<Refused>, topics: &TopicView, node: NodeId) -> Reading {
+        let found = match refused {
+            Some(Refused::Everything) => Err(NoTopic::Forbidden(Forbidden::Topic)),
+            Some(Refused::Partitions(_)) | None => topics.topic(ask.of.topic.named(), Operation::Read),
+        };
         let known_as = match (&ask.of.topic, found) {
             (FetchTopicRef::Name(_), _) => None,
             (FetchTopicRef::Id(_), Ok(topic)) => Some(Arc::clone(&topic.name)),
@@ -307,8 +366,8 @@ impl Reading {
             (Ok(topic), _) if topic.partition(ask.of.partition).is_none() => {
                 State::Unknown(ErrorCode::UnknownTopicOrPartition)
             }
-            (Ok(_), Some(error)) => State::Failed(error, None),
-            (Ok(topic), None) => State::of_partition(topic, ask, node),
+            (Ok(_), Some(Refused::Partitions(error))) => State::Failed(error, None),
+            (Ok(topic), Some(Refused::Everything) | None) => State::of_partition(topic, ask, node),
         };
         let seen = found.ok().map(|topic| SeenTopic::of(topic));
         Reading { ask: Ask { known_as, ..ask.clone() }, seen, state }
@@ -333,7 +392,7 @@ impl State {
     fn missing(error: NoTopic, known_as: Option<&str>, topics: &TopicView) -> State {
         match (error, known_as) {
             (NoTopic::UnknownId, Some(name))
-                if topics.topic(TopicRef::Name(name), Operation::Read).is_ok() =>
+                if topics.quietly().topic(TopicRef::Name(name), Operation::Read).is_ok() =>
             {
                 State::Failed(ErrorCode::InconsistentTopicId, None)
             }
@@ -369,6 +428,7 @@ impl State {
             ends,
             next: ask.offset,
             records: Vec::new(),
+            aborted: Vec::new(),
             size: 0,
             is_full: false,
         })
@@ -393,6 +453,12 @@ impl Progress {
             Err(error) => Err(ErrorCode::from(&error)),
         }
     }
+}
+
+/// Kafka's answer to a client over its quota: nothing is read, and its session stays as it is.
+fn throttled(plan: &Plan, held: Duration) -> FetchResponse {
+    let session_id = plan.session_id();
+    FetchResponse { throttle_time_ms: throttle::ms(held), session_id, ..FetchResponse::default() }
 }
 
 /// Kafka's answer to an invalid request: the error for all partitions, and nothing else.
@@ -426,19 +492,19 @@ fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
 
 /// Ends the request: updates the session, and leaves unchanged partitions out of the response.
 fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
-    let told: Vec<Told> = poll.readings.iter().map(Reading::told).collect();
+    let results: Vec<PartitionResult> = poll.readings.iter().map(Reading::result).collect();
     let services = &ctx.services;
     let fresh_id = || i32::from_be_bytes(time::random_bytes());
-    let (session_id, heard) =
-        services.fetch_sessions.close(plan, &told, services.clock.monotonic(), fresh_id);
+    let (session_id, is_sent) =
+        services.fetch_sessions.close(plan, &results, services.clock.monotonic(), fresh_id);
 
     let mut answer = FetchResponse { session_id, ..FetchResponse::default() };
     let mut node_endpoints = Endpoints::new();
-    let heard = poll.readings.into_iter().zip(heard).filter(|(_, heard)| *heard);
-    let mut heard: Vec<Reading> = heard.map(|(reading, _)| reading).collect();
+    let sent = poll.readings.into_iter().zip(is_sent).filter(|(_, is_sent)| *is_sent);
+    let mut sent: Vec<Reading> = sent.map(|(reading, _)| reading).collect();
     // As in Kafka, missing partitions come last.
-    heard.sort_by_key(|reading| !reading.is_of_something());
-    for reading in heard {
+    sent.sort_by_key(|reading| !reading.is_of_something());
+    for reading in sent {
         let (topic, topic_id) = match &reading.ask.of.topic {
             FetchTopicRef::Name(name) => (name.to_string(), TopicId::ZERO),
             FetchTopicRef::Id(id) => (String::new(), *id),
@@ -447,7 +513,7 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
         if let State::Failed(_, Some(leader)) = reading.state
             && ctx.version >= 16
         {
-            node_endpoints.tell(leader, ctx, |node, host, port| {
+            node_endpoints.add(leader, ctx, |node, host, port| {
                 let rack = services.settings().rack.clone();
                 NodeEndpoint { node_id: node.0, host, port, rack }
             });
@@ -467,7 +533,7 @@ impl Reading {
         !matches!(self.state, State::Unknown(_))
     }
 
-    fn told(&self) -> Told {
+    fn result(&self) -> PartitionResult {
         let nowhere = (Offset(-1), Offset(-1));
         let ((high_watermark, log_start), has_records, is_urgent) = match &self.state {
             State::Unknown(_) | State::Failed(..) => (nowhere, false, true),
@@ -479,7 +545,7 @@ impl Reading {
         };
         let (of, known_as) = (self.ask.of.clone(), self.ask.known_as.clone());
         let topic_id = self.seen.map_or(TopicId::ZERO, SeenTopic::id);
-        Told { of, topic_id, known_as, high_watermark, log_start, has_records, is_urgent }
+        PartitionResult { of, topic_id, known_as, high_watermark, log_start, has_records, is_urgent }
     }
 
     fn into_data(self, isolation: Isolation, ctx: &Context) -> PartitionData {
@@ -513,12 +579,23 @@ impl Reading {
                 PartitionData { diverging_epoch, ..with_ends(ends) }
             }
             State::Open(progress) => {
+                let listed = |aborted: &AbortedTransaction| fetch_response::AbortedTransaction {
+                    producer_id: aborted.producer.0,
+                    first_offset: aborted.first.0,
+                };
                 let sent = progress.size as u64;
                 if sent > 0 {
                     progress.partition.traffic.bytes_out.add(sent);
                     ctx.counts().traffic.bytes_out.add(sent);
                 }
-                PartitionData { records: Some(progress.records.into()), ..with_ends(progress.ends) }
+                PartitionData {
+                    records: Some(progress.records.into()),
+                    aborted_transactions: empty
+                        .aborted_transactions
+                        .as_ref()
+                        .map(|_| progress.aborted.iter().map(listed).collect()),
+                    ..with_ends(progress.ends)
+                }
             }
         }
     }

@@ -1,16 +1,16 @@
-//! FindCoordinator (key 10): the broker that serves a group. v4 asks for several groups at once.
+//! FindCoordinator (key 10): the broker that serves a group or a transactional id. v4 asks for several at once.
 //!
-//! There are no transactions and share groups yet. A request for their coordinator is refused with a code
-//! that no client retries (`docs/rules.md`, M7).
+//! There are no share groups yet. A request for their coordinator is refused with a code that no client retries
+//! (`docs/rules.md`, M7).
 
 use crate::api::connection::HostPort;
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::internal_topics::{self, CONSUMER_OFFSETS};
-use crate::api::operations::Operation;
-use crate::api::{Handler, Reply, Size, Weight, transactions};
+use crate::api::internal_topics::{self, CONSUMER_OFFSETS, InternalTopic, TRANSACTION_STATE};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::protocol::messages::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
-use crate::storage::TopicError;
+use crate::security::operations::Operation;
+use crate::security::principal::Forbidden;
 use crate::types::NodeId;
 
 const GROUP: i8 = 0;
@@ -19,9 +19,8 @@ const SHARE: i8 = 2;
 
 impl Handler for FindCoordinatorRequest {
     const GAPS: &'static [&'static str] = &[
-        transactions::GAP,
         "The coordinator of a share group is INVALID_REQUEST: no share groups yet.",
-        "The first one who asks gets its answer at once; Kafka makes it ask again while it creates `__consumer_offsets`.",
+        "The first one who asks gets its answer at once; Kafka makes it ask again while it creates `__consumer_offsets` or `__transaction_state`.",
     ];
 
     fn named(&self) -> usize {
@@ -42,10 +41,8 @@ impl Handler for FindCoordinatorRequest {
         };
         let found: Vec<_> = keys.into_iter().map(found).collect();
         // A client without a right causes nothing.
-        let served = match found.iter().find(|(_, coordinator)| coordinator.is_ok()) {
-            Some((key, _)) => serve(self.key_type, key, &ctx).await,
-            None => Ok(()),
-        };
+        let is_allowed = found.iter().any(|(_, coordinator)| coordinator.is_ok());
+        let served = if is_allowed { serve(self.key_type, &ctx).await } else { Ok(()) };
         let answered = |(key, coordinator): (String, Result<_, Refusal>)| {
             let address = coordinator.and_then(|node| served.clone().and(address_of(node, &ctx)));
             match address {
@@ -73,37 +70,35 @@ impl Handler for FindCoordinatorRequest {
 
 /// The broker that coordinates this key; `None` if there is none. Fails without the right to know it.
 fn coordinator_of(key_type: i8, key: &str, ctx: &Context) -> Result<Option<NodeId>, Refusal> {
+    // As in Kafka, without a message if there may be several keys.
+    let forbidden = |forbidden: Forbidden| match ctx.version {
+        4.. => ErrorCode::from(forbidden).into(),
+        _ => Refusal::from(forbidden),
+    };
     Ok(match key_type {
-        GROUP => ctx.find_coordinator(key)?,
-        TRANSACTION => ctx.transactional_id(key, Operation::Describe).map(|()| None)?,
+        GROUP => ctx.find_coordinator(key).map_err(forbidden)?,
+        TRANSACTION => ctx.find_transaction_coordinator(key).map_err(forbidden)?,
         SHARE => ctx.cluster(Operation::ClusterAction).map(|_| None)?,
         _ => None,
     })
 }
 
-/// Fails if there are no coordinators of this type. `key` is one that the client may ask for.
-async fn serve(key_type: i8, key: &str, ctx: &Context) -> Result<(), Refusal> {
+/// Fails if there are no coordinators of this type.
+async fn serve(key_type: i8, ctx: &Context) -> Result<(), Refusal> {
     match key_type {
-        GROUP => serve_groups(ctx).await,
-        TRANSACTION => Err(transactions::refuse(key, ctx)),
+        GROUP => serve_with(&CONSUMER_OFFSETS, ctx).await,
+        TRANSACTION => serve_with(&TRANSACTION_STATE, ctx).await,
         SHARE => Err(Refusal::new(ErrorCode::InvalidRequest, "this broker has no share groups yet")),
         _ => Err(Refusal::malformed()),
     }
 }
 
-/// Fails if groups cannot be served. As in Kafka the first look-up of a coordinator creates the topic of offsets.
-async fn serve_groups(ctx: &Context) -> Result<(), Refusal> {
+/// Fails if coordinators cannot serve. Creates `topic`, in which Kafka's coordinators have their state.
+async fn serve_with(topic: &InternalTopic, ctx: &Context) -> Result<(), Refusal> {
     if !ctx.is_writable() {
         return Err(ErrorCode::CoordinatorNotAvailable.into());
     }
-    if ctx.topics().has(&CONSUMER_OFFSETS) {
-        return Ok(());
-    }
-    let Some(creating) = internal_topics::create(&CONSUMER_OFFSETS, ctx) else { return Ok(()) };
-    match creating.await {
-        Ok(_) | Err(TopicError::Exists) => Ok(()),
-        Err(_) => Err(ErrorCode::CoordinatorNotAvailable.into()),
-    }
+    Ok(internal_topics::ensure(topic, ctx).await?)
 }
 
 fn address_of(coordinator: Option<NodeId>, ctx: &Context) -> Result<(NodeId, HostPort), Refusal> {

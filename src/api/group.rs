@@ -11,7 +11,7 @@ mod heartbeat;
 mod join_group;
 mod leave_group;
 mod list_groups;
-mod offset_commit;
+pub mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod sync_group;
@@ -21,13 +21,6 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::error::ErrorCode;
-use super::{Later, Reply};
-
-/// A reply whose rest does not delay later requests of the connection.
-fn later<T>(rest: impl Future<Output = T> + Send + 'static) -> Reply<T> {
-    let rest: Later<T> = Box::pin(rest);
-    Reply::Later(rest)
-}
 
 /// Waits for other members; `None` if the broker stops first.
 async fn until_stopped<T>(ctx: &Context, answer: impl Future<Output = T>) -> Option<T> {

@@ -60,12 +60,12 @@ impl<E> Endpoints<E> {
         Endpoints(Vec::new())
     }
 
-    pub fn tell(&mut self, leader: Leader, ctx: &Context, endpoint: impl FnOnce(NodeId, String, i32) -> E) {
+    pub fn add(&mut self, leader: Leader, ctx: &Context, endpoint: impl FnOnce(NodeId, String, i32) -> E) {
         let Some(node) = leader.node.filter(|node| self.0.iter().all(|(known, _)| known != node)) else {
             return;
         };
-        if let Some(told) = ctx.endpoint(node) {
-            self.0.push((node, endpoint(node, told.host, told.port.into())));
+        if let Some(address) = ctx.endpoint(node) {
+            self.0.push((node, endpoint(node, address.host, address.port.into())));
         }
     }
 

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use crate::api::context::{Context, NoTopic, TopicRef, isolation};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
+use crate::security::operations::Operation;
 use crate::storage::{FoundRecord, Isolation, Partition, Topic};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -57,8 +57,8 @@ impl Handler for ListOffsetsRequest {
                     let partitions = Vec::with_capacity(topic.partitions.len());
                     topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
                 }
-                if let Some(told) = topics.get_mut(place) {
-                    told.partitions.push(answer(asked.partition_index, outcome));
+                if let Some(topic) = topics.get_mut(place) {
+                    topic.partitions.push(answer(asked.partition_index, outcome));
                 }
             }
         }

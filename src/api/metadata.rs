@@ -9,20 +9,21 @@ use std::collections::HashSet;
 
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::{NOT_ASKED, ON_TOPICS, Operation};
-use crate::api::principal::Resource;
 use crate::api::replicas::{self, Standing};
 use crate::api::{Handler, Reply, Size, Weight, internal_topics, topic_name};
 use crate::protocol::messages::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
+use crate::security::operations::{NOT_ASKED, ON_TOPICS, Operation};
+use crate::security::principal::Resource;
 use crate::storage::Topic;
 use crate::types::TopicId;
 
 impl Handler for MetadataRequest {
     const GAPS: &'static [&'static str] = &[
         "Topics are created on demand in bursts of 1,000, then 100 per second, up to 100,000 partitions; beyond that they stay unknown.",
+        "Topics that are created on demand do not use the quota controller_mutation_rate.",
         "Of Kafka's internal topics only `__consumer_offsets` is auto-created.",
     ];
 
@@ -33,7 +34,7 @@ impl Handler for MetadataRequest {
     fn weigh(&self, size: Size, ctx: &Context) -> Weight {
         let topics = ctx.topics();
         let asks_for_all = |named: &[MetadataRequestTopic]| ctx.version == 0 && named.is_empty();
-        let told: usize = match &self.topics {
+        let held: usize = match &self.topics {
             Some(named) if !asks_for_all(named) => {
                 let found = named.iter().filter_map(|one| {
                     let named = match &one.name {
@@ -48,7 +49,7 @@ impl Handler for MetadataRequest {
             }
             Some(_) | None => replicas::weigh_all(ctx),
         };
-        Weight::asked(size.echoed()).and_held(told)
+        Weight::asked(size.echoed()).and_held(held)
     }
 
     async fn handle(mut self, ctx: Context) -> Reply<MetadataResponse> {
@@ -142,7 +143,8 @@ fn topics(
                 let error = match view.topic(TopicRef::Name(&name), Operation::Describe) {
                     Ok(topic) => return shown(topic),
                     Err(NoTopic::Forbidden(forbidden)) => {
-                        return unknown(Some(name), TopicId::ZERO, forbidden.into());
+                        let unknown = unknown(Some(name), TopicId::ZERO, forbidden.into());
+                        return MetadataResponseTopic { is_internal: false, ..unknown };
                     }
                     Err(NoTopic::UnknownName | NoTopic::UnknownId) => missing(&name, may_create, view, ctx),
                 };
@@ -174,10 +176,10 @@ fn missing(name: &str, may_create: bool, topics: &TopicView, ctx: &Context) -> E
 }
 
 fn brokers(ctx: &Context, topics: &TopicView) -> Vec<MetadataResponseBroker> {
-    let brokers = ctx.brokers(topics).into_iter().map(|(node, told)| MetadataResponseBroker {
+    let brokers = ctx.brokers(topics).into_iter().map(|(node, endpoint)| MetadataResponseBroker {
         node_id: node.0,
-        host: told.host,
-        port: told.port.into(),
+        host: endpoint.host,
+        port: endpoint.port.into(),
         rack: ctx.services.settings().rack.clone(),
     });
     brokers.collect()

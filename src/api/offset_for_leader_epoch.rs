@@ -5,12 +5,12 @@
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::ErrorCode;
 use crate::api::leadership::led_here;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopicResult, offset_for_leader_epoch_response::EpochEndOffset,
 };
+use crate::security::operations::Operation;
 use crate::storage::Topic;
 use crate::types::{LeaderEpoch, NodeId, Offset};
 
@@ -20,7 +20,8 @@ impl Handler for OffsetForLeaderEpochRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<OffsetForLeaderEpochResponse> {
-        let view = ctx.topics();
+        // As in Kafka, a follower needs no right to the topics.
+        let view = ctx.topics_or_all(Operation::ClusterAction);
         let topics = self.topics.into_iter().map(|asked| {
             let topic = view.topic(TopicRef::Name(&asked.topic), Operation::Describe).map(|topic| &**topic);
             let partitions = asked.partitions.iter().map(|asked| answer(asked, topic, ctx.node())).collect();

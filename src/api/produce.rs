@@ -1,6 +1,7 @@
 //! Produce (key 0): appends one batch to each partition in the request.
 //! Versions 0–2 are advertised and refused (rule W4). v7 allows zstd, v8 returns the records that were
-//! refused, v13 has topic ids instead of names.
+//! refused, v11 knows TRANSACTION_ABORTABLE. From v12 on, a transactional batch adds its partition to the transaction.
+//! v13 has topic ids instead of names.
 //!
 //! Every batch is queued when the ordered part ends. The response follows when all of them are durable.
 //! acks=1 waits like acks=all, because no earlier point is safe.
@@ -15,29 +16,38 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::api::context::{Context, SeenTopic, TopicRef};
+use crate::api::context::{Context, SeenTopic, TopicRef, TransactionalId};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::leadership::{Endpoints, Leader, led_here};
-use crate::api::operations::Operation;
-use crate::api::requests::Requests;
-use crate::api::{Handler, Reply, internal_topics};
-use crate::kernel;
+use crate::api::transaction::check_level;
+use crate::api::{Handler, Reply, internal_topics, throttle};
+use crate::coordinator::TransactionError;
+use crate::kernel::{self, ProducerAt};
 use crate::protocol::messages::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
     produce_response::{LeaderIdAndEpoch, NodeEndpoint},
 };
 use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
+use crate::security::operations::Operation;
+use crate::security::principal::Forbidden;
 use crate::storage::{Append, AppendError, Appended, Partition, Topic};
-use crate::types::{Offset, Timestamp, TopicId};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
+/// The first version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE: i16 = 11;
+/// The first version in which a transactional batch adds its partition to the transaction.
+const JOINS: i16 = 12;
 /// The first version with topic ids.
 const TOPIC_IDS: i16 = 13;
 
 impl Handler for ProduceRequest {
     const GAPS: &'static [&'static str] = &[
-        "Transactional batches are INVALID_TXN_STATE: no transactions yet.",
+        "Every transactional batch is checked against its transaction, whatever `transaction.partition.verification.enable` says.",
+        "The transactional id is compared with the producer of every transactional batch; Kafka does so only for the first one of a transaction in a partition.",
+        "A transactional batch in a request without a transactional id refuses itself; Kafka refuses the whole request.",
+        "From version 12 on, a batch that is refused for its sequence does not add its partition to the transaction; other refused batches do, as in Kafka.",
         "A partition named twice in one request gets both batches; Kafka drops the first one.",
         "Null instead of records is INVALID_RECORD; Kafka does not answer at all.",
         "A compressed batch of more than 2,147,483,639 bytes when decompressed, or with a zstd window of more than 32 MiB, is INVALID_RECORD; Kafka limits each record instead of the batch, and the window to 128 MiB.",
@@ -46,7 +56,7 @@ impl Handler for ProduceRequest {
         "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
         "A producer id with an epoch below 0 is INVALID_RECORD; Kafka takes −1 and says INVALID_PRODUCER_EPOCH to others.",
         "Of the records refused in one batch at most 1,000 are named; Kafka names all.",
-        "When `jackdaw.producers.max.bytes` is used up, the idempotent producer that has been silent longest is forgotten; if all wrote within the last 15 minutes, or the clock is not trusted, a new one gets NOT_ENOUGH_REPLICAS, which producers retry. Kafka remembers all until `producer.id.expiration.ms`.",
+        "When `jackdaw.producers.max.bytes` is used up, the idempotent producer that has been silent longest is forgotten; if all wrote within the last 15 minutes, or the clock is not trusted, a new one gets NOT_ENOUGH_REPLICAS, which producers retry. Producers with an open transaction are never forgotten; when they have used up half of it, the same answer refuses a transaction's first batch in a partition. Kafka remembers all until `producer.id.expiration.ms`.",
     ];
 
     fn named(&self) -> usize {
@@ -55,30 +65,64 @@ impl Handler for ProduceRequest {
 
     async fn handle(self, ctx: Context) -> Reply<ProduceResponse> {
         let acks = Acks::of_request(self.acks);
-        let transactional_id = self.transactional_id.as_deref();
+        let transactional_id = match self.transactional_id.as_deref() {
+            None => Ok(None),
+            Some(id) => may_use(id, &self.topic_data, &ctx),
+        };
         let view = ctx.topics();
         let batches = Batches { transactional_id, acks, now: ctx.now().time, ctx: &ctx };
         let mut begun = Vec::with_capacity(self.topic_data.len());
-        for data in each_topic_once(self.topic_data) {
-            let TopicProduceData { name, topic_id, partition_data } = data;
+        for TopicProduceData { name, topic_id, partition_data } in each_topic_once(self.topic_data) {
             let topic = view.topic(TopicRef::of(ctx.version, TOPIC_IDS, &name, topic_id), Operation::Write);
             let mut partitions = Vec::with_capacity(partition_data.len());
-            for data in partition_data {
-                let outcome = match topic {
-                    Ok(topic) => batches.append(topic, data.index, data.records).await,
-                    Err(error) => Err(ErrorCode::from(error).into()),
+            for PartitionProduceData { index, records } in partition_data {
+                let outcome = match (topic, batches.transactional_id) {
+                    (_, Err(forbidden)) => Err(ErrorCode::from(forbidden).into()),
+                    (Ok(topic), Ok(None)) => batches.append(topic, index, records).await,
+                    (Ok(topic), Ok(Some(id))) => {
+                        // Boxed, so that a request without transactions takes less memory.
+                        Box::pin(batches.append_in(id, topic, index, records)).await
+                    }
+                    (Err(error), Ok(_)) => Err(ErrorCode::from(error).into()),
                 };
-                partitions.push((data.index, outcome));
+                partitions.push((index, outcome));
             }
             let seen = topic.ok().map(|topic| SeenTopic::of(topic));
             begun.push(BegunTopic { name, topic_id, seen, partitions });
         }
+        // Counted now: what is queued is written, even if the connection ends before the answer.
+        let held = ctx.metered.as_ref().map_or(Duration::ZERO, |metered| metered.produce());
         match acks {
-            Some(Acks::None) => unanswered(begun, &ctx.services.requests),
-            _ if begun.iter().all(BegunTopic::is_refused) => Reply::Now(answer(begun, ctx).await),
-            _ => Reply::Later(Box::pin(answer(begun, ctx))),
+            Some(Acks::None) => unanswered(begun, held, &ctx),
+            _ if begun.iter().all(BegunTopic::is_refused) => {
+                Reply::Now(Box::pin(answer(begun, held, ctx)).await)
+            }
+            _ => Reply::Later(Box::pin(answer(begun, held, ctx))),
         }
     }
+}
+
+/// The transactional id of a request. As in Kafka, it needs no right if none of the batches is transactional.
+fn may_use<'a>(
+    id: &'a str,
+    topics: &[TopicProduceData],
+    ctx: &'a Context,
+) -> Result<Option<TransactionalId<'a>>, Forbidden> {
+    let forbidden = match ctx.transactional_id(id, Operation::Write) {
+        Ok(id) => return Ok(Some(id)),
+        Err(forbidden) => forbidden,
+    };
+    let mut partitions = topics.iter().flat_map(|topic| &topic.partition_data);
+    let is_transactional = |partition: &PartitionProduceData| {
+        let header = partition.records.as_ref().and_then(header_of);
+        header.is_some_and(|header| header.attributes.transactional())
+    };
+    if partitions.any(is_transactional) { Err(forbidden) } else { Ok(None) }
+}
+
+/// The header of the first batch; `None` if it cannot be read.
+fn header_of(records: &Records) -> Option<record::Header> {
+    record::Header::parse(&records.clone().into_bytes()).ok()
 }
 
 /// The acknowledgement that the producer waits for.
@@ -126,22 +170,88 @@ fn each_topic_once(named: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
 }
 
 /// The facts that apply to every batch of a request.
-#[derive(Clone, Copy)]
 struct Batches<'a> {
-    transactional_id: Option<&'a str>,
+    transactional_id: Result<Option<TransactionalId<'a>>, Forbidden>,
     acks: Option<Acks>,
     now: Timestamp,
     ctx: &'a Context,
 }
 
 impl Batches<'_> {
-    /// Returns when the batch is queued behind all earlier ones, or is refused.
-    async fn append(
-        self,
+    /// As [`Batches::append`], for a request with a transactional id. Kafka asks the transaction before it checks the
+    /// batch. Here a refused batch asks afterwards, so it has joined the transaction too, or gets the transaction's
+    /// error.
+    async fn append_in(
+        &self,
+        id: TransactionalId<'_>,
         topic: &Topic,
         index: i32,
         records: Option<Records>,
     ) -> Result<QueuedBatch, RefusedBatch> {
+        let asking = self.asking(topic, index, records.as_ref());
+        if asking.is_some() && self.joins() {
+            check_level(self.ctx)?;
+        }
+        let refused = match self.append(topic, index, records).await {
+            Ok(queued) => return Ok(queued),
+            Err(refused) => refused,
+        };
+        if let Some((producer, partition)) = asking {
+            let allowed = if self.joins() {
+                id.join_by_itself(producer, partition).await
+            } else {
+                id.verify_one(producer, partition)
+            };
+            allowed.map_err(|error| RefusedBatch::of_transaction(&error, self.ctx.version))?;
+        }
+        Err(refused)
+    }
+
+    /// Whether batches add their partitions to the transaction.
+    fn joins(&self) -> bool {
+        self.ctx.version >= JOINS
+    }
+
+    /// The producer and the partition to ask the transaction about; `None` if the batch is not transactional, or if
+    /// Kafka refuses it before it asks.
+    fn asking(
+        &self,
+        topic: &Topic,
+        index: i32,
+        records: Option<&Records>,
+    ) -> Option<(ProducerAt, TopicPartition)> {
+        let records = records?;
+        let header = header_of(records).filter(|header| header.size() == records.len())?;
+        let producer = header.producer().filter(|_| header.attributes.transactional())?;
+        let partition = led_here(topic, index, self.ctx.node(), None).ok()?;
+        let is_internal = internal_topics::is_internal(&topic.name);
+        let producer = ProducerAt { id: producer.id, epoch: producer.epoch };
+        (!is_internal).then(|| (producer, partition.key()))
+    }
+
+    /// Returns when the batch is queued behind all earlier ones, or is refused.
+    async fn append(
+        &self,
+        topic: &Topic,
+        index: i32,
+        records: Option<Records>,
+    ) -> Result<QueuedBatch, RefusedBatch> {
+        let (partition, checked) = self.check(topic, index, records)?;
+        let checked = match checked {
+            Ok(checked) => checked,
+            // Boxed, so that a request whose batches are checked at once takes less memory.
+            Err(Unchecked { bytes, rules }) => Box::pin(check_at_leisure(bytes, rules)).await,
+        };
+        self.queue(partition, checked)
+    }
+
+    /// Checks the partition, and the batch too, unless that may take long.
+    fn check<'a>(
+        &self,
+        topic: &'a Topic,
+        index: i32,
+        records: Option<Records>,
+    ) -> Result<(&'a Arc<Partition>, Result<CheckedBatch, Unchecked>), RefusedBatch> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
         if internal_topics::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -150,16 +260,6 @@ impl Batches<'_> {
         if acks == Acks::All && !has_enough_in_step(topic, partition) {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
-        let batch = self.check(partition, records.unwrap_or_default()).await?;
-        let time = if batch.header.attributes.log_append_time() {
-            batch.header.max_timestamp
-        } else {
-            NO_APPEND_TIME
-        };
-        Ok(QueuedBatch { append: self.ctx.append(partition, batch), partition: Arc::clone(partition), time })
-    }
-
-    async fn check(self, partition: &Partition, records: Records) -> Result<Checked, RefusedBatch> {
         let settings = partition.settings();
         let rules = Rules {
             max_message_bytes: settings.max_message_bytes,
@@ -172,25 +272,42 @@ impl Batches<'_> {
             timestamp_before_max: settings.timestamp_before_max,
             timestamp_after_max: settings.timestamp_after_max,
         };
+        let bytes = records.unwrap_or_default().into_bytes();
+        let checked = record::check_within(&bytes, &rules, QUICK).ok_or(Unchecked { bytes, rules });
+        Ok((partition, checked))
+    }
+
+    fn queue(&self, partition: &Arc<Partition>, checked: CheckedBatch) -> Result<QueuedBatch, RefusedBatch> {
         let log_start = partition.ends().log_start;
-        let bytes = records.into_bytes();
-        let checked = match record::check_within(&bytes, &rules, QUICK) {
-            Some(checked) => checked,
-            None => check_at_leisure(bytes, rules).await,
-        };
-        let checked = checked.map_err(|error| RefusedBatch::of_record(error, log_start))?;
-        let attributes = checked.header.attributes;
+        let batch = checked.map_err(|error| RefusedBatch::of_record(error, log_start))?;
+        let attributes = batch.header.attributes;
         if self.ctx.version < 7 && attributes.codec() == Ok(Codec::Zstd) {
             return Err(ErrorCode::UnsupportedCompressionType.into());
         }
-        if attributes.transactional() {
+        let is_transactional = attributes.transactional();
+        if is_transactional {
             // As in Kafka, a missing transactional id is a missing right.
-            let id = self.transactional_id.ok_or(ErrorCode::TransactionalIdAuthorizationFailed)?;
-            self.ctx.transactional_id(id, Operation::Write).map_err(ErrorCode::from)?;
-            return Err(ErrorCode::InvalidTxnState.into());
+            let id =
+                self.transactional_id.ok().flatten().ok_or(ErrorCode::TransactionalIdAuthorizationFailed)?;
+            if let Some(producer) = batch.header.producer() {
+                let joins = self.joins().then(|| partition.key());
+                let allowed = id.check_batch(producer.id, joins);
+                allowed.map_err(|error| RefusedBatch::of_transaction(&error, self.ctx.version))?;
+            }
         }
-        Ok(checked)
+        let time = if attributes.log_append_time() { batch.header.max_timestamp } else { NO_APPEND_TIME };
+        let append = self.ctx.append(partition, batch, self.joins());
+        Ok(QueuedBatch { append, partition: Arc::clone(partition), is_transactional, time })
     }
+}
+
+/// The result of a batch's check.
+type CheckedBatch = Result<Checked, RecordError>;
+
+/// A batch whose check may take long.
+struct Unchecked {
+    bytes: Bytes,
+    rules: Rules,
 }
 
 /// A batch up to this decompressed size is checked on the thread that received it.
@@ -202,7 +319,7 @@ const LARGE: u64 = 16 << 20;
 /// Checks a batch with a large decompressed size on a blocking thread, so that other requests are served
 /// meanwhile. This uses at most half of the cores, and one more thread for the largest batches, because
 /// producers choose the size.
-async fn check_at_leisure(bytes: Bytes, rules: Rules) -> Result<Checked, RecordError> {
+async fn check_at_leisure(bytes: Bytes, rules: Rules) -> CheckedBatch {
     static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Semaphore::new((cores / 2).max(1)))
@@ -215,7 +332,8 @@ async fn check_at_leisure(bytes: Bytes, rules: Rules) -> Result<Checked, RecordE
     }
 }
 
-async fn on_one_of<T: Send + 'static>(
+/// Runs the work on a blocking thread, once one of these threads is free.
+pub(super) async fn on_one_of<T: Send + 'static>(
     threads: &LazyLock<Arc<Semaphore>>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
@@ -242,28 +360,44 @@ const NO_APPEND_TIME: Timestamp = Timestamp(-1);
 struct QueuedBatch {
     append: Append,
     partition: Arc<Partition>,
+    is_transactional: bool,
     /// The broker's time, if the topic uses it.
     time: Timestamp,
 }
 
 impl QueuedBatch {
-    async fn appended(self) -> Result<(Appended, Timestamp), RefusedBatch> {
-        let appended = match self.append.await {
+    async fn appended(self, version: i16) -> Result<(Appended, Timestamp), RefusedBatch> {
+        let QueuedBatch { append, partition, is_transactional, time } = self;
+        let appended = match append.await {
             Ok(appended) => appended,
+            Err(AppendError::Refused(refusal)) if is_transactional && is_of_transaction(&refusal) => {
+                return Err(RefusedBatch::of_transaction(&TransactionError::Refused(refusal), version));
+            }
             Err(error) => {
                 let refusal = Refusal::from(&error);
                 let is_of_the_producer = matches!(&error,
                     AppendError::Refused(refusal) if *refusal != kernel::Refusal::NotLeader);
-                let log_start = is_of_the_producer.then(|| self.partition.ends().log_start);
+                let log_start = is_of_the_producer.then(|| partition.ends().log_start);
                 return Err(RefusedBatch { refusal, records: Vec::new(), log_start });
             }
         };
         // As in Kafka, a duplicate batch is answered with the time that is stored for it.
-        let time =
-            if appended.repeated { self.partition.batch_time(appended.base_offset).await } else { self.time };
+        let time = if appended.repeated { partition.batch_time(appended.base_offset).await } else { time };
         Ok((appended, time))
     }
 }
+
+/// Whether the transaction refuses a transactional batch, not the partition.
+fn is_of_transaction(refusal: &kernel::Refusal) -> bool {
+    matches!(
+        refusal,
+        kernel::Refusal::NotInTransaction
+            | kernel::Refusal::UnknownTransactionalId
+            | kernel::Refusal::StaleProducerEpoch { .. }
+    )
+}
+
+const NO_ROOM: &str = "The broker's memory for transactions (jackdaw.transactions.max.bytes) is used up until some of them end.";
 
 /// A batch that was not appended.
 struct RefusedBatch {
@@ -273,6 +407,21 @@ struct RefusedBatch {
 }
 
 impl RefusedBatch {
+    /// Transient errors of coordinators have another code here, because producers retry only some codes.
+    fn of_transaction(error: &TransactionError, version: i16) -> RefusedBatch {
+        let code = if version >= ABORTABLE { ErrorCode::abortable(error) } else { ErrorCode::from(error) };
+        match code.before_fencing() {
+            ErrorCode::CoordinatorNotAvailable => {
+                let message = (*error == TransactionError::NoRoom).then(|| NO_ROOM.to_owned());
+                Refusal { code: ErrorCode::NotEnoughReplicas, message }.into()
+            }
+            code @ ErrorCode::InvalidTxnState => {
+                Refusal::new(code, "Partition was not added to the transaction").into()
+            }
+            code => code.into(),
+        }
+    }
+
     fn of_record(error: RecordError, log_start: Offset) -> RefusedBatch {
         let refusal = Refusal::from(&error);
         match error {
@@ -325,7 +474,8 @@ impl BegunTopic {
 
 /// Rule W11: acks=0 never gets a response. An error closes the connection, so that the client refreshes
 /// its metadata.
-fn unanswered(begun: Vec<BegunTopic>, requests: &Arc<Requests>) -> Reply<ProduceResponse> {
+fn unanswered(begun: Vec<BegunTopic>, mute: Duration, ctx: &Context) -> Reply<ProduceResponse> {
+    let requests = Arc::clone(&ctx.services.requests);
     const WHY: &str = "a batch sent with acks=0 was refused";
     let mut appends = Vec::new();
     for (_, outcome) in begun.into_iter().flat_map(|topic| topic.partitions) {
@@ -337,26 +487,26 @@ fn unanswered(begun: Vec<BegunTopic>, requests: &Arc<Requests>) -> Reply<Produce
             }
         }
     }
-    let requests = Arc::clone(requests);
-    Reply::Silence(Box::pin(async move {
+    let work = async move {
         for append in appends {
             if let Err(error) = append.await {
                 requests.refused(ProduceRequest::KEY, Refusal::from(&error).code.code(), 1);
                 return Err(WHY);
             }
         }
-        Ok(Duration::ZERO)
-    }))
+        Ok(())
+    };
+    Reply::Silence { mute, work: Box::pin(work) }
 }
 
-async fn answer(begun: Vec<BegunTopic>, ctx: Context) -> ProduceResponse {
+async fn answer(begun: Vec<BegunTopic>, held: Duration, ctx: Context) -> ProduceResponse {
     let mut responses = Vec::with_capacity(begun.len());
     let mut node_endpoints = Endpoints::new();
     for mut topic in begun {
         let mut partition_responses = Vec::with_capacity(topic.partitions.len());
         for (index, outcome) in std::mem::take(&mut topic.partitions) {
             let outcome = match outcome {
-                Ok(in_line) => in_line.appended().await,
+                Ok(in_line) => in_line.appended(ctx.version).await,
                 Err(refused) => Err(refused),
             };
             let mut answer = partition_answer(index, outcome);
@@ -366,7 +516,7 @@ async fn answer(begun: Vec<BegunTopic>, ctx: Context) -> ProduceResponse {
             {
                 answer.current_leader =
                     LeaderIdAndEpoch { leader_id: leader.id(), leader_epoch: leader.epoch.0 };
-                node_endpoints.tell(leader, &ctx, |node, host, port| {
+                node_endpoints.add(leader, &ctx, |node, host, port| {
                     let rack = ctx.services.settings().rack.clone();
                     NodeEndpoint { node_id: node.0, host, port, rack }
                 });
@@ -380,7 +530,7 @@ async fn answer(begun: Vec<BegunTopic>, ctx: Context) -> ProduceResponse {
         });
     }
     let node_endpoints = node_endpoints.into_vec();
-    ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() }
+    ProduceResponse { responses, throttle_time_ms: throttle::ms(held), node_endpoints }
 }
 
 fn partition_answer(

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use super::error::ErrorCode;
 use super::{Row, TABLE};
+use crate::security::principal::Forbidden;
 use crate::telemetry::{Count, Durations};
 
 /// Counters since the start of the broker.
 pub struct Requests {
     /// The counters by key; `None` for keys that are not served.
     by_key: Vec<Option<Box<OfKey>>>,
+    /// The accesses that were denied, for each of [`Forbidden::ALL`].
+    denied: [Count; Forbidden::ALL.len()],
 }
 
 /// The counters of one key.
@@ -31,7 +34,7 @@ impl Requests {
                 *place = Some(Box::new(OfKey::new(row)));
             }
         }
-        Requests { by_key }
+        Requests { by_key, denied: Default::default() }
     }
 
     /// The counters in the order of the keys.
@@ -59,6 +62,16 @@ impl Requests {
         }
     }
 
+    /// Counts an access for which the client lacks the right.
+    pub fn denied(&self, forbidden: Forbidden) {
+        self.denied[forbidden as usize].one();
+    }
+
+    /// The number of denied accesses, by the kind of the resource.
+    pub fn denials(&self) -> impl Iterator<Item = (Forbidden, u64)> {
+        Forbidden::ALL.iter().copied().zip(self.denied.iter().map(Count::get))
+    }
+
     fn of(&self, key: i16) -> Option<&OfKey> {
         self.by_key.get(usize::try_from(key).ok()?)?.as_deref()
     }
@@ -74,7 +87,7 @@ impl OfKey {
     fn new(row: &'static Row) -> OfKey {
         OfKey {
             row,
-            versions: (0..=row.max_version).map(|_| Count::new()).collect(),
+            versions: (0..=row.highest(true)).map(|_| Count::new()).collect(),
             took: Durations::default(),
             refused: ErrorCode::ALL.iter().map(|_| Count::new()).collect(),
         }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::api::Api;
 use crate::api::context::Services;
 use crate::api::fetch::session::Sessions;
-use crate::config::{BrokerSettings, Given, Listener};
+use crate::config::{BrokerSettings, ConfigError, Given, Listener};
+use crate::security::tls::Tls;
 use crate::server::{BindError, Bound, Resources, Server};
 use crate::stop::Stop;
 use crate::storage::StoreError;
@@ -23,6 +24,8 @@ pub(super) struct VirtualBroker {
     /// After the first start with the chosen ports, so that the broker restarts at the same addresses.
     listeners: Vec<Listener>,
     sessions: Arc<Sessions>,
+    /// The keys and certificates of its listeners, also while it is stopped.
+    tls: Arc<Tls>,
     running: Option<Running>,
 }
 
@@ -50,8 +53,9 @@ pub enum VirtualBrokerError {
 }
 
 impl VirtualBroker {
-    /// All virtual brokers, none of them running. Configured ports are known already.
-    pub fn all(common: &Common) -> Vec<VirtualBroker> {
+    /// All virtual brokers, none of them running. Configured ports are known already, and keys and certificates are
+    /// read.
+    pub fn all(common: &Common) -> Result<Vec<VirtualBroker>, ConfigError> {
         let ids = common.services.cluster.brokers.iter().zip(0..);
         let all = ids.map(|(id, nth)| {
             let settings = &common.settings;
@@ -59,9 +63,10 @@ impl VirtualBroker {
             let sessions = Arc::new(Sessions::new(settings.fetch_session_slots, bytes));
             let settings = Arc::new(common.settings.of_virtual_broker(nth));
             let listeners = settings.listeners.clone();
-            let broker = VirtualBroker { id: *id, settings, listeners, sessions, running: None };
+            let tls = Arc::new(Tls::load(&common.services.settings_of(&settings))?);
+            let broker = VirtualBroker { id: *id, settings, listeners, sessions, tls, running: None };
             broker.publish_ports(common);
-            broker
+            Ok(broker)
         });
         all.collect()
     }
@@ -84,7 +89,7 @@ impl VirtualBroker {
         let Common { services, settings, resources } = common;
         let (stop, stopping) = Stop::new();
         let own = services.of_virtual_broker(&self.settings, Arc::clone(&self.sessions), stopping.clone());
-        let services = Arc::new(own);
+        let services = Arc::new(own.with_tls(Arc::clone(&self.tls)));
         let api = Api::new(Arc::clone(&services));
         let server = Server::start_beside(resources, settings, bound, api, stopping)?;
         for (listener, address) in server.listening() {
@@ -102,6 +107,15 @@ impl VirtualBroker {
         if let Some(running) = &self.running {
             running.services.reload(written);
         }
+    }
+
+    /// Its keys and certificates, and the settings by which they are read.
+    pub fn tls(&self, common: &Common) -> (Arc<Tls>, Arc<BrokerSettings>) {
+        let settings = match &self.running {
+            Some(running) => running.services.settings(),
+            None => common.services.settings_of(&self.settings),
+        };
+        (Arc::clone(&self.tls), settings)
     }
 
     /// Signals the stop; [`VirtualBroker::stop`] waits for its end.

@@ -1,16 +1,25 @@
-//! `jackdaw topic|group|produce|consume|config`: a small client of any Kafka broker, on librdkafka.
+//! `jackdaw topic|group|transaction|quota|produce|consume|config|acl`: a small client of any Kafka broker, on librdkafka.
 //!
 //! Results are tables, or JSON with `--json`, on standard output; all other text is on standard error. It
 //! is no error if the reader of standard output stops reading.
 
+mod access;
+mod acl;
 mod alter;
 mod config;
 mod consume;
 mod group;
+#[cfg(feature = "security")]
+mod login;
+mod peer;
 mod position;
 mod produce;
+mod quota;
 mod table;
 mod topic;
+mod transaction;
+#[cfg(feature = "security")]
+mod user;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -30,13 +39,19 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{Offset, TopicPartitionList as List};
 use tokio::runtime::Runtime;
 
+use self::access::{Access, Settings};
 use super::{Exit, fail};
 use crate::types::IgnorePoison;
+pub(super) use acl::{Options as Acl, execute as acl};
 pub(super) use config::{Options as Config, execute as config};
 pub(super) use consume::{Options as Consume, execute as consume};
 pub(super) use group::{Options as Group, execute as group};
 pub(super) use produce::{Options as Produce, execute as produce};
+pub(super) use quota::{Options as Quota, execute as quota};
 pub(super) use topic::{Options as Topic, execute as topic};
+pub(super) use transaction::{Options as Transaction, execute as transaction};
+#[cfg(feature = "security")]
+pub(super) use user::{Options as User, execute as user};
 
 /// librdkafka requires a group for a consumer; no offsets are committed to this one.
 const NO_GROUP: &str = "jackdaw-client";
@@ -58,13 +73,11 @@ struct Connect {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     timeout: u32,
-    /// A setting of librdkafka, such as client.id=me; may be repeated
-    #[arg(short = 'X', long = "option", global = true, value_name = "NAME=VALUE",
-          value_parser = super::serve::name_and_value)]
-    options: Vec<(String, String)>,
     /// Print JSON instead of a table
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// The reasons why a command failed.
@@ -97,12 +110,8 @@ impl From<io::Error> for Failure {
 
 /// Connects, runs `work`, and turns its result into an exit code.
 fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> Done) -> Exit {
-    let session = match Session::new(connect) {
-        Ok(session) => session,
-        Err(error) => return fail(Exit::InputOutput, format_args!("no thread to work in: {error}")),
-    };
     let mut out = BufWriter::new(io::stdout().lock());
-    let done = work(&session, &mut out);
+    let done = Session::new(connect).and_then(|session| work(&session, &mut out));
     // Results that were found before a failure are shown too.
     let flushed = out.flush().map_err(Failure::from);
     match done.and(flushed) {
@@ -120,6 +129,7 @@ type Output<'a> = BufWriter<StdoutLock<'a>>;
 /// The state of one run of the program.
 struct Session {
     connect: Connect,
+    settings: Settings,
     runtime: Runtime,
     heard: Heard,
     stopped: Arc<AtomicBool>,
@@ -130,9 +140,16 @@ struct Session {
 struct Heard(Arc<Mutex<Option<String>>>);
 
 impl Session {
-    fn new(connect: &Connect) -> io::Result<Session> {
+    fn new(connect: &Connect) -> Done<Session> {
+        let settings = connect.access.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Session { connect: connect.clone(), runtime, heard: Heard::default(), stopped: Arc::default() })
+        Ok(Session {
+            connect: connect.clone(),
+            settings,
+            runtime,
+            heard: Heard::default(),
+            stopped: Arc::default(),
+        })
     }
 
     fn json(&self) -> bool {
@@ -150,7 +167,7 @@ impl Session {
         for (name, value) in own {
             settings.set(*name, *value);
         }
-        for (name, value) in &self.connect.options {
+        for (name, value) in self.settings.iter() {
             settings.set(name, value);
         }
         settings
@@ -198,7 +215,10 @@ impl Session {
     fn failed(&self, error: &KafkaError) -> Failure {
         let why = match error {
             KafkaError::ClientConfig(_, why, name, _) => {
-                return Failure::Usage(format!("-X {name}: {why}"));
+                return Failure::Usage(format!("-X {name}: {why}{}", advice(why)));
+            }
+            KafkaError::ClientCreation(why) => {
+                return Failure::Usage(format!("{why}{}", advice(why)));
             }
             KafkaError::AdminOp(code) => Some(*code),
             other => other.rdkafka_error_code(),
@@ -264,6 +284,15 @@ impl Session {
         let answered =
             consumer.offsets_for_times(asked, self.timeout()).map_err(|error| self.failed(&error))?;
         Ok(found(&answered))
+    }
+}
+
+/// Advice for a librdkafka without OpenSSL.
+fn advice(why: &str) -> &'static str {
+    if why.to_ascii_lowercase().contains("openssl") {
+        "; build jackdaw with --features client-tls"
+    } else {
+        ""
     }
 }
 

@@ -1,23 +1,21 @@
 //! `jackdaw health`: sends ApiVersions to a broker, for the health checks of containers. It does the same
 //! as `kafka-broker-api-versions`, without a JVM.
 
-use std::io::{self, BufWriter, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::sources::Sources;
+use super::wire::Wire;
 use super::{Exit, fail};
-use crate::config::{BrokerSettings, Listener};
+use crate::config::Listener;
 use crate::protocol::messages::KafkaApi;
 use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use crate::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
+use crate::types::host_and_port;
 
 /// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The maximum size of the response; a real one has less than a kilobyte.
-const LONGEST: u32 = 64 << 10;
 /// The version that all brokers support.
 const VERSION: i16 = 0;
 
@@ -51,10 +49,8 @@ pub(super) fn run(options: &Options) -> Exit {
 
 /// The address of the broker with these settings, for a client on the same machine.
 fn configured(sources: &Sources) -> Result<String, (Exit, String)> {
-    let mut given = sources.read(std::env::vars_os())?;
-    sources.complete(&mut given);
-    let settings = BrokerSettings::load(given).map_err(|error| (Exit::Settings, error.to_string()))?;
-    let first = settings.listeners.first().expect("settings without a listener are refused");
+    let listeners = sources.listeners(std::env::vars_os())?;
+    let first = listeners.first().expect("settings without a listener are refused");
     Ok(here(first))
 }
 
@@ -62,55 +58,17 @@ fn here(listener: &Listener) -> String {
     let Listener { host, port, .. } = listener;
     match host.as_str() {
         "" | "0.0.0.0" | "::" => format!("localhost:{port}"),
-        host if host.contains(':') => format!("[{host}]:{port}"),
-        host => format!("{host}:{port}"),
+        host => host_and_port(host, port),
     }
 }
 
 fn ask(address: &str) -> io::Result<ApiVersionsResponse> {
-    let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let mut socket = connect(address)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    let header = RequestHeader {
-        api_key: ApiVersionsRequest::KEY,
-        api_version: VERSION,
-        correlation_id: 1,
-        client_id: Some("jackdaw-health".to_owned()),
-    };
-    let mut out = Writer::new();
-    let written =
-        header.write(&mut out).and_then(|()| ApiVersionsRequest::default().encode(&mut out, VERSION));
-    let frame = written.and_then(|()| out.into_request()).map_err(|error| bad(error.to_string()))?;
-    socket.write_all(&frame)?;
-    let mut length = [0; 4];
-    socket.read_exact(&mut length)?;
-    let length = u32::from_be_bytes(length);
-    if length > LONGEST {
-        return Err(bad("this is no Kafka broker".to_owned()));
-    }
-    let mut body = vec![0; usize::try_from(length).unwrap_or_default()];
-    socket.read_exact(&mut body)?;
-    let mut input = Reader::new(body.into());
-    let answer = read_response_header(&mut input, ApiVersionsRequest::KEY, VERSION)
-        .and_then(|_| ApiVersionsResponse::decode(&mut input, VERSION))
-        .map_err(|error| bad(error.to_string()))?;
+    let mut wire = Wire::connect(address, "jackdaw-health", PATIENCE)?;
+    let answer = wire.call(VERSION, &ApiVersionsRequest::default())?;
     match answer.error_code {
         0 => Ok(answer),
-        code => Err(bad(format!("the broker answers with error {code}"))),
+        code => Err(io::Error::other(format!("the broker answers with error {code}"))),
     }
-}
-
-/// Connects to the first of the name's addresses that accepts it.
-fn connect(address: &str) -> io::Result<TcpStream> {
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }
 
 fn print(address: &str, answer: &ApiVersionsResponse) -> Exit {
@@ -128,6 +86,7 @@ fn print(address: &str, answer: &ApiVersionsResponse) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SecurityProtocol;
 
     #[test]
     fn a_listener_at_every_address_is_asked_at_localhost() {
@@ -138,8 +97,13 @@ mod tests {
             ("::1", "[::1]:9092"),
             ("broker", "broker:9092"),
         ] {
-            let listener =
-                Listener { name: "PLAINTEXT".into(), host: host.into(), port: 9092, advertised: None };
+            let listener = Listener {
+                name: "PLAINTEXT".into(),
+                protocol: SecurityProtocol::Plaintext,
+                host: host.into(),
+                port: 9092,
+                advertised: None,
+            };
             assert_eq!(here(&listener), asked);
         }
     }

@@ -11,10 +11,10 @@ use tokio::task::spawn_blocking;
 use tracing::{Level, info, warn};
 
 use super::notify::{self, notify};
-use super::sources::Sources;
+use super::sources::{Sources, refusal};
 use super::{Exit, exit_of_open, fail};
 use crate::broker::{Broker, Builder, StartError};
-use crate::config::{self, BrokerSettings, ConfigError, Given, Origin};
+use crate::config::{self, BrokerSettings, Given, Origin};
 use crate::telemetry::{self, Lines, LogFormat};
 
 #[derive(Clone, Debug, Args)]
@@ -88,13 +88,12 @@ fn start(options: Options) -> Exit {
             None => warn!(name, from, "unknown setting without effect"),
         }
     }
-    let is_about_safety =
-        |name: &&str| ["ssl.", "sasl.", "authorizer."].iter().any(|area| name.starts_with(area));
-    let (unsafe_without, idle): (Vec<_>, Vec<_>) = given.idle().into_iter().partition(is_about_safety);
-    if !unsafe_without.is_empty() {
+    let is_about_logins = |name: &&str| name.starts_with("sasl.");
+    let (of_logins, idle): (Vec<_>, Vec<_>) = given.idle().into_iter().partition(is_about_logins);
+    if !of_logins.is_empty() {
         warn!(
-            names = unsafe_without.join(" "),
-            "set, but there is no TLS, SASL or authorizer yet: everybody may do everything"
+            names = of_logins.join(" "),
+            "set, but without effect: Kerberos is not implemented, and the broker itself logs in nowhere"
         );
     }
     if !idle.is_empty() {
@@ -148,7 +147,7 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
     if let Some(format) = options.log_format {
         flag("--log-format", "jackdaw.log.format", format);
     }
-    options.sources.complete(&mut given);
+    options.sources.finish(&mut given)?;
     Ok(given)
 }
 
@@ -160,19 +159,6 @@ fn print_settings(given: &Given) -> Exit {
     // Ignored: the reader may stop reading.
     let _ = std::io::stdout().write_all(config::listing(&settings).as_bytes());
     Exit::Fine
-}
-
-/// The error message, with the file, variable or flag of the setting.
-fn refusal(error: &ConfigError, given: &Given) -> String {
-    let written = match error {
-        ConfigError::Invalid { name, .. } => given.written(name),
-        ConfigError::UnknownTopicSetting { .. }
-        | ConfigError::Listeners(_)
-        | ConfigError::OnlyController
-        | ConfigError::Conflict(_)
-        | ConfigError::File(_) => None,
-    };
-    written.map_or_else(|| error.to_string(), |written| format!("{error} ({written})"))
 }
 
 /// Warns if the settings are those of a node in a larger cluster. They are accepted, but there is no

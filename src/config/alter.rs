@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::logins::{self, base_of};
 use super::row::{Change as When, Kind, Row, numbers_per_address};
 use super::rules::{self, Candidate};
 use super::{Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, topic};
@@ -31,13 +32,19 @@ pub enum Operation {
     Subtract,
 }
 
-/// A requested change of one setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A requested change of one setting. The value may be a secret, so the `Debug` form has none.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     pub name: String,
     pub operation: Operation,
     /// Ignored if the setting is deleted.
     pub value: String,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}", self.operation, self.name)
+    }
 }
 
 /// The settings that a topic or another resource sets itself, by Kafka's names. Others have their defaults.
@@ -180,7 +187,7 @@ fn replicas_in_step(
 
 fn of_broker(resource: Resource, after: &Overrides, settings: &BrokerSettings) -> Result<(), String> {
     let named = after.iter().filter_map(|(name, value)| {
-        let row = broker::row(name).or_else(|| broker::row(broker::without_listener(name)?))?;
+        let row = broker::row(name).or_else(|| broker::row(base_of(name)))?;
         let differs = settings.altered.broker.get(name) != Some(value);
         Some(AlteredName { name, row, resource, differs })
     });
@@ -188,7 +195,7 @@ fn of_broker(resource: Resource, after: &Overrides, settings: &BrokerSettings) -
     may_be_altered(&named, BEFORE_VALUES)?;
     let mut own = BTreeMap::new();
     for (name, value) in after {
-        let base = broker::without_listener(name).unwrap_or(name);
+        let base = base_of(name);
         if base == broker::CONNECTIONS_OF {
             // As in Kafka, the message does not contain the name.
             numbers_per_address(base, value)?;
@@ -245,12 +252,20 @@ const BEFORE_VALUES: &[NameRule] = &[
 const AFTER_VALUES: &[NameRule] = &[
     (
         |it| {
-            it.resource == Resource::Cluster && [When::PerBroker, When::PerListener].contains(&it.row.change)
+            let is_of_a_listener = !it.has_no_prefix() && it.row.change == When::AtStart;
+            let is_per_broker =
+                [When::PerBroker, When::PerListener].contains(&it.row.change) || is_of_a_listener;
+            it.resource == Resource::Cluster && is_per_broker
         },
         "Cannot update these configs at default cluster level, broker id must be specified",
     ),
     (
-        |it| it.row.acts && it.row.change == When::PerBroker && it.differs,
+        |it| {
+            let acts_at_once =
+                [logins::MECHANISMS, logins::JAAS].contains(&it.row.name) || super::is_about_tls(it.row.name);
+            let at_start = it.row.change == When::PerBroker || logins::is_about_tokens(it.name);
+            it.row.acts && at_start && it.differs && !acts_at_once
+        },
         "These take effect at the start only, here",
     ),
 ];

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::Overrides;
-use super::listener::{self, Listener};
+use super::authorizer::{self, AuthorizerSettings};
+use super::listener::{self, Listener, SecurityProtocol};
+use super::logins::{self, Logins};
 use super::machine::OpenFiles;
-use super::row::{Row, Value, boolean, int, list, long, numbers_per_address, settings, short, text};
+use super::row::{
+    Row, Value, boolean, class, int, list, long, numbers_per_address, password, settings, short, text,
+};
 use super::rules::{self, Candidate};
-use super::{ConfigError, Given, Origin, machine, table, topic};
-use crate::types::{ClusterId, NodeId, Timestamp};
+use super::{ClientAuth, ConfigError, Given, Ignored, Origin, machine, oauth, providers, table, topic};
+use crate::types::{ClusterId, NodeId, Secret, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -25,7 +29,9 @@ const GROUP_MAX_SIZE: u32 = 5000;
 
 settings! {
     /// The settings of the broker, each from one row, with Kafka's names and defaults.
-    #[derive(Clone, Debug)]
+    ///
+    /// Some values are secrets, so the `Debug` form has none.
+    #[derive(Clone)]
     pub struct BrokerSettings {
         /// The id of this broker. With only one broker, any number is fine.
         node_id: NodeId = |v| NodeId(v.number()),
@@ -59,8 +65,8 @@ settings! {
         answer_budget: Option<u64> = Value::limit, long("jackdaw.answer.max.bytes", "-1");
         /// The memory that the broker divides among its parts. −1 means the limit of its control group
         /// (of a container), or the memory of the machine. Requests, responses, groups and the keys of
-        /// compaction get an eighth each, fetch sessions a sixteenth. The rest is for topics, recent
-        /// records and the overhead of the allocator.
+        /// compaction get an eighth each, fetch sessions, transactional ids and access control lists a
+        /// sixteenth each. The rest is for topics, recent records and the overhead of the allocator.
         memory: Option<u64> = Value::limit, long("jackdaw.memory.max.bytes", "-1");
         /// The number of requests of one connection that are served before other connections have their
         /// turn.
@@ -80,6 +86,49 @@ settings! {
         /// resolved and have no effect.
         connections_of: BTreeMap<IpAddr, u32> = |v| numbers_per_address("", &v.text()).unwrap_or_default(),
             text(CONNECTIONS_OF, "").dynamic().per_address();
+        /// The rate of new connections per second, of all listeners together. Beyond it a listener accepts the next
+        /// connection later, by at most one window of `quota.window.size.seconds`.
+        /// `listener.name.NAME.max.connection.creation.rate` is the rate of one listener.
+        connection_rate: u32 = Value::number, int(CONNECTION_RATE, "2147483647").dynamic().at_least(0);
+        /// The number of windows over which the use of quotas is measured, at most 1000. A client that used nothing
+        /// before may use the quota of all windows but one at once.
+        quota_windows: u32 = |v| v.number::<u32>().min(MOST_WINDOWS),
+            int("quota.window.num", "11").at_least(1);
+        /// The length of a window of quotas.
+        quota_window: Duration = |v| Duration::from_secs(v.number()),
+            int("quota.window.size.seconds", "1").at_least(1);
+        /// As `quota.window.num`, for the quota of created and deleted partitions (`controller_mutation_rate`).
+        mutation_windows: u32 = |v| v.number::<u32>().min(MOST_WINDOWS),
+            int("controller.quota.window.num", "11").at_least(1);
+        /// As `quota.window.size.seconds`, for the quota of created and deleted partitions.
+        mutation_window: Duration = |v| Duration::from_secs(v.number()),
+            int("controller.quota.window.size.seconds", "1").at_least(1);
+        /// The time for which a failed login waits for its answer, before its connection is closed.
+        login_failure_delay: Duration = Value::millis,
+            int("connection.failed.authentication.delay.ms", "100").at_least(0);
+        /// The secret that the HMACs of delegation tokens are made with. Without it there are no delegation tokens. Tokens
+        /// that were made with another secret can no longer be used.
+        token_secret: Option<Secret> = |v| v.text_if_any().map(Secret::new),
+            password("delegation.token.secret.key");
+        /// The longest time for which a delegation token can be used, with all renewals.
+        token_max_lifetime: Duration = Value::millis,
+            long("delegation.token.max.lifetime.ms", "604800000").at_least(1);
+        /// The time after which a delegation token expires if it is not renewed.
+        token_lifetime: Duration = Value::millis, long("delegation.token.expiry.time.ms", "86400000").at_least(1);
+        /// The time between two checks for expired delegation tokens, which are then removed.
+        token_check: Duration = Value::millis,
+            long("delegation.token.expiry.check.interval.ms", "3600000").at_least(1);
+        /// The maximum size of a request before the login.
+        login_max_bytes: u32 = Value::number, int("sasl.server.max.receive.size", "524288").at_least(1);
+        /// The time in which a client has to complete its TLS handshake.
+        handshake_timeout: Duration = Value::millis, int("jackdaw.tls.handshake.timeout.ms", "10000").at_least(1);
+        /// The maximum number of TLS handshakes at a time, from the whole first message of the client on. Others wait. The
+        /// more wait, the less time each handshake has: from a second down to a tenth. −1 means as many as fit into a
+        /// sixteenth of `jackdaw.memory.max.bytes`, at most 256.
+        max_handshakes: Option<u64> = Value::limit, int("jackdaw.tls.handshakes.max", "-1").at_least(-1);
+        /// Whether `/health` and `/metrics` ask for a user and a password (HTTP basic authentication). The users are those
+        /// of PLAIN, of any listener, and those with a SCRAM credential. `/livez` and `/readyz` never ask.
+        http_login: bool = Value::flag, boolean(HTTP_LOGIN, "false");
         /// The maximum size of the records in a Fetch response, whatever the client allows.
         fetch_max_bytes: u32 = Value::number, int("fetch.max.bytes", "57671680").at_least(1024);
         /// The maximum number of incremental fetch sessions.
@@ -121,7 +170,43 @@ settings! {
         /// stored in it.
         offsets_topic_segment_bytes: i32 = |v| v.number::<i32>().max(1 << 20),
             int("offsets.topic.segment.bytes", "104857600").at_least(1);
-        /// The time after which an idle idempotent producer is forgotten.
+        /// The longest timeout that a transactional producer may ask for.
+        transaction_max_timeout: Duration = Value::millis,
+            int("transaction.max.timeout.ms", "900000").at_least(1);
+        /// The interval of the checks for transactions that are open for longer than their timeout.
+        transaction_timeout_check: Duration = Value::millis,
+            int("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000").at_least(1);
+        /// The time after which a transactional id without a transaction is forgotten, while the clock is trusted.
+        transactional_id_expiration: Duration = Value::millis,
+            int("transactional.id.expiration.ms", "604800000").at_least(1);
+        /// The interval of the checks for transactional ids to forget.
+        transactional_id_check: Duration = Value::millis,
+            int("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000").at_least(1);
+        /// Whether a producer may ask for transactions that no timeout ends (KIP-939). Another system decides then, as
+        /// a database does in a two-phase commit. The next producer with the same transactional id still aborts such
+        /// a transaction. InitProducerId 6 is advertised with it.
+        two_phase_commit: bool = Value::flag, boolean("transaction.two.phase.commit.enable", "false");
+        /// The memory for all transactional ids, with the partitions and groups of their transactions. When it is
+        /// used up, new partitions and groups are refused with a retriable error; new ids are refused when three
+        /// quarters of it are used. −1 means a sixteenth of `jackdaw.memory.max.bytes`, at most 128 MiB.
+        transactions_budget: Option<u64> = Value::limit, long("jackdaw.transactions.max.bytes", "-1");
+        /// The number of partitions of `__transaction_state`. No data is stored in it.
+        transaction_topic_partitions: i32 = Value::number,
+            int("transaction.state.log.num.partitions", "50").at_least(1);
+        /// The replication factor of `__transaction_state`, at most the number of brokers. No data is stored
+        /// in it.
+        transaction_topic_replication: u16 = Value::number,
+            short("transaction.state.log.replication.factor", "3").at_least(1);
+        /// The `min.insync.replicas` that is shown for `__transaction_state`. No data is stored in it.
+        transaction_topic_min_isr: i32 = Value::number,
+            int("transaction.state.log.min.isr", "2").at_least(1);
+        /// The `segment.bytes` that is shown for `__transaction_state`, at least 1048576. No data is stored in
+        /// it.
+        transaction_topic_segment_bytes: i32 = |v| v.number::<i32>().max(1 << 20),
+            int("transaction.state.log.segment.bytes", "104857600").at_least(1);
+        /// The time after which an idle idempotent producer is forgotten. The retention checks look for them
+        /// (`log.retention.check.interval.ms`); Kafka's internal setting `producer.id.expiration.check.interval.ms`
+        /// therefore does not exist here.
         producer_expiration: Duration = Value::millis,
             int("producer.id.expiration.ms", "86400000").dynamic().at_least(1);
         /// The memory for idempotent producers of all partitions, 336 bytes for each producer of each partition.
@@ -164,10 +249,14 @@ settings! {
     more {
         /// The addresses for clients, and their advertised forms.
         listeners: Vec<Listener>,
+        /// How clients log in, by the name of the listener. Listeners without a login are not in it.
+        logins: BTreeMap<String, Arc<Logins>>,
         /// The address of the HTTP server for health checks and metrics.
         http: Option<Listener>,
         /// The id that a new data directory gets, and that an existing one must have.
         cluster_id: Option<ClusterId>,
+        /// The authorizer; `None` if everyone may do everything.
+        authorizer: Option<AuthorizerSettings>,
         /// The settings from before the start, with their sources.
         given: Given,
         /// The settings that were altered since.
@@ -179,17 +268,44 @@ settings! {
 }
 
 /// The settings that were altered while the broker ran, by name: for all brokers of the cluster, and for
-/// this one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// this one. Values may be secrets, so the `Debug` form has only the names.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Altered {
     pub cluster: Overrides,
     pub broker: Overrides,
 }
 
+impl Altered {
+    fn layer(&mut self, is_cluster: bool) -> &mut Overrides {
+        if is_cluster { &mut self.cluster } else { &mut self.broker }
+    }
+
+    /// The values of settings that exist, each with whether it is for the cluster; and all others.
+    fn split_known(self) -> (Vec<(bool, String, String)>, Altered) {
+        let (mut known, mut others) = (Vec::new(), Altered::default());
+        for (is_cluster, layer) in [(true, self.cluster), (false, self.broker)] {
+            for (name, value) in layer {
+                if row(logins::base_of(&name)).is_some() {
+                    known.push((is_cluster, name, value));
+                } else {
+                    others.layer(is_cluster).insert(name, value);
+                }
+            }
+        }
+        (known, others)
+    }
+}
+
 /// The default maximum for each of the large users of memory.
 const SHARE: u64 = 128 << 20;
+/// The maximum for access control lists.
+const ACLS: u64 = 64 << 20;
 /// The least memory with which a client can be served.
 const LEAST_SHARE: u64 = 1 << 20;
+
+/// The memory that a TLS handshake takes at most, and the default maximum number of them at a time.
+const HANDSHAKE: u64 = 96 << 10;
+const MOST_HANDSHAKES: u64 = 256;
 
 /// The maximum number of connections for health checks and scrapes.
 pub const HTTP_CONNECTIONS: usize = 16;
@@ -212,6 +328,10 @@ const OTHERS: &[Row] = &[
         .doc("The addresses that clients connect to, as `NAME://HOST:PORT`. `localhost` means both address families, port 0 any free port."),
     text("jackdaw.http.listener", "")
         .doc("The address for health checks (`/livez`, `/readyz`, `/health`) and metrics (`/metrics`) over HTTP, as `HOST:PORT`. Empty: none."),
+    boolean("jackdaw.http.tls", "false").doc(
+        "Whether the HTTP server has TLS. Its key store is that of `ssl.keystore.location`, or of the same name after \
+         `listener.name.http.`.",
+    ),
     text("jackdaw.log.format", "text")
         .one_of(&["text", "json"])
         .doc("The format of log lines: `text` for people, or `json` with one object per line."),
@@ -224,7 +344,60 @@ const OTHERS: &[Row] = &[
         .doc("The addresses that clients are given, for each listener name. By default the address that the client connected to."),
     text("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
         .per_broker()
-        .doc("The security protocol of each listener name. Only PLAINTEXT is supported so far."),
+        .doc("The security protocol of each listener name: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."),
+    list(logins::MECHANISMS, "GSSAPI").per_broker().doc(
+        "The mechanisms that clients of SASL listeners may log in with: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER. May \
+         have a listener in front (`listener.name.outside.`); then it acts at once when it is altered, except that \
+         OAUTHBEARER has to be there at the start.",
+    ),
+    password(logins::JAAS).per_broker().doc(
+        "The users of PLAIN: `org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"…\";`, or the \
+         options of OAUTHBEARER. As in \
+         Kafka it needs a listener and a mechanism in front, as in `listener.name.outside.plain.sasl.jaas.config`, and \
+         has no effect without them. It acts at once when it is altered.",
+    ),
+    text(logins::JAAS_FILE, "").doc(
+        "A JAAS file in the syntax of Java, whose context `KafkaServer`, or `outside.KafkaServer` for one listener, has the \
+         users of PLAIN. `KAFKA_OPTS` with `-Djava.security.auth.login.config=` sets it, too.",
+    ),
+    long(logins::MAX_REAUTH, "0").doc(
+        "The longest time from one login to the next: a client that has not logged in again is disconnected at its next \
+         request. 0 means any. May have a listener in front, and also a mechanism.",
+    ),
+    list(providers::PROVIDERS, "").dynamic().doc(
+        "The names of providers, whose values replace references such as `${file:/run/secrets/tls.properties:password}` in \
+         the values of the file, the environment and the flags. `config.providers.NAME.class` is Kafka's FileConfigProvider, \
+         DirectoryConfigProvider or EnvVarConfigProvider, with `param.allowed.paths` or `param.allowlist.pattern`.",
+    ),
+    class(logins::CALLBACK).doc(
+        "With OAUTHBEARER, `org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler` verifies the \
+         signatures of tokens; without this setting tokens have none. It needs a listener and the mechanism in front: \
+         `listener.name.outside.oauthbearer.sasl.server.callback.handler.class`. Every other class is refused.",
+    ),
+    text(oauth::KEYS_URL, "").null().doc(
+        "The keys of the issuer of tokens (JWKS), as `https://HOST/PATH` or `file:///PATH`. The broker does not start \
+         without them. This and all other settings of OAUTHBEARER may have a listener in front, and also the mechanism.",
+    ),
+    long(oauth::REFRESH, "3600000").at_least(0).doc(
+        "The time after which the keys at an HTTPS address are read again. They are also read again, at most every 10 \
+         seconds, when a token names an unknown key. A file is read again when it changes.",
+    ),
+    long(oauth::RETRY, "100").at_least(0).doc("The pause after the keys could not be read. It doubles with each attempt."),
+    long(oauth::RETRY_MOST, "10000").at_least(0).doc("The longest pause between two attempts to read the keys."),
+    list(oauth::AUDIENCE, "").doc("The audiences of which a token needs one in its claim `aud`."),
+    boolean(oauth::ANY_AUDIENCE, "false")
+        .doc("Whether tokens may be for any audience, if `sasl.oauthbearer.expected.audience` is not set."),
+    text(oauth::ISSUER, "").null().doc("The issuer that a token needs in its claim `iss`."),
+    boolean(oauth::ANY_ISSUER, "false")
+        .doc("Whether tokens may be from any issuer, if `sasl.oauthbearer.expected.issuer` is not set."),
+    int(oauth::CLOCK_SKEW, "30")
+        .at_least(0)
+        .doc("The difference of clocks that is allowed when the times in a token are checked."),
+    text(oauth::SCOPE_CLAIM, "scope").doc("The claim with the scopes of a token."),
+    text(oauth::SUBJECT_CLAIM, "sub").doc("The claim with the name of the user."),
+    class(oauth::VALIDATOR)
+        .default(oauth::DEFAULT_VALIDATOR)
+        .doc("Kafka's default, or `BrokerJwtValidator` of the same package, which means the same here. Others are refused."),
     list("controller.listener.names", "")
         .null()
         .doc("The names of listeners for Kafka's controllers. Jackdaw does not open them."),
@@ -254,20 +427,90 @@ const OTHERS: &[Row] = &[
         .doc("The value of `flush.ms` that is shown for topics that do not set it. It has no effect: the broker's durability applies."),
     long("log.flush.scheduler.interval.ms", "9223372036854775807")
         .doc("As `log.flush.interval.ms`."),
+    text(authorizer::CLASS, "").doc(
+        "`org.apache.kafka.metadata.authorizer.StandardAuthorizer` turns access control lists on. Empty: everyone may do \
+         everything. No other class can be used.",
+    ),
+    text(authorizer::SUPER_USERS, "").doc(
+        "The principals that may do everything if there is an authorizer, separated by semicolons, for example \
+         `User:admin;User:other`.",
+    ),
+    boolean(authorizer::ALLOW_EVERYONE, "false").doc(
+        "Whether everyone may use a resource that no access control list is for. A list that only denies is one, too.",
+    ),
+    text("ssl.keystore.type", "JKS").per_listener().doc(
+        "The form of the key store: `JKS`, `PKCS12` or `PEM`. As in Java, the first two are told apart by the file itself.",
+    ),
+    text("ssl.keystore.location", "")
+        .null()
+        .per_listener()
+        .doc("The file with the private key and the certificates of the server. It is read again at SIGHUP, or when the setting is set again."),
+    password("ssl.keystore.password").per_listener().doc("The password of the key store, if it is `JKS` or `PKCS12`."),
+    password("ssl.key.password")
+        .per_listener()
+        .doc("The password of the private key: of a `JKS` key store where it differs from the store's, or of an encrypted PEM key."),
+    password("ssl.keystore.certificate.chain")
+        .per_listener()
+        .doc("The server's certificates as PEM text in place of a file, the server's own first."),
+    password("ssl.keystore.key").per_listener().doc("The private key (PKCS#8) as PEM text in place of a file."),
+    text("ssl.truststore.type", "JKS").per_listener().doc("The form of the trust store, as `ssl.keystore.type`."),
+    text("ssl.truststore.location", "")
+        .null()
+        .per_listener()
+        .doc("The file with the certificates by which clients are verified."),
+    password("ssl.truststore.password").per_listener().doc(
+        "The password of the trust store. A `JKS` store is read without it, but its integrity is not checked then.",
+    ),
+    password("ssl.truststore.certificates")
+        .per_listener()
+        .doc("The certificates by which clients are verified as PEM text in place of a file."),
+    list("ssl.enabled.protocols", "TLSv1.2,TLSv1.3")
+        .per_broker()
+        .doc("The versions of TLS that are served: `TLSv1.2` and `TLSv1.3`. Older ones are left out with a warning."),
+    list("ssl.cipher.suites", "").per_broker().doc(
+        "The cipher suites that are served, by Java's names. Empty means all that are known here; others are left out with a warning.",
+    ),
+    text("ssl.client.auth", "none")
+        .per_broker()
+        .one_of(&["required", "requested", "none"])
+        .doc("Whether a client has to show a certificate (`required`), may show one (`requested`), or is not asked for one (`none`)."),
+    text("ssl.principal.mapping.rules", "DEFAULT").doc(
+        "Rules that turn the name in a client's certificate into its principal: `RULE:PATTERN/REPLACEMENT/` with `L` \
+         or `U` after it for lower or upper case, or `DEFAULT` for the whole name. The first that matches counts.",
+    ),
+    boolean("ssl.allow.dn.changes", "false")
+        .doc("Whether a certificate that replaces another while the broker runs may have another name."),
+    boolean("ssl.allow.san.changes", "false")
+        .doc("Whether a certificate that replaces another while the broker runs may lack one of its alternative names."),
     int("broker.id", "-1").doc("The old name of `node.id`."),
     list("log.dir", "jackdaw-data").doc("The old name of `log.dirs`."),
 ];
+
+/// The most windows for each client's use of a quota.
+const MOST_WINDOWS: u32 = 1000;
+
+const HTTP_LOGIN: &str = "jackdaw.http.login";
+
+const CONNECTION_RATE: &str = "max.connection.creation.rate";
 
 pub(super) const CONNECTIONS_OF: &str = "max.connections.per.ip.overrides";
 
 /// As in Kafka, always set for the whole cluster, because elections depend on it (KIP-966).
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
+/// The listeners alone, whatever other settings are.
+pub fn listeners_of(given: &Given) -> Result<Vec<Listener>, ConfigError> {
+    let read = |row: &Row| given.get(row.name).and_then(|written| row.read(written).ok());
+    listener::listeners(|name| row(name).map_or_else(Vec::new, |row| resolve(row, read).words()))
+        .map_err(|error| error.hiding_provided(given))
+}
+
 impl BrokerSettings {
     /// The settings of a broker that is started with `given`. An unknown name is no error: see
     /// [`Given::unknown`].
     pub fn load(given: Given) -> Result<BrokerSettings, ConfigError> {
-        let settings = BrokerSettings::with(given, Altered::default())?;
+        let settings = BrokerSettings::with(given.clone(), Altered::default())
+            .map_err(|error| error.hiding_provided(&given))?;
         listener::check_room(&settings.listeners, settings.brokers)?;
         Ok(settings)
     }
@@ -289,23 +532,50 @@ impl BrokerSettings {
     }
 
     /// As [`BrokerSettings::altered`], for values that were checked when they were stored. A value that
-    /// is no longer valid is left out and returned as an error.
-    pub fn altered_before(&self, mut altered: Altered) -> (BrokerSettings, Vec<ConfigError>) {
-        let mut invalid = Vec::new();
-        for layer in [&mut altered.cluster, &mut altered.broker] {
-            layer.retain(|name, value| match row(name).map(|row| row.read(value)) {
-                None | Some(Ok(_)) => true,
-                Some(Err(error)) => {
-                    invalid.push(error);
-                    false
+    /// is no longer valid is left out alone, and returned with the reason. The settings are loaded once for each value
+    /// only if the values are valid one by one, but not together.
+    pub fn altered_before(&self, altered: Altered) -> (BrokerSettings, Vec<Ignored>) {
+        if let Ok(settings) = self.altered(altered.clone()) {
+            return (settings, Vec::new());
+        }
+        let (mut rest, mut kept) = altered.split_known();
+        let mut wrong = Vec::new();
+        rest.retain(|(_, name, value)| match row(name).map(|row| row.read(value)) {
+            Some(Err(error)) => {
+                wrong.push(Ignored { name: name.clone(), error });
+                false
+            }
+            Some(Ok(_)) | None => true,
+        });
+        let mut together = kept.clone();
+        for (is_cluster, name, value) in &rest {
+            together.layer(*is_cluster).insert(name.clone(), value.clone());
+        }
+        if let Ok(settings) = self.altered(together) {
+            return (settings, wrong);
+        }
+        let mut settings = self.altered(kept.clone()).unwrap_or_else(|_| self.clone());
+        loop {
+            let before = rest.len();
+            let mut ignored = Vec::new();
+            rest.retain(|(is_cluster, name, value)| {
+                let mut more = kept.clone();
+                more.layer(*is_cluster).insert(name.clone(), value.clone());
+                match self.altered(more.clone()) {
+                    Ok(with_it) => {
+                        (kept, settings) = (more, with_it);
+                        false
+                    }
+                    Err(error) => {
+                        ignored.push(Ignored { name: name.clone(), error });
+                        true
+                    }
                 }
             });
-        }
-        match self.altered(altered) {
-            Ok(settings) => (settings, invalid),
-            Err(error) => {
-                invalid.push(error);
-                (self.clone(), invalid)
+            // A value may be valid only after one that was added later.
+            if rest.len() == before || rest.is_empty() {
+                wrong.append(&mut ignored);
+                return (settings, wrong);
             }
         }
     }
@@ -339,26 +609,72 @@ impl BrokerSettings {
         candidate.keeps(rules::BROKER)?;
         let list = |name: &str| value(name).map_or_else(Vec::new, |value| value.words());
         let listeners = listener::listeners(list)?;
+        let logins = logins::of_listeners(&listeners, |name| current(name, &altered, &given))?;
+        for listener in &listeners {
+            connection_rate(&listener.name, &altered, &given)?;
+        }
         let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
-        let http = listener::http(http.text_if_any())?;
+        let tls = values.get(row("jackdaw.http.tls").expect("the row stands above")).flag();
+        let http = listener::http(http.text_if_any(), tls)?;
         let cluster_id = values.get(row("jackdaw.cluster.id").expect("the row stands above"));
         let cluster_id = cluster_id.text_if_any().map(|written| read_cluster_id(&written)).transpose()?;
+        let authorizer = {
+            let value = |name: &str| values.get(row(name).expect("the row stands above"));
+            let (class, super_users) =
+                (value(authorizer::CLASS).text(), value(authorizer::SUPER_USERS).text());
+            authorizer::read(&class, &super_users, value(authorizer::ALLOW_EVERYONE).flag())?
+        };
         let settings = BrokerSettings::from_values(
             |row| values.get(row),
-            listeners,
-            http,
-            cluster_id,
-            given,
-            altered,
-            set,
+            (listeners, logins, http, cluster_id, authorizer, given, altered, set),
         );
+        if settings.http_login && !cfg!(feature = "security") {
+            let why = "logins are not in this build: it was built without the feature `security`";
+            return Err(ConfigError::invalid(HTTP_LOGIN, "true", why));
+        }
         Ok(settings)
+    }
+
+    /// Whether everyone on a network can read health and metrics: not on loopback, with neither TLS nor a login.
+    pub fn is_http_unprotected(&self) -> bool {
+        self.is_http_in_the_open() && !self.http_login
+    }
+
+    /// Whether passwords of users pass a network unencrypted on their way to the HTTP server.
+    pub fn is_http_login_in_the_open(&self) -> bool {
+        self.is_http_in_the_open() && self.http_login
+    }
+
+    fn is_http_in_the_open(&self) -> bool {
+        self.http.as_ref().is_some_and(|http| !http.is_on_loopback() && !http.protocol.is_encrypted())
     }
 
     /// The shares of the process's open files. `Err` has the number that is needed.
     pub fn open_files(&self) -> Result<OpenFiles, usize> {
         let http = if self.http.is_some() { HTTP_CONNECTIONS } else { 0 };
         OpenFiles::share_out(machine::open_files(), usize::from(self.brokers) * self.listeners.len(), http)
+    }
+
+    /// The listeners where everyone on a network can do everything: not on loopback, without a login or required
+    /// certificates, and without an authorizer that refuses strangers.
+    pub fn unprotected_listeners(&self) -> Vec<&Listener> {
+        if self.authorizer.as_ref().is_some_and(|authorizer| !authorizer.lets_strangers_in()) {
+            return Vec::new();
+        }
+        let knows_clients = |listener: &Listener| match listener.protocol {
+            SecurityProtocol::Plaintext => false,
+            SecurityProtocol::Ssl => {
+                self.tls(&listener.name).is_ok_and(|tls| tls.client_auth.value == ClientAuth::Required)
+            }
+            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => true,
+        };
+        let all = self.listeners.iter();
+        all.filter(|listener| !listener.is_on_loopback() && !knows_clients(listener)).collect()
+    }
+
+    /// The rate of new connections of one listener; `None` if it has none of its own.
+    pub fn connection_rate_of(&self, listener: &str) -> Option<u32> {
+        connection_rate(listener, &self.altered, &self.given).ok()?
     }
 
     /// The memory in bytes for requests of all clients.
@@ -376,6 +692,16 @@ impl BrokerSettings {
         self.share(self.groups_budget)
     }
 
+    /// The memory in bytes for all transactional ids.
+    pub fn transaction_memory(&self) -> usize {
+        self.share(self.transactions_budget.or(Some((self.eighth() / 2).min(SHARE))))
+    }
+
+    /// The memory in bytes for all access control lists.
+    pub fn acl_memory(&self) -> usize {
+        usize::try_from((self.eighth() / 2).min(ACLS)).unwrap_or(usize::MAX)
+    }
+
     /// The memory in bytes for the keys of a log during its compaction.
     pub fn cleaner_memory(&self) -> u64 {
         self.cleaner_memory.min(self.eighth()).max(LEAST_SHARE)
@@ -384,6 +710,13 @@ impl BrokerSettings {
     /// The memory in bytes for all fetch sessions.
     pub fn session_memory(&self) -> usize {
         usize::try_from(self.eighth() / 2).unwrap_or(usize::MAX)
+    }
+
+    /// The maximum number of TLS handshakes at a time.
+    pub fn handshakes(&self) -> usize {
+        let most =
+            self.max_handshakes.unwrap_or_else(|| (self.eighth() / 2 / HANDSHAKE).min(MOST_HANDSHAKES));
+        usize::try_from(most.max(1)).unwrap_or(usize::MAX)
     }
 
     fn share(&self, set: Option<u64>) -> usize {
@@ -442,6 +775,25 @@ impl BrokerSettings {
     }
 }
 
+impl std::fmt::Debug for BrokerSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let BrokerSettings { node_id, given, altered, .. } = self;
+        f.debug_struct("BrokerSettings")
+            .field("node_id", node_id)
+            .field("given", given)
+            .field("altered", altered)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Altered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |layer: &Overrides| layer.keys().cloned().collect::<Vec<_>>();
+        let Altered { cluster, broker } = self;
+        f.debug_struct("Altered").field("cluster", &names(cluster)).field("broker", &names(broker)).finish()
+    }
+}
+
 impl Default for BrokerSettings {
     fn default() -> BrokerSettings {
         BrokerSettings::load(Given::default()).expect("the defaults pass their own checks")
@@ -470,10 +822,9 @@ impl std::fmt::Display for Durability {
 }
 
 fn read_cluster_id(written: &str) -> Result<ClusterId, ConfigError> {
-    ClusterId::parse(written.trim()).ok_or_else(|| ConfigError::Invalid {
-        name: "jackdaw.cluster.id".to_owned(),
-        value: written.to_owned(),
-        why: format!("expected at most {} bytes without control characters", ClusterId::MOST),
+    ClusterId::parse(written.trim()).ok_or_else(|| {
+        let why = format!("expected at most {} bytes without control characters", ClusterId::MOST);
+        ConfigError::invalid("jackdaw.cluster.id", written, why)
     })
 }
 
@@ -531,6 +882,20 @@ fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
         .map(|(stand_in, factor)| (stand_in.default_value(), factor))
         .find(|(value, _)| *value != Value::Null)
         .map_or(Value::Null, |(value, factor)| value.scaled(factor, asked))
+}
+
+/// The rate of new connections that a listener has of its own.
+fn connection_rate(listener: &str, altered: &Altered, given: &Given) -> Result<Option<u32>, ConfigError> {
+    let name = format!("listener.name.{}.{CONNECTION_RATE}", listener.to_ascii_lowercase());
+    let Some(written) = current(&name, altered, given) else { return Ok(None) };
+    let row = row(CONNECTION_RATE).expect("the row stands above");
+    Ok(Some(row.read(written).map_err(|error| error.under(&name))?.number()))
+}
+
+/// The text that is set under this name: altered for this broker, else for the cluster, else given at the start.
+pub(super) fn current<'a>(name: &str, altered: &'a Altered, given: &'a Given) -> Option<&'a str> {
+    let altered = altered.broker.get(name).or_else(|| altered.cluster.get(name));
+    altered.map(String::as_str).or_else(|| given.get(name))
 }
 
 /// `ssl.keystore.location` for `listener.name.internal.ssl.keystore.location`; the name itself if it has

@@ -1,6 +1,8 @@
 //! Settings as DescribeConfigs returns them: values, sources and synonyms.
 
 use super::Overrides;
+use super::authorizer::{ALLOW_EVERYONE, SUPER_USERS, is_unknown_to_kafka};
+use super::logins::base_of;
 use super::row::{Change, Kind, Row};
 use super::{BrokerSettings, GroupSettings, broker, client_metrics, group, topic};
 
@@ -74,7 +76,8 @@ pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
         let is_set = || {
             settings.altered.cluster.contains_key(row.name) || settings.altered.broker.contains_key(row.name)
         };
-        !row.is_ours() && (!ONLY_ALTERED.contains(&row.name) || is_set())
+        let is_kafkas = !row.is_ours() && !is_unknown_to_kafka(row.name);
+        is_kafkas && (!ONLY_ALTERED.contains(&row.name) || is_set())
     };
     let known = broker::rows().iter().filter(is_shown).map(|row| {
         let value = match row.name {
@@ -84,12 +87,16 @@ pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
         described(row, value, broker_synonyms(row.name, settings), row.change == Change::AtStart)
     });
     let set = settings.given.unknown().into_iter().map(|(name, _)| name);
+    let set = set.chain(settings.given.of_listeners().map(|(name, _)| name));
+    let set = set.chain(settings.given.of_providers());
+    let of_authorizer = [SUPER_USERS, ALLOW_EVERYONE];
+    let of_authorizer = of_authorizer.into_iter().filter(|name| settings.given.get(name).is_some());
     let altered = settings.altered.cluster.keys().chain(settings.altered.broker.keys()).map(String::as_str);
-    let unknown = set.chain(altered.filter(|name| broker::row(name).is_none()));
+    let unknown = set.chain(of_authorizer).chain(altered.filter(|name| broker::row(name).is_none()));
     let mut unknown: Vec<&str> = unknown.filter(|name| !is_ours(name)).collect();
     unknown.sort_unstable();
     unknown.dedup();
-    let unknown = unknown.into_iter().map(|name| unknown_setting(name, broker_synonyms(name, settings)));
+    let unknown = unknown.into_iter().map(|name| without_row(name, broker_synonyms(name, settings)));
     let mut all: Vec<Described> = known.chain(unknown).collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
     all
@@ -98,13 +105,12 @@ pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
 /// The settings that were altered for all brokers of the cluster.
 pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
     let altered = settings.altered.cluster.iter().map(|(name, value)| {
-        let row = broker::row(name);
-        let is_hidden = row.is_none_or(|row| row.kind == Kind::Password);
+        let is_hidden = kafkas_row(base_of(name)).is_none_or(|row| row.kind == Kind::Password);
         let shown = (!is_hidden).then(|| value.clone());
         let synonyms = vec![Synonym::new(name, shown.clone(), Source::DynamicCluster)];
-        match row {
+        match broker::row(name) {
             Some(row) => described(row, shown, synonyms, row.change == Change::AtStart),
-            None => unknown_setting(name, synonyms),
+            None => without_row(name, synonyms),
         }
     });
     altered.collect()
@@ -157,15 +163,18 @@ fn described(row: &Row, value: Option<String>, synonyms: Vec<Synonym>, read_only
     }
 }
 
-/// An unknown setting. As in Kafka it is sensitive, because it could be a secret.
-fn unknown_setting(name: &str, synonyms: Vec<Synonym>) -> Described {
+/// A setting with a listener in front, or an unknown one. As in Kafka the latter is sensitive, because it could be a
+/// secret.
+fn without_row(name: &str, synonyms: Vec<Synonym>) -> Described {
+    let row = kafkas_row(base_of(name));
+    let sensitive = row.is_none_or(|row| row.kind == Kind::Password);
     Described {
         name: name.to_owned(),
-        value: None,
-        kind: None,
+        value: synonyms.first().and_then(|first| first.value.clone()).filter(|_| !sensitive),
+        kind: row.map(|row| row.kind),
         source: synonyms.first().map_or(Source::Default, |first| first.source),
         read_only: true,
-        sensitive: true,
+        sensitive,
         synonyms,
         doc: None,
     }
@@ -175,18 +184,24 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("jackdaw.") || name.starts_with("internal.")
 }
 
+/// The row of a setting; `None` if Kafka's broker does not know it.
+fn kafkas_row(name: &str) -> Option<&'static Row> {
+    broker::row(name).filter(|row| !is_unknown_to_kafka(row.name))
+}
+
 /// A layer of settings that are looked up by name.
 type Layer<'a> = (&'a dyn Fn(&str) -> Option<String>, Source);
 
 /// The values for this broker, for all brokers, from the start, and the defaults; each for the name and
 /// its other names. As in Kafka, the list begins with the name itself or is empty.
 fn broker_synonyms(name: &str, settings: &BrokerSettings) -> Vec<Synonym> {
-    let row = broker::row(name);
-    let is_hidden = row.is_none_or(|row| row.kind == Kind::Password);
+    let row = kafkas_row(name);
+    let base = base_of(name);
+    let is_hidden = kafkas_row(base).is_none_or(|row| row.kind == Kind::Password);
     // Kafka does not list the other names of these two as synonyms.
     let stand_ins =
         row.filter(|_| !["node.id", "log.dirs"].contains(&name)).map_or(&[][..], |row| row.stands_in);
-    let listener_base = broker::without_listener(name).filter(|base| *base != name);
+    let listener_base = Some(base).filter(|base| *base != name);
     let names: Vec<&str> =
         std::iter::once(name).chain(stand_ins.iter().map(|(other, _)| *other)).chain(listener_base).collect();
     let node_id = settings.node_id.to_string();
@@ -198,7 +213,7 @@ fn broker_synonyms(name: &str, settings: &BrokerSettings) -> Vec<Synonym> {
         (&|name| settings.altered.broker.get(name).cloned(), Source::DynamicBroker),
         (&|name| settings.altered.cluster.get(name).cloned(), Source::DynamicCluster),
         (&started, Source::StaticBroker),
-        (&|name| Some(broker::row(name)?.default?.to_owned()).filter(|_| name != "node.id"), Source::Default),
+        (&|name| Some(kafkas_row(name)?.default?.to_owned()).filter(|_| name != "node.id"), Source::Default),
     ];
     let mut synonyms = Vec::new();
     for (value, source) in layers {

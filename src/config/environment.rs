@@ -1,6 +1,7 @@
 //! `KAFKA_…` environment variables and `CLUSTER_ID`, read as in the image `apache/kafka`.
 
-use super::{Given, Origin};
+use super::logins::JAAS_FILE;
+use super::{ConfigError, Given, Origin};
 
 const PREFIX: &str = "KAFKA_";
 
@@ -20,7 +21,48 @@ const FOR_SCRIPTS: &[&str] = &[
     "VERSION",
 ];
 
+/// The directory of the image that keys, certificates and their passwords are mounted to.
+pub const SECRETS: &str = "/etc/kafka/secrets";
+
+/// Variables with the name of a file among the secrets, and the settings of its path.
+const FILE_NAMES: &[(&str, &str)] = &[
+    ("KAFKA_SSL_KEYSTORE_FILENAME", "ssl.keystore.location"),
+    ("KAFKA_SSL_TRUSTSTORE_FILENAME", "ssl.truststore.location"),
+];
+
+/// Variables with the name of a file among the secrets, and the settings of the password in it.
+const CREDENTIALS: &[(&str, &str)] = &[
+    ("KAFKA_SSL_KEYSTORE_CREDENTIALS", "ssl.keystore.password"),
+    ("KAFKA_SSL_KEY_CREDENTIALS", "ssl.key.password"),
+    ("KAFKA_SSL_TRUSTSTORE_CREDENTIALS", "ssl.truststore.password"),
+];
+
 impl Given {
+    /// Sets the key stores and passwords among the secrets of the image that variables name. As in the image, they have
+    /// precedence over variables of the settings themselves.
+    pub fn set_secrets(
+        &mut self,
+        variables: &[(String, String)],
+        directory: &str,
+    ) -> Result<(), ConfigError> {
+        let named = |names: &'static [(&str, &'static str)]| {
+            variables.iter().filter(|(_, file)| !file.is_empty()).filter_map(move |(variable, file)| {
+                let (_, setting) = names.iter().find(|(name, _)| name == variable)?;
+                Some((variable, *setting, format!("{directory}/{file}")))
+            })
+        };
+        for (variable, setting, path) in named(FILE_NAMES) {
+            self.set_from(Origin::Environment, variable, setting, path);
+        }
+        for (variable, setting, path) in named(CREDENTIALS) {
+            let password = std::fs::read_to_string(&path)
+                .map_err(|error| ConfigError::invalid(variable, &path, error.to_string()))?;
+            let password = password.trim_end_matches(['\n', '\r']);
+            self.set_from(Origin::Environment, variable, setting, password);
+        }
+        Ok(())
+    }
+
     /// Sets the settings among the variables of a process, over earlier values.
     ///
     /// As in the image, a broker that only has advertised listeners listens at their ports on all
@@ -30,7 +72,9 @@ impl Given {
         let mut variables: Vec<(String, String)> = variables.into_iter().collect();
         variables.sort();
         for (variable, value) in variables {
-            if let Some(name) = setting(&variable) {
+            if let Some(path) = jaas_file(&variable, &value) {
+                self.set_from(Origin::Environment, variable, JAAS_FILE, path);
+            } else if let Some(name) = setting(&variable) {
                 self.set_from(Origin::Environment, variable, name, value);
             }
         }
@@ -51,10 +95,17 @@ fn setting(variable: &str) -> Option<String> {
     }
     let rest = variable.strip_prefix(PREFIX).filter(|rest| !rest.is_empty())?;
     let is_for_scripts = FOR_SCRIPTS.contains(&rest) || rest.starts_with("JMX_");
-    if is_for_scripts || is_a_kubernetes_service(rest) {
+    let is_secret = FILE_NAMES.iter().chain(CREDENTIALS).any(|(name, _)| *name == variable);
+    if is_secret || is_for_scripts || is_a_kubernetes_service(rest) {
         return None;
     }
     Some(rest.to_lowercase().replace('_', ".").replace("...", "-").replace("..", "_"))
+}
+
+/// The JAAS file that options for a JVM name.
+fn jaas_file<'a>(variable: &str, options: &'a str) -> Option<&'a str> {
+    let options = options.split_whitespace().filter(|_| variable == "KAFKA_OPTS");
+    options.filter_map(|option| option.strip_prefix("-Djava.security.auth.login.config=")).next_back()
 }
 
 /// If a service is named `kafka`, Kubernetes describes it to every pod in variables that look like
@@ -130,6 +181,62 @@ mod tests {
         ] {
             assert_eq!(setting(variable), None, "{variable}");
         }
+    }
+
+    #[test]
+    fn the_jaas_file_of_a_jvm_is_a_setting() {
+        let opts = "-Xmx1g -Djava.security.auth.login.config=/etc/kafka/jaas.conf -Da=b";
+        let given = given(&[("KAFKA_OPTS", opts), ("KAFKA_HEAP_OPTS", opts)]);
+        assert_eq!(given.get("jackdaw.sasl.jaas.file"), Some("/etc/kafka/jaas.conf"));
+        assert_eq!(given.written("jackdaw.sasl.jaas.file").unwrap().to_string(), "environment KAFKA_OPTS");
+    }
+
+    #[test]
+    fn key_stores_and_passwords_come_from_the_secrets_that_variables_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        for (file, password) in
+            [("key_creds", "k e y\n"), ("store_creds", "store\r\n\n"), ("trust_creds", "trust")]
+        {
+            std::fs::write(dir.path().join(file), password).unwrap();
+        }
+        let variables = [
+            ("KAFKA_SSL_KEYSTORE_FILENAME", "server.p12"),
+            ("KAFKA_SSL_KEYSTORE_CREDENTIALS", "store_creds"),
+            ("KAFKA_SSL_KEY_CREDENTIALS", "key_creds"),
+            ("KAFKA_SSL_TRUSTSTORE_FILENAME", "trust.p12"),
+            ("KAFKA_SSL_TRUSTSTORE_CREDENTIALS", "trust_creds"),
+            ("KAFKA_SSL_KEYSTORE_LOCATION", "/elsewhere"),
+        ];
+        let mut found = given(&variables);
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        found.set_secrets(&variables, path).unwrap();
+        let store = format!("{path}/server.p12");
+        let trust = format!("{path}/trust.p12");
+        for (setting, value) in [
+            ("ssl.keystore.location", store.as_str()),
+            ("ssl.keystore.password", "store"),
+            ("ssl.key.password", "k e y"),
+            ("ssl.truststore.location", trust.as_str()),
+            ("ssl.truststore.password", "trust"),
+        ] {
+            assert_eq!(found.get(setting), Some(value), "{setting}");
+        }
+        let from = found.written("ssl.key.password").unwrap().to_string();
+        assert_eq!(from, "environment KAFKA_SSL_KEY_CREDENTIALS");
+        assert!(found.unknown().is_empty(), "{:?}", found.unknown());
+    }
+
+    #[test]
+    fn a_password_file_that_is_not_there_is_refused_with_the_variable_and_the_path() {
+        let variable = ("KAFKA_SSL_KEY_CREDENTIALS".to_owned(), "creds".to_owned());
+        let refused = Given::default().set_secrets(&[variable], "/nowhere").unwrap_err().to_string();
+        assert!(
+            refused.contains("KAFKA_SSL_KEY_CREDENTIALS") && refused.contains("/nowhere/creds"),
+            "{refused}"
+        );
+        let empty = ("KAFKA_SSL_KEY_CREDENTIALS".to_owned(), String::new());
+        assert_eq!(Given::default().set_secrets(&[empty], "/nowhere"), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use super::ConfigError;
 
 /// A file in the syntax of Java's properties: `name=value`, `name: value` or `name value`. `#` and `!`
 /// begin a comment, and a backslash at the end of a line continues it on the next one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Values may be secrets, so the `Debug` form has only the names.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(pub Vec<(String, String)>);
 
 impl Properties {
@@ -26,6 +28,12 @@ impl Properties {
             found.push(entry);
         }
         Ok(Properties(found))
+    }
+}
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Properties, broker};
+use super::logins::base_of;
+use super::providers::OF_PROVIDERS;
+use super::row::Row;
+use super::{Properties, broker, listener, providers};
+use crate::types::HIDDEN;
 
 /// Names and values. A later source has precedence over an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,13 +14,16 @@ pub struct Given {
     values: BTreeMap<String, Written>,
 }
 
-/// A value as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value as it was written. It may be a secret, so its `Debug` form hides it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Written {
     pub value: String,
     pub origin: Origin,
     /// The file, variable or flag; empty if the embedding program set it.
     pub place: String,
+    /// Whether a provider gave the value or a part of it. Then the log and `--print-config` hide it.
+    /// As in Kafka, DescribeConfigs shows it, unless the setting is a password or unknown.
+    pub is_provided: bool,
 }
 
 /// The source of a value, in ascending order of precedence.
@@ -43,7 +50,10 @@ impl Given {
         name: impl Into<String>,
         value: impl Into<String>,
     ) {
-        self.values.insert(name.into(), Written { value: value.into(), origin, place: place.into() });
+        self.values.insert(
+            name.into(),
+            Written { value: value.into(), origin, place: place.into(), is_provided: false },
+        );
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -57,6 +67,10 @@ impl Given {
 
     pub fn origin(&self, name: &str) -> Origin {
         self.written(name).map_or(Origin::Default, |written| written.origin)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Written)> {
+        self.values.iter().map(|(name, written)| (name.as_str(), written))
     }
 
     /// Whether any value has this source.
@@ -90,11 +104,41 @@ impl Given {
         idle.map(|row| row.name).collect()
     }
 
+    /// The settings with a listener in front, each with the row of the setting without it.
+    pub(super) fn of_listeners(&self) -> impl Iterator<Item = (&str, &'static Row)> {
+        let names = self.values.keys().map(String::as_str).filter(|name| base_of(name) != *name);
+        names.filter_map(|name| Some((name, broker::row(base_of(name))?)))
+    }
+
+    /// The settings that [`listeners_of`](super::listeners_of) reads, and those of providers.
+    #[must_use]
+    pub fn of_all_listeners(mut self) -> Given {
+        self.values.retain(|name, _| {
+            listener::SETTINGS.contains(&name.as_str())
+                || name == providers::PROVIDERS
+                || name.starts_with(OF_PROVIDERS)
+        });
+        self
+    }
+
+    /// The settings of single providers.
+    pub(super) fn of_providers(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str).filter(|name| name.starts_with(OF_PROVIDERS))
+    }
+
     /// Unknown names, each with the most similar known one. As in Kafka they are only worth a warning,
     /// because plugins and clients share such files.
     pub fn unknown(&self) -> Vec<(&str, Option<&'static str>)> {
-        let unknown = self.values.keys().filter(|name| broker::row(name).is_none());
+        let is_unknown =
+            |name: &&String| broker::row(base_of(name)).is_none() && !name.starts_with(OF_PROVIDERS);
+        let unknown = self.values.keys().filter(is_unknown);
         unknown.map(|name| (name.as_str(), nearest(name))).collect()
+    }
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{HIDDEN} ({self})")
     }
 }
 

@@ -4,11 +4,72 @@ use std::net::IpAddr;
 
 use super::ConfigError;
 
+/// The security protocol of a listener, by Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityProtocol {
+    /// Neither encryption nor a login.
+    Plaintext,
+    /// TLS, with a client's certificate as its login.
+    Ssl,
+    /// A login without encryption.
+    SaslPlaintext,
+    /// A login over TLS.
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    const ALL: [SecurityProtocol; 4] = [
+        SecurityProtocol::Plaintext,
+        SecurityProtocol::Ssl,
+        SecurityProtocol::SaslPlaintext,
+        SecurityProtocol::SaslSsl,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SecurityProtocol::Plaintext => "PLAINTEXT",
+            SecurityProtocol::Ssl => "SSL",
+            SecurityProtocol::SaslPlaintext => "SASL_PLAINTEXT",
+            SecurityProtocol::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    /// Whether its connections begin with a TLS handshake.
+    pub fn is_encrypted(self) -> bool {
+        match self {
+            SecurityProtocol::Ssl | SecurityProtocol::SaslSsl => true,
+            SecurityProtocol::Plaintext | SecurityProtocol::SaslPlaintext => false,
+        }
+    }
+
+    /// Whether its clients have to log in with SASL.
+    pub fn needs_login(self) -> bool {
+        match self {
+            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => true,
+            SecurityProtocol::Plaintext | SecurityProtocol::Ssl => false,
+        }
+    }
+
+    /// The protocol of this name, or why it cannot be served.
+    pub fn named(name: &str) -> Result<SecurityProtocol, String> {
+        let Some(protocol) = SecurityProtocol::ALL.into_iter().find(|protocol| protocol.name() == name)
+        else {
+            let known = SecurityProtocol::ALL.map(SecurityProtocol::name).join(", ");
+            return Err(format!("{name} is no security protocol; there are {known}"));
+        };
+        if protocol != SecurityProtocol::Plaintext && !cfg!(feature = "security") {
+            return Err(format!("{name} is not in this build: it was built without the feature `security`"));
+        }
+        Ok(protocol)
+    }
+}
+
 /// One address that the broker listens at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Kafka's listener name, such as `PLAINTEXT`.
     pub name: String,
+    pub protocol: SecurityProtocol,
     /// Empty means all addresses of the machine, `localhost` both loopback addresses.
     pub host: String,
     /// 0 chooses any free port.
@@ -29,8 +90,12 @@ impl Listener {
 
     /// Whether the advertised host is a loopback address, which leads clients back to their own machine.
     pub fn advertises_loopback(&self) -> bool {
-        let host = self.advertised.as_ref().map_or(&self.host, |(host, _)| host);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_loopback(self.advertised.as_ref().map_or(&self.host, |(host, _)| host))
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_on_loopback(&self) -> bool {
+        is_loopback(&self.host)
     }
 
     /// The listener of the nth virtual broker; its port is offset by n. Port 0 stays 0, so that each gets
@@ -67,11 +132,7 @@ pub(super) fn check_room(listeners: &[Listener], brokers: u16) -> Result<(), Con
     for listener in listeners.iter().filter(|listener| listener.port != 0) {
         let refuse = |why: String| {
             let Listener { name, host, port, .. } = listener;
-            Err(ConfigError::Invalid {
-                name: "listeners".to_owned(),
-                value: format!("{name}://{host}:{port}"),
-                why,
-            })
+            Err(ConfigError::invalid("listeners", format!("{name}://{host}:{port}"), why))
         };
         let Some(last) = listener.port.checked_add(brokers - 1) else {
             return refuse(format!(
@@ -93,6 +154,10 @@ pub(super) fn check_room(listeners: &[Listener], brokers: u16) -> Result<(), Con
     Ok(())
 }
 
+/// The settings that say all about the listeners.
+pub(super) const SETTINGS: &[&str] =
+    &["listeners", "advertised.listeners", "listener.security.protocol.map", "controller.listener.names"];
+
 /// Reads the listeners from their four settings.
 pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listener>, ConfigError> {
     let said = |name| row(name).into_iter().filter(|entry| !entry.is_empty());
@@ -100,7 +165,7 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
     for written in said("advertised.listeners") {
         let (name, host, port) = endpoint("advertised.listeners", &written)?;
         if is_any_address(&host) {
-            return Err(refuse(
+            return Err(ConfigError::invalid(
                 "advertised.listeners",
                 &written,
                 "clients cannot connect to every address; name one",
@@ -119,36 +184,28 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
             continue;
         }
         if found.iter().any(|other| other.name == name) {
-            return Err(refuse("listeners", &written, "each listener has a name of its own"));
+            return Err(ConfigError::invalid("listeners", &written, "each listener has a name of its own"));
         }
         let protocol = protocols.iter().find_map(|entry| {
             let (listener, protocol) = entry.split_once(':')?;
             (listener.trim() == name).then(|| protocol.trim())
         });
-        match protocol {
-            Some("PLAINTEXT") => {}
-            Some(other) => {
-                return Err(refuse(
-                    "listeners",
-                    &written,
-                    &format!("{other} is not implemented yet, only PLAINTEXT is"),
-                ));
-            }
-            None => {
-                let why = "listener.security.protocol.map does not say the security protocol of this name";
-                return Err(refuse("listeners", &written, why));
-            }
-        }
+        let Some(protocol) = protocol else {
+            let why = "listener.security.protocol.map does not say the security protocol of this name";
+            return Err(ConfigError::invalid("listeners", &written, why));
+        };
+        let protocol = SecurityProtocol::named(protocol)
+            .map_err(|why| ConfigError::invalid("listeners", &written, why))?;
         let told = advertised.iter().find(|(other, _, _)| *other == name);
         let told = told.map(|(_, host, port)| (host.clone(), *port));
-        found.push(Listener { name, host, port, advertised: told });
+        found.push(Listener { name, protocol, host, port, advertised: told });
     }
     let is_there =
         |name: &String| controllers.contains(name) || found.iter().any(|other| other.name == *name);
     if let Some((name, host, port)) = advertised.iter().find(|(name, _, _)| !is_there(name)) {
         let names: Vec<&str> = found.iter().map(|listener| listener.name.as_str()).collect();
         let why = format!("there is no listener of this name, only {}", names.join(", "));
-        return Err(refuse("advertised.listeners", &format!("{name}://{host}:{port}"), &why));
+        return Err(ConfigError::invalid("advertised.listeners", format!("{name}://{host}:{port}"), why));
     }
     if found.is_empty() {
         return Err(ConfigError::Listeners("listeners names no place for clients to connect to".to_owned()));
@@ -157,11 +214,14 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
 }
 
 /// The address of the HTTP server, if there is one.
-pub(super) fn http(written: Option<String>) -> Result<Option<Listener>, ConfigError> {
+pub(super) fn http(written: Option<String>, tls: bool) -> Result<Option<Listener>, ConfigError> {
     let Some(written) = written else { return Ok(None) };
+    let protocol = if tls { SecurityProtocol::Ssl } else { SecurityProtocol::Plaintext };
+    SecurityProtocol::named(protocol.name())
+        .map_err(|why| ConfigError::invalid("jackdaw.http.tls", "true", why))?;
     let (host, port) = split_address(&written)
-        .ok_or_else(|| refuse("jackdaw.http.listener", &written, "expected HOST:PORT"))?;
-    Ok(Some(Listener { name: "HTTP".to_owned(), host, port, advertised: None }))
+        .ok_or_else(|| ConfigError::invalid("jackdaw.http.listener", &written, "expected HOST:PORT"))?;
+    Ok(Some(Listener { name: "HTTP".to_owned(), protocol, host, port, advertised: None }))
 }
 
 /// `NAME://HOST:PORT`; an IPv6 address is in brackets.
@@ -171,7 +231,7 @@ fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigErr
         let (host, port) = split_address(address)?;
         Some((name.to_ascii_uppercase(), host, port))
     };
-    parts().ok_or_else(|| refuse(row, written, "expected NAME://HOST:PORT"))
+    parts().ok_or_else(|| ConfigError::invalid(row, written, "expected NAME://HOST:PORT"))
 }
 
 /// `HOST:PORT`, `[::1]:PORT` or `:PORT`.
@@ -184,10 +244,10 @@ fn split_address(address: &str) -> Option<(String, u16)> {
     Some((bare.unwrap_or(host).to_owned(), port.parse().ok()?))
 }
 
-fn is_any_address(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn refuse(row: &str, written: &str, why: &str) -> ConfigError {
-    ConfigError::Invalid { name: row.to_owned(), value: written.to_owned(), why: why.to_owned() }
+fn is_any_address(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
 }

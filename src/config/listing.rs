@@ -4,15 +4,14 @@ use std::fmt::Write;
 
 use super::row::Row;
 use super::{BrokerSettings, broker};
+use crate::types::HIDDEN;
 
-const HIDDEN: &str = "[hidden]";
-
-/// One line per setting, ordered by name: `name=value  (source)`. Unknown settings come last.
+/// One line per setting, ordered by name: `name=value  (source)`. Those of single listeners and unknown ones come last.
 pub fn listing(settings: &BrokerSettings) -> String {
     let mut page = String::new();
     for row in broker::rows() {
         let value = match shown(row, settings) {
-            Some(value) if is_sensitive(row.name) && !value.is_empty() => HIDDEN.to_owned(),
+            Some(value) if is_hidden(row.name, settings) && !value.is_empty() => HIDDEN.to_owned(),
             value => value.unwrap_or_default(),
         };
         // Defaults of settings without an effect are left out.
@@ -20,9 +19,20 @@ pub fn listing(settings: &BrokerSettings) -> String {
             line(&mut page, row.name, &value, &source(row, settings));
         }
     }
+    let written = |name: &str| {
+        let written = settings.given.written(name)?;
+        Some((written, if is_hidden(name, settings) { HIDDEN } else { written.value.trim() }))
+    };
+    for (name, _) in settings.given.of_listeners() {
+        let Some((written, value)) = written(name) else { continue };
+        line(&mut page, name, value, &written.to_string());
+    }
+    for name in settings.given.of_providers() {
+        let Some((written, value)) = written(name) else { continue };
+        line(&mut page, name, value, &written.to_string());
+    }
     for (name, nearest) in settings.given.unknown() {
-        let Some(written) = settings.given.written(name) else { continue };
-        let value = if is_sensitive(name) { HIDDEN } else { written.value.trim() };
+        let Some((written, value)) = written(name) else { continue };
         let meant = nearest.map(|nearest| format!("; {nearest} is meant?")).unwrap_or_default();
         line(&mut page, name, value, &format!("{written}, unknown and without effect{meant}"));
     }
@@ -33,6 +43,10 @@ fn line(page: &mut String, name: &str, value: &str, source: &str) {
     // Each setting is on one line, whatever the file contains.
     let value: String = value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     let _ = writeln!(page, "{name}={value}  ({source})");
+}
+
+fn is_hidden(name: &str, settings: &BrokerSettings) -> bool {
+    is_sensitive(name) || settings.given.written(name).is_some_and(|written| written.is_provided)
 }
 
 fn shown(row: &Row, settings: &BrokerSettings) -> Option<String> {
@@ -52,7 +66,7 @@ fn source(row: &Row, settings: &BrokerSettings) -> String {
 }
 
 /// Whether a setting is a password or a key, also for unknown names.
-pub(super) fn is_sensitive(name: &str) -> bool {
+pub fn is_sensitive(name: &str) -> bool {
     const ENDINGS: &[&str] = &[
         "password",
         "passphrase",

@@ -2,6 +2,7 @@
 //! others wait for a restart. As in Kafka, settings altered by clients take precedence over both.
 
 use super::broker::rows;
+use super::logins::is_about_tokens;
 use super::row::{Change, Kind};
 use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 
@@ -42,24 +43,33 @@ impl BrokerSettings {
                 continue;
             }
             if let Some(Err(error)) = now.map(|now| row.read(&now.value)) {
-                refused.push(error);
+                refused.push(error.hiding_provided(written));
                 continue;
             }
             given.replace(row.name, now.cloned());
-            let shown = |written| match row.kind {
-                Kind::Password => Some("(hidden)".to_owned()),
-                _ => value(written),
+            let shown = |written: Option<&Written>| {
+                let is_hidden =
+                    row.kind == Kind::Password || written.is_some_and(|written| written.is_provided);
+                if is_hidden { Some("(hidden)".to_owned()) } else { value(written) }
             };
             let is_altered = [&self.altered.broker, &self.altered.cluster]
                 .iter()
                 .any(|layer| layer.contains_key(row.name));
             changed.push(Difference { name: row.name, from: shown(before), to: shown(now), is_altered });
         }
+        // Those of single listeners act at once, except where they decide which tokens are trusted.
+        for (name, row) in self.given.of_listeners().chain(written.of_listeners()) {
+            if !is_about_tokens(name) {
+                given.replace(name, written.written(name).cloned());
+            } else if self.given.get(name) != written.get(name) && !waiting.contains(&row.name) {
+                waiting.push(row.name);
+            }
+        }
         match self.given_anew(given) {
             Ok(settings) => Reloaded { settings, changed, waiting, refused },
             Err(error) => {
                 // Each value may be valid, but not all of them together.
-                refused.push(error);
+                refused.push(error.hiding_provided(written));
                 Reloaded { settings: self.clone(), changed: Vec::new(), waiting, refused }
             }
         }

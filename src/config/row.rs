@@ -119,6 +119,16 @@ pub(super) const fn text(name: &'static str, default: &'static str) -> Row {
     row(name, Kind::Text, Some(default))
 }
 
+/// A password, which has no default.
+pub(super) const fn password(name: &'static str) -> Row {
+    row(name, Kind::Password, None)
+}
+
+/// The name of a Java class, which has no default.
+pub(super) const fn class(name: &'static str) -> Row {
+    row(name, Kind::Class, None)
+}
+
 pub(super) const fn list(name: &'static str, default: &'static str) -> Row {
     row(name, Kind::List, Some(default))
 }
@@ -149,6 +159,11 @@ impl Row {
         self
     }
 
+    pub(super) const fn per_listener(mut self) -> Row {
+        self.change = Change::PerListener;
+        self
+    }
+
     pub(super) const fn dynamic(mut self) -> Row {
         self.change = Change::Dynamic;
         self
@@ -169,6 +184,11 @@ impl Row {
         self
     }
 
+    pub(super) const fn default(mut self, default: &'static str) -> Row {
+        self.default = Some(default);
+        self
+    }
+
     pub(super) const fn doc(mut self, doc: &'static str) -> Row {
         self.doc = doc;
         self
@@ -181,11 +201,7 @@ impl Row {
 
     /// Parses and checks a value.
     pub(super) fn read(&self, written: &str) -> Result<Value, ConfigError> {
-        let refuse = |value: &str, why: String| ConfigError::Invalid {
-            name: self.name.to_owned(),
-            value: value.to_owned(),
-            why,
-        };
+        let refuse = |value: &str, why: String| ConfigError::invalid(self.name, value, why);
         let trimmed = written.trim();
         let value = self.kind.parse(trimmed).map_err(|why| refuse(written, why))?;
         match &value {
@@ -535,7 +551,11 @@ macro_rules! settings {
 
         impl $name {
             /// Fills each field from the value of its row.
-            fn from_values(value: impl Fn(&Row) -> Value $($(, $extra: $extra_type)+)?) -> $name {
+            /// The other fields are given in their order.
+            fn from_values(
+                value: impl Fn(&Row) -> Value,
+                $(($($extra,)+): ($($extra_type,)+),)?
+            ) -> $name {
                 $name {
                     $($field: { let reader: fn(&Value) -> $type = $reader; reader(&value(&$row)) },)+
                     $($($extra,)+)?

@@ -25,11 +25,19 @@ pub(super) const BROKER: &[Rule] = &[
         if is_controller { Err(ConfigError::OnlyController) } else { Ok(()) }
     },
     |it| {
+        let class = it.own_text(QUOTA_CALLBACK).unwrap_or_default();
+        let why = "no class can decide about quotas here; set quotas with kafka-configs.sh or jackdaw quota";
+        valid(class.is_empty(), QUOTA_CALLBACK, || class.clone(), why)
+    },
+    |it| {
         let (least, most) =
             (it.number("group.min.session.timeout.ms"), it.number("group.max.session.timeout.ms"));
         let why = "it must be at least group.min.session.timeout.ms";
         valid(least <= most, "group.max.session.timeout.ms", || most.to_string(), why)
     },
+    |it| keeps_its_default(it, "principal.builder.class"),
+    |it| keeps_its_default(it, "security.providers"),
+    |it| keeps_its_default(it, "ssl.engine.factory.class"),
 ];
 
 /// Rules for altered settings of a broker, which are compared with the present ones.
@@ -72,6 +80,7 @@ pub(super) const GROUP: &[Rule] = &[
     },
 ];
 
+const QUOTA_CALLBACK: &str = "client.quota.callback.class";
 const LOG_ROLL: &str = "log.roll.ms must be greater than or equal to 1";
 const LOG_ROLL_JITTER: &str = "log.roll.jitter.ms must be greater than or equal to 0";
 const LOG_RETENTION: &str = "log.retention.ms must be unlimited (-1) or, greater than or equal to 1";
@@ -126,6 +135,14 @@ impl Candidate<'_> {
     fn words(&self, name: &str) -> Vec<String> {
         self.value(name).map_or_else(Vec::new, |value| value.words())
     }
+}
+
+/// A setting of a Java class that refuses clients. It must keep its default, because classes cannot be loaded.
+fn keeps_its_default(it: &Candidate<'_>, name: &str) -> Result<(), ConfigError> {
+    let default = broker::row(name).and_then(|row| row.default).unwrap_or_default();
+    let set = it.own_text(name).unwrap_or_default();
+    let why = "Java classes cannot be loaded; without this one, clients that it refuses could connect";
+    valid(set.is_empty() || set == default, name, || set.clone(), why)
 }
 
 fn session_is_longer_than_heartbeat(it: &Candidate<'_>, kind: &str) -> Result<(), ConfigError> {
@@ -209,8 +226,5 @@ fn requirement(holds: bool, words: &str) -> Result<(), ConfigError> {
 }
 
 fn valid(holds: bool, name: &str, value: impl FnOnce() -> String, why: &str) -> Result<(), ConfigError> {
-    if holds {
-        return Ok(());
-    }
-    Err(ConfigError::Invalid { name: name.to_owned(), value: value(), why: why.to_owned() })
+    if holds { Ok(()) } else { Err(ConfigError::invalid(name, value(), why)) }
 }

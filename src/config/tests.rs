@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::types::NodeId;
+use crate::types::{NodeId, ScramHash};
 
 fn broker(set: &[(&str, &str)]) -> Result<BrokerSettings, ConfigError> {
     let mut given = Given::default();
@@ -138,6 +138,7 @@ fn listeners_have_an_address_and_an_advertised_address() {
     ];
     let listener = |name: &str, host: &str, port, advertised: Option<(&str, u16)>| Listener {
         name: name.to_owned(),
+        protocol: SecurityProtocol::Plaintext,
         host: host.to_owned(),
         port,
         advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
@@ -224,7 +225,9 @@ fn m6_an_address_nobody_can_connect_to_is_not_advertised() {
 fn what_cannot_hold_is_refused_at_start() {
     for (name, value) in [
         ("log.dirs", "/a,/b"),
-        ("listeners", "SSL://:9092"),
+        ("principal.builder.class", "com.example.Builder"),
+        ("security.providers", "com.example.Provider"),
+        ("ssl.engine.factory.class", "com.example.Engine"),
         ("listeners", "OTHER://:9092"),
         ("listeners", "localhost:9092"),
         ("listeners", ""),
@@ -239,7 +242,8 @@ fn what_cannot_hold_is_refused_at_start() {
 #[test]
 fn an_unknown_name_is_reported_with_the_nearest_known_one() {
     let mut given = Given::default();
-    for name in ["num.partition", "num.partitions", "my.plugin.thing"] {
+    let of_listener = "listener.name.internal.ssl.keystore.location";
+    for name in ["num.partition", "num.partitions", "my.plugin.thing", of_listener] {
         given.set(name, "3");
     }
     assert_eq!(given.unknown(), [("my.plugin.thing", None), ("num.partition", Some("num.partitions"))]);
@@ -312,7 +316,15 @@ fn what_is_stored_and_not_valid_any_more_is_left_out_alone() {
         (topic_of(&settings).max_message_bytes, topic_of(&settings).segment_bytes),
         (1_048_588, 2_000_000)
     );
-    assert_eq!(invalid.len(), 1);
+    let [Ignored { name, .. }] = &invalid[..] else { panic!("{invalid:?}") };
+    assert_eq!(name, "message.max.bytes");
+    // These are valid one by one, but not together with the others.
+    let stored = [&stored[..], &[("log.roll.ms", "-1"), ("log.retention.ms", "0")]].concat();
+    let (settings, invalid) =
+        started.altered_before(Altered { cluster: overrides(&stored), ..Altered::default() });
+    assert_eq!(topic_of(&settings).segment_bytes, 2_000_000);
+    let names: Vec<&str> = invalid.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["message.max.bytes", "log.retention.ms", "log.roll.ms"]);
     let (topic, invalid) = TopicSettings::of_stored(
         &overrides(&[("retention.ms", "soon"), ("gone", "1"), ("max.message.bytes", "7")]),
         &started,
@@ -321,14 +333,194 @@ fn what_is_stored_and_not_valid_any_more_is_left_out_alone() {
     assert_eq!(invalid.len(), 2);
 }
 
+#[test]
+fn a_stored_login_setting_that_is_not_valid_any_more_is_left_out_alone() {
+    const MECHANISMS: &str = "listener.name.outside.sasl.enabled.mechanisms";
+    const REAUTH: &str = "listener.name.outside.connections.max.reauth.ms";
+    const JAAS: &str = "listener.name.outside.plain.sasl.jaas.config";
+    let started = broker(&[
+        ("listeners", "OUTSIDE://:9093"),
+        ("listener.security.protocol.map", "OUTSIDE:SASL_PLAINTEXT"),
+        (MECHANISMS, "SCRAM-SHA-256"),
+    ])
+    .unwrap();
+    let alice = "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"1\";";
+    let names = |ignored: Vec<Ignored>| ignored.into_iter().map(|one| one.name).collect::<Vec<_>>();
+    let before = |stored: &[(&str, &str)]| {
+        let one = overrides(&[stored, &[("log.cleaner.backoff.ms", "7"), ("custom", "x")]].concat());
+        let cluster = overrides(&[("message.max.bytes", "2000")]);
+        let (settings, ignored) = started.altered_before(Altered { cluster, broker: one });
+        assert_eq!(settings.cleaner_backoff, Duration::from_millis(7));
+        assert_eq!(topic_of(&settings).max_message_bytes, 2000);
+        assert_eq!(settings.altered.broker.get("custom").map(String::as_str), Some("x"));
+        (settings.logins["OUTSIDE"].mechanisms.clone(), names(ignored))
+    };
+    let [plain, scram] = [Mechanism::Plain, Mechanism::Scram(ScramHash::Sha256)];
+    // PLAIN needs its users, whichever of the two comes first.
+    assert_eq!(before(&[(MECHANISMS, "PLAIN"), (JAAS, alice)]), (vec![plain], vec![]));
+    assert_eq!(before(&[(MECHANISMS, "PLAIN")]), (vec![scram], vec![MECHANISMS.to_owned()]));
+    assert_eq!(
+        before(&[(MECHANISMS, "CRAM-MD5"), (JAAS, alice)]),
+        (vec![scram], vec![MECHANISMS.to_owned()])
+    );
+    assert_eq!(
+        before(&[(MECHANISMS, "PLAIN"), (JAAS, alice), (REAUTH, "soon")]),
+        (vec![plain], vec![REAUTH.to_owned()])
+    );
+}
+
+#[test]
+fn a_stored_setting_of_a_group_or_of_client_metrics_that_is_not_valid_any_more_is_named() {
+    let stored = overrides(&[("consumer.session.timeout.ms", "soon"), ("gone", "1"), ("interval.ms", "x")]);
+    assert_eq!(
+        invalid_of_group(&stored).iter().map(|one| &*one.name).collect::<Vec<_>>(),
+        ["consumer.session.timeout.ms", "gone", "interval.ms"]
+    );
+    let stored = overrides(&[("interval.ms", "x"), ("match", "client_id=a")]);
+    let of_metrics = invalid_of_client_metrics(&stored);
+    assert_eq!(of_metrics.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["interval.ms"]);
+    assert!(of_metrics[0].error.to_string().contains("interval.ms"), "{of_metrics:?}");
+}
+
+#[test]
+fn a_listener_is_unprotected_off_loopback_without_login_certificate_and_authorizer() {
+    const MAP: (&str, &str) =
+        ("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT,C:SASL_PLAINTEXT,D:SSL,E:SSL");
+    const LISTENERS: (&str, &str) = ("listeners", "A://:1,B://kafka:2,C://:3,D://:4,E://10.0.0.1:5");
+    const SCRAM: (&str, &str) = ("sasl.enabled.mechanisms", "SCRAM-SHA-256");
+    const REQUIRED: (&str, &str) = ("listener.name.e.ssl.client.auth", "required");
+    let names = |more: &[(&str, &str)]| {
+        let settings = broker(&[&[MAP, LISTENERS, SCRAM, REQUIRED], more].concat()).unwrap();
+        settings.unprotected_listeners().iter().map(|listener| listener.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["A", "B", "D"]);
+    for loopback in ["A://localhost:1", "A://127.0.0.1:1", "A://[::1]:1"] {
+        assert!(names(&[("listeners", loopback)]).is_empty(), "{loopback}");
+    }
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let authorizer = ("authorizer.class.name", authorizer);
+    assert!(names(&[authorizer]).is_empty());
+    assert!(names(&[authorizer, ("super.users", "User:ann")]).is_empty());
+    for open in [("super.users", "User:ann;User:ANONYMOUS"), ("allow.everyone.if.no.acl.found", "true")] {
+        assert_eq!(names(&[authorizer, open]), ["A", "B", "D"], "{open:?}");
+    }
+}
+
+#[test]
+fn the_debug_form_of_settings_has_no_values() {
+    let file = Properties::parse("ssl.keystore.password=hush\nmy.plugin=hush").unwrap();
+    let mut given = Given::default();
+    given.set_all(&file, "server.properties");
+    let settings = BrokerSettings::load(given.clone()).unwrap();
+    let altered = overrides(&[("listener.name.a.ssl.key.password", "hush")]);
+    let altered = Altered { broker: altered.clone(), cluster: altered };
+    let change = Alteration {
+        name: "listener.name.a.ssl.key.password".to_owned(),
+        operation: Operation::Set,
+        value: "hush".to_owned(),
+    };
+    let settings = settings.altered(altered.clone()).unwrap();
+    let written = given.written("ssl.keystore.password").unwrap();
+    let shown = format!("{file:?} {given:?} {written:?} {settings:?} {altered:?} {change:?}");
+    assert!(!shown.contains("hush"), "{shown}");
+    for name in
+        ["ssl.keystore.password", "my.plugin", "listener.name.a.ssl.key.password", "server.properties"]
+    {
+        assert!(shown.contains(name), "{name}: {shown}");
+    }
+}
+
+#[test]
+fn the_http_port_is_unprotected_off_loopback_without_tls_and_login() {
+    let is_unprotected = |address: &str, more: &[(&str, &str)]| {
+        let settings = broker(&[&[("jackdaw.http.listener", address)], more].concat()).unwrap();
+        settings.is_http_unprotected()
+    };
+    assert!(is_unprotected(":9644", &[]) && is_unprotected("10.0.0.1:9644", &[]));
+    for address in ["localhost:9644", "127.0.0.1:9644", "[::1]:9644", ""] {
+        assert!(!is_unprotected(address, &[]), "{address}");
+    }
+    for protection in ["jackdaw.http.tls", "jackdaw.http.login"] {
+        assert!(!is_unprotected(":9644", &[(protection, "true")]), "{protection}");
+    }
+    let sends_passwords = |address: &str, more: &[(&str, &str)]| {
+        let settings = [("jackdaw.http.listener", address), ("jackdaw.http.login", "true")];
+        broker(&[&settings, more].concat()).unwrap().is_http_login_in_the_open()
+    };
+    assert!(sends_passwords(":9644", &[]));
+    assert!(!sends_passwords("localhost:9644", &[]) && !sends_passwords("", &[]));
+    assert!(!sends_passwords(":9644", &[("jackdaw.http.tls", "true")]));
+    assert!(!sends_passwords(":9644", &[("jackdaw.http.login", "false")]));
+}
+
+/// As Apache Kafka 4.4 describes the same settings.
+#[test]
+fn a_setting_of_a_listener_is_described_like_the_same_one_without_it() {
+    let settings = broker(&[
+        ("listener.name.outside.sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256"),
+        ("listener.name.outside.plain.sasl.jaas.config", "hush"),
+        ("listener.name.outside.plain.connections.max.reauth.ms", "50000"),
+        ("listener.name.outside.ssl.keystore.password", "hush"),
+        ("listener.name.outside.gone", "hush"),
+    ])
+    .unwrap();
+    let cluster = overrides(&[("listener.name.outside.max.connections", "5")]);
+    let settings = settings.altered(Altered { cluster, ..Altered::default() }).unwrap();
+    let all = describe_broker(&settings);
+    let shown = |name: &str| {
+        let row = all.iter().find(|row| row.name == format!("listener.name.outside.{name}")).unwrap();
+        assert!(row.read_only && row.doc.is_none(), "{name}");
+        let synonyms = row
+            .synonyms
+            .iter()
+            .map(|one| (one.name.replace("listener.name.outside.", "*."), one.value.clone()));
+        let synonyms: Vec<String> =
+            synonyms.map(|(name, value)| format!("{name}={}", value.unwrap_or_default())).collect();
+        (row.value.clone(), row.sensitive, synonyms.join(" "))
+    };
+    let value = |value: &str| Some(value.to_owned());
+    let mechanisms = "*.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256 sasl.enabled.mechanisms=GSSAPI";
+    assert_eq!(shown("sasl.enabled.mechanisms"), (value("PLAIN,SCRAM-SHA-256"), false, mechanisms.into()));
+    let reauth = "*.plain.connections.max.reauth.ms=50000 connections.max.reauth.ms=0";
+    assert_eq!(shown("plain.connections.max.reauth.ms"), (value("50000"), false, reauth.into()));
+    let connections = "*.max.connections=5 max.connections=2147483647";
+    assert_eq!(shown("max.connections"), (value("5"), false, connections.into()));
+    assert_eq!(shown("plain.sasl.jaas.config"), (None, true, "*.plain.sasl.jaas.config=".into()));
+    assert_eq!(shown("ssl.keystore.password"), (None, true, "*.ssl.keystore.password=".into()));
+    assert_eq!(shown("gone"), (None, true, "*.gone=".into()));
+    let altered = describe_cluster(&settings);
+    assert_eq!((altered[0].value.clone(), altered[0].sensitive), (value("5"), false));
+}
+
+#[test]
+fn a_wrong_rate_of_connections_of_a_listener_is_refused_by_name() {
+    const NAME: &str = "listener.name.plaintext.max.connection.creation.rate";
+    for wrong in ["soon", "-1", "2.5", ""] {
+        let refused = broker(&[(NAME, wrong)]).unwrap_err();
+        assert!(matches!(&refused, ConfigError::Invalid { name, .. } if name == NAME), "{wrong}: {refused}");
+    }
+    let settings = broker(&[(NAME, " 7 ")]).unwrap();
+    assert_eq!(
+        (settings.connection_rate_of("PLAINTEXT"), settings.connection_rate_of("SSL")),
+        (Some(7), None)
+    );
+}
+
 fn topic_of(settings: &BrokerSettings) -> TopicSettings {
     TopicSettings::resolve(&BTreeMap::new(), settings).unwrap()
 }
 
 #[test]
 fn secrets_are_not_shown() {
-    let settings = broker(&[("ssl.keystore.password", "hush"), ("my.plugin.token", "hush")]).unwrap();
-    for name in ["ssl.keystore.password", "my.plugin.token"] {
+    let of_listener = "listener.name.ssl.ssl.keystore.key";
+    let names = ["ssl.keystore.password", "ssl.truststore.certificates", "my.plugin.token", of_listener];
+    let settings = broker(&names.map(|name| (name, "hush"))).unwrap();
+    let listing = listing(&settings);
+    assert!(
+        listing.contains(&format!("{of_listener}=[hidden]  (flag)")) && !listing.contains("hush"),
+        "{listing}"
+    );
+    for name in names {
         let all = describe_broker(&settings);
         let shown = all.iter().find(|row| row.name == name).unwrap();
         assert!(shown.sensitive && !format!("{shown:?}").contains("hush"), "{shown:?}");
@@ -499,4 +691,34 @@ fn what_the_program_said_itself_is_not_taken_back_by_a_file() {
     let before = broker(&[("max.connections", "7")]).unwrap();
     let Reloaded { settings, changed, waiting, .. } = before.reloaded(&Given::default());
     assert_eq!((settings.max_connections, changed.len(), waiting.len()), (7, 0, 0));
+}
+
+#[test]
+fn a_class_that_decides_about_quotas_is_refused_by_name() {
+    let mut given = Given::default();
+    given.set("client.quota.callback.class", "org.example.Quotas");
+    let refused = BrokerSettings::load(given).unwrap_err().to_string();
+    assert!(
+        refused.contains("client.quota.callback.class") && refused.contains("org.example.Quotas"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_listener_has_the_protocol_that_the_map_names() {
+    let set = [
+        ("listeners", "SSL://:0,INSIDE://:0"),
+        ("listener.security.protocol.map", "INSIDE:SSL,SSL:PLAINTEXT"),
+    ];
+    let protocols = |settings: BrokerSettings| settings.listeners.into_iter().map(|one| one.protocol);
+    if cfg!(feature = "security") {
+        let found: Vec<SecurityProtocol> = protocols(broker(&set).unwrap()).collect();
+        assert_eq!(found, [SecurityProtocol::Plaintext, SecurityProtocol::Ssl]);
+    } else {
+        let refusal = broker(&set).unwrap_err().to_string();
+        assert!(refusal.contains("SSL is not in this build"), "{refusal}");
+    }
+    let refusal =
+        broker(&[("listeners", "X://:0"), ("listener.security.protocol.map", "X:TLS")]).unwrap_err();
+    assert!(refusal.to_string().contains("TLS is no security protocol"), "{refusal}");
 }

@@ -35,7 +35,8 @@ settings! {
         /// start a new segment at once.
         segment_jitter: Duration = Value::millis,
             long("segment.jitter.ms", "0").dynamic().at_least(0).twin("log.roll.jitter.ms");
-        /// The time that compaction keeps a tombstone (a record without a value) after it first met it.
+        /// The time that compaction keeps a tombstone (a record without a value), or the marker of a transaction
+        /// without records, after it first met it.
         delete_retention: Duration = Value::millis,
             long("delete.retention.ms", "86400000").dynamic().at_least(0).twin("log.cleaner.delete.retention.ms");
         /// The fraction of a log, in bytes, that must have been written since its last compaction before
@@ -182,8 +183,7 @@ impl TopicSettings {
     fn from(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> TopicSettings {
         let mut settings = TopicSettings::from_values(
             |row| own.get(row.name).cloned().unwrap_or_else(|| inherited(row, broker)),
-            own.get(FLUSH_MESSAGES.name).map(Value::number),
-            own.get(FLUSH_MS.name).map(Value::millis),
+            (own.get(FLUSH_MESSAGES.name).map(Value::number), own.get(FLUSH_MS.name).map(Value::millis)),
         );
         let small_segment = own.get(SMALL_SEGMENT.name).and_then(Value::limit);
         settings.segment_bytes = small_segment.unwrap_or(settings.segment_bytes);

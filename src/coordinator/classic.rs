@@ -16,6 +16,7 @@ mod delete_offsets;
 mod describe;
 mod expire;
 mod heartbeat;
+mod hold;
 mod join;
 mod leave;
 mod rebalance;
@@ -42,18 +43,20 @@ impl Rulebook for Soft {
     fn decide(&mut self, step: &mut group::Step, command: Command) -> Flow {
         let mut step = Step::new(step, self);
         match command {
-            Command::Join { asked, new_id } => join::decide(&mut step, asked, new_id),
-            Command::Sync(asked) => sync::decide(&mut step, asked),
-            Command::Heartbeat(asked) => heartbeat::decide(&mut step, asked),
-            Command::Leave(asked) => leave::decide(&mut step, asked),
-            Command::Commit(asked) => commit::decide(&mut step, asked),
-            Command::DeleteOffsets(asked) => delete_offsets::decide(&mut step, asked),
-            Command::Delete(asked) => delete::decide(&mut step, asked),
+            Command::Join { request, new_id } => join::decide(&mut step, request, new_id),
+            Command::Sync(request) => sync::decide(&mut step, request),
+            Command::Heartbeat(request) => heartbeat::decide(&mut step, request),
+            Command::Leave(request) => leave::decide(&mut step, request),
+            Command::Commit(request) => commit::decide(&mut step, request),
+            Command::CheckCommit(request) => commit::check_staged(&mut step, request),
+            Command::DeleteOffsets(request) => delete_offsets::decide(&mut step, request),
+            Command::Delete(request) => delete::decide(&mut step, request),
             Command::MakeRoom => delete::make_room(&mut step),
             Command::Expire { by_age_at } => expire::decide(&mut step, by_age_at),
+            Command::Hold { member, time } => hold::decide(&mut step, member, time),
             Command::Tick => tick::decide(&mut step),
             #[cfg(test)]
-            Command::Enlist(asked) => return group::roster::upgrade(step.soft.take_parked(), asked),
+            Command::Enlist(request) => return group::roster::upgrade(step.soft.take_parked(), request),
             #[cfg(test)]
             Command::Computed { .. } => {}
         }

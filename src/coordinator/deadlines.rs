@@ -17,6 +17,13 @@ impl<K: Ord + Clone> Deadlines<K> {
         self.of.insert(of, at);
     }
 
+    /// Moves a deadline, if there is one, by this time.
+    pub fn prolong(&mut self, of: &K, by: Duration) {
+        if let Some(at) = self.of.get_mut(of) {
+            *at += by;
+        }
+    }
+
     /// Returns whether there was a deadline.
     pub fn remove<Q: Ord + ?Sized>(&mut self, of: &Q) -> bool
     where

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::{
-    Asked, Command, Commit, Delete, DeleteOffsets, Description, Each, Group, GroupError, GroupState,
-    Heartbeat, Join, JoinRefusal, Joined, Leave, Leaver, OffsetToDelete, Request, Rules, Sync, Synced, View,
+    CheckedCommit, Command, Commit, Delete, DeleteOffsets, Description, Each, Group, GroupError,
+    GroupRequest, GroupState, Heartbeat, Join, JoinRefusal, Joined, Leave, Leaver, OffsetToDelete, Request,
+    Rules, StagedCommit, Sync, Synced, View,
 };
 use super::machine::{Keeper, Machine};
 use super::reply::Answered;
@@ -99,16 +100,16 @@ impl Groups {
         group: &str,
         join: Join,
     ) -> impl Future<Output = Result<Joined, JoinRefusal>> + Send + use<> {
-        let told = join.member.clone().unwrap_or_default();
+        let member = join.member.clone().unwrap_or_default();
         let absent = match join.member {
             None => Absent::Create,
             Some(_) => Absent::Refuse,
         };
         let new_id = member_id(join.instance.as_deref().unwrap_or(&join.client_id));
-        let command = |asked| Command::Join { asked, new_id };
+        let command = |request| Command::Join { request, new_id };
         let waiting = named(group).and_then(|()| self.ask(group, absent, join, command, UNKNOWN));
         async move {
-            let refused = |error| Err(JoinRefusal { error, member: told });
+            let refused = |error| Err(JoinRefusal { error, member });
             match waiting {
                 Ok(waiting) => answer_of(waiting).await.unwrap_or_else(refused),
                 Err(error) => refused(error),
@@ -159,12 +160,21 @@ impl Groups {
         group: &str,
         commit: Commit,
     ) -> impl Future<Output = Result<Each, GroupError>> + Send + use<> {
-        let (absent, error) = match (commit.generation, commit.knows_group_not_found) {
-            (None, _) => (Absent::Create, GroupError::NoSuchGroup),
-            (Some(_), true) => (Absent::Refuse, GroupError::NoSuchGroup),
-            (Some(_), false) => (Absent::Refuse, GroupError::IllegalGeneration),
-        };
+        let (absent, error) = if_absent(&commit);
         let waiting = self.ask(group, absent, commit, Command::Commit, error);
+        async move { answer_of(waiting?).await? }
+    }
+
+    /// Checks a commit that a transaction will store, and creates the group if it does not exist.
+    pub fn check_commit(
+        &self,
+        group: &str,
+        commit: Commit,
+    ) -> impl Future<Output = Result<CheckedCommit, GroupError>> + Send + use<> {
+        let (absent, error) = if_absent(&commit);
+        let commit = StagedCommit(commit);
+        let waiting =
+            named(group).and_then(|()| self.ask(group, absent, commit, Command::CheckCommit, error));
         async move { answer_of(waiting?).await? }
     }
 
@@ -267,11 +277,16 @@ impl Groups {
         }
     }
 
+    /// A member's connection is held back for this time, which does not count for its session.
+    pub fn hold(&self, group: &str, member: MemberId, time: Duration) {
+        self.runtime.command(group, |_| Some(Command::Hold { member, time }));
+    }
+
     /// Removes offsets that are too old and those of deleted topics.
     async fn expire(&self) {
         for name in self.runtime.keys() {
             let by_age_at = self.shared.store.now().trusted;
-            self.runtime.tell(&name, |_| Some(Command::Expire { by_age_at }));
+            self.runtime.command(&name, |_| Some(Command::Expire { by_age_at }));
             tokio::task::yield_now().await;
         }
     }
@@ -281,12 +296,12 @@ impl Groups {
         &self,
         group: &str,
         absent: Absent,
-        what: Q,
-        command: impl FnOnce(Asked<Q>) -> Command,
+        body: Q,
+        command: impl FnOnce(GroupRequest<Q>) -> Command,
         unknown: GroupError,
     ) -> Result<Waiting<Group, Q::Answer>, GroupError> {
-        let asked = self.runtime.ask(group, absent, |reply| command(Asked { what, reply }));
-        asked.map_err(|unserved| match unserved {
+        let waiting = self.runtime.ask(group, absent, |reply| command(GroupRequest { body, reply }));
+        waiting.map_err(|unserved| match unserved {
             Unserved::Absent => unknown,
             other => other.into(),
         })
@@ -308,6 +323,10 @@ impl Keeper<Group> for Arc<Shared> {
 
     fn find(&self, name: &str) -> Option<Arc<kernel::Group>> {
         self.store.group(name).map(|kept| kept.group)
+    }
+
+    fn count(&self) -> usize {
+        self.store.groups().len()
     }
 
     fn bytes(&self) -> usize {
@@ -339,6 +358,15 @@ impl From<Unserved> for GroupError {
             Unserved::NoRoom => GroupError::NoRoom,
             Unserved::NotStored => GroupError::NotStored,
         }
+    }
+}
+
+/// The effect of a commit on a group that does not exist, and the error if the commit is refused.
+fn if_absent(commit: &Commit) -> (Absent, GroupError) {
+    match (commit.generation, commit.knows_group_not_found) {
+        (None, _) => (Absent::Create, GroupError::NoSuchGroup),
+        (Some(_), true) => (Absent::Refuse, GroupError::NoSuchGroup),
+        (Some(_), false) => (Absent::Refuse, GroupError::IllegalGeneration),
     }
 }
 

@@ -80,6 +80,9 @@ pub trait Keeper<M: Machine>: Send + Sync + 'static {
     /// The published state of one machine.
     fn find(&self, name: &M::Name) -> Option<M::Kept>;
 
+    /// The number of machines in the published state.
+    fn count(&self) -> usize;
+
     /// The memory of the published state of all machines.
     fn bytes(&self) -> usize;
 

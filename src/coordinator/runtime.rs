@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::jobs::Jobs;
 use super::machine::{Job, Keeper, Machine, Occasion, Restored};
 use super::reply::{Answered, Awaited, Reply};
-use super::session_clock::{Look, SessionClock};
+use super::session_clock::{Growth, Look, SessionClock};
 use super::{NotStored, Settled};
 use crate::storage::{Waiter, Waiters};
 use crate::time::Clock;
@@ -58,8 +58,8 @@ pub(super) struct Runtime<M: Machine> {
     workers: AtomicUsize,
     /// The memory of all slots.
     slot_bytes: AtomicUsize,
-    /// The number of machines, with or without a slot.
-    count: AtomicUsize,
+    /// The number of machines that only their slots have, not the kernel.
+    unkept: AtomicUsize,
     /// The last number of a caller or of a machine that became idle.
     numbers: AtomicU64,
 }
@@ -140,8 +140,8 @@ struct State<M: Machine> {
     watchers: Waiters,
     /// The reason for dropping the requests that were waiting.
     dropped: Unserved,
-    /// Whether the machine is part of the number of all machines.
-    counted: bool,
+    /// Whether it is counted in [`Runtime::unkept`].
+    unkept: bool,
     /// No longer in the map. A thread that still holds it has to look it up again.
     gone: bool,
 }
@@ -161,12 +161,10 @@ impl<M: Machine> Runtime<M> {
             jobs: Jobs::new(),
             workers: AtomicUsize::new(0),
             slot_bytes: AtomicUsize::new(0),
-            count: AtomicUsize::new(0),
+            unkept: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
         };
-        let kept = runtime.keeper.all();
-        runtime.count.store(kept.len(), Ordering::Relaxed);
-        runtime.load_active(kept);
+        runtime.load_active(runtime.keeper.all());
         runtime
     }
 
@@ -199,7 +197,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Decides a command of our own, if there is one for the machine.
-    pub fn tell(&self, name: &M::Name, command: impl FnOnce(&M) -> Option<M::Command>) {
+    pub fn command(&self, name: &M::Name, command: impl FnOnce(&M) -> Option<M::Command>) {
         let at = self.session.look();
         // An error means that there is nothing to do: the machine does not exist here.
         let _ = self.with(name, Absent::Refuse, at, |slot, state| {
@@ -299,7 +297,7 @@ impl<M: Machine> Runtime<M> {
             .map(|(_, key)| key.clone())
             .collect();
         for key in due {
-            self.tell(key.borrow(), |_| Some(M::tick()));
+            self.command(key.borrow(), |_| Some(M::tick()));
         }
         let now = self.session.now();
         lock(&self.alarms).first().map(|(at, _)| at.saturating_sub(now))
@@ -358,18 +356,20 @@ impl<M: Machine> Runtime<M> {
 
     /// The memory in the kernel, that of records on their way there, and that of slots and jobs.
     fn held_at(&self, at: Look) -> usize {
-        let there = self.keeper.bytes().saturating_add_signed(at.in_flight);
+        let there = self.keeper.bytes().saturating_add_signed(at.in_flight.bytes);
         there + self.slot_bytes.load(Ordering::Relaxed) + self.jobs.bytes()
     }
 
-    /// The number of machines.
+    /// The number of machines: those in the kernel, those on their way there, and those that only a slot has.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        let in_flight = self.session.look().in_flight.machines;
+        self.keeper.count().saturating_add_signed(in_flight) + self.unkept.load(Ordering::Relaxed)
     }
 
     fn decide(&self, slot: &Slot<M>, state: &mut State<M>, at: Look, command: M::Command) {
         let settled = state.last.peek() == Some(Ok(()));
         let occasion = Occasion { session: at.now, room: self.room(at), settled };
+        let was_kept = state.machine.is_kept();
         let decision = state.machine.decide(&self.keeper.view(slot.name()), occasion, command);
         if decision.resized || !decision.changes.is_empty() {
             self.weigh(slot, state);
@@ -377,7 +377,8 @@ impl<M: Machine> Runtime<M> {
         if !decision.changes.is_empty() {
             state.last = self.keeper.submit(slot.name(), decision.after, decision.changes);
             state.changed = Some(at.now);
-            self.session.submitted(&state.last, decision.grown);
+            let machines = isize::from(state.machine.is_kept()) - isize::from(was_kept);
+            self.session.submitted(&state.last, Growth { machines, bytes: decision.grown });
         }
         decision.answers.into_iter().for_each(|answer| answer.send(&state.last));
         decision.jobs.into_iter().for_each(|job| self.jobs.push(&slot.key, job));
@@ -560,8 +561,10 @@ impl<M: Machine> Runtime<M> {
         if is_full && !self.make_room(slots, at) {
             return Err(Unserved::NoRoom);
         }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Ok(self.slot_of(key, M::default(), fence))
+        let slot = self.slot_of(key, M::default(), fence);
+        // Also before its first command, so that others that are created meanwhile keep to the limit.
+        self.set_unkept(&mut slot.lock(), true);
+        Ok(slot)
     }
 
     fn slot_of(&self, key: M::Key, machine: M, fence: M::Fence) -> Arc<Slot<M>> {
@@ -607,8 +610,7 @@ impl<M: Machine> Runtime<M> {
                 continue;
             }
             self.no_longer_idle(&slot, &mut state);
-            // It makes room now, also if the slot has to stay until the deletion is durable.
-            self.uncount(&mut state);
+            self.count_unkept(&mut state);
             if self.may_go(&slot, &mut state, at, true) {
                 self.take_out(slots, &slot, &mut state);
             }
@@ -677,9 +679,7 @@ impl<M: Machine> Runtime<M> {
 
     /// Removes the slot.
     fn take_out(&self, slots: &mut Slots<M>, slot: &Slot<M>, state: &mut State<M>) {
-        if !state.machine.is_kept() {
-            self.uncount(state);
-        }
+        self.set_unkept(state, false);
         self.slot_bytes.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
         state.gone = true;
         self.set_alarm(slot, state, None);
@@ -688,25 +688,24 @@ impl<M: Machine> Runtime<M> {
         slots.removed += 1;
     }
 
-    /// The machine no longer exists.
-    fn uncount(&self, state: &mut State<M>) {
-        if std::mem::take(&mut state.counted) {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// Updates the number of machines that only their slots have.
+    fn count_unkept(&self, state: &mut State<M>) {
+        let unkept = state.machine.exists() && !state.machine.is_kept();
+        self.set_unkept(state, unkept);
     }
 
-    /// A machine that was deleted to make room is there again.
-    fn count_again(&self, state: &mut State<M>) {
-        if !state.counted && state.machine.exists() {
-            state.counted = true;
-            self.count.fetch_add(1, Ordering::Relaxed);
+    fn set_unkept(&self, state: &mut State<M>, unkept: bool) {
+        match (std::mem::replace(&mut state.unkept, unkept), unkept) {
+            (false, true) => drop(self.unkept.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.unkept.fetch_sub(1, Ordering::Relaxed)),
+            (true, true) | (false, false) => {}
         }
     }
 
     /// Updates the slot's alarm and its place in the list of idle machines. Returns whether that place will be known
     /// when the last record has settled.
     fn note(&self, slot: &Slot<M>, state: &mut State<M>, at: Look) -> bool {
-        self.count_again(state);
+        self.count_unkept(state);
         let next = state.machine.next_deadline();
         let wrong = match (state.alarm, next) {
             (None, next) => next.is_some(),
@@ -779,7 +778,7 @@ impl<M: Machine, A> Waiting<M, A> {
             && settled.await.is_err()
         {
             // Restore the machine now, so that its other waiting requests fail too.
-            self.runtime.tell(self.slot.name(), |_| None);
+            self.runtime.command(self.slot.name(), |_| None);
             return Err(Unserved::NotStored);
         }
         Ok(answer)
@@ -815,7 +814,7 @@ impl<M: Machine> Running<M> {
     pub fn finish(mut self) {
         if let Some(job) = self.job.take() {
             let command = job.work();
-            self.runtime.tell(self.key.borrow(), |_| Some(command));
+            self.runtime.command(self.key.borrow(), |_| Some(command));
         }
     }
 }
@@ -850,7 +849,7 @@ impl<M: Machine> Slot<M> {
             idle: None,
             watchers: Waiters::default(),
             dropped: Unserved::NotStored,
-            counted: true,
+            unkept: false,
             gone: false,
         };
         Arc::new(Slot { key, state: Mutex::new(state) })

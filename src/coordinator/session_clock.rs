@@ -1,7 +1,7 @@
 //! The clock for sessions and rebalances: the monotonic clock, except that it stops while the
 //! journal is stalled. A member whose answer is held back cannot send its next heartbeat, so a
-//! hanging disk must not end its session. It also knows how much memory the records take that are on their way to
-//! the kernel.
+//! hanging disk must not end its session. It also knows by how much the records grow the kernel's state that are on
+//! their way to it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -29,11 +29,10 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Submitted records that have not settled, the oldest first, each with the memory by which it makes the
-    /// kernel's state grow.
-    in_flight: VecDeque<(Settled, isize)>,
-    /// The memory of all of them.
-    bytes: isize,
+    /// Submitted records that have not settled, the oldest first, each with its growth.
+    in_flight: VecDeque<(Settled, Growth)>,
+    /// The growth by all of them.
+    growth: Growth,
     /// The time when records last settled, or when the oldest were submitted if none were in flight
     /// before.
     progress: Duration,
@@ -45,8 +44,15 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     pub now: Duration,
-    /// The memory of the records that have not settled. It is negative if they free memory.
-    pub in_flight: isize,
+    /// The growth by records that have not settled.
+    pub in_flight: Growth,
+}
+
+/// The growth of the kernel's state by records. It is negative if they make it smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Growth {
+    pub machines: isize,
+    pub bytes: isize,
 }
 
 impl SessionClock {
@@ -62,9 +68,9 @@ impl SessionClock {
         self.look().now
     }
 
-    /// Adds records that are waiting to become durable, and by which the kernel's state will grow.
-    pub fn submitted(&self, settled: &Settled, grown: isize) {
-        self.0.look(Some((settled, grown)));
+    /// Adds records that are waiting to become durable.
+    pub fn submitted(&self, settled: &Settled, growth: Growth) {
+        self.0.look(Some((settled, growth)));
         // Settling wakes the clock, which then measures the time it took.
         let waker = self.0.clone().into();
         let _ = pin!(settled.clone()).poll(&mut Context::from_waker(&waker));
@@ -78,12 +84,13 @@ impl Wake for Inner {
 }
 
 impl Inner {
-    fn look(&self, new: Option<(&Settled, isize)>) -> Look {
+    fn look(&self, new: Option<(&Settled, Growth)>) -> Look {
         let monotonic = self.clock.monotonic();
         let mut state = self.state.lock().ignoring_poison();
         let before = state.in_flight.len();
-        while let Some((_, grown)) = state.in_flight.pop_front_if(|(oldest, _)| oldest.peek().is_some()) {
-            state.bytes -= grown;
+        while let Some((_, growth)) = state.in_flight.pop_front_if(|(oldest, _)| oldest.peek().is_some()) {
+            state.growth.machines -= growth.machines;
+            state.growth.bytes -= growth.bytes;
         }
         let mut stands_for = match before {
             0 => Duration::ZERO,
@@ -94,14 +101,15 @@ impl Inner {
             stands_for = Duration::ZERO;
             state.progress = monotonic;
         }
-        if let Some((new, grown)) = new.filter(|(new, _)| new.peek().is_none()) {
+        if let Some((new, growth)) = new.filter(|(new, _)| new.peek().is_none()) {
             if state.in_flight.is_empty() {
                 state.progress = monotonic;
             }
-            state.in_flight.push_back((new.clone(), grown));
-            state.bytes += grown;
+            state.in_flight.push_back((new.clone(), growth));
+            state.growth.machines += growth.machines;
+            state.growth.bytes += growth.bytes;
         }
-        Look { now: monotonic.saturating_sub(state.stood + stands_for), in_flight: state.bytes }
+        Look { now: monotonic.saturating_sub(state.stood + stands_for), in_flight: state.growth }
     }
 }
 
@@ -119,11 +127,11 @@ mod tests {
         let clock = Clock::manual(Timestamp(0));
         let session = SessionClock::new(clock.clone());
         let (first, settled) = Settled::pair();
-        session.submitted(&settled, 0);
+        session.submitted(&settled, Growth::default());
         at(&clock, 1);
         first.settle(Ok(()));
         let (second, settled) = Settled::pair();
-        session.submitted(&settled, 0);
+        session.submitted(&settled, Growth::default());
         at(&clock, 2);
         assert_eq!(session.now(), Duration::from_secs(2));
         second.settle(Ok(()));
@@ -137,7 +145,7 @@ mod tests {
         let session = SessionClock::new(clock.clone());
         at(&clock, 10);
         let (hanging, settled) = Settled::pair();
-        session.submitted(&settled, 0);
+        session.submitted(&settled, Growth::default());
         at(&clock, 70);
         assert_eq!(session.now(), Duration::from_secs(11));
         at(&clock, 100);
@@ -152,15 +160,16 @@ mod tests {
     fn records_count_until_they_have_settled() {
         let session = SessionClock::new(Clock::manual(Timestamp(0)));
         let (first, settled) = Settled::pair();
-        session.submitted(&settled, 100);
+        session.submitted(&settled, Growth { machines: 1, bytes: 100 });
         let (second, settled) = Settled::pair();
-        session.submitted(&settled, -30);
-        assert_eq!(session.look().in_flight, 70);
+        let shrinks = Growth { machines: -1, bytes: -30 };
+        session.submitted(&settled, shrinks);
+        assert_eq!(session.look().in_flight, Growth { machines: 0, bytes: 70 });
         first.settle(Ok(()));
-        assert_eq!(session.look().in_flight, -30);
+        assert_eq!(session.look().in_flight, shrinks);
         drop(second);
-        assert_eq!(session.look().in_flight, 0, "it was not stored");
-        session.submitted(&Settled::known(Ok(())), 50);
-        assert_eq!(session.look().in_flight, 0, "the kernel has it");
+        assert_eq!(session.look().in_flight, Growth::default(), "it was not stored");
+        session.submitted(&Settled::known(Ok(())), Growth { machines: 1, bytes: 50 });
+        assert_eq!(session.look().in_flight, Growth::default(), "the kernel has it");
     }
 }

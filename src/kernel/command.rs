@@ -4,11 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::credentials::CredentialChange;
 use super::group::Change;
-use super::partition::{Extent, SegmentId};
+use super::offsets::CommittedOffset;
+use super::partition::{AbortedList, Extent, ExtentId};
 use super::placement::Election;
+use super::transaction::{EndedBy, ProducerAt};
 use crate::config::{Changes, Overrides};
-use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+use crate::record::Marker;
+use crate::types::{
+    AbortedTransaction, AclBinding, DelegationToken, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId,
+    QuotaChanges, QuotaEntity, Timestamp, TopicId, TopicPartition, TransactionEnd,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -98,6 +105,112 @@ pub enum Command {
     Register(Register),
     /// A broker of a shared journal has been silent for too long. Others lead its partitions.
     Gone(Gone),
+    InitTransaction(InitTransaction),
+    JoinTransaction(JoinTransaction),
+    TransactionOffsets(TransactionOffsets),
+    EndTransaction(EndTransaction),
+    WriteMarker(WriteMarker),
+    /// Removes the transactional ids that were not used since this time.
+    ExpireTransactions {
+        idle_since: Timestamp,
+    },
+    /// Sets the finalized level of a feature.
+    SetFeature {
+        name: String,
+        level: i16,
+    },
+    /// Alters the quotas of entities, all of them at once.
+    AlterQuotas {
+        changes: Vec<(QuotaEntity, QuotaChanges)>,
+    },
+    /// Changes SCRAM credentials of users, all or none.
+    AlterCredentials {
+        changes: Vec<CredentialChange>,
+    },
+    /// Adds access control lists. Those that are there already stay as they are.
+    AddAcls {
+        bindings: Vec<AclBinding>,
+    },
+    /// Removes access control lists. Those that are not there are passed over.
+    RemoveAcls {
+        bindings: Vec<AclBinding>,
+    },
+    /// Adds a delegation token, with an id that was never used.
+    CreateToken {
+        id: String,
+        token: Box<DelegationToken>,
+    },
+    /// Sets the time at which a delegation token expires; `None` removes it.
+    ChangeToken {
+        id: String,
+        expires: Option<Timestamp>,
+    },
+    /// Removes the delegation tokens that are expired at this time.
+    ExpireTokens {
+        now: Timestamp,
+    },
+}
+
+/// InitProducerId with a transactional id. An open transaction is aborted; then the client has to ask again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InitTransaction {
+    pub id: String,
+    /// The producer that the client knows from before.
+    pub known: Option<ProducerAt>,
+    pub timeout_ms: i32,
+    /// The transactions are ended only by their producer, never by time.
+    pub two_phase: bool,
+    /// See [`EndTransaction::rolls`], for the open transaction.
+    pub rolls: Vec<TopicPartition>,
+}
+
+/// Adds partitions and groups to a transaction, which is opened if it is not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinTransaction {
+    pub id: String,
+    pub producer: ProducerAt,
+    pub partitions: Vec<TopicPartition>,
+    pub groups: Vec<String>,
+}
+
+/// Stores offsets of a group that will be committed with the transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransactionOffsets {
+    pub id: String,
+    pub producer: ProducerAt,
+    /// Whether the group is added to the transaction if it is not in it yet (TxnOffsetCommit from version 5 on).
+    pub joins: bool,
+    pub group: String,
+    /// The version of the group that the request was checked against.
+    pub after: u64,
+    pub offsets: Vec<(TopicPartition, CommittedOffset)>,
+}
+
+/// Ends a transaction: writes a marker into each of its partitions, commits or drops its offsets, and begins the
+/// next epoch (an old client keeps its epoch). All of it happens, or nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndTransaction {
+    pub id: String,
+    pub producer: ProducerAt,
+    /// The transaction that is meant, by the position at which it was opened. `None` means the open one.
+    pub began: Option<u64>,
+    pub end: TransactionEnd,
+    pub by: EndedBy,
+    /// The partitions in which the marker starts a new segment file, in ascending order.
+    pub rolls: Vec<TopicPartition>,
+}
+
+/// Writes one marker, for an operator who ends a transaction in one partition (WriteTxnMarkers).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteMarker {
+    pub partition: TopicPartition,
+    pub producer: ProducerAt,
+    pub end: TransactionEnd,
+    pub coordinator_epoch: i32,
+    /// Whether a marker that ends an open transaction must have a new epoch (`transaction.version` 2).
+    pub new_epoch_only: bool,
+    /// Whether the marker starts a new segment file.
+    pub roll: bool,
 }
 
 /// A resource other than a topic that settings are stored for.
@@ -136,10 +249,29 @@ pub struct Commit {
     pub place: Place,
 }
 
-/// Properties of a batch that change how it is committed. No bit has a meaning yet; a batch with one is
-/// refused. They are room for transactions, whose batches must not look like others to an older version.
+/// Properties of a batch that change how it is committed. A batch with an unknown one is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchFlags(pub u8);
+
+impl BatchFlags {
+    /// The batch belongs to a transaction.
+    pub const TRANSACTIONAL: BatchFlags = BatchFlags(1);
+    /// The batch adds its partition to the transaction (Produce from version 12 on, KIP-890).
+    pub const JOINS: BatchFlags = BatchFlags(2);
+
+    pub fn has(self, flag: BatchFlags) -> bool {
+        self.0 & flag.0 == flag.0
+    }
+
+    #[must_use]
+    pub fn with(self, flag: BatchFlags) -> BatchFlags {
+        BatchFlags(self.0 | flag.0)
+    }
+
+    pub(super) fn are_known(self) -> bool {
+        self.0 & !(BatchFlags::TRANSACTIONAL.0 | BatchFlags::JOINS.0) == 0
+    }
+}
 
 /// The place of a batch's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,7 +314,7 @@ pub struct ReplaceExtents {
 pub struct StoreAgain {
     pub topic: TopicId,
     pub partition: i32,
-    pub segment: SegmentId,
+    pub segment: ExtentId,
     pub at: u64,
     pub bytes: u32,
 }
@@ -216,6 +348,8 @@ pub struct Rewritten {
     pub max_timestamp: Timestamp,
     /// See [`Extent::cleaned`].
     pub cleaned: bool,
+    /// See [`Extent::aborted`].
+    pub aborted: AbortedList,
 }
 
 /// The producer's fields in an idempotent batch.
@@ -299,13 +433,87 @@ pub enum Applied {
     BrokerGone {
         node: NodeId,
     },
+    /// The producer may begin a transaction.
+    TransactionInitialized {
+        producer: ProducerAt,
+    },
+    TransactionJoined,
+    OffsetsStaged,
+    /// The request was a repetition; nothing changed.
+    TransactionUnchanged {
+        producer: ProducerAt,
+    },
+    TransactionEnded(Box<TransactionEnded>),
+    MarkerWritten {
+        marker: Marker,
+        placed: PlacedMarker,
+    },
+    TransactionsExpired(usize),
+    FeatureSet {
+        level: i16,
+    },
+    QuotasAltered {
+        /// Whether there were other values before.
+        changed: bool,
+    },
+    CredentialsAltered,
+    /// This number of access control lists was added or removed.
+    AclsChanged {
+        count: usize,
+    },
+    /// This number of delegation tokens was added, changed or removed.
+    TokensChanged {
+        count: usize,
+    },
 }
 
 impl Applied {
     /// Whether the command changed the state. If not, it is not written to the journal.
     pub fn changed_something(&self) -> bool {
-        !matches!(self, Applied::Duplicate { .. } | Applied::LeaderElected { moved: false, .. })
+        !matches!(
+            self,
+            Applied::Duplicate { .. }
+                | Applied::LeaderElected { moved: false, .. }
+                | Applied::QuotasAltered { changed: false }
+                | Applied::TransactionUnchanged { .. }
+                | Applied::TransactionsExpired(0)
+                | Applied::AclsChanged { count: 0 }
+                | Applied::TokensChanged { count: 0 }
+        )
     }
+
+    /// The markers that the command placed, in the order of the partitions.
+    pub fn markers(&self) -> Option<(&Marker, &[PlacedMarker])> {
+        match self {
+            Applied::TransactionEnded(ended) => Some((&ended.marker, &ended.placed)),
+            Applied::MarkerWritten { marker, placed } => Some((marker, std::slice::from_ref(placed))),
+            _ => None,
+        }
+    }
+}
+
+/// A transaction that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransactionEnded {
+    /// The producer that may use the id from now on.
+    pub producer: ProducerAt,
+    /// `false` if there was nothing to abort.
+    pub was_open: bool,
+    /// Whether it was open for too long, and the broker ended it.
+    pub timed_out: bool,
+    /// Whether offsets of groups were committed or dropped.
+    pub has_offsets: bool,
+    pub marker: Marker,
+    /// One for each partition of the transaction that still exists.
+    pub placed: Vec<PlacedMarker>,
+}
+
+/// A marker in one partition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlacedMarker {
+    pub placed: Placed,
+    /// The transaction, if it had records here and is aborted.
+    pub aborted: Option<AbortedTransaction>,
 }
 
 /// The position of an appended batch.
@@ -318,6 +526,8 @@ pub struct Placed {
     pub end: Offset,
     pub epoch: LeaderEpoch,
     pub log_start: Offset,
+    /// The last stable offset after the batch.
+    pub last_stable: Offset,
     /// The base offset of the segment file or other extent, and the batch's position in it.
     pub segment: Offset,
     pub at: u64,
@@ -342,8 +552,20 @@ pub enum Refusal {
         current: ProducerEpoch,
         got: ProducerEpoch,
     },
+    /// The transactional id is unknown, or belongs to another producer.
+    UnknownTransactionalId,
+    /// A newer producer uses the transactional id.
+    ProducerFenced,
+    /// The transaction is in a state in which this cannot be done.
+    InvalidTransactionState,
+    /// The partition or group was not added to the transaction.
+    NotInTransaction,
+    /// The marker is from an older coordinator.
+    CoordinatorFenced,
     /// The memory for producers is used up by producers that may still retry.
     TooManyProducers,
+    /// Producers with an open transaction have used up their share of that memory.
+    TooManyOpenTransactions,
     /// The new log start offset is beyond the end of the log.
     OffsetOutOfRange,
     /// The batch would exceed the largest offset.
@@ -370,6 +592,8 @@ pub enum Refusal {
     OtherIncarnation,
     /// The broker still writes to the shared journal, or may only have waited for it.
     BrokerRuns,
+    /// There is no delegation token with this id.
+    UnknownToken,
     /// An invalid command, which is a bug of the broker.
     Malformed,
 }

@@ -253,7 +253,7 @@ impl Shard {
         }
     }
 
-    fn step(&mut self, entry: &[u8]) {
+    pub(super) fn step(&mut self, entry: &[u8]) {
         self.position += 1;
         self.hash = mix(mix(self.hash, self.position), u64::from(crc32c::crc32c(entry)));
     }
@@ -309,6 +309,21 @@ fn bytes_beside(command: &Command) -> Beside {
         | Command::ClockTrusted
         | Command::Register(_)
         | Command::Gone(_)
+        // Markers are made from the outcome.
+        | Command::InitTransaction(_)
+        | Command::JoinTransaction(_)
+        | Command::TransactionOffsets(_)
+        | Command::EndTransaction(_)
+        | Command::WriteMarker(_)
+        | Command::ExpireTransactions { .. }
+        | Command::SetFeature { .. }
+        | Command::AlterQuotas { .. }
+        | Command::AlterCredentials { .. }
+        | Command::AddAcls { .. }
+        | Command::RemoveAcls { .. }
+        | Command::CreateToken { .. }
+        | Command::ChangeToken { .. }
+        | Command::ExpireTokens { .. }
         | Command::ElectUnclean { .. } => Beside::Next(0),
     }
 }

@@ -28,7 +28,7 @@ pub struct Generation(pub i32);
 /// The id of a member, made by the coordinator.
 pub type MemberId = String;
 
-/// One group. The default is a group that does not exist; any change but `Deleted` creates it.
+/// One group. The default is a group that does not exist; any change but a deletion creates it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// 0 before the first record.
@@ -154,13 +154,16 @@ pub enum GroupRecord {
     },
     /// Deletes the group with all its data.
     Deleted,
+    /// The same for a group that is not needed any more. It is refused if a transaction has staged offsets in the group,
+    /// which the coordinator may not know yet.
+    Expired,
 }
 
 impl Group {
     /// Applies a change. A group changes only through this function and [`Group::end_command`].
     pub fn change(group: &mut Arc<Group>, change: &Change) {
         match change {
-            Change::Group(GroupRecord::Deleted) => *group = Arc::default(),
+            Change::Group(GroupRecord::Deleted | GroupRecord::Expired) => *group = Arc::default(),
             Change::Group(record) => {
                 let group = Arc::make_mut(group);
                 group.exists = true;
@@ -258,7 +261,9 @@ impl KeptGroup {
             Group::change(&mut self.group, change);
             match change {
                 Change::Offsets(change) => self.offsets.apply(change),
-                Change::Group(GroupRecord::Deleted) => self.offsets = Offsets::default(),
+                Change::Group(GroupRecord::Deleted | GroupRecord::Expired) => {
+                    self.offsets = Offsets::default()
+                }
                 Change::Group(_) => {}
             }
         }
@@ -341,7 +346,7 @@ impl Classic {
                 self.phase = Phase::Stable;
                 self.members.assign(assignments);
             }
-            GroupRecord::Deleted => *self = Classic::default(),
+            GroupRecord::Deleted | GroupRecord::Expired => *self = Classic::default(),
         }
     }
 }

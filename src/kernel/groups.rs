@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::command::Refusal;
-use super::group::{Change, Group, KeptGroup};
-use super::offsets::{AllOffsets, Offsets};
+use super::group::{Change, Group, GroupRecord, KeptGroup};
+use super::offsets::{AllOffsets, OffsetChange, Offsets};
 use super::weight::{allocated, entry};
-use crate::types::{SharedMap, TopicId};
+use crate::types::{ProducerId, SharedMap, TopicId, TransactionEnd};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Groups {
@@ -66,13 +66,29 @@ impl Groups {
         if before.version() != after {
             return Err(Refusal::OtherVersion);
         }
-        let mut kept = self.kept(&name, &before);
+        let expires = changes.contains(&Change::Group(GroupRecord::Expired));
+        if expires && self.offsets.of(&name).is_some_and(|offsets| offsets.staged().next().is_some()) {
+            return Err(Refusal::OtherVersion);
+        }
+        self.apply(name, &before, changes);
+        Ok(())
+    }
+
+    /// The producer's transaction has ended, and with it the group's staged offsets.
+    pub(super) fn end_transaction(&mut self, name: &str, producer: ProducerId, end: TransactionEnd) {
+        let known = self.by_name.get_key_value(name);
+        if let Some((name, before)) = known.map(|(name, group)| (Arc::clone(name), Arc::clone(group))) {
+            self.apply(name, &before, &[OffsetChange::Ended { producer, end }.into()]);
+        }
+    }
+
+    fn apply(&mut self, name: Arc<str>, before: &Arc<Group>, changes: &[Change]) {
+        let mut kept = self.kept(&name, before);
         kept.apply(changes);
         self.offsets.replace(&name, kept.offsets, changes);
-        if !Arc::ptr_eq(&before, &kept.group) {
-            self.put(name, &before, kept.group);
+        if !Arc::ptr_eq(before, &kept.group) {
+            self.put(name, before, kept.group);
         }
-        Ok(())
     }
 
     fn put(&mut self, name: Arc<str>, before: &Group, after: Arc<Group>) {

@@ -42,8 +42,8 @@ pub trait Form: Sync {
 pub struct Levels(pub(crate) &'static [&'static dyn Form]);
 
 impl Levels {
-    /// The forms that this version knows. Levels 1 to 5 were never released.
-    pub const KNOWN: Levels = Levels(&[&Level6]);
+    /// The forms that this version knows. Levels 1 to 6 were never released.
+    pub const KNOWN: Levels = Levels(&[&Level7]);
 
     pub fn oldest(self) -> Level {
         self.0.first().map_or(Level(0), |form| form.level())
@@ -76,11 +76,11 @@ impl fmt::Debug for Levels {
 }
 
 /// The form of this version: commands and state as they are in memory.
-pub struct Level6;
+pub struct Level7;
 
-impl Form for Level6 {
+impl Form for Level7 {
     fn level(&self) -> Level {
-        Level(6)
+        Level(7)
     }
 
     fn fit(&self, command: Command) -> Option<Command> {

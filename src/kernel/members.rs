@@ -3,6 +3,14 @@
 //!
 //! The same entry can be stored twice, the second time much later. So a registration names the incarnation
 //! before it, and the removal of a broker names its incarnation and the newest of its entries that was seen.
+//!
+//! # Every running broker writes at least once a second
+//!
+//! A broker without work has to write an empty entry, a *beat*. When the journal has had no entries for more than a
+//! second (`GAP`), no broker is declared gone for the next five (`GRACE`), because all of them may only have waited
+//! for the journal. If the last running broker wrote less often than once a second, each of its entries would come
+//! after such a gap, and the others could never be declared gone. So the interval of beats is less than `GAP`, and a
+//! setting for it must not allow more. Kafka's default of `broker.heartbeat.interval.ms`, two seconds, is too long.
 
 use std::time::Duration;
 
@@ -12,8 +20,8 @@ use super::command::{Gone, Refusal, Register};
 use super::entry::Passed;
 use crate::types::{NodeId, SharedMap, Timestamp};
 
-/// If the journal had no entries for longer than this, silent brokers may only have waited for it. Every running broker
-/// writes more often than this, or no broker could ever be declared gone.
+/// If the journal had no entries for longer than this, silent brokers may only have waited for it. The interval of
+/// beats has to be shorter.
 const GAP: Duration = Duration::from_secs(1);
 /// The time after a gap in which no broker is declared gone.
 const GRACE: Duration = Duration::from_secs(5);

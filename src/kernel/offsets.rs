@@ -1,5 +1,8 @@
 //! The committed offsets of groups. They are state beside the group: they can change without it, they stay
 //! when it changes its kind, and they are removed together with it or with their topic.
+//!
+//! Offsets of an open transaction are *staged*. When it commits, they become the committed ones, unless a later
+//! write for the partition is committed already: the last write counts, not the last transaction that ends.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -8,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::group::{Change, GroupRecord};
 use super::weight::{entry, text};
-use crate::types::{LeaderEpoch, Offset, SharedMap, Timestamp, TopicId, TopicPartition};
+use crate::types::{
+    LeaderEpoch, Offset, ProducerId, SharedMap, Timestamp, TopicId, TopicPartition, TransactionEnd, Uuid,
+};
 
 /// A committed offset and its metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,14 +31,33 @@ pub struct CommittedOffset {
 #[serde(from = "StoredOffsets")]
 pub struct Offsets {
     committed: SharedMap<TopicPartition, CommittedOffset>,
+    /// The offsets of open transactions.
+    staged: SharedMap<(TopicPartition, ProducerId), Staged>,
+    /// The number of the last staged offset.
+    last_number: u64,
+    /// The staged offsets by their producers.
+    #[serde(skip)]
+    by_producer: SharedMap<(ProducerId, TopicPartition), ()>,
     #[serde(skip)]
     bytes: usize,
+}
+
+/// An offset that is committed if its transaction is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Staged {
+    offset: CommittedOffset,
+    /// Its number among all staged offsets of the group, in the order of the writes.
+    number: u64,
+    /// A later write for the partition is committed already.
+    overtaken: bool,
 }
 
 /// The offsets of one group as a snapshot has them.
 #[derive(Deserialize)]
 struct StoredOffsets {
     committed: SharedMap<TopicPartition, CommittedOffset>,
+    staged: SharedMap<(TopicPartition, ProducerId), Staged>,
+    last_number: u64,
 }
 
 /// A change of a group's offsets.
@@ -42,6 +66,18 @@ pub enum OffsetChange {
     Committed(Vec<(TopicPartition, CommittedOffset)>),
     /// Removes offsets that were committed at these times. Later commits stay.
     Removed(Vec<(TopicPartition, Timestamp)>),
+    /// Stores offsets of an open transaction.
+    Staged {
+        producer: ProducerId,
+        offsets: Vec<(TopicPartition, CommittedOffset)>,
+    },
+    /// The producer's transaction has ended.
+    Ended {
+        producer: ProducerId,
+        end: TransactionEnd,
+    },
+    /// Removes the staged offsets of these partitions.
+    StagedRemoved(Vec<TopicPartition>),
 }
 
 /// The offsets of all groups.
@@ -79,12 +115,24 @@ impl Offsets {
         &self.committed
     }
 
+    /// Whether there is none, staged ones included.
     pub fn is_empty(&self) -> bool {
-        self.committed.is_empty()
+        self.committed.is_empty() && self.staged.is_empty()
     }
 
+    /// The number of committed offsets.
     pub fn len(&self) -> usize {
         self.committed.size()
+    }
+
+    /// Whether an open transaction has an offset for the partition.
+    pub fn is_staged(&self, partition: TopicPartition) -> bool {
+        self.staged_for(partition).next().is_some()
+    }
+
+    /// The partitions that open transactions have offsets for.
+    pub fn staged(&self) -> impl Iterator<Item = TopicPartition> {
+        self.staged.keys().map(|(partition, _)| *partition)
     }
 
     /// The memory that they take.
@@ -92,7 +140,7 @@ impl Offsets {
         self.bytes
     }
 
-    /// The topics that the group has offsets of.
+    /// The topics that the group has offsets of, staged ones included.
     pub fn topics(&self) -> Vec<TopicId> {
         let mut topics = Vec::new();
         let mut from = Bound::Unbounded;
@@ -100,11 +148,16 @@ impl Offsets {
             topics.push(of.topic);
             from = Bound::Excluded(TopicPartition { partition: i32::MAX, ..*of });
         }
+        topics.extend(self.staged().map(|partition| partition.topic));
+        topics.sort_unstable();
+        topics.dedup();
         topics
     }
 
     pub fn has_topic(&self, topic: TopicId) -> bool {
-        self.of_topic(topic).next().is_some()
+        let all = [i32::MIN, i32::MAX].map(|partition| TopicPartition { topic, partition });
+        let staged = (all[0], ProducerId(i64::MIN))..=(all[1], ProducerId(i64::MAX));
+        self.of_topic(topic).next().is_some() || self.staged.range(staged).next().is_some()
     }
 
     /// Applies a change. Offsets change only through this function and when their topic is deleted.
@@ -112,10 +165,8 @@ impl Offsets {
         match change {
             OffsetChange::Committed(offsets) => {
                 for (partition, committed) in offsets {
-                    let weight = |committed: &CommittedOffset| CommittedOffset::weigh(&committed.metadata);
-                    self.bytes -= self.get(*partition).map_or(0, weight);
-                    self.bytes += weight(committed);
-                    self.committed.insert_mut(*partition, committed.clone());
+                    self.overtake(*partition, u64::MAX);
+                    self.commit(*partition, committed.clone());
                 }
             }
             OffsetChange::Removed(offsets) => {
@@ -125,7 +176,23 @@ impl Offsets {
                     }
                 }
             }
+            OffsetChange::Staged { producer, offsets } => {
+                for (partition, offset) in offsets {
+                    self.stage((*partition, *producer), offset.clone());
+                }
+            }
+            OffsetChange::Ended { producer, end } => self.end(*producer, *end),
+            OffsetChange::StagedRemoved(partitions) => {
+                partitions.iter().for_each(|partition| self.unstage(*partition));
+            }
         }
+    }
+
+    fn commit(&mut self, partition: TopicPartition, committed: CommittedOffset) {
+        let weight = |committed: &CommittedOffset| CommittedOffset::weigh(&committed.metadata);
+        self.bytes -= self.get(partition).map_or(0, weight);
+        self.bytes += weight(&committed);
+        self.committed.insert_mut(partition, committed);
     }
 
     fn remove(&mut self, partition: TopicPartition) {
@@ -135,14 +202,88 @@ impl Offsets {
         }
     }
 
+    fn stage(&mut self, key: (TopicPartition, ProducerId), offset: CommittedOffset) {
+        self.remove_staged(&key);
+        self.last_number += 1;
+        let staged = Staged { offset, number: self.last_number, overtaken: false };
+        self.bytes += staged.weigh();
+        self.staged.insert_mut(key, staged);
+        self.by_producer.insert_mut((key.1, key.0), ());
+    }
+
+    fn remove_staged(&mut self, key: &(TopicPartition, ProducerId)) -> Option<Staged> {
+        let staged = self.staged.get(key)?.clone();
+        self.bytes -= staged.weigh();
+        self.staged.remove_mut(key);
+        self.by_producer.remove_mut(&(key.1, key.0));
+        Some(staged)
+    }
+
+    fn unstage(&mut self, partition: TopicPartition) {
+        let keys: Vec<_> = self.staged_for(partition).map(|(key, _)| *key).collect();
+        keys.iter().for_each(|key| drop(self.remove_staged(key)));
+    }
+
+    fn end(&mut self, producer: ProducerId, end: TransactionEnd) {
+        let partitions: Vec<_> = self.staged_by(producer).collect();
+        for key in partitions.into_iter().map(|partition| (partition, producer)) {
+            let Some(staged) = self.remove_staged(&key) else { continue };
+            if end == TransactionEnd::Commit && !staged.overtaken {
+                self.overtake(key.0, staged.number);
+                self.commit(key.0, staged.offset);
+            }
+        }
+    }
+
+    /// A write for the partition is committed. The staged offsets with smaller numbers were written before it.
+    fn overtake(&mut self, partition: TopicPartition, number: u64) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let before =
+            self.staged_for(partition).filter(|(_, staged)| staged.number < number && !staged.overtaken);
+        let keys: Vec<_> = before.map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(staged) = self.staged.get_mut(&key) {
+                staged.overtaken = true;
+            }
+        }
+    }
+
+    fn staged_for(
+        &self,
+        partition: TopicPartition,
+    ) -> impl Iterator<Item = (&(TopicPartition, ProducerId), &Staged)> {
+        let all = [i64::MIN, i64::MAX].map(|producer| (partition, ProducerId(producer)));
+        self.staged.range(all[0]..=all[1])
+    }
+
+    /// The partitions that the producer's open transaction has offsets for.
+    fn staged_by(&self, producer: ProducerId) -> impl Iterator<Item = TopicPartition> {
+        let first = (producer, TopicPartition { topic: Uuid([0; 16]), partition: i32::MIN });
+        let last = (producer, TopicPartition { topic: Uuid([u8::MAX; 16]), partition: i32::MAX });
+        self.by_producer.range(first..=last).map(|((_, partition), ())| *partition)
+    }
+
     fn remove_topic(&mut self, topic: TopicId) {
         let partitions: Vec<TopicPartition> = self.of_topic(topic).collect();
         partitions.into_iter().for_each(|partition| self.remove(partition));
+        let staged: Vec<TopicPartition> =
+            self.staged().filter(|partition| partition.topic == topic).collect();
+        staged.into_iter().for_each(|partition| self.unstage(partition));
     }
 
     fn of_topic(&self, topic: TopicId) -> impl Iterator<Item = TopicPartition> {
         let all = [i32::MIN, i32::MAX].map(|partition| TopicPartition { topic, partition });
         self.committed.range(all[0]..=all[1]).map(|(partition, _)| *partition)
+    }
+}
+
+impl Staged {
+    fn weigh(&self) -> usize {
+        entry::<(TopicPartition, ProducerId), Staged>()
+            + entry::<(ProducerId, TopicPartition), ()>()
+            + text(&self.offset.metadata)
     }
 }
 
@@ -218,7 +359,7 @@ fn weigh(offsets: &Offsets) -> usize {
 
 fn may_change_offsets(change: &Change) -> bool {
     match change {
-        Change::Offsets(_) | Change::Group(GroupRecord::Deleted) => true,
+        Change::Offsets(_) | Change::Group(GroupRecord::Deleted | GroupRecord::Expired) => true,
         Change::Group(_) => false,
     }
 }
@@ -228,14 +369,20 @@ fn topics_with_changes(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
     let mut topics: Vec<TopicId> = Vec::new();
     for change in changes {
         match change {
-            Change::Offsets(OffsetChange::Committed(offsets)) => {
+            Change::Offsets(OffsetChange::Committed(offsets) | OffsetChange::Staged { offsets, .. }) => {
                 let new = offsets.iter().map(|(of, _)| *of).filter(|of| before.get(*of).is_none());
                 topics.extend(new.map(|of| of.topic));
             }
             Change::Offsets(OffsetChange::Removed(offsets)) => {
                 topics.extend(offsets.iter().map(|(of, _)| of.topic));
             }
-            Change::Group(GroupRecord::Deleted) => topics.extend(before.topics()),
+            Change::Offsets(OffsetChange::StagedRemoved(partitions)) => {
+                topics.extend(partitions.iter().map(|of| of.topic));
+            }
+            Change::Offsets(OffsetChange::Ended { producer, .. }) => {
+                topics.extend(before.staged_by(*producer).map(|of| of.topic));
+            }
+            Change::Group(GroupRecord::Deleted | GroupRecord::Expired) => topics.extend(before.topics()),
             Change::Group(_) => {}
         }
     }
@@ -245,9 +392,14 @@ fn topics_with_changes(before: &Offsets, changes: &[Change]) -> Vec<TopicId> {
 }
 
 impl From<StoredOffsets> for Offsets {
-    fn from(StoredOffsets { committed }: StoredOffsets) -> Offsets {
-        let bytes = committed.values().map(|committed| CommittedOffset::weigh(&committed.metadata)).sum();
-        Offsets { committed, bytes }
+    fn from(StoredOffsets { committed, mut staged, last_number }: StoredOffsets) -> Offsets {
+        if cfg!(feature = "bug-staged-offsets-lost") {
+            staged = SharedMap::default();
+        }
+        let weights = committed.values().map(|committed| CommittedOffset::weigh(&committed.metadata));
+        let bytes = weights.chain(staged.values().map(Staged::weigh)).sum();
+        let by_producer = staged.keys().map(|(partition, producer)| ((*producer, *partition), ())).collect();
+        Offsets { committed, staged, last_number, by_producer, bytes }
     }
 }
 
@@ -265,7 +417,6 @@ impl From<StoredAllOffsets> for AllOffsets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Uuid;
 
     const ONE: TopicId = Uuid([1; 16]);
     const TWO: TopicId = Uuid([2; 16]);

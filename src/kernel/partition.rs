@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Applied, BatchFlags, Commit, Place, Placed, Refusal, ReplaceExtents};
+use super::command::{Applied, BatchFlags, Commit, Place, Placed, PlacedMarker, Refusal, ReplaceExtents};
 use super::epochs::LeaderEpochs;
-use super::producer::{Producer, Verdict};
+use super::producer::{Producer, ProducerFacts, Verdict};
+use super::producers::Room;
+use super::transaction::ProducerAt;
 use super::{mix, next_offset};
-use crate::types::{LeaderEpoch, Offset, ProducerId, SharedMap, Timestamp};
+use crate::record::Marker;
+use crate::types::{
+    AbortedTransaction, LeaderEpoch, Offset, ProducerEpoch, ProducerId, SharedMap, Timestamp, TopicPartition,
+    TransactionEnd,
+};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Partition {
@@ -24,11 +30,13 @@ pub struct Partition {
     pub(super) extents: Vec<Extent>,
     /// [`Producers`](super::producers::Producers) limits their number over all partitions.
     pub(super) producers: SharedMap<ProducerId, Producer>,
+    /// The open transactions with records here, by the offset of the first one.
+    pub(super) open: SharedMap<Offset, ProducerId>,
 }
 
 /// Identifies a segment file by its base offset and the number of times that compaction has rewritten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SegmentId {
+pub struct ExtentId {
     pub base: Offset,
     pub generation: u32,
 }
@@ -44,7 +52,30 @@ pub struct Extent {
     pub last_append: Timestamp,
     /// Compaction has processed all of its records: older records of the same keys are removed.
     pub cleaned: bool,
+    /// The aborted transactions that end in it.
+    pub aborted: AbortedList,
     pub place: ExtentPlace,
+}
+
+/// Identifies a list of aborted transactions, in the order of their markers. A stored list that differs is damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbortedList {
+    pub count: u32,
+    /// The CRC-32C over the stored forms.
+    pub crc: u32,
+}
+
+impl AbortedList {
+    /// The list with one more transaction at its end.
+    #[must_use]
+    pub fn with(self, aborted: &AbortedTransaction) -> AbortedList {
+        let crc = crc32c::crc32c_append(self.crc, &aborted.to_bytes());
+        AbortedList { count: self.count.saturating_add(1), crc }
+    }
+
+    pub fn of(all: &[AbortedTransaction]) -> AbortedList {
+        all.iter().fold(AbortedList::default(), AbortedList::with)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +87,28 @@ pub enum ExtentPlace {
     },
     /// The data beside the entry at `position` of a shared journal, from byte `at` on.
     Journal { position: u64, at: u32 },
+    /// The marker of a transaction in a shared journal. It has no stored bytes: they are made from these fields.
+    Marker {
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        coordinator: i32,
+        end: TransactionEnd,
+        /// The transaction's first offset in the partition; `None` if it has no record there.
+        first: Option<Offset>,
+    },
+}
+
+/// The size of a marker's batch.
+const MARKER_BYTES: u32 = Marker::SIZE as u32;
+
+/// The place of a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkerPlace {
+    File {
+        /// Whether the marker starts a new file.
+        roll: bool,
+    },
+    SharedJournal,
 }
 
 /// Identifies these extents, as they are now, by a hash.
@@ -65,21 +118,24 @@ pub fn mix_of(extents: &[Extent]) -> u64 {
         match extent.place {
             ExtentPlace::File { generation } => mix(hash, u64::from(generation)),
             ExtentPlace::Journal { position, at } => mix(mix(hash, position), u64::from(at)),
+            ExtentPlace::Marker { producer, epoch, .. } => {
+                mix(mix(hash, producer.0.cast_unsigned()), u64::from(epoch.0.cast_unsigned()))
+            }
         }
     })
 }
 
 impl Extent {
     /// Identifies the extent among those of its partition; in a data directory also its file.
-    pub fn id(&self) -> SegmentId {
-        SegmentId { base: self.base, generation: self.generation().unwrap_or(0) }
+    pub fn id(&self) -> ExtentId {
+        ExtentId { base: self.base, generation: self.generation().unwrap_or(0) }
     }
 
     /// The number of times that compaction has rewritten the file; `None` if it is not a file.
     fn generation(&self) -> Option<u32> {
         match self.place {
             ExtentPlace::File { generation } => Some(generation),
-            ExtentPlace::Journal { .. } => None,
+            ExtentPlace::Journal { .. } | ExtentPlace::Marker { .. } => None,
         }
     }
 
@@ -142,65 +198,178 @@ impl Partition {
         self.producers.size()
     }
 
-    /// The producer's last write to this partition, if it is remembered.
-    pub fn last_write(&self, producer: ProducerId) -> Option<Timestamp> {
-        self.producers.get(&producer).map(Producer::last_write)
+    /// Whether the producer is remembered.
+    pub fn knows(&self, producer: ProducerId) -> bool {
+        self.producers.contains_key(&producer)
     }
 
-    /// `position` is the position of the entry. `admits` is whether an unknown producer may be added.
+    /// The producer's last write to this partition, if it is remembered and has no open transaction here.
+    pub(super) fn resting_since(&self, producer: ProducerId) -> Option<Timestamp> {
+        let resting = self.producers.get(&producer).filter(|producer| producer.transaction().is_none());
+        resting.map(Producer::last_write)
+    }
+
+    /// The producers that are remembered, in the order of their ids.
+    pub fn producer_facts(&self) -> impl Iterator<Item = (ProducerId, ProducerFacts)> {
+        self.producers.iter().map(|(id, producer)| (*id, producer.facts()))
+    }
+
+    /// The number of open transactions with records here.
+    pub fn open_transactions(&self) -> usize {
+        self.open.size()
+    }
+
+    fn first_open(&self) -> Option<Offset> {
+        self.open.first().map(|(offset, _)| *offset)
+    }
+
+    /// The offset below which all transactions have ended (KIP-98).
+    pub fn last_stable(&self) -> Offset {
+        let too_far = i64::from(cfg!(feature = "bug-stable-offset-too-far"));
+        let first = self.first_open().map(|first| Offset(first.0 + too_far));
+        first.unwrap_or(self.end).max(self.log_start)
+    }
+
+    /// `position` is the position of the entry.
     pub(super) fn commit(
         &mut self,
         now: Timestamp,
         position: u64,
         commit: &Commit,
-        admits: bool,
+        room: Room,
     ) -> Result<Applied, Refusal> {
-        if let Verdict::Duplicate { base_offset } = self.verdict(commit, admits)? {
+        if let Verdict::Duplicate { base_offset } = self.verdict(commit, room)? {
             return Ok(Applied::Duplicate { base_offset, log_start: self.log_start });
         }
         let base_offset = self.end;
         let end = next_offset(base_offset, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
 
-        if let Some(place) = self.begins_extent(position, commit.place) {
-            let max_timestamp = commit.max_timestamp;
+        let place = self.begins_extent(position, commit.place);
+        let (segment, at) = self.lengthen(now, commit.bytes, commit.max_timestamp, place);
+        self.epochs.wrote(self.epoch, base_offset);
+        if let Some(stamp) = commit.producer {
+            let in_transaction = commit.flags.has(BatchFlags::TRANSACTIONAL);
+            let record = |producer: &mut Producer| {
+                producer.record(stamp, commit.last_offset_delta, base_offset, now);
+                in_transaction && producer.begin_transaction(base_offset)
+            };
+            let begins = match self.producers.get_mut(&stamp.id) {
+                Some(known) => record(known),
+                None => {
+                    let mut new = Producer::new(stamp.epoch, now);
+                    let begins = record(&mut new);
+                    self.producers.insert_mut(stamp.id, new);
+                    begins
+                }
+            };
+            if begins {
+                self.open.insert_mut(base_offset, stamp.id);
+            }
+        }
+        self.end = end;
+        let of = TopicPartition::new(commit.topic, commit.partition);
+        Ok(Applied::Appended(self.placed(of, base_offset, segment, at)))
+    }
+
+    /// Appends a marker. `None` if the offsets are used up.
+    pub(super) fn place_marker(
+        &mut self,
+        of: TopicPartition,
+        marker: &Marker,
+        place: MarkerPlace,
+        admits: bool,
+    ) -> Option<PlacedMarker> {
+        let base_offset = self.end;
+        let end = next_offset(base_offset, 0)?;
+        if admits && !self.knows(marker.producer) {
+            self.producers.insert_mut(marker.producer, Producer::new(marker.epoch, marker.time));
+        }
+        let known = self.producers.get_mut(&marker.producer);
+        let first = known.and_then(|known| known.record_marker(marker));
+        if let Some(first) = first {
+            self.open.remove_mut(&first);
+        }
+        let place = match place {
+            MarkerPlace::File { roll } => {
+                (roll || self.extents.is_empty()).then_some(ExtentPlace::File { generation: 0 })
+            }
+            MarkerPlace::SharedJournal => Some(ExtentPlace::Marker {
+                producer: marker.producer,
+                epoch: marker.epoch,
+                coordinator: marker.coordinator_epoch,
+                end: marker.end,
+                first,
+            }),
+        };
+        let (segment, at) = self.lengthen(marker.time, MARKER_BYTES, marker.time, place);
+        self.epochs.wrote(self.epoch, base_offset);
+        self.end = end;
+        let aborted = first.filter(|_| marker.end == TransactionEnd::Abort).map(|first| AbortedTransaction {
+            producer: marker.producer,
+            first,
+            last: base_offset,
+            last_stable: self.first_open().unwrap_or(end),
+        });
+        if let (Some(extent), Some(aborted)) = (self.extents.last_mut(), &aborted) {
+            extent.aborted = extent.aborted.with(aborted);
+        }
+        Some(PlacedMarker { placed: self.placed(of, base_offset, segment, at), aborted })
+    }
+
+    pub(super) fn check_marker(
+        &self,
+        producer: ProducerAt,
+        coordinator_epoch: i32,
+        new_epoch_only: bool,
+    ) -> Result<(), Refusal> {
+        match self.producers.get(&producer.id) {
+            Some(known) => known.check_marker(producer.epoch, coordinator_epoch, new_epoch_only),
+            None => Ok(()),
+        }
+    }
+
+    /// The position of the batch at `base_offset`, which was just appended.
+    fn placed(&self, of: TopicPartition, base_offset: Offset, segment: Offset, at: u64) -> Placed {
+        Placed {
+            topic: of.topic,
+            partition: of.partition,
+            base_offset,
+            end: self.end,
+            epoch: self.epoch,
+            log_start: self.log_start,
+            last_stable: self.last_stable(),
+            segment,
+            at,
+        }
+    }
+
+    /// Adds the bytes of a batch to the newest extent, or with `place` to a new one. Returns the extent's base offset
+    /// and the position in it.
+    fn lengthen(
+        &mut self,
+        now: Timestamp,
+        bytes: u32,
+        max_timestamp: Timestamp,
+        place: Option<ExtentPlace>,
+    ) -> (Offset, u64) {
+        if let Some(place) = place {
             self.extents.push(Extent {
-                base: base_offset,
+                base: self.end,
                 bytes: 0,
                 max_timestamp,
-                opened: Opened::new(commit.max_timestamp, now),
+                opened: Opened::new(max_timestamp, now),
                 last_append: now,
                 cleaned: false,
+                aborted: AbortedList::default(),
                 place,
             });
         }
         let extent = self.extents.last_mut().expect("one was just made where there was none");
         let at = extent.bytes;
-        extent.bytes += u64::from(commit.bytes);
-        extent.max_timestamp = extent.max_timestamp.max(commit.max_timestamp);
+        extent.bytes += u64::from(bytes);
+        extent.max_timestamp = extent.max_timestamp.max(max_timestamp);
         extent.last_append = now;
-        let segment = extent.base;
-
-        self.epochs.wrote(self.epoch, base_offset);
-        if let Some(stamp) = commit.producer {
-            match self.producers.get_mut(&stamp.id) {
-                Some(known) => known.record(stamp, commit.last_offset_delta, base_offset, now),
-                None => {
-                    let new = Producer::new(stamp, commit.last_offset_delta, base_offset, now);
-                    self.producers.insert_mut(stamp.id, new);
-                }
-            }
-        }
-        self.end = end;
-        Ok(Applied::Appended(Placed {
-            topic: commit.topic,
-            partition: commit.partition,
-            base_offset,
-            end,
-            epoch: self.epoch,
-            log_start: self.log_start,
-            segment,
-            at,
-        }))
+        (extent.base, at)
     }
 
     /// The place of the extent that a batch begins; `None` if it continues the newest extent.
@@ -217,7 +386,7 @@ impl Partition {
                     ExtentPlace::Journal { position: of, at: first } => {
                         of == position && u64::from(first) + extent.bytes == u64::from(at)
                     }
-                    ExtentPlace::File { .. } => false,
+                    ExtentPlace::File { .. } | ExtentPlace::Marker { .. } => false,
                 };
                 let continues = of_this_epoch && newest.is_some_and(ends_here);
                 (!continues).then_some(ExtentPlace::Journal { position, at })
@@ -225,21 +394,29 @@ impl Partition {
         }
     }
 
-    fn verdict(&self, commit: &Commit, admits: bool) -> Result<Verdict, Refusal> {
+    fn verdict(&self, commit: &Commit, room: Room) -> Result<Verdict, Refusal> {
         if commit.leadership < self.epoch {
             return Err(Refusal::NotLeader);
         }
-        let is_known = commit.leadership == self.epoch && commit.flags == BatchFlags::default();
+        let is_known = commit.leadership == self.epoch && commit.flags.are_known();
+        let is_plain = commit.flags == BatchFlags::default();
         if commit.last_offset_delta < 0 || commit.bytes == 0 || !is_known {
             return Err(Refusal::Malformed);
         }
         next_offset(self.end, commit.last_offset_delta).ok_or(Refusal::OffsetsExhausted)?;
-        let Some(stamp) = commit.producer else { return Ok(Verdict::Next) };
-        match self.producers.get(&stamp.id) {
-            Some(known) => known.check(stamp, commit.last_offset_delta),
-            None if !admits => Err(Refusal::TooManyProducers),
-            None => Ok(Verdict::Next),
-        }
+        let Some(stamp) = commit.producer else {
+            return if is_plain { Ok(Verdict::Next) } else { Err(Refusal::Malformed) };
+        };
+        let known = self.producers.get(&stamp.id);
+        let verdict = match known {
+            Some(known) => known.check(stamp, commit.last_offset_delta, commit.flags),
+            None if !room.new => Err(Refusal::TooManyProducers),
+            None => Producer::check_first(stamp, commit.flags),
+        }?;
+        let begins = commit.flags.has(BatchFlags::TRANSACTIONAL)
+            && verdict == Verdict::Next
+            && known.is_none_or(|known| known.transaction().is_none());
+        if begins && !room.in_transaction { Err(Refusal::TooManyOpenTransactions) } else { Ok(verdict) }
     }
 
     /// Returns the extents that have no records any more.
@@ -286,6 +463,7 @@ impl Partition {
             opened: oldest.opened,
             last_append: newest.last_append,
             cleaned: one.cleaned,
+            aborted: one.aborted,
             place: ExtentPlace::File { generation },
         });
         let by: Vec<Extent> = by.collect();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::level::{Appending, read_all};
-use super::{Groups, Shard};
+use super::{Groups, Shard, StoredAcls};
 
 /// Parts that are being written.
 #[derive(Default)]
@@ -134,8 +134,14 @@ impl Shard {
             groups,
             names,
             settings,
+            features,
+            quotas,
+            credentials,
+            acls,
+            tokens,
             running,
             producers,
+            transactions,
             clock_trusted,
             election,
             members,
@@ -147,7 +153,13 @@ impl Shard {
         parts.put("members", members);
         parts.put("topics", &(topics, names));
         parts.put("producers", &(next_producer, producers));
+        parts.put("transactions", transactions);
         parts.put("settings", settings);
+        parts.put("features", features);
+        parts.put("quotas", quotas);
+        parts.put("credentials", credentials);
+        parts.put("acls", acls.all());
+        parts.put("tokens", tokens);
         parts.put("groups", groups);
         parts.put("offsets", offsets);
         parts.bytes
@@ -161,7 +173,13 @@ impl Shard {
         let members = parts.take("members")?;
         let (topics, names) = parts.take("topics")?;
         let (next_producer, producers) = parts.take("producers")?;
+        let transactions = parts.take("transactions")?;
         let settings = parts.take("settings")?;
+        let features = parts.take("features")?;
+        let quotas = parts.take("quotas")?;
+        let credentials = parts.take("credentials")?;
+        let acls = StoredAcls::of(parts.take("acls")?);
+        let tokens = parts.take("tokens")?;
         let groups = Groups::of(parts.take("groups")?, parts.take("offsets")?);
         parts.end()?;
         Ok(Shard {
@@ -175,8 +193,14 @@ impl Shard {
             groups,
             names,
             settings,
+            features,
+            quotas,
+            credentials,
+            acls,
+            tokens,
             running,
             producers,
+            transactions,
             clock_trusted,
             election,
             members,
@@ -187,11 +211,15 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Command;
     use crate::kernel::offsets::AllOffsets;
-    use crate::types::NodeId;
+    use crate::types::{NodeId, Timestamp};
 
     fn shard() -> Shard {
-        Shard::new(NodeId(7))
+        let mut shard = Shard::new(NodeId(7));
+        let set = Command::SetFeature { name: "transaction.version".into(), level: 1 };
+        shard.apply(Timestamp(0), &set).unwrap();
+        shard
     }
 
     fn written() -> Vec<u8> {

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Changes;
-use crate::types::{LeaderEpoch, TopicPartition};
+use crate::types::{
+    AclBinding, EntityName, LeaderEpoch, QuotaChanges, QuotaEntity, ScramCredential, Secret, TopicPartition,
+};
 
+mod acls;
 mod entries;
 mod groups;
 mod members;
 mod placement;
 mod remembered;
+mod transactions;
 
 const TOPIC: TopicId = crate::types::Uuid([7; 16]);
 const BROKER: NodeId = NodeId(1);
@@ -212,12 +216,12 @@ fn a_batch_can_be_stored_again_in_the_place_it_has_and_in_no_other() {
     let mut shard = with_topic();
     offset_of(&mut shard, batch(10)).unwrap();
     let before = partition(&shard).clone();
-    let segment = SegmentId { base: Offset(0), generation: 0 };
+    let segment = ExtentId { base: Offset(0), generation: 0 };
     let again = StoreAgain { topic: TOPIC, partition: 0, segment, at: 0, bytes: 100 };
     let mut apply = |again| shard.apply(at(9), &Command::StoreAgain(again));
     assert_eq!(apply(again), Ok(Applied::StoredAgain));
     assert_eq!(apply(StoreAgain { at: 1, ..again }), Err(Refusal::OtherExtents), "past its end");
-    let other = SegmentId { base: Offset(10), generation: 0 };
+    let other = ExtentId { base: Offset(10), generation: 0 };
     assert_eq!(apply(StoreAgain { segment: other, ..again }), Err(Refusal::OtherExtents));
     assert_eq!(apply(StoreAgain { partition: 5, ..again }), Err(Refusal::UnknownPartition));
     assert_eq!(*partition(&shard), before);
@@ -230,8 +234,10 @@ fn extents_are_replaced_where_they_are_those_that_were_meant_and_the_newest_neve
         let commit = Command::Commit(rolling(10));
         shard.apply(at(time), &commit).unwrap();
     }
-    let id = |base, generation| SegmentId { base: Offset(base), generation };
-    let anew = |base, cleaned| Rewritten { base: Offset(base), bytes: 5, max_timestamp: at(2), cleaned };
+    let id = |base, generation| ExtentId { base: Offset(base), generation };
+    let aborted = AbortedList { count: 2, crc: 7 };
+    let anew =
+        |base, cleaned| Rewritten { base: Offset(base), bytes: 5, max_timestamp: at(2), cleaned, aborted };
     let known = partition(&shard).extents().to_vec();
     let mut replace = |first: i64, end: i64, meant: &[Extent], outputs: &[Rewritten]| {
         let replace = ReplaceExtents {
@@ -265,11 +271,12 @@ fn extents_are_replaced_where_they_are_those_that_were_meant_and_the_newest_neve
     assert_eq!(after, [(id(0, 1), true), (id(20, 0), false), (id(30, 0), false)]);
     assert_eq!(replace(0, 20, two, &[anew(0, true)]), other, "not twice");
     let place = ExtentPlace::File { generation: 1 };
-    let first = Extent { bytes: 5, cleaned: true, place, ..known[0] };
+    let first = Extent { bytes: 5, cleaned: true, aborted, place, ..known[0] };
     let after = replace(0, 30, &[first, known[2]], &[anew(0, true), anew(25, false)]).unwrap();
     assert_eq!(after, [(id(0, 2), true), (id(25, 2), false), (id(30, 0), false)]);
     let first = partition(&shard).extents()[0];
     assert_eq!((first.bytes, first.opened.time(), first.last_append), (5, at(0), at(3)));
+    assert_eq!(first.aborted, aborted);
     assert_eq!(offset_of(&mut shard, batch(1)), Ok(40), "offsets go on where they were");
 }
 
@@ -359,7 +366,7 @@ fn arbitrary_commands_keep_the_invariants_and_replay_to_the_same_state() {
         }
         let mut replayed: Shard = match snapshot {
             None => Shard::new(BROKER),
-            Some(state) => Levels::KNOWN.read_state(Level(6), &state).unwrap().unwrap(),
+            Some(state) => Levels::KNOWN.read_state(Level(7), &state).unwrap().unwrap(),
         };
         for (time, command) in &since {
             replayed.apply(*time, command).unwrap();
@@ -405,9 +412,13 @@ impl Random {
         (0..self.below(3)).map(|_| change(self)).collect()
     }
 
+    fn bindings(&mut self) -> Vec<AclBinding> {
+        (0..self.below(4)).map(|_| acls::binding(["a", "b"][self.below(2) as usize], "User:a")).collect()
+    }
+
     fn command(&mut self) -> Command {
         let (topic, partition) = (self.topic(), self.below(3) as i32 - 1);
-        match self.below(30) {
+        match self.below(33) {
             0 | 1 => create(topic, ["a", "b.c", "b_c"][self.below(3) as usize], self.below(3) as u32),
             2 => Command::DropTopic { topic },
             3 => Command::SetLogStart { topic, partition, offset: Offset(self.below(30) as i64 - 1) },
@@ -439,6 +450,32 @@ impl Random {
             13 => Command::ElectPreferred { topic, partition },
             14 => Command::SetProducerMemory { bytes: self.below(3) * producers::PRODUCER_BYTES },
             15 => Command::ElectUnclean { topic, partition },
+            21 => {
+                let level = self.below(3) as i16;
+                if partition < 0 {
+                    let value = (level > 0).then_some(f64::from(level));
+                    let changes = QuotaChanges::from([("request_percentage".to_owned(), value)]);
+                    Command::AlterQuotas { changes: vec![(QuotaEntity::User(EntityName::Default), changes)] }
+                } else {
+                    Command::SetFeature { name: "transaction.version".into(), level }
+                }
+            }
+            17 if partition < 0 => {
+                let credential = ScramCredential {
+                    iterations: 4096,
+                    salt: Secret::new([self.below(2) as u8]),
+                    stored_key: Secret::default(),
+                    server_key: Secret::default(),
+                };
+                let change = CredentialChange {
+                    user: ["alice", "ben"][self.below(2) as usize].into(),
+                    mechanism: self.below(3) as i8,
+                    credential: (self.below(2) == 0).then_some(credential),
+                };
+                Command::AlterCredentials { changes: vec![change] }
+            }
+            23 => Command::AddAcls { bindings: self.bindings() },
+            24 => Command::RemoveAcls { bindings: self.bindings() },
             17 => Command::ClockTrusted,
             19 => Command::Register(Register {
                 node: NodeId(1 + self.below(3) as i32),
@@ -462,8 +499,13 @@ impl Random {
             16 => {
                 let ids = (0..self.below(3)).map(|_| self.below(9) as i64);
                 let bases: Vec<Offset> = ids.map(Offset).collect();
-                let anew =
-                    |base: &Offset| Rewritten { base: *base, bytes: 1, max_timestamp: at(1), cleaned: true };
+                let anew = |base: &Offset| Rewritten {
+                    base: *base,
+                    bytes: 1,
+                    max_timestamp: at(1),
+                    cleaned: true,
+                    aborted: AbortedList::default(),
+                };
                 Command::ReplaceExtents(ReplaceExtents {
                     topic,
                     partition,

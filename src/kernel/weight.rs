@@ -1,5 +1,5 @@
-//! The memory of groups and offsets, as the allocator counts it. It is counted change by change, so that the cost
-//! of a commit does not depend on the size of the group. `tests/attack/hoarding.rs` compares it with the memory
+//! The memory of the state, as the allocator counts it. It is counted change by change, so that the cost of a commit
+//! does not depend on the size of the group. `tests/attack/hoarding.rs` and `tests/growth` compare it with the memory
 //! that is really allocated.
 
 use std::ops::{AddAssign, SubAssign};
@@ -46,8 +46,18 @@ pub const fn entry<K, V>() -> usize {
     allocated(COUNT + size_of::<(K, V)>()) + allocated(NODE)
 }
 
+/// The memory of a node of a `BTreeMap`, without the memory behind its keys and values. The only node of a small map
+/// has room for eleven entries.
+pub const fn btree_node<K, V>() -> usize {
+    allocated(11 * size_of::<(K, V)>() + 16)
+}
+
 pub fn text(text: &str) -> usize {
-    if text.is_empty() { 0 } else { allocated(text.len()) }
+    bytes(text.as_bytes())
+}
+
+pub fn bytes(bytes: &[u8]) -> usize {
+    if bytes.is_empty() { 0 } else { allocated(bytes.len()) }
 }
 
 pub fn opaque(bytes: &Opaque) -> usize {

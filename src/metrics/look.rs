@@ -1,8 +1,10 @@
 //! The values of one scrape that are not counted as they happen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -14,7 +16,7 @@ use crate::api::requests::OfKey;
 use crate::budget::Budget;
 use crate::coordinator::Watched;
 use crate::coordinator::group::GroupState;
-use crate::kernel::Placement;
+use crate::kernel::{Placement, Transactions};
 use crate::storage::{Partition, Store, Topics};
 use crate::types::{Offset, Timestamp, TopicPartition};
 
@@ -22,6 +24,9 @@ pub struct Look {
     pub broker: Arc<Metrics>,
     pub topics: Arc<Topics>,
     pub groups: Vec<Group>,
+    pub transactions: Transactions,
+    /// The age of the oldest open transaction of each partition, up to the limit of rows.
+    pub oldest_open: BTreeMap<(Arc<str>, i32), Duration>,
     pub process: Process,
     pub left_out: LeftOut,
 }
@@ -30,6 +35,7 @@ pub struct Look {
 #[derive(Debug, Default)]
 pub struct LeftOut {
     pub partitions: usize,
+    pub transaction_partitions: usize,
     pub group_partitions: usize,
     pub lag_seconds: usize,
 }
@@ -63,12 +69,17 @@ impl Look {
     pub fn at(broker: &Arc<Metrics>, times: &mut Times) -> Look {
         let services = &broker.first().services;
         let topics = broker.store.topics();
+        let transactions = broker.store.transactions();
+        let oldest = oldest_open(&transactions, &topics, services.clock.now());
         let mut look = Look {
             broker: Arc::clone(broker),
             groups: Vec::new(),
+            transactions,
+            oldest_open: oldest.ages,
             process: Process::look(),
             left_out: LeftOut {
                 partitions: topics.partitions().saturating_sub(MOST_ROWS),
+                transaction_partitions: oldest.left_out,
                 ..LeftOut::default()
             },
             topics,
@@ -104,7 +115,7 @@ impl Look {
     }
 
     /// The memory budgets: name, memory in use, and limit.
-    pub fn budgets(&self) -> [(&'static str, usize, usize); 5] {
+    pub fn budgets(&self) -> [(&'static str, usize, usize); 6] {
         let of = |budget: fn(&Serving) -> &Budget| {
             // All servers of a process share the same budgets.
             let budget = budget(self.broker.first());
@@ -123,6 +134,7 @@ impl Look {
             ("answers", answers, answers_most),
             ("groups", groups, groups_most),
             ("producers", bytes(producers), bytes(services.settings().producers_budget)),
+            ("transactions", self.transactions.bytes(), services.settings().transaction_memory()),
         ]
     }
 
@@ -137,6 +149,31 @@ impl Look {
             partitions.zip(topic.placement.iter().map(AsRef::as_ref))
         })
     }
+}
+
+struct OldestOpen {
+    ages: BTreeMap<(Arc<str>, i32), Duration>,
+    left_out: usize,
+}
+
+/// The age of the oldest transaction that has records in a partition, for each of those partitions.
+fn oldest_open(transactions: &Transactions, topics: &Topics, now: Timestamp) -> OldestOpen {
+    let mut oldest = OldestOpen { ages: BTreeMap::new(), left_out: 0 };
+    for (_, transaction) in transactions.open() {
+        let (Some(ongoing), Some(started)) = (transaction.ongoing(), transaction.started) else { continue };
+        let written = ongoing.partitions.iter().filter(|(_, first)| first.is_some());
+        for (TopicPartition { topic, partition }, _) in written {
+            let Some(topic) = topics.by_id(*topic) else { continue };
+            let key = (Arc::clone(&topic.name), *partition);
+            if oldest.ages.len() == MOST_ROWS && !oldest.ages.contains_key(&key) {
+                oldest.left_out += 1;
+                continue;
+            }
+            let age = oldest.ages.entry(key).or_default();
+            *age = now.since(started).max(*age);
+        }
+    }
+    oldest
 }
 
 /// The state that collecting the groups needs.

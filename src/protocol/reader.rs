@@ -118,7 +118,7 @@ impl Reader {
         checked(length.into())
     }
 
-    pub(super) fn take(&mut self, length: usize) -> Result<Bytes, WireError> {
+    pub fn take(&mut self, length: usize) -> Result<Bytes, WireError> {
         if length > self.rest.len() {
             return Err(WireError::Truncated);
         }

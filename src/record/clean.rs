@@ -2,8 +2,9 @@
 //! offsets, its producer and its codec. A record keeps its headers and timestamp.
 //!
 //! A tombstone (a record without a value) deletes its key. It stays for `delete.retention.ms` after the
-//! run that first meets it, so that consumers still read it. That run writes the end of this time into
-//! the batch's base timestamp and sets a bit of its attributes.
+//! run that first meets it, so that consumers still read it. That run writes the end of this time, the
+//! delete horizon, into the batch's base timestamp and sets a bit of its attributes. The marker of a
+//! transaction without records is removed in the same way.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use bytes::{Buf, Bytes};
 use super::builder::{put_length, put_nullable, put_varlong};
 use super::records::{Head, expect_end, next_head, open};
 use super::source::{AnySource, Source, Walked};
-use super::{Attributes, BatchBuilder, Header, RecordError, compress};
+use super::{Attributes, BatchBuilder, Header, Marker, RecordError, compress};
 use crate::types::{Offset, Timestamp};
 
 /// The result of compacting a batch.
@@ -25,19 +26,20 @@ pub enum Cleaned {
 }
 
 /// Compacts a batch. `is_needed` says whether an offset has the newest record of its key; it is called
-/// twice. Fails if the batch cannot be read, or would become far larger; then it is best left unchanged.
+/// twice. Without a `delete_retention`, tombstones that have no delete horizon get none, so they stay. Fails if the
+/// batch cannot be read, or would become far larger; then it is best left unchanged.
 /// Values are copied in parts and never held, because a decompressed batch may be large.
 pub fn clean(
     batch: &Bytes,
     now: Timestamp,
-    delete_retention: Duration,
+    delete_retention: Option<Duration>,
     is_needed: impl Fn(Offset, Option<&[u8]>) -> bool,
 ) -> Result<Cleaned, RecordError> {
     let (header, mut source) = open(batch)?;
-    if !is_cleaned(&header) {
+    if header.attributes.control() {
         return Ok(Cleaned::AsItWas);
     }
-    let horizon = header.attributes.delete_horizon().then_some(header.base_timestamp);
+    let horizon = horizon_of(&header);
     let tombstones_go = horizon.is_some_and(|horizon| now >= horizon);
     let stays = |head: &Head| {
         let offset = head.shape.offset(&header)?;
@@ -54,16 +56,47 @@ pub fn clean(
     }
     expect_end(&mut source)?;
     drop(source);
-    let wants_horizon = kept.a_tombstone && horizon.is_none();
+    let new_horizon = delete_retention.filter(|_| kept.a_tombstone && horizon.is_none());
     if kept.count == 0 {
         return Ok(Cleaned::Nothing);
     }
-    if kept.count == header.count && !wants_horizon {
+    if kept.count == header.count && new_horizon.is_none() {
         return Ok(Cleaned::AsItWas);
     }
-    let until = i64::try_from(delete_retention.as_millis()).unwrap_or(i64::MAX);
-    let horizon = horizon.or(wants_horizon.then_some(Timestamp(now.0.saturating_add(until))));
+    let horizon = horizon.or(new_horizon.map(|retention| horizon_from(now, retention)));
     rewritten(batch, &header, &kept, horizon, stays).map(Cleaned::Rewritten)
+}
+
+/// Compacts the marker of a transaction that has no records left. Only the end of a transaction is removed;
+/// other control batches stay.
+pub fn clean_marker(
+    batch: &Bytes,
+    now: Timestamp,
+    delete_retention: Duration,
+) -> Result<Cleaned, RecordError> {
+    let header = Header::parse(batch)?;
+    if Marker::of_batch(batch).is_none() {
+        return Ok(Cleaned::AsItWas);
+    }
+    match horizon_of(&header) {
+        Some(horizon) if now >= horizon => Ok(Cleaned::Nothing),
+        Some(_) => Ok(Cleaned::AsItWas),
+        None => {
+            let kept = Kept { count: header.count, ..Kept::default() };
+            let horizon = horizon_from(now, delete_retention);
+            rewritten(batch, &header, &kept, Some(horizon), |_| Ok(true)).map(Cleaned::Rewritten)
+        }
+    }
+}
+
+/// The time from which tombstones and markers of the batch may be removed; `None` if no run has met them.
+fn horizon_of(header: &Header) -> Option<Timestamp> {
+    header.attributes.delete_horizon().then_some(header.base_timestamp)
+}
+
+fn horizon_from(now: Timestamp, delete_retention: Duration) -> Timestamp {
+    let retention = i64::try_from(delete_retention.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(now.0.saturating_add(retention))
 }
 
 /// A summary of the records that stay.
@@ -84,15 +117,12 @@ impl Kept {
     }
 }
 
-/// Whether records of the batch may be removed. Transactional batches are left unchanged until compaction
-/// knows which transactions were committed.
-pub fn is_cleaned(header: &Header) -> bool {
-    !header.attributes.control() && !header.attributes.transactional()
-}
-
 /// The largest growth of a batch when it is compressed again: our encoders are not the best ones.
 const LARGEST_GROWTH: usize = 4;
 const ALWAYS_ALLOWED: usize = 1 << 20;
+
+/// The attributes that a batch keeps, besides its codec.
+const KEPT_FLAGS: i16 = Attributes::LOG_APPEND_TIME | Attributes::TRANSACTIONAL | Attributes::CONTROL;
 
 fn rewritten(
     batch: &Bytes,
@@ -112,9 +142,7 @@ fn rewritten(
     if let Some(producer) = header.producer() {
         builder = builder.producer(producer);
     }
-    if header.attributes.log_append_time() {
-        builder = builder.flag(Attributes::LOG_APPEND_TIME);
-    }
+    builder = builder.flag(header.attributes.0 & KEPT_FLAGS);
     if horizon.is_some() {
         builder = builder.flag(Attributes::DELETE_HORIZON);
     }
@@ -195,7 +223,7 @@ impl<F: Fn(&Head) -> Walked<bool>> Read for KeptRecords<'_, F> {
 mod tests {
     use super::*;
     use crate::record::{Codec, Producer, Record, crc_of, records};
-    use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId};
+    use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, TransactionEnd};
 
     const NOW: Timestamp = Timestamp(1_000_000);
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -228,7 +256,7 @@ mod tests {
     fn a1_a_record_keeps_its_offset_time_and_own_headers_and_the_batch_all_else() {
         for codec in Codec::ALL {
             let batch = orders(codec).build();
-            let cleaned = written(clean(&batch, NOW, DAY, |offset, _| offset != Offset(11)));
+            let cleaned = written(clean(&batch, NOW, Some(DAY), |offset, _| offset != Offset(11)));
             let before: Vec<Record> = records(&batch).unwrap().map(Result::unwrap).collect();
             let after: Vec<Record> = records(&cleaned).unwrap().map(Result::unwrap).collect();
             assert_eq!(after, [&before[..1], &before[2..]].concat(), "{codec:?}");
@@ -246,14 +274,14 @@ mod tests {
     #[test]
     fn a_batch_of_which_all_is_needed_is_left_as_it_is() {
         let batch = BatchBuilder::new().record(Timestamp(1), Some(b"a"), Some(b"1"), &[]).build();
-        assert_eq!(clean(&batch, NOW, DAY, |_, _| true), Ok(Cleaned::AsItWas));
-        assert_eq!(clean(&batch, NOW, DAY, |_, _| false), Ok(Cleaned::Nothing));
+        assert_eq!(clean(&batch, NOW, Some(DAY), |_, _| true), Ok(Cleaned::AsItWas));
+        assert_eq!(clean(&batch, NOW, Some(DAY), |_, _| false), Ok(Cleaned::Nothing));
     }
 
     #[test]
     fn a3_a_tombstone_goes_delete_retention_after_the_first_run_that_met_it() {
         let batch = orders(Codec::None).build();
-        let marked = written(clean(&batch, NOW, DAY, |_, _| true));
+        let marked = written(clean(&batch, NOW, Some(DAY), |_, _| true));
         let header = Header::parse(&marked).unwrap();
         assert!(header.attributes.delete_horizon());
         assert_eq!(header.base_timestamp, Timestamp(NOW.0 + 86_400_000));
@@ -263,24 +291,66 @@ mod tests {
 
         let just_before = Timestamp(NOW.0 + 86_399_999);
         assert_eq!(
-            clean(&marked, just_before, DAY, |_, _| true),
+            clean(&marked, just_before, Some(DAY), |_, _| true),
             Ok(Cleaned::AsItWas),
             "it is not marked again"
         );
         let later = Timestamp(NOW.0 + 86_400_000);
-        let cleaned = written(clean(&marked, later, DAY, |_, _| true));
+        let cleaned = written(clean(&marked, later, Some(DAY), |_, _| true));
         assert_eq!(offsets(&cleaned), [10, 11, 13]);
         assert_eq!(times(&cleaned), [Timestamp(500), Timestamp(700), Timestamp(400)]);
-        assert_eq!(clean(&cleaned, later, DAY, |_, _| true), Ok(Cleaned::AsItWas));
+        assert_eq!(clean(&cleaned, later, Some(DAY), |_, _| true), Ok(Cleaned::AsItWas));
     }
 
     #[test]
-    fn what_cannot_be_read_and_what_belongs_to_a_transaction_is_left_alone() {
-        let in_transaction = orders(Codec::None).transactional().build();
-        assert_eq!(clean(&in_transaction, NOW, DAY, |_, _| false), Ok(Cleaned::AsItWas));
+    fn a_batch_of_a_transaction_is_compacted_and_still_belongs_to_it() {
+        let batch = orders(Codec::Lz4).transactional().build();
+        let cleaned = written(clean(&batch, NOW, Some(DAY), |offset, _| offset != Offset(11)));
+        assert_eq!(offsets(&cleaned), [10, 12, 13]);
+        let header = Header::parse(&cleaned).unwrap();
+        assert!(header.attributes.transactional() && header.attributes.delete_horizon());
+        assert!(!header.attributes.control());
+        assert_eq!(clean(&batch, NOW, Some(DAY), |_, _| false), Ok(Cleaned::Nothing));
+    }
+
+    fn marker(end: TransactionEnd) -> Marker {
+        let (producer, epoch) = (ProducerId(7), ProducerEpoch(1));
+        Marker { producer, epoch, end, coordinator_epoch: 5, time: Timestamp(800) }
+    }
+
+    #[test]
+    fn a5_a_marker_goes_delete_retention_after_the_first_run_that_finds_it_alone() {
+        for end in [TransactionEnd::Commit, TransactionEnd::Abort] {
+            let batch = marker(end).batch(Offset(14), LeaderEpoch(3));
+            let marked = written(clean_marker(&batch, NOW, DAY));
+            let header = Header::parse(&marked).unwrap();
+            assert_eq!(header.crc, crc_of(&marked));
+            assert_eq!((header.base_offset, header.leader_epoch), (Offset(14), LeaderEpoch(3)));
+            assert!(header.attributes.control() && header.attributes.transactional());
+            assert!(header.attributes.delete_horizon());
+            assert_eq!(header.base_timestamp, Timestamp(NOW.0 + 86_400_000));
+            assert_eq!(header.max_timestamp, Timestamp(800));
+            assert_eq!(Marker::of_batch(&marked), Some(marker(end)), "it says what it said");
+
+            let just_before = Timestamp(NOW.0 + 86_399_999);
+            assert_eq!(clean_marker(&marked, just_before, DAY), Ok(Cleaned::AsItWas));
+            let later = Timestamp(NOW.0 + 86_400_000);
+            assert_eq!(clean_marker(&marked, later, DAY), Ok(Cleaned::Nothing));
+        }
+    }
+
+    #[test]
+    fn control_batches_of_another_kind_stay() {
+        let batch = orders(Codec::None).transactional().flag(Attributes::CONTROL).build();
+        assert_eq!(clean_marker(&batch, NOW, DAY), Ok(Cleaned::AsItWas));
+        assert_eq!(clean(&batch, NOW, Some(DAY), |_, _| false), Ok(Cleaned::AsItWas));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
         let mut broken = orders(Codec::Gzip).build().to_vec();
         let last = broken.len() - 12;
         broken[last] ^= 0xff;
-        assert!(clean(&broken.into(), NOW, DAY, |_, _| false).is_err());
+        assert!(clean(&broken.into(), NOW, Some(DAY), |_, _| false).is_err());
     }
 }

@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use super::{Header, Record, crc_of};
+use super::{Header, Marker, Record, crc_of};
+use crate::types::{Offset, TransactionEnd};
 
 /// One batch: its header, and whether its CRC is correct.
 ///
@@ -64,6 +65,20 @@ pub fn record_line(record: &Record) -> String {
     line
 }
 
+/// The record of a marker.
+///
+/// ```text
+/// marker offset=9 timestamp=1700000000000 end=abort coordinator_epoch=0
+/// ```
+pub fn marker_line(offset: Offset, marker: &Marker) -> String {
+    let end = match marker.end {
+        TransactionEnd::Commit => "commit",
+        TransactionEnd::Abort => "abort",
+    };
+    let Marker { time, coordinator_epoch, .. } = marker;
+    format!("marker offset={offset} timestamp={time} end={end} coordinator_epoch={coordinator_epoch}")
+}
+
 /// Text as it is, with line breaks and quotes escaped; other bytes as `\xff`.
 fn quoted(bytes: Option<&[u8]>) -> String {
     match bytes {
@@ -84,7 +99,7 @@ fn put(line: &mut String, text: std::fmt::Arguments<'_>) {
 mod tests {
     use super::super::{Attributes, BatchBuilder, Codec, Producer, records};
     use super::*;
-    use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
+    use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, Timestamp};
 
     fn line(batch: &[u8]) -> String {
         batch_line(&Header::parse(batch).unwrap(), batch)
@@ -116,6 +131,19 @@ mod tests {
         assert!(line(&sound).contains(" control crc="), "{}", line(&sound));
         let damaged = [&sound[..sound.len() - 1], b"!"].concat();
         assert!(line(&damaged).contains("WRONG"), "{}", line(&damaged));
+    }
+
+    #[test]
+    fn a_marker_is_one_line() {
+        let (end, time) = (TransactionEnd::Commit, Timestamp(7));
+        let (producer, epoch) = (ProducerId(1), ProducerEpoch(2));
+        let marker = Marker { producer, epoch, end, coordinator_epoch: 3, time };
+        assert_eq!(
+            marker_line(Offset(9), &marker),
+            "marker offset=9 timestamp=7 end=commit coordinator_epoch=3"
+        );
+        let line = line(&marker.batch(Offset(9), LeaderEpoch(0)));
+        assert!(line.contains(" producer=1 producer_epoch=2 sequence=-1 transactional control "), "{line}");
     }
 
     #[test]

@@ -22,12 +22,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{debug, error, warn};
 
 use super::Shared;
-use super::input::{FrameError, Input, LARGE, NextFrame, RawFrame, Stranger};
+use super::input::{Expected, FrameError, Input, LARGE, NextFrame, RawFrame, Stranger};
 use super::output::Output;
-use super::socket::Socket;
+use super::socket::{Kept, Socket};
 use crate::api::connection::ConnectionInfo;
-use crate::api::{Answer, BegunRequest, Encoded, Failure, FoundRow, Frame, Guarded, Later, Reply, Row};
-use crate::budget::{Charge, ConnectionId};
+use crate::api::session::Phase;
+use crate::api::{
+    Answer, BegunRequest, Encoded, Failure, FoundRow, Frame, Guarded, Later, Reply, Row, SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
+};
+use crate::budget::{Awaited, Charge, ConnectionId};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
 use crate::types::Piece;
@@ -36,6 +40,8 @@ use crate::types::Piece;
 const IN_FLIGHT: usize = 100;
 /// The maximum size of these requests, from the second large one on. More would not make a sync cheaper.
 const IN_FLIGHT_BYTES: usize = 12 << 20;
+/// A socket may keep this many bytes for each direction without a charge.
+const KEPT_LEAST: usize = 2 << 10;
 /// If a client has not read this much, no more of its requests are served.
 const UNREAD: usize = 256 << 10;
 /// A connection that is quiet for this long releases its large read buffer.
@@ -45,9 +51,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The limits for reading on from a connection that is being closed, so that its last responses arrive.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 64;
-
-const SASL_HANDSHAKE: i16 = 17;
-const SASL_AUTHENTICATE: i16 = 36;
 
 const HTTP_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
@@ -82,8 +85,12 @@ pub(super) struct Connection<S> {
     wants_bytes: bool,
     /// No request can be begun before memory is released.
     wants_room: bool,
-    /// The socket has not accepted all of the output.
+    /// The socket has not accepted, or not sent, all of the output.
     peer_is_slow: bool,
+    /// The bytes that the socket keeps until the peer moves, beyond those that every connection may have.
+    kept: Option<KeptBytes>,
+    /// Responses that the peer has not read.
+    unread: Awaited,
     timer: Timer,
     /// The time when a request was last begun or answered.
     active: Moment,
@@ -119,7 +126,7 @@ enum Owed {
 
 struct Silent {
     pending: PendingRequest,
-    work: Later<Result<Duration, &'static str>>,
+    work: Later<Result<(), &'static str>>,
     charge: Charge,
 }
 
@@ -136,6 +143,15 @@ struct Pace {
     arrived: u64,
 }
 
+/// Bytes in a socket that were charged.
+struct KeptBytes {
+    kept: Kept,
+    incoming: Charge,
+    outgoing: Charge,
+    /// The rest of the incoming bytes is awaited.
+    awaited: Awaited,
+}
+
 /// The reasons why a connection ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -149,6 +165,7 @@ pub(super) enum End {
     Refused(FrameError),
     NotServed { key: i16, version: i16 },
     NeedsLogin { key: i16, version: i16 },
+    LoginFailed,
     Malformed { name: &'static str, version: i16, error: WireError },
     ClosedByHandler { name: &'static str, why: &'static str },
     Failed { name: &'static str, failure: Failure },
@@ -178,6 +195,8 @@ impl<S: Socket> Connection<S> {
             wants_bytes: false,
             wants_room: false,
             peer_is_slow: false,
+            kept: None,
+            unread: shared.answers.awaited(id),
             timer: Timer::at(now.after(shared.limits.idle)),
             active: now,
             pace: None,
@@ -232,7 +251,7 @@ impl<S: Socket> Connection<S> {
 
     /// The reason for the end, once all outstanding responses are written.
     fn take_end(&mut self) -> Option<End> {
-        if self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty() {
+        if self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty() || self.peer_is_slow {
             return None;
         }
         if self.input_ended && self.next.is_none() && self.wants_bytes {
@@ -271,22 +290,17 @@ impl<S: Socket> Connection<S> {
             }
         }
         let (end, shared) = (&mut self.end, &self.shared);
-        let mut mute = Duration::ZERO;
         self.silent.retain_mut(|silent| match silent.work.as_mut().poll(context) {
             Poll::Pending => true,
             Poll::Ready(done) => {
                 moved = true;
                 shared.answered(silent.pending);
-                match done {
-                    Ok(more) => mute = mute.max(more),
-                    Err(why) => {
-                        end.get_or_insert(End::ClosedByHandler { name: silent.pending.row.name, why });
-                    }
+                if let Err(why) = done {
+                    end.get_or_insert(End::ClosedByHandler { name: silent.pending.row.name, why });
                 }
                 false
             }
         });
-        self.mute(mute);
         while let Some(Owed::Ready { .. }) = self.owed.front()
             && let Some(Owed::Ready { answer, charge }) = self.owed.pop_front()
         {
@@ -299,13 +313,20 @@ impl<S: Socket> Connection<S> {
     /// Handles a handler's reply, after the ordered part of its work.
     fn owe(&mut self, pending: PendingRequest, reply: Option<Reply<Answer>>, charge: Charge) {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
-            Reply::Silence(work) => self.silent.push(Silent { pending, work, charge }),
+            Reply::Silence { mute, work } => {
+                self.mute(mute);
+                self.silent.push(Silent { pending, work, charge });
+            }
             Reply::Now(Ok(answer)) => {
                 self.shared.answered(pending);
                 self.owe_encoded(answer);
             }
             Reply::Now(Err(failure)) => self.fail(pending.row, failure),
             Reply::Later(answer) => self.owed.push_back(Owed::Waiting { pending, answer, charge }),
+            Reply::Last(answer) => {
+                self.owed.push_back(Owed::Waiting { pending, answer, charge });
+                self.end = Some(End::LoginFailed);
+            }
             Reply::Close(why) => self.end = Some(End::ClosedByHandler { name: pending.row.name, why }),
         }
     }
@@ -329,8 +350,16 @@ impl<S: Socket> Connection<S> {
 
     /// Holds the client back. As in Kafka, the response that tells it is sent at once.
     fn mute(&mut self, time: Duration) {
-        if !time.is_zero() {
-            self.muted_until = self.muted_until.max(Some(Moment::now().after(time)));
+        if time.is_zero() {
+            return;
+        }
+        let now = Moment::now();
+        let (before, until) = (self.muted_until.unwrap_or(now).max(now), now.after(time));
+        if until > before {
+            // Longer than this, no connection is held back: see `Connection::is_busy`.
+            let held = until.since(before).min(self.shared.limits.idle);
+            self.shared.api.hold_members(&self.info, held);
+            self.muted_until = Some(until);
         }
     }
 
@@ -360,7 +389,8 @@ impl<S: Socket> Connection<S> {
         let mut moved = false;
         self.wants_bytes = false;
         self.wants_room = false;
-        while self.end.is_none() && !self.turn_is_over() && !self.is_muted() {
+        // A request that was read before the client was held back is served: it would hold its memory for as long.
+        while self.end.is_none() && !self.turn_is_over() && (self.next.is_some() || !self.is_muted()) {
             // The next request is read even if none may be begun, because this is how the end of the
             // stream is noticed.
             if self.next.is_none() {
@@ -455,7 +485,8 @@ impl<S: Socket> Connection<S> {
 
     /// The next request that has arrived. Its key and version are served; its body is not decoded yet.
     fn read_request(&mut self, context: &mut Context<'_>) -> Result<Option<Request>, End> {
-        let RawFrame { bytes, charge } = match self.input.next(context) {
+        let expected = self.expected();
+        let RawFrame { bytes, charge } = match self.input.next(expected, context) {
             Ok(NextFrame::Frame(frame)) => frame,
             Ok(NextFrame::NeedsBytes) => {
                 self.wants_bytes = true;
@@ -476,6 +507,9 @@ impl<S: Socket> Connection<S> {
             }
         };
         let mut body = Reader::new(bytes);
+        if let (Expected::Token { .. }, Some(row)) = (expected, self.shared.api.row_of_tokens()) {
+            return Ok(Some(Request::Serve { row, header: RequestHeader::default(), body, charge }));
+        }
         let header = RequestHeader::read(&mut body).map_err(|error| End::Malformed {
             name: "request header",
             version: 0,
@@ -492,6 +526,21 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// The kind of frame that comes next.
+    fn expected(&self) -> Expected {
+        let session = &self.info.session;
+        if session.principal().is_some() {
+            return Expected::Request;
+        }
+        let most = usize::try_from(self.shared.api.settings().login_max_bytes).unwrap_or(usize::MAX);
+        match session.phase() {
+            Phase::SendsTokens => Expected::Token { most },
+            Phase::Begins | Phase::KnowsVersions | Phase::Authenticates | Phase::LoggedIn => {
+                Expected::RequestBeforeLogin { most }
+            }
+        }
+    }
+
     fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while !self.output.is_empty() {
@@ -500,33 +549,46 @@ impl<S: Socket> Connection<S> {
                     written?;
                     self.wrote = Moment::now();
                     if self.peer_is_slow {
-                        self.shared.answers.peer_moved(self.id, self.output.memory(), context.waker());
+                        self.unread.moved(self.output.memory(), context.waker());
                     }
                     moved = true;
                 }
                 // The output waits for the disk, so the peer is not slow.
-                Poll::Pending if self.output.is_reading() => {
-                    self.peer_caught_up();
-                    return Ok(moved);
-                }
+                Poll::Pending if self.output.is_reading() => break,
                 Poll::Pending => {
-                    if !self.peer_is_slow {
-                        self.peer_is_slow = true;
-                        self.wrote = Moment::now();
-                        self.shared.answers.peer_moved(self.id, self.output.memory(), context.waker());
-                    }
+                    self.peer_stalls(context);
                     return Ok(moved);
                 }
             }
         }
-        self.peer_caught_up();
+        if !S::KEEPS {
+            self.peer_caught_up();
+            return Ok(moved);
+        }
+        match Pin::new(&mut self.socket).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                flushed?;
+                self.peer_caught_up();
+            }
+            Poll::Pending => self.peer_stalls(context),
+        }
         Ok(moved)
+    }
+
+    fn peer_stalls(&mut self, context: &mut Context<'_>) {
+        if !self.peer_is_slow {
+            self.peer_is_slow = true;
+            self.wrote = Moment::now();
+            let memory = self.output.memory() + self.socket.kept().outgoing;
+            self.unread.moved(memory, context.waker());
+        }
+        self.charge_kept(context);
     }
 
     fn peer_caught_up(&mut self) {
         if self.peer_is_slow {
             self.peer_is_slow = false;
-            self.shared.answers.settled(self.id);
+            self.unread.settle();
         }
     }
 
@@ -540,19 +602,60 @@ impl<S: Socket> Connection<S> {
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {
                 self.wants_room |= self.input.is_starved();
+                self.charge_kept(context);
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// Charges the bytes that the socket keeps until the peer moves. Small ones are part of every connection.
+    fn charge_kept(&mut self, context: &mut Context<'_>) {
+        if !S::KEEPS {
+            return;
+        }
+        let kept = self.socket.kept();
+        if kept.incoming.max(kept.outgoing) < KEPT_LEAST {
+            self.kept = None;
+            return;
+        }
+        let held = self.kept.get_or_insert_with(|| {
+            let (requests, answers) = (&self.shared.requests.small, &self.shared.answers);
+            KeptBytes {
+                kept: Kept { sent: kept.sent, ..Kept::default() },
+                incoming: requests.charge_at_once(0),
+                outgoing: answers.charge_at_once(0),
+                awaited: requests.awaited(self.id),
+            }
+        });
+        let before = std::mem::replace(&mut held.kept, kept);
+        if before == kept {
+            return;
+        }
+        if before.sent < kept.sent {
+            self.wrote = Moment::now();
+        }
+        held.incoming.set(kept.incoming);
+        held.outgoing.set(kept.outgoing);
+        if kept.incoming >= KEPT_LEAST {
+            held.awaited.moved(kept.incoming, context.waker());
+        } else {
+            held.awaited.settle();
+        }
+    }
+
+    /// Whether a request has begun to arrive that cannot be read yet.
+    fn is_amid_input(&self) -> bool {
+        self.input.is_amid_frame() || self.socket.kept().incoming > 0
+    }
+
     /// Ends the connection if the client is too slow, or if memory has to be freed.
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        let answers_wait = self.peer_is_slow && self.shared.answers.sheds(self.id);
-        if answers_wait || self.input.is_shed() {
+        let kept_is_shed = self.kept.as_ref().is_some_and(|kept| kept.awaited.is_shed());
+        if self.unread.is_shed() || self.input.is_shed() || kept_is_shed {
             return Poll::Ready(End::MadeRoom);
         }
-        let waits_for_frame = self.wants_bytes && !self.wants_room && self.input.is_amid_frame();
+        let waits_for_frame = self.wants_bytes && !self.wants_room && self.is_amid_input();
         match &self.pace {
             Some(_) if !waits_for_frame => self.pace = None,
             None if waits_for_frame => {
@@ -627,13 +730,10 @@ impl<S: Socket> Connection<S> {
         None
     }
 
-    /// Whether the client waits for us. A client that has ended its side of the stream may be gone, so
+    /// Whether the client waits for us. A client that has ended its side of the stream, or is held back, may be gone, so
     /// its wait counts as idle.
     fn is_busy(&self) -> bool {
-        let waits = self.beginning.is_some()
-            || !self.owed.is_empty()
-            || !self.output.is_empty()
-            || self.muted_until.is_some();
+        let waits = self.beginning.is_some() || !self.owed.is_empty() || !self.output.is_empty();
         waits && !self.input_ended
     }
 
@@ -648,6 +748,7 @@ impl<S: Socket> Connection<S> {
             | End::Refused(_)
             | End::NotServed { .. }
             | End::NeedsLogin { .. }
+            | End::LoginFailed
             | End::Malformed { .. }
             | End::ClosedByHandler { .. }
             | End::Failed { .. } => {}
@@ -683,7 +784,13 @@ impl End {
     /// Whether the reason is of no interest to an operator.
     fn is_ordinary(&self) -> bool {
         match self {
-            End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::ClosedByHandler { .. } => true,
+            // The handler has logged a failed login.
+            End::Closed
+            | End::Broken(_)
+            | End::Stopping
+            | End::Idle
+            | End::LoginFailed
+            | End::ClosedByHandler { .. } => true,
             End::TooSlow
             | End::NotReading
             | End::MadeRoom
@@ -700,10 +807,16 @@ impl End {
 fn complain(end: &End, info: &ConnectionInfo) {
     let peer = info.peer;
     match end {
-        End::Closed | End::Broken(_) | End::Stopping | End::Idle | End::ClosedByHandler { .. } => {}
+        End::Closed
+        | End::Broken(_)
+        | End::Stopping
+        | End::Idle
+        | End::LoginFailed
+        | End::ClosedByHandler { .. } => {}
         End::Refused(FrameError::Stranger(Stranger::Tls)) => warn!(
             %peer,
-            "TLS arrived at a port without TLS: set security.protocol=PLAINTEXT in the client"
+            "TLS arrived at a port without TLS: set security.protocol={} in the client, or let it connect to a listener \
+             with TLS", info.listener.protocol.name()
         ),
         End::Refused(FrameError::Stranger(Stranger::Http)) => warn!(
             %peer,

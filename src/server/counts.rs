@@ -49,7 +49,12 @@ reasons! {
     /// Memory was needed, and this client had been inactive the longest.
     MadeRoom "made_room"
     TooManyFromAddress "too_many_from_address"
+    /// More connections per second than the quota of the address allows.
+    TooFast "connection_rate"
+    /// TLS at a port without it.
     Tls "tls"
+    /// The TLS handshake failed.
+    Handshake "handshake"
     Http "http"
     /// The length of a request was invalid.
     NotKafka "not_kafka"
@@ -59,6 +64,7 @@ reasons! {
     Malformed "malformed"
     /// A request without a response was refused, such as a batch with acks=0.
     Refused "refused"
+    LoginFailed "login_failed"
     /// A bug of the broker.
     Failed "failed"
 }
@@ -106,6 +112,11 @@ impl Opened {
     pub(super) fn ends(&mut self, end: &End) {
         self.reason = Reason::of(end);
     }
+
+    #[cfg(feature = "security")]
+    pub(super) fn ends_in_handshake(&mut self) {
+        self.reason = Reason::Handshake;
+    }
 }
 
 impl Drop for Opened {
@@ -130,6 +141,7 @@ impl Reason {
             End::Refused(FrameError::TooLong { .. }) => Reason::TooLarge,
             End::NotServed { .. } | End::NeedsLogin { .. } => Reason::NotServed,
             End::Malformed { .. } | End::Failed { failure: Failure::Malformed(_), .. } => Reason::Malformed,
+            End::LoginFailed => Reason::LoginFailed,
             End::ClosedByHandler { .. } => Reason::Refused,
             End::Failed { failure: Failure::Unencodable(_) | Failure::Panicked, .. } => Reason::Failed,
         }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::budget::{Budget, Charge, ConnectionId};
+use crate::budget::{Awaited, Budget, Charge, ConnectionId};
 
 /// A frame of at least this size has its own buffer.
 pub(super) const LARGE: usize = 16 << 10;
@@ -56,6 +56,9 @@ pub(super) struct Input {
     /// buffer of a steady producer is never copied to grow. Other requests are charged several times their
     /// size, so they get no memory in advance.
     produce_room: usize,
+    /// The buffer of a small request, and that of a large one, while the rest is awaited.
+    small_waits: Awaited,
+    large_waits: Awaited,
     /// There was no memory to read into.
     starved: bool,
     /// The number of bytes that have arrived so far.
@@ -93,6 +96,19 @@ pub(super) enum Stranger {
     Http,
 }
 
+/// The kind of frame that comes next, which decides its size.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expected {
+    Request,
+    RequestBeforeLogin {
+        most: usize,
+    },
+    /// A message of a login, without a header.
+    Token {
+        most: usize,
+    },
+}
+
 /// The next frame, or the reason why there is none yet.
 #[derive(Debug)]
 pub(super) enum NextFrame {
@@ -106,6 +122,8 @@ impl Input {
         Input {
             id,
             grown: budgets.small.take(0),
+            small_waits: budgets.small.awaited(id),
+            large_waits: budgets.large.awaited(id),
             budgets,
             most,
             read: BytesMut::new(),
@@ -128,11 +146,15 @@ impl Input {
 
     /// Whether the incomplete frame has to free its memory.
     pub(super) fn is_shed(&self) -> bool {
-        self.large.is_some() && self.budgets.large.sheds(self.id)
+        self.small_waits.is_shed() || self.large_waits.is_shed()
     }
 
     /// Returns the next complete frame and removes it from the buffer.
-    pub(super) fn next(&mut self, context: &mut Context<'_>) -> Result<NextFrame, FrameError> {
+    pub(super) fn next(
+        &mut self,
+        expected: Expected,
+        context: &mut Context<'_>,
+    ) -> Result<NextFrame, FrameError> {
         if self.large.is_some() {
             return Ok(self.next_large());
         }
@@ -144,7 +166,7 @@ impl Input {
         }
         let declared = i32::from_be_bytes(declared);
         let key = self.read.get(4..6).map(|key| i16::from_be_bytes([key[0], key[1]]));
-        let length = self.bounded(declared, key)?;
+        let length = self.bounded(declared, key, expected)?;
         let is_whole = self.read.len() - 4 >= length;
         if length < LARGE {
             if !is_whole {
@@ -170,6 +192,10 @@ impl Input {
         let here = self.read.len().min(length);
         bytes.extend_from_slice(&self.read[..here]);
         self.read.advance(here);
+        if here < length {
+            // A client that sends only the beginning also holds memory.
+            self.large_waits.moved(charge.bytes(), context.waker());
+        }
         self.large = Some(Large { bytes, declared: length, factor, charge });
         self.any_frame = true;
         Ok(self.next_large())
@@ -183,7 +209,7 @@ impl Input {
                 if large.factor == 1 {
                     self.produce_room = (large.declared + SPILL).max(FIRST_ROOM);
                 }
-                self.budgets.large.settled(self.id);
+                self.large_waits.settle();
                 NextFrame::Frame(RawFrame { bytes: large.bytes.into(), charge: large.charge })
             }
             large => {
@@ -193,14 +219,19 @@ impl Input {
         }
     }
 
-    fn bounded(&self, declared: i32, key: Option<i16>) -> Result<usize, FrameError> {
+    fn bounded(&self, declared: i32, key: Option<i16>, expected: Expected) -> Result<usize, FrameError> {
         let Ok(length) = usize::try_from(declared) else { return Err(FrameError::TooShort { declared }) };
-        if length < SHORTEST {
+        let (shortest, most) = match expected {
+            Expected::Request => (SHORTEST, self.most),
+            Expected::RequestBeforeLogin { most } => (SHORTEST, self.most.min(most)),
+            Expected::Token { most } => (0, self.most.min(most)),
+        };
+        if length < shortest {
             return Err(FrameError::TooShort { declared });
         }
         let most = match key {
-            Some(PRODUCE) | None => self.most,
-            Some(_) => self.most.min(MOST_BUT_PRODUCE),
+            Some(PRODUCE) | None => most,
+            Some(_) => most.min(MOST_BUT_PRODUCE),
         };
         if length > most {
             return Err(FrameError::TooLong { declared: length, key, most });
@@ -218,7 +249,32 @@ impl Input {
         if self.starved {
             return Poll::Pending;
         }
-        let read = match &mut self.large {
+        let read = self.poll_read_into_room(socket, context);
+        match (&read, &self.large) {
+            (Poll::Ready(Ok(bytes)), large) => {
+                self.arrived += *bytes as u64;
+                self.small_waits.settle();
+                if let Some(large) = large.as_ref().filter(|large| large.bytes.len() < large.declared) {
+                    self.large_waits.moved(large.charge.bytes(), context.waker());
+                }
+            }
+            // The rest of a small request is awaited.
+            (Poll::Pending, None) if self.grown.bytes() > 0 && !self.read.is_empty() => {
+                if !self.small_waits.is_waiting() {
+                    self.small_waits.moved(self.grown.bytes(), context.waker());
+                }
+            }
+            (Poll::Pending | Poll::Ready(Err(_)), _) => {}
+        }
+        read
+    }
+
+    fn poll_read_into_room(
+        &mut self,
+        socket: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.large {
             Some(large) => {
                 let room = large.bytes.capacity().min(large.declared + SPILL) - large.bytes.len();
                 pin!(socket.read_buf(&mut (&mut large.bytes).limit(room))).poll(context)
@@ -235,14 +291,7 @@ impl Input {
                 }
                 read
             }
-        };
-        if let Poll::Ready(Ok(bytes)) = read {
-            self.arrived += bytes as u64;
-            if let Some(large) = &self.large {
-                self.budgets.large.peer_moved(self.id, large.charge.bytes(), context.waker());
-            }
         }
-        read
     }
 
     /// Whether reading waits for memory.
@@ -315,7 +364,7 @@ impl Drop for Input {
 
 /// Recognises the first bytes of other protocols. As the length of a frame they would be 369 MB for TLS
 /// and more than 1 GB for HTTP.
-fn recognise(first: &[u8]) -> Option<Stranger> {
+pub(super) fn recognise(first: &[u8]) -> Option<Stranger> {
     const METHODS: [&[u8; 4]; 8] = [b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PRI ", b"CONN"];
     match first {
         [0x16, 0x03, 0x00..=0x04, _, ..] => Some(Stranger::Tls),

@@ -145,6 +145,10 @@ pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared:
                 continue;
             }
         };
+        let wait = shared.rates.wait(&listener.name, &shared.api.settings());
+        if !wait.is_zero() && time::within(wait, shared.stopping.begun()).await.is_some() {
+            break;
+        }
         // If there are too many connections, this one waits until another ends, and so do all later ones.
         let slot = tokio::select! {
             () = shared.stopping.begun() => break,
@@ -155,6 +159,17 @@ pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared:
             debug!(%peer, "too many connections from one address; connection closed");
             continue;
         };
+        if let Some(wait) = shared.api.too_many_connections(peer.ip()) {
+            shared.counts.turn_away(Reason::TooFast);
+            debug!(%peer, "connections of this address come too fast; connection closed after a wait");
+            let stopping = shared.stopping.clone();
+            // A client that is closed at once would only connect again.
+            connections.spawn(async move {
+                let _ = time::within(wait, stopping.begun()).await;
+                drop((stream, slot, admitted));
+            });
+            continue;
+        }
         serve(stream, peer, &listener, &shared, (slot, admitted), &mut connections);
     }
     drop(socket);
@@ -176,9 +191,24 @@ fn serve(
     let _ = stream.set_nodelay(true);
     origin::look_at(peer, local, listener, shared);
     let id = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let info = ConnectionInfo::new(id, peer, local, Arc::clone(listener));
-    let connection = Connection::new(stream, info, Arc::clone(shared));
+    let mut info = ConnectionInfo::new(id, peer, local, Arc::clone(listener));
+    if listener.protocol.needs_login() {
+        info = info.before_login();
+    }
     let mut opened = shared.counts.open_one();
+    #[cfg(feature = "security")]
+    if listener.protocol.is_encrypted() {
+        let shared = Arc::clone(shared);
+        connections.spawn(async move {
+            match super::tls::serve(stream, info, shared).await {
+                Ok(end) => opened.ends(&end),
+                Err(super::tls::NoConnection) => opened.ends_in_handshake(),
+            }
+            drop((opened, held));
+        });
+        return;
+    }
+    let connection = Connection::new(stream, info, Arc::clone(shared));
     connections.spawn(async move {
         opened.ends(&connection.run().await);
         drop((opened, held));

@@ -13,6 +13,25 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     fn poll_send_file(&mut self, _: &mut Context<'_>, _: &FileRange) -> Poll<io::Result<Option<usize>>> {
         Poll::Ready(Ok(None))
     }
+
+    /// Whether the socket keeps bytes for itself, as TLS does. A network socket keeps none.
+    const KEEPS: bool = false;
+
+    /// The bytes that the socket keeps for itself.
+    fn kept(&self) -> Kept {
+        Kept::default()
+    }
+}
+
+/// The bytes that a socket keeps until its peer sends or reads more. A network socket keeps none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The bytes that have arrived and cannot be read before more arrive.
+    pub incoming: usize,
+    /// The memory for bytes that were accepted from us and not sent yet.
+    pub outgoing: usize,
+    /// The bytes that were sent so far.
+    pub sent: u64,
 }
 
 #[cfg(target_os = "linux")]

@@ -7,6 +7,8 @@ mod mute;
 mod order;
 mod sockets;
 mod strangers;
+#[cfg(feature = "security")]
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,11 +24,11 @@ use super::connection::{Connection, End};
 use super::*;
 use crate::api::connection::ConnectionInfo;
 use crate::api::context::Services;
-use crate::api::principal::Principal;
 use crate::api::requests::Requests;
 use crate::api::{Answer, BegunRequest, Call, Encoded, Failure, Later, Reply, Row, encode};
 use crate::protocol::Message;
 use crate::protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
+use crate::security::principal::Principal;
 use crate::stop::Stop;
 
 /// Overlapping like Produce, and refused below version 3.
@@ -78,18 +80,29 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 gate.passed().await;
                 Reply::Now(answer)
             }
-            "silent" => Reply::Silence(Box::pin(async move {
-                gate.passed().await;
-                Ok(Duration::ZERO)
-            })),
+            "silent" | "silent-throttled" => Reply::Silence {
+                mute: if what == "silent" { Duration::ZERO } else { MUTE },
+                work: Box::pin(async move {
+                    gate.passed().await;
+                    Ok(())
+                }),
+            },
             "throttled" => Reply::Now(answer.map(|answer| Encoded { mute: MUTE, ..answer })),
-            "silent-throttled" => Reply::Silence(Box::pin(async { Ok(MUTE) })),
-            "silent-failure" => Reply::Silence(Box::pin(async { Err("it failed") })),
+            "silent-failure" => {
+                Reply::Silence { mute: Duration::ZERO, work: Box::pin(async { Err("it failed") }) }
+            }
             "log-in" => {
                 gate.passed().await;
                 let logged_in = call.context.connection.session.log_in(Principal::user("alice"), None);
                 logged_in.expect("the same principal each time");
                 Reply::Now(answer)
+            }
+            "who" => {
+                let principal = call.context.connection.session.principal().expect("it is known");
+                let frame = [&[0; 4], principal.to_string().as_bytes()].concat();
+                let frame =
+                    [&u32::try_from(frame.len()).expect("it is short").to_be_bytes()[..], &frame].concat();
+                Reply::Now(Ok(Encoded { frame: vec![Bytes::from(frame).into()], mute: Duration::ZERO }))
             }
             "keep" => {
                 call.context.connection.keep(Kept::at(&gate));

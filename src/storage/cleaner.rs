@@ -1,5 +1,6 @@
 //! Compaction keeps the newest record of each key (Kafka's `LogCleaner`) and removes tombstones after
-//! `delete.retention.ms`; see [`record::clean`].
+//! `delete.retention.ms`; see [`record::clean`]. It removes the records of aborted transactions; see
+//! [`transactions`].
 //!
 //! A run over a partition reads the extents that are new since the last run and remembers the newest offset of
 //! each of their keys. It writes all extents up to there again, without replaced records, and makes them
@@ -7,10 +8,13 @@
 //! durable. So a crash leaves either the old log or the new one. Offsets, their order and the newest extent do
 //! not change.
 
+mod transactions;
+
 use std::collections::HashMap;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,9 +23,10 @@ use super::line::Line;
 use super::partition::Partition;
 use super::{LogError, StoreError, Unavailable};
 use crate::config::TopicSettings;
-use crate::kernel::{self, Command, ReplaceExtents, Rewritten, SegmentId};
-use crate::record::{self, Cleaned, Header};
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::kernel::{self, AbortedList, Command, ExtentId, ReplaceExtents, Rewritten};
+use crate::record::{self, Cleaned, Header, RecordError};
+use crate::types::{AbortedTransaction, Offset, Timestamp, TopicPartition};
+use transactions::{Aborted, Role, Walk};
 
 /// The maximum number of bytes in one read, unless a batch is larger.
 const CHUNK: usize = 1 << 20;
@@ -38,10 +43,13 @@ pub(super) struct Cleaner<'a> {
 /// The place to which a run writes extents, one after the other.
 pub(super) trait Sink {
     /// Begins an extent. It is empty, even if an earlier run left data in its place.
-    fn begin(&mut self, id: SegmentId) -> io::Result<()>;
+    fn begin(&mut self, id: ExtentId) -> io::Result<()>;
 
     /// Appends a batch to the current extent.
     fn append(&mut self, batch: &Bytes) -> io::Result<()>;
+
+    /// Adds to the current extent's list an aborted transaction, whose marker was just appended.
+    fn list_aborted(&mut self, transaction: &AbortedTransaction);
 
     /// Makes all extents durable.
     fn finish(&mut self) -> io::Result<()>;
@@ -72,7 +80,7 @@ impl Due {
 pub(super) fn due(
     partition: &kernel::Partition,
     settings: &TopicSettings,
-    high_watermark: Offset,
+    last_stable: Offset,
     now: Timestamp,
 ) -> Option<Due> {
     let segments = partition.extents();
@@ -80,9 +88,9 @@ pub(super) fn due(
     let ends = closed.iter().skip(1).chain([newest]).map(|next| next.base);
     let dirty_from = closed.iter().position(|segment| !segment.cleaned)?;
     let may_be_cleaned = |segment: &kernel::Extent, end: Offset| {
-        // Records that are not durable yet must not replace others.
+        // Records that are not durable yet, or whose transaction may still be aborted, must not replace others.
         let lag = settings.min_compaction_lag;
-        end <= high_watermark && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
+        end <= last_stable && (lag.is_zero() || now.since(segment.newest_time()) >= lag)
     };
     let until = closed
         .iter()
@@ -163,11 +171,14 @@ impl Cleaner<'_> {
         let ends: Vec<Offset> = state.extents().iter().skip(1).map(|next| next.base).collect();
 
         let log_start = partition.ends().log_start;
+        let dirty_end = ends.get(due.until.saturating_sub(1)).copied();
+        let (Some(oldest), Some(dirty_end)) = (states.first(), dirty_end) else { return Ok(()) };
+        let aborted = Aborted::read(partition, oldest.base, dirty_end)?;
         let mut newest = Newest { memory: self.memory, ..Newest::default() };
-        let mut known = None;
+        let mut until = None;
         for (at, (segment, end)) in segments.iter().zip(&ends).enumerate().skip(due.dirty_from) {
-            known = self.learn(&mut newest, &**segment, log_start..*end)?;
-            if known.is_some() {
+            until = self.learn(&mut newest, &aborted, &**segment, log_start..*end)?;
+            if until.is_some() {
                 segments.truncate(at + 1);
                 break;
             }
@@ -175,7 +186,7 @@ impl Cleaner<'_> {
 
         let replaced = states.get(..segments.len()).unwrap_or_default();
         let end = ends.get(..replaced.len()).and_then(|ends| ends.last().copied());
-        let (Some(first), Some(end)) = (replaced.first(), end) else { return Ok(()) };
+        let Some(end) = end else { return Ok(()) };
 
         let most = partition.settings().segment_bytes;
         let generation = segments.iter().map(|segment| segment.id().generation).max().unwrap_or(0) + 1;
@@ -183,7 +194,8 @@ impl Cleaner<'_> {
         let ranges = ends.iter().map(|end| log_start..*end);
         let parts: Vec<(&dyn ExtentReader, Range<Offset>)> =
             segments.iter().map(|one| &**one).zip(ranges).collect();
-        let written = self.write(partition, &parts, &newest, known, &mut output);
+        let known = Known { newest, until, aborted };
+        let written = self.write(partition, &parts, &known, &mut output);
         let outputs = match written.and_then(|()| Ok(output.finish()?)) {
             Ok(outputs) => outputs,
             Err(failed) => {
@@ -197,7 +209,7 @@ impl Cleaner<'_> {
         let replace = ReplaceExtents {
             topic,
             partition: index,
-            first: first.base,
+            first: oldest.base,
             end,
             count: u32::try_from(replaced.len()).unwrap_or(u32::MAX),
             mix: kernel::mix_of(replaced),
@@ -226,43 +238,48 @@ impl Cleaner<'_> {
     fn learn(
         &self,
         newest: &mut Newest,
+        aborted: &Aborted,
         segment: &dyn ExtentReader,
         range: Range<Offset>,
     ) -> Result<Option<Offset>, Failed> {
         let mut stopped_at = None;
         self.each_batch(segment, range, |header, batch| {
-            if newest.learn(header, batch) {
-                return Ok(ControlFlow::Continue(()));
+            if header.attributes.control() || aborted.has_data(header) {
+                newest.pass(header);
+            } else if !newest.learn(header, batch) {
+                stopped_at = Some(header.base_offset);
+                return Ok(ControlFlow::Break(()));
             }
-            stopped_at = Some(header.base_offset);
-            Ok(ControlFlow::Break(()))
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(stopped_at)
     }
 
-    /// Writes the extents again. Batches from the offset `known` on are copied unchanged.
+    /// Writes the extents again. Batches from the offset `known.until` on are copied unchanged.
     fn write(
         &self,
         partition: &Partition,
         segments: &[(&dyn ExtentReader, Range<Offset>)],
-        newest: &Newest,
-        known: Option<Offset>,
+        known: &Known,
         output: &mut Output<'_>,
     ) -> Result<(), Failed> {
         let delete_retention = partition.settings().delete_retention;
         let base = segments.first().map_or(Offset(0), |(first, _)| first.base());
         output.begin(base, true)?;
+        let mut walk = Walk::new(&known.aborted);
         for (segment, range) in segments {
             self.each_batch(*segment, range.clone(), |header, batch| {
-                if known.is_some_and(|known| header.base_offset >= known) {
-                    if output.is_clean() {
-                        output.begin(header.base_offset, false)?;
-                    }
-                    output.append(header, batch)?;
-                    return Ok(ControlFlow::Continue(()));
+                let role = walk.meet(header);
+                let is_unknown = known.until.is_some_and(|until| header.base_offset >= until);
+                if is_unknown && output.is_clean() {
+                    output.begin(header.base_offset, false)?;
                 }
-                let is_needed = |offset, key: Option<&[u8]>| newest.is_needed(offset, key);
-                match record::clean(batch, self.now, delete_retention, is_needed) {
+                let cleaned = if is_unknown {
+                    Ok(Cleaned::AsItWas)
+                } else {
+                    self.cleaned(role, header, batch, delete_retention, &known.newest)
+                };
+                match cleaned {
                     // A batch that cannot be read stays as it is. None of its keys were remembered either.
                     Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
                     Ok(Cleaned::Rewritten(batch)) => match Header::parse(&batch) {
@@ -271,10 +288,32 @@ impl Cleaner<'_> {
                     },
                     Ok(Cleaned::Nothing) => {}
                 }
+                if let Role::Marker(Some(transaction)) = role {
+                    output.list_aborted(&transaction);
+                }
                 Ok(ControlFlow::Continue(()))
             })?;
         }
         Ok(())
+    }
+
+    fn cleaned(
+        &self,
+        role: Role,
+        header: &Header,
+        batch: &Bytes,
+        delete_retention: Duration,
+        newest: &Newest,
+    ) -> Result<Cleaned, RecordError> {
+        match role {
+            Role::Data => {
+                let of_tombstones = newest.has_learned(header).then_some(delete_retention);
+                record::clean(batch, self.now, of_tombstones, |offset, key| newest.is_needed(offset, key))
+            }
+            Role::Aborted => Ok(Cleaned::Nothing),
+            Role::Marker(_) => Ok(Cleaned::AsItWas),
+            Role::LoneMarker => record::clean_marker(batch, self.now, delete_retention),
+        }
     }
 
     /// Reads and checks every batch of an extent within the offsets, and calls `visit` with it until it
@@ -317,6 +356,8 @@ impl Cleaner<'_> {
 #[derive(Default)]
 struct Newest {
     offsets: HashMap<Box<[u8]>, Offset>,
+    /// The offset of the first batch whose keys are known.
+    start: Option<Offset>,
     end: Offset,
     /// The memory for the keys in bytes, without the table.
     keys: u64,
@@ -327,26 +368,37 @@ impl Newest {
     /// Remembers the keys of a whole batch, or none if it cannot be read. Returns `false` if there is not
     /// enough memory for them.
     fn learn(&mut self, header: &Header, batch: &Bytes) -> bool {
-        if let Some((keys, count)) = self.new_keys(header, batch) {
+        if let Some((keys, count)) = self.new_keys(batch) {
             let is_first = self.offsets.is_empty();
             if self.bytes_with(keys, count) <= self.memory {
                 self.keep(batch);
+                if is_first && !self.offsets.is_empty() {
+                    self.start = Some(header.base_offset);
+                }
             } else if !is_first {
                 return false;
             }
             // A batch that exceeds the whole memory would stop every run at its start. So its keys are
-            // skipped, and records with these keys stay.
+            // skipped. Records with these keys stay, and so do the tombstones among them.
         }
-        self.end = header.next_offset().unwrap_or(self.end);
+        self.pass(header);
         true
     }
 
+    /// Whether this run knows the keys of this batch and removes older records with them. Otherwise an earlier run has
+    /// done that and has given the tombstones a delete horizon, or the keys were skipped and the tombstones have to stay.
+    fn has_learned(&self, batch: &Header) -> bool {
+        self.start.is_some_and(|start| batch.base_offset >= start)
+    }
+
+    /// Goes on after a batch that replaces nothing.
+    fn pass(&mut self, header: &Header) {
+        self.end = header.next_offset().unwrap_or(self.end);
+    }
+
     /// The memory for the keys of a batch that are not known yet, and their number. A key that occurs several
-    /// times is counted each time. `None` if there is nothing to remember.
-    fn new_keys(&self, header: &Header, batch: &Bytes) -> Option<(u64, u64)> {
-        if !record::is_cleaned(header) {
-            return None;
-        }
+    /// times is counted each time. `None` if the batch cannot be read.
+    fn new_keys(&self, batch: &Bytes) -> Option<(u64, u64)> {
         let (mut keys, mut count) = (0, 0);
         // Read to the end, one key at a time, because the decompressed batch may be large.
         for key in record::keys(batch).ok()? {
@@ -391,6 +443,14 @@ impl Newest {
     }
 }
 
+/// The facts about a log that a run collects before it writes.
+struct Known {
+    newest: Newest,
+    aborted: Aborted,
+    /// The offset from which on not all keys are known, because there was not enough memory for them.
+    until: Option<Offset>,
+}
+
 /// The approximate memory that an allocator uses for n bytes.
 fn allocated(bytes: usize) -> u64 {
     (bytes as u64 + 8).next_multiple_of(16).max(32)
@@ -407,8 +467,9 @@ struct Output<'a> {
 
 impl Output<'_> {
     fn begin(&mut self, base: Offset, cleaned: bool) -> io::Result<()> {
-        self.sink.begin(SegmentId { base, generation: self.generation })?;
-        self.extents.push(Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned });
+        self.sink.begin(ExtentId { base, generation: self.generation })?;
+        let aborted = AbortedList::default();
+        self.extents.push(Rewritten { base, bytes: 0, max_timestamp: Timestamp(-1), cleaned, aborted });
         Ok(())
     }
 
@@ -430,6 +491,12 @@ impl Output<'_> {
         self.sink.append(batch)
     }
 
+    fn list_aborted(&mut self, transaction: &AbortedTransaction) {
+        let Some(newest) = self.extents.last_mut() else { return };
+        newest.aborted = newest.aborted.with(transaction);
+        self.sink.list_aborted(transaction);
+    }
+
     /// Makes the extents durable.
     fn finish(&mut self) -> io::Result<Vec<Rewritten>> {
         self.sink.finish()?;
@@ -438,101 +505,4 @@ impl Output<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::config::BrokerSettings;
-    use crate::kernel::{BatchFlags, Commit, CreateTopic, Place, Shard};
-    use crate::types::{LeaderEpoch, NodeId, TopicId, Uuid};
-
-    const TOPIC: TopicId = Uuid([1; 16]);
-    const NOW: Timestamp = Timestamp(100_000);
-
-    /// Segments of 10 records and 100 bytes each, written at 1 s, 2 s and so on. The first `cleaned` of them
-    /// were compacted into one of 50 bytes.
-    fn partition(segments: i64, cleaned: usize) -> kernel::Partition {
-        let mut shard = Shard::new(NodeId(1));
-        let replicas = vec![vec![NodeId(1)]];
-        let create = CreateTopic { id: TOPIC, name: "t".into(), overrides: BTreeMap::new(), replicas };
-        shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
-        for number in 1..=segments {
-            let commit = Commit {
-                topic: TOPIC,
-                partition: 0,
-                bytes: 100,
-                last_offset_delta: 9,
-                max_timestamp: Timestamp(number * 1000),
-                producer: None,
-                flags: BatchFlags::default(),
-                leadership: LeaderEpoch(0),
-                place: Place::Segment { roll: true, inline: true, crc: 0 },
-            };
-            shard.apply(Timestamp(number * 1000), &Command::Commit(commit)).unwrap();
-        }
-        let partition = shard.partition(TOPIC, 0).unwrap();
-        if cleaned > 0 {
-            let replaced = &partition.extents()[..cleaned];
-            let outputs = vec![Rewritten {
-                base: Offset(0),
-                bytes: 50,
-                max_timestamp: Timestamp(cleaned as i64 * 1000),
-                cleaned: true,
-            }];
-            let replace = ReplaceExtents {
-                topic: TOPIC,
-                partition: 0,
-                first: Offset(0),
-                end: partition.extents()[cleaned].base,
-                count: cleaned as u32,
-                mix: kernel::mix_of(replaced),
-                outputs,
-            };
-            shard.apply(NOW, &Command::ReplaceExtents(replace)).unwrap();
-        }
-        shard.partition(TOPIC, 0).unwrap().clone()
-    }
-
-    fn settings(given: &[(&str, &str)]) -> TopicSettings {
-        let given = given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        TopicSettings::resolve(&given, &BrokerSettings::default()).unwrap()
-    }
-
-    /// The first segment that a run would clean, and the first one that it would not read.
-    fn looked_at(partition: &kernel::Partition, given: &[(&str, &str)]) -> Option<(usize, usize)> {
-        due(partition, &settings(given), partition.end(), NOW).map(|due| (due.dirty_from, due.until))
-    }
-
-    #[test]
-    fn all_but_the_newest_segment_is_compacted_once_enough_of_it_is_new() {
-        assert_eq!(looked_at(&partition(0, 0), &[]), None);
-        assert_eq!(looked_at(&partition(1, 0), &[]), None, "the newest is never compacted");
-        assert_eq!(looked_at(&partition(3, 0), &[]), Some((0, 2)));
-        assert_eq!(looked_at(&partition(3, 2), &[]), None, "nothing is new");
-        assert_eq!(looked_at(&partition(4, 2), &[]), Some((1, 2)), "two thirds are new");
-        let ratio = [("min.cleanable.dirty.ratio", "0.7")];
-        assert_eq!(looked_at(&partition(4, 2), &ratio), None);
-        assert_eq!(looked_at(&partition(5, 2), &ratio), Some((1, 3)), "four fifths are new");
-    }
-
-    #[test]
-    fn records_that_are_too_young_or_not_durable_yet_are_not_compacted() {
-        let lag = |ms| looked_at(&partition(5, 0), &[("min.compaction.lag.ms", ms)]);
-        assert_eq!(lag("96000"), Some((0, 4)));
-        assert_eq!(lag("97001"), Some((0, 2)));
-        assert_eq!(lag("99001"), None);
-        let durable_to =
-            |offset| due(&partition(5, 0), &settings(&[]), Offset(offset), NOW).map(|due| due.until);
-        assert_eq!((durable_to(50), durable_to(29), durable_to(9)), (Some(4), Some(2), None));
-    }
-
-    #[test]
-    fn after_the_longest_lag_little_is_enough() {
-        let after = |ms| {
-            let given = [("min.cleanable.dirty.ratio", "1"), ("max.compaction.lag.ms", ms)];
-            looked_at(&partition(5, 3), &given)
-        };
-        assert_eq!(after("96000"), None, "it was written at 4 s");
-        assert_eq!(after("95999"), Some((1, 2)));
-    }
-}
+mod tests;

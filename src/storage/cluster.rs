@@ -5,7 +5,8 @@
 //! be unknown. Then the same entry is appended again, and the kernel passes over the second copy.
 //!
 //! Record bytes are beside the entries, and each broker keeps all of them in memory. A broker that starts reads the
-//! whole journal. A silent broker is not noticed here: the caller declares it gone.
+//! whole journal. A silent broker is not noticed here: the caller declares it gone. Brokers without work write no beats
+//! yet. Once they do, `kernel/members.rs` has the rule for their interval.
 
 mod broker;
 mod extent;

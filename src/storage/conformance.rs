@@ -3,19 +3,28 @@
 
 pub(crate) mod client;
 pub(crate) mod subject;
+mod transactions;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::{Producer, append_in, batch_of, values_on};
 use subject::{Local, Shared, Subject};
+use transactions::{
+    a_producer_that_was_replaced_changes_nothing, a_transaction_ends_in_all_partitions_at_once,
+    offsets_of_a_transaction_are_committed_or_dropped_with_it,
+    the_aborted_transactions_of_a_partition_are_known_everywhere,
+};
 
 use super::cluster::Faults;
 use super::groups::{GroupStore, NotStored};
+use super::line::Work;
 use super::{AppendError, LogError, NewTopic, Store, StoreError, TopicError};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange};
-use crate::kernel::{Refusal, Scope};
+use crate::kernel::{Command, Refusal, Scope};
 use crate::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, Timestamp, TopicId, TopicPartition};
 
 const ONE: NodeId = NodeId(1);
@@ -74,6 +83,10 @@ conformance! {
     the_changes_of_a_group_form_a_chain,
     a_coordinator_that_was_replaced_changes_nothing,
     producers_whose_brokers_stop_lose_nothing_and_duplicate_nothing,
+    a_transaction_ends_in_all_partitions_at_once,
+    the_aborted_transactions_of_a_partition_are_known_everywhere,
+    offsets_of_a_transaction_are_committed_or_dropped_with_it,
+    a_producer_that_was_replaced_changes_nothing,
 }
 
 fn faults_of(seed: u64) -> Faults {
@@ -499,6 +512,50 @@ async fn a_broker_that_was_declared_gone_by_mistake_registers_again() {
     let mut producer = Producer::new(&one).await;
     producer.send(&client, (topic, 0), &["a".to_owned()]).await;
     assert_eq!(values(&subject, topic, 0).await, ["a"]);
+}
+
+/// Notes an outcome when it is dropped: work in an entry that is given up has no answer.
+struct Outcome {
+    number: u64,
+    is_stored: bool,
+    done: Arc<Mutex<Vec<(u64, bool)>>>,
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.done.lock().unwrap().push((self.number, self.is_stored));
+    }
+}
+
+#[tokio::test]
+async fn work_that_comes_while_a_broker_closes_fails_after_earlier_work() {
+    for seed in 0..SEEDS {
+        let mut subject = Shared::new(seed, faults_of(seed)).await;
+        let store = subject.client().store(ONE);
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let submit = |numbers: Range<u64>| {
+            for number in numbers {
+                let not_stored = Outcome { number, is_stored: false, done: Arc::clone(&done) };
+                let done = Box::new(move |outcome: Result<_, StoreError>| {
+                    let mut known = not_stored;
+                    known.is_stored = outcome.is_ok();
+                });
+                store.line().submit(Work::Command { command: Command::NewProducer, done });
+            }
+        };
+        submit(0..3);
+        // The first entry is not composed, on its way, or stored.
+        client::others_go_on(usize::try_from(seed).unwrap()).await;
+        submit(3..5);
+        store.close();
+        submit(5..7);
+        subject.stop(ONE).await;
+        submit(7..8);
+        let (numbers, stored): (Vec<u64>, Vec<bool>) = done.lock().unwrap().iter().copied().unzip();
+        assert_eq!(numbers, (0..8).collect::<Vec<_>>(), "seed {seed}");
+        assert!(stored.is_sorted_by(|one, next| one >= next), "seed {seed}: {stored:?}");
+        assert_eq!(stored[5..], [false; 3]);
+    }
 }
 
 #[tokio::test]

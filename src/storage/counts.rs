@@ -18,6 +18,12 @@ pub struct Counts {
     pub producer_bytes: AtomicU64,
     /// The memory of the published groups and of their offsets, as the kernel accounts it.
     pub group_bytes: AtomicUsize,
+    /// Transactions that their producers have committed.
+    pub transactions_committed: Count,
+    /// Transactions that were aborted by their producer, or by the next one with the same transactional id.
+    pub transactions_aborted: Count,
+    /// Transactions that were aborted because they were open for too long.
+    pub transactions_timed_out: Count,
     /// Bytes that the scrub checked against their checksums.
     pub scrubbed: Count,
 }

@@ -127,10 +127,10 @@ impl Future for Settled {
 
 impl Settler {
     pub fn settle(mut self, result: Result<(), NotStored>) {
-        self.tell(result);
+        self.set(result);
     }
 
-    fn tell(&mut self, result: Result<(), NotStored>) {
+    fn set(&mut self, result: Result<(), NotStored>) {
         let Some(outcome) = self.0.take() else { return };
         let before = std::mem::replace(&mut *lock(&outcome), Outcome::Known(result));
         if let Outcome::Open(waiting) = before {
@@ -141,7 +141,7 @@ impl Settler {
 
 impl Drop for Settler {
     fn drop(&mut self) {
-        self.tell(Err(NotStored));
+        self.set(Err(NotStored));
     }
 }
 

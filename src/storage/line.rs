@@ -38,13 +38,14 @@ impl Future for Append {
             // If the line is gone, there is no answer.
             Ok(answer) => Pin::new(answer)
                 .poll(task)
-                .map(|said| said.unwrap_or(Err(AppendError::Unavailable(Unavailable::Stopped)))),
+                .map(|answered| answered.unwrap_or(Err(AppendError::Unavailable(Unavailable::Stopped)))),
         }
     }
 }
 
 /// Appends to one partition take effect in the order in which they were submitted, and so do commands. A command may
-/// overtake an append.
+/// overtake an append. Their outcomes are known in the same order, so what is published when an outcome is known has
+/// all that was submitted before.
 pub trait Line: Send + Sync {
     /// Queues the work without waiting. The requester gets the outcome once it is durable and published.
     fn submit(&self, work: Work);
@@ -53,7 +54,8 @@ pub trait Line: Send + Sync {
     #[cfg(any(test, feature = "simulated-disk"))]
     fn barrier(&self) -> Barrier;
 
-    /// Refuses new work, and finishes or fails the accepted work. May block. A second call does nothing.
+    /// Finishes or fails the accepted work, and then fails the work that came after this call. May block. A second
+    /// call does nothing.
     fn close(&self);
 }
 
@@ -73,6 +75,8 @@ pub struct AppendWork {
     pub batch: Checked,
     /// The leader epoch in which the batch was accepted.
     pub leadership: LeaderEpoch,
+    /// Whether a transactional batch adds its partition to the transaction (Produce from version 12 on).
+    pub joins: bool,
     pub done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -95,6 +99,17 @@ impl Work {
 }
 
 impl AppendWork {
+    /// As in Kafka, a batch without a producer is a plain one.
+    fn flags(&self) -> BatchFlags {
+        let header = &self.batch.header;
+        let is_plain = !header.attributes.transactional() || header.producer().is_none();
+        match (is_plain, self.joins) {
+            (true, _) => BatchFlags::default(),
+            (false, false) => BatchFlags::TRANSACTIONAL,
+            (false, true) => BatchFlags::TRANSACTIONAL.with(BatchFlags::JOINS),
+        }
+    }
+
     /// The command that commits the batch, with its bytes at this place.
     pub fn commit(&self, place: Place) -> Commit {
         let header = &self.batch.header;
@@ -109,7 +124,7 @@ impl AppendWork {
                 epoch: producer.epoch,
                 sequence: producer.base_sequence,
             }),
-            flags: BatchFlags::default(),
+            flags: self.flags(),
             leadership: self.leadership,
             place,
         }
@@ -140,23 +155,23 @@ impl dyn Line + '_ {
         &self,
         command: Command,
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
-        let (told, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         // If the requester no longer waits, the answer is dropped.
-        let done = Box::new(|outcome| drop(told.send(outcome)));
+        let done = Box::new(|outcome| drop(sender.send(outcome)));
         self.submit(Work::Command { command, done });
         async move { answer.await.unwrap_or(Err(Unavailable::Stopped.into())) }
     }
 
     /// Submits a command. The returned function blocks until its outcome is durable.
     pub fn command_blocking(&self, command: Command) -> impl FnOnce() -> Result<Applied, StoreError> + use<> {
-        let (told, answer) = mpsc::channel();
-        let done = Box::new(move |outcome| drop(told.send(outcome)));
+        let (sender, answer) = mpsc::channel();
+        let done = Box::new(move |outcome| drop(sender.send(outcome)));
         self.submit(Work::Command { command, done });
         move || answer.recv().unwrap_or(Err(Unavailable::Stopped.into()))
     }
 
     /// Submits a command and ignores its outcome.
-    pub fn tell(&self, command: Command) {
+    pub fn command_unanswered(&self, command: Command) {
         self.submit(Work::Command { command, done: Box::new(|_| {}) });
     }
 }

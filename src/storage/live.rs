@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use crate::config::{Altered, BrokerSettings, Given, Reloaded};
+use crate::config::{Altered, BrokerSettings, Given, Ignored, Reloaded};
 use crate::kernel::{Scope, Settings};
 use crate::types::{IgnorePoison, NodeId};
 
@@ -15,11 +15,17 @@ struct Now {
     /// The stored settings from which `settings` was made.
     stored: Arc<Settings>,
     settings: Arc<BrokerSettings>,
+    /// The stored settings of this broker that were applied last, with those that are not valid any more; `None`
+    /// if they have to be applied again.
+    asked: Option<Altered>,
 }
 
 impl LiveSettings {
     pub fn new(started: Arc<BrokerSettings>, node: NodeId) -> LiveSettings {
-        LiveSettings { node, now: RwLock::new(Now { stored: Arc::default(), settings: started }) }
+        LiveSettings {
+            node,
+            now: RwLock::new(Now { stored: Arc::default(), settings: started, asked: None }),
+        }
     }
 
     /// The current settings, given the stored ones. They are rebuilt only if the stored ones changed.
@@ -32,11 +38,12 @@ impl LiveSettings {
         }
         let mut now = self.now.write().ignoring_poison();
         let altered = self.altered(stored);
-        if altered.cluster != now.settings.altered.cluster || altered.broker != now.settings.altered.broker {
-            let (settings, invalid) = now.settings.altered_before(altered);
-            for error in invalid {
+        if now.asked.as_ref() != Some(&altered) {
+            let (settings, ignored) = now.settings.altered_before(altered.clone());
+            now.asked = Some(altered);
+            for Ignored { name, error } in ignored {
                 tracing::warn!(
-                    %error,
+                    name, %error,
                     "a stored setting of the broker is no longer valid and is ignored; set it again or remove it"
                 );
             }
@@ -52,11 +59,40 @@ impl LiveSettings {
         let mut now = self.now.write().ignoring_poison();
         let reloaded = now.settings.reloaded(written);
         now.settings = Arc::new(reloaded.settings.clone());
+        // A value may be valid over another base.
+        now.asked = None;
         reloaded
     }
 
     fn altered(&self, stored: &Settings) -> Altered {
         let of = |scope| stored.get(&scope).cloned().unwrap_or_default();
         Altered { cluster: of(Scope::DefaultBroker), broker: of(Scope::Broker(self.node)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+    use crate::types::SharedMap;
+
+    #[test]
+    fn settings_are_loaded_again_only_if_those_of_this_broker_change() {
+        let started = Arc::new(BrokerSettings::load(Given::default()).unwrap());
+        let live = LiveSettings::new(Arc::clone(&started), NodeId(1));
+        let mut by_scope = SharedMap::<Scope, Overrides>::default();
+        let mut with = |scope: Scope, settings: &[(&str, &str)]| {
+            let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            by_scope.insert_mut(scope, settings.collect());
+            live.at(&Arc::new(Settings::from(by_scope.clone())))
+        };
+        // One value is not valid any more.
+        let stored = [("message.max.bytes", "many"), ("log.cleaner.backoff.ms", "7")];
+        let settings = with(Scope::DefaultBroker, &stored);
+        assert_eq!(settings.cleaner_backoff, std::time::Duration::from_millis(7));
+        let same = with(Scope::Broker(NodeId(2)), &[("log.cleaner.backoff.ms", "8")]);
+        assert!(Arc::ptr_eq(&settings, &same));
+        let other = with(Scope::Broker(NodeId(1)), &[("log.cleaner.backoff.ms", "9")]);
+        assert_eq!(other.cleaner_backoff, std::time::Duration::from_millis(9));
     }
 }

@@ -113,7 +113,7 @@ impl Local {
             let options = journal::Options { file_bytes, first_file_bytes, ..defaults };
             recovery::recover(&directory, options, OnDamage::Refuse)?
         };
-        let Recovered { shard, journal, cut, damaged, unwritten, last_time, account: _ } = recovered;
+        let Recovered { shard, journal, cut, damaged, unwritten, aborted, last_time, account: _ } = recovered;
 
         let (keeper, jobs) = mpsc::channel();
         let options = if in_memory {
@@ -139,7 +139,7 @@ impl Local {
         );
         let failed = |error| OpenError::Io { path: root.clone(), error };
         let committer = Committer::start(engine, threads).map_err(failed)?;
-        committer.engine().show_all(&damaged, unwritten);
+        committer.engine().show_all(&damaged, unwritten, aborted);
         directory.look_at_space();
 
         let jobs = if threads {
@@ -209,8 +209,8 @@ impl Local {
             }
             return;
         }
-        let (told, done) = mpsc::channel();
-        let asked = self.committer.engine().keeper.send(Job::Tell(told));
+        let (finished, done) = mpsc::channel();
+        let asked = self.committer.engine().keeper.send(Job::Notify(finished));
         // A keeper that has ended has nothing left to do.
         let _ = asked.is_ok() && done.recv().is_ok();
     }
@@ -293,8 +293,8 @@ impl Upkeep for Local {
                         continue;
                     }
                     let Some(state) = shard.partition(topic.id, partition.index) else { continue };
-                    let high_watermark = partition.ends().high_watermark;
-                    if let Some(found) = cleaner::due(state, &topic.settings, high_watermark, now) {
+                    let last_stable = partition.ends().last_stable;
+                    if let Some(found) = cleaner::due(state, &topic.settings, last_stable, now) {
                         due.push((found, Arc::clone(partition), state.clone()));
                     }
                 }

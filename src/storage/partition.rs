@@ -8,6 +8,7 @@
 //! log start ≤ last stable ≤ high watermark = published end ≤ the kernel's end
 //! ```
 
+mod aborted;
 mod search;
 
 use std::any::Any;
@@ -24,7 +25,7 @@ use super::failure::Failure;
 use super::waiter::{Waiter, Waiters};
 use super::{LogError, Unavailable};
 use crate::config::TopicSettings;
-use crate::kernel::{LeaderEpochs, Placed, SegmentId};
+use crate::kernel::{ExtentId, LeaderEpochs, Placed};
 use crate::record::{self, Header};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, Piece, Timestamp, TopicId, TopicPartition};
 
@@ -37,6 +38,10 @@ pub struct Partition {
     pub traffic: Traffic,
     log_start: AtomicI64,
     high_watermark: AtomicI64,
+    /// It is below the log start offset if DeleteRecords has passed it; `ends` corrects that.
+    last_stable: AtomicI64,
+    /// Whether an extent has or had aborted transactions.
+    has_aborted: AtomicBool,
     leader_epoch: AtomicI32,
     serving: AtomicU8,
     /// The reason why the partition is out of service.
@@ -140,6 +145,13 @@ pub struct Ends {
     pub leader_epoch: LeaderEpoch,
 }
 
+impl Ends {
+    /// The error of a request for an offset that is not between them.
+    pub(super) fn out_of_range(self, asked: Offset) -> LogError {
+        LogError::OutOfRange { asked, start: self.log_start, end: self.high_watermark }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRange {
     pub from: Offset,
@@ -215,6 +227,8 @@ impl Partition {
             traffic: Traffic::default(),
             log_start: AtomicI64::new(state.log_start().0),
             high_watermark: AtomicI64::new(state.end().0),
+            last_stable: AtomicI64::new(state.last_stable().0),
+            has_aborted: AtomicBool::new(state.extents().iter().any(|extent| extent.aborted.count > 0)),
             leader_epoch: AtomicI32::new(state.epoch().0),
             serving: AtomicU8::new(SERVING),
             damage: OnceLock::new(),
@@ -228,12 +242,13 @@ impl Partition {
         TopicPartition::new(self.topic, self.index)
     }
 
-    /// Takes no lock. The log start offset is read first, so that it is never above the end.
+    /// Takes no lock. The offsets are read in ascending order, so that none is above the next one.
     pub fn ends(&self) -> Ends {
         let log_start = Offset(self.log_start.load(Ordering::Acquire));
+        let last_stable = Offset(self.last_stable.load(Ordering::Acquire)).max(log_start);
         let leader_epoch = LeaderEpoch(self.leader_epoch.load(Ordering::Acquire));
         let high_watermark = Offset(self.high_watermark.load(Ordering::Acquire));
-        Ends { log_start, last_stable: high_watermark, high_watermark, leader_epoch }
+        Ends { log_start, last_stable, high_watermark, leader_epoch }
     }
 
     /// The current settings; they may be altered at any time.
@@ -254,11 +269,7 @@ impl Partition {
         let ends = self.ends();
         let end = range.isolation.end_of(ends);
         if range.from < ends.log_start || range.from > ends.high_watermark {
-            return Err(LogError::OutOfRange {
-                asked: range.from,
-                start: ends.log_start,
-                end: ends.high_watermark,
-            });
+            return Err(ends.out_of_range(range.from));
         }
         if range.from >= end {
             let (records, list) = (Vec::new(), Vec::new());
@@ -398,9 +409,9 @@ impl Partition {
     /// nothing is deleted, and no wrong bytes are served.
     pub(super) fn judged<T>(&self, read: Result<T, ReadError>) -> Result<T, LogError> {
         read.map_err(|error| match error {
-            // `MustWait` is handled by the caller. `Behind` without a next segment means that batches are
-            // missing.
-            ReadError::MustWait | ReadError::Behind => LogError::Damaged,
+            // `MustWait` and `Unlisted` are handled by the caller. `Behind` without a next segment means that
+            // batches are missing.
+            ReadError::MustWait | ReadError::Unlisted | ReadError::Behind => LogError::Damaged,
             ReadError::Gone => LogError::NotServing,
             ReadError::Stopped => Unavailable::Stopped.into(),
             ReadError::Io(why) => {
@@ -454,6 +465,7 @@ impl Partition {
             log.recent.push_back(Recent { base: placed.base_offset, end: placed.end, pieces });
         }
         self.high_watermark.store(placed.end.0, Ordering::Release);
+        self.last_stable.store(placed.last_stable.0, Ordering::Release);
     }
 
     /// Adds a batch that was published before a restart and is in no segment. It follows the cached batches.
@@ -473,6 +485,11 @@ impl Partition {
     /// Sets the settings, which apply from the next batch on.
     pub(super) fn publish_settings(&self, settings: &Arc<TopicSettings>) {
         *self.settings.write().ignoring_poison() = Arc::clone(settings);
+    }
+
+    /// Notes that an extent has an aborted transaction. Called before its marker is published.
+    pub(super) fn note_aborted(&self) {
+        self.has_aborted.store(true, Ordering::Release);
     }
 
     pub(super) fn wake(&self) {
@@ -513,7 +530,7 @@ impl Partition {
     }
 
     /// The extents with these ids; `None` if not all of them are there.
-    pub(super) fn extents_of(&self, ids: &[SegmentId]) -> Option<Vec<Arc<dyn ExtentReader>>> {
+    pub(super) fn extents_of(&self, ids: &[ExtentId]) -> Option<Vec<Arc<dyn ExtentReader>>> {
         let log = self.log();
         let first = log.extents.iter().position(|extent| Some(&extent.id()) == ids.first())?;
         let found: Vec<_> = log.extents.iter().skip(first).take(ids.len()).cloned().collect();
@@ -524,7 +541,7 @@ impl Partition {
     /// more.
     pub(super) fn publish_replaced(
         &self,
-        replaced: &[SegmentId],
+        replaced: &[ExtentId],
         by: Vec<Arc<dyn ExtentReader>>,
     ) -> Vec<Arc<dyn ExtentReader>> {
         let mut log = self.log_mut();
@@ -610,7 +627,11 @@ impl Log {
         match why {
             ReadError::Behind => self.part(self.extents_to(extent.base())),
             ReadError::Gone => self.part_of(offset).filter(|now| !Arc::ptr_eq(&now.extent, extent)),
-            ReadError::MustWait | ReadError::Stopped | ReadError::Io(_) | ReadError::Damaged(_) => None,
+            ReadError::MustWait
+            | ReadError::Unlisted
+            | ReadError::Stopped
+            | ReadError::Io(_)
+            | ReadError::Damaged(_) => None,
         }
     }
 

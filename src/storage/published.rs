@@ -1,6 +1,6 @@
 //! The state that readers see: only durable changes, published by the engine in the order of the journal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use super::clocks::Clocks;
@@ -10,10 +10,13 @@ use super::live::LiveSettings;
 use super::partition::{Opened, Partition};
 use super::seen::TopicsAndSettings;
 use super::topics::{Topic, Topics};
-use crate::config::{BrokerSettings, Given, Overrides, Reloaded, TopicSettings};
+use crate::config::{self, BrokerSettings, Given, Ignored, Overrides, Reloaded, TopicSettings};
 use crate::kernel::offsets::Offsets;
-use crate::kernel::{self, Applied, Groups, KeptGroup, Placement, Scope, Settings, Shard};
-use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId};
+use crate::kernel::{
+    self, Applied, Credentials, Features, Groups, KeptGroup, Placed, Placement, Quotas, Scope, Settings,
+    Shard, StoredAcls, Tokens, TransactionEnded, Transactions,
+};
+use crate::types::{IgnorePoison, LeaderEpoch, Offset, TopicId, TransactionEnd};
 
 pub(super) struct Published {
     /// Held while changes are published.
@@ -21,8 +24,18 @@ pub(super) struct Published {
     topics: RwLock<Arc<Topics>>,
     /// The groups and the state beside them.
     groups: RwLock<Groups>,
+    transactions: RwLock<Transactions>,
     /// The stored settings of all entities except topics.
     settings: RwLock<Arc<Settings>>,
+    /// The levels of features that were set.
+    features: RwLock<Arc<Features>>,
+    quotas: RwLock<Arc<Quotas>>,
+    /// Whether there are any quotas, so that requests need no lock if there are none.
+    has_quotas: AtomicBool,
+    /// The SCRAM credentials of users.
+    credentials: RwLock<Credentials>,
+    acls: RwLock<StoredAcls>,
+    tokens: RwLock<Tokens>,
     /// The broker's current settings: those from its start, overridden by the stored ones.
     live: LiveSettings,
     clocks: Arc<Clocks>,
@@ -60,6 +73,7 @@ pub(super) struct Showing<'a> {
     _alone: MutexGuard<'a, ()>,
     topics: Option<Topics>,
     groups_changed: bool,
+    transactions_changed: bool,
     /// Partitions with a new leader epoch.
     moved: Vec<(Arc<Partition>, LeaderEpoch)>,
 }
@@ -72,7 +86,14 @@ impl Published {
             publishing: Mutex::default(),
             topics: RwLock::default(),
             groups: RwLock::default(),
+            transactions: RwLock::default(),
             settings: RwLock::default(),
+            features: RwLock::default(),
+            quotas: RwLock::default(),
+            has_quotas: AtomicBool::new(false),
+            credentials: RwLock::default(),
+            acls: RwLock::default(),
+            tokens: RwLock::default(),
             live,
             clocks,
             version: AtomicU64::new(0),
@@ -88,6 +109,10 @@ impl Published {
 
     pub(super) fn groups(&self) -> Groups {
         self.groups.read().ignoring_poison().clone()
+    }
+
+    pub(super) fn transactions(&self) -> Transactions {
+        self.transactions.read().ignoring_poison().clone()
     }
 
     pub(super) fn group(&self, name: &str) -> Option<KeptGroup> {
@@ -108,6 +133,31 @@ impl Published {
 
     pub(super) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().ignoring_poison())
+    }
+
+    pub(super) fn features(&self) -> Arc<Features> {
+        Arc::clone(&self.features.read().ignoring_poison())
+    }
+
+    pub(super) fn quotas(&self) -> Arc<Quotas> {
+        Arc::clone(&self.quotas.read().ignoring_poison())
+    }
+
+    /// The quotas; `None` if there are none.
+    pub(super) fn quotas_if_any(&self) -> Option<Arc<Quotas>> {
+        self.has_quotas.load(Ordering::Acquire).then(|| self.quotas())
+    }
+
+    pub(super) fn credentials(&self) -> Credentials {
+        self.credentials.read().ignoring_poison().clone()
+    }
+
+    pub(super) fn acls(&self) -> StoredAcls {
+        self.acls.read().ignoring_poison().clone()
+    }
+
+    pub(super) fn tokens(&self) -> Tokens {
+        self.tokens.read().ignoring_poison().clone()
     }
 
     /// The broker's current settings.
@@ -142,35 +192,73 @@ impl Published {
         mut open: impl FnMut(&kernel::Topic, &Arc<str>, i32) -> Opened,
     ) {
         self.show_settings(shard);
+        self.show_features(shard);
+        self.show_quotas(shard);
+        self.show_credentials(shard);
+        self.show_acls(shard);
+        self.show_tokens(shard);
         let mut topics = Topics::of(shard.running());
         for state in shard.topics() {
             topics.insert(self.opened(state, &mut open));
         }
         self.show_topics(topics);
+        warn_of_ignored(&self.settings());
         self.show_groups(shard);
+        self.show_transactions(shard);
     }
 
     fn show_topics(&self, topics: Topics) {
-        topics.publish(&self.topics);
+        replace(&self.topics, Arc::new(topics));
         self.version.fetch_add(1, Ordering::Release);
     }
 
     fn show_settings(&self, shard: &Shard) {
-        *self.settings.write().ignoring_poison() = Arc::clone(shard.all_settings());
+        replace(&self.settings, Arc::clone(shard.all_settings()));
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn show_features(&self, shard: &Shard) {
+        replace(&self.features, Arc::clone(shard.features()));
+    }
+
+    fn show_quotas(&self, shard: &Shard) {
+        replace(&self.quotas, Arc::clone(shard.quotas()));
+        self.has_quotas.store(!shard.quotas().is_empty(), Ordering::Release);
+    }
+
+    fn show_credentials(&self, shard: &Shard) {
+        replace(&self.credentials, shard.credentials().clone());
+    }
+
+    fn show_acls(&self, shard: &Shard) {
+        replace(&self.acls, shard.acls().clone());
+    }
+
+    fn show_tokens(&self, shard: &Shard) {
+        replace(&self.tokens, shard.tokens().clone());
     }
 
     fn show_groups(&self, shard: &Shard) {
         let groups = shard.groups().clone();
         self.counts.group_bytes.store(groups.bytes(), Ordering::Relaxed);
-        let before = std::mem::replace(&mut *self.groups.write().ignoring_poison(), groups);
-        drop(before);
+        replace(&self.groups, groups);
+    }
+
+    fn show_transactions(&self, shard: &Shard) {
+        replace(&self.transactions, shard.transactions().clone());
     }
 
     /// Begins to publish a round.
     pub(super) fn begin(&self) -> Showing<'_> {
         let _alone = self.publishing.lock().ignoring_poison();
-        Showing { published: self, _alone, topics: None, groups_changed: false, moved: Vec::new() }
+        Showing {
+            published: self,
+            _alone,
+            topics: None,
+            groups_changed: false,
+            transactions_changed: false,
+            moved: Vec::new(),
+        }
     }
 
     /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a round that is being
@@ -190,7 +278,18 @@ impl Published {
         self.clocks.confirm(self.broker_settings().clock_confirmed);
     }
 
-    fn partition(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
+    fn count(&self, ended: &TransactionEnded) {
+        let counts = &self.counts;
+        match ended.marker.end {
+            // An abort may find nothing to abort.
+            TransactionEnd::Commit | TransactionEnd::Abort if !ended.was_open => {}
+            TransactionEnd::Commit => counts.transactions_committed.one(),
+            TransactionEnd::Abort if ended.timed_out => counts.transactions_timed_out.one(),
+            TransactionEnd::Abort => counts.transactions_aborted.one(),
+        }
+    }
+
+    pub(super) fn partition(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
         let topics = self.topics.read().ignoring_poison();
         topics.by_id(topic)?.partition(index).cloned()
     }
@@ -248,8 +347,33 @@ impl Published {
     }
 }
 
+/// Warns of stored settings that are no longer valid. Those of topics and brokers are found when they are used.
+fn warn_of_ignored(settings: &Settings) {
+    for scope in settings.scopes() {
+        let Some(own) = settings.get(scope) else { continue };
+        let (kind, entity, ignored) = match scope {
+            Scope::Group(name) => ("group", name, config::invalid_of_group(own)),
+            Scope::ClientMetrics(name) => ("client metrics", name, config::invalid_of_client_metrics(own)),
+            Scope::DefaultBroker | Scope::Broker(_) => continue,
+        };
+        for Ignored { name, error } in ignored {
+            tracing::warn!(
+                kind, entity, name, %error,
+                "a stored setting is no longer valid and is ignored; set it again or remove it"
+            );
+        }
+    }
+}
+
+/// Publishes an image. The one before is freed after the lock, because that may take long.
+fn replace<T>(image: &RwLock<T>, new: T) {
+    let before = std::mem::replace(&mut *image.write().ignoring_poison(), new);
+    drop(before);
+}
+
 impl Showing<'_> {
-    /// Publishes the outcome of a command. Batches are published with their bytes, by [`Partition::publish`].
+    /// Publishes the outcome of a command. Batches and markers are published with their bytes, by
+    /// [`Partition::publish`].
     pub(super) fn show(&mut self, shard: &Shard, applied: &Applied, logs: &mut dyn Logs) {
         match applied {
             Applied::TopicCreated { topic } => {
@@ -297,6 +421,11 @@ impl Showing<'_> {
                 }
                 self.place([state], shard);
             }
+            Applied::FeatureSet { .. } => self.published.show_features(shard),
+            Applied::QuotasAltered { .. } => self.published.show_quotas(shard),
+            Applied::CredentialsAltered => self.published.show_credentials(shard),
+            Applied::AclsChanged { .. } => self.published.show_acls(shard),
+            Applied::TokensChanged { .. } => self.published.show_tokens(shard),
             Applied::SettingsAltered { scope } => self.alter_settings(scope, shard),
             Applied::BrokersSet | Applied::Registered { .. } | Applied::BrokerGone { .. } => {
                 self.place(shard.topics(), shard);
@@ -305,7 +434,21 @@ impl Showing<'_> {
                 self.place(shard.topic(*topic), shard);
             }
             Applied::GroupChanged => self.groups_changed = true,
+            Applied::OffsetsStaged => {
+                self.groups_changed = true;
+                self.transactions_changed = true;
+            }
+            Applied::TransactionEnded(ended) => {
+                self.groups_changed |= ended.has_offsets;
+                self.transactions_changed = true;
+                self.published.count(ended);
+            }
+            Applied::TransactionInitialized { .. }
+            | Applied::TransactionJoined
+            | Applied::MarkerWritten { .. }
+            | Applied::TransactionsExpired(_) => self.transactions_changed = true,
             Applied::Appended(_)
+            | Applied::TransactionUnchanged { .. }
             | Applied::Duplicate { .. }
             // Producers are read from the state.
             | Applied::Producer { .. }
@@ -316,6 +459,11 @@ impl Showing<'_> {
         }
     }
 
+    /// A batch was published. If a transaction is open in its partition, the batch may have changed the transaction.
+    pub(super) fn shows_batch_of(&mut self, placed: &Placed) {
+        self.transactions_changed |= placed.last_stable < placed.end;
+    }
+
     /// Ends the round. `position` is that of its entry; `None` if it changed nothing.
     pub(super) fn end(self, shard: &Shard, position: Option<u64>) {
         if let Some(topics) = self.topics {
@@ -324,6 +472,9 @@ impl Showing<'_> {
         // Everything that is applied is durable: the next round has not begun.
         if self.groups_changed {
             self.published.show_groups(shard);
+        }
+        if self.transactions_changed {
+            self.published.show_transactions(shard);
         }
         if let Some(position) = position {
             self.published.position.store(position, Ordering::Release);

@@ -55,14 +55,14 @@ mod tests {
     use super::*;
     use crate::config::Given;
     use crate::storage::groups::GroupStore;
-    use crate::storage::{NewTopic, Place, Store, StoreOptions};
+    use crate::storage::{Location, NewTopic, Store, StoreOptions};
 
     #[tokio::test]
     async fn a_change_is_seen_once_it_is_published_and_raises_the_version() {
         let mut given = Given::default();
         given.set("broker.rack", "east");
         let broker = BrokerSettings::load(given).unwrap();
-        let store = Store::open(StoreOptions::new(Place::Memory, Arc::new(broker))).unwrap();
+        let store = Store::open(StoreOptions::new(Location::Memory, Arc::new(broker))).unwrap();
         let before = store.seen();
         let new = NewTopic { name: "t".into(), partitions: 3, overrides: BTreeMap::new() };
         let id = store.create_topic(new).await.unwrap().id;

@@ -27,12 +27,14 @@ use crate::config::{BrokerSettings, Changes, Durability, Given, Overrides, Reloa
 use crate::kernel::group::{Change, KeptGroup};
 use crate::kernel::offsets::Offsets;
 use crate::kernel::{
-    self, Applied, Command, CreateTopic, Election, Groups, Levels, Refusal, Scope, Settings, Shard,
+    self, Applied, Command, CreateTopic, CredentialChange, Credentials, Election, Features, Groups, Levels,
+    ProducerFacts, Quotas, Refusal, Scope, Settings, Shard, StoredAcls, Tokens, Transactions,
 };
 use crate::record::Checked;
 use crate::time::{self, Clock};
 use crate::types::{
-    ClusterId, IgnorePoison, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, Uuid,
+    AclBinding, ClusterId, DelegationToken, IgnorePoison, NodeId, Offset, ProducerEpoch, ProducerId,
+    QuotaChanges, QuotaEntity, Timestamp, TopicId, TopicPartition, Uuid,
 };
 
 /// A handle; clones share one store, and dropping the last one closes it.
@@ -51,11 +53,13 @@ struct Inner {
     reminders: Mutex<Reminders>,
     /// The rules of leader elections, from the settings at the start.
     election: Election,
+    /// The time of the journal's last entry before the start.
+    resumed_at: Timestamp,
     new_id: fn() -> Uuid,
 }
 
 pub struct StoreOptions {
-    pub place: Place,
+    pub location: Location,
     pub clock: Clock,
     pub settings: Arc<BrokerSettings>,
     /// The virtual brokers that run from the start.
@@ -70,7 +74,7 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    pub fn new(place: Place, settings: Arc<BrokerSettings>) -> StoreOptions {
+    pub fn new(location: Location, settings: Arc<BrokerSettings>) -> StoreOptions {
         let durability = settings.durability;
         let tuning = Tuning {
             snapshot_bytes: settings.snapshot_bytes,
@@ -80,12 +84,12 @@ impl StoreOptions {
         let (clock, new_id) = (Clock::machine(), time::random_uuid);
         let brokers = settings.broker_ids();
         let levels = Levels::KNOWN;
-        StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels }
+        StoreOptions { location, clock, settings, brokers, durability, tuning, new_id, levels }
     }
 }
 
 /// The location of the data.
-pub enum Place {
+pub enum Location {
     /// In memory; lost when the process ends.
     Memory,
     Directory(PathBuf),
@@ -112,13 +116,13 @@ impl Store {
 
     /// Like [`Store::open`]. Also returns the engine, which tests use directly.
     pub(super) fn with_local(options: StoreOptions) -> Result<(Store, Arc<Local>), OpenError> {
-        let StoreOptions { place, clock, settings, brokers, durability, tuning, new_id, levels } = options;
-        let in_memory = matches!(place, Place::Memory);
-        let (fs, root, threads): (Arc<dyn Fs>, PathBuf, bool) = match place {
-            Place::Memory => (Arc::new(MemoryFs::default()), "memory".into(), true),
-            Place::Directory(root) => (Arc::new(DiskFs), root, true),
+        let StoreOptions { location, clock, settings, brokers, durability, tuning, new_id, levels } = options;
+        let in_memory = matches!(location, Location::Memory);
+        let (fs, root, threads): (Arc<dyn Fs>, PathBuf, bool) = match location {
+            Location::Memory => (Arc::new(MemoryFs::default()), "memory".into(), true),
+            Location::Directory(root) => (Arc::new(DiskFs), root, true),
             #[cfg(any(test, feature = "simulated-disk"))]
-            Place::Simulated(fs, root) => (fs, root, false),
+            Location::Simulated(fs, root) => (fs, root, false),
         };
         let (started_with, _) = TopicSettings::of_stored(&BTreeMap::new(), &settings);
         let election = Election {
@@ -138,6 +142,7 @@ impl Store {
             new_id,
             levels,
         })?);
+        let resumed_at = local.shard().lock().ignoring_poison().time();
         let inner = Inner {
             published: Arc::clone(local.published()),
             shard: Arc::clone(local.shard()),
@@ -148,6 +153,7 @@ impl Store {
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
             election,
+            resumed_at,
             new_id,
         };
         inner.take_places(&brokers);
@@ -160,6 +166,7 @@ impl Store {
     pub async fn join(options: ClusterOptions) -> Result<(Store, Arc<Cluster>), StoreError> {
         let (settings, new_id) = (Arc::clone(&options.settings), options.new_id);
         let cluster = Arc::new(Cluster::join(options).await?);
+        let resumed_at = cluster.shard().lock().ignoring_poison().time();
         let inner = Inner {
             published: Arc::clone(cluster.published()),
             shard: Arc::clone(cluster.shard()),
@@ -170,6 +177,7 @@ impl Store {
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
             election: Election::default(),
+            resumed_at,
             new_id,
         };
         Ok((Store(Arc::new(inner)), cluster))
@@ -196,6 +204,36 @@ impl Store {
     /// The current stored settings of all entities except topics.
     pub fn settings(&self) -> Arc<Settings> {
         self.0.published.settings()
+    }
+
+    /// The levels of features that were set.
+    pub fn features(&self) -> Arc<Features> {
+        self.0.published.features()
+    }
+
+    /// The current quotas of all entities.
+    pub fn quotas(&self) -> Arc<Quotas> {
+        self.0.published.quotas()
+    }
+
+    /// The quotas; `None`, and no lock, if there are none.
+    pub fn quotas_if_any(&self) -> Option<Arc<Quotas>> {
+        self.0.published.quotas_if_any()
+    }
+
+    /// The SCRAM credentials of users.
+    pub fn credentials(&self) -> Credentials {
+        self.0.published.credentials()
+    }
+
+    /// The current access control lists.
+    pub fn acls(&self) -> StoredAcls {
+        self.0.published.acls()
+    }
+
+    /// The delegation tokens.
+    pub fn tokens(&self) -> Tokens {
+        self.0.published.tokens()
     }
 
     /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a round that is being
@@ -227,13 +265,23 @@ impl Store {
     /// Appends a batch. It is queued behind all earlier ones of the partition when the call returns. Resolves when the
     /// batch is durable.
     pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
+        self.begin_append(partition, batch, false)
+    }
+
+    /// Like [`Store::append`]. A transactional batch also adds its partition to the transaction (Produce from version
+    /// 12 on).
+    pub fn append_and_join(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
+        self.begin_append(partition, batch, true)
+    }
+
+    fn begin_append(&self, partition: &Arc<Partition>, batch: Checked, joins: bool) -> Append {
         if let Err(error) = partition.serving() {
             return Append(Err(error.into()));
         }
         debug_assert!(self.has(partition), "the partition is of another store");
         let (done, answer) = oneshot::channel();
         let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
-        self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, done }));
+        self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, joins, done }));
         Append(Ok(answer))
     }
 
@@ -273,11 +321,7 @@ impl Store {
         partition.serving()?;
         let ends = partition.ends();
         if offset > ends.high_watermark {
-            return Err(LogError::OutOfRange {
-                asked: offset,
-                start: ends.log_start,
-                end: ends.high_watermark,
-            });
+            return Err(ends.out_of_range(offset));
         }
         if offset <= ends.log_start {
             return Ok(None);
@@ -352,6 +396,65 @@ impl Store {
         self.change(Command::AlterSettings { scope, changes })
     }
 
+    /// Sets the finalized level of a feature.
+    pub fn set_feature(
+        &self,
+        name: &str,
+        level: i16,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::SetFeature { name: name.to_owned(), level })
+    }
+
+    /// Alters the quotas of entities, all of them at once. The caller must have checked them.
+    pub fn alter_quotas(
+        &self,
+        changes: Vec<(QuotaEntity, QuotaChanges)>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::AlterQuotas { changes })
+    }
+
+    /// Changes SCRAM credentials of users, all or none.
+    pub fn alter_credentials(
+        &self,
+        changes: Vec<CredentialChange>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::AlterCredentials { changes })
+    }
+
+    /// Adds access control lists; those that are there already stay.
+    pub fn add_acls(
+        &self,
+        bindings: Vec<AclBinding>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::AddAcls { bindings })
+    }
+
+    /// Removes access control lists; those that are not there are passed over.
+    pub fn remove_acls(
+        &self,
+        bindings: Vec<AclBinding>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::RemoveAcls { bindings })
+    }
+
+    /// Adds a delegation token, with an id that was never used.
+    pub fn create_token(
+        &self,
+        id: String,
+        token: DelegationToken,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::CreateToken { id, token: Box::new(token) })
+    }
+
+    /// Sets the time at which a delegation token expires; `None` removes it.
+    pub fn change_token(
+        &self,
+        id: String,
+        expires: Option<Timestamp>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.change(Command::ChangeToken { id, expires })
+    }
+
     /// Adds partitions with these replicas; the first one gets the index `first`. Refused if that is not the
     /// next index, because another request was faster.
     pub fn add_partitions(
@@ -407,6 +510,38 @@ impl Store {
         async move { changed.await.map(drop) }
     }
 
+    /// The transactional ids, as they are published.
+    pub fn transactions(&self) -> Transactions {
+        self.0.published.transactions()
+    }
+
+    /// Carries out a command on a transactional id. The command is queued when the call returns. Resolves when its
+    /// outcome is durable and published.
+    pub fn transact(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
+        self.0.line.command(command)
+    }
+
+    /// The producers that a partition remembers, in the order of their ids; `None` if there is no such partition.
+    pub fn producers_of(&self, partition: TopicPartition) -> Option<Vec<(ProducerId, ProducerFacts)>> {
+        let shard = self.0.shard();
+        let partition = shard.partition(partition.topic, partition.partition)?;
+        Some(partition.producer_facts().collect())
+    }
+
+    /// The number of producers that a partition remembers.
+    pub fn count_producers_of(&self, partition: TopicPartition) -> usize {
+        let shard = self.0.shard();
+        shard.partition(partition.topic, partition.partition).map_or(0, kernel::Partition::producers)
+    }
+
+    /// The time of the journal's last entry before this start. The broker did not run from then until the start.
+    pub fn resumed_at(&self) -> Timestamp {
+        self.0.resumed_at
+    }
+
     /// A producer id that was never used before.
     pub fn new_producer(
         &self,
@@ -445,7 +580,7 @@ impl Store {
         self.0.published.confirm_clock();
         let noted = self.0.shard().clock_trusted();
         if clocks::must_note(noted, self.0.clocks.now().trusted) {
-            self.0.line.tell(Command::ClockTrusted);
+            self.0.line.command_unanswered(Command::ClockTrusted);
         }
         self.remind();
     }
@@ -466,6 +601,14 @@ impl Store {
                 }
             });
             self.0.line.submit(Work::Command { command, done });
+        }
+    }
+
+    /// Removes the delegation tokens that have expired. Waits until the clock is trusted.
+    pub fn expire_tokens(&self) {
+        let Some(now) = self.0.clocks.now().trusted else { return };
+        if self.tokens().iter().any(|(_, token)| token.is_expired_at(now)) {
+            self.0.line.command_unanswered(Command::ExpireTokens { now });
         }
     }
 

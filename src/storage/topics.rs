@@ -1,12 +1,12 @@
 //! The topics as handlers see them: an immutable image, replaced when a topic is created, moved or deleted.
 //! Each image shares everything unchanged with the one before, so that a change costs O(log n).
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use super::partition::Partition;
 use crate::config::{Overrides, TopicSettings};
 use crate::kernel::{Placement, metric_form};
-use crate::types::{IgnorePoison, NodeId, SharedMap, TopicId};
+use crate::types::{NodeId, SharedMap, TopicId};
 
 #[derive(Clone, Default)]
 pub struct Topics {
@@ -65,12 +65,6 @@ impl Topics {
     pub fn colliding_with(&self, name: &str) -> Option<&str> {
         let other = self.by_metric_form.get(&*metric_form(name))?;
         (**other != *name).then_some(&**other)
-    }
-
-    /// Makes this the published image.
-    pub(super) fn publish(self, image: &RwLock<Arc<Topics>>) {
-        let before = std::mem::replace(&mut *image.write().ignoring_poison(), Arc::new(self));
-        drop(before);
     }
 
     /// Adds a topic, or replaces the one with the same id.

@@ -85,7 +85,7 @@ pub(super) struct Reminders(BTreeMap<TroubleKind, Known>);
 #[derive(Debug)]
 struct Known {
     since: Duration,
-    said: Duration,
+    logged: Duration,
 }
 
 /// A log line to write for a state, and how long the state has lasted.
@@ -102,11 +102,11 @@ impl Reminders {
         for kind in TroubleKind::ALL {
             match (self.0.get_mut(&kind), now_in.contains(&kind)) {
                 (None, true) => {
-                    self.0.insert(kind, Known { since: now, said: now });
+                    self.0.insert(kind, Known { since: now, logged: now });
                     reminders.push(Reminder::Begins(kind));
                 }
-                (Some(known), true) if now.saturating_sub(known.said) >= AGAIN => {
-                    known.said = now;
+                (Some(known), true) if now.saturating_sub(known.logged) >= AGAIN => {
+                    known.logged = now;
                     reminders.push(Reminder::Lasts(kind, now.saturating_sub(known.since)));
                 }
                 (Some(known), false) => {
@@ -139,10 +139,10 @@ mod tests {
         assert_eq!(reminders.look(&[DiskFull, ClockUntrusted], 11 * MINUTE), []);
         let lasts = [Reminder::Lasts(DiskFull, 10 * MINUTE)];
         assert_eq!(reminders.look(&[DiskFull, ClockUntrusted], 12 * MINUTE), lasts);
-        let mut said = reminders.look(&[ClockUntrusted], 13 * MINUTE);
-        said.sort_by_key(|one| matches!(one, Reminder::Lasts(..)));
+        let mut logged = reminders.look(&[ClockUntrusted], 13 * MINUTE);
+        logged.sort_by_key(|one| matches!(one, Reminder::Lasts(..)));
         let lasts = Reminder::Lasts(ClockUntrusted, 10 * MINUTE);
-        assert_eq!(said, [Reminder::Ends(DiskFull, 11 * MINUTE), lasts]);
+        assert_eq!(logged, [Reminder::Ends(DiskFull, 11 * MINUTE), lasts]);
         assert_eq!(reminders.look(&[], 14 * MINUTE), [Reminder::Ends(ClockUntrusted, 11 * MINUTE)]);
     }
 

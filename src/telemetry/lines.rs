@@ -45,11 +45,11 @@ struct State {
 }
 
 impl Lines {
-    /// Writes lines to `out` from now on. `tell` reports the number of dropped lines.
-    pub fn to(out: impl Write + Send + 'static, tell: fn(u64)) -> io::Result<Lines> {
+    /// Writes lines to `out` from now on. `report` reports the number of dropped lines.
+    pub fn to(out: impl Write + Send + 'static, report: fn(u64)) -> io::Result<Lines> {
         let lines = Lines::default();
         let queue = Arc::clone(&lines.0);
-        std::thread::Builder::new().name("lines".into()).spawn(move || queue.run(out, tell))?;
+        std::thread::Builder::new().name("lines".into()).spawn(move || queue.run(out, report))?;
         Ok(lines)
     }
 
@@ -79,7 +79,7 @@ impl Queue {
     }
 
     /// Writes the lines until the process ends.
-    fn run(&self, mut out: impl Write, tell: fn(u64)) {
+    fn run(&self, mut out: impl Write, report: fn(u64)) {
         loop {
             let mut state = self.lock();
             while state.waiting.is_empty() {
@@ -100,7 +100,7 @@ impl Queue {
             let dropped = std::mem::take(&mut state.dropped);
             drop(state);
             if dropped > 0 {
-                tell(dropped);
+                report(dropped);
             }
             self.lock().is_writing = false;
             self.changed.notify_all();
@@ -144,9 +144,9 @@ mod tests {
         }
     }
 
-    fn lines(tell: fn(u64)) -> (Lines, Receiver<Vec<u8>>) {
+    fn lines(report: fn(u64)) -> (Lines, Receiver<Vec<u8>>) {
         let (pipe, reader) = sync_channel(0);
-        (Lines::to(Pipe(pipe), tell).unwrap(), reader)
+        (Lines::to(Pipe(pipe), report).unwrap(), reader)
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct Repeats(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     places: HashMap<Identifier, Window>,
-    /// [`Repeats::tell`] was called.
+    /// [`Repeats::report`] was called.
     is_serving: bool,
 }
 
@@ -44,7 +44,7 @@ struct Window {
     written: HashSet<u64>,
     left_out: u64,
     /// The number of lines left out in earlier windows that no line has reported yet.
-    untold: u64,
+    unreported: u64,
     /// The message of the first line that was left out.
     like: String,
 }
@@ -64,7 +64,7 @@ impl Repeats {
             since: Moment::now(),
             written: HashSet::new(),
             left_out: 0,
-            untold: 0,
+            unreported: 0,
             like: String::new(),
         };
         let window = match state.places.entry(metadata.callsite()) {
@@ -72,8 +72,8 @@ impl Repeats {
             Entry::Occupied(place) => place.into_mut(),
         };
         if window.is_over() {
-            let untold = window.untold + window.left_out;
-            *window = Window { untold, like: std::mem::take(&mut window.like), ..fresh() };
+            let unreported = window.unreported + window.left_out;
+            *window = Window { unreported, like: std::mem::take(&mut window.like), ..fresh() };
         }
         if window.written.len() < most && window.written.insert(line.hash.finish()) {
             return true;
@@ -87,23 +87,23 @@ impl Repeats {
 
     /// Logs the number of lines that were left out, for each place whose window is over, or with `all` for every
     /// place. Called again and again while the broker serves.
-    pub(super) fn tell(&self, all: bool) {
-        let mut told = Vec::new();
+    pub(super) fn report(&self, all: bool) {
+        let mut due = Vec::new();
         {
             let mut state = self.state();
             state.is_serving = true;
             state.places.retain(|_, window| {
                 if all || window.is_over() {
-                    window.untold += std::mem::take(&mut window.left_out);
+                    window.unreported += std::mem::take(&mut window.left_out);
                 }
-                if window.untold > 0 {
-                    told.push((std::mem::take(&mut window.untold), window.like.clone()));
+                if window.unreported > 0 {
+                    due.push((std::mem::take(&mut window.unreported), window.like.clone()));
                 }
                 !window.is_over()
             });
         }
         // Without the lock, because these are log lines too.
-        for (lines, like) in told {
+        for (lines, like) in due {
             warn!(lines, like, "log lines were left out: they repeat, or too many came from one place");
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     fn logging(serving: bool) -> (Repeats, Lines, impl Fn(&dyn Fn())) {
         let (repeats, lines) = (Repeats::default(), Lines::default());
         if serving {
-            repeats.tell(false);
+            repeats.report(false);
         }
         let layer = layer().without_time().with_ansi(false).with_target(false).with_writer(lines.clone());
         let subscriber = Arc::new(tracing_subscriber::registry().with(repeats.clone()).with(layer));
@@ -234,22 +234,22 @@ mod tests {
     async fn lines_that_were_left_out_are_counted_once_at_the_end_of_the_time() {
         let (repeats, lines, log) = logging(true);
         log(&|| (0..1000).for_each(|_| full(1)));
-        log(&|| repeats.tell(false));
+        log(&|| repeats.report(false));
         assert_eq!(lines.take().len(), 1, "the time is not over");
         crate::time::sleep(WINDOW).await;
-        log(&|| repeats.tell(false));
-        let told = format!("{LEFT_OUT} lines=999 like=\"the disk is full\"");
-        assert_eq!(lines.take(), [told], "also if the place says nothing any more");
-        log(&|| repeats.tell(true));
+        log(&|| repeats.report(false));
+        let line = format!("{LEFT_OUT} lines=999 like=\"the disk is full\"");
+        assert_eq!(lines.take(), [line], "also if the place says nothing any more");
+        log(&|| repeats.report(true));
         assert_eq!(lines.take(), [""; 0]);
         // Also if the place logs again before that.
         log(&|| (0..10).for_each(|_| full(1)));
         crate::time::sleep(WINDOW).await;
         log(&|| (0..20).for_each(|_| full(1)));
         lines.take();
-        for (all, told) in [(false, 9), (true, 19)] {
-            log(&|| repeats.tell(all));
-            assert_eq!(lines.take(), [format!("{LEFT_OUT} lines={told} like=\"the disk is full\"")]);
+        for (all, left_out) in [(false, 9), (true, 19)] {
+            log(&|| repeats.report(all));
+            assert_eq!(lines.take(), [format!("{LEFT_OUT} lines={left_out} like=\"the disk is full\"")]);
         }
     }
 
@@ -259,8 +259,8 @@ mod tests {
         for (serving, named) in [(true, LINES), (false, 1000)] {
             let (_, lines, log) = logging(serving);
             log(&|| (0..1000).for_each(damaged));
-            let said = lines.take();
-            assert_eq!((said.len(), said[999].as_str()), (1000, "ERROR damaged partition=999"));
+            let logged = lines.take();
+            assert_eq!((logged.len(), logged[999].as_str()), (1000, "ERROR damaged partition=999"));
             log(&|| (0..1000).for_each(full));
             assert_eq!(lines.take().len(), named);
         }

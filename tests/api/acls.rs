@@ -1,16 +1,58 @@
-//! The ACL APIs, without an authorizer.
+//! The ACL APIs, without an authorizer and with one. `tests/compare` has the answers to every request.
 
 use jackdaw::api::error::ErrorCode;
+use jackdaw::protocol::messages::MetadataRequest;
 use jackdaw::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
 use jackdaw::protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
 use jackdaw::protocol::messages::describe_acls_request::DescribeAclsRequest;
 
-use crate::harness::{Node, code};
+use jackdaw::security::operations::Operation;
+use jackdaw::security::principal::Forbidden;
+use jackdaw::storage::Location;
+
+use crate::harness::{Client, Node, code};
 
 const ANY: i8 = 1;
 const TOPIC: i8 = 2;
 const LITERAL: i8 = 3;
+const DENY: i8 = 2;
 const ALLOW: i8 = 3;
+
+/// An authorizer, and all rights where there is no list.
+const OPEN: &[(&str, &str)] = &[
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
+
+/// A list for the topic `t` and the only principal of a listener without a login.
+fn list(operation: Operation, permission_type: i8) -> AclCreation {
+    AclCreation {
+        resource_type: TOPIC,
+        resource_name: "t".to_owned(),
+        resource_pattern_type: LITERAL,
+        principal: "User:ANONYMOUS".to_owned(),
+        host: "*".to_owned(),
+        operation: operation as i8,
+        permission_type,
+    }
+}
+
+async fn create(client: &mut Client, creations: Vec<AclCreation>) -> Vec<i16> {
+    let answer = client.call(3, CreateAclsRequest { creations }).await;
+    answer.results.iter().map(|result| result.error_code).collect()
+}
+
+fn every_list() -> DeleteAclsFilter {
+    DeleteAclsFilter {
+        resource_type_filter: ANY,
+        resource_name_filter: None,
+        pattern_type_filter: ANY,
+        principal_filter: None,
+        host_filter: None,
+        operation: ANY,
+        permission_type: ANY,
+    }
+}
 
 #[tokio::test]
 async fn z12_without_an_authorizer_describe_acls_says_so() {
@@ -80,13 +122,7 @@ async fn z10_no_list_is_accepted_that_would_not_be_kept() {
         let results = answer.results.iter().map(|one| (one.error_code, one.error_message.as_deref()));
         assert_eq!(results.collect::<Vec<_>>(), [disabled, disabled]);
 
-        let filter = DeleteAclsFilter {
-            resource_type_filter: ANY,
-            pattern_type_filter: ANY,
-            operation: ANY,
-            permission_type: ANY,
-            ..Default::default()
-        };
+        let filter = every_list();
         let answer = client.call(version, DeleteAclsRequest { filters: vec![filter.clone(), filter] }).await;
         let results = answer.filter_results.iter();
         let results =
@@ -94,4 +130,79 @@ async fn z10_no_list_is_accepted_that_would_not_be_kept() {
         let disabled = (disabled.0, disabled.1, 0);
         assert_eq!(results.collect::<Vec<_>>(), [disabled, disabled]);
     }
+}
+
+#[tokio::test]
+async fn a_list_is_followed_from_its_answer_on_until_it_is_deleted() {
+    let node = Node::with(OPEN).await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    let forbidden = code(ErrorCode::TopicAuthorizationFailed);
+    assert_eq!(client.fetch("t", 0, 0).await.error_code, 0);
+    assert_eq!(create(&mut client, vec![list(Operation::Read, DENY)]).await, [0]);
+    assert_eq!(client.fetch("t", 0, 0).await.error_code, forbidden);
+    assert_eq!(create(&mut client, vec![list(Operation::Read, ALLOW)]).await, [0]);
+    assert_eq!(client.fetch("t", 0, 0).await.error_code, forbidden, "a deny wins");
+    let denies = DeleteAclsFilter { permission_type: DENY, ..every_list() };
+    let deleted = client.call(3, DeleteAclsRequest { filters: vec![denies] }).await;
+    assert_eq!(deleted.filter_results[0].matching_acls.len(), 1);
+    assert_eq!(client.fetch("t", 0, 0).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn lists_outlive_the_broker() {
+    let directory = tempfile::tempdir().unwrap();
+    for (run, expected) in [(0, 0), (1, code(ErrorCode::TopicAuthorizationFailed))] {
+        let node = Node::at(Location::Directory(directory.path().to_owned()), OPEN).await;
+        let mut client = node.client().await;
+        if run == 0 {
+            node.topic("t", 1).await;
+            assert_eq!(client.fetch("t", 0, 0).await.error_code, expected);
+            assert_eq!(create(&mut client, vec![list(Operation::Read, DENY)]).await, [0]);
+        } else {
+            assert_eq!(client.fetch("t", 0, 0).await.error_code, expected);
+        }
+        node.store.close();
+    }
+}
+
+#[tokio::test]
+async fn denials_are_counted_but_not_what_is_only_left_out() {
+    let node = Node::with(OPEN).await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    create(&mut client, vec![list(Operation::Read, DENY), list(Operation::Describe, DENY)]).await;
+    let denials = || node.requests.denials().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+    let all = MetadataRequest { topics: None, ..Default::default() };
+    assert_eq!(client.call(12, all).await.topics, []);
+    assert_eq!(denials(), []);
+    client.fetch("t", 0, 0).await;
+    client.fetch("t", 0, 0).await;
+    assert_eq!(denials(), [(Forbidden::Topic, 2)]);
+}
+
+#[tokio::test]
+async fn the_memory_for_lists_is_limited() {
+    // 1 MiB for the lists.
+    let settings = [OPEN, &[("jackdaw.memory.max.bytes", "16777216")]].concat();
+    let node = Node::with(&settings).await;
+    let mut client = node.client().await;
+    let of_host = |number: usize| AclCreation { host: number.to_string(), ..list(Operation::Read, ALLOW) };
+    let refused = code(ErrorCode::PolicyViolation);
+    let mut created = 0;
+    while create(&mut client, (created..created + 100).map(of_host).collect()).await[0] == 0 {
+        created += 100;
+    }
+    assert!((1000..10_000).contains(&created), "{created}");
+    let more: Vec<AclCreation> = (created..created + 100).map(of_host).collect();
+    assert_eq!(create(&mut client, more.clone()).await, [refused; 100]);
+    // So many do not fit into an answer.
+    let read = DeleteAclsFilter { operation: Operation::Read as i8, ..every_list() };
+    let result = &client.call(3, DeleteAclsRequest { filters: vec![read] }).await.filter_results[0];
+    assert_eq!((result.error_code, result.matching_acls.len()), (code(ErrorCode::InvalidRequest), 0));
+    let of_one = |host: usize| DeleteAclsFilter { host_filter: Some(host.to_string()), ..every_list() };
+    let results =
+        client.call(3, DeleteAclsRequest { filters: (0..100).map(of_one).collect() }).await.filter_results;
+    assert!(results.iter().all(|result| result.matching_acls.len() == 1));
+    assert_eq!(create(&mut client, more).await, [0; 100]);
 }

@@ -5,6 +5,7 @@ use jackdaw::protocol::messages::api_versions_request::ApiVersionsRequest;
 use jackdaw::protocol::messages::describe_quorum_request::{DescribeQuorumRequest, PartitionData, TopicData};
 use jackdaw::protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
 use jackdaw::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
+use jackdaw::storage::Location;
 
 use crate::harness::{Client, Node, batch, code};
 
@@ -83,18 +84,81 @@ const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;
 
+fn versions() -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: "test".to_owned(),
+        client_software_version: "1".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The finalized level of transaction.version, if it is in the list, and the epoch of the list.
+async fn transaction_version(client: &mut Client) -> (Option<i16>, i64) {
+    let answer = client.call(4, versions()).await;
+    let mut features = answer.finalized_features.iter();
+    let feature = features.find(|feature| feature.name == "transaction.version");
+    (feature.map(|feature| feature.max_version_level), answer.finalized_features_epoch)
+}
+
+fn transactions(level: i16, upgrade_type: i8) -> FeatureUpdateKey {
+    update("transaction.version", level, upgrade_type)
+}
+
+#[tokio::test]
+async fn transaction_version_goes_down_to_0_and_up_again_and_each_change_raises_the_epoch() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    assert_eq!(transaction_version(&mut client).await, (Some(2), 0));
+    let steps = [
+        (1, SAFE_DOWNGRADE, Some(1), 1),
+        (1, UPGRADE, Some(1), 1),
+        (0, UNSAFE_DOWNGRADE, None, 2),
+        (0, SAFE_DOWNGRADE, None, 2),
+        (2, UPGRADE, Some(2), 3),
+    ];
+    for (level, upgrade_type, after, epoch) in steps {
+        assert_eq!(updated(&mut client, 2, vec![transactions(level, upgrade_type)]).await, (0, None));
+        assert_eq!(transaction_version(&mut client).await, (after, epoch), "{level}");
+    }
+    let twice = vec![transactions(1, SAFE_DOWNGRADE), transactions(0, SAFE_DOWNGRADE)];
+    assert_eq!(updated(&mut client, 1, twice).await, (0, None));
+    assert_eq!(transaction_version(&mut client).await, (None, 4), "the last update counts");
+}
+
+#[tokio::test]
+async fn an_update_that_is_refused_or_only_validated_leaves_transaction_version_as_it_is() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    let downgrade = transactions(1, SAFE_DOWNGRADE);
+    let validate = UpdateFeaturesRequest {
+        feature_updates: vec![downgrade.clone()],
+        validate_only: true,
+        ..Default::default()
+    };
+    assert_eq!(client.call(2, validate).await.error_code, 0);
+    let (error, _) = updated(&mut client, 2, vec![downgrade, update("nope", 1, UPGRADE)]).await;
+    assert_eq!(error, code(ErrorCode::InvalidUpdateVersion));
+    assert_eq!(transaction_version(&mut client).await, (Some(2), 0));
+}
+
+#[tokio::test]
+async fn the_level_of_transaction_version_is_still_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || Node::at(Location::Directory(dir.path().to_owned()), &[]);
+    let node = start().await;
+    let downgrade = vec![transactions(1, SAFE_DOWNGRADE)];
+    assert_eq!(updated(&mut node.client().await, 2, downgrade).await, (0, None));
+    node.store.close();
+    drop(node);
+    let node = start().await;
+    assert_eq!(transaction_version(&mut node.client().await).await, (Some(1), 1));
+}
+
 #[tokio::test]
 async fn a_feature_may_be_updated_to_the_level_it_has() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    let versions = ApiVersionsRequest {
-        client_software_name: "test".to_owned(),
-        client_software_version: "1".to_owned(),
-        ..Default::default()
-    };
-    let finalized = client.call(4, versions).await.finalized_features;
-    assert!(finalized.len() >= 3);
-    for feature in finalized {
+    for feature in client.call(4, versions()).await.finalized_features {
         for version in 0..=2 {
             let update = update(&feature.name, feature.max_version_level, UPGRADE);
             assert_eq!(updated(&mut client, version, vec![update]).await, (0, None));
@@ -137,6 +201,14 @@ async fn every_field_of_an_update_that_is_wrong_has_its_refusal() {
         (
             update("kraft.version", 2, UPGRADE),
             "Invalid update version 2 for feature kraft.version. Local controller 1 only supports versions 0-1",
+        ),
+        (
+            update("transaction.version", 3, UPGRADE),
+            "Invalid update version 3 for feature transaction.version. Local controller 1 only supports versions 0-2",
+        ),
+        (
+            update("transaction.version", 1, UPGRADE),
+            "Invalid update version 1 for feature transaction.version. Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.",
         ),
         (
             update("kraft.version", 0, SAFE_DOWNGRADE),

@@ -25,7 +25,7 @@ async fn add(client: &mut Client, topics: Vec<CreatePartitionsTopic>) -> Vec<Cre
     client.call(3, request(topics)).await.results
 }
 
-fn told(results: &[CreatePartitionsTopicResult]) -> Vec<(&str, i16, Option<&str>)> {
+fn outcomes(results: &[CreatePartitionsTopicResult]) -> Vec<(&str, i16, Option<&str>)> {
     results.iter().map(|one| (one.name.as_str(), one.error_code, one.error_message.as_deref())).collect()
 }
 
@@ -42,7 +42,7 @@ async fn a12_new_partitions_are_numbered_on_and_the_old_ones_keep_their_records(
     let before = node.partition("t", 1);
     for (more, version) in [(4, 0), (5, 1), (6, 2), (9, 3)] {
         let answer = client.call(version, request(vec![to("t", more)])).await;
-        assert_eq!(told(&answer.results), [("t", 0, None)]);
+        assert_eq!(outcomes(&answer.results), [("t", 0, None)]);
         let topics = node.store.topics();
         let topic = topics.by_name("t").unwrap();
         let numbers: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
@@ -66,9 +66,9 @@ async fn a11_every_topic_asked_has_its_result_and_one_refusal_stops_no_other() {
     let results = add(&mut client, vec![to("t", 4), to("nope", 3), to("one", 2)]).await;
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
     let expected = [("t", 0, None), ("nope", unknown, None), ("one", 0, None)];
-    assert_eq!(told(&results), expected);
+    assert_eq!(outcomes(&results), expected);
     assert_eq!((count(&node, "t"), count(&node, "one")), (4, 2));
-    assert_eq!(told(&add(&mut client, vec![]).await), []);
+    assert_eq!(outcomes(&add(&mut client, vec![]).await), []);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_topic_named_twice_is_refused_once_and_stays_as_it_is() {
     node.topic("t", 3).await;
     let mut client = node.client().await;
     let results = add(&mut client, vec![to("t", 5), to("t", 6)]).await;
-    assert_eq!(told(&results), [("t", code(ErrorCode::InvalidRequest), Some("Duplicate topic name."))]);
+    assert_eq!(outcomes(&results), [("t", code(ErrorCode::InvalidRequest), Some("Duplicate topic name."))]);
     assert_eq!(count(&node, "t"), 3);
 }
 
@@ -87,7 +87,7 @@ async fn validating_adds_nothing() {
     node.topic("t", 3).await;
     let mut client = node.client().await;
     let validate = |topic| CreatePartitionsRequest { validate_only: true, ..request(vec![topic]) };
-    assert_eq!(told(&client.call(3, validate(to("t", 5))).await.results), [("t", 0, None)]);
+    assert_eq!(outcomes(&client.call(3, validate(to("t", 5))).await.results), [("t", 0, None)]);
     let refused = client.call(3, validate(to("t", 2))).await.results;
     assert_eq!(refused[0].error_code, code(ErrorCode::InvalidPartitions));
     assert_eq!(count(&node, "t"), 3);
@@ -101,7 +101,7 @@ async fn every_field_that_is_wrong_has_its_refusal_and_changes_nothing() {
     let (partitions, assignment) = (ErrorCode::InvalidPartitions, ErrorCode::InvalidReplicaAssignment);
     for unknown in ["nope", "", "a b", "__cluster_metadata"] {
         let results = add(&mut client, vec![to(unknown, 4)]).await;
-        assert_eq!(told(&results), [(unknown, code(ErrorCode::UnknownTopicOrPartition), None)]);
+        assert_eq!(outcomes(&results), [(unknown, code(ErrorCode::UnknownTopicOrPartition), None)]);
     }
     let cases = [
         (to("t", 3), partitions, "Topic already has 3 partition(s)."),
@@ -142,11 +142,11 @@ async fn every_field_that_is_wrong_has_its_refusal_and_changes_nothing() {
     for (asked, error, message) in cases {
         let name = asked.name.clone();
         let results = add(&mut client, vec![asked]).await;
-        assert_eq!(told(&results), [(name.as_str(), code(error), Some(message))]);
+        assert_eq!(outcomes(&results), [(name.as_str(), code(error), Some(message))]);
         assert_eq!(count(&node, "t"), 3);
     }
     let by_hand = add(&mut client, vec![assigned("t", 5, &[&[1], &[1]])]).await;
-    assert_eq!(told(&by_hand), [("t", 0, None)]);
+    assert_eq!(outcomes(&by_hand), [("t", 0, None)]);
     assert_eq!(count(&node, "t"), 5);
 }
 
@@ -159,7 +159,7 @@ async fn who_waits_for_nothing_gets_nothing() {
         let asked = CreatePartitionsRequest { timeout_ms, ..request(vec![to("t", 5), to("nope", 5)]) };
         let results = client.call(3, asked).await.results;
         let late = code(ErrorCode::RequestTimedOut);
-        assert_eq!(told(&results), [("t", late, None), ("nope", late, None)]);
+        assert_eq!(outcomes(&results), [("t", late, None), ("nope", late, None)]);
         assert_eq!(count(&node, "t"), 3);
     }
 }
@@ -173,12 +173,12 @@ async fn a18_more_than_ten_thousand_new_partitions_at_once_are_refused() {
     let policy = code(ErrorCode::PolicyViolation);
     let excess = Some("Excessively large number of additional partitions per request.");
     for too_many in [10_004, i32::MAX] {
-        assert_eq!(told(&add(&mut client, vec![to("t", too_many)]).await), [("t", policy, excess)]);
+        assert_eq!(outcomes(&add(&mut client, vec![to("t", too_many)]).await), [("t", policy, excess)]);
     }
     let all = add(&mut client, vec![to("t", 6_003), to("u", 6_001), to("nope", 2)]).await;
-    assert_eq!(told(&all), [("t", policy, excess), ("u", policy, excess), ("nope", policy, excess)]);
+    assert_eq!(outcomes(&all), [("t", policy, excess), ("u", policy, excess), ("nope", policy, excess)]);
     assert_eq!((count(&node, "t"), count(&node, "u")), (3, 1));
-    assert_eq!(told(&add(&mut client, vec![to("t", 10_003)]).await), [("t", 0, None)]);
+    assert_eq!(outcomes(&add(&mut client, vec![to("t", 10_003)]).await), [("t", 0, None)]);
 }
 
 #[tokio::test]

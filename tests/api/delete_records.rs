@@ -26,15 +26,15 @@ fn before(topics: &[(&str, &[(i32, i64)])]) -> DeleteRecordsRequest {
 }
 
 /// Topic, partition, low watermark and error of every result, sorted.
-fn told(answer: &DeleteRecordsResponse) -> Vec<(&str, i32, i64, i16)> {
-    let mut told = Vec::new();
+fn results_of(answer: &DeleteRecordsResponse) -> Vec<(&str, i32, i64, i16)> {
+    let mut results = Vec::new();
     for topic in &answer.topics {
         for one in &topic.partitions {
-            told.push((topic.name.as_str(), one.partition_index, one.low_watermark, one.error_code));
+            results.push((topic.name.as_str(), one.partition_index, one.low_watermark, one.error_code));
         }
     }
-    told.sort_unstable();
-    told
+    results.sort_unstable();
+    results
 }
 
 /// Four batches: records 0–1, 2, 3–5 and 6.
@@ -60,7 +60,7 @@ async fn o4_the_log_starts_where_records_were_deleted_before() {
     fill(&mut client, "t", 1).await;
     for (version, offset) in [(0, 1), (1, 4), (2, 4)] {
         let answer = client.call(version, before(&[("t", &[(0, offset)])])).await;
-        assert_eq!(told(&answer), [("t", 0, offset, 0)]);
+        assert_eq!(results_of(&answer), [("t", 0, offset, 0)]);
         assert_eq!(earliest(&mut client, "t", 0).await, offset);
     }
     assert_eq!(client.fetch("t", 0, 3).await.error_code, code(ErrorCode::OffsetOutOfRange));
@@ -75,9 +75,13 @@ async fn minus_one_deletes_all_there_is_and_what_comes_next_goes_on_from_there()
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
-    assert_eq!(told(&client.call(2, before(&[("t", &[(0, -1)])])).await), [("t", 0, 0, 0)], "nothing yet");
+    assert_eq!(
+        results_of(&client.call(2, before(&[("t", &[(0, -1)])])).await),
+        [("t", 0, 0, 0)],
+        "nothing yet"
+    );
     fill(&mut client, "t", 0).await;
-    assert_eq!(told(&client.call(2, before(&[("t", &[(0, -1)])])).await), [("t", 0, 7, 0)]);
+    assert_eq!(results_of(&client.call(2, before(&[("t", &[(0, -1)])])).await), [("t", 0, 7, 0)]);
     let empty = client.fetch("t", 0, 7).await;
     assert_eq!((empty.error_code, empty.log_start_offset, empty.high_watermark), (0, 7, 7));
     assert_eq!(node.partition("t", 0).size(), 0);
@@ -92,7 +96,7 @@ async fn a_log_start_ahead_of_the_request_is_returned_and_does_not_go_back() {
     fill(&mut client, "t", 0).await;
     client.call(2, before(&[("t", &[(0, 5)])])).await;
     for offset in [0, 4, 5] {
-        assert_eq!(told(&client.call(2, before(&[("t", &[(0, offset)])])).await), [("t", 0, 5, 0)]);
+        assert_eq!(results_of(&client.call(2, before(&[("t", &[(0, offset)])])).await), [("t", 0, 5, 0)]);
     }
 }
 
@@ -117,12 +121,15 @@ async fn every_field_that_is_wrong_has_its_code_and_moves_nothing() {
     ];
     for (topic, partition, offset, error) in cases {
         let answer = client.call(2, before(&[(topic, &[(partition, offset)])])).await;
-        assert_eq!(told(&answer), [(topic, partition, -1, code(error))]);
+        assert_eq!(results_of(&answer), [(topic, partition, -1, code(error))]);
         assert_eq!(earliest(&mut client, "t", 0).await, 0);
     }
     // A wrong partition does not affect the others, and every partition has its result.
     let answer = client.call(2, before(&[("nope", &[(0, 0)]), ("t", &[(3, 1), (0, 2)])])).await;
-    assert_eq!(told(&answer), [("nope", 0, -1, code(unknown)), ("t", 0, 2, 0), ("t", 3, -1, code(unknown))]);
+    assert_eq!(
+        results_of(&answer),
+        [("nope", 0, -1, code(unknown)), ("t", 0, 2, 0), ("t", 3, -1, code(unknown))]
+    );
     for nothing in [before(&[]), before(&[("t", &[])])] {
         assert_eq!(client.call(2, nothing).await.topics, []);
     }
@@ -135,7 +142,7 @@ async fn a_partition_named_twice_has_one_result_and_what_was_said_last_counts() 
     let mut client = node.client().await;
     fill(&mut client, "t", 0).await;
     let answer = client.call(2, before(&[("t", &[(0, 6), (0, 2)]), ("t", &[(0, 3)])])).await;
-    assert_eq!(told(&answer), [("t", 0, 3, 0)]);
+    assert_eq!(results_of(&answer), [("t", 0, 3, 0)]);
 }
 
 #[tokio::test]
@@ -145,14 +152,14 @@ async fn what_is_kept_for_ever_may_go_on_demand_and_compacted_or_internal_topics
     node.topic("__consumer_offsets", 1).await;
     let mut client = node.client().await;
     let answer = client.call(2, before(&[("kept", &[(0, 0)])])).await;
-    assert_eq!(told(&answer), [("kept", 0, 0, 0)]);
+    assert_eq!(results_of(&answer), [("kept", 0, 0, 0)]);
     node.topic_with("compacted", 1, &[("cleanup.policy", "compact")]).await;
     node.topic_with("both", 1, &[("cleanup.policy", "compact,delete")]).await;
     let answer = client.call(2, before(&[("compacted", &[(0, 0)]), ("both", &[(0, 0)])])).await;
     let violation = code(ErrorCode::PolicyViolation);
-    assert_eq!(told(&answer), [("both", 0, 0, 0), ("compacted", 0, -1, violation)]);
+    assert_eq!(results_of(&answer), [("both", 0, 0, 0), ("compacted", 0, -1, violation)]);
     let answer = client.call(2, before(&[("__consumer_offsets", &[(0, 0)])])).await;
-    assert_eq!(told(&answer), [("__consumer_offsets", 0, -1, code(ErrorCode::InvalidTopicException))]);
+    assert_eq!(results_of(&answer), [("__consumer_offsets", 0, -1, code(ErrorCode::InvalidTopicException))]);
 }
 
 #[tokio::test]
@@ -163,6 +170,6 @@ async fn a_request_without_patience_is_answered_all_the_same() {
     fill(&mut client, "t", 0).await;
     for (timeout_ms, offset) in [(0, 1), (-1, 2), (i32::MIN, 3)] {
         let asked = DeleteRecordsRequest { timeout_ms, ..before(&[("t", &[(0, offset)])]) };
-        assert_eq!(told(&client.call(2, asked).await), [("t", 0, offset, 0)]);
+        assert_eq!(results_of(&client.call(2, asked).await), [("t", 0, offset, 0)]);
     }
 }

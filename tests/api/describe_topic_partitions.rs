@@ -33,7 +33,7 @@ async fn ask(
 }
 
 /// Topic, error and the indexes of its partitions.
-fn told(answer: &DescribeTopicPartitionsResponse) -> Vec<(&str, i16, Vec<i32>)> {
+fn topics_of(answer: &DescribeTopicPartitionsResponse) -> Vec<(&str, i16, Vec<i32>)> {
     let partitions = |topic: &response::DescribeTopicPartitionsResponseTopic| {
         topic.partitions.iter().map(|one| one.partition_index).collect()
     };
@@ -51,7 +51,7 @@ async fn m9_a_topic_is_returned_whole_with_empty_lists_where_there_is_nothing() 
     let id = node.topic("t", 2).await;
     node.topic("__consumer_offsets", 1).await;
     let answer = ask(&mut node.client().await, &["t", "t", "__consumer_offsets"], LIMIT, None).await;
-    assert_eq!(told(&answer), [("__consumer_offsets", 0, vec![0]), ("t", 0, vec![0, 1])]);
+    assert_eq!(topics_of(&answer), [("__consumer_offsets", 0, vec![0]), ("t", 0, vec![0, 1])]);
     assert_eq!(cursor(&answer), None);
     let [offsets, topic] = &answer.topics[..] else { panic!("two topics") };
     assert_eq!((topic.topic_id, topic.is_internal, offsets.is_internal), (id, false, true));
@@ -79,7 +79,7 @@ async fn pages_follow_each_other_without_gaps_whatever_their_limit() {
             loop {
                 let at = from.as_ref().map(|(name, partition)| (name.as_str(), *partition));
                 let answer = ask(&mut client, names, limit, at).await;
-                let page = told(&answer);
+                let page = topics_of(&answer);
                 let partitions: usize = page.iter().map(|(_, _, partitions)| partitions.len()).sum();
                 assert!((1..=limit as usize).contains(&partitions));
                 for (name, error, partitions) in page {
@@ -106,7 +106,7 @@ async fn a_limit_that_is_none_or_too_high_is_brought_within_bounds() {
     let mut client = node.client().await;
     for limit in [0, -1, i32::MIN] {
         let answer = ask(&mut client, &["t"], limit, None).await;
-        assert_eq!((told(&answer), cursor(&answer)), (vec![("t", 0, vec![0])], Some(("t", 1))));
+        assert_eq!((topics_of(&answer), cursor(&answer)), (vec![("t", 0, vec![0])], Some(("t", 1))));
     }
     let answer = ask(&mut client, &["large"], i32::MAX, None).await;
     assert_eq!((answer.topics[0].partitions.len(), cursor(&answer)), (2_000, Some(("large", 2_000))));
@@ -120,7 +120,7 @@ async fn m11_unknown_names_are_returned_and_take_no_memory() {
     let (unknown, illegal) =
         (code(ErrorCode::UnknownTopicOrPartition), code(ErrorCode::InvalidTopicException));
     let answer = ask(&mut client, &["nope", "t", "a b"], 1, None).await;
-    assert_eq!(told(&answer), [("a b", illegal, vec![]), ("nope", unknown, vec![]), ("t", 0, vec![0])]);
+    assert_eq!(topics_of(&answer), [("a b", illegal, vec![]), ("nope", unknown, vec![]), ("t", 0, vec![0])]);
     assert_eq!(cursor(&answer), None);
     assert!(answer.topics[0].topic_id.is_zero());
 }
@@ -131,7 +131,7 @@ async fn a_cursor_at_a_topic_that_is_gone_goes_on_behind_it() {
     node.topic("a", 1).await;
     node.topic("c", 1).await;
     let answer = ask(&mut node.client().await, &[], LIMIT, Some(("b", 7))).await;
-    assert_eq!(told(&answer), [("c", 0, vec![0])]);
+    assert_eq!(topics_of(&answer), [("c", 0, vec![0])]);
 }
 
 #[tokio::test]
@@ -142,6 +142,6 @@ async fn a_cursor_that_makes_no_sense_is_an_invalid_request() {
     let invalid = code(ErrorCode::InvalidRequest);
     for cursor in [("t", -1), ("t", i32::MIN), ("other", 0)] {
         let answer = ask(&mut client, &["t"], LIMIT, Some(cursor)).await;
-        assert_eq!(told(&answer), [("t", invalid, vec![])]);
+        assert_eq!(topics_of(&answer), [("t", invalid, vec![])]);
     }
 }

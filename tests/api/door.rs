@@ -7,35 +7,48 @@ use std::sync::{Arc, Mutex};
 
 use jackdaw::api::TABLE;
 use jackdaw::api::error::ErrorCode;
-use jackdaw::api::operations::Operation;
-use jackdaw::api::principal::{Authorizer, Principal, Resource};
 use jackdaw::protocol::messages::{
-    AclCreation, AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDir,
-    AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest, CreatableTopic, CreateAclsRequest,
+    AclCreation, AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterClientQuotasRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDir, AlterReplicaLogDirTopic,
+    AlterReplicaLogDirsRequest, AlterUserScramCredentialsRequest, CreatableTopic, CreateAclsRequest,
     CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteAclsFilter, DeleteAclsRequest,
     DeleteGroupsRequest, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState,
-    DeleteTopicsRequest, DescribeAclsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeConfigsResource, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
-    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsPartition,
-    ListOffsetsRequest, ListOffsetsTopic, ListPartitionReassignmentsRequest, MetadataRequest,
-    MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetFetchRequest,
-    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
-    OffsetForLeaderTopic, PartitionProduceData, ProduceRequest, SyncGroupRequest, TopicProduceData,
-    UnregisterBrokerRequest, UpdateFeaturesRequest, alter_configs_request,
+    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    DescribeTransactionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest, EndTxnRequest,
+    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
+    ListGroupsRequest, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+    ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest, MetadataRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetDeleteRequest,
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    PartitionProduceData, ProduceRequest, ScramCredentialDeletion, SyncGroupRequest, TopicProduceData,
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+    UnregisterBrokerRequest, UpdateFeaturesRequest, WritableTxnMarker, WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest, add_partitions_to_txn_request::AddPartitionsToTxnTopic,
+    alter_client_quotas_request, alter_configs_request, describe_producers_request as producers_request,
     describe_topic_partitions_request::TopicRequest, fetch_request::FetchTopic,
     incremental_alter_configs_request,
 };
 use jackdaw::protocol::{Request, Writer};
+use jackdaw::record::BatchBuilder;
+use jackdaw::security::operations::Operation;
+use jackdaw::security::principal::{Authorizer, Principal, Resource};
+use jackdaw::time::Clock;
 use jackdaw::types::TopicId;
 
-use crate::harness::{Client, Node, fetch_topics, partition_from};
+use crate::harness::{Client, Node, fetch_topics, partition_from, produce_to, the_partition};
 
 const API_VERSIONS: i16 = 18;
+const SASL_HANDSHAKE: i16 = 17;
+const SASL_AUTHENTICATE: i16 = 36;
+/// Refused without a login. `delegation_tokens` and the scripts of `tests/compare` have their rights.
+const OF_TOKENS: [i16; 4] = [38, 39, 40, 41];
 const LIST_GROUPS: i16 = 16;
 const DESCRIBE_CLUSTER: i16 = 60;
+const LIST_TRANSACTIONS: i16 = 66;
 
 /// The name of a topic and of a group that exist, and one that nothing has.
 const THERE: &str = "there";
@@ -58,10 +71,11 @@ impl Authorizer for Guard {
     ) -> bool {
         assert_eq!(principal.to_string(), "User:ANONYMOUS");
         assert!(host.is_loopback());
-        let right = right(operation, resource);
-        let is_refused = self.refused.lock().unwrap().contains(&right);
-        self.asked.lock().unwrap().insert(right);
-        !is_refused
+        self.ask(right(operation, resource))
+    }
+
+    fn allows_on_any_topic(&self, _: &Principal, _: IpAddr, operation: Operation) -> bool {
+        self.ask(format!("{operation:?} any Topic"))
     }
 }
 
@@ -71,6 +85,8 @@ fn right(operation: Operation, resource: Resource<'_>) -> String {
         Resource::Group(name) => format!("{operation:?} Group {name}"),
         Resource::TransactionalId(name) => format!("{operation:?} TransactionalId {name}"),
         Resource::Cluster => format!("{operation:?} Cluster"),
+        Resource::DelegationToken(id) => format!("{operation:?} DelegationToken {id}"),
+        Resource::User(principal) => format!("{operation:?} User {principal}"),
     }
 }
 
@@ -78,6 +94,12 @@ impl Guard {
     fn refuse(&self, rights: &[String]) {
         *self.refused.lock().unwrap() = rights.iter().cloned().collect();
         self.asked.lock().unwrap().clear();
+    }
+
+    fn ask(&self, right: String) -> bool {
+        let is_refused = self.refused.lock().unwrap().contains(&right);
+        self.asked.lock().unwrap().insert(right);
+        !is_refused
     }
 
     fn asked(&self) -> BTreeSet<String> {
@@ -95,9 +117,13 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Stage {
+        Stage::with(&[]).await
+    }
+
+    async fn with(settings: &[(&str, &str)]) -> Stage {
         let guard = Arc::new(Guard::default());
         let authorizer: Arc<dyn Authorizer> = Arc::<Guard>::clone(&guard);
-        let node = Node::guarded(authorizer).await;
+        let node = Node::guarded(authorizer, settings).await;
         let id = node.topic(THERE, 1).await;
         let mut client = node.client().await;
         client.call(9, commit(THERE, THERE)).await;
@@ -108,6 +134,11 @@ impl Stage {
     fn answered(&self, key: i16, code: ErrorCode) -> u64 {
         let of_key = self.node.requests.iter().find(|of| of.row.key == key).expect("the key is served");
         of_key.refused().find(|(counted, _)| *counted == code).map_or(0, |(_, times)| times)
+    }
+
+    /// The number of denials so far.
+    fn denied(&self) -> u64 {
+        self.node.requests.denials().map(|(_, count)| count).sum()
     }
 
     /// The bytes of the answer behind the correlation id.
@@ -136,15 +167,26 @@ fn probe<R: Request>(version: i16, request: R, rights: &[&str], code: ErrorCode)
 #[tokio::test]
 async fn every_key_that_names_something_asks_for_a_right_and_is_refused_without_it() {
     let mut stage = Stage::new().await;
-    let mut probed = BTreeSet::from([API_VERSIONS, LIST_GROUPS, DESCRIBE_CLUSTER]);
+    let mut probed = BTreeSet::from([
+        API_VERSIONS,
+        SASL_HANDSHAKE,
+        SASL_AUTHENTICATE,
+        LIST_GROUPS,
+        DESCRIBE_CLUSTER,
+        LIST_TRANSACTIONS,
+    ]);
+    probed.extend(OF_TOKENS);
     // Those of the cluster come first: later ones create topics of Kafka's own.
     let probes = of_the_cluster().into_iter().chain(by_name(THERE)).chain(by_id(stage.id));
     for probe in probes {
         probed.insert(probe.key);
         let about = format!("key {} v{} without {:?}", probe.key, probe.version, probe.rights);
         let before = stage.answered(probe.key, probe.code);
+        let denied_before = stage.denied();
         stage.guard.refuse(&probe.rights);
         stage.answer(&probe).await;
+        let denied = stage.denied() - denied_before;
+        assert!((1..=probe.rights.len() as u64).contains(&denied), "{about}: {denied} denials are counted");
         let asked = stage.guard.asked();
         assert!(
             probe.rights.iter().all(|right| asked.contains(right)),
@@ -166,10 +208,8 @@ async fn with_all_rights_nothing_is_refused_for_a_lack_of_rights() {
     for probe in probes {
         let before = stage.answered(probe.key, probe.code);
         stage.answer(&probe).await;
-        // The code of a transactional producer, until there are transactions.
-        let is_no_transaction = probe.code == ErrorCode::TransactionalIdAuthorizationFailed;
         let refused = stage.answered(probe.key, probe.code) - before;
-        assert!(refused == 0 || is_no_transaction, "key {} v{}: {:?}", probe.key, probe.version, probe.code);
+        assert_eq!(refused, 0, "key {} v{}: {:?}", probe.key, probe.version, probe.code);
     }
 }
 
@@ -191,11 +231,11 @@ async fn hidden_topics_are_left_out_where_a_request_names_none() {
     stage.node.topic("hidden", 1).await;
     stage.guard.refuse(&["Describe Topic hidden".to_owned()]);
     let all = MetadataRequest { topics: None, ..Default::default() };
-    let told = stage.client.call(12, all).await.topics;
-    assert_eq!(told.iter().map(|topic| topic.name.as_deref().unwrap()).collect::<Vec<_>>(), [THERE]);
+    let found = stage.client.call(12, all).await.topics;
+    assert_eq!(found.iter().map(|topic| topic.name.as_deref().unwrap()).collect::<Vec<_>>(), [THERE]);
     let all = DescribeTopicPartitionsRequest { response_partition_limit: 10, ..Default::default() };
-    let told = stage.client.call(0, all).await.topics;
-    assert_eq!(told.iter().map(|topic| topic.name.as_deref().unwrap()).collect::<Vec<_>>(), [THERE]);
+    let found = stage.client.call(0, all).await.topics;
+    assert_eq!(found.iter().map(|topic| topic.name.as_deref().unwrap()).collect::<Vec<_>>(), [THERE]);
 }
 
 #[tokio::test]
@@ -206,8 +246,8 @@ async fn offsets_of_hidden_topics_are_left_out_where_a_request_asks_for_all() {
     stage.guard.refuse(&["Describe Topic hidden".to_owned()]);
     let group = OffsetFetchRequestGroup { group_id: THERE.into(), topics: None, ..Default::default() };
     let all = OffsetFetchRequest { groups: vec![group], ..Default::default() };
-    let told = &stage.client.call(8, all).await.groups[0].topics;
-    assert_eq!(told.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), [THERE]);
+    let found = &stage.client.call(8, all).await.groups[0].topics;
+    assert_eq!(found.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), [THERE]);
 }
 
 #[tokio::test]
@@ -219,6 +259,76 @@ async fn groups_are_listed_with_the_right_to_describe_them_or_the_cluster() {
     assert_eq!(listed(&mut stage.client).await, [THERE]);
     stage.guard.refuse(&[hidden]);
     assert_eq!(listed(&mut stage.client).await, ["hidden", THERE]);
+}
+
+#[tokio::test]
+async fn transactional_ids_are_listed_with_the_right_to_describe_them() {
+    let mut stage = Stage::new().await;
+    for id in ["hidden", THERE] {
+        let init = InitProducerIdRequest {
+            transactional_id: Some(id.to_owned()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        assert_eq!(stage.client.call(5, init).await.error_code, 0);
+    }
+    stage.guard.refuse(&["Describe TransactionalId hidden".to_owned()]);
+    let all = ListTransactionsRequest { duration_filter: -1, ..Default::default() };
+    let listed = stage.client.call(2, all).await.transaction_states;
+    assert_eq!(listed.iter().map(|one| one.transactional_id.as_str()).collect::<Vec<_>>(), [THERE]);
+}
+
+#[tokio::test]
+async fn a_two_phase_commit_needs_a_right_of_its_own_beside_that_to_write() {
+    let settings = [("transaction.two.phase.commit.enable", "true")];
+    let mut stage = Stage::with(&settings).await;
+    let mut code_without = async |right: &str, enable2_pc: bool| {
+        stage.guard.refuse(&[format!("{right} TransactionalId {THERE}")]);
+        let init = InitProducerIdRequest {
+            transactional_id: Some(THERE.to_owned()),
+            transaction_timeout_ms: 60_000,
+            enable2_pc,
+            ..Default::default()
+        };
+        stage.client.call(6, init).await.error_code
+    };
+    let refused = ErrorCode::TransactionalIdAuthorizationFailed.code();
+    assert_eq!(code_without("TwoPhaseCommit", true).await, refused);
+    assert_eq!(code_without("Write", true).await, refused);
+    assert_eq!(code_without("TwoPhaseCommit", false).await, 0);
+    assert_eq!(code_without("Read", true).await, 0);
+}
+
+#[tokio::test]
+async fn a_marker_needs_the_right_to_alter_the_cluster_or_to_act_for_it() {
+    let mut stage = Stage::new().await;
+    let mut code_without = async |rights: &[&str]| {
+        stage.guard.refuse(&rights.iter().map(|right| (*right).to_owned()).collect::<Vec<_>>());
+        stage.client.call(1, marker(THERE)).await.markers[0].topics[0].partitions[0].error_code
+    };
+    assert_eq!(code_without(&["Alter Cluster"]).await, 0);
+    assert_eq!(code_without(&["ClusterAction Cluster"]).await, 0);
+    let refused = ErrorCode::ClusterAuthorizationFailed.code();
+    assert_eq!(code_without(&["Alter Cluster", "ClusterAction Cluster"]).await, refused);
+}
+
+#[tokio::test]
+async fn a_transactional_batch_needs_the_right_to_its_id_and_refuses_the_whole_request() {
+    let mut stage = Stage::new().await;
+    stage.guard.refuse(&[format!("Write TransactionalId {THERE}")]);
+    let now = Clock::machine().now();
+    let mut code_of = async |batch: BatchBuilder| {
+        let transactional_id = Some(THERE.to_owned());
+        let request = ProduceRequest { transactional_id, ..produce_to(THERE, 0, batch.build()) };
+        the_partition(stage.client.call(12, request).await).error_code
+    };
+    let refused = ErrorCode::TransactionalIdAuthorizationFailed.code();
+    assert_eq!(code_of(BatchBuilder::new().value(now, "v").transactional()).await, refused);
+    assert_eq!(
+        code_of(BatchBuilder::new().value(now, "v")).await,
+        0,
+        "a plain batch needs no right to the id"
+    );
 }
 
 async fn listed(client: &mut Client) -> Vec<String> {
@@ -288,8 +398,8 @@ async fn a_session_of_fetches_reports_a_lost_right_each_time() {
     stage.guard.refuse(&[format!("Read Topic {THERE}")]);
     for epoch in 1..3 {
         let next = FetchRequest { session_id: session, session_epoch: epoch, ..fetch_topics(Vec::new()) };
-        let told = stage.client.call(12, next).await;
-        let code = told.responses[0].partitions[0].error_code;
+        let found = stage.client.call(12, next).await;
+        let code = found.responses[0].partitions[0].error_code;
         assert_eq!(code, ErrorCode::TopicAuthorizationFailed.code());
     }
 }
@@ -420,7 +530,12 @@ fn of_topics(name: &str) -> Vec<Probe> {
     put(probe(2, DeleteRecordsRequest { topics, timeout_ms: 10_000 }, &[&topic("Delete")], code));
     let partitions = vec![OffsetForLeaderPartition::default()];
     let topics = vec![OffsetForLeaderTopic { topic: owned.clone(), partitions }];
-    put(probe(4, OffsetForLeaderEpochRequest { replica_id: -1, topics }, &[&topic("Describe")], code));
+    put(probe(
+        4,
+        OffsetForLeaderEpochRequest { replica_id: -1, topics },
+        &["ClusterAction Cluster", &topic("Describe")],
+        code,
+    ));
     put(probe(4, describe_configs(TOPIC, name), &[&topic("DescribeConfigs")], code));
     put(probe(2, alter_configs(TOPIC, name), &[&topic("AlterConfigs")], code));
     put(probe(1, incremental(TOPIC, name), &[&topic("AlterConfigs")], code));
@@ -431,11 +546,16 @@ fn of_topics(name: &str) -> Vec<Probe> {
     let topics = vec![OffsetDeleteRequestTopic { name: owned.clone(), partitions }];
     put(probe(0, OffsetDeleteRequest { group_id: THERE.into(), topics }, &[&topic("Read")], code));
     let topics = vec![TopicRequest { name: owned.clone() }];
+    let add = add_partitions("tx", name);
+    put(probe(3, add, &[&topic("Write")], code));
+    put(probe(5, commit_in("tx", THERE, name), &[&topic("Read")], code));
+    let partitions = producers_request::TopicRequest { name: owned.clone(), partition_indexes: vec![0] };
+    put(probe(0, DescribeProducersRequest { topics: vec![partitions] }, &[&topic("Read")], code));
     let describe =
         DescribeTopicPartitionsRequest { topics, response_partition_limit: 10, ..Default::default() };
     put(probe(0, describe, &[&topic("Describe")], code));
     let delete = DeleteTopicsRequest { topic_names: vec![owned], timeout_ms: 10_000, ..Default::default() };
-    put(probe(5, delete, &["Delete Cluster", &topic("Delete")], code));
+    put(probe(5, delete, &["Delete Cluster", &topic("Describe")], code));
     probes
 }
 
@@ -456,10 +576,17 @@ fn of_groups(name: &str) -> Vec<Probe> {
     let described = DescribeGroupsRequest { groups: vec![group_id.clone()], ..Default::default() };
     let find = FindCoordinatorRequest { coordinator_keys: vec![group_id.clone()], ..Default::default() };
     let delete_offsets = OffsetDeleteRequest { group_id: group_id.clone(), topics: Vec::new() };
+    let add_offsets = AddOffsetsToTxnRequest {
+        transactional_id: "tx".into(),
+        group_id: group_id.clone(),
+        ..Default::default()
+    };
     vec![
         probe(9, commit(name, THERE), &[&read], code),
         probe(8, fetch_offsets(name, THERE, TopicId::ZERO), &[&describe], code),
         probe(4, find, &[&describe], code),
+        probe(4, add_offsets, &[&read], code),
+        probe(5, commit_in("tx", name, THERE), &[&read], code),
         probe(7, join, &[&read], code),
         probe(4, heartbeat, &[&read], code),
         probe(5, leave, &[&read], code),
@@ -478,15 +605,66 @@ fn of_transactional_ids(name: &str) -> Vec<Probe> {
     let id = |operation: &str| format!("{operation} TransactionalId {name}");
     let find =
         FindCoordinatorRequest { key_type: 1, coordinator_keys: vec![name.to_owned()], ..Default::default() };
-    let init = InitProducerIdRequest { transactional_id: Some(name.to_owned()), ..Default::default() };
-    vec![probe(4, find, &[&id("Describe")], code), probe(5, init, &[&id("Write")], code)]
+    let init = InitProducerIdRequest {
+        transactional_id: Some(name.to_owned()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let add_offsets = AddOffsetsToTxnRequest {
+        transactional_id: name.to_owned(),
+        group_id: THERE.into(),
+        ..Default::default()
+    };
+    let end = EndTxnRequest { transactional_id: name.to_owned(), ..Default::default() };
+    let described = DescribeTransactionsRequest { transactional_ids: vec![name.to_owned()] };
+    let (write, describe) = (&[id("Write")], &[id("Describe")]);
+    let [write, describe] = [write, describe].map(|right| [right[0].as_str()]);
+    vec![
+        probe(4, find, &describe, code),
+        probe(5, init, &write, code),
+        probe(3, add_partitions(name, THERE), &write, code),
+        probe(4, add_offsets, &write, code),
+        probe(5, end, &write, code),
+        probe(5, commit_in(name, THERE, THERE), &write, code),
+        probe(0, described, &describe, code),
+    ]
+}
+
+fn add_partitions(id: &str, topic: &str) -> AddPartitionsToTxnRequest {
+    let topics = vec![AddPartitionsToTxnTopic { name: topic.to_owned(), partitions: vec![0] }];
+    AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: id.to_owned(),
+        v3_and_below_topics: topics,
+        ..Default::default()
+    }
+}
+
+fn commit_in(id: &str, group: &str, topic: &str) -> TxnOffsetCommitRequest {
+    TxnOffsetCommitRequest {
+        transactional_id: id.to_owned(),
+        group_id: group.to_owned(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![TxnOffsetCommitRequestTopic {
+            name: topic.to_owned(),
+            partitions: vec![TxnOffsetCommitRequestPartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn marker(topic: &str) -> WriteTxnMarkersRequest {
+    let topics = vec![WritableTxnMarkerTopic { name: topic.to_owned(), partition_indexes: vec![0] }];
+    WriteTxnMarkersRequest {
+        markers: vec![WritableTxnMarker { producer_id: 77, topics, ..Default::default() }],
+    }
 }
 
 fn of_the_cluster() -> Vec<Probe> {
     let code = ErrorCode::ClusterAuthorizationFailed;
     let (alter, describe) = (&["Alter Cluster"], &["Describe Cluster"]);
     let producer = InitProducerIdRequest { transactional_id: None, ..Default::default() };
-    let may_write_nowhere = &["IdempotentWrite Cluster", "Write Topic there"];
+    let may_write_nowhere = &["IdempotentWrite Cluster", "Write any Topic"];
     let filter = DescribeAclsRequest {
         resource_type_filter: 2,
         pattern_type_filter: 3,
@@ -509,9 +687,13 @@ fn of_the_cluster() -> Vec<Probe> {
         ..Default::default()
     };
     let topics = vec![AlterReplicaLogDirTopic { name: THERE.into(), partitions: vec![0] }];
+    let deletions = vec![ScramCredentialDeletion { name: "alice".into(), mechanism: 1 }];
+    let altered_users = AlterUserScramCredentialsRequest { deletions, upsertions: Vec::new() };
     let dirs = vec![AlterReplicaLogDir { path: "/elsewhere".into(), topics }];
     vec![
         probe(4, producer, may_write_nowhere, code),
+        probe(5, AddPartitionsToTxnRequest::default(), &["ClusterAction Cluster"], code),
+        probe(1, marker(THERE), &["Alter Cluster", "ClusterAction Cluster"], code),
         probe(2, filter, describe, code),
         probe(2, CreateAclsRequest { creations: vec![acl] }, alter, code),
         probe(2, DeleteAclsRequest { filters: vec![acl_filter] }, alter, code),
@@ -524,8 +706,20 @@ fn of_the_cluster() -> Vec<Probe> {
         probe(0, AlterPartitionReassignmentsRequest::default(), alter, code),
         probe(0, ListPartitionReassignmentsRequest::default(), describe, code),
         probe(1, DescribeQuorumRequest::default(), describe, code),
+        probe(0, DescribeClientQuotasRequest::default(), &["DescribeConfigs Cluster"], code),
+        probe(0, quota(), &["AlterConfigs Cluster"], code),
         probe(1, UpdateFeaturesRequest::default(), alter, code),
+        probe(0, DescribeUserScramCredentialsRequest::default(), &["Describe Cluster"], code),
+        probe(0, altered_users, alter, code),
         probe(0, UnregisterBrokerRequest { broker_id: 99 }, alter, code),
         probe(1, ListConfigResourcesRequest::default(), &["DescribeConfigs Cluster"], code),
     ]
+}
+
+fn quota() -> AlterClientQuotasRequest {
+    let entity = alter_client_quotas_request::EntityData { entity_type: "user".into(), entity_name: None };
+    let value =
+        alter_client_quotas_request::OpData { key: "request_percentage".into(), value: 1.0, remove: false };
+    let entries = vec![alter_client_quotas_request::EntryData { entity: vec![entity], ops: vec![value] }];
+    AlterClientQuotasRequest { entries, ..AlterClientQuotasRequest::default() }
 }

@@ -4,7 +4,7 @@ use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::FetchResponse;
 use jackdaw::record::BatchBuilder;
-use jackdaw::storage::Place;
+use jackdaw::storage::Location;
 use jackdaw::types::{Offset, Timestamp};
 
 use crate::harness::{Node, batch, batches, code, fetch_from, fetch_topics, only, partition_from, records};
@@ -42,7 +42,7 @@ async fn f1_an_offset_within_a_batch_gives_the_batch() {
 #[tokio::test]
 async fn one_answer_has_the_batches_of_several_segments() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::at(Place::Directory(dir.path().into()), &[]).await;
+    let node = Node::at(Location::Directory(dir.path().into()), &[]).await;
     node.topic_with("t", 1, &[("internal.segment.bytes", "250")]).await;
     let mut client = node.client().await;
     for value in ["a", "b", "c"] {
@@ -53,7 +53,7 @@ async fn one_answer_has_the_batches_of_several_segments() {
     node.store.close();
     drop((client, node));
     // After a restart no batch is in memory.
-    let node = Node::at(Place::Directory(dir.path().into()), &[]).await;
+    let node = Node::at(Location::Directory(dir.path().into()), &[]).await;
     let mut client = node.client().await;
     assert_eq!(batches(&client.fetch("t", 0, 0).await), [(0, 2), (2, 2), (4, 2)]);
 }
@@ -431,7 +431,7 @@ async fn topics_are_named_by_id_from_v13_on() {
 #[tokio::test]
 async fn f8_f9_what_is_at_rest_comes_straight_from_its_file_whole_and_within_the_limits() {
     let dir = tempfile::tempdir().unwrap();
-    let place = || Place::Directory(dir.path().to_owned());
+    let place = || Location::Directory(dir.path().to_owned());
     let node = Node::at(place(), &[]).await;
     node.topic("t", 2).await;
     let mut client = node.client().await;

@@ -20,7 +20,7 @@ impl Session {
         let answer = client.call(18, request(topic, 0, 0, partitions)).await;
         assert_eq!(answer.error_code, 0);
         assert_ne!(answer.session_id, 0);
-        assert_eq!(heard(&answer).len(), partitions.len(), "a full fetch hears of every partition");
+        assert_eq!(partitions_of(&answer).len(), partitions.len(), "a full fetch hears of every partition");
         Session { client, topic, id: answer.session_id, epoch: 0 }
     }
 
@@ -35,7 +35,7 @@ impl Session {
         let request = self.next(partitions);
         let answer = self.client.call(18, request).await;
         assert_eq!((answer.error_code, answer.session_id), (0, self.id));
-        heard(&answer)
+        partitions_of(&answer)
     }
 }
 
@@ -51,7 +51,7 @@ fn request(
 }
 
 /// Partition, error and high watermark.
-fn heard(answer: &FetchResponse) -> Vec<(i32, i16, i64)> {
+fn partitions_of(answer: &FetchResponse) -> Vec<(i32, i16, i64)> {
     let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
     partitions.map(|one| (one.partition_index, one.error_code, one.high_watermark)).collect()
 }
@@ -95,11 +95,11 @@ async fn f3_an_incremental_fetch_with_nothing_to_tell_is_held() {
     }
     producer.produce("t", 1, batch(&["a"])).await;
     let (_, answer) = session.client.receive::<FetchRequest>(18).await;
-    assert_eq!(heard(&answer), [(1, 0, 1)]);
+    assert_eq!(partitions_of(&answer), [(1, 0, 1)]);
 
     let short = FetchRequest { max_wait_ms: 1, ..session.next(&[(1, 1)]) };
     let answer = session.client.call(18, short).await;
-    assert_eq!((answer.error_code, heard(&answer)), (0, vec![]), "and over when its time is");
+    assert_eq!((answer.error_code, partitions_of(&answer)), (0, vec![]), "and over when its time is");
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn f5_a_session_by_id_does_not_serve_a_new_topic_of_the_same_name() {
         vec![ForgottenTopic { topic_id: id, partitions: vec![0], ..Default::default() }];
     let answer = session.client.call(18, next).await;
     assert_eq!(answer.responses[0].topic_id, new);
-    assert_eq!(heard(&answer), [(0, 0, 1)]);
+    assert_eq!(partitions_of(&answer), [(0, 0, 1)]);
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn f6_a_new_client_beyond_the_slots_is_served_without_a_session() {
     for expected in [true, true, false, false] {
         let answer = client.call(18, request(id, 0, 0, &[(0, 0)])).await;
         assert_eq!(answer.session_id != 0, expected);
-        assert_eq!(heard(&answer), [(0, 0, 0)]);
+        assert_eq!(partitions_of(&answer), [(0, 0, 0)]);
     }
 }
 

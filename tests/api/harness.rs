@@ -9,9 +9,13 @@ use bytes::Bytes;
 use jackdaw::api::Api;
 use jackdaw::api::context::Services;
 use jackdaw::api::error::ErrorCode;
-use jackdaw::api::principal::{AllowAll, Authorizer};
 use jackdaw::api::requests::Requests;
+#[cfg(feature = "security")]
+use jackdaw::api::sasl::TokenKeys;
+use jackdaw::api::throttle::Throttles;
 use jackdaw::config::{BrokerSettings, Given};
+#[cfg(feature = "security")]
+use jackdaw::config::{KeyPlace, TokenSettings};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::{FetchResponse, PartitionData};
@@ -20,12 +24,15 @@ use jackdaw::protocol::messages::produce_request::{PartitionProduceData, Produce
 use jackdaw::protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse};
 use jackdaw::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 use jackdaw::record::BatchBuilder;
+#[cfg(feature = "security")]
+use jackdaw::security::jwt;
+use jackdaw::security::principal::Authorizer;
 use jackdaw::server::Server;
 use jackdaw::stop::Stop;
-use jackdaw::storage::{NewTopic, Partition, Place, Store, StoreOptions};
+use jackdaw::storage::{Location, NewTopic, Partition, Store, StoreOptions};
 use jackdaw::time::{self, Clock};
 use jackdaw::types::{Timestamp, TopicId};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Long enough for everything; a test that waits this long has failed.
@@ -35,8 +42,9 @@ pub struct Node {
     pub store: Store,
     /// Counts the error codes of all answers.
     pub requests: Arc<Requests>,
+    pub throttles: Arc<Throttles>,
     pub address: SocketAddr,
-    _server: Server,
+    server: Server,
     stop: Stop,
 }
 
@@ -46,27 +54,27 @@ impl Node {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Node {
-        Node::at(Place::Memory, settings).await
+        Node::at(Location::Memory, settings).await
     }
 
-    pub async fn at(place: Place, settings: &[(&str, &str)]) -> Node {
+    pub async fn at(place: Location, settings: &[(&str, &str)]) -> Node {
         Node::timed(place, settings, Clock::machine()).await
     }
 
-    pub async fn timed(place: Place, settings: &[(&str, &str)], clock: Clock) -> Node {
-        Node::built(place, settings, clock, Arc::new(AllowAll)).await
+    pub async fn timed(place: Location, settings: &[(&str, &str)], clock: Clock) -> Node {
+        Node::built(place, settings, clock, None).await
     }
 
     /// A broker that asks this authorizer for every right.
-    pub async fn guarded(authorizer: Arc<dyn Authorizer>) -> Node {
-        Node::built(Place::Memory, &[], Clock::machine(), authorizer).await
+    pub async fn guarded(authorizer: Arc<dyn Authorizer>, settings: &[(&str, &str)]) -> Node {
+        Node::built(Location::Memory, settings, Clock::machine(), Some(authorizer)).await
     }
 
     async fn built(
-        place: Place,
+        place: Location,
         settings: &[(&str, &str)],
         clock: Clock,
-        authorizer: Arc<dyn Authorizer>,
+        authorizer: Option<Arc<dyn Authorizer>>,
     ) -> Node {
         let mut given = Given::default();
         given.set("listeners", "PLAINTEXT://127.0.0.1:0");
@@ -78,14 +86,24 @@ impl Node {
             StoreOptions { clock: clock.clone(), ..StoreOptions::new(place, Arc::clone(&settings)) };
         let store = Store::open(options).unwrap();
         let (stop, stopping) = Stop::new();
-        let (services, groups) =
+        let (services, coordinators) =
             Services::start(store.clone(), Arc::clone(&settings), clock, stopping.clone());
-        let services = services.with_authorizer(authorizer);
-        let requests = Arc::clone(&services.requests);
-        tokio::spawn(async move { groups.run().await });
+        let services = match authorizer {
+            Some(authorizer) => services.with_authorizer(authorizer),
+            None => services,
+        };
+        #[cfg(feature = "security")]
+        let services = services.with_token_keys(Arc::new(token_keys(&settings)));
+        let (requests, throttles) = (Arc::clone(&services.requests), Arc::clone(&services.throttles));
+        tokio::spawn(async move { coordinators.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
         let (_, address) = server.listening().next().unwrap();
-        Node { store, requests, address, _server: server, stop }
+        Node { store, requests, throttles, address, server, stop }
+    }
+
+    /// The addresses of all listeners.
+    pub fn listening(&self) -> impl Iterator<Item = SocketAddr> {
+        self.server.listening().map(|(_, address)| address)
     }
 
     /// Answers the requests that wait.
@@ -113,8 +131,24 @@ impl Node {
     }
 }
 
-pub struct Client {
-    socket: TcpStream,
+/// How the listeners verify tokens, with keys from their files.
+#[cfg(feature = "security")]
+fn token_keys(settings: &BrokerSettings) -> TokenKeys {
+    let rules = settings.logins.iter().filter_map(|(name, logins)| Some((name, logins.tokens.clone()?)));
+    TokenKeys::new(rules.map(|(listener, rules)| {
+        let keys = match &rules {
+            TokenSettings::Unsecured(_) => None,
+            TokenSettings::Signed(signed) => match &signed.keys.place {
+                KeyPlace::File(path) => Some(jwt::read_file(path).unwrap()),
+                KeyPlace::Https(_) => panic!("this harness reads files only"),
+            },
+        };
+        (listener.clone(), rules, keys)
+    }))
+}
+
+pub struct Client<S = TcpStream> {
+    socket: S,
     last: i32,
 }
 
@@ -123,7 +157,17 @@ impl Client {
         Client::over(TcpStream::connect(address).await.unwrap())
     }
 
-    pub fn over(socket: TcpStream) -> Client {
+    /// Whether an answer or a close has arrived.
+    pub fn has_heard(&self) -> bool {
+        let mut byte = [0];
+        let ready = self.socket.try_read(&mut byte);
+        assert!(!matches!(ready, Ok(1)), "an answer came too early");
+        ready.is_ok()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub fn over(socket: S) -> Client<S> {
         Client { socket, last: 0 }
     }
 
@@ -171,6 +215,12 @@ impl Client {
         self.last
     }
 
+    /// A frame without a header, as in a login by handshake v0.
+    pub async fn send_token(&mut self, token: &[u8]) {
+        let length = u32::try_from(token.len()).unwrap().to_be_bytes();
+        self.socket.write_all(&[&length[..], token].concat()).await.unwrap();
+    }
+
     /// The next answer; all of its bytes must be decoded.
     pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
         let mut input = Reader::new(self.receive_bytes().await);
@@ -201,14 +251,6 @@ impl Client {
         let mut byte = [0];
         let read = time::within(PATIENCE, self.socket.read(&mut byte)).await;
         matches!(read.expect("the broker answers or closes"), Ok(0) | Err(_))
-    }
-
-    /// Whether an answer or a close has arrived.
-    pub fn has_heard(&self) -> bool {
-        let mut byte = [0];
-        let ready = self.socket.try_read(&mut byte);
-        assert!(!matches!(ready, Ok(1)), "an answer came too early");
-        ready.is_ok()
     }
 
     /// One batch to one partition, by name at version 12.

@@ -101,12 +101,12 @@ async fn p3_o1_o10_a_compressed_batch_is_found_by_its_records_whatever_its_heade
         let node = Node::start().await;
         node.topic_with("t", 1, &[("retention.ms", "-1")]).await;
         let mut client = node.client().await;
-        let said = [500, -1_000, 0, 499, 60_000];
-        for (base, said) in (1..).map(|n| n * 1_000).zip(said) {
+        let claimed = [500, -1_000, 0, 499, 60_000];
+        for (base, claimed) in (1..).map(|n| n * 1_000).zip(claimed) {
             let batch = BatchBuilder::new().codec(codec);
             let batch = batch.value(Timestamp(base), "v").value(Timestamp(base + 500), "v").build();
             let mut lying = batch.to_vec();
-            lying[35..43].copy_from_slice(&i64::to_be_bytes(base + said));
+            lying[35..43].copy_from_slice(&i64::to_be_bytes(base + claimed));
             let crc = crc_of(&lying);
             lying[17..21].copy_from_slice(&crc.to_be_bytes());
             assert_eq!(client.produce("t", 0, bytes::Bytes::from(lying)).await.error_code, 0);

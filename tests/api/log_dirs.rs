@@ -36,10 +36,10 @@ async fn describe(
 }
 
 /// Topic, partition and size in the answer.
-fn sizes(told: &DescribeLogDirsResult) -> Vec<(&str, i32, i64)> {
-    assert_eq!((told.error_code, told.is_cordoned), (0, false));
+fn sizes(found: &DescribeLogDirsResult) -> Vec<(&str, i32, i64)> {
+    assert_eq!((found.error_code, found.is_cordoned), (0, false));
     let mut sizes = Vec::new();
-    for topic in &told.topics {
+    for topic in &found.topics {
         for one in &topic.partitions {
             assert_eq!((one.offset_lag, one.is_future_key), (0, false));
             sizes.push((topic.name.as_str(), one.partition_index, one.partition_size));
@@ -61,11 +61,11 @@ async fn a_partition_is_as_large_as_its_batches() {
     }
     let size = i64::try_from(sent.iter().map(bytes::Bytes::len).sum::<usize>()).unwrap();
     for version in 1..=5 {
-        let told = describe(&mut client, version, DescribeLogDirsRequest { topics: None }).await;
-        assert_eq!(sizes(&told), [("t", 0, 0), ("t", 1, size), ("u", 0, 0)]);
-        let told = describe(&mut client, version, of(&[("t", &[1])])).await;
-        assert_eq!(sizes(&told), [("t", 1, size)]);
-        assert!(!told.log_dir.is_empty());
+        let found = describe(&mut client, version, DescribeLogDirsRequest { topics: None }).await;
+        assert_eq!(sizes(&found), [("t", 0, 0), ("t", 1, size), ("u", 0, 0)]);
+        let found = describe(&mut client, version, of(&[("t", &[1])])).await;
+        assert_eq!(sizes(&found), [("t", 1, size)]);
+        assert!(!found.log_dir.is_empty());
     }
 }
 
@@ -83,8 +83,8 @@ async fn unknown_names_are_left_out_and_a_name_given_twice_is_returned_once() {
 #[tokio::test]
 async fn in_memory_the_room_is_unknown() {
     let node = Node::start().await;
-    let told = describe(&mut node.client().await, 5, of(&[])).await;
-    assert_eq!((told.total_bytes, told.usable_bytes), (-1, -1));
+    let found = describe(&mut node.client().await, 5, of(&[])).await;
+    assert_eq!((found.total_bytes, found.usable_bytes), (-1, -1));
 }
 
 #[tokio::test]
@@ -92,9 +92,9 @@ async fn on_disk_the_directory_and_its_disk_are_returned() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::builder().data_dir(dir.path()).start().await.unwrap();
     let mut client = Client::of(broker.bootstrap()).await;
-    let told = describe(&mut client, 5, of(&[])).await;
-    assert_eq!(std::path::Path::new(&told.log_dir), dir.path());
-    assert!(0 < told.usable_bytes && told.usable_bytes <= told.total_bytes);
+    let found = describe(&mut client, 5, of(&[])).await;
+    assert_eq!(std::path::Path::new(&found.log_dir), dir.path());
+    assert!(0 < found.usable_bytes && found.usable_bytes <= found.total_bytes);
     let older = describe(&mut client, 3, of(&[])).await;
     assert_eq!((older.total_bytes, older.usable_bytes), (-1, -1), "v4 brought them");
 }
@@ -114,15 +114,15 @@ fn to(dirs: &[(&str, &Asked<'_>)]) -> AlterReplicaLogDirsRequest {
 }
 
 /// Topic, partition and error of every result, sorted.
-fn told(answer: &AlterReplicaLogDirsResponse) -> Vec<(&str, i32, i16)> {
-    let mut told = Vec::new();
+fn results_of(answer: &AlterReplicaLogDirsResponse) -> Vec<(&str, i32, i16)> {
+    let mut results = Vec::new();
     for topic in &answer.results {
         for one in &topic.partitions {
-            told.push((topic.topic_name.as_str(), one.partition_index, one.error_code));
+            results.push((topic.topic_name.as_str(), one.partition_index, one.error_code));
         }
     }
-    told.sort_unstable();
-    told
+    results.sort_unstable();
+    results
 }
 
 #[tokio::test]
@@ -135,20 +135,20 @@ async fn a_replica_may_be_sent_to_where_it_lies_and_nowhere_else() {
     for version in [1, 2] {
         let answer = client.call(version, to(&[(&dir, &[("t", &[0, 1, 2, -1]), ("nope", &[0])])])).await;
         assert_eq!(
-            told(&answer),
+            results_of(&answer),
             [("nope", 0, unknown), ("t", -1, unknown), ("t", 0, 0), ("t", 1, 0), ("t", 2, unknown)]
         );
         for elsewhere in ["/elsewhere", ""] {
             let answer = client.call(version, to(&[(elsewhere, &[("t", &[0]), ("nope", &[0])])])).await;
-            assert_eq!(told(&answer), [("nope", 0, not_found), ("t", 0, not_found)]);
+            assert_eq!(results_of(&answer), [("nope", 0, not_found), ("t", 0, not_found)]);
         }
-        assert_eq!(told(&client.call(version, to(&[])).await), []);
+        assert_eq!(results_of(&client.call(version, to(&[])).await), []);
     }
     let answer = client.call(2, to(&[("/elsewhere", &[("t", &[0])]), (&dir, &[("t", &[0])])])).await;
-    assert_eq!(told(&answer), [("t", 0, 0)], "what is said last counts");
+    assert_eq!(results_of(&answer), [("t", 0, 0)], "what is said last counts");
     let in_it = format!("{dir}/");
-    assert_eq!(told(&client.call(2, to(&[(&in_it, &[("t", &[0])])])).await), [("t", 0, not_found)]);
+    assert_eq!(results_of(&client.call(2, to(&[(&in_it, &[("t", &[0])])])).await), [("t", 0, not_found)]);
     let long = "x".repeat(214);
     let answer = client.call(2, to(&[(&dir, &[(&long, &[0])])])).await;
-    assert_eq!(told(&answer), [(long.as_str(), 0, code(ErrorCode::InvalidTopicException))]);
+    assert_eq!(results_of(&answer), [(long.as_str(), 0, code(ErrorCode::InvalidTopicException))]);
 }

@@ -6,10 +6,13 @@ mod acls;
 mod alter_configs;
 mod caps;
 mod cluster;
+mod committed;
 mod config_facts;
 mod configs;
 mod coordinators;
 mod create_partitions;
+#[cfg(feature = "security")]
+mod delegation_tokens;
 mod delete_records;
 mod describe_topic_partitions;
 mod door;
@@ -22,7 +25,17 @@ mod log_dirs;
 mod metadata;
 mod negotiation;
 mod produce;
+mod quotas;
 mod reassignments;
+#[cfg(feature = "security")]
+mod sasl;
+#[cfg(feature = "security")]
+mod scram_credentials;
+#[cfg(feature = "security")]
+mod tls;
+#[cfg(feature = "security")]
+mod tokens;
 mod topics;
+mod transactions;
 mod versions;
 mod virtual_brokers;

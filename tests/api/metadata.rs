@@ -123,12 +123,36 @@ async fn m1_what_cannot_be_created_stays_unknown() {
     let mut client = node.client().await;
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
     for _ in 0..3 {
-        let answer = topics(&mut client, 12, of(&["t", "__cluster_metadata", "__transaction_state"])).await;
+        let answer = topics(&mut client, 12, of(&["t", "__cluster_metadata", "__share_group_state"])).await;
         assert!(answer.iter().all(|topic| topic.error_code == unknown), "{answer:?}");
     }
     assert_eq!(node.store.topics().iter().count(), 0);
     topics(&mut client, 12, of(&["__consumer_offsets"])).await;
     assert!(known(&mut client, &["__consumer_offsets"]).await[0].is_internal);
+}
+
+#[tokio::test]
+async fn m10_the_topic_of_transactions_has_kafkas_settings() {
+    let node = Node::with(&[
+        ("transaction.state.log.num.partitions", "7"),
+        ("transaction.state.log.min.isr", "3"),
+        ("transaction.state.log.segment.bytes", "1048577"),
+    ])
+    .await;
+    let mut client = node.client().await;
+    topics(&mut client, 12, of(&["__transaction_state"])).await;
+    let known = known(&mut client, &["__transaction_state"]).await;
+    assert_eq!((known[0].is_internal, known[0].partitions.len()), (true, 7));
+    let topic = node.store.topics().by_name("__transaction_state").cloned().unwrap();
+    let settings: Vec<_> = topic.overrides.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let expected = [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "uncompressed"),
+        ("min.insync.replicas", "3"),
+        ("segment.bytes", "1048577"),
+        ("unclean.leader.election.enable", "false"),
+    ];
+    assert_eq!(settings, expected);
 }
 
 #[tokio::test]

@@ -279,7 +279,7 @@ async fn p13_control_and_transactional_batches_of_clients_are_refused() {
     let somebodys =
         ProduceRequest { transactional_id: Some("x".to_owned()), ..produce_to("t", 0, transactional) };
     let answer = the_partition(client.call(9, somebodys).await);
-    assert_eq!(answer.error_code, code(ErrorCode::InvalidTxnState));
+    assert_eq!(answer.error_code, code(ErrorCode::InvalidProducerIdMapping), "the id has another producer");
     assert_eq!(client.fetch("t", 0, 0).await.high_watermark, 0);
 }
 

@@ -25,13 +25,18 @@ fn elect(election_type: i8, topics: Option<&[(&str, &[i32])]>) -> ElectLeadersRe
 }
 
 fn elected(answer: &ElectLeadersResponse) -> Vec<(&str, i32, i16, Option<&str>)> {
-    let mut told = Vec::new();
+    let mut found = Vec::new();
     for topic in &answer.replica_election_results {
         for one in &topic.partition_result {
-            told.push((topic.topic.as_str(), one.partition_id, one.error_code, one.error_message.as_deref()));
+            found.push((
+                topic.topic.as_str(),
+                one.partition_id,
+                one.error_code,
+                one.error_message.as_deref(),
+            ));
         }
     }
-    told
+    found
 }
 
 #[tokio::test]
@@ -149,8 +154,8 @@ async fn every_field_of_a_reassignment_that_is_wrong_has_its_refusal() {
     ];
     for (name, partition, replicas, error, message) in cases {
         for version in [0, 1] {
-            let told = outcome(&mut client, version, reassign(name, &[(partition, replicas)])).await;
-            assert_eq!(told, (code(error), Some(message.to_owned())));
+            let found = outcome(&mut client, version, reassign(name, &[(partition, replicas)])).await;
+            assert_eq!(found, (code(error), Some(message.to_owned())));
         }
     }
     let cancelled = outcome(&mut client, 1, reassign("t", &[(0, None)])).await;

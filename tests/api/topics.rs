@@ -49,7 +49,7 @@ async fn refused(client: &mut Client, topic: CreatableTopic) -> (i16, String) {
     (result.error_code, result.error_message.clone().expect("a refusal has words"))
 }
 
-fn says(error: ErrorCode, message: &str) -> (i16, String) {
+fn failure(error: ErrorCode, message: &str) -> (i16, String) {
     (code(error), message.to_owned())
 }
 
@@ -145,7 +145,7 @@ async fn m9_a_topic_that_exists_is_not_made_again() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
-    let expected = says(ErrorCode::TopicAlreadyExists, "Topic 't' already exists.");
+    let expected = failure(ErrorCode::TopicAlreadyExists, "Topic 't' already exists.");
     assert_eq!(refused(&mut client, topic("t", 1, 1)).await, expected);
 }
 
@@ -154,7 +154,7 @@ async fn illegal_names_are_refused() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let invalid =
-        |why: &str| says(ErrorCode::InvalidTopicException, &format!("Topic name is invalid: {why}"));
+        |why: &str| failure(ErrorCode::InvalidTopicException, &format!("Topic name is invalid: {why}"));
     let cases = [
         ("", "the empty string is not allowed"),
         (".", "'.' is not allowed"),
@@ -168,7 +168,7 @@ async fn illegal_names_are_refused() {
     let why = format!("the length of '{long}' is longer than the max allowed length 249");
     assert_eq!(refused(&mut client, topic(&long, 1, 1)).await, invalid(&why));
     let expected =
-        says(ErrorCode::InvalidRequest, "Creation of internal topic __cluster_metadata is prohibited.");
+        failure(ErrorCode::InvalidRequest, "Creation of internal topic __cluster_metadata is prohibited.");
     assert_eq!(refused(&mut client, topic("__cluster_metadata", 1, 1)).await, expected);
     assert_eq!(create(&mut client, vec![topic(&long[..249], 1, 1)]).await[0].error_code, 0);
 }
@@ -178,15 +178,17 @@ async fn a17_colliding_names_and_zero_partitions_are_refused() {
     let node = Node::start().await;
     node.topic("a.b", 1).await;
     let mut client = node.client().await;
-    let expected = says(ErrorCode::InvalidTopicException, "Topic 'a_b' collides with existing topic: a.b");
+    let expected = failure(ErrorCode::InvalidTopicException, "Topic 'a_b' collides with existing topic: a.b");
     assert_eq!(refused(&mut client, topic("a_b", 1, 1)).await, expected);
     // Also within one request, where Kafka creates both.
     let both = create(&mut client, vec![topic("c.d", 1, 1), topic("c_d", 1, 1)]).await;
     let errors: Vec<_> = both.iter().map(|one| one.error_code).collect();
     assert_eq!(errors, [0, code(ErrorCode::InvalidTopicException)]);
 
-    let expected =
-        says(ErrorCode::InvalidPartitions, "Number of partitions was set to an invalid non-positive value.");
+    let expected = failure(
+        ErrorCode::InvalidPartitions,
+        "Number of partitions was set to an invalid non-positive value.",
+    );
     for partitions in [0, -2, i32::MIN] {
         assert_eq!(refused(&mut client, topic("z", partitions, 1)).await, expected);
     }
@@ -196,7 +198,7 @@ async fn a17_colliding_names_and_zero_partitions_are_refused() {
 async fn one_replica_is_all_there_is() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    let expected = says(
+    let expected = failure(
         ErrorCode::InvalidReplicationFactor,
         "Replication factor must be larger than 0, or -1 to use the default value.",
     );
@@ -251,7 +253,7 @@ async fn a15_an_invalid_setting_is_refused_at_creation() {
     ];
     for (name, value, message) in cases {
         let asked = with_settings("t", &[(name, value)]);
-        assert_eq!(refused(&mut client, asked).await, says(ErrorCode::InvalidConfig, message));
+        assert_eq!(refused(&mut client, asked).await, failure(ErrorCode::InvalidConfig, message));
     }
 }
 
@@ -262,7 +264,7 @@ async fn assignments_name_this_broker_and_a_sequence_of_partitions() {
     let made = &create(&mut client, vec![assigned("t", &[(1, &[1]), (0, &[1])])]).await[0];
     assert_eq!((made.error_code, made.num_partitions), (0, 2));
 
-    let bad = |why: &str| says(ErrorCode::InvalidReplicaAssignment, why);
+    let bad = |why: &str| failure(ErrorCode::InvalidReplicaAssignment, why);
     let cases: [(CreatableTopic, (i16, String)); 10] = [
         (
             assigned("u", &[(0, &[7])]),
@@ -293,14 +295,14 @@ async fn assignments_name_this_broker_and_a_sequence_of_partitions() {
         ),
         (
             CreatableTopic { num_partitions: 1, ..assigned("u", &[(0, &[1])]) },
-            says(
+            failure(
                 ErrorCode::InvalidRequest,
                 "A manual partition assignment was specified, but numPartitions was not set to -1.",
             ),
         ),
         (
             CreatableTopic { replication_factor: 1, ..assigned("u", &[(0, &[1])]) },
-            says(
+            failure(
                 ErrorCode::InvalidRequest,
                 "A manual partition assignment was specified, but replication factor was not set to -1.",
             ),
@@ -315,7 +317,7 @@ async fn assignments_name_this_broker_and_a_sequence_of_partitions() {
 async fn a18_more_than_ten_thousand_partitions_at_once_are_refused() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    let expected = says(ErrorCode::PolicyViolation, "Excessively large number of partitions per request.");
+    let expected = failure(ErrorCode::PolicyViolation, "Excessively large number of partitions per request.");
     assert_eq!(refused(&mut client, topic("t", 10_001, 1)).await, expected);
     assert_eq!(refused(&mut client, topic("t", i32::MAX, 1)).await, expected);
     let two = create(&mut client, vec![topic("t", 6_000, 1), topic("u", 6_000, 1)]).await;
@@ -339,7 +341,8 @@ async fn a18_more_than_ten_thousand_partitions_at_once_are_refused() {
 async fn a18_more_than_ten_thousand_records_at_once_are_refused() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    let expected = says(ErrorCode::PolicyViolation, "Unable to perform excessively large batch operation.");
+    let expected =
+        failure(ErrorCode::PolicyViolation, "Unable to perform excessively large batch operation.");
     let large = |partitions| CreatableTopic {
         num_partitions: partitions,
         ..with_settings("t", &[("retention.ms", Some("1"))])
@@ -365,7 +368,7 @@ async fn delete(client: &mut Client, topics: Vec<DeleteTopicState>) -> Vec<Delet
     client.call(6, DeleteTopicsRequest { topics, topic_names: vec![], timeout_ms: 30_000 }).await.responses
 }
 
-fn told(results: &[DeletableTopicResult]) -> Vec<(Option<&str>, TopicId, i16, Option<&str>)> {
+fn outcomes(results: &[DeletableTopicResult]) -> Vec<(Option<&str>, TopicId, i16, Option<&str>)> {
     results
         .iter()
         .map(|one| (one.name.as_deref(), one.topic_id, one.error_code, one.error_message.as_deref()))
@@ -393,9 +396,9 @@ async fn a13_every_topic_to_be_deleted_has_its_result_by_name_and_by_id() {
         (None, stranger, code(ErrorCode::UnknownTopicId), Some("This server does not host this topic ID.")),
         (None, zero, code(ErrorCode::InvalidRequest), Some("Neither topic name nor id were specified.")),
     ];
-    assert_eq!(told(&results), expected);
+    assert_eq!(outcomes(&results), expected);
     assert_eq!(node.store.topics().iter().count(), 0);
-    assert_eq!(told(&delete(&mut client, vec![]).await), []);
+    assert_eq!(outcomes(&delete(&mut client, vec![]).await), []);
 }
 
 #[tokio::test]
@@ -420,7 +423,7 @@ async fn a_topic_named_in_two_ways_is_not_deleted() {
     ];
     for (asked, (name, id, message)) in cases {
         let results = delete(&mut client, asked).await;
-        assert_eq!(told(&results), [(name, id, invalid, Some(message))]);
+        assert_eq!(outcomes(&results), [(name, id, invalid, Some(message))]);
     }
     assert!(node.store.topics().by_name("t").is_some());
 }

@@ -28,7 +28,7 @@ use kafka_protocol::protocol::{Decodable, Message as TheirMessage};
 use crate::harness::{Client, Node, batch, fetch_topics, partition_from, produce_to};
 
 /// The versions that Kafka 4.4 advertises, for the keys that this test knows.
-const PROMISED: [(i16, i16, i16); 22] = [
+const PROMISED: [(i16, i16, i16); 30] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 11),
@@ -47,10 +47,18 @@ const PROMISED: [(i16, i16, i16); 22] = [
     (20, 1, 6),
     (22, 0, 5),
     (23, 2, 4),
+    (24, 0, 5),
+    (25, 0, 4),
+    (26, 0, 5),
+    (27, 1, 2),
+    (28, 0, 6),
     (32, 1, 4),
     (42, 0, 3),
     (47, 0, 0),
     (60, 0, 2),
+    (61, 0, 0),
+    (65, 0, 0),
+    (66, 0, 2),
 ];
 
 #[test]

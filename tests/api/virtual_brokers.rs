@@ -1,10 +1,13 @@
 //! Several virtual brokers in one process. Each serves the partitions that it leads and returns the leader of
 //! the others. When one stops, others take over its partitions; when it starts again, it is in the ISR.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::broker::{Broker, VirtualBrokerError};
+use jackdaw::protocol::Request;
+use jackdaw::protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use jackdaw::protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -24,6 +27,7 @@ use jackdaw::protocol::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use jackdaw::protocol::messages::describe_producers_request::{self, DescribeProducersRequest};
 use jackdaw::protocol::messages::describe_quorum_request::{self, DescribeQuorumRequest};
 use jackdaw::protocol::messages::describe_topic_partitions_request::{
     DescribeTopicPartitionsRequest, TopicRequest,
@@ -56,12 +60,17 @@ use jackdaw::protocol::messages::offset_for_leader_epoch_request::{
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use jackdaw::protocol::messages::sync_group_request::SyncGroupRequest;
 use jackdaw::protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
+use jackdaw::protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
+    InitProducerIdRequest, ListTransactionsRequest,
+};
+use jackdaw::record::{self, BatchBuilder};
 use jackdaw::time;
-use jackdaw::types::{NodeId, TopicId};
+use jackdaw::types::{NodeId, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Client, Node, PATIENCE, batch, batches, code, fetch_from, only, partition_from, produce_to,
+    Client, Node, PATIENCE, batch, batches, code, fetch_from, only, partition_from, produce_to, records,
 };
 use crate::harness::{fetch_topics, join, the_partition};
 
@@ -149,8 +158,8 @@ async fn every_broker_names_all_of_them_where_the_client_can_reach_them() {
     let expected: Vec<_> = three.0.brokers().map(|(id, address)| (id.0, address.to_owned())).collect();
     for broker in 1..=3 {
         let answer = three.client(broker).await.call(12, metadata_of("t")).await;
-        let told = answer.brokers.iter().map(|one| (one.node_id, format!("{}:{}", one.host, one.port)));
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        let found = answer.brokers.iter().map(|one| (one.node_id, format!("{}:{}", one.host, one.port)));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
         assert!(answer.brokers.iter().all(|one| one.rack.as_deref() == Some("r")));
         assert_eq!(answer.controller_id, 1);
     }
@@ -204,7 +213,7 @@ async fn who_does_not_lead_takes_no_records_and_from_v10_on_says_who_does() {
             ..Default::default()
         };
         let answer = three.client(asked).await.call(version, request).await;
-        let told: Vec<_> = answer
+        let found: Vec<_> = answer
             .node_endpoints
             .iter()
             .map(|one| (one.node_id, format!("{}:{}", one.host, one.port)))
@@ -212,10 +221,10 @@ async fn who_does_not_lead_takes_no_records_and_from_v10_on_says_who_does() {
         let refused = the_partition(answer);
         assert_eq!(refused.error_code, code(ErrorCode::NotLeaderOrFollower));
         match version {
-            9 => assert!(told.is_empty()),
+            9 => assert!(found.is_empty()),
             _ => {
                 assert_eq!((refused.current_leader.leader_id, refused.current_leader.leader_epoch), (2, 0));
-                assert_eq!(told, [(2, three.address(2))]);
+                assert_eq!(found, [(2, three.address(2))]);
             }
         }
     }
@@ -236,7 +245,7 @@ async fn who_does_not_lead_shows_no_records_and_from_v16_on_says_who_does() {
             partitions: vec![partition_from(0, 0)],
         };
         let answer = three.client(asked).await.call(version, fetch_topics(vec![topic])).await;
-        let told: Vec<_> = answer
+        let found: Vec<_> = answer
             .node_endpoints
             .iter()
             .map(|one| (one.node_id, format!("{}:{}", one.host, one.port)))
@@ -246,9 +255,9 @@ async fn who_does_not_lead_shows_no_records_and_from_v16_on_says_who_does() {
         match version {
             16 => {
                 assert_eq!((refused.current_leader.leader_id, refused.current_leader.leader_epoch), (2, 0));
-                assert_eq!(told, [(2, three.address(2))]);
+                assert_eq!(found, [(2, three.address(2))]);
             }
-            _ => assert!(told.is_empty()),
+            _ => assert!(found.is_empty()),
         }
     }
 }
@@ -303,8 +312,8 @@ async fn an_advertised_port_of_0_is_the_one_that_each_broker_took() {
     let expected = [1, 2, 3].map(|broker| (broker, format!("kafka.example:{}", port_of(broker))));
     for broker in 1..=3 {
         let answer = three.client(broker).await.call(12, metadata_of("t")).await;
-        let told = answer.brokers.iter().map(|one| (one.node_id, format!("{}:{}", one.host, one.port)));
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        let found = answer.brokers.iter().map(|one| (one.node_id, format!("{}:{}", one.host, one.port)));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }
 
@@ -352,8 +361,8 @@ async fn any_broker_lists_the_settings_of_all_of_them_whether_they_run_or_not() 
     for kind in [4, 8] {
         let request = ListConfigResourcesRequest { resource_types: vec![kind] };
         let answer = three.client(2).await.call(1, request).await;
-        let told: Vec<_> = answer.config_resources.iter().map(|one| one.resource_name.as_str()).collect();
-        assert_eq!(told, ["1", "2", "3"]);
+        let found: Vec<_> = answer.config_resources.iter().map(|one| one.resource_name.as_str()).collect();
+        assert_eq!(found, ["1", "2", "3"]);
     }
 }
 
@@ -383,6 +392,21 @@ async fn every_broker_names_the_same_controller_and_keeper_of_the_metadata() {
         let why = third.call(2, request).await.error_message.unwrap();
         assert!(why.contains(&format!("Local controller {controller} does not")), "{why}");
         three.stop(stops).await;
+    }
+}
+
+#[tokio::test]
+async fn producers_are_described_by_every_replica() {
+    let three = Three::start().await;
+    three.topic("t", &[&[2, 1]], &[]).await;
+    for (broker, expected) in
+        [(1, ErrorCode::None), (2, ErrorCode::None), (3, ErrorCode::NotLeaderOrFollower)]
+    {
+        let topic =
+            describe_producers_request::TopicRequest { name: "t".to_owned(), partition_indexes: vec![0] };
+        let topics = vec![topic];
+        let answer = three.client(broker).await.call(0, DescribeProducersRequest { topics }).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{broker}");
     }
 }
 
@@ -478,10 +502,10 @@ async fn a_partition_whose_replicas_all_stopped_has_no_leader_until_one_that_was
 async fn eligible(client: &mut Client, topic: &str) -> (i32, i32, Vec<i32>, Vec<i32>, Vec<i32>) {
     let topics = vec![TopicRequest { name: topic.to_owned() }];
     let request = DescribeTopicPartitionsRequest { topics, response_partition_limit: 2000, cursor: None };
-    let told = client.call(0, request).await.topics.remove(0).partitions.remove(0);
-    assert_eq!(told.error_code, 0, "also where nobody leads");
-    let (elr, last) = (told.eligible_leader_replicas.unwrap(), told.last_known_elr.unwrap());
-    (told.leader_id, told.leader_epoch, told.isr_nodes, elr, last)
+    let found = client.call(0, request).await.topics.remove(0).partitions.remove(0);
+    assert_eq!(found.error_code, 0, "also where nobody leads");
+    let (elr, last) = (found.eligible_leader_replicas.unwrap(), found.last_known_elr.unwrap());
+    (found.leader_id, found.leader_epoch, found.isr_nodes, elr, last)
 }
 
 #[tokio::test]
@@ -525,8 +549,8 @@ async fn a_replica_that_missed_the_end_leads_where_unclean_elections_are_on_or_a
     for (kind, expected) in
         [(0, ErrorCode::PreferredLeaderNotAvailable), (1, ErrorCode::None), (1, ErrorCode::ElectionNotNeeded)]
     {
-        let told = third.call(2, elect(kind)).await.replica_election_results.remove(0);
-        assert_eq!(told.partition_result[0].error_code, code(expected), "{kind}");
+        let found = third.call(2, elect(kind)).await.replica_election_results.remove(0);
+        assert_eq!(found.partition_result[0].error_code, code(expected), "{kind}");
     }
     assert_eq!(eligible(&mut third, "safe").await, (1, 3, vec![1], vec![], vec![]));
 }
@@ -562,8 +586,8 @@ async fn stopped_brokers_are_described_as_fenced_to_those_who_ask() {
             ..Default::default()
         };
         let answer = client.call(version, request).await;
-        let told = answer.brokers.iter().map(|one| (one.broker_id, one.is_fenced)).collect::<Vec<_>>();
-        assert_eq!((told, answer.controller_id), (expected, 2));
+        let found = answer.brokers.iter().map(|one| (one.broker_id, one.is_fenced)).collect::<Vec<_>>();
+        assert_eq!((found, answer.controller_id), (expected, 2));
     }
 }
 
@@ -658,16 +682,16 @@ async fn a_preferred_leader_that_stopped_cannot_be_elected_nor_can_a_partition_m
     let asked = TopicPartitions { topic: "t".to_owned(), partitions: vec![0] };
     let request =
         ElectLeadersRequest { election_type: 0, topic_partitions: Some(vec![asked]), timeout_ms: 30_000 };
-    let told = client.call(2, request).await.replica_election_results.remove(0).partition_result.remove(0);
-    assert_eq!(told.error_code, code(ErrorCode::PreferredLeaderNotAvailable));
-    assert_eq!(told.error_message.as_deref(), Some("The preferred leader was not available."));
+    let found = client.call(2, request).await.replica_election_results.remove(0).partition_result.remove(0);
+    assert_eq!(found.error_code, code(ErrorCode::PreferredLeaderNotAvailable));
+    assert_eq!(found.error_message.as_deref(), Some("The preferred leader was not available."));
 
     for (replicas, expected) in [(vec![3], nobody_runs(0)), (vec![2, 3], (0, None))] {
         let partitions = vec![ReassignablePartition { partition_index: 0, replicas: Some(replicas) }];
         let topics = vec![ReassignableTopic { name: "t".to_owned(), partitions }];
         let request = AlterPartitionReassignmentsRequest { topics, timeout_ms: 30_000, ..Default::default() };
-        let told = client.call(1, request).await.responses.remove(0).partitions.remove(0);
-        assert_eq!((told.error_code, told.error_message), expected);
+        let found = client.call(1, request).await.responses.remove(0).partitions.remove(0);
+        assert_eq!((found.error_code, found.error_message), expected);
     }
     assert_eq!(standing(&partition(&mut client, "t", 0).await), (2, 2, vec![2, 3], vec![2], vec![3]));
 }
@@ -830,6 +854,262 @@ async fn a_group_whose_coordinator_stops_goes_on_with_another_one_in_its_generat
     assert_eq!(coordinator_of(&mut first, group).await, 2);
     assert_eq!(coordinator.call(4, beat.clone()).await.error_code, code(ErrorCode::NotCoordinator));
     assert_eq!(three.client(2).await.call(4, beat).await.error_code, 0);
+}
+
+// --- transactions -------------------------------------------------------------------------------
+
+async fn coordinator_of_id(client: &mut Client, id: &str) -> i32 {
+    let coordinator_keys = vec![id.to_owned()];
+    let find = FindCoordinatorRequest { key_type: 1, coordinator_keys, ..Default::default() };
+    client.call(6, find).await.coordinators[0].node_id
+}
+
+/// A transactional id for each broker as coordinator, with its producer id.
+async fn transactional_ids(three: &Three) -> BTreeMap<i32, (String, i64)> {
+    let mut client = three.client(1).await;
+    let mut ids = BTreeMap::new();
+    for number in 0.. {
+        let id = format!("id-{number}");
+        let coordinator = coordinator_of_id(&mut client, &id).await;
+        if let Entry::Vacant(place) = ids.entry(coordinator) {
+            let init = InitProducerIdRequest {
+                transactional_id: Some(id.clone()),
+                transaction_timeout_ms: 60_000,
+                ..Default::default()
+            };
+            let found = three.client(coordinator).await.call(5, init).await;
+            assert_eq!(found.error_code, 0);
+            place.insert((id, found.producer_id));
+        }
+        if ids.len() == 3 {
+            break;
+        }
+    }
+    ids
+}
+
+fn add_partition(id: &str, producer: i64) -> AddPartitionsToTxnRequest {
+    AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: id.to_owned(),
+        v3_and_below_producer_id: producer,
+        v3_and_below_topics: vec![AddPartitionsToTxnTopic { name: "t".to_owned(), partitions: vec![0] }],
+        ..Default::default()
+    }
+}
+
+fn end_of(id: &str, producer_id: i64) -> EndTxnRequest {
+    EndTxnRequest { transactional_id: id.to_owned(), producer_id, producer_epoch: 0, committed: true }
+}
+
+#[tokio::test]
+async fn whoever_does_not_coordinate_a_transactional_id_says_so_to_every_request() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1]], &[]).await;
+    let (id, producer) = transactional_ids(&three).await[&3].clone();
+    let mut other = three.client(1).await;
+    let not_here = code(ErrorCode::NotCoordinator);
+    let init = InitProducerIdRequest {
+        transactional_id: Some(id.clone()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    assert_eq!(other.call(5, init).await.error_code, not_here);
+    let added = other.call(3, add_partition(&id, producer)).await.results_by_topic_v3_and_below;
+    assert_eq!(added[0].results_by_partition[0].partition_error_code, not_here);
+    let group = AddOffsetsToTxnRequest {
+        transactional_id: id.clone(),
+        producer_id: producer,
+        producer_epoch: 0,
+        group_id: "g".to_owned(),
+    };
+    assert_eq!(other.call(4, group).await.error_code, not_here);
+    assert_eq!(other.call(5, end_of(&id, producer)).await.error_code, not_here);
+    let describe = DescribeTransactionsRequest { transactional_ids: vec![id.clone()] };
+    assert_eq!(other.call(0, describe).await.transaction_states[0].error_code, not_here);
+    let list = || ListTransactionsRequest { duration_filter: -1, ..Default::default() };
+    for broker in 1..=3 {
+        let listed = three.client(broker).await.call(2, list()).await.transaction_states;
+        assert_eq!(listed.len(), 1, "each id is listed by its coordinator");
+        assert_eq!(listed[0].transactional_id == id, broker == 3);
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_whose_coordinator_stops_goes_on_with_another_one() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1]], &[]).await;
+    let (id, producer) = transactional_ids(&three).await[&2].clone();
+    let added = three.client(2).await.call(3, add_partition(&id, producer)).await;
+    let added = &added.results_by_topic_v3_and_below[0].results_by_partition[0];
+    assert_eq!(added.partition_error_code, 0);
+    three.stop(2).await;
+    let now = coordinator_of_id(&mut three.client(1).await, &id).await;
+    assert_ne!(now, 2);
+    let ended = three.client(now).await.call(5, end_of(&id, producer)).await;
+    assert_eq!((ended.error_code, ended.producer_epoch), (0, 1));
+}
+
+/// A producer that keeps the coordinator and the leaders it found until one of them does not answer, or says that it is
+/// the wrong one.
+struct Moving {
+    three: Three,
+    running: BTreeSet<i32>,
+    coordinator: i32,
+    leaders: [i32; 3],
+    producer: record::Producer,
+    /// The times that it was at a wrong broker, and at one that did not run.
+    wrong: usize,
+    gone: usize,
+}
+
+/// An entry of a partition: the epoch of a record with its value, or that of a marker with its type.
+#[derive(Debug, PartialEq)]
+enum Placed {
+    Record(i16, String),
+    Marker(i16, bool),
+}
+
+impl Moving {
+    async fn start() -> Moving {
+        let three = Three::start().await;
+        three.topic("t", &[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]], &[]).await;
+        let producer = record::Producer { id: ProducerId(-1), epoch: ProducerEpoch(-1), base_sequence: 0 };
+        let (running, leaders) = (BTreeSet::from([1, 2, 3]), [1, 2, 3]);
+        let mut moving = Moving { three, running, coordinator: 1, leaders, producer, wrong: 0, gone: 0 };
+        let init = InitProducerIdRequest {
+            transactional_id: Some("moving".to_owned()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        let found = moving.ask_coordinator(5, init, |answer| answer.error_code).await;
+        (moving.producer.id, moving.producer.epoch) = (ProducerId(found.producer_id), ProducerEpoch(0));
+        moving
+    }
+
+    /// A client of this broker, if it runs.
+    async fn at(&mut self, broker: i32) -> Option<Client> {
+        if self.running.contains(&broker) {
+            return Some(self.three.client(broker).await);
+        }
+        self.gone += 1;
+        None
+    }
+
+    async fn anyone(&self) -> Client {
+        self.three.client(*self.running.first().unwrap()).await
+    }
+
+    async fn ask_coordinator<R: Request + Clone>(
+        &mut self,
+        version: i16,
+        request: R,
+        code_of: impl Fn(&R::Response) -> i16,
+    ) -> R::Response {
+        loop {
+            if let Some(mut client) = self.at(self.coordinator).await {
+                let answer = client.call(version, request.clone()).await;
+                if code_of(&answer) == 0 {
+                    return answer;
+                }
+                assert_eq!(code_of(&answer), code(ErrorCode::NotCoordinator));
+                self.wrong += 1;
+            }
+            self.coordinator = coordinator_of_id(&mut self.anyone().await, "moving").await;
+        }
+    }
+
+    async fn send(&mut self, index: usize, sequence: i32, value: &str) {
+        let producer = record::Producer { base_sequence: sequence, ..self.producer };
+        let batch = BatchBuilder::new().producer(producer).transactional().value(Timestamp(1_000), value);
+        let bytes = batch.build();
+        loop {
+            if let Some(mut client) = self.at(self.leaders[index]).await {
+                let transactional_id = Some("moving".to_owned());
+                let plain = produce_to("t", index as i32, bytes.clone());
+                let found =
+                    the_partition(client.call(12, ProduceRequest { transactional_id, ..plain }).await);
+                if found.error_code == 0 {
+                    return;
+                }
+                assert_eq!(found.error_code, code(ErrorCode::NotLeaderOrFollower));
+                self.wrong += 1;
+            }
+            self.leaders[index] = partition(&mut self.anyone().await, "t", index).await.leader_id;
+        }
+    }
+
+    async fn end(&mut self, committed: bool) {
+        let request = EndTxnRequest {
+            transactional_id: "moving".to_owned(),
+            producer_id: self.producer.id.0,
+            producer_epoch: self.producer.epoch.0,
+            committed,
+        };
+        let found = self.ask_coordinator(5, request, |answer| answer.error_code).await;
+        self.producer.epoch.0 += 1;
+        assert_eq!((found.producer_id, found.producer_epoch), (self.producer.id.0, self.producer.epoch.0));
+    }
+
+    /// Stops or starts a broker; one always runs.
+    async fn move_on(&mut self, broker: i32) {
+        if !self.running.contains(&broker) {
+            self.three.begin(broker).await;
+            self.running.insert(broker);
+        } else if self.running.len() > 1 {
+            self.three.stop(broker).await;
+            self.running.remove(&broker);
+        }
+    }
+
+    async fn entries(&mut self, index: usize) -> Vec<Placed> {
+        let leader = partition(&mut self.anyone().await, "t", index).await.leader_id;
+        let data = only(self.three.client(leader).await.call(12, fetch_from("t", index as i32, 0)).await);
+        assert_eq!(data.last_stable_offset, data.high_watermark);
+        let mut entries = Vec::new();
+        for batch in record::batches(&records(&data)) {
+            let (header, bytes) = batch.unwrap();
+            let record = record::records(&bytes).unwrap().next().unwrap().unwrap();
+            let epoch = header.producer_epoch.0;
+            entries.push(if header.attributes.control() {
+                Placed::Marker(epoch, record.key.as_deref() == Some(&[0, 0, 0, 1]))
+            } else {
+                Placed::Record(epoch, String::from_utf8(record.value.unwrap().to_vec()).unwrap())
+            });
+        }
+        entries
+    }
+}
+
+#[tokio::test]
+async fn a_producer_goes_on_in_its_transactions_while_coordinators_and_leaders_stop_and_come_back() {
+    let mut moving = Moving::start().await;
+    let mut seed = 7_u64;
+    let mut below = move |limit: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % limit
+    };
+    let mut expected: [Vec<Placed>; 3] = Default::default();
+    for number in 0..40 {
+        let epoch = moving.producer.epoch.0;
+        let mut sequences = [0; 3];
+        for part in 0..1 + below(4) {
+            moving.move_on(1 + below(3) as i32).await;
+            let (index, value) = (below(3) as usize, format!("{number}.{part}"));
+            moving.send(index, sequences[index], &value).await;
+            sequences[index] += 1;
+            expected[index].push(Placed::Record(epoch, value));
+        }
+        moving.move_on(1 + below(3) as i32).await;
+        let committed = below(3) > 0;
+        moving.end(committed).await;
+        for (index, _) in sequences.iter().enumerate().filter(|(_, sent)| **sent > 0) {
+            expected[index].push(Placed::Marker(epoch + 1, committed));
+        }
+    }
+    for (index, expected) in expected.iter().enumerate() {
+        assert_eq!(moving.entries(index).await, *expected, "partition {index}");
+    }
+    assert!(moving.wrong > 5 && moving.gone > 5, "{} and {}", moving.wrong, moving.gone);
 }
 
 // --- another number of brokers -------------------------------------------------------------------

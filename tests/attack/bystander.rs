@@ -103,8 +103,8 @@ impl Bystander {
     }
 
     fn partitions_of(&self, topic: &str) -> usize {
-        let told = self.consumer.fetch_metadata(None, DEADLINE).unwrap();
-        let topic = told.topics().iter().find(|one| one.name() == topic).expect("it is there");
+        let metadata = self.consumer.fetch_metadata(None, DEADLINE).unwrap();
+        let topic = metadata.topics().iter().find(|one| one.name() == topic).expect("it is there");
         topic.partitions().iter().filter(|partition| partition.leader() >= 0).count()
     }
 

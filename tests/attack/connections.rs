@@ -21,13 +21,13 @@ const CONNECTIONS: usize = 20_000;
 const AT_A_TIME: usize = 200;
 
 /// Memory and files of a process, as the system counts them.
-struct Usage {
-    peak_kib: usize,
+pub struct Usage {
+    pub peak_kib: usize,
     files: usize,
 }
 
 impl Usage {
-    fn of(broker: &Limited) -> Usage {
+    pub fn of(broker: &Limited) -> Usage {
         let process = format!("/proc/{}", broker.id());
         let status = fs::read_to_string(format!("{process}/status")).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -156,9 +156,9 @@ fn a_thousand_halves_of_requests_leave_room_for_whole_ones() {
 }
 
 /// The limit of open files of this process, until it is dropped.
-struct Files(Rlimit);
+pub struct Files(Rlimit);
 
-fn may_have_files(files: u64) -> rustix::io::Result<Files> {
+pub fn may_have_files(files: u64) -> rustix::io::Result<Files> {
     let before = getrlimit(Resource::Nofile);
     let current = before.current.map(|current| current.max(files));
     setrlimit(Resource::Nofile, Rlimit { current, ..before })?;

@@ -96,8 +96,8 @@ fn a_broker_of_256_mib_outlives_them_all() {
         let mut broker = Contained::start(group);
         let mut client = Client::of(&broker.address).await;
         client.create_topic("t").await;
-        let told = client.call(12, MetadataRequest { topics: None, ..Default::default() }).await;
-        let topic_id = told.topics[0].topic_id;
+        let metadata = client.call(12, MetadataRequest { topics: None, ..Default::default() }).await;
+        let topic_id = metadata.topics[0].topic_id;
         let long = "m".repeat(4096);
         assert_eq!(client.call(8, commit("g", -1, "", &long)).await.topics[0].partitions[0].error_code, 0);
 

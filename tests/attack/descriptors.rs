@@ -19,7 +19,8 @@ pub struct Limited {
 /// A broker that may have `files` files open.
 fn command(files: u32, data: &Path) -> Command {
     let mut command = Command::new("sh");
-    let serve = format!("ulimit -n {files}; exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$@\"");
+    let listener = "--set listeners=PLAINTEXT://127.0.0.1:0";
+    let serve = format!("ulimit -n {files}; exec \"$0\" serve {listener} --data-dir \"$@\"");
     command.args(["-c", &serve, env!("CARGO_BIN_EXE_jackdaw")]).arg(data);
     command
 }
@@ -114,8 +115,8 @@ fn with_1024_files_writing_goes_on() {
 fn with_too_few_files_the_start_is_refused_in_plain_words() {
     let data = tempfile::tempdir().unwrap();
     let mut process = command(40, data.path()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(process.wait().unwrap().code(), Some(78), "{said}");
-    assert!(said.contains("the limit of open files is 40, and the broker needs at least 60"), "{said}");
+    let mut log = String::new();
+    process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(78), "{log}");
+    assert!(log.contains("the limit of open files is 40, and the broker needs at least 60"), "{log}");
 }

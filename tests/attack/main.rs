@@ -17,11 +17,15 @@ mod contained;
 mod counting;
 mod descriptors;
 mod flood;
+#[cfg(all(target_os = "linux", feature = "security"))]
+mod handshakes;
 #[path = "../api/harness.rs"]
 #[expect(dead_code, reason = "tests/api uses the rest")]
 mod harness;
 mod hoarding;
 mod injection;
+#[cfg(feature = "security")]
+mod login;
 #[path = "../../build/schema.rs"]
 #[expect(dead_code, reason = "build.rs uses the rest")]
 mod schema;

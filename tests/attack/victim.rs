@@ -10,9 +10,9 @@ use jackdaw::protocol::messages::offset_commit_request::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use jackdaw::protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
-use jackdaw::storage::Place;
+use jackdaw::storage::Location;
 use jackdaw::time::{Clock, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 
@@ -61,7 +61,7 @@ impl Victim {
             ("num.partitions", "2"),
         ];
         all.extend(settings);
-        let node = Node::timed(Place::Memory, &all, clock).await;
+        let node = Node::timed(Location::Memory, &all, clock).await;
         let topic_id = node.topic("t", 50).await;
         Victim { node, names: Names::of("t", topic_id, "g") }
     }
@@ -153,7 +153,7 @@ pub async fn serves(address: &str) {
 }
 
 /// The same over a connection that is there.
-pub async fn is_served(good: &mut Client) {
+pub async fn is_served(good: &mut Client<impl AsyncRead + AsyncWrite + Unpin>) {
     let produced = good.produce("t", 0, batch(&["mine"])).await;
     assert_eq!(produced.error_code, 0);
     let fetched = good.fetch("t", 0, produced.base_offset).await;

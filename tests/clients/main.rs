@@ -7,5 +7,7 @@ mod admin;
 mod consume;
 mod groups;
 mod produce;
+#[cfg(feature = "security")]
+mod sasl;
 mod support;
 mod virtual_brokers;

@@ -1,8 +1,8 @@
 //! Produce with librdkafka: acknowledged records are read back as they were sent.
 
 use rdkafka::Offset;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::support::{DEADLINE, Record, Server, now, numbered, values};
 
@@ -61,15 +61,24 @@ fn an_idempotent_producer_writes_each_record_once_and_in_order() {
 }
 
 #[test]
-fn a_transactional_producer_ends_with_the_brokers_message_while_there_are_no_transactions() {
+fn a_transaction_is_seen_by_readers_of_committed_records_only_if_it_is_committed() {
     let server = Server::start();
+    let topic = server.topic("transactions", 1);
     let producer: BaseProducer = server.config(&[("transactional.id", "t")]).create().unwrap();
-    let Err(KafkaError::Transaction(error)) = producer.init_transactions(DEADLINE) else {
-        panic!("a transactional producer works, or fails for another reason");
-    };
-    assert_eq!(error.code(), RDKafkaErrorCode::ClusterAuthorizationFailed, "{error}");
-    assert!(error.is_fatal(), "{error}");
-    assert!(error.string().contains("this broker has no transactions yet"), "{error}");
+    producer.init_transactions(DEADLINE).unwrap();
+    for (value, is_committed) in [("aborted", false), ("committed", true)] {
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::<(), str>::to(&topic).payload(value)).unwrap();
+        if is_committed {
+            producer.commit_transaction(DEADLINE).unwrap();
+        } else {
+            producer.flush(DEADLINE).unwrap();
+            producer.abort_transaction(DEADLINE).unwrap();
+        }
+    }
+    // librdkafka reads committed records only, unless it is told otherwise.
+    assert_eq!(values(&server.read(&topic, 0, Offset::Beginning, 1)), ["committed"]);
+    assert_eq!(server.ends(&topic, 0), (0, 4), "two records and two markers");
 }
 
 #[test]

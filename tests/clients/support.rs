@@ -41,12 +41,24 @@ impl Server {
     }
 
     fn of_brokers(brokers: u16) -> Server {
+        Server::of(brokers, &[])
+    }
+
+    /// A broker in this process with these settings; `None` if `BOOTSTRAP` is set.
+    pub fn with(settings: &[(&str, &str)]) -> Option<Server> {
+        std::env::var("BOOTSTRAP").is_err().then(|| Server::of(1, settings))
+    }
+
+    fn of(brokers: u16, settings: &[(&str, &str)]) -> Server {
         let runtime = runtime();
-        let builder = jackdaw::broker::Broker::builder()
+        let mut builder = jackdaw::broker::Broker::builder()
             .ephemeral()
             .brokers(brokers)
             .set("group.initial.rebalance.delay.ms", "0")
             .set("log.cleaner.backoff.ms", "100");
+        for (name, value) in settings {
+            builder = builder.set(name, *value);
+        }
         let broker = runtime.block_on(builder.start()).unwrap();
         Server { runtime, bootstrap: broker.bootstrap().to_string(), broker: Some(broker) }
     }
@@ -180,12 +192,12 @@ impl Admin<'_> {
         }
         let deleted = self.client.delete_records(&offsets, &AdminOptions::new());
         let deleted = self.server.runtime.block_on(deleted).unwrap();
-        let told = deleted.elements().into_iter().map(|one| {
+        let outcomes = deleted.elements().into_iter().map(|one| {
             let outcome = one.error().map(|()| one.offset());
             let outcome = outcome.map_err(|error| error.rdkafka_error_code().expect("a code"));
             (one.topic().to_owned(), one.partition(), outcome)
         });
-        told.collect()
+        outcomes.collect()
     }
 
     pub fn delete_groups(&self, groups: &[&str]) -> Vec<Result<(), RDKafkaErrorCode>> {

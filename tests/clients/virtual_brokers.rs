@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use rdkafka::Offset;
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::support::{DEADLINE, Server, numbered, poll, values};
 
@@ -69,6 +70,58 @@ fn an_idempotent_producer_and_a_group_get_over_each_broker_that_stops_and_comes_
         assert_eq!(values(&log), expected, "each record once, in the order of sending");
         assert_eq!(server.ends(&topic, partition), (0, i64::try_from(expected.len()).unwrap()));
     }
+}
+
+#[test]
+fn a_transaction_goes_on_when_its_coordinator_stops() {
+    let Some(server) = Server::of_virtual_brokers(3) else { return };
+    let (topic, from) = (replicated(&server, "written", 3), replicated(&server, "from", 1));
+    let (id, group) = (server.name("id"), server.name("group"));
+    let mut settings = QUICK.to_vec();
+    settings.push(("transactional.id", &id));
+    let consumer = server.consumer(&[("group.id", &group)]);
+    let mut expected = Vec::new();
+    // One of the three coordinates the id.
+    for broker in [1, 2, 3] {
+        // A new client each time: librdkafka waits for a broker that it knows as the group's coordinator.
+        let producer: BaseProducer = server.config(&settings).create().unwrap();
+        producer.init_transactions(DEADLINE).unwrap();
+        producer.begin_transaction().unwrap();
+        for step in ["before", "without"] {
+            if step == "without" {
+                server.stop_one(broker);
+            }
+            let value = format!("{step} {broker}");
+            for partition in 0..3 {
+                let record = BaseRecord::<(), str>::to(&topic).partition(partition).payload(&value);
+                producer.send(record).unwrap();
+            }
+            producer.flush(DEADLINE).unwrap();
+            expected.push(value);
+        }
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&from, 0, Offset::Offset(broker.into())).unwrap();
+        let group = consumer.group_metadata().unwrap();
+        producer.send_offsets_to_transaction(&offsets, &group, DEADLINE).unwrap();
+        producer.commit_transaction(DEADLINE).unwrap();
+        server.start_one(broker);
+    }
+    for partition in 0..3 {
+        // librdkafka reads committed records only.
+        let log = server.read(&topic, partition, Offset::Beginning, expected.len());
+        assert_eq!(values(&log), expected);
+        assert_eq!(server.ends(&topic, partition), (0, 9), "three transactions with a marker each");
+    }
+    let mut wanted = TopicPartitionList::new();
+    wanted.add_partition(&from, 0);
+    // The group has gone back to the broker that was started last. librdkafka looks for it, and gives this question up.
+    let committed = loop {
+        match consumer.committed_offsets(wanted.clone(), DEADLINE) {
+            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::NotCoordinator)) => {}
+            answer => break answer.unwrap(),
+        }
+    };
+    assert_eq!(committed.elements()[0].offset(), Offset::Offset(3));
 }
 
 fn replicated(server: &Server, what: &str, partitions: i32) -> String {

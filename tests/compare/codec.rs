@@ -152,7 +152,14 @@ impl Out<'_> {
             Base::Int16 | Base::Uint16 => 2,
             Base::Int32 => 4,
             Base::Int64 => 8,
-            Base::Float64 => panic!("no message that is compared holds one"),
+            Base::Float64 => {
+                let number = match value {
+                    Value::Word(word) if word.is_empty() => 0.0,
+                    Value::Word(word) => word.parse::<f64>().expect("a number"),
+                    other => panic!("a number, not {other:?}"),
+                };
+                return self.bytes.extend(number.to_be_bytes());
+            }
             Base::Uuid => return self.bytes.extend(uuid(value)),
             Base::String | Base::Bytes | Base::Records => {
                 return self.text(value, matches!(base, Base::String));
@@ -288,7 +295,7 @@ impl<'a> Input<'a> {
             Base::Uint16 => return Ok(json!(self.int(2)? & 0xffff)),
             Base::Int32 => return Ok(json!(self.int(4)?)),
             Base::Int64 => return Ok(json!(self.int(8)?)),
-            Base::Float64 => return Err("no message that is compared holds one".to_owned()),
+            Base::Float64 => return Ok(json!(f64::from_bits(self.int(8)? as u64))),
             Base::Uuid => return Ok(json!(BASE64_URL_SAFE_NO_PAD.encode(self.take(16)?))),
             Base::Struct(_) if may_be_null && self.int(1)? < 0 => return Ok(Json::Null),
             Base::Struct(name) => return self.structure(index_of(self.message, name)),

@@ -98,7 +98,7 @@ pub fn page(scripts: &[Script], count: &str) -> String {
         "# Where answers differ from Kafka's\n\n\
          Printed from `tests/compare`, which sends the same requests to Apache Kafka 4.4 and to Jackdaw and \
          compares every field of the answers; `UPDATE_DOCS=1 cargo test --test compare` writes it. {count}\n\n\
-         Of what was asked, everything else was the same. `docs/apis.md` also names what no answer shows.\n"
+         All other answers were the same. `docs/apis.md` also names the differences that no answer shows.\n"
     );
     let mut by_api: BTreeMap<&str, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
     for script in scripts {
@@ -111,7 +111,7 @@ pub fn page(scripts: &[Script], count: &str) -> String {
                 let request = sent.get(&step.connection).expect("what is answered was sent");
                 let versions = match request.version {
                     Some(version) => version.to_string(),
-                    None => told(step.only, one.versions),
+                    None => range_of(step.only, one.versions),
                 };
                 let line = format!(
                     "| {} | {versions} | `{}` | {} | {} |",
@@ -143,7 +143,7 @@ fn cell(value: &str) -> String {
     if value == "absent" { value.to_owned() } else { format!("`{}`", value.replace('|', "\\|")) }
 }
 
-fn told(sent: Versions, differs: Versions) -> String {
+fn range_of(sent: Versions, differs: Versions) -> String {
     let (first, last) = sent.and(differs).ends();
     match (first, last) {
         (None, None) => "all".to_owned(),

@@ -6,18 +6,24 @@
 //! ```text
 //! tests/compare/oracle                                               starts one
 //! ORACLE=127.0.0.1:9392 cargo test --test compare                    compares with that broker
-//! ORACLE=127.0.0.1:9392 RECORD=1 cargo test --test compare           and records its answers
+//! ORACLE=127.0.0.1:9392 RECORD=1 cargo test --test compare           only records its answers
 //! ONLY=fetch,produce …                                               only some scripts
+//! WITH='a=1 b=2' …                                                   scripts that say `broker a=1 b=2`, whose
+//!                                                                    oracle is `tests/compare/oracle 9392 a=1 b=2`;
+//!                                                                    it knows `logins`, too
 //! ```
 //!
 //! A difference is a bug, unless the script lists it below its request with a reason; then it is also in
 //! `docs/differences.md`. A listed difference that no longer exists is an error as well.
 
+mod clients;
 mod codec;
 mod differences;
 #[expect(dead_code, reason = "shared with tests/api")]
 #[path = "../api/harness.rs"]
 mod harness;
+#[cfg(feature = "security")]
+mod logins;
 mod plain;
 mod play;
 mod recorded;
@@ -25,10 +31,13 @@ mod records;
 #[expect(dead_code, reason = "the build script uses all of it")]
 #[path = "../../build/schema.rs"]
 mod schema;
+#[cfg(feature = "security")]
+mod scram;
 mod script;
 mod value;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::{env, fs};
 
 use jackdaw::api::TABLE;
@@ -48,33 +57,88 @@ const SETTINGS: &[(&str, &str)] = &[
     ("group.min.session.timeout.ms", "200"),
     ("group.max.size", "4"),
     ("offsets.retention.check.interval.ms", "200"),
+    ("transaction.state.log.num.partitions", "3"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200"),
 ];
+
+/// The settings of scripts that say `broker logins`: a second listener, at which clients log in.
+const LOGINS: &[(&str, &str)] = &[
+    ("listeners", "PLAINTEXT://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0"),
+    ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"),
+    ("listener.name.sasl_plaintext.scram-sha-512.connections.max.reauth.ms", "3600000"),
+    ("jackdaw.sasl.jaas.file", "tests/compare/logins.jaas"),
+];
+
+/// All settings of a script, of which its line `broker` has some.
+fn settings_of(line: &str) -> Vec<(&str, &str)> {
+    let (logins, others): (Vec<&str>, Vec<&str>) =
+        line.split_whitespace().partition(|word| *word == "logins");
+    let logins = logins.iter().flat_map(|_| LOGINS.iter().copied());
+    let others = others.into_iter().filter_map(|setting| setting.split_once('='));
+    SETTINGS.iter().copied().chain(logins).chain(others).collect()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_kafkas_or_differs_for_a_reason() {
-    let node = Node::with(SETTINGS).await;
-    let mut ours = Player::new(&node.address.to_string(), Some(node.store.clone())).await;
+    let mut by_settings: BTreeMap<String, Vec<Script>> = BTreeMap::new();
+    for script in script::all().into_iter().filter(can_be_played) {
+        by_settings.entry(script.settings.clone()).or_default().push(script);
+    }
+    if env::var_os("ORACLE").is_some() {
+        let with = env::var("WITH").unwrap_or_default();
+        by_settings.retain(|settings, _| *settings == with);
+    }
+    let mut wrong = Vec::new();
+    let mut unused = plain::rows();
+    for (settings, scripts) in &by_settings {
+        let node = Node::with(&settings_of(settings)).await;
+        let logins = node.listening().nth(1).map(|address| address.to_string());
+        let mut ours = Player::new(&node.address.to_string(), logins, Some(node.store.clone())).await;
+        wrong.extend(differences_of(scripts, &mut ours).await);
+        unused.retain(|row| !ours.plain.used.contains(row));
+    }
+    if !records() && env::var_os("ONLY").is_none() {
+        wrong.extend(unused.iter().map(|(api, path)| format!("plain.rs: nothing needs {api} {path}")));
+    }
+    let some = wrong[..wrong.len().min(150)].join("\n");
+    assert!(wrong.is_empty(), "{} differences (Kafka -> ours):\n{some}", wrong.len());
+}
+
+/// Without the feature `security` nobody can log in.
+fn can_be_played(script: &Script) -> bool {
+    cfg!(feature = "security") || !script.settings.contains("logins")
+}
+
+async fn differences_of(scripts: &[Script], ours: &mut Player) -> Vec<String> {
     let mut oracle = match env::var("ORACLE") {
-        Ok(address) => Some(Player::new(&address, None).await),
+        Ok(address) => Some(Player::new(&address, Some(next_port(&address)), None).await),
         Err(_) => None,
     };
-    let scripts = script::all();
     let mut wrong = Vec::new();
-    for script in &scripts {
+    for script in scripts {
         let kafka = match &mut oracle {
             Some(oracle) => played(oracle, script).await,
             None => recorded::read(script),
         };
-        if oracle.is_some() && env::var_os("RECORD").is_some() {
+        if records() {
             recorded::write(script, &kafka);
+        } else {
+            wrong.extend(compared(script, &kafka, &played(ours, script).await));
         }
-        wrong.extend(compared(script, &kafka, &played(&mut ours, script).await));
     }
-    if env::var_os("ONLY").is_none() {
-        wrong.extend(ours.plain.unused().iter().map(|row| format!("plain.rs: nothing needs {row}")));
-    }
-    let some = wrong[..wrong.len().min(150)].join("\n");
-    assert!(wrong.is_empty(), "{} differences (Kafka -> ours):\n{some}", wrong.len());
+    wrong
+}
+
+/// The listener of the oracle at which clients log in.
+fn next_port(address: &str) -> String {
+    let mut next: SocketAddr = address.parse().expect("an address");
+    next.set_port(next.port() + 1);
+    next.to_string()
+}
+
+/// Whether Kafka's answers are recorded, which needs no answers of ours.
+fn records() -> bool {
+    env::var_os("ORACLE").is_some() && env::var_os("RECORD").is_some()
 }
 
 async fn played(player: &mut Player, script: &Script) -> Plays {
@@ -87,7 +151,11 @@ async fn played(player: &mut Player, script: &Script) -> Plays {
 
 fn versions(script: &Script) -> Vec<Option<i16>> {
     let Some(api) = &script.api else { return vec![None] };
-    let row = TABLE.iter().find(|row| row.name == api).unwrap_or_else(|| panic!("{api} is not served"));
+    let Some(row) = TABLE.iter().find(|row| row.name == api) else {
+        assert!(records(), "{api} is not served");
+        let sent = codec::message(api, schema::Kind::Request).versions;
+        return (sent.first..=sent.last.expect("a last version")).map(Some).collect();
+    };
     (row.min_version..=row.max_version).map(Some).collect()
 }
 

@@ -4,7 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jackdaw::time::Clock;
 use serde_json::{Value as Json, json};
+
+const MINUTE_MS: i64 = 60 * 1000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// The replacement of a field.
 #[derive(Clone, Copy)]
@@ -15,8 +19,14 @@ enum As {
     Cluster,
     /// The name of a named value, otherwise this text; empty, zero and negative values stay as they are.
     Own(&'static str),
+    /// The name of a named value, otherwise the value.
+    Named,
     /// Any number from zero up.
     Counter,
+    /// The name of a named value, or that it is a time of the last hour, otherwise the value.
+    Time,
+    /// The minutes from now until a time. Zero and negative values stay as they are.
+    Minutes,
 }
 
 /// API, field, replacement, reason.
@@ -28,6 +38,7 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("Metadata", "cluster_id", As::Cluster, "every cluster has its own"),
     ("Metadata", "topics.topic_id", As::Own("a topic id"), "drawn by the broker"),
     ("Produce", "responses.topic_id", As::Own("a topic id"), "drawn by the broker"),
+    ("Produce", "responses.partition_responses.log_append_time_ms", As::Time, "a time that the script has made from now"),
     ("Fetch", "responses.topic_id", As::Own("a topic id"), "drawn by the broker"),
     ("Fetch", "session_id", As::Own("a session id"), "drawn by the broker"),
     ("DescribeCluster", "brokers.host", As::Host, "where the broker listens"),
@@ -59,6 +70,30 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("DescribeLogDirs", "results.total_bytes", As::Counter, "the size of the disk"),
     ("DescribeLogDirs", "results.usable_bytes", As::Counter, "what is free on the disk"),
     ("InitProducerId", "producer_id", As::Own("a producer id"), "handed out in turn"),
+    ("EndTxn", "producer_id", As::Own("a producer id"), "handed out in turn"),
+    ("DescribeTransactions", "transaction_states.producer_id", As::Own("a producer id"), "handed out in turn"),
+    ("DescribeTransactions", "transaction_states.transaction_start_time_ms", As::Time, "now"),
+    ("ListTransactions", "transaction_states.producer_id", As::Own("a producer id"), "handed out in turn"),
+    ("DescribeProducers", "topics.partitions.active_producers.producer_id", As::Own("a producer id"), "handed out in turn"),
+    ("DescribeProducers", "topics.partitions.active_producers.last_timestamp", As::Time, "the time of a marker"),
+    ("CreateDelegationToken", "issue_timestamp_ms", As::Minutes, "a time that follows from now"),
+    ("CreateDelegationToken", "expiry_timestamp_ms", As::Minutes, "a time that follows from now"),
+    ("CreateDelegationToken", "max_timestamp_ms", As::Minutes, "a time that follows from now"),
+    ("CreateDelegationToken", "token_id", As::Own("a token id"), "drawn by the broker"),
+    ("CreateDelegationToken", "hmac", As::Own("an HMAC"), "made from the token id"),
+    ("RenewDelegationToken", "expiry_timestamp_ms", As::Minutes, "a time that follows from now"),
+    ("ExpireDelegationToken", "expiry_timestamp_ms", As::Minutes, "a time that follows from now"),
+    ("DescribeDelegationToken", "tokens.issue_timestamp", As::Minutes, "a time that follows from now"),
+    ("DescribeDelegationToken", "tokens.expiry_timestamp", As::Minutes, "a time that follows from now"),
+    ("DescribeDelegationToken", "tokens.max_timestamp", As::Minutes, "a time that follows from now"),
+    ("DescribeDelegationToken", "tokens.token_id", As::Own("a token id"), "drawn by the broker"),
+    ("DescribeDelegationToken", "tokens.hmac", As::Own("an HMAC"), "made from the token id"),
+    ("WriteTxnMarkers", "markers.producer_id", As::Named, "handed out in turn"),
+    ("Fetch", "responses.partitions.aborted_transactions.producer_id", As::Named, "handed out in turn"),
+    ("Fetch", "responses.partitions.records.producer", As::Named, "handed out in turn"),
+    ("Fetch", "responses.partitions.records.base_timestamp", As::Time, "the time of a marker"),
+    ("Fetch", "responses.partitions.records.max_timestamp", As::Time, "the time of a marker"),
+    ("ListOffsets", "topics.partitions.timestamp", As::Time, "the time of a marker"),
 ];
 
 /// Lists that Kafka keeps in hash tables or reads from directories: API, list, reason.
@@ -79,7 +114,44 @@ const UNORDERED: &[(&str, &str, &str)] = &[
     ("CreatePartitions", "results", "Kafka answers in an order of its own"),
     ("DeleteGroups", "results", "Kafka asks each part of its coordinator, and takes what comes first"),
     ("DescribeGroups", "groups", "Kafka asks each part of its coordinator, and takes what comes first"),
+    ("ListTransactions", "transaction_states", "Kafka walks a hash table"),
+    ("DescribeTransactions", "transaction_states.topics", "Kafka walks a hash table"),
+    ("DescribeTransactions", "transaction_states.topics.partitions", "Kafka walks a hash table"),
+    ("AddPartitionsToTxn", "results_by_transaction", "Kafka walks a hash table"),
+    ("AddPartitionsToTxn", "results_by_transaction.topic_results", "Kafka walks a hash table"),
+    (
+        "AddPartitionsToTxn",
+        "results_by_transaction.topic_results.results_by_partition",
+        "Kafka walks a hash table",
+    ),
+    ("AddPartitionsToTxn", "results_by_topic_v3_and_below", "Kafka walks a hash table"),
+    ("AddPartitionsToTxn", "results_by_topic_v3_and_below.results_by_partition", "Kafka walks a hash table"),
+    ("WriteTxnMarkers", "markers", "Kafka walks a hash table"),
+    ("WriteTxnMarkers", "markers.topics", "Kafka walks a hash table"),
+    ("WriteTxnMarkers", "markers.topics.partitions", "Kafka walks a hash table"),
+    ("DescribeProducers", "topics.partitions.active_producers", "Kafka walks a hash table"),
+    ("DescribeUserScramCredentials", "results", "Kafka walks a hash table"),
+    ("DescribeUserScramCredentials", "results.credential_infos", "Kafka walks a hash table"),
+    ("AlterUserScramCredentials", "results", "Kafka walks a hash table"),
+    ("DescribeDelegationToken", "tokens", "Kafka walks a hash table"),
+    ("TxnOffsetCommit", "topics", "Kafka puts those that failed first"),
+    ("TxnOffsetCommit", "topics.partitions", "Kafka puts those that failed first"),
+    ("DescribeClientQuotas", "entries", "Kafka walks a hash table"),
+    ("DescribeClientQuotas", "entries.values", "Kafka walks a hash table"),
+    ("AlterClientQuotas", "entries", "Kafka walks a hash table"),
     ("JoinGroup", "members", "Kafka keeps them in a hash table by their drawn ids"),
+    ("AlterReplicaLogDirs", "results", "Kafka walks a hash table"),
+    ("DeleteRecords", "topics", "Kafka puts those that failed first"),
+    ("DescribeConfigs", "results", "Kafka puts those that a right is missing for last"),
+    ("DescribeTopicPartitions", "topics", "Kafka puts those that a right is missing for last"),
+    ("ListGroups", "groups", "Kafka walks a hash table"),
+    ("OffsetFetch", "topics", "Kafka puts those that a right is missing for last"),
+    ("OffsetFetch", "groups.topics", "Kafka puts those that a right is missing for last"),
+    ("OffsetForLeaderEpoch", "topics", "Kafka puts those that a right is missing for last"),
+    ("SaslHandshake", "mechanisms", "Kafka walks a hash table"),
+    ("DescribeAcls", "resources", "Kafka walks a hash table"),
+    ("DescribeAcls", "resources.acls", "Kafka walks a hash table"),
+    ("DeleteAcls", "filter_results.matching_acls", "Kafka walks a hash table"),
     ("Metadata", "topics", "Kafka walks a hash table where all are asked for, or names are refused"),
 ];
 
@@ -90,7 +162,13 @@ pub struct Plain {
     /// From value to name.
     known: BTreeMap<String, String>,
     /// The rows that were used, by API and path.
-    used: BTreeSet<(&'static str, &'static str)>,
+    pub used: BTreeSet<(&'static str, &'static str)>,
+}
+
+/// API and path of each row.
+pub fn rows() -> BTreeSet<(&'static str, &'static str)> {
+    let volatile = VOLATILE.iter().map(|(api, path, ..)| (*api, *path));
+    volatile.chain(UNORDERED.iter().map(|(api, path, _)| (*api, *path))).collect()
 }
 
 impl Plain {
@@ -116,13 +194,6 @@ impl Plain {
         self.walk(api, "", answer)
     }
 
-    /// Rows that were never used.
-    pub fn unused(&self) -> Vec<String> {
-        let rows = VOLATILE.iter().map(|(api, path, ..)| (*api, *path));
-        let rows = rows.chain(UNORDERED.iter().map(|(api, path, _)| (*api, *path)));
-        rows.filter(|row| !self.used.contains(row)).map(|(api, path)| format!("{api} {path}")).collect()
-    }
-
     fn walk(&mut self, api: &str, path: &str, value: Json) -> Json {
         match value {
             Json::Object(fields) => {
@@ -134,6 +205,12 @@ impl Plain {
             }
             Json::Array(items) => {
                 let mut items: Vec<Json> = items.into_iter().map(|item| self.walk(api, path, item)).collect();
+                if (api, path) == ("ListTransactions", "transaction_states") {
+                    // The ids of other scripts are there for ever.
+                    items.retain(|one| {
+                        one["transactional_id"].as_str().is_some_and(|id| id.starts_with("$own"))
+                    });
+                }
                 if let Some(row) = UNORDERED.iter().find(|row| (row.0, row.1) == (api, path)) {
                     self.used.insert((row.0, row.1));
                     items.sort_by_key(Json::to_string);
@@ -161,6 +238,18 @@ impl Plain {
             As::Cluster if value == json!(self.cluster) => json!("<cluster id>"),
             As::Counter if value.as_i64().is_some_and(|number| number >= 0) => json!("<a counter>"),
             As::Host | As::Port | As::Cluster | As::Counter => value,
+            As::Named | As::Time => match self.known.get(&value.to_string()) {
+                Some(name) => json!(name),
+                None if matches!(how, As::Time) && value.as_i64().is_some_and(is_now) => json!("<now>"),
+                None => value,
+            },
+            As::Minutes => match value.as_i64() {
+                Some(time) if time > 0 => {
+                    let minutes = (time - Clock::machine().now().0 + MINUTE_MS / 2).div_euclid(MINUTE_MS);
+                    json!(format!("<in {minutes} minutes>"))
+                }
+                _ => value,
+            },
             As::Own(what) => {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let is_nothing = ["", "0", "-1", "null", "AAAAAAAAAAAAAAAAAAAAAA"].contains(&text.as_str());
@@ -176,7 +265,16 @@ impl Plain {
     /// Values that the broker drew at random are also replaced inside a text.
     fn named(&self, value: Json) -> Json {
         let Some(text) = value.as_str() else { return value };
+        if text.starts_with("Request Request(") {
+            // Kafka prints an object of its own in this place.
+            return json!("Cluster authorization failed.");
+        }
         let long = self.known.iter().filter(|(known, _)| known.len() > 12);
         json!(long.fold(text.to_owned(), |text, (known, name)| text.replace(known, name)))
     }
+}
+
+fn is_now(time: i64) -> bool {
+    let now = Clock::machine().now().0;
+    (now - HOUR_MS..=now).contains(&time)
 }

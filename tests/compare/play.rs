@@ -1,16 +1,21 @@
 //! Sends the requests of a script to a broker and records the answers.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use jackdaw::storage::Store;
 use jackdaw::time::{self, Clock};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
+use super::clients;
 use super::codec;
+#[cfg(feature = "security")]
+use super::logins::{self, Login};
 use super::plain::Plain;
+use super::records;
 use super::schema::Kind;
 use super::script::{Act, Request, Script, Step};
 use super::value::{Names, Value, fill};
@@ -19,6 +24,10 @@ use super::value::{Names, Value, fill};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause between two checks of a state that changes by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Repeated requests that are sent before the first answer is read.
+const TOGETHER: usize = 500;
+/// The beginnings of the names of connections to the listener for logins.
+const LOGINS: [&str; 3] = ["sasl", "user-", "token-"];
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// By the number of the step.
@@ -26,6 +35,8 @@ pub type Answers = BTreeMap<usize, Json>;
 
 pub struct Player {
     address: String,
+    /// The listener at which clients log in.
+    logins: Option<String>,
     /// The store of our broker. Its position shows whether a request has changed anything.
     store: Option<Store>,
     connections: BTreeMap<String, Connection>,
@@ -37,14 +48,17 @@ struct Connection {
     socket: TcpStream,
     /// The request that was sent and is not answered yet.
     waits: Option<(String, i16)>,
+    /// The answer to a login that has failed, which is the answer to all requests then.
+    refused: Option<Json>,
 }
 
 impl Player {
     /// Waits until the broker has a coordinator and assigns producer ids.
-    pub async fn new(address: &str, store: Option<Store>) -> Player {
+    pub async fn new(address: &str, logins: Option<String>, store: Option<Store>) -> Player {
         let (host, port) = address.rsplit_once(':').expect("HOST:PORT");
         let mut player = Player {
             address: address.to_owned(),
+            logins,
             store,
             connections: BTreeMap::new(),
             names: Names::new(),
@@ -68,6 +82,7 @@ impl Player {
         self.names = Names::new();
         let yesterday = Clock::machine().now().0 - DAY_MS;
         self.plain.begin();
+        self.plain.learn("yesterday", &yesterday.to_string());
         self.names.insert("yesterday".to_owned(), yesterday.to_string());
         self.names.insert("host".to_owned(), self.plain.host.clone());
         self.names.insert("port".to_owned(), self.plain.port.to_string());
@@ -99,12 +114,26 @@ impl Player {
                 self.reach("DeleteTopics", 4, &asked, "responses.0.error_code").await;
                 self.is_gone(&name).await;
             }
+            Act::Transactions => self.transactions().await,
+            Act::Administrator => self.create_acls(&clients::administrator()).await,
+            Act::Rights => {
+                self.create_acls(&clients::administrator()).await;
+                self.create_acls(&clients::acls()).await;
+            }
             Act::Close => {
                 self.connections.remove(&step.connection);
             }
             Act::Send(request) => {
                 let version = request.version.or(played).expect("a version to play");
                 self.send(&step.connection, request, version).await;
+            }
+            Act::Token(bytes) => {
+                let bytes = records::bytes_of(&bytes.with(&self.names));
+                self.write(&step.connection, &bytes, None).await;
+                let answer = self.read(&step.connection).await;
+                let answer = answer
+                    .map_or_else(|fate| json!(fate), |bytes| json!({ "token": records::readable(&bytes) }));
+                return Some(self.heard(step, "token", answer));
             }
             Act::Answer => {
                 let (api, version) = self.waits(&step.connection);
@@ -125,35 +154,80 @@ impl Player {
 
     async fn call(&mut self, step: &Step, request: &Request, version: i16) -> Json {
         let Some((path, wanted)) = &step.until else {
+            let mut left = step.times - 1;
+            while left > 0 {
+                let together = left.min(TOGETHER);
+                for _ in 0..together {
+                    self.send(&step.connection, request, version).await;
+                }
+                for _ in 0..together {
+                    self.receive(&step.connection, &request.api, version).await;
+                }
+                left -= together;
+            }
             self.send(&step.connection, request, version).await;
-            return self.answer(step, &request.api, version).await;
+            let answer = self.answer(step, &request.api, version).await;
+            self.markers_are_written(request).await;
+            return answer;
         };
         let asked = async {
             loop {
                 self.send(&step.connection, request, version).await;
                 let answer = self.answer(step, &request.api, version).await;
-                if at(&answer, path).is_some_and(|found| text(found) == *wanted) {
+                if at(&answer, path).map_or_else(|| "absent".to_owned(), text) == *wanted {
                     return answer;
                 }
                 time::sleep(LOOK_AGAIN).await;
             }
         };
-        time::within(PATIENCE, asked).await.unwrap_or_else(|| json!("never what it waits for"))
+        let reached = time::within(PATIENCE, asked).await;
+        if reached.is_none() {
+            // An answer may still be on its way.
+            self.connections.remove(&step.connection);
+        }
+        reached.unwrap_or_else(|| json!("never what it waits for"))
     }
 
     /// The next answer, in the form in which it is compared.
     async fn answer(&mut self, step: &Step, api: &str, version: i16) -> Json {
         let answer = self.receive(&step.connection, api, version).await;
-        for (name, path) in &step.lets {
-            let found = at(&answer, path).map_or_else(|| "nothing".to_owned(), text);
-            let name = fill(name, &self.names);
-            self.plain.learn(&name, &found);
-            self.names.insert(name, found);
-        }
+        let answer = self.heard(step, "auth_bytes", answer);
         self.plain.of(api, answer)
     }
 
+    /// Takes the variables of a step from an answer, which may have a message of a login.
+    fn heard(&mut self, step: &Step, message: &str, mut answer: Json) -> Json {
+        for (name, path) in &step.lets {
+            let name = fill(name, &self.names);
+            // Without a value the next requests are wrong, and their answers show it.
+            let found = at(&answer, path).map(text);
+            if let Some(found) = &found {
+                self.plain.learn(&name, found);
+            }
+            let found = found.unwrap_or_else(|| "0".to_owned());
+            self.names.insert(name, found.strip_prefix("hex ").unwrap_or(&found).to_owned());
+        }
+        if let Some(message) = answer.get_mut(message) {
+            *message = json!(shown(&text(message)));
+        }
+        answer
+    }
+
     async fn send(&mut self, connection: &str, request: &Request, version: i16) {
+        if !self.connections.contains_key(connection) {
+            let socket = self.connect(connection).await;
+            let open = Connection { socket, waits: None, refused: None };
+            self.connections.insert(connection.to_owned(), open);
+            #[cfg(feature = "security")]
+            if let Some(login) = logins::login(connection, &self.names) {
+                let refused = self.log_in(connection, &login).await;
+                self.connections.get_mut(connection).expect("it was inserted").refused = refused;
+            }
+        }
+        self.write_request(connection, request, version).await;
+    }
+
+    async fn write_request(&mut self, connection: &str, request: &Request, version: i16) {
         let message = codec::message(&request.api, Kind::Request);
         let Value::Object(fields) = Value::Object(request.fields.clone()).with(&self.names) else {
             unreachable!("an object stays one")
@@ -168,18 +242,36 @@ impl Player {
             frame.push(0);
         }
         frame.append(&mut body);
-        if !self.connections.contains_key(connection) {
-            let socket = TcpStream::connect(&self.address).await.expect("the broker is there");
-            self.connections.insert(connection.to_owned(), Connection { socket, waits: None });
-        }
-        let open = self.connections.get_mut(connection).expect("it is there by now");
-        open.waits = Some((request.api.clone(), version));
-        let length = u32::try_from(frame.len()).expect("a short request").to_be_bytes();
-        // A closed connection is noticed when the answer is read.
-        let _ = open.socket.write_all(&[&length[..], &frame].concat()).await;
+        self.write(connection, &frame, Some((request.api.clone(), version))).await;
     }
 
-    async fn receive(&mut self, connection: &str, api: &str, version: i16) -> Json {
+    /// Sends a frame, whose answer is for this API and version.
+    async fn write(&mut self, connection: &str, frame: &[u8], waits: Option<(String, i16)>) {
+        if !self.connections.contains_key(connection) {
+            let socket = self.connect(connection).await;
+            self.connections.insert(connection.to_owned(), Connection { socket, waits: None, refused: None });
+        }
+        let open = self.connections.get_mut(connection).expect("it is there by now");
+        open.waits = waits;
+        let length = u32::try_from(frame.len()).expect("a short request").to_be_bytes();
+        // A closed connection is noticed when the answer is read.
+        let _ = open.socket.write_all(&[&length[..], frame].concat()).await;
+    }
+
+    /// A client with rights of its own comes from an address of its own.
+    async fn connect(&self, connection: &str) -> TcpStream {
+        let logs_in = LOGINS.iter().any(|name| connection.starts_with(name));
+        let listener = if logs_in { self.logins.as_ref() } else { Some(&self.address) };
+        let broker = listener.expect("a listener for logins: broker logins").parse().expect("an address");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        if let Some(address) = clients::address(connection) {
+            socket.bind((address, 0).into()).expect("an address of this machine");
+        }
+        socket.connect(broker).await.expect("the broker is there")
+    }
+
+    /// The next frame, or what happens instead.
+    async fn read(&mut self, connection: &str) -> Result<Vec<u8>, &'static str> {
         let open = self.connections.get_mut(connection).expect("something was sent");
         let read = async {
             let length = open.socket.read_u32().await.ok()?;
@@ -188,12 +280,22 @@ impl Player {
             Some(frame)
         };
         open.waits = None;
-        let frame = match time::within(PATIENCE, read).await {
-            Some(Some(frame)) => frame,
+        match time::within(PATIENCE, read).await {
+            Some(Some(frame)) => Ok(frame),
             other => {
                 self.connections.remove(connection);
-                return json!(if other.is_none() { "no answer" } else { "closes" });
+                Err(if other.is_none() { "no answer" } else { "closes" })
             }
+        }
+    }
+
+    async fn receive(&mut self, connection: &str, api: &str, version: i16) -> Json {
+        if let Some(refused) = self.connections.get(connection).and_then(|open| open.refused.clone()) {
+            return refused;
+        }
+        let frame = match self.read(connection).await {
+            Ok(frame) => frame,
+            Err(fate) => return json!(fate),
         };
         let message = codec::message(api, Kind::Response);
         let is_flexible = codec::is_flexible(message, version) && api != "ApiVersions";
@@ -255,6 +357,52 @@ impl Player {
         self.names.insert(id_name, id);
     }
 
+    /// Waits until the broker has a coordinator for transactions, and makes `$own`: transactional ids are never
+    /// deleted, so each run needs its own.
+    async fn transactions(&mut self) {
+        let own = format!("{:016x}", RandomState::new().build_hasher().finish());
+        self.plain.learn("own", &own);
+        let first = format!("transactional_id: first-{own}, transaction_timeout_ms: 60000");
+        self.names.insert("own".to_owned(), own);
+        self.reach("FindCoordinator", 1, "key: first, key_type: 1", "error_code").await;
+        self.reach("InitProducerId", 1, &first, "error_code").await;
+    }
+
+    /// Creates access control lists, and waits until the broker follows them.
+    async fn create_acls(&mut self, acls: &[String]) {
+        self.ask("CreateAcls", 3, &format!("creations: [{}]", acls.join(", "))).await;
+        let last = clients::filter(acls.last().expect("there are some"));
+        let seen = async {
+            while !self.ask("DescribeAcls", 3, &last).await["resources"][0].is_object() {
+                time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        assert!(time::within(PATIENCE, seen).await.is_some(), "{} has no authorizer", self.address);
+    }
+
+    /// Kafka writes the markers of a transaction after it has answered the request that ends it.
+    async fn markers_are_written(&mut self, request: &Request) {
+        let id = request.fields.iter().find(|(name, _)| name == "transactional_id");
+        let Some((_, id)) = id.filter(|(_, id)| *id != Value::Null) else { return };
+        if !["EndTxn", "InitProducerId"].contains(&request.api.as_str()) {
+            return;
+        }
+        let fields = vec![("transactional_ids".to_owned(), Value::List(vec![id.clone()]))];
+        let described = Request { api: "DescribeTransactions".to_owned(), version: None, fields };
+        let written = async {
+            loop {
+                self.send("player", &described, 0).await;
+                let answer = self.receive("player", &described.api, 0).await;
+                let state = at(&answer, "transaction_states.0.transaction_state").map(text);
+                if !state.is_some_and(|state| state.starts_with("Prepare")) {
+                    return;
+                }
+                time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        assert!(time::within(PATIENCE, written).await.is_some(), "markers of {id:?} are not written");
+    }
+
     async fn is_gone(&mut self, name: &str) {
         let asked = format!("topics: [{{name: {name}}}], allow_auto_topic_creation: false");
         let gone = async {
@@ -280,6 +428,9 @@ impl Player {
             }
             self.ask("DeleteGroups", 1, &format!("groups_names: [{group}]")).await;
         }
+        let every_acl = "filters: [{resource_type_filter: 1, resource_name_filter: null, pattern_type_filter: 1, \
+                         principal_filter: null, host_filter: null, operation: 1, permission_type: 1}]";
+        self.ask("DeleteAcls", 3, every_acl).await;
         let all = self.ask("Metadata", 9, "topics: null").await;
         let topics = list(&all, "topics").iter().filter(|topic| topic["is_internal"] == json!(false));
         let names: Vec<String> = topics.map(|topic| topic["name"].to_string()).collect();
@@ -290,6 +441,57 @@ impl Player {
         for name in names {
             self.is_gone(&name).await;
         }
+    }
+}
+
+/// A message of a login without what is new in each: the server's part of the nonce, and the proof.
+fn shown(text: &str) -> String {
+    match (text.split_once(",s="), text.strip_prefix("v=")) {
+        (Some((nonce, rest)), _) if nonce.starts_with("r=abc") => format!("r=abc<nonce>,s={rest}"),
+        (_, Some(_)) => "v=<proof>".to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(feature = "security")]
+impl Player {
+    /// Logs in; returns the answer of the broker if it refuses it.
+    async fn log_in(&mut self, connection: &str, login: &Login) -> Option<Json> {
+        /// The number of times that a login is tried.
+        const TIMES: usize = 25;
+        if let Some(user) = &login.new_user {
+            self.write_fields("player", "AlterUserScramCredentials", 0, user).await;
+            self.receive("player", "AlterUserScramCredentials", 0).await;
+        }
+        let mut last = Json::Null;
+        // A broker gets to know users and tokens a moment after it has confirmed them.
+        for _ in 0..TIMES {
+            if last != Json::Null {
+                time::sleep(LOOK_AGAIN).await;
+                self.connections.get_mut(connection).expect("it is open").socket =
+                    self.connect(connection).await;
+            }
+            self.write_fields(connection, "SaslHandshake", 1, "mechanism: SCRAM-SHA-256").await;
+            self.receive(connection, "SaslHandshake", 1).await;
+            last = self.authenticate(connection, &login.client.first_message()).await;
+            let Some(proved) = login.client.prove(text(&last["auth_bytes"]).as_bytes()) else { continue };
+            last = self.authenticate(connection, &proved.message).await;
+            if proved.trusts(text(&last["auth_bytes"]).as_bytes()) {
+                return None;
+            }
+        }
+        Some(last)
+    }
+
+    async fn authenticate(&mut self, connection: &str, message: &str) -> Json {
+        self.write_fields(connection, "SaslAuthenticate", 2, &format!("auth_bytes: \"{message}\"")).await;
+        self.receive(connection, "SaslAuthenticate", 2).await
+    }
+
+    async fn write_fields(&mut self, connection: &str, api: &str, version: i16, fields: &str) {
+        let fields = Value::fields(fields).expect("written here");
+        self.write_request(connection, &Request { api: api.to_owned(), version: None, fields }, version)
+            .await;
     }
 }
 

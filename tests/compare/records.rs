@@ -5,9 +5,11 @@ use flate2::write::GzEncoder;
 use serde_json::{Value as Json, json};
 use std::io::Write;
 
+#[cfg(feature = "security")]
+use super::scram;
 use super::value::Value;
 
-type Entries = [(String, Value)];
+pub type Entries = [(String, Value)];
 
 /// The value of a script for a string, bytes or records.
 pub fn bytes_of(value: &Value) -> Vec<u8> {
@@ -19,6 +21,11 @@ pub fn bytes_of(value: &Value) -> Vec<u8> {
             "hex" => unhex(entries[0].1.word()),
             "join" => entries.iter().flat_map(|(_, value)| bytes_of(value)).collect(),
             "subscription" => subscription(entries),
+            "plain" => entries.iter().map(|(_, part)| bytes_of(part)).collect::<Vec<_>>().join(&0),
+            #[cfg(feature = "security")]
+            "salted" => scram::salted(entries),
+            #[cfg(feature = "security")]
+            "proof" => scram::proof(entries),
             other => panic!("nothing is called {other}(…)"),
         },
         other => panic!("no bytes: {other:?}"),
@@ -33,7 +40,8 @@ fn number(entries: &Entries, name: &str, default: i64) -> i64 {
     get(entries, name).map_or(default, Value::number)
 }
 
-/// `batch(values: [a, b], keys: [k, null], at: $now, producer: 5, epoch: 0, sequence: 0)`, with any header
+/// `batch(values: [a, b], keys: [k, null], at: $now, producer: 5, epoch: 0, sequence: 0)`, with `gzip: 1` or
+/// `transactional: 1`, any header
 /// field that a client could set wrongly: `magic`, `count`, `crc`, `attributes` …; and `offsets: [0, 7]` if
 /// the records have other offsets than 0, 1, 2 ….
 fn batch(entries: &Entries) -> Vec<u8> {
@@ -70,6 +78,9 @@ fn batch(entries: &Entries) -> Vec<u8> {
         encoder.write_all(&payload).expect("memory takes it");
         payload = encoder.finish().expect("memory takes it");
         attributes |= 1;
+    }
+    if get(entries, "transactional").is_some() {
+        attributes |= 16;
     }
     if let Some(bytes) = get(entries, "payload") {
         payload = bytes_of(bytes);
@@ -113,7 +124,7 @@ fn subscription(topics: &Entries) -> Vec<u8> {
     bytes
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub fn unhex(text: &str) -> Vec<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).expect("a hex digit") as u8;
     text.as_bytes().chunks(2).map(|pair| digit(&pair[0]) << 4 | digit(&pair[1])).collect()
 }

@@ -2,21 +2,33 @@
 //!
 //! ```text
 //! every version of Fetch                 runs the file once for each version, `$v`; without it, once
+//! broker group.max.size=9 …              settings of the broker beside those of all scripts; `logins` stands for those
+//!                                        of LOGINS in main.rs
 //! reason batches: Only whole batches …   differences below may name it: `| @batches`
 //! topic t$v 2 retention.ms=1000          created and waited for; its id is `$t.id`
 //! delete t$v                             deleted and waited for
+//! transactions                           waited for their coordinator; `$own` begins ids that only this run has
 //!
 //! # an offset beyond the end             the request's title
 //! Fetch v topics: [{topic: t$v,          key and version: `v` or a number; then its fields, with
 //!     partitions: [{fetch_offset: 9}]}]  more of them indented by four
 //!   only 4-12                            the versions in which it is sent
-//!   let session = session_id             a variable from the answer; elsewhere it is `$session`
-//!   until error_code = 0                 repeated until the answer has this value
+//!   let session = session_id             a variable from the answer; elsewhere it is `$session`, or `hex($session)`
+//!                                        if it is bytes
+//!   until error_code = 0                 repeated until the answer has this value, which may be `absent`
+//!   times 1000                           sent so many times; the last answer counts
 //!   differs 4-6 error_code: 1 -> 0 | why, for these versions; `absent` is a value too
 //!   differs as above                     the differences of the request above once more
 //! @b send JoinGroup 5 …                  connection b, without waiting
 //! @b answer                              the answer to that
 //! @b close                               the client disconnects
+//! administrator                          gives all rights to those who come from 127.0.0.1
+//! rights                                 also makes the other clients of `clients.rs`, with single rights
+//! @nobody,may-read Fetch v …             sent by each of these clients
+//! @sasl SaslHandshake 1 …                connections whose name begins so are to the listener for logins
+//! @sasl token plain(ann, secret)         bytes without a header, as after a SaslHandshake 0; the answer is bytes, too
+//! @user-ann Fetch v …                    sent by a client that has logged in as this user
+//! @token-t Fetch v …                     … with the delegation token of the variables `$t.id` and `$t.hmac`
 //!
 //! wrong DeleteTopics 1,5 topic_names: [a, b]   a request in these versions; only the lines below send it
 //!   but topic_names.1 = ""                     with another value; our broker must change nothing
@@ -24,7 +36,8 @@
 //!   but nothing                                without another value
 //! ```
 //!
-//! Requests are written as `value.rs` describes; `batch(…)` and similar functions are in `records.rs`.
+//! Requests are written as `value.rs` describes; `batch(…)` and similar functions are in `records.rs`. A line of
+//! `shorthands.txt` is a short form for a request: a word, and the values that take the places of its names.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +49,8 @@ pub struct Script {
     pub name: String,
     /// The script runs once for each version of this API.
     pub api: Option<String>,
+    /// `NAME=VALUE` of its `broker` line, separated by spaces.
+    pub settings: String,
     pub steps: Vec<Step>,
 }
 
@@ -49,6 +64,7 @@ pub struct Step {
     pub only: Versions,
     pub lets: Vec<(String, String)>,
     pub until: Option<(String, String)>,
+    pub times: usize,
     pub differs: Vec<Difference>,
     pub changes_nothing: bool,
 }
@@ -56,8 +72,12 @@ pub struct Step {
 pub enum Act {
     Topic { name: String, partitions: i32, settings: Vec<(String, String)> },
     Delete { name: String },
+    Transactions,
+    Administrator,
+    Rights,
     Call(Request),
     Send(Request),
+    Token(Value),
     Answer,
     Close,
 }
@@ -119,6 +139,7 @@ impl Step {
             only: Versions::ALL,
             lets: Vec::new(),
             until: None,
+            times: 1,
             differs: Vec::new(),
             changes_nothing: false,
         }
@@ -154,7 +175,7 @@ pub fn all() -> Vec<Script> {
 
 /// Panics with the line that it does not understand; its reader is the author of the script.
 pub fn parse(name: &str, text: &str) -> Script {
-    let mut script = Script { name: name.to_owned(), api: None, steps: Vec::new() };
+    let mut script = Script { name: name.to_owned(), api: None, settings: String::new(), steps: Vec::new() };
     let mut reasons = BTreeMap::new();
     let mut title = String::new();
     let mut right: Vec<Request> = Vec::new();
@@ -193,18 +214,25 @@ pub fn parse(name: &str, text: &str) -> Script {
             }
         } else if let Some(api) = line.strip_prefix("every version of ") {
             script.api = Some(api.to_owned());
+        } else if let Some(settings) = line.strip_prefix("broker ") {
+            script.settings = settings.to_owned();
         } else if let Some((name, reason)) =
             line.strip_prefix("reason ").and_then(|rest| rest.split_once(": "))
         {
             reasons.insert(name.to_owned(), reason.to_owned());
         } else if !words.is_empty() {
-            let (connection, line) = match line.strip_prefix('@').and_then(|rest| rest.split_once(' ')) {
-                Some((connection, rest)) => (connection, rest),
+            let (connections, line) = match line.strip_prefix('@').and_then(|rest| rest.split_once(' ')) {
+                Some((connections, rest)) => (connections, rest),
                 None => ("", line.as_str()),
             };
-            let act = act(line).unwrap_or_else(|error| wrong(&error));
-            let step = Step::new(number, script.steps.len(), &std::mem::take(&mut title), act);
-            script.steps.push(Step { connection: connection.to_owned(), ..step });
+            let title = std::mem::take(&mut title);
+            for connection in connections.split(',') {
+                let act = act(line).unwrap_or_else(|error| wrong(&error));
+                let title =
+                    if connections == connection { title.clone() } else { format!("{title} ({connection})") };
+                let step = Step::new(number, script.steps.len(), &title, act);
+                script.steps.push(Step { connection: connection.to_owned(), ..step });
+            }
         }
     }
     script
@@ -234,6 +262,9 @@ fn act(line: &str) -> Result<Act, String> {
     match words.as_slice() {
         ["answer"] => Ok(Act::Answer),
         ["close"] => Ok(Act::Close),
+        ["transactions"] => Ok(Act::Transactions),
+        ["administrator"] => Ok(Act::Administrator),
+        ["rights"] => Ok(Act::Rights),
         ["topic", name, partitions, settings @ ..] => {
             let setting = |text: &&str| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
             let settings: Option<Vec<_>> = settings.iter().map(setting).collect();
@@ -243,13 +274,35 @@ fn act(line: &str) -> Result<Act, String> {
                 settings: settings.ok_or("a setting is NAME=VALUE")?,
             })
         }
+        ["token", ..] => {
+            let mut values = Value::fields(line["token".len()..].trim_start())?;
+            Ok(Act::Token(values.pop().ok_or("a value")?.1))
+        }
         ["delete", name] => Ok(Act::Delete { name: (*name).to_owned() }),
         ["send", ..] => Ok(Act::Send(request(line["send".len()..].trim_start())?)),
         _ => Ok(Act::Call(request(line)?)),
     }
 }
 
+/// The request for which a line stands: `shorthands.txt` has `commit $id = EndTxn 5 transactional_id: $id, …`.
+fn written_out(line: &str) -> Result<String, String> {
+    let shorthands = include_str!("shorthands.txt").lines().filter_map(|line| line.split_once(" = "));
+    for (short, long) in shorthands {
+        let (word, names) = short.split_once(' ').unwrap_or((short, ""));
+        let Some(values) = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(' ')) else { continue };
+        let names: Vec<&str> = names.split(' ').collect();
+        let values: Vec<&str> = values.splitn(names.len(), ' ').collect();
+        if names.len() != values.len() {
+            return Err(format!("values for {short}"));
+        }
+        let put = |long: String, (name, value): (&&str, &&str)| long.replace(name, value);
+        return Ok(names.iter().zip(&values).fold(long.to_owned(), put));
+    }
+    Ok(line.to_owned())
+}
+
 fn request(line: &str) -> Result<Request, String> {
+    let line = written_out(line)?;
     let (api, rest) = line.split_once(' ').ok_or("a key and its version")?;
     let (version, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let version = match version {
@@ -290,6 +343,7 @@ fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -
             let (path, value) = rest.split_once(" = ")?;
             step.until = Some((path.to_owned(), value.to_owned()));
         }
+        "times" => step.times = rest.parse().ok()?,
         "differs" => {
             let (first, _) = rest.split_once(' ')?;
             let (versions, rest) = match Versions::parse(first) {
@@ -324,6 +378,16 @@ fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shorthand_stands_for_a_request() {
+        let script = parse("s", "@b send abort v $own-a $a 3\n  times 4");
+        let Act::Send(request) = &script.steps[0].act else { panic!("it is sent") };
+        let fields = "transactional_id: $own-a, producer_id: $a, producer_epoch: 3, committed: false";
+        assert_eq!((request.api.as_str(), request.version), ("EndTxn", None));
+        assert_eq!(format!("{:?}", request.fields), format!("{:?}", Value::fields(fields).unwrap()));
+        assert_eq!(script.steps[0].times, 4);
+    }
 
     #[test]
     fn a_wrong_request_is_sent_in_each_of_its_versions_once_for_each_but_line() {

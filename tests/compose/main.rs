@@ -75,7 +75,7 @@ impl Container {
             // The log lines that Testcontainers for Java and Go, Python, Rust and .NET wait for.
             ["Transitioning from RECOVERY to RUNNING", "Kafka Server started", "[KafkaServer id="]
                 .iter()
-                .all(|said| line.contains(said))
+                .all(|words| line.contains(words))
         });
         if is_ready {
             return Some(container);
@@ -124,7 +124,7 @@ fn here(text: &str, ports: &BTreeMap<u16, u16>, data: &Path) -> String {
 
 /// Produces and consumes with this address only. Returns the brokers in Metadata and the number of partitions
 /// of a topic.
-fn works(bootstrap: &str) -> Told {
+fn works(bootstrap: &str) -> SeenCluster {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "compose");
     let producer: BaseProducer = config.create().unwrap();
@@ -137,21 +137,21 @@ fn works(bootstrap: &str) -> Told {
     let message = consumer.poll(DEADLINE).expect("the record is there").unwrap();
     assert_eq!(message.payload(), Some(&b"one coffee"[..]));
     drop(message);
-    told(bootstrap)
+    cluster_of(bootstrap)
 }
 
-struct Told {
+struct SeenCluster {
     brokers: Vec<(i32, String)>,
     partitions: usize,
     cluster_id: Option<String>,
 }
 
-fn told(bootstrap: &str) -> Told {
+fn cluster_of(bootstrap: &str) -> SeenCluster {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     let metadata = consumer.fetch_metadata(None, DEADLINE).unwrap();
     let brokers = metadata.brokers().iter();
     let orders = metadata.topics().iter().find(|topic| topic.name() == "orders");
-    Told {
+    SeenCluster {
         brokers: brokers
             .map(|broker| (broker.id(), format!("{}:{}", broker.host(), broker.port())))
             .collect(),
@@ -163,9 +163,9 @@ fn told(bootstrap: &str) -> Told {
 #[test]
 fn a_minimal_node_serves_where_it_is_advertised() {
     let container = Container::start("minimal.yml", &[9092, 9093]);
-    let told = works(&container.at(9092));
-    assert_eq!(told.brokers, [(1, container.at(9092))]);
-    assert_eq!(told.partitions, 3);
+    let seen = works(&container.at(9092));
+    assert_eq!(seen.brokers, [(1, container.at(9092))]);
+    assert_eq!(seen.partitions, 3);
     // The controller's listener is not bound, so its port is free.
     TcpListener::bind(("127.0.0.1", container.ports[&9093])).unwrap();
     container.knows_every_setting();
@@ -176,7 +176,7 @@ fn each_network_gets_its_own_name() {
     let container = Container::start("two-networks.yml", &[29092, 19092, 29093]);
     let outside = works(&container.at(29092));
     assert_eq!(outside.brokers, [(1, container.at(29092))]);
-    let inside = told(&container.at(19092));
+    let inside = cluster_of(&container.at(19092));
     assert_eq!(inside.brokers, [(1, format!("broker:{}", container.ports[&19092]))]);
     TcpListener::bind(("127.0.0.1", container.ports[&29093])).unwrap();
     assert!(container.data.path().join("data/meta").exists());
@@ -186,10 +186,10 @@ fn each_network_gets_its_own_name() {
 #[test]
 fn a_mounted_file_is_taken_and_the_environment_goes_before_it() {
     let container = Container::start("mounted.yml", &[9092, 19092, 29093]);
-    let told = works(&container.at(9092));
-    assert_eq!(told.brokers, [(4, container.at(9092))]);
-    assert_eq!(told.partitions, 2);
-    assert_eq!(told.cluster_id.as_deref(), Some("4L6g3nShT-eMCtK--X86sw"));
+    let seen = works(&container.at(9092));
+    assert_eq!(seen.brokers, [(4, container.at(9092))]);
+    assert_eq!(seen.partitions, 2);
+    assert_eq!(seen.cluster_id.as_deref(), Some("4L6g3nShT-eMCtK--X86sw"));
     let meta = fs::read_to_string(container.data.path().join("data/meta")).unwrap();
     assert!(meta.contains("cluster.id=4L6g3nShT-eMCtK--X86sw\n"), "{meta}");
     container.knows_every_setting();

@@ -141,30 +141,49 @@ fn furthest_starts(history: &[Event]) -> HashMap<Place, i64> {
     furthest
 }
 
+/// The records of a log by their offsets.
+pub struct ByOffset(Vec<HashMap<i64, Option<Value>>>);
+
+impl ByOffset {
+    pub fn of(log: &Log) -> ByOffset {
+        ByOffset(log.iter().map(|partition| partition.iter().copied().collect()).collect())
+    }
+
+    /// H1: an acknowledged record.
+    pub fn must_have_acked(&self, value: Value, at: Place, offset: i64, violation: Violate<'_>) {
+        let holds = self.0[at].get(&offset);
+        if holds != Some(&Some(value)) {
+            violation("H1", format!("{value:?} acked at {at}/{offset}, which holds {holds:?}"));
+        }
+    }
+
+    /// H2: a record that a reader got.
+    pub fn must_have_shown(&self, value: Option<Value>, at: Place, offset: i64, violation: Violate<'_>) {
+        let holds = self.0[at].get(&offset);
+        if holds != Some(&value) {
+            violation("H2", format!("{value:?} shown at {at}/{offset}, which holds {holds:?}"));
+        }
+    }
+}
+
+/// Takes a check and what is wrong.
+pub type Violate<'a> = &'a mut dyn FnMut(&'static str, String);
+
 /// H1 and H2.
 fn acknowledged_and_shown(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
-    let there: Vec<HashMap<i64, Option<Value>>> =
-        log.iter().map(|partition| partition.iter().copied().collect()).collect();
+    let there = ByOffset::of(log);
     let furthest = furthest_starts(history);
     // Below the highest requested log start a record may be missing, but not replaced.
     let may_be_gone = |at: &Place, offset: &i64| {
-        furthest.get(at).is_some_and(|start| offset < start) && !there[*at].contains_key(offset)
+        furthest.get(at).is_some_and(|start| offset < start) && !there.0[*at].contains_key(offset)
     };
     for event in history {
         match event {
             Event::Acked { at, offset, .. } | Event::Polled { at, offset, .. } if may_be_gone(at, offset) => {
             }
-            Event::Acked { value, at, offset } => {
-                let holds = there[*at].get(offset);
-                if holds != Some(&Some(*value)) {
-                    violation("H1", format!("{value:?} acked at {at}/{offset}, which holds {holds:?}"));
-                }
-            }
+            Event::Acked { value, at, offset } => there.must_have_acked(*value, *at, *offset, violation),
             Event::Polled { at, offset, value, .. } => {
-                let holds = there[*at].get(offset);
-                if holds != Some(value) {
-                    violation("H2", format!("{value:?} shown at {at}/{offset}, which holds {holds:?}"));
-                }
+                there.must_have_shown(*value, *at, *offset, violation);
             }
             _ => {}
         }
@@ -257,17 +276,17 @@ fn once_and_in_order(
 
 /// H5.
 fn one_record_per_offset(history: &[Event], log: &Log, violation: &mut impl FnMut(&'static str, String)) {
-    let mut told: HashMap<(Place, i64), Option<Value>> = HashMap::new();
-    let mut tell = |at: Place, offset: i64, value: Option<Value>| {
-        let before = *told.entry((at, offset)).or_insert(value);
+    let mut values: HashMap<(Place, i64), Option<Value>> = HashMap::new();
+    let mut note = |at: Place, offset: i64, value: Option<Value>| {
+        let before = *values.entry((at, offset)).or_insert(value);
         if before != value {
             violation("H5", format!("{at}/{offset} is told to hold {before:?} and {value:?}"));
         }
     };
     for event in history {
         match event {
-            Event::Acked { value, at, offset } => tell(*at, *offset, Some(*value)),
-            Event::Polled { at, offset, value, .. } => tell(*at, *offset, *value),
+            Event::Acked { value, at, offset } => note(*at, *offset, Some(*value)),
+            Event::Polled { at, offset, value, .. } => note(*at, *offset, *value),
             _ => {}
         }
     }

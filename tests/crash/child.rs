@@ -19,6 +19,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     ("internal.snapshot.bytes", "1000000"),
     ("internal.journal.file.bytes", "8000000"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100"),
 ];
 
 /// `JACKDAW=path` tests another binary than the one just built.
@@ -32,6 +33,8 @@ pub struct Home {
     kind: Kind,
     /// The address of the first broker.
     address: Mutex<String>,
+    /// The address that clients get, if it is another one.
+    advertised: Option<String>,
     /// The duration of the last start.
     usual_start: Mutex<Duration>,
 }
@@ -48,6 +51,13 @@ impl Home {
         Home::new(Kind::Binary, "127.0.0.1:0".to_owned())
     }
 
+    /// One broker whose clients connect to another address.
+    pub fn behind(advertised: String) -> Home {
+        let mut home = Home::of_one();
+        home.advertised = Some(advertised);
+        home
+    }
+
     /// Several virtual brokers in one process.
     pub fn of_virtual_brokers() -> Home {
         Home::new(Kind::VirtualBrokers, virtual_brokers::free_address())
@@ -58,6 +68,7 @@ impl Home {
             folder: tempfile::tempdir().unwrap(),
             kind,
             address: Mutex::new(address),
+            advertised: None,
             usual_start: Mutex::new(Duration::from_millis(50)),
         }
     }
@@ -78,6 +89,9 @@ impl Home {
             Kind::Binary => {
                 let mut command = Command::new(binary());
                 command.arg("--listen").arg(address).arg("--data-dir").arg(self.data());
+                if let Some(advertised) = &self.advertised {
+                    command.arg("--set").arg(format!("advertised.listeners=PLAINTEXT://{advertised}"));
+                }
                 for (name, value) in SETTINGS {
                     command.arg("--set").arg(format!("{name}={value}"));
                 }
@@ -210,17 +224,17 @@ impl Running {
     }
 
     /// Begins to stop or to start one of the virtual brokers.
-    pub fn tell(&mut self, order: virtual_brokers::Order, broker: usize) {
+    pub fn send(&mut self, order: virtual_brokers::Order, broker: usize) {
         writeln!(self.input, "{} {broker}", order.word()).unwrap();
     }
 
     /// Waits until that is done.
     pub fn has_done(&self, order: virtual_brokers::Order, broker: usize, limit: Duration) {
         let done = virtual_brokers::done(order, broker);
-        let heard = || self.lines.recv_timeout(limit).expect("the brokers say that it is done");
+        let next_line = || self.lines.recv_timeout(limit).expect("the brokers say that it is done");
         // The test harness of the child prints lines of its own, such as its running time.
-        let said = std::iter::repeat_with(heard).find(|line| virtual_brokers::is_done(line));
-        assert_eq!(said, Some(done));
+        let line = std::iter::repeat_with(next_line).find(|line| virtual_brokers::is_done(line));
+        assert_eq!(line, Some(done));
     }
 
     /// kill -9; the process is gone when this returns.

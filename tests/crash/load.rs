@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use crate::board::Board;
 use crate::checker::{Event, Log, Place, Raised};
 use crate::raw::Raw;
 use crate::statics::{Counts, Statics};
@@ -166,8 +167,8 @@ impl Load {
             self.history.note(Event::AskedFor { what: Raised::Epoch(at) });
         }
         let epochs = loop {
-            let told = self.address.split(',').find_map(|address| epochs(address).ok());
-            match told {
+            let found = self.address.split(',').find_map(|address| epochs(address).ok());
+            match found {
                 Some(epochs) => break epochs,
                 None => assert!(clock.monotonic() < give_up, "no broker tells of epochs"),
             }
@@ -233,7 +234,7 @@ impl Load {
         // Checks the last events of the clients.
         self.history.wait_or_quit(Duration::ZERO);
         assert_eq!(self.history.unanswered(), 0, "every send has its answer");
-        let events = self.history.inner.lock().unwrap().events.clone();
+        let events = self.history.board.look(|notes| notes.events.clone());
         (events, statics)
     }
 }
@@ -281,7 +282,7 @@ fn read_partition(
     log
 }
 
-fn config(address: &str) -> ClientConfig {
+pub fn config(address: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address);
     config.set("reconnect.backoff.ms", "5").set("reconnect.backoff.max.ms", "50");
@@ -325,74 +326,54 @@ fn place(topic: &str, partition: i32) -> Place {
 
 #[derive(Default)]
 pub struct History {
-    inner: Mutex<Inner>,
-    more: Condvar,
+    board: Board<Notes>,
     /// Held from a question about the administrator's changes until its answer.
     asking: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Notes {
     events: Vec<Event>,
     sent: usize,
     answered: usize,
-    /// Set when a client saw something that must never happen; the round then fails.
-    broken: Option<String>,
 }
 
 impl History {
     fn note(&self, event: Event) {
-        let mut inner = self.inner.lock().unwrap();
-        match event {
-            Event::Sent { .. } => inner.sent += 1,
-            Event::Acked { .. } | Event::Refused { .. } => inner.answered += 1,
-            _ => {}
-        }
-        inner.events.push(event);
-        self.more.notify_all();
+        self.board.change(|notes| {
+            match event {
+                Event::Sent { .. } => notes.sent += 1,
+                Event::Acked { .. } | Event::Refused { .. } => notes.answered += 1,
+                _ => {}
+            }
+            notes.events.push(event);
+        });
     }
 
     pub fn broken(&self, what: String) {
-        self.inner.lock().unwrap().broken.get_or_insert(what);
-        self.more.notify_all();
+        self.board.broken(what);
     }
 
     /// The number of acknowledged changes of this value.
     pub fn times_raised(&self, what: Raised) -> usize {
         let raised = |event: &&Event| matches!(event, Event::Raised { what: raised, .. } if *raised == what);
-        self.inner.lock().unwrap().events.iter().filter(raised).count()
+        self.board.look(|notes| notes.events.iter().filter(raised).count())
     }
 
     pub fn unanswered(&self) -> usize {
-        let inner = self.inner.lock().unwrap();
-        inner.sent - inner.answered
+        self.board.look(|notes| notes.sent - notes.answered)
     }
 
     /// Waits until this many more sends were answered.
     pub fn wait_for_acks(&self, more: usize, limit: Duration) {
-        let wanted = self.inner.lock().unwrap().answered + more;
-        assert!(self.wait(limit, |inner| inner.answered >= wanted), "no progress: {wanted} answers wanted");
+        let wanted = self.board.look(|notes| notes.answered) + more;
+        let is_so = self.board.wait(limit, |notes| notes.answered >= wanted);
+        assert!(is_so, "no progress: {wanted} answers wanted");
     }
 
     /// Waits for this time, or until the round fails.
     pub fn wait_or_quit(&self, time: Duration) {
-        self.wait(time, |_| false);
-    }
-
-    fn wait(&self, limit: Duration, is_so: impl Fn(&Inner) -> bool) -> bool {
-        let clock = Clock::machine();
-        let give_up = clock.monotonic() + limit;
-        let mut inner = self.inner.lock().unwrap();
-        while inner.broken.is_none() {
-            let left = give_up.saturating_sub(clock.monotonic());
-            if is_so(&inner) || left.is_zero() {
-                return is_so(&inner);
-            }
-            inner = self.more.wait_timeout(inner, left).unwrap().0;
-        }
-        let broken = inner.broken.clone();
-        drop(inner); // other threads still note what they see
-        panic!("{broken:?}");
+        self.board.wait_or_quit(time);
     }
 }
 
@@ -571,10 +552,10 @@ impl Administrator {
         let what = Raised::Setting;
         self.history.note(Event::AskedFor { what });
         let topic = ResourceSpecifier::Topic(GROWING);
-        let Ok(told) = self.runtime.block_on(self.client.describe_configs([&topic], &options())) else {
+        let Ok(described) = self.runtime.block_on(self.client.describe_configs([&topic], &options())) else {
             return false;
         };
-        let Some(Ok(topic)) = told.first() else { return false };
+        let Some(Ok(topic)) = described.first() else { return false };
         let value = topic.get(SETTING).and_then(|setting| setting.value.as_deref()?.parse::<i64>().ok());
         // Its default is far above all values that it is set to.
         if let Some(value) = value.filter(|value| *value < 1_000_000) {

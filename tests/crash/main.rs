@@ -8,11 +8,14 @@
 //! `CRASH_SEED=7 cargo test --test crash` repeats the choices of a seed; `CRASH_MINUTES=120` runs new rounds
 //! for two hours.
 
+mod board;
 mod checker;
 mod child;
 mod load;
+mod proxy;
 mod raw;
 mod statics;
+mod transactions;
 mod value;
 mod virtual_brokers;
 
@@ -62,7 +65,7 @@ fn virtual_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknow
             for _ in 0..1 + random.below(3) {
                 let one = any_broker(random);
                 for order in [Order::Stop, Order::Start] {
-                    running.tell(order, one);
+                    running.send(order, one);
                     running.has_done(order, one, DEADLINE);
                     // Every client continues with the new leaders and coordinators.
                     load.history.wait_for_acks(1 + random.below(200), DEADLINE);
@@ -72,10 +75,10 @@ fn virtual_brokers_that_stop_start_and_die_together_lose_nothing_that_was_acknow
             }
             // The process is killed while a broker stops, or after a broker has started again.
             let one = any_broker(random);
-            running.tell(Order::Stop, one);
+            running.send(Order::Stop, one);
             if random.below(2) == 0 {
                 running.has_done(Order::Stop, one, DEADLINE);
-                running.tell(Order::Start, one);
+                running.send(Order::Start, one);
             }
             load.history.wait_or_quit(random.duration(Duration::from_millis(20)));
             tally.unanswered += load.history.unanswered();
@@ -125,7 +128,10 @@ fn round(
         assert!(tally.kills < MOST_KILLS, "seed {seed}: {tally:?}");
         life(&mut running, &load, &mut random, &mut tally);
         tally.kills += 1;
-        running = start_again(home, &mut random, &mut tally);
+        let in_recovery;
+        (running, in_recovery) = start_again(home, &mut random, 2);
+        tally.kills += in_recovery;
+        tally.in_recovery += in_recovery;
         load.ask_for_commits(DEADLINE);
         load.ask_for_changes(DEADLINE);
         load.ask_for_epochs(DEADLINE);
@@ -153,19 +159,19 @@ fn round(
     home.verifies();
 }
 
-/// Starts the broker, and kills it again before it is ready in one of two cases.
-fn start_again(home: &Home, random: &mut Random, tally: &mut Tally) -> Running {
+/// Starts the broker, and kills it again before it is ready in one of `cases` cases. Returns the number of kills too.
+fn start_again(home: &Home, random: &mut Random, cases: usize) -> (Running, usize) {
+    let mut kills = 0;
     loop {
         let starting = home.start();
-        if random.below(2) == 0 {
-            return starting.ready(DEADLINE);
+        if random.below(cases) > 0 {
+            return (starting.ready(DEADLINE), kills);
         }
         match starting.ready_within(random.duration(home.usual_start())) {
-            Ok(running) => return running,
+            Ok(running) => return (running, kills),
             Err(mut starting) => {
                 starting.kill();
-                tally.kills += 1;
-                tally.in_recovery += 1;
+                kills += 1;
             }
         }
     }

@@ -151,9 +151,9 @@ impl Statics {
 
     fn beat(&mut self, nth: usize) -> Result<(), Away> {
         let (id, unsure) = (self.members[nth].id.clone(), self.members[nth].unsure);
-        let told = self.heartbeat(nth, GENERATION, &id)?;
-        let is_right = told == ErrorCode::None || unsure && told == ErrorCode::FencedInstanceId;
-        self.holds(is_right, || format!("a heartbeat of {id} was {told:?}"));
+        let got = self.heartbeat(nth, GENERATION, &id)?;
+        let is_right = got == ErrorCode::None || unsure && got == ErrorCode::FencedInstanceId;
+        self.holds(is_right, || format!("a heartbeat of {id} was {got:?}"));
         Ok(())
     }
 
@@ -166,10 +166,10 @@ impl Statics {
         let id = fenced[random.below(fenced.len())].clone();
         let beaten = self.heartbeat(nth, GENERATION, &id)?;
         self.holds(beaten == ErrorCode::FencedInstanceId, || format!("{id} is back: {beaten:?}"));
-        let told = self.call(9, &commit(nth, &id, i64::MAX))?.topics[0].partitions[0].error_code;
-        if !says_nothing(told) {
-            let is_fenced = told == ErrorCode::FencedInstanceId.code();
-            self.holds(is_fenced, || format!("a commit of {id} was {told}"));
+        let got = self.call(9, &commit(nth, &id, i64::MAX))?.topics[0].partitions[0].error_code;
+        if !says_nothing(got) {
+            let is_fenced = got == ErrorCode::FencedInstanceId.code();
+            self.holds(is_fenced, || format!("a commit of {id} was {got}"));
         }
         self.counts.fenced += 1;
         Ok(())
@@ -182,11 +182,11 @@ impl Statics {
         let member = &mut self.members[nth];
         member.tried_to_commit += 1;
         let (id, offset) = (member.id.clone(), member.tried_to_commit);
-        let told = self.call(9, &commit(nth, &id, offset))?.topics[0].partitions[0].error_code;
-        if says_nothing(told) {
+        let got = self.call(9, &commit(nth, &id, offset))?.topics[0].partitions[0].error_code;
+        if says_nothing(got) {
             return Err(Away);
         }
-        self.holds(told == 0, || format!("a commit of {id} was {told}"));
+        self.holds(got == 0, || format!("a commit of {id} was {got}"));
         self.members[nth].committed = offset;
         self.counts.committed += 1;
         Ok(())
@@ -201,15 +201,15 @@ impl Statics {
         let group =
             OffsetFetchRequestGroup { group_id: GROUP.into(), topics: Some(topics), ..Default::default() };
         let asked = OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() };
-        let told = self.call(8, &asked)?.groups.remove(0);
-        if says_nothing(told.error_code) {
+        let got = self.call(8, &asked)?.groups.remove(0);
+        if says_nothing(got.error_code) {
             return Err(Away);
         }
-        let found = &told.topics[0].partitions[0];
+        let found = &got.topics[0].partitions[0];
         let Member { committed, tried_to_commit, .. } = self.members[nth];
         // A missing commit is returned as −1.
         let offset = found.committed_offset.max(0);
-        let is_right = (told.error_code, found.error_code) == (0, 0);
+        let is_right = (got.error_code, found.error_code) == (0, 0);
         self.holds(is_right && (committed..=tried_to_commit).contains(&offset), || {
             format!("{} committed {committed}, tried {tried_to_commit}, found {found:?}", INSTANCES[nth])
         });
@@ -232,12 +232,12 @@ impl Statics {
             protocol_name: Some("range".into()),
             assignments: assignments.collect(),
         };
-        let told = self.call(5, &request)?;
-        if says_nothing(told.error_code) {
+        let got = self.call(5, &request)?;
+        if says_nothing(got.error_code) {
             return Err(Away);
         }
-        let is_right = told.error_code == 0 && told.assignment == INSTANCES[nth];
-        self.holds(is_right, || format!("{} is assigned {told:?}", INSTANCES[nth]));
+        let is_right = got.error_code == 0 && got.assignment == INSTANCES[nth];
+        self.holds(is_right, || format!("{} is assigned {got:?}", INSTANCES[nth]));
         Ok(())
     }
 
@@ -248,11 +248,11 @@ impl Statics {
             member_id: id.into(),
             group_instance_id: Some(INSTANCES[nth].into()),
         };
-        let told = self.call(4, &request)?.error_code;
-        if says_nothing(told) {
+        let got = self.call(4, &request)?.error_code;
+        if says_nothing(got) {
             return Err(Away);
         }
-        Ok(*ErrorCode::ALL.iter().find(|code| code.code() == told).expect("a code of Kafka's"))
+        Ok(*ErrorCode::ALL.iter().find(|code| code.code() == got).expect("a code of Kafka's"))
     }
 
     /// The connection to the coordinator. After an error the group got no request.

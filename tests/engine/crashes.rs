@@ -15,7 +15,7 @@ use crate::history::{History, LogHistory, Promise, STATIC_GROUP, TopicHistory, c
 
 #[test]
 fn i1_i2_i3_i7_i14_i16_what_was_acknowledged_or_shown_survives_every_crash() {
-    let seeds = seeds();
+    let seeds = seeds(0..1000);
     let mut counts = Counts::default();
     for seed in seeds.clone() {
         live(seed, Durability::Fsync, &mut counts);
@@ -34,13 +34,14 @@ fn weaker_modes_lose_nothing_to_a_kill_and_only_a_tail_to_a_power_cut() {
     }
 }
 
-fn seeds() -> Range<u64> {
+/// The seeds of `ENGINE_SEEDS`, if it is set.
+pub fn seeds(usual: Range<u64>) -> Range<u64> {
     let given = std::env::var("ENGINE_SEEDS").ok();
     let parsed = given.map(|range| {
         let (first, end) = range.split_once("..").expect("ENGINE_SEEDS=first..end");
         first.parse().expect("a number")..end.parse().expect("a number")
     });
-    parsed.unwrap_or(0..1000)
+    parsed.unwrap_or(usual)
 }
 
 /// Counts of the events, because a run without any trouble proves nothing.
@@ -86,6 +87,19 @@ impl Counts {
         ];
         assert!(met.iter().all(|count| **count > 20), "{self:?}");
     }
+}
+
+/// Ends the broker by kill -9, sometimes while it closes, or by a power cut. Returns the disk after it, and whether it was
+/// a kill.
+pub fn die(fs: &SimFs, store: &Store, random: &mut Random) -> (SimFs, bool) {
+    let killed = !fs.is_off() && random.one_in(2);
+    if killed && random.one_in(3) {
+        fs.heal();
+        fs.set_capacity(None);
+        store.close();
+    }
+    let after = if killed { fs.kill() } else { fs.crash(random.below(u64::MAX)) };
+    (after, killed)
 }
 
 pub struct Random(pub u64);
@@ -142,13 +156,8 @@ fn live(seed: u64, durability: Durability, counts: &mut Counts) {
                 store.run_background();
             }
         }
-        let killed = !fs.is_off() && random.one_in(2);
-        if killed && random.one_in(3) {
-            fs.heal();
-            fs.set_capacity(None);
-            store.close();
-        }
-        fs = if killed { fs.kill() } else { fs.crash(random.below(u64::MAX)) };
+        let killed;
+        (fs, killed) = die(&fs, &store, &mut random);
         *(if killed { &mut counts.kills } else { &mut counts.power_cuts }) += 1;
         if !killed && durability != Durability::Fsync {
             promise = Promise::ATail;

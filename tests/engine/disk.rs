@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability, Given};
-use jackdaw::record::{self, BatchBuilder, Checked, Rules};
+use jackdaw::kernel::{Applied, Command, InitTransaction, ProducerAt};
+use jackdaw::record::{self, BatchBuilder, Checked, Header, Rules};
 use jackdaw::storage::local::fs::{Fs, SimFs};
 use jackdaw::storage::local::inspect::{Report, verify};
 use jackdaw::storage::{
-    Isolation, LogError, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreOptions, Topic, Tuning,
+    Isolation, Location, LogError, NewTopic, OpenError, Partition, ReadRange, Store, StoreOptions, Topic,
+    Tuning,
 };
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, ProducerEpoch, ProducerId, Timestamp, Uuid};
@@ -34,7 +36,7 @@ pub fn options(fs: &SimFs, durability: Durability) -> StoreOptions {
         clock: Clock::manual(Timestamp(1_000_000)),
         tuning: SMALL,
         new_id,
-        ..StoreOptions::new(Place::Simulated(fs, PathBuf::from("data")), settings)
+        ..StoreOptions::new(Location::Simulated(fs, PathBuf::from("data")), settings)
     }
 }
 
@@ -81,8 +83,8 @@ pub fn batch_of(producer: i64, epoch: i16, base_sequence: i32, values: &[&str]) 
     checked(batch.build())
 }
 
-/// Every value from `from` to the end, with its offset.
-pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>, LogError> {
+/// Every batch from the one that contains `from` to the end.
+pub fn batches(partition: &Partition, from: Offset) -> Result<Vec<(Header, Bytes)>, LogError> {
     let mut next = from;
     let mut found = Vec::new();
     loop {
@@ -101,15 +103,34 @@ pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>,
         }
         for batch in record::batches(&bytes) {
             let (header, batch) = batch.expect("whole batches");
-            for record in record::records(&batch).expect("readable") {
-                let record = record.expect("readable");
-                if record.offset >= from {
-                    let value = record.value.expect("every value is there");
-                    found.push((record.offset.0, String::from_utf8(value.to_vec()).unwrap()));
-                }
-            }
             next = header.next_offset().expect("there are offsets left");
+            found.push((header, batch));
         }
+    }
+}
+
+/// Every value from `from` to the end, with its offset.
+pub fn values(partition: &Partition, from: Offset) -> Result<Vec<(i64, String)>, LogError> {
+    let mut found = Vec::new();
+    for (_, batch) in batches(partition, from)? {
+        for record in record::records(&batch).expect("readable") {
+            let record = record.expect("readable");
+            if record.offset >= from {
+                let value = record.value.expect("every value is there");
+                found.push((record.offset.0, String::from_utf8(value.to_vec()).unwrap()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Starts the producer of a transactional id that has no open transaction.
+pub fn producer_of(store: &Store, id: &str) -> ProducerAt {
+    let (known, rolls) = (None, vec![]);
+    let init = InitTransaction { id: id.into(), known, timeout_ms: 60_000, two_phase: false, rolls };
+    match now(store.transact(Command::InitTransaction(init))).unwrap() {
+        Applied::TransactionInitialized { producer } => producer,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Data directories of every format that stays are opened by this version. `format-6/` was made by [`make`] below,
+//! Data directories of every format that stays are opened by this version. `format-7/` was made by [`make`] below,
 //! as it was then, in the state that kill -9 leaves: a snapshot and a journal behind it.
 
 use std::collections::BTreeMap;
@@ -7,18 +7,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::config::{BrokerSettings, Given};
-use jackdaw::kernel::{Refusal, Scope};
+use jackdaw::kernel::{CredentialChange, Refusal, Scope};
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::local::fs::{DiskFs, Fs};
 use jackdaw::storage::local::inspect::{self, NextStart};
-use jackdaw::storage::{AppendError, OpenError, Place, Store, StoreOptions, local::repair};
-use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition};
+use jackdaw::storage::{AppendError, Location, OpenError, Store, StoreOptions, local::repair};
+use jackdaw::types::{
+    DelegationToken, EntityName, LeaderEpoch, NodeId, Offset, QuotaChanges, QuotaEntity, ScramCredential,
+    Secret, Timestamp, TopicPartition,
+};
 
 use crate::disk::{SMALL, batch, batch_of, checked, make_topic, now, values};
 use crate::history::{commit, submit};
 
-const FORMAT_6: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-6");
+const FORMAT_7: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/format-7");
 
 fn open(dir: &Path) -> Store {
     try_open(dir).unwrap()
@@ -27,28 +30,28 @@ fn open(dir: &Path) -> Store {
 fn try_open(dir: &Path) -> Result<Store, OpenError> {
     let settings = BrokerSettings::load(Given::default()).unwrap();
     let options =
-        StoreOptions { tuning: SMALL, ..StoreOptions::new(Place::Directory(dir.into()), settings.into()) };
+        StoreOptions { tuning: SMALL, ..StoreOptions::new(Location::Directory(dir.into()), settings.into()) };
     Store::open(options)
 }
 
 #[test]
-fn i17_a_directory_of_format_6_is_opened_with_all_that_is_in_it() {
+fn i17_a_directory_of_format_7_is_opened_with_all_that_is_in_it() {
     let copy = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_6), copy.path());
+    copy_tree(Path::new(FORMAT_7), copy.path());
     let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
-    assert!(meta.starts_with("format=6\n") && meta.contains("\nchecksum="), "{meta}");
+    assert!(meta.starts_with("format=7\n") && meta.contains("\nchecksum="), "{meta}");
     check(copy.path());
     drop(check_end(copy.path()));
     // The witness knows that the journal was longer.
     let cut = tempfile::tempdir().unwrap();
-    copy_tree(Path::new(FORMAT_6), cut.path());
+    copy_tree(Path::new(FORMAT_7), cut.path());
     for journal in fs::read_dir(cut.path().join("journal")).unwrap() {
         fs::remove_file(journal.unwrap().path()).unwrap();
     }
     assert!(matches!(try_open(cut.path()), Err(OpenError::Damaged { .. })));
 }
 
-/// Formats 1 to 5 were written by builds before the first release only. The formats before 4 had no checksum.
+/// Formats 1 to 6 were written by builds before the first release only. The formats before 4 had no checksum.
 #[test]
 fn i17_a_directory_of_an_unreleased_format_is_refused_in_one_line_and_not_changed() {
     let made = tempfile::tempdir().unwrap();
@@ -56,15 +59,18 @@ fn i17_a_directory_of_an_unreleased_format_is_refused_in_one_line_and_not_change
     let meta = fs::read_to_string(made.path().join("meta")).unwrap();
     let (_, rest) = meta.split_once('\n').unwrap();
     let (rest, _) = rest.split_once("checksum=").unwrap();
-    for format in 1..=5 {
+    for format in 1..=6 {
         let covered = format!("format={format}\n{rest}");
         let checksum = format!("checksum={:08x}\n", crc32c::crc32c(covered.as_bytes()));
         let meta = if format < 4 { covered } else { covered + &checksum };
         fs::write(made.path().join("meta"), &meta).unwrap();
         let refused = try_open(made.path()).map(drop).unwrap_err();
         assert!(matches!(refused, OpenError::Older { .. }), "{refused}");
-        let said = refused.to_string();
-        assert!(said.contains(&format!("has format {format}, ")) && said.lines().count() == 1, "{said}");
+        let message = refused.to_string();
+        assert!(
+            message.contains(&format!("has format {format}, ")) && message.lines().count() == 1,
+            "{message}"
+        );
         let disk: Arc<dyn Fs> = Arc::new(DiskFs);
         let report = inspect::verify(&disk, made.path()).unwrap();
         assert!(matches!(report.next_start, NextStart::Refused(OpenError::Older { .. })));
@@ -110,6 +116,40 @@ fn check_placement(store: &Store) {
     let stored = BTreeMap::from([("log.retention.ms".to_owned(), "7000".to_owned())]);
     assert_eq!(store.settings().get(&Scope::DefaultBroker), Some(&stored));
     assert_eq!(store.settings().scopes().len(), 1);
+    let (entity, _) = quota();
+    let values = BTreeMap::from([("producer_byte_rate".to_owned(), 1000.0)]);
+    assert_eq!(store.quotas().iter().collect::<Vec<_>>(), [(&entity, &values)]);
+    let credentials = store.credentials();
+    assert_eq!(credentials.get("alice", 1), credential_of("alice", 1).credential.as_ref());
+    assert_eq!(credentials.users().len(), 1, "ben was removed after the snapshot");
+    let tokens = store.tokens();
+    assert_eq!(tokens.get("kept"), Some(&DelegationToken { expires: Timestamp(8), ..token() }));
+    assert_eq!(tokens.iter().len(), 1, "the other one was removed after the snapshot");
+}
+
+fn credential_of(user: &str, mechanism: i8) -> CredentialChange {
+    let credential = ScramCredential {
+        iterations: 4096,
+        salt: Secret::new(user),
+        stored_key: Secret::new([1; 32]),
+        server_key: Secret::new([2; 32]),
+    };
+    CredentialChange { user: user.to_owned(), mechanism, credential: Some(credential) }
+}
+
+fn token() -> DelegationToken {
+    let credential = credential_of("alice", 1).credential.unwrap();
+    DelegationToken {
+        owner: "User:alice".to_owned(),
+        requester: "User:admin".to_owned(),
+        renewers: vec!["User:ben".to_owned()],
+        issued: Timestamp(1),
+        expires: Timestamp(5),
+        max: Timestamp(9),
+        hmac_digest: Secret::new([3; 32]),
+        sha_256: credential.clone(),
+        sha_512: credential,
+    }
 }
 
 /// Checks the directory again, after this version has opened and closed it.
@@ -157,6 +197,12 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
+/// A quota, and how it is set.
+fn quota() -> (QuotaEntity, QuotaChanges) {
+    let entity = QuotaEntity::UserAndClientId(EntityName::named("ann"), EntityName::Default);
+    (entity, QuotaChanges::from([("producer_byte_rate".to_owned(), Some(1000.0))]))
+}
+
 fn make(target: &Path) {
     let made = tempfile::tempdir().unwrap();
     let store = open(made.path());
@@ -168,6 +214,10 @@ fn make(target: &Path) {
     let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
     let settings = [set("log.retention.ms", "7000"), set("log.retention.bytes", "1")];
     now(store.alter_settings(Scope::DefaultBroker, settings.into())).unwrap();
+    now(store.alter_credentials(vec![credential_of("alice", 1), credential_of("ben", 2)])).unwrap();
+    for id in ["kept", "gone"] {
+        now(store.create_token(id.to_owned(), token())).unwrap();
+    }
     let gone = make_topic(&store, "gone", 1);
     now(store.append(gone.partition(0).unwrap(), batch(&["gone"]))).unwrap();
     for number in 0..20 {
@@ -201,6 +251,11 @@ fn make(target: &Path) {
     now(store.alter_topic(spread, [set("retention.ms", "1000")].into())).unwrap();
     let gone = [("log.retention.bytes".to_owned(), None)];
     now(store.alter_settings(Scope::DefaultBroker, gone.into())).unwrap();
+    now(store.alter_credentials(vec![CredentialChange { credential: None, ..credential_of("ben", 2) }]))
+        .unwrap();
+    now(store.change_token("kept".to_owned(), Some(Timestamp(8)))).unwrap();
+    now(store.change_token("gone".to_owned(), None)).unwrap();
     now(store.set_brokers(vec![NodeId(1)])).unwrap();
+    now(store.alter_quotas(vec![quota()])).unwrap();
     copy_tree(made.path(), target);
 }

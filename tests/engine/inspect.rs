@@ -1,11 +1,14 @@
 //! The output of `jackdaw log verify` and `jackdaw log dump` for data directories.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use jackdaw::kernel::{CredentialChange, Scope};
 use jackdaw::storage::local::fs::{Fs, Open, SimFs, read_all};
 use jackdaw::storage::local::inspect::{Account, Finding, NextStart, dump, verify};
 use jackdaw::storage::{OpenError, Store};
+use jackdaw::types::{DelegationToken, ScramCredential, Secret, Timestamp};
 
 use crate::disk::{batch, files, look, make_topic, now, open};
 
@@ -157,6 +160,42 @@ fn a_dump_has_a_line_for_every_batch_record_and_entry() {
     assert!(
         journal.contains("CreateTopic") && journal.contains("Commit") && journal.contains("mark synced=")
     );
+}
+
+#[test]
+fn a_dump_hides_passwords_and_keys() {
+    let fs = SimFs::new(1);
+    let store = filled(&fs);
+    let jaas = "listener.name.outside.plain.sasl.jaas.config".to_owned();
+    let changes = BTreeMap::from([(jaas.clone(), Some("geheim".to_owned()))]);
+    now(store.alter_settings(Scope::DefaultBroker, changes)).unwrap();
+    let secret = Secret::new("geheim");
+    let credential = ScramCredential {
+        iterations: 4096,
+        salt: secret.clone(),
+        stored_key: secret.clone(),
+        server_key: secret,
+    };
+    let user = "alice".to_owned();
+    let change = CredentialChange { user, mechanism: 1, credential: Some(credential.clone()) };
+    now(store.alter_credentials(vec![change])).unwrap();
+    let token = DelegationToken {
+        owner: "User:alice".to_owned(),
+        requester: "User:alice".to_owned(),
+        renewers: Vec::new(),
+        issued: Timestamp(1),
+        expires: Timestamp(5),
+        max: Timestamp(9),
+        hmac_digest: Secret::new("geheim"),
+        sha_256: credential.clone(),
+        sha_512: credential,
+    };
+    now(store.create_token("token".to_owned(), token)).unwrap();
+    let journal = dumped(&fs, "data/journal", true);
+    assert!(journal.contains(&jaas) && journal.contains("alice"), "{journal}");
+    // Neither as text nor as a list of bytes.
+    assert!(!journal.contains("geheim") && !journal.contains("103, 101, 104"), "{journal}");
+    assert_eq!(journal.matches("[hidden]").count(), 4 + 7, "{journal}");
 }
 
 #[test]

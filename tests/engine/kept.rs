@@ -306,10 +306,10 @@ fn a_journal_that_cannot_be_read_refuses_the_start_with_file_byte_and_next_step(
     let (fs, _) = without_its_segment();
     for (error, next_step) in [(Errno::IO, "jackdaw log repair"), (Errno::ACCESS, "permission")] {
         fs.fail(Fault { path: "data/journal/".into(), error, lasting: true, ..Fault::next(Operation::Read) });
-        let said = open(&fs).err().unwrap().to_string();
+        let message = open(&fs).err().unwrap().to_string();
         assert!(
-            said.contains(".journal: ") && said.contains("at byte 0") && said.contains(next_step),
-            "{said}"
+            message.contains(".journal: ") && message.contains("at byte 0") && message.contains(next_step),
+            "{message}"
         );
         fs.heal();
     }

@@ -1,6 +1,8 @@
 //! The store on a simulated disk: acknowledged and shown records survive every crash.
 
+mod aborted;
 mod clock;
+mod compacted_transactions;
 mod compaction;
 #[path = "../fuzz/corpus.rs"]
 mod corpus;
@@ -19,3 +21,4 @@ mod repair;
 mod scrub;
 mod stories;
 mod targets;
+mod transactions;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability};
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs};
-use jackdaw::storage::{NewTopic, Partition, Place, Store, StoreOptions};
+use jackdaw::storage::{Location, NewTopic, Partition, Store, StoreOptions};
 use jackdaw::types::{Offset, Timestamp};
 use rustix::io::Errno;
 
@@ -234,7 +234,7 @@ fn i10_a_topic_that_comes_and_goes_under_everybodys_hands_breaks_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Arc::new(BrokerSettings::default());
     let opened = || {
-        let mut given = StoreOptions::new(Place::Directory(dir.path().to_owned()), Arc::clone(&settings));
+        let mut given = StoreOptions::new(Location::Directory(dir.path().to_owned()), Arc::clone(&settings));
         given.tuning = crate::disk::SMALL;
         given.tuning.snapshot_bytes = 1 << 16;
         Store::open(given).unwrap()

@@ -76,8 +76,11 @@ fn a_journal_that_is_gone_is_given_up_with_what_it_held_and_the_old_files_are_ke
     fs.remove(&in_use).unwrap();
     let refusal = open(&fs).err().unwrap();
     assert!(matches!(refusal, OpenError::Damaged { .. }));
-    let said = refusal.to_string();
-    assert!(said.contains(in_use.to_str().unwrap()) && said.contains("jackdaw log repair"), "{said}");
+    let message = refusal.to_string();
+    assert!(
+        message.contains(in_use.to_str().unwrap()) && message.contains("jackdaw log repair"),
+        "{message}"
+    );
 
     let planned = plan_for(&fs);
     let text = planned.losses.join("\n");
@@ -143,8 +146,8 @@ fn without_a_snapshot_that_can_be_read_every_directory_is_kept_aside() {
     for entry in fs.list(Path::new("data/snapshot")).unwrap() {
         fs.flip_bit(&Path::new("data/snapshot").join(entry.name), 300).unwrap();
     }
-    let said = open(&fs).err().unwrap().to_string();
-    assert!(said.contains("no snapshot can be read"), "{said}");
+    let message = open(&fs).err().unwrap().to_string();
+    assert!(message.contains("no snapshot can be read"), "{message}");
     let aside = repair(&shared(&fs), Path::new(ROOT)).unwrap();
     open(&fs).unwrap();
     let kept = read_all(&fs, &aside.join("topics/orders-0/00000000000000000000.log"), u64::MAX);
@@ -178,8 +181,8 @@ fn a_damaged_meta_is_put_right_from_its_copy_without_a_loss() {
         if !with_copy {
             fs.flip_bit(Path::new("data/LOCK"), 8 * 30).unwrap();
         }
-        let said = open(&fs).err().unwrap().to_string();
-        assert!(said.contains("data/meta: its checksum is wrong"), "{said}");
+        let message = open(&fs).err().unwrap().to_string();
+        assert!(message.contains("data/meta: its checksum is wrong"), "{message}");
         let planned = plan_for(&fs);
         assert_eq!((planned.refusal.is_some(), planned.losses.len()), (true, usize::from(!with_copy)));
         repair(&shared(&fs), Path::new(ROOT)).unwrap();
@@ -198,13 +201,13 @@ fn i17_a_damaged_meta_of_another_version_is_left_to_that_version() {
     let lock = Path::new("data/LOCK");
     let text = String::from_utf8(read_all(&fs, lock, 1000).unwrap()).unwrap();
     let (covered, _) = text.split_once("checksum=").unwrap();
-    let covered = covered.replace("format=6\n", "format=7\n");
+    let covered = covered.replace("format=7\n", "format=8\n");
     let text = format!("{covered}checksum={:08x}\n", crc32c::crc32c(covered.as_bytes()));
     fs.open(lock, Open::Write).unwrap().write_at(&[IoSlice::new(text.as_bytes())], 0).unwrap();
     fs.flip_bit(Path::new("data/meta"), 8 * 70).unwrap();
     let before = files(&fs, Path::new("data/journal"));
-    assert!(matches!(plan(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 7, .. })));
-    assert!(matches!(repair(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 7, .. })));
+    assert!(matches!(plan(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 8, .. })));
+    assert!(matches!(repair(&shared(&fs), Path::new(ROOT)), Err(OpenError::Newer { format: 8, .. })));
     assert_eq!(read_all(&fs, Path::new("data/meta"), 1000).unwrap(), text.as_bytes());
     assert_eq!(files(&fs, Path::new("data/journal")), before);
 }

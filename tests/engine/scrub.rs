@@ -7,7 +7,7 @@ use std::time::Duration;
 use jackdaw::config::{BrokerSettings, Durability};
 use jackdaw::storage::local::fs::{Fs, SimFs};
 use jackdaw::storage::local::inspect::verify;
-use jackdaw::storage::{LogError, Place, Store, StoreOptions, Topic};
+use jackdaw::storage::{Location, LogError, Store, StoreOptions, Topic};
 use jackdaw::types::Offset;
 
 use crate::disk::{batch, make_topic, now, open, options, values};
@@ -63,7 +63,7 @@ fn on_a_real_disk_too() {
     use std::os::unix::fs::FileExt;
     let dir = tempfile::tempdir().unwrap();
     let settings = Arc::new(BrokerSettings::default());
-    let place = Place::Directory(dir.path().join("data"));
+    let place = Location::Directory(dir.path().join("data"));
     let store = Store::open(StoreOptions::new(place, settings)).unwrap();
     let topic = filled(&store);
     store.scrub(WEEK, WEEK);

@@ -1,20 +1,21 @@
 //! Short scenarios of one store: each begins with an empty disk.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::config::{BrokerSettings, Durability, Given};
-use jackdaw::kernel::{Refusal, Scope};
-use jackdaw::record::{BatchBuilder, Codec};
+use jackdaw::kernel::{Applied, Command, EndTransaction, EndedBy, InitTransaction, Refusal, Scope};
+use jackdaw::record::{BatchBuilder, Codec, Producer};
 use jackdaw::storage::extent::ListedBatch;
 use jackdaw::storage::groups::GroupStore;
 use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs, read_all};
 use jackdaw::storage::{
-    AppendError, Isolation, LogError, OpenError, Partition, ReadRange, Store, StoreError, StoreOptions,
-    Topic, TopicError, Unavailable, Waiter,
+    AppendError, Isolation, LogError, NewTopic, OpenError, Partition, ReadRange, Store, StoreError,
+    StoreOptions, Topic, TopicError, Unavailable, Waiter,
 };
 use jackdaw::time::Clock;
-use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition, TransactionEnd};
 use rustix::io::Errno;
 
 use crate::disk::{batch, batch_of, checked, make_topic, now, open, options, values};
@@ -240,6 +241,75 @@ fn i11_on_a_full_disk_what_makes_room_goes_on() {
     let topic = store.topics().by_name("t").cloned().unwrap();
     let starts: Vec<_> = topic.partitions.iter().map(|log| log.ends().log_start).collect();
     assert_eq!((starts, store.topics().by_name("u").is_some()), (vec![Offset(15), Offset(1)], false));
+}
+
+#[test]
+fn i11_transactions_that_never_end_hold_no_room_and_are_ended_on_a_full_disk() {
+    let fs = SimFs::new(5);
+    let store = open(&fs).unwrap();
+    let overrides = BTreeMap::from([("retention.bytes".to_owned(), "8000".to_owned())]);
+    let topic = now(store.create_topic(NewTopic { name: "t".into(), partitions: 1, overrides })).unwrap();
+    let log = topic.partition(0).unwrap();
+    let init = |store: &Store, id: &str| {
+        let (known, rolls) = (None, Vec::new());
+        let init = InitTransaction { id: id.to_owned(), known, timeout_ms: i32::MAX, two_phase: true, rolls };
+        now(store.transact(Command::InitTransaction(init)))
+    };
+    for id in ["one", "two"] {
+        let Ok(Applied::TransactionInitialized { producer }) = init(&store, id) else { panic!("it is new") };
+        let producer = Producer { id: producer.id, epoch: producer.epoch, base_sequence: 0 };
+        let batch = BatchBuilder::new().producer(producer).transactional().value(Timestamp(999_000), id);
+        now(store.append_and_join(log, checked(batch.build()))).unwrap();
+    }
+    let long = "y".repeat(1000);
+    let journal = |fs: &SimFs| fs.list(Path::new("data/journal")).unwrap().len();
+    let mut most = 0;
+    for number in 0..200 {
+        now(store.append(log, batch(&[&long]))).unwrap();
+        store.housekeep();
+        store.run_background();
+        if number == 50 {
+            most = fs.used();
+        }
+    }
+    assert!(
+        fs.used() < most + 8_000 && journal(&fs) < 6,
+        "{} bytes after {most}, {}",
+        fs.used(),
+        journal(&fs)
+    );
+    let ends = log.ends();
+    assert!(ends.log_start > Offset(100), "retention goes on behind the transactions: {ends:?}");
+    assert_eq!(ends.last_stable, ends.log_start);
+    fs.set_capacity(Some(fs.used() + 3_000));
+    while now(store.append(log, batch(&[&long]))).is_ok() {
+        store.run_background();
+    }
+    fs.set_capacity(Some(fs.used()));
+    assert_eq!(now(store.append(log, batch(&[&long]))), Err(AppendError::Unavailable(Unavailable::Full)));
+    assert!(values(log, log.ends().log_start).unwrap().len() > 5, "reads go on");
+    let producer = store.transactions().get("one").unwrap().producer;
+    let end = EndTransaction {
+        id: "one".to_owned(),
+        producer,
+        began: None,
+        end: TransactionEnd::Commit,
+        by: EndedBy::ClientWithNewEpoch,
+        rolls: Vec::new(),
+    };
+    let ended = now(store.transact(Command::EndTransaction(end)));
+    assert!(matches!(ended, Ok(Applied::TransactionEnded(_))), "{ended:?}");
+    let aborted = init(&store, "two");
+    assert!(matches!(aborted, Ok(Applied::TransactionEnded(_))), "{aborted:?}");
+    let again = init(&store, "two");
+    assert!(matches!(again, Ok(Applied::TransactionInitialized { .. })), "{again:?}");
+    let ends = log.ends();
+    assert_eq!(ends.last_stable, ends.high_watermark);
+    let fs = fs.crash(3);
+    drop(store);
+    let store = open(&fs).unwrap();
+    assert_eq!(log_of(&store).ends(), ends);
+    assert_eq!(store.transactions().count_open(), 0);
 }
 
 #[test]

@@ -1,6 +1,14 @@
 //! The fuzz targets that belong to no other test, over the committed corpus. `fuzz/README.md` lists all targets.
 
 mod corpus;
+#[cfg(feature = "security")]
+mod logins;
+#[cfg(feature = "security")]
+mod security;
+#[cfg(feature = "security")]
+#[path = "../wire/source.rs"]
+#[expect(dead_code, reason = "tests/wire uses the rest")]
+mod source;
 mod targets;
 
 use corpus::replay;

@@ -1,6 +1,6 @@
 //! The cost of a change to one topic does not depend on the number of topics. It is counted in bytes
 //! allocated by this thread, which are the same on every machine. The same holds for a commit to a group. Also checks
-//! the memory of producers and groups.
+//! the memory of producers, groups, transactional ids, credentials and tokens.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -9,15 +9,21 @@ use std::ops::Range;
 use jackdaw::kernel::group::{GroupRecord, Member, Opaque};
 use jackdaw::kernel::offsets::{CommittedOffset, OffsetChange};
 use jackdaw::kernel::producers::PRODUCER_BYTES;
-use jackdaw::kernel::{BatchFlags, Command, Commit, CreateTopic, Place, ProducerStamp, Shard};
+use jackdaw::kernel::{
+    Applied, BatchFlags, Command, Commit, CreateTopic, CredentialChange, InitTransaction, JoinTransaction,
+    Place, ProducerStamp, Shard,
+};
+use jackdaw::protocol::messages::MetadataRequest;
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use jackdaw::protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
-
+use jackdaw::storage::Location;
+use jackdaw::time::Clock;
 use jackdaw::types::{
-    LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition, Uuid,
+    DelegationToken, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, ScramCredential, ScramHash,
+    Secret, Timestamp, TopicPartition, Uuid,
 };
 
 #[path = "../counting/mod.rs"]
@@ -151,6 +157,129 @@ fn groups_take_no_more_memory_than_the_kernel_counts() {
         shard.apply(Timestamp(0), &Command::Group { group, after, changes }).unwrap();
     }
     assert_eq!(shard.groups().bytes(), 0);
+}
+
+#[test]
+fn credentials_take_no_more_memory_than_the_kernel_counts() {
+    let mut shard = Shard::new(NodeId(1));
+    let before = ASKED.get() - GIVEN_BACK.get();
+    let mut alter = |credential: Option<&ScramCredential>| {
+        for number in 0..2_000 {
+            let user = format!("user-{number}");
+            let change = |hash: &ScramHash| {
+                let (user, mechanism) = (user.clone(), hash.number());
+                CredentialChange { user, mechanism, credential: credential.cloned() }
+            };
+            let changes = ScramHash::ALL.iter().map(change).collect();
+            shard.apply(Timestamp(0), &Command::AlterCredentials { changes }).unwrap();
+        }
+        shard.credentials().bytes()
+    };
+    let (salt, key) = (Secret::new([7; 32]), Secret::new([7; 64]));
+    let credential = ScramCredential { iterations: 4_096, salt, stored_key: key.clone(), server_key: key };
+    let account = alter(Some(&credential));
+    let held = usize::try_from(ASKED.get() - GIVEN_BACK.get() - before).unwrap();
+    // The system's allocator takes more than it was asked for.
+    assert!((account / 3 * 2..=account).contains(&held), "{held} bytes are held, {account} are counted");
+    assert_eq!(alter(None), 0);
+}
+
+#[test]
+fn delegation_tokens_take_no_more_memory_than_the_kernel_counts() {
+    let mut shard = Shard::new(NodeId(1));
+    let before = ASKED.get() - GIVEN_BACK.get();
+    let (salt, key) = (Secret::new([7; 32]), Secret::new([7; 64]));
+    let credential = ScramCredential { iterations: 4_096, salt, stored_key: key.clone(), server_key: key };
+    for number in 0..2_000 {
+        let owner = format!("User:user-{number}");
+        let token = DelegationToken {
+            requester: owner.clone(),
+            renewers: vec!["User:renewer".to_owned(); number % 5],
+            owner,
+            issued: Timestamp(0),
+            expires: Timestamp(1),
+            max: Timestamp(2),
+            hmac_digest: Secret::new([7; 32]),
+            sha_256: credential.clone(),
+            sha_512: credential.clone(),
+        };
+        let create = Command::CreateToken { id: format!("{number:022}"), token: Box::new(token) };
+        shard.apply(Timestamp(0), &create).unwrap();
+    }
+    let account = shard.tokens().bytes();
+    let held = usize::try_from(ASKED.get() - GIVEN_BACK.get() - before).unwrap();
+    // The system's allocator takes more than it was asked for.
+    assert!((account / 3 * 2..=account).contains(&held), "{held} bytes are held, {account} are counted");
+    shard.apply(Timestamp(0), &Command::ExpireTokens { now: Timestamp(2) }).unwrap();
+    assert_eq!(shard.tokens().bytes(), 0);
+}
+
+/// Opens a transaction of this id, with a partition for each of these.
+fn open_transaction(shard: &mut Shard, id: &str, partitions: Range<i32>, groups: &[&str]) {
+    let (known, rolls) = (None, Vec::new());
+    let init = InitTransaction { id: id.to_owned(), known, timeout_ms: 60_000, two_phase: false, rolls };
+    shard.apply(Timestamp(0), &Command::InitTransaction(init)).unwrap();
+    let producer = shard.transactions().get(id).unwrap().producer;
+    let partitions = partitions.map(|index| TopicPartition::new(Uuid([7; 16]), index)).collect();
+    let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+    let join = JoinTransaction { id: id.to_owned(), producer, partitions, groups };
+    shard.apply(Timestamp(0), &Command::JoinTransaction(join)).unwrap();
+}
+
+#[test]
+fn transactional_ids_take_what_their_account_says_and_a_hundred_thousand_open_ones_fit_into_the_default() {
+    // With many partitions, with groups, and with one partition.
+    let shapes =
+        [(5_000, 20, &["group-with-a-name"][..]), (5_000, 0, &["a", "b", "c"][..]), (100_000, 1, &[][..])];
+    for (ids, partitions, groups) in shapes {
+        let mut shard = Shard::new(NodeId(1));
+        let replicas = vec![vec![NodeId(1)]; 20];
+        let create =
+            CreateTopic { id: Uuid([7; 16]), name: "t".into(), overrides: BTreeMap::new(), replicas };
+        shard.apply(Timestamp(0), &Command::CreateTopic(create)).unwrap();
+        let before = ASKED.get() - GIVEN_BACK.get();
+        for number in 0..ids {
+            open_transaction(&mut shard, &format!("billing-{number}"), 0..partitions, groups);
+        }
+        let held = usize::try_from(ASKED.get() - GIVEN_BACK.get() - before).unwrap();
+        let account = shard.transactions().bytes();
+        // The system's allocator takes more than it was asked for.
+        let is_right = (account / 3 * 2..=account).contains(&held);
+        assert!(
+            is_right,
+            "{partitions} partitions, {groups:?}: {held} bytes are held, {account} are counted"
+        );
+        assert_eq!(shard.transactions().count_open(), ids);
+        assert!(account < 128 << 20, "{account} bytes are counted for {ids} ids");
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_open_transactions_time_out_together() {
+    const IDS: usize = 3_000;
+    let clock = Clock::manual(Timestamp(1_790_000_000_000));
+    let settings = [("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100")];
+    let node = Node::timed(Location::Memory, &settings, clock.clone()).await;
+    node.topic("t", 1).await;
+    let partitions = vec![TopicPartition::new(node.store.topics().by_name("t").unwrap().id, 0)];
+    for number in 0..IDS {
+        let (id, known, rolls) = (format!("billing-{number}"), None, Vec::new());
+        let init = InitTransaction { id: id.clone(), known, timeout_ms: 60_000, two_phase: false, rolls };
+        let begun = node.store.transact(Command::InitTransaction(init)).await.unwrap();
+        let Applied::TransactionInitialized { producer } = begun else { panic!("{begun:?}") };
+        let join = JoinTransaction { id, producer, partitions: partitions.clone(), groups: Vec::new() };
+        node.store.transact(Command::JoinTransaction(join)).await.unwrap();
+    }
+    assert_eq!(node.store.transactions().count_open(), IDS);
+    let mut client = node.client().await;
+    while node.store.transactions().count_open() > 0 {
+        clock.set(Timestamp(clock.now().0 + 10_000));
+        // The broker serves others meanwhile.
+        assert_eq!(client.call(12, MetadataRequest::default()).await.brokers.len(), 1);
+    }
+    assert_eq!(node.store.counts().transactions_timed_out.get(), IDS as u64);
+    let markers = node.partition("t", 0).ends();
+    assert_eq!((markers.last_stable.0, markers.high_watermark.0), (IDS as i64, IDS as i64));
 }
 
 /// `cargo test --release --test growth -- --ignored --nocapture`

@@ -3,8 +3,8 @@
 //! with that crate, because it loses repeated keys.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use jackdaw::record::{BatchBuilder, Codec, Record, check_produced, records};
-use jackdaw::types::{Offset, Timestamp};
+use jackdaw::record::{BatchBuilder, Codec, Marker, Record, check_produced, records};
+use jackdaw::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TransactionEnd};
 use kafka_protocol::records::{
     Compression, Record as TheirRecord, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
     TimestampType,
@@ -55,6 +55,38 @@ fn batches_of_apache_kafka_are_read() {
         assert_eq!(checked.header.max_timestamp, Timestamp(2000));
         let read: Vec<_> = records(&checked.bytes).unwrap().map(Result::unwrap).collect();
         assert!(read == of_kafka(), "{codec:?}");
+    }
+}
+
+fn marker(end: TransactionEnd) -> Marker {
+    Marker {
+        producer: ProducerId(4_000_000_001),
+        epoch: ProducerEpoch(32_767),
+        end,
+        coordinator_epoch: 5,
+        time: Timestamp(1_700_000_000_123),
+    }
+}
+
+#[test]
+fn f15_markers_have_the_bytes_of_apache_kafka_s() {
+    let commit = marker(TransactionEnd::Commit).batch(Offset(1_234_567), LeaderEpoch(7));
+    assert_eq!(commit, &include_bytes!("kafka/commit.batch")[..]);
+    let abort = marker(TransactionEnd::Abort).batch(Offset(1_234_567), LeaderEpoch(7));
+    assert_eq!(abort, &include_bytes!("kafka/abort.batch")[..]);
+}
+
+#[test]
+fn markers_are_read_by_another_implementation() {
+    for (end, kind) in [(TransactionEnd::Abort, 0), (TransactionEnd::Commit, 1)] {
+        let mut batch = marker(end).batch(Offset(70), LeaderEpoch(7));
+        let read = RecordBatchDecoder::decode(&mut batch).unwrap().records;
+        let [record] = &read[..] else { panic!("{read:?}") };
+        assert!(record.control && record.transactional);
+        assert_eq!((record.offset, record.partition_leader_epoch, record.sequence), (70, 7, -1));
+        assert_eq!((record.producer_id, record.producer_epoch), (4_000_000_001, 32_767));
+        assert_eq!(record.key.as_deref(), Some(&[0, 0, 0, kind][..]));
+        assert_eq!(record.value.as_deref(), Some(&[0, 0, 0, 0, 0, 5][..]));
     }
 }
 

@@ -158,7 +158,7 @@ fn a_very_compressible_batch_is_taken_found_by_its_time_and_compacted_piece_by_p
             assert_eq!(newest(&batch, Offset(1)).unwrap().unwrap().offset, Offset(1));
             let keys: Result<Vec<_>, _> = keys(&batch).unwrap().collect();
             assert_eq!(keys.unwrap().len(), 3);
-            let cleaned = clean(&batch, NOW, Duration::MAX, |offset, _| offset != Offset(1));
+            let cleaned = clean(&batch, NOW, Some(Duration::MAX), |offset, _| offset != Offset(1));
             let Ok(Cleaned::Rewritten(cleaned)) = cleaned else { panic!("{codec:?}: {cleaned:?}") };
             let left: Vec<_> = jackdaw::record::keys(&cleaned).unwrap().map(|key| key.unwrap().0).collect();
             assert_eq!(left, [Offset(0), Offset(2)]);

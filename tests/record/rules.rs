@@ -115,13 +115,13 @@ fn p3_a_wrong_max_timestamp_of_a_compressed_batch_is_made_true() {
         let times = [NOW.0, NOW.0 + 50, NOW.0 + 20];
         let builder = BatchBuilder::new().codec(codec);
         let sent = times.iter().fold(builder, |batch, time| batch.value(Timestamp(*time), "v")).build();
-        for said in [-1, 0, NOW.0 - 1, NOW.0 + 5, NOW.0 + 49, NOW.0 + 51, NOW.0 + 2 * HOUR, i64::MAX] {
+        for claimed in [-1, 0, NOW.0 - 1, NOW.0 + 5, NOW.0 + 49, NOW.0 + 51, NOW.0 + 2 * HOUR, i64::MAX] {
             let mut lying = sent.to_vec();
-            lying[35..43].copy_from_slice(&said.to_be_bytes());
+            lying[35..43].copy_from_slice(&claimed.to_be_bytes());
             let crc = crc_of(&lying);
             lying[17..21].copy_from_slice(&crc.to_be_bytes());
             let checked = check_produced(lying.into(), &rules()).unwrap();
-            assert_eq!(checked.bytes, sent, "{codec:?} {said}");
+            assert_eq!(checked.bytes, sent, "{codec:?} {claimed}");
             assert_eq!(checked.newest, Some(1));
         }
     }

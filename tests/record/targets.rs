@@ -108,7 +108,7 @@ pub fn any_records(codec: u8, count: i32, bytes: &[u8]) -> bool {
     let in_order =
         |records: &Vec<Record>| records.iter().enumerate().all(|(at, record)| record.offset.0 == at as i64);
     let found = first_since(&batch, Timestamp(i64::MAX), Offset(i64::MAX));
-    let _ = clean(&batch, Timestamp(i64::MAX), Duration::ZERO, |offset, _| offset.0 % 2 == 0);
+    let _ = clean(&batch, Timestamp(i64::MAX), Some(Duration::ZERO), |offset, _| offset.0 % 2 == 0);
     let Ok(checked) = checked else {
         let too_old = |records: &Vec<Record>| records.iter().any(|record| record.timestamp.0 < -1);
         assert!(read.as_ref().map_or(true, |read| !in_order(read) || too_old(read)), "{read:?}");

@@ -10,30 +10,6 @@ use crate::recode::{self, message};
 use crate::source::Source;
 use crate::vectors::{self, Vector};
 
-/// One to four small changes: a bit, a byte, a wrong number, a piece removed, moved or doubled.
-pub fn mutate(data: &mut Vec<u8>, source: &mut Source) {
-    const NUMBERS: [u8; 7] = [0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x0f];
-    for _ in 0..=source.below(4) {
-        if data.is_empty() {
-            return;
-        }
-        let at = source.below(data.len());
-        let end = (at + 1 + source.below(8)).min(data.len());
-        match source.below(6) {
-            0 => data[at] ^= 1 << source.below(8),
-            1 => data[at] = source.number() as u8,
-            2 => data[at..end].fill(NUMBERS[source.below(NUMBERS.len())]),
-            3 => drop(data.drain(at..end)),
-            4 => data.truncate(at),
-            _ => {
-                let piece = data[at..end].to_vec();
-                let place = source.below(data.len());
-                data.splice(place..place, piece);
-            }
-        }
-    }
-}
-
 /// The frame of a request, and its key.
 fn request_frame(vector: &Vector) -> Option<(i16, Vec<u8>)> {
     let (key, header) = (vector.key?, vector.header?);
@@ -62,7 +38,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     for (key, (mut frame, version)) in largest {
         seeds.push((format!("{key}-{version}"), frame.clone()));
         if key % 4 == 0 {
-            mutate(&mut frame, &mut source);
+            source.mutate(&mut frame);
             seeds.push((format!("{key}-{version}-mutated"), frame));
         }
     }
@@ -85,7 +61,7 @@ fn mutated_messages_never_panic_and_read_as_they_were_written() {
         let Some(codec) = codecs.iter().find(|codec| codec.name == vector.name) else { continue };
         for _ in 0..10 {
             let mut data = vector.bytes.to_vec();
-            mutate(&mut data, &mut source);
+            source.mutate(&mut data);
             tried += 1;
             accepted += usize::from(message(&data, codec, vector.version));
         }
@@ -106,7 +82,7 @@ fn mutated_frames_of_every_key_never_panic_and_read_as_they_were_written() {
         let (accepted, refused) = targets.entry(key).or_default();
         for _ in 0..10 {
             let mut data = frame.clone();
-            mutate(&mut data, &mut source);
+            source.mutate(&mut data);
             if recode::frame(&data, &codecs) {
                 *accepted += 1;
             } else {

@@ -17,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::fuzz::mutate;
 use crate::inspect::{Codec, Kind, all, decode};
 use crate::source::Source;
 use crate::vectors::{self, Vector};
@@ -74,7 +73,7 @@ fn bodies(row: &Row) -> Vec<(i16, Bytes)> {
         bodies.push((vector.version, vector.known.clone()));
         for _ in 0..2 {
             let mut data = vector.bytes.to_vec();
-            mutate(&mut data, &mut source);
+            source.mutate(&mut data);
             bodies.push((vector.version, data.into()));
         }
     }

@@ -28,4 +28,28 @@ impl Source {
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.number() as u8).collect()
     }
+
+    /// One to four small changes: a bit, a byte, a wrong number, a piece removed, moved or doubled.
+    pub fn mutate(&mut self, data: &mut Vec<u8>) {
+        const NUMBERS: [u8; 7] = [0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0x0f];
+        for _ in 0..=self.below(4) {
+            if data.is_empty() {
+                return;
+            }
+            let at = self.below(data.len());
+            let end = (at + 1 + self.below(8)).min(data.len());
+            match self.below(6) {
+                0 => data[at] ^= 1 << self.below(8),
+                1 => data[at] = self.number() as u8,
+                2 => data[at..end].fill(NUMBERS[self.below(NUMBERS.len())]),
+                3 => drop(data.drain(at..end)),
+                4 => data.truncate(at),
+                _ => {
+                    let piece = data[at..end].to_vec();
+                    let place = self.below(data.len());
+                    data.splice(place..place, piece);
+                }
+            }
+        }
+    }
 }

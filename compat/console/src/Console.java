@@ -108,7 +108,6 @@ public final class Console {
         if (recording) {
             session.write();
         }
-        clear();
     }
 
     /** Writes the verdict of a check to the file of rows, for each row of the matrix that it names. */

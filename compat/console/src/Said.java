@@ -55,6 +55,10 @@ final class Said {
             .sorted().collect(Collectors.joining(",")));
         of("kafka-transactions", "performance-producer-[\\w-]{22}\\s+1\\s+\\d+\\s+",
             found -> "performance-producer-<random>\t1\t<producer-id>\t");
+        // The producer ids that list, describe and describe-producers print.
+        of("kafka-transactions", "^(held\\s+1|fenced\\s+1|1\\s+held)(\\s+)\\d+", found -> found.group(1) + found.group(2) + "<producer-id>");
+        of("kafka-transactions", "^\\d+(\\s+\\d+\\s+-?\\d+\\s+)\\d+(?=\\s+<now>)", found -> "<producer-id>" + found.group(1) + "<sequence>");
+        of("kafka-transactions", "(?<=\\s<now>)(\\s+)\\d+(?=\\s+held-0)", found -> found.group(1) + "<measured>");
 
         // The position of the metadata.
         of("kafka-features", "(?<=Epoch: )\\d+", found -> "<position>");

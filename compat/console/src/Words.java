@@ -7,9 +7,9 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * A parsed command line of a session. {bootstrap}, {work}, {data} and {id of TOPIC} are replaced by the broker's
- * address, a folder for files, the folder of the broker's log files and the topic's id. The broker's address is
- * the first argument of a tool unless its line has it. Filters after a bar:
+ * A parsed command line of a session. {bootstrap}, {work}, {data}, {id of TOPIC} and {env NAME} are replaced by the
+ * broker's address, a folder for files, the folder of the broker's log files, the topic's id and a variable of the
+ * environment. The broker's address is the first argument of a tool unless its line has one. Filters after a bar:
  *
  *   … | sorted              the lines in alphabetical order, if Kafka has no order
  *   … | only TEXT…          the lines with one of these texts
@@ -23,6 +23,8 @@ final class Words {
     private static final Pattern KEY = Pattern.compile("^\\s*\\w+\\((\\d+)\\): ");
 
     private static final Pattern TOPIC_ID = Pattern.compile("\\{id of ([\\w.-]+)\\}");
+
+    private static final Pattern VARIABLE = Pattern.compile("\\{env (\\w+)\\}");
 
     private final String bootstrap;
     private final String work;
@@ -38,6 +40,7 @@ final class Words {
 
     String fill(String text) {
         text = TOPIC_ID.matcher(text).replaceAll(found -> Matcher.quoteReplacement(topicId.apply(found.group(1))));
+        text = VARIABLE.matcher(text).replaceAll(found -> Matcher.quoteReplacement(System.getenv(found.group(1))));
         return text.replace("{bootstrap}", bootstrap).replace("{work}", work).replace("{data}", data);
     }
 
@@ -55,7 +58,7 @@ final class Words {
             (filters.isEmpty() ? words : filters.get(filters.size() - 1)).add(word);
         }
         String tool = words.remove(0);
-        if (Tool.asksABroker(tool) && !line.contains("{bootstrap}")) {
+        if (Tool.asksABroker(tool) && !line.contains("{bootstrap}") && !line.contains("--bootstrap-server")) {
             words.addAll(0, List.of("--bootstrap-server", bootstrap));
         }
         return new Command(tool, words, filters);

@@ -19,7 +19,6 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -61,9 +60,13 @@ final class Client implements AutoCloseable {
 
     AdminClient admin() {
         if (admin == null) {
-            admin = opened(AdminClient.create(common()));
+            admin = admin(new Object[0]);
         }
         return admin;
+    }
+
+    AdminClient admin(Object... settings) {
+        return opened(AdminClient.create(common(settings)));
     }
 
     private static Map<String, Object> common(Object... settings) {
@@ -166,7 +169,7 @@ final class Client implements AutoCloseable {
 
     // --- assertions ---------------------------------------------------------------------------------------
 
-    static <T> T get(KafkaFuture<T> future) throws Exception {
+    static <T> T get(Future<T> future) throws Exception {
         return future.get(LIMIT.getSeconds(), TimeUnit.SECONDS);
     }
 

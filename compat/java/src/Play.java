@@ -40,6 +40,9 @@ public final class Play {
         ROWS.put("delete-records", Topics::deleteRecords);
         ROWS.put("groups", Groups::groups);
         ROWS.put("acls", Topics::acls);
+        ROWS.put("acls-enforced", Secured::acls);
+        ROWS.put("sasl", Login::sasl);
+        ROWS.put("tls", Secured::tls);
         ROWS.put("restart-before", Restart::before);
         ROWS.put("restart-after", Restart::after);
     }

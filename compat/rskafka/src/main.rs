@@ -3,13 +3,19 @@
 //! rskafka cannot do all of a row: it finds brokers and controller but does not show them, acks are always "all",
 //! headers are a sorted map without repetition, and topics are described only by their partitions.
 
+use rskafka::BackoffConfig;
 use rskafka::chrono::{DateTime, Utc};
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder};
+use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::{Record, RecordAndOffset};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 
@@ -27,6 +33,41 @@ fn named(topic: &str) -> String {
 
 async fn connect() -> Client {
     ClientBuilder::new(vec![env("BOOTSTRAP")]).client_id("matrix").build().await.expect("connects")
+}
+
+/// A client that does not try again.
+fn once(listener: &str) -> ClientBuilder {
+    // Without a deadline rskafka tries a refused login again and again.
+    let once = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
+    ClientBuilder::new(vec![env(listener)]).client_id("matrix").backoff_config(once)
+}
+
+async fn log_in(login: SaslConfig) -> Result<Client, Error> {
+    once("SASL_BOOTSTRAP").sasl_config(login).build().await
+}
+
+fn certificate(name: &str) -> String {
+    format!("{}/{name}.pem", env("CERTIFICATES"))
+}
+
+/// TLS that trusts this authority, with the client's own certificate or without.
+fn tls(authority: &str, certified: bool) -> Arc<ClientConfig> {
+    let read = |name| CertificateDer::from_pem_file(certificate(name)).expect("a certificate");
+    let mut trusted = RootCertStore::empty();
+    trusted.add(read(authority)).expect("a certificate of an authority");
+    let config = ClientConfig::builder().with_root_certificates(trusted);
+    if !certified {
+        return Arc::new(config.with_no_client_auth());
+    }
+    let key = PrivateKeyDer::from_pem_file(certificate("client-key")).expect("a key");
+    Arc::new(config.with_client_auth_cert(vec![read("client")], key).expect("a certificate with its key"))
+}
+
+/// A user with TLS: SASL or ACL, as in the names of the environment.
+async fn user(who: &str) -> Client {
+    let login = Credentials::new(env(&format!("{who}_USER")), env(&format!("{who}_PASSWORD")));
+    let builder = once("SASL_TLS_BOOTSTRAP").tls_config(tls("ca", false));
+    builder.sasl_config(SaslConfig::ScramSha256(login)).build().await.expect("logs in with TLS")
 }
 
 /// A topic that only one row uses, and its first partition.
@@ -227,6 +268,79 @@ async fn delete_records() {
     assert_eq!(log.numbers_from(6).await, [6, 7, 8, 9]);
 }
 
+async fn sasl() {
+    let log = Log::create("sasl", 1).await;
+    let mechanisms = [SaslConfig::Plain, SaslConfig::ScramSha256, SaslConfig::ScramSha512];
+    for (number, login) in (0..).zip(mechanisms) {
+        let client =
+            log_in(login(Credentials::new(env("SASL_USER"), env("SASL_PASSWORD")))).await.expect("logs in");
+        let admin = client.controller_client().expect("a controller");
+        let log = Log::open(client, admin, log.topic.clone()).await;
+        assert_eq!(log.produce(numbers(number..number + 1)).await, [number]);
+        assert_eq!(log.numbers_from(0).await, (0..=number).collect::<Vec<_>>());
+
+        let Err(error) = log_in(login(Credentials::new(env("SASL_USER"), "wrong".to_owned()))).await else {
+            panic!("a wrong password is accepted");
+        };
+        assert!(error.to_string().contains("SaslAuthenticationFailed"), "{error}");
+    }
+}
+
+async fn with_tls() {
+    let log = Log::create("tls", 1).await;
+    // Only as `certified`, the name by a rule for that of the certificate, the client is a super user.
+    let certified = once("CERTIFIED_BOOTSTRAP").tls_config(tls("ca", true));
+    let plain = once("TLS_BOOTSTRAP").tls_config(tls("ca", false));
+    let clients = [plain.build().await, certified.build().await, Ok(user("SASL").await)];
+    for (number, client) in (0..).zip(clients) {
+        let client = client.expect("connects with TLS");
+        let admin = client.controller_client().expect("a controller");
+        let log = Log::open(client, admin, log.topic.clone()).await;
+        assert_eq!(log.produce(numbers(number..number + 1)).await, [number]);
+        assert_eq!(log.numbers_from(0).await, (0..=number).collect::<Vec<_>>());
+    }
+    for (listener, authority) in [("TLS_BOOTSTRAP", "other-ca"), ("CERTIFIED_BOOTSTRAP", "ca")] {
+        let Err(error) = once(listener).tls_config(tls(authority, false)).build().await else {
+            panic!("{listener} and {authority} are accepted");
+        };
+        assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    }
+}
+
+/// rskafka has no calls for ACLs, so Jackdaw's command makes them. BOOTSTRAP is of a super user.
+async fn acls_enforced() {
+    let log = Log::create("acls-enforced", 1).await;
+    log.produce(numbers(0..1)).await;
+    let acl = |verb: &str, who: &str, operation: &str| {
+        let mut command = Command::new(env("JACKDAW"));
+        command.args(["acl", verb, "--bootstrap", &env("BOOTSTRAP"), "--topic", &log.topic]);
+        command.args([who, &format!("User:{}", env("ACL_USER")), "--operation", operation]);
+        let status = command.stdout(Stdio::null()).status().expect("the command starts");
+        assert!(status.success(), "jackdaw acl {verb} {who} {operation}");
+    };
+    let user = user("ACL").await;
+    let open = || user.partition_client(&log.topic, 0, UnknownTopicHandling::Error);
+    refused(open().await, ProtocolError::TopicAuthorizationFailed);
+
+    acl("add", "--allow-principal", "describe");
+    let partition = open().await.expect("a leader");
+    let write = |number| partition.produce(numbers(number..number + 1), Compression::NoCompression);
+    refused(write(1).await, ProtocolError::TopicAuthorizationFailed);
+    refused(partition.fetch_records(0, 1..1_000_000, WAIT).await, ProtocolError::TopicAuthorizationFailed);
+    acl("add", "--allow-principal", "read");
+    let (read, _) = partition.fetch_records(0, 1..1_000_000, WAIT).await.expect("fetches");
+    assert_eq!(read.len(), 1);
+    refused(write(1).await, ProtocolError::TopicAuthorizationFailed);
+    acl("add", "--allow-principal", "write");
+    assert_eq!(write(1).await.expect("produces"), [1]);
+    acl("add", "--deny-principal", "write");
+    refused(write(2).await, ProtocolError::TopicAuthorizationFailed);
+    acl("remove", "--deny-principal", "write");
+    assert_eq!(write(2).await.expect("produces"), [2]);
+    acl("remove", "--allow-principal", "write");
+    refused(write(3).await, ProtocolError::TopicAuthorizationFailed);
+}
+
 async fn restart_before() {
     let log = Log::create("restart", 1).await;
     for start in (0..500).step_by(100) {
@@ -255,7 +369,9 @@ async fn play(row: &str) {
         "delete-records" => delete_records().await,
         "restart-before" => restart_before().await,
         "restart-after" => restart_after().await,
-        "sasl" => panic!("not written yet"),
+        "sasl" => sasl().await,
+        "tls" => with_tls().await,
+        "acls-enforced" => acls_enforced().await,
         _ => panic!("nobody wrote this row"),
     }
 }
@@ -280,7 +396,11 @@ async fn said(row: String) -> String {
 
 #[tokio::main]
 async fn main() {
-    let mut rows: JoinSet<String> = std::env::args().skip(1).map(said).collect();
+    let (without, rows): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|row| row == "acls");
+    if !without.is_empty() {
+        println!("none acls no calls for ACLs");
+    }
+    let mut rows: JoinSet<String> = rows.into_iter().map(said).collect();
     while let Some(line) = rows.join_next().await {
         println!("{}", line.expect("a row says something"));
     }

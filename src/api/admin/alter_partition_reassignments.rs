@@ -5,14 +5,14 @@
 
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
-use crate::api::principal::Forbidden;
 use crate::api::queued::{self, Queued, queue};
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
+use crate::security::operations::Operation;
+use crate::security::principal::Forbidden;
 use crate::types::NodeId;
 
 impl Handler for AlterPartitionReassignmentsRequest {
@@ -28,7 +28,7 @@ impl Handler for AlterPartitionReassignmentsRequest {
     async fn handle(self, ctx: Context) -> Reply<AlterPartitionReassignmentsResponse> {
         let topics = match ctx.cluster(Operation::Alter) {
             Ok(cluster) => cluster.topics(),
-            Err(forbidden) => return Reply::Now(refuse(forbidden)),
+            Err(forbidden) => return Reply::Now(refuse(self, forbidden)),
         };
         let may_resize = self.allow_replication_factor_change;
         // As in Kafka, a request with a timeout of 0 or less starts nothing.
@@ -99,7 +99,26 @@ fn begin(
     queue(ctx.set_replicas(topic, index, wanted))
 }
 
-fn refuse(forbidden: Forbidden) -> AlterPartitionReassignmentsResponse {
-    let error_code = ErrorCode::from(forbidden).code();
-    AlterPartitionReassignmentsResponse { error_code, ..AlterPartitionReassignmentsResponse::default() }
+/// As in Kafka, each partition of the request has the error, too.
+fn refuse(
+    request: AlterPartitionReassignmentsRequest,
+    forbidden: Forbidden,
+) -> AlterPartitionReassignmentsResponse {
+    let refusal = Refusal::from(forbidden);
+    let error_code = refusal.code.code();
+    let responses = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| ReassignablePartitionResponse {
+            partition_index: asked.partition_index,
+            error_code,
+            error_message: refusal.message.clone(),
+        });
+        ReassignableTopicResponse { name: topic.name, partitions: partitions.collect() }
+    });
+    let responses = responses.collect();
+    AlterPartitionReassignmentsResponse {
+        error_code,
+        error_message: refusal.message,
+        responses,
+        ..AlterPartitionReassignmentsResponse::default()
+    }
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse,
 };
+use crate::security::operations::Operation;
 
 /// While Kafka moves a replica, its directory has a longer name that must also be valid:
 /// `<topic>-<partition>.<32 digits>-future` (KAFKA-4893).

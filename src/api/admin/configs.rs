@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
 use crate::api::queued::{self, Queued, queue};
 use crate::api::topic_name;
 use crate::config::{self, Alteration, Changes, Operation as ConfigOperation, Overrides, Resource};
 use crate::kernel::Scope;
+use crate::security::operations::Operation;
+use crate::security::tls::Replacement;
 use crate::storage::Topic;
 use crate::types::NodeId;
 
@@ -83,7 +84,7 @@ fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Queued {
     if asked.kind == BROKER_LOGGER {
         return match &asked.wish {
             Wish::Alter(changes) => {
-                ctx.cluster(Operation::AlterConfigs)?;
+                ctx.cluster(Operation::AlterConfigs).map_err(ErrorCode::from)?;
                 loggers::alter(&asked.name, changes, validate_only, ctx)?;
                 queued::done(())
             }
@@ -91,7 +92,12 @@ fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Queued {
         };
     }
     let (target, changes) = judge(asked, ctx)?;
-    if validate_only || changes.is_empty() {
+    let certificates = certificates(asked, &target, &changes, ctx)?;
+    if validate_only {
+        return queued::done(());
+    }
+    if changes.is_empty() {
+        certificates.into_iter().for_each(Replacement::install);
         return queued::done(());
     }
     match target {
@@ -106,9 +112,43 @@ fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Queued {
                     "this broker keeps 16 MiB of altered settings at most",
                 ));
             }
-            queue(ctx.alter_settings(scope, changes))
+            let altered = ctx.alter_settings(scope, changes);
+            queue(async move {
+                let altered = altered.await;
+                if altered.is_ok() {
+                    certificates.into_iter().for_each(Replacement::install);
+                }
+                altered
+            })
         }
     }
+}
+
+/// The keys and certificates of listeners that the request names settings of, as they are after the changes. As in
+/// Kafka, they are read again even if the settings stay the same, because the files may be others.
+fn certificates(
+    asked: &AlterRequest,
+    target: &Target,
+    changes: &Changes,
+    ctx: &Context,
+) -> Result<Vec<Replacement>, Refusal> {
+    let named = asked.wish.names().chain(changes.keys().map(String::as_str));
+    let named: Vec<&str> = named.filter(|name| config::is_about_tls(name)).collect();
+    let Target::Other(Scope::Broker(_)) = target else { return Ok(Vec::new()) };
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let present = ctx.services.settings();
+    let mut altered = present.altered.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => altered.broker.insert(name.clone(), value.clone()),
+            None => altered.broker.remove(name),
+        };
+    }
+    let after = present.altered(altered);
+    let prepared = after.and_then(|after| ctx.services.tls.prepare(&after, named.into_iter()));
+    prepared.map_err(|error| invalid_request(error.to_string()))
 }
 
 fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refusal> {
@@ -138,7 +178,8 @@ fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refus
             }
         }
         BROKER => {
-            ctx.cluster(Operation::AlterConfigs)?;
+            // As in Kafka, without a message.
+            ctx.cluster(Operation::AlterConfigs).map_err(ErrorCode::from)?;
             let (scope, resource) = if name.is_empty() {
                 (Scope::DefaultBroker, Resource::Cluster)
             } else {
@@ -189,6 +230,15 @@ fn unknown_resource(kind: i8) -> Refusal {
 }
 
 impl Wish {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (changed, replaced) = match self {
+            Wish::Alter(changes) => (&changes[..], &[][..]),
+            Wish::Replace(all) => (&[][..], &all[..]),
+        };
+        let changed = changed.iter().map(|(name, _, _)| name.as_str());
+        changed.chain(replaced.iter().map(|(name, _)| name.as_str()))
+    }
+
     /// Fails on duplicate names and on missing values.
     fn check(&self) -> Result<(), Refusal> {
         let names: Vec<&String> = match self {

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use crate::api::admin::create_topics::check_caps;
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
 use crate::api::queued::{self, Deadline, Queued};
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
+use crate::security::operations::Operation;
 use crate::storage::{StoreError, Topic};
 use crate::types::NodeId;
+
+/// From this version on, partitions beyond the client's quota are refused.
+const STRICT_QUOTA: i16 = 3;
 
 impl Handler for CreatePartitionsRequest {
     const GAPS: &'static [&'static str] = &[
@@ -29,12 +32,17 @@ impl Handler for CreatePartitionsRequest {
     async fn handle(self, ctx: Context) -> Reply<CreatePartitionsResponse> {
         let deadline = Deadline::of_request(self.timeout_ms);
         let planned = plan(&self.topics, &ctx.topics(), deadline, &ctx);
-        let queued = planned.into_iter().map(|(asked, planned)| {
-            (&asked.name, planned.and_then(|wanted| begin(asked, wanted, self.validate_only, &ctx)))
-        });
+        let mut mutations = ctx.mutations(STRICT_QUOTA);
+        let mut add = |asked, wanted: Wanted| {
+            mutations.take(wanted.count)?;
+            begin(asked, wanted, self.validate_only, &ctx)
+        };
+        let queued = planned
+            .into_iter()
+            .map(|(asked, planned)| (&asked.name, planned.and_then(|wanted| add(asked, wanted))));
         let added = deadline.outcomes(queued.collect()).await;
         let results = added.into_iter().map(|(name, added)| result(name, added)).collect();
-        Reply::Now(CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() })
+        Reply::Now(CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle_time_ms() })
     }
 }
 
@@ -97,7 +105,7 @@ fn plan<'a>(
 
 fn wanted(asked: &CreatePartitionsTopic, topics: &TopicView, ctx: &Context) -> Result<Wanted, Refusal> {
     let brokers = &ctx.services.cluster.brokers;
-    let topic = topics.topic(TopicRef::Name(&asked.name), Operation::Alter)?;
+    let topic = topics.topic(TopicRef::Name(&asked.name), Operation::Alter).map_err(ErrorCode::from)?;
     let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     let invalid = |why| Err(Refusal::new(ErrorCode::InvalidPartitions, why));
     if asked.count == first {

@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::api::admin::describe_configs;
 use crate::api::context::{Context, NameTaken, NewReplicas, NewTopic, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
-use crate::api::principal::Resource;
 use crate::api::queued::{self, Deadline, Queued};
 use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
 use crate::config::{self, BrokerSettings, Described, Overrides, TopicSettings};
@@ -17,6 +15,8 @@ use crate::protocol::messages::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };
+use crate::security::operations::Operation;
+use crate::security::principal::Resource;
 use crate::storage::TopicError;
 use crate::time::random_uuid;
 use crate::types::{NodeId, TopicId};
@@ -30,6 +30,8 @@ const PER_BROKER: usize = 200_000;
 const SETTING: usize = 256;
 /// From this version on an answer has the settings of each topic.
 const HAS_SETTINGS: i16 = 5;
+/// From this version on, topics beyond the client's quota are refused.
+const STRICT_QUOTA: i16 = 6;
 
 impl Handler for CreateTopicsRequest {
     const GAPS: &'static [&'static str] = &[
@@ -60,9 +62,12 @@ impl Handler for CreateTopicsRequest {
         };
         let new = planned.iter().filter(|(_, planned)| planned.is_ok()).count();
         let described = settings_that_fit(new, &ctx).await;
-        let queued = planned
-            .into_iter()
-            .map(|(name, planned)| (name, planned.and_then(|new| begin(new, validate_only, &ctx))));
+        let mut mutations = ctx.mutations(STRICT_QUOTA);
+        let mut create = |new: PlannedTopic| {
+            mutations.take(new.partitions as usize)?;
+            begin(new, validate_only, &ctx)
+        };
+        let queued = planned.into_iter().map(|(name, planned)| (name, planned.and_then(&mut create)));
         let created = deadline.outcomes(queued.collect()).await;
         let mut results = Results { settings: &settings, described };
         let results = created.into_iter().map(|(name, created)| match created {
@@ -70,7 +75,7 @@ impl Handler for CreateTopicsRequest {
             Err(refusal) => refused(name, refusal),
         });
         let topics = results.collect();
-        Reply::Now(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() })
+        Reply::Now(CreateTopicsResponse { topics, throttle_time_ms: mutations.throttle_time_ms() })
     }
 }
 
@@ -191,7 +196,9 @@ impl Rules<'_> {
             let why = format!("Creation of internal topic {name} is prohibited.");
             return Err(Refusal::new(ErrorCode::InvalidRequest, why));
         }
-        let creatable = self.ctx.creatable(name)?;
+        // As in Kafka, with the message of any lack of a right.
+        let forbidden = |forbidden| Refusal::new(ErrorCode::from(forbidden), "Authorization failed.");
+        let creatable = self.ctx.creatable(name).map_err(forbidden)?;
         topic_name::check(name)?;
         match self.topics.taken(&creatable) {
             Some(NameTaken::Exists) => return Err(exists(name)),

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::leadership::led_here;
-use crate::api::operations::Operation;
 use crate::api::queued::{self, queue};
 use crate::api::{Handler, Reply, internal_topics};
 use crate::protocol::messages::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
+use crate::security::operations::Operation;
 use crate::storage::{Partition, Topic};
 use crate::types::{NodeId, Offset};
 

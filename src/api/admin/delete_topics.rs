@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
 use crate::api::queued::{Deadline, queue};
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
+use crate::security::operations::Operation;
 use crate::storage::Topic;
 use crate::types::TopicId;
+
+/// From this version on, topics beyond the client's quota are refused.
+const STRICT_QUOTA: i16 = 5;
 
 impl Handler for DeleteTopicsRequest {
     fn named(&self) -> usize {
@@ -29,26 +32,21 @@ impl Handler for DeleteTopicsRequest {
         } else if deadline.starts_nothing() {
             refuse_all(asked, ErrorCode::RequestTimedOut.into())
         } else {
-            plan(asked, &deletable(&ctx))
+            // As in Kafka, the right to delete on the cluster includes all topics.
+            plan(asked, &ctx.topics_or_all(Operation::Delete))
         };
+        let mut mutations = ctx.mutations(STRICT_QUOTA);
         let queued = planned.into_iter().map(|(asked, planned)| match planned {
             Ok(topic) => {
                 let of = DeleteTopicState { name: Some(topic.name.to_string()), topic_id: topic.id };
-                (of, queue(ctx.delete_topic(&topic)))
+                let within = mutations.take(topic.partitions.len());
+                (of, within.and_then(|()| queue(ctx.delete_topic(&topic))))
             }
             Err(refusal) => (asked, Err(refusal)),
         });
         let deleted = deadline.outcomes(queued.collect()).await;
         let responses = deleted.into_iter().map(|(topic, deleted)| result(topic, deleted.err())).collect();
-        Reply::Now(DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() })
-    }
-}
-
-/// As in Kafka, the right to delete on the cluster includes all topics.
-fn deletable(ctx: &Context) -> TopicView {
-    match ctx.cluster(Operation::Delete) {
-        Ok(cluster) => cluster.topics(),
-        Err(_) => ctx.topics(),
+        Reply::Now(DeleteTopicsResponse { responses, throttle_time_ms: mutations.throttle_time_ms() })
     }
 }
 
@@ -83,7 +81,7 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<Planned> {
             Some(name) if names.get(name.as_str()).is_some_and(|times| *times > 1) => {
                 refuse("Duplicate topic name.")
             }
-            Some(name) => match topics.topic(TopicRef::Name(name), Operation::Delete) {
+            Some(name) => match deletable(name, topics) {
                 Ok(topic) if ids.contains_key(&topic.id) => {
                     of.topic_id = topic.id;
                     refuse("The provided topic name maps to an ID that was already supplied.")
@@ -95,12 +93,24 @@ fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<Planned> {
             None => match topics.topic(TopicRef::Id(one.topic_id), Operation::Delete) {
                 // The topic's name is also in the request, and has the result for both.
                 Ok(topic) if names.contains_key(&*topic.name) => continue,
-                found => found.cloned().map_err(not_found),
+                found => {
+                    let quiet = topics.quietly();
+                    let described = quiet.topic(TopicRef::Id(one.topic_id), Operation::Describe);
+                    of.name = described.ok().map(|topic| topic.name.to_string());
+                    found.cloned().map_err(not_found)
+                }
             },
         };
         planned.push((of, plan));
     }
     planned
+}
+
+/// As in Kafka, a name also needs the right to describe it. With that right alone the client learns whether the topic
+/// exists.
+fn deletable<'a>(name: &str, topics: &'a TopicView) -> Result<&'a Arc<Topic>, NoTopic> {
+    topics.topic(TopicRef::Name(name), Operation::Describe)?;
+    topics.topic(TopicRef::Name(name), Operation::Delete)
 }
 
 fn not_found(error: NoTopic) -> Refusal {

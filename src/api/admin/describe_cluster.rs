@@ -3,9 +3,9 @@
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::NOT_ASKED;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
+use crate::security::operations::NOT_ASKED;
 
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
@@ -30,11 +30,11 @@ fn describe(request: &DescribeClusterRequest, ctx: &Context) -> DescribeClusterR
     let topics = ctx.topics();
     let brokers = ctx.services.cluster.brokers.iter().filter_map(|node| {
         let is_fenced = !topics.running().contains(node);
-        let told = ctx.endpoint(*node).filter(|_| !is_fenced || request.include_fenced_brokers)?;
+        let endpoint = ctx.endpoint(*node).filter(|_| !is_fenced || request.include_fenced_brokers)?;
         Some(DescribeClusterBroker {
             broker_id: node.0,
-            host: told.host,
-            port: told.port.into(),
+            host: endpoint.host,
+            port: endpoint.port.into(),
             rack: ctx.services.settings().rack.clone(),
             is_fenced,
         })

@@ -8,7 +8,6 @@ use crate::api::admin::configs::{
 };
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, topic_name};
 use crate::config::{self, BrokerSettings, Described, Kind, Source};
 use crate::kernel::Scope;
@@ -16,6 +15,7 @@ use crate::protocol::messages::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
+use crate::security::operations::Operation;
 use crate::telemetry::levels;
 use crate::types::NodeId;
 
@@ -62,8 +62,9 @@ impl Handler for DescribeConfigsRequest {
 async fn allowed(resources: &[DescribeConfigsResource], shape: Shape, ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
+    let quiet = ctx.quietly();
     let weigh = |resource: &DescribeConfigsResource, asked: &Keys<'_>| {
-        let settings = describe(resource, ctx).unwrap_or_default();
+        let settings = describe(resource, &quiet).unwrap_or_default();
         let asked = settings.iter().filter(|setting| asked.has(setting));
         asked.map(|setting| shape.weigh(setting)).sum::<usize>()
     };

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::context::{Context, TopicRef};
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::protocol::messages::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
+use crate::security::operations::Operation;
 use crate::storage::Topic;
 
 impl Handler for DescribeLogDirsRequest {

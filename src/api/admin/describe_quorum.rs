@@ -3,13 +3,13 @@
 //! v2 adds directories and the voters' listeners.
 
 use crate::api::context::{Cluster, Context};
-use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
+use crate::api::error::{ErrorCode, Refusal};
 use crate::api::{Handler, Reply, topic_name};
 use crate::protocol::messages::{
     DescribeQuorumRequest, DescribeQuorumResponse, Node, describe_quorum_request,
     describe_quorum_response::{Listener, PartitionData, ReplicaState, TopicData},
 };
+use crate::security::operations::Operation;
 
 /// There is always the same leader.
 const LEADER_EPOCH: i32 = 1;
@@ -27,10 +27,14 @@ impl Handler for DescribeQuorumRequest {
         Reply::Now(match ctx.cluster(Operation::Describe) {
             Ok(cluster) if is_the_quorum(&self.topics) => describe(&cluster, &ctx),
             Ok(_) => refuse(self),
-            Err(forbidden) => DescribeQuorumResponse {
-                error_code: ErrorCode::from(forbidden).code(),
-                ..DescribeQuorumResponse::default()
-            },
+            Err(forbidden) => {
+                let refusal = Refusal::from(forbidden);
+                DescribeQuorumResponse {
+                    error_code: refusal.code.code(),
+                    error_message: refusal.message,
+                    ..DescribeQuorumResponse::default()
+                }
+            }
         })
     }
 }
@@ -47,7 +51,7 @@ fn describe(cluster: &Cluster<'_>, ctx: &Context) -> DescribeQuorumResponse {
     let node = controller.0;
     let end = i64::try_from(cluster.position()).unwrap_or(i64::MAX);
     let now = ctx.services.clock.now().0;
-    let told = ctx.endpoint(controller);
+    let endpoint = ctx.endpoint(controller);
     let voter = ReplicaState {
         replica_id: node,
         log_end_offset: end,
@@ -63,7 +67,8 @@ fn describe(cluster: &Cluster<'_>, ctx: &Context) -> DescribeQuorumResponse {
         ..PartitionData::default()
     };
     let name = &ctx.connection.listener.name;
-    let listener = told.map(|told| Listener { name: name.clone(), host: told.host, port: told.port });
+    let listener =
+        endpoint.map(|endpoint| Listener { name: name.clone(), host: endpoint.host, port: endpoint.port });
     DescribeQuorumResponse {
         topics: vec![TopicData {
             topic_name: topic_name::CLUSTER_METADATA.to_owned(),

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::{NOT_ASKED, ON_TOPICS, Operation};
-use crate::api::principal::Resource;
 use crate::api::replicas::Standing;
 use crate::api::{Handler, Reply, Size, Weight, internal_topics, replicas, topic_name};
 use crate::protocol::messages::{
@@ -14,6 +12,8 @@ use crate::protocol::messages::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
     describe_topic_partitions_response::Cursor,
 };
+use crate::security::operations::{NOT_ASKED, ON_TOPICS, Operation};
+use crate::security::principal::Resource;
 use crate::storage::{Partition, Topic};
 use crate::types::TopicId;
 

@@ -3,13 +3,13 @@
 
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
 use crate::api::queued::{self, Queued};
 use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::protocol::messages::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
     elect_leaders_request::TopicPartitions,
 };
+use crate::security::operations::Operation;
 use crate::storage::StoreError;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 use crate::api::admin::configs::{ALL, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::api::context::{Cluster, Context};
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::kernel::Scope;
 use crate::protocol::messages::{ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse};
+use crate::security::operations::Operation;
 use crate::types::NodeId;
 
 impl Handler for ListConfigResourcesRequest {

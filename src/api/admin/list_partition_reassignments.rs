@@ -2,24 +2,50 @@
 //! answered (key 45), so there are none. As in Kafka it is no error to ask for unknown partitions.
 
 use crate::api::context::Context;
-use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
+use crate::api::error::Refusal;
 use crate::api::{Handler, Reply};
-use crate::protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
+use crate::protocol::messages::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, ListPartitionReassignmentsTopics,
+    OngoingPartitionReassignment, OngoingTopicReassignment,
+};
+use crate::security::operations::Operation;
+use crate::security::principal::Forbidden;
 
 impl Handler for ListPartitionReassignmentsRequest {
+    fn named(&self) -> usize {
+        self.topics.iter().flatten().map(|topic| topic.partition_indexes.len().max(1)).sum()
+    }
+
     async fn handle(self, ctx: Context) -> Reply<ListPartitionReassignmentsResponse> {
         if let Err(forbidden) = ctx.cluster(Operation::Describe) {
-            let error_code = ErrorCode::from(forbidden).code();
-            return Reply::Now(ListPartitionReassignmentsResponse {
-                error_code,
-                ..ListPartitionReassignmentsResponse::default()
-            });
+            return Reply::Now(refuse(self, forbidden));
         }
         Reply::Now(ListPartitionReassignmentsResponse {
             // Kafka's message for success.
             error_message: None,
             ..ListPartitionReassignmentsResponse::default()
         })
+    }
+}
+
+/// As in Kafka, the topics of the request are in the answer, as if they were being reassigned.
+fn refuse(
+    request: ListPartitionReassignmentsRequest,
+    forbidden: Forbidden,
+) -> ListPartitionReassignmentsResponse {
+    let refusal = Refusal::from(forbidden);
+    let topics = request.topics.unwrap_or_default().into_iter().map(|topic| {
+        let ListPartitionReassignmentsTopics { name, partition_indexes } = topic;
+        let partitions = partition_indexes.into_iter().map(|partition_index| OngoingPartitionReassignment {
+            partition_index,
+            ..OngoingPartitionReassignment::default()
+        });
+        OngoingTopicReassignment { name, partitions: partitions.collect() }
+    });
+    ListPartitionReassignmentsResponse {
+        error_code: refusal.code.code(),
+        error_message: refusal.message,
+        topics: topics.collect(),
+        ..ListPartitionReassignmentsResponse::default()
     }
 }

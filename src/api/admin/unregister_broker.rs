@@ -3,9 +3,9 @@
 
 use crate::api::context::Context;
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+use crate::security::operations::Operation;
 use crate::types::NodeId;
 
 impl Handler for UnregisterBrokerRequest {

@@ -5,18 +5,20 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::Context;
-use crate::api::operations::Operation;
-use crate::api::principal::{Forbidden, Resource};
 use crate::config::Changes;
 use crate::kernel::Scope;
 use crate::record::Checked;
+use crate::security::operations::Operation;
+use crate::security::principal::{Forbidden, Resource};
 use crate::storage::{Append, LogError, Partition, StoreError, Topic, TopicError};
-use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId};
+use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, QuotaChanges, QuotaEntity};
 
 impl Context {
-    /// Appends a batch, which the caller has checked. It is queued behind all earlier ones of the partition.
-    pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
-        self.services.store.append(partition, batch)
+    /// Appends a batch, which the caller has checked. It is queued behind all earlier ones of the partition. With
+    /// `joins` a transactional batch adds its partition to the transaction.
+    pub fn append(&self, partition: &Arc<Partition>, batch: Checked, joins: bool) -> Append {
+        let store = &self.services.store;
+        if joins { store.append_and_join(partition, batch) } else { store.append(partition, batch) }
     }
 
     /// Moves the log start offset; it never moves back.
@@ -51,9 +53,31 @@ impl Context {
         self.services.store.alter_settings(scope, changes)
     }
 
+    /// Sets the finalized level of a feature. The caller has checked it.
+    pub fn set_feature(
+        &self,
+        name: &str,
+        level: i16,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.services.store.set_feature(name, level)
+    }
+
     /// The size of the stored names and values of all settings but those of topics.
     pub fn stored_settings_bytes(&self) -> usize {
         self.services.store.settings().bytes()
+    }
+
+    /// Alters the quotas of entities, all of them at once. The caller has checked them.
+    pub fn alter_quotas(
+        &self,
+        changes: Vec<(QuotaEntity, QuotaChanges)>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.services.store.alter_quotas(changes)
+    }
+
+    /// The memory of all stored quotas.
+    pub fn stored_quotas_bytes(&self) -> usize {
+        self.services.store.quotas().bytes()
     }
 
     /// Adds partitions with these replicas. Refused if `first` is not the next index.
@@ -99,10 +123,9 @@ impl Context {
         &self,
     ) -> Result<impl Future<Output = Result<(ProducerId, ProducerEpoch), StoreError>> + Send + use<>, Forbidden>
     {
-        let may_write_anywhere = || self.topics().visible(Operation::Write).next().is_some();
-        match self.authorize(Operation::IdempotentWrite, Resource::Cluster) {
-            Err(forbidden) if !may_write_anywhere() => Err(forbidden),
-            Ok(()) | Err(_) => Ok(self.services.store.new_producer()),
+        if !self.may_on_any_topic(Operation::Write) {
+            self.authorize(Operation::IdempotentWrite, Resource::Cluster)?;
         }
+        Ok(self.services.store.new_producer())
     }
 }

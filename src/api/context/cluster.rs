@@ -3,19 +3,27 @@
 use std::sync::Arc;
 
 use super::{Context, TopicView};
-use crate::api::operations::Operation;
-use crate::api::principal::{Forbidden, Resource};
 use crate::config::Overrides;
-use crate::kernel::{Scope, Settings};
+use crate::kernel::{Quotas, Scope, Settings};
+use crate::security::operations::Operation;
+use crate::security::principal::{Forbidden, Resource};
 use crate::storage::LogDir;
 
 /// The cluster with all its topics, which the right on the cluster includes.
-pub struct Cluster<'a>(&'a Context);
+pub struct Cluster<'a>(pub(super) &'a Context);
 
 impl Context {
     pub fn cluster(&self, operation: Operation) -> Result<Cluster<'_>, Forbidden> {
         self.authorize(operation, Resource::Cluster)?;
         Ok(Cluster(self))
+    }
+
+    /// The cluster, for a client with one of two rights. Only the lack of both is a denial.
+    pub fn cluster_with_either(&self, one: Operation, other: Operation) -> Result<Cluster<'_>, Forbidden> {
+        if self.may(one, Resource::Cluster) {
+            return Ok(Cluster(self));
+        }
+        self.cluster(other)
     }
 
     /// The stored settings of a group, or of something that belongs to the cluster.
@@ -40,6 +48,11 @@ impl Cluster<'_> {
     /// The stored settings of everything except topics.
     pub fn settings(&self) -> Arc<Settings> {
         self.0.services.store.settings()
+    }
+
+    /// The quotas of all users, client ids and addresses.
+    pub fn quotas(&self) -> Arc<Quotas> {
+        self.0.services.store.quotas()
     }
 
     /// The path of the data directory, and the space of its disk.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{Context, TopicView};
 use crate::api::internal_topics::InternalTopic;
-use crate::api::operations::Operation;
-use crate::api::principal::{Forbidden, Resource};
 use crate::api::replicas;
 use crate::config::Overrides;
+use crate::security::operations::Operation;
+use crate::security::principal::{Forbidden, Resource};
 use crate::storage::{Topic, TopicError};
 use crate::types::NodeId;
 
@@ -47,7 +47,7 @@ impl Creatable {
 impl Context {
     /// As in Kafka, either the right to create topics in the cluster or the right to create this topic is enough.
     pub fn creatable(&self, name: &str) -> Result<Creatable, Forbidden> {
-        if self.authorize(Operation::Create, Resource::Cluster).is_err() {
+        if !self.may(Operation::Create, Resource::Cluster) {
             self.authorize(Operation::Create, Resource::Topic(name))?;
         }
         Ok(Creatable(name.to_owned()))

@@ -6,14 +6,14 @@
 use std::future::Future;
 
 use super::Context;
-use crate::api::operations::Operation;
-use crate::api::principal::{Forbidden, Resource};
 use crate::coordinator::group::{
     Commit, Description, Each, GroupError, Heartbeat, Join, JoinRefusal, Joined, Leaver, OffsetToDelete,
     Sync, Synced,
 };
 use crate::coordinator::{GroupListing, Groups};
 use crate::kernel::offsets::Offsets;
+use crate::security::operations::Operation;
+use crate::security::principal::{Forbidden, Resource};
 use crate::types::NodeId;
 
 /// The reason why a client does not get a group.
@@ -53,7 +53,7 @@ impl Context {
             let mut all = listing.await?;
             let here = viewer.services.cluster.node_id;
             let topics = viewer.services.store.topics();
-            let may_describe = |what: Resource<'_>| viewer.authorize(Operation::Describe, what).is_ok();
+            let may_describe = |what: Resource<'_>| viewer.may(Operation::Describe, what);
             let sees_all = may_describe(Resource::Cluster);
             all.retain(|GroupListing { group, .. }| {
                 coordinator_among(group, topics.running()) == Some(here)
@@ -68,8 +68,20 @@ impl Context {
         self.services.groups.weigh_list()
     }
 
+    /// The right to use a group, whichever broker coordinates it.
+    pub fn may_use_group(&self, name: &str, operation: Operation) -> Result<(), Forbidden> {
+        self.authorize(operation, Resource::Group(name))
+    }
+
     fn coordinator_of(&self, group: &str) -> Option<NodeId> {
         coordinator_among(group, self.services.store.topics().running())
+    }
+}
+
+impl<'a> Group<'a> {
+    /// Its name and the handle of all groups, for the other files of the door.
+    pub(super) fn parts(&self) -> (&'a str, &'a Groups) {
+        (self.name, self.groups)
     }
 }
 
@@ -129,13 +141,13 @@ impl From<Forbidden> for NoGroup {
     }
 }
 
-/// The coordinator of a group: the running broker with the largest hash of broker and group. So a group
-/// only moves if its coordinator stops, or if a broker starts that has a larger hash.
-fn coordinator_among(group: &str, running: &[NodeId]) -> Option<NodeId> {
+/// The coordinator of a group or a transactional id: the running broker with the largest hash of broker and name. So
+/// a name only moves if its coordinator stops, or if a broker starts that has a larger hash.
+pub(super) fn coordinator_among(name: &str, running: &[NodeId]) -> Option<NodeId> {
     let weight = |node: &NodeId| {
         let seeded = crc32c::crc32c(&node.0.to_be_bytes());
-        // A checksum alone would order the brokers in the same way for all groups.
-        crc32c::crc32c_append(seeded, group.as_bytes()).wrapping_mul(0x9e37_79b1).rotate_left(15)
+        // A checksum alone would order the brokers in the same way for all names.
+        crc32c::crc32c_append(seeded, name.as_bytes()).wrapping_mul(0x9e37_79b1).rotate_left(15)
     };
     match running {
         [alone] => Some(*alone),

@@ -1,16 +1,24 @@
 //! The services behind the handlers.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
+use super::acls::StandardAuthorizer;
+use crate::api::connection::ConnectionInfo;
 use crate::api::fetch::session::Sessions;
 use crate::api::metadata::auto_create::AutoCreate;
-use crate::api::principal::{AllowAll, Authorizer};
 use crate::api::requests::Requests;
+#[cfg(feature = "security")]
+use crate::api::sasl::{LoginCounts, TokenKeys};
+use crate::api::throttle::Throttles;
 use crate::budget::Budget;
 use crate::config::{BrokerSettings, Given};
-use crate::coordinator::Groups;
 use crate::coordinator::group::Rules;
+use crate::coordinator::{Groups, TransactionRules, Transactions};
+use crate::security::principal::{AllowAll, Authorizer};
+use crate::security::tls::Tls;
 use crate::stop::Stopping;
 use crate::storage::{LiveSettings, Store};
 use crate::time::Clock;
@@ -18,12 +26,15 @@ use crate::types::{ClusterId, IgnorePoison, NodeId};
 
 /// The services behind the handlers, shared by all connections of a broker.
 pub struct Services {
-    /// Only the door uses these three.
+    /// Only the door uses these four.
     pub(super) store: Store,
     pub(super) groups: Groups,
+    pub(super) transactions: Transactions,
     pub(super) authorizer: Arc<dyn Authorizer>,
     pub cluster: ClusterFacts,
     live: LiveSettings,
+    /// The keys and certificates of the listeners.
+    pub tls: Arc<Tls>,
     pub clock: Clock,
     pub fetch_sessions: Arc<Sessions>,
     pub auto_create: Arc<AutoCreate>,
@@ -31,19 +42,50 @@ pub struct Services {
     pub answers: Arc<Budget>,
     /// Counters of requests.
     pub requests: Arc<Requests>,
+    /// The use of quotas by the clients of this broker.
+    pub throttles: Arc<Throttles>,
+    /// Counters of logins.
+    #[cfg(feature = "security")]
+    pub logins: Arc<LoginCounts>,
+    /// The keys that verify the tokens of clients.
+    #[cfg(feature = "security")]
+    pub token_keys: Arc<TokenKeys>,
+    /// Held by the request that deletes credentials of super users, until they are deleted.
+    #[cfg(feature = "security")]
+    pub(super) super_users: Arc<tokio::sync::Mutex<()>>,
     /// Long polls end early when the broker stops.
     pub stopping: Stopping,
 }
 
+/// The coordinators of a broker. Their timers fire as long as [`Coordinators::run`] is polled.
+#[derive(Clone)]
+pub struct Coordinators {
+    pub groups: Groups,
+    pub transactions: Transactions,
+}
+
+impl Coordinators {
+    pub async fn run(&self) {
+        tokio::join!(self.groups.run(), self.transactions.run());
+    }
+}
+
 impl Services {
-    /// Loads the groups from the store, and returns them as well, because the caller has to run them.
+    /// Loads the coordinators from the store, and returns them as well, because the caller has to run them.
     pub fn start(
         store: Store,
         settings: Arc<BrokerSettings>,
         clock: Clock,
         stopping: Stopping,
-    ) -> (Services, Groups) {
+    ) -> (Services, Coordinators) {
         let groups = Groups::start(Arc::new(store.clone()), Rules::from(&*settings), clock.clone());
+        let rules = TransactionRules::from(&*settings);
+        let transactions = Transactions::start(store.clone(), rules, clock.clone());
+        let authorizer: Arc<dyn Authorizer> = match &settings.authorizer {
+            Some(rules) => Arc::new(StandardAuthorizer { store: store.clone(), rules: rules.clone() }),
+            None => Arc::new(AllowAll),
+        };
+        let coordinators = Coordinators { groups: groups.clone(), transactions: transactions.clone() };
         let services = Services {
             cluster: ClusterFacts {
                 cluster_id: store.cluster_id(),
@@ -55,25 +97,63 @@ impl Services {
             answers: Budget::new(settings.answer_memory()),
             auto_create: Arc::default(),
             requests: Arc::default(),
+            throttles: Arc::new(Throttles::new(clock.clone())),
+            #[cfg(feature = "security")]
+            logins: Arc::default(),
+            #[cfg(feature = "security")]
+            token_keys: Arc::default(),
+            #[cfg(feature = "security")]
+            super_users: Arc::default(),
             live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
-            authorizer: Arc::new(AllowAll),
-            groups: groups.clone(),
+            authorizer,
+            tls: Arc::default(),
+            groups,
+            transactions,
             store,
             clock,
             stopping,
         };
-        (services, groups)
+        (services, coordinators)
     }
 
-    /// Asks another authorizer than the one that allows everything.
+    /// Asks another authorizer than that of the settings.
     #[must_use]
     pub fn with_authorizer(self, authorizer: Arc<dyn Authorizer>) -> Services {
         Services { authorizer, ..self }
     }
 
+    /// Serves listeners with TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<Tls>) -> Services {
+        Services { tls, ..self }
+    }
+
+    /// Verifies tokens by these keys.
+    #[cfg(feature = "security")]
+    #[must_use]
+    pub fn with_token_keys(self, token_keys: Arc<TokenKeys>) -> Services {
+        Services { token_keys, ..self }
+    }
+
+    /// The current settings of a virtual broker that was started with these.
+    pub fn settings_of(&self, started: &Arc<BrokerSettings>) -> Arc<BrokerSettings> {
+        LiveSettings::new(Arc::clone(started), started.node_id).at(&self.store.settings())
+    }
+
     /// The broker's current settings. Do not keep them longer than for one request.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.live.at(&self.store.settings())
+    }
+
+    /// Prolongs the sessions of the members that use a connection.
+    pub fn hold_members(&self, connection: &ConnectionInfo, time: Duration) {
+        connection.members().into_iter().for_each(|(group, member)| self.groups.hold(&group, member, time));
+    }
+
+    /// As [`Throttles::connection`], if there are quotas.
+    pub fn too_many_connections(&self, ip: IpAddr) -> Option<Duration> {
+        let quotas = self.store.quotas_if_any()?;
+        self.throttles.connection(ip, &quotas, &self.settings())
     }
 
     /// Reloads the settings from these sources.
@@ -92,14 +172,23 @@ impl Services {
         Services {
             store: self.store.clone(),
             groups: self.groups.clone(),
+            transactions: self.transactions.clone(),
             authorizer: Arc::clone(&self.authorizer),
             cluster: ClusterFacts { node_id, ..self.cluster.clone() },
             live: LiveSettings::new(Arc::clone(started), node_id),
+            tls: Arc::clone(&self.tls),
             clock: self.clock.clone(),
             fetch_sessions: sessions,
             auto_create: Arc::clone(&self.auto_create),
             answers: Arc::clone(&self.answers),
             requests: Arc::clone(&self.requests),
+            throttles: Arc::new(self.throttles.of_virtual_broker()),
+            #[cfg(feature = "security")]
+            logins: Arc::clone(&self.logins),
+            #[cfg(feature = "security")]
+            token_keys: Arc::clone(&self.token_keys),
+            #[cfg(feature = "security")]
+            super_users: Arc::clone(&self.super_users),
             stopping,
         }
     }
@@ -114,7 +203,8 @@ impl Services {
 
     pub(crate) fn in_memory_with(settings: BrokerSettings, stopping: Stopping) -> Services {
         let settings = Arc::new(settings);
-        let options = crate::storage::StoreOptions::new(crate::storage::Place::Memory, Arc::clone(&settings));
+        let options =
+            crate::storage::StoreOptions::new(crate::storage::Location::Memory, Arc::clone(&settings));
         let store = Store::open(options).expect("memory can always be opened");
         Services::start(store, settings, Clock::machine(), stopping).0
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Context, Viewer};
-use crate::api::operations::Operation;
-use crate::api::principal::{Forbidden, Resource};
+use crate::security::operations::Operation;
+use crate::security::principal::{Forbidden, Resource};
 use crate::storage::{Topic, Topics};
 use crate::types::{NodeId, TopicId};
 
@@ -49,6 +49,12 @@ impl Context {
         TopicView { image: self.services.store.topics(), viewer: Some(self.viewer()) }
     }
 
+    /// As [`Context::topics`], but all topics for a client with this right on the cluster.
+    pub fn topics_or_all(&self, on_the_cluster: Operation) -> TopicView {
+        let has_right = self.may(on_the_cluster, Resource::Cluster);
+        TopicView { image: self.services.store.topics(), viewer: (!has_right).then(|| self.viewer()) }
+    }
+
     /// One topic. A request for several takes a [`Context::topics`], so that it sees all at the same moment.
     pub fn topic(&self, named: TopicRef<'_>, operation: Operation) -> Result<Arc<Topic>, NoTopic> {
         self.topics().topic(named, operation).cloned()
@@ -78,7 +84,16 @@ impl TopicView {
 
     /// All topics with the right to `operation`, sorted by name. The others are left out without an error.
     pub fn visible(&self, operation: Operation) -> impl Iterator<Item = &Arc<Topic>> {
-        self.image.iter().filter(move |topic| self.authorize(operation, &topic.name).is_ok())
+        let may = move |name: &str| {
+            self.viewer.as_ref().is_none_or(|viewer| viewer.may(operation, Resource::Topic(name)))
+        };
+        self.image.iter().filter(move |topic| may(&topic.name))
+    }
+
+    /// The same, but a missing right is neither counted nor logged: to weigh, or to leave topics out.
+    pub fn quietly(&self) -> TopicView {
+        let viewer = self.viewer.clone().map(|viewer| Viewer { is_quiet: true, ..viewer });
+        TopicView { image: Arc::clone(&self.image), viewer }
     }
 
     /// The present state of a topic that was found before.

@@ -57,7 +57,7 @@ pub struct Ask {
 
 /// The result of one partition, as far as a session has to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct PartitionResult {
     pub of: PartitionRef,
     /// The topic that the name referred to.
     pub topic_id: TopicId,
@@ -114,6 +114,14 @@ impl Plan {
     pub fn sessionless(asks: Vec<Ask>) -> Plan {
         Plan { asks: last_of_each(asks), kind: Kind::Sessionless }
     }
+
+    /// The session of the client; 0 if it has none yet.
+    pub fn session_id(&self) -> i32 {
+        match &self.kind {
+            Kind::Sessionless | Kind::New { .. } => 0,
+            Kind::Incremental { id, .. } => *id,
+        }
+    }
 }
 
 /// The sessions of a broker.
@@ -155,7 +163,7 @@ struct Session {
 struct Entry {
     place: u64,
     ask: Ask,
-    told: Option<(TopicId, Offset, Offset)>,
+    last_sent: Option<(TopicId, Offset, Offset)>,
 }
 
 impl Sessions {
@@ -218,30 +226,30 @@ impl Sessions {
         Ok(Plan { asks, kind: Kind::Incremental { id, session } })
     }
 
-    /// Ends a request. Returns the session id for the response (0: none), and for each of `told` whether
+    /// Ends a request. Returns the session id for the response (0: none), and for each of `results` whether
     /// it is part of the response. `fresh_id` returns a random candidate for a new session's id.
     pub fn close(
         &self,
         plan: Plan,
-        told: &[Told],
+        results: &[PartitionResult],
         now: Duration,
         fresh_id: impl FnMut() -> i32,
     ) -> (i32, Vec<bool>) {
         match plan.kind {
-            Kind::Sessionless => (0, vec![true; told.len()]),
+            Kind::Sessionless => (0, vec![true; results.len()]),
             Kind::New { by_id } => {
                 let mut session = Session::new(by_id);
                 for ask in plan.asks {
                     session.put(ask);
                 }
-                for one in told {
+                for one in results {
                     session.note(one);
                 }
-                (lock(&self.cache).insert(session, now, fresh_id), vec![true; told.len()])
+                (lock(&self.cache).insert(session, now, fresh_id), vec![true; results.len()])
             }
             Kind::Incremental { id, session } => {
                 let mut session = lock(&session);
-                (id, told.iter().map(|one| session.note(one)).collect())
+                (id, results.iter().map(|one| session.note(one)).collect())
             }
         }
     }
@@ -336,7 +344,7 @@ impl Session {
         }
         let place = self.take_place();
         self.order.insert(place, ask.of.clone());
-        self.entries.insert(ask.of.clone(), Entry { place, ask, told: None });
+        self.entries.insert(ask.of.clone(), Entry { place, ask, last_sent: None });
     }
 
     fn forget(&mut self, gone: &PartitionRef) {
@@ -350,22 +358,22 @@ impl Session {
     }
 
     /// Stores the result of a partition. Returns whether it has to be in the response.
-    fn note(&mut self, told: &Told) -> bool {
+    fn note(&mut self, result: &PartitionResult) -> bool {
         let place = self.take_place();
         // The partition is gone: another request of the session dropped it. The client gets its result
         // once more.
-        let Some(entry) = self.entries.get_mut(&told.of) else { return true };
-        entry.ask.known_as.clone_from(&told.known_as);
-        let now = (told.topic_id, told.high_watermark, told.log_start);
-        let has_changed = entry.told != Some(now);
+        let Some(entry) = self.entries.get_mut(&result.of) else { return true };
+        entry.ask.known_as.clone_from(&result.known_as);
+        let now = (result.topic_id, result.high_watermark, result.log_start);
+        let has_changed = entry.last_sent != Some(now);
         // After an error the partition is sent once more when the error is gone.
-        entry.told = (!told.is_urgent).then_some(now);
-        if told.has_records {
+        entry.last_sent = (!result.is_urgent).then_some(now);
+        if result.has_records {
             self.order.remove(&entry.place);
             entry.place = place;
-            self.order.insert(place, told.of.clone());
+            self.order.insert(place, result.of.clone());
         }
-        told.has_records || told.is_urgent || has_changed
+        result.has_records || result.is_urgent || has_changed
     }
 
     fn take_place(&mut self) -> u64 {
@@ -425,8 +433,8 @@ mod tests {
         }
     }
 
-    fn told(partition: i32, high_watermark: i64) -> Told {
-        Told {
+    fn result_of(partition: i32, high_watermark: i64) -> PartitionResult {
+        PartitionResult {
             of: of(partition),
             topic_id: TopicId::ZERO,
             known_as: None,
@@ -437,12 +445,12 @@ mod tests {
         }
     }
 
-    fn with_records(partition: i32, high_watermark: i64) -> Told {
-        Told { has_records: true, ..told(partition, high_watermark) }
+    fn with_records(partition: i32, high_watermark: i64) -> PartitionResult {
+        PartitionResult { has_records: true, ..result_of(partition, high_watermark) }
     }
 
-    fn with_error(partition: i32) -> Told {
-        Told { is_urgent: true, ..told(partition, -1) }
+    fn with_error(partition: i32) -> PartitionResult {
+        PartitionResult { is_urgent: true, ..result_of(partition, -1) }
     }
 
     /// Ascending ids, which are easy to tell apart.
@@ -456,10 +464,10 @@ mod tests {
 
     /// Creates a session of `asks`, all of them answered with high watermark 0.
     fn create(sessions: &Sessions, id: i32, asks: Vec<Ask>, now: Duration) -> i32 {
-        let all: Vec<Told> = asks.iter().map(|ask| told(ask.of.partition, 0)).collect();
+        let all: Vec<PartitionResult> = asks.iter().map(|ask| result_of(ask.of.partition, 0)).collect();
         let plan = sessions.open(NEW, false, asks, &[], now).unwrap();
-        let (given, heard) = sessions.close(plan, &all, now, ids(id));
-        assert!(heard.iter().all(|one| *one), "a full fetch hears of every partition");
+        let (given, is_sent) = sessions.close(plan, &all, now, ids(id));
+        assert!(is_sent.iter().all(|one| *one), "a full fetch hears of every partition");
         given
     }
 
@@ -467,12 +475,18 @@ mod tests {
         sessions.open(Opening::Incremental { id, epoch }, false, asks, &[], START)
     }
 
-    /// One incremental request. Returns the partitions of `told` that are in the response.
-    fn step(sessions: &Sessions, id: i32, epoch: i32, asks: Vec<Ask>, told: &[Told]) -> Vec<i32> {
+    /// One incremental request. Returns the partitions of `results` that are in the response.
+    fn step(
+        sessions: &Sessions,
+        id: i32,
+        epoch: i32,
+        asks: Vec<Ask>,
+        results: &[PartitionResult],
+    ) -> Vec<i32> {
         let plan = go_on(sessions, id, epoch, asks).unwrap();
-        let (answered, heard) = sessions.close(plan, told, START, ids(1));
+        let (answered, is_sent) = sessions.close(plan, results, START, ids(1));
         assert_eq!(answered, id);
-        told.iter().zip(heard).filter(|(_, heard)| *heard).map(|(one, _)| one.of.partition).collect()
+        results.iter().zip(is_sent).filter(|(_, is_sent)| *is_sent).map(|(one, _)| one.of.partition).collect()
     }
 
     fn reads(plan: &Plan) -> Vec<(i32, i64)> {
@@ -485,13 +499,19 @@ mod tests {
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
         assert_eq!(id, 7);
 
-        assert_eq!(step(&sessions, id, 1, vec![], &[told(0, 0), told(1, 0), told(2, 0)]), [0; 0]);
-        assert_eq!(step(&sessions, id, 2, vec![], &[told(0, 0), with_records(1, 0), told(2, 0)]), [1]);
-        assert_eq!(step(&sessions, id, 3, vec![], &[told(0, 5), told(2, 0)]), [0]);
-        assert_eq!(step(&sessions, id, 4, vec![], &[told(0, 5), told(2, 0)]), [0; 0]);
-        let moved_start = Told { log_start: Offset(2), ..told(2, 0) };
-        assert_eq!(step(&sessions, id, 5, vec![], &[told(0, 5), moved_start.clone()]), [2]);
-        assert_eq!(step(&sessions, id, 6, vec![], &[told(0, 5), moved_start]), [0; 0]);
+        assert_eq!(
+            step(&sessions, id, 1, vec![], &[result_of(0, 0), result_of(1, 0), result_of(2, 0)]),
+            [0; 0]
+        );
+        assert_eq!(
+            step(&sessions, id, 2, vec![], &[result_of(0, 0), with_records(1, 0), result_of(2, 0)]),
+            [1]
+        );
+        assert_eq!(step(&sessions, id, 3, vec![], &[result_of(0, 5), result_of(2, 0)]), [0]);
+        assert_eq!(step(&sessions, id, 4, vec![], &[result_of(0, 5), result_of(2, 0)]), [0; 0]);
+        let moved_start = PartitionResult { log_start: Offset(2), ..result_of(2, 0) };
+        assert_eq!(step(&sessions, id, 5, vec![], &[result_of(0, 5), moved_start.clone()]), [2]);
+        assert_eq!(step(&sessions, id, 6, vec![], &[result_of(0, 5), moved_start]), [0; 0]);
     }
 
     #[test]
@@ -500,15 +520,15 @@ mod tests {
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         assert_eq!(step(&sessions, id, 1, vec![], &[with_error(0)]), [0]);
         assert_eq!(step(&sessions, id, 2, vec![], &[with_error(0)]), [0]);
-        assert_eq!(step(&sessions, id, 3, vec![], &[told(0, 0)]), [0]);
-        assert_eq!(step(&sessions, id, 4, vec![], &[told(0, 0)]), [0; 0]);
+        assert_eq!(step(&sessions, id, 3, vec![], &[result_of(0, 0)]), [0]);
+        assert_eq!(step(&sessions, id, 4, vec![], &[result_of(0, 0)]), [0; 0]);
     }
 
     #[test]
     fn f5_a_name_that_stands_for_another_topic_now_is_returned_again() {
         let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
-        let new_topic = Told { topic_id: crate::types::Uuid([9; 16]), ..told(0, 0) };
+        let new_topic = PartitionResult { topic_id: crate::types::Uuid([9; 16]), ..result_of(0, 0) };
         assert_eq!(step(&sessions, id, 1, vec![], std::slice::from_ref(&new_topic)), [0]);
         assert_eq!(step(&sessions, id, 2, vec![], &[new_topic]), [0; 0]);
     }
@@ -554,7 +574,7 @@ mod tests {
         let opening = Opening::Incremental { id, epoch: 1 };
         let plan = sessions.open(opening, false, vec![ask(0, 4)], &[of(0)], START).unwrap();
         assert_eq!(reads(&plan), [(0, 4)]);
-        assert_eq!(sessions.close(plan, &[told(0, 5)], START, ids(1)), (0, vec![true]));
+        assert_eq!(sessions.close(plan, &[result_of(0, 5)], START, ids(1)), (0, vec![true]));
         assert!(sessions.is_empty());
     }
 
@@ -564,7 +584,7 @@ mod tests {
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let names = |plan: &Plan| plan.asks.iter().map(|ask| ask.known_as.clone()).collect::<Vec<_>>();
         assert_eq!(names(&go_on(&sessions, id, 1, vec![]).unwrap()), [None]);
-        let called = Told { known_as: Some("t".into()), ..told(0, 0) };
+        let called = PartitionResult { known_as: Some("t".into()), ..result_of(0, 0) };
         step(&sessions, id, 2, vec![], &[called]);
         assert_eq!(names(&go_on(&sessions, id, 3, vec![ask(0, 4)]).unwrap()), [Some("t".into())]);
     }
@@ -596,7 +616,7 @@ mod tests {
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Full { ends: Some(id), wants_session: false };
         let plan = sessions.open(opening, false, vec![ask(0, 0)], &[], START).unwrap();
-        assert_eq!(sessions.close(plan, &[told(0, 0)], START, ids(1)), (0, vec![true]));
+        assert_eq!(sessions.close(plan, &[result_of(0, 0)], START, ids(1)), (0, vec![true]));
         assert!(sessions.is_empty());
     }
 
@@ -604,8 +624,8 @@ mod tests {
     fn a_partition_that_gave_records_is_read_after_the_others() {
         let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0), ask(1, 0), ask(2, 0)], START);
-        let told = [with_records(0, 9), told(1, 0), told(2, 0)];
-        step(&sessions, id, 1, vec![], &told);
+        let results = [with_records(0, 9), result_of(1, 0), result_of(2, 0)];
+        step(&sessions, id, 1, vec![], &results);
         assert_eq!(reads(&go_on(&sessions, id, 2, vec![]).unwrap()), [(1, 0), (2, 0), (0, 0)]);
     }
 

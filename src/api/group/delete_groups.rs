@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use super::{code, later};
+use super::code;
 use crate::api::context::Context;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::protocol::messages::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
+use crate::security::operations::Operation;
 
 impl Handler for DeleteGroupsRequest {
     fn named(&self) -> usize {
@@ -23,7 +23,7 @@ impl Handler for DeleteGroupsRequest {
                 deleting.push((deleted, group));
             }
         }
-        later(async move {
+        Reply::later(async move {
             let mut results = Vec::with_capacity(deleting.len());
             for (deleted, group_id) in deleting {
                 let error_code = match deleted {

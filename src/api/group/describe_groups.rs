@@ -1,17 +1,16 @@
 //! DescribeGroups (key 15): the state and members of groups. A group that does not exist is "Dead",
 //! without an error before v6. v3 has authorized operations, v4 instance ids.
 
-use super::later;
 use crate::api::context::{Context, NoGroup};
 use crate::api::error::ErrorCode;
-use crate::api::operations::{NOT_ASKED, ON_GROUPS, Operation};
-use crate::api::principal::Resource;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::group::{Description, GroupError, MemberDescription};
 use crate::protocol::messages::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroupMember,
     describe_groups_response::DescribedGroup,
 };
+use crate::security::operations::{NOT_ASKED, ON_GROUPS, Operation};
+use crate::security::principal::Resource;
 
 impl Handler for DescribeGroupsRequest {
     const GAPS: &'static [&'static str] = &[
@@ -30,7 +29,7 @@ impl Handler for DescribeGroupsRequest {
     async fn handle(self, ctx: Context) -> Reply<DescribeGroupsResponse> {
         let version = ctx.version;
         let allowed = allowed(&self.groups, &ctx).await;
-        later(async move {
+        Reply::later(async move {
             let mut groups = Vec::with_capacity(self.groups.len());
             for (at, group) in self.groups.into_iter().enumerate() {
                 let described = match ctx.group(&group, Operation::Describe) {
@@ -59,9 +58,10 @@ impl Handler for DescribeGroupsRequest {
 async fn allowed(groups: &[String], ctx: &Context) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
+    let quiet = ctx.quietly();
     for group in groups {
         // The collected description, including the data it shares with the group, and its encoded form.
-        bytes += match ctx.group(group, Operation::Describe) {
+        bytes += match quiet.group(group, Operation::Describe) {
             Ok(group) => 2 * group.weigh_description(),
             Err(_) => 0,
         };

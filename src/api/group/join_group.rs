@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::{java_address, later, until_stopped};
+use super::{java_address, until_stopped};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::group::{Join, JoinRefusal, Joined};
 use crate::kernel::group::{MemberId, Opaque};
 use crate::protocol::messages::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
+use crate::security::operations::Operation;
 
 impl Handler for JoinGroupRequest {
     const GAPS: &'static [&'static str] = &[
@@ -35,20 +35,20 @@ impl Handler for JoinGroupRequest {
         if let Some(reason) = self.reason.as_deref().filter(|reason| !reason.is_empty()) {
             debug!(group = %name.escape_debug(), reason = %reason.escape_debug(), "a member joins");
         }
-        let told = self.member_id.clone();
+        let member_id = self.member_id.clone();
         let version = ctx.version;
         let answer = match ctx.group(&name, Operation::Read) {
             Ok(group) => group.join(join(self, &ctx)),
-            Err(error) => return Reply::Now(fit(refused(error.into(), told), version)),
+            Err(error) => return Reply::Now(fit(refused(error.into(), member_id), version)),
         };
-        later(async move {
+        Reply::later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(joined)) => {
                     ctx.room.hold(weigh(&joined)).await;
                     fit(accepted(joined), version)
                 }
                 Some(Err(JoinRefusal { error, member })) => fit(refused(error.into(), member), version),
-                None => fit(refused(ErrorCode::NotCoordinator, told), version),
+                None => fit(refused(ErrorCode::NotCoordinator, member_id), version),
             }
         })
     }

@@ -4,12 +4,12 @@
 
 use tracing::debug;
 
-use super::{code, later};
+use super::code;
 use crate::api::context::Context;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::group::{Identity, Leaver};
 use crate::protocol::messages::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
+use crate::security::operations::Operation;
 
 impl Handler for LeaveGroupRequest {
     async fn handle(self, ctx: Context) -> Reply<LeaveGroupResponse> {
@@ -29,18 +29,18 @@ impl Handler for LeaveGroupRequest {
             debug!(group = %self.group_id.escape_debug(), reason = %reason.escape_debug(), "members leave");
         }
         let leaving = group.leave(asked.iter().map(leaver).collect());
-        later(async move {
+        Reply::later(async move {
             let mut answer = LeaveGroupResponse::default();
             match leaving.await {
                 Err(error) => answer.error_code = code(Err(error)),
                 Ok(left) if version <= 2 => answer.error_code = left.into_iter().map(code).sum(),
                 Ok(left) => {
-                    let told = asked.into_iter().zip(left).map(|(member, left)| MemberResponse {
+                    let members = asked.into_iter().zip(left).map(|(member, left)| MemberResponse {
                         member_id: member.member_id,
                         group_instance_id: member.group_instance_id,
                         error_code: code(left),
                     });
-                    answer.members = told.collect();
+                    answer.members = members.collect();
                 }
             }
             answer

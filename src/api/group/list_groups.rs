@@ -1,7 +1,7 @@
 //! ListGroups (key 16): lists the groups. v4 adds states and a filter for them, v5 the same for types.
 //! Filters ignore case, and an unknown value matches nothing.
 
-use super::{code, later};
+use super::code;
 use crate::api::context::Context;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::GroupListing;
@@ -19,7 +19,7 @@ impl Handler for ListGroupsRequest {
 
     async fn handle(self, ctx: Context) -> Reply<ListGroupsResponse> {
         let all = ctx.list_groups();
-        later(async move {
+        Reply::later(async move {
             match all.await {
                 Ok(all) => {
                     // The filters are applied to each state only once: they may be long, and there may be

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{code, later};
+use super::code;
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply};
 use crate::coordinator::group::OffsetToDelete;
 use crate::protocol::messages::{
     OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteResponse, OffsetDeleteResponsePartition,
     OffsetDeleteResponseTopic,
 };
+use crate::security::operations::Operation;
 use crate::storage::Topic;
 use crate::types::TopicPartition;
 
@@ -35,7 +35,7 @@ impl Handler for OffsetDeleteRequest {
         let mut topics: Vec<OffsetDeleteResponseTopic> =
             named.map(|topic| look_up(topic, &view, &mut offsets)).collect();
         let deleting = group.delete_offsets(offsets);
-        later(async move {
+        Reply::later(async move {
             let outcomes = match deleting.await {
                 Ok(outcomes) => outcomes,
                 Err(error) => return refuse(error.into()),

@@ -1,14 +1,12 @@
 //! OffsetFetch (key 9): the committed offsets of groups.
-//! Since v2, null instead of topics asks for all offsets. v5 has leader epochs. v7 can ask for offsets
-//! of finished transactions only, which all offsets are. Since v8 a request can have several groups. v9
-//! has the member that asks, v10 topic ids instead of names.
+//! Since v2, null instead of topics asks for all offsets. v5 has leader epochs. v7 can ask for stable
+//! offsets only: a partition for which an open transaction has an offset is UNSTABLE_OFFSET_COMMIT. Since v8
+//! a request can have several groups. v9 has the member that asks, v10 topic ids instead of names.
 
 use std::sync::Arc;
 
-use super::later;
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::kernel::offsets::{CommittedOffset, Offsets};
 use crate::protocol::messages::{
@@ -16,6 +14,7 @@ use crate::protocol::messages::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
+use crate::security::operations::Operation;
 use crate::storage::Topic;
 use crate::types::TopicPartition;
 
@@ -34,11 +33,12 @@ impl Handler for OffsetFetchRequest {
 
     async fn handle(self, ctx: Context) -> Reply<OffsetFetchResponse> {
         let version = ctx.version;
+        let asks = Asks { version, stable: self.require_stable };
         let asked = match version {
             8.. => self.groups,
             _ => vec![one_group(self.group_id, self.topics)],
         };
-        later(async move {
+        Reply::later(async move {
             let mut found = Vec::with_capacity(asked.len());
             for group in asked {
                 let offsets = offsets(&group.group_id, &ctx).await;
@@ -49,7 +49,7 @@ impl Handler for OffsetFetchRequest {
             let mut groups = Vec::with_capacity(found.len());
             for (at, (group, offsets)) in found.into_iter().enumerate() {
                 groups.push(if at < allowed {
-                    answer(group, offsets, version, &view)
+                    answer(group, offsets, asks, &view)
                 } else {
                     OffsetFetchResponseGroup {
                         group_id: group.group_id,
@@ -64,6 +64,14 @@ impl Handler for OffsetFetchRequest {
             }
         })
     }
+}
+
+/// The properties of the request that apply to all groups.
+#[derive(Clone, Copy)]
+struct Asks {
+    version: i16,
+    /// Whether a partition for which an open transaction has an offset is an error.
+    stable: bool,
 }
 
 /// The committed offsets of a group, or the error of its answer.
@@ -82,6 +90,7 @@ async fn allowed(
 ) -> usize {
     let mut bytes = 0;
     let mut allowed = 0;
+    let view = &view.quietly();
     for (group, offsets) in found {
         // Partitions of unknown topics are in the response as well.
         let named: usize = group.topics.iter().flatten().map(|topic| topic.partition_indexes.len()).sum();
@@ -112,16 +121,18 @@ fn weigh(asked: &OffsetFetchRequestGroup, offsets: &Offsets, version: i16, view:
 fn answer(
     asked: OffsetFetchRequestGroup,
     found: GroupOffsets,
-    version: i16,
+    asks: Asks,
     view: &TopicView,
 ) -> OffsetFetchResponseGroup {
     let error_code = found.as_ref().err().map_or(0, |error| error.code());
     let topics = match (asked.topics, found) {
+        // As in Kafka; v1 has the error in the partitions only.
+        (Some(_), Err(ErrorCode::GroupAuthorizationFailed)) if asks.version >= 2 => Vec::new(),
         (Some(topics), found) => {
-            let some = topics.into_iter().map(|topic| some_offsets(topic, &found, version, view));
+            let some = topics.into_iter().map(|topic| some_offsets(topic, &found, asks, view));
             some.collect()
         }
-        (None, Ok(offsets)) => all_offsets(&offsets, version, view),
+        (None, Ok(offsets)) => all_offsets(&offsets, asks, view),
         (None, Err(_)) => Vec::new(),
     };
     OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code }
@@ -130,15 +141,13 @@ fn answer(
 fn some_offsets(
     asked: OffsetFetchRequestTopics,
     found: &GroupOffsets,
-    version: i16,
+    asks: Asks,
     view: &TopicView,
 ) -> OffsetFetchResponseTopics {
-    let topic = topic_of(&asked, version, view).map(|topic| topic.id);
+    let topic = topic_of(&asked, asks.version, view).map(|topic| topic.id);
     let answer = |index| match (topic, found) {
-        (Ok(topic), Ok(offsets)) => {
-            let committed = offsets.get(TopicPartition { topic, partition: index });
-            partition(index, committed, ErrorCode::None)
-        }
+        (_, Err(error @ ErrorCode::GroupAuthorizationFailed)) => partition(index, None, *error),
+        (Ok(topic), Ok(offsets)) => committed(TopicPartition { topic, partition: index }, offsets, asks),
         (Ok(_), Err(error)) => partition(index, None, *error),
         // In versions with names, an unknown topic looks like a topic without a commit.
         (Err(NoTopic::UnknownName), _) => partition(index, None, ErrorCode::None),
@@ -167,15 +176,25 @@ fn keys<'a>(
     asked.partition_indexes.iter().filter_map(key)
 }
 
-fn all_offsets(offsets: &Offsets, version: i16, view: &TopicView) -> Vec<OffsetFetchResponseTopics> {
+/// The committed offset of a partition, or the error if the client asks for stable offsets and this one is not.
+fn committed(of: TopicPartition, offsets: &Offsets, asks: Asks) -> OffsetFetchResponsePartitions {
+    if asks.stable && offsets.is_staged(of) {
+        return partition(of.partition, None, ErrorCode::UnstableOffsetCommit);
+    }
+    partition(of.partition, offsets.get(of), ErrorCode::None)
+}
+
+/// As in Kafka, a partition that only open transactions have an offset for is left out.
+fn all_offsets(offsets: &Offsets, asks: Asks, view: &TopicView) -> Vec<OffsetFetchResponseTopics> {
+    let view = view.quietly();
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     let mut last: Option<&Topic> = None;
-    for (TopicPartition { topic: id, partition: index }, committed) in offsets.all() {
+    for of @ TopicPartition { topic: id, .. } in offsets.all().keys() {
         let topic = match last.filter(|last| last.id == *id) {
             Some(topic) => topic,
             None => match view.topic(TopicRef::Id(*id), Operation::Describe) {
                 Ok(topic) => {
-                    let name = if version >= TOPIC_IDS { String::new() } else { topic.name.to_string() };
+                    let name = if asks.version >= TOPIC_IDS { String::new() } else { topic.name.to_string() };
                     topics.push(OffsetFetchResponseTopics { name, topic_id: *id, partitions: Vec::new() });
                     last.insert(topic)
                 }
@@ -185,7 +204,7 @@ fn all_offsets(offsets: &Offsets, version: i16, view: &TopicView) -> Vec<OffsetF
         };
         last = Some(topic);
         let Some(answer) = topics.last_mut() else { continue };
-        answer.partitions.push(partition(*index, Some(committed), ErrorCode::None));
+        answer.partitions.push(committed(*of, offsets, asks));
     }
     topics
 }

@@ -1,14 +1,14 @@
 //! SyncGroup (key 14): the leader sends the assignments, and every member gets its own.
 //! v3 adds static members; since v5 a member has to send the protocol.
 
-use super::{later, until_stopped};
+use super::until_stopped;
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::operations::Operation;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::coordinator::group::{Identity, Sync};
 use crate::kernel::group::{Generation, Opaque};
 use crate::protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+use crate::security::operations::Operation;
 
 impl Handler for SyncGroupRequest {
     const GAPS: &'static [&'static str] = &[
@@ -31,6 +31,7 @@ impl Handler for SyncGroupRequest {
             Ok(group) => group,
             Err(error) => return Reply::Now(refused(error.into())),
         };
+        let member = self.member_id.clone();
         let sync = Sync {
             who: Identity { member: self.member_id, instance: self.group_instance_id },
             generation: Generation(self.generation_id),
@@ -43,14 +44,17 @@ impl Handler for SyncGroupRequest {
                 .collect(),
         };
         let answer = group.sync(sync);
-        later(async move {
+        Reply::later(async move {
             match until_stopped(&ctx, answer).await {
-                Some(Ok(synced)) => SyncGroupResponse {
-                    protocol_type: synced.protocol_type,
-                    protocol_name: synced.protocol,
-                    assignment: synced.assignment.into_bytes(),
-                    ..SyncGroupResponse::default()
-                },
+                Some(Ok(synced)) => {
+                    ctx.note_member(&self.group_id, &member);
+                    SyncGroupResponse {
+                        protocol_type: synced.protocol_type,
+                        protocol_name: synced.protocol,
+                        assignment: synced.assignment.into_bytes(),
+                        ..SyncGroupResponse::default()
+                    }
+                }
                 Some(Err(error)) => refused(error.into()),
                 None => refused(ErrorCode::NotCoordinator),
             }

@@ -147,6 +147,10 @@ fn read(session: &Session, consumer: &BaseConsumer<Heard>, options: &Options, ou
                 progress.at(printed);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
+            // Without a group, librdkafka asks for a coordinator nevertheless, and nobody needs it.
+            Some(Err(error))
+                if options.group.is_none()
+                    && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
             Some(Err(error)) => tolerate(session, &error)?,
         }
     }

@@ -59,20 +59,30 @@ impl FromStr for Position {
 
 fn time_of(written: &str) -> Option<Position> {
     if let Some(ago) = written.strip_prefix('-') {
-        let (number, unit) = ago.split_at(ago.len().checked_sub(1)?);
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 24 * 3600,
-            _ => return None,
-        };
-        return Some(Position::Ago(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?)));
+        return length_of(ago).map(Position::Ago);
     }
     if written.bytes().all(|letter| letter.is_ascii_digit()) {
         return written.parse().ok().map(|ms| Position::At(Timestamp(ms)));
     }
     date_and_time(written).map(Position::At)
+}
+
+/// Parses a length of time, such as `90m`.
+pub fn duration(written: &str) -> Result<Duration, &'static str> {
+    length_of(written).ok_or("expected a number and s, m, h or d, such as 90s")
+}
+
+fn length_of(written: &str) -> Option<Duration> {
+    let (last, _) = written.char_indices().next_back()?;
+    let (number, unit) = written.split_at(last);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?))
 }
 
 /// Parses RFC 3339: `2026-11-25T08:00:00Z`, also with a fraction, and with `+01:00` instead of `Z`.

@@ -1,24 +1,23 @@
 //! DeleteGroups: removes a group without members, with its offsets.
 
 use super::step::Step;
-use crate::coordinator::group::{Asked, Delete, GroupError};
+use crate::coordinator::group::{Delete, GroupError, GroupRequest};
 use crate::kernel::group::GroupRecord;
 
-pub(super) fn decide(step: &mut Step, asked: Asked<Delete>) {
-    let answer = delete(step);
-    step.answer(asked.reply, answer);
+pub(super) fn decide(step: &mut Step, request: GroupRequest<Delete>) {
+    let answer = delete(step, GroupRecord::Deleted);
+    step.answer(request.reply, answer);
 }
 
-/// Deletes the group if it has no members and no offsets.
+/// Deletes the group if it has no members and no offsets. The view may lack some until the last record has settled.
 pub(super) fn make_room(step: &mut Step) {
-    // While a record has not settled, it may be a commit.
     if step.occasion.settled && step.view.offsets().is_empty() {
         // A group with members stays.
-        let _ = delete(step);
+        let _ = delete(step, GroupRecord::Expired);
     }
 }
 
-fn delete(step: &mut Step) -> Result<(), GroupError> {
+fn delete(step: &mut Step, deletion: GroupRecord) -> Result<(), GroupError> {
     if !step.hard.exists() && step.soft.pending.is_empty() {
         Err(GroupError::NoSuchGroup)
     } else if !step.is_empty() {
@@ -28,7 +27,7 @@ fn delete(step: &mut Step) -> Result<(), GroupError> {
             step.expect_no_more(&id);
         }
         if step.hard.exists() {
-            step.record(GroupRecord::Deleted);
+            step.record(deletion);
         }
         Ok(())
     }

@@ -2,16 +2,16 @@
 
 use super::step::Step;
 use super::subscription::{self, CONSUMER};
-use crate::coordinator::group::{Asked, DeleteOffsets, Each, GroupError, OffsetToDelete};
+use crate::coordinator::group::{DeleteOffsets, Each, GroupError, GroupRequest, OffsetToDelete};
 use crate::kernel::offsets::OffsetChange;
 use crate::types::TopicPartition;
 
-pub(super) fn decide(step: &mut Step, asked: Asked<DeleteOffsets>) {
-    let answer = delete(step, &asked.what.0);
-    step.answer(asked.reply, answer);
+pub(super) fn decide(step: &mut Step, request: GroupRequest<DeleteOffsets>) {
+    let answer = delete(step, &request.body.0);
+    step.answer(request.reply, answer);
 }
 
-fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError> {
+fn delete(step: &mut Step, offsets: &[OffsetToDelete]) -> Result<Each, GroupError> {
     if !step.hard.exists() && step.soft.pending.is_empty() {
         return Err(GroupError::NoSuchGroup);
     }
@@ -24,17 +24,21 @@ fn delete(step: &mut Step, asked: &[OffsetToDelete]) -> Result<Each, GroupError>
     let answer = |offset: &OffsetToDelete| {
         if subscribed.includes(&offset.topic) { Err(GroupError::SubscribedToTopic) } else { Ok(()) }
     };
-    let answers: Each = asked.iter().map(answer).collect();
-    let mut partitions: Vec<_> = asked
+    let answers: Each = offsets.iter().map(answer).collect();
+    let mut partitions: Vec<_> = offsets
         .iter()
         .zip(&answers)
         .filter(|(_, answer)| answer.is_ok())
-        .map(|(asked, _)| asked.partition)
+        .map(|(offset, _)| offset.partition)
         .collect();
     partitions.sort_unstable();
     partitions.dedup();
     let committed = |of: TopicPartition| Some((of, step.view.offsets().get(of)?.committed_at));
-    let removed: Vec<_> = partitions.into_iter().filter_map(committed).collect();
+    let removed: Vec<_> = partitions.iter().copied().filter_map(committed).collect();
+    partitions.retain(|of| step.view.offsets().is_staged(*of));
+    if !partitions.is_empty() {
+        step.change_offsets(OffsetChange::StagedRemoved(partitions), 0);
+    }
     if !removed.is_empty() {
         step.change_offsets(OffsetChange::Removed(removed), 0);
     }

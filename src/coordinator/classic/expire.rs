@@ -19,8 +19,10 @@ use crate::types::{Timestamp, TopicId, TopicPartition};
 pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
     let gone = of_deleted_topics(step).chain(by_age_at.into_iter().flat_map(|now| expired(step, now)));
     let gone: BTreeMap<TopicPartition, Timestamp> = gone.collect();
-    // A commit may be on its way, so whether nothing is left is known only if all records have settled.
-    let nothing_left = step.occasion.settled && gone.len() == step.view.offsets().len();
+    let offsets = step.view.offsets();
+    // Offsets of open transactions do not expire (rule X13). The view may lack some until the last record has settled.
+    let has_staged = offsets.staged().next().is_some();
+    let nothing_left = gone.len() == offsets.len() && !has_staged && step.occasion.settled;
     if !gone.is_empty() {
         step.change_offsets(OffsetChange::Removed(gone.into_iter().collect()), 0);
     }
@@ -30,7 +32,7 @@ pub(super) fn decide(step: &mut Step, by_age_at: Option<Timestamp>) {
         && step.soft.pending.is_empty()
         && step.hard.exists()
     {
-        step.record(GroupRecord::Deleted);
+        step.record(GroupRecord::Expired);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Heartbeat: keeps a member's session alive and tells it when to rejoin. Nothing is stored.
 
 use super::step::Step;
-use crate::coordinator::group::{Asked, GroupError, Heartbeat};
+use crate::coordinator::group::{GroupError, GroupRequest, Heartbeat};
 use crate::kernel::group::Phase;
 
-pub(super) fn decide(step: &mut Step, asked: Asked<Heartbeat>) {
-    let answer = answer(step, &asked.what);
-    step.answer(asked.reply, answer);
+pub(super) fn decide(step: &mut Step, request: GroupRequest<Heartbeat>) {
+    let answer = answer(step, &request.body);
+    step.answer(request.reply, answer);
 }
 
 fn answer(step: &mut Step, beat: &Heartbeat) -> Result<(), GroupError> {
@@ -17,11 +17,11 @@ fn answer(step: &mut Step, beat: &Heartbeat) -> Result<(), GroupError> {
     match step.hard.phase() {
         Phase::Empty { .. } => Err(GroupError::UnknownMember),
         Phase::PreparingRebalance => {
-            step.heard_from(&beat.who.member);
+            step.renew_session(&beat.who.member);
             Err(GroupError::RebalanceInProgress)
         }
         Phase::CompletingRebalance | Phase::Stable => {
-            step.heard_from(&beat.who.member);
+            step.renew_session(&beat.who.member);
             Ok(())
         }
     }

@@ -2,7 +2,7 @@
 
 use super::rebalance::elect_protocol;
 use super::step::Step;
-use crate::coordinator::group::{Asked, GroupError, Identity, Join, JoinRefusal, Joined, weight};
+use crate::coordinator::group::{GroupError, GroupRequest, Identity, Join, JoinRefusal, Joined, weight};
 use crate::coordinator::reply::Reply;
 use crate::kernel::group::{Group, GroupRecord, Member, MemberId, Phase};
 
@@ -14,15 +14,15 @@ const NEWCOMER_WAITS: Duration = Duration::from_secs(5 * 60);
 
 pub(super) type JoinReply = Reply<Result<Joined, JoinRefusal>>;
 
-pub(super) fn decide(step: &mut Step, asked: Asked<Join>, new_id: MemberId) {
-    let Asked { what: join, reply } = asked;
-    let told = join.member.clone().unwrap_or_default();
+pub(super) fn decide(step: &mut Step, request: GroupRequest<Join>, new_id: MemberId) {
+    let GroupRequest { body: join, reply } = request;
+    let member = join.member.clone().unwrap_or_default();
     if !step.view.rules.session_timeout.contains(&join.session_timeout) {
-        return step.refuse_join(reply, GroupError::SessionTimeoutOutOfRange, told);
+        return step.refuse_join(reply, GroupError::SessionTimeoutOutOfRange, member);
     }
-    let said: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
-    if said > step.view.rules.member_bytes || join.protocols.len() > step.view.rules.member_protocols {
-        return step.refuse_join(reply, GroupError::MemberTooLarge, told);
+    let bytes: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
+    if bytes > step.view.rules.member_bytes || join.protocols.len() > step.view.rules.member_protocols {
+        return step.refuse_join(reply, GroupError::MemberTooLarge, member);
     }
     if !has_place_for(step, join.member.as_deref()) {
         step.refuse_join(reply, GroupError::GroupFull, MemberId::new());
@@ -79,13 +79,13 @@ fn known(step: &mut Step, id: MemberId, join: Join, reply: JoinReply) {
         Phase::PreparingRebalance => update(step, id, join, reply),
         // The first answer may have been lost, so the member gets the same one again.
         Phase::CompletingRebalance if unchanged => {
-            step.heard_from(&id);
+            step.renew_session(&id);
             let joined = step.joined(&id);
             step.answer(reply, Ok(joined));
         }
         // A leader that rejoins wants a rebalance, for example because of new partitions.
         Phase::Stable if unchanged && step.hard.leader() != Some(&id) => {
-            step.heard_from(&id);
+            step.renew_session(&id);
             let joined = step.joined(&id);
             step.answer(reply, Ok(joined));
         }

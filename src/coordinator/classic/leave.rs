@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::step::Step;
-use crate::coordinator::group::{Asked, GroupError, Leave, Leaver};
+use crate::coordinator::group::{GroupError, GroupRequest, Leave, Leaver};
 use crate::kernel::group::MemberId;
 
-pub(super) fn decide(step: &mut Step, asked: Asked<Leave>) {
-    let Asked { what: Leave(leavers), reply } = asked;
+pub(super) fn decide(step: &mut Step, request: GroupRequest<Leave>) {
+    let GroupRequest { body: Leave(leavers), reply } = request;
     let mut answers = Vec::with_capacity(leavers.len());
     let mut gone = BTreeSet::new();
     let mut somebody_left = false;

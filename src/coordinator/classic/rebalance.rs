@@ -32,7 +32,7 @@ impl Step<'_> {
     pub fn begin_rebalance(&mut self) {
         for (id, reply) in std::mem::take(&mut self.soft.syncing) {
             self.answer(reply, Err(GroupError::RebalanceInProgress));
-            self.heard_from(&id);
+            self.renew_session(&id);
         }
         self.soft.unsynced.clear();
         self.soft.sync_deadline = None;
@@ -111,7 +111,7 @@ impl Step<'_> {
             self.answer(joining.reply, Ok(joined));
         }
         for id in self.soft.unsynced.clone() {
-            self.heard_from(&id);
+            self.renew_session(&id);
         }
     }
 
@@ -143,12 +143,12 @@ impl Step<'_> {
 
     fn members_for_leader(&self) -> Vec<JoinedMember> {
         let protocol = self.hard.protocol().unwrap_or_default();
-        let told = |(id, member): (&MemberId, &Member)| JoinedMember {
+        let joined = |(id, member): (&MemberId, &Member)| JoinedMember {
             id: id.clone(),
             instance: member.instance.clone(),
             metadata: member.metadata(protocol).cloned().unwrap_or_default(),
         };
-        self.hard.members().iter().map(told).collect()
+        self.hard.members().iter().map(joined).collect()
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn take_over(step: &mut Step, twin: &MemberId, id: MemberId, join: Jo
         step.soft.unsynced.insert(id.clone());
     }
     step.record(GroupRecord::Replaced { old: twin.clone(), new: id.clone() });
-    step.heard_from(&id);
+    step.renew_session(&id);
     if let Err(error) = change_what_it_asks(step, &id, &join) {
         return step.refuse_join(reply, error, id);
     }

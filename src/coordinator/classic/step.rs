@@ -65,7 +65,7 @@ impl<'a> Step<'a> {
     }
 
     /// Restarts the member's session, unless its own request is waiting for us.
-    pub fn heard_from(&mut self, id: &str) {
+    pub fn renew_session(&mut self, id: &str) {
         if self.soft.joining.contains_key(id) || self.soft.syncing.contains_key(id) {
             return;
         }

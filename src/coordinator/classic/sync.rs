@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::step::Step;
 use super::subscription;
-use crate::coordinator::group::{Asked, GroupError, Sync, Synced};
+use crate::coordinator::group::{GroupError, GroupRequest, Sync, Synced};
 use crate::coordinator::reply::Reply;
 use crate::kernel::group::{GroupRecord, MemberId, Opaque, Phase};
 
 pub(super) type SyncReply = Reply<Result<Synced, GroupError>>;
 
-pub(super) fn decide(step: &mut Step, asked: Asked<Sync>) {
-    let Asked { what: sync, reply } = asked;
+pub(super) fn decide(step: &mut Step, request: GroupRequest<Sync>) {
+    let GroupRequest { body: sync, reply } = request;
     if let Err(error) = check(step, &sync) {
         return step.answer(reply, Err(error));
     }
@@ -21,7 +21,7 @@ pub(super) fn decide(step: &mut Step, asked: Asked<Sync>) {
         Phase::CompletingRebalance => take_part(step, sync, reply),
         Phase::Stable => {
             has_synced(step, &sync.who.member);
-            step.heard_from(&sync.who.member);
+            step.renew_session(&sync.who.member);
             let synced = synced(step, &sync.who.member);
             step.answer(reply, Ok(synced));
         }
@@ -33,7 +33,7 @@ fn check(step: &Step, sync: &Sync) -> Result<(), GroupError> {
     if sync.generation != step.hard.generation() {
         return Err(GroupError::IllegalGeneration);
     }
-    let differs = |said: Option<&str>, agreed: Option<&str>| matches!((said, agreed), (Some(said), Some(agreed)) if said != agreed);
+    let differs = |sent: Option<&str>, agreed: Option<&str>| matches!((sent, agreed), (Some(sent), Some(agreed)) if sent != agreed);
     if differs(sync.protocol_type.as_deref(), step.hard.protocol_type())
         || differs(sync.protocol.as_deref(), step.hard.protocol())
     {
@@ -63,7 +63,7 @@ fn take_part(step: &mut Step, sync: Sync, reply: SyncReply) {
     for (id, reply) in std::mem::take(&mut step.soft.syncing) {
         let synced = synced(step, &id);
         step.answer(reply, Ok(synced));
-        step.heard_from(&id);
+        step.renew_session(&id);
     }
 }
 

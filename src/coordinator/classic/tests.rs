@@ -107,9 +107,9 @@ impl Play {
     }
 
     /// A request whose answer comes at once.
-    fn ask<Q: Request>(&mut self, what: Q, command: impl FnOnce(Asked<Q>) -> Command) -> Q::Answer {
+    fn ask<Q: Request>(&mut self, body: Q, command: impl FnOnce(GroupRequest<Q>) -> Command) -> Q::Answer {
         let (_, reply, mut awaited) = self.call();
-        self.decide(command(Asked { what, reply }));
+        self.decide(command(GroupRequest { body, reply }));
         awaited.try_recv().expect("an answer").answer
     }
 
@@ -149,7 +149,7 @@ impl Play {
         let new_id = format!("{called}-{}", self.callers + 1);
         let (caller, reply, awaited) = self.call();
         self.joining.insert(caller, awaited);
-        self.decide(Command::Join { asked: Asked { what: join, reply }, new_id });
+        self.decide(Command::Join { request: GroupRequest { body: join, reply }, new_id });
         caller
     }
 
@@ -201,7 +201,7 @@ impl Play {
     fn sync_with(&mut self, sync: Sync) -> Caller {
         let (caller, reply, awaited) = self.call();
         self.syncing.insert(caller, awaited);
-        self.decide(Command::Sync(Asked { what: sync, reply }));
+        self.decide(Command::Sync(GroupRequest { body: sync, reply }));
         caller
     }
 
@@ -215,6 +215,10 @@ impl Play {
 
     fn commit(&mut self, commit: Commit) -> Result<Each, GroupError> {
         self.ask(commit, Command::Commit)
+    }
+
+    fn check_commit(&mut self, commit: Commit) -> Result<CheckedCommit, GroupError> {
+        self.ask(StagedCommit(commit), Command::CheckCommit)
     }
 
     fn delete(&mut self) -> Result<(), GroupError> {

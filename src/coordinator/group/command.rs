@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::coordinator::reply::Reply;
 use crate::kernel::group::{Generation, MemberId, Opaque};
+use crate::kernel::offsets::CommittedOffset;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// A request of a client, and the place for its answer.
 #[derive(Debug)]
-pub struct Asked<Q: Request> {
-    pub what: Q,
+pub struct GroupRequest<Q: Request> {
+    pub body: Q,
     pub reply: Reply<Q::Answer>,
 }
 
@@ -24,16 +25,18 @@ pub trait Request {
 #[derive(Debug)]
 pub enum Command {
     Join {
-        asked: Asked<Join>,
+        request: GroupRequest<Join>,
         /// The member id to use if the member needs one.
         new_id: MemberId,
     },
-    Sync(Asked<Sync>),
-    Heartbeat(Asked<Heartbeat>),
-    Leave(Asked<Leave>),
-    Commit(Asked<Commit>),
-    DeleteOffsets(Asked<DeleteOffsets>),
-    Delete(Asked<Delete>),
+    Sync(GroupRequest<Sync>),
+    Heartbeat(GroupRequest<Heartbeat>),
+    Leave(GroupRequest<Leave>),
+    Commit(GroupRequest<Commit>),
+    /// Checks a commit that a transaction will store.
+    CheckCommit(GroupRequest<StagedCommit>),
+    DeleteOffsets(GroupRequest<DeleteOffsets>),
+    Delete(GroupRequest<Delete>),
     /// Deletes the group to make room for others, if it is dispensable.
     MakeRoom,
     /// Removes expired offsets, and those of deleted topics that are left.
@@ -41,10 +44,15 @@ pub enum Command {
         /// The time for the age of offsets; `None` while the clock is not trusted.
         by_age_at: Option<Timestamp>,
     },
+    /// The broker reads nothing from a member for this time, because the member used more than its quota.
+    Hold {
+        member: MemberId,
+        time: Duration,
+    },
     /// A deadline has passed.
     Tick,
     #[cfg(test)]
-    Enlist(Asked<super::roster::Enlist>),
+    Enlist(GroupRequest<super::roster::Enlist>),
     /// The result of a job: the assignment of the members of this generation.
     #[cfg(test)]
     Computed {
@@ -118,6 +126,19 @@ pub struct Commit {
     pub offsets: Vec<OffsetToCommit>,
 }
 
+/// A commit that a transaction will store (TxnOffsetCommit).
+#[derive(Clone, Debug)]
+pub struct StagedCommit(pub Commit);
+
+/// The offsets of a [`StagedCommit`] that may be stored while the group has the version `after`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedCommit {
+    pub after: u64,
+    /// One result for each offset of the request, in the same order.
+    pub outcomes: Each,
+    pub offsets: Vec<(TopicPartition, CommittedOffset)>,
+}
+
 #[derive(Clone, Debug)]
 pub struct OffsetToCommit {
     pub partition: TopicPartition,
@@ -160,6 +181,10 @@ impl Request for Leave {
 
 impl Request for Commit {
     type Answer = Result<Each, GroupError>;
+}
+
+impl Request for StagedCommit {
+    type Answer = Result<CheckedCommit, GroupError>;
 }
 
 impl Request for DeleteOffsets {

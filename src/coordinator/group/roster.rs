@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Asked, Command, Description, Flow, Group, GroupError, GroupState, Join, JoinRefusal, Joined, Kind,
+    Command, Description, Flow, Group, GroupError, GroupRequest, GroupState, Join, JoinRefusal, Joined, Kind,
     Request, Rulebook, Step, Sync, Synced, weight,
 };
 use crate::coordinator::classic::{self, Parked};
@@ -58,33 +58,38 @@ pub fn restored(hard: Arc<kernel::Group>, now: Duration) -> Restored<Group> {
 }
 
 /// A classic group becomes a roster.
-pub fn upgrade(parked: Parked, asked: Asked<Enlist>) -> Flow {
+pub fn upgrade(parked: Parked, request: GroupRequest<Enlist>) -> Flow {
     let Parked { joins, syncs } = parked;
     let (joins, syncs) = (joins.into_iter().collect(), syncs.into_iter().collect());
     let roster = Roster { sessions: Deadlines::default(), joins, syncs };
-    Flow::Becomes(Box::new((Kind::Roster(roster), Command::Enlist(asked))))
+    Flow::Becomes(Box::new((Kind::Roster(roster), Command::Enlist(request))))
 }
 
 impl Rulebook for Roster {
     fn decide(&mut self, step: &mut Step, command: Command) -> Flow {
         match command {
-            Command::Enlist(asked) => self.enlist(step, asked),
-            Command::Join { asked, new_id } => return self.join(step, asked, new_id),
-            Command::Sync(asked) => self.sync(step, asked),
+            Command::Enlist(request) => self.enlist(step, request),
+            Command::Join { request, new_id } => return self.join(step, request, new_id),
+            Command::Sync(request) => self.sync(step, request),
             Command::Computed { generation, assignments } => self.computed(step, generation, assignments),
             Command::Tick => return self.tick(step),
-            Command::Heartbeat(asked) => {
-                let known = step.hard.member(&asked.what.who.member).is_some();
-                step.decision.answer(asked.reply, known.then_some(()).ok_or(GroupError::UnknownMember));
+            Command::Heartbeat(request) => {
+                let known = step.hard.member(&request.body.who.member).is_some();
+                step.decision.answer(request.reply, known.then_some(()).ok_or(GroupError::UnknownMember));
             }
-            Command::Leave(asked) => {
-                let refused = vec![Err(GroupError::UnknownMember); asked.what.0.len()];
-                step.decision.answer(asked.reply, refused);
+            Command::Leave(request) => {
+                let refused = vec![Err(GroupError::UnknownMember); request.body.0.len()];
+                step.decision.answer(request.reply, refused);
             }
-            Command::Commit(asked) => step.decision.answer(asked.reply, Err(GroupError::IllegalGeneration)),
-            Command::DeleteOffsets(asked) => step.decision.answer(asked.reply, Err(GroupError::NotEmpty)),
-            Command::Delete(asked) => step.decision.answer(asked.reply, Err(GroupError::NotEmpty)),
-            Command::MakeRoom | Command::Expire { .. } => {}
+            Command::Commit(request) => {
+                step.decision.answer(request.reply, Err(GroupError::IllegalGeneration));
+            }
+            Command::CheckCommit(request) => {
+                step.decision.answer(request.reply, Err(GroupError::IllegalGeneration));
+            }
+            Command::DeleteOffsets(request) => step.decision.answer(request.reply, Err(GroupError::NotEmpty)),
+            Command::Delete(request) => step.decision.answer(request.reply, Err(GroupError::NotEmpty)),
+            Command::MakeRoom | Command::Expire { .. } | Command::Hold { .. } => {}
         }
         Flow::Done
     }
@@ -124,8 +129,8 @@ impl Rulebook for Roster {
 }
 
 impl Roster {
-    fn enlist(&mut self, step: &mut Step, asked: Asked<Enlist>) {
-        let Asked { what: Enlist(id), reply } = asked;
+    fn enlist(&mut self, step: &mut Step, request: GroupRequest<Enlist>) {
+        let GroupRequest { body: Enlist(id), reply } = request;
         // A setting of the group that may change while it lives.
         let session_timeout = step.view.settings().number("consumer.session.timeout.ms").unwrap_or(0);
         let session_timeout = Duration::from_millis(session_timeout.unsigned_abs());
@@ -137,12 +142,12 @@ impl Roster {
         step.decision.answer(reply, Ok(step.hard.generation()));
     }
 
-    fn join(&mut self, step: &mut Step, asked: Asked<Join>, new_id: MemberId) -> Flow {
-        if !asked.what.protocols.iter().any(|(name, _)| name == ROSTER) {
+    fn join(&mut self, step: &mut Step, request: GroupRequest<Join>, new_id: MemberId) -> Flow {
+        if !request.body.protocols.iter().any(|(name, _)| name == ROSTER) {
             let enlisted = self.sessions.keys().cloned().collect();
-            return self.downgrade(step, enlisted, Command::Join { asked, new_id });
+            return self.downgrade(step, enlisted, Command::Join { request, new_id });
         }
-        let Asked { what: join, reply } = asked;
+        let GroupRequest { body: join, reply } = request;
         let id = join.member.unwrap_or(new_id);
         if step.hard.member(&id).is_none() {
             let Join { client_id, client_host, session_timeout, rebalance_timeout, protocols, .. } = join;
@@ -163,8 +168,8 @@ impl Roster {
         Flow::Done
     }
 
-    fn sync(&mut self, step: &mut Step, asked: Asked<Sync>) {
-        let Asked { what: sync, reply } = asked;
+    fn sync(&mut self, step: &mut Step, request: GroupRequest<Sync>) {
+        let GroupRequest { body: sync, reply } = request;
         if sync.generation != step.hard.generation() {
             return step.decision.answer(reply, Err(GroupError::IllegalGeneration));
         }

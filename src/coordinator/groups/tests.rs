@@ -13,10 +13,10 @@ use crate::coordinator::group::made::Made;
 use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
 use crate::kernel;
-use crate::kernel::group::{Change, Generation, KeptGroup, Opaque};
+use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, Opaque};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange, Offsets};
 use crate::storage::groups::Seen;
-use crate::types::{Offset, Timestamp, TopicId, TopicPartition, Uuid};
+use crate::types::{Offset, ProducerId, Timestamp, TopicId, TopicPartition, TransactionEnd, Uuid};
 use std::sync::Mutex;
 
 const TOPIC: TopicId = Uuid([7; 16]);
@@ -100,8 +100,9 @@ impl Memory {
         for submitted in waiting {
             let Submitted { group, after, changes, settler } = submitted;
             let changed = self.durable.lock().unwrap().change(&group, after, &changes);
-            assert_eq!(changed, Ok(()), "the commands of a group form a chain");
-            settler.settle(Ok(()));
+            let expires = changes.contains(&GroupRecord::Expired.into());
+            assert!(changed.is_ok() || expires, "the commands of a group form a chain");
+            settler.settle(changed.map_err(|_| NotStored));
         }
     }
 
@@ -294,6 +295,29 @@ fn offsets_are_those_of_the_store_also_if_they_change_without_the_group() {
     assert_eq!(offset_of(&stage, "g"), None);
 }
 
+#[tokio::test]
+async fn x13_a_group_stays_that_gets_offsets_of_a_transaction_while_it_expires() {
+    let stage = Stage::new(rules());
+    now(stage.groups.commit("g", commit(5))).unwrap();
+    let (producer, checked) = (ProducerId(1), now(stage.groups.check_commit("g", commit(6))).unwrap());
+    stage.clock.set(Timestamp(stage.clock.now().0 + 14 * 24 * 3_600_000));
+    stage.store.hold();
+    stage.groups.expire().await;
+    let staged = OffsetChange::Staged { producer, offsets: checked.offsets }.into();
+    stage.store.durable.lock().unwrap().change("g", checked.after, &[staged]).unwrap();
+    stage.store.let_go();
+    let of = TopicPartition::new(TOPIC, 0);
+    assert!(stage.store.offsets("g").is_staged(of));
+    assert_eq!(
+        now(stage.groups.commit("g", commit(7))),
+        Ok(vec![Ok(())]),
+        "the coordinator knows that it is there"
+    );
+    let end = OffsetChange::Ended { producer, end: TransactionEnd::Commit }.into();
+    stage.store.durable.lock().unwrap().change("g", 0, &[end]).unwrap();
+    assert_eq!(offset_of(&stage, "g"), Some(7), "it was written last");
+}
+
 #[test]
 fn deleting_an_offset_waits_for_a_commit_that_came_before_it() {
     let stage = Stage::new(rules());
@@ -469,9 +493,9 @@ fn m7_once_the_journal_has_failed_no_group_is_served() {
 fn groups_that_hold_nothing_make_room_for_new_ones_and_others_do_not() {
     let stage = Stage::new(Rules { max_groups: 3, ..rules() });
     now(stage.groups.commit("offsets", commit(1))).unwrap();
-    let told = |group: &str| now(stage.groups.join(group, Join { confirms_its_id: true, ..newcomer("a") }));
+    let joined = |group: &str| now(stage.groups.join(group, Join { confirms_its_id: true, ..newcomer("a") }));
     for attempt in 0..50 {
-        let refusal = told(&format!("made up {attempt}")).unwrap_err();
+        let refusal = joined(&format!("made up {attempt}")).unwrap_err();
         assert_eq!(refusal.error, GroupError::MemberIdRequired);
         assert!(stage.groups.runtime.keys().len() <= 3);
     }
@@ -479,7 +503,7 @@ fn groups_that_hold_nothing_make_room_for_new_ones_and_others_do_not() {
     assert_eq!(now(stage.groups.heartbeat("real", beat(&member, 1))), Ok(()));
     now(stage.groups.commit("more offsets", commit(1))).unwrap();
     assert_eq!(stage.groups.runtime.keys().len(), 3);
-    assert_eq!(told("one too many").unwrap_err().error, GroupError::NoRoom);
+    assert_eq!(joined("one too many").unwrap_err().error, GroupError::NoRoom);
     assert_eq!(now(stage.groups.commit("one too many", commit(1))), Err(GroupError::NoRoom));
     assert_eq!(now(stage.groups.commit("offsets", commit(2))), Ok(vec![Ok(())]), "who is there goes on");
 }
@@ -513,8 +537,8 @@ fn groups_that_hold_nothing_take_no_room_from_those_that_do() {
     let member = stage.with_member("real");
     for attempt in 0..200 {
         let made_up = format!("made up {attempt}");
-        let told = now(stage.groups.join(&made_up, Join { confirms_its_id: true, ..newcomer("a") }));
-        assert_eq!(told.unwrap_err().error, GroupError::MemberIdRequired, "{made_up}");
+        let joined = now(stage.groups.join(&made_up, Join { confirms_its_id: true, ..newcomer("a") }));
+        assert_eq!(joined.unwrap_err().error, GroupError::MemberIdRequired, "{made_up}");
     }
     for partition in 0..10 {
         let mut commit = Commit {

@@ -194,6 +194,10 @@ impl Keeper<Locks> for Arc<Store> {
         lock(&self.kept).get(key).cloned()
     }
 
+    fn count(&self) -> usize {
+        lock(&self.kept).len()
+    }
+
     fn bytes(&self) -> usize {
         lock(&self.kept).values().map(|acknowledged| 50 + 8 * acknowledged.len()).sum()
     }
@@ -277,7 +281,7 @@ impl Stage {
     }
 
     fn panic(&self) {
-        let panics = || self.runtime.tell(&self.key, |_| Some(Command::Panic));
+        let panics = || self.runtime.command(&self.key, |_| Some(Command::Panic));
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
         assert!(result.is_err());
     }
@@ -449,7 +453,7 @@ fn a_decision_that_panics_is_forgotten_and_records_before_it_are_not() {
 }
 
 #[test]
-fn machines_of_the_kernel_are_counted_at_the_start_and_loaded_when_asked_for() {
+fn machines_of_the_kernel_are_loaded_when_asked_for() {
     let stage = Stage::new(1);
     assert_eq!(stage.acquire(), Ok(Some(0)));
     let acknowledged = stage.acknowledge(0);
@@ -463,6 +467,31 @@ fn machines_of_the_kernel_are_counted_at_the_start_and_loaded_when_asked_for() {
     assert_eq!(now(stage.acknowledge(0)), Ok(false), "its lock is gone");
     let read = stage.runtime.read(&stage.key, |locks| locks.acknowledged.len()).unwrap();
     assert_eq!(read.answer, Some(1));
+}
+
+#[test]
+fn a_machine_counts_once_in_its_slot_on_its_way_to_the_kernel_and_there() {
+    let stage = Stage::new(1);
+    assert_eq!(stage.runtime.count(), 1, "only the slot has it");
+    assert_eq!(stage.acquire(), Ok(Some(0)));
+    let _acknowledged = stage.acknowledge(0);
+    assert_eq!((stage.runtime.count(), lock(&stage.store.kept).len()), (1, 0), "it is on its way");
+    stage.settle();
+    assert_eq!(stage.runtime.count(), 1, "the kernel has it");
+    lock(&stage.store.kept).insert(("other".into(), Uuid([7; 16]), 0), Acknowledged::default());
+    assert_eq!(stage.runtime.count(), 2, "and one that came without the runtime");
+}
+
+#[test]
+fn a_machine_whose_record_is_lost_is_not_counted() {
+    let stage = Stage::new(1);
+    assert_eq!(stage.acquire(), Ok(Some(0)));
+    let acknowledged = stage.acknowledge(0);
+    assert_eq!(stage.runtime.count(), 1);
+    lock(&stage.store.submitted).clear();
+    assert_eq!(stage.runtime.count(), 0);
+    assert_eq!(now(acknowledged), Err(Unserved::NotStored));
+    assert_eq!(stage.runtime.count(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::entry::{Data, Flags, Header};
 use super::*;
 
-const LEVEL: Level = Level(6);
+const LEVEL: Level = Level(7);
 
 /// An entry of an author with these commands, which follows `shard`.
 fn entry(shard: &Shard, author: u64, seconds: i64, commands: &[Command]) -> Vec<u8> {
@@ -67,11 +67,11 @@ fn an_entry_that_is_passed_over_moves_only_the_position_and_the_hash() {
     }
     let good = entry(&shard, 4, 9, &[Command::NewProducer]);
     let longer = [&good[..], &[0]].concat();
-    let newer = with_header(&good, |header| header.level = Level(7));
+    let newer = with_header(&good, |header| header.level = Level(8));
     let passed = [
         (with_header(&newer, |header| header.flags = Flags::SKIPPED), Passed::Skipped),
         (newer, Passed::Malformed),
-        (with_header(&good, |header| header.level = Level(5)), Passed::Malformed),
+        (with_header(&good, |header| header.level = Level(6)), Passed::Malformed),
         (good[..good.len() - 1].to_vec(), Passed::Malformed),
         (longer, Passed::Malformed),
         (b"short".to_vec(), Passed::Malformed),

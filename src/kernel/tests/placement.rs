@@ -307,13 +307,13 @@ fn leaders_isr_and_elr_are_kafkas_while_brokers_stop_and_start_one_by_one() {
             let mut shard = with_replicas(&[replicas]);
             elect_by(&mut shard, &min_insync.to_string(), *unclean);
             let mut running = vec![1, 2, 3];
-            let mut seen = vec![told(&shard)];
+            let mut seen = vec![state_of(&shard)];
             for step in steps {
                 running.retain(|broker| *broker != step.abs());
                 running.extend((*step > 0).then_some(*step));
                 runs(&mut shard, &running);
                 check(shard.topic(TOPIC).unwrap(), shard.running());
-                seen.push(told(&shard));
+                seen.push(state_of(&shard));
             }
             assert_eq!(seen, *expected, "{replicas:?}, {min_insync} in step, unclean: {unclean}");
         }
@@ -328,7 +328,7 @@ fn elect_by(shard: &mut Shard, min_insync: &str, unclean: bool) {
     shard.apply(at(1), &Command::AlterTopic { topic: TOPIC, changes: changes.into() }).unwrap();
 }
 
-fn told(shard: &Shard) -> String {
+fn state_of(shard: &Shard) -> String {
     let topic = shard.topic(TOPIC).unwrap();
     let Placement { leader, isr, elr, last_leader, .. } = &*topic.placement()[0];
     let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
@@ -346,9 +346,9 @@ fn an_unclean_election_that_is_asked_for_lets_any_replica_lead_that_runs_where_n
     runs(&mut shard, &[3]);
     assert_eq!(shard.apply(at(1), &elect), Err(Refusal::NoEligibleLeader));
     runs(&mut shard, &[1, 3]);
-    assert_eq!(told(&shard), "-1 2 [] [2] [2]");
+    assert_eq!(state_of(&shard), "-1 2 [] [2] [2]");
     assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { topic: TOPIC, moved: true }));
-    assert_eq!(told(&shard), "1 3 [1] [] []");
+    assert_eq!(state_of(&shard), "1 3 [1] [] []");
 }
 
 #[test]
@@ -369,16 +369,16 @@ fn a_leader_is_elected_as_soon_as_a_setting_allows_it_of_the_topic_or_of_all_bro
             }
         };
         shard.apply(at(1), &alter(Some("false"))).unwrap();
-        assert_eq!(told(&shard), "-1 2 [] [2] [2]");
+        assert_eq!(state_of(&shard), "-1 2 [] [2] [2]");
         shard.apply(at(1), &alter(Some("TRUE"))).unwrap();
-        assert_eq!(told(&shard), "1 3 [1] [] []");
+        assert_eq!(state_of(&shard), "1 3 [1] [] []");
     }
     let mut shard = with_replicas(&[&[1, 2]]);
     let election = Election { min_insync: 2, unclean: false };
     shard.apply(at(1), &Command::SetBrokers { running: ids(&[2, 3]), election }).unwrap();
-    assert_eq!(told(&shard), "2 1 [2] [1] []", "what the brokers were started with");
+    assert_eq!(state_of(&shard), "2 1 [2] [1] []", "what the brokers were started with");
     elect_by(&mut shard, "1", false);
-    assert_eq!(told(&shard), "2 1 [2] [] []", "the topic's own settings come first");
+    assert_eq!(state_of(&shard), "2 1 [2] [] []", "the topic's own settings come first");
 }
 
 #[test]
@@ -387,12 +387,12 @@ fn eligible_replicas_stay_eligible_when_more_are_asked_for_and_not_when_enough_a
     elect_by(&mut shard, "2", false);
     runs(&mut shard, &[2, 3]);
     runs(&mut shard, &[3]);
-    assert_eq!(told(&shard), "3 2 [3] [2] []");
+    assert_eq!(state_of(&shard), "3 2 [3] [2] []");
     elect_by(&mut shard, "1", false);
-    assert_eq!(told(&shard), "3 2 [3] [] []");
+    assert_eq!(state_of(&shard), "3 2 [3] [] []");
     runs(&mut shard, &[]);
     elect_by(&mut shard, "3", false);
-    assert_eq!(told(&shard), "-1 3 [] [3] [3]", "Kafka forgets 3 here");
+    assert_eq!(state_of(&shard), "-1 3 [] [3] [3]", "Kafka forgets 3 here");
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn p4_who_wrote_within_15_minutes_is_remembered_and_no_retry_of_it_is_stored_twi
                 other => panic!("seed {seed}: {other:?}"),
             }
             for (&(partition, producer), last) in &wrote {
-                let is_known = shard.partition(TOPIC, partition).unwrap().last_write(ProducerId(producer));
+                let is_known = shard.partition(TOPIC, partition).unwrap().resting_since(ProducerId(producer));
                 assert!(is_known.is_none_or(|known| known == at(last.seconds)), "seed {seed}");
                 assert!(is_known.is_some() || may_be_forgotten(last), "seed {seed}: forgotten too early");
                 forgotten += u32::from(is_known.is_none());
@@ -177,7 +177,7 @@ fn p4_who_wrote_within_15_minutes_is_remembered_and_no_retry_of_it_is_stored_twi
             assert_eq!(held, in_partitions.sum::<usize>() as u64, "seed {seed}");
             assert!(held <= most, "seed {seed}");
             let oldest = wrote.iter().filter_map(|(&(partition, producer), _)| {
-                shard.partition(TOPIC, partition).unwrap().last_write(ProducerId(producer))
+                shard.partition(TOPIC, partition).unwrap().resting_since(ProducerId(producer))
             });
             assert_eq!(shard.producers().oldest().map(|oldest| oldest.last_write), oldest.min());
         }

@@ -1,6 +1,7 @@
 //! Metrics that Kafka also has, with the usual names of its JMX beans.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeGaugeValue;
 
@@ -10,6 +11,9 @@ use super::{PARTITION, TOPIC, counter, gauge};
 use crate::coordinator::group::GroupState;
 use crate::kernel::Placement;
 use crate::storage::{Partition, Traffic};
+
+/// As in Kafka, a transaction is late only some time after the longest timeout.
+const LATE: Duration = Duration::from_mins(5);
 
 pub const FAMILIES: &[Family] = &[
     counter(
@@ -74,6 +78,26 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "Partitions that are out of service because their files are damaged.",
         |look, rows| count(look, rows, |partition, _| partition.is_damaged()),
+    ),
+    gauge(
+        "kafka_server_replicamanager_partitionswithlatetransactionscount",
+        &[],
+        "Partitions with a transaction that has been open for five minutes longer than `transaction.max.timeout.ms`.",
+        |look, rows| {
+            let latest = look.broker.first().services.settings().transaction_max_timeout + LATE;
+            rows.gauge(&[], look.oldest_open.values().filter(|age| **age > latest).count())
+        },
+    ),
+    gauge(
+        "kafka_cluster_partition_laststableoffsetlag",
+        PARTITION,
+        "Offsets of a partition that consumers of committed records cannot read yet, because a transaction is open.",
+        |look, rows| {
+            of_partitions(look, rows, |partition, _| {
+                let ends = partition.ends();
+                ends.high_watermark.0.saturating_sub(ends.last_stable.0).max(0)
+            })
+        },
     ),
     gauge(
         "kafka_controller_kafkacontroller_offlinepartitionscount",

@@ -3,7 +3,8 @@
 use super::super::family::Family;
 use super::super::look::Look;
 use super::exporter::of_standings;
-use super::{GROUP_PARTITION, counter, gauge, histogram};
+use super::{GROUP_PARTITION, PARTITION, counter, gauge, histogram};
+use crate::security::quota::QuotaKind;
 use crate::server::{Connections, Reason};
 use crate::storage::TroubleKind;
 use crate::telemetry;
@@ -28,6 +29,54 @@ pub const FAMILIES: &[Family] = &[
          record was deleted); 0 where the group is at the end. Timestamps are the producers' own. There is no row \
          where they left them out.",
         |look, rows| of_standings(look, rows, |standing| standing.lag_seconds),
+    ),
+    gauge(
+        "jackdaw_transactional_ids",
+        &[],
+        "Transactional ids, with and without an open transaction.",
+        |look, rows| rows.gauge(&[], look.transactions.len()),
+    ),
+    gauge("jackdaw_transactions_open", &[], "Open transactions.", |look, rows| {
+        rows.gauge(&[], look.transactions.count_open())
+    }),
+    counter(
+        "jackdaw_transactions_ended",
+        &["how"],
+        "Transactions that ended. `committed` and `aborted`: by their producers. `timed_out`: aborted by the broker \
+         because they were open for longer than their timeout. A transaction that a new producer with the same \
+         transactional id has aborted counts as `aborted`.",
+        |look, rows| {
+            let counts = look.store().counts();
+            rows.counter(&["committed".into()], counts.transactions_committed.get())?;
+            rows.counter(&["aborted".into()], counts.transactions_aborted.get())?;
+            rows.counter(&["timed_out".into()], counts.transactions_timed_out.get())
+        },
+    ),
+    gauge(
+        "jackdaw_transaction_oldest_open_seconds",
+        PARTITION,
+        "The age of the oldest open transaction that has records in a partition. Consumers of committed records wait \
+         there. The time in which the broker did not run counts, unlike for the timeout. There is no row for a partition \
+         without such a transaction.",
+        |look, rows| {
+            look.oldest_open.iter().try_for_each(|((topic, partition), age)| {
+                rows.gauge(&[(&**topic).into(), (*partition).into()], age.as_secs_f64())
+            })
+        },
+    ),
+    #[cfg(feature = "security")]
+    counter(
+        "jackdaw_logins",
+        &["listener", "mechanism", "outcome"],
+        "Logins of clients by SASL, repeated ones included: `succeeded` or `failed`.",
+        |look, rows| {
+            for ((listener, mechanism), logins) in look.broker.first().services.logins.all() {
+                for (outcome, count) in [("succeeded", logins.succeeded), ("failed", logins.failed)] {
+                    rows.counter(&[(&listener).into(), mechanism.name().into(), outcome.into()], count)?;
+                }
+            }
+            Ok(())
+        },
     ),
     histogram(
         "jackdaw_request_duration_seconds",
@@ -132,10 +181,49 @@ pub const FAMILIES: &[Family] = &[
             })
         },
     ),
+    counter(
+        "jackdaw_tls_handshakes_failed",
+        &["node_id", "listener", "reason"],
+        "TLS handshakes that failed, by the reason.",
+        |look, rows| {
+            look.servers().iter().try_for_each(|server| {
+                let node = server.services.cluster.node_id.to_string();
+                server.services.tls.failed().into_iter().try_for_each(|(listener, reason, count)| {
+                    rows.counter(&[node.as_str().into(), listener.as_str().into(), reason.into()], count)
+                })
+            })
+        },
+    ),
+    gauge(
+        "jackdaw_tls_certificate_expiry_timestamp_seconds",
+        &["node_id", "listener", "subject"],
+        "The time at which a certificate of the broker expires.",
+        |look, rows| {
+            look.servers().iter().try_for_each(|server| {
+                let node = server.services.cluster.node_id.to_string();
+                server.services.tls.shown().into_iter().try_for_each(|shown| {
+                    let labels =
+                        [node.as_str().into(), shown.listener.as_str().into(), shown.subject.as_str().into()];
+                    rows.gauge(&labels, shown.expires.0 / 1000)
+                })
+            })
+        },
+    ),
+    counter(
+        "jackdaw_denials",
+        &["resource"],
+        "Accesses that were denied because the client lacks the right, by the kind of the resource. The log has a line \
+         for each of them, but repeated ones are left out.",
+        |look, rows| {
+            let denials = look.broker.first().services.requests.denials();
+            denials.into_iter().try_for_each(|(of, count)| rows.counter(&[of.name().into()], count))
+        },
+    ),
     gauge(
         "jackdaw_memory_bytes",
         &["budget"],
-        "Memory held for clients: requests that are not answered, answers that are not read, groups, idempotent producers.",
+        "Memory held for clients: requests that are not answered, answers that are not read, groups, idempotent producers, \
+         transactional ids.",
         |look, rows| {
             look.budgets().into_iter().try_for_each(|(name, held, _)| rows.gauge(&[name.into()], held))
         },
@@ -143,6 +231,18 @@ pub const FAMILIES: &[Family] = &[
     gauge("jackdaw_memory_limit_bytes", &["budget"], "What may be held for clients.", |look, rows| {
         look.budgets().into_iter().try_for_each(|(name, _, most)| rows.gauge(&[name.into()], most))
     }),
+    counter(
+        "jackdaw_throttled",
+        &["quota"],
+        "Answers after which a client was held back, or changes that were refused, because the client used more than \
+         this quota. `connection_creation_rate`: connections that were closed after a wait.",
+        |look, rows| {
+            let throttles = &look.broker.first().services.throttles;
+            QuotaKind::ALL
+                .into_iter()
+                .try_for_each(|kind| rows.counter(&[kind.name().into()], throttles.throttled(kind)))
+        },
+    ),
     gauge(
         "jackdaw_metrics_left_out",
         &["what"],
@@ -150,6 +250,7 @@ pub const FAMILIES: &[Family] = &[
         |look, rows| {
             let left_out = &look.left_out;
             rows.gauge(&["partitions".into()], left_out.partitions)?;
+            rows.gauge(&["transaction_partitions".into()], left_out.transaction_partitions)?;
             rows.gauge(&["group_partitions".into()], left_out.group_partitions)?;
             rows.gauge(&["lag_seconds".into()], left_out.lag_seconds)
         },

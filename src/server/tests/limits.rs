@@ -214,11 +214,11 @@ async fn greed(what: &str, change: impl FnOnce(&mut Shared)) -> usize {
     greedy.send(&all).await;
     good.send(&ask(ORDINARY, 1, "now", &modesty)).await;
     // A separate task is woken at once; this one only when all others are idle.
-    let told = tokio::spawn(async move {
+    let begun = tokio::spawn(async move {
         assert_eq!(good.answer().await.0, 1);
         greed.begun()
     });
-    told.await.unwrap()
+    begun.await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,6 +286,49 @@ async fn half_a_request_that_does_not_move_makes_room_for_one_that_does() {
     assert_eq!(gate.begun(), 0);
     assert_eq!(good.answer().await.0, 1);
     assert_eq!(hoarder.end().await, End::MadeRoom);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_bytes_of_a_large_request_make_room_for_one_that_moves() {
+    let stage = budgets(64 << 10, 256 << 10);
+    let mut hoarders = Vec::new();
+    for _ in 0..4 {
+        let mut hoarder = stage.connect();
+        hoarder.send(&promise(OVERLAPPING, 1 << 20)).await;
+        hoarders.push(hoarder);
+    }
+    settle().await;
+    assert_eq!(stage.shared.requests.large.held(), 256 << 10);
+    let gate = Gate::new();
+    let mut good = stage.connect();
+    good.send(&large(ORDINARY, "now", &gate, 20_000)).await;
+    assert_eq!(good.answer().await.0, 1);
+    let mut closed = 0;
+    for hoarder in hoarders {
+        closed += usize::from(hoarder.end().await == End::MadeRoom);
+    }
+    assert_eq!(closed, 3, "that many hold what the request needs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_bytes_of_small_requests_make_room_for_one_that_moves() {
+    let stage = budgets(64 << 10, 256 << 10);
+    let mut hoarders = Vec::new();
+    for _ in 0..8 {
+        let mut hoarder = stage.connect();
+        hoarder.send(&promise(ORDINARY, 14 << 10)).await;
+        hoarders.push(hoarder);
+    }
+    settle().await;
+    let gate = Gate::new();
+    let mut good = stage.connect();
+    good.send(&large(ORDINARY, "now", &gate, 14 << 10)).await;
+    assert_eq!(good.answer().await.0, 1);
+    let mut closed = 0;
+    for hoarder in hoarders {
+        closed += usize::from(hoarder.end().await == End::MadeRoom);
+    }
+    assert!(closed > 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,3 +56,21 @@ async fn a_client_that_leaves_while_it_is_held_back_is_noticed_afterwards() {
     drop(stream);
     assert_eq!(served.await.unwrap(), End::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_read_before_a_client_is_held_back_does_not_hold_its_memory_until_the_end() {
+    let (throttled, behind, next) = (Gate::new(), Gate::new(), Gate::new());
+    let mut client = Stage::new().connect();
+    let all = [
+        ask(OVERLAPPING, 1, "later", &behind),
+        ask(OVERLAPPING, 2, "throttled", &throttled),
+        ask(ORDINARY, 3, "now", &next),
+    ];
+    client.send(&all.concat()).await;
+    settle().await;
+    assert_eq!(next.begun(), 0, "it waits for the answers to the requests before it");
+    behind.open();
+    settle().await;
+    assert_eq!(next.begun(), 1);
+    assert_eq!(client.correlations().await, [1, 2, 3]);
+}

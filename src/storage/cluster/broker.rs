@@ -15,7 +15,7 @@ use super::logs::InMemory;
 use super::queue::Queue;
 use crate::kernel::entry::{Data, Flags, Header};
 use crate::kernel::{
-    Applied, Command, Commit, Levels, Members, Passed, Place, Placed, Refusal, Register, Shard,
+    Applied, Command, Commit, Levels, Members, Passed, Place, Placed, PlacedMarker, Refusal, Register, Shard,
 };
 use crate::record;
 use crate::storage::clocks::Clocks;
@@ -23,7 +23,7 @@ use crate::storage::line::{AppendWork, Appended, Done, Work};
 use crate::storage::partition::{Partition, Pieces};
 use crate::storage::published::Published;
 use crate::storage::{AppendError, StoreError, Unavailable};
-use crate::types::{NodeId, Uuid};
+use crate::types::{AbortedTransaction, NodeId, Uuid};
 
 /// The number of attempts to register while another process with the same broker id still writes.
 const TRIES: usize = 200;
@@ -70,11 +70,9 @@ struct Event {
 
 impl Broker {
     pub async fn run(mut self) {
-        loop {
-            let (work, barriers) = self.queue.take().await;
+        while let Some((work, barriers)) = self.queue.take().await {
             if let Err(why) = self.round(work).await {
-                self.published.fail(&why);
-                return self.queue.close();
+                return self.published.fail(&why);
             }
             for barrier in barriers {
                 // If the requester no longer waits, the answer is dropped.
@@ -122,8 +120,8 @@ impl Broker {
         let after = lock(&self.shard).members().and_then(last).unwrap_or(0);
         let nonce = u64::from_le_bytes(*(self.new_id)().0.first_chunk().expect("an id has 16 bytes"));
         let register = Register { node: self.node, after, nonce, session: self.session };
-        let (told, mut answer) = oneshot::channel();
-        let done = Box::new(|outcome| drop(told.send(outcome)));
+        let (sender, mut answer) = oneshot::channel();
+        let done = Box::new(|outcome| drop(sender.send(outcome)));
         self.incarnation = 0;
         if let Some(own) = self.compose(vec![Work::Command { command: Command::Register(register), done }]) {
             self.append(own).await.map_err(poisoned)?;
@@ -255,7 +253,6 @@ impl Broker {
         });
         let touched = self.show(&shard, &events);
         drop(shard);
-        touched.iter().for_each(|partition| partition.wake());
         for Event { outcome, requester, .. } in events {
             if let Some(requester) = requester {
                 requester.answer(outcome);
@@ -263,6 +260,7 @@ impl Broker {
         }
         // The entry was passed over, so none of its commands was applied.
         requesters.into_iter().for_each(|requester| requester.answer(Err(Refusal::NotLeader)));
+        touched.iter().for_each(|partition| partition.wake());
         passed
     }
 
@@ -274,15 +272,16 @@ impl Broker {
         for Event { outcome, bytes, .. } in events {
             match outcome {
                 Ok(Applied::Appended(placed)) => {
-                    let topics = published.topics();
-                    let partition =
-                        topics.by_id(placed.topic).and_then(|topic| topic.partition(placed.partition));
-                    if let Some(partition) = partition {
-                        show_batch(&published, partition, placed, bytes);
-                        touched.push(Arc::clone(partition));
+                    showing.shows_batch_of(placed);
+                    if let Some(partition) = published.partition(placed.topic, placed.partition) {
+                        show_batch(&published, &partition, placed, bytes);
+                        touched.push(partition);
                     }
                 }
-                Ok(applied) => showing.show(shard, applied, &mut InMemory),
+                Ok(applied) => {
+                    touched.extend(show_markers(&published, applied));
+                    showing.show(shard, applied, &mut InMemory);
+                }
                 Err(_) => {}
             }
         }
@@ -292,6 +291,13 @@ impl Broker {
 
     fn position(&self) -> u64 {
         lock(&self.shard).position()
+    }
+}
+
+impl Drop for Broker {
+    /// The task has ended, and with it the entry that was on its way.
+    fn drop(&mut self) {
+        self.queue.end();
     }
 }
 
@@ -343,8 +349,37 @@ fn show_batch(published: &Published, partition: &Partition, placed: &Placed, byt
     let prefix = record::prefix(placed.base_offset, sent.batch_length, placed.epoch);
     let whole: Bytes = [&prefix[..], &bytes[record::PREFIX_LENGTH..]].concat().into();
     let header = record::Header { base_offset: placed.base_offset, leader_epoch: placed.epoch, ..sent };
+    show_whole(published, partition, placed, header, whole, None);
+}
+
+/// Shows the markers that a command placed. Returns their partitions.
+fn show_markers(published: &Published, applied: &Applied) -> Vec<Arc<Partition>> {
+    let Some((marker, placed)) = applied.markers() else { return Vec::new() };
+    let show = |PlacedMarker { placed, aborted }: &PlacedMarker| {
+        let partition = published.partition(placed.topic, placed.partition)?;
+        let bytes = marker.batch(placed.base_offset, placed.epoch);
+        let header = record::Header::parse(&bytes).expect("a marker is a batch");
+        show_whole(published, &partition, placed, header, bytes, *aborted);
+        Some(partition)
+    };
+    placed.iter().filter_map(show).collect()
+}
+
+fn show_whole(
+    published: &Published,
+    partition: &Partition,
+    placed: &Placed,
+    header: record::Header,
+    whole: Bytes,
+    aborted: Option<AbortedTransaction>,
+) {
     let extent = partition.extent_at(placed.segment, || Arc::new(JournalExtent::new(placed.segment)));
-    JournalExtent::of(extent).push(header, placed.end, whole.clone());
+    let extent = JournalExtent::of(extent);
+    extent.push(header, placed.end, whole.clone());
+    if let Some(aborted) = aborted {
+        extent.push_aborted(aborted);
+        partition.note_aborted();
+    }
     let pieces = Pieces::One(whole);
     published.counts.traffic.took(placed, &pieces);
     partition.publish(placed, pieces);

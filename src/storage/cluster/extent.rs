@@ -1,19 +1,23 @@
 //! An extent whose bytes are beside an entry of the journal. They are in memory, so no call waits.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use super::lock;
-use crate::kernel::SegmentId;
+use crate::kernel::ExtentId;
 use crate::record::{self, Header, TimedOffset};
-use crate::storage::extent::{Batches, ExtentRange, ExtentReader, ListedBatch, ReadError, Reading};
-use crate::types::{Offset, Piece, Timestamp};
+use crate::storage::extent::{
+    AbortedPart, Batches, ExtentRange, ExtentReader, ListedBatch, ReadError, Reading,
+};
+use crate::types::{AbortedTransaction, Offset, Piece, Timestamp};
 
 pub struct JournalExtent {
     base: Offset,
     batches: Mutex<Vec<Batch>>,
+    aborted: Mutex<Vec<AbortedTransaction>>,
 }
 
 /// A batch with its final offset and epoch.
@@ -26,7 +30,7 @@ struct Batch {
 
 impl JournalExtent {
     pub fn new(base: Offset) -> JournalExtent {
-        JournalExtent { base, batches: Mutex::default() }
+        JournalExtent { base, batches: Mutex::default(), aborted: Mutex::default() }
     }
 
     /// This extent of a partition. All of them are of this type.
@@ -39,6 +43,10 @@ impl JournalExtent {
         lock(&self.batches).push(Batch { header, end, bytes });
     }
 
+    pub fn push_aborted(&self, aborted: AbortedTransaction) {
+        lock(&self.aborted).push(aborted);
+    }
+
     /// The batches with records in `[start, end)`.
     fn between(&self, start: Offset, end: Offset) -> Vec<Batch> {
         let batches = lock(&self.batches);
@@ -48,8 +56,8 @@ impl JournalExtent {
 }
 
 impl ExtentReader for JournalExtent {
-    fn id(&self) -> SegmentId {
-        SegmentId { base: self.base, generation: 0 }
+    fn id(&self) -> ExtentId {
+        ExtentId { base: self.base, generation: 0 }
     }
 
     fn bytes(&self) -> u64 {
@@ -122,6 +130,19 @@ impl ExtentReader for JournalExtent {
     fn time_of(&self, offset: Offset) -> Result<Timestamp, ReadError> {
         let batches = self.between(offset, Offset(i64::MAX));
         batches.first().map(|batch| batch.header.max_timestamp).ok_or(ReadError::Behind)
+    }
+
+    fn aborted(&self) -> Result<Arc<[AbortedTransaction]>, ReadError> {
+        Ok(lock(&self.aborted).as_slice().into())
+    }
+
+    fn aborted_within(&self, range: &Range<Offset>, _: bool) -> Result<AbortedPart, ReadError> {
+        Ok(AbortedPart::of(&lock(&self.aborted), range))
+    }
+
+    /// The list is in memory only.
+    fn remake_aborted(&self, _: Vec<Arc<dyn ExtentReader>>, _: Offset) -> Result<(), ReadError> {
+        Ok(())
     }
 
     fn describe(&self) -> String {

@@ -1,4 +1,5 @@
-//! The work of a broker that waits for the next entry.
+//! The work of a broker that waits for the next entry. Work that the broker cannot do any more fails after the work
+//! of the entry that is on its way.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -23,7 +24,10 @@ pub struct Queue {
 struct Waiting {
     work: VecDeque<Work>,
     barriers: Vec<Reached>,
+    /// No more entries are composed.
     closed: bool,
+    /// The outcome of the last entry is known, or nobody waits for it any more.
+    ended: bool,
 }
 
 /// The other end of a barrier.
@@ -32,7 +36,7 @@ pub type Reached = oneshot::Sender<Result<(), Unavailable>>;
 impl Queue {
     pub fn push(&self, work: Work) {
         let mut waiting = lock(&self.waiting);
-        if waiting.closed {
+        if waiting.ended {
             drop(waiting);
             return work.fail(Unavailable::Stopped.into());
         }
@@ -49,26 +53,46 @@ impl Queue {
         }
     }
 
-    /// The work for the next entry, and the barriers that end when everything up to it is published.
-    pub async fn take(&self) -> (Vec<Work>, Vec<Reached>) {
+    /// The work for the next entry, and the barriers that end when everything up to it is published. `None` once the
+    /// queue is closed.
+    pub async fn take(&self) -> Option<(Vec<Work>, Vec<Reached>)> {
         loop {
-            let taken = lock(&self.waiting).take();
-            if let Some(taken) = taken {
-                return taken;
+            {
+                let mut waiting = lock(&self.waiting);
+                if waiting.closed {
+                    return None;
+                }
+                if let Some(taken) = waiting.take() {
+                    return Some(taken);
+                }
             }
             self.pushed.notified().await;
         }
     }
 
-    /// Refuses new work, and fails the work that is in no entry yet.
+    /// From now on no work is taken.
     pub fn close(&self) {
-        let left = {
-            let mut waiting = lock(&self.waiting);
-            waiting.closed = true;
-            waiting.barriers.clear();
-            std::mem::take(&mut waiting.work)
-        };
-        left.into_iter().for_each(|work| work.fail(Unavailable::Stopped.into()));
+        let mut waiting = lock(&self.waiting);
+        waiting.closed = true;
+        waiting.barriers.clear();
+        drop(waiting);
+        self.pushed.notify_one();
+    }
+
+    /// Fails the work that is in no entry, and all work that still comes. No entry may be on its way.
+    pub fn end(&self) {
+        self.close();
+        loop {
+            let left = {
+                let mut waiting = lock(&self.waiting);
+                waiting.ended = waiting.work.is_empty();
+                std::mem::take(&mut waiting.work)
+            };
+            if left.is_empty() {
+                return;
+            }
+            left.into_iter().for_each(|work| work.fail(Unavailable::Stopped.into()));
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub async fn append_in(
 ) -> Result<Appended, AppendError> {
     let (done, answer) = oneshot::channel();
     let partition = Arc::clone(partition);
-    store.line().submit(Work::Append(AppendWork { partition, batch, leadership, done }));
+    store.line().submit(Work::Append(AppendWork { partition, batch, leadership, joins: false, done }));
     answer.await.unwrap()
 }
 
@@ -116,6 +116,16 @@ pub fn batch_at(time: Timestamp, values: &[String]) -> Checked {
 /// A batch of a producer with this id, epoch and sequence.
 pub fn batch_of((id, epoch, base_sequence): (ProducerId, ProducerEpoch, i32), values: &[String]) -> Checked {
     let start = BatchBuilder::new().producer(record::Producer { id, epoch, base_sequence });
+    checked(values.iter().fold(start, |batch, value| batch.value(Timestamp(999_000), value)))
+}
+
+/// A batch of a transaction.
+pub fn transactional(
+    (id, epoch, base_sequence): (ProducerId, ProducerEpoch, i32),
+    values: &[String],
+) -> Checked {
+    let producer = record::Producer { id, epoch, base_sequence };
+    let start = BatchBuilder::new().producer(producer).transactional();
     checked(values.iter().fold(start, |batch, value| batch.value(Timestamp(999_000), value)))
 }
 

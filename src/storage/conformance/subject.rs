@@ -13,7 +13,7 @@ use crate::kernel::{Levels, Refusal};
 use crate::storage::cluster::{Cluster, ClusterOptions, Faults, SimJournal};
 use crate::storage::line::Line;
 use crate::storage::local::fs::{Fs, SimFs};
-use crate::storage::{Place, Store, StoreError, StoreOptions, Tuning};
+use crate::storage::{Location, Store, StoreError, StoreOptions, Tuning};
 use crate::time::Clock;
 use crate::types::{IgnorePoison, NodeId, Timestamp, TopicId, Uuid};
 
@@ -88,12 +88,12 @@ impl Local {
 }
 
 fn open(disk: Option<&SimFs>, brokers: Vec<NodeId>) -> Store {
-    let place = match disk {
-        Some(disk) => Place::Simulated(Arc::new(disk.clone()) as Arc<dyn Fs>, PathBuf::from("data")),
-        None => Place::Memory,
+    let location = match disk {
+        Some(disk) => Location::Simulated(Arc::new(disk.clone()) as Arc<dyn Fs>, PathBuf::from("data")),
+        None => Location::Memory,
     };
     let settings = Arc::new(BrokerSettings::load(Given::default()).unwrap());
-    let options = StoreOptions::new(place, settings);
+    let options = StoreOptions::new(location, settings);
     Store::open(StoreOptions { brokers, clock: clock(), new_id, tuning: SMALL, ..options }).unwrap()
 }
 

@@ -38,6 +38,8 @@ struct Queue {
     waiting: VecDeque<Work>,
     running: bool,
     closed: bool,
+    /// Work that came after the close, while earlier work was not done. It fails after that.
+    late: Vec<Work>,
 }
 
 impl Committer {
@@ -68,6 +70,9 @@ impl Committer {
     pub(super) fn submit(&self, work: Work) {
         {
             let mut queue = self.queue();
+            if queue.closed && queue.running {
+                return queue.late.push(work);
+            }
             if queue.closed {
                 drop(queue);
                 return work.fail(Unavailable::Stopped.into());
@@ -112,32 +117,39 @@ impl Committer {
         outcome
     }
 
+    /// The work of the next round. If there is none, the role is free again.
     fn take_work(&self) -> Option<Vec<Work>> {
-        let mut queue = self.queue();
-        let mut bytes = 0;
-        let mut taken = 0;
-        for work in queue.waiting.iter().take(ROUND_WORK) {
-            bytes += work.bytes();
-            if taken > 0 && bytes > ROUND_BYTES {
-                break;
+        loop {
+            let mut queue = self.queue();
+            let fitting = queue.fitting();
+            if fitting > 0 {
+                return Some(queue.waiting.drain(..fitting).collect());
             }
-            taken += 1;
-        }
-        if taken == 0 {
             drop(queue);
             self.engine().idle();
-            queue = self.queue();
-            if queue.waiting.is_empty() {
-                queue.running = false;
-                if queue.closed {
-                    self.rested.notify_all();
-                }
+            if self.rest() {
                 return None;
             }
-            drop(queue);
-            return self.take_work();
         }
-        Some(queue.waiting.drain(..taken).collect())
+    }
+
+    /// Frees the role, unless work has come. Returns whether the role is free.
+    fn rest(&self) -> bool {
+        let mut queue = self.queue();
+        if !queue.waiting.is_empty() {
+            return false;
+        }
+        if queue.late.is_empty() {
+            queue.running = false;
+            if queue.closed {
+                self.rested.notify_all();
+            }
+            return true;
+        }
+        let late = std::mem::take(&mut queue.late);
+        drop(queue);
+        late.into_iter().for_each(|work| work.fail(Unavailable::Stopped.into()));
+        false
     }
 
     /// Refuses new work and waits until the queued work is done. Returns `false` if it was already closed.
@@ -159,5 +171,64 @@ impl Committer {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().ignoring_poison()
+    }
+}
+
+impl Queue {
+    /// The number of work items that fit into one round.
+    fn fitting(&self) -> usize {
+        let mut bytes = 0;
+        let mut taken = 0;
+        for work in self.waiting.iter().take(ROUND_WORK) {
+            bytes += work.bytes();
+            if taken > 0 && bytes > ROUND_BYTES {
+                break;
+            }
+            taken += 1;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BrokerSettings;
+    use crate::kernel::Command;
+    use crate::storage::{Location, Store, StoreError, StoreOptions};
+
+    /// The numbers of the work that is done, in that order, and whether it was stored.
+    type Done = Arc<Mutex<Vec<(u32, bool)>>>;
+
+    fn work(number: u32, done: &Done, then: impl FnOnce() + Send + 'static) -> Work {
+        let done = Arc::clone(done);
+        let done = Box::new(move |outcome: Result<_, StoreError>| {
+            done.lock().unwrap().push((number, outcome.is_ok()));
+            then();
+        });
+        Work::Command { command: Command::NewProducer, done }
+    }
+
+    #[test]
+    fn work_that_comes_while_the_store_closes_fails_after_earlier_work() {
+        let options = StoreOptions::new(Location::Memory, Arc::new(BrokerSettings::default()));
+        let (_store, local) = Store::with_local(options).unwrap();
+        let committer = Arc::clone(local.committer());
+        let (done, closing) = (Done::default(), Arc::new(Mutex::new(None)));
+        let (others, of_first, thread) = (Arc::clone(&done), Arc::clone(&committer), Arc::clone(&closing));
+        // All of this happens before the first round ends.
+        let during_the_round = move || {
+            of_first.submit(work(2, &others, || ()));
+            let closes = Arc::clone(&of_first);
+            *thread.lock().unwrap() = Some(std::thread::spawn(move || closes.close()));
+            while !of_first.queue().closed {
+                std::thread::yield_now();
+            }
+            of_first.submit(work(3, &others, || ()));
+        };
+        committer.submit(work(1, &done, during_the_round));
+        assert!(closing.lock().unwrap().take().unwrap().join().unwrap());
+        committer.submit(work(4, &done, || ()));
+        assert_eq!(*done.lock().unwrap(), [(1, true), (2, true), (3, false), (4, false)]);
     }
 }

@@ -220,6 +220,17 @@ impl Directory {
         Ok(())
     }
 
+    /// Makes the lists of aborted transactions of these segments durable. A list that cannot be written is made again
+    /// from the records.
+    pub(super) fn sync_lists(&self, segments: &[Segment]) -> io::Result<()> {
+        if segments.len() >= SYNC_VOLUME_FROM && self.volume.is_some() {
+            segments.iter().for_each(Segment::save_aborted);
+            return self.sync_everything();
+        }
+        segments.iter().for_each(Segment::sync_aborted);
+        Ok(())
+    }
+
     /// Makes everything written to the volume so far durable, whoever wrote it. Does nothing on systems without
     /// such a call.
     pub(super) fn sync_everything(&self) -> io::Result<()> {
@@ -228,13 +239,14 @@ impl Directory {
 
     fn sync_volume(&self, segments: &[Arc<Segment>]) -> Result<(), SyncError> {
         let Some(volume) = &self.volume else { return Ok(()) };
+        segments.iter().for_each(|segment| segment.save_aborted());
         let outcome = volume.sync();
         // Every segment gets the outcome, so that a later sync does not hide a failure.
-        let mut told = Ok(());
+        let mut synced = Ok(());
         for segment in segments {
-            told = told.and(segment.synced_with_volume(&outcome));
+            synced = synced.and(segment.synced_with_volume(&outcome));
         }
-        told.map_err(SyncError::Sync)
+        synced.map_err(SyncError::Sync)
     }
 
     /// Removes the files of segments. Files that cannot be removed are kept for [`Directory::remove_left`].
@@ -450,6 +462,11 @@ fn checksum_of(text: &str) -> String {
 pub(super) fn is_one(fs: &dyn Fs, root: &Path) -> bool {
     let is_there = |name: &str| fs.metadata(&root.join(name)).is_ok();
     is_there(META) || PARTS.iter().all(|part| is_there(part))
+}
+
+/// Whether it is a data directory, even an empty one.
+pub(super) fn is_formatted(fs: &dyn Fs, root: &Path) -> bool {
+    fs.metadata(&root.join(META)).is_ok()
 }
 
 /// Locks a data directory; `None` if a broker is running on it. Creates nothing: without a lock file the

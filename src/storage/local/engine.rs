@@ -23,7 +23,7 @@ use super::author::Author;
 use super::directory::Directory;
 use super::job::Job;
 use super::journal::Journal;
-use super::recovery;
+use super::recovery::{self, EndedInSegment};
 use super::segment::{self, Appendage, Segment};
 use super::tuning::Tuning;
 use crate::config::Durability;
@@ -153,14 +153,18 @@ impl Engine {
                         relaxed &= !strict;
                     }
                 }
-                Work::Command { command, done } => match self.author.apply(&mut shard, now, command) {
-                    Ok((command, applied)) => {
-                        relaxed &= !applied.changed_something();
-                        must_sync |= must_be_durable(&applied);
-                        round.events.push(Event::Done { command, applied, done });
+                Work::Command { mut command, done } => {
+                    self.set_rolls(&shard, now, &mut command);
+                    match self.author.apply(&mut shard, now, command) {
+                        Ok((command, applied)) => {
+                            relaxed &= !applied.changed_something();
+                            must_sync |= must_be_durable(&applied);
+                            let markers = self.markers_of(&applied);
+                            round.events.push(Event::Done { command, applied, markers, done });
+                        }
+                        Err(refusal) => round.events.push(Event::Refused { done, refusal }),
                     }
-                    Err(refusal) => round.events.push(Event::Refused { done, refusal }),
-                },
+                }
             }
         }
         if !round.changes_something() {
@@ -186,11 +190,13 @@ impl Engine {
             && shard.clock_trusted() != Some(now)
             && let Ok((command, applied)) = self.author.apply(shard, now, Command::ClockTrusted)
         {
-            round.events.push(Event::Done { command, applied, done: Box::new(|_| {}) });
+            let (markers, done) = (Vec::new(), Box::new(|_| {}));
+            round.events.push(Event::Done { command, applied, markers, done });
         }
     }
 
-    /// After the sync: publishes the durable changes, wakes the waiters, and answers.
+    /// After the sync: publishes the durable changes, answers, and wakes the waiters. The answers are
+    /// short, and their clients go on with them; to send records to waiting readers takes longer.
     pub(super) fn finish(&mut self, round: Round) {
         let guard = AbortOnPanic;
         self.finish_round(round);
@@ -215,23 +221,23 @@ impl Engine {
         let shard = shared.lock().ignoring_poison();
         let mut showing = published.begin();
         for event in &round.events {
-            match event {
-                Event::Appended(NewBatch { partition, placed, pieces, .. }) => {
-                    partition.publish(placed, pieces.clone());
-                    published.counts.traffic.took(placed, pieces);
-                    self.remember(partition, pieces.len() + RECENT_OVERHEAD);
-                    if touched.last().is_none_or(|last| !Arc::ptr_eq(last, partition)) {
-                        touched.push(Arc::clone(partition));
-                    }
+            for NewBatch { partition, placed, pieces, .. } in event.batches() {
+                showing.shows_batch_of(placed);
+                partition.publish(placed, pieces.clone());
+                published.counts.traffic.took(placed, pieces);
+                self.remember(partition, pieces.len() + RECENT_OVERHEAD);
+                if touched.last().is_none_or(|last| !Arc::ptr_eq(last, partition)) {
+                    touched.push(Arc::clone(partition));
                 }
-                Event::Done { applied, .. } => showing.show(&shard, applied, self),
-                Event::NotAppended { .. } | Event::Refused { .. } => {}
+            }
+            if let Event::Done { applied, .. } = event {
+                showing.show(&shard, applied, self);
             }
         }
         showing.end(&shard, round.position);
         drop(shard);
-        touched.iter().for_each(|partition| partition.wake());
         round.events.into_iter().for_each(Event::answer);
+        touched.iter().for_each(|partition| partition.wake());
         if self.since_snapshot >= self.options.tuning.snapshot_bytes {
             self.snapshot();
         }
@@ -282,6 +288,7 @@ impl Engine {
         &mut self,
         damaged: &BTreeMap<TopicPartition, String>,
         unwritten: recovery::Unwritten,
+        aborted: Vec<EndedInSegment>,
     ) {
         let directory = Arc::clone(&self.directory);
         self.published.show_all(&self.shard.lock().ignoring_poison(), |topic, name, index| {
@@ -297,6 +304,15 @@ impl Engine {
         for (key, why) in damaged {
             if let Some(partition) = partition(*key) {
                 partition.quarantine(why);
+            }
+        }
+        for ((key, id), aborted) in aborted {
+            let extents = partition(key).and_then(|partition| partition.extents_of(&[id]));
+            for segment in extents.into_iter().flatten().map(segment::segment_of) {
+                segment.restore_aborted(&aborted);
+                if segment.size() > 0 {
+                    self.dirty.insert(segment.key(), segment);
+                }
             }
         }
         for (key, held) in unwritten {
@@ -317,6 +333,7 @@ impl Engine {
                 base_offset: header.base_offset,
                 bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
                 max_timestamp: header.max_timestamp,
+                aborted: None,
             };
             partition.hold(&header, &bytes);
             self.recent_bytes += bytes.len() + RECENT_OVERHEAD;
@@ -396,6 +413,13 @@ fn must_be_durable(applied: &Applied) -> bool {
         | Applied::ProducersExpired(_)
         | Applied::ProducerMemorySet { .. }
         | Applied::GroupChanged
+        | Applied::TransactionInitialized { .. }
+        | Applied::TransactionJoined
+        | Applied::OffsetsStaged
+        | Applied::TransactionUnchanged { .. }
+        | Applied::TransactionEnded(_)
+        | Applied::MarkerWritten { .. }
+        | Applied::TransactionsExpired(_)
         | Applied::TopicAltered { .. }
         | Applied::SettingsAltered { .. }
         | Applied::ReplicasSet { .. }
@@ -404,6 +428,11 @@ fn must_be_durable(applied: &Applied) -> bool {
         | Applied::BrokerGone { .. }
         | Applied::LeaderElected { .. }
         | Applied::ClockTrusted
+        | Applied::FeatureSet { .. }
+        | Applied::QuotasAltered { .. }
+        | Applied::CredentialsAltered
+        | Applied::AclsChanged { .. }
+        | Applied::TokensChanged { .. }
         | Applied::StoredAgain => false,
     }
 }
@@ -429,13 +458,13 @@ mod tests {
     use super::super::Local;
     use super::*;
     use crate::config::BrokerSettings;
-    use crate::kernel::Refusal;
     use crate::kernel::offsets::{CommittedOffset, OffsetChange};
+    use crate::kernel::{EndTransaction, EndedBy, InitTransaction, JoinTransaction, Refusal, WriteMarker};
     use crate::record::{self, BatchBuilder, Rules};
     use crate::storage::groups::GroupStore;
     use crate::storage::local::fs::{Fault, Operation, SimFs};
-    use crate::storage::{Isolation, NewTopic, Place, ReadRange, Store, StoreOptions};
-    use crate::types::{LeaderEpoch, NodeId};
+    use crate::storage::{Isolation, Location, NewTopic, ReadRange, Store, StoreOptions};
+    use crate::types::{LeaderEpoch, NodeId, TransactionEnd};
 
     /// Appends `count` batches of one record each in one round.
     fn append(local: &Local, partition: &Arc<Partition>, count: usize) {
@@ -443,7 +472,13 @@ mod tests {
             let batch = BatchBuilder::new().value(Timestamp(0), "v").build();
             let batch = record::check_produced(batch, &Rules::LENIENT).unwrap();
             let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
-            Work::Append(AppendWork { partition, batch, leadership, done: oneshot::channel().0 })
+            Work::Append(AppendWork {
+                partition,
+                batch,
+                leadership,
+                joins: false,
+                done: oneshot::channel().0,
+            })
         });
         let committer = local.committer();
         let mut round = committer.engine().begin(work.collect());
@@ -454,7 +489,7 @@ mod tests {
     #[tokio::test]
     async fn batches_that_only_memory_has_are_looked_at_once_for_all_that_come_after_them() {
         let fs = SimFs::new(1);
-        let place = Place::Simulated(Arc::new(fs.clone()), "data".into());
+        let place = Location::Simulated(Arc::new(fs.clone()), "data".into());
         let mut options = StoreOptions::new(place, Arc::new(BrokerSettings::default()));
         options.tuning.recent_bytes = 10_000;
         let (store, local) = Store::with_local(options).unwrap();
@@ -487,9 +522,73 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn transactions_that_end_again_and_again_beside_a_partition_that_cannot_be_written_take_no_memory()
+    {
+        let fs = SimFs::new(1);
+        let place = Location::Simulated(Arc::new(fs.clone()), "data".into());
+        let options = StoreOptions::new(place, Arc::new(BrokerSettings::default()));
+        let (store, local) = Store::with_local(options).unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 2, overrides: BTreeMap::new() };
+        let topic = store.create_topic(new).await.unwrap();
+        let [stuck, other] = [0, 1].map(|index| TopicPartition::new(topic.id, index));
+        let init = |id: &str| {
+            let (id, known, timeout_ms, two_phase, rolls) = (id.to_owned(), None, 60_000, false, vec![]);
+            let init = InitTransaction { id, known, timeout_ms, two_phase, rolls };
+            let started = store.transact(Command::InitTransaction(init));
+            async move {
+                match started.await.unwrap() {
+                    Applied::TransactionInitialized { producer } => producer,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let join = |id: &str, producer, partitions| {
+            let join = JoinTransaction { id: id.to_owned(), producer, partitions, groups: vec![] };
+            store.transact(Command::JoinTransaction(join))
+        };
+        let end = |id: &str, producer| {
+            let (id, end, by) = (id.to_owned(), TransactionEnd::Abort, EndedBy::Client);
+            let end = EndTransaction { id, producer, began: None, end, by, rolls: vec![] };
+            store.transact(Command::EndTransaction(end))
+        };
+        let (open, next) = (init("open").await, init("next").await);
+        join("open", open, vec![stuck]).await.unwrap();
+        let fault = || Fault { path: "t-0".into(), lasting: true, ..Fault::next(Operation::Write) };
+        fs.fail(Fault { error: Errno::NOSPC, ..fault() });
+        append(&local, &topic.partitions[0], 1);
+        let held = || local.committer().engine().unwritten.bytes();
+        let before = held();
+        assert!(before > 0);
+        end("open", open).await.unwrap();
+        let after = held();
+        assert!(after > before, "an end is never refused");
+        let write = WriteMarker {
+            partition: stuck,
+            producer: open,
+            end: TransactionEnd::Abort,
+            coordinator_epoch: 0,
+            new_epoch_only: false,
+            roll: false,
+        };
+        for _ in 0..100 {
+            for partitions in [vec![stuck], vec![other, stuck]] {
+                assert_eq!(join("next", next, partitions).await, Err(Unavailable::Full.into()));
+            }
+            join("next", next, vec![other]).await.unwrap();
+            end("next", next).await.unwrap();
+            let written = store.transact(Command::WriteMarker(write)).await;
+            assert_eq!(written, Err(Unavailable::Full.into()));
+        }
+        assert_eq!(held(), after);
+        fs.heal();
+        join("next", next, vec![stuck]).await.unwrap();
+        assert_eq!(held(), 0);
+    }
+
+    #[tokio::test]
     async fn partitions_added_and_settings_altered_in_one_round_are_both_seen_by_old_and_new_ones() {
         let settings = Arc::new(BrokerSettings::default());
-        let (store, local) = Store::with_local(StoreOptions::new(Place::Memory, settings)).unwrap();
+        let (store, local) = Store::with_local(StoreOptions::new(Location::Memory, settings)).unwrap();
         let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
         let topic = store.create_topic(new).await.unwrap().id;
         let add = Command::AddPartitions { topic, first: 1, replicas: vec![vec![NodeId(1)]] };
@@ -507,7 +606,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_that_is_queued_when_the_leader_changes_is_refused_and_its_retry_is_appended() {
-        let mut options = StoreOptions::new(Place::Memory, Arc::new(BrokerSettings::default()));
+        let mut options = StoreOptions::new(Location::Memory, Arc::new(BrokerSettings::default()));
         let (one, two) = (NodeId(1), NodeId(2));
         options.brokers = vec![one, two];
         let (store, local) = Store::with_local(options).unwrap();
@@ -520,7 +619,7 @@ mod tests {
         let leadership = partition.ends().leader_epoch;
         let command = Command::SetBrokers { running: vec![two], election: kernel::Election::default() };
         let moves = Work::Command { command, done: Box::new(|_| {}) };
-        let queued = Work::Append(AppendWork { partition, batch, leadership, done });
+        let queued = Work::Append(AppendWork { partition, batch, leadership, joins: false, done });
         let committer = local.committer();
         let round = committer.engine().begin(vec![moves, queued]);
         committer.engine().finish(round);
@@ -532,7 +631,7 @@ mod tests {
 
     #[tokio::test]
     async fn groups_are_published_at_the_end_of_a_round_and_read_without_waiting_for_it() {
-        let options = StoreOptions::new(Place::Memory, Arc::default());
+        let options = StoreOptions::new(Location::Memory, Arc::default());
         let (store, local) = Store::with_local(options).unwrap();
         let new = NewTopic { name: "t".into(), partitions: 1, overrides: BTreeMap::new() };
         let topic = store.create_topic(new).await.unwrap().id;
@@ -565,7 +664,7 @@ mod tests {
     #[tokio::test]
     async fn a_leader_that_changes_in_the_round_of_new_partitions_is_published_for_the_old_ones_too() {
         let settings = BrokerSettings::default();
-        let mut options = StoreOptions::new(Place::Memory, Arc::new(settings));
+        let mut options = StoreOptions::new(Location::Memory, Arc::new(settings));
         let (one, two) = (NodeId(1), NodeId(2));
         options.brokers = vec![one, two];
         let (store, local) = Store::with_local(options).unwrap();

@@ -1,6 +1,7 @@
 //! `jackdaw log dump` and `jackdaw log verify`: print the files of a data directory, check them, and predict
 //! the next start, without changing anything.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
@@ -10,17 +11,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::directory::{self, parse_partition_dir, partition_dir};
-use super::fs::{Fs, OverlayFs};
+use super::fs::{Fs, Open, OverlayFs};
 use super::journal;
 use super::layout;
 use super::recovery;
 pub use super::recovery::Account;
+use super::recovery::{EndedInSegment, Recovered};
 use super::segment::{self, End, Expected, Met, walk_file};
 use super::snapshot;
-use crate::kernel::{Levels, SegmentId, Shard, entry};
-use crate::record;
+use crate::config::is_sensitive;
+use crate::kernel::{self, AbortedList, Command, ExtentId, Levels, Shard, entry};
+use crate::record::{self, Marker};
 use crate::storage::OpenError;
-use crate::types::TopicId;
+use crate::types::{AbortedTransaction, HIDDEN, TopicId, TopicPartition};
 
 /// The result of [`verify`].
 #[derive(Debug)]
@@ -76,6 +79,11 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Whether the directory is a data directory, even an empty one.
+pub fn is_formatted(fs: &dyn Fs, root: &Path) -> bool {
+    directory::is_formatted(fs, root)
+}
+
 /// Predicts the next start of a data directory by running it on an overlay in memory. Then checks every batch
 /// that it would serve against its checksum. If a broker is running, only the files of its topics are
 /// checked.
@@ -103,10 +111,11 @@ pub fn verify(fs: &Arc<dyn Fs>, root: &Path) -> Result<Report, OpenError> {
     };
     let tried: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(fs), root));
     match recovery::try_start(&tried, root) {
-        Ok((state, account)) => {
+        Ok(Recovered { shard, account, aborted, .. }) => {
             report.snapshots = verify_snapshots(&**fs, root, &mut report.findings).map_err(io(root))?;
             account_for(root, &account, &mut report.findings);
-            verify_records(&*tried, root, &state, &account, &mut report).map_err(io(root))?;
+            verify_records(&*tried, root, &shard, &account, &mut report).map_err(io(root))?;
+            verify_lists(&*tried, root, &shard, &aborted, &mut report);
             report.next_start = NextStart::Serves(account);
         }
         Err(refusal) => report.next_start = NextStart::Refused(refusal),
@@ -195,8 +204,54 @@ fn verify_records(
     Ok(())
 }
 
-/// Checks the segments while a broker is running. Bytes that its newest snapshot covers must be valid; it may
-/// be writing the bytes after them.
+/// Checks the lists of aborted transactions. `since_the_snapshot` are those that the next start adds to them.
+fn verify_lists(
+    fs: &dyn Fs,
+    root: &Path,
+    state: &Shard,
+    since_the_snapshot: &[EndedInSegment],
+    report: &mut Report,
+) {
+    for topic in state.topics() {
+        for (partition, index) in topic.partitions().zip(0..) {
+            let dir = root.join("topics").join(partition_dir(&topic.name, index));
+            let key = TopicPartition::new(topic.id, index);
+            for extent in partition.extents() {
+                let newest = since_the_snapshot.iter().filter(|(of, _)| *of == (key, extent.id()));
+                let newest: Vec<_> = newest.map(|(_, aborted)| *aborted).collect();
+                let path = layout::aborted_path(&dir, extent.id());
+                if !has_list(fs, &path, extent, &newest) {
+                    report.findings.push(without_list(path));
+                }
+            }
+        }
+    }
+}
+
+fn without_list(path: PathBuf) -> Finding {
+    let what = "it does not have the aborted transactions of its segment: it is written again from the records when it \
+                is needed";
+    Finding { path, at: None, what: what.to_owned(), damage: false }
+}
+
+/// Whether a file has the list of a segment. The newest entries may be missing.
+fn has_list(fs: &dyn Fs, path: &Path, extent: &kernel::Extent, newest: &[AbortedTransaction]) -> bool {
+    let in_file = u64::from(extent.aborted.count).saturating_sub(newest.len() as u64);
+    let mut list = AbortedList::default();
+    if in_file > 0 {
+        let file = fs.open(path, Open::Read);
+        let read = file.and_then(|file| {
+            segment::each_aborted_entry(&*file, in_file, |aborted| list = list.with(aborted))
+        });
+        if read.is_err() {
+            return false;
+        }
+    }
+    newest.iter().fold(list, AbortedList::with) == extent.aborted
+}
+
+/// Checks the segments and the lists of aborted transactions while a broker is running. The parts that its newest
+/// snapshot covers must be valid; it may be writing the rest.
 fn look_beside_a_broker(fs: &dyn Fs, root: &Path, report: &mut Report) -> Result<(), OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -222,10 +277,11 @@ fn look_beside_a_broker(fs: &dyn Fs, root: &Path, report: &mut Report) -> Result
 
 fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &mut Report) -> io::Result<()> {
     report.partitions += 1;
-    let known = known_lengths(dir, layout::topic_of(fs, dir)?, newest);
+    let known = known_extents(dir, layout::topic_of(fs, dir)?, newest);
     for id in layout::ids(fs, dir)? {
         let path = layout::log_path(dir, id);
-        let safe = known.get(&id).copied().unwrap_or(0);
+        let extent = known.get(&id);
+        let safe = extent.map_or(0, |extent| extent.bytes);
         let mut finding = |at, what: String| {
             report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage: at < safe });
         };
@@ -251,24 +307,33 @@ fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &m
         report.segments += 1;
         report.batches += batches;
         report.bytes += bytes;
+        let list = layout::aborted_path(dir, id);
+        let is_there = |path: &Path| fs.metadata(path).is_ok();
+        if extent.is_some_and(|extent| !has_list(fs, &list, extent, &[])) && is_there(&path) {
+            report.findings.push(without_list(list));
+        }
     }
     Ok(())
 }
 
-/// The minimum lengths of a partition's segments, from the newest snapshot.
-fn known_lengths(dir: &Path, topic: Option<TopicId>, newest: Option<&Shard>) -> BTreeMap<SegmentId, u64> {
+/// The segments of a partition in the newest snapshot.
+fn known_extents<'a>(
+    dir: &Path,
+    topic: Option<TopicId>,
+    newest: Option<&'a Shard>,
+) -> BTreeMap<ExtentId, &'a kernel::Extent> {
     let partition = dir
         .file_name()
         .and_then(|name| name.to_str())
         .and_then(parse_partition_dir)
         .and_then(|(_, index)| newest?.partition(topic?, index));
     let segments = partition.map(|partition| partition.extents()).unwrap_or_default();
-    segments.iter().map(|segment| (segment.id(), segment.bytes)).collect()
+    segments.iter().map(|segment| (segment.id(), segment)).collect()
 }
 
-/// Prints a file (a segment or a journal file), or all such files in a directory: a line for each batch or
-/// entry, and with `deep` also their records or commands. Returns whether everything could be read to the
-/// end.
+/// Prints a file (a segment, its aborted transactions or a journal file), or all such files in a directory: a
+/// line for each batch or entry, and with `deep` also their records or commands. Returns whether everything
+/// could be read to the end.
 pub fn dump(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
     if fs.metadata(path)?.is_dir {
         let mut whole = true;
@@ -283,12 +348,41 @@ pub fn dump(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Re
     writeln!(out, "# {}", path.display())?;
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("journal") => dump_journal(fs, path, deep, out),
+        Some(layout::ABORTED) => dump_aborted(fs, path, out),
         _ => dump_segment(fs, path, deep, out),
     }
 }
 
 fn can_dump(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "log" || extension == "journal")
+    path.extension()
+        .is_some_and(|extension| extension == "log" || extension == "journal" || extension == layout::ABORTED)
+}
+
+fn dump_aborted(fs: &dyn Fs, path: &Path, out: &mut dyn Write) -> io::Result<bool> {
+    let file = fs.open(path, Open::Read)?;
+    let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::InvalidData)?;
+    let bytes = file.read_new(len, 0)?;
+    let (entries, torn) = bytes.as_chunks::<{ AbortedTransaction::SIZE }>();
+    let mut whole = true;
+    for (entry, nth) in entries.iter().zip(0..) {
+        let at = nth * AbortedTransaction::SIZE;
+        match AbortedTransaction::from_bytes(entry) {
+            Some(AbortedTransaction { producer, first, last, last_stable }) => writeln!(
+                out,
+                "at={at} aborted producer={producer} first={first} last={last} last_stable={last_stable}"
+            )?,
+            None => {
+                whole = false;
+                writeln!(out, "at={at} is of an unknown version")?;
+            }
+        }
+    }
+    if !torn.is_empty() {
+        whole = false;
+        let at = len - torn.len();
+        writeln!(out, "at={at} ends here, {} bytes before the end of the file: it is cut short", torn.len())?;
+    }
+    Ok(whole)
 }
 
 fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
@@ -299,6 +393,9 @@ fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
         writeln!(out, "at={at} {}", record::batch_line(&header, &batch))?;
         if !deep {
             return Ok(());
+        }
+        if let Some(marker) = Marker::of_batch(&batch) {
+            return writeln!(out, "  {}", record::marker_line(header.base_offset, &marker));
         }
         // One at a time, because a decompressed batch may be large.
         let (opened, unreadable) = match record::records(&batch) {
@@ -328,6 +425,18 @@ fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
     Ok(whole)
 }
 
+/// The command for a reader: settings that may be secrets are hidden, as credentials are by themselves.
+fn without_secrets(command: &Command) -> Cow<'_, Command> {
+    let Command::AlterSettings { scope, changes } = command else { return Cow::Borrowed(command) };
+    let shown = |(name, value): (&String, &Option<String>)| {
+        let shown =
+            value.as_ref().map(|value| if is_sensitive(name) { HIDDEN.to_owned() } else { value.clone() });
+        (name.clone(), shown)
+    };
+    let changes = changes.iter().map(shown).collect();
+    Cow::Owned(Command::AlterSettings { scope: scope.clone(), changes })
+}
+
 fn dump_journal(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
     let mut whole = true;
     for frame in journal::frames(fs, path)? {
@@ -352,7 +461,7 @@ fn dump_journal(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
         match entry::read(Levels::KNOWN, &entry.commands) {
             Ok((header, commands)) => {
                 writeln!(out, "  {header:?}")?;
-                commands.iter().try_for_each(|command| writeln!(out, "  {command:?}"))?;
+                commands.iter().try_for_each(|command| writeln!(out, "  {:?}", without_secrets(command)))?;
             }
             Err(why) => {
                 whole = false;

@@ -29,5 +29,5 @@ pub(super) enum Job {
     /// Syncs at once, because much was written since the last sync.
     SyncNow,
     /// Sends a message once all earlier jobs are done.
-    Tell(Sender<()>),
+    Notify(Sender<()>),
 }

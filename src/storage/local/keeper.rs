@@ -95,7 +95,7 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
             committer.engine().prepared(&outcome);
         }
         Job::SyncSoon | Job::SyncNow => sync(committer),
-        Job::Tell(asking) => drop(asking.send(())),
+        Job::Notify(asking) => drop(asking.send(())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fs::{self, File, Fs, Open, OpenDir};
-use crate::kernel::SegmentId;
+use crate::kernel::ExtentId;
 use crate::types::{Offset, TopicId, Uuid};
 
 /// The name and format are Kafka's. Kafka's tools and this broker read the topic id from it.
@@ -36,15 +36,23 @@ impl Names {
 }
 
 /// `<base offset, 20 digits>.log`, or `<base offset>.<generation>.log` after compaction has rewritten it.
-pub fn log_path(dir: &Path, id: SegmentId) -> PathBuf {
+pub fn log_path(dir: &Path, id: ExtentId) -> PathBuf {
     path_of(dir, id, "log")
 }
 
-pub fn index_path(dir: &Path, id: SegmentId) -> PathBuf {
+pub fn index_path(dir: &Path, id: ExtentId) -> PathBuf {
     path_of(dir, id, "idx")
 }
 
-fn path_of(dir: &Path, SegmentId { base, generation }: SegmentId, suffix: &str) -> PathBuf {
+/// Kafka's transaction index: the aborted transactions that end in the segment.
+pub fn aborted_path(dir: &Path, id: ExtentId) -> PathBuf {
+    path_of(dir, id, ABORTED)
+}
+
+/// The suffix of Kafka's transaction index.
+pub const ABORTED: &str = "txnindex";
+
+fn path_of(dir: &Path, ExtentId { base, generation }: ExtentId, suffix: &str) -> PathBuf {
     dir.join(match generation {
         0 => format!("{:020}.{suffix}", base.0),
         generation => format!("{:020}.{generation}.{suffix}", base.0),
@@ -53,7 +61,7 @@ fn path_of(dir: &Path, SegmentId { base, generation }: SegmentId, suffix: &str) 
 
 /// Opens the file of a segment for recovery. Creates the directory and the file if they are missing, and
 /// writes the metadata again, because it may only be in the page cache. The names need a sync afterwards.
-pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, id: SegmentId) -> io::Result<Arc<dyn File>> {
+pub fn recreate(fs: &dyn Fs, dir: &Path, topic: TopicId, id: ExtentId) -> io::Result<Arc<dyn File>> {
     make_dir(fs, dir)?;
     write_metadata(fs, dir, topic)?;
     fs.open(&log_path(dir, id), Open::WriteOrNew)
@@ -87,21 +95,21 @@ pub fn topic_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<TopicId>> {
 }
 
 /// The segments that have a file in the directory, sorted.
-pub fn ids(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<SegmentId>> {
-    let mut ids: Vec<SegmentId> = fs.list(dir)?.iter().filter_map(|entry| id_of(&entry.name)).collect();
+pub fn ids(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<ExtentId>> {
+    let mut ids: Vec<ExtentId> = fs.list(dir)?.iter().filter_map(|entry| id_of(&entry.name)).collect();
     ids.sort_unstable();
     Ok(ids)
 }
 
-fn id_of(name: &str) -> Option<SegmentId> {
+fn id_of(name: &str) -> Option<ExtentId> {
     let name = name.strip_suffix(".log")?;
     let (base, generation) = name.split_once('.').unwrap_or((name, "0"));
-    Some(SegmentId { base: Offset(base.parse().ok()?), generation: generation.parse().ok()? })
+    Some(ExtentId { base: Offset(base.parse().ok()?), generation: generation.parse().ok()? })
 }
 
-/// Removes a segment's file and its index; missing files are no error. The names need a sync afterwards.
-pub fn remove_files(fs: &dyn Fs, dir: &Path, id: SegmentId) -> io::Result<()> {
-    for path in [index_path(dir, id), log_path(dir, id)] {
+/// Removes a segment's file and those beside it; missing files are no error. The names need a sync afterwards.
+pub fn remove_files(fs: &dyn Fs, dir: &Path, id: ExtentId) -> io::Result<()> {
+    for path in [index_path(dir, id), aborted_path(dir, id), log_path(dir, id)] {
         match fs.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -8,30 +8,30 @@ use std::sync::Arc;
 use super::fs::{Fs, SimFs};
 use super::skip::{SkipError, skip};
 use crate::config::BrokerSettings;
-use crate::kernel::level::{Appending, Form, Level6, read_all};
+use crate::kernel::level::{Appending, Form, Level7, read_all};
 use crate::kernel::{Command, Election, Level, Levels, Parts, PartsWriter, Refusal, Shard, StateError};
 use crate::record::{self, BatchBuilder, Rules};
 use crate::storage::{
-    Isolation, NewTopic, OpenError, Partition, Place, ReadRange, Store, StoreError, StoreOptions,
+    Isolation, Location, NewTopic, OpenError, Partition, ReadRange, Store, StoreError, StoreOptions,
 };
 use crate::time::Clock;
 use crate::types::{NodeId, Offset, Timestamp};
 
-const BEFORE: Levels = Levels(&[&Level5]);
-const NOW: Levels = Levels(&[&Level5, &Level6]);
+const BEFORE: Levels = Levels(&[&Level6]);
+const NOW: Levels = Levels(&[&Level6, &Level7]);
 
 /// The form of a release before this one: `SetBrokers` has no rules for elections, there is no `ElectUnclean`,
 /// and the state has no part about the clock.
-struct Level5;
+struct Level6;
 
 /// `Ok` is a `SetBrokers` with the running brokers, `Err` another command.
-type Command5 = Result<Vec<NodeId>, Command>;
+type Command6 = Result<Vec<NodeId>, Command>;
 
 const CLOCK: &str = "clock";
 
-impl Form for Level5 {
+impl Form for Level6 {
     fn level(&self) -> Level {
-        Level(5)
+        Level(6)
     }
 
     fn fit(&self, command: Command) -> Option<Command> {
@@ -49,12 +49,12 @@ impl Form for Level5 {
             Command::SetBrokers { running, .. } => Ok(running.clone()),
             other => Err((*other).clone()),
         });
-        let commands: Vec<Command5> = of_this_level.collect();
+        let commands: Vec<Command6> = of_this_level.collect();
         postcard::serialize_with_flavor(&commands, Appending(into)).unwrap();
     }
 
     fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
-        let commands: Vec<Command5> = read_all(commands)?;
+        let commands: Vec<Command6> = read_all(commands)?;
         let of_today = commands.into_iter().map(|command| match command {
             Ok(running) => Command::SetBrokers { running, election: Election::default() },
             Err(command) => command,
@@ -72,7 +72,7 @@ impl Form for Level5 {
 }
 
 fn open(fs: &SimFs, levels: Levels) -> Result<Store, OpenError> {
-    let place = Place::Simulated(Arc::new(fs.clone()), "data".into());
+    let place = Location::Simulated(Arc::new(fs.clone()), "data".into());
     let options = StoreOptions::new(place, Arc::new(BrokerSettings::default()));
     Store::open(StoreOptions { levels, clock: Clock::manual(Timestamp(1_000_000)), ..options })
 }
@@ -133,14 +133,14 @@ async fn a_command_of_a_later_level_is_refused_until_that_level_is_in_force() {
 #[tokio::test]
 async fn a_directory_of_a_level_is_opened_by_the_next_release_and_then_refused_by_its_own() {
     let fs = made(BEFORE).await;
-    assert_eq!(format(&fs), "format=5");
-    assert!(matches!(open(&fs, Levels::KNOWN), Err(OpenError::Older { format: 5, known: 6, .. })));
+    assert_eq!(format(&fs), "format=6");
+    assert!(matches!(open(&fs, Levels::KNOWN), Err(OpenError::Older { format: 6, known: 7, .. })));
     let store = open(&fs, NOW).unwrap();
     assert_eq!(count(&store).await, 2);
     append(&store, &partition(&store), "of this release").await;
     drop(store);
-    assert_eq!(format(&fs), "format=6");
-    assert!(matches!(open(&fs, BEFORE), Err(OpenError::Newer { format: 6, known: 5, .. })));
+    assert_eq!(format(&fs), "format=7");
+    assert!(matches!(open(&fs, BEFORE), Err(OpenError::Newer { format: 7, known: 6, .. })));
     assert_eq!(count(&open(&fs, Levels::KNOWN).unwrap()).await, 3, "everything was converted");
 }
 
@@ -163,29 +163,29 @@ struct Cursed;
 
 impl Form for Cursed {
     fn level(&self) -> Level {
-        Level6.level()
+        Level7.level()
     }
 
     fn fit(&self, command: Command) -> Option<Command> {
-        Level6.fit(command)
+        Level7.fit(command)
     }
 
     fn write(&self, commands: &[&Command], into: &mut Vec<u8>) {
-        Level6.write(commands, into);
+        Level7.write(commands, into);
     }
 
     fn read(&self, commands: &[u8]) -> Result<Vec<Command>, postcard::Error> {
-        let commands = Level6.read(commands)?;
+        let commands = Level7.read(commands)?;
         assert!(!commands.contains(&Command::NewProducer), "the curse");
         Ok(commands)
     }
 
     fn write_state(&self, state: &Shard) -> Vec<u8> {
-        Level6.write_state(state)
+        Level7.write_state(state)
     }
 
     fn read_state(&self, state: &[u8]) -> Result<Shard, StateError> {
-        Level6.read_state(state)
+        Level7.read_state(state)
     }
 }
 

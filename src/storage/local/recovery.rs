@@ -18,13 +18,15 @@ use super::directory::Directory;
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::layout;
-use super::segment::{self, PartitionDir, Segment};
+use super::segment::{PartitionDir, Segment};
 use super::snapshot;
-use crate::kernel::{self, Applied, Command, Levels, Passed, Placed, SegmentId, Shard, StoreAgain, entry};
+use crate::kernel::{
+    self, Applied, Command, ExtentId, Levels, Passed, Placed, PlacedMarker, Shard, StoreAgain, entry,
+};
 use crate::record::{self, Header};
 use crate::storage::OpenError;
 use crate::storage::extent::ExtentReader;
-use crate::types::{NodeId, Offset, Timestamp, TopicId, TopicPartition};
+use crate::types::{AbortedTransaction, NodeId, Offset, Timestamp, TopicId, TopicPartition};
 use kept::Kept;
 use owners::Owned;
 pub(super) use owners::with_ends;
@@ -37,6 +39,8 @@ pub(super) struct Recovered {
     pub(super) cut: Vec<TopicPartition>,
     pub(super) damaged: BTreeMap<TopicPartition, String>,
     pub(super) unwritten: Unwritten,
+    /// The aborted transactions that ended since the snapshot.
+    pub(super) aborted: Vec<EndedInSegment>,
     /// The last time at which the clock was trusted; `None` if it is not known.
     pub(super) last_time: Option<Timestamp>,
     pub(super) account: Account,
@@ -59,10 +63,9 @@ pub struct Account {
 
 /// Does the same as a start, and returns the state that it would serve. Meant for a file system that keeps no
 /// changes.
-pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<(Shard, Account), OpenError> {
+pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<Recovered, OpenError> {
     let directory = Directory::open_offline(fs, root)?;
-    let recovered = recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)?;
-    Ok((recovered.shard, recovered.account))
+    recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)
 }
 
 impl Recovered {
@@ -74,6 +77,7 @@ impl Recovered {
             cut: Vec::new(),
             damaged: BTreeMap::new(),
             unwritten: Unwritten::new(),
+            aborted: Vec::new(),
             last_time: None,
             account: Account::default(),
         }
@@ -86,7 +90,7 @@ pub(super) type Unwritten = BTreeMap<TopicPartition, Held>;
 
 /// Such batches of one partition, by their position in its segments.
 pub(super) struct Held {
-    pub(super) batches: BTreeMap<(SegmentId, u64), Bytes>,
+    pub(super) batches: BTreeMap<(ExtentId, u64), Bytes>,
     pub(super) failure: Failure,
     /// Some of them are not in the journal, which only refers to them.
     is_referred: bool,
@@ -97,6 +101,7 @@ struct Round {
     entry: Replayed,
     /// The places of its batches.
     places: Vec<BatchPlace>,
+    aborted: Vec<EndedInSegment>,
     drops: Vec<Drops>,
 }
 
@@ -104,7 +109,7 @@ struct Round {
 enum Drops {
     Topic { id: TopicId, name: String },
     Before(TopicPartition, Offset),
-    Segments(TopicPartition, Vec<SegmentId>),
+    Segments(TopicPartition, Vec<ExtentId>),
 }
 
 impl Round {
@@ -157,9 +162,13 @@ pub(super) fn recover(
     kept.settle(directory, &shard, &rounds, &owned.damaged, &mut unwritten)?;
     directory.trash.settle().map_err(topics)?;
     let mut journal = journal.begin(shard.position() + 1)?;
+    let aborted: Vec<EndedInSegment> =
+        rounds.iter().flat_map(|round| round.aborted.iter().copied()).collect();
     // Without a new snapshot the next start only replays more. There must be no new one while some records
     // are only in the journal.
     if unwritten.is_empty() {
+        // The next start no longer replays their ends.
+        store_lists(directory, &shard, &aborted, &owned.damaged).map_err(io(directory.root().to_owned()))?;
         match snapshot::renew(fs, &snapshots, levels, &shard, &found) {
             Ok(oldest) => journal.trim(oldest + 1),
             Err(error) => {
@@ -171,7 +180,8 @@ pub(super) fn recover(
     let replayed = shard.position() - snapshot;
     tracing::info!(snapshot, replayed, cut_partitions = cut.len(), "recovered");
     let damaged = owned.damaged;
-    Ok(Recovered { shard, journal: Box::new(journal), cut, damaged, unwritten, last_time, account })
+    let journal = Box::new(journal);
+    Ok(Recovered { shard, journal, cut, damaged, unwritten, aborted, last_time, account })
 }
 
 /// The state of the newest snapshot, or the empty state of a new directory.
@@ -240,11 +250,11 @@ fn replay(
 }
 
 fn read_round(directory: &Directory, ahead: &mut Shard, entry: Replayed) -> Result<Round, OpenError> {
-    let (places, drops) = (Vec::new(), Vec::new());
-    let mut outcomes = Outcomes { directory, data: entry.data.clone(), places, drops };
+    let (places, aborted, drops) = (Vec::new(), Vec::new(), Vec::new());
+    let mut outcomes = Outcomes { directory, data: entry.data.clone(), places, aborted, drops };
     apply(directory.levels, ahead, &entry, |state, command, applied| outcomes.note(state, command, applied))?;
-    let Outcomes { places, drops, .. } = outcomes;
-    Ok(Round { entry, places, drops })
+    let Outcomes { places, aborted, drops, .. } = outcomes;
+    Ok(Round { entry, places, aborted, drops })
 }
 
 /// Fails if durable data is missing, so that it is never given up silently.
@@ -337,7 +347,7 @@ struct BatchPlace {
     topic: TopicId,
     partition: i32,
     /// For a commit it has generation 0, because compaction never rewrites the newest segment.
-    segment: SegmentId,
+    segment: ExtentId,
     at: u64,
     dir: PathBuf,
     base_offset: Offset,
@@ -359,8 +369,12 @@ struct Outcomes<'a> {
     /// The record bytes of the entry that no earlier command has.
     data: Bytes,
     places: Vec<BatchPlace>,
+    aborted: Vec<EndedInSegment>,
     drops: Vec<Drops>,
 }
+
+/// An aborted transaction, and the segment that has its marker.
+pub(super) type EndedInSegment = ((TopicPartition, ExtentId), AbortedTransaction);
 
 impl Outcomes<'_> {
     /// `state` is the state after the command.
@@ -389,7 +403,15 @@ impl Outcomes<'_> {
                 let ids = replaced.iter().map(kernel::Extent::id).collect();
                 self.drops.push(Drops::Segments(TopicPartition::new(*topic, *partition), ids));
             }
+            Applied::TransactionEnded(_) | Applied::MarkerWritten { .. } => {
+                self.note_markers(state, applied)?
+            }
             Applied::TopicCreated { .. }
+            | Applied::TransactionInitialized { .. }
+            | Applied::TransactionJoined
+            | Applied::OffsetsStaged
+            | Applied::TransactionUnchanged { .. }
+            | Applied::TransactionsExpired(_)
             | Applied::Duplicate { .. }
             | Applied::EpochRaised { .. }
             | Applied::Producer { .. }
@@ -404,7 +426,36 @@ impl Outcomes<'_> {
             | Applied::Registered { .. }
             | Applied::BrokerGone { .. }
             | Applied::LeaderElected { .. }
+            | Applied::FeatureSet { .. }
+            | Applied::QuotasAltered { .. }
+            | Applied::CredentialsAltered
+            | Applied::AclsChanged { .. }
+            | Applied::TokensChanged { .. }
             | Applied::ClockTrusted => {}
+        }
+        Ok(())
+    }
+
+    /// Markers are made again from the outcome, so they count as batches that the journal has.
+    fn note_markers(&mut self, state: &Shard, applied: &Applied) -> Result<(), String> {
+        let Some((marker, placed)) = applied.markers() else { return Ok(()) };
+        for PlacedMarker { placed, aborted } in placed {
+            let bytes = marker.batch(placed.base_offset, placed.epoch);
+            let segment = ExtentId { base: placed.segment, generation: 0 };
+            self.places.push(BatchPlace {
+                dir: dir_of(state, self.directory, placed.topic, placed.partition)?,
+                topic: placed.topic,
+                partition: placed.partition,
+                segment,
+                at: placed.at,
+                base_offset: placed.base_offset,
+                end: placed.end,
+                length: u32::try_from(bytes.len()).map_err(|error| error.to_string())?,
+                crc: Header::parse(&bytes).map_err(|error| error.to_string())?.crc,
+                inline: Some(bytes),
+            });
+            let key = (TopicPartition::new(placed.topic, placed.partition), segment);
+            self.aborted.extend(aborted.map(|aborted| (key, aborted)));
         }
         Ok(())
     }
@@ -425,7 +476,7 @@ impl Outcomes<'_> {
             dir: dir_of(state, self.directory, placed.topic, placed.partition)?,
             topic: placed.topic,
             partition: placed.partition,
-            segment: SegmentId { base: placed.segment, generation: 0 },
+            segment: ExtentId { base: placed.segment, generation: 0 },
             at: placed.at,
             base_offset: placed.base_offset,
             end: placed.end,
@@ -508,12 +559,36 @@ fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<(usize, Unreada
     }
 }
 
+/// Stores the aborted transactions that ended since the snapshot in the lists of their segments. Damaged partitions are
+/// not changed.
+fn store_lists(
+    directory: &Directory,
+    shard: &Shard,
+    aborted: &[EndedInSegment],
+    damaged: &BTreeMap<TopicPartition, String>,
+) -> io::Result<()> {
+    let mut by_segment: BTreeMap<(TopicPartition, ExtentId), Vec<AbortedTransaction>> = BTreeMap::new();
+    for (of, aborted) in aborted.iter().filter(|((key, _), _)| !damaged.contains_key(key)) {
+        by_segment.entry(*of).or_default().push(*aborted);
+    }
+    let segment = |((key, id), aborted): (_, Vec<AbortedTransaction>)| {
+        let TopicPartition { topic, partition } = key;
+        let dir = directory.partition_dir(&shard.topic(topic)?.name, key);
+        let state = shard.partition(topic, partition)?.extents().iter().find(|state| state.id() == id)?;
+        let segment = Segment::existing(&dir, state);
+        aborted.iter().for_each(|aborted| segment.restore_aborted(aborted));
+        Some(segment)
+    };
+    let segments: Vec<Segment> = by_segment.into_iter().filter_map(segment).collect();
+    directory.sync_lists(&segments)
+}
+
 /// Topics, offsets and segments that are no longer needed, with the position of the entry that drops them.
 #[derive(Default)]
 struct Dropped {
     topics: BTreeMap<TopicId, u64>,
     log_starts: BTreeMap<TopicPartition, (u64, Offset)>,
-    replaced: BTreeMap<(TopicPartition, SegmentId), u64>,
+    replaced: BTreeMap<(TopicPartition, ExtentId), u64>,
 }
 
 impl Dropped {
@@ -687,7 +762,7 @@ fn look_before(
     directory: &Directory,
     shard: &Shard,
     place: &BatchPlace,
-    begins: &BTreeMap<(TopicPartition, SegmentId), u64>,
+    begins: &BTreeMap<(TopicPartition, ExtentId), u64>,
     owned: &mut Owned,
 ) -> io::Result<()> {
     let fs = &*directory.fs;
@@ -708,14 +783,14 @@ struct Rewriting<'a> {
 }
 
 struct OpenSegment {
-    key: (TopicPartition, SegmentId),
+    key: (TopicPartition, ExtentId),
     file: Arc<dyn File>,
     path: PathBuf,
 }
 
 impl<'a> Rewriting<'a> {
     /// Closes the open segment, unless it is the one with this key.
-    fn turn_to(&mut self, key: (TopicPartition, SegmentId)) -> Result<(), OpenError> {
+    fn turn_to(&mut self, key: (TopicPartition, ExtentId)) -> Result<(), OpenError> {
         match &self.open {
             Some(open) if open.key != key => self.close(),
             _ => Ok(()),
@@ -756,7 +831,7 @@ impl<'a> Rewriting<'a> {
 }
 
 /// For each segment: the position of the first batch that is written again.
-fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(TopicPartition, SegmentId), u64> {
+fn first_writes(shard: &Shard, rounds: &[Round]) -> BTreeMap<(TopicPartition, ExtentId), u64> {
     let mut begins = BTreeMap::new();
     for Round { entry, places, .. } in rounds {
         for place in places.iter().filter(|place| place.inline.is_some() || entry.above_mark) {
@@ -777,7 +852,7 @@ fn lacks(
     dir: &Path,
     key: TopicPartition,
     partition: &kernel::Partition,
-    begins: &BTreeMap<(TopicPartition, SegmentId), u64>,
+    begins: &BTreeMap<(TopicPartition, ExtentId), u64>,
 ) -> io::Result<Option<String>> {
     for state in partition.extents() {
         let path = layout::log_path(dir, state.id());
@@ -837,7 +912,7 @@ fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
 pub(super) fn written_lengths(
     partition: &kernel::Partition,
     waiting: Waiting<'_>,
-) -> BTreeMap<SegmentId, u64> {
+) -> BTreeMap<ExtentId, u64> {
     let lengths = partition.extents().iter().filter_map(|segment| match lacks_from(segment, waiting) {
         Some(0) => None,
         lacks => Some((segment.id(), lacks.unwrap_or(segment.bytes))),
@@ -855,7 +930,7 @@ pub(super) fn segments_of(
     let waiting = unwritten.get(&dir.key());
     let segments = partition.extents().iter().map(|state| match lacks_from(state, waiting) {
         None => Segment::existing(dir, state),
-        Some(0) => Segment::new(dir, state.base, segment::DEFAULT_INTERVAL),
+        Some(0) => Segment::without_file(dir, state),
         Some(bytes) => Segment::existing(dir, &kernel::Extent { bytes, ..*state }),
     });
     segments.map(|segment| Arc::new(segment) as Arc<dyn ExtentReader>).collect()

@@ -7,22 +7,26 @@ use bytes::Bytes;
 
 use super::fs::File;
 use super::segment::PartitionDir;
-use crate::kernel::SegmentId;
+use crate::kernel::ExtentId;
 use crate::storage::cleaner::Sink;
+use crate::types::AbortedTransaction;
 
 /// The bytes that are collected before they are written.
 const CHUNK: usize = 1 << 20;
 
 pub(super) struct NewFiles {
     dir: Arc<PartitionDir>,
-    ids: Vec<SegmentId>,
+    ids: Vec<ExtentId>,
     newest: Option<NewFile>,
 }
 
 struct NewFile {
+    id: ExtentId,
     file: Arc<dyn File>,
     written: u64,
     buffer: Vec<u8>,
+    /// The aborted transactions that end in it.
+    aborted: Vec<AbortedTransaction>,
 }
 
 impl NewFiles {
@@ -32,19 +36,22 @@ impl NewFiles {
 
     /// Ends the newest file. It is not kept open, because a run may write any number of files.
     fn end_newest(&mut self) -> io::Result<()> {
-        match self.newest.take() {
-            Some(mut newest) => newest.flush().and_then(|()| newest.file.sync_data()),
-            None => Ok(()),
+        let Some(mut newest) = self.newest.take() else { return Ok(()) };
+        newest.flush()?;
+        newest.file.sync_data()?;
+        if newest.aborted.is_empty() {
+            return Ok(());
         }
+        self.dir.write_aborted(newest.id, &newest.aborted)
     }
 }
 
 impl Sink for NewFiles {
-    fn begin(&mut self, id: SegmentId) -> io::Result<()> {
+    fn begin(&mut self, id: ExtentId) -> io::Result<()> {
         self.end_newest()?;
         let file = self.dir.create(id)?;
         self.ids.push(id);
-        self.newest = Some(NewFile { file, written: 0, buffer: Vec::new() });
+        self.newest = Some(NewFile { id, file, written: 0, buffer: Vec::new(), aborted: Vec::new() });
         Ok(())
     }
 
@@ -52,6 +59,12 @@ impl Sink for NewFiles {
         let Some(newest) = &mut self.newest else { return Ok(()) };
         newest.buffer.extend_from_slice(batch);
         if newest.buffer.len() >= CHUNK { newest.flush() } else { Ok(()) }
+    }
+
+    fn list_aborted(&mut self, transaction: &AbortedTransaction) {
+        if let Some(newest) = &mut self.newest {
+            newest.aborted.push(*transaction);
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {

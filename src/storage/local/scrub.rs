@@ -1,6 +1,7 @@
 //! The scrub: reads all segments once per interval and checks every batch against its checksum. A read by a
 //! client checks a batch only once after each time that its file is opened. The scrub also finds later
-//! damage, and damage in records that no client reads, and takes the partition out of service.
+//! damage, and damage in records that no client reads, and takes the partition out of service. A damaged list of
+//! aborted transactions is written again.
 //!
 //! A pass is spread over the interval: a little is due every second. Its position is saved in the file
 //! `scrub`, so that the next start continues there. Only time in which the broker runs counts. If the file is
@@ -15,7 +16,7 @@ use std::time::Duration;
 use super::directory::Directory;
 use super::fs;
 use super::segment;
-use crate::kernel::SegmentId;
+use crate::kernel::ExtentId;
 use crate::storage::counts::Counts;
 use crate::storage::extent::ExtentReader;
 use crate::storage::partition::Partition;
@@ -64,7 +65,7 @@ struct Position {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct LogPosition {
     base: Offset,
-    of: Option<(SegmentId, u64)>,
+    of: Option<(ExtentId, u64)>,
 }
 
 impl Default for LogPosition {
@@ -227,6 +228,11 @@ fn scrub(partition: &Partition, from: LogPosition, bytes: u64) -> (u64, Option<L
     let Ok(scrubbed) = partition.judged(scrubbed) else { return (0, Some(behind)) };
     let here = LogPosition { base: segment.base(), of: Some((segment.id(), scrubbed.end)) };
     let is_all = scrubbed.end >= segment.size();
+    if is_all {
+        let extent = Arc::clone(&segment) as Arc<dyn ExtentReader>;
+        // A failure is logged. It takes the partition out of service if a record is damaged.
+        drop(partition.judged(partition.listed(&extent, || segment.scrub_aborted())));
+    }
     (scrubbed.end - scrubbed.start, Some(if is_all { behind } else { here }))
 }
 

@@ -8,6 +8,7 @@
 //!
 //! An unused segment has no open file and, until it is read, no index in memory.
 
+mod aborted;
 mod dir;
 mod files;
 mod index;
@@ -18,12 +19,14 @@ mod walk;
 
 use std::any::Any;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
 
+pub use aborted::each_entry as each_aborted_entry;
 pub use dir::PartitionDir;
 pub use files::Files;
 pub use index::{Appendage, DEFAULT_INTERVAL};
@@ -31,11 +34,12 @@ pub use walk::{End, Expected, Held, Met, check, walk_file};
 
 use super::fs::{self, File, Open};
 use super::layout::Names;
-use crate::kernel::{self, SegmentId};
+use crate::kernel::{self, ExtentId};
 use crate::record::{self, Header};
-use crate::storage::extent::{Batches, ExtentRange, ExtentReader, ReadError, Reading};
+use crate::storage::extent::{AbortedPart, Batches, ExtentRange, ExtentReader, ReadError, Reading};
 use crate::storage::partition::Partition;
-use crate::types::{IgnorePoison, Offset, Piece, Timestamp, TopicId};
+use crate::types::{AbortedTransaction, IgnorePoison, Offset, Piece, Timestamp, TopicId};
+use aborted::Aborted;
 use index::{Index, Scan};
 use lent::Lent;
 use read::Places;
@@ -66,6 +70,9 @@ pub struct Segment {
     lent: Mutex<Weak<Lent>>,
     /// The number of bytes that the saved index beside the segment covers.
     saved: Mutex<u64>,
+    aborted: Mutex<Aborted>,
+    /// Held while that list is made again.
+    making_aborted: Mutex<()>,
 }
 
 /// The saved index is updated once it lacks this many bytes of the segment. After a restart their headers
@@ -113,7 +120,16 @@ impl Segment {
             places: Mutex::default(),
             lent: Mutex::default(),
             saved: Mutex::default(),
+            aborted: Mutex::new(Aborted::of_nothing()),
+            making_aborted: Mutex::default(),
         }
+    }
+
+    /// A segment that the journal describes, and whose first records could not be written yet.
+    pub fn without_file(dir: &Arc<PartitionDir>, state: &kernel::Extent) -> Segment {
+        let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
+        segment.aborted = Mutex::new(Aborted::stored(state.aborted));
+        segment
     }
 
     /// A segment with an existing file, as the journal describes it. Opens nothing.
@@ -126,6 +142,7 @@ impl Segment {
         segment.made.store(true, Ordering::Release);
         segment.names_are_safe.store(true, Ordering::Release);
         *segment.index() = Index::unknown(state.base, index::DEFAULT_INTERVAL);
+        segment.aborted = Mutex::new(Aborted::stored(state.aborted));
         segment
     }
 
@@ -168,7 +185,11 @@ impl Segment {
     pub fn sync(&self) -> Result<(), SyncError> {
         match self.try_to_sync() {
             Err(_) if self.is_gone() => Ok(()),
-            synced => synced,
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.sync_aborted();
+                Ok(())
+            }
         }
     }
 
@@ -242,7 +263,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Removes the file and its index. Readers that have it open can continue.
+    /// Removes the file and those beside it. Readers that have it open can continue.
     pub fn remove(&self) -> io::Result<()> {
         self.abandon();
         let _no_copy_is_written = self.saved();
@@ -447,8 +468,8 @@ impl Segment {
 }
 
 impl ExtentReader for Segment {
-    fn id(&self) -> SegmentId {
-        SegmentId { base: self.base, generation: self.generation }
+    fn id(&self) -> ExtentId {
+        ExtentId { base: self.base, generation: self.generation }
     }
 
     fn bytes(&self) -> u64 {
@@ -544,6 +565,22 @@ impl ExtentReader for Segment {
         let file = self.file()?;
         let (_, header) = self.find(&*file, offset, true)?;
         Ok(header.max_timestamp)
+    }
+
+    fn aborted(&self) -> Result<Arc<[AbortedTransaction]>, ReadError> {
+        self.read_aborted().map(Arc::from)
+    }
+
+    fn aborted_within(&self, range: &Range<Offset>, may_wait: bool) -> Result<AbortedPart, ReadError> {
+        match self.known_aborted(|all| AbortedPart::of(all, range)) {
+            Some(part) => Ok(part),
+            None if !may_wait => Err(ReadError::MustWait),
+            None => self.read_aborted_within(range),
+        }
+    }
+
+    fn remake_aborted(&self, before: Vec<Arc<dyn ExtentReader>>, log_start: Offset) -> Result<(), ReadError> {
+        self.remake_aborted(&segments_of(before), log_start)
     }
 
     fn describe(&self) -> String {

@@ -18,11 +18,22 @@ class Batches {
         write("lz4", Compression.lz4().build());
         write("zstd", Compression.zstd().build());
         write("zstd-level-22", Compression.zstd().level(22).build()); // names a window of 128 MiB
+        write("commit", marker(ControlRecordType.COMMIT));
+        write("abort", marker(ControlRecordType.ABORT));
+    }
+
+    static ByteBuffer marker(ControlRecordType type) {
+        EndTransactionMarker marker = new EndTransactionMarker(type, 5);
+        return MemoryRecords.withEndTransactionMarker(
+            1234567L, 1700000000123L, 7, 4000000001L, (short) 32767, marker).buffer();
     }
 
     static void write(String name, Compression compression) throws Exception {
-        ByteBuffer batch = MemoryRecords.withRecords(
-            RecordBatch.MAGIC_VALUE_V2, 0L, compression, TimestampType.CREATE_TIME, records()).buffer();
+        write(name, MemoryRecords.withRecords(
+            RecordBatch.MAGIC_VALUE_V2, 0L, compression, TimestampType.CREATE_TIME, records()).buffer());
+    }
+
+    static void write(String name, ByteBuffer batch) throws Exception {
         byte[] bytes = new byte[batch.remaining()];
         batch.get(bytes);
         Files.write(Path.of(name + ".batch"), bytes);

@@ -8,10 +8,13 @@ import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.serialization.StringSerializer;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
@@ -25,8 +28,9 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
  * Counts words: the lines of APPLICATION-lines, grouped by word through a repartition topic, are counted in a store
  * with a changelog, and every new count is written to APPLICATION-counts. Runs until it gets SIGTERM.
  *
- *   Words HOST:PORT APPLICATION STATE-FOLDER
- *   Words HOST:PORT settings TOPIC…              prints settings of topics
+ *   Words HOST:PORT APPLICATION STATE-FOLDER [GUARANTEE]    at_least_once by default
+ *   Words HOST:PORT feed APPLICATION NUMBER LINE            writes the line so many times, 40 a second
+ *   Words HOST:PORT settings TOPIC…                         prints settings of topics
  */
 public final class Words {
     private static final int PARTITIONS = 4;
@@ -40,11 +44,15 @@ public final class Words {
             settings(properties, Arrays.copyOfRange(args, 2, args.length));
             return;
         }
+        if (args[1].equals("feed")) {
+            feed(properties, args[2] + "-lines", Integer.parseInt(args[3]), args[4]);
+            return;
+        }
         String application = args[1];
         properties.put(StreamsConfig.APPLICATION_ID_CONFIG, application);
         properties.put(StreamsConfig.STATE_DIR_CONFIG, args[2]);
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
-        properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.AT_LEAST_ONCE);
+        properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, args.length > 3 ? args[3] : StreamsConfig.AT_LEAST_ONCE);
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 200);
         properties.put(StreamsConfig.REPARTITION_PURGE_INTERVAL_MS_CONFIG, 500);
         properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0); // every count is written, not only the last of several
@@ -85,6 +93,16 @@ public final class Words {
                         throw error;
                     }
                 }
+            }
+        }
+    }
+
+    /** The producer is idempotent and outlives a restart of the broker, so each line is there once. */
+    private static void feed(Properties properties, String topic, int number, String line) throws Exception {
+        try (var producer = new KafkaProducer<>(properties, new StringSerializer(), new StringSerializer())) {
+            for (int i = 0; i < number; i++) {
+                producer.send(new ProducerRecord<>(topic, line));
+                Thread.sleep(25);
             }
         }
     }

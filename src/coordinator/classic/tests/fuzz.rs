@@ -194,9 +194,9 @@ impl Clients {
         for (id, member) in hard.members() {
             let holds = |instance: &String| hard.instance(instance) == Some(id);
             assert!(member.instance.as_ref().is_none_or(holds), "two members hold one instance id");
-            let heard_from = soft.sessions.contains(id);
+            let has_session = soft.sessions.contains(id);
             let waits = soft.joining.contains_key(id) || soft.syncing.contains_key(id);
-            assert!(heard_from || waits, "{id} could never be lost");
+            assert!(has_session || waits, "{id} could never be lost");
         }
         for answer in self.play.answers.values() {
             if let Answer::Join(Ok(joined)) = answer

@@ -30,8 +30,8 @@ fn an_id_that_was_handed_out_and_not_used_is_forgotten_after_its_session_timeout
 #[test]
 fn a_rebalance_waits_for_newcomers_that_have_got_an_id() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
-    let told = play.join(Join { confirms_its_id: true, ..newcomer("b") });
-    let (_, b) = play.join_refused(told);
+    let call = play.join(Join { confirms_its_id: true, ..newcomer("b") });
+    let (_, b) = play.join_refused(call);
     let leader = play.join(again(&members[0]));
     assert!(play.is_waiting(leader));
     let second = play.join(again(&b));
@@ -215,8 +215,11 @@ fn the_assignment_is_refused_to_who_means_another_protocol_or_generation() {
 fn a_follower_that_joins_again_unchanged_disturbs_nobody_and_a_leader_does() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     let follower = play.join(again(&members[1]));
-    let told = play.joined(follower);
-    assert_eq!((told.generation, told.leader, told.members), (Generation(1), members[0].clone(), vec![]));
+    let joined = play.joined(follower);
+    assert_eq!(
+        (joined.generation, joined.leader, joined.members),
+        (Generation(1), members[0].clone(), vec![])
+    );
     assert_eq!(play.group.state(), GroupState::Stable);
 
     let leader = play.join(again(&members[0]));
@@ -231,8 +234,8 @@ fn a_follower_that_wants_something_else_brings_a_rebalance() {
     let follower = play.join(changed);
     assert!(play.is_waiting(follower));
     let leader = play.join(again(&members[0]));
-    let told = play.joined(leader);
-    assert_eq!(told.members[1].metadata, subscription(&["t", "u"]));
+    let joined = play.joined(leader);
+    assert_eq!(joined.members[1].metadata, subscription(&["t", "u"]));
 }
 
 #[test]
@@ -286,8 +289,8 @@ fn who_does_not_join_again_in_time_is_out() {
         play.wait(2);
         let _ = play.beat(who(&members[1]), 1);
     }
-    let told = play.joined(first);
-    assert_eq!((told.generation, told.members.len()), (Generation(2), 1));
+    let joined = play.joined(first);
+    assert_eq!((joined.generation, joined.members.len()), (Generation(2), 1));
     assert_eq!(play.beat(who(&members[1]), 1), Err(GroupError::UnknownMember));
 }
 
@@ -445,8 +448,8 @@ fn who_leaves_is_gone_at_once() {
 #[test]
 fn each_of_many_who_leave_has_an_answer() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), static_newcomer("i"), static_newcomer("j")]);
-    let told = play.join(Join { confirms_its_id: true, ..newcomer("pending") });
-    let (_, pending) = play.join_refused(told);
+    let call = play.join(Join { confirms_its_id: true, ..newcomer("pending") });
+    let (_, pending) = play.join_refused(call);
     let answers = play.leave(vec![
         Leaver::Member(who("stranger")),
         Leaver::Member(who(&members[0])),
@@ -551,4 +554,52 @@ fn heartbeats_of_strangers_and_of_other_generations_are_refused() {
     let records = play.log.len();
     assert_eq!(play.beat(who(&members[0]), 1), Ok(()));
     assert_eq!(play.log.len(), records, "a heartbeat stores nothing");
+}
+
+#[test]
+fn c18_a_member_that_is_held_back_stays_until_it_could_have_sent_a_heartbeat() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    play.decide(Command::Hold { member: members[0].clone(), time: Duration::from_secs(60) });
+    for _ in 0..13 {
+        play.wait(5);
+        assert_eq!(play.beat(who(&members[1]), 1), Ok(()));
+    }
+    assert_eq!(play.beat(who(&members[0]), 1), Ok(()), "5 s after it was let go");
+    play.decide(Command::Hold { member: members[0].clone(), time: Duration::from_secs(60) });
+    for _ in 0..13 {
+        play.wait(5);
+        assert_eq!(play.beat(who(&members[1]), 1), Ok(()));
+    }
+    play.wait(5);
+    assert_eq!(play.beat(who(&members[0]), 1), Err(GroupError::UnknownMember), "it said nothing afterwards");
+}
+
+#[test]
+fn c18_a_member_that_is_held_back_again_and_again_still_has_to_send_heartbeats() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    for state in [GroupState::Stable, GroupState::Stable, GroupState::Stable, GroupState::Empty] {
+        play.decide(Command::Hold { member: members[0].clone(), time: Duration::from_secs(10) });
+        play.wait(13);
+        assert_eq!(play.group.state(), state);
+    }
+}
+
+#[test]
+fn c18_a_rebalance_waits_for_a_member_that_is_held_back() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    let first = play.join(again(&members[0]));
+    play.decide(Command::Hold { member: members[1].clone(), time: Duration::from_secs(600) });
+    play.wait(601);
+    assert!(play.is_waiting(first));
+    let second = play.join(again(&members[1]));
+    assert_eq!(play.joined(first).generation, Generation(2));
+    play.joined(second);
+}
+
+#[test]
+fn c18_holding_back_a_stranger_changes_nothing() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    play.decide(Command::Hold { member: "nobody".to_owned(), time: Duration::from_secs(60) });
+    play.wait(11);
+    assert_eq!(play.beat(who(&members[0]), 1), Err(GroupError::UnknownMember));
 }

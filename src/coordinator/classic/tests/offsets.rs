@@ -1,7 +1,8 @@
 //! Committed offsets and their expiration.
 
 use super::*;
-use crate::types::TopicPartition;
+use crate::kernel::offsets::OffsetChange;
+use crate::types::{ProducerId, TopicPartition, TransactionEnd};
 
 fn committed(play: &Play, partition: i32) -> Option<i64> {
     play.replayed.offsets.get(TopicPartition::new(TOPIC, partition)).map(|committed| committed.offset.0)
@@ -82,12 +83,12 @@ fn a_commit_waits_for_the_end_of_a_rebalance_that_completes_and_not_of_one_that_
 #[test]
 fn c10_an_offset_comes_back_with_its_metadata() {
     let mut play = Play::default();
-    let asked = OffsetToCommit {
+    let offset = OffsetToCommit {
         metadata: "näher".to_owned(),
         leader_epoch: Some(crate::types::LeaderEpoch(3)),
         ..offset(4, 9)
     };
-    play.commit(simple(vec![asked])).unwrap().remove(0).unwrap();
+    play.commit(simple(vec![offset])).unwrap().remove(0).unwrap();
     let there = play.replayed.offsets.get(TopicPartition::new(TOPIC, 4)).unwrap();
     assert_eq!(
         (there.metadata.as_str(), there.offset, there.leader_epoch.unwrap().0),
@@ -128,12 +129,12 @@ fn a_group_with_members_is_not_deleted_and_one_without_goes_with_its_offsets() {
 fn offsets_of_topics_that_members_read_are_not_deleted() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5), offset(1, 5)])).unwrap();
-    let asked =
+    let offsets =
         [(0, "t"), (1, "other"), (9, "other")].map(|(at, name)| (TopicPartition::new(TOPIC, at), name));
-    assert_eq!(play.delete_offsets(&asked), Ok(vec![Err(GroupError::SubscribedToTopic), Ok(()), Ok(())]));
+    assert_eq!(play.delete_offsets(&offsets), Ok(vec![Err(GroupError::SubscribedToTopic), Ok(()), Ok(())]));
     assert_eq!((committed(&play, 0), committed(&play, 1)), (Some(5), None));
     play.leave(vec![Leaver::Member(who(&members[0]))]);
-    assert_eq!(play.delete_offsets(&asked[..1]), Ok(vec![Ok(())]));
+    assert_eq!(play.delete_offsets(&offsets[..1]), Ok(vec![Ok(())]));
     assert!(play.group.exists(), "a group without offsets is still one");
 }
 
@@ -233,4 +234,81 @@ fn a_group_is_not_deleted_for_its_lack_of_offsets_while_a_commit_may_be_on_its_w
         play.decide(command());
         assert!(!play.group.exists());
     }
+}
+
+#[test]
+fn an_offset_of_a_transaction_needs_room_even_if_it_will_replace_another() {
+    let mut play = Play::default();
+    play.commit(simple(vec![offset(0, 5)])).unwrap();
+    play.room = 0;
+    assert_eq!(play.commit(simple(vec![offset(0, 6)])), Ok(vec![Ok(())]));
+    let checked = play.check_commit(simple(vec![offset(0, 7)])).unwrap();
+    assert_eq!(checked.outcomes, [Err(GroupError::NoRoom)]);
+}
+
+#[test]
+fn a_check_of_a_commit_changes_nothing_and_names_the_version_of_the_group() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    let before = play.replayed.clone();
+    let checked = play.check_commit(by(&members[0], 1, vec![offset(0, 5), offset(1, 6)])).unwrap();
+    assert_eq!(play.replayed, before);
+    assert_eq!((checked.after, checked.outcomes), (before.group.version(), vec![Ok(()), Ok(())]));
+    let offsets: Vec<_> = checked.offsets.iter().map(|(of, one)| (of.partition, one.offset.0)).collect();
+    assert_eq!(offsets, [(0, 5), (1, 6)]);
+}
+
+#[test]
+fn a_commit_in_a_transaction_may_come_from_outside_of_a_group_with_members() {
+    let (mut play, members) = Play::stable(vec![static_newcomer("i")]);
+    let member = &members[0];
+    assert!(play.check_commit(simple(vec![offset(0, 5)])).is_ok(), "old clients do not name the member");
+    let of_a_member = Commit { who: who(member), ..simple(vec![offset(0, 5)]) };
+    assert_eq!(play.check_commit(of_a_member), Err(GroupError::IllegalGeneration));
+    for (commit, error) in [
+        (by(member, 2, vec![offset(0, 1)]), GroupError::IllegalGeneration),
+        (by("stranger", 1, vec![offset(0, 1)]), GroupError::UnknownMember),
+        (
+            Commit { who: who_static("old", "i"), ..by(member, 1, vec![offset(0, 1)]) },
+            GroupError::FencedInstance,
+        ),
+    ] {
+        assert_eq!(play.check_commit(commit), Err(error));
+    }
+}
+
+#[test]
+fn a_commit_in_a_transaction_does_not_wait_for_the_end_of_a_rebalance() {
+    let (mut play, members) = Play::stable(vec![newcomer("a")]);
+    let joins = play.join(again(&members[0]));
+    play.joined(joins);
+    let commit = || by(&members[0], 2, vec![offset(0, 5)]);
+    assert_eq!(play.commit(commit()), Err(GroupError::RebalanceInProgress));
+    assert!(play.check_commit(commit()).is_ok());
+}
+
+#[test]
+fn x9_a_checked_commit_with_a_generation_needs_a_group() {
+    let mut play = Play::default();
+    assert_eq!(play.check_commit(by("a", 1, vec![offset(0, 5)])), Err(GroupError::NoSuchGroup));
+    let older = Commit { knows_group_not_found: false, ..by("a", 1, vec![offset(0, 5)]) };
+    assert_eq!(play.check_commit(older), Err(GroupError::IllegalGeneration));
+    assert!(!play.group.exists());
+    assert!(play.check_commit(simple(vec![offset(0, 5)])).is_ok());
+    assert!(play.group.exists(), "its coordinator counts it from now on");
+}
+
+#[test]
+fn x13_offsets_of_an_open_transaction_do_not_expire_and_keep_their_group() {
+    let mut play = Play::default();
+    play.commit(simple(vec![offset(0, 5)])).unwrap();
+    let (producer, partition) = (ProducerId(1), TopicPartition::new(TOPIC, 1));
+    let staged = play.check_commit(simple(vec![offset(1, 6)])).unwrap().offsets;
+    play.replayed.offsets.apply(&OffsetChange::Staged { producer, offsets: staged });
+    play.wait(2 * WEEK);
+    retention_check(&mut play, "t");
+    assert_eq!(committed(&play, 0), None);
+    assert!(play.group.exists() && play.replayed.offsets.is_staged(partition));
+    play.replayed.offsets.apply(&OffsetChange::Ended { producer, end: TransactionEnd::Abort });
+    retention_check(&mut play, "t");
+    assert!(!play.group.exists());
 }

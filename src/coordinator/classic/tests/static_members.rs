@@ -6,16 +6,16 @@ use super::*;
 fn c16_a_twin_takes_over_without_a_rebalance_and_fences_the_older_one_once() {
     let (mut play, members) = Play::stable(vec![static_newcomer("i"), static_newcomer("j")]);
     let twin = play.join(static_newcomer("j"));
-    let told = play.joined(twin);
-    assert_eq!((told.generation, told.skip_assignment, told.members), (Generation(1), false, vec![]));
+    let joined = play.joined(twin);
+    assert_eq!((joined.generation, joined.skip_assignment, joined.members), (Generation(1), false, vec![]));
     assert_eq!(play.group.state(), GroupState::Stable);
 
     let old = &members[1];
     assert_eq!(play.beat(who_static(old, "j"), 1), Err(GroupError::FencedInstance));
     let rejoin = play.join(Join { member: Some(old.clone()), ..static_newcomer("j") });
     assert_eq!(play.join_refused(rejoin), (GroupError::FencedInstance, old.clone()));
-    assert_eq!(play.beat(who_static(&told.member, "j"), 1), Ok(()), "the new one is left in peace");
-    let assignment = play.sync(&told.member, 1, &[]);
+    assert_eq!(play.beat(who_static(&joined.member, "j"), 1), Ok(()), "the new one is left in peace");
+    let assignment = play.sync(&joined.member, 1, &[]);
     assert_eq!(play.synced(assignment), Opaque::copy_of(old.as_bytes()), "and has the old one's part");
 }
 
@@ -23,17 +23,21 @@ fn c16_a_twin_takes_over_without_a_rebalance_and_fences_the_older_one_once() {
 fn c16_a_leader_that_comes_back_is_asked_to_keep_the_assignment() {
     let (mut play, members) = Play::stable(vec![static_newcomer("i"), static_newcomer("j")]);
     let twin = play.join(static_newcomer("i"));
-    let told = play.joined(twin);
-    assert!(told.skip_assignment);
-    assert_eq!(told.leader, told.member);
-    assert_eq!(told.members.len(), 2);
-    let new_id = told.member;
+    let joined = play.joined(twin);
+    assert!(joined.skip_assignment);
+    assert_eq!(joined.leader, joined.member);
+    assert_eq!(joined.members.len(), 2);
+    let new_id = joined.member;
 
     let twin = play.join(Join { can_skip_assignment: false, ..static_newcomer("i") });
-    let told = play.joined(twin);
-    assert!(!told.skip_assignment);
-    assert_eq!((told.leader, told.members), (new_id, vec![]), "an older client is told somebody else leads");
-    assert_eq!(play.group.hard().leader(), Some(&told.member));
+    let joined = play.joined(twin);
+    assert!(!joined.skip_assignment);
+    assert_eq!(
+        (joined.leader, joined.members),
+        (new_id, vec![]),
+        "an older client is told somebody else leads"
+    );
+    assert_eq!(play.group.hard().leader(), Some(&joined.member));
     assert_eq!(play.group.hard().member(&members[0]), None);
 }
 
@@ -77,8 +81,8 @@ fn a_static_member_may_miss_a_rebalance_and_keeps_its_place_until_its_session_en
     let (mut play, members) = Play::stable(vec![patient("i"), patient("j")]);
     let back = play.join(Join { member: Some(members[0].clone()), ..patient("i") });
     play.wait(60);
-    let told = play.joined(back);
-    assert_eq!(told.members.len(), 2, "the absent one has its part assigned");
+    let joined = play.joined(back);
+    assert_eq!(joined.members.len(), 2, "the absent one has its part assigned");
     let assigned = play.sync(&members[0], 2, &[(&members[1], b"for j")]);
     play.synced(assigned);
     let twin = play.join(patient("j"));

@@ -64,6 +64,25 @@ impl Broker {
         member
     }
 
+    /// A group with two members in generation 1. The first one leads.
+    async fn with_two_members(&self) -> [MemberId; 2] {
+        let both = async {
+            tokio::join!(self.groups.join("g", versatile("a")), self.groups.join("g", versatile("b")))
+        };
+        let (first, second) = self.until(both).await;
+        let members = [first.unwrap().member, second.unwrap().member];
+        for member in &members {
+            self.groups.sync("g", sync(member, 1, b"part")).await.unwrap();
+        }
+        members
+    }
+
+    /// Lets time pass, and fires the timers that are due.
+    fn wait(&self, seconds: i64) {
+        self.clock.set(Timestamp(self.clock.now().0 + 1000 * seconds));
+        while self.groups.runtime.ring() == Some(Duration::ZERO) {}
+    }
+
     async fn enlist(&self, member: &str) -> Result<Generation, GroupError> {
         let enlist = Enlist(member.to_owned());
         answer_of(self.groups.ask("g", Absent::Create, enlist, Command::Enlist, UNKNOWN)?).await?
@@ -120,16 +139,7 @@ async fn a_waiting_join_goes_along_when_a_group_changes_its_kind() {
     for seed in 0..SEEDS {
         let cluster = Cluster::new(seed).await;
         let one = cluster.broker(ONE).await;
-        let (first, second) = {
-            let both = async {
-                tokio::join!(one.groups.join("g", versatile("a")), one.groups.join("g", versatile("b")))
-            };
-            let (first, second) = one.until(both).await;
-            (first.unwrap().member, second.unwrap().member)
-        };
-        for member in [&first, &second] {
-            one.groups.sync("g", sync(member, 1, b"part")).await.unwrap();
-        }
+        let [first, second] = one.with_two_members().await;
         let mut joins = pin!(one.groups.join("g", again(&first)));
         assert!(peek(joins.as_mut()).is_none());
         assert_eq!(one.enlist("n").await, Ok(Generation(2)));
@@ -140,6 +150,80 @@ async fn a_waiting_join_goes_along_when_a_group_changes_its_kind() {
         let two = cluster.broker(TWO).await;
         let own = two.groups.sync("g", sync(&second, 2, b"")).await.unwrap();
         assert_eq!(own.assignment, Opaque::copy_of(b"part 1 of generation 2"));
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_sync_goes_along_when_a_group_changes_its_kind() {
+    for seed in 0..SEEDS {
+        let mut cluster = Cluster::new(seed).await;
+        let one = cluster.broker(ONE).await;
+        let [first, second] = one.with_two_members().await;
+        let both =
+            async { tokio::join!(one.groups.join("g", again(&first)), one.groups.join("g", again(&second))) };
+        assert_eq!(one.until(both).await.1.unwrap().generation, Generation(2));
+        let mut syncs = pin!(one.groups.sync("g", sync(&second, 2, b"")));
+        assert!(peek(syncs.as_mut()).is_none(), "the leader has not assigned");
+        assert_eq!(one.enlist("n").await, Ok(Generation(3)));
+        assert!(peek(syncs.as_mut()).is_none(), "the assignment is not computed");
+        assert_eq!(work_of(&one.groups), 1);
+        let part = Opaque::copy_of(b"part 1 of generation 3");
+        assert_eq!(syncs.await.unwrap().assignment, part);
+        cluster.shared.stop(ONE).await;
+        let two = cluster.broker(TWO).await;
+        assert_eq!(two.groups.sync("g", sync(&second, 3, b"")).await.unwrap().assignment, part);
+    }
+}
+
+#[tokio::test]
+async fn a_group_becomes_classic_in_a_tick_while_requests_wait_and_its_job_comes_too_late() {
+    for seed in 0..SEEDS {
+        let mut cluster = Cluster::new(seed).await;
+        let one = cluster.broker(ONE).await;
+        let [first, second] = one.with_two_members().await;
+        assert_eq!(one.enlist("n").await, Ok(Generation(2)));
+        let late = one.groups.runtime.take_job().unwrap();
+        let mut joins = pin!(one.groups.join("g", again(&first)));
+        let mut syncs = pin!(one.groups.sync("g", sync(&second, 2, b"")));
+        assert!(peek(joins.as_mut()).is_none() && peek(syncs.as_mut()).is_none());
+        one.wait(46);
+        assert_eq!(syncs.await, Err(GroupError::RebalanceInProgress), "the enlisted member is gone");
+        let classic = one.store.group("g").unwrap();
+        late.finish();
+        one.store.barrier().await.unwrap();
+        assert_eq!(one.store.group("g").unwrap(), classic, "the result has no effect");
+        assert!(peek(joins.as_mut()).is_none(), "it waits for the other member");
+        let (joined, of_other) = tokio::join!(joins, one.groups.join("g", again(&second)));
+        let (joined, of_other) = (joined.unwrap(), of_other.unwrap());
+        assert_eq!((joined.generation, of_other.generation), (Generation(3), Generation(3)));
+        assert_eq!(joined.protocol.as_deref(), Some("range"));
+        cluster.shared.stop(ONE).await;
+        let two = cluster.broker(TWO).await;
+        let leader = two.groups.sync("g", sync(&joined.leader, 3, b"part")).await.unwrap();
+        assert_eq!(leader.assignment, Opaque::copy_of(b"part"), "the next coordinator has the classic group");
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_makes_the_group_classic_waits_there_for_the_others() {
+    for seed in 0..SEEDS {
+        let cluster = Cluster::new(seed).await;
+        let one = cluster.broker(ONE).await;
+        let [first, second] = one.with_two_members().await;
+        assert_eq!(one.enlist("n").await, Ok(Generation(2)));
+        assert_eq!(work_of(&one.groups), 1);
+        assert_eq!(one.state().await, GroupState::Stable);
+        let mut causes = pin!(one.groups.join("g", newcomer("c")));
+        assert!(peek(causes.as_mut()).is_none());
+        assert_eq!(one.state().await, GroupState::PreparingRebalance);
+        let joins = [&first, &second].map(|member| one.groups.join("g", again(member)));
+        assert_eq!(causes.await.unwrap().generation, Generation(3));
+        for joined in joins {
+            assert_eq!(joined.await.unwrap().generation, Generation(3));
+        }
+        let two = cluster.broker(TWO).await;
+        assert_eq!(two.state().await, GroupState::CompletingRebalance);
+        assert_eq!(two.store.group("g").unwrap().group.members().size(), 3, "the enlisted member is gone");
     }
 }
 
@@ -160,5 +244,19 @@ async fn a_job_of_a_former_coordinator_has_no_effect_and_the_next_one_does_it_ag
         assert_eq!(two.state().await, GroupState::Stable);
         let own = two.groups.sync("g", sync("n", 1, b"")).await.unwrap();
         assert_eq!(own.assignment, Opaque::copy_of(b"part 0 of generation 1"));
+    }
+}
+
+#[tokio::test]
+async fn groups_that_another_broker_creates_and_deletes_are_counted() {
+    for seed in 0..SEEDS {
+        let cluster = Cluster::new(seed).await;
+        let (one, two) = (cluster.broker(ONE).await, cluster.broker(TWO).await);
+        assert_eq!(one.groups.commit("g", commit(1)).await, Ok(vec![Ok(())]));
+        two.store.barrier().await.unwrap();
+        assert_eq!(two.groups.runtime.count(), 1);
+        assert_eq!(one.groups.delete("g").await, Ok(()));
+        two.store.barrier().await.unwrap();
+        assert_eq!(two.groups.runtime.count(), 0);
     }
 }

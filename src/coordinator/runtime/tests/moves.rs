@@ -37,6 +37,10 @@ impl Keeper<Locks> for Shelf {
         self.all().into_iter().find(|(known, _)| known == key).map(|(_, acknowledged)| acknowledged)
     }
 
+    fn count(&self) -> usize {
+        self.all().len()
+    }
+
     fn bytes(&self) -> usize {
         self.store.group_bytes()
     }

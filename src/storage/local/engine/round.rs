@@ -11,6 +11,7 @@ use crate::kernel::{Applied, Command, Commit, Place, Placed, Refusal};
 use crate::storage::line::{Appended, Done};
 use crate::storage::partition::{Partition, Pieces};
 use crate::storage::{AppendError, StoreError, Unavailable};
+use crate::types::{AbortedTransaction, Timestamp};
 
 /// A round between its write and its end.
 #[derive(Default)]
@@ -26,15 +27,22 @@ pub struct Round {
 
 /// One piece of work, in the order of the round.
 pub enum Event {
-    Appended(NewBatch),
+    Appended {
+        /// A [`Command::Commit`].
+        command: Command,
+        batch: NewBatch,
+        done: Answer<Appended, AppendError>,
+    },
     NotAppended {
         done: Answer<Appended, AppendError>,
-        said: Result<Appended, AppendError>,
+        outcome: Result<Appended, AppendError>,
     },
-    /// Other commands, of a requester or of the engine.
+    /// Another command, of a requester or of the engine.
     Done {
         command: Command,
         applied: Applied,
+        /// The markers that the command placed.
+        markers: Vec<NewBatch>,
         done: Done,
     },
     Refused {
@@ -43,38 +51,36 @@ pub enum Event {
     },
 }
 
-/// A batch that was applied: the source of the commit in the journal, of the bytes in the segment and in the
-/// journal, and of the answer.
+/// A batch that was placed: the source of its bytes in the segment and in the journal.
 pub struct NewBatch {
-    /// A [`Command::Commit`].
-    pub command: Command,
     pub partition: Arc<Partition>,
     pub placed: Placed,
     pub pieces: Pieces,
-    pub done: Answer<Appended, AppendError>,
+    pub max_timestamp: Timestamp,
+    /// The transaction that this marker ends, if it is aborted and has records in the partition.
+    pub aborted: Option<AbortedTransaction>,
+    pub source: Source,
+}
+
+/// The place from which recovery can get a batch's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The data beside the journal entry.
+    Journal,
+    /// Only the segment.
+    Segment,
+    /// The entry's commands: it is a marker.
+    Commands,
 }
 
 impl NewBatch {
-    pub fn commit(&self) -> &Commit {
-        match &self.command {
-            Command::Commit(commit) => commit,
-            other => unreachable!("a batch is not committed by {other:?}"),
-        }
-    }
-
-    /// Whether the journal entry has the bytes.
-    pub fn is_inline(&self) -> bool {
-        match self.commit().place {
-            Place::Segment { inline, .. } => inline,
-            // The kernel refuses it in a data directory.
-            Place::Journal { .. } => true,
-        }
-    }
-
     /// The journal entry gets the bytes, because the segment could not be written.
-    pub fn set_inline(&mut self) {
-        if let Command::Commit(Commit { place: Place::Segment { inline, .. }, .. }) = &mut self.command {
+    fn set_inline(&mut self, of: &mut Command) {
+        if let (Command::Commit(Commit { place: Place::Segment { inline, .. }, .. }), Source::Segment) =
+            (of, self.source)
+        {
             *inline = true;
+            self.source = Source::Journal;
         }
     }
 }
@@ -121,7 +127,7 @@ impl Round {
     }
 
     pub fn batches(&self) -> impl Iterator<Item = &NewBatch> {
-        self.events.iter().filter_map(Event::batch)
+        self.events.iter().flat_map(Event::batches)
     }
 
     pub fn wants_sync(&self) -> bool {
@@ -143,31 +149,40 @@ impl Event {
     /// The command for the journal, if it changed something.
     fn command(&self) -> Option<&Command> {
         match self {
-            Event::Appended(batch) => Some(&batch.command),
+            Event::Appended { command, .. } => Some(command),
             Event::Done { command, applied, .. } => applied.changed_something().then_some(command),
             Event::NotAppended { .. } | Event::Refused { .. } => None,
         }
     }
 
-    fn batch(&self) -> Option<&NewBatch> {
+    /// The batches that its command placed.
+    pub fn batches(&self) -> &[NewBatch] {
         match self {
-            Event::Appended(batch) => Some(batch),
-            Event::NotAppended { .. } | Event::Done { .. } | Event::Refused { .. } => None,
+            Event::Appended { batch, .. } => std::slice::from_ref(batch),
+            Event::Done { markers, .. } => markers,
+            Event::NotAppended { .. } | Event::Refused { .. } => &[],
+        }
+    }
+
+    /// The journal entry gets the batch's bytes, because the segment could not be written.
+    pub fn set_inline(&mut self) {
+        if let Event::Appended { command, batch, .. } = self {
+            batch.set_inline(command);
         }
     }
 
     pub fn answer(self) {
         // If the requester gave up, the answer is dropped; that is no error.
         match self {
-            Event::Appended(NewBatch { placed, done, .. }) => {
-                let said = Appended {
+            Event::Appended { batch: NewBatch { placed, .. }, done, .. } => {
+                let outcome = Appended {
                     base_offset: placed.base_offset,
                     log_start: placed.log_start,
                     repeated: false,
                 };
-                drop(done.send(Ok(said)));
+                drop(done.send(Ok(outcome)));
             }
-            Event::NotAppended { done, said } => drop(done.send(said)),
+            Event::NotAppended { done, outcome } => drop(done.send(outcome)),
             Event::Done { applied, done, .. } => done(Ok(applied)),
             Event::Refused { done, refusal } => done(Err(StoreError::Refused(refusal))),
         }
@@ -175,7 +190,7 @@ impl Event {
 
     pub fn fail(self, why: Unavailable) {
         match self {
-            Event::Appended(NewBatch { done, .. }) | Event::NotAppended { done, .. } => {
+            Event::Appended { done, .. } | Event::NotAppended { done, .. } => {
                 drop(done.send(Err(why.into())));
             }
             Event::Done { done, .. } | Event::Refused { done, .. } => done(Err(why.into())),

@@ -1,6 +1,6 @@
 //! Acknowledged records that are durable in the journal but could not be written to their segment, because
 //! the disk is full or the file cannot be opened. They stay in memory, where readers find them. Their
-//! partition refuses more records until they are written. Other partitions are not affected.
+//! partition refuses more records until they are written, and joins no transaction. Other partitions are not affected.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,7 +17,8 @@ use crate::storage::extent::ExtentReader;
 use crate::storage::partition::{Partition, Unwritable};
 use crate::types::{TopicId, TopicPartition};
 
-/// The maximum bytes in memory for all partitions together. Above it every append is refused.
+/// The maximum bytes in memory for all partitions together. Above it every append is refused, and no partition is added
+/// to a transaction. Only the markers of transactions that are open by then may exceed it.
 pub const MOST: usize = 32 << 20;
 
 /// The minimum time between two log lines about partitions that cannot be written.
@@ -35,7 +36,7 @@ pub struct Run {
 pub struct Unwritten {
     stuck: BTreeMap<TopicPartition, Stuck>,
     bytes: usize,
-    told: Option<Duration>,
+    logged: Option<Duration>,
     /// Parked batches of partitions that can be written again.
     released: Vec<(Arc<Partition>, usize)>,
 }
@@ -112,11 +113,11 @@ impl Unwritten {
     }
 
     /// Logs a failed write, at most once in `QUIET` for all partitions together.
-    pub fn tell(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
-        if self.told.is_some_and(|told| now.saturating_sub(told) < QUIET) {
+    pub fn log(&mut self, partition: &Partition, segment: &Segment, error: &io::Error, now: Duration) {
+        if self.logged.is_some_and(|logged| now.saturating_sub(logged) < QUIET) {
             return;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         tracing::warn!(
             topic = %partition.topic_name,
             partition = partition.index,

@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::fs::Failure;
 use super::super::segment::{self, Appendage, Segment};
-use super::round::{Event, NewBatch, Round};
+use super::round::{Event, NewBatch, Round, Source};
 use super::unwritten::{self, Run};
 use super::{AbortOnPanic, Engine, SegmentKey};
 use crate::config::{Durability, TopicSettings};
 use crate::kernel::entry::{Draft, Header};
-use crate::kernel::{Applied, Command, Place, Refusal, Shard};
-use crate::record;
+use crate::kernel::{Applied, Command, Place, PlacedMarker, Refusal, Shard, Transaction};
+use crate::record::{self, Marker};
 use crate::storage::Unavailable;
 use crate::storage::line::{AppendWork, Appended, Work};
 use crate::storage::partition::{Partition, Pieces};
@@ -33,6 +33,13 @@ const REFERRED_WEIGHT: usize = 16;
 /// Upper bound of a commit in the journal, without the bytes of its batch.
 const COMMIT_BYTES: usize = 160;
 
+/// The maximum number of new segments that the markers of one command start. In other partitions that are due, the next
+/// batch starts one.
+const MOST_ROLLS: usize = 64;
+
+/// Upper bound of one entry of `rolls` in the journal.
+const ROLL_BYTES: usize = 24;
+
 /// The size of a journal file, divided by this, is the reserve of the journal. It allows commands that free
 /// space on a full disk. Groups may use the first half of the reserve, commands that free space may use all
 /// of it, and other work none.
@@ -45,6 +52,13 @@ struct SegmentRun {
     /// The indexes of their events in the round.
     events: Vec<usize>,
     direct: bool,
+}
+
+/// A batch that a partition is about to get.
+struct Incoming {
+    bytes: usize,
+    last_offset_delta: i32,
+    max_timestamp: Timestamp,
 }
 
 /// The part of the journal's space that work may use; each variant may use more than the one before.
@@ -79,12 +93,13 @@ impl Engine {
         work
     }
 
-    /// Fails the appends to partitions whose segments cannot be written.
+    /// Fails the work that adds records to partitions whose segments cannot be written, at once or at the end of a
+    /// transaction.
     fn without_stuck(&mut self, work: Vec<Work>) -> Vec<Work> {
         if self.unwritten.is_empty() {
             return work;
         }
-        let asked: BTreeSet<TopicPartition> = work.iter().filter_map(partition_of).collect();
+        let asked: BTreeSet<TopicPartition> = work.iter().flat_map(partitions_of).collect();
         for key in asked {
             let written = self.unwritten.retry(key);
             self.note_written(written);
@@ -95,11 +110,11 @@ impl Engine {
         let all = self.unwritten.bytes() > unwritten::MOST;
         let mut rest = Vec::with_capacity(work.len());
         for work in work {
-            let key = partition_of(&work);
-            match key.and_then(|key| self.unwritten.why(key)) {
+            let partitions = partitions_of(&work);
+            match partitions.iter().find_map(|key| self.unwritten.why(*key)) {
                 Some(Failure::NoSpace) => work.fail(Unavailable::Full.into()),
                 Some(why) => work.fail(Unavailable::Unwritable(why).into()),
-                None if all && key.is_some() => work.fail(Unavailable::Full.into()),
+                None if all && !partitions.is_empty() => work.fail(Unavailable::Full.into()),
                 None => rest.push(work),
             }
         }
@@ -184,14 +199,23 @@ impl Engine {
         inline: bool,
         round: &mut Round,
     ) -> bool {
-        let roll = self.rolls(shard, now, &work.partition, &work.batch);
+        let header = &work.batch.header;
+        let new = Incoming {
+            bytes: work.batch.bytes.len(),
+            last_offset_delta: header.last_offset_delta,
+            max_timestamp: header.max_timestamp,
+        };
+        let roll = self.rolls(shard, now, &work.partition, new);
         let commit = work.commit(Place::Segment { roll, inline, crc: work.batch.header.crc });
         let AppendWork { partition, batch, done, .. } = work;
         let outcome = match self.author.apply(shard, now, Command::Commit(commit)) {
             Ok((command, Applied::Appended(placed))) => {
                 let prefix = record::prefix(placed.base_offset, batch.header.batch_length, placed.epoch);
                 let pieces = placed_batch(prefix, &batch.bytes);
-                round.events.push(Event::Appended(NewBatch { command, partition, placed, pieces, done }));
+                let max_timestamp = batch.header.max_timestamp;
+                let source = if inline { Source::Journal } else { Source::Segment };
+                let batch = NewBatch { partition, placed, pieces, max_timestamp, aborted: None, source };
+                round.events.push(Event::Appended { command, batch, done });
                 return true;
             }
             Ok((_, applied)) => Ok(applied),
@@ -206,20 +230,66 @@ impl Engine {
                  jackdaw.producers.max.bytes"
             );
         }
-        let said = Appended::from_outcome(outcome);
-        round.events.push(Event::NotAppended { done, said });
+        if outcome == Err(Refusal::TooManyOpenTransactions) {
+            tracing::warn!(
+                topic = %partition.topic_name,
+                partition = partition.index,
+                "a transaction is refused in one more partition: producers with an open transaction have used up \
+                 half of jackdaw.producers.max.bytes; it will retry; see `jackdaw transaction list`"
+            );
+        }
+        let outcome = Appended::from_outcome(outcome);
+        round.events.push(Event::NotAppended { done, outcome });
         false
     }
 
+    /// The markers of a command, as batches for their partitions.
+    pub fn markers_of(&self, applied: &Applied) -> Vec<NewBatch> {
+        let Some((marker, placed)) = applied.markers() else { return Vec::new() };
+        let new_batch = |&PlacedMarker { placed, aborted }: &PlacedMarker| {
+            // A topic that is created in the same round has no open transaction.
+            let partition = self.published.partition(placed.topic, placed.partition)?;
+            Some(NewBatch {
+                partition,
+                pieces: Pieces::One(marker.batch(placed.base_offset, placed.epoch)),
+                placed,
+                max_timestamp: marker.time,
+                aborted,
+                source: Source::Commands,
+            })
+        };
+        placed.iter().filter_map(new_batch).collect()
+    }
+
+    /// Completes a command with partitions in which its markers start a new segment.
+    pub fn set_rolls(&self, shard: &Shard, now: Timestamp, command: &mut Command) {
+        let rolls_in = |of: TopicPartition| {
+            let partition = self.published.partition(of.topic, of.partition);
+            let marker = Incoming { bytes: Marker::SIZE, last_offset_delta: 0, max_timestamp: now };
+            partition.is_some_and(|one| self.rolls(shard, now, &one, marker))
+        };
+        let all_of = |id: &str| {
+            let open = shard.transactions().get(id).and_then(Transaction::ongoing);
+            let partitions = open.into_iter().flat_map(|open| open.partitions.keys().copied());
+            partitions.filter(|partition| rolls_in(*partition)).take(MOST_ROLLS).collect()
+        };
+        match command {
+            Command::EndTransaction(end) => end.rolls = all_of(&end.id),
+            Command::InitTransaction(init) => init.rolls = all_of(&init.id),
+            Command::WriteMarker(write) => write.roll = rolls_in(write.partition),
+            _ => {}
+        }
+    }
+
     /// A segment ends at its size, at its age, or if an offset would exceed its base by more than `i32::MAX`
-    /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to this one.
-    fn rolls(&self, shard: &Shard, now: Timestamp, partition: &Partition, batch: &record::Checked) -> bool {
+    /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to the new one.
+    fn rolls(&self, shard: &Shard, now: Timestamp, partition: &Partition, new: Incoming) -> bool {
         let Some(state) = shard.partition(partition.topic, partition.index) else { return false };
         let Some(newest) = state.extents().last() else { return true };
         let settings = partition.settings();
-        let size = newest.bytes.saturating_add(batch.bytes.len() as u64);
-        let last = state.end().0.saturating_add(i64::from(batch.header.last_offset_delta));
-        let age = newest.opened.age(batch.header.max_timestamp, now);
+        let size = newest.bytes.saturating_add(new.bytes as u64);
+        let last = state.end().0.saturating_add(i64::from(new.last_offset_delta));
+        let age = newest.opened.age(new.max_timestamp, now);
         size > settings.segment_bytes.min(self.options.tuning.segment_bytes)
             || age > settings.roll_after().saturating_sub(jitter(partition, &settings))
             || last.saturating_sub(newest.base.0) > i64::from(i32::MAX)
@@ -230,6 +300,11 @@ impl Engine {
     pub fn write_segments(&mut self, round: &mut Round) {
         for SegmentRun { partition, run, events, direct } in runs(round) {
             let key = partition.key();
+            // Also if the records cannot be written: readers get them from memory.
+            for aborted in run.batches.iter().filter_map(|batch| batch.aborted) {
+                run.segment.append_aborted(&aborted);
+                partition.note_aborted();
+            }
             let failure = match self.unwritten.why(key) {
                 // Writing this run would leave a gap in the log.
                 Some(earlier) => earlier,
@@ -242,14 +317,14 @@ impl Engine {
                         continue;
                     }
                     Err(error) => {
-                        self.unwritten.tell(&partition, &run.segment, &error, self.clocks.since_boot());
+                        self.unwritten.log(&partition, &run.segment, &error, self.clocks.since_boot());
                         Failure::of(&error)
                     }
                 },
             };
             for event in events {
-                if let Some(Event::Appended(batch)) = round.events.get_mut(event) {
-                    batch.set_inline();
+                if let Some(event) = round.events.get_mut(event) {
+                    event.set_inline();
                 }
             }
             self.unwritten.add(&partition, run, failure);
@@ -261,10 +336,9 @@ impl Engine {
         let (mut written, mut referred) = (0, 0);
         for batch in round.batches() {
             written += batch.pieces.len();
-            if batch.is_inline() {
-                data.extend(batch.pieces.iter().cloned());
-            } else {
-                referred += batch.pieces.len();
+            match batch.source {
+                Source::Journal => data.extend(batch.pieces.iter().cloned()),
+                Source::Segment | Source::Commands => referred += batch.pieces.len(),
             }
         }
         let mut shard = self.shard.lock().ignoring_poison();
@@ -338,9 +412,9 @@ impl Engine {
 fn runs(round: &Round) -> Vec<SegmentRun> {
     let mut runs: Vec<SegmentRun> = Vec::new();
     let mut of_segment: BTreeMap<SegmentKey, usize> = BTreeMap::new();
-    for (at, event) in round.events.iter().enumerate() {
-        let Event::Appended(batch) = event else { continue };
-        let NewBatch { partition, placed, pieces, .. } = batch;
+    let events = round.events.iter().enumerate();
+    for (at, batch) in events.flat_map(|(at, event)| event.batches().iter().map(move |batch| (at, batch))) {
+        let NewBatch { partition, placed, pieces, max_timestamp, aborted, source } = batch;
         let key = (partition.topic, partition.index, placed.segment);
         let run = *of_segment.entry(key).or_insert_with(|| {
             let extent = partition.extent_at(placed.segment, || {
@@ -348,19 +422,19 @@ fn runs(round: &Round) -> Vec<SegmentRun> {
                 Arc::new(Segment::new(&segment::dir_of(partition), placed.segment, interval))
             });
             let segment = segment::segment_of(extent);
-            let direct = !batch.is_inline();
             let run = Run { segment, at: placed.at, pieces: vec![], batches: vec![] };
-            runs.push(SegmentRun { partition: Arc::clone(partition), run, events: vec![], direct });
+            runs.push(SegmentRun { partition: Arc::clone(partition), run, events: vec![], direct: false });
             runs.len() - 1
         });
         let run = &mut runs[run];
         run.events.push(at);
+        run.direct |= *source == Source::Segment;
         run.run.pieces.extend(pieces.iter().cloned());
-        let commit = batch.commit();
         run.run.batches.push(Appendage {
             base_offset: placed.base_offset,
-            bytes: commit.bytes,
-            max_timestamp: commit.max_timestamp,
+            bytes: u32::try_from(pieces.len()).unwrap_or(u32::MAX),
+            max_timestamp: *max_timestamp,
+            aborted: *aborted,
         });
     }
     runs
@@ -391,6 +465,12 @@ fn claim_of(work: &Work) -> Claim {
             Claim::FreesRoom
         }
         Command::Group { .. }
+        // An open transaction keeps the data of others from being compacted and read.
+        | Command::EndTransaction(_)
+        // It aborts an open one.
+        | Command::InitTransaction(_)
+        | Command::WriteMarker(_)
+        | Command::ExpireTransactions { .. }
         | Command::RaiseEpoch { .. }
         | Command::SetBrokers { .. }
         | Command::Register(_)
@@ -401,10 +481,22 @@ fn claim_of(work: &Work) -> Claim {
         | Command::ExpireProducers { .. }
         | Command::SetProducerMemory { .. }
         | Command::ClockTrusted
+        // A right that is taken away must not stay because the disk is full.
+        | Command::RemoveAcls { .. }
+        | Command::ChangeToken { expires: None, .. }
+        | Command::ExpireTokens { .. }
         | Command::StoreAgain(_) => Claim::Group,
         Command::CreateTopic(_)
         | Command::Commit(_)
         | Command::NewProducer
+        | Command::JoinTransaction(_)
+        | Command::TransactionOffsets(_)
+        | Command::SetFeature { .. }
+        | Command::AlterQuotas { .. }
+        | Command::AlterCredentials { .. }
+        | Command::AddAcls { .. }
+        | Command::CreateToken { .. }
+        | Command::ChangeToken { expires: Some(_), .. }
         | Command::AddPartitions { .. }
         | Command::AlterTopic { .. }
         | Command::AlterSettings { .. } => Claim::Ordinary,
@@ -431,10 +523,14 @@ fn frees_room(setting: &str) -> bool {
     NAMES.contains(&name.strip_prefix("cleaner.").unwrap_or(name))
 }
 
-fn partition_of(work: &Work) -> Option<TopicPartition> {
+/// The partitions that the work must be able to write to. The end of a transaction needs none: it is never refused, and
+/// each of its markers was allowed when its partition was added.
+fn partitions_of(work: &Work) -> Vec<TopicPartition> {
     match work {
-        Work::Append(append) => Some(append.partition.key()),
-        Work::Command { .. } => None,
+        Work::Append(append) => vec![append.partition.key()],
+        Work::Command { command: Command::JoinTransaction(join), .. } => join.partitions.clone(),
+        Work::Command { command: Command::WriteMarker(write), .. } => vec![write.partition],
+        Work::Command { .. } => Vec::new(),
     }
 }
 
@@ -455,7 +551,10 @@ fn jitter(partition: &Partition, settings: &TopicSettings) -> Duration {
 fn wanted_room(work: &Work) -> usize {
     match work {
         Work::Append(append) => append.batch.bytes.len() + COMMIT_BYTES,
-        Work::Command { command, .. } => encoded_bytes(command),
+        Work::Command { command, .. } => {
+            let ends = matches!(command, Command::EndTransaction(_) | Command::InitTransaction(_));
+            encoded_bytes(command) + if ends { MOST_ROLLS * ROLL_BYTES } else { 0 }
+        }
     }
 }
 

@@ -89,6 +89,8 @@ impl SimFs {
             changes: 0,
             off_at: None,
             trace: String::new(),
+            handles: Arc::new(()),
+            most_open: None,
         };
         disk.nodes.insert(ROOT, Node { linked: true, kind: Kind::Dir(Dir::default()) });
         SimFs { disk: Arc::new(Mutex::new(disk)), boot: 0 }
@@ -114,7 +116,8 @@ impl SimFs {
 
     /// A copy of the disk in its current state, to try several continuations.
     pub fn fork(&self) -> SimFs {
-        let disk = self.locked().clone();
+        let mut disk = self.locked().clone();
+        disk.handles = Arc::new(());
         SimFs { disk: Arc::new(Mutex::new(disk)), boot: self.boot }
     }
 
@@ -151,6 +154,11 @@ impl SimFs {
     /// changed or opened for writing.
     pub fn set_read_only(&self, read_only: bool) {
         self.locked().read_only = read_only;
+    }
+
+    /// Limits the number of open files. `None` means unlimited.
+    pub fn set_most_open(&self, most: Option<usize>) {
+        self.locked().most_open = most;
     }
 
     pub fn used(&self) -> u64 {
@@ -196,6 +204,10 @@ impl SimFs {
 impl Fs for SimFs {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut disk = self.call()?;
+        // One of them is the disk's own.
+        if disk.most_open.is_some_and(|most| Arc::strong_count(&disk.handles) > most) {
+            return Err(Errno::MFILE.into());
+        }
         let found = disk.find(path);
         let exists = !matches!(&found, Err(error) if error.kind() == io::ErrorKind::NotFound);
         let node = match (how, exists) {
@@ -218,7 +230,8 @@ impl Fs for SimFs {
             }
         };
         let writable = how != Open::Read;
-        Ok(Arc::new(SimFile { fs: self.clone(), node, path: path.to_owned(), writable }))
+        let handle = Arc::clone(&disk.handles);
+        Ok(Arc::new(SimFile { fs: self.clone(), node, path: path.to_owned(), writable, _handle: handle }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -380,6 +393,7 @@ struct SimFile {
     node: u64,
     path: PathBuf,
     writable: bool,
+    _handle: Arc<()>,
 }
 
 impl SimFile {
@@ -475,6 +489,9 @@ struct Disk {
     changes: u64,
     off_at: Option<u64>,
     trace: String,
+    /// Each open file of the process has a clone.
+    handles: Arc<()>,
+    most_open: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -576,6 +593,7 @@ impl Disk {
         self.locked.clear();
         self.faults.clear();
         self.off_at = None;
+        self.handles = Arc::new(());
     }
 
     fn lose(&mut self, random: &mut Random) {

@@ -42,7 +42,7 @@ pub struct FileJournal {
     last: u64,
     synced: u64,
     /// The synced mark in the newest frame.
-    told: u64,
+    written_mark: u64,
     pool: Arc<Pool>,
     witness: Option<Witness>,
     poison: Poison,
@@ -77,7 +77,7 @@ impl FileJournal {
             at,
             last,
             synced: last,
-            told: 0,
+            written_mark: 0,
             pool,
             witness: None,
             poison: Poison::default(),
@@ -148,7 +148,7 @@ impl FileJournal {
             .write_at(&pieces, self.at)
             .map_err(|error| self.poison.set(format!("write: {error}")))?;
         self.at += frame::padded(length) as u64;
-        self.told = head.synced;
+        self.written_mark = head.synced;
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl Journal for FileJournal {
 
     fn mark(&mut self) -> Result<(), JournalError> {
         self.poison.check()?;
-        if self.told >= self.synced || !self.fits(0) {
+        if self.written_mark >= self.synced || !self.fits(0) {
             return Ok(());
         }
         self.write_mark()

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, Bytes};
 
 use super::{BatchPlace, Held, Round, Unwritten, is_there, stored_again};
-use crate::kernel::{Command, Level, Levels, SegmentId, Shard, StoreAgain};
+use crate::kernel::{Command, ExtentId, Level, Levels, Shard, StoreAgain};
 use crate::storage::OpenError;
 use crate::storage::local::directory::Directory;
 use crate::storage::local::fs::{self, Failure};
@@ -32,7 +32,7 @@ const HEADER: usize = 10;
 /// Larger than the journal ever gets between two snapshots.
 const LARGEST: u64 = 16 << 30;
 
-type Batches = BTreeMap<(SegmentId, u64), Bytes>;
+type Batches = BTreeMap<(ExtentId, u64), Bytes>;
 
 /// The existing files.
 #[derive(Default)]
@@ -243,7 +243,7 @@ fn parse(directory: &Directory, shard: &Shard, mut bytes: Bytes) -> Result<Optio
     let places = again.iter().map(|again| stored_again(shard, directory, again, &mut data));
     let mut places = places.collect::<Result<Vec<BatchPlace>, String>>()?;
     places.retain(|place| is_within(shard, place));
-    Ok((!places.is_empty()).then_some(Round { entry, places, drops: Vec::new() }))
+    Ok((!places.is_empty()).then_some(Round { entry, places, aborted: Vec::new(), drops: Vec::new() }))
 }
 
 /// Whether the batch is still within the log, whose end may have been cut.

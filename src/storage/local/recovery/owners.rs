@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Account, BatchPlace, Round, Unwritten, Waiting, is_there, written_lengths};
-use crate::kernel::{self, SegmentId, Shard};
+use crate::kernel::{self, ExtentId, Shard};
 use crate::storage::local::directory::{Directory, parse_partition_dir, partition_dir};
 use crate::storage::local::fs::{Failure, Fs, Open};
 use crate::storage::local::layout;
@@ -107,7 +107,7 @@ fn has_its_segments(
         return Ok(layout::ids(fs, dir)?.is_empty());
     }
     let places = rounds.iter().flat_map(|round| &round.places);
-    let mut written_again: BTreeMap<SegmentId, &BatchPlace> = BTreeMap::new();
+    let mut written_again: BTreeMap<ExtentId, &BatchPlace> = BTreeMap::new();
     for place in places.filter(|place| place.key() == key && place.inline.is_some()) {
         if is_there(shard, place) {
             written_again.entry(place.segment).or_insert(place);
@@ -262,11 +262,11 @@ fn settle_partition(
             too_long.push((path, state.bytes));
         }
     }
-    let is_known = |id: &SegmentId| partition.extents().iter().any(|state| state.id() == *id);
+    let is_known = |id: &ExtentId| partition.extents().iter().any(|state| state.id() == *id);
     // Files before the log start offset were deleted. Files within the log are old ones that compaction
     // replaced, or new ones of a compaction that was not committed. Files at or after the end were never
     // acknowledged.
-    let spare: Vec<SegmentId> = found.into_iter().filter(|id| !is_known(id)).collect();
+    let spare: Vec<ExtentId> = found.into_iter().filter(|id| !is_known(id)).collect();
     let is_cut = !too_long.is_empty() || spare.iter().any(|id| id.base >= partition.end());
     for (path, bytes) in too_long {
         let file = fs.open(&path, Open::Write)?;

@@ -14,7 +14,7 @@ use super::super::fs::{File, Open};
 use super::super::trash::Trash;
 use super::files::Files;
 use super::lent::Lent;
-use crate::kernel::SegmentId;
+use crate::kernel::ExtentId;
 use crate::storage::local::layout::{self, Names};
 use crate::types::{IgnorePoison, TopicId, TopicPartition};
 
@@ -61,7 +61,7 @@ impl PartitionDir {
     }
 
     /// The path of a segment, for messages.
-    pub fn log_path(&self, id: SegmentId) -> PathBuf {
+    pub fn log_path(&self, id: ExtentId) -> PathBuf {
         layout::log_path(&self.path, id)
     }
 
@@ -108,13 +108,13 @@ impl PartitionDir {
     }
 
     /// The file of a segment; [`Files`] keeps it open while it is in use.
-    pub fn open(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
+    pub fn open(&self, id: ExtentId, how: Open) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         self.files.open((self.topic, self.partition, id), &self.log_path(id), how)
     }
 
     /// A handle of a segment's file that is not shared, without read-ahead.
-    pub fn open_alone(&self, id: SegmentId) -> io::Result<Arc<dyn File>> {
+    pub fn open_alone(&self, id: ExtentId) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         let file = self.files.fs().open(&self.log_path(id), Open::Read)?;
         file.read_nothing_ahead();
@@ -127,7 +127,7 @@ impl PartitionDir {
     }
 
     /// An empty file for a new segment. Content from an earlier run is removed.
-    pub fn create(&self, id: SegmentId) -> io::Result<Arc<dyn File>> {
+    pub fn create(&self, id: ExtentId) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         let file = self.files.fs().open(&self.log_path(id), Open::WriteOrNew)?;
         file.truncate(0)?;
@@ -135,13 +135,24 @@ impl PartitionDir {
     }
 
     /// The file with the saved index of a segment.
-    pub fn open_index(&self, id: SegmentId, how: Open) -> io::Result<Arc<dyn File>> {
+    pub fn open_index(&self, id: ExtentId, how: Open) -> io::Result<Arc<dyn File>> {
         let _there = self.there()?;
         self.files.fs().open(&layout::index_path(&self.path, id), how)
     }
 
-    /// Removes a segment's file and its index; missing files are no error. The names need a sync afterwards.
-    pub fn remove(&self, id: SegmentId) -> io::Result<()> {
+    /// The path of a segment's list of aborted transactions, for messages.
+    pub fn aborted_path(&self, id: ExtentId) -> PathBuf {
+        layout::aborted_path(&self.path, id)
+    }
+
+    /// The file with the aborted transactions that end in a segment.
+    pub fn open_aborted(&self, id: ExtentId, how: Open) -> io::Result<Arc<dyn File>> {
+        let _there = self.there()?;
+        self.files.fs().open(&self.aborted_path(id), how)
+    }
+
+    /// Removes a segment's file and those beside it; missing files are no error. The names need a sync afterwards.
+    pub fn remove(&self, id: ExtentId) -> io::Result<()> {
         // The file was moved away with the directory.
         let Ok(_there) = self.there() else { return Ok(()) };
         self.files.forget((self.topic, self.partition, id));

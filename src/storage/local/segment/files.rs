@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::super::fs::{Failure, File, Fs, Open};
 use super::super::layout::Names;
 use super::lent::Leases;
-use crate::kernel::SegmentId;
+use crate::kernel::ExtentId;
 use crate::types::{IgnorePoison, Offset, TopicId};
 
 pub struct Files {
@@ -27,10 +27,12 @@ const LENT_SHARE: usize = 4;
 #[derive(Default)]
 struct OpenFiles {
     by_segment: BTreeMap<SegmentKey, OpenFile>,
+    /// Their keys, the least recently used first.
+    by_use: BTreeMap<u64, SegmentKey>,
     uses: u64,
 }
 
-type SegmentKey = (TopicId, i32, SegmentId);
+type SegmentKey = (TopicId, i32, ExtentId);
 
 struct OpenFile {
     file: Arc<dyn File>,
@@ -51,11 +53,8 @@ impl Files {
     /// descriptor left, other segment files are closed.
     pub fn open(&self, key: SegmentKey, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut open = self.lock();
-        open.uses += 1;
-        let (used, is_writable) = (open.uses, how != Open::Read);
-        if let Some(known) = open.by_segment.get_mut(&key).filter(|known| known.is_writable || !is_writable) {
-            known.used = used;
-            return Ok(Arc::clone(&known.file));
+        if let Some(file) = open.known(key, how != Open::Read) {
+            return Ok(file);
         }
         let file = match self.fs.open(path, how) {
             Err(error) if Failure::of(&error) == Failure::NoDescriptors && open.close_half() => {
@@ -64,28 +63,25 @@ impl Files {
             opened => opened?,
         };
         if open.by_segment.len() >= self.most {
-            // Closing a file that is in use frees no descriptor.
-            let idle = open.by_segment.iter().filter(|(_, known)| Arc::strong_count(&known.file) == 1);
-            let least = idle.min_by_key(|(_, known)| known.used).map(|(key, _)| *key);
-            least.and_then(|key| open.by_segment.remove(&key));
+            open.close_one();
         }
-        open.by_segment.insert(key, OpenFile { file: Arc::clone(&file), is_writable, used });
+        open.add(key, &file, how != Open::Read);
         Ok(file)
     }
 
     /// Closes the file of a segment.
     pub fn forget(&self, key: SegmentKey) {
-        self.lock().by_segment.remove(&key);
+        self.lock().remove(key);
     }
 
     /// Closes all files of a partition.
     pub fn forget_partition(&self, topic: TopicId, partition: i32) {
-        let first = SegmentId { base: Offset(i64::MIN), generation: 0 };
-        let last = SegmentId { base: Offset(i64::MAX), generation: u32::MAX };
+        let first = ExtentId { base: Offset(i64::MIN), generation: 0 };
+        let last = ExtentId { base: Offset(i64::MAX), generation: u32::MAX };
         let mut open = self.lock();
         let of_it = open.by_segment.range((topic, partition, first)..=(topic, partition, last));
         let of_it: Vec<SegmentKey> = of_it.map(|(key, _)| *key).collect();
-        of_it.iter().for_each(|key| drop(open.by_segment.remove(key)));
+        of_it.into_iter().for_each(|key| open.remove(key));
     }
 
     /// Makes durable: the names in a partition's directory, its own name, and its metadata file.
@@ -104,12 +100,45 @@ impl Files {
 }
 
 impl OpenFiles {
+    /// The file, if it is open as it is needed.
+    fn known(&mut self, key: SegmentKey, is_written: bool) -> Option<Arc<dyn File>> {
+        let known = self.by_segment.get_mut(&key).filter(|known| known.is_writable || !is_written)?;
+        // One file that is used again and again stays where it is.
+        if known.used != self.uses {
+            self.uses += 1;
+            self.by_use.remove(&std::mem::replace(&mut known.used, self.uses));
+            self.by_use.insert(self.uses, key);
+        }
+        Some(Arc::clone(&known.file))
+    }
+
+    fn add(&mut self, key: SegmentKey, file: &Arc<dyn File>, is_writable: bool) {
+        self.remove(key);
+        self.uses += 1;
+        self.by_use.insert(self.uses, key);
+        self.by_segment.insert(key, OpenFile { file: Arc::clone(file), is_writable, used: self.uses });
+    }
+
+    fn remove(&mut self, key: SegmentKey) {
+        if let Some(known) = self.by_segment.remove(&key) {
+            self.by_use.remove(&known.used);
+        }
+    }
+
+    /// Closes the least recently used file, but none that is in use: that would free no descriptor.
+    fn close_one(&mut self) {
+        let is_idle = |key: &&SegmentKey| {
+            self.by_segment.get(key).is_some_and(|known| Arc::strong_count(&known.file) == 1)
+        };
+        let idle = self.by_use.values().find(is_idle).copied();
+        idle.into_iter().for_each(|key| self.remove(key));
+    }
+
     /// Closes the least recently used half. Returns `false` if no file was open.
     fn close_half(&mut self) -> bool {
-        let mut used: Vec<u64> = self.by_segment.values().map(|known| known.used).collect();
-        used.sort_unstable();
-        let Some(&middle) = used.get(used.len() / 2) else { return false };
-        self.by_segment.retain(|_, known| known.used > middle);
-        true
+        let half: Vec<SegmentKey> =
+            self.by_use.values().take(self.by_use.len().div_ceil(2)).copied().collect();
+        half.iter().for_each(|key| self.remove(*key));
+        !half.is_empty()
     }
 }

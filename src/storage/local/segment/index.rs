@@ -20,7 +20,7 @@ use super::super::fs::File;
 use super::verified::{OUT_OF_PLACE, follows};
 use crate::record::Header;
 use crate::storage::extent::ReadError;
-use crate::types::{Offset, Timestamp, TopicId};
+use crate::types::{AbortedTransaction, Offset, Timestamp, TopicId};
 
 /// Kafka's `index.interval.bytes`.
 pub const DEFAULT_INTERVAL: u32 = 4096;
@@ -31,6 +31,8 @@ pub struct Appendage {
     pub base_offset: Offset,
     pub bytes: u32,
     pub max_timestamp: Timestamp,
+    /// The transaction that this marker ends, if it is aborted and has records in the partition.
+    pub aborted: Option<AbortedTransaction>,
 }
 
 /// The maximum number of entries of a segment. Above it the distance between entries is doubled.
@@ -132,6 +134,7 @@ impl Index {
                 base_offset: header.base_offset,
                 bytes: u32::try_from(header.size()).unwrap_or(u32::MAX),
                 max_timestamp: header.max_timestamp,
+                aborted: None,
             };
             if at + header.size() as u64 > size {
                 let what = format!("segment {}, byte {at}: a batch runs past the end", self.base);

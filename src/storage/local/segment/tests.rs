@@ -10,6 +10,8 @@ use crate::record::BatchBuilder;
 use crate::types::{Piece, TopicPartition, Uuid};
 use rustix::io::Errno;
 
+mod aborted;
+
 const KEY: TopicPartition = TopicPartition { topic: Uuid([5; 16]), partition: 0 };
 
 struct Fixture {
@@ -54,6 +56,7 @@ fn append_bytes(segment: &Segment, batch: &Bytes) {
         base_offset: header.base_offset,
         bytes: batch.len() as u32,
         max_timestamp: header.max_timestamp,
+        aborted: None,
     };
     segment.append(std::slice::from_ref(batch), segment.size(), &[appendage]).unwrap();
 }
@@ -71,6 +74,7 @@ impl Fixture {
             opened: kernel::Opened::new(Timestamp(0), Timestamp(0)),
             last_append: Timestamp(0),
             cleaned: false,
+            aborted: kernel::AbortedList::default(),
             place: kernel::ExtentPlace::File { generation: 0 },
         }
     }
@@ -231,7 +235,8 @@ fn i9_no_flipped_bit_is_served_but_in_the_leader_epoch_which_nothing_covers() {
 fn close(f: &Fixture) {
     for base in 0..10 {
         let other = Segment::new(&f.dir, Offset(base), 4096);
-        let appendage = Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0) };
+        let appendage =
+            Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0), aborted: None };
         other.append(&[Bytes::from_static(b"x")], 0, &[appendage]).unwrap();
     }
 }
@@ -572,7 +577,12 @@ fn an_index_stays_small_however_much_is_appended() {
     let mut index = Index::of_nothing(Offset(0), 1);
     let count = 100_000;
     for number in 0..count {
-        let batch = Appendage { base_offset: Offset(number), bytes: 10, max_timestamp: Timestamp(number) };
+        let batch = Appendage {
+            base_offset: Offset(number),
+            bytes: 10,
+            max_timestamp: Timestamp(number),
+            aborted: None,
+        };
         index.appended(&batch, number as u64 * 10);
     }
     assert!(index.entry_count() <= 4096);
@@ -632,7 +642,7 @@ fn a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
     for path in [LOG, "partition.metadata", "topics"] {
         let f = fixture(3, 50);
         let segment = f.segment;
-        f.dir.open(SegmentId { base: Offset(100), generation: 0 }, Open::Write).unwrap();
+        f.dir.open(ExtentId { base: Offset(100), generation: 0 }, Open::Write).unwrap();
         f.files.forget((KEY.topic, KEY.partition, segment.id()));
         let fault =
             Fault { error: Errno::MFILE, path: path.into(), lasting: true, ..Fault::next(Operation::Open) };
@@ -644,10 +654,30 @@ fn a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
 }
 
 #[test]
+fn the_file_that_was_not_used_for_the_longest_time_is_closed_first_unless_somebody_reads_it() {
+    let f = fixture(0, 0);
+    let key = |base: i64| (KEY.topic, KEY.partition, ExtentId { base: Offset(base), generation: 0 });
+    let path = |base: i64| std::path::PathBuf::from(format!("topics/{base}.log"));
+    let open = |base: i64| f.files.open(key(base), &path(base), Open::WriteOrNew).unwrap();
+    let opened = || f.fs.trace().lines().filter(|line| line.starts_with("Open ")).count();
+    let read = open(0);
+    (1..4).for_each(|base| drop(open(base)));
+    drop(open(1));
+    drop(open(4));
+    let before = opened();
+    [0, 1, 3, 4].into_iter().for_each(|base| drop(open(base)));
+    assert_eq!((opened(), f.files.open_count()), (before, 4), "only the file of 2 was closed");
+    drop(read);
+    (5..1_000).for_each(|base| drop(open(base)));
+    assert_eq!(f.files.open_count(), 4);
+}
+
+#[test]
 fn without_a_descriptor_left_others_of_ours_are_closed() {
     let f = fixture(1, 50);
     let others: Vec<_> = (0..3).map(|base| Segment::new(&f.dir, Offset(base), 4096)).collect();
-    let appendage = |base| Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0) };
+    let appendage =
+        |base| Appendage { base_offset: Offset(base), bytes: 1, max_timestamp: Timestamp(0), aborted: None };
     for (base, other) in (0..).zip(&others) {
         other.append(&[Bytes::from_static(b"x")], 0, &[appendage(base)]).unwrap();
     }
@@ -665,7 +695,7 @@ fn what_nobody_can_write_any_more_can_still_be_read() {
     f.fs.set_read_only(true);
     let segment = f.reopened();
     assert_eq!(read(&segment, 100, f.end(), usize::MAX), f.batches.concat());
-    let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0) };
+    let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0), aborted: None };
     let refused = segment.append(&[Bytes::from_static(b"x")], segment.size(), &[appendage]);
     assert_eq!(Failure::of(&refused.unwrap_err()), Failure::ReadOnly);
     f.fs.set_read_only(false);
@@ -701,7 +731,7 @@ fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
 
     let old = f.reopened();
     assert_eq!(old.read_bytes(Offset(100), f.end(), 10), Err(ReadError::Gone));
-    let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0) };
+    let appendage = Appendage { base_offset: f.end(), bytes: 1, max_timestamp: Timestamp(0), aborted: None };
     assert!(old.append(&[Bytes::from_static(b"x")], old.size(), &[appendage]).is_err());
     let never_made = Segment::new(&f.dir, f.end(), 4096);
     assert!(never_made.append(&[Bytes::from_static(b"x")], 0, &[appendage]).is_err());

@@ -1,0 +1,81 @@
+//! Access control lists: the authorizer that follows the stored ones, and their changes.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use super::{Cluster, Context};
+use crate::config::AuthorizerSettings;
+use crate::kernel::StoredAcls;
+use crate::security::acl::{Client, Policy};
+use crate::security::operations::Operation;
+use crate::security::principal::{Authorizer, Principal, Resource};
+use crate::storage::{Store, StoreError};
+use crate::types::AclBinding;
+
+/// Decides as Kafka's StandardAuthorizer.
+pub(super) struct StandardAuthorizer {
+    pub store: Store,
+    pub rules: AuthorizerSettings,
+}
+
+impl Authorizer for StandardAuthorizer {
+    fn allows(
+        &self,
+        principal: &Principal,
+        host: IpAddr,
+        operation: Operation,
+        resource: Resource<'_>,
+    ) -> bool {
+        let acls = self.store.acls();
+        let policy = Policy { acls: acls.all(), rules: &self.rules };
+        policy.allows(Client { principal, host }, operation, resource)
+    }
+
+    fn allows_on_any_topic(&self, principal: &Principal, host: IpAddr, operation: Operation) -> bool {
+        let acls = self.store.acls();
+        let policy = Policy { acls: acls.all(), rules: &self.rules };
+        policy.allows_on_any_topic(Client { principal, host }, operation)
+    }
+}
+
+impl Context {
+    /// Whether rights are checked at all.
+    pub fn has_authorizer(&self) -> bool {
+        self.services.settings().authorizer.is_some()
+    }
+
+    /// Whether the client may carry out an operation on any topic, whether or not that exists.
+    pub(super) fn may_on_any_topic(&self, operation: Operation) -> bool {
+        let host = self.connection.peer.ip();
+        let authorizer = &self.services.authorizer;
+        let is_allowed = |principal| authorizer.allows_on_any_topic(principal, host, operation);
+        self.connection.session.principal().is_some_and(is_allowed)
+    }
+
+    /// The memory and the number of all access control lists.
+    pub fn weigh_acls(&self) -> (usize, usize) {
+        let acls = self.services.store.acls();
+        (acls.bytes(), acls.all().len())
+    }
+}
+
+impl Cluster<'_> {
+    pub fn acls(&self) -> StoredAcls {
+        self.0.services.store.acls()
+    }
+
+    /// Adds access control lists. The command is queued when the call returns; the future waits until it is durable.
+    pub fn add_acls(
+        &self,
+        bindings: Vec<AclBinding>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.0.services.store.add_acls(bindings)
+    }
+
+    pub fn remove_acls(
+        &self,
+        bindings: Vec<AclBinding>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.0.services.store.remove_acls(bindings)
+    }
+}

@@ -1,0 +1,54 @@
+//! The SCRAM credentials of users: to log in, and to administer them.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Cluster, Context};
+use crate::kernel::{CredentialChange, Credentials};
+use crate::security::way_in;
+use crate::storage::StoreError;
+use crate::types::{ScramCredential, ScramHash};
+
+impl Context {
+    /// The credential of a user who logs in, and has no rights yet.
+    pub fn scram_credential(&self, user: &str, hash: ScramHash) -> Option<ScramCredential> {
+        self.services.store.credentials().get(user, hash.number()).cloned()
+    }
+
+    pub fn is_super_user(&self, user: &str) -> bool {
+        way_in::is_super_user(&self.services.settings(), user)
+    }
+
+    /// The turn to delete credentials of super users. Only one request has it, so that two of them cannot each leave
+    /// the last credential to the other.
+    pub async fn turn_to_delete_super_users(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.services.super_users).lock_owned().await
+    }
+}
+
+impl Cluster<'_> {
+    /// The credentials of all users.
+    pub fn credentials(&self) -> Credentials {
+        self.0.services.store.credentials()
+    }
+
+    /// Whether a super user could come in if these were the credentials of all users. `None` without an authorizer.
+    pub fn lets_super_users_in(&self, credentials: &Credentials) -> Option<bool> {
+        let has = |user: &str, hash: ScramHash| credentials.get(user, hash.number()).is_some();
+        way_in::for_super_users(&self.0.services.settings(), &has)
+    }
+
+    pub fn is_super_user(&self, user: &str) -> bool {
+        self.0.is_super_user(user)
+    }
+
+    /// Changes credentials, all or none. The command is queued when the call returns.
+    pub fn alter_credentials(
+        &self,
+        changes: Vec<CredentialChange>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.0.services.store.alter_credentials(changes)
+    }
+}

@@ -1,0 +1,227 @@
+//! The way to a broker that asks for TLS or a login: options of this program become settings of librdkafka, which the
+//! requests that this program sends itself obey, too.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+
+use super::{Done, Failure};
+use crate::cli::serve::name_and_value;
+
+/// How to connect. A later source has precedence: the profile, these options, and then `-X`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Encryption and login")]
+pub struct Access {
+    /// Encrypt the connection
+    #[arg(long, global = true, env = "JACKDAW_TLS", value_parser = FalseyValueParser::new())]
+    tls: bool,
+    /// The certificates of the authorities that the broker's certificate may come from, in PEM [default:
+    /// those of this machine]
+    #[arg(long, global = true, value_name = "FILE", env = "JACKDAW_CA")]
+    ca: Option<PathBuf>,
+    /// Log in as this user. The password is in JACKDAW_PASSWORD, in a file, or in the profile
+    #[arg(id = "login user", long = "user", global = true, value_name = "NAME", env = "JACKDAW_USER")]
+    user: Option<String>,
+    /// Read the password for --user from the first line of this file
+    #[arg(long, global = true, value_name = "FILE")]
+    user_password_file: Option<PathBuf>,
+    /// The mechanism of the login: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 [default: that of the profile,
+    /// else SCRAM-SHA-512]
+    #[arg(long, global = true, value_name = "MECHANISM", env = "JACKDAW_MECHANISM")]
+    user_mechanism: Option<String>,
+    /// A file with settings of librdkafka, one NAME=VALUE on a line
+    #[arg(long, global = true, value_name = "FILE", env = "JACKDAW_PROFILE")]
+    profile: Option<PathBuf>,
+    /// A setting of librdkafka, such as client.id=me; may be repeated
+    #[arg(short = 'X', long = "option", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    options: Vec<(String, String)>,
+}
+
+/// Not an option, because other users of a machine can read command lines.
+const PASSWORD: &str = "JACKDAW_PASSWORD";
+const PROTOCOL: &str = "security.protocol";
+const MECHANISM: &str = "sasl.mechanism";
+
+/// Settings of librdkafka. Of two with one name the last one counts. Values may be secrets, so there is no `Debug`.
+#[derive(Clone, Default, PartialEq)]
+pub struct Settings {
+    all: Vec<(String, String)>,
+    /// The first of those that are on the command line with `-X`.
+    given: usize,
+}
+
+impl Settings {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Those that a command has to know: all of `-X`, and of a profile those for encryption and login.
+    pub fn binding(&self) -> impl Iterator<Item = &str> {
+        let secures = |name: &str| ["security.", "ssl.", "sasl."].iter().any(|part| name.starts_with(part));
+        let all = self.all.iter().enumerate();
+        all.filter(move |(nth, (name, _))| *nth >= self.given || secures(name))
+            .map(|(_, (name, _))| name.as_str())
+    }
+
+    #[cfg(test)]
+    pub fn given(options: &[(&str, &str)]) -> Settings {
+        let all = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings { all, given: 0 }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all.iter().rev().find(|(known, _)| canonical(known) == name).map(|(_, value)| value.as_str())
+    }
+
+    fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.all.push((name.to_owned(), value.into()));
+    }
+}
+
+/// librdkafka has two names for one setting.
+fn canonical(name: &str) -> &str {
+    if name == "sasl.mechanisms" { MECHANISM } else { name }
+}
+
+impl Access {
+    /// The settings that the options ask for.
+    pub fn settings(&self) -> Done<Settings> {
+        let password = match &self.user_password_file {
+            Some(file) => Some(read(file)?.lines().next().unwrap_or_default().to_owned()),
+            None => std::env::var(PASSWORD).ok(),
+        };
+        let profile = self.profile.as_deref().map(|file| pairs(&read(file)?, &file.display())).transpose()?;
+        Ok(self.settings_of(profile.unwrap_or_default(), password))
+    }
+
+    fn settings_of(&self, profile: Vec<(String, String)>, password: Option<String>) -> Settings {
+        let mut settings = Settings { all: profile, given: 0 };
+        let before = settings.get(PROTOCOL).unwrap_or("plaintext").to_ascii_lowercase();
+        let wants_tls = self.tls || self.ca.is_some();
+        if wants_tls || self.user.is_some() {
+            let is_encrypted = wants_tls || before.ends_with("ssl");
+            let logs_in = self.user.is_some() || before.starts_with("sasl_");
+            settings.set(PROTOCOL, protocol(is_encrypted, logs_in));
+        }
+        if let Some(ca) = &self.ca {
+            settings.set("ssl.ca.location", ca.to_string_lossy());
+        }
+        if let Some(user) = &self.user {
+            settings.set("sasl.username", user);
+        }
+        if let Some(password) = password.filter(|_| settings.get("sasl.username").is_some()) {
+            settings.set("sasl.password", password);
+        }
+        let mechanism = settings.get(MECHANISM).map(str::to_owned);
+        let default = self.user.as_ref().map(|_| "SCRAM-SHA-512".to_owned());
+        if let Some(mechanism) = self.user_mechanism.clone().or(mechanism).or(default) {
+            settings.set(MECHANISM, mechanism);
+        }
+        settings.given = settings.all.len();
+        settings.all.extend(self.options.iter().cloned());
+        settings
+    }
+}
+
+fn protocol(is_encrypted: bool, logs_in: bool) -> &'static str {
+    match (is_encrypted, logs_in) {
+        (true, true) => "sasl_ssl",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (false, false) => "plaintext",
+    }
+}
+
+/// The settings of a profile. Empty lines and those that begin with `#` say nothing.
+fn pairs(profile: &str, file: &dyn fmt::Display) -> Done<Vec<(String, String)>> {
+    let lines = (1..).zip(profile.lines().map(str::trim));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let pairs = lines.map(|(number, line)| {
+        let (name, value) = line
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("--profile {file}, line {number}: expected NAME=VALUE")))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    });
+    pairs.collect()
+}
+
+fn read(file: &Path) -> Done<String> {
+    let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", file.display()));
+    std::fs::read_to_string(file).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        access: Access,
+    }
+
+    /// The settings of a command line, as librdkafka takes them.
+    fn settings(line: &str, profile: &str, password: Option<&str>) -> Vec<(String, String)> {
+        let line = Line::try_parse_from(["jackdaw"].into_iter().chain(line.split_whitespace())).unwrap();
+        let profile = pairs(profile, &"profile").unwrap();
+        let settings = line.access.settings_of(profile, password.map(str::to_owned));
+        let mut found: Vec<_> = Vec::new();
+        for (name, _) in settings.iter().map(|(name, value)| (canonical(name), value)) {
+            let value = settings.get(name).unwrap();
+            if !found.iter().any(|(known, _)| known == name) {
+                found.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn options_become_settings_of_librdkafka() {
+        assert_eq!(settings("", "", Some("unused")), []);
+        let tls = [("security.protocol", "ssl"), ("ssl.ca.location", "ca.pem")];
+        assert_eq!(settings("--tls --ca ca.pem", "", None), owned(&tls));
+        assert_eq!(settings("--ca ca.pem", "", None), owned(&tls), "no certificate is checked without TLS");
+        let login = [
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.password", "geheim"),
+            ("sasl.username", "ann"),
+            ("security.protocol", "sasl_ssl"),
+        ];
+        assert_eq!(settings("--tls --user ann", "", Some("geheim")), owned(&login));
+    }
+
+    #[test]
+    fn options_have_precedence_over_the_profile_and_those_of_librdkafka_over_both() {
+        let profile = "# of the cluster\nsecurity.protocol = SASL_SSL\nsasl.mechanism=PLAIN\n\nsasl.username=bob\nsasl.password=old\n";
+        let found = settings("--user ann -X sasl.password=newest", profile, Some("new"));
+        let wanted = [
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.password", "newest"),
+            ("sasl.username", "ann"),
+            ("security.protocol", "sasl_ssl"),
+        ];
+        assert_eq!(found, owned(&wanted));
+        let other = settings("--user ann -X sasl.mechanisms=PLAIN", "", None);
+        assert!(other.contains(&("sasl.mechanism".to_owned(), "PLAIN".to_owned())), "{other:?}");
+        let named = settings("", "sasl.username=bob", Some("new"));
+        assert!(named.contains(&("sasl.password".to_owned(), "new".to_owned())), "{named:?}");
+    }
+
+    #[test]
+    fn a_line_of_a_profile_without_a_value_is_refused_and_not_shown() {
+        let Err(Failure::Usage(why)) = pairs("\nsasl.password:geheim", &"file") else {
+            panic!("it is taken")
+        };
+        assert_eq!(why, "--profile file, line 2: expected NAME=VALUE");
+    }
+}

@@ -1,0 +1,119 @@
+//! A connection to a broker for single requests of this program, without librdkafka.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
+#[cfg(all(feature = "client", feature = "security"))]
+use crate::security::tls::client::{Encrypted, TlsClient};
+
+/// The maximum size of a response. A longer one is not from a Kafka broker.
+const LONGEST: u32 = 32 << 20;
+/// The same for the first response, of ApiVersions or SaslHandshake. So a server of another kind is found out by little.
+const LONGEST_FIRST: u32 = 64 << 10;
+
+pub struct Wire {
+    stream: Stream,
+    client_id: &'static str,
+    sent: i32,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    #[cfg(all(feature = "client", feature = "security"))]
+    Encrypted(Box<Encrypted>),
+}
+
+impl Wire {
+    /// Connects to the first of the name's addresses that accepts it. `patience` is the time limit of each step.
+    pub fn connect(address: &str, client_id: &'static str, patience: Duration) -> io::Result<Wire> {
+        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in address.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, patience) {
+                Ok(socket) => {
+                    socket.set_read_timeout(Some(patience))?;
+                    socket.set_write_timeout(Some(patience))?;
+                    return Ok(Wire { stream: Stream::Plain(socket), client_id, sent: 0 });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Encrypts a new connection. The broker has to show a certificate with this name or IP address.
+    #[cfg(all(feature = "client", feature = "security"))]
+    pub fn encrypt(self, tls: &TlsClient, host: &str) -> io::Result<Wire> {
+        let stream = match self.stream {
+            Stream::Plain(socket) => Stream::Encrypted(Box::new(tls.connect(socket, host)?)),
+            encrypted @ Stream::Encrypted(_) => encrypted,
+        };
+        Ok(Wire { stream, ..self })
+    }
+
+    /// Sends a request and waits for its response.
+    pub fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+        self.sent += 1;
+        let header = RequestHeader {
+            api_key: R::KEY,
+            api_version: version,
+            correlation_id: self.sent,
+            client_id: Some(self.client_id.to_owned()),
+        };
+        let mut out = Writer::new();
+        let written = header.write(&mut out).and_then(|()| request.encode(&mut out, version));
+        let frame = written.and_then(|()| out.into_request()).map_err(bad)?;
+        self.stream.write_all(&frame)?;
+        self.stream.flush()?;
+        let longest = if self.sent == 1 { LONGEST_FIRST } else { LONGEST };
+        let mut input = Reader::new(self.receive(longest)?.into());
+        read_response_header(&mut input, R::KEY, version)
+            .and_then(|_| R::Response::decode(&mut input, version))
+            .map_err(bad)
+    }
+
+    fn receive(&mut self, longest: u32) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length);
+        if length > longest {
+            return Err(bad("this is no Kafka broker"));
+        }
+        let mut body = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.stream.read_exact(&mut body)?;
+        Ok(body)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(into),
+            #[cfg(all(feature = "client", feature = "security"))]
+            Stream::Encrypted(socket) => socket.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.write(bytes),
+            #[cfg(all(feature = "client", feature = "security"))]
+            Stream::Encrypted(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.flush(),
+            #[cfg(all(feature = "client", feature = "security"))]
+            Stream::Encrypted(socket) => socket.flush(),
+        }
+    }
+}
+
+fn bad(why: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+}

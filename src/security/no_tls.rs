@@ -1,0 +1,58 @@
+//! In place of `tls.rs` in a build without the feature `security`, whose configuration refuses listeners with TLS.
+
+use crate::config::{BrokerSettings, ConfigError};
+use crate::types::Timestamp;
+
+/// No listeners.
+#[derive(Default)]
+pub struct Tls;
+
+/// A certificate of the server, for operators.
+pub struct ShownCertificate {
+    pub listener: String,
+    pub subject: String,
+    pub expires: Timestamp,
+}
+
+/// There is nothing to replace.
+pub enum Replacement {}
+
+impl Tls {
+    pub fn load(_: &BrokerSettings) -> Result<Tls, ConfigError> {
+        Ok(Tls)
+    }
+
+    pub fn load_for_http(_: &BrokerSettings) -> Result<Tls, ConfigError> {
+        Ok(Tls)
+    }
+
+    pub fn reload(&self, _: &BrokerSettings) -> Vec<(String, Result<(), ConfigError>)> {
+        Vec::new()
+    }
+
+    pub fn warnings(&self, _: Timestamp) -> Vec<String> {
+        Vec::new()
+    }
+
+    pub fn shown(&self) -> Vec<ShownCertificate> {
+        Vec::new()
+    }
+
+    pub fn failed(&self) -> Vec<(String, &'static str, u64)> {
+        Vec::new()
+    }
+
+    pub fn prepare<'a>(
+        &self,
+        _: &BrokerSettings,
+        _: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Replacement>, ConfigError> {
+        Ok(Vec::new())
+    }
+}
+
+impl Replacement {
+    pub fn install(self) {
+        match self {}
+    }
+}

@@ -1,0 +1,173 @@
+//! The SASL mechanisms as state machines, from the server's side: they get the client's bytes, and everything else that
+//! they depend on as arguments.
+//!
+//! The texts for clients are Kafka's.
+
+mod oauthbearer;
+mod plain;
+pub mod scram;
+
+use std::collections::BTreeMap;
+
+pub use super::jwt::BadToken;
+pub use crate::config::Mechanism;
+use crate::types::{ScramCredential, ScramHash, Secret, Timestamp};
+use oauthbearer::OauthBearer;
+use scram::Scram;
+
+/// The text for a client that wants to act as another user than it logs in as.
+const OTHER_USER: &str =
+    "Authentication failed: Client requested an authorization id that is different from username";
+
+/// One login with a mechanism.
+#[derive(Debug)]
+pub enum Exchange {
+    Plain,
+    Scram(Box<Scram>),
+    OauthBearer(OauthBearer),
+}
+
+/// The facts that an exchange is decided by.
+pub struct Facts<'a> {
+    /// The users of PLAIN with their passwords.
+    pub plain_users: &'a BTreeMap<String, Secret>,
+    /// The SCRAM credential of a user.
+    pub credential: &'a dyn Fn(&str, ScramHash) -> Option<ScramCredential>,
+    /// The delegation token with this id.
+    pub token: &'a dyn Fn(&str, ScramHash) -> Option<TokenLogin>,
+    /// A random text for SCRAM, of letters and digits.
+    pub nonce: &'a dyn Fn() -> String,
+    /// The login that a token of OAUTHBEARER stands for.
+    pub bearer: &'a dyn Fn(&str) -> Result<Login, BadToken>,
+}
+
+/// A delegation token that a client wants to log in with.
+pub struct TokenLogin {
+    /// The name of the token's owner, whom the client logs in as.
+    pub owner: String,
+    pub expires: Timestamp,
+    pub credential: ScramCredential,
+}
+
+/// The outcome of a message of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The client has to send another message.
+    Challenge(Vec<u8>),
+    /// The client is told that its token is bad, and has to answer. It may send another one.
+    BadToken {
+        bytes: Vec<u8>,
+        bad: BadToken,
+    },
+    Done {
+        bytes: Vec<u8>,
+        login: Login,
+    },
+    Failed(Refused),
+}
+
+/// A client that has proved who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    /// The end of the client's token, if it has one.
+    pub until: Option<Timestamp>,
+    /// Whether the client has a delegation token instead of a password.
+    pub by_token: bool,
+}
+
+/// The reason why a login failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The client is not told more.
+    Credentials,
+    Because(String),
+    /// The client knows already, as [`Step::BadToken`].
+    Token(BadToken),
+}
+
+impl Exchange {
+    pub fn begin(mechanism: Mechanism) -> Exchange {
+        match mechanism {
+            Mechanism::Plain => Exchange::Plain,
+            Mechanism::Scram(hash) => Exchange::Scram(Box::new(Scram::new(hash))),
+            Mechanism::OauthBearer => Exchange::OauthBearer(OauthBearer::default()),
+        }
+    }
+
+    /// Takes the client's next message. After `Done` and `Failed` there is none.
+    pub fn step(&mut self, message: &[u8], facts: &Facts<'_>) -> Step {
+        let outcome = match self {
+            Exchange::Plain => plain::login(message, facts.plain_users),
+            Exchange::Scram(scram) => scram.step(message, facts),
+            Exchange::OauthBearer(login) => login.step(message, facts),
+        };
+        outcome.unwrap_or_else(Step::Failed)
+    }
+}
+
+impl Step {
+    /// The client has proved that it knows the password of a user.
+    fn done(bytes: Vec<u8>, user: String) -> Step {
+        Step::Done { bytes, login: Login::by_password(user) }
+    }
+}
+
+impl Login {
+    fn by_password(user: String) -> Login {
+        Login { user, until: None, by_token: false }
+    }
+}
+
+impl Refused {
+    fn because(text: &str) -> Refused {
+        Refused::Because(text.to_owned())
+    }
+
+    /// The text for the client. `again` if it has logged in before on its connection.
+    pub fn text(&self, mechanism: Mechanism, again: bool) -> String {
+        match self {
+            Refused::Because(text) => text.clone(),
+            Refused::Token(bad) => bad.answer(),
+            Refused::Credentials => {
+                let during = if again { "re-authentication" } else { "authentication" };
+                format!(
+                    "Authentication failed during {during} due to invalid credentials with SASL mechanism {mechanism}"
+                )
+            }
+        }
+    }
+}
+
+/// Whether two secrets are equal. The time for it does not depend on where they differ.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    // `hmac::verify` compares in constant time, and hides the lengths.
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"comparison");
+    let tag = ring::hmac::sign(&key, one);
+    ring::hmac::verify(&key, other, tag.as_ref()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_the_same_if_all_of_their_bytes_are() {
+        assert!(is_same(b"pencil", b"pencil") && is_same(b"", b""));
+        assert!(!is_same(b"pencil", b"pencils") && !is_same(b"pencil", b"Pencil") && !is_same(b"", b"p"));
+    }
+
+    #[test]
+    fn a_client_without_the_right_credentials_gets_kafkas_text() {
+        let mechanism = Mechanism::Scram(ScramHash::Sha256);
+        assert_eq!(
+            Refused::Credentials.text(mechanism, false),
+            "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
+        );
+        assert_eq!(
+            Refused::Credentials.text(mechanism, true),
+            "Authentication failed during re-authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
+        );
+        assert_eq!(Refused::because("why").text(mechanism, true), "why");
+    }
+}

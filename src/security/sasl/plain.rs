@@ -1,0 +1,81 @@
+//! PLAIN (RFC 4616): the client sends an authorization id, its name and its password.
+
+use std::collections::BTreeMap;
+
+use super::{Refused, Step, is_same};
+use crate::types::Secret;
+
+pub(super) fn login(message: &[u8], users: &BTreeMap<String, Secret>) -> Result<Step, Refused> {
+    let text = String::from_utf8_lossy(message);
+    let tokens: Vec<&str> = text.splitn(4, '\0').collect();
+    let [authorization_id, user, password] = tokens[..] else {
+        let why = format!("Invalid SASL/PLAIN response: expected 3 tokens, got {}", tokens.len());
+        return Err(Refused::Because(why));
+    };
+    if user.is_empty() {
+        return Err(Refused::because("Authentication failed: username not specified"));
+    }
+    if password.is_empty() {
+        return Err(Refused::because("Authentication failed: password not specified"));
+    }
+    // An unknown user takes as long as a wrong password.
+    let nothing = Secret::default();
+    let expected = users.get(user).unwrap_or(&nothing);
+    if !is_same(expected.bytes(), password.as_bytes()) {
+        return Err(Refused::because("Authentication failed: Invalid username or password"));
+    }
+    if !authorization_id.is_empty() && authorization_id != user {
+        return Err(Refused::because(super::OTHER_USER));
+    }
+    Ok(Step::done(Vec::new(), user.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(message: &[u8]) -> Result<Step, String> {
+        let users = [("alice", "secret"), ("ben", "")]
+            .map(|(name, password)| (name.to_owned(), Secret::new(password)));
+        login(message, &users.into()).map_err(|refused| match refused {
+            Refused::Because(why) => why,
+            Refused::Credentials | Refused::Token(_) => "credentials".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_user_with_the_right_password_is_logged_in_with_an_empty_answer() {
+        let alice = Ok(Step::done(Vec::new(), "alice".to_owned()));
+        assert_eq!(answer(b"\0alice\0secret"), alice);
+        assert_eq!(answer(b"alice\0alice\0secret"), alice);
+    }
+
+    #[test]
+    fn each_wrong_message_has_kafkas_text() {
+        const INVALID: &str = "Authentication failed: Invalid username or password";
+        let cases: [(&[u8], &str); 12] = [
+            (b"", "Invalid SASL/PLAIN response: expected 3 tokens, got 1"),
+            (b"alice\0secret", "Invalid SASL/PLAIN response: expected 3 tokens, got 2"),
+            (b"\0alice\0secret\0", "Invalid SASL/PLAIN response: expected 3 tokens, got 4"),
+            (b"\0\0\0\0\0", "Invalid SASL/PLAIN response: expected 3 tokens, got 4"),
+            (b"\0\0secret", "Authentication failed: username not specified"),
+            (b"\0alice\0", "Authentication failed: password not specified"),
+            (b"\0alice\0wrong", INVALID),
+            (b"\0alice\0secre", INVALID),
+            (b"\0nobody\0secret", INVALID),
+            (b"\0alice\0secret\xff", INVALID),
+            // The password counts before the authorization id.
+            (b"ben\0alice\0wrong", INVALID),
+            (b"ben\0alice\0secret", crate::security::sasl::OTHER_USER),
+        ];
+        for (message, why) in cases {
+            assert_eq!(answer(message), Err(why.to_owned()), "{:?}", message.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn a_user_whose_password_is_empty_cannot_log_in() {
+        assert!(answer(b"\0ben\0").is_err());
+        assert!(answer(b"\0ben\0\xff").is_err());
+    }
+}

@@ -1,0 +1,345 @@
+//! TLS: from the settings of a listener to the configuration of its handshakes.
+//!
+//! Keys and certificates are read when the broker starts, when a client sets their settings again, and at SIGHUP. A
+//! connection keeps those of its handshake.
+
+mod certificate;
+#[cfg(feature = "client")]
+pub mod client;
+mod der;
+mod ec;
+mod failure;
+mod jks;
+mod name;
+mod outgoing;
+pub mod pem;
+mod pkcs12;
+pub mod rules;
+pub mod store;
+mod suites;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, RwLock};
+
+pub use failure::{Failure, Failures};
+pub use outgoing::OutgoingTls;
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use self::certificate::Certificate;
+use self::rules::PrincipalRules;
+use self::store::Identity;
+use super::principal::Principal;
+use crate::config::{BrokerSettings, ClientAuth, ConfigError, KeyStoreSettings, Listener, TlsSettings};
+use crate::types::{HIDDEN, IgnorePoison, Timestamp};
+
+/// A certificate is named in a warning from this long before its end.
+const WARNED_BEFORE: i64 = 30 * DAY;
+/// In milliseconds.
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// The listeners of a broker that have TLS.
+#[derive(Default)]
+pub struct Tls(Vec<Arc<TlsListener>>);
+
+/// One listener with TLS.
+pub struct TlsListener {
+    pub name: String,
+    loaded: RwLock<Arc<Loaded>>,
+    pub failures: Failures,
+}
+
+/// What handshakes need, until it is replaced.
+pub struct Loaded {
+    pub config: Arc<ServerConfig>,
+    rules: PrincipalRules,
+    /// The certificates that the server shows, each with the alias of its key.
+    shown: Vec<(String, Certificate)>,
+    /// Protocols and cipher suites that are set and not served.
+    left_out: Vec<String>,
+}
+
+/// A certificate of the server, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    pub listener: String,
+    pub subject: String,
+    pub expires: Timestamp,
+}
+
+/// Keys and certificates that are read and checked, and not in use yet.
+pub struct Replacement {
+    listener: Arc<TlsListener>,
+    loaded: Arc<Loaded>,
+}
+
+impl Tls {
+    /// Reads the keys and certificates of all listeners with TLS.
+    pub fn load(settings: &BrokerSettings) -> Result<Tls, ConfigError> {
+        Tls::of(settings.listeners.iter(), settings)
+    }
+
+    /// Reads the keys and certificates of the HTTP server, if it has TLS. Its settings may have the prefix
+    /// `listener.name.http.`.
+    pub fn load_for_http(settings: &BrokerSettings) -> Result<Tls, ConfigError> {
+        Tls::of(settings.http.iter(), settings)
+    }
+
+    fn of<'a>(
+        listeners: impl Iterator<Item = &'a Listener>,
+        settings: &BrokerSettings,
+    ) -> Result<Tls, ConfigError> {
+        let encrypted = listeners.filter(|listener| listener.protocol.is_encrypted());
+        let listeners = encrypted.map(|listener| {
+            let loaded = RwLock::new(Arc::new(Loaded::read(&settings.tls(&listener.name)?)?));
+            let failures = Failures::default();
+            Ok(Arc::new(TlsListener { name: listener.name.clone(), loaded, failures }))
+        });
+        Ok(Tls(listeners.collect::<Result<_, ConfigError>>()?))
+    }
+
+    pub fn listener(&self, name: &str) -> Option<&Arc<TlsListener>> {
+        self.0.iter().find(|listener| listener.name == name)
+    }
+
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<TlsListener>> {
+        self.0.iter()
+    }
+
+    /// The numbers of failed handshakes, by listener and reason.
+    pub fn failed(&self) -> Vec<(String, &'static str, u64)> {
+        let all = self.0.iter().flat_map(|listener| {
+            listener.failures.all().map(|(failure, count)| (listener.name.clone(), failure.name(), count))
+        });
+        all.collect()
+    }
+
+    /// The certificates that the server shows.
+    pub fn shown(&self) -> Vec<ShownCertificate> {
+        let shown = self.0.iter().flat_map(|listener| {
+            let loaded = listener.loaded();
+            let one = |(_, certificate): &(String, Certificate)| ShownCertificate {
+                listener: listener.name.clone(),
+                subject: certificate.subject.clone(),
+                expires: Timestamp(certificate.expires.saturating_mul(1000)),
+            };
+            loaded.shown.iter().map(one).collect::<Vec<_>>()
+        });
+        shown.collect()
+    }
+
+    /// Reads the keys and certificates of all listeners anew, and uses those that may replace the present ones. Returns
+    /// the outcome for each listener.
+    pub fn reload(&self, settings: &BrokerSettings) -> Vec<(String, Result<(), ConfigError>)> {
+        let reload = |listener: &Arc<TlsListener>| {
+            let prepared = listener.prepare(settings);
+            (listener.name.clone(), prepared.map(Replacement::install))
+        };
+        self.0.iter().map(reload).collect()
+    }
+
+    /// What operators have to know about the present certificates and settings, as whole sentences.
+    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
+        let near = self.shown().into_iter().filter(|shown| shown.is_near_its_end(now));
+        let near = near.map(|ShownCertificate { listener, subject, expires }| {
+            let days = (expires.0.saturating_sub(now.0)) / DAY;
+            let when = match days {
+                _ if expires <= now => "has expired".to_owned(),
+                days => format!("expires in {days} days"),
+            };
+            format!("the certificate of {subject} at the listener {listener} {when}: replace its file and send SIGHUP")
+        });
+        let left_out = self.0.iter().filter_map(|listener| {
+            let loaded = listener.loaded();
+            let names = loaded.left_out.join(" ");
+            let name = &listener.name;
+            (!names.is_empty())
+                .then(|| format!("the listener {name} does not serve these of its TLS settings: {names}"))
+        });
+        near.chain(left_out).collect()
+    }
+
+    /// Reads the keys and certificates anew for the listeners that the changed settings are about, and checks whether
+    /// they may replace the present ones.
+    pub fn prepare<'a>(
+        &self,
+        settings: &BrokerSettings,
+        changed: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Replacement>, ConfigError> {
+        let changed: Vec<&str> = changed.collect();
+        let is_meant = |listener: &&Arc<TlsListener>| {
+            changed.iter().any(|name| match name.strip_prefix("listener.name.") {
+                Some(own) => own
+                    .strip_prefix(&listener.name.to_lowercase())
+                    .is_some_and(|rest| rest.starts_with(".ssl.")),
+                None => name.starts_with("ssl."),
+            })
+        };
+        self.0.iter().filter(is_meant).map(|listener| listener.prepare(settings)).collect()
+    }
+}
+
+impl TlsListener {
+    /// The present keys and certificates.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().ignoring_poison())
+    }
+
+    /// Reads the keys and certificates anew, and checks whether they may replace the present ones.
+    pub fn prepare(self: &Arc<TlsListener>, settings: &BrokerSettings) -> Result<Replacement, ConfigError> {
+        let settings = settings.tls(&self.name)?;
+        let loaded = Loaded::read(&settings)?;
+        loaded.may_replace(&self.loaded(), &settings)?;
+        Ok(Replacement { listener: Arc::clone(self), loaded: Arc::new(loaded) })
+    }
+}
+
+impl Replacement {
+    /// New connections get these from now on.
+    pub fn install(self) {
+        *self.listener.loaded.write().ignoring_poison() = self.loaded;
+    }
+}
+
+impl ShownCertificate {
+    /// Whether operators have to be warned of its end.
+    pub fn is_near_its_end(&self, now: Timestamp) -> bool {
+        self.expires.0.saturating_sub(now.0) <= WARNED_BEFORE
+    }
+}
+
+impl Loaded {
+    fn read(settings: &TlsSettings) -> Result<Loaded, ConfigError> {
+        let mut left_out = Vec::new();
+        let versions = suites::versions(&settings.protocols, &mut left_out)?;
+        let known = ring::default_provider();
+        let names = &settings.cipher_suites;
+        let cipher_suites = suites::suites(names, &known.cipher_suites, &mut left_out)?;
+        let provider = Arc::new(CryptoProvider { cipher_suites, ..known });
+        let keystore = &settings.keystore;
+        let mut shown = Vec::new();
+        let mut keys = Vec::new();
+        for identity in store::identities(keystore)? {
+            let (certificate, key) =
+                certified(&identity, &provider).map_err(|why| refuse_keystore(keystore, &why))?;
+            shown.push((identity.alias, certificate));
+            keys.push(Arc::new(key));
+        }
+        let clients = client_verifier(settings, &provider)?;
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .map_err(|_| {
+                names.refuse(names.value.join(","), "none of these is of an enabled version of TLS")
+            })?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(Identities(keys)));
+        let rules = PrincipalRules::parse(&settings.principal_rules.value)
+            .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
+        Ok(Loaded { config: Arc::new(config), rules, shown, left_out })
+    }
+
+    /// The principal of a client. `None` if no rule matches its certificate.
+    pub fn principal(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<Principal> {
+        let Some(own) = chain.and_then(<[_]>::first) else { return Some(Principal::anonymous()) };
+        let name = Certificate::parse(own).ok()?.subject;
+        Some(Principal::user(&self.rules.apply(&name)?))
+    }
+
+    /// Kafka's rules for certificates that replace others while the broker runs.
+    fn may_replace(&self, present: &Loaded, settings: &TlsSettings) -> Result<(), ConfigError> {
+        let refuse = |why: String| Err(refuse_keystore(&settings.keystore, &why));
+        if self.shown.len() != present.shown.len() {
+            return refuse(format!(
+                "it has {} keys, but the one in use has {}",
+                self.shown.len(),
+                present.shown.len()
+            ));
+        }
+        for ((alias, new), (_, old)) in self.shown.iter().zip(&present.shown) {
+            if new.subject != old.subject && !settings.allows_dn_changes {
+                let (new, old) = (&new.subject, &old.subject);
+                return refuse(format!(
+                    "the certificate of the key {alias} is of {new}, and the present one of {old}: \
+                     ssl.allow.dn.changes=true allows that"
+                ));
+            }
+            let missing: Vec<&str> =
+                old.alternative_names.difference(&new.alternative_names).map(String::as_str).collect();
+            if !missing.is_empty() && !settings.allows_san_changes {
+                return refuse(format!(
+                    "the certificate of the key {alias} lacks alternative names of the present one ({}): \
+                     ssl.allow.san.changes=true allows that",
+                    missing.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn client_verifier(
+    settings: &TlsSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ConfigError> {
+    // A trust store must be readable even if clients need no certificate.
+    let trusted = store::trusted(&settings.truststore)?;
+    let auth = settings.client_auth.value;
+    let is_required = match auth {
+        ClientAuth::None => return Ok(Arc::new(NoClientAuth)),
+        ClientAuth::Requested => false,
+        ClientAuth::Required => true,
+    };
+    let location = &settings.truststore.location;
+    let Some(trusted) = trusted else {
+        let why = format!("{} needs a trust store to verify clients by", settings.client_auth.name);
+        return Err(location.refuse("null", why));
+    };
+    verifier::verifier(trusted, is_required, provider)
+        .map_err(|why| location.refuse(location.value.clone().unwrap_or_else(|| HIDDEN.to_owned()), why))
+}
+
+/// A key that can sign, with its certificates.
+fn certified(
+    Identity { alias, key, chain }: &Identity,
+    provider: &CryptoProvider,
+) -> Result<(Certificate, CertifiedKey), String> {
+    let Some(own) = chain.first() else { return Err(format!("the key {alias} has no certificate")) };
+    let certificate = Certificate::parse(own)?;
+    let load = |key| provider.key_provider.load_private_key(key).ok();
+    let with_public_key = || load(ec::with_public_key(key, &certificate.public_key)?);
+    let Some(signing) = load(key.clone_key()).or_else(with_public_key) else {
+        return Err(format!(
+            "the key {alias} cannot be used: expected RSA of 2048 to 8192 bits, EC on P-256 or P-384, or Ed25519, and \
+             the key of its first certificate"
+        ));
+    };
+    if signing.public_key().is_some_and(|public| *public != *certificate.public_key) {
+        return Err(format!("the first certificate of the key {alias} is for another key"));
+    }
+    Ok((certificate, CertifiedKey::new(chain.clone(), signing)))
+}
+
+/// Refuses what was read from the key store, by the setting that says where it is.
+fn refuse_keystore(keystore: &KeyStoreSettings, why: &str) -> ConfigError {
+    match &keystore.location.value {
+        Some(path) => keystore.location.refuse(path.as_str(), why),
+        None => keystore.certificates.refuse_hidden(why),
+    }
+}
+
+/// The keys of a server. The first that the client can verify is used.
+#[derive(Debug)]
+struct Identities(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Identities {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        self.0.iter().find(|own| own.key.choose_scheme(schemes).is_some()).cloned()
+    }
+}

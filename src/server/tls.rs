@@ -1,0 +1,157 @@
+//! Connections with TLS: the handshake, and the socket after it.
+//!
+//! A client that has not sent its ClientHello yet costs little more than any connection, however slowly it sends: up to
+//! 2 KiB of it are kept. After that its handshake takes one of a limited number of turns, because it takes memory and
+//! processor time.
+
+mod hello;
+mod socket;
+mod turns;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use self::socket::{TlsSocket, Wire};
+pub(super) use self::turns::Turns;
+use super::Shared;
+use super::connection::{Connection, End};
+use crate::api::connection::ConnectionInfo;
+use crate::security::principal::Principal;
+use crate::security::tls::{Failure, Loaded, TlsListener};
+use crate::time;
+
+/// The limits for reading on from a client whose handshake failed, so that it gets the reason.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS: usize = 16;
+
+/// The handshake failed.
+pub(super) struct NoConnection;
+
+/// The reason of a failed handshake, and the error behind it if there is one.
+struct Failed(Failure, Option<io::Error>);
+
+/// Serves a connection of a listener with TLS until it ends.
+pub(super) async fn serve(
+    stream: TcpStream,
+    info: ConnectionInfo,
+    shared: Arc<Shared>,
+) -> Result<End, NoConnection> {
+    let listener = Arc::clone(shared.api.tls().listener(&info.listener.name).ok_or(NoConnection)?);
+    let handshake = time::within(shared.limits.handshake, handshake(stream, &listener, &shared));
+    let outcome = tokio::select! {
+        () = shared.stopping.begun() => return Ok(End::Stopping),
+        outcome = handshake => outcome.unwrap_or(Err(Failed(Failure::TooSlow, None))),
+    };
+    match outcome {
+        Ok((stream, principal)) => {
+            let info = if info.listener.protocol.needs_login() { info } else { info.of(principal) };
+            Ok(Connection::new(TlsSocket::new(stream), info, shared).run().await)
+        }
+        Err(Failed(failure, error)) => {
+            listener.failures.one(failure);
+            complain(failure, error.as_ref(), &info);
+            Err(NoConnection)
+        }
+    }
+}
+
+async fn handshake(
+    mut stream: TcpStream,
+    listener: &TlsListener,
+    shared: &Shared,
+) -> Result<(TlsStream<Wire>, Principal), Failed> {
+    let hello = hello::read(&mut stream).await?;
+    let turn = shared.handshakes.take().await;
+    // A certificate that is replaced now is for later connections.
+    let loaded = listener.loaded();
+    let accepted =
+        TlsAcceptor::from(Arc::clone(&loaded.config)).accept(Wire::new(stream, hello)).into_fallible();
+    let accepted = tokio::select! {
+        accepted = accepted => accepted,
+        () = turn.is_cut_off() => return Err(Failed(Failure::MadeRoom, None)),
+    };
+    match accepted {
+        Ok(stream) => identify(stream, &loaded),
+        Err((error, wire)) => {
+            let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            let failure = reason.map_or(Failure::Closed, Failure::of);
+            drop(turn);
+            let _ = time::within(LINGER, linger(wire)).await;
+            Err(Failed(failure, Some(error)))
+        }
+    }
+}
+
+fn identify(stream: TlsStream<Wire>, loaded: &Loaded) -> Result<(TlsStream<Wire>, Principal), Failed> {
+    match loaded.principal(stream.get_ref().1.peer_certificates()) {
+        Some(principal) => Ok((stream, principal)),
+        None => Err(Failed(Failure::NoPrincipal, None)),
+    }
+}
+
+/// A plain close with unread bytes would make the system discard the alert that tells the client why.
+async fn linger(mut wire: Wire) -> io::Result<()> {
+    wire.shutdown().await?;
+    let mut rest = [0; 1 << 10];
+    for _ in 0..LINGER_READS {
+        if wire.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Logs what happened, and what to do if that is known.
+fn complain(failure: Failure, error: Option<&io::Error>, info: &ConnectionInfo) {
+    let (peer, listener) = (info.peer, info.listener.name.as_str());
+    let error = error.map(tracing::field::display);
+    let protocol = info.listener.protocol.name();
+    match failure {
+        Failure::Closed | Failure::TooSlow => {
+            debug!(%peer, listener, reason = failure.name(), "a TLS handshake was not completed");
+        }
+        Failure::NotTls => warn!(
+            %peer, listener,
+            "a client without TLS at a port with TLS: set security.protocol={protocol} in the client"
+        ),
+        Failure::Http => warn!(
+            %peer, listener, "HTTP arrived at a Kafka port with TLS: health checks are answered where --http says"
+        ),
+        Failure::MadeRoom => warn!(
+            %peer, listener,
+            "too many TLS handshakes at a time and this one is slow: raise jackdaw.tls.handshakes.max if these \
+             clients are expected; connection closed"
+        ),
+        Failure::Incompatible => warn!(
+            %peer, listener, error,
+            "a client and this listener have no version, cipher suite or key type of TLS in common: see \
+             ssl.enabled.protocols and ssl.cipher.suites on both sides; connection closed"
+        ),
+        Failure::RefusedByClient => warn!(
+            %peer, listener, error,
+            "a client refused the handshake: usually its truststore does not have the issuer of the broker's \
+             certificate, or the certificate lacks the name that it connects to; connection closed"
+        ),
+        Failure::NoCertificate => warn!(
+            %peer, listener,
+            "a client without a certificate: ssl.client.auth=required here, so set ssl.keystore.location in the \
+             client; connection closed"
+        ),
+        Failure::BadCertificate => warn!(
+            %peer, listener, error,
+            "the certificate of a client is not accepted: the truststore here must have its issuer; connection closed"
+        ),
+        Failure::NoPrincipal => warn!(
+            %peer, listener,
+            "no rule of ssl.principal.mapping.rules matches the certificate of a client; connection closed"
+        ),
+        Failure::Malformed => warn!(%peer, listener, error, "a malformed TLS handshake; connection closed"),
+    }
+}

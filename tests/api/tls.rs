@@ -1,0 +1,184 @@
+//! Certificates of a listener with TLS are replaced while the broker runs: by IncrementalAlterConfigs and at SIGHUP.
+
+use std::sync::Arc;
+
+use jackdaw::broker::Broker;
+use jackdaw::config::Given;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::alter_configs::{BROKER, DELETE, SET, alter, set};
+use crate::harness::Client;
+
+const LOCATION: &str = "listener.name.ssl.ssl.keystore.location";
+const INVALID_REQUEST: i16 = 42;
+
+fn store(file: &str) -> String {
+    format!("{}/tests/tls/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The settings of a broker with a plain listener and one with TLS.
+fn given(keystore: &str) -> Given {
+    let mut given = Given::default();
+    given.set("listeners", "PLAINTEXT://127.0.0.1:0,SSL://127.0.0.1:0");
+    given.set("ssl.keystore.location", keystore);
+    given.set("ssl.keystore.password", "changeit");
+    given
+}
+
+async fn start(given: Given) -> (Broker, Client) {
+    let broker = Broker::builder().set_all(given).ephemeral().start().await.unwrap();
+    let client = Client::of(&broker.listening()[0]).await;
+    (broker, client)
+}
+
+/// Accepts every certificate.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+async fn connect(broker: &Broker) -> TlsStream<TcpStream> {
+    connect_to(&broker.listening()[1]).await
+}
+
+async fn connect_to(address: &str) -> TlsStream<TcpStream> {
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+/// Whether the certificate of the listener has this common name.
+async fn shows(broker: &Broker, name: &str) -> bool {
+    shows_name(&connect(broker).await, name)
+}
+
+fn shows_name(stream: &TlsStream<TcpStream>, name: &str) -> bool {
+    let certificate = &stream.get_ref().1.peer_certificates().unwrap()[0];
+    certificate.windows(name.len()).any(|part| part == name.as_bytes())
+}
+
+async fn is_served(stream: &mut TlsStream<TcpStream>) -> bool {
+    // ApiVersions 0 without a client id.
+    stream.write_all(b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff").await.is_ok()
+        && stream.read_exact(&mut [0; 4]).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_by_its_setting_and_open_connections_stay() {
+    let (broker, mut client) = start(given(&store("server.jks"))).await;
+    let mut before = connect(&broker).await;
+    let other = store("jdk17.p12");
+    let (code, message) = alter(&mut client, BROKER, "1", &[(LOCATION, SET, Some(&other))]).await;
+    assert_eq!(code, INVALID_REQUEST);
+    assert!(message.unwrap().contains("ssl.allow.dn.changes=true allows that"));
+    assert!(shows(&broker, "jks").await);
+
+    let mut given = given(&store("server.jks"));
+    given.set("ssl.allow.dn.changes", "true");
+    given.set("ssl.allow.san.changes", "true");
+    let (lenient, mut admin) = start(given).await;
+    for wrong in [store("make"), store("missing.jks")] {
+        let (code, message) = alter(&mut admin, BROKER, "1", &[(LOCATION, SET, Some(&wrong))]).await;
+        assert_eq!(code, INVALID_REQUEST);
+        assert!(message.unwrap().contains(&format!("{wrong} for configuration {LOCATION}")));
+    }
+    set(&mut admin, BROKER, "1", LOCATION, &other).await;
+    assert!(shows(&lenient, "jdk17").await);
+    assert_eq!(alter(&mut admin, BROKER, "1", &[(LOCATION, DELETE, None)]).await, (0, None));
+    assert!(shows(&lenient, "jks").await, "the setting of all listeners counts again");
+    assert!(is_served(&mut before).await);
+}
+
+#[tokio::test]
+async fn a_file_that_was_replaced_is_read_when_its_setting_is_set_again_and_at_sighup() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.store");
+    let put = |name: &str| std::fs::copy(store(name), &file).unwrap();
+    put("server.jks");
+    let mut given = given(file.to_str().unwrap());
+    given.set("ssl.allow.dn.changes", "true");
+    given.set("ssl.allow.san.changes", "true");
+    let (broker, mut client) = start(given.clone()).await;
+    set(&mut client, BROKER, "1", LOCATION, file.to_str().unwrap()).await;
+    put("jdk17.p12");
+    assert!(shows(&broker, "jks").await, "a new file alone changes nothing");
+    set(&mut client, BROKER, "1", LOCATION, file.to_str().unwrap()).await;
+    assert!(shows(&broker, "jdk17").await);
+    put("jdk8.p12");
+    broker.reload(given.clone()).await;
+    assert!(shows(&broker, "jdk8").await);
+    put("make");
+    broker.reload(given).await;
+    assert!(shows(&broker, "jdk8").await, "a file that cannot be read replaces nothing");
+}
+
+#[tokio::test]
+async fn health_is_answered_over_tls_where_it_is_asked_for() {
+    let mut given = given(&store("server.jks"));
+    given.set("jackdaw.http.listener", "127.0.0.1:0");
+    given.set("jackdaw.http.tls", "true");
+    given.set("listener.name.http.ssl.keystore.location", store("jdk17.p12"));
+    let (broker, _) = start(given).await;
+    let mut stream = connect_to(&broker.http().unwrap().to_string()).await;
+    assert!(shows_name(&stream, "jdk17"));
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_listener_may_ask_for_certificates_of_clients_while_the_broker_runs() {
+    let (broker, mut client) = start(given(&store("server.jks"))).await;
+    assert!(is_served(&mut connect(&broker).await).await);
+    let auth = "listener.name.ssl.ssl.client.auth";
+    let (code, message) = alter(&mut client, BROKER, "1", &[(auth, SET, Some("required"))]).await;
+    assert_eq!(code, INVALID_REQUEST);
+    assert!(message.unwrap().contains("ssl.truststore.location"), "there is nothing to verify them by");
+    let trust = ("listener.name.ssl.ssl.truststore.location", SET, Some(&*store("trust.jks")));
+    assert_eq!(alter(&mut client, BROKER, "1", &[(auth, SET, Some("required")), trust]).await, (0, None));
+    assert!(!is_served(&mut connect(&broker).await).await);
+}

@@ -1,0 +1,168 @@
+//! The fuzz targets of `security.rs`: their seeds, and mutations of their corpus.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs};
+
+use jackdaw::security::sasl::scram::Client;
+use jackdaw::time::Moment;
+use jackdaw::types::ScramHash;
+
+use crate::corpus::replay;
+use crate::security::{self, NONCE, PASSWORD, USER};
+use crate::source::Source;
+
+type Seeds = Vec<(String, Vec<u8>)>;
+
+fn named(first: u8, seeds: &[(&str, &str)]) -> Seeds {
+    seeds.iter().map(|(name, text)| ((*name).to_owned(), [&[first], text.as_bytes()].concat())).collect()
+}
+
+fn jaas() -> Seeds {
+    let lines = [
+        ("plain", "org.apache.kafka.common.security.plain.PlainLoginModule required user_ann=\"secret\";"),
+        ("escapes", r#"M REQUIRED /* one */ user_a='a\101\n\\"' "user_b"="" ; // two"#),
+        ("no-semicolon", "M required a=b"),
+        ("no-flag", "M a=b;"),
+        ("two-modules", "M required; N optional;"),
+        ("cut-text", "M required a=\"b\\"),
+        ("cut-comment", "M required /* ;"),
+    ];
+    let files = [
+        ("file", "KafkaServer { M required user_ann=\"a b\";\n N optional; };\n# one\nClient { };"),
+        ("file-with-property", "KafkaServer { M required a=\"${b}\"; };"),
+        ("file-twice", "A { }; A { };"),
+        ("file-cut", "KafkaServer { M required;"),
+    ];
+    [named(0, &lines), named(1, &files)].concat()
+}
+
+fn messages(mechanism: u8, all: &[&[u8]]) -> Vec<u8> {
+    let mut seed = vec![mechanism];
+    for message in all {
+        seed.push(u8::try_from(message.len()).unwrap());
+        seed.extend_from_slice(message);
+    }
+    seed
+}
+
+/// The messages of a client that knows the password.
+fn scram(hash: ScramHash) -> (String, String) {
+    let client = Client::new(hash, USER, PASSWORD, "client");
+    let challenge = format!("r=client{NONCE},s=c2FsdA==,i=4096");
+    (client.first_message(), client.prove(challenge.as_bytes()).unwrap().message)
+}
+
+fn sasl() -> Seeds {
+    let (first, last) = scram(ScramHash::Sha256);
+    let (first_512, last_512) = scram(ScramHash::Sha512);
+    let seeds: [(&str, u8, &[&[u8]]); 9] = [
+        ("plain", 0, &[b"\0ann\0secret"]),
+        ("plain-wrong", 0, &[b"\0ann\0wrong"]),
+        ("plain-other-user", 0, &[b"ben\0ann\0secret"]),
+        ("scram", 1, &[first.as_bytes(), last.as_bytes()]),
+        ("scram-512", 2, &[first_512.as_bytes(), last_512.as_bytes()]),
+        ("scram-other-hash", 2, &[first.as_bytes(), last.as_bytes()]),
+        ("scram-twice", 1, &[first.as_bytes(), first.as_bytes(), last.as_bytes()]),
+        ("scram-extensions", 1, &[b"n,a=ann,n=ann,r=client,x=y", b"c=bixhPWFubiw=,r=clientserver,p=AAAA"]),
+        ("scram-bound", 1, &[b"y,,n=ann,r=client"]),
+    ];
+    seeds.map(|(name, mechanism, all)| (name.to_owned(), messages(mechanism, all))).into()
+}
+
+fn keystores() -> Seeds {
+    let seeds: [(&str, u8, usize); 9] = [
+        ("leaf-key-aes.pem", 0, 0),
+        ("leaf-key-des3.pem", 0, 0),
+        ("leaf-key-old.pem", 0, 0),
+        ("root.pem", 0, 0),
+        ("jdk17.p12", 1, 0),
+        ("openssl1.p12", 1, 0),
+        ("trust-openssl3.p12", 1, 0),
+        ("server.jks", 2, 20),
+        ("trust.jks", 2, 20),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+    let of_file = |(name, format, digest): (&str, u8, usize)| {
+        let bytes = fs::read(folder.join(name)).unwrap();
+        (name.to_owned(), [&[format], &bytes[..bytes.len() - digest]].concat())
+    };
+    seeds.map(of_file).into()
+}
+
+fn principal_rules() -> Seeds {
+    let seeds = [
+        ("default", "DEFAULT\0CN=ann,O=Example"),
+        ("group", "RULE:^CN=(.*?),O=(.*?)$/$1@$2/L, DEFAULT\0CN=Ann,O=Example"),
+        ("escapes", "RULE:^CN=(\\w+)\\/(\\w+)$/$2-\\$1$9/U\0CN=a/b"),
+        ("no-match", "RULE:CN=ben/ben/\0CN=ann"),
+        ("unfinished", "RULE:CN=a/b"),
+        ("look-ahead", "RULE:a(?=b)/c/"),
+        ("repeated", "RULE:((a{1,99}){1,99}){1,99}/$1/\0aaaa"),
+    ];
+    seeds.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into()
+}
+
+#[test]
+fn jaas_lines_and_files_of_the_corpus_are_read_as_they_were_written() {
+    replay("jaas", jaas, security::jaas);
+}
+
+#[test]
+fn nobody_but_the_user_logs_in_with_the_messages_of_the_corpus() {
+    replay("sasl", sasl, security::sasl);
+}
+
+#[test]
+fn key_stores_of_the_corpus_are_read_or_refused() {
+    replay("keystore", keystores, security::keystore);
+}
+
+#[test]
+fn rules_of_the_corpus_find_the_same_name_with_another_rule_after_them() {
+    replay("principal_rules", principal_rules, security::principal_rules);
+}
+
+/// Mutations of the seeds, the same ones in every run. `FUZZ_SECONDS=60` goes on for so long.
+fn mutated(seeds: Seeds, run: impl Fn(&[u8]) -> bool) {
+    const ROUNDS: u32 = 20;
+    let seconds = env::var("FUZZ_SECONDS").map_or(0, |seconds| seconds.parse().expect("a number"));
+    let (begun, mut source) = (Moment::now(), Source::new(5));
+    let (mut taken, mut refused) = (0u64, 0u64);
+    let mut rounds = 0;
+    while rounds < ROUNDS || begun.elapsed() < Duration::from_secs(seconds) {
+        rounds += 1;
+        for (name, seed) in &seeds {
+            let mut data = seed.clone();
+            // The first byte chooses what is tried.
+            let mut rest = data.split_off(1);
+            source.mutate(&mut rest);
+            data.extend(rest);
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&data)));
+            let outcome = outcome.unwrap_or_else(|_| panic!("{name}: {}", data.escape_ascii()));
+            if outcome { taken += 1 } else { refused += 1 }
+        }
+    }
+    println!("{taken} taken, {refused} refused");
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+}
+
+#[test]
+fn mutated_jaas_lines_and_files_are_read_as_they_were_written() {
+    mutated(jaas(), security::jaas);
+}
+
+#[test]
+fn nobody_but_the_user_logs_in_with_mutated_messages() {
+    mutated(sasl(), security::sasl);
+}
+
+#[test]
+fn mutated_key_stores_are_read_or_refused() {
+    mutated(keystores(), security::keystore);
+}
+
+#[test]
+fn mutated_rules_find_the_same_name_with_another_rule_after_them() {
+    mutated(principal_rules(), security::principal_rules);
+}
