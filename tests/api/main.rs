@@ -22,6 +22,7 @@ mod groups;
 mod harness;
 mod list_offsets;
 mod log_dirs;
+mod log_lines;
 mod metadata;
 mod negotiation;
 mod produce;

@@ -2,7 +2,6 @@
 //! `tests/clients`.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::Request;
@@ -25,6 +24,7 @@ use jackdaw::types::{ProducerEpoch, ProducerId, Timestamp};
 use kafka_protocol::messages as theirs;
 
 use crate::harness::{Client, Node, PATIENCE, code, produce_to, the_partition};
+use crate::log_lines;
 use crate::versions::each;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
@@ -807,35 +807,10 @@ async fn a_producer_of_hours_ago_ends_its_transaction_unless_that_has_timed_out(
     assert_eq!(stage.end(5, me, true).await, Err(code(ErrorCode::InvalidTxnState)));
 }
 
-/// Log lines of this thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    /// The warnings about transactions.
-    fn of_transactions(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("a transaction ")).map(str::to_owned).collect()
-    }
-}
-
 #[tokio::test]
 async fn the_log_names_each_transaction_that_holds_back_readers_for_too_long_once() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    log_lines::begin();
+    let warnings = || log_lines::with("a transaction ");
     let clock = Clock::manual(Clock::machine().now());
     let settings = [
         ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10"),
@@ -859,7 +834,7 @@ async fn the_log_names_each_transaction_that_holds_back_readers_for_too_long_onc
     let me = producer_of(stage.client.call(6, two_phase).await).unwrap();
     assert_eq!(stage.write(12, me, 0).await, 0);
     let warned = async {
-        while lines.of_transactions().len() < 3 {
+        while warnings().len() < 3 {
             clock.set(Timestamp(clock.now().0 + 1_000));
             assert_eq!(stage.state().await, "Ongoing");
         }
@@ -880,7 +855,7 @@ async fn the_log_names_each_transaction_that_holds_back_readers_for_too_long_onc
     };
     jackdaw::time::within(PATIENCE, warned).await.expect("it is logged");
     let producer = format!("producer_id={}", me.id);
-    let seen = lines.of_transactions();
+    let seen = warnings();
     let facts = ["transactional_id=tx", &producer, "open_for_ms=", "WARN"];
     assert!(seen[..3].iter().all(|line| facts.iter().all(|fact| line.contains(fact))), "{seen:#?}");
     assert!(seen[0].contains("a transaction without records") && !seen[0].contains("topic="), "{seen:#?}");
