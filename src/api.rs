@@ -6,6 +6,7 @@
 
 mod admin;
 mod api_versions;
+pub mod client_metrics;
 pub mod connection;
 pub mod context;
 mod describe_producers;
@@ -48,10 +49,11 @@ use crate::protocol::messages::{
     DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
     DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     DescribeTransactionsRequest, ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    GetTelemetrySubscriptionsRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
+    ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, PushTelemetryRequest, SyncGroupRequest,
     TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
 };
 #[cfg(feature = "security")]
@@ -137,6 +139,8 @@ pub static TABLE: &[Row] = &[
     row::<UnregisterBrokerRequest>(0, 0),
     row::<DescribeTransactionsRequest>(0, 0),
     row::<ListTransactionsRequest>(0, 2),
+    row::<GetTelemetrySubscriptionsRequest>(0, 0),
+    row::<PushTelemetryRequest>(0, 0),
     row::<ListConfigResourcesRequest>(0, 1),
     row::<DescribeTopicPartitionsRequest>(0, 0),
 ];

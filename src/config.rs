@@ -41,6 +41,7 @@ mod tests;
 pub use alter::{AlterError, Change as Alteration, Changes, Operation, Overrides, Resource, alter, replace};
 pub use authorizer::AuthorizerSettings;
 pub use broker::{Altered, BrokerSettings, Durability, HTTP_CONNECTIONS, listeners_of};
+pub use client_metrics::{ClientProperty, ClientSubscription, LONGEST_CLIENT_INTERVAL};
 pub use describe::{
     Described, Source, Synonym, describe_broker, describe_client_metrics, describe_cluster, describe_group,
     describe_topic, topic_settings,

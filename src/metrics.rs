@@ -6,6 +6,7 @@
 //! the data behind it, and never takes the engine's lock. A page has at most [`MOST_ROWS`] rows for
 //! partitions, and as many for the partitions of groups.
 
+mod clients;
 mod family;
 mod label;
 mod look;

@@ -29,6 +29,10 @@ mod records;
 mod search;
 mod source;
 
+use std::io::{self, Read};
+
+use bytes::Bytes;
+
 pub use builder::BatchBuilder;
 pub use check::{Checked, Rules, check_produced, check_within};
 pub use clean::{Cleaned, clean, clean_marker};
@@ -40,3 +44,10 @@ pub use header::{
 pub use marker::Marker;
 pub use records::{Record, Records, keys, records};
 pub use search::{TimedOffset, first_since, newest};
+
+/// Decompresses data that is not a batch. Fails with [`io::ErrorKind::FileTooLarge`] if it has more than `most` bytes.
+pub fn opened(codec: Codec, packed: Bytes, most: u64) -> io::Result<Bytes> {
+    let mut opened = Vec::new();
+    decompress::open(codec, packed, most).read_to_end(&mut opened)?;
+    Ok(opened.into())
+}

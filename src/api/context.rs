@@ -7,6 +7,7 @@
 
 mod acls;
 mod changes;
+mod client_metrics;
 mod cluster;
 mod creation;
 #[cfg(feature = "security")]

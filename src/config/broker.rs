@@ -190,6 +190,12 @@ settings! {
         /// used up, new partitions and groups are refused with a retriable error; new ids are refused when three
         /// quarters of it are used. −1 means a sixteenth of `jackdaw.memory.max.bytes`, at most 128 MiB.
         transactions_budget: Option<u64> = Value::limit, long("jackdaw.transactions.max.bytes", "-1");
+        /// The largest push of metrics that a client may send, and the largest size of its metrics when they are
+        /// decompressed (KIP-714).
+        telemetry_max_bytes: u32 = Value::number, int("telemetry.max.bytes", "1048576").at_least(1);
+        /// The memory for the metrics that clients push. When it is used up, further metrics are left out of
+        /// `/metrics`. −1 means a thirty-second of `jackdaw.memory.max.bytes`, at most 16 MiB.
+        client_metrics_budget: Option<u64> = Value::limit, long("jackdaw.client.metrics.max.bytes", "-1");
         /// The number of partitions of `__transaction_state`. No data is stored in it.
         transaction_topic_partitions: i32 = Value::number,
             int("transaction.state.log.num.partitions", "50").at_least(1);
@@ -300,6 +306,8 @@ impl Altered {
 const SHARE: u64 = 128 << 20;
 /// The maximum for access control lists.
 const ACLS: u64 = 64 << 20;
+/// The default maximum for the metrics of clients.
+const CLIENT_METRICS: u64 = 16 << 20;
 /// The least memory with which a client can be served.
 const LEAST_SHARE: u64 = 1 << 20;
 
@@ -695,6 +703,17 @@ impl BrokerSettings {
     /// The memory in bytes for all transactional ids.
     pub fn transaction_memory(&self) -> usize {
         self.share(self.transactions_budget.or(Some((self.eighth() / 2).min(SHARE))))
+    }
+
+    /// The maximum number of bytes in a push of metrics.
+    pub fn most_telemetry(&self) -> usize {
+        usize::try_from(self.telemetry_max_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// The memory in bytes for the metrics that clients push.
+    pub fn client_metrics_memory(&self) -> usize {
+        let usual = || (self.eighth() / 4).min(CLIENT_METRICS);
+        usize::try_from(self.client_metrics_budget.unwrap_or_else(usual)).unwrap_or(usize::MAX)
     }
 
     /// The memory in bytes for all access control lists.

@@ -1,26 +1,107 @@
 //! The settings of a client metrics subscription (KIP-714).
 
-use std::sync::LazyLock;
+use std::time::Duration;
+
+use regex::{Regex, RegexBuilder};
 
 use super::Overrides;
 use super::alter::AlterError;
-use super::row::{Row, Value};
-use super::table;
+use super::row::{Row, Value, int, list, settings};
 
-/// The properties that clients can be selected by.
-const MATCHES: &[&str] = &[
-    "client_instance_id",
-    "client_id",
-    "client_software_name",
-    "client_software_version",
-    "client_source_address",
-    "client_source_port",
-];
+settings! {
+    /// A subscription: the metrics that selected clients push.
+    #[derive(Clone, Debug)]
+    pub struct ClientSubscription {
+        /// The interval between two pushes of a client. If several subscriptions select it, the shortest counts, and
+        /// 300000 is always one of them.
+        interval: Duration = Value::millis, int("interval.ms", "300000").dynamic();
+        /// The clients that are selected, as `property=regular expression`. The properties are `client_instance_id`,
+        /// `client_id`, `client_software_name`, `client_software_version`, `client_source_address` and
+        /// `client_source_port`. Every expression has to match the whole value. Empty: all clients.
+        selected: Selection = Selection::of, list("match", "").dynamic();
+        /// The beginnings of the names of the metrics; `*` means all.
+        metrics: Vec<String> = Value::list, list("metrics", "").dynamic();
+    }
+    const ROWS
+}
+
+/// The interval of a client that no subscription selects.
+pub const LONGEST_CLIENT_INTERVAL: Duration = Duration::from_mins(5);
+
+impl ClientSubscription {
+    /// The subscription with these settings. Settings that are no longer valid are ignored.
+    pub fn of(own: &Overrides) -> ClientSubscription {
+        let stored = |row: &Row| own.get(row.name).and_then(|written| row.read(written).ok());
+        ClientSubscription::from_values(|row| stored(row).unwrap_or_else(|| row.default_value()))
+    }
+}
+
+/// A property of a client by which it is selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientProperty {
+    InstanceId,
+    ClientId,
+    SoftwareName,
+    SoftwareVersion,
+    SourceAddress,
+    SourcePort,
+}
+
+impl ClientProperty {
+    fn named(name: &str) -> Option<ClientProperty> {
+        Some(match name {
+            "client_instance_id" => ClientProperty::InstanceId,
+            "client_id" => ClientProperty::ClientId,
+            "client_software_name" => ClientProperty::SoftwareName,
+            "client_software_version" => ClientProperty::SoftwareVersion,
+            "client_source_address" => ClientProperty::SourceAddress,
+            "client_source_port" => ClientProperty::SourcePort,
+            _ => return None,
+        })
+    }
+}
+
+/// The clients that a subscription selects.
+#[derive(Clone, Debug, Default)]
+pub struct Selection(Vec<(ClientProperty, Regex)>);
+
+impl Selection {
+    /// As in Kafka, the last expression of a property counts.
+    fn of(value: &Value) -> Selection {
+        let mut selection = Selection::default();
+        for (property, expression) in value.list().iter().filter_map(|text| expression(text)) {
+            selection.0.retain(|(other, _)| *other != property);
+            selection.0.push((property, expression));
+        }
+        selection
+    }
+
+    /// Whether a client with these properties is selected.
+    pub fn holds<'a>(&self, value: impl Fn(ClientProperty) -> &'a str) -> bool {
+        self.0.iter().all(|(property, expression)| expression.is_match(value(*property)))
+    }
+}
+
+/// The memory of one compiled expression, at most.
+const MOST_COMPILED: usize = 64 << 10;
+
+/// Reads `property=regular expression`. An expression is compiled as one that matches the whole value.
+fn expression(text: &str) -> Option<(ClientProperty, Regex)> {
+    let (name, written) = text.split_once('=').filter(|(_, written)| !written.contains('='))?;
+    let property = ClientProperty::named(name.trim())?;
+    if written.is_empty() {
+        return None;
+    }
+    // A lone `)` must not end the group around the expression.
+    let _ = regex::Regex::new(written.trim()).ok()?;
+    let mut whole = RegexBuilder::new(&format!("^(?:{})$", written.trim()));
+    let expression = whole.size_limit(MOST_COMPILED).dfa_size_limit(MOST_COMPILED).build().ok()?;
+    Some((property, expression))
+}
 
 /// All settings of a subscription, by name.
 pub(super) fn rows() -> &'static [Row] {
-    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| table::rows(table::CLIENT_METRICS));
-    &ROWS
+    ROWS
 }
 
 pub(super) fn row(name: &str) -> Option<&'static Row> {
@@ -43,15 +124,8 @@ pub(super) fn check(own: &Overrides) -> Result<(), AlterError> {
                 )));
             }
             Value::List(patterns) if row.name == "match" => {
-                for pattern in patterns {
-                    let mut parts = pattern.split('=');
-                    let (name, value, more) = (parts.next(), parts.next(), parts.next());
-                    let is_known = name.is_some_and(|name| MATCHES.contains(&name.trim()));
-                    if !is_known || value.is_none_or(str::is_empty) || more.is_some() {
-                        return Err(AlterError::Config(format!(
-                            "Illegal client matching pattern: {pattern}"
-                        )));
-                    }
+                if let Some(illegal) = patterns.iter().find(|text| expression(text).is_none()) {
+                    return Err(AlterError::Config(format!("Illegal client matching pattern: {illegal}")));
                 }
             }
             _ => {}

@@ -13,11 +13,12 @@ pub fn page() -> String {
     section(&mut page, "Of the broker, as in Kafka", &kafkas, of_broker, " *");
     section(&mut page, "Of the broker, ours alone", &ours, of_broker, "");
     section(&mut page, "Of a topic", &topic::rows().iter().collect::<Vec<_>>(), of_topic, "");
+    let subscription: Vec<&Row> = client_metrics::rows().iter().collect();
+    section(&mut page, "Of a client metrics subscription", &subscription, of_broker, "");
     page.push_str(IDLE);
     idle(&mut page, "Of the broker", broker::rows());
     idle(&mut page, "Of a topic", topic::rows());
     idle(&mut page, "Of a group", group::rows());
-    idle(&mut page, "Of a client metrics subscription", client_metrics::rows());
     page
 }
 

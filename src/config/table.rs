@@ -14,7 +14,6 @@ use super::row::{Change, Check, Kind, Row};
 pub(super) const BROKER: &str = include_str!("tables/broker.txt");
 pub(super) const TOPIC: &str = include_str!("tables/topic.txt");
 pub(super) const GROUP: &str = include_str!("tables/group.txt");
-pub(super) const CLIENT_METRICS: &str = include_str!("tables/client_metrics.txt");
 
 /// The rows of a table. Call it once per table: its memory is never freed.
 pub(super) fn rows(table: &'static str) -> Vec<Row> {

@@ -11,7 +11,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::process::Process;
 use super::times::{Asking, Times};
-use super::{MOST_ROWS, Metrics, Serving, label, table};
+use super::{MOST_ROWS, Metrics, Serving, clients, label, table};
+use crate::api::client_metrics::Pushed;
 use crate::api::requests::OfKey;
 use crate::budget::Budget;
 use crate::coordinator::Watched;
@@ -27,6 +28,8 @@ pub struct Look {
     pub transactions: Transactions,
     /// The age of the oldest open transaction of each partition, up to the limit of rows.
     pub oldest_open: BTreeMap<(Arc<str>, i32), Duration>,
+    /// The metrics that clients have pushed.
+    pub pushed: Pushed,
     pub process: Process,
     pub left_out: LeftOut,
 }
@@ -76,6 +79,7 @@ impl Look {
             groups: Vec::new(),
             transactions,
             oldest_open: oldest.ages,
+            pushed: services.client_metrics.pushed(services.clock.monotonic()),
             process: Process::look(),
             left_out: LeftOut {
                 partitions: topics.partitions().saturating_sub(MOST_ROWS),
@@ -115,7 +119,7 @@ impl Look {
     }
 
     /// The memory budgets: name, memory in use, and limit.
-    pub fn budgets(&self) -> [(&'static str, usize, usize); 6] {
+    pub fn budgets(&self) -> [(&'static str, usize, usize); 7] {
         let of = |budget: fn(&Serving) -> &Budget| {
             // All servers of a process share the same budgets.
             let budget = budget(self.broker.first());
@@ -135,6 +139,7 @@ impl Look {
             ("groups", groups, groups_most),
             ("producers", bytes(producers), bytes(services.settings().producers_budget)),
             ("transactions", self.transactions.bytes(), services.settings().transaction_memory()),
+            ("client_metrics", self.pushed.bytes, services.settings().client_metrics_memory()),
         ]
     }
 
@@ -236,7 +241,8 @@ impl TopicSum {
 
 impl Collector for Look {
     fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
-        table::families().try_for_each(|family| family.write(self, &mut page))
+        table::families().try_for_each(|family| family.write(self, &mut page))?;
+        clients::write(&self.pushed.clients, &mut page)
     }
 }
 

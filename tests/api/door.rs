@@ -46,6 +46,8 @@ const SASL_HANDSHAKE: i16 = 17;
 const SASL_AUTHENTICATE: i16 = 36;
 /// Refused without a login. `delegation_tokens` and the scripts of `tests/compare` have their rights.
 const OF_TOKENS: [i16; 4] = [38, 39, 40, 41];
+/// The client's own metrics need no right, as in Kafka.
+const OF_CLIENT_METRICS: [i16; 2] = [71, 72];
 const LIST_GROUPS: i16 = 16;
 const DESCRIBE_CLUSTER: i16 = 60;
 const LIST_TRANSACTIONS: i16 = 66;
@@ -176,6 +178,7 @@ async fn every_key_that_names_something_asks_for_a_right_and_is_refused_without_
         LIST_TRANSACTIONS,
     ]);
     probed.extend(OF_TOKENS);
+    probed.extend(OF_CLIENT_METRICS);
     // Those of the cluster come first: later ones create topics of Kafka's own.
     let probes = of_the_cluster().into_iter().chain(by_name(THERE)).chain(by_id(stage.id));
     for probe in probes {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jackdaw::api::Api;
+use jackdaw::api::client_metrics::ClientMetrics;
 use jackdaw::api::context::Services;
 use jackdaw::api::error::ErrorCode;
 use jackdaw::api::requests::Requests;
@@ -43,6 +44,7 @@ pub struct Node {
     /// Counts the error codes of all answers.
     pub requests: Arc<Requests>,
     pub throttles: Arc<Throttles>,
+    pub client_metrics: Arc<ClientMetrics>,
     pub address: SocketAddr,
     server: Server,
     stop: Stop,
@@ -95,10 +97,11 @@ impl Node {
         #[cfg(feature = "security")]
         let services = services.with_token_keys(Arc::new(token_keys(&settings)));
         let (requests, throttles) = (Arc::clone(&services.requests), Arc::clone(&services.throttles));
+        let client_metrics = Arc::clone(&services.client_metrics);
         tokio::spawn(async move { coordinators.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
         let (_, address) = server.listening().next().unwrap();
-        Node { store, requests, throttles, address, server, stop }
+        Node { store, requests, throttles, client_metrics, address, server, stop }
     }
 
     /// The addresses of all listeners.

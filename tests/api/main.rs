@@ -5,6 +5,7 @@
 mod acls;
 mod alter_configs;
 mod caps;
+mod client_metrics;
 mod cluster;
 mod committed;
 mod config_facts;

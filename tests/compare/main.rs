@@ -10,7 +10,7 @@
 //! ONLY=fetch,produce …                                               only some scripts
 //! WITH='a=1 b=2' …                                                   scripts that say `broker a=1 b=2`, whose
 //!                                                                    oracle is `tests/compare/oracle 9392 a=1 b=2`;
-//!                                                                    it knows `logins`, too
+//!                                                                    it knows `logins` and `telemetry`, too
 //! ```
 //!
 //! A difference is a bug, unless the script lists it below its request with a reason; then it is also in

@@ -41,6 +41,8 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("Produce", "responses.partition_responses.log_append_time_ms", As::Time, "a time that the script has made from now"),
     ("Fetch", "responses.topic_id", As::Own("a topic id"), "drawn by the broker"),
     ("Fetch", "session_id", As::Own("a session id"), "drawn by the broker"),
+    ("GetTelemetrySubscriptions", "client_instance_id", As::Named, "drawn by the broker if the client has none"),
+    ("GetTelemetrySubscriptions", "subscription_id", As::Named, "it depends on the id"),
     ("DescribeCluster", "brokers.host", As::Host, "where the broker listens"),
     ("DescribeCluster", "brokers.port", As::Port, "where the broker listens"),
     ("DescribeCluster", "cluster_id", As::Cluster, "every cluster has its own"),

@@ -124,7 +124,7 @@ fn rules_of_the_corpus_find_the_same_name_with_another_rule_after_them() {
 }
 
 /// Mutations of the seeds, the same ones in every run. `FUZZ_SECONDS=60` goes on for so long.
-fn mutated(seeds: Seeds, run: impl Fn(&[u8]) -> bool) {
+pub fn mutated(seeds: Seeds, run: impl Fn(&[u8]) -> bool) {
     const ROUNDS: u32 = 20;
     let seconds = env::var("FUZZ_SECONDS").map_or(0, |seconds| seconds.parse().expect("a number"));
     let (begun, mut source) = (Moment::now(), Source::new(5));

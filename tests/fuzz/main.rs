@@ -43,6 +43,34 @@ fn consumer_protocol() -> Vec<(String, Vec<u8>)> {
     seeds.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).into()
 }
 
+/// The compression, and then a gauge with the attribute `topic`, a sum of differences, and a histogram.
+fn telemetry() -> Vec<(String, Vec<u8>)> {
+    let gauge = b"\x0a\x41\x12\x3f\x12\x3d\x0a\x1dorg.apache.kafka.consumer.lag\x2a\x1c\x0a\x1a\x21\0\0\0\0\0\0\x04\x40\x3a\x0f\x0a\x05topic\x12\x06\x0a\x04jobs";
+    let sum = b"\x0a\x1a\x12\x18\x12\x16\x0a\x03a.b\x3a\x0f\x0a\x09\x21\0\0\0\0\0\0\xf0\x3f\x10\x01\x18\x01";
+    let histogram = b"\x0a\x0b\x12\x09\x12\x07\x0a\x01h\x4a\x02\x0a\0";
+    let seeds: [(&str, u8, &[u8]); 7] = [
+        ("gauge", 0, gauge),
+        ("sum", 0, sum),
+        ("histogram", 0, histogram),
+        ("cut", 0, &gauge[..40]),
+        ("gzip", 1, b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xe3\x62\0\0\x75\xfa\x36\xbb\x02\0\0\0"),
+        ("zstd-of-zeros", 4, &[0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0xa0, 0x86, 0x01, 0x00, 0x03, 0x35, 0x0c, 0x00]),
+        ("unknown-compression", 9, gauge),
+    ];
+    seeds.map(|(name, compression, metrics)| (name.to_owned(), [&[compression], metrics].concat())).into()
+}
+
+#[test]
+fn metrics_of_the_corpus_stay_within_the_memory_and_have_names_that_prometheus_reads() {
+    replay("telemetry", telemetry, targets::telemetry);
+}
+
+#[cfg(feature = "security")]
+#[test]
+fn mutated_metrics_stay_within_the_memory_and_have_names_that_prometheus_reads() {
+    logins::mutated(telemetry(), targets::telemetry);
+}
+
 #[test]
 fn configuration_files_of_the_corpus_are_read_as_they_were_written() {
     replay("properties", properties, targets::properties);

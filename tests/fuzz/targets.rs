@@ -1,11 +1,17 @@
 //! Fuzz targets: functions of bytes that panic if something is wrong, and return whether the bytes were accepted.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
+use jackdaw::api::client_metrics::{Caller, ClientMetrics, Properties as Client, Push};
 use jackdaw::config::{BrokerSettings, Given, Properties};
 use jackdaw::coordinator::subscribed_topics;
 use jackdaw::protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
 use jackdaw::protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
 use jackdaw::protocol::{Message, Reader};
+use jackdaw::record::Codec;
+use jackdaw::types::Uuid;
 
 /// A configuration file. Its entries are read again as they were, and the settings are accepted or refused.
 pub fn properties(data: &[u8]) -> bool {
@@ -55,4 +61,32 @@ pub fn consumer_protocol(data: &[u8]) -> bool {
         assert_eq!(topics.as_ref(), Some(&expected));
     }
     topics.is_some()
+}
+
+/// Metrics that a client pushes; the first byte is the compression.
+pub fn telemetry(data: &[u8]) -> bool {
+    const MEMORY: usize = 2_000;
+    let Some((compression, metrics)) = data.split_first() else { return false };
+    let (clients, id) = (ClientMetrics::new(MEMORY), Uuid([7; 16]));
+    let now = Duration::from_secs(1_000);
+    let caller = Caller { properties: Client::default(), stored: Arc::default(), now };
+    let subscribed = clients.ask(id, &caller).expect("the first question");
+    let push = Push {
+        subscription: subscribed.id,
+        is_terminating: false,
+        codec: Codec::from_id(*compression),
+        metrics: Bytes::copy_from_slice(metrics),
+    };
+    let is_taken = clients.push(id, &caller, &push, 1 << 16).is_ok();
+    let pushed = clients.pushed(now);
+    assert!(pushed.bytes <= MEMORY);
+    for (name, _) in pushed.clients.iter().flat_map(|client| &client.series) {
+        assert!(name.metric.starts_with("kafka_client_"));
+        for word in name.labels.keys().chain([&name.metric]) {
+            let is_read = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+            assert!(word.chars().all(is_read) && !word.starts_with("__"), "{word}");
+            assert!(word.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_'), "{word}");
+        }
+    }
+    is_taken
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::acls::StandardAuthorizer;
+use crate::api::client_metrics::ClientMetrics;
 use crate::api::connection::ConnectionInfo;
 use crate::api::fetch::session::Sessions;
 use crate::api::metadata::auto_create::AutoCreate;
@@ -42,6 +43,8 @@ pub struct Services {
     pub answers: Arc<Budget>,
     /// Counters of requests.
     pub requests: Arc<Requests>,
+    /// The metrics that clients push.
+    pub client_metrics: Arc<ClientMetrics>,
     /// The use of quotas by the clients of this broker.
     pub throttles: Arc<Throttles>,
     /// Counters of logins.
@@ -97,6 +100,7 @@ impl Services {
             answers: Budget::new(settings.answer_memory()),
             auto_create: Arc::default(),
             requests: Arc::default(),
+            client_metrics: Arc::new(ClientMetrics::new(settings.client_metrics_memory())),
             throttles: Arc::new(Throttles::new(clock.clone())),
             #[cfg(feature = "security")]
             logins: Arc::default(),
@@ -182,6 +186,7 @@ impl Services {
             auto_create: Arc::clone(&self.auto_create),
             answers: Arc::clone(&self.answers),
             requests: Arc::clone(&self.requests),
+            client_metrics: Arc::clone(&self.client_metrics),
             throttles: Arc::new(self.throttles.of_virtual_broker()),
             #[cfg(feature = "security")]
             logins: Arc::clone(&self.logins),

@@ -244,6 +244,18 @@ pub const FAMILIES: &[Family] = &[
         },
     ),
     gauge(
+        "jackdaw_client_metrics_clients",
+        &[],
+        "Clients whose pushed metrics are on this page.",
+        |look, rows| rows.gauge(&[], look.pushed.clients.len()),
+    ),
+    counter(
+        "jackdaw_client_metrics_left_out",
+        &[],
+        "Values that clients pushed and that are not on this page: there was no room, a name was too long, or it was a histogram.",
+        |look, rows| rows.counter(&[], look.pushed.left_out),
+    ),
+    gauge(
         "jackdaw_metrics_left_out",
         &["what"],
         "Rows that are not on this page: there are too many, or a time could not be found.",
