@@ -139,8 +139,8 @@ pub static TABLE: &[Row] = &[
     row::<UnregisterBrokerRequest>(0, 0),
     row::<DescribeTransactionsRequest>(0, 0),
     row::<ListTransactionsRequest>(0, 2),
-    row::<GetTelemetrySubscriptionsRequest>(0, 0),
-    row::<PushTelemetryRequest>(0, 0),
+    row::<GetTelemetrySubscriptionsRequest>(0, 0).with_a_page_of_metrics(),
+    row::<PushTelemetryRequest>(0, 0).with_a_page_of_metrics(),
     row::<ListConfigResourcesRequest>(0, 1),
     row::<DescribeTopicPartitionsRequest>(0, 0),
 ];
@@ -311,6 +311,8 @@ pub struct Row {
     pub max_version: i16,
     /// A higher version that is there if `transaction.two.phase.commit.enable` is set.
     pub of_two_phase_commit: Option<i16>,
+    /// The settings with which the key is served; `None`: with all.
+    pub only_if: Option<fn(&BrokerSettings) -> bool>,
     /// Lower versions are advertised but refused, as Kafka does with Produce 0–2.
     pub served_from: i16,
     /// [`Handler::GAPS`]
@@ -403,7 +405,9 @@ impl Api {
         let row = find(self.table, key);
         let served = row.filter(|row| {
             let is_usual = (row.served_from..=row.max_version).contains(&version);
-            is_usual || row.of_two_phase_commit == Some(version) && self.settings().two_phase_commit
+            let is_version =
+                is_usual || row.of_two_phase_commit == Some(version) && self.settings().two_phase_commit;
+            is_version && row.only_if.is_none_or(|is_served| is_served(&self.settings()))
         });
         let is_logged_in = self.is_logged_in(session);
         if served.is_none() && row.is_some_and(|row| row.key == API_VERSIONS) {
@@ -471,6 +475,7 @@ const fn row<R: Handler>(min_version: i16, max_version: i16) -> Row {
         min_version,
         max_version,
         of_two_phase_commit: None,
+        only_if: None,
         served_from: min_version,
         gaps: R::GAPS,
         overlapping: false,
@@ -494,6 +499,7 @@ impl Row {
             min_version,
             max_version,
             of_two_phase_commit: None,
+            only_if: None,
             served_from: min_version,
             overlapping: false,
             before_login: false,
@@ -508,9 +514,22 @@ impl Row {
         self
     }
 
-    /// The highest version, with or without two-phase commit.
-    pub fn highest(&self, two_phase_commit: bool) -> i16 {
-        self.of_two_phase_commit.filter(|_| two_phase_commit).unwrap_or(self.max_version)
+    /// The key is served if there is a page of metrics.
+    const fn with_a_page_of_metrics(mut self) -> Row {
+        self.only_if = Some(|settings| settings.http.is_some());
+        self
+    }
+
+    /// The highest version with any settings.
+    pub fn highest(&self) -> i16 {
+        self.of_two_phase_commit.unwrap_or(self.max_version)
+    }
+
+    /// The lowest and highest version with these settings; `None` if the key is not served.
+    pub fn advertised(&self, settings: &BrokerSettings) -> Option<(i16, i16)> {
+        let highest = if settings.two_phase_commit { self.highest() } else { self.max_version };
+        let is_served = self.only_if.is_none_or(|is_served| is_served(settings));
+        is_served.then_some((self.min_version, highest))
     }
 
     /// Versions below `version` are advertised and refused.

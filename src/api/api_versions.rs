@@ -8,6 +8,7 @@ use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::features::{FEATURES, Finalized};
 use crate::api::{Handler, Reply};
+use crate::config::BrokerSettings;
 use crate::protocol::messages::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -15,7 +16,7 @@ use crate::protocol::messages::{
 impl Handler for ApiVersionsRequest {
     async fn handle(self, ctx: Context) -> Reply<ApiVersionsResponse> {
         Reply::Now(match check(&self, &ctx) {
-            Ok(()) => answer(ctx.version, &ctx.features(), ctx.services.settings().two_phase_commit),
+            Ok(()) => answer(ctx.version, &ctx.features(), &ctx.services.settings()),
             Err(error) => ApiVersionsResponse { error_code: error.code(), ..nothing() },
         })
     }
@@ -47,11 +48,10 @@ fn is_software(text: &str) -> bool {
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-'))
 }
 
-fn answer(version: i16, finalized: &Finalized, two_phase_commit: bool) -> ApiVersionsResponse {
-    let api_keys = crate::api::TABLE.iter().map(|row| ApiVersion {
-        api_key: row.key,
-        min_version: row.min_version,
-        max_version: row.highest(two_phase_commit),
+fn answer(version: i16, finalized: &Finalized, settings: &BrokerSettings) -> ApiVersionsResponse {
+    let api_keys = crate::api::TABLE.iter().filter_map(|row| {
+        let (min_version, max_version) = row.advertised(settings)?;
+        Some(ApiVersion { api_key: row.key, min_version, max_version })
     });
     // Clients of v3 reject a minimum of 0, so Kafka leaves such features out.
     let supported = FEATURES.iter().filter(|feature| version >= 4 || *feature.supported.start() > 0);
@@ -87,6 +87,11 @@ fn nothing() -> ApiVersionsResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Given;
+
+    fn settings() -> BrokerSettings {
+        BrokerSettings::load(Given::default()).unwrap()
+    }
 
     #[test]
     fn w15_client_software_is_checked_by_kafkas_pattern() {
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn only_features_whose_promise_is_kept_are_finalized_and_their_epoch_is_valid() {
-        let answer = answer(5, &Finalized::default(), false);
+        let answer = answer(5, &Finalized::default(), &settings());
         let finalized: Vec<_> =
             answer.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
         assert_eq!(
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn version_3_names_no_supported_feature_that_begins_at_zero() {
-        let names: Vec<_> = answer(3, &Finalized::default(), false)
+        let names: Vec<_> = answer(3, &Finalized::default(), &settings())
             .supported_features
             .into_iter()
             .map(|feature| feature.name)

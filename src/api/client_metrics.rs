@@ -1,8 +1,9 @@
 //! The metrics that clients push (KIP-714; Kafka's `ClientMetricsManager`).
 //!
 //! An operator makes subscriptions (`kafka-client-metrics.sh`). A client asks which metrics it should push, and how often
-//! (GetTelemetrySubscriptions), and then pushes them (PushTelemetry). Kafka hands them to a plugin. Here they are on
-//! `/metrics` until the client is silent for three intervals.
+//! (GetTelemetrySubscriptions), and then pushes them (PushTelemetry). Kafka serves both requests if it has a plugin
+//! that takes the metrics. Here they are served if there is a page of metrics, and are on it until the client is silent for
+//! three intervals.
 //!
 //! - [`conversation`]: when a client may ask and push, as a state machine.
 //! - [`otlp`]: the values in a push.

@@ -87,7 +87,7 @@ impl OfKey {
     fn new(row: &'static Row) -> OfKey {
         OfKey {
             row,
-            versions: (0..=row.highest(true)).map(|_| Count::new()).collect(),
+            versions: (0..=row.highest()).map(|_| Count::new()).collect(),
             took: Durations::default(),
             refused: ErrorCode::ALL.iter().map(|_| Count::new()).collect(),
         }

@@ -161,6 +161,7 @@ pub(super) static TOKENS: Row = Row {
     min_version: 0,
     max_version: 0,
     of_two_phase_commit: None,
+    only_if: None,
     served_from: 0,
     gaps: SaslAuthenticateRequest::GAPS,
     overlapping: false,

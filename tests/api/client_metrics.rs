@@ -13,6 +13,8 @@ use crate::harness::Node;
 use crate::versions::each;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
+/// The requests are served if the metrics are shown.
+const WITH_A_PAGE: &[(&str, &str)] = &[("jackdaw.http.listener", "localhost:0")];
 const ID: Uuid = Uuid([7; 16]);
 
 /// A gauge `org.apache.kafka.consumer.lag` of 2.5 with the attribute `topic`, as OTLP.
@@ -36,7 +38,7 @@ fn push(to: &GetTelemetrySubscriptionsResponse) -> PushTelemetryRequest {
 #[tokio::test]
 async fn w16_pushed_metrics_are_shown_until_the_client_is_silent_for_three_intervals() {
     let clock = Clock::manual(NOW);
-    let node = Node::timed(Location::Memory, &[], clock.clone()).await;
+    let node = Node::timed(Location::Memory, WITH_A_PAGE, clock.clone()).await;
     let mut client = node.client().await;
     set(&mut client, CLIENT_METRICS, "all", "metrics", "*").await;
     set(&mut client, CLIENT_METRICS, "all", "interval.ms", "10000").await;
@@ -63,7 +65,7 @@ async fn w16_pushed_metrics_are_shown_until_the_client_is_silent_for_three_inter
 
 #[tokio::test]
 async fn both_requests_are_answered_in_every_version_and_two_codecs_read_it() {
-    let node = Node::start().await;
+    let node = Node::with(WITH_A_PAGE).await;
     let mut client = node.client().await;
     each::<_, theirs::GetTelemetrySubscriptionsResponse>(
         &mut client,

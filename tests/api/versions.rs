@@ -175,7 +175,7 @@ async fn every_version_of_every_key_answers_and_two_codecs_read_it() {
     };
     each::<_, theirs::ApiVersionsResponse>(&mut client, 0, versions, |answer, version| {
         no_error(answer.error_code, version);
-        assert_eq!(answer.api_keys.len(), TABLE.len());
+        assert_eq!(answer.api_keys.len(), TABLE.iter().filter(|row| row.only_if.is_none()).count());
     })
     .await;
 

@@ -69,12 +69,18 @@ const LOGINS: &[(&str, &str)] = &[
     ("jackdaw.sasl.jaas.file", "tests/compare/logins.jaas"),
 ];
 
+/// The setting of scripts that say `broker telemetry`: the metrics of clients are shown on a page.
+const PAGE_OF_METRICS: (&str, &str) = ("jackdaw.http.listener", "localhost:0");
+
 /// All settings of a script, of which its line `broker` has some.
 fn settings_of(line: &str) -> Vec<(&str, &str)> {
     let (logins, others): (Vec<&str>, Vec<&str>) =
         line.split_whitespace().partition(|word| *word == "logins");
     let logins = logins.iter().flat_map(|_| LOGINS.iter().copied());
-    let others = others.into_iter().filter_map(|setting| setting.split_once('='));
+    let others = others.into_iter().filter_map(|setting| match setting {
+        "telemetry" => Some(PAGE_OF_METRICS),
+        _ => setting.split_once('='),
+    });
     SETTINGS.iter().copied().chain(logins).chain(others).collect()
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! every version of Fetch                 runs the file once for each version, `$v`; without it, once
 //! broker group.max.size=9 …              settings of the broker beside those of all scripts; `logins` stands for those
-//!                                        of LOGINS in main.rs, `telemetry` for a plugin of Kafka's
+//!                                        of LOGINS in main.rs, `telemetry` for what takes metrics of clients
 //! reason batches: Only whole batches …   differences below may name it: `| @batches`
 //! topic t$v 2 retention.ms=1000          created and waited for; its id is `$t.id`
 //! delete t$v                             deleted and waited for

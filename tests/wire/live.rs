@@ -120,7 +120,8 @@ async fn calm(address: &str) {
     socket.write_all(&calm_frame()).await.expect("the broker reads");
     let frame = read_frame(&mut socket).await.expect("an answer");
     let answer: ApiVersionsResponse = decode(frame.slice(4..), 0).expect("an answer that can be read");
-    assert_eq!((answer.error_code, answer.api_keys.len()), (0, TABLE.len()));
+    let served = TABLE.iter().filter(|row| row.only_if.is_none()).count();
+    assert_eq!((answer.error_code, answer.api_keys.len()), (0, served));
 }
 
 fn calm_frame() -> Vec<u8> {

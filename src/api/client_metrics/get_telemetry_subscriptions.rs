@@ -9,7 +9,7 @@ use crate::time;
 
 impl Handler for GetTelemetrySubscriptionsRequest {
     const GAPS: &'static [&'static str] = &[
-        "It is always served; Kafka advertises it and PushTelemetry only with a plugin that receives the metrics. Here they are on `/metrics`.",
+        "It is served where `/metrics` is, which shows the metrics (`--http`), and so is PushTelemetry. Kafka serves both with a plugin that receives the metrics.",
     ];
 
     async fn handle(self, ctx: Context) -> Reply<GetTelemetrySubscriptionsResponse> {
