@@ -26,6 +26,7 @@ mod produce;
 mod queued;
 mod replicas;
 pub mod requests;
+mod rights;
 #[cfg(feature = "security")]
 pub mod sasl;
 pub mod session;

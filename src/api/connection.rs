@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::rights::Rights;
 use super::session::Session;
 use crate::budget::ConnectionId;
 use crate::config::Listener;
@@ -22,6 +23,8 @@ pub struct ConnectionInfo {
     /// The client's name from its ApiVersions request, if there was one.
     pub software: OnceLock<ClientSoftware>,
     pub session: Session,
+    /// The decisions of the authorizer so far. They hold for the whole connection, whose client and address stay.
+    pub(super) rights: Rights,
     /// The members of groups that use the connection, while there are quotas: group and member id.
     members: Mutex<VecDeque<(String, String)>>,
     /// The exchange of a login.
@@ -59,6 +62,7 @@ impl ConnectionInfo {
             listener,
             software: OnceLock::new(),
             session: Session::anonymous(),
+            rights: Rights::default(),
             members: Mutex::default(),
             #[cfg(feature = "security")]
             login: super::sasl::Login::default(),

@@ -212,10 +212,14 @@ struct Asker<'a> {
 
 impl Asker<'_> {
     fn may(&self, operation: Operation, resource: Resource<'_>) -> bool {
-        let ConnectionInfo { session, peer, .. } = self.connection;
+        let ConnectionInfo { session, peer, rights, .. } = self.connection;
+        let Some(principal) = session.principal() else { return false };
         let authorizer = &self.services.authorizer;
-        let is_allowed = |principal| authorizer.allows(principal, peer.ip(), operation, resource);
-        session.principal().is_some_and(is_allowed)
+        let ask = || authorizer.allows(principal, peer.ip(), operation, resource);
+        match authorizer.version() {
+            Some(version) => rights.on(version, operation, resource, ask),
+            None => ask(),
+        }
     }
 
     /// Fails without the right.

@@ -2,7 +2,6 @@
 //! without any of them for a resource it is refused, or allowed with `allow.everyone.if.no.acl.found`.
 
 mod filter;
-pub mod host;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -111,7 +110,7 @@ fn of_client<'a>(
 ) -> impl Iterator<Item = (Permission, AclOperation)> + 'a {
     let of = [client.principal.as_str(), EVERYONE];
     let of = of.into_iter().filter_map(|principal| grants.get(principal)).flat_map(|grants| grants.iter());
-    let here = of.filter(move |grant| host::matches(&grant.host, client.host));
+    let here = of.filter(move |grant| grant.host.matches(client.host));
     here.map(|grant| (grant.permission, grant.operation))
 }
 

@@ -111,6 +111,12 @@ pub trait Authorizer: Send + Sync {
 
     /// Whether there may be a topic that the principal may carry out the operation on.
     fn allows_on_any_topic(&self, principal: &Principal, host: IpAddr, operation: Operation) -> bool;
+
+    /// A number that changes whenever a decision may change. Decisions that are asked for afterwards may be remembered
+    /// as long as it stays the same; with `None` none is remembered.
+    fn version(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Allows everything, as Kafka does without an authorizer.

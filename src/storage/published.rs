@@ -35,6 +35,8 @@ pub(super) struct Published {
     /// The SCRAM credentials of users.
     credentials: RwLock<Credentials>,
     acls: RwLock<StoredAcls>,
+    /// How often the access control lists were replaced.
+    acls_version: AtomicU64,
     tokens: RwLock<Tokens>,
     /// The broker's current settings: those from its start, overridden by the stored ones.
     live: LiveSettings,
@@ -93,6 +95,7 @@ impl Published {
             has_quotas: AtomicBool::new(false),
             credentials: RwLock::default(),
             acls: RwLock::default(),
+            acls_version: AtomicU64::new(0),
             tokens: RwLock::default(),
             live,
             clocks,
@@ -154,6 +157,16 @@ impl Published {
 
     pub(super) fn acls(&self) -> StoredAcls {
         self.acls.read().ignoring_poison().clone()
+    }
+
+    /// Looks at the access control lists without a copy. Must not wait.
+    pub(super) fn with_acls<T>(&self, look: impl FnOnce(&StoredAcls) -> T) -> T {
+        look(&self.acls.read().ignoring_poison())
+    }
+
+    /// Grows whenever the access control lists change. Lists that are read afterwards are at least as new.
+    pub(super) fn acls_version(&self) -> u64 {
+        self.acls_version.load(Ordering::Acquire)
     }
 
     pub(super) fn tokens(&self) -> Tokens {
@@ -232,6 +245,7 @@ impl Published {
 
     fn show_acls(&self, shard: &Shard) {
         replace(&self.acls, shard.acls().clone());
+        self.acls_version.fetch_add(1, Ordering::Release);
     }
 
     fn show_tokens(&self, shard: &Shard) {

@@ -231,6 +231,16 @@ impl Store {
         self.0.published.acls()
     }
 
+    /// Looks at the access control lists without a copy. Must not wait.
+    pub fn with_acls<T>(&self, look: impl FnOnce(&StoredAcls) -> T) -> T {
+        self.0.published.with_acls(look)
+    }
+
+    /// Grows whenever the access control lists change. Lists that are read afterwards are at least as new.
+    pub fn acls_version(&self) -> u64 {
+        self.0.published.acls_version()
+    }
+
     /// The delegation tokens.
     pub fn tokens(&self) -> Tokens {
         self.0.published.tokens()

@@ -1,10 +1,13 @@
 //! Access control lists (ACLs): bindings, and the ordered collection of all of them.
 
+pub mod host;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::host::Host;
 use super::{SharedMap, SharedSet};
 
 /// A number of Kafka's with names for its values. A value that has no name here can be stored as well, because a later
@@ -101,7 +104,7 @@ pub struct AclBinding {
 /// The rest of a binding beside its resources and its principal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant {
-    pub host: Arc<str>,
+    pub host: Host,
     pub operation: AclOperation,
     pub permission: Permission,
 }
@@ -221,7 +224,7 @@ impl Acls {
 impl Grant {
     fn of(binding: &AclBinding) -> Grant {
         Grant {
-            host: Arc::clone(&binding.host),
+            host: Host::new(Arc::clone(&binding.host)),
             operation: binding.operation,
             permission: binding.permission,
         }
@@ -249,7 +252,7 @@ fn bindings<'a>(
             pattern_type,
             name: Arc::clone(name),
             principal: Arc::clone(principal),
-            host: Arc::clone(&grant.host),
+            host: Arc::clone(grant.host.text()),
             operation: grant.operation,
             permission: grant.permission,
         })

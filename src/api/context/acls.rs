@@ -26,15 +26,21 @@ impl Authorizer for StandardAuthorizer {
         operation: Operation,
         resource: Resource<'_>,
     ) -> bool {
-        let acls = self.store.acls();
-        let policy = Policy { acls: acls.all(), rules: &self.rules };
-        policy.allows(Client { principal, host }, operation, resource)
+        self.store.with_acls(|acls| {
+            let policy = Policy { acls: acls.all(), rules: &self.rules };
+            policy.allows(Client { principal, host }, operation, resource)
+        })
     }
 
     fn allows_on_any_topic(&self, principal: &Principal, host: IpAddr, operation: Operation) -> bool {
-        let acls = self.store.acls();
-        let policy = Policy { acls: acls.all(), rules: &self.rules };
-        policy.allows_on_any_topic(Client { principal, host }, operation)
+        self.store.with_acls(|acls| {
+            let policy = Policy { acls: acls.all(), rules: &self.rules };
+            policy.allows_on_any_topic(Client { principal, host }, operation)
+        })
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.store.acls_version())
     }
 }
 
@@ -46,16 +52,18 @@ impl Context {
 
     /// Whether the client may carry out an operation on any topic, whether or not that exists.
     pub(super) fn may_on_any_topic(&self, operation: Operation) -> bool {
-        let host = self.connection.peer.ip();
-        let authorizer = &self.services.authorizer;
-        let is_allowed = |principal| authorizer.allows_on_any_topic(principal, host, operation);
-        self.connection.session.principal().is_some_and(is_allowed)
+        let Some(principal) = self.connection.session.principal() else { return false };
+        let (authorizer, host) = (&self.services.authorizer, self.connection.peer.ip());
+        let ask = || authorizer.allows_on_any_topic(principal, host, operation);
+        match authorizer.version() {
+            Some(version) => self.connection.rights.on_any_topic(version, operation, ask),
+            None => ask(),
+        }
     }
 
     /// The memory and the number of all access control lists.
     pub fn weigh_acls(&self) -> (usize, usize) {
-        let acls = self.services.store.acls();
-        (acls.bytes(), acls.all().len())
+        self.services.store.with_acls(|acls| (acls.bytes(), acls.all().len()))
     }
 }
 

@@ -6,9 +6,9 @@ use crate::api::error::{ErrorCode, Refusal};
 use crate::api::{Handler, Reply};
 use crate::kernel::weigh_acl;
 use crate::protocol::messages::{AclCreation, AclCreationResult, CreateAclsRequest, CreateAclsResponse};
-use crate::security::acl::{CLUSTER_NAME, host};
+use crate::security::acl::CLUSTER_NAME;
 use crate::types::AclBinding;
-use crate::types::acl::{AclOperation, PatternType, Permission, ResourceType};
+use crate::types::acl::{AclOperation, PatternType, Permission, ResourceType, host};
 
 impl Handler for CreateAclsRequest {
     const GAPS: &'static [&'static str] =

@@ -2,8 +2,26 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 const EVERY_HOST: &str = "*";
+
+/// The host of a binding. The text is parsed once, and compared with the addresses of clients often.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    text: Arc<str>,
+    /// Follows from the text, so it does not change the order.
+    addresses: Addresses,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Addresses {
+    Every,
+    /// The text is a name, or a range that cannot be parsed.
+    Nothing,
+    One(IpAddr),
+    Range(Range),
+}
 
 /// Fails with Kafka's words if a binding with this host must not be stored. As in Kafka, a name is stored, though it
 /// matches no address.
@@ -18,21 +36,38 @@ pub fn check(host: &str) -> Result<(), String> {
     range.map(drop).map_err(|why| format!("Invalid CIDR notation '{host}': {why}"))
 }
 
-/// Whether the host of a binding is or contains an address.
-pub(super) fn matches(host: &str, address: IpAddr) -> bool {
-    if host == EVERY_HOST {
-        return true;
+impl Host {
+    pub fn new(text: Arc<str>) -> Host {
+        let addresses = if &*text == EVERY_HOST {
+            Addresses::Every
+        } else if text.contains('/') {
+            text.parse().map_or(Addresses::Nothing, Addresses::Range)
+        } else {
+            let address = text.parse::<IpAddr>();
+            address.map_or(Addresses::Nothing, |address| Addresses::One(address.to_canonical()))
+        };
+        Host { text, addresses }
     }
-    // An IPv4 client of an IPv6 socket is an IPv4 client.
-    let address = address.to_canonical();
-    if host.contains('/') {
-        return host.parse::<Range>().is_ok_and(|range| range.contains(address));
+
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
-    host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical() == address)
+
+    /// Whether the host is or contains an address.
+    pub fn matches(&self, address: IpAddr) -> bool {
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let address = address.to_canonical();
+        match self.addresses {
+            Addresses::Every => true,
+            Addresses::Nothing => false,
+            Addresses::One(one) => one == address,
+            Addresses::Range(range) => range.contains(address),
+        }
+    }
 }
 
 /// A range of addresses. As in Kafka, bits of the host may be set: `127.0.0.1/8` is all of `127.0.0.0/8`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Range {
     address: IpAddr,
     bits: u32,
@@ -104,7 +139,7 @@ mod tests {
     use super::*;
 
     fn is_inside(host: &str, address: &str) -> bool {
-        matches(host, address.parse().unwrap())
+        Host::new(host.into()).matches(address.parse().unwrap())
     }
 
     #[test]
