@@ -21,6 +21,11 @@ use crate::types::IgnorePoison;
 
 /// A peer that was active within this time is not disconnected to free memory.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A peer is active if it moves this part of the bytes that it holds. Fewer bytes do not prolong [`PATIENCE`]: a peer
+/// that moves one byte now and then would hold its memory for ever.
+const ACTIVE_PART: usize = 32;
+/// A peer that holds much is active if it moves this many bytes, because its network may be slow.
+const ACTIVE_BYTES: usize = 64 << 10;
 /// One eighth: the part of a budget that large requests leave to small ones, and the part that is freed
 /// at a time.
 const EIGHTH: usize = 8;
@@ -67,7 +72,11 @@ struct State {
 struct Peer {
     connection: ConnectionId,
     bytes: usize,
-    moved: Moment,
+    /// The most bytes that it has held in this wait.
+    most: usize,
+    /// The time when it was active last, and the bytes that it has moved since.
+    active: Moment,
+    moved: usize,
     shed: bool,
     waker: Waker,
 }
@@ -252,11 +261,11 @@ impl State {
         for peer in self.peers.values_mut() {
             if peer.shed {
                 room += peer.bytes;
-            } else if peer.connection != asking && peer.moved.elapsed() >= PATIENCE {
+            } else if peer.connection != asking && peer.active.elapsed() >= PATIENCE {
                 idle.push(peer);
             }
         }
-        idle.sort_by_key(|peer| peer.moved);
+        idle.sort_by_key(|peer| peer.active);
         for peer in idle {
             if room >= bytes {
                 break;
@@ -269,13 +278,28 @@ impl State {
 }
 
 impl Awaited {
-    /// Records that the peer was active just now, and that `bytes` are held until it is active again.
-    pub fn moved(&mut self, bytes: usize, waker: &Waker) {
+    /// Records that the peer has sent or read `moved` bytes, and that `held` are held until it goes on. A wait that
+    /// begins gives it the whole [`PATIENCE`].
+    pub fn moved(&mut self, moved: usize, held: usize, waker: &Waker) {
         let connection = self.connection;
-        let peer = Peer { connection, bytes, moved: Moment::now(), shed: false, waker: waker.clone() };
         let mut state = self.budget.state();
         let place = *self.place.get_or_insert_with(|| state.take_turn());
-        state.peers.insert(place, peer);
+        let peer = state.peers.entry(place).or_insert_with(|| Peer {
+            connection,
+            bytes: 0,
+            most: 0,
+            active: Moment::now(),
+            moved: 0,
+            shed: false,
+            waker: waker.clone(),
+        });
+        peer.bytes = held;
+        peer.most = peer.most.max(held);
+        peer.moved = peer.moved.saturating_add(moved);
+        peer.waker.clone_from(waker);
+        if peer.moved >= (peer.most / ACTIVE_PART).clamp(1, ACTIVE_BYTES) {
+            (peer.active, peer.moved, peer.shed) = (Moment::now(), 0, false);
+        }
     }
 
     /// Records that nothing waits for the peer any more.
@@ -628,15 +652,51 @@ mod tests {
         let _held = budget.charge_at_once(1000);
         let mut peers = [1, 2, 3, 4].map(|connection| budget.awaited(connection));
         for connection in [3, 1, 2] {
-            peers[connection - 1].moved(60, Waker::noop());
+            peers[connection - 1].moved(0, 60, Waker::noop());
             crate::time::sleep(Duration::from_secs(3)).await;
         }
-        peers[3].moved(60, Waker::noop());
+        peers[3].moved(0, 60, Waker::noop());
         assert!(budget.charge(9, 100, Waker::noop()).is_none());
         let shed: Vec<usize> = (1..5).filter(|connection| peers[connection - 1].is_shed()).collect();
         assert_eq!(shed, [1, 3]);
         // Charged again: the bytes that the closed peers will release are counted.
         assert!(budget.charge(9, 100, Waker::noop()).is_none());
         assert!(!peers[1].is_shed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_moves_one_byte_at_a_time_is_not_active() {
+        const HELD: usize = 1 << 20;
+        let budget = Budget::new(HELD);
+        let _held = budget.charge_at_once(HELD);
+        for (bytes_each_second, is_shed) in
+            [(1, true), (HELD / ACTIVE_PART / 4, true), (HELD / ACTIVE_PART, false), (HELD, false)]
+        {
+            let mut peer = budget.awaited(1);
+            peer.moved(0, HELD, Waker::noop());
+            for _ in 0..10 {
+                crate::time::sleep(Duration::from_secs(1)).await;
+                peer.moved(bytes_each_second, HELD, Waker::noop());
+                // Another connection waits for memory all the time.
+                assert!(budget.charge(9, 100, Waker::noop()).is_none());
+            }
+            assert_eq!(peer.is_shed(), is_shed, "{bytes_each_second} bytes each second");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_with_much_memory_is_active_at_the_speed_of_a_slow_network() {
+        const HELD: usize = 100 << 20;
+        let budget = Budget::new(HELD);
+        let _held = budget.charge_at_once(HELD);
+        for (bytes, is_shed) in [(ACTIVE_BYTES - 1, true), (ACTIVE_BYTES, false)] {
+            let mut peer = budget.awaited(1);
+            peer.moved(0, HELD, Waker::noop());
+            crate::time::sleep(PATIENCE - Duration::from_millis(1)).await;
+            peer.moved(bytes, HELD, Waker::noop());
+            crate::time::sleep(Duration::from_millis(1)).await;
+            assert!(budget.charge(9, 100, Waker::noop()).is_none());
+            assert_eq!(peer.is_shed(), is_shed, "{bytes}");
+        }
     }
 }

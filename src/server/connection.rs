@@ -96,8 +96,10 @@ pub(super) struct Connection<S> {
     active: Moment,
     /// Set while the rest of a frame is awaited.
     pace: Option<Pace>,
-    /// The time when the socket last accepted bytes of a response.
-    wrote: Moment,
+    /// While the peer is slow: the time since which it has read too little, and the bytes that the socket has accepted
+    /// since then.
+    stalled: Moment,
+    written: u64,
 }
 
 /// The work for a connection in one turn.
@@ -200,7 +202,8 @@ impl<S: Socket> Connection<S> {
             timer: Timer::at(now.after(shared.limits.idle)),
             active: now,
             pace: None,
-            wrote: now,
+            stalled: now,
+            written: 0,
             shared,
         }
     }
@@ -546,10 +549,10 @@ impl<S: Socket> Connection<S> {
         while !self.output.is_empty() {
             match self.output.poll_write(&mut self.socket, context) {
                 Poll::Ready(written) => {
-                    written?;
-                    self.wrote = Moment::now();
+                    let written = written?;
                     if self.peer_is_slow {
-                        self.unread.moved(self.output.memory(), context.waker());
+                        self.peer_reads(written);
+                        self.unread.moved(written, self.output.memory(), context.waker());
                     }
                     moved = true;
                 }
@@ -578,11 +581,19 @@ impl<S: Socket> Connection<S> {
     fn peer_stalls(&mut self, context: &mut Context<'_>) {
         if !self.peer_is_slow {
             self.peer_is_slow = true;
-            self.wrote = Moment::now();
+            (self.stalled, self.written) = (Moment::now(), 0);
             let memory = self.output.memory() + self.socket.kept().outgoing;
-            self.unread.moved(memory, context.waker());
+            self.unread.moved(0, memory, context.waker());
         }
         self.charge_kept(context);
+    }
+
+    /// A slow peer gets more time once it has read enough. Single bytes do not prolong the time.
+    fn peer_reads(&mut self, bytes: usize) {
+        self.written = self.written.saturating_add(bytes as u64);
+        if self.written >= self.shared.limits.pace_bytes {
+            (self.stalled, self.written) = (Moment::now(), 0);
+        }
     }
 
     fn peer_caught_up(&mut self) {
@@ -632,16 +643,16 @@ impl<S: Socket> Connection<S> {
         if before == kept {
             return;
         }
-        if before.sent < kept.sent {
-            self.wrote = Moment::now();
-        }
         held.incoming.set(kept.incoming);
         held.outgoing.set(kept.outgoing);
         if kept.incoming >= KEPT_LEAST {
-            held.awaited.moved(kept.incoming, context.waker());
+            let moved = before.incoming.abs_diff(kept.incoming);
+            held.awaited.moved(moved, kept.incoming, context.waker());
         } else {
             held.awaited.settle();
         }
+        let sent = usize::try_from(kept.sent.saturating_sub(before.sent));
+        self.peer_reads(sent.unwrap_or(usize::MAX));
     }
 
     /// Whether a request has begun to arrive that cannot be read yet.
@@ -697,7 +708,7 @@ impl<S: Socket> Connection<S> {
             due = due.min(pace.since.after(limits.pace_window));
         }
         if self.peer_is_slow {
-            due = due.min(self.wrote.after(limits.write_stall));
+            due = due.min(self.stalled.after(limits.write_stall));
         }
         if self.wants_room {
             due = due.min(Moment::now().after(ASK_AGAIN));
@@ -713,7 +724,7 @@ impl<S: Socket> Connection<S> {
 
     fn overdue(&mut self) -> Option<End> {
         let limits = &self.shared.limits;
-        if self.peer_is_slow && self.wrote.elapsed() >= limits.write_stall {
+        if self.peer_is_slow && self.stalled.elapsed() >= limits.write_stall {
             return Some(End::NotReading);
         }
         if let Some(pace) = &mut self.pace

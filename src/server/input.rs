@@ -155,6 +155,15 @@ impl Input {
         expected: Expected,
         context: &mut Context<'_>,
     ) -> Result<NextFrame, FrameError> {
+        let next = self.next_frame(expected, context)?;
+        // Bytes alone do not end the wait for a small request. Without memory the peer cannot go on.
+        if self.large.is_some() || !matches!(next, NextFrame::NeedsBytes) {
+            self.small_waits.settle();
+        }
+        Ok(next)
+    }
+
+    fn next_frame(&mut self, expected: Expected, context: &mut Context<'_>) -> Result<NextFrame, FrameError> {
         if self.large.is_some() {
             return Ok(self.next_large());
         }
@@ -194,7 +203,7 @@ impl Input {
         self.read.advance(here);
         if here < length {
             // A client that sends only the beginning also holds memory.
-            self.large_waits.moved(charge.bytes(), context.waker());
+            self.large_waits.moved(0, charge.bytes(), context.waker());
         }
         self.large = Some(Large { bytes, declared: length, factor, charge });
         self.any_frame = true;
@@ -253,15 +262,17 @@ impl Input {
         match (&read, &self.large) {
             (Poll::Ready(Ok(bytes)), large) => {
                 self.arrived += *bytes as u64;
-                self.small_waits.settle();
+                if self.small_waits.is_waiting() {
+                    self.small_waits.moved(*bytes, self.grown.bytes(), context.waker());
+                }
                 if let Some(large) = large.as_ref().filter(|large| large.bytes.len() < large.declared) {
-                    self.large_waits.moved(large.charge.bytes(), context.waker());
+                    self.large_waits.moved(*bytes, large.charge.bytes(), context.waker());
                 }
             }
             // The rest of a small request is awaited.
             (Poll::Pending, None) if self.grown.bytes() > 0 && !self.read.is_empty() => {
                 if !self.small_waits.is_waiting() {
-                    self.small_waits.moved(self.grown.bytes(), context.waker());
+                    self.small_waits.moved(0, self.grown.bytes(), context.waker());
                 }
             }
             (Poll::Pending | Poll::Ready(Err(_)), _) => {}

@@ -289,6 +289,30 @@ async fn half_a_request_that_does_not_move_makes_room_for_one_that_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_comes_byte_by_byte_makes_room_for_one_that_moves() {
+    // A large request, and a small one that lies in the read buffer.
+    for (key, length, sent, size) in
+        [(OVERLAPPING, 250 << 10, 249 << 10, 20_000), (ORDINARY, 14 << 10, 1 << 10, 14 << 10)]
+    {
+        let stage = budgets(32 << 10, 256 << 10);
+        let mut hoarder = stage.connect();
+        hoarder.send(&promise(key, length)).await;
+        hoarder.send(&vec![0; sent]).await;
+        settle().await;
+        let gate = Gate::new();
+        let mut good = stage.connect();
+        good.send(&large(ORDINARY, "now", &gate, size)).await;
+        for _ in 0..5 {
+            pass(Duration::from_secs(1)).await;
+            // It fails once the connection is closed.
+            let _ = hoarder.stream.write_all(&[0]).await;
+        }
+        assert_eq!(good.answer().await.0, 1);
+        assert_eq!(hoarder.end().await, End::MadeRoom);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_bytes_of_a_large_request_make_room_for_one_that_moves() {
     let stage = budgets(64 << 10, 256 << 10);
     let mut hoarders = Vec::new();
@@ -365,6 +389,43 @@ async fn answers_that_nobody_reads_make_room_for_those_that_are_read() {
     // Closing one was enough: it held more than the new request needs.
     assert_eq!(stuck.rest().await.1, End::MadeRoom);
     assert!(!stuck_too.served.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_read_byte_by_byte_makes_room_for_one_that_is_read() {
+    let stage = Stage::with(|shared| shared.answers = Budget::new(LARGE_ANSWER));
+    let gate = Gate::new();
+    let mut stuck = stage.connect_through(4 << 10);
+    stuck.send(&ask(BULKY, 1, "large", &gate)).await;
+    settle().await;
+    let mut good = stage.connect();
+    good.send(&ask(BULKY, 2, "now", &gate)).await;
+    for _ in 0..5 {
+        pass(Duration::from_secs(1)).await;
+        stuck.stream.read_exact(&mut [0]).await.unwrap();
+    }
+    assert_eq!(good.answer().await.0, 2);
+    assert_eq!(stuck.rest().await.1, End::MadeRoom);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_byte_by_byte_is_given_up() {
+    let stage = Stage::new();
+    let mut client = stage.connect_through(4 << 10);
+    client.send(&ask(ORDINARY, 1, "large", &Gate::new())).await;
+    for _ in 0..60 {
+        pass(Duration::from_secs(1)).await;
+        client.stream.read_exact(&mut [0]).await.unwrap();
+    }
+    assert_eq!(client.rest().await.1, End::NotReading);
+
+    let mut slow = stage.connect_through(4 << 10);
+    slow.send(&ask(ORDINARY, 1, "large", &Gate::new())).await;
+    for _ in 0..9 {
+        pass(Duration::from_secs(59)).await;
+        slow.stream.read_exact(&mut [0; 30 << 10]).await.unwrap();
+    }
+    assert!(!slow.served.is_finished(), "it reads enough");
 }
 
 /// A request of at least `size` bytes, most of them in the client id.
