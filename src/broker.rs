@@ -380,7 +380,8 @@ impl Builder {
 /// The users of PLAIN of all listeners, and those with SCRAM credentials, as they are at each login.
 #[cfg(feature = "security")]
 fn logins_of_http(services: &Arc<Services>, store: Store) -> Logins {
-    let (of_users, of_delay) = (Arc::clone(services), Arc::clone(services));
+    let (of_users, of_delay, counts) =
+        (Arc::clone(services), Arc::clone(services), Arc::clone(&services.logins));
     let known = move |user: &str| {
         let settings = of_users.settings();
         let plain = settings.logins.values().filter_map(|logins| logins.plain_users.get(user).cloned());
@@ -389,7 +390,8 @@ fn logins_of_http(services: &Arc<Services>, store: Store) -> Logins {
         let scram = scram.filter_map(|(number, one)| Some((ScramHash::numbered(*number)?, one.clone())));
         KnownUser { passwords: plain.collect(), scram: scram.collect() }
     };
-    Logins::new(known, move || of_delay.settings().login_failure_delay)
+    let delay = move || of_delay.settings().login_failure_delay;
+    Logins::new(known, delay, move |has_succeeded| counts.count_http(has_succeeded))
 }
 
 fn warn_of_strangers(settings: &BrokerSettings) {
@@ -671,6 +673,12 @@ mod tests {
         assert!(is_served().await && is_served().await);
         assert!(get(&broker, "/metrics").await.starts_with("HTTP/1.1 401 "));
         assert!(get(&broker, "/readyz").await.starts_with("HTTP/1.1 200 "));
+        // One request failed, and two were served before this one.
+        let page = get(&broker, &metrics).await;
+        for row in ["outcome=\"succeeded\"} 3", "outcome=\"failed\"} 1"] {
+            let row = format!("jackdaw_logins_total{{listener=\"HTTP\",mechanism=\"BASIC\",{row}");
+            assert!(page.lines().any(|line| line == row), "{row}:\n{page}");
+        }
         broker.store.alter_credentials(change(None)).await.unwrap();
         assert!(!is_served().await);
     }

@@ -401,7 +401,7 @@ mod tests {
             "ann" => KnownUser { passwords: vec![Secret::new("pencil")], scram: vec![] },
             _ => KnownUser::default(),
         };
-        let logins = Some(Logins::new(known, || Duration::ZERO));
+        let logins = Some(Logins::new(known, || Duration::ZERO, |_| {}));
         Sources { logins, ..sources(troubles) }
     }
 

@@ -18,6 +18,8 @@ pub struct Logins {
     known: Box<dyn Fn(&str) -> KnownUser + Send + Sync>,
     /// The time for which a failed login waits for its answer.
     delay: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// Counts a login, by its success.
+    count: Box<dyn Fn(bool) + Send + Sync>,
     last: LastRight,
     checks: Semaphore,
 }
@@ -26,10 +28,12 @@ impl Logins {
     pub fn new(
         known: impl Fn(&str) -> KnownUser + Send + Sync + 'static,
         delay: impl Fn() -> Duration + Send + Sync + 'static,
+        count: impl Fn(bool) + Send + Sync + 'static,
     ) -> Logins {
         Logins {
             known: Box::new(known),
             delay: Box::new(delay),
+            count: Box::new(count),
             last: LastRight::new(),
             checks: Semaphore::new(CHECKS),
         }
@@ -41,6 +45,7 @@ impl Logins {
         let login = Login::parse(header).ok_or(Refused::NoLogin)?;
         let known = (self.known)(&login.user);
         if self.last.is(&login.user, header, &known) {
+            (self.count)(true);
             return Ok(());
         }
         // Held while a failed login waits, too: nobody can try passwords faster with more connections.
@@ -49,8 +54,10 @@ impl Logins {
         let checked = spawn_blocking(move || login.is_right(&known).then_some(known)).await;
         if let Ok(Some(known)) = checked {
             self.last.set(&user, header, known);
+            (self.count)(true);
             return Ok(());
         }
+        (self.count)(false);
         time::sleep((self.delay)()).await;
         Err(Refused::Wrong { user })
     }

@@ -68,11 +68,12 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "jackdaw_logins",
         &["listener", "mechanism", "outcome"],
-        "Logins of clients by SASL, repeated ones included: `succeeded` or `failed`.",
+        "Logins of clients by SASL, repeated ones included, and requests to the HTTP port with a user and a password \
+         (listener `HTTP`, mechanism `BASIC`): `succeeded` or `failed`.",
         |look, rows| {
             for ((listener, mechanism), logins) in look.broker.first().services.logins.all() {
                 for (outcome, count) in [("succeeded", logins.succeeded), ("failed", logins.failed)] {
-                    rows.counter(&[(&listener).into(), mechanism.name().into(), outcome.into()], count)?;
+                    rows.counter(&[(&listener).into(), mechanism.into(), outcome.into()], count)?;
                 }
             }
             Ok(())
