@@ -16,6 +16,7 @@ mod groups;
 mod members;
 mod placement;
 mod remembered;
+mod tokens;
 mod transactions;
 
 const TOPIC: TopicId = crate::types::Uuid([7; 16]);
@@ -412,6 +413,10 @@ impl Random {
         (0..self.below(3)).map(|_| change(self)).collect()
     }
 
+    fn token_id(&mut self) -> String {
+        ["t", "u", "v"][self.below(3) as usize].to_owned()
+    }
+
     fn bindings(&mut self) -> Vec<AclBinding> {
         (0..self.below(4)).map(|_| acls::binding(["a", "b"][self.below(2) as usize], "User:a")).collect()
     }
@@ -474,6 +479,17 @@ impl Random {
                 };
                 Command::AlterCredentials { changes: vec![change] }
             }
+            25 => match self.below(3) {
+                0 => Command::CreateToken {
+                    id: self.token_id(),
+                    token: Box::new(tokens::token(at(self.below(9) as i64))),
+                },
+                1 => {
+                    let expires = (self.below(2) == 0).then(|| at(self.below(9) as i64));
+                    Command::ChangeToken { id: self.token_id(), expires }
+                }
+                _ => Command::ExpireTokens { now: at(self.below(9) as i64) },
+            },
             23 => Command::AddAcls { bindings: self.bindings() },
             24 => Command::RemoveAcls { bindings: self.bindings() },
             17 => Command::ClockTrusted,

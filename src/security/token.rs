@@ -13,10 +13,18 @@ use crate::types::{ScramCredential, ScramHash, Secret};
 /// As in Kafka: an HMAC needs no more, because nobody can guess it.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).expect("a number from one on");
 
-/// The HMAC of a token: HMAC-SHA-512.
-pub fn hmac(secret: &Secret, id: &str) -> Secret {
-    let key = hmac::Key::new(hmac::HMAC_SHA512, secret.bytes());
-    Secret::new(hmac::sign(&key, id.as_bytes()).as_ref())
+/// The secret of the broker, prepared for the HMACs of many tokens: HMAC-SHA-512.
+pub struct TokenKey(hmac::Key);
+
+impl TokenKey {
+    pub fn new(secret: &Secret) -> TokenKey {
+        TokenKey(hmac::Key::new(hmac::HMAC_SHA512, secret.bytes()))
+    }
+
+    /// The HMAC of the token with this id.
+    pub fn hmac(&self, id: &str) -> Secret {
+        Secret::new(hmac::sign(&self.0, id.as_bytes()).as_ref())
+    }
 }
 
 /// A digest of an HMAC, to find the token of an HMAC.
@@ -43,8 +51,9 @@ mod tests {
         // Computed with the library of Python.
         let expected = "hN0Q+up58LFYiW43lDkUYHJg2gkUDj2wAezUOVeWUphv\
                         S+4+THI4IqowrtK3QMh0kbWY2uejwiMlbTgS0deOLw==";
-        assert_eq!(password(&hmac(&Secret::new("secret"), "PmRVkQrBTvGQc7Vd9BbdTA")), expected);
-        assert_ne!(hmac(&Secret::new("other"), "id"), hmac(&Secret::new("secret"), "id"));
+        let [key, other] = ["secret", "other"].map(|secret| TokenKey::new(&Secret::new(secret)));
+        assert_eq!(password(&key.hmac("PmRVkQrBTvGQc7Vd9BbdTA")), expected);
+        assert_ne!(other.hmac("id"), key.hmac("id"));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use jackdaw::protocol::messages::{
     RenewDelegationTokenRequest, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
 };
 use jackdaw::security::sasl::scram;
+use jackdaw::security::token::{self, TokenKey};
 use jackdaw::storage::Location;
 use jackdaw::time::Clock;
-use jackdaw::types::{DelegationToken, ScramHash, Timestamp};
+use jackdaw::types::{DelegationToken, ScramHash, Secret, Timestamp};
 
 use crate::harness::{Client, Node, code};
 
@@ -34,6 +35,10 @@ impl Stage {
     }
 
     async fn with(secret: &str) -> Stage {
+        Stage::with_settings(secret, &[]).await
+    }
+
+    async fn with_settings(secret: &str, more: &[(&str, &str)]) -> Stage {
         let clock = Clock::manual(Timestamp(START));
         let settings = [
             ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
@@ -42,6 +47,7 @@ impl Stage {
             ("connection.failed.authentication.delay.ms", "0"),
             ("delegation.token.secret.key", secret),
         ];
+        let settings = [&settings, more].concat();
         Stage { node: Node::timed(Location::Memory, &settings, clock.clone()).await, clock }
     }
 
@@ -205,6 +211,28 @@ async fn a_client_without_a_login_gets_no_tokens_and_without_a_secret_there_are_
     assert_eq!(create(&mut alice, -1).await.error_code, disabled);
     let all = DescribeDelegationTokenRequest { owners: None };
     assert_eq!(alice.call(3, all).await.error_code, disabled);
+}
+
+#[tokio::test]
+async fn a_client_sees_its_own_tokens_among_many_others_and_a_super_user_all() {
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let settings = [("authorizer.class.name", authorizer), ("super.users", "User:alice")];
+    let stage = Stage::with_settings("secret", &settings).await;
+    let (of_alice, mut ben) = (stage.token().await, stage.user("ben").await);
+    let of_ben = create(&mut ben, -1).await;
+    let stored = stage.node.store.tokens().get(&of_alice.token_id).cloned().unwrap();
+    let key = TokenKey::new(&Secret::new("secret"));
+    // More than are looked at without a pause.
+    for number in 0..600 {
+        let (id, owner) = (format!("{number:03}"), format!("User:{}", number % 3));
+        let hmac_digest = token::digest(key.hmac(&id).bytes());
+        let (requester, renewers) = (owner.clone(), Vec::new());
+        let other = DelegationToken { owner, requester, renewers, hmac_digest, ..stored.clone() };
+        stage.node.store.create_token(id, other).await.unwrap();
+    }
+    let seen_by_ben = described(&mut ben).await;
+    assert_eq!(seen_by_ben, [(of_ben.token_id, of_ben.expiry_timestamp_ms)]);
+    assert_eq!(described(&mut stage.user("alice").await).await.len(), 602);
 }
 
 #[tokio::test]

@@ -61,6 +61,10 @@ struct Counts {
     shrunk: u64,
     handed_on: u64,
     returned: u64,
+    tokens_created: u64,
+    tokens_renewed: u64,
+    tokens_removed: u64,
+    tokens_expired: u64,
 }
 
 impl Counts {
@@ -69,6 +73,7 @@ impl Counts {
         let Counts {
             refused, disk_errors, full, repeated, grown, altered, shrunk, handed_on, returned, ..
         } = self;
+        let Counts { tokens_created, tokens_renewed, tokens_removed, tokens_expired, .. } = self;
         let met = [
             acknowledged,
             unknown,
@@ -84,6 +89,10 @@ impl Counts {
             shrunk,
             handed_on,
             returned,
+            tokens_created,
+            tokens_renewed,
+            tokens_removed,
+            tokens_expired,
         ];
         assert!(met.iter().all(|count| **count > 20), "{self:?}");
     }
@@ -165,6 +174,10 @@ fn live(seed: u64, durability: Durability, counts: &mut Counts) {
         fs.heal();
         fs.set_capacity(None);
     }
+    counts.tokens_created += history.tokens.created;
+    counts.tokens_renewed += history.tokens.renewed;
+    counts.tokens_removed += history.tokens.removed;
+    counts.tokens_expired += history.tokens.expired;
 }
 
 fn step(
@@ -189,7 +202,7 @@ fn step(
     else {
         return;
     };
-    match random.below(28) {
+    match random.below(30) {
         0 => {
             topic.may_be_gone = true;
             if now(store.delete_topic(topic.id)).is_ok() {
@@ -240,6 +253,7 @@ fn step(
         }
         11 => alter(store, topic, number, counts),
         13 => static_member(store, history, number, counts),
+        14 | 15 => history.tokens.step(store, random, number),
         _ => append(store, &partition, log, random, number, counts),
     }
 }

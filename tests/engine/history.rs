@@ -11,6 +11,7 @@ use jackdaw::storage::{Partition, Store, Topic};
 use jackdaw::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use crate::disk::values;
+use crate::tokens::TokenHistory;
 
 /// The loss that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub struct History {
     /// The highest offset that the group tried to commit.
     pub tried_to_commit: i64,
     pub statics: StaticHistory,
+    pub tokens: TokenHistory,
 }
 
 /// A group with one static member, which comes back under a new member id again and again.
@@ -112,6 +114,7 @@ impl History {
         }
         self.check_offsets(store, promise, context);
         self.statics.check(store, promise, context);
+        self.tokens.check(store, promise, context);
     }
 }
 

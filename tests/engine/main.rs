@@ -21,4 +21,5 @@ mod repair;
 mod scrub;
 mod stories;
 mod targets;
+mod tokens;
 mod transactions;

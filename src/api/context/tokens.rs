@@ -1,6 +1,6 @@
 //! Delegation tokens: to administer them, and to log in with one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
 use super::Context;
@@ -9,15 +9,20 @@ use crate::kernel::weigh_token;
 use crate::security::operations::Operation;
 use crate::security::principal::{Forbidden, Principal, Resource, split};
 use crate::security::sasl::TokenLogin;
-use crate::security::token;
+use crate::security::token::{self, TokenKey};
 use crate::storage::StoreError;
 use crate::types::{DelegationToken, ScramHash, Secret, Timestamp};
+
+/// The memory that a listed token takes beside its names: the decoded and the encoded entry.
+const IN_ANSWER: usize = 512;
+/// The number of tokens that are looked at, or whose HMACs are computed, before other clients have their turn.
+const AT_ONCE: usize = 256;
 
 /// The delegation tokens, for a client that may ask for some of them.
 pub struct DelegationTokens<'a> {
     ctx: &'a Context,
     principal: &'a Principal,
-    secret: Secret,
+    key: TokenKey,
 }
 
 /// A delegation token.
@@ -60,7 +65,7 @@ impl Context {
         let principal = self.connection.session.principal().filter(|_| self.may_use_tokens());
         let principal = principal.ok_or(NoTokens::NotAllowed)?;
         let secret = self.services.settings().token_secret.clone().ok_or(NoTokens::Disabled)?;
-        Ok(DelegationTokens { ctx: self, principal, secret })
+        Ok(DelegationTokens { ctx: self, principal, key: TokenKey::new(&secret) })
     }
 
     /// The token of a client that logs in. Expired ones are unknown, and so are those of another secret.
@@ -68,19 +73,13 @@ impl Context {
         let secret = self.services.settings().token_secret.clone()?;
         let tokens = self.services.store.tokens();
         let token = tokens.get(id).filter(|token| !token.is_expired_at(self.now().time))?;
-        hmac_of(id, token, &secret)?;
+        hmac_of(id, token, &TokenKey::new(&secret))?;
         let credential = match hash {
             ScramHash::Sha256 => &token.sha_256,
             ScramHash::Sha512 => &token.sha_512,
         };
         let (_, owner) = split(&token.owner);
         Some(TokenLogin { owner: owner.to_owned(), expires: token.expires, credential: credential.clone() })
-    }
-
-    /// The memory and the number of all tokens.
-    pub fn weigh_tokens(&self) -> (usize, usize) {
-        let tokens = self.services.store.tokens();
-        (tokens.bytes(), tokens.iter().len())
     }
 }
 
@@ -89,8 +88,9 @@ impl DelegationTokens<'_> {
         self.principal
     }
 
-    pub fn secret(&self) -> &Secret {
-        &self.secret
+    /// The HMAC of a new token.
+    pub fn hmac(&self, id: &str) -> Secret {
+        self.key.hmac(id)
     }
 
     /// The token of an HMAC.
@@ -101,21 +101,47 @@ impl DelegationTokens<'_> {
     }
 
     /// The tokens that the client may see: its own, and those that it has the right to describe. With `owners`, only
-    /// those of one of them.
-    pub fn visible(&self, owners: Option<&HashSet<String>>) -> Vec<OneToken> {
+    /// those of one of them. The memory for the answer is held.
+    pub async fn visible(&self, owners: Option<&HashSet<String>>) -> Vec<OneToken> {
         let tokens = self.ctx.services.store.tokens();
-        let visible = tokens.iter().filter(|(id, token)| {
+        let mut describable: HashMap<&str, bool> = HashMap::new();
+        let mut visible = Vec::new();
+        for (at, (id, token)) in tokens.iter().enumerate() {
+            if at % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             let is_asked_for = owners.is_none_or(|owners| token.concerned().any(|one| owners.contains(one)));
-            is_asked_for
-                && (token.concerns(self.principal.as_str())
-                    || self.ctx.may(Operation::Describe, Resource::DelegationToken(id))
-                    || self.ctx.may(Operation::DescribeTokens, Resource::User(&token.owner)))
-        });
-        visible.filter_map(|(id, token)| self.one(id, token)).collect()
+            if is_asked_for && self.may_see(id, token, &mut describable) {
+                visible.push((id, token));
+            }
+        }
+        let held = visible.iter().map(|(id, token)| 3 * weigh_token(id, token) + IN_ANSWER).sum();
+        self.ctx.room.hold(held).await;
+        let mut listed = Vec::with_capacity(visible.len());
+        for (at, (id, token)) in visible.into_iter().enumerate() {
+            if at % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            listed.extend(self.one(id, token));
+        }
+        listed
+    }
+
+    /// `describable` has the owners that the client was found to have, or not to have, the right to.
+    fn may_see<'a>(
+        &self,
+        id: &str,
+        token: &'a DelegationToken,
+        describable: &mut HashMap<&'a str, bool>,
+    ) -> bool {
+        let may_describe_owner = || self.ctx.may(Operation::DescribeTokens, Resource::User(&token.owner));
+        token.concerns(self.principal.as_str())
+            || *describable.entry(token.owner.as_str()).or_insert_with(may_describe_owner)
+            || self.ctx.may(Operation::Describe, Resource::DelegationToken(id))
     }
 
     fn one(&self, id: &str, token: &DelegationToken) -> Option<OneToken> {
-        let hmac = hmac_of(id, token, &self.secret)?;
+        let hmac = hmac_of(id, token, &self.key)?;
         Some(OneToken { id: id.to_owned(), token: token.clone(), hmac })
     }
 
@@ -146,7 +172,7 @@ impl DelegationTokens<'_> {
 }
 
 /// The HMAC of a token; `None` if it was made with another secret.
-fn hmac_of(id: &str, token: &DelegationToken, secret: &Secret) -> Option<Secret> {
-    let hmac = token::hmac(secret, id);
+fn hmac_of(id: &str, token: &DelegationToken, key: &TokenKey) -> Option<Secret> {
+    let hmac = key.hmac(id);
     (token::digest(hmac.bytes()) == token.hmac_digest).then_some(hmac)
 }

@@ -67,8 +67,8 @@ async fn create(
     if of_all > MOST_BYTES || of_requester > MOST_OF_REQUESTER {
         return Err(ErrorCode::PolicyViolation);
     }
-    let (id, secret) = (time::random_uuid().to_string(), tokens.secret().clone());
-    let hmac = token::hmac(&secret, &id);
+    let id = time::random_uuid().to_string();
+    let hmac = tokens.hmac(&id);
     let of_hmac = hmac.clone();
     let credential = move |hash| token::credential(hash, &of_hmac, &time::random_bytes::<32>());
     let credentials = move || (credential(ScramHash::Sha256), credential(ScramHash::Sha512));

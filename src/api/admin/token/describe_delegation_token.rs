@@ -13,21 +13,18 @@ use crate::protocol::messages::{
 use crate::security::principal::{Principal, split};
 use crate::types::DelegationToken;
 
-/// The memory that a token takes in the answer, beside its names.
-const OF_TOKEN: usize = 512;
-
 impl Handler for DescribeDelegationTokenRequest {
     fn named(&self) -> usize {
         self.owners.as_ref().map_or(0, Vec::len)
     }
 
-    fn weigh(&self, size: Size, ctx: &Context) -> Weight {
-        let (bytes, count) = if ctx.may_use_tokens() { ctx.weigh_tokens() } else { (0, 0) };
-        Weight::asked(size.echoed()).and_held(3 * bytes + count * OF_TOKEN)
+    /// The tokens that are shown are weighed when they are known.
+    fn weigh(&self, size: Size, _: &Context) -> Weight {
+        Weight::asked(size.echoed())
     }
 
     async fn handle(self, ctx: Context) -> Reply<DescribeDelegationTokenResponse> {
-        Reply::Now(match describe(self, &ctx) {
+        Reply::Now(match describe(self, &ctx).await {
             Ok(tokens) => {
                 DescribeDelegationTokenResponse { tokens, ..DescribeDelegationTokenResponse::default() }
             }
@@ -40,7 +37,7 @@ impl Handler for DescribeDelegationTokenRequest {
 }
 
 /// As in Kafka, no list of owners means all tokens, and an empty one none.
-fn describe(
+async fn describe(
     request: DescribeDelegationTokenRequest,
     ctx: &Context,
 ) -> Result<Vec<DescribedDelegationToken>, ErrorCode> {
@@ -50,7 +47,7 @@ fn describe(
         let principals = owners.map(|owner| Principal::of(&owner.principal_type, &owner.principal_name));
         principals.map(|principal| principal.as_str().to_owned()).collect::<HashSet<_>>()
     });
-    Ok(tokens.visible(owners.as_ref()).into_iter().map(described).collect())
+    Ok(tokens.visible(owners.as_ref()).await.into_iter().map(described).collect())
 }
 
 fn described(one: OneToken) -> DescribedDelegationToken {
