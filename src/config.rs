@@ -53,7 +53,7 @@ pub use group::GroupSettings;
 pub use ignored::{Ignored, invalid_of_client_metrics, invalid_of_group};
 pub use listener::{Listener, SecurityProtocol};
 pub use listing::{is_sensitive, listing};
-pub use logins::Logins;
+pub use logins::{Logins, is_about_who_logs_in};
 pub use mechanism::Mechanism;
 pub use oauth::{HttpsAddress, KeyPlace, KeySource, SignedTokens, TokenSettings, UnsecuredTokens};
 pub use page::page;

@@ -261,8 +261,7 @@ const AFTER_VALUES: &[NameRule] = &[
     ),
     (
         |it| {
-            let acts_at_once =
-                [logins::MECHANISMS, logins::JAAS].contains(&it.row.name) || super::is_about_tls(it.row.name);
+            let acts_at_once = logins::is_about_who_logs_in(it.row.name);
             let at_start = it.row.change == When::PerBroker || logins::is_about_tokens(it.name);
             it.row.acts && at_start && it.differs && !acts_at_once
         },

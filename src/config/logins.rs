@@ -81,6 +81,11 @@ pub(super) fn is_about_tokens(name: &str) -> bool {
     base == CALLBACK || base.starts_with("sasl.oauthbearer.")
 }
 
+/// Whether a setting, with or without the prefix of a listener, decides who can log in: mechanisms, users, certificates.
+pub fn is_about_who_logs_in(name: &str) -> bool {
+    [MECHANISMS, JAAS].contains(&base_of(name)) || super::is_about_tls(name)
+}
+
 /// The name of a setting without a listener and a mechanism in front.
 pub(super) fn base_of(name: &str) -> &str {
     let Some(name) = broker::without_listener(name) else { return name };

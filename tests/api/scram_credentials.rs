@@ -2,11 +2,13 @@
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::{
-    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, DescribeUserScramCredentialsRequest,
-    DescribeUserScramCredentialsResponse, ScramCredentialDeletion, ScramCredentialUpsertion, UserName,
+    AlterConfigsRequest, AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, ScramCredentialDeletion,
+    ScramCredentialUpsertion, UserName, alter_configs_request,
 };
 use jackdaw::types::{ScramHash, Secret};
 
+use crate::alter_configs::{self, DELETE, SET};
 use crate::harness::{Client, Node, code};
 
 fn set(user: &str, mechanism: i8, iterations: i32) -> ScramCredentialUpsertion {
@@ -208,6 +210,62 @@ async fn the_last_credential_of_the_last_super_user_is_not_deleted() {
     let answer = alter(&mut client, vec![remove("ben", 1)], vec![set("ann", 1, 4096)]).await;
     assert_eq!(answer, [done("ann"), done("ben")]);
     assert_eq!(shown(&describe(&mut client, None).await), ["ann 1:4096", "cleo 1:4096"]);
+}
+
+const MECHANISMS: &str = "listener.name.outside.sasl.enabled.mechanisms";
+
+/// Alters the settings of the broker, and returns the code.
+async fn alter_broker(client: &mut Client, changes: &[(&str, i8, Option<&str>)]) -> i16 {
+    alter_configs::alter(client, alter_configs::BROKER, "1", changes).await.0
+}
+
+#[tokio::test]
+async fn settings_with_which_no_super_user_could_log_in_are_not_stored() {
+    let node = Node::with(&ANN_AND_BEN).await;
+    let mut client = node.client().await;
+    let refused = code(ErrorCode::PolicyViolation);
+    let sha_512 = [(MECHANISMS, SET, Some("SCRAM-SHA-512"))];
+    let delete = [(MECHANISMS, DELETE, None)];
+    assert_eq!(alter_broker(&mut client, &sha_512).await, 0, "nobody can log in: there is nothing to keep");
+    assert_eq!(alter_broker(&mut client, &delete).await, 0);
+
+    alter(&mut client, vec![], vec![set("ann", 1, 4096), set("cleo", 2, 4096)]).await;
+    assert_eq!(alter_broker(&mut client, &sha_512).await, refused);
+    assert_eq!(
+        alter_broker(&mut client, &[("sasl.enabled.mechanisms", SET, Some("SCRAM-SHA-512"))]).await,
+        refused
+    );
+    let both = [(MECHANISMS, SET, Some("SCRAM-SHA-512,SCRAM-SHA-256"))];
+    assert_eq!(alter_broker(&mut client, &both).await, 0);
+    assert_eq!(alter_broker(&mut client, &sha_512).await, refused);
+
+    alter(&mut client, vec![], vec![set("ben", 2, 4096)]).await;
+    assert_eq!(alter_broker(&mut client, &sha_512).await, 0, "ben logs in");
+    // As in the legacy API, settings that are not named are removed.
+    let resource = alter_configs_request::AlterConfigsResource {
+        resource_type: alter_configs::BROKER,
+        resource_name: "1".to_owned(),
+        configs: vec![],
+    };
+    alter(&mut client, vec![remove("ann", 1)], vec![]).await;
+    let replace = AlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(client.call(2, replace).await.responses[0].error_code, refused);
+    assert_eq!(alter_broker(&mut client, &delete).await, refused);
+}
+
+#[tokio::test]
+async fn a_deletion_and_a_change_of_mechanisms_at_a_time_do_not_lock_super_users_out() {
+    let node = Node::with(&ANN_AND_BEN).await;
+    let (mut one, mut other) = (node.client().await, node.client().await);
+    for _ in 0..20 {
+        let both = [(MECHANISMS, SET, Some("SCRAM-SHA-256,SCRAM-SHA-512"))];
+        assert_eq!(alter_broker(&mut one, &both).await, 0);
+        alter(&mut one, vec![], vec![set("ann", 1, 4096), set("ben", 2, 4096)]).await;
+        let sha_256 = [(MECHANISMS, SET, Some("SCRAM-SHA-256"))];
+        let (deleted, altered) =
+            tokio::join!(alter(&mut one, vec![remove("ann", 1)], vec![]), alter_broker(&mut other, &sha_256));
+        assert!((deleted[0].1 == 0) != (altered == 0), "one of them is refused: {deleted:?} {altered}");
+    }
 }
 
 #[tokio::test]

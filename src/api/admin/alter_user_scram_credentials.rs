@@ -34,7 +34,7 @@ impl Handler for AlterUserScramCredentialsRequest {
             return Reply::Later(begin(self, &ctx));
         }
         Reply::later(async move {
-            let _turn = ctx.turn_to_delete_super_users().await;
+            let _turn = ctx.turn_to_close_a_way_in().await;
             begin(self, &ctx).await
         })
     }

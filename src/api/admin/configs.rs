@@ -12,7 +12,9 @@ use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::queued::{self, Queued, queue};
 use crate::api::topic_name;
-use crate::config::{self, Alteration, Changes, Operation as ConfigOperation, Overrides, Resource};
+use crate::config::{
+    self, Alteration, BrokerSettings, Changes, ConfigError, Operation as ConfigOperation, Overrides, Resource,
+};
 use crate::kernel::Scope;
 use crate::security::operations::Operation;
 use crate::security::tls::Replacement;
@@ -63,6 +65,12 @@ pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context)
     for one in &asked {
         *times.entry((one.kind, &one.name)).or_default() += 1;
     }
+    #[cfg(feature = "security")]
+    let _turn = if asked.iter().any(AlterRequest::may_close_a_way_in) {
+        Some(ctx.turn_to_close_a_way_in().await)
+    } else {
+        None
+    };
     let mut queued = Vec::with_capacity(asked.len());
     for one in &asked {
         let change = match times.get(&(one.kind, one.name.as_str())) {
@@ -92,6 +100,8 @@ fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Queued {
         };
     }
     let (target, changes) = judge(asked, ctx)?;
+    #[cfg(feature = "security")]
+    keep_a_way_in(&target, &changes, ctx)?;
     let certificates = certificates(asked, &target, &changes, ctx)?;
     if validate_only {
         return queued::done(());
@@ -138,6 +148,12 @@ fn certificates(
     if named.is_empty() {
         return Ok(Vec::new());
     }
+    let prepared = after(changes, ctx).and_then(|after| ctx.services.tls.prepare(&after, named.into_iter()));
+    prepared.map_err(|error| invalid_request(error.to_string()))
+}
+
+/// The settings of this broker after its changes.
+fn after(changes: &Changes, ctx: &Context) -> Result<BrokerSettings, ConfigError> {
     let present = ctx.services.settings();
     let mut altered = present.altered.clone();
     for (name, value) in changes {
@@ -146,9 +162,25 @@ fn certificates(
             None => altered.broker.remove(name),
         };
     }
-    let after = present.altered(altered);
-    let prepared = after.and_then(|after| ctx.services.tls.prepare(&after, named.into_iter()));
-    prepared.map_err(|error| invalid_request(error.to_string()))
+    present.altered(altered)
+}
+
+/// Refuses changes after which no super user could log in, because then nobody could undo them.
+#[cfg(feature = "security")]
+fn keep_a_way_in(target: &Target, changes: &Changes, ctx: &Context) -> Result<(), Refusal> {
+    let Target::Other(Scope::Broker(_)) = target else { return Ok(()) };
+    if !changes.keys().any(|name| config::is_about_who_logs_in(name)) {
+        return Ok(());
+    }
+    let after = after(changes, ctx).map_err(|error| invalid_request(error.to_string()))?;
+    if !ctx.locks_super_users_out(&after) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::PolicyViolation,
+        "with these settings no super user could log in any more; give a user of super.users a credential for a \
+         mechanism that stays first",
+    ))
 }
 
 fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refusal> {
@@ -229,6 +261,19 @@ fn unknown_resource(kind: i8) -> Refusal {
     invalid_request(format!("Unknown resource type {kind}"))
 }
 
+#[cfg(feature = "security")]
+impl AlterRequest {
+    /// Whether it could change who logs in at a listener.
+    fn may_close_a_way_in(&self) -> bool {
+        let is_concerned = match &self.wish {
+            Wish::Alter(_) => self.wish.names().any(config::is_about_who_logs_in),
+            // It removes the settings that it does not name.
+            Wish::Replace(_) => true,
+        };
+        self.kind == BROKER && is_concerned
+    }
+}
+
 impl Wish {
     fn names(&self) -> impl Iterator<Item = &str> {
         let (changed, replaced) = match self {
@@ -269,7 +314,7 @@ impl Wish {
         &self,
         resource: Resource,
         own: &Overrides,
-        settings: &config::BrokerSettings,
+        settings: &BrokerSettings,
     ) -> Result<Changes, Refusal> {
         let changes = match self {
             Wish::Alter(changes) => {

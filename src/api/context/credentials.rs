@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Cluster, Context};
+use crate::config::BrokerSettings;
 use crate::kernel::{CredentialChange, Credentials};
 use crate::security::way_in;
 use crate::storage::StoreError;
@@ -21,10 +22,18 @@ impl Context {
         way_in::is_super_user(&self.services.settings(), user)
     }
 
-    /// The turn to delete credentials of super users. Only one request has it, so that two of them cannot each leave
-    /// the last credential to the other.
-    pub async fn turn_to_delete_super_users(&self) -> OwnedMutexGuard<()> {
+    /// The turn to delete credentials of super users, or to change the settings of their logins. Only one request has
+    /// it, so that two of them cannot each leave the last way in to the other.
+    pub async fn turn_to_close_a_way_in(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.services.super_users).lock_owned().await
+    }
+
+    /// Whether a super user can log in now, and none could with these settings.
+    pub fn locks_super_users_out(&self, after: &BrokerSettings) -> bool {
+        let credentials = self.services.store.credentials();
+        let has = |user: &str, hash: ScramHash| credentials.get(user, hash.number()).is_some();
+        way_in::for_super_users(&self.services.settings(), &has) == Some(true)
+            && way_in::for_super_users(after, &has) == Some(false)
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Services {
     /// The keys that verify the tokens of clients.
     #[cfg(feature = "security")]
     pub token_keys: Arc<TokenKeys>,
-    /// Held by the request that deletes credentials of super users, until they are deleted.
+    /// Held by a request that could lock out super users, until its changes have happened.
     #[cfg(feature = "security")]
     pub(super) super_users: Arc<tokio::sync::Mutex<()>>,
     /// Long polls end early when the broker stops.
