@@ -92,6 +92,10 @@ pub fn unreasoned(found: &[Found], allowed: &[Difference], version: Option<i16>)
     wrong
 }
 
+/// A difference that no request shows.
+const TLS: &str = "With `ssl.client.auth=required`, a client without a certificate gets the alert \
+                   `certificate_required` (116) of TLS 1.3, with TLS 1.2 too; Kafka sends `bad_certificate` (42).";
+
 /// `docs/differences.md`
 pub fn page(scripts: &[Script], count: &str) -> String {
     let mut page = format!(
@@ -124,6 +128,7 @@ pub fn page(scripts: &[Script], count: &str) -> String {
             }
         }
     }
+    let _ = writeln!(page, "\n## TLS\n\n{TLS}");
     for (api, reasons) in by_api {
         let _ = writeln!(page, "\n## {api}");
         for (reason, lines) in reasons {
