@@ -440,7 +440,8 @@ impl Api {
         body: Reader,
     ) -> BegunRequest<Guarded<Reply<Answer>>> {
         let RequestHeader { api_version, correlation_id, client_id, .. } = header;
-        let context = Context::new(&self.services, connection, api_version, client_id, body.remaining());
+        let context =
+            Context::new(&self.services, connection, row.name, api_version, client_id, body.remaining());
         let BegunRequest { decoded, reply } = (row.serve)(Call { context, correlation_id, body });
         BegunRequest { decoded, reply: Guarded(reply) }
     }

@@ -47,6 +47,8 @@ pub struct Context {
     pub connection: Arc<ConnectionInfo>,
     pub version: i16,
     pub client_id: Option<String>,
+    /// The name of the request.
+    request: &'static str,
     /// The memory that serving this request holds beside the request itself.
     pub room: Arc<Room>,
     /// Measures the client's use, if there are quotas.
@@ -59,6 +61,7 @@ impl Context {
     pub fn new(
         services: &Arc<Services>,
         connection: Arc<ConnectionInfo>,
+        request: &'static str,
         version: i16,
         client_id: Option<String>,
         body: usize,
@@ -72,6 +75,7 @@ impl Context {
             room: Arc::new(Room::new(&services.answers, connection.id)),
             services: Arc::clone(services),
             connection,
+            request,
             version,
             client_id,
             is_quiet: false,

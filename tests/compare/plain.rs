@@ -267,9 +267,9 @@ impl Plain {
     /// Values that the broker drew at random are also replaced inside a text.
     fn named(&self, value: Json) -> Json {
         let Some(text) = value.as_str() else { return value };
-        if text.starts_with("Request Request(") {
-            // Kafka prints an object of its own in this place.
-            return json!("Cluster authorization failed.");
+        if let Some((_, right)) = text.strip_prefix("Request ").and_then(|rest| rest.rsplit_once(" needs ")) {
+            // Kafka prints an object of its own in place of the request.
+            return json!(format!("Request <request> needs {right}"));
         }
         let long = self.known.iter().filter(|(known, _)| known.len() > 12);
         json!(long.fold(text.to_owned(), |text, (known, name)| text.replace(known, name)))

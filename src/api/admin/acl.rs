@@ -21,7 +21,7 @@ const IN_ANSWER: usize = 256;
 
 /// The cluster, for a client that may change access control lists.
 fn changeable(ctx: &Context) -> Result<Cluster<'_>, Refusal> {
-    let cluster = ctx.cluster(Operation::Alter)?;
+    let cluster = ctx.cluster_or_reason(Operation::Alter)?;
     if ctx.has_authorizer() {
         Ok(cluster)
     } else {

@@ -12,7 +12,6 @@ use crate::protocol::messages::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
 use crate::security::operations::Operation;
-use crate::security::principal::Forbidden;
 use crate::types::NodeId;
 
 impl Handler for AlterPartitionReassignmentsRequest {
@@ -26,9 +25,9 @@ impl Handler for AlterPartitionReassignmentsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<AlterPartitionReassignmentsResponse> {
-        let topics = match ctx.cluster(Operation::Alter) {
+        let topics = match ctx.cluster_or_reason(Operation::Alter) {
             Ok(cluster) => cluster.topics(),
-            Err(forbidden) => return Reply::Now(refuse(self, forbidden)),
+            Err(refusal) => return Reply::Now(refuse(self, refusal)),
         };
         let may_resize = self.allow_replication_factor_change;
         // As in Kafka, a request with a timeout of 0 or less starts nothing.
@@ -102,9 +101,8 @@ fn begin(
 /// As in Kafka, each partition of the request has the error, too.
 fn refuse(
     request: AlterPartitionReassignmentsRequest,
-    forbidden: Forbidden,
+    refusal: Refusal,
 ) -> AlterPartitionReassignmentsResponse {
-    let refusal = Refusal::from(forbidden);
     let error_code = refusal.code.code();
     let responses = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| ReassignablePartitionResponse {

@@ -45,12 +45,12 @@ fn begin(
     request: AlterUserScramCredentialsRequest,
     ctx: &Context,
 ) -> Later<AlterUserScramCredentialsResponse> {
-    let cluster = match ctx.cluster(Operation::Alter) {
+    let cluster = match ctx.cluster_or_reason(Operation::Alter) {
         Ok(cluster) => cluster,
-        Err(forbidden) => {
+        Err(refusal) => {
             let users = request.deletions.into_iter().map(|deletion| deletion.name);
             let users = users.chain(request.upsertions.into_iter().map(|upsertion| upsertion.name));
-            return Box::pin(ready(refuse_all(users, &forbidden.into())));
+            return Box::pin(ready(refuse_all(users, &refusal)));
         }
     };
     let (changes, mut results) = plan(request, &cluster);

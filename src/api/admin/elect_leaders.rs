@@ -35,9 +35,9 @@ impl Handler for ElectLeadersRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<ElectLeadersResponse> {
-        let topics = match ctx.cluster(Operation::Alter) {
+        let topics = match ctx.cluster_or_reason(Operation::Alter) {
             Ok(cluster) => cluster.topics(),
-            Err(forbidden) => return Reply::Now(refuse(self, forbidden.into())),
+            Err(refusal) => return Reply::Now(refuse(self, refusal)),
         };
         let election = match self.election_type {
             0 => Election::Preferred,

@@ -9,7 +9,6 @@ use crate::protocol::messages::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
 };
 use crate::security::operations::Operation;
-use crate::security::principal::Forbidden;
 
 impl Handler for ListPartitionReassignmentsRequest {
     fn named(&self) -> usize {
@@ -17,8 +16,8 @@ impl Handler for ListPartitionReassignmentsRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<ListPartitionReassignmentsResponse> {
-        if let Err(forbidden) = ctx.cluster(Operation::Describe) {
-            return Reply::Now(refuse(self, forbidden));
+        if let Err(refusal) = ctx.cluster_or_reason(Operation::Describe) {
+            return Reply::Now(refuse(self, refusal));
         }
         Reply::Now(ListPartitionReassignmentsResponse {
             // Kafka's message for success.
@@ -31,9 +30,8 @@ impl Handler for ListPartitionReassignmentsRequest {
 /// As in Kafka, the topics of the request are in the answer, as if they were being reassigned.
 fn refuse(
     request: ListPartitionReassignmentsRequest,
-    forbidden: Forbidden,
+    refusal: Refusal,
 ) -> ListPartitionReassignmentsResponse {
-    let refusal = Refusal::from(forbidden);
     let topics = request.topics.unwrap_or_default().into_iter().map(|topic| {
         let ListPartitionReassignmentsTopics { name, partition_indexes } = topic;
         let partitions = partition_indexes.into_iter().map(|partition_index| OngoingPartitionReassignment {

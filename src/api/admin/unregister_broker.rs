@@ -23,8 +23,8 @@ impl Handler for UnregisterBrokerRequest {
 }
 
 fn refusal(id: i32, ctx: &Context) -> Refusal {
-    if let Err(forbidden) = ctx.cluster(Operation::Alter) {
-        return forbidden.into();
+    if let Err(refusal) = ctx.cluster_or_reason(Operation::Alter) {
+        return refusal;
     }
     if ctx.services.cluster.brokers.contains(&NodeId(id)) {
         let why = format!("Broker ID {id} is served by this process: stop it instead");

@@ -30,8 +30,7 @@ impl Handler for UpdateFeaturesRequest {
     }
 
     async fn handle(self, ctx: Context) -> Reply<UpdateFeaturesResponse> {
-        if let Err(forbidden) = ctx.cluster(Operation::Alter) {
-            let refusal = Refusal::from(forbidden);
+        if let Err(refusal) = ctx.cluster_or_reason(Operation::Alter) {
             return Reply::Now(UpdateFeaturesResponse {
                 error_code: refusal.code.code(),
                 error_message: refusal.message,

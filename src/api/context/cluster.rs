@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Context, TopicView};
+use crate::api::error::Refusal;
 use crate::config::Overrides;
 use crate::kernel::{Quotas, Scope, Settings};
 use crate::security::operations::Operation;
@@ -16,6 +17,15 @@ impl Context {
     pub fn cluster(&self, operation: Operation) -> Result<Cluster<'_>, Forbidden> {
         self.authorize(operation, Resource::Cluster)?;
         Ok(Cluster(self))
+    }
+
+    /// As [`Context::cluster`], for requests whose refusal says in Kafka which right they need.
+    pub fn cluster_or_reason(&self, operation: Operation) -> Result<Cluster<'_>, Refusal> {
+        self.cluster(operation).map_err(|forbidden| {
+            // Kafka has the text of a Java object in place of the name.
+            let why = format!("Request {} needs {} permission.", self.request, operation.name());
+            Refusal::new(forbidden.into(), why)
+        })
     }
 
     /// The cluster, for a client with one of two rights. Only the lack of both is a denial.

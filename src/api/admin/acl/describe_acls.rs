@@ -36,7 +36,7 @@ impl Handler for DescribeAclsRequest {
 }
 
 fn describe(request: DescribeAclsRequest, ctx: &Context) -> Result<Vec<DescribeAclsResource>, Refusal> {
-    let cluster = ctx.cluster(Operation::Describe)?;
+    let cluster = ctx.cluster_or_reason(Operation::Describe)?;
     if !ctx.has_authorizer() {
         return Err(Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured on the broker"));
     }
