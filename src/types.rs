@@ -1,6 +1,7 @@
 //! Small types that every room uses: two numbers with two meanings are two types.
 
 pub mod acl;
+mod pattern;
 mod piece;
 mod poison;
 mod quota;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use acl::{AclBinding, Acls};
+pub use pattern::{PatternError, WholePattern};
 pub use piece::{FileRange, Piece, Source};
 pub use poison::IgnorePoison;
 pub use quota::{EntityName, QuotaChanges, QuotaEntity, QuotaValues};

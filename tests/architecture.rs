@@ -8,13 +8,13 @@ use std::{env, fs};
 /// Each room with the rooms that it may use, and the crates of `[dependencies]`. All rooms may use `types`, `time` and
 /// `telemetry`, except the kernel: it gets the time as a field of what it applies, and it neither logs nor waits.
 const ROOMS: &[(&str, &[&str], &[&str])] = &[
-    ("types", &[], &["bytes", "rpds", "serde"]),
+    ("types", &[], &["bytes", "regex", "rpds", "serde"]),
     ("time", &[], &["getrandom", "rustix", "tokio"]),
     ("telemetry", &[], &["tokio", "tracing", "tracing_subscriber"]),
     ("record", &[], &["bytes", "crc32c", "flate2", "lz4_flex", "ruzstd", "snap", "zstd_safe"]),
     ("budget", &[], &["tokio"]),
     ("stop", &[], &["tokio"]),
-    ("config", &[], &["regex", "rustix"]),
+    ("config", &[], &["rustix"]),
     ("protocol", &[], &["bytes"]),
     ("kernel", &["record", "config"], &["bytes", "crc32c", "postcard", "rpds", "serde"]),
     (
@@ -41,7 +41,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     (
         "api",
         &["protocol", "kernel", "storage", "coordinator", "security", "record", "config", "budget", "stop"],
-        &["bytes", "crc32c", "regex", "tokio", "tracing"],
+        &["bytes", "crc32c", "tokio", "tracing"],
     ),
     (
         "server",

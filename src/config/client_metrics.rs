@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use regex::{Regex, RegexBuilder};
-
 use super::Overrides;
 use super::alter::AlterError;
 use super::row::{Row, Value, int, list, settings};
+use crate::types::WholePattern;
 
 settings! {
     /// A subscription: the metrics that selected clients push.
@@ -63,7 +62,7 @@ impl ClientProperty {
 
 /// The clients that a subscription selects.
 #[derive(Clone, Debug, Default)]
-pub struct Selection(Vec<(ClientProperty, Regex)>);
+pub struct Selection(Vec<(ClientProperty, WholePattern)>);
 
 impl Selection {
     /// As in Kafka, the last expression of a property counts.
@@ -78,25 +77,21 @@ impl Selection {
 
     /// Whether a client with these properties is selected.
     pub fn holds<'a>(&self, value: impl Fn(ClientProperty) -> &'a str) -> bool {
-        self.0.iter().all(|(property, expression)| expression.is_match(value(*property)))
+        self.0.iter().all(|(property, expression)| expression.matches(value(*property)))
     }
 }
 
 /// The memory of one compiled expression, at most.
 const MOST_COMPILED: usize = 64 << 10;
 
-/// Reads `property=regular expression`. An expression is compiled as one that matches the whole value.
-fn expression(text: &str) -> Option<(ClientProperty, Regex)> {
+/// Reads `property=regular expression`. The expression has to match the whole value.
+fn expression(text: &str) -> Option<(ClientProperty, WholePattern)> {
     let (name, written) = text.split_once('=').filter(|(_, written)| !written.contains('='))?;
     let property = ClientProperty::named(name.trim())?;
     if written.is_empty() {
         return None;
     }
-    // A lone `)` must not end the group around the expression.
-    let _ = regex::Regex::new(written.trim()).ok()?;
-    let mut whole = RegexBuilder::new(&format!("^(?:{})$", written.trim()));
-    let expression = whole.size_limit(MOST_COMPILED).dfa_size_limit(MOST_COMPILED).build().ok()?;
-    Some((property, expression))
+    Some((property, WholePattern::of_client(written.trim(), MOST_COMPILED).ok()?))
 }
 
 /// All settings of a subscription, by name.

@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use regex::Regex;
-
 use super::given::Written;
 use super::{ConfigError, Given, Properties};
+use crate::types::WholePattern;
 
 pub(super) const PROVIDERS: &str = "config.providers";
 /// The beginning of the names of a provider's own settings.
@@ -29,7 +28,7 @@ enum Provider {
     /// The content of a file in a directory.
     Directory(AllowedPaths),
     /// A variable whose whole name matches the pattern, if there is one.
-    Environment(Option<Regex>),
+    Environment(Option<WholePattern>),
 }
 
 /// The files and directories that may be read, with all below them; all if it is `None`.
@@ -102,13 +101,14 @@ impl Given {
         Ok(AllowedPaths(Some(paths.collect::<Result<_, _>>()?)))
     }
 
-    fn allowed_variables(&self, name: &str) -> Result<Option<Regex>, ConfigError> {
+    fn allowed_variables(&self, name: &str) -> Result<Option<WholePattern>, ConfigError> {
         let full_name = format!("{OF_PROVIDERS}{name}.param.allowlist.pattern");
         let Some(pattern) = self.get(&full_name).map(str::trim).filter(|pattern| !pattern.is_empty()) else {
             return Ok(None);
         };
-        let whole = Regex::new(&format!("^(?:{pattern})$"));
-        whole.map(Some).map_err(|error| ConfigError::invalid(&full_name, pattern, error.to_string()))
+        WholePattern::of_operator(pattern)
+            .map(Some)
+            .map_err(|error| ConfigError::invalid(&full_name, pattern, error.to_string()))
     }
 }
 
@@ -178,7 +178,7 @@ impl Provider {
             Provider::Environment(_) if !path.is_empty() => {
                 Err("expected the name of a variable, without a path".to_owned())
             }
-            Provider::Environment(Some(allowed)) if !allowed.is_match(key) => {
+            Provider::Environment(Some(allowed)) if !allowed.matches(key) => {
                 Err("param.allowlist.pattern does not allow this variable".to_owned())
             }
             Provider::Environment(_) => {
@@ -312,6 +312,8 @@ mod tests {
         assert!(refused.contains("param.allowlist.pattern does not allow"), "{refused}");
         let refused = with(PATTERN, "(", "${env:SECRET}").unwrap_err();
         assert!(refused.contains(PATTERN) && refused.contains("unclosed group"), "{refused}");
+        let refused = with(PATTERN, "A)|(?:SECRET", "${env:SECRET}").unwrap_err();
+        assert!(refused.contains(PATTERN) && refused.contains("unopened group"), "{refused}");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
+/// Inputs with their names.
+pub type Seeds = Vec<(String, Vec<u8>)>;
+
 /// The number of inputs that a target accepted and refused.
 #[derive(Debug, Default)]
 pub struct Replayed {
@@ -11,7 +14,7 @@ pub struct Replayed {
 }
 
 /// Runs the target over its corpus. `SEED_CORPUS=1` writes the seeds into it first.
-pub fn replay(target: &str, seeds: impl FnOnce() -> Vec<(String, Vec<u8>)>, run: impl Fn(&[u8]) -> bool) {
+pub fn replay(target: &str, seeds: impl FnOnce() -> Seeds, run: impl Fn(&[u8]) -> bool) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     if env::var_os("SEED_CORPUS").is_some() {
         fs::create_dir_all(&folder).unwrap();

@@ -1,18 +1,14 @@
 //! The fuzz targets of `security.rs`: their seeds, and mutations of their corpus.
 
 use std::path::Path;
-use std::time::Duration;
 use std::{env, fs};
 
 use jackdaw::security::sasl::scram::Client;
-use jackdaw::time::Moment;
 use jackdaw::types::ScramHash;
 
-use crate::corpus::replay;
+use crate::corpus::{Seeds, replay};
+use crate::mutated::mutated;
 use crate::security::{self, NONCE, PASSWORD, USER};
-use crate::source::Source;
-
-type Seeds = Vec<(String, Vec<u8>)>;
 
 fn named(first: u8, seeds: &[(&str, &str)]) -> Seeds {
     seeds.iter().map(|(name, text)| ((*name).to_owned(), [&[first], text.as_bytes()].concat())).collect()
@@ -109,7 +105,7 @@ fn jaas_lines_and_files_of_the_corpus_are_read_as_they_were_written() {
 }
 
 #[test]
-fn nobody_but_the_user_logs_in_with_the_messages_of_the_corpus() {
+fn only_the_user_logs_in_with_the_messages_of_the_corpus() {
     replay("sasl", sasl, security::sasl);
 }
 
@@ -123,37 +119,13 @@ fn rules_of_the_corpus_find_the_same_name_with_another_rule_after_them() {
     replay("principal_rules", principal_rules, security::principal_rules);
 }
 
-/// Mutations of the seeds, the same ones in every run. `FUZZ_SECONDS=60` goes on for so long.
-pub fn mutated(seeds: Seeds, run: impl Fn(&[u8]) -> bool) {
-    const ROUNDS: u32 = 20;
-    let seconds = env::var("FUZZ_SECONDS").map_or(0, |seconds| seconds.parse().expect("a number"));
-    let (begun, mut source) = (Moment::now(), Source::new(5));
-    let (mut taken, mut refused) = (0u64, 0u64);
-    let mut rounds = 0;
-    while rounds < ROUNDS || begun.elapsed() < Duration::from_secs(seconds) {
-        rounds += 1;
-        for (name, seed) in &seeds {
-            let mut data = seed.clone();
-            // The first byte chooses what is tried.
-            let mut rest = data.split_off(1);
-            source.mutate(&mut rest);
-            data.extend(rest);
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&data)));
-            let outcome = outcome.unwrap_or_else(|_| panic!("{name}: {}", data.escape_ascii()));
-            if outcome { taken += 1 } else { refused += 1 }
-        }
-    }
-    println!("{taken} taken, {refused} refused");
-    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
-}
-
 #[test]
 fn mutated_jaas_lines_and_files_are_read_as_they_were_written() {
     mutated(jaas(), security::jaas);
 }
 
 #[test]
-fn nobody_but_the_user_logs_in_with_mutated_messages() {
+fn only_the_user_logs_in_with_mutated_messages() {
     mutated(sasl(), security::sasl);
 }
 

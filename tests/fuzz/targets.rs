@@ -11,7 +11,8 @@ use jackdaw::protocol::messages::consumer_protocol_assignment::ConsumerProtocolA
 use jackdaw::protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
 use jackdaw::protocol::{Message, Reader};
 use jackdaw::record::Codec;
-use jackdaw::types::Uuid;
+use jackdaw::types::{Uuid, WholePattern};
+use regex::Regex;
 
 /// A configuration file. Its entries are read again as they were, and the settings are accepted or refused.
 pub fn properties(data: &[u8]) -> bool {
@@ -89,4 +90,34 @@ pub fn telemetry(data: &[u8]) -> bool {
         }
     }
     is_taken
+}
+
+/// A regular expression, and after a zero byte a text. Patterns of clients and of operators match the same texts: a
+/// search with the pattern finds something in each of them, and where it finds the whole text, they match.
+pub fn pattern(data: &[u8]) -> bool {
+    let Ok(data) = std::str::from_utf8(data) else { return false };
+    let (pattern, text) = data.split_once('\0').unwrap_or((data, "orders-1"));
+    let client = |pattern: &str| WholePattern::of_client(pattern, 128 << 10);
+    let Ok(of_client) = client(pattern) else { return false };
+    let of_operator = WholePattern::of_operator(pattern).expect("its limit is above that of clients");
+    let search = Regex::new(pattern).expect("the same without its end");
+    // The text, and all its beginnings and ends.
+    let mut parts = vec![text];
+    parts.extend(text.char_indices().map(|(at, _)| &text[at..]));
+    parts.extend(text.char_indices().map(|(at, _)| &text[..at]));
+    for part in parts {
+        let is_match = of_client.matches(part);
+        assert_eq!(of_operator.matches(part), is_match, "{part:?}");
+        match search.find(part) {
+            None => assert!(!is_match, "nothing is found in {part:?}"),
+            Some(found) if found.len() == part.len() => assert!(is_match, "all is found of {part:?}"),
+            Some(_) => {}
+        }
+    }
+    // A text as a pattern of its own matches itself, whatever the other alternative is.
+    let literal: String = text.chars().map(|letter| format!("\\x{{{:x}}}", u32::from(letter))).collect();
+    if let Ok(either) = client(&format!("{literal}|{pattern}")) {
+        assert!(either.matches(text));
+    }
+    true
 }

@@ -3,7 +3,11 @@
 //! The rules are read as Kafka's `SslPrincipalMapper` reads them. A pattern is one of Java's; those that need more than
 //! linear time (look-around, back references) are refused.
 
+use std::fmt;
+
 use regex::Regex;
+
+use crate::types::WholePattern;
 
 /// Rules, of which the first that matches counts.
 #[derive(Debug)]
@@ -15,7 +19,7 @@ enum Rule {
     Default,
     Replace {
         /// The pattern has to match the whole name.
-        whole: Regex,
+        whole: WholePattern,
         pattern: Regex,
         replacement: Vec<Part>,
         case: Case,
@@ -74,9 +78,9 @@ impl Rule {
             (None, Some(rest)) => (Case::Upper, rest),
             (None, None) => (Case::Kept, rest),
         };
-        let whole = Regex::new(&format!("^(?:{pattern})$"))
-            .map_err(|error| format!("the pattern {pattern} cannot be used: {error}"))?;
-        let pattern = Regex::new(pattern).map_err(|error| format!("{error}"))?;
+        let unusable = |error: &dyn fmt::Display| format!("the pattern {pattern} cannot be used: {error}");
+        let whole = WholePattern::of_operator(pattern).map_err(|error| unusable(&error))?;
+        let pattern = Regex::new(pattern).map_err(|error| unusable(&error))?;
         let replacement = parts(replacement, pattern.captures_len() - 1);
         Ok((Rule::Replace { whole, pattern, replacement, case }, rest))
     }
@@ -84,7 +88,7 @@ impl Rule {
     fn apply(&self, name: &str) -> Option<String> {
         let (pattern, replacement, case) = match self {
             Rule::Default => return Some(name.to_owned()),
-            Rule::Replace { whole, pattern, replacement, case } if whole.is_match(name) => {
+            Rule::Replace { whole, pattern, replacement, case } if whole.matches(name) => {
                 (pattern, replacement, case)
             }
             Rule::Replace { .. } => return None,
@@ -206,6 +210,7 @@ mod tests {
             "RULE:CN=a/b",
             "RULE:(/b/",
             "RULE:a(?=b)/c/",
+            "RULE:a)(?:b/c/",
             "DEFAULT DEFAULT",
             "RULE:a/b/X",
         ] {
