@@ -2,7 +2,7 @@
 //! `User:ANONYMOUS`. The client from 127.0.0.1 has all rights, and so has the oracle itself.
 //!
 //! ```text
-//! @nobody              none of the rights of `rights`
+//! @no-rights           none of the rights of `rights`
 //! @may-read            the right to read, for all resources, and no other
 //! @not-read            all rights but this one, which is denied
 //! @127.0.3.1           rights that the script gives to this address
@@ -33,7 +33,7 @@ const ALL: u8 = 2;
 
 /// The address of a client with rights of its own; `None` for other connections.
 pub fn address(connection: &str) -> Option<Ipv4Addr> {
-    if connection == "nobody" {
+    if connection == "no-rights" {
         return Some(Ipv4Addr::new(127, 0, 0, 2));
     }
     let number = |name: &str| OPERATIONS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);

@@ -133,7 +133,7 @@ impl Player {
                 let answer = self.read(&step.connection).await;
                 let answer = answer
                     .map_or_else(|fate| json!(fate), |bytes| json!({ "token": records::readable(&bytes) }));
-                return Some(self.heard(step, "token", answer));
+                return Some(self.learn(step, "token", answer));
             }
             Act::Answer => {
                 let (api, version) = self.waits(&step.connection);
@@ -191,12 +191,12 @@ impl Player {
     /// The next answer, in the form in which it is compared.
     async fn answer(&mut self, step: &Step, api: &str, version: i16) -> Json {
         let answer = self.receive(&step.connection, api, version).await;
-        let answer = self.heard(step, "auth_bytes", answer);
+        let answer = self.learn(step, "auth_bytes", answer);
         self.plain.of(api, answer)
     }
 
     /// Takes the variables of a step from an answer, which may have a message of a login.
-    fn heard(&mut self, step: &Step, message: &str, mut answer: Json) -> Json {
+    fn learn(&mut self, step: &Step, message: &str, mut answer: Json) -> Json {
         for (name, path) in &step.lets {
             let name = fill(name, &self.names);
             // Without a value the next requests are wrong, and their answers show it.

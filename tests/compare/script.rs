@@ -24,7 +24,7 @@
 //! @b close                               the client disconnects
 //! administrator                          gives all rights to those who come from 127.0.0.1
 //! rights                                 also makes the other clients of `clients.rs`, with single rights
-//! @nobody,may-read Fetch v …             sent by each of these clients
+//! @no-rights,may-read Fetch v …          sent by each of these clients
 //! @sasl SaslHandshake 1 …                connections whose name begins so are to the listener for logins
 //! @sasl token plain(ann, secret)         bytes without a header, as after a SaslHandshake 0; the answer is bytes, too
 //! @user-ann Fetch v …                    sent by a client that has logged in as this user
