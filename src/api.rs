@@ -72,7 +72,7 @@ use error::ErrorCode;
 pub use guard::Guarded;
 use requests::Requests;
 use session::{Phase, Session};
-use throttle::Metered;
+use throttle::RequestMeter;
 
 /// All API keys that are served, in ascending order. A new handler adds its line here, such as
 /// `row::<ProduceRequest>(0, 13).served_from(3).overlapping()`.
@@ -630,7 +630,7 @@ fn serve<R: Handler>(
 /// are never held back, as in Kafka.
 fn finish<R: Handler>(
     mut answer: R::Response,
-    metered: Option<&Metered>,
+    metered: Option<&RequestMeter>,
     version: i16,
     correlation_id: i32,
     requests: &Requests,
@@ -648,7 +648,7 @@ fn finish<R: Handler>(
 /// The encoded form of a response that has to wait. Until then its room is held.
 fn finished<R: Handler>(
     answer: Later<R::Response>,
-    (room, metered): (Arc<Room>, Option<Arc<Metered>>),
+    (room, metered): (Arc<Room>, Option<Arc<RequestMeter>>),
     version: i16,
     correlation_id: i32,
     requests: Arc<Requests>,

@@ -96,7 +96,7 @@ pub struct Charge {
 
 /// Memory of a connection that is held until its peer reads or sends, and no longer than this exists.
 #[derive(Debug)]
-pub struct Awaited {
+pub struct AwaitedMemory {
     budget: Arc<Budget>,
     connection: ConnectionId,
     /// Its place among the peers; `None` while nothing waits for the peer.
@@ -104,7 +104,7 @@ pub struct Awaited {
 }
 
 /// A request that waits for memory until this is dropped. It gets a turn when it has to wait.
-struct Waiting<'a> {
+struct MemoryWait<'a> {
     budget: &'a Arc<Budget>,
     turn: Option<Turn>,
 }
@@ -115,11 +115,11 @@ struct Waiting<'a> {
 pub struct Room {
     budget: Arc<Budget>,
     connection: ConnectionId,
-    taken: Mutex<Taken>,
+    taken: Mutex<RoomCharge>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct RoomCharge {
     bytes: usize,
     /// The charge for the whole request; `None` if it is too small to be charged.
     charge: Option<Charge>,
@@ -182,8 +182,8 @@ impl Budget {
     }
 
     /// For memory of `connection` that its peer may let wait.
-    pub fn awaited(self: &Arc<Budget>, connection: ConnectionId) -> Awaited {
-        Awaited { budget: Arc::clone(self), connection, place: None }
+    pub fn awaited(self: &Arc<Budget>, connection: ConnectionId) -> AwaitedMemory {
+        AwaitedMemory { budget: Arc::clone(self), connection, place: None }
     }
 
     pub fn forget(&self, connection: ConnectionId) {
@@ -277,7 +277,7 @@ impl State {
     }
 }
 
-impl Awaited {
+impl AwaitedMemory {
     /// Records that the peer has sent or read `moved` bytes, and that `held` are held until it goes on. A wait that
     /// begins gives it the whole [`PATIENCE`].
     pub fn moved(&mut self, moved: usize, held: usize, waker: &Waker) {
@@ -320,7 +320,7 @@ impl Awaited {
     }
 }
 
-impl Drop for Awaited {
+impl Drop for AwaitedMemory {
     fn drop(&mut self) {
         self.settle();
     }
@@ -363,7 +363,7 @@ impl Room {
     /// never cease.
     async fn wait_for(&self, bytes: usize) -> Charge {
         let needed = bytes.min(self.most());
-        let mut waiting = Waiting { budget: &self.budget, turn: None };
+        let mut waiting = MemoryWait { budget: &self.budget, turn: None };
         loop {
             let charged = poll_fn(|context| self.poll_charge(&mut waiting, needed, context.waker()));
             // Peers may have become inactive meanwhile, so they are checked again.
@@ -374,7 +374,7 @@ impl Room {
         }
     }
 
-    fn poll_charge(&self, waiting: &mut Waiting<'_>, bytes: usize, waker: &Waker) -> Poll<Charge> {
+    fn poll_charge(&self, waiting: &mut MemoryWait<'_>, bytes: usize, waker: &Waker) -> Poll<Charge> {
         let mut state = self.budget.state();
         let first = state.rooms.first_key_value().map(|(first, _)| *first);
         let is_next = first.is_none() || first == waiting.turn;
@@ -408,7 +408,7 @@ impl Room {
         .await;
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, RoomCharge> {
         self.taken.lock().ignoring_poison()
     }
 }
@@ -463,7 +463,7 @@ impl Drop for Charge {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for MemoryWait<'_> {
     fn drop(&mut self) {
         if self.turn.is_some() {
             self.budget.state().leave(&mut self.turn);
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_more_than_a_quarter_of_what_is_left_and_an_eighth_stays_for_small_things() {
+    fn no_client_takes_more_than_a_quarter_of_the_rest_and_an_eighth_stays_for_small_things() {
         let budget = Budget::new(800);
         let first = budget.take(1000);
         let second = budget.take(1000);
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_budget_is_let_in_alone() {
+    fn a_charge_larger_than_the_budget_is_admitted_alone() {
         let budget = Budget::new(100);
         let small = budget.charge(1, 1, Waker::noop()).unwrap();
         assert!(budget.charge(2, 500, Waker::noop()).is_none());
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_larger_than_the_budget_waits_for_large_things_and_not_for_small_ones() {
+    async fn a_charge_larger_than_the_budget_waits_for_large_things_and_not_for_small_ones() {
         let budget = Budget::new(1 << 20);
         let [small, large, huge] = [1, 2, 3].map(|connection| Room::new(&budget, connection));
         small.hold(SMALL).await;
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_behind_one_that_had_its_turn_or_went_away_are_woken_at_once() {
+    async fn requests_behind_one_that_had_its_turn_or_went_away_are_woken_at_once() {
         let budget = Budget::new(1 << 20);
         let began = Moment::now();
         let _held = budget.charge_at_once(200 << 10);
@@ -647,7 +647,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_have_not_moved_for_the_longest_go_first_and_no_more_than_it_takes() {
+    async fn the_peers_that_were_idle_for_the_longest_are_cut_off_first_and_no_more_than_needed() {
         let budget = Budget::new(1000);
         let _held = budget.charge_at_once(1000);
         let mut peers = [1, 2, 3, 4].map(|connection| budget.awaited(connection));

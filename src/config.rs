@@ -50,7 +50,7 @@ pub use environment::SECRETS;
 pub use file::Properties;
 pub use given::{Given, Origin, Written};
 pub use group::GroupSettings;
-pub use ignored::{Ignored, invalid_of_client_metrics, invalid_of_group};
+pub use ignored::{IgnoredSetting, invalid_of_client_metrics, invalid_of_group};
 pub use listener::{Listener, SecurityProtocol};
 pub use listing::{is_sensitive, listing};
 pub use logins::{Logins, is_about_who_logs_in};

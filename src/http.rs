@@ -40,9 +40,9 @@ use tracing::error;
 use tracing::{debug, warn};
 
 #[cfg(feature = "security")]
-pub use self::login::Logins;
+use self::login::HttpLoginError;
 #[cfg(feature = "security")]
-use self::login::Refused;
+pub use self::login::Logins;
 use crate::config::{HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
 use crate::security::tls::Tls;
@@ -187,7 +187,7 @@ async fn refusal(
         return None;
     }
     let logins = sources?.logins.as_ref()?;
-    if let Refused::Wrong { user } = logins.admit(request.headers()).await.err()? {
+    if let HttpLoginError::Wrong { user } = logins.admit(request.headers()).await.err()? {
         warn!(%peer, user = %Shown(&user), "a login at the HTTP port failed: check user and password of the client");
     }
     let mut response = text(StatusCode::UNAUTHORIZED, "a user and a password are needed\n");
@@ -358,7 +358,7 @@ mod tests {
     use crate::config::SecurityProtocol;
 
     /// Sends a request and returns the status line and the body of the response.
-    async fn say(http: &Http, request: &str) -> (String, String) {
+    async fn send(http: &Http, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(http.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     async fn get(http: &Http, path: &str) -> (String, String) {
-        say(http, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+        send(http, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
     }
 
     async fn start() -> Http {
@@ -414,7 +414,7 @@ mod tests {
             let request = format!(
                 "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\r\n"
             );
-            say(&http, &request).await.0
+            send(&http, &request).await.0
         };
         for path in ["/livez", "/readyz"] {
             assert_eq!(get(&http, path).await.0, FINE, "{path}");
@@ -508,13 +508,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_question_is_refused() {
+    async fn other_requests_than_questions_are_refused() {
         let http = start().await;
         let post = "POST /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(say(&http, post).await.0, "HTTP/1.1 405 Method Not Allowed");
-        assert_eq!(say(&http, "nonsense\r\n\r\n").await.0, "HTTP/1.1 400 Bad Request");
+        assert_eq!(send(&http, post).await.0, "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(send(&http, "nonsense\r\n\r\n").await.0, "HTTP/1.1 400 Bad Request");
         let endless = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100 << 10));
-        assert_eq!(say(&http, &endless[..20 << 10]).await.0, "HTTP/1.1 431 Request Header Fields Too Large");
+        assert_eq!(send(&http, &endless[..20 << 10]).await.0, "HTTP/1.1 431 Request Header Fields Too Large");
         assert_eq!(get(&http, "/").await.0, "HTTP/1.1 404 Not Found");
     }
 }

@@ -45,11 +45,11 @@ pub use group::{Group, KeptGroup};
 pub use groups::{Groups, weigh as weigh_group};
 pub use level::{Level, Levels};
 pub use members::{Member, Members};
-pub use partition::{AbortedList, Extent, ExtentId, ExtentPlace, Opened, Partition, mix_of};
+pub use partition::{AbortedList, Extent, ExtentId, ExtentPlace, OpenedAt, Partition, mix_of};
 pub use parts::{Parts, PartsWriter, StateError};
 pub use placement::{Election, Placement, spread};
 pub use producer::ProducerFacts;
-use producers::{Producers, Remembered};
+use producers::{Producers, RememberedProducer};
 pub use quotas::Quotas;
 pub use settings::Settings;
 pub use tokens::{Tokens, weigh as weigh_token};
@@ -539,7 +539,7 @@ impl Shard {
                     !all.has_room() && producers::may_be_forgotten(oldest, trusted)
                 });
             }
-            let remembered = |last_write| Remembered { last_write, topic, partition, id };
+            let remembered = |last_write| RememberedProducer { last_write, topic, partition, id };
             if begins {
                 self.producers.began(before.map(remembered).as_ref());
                 self.transactions.wrote(id, of, placed.base_offset, position, now);
@@ -558,7 +558,7 @@ impl Shard {
             if let Ok(partition) = self.partition_mut(late.topic, late.partition) {
                 partition.set_last_write(late.id, now);
             }
-            self.producers.wrote(Remembered { last_write: now, ..late }, Some(late.last_write));
+            self.producers.wrote(RememberedProducer { last_write: now, ..late }, Some(late.last_write));
         }
         Applied::ClockTrusted
     }
@@ -589,7 +589,7 @@ impl Shard {
     }
 
     /// Forgets producers, the oldest first, as long as `goes` is true. Returns their number.
-    fn forget_while(&mut self, goes: impl Fn(&Remembered, &Producers) -> bool) -> usize {
+    fn forget_while(&mut self, goes: impl Fn(&RememberedProducer, &Producers) -> bool) -> usize {
         let mut forgotten = 0;
         while let Some(oldest) =
             self.producers.oldest().copied().filter(|oldest| goes(oldest, &self.producers))
@@ -602,7 +602,7 @@ impl Shard {
         forgotten
     }
 
-    fn forget_window(&mut self, gone: &Remembered) {
+    fn forget_window(&mut self, gone: &RememberedProducer) {
         if let Ok(partition) = self.partition_mut(gone.topic, gone.partition) {
             partition.forget_producer(gone.id);
         }

@@ -233,7 +233,7 @@ fn a_data_directory_that_is_a_file_or_below_one_is_refused_with_the_file() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_with_what_is_wrong() {
+fn wrong_arguments_are_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.properties");
     fs::write(&broken, "num.partitions=many\n").unwrap();
@@ -521,7 +521,7 @@ fn stalled_pipe() -> (PipeReader, PipeWriter) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
+fn an_unread_log_holds_up_neither_clients_nor_the_end() {
     let (_reader, pipe) = stalled_pipe();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (listen, http) = (free.to_string(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());

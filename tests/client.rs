@@ -166,7 +166,7 @@ fn the_first_user_is_added_before_the_first_start_and_not_beside_a_broker() {
 
 #[test]
 #[cfg(all(feature = "security", not(feature = "client-tls")))]
-fn a_build_without_openssl_says_what_it_lacks() {
+fn a_build_without_openssl_names_what_it_lacks() {
     for setting in ["security.protocol=ssl", "sasl.mechanism=SCRAM-SHA-512"] {
         let (code, why) = Stage::new().refused(&["topic", "list", "-X", setting, "--user", "ann"]);
         assert_eq!(code, 64, "{why}");
@@ -510,7 +510,7 @@ fn a_group_goes_on_where_it_printed_to_and_is_described_set_back_and_deleted() {
 }
 
 #[test]
-fn who_reads_is_shown_and_not_set_back_and_ctrl_c_ends_it_with_what_was_printed_committed() {
+fn a_group_with_members_is_shown_and_not_reset_and_ctrl_c_commits_the_printed_records() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "2"]);
     stage.produce("t", &["one"]);
@@ -726,7 +726,7 @@ fn settings_that_are_refused_change_nothing() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code_for_each_kind() {
+fn each_kind_of_failure_is_one_line_with_an_exit_code_of_its_own() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t"]);
     for (arguments, code, message) in [
@@ -809,7 +809,7 @@ fn lines_that_cannot_be_written_are_named_and_all_others_are_delivered() {
 }
 
 #[test]
-fn who_stops_reading_ends_it_without_an_error() {
+fn a_reader_that_stops_ends_it_without_an_error() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "1"]);
     let mut reader = Running(stage.command(&["consume", "t"]).spawn().unwrap());

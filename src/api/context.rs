@@ -24,7 +24,7 @@ use std::sync::Arc;
 use super::connection::{ConnectionInfo, HostPort};
 use super::error::ErrorCode;
 use super::features::{self, Finalized};
-use super::throttle::{Metered, Mutations};
+use super::throttle::{Mutations, RequestMeter};
 use crate::budget::Room;
 use crate::security::operations::{self, ON_THE_CLUSTER, Operation};
 use crate::security::principal::{Forbidden, Principal, Resource};
@@ -52,7 +52,7 @@ pub struct Context {
     /// The memory that serving this request holds beside the request itself.
     pub room: Arc<Room>,
     /// Measures the client's use, if there are quotas.
-    pub metered: Option<Arc<Metered>>,
+    pub metered: Option<Arc<RequestMeter>>,
     /// A missing right is neither counted nor logged.
     is_quiet: bool,
 }
@@ -68,7 +68,7 @@ impl Context {
     ) -> Context {
         let metered = services.store.quotas_if_any().map(|quotas| {
             let (throttles, settings) = (&services.throttles, services.settings());
-            Arc::new(Metered::new(throttles, quotas, settings, &connection, client_id.as_deref(), body))
+            Arc::new(RequestMeter::new(throttles, quotas, settings, &connection, client_id.as_deref(), body))
         });
         Context {
             metered,

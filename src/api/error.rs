@@ -191,12 +191,6 @@ impl ErrorCode {
         self as i16
     }
 
-    pub fn is_error(self) -> bool {
-        self != ErrorCode::None
-    }
-}
-
-impl ErrorCode {
     /// The code for a client that does not know PRODUCER_FENCED.
     #[must_use]
     pub fn before_fencing(self) -> ErrorCode {

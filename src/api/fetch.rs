@@ -69,7 +69,7 @@ impl Handler for FetchRequest {
         let isolation = isolation(self.isolation_level);
         let mut poll = Poll::new(&self, &plan, isolation.unwrap_or(Isolation::ReadUncommitted), &ctx);
         // As in Kafka, the isolation level does not matter if there is nothing to read.
-        if isolation.is_none() && poll.readings.iter().any(Reading::is_of_something) {
+        if isolation.is_none() && poll.readings.iter().any(PartitionRead::is_of_something) {
             return Reply::Now(refuse(self));
         }
         // The poll may wait for long, and has copied all that it needs of the request.
@@ -121,7 +121,7 @@ fn open(request: &FetchRequest, ctx: &Context) -> Result<Plan, ErrorCode> {
 
 /// A request while it is served: the results so far, and the limits that end it.
 struct Poll {
-    readings: Vec<Reading>,
+    readings: Vec<PartitionRead>,
     isolation: Isolation,
     min_bytes: usize,
     max_bytes: usize,
@@ -133,7 +133,7 @@ struct Poll {
 
 /// Why no partition of a request is read.
 #[derive(Clone, Copy)]
-enum Refused {
+enum PollRefusal {
     /// The client pretends to be a follower without the right to be one. It learns nothing about topics.
     Everything,
     /// The error of each partition that exists.
@@ -141,7 +141,7 @@ enum Refused {
 }
 
 /// One partition of a poll.
-struct Reading {
+struct PartitionRead {
     ask: Ask,
     /// `None` if the client did not get the topic.
     seen: Option<SeenTopic>,
@@ -185,14 +185,17 @@ impl Poll {
         let (view, refused) = if from_replica {
             match ctx.cluster(Operation::ClusterAction) {
                 // A client that pretends to be a broker (CVE-2018-1288).
-                Ok(cluster) => (cluster.topics(), Some(Refused::Partitions(ErrorCode::NotLeaderOrFollower))),
-                Err(_) => (ctx.topics(), Some(Refused::Everything)),
+                Ok(cluster) => {
+                    (cluster.topics(), Some(PollRefusal::Partitions(ErrorCode::NotLeaderOrFollower)))
+                }
+                Err(_) => (ctx.topics(), Some(PollRefusal::Everything)),
             }
         } else {
             let is_invalid = request.max_bytes < 0;
-            (ctx.topics(), is_invalid.then_some(Refused::Partitions(ErrorCode::InvalidRequest)))
+            (ctx.topics(), is_invalid.then_some(PollRefusal::Partitions(ErrorCode::InvalidRequest)))
         };
-        let readings = plan.asks.iter().map(|ask| Reading::new(ask, refused, &view, ctx.node())).collect();
+        let readings =
+            plan.asks.iter().map(|ask| PartitionRead::new(ask, refused, &view, ctx.node())).collect();
         let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let settings = ctx.services.settings();
         let most = ctx.metered.as_ref().map_or(usize::MAX, |metered| metered.most_fetched());
@@ -326,12 +329,12 @@ impl Poll {
     /// Whether the response can be sent: there is enough, there is an error, or there is nothing to wait
     /// for.
     fn is_enough(&self) -> bool {
-        let is_urgent = |reading: &Reading| match reading.state {
+        let is_urgent = |reading: &PartitionRead| match reading.state {
             State::Failed(..) | State::Diverged { .. } => true,
             State::Unknown(_) | State::Open(_) => false,
         };
         // If no more fits, the limit counts as reached; otherwise the wait would be useless.
-        let counted = |reading: &Reading| match &reading.state {
+        let counted = |reading: &PartitionRead| match &reading.state {
             State::Open(progress) if progress.is_full => progress.size.max(progress.most.min(self.max_bytes)),
             State::Open(progress) => progress.size,
             State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => 0,
@@ -350,11 +353,11 @@ impl Poll {
     }
 }
 
-impl Reading {
-    fn new(ask: &Ask, refused: Option<Refused>, topics: &TopicView, node: NodeId) -> Reading {
+impl PartitionRead {
+    fn new(ask: &Ask, refused: Option<PollRefusal>, topics: &TopicView, node: NodeId) -> PartitionRead {
         let found = match refused {
-            Some(Refused::Everything) => Err(NoTopic::Forbidden(Forbidden::Topic)),
-            Some(Refused::Partitions(_)) | None => topics.topic(ask.of.topic.named(), Operation::Read),
+            Some(PollRefusal::Everything) => Err(NoTopic::Forbidden(Forbidden::Topic)),
+            Some(PollRefusal::Partitions(_)) | None => topics.topic(ask.of.topic.named(), Operation::Read),
         };
         let known_as = match (&ask.of.topic, found) {
             (FetchTopicRef::Name(_), _) => None,
@@ -366,11 +369,11 @@ impl Reading {
             (Ok(topic), _) if topic.partition(ask.of.partition).is_none() => {
                 State::Unknown(ErrorCode::UnknownTopicOrPartition)
             }
-            (Ok(_), Some(Refused::Partitions(error))) => State::Failed(error, None),
-            (Ok(topic), Some(Refused::Everything) | None) => State::of_partition(topic, ask, node),
+            (Ok(_), Some(PollRefusal::Partitions(error))) => State::Failed(error, None),
+            (Ok(topic), Some(PollRefusal::Everything) | None) => State::of_partition(topic, ask, node),
         };
         let seen = found.ok().map(|topic| SeenTopic::of(topic));
-        Reading { ask: Ask { known_as, ..ask.clone() }, seen, state }
+        PartitionRead { ask: Ask { known_as, ..ask.clone() }, seen, state }
     }
 
     /// Notices a new leader epoch while a poll waits. Records that were already read stay valid.
@@ -492,7 +495,7 @@ fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
 
 /// Ends the request: updates the session, and leaves unchanged partitions out of the response.
 fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
-    let results: Vec<PartitionResult> = poll.readings.iter().map(Reading::result).collect();
+    let results: Vec<PartitionResult> = poll.readings.iter().map(PartitionRead::result).collect();
     let services = &ctx.services;
     let fresh_id = || i32::from_be_bytes(time::random_bytes());
     let (session_id, is_sent) =
@@ -501,7 +504,7 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     let mut answer = FetchResponse { session_id, ..FetchResponse::default() };
     let mut node_endpoints = Endpoints::new();
     let sent = poll.readings.into_iter().zip(is_sent).filter(|(_, is_sent)| *is_sent);
-    let mut sent: Vec<Reading> = sent.map(|(reading, _)| reading).collect();
+    let mut sent: Vec<PartitionRead> = sent.map(|(reading, _)| reading).collect();
     // As in Kafka, missing partitions come last.
     sent.sort_by_key(|reading| !reading.is_of_something());
     for reading in sent {
@@ -528,7 +531,7 @@ fn close(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
     answer
 }
 
-impl Reading {
+impl PartitionRead {
     fn is_of_something(&self) -> bool {
         !matches!(self.state, State::Unknown(_))
     }

@@ -68,7 +68,7 @@ impl Handler for ListOffsetsRequest {
 
 /// The meaning of the timestamp field.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Wanted {
+enum OffsetQuery {
     Latest,
     Earliest,
     MaxTimestamp,
@@ -77,17 +77,17 @@ enum Wanted {
     At(Timestamp),
 }
 
-impl Wanted {
-    fn of_request(timestamp: i64, version: i16) -> Result<Wanted, ErrorCode> {
+impl OffsetQuery {
+    fn of_request(timestamp: i64, version: i16) -> Result<OffsetQuery, ErrorCode> {
         let (wanted, since) = match timestamp {
-            -1 => (Wanted::Latest, 1),
-            -2 => (Wanted::Earliest, 1),
-            -3 => (Wanted::MaxTimestamp, 7),
+            -1 => (OffsetQuery::Latest, 1),
+            -2 => (OffsetQuery::Earliest, 1),
+            -3 => (OffsetQuery::MaxTimestamp, 7),
             // The start of the local log, which is the whole log.
-            -4 => (Wanted::Earliest, 8),
-            -5 => (Wanted::Tiered, 9),
-            -6 => (Wanted::Tiered, 11),
-            time if time >= 0 => (Wanted::At(Timestamp(time)), 1),
+            -4 => (OffsetQuery::Earliest, 8),
+            -5 => (OffsetQuery::Tiered, 9),
+            -6 => (OffsetQuery::Tiered, 11),
+            time if time >= 0 => (OffsetQuery::At(Timestamp(time)), 1),
             _ => return Err(ErrorCode::UnsupportedVersion),
         };
         if version < since { Err(ErrorCode::UnsupportedVersion) } else { Ok(wanted) }
@@ -101,16 +101,16 @@ async fn look_up(
     ctx: &Context,
 ) -> Result<Option<FoundRecord>, ErrorCode> {
     topic.partition(asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let wanted = Wanted::of_request(asked.timestamp, ctx.version)?;
+    let wanted = OffsetQuery::of_request(asked.timestamp, ctx.version)?;
     let current = (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
     let partition = led_here(topic, asked.partition_index, ctx.node(), current)?;
     let ends = partition.ends();
     let an_end = |offset, leader_epoch| FoundRecord { offset, timestamp: Timestamp(-1), leader_epoch };
     match wanted {
-        Wanted::Latest => Ok(Some(an_end(isolation.end_of(ends), ends.leader_epoch))),
-        Wanted::Earliest => Ok(Some(an_end(ends.log_start, partition.epoch_of(ends.log_start)))),
-        Wanted::Tiered => Ok(None),
-        Wanted::MaxTimestamp | Wanted::At(_) => search(partition, wanted, isolation).await,
+        OffsetQuery::Latest => Ok(Some(an_end(isolation.end_of(ends), ends.leader_epoch))),
+        OffsetQuery::Earliest => Ok(Some(an_end(ends.log_start, partition.epoch_of(ends.log_start)))),
+        OffsetQuery::Tiered => Ok(None),
+        OffsetQuery::MaxTimestamp | OffsetQuery::At(_) => search(partition, wanted, isolation).await,
     }
 }
 
@@ -118,13 +118,13 @@ async fn look_up(
 /// deleted segment may have had the record (rules O4, O5). In that case it searches again.
 async fn search(
     partition: &Partition,
-    wanted: Wanted,
+    wanted: OffsetQuery,
     isolation: Isolation,
 ) -> Result<Option<FoundRecord>, ErrorCode> {
     loop {
         let before = partition.ends();
         let found = match wanted {
-            Wanted::At(time) => partition.offset_for_time(time).await,
+            OffsetQuery::At(time) => partition.offset_for_time(time).await,
             _ => partition.max_timestamp().await,
         };
         let after = partition.ends();
@@ -161,24 +161,27 @@ mod tests {
 
     #[test]
     fn o10_special_times_are_those_of_the_version() {
-        let wanted = Wanted::of_request;
-        assert_eq!(wanted(-1, 1), Ok(Wanted::Latest));
-        assert_eq!(wanted(-2, 1), Ok(Wanted::Earliest));
+        let wanted = OffsetQuery::of_request;
+        assert_eq!(wanted(-1, 1), Ok(OffsetQuery::Latest));
+        assert_eq!(wanted(-2, 1), Ok(OffsetQuery::Earliest));
         assert_eq!(
             (wanted(-3, 6), wanted(-3, 7)),
-            (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::MaxTimestamp))
+            (Err(ErrorCode::UnsupportedVersion), Ok(OffsetQuery::MaxTimestamp))
         );
         assert_eq!(
             (wanted(-4, 7), wanted(-4, 8)),
-            (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::Earliest))
+            (Err(ErrorCode::UnsupportedVersion), Ok(OffsetQuery::Earliest))
         );
-        assert_eq!((wanted(-5, 8), wanted(-5, 9)), (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::Tiered)));
+        assert_eq!(
+            (wanted(-5, 8), wanted(-5, 9)),
+            (Err(ErrorCode::UnsupportedVersion), Ok(OffsetQuery::Tiered))
+        );
         assert_eq!(
             (wanted(-6, 10), wanted(-6, 11)),
-            (Err(ErrorCode::UnsupportedVersion), Ok(Wanted::Tiered))
+            (Err(ErrorCode::UnsupportedVersion), Ok(OffsetQuery::Tiered))
         );
         assert_eq!(wanted(-7, 11), Err(ErrorCode::UnsupportedVersion));
         assert_eq!(wanted(i64::MIN, 11), Err(ErrorCode::UnsupportedVersion));
-        assert_eq!(wanted(0, 1), Ok(Wanted::At(Timestamp(0))));
+        assert_eq!(wanted(0, 1), Ok(OffsetQuery::At(Timestamp(0))));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::replicas::{self, Standing};
+use crate::api::replicas::{self, PartitionState};
 use crate::api::{Handler, Reply, Size, Weight, internal_topics, topic_name};
 use crate::protocol::messages::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -187,7 +187,7 @@ fn brokers(ctx: &Context, topics: &TopicView) -> Vec<MetadataResponseBroker> {
 
 fn describe(topic: &Topic, topics: &TopicView, version: i16) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().map(|partition| {
-        let standing = Standing::of(topic, partition, topics);
+        let standing = PartitionState::of(topic, partition, topics);
         let mut shown = MetadataResponsePartition {
             error_code: standing.error.code(),
             partition_index: partition.index,

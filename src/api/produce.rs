@@ -240,7 +240,7 @@ impl Batches<'_> {
         let checked = match checked {
             Ok(checked) => checked,
             // Boxed, so that a request whose batches are checked at once takes less memory.
-            Err(Unchecked { bytes, rules }) => Box::pin(check_at_leisure(bytes, rules)).await,
+            Err(UncheckedBatch { bytes, rules }) => Box::pin(check_at_leisure(bytes, rules)).await,
         };
         self.queue(partition, checked)
     }
@@ -251,7 +251,7 @@ impl Batches<'_> {
         topic: &'a Topic,
         index: i32,
         records: Option<Records>,
-    ) -> Result<(&'a Arc<Partition>, Result<CheckedBatch, Unchecked>), RefusedBatch> {
+    ) -> Result<(&'a Arc<Partition>, Result<CheckedBatch, UncheckedBatch>), RefusedBatch> {
         let acks = self.acks.ok_or(ErrorCode::InvalidRequiredAcks)?;
         if internal_topics::is_internal(&topic.name) {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -273,7 +273,7 @@ impl Batches<'_> {
             timestamp_after_max: settings.timestamp_after_max,
         };
         let bytes = records.unwrap_or_default().into_bytes();
-        let checked = record::check_within(&bytes, &rules, QUICK).ok_or(Unchecked { bytes, rules });
+        let checked = record::check_within(&bytes, &rules, QUICK).ok_or(UncheckedBatch { bytes, rules });
         Ok((partition, checked))
     }
 
@@ -305,7 +305,7 @@ impl Batches<'_> {
 type CheckedBatch = Result<Checked, RecordError>;
 
 /// A batch whose check may take long.
-struct Unchecked {
+struct UncheckedBatch {
     bytes: Bytes,
     rules: Rules,
 }

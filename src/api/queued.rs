@@ -9,10 +9,10 @@ use super::error::{ErrorCode, Refusal};
 use crate::time::{Moment, within};
 
 /// One change: refused before it began, or queued.
-pub type Queued<T = ()> = Result<Later<Result<T, Refusal>>, Refusal>;
+pub type QueuedChange<T = ()> = Result<Later<Result<T, Refusal>>, Refusal>;
 
 /// Queues a change whose error becomes a refusal.
-pub fn queue<T, E>(change: impl Future<Output = Result<T, E>> + Send + 'static) -> Queued<T>
+pub fn queue<T, E>(change: impl Future<Output = Result<T, E>> + Send + 'static) -> QueuedChange<T>
 where
     for<'a> Refusal: From<&'a E>,
 {
@@ -20,12 +20,12 @@ where
 }
 
 /// A change that is done already, for example because nothing changes.
-pub fn done<T: Send + 'static>(outcome: T) -> Queued<T> {
+pub fn done<T: Send + 'static>(outcome: T) -> QueuedChange<T> {
     Ok(Box::pin(ready(Ok(outcome))))
 }
 
 /// Waits for all changes, in their order.
-pub async fn outcomes<K, T>(queued: Vec<(K, Queued<T>)>) -> Vec<(K, Result<T, Refusal>)> {
+pub async fn outcomes<K, T>(queued: Vec<(K, QueuedChange<T>)>) -> Vec<(K, Result<T, Refusal>)> {
     wait(queued, None).await
 }
 
@@ -48,7 +48,7 @@ impl Deadline {
     }
 
     /// Waits for all changes. Those that take too long are REQUEST_TIMED_OUT; they may still be done later.
-    pub async fn outcomes<K, T>(self, queued: Vec<(K, Queued<T>)>) -> Vec<(K, Result<T, Refusal>)> {
+    pub async fn outcomes<K, T>(self, queued: Vec<(K, QueuedChange<T>)>) -> Vec<(K, Result<T, Refusal>)> {
         wait(queued, Some(self)).await
     }
 
@@ -57,7 +57,10 @@ impl Deadline {
     }
 }
 
-async fn wait<K, T>(queued: Vec<(K, Queued<T>)>, deadline: Option<Deadline>) -> Vec<(K, Result<T, Refusal>)> {
+async fn wait<K, T>(
+    queued: Vec<(K, QueuedChange<T>)>,
+    deadline: Option<Deadline>,
+) -> Vec<(K, Result<T, Refusal>)> {
     let mut outcomes = Vec::with_capacity(queued.len());
     for (of, change) in queued {
         let outcome = match (change, deadline) {
@@ -79,11 +82,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_that_takes_too_long_is_refused_and_those_that_are_done_keep_their_outcome() {
-        let slow: Queued = Ok(Box::pin(async {
+        let slow: QueuedChange = Ok(Box::pin(async {
             crate::time::sleep(Duration::from_secs(2)).await;
             Ok(())
         }));
-        let refused: Queued = Err(ErrorCode::InvalidRequest.into());
+        let refused: QueuedChange = Err(ErrorCode::InvalidRequest.into());
         let queued = vec![("slow", slow), ("refused", refused), ("done", done(()))];
         let outcomes = Deadline::of_request(1_000).outcomes(queued).await;
         let codes = outcomes.into_iter().map(|(name, outcome)| (name, outcome.err().map(|error| error.code)));

@@ -9,7 +9,7 @@ use crate::time;
 use crate::types::NodeId;
 
 /// The state of a partition, in fields that several responses have.
-pub struct Standing {
+pub struct PartitionState {
     pub error: ErrorCode,
     pub leader: i32,
     pub leader_epoch: i32,
@@ -18,13 +18,13 @@ pub struct Standing {
     pub offline: Vec<i32>,
 }
 
-impl Standing {
-    pub fn of(topic: &Topic, partition: &Partition, topics: &TopicView) -> Standing {
+impl PartitionState {
+    pub fn of(topic: &Topic, partition: &Partition, topics: &TopicView) -> PartitionState {
         let placement = topic.placement(partition.index);
         let leader = placement.and_then(|placement| placement.leader);
         let replicas = placement.map_or(&[][..], |placement| &placement.replicas);
         let is_offline = |node: &&NodeId| !topics.running().contains(node);
-        Standing {
+        PartitionState {
             error: if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
             leader: leader.map_or(-1, |leader| leader.0),
             leader_epoch: partition.ends().leader_epoch.0,

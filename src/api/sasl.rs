@@ -20,7 +20,7 @@ use crate::config::Logins;
 use crate::protocol::messages::SaslAuthenticateRequest;
 use crate::protocol::{Request, Writer};
 use crate::security::principal::Principal;
-use crate::security::sasl::{self, Exchange, Facts, Mechanism, Refused, Step};
+use crate::security::sasl::{self, Exchange, Facts, LoginFailure, Mechanism, Step};
 use crate::time;
 use crate::types::{IgnorePoison, ScramHash};
 pub use counts::LoginCounts;
@@ -100,7 +100,7 @@ impl Context {
                 self.count_failure(mechanism, &bad.to_string());
                 return Outcome::Challenge(bytes);
             }
-            Step::Failed(bad @ Refused::Token(_)) => return Outcome::Failed(bad.text(mechanism, again)),
+            Step::Failed(bad @ LoginFailure::Token(_)) => return Outcome::Failed(bad.text(mechanism, again)),
             Step::Done { bytes, login } => {
                 self.begin_session(&login, logins.max_session(mechanism)).map(|lifetime| {
                     state.mechanism = Some(mechanism);

@@ -1,7 +1,7 @@
-//! Quotas at work: the use of clients is measured, and a client that uses more is held back. The answer that says so is
-//! sent at once; then the server reads nothing from the connection for that time (KIP-219).
+//! Quotas at work: the use of clients is measured, and a client that uses more is held back. The answer with the throttle
+//! time is sent at once; then the server reads nothing from the connection for that time (KIP-219).
 //!
-//! A request only measures if there are quotas at all: otherwise it has no [`Metered`].
+//! A request only measures if there are quotas at all: otherwise it has no [`RequestMeter`].
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,7 +19,7 @@ use super::{Answer, Later, Reply};
 use crate::config::BrokerSettings;
 use crate::kernel::Quotas;
 use crate::security::quota::{
-    IdleMeter, Limit, QuotaKind, Rate, TokenBucket, Used, Windows, limit_of_client,
+    IdleMeter, Limit, Meters, QuotaKind, Rate, TokenBucket, Windows, limit_of_client,
 };
 use crate::telemetry::Count;
 use crate::time::Clock;
@@ -28,11 +28,11 @@ use crate::types::{EntityName, IgnorePoison, QuotaEntity};
 /// The use of quotas by the clients of one broker.
 pub struct Throttles {
     clock: Clock,
-    producer_bytes: Mutex<Used<ClientKey, Rate>>,
-    consumer_bytes: Mutex<Used<ClientKey, Rate>>,
-    request_time: Mutex<Used<ClientKey, Rate>>,
-    mutations: Mutex<Used<ClientKey, TokenBucket>>,
-    connections: Mutex<Used<IpAddr, Rate>>,
+    producer_bytes: Mutex<Meters<ClientKey, Rate>>,
+    consumer_bytes: Mutex<Meters<ClientKey, Rate>>,
+    request_time: Mutex<Meters<ClientKey, Rate>>,
+    mutations: Mutex<Meters<ClientKey, TokenBucket>>,
+    connections: Mutex<Meters<IpAddr, Rate>>,
     addresses: Mutex<Addresses>,
     keys: RandomState,
     /// Shared by the virtual brokers of a process.
@@ -136,7 +136,7 @@ fn mutation_windows(settings: &BrokerSettings) -> Windows {
 }
 
 /// A request while there are quotas.
-pub struct Metered {
+pub struct RequestMeter {
     throttles: Arc<Throttles>,
     quotas: Arc<Quotas>,
     settings: Arc<BrokerSettings>,
@@ -152,7 +152,7 @@ pub struct Metered {
     is_exempt: AtomicBool,
 }
 
-impl Metered {
+impl RequestMeter {
     pub fn new(
         throttles: &Arc<Throttles>,
         quotas: Arc<Quotas>,
@@ -160,11 +160,11 @@ impl Metered {
         connection: &Arc<ConnectionInfo>,
         client_id: Option<&str>,
         body: usize,
-    ) -> Metered {
+    ) -> RequestMeter {
         /// The header of a request without the client id.
         const HEADER: usize = 10;
         let bytes = HEADER + client_id.map_or(0, str::len) + body;
-        Metered {
+        RequestMeter {
             throttles: Arc::clone(throttles),
             quotas,
             settings,
@@ -241,7 +241,7 @@ impl Metered {
     fn held<M: IdleMeter>(
         &self,
         kind: QuotaKind,
-        used: &Mutex<Used<ClientKey, M>>,
+        used: &Mutex<Meters<ClientKey, M>>,
         use_up: impl FnOnce(&mut M, f64, Duration, Windows) -> Duration,
     ) -> Duration {
         let Some(limit) = self.limit(kind) else { return Duration::ZERO };
@@ -299,7 +299,7 @@ pub enum Fetched {
 
 /// The partitions that a request creates or deletes, for the quota of changes (KIP-599).
 pub struct Mutations<'a> {
-    metered: Option<&'a Metered>,
+    metered: Option<&'a RequestMeter>,
     /// Whether the client knows THROTTLING_QUOTA_EXCEEDED. Others are served, and held back.
     is_strict: bool,
     /// How long the client is held back, and since when.
@@ -307,7 +307,7 @@ pub struct Mutations<'a> {
 }
 
 impl<'a> Mutations<'a> {
-    pub fn new(metered: Option<&'a Metered>, is_strict: bool) -> Mutations<'a> {
+    pub fn new(metered: Option<&'a RequestMeter>, is_strict: bool) -> Mutations<'a> {
         Mutations { metered, is_strict, held: None }
     }
 
@@ -348,23 +348,23 @@ pub fn ms(held: Duration) -> i32 {
 }
 
 /// Measures the time that threads work on a request.
-pub fn timed(metered: Arc<Metered>, reply: Later<Reply<Answer>>) -> Later<Reply<Answer>> {
+pub fn timed(metered: Arc<RequestMeter>, reply: Later<Reply<Answer>>) -> Later<Reply<Answer>> {
     let rest = Arc::clone(&metered);
-    let reply = Timed { work: reply, metered };
+    let reply = TimedWork { work: reply, metered };
     Box::pin(async move {
         match reply.await {
-            Reply::Later(answer) => Reply::Later(Box::pin(Timed { work: answer, metered: rest })),
+            Reply::Later(answer) => Reply::Later(Box::pin(TimedWork { work: answer, metered: rest })),
             reply @ (Reply::Silence { .. } | Reply::Now(_) | Reply::Last(_) | Reply::Close(_)) => reply,
         }
     })
 }
 
-struct Timed<T> {
+struct TimedWork<T> {
     work: Later<T>,
-    metered: Arc<Metered>,
+    metered: Arc<RequestMeter>,
 }
 
-impl<T> Future for Timed<T> {
+impl<T> Future for TimedWork<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<T> {

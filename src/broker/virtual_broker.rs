@@ -26,10 +26,10 @@ pub(super) struct VirtualBroker {
     sessions: Arc<Sessions>,
     /// The keys and certificates of its listeners, also while it is stopped.
     tls: Arc<Tls>,
-    running: Option<Running>,
+    running: Option<RunningBroker>,
 }
 
-struct Running {
+struct RunningBroker {
     services: Arc<Services>,
     server: Server,
     stop: Stop,
@@ -97,7 +97,7 @@ impl VirtualBroker {
             known.into_iter().for_each(|known| known.port = address.port());
         }
         self.publish_ports(common);
-        self.running = Some(Running { services, server, stop });
+        self.running = Some(RunningBroker { services, server, stop });
         Ok(())
     }
 

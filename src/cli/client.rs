@@ -1,4 +1,5 @@
-//! `jackdaw topic|group|transaction|quota|produce|consume|config|acl`: a small client of any Kafka broker, on librdkafka.
+//! `jackdaw topic|group|transaction|quota|produce|consume|config|acl|user`: a small client of any Kafka broker, on
+//! librdkafka where that has the request.
 //!
 //! Results are tables, or JSON with `--json`, on standard output; all other text is on standard error. It
 //! is no error if the reader of standard output stops reading.
@@ -91,7 +92,7 @@ enum Failure {
     InputOutput(io::Error),
 }
 
-type Done<T = ()> = Result<T, Failure>;
+type CommandOutcome<T = ()> = Result<T, Failure>;
 
 /// A partition of a topic.
 type NamedPartition = (String, i32);
@@ -99,6 +100,10 @@ type NamedPartition = (String, i32);
 impl Failure {
     fn refused(why: impl Display) -> Failure {
         Failure::Refused(why.to_string())
+    }
+
+    fn no_answer(address: &str, error: &io::Error) -> Failure {
+        Failure::Unavailable(format!("no answer from {address}: {error}"))
     }
 }
 
@@ -109,7 +114,7 @@ impl From<io::Error> for Failure {
 }
 
 /// Connects, runs `work`, and turns its result into an exit code.
-fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> Done) -> Exit {
+fn run(connect: &Connect, work: impl FnOnce(&Session, &mut Output) -> CommandOutcome) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = Session::new(connect).and_then(|session| work(&session, &mut out));
     // Results that were found before a failure are shown too.
@@ -131,23 +136,23 @@ struct Session {
     connect: Connect,
     settings: Settings,
     runtime: Runtime,
-    heard: Heard,
+    complaint: LastComplaint,
     stopped: Arc<AtomicBool>,
 }
 
 /// The last complaint of librdkafka. Its errors say what failed, and this says why.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Option<String>>>);
+struct LastComplaint(Arc<Mutex<Option<String>>>);
 
 impl Session {
-    fn new(connect: &Connect) -> Done<Session> {
+    fn new(connect: &Connect) -> CommandOutcome<Session> {
         let settings = connect.access.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Session {
             connect: connect.clone(),
             settings,
             runtime,
-            heard: Heard::default(),
+            complaint: LastComplaint::default(),
             stopped: Arc::default(),
         })
     }
@@ -174,7 +179,11 @@ impl Session {
     }
 
     /// A consumer for queries and assigned partitions. It is a member of no group until it subscribes.
-    fn consumer(&self, group: Option<&str>, own: &[(&str, &str)]) -> Done<BaseConsumer<Heard>> {
+    fn consumer(
+        &self,
+        group: Option<&str>,
+        own: &[(&str, &str)],
+    ) -> CommandOutcome<BaseConsumer<LastComplaint>> {
         let mut settings = self.settings(&[
             ("group.id", group.unwrap_or(NO_GROUP)),
             ("enable.auto.commit", "false"),
@@ -183,14 +192,14 @@ impl Session {
         for (name, value) in own {
             settings.set(*name, *value);
         }
-        settings.create_with_context(self.heard.clone()).map_err(|error| self.failed(&error))
+        settings.create_with_context(self.complaint.clone()).map_err(|error| self.failed(&error))
     }
 
-    fn admin(&self) -> Done<AdminClient<Heard>> {
+    fn admin(&self) -> CommandOutcome<AdminClient<LastComplaint>> {
         // This setting only exists for consumers.
         let mut settings = self.settings(&[]);
         settings.remove("allow.auto.create.topics");
-        settings.create_with_context(self.heard.clone()).map_err(|error| self.failed(&error))
+        settings.create_with_context(self.complaint.clone()).map_err(|error| self.failed(&error))
     }
 
     fn admin_options(&self) -> AdminOptions {
@@ -198,12 +207,12 @@ impl Session {
     }
 
     /// Waits for a response of the admin client.
-    fn wait<T>(&self, answer: impl Future<Output = KafkaResult<T>>) -> Done<T> {
+    fn wait<T>(&self, answer: impl Future<Output = KafkaResult<T>>) -> CommandOutcome<T> {
         self.runtime.block_on(answer).map_err(|error| self.failed(&error))
     }
 
     /// The metadata of all topics. It creates none.
-    fn metadata(&self, consumer: &BaseConsumer<Heard>) -> Done<Metadata> {
+    fn metadata(&self, consumer: &BaseConsumer<LastComplaint>) -> CommandOutcome<Metadata> {
         consumer.fetch_metadata(None, self.timeout()).map_err(|error| {
             // A poll delivers librdkafka's messages about its connections.
             let _ = consumer.poll(Duration::ZERO);
@@ -231,10 +240,10 @@ impl Session {
                 | RDKafkaErrorCode::TimedOutQueue
                 | RDKafkaErrorCode::Resolve,
             ) => {
-                let heard = self.heard.take().map(|why| format!(": {why}")).unwrap_or_default();
-                Failure::Unavailable(format!("no answer from {}{heard}", self.connect.bootstrap))
+                let complaint = self.complaint.take().map(|why| format!(": {why}")).unwrap_or_default();
+                Failure::Unavailable(format!("no answer from {}{complaint}", self.connect.bootstrap))
             }
-            Some(code) => Failure::refused(said(code)),
+            Some(code) => Failure::refused(reason_of(code)),
             None => Failure::refused(error),
         }
     }
@@ -270,10 +279,10 @@ impl Session {
     /// without a response is left out.
     fn offsets(
         &self,
-        consumer: &BaseConsumer<Heard>,
+        consumer: &BaseConsumer<LastComplaint>,
         partitions: &[NamedPartition],
         of: Offset,
-    ) -> Done<Vec<(NamedPartition, Option<i64>)>> {
+    ) -> CommandOutcome<Vec<(NamedPartition, Option<i64>)>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -312,7 +321,7 @@ fn found(list: &TopicPartitionList) -> Vec<(NamedPartition, Option<i64>)> {
 }
 
 /// The topic in the metadata; fails if it is not there.
-fn find<'a>(metadata: &'a Metadata, topic: &str) -> Done<&'a MetadataTopic> {
+fn find<'a>(metadata: &'a Metadata, topic: &str) -> CommandOutcome<&'a MetadataTopic> {
     let known = metadata.topics().iter().find(|known| known.name() == topic);
     let known = known.filter(|known| !known.partitions().is_empty());
     known.ok_or_else(|| Failure::refused(format_args!("there is no topic {}", shown(topic))))
@@ -325,7 +334,7 @@ fn partitions_of(topic: &MetadataTopic) -> Vec<NamedPartition> {
 }
 
 /// An error code as the broker's message, without librdkafka's name for it.
-fn said(code: RDKafkaErrorCode) -> String {
+fn reason_of(code: RDKafkaErrorCode) -> String {
     let text = code.to_string();
     let text = text.split_once(": ").map_or(text.as_str(), |(_, words)| words);
     text.trim_end_matches(')').to_owned()
@@ -341,29 +350,29 @@ fn shown(name: &str) -> String {
         .collect()
 }
 
-impl Heard {
+impl LastComplaint {
     fn take(&self) -> Option<String> {
         self.0.lock().ignoring_poison().take()
     }
 
-    fn hear(&self, what: &str) {
-        *self.0.lock().ignoring_poison() = Some(what.to_owned());
+    fn note(&self, complaint: &str) {
+        *self.0.lock().ignoring_poison() = Some(complaint.to_owned());
     }
 }
 
-impl ClientContext for Heard {
+impl ClientContext for LastComplaint {
     fn log(&self, level: RDKafkaLogLevel, _: &str, message: &str) {
         if (level as i32) <= RDKafkaLogLevel::Error as i32 {
-            self.hear(message);
+            self.note(message);
         }
     }
 
     fn error(&self, _: KafkaError, reason: &str) {
-        self.hear(reason);
+        self.note(reason);
     }
 }
 
-impl ConsumerContext for Heard {}
+impl ConsumerContext for LastComplaint {}
 
 /// The progress of long work. It is only shown on a terminal.
 struct Progress {

@@ -40,12 +40,12 @@ pub(super) struct Options {
     #[arg(long, short = 'g')]
     ignore_formatted: bool,
     #[command(flatten)]
-    ignored: Ignored,
+    ignored: IgnoredOptions,
 }
 
 /// Options of `kafka-storage.sh format` that are taken and have no effect.
 #[derive(Debug, Args)]
-struct Ignored {
+struct IgnoredOptions {
     #[arg(long, short = 's', hide = true)]
     standalone: bool,
     #[arg(long, short = 'N', hide = true)]

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_looked_at_has_its_exit_code() {
+    fn directories_that_cannot_be_inspected_have_exit_codes_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.log");
         let run = |command| run(Options { command });

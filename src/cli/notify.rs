@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_an_error_and_no_panic() {
+    fn a_socket_without_a_listener_is_an_error_and_no_panic() {
         assert!(send(&"/no/such/place".into(), READY).is_err());
     }
 }

@@ -143,9 +143,9 @@ fn read_file(path: &Path) -> Result<Given, (Exit, String)> {
 mod tests {
     use super::*;
 
-    fn completed(container: bool, said: &[(&str, &str)]) -> Given {
+    fn completed(container: bool, settings: &[(&str, &str)]) -> Given {
         let mut given = Given::default();
-        for (name, value) in said {
+        for (name, value) in settings {
             given.set(*name, *value);
         }
         Sources { config: None, container }.complete(&mut given);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_it_listens_on_this_machine_only() {
+    fn without_settings_it_listens_on_this_machine_only() {
         let given = completed(false, &[]);
         assert_eq!(given.get("listeners"), Some("PLAINTEXT://localhost:9092"));
         assert_eq!(given.written("listeners").unwrap().to_string(), "default");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_container_without_settings_it_listens_everywhere_and_says_localhost() {
+    fn in_a_container_without_settings_it_listens_everywhere_and_advertises_localhost() {
         let given = completed(true, &[]);
         assert_eq!(given.get("listeners"), Some("PLAINTEXT://:9092"));
         assert_eq!(given.get("advertised.listeners"), Some("PLAINTEXT://localhost:9092"));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_container_what_is_said_about_listeners_is_not_mixed_with_the_defaults() {
+    fn in_a_container_the_settings_of_listeners_are_not_mixed_with_the_defaults() {
         let given = completed(true, &[("listeners", "INSIDE://:29092"), ("log.dir", "/data")]);
         assert_eq!((given.get("advertised.listeners"), given.get("log.dirs")), (None, None));
         let given = completed(true, &[("advertised.listeners", "PLAINTEXT://kafka:9092")]);

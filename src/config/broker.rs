@@ -15,7 +15,9 @@ use super::row::{
     Row, Value, boolean, class, int, list, long, numbers_per_address, password, settings, short, text,
 };
 use super::rules::{self, Candidate};
-use super::{ClientAuth, ConfigError, Given, Ignored, Origin, machine, oauth, providers, table, topic};
+use super::{
+    ClientAuth, ConfigError, Given, IgnoredSetting, Origin, jaas, machine, oauth, providers, table, topic,
+};
 use crate::types::{ClusterId, NodeId, Secret, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
@@ -358,7 +360,7 @@ const OTHERS: &[Row] = &[
          have a listener in front (`listener.name.outside.`); then it acts at once when it is altered, except that \
          OAUTHBEARER has to be there at the start.",
     ),
-    password(logins::JAAS).per_broker().doc(
+    password(jaas::JAAS).per_broker().doc(
         "The users of PLAIN: `org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"…\";`, or the \
          options of OAUTHBEARER. As in \
          Kafka it needs a listener and a mechanism in front, as in `listener.name.outside.plain.sasl.jaas.config`, and \
@@ -542,7 +544,7 @@ impl BrokerSettings {
     /// As [`BrokerSettings::altered`], for values that were checked when they were stored. A value that
     /// is no longer valid is left out alone, and returned with the reason. The settings are loaded once for each value
     /// only if the values are valid one by one, but not together.
-    pub fn altered_before(&self, altered: Altered) -> (BrokerSettings, Vec<Ignored>) {
+    pub fn altered_before(&self, altered: Altered) -> (BrokerSettings, Vec<IgnoredSetting>) {
         if let Ok(settings) = self.altered(altered.clone()) {
             return (settings, Vec::new());
         }
@@ -550,7 +552,7 @@ impl BrokerSettings {
         let mut wrong = Vec::new();
         rest.retain(|(_, name, value)| match row(name).map(|row| row.read(value)) {
             Some(Err(error)) => {
-                wrong.push(Ignored { name: name.clone(), error });
+                wrong.push(IgnoredSetting { name: name.clone(), error });
                 false
             }
             Some(Ok(_)) | None => true,
@@ -575,7 +577,7 @@ impl BrokerSettings {
                         false
                     }
                     Err(error) => {
-                        ignored.push(Ignored { name: name.clone(), error });
+                        ignored.push(IgnoredSetting { name: name.clone(), error });
                         true
                     }
                 }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_for_a_jvm_or_comes_from_kubernetes_is_no_setting() {
+    fn variables_for_a_jvm_or_from_kubernetes_are_no_settings() {
         for variable in [
             "KAFKA_VERSION",
             "KAFKA_HEAP_OPTS",

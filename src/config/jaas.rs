@@ -13,6 +13,9 @@ use std::str::Chars;
 
 use crate::types::Secret;
 
+/// The setting with a login module.
+pub(super) const JAAS: &str = "sasl.jaas.config";
+
 /// A login module with its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginModule {

@@ -154,15 +154,15 @@ pub(super) fn check_room(listeners: &[Listener], brokers: u16) -> Result<(), Con
     Ok(())
 }
 
-/// The settings that say all about the listeners.
+/// All settings of listeners.
 pub(super) const SETTINGS: &[&str] =
     &["listeners", "advertised.listeners", "listener.security.protocol.map", "controller.listener.names"];
 
 /// Reads the listeners from their four settings.
 pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listener>, ConfigError> {
-    let said = |name| row(name).into_iter().filter(|entry| !entry.is_empty());
+    let entries = |name| row(name).into_iter().filter(|entry| !entry.is_empty());
     let mut advertised = Vec::new();
-    for written in said("advertised.listeners") {
+    for written in entries("advertised.listeners") {
         let (name, host, port) = endpoint("advertised.listeners", &written)?;
         if is_any_address(&host) {
             return Err(ConfigError::invalid(
@@ -174,11 +174,11 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
         advertised.push((name, host, port));
     }
     let controllers: Vec<String> =
-        said("controller.listener.names").map(|name| name.to_ascii_uppercase()).collect();
+        entries("controller.listener.names").map(|name| name.to_ascii_uppercase()).collect();
     let protocols: Vec<String> =
-        said("listener.security.protocol.map").map(|entry| entry.to_ascii_uppercase()).collect();
+        entries("listener.security.protocol.map").map(|entry| entry.to_ascii_uppercase()).collect();
     let mut found: Vec<Listener> = Vec::new();
-    for written in said("listeners") {
+    for written in entries("listeners") {
         let (name, host, port) = endpoint("listeners", &written)?;
         if controllers.contains(&name) {
             continue;
@@ -196,9 +196,9 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
         };
         let protocol = SecurityProtocol::named(protocol)
             .map_err(|why| ConfigError::invalid("listeners", &written, why))?;
-        let told = advertised.iter().find(|(other, _, _)| *other == name);
-        let told = told.map(|(_, host, port)| (host.clone(), *port));
-        found.push(Listener { name, protocol, host, port, advertised: told });
+        let advertised_at = advertised.iter().find(|(other, _, _)| *other == name);
+        let advertised_at = advertised_at.map(|(_, host, port)| (host.clone(), *port));
+        found.push(Listener { name, protocol, host, port, advertised: advertised_at });
     }
     let is_there =
         |name: &String| controllers.contains(name) || found.iter().any(|other| other.name == *name);

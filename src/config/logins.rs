@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::jaas::{self, LoginModule};
+use super::jaas::{self, JAAS, LoginModule};
 use super::oauth::{self, TokenSettings};
 use super::row::Value;
 use super::{ConfigError, Listener, Mechanism, Named, broker};
 use crate::types::{HIDDEN, Secret};
 
 pub(super) const MECHANISMS: &str = "sasl.enabled.mechanisms";
-pub(super) const JAAS: &str = "sasl.jaas.config";
 pub(super) const JAAS_FILE: &str = "jackdaw.sasl.jaas.file";
 pub(super) const MAX_REAUTH: &str = "connections.max.reauth.ms";
 pub(super) const CALLBACK: &str = "sasl.server.callback.handler.class";
@@ -29,7 +28,7 @@ const USER: &str = "user_";
 /// How clients log in at one listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logins {
-    /// In the order in which clients are told them.
+    /// In the order in which clients get them.
     pub mechanisms: Vec<Mechanism>,
     /// The users of PLAIN with their passwords.
     pub plain_users: BTreeMap<String, Secret>,
@@ -139,7 +138,7 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> OfListener<'_, F> {
         }
         let value = |name: &'static str| self.read(mechanism, name);
         let jaas = self.of_mechanism(mechanism, JAAS);
-        oauth::Asked { listener: self.listener, callback, module, jaas, value: &value }.settings()
+        oauth::ListenerOptions { listener: self.listener, callback, module, jaas, value: &value }.settings()
     }
 
     fn mechanisms(&self) -> Result<Vec<Mechanism>, ConfigError> {
@@ -345,8 +344,8 @@ mod tests {
             .unwrap();
         let scram = format!("{SCRAM_MODULE} required user_alice=\"geheim\";");
         let callback = "listener.name.outside.plain.sasl.server.callback.handler.class";
-        type Given<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(Given<'_>, &str, &str); 11] = [
+        type Settings<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Settings<'_>, &str, &str); 11] = [
             (&[], MECHANISMS, "GSSAPI"),
             (&[(MECHANISMS, "PLAIN,CRAM-MD5"), (PLAIN, ALICE)], MECHANISMS, "CRAM-MD5"),
             (&[(MECHANISMS, "")], MECHANISMS, "needs a mechanism"),
@@ -442,8 +441,8 @@ mod tests {
     fn settings_that_would_trust_every_token_are_refused() {
         let module = format!("{OAUTH_MODULE} required ssl.keystore.location=\"/own.p12\";");
         let login = format!("{OAUTH_MODULE} required;");
-        type Given<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(Given<'_>, &str, &str); 10] = [
+        type Settings<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Settings<'_>, &str, &str); 10] = [
             (&[("sasl.oauthbearer.jwks.endpoint.url", "")], "jwks.endpoint.url", "expected https://"),
             (
                 &[("sasl.oauthbearer.jwks.endpoint.url", "http://issuer/keys")],

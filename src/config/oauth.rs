@@ -7,8 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::jaas::LoginModule;
-use super::logins::JAAS;
+use super::jaas::{JAAS, LoginModule};
 use super::row::Value;
 use super::{ConfigError, Named, TrustStoreSettings};
 use crate::types::{HIDDEN, host_and_port};
@@ -30,12 +29,12 @@ pub(super) const DEFAULT_VALIDATOR: &str = "org.apache.kafka.common.security.oau
 /// The validators of tokens that verify signatures.
 const VALIDATORS: [&str; 2] =
     [DEFAULT_VALIDATOR, "org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator"];
-/// The callback handlers that verify signatures: by its name, and by the one that it had before Kafka 4.
+/// The callback handler that verifies signatures: its name, and the name that it had before Kafka 4.
 const VERIFYING: [&str; 2] = [
     "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
     "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
 ];
-/// The one that takes tokens without a signature, which is the default.
+/// The callback handler that takes tokens without a signature. It is the default.
 pub(super) const UNSECURED: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
 
 /// How the tokens of clients are verified.
@@ -76,7 +75,7 @@ pub struct KeySource {
     pub refresh: Duration,
     pub retry: Duration,
     pub longest_retry: Duration,
-    /// The certificates that the server of the keys is verified by.
+    /// The certificates that verify the server of the keys.
     pub trust: TrustStoreSettings,
 }
 
@@ -97,7 +96,7 @@ pub struct HttpsAddress {
 }
 
 /// The settings and options of one listener.
-pub(super) struct Asked<'a> {
+pub(super) struct ListenerOptions<'a> {
     pub listener: &'a str,
     /// The callback handler, and the name of the setting.
     pub callback: Option<(String, &'a str)>,
@@ -108,7 +107,7 @@ pub(super) struct Asked<'a> {
     pub value: &'a dyn Fn(&'static str) -> Result<Named<Value>, ConfigError>,
 }
 
-impl Asked<'_> {
+impl ListenerOptions<'_> {
     pub(super) fn settings(&self) -> Result<TokenSettings, ConfigError> {
         match &self.callback {
             Some((_, class)) if VERIFYING.contains(class) => {

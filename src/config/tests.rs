@@ -68,7 +68,7 @@ fn a10_only_a_topics_own_flush_settings_relax_its_durability() {
 
 /// The texts are those of Apache Kafka 4.4, except where a value is not implemented yet.
 #[test]
-fn a15_what_kafka_refuses_is_refused_in_kafkas_words() {
+fn a15_settings_that_kafka_refuses_are_refused_in_kafkas_words() {
     for (name, value, text) in [
         (
             "retention.ms",
@@ -175,7 +175,7 @@ fn clients_elsewhere_cannot_use_an_advertised_localhost() {
 }
 
 #[test]
-fn what_comes_later_wins_and_says_where_it_comes_from() {
+fn a_later_source_wins_and_is_named() {
     let mut given = Given::default();
     let file = Properties::parse("num.partitions=1\nnode.id=1\nbroker.rack=a\n").unwrap();
     given.set_all(&file, "server.properties");
@@ -212,7 +212,7 @@ fn a_cluster_id_is_any_word() {
 }
 
 #[test]
-fn m6_an_address_nobody_can_connect_to_is_not_advertised() {
+fn m6_an_address_that_clients_cannot_connect_to_is_not_advertised() {
     let refusal = broker(&[("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")]).unwrap_err();
     assert_eq!(
         refusal.to_string(),
@@ -222,7 +222,7 @@ fn m6_an_address_nobody_can_connect_to_is_not_advertised() {
 }
 
 #[test]
-fn what_cannot_hold_is_refused_at_start() {
+fn settings_that_contradict_each_other_are_refused_at_the_start() {
     for (name, value) in [
         ("log.dirs", "/a,/b"),
         ("principal.builder.class", "com.example.Builder"),
@@ -289,7 +289,7 @@ fn a8_a_topics_value_comes_with_its_source_and_synonyms_as_in_kafka() {
 }
 
 #[test]
-fn what_is_altered_goes_before_what_was_given() {
+fn altered_settings_precede_given_ones() {
     let started = broker(&[("message.max.bytes", "1000"), ("log.retention.hours", "2")]).unwrap();
     let altered = |cluster: &[(&str, &str)], one: &[(&str, &str)]| {
         started.altered(Altered { cluster: overrides(cluster), broker: overrides(one) }).unwrap()
@@ -307,7 +307,7 @@ fn what_is_altered_goes_before_what_was_given() {
 }
 
 #[test]
-fn what_is_stored_and_not_valid_any_more_is_left_out_alone() {
+fn only_stored_settings_that_are_not_valid_any_more_are_left_out() {
     let started = broker(&[]).unwrap();
     let stored = [("message.max.bytes", "many"), ("log.segment.bytes", "2000000"), ("custom", "x")];
     let (settings, invalid) =
@@ -316,7 +316,7 @@ fn what_is_stored_and_not_valid_any_more_is_left_out_alone() {
         (topic_of(&settings).max_message_bytes, topic_of(&settings).segment_bytes),
         (1_048_588, 2_000_000)
     );
-    let [Ignored { name, .. }] = &invalid[..] else { panic!("{invalid:?}") };
+    let [IgnoredSetting { name, .. }] = &invalid[..] else { panic!("{invalid:?}") };
     assert_eq!(name, "message.max.bytes");
     // These are valid one by one, but not together with the others.
     let stored = [&stored[..], &[("log.roll.ms", "-1"), ("log.retention.ms", "0")]].concat();
@@ -345,7 +345,7 @@ fn a_stored_login_setting_that_is_not_valid_any_more_is_left_out_alone() {
     ])
     .unwrap();
     let alice = "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"1\";";
-    let names = |ignored: Vec<Ignored>| ignored.into_iter().map(|one| one.name).collect::<Vec<_>>();
+    let names = |ignored: Vec<IgnoredSetting>| ignored.into_iter().map(|one| one.name).collect::<Vec<_>>();
     let before = |stored: &[(&str, &str)]| {
         let one = overrides(&[stored, &[("log.cleaner.backoff.ms", "7"), ("custom", "x")]].concat());
         let cluster = overrides(&[("message.max.bytes", "2000")]);
@@ -593,7 +593,7 @@ fn virtual_brokers_have_ids_and_ports_one_after_the_other() {
 }
 
 #[test]
-fn a_virtual_broker_moves_also_the_listeners_that_nobody_set_and_those_of_ipv6() {
+fn a_virtual_broker_moves_default_listeners_and_those_of_ipv6_too() {
     let shown = |settings: &BrokerSettings| {
         let all = describe_broker(settings);
         all.into_iter().find(|row| row.name == "listeners").unwrap().value.unwrap()
@@ -676,7 +676,7 @@ fn a_wrong_value_that_is_read_again_changes_nothing_and_others_do() {
 }
 
 #[test]
-fn what_was_altered_over_the_wire_stays_above_what_is_read_again() {
+fn settings_altered_over_the_wire_precede_those_that_are_read_again() {
     let before = BrokerSettings::load(in_a_file(&[("max.connections", "7")])).unwrap();
     let altered = Altered { cluster: overrides(&[("max.connections", "9")]), ..Altered::default() };
     let before = before.altered(altered).unwrap();
@@ -687,7 +687,7 @@ fn what_was_altered_over_the_wire_stays_above_what_is_read_again() {
 }
 
 #[test]
-fn what_the_program_said_itself_is_not_taken_back_by_a_file() {
+fn settings_of_the_program_itself_are_not_removed_by_a_file() {
     let before = broker(&[("max.connections", "7")]).unwrap();
     let Reloaded { settings, changed, waiting, .. } = before.reloaded(&Given::default());
     assert_eq!((settings.max_connections, changed.len(), waiting.len()), (7, 0, 0));

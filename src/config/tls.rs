@@ -1,5 +1,5 @@
-//! The TLS settings of one listener. Each is taken with the prefix of the listener
-//! (`listener.name.internal.ssl.keystore.location`) if it is set so, else without.
+//! The TLS settings of one listener. Each is read with the prefix of the listener
+//! (`listener.name.internal.ssl.keystore.location`) if it is set with it, and without it otherwise.
 
 use std::fmt;
 

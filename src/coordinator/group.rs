@@ -108,7 +108,7 @@ impl Group {
 impl Machine for Group {
     type Key = Arc<str>;
     type Name = str;
-    type Kept = Arc<kernel::Group>;
+    type KernelState = Arc<kernel::Group>;
     /// All virtual brokers share one coordinator, so a group always has its home here.
     type Fence = ();
     type View<'a> = View<'a>;

@@ -16,8 +16,8 @@ use super::group::{
     Rules, StagedCommit, Sync, Synced, View,
 };
 use super::machine::{Keeper, Machine};
-use super::reply::Answered;
-use super::runtime::{Absent, Limits, Runtime, Unserved, Waiting};
+use super::reply::SettledAnswer;
+use super::runtime::{Absent, Limits, PendingCommand, Runtime, Unserved};
 use super::{GroupStore, NotStored, Settled};
 use crate::kernel;
 use crate::kernel::group::{Change, MemberId};
@@ -299,7 +299,7 @@ impl Groups {
         body: Q,
         command: impl FnOnce(GroupRequest<Q>) -> Command,
         unknown: GroupError,
-    ) -> Result<Waiting<Group, Q::Answer>, GroupError> {
+    ) -> Result<PendingCommand<Group, Q::Answer>, GroupError> {
         let waiting = self.runtime.ask(group, absent, |reply| command(GroupRequest { body, reply }));
         waiting.map_err(|unserved| match unserved {
             Unserved::Absent => unknown,
@@ -373,11 +373,11 @@ fn if_absent(commit: &Commit) -> (Absent, GroupError) {
 /// The answer of a member's request to a group that does not exist.
 const UNKNOWN: GroupError = GroupError::UnknownMember;
 
-async fn answer_of<A>(waiting: Waiting<Group, A>) -> Result<A, GroupError> {
+async fn answer_of<A>(waiting: PendingCommand<Group, A>) -> Result<A, GroupError> {
     Ok(waiting.answer().await?)
 }
 
-async fn when_durable<T>(found: Result<Answered<Option<T>>, Unserved>) -> Result<Option<T>, GroupError> {
+async fn when_durable<T>(found: Result<SettledAnswer<Option<T>>, Unserved>) -> Result<Option<T>, GroupError> {
     Ok(found?.when_durable().await?)
 }
 

@@ -18,7 +18,7 @@ pub trait Machine: Default + Send + 'static {
     /// A borrowed key, so that a look-up needs no memory.
     type Name: Ord + ?Sized + 'static;
     /// Its state in the kernel.
-    type Kept: Send + 'static;
+    type KernelState: Send + 'static;
     /// The epoch of its home. Soft state of another epoch is dropped.
     type Fence: Copy + PartialEq + fmt::Debug + Send + Sync + 'static;
     /// The state of the rest of the broker that a decision may use.
@@ -30,7 +30,7 @@ pub trait Machine: Default + Send + 'static {
     fn key(name: &Self::Name) -> Self::Key;
 
     /// A machine with the kernel's state. No request is waiting, and every deadline starts anew.
-    fn restored(view: &Self::View<'_>, kept: Self::Kept, now: Duration) -> Restored<Self>;
+    fn restored(view: &Self::View<'_>, kept: Self::KernelState, now: Duration) -> Restored<Self>;
 
     fn decide(&mut self, view: &Self::View<'_>, occasion: Occasion, command: Self::Command)
     -> Decision<Self>;
@@ -75,10 +75,10 @@ pub trait Machine: Default + Send + 'static {
 /// The store, as the machines of one type see it.
 pub trait Keeper<M: Machine>: Send + Sync + 'static {
     /// All machines in the published state of the kernel, ordered by key.
-    fn all(&self) -> Vec<(M::Key, M::Kept)>;
+    fn all(&self) -> Vec<(M::Key, M::KernelState)>;
 
     /// The published state of one machine.
-    fn find(&self, name: &M::Name) -> Option<M::Kept>;
+    fn find(&self, name: &M::Name) -> Option<M::KernelState>;
 
     /// The number of machines in the published state.
     fn count(&self) -> usize;

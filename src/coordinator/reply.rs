@@ -10,11 +10,11 @@ use super::Settled;
 /// reply means that the request was given up, and the caller has to repeat it.
 pub struct Reply<A> {
     number: u64,
-    to: oneshot::Sender<Answered<A>>,
+    to: oneshot::Sender<SettledAnswer<A>>,
 }
 
 /// The caller's end of a [`Reply`].
-pub type Awaited<A> = oneshot::Receiver<Answered<A>>;
+pub type AwaitedAnswer<A> = oneshot::Receiver<SettledAnswer<A>>;
 
 /// The condition for sending an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum After {
 
 /// An answer with the records that must be durable before it is sent.
 #[derive(Debug)]
-pub struct Answered<A> {
+pub struct SettledAnswer<A> {
     pub answer: A,
     pub settled: Option<Settled>,
 }
@@ -40,7 +40,7 @@ pub struct Answer {
 
 impl<A: Send + 'static> Reply<A> {
     /// Later callers have higher numbers.
-    pub fn pair(number: u64) -> (Reply<A>, Awaited<A>) {
+    pub fn pair(number: u64) -> (Reply<A>, AwaitedAnswer<A>) {
         let (to, awaited) = oneshot::channel();
         (Reply { number, to }, awaited)
     }
@@ -52,7 +52,7 @@ impl<A: Send + 'static> Reply<A> {
     pub fn answer(self, answer: A, after: After) -> Answer {
         let send = move |settled| {
             // The receiver is gone if the client has disconnected.
-            let _ = self.to.send(Answered { answer, settled });
+            let _ = self.to.send(SettledAnswer { answer, settled });
         };
         Answer { after, send: Box::new(send) }
     }

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use super::jobs::Jobs;
 use super::machine::{Job, Keeper, Machine, Occasion, Restored};
-use super::reply::{Answered, Awaited, Reply};
+use super::reply::{AwaitedAnswer, Reply, SettledAnswer};
 use super::session_clock::{Growth, Look, SessionClock};
 use super::{NotStored, Settled};
 use crate::storage::{Waiter, Waiters};
@@ -93,10 +93,10 @@ pub(super) enum Unserved {
 }
 
 /// A request whose command is decided or waits in its machine.
-pub(super) struct Waiting<M: Machine, A> {
+pub(super) struct PendingCommand<M: Machine, A> {
     runtime: Arc<Runtime<M>>,
     slot: Arc<Slot<M>>,
-    awaited: Awaited<A>,
+    awaited: AwaitedAnswer<A>,
 }
 
 /// A machine that was found: in its slot, or as it was in the kernel.
@@ -106,7 +106,7 @@ pub(super) enum FoundMachine<M: Machine> {
 }
 
 /// A job that a thread has taken. When it is dropped, the next job of its key may begin.
-pub(super) struct Running<M: Machine> {
+pub(super) struct RunningJob<M: Machine> {
     runtime: Arc<Runtime<M>>,
     key: M::Key,
     job: Option<Job<M::Command>>,
@@ -182,7 +182,7 @@ impl<M: Machine> Runtime<M> {
         name: &M::Name,
         absent: Absent,
         command: impl FnOnce(Reply<A>) -> M::Command,
-    ) -> Result<Waiting<M, A>, Unserved> {
+    ) -> Result<PendingCommand<M, A>, Unserved> {
         if !self.is_serving() {
             return Err(Unserved::NotStored);
         }
@@ -193,7 +193,7 @@ impl<M: Machine> Runtime<M> {
             self.decide(slot, state, at, command(reply));
             Arc::clone(slot)
         })?;
-        Ok(Waiting { runtime: self.clone(), slot, awaited })
+        Ok(PendingCommand { runtime: self.clone(), slot, awaited })
     }
 
     /// Decides a command of our own, if there is one for the machine.
@@ -224,21 +224,21 @@ impl<M: Machine> Runtime<M> {
         &self,
         name: &M::Name,
         read: impl FnOnce(&M) -> T,
-    ) -> Result<Answered<Option<T>>, Unserved> {
+    ) -> Result<SettledAnswer<Option<T>>, Unserved> {
         if !self.is_serving() {
             return Err(Unserved::NotStored);
         }
         if self.keeper.home(name).is_some()
             && let Some(found) = self.kept_without_slot(name)
         {
-            return Ok(Answered { answer: found.as_ref().map(read), settled: None });
+            return Ok(SettledAnswer { answer: found.as_ref().map(read), settled: None });
         }
         let found = self.with(name, Absent::Refuse, self.session.look(), |_, state| {
             let answer = state.machine.exists().then(|| read(&state.machine));
-            Answered { answer, settled: Some(state.last.clone()) }
+            SettledAnswer { answer, settled: Some(state.last.clone()) }
         });
         match found {
-            Err(Unserved::Absent) => Ok(Answered { answer: None, settled: None }),
+            Err(Unserved::Absent) => Ok(SettledAnswer { answer: None, settled: None }),
             found => found,
         }
     }
@@ -264,7 +264,7 @@ impl<M: Machine> Runtime<M> {
     pub fn all(&self) -> Vec<FoundMachine<M>> {
         // The slots first: the kernel has all of a machine whose slot is gone by now.
         let slots = self.all_slots();
-        let mut kept: BTreeMap<M::Key, M::Kept> = self.keeper.all().into_iter().collect();
+        let mut kept: BTreeMap<M::Key, M::KernelState> = self.keeper.all().into_iter().collect();
         slots.iter().for_each(|slot| drop(kept.remove::<M::Key>(&slot.key)));
         let now = self.session.now();
         let kept = kept.into_iter().map(|(key, kept)| {
@@ -344,9 +344,9 @@ impl<M: Machine> Runtime<M> {
         }
     }
 
-    pub fn take_job(self: &Arc<Runtime<M>>) -> Option<Running<M>> {
+    pub fn take_job(self: &Arc<Runtime<M>>) -> Option<RunningJob<M>> {
         let (key, job) = self.jobs.take()?;
-        Some(Running { runtime: self.clone(), key, job: Some(job) })
+        Some(RunningJob { runtime: self.clone(), key, job: Some(job) })
     }
 
     /// The memory that all machines take.
@@ -496,7 +496,7 @@ impl<M: Machine> Runtime<M> {
         Some(kept.map(|kept| self.restored(name, kept, self.session.now()).machine))
     }
 
-    fn restored(&self, name: &M::Name, kept: M::Kept, now: Duration) -> Restored<M> {
+    fn restored(&self, name: &M::Name, kept: M::KernelState, now: Duration) -> Restored<M> {
         M::restored(&self.keeper.view(name), kept, now)
     }
 
@@ -575,7 +575,7 @@ impl<M: Machine> Runtime<M> {
 
     /// Loads the machines that have deadlines or could make room for others, because nothing else would look
     /// after them.
-    fn load_active(&self, kept: Vec<(M::Key, M::Kept)>) {
+    fn load_active(&self, kept: Vec<(M::Key, M::KernelState)>) {
         let at = self.session.look();
         for (key, kept) in kept {
             let name = key.borrow();
@@ -769,9 +769,9 @@ impl<M: Machine> Runtime<M> {
     }
 }
 
-impl<M: Machine, A> Waiting<M, A> {
+impl<M: Machine, A> PendingCommand<M, A> {
     pub async fn answer(self) -> Result<A, Unserved> {
-        let Ok(Answered { answer, settled }) = self.awaited.await else {
+        let Ok(SettledAnswer { answer, settled }) = self.awaited.await else {
             return Err(self.slot.lock().dropped);
         };
         if let Some(settled) = settled
@@ -785,7 +785,7 @@ impl<M: Machine, A> Waiting<M, A> {
     }
 }
 
-impl<A> Answered<A> {
+impl<A> SettledAnswer<A> {
     /// The answer, once it may be sent.
     pub(super) async fn when_durable(self) -> Result<A, Unserved> {
         if let Some(settled) = self.settled {
@@ -809,7 +809,7 @@ impl<M: Machine> FoundMachine<M> {
     }
 }
 
-impl<M: Machine> Running<M> {
+impl<M: Machine> RunningJob<M> {
     /// Works, and gives the result to the machine.
     pub fn finish(mut self) {
         if let Some(job) = self.job.take() {
@@ -819,7 +819,7 @@ impl<M: Machine> Running<M> {
     }
 }
 
-impl<M: Machine> Drop for Running<M> {
+impl<M: Machine> Drop for RunningJob<M> {
     fn drop(&mut self) {
         self.runtime.jobs.done(&self.key);
     }

@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub async fn get(address: &HttpsAddress, tls: Arc<ClientConfig>, most: usize) -> Result<Bytes, String> {
     time::within(LIMIT, get_in_any_time(address, tls, most))
         .await
-        .unwrap_or_else(|| Err(format!("there was no whole answer within {} seconds", LIMIT.as_secs())))
+        .unwrap_or_else(|| Err(format!("there was no complete answer within {} seconds", LIMIT.as_secs())))
 }
 
 async fn get_in_any_time(
@@ -60,14 +60,14 @@ async fn exchange(
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, concat!("jackdaw/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("the address cannot be asked for: {error}"))?;
+        .map_err(|error| format!("the request cannot be made: {error}"))?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(failed)?;
         match response.status() {
             StatusCode::OK => {}
             status if status.is_redirection() => {
                 return Err(format!(
-                    "the answer is {status}; redirects are not followed: set the last address"
+                    "the answer is {status}; redirects are not followed: set the final address"
                 ));
             }
             status => return Err(format!("the answer is {status}")),

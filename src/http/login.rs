@@ -40,16 +40,16 @@ impl Logins {
     }
 
     /// Whether the request comes from a user.
-    pub async fn admit(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let header = headers.get(AUTHORIZATION).ok_or(Refused::NoLogin)?.as_bytes();
-        let login = Login::parse(header).ok_or(Refused::NoLogin)?;
+    pub async fn admit(&self, headers: &HeaderMap) -> Result<(), HttpLoginError> {
+        let header = headers.get(AUTHORIZATION).ok_or(HttpLoginError::NoLogin)?.as_bytes();
+        let login = Login::parse(header).ok_or(HttpLoginError::NoLogin)?;
         let known = (self.known)(&login.user);
         if self.last.is(&login.user, header, &known) {
             (self.count)(true);
             return Ok(());
         }
         // Held while a failed login waits, too: nobody can try passwords faster with more connections.
-        let _turn = self.checks.acquire().await.map_err(|_| Refused::NoLogin)?;
+        let _turn = self.checks.acquire().await.map_err(|_| HttpLoginError::NoLogin)?;
         let user = login.user.clone();
         let checked = spawn_blocking(move || login.is_right(&known).then_some(known)).await;
         if let Ok(Some(known)) = checked {
@@ -59,12 +59,12 @@ impl Logins {
         }
         (self.count)(false);
         time::sleep((self.delay)()).await;
-        Err(Refused::Wrong { user })
+        Err(HttpLoginError::Wrong { user })
     }
 }
 
 /// The reason why a request is refused.
-pub enum Refused {
+pub enum HttpLoginError {
     NoLogin,
     Wrong { user: String },
 }

@@ -32,7 +32,7 @@ pub struct CommittedOffset {
 pub struct Offsets {
     committed: SharedMap<TopicPartition, CommittedOffset>,
     /// The offsets of open transactions.
-    staged: SharedMap<(TopicPartition, ProducerId), Staged>,
+    staged: SharedMap<(TopicPartition, ProducerId), StagedOffset>,
     /// The number of the last staged offset.
     last_number: u64,
     /// The staged offsets by their producers.
@@ -44,7 +44,7 @@ pub struct Offsets {
 
 /// An offset that is committed if its transaction is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Staged {
+struct StagedOffset {
     offset: CommittedOffset,
     /// Its number among all staged offsets of the group, in the order of the writes.
     number: u64,
@@ -56,7 +56,7 @@ struct Staged {
 #[derive(Deserialize)]
 struct StoredOffsets {
     committed: SharedMap<TopicPartition, CommittedOffset>,
-    staged: SharedMap<(TopicPartition, ProducerId), Staged>,
+    staged: SharedMap<(TopicPartition, ProducerId), StagedOffset>,
     last_number: u64,
 }
 
@@ -205,13 +205,13 @@ impl Offsets {
     fn stage(&mut self, key: (TopicPartition, ProducerId), offset: CommittedOffset) {
         self.remove_staged(&key);
         self.last_number += 1;
-        let staged = Staged { offset, number: self.last_number, overtaken: false };
+        let staged = StagedOffset { offset, number: self.last_number, overtaken: false };
         self.bytes += staged.weigh();
         self.staged.insert_mut(key, staged);
         self.by_producer.insert_mut((key.1, key.0), ());
     }
 
-    fn remove_staged(&mut self, key: &(TopicPartition, ProducerId)) -> Option<Staged> {
+    fn remove_staged(&mut self, key: &(TopicPartition, ProducerId)) -> Option<StagedOffset> {
         let staged = self.staged.get(key)?.clone();
         self.bytes -= staged.weigh();
         self.staged.remove_mut(key);
@@ -253,7 +253,7 @@ impl Offsets {
     fn staged_for(
         &self,
         partition: TopicPartition,
-    ) -> impl Iterator<Item = (&(TopicPartition, ProducerId), &Staged)> {
+    ) -> impl Iterator<Item = (&(TopicPartition, ProducerId), &StagedOffset)> {
         let all = [i64::MIN, i64::MAX].map(|producer| (partition, ProducerId(producer)));
         self.staged.range(all[0]..=all[1])
     }
@@ -279,9 +279,9 @@ impl Offsets {
     }
 }
 
-impl Staged {
+impl StagedOffset {
     fn weigh(&self) -> usize {
-        entry::<(TopicPartition, ProducerId), Staged>()
+        entry::<(TopicPartition, ProducerId), StagedOffset>()
             + entry::<(ProducerId, TopicPartition), ()>()
             + text(&self.offset.metadata)
     }
@@ -397,7 +397,7 @@ impl From<StoredOffsets> for Offsets {
             staged = SharedMap::default();
         }
         let weights = committed.values().map(|committed| CommittedOffset::weigh(&committed.metadata));
-        let bytes = weights.chain(staged.values().map(Staged::weigh)).sum();
+        let bytes = weights.chain(staged.values().map(StagedOffset::weigh)).sum();
         let by_producer = staged.keys().map(|(partition, producer)| ((*producer, *partition), ())).collect();
         Offsets { committed, staged, last_number, by_producer, bytes }
     }

@@ -47,7 +47,7 @@ pub struct Extent {
     pub base: Offset,
     pub bytes: u64,
     pub max_timestamp: Timestamp,
-    pub opened: Opened,
+    pub opened: OpenedAt,
     /// The journal's time of the last append.
     pub last_append: Timestamp,
     /// Compaction has processed all of its records: older records of the same keys are removed.
@@ -154,11 +154,11 @@ impl Extent {
 /// first append if that batch has no timestamp (Kafka's `LogSegment.timeWaitedForRoll`). The latter is
 /// stored as its complement, which is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opened(Timestamp);
+pub struct OpenedAt(Timestamp);
 
-impl Opened {
-    pub fn new(first: Timestamp, now: Timestamp) -> Opened {
-        if first.0 < 0 { Opened(Timestamp(!now.0)) } else { Opened(first) }
+impl OpenedAt {
+    pub fn new(first: Timestamp, now: Timestamp) -> OpenedAt {
+        if first.0 < 0 { OpenedAt(Timestamp(!now.0)) } else { OpenedAt(first) }
     }
 
     /// A timestamp of a record or of the journal.
@@ -357,7 +357,7 @@ impl Partition {
                 base: self.end,
                 bytes: 0,
                 max_timestamp,
-                opened: Opened::new(max_timestamp, now),
+                opened: OpenedAt::new(max_timestamp, now),
                 last_append: now,
                 cleaned: false,
                 aborted: AbortedList::default(),

@@ -38,15 +38,15 @@ pub struct ProducerFacts {
 
 /// The last batches, the oldest first. Its memory does not depend on their number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<Sent>", into = "Vec<Sent>")]
+#[serde(from = "Vec<SentBatch>", into = "Vec<SentBatch>")]
 struct Window {
-    sent: [Sent; WINDOW],
+    sent: [SentBatch; WINDOW],
     len: u8,
 }
 
 /// One batch of the window, with its first and last sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Sent {
+struct SentBatch {
     first: i32,
     last: i32,
     base_offset: Offset,
@@ -152,7 +152,7 @@ impl Producer {
             self.aborted = false;
         }
         let last = advance(stamp.sequence, last_offset_delta);
-        self.window.push(Sent { first: stamp.sequence, last, base_offset });
+        self.window.push(SentBatch { first: stamp.sequence, last, base_offset });
         self.last_write = now;
     }
 
@@ -197,12 +197,12 @@ impl Producer {
 }
 
 impl Window {
-    fn batches(&self) -> &[Sent] {
+    fn batches(&self) -> &[SentBatch] {
         &self.sent[..usize::from(self.len)]
     }
 
     /// Adds a batch; the oldest one is removed if there are five already.
-    fn push(&mut self, sent: Sent) {
+    fn push(&mut self, sent: SentBatch) {
         if usize::from(self.len) == WINDOW {
             self.sent.rotate_left(1);
             self.len -= 1;
@@ -212,16 +212,16 @@ impl Window {
     }
 }
 
-impl From<Vec<Sent>> for Window {
-    fn from(batches: Vec<Sent>) -> Window {
+impl From<Vec<SentBatch>> for Window {
+    fn from(batches: Vec<SentBatch>) -> Window {
         let mut window = Window::default();
         batches.into_iter().for_each(|sent| window.push(sent));
         window
     }
 }
 
-impl From<Window> for Vec<Sent> {
-    fn from(window: Window) -> Vec<Sent> {
+impl From<Window> for Vec<SentBatch> {
+    fn from(window: Window) -> Vec<SentBatch> {
         window.batches().to_vec()
     }
 }

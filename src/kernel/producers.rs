@@ -33,7 +33,7 @@ pub struct Producers {
     most_bytes: u64,
     /// Not in snapshots: it is rebuilt from the partitions.
     #[serde(skip)]
-    by_last_write: RedBlackTreeSetSync<Remembered>,
+    by_last_write: RedBlackTreeSetSync<RememberedProducer>,
     /// The number of producers with an open transaction, over all partitions.
     #[serde(skip)]
     in_transactions: usize,
@@ -41,7 +41,7 @@ pub struct Producers {
 
 /// A producer of a partition, ordered by last write. The other fields only make the order total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Remembered {
+pub struct RememberedProducer {
     pub last_write: Timestamp,
     pub topic: TopicId,
     pub partition: i32,
@@ -79,7 +79,7 @@ impl Producers {
     }
 
     /// The producer that has been silent for longest.
-    pub fn oldest(&self) -> Option<&Remembered> {
+    pub fn oldest(&self) -> Option<&RememberedProducer> {
         self.by_last_write.first()
     }
 
@@ -88,7 +88,7 @@ impl Producers {
     }
 
     /// The one with the latest last write.
-    pub(super) fn newest(&self) -> Option<&Remembered> {
+    pub(super) fn newest(&self) -> Option<&RememberedProducer> {
         self.by_last_write.last()
     }
 
@@ -106,19 +106,19 @@ impl Producers {
     }
 
     /// A producer wrote at `wrote.last_write`; `before` is its last write before that.
-    pub(super) fn wrote(&mut self, wrote: Remembered, before: Option<Timestamp>) {
+    pub(super) fn wrote(&mut self, wrote: RememberedProducer, before: Option<Timestamp>) {
         if let Some(last_write) = before {
             // Often both are in the same millisecond.
             if last_write == wrote.last_write {
                 return;
             }
-            self.forget(&Remembered { last_write, ..wrote });
+            self.forget(&RememberedProducer { last_write, ..wrote });
         }
         self.by_last_write.insert_mut(wrote);
     }
 
     /// A producer began a transaction; `resting` is its entry, if it was remembered.
-    pub(super) fn began(&mut self, resting: Option<&Remembered>) {
+    pub(super) fn began(&mut self, resting: Option<&RememberedProducer>) {
         if let Some(resting) = resting {
             self.forget(resting);
         }
@@ -143,20 +143,20 @@ impl Producers {
     }
 
     /// Adds a producer from a snapshot.
-    fn remember(&mut self, known: Remembered) {
+    fn remember(&mut self, known: RememberedProducer) {
         self.by_last_write.insert_mut(known);
     }
 
-    pub(super) fn forget(&mut self, gone: &Remembered) {
+    pub(super) fn forget(&mut self, gone: &RememberedProducer) {
         self.by_last_write.remove_mut(gone);
     }
 
     /// The producers of a topic without an open transaction.
-    fn of(topic: &Topic) -> impl Iterator<Item = Remembered> {
+    fn of(topic: &Topic) -> impl Iterator<Item = RememberedProducer> {
         let of = topic.id;
         (0..).zip(topic.partitions()).flat_map(move |(index, partition)| {
             let known = partition.producers.iter().filter(|(_, producer)| producer.transaction().is_none());
-            known.map(move |(id, producer)| Remembered {
+            known.map(move |(id, producer)| RememberedProducer {
                 last_write: producer.last_write(),
                 topic: of,
                 partition: index,
@@ -167,7 +167,7 @@ impl Producers {
 }
 
 /// `trusted` is the time, or `None` while the clock is not trusted: then no producer is known to be old.
-pub(super) fn may_be_forgotten(producer: &Remembered, trusted: Option<Timestamp>) -> bool {
+pub(super) fn may_be_forgotten(producer: &RememberedProducer, trusted: Option<Timestamp>) -> bool {
     trusted.is_some_and(|now| now.since(producer.last_write) >= MAY_RETRY)
 }
 

@@ -556,12 +556,12 @@ impl Random {
 
 #[test]
 fn the_age_of_a_segment_is_that_of_its_records_and_of_the_clock_only_where_they_have_none() {
-    let of_records = Opened::new(at(100), at(5_000));
+    let of_records = OpenedAt::new(at(100), at(5_000));
     assert_eq!(of_records.time(), at(100));
     assert_eq!(of_records.age(at(130), at(9_000)), Duration::from_secs(30));
     assert_eq!(of_records.age(at(50), at(9_000)), Duration::ZERO, "older records");
     assert_eq!(of_records.age(Timestamp(-1), at(9_000)), Duration::ZERO, "a batch without a time");
-    let of_the_clock = Opened::new(Timestamp(-1), at(5_000));
+    let of_the_clock = OpenedAt::new(Timestamp(-1), at(5_000));
     assert_eq!(of_the_clock.time(), at(5_000));
     assert_eq!(of_the_clock.age(at(130), at(5_007)), Duration::from_secs(7));
 }

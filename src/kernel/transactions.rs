@@ -16,14 +16,14 @@ use super::command::{
 };
 use super::offsets::OffsetChange;
 use super::partition::MarkerPlace;
-use super::producers::Remembered;
+use super::producers::RememberedProducer;
 use super::transaction::{End, EndedBy, Ending, Init, Next, Ongoing, ProducerAt, Transaction};
 use crate::record::Marker;
 use crate::types::{Offset, ProducerId, SharedMap, Timestamp, TopicPartition, TransactionEnd};
 
 /// A clone costs O(1). A change costs O(log n), even if there are clones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[serde(from = "StoredTransactions")]
 pub struct Transactions {
     by_id: SharedMap<Arc<str>, Arc<Transaction>>,
     /// The ids by their present producer ids.
@@ -38,7 +38,7 @@ pub struct Transactions {
 
 /// The transactional ids as a snapshot has them.
 #[derive(Deserialize)]
-struct Stored {
+struct StoredTransactions {
     by_id: SharedMap<Arc<str>, Arc<Transaction>>,
 }
 
@@ -176,8 +176,8 @@ impl Transactions {
     }
 }
 
-impl From<Stored> for Transactions {
-    fn from(Stored { by_id }: Stored) -> Transactions {
+impl From<StoredTransactions> for Transactions {
+    fn from(StoredTransactions { by_id }: StoredTransactions) -> Transactions {
         let mut all = Transactions::default();
         by_id.iter().for_each(|(id, transaction)| all.note(id, transaction));
         Transactions { by_id, ..all }
@@ -385,7 +385,7 @@ impl Shard {
         self.producers.ended(ended);
         if is_known {
             let TopicPartition { topic, partition } = of;
-            let wrote = Remembered { last_write: marker.time, topic, partition, id: marker.producer };
+            let wrote = RememberedProducer { last_write: marker.time, topic, partition, id: marker.producer };
             self.producers.wrote(wrote, before);
         }
         Some(placed)

@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scraper_cannot_read_or_keep_is_replaced_and_stays_distinct() {
+    fn characters_that_a_scraper_cannot_read_or_keep_are_replaced_and_names_stay_distinct() {
         let (zero, one) = (shown("a\0b"), shown("a\u{1}b"));
         assert!(zero.starts_with("a\u{fffd}b…#") && one.starts_with("a\u{fffd}b…#"), "{zero} {one}");
         assert_ne!(zero, one);

@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::process::Process;
-use super::times::{Asking, Times};
+use super::times::{TimeLookups, Times};
 use super::{MOST_ROWS, Metrics, Serving, clients, label, table};
 use crate::api::client_metrics::Pushed;
 use crate::api::requests::OfKey;
@@ -48,12 +48,12 @@ pub struct Group {
     pub name: String,
     pub state: GroupState,
     pub members: usize,
-    pub partitions: Vec<Standing>,
+    pub partitions: Vec<GroupLag>,
     /// The sum over all partitions of each topic, including partitions that exceed the limit of rows.
     pub topics: Vec<TopicSum>,
 }
 
-pub struct Standing {
+pub struct GroupLag {
     pub topic: Arc<str>,
     pub partition: i32,
     pub committed: Offset,
@@ -88,7 +88,7 @@ impl Look {
             },
             topics,
         };
-        let mut watching = Watching {
+        let mut watching = GroupWatch {
             asking: times.ask(),
             now: services.clock.now(),
             room: MOST_ROWS,
@@ -182,15 +182,15 @@ fn oldest_open(transactions: &Transactions, topics: &Topics, now: Timestamp) -> 
 }
 
 /// The state that collecting the groups needs.
-struct Watching<'a> {
-    asking: Asking<'a>,
+struct GroupWatch<'a> {
+    asking: TimeLookups<'a>,
     now: Timestamp,
     room: usize,
     left_out: usize,
     unknown: usize,
 }
 
-impl Watching<'_> {
+impl GroupWatch<'_> {
     fn group(&mut self, watched: Watched, topics: &Topics) -> Group {
         let Watched { group, state, members, offsets } = watched;
         let name = label::shown(&group);
@@ -217,7 +217,7 @@ impl Watching<'_> {
             let lag_seconds = self.lag_seconds(partition, committed, lag);
             self.unknown += usize::from(lag_seconds.is_none());
             let (topic, partition) = (Arc::clone(&topic.name), partition.index);
-            seen.partitions.push(Standing { topic, partition, committed, lag, lag_seconds });
+            seen.partitions.push(GroupLag { topic, partition, committed, lag, lag_seconds });
         }
         seen
     }

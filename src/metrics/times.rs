@@ -18,19 +18,19 @@ type CommittedPosition = (TopicId, i32, Offset);
 pub struct Times(HashMap<CommittedPosition, Timestamp>);
 
 /// The lookups of one scrape.
-pub struct Asking<'a> {
+pub struct TimeLookups<'a> {
     begun: Moment,
     before: HashMap<CommittedPosition, Timestamp>,
     now: &'a mut Times,
 }
 
 impl Times {
-    pub fn ask(&mut self) -> Asking<'_> {
-        Asking { begun: Moment::now(), before: std::mem::take(&mut self.0), now: self }
+    pub fn ask(&mut self) -> TimeLookups<'_> {
+        TimeLookups { begun: Moment::now(), before: std::mem::take(&mut self.0), now: self }
     }
 }
 
-impl Asking<'_> {
+impl TimeLookups<'_> {
     /// The largest timestamp of the batch at `offset`, the first one that the group has not read.
     pub fn time_of(&mut self, partition: &Partition, offset: Offset) -> Option<Timestamp> {
         let offset = offset.max(partition.ends().log_start);

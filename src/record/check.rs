@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::header::{ATTRIBUTES_AT, BATCH_LENGTH_AT, LENGTH_END, MAX_TIMESTAMP_AT, put, seal};
 use super::records::{Shape, expect_end, next_shape};
-use super::source::{Packed, Plain, Source};
+use super::source::{DecompressedRecords, Plain, Source};
 use super::{Codec, Header, RecordError, RecordRefusal, compress, crc_of, decompress};
 use crate::types::{Offset, Timestamp};
 
@@ -93,7 +93,7 @@ fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError>
         Codec::None => walk(Plain::new(records), &header, rules)?,
         codec => {
             let longest = usize::try_from(rules.max_decompressed_bytes).unwrap_or(usize::MAX);
-            walk(Packed::bounded(codec, records, most, longest), &header, rules)?
+            walk(DecompressedRecords::bounded(codec, records, most, longest), &header, rules)?
         }
     };
     if bytes.len() as u64 > rules.segment_bytes {
@@ -128,7 +128,7 @@ fn check_frame(bytes: &Bytes, rules: &Rules) -> Result<Header, RecordError> {
     let header = Header::parse(bytes)?;
     let Some(batch) = bytes.get(..header.size()) else {
         return Err(RecordError::NotOneBatch(format!(
-            "a batch of {} bytes says it has {}",
+            "a batch of {} bytes declares {}",
             bytes.len(),
             header.size()
         )));
@@ -174,15 +174,15 @@ fn check_header(header: &Header) -> Result<(), RecordError> {
 }
 
 /// The result of walking the records.
-struct Walked {
+struct RecordWalk {
     max_timestamp: Timestamp,
     newest: Option<i32>,
 }
 
-fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Walked, RecordError> {
+fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<RecordWalk, RecordError> {
     let header = Header { attributes: header.attributes.of_a_client(), ..*header };
     let (earliest, latest) = (rules.earliest(), rules.latest());
-    let mut walked = Walked { max_timestamp: NO_TIMESTAMP, newest: None };
+    let mut walked = RecordWalk { max_timestamp: NO_TIMESTAMP, newest: None };
     let mut refusals = Refusals::default();
     for index in 0..header.count {
         let shape: Shape = next_shape(&mut source)?;
@@ -194,7 +194,7 @@ fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Walk
         }
         let timestamp = shape.timestamp(&header);
         if timestamp > walked.max_timestamp {
-            walked = Walked { max_timestamp: timestamp, newest: Some(index) };
+            walked = RecordWalk { max_timestamp: timestamp, newest: Some(index) };
         }
         let out_of_bounds = timestamp != NO_TIMESTAMP && (timestamp < earliest || timestamp > latest);
         if rules.compacted && !shape.has_key {
@@ -242,13 +242,13 @@ impl Refusals {
 }
 
 /// The header with correct attributes and max timestamp, and the newest record.
-fn corrected(header: &Header, walked: Walked, rules: &Rules) -> (Header, Option<i32>) {
+fn corrected(header: &Header, walked: RecordWalk, rules: &Rules) -> (Header, Option<i32>) {
     let attributes = header.attributes.of_a_client();
     if rules.log_append_time {
         let attributes = attributes.with_log_append_time();
         return (Header { attributes, max_timestamp: rules.now, ..*header }, Some(0));
     }
-    let Walked { max_timestamp, newest } = walked;
+    let RecordWalk { max_timestamp, newest } = walked;
     if header.max_timestamp != max_timestamp || header.attributes.log_append_time() {
         return (Header { attributes, max_timestamp, ..*header }, newest);
     }

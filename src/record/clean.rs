@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 
 use super::builder::{put_length, put_nullable, put_varlong};
 use super::records::{Head, expect_end, next_head, open};
-use super::source::{AnySource, Source, Walked};
+use super::source::{AnySource, Source, WalkResult};
 use super::{Attributes, BatchBuilder, Header, Marker, RecordError, compress};
 use crate::types::{Offset, Timestamp};
 
@@ -46,7 +46,7 @@ pub fn clean(
         Ok(is_needed(offset, head.key.as_deref()) && !(tombstones_go && head.value.is_none()))
     };
 
-    let mut kept = Kept::default();
+    let mut kept = KeptSummary::default();
     for _ in 0..header.count {
         let head = next_head(&mut source)?;
         source.skip(head.rest)?;
@@ -82,7 +82,7 @@ pub fn clean_marker(
         Some(horizon) if now >= horizon => Ok(Cleaned::Nothing),
         Some(_) => Ok(Cleaned::AsItWas),
         None => {
-            let kept = Kept { count: header.count, ..Kept::default() };
+            let kept = KeptSummary { count: header.count, ..KeptSummary::default() };
             let horizon = horizon_from(now, delete_retention);
             rewritten(batch, &header, &kept, Some(horizon), |_| Ok(true)).map(Cleaned::Rewritten)
         }
@@ -101,14 +101,14 @@ fn horizon_from(now: Timestamp, delete_retention: Duration) -> Timestamp {
 
 /// A summary of the records that stay.
 #[derive(Default)]
-struct Kept {
+struct KeptSummary {
     count: i32,
     a_tombstone: bool,
     first_timestamp: Option<Timestamp>,
     max_timestamp: Option<Timestamp>,
 }
 
-impl Kept {
+impl KeptSummary {
     fn add(&mut self, head: &Head, timestamp: Timestamp) {
         self.count = self.count.saturating_add(1);
         self.a_tombstone |= head.value.is_none();
@@ -127,9 +127,9 @@ const KEPT_FLAGS: i16 = Attributes::LOG_APPEND_TIME | Attributes::TRANSACTIONAL 
 fn rewritten(
     batch: &Bytes,
     header: &Header,
-    kept: &Kept,
+    kept: &KeptSummary,
     horizon: Option<Timestamp>,
-    stays: impl Fn(&Head) -> Walked<bool>,
+    stays: impl Fn(&Head) -> WalkResult<bool>,
 ) -> Result<Bytes, RecordError> {
     let codec = header.attributes.codec()?;
     let base_timestamp = horizon.or(kept.first_timestamp).unwrap_or(header.base_timestamp);
@@ -176,8 +176,8 @@ struct KeptRecords<'a, F> {
     rest: usize,
 }
 
-impl<F: Fn(&Head) -> Walked<bool>> KeptRecords<'_, F> {
-    fn begin_next(&mut self) -> Walked<()> {
+impl<F: Fn(&Head) -> WalkResult<bool>> KeptRecords<'_, F> {
+    fn begin_next(&mut self) -> WalkResult<()> {
         self.left = self.left.saturating_sub(1);
         let head = next_head(&mut self.source)?;
         if !(self.stays)(&head)? {
@@ -200,7 +200,7 @@ impl<F: Fn(&Head) -> Walked<bool>> KeptRecords<'_, F> {
     }
 }
 
-impl<F: Fn(&Head) -> Walked<bool>> Read for KeptRecords<'_, F> {
+impl<F: Fn(&Head) -> WalkResult<bool>> Read for KeptRecords<'_, F> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.begun.is_empty() && self.rest == 0 && self.left > 0 {
             self.begin_next().map_err(io::Error::other)?;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::source::{AnySource, Source, Walked, broken};
+use super::source::{AnySource, Source, WalkResult, broken};
 use super::{Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
@@ -32,8 +32,8 @@ pub fn records(batch: &Bytes) -> Result<Records, RecordError> {
 pub(super) fn open(batch: &Bytes) -> Result<(Header, AnySource), RecordError> {
     let header = Header::parse(batch)?;
     if header.size() != batch.len() {
-        let (says, has) = (header.size(), batch.len());
-        return Err(RecordError::Corrupt(format!("a batch of {has} bytes says it has {says}")));
+        let (declared, actual) = (header.size(), batch.len());
+        return Err(RecordError::Corrupt(format!("a batch of {actual} bytes declares {declared}")));
     }
     let source = AnySource::new(header.attributes.codec()?, batch.slice(Header::LENGTH..));
     Ok((header, source))
@@ -79,7 +79,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn offset(&self, header: &Header) -> Walked<Offset> {
+    pub(super) fn offset(&self, header: &Header) -> WalkResult<Offset> {
         let offset = header.base_offset.0.checked_add(i64::from(self.offset_delta));
         offset.map(Offset).ok_or_else(|| broken("an offset runs past the largest there is"))
     }
@@ -95,7 +95,7 @@ impl Shape {
 
 /// Walks over the next record: checks all of its lengths and keeps nothing.
 #[inline]
-pub(super) fn next_shape<S: Source>(source: &mut S) -> Walked<Shape> {
+pub(super) fn next_shape<S: Source>(source: &mut S) -> WalkResult<Shape> {
     let end = begin(source)?;
     let (timestamp_delta, offset_delta) = deltas(source)?;
     let key = nullable(source.varint()?);
@@ -123,7 +123,7 @@ pub(super) struct Head {
     pub(super) rest: usize,
 }
 
-pub(super) fn next_head<S: Source>(source: &mut S) -> Walked<Head> {
+pub(super) fn next_head<S: Source>(source: &mut S) -> WalkResult<Head> {
     let end = begin(source)?;
     let (timestamp_delta, offset_delta) = deltas(source)?;
     let key = take_nullable(source)?;
@@ -133,7 +133,11 @@ pub(super) fn next_head<S: Source>(source: &mut S) -> Walked<Head> {
     Ok(Head { shape: Shape { offset_delta, timestamp_delta, has_key: key.is_some() }, key, value, rest })
 }
 
-fn next_key<S: Source>(source: &mut S, header: &Header, is_last: bool) -> Walked<(Offset, Option<Bytes>)> {
+fn next_key<S: Source>(
+    source: &mut S,
+    header: &Header,
+    is_last: bool,
+) -> WalkResult<(Offset, Option<Bytes>)> {
     let head = next_head(source)?;
     source.skip(head.rest)?;
     if is_last {
@@ -160,7 +164,7 @@ pub fn keys(
     }))
 }
 
-fn next_record<S: Source>(source: &mut S, header: &Header) -> Walked<Record> {
+fn next_record<S: Source>(source: &mut S, header: &Header) -> WalkResult<Record> {
     let end = begin(source)?;
     let (timestamp_delta, offset_delta) = deltas(source)?;
     let key = take_nullable(source)?;
@@ -176,13 +180,13 @@ fn next_record<S: Source>(source: &mut S, header: &Header) -> Walked<Record> {
 }
 
 /// Fails if there are bytes after the last record.
-pub(super) fn expect_end<S: Source>(source: &mut S) -> Walked<()> {
+pub(super) fn expect_end<S: Source>(source: &mut S) -> WalkResult<()> {
     if source.at_end()? { Ok(()) } else { Err(broken("bytes stand behind the last record")) }
 }
 
 /// Reads a record's length and returns its end.
 #[inline]
-fn begin<S: Source>(source: &mut S) -> Walked<usize> {
+fn begin<S: Source>(source: &mut S) -> WalkResult<usize> {
     let length = usize::try_from(source.varint()?).map_err(|_| broken("a record has a negative length"))?;
     if length > source.longest_record() {
         return Err(broken("a record is longer than max.decompressed.message.bytes allows"));
@@ -191,13 +195,13 @@ fn begin<S: Source>(source: &mut S) -> Walked<usize> {
 }
 
 #[inline]
-fn deltas<S: Source>(source: &mut S) -> Walked<(i64, i32)> {
+fn deltas<S: Source>(source: &mut S) -> WalkResult<(i64, i32)> {
     source.byte()?; // attributes: none are defined
     Ok((source.varlong()?, source.varint()?))
 }
 
 #[inline]
-fn header_count<S: Source>(source: &mut S, end: usize) -> Walked<usize> {
+fn header_count<S: Source>(source: &mut S, end: usize) -> WalkResult<usize> {
     let count = usize::try_from(source.varint()?).unwrap_or(usize::MAX);
     if count > end.saturating_sub(source.position()) {
         return Err(broken("a record says more headers than its bytes can hold"));
@@ -205,11 +209,11 @@ fn header_count<S: Source>(source: &mut S, end: usize) -> Walked<usize> {
     Ok(count)
 }
 
-fn header_name<S: Source>(source: &mut S) -> Walked<usize> {
+fn header_name<S: Source>(source: &mut S) -> WalkResult<usize> {
     nullable(source.varint()?).ok_or_else(|| broken("a header has no key"))
 }
 
-fn take_nullable<S: Source>(source: &mut S) -> Walked<Option<Bytes>> {
+fn take_nullable<S: Source>(source: &mut S) -> WalkResult<Option<Bytes>> {
     match nullable(source.varint()?) {
         Some(length) => source.take(length).map(Some),
         None => Ok(None),
@@ -222,6 +226,6 @@ fn nullable(length: i32) -> Option<usize> {
 }
 
 #[inline]
-fn expect_position<S: Source>(source: &S, end: usize) -> Walked<()> {
+fn expect_position<S: Source>(source: &S, end: usize) -> WalkResult<()> {
     if source.position() == end { Ok(()) } else { Err(broken("a record is not as long as it says")) }
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::records::{next_shape, open};
-use super::source::Walked;
+use super::source::WalkResult;
 use super::{Codec, Header, RecordError};
 use crate::types::{Offset, Timestamp};
 
@@ -48,7 +48,7 @@ pub fn newest(batch: &Bytes, from: Offset) -> Result<Option<TimedOffset>, Record
 }
 
 /// The offset and timestamp of each record.
-fn places(batch: &Bytes) -> Result<impl Iterator<Item = Walked<TimedOffset>>, RecordError> {
+fn places(batch: &Bytes) -> Result<impl Iterator<Item = WalkResult<TimedOffset>>, RecordError> {
     let (header, mut source) = open(batch)?;
     let place = move |_| {
         let shape = next_shape(&mut source)?;

@@ -8,17 +8,17 @@ use bytes::Bytes;
 use super::{Codec, RecordError, decompress};
 
 /// Boxed, because a large error in every step would double the cost of a walk.
-pub(super) type Walked<T> = Result<T, Box<RecordError>>;
+pub(super) type WalkResult<T> = Result<T, Box<RecordError>>;
 
 pub(super) trait Source {
     /// The number of bytes read so far.
     fn position(&self) -> usize;
-    fn byte(&mut self) -> Walked<u8>;
-    fn take(&mut self, length: usize) -> Walked<Bytes>;
-    fn skip(&mut self, length: usize) -> Walked<()>;
+    fn byte(&mut self) -> WalkResult<u8>;
+    fn take(&mut self, length: usize) -> WalkResult<Bytes>;
+    fn skip(&mut self, length: usize) -> WalkResult<()>;
     /// Copies between 1 and `length` bytes into `out`, and returns their number.
-    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize>;
-    fn at_end(&mut self) -> Walked<bool>;
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> WalkResult<usize>;
+    fn at_end(&mut self) -> WalkResult<bool>;
 
     /// The maximum length of a record.
     fn longest_record(&self) -> usize {
@@ -27,7 +27,7 @@ pub(super) trait Source {
 
     /// A zigzag varint of 32 bits.
     #[inline]
-    fn varint(&mut self) -> Walked<i32> {
+    fn varint(&mut self) -> WalkResult<i32> {
         let mut bits: u32 = 0;
         for shift in [0, 7, 14, 21, 28] {
             let byte = self.byte()?;
@@ -41,7 +41,7 @@ pub(super) trait Source {
 
     /// A zigzag varint of 64 bits.
     #[inline]
-    fn varlong(&mut self) -> Walked<i64> {
+    fn varlong(&mut self) -> WalkResult<i64> {
         let mut bits: u64 = 0;
         for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
             let byte = self.byte()?;
@@ -67,7 +67,7 @@ impl Plain {
 
     /// Skips `length` bytes and returns the position after them.
     #[inline]
-    fn pass(&mut self, length: usize) -> Walked<usize> {
+    fn pass(&mut self, length: usize) -> WalkResult<usize> {
         match self.at.checked_add(length) {
             Some(end) if end <= self.bytes.len() => {
                 self.at = end;
@@ -85,37 +85,37 @@ impl Source for Plain {
     }
 
     #[inline]
-    fn byte(&mut self) -> Walked<u8> {
+    fn byte(&mut self) -> WalkResult<u8> {
         let Some(byte) = self.bytes.get(self.at) else { return Err(ended()) };
         self.at = self.at.saturating_add(1);
         Ok(*byte)
     }
 
-    fn take(&mut self, length: usize) -> Walked<Bytes> {
+    fn take(&mut self, length: usize) -> WalkResult<Bytes> {
         let from = self.at;
         let to = self.pass(length)?;
         Ok(self.bytes.slice(from..to))
     }
 
     #[inline]
-    fn skip(&mut self, length: usize) -> Walked<()> {
+    fn skip(&mut self, length: usize) -> WalkResult<()> {
         self.pass(length).map(|_| ())
     }
 
-    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize> {
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> WalkResult<usize> {
         let taken = self.take(length.min(out.len()))?;
         let Some(to) = out.get_mut(..taken.len()).filter(|to| !to.is_empty()) else { return Err(ended()) };
         to.copy_from_slice(&taken);
         Ok(taken.len())
     }
 
-    fn at_end(&mut self) -> Walked<bool> {
+    fn at_end(&mut self) -> WalkResult<bool> {
         Ok(self.at == self.bytes.len())
     }
 }
 
 /// The decompressed records of a batch, limited by [`decompress::open`] and never held as a whole.
-pub(super) struct Packed {
+pub(super) struct DecompressedRecords {
     inner: BufReader<Box<dyn Read + Send>>,
     position: usize,
     longest_record: usize,
@@ -124,18 +124,23 @@ pub(super) struct Packed {
 /// The maximum length of a key, value or header of a compressed batch, because each is held as a whole.
 const LONGEST_FIELD: usize = 64 << 20;
 
-impl Packed {
-    pub(super) fn new(codec: Codec, packed: Bytes) -> Packed {
-        Packed::bounded(codec, packed, decompress::MOST, usize::MAX)
+impl DecompressedRecords {
+    pub(super) fn new(codec: Codec, packed: Bytes) -> DecompressedRecords {
+        DecompressedRecords::bounded(codec, packed, decompress::MOST, usize::MAX)
     }
 
     /// Fails if there are more than `most` bytes, or if a record is longer than `longest_record`.
-    pub(super) fn bounded(codec: Codec, packed: Bytes, most: u64, longest_record: usize) -> Packed {
+    pub(super) fn bounded(
+        codec: Codec,
+        packed: Bytes,
+        most: u64,
+        longest_record: usize,
+    ) -> DecompressedRecords {
         let inner = BufReader::new(decompress::open(codec, packed, most));
-        Packed { inner, position: 0, longest_record }
+        DecompressedRecords { inner, position: 0, longest_record }
     }
 
-    fn buffered(&mut self) -> Walked<&[u8]> {
+    fn buffered(&mut self) -> WalkResult<&[u8]> {
         self.inner.fill_buf().map_err(unreadable)
     }
 
@@ -145,18 +150,18 @@ impl Packed {
     }
 }
 
-impl Source for Packed {
+impl Source for DecompressedRecords {
     fn position(&self) -> usize {
         self.position
     }
 
-    fn byte(&mut self) -> Walked<u8> {
+    fn byte(&mut self) -> WalkResult<u8> {
         let byte = *self.buffered()?.first().ok_or_else(ended)?;
         self.consume(1);
         Ok(byte)
     }
 
-    fn take(&mut self, length: usize) -> Walked<Bytes> {
+    fn take(&mut self, length: usize) -> WalkResult<Bytes> {
         if length > LONGEST_FIELD {
             return Err(broken("a key, value or header is too long to be held"));
         }
@@ -170,7 +175,7 @@ impl Source for Packed {
         Ok(taken.into())
     }
 
-    fn skip(&mut self, length: usize) -> Walked<()> {
+    fn skip(&mut self, length: usize) -> WalkResult<()> {
         let mut left = length;
         while left > 0 {
             let here = self.buffered()?.len().min(left);
@@ -183,7 +188,7 @@ impl Source for Packed {
         Ok(())
     }
 
-    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize> {
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> WalkResult<usize> {
         let here = self.buffered()?;
         let copied = here.len().min(length).min(out.len());
         let (Some(from), Some(to)) = (here.get(..copied), out.get_mut(..copied)) else { return Err(ended()) };
@@ -195,7 +200,7 @@ impl Source for Packed {
         Ok(copied)
     }
 
-    fn at_end(&mut self) -> Walked<bool> {
+    fn at_end(&mut self) -> WalkResult<bool> {
         Ok(self.buffered()?.is_empty())
     }
 
@@ -207,14 +212,14 @@ impl Source for Packed {
 /// A source of either kind.
 pub(super) enum AnySource {
     Plain(Plain),
-    Packed(Packed),
+    Packed(DecompressedRecords),
 }
 
 impl AnySource {
     pub(super) fn new(codec: Codec, records: Bytes) -> AnySource {
         match codec {
             Codec::None => AnySource::Plain(Plain::new(records)),
-            codec => AnySource::Packed(Packed::new(codec, records)),
+            codec => AnySource::Packed(DecompressedRecords::new(codec, records)),
         }
     }
 }
@@ -229,14 +234,14 @@ impl Source for AnySource {
     }
 
     #[inline]
-    fn byte(&mut self) -> Walked<u8> {
+    fn byte(&mut self) -> WalkResult<u8> {
         match self {
             AnySource::Plain(source) => source.byte(),
             AnySource::Packed(source) => source.byte(),
         }
     }
 
-    fn take(&mut self, length: usize) -> Walked<Bytes> {
+    fn take(&mut self, length: usize) -> WalkResult<Bytes> {
         match self {
             AnySource::Plain(source) => source.take(length),
             AnySource::Packed(source) => source.take(length),
@@ -244,21 +249,21 @@ impl Source for AnySource {
     }
 
     #[inline]
-    fn skip(&mut self, length: usize) -> Walked<()> {
+    fn skip(&mut self, length: usize) -> WalkResult<()> {
         match self {
             AnySource::Plain(source) => source.skip(length),
             AnySource::Packed(source) => source.skip(length),
         }
     }
 
-    fn copy(&mut self, length: usize, out: &mut [u8]) -> Walked<usize> {
+    fn copy(&mut self, length: usize, out: &mut [u8]) -> WalkResult<usize> {
         match self {
             AnySource::Plain(source) => source.copy(length, out),
             AnySource::Packed(source) => source.copy(length, out),
         }
     }
 
-    fn at_end(&mut self) -> Walked<bool> {
+    fn at_end(&mut self) -> WalkResult<bool> {
         match self {
             AnySource::Plain(source) => source.at_end(),
             AnySource::Packed(source) => source.at_end(),

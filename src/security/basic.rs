@@ -38,10 +38,10 @@ const REMEMBERED: usize = 16;
 pub struct LastRight {
     key: hmac::Key,
     /// The newest one is at the end.
-    last: Mutex<VecDeque<Remembered>>,
+    last: Mutex<VecDeque<RememberedLogin>>,
 }
 
-struct Remembered {
+struct RememberedLogin {
     user: String,
     header: hmac::Tag,
     known: KnownUser,
@@ -96,7 +96,7 @@ impl LastRight {
         if last.len() == REMEMBERED {
             last.pop_front();
         }
-        last.push_back(Remembered { user: user.to_owned(), header, known });
+        last.push_back(RememberedLogin { user: user.to_owned(), header, known });
     }
 }
 

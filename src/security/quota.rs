@@ -1,7 +1,7 @@
 //! Quotas: which one applies to a client, and how much of it the client has used. Pure: the time is an argument.
 //!
 //! A quota is a rate. [`Rate`] measures the use in the last windows (`quota.window.num`); [`TokenBucket`] is for changes
-//! of topics (KIP-599). [`Used`] has one of them for each client that uses its quota.
+//! of topics (KIP-599). [`Meters`] has one of them for each client that uses its quota.
 
 mod bucket;
 mod precedence;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use bucket::TokenBucket;
 pub use precedence::{Limit, limit_of_client};
 pub use rate::Rate;
-pub use used::{IdleMeter, MOST_METERS, Used};
+pub use used::{IdleMeter, MOST_METERS, Meters};
 
 use crate::config::BrokerSettings;
 

@@ -27,7 +27,7 @@ pub enum Exchange {
     OauthBearer(OauthBearer),
 }
 
-/// The facts that an exchange is decided by.
+/// The facts that decide an exchange.
 pub struct Facts<'a> {
     /// The users of PLAIN with their passwords.
     pub plain_users: &'a BTreeMap<String, Secret>,
@@ -54,7 +54,7 @@ pub struct TokenLogin {
 pub enum Step {
     /// The client has to send another message.
     Challenge(Vec<u8>),
-    /// The client is told that its token is bad, and has to answer. It may send another one.
+    /// The token is bad. The client learns it and has to answer; it may send another one.
     BadToken {
         bytes: Vec<u8>,
         bad: BadToken,
@@ -63,7 +63,7 @@ pub enum Step {
         bytes: Vec<u8>,
         login: Login,
     },
-    Failed(Refused),
+    Failed(LoginFailure),
 }
 
 /// A client that has proved who it is.
@@ -78,11 +78,11 @@ pub struct Login {
 
 /// The reason why a login failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum LoginFailure {
     /// The client is not told more.
     Credentials,
     Because(String),
-    /// The client knows already, as [`Step::BadToken`].
+    /// [`Step::BadToken`] has told the client already.
     Token(BadToken),
 }
 
@@ -119,17 +119,17 @@ impl Login {
     }
 }
 
-impl Refused {
-    fn because(text: &str) -> Refused {
-        Refused::Because(text.to_owned())
+impl LoginFailure {
+    fn because(text: &str) -> LoginFailure {
+        LoginFailure::Because(text.to_owned())
     }
 
     /// The text for the client. `again` if it has logged in before on its connection.
     pub fn text(&self, mechanism: Mechanism, again: bool) -> String {
         match self {
-            Refused::Because(text) => text.clone(),
-            Refused::Token(bad) => bad.answer(),
-            Refused::Credentials => {
+            LoginFailure::Because(text) => text.clone(),
+            LoginFailure::Token(bad) => bad.answer(),
+            LoginFailure::Credentials => {
                 let during = if again { "re-authentication" } else { "authentication" };
                 format!(
                     "Authentication failed during {during} due to invalid credentials with SASL mechanism {mechanism}"
@@ -161,13 +161,13 @@ mod tests {
     fn a_client_without_the_right_credentials_gets_kafkas_text() {
         let mechanism = Mechanism::Scram(ScramHash::Sha256);
         assert_eq!(
-            Refused::Credentials.text(mechanism, false),
+            LoginFailure::Credentials.text(mechanism, false),
             "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
         );
         assert_eq!(
-            Refused::Credentials.text(mechanism, true),
+            LoginFailure::Credentials.text(mechanism, true),
             "Authentication failed during re-authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
         );
-        assert_eq!(Refused::because("why").text(mechanism, true), "why");
+        assert_eq!(LoginFailure::because("why").text(mechanism, true), "why");
     }
 }

@@ -51,12 +51,12 @@ pub struct Tls(Vec<Arc<TlsListener>>);
 /// One listener with TLS.
 pub struct TlsListener {
     pub name: String,
-    loaded: RwLock<Arc<Loaded>>,
+    loaded: RwLock<Arc<LoadedTls>>,
     pub failures: Failures,
 }
 
 /// What handshakes need, until it is replaced.
-pub struct Loaded {
+pub struct LoadedTls {
     pub config: Arc<ServerConfig>,
     rules: PrincipalRules,
     /// The certificates that the server shows, each with the alias of its key.
@@ -76,7 +76,7 @@ pub struct ShownCertificate {
 /// Keys and certificates that are read and checked, and not in use yet.
 pub struct Replacement {
     listener: Arc<TlsListener>,
-    loaded: Arc<Loaded>,
+    loaded: Arc<LoadedTls>,
 }
 
 impl Tls {
@@ -97,7 +97,7 @@ impl Tls {
     ) -> Result<Tls, ConfigError> {
         let encrypted = listeners.filter(|listener| listener.protocol.is_encrypted());
         let listeners = encrypted.map(|listener| {
-            let loaded = RwLock::new(Arc::new(Loaded::read(&settings.tls(&listener.name)?)?));
+            let loaded = RwLock::new(Arc::new(LoadedTls::read(&settings.tls(&listener.name)?)?));
             let failures = Failures::default();
             Ok(Arc::new(TlsListener { name: listener.name.clone(), loaded, failures }))
         });
@@ -187,14 +187,14 @@ impl Tls {
 
 impl TlsListener {
     /// The present keys and certificates.
-    pub fn loaded(&self) -> Arc<Loaded> {
+    pub fn loaded(&self) -> Arc<LoadedTls> {
         Arc::clone(&self.loaded.read().ignoring_poison())
     }
 
     /// Reads the keys and certificates anew, and checks whether they may replace the present ones.
     pub fn prepare(self: &Arc<TlsListener>, settings: &BrokerSettings) -> Result<Replacement, ConfigError> {
         let settings = settings.tls(&self.name)?;
-        let loaded = Loaded::read(&settings)?;
+        let loaded = LoadedTls::read(&settings)?;
         loaded.may_replace(&self.loaded(), &settings)?;
         Ok(Replacement { listener: Arc::clone(self), loaded: Arc::new(loaded) })
     }
@@ -214,8 +214,8 @@ impl ShownCertificate {
     }
 }
 
-impl Loaded {
-    fn read(settings: &TlsSettings) -> Result<Loaded, ConfigError> {
+impl LoadedTls {
+    fn read(settings: &TlsSettings) -> Result<LoadedTls, ConfigError> {
         let mut left_out = Vec::new();
         let versions = suites::versions(&settings.protocols, &mut left_out)?;
         let known = ring::default_provider();
@@ -241,7 +241,7 @@ impl Loaded {
             .with_cert_resolver(Arc::new(Identities(keys)));
         let rules = PrincipalRules::parse(&settings.principal_rules.value)
             .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
-        Ok(Loaded { config: Arc::new(config), rules, shown, left_out })
+        Ok(LoadedTls { config: Arc::new(config), rules, shown, left_out })
     }
 
     /// The principal of a client. `None` if no rule matches its certificate.
@@ -252,7 +252,7 @@ impl Loaded {
     }
 
     /// Kafka's rules for certificates that replace others while the broker runs.
-    fn may_replace(&self, present: &Loaded, settings: &TlsSettings) -> Result<(), ConfigError> {
+    fn may_replace(&self, present: &LoadedTls, settings: &TlsSettings) -> Result<(), ConfigError> {
         let refuse = |why: String| Err(refuse_keystore(&settings.keystore, &why));
         if self.shown.len() != present.shown.len() {
             return refuse(format!(

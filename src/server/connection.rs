@@ -24,14 +24,14 @@ use tracing::{debug, error, warn};
 use super::Shared;
 use super::input::{Expected, FrameError, Input, LARGE, NextFrame, RawFrame, Stranger};
 use super::output::Output;
-use super::socket::{Kept, Socket};
+use super::socket::{BufferedBytes, Socket};
 use crate::api::connection::ConnectionInfo;
 use crate::api::session::Phase;
 use crate::api::{
     Answer, BegunRequest, Encoded, Failure, FoundRow, Frame, Guarded, Later, Reply, Row, SASL_AUTHENTICATE,
     SASL_HANDSHAKE,
 };
-use crate::budget::{Awaited, Charge, ConnectionId};
+use crate::budget::{AwaitedMemory, Charge, ConnectionId};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
 use crate::types::Piece;
@@ -65,12 +65,12 @@ pub(super) struct Connection<S> {
     /// Decoded but not begun: requests in flight have to be answered first.
     next: Option<Request>,
     /// The newest request, until the ordered part of its work is done.
-    beginning: Option<Beginning>,
+    beginning: Option<StartedRequest>,
     /// Responses that are not in the output yet, in order.
-    owed: VecDeque<Owed>,
+    owed: VecDeque<OwedAnswer>,
     /// Requests without a response. They have no place among the responses (rule W11), but their bytes
     /// stay charged, and a failure closes the connection.
-    silent: Vec<Silent>,
+    silent: Vec<SilentRequest>,
     /// The key of the newest request.
     last_begun: Option<i16>,
     output: Output,
@@ -90,7 +90,7 @@ pub(super) struct Connection<S> {
     /// The bytes that the socket keeps until the peer moves, beyond those that every connection may have.
     kept: Option<KeptBytes>,
     /// Responses that the peer has not read.
-    unread: Awaited,
+    unread: AwaitedMemory,
     timer: Timer,
     /// The time when a request was last begun or answered.
     active: Moment,
@@ -115,18 +115,18 @@ enum Request {
     UnknownApiVersions { correlation_id: i32 },
 }
 
-struct Beginning {
+struct StartedRequest {
     pending: PendingRequest,
     reply: Guarded<Reply<Answer>>,
     charge: Charge,
 }
 
-enum Owed {
+enum OwedAnswer {
     Waiting { pending: PendingRequest, answer: Later<Answer>, charge: Charge },
     Ready { answer: Encoded, charge: Charge },
 }
 
-struct Silent {
+struct SilentRequest {
     pending: PendingRequest,
     work: Later<Result<(), &'static str>>,
     charge: Charge,
@@ -147,11 +147,11 @@ struct Pace {
 
 /// Bytes in a socket that were charged.
 struct KeptBytes {
-    kept: Kept,
+    kept: BufferedBytes,
     incoming: Charge,
     outgoing: Charge,
     /// The rest of the incoming bytes is awaited.
-    awaited: Awaited,
+    awaited: AwaitedMemory,
 }
 
 /// The reasons why a connection ends.
@@ -268,13 +268,13 @@ impl<S: Socket> Connection<S> {
         let mut moved = false;
         if let Some(beginning) = &mut self.beginning
             && let Poll::Ready(reply) = Pin::new(&mut beginning.reply).poll(context)
-            && let Some(Beginning { pending, charge, .. }) = self.beginning.take()
+            && let Some(StartedRequest { pending, charge, .. }) = self.beginning.take()
         {
             self.owe(pending, reply, charge);
             moved = true;
         }
         for at in 0..self.owed.len() {
-            let Some(Owed::Waiting { pending, answer, .. }) = self.owed.get_mut(at) else { continue };
+            let Some(OwedAnswer::Waiting { pending, answer, .. }) = self.owed.get_mut(at) else { continue };
             let pending = *pending;
             let Poll::Ready(answer) = answer.as_mut().poll(context) else { continue };
             moved = true;
@@ -282,7 +282,7 @@ impl<S: Socket> Connection<S> {
                 Ok(answer) => {
                     self.shared.answered(pending);
                     let charge = self.charge(&answer.frame);
-                    self.owed[at] = Owed::Ready { answer, charge };
+                    self.owed[at] = OwedAnswer::Ready { answer, charge };
                 }
                 Err(failure) => {
                     // Later responses cannot be sent without this one.
@@ -304,8 +304,8 @@ impl<S: Socket> Connection<S> {
                 false
             }
         });
-        while let Some(Owed::Ready { .. }) = self.owed.front()
-            && let Some(Owed::Ready { answer, charge }) = self.owed.pop_front()
+        while let Some(OwedAnswer::Ready { .. }) = self.owed.front()
+            && let Some(OwedAnswer::Ready { answer, charge }) = self.owed.pop_front()
         {
             self.put_out(answer, charge);
             self.active = Moment::now();
@@ -318,16 +318,16 @@ impl<S: Socket> Connection<S> {
         match reply.unwrap_or(Reply::Now(Err(Failure::Panicked))) {
             Reply::Silence { mute, work } => {
                 self.mute(mute);
-                self.silent.push(Silent { pending, work, charge });
+                self.silent.push(SilentRequest { pending, work, charge });
             }
             Reply::Now(Ok(answer)) => {
                 self.shared.answered(pending);
                 self.owe_encoded(answer);
             }
             Reply::Now(Err(failure)) => self.fail(pending.row, failure),
-            Reply::Later(answer) => self.owed.push_back(Owed::Waiting { pending, answer, charge }),
+            Reply::Later(answer) => self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge }),
             Reply::Last(answer) => {
-                self.owed.push_back(Owed::Waiting { pending, answer, charge });
+                self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge });
                 self.end = Some(End::LoginFailed);
             }
             Reply::Close(why) => self.end = Some(End::ClosedByHandler { name: pending.row.name, why }),
@@ -340,7 +340,7 @@ impl<S: Socket> Connection<S> {
         if self.owed.is_empty() {
             self.put_out(answer, charge);
         } else {
-            self.owed.push_back(Owed::Ready { answer, charge });
+            self.owed.push_back(OwedAnswer::Ready { answer, charge });
         }
     }
 
@@ -445,7 +445,7 @@ impl<S: Socket> Connection<S> {
             return false;
         }
         let owed = self.owed.iter().map(|owed| match owed {
-            Owed::Waiting { charge, .. } | Owed::Ready { charge, .. } => charge.bytes(),
+            OwedAnswer::Waiting { charge, .. } | OwedAnswer::Ready { charge, .. } => charge.bytes(),
         });
         let silent = self.silent.iter().map(|silent| silent.charge.bytes());
         let held: usize = owed.chain(silent).sum();
@@ -474,7 +474,7 @@ impl<S: Socket> Connection<S> {
                 charge.at_least(frame.saturating_add(decoded));
                 match Pin::new(&mut reply).poll(context) {
                     Poll::Ready(reply) => self.owe(pending, reply, charge),
-                    Poll::Pending => self.beginning = Some(Beginning { pending, reply, charge }),
+                    Poll::Pending => self.beginning = Some(StartedRequest { pending, reply, charge }),
                 }
             }
             Request::UnknownApiVersions { correlation_id } => {
@@ -633,7 +633,7 @@ impl<S: Socket> Connection<S> {
         let held = self.kept.get_or_insert_with(|| {
             let (requests, answers) = (&self.shared.requests.small, &self.shared.answers);
             KeptBytes {
-                kept: Kept { sent: kept.sent, ..Kept::default() },
+                kept: BufferedBytes { sent: kept.sent, ..BufferedBytes::default() },
                 incoming: requests.charge_at_once(0),
                 outgoing: answers.charge_at_once(0),
                 awaited: requests.awaited(self.id),

@@ -70,7 +70,7 @@ reasons! {
 }
 
 /// A connection that is open until this is dropped.
-pub(super) struct Opened {
+pub(super) struct OpenConnection {
     counts: Arc<Connections>,
     /// The reason. Without another one, the broker cut the connection off when it stopped.
     reason: Reason,
@@ -96,9 +96,9 @@ impl Connections {
         self.opened().saturating_sub(closed)
     }
 
-    pub(super) fn open_one(self: &Arc<Connections>) -> Opened {
+    pub(super) fn open_one(self: &Arc<Connections>) -> OpenConnection {
         self.opened.one();
-        Opened { counts: Arc::clone(self), reason: Reason::Stopping }
+        OpenConnection { counts: Arc::clone(self), reason: Reason::Stopping }
     }
 
     /// Counts a connection that was closed before it was served.
@@ -108,7 +108,7 @@ impl Connections {
     }
 }
 
-impl Opened {
+impl OpenConnection {
     pub(super) fn ends(&mut self, end: &End) {
         self.reason = Reason::of(end);
     }
@@ -119,7 +119,7 @@ impl Opened {
     }
 }
 
-impl Drop for Opened {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.counts.closed[self.reason as usize].one();
     }
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_open_is_what_was_opened_and_not_closed() {
+    fn open_connections_are_those_that_were_opened_and_not_closed() {
         let counts = Arc::new(Connections::default());
         let first = counts.open_one();
         let mut second = counts.open_one();

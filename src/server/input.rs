@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::budget::{Awaited, Budget, Charge, ConnectionId};
+use crate::budget::{AwaitedMemory, Budget, Charge, ConnectionId};
 
 /// A frame of at least this size has its own buffer.
 pub(super) const LARGE: usize = 16 << 10;
@@ -57,8 +57,8 @@ pub(super) struct Input {
     /// size, so they get no memory in advance.
     produce_room: usize,
     /// The buffer of a small request, and that of a large one, while the rest is awaited.
-    small_waits: Awaited,
-    large_waits: Awaited,
+    small_waits: AwaitedMemory,
+    large_waits: AwaitedMemory,
     /// There was no memory to read into.
     starved: bool,
     /// The number of bytes that have arrived so far.

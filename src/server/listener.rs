@@ -183,7 +183,7 @@ fn serve(
     peer: SocketAddr,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
-    held: (Slot, Admitted),
+    held: (Slot, SlotOfAddress),
     connections: &mut JoinSet<()>,
 ) {
     let Ok(local) = stream.local_addr() else { return };
@@ -241,13 +241,13 @@ pub(super) struct Slots {
     /// The limit that leaves enough file descriptors for writes.
     most_by_files: usize,
     settings: Box<dyn Fn() -> Arc<BrokerSettings> + Send + Sync>,
-    used: Mutex<Used>,
+    used: Mutex<UsedSlots>,
     /// Notified when a connection ends.
     freed: Notify,
 }
 
 #[derive(Default)]
-struct Used {
+struct UsedSlots {
     all: usize,
     per_ip: BTreeMap<IpAddr, u32>,
 }
@@ -256,7 +256,7 @@ struct Used {
 pub(super) struct Slot(Arc<Slots>);
 
 /// One connection of an address, until this is dropped.
-pub(super) struct Admitted {
+pub(super) struct SlotOfAddress {
     slots: Arc<Slots>,
     ip: IpAddr,
 }
@@ -287,7 +287,7 @@ impl Slots {
         }
     }
 
-    fn admit(self: &Arc<Slots>, ip: IpAddr) -> Option<Admitted> {
+    fn admit(self: &Arc<Slots>, ip: IpAddr) -> Option<SlotOfAddress> {
         // An IPv6 socket shows IPv4 clients with mapped addresses.
         let ip = ip.to_canonical();
         let settings = (self.settings)();
@@ -301,10 +301,10 @@ impl Slots {
             return None;
         }
         *count += 1;
-        Some(Admitted { slots: Arc::clone(self), ip })
+        Some(SlotOfAddress { slots: Arc::clone(self), ip })
     }
 
-    fn used(&self) -> MutexGuard<'_, Used> {
+    fn used(&self) -> MutexGuard<'_, UsedSlots> {
         self.used.lock().ignoring_poison()
     }
 }
@@ -316,7 +316,7 @@ impl Drop for Slot {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for SlotOfAddress {
     fn drop(&mut self) {
         let mut used = self.slots.used();
         match used.per_ip.get_mut(&self.ip) {

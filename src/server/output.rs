@@ -25,23 +25,23 @@ const LEAST_READ: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(super) struct Output {
-    pieces: VecDeque<Queued>,
+    pieces: VecDeque<QueuedPiece>,
     unwritten: usize,
     /// The memory that the pieces take until the peer reads them.
     memory: usize,
     /// The start of the next file range, while it is being read into memory.
-    reading: Option<Reading>,
+    reading: Option<FileRead>,
     answers: Arc<Budget>,
 }
 
 #[derive(Debug)]
-struct Reading {
+struct FileRead {
     bytes: JoinHandle<io::Result<Bytes>>,
     charge: Charge,
 }
 
 #[derive(Debug)]
-struct Queued {
+struct QueuedPiece {
     piece: Piece,
     /// The last piece of a response has its charge, which is released with it.
     charge: Option<Charge>,
@@ -55,7 +55,7 @@ impl Output {
     pub(super) fn push(&mut self, frame: Vec<Piece>, charge: Charge) {
         self.unwritten += frame.iter().map(Piece::len).sum::<usize>();
         self.memory += frame.iter().map(Piece::memory).sum::<usize>();
-        self.pieces.extend(frame.into_iter().map(|piece| Queued { piece, charge: None }));
+        self.pieces.extend(frame.into_iter().map(|piece| QueuedPiece { piece, charge: None }));
         if let Some(last) = self.pieces.back_mut() {
             last.charge = Some(charge);
         }
@@ -85,7 +85,7 @@ impl Output {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let Some(Queued { piece: Piece::File(range), .. }) = self.pieces.front() else {
+            let Some(QueuedPiece { piece: Piece::File(range), .. }) = self.pieces.front() else {
                 return self.poll_write_memory(socket, context);
             };
             if self.reading.is_none() {
@@ -94,7 +94,7 @@ impl Output {
                         self.wrote(sent);
                         return Poll::Ready(Ok(sent));
                     }
-                    None => self.reading = Some(Reading::begin(range.clone(), &self.answers)),
+                    None => self.reading = Some(FileRead::begin(range.clone(), &self.answers)),
                 }
             }
             ready!(self.poll_reading(context))?;
@@ -125,13 +125,13 @@ impl Output {
     fn poll_reading(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(())) };
         let read = ready!(Pin::new(&mut reading.bytes).poll(context));
-        let Some(Reading { mut charge, .. }) = self.reading.take() else { return Poll::Ready(Ok(())) };
+        let Some(FileRead { mut charge, .. }) = self.reading.take() else { return Poll::Ready(Ok(())) };
         let bytes = read.map_err(io::Error::other)??;
-        if let Some(Queued { piece: Piece::File(range), .. }) = self.pieces.front_mut() {
+        if let Some(QueuedPiece { piece: Piece::File(range), .. }) = self.pieces.front_mut() {
             range.advance(bytes.len());
             self.memory += bytes.len();
             charge.at_least(bytes.len());
-            self.pieces.push_front(Queued { piece: Piece::Memory(bytes), charge: Some(charge) });
+            self.pieces.push_front(QueuedPiece { piece: Piece::Memory(bytes), charge: Some(charge) });
         }
         Poll::Ready(Ok(()))
     }
@@ -158,12 +158,12 @@ impl Output {
     }
 }
 
-impl Reading {
+impl FileRead {
     /// Reads the start of a range on a thread where waiting for the disk blocks nothing else.
-    fn begin(range: FileRange, answers: &Arc<Budget>) -> Reading {
+    fn begin(range: FileRange, answers: &Arc<Budget>) -> FileRead {
         let charge = answers.take(READ_AT_ONCE.min(range.len()));
         let len = charge.bytes().max(LEAST_READ);
-        Reading { bytes: spawn_blocking(move || range.read(len)), charge }
+        FileRead { bytes: spawn_blocking(move || range.read(len)), charge }
     }
 }
 
@@ -181,13 +181,13 @@ mod tests {
     use crate::types::Source;
 
     /// A file that the page cache has completely or not at all.
-    struct Stored {
+    struct CachedFile {
         file: File,
         is_cached: bool,
         reads: AtomicUsize,
     }
 
-    impl Source for Stored {
+    impl Source for CachedFile {
         fn descriptor(&self) -> Option<BorrowedFd<'_>> {
             Some(self.file.as_fd())
         }
@@ -207,15 +207,15 @@ mod tests {
 
     const LEN: usize = 3_000_000;
 
-    fn stored(is_cached: bool) -> (Arc<Stored>, Vec<u8>) {
+    fn stored(is_cached: bool) -> (Arc<CachedFile>, Vec<u8>) {
         let file = tempfile::tempfile().unwrap();
         let bytes: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
         file.write_all_at(&bytes, 0).unwrap();
-        (Arc::new(Stored { file, is_cached, reads: AtomicUsize::new(0) }), bytes)
+        (Arc::new(CachedFile { file, is_cached, reads: AtomicUsize::new(0) }), bytes)
     }
 
     /// Queues two responses with pieces in memory and in the file. Returns their bytes.
-    fn answers(output: &mut Output, file: &Arc<Stored>, bytes: &[u8]) -> Vec<u8> {
+    fn answers(output: &mut Output, file: &Arc<CachedFile>, bytes: &[u8]) -> Vec<u8> {
         let range = |at: usize, len| FileRange::new(Arc::clone(file) as Arc<dyn Source>, at as u64, len);
         let small = Bytes::from_static(b"header");
         let mut expected = Vec::new();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_socket_of_the_system_gets_bytes_of_files_too() {
+    async fn other_streams_than_sockets_of_the_system_get_bytes_of_files_too() {
         let (ours, theirs) = duplex(10_000);
         assert!(received(true, ours, theirs).await > 0);
     }

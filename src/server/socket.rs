@@ -18,14 +18,14 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     const KEEPS: bool = false;
 
     /// The bytes that the socket keeps for itself.
-    fn kept(&self) -> Kept {
-        Kept::default()
+    fn kept(&self) -> BufferedBytes {
+        BufferedBytes::default()
     }
 }
 
 /// The bytes that a socket keeps until its peer sends or reads more. A network socket keeps none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct BufferedBytes {
     /// The bytes that have arrived and cannot be read before more arrive.
     pub incoming: usize,
     /// The memory for bytes that were accepted from us and not sent yet.

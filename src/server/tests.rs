@@ -105,7 +105,7 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 Reply::Now(Ok(Encoded { frame: vec![Bytes::from(frame).into()], mute: Duration::ZERO }))
             }
             "keep" => {
-                call.context.connection.keep(Kept::at(&gate));
+                call.context.connection.keep(GateWaiter::at(&gate));
                 Reply::Now(answer)
             }
             "close" => Reply::Close("it was asked to"),
@@ -191,16 +191,16 @@ impl Drop for Here<'_> {
 }
 
 /// Something that ends with a connection; it counts as waiting at a gate.
-struct Kept(Gate);
+struct GateWaiter(Gate);
 
-impl Kept {
-    fn at(gate: &Gate) -> Kept {
+impl GateWaiter {
+    fn at(gate: &Gate) -> GateWaiter {
         gate.0.waiting.fetch_add(1, Ordering::SeqCst);
-        Kept(gate.clone())
+        GateWaiter(gate.clone())
     }
 }
 
-impl Drop for Kept {
+impl Drop for GateWaiter {
     fn drop(&mut self) {
         self.0.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }

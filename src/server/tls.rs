@@ -24,7 +24,7 @@ use super::Shared;
 use super::connection::{Connection, End};
 use crate::api::connection::ConnectionInfo;
 use crate::security::principal::Principal;
-use crate::security::tls::{Failure, Loaded, TlsListener};
+use crate::security::tls::{Failure, LoadedTls, TlsListener};
 use crate::time;
 
 /// The limits for reading on from a client whose handshake failed, so that it gets the reason.
@@ -35,7 +35,7 @@ const LINGER_READS: usize = 16;
 pub(super) struct NoConnection;
 
 /// The reason of a failed handshake, and the error behind it if there is one.
-struct Failed(Failure, Option<io::Error>);
+struct HandshakeFailure(Failure, Option<io::Error>);
 
 /// Serves a connection of a listener with TLS until it ends.
 pub(super) async fn serve(
@@ -47,14 +47,14 @@ pub(super) async fn serve(
     let handshake = time::within(shared.limits.handshake, handshake(stream, &listener, &shared));
     let outcome = tokio::select! {
         () = shared.stopping.begun() => return Ok(End::Stopping),
-        outcome = handshake => outcome.unwrap_or(Err(Failed(Failure::TooSlow, None))),
+        outcome = handshake => outcome.unwrap_or(Err(HandshakeFailure(Failure::TooSlow, None))),
     };
     match outcome {
         Ok((stream, principal)) => {
             let info = if info.listener.protocol.needs_login() { info } else { info.of(principal) };
             Ok(Connection::new(TlsSocket::new(stream), info, shared).run().await)
         }
-        Err(Failed(failure, error)) => {
+        Err(HandshakeFailure(failure, error)) => {
             listener.failures.one(failure);
             complain(failure, error.as_ref(), &info);
             Err(NoConnection)
@@ -66,7 +66,7 @@ async fn handshake(
     mut stream: TcpStream,
     listener: &TlsListener,
     shared: &Shared,
-) -> Result<(TlsStream<Wire>, Principal), Failed> {
+) -> Result<(TlsStream<Wire>, Principal), HandshakeFailure> {
     let hello = hello::read(&mut stream).await?;
     let turn = shared.handshakes.take().await;
     // A certificate that is replaced now is for later connections.
@@ -75,7 +75,7 @@ async fn handshake(
         TlsAcceptor::from(Arc::clone(&loaded.config)).accept(Wire::new(stream, hello)).into_fallible();
     let accepted = tokio::select! {
         accepted = accepted => accepted,
-        () = turn.is_cut_off() => return Err(Failed(Failure::MadeRoom, None)),
+        () = turn.is_cut_off() => return Err(HandshakeFailure(Failure::MadeRoom, None)),
     };
     match accepted {
         Ok(stream) => identify(stream, &loaded),
@@ -84,15 +84,18 @@ async fn handshake(
             let failure = reason.map_or(Failure::Closed, Failure::of);
             drop(turn);
             let _ = time::within(LINGER, linger(wire)).await;
-            Err(Failed(failure, Some(error)))
+            Err(HandshakeFailure(failure, Some(error)))
         }
     }
 }
 
-fn identify(stream: TlsStream<Wire>, loaded: &Loaded) -> Result<(TlsStream<Wire>, Principal), Failed> {
+fn identify(
+    stream: TlsStream<Wire>,
+    loaded: &LoadedTls,
+) -> Result<(TlsStream<Wire>, Principal), HandshakeFailure> {
     match loaded.principal(stream.get_ref().1.peer_certificates()) {
         Some(principal) => Ok((stream, principal)),
-        None => Err(Failed(Failure::NoPrincipal, None)),
+        None => Err(HandshakeFailure(Failure::NoPrincipal, None)),
     }
 }
 

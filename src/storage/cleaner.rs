@@ -26,7 +26,7 @@ use crate::config::TopicSettings;
 use crate::kernel::{self, AbortedList, Command, ExtentId, ReplaceExtents, Rewritten};
 use crate::record::{self, Cleaned, Header, RecordError};
 use crate::types::{AbortedTransaction, Offset, Timestamp, TopicPartition};
-use transactions::{Aborted, Role, Walk};
+use transactions::{AbortedTransactions, Role, Walk};
 
 /// The maximum number of bytes in one read, unless a batch is larger.
 const CHUNK: usize = 1 << 20;
@@ -109,22 +109,22 @@ pub(super) fn due(
 }
 
 /// The reason why a run had no effect.
-enum Failed {
+enum RunFailure {
     Stopped,
     Read(ReadError),
     Write(io::Error),
     Refused(StoreError),
 }
 
-impl From<ReadError> for Failed {
-    fn from(error: ReadError) -> Failed {
-        Failed::Read(error)
+impl From<ReadError> for RunFailure {
+    fn from(error: ReadError) -> RunFailure {
+        RunFailure::Read(error)
     }
 }
 
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Failed {
-        Failed::Write(error)
+impl From<io::Error> for RunFailure {
+    fn from(error: io::Error) -> RunFailure {
+        RunFailure::Write(error)
     }
 }
 
@@ -140,18 +140,18 @@ impl Cleaner<'_> {
         let name = (&partition.topic_name, partition.index);
         match self.try_to_run(partition, state, due, sink) {
             Ok(()) => {}
-            Err(Failed::Read(ReadError::Damaged(why))) => partition.quarantine(&why),
+            Err(RunFailure::Read(ReadError::Damaged(why))) => partition.quarantine(&why),
             // The topic, or the beginning of the log, was deleted meanwhile.
-            Err(Failed::Read(ReadError::Gone) | Failed::Refused(StoreError::Refused(_))) => {
+            Err(RunFailure::Read(ReadError::Gone) | RunFailure::Refused(StoreError::Refused(_))) => {
                 tracing::debug!(partition = ?name, "the compacted segments were deleted meanwhile");
             }
-            Err(Failed::Write(_)) if partition.serving() == Err(LogError::NotServing) => {}
+            Err(RunFailure::Write(_)) if partition.serving() == Err(LogError::NotServing) => {}
             Err(failed) => {
                 let why: &dyn std::fmt::Debug = match &failed {
-                    Failed::Read(error) => error,
-                    Failed::Write(error) => error,
-                    Failed::Refused(error) => error,
-                    Failed::Stopped => return,
+                    RunFailure::Read(error) => error,
+                    RunFailure::Write(error) => error,
+                    RunFailure::Refused(error) => error,
+                    RunFailure::Stopped => return,
                 };
                 tracing::warn!(partition = ?name, ?why, "a log could not be compacted; it is tried again");
             }
@@ -164,16 +164,16 @@ impl Cleaner<'_> {
         state: &kernel::Partition,
         due: Due,
         sink: &mut dyn Sink,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), RunFailure> {
         let states = state.extents().get(..due.until).unwrap_or_default();
         let there = partition.extents_of(&states.iter().map(kernel::Extent::id).collect::<Vec<_>>());
-        let Some(mut segments) = there else { return Err(Failed::Read(ReadError::Gone)) };
+        let Some(mut segments) = there else { return Err(RunFailure::Read(ReadError::Gone)) };
         let ends: Vec<Offset> = state.extents().iter().skip(1).map(|next| next.base).collect();
 
         let log_start = partition.ends().log_start;
         let dirty_end = ends.get(due.until.saturating_sub(1)).copied();
         let (Some(oldest), Some(dirty_end)) = (states.first(), dirty_end) else { return Ok(()) };
-        let aborted = Aborted::read(partition, oldest.base, dirty_end)?;
+        let aborted = AbortedTransactions::read(partition, oldest.base, dirty_end)?;
         let mut newest = Newest { memory: self.memory, ..Newest::default() };
         let mut until = None;
         for (at, (segment, end)) in segments.iter().zip(&ends).enumerate().skip(due.dirty_from) {
@@ -194,7 +194,7 @@ impl Cleaner<'_> {
         let ranges = ends.iter().map(|end| log_start..*end);
         let parts: Vec<(&dyn ExtentReader, Range<Offset>)> =
             segments.iter().map(|one| &**one).zip(ranges).collect();
-        let known = Known { newest, until, aborted };
+        let known = LogFacts { newest, until, aborted };
         let written = self.write(partition, &parts, &known, &mut output);
         let outputs = match written.and_then(|()| Ok(output.finish()?)) {
             Ok(outputs) => outputs,
@@ -228,7 +228,7 @@ impl Cleaner<'_> {
                 {
                     output.sink.remove();
                 }
-                Err(Failed::Refused(error))
+                Err(RunFailure::Refused(error))
             }
         }
     }
@@ -238,10 +238,10 @@ impl Cleaner<'_> {
     fn learn(
         &self,
         newest: &mut Newest,
-        aborted: &Aborted,
+        aborted: &AbortedTransactions,
         segment: &dyn ExtentReader,
         range: Range<Offset>,
-    ) -> Result<Option<Offset>, Failed> {
+    ) -> Result<Option<Offset>, RunFailure> {
         let mut stopped_at = None;
         self.each_batch(segment, range, |header, batch| {
             if header.attributes.control() || aborted.has_data(header) {
@@ -260,9 +260,9 @@ impl Cleaner<'_> {
         &self,
         partition: &Partition,
         segments: &[(&dyn ExtentReader, Range<Offset>)],
-        known: &Known,
+        known: &LogFacts,
         output: &mut Output<'_>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), RunFailure> {
         let delete_retention = partition.settings().delete_retention;
         let base = segments.first().map_or(Offset(0), |(first, _)| first.base());
         output.begin(base, true)?;
@@ -284,7 +284,7 @@ impl Cleaner<'_> {
                     Ok(Cleaned::AsItWas) | Err(_) => output.append(header, batch)?,
                     Ok(Cleaned::Rewritten(batch)) => match Header::parse(&batch) {
                         Ok(header) => output.append(&header, &batch)?,
-                        Err(error) => return Err(Failed::Write(io::Error::other(error.to_string()))),
+                        Err(error) => return Err(RunFailure::Write(io::Error::other(error.to_string()))),
                     },
                     Ok(Cleaned::Nothing) => {}
                 }
@@ -322,12 +322,12 @@ impl Cleaner<'_> {
         &self,
         segment: &dyn ExtentReader,
         Range { start, end }: Range<Offset>,
-        mut visit: impl FnMut(&Header, &Bytes) -> Result<ControlFlow<()>, Failed>,
-    ) -> Result<(), Failed> {
+        mut visit: impl FnMut(&Header, &Bytes) -> Result<ControlFlow<()>, RunFailure>,
+    ) -> Result<(), RunFailure> {
         let mut from = segment.base().max(start);
         while from < end {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(Failed::Stopped);
+                return Err(RunFailure::Stopped);
             }
             let batches = match segment.read_bytes(from, end, CHUNK) {
                 Err(ReadError::Behind) => return Ok(()),
@@ -444,9 +444,9 @@ impl Newest {
 }
 
 /// The facts about a log that a run collects before it writes.
-struct Known {
+struct LogFacts {
     newest: Newest,
-    aborted: Aborted,
+    aborted: AbortedTransactions,
     /// The offset from which on not all keys are known, because there was not enough memory for them.
     until: Option<Offset>,
 }

@@ -65,7 +65,7 @@ struct State {
 impl Clocks {
     /// `seen` is the last time at which the clock was trusted; `None` if it is not known.
     pub(super) fn start(clock: Clock, seen: Option<Timestamp>, confirmed: Option<Timestamp>) -> Clocks {
-        let belief = Belief::at_start(Reading::of(&clock), seen);
+        let belief = Belief::at_start(ClockReading::of(&clock), seen);
         if let Some(doubt) = belief.doubt() {
             warn_of(doubt, &belief);
         }
@@ -78,7 +78,7 @@ impl Clocks {
     pub(super) fn now(&self) -> Now {
         let mut state = self.state.lock().ignoring_poison();
         let State { belief, confirmed } = &mut *state;
-        let reading = Reading::of(&self.clock);
+        let reading = ClockReading::of(&self.clock);
         let turn = belief.look(reading, *confirmed);
         match turn {
             None => {}
@@ -134,14 +134,14 @@ fn complaint(doubt: Doubt, belief: &Belief) -> String {
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct ClockReading {
     wall: Timestamp,
     since_boot: Duration,
 }
 
-impl Reading {
-    fn of(clock: &Clock) -> Reading {
-        Reading { wall: clock.now(), since_boot: clock.since_boot() }
+impl ClockReading {
+    fn of(clock: &Clock) -> ClockReading {
+        ClockReading { wall: clock.now(), since_boot: clock.since_boot() }
     }
 
     /// The boot time of the machine according to the wall clock. A step of the wall clock moves it.
@@ -174,13 +174,13 @@ enum Turn {
 }
 
 impl Belief {
-    fn at_start(reading: Reading, seen: Option<Timestamp>) -> Belief {
+    fn at_start(reading: ClockReading, seen: Option<Timestamp>) -> Belief {
         let kept = reading.boot();
         let is_known =
             |seen: Timestamp| reading.wall.since(seen) <= AWAY && seen.since(reading.wall) <= DRIFT;
         let untrusted = seen.filter(|seen| !is_known(*seen));
         Belief {
-            trusted: untrusted.map_or(kept, |seen| Reading { wall: seen, ..reading }.boot()),
+            trusted: untrusted.map_or(kept, |seen| ClockReading { wall: seen, ..reading }.boot()),
             kept,
             kept_since: reading.since_boot,
             most_ahead: if untrusted.is_some() { AWAY } else { STEP },
@@ -188,7 +188,7 @@ impl Belief {
         }
     }
 
-    fn look(&mut self, reading: Reading, confirmed: Option<Timestamp>) -> Option<Turn> {
+    fn look(&mut self, reading: ClockReading, confirmed: Option<Timestamp>) -> Option<Turn> {
         let shown = reading.boot();
         if apart(shown, self.kept) > STEADY {
             (self.kept, self.kept_since) = (shown, reading.since_boot);
@@ -220,7 +220,7 @@ impl Belief {
         }
     }
 
-    fn now(&self, reading: Reading) -> Now {
+    fn now(&self, reading: ClockReading) -> Now {
         if !self.is_untrusted {
             return Now { time: reading.wall, trusted: Some(reading.wall) };
         }

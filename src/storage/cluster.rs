@@ -18,7 +18,7 @@ mod sim;
 
 use std::sync::{Mutex, MutexGuard};
 
-pub use journal::{Answer, DataRange, JournalError, Settled, SharedJournal};
+pub use journal::{Answer, DataRange, JournalError, SharedJournal, StoredEntry};
 pub use line::{Cluster, ClusterOptions};
 pub use sim::{Faults, SimJournal};
 

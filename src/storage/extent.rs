@@ -31,7 +31,7 @@ pub trait ExtentReader: Any + Send + Sync {
     fn read_now(&self, range: &ExtentRange) -> Result<Batches, ReadError>;
 
     /// Like [`read_now`](Self::read_now), but the future waits for bytes that are not in memory.
-    fn read(self: Arc<Self>, range: ExtentRange) -> Reading;
+    fn read(self: Arc<Self>, range: ExtentRange) -> ExtentRead;
 
     /// Whole batches in memory: the one that contains `from` and those after it, below `end`, up to `max_bytes` but
     /// at least one. Blocks.
@@ -71,7 +71,7 @@ pub trait ExtentReader: Any + Send + Sync {
     fn describe(&self) -> String;
 }
 
-pub type Reading = Pin<Box<dyn Future<Output = Result<Batches, ReadError>> + Send>>;
+pub type ExtentRead = Pin<Box<dyn Future<Output = Result<Batches, ReadError>> + Send>>;
 
 /// The part of an extent to read: whole batches, from the one that contains `from` on (or the next one if compaction
 /// removed it), below `end`.

@@ -64,11 +64,11 @@ pub type Barrier = Pin<Box<dyn Future<Output = Result<(), Unavailable>> + Send>>
 
 pub enum Work {
     Append(AppendWork),
-    Command { command: Command, done: Done },
+    Command { command: Command, done: CommandDone },
 }
 
 /// Called with the outcome of a command, once the outcome is durable.
-pub type Done = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
+pub type CommandDone = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 
 pub struct AppendWork {
     pub partition: Arc<Partition>,

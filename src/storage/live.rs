@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use crate::config::{Altered, BrokerSettings, Given, Ignored, Reloaded};
+use crate::config::{Altered, BrokerSettings, Given, IgnoredSetting, Reloaded};
 use crate::kernel::{Scope, Settings};
 use crate::types::{IgnorePoison, NodeId};
 
@@ -41,7 +41,7 @@ impl LiveSettings {
         if now.asked.as_ref() != Some(&altered) {
             let (settings, ignored) = now.settings.altered_before(altered.clone());
             now.asked = Some(altered);
-            for Ignored { name, error } in ignored {
+            for IgnoredSetting { name, error } in ignored {
                 tracing::warn!(
                     name, %error,
                     "a stored setting of the broker is no longer valid and is ignored; set it again or remove it"

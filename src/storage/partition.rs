@@ -53,7 +53,7 @@ pub struct Partition {
 }
 
 /// A partition's log as the engine opens it.
-pub(super) struct Opened {
+pub(super) struct OpenedLog {
     pub(super) home: Home,
     pub(super) extents: VecDeque<Arc<dyn ExtentReader>>,
 }
@@ -215,7 +215,7 @@ impl Partition {
         topic: (TopicId, &Arc<str>, &Arc<TopicSettings>),
         state: &crate::kernel::Partition,
         index: i32,
-        Opened { home, extents }: Opened,
+        OpenedLog { home, extents }: OpenedLog,
     ) -> Partition {
         let (id, name, settings) = topic;
         Partition {

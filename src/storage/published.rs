@@ -7,10 +7,10 @@ use super::clocks::Clocks;
 use super::counts::Counts;
 use super::extent::ExtentReader;
 use super::live::LiveSettings;
-use super::partition::{Opened, Partition};
+use super::partition::{OpenedLog, Partition};
 use super::seen::TopicsAndSettings;
 use super::topics::{Topic, Topics};
-use crate::config::{self, BrokerSettings, Given, Ignored, Overrides, Reloaded, TopicSettings};
+use crate::config::{self, BrokerSettings, Given, IgnoredSetting, Overrides, Reloaded, TopicSettings};
 use crate::kernel::offsets::Offsets;
 use crate::kernel::{
     self, Applied, Credentials, Features, Groups, KeptGroup, Placed, Placement, Quotas, Scope, Settings,
@@ -54,7 +54,7 @@ pub(super) struct Published {
 /// longer use.
 pub(super) trait Logs {
     /// The log of a new partition.
-    fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened;
+    fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> OpenedLog;
 
     /// The extents that compaction has written.
     fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<dyn ExtentReader>>;
@@ -202,7 +202,7 @@ impl Published {
     pub(super) fn show_all(
         &self,
         shard: &Shard,
-        mut open: impl FnMut(&kernel::Topic, &Arc<str>, i32) -> Opened,
+        mut open: impl FnMut(&kernel::Topic, &Arc<str>, i32) -> OpenedLog,
     ) {
         self.show_settings(shard);
         self.show_features(shard);
@@ -312,7 +312,7 @@ impl Published {
     fn opened(
         &self,
         state: &kernel::Topic,
-        open: &mut impl FnMut(&kernel::Topic, &Arc<str>, i32) -> Opened,
+        open: &mut impl FnMut(&kernel::Topic, &Arc<str>, i32) -> OpenedLog,
     ) -> Arc<Topic> {
         let name: Arc<str> = state.name.as_str().into();
         let settings = Arc::new(self.topic_settings(&name, &state.overrides));
@@ -370,7 +370,7 @@ fn warn_of_ignored(settings: &Settings) {
             Scope::ClientMetrics(name) => ("client metrics", name, config::invalid_of_client_metrics(own)),
             Scope::DefaultBroker | Scope::Broker(_) => continue,
         };
-        for Ignored { name, error } in ignored {
+        for IgnoredSetting { name, error } in ignored {
             tracing::warn!(
                 kind, entity, name, %error,
                 "a stored setting is no longer valid and is ignored; set it again or remove it"

@@ -80,10 +80,10 @@ impl Trouble {
 
 /// The log lines of lasting states so far.
 #[derive(Debug, Default)]
-pub(super) struct Reminders(BTreeMap<TroubleKind, Known>);
+pub(super) struct Reminders(BTreeMap<TroubleKind, LoggedTrouble>);
 
 #[derive(Debug)]
-struct Known {
+struct LoggedTrouble {
     since: Duration,
     logged: Duration,
 }
@@ -102,7 +102,7 @@ impl Reminders {
         for kind in TroubleKind::ALL {
             match (self.0.get_mut(&kind), now_in.contains(&kind)) {
                 (None, true) => {
-                    self.0.insert(kind, Known { since: now, logged: now });
+                    self.0.insert(kind, LoggedTrouble { since: now, logged: now });
                     reminders.push(Reminder::Begins(kind));
                 }
                 (Some(known), true) if now.saturating_sub(known.logged) >= AGAIN => {
@@ -128,7 +128,7 @@ mod tests {
     use TroubleKind::{ClockUntrusted, DiskFull};
 
     #[test]
-    fn a_state_is_said_when_it_begins_each_ten_minutes_and_when_it_ends() {
+    fn a_state_is_logged_when_it_begins_each_ten_minutes_and_when_it_ends() {
         let mut reminders = Reminders::default();
         assert_eq!(reminders.look(&[], MINUTE), []);
         assert_eq!(reminders.look(&[DiskFull], 2 * MINUTE), [Reminder::Begins(DiskFull)]);

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gave_up_takes_no_room() {
+    fn a_wait_that_was_given_up_takes_no_room() {
         let waiters = Waiters::default();
         for _ in 0..10_000 {
             waiters.add(&Waiter::new());

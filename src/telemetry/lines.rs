@@ -150,9 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn who_says_a_line_does_not_wait_for_its_reader_and_hears_of_none_that_is_lost() {
-        static TOLD: Count = Count::new();
-        let (lines, reader) = lines(|dropped| TOLD.add(dropped));
+    fn writing_a_line_does_not_wait_for_its_reader_and_reports_no_lost_one() {
+        static REPORTED: Count = Count::new();
+        let (lines, reader) = lines(|dropped| REPORTED.add(dropped));
         let line = vec![b'x'; MOST / 8];
         for _ in 0..20 {
             lines.say(&line);
@@ -163,11 +163,11 @@ mod tests {
             assert_eq!(reader.recv().unwrap().len(), line.len());
         }
         assert!(lines.flush(LONG));
-        assert_eq!(TOLD.get(), 12, "said when there is room again");
+        assert_eq!(REPORTED.get(), 12, "reported when there is room again");
         lines.say(b"more");
         assert_eq!(reader.recv().unwrap(), b"more");
         assert!(lines.flush(LONG));
-        assert_eq!(TOLD.get(), 12, "once");
+        assert_eq!(REPORTED.get(), 12, "once");
     }
 
     #[test]

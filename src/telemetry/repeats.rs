@@ -145,13 +145,13 @@ impl Visit for Line {
             self.hash.write(self.message.as_bytes());
             return;
         }
-        let _ = write!(Hashed(&mut self.hash), "{}={value:?}", field.name());
+        let _ = write!(HashWriter(&mut self.hash), "{}={value:?}", field.name());
     }
 }
 
-struct Hashed<'a>(&'a mut DefaultHasher);
+struct HashWriter<'a>(&'a mut DefaultHasher);
 
-impl Write for Hashed<'_> {
+impl Write for HashWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write(text.as_bytes());
         Ok(())

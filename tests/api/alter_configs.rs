@@ -171,7 +171,7 @@ async fn a8_alter_configs_replaces_all_that_was_set() {
 }
 
 #[tokio::test]
-async fn what_is_only_validated_changes_nothing() {
+async fn a_validated_request_changes_nothing() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -213,7 +213,7 @@ async fn each_resource_succeeds_or_fails_for_itself_and_one_named_twice_fails() 
 }
 
 #[tokio::test]
-async fn one_broker_goes_before_all_and_all_before_what_it_was_started_with() {
+async fn settings_of_one_broker_precede_those_of_all_and_these_precede_those_of_the_start() {
     let node = Node::with(&[("log.retention.hours", "3"), ("message.max.bytes", "5000")]).await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -286,7 +286,7 @@ async fn bounds_of_timestamps_and_replicas_hold_from_the_next_batch_on() {
 }
 
 #[tokio::test]
-async fn a6_what_is_kept_is_altered_for_what_is_there_already() {
+async fn a6_retention_is_altered_for_existing_records() {
     let node = Node::start().await;
     node.topic_with("t", 1, &[("internal.segment.bytes", "100")]).await;
     let mut client = node.client().await;
@@ -367,7 +367,7 @@ async fn a_logger_of_kafka_is_another_name_of_the_room_that_does_its_work() {
 }
 
 #[tokio::test]
-async fn what_was_altered_is_there_after_a_restart() {
+async fn altered_settings_are_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let start = || Broker::builder().data_dir(dir.path()).start();
     for round in 0..3 {

@@ -63,7 +63,7 @@ async fn a_full_group_turns_newcomers_away_and_goes_on() {
 }
 
 #[tokio::test]
-async fn who_says_too_much_of_itself_is_refused_and_the_group_goes_on() {
+async fn a_member_with_too_much_metadata_is_refused_and_the_group_continues() {
     let node = groups(&[]).await;
     let (mut good, mut hostile) = (node.client().await, node.client().await);
     let joined = alone(&mut good, "g").await;
@@ -174,7 +174,7 @@ async fn the_number_of_connections_is_altered_while_they_are_there() {
     let mut second = node.client().await;
     second.send(0, &ApiVersionsRequest::default()).await;
     set(&mut client, BROKER, "1", "max.connections", "1").await;
-    assert!(!second.has_heard(), "it waits");
+    assert!(!second.has_received(), "it waits");
     set(&mut client, BROKER, "1", "max.connections", "2").await;
     assert!(second.receive_bytes_or_close().await.is_some());
     // A lower limit closes no open connection.
@@ -184,7 +184,7 @@ async fn the_number_of_connections_is_altered_while_they_are_there() {
     third.send(0, &ApiVersionsRequest::default()).await;
     drop(second);
     assert!(is_served(&mut client).await);
-    assert!(!third.has_heard(), "there is still one too many");
+    assert!(!third.has_received(), "there is still one too many");
     drop(client);
     assert!(third.receive_bytes_or_close().await.is_some());
 }
@@ -208,7 +208,7 @@ async fn how_many_connections_an_address_has_is_altered_while_they_are_there() {
 }
 
 #[tokio::test]
-async fn what_is_no_number_of_an_address_is_refused_in_kafkas_words() {
+async fn invalid_limits_of_addresses_are_refused_in_kafkas_words() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let name = "max.connections.per.ip.overrides";

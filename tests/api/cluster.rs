@@ -240,7 +240,7 @@ async fn every_field_of_an_update_that_is_wrong_has_its_refusal() {
 }
 
 #[tokio::test]
-async fn only_what_is_not_there_could_be_unregistered() {
+async fn only_unknown_brokers_could_be_unregistered() {
     let node = Node::start().await;
     let mut client = node.client().await;
     for broker_id in [2, -1, i32::MAX] {

@@ -144,7 +144,7 @@ async fn f12_a_fetch_of_committed_records_waits_for_committed_bytes() {
     let size = one.send(1).await + one.send(1).await;
     // When the other client has its answer, the fetch has had its chance.
     assert_eq!(producer.produce("t", 0, b"no batch".as_slice()).await.error_code, 87);
-    assert!(!consumer.has_heard(), "nothing is committed");
+    assert!(!consumer.has_received(), "nothing is committed");
     one.end(Commit).await;
     let (_, answer) = consumer.receive::<FetchRequest>(12).await;
     let answer = only(answer);
@@ -161,7 +161,7 @@ async fn f12_the_minimum_is_counted_in_committed_bytes() {
     consumer.send(12, &FetchRequest { max_wait_ms: VERY_LONG, min_bytes, ..committed(0) }).await;
     one.send(1).await;
     assert_eq!(producer.produce("t", 0, b"no batch".as_slice()).await.error_code, 87);
-    assert!(!consumer.has_heard(), "the rest is not committed");
+    assert!(!consumer.has_received(), "the rest is not committed");
     one.end(Abort).await;
     let (_, answer) = consumer.receive::<FetchRequest>(12).await;
     let answer = only(answer);

@@ -31,11 +31,12 @@ async fn m7_groups_are_served_here_and_every_key_is_answered() {
 }
 
 #[tokio::test]
-async fn m7_coordinators_that_are_not_there_are_refused_with_codes_nobody_retries() {
+async fn m7_unknown_types_of_coordinators_are_refused_with_a_code_that_clients_do_not_retry() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let unknown = &client.call(6, of(9, &["x"])).await.coordinators[0];
     assert_eq!(unknown.error_code, code(ErrorCode::InvalidRequest));
+    assert!(!ErrorCode::InvalidRequest.is_retriable());
     assert_eq!((unknown.node_id, unknown.host.as_str(), unknown.port), (-1, "", -1));
 }
 
@@ -83,7 +84,7 @@ async fn every_idempotent_producer_gets_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_no_idempotent_producer_is_refused() {
+async fn invalid_idempotent_producers_are_refused() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let cases = [

@@ -71,7 +71,7 @@ async fn o4_the_log_starts_where_records_were_deleted_before() {
 }
 
 #[tokio::test]
-async fn minus_one_deletes_all_there_is_and_what_comes_next_goes_on_from_there() {
+async fn minus_one_deletes_all_records_and_later_ones_continue_from_there() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -136,7 +136,7 @@ async fn every_field_that_is_wrong_has_its_code_and_moves_nothing() {
 }
 
 #[tokio::test]
-async fn a_partition_named_twice_has_one_result_and_what_was_said_last_counts() {
+async fn a_partition_named_twice_has_one_result_of_its_last_offset() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -146,7 +146,7 @@ async fn a_partition_named_twice_has_one_result_and_what_was_said_last_counts() 
 }
 
 #[tokio::test]
-async fn what_is_kept_for_ever_may_go_on_demand_and_compacted_or_internal_topics_never() {
+async fn records_that_never_expire_can_be_deleted_and_those_of_compacted_or_internal_topics_cannot() {
     let node = Node::start().await;
     node.topic_with("kept", 1, &[("cleanup.policy", "")]).await;
     node.topic("__consumer_offsets", 1).await;

@@ -151,7 +151,7 @@ async fn f14_an_emptied_log_has_its_true_ends() {
 }
 
 #[tokio::test]
-async fn f10_f11_read_committed_ends_at_the_last_stable_offset_and_alone_hears_of_aborted_transactions() {
+async fn f10_f11_read_committed_ends_at_the_last_stable_offset_and_alone_lists_aborted_transactions() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -167,7 +167,7 @@ async fn f10_f11_read_committed_ends_at_the_last_stable_offset_and_alone_hears_o
 }
 
 #[tokio::test]
-async fn an_isolation_level_that_nobody_knows_is_refused() {
+async fn an_unknown_isolation_level_is_refused() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -217,7 +217,7 @@ async fn f16_an_append_wakes_the_fetch_that_waits_for_it() {
         consumer.send(12, &waiting(of_partitions("t", partitions))).await;
         // When the other client has its answer, the fetch has had its chance.
         assert_eq!(producer.produce("t", 0, b"no batch".as_slice()).await.error_code, 87);
-        assert!(!consumer.has_heard(), "nothing to tell yet");
+        assert!(!consumer.has_received(), "nothing to tell yet");
         producer.produce("t", 1, batch(&["a"])).await;
         let (_, answer) = consumer.receive::<FetchRequest>(12).await;
         assert_eq!(sizes(&answer), [(0, 0, 0), (1, 0, batch(&["a"]).len()), (2, 0, 0)]);
@@ -241,7 +241,7 @@ async fn f12_a_fetch_waits_until_its_minimum_of_bytes_is_there_and_returns_all_o
         consumer.send(12, &FetchRequest { min_bytes: 4 * size, isolation_level, ..request }).await;
         for partition in [0, 1, 1] {
             producer.produce("t", partition, batch(&["0123456789"])).await;
-            assert!(!consumer.has_heard(), "not enough yet");
+            assert!(!consumer.has_received(), "not enough yet");
         }
         producer.produce("t", 0, batch(&["0123456789"])).await;
         let (_, answer) = consumer.receive::<FetchRequest>(12).await;
@@ -271,7 +271,7 @@ async fn no_fetch_outlasts_an_idle_connection() {
 }
 
 #[tokio::test]
-async fn what_needs_no_waiting_is_answered_at_once() {
+async fn fetches_that_need_not_wait_are_answered_at_once() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -304,7 +304,7 @@ async fn a_topic_that_is_deleted_ends_the_wait_for_it() {
         request.topics[0].topic_id = id;
         client.send(version, &request).await;
         node.client().await.produce("t", 0, b"no batch".as_slice()).await;
-        assert!(!client.has_heard());
+        assert!(!client.has_received());
         node.store.delete_topic(id).await.unwrap();
         let (_, answer) = client.receive::<FetchRequest>(version).await;
         let unknown = code(ErrorCode::UnknownTopicOrPartition);
@@ -315,7 +315,7 @@ async fn a_topic_that_is_deleted_ends_the_wait_for_it() {
 }
 
 #[tokio::test]
-async fn what_a_fetch_has_gathered_stands_also_when_the_log_start_passes_it() {
+async fn records_that_a_fetch_has_gathered_are_returned_even_if_the_log_start_passes_them() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -324,7 +324,7 @@ async fn what_a_fetch_has_gathered_stands_also_when_the_log_start_passes_it() {
     client.send(12, &waiting(request)).await;
     let mut producer = node.client().await;
     producer.produce("t", 0, batch(&["c"])).await;
-    assert!(!client.has_heard());
+    assert!(!client.has_received());
     // Records that were already collected are returned, although they are no longer in the log.
     node.store.delete_before(&node.partition("t", 0), Offset(3)).await.unwrap();
     let large = "x".repeat(1 << 19);
@@ -398,7 +398,7 @@ async fn a_client_with_another_log_gets_the_offset_where_they_diverge() {
 }
 
 #[tokio::test]
-async fn a_partition_named_twice_is_answered_once_with_what_was_said_last() {
+async fn a_partition_named_twice_is_answered_once_by_its_last_fields() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -429,7 +429,7 @@ async fn topics_are_named_by_id_from_v13_on() {
 }
 
 #[tokio::test]
-async fn f8_f9_what_is_at_rest_comes_straight_from_its_file_whole_and_within_the_limits() {
+async fn f8_f9_old_batches_come_straight_from_their_file_whole_and_within_the_limits() {
     let dir = tempfile::tempdir().unwrap();
     let place = || Location::Directory(dir.path().to_owned());
     let node = Node::at(place(), &[]).await;

@@ -20,7 +20,11 @@ impl Session {
         let answer = client.call(18, request(topic, 0, 0, partitions)).await;
         assert_eq!(answer.error_code, 0);
         assert_ne!(answer.session_id, 0);
-        assert_eq!(partitions_of(&answer).len(), partitions.len(), "a full fetch hears of every partition");
+        assert_eq!(
+            partitions_of(&answer).len(),
+            partitions.len(),
+            "a full fetch answers for every partition"
+        );
         Session { client, topic, id: answer.session_id, epoch: 0 }
     }
 
@@ -91,7 +95,7 @@ async fn f3_an_incremental_fetch_with_nothing_to_tell_is_held() {
     session.client.send(18, &held).await;
     for _ in 0..3 {
         producer.fetch("t", 0, 0).await;
-        assert!(!session.client.has_heard());
+        assert!(!session.client.has_received());
     }
     producer.produce("t", 1, batch(&["a"])).await;
     let (_, answer) = session.client.receive::<FetchRequest>(18).await;
@@ -148,7 +152,7 @@ async fn f6_a_new_client_beyond_the_slots_is_served_without_a_session() {
 }
 
 #[tokio::test]
-async fn f7_a_session_that_is_not_there_is_said_at_once_and_costs_one_full_fetch() {
+async fn f7_an_unknown_session_is_reported_at_once_and_costs_one_full_fetch() {
     let node = Node::start().await;
     let id = node.topic("t", 1).await;
     let mut client = node.client().await;

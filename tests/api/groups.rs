@@ -354,7 +354,7 @@ async fn w12_answers_that_were_waited_for_stand_in_the_order_of_their_requests()
     let behind = second.send(4, &beat("nobody", "x", 1)).await;
     let rebalance = code(ErrorCode::RebalanceInProgress);
     while first.call(4, beat("g", &member.member_id, 1)).await.error_code != rebalance {}
-    assert!(!second.has_heard());
+    assert!(!second.has_received());
     let rejoined = first.call(3, join("g", &member.member_id)).await;
     assert_eq!((rejoined.generation_id, rejoined.members.len()), (2, 2));
     let (id, answer) = second.receive::<JoinGroupRequest>(3).await;
@@ -458,7 +458,7 @@ async fn from_version_5_on_a_member_must_say_which_protocol_its_assignment_is_fo
 }
 
 #[tokio::test]
-async fn m8_a_member_that_waits_when_the_broker_stops_hears_not_coordinator() {
+async fn m8_a_member_that_waits_when_the_broker_stops_gets_not_coordinator() {
     let node = node().await;
     let (mut first, mut second) = (node.client().await, node.client().await);
     joined(&mut first, "g", 3).await;

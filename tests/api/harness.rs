@@ -161,7 +161,7 @@ impl Client {
     }
 
     /// Whether an answer or a close has arrived.
-    pub fn has_heard(&self) -> bool {
+    pub fn has_received(&self) -> bool {
         let mut byte = [0];
         let ready = self.socket.try_read(&mut byte);
         assert!(!matches!(ready, Ok(1)), "an answer came too early");

@@ -122,7 +122,7 @@ async fn p3_o1_o10_a_compressed_batch_is_found_by_its_records_whatever_its_heade
 }
 
 #[tokio::test]
-async fn special_times_are_refused_below_their_version_and_where_nobody_knows_them() {
+async fn special_times_are_refused_below_their_version_and_if_they_are_unknown() {
     let (_node, mut client) = filled().await;
     let unsupported = code(ErrorCode::UnsupportedVersion);
     for (time, version) in [(MAX_TIMESTAMP, 6), (EARLIEST_LOCAL, 7), (LATEST_TIERED, 8), (-6, 10), (-7, 11)] {
@@ -143,7 +143,7 @@ async fn o3_both_isolation_levels_are_served_and_no_third() {
 }
 
 #[tokio::test]
-async fn o4_no_offset_lies_below_the_log_start() {
+async fn o4_no_offset_is_below_the_log_start() {
     let (node, mut client) = filled().await;
     node.store.delete_before(&node.partition("t", 0), Offset(2)).await.unwrap();
     assert_eq!(at(&mut client, EARLIEST).await, (2, -1, 0));

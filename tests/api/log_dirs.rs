@@ -126,7 +126,7 @@ fn results_of(answer: &AlterReplicaLogDirsResponse) -> Vec<(&str, i32, i16)> {
 }
 
 #[tokio::test]
-async fn a_replica_may_be_sent_to_where_it_lies_and_nowhere_else() {
+async fn a_replica_may_be_sent_to_its_present_directory_and_to_no_other() {
     let node = Node::start().await;
     node.topic("t", 2).await;
     let mut client = node.client().await;

@@ -118,7 +118,7 @@ async fn m1_a_topic_that_was_just_deleted_is_not_in_the_next_answer() {
 }
 
 #[tokio::test]
-async fn m1_what_cannot_be_created_stays_unknown() {
+async fn m1_topics_that_cannot_be_created_stay_unknown() {
     let node = Node::with(&[("default.replication.factor", "3")]).await;
     let mut client = node.client().await;
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
@@ -156,7 +156,7 @@ async fn m10_the_topic_of_transactions_has_kafkas_settings() {
 }
 
 #[tokio::test]
-async fn m2_who_poses_as_a_replica_is_sent_away_with_not_leader() {
+async fn m2_a_client_that_poses_as_a_replica_gets_not_leader() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

@@ -58,7 +58,7 @@ async fn w2_w3_the_answer_to_api_versions_has_a_bare_header_and_no_tag_at_its_de
 }
 
 #[tokio::test]
-async fn w4_w8_w16_w17_what_is_not_served_closes_the_connection_without_an_answer() {
+async fn w4_w8_w16_w17_requests_that_are_not_served_close_the_connection_without_an_answer() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let answer = client.call(0, ApiVersionsRequest::default()).await;
@@ -98,7 +98,7 @@ async fn w15_odd_software_names_are_an_invalid_request_and_the_connection_stays(
 }
 
 #[tokio::test]
-async fn w18_api_versions_5_says_whom_the_client_means() {
+async fn w18_api_versions_5_names_the_cluster_and_the_node_that_the_client_means() {
     let node = Node::start().await;
     let ours = node.store.cluster_id().to_string();
     let mut client = node.client().await;

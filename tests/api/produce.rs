@@ -76,7 +76,7 @@ async fn topics_are_named_by_id_from_v13_on() {
 }
 
 #[tokio::test]
-async fn acks_that_nobody_knows_are_refused() {
+async fn unknown_acks_are_refused() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -153,7 +153,7 @@ async fn p4_each_of_the_last_five_batches_sent_again_succeeds_with_its_own_offse
 }
 
 #[tokio::test]
-async fn p5_a_producer_nobody_knows_may_begin_anywhere_and_then_has_to_go_on_there() {
+async fn p5_an_unknown_producer_may_begin_anywhere_and_then_has_to_continue_there() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;
@@ -274,17 +274,17 @@ async fn p13_control_and_transactional_batches_of_clients_are_refused() {
 
     let producer = Producer { id: ProducerId(9), epoch: ProducerEpoch(0), base_sequence: 0 };
     let transactional = BatchBuilder::new().producer(producer).transactional().value(now, "v").build();
-    let nobodys = client.produce("t", 0, transactional.clone()).await;
-    assert_eq!(nobodys.error_code, code(ErrorCode::TransactionalIdAuthorizationFailed));
-    let somebodys =
+    let without_a_login = client.produce("t", 0, transactional.clone()).await;
+    assert_eq!(without_a_login.error_code, code(ErrorCode::TransactionalIdAuthorizationFailed));
+    let of_another =
         ProduceRequest { transactional_id: Some("x".to_owned()), ..produce_to("t", 0, transactional) };
-    let answer = the_partition(client.call(9, somebodys).await);
+    let answer = the_partition(client.call(9, of_another).await);
     assert_eq!(answer.error_code, code(ErrorCode::InvalidProducerIdMapping), "the id has another producer");
     assert_eq!(client.fetch("t", 0, 0).await.high_watermark, 0);
 }
 
 #[tokio::test]
-async fn p14_what_was_sent_with_any_codec_comes_back_byte_for_byte() {
+async fn p14_batches_of_any_codec_come_back_byte_for_byte() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

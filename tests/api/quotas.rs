@@ -92,7 +92,7 @@ async fn produce_beyond_the_quota_is_stored_and_answered_with_kafkas_throttle_ti
 }
 
 #[tokio::test]
-async fn a_default_user_comes_before_a_named_client_and_without_quotas_nobody_waits() {
+async fn a_default_user_precedes_a_named_client_and_without_quotas_no_client_waits() {
     let (node, clock) = timed().await;
     node.topic("t", 1).await;
     assert_eq!(produced(&node, 12, produce_to("t", 0, large(150_000))).await, 0);

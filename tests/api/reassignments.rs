@@ -67,7 +67,7 @@ async fn where_the_preferred_replica_leads_no_election_is_needed() {
 }
 
 #[tokio::test]
-async fn an_election_that_nobody_knows_is_refused() {
+async fn an_unknown_type_of_election_is_refused() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let mut client = node.client().await;

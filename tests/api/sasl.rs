@@ -186,7 +186,7 @@ async fn the_answer_to_a_failed_login_is_held_back_and_other_connections_are_not
     for _ in 0..20 {
         assert!(is_served(&mut logged_in(&node).await).await);
     }
-    assert!(!failed.has_heard() && !unknown.has_heard());
+    assert!(!failed.has_received() && !unknown.has_received());
 }
 
 #[tokio::test]

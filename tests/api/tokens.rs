@@ -275,7 +275,7 @@ async fn tokens_without_a_signature_are_only_taken_where_the_login_module_says_s
 }
 
 #[tokio::test]
-async fn nobody_can_have_other_keys_trusted_while_the_broker_runs() {
+async fn clients_cannot_have_other_keys_trusted_while_the_broker_runs() {
     let issuer = Issuer::new();
     let (node, _) = issuer.node(&[]).await;
     let mut client = begin(&node).await;

@@ -199,7 +199,7 @@ async fn replicas_and_leaders_are_spread_and_more_replicas_than_brokers_are_refu
 }
 
 #[tokio::test]
-async fn who_does_not_lead_takes_no_records_and_from_v10_on_says_who_does() {
+async fn a_broker_that_does_not_lead_accepts_no_records_and_from_v10_on_names_the_leader() {
     let three = Three::start().await;
     let id = three.topic("t", &[&[2, 1]], &[]).await;
     for (asked, version) in [(1, 9), (1, 10), (3, 13)] {
@@ -234,7 +234,7 @@ async fn who_does_not_lead_takes_no_records_and_from_v10_on_says_who_does() {
 }
 
 #[tokio::test]
-async fn who_does_not_lead_shows_no_records_and_from_v16_on_says_who_does() {
+async fn a_broker_that_does_not_lead_returns_no_records_and_from_v16_on_names_the_leader() {
     let three = Three::start().await;
     let id = three.topic("t", &[&[2, 1]], &[]).await;
     assert_eq!(three.client(2).await.produce("t", 0, batch(&["a"])).await.error_code, 0);
@@ -437,7 +437,7 @@ async fn a_long_poll_ends_when_another_broker_leads() {
     // Connections are served in turn: when this client has its answer, the poll of the first has begun.
     let mut other = node.client().await;
     other.fetch("t", 0, 0).await;
-    assert!(!client.has_heard());
+    assert!(!client.has_received());
     node.store.set_replicas(topic.id, 0, vec![NodeId(2)]).await.unwrap();
     let (_, answer) = client.receive::<FetchRequest>(12).await;
     assert_eq!(only(answer).error_code, code(ErrorCode::NotLeaderOrFollower));
@@ -573,7 +573,7 @@ async fn min_insync_replicas_are_asked_for_where_acks_are_all() {
 }
 
 #[tokio::test]
-async fn stopped_brokers_are_described_as_fenced_to_those_who_ask() {
+async fn stopped_brokers_are_described_as_fenced_on_request() {
     let three = Three::start().await;
     three.stop(1).await;
     let mut client = three.client(2).await;
@@ -610,7 +610,7 @@ async fn a_broker_that_comes_back_knows_none_of_its_fetch_sessions() {
 }
 
 /// Kafka's answer for a partition that no running broker could lead.
-fn nobody_runs(partition: i32) -> (i16, Option<String>) {
+fn none_runs(partition: i32) -> (i16, Option<String>) {
     let why = format!(
         "All brokers specified in the manual partition assignment for partition {partition} are fenced or in controlled shutdown."
     );
@@ -636,9 +636,9 @@ async fn a_topic_may_have_replicas_on_stopped_brokers_where_one_of_each_partitio
 
     // The answer names the first partition with an error.
     for (replicas, expected) in [
-        (&[&[3][..], &[9]][..], nobody_runs(0)),
-        (&[&[1], &[3], &[3]], nobody_runs(1)),
-        (&[&[3], &[1, 2]], nobody_runs(0)),
+        (&[&[3][..], &[9]][..], none_runs(0)),
+        (&[&[1], &[3], &[3]], none_runs(1)),
+        (&[&[3], &[1, 2]], none_runs(0)),
     ] {
         for validate_only in [true, false] {
             let topics = vec![assigned("t", replicas, &[])];
@@ -650,7 +650,7 @@ async fn a_topic_may_have_replicas_on_stopped_brokers_where_one_of_each_partitio
 }
 
 #[tokio::test]
-async fn partitions_that_nobody_could_lead_are_not_added() {
+async fn partitions_that_no_broker_could_lead_are_not_added() {
     let three = Three::start().await;
     three.topic("t", &[&[1]], &[]).await;
     three.stop(3).await;
@@ -659,7 +659,7 @@ async fn partitions_that_nobody_could_lead_are_not_added() {
     let unknown =
         "The manual partition assignment includes broker 9, but no such broker is registered.".to_owned();
     for (brokers, expected) in
-        [([3, 9], nobody_runs(1)), ([9, 3], (invalid, Some(unknown))), ([2, 3], nobody_runs(2))]
+        [([3, 9], none_runs(1)), ([9, 3], (invalid, Some(unknown))), ([2, 3], none_runs(2))]
     {
         let assignments = brokers.map(|broker| CreatePartitionsAssignment { broker_ids: vec![broker] });
         let topic =
@@ -686,7 +686,7 @@ async fn a_preferred_leader_that_stopped_cannot_be_elected_nor_can_a_partition_m
     assert_eq!(found.error_code, code(ErrorCode::PreferredLeaderNotAvailable));
     assert_eq!(found.error_message.as_deref(), Some("The preferred leader was not available."));
 
-    for (replicas, expected) in [(vec![3], nobody_runs(0)), (vec![2, 3], (0, None))] {
+    for (replicas, expected) in [(vec![3], none_runs(0)), (vec![2, 3], (0, None))] {
         let partitions = vec![ReassignablePartition { partition_index: 0, replicas: Some(replicas) }];
         let topics = vec![ReassignableTopic { name: "t".to_owned(), partitions }];
         let request = AlterPartitionReassignmentsRequest { topics, timeout_ms: 30_000, ..Default::default() };

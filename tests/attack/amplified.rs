@@ -58,7 +58,7 @@ fn many_large_requests_for_the_largest_answers_wait_for_each_other() {
 }
 
 #[test]
-fn many_who_ask_for_everything_and_read_late_hold_no_more_than_answers_may() {
+fn many_clients_that_request_everything_and_read_late_hold_no_more_than_answers_may() {
     const ANSWERS: usize = 2 * MIB;
     /// The memory for the answers, and for everything else.
     const BOUND: usize = ANSWERS + 4 * MIB;

@@ -114,7 +114,7 @@ impl Bystander {
 }
 
 #[test]
-fn librdkafka_reads_everything_once_and_hears_no_error_while_others_attack() {
+fn librdkafka_reads_everything_once_and_gets_no_error_while_others_attack() {
     alone(async {
         let victim = Victim::start_furnished().await;
         victim.node.topic("beside", PARTITIONS.unsigned_abs()).await;
@@ -138,7 +138,7 @@ fn librdkafka_reads_everything_once_and_hears_no_error_while_others_attack() {
 }
 
 #[test]
-fn librdkafka_hears_of_20_000_partitions_while_answers_that_nobody_reads_fill_their_memory() {
+fn librdkafka_learns_of_20_000_partitions_while_unread_answers_fill_their_memory() {
     const ANSWERS: usize = 2 * MIB;
     alone(async {
         let victim = Victim::with(&[("jackdaw.answer.max.bytes", &ANSWERS.to_string())]).await;

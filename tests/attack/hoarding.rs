@@ -52,7 +52,7 @@ fn a_declared_size_reserves_no_memory() {
 }
 
 #[test]
-fn halves_of_large_requests_and_answers_that_nobody_reads_leave_room_for_others() {
+fn halves_of_large_requests_and_unread_answers_leave_room_for_others() {
     alone(async {
         let victim = Victim::start_furnished().await;
         let watch = Watch::new();
@@ -111,7 +111,7 @@ fn long_polls_that_hold_a_lot_end_when_others_need_the_room() {
 }
 
 #[test]
-fn many_who_wait_for_members_are_few_bytes_each() {
+fn many_members_that_wait_for_others_take_few_bytes_each() {
     alone(async {
         let victim = Victim::with(&[("group.initial.rebalance.delay.ms", "300000")]).await;
         let before = counting::held();
@@ -128,7 +128,7 @@ fn many_who_wait_for_members_are_few_bytes_each() {
 }
 
 #[test]
-fn names_that_nobody_heard_of_make_topics_up_to_a_number() {
+fn new_names_make_topics_up_to_a_number() {
     alone(async {
         let victim = Victim::start().await;
         let watch = Watch::new();

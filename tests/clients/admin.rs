@@ -134,7 +134,7 @@ fn a_topics_own_limit_counts() {
 }
 
 #[test]
-fn a8_altering_replaces_what_was_set_and_holds_at_once() {
+fn a8_altering_replaces_earlier_values_and_takes_effect_at_once() {
     let server = Server::start();
     let topic = server.name("altered");
     let new = NewTopic::new(&topic, 1, ONE).set("max.message.bytes", "1000").set("segment.bytes", "2000000");

@@ -148,7 +148,7 @@ fn o2_a_time_finds_nothing_in_an_empty_partition() {
 }
 
 #[test]
-fn f10_a_read_committed_consumer_reads_what_no_transaction_wrote() {
+fn f10_a_read_committed_consumer_reads_records_without_a_transaction() {
     let server = Server::start();
     let topic = server.topic("committed", 1);
     server.producer(&[]).send_all(&topic, 0, &numbered("", 10));

@@ -166,7 +166,7 @@ fn come_and_go(members: usize, partitions: i32, assignor: &str) {
 }
 
 #[test]
-fn a_static_member_that_comes_back_in_time_disturbs_nobody() {
+fn a_static_member_that_comes_back_in_time_causes_no_rebalance() {
     let server = Server::start();
     let (topic, group) = (server.topic("static", 4), server.name("static"));
     let history = Arc::new(History::default());

@@ -196,7 +196,7 @@ fn a_mounted_file_is_taken_and_the_environment_goes_before_it() {
 }
 
 #[test]
-fn a_setting_that_nobody_knows_is_warned_of() {
+fn the_log_warns_of_an_unknown_setting() {
     let mut service = Service::read("minimal.yml");
     service.environment.insert("KAFKA_NUM_PARTITION".to_owned(), "3".to_owned());
     let mut started = (0..TRIES).find_map(|_| Container::try_start(&service, &[9092, 9093])).unwrap();
@@ -205,7 +205,7 @@ fn a_setting_that_nobody_knows_is_warned_of() {
 }
 
 #[test]
-fn where_only_what_is_advertised_is_said_it_listens_there() {
+fn with_only_advertised_listeners_it_listens_there() {
     // Not one of the files above, because it would listen at every address of this machine.
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
     command.env_clear().env("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://kafka:9092").arg("--print-config");

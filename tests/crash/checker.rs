@@ -478,7 +478,7 @@ mod planted {
     }
 
     #[test]
-    fn h3_a_record_that_nobody_sent_is_found() {
+    fn h3_a_record_that_no_client_sent_is_found() {
         let (history, mut log) = healthy();
         log[0].push((10, Some(value(9, 0))));
         assert_eq!(found(&history, &log), ["H3"]);
@@ -615,7 +615,7 @@ mod planted {
     }
 
     #[test]
-    fn what_an_administrator_raised_and_is_gone_is_found_and_an_unanswered_change_allowed() {
+    fn a_lost_change_of_an_administrator_is_found_and_an_unanswered_one_allowed() {
         let (mut history, log) = healthy();
         let what = Raised::Partitions;
         history.extend([Event::Raising { what, to: 3 }, Event::Raised { what, to: 3 }]);
@@ -657,7 +657,7 @@ mod planted {
     }
 
     #[test]
-    fn h13_a_commit_that_nobody_made_is_found_and_an_unanswered_one_allowed() {
+    fn h13_a_commit_that_no_client_made_is_found_and_an_unanswered_one_allowed() {
         let (mut history, log) = healthy();
         history.push(Event::Committing { at: 0, offset: 8 });
         history.push(Event::AskedForCommit { at: 0 });

@@ -170,7 +170,7 @@ fn of_every_key_the_newest_record_stays_at_its_offset() {
 }
 
 #[test]
-fn whoever_reads_from_an_offset_that_is_gone_gets_what_comes_next() {
+fn a_read_from_a_removed_offset_returns_the_next_records() {
     let mut log = Log::new(2);
     log.fill(20);
     log.compact();
@@ -404,7 +404,7 @@ fn a_base_offset_that_became_too_large_ends_a_run_and_takes_the_partition_out_of
 }
 
 #[test]
-fn i9_such_a_base_offset_is_damage_for_who_reads_and_not_an_empty_answer() {
+fn i9_such_a_base_offset_is_damage_for_readers_and_not_an_empty_answer() {
     let mut log = Log::new(79);
     log.fill(4);
     log.compact();

@@ -14,7 +14,7 @@ use crate::disk::{batch, batch_of, make_topic, now, options, values};
 use crate::history::{History, LogHistory, Promise, STATIC_GROUP, TopicHistory, commit, submit};
 
 #[test]
-fn i1_i2_i3_i7_i14_i16_what_was_acknowledged_or_shown_survives_every_crash() {
+fn i1_i2_i3_i7_i14_i16_acknowledged_or_shown_records_survive_every_crash() {
     let seeds = seeds(0..1000);
     let mut counts = Counts::default();
     for seed in seeds.clone() {

@@ -50,7 +50,7 @@ fn beside_a_running_broker_only_its_topics_are_looked_at() {
 }
 
 #[test]
-fn what_a_crash_leaves_is_no_damage() {
+fn the_leftovers_of_a_crash_are_no_damage() {
     for seed in 0..100 {
         let fs = SimFs::new(seed);
         let store = filled(&fs);
@@ -131,7 +131,7 @@ fn a_file_that_is_missing_or_cut_short_is_found() {
 }
 
 #[test]
-fn what_is_not_ours_is_not_looked_into() {
+fn foreign_files_are_not_inspected() {
     let fs = SimFs::new(1);
     fs.create_dir(Path::new("data")).unwrap();
     let fs: Arc<dyn Fs> = Arc::new(fs);

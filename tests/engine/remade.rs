@@ -127,7 +127,7 @@ fn play(durability: Durability, asked: Ask, length: usize, end: End) {
 }
 
 #[test]
-fn i1_i14_what_the_keeper_still_has_to_do_for_a_deleted_topic_takes_nothing_from_the_next_one() {
+fn i1_i14_pending_work_of_the_keeper_for_a_deleted_topic_takes_nothing_from_the_next_one() {
     for asked in [Ask::RemoveSegments, Ask::Snapshot, Ask::Compact, Ask::EmptyTrash, Ask::Nothing] {
         // Small batches go through the journal; large ones are written directly to their segment.
         for length in [10, 2_000, 3_500] {

@@ -109,7 +109,7 @@ fn a_journal_that_is_gone_is_given_up_with_what_it_held_and_the_old_files_are_ke
 }
 
 #[test]
-fn of_a_journal_with_a_damaged_entry_what_lies_before_it_is_kept_and_what_lies_behind_is_named() {
+fn of_a_journal_with_a_damaged_entry_the_part_before_it_is_kept_and_the_part_after_it_is_named() {
     let fs = killed();
     let path = journal_in_use(&fs);
     let frames = jackdaw::storage::local::journal::frames(&fs, &path).unwrap();

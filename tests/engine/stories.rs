@@ -54,7 +54,7 @@ fn texts(found: Vec<(i64, String)>) -> Vec<String> {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_a_power_cut_at_its_offset() {
+fn acknowledged_records_are_there_after_a_power_cut_at_their_offsets() {
     let fs = SimFs::new(1);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "orders", 2);
@@ -212,7 +212,7 @@ fn a12_added_partitions_are_there_after_a_power_cut_and_lie_nowhere_before_their
 }
 
 #[test]
-fn i11_on_a_full_disk_what_makes_room_goes_on() {
+fn i11_on_a_full_disk_deletions_continue() {
     let fs = SimFs::new(5);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 2);
@@ -692,7 +692,7 @@ fn a_directory_that_says_it_is_another_topics_is_out_of_service_and_nothing_in_i
 }
 
 #[test]
-fn a_directory_that_nobody_knows_or_deleted_stays_and_makes_way_for_a_new_topic_without_being_removed() {
+fn an_unknown_directory_stays_and_is_moved_for_a_new_topic_without_being_removed() {
     let fs = SimFs::new(26);
     let store = open(&fs).unwrap();
     now(store.append(make_topic(&store, "t", 1).partition(0).unwrap(), batch(&["a"]))).unwrap();
@@ -824,7 +824,7 @@ fn a_directory_in_use_of_a_newer_format_of_another_node_or_not_ours_is_refused()
 }
 
 #[test]
-fn a_clean_end_leaves_nothing_to_replay_and_refuses_what_comes_after() {
+fn a_clean_end_leaves_nothing_to_replay_and_refuses_later_work() {
     let fs = SimFs::new(18);
     let store = open(&fs).unwrap();
     let topic = make_topic(&store, "t", 1);

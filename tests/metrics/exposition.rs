@@ -183,7 +183,7 @@ fn adds_up(name: &str, family: &Family) -> Result<(), String> {
 }
 
 #[test]
-fn the_reader_refuses_what_is_no_page() {
+fn the_reader_refuses_other_text_than_a_page() {
     const PAGE: &str = "# HELP a Counts.\n# TYPE a counter\na_total{x=\"1\\\"\\n\"} 2\n# TYPE h histogram\n\
         h_bucket{le=\"1.0\"} 1\nh_bucket{le=\"+Inf\"} 3\nh_sum 7.5\nh_count 3\n# EOF\n";
     let page = read(PAGE, Form::OpenMetrics).unwrap();

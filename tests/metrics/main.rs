@@ -157,7 +157,7 @@ fn c17_a_group_that_is_behind_shows_its_lag_in_records_and_in_seconds() {
 }
 
 #[test]
-fn what_clients_do_is_counted_and_a_deleted_topic_counts_on_in_the_sum() {
+fn requests_are_counted_and_a_deleted_topic_still_counts_in_the_sum() {
     let stage = Stage::new();
     stage.produce("orders");
     stage.produce("orders");
@@ -225,7 +225,7 @@ fn hostile_names_break_no_page() {
 }
 
 #[test]
-fn who_does_not_ask_for_openmetrics_gets_prometheus_s_own_text() {
+fn a_scraper_that_does_not_ask_for_openmetrics_gets_prometheus_text() {
     let stage = Stage::new();
     stage.produce("orders");
     let (content_type, page) = stage.get("*/*");

@@ -231,7 +231,7 @@ fn check_tails(codec: Codec, pack: impl Fn(&[u8]) -> Vec<u8>, tails: &[(&[u8], b
 }
 
 #[test]
-fn what_stands_behind_compressed_records_is_taken_as_kafka_takes_it() {
+fn bytes_after_compressed_records_are_accepted_as_in_kafka() {
     let gzip = |plain: &[u8]| {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         std::io::Write::write_all(&mut out, plain).unwrap();

@@ -64,7 +64,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_built_is_what_is_read(codec in some_codec(), written in some_records(), base in 0..i64::MAX / 2) {
+    fn built_batches_are_read_again_as_they_were(codec in some_codec(), written in some_records(), base in 0..i64::MAX / 2) {
         prop_assert_eq!(&read(&built(codec, &written).build()), &written);
         let placed = built(codec, &written).base_offset(Offset(base)).build();
         for (read, written) in read(&placed).iter().zip(&written) {
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_built_keeps_the_rules_and_passes_uncopied(codec in some_codec(), written in some_records()) {
+    fn built_batches_keep_the_rules_and_pass_uncopied(codec in some_codec(), written in some_records()) {
         let producer = Producer { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: i32::MAX };
         let batch = built(codec, &written).producer(producer).transactional().build();
         prop_assume!(written.iter().all(|record| record.timestamp.0 > i64::MIN + 1));

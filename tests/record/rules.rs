@@ -437,7 +437,7 @@ fn lengths_inside_records_have_to_add_up() {
 }
 
 #[test]
-fn what_kafka_accepts_inside_records_passes() {
+fn records_that_kafka_accepts_pass() {
     let (zero, none) = (varint(0), varint(-1));
     let headers = [&varint(2)[..], b"\x02x\x02y", b"\x02x\x01"].concat(); // the same key twice, then a null
     assert_untouched(&Forged::of(&[raw_record(None, &[&zero, &zero, &zero, &none, &none, &headers])]));
@@ -474,7 +474,7 @@ fn a_producer_epoch_below_0_is_invalid_which_kafka_lets_pass_as_minus_1() {
 }
 
 #[test]
-fn what_cannot_be_decompressed_is_invalid_where_kafka_says_that_its_server_failed() {
+fn records_that_cannot_be_decompressed_are_invalid_where_kafka_answers_unknown_server_error() {
     for codec in [1, 2, 3, 4] {
         assert_invalid(&Forged { attributes: codec, ..three() });
         for payload in [b"garbage".repeat(5), vec![0xff; 40], (0..60).collect(), Vec::new()] {

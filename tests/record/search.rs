@@ -42,13 +42,13 @@ fn o10_the_first_of_the_newest_records_is_found() {
 }
 
 #[test]
-fn o4_what_lies_before_the_log_start_is_not_found() {
+fn o4_records_before_the_log_start_are_not_found() {
     assert_eq!(newest(&batch(Codec::Gzip), Offset(42)), found(43, 300));
     assert_eq!(newest(&batch(Codec::Gzip), Offset(44)), Ok(None));
 }
 
 #[test]
-fn a_compressed_batch_that_nobody_can_read_is_found_as_a_whole() {
+fn a_compressed_batch_that_cannot_be_decompressed_is_found_as_a_whole() {
     let mut forged = Forged::of(&[record(0, 0), record(1, 0), record(2, 0)]);
     forged.attributes = Codec::Zstd.id().into();
     forged.base_offset = 40;
@@ -98,7 +98,7 @@ fn the_end_of_a_read_may_cut_a_batch() {
 }
 
 #[test]
-fn what_is_no_batch_is_said_once() {
+fn damaged_bytes_are_reported_once() {
     let bytes = Bytes::from([&batch(Codec::None)[..], &[0xff; 200]].concat());
     let found: Vec<_> = batches(&bytes).collect();
     assert_eq!(found.len(), 2);

@@ -117,11 +117,11 @@ fn every_field_and_every_byte_is_as_kafka_wrote_it() {
         wrong[..wrong.len().min(20)].join("\n")
     );
     assert!(checked > 0, "no vectors in the file");
-    say(checked);
+    print(checked);
 }
 
 /// Prints the number of comparisons past the test harness, which captures other output.
-fn say(checked: usize) {
+fn print(checked: usize) {
     let codecs = inspect::all();
     let versions: usize = codecs.iter().map(|codec| codec.versions.clone().count()).sum();
     let line = format!(
@@ -129,7 +129,7 @@ fn say(checked: usize) {
         APIS.len(),
         codecs.len()
     );
-    io::stdout().write_all(line.as_bytes()).expect("a line can be said");
+    io::stdout().write_all(line.as_bytes()).expect("a line can be printed");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::queued::{self, Queued, queue};
+use crate::api::queued::{self, QueuedChange, queue};
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
@@ -75,7 +75,7 @@ fn begin(
     asked: &ReassignablePartition,
     may_resize: bool,
     ctx: &Context,
-) -> Queued {
+) -> QueuedChange {
     let index = asked.partition_index;
     let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
     let topic = topics.topic(TopicRef::Name(name), Operation::Alter);

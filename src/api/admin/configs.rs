@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::queued::{self, Queued, queue};
+use crate::api::queued::{self, QueuedChange, queue};
 use crate::api::topic_name;
 use crate::config::{
     self, Alteration, BrokerSettings, Changes, ConfigError, Operation as ConfigOperation, Overrides, Resource,
@@ -87,7 +87,7 @@ pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context)
 }
 
 /// Checks one resource and queues its changes.
-fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> Queued {
+fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> QueuedChange {
     asked.wish.check()?;
     if asked.kind == BROKER_LOGGER {
         return match &asked.wish {

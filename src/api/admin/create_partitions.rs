@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::admin::create_topics::check_caps;
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::queued::{self, Deadline, Queued};
+use crate::api::queued::{self, Deadline, QueuedChange};
 use crate::api::{Handler, Reply, replicas};
 use crate::protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
@@ -33,7 +33,7 @@ impl Handler for CreatePartitionsRequest {
         let deadline = Deadline::of_request(self.timeout_ms);
         let planned = plan(&self.topics, &ctx.topics(), deadline, &ctx);
         let mut mutations = ctx.mutations(STRICT_QUOTA);
-        let mut add = |asked, wanted: Wanted| {
+        let mut add = |asked, wanted: AddedPartitions| {
             mutations.take(wanted.count)?;
             begin(asked, wanted, self.validate_only, &ctx)
         };
@@ -46,7 +46,12 @@ impl Handler for CreatePartitionsRequest {
     }
 }
 
-fn begin(asked: &CreatePartitionsTopic, wanted: Wanted, validate_only: bool, ctx: &Context) -> Queued {
+fn begin(
+    asked: &CreatePartitionsTopic,
+    wanted: AddedPartitions,
+    validate_only: bool,
+    ctx: &Context,
+) -> QueuedChange {
     if validate_only {
         return queued::done(());
     }
@@ -57,7 +62,7 @@ fn begin(asked: &CreatePartitionsTopic, wanted: Wanted, validate_only: bool, ctx
 }
 
 /// The partitions to add to a topic.
-struct Wanted {
+struct AddedPartitions {
     topic: Arc<Topic>,
     /// The number of the first new partition, and the number of new partitions.
     first: i32,
@@ -66,7 +71,7 @@ struct Wanted {
     assigned: Option<Vec<Vec<NodeId>>>,
 }
 
-type Planned<'a> = (&'a CreatePartitionsTopic, Result<Wanted, Refusal>);
+type PartitionsPlan<'a> = (&'a CreatePartitionsTopic, Result<AddedPartitions, Refusal>);
 
 /// Returns one plan or refusal per name.
 fn plan<'a>(
@@ -74,12 +79,12 @@ fn plan<'a>(
     topics: &TopicView,
     deadline: Deadline,
     ctx: &Context,
-) -> Vec<Planned<'a>> {
+) -> Vec<PartitionsPlan<'a>> {
     let mut times: HashMap<&str, usize> = HashMap::new();
     for topic in asked {
         *times.entry(&topic.name).or_default() += 1;
     }
-    let mut planned: Vec<Planned<'a>> = Vec::with_capacity(asked.len());
+    let mut planned: Vec<PartitionsPlan<'a>> = Vec::with_capacity(asked.len());
     for topic in asked {
         let wanted = match times.remove(topic.name.as_str()) {
             None => continue,
@@ -103,7 +108,11 @@ fn plan<'a>(
     planned
 }
 
-fn wanted(asked: &CreatePartitionsTopic, topics: &TopicView, ctx: &Context) -> Result<Wanted, Refusal> {
+fn wanted(
+    asked: &CreatePartitionsTopic,
+    topics: &TopicView,
+    ctx: &Context,
+) -> Result<AddedPartitions, Refusal> {
     let brokers = &ctx.services.cluster.brokers;
     let topic = topics.topic(TopicRef::Name(&asked.name), Operation::Alter).map_err(ErrorCode::from)?;
     let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
@@ -138,10 +147,10 @@ fn wanted(asked: &CreatePartitionsTopic, topics: &TopicView, ctx: &Context) -> R
             Some(checked.collect::<Result<_, _>>()?)
         }
     };
-    Ok(Wanted { topic: Arc::clone(topic), first, count, assigned })
+    Ok(AddedPartitions { topic: Arc::clone(topic), first, count, assigned })
 }
 
-impl Wanted {
+impl AddedPartitions {
     fn replicas(self, ctx: &Context) -> Vec<Vec<NodeId>> {
         self.assigned.unwrap_or_else(|| replicas::more(&self.topic, self.count, ctx))
     }

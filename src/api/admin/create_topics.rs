@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::api::admin::describe_configs;
 use crate::api::context::{Context, NameTaken, NewReplicas, NewTopic, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::queued::{self, Deadline, Queued};
+use crate::api::queued::{self, Deadline, QueuedChange};
 use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
 use crate::config::{self, BrokerSettings, Described, Overrides, TopicSettings};
 use crate::protocol::messages::{
@@ -80,7 +80,7 @@ impl Handler for CreateTopicsRequest {
 }
 
 /// Creates a topic, or only draws an id for it, as Kafka does for a request that only validates.
-fn begin(new: PlannedTopic, validate_only: bool, ctx: &Context) -> Queued<(PlannedTopic, TopicId)> {
+fn begin(new: PlannedTopic, validate_only: bool, ctx: &Context) -> QueuedChange<(PlannedTopic, TopicId)> {
     if validate_only {
         return queued::done((new, random_uuid()));
     }
@@ -109,10 +109,10 @@ impl PlannedTopic {
     }
 }
 
-type Planned = Result<PlannedTopic, Refusal>;
+type TopicPlan = Result<PlannedTopic, Refusal>;
 
 /// Returns one plan or refusal per name, in the order of the request.
-fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) -> Vec<(String, Planned)> {
+fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) -> Vec<(String, TopicPlan)> {
     let mut times: HashMap<String, usize> = HashMap::new();
     for topic in &asked {
         *times.entry(topic.name.clone()).or_default() += 1;
@@ -124,7 +124,7 @@ fn plan(asked: Vec<CreatableTopic>, settings: &BrokerSettings, ctx: &Context) ->
     let excess = policy("Excessively large number of partitions per request.");
     let topics = ctx.topics();
     let rules = Rules { ctx, settings, brokers: &ctx.services.cluster.brokers, topics: &topics };
-    let mut planned: Vec<(String, Planned)> = Vec::with_capacity(asked.len());
+    let mut planned: Vec<(String, TopicPlan)> = Vec::with_capacity(asked.len());
     for topic in asked {
         let plan = match times.remove(&topic.name) {
             None => continue,
@@ -164,7 +164,7 @@ fn partitions_wanted(asked: &CreatableTopic, settings: &BrokerSettings) -> usize
 }
 
 /// Refuses all topics, because the timeout is 0 or less.
-fn too_late(asked: Vec<CreatableTopic>) -> Vec<(String, Planned)> {
+fn too_late(asked: Vec<CreatableTopic>) -> Vec<(String, TopicPlan)> {
     let names: BTreeSet<String> = asked.into_iter().map(|topic| topic.name).collect();
     names.into_iter().map(|name| (name, Err(ErrorCode::RequestTimedOut.into()))).collect()
 }
@@ -190,7 +190,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn plan(&self, asked: &CreatableTopic) -> Planned {
+    fn plan(&self, asked: &CreatableTopic) -> TopicPlan {
         let name = asked.name.as_str();
         if name == topic_name::CLUSTER_METADATA {
             let why = format!("Creation of internal topic {name} is prohibited.");

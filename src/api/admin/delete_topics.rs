@@ -51,13 +51,13 @@ impl Handler for DeleteTopicsRequest {
 }
 
 /// A topic as the answer names it, and the topic itself unless it is refused.
-type Planned = (DeleteTopicState, Result<Arc<Topic>, Refusal>);
+type DeletionPlan = (DeleteTopicState, Result<Arc<Topic>, Refusal>);
 
-fn refuse_all(asked: Vec<DeleteTopicState>, refusal: Refusal) -> Vec<Planned> {
+fn refuse_all(asked: Vec<DeleteTopicState>, refusal: Refusal) -> Vec<DeletionPlan> {
     asked.into_iter().map(|one| (one, Err(refusal.clone()))).collect()
 }
 
-fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<Planned> {
+fn plan(asked: Vec<DeleteTopicState>, topics: &TopicView) -> Vec<DeletionPlan> {
     // The number of times that each name and each id is in the request.
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut ids: HashMap<TopicId, usize> = HashMap::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
-use crate::api::replicas::Standing;
+use crate::api::replicas::PartitionState;
 use crate::api::{Handler, Reply, Size, Weight, internal_topics, replicas, topic_name};
 use crate::protocol::messages::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -139,7 +139,7 @@ fn partition(
     partition: &Partition,
     topics: &TopicView,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let standing = Standing::of(topic, partition, topics);
+    let standing = PartitionState::of(topic, partition, topics);
     let (elr, last_leader) = replicas::eligible(topic, partition);
     DescribeTopicPartitionsResponsePartition {
         // As in Kafka, even without a leader.

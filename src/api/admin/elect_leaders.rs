@@ -3,7 +3,7 @@
 
 use crate::api::context::{Context, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::queued::{self, Queued};
+use crate::api::queued::{self, QueuedChange};
 use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::protocol::messages::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
@@ -92,7 +92,7 @@ fn everything(topics: &TopicView) -> Vec<TopicPartitions> {
     all.collect()
 }
 
-fn begin(topics: &TopicView, name: &str, index: i32, election: Election, ctx: &Context) -> Queued {
+fn begin(topics: &TopicView, name: &str, index: i32, election: Election, ctx: &Context) -> QueuedChange {
     let unknown = |why| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
     let topic = topics.topic(TopicRef::Name(name), Operation::Describe);
     let topic = topic.map_err(|_| unknown(format!("No such topic as {name}")))?;

@@ -467,7 +467,7 @@ mod tests {
         let all: Vec<PartitionResult> = asks.iter().map(|ask| result_of(ask.of.partition, 0)).collect();
         let plan = sessions.open(NEW, false, asks, &[], now).unwrap();
         let (given, is_sent) = sessions.close(plan, &all, now, ids(id));
-        assert!(is_sent.iter().all(|one| *one), "a full fetch hears of every partition");
+        assert!(is_sent.iter().all(|one| *one), "a full fetch answers for every partition");
         given
     }
 
@@ -568,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_and_forgotten_is_served_once_where_nothing_else_is_left() {
+    fn a_partition_that_is_named_and_forgotten_is_served_once_if_nothing_else_is_left() {
         let sessions = Sessions::new(SLOTS, usize::MAX);
         let id = create(&sessions, 7, vec![ask(0, 0)], START);
         let opening = Opening::Incremental { id, epoch: 1 };
@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_named_twice_counts_once_with_what_was_said_last() {
+    fn a_partition_named_twice_counts_once_with_its_last_fields() {
         let sessions = Sessions::new(SLOTS, usize::MAX);
         let plan = sessions.open(NEW, false, vec![ask(0, 1), ask(1, 0), ask(0, 2)], &[], START).unwrap();
         assert_eq!(reads(&plan), [(0, 2), (1, 0)]);

@@ -61,7 +61,7 @@ impl Handler for AddPartitionsToTxnRequest {
                 Ok(topics.topic(TopicRef::Name(name), Operation::Describe).cloned()?)
             });
             let outcome = looked_up.begin(&asked, cluster.transactional_id(&asked.transactional_id));
-            begun.push(Begun { asked, outcome });
+            begun.push(BegunTransaction { asked, outcome });
         }
         Reply::later(async move {
             let mut results_by_transaction = Vec::with_capacity(begun.len());
@@ -73,7 +73,7 @@ impl Handler for AddPartitionsToTxnRequest {
     }
 }
 
-fn of_client(asked: AddPartitionsToTxnTransaction, ctx: &Context) -> Begun {
+fn of_client(asked: AddPartitionsToTxnTransaction, ctx: &Context) -> BegunTransaction {
     let outcome = match ctx.transactional_id(&asked.transactional_id, Operation::Write) {
         Ok(id) => {
             let view = ctx.topics();
@@ -87,7 +87,7 @@ fn of_client(asked: AddPartitionsToTxnTransaction, ctx: &Context) -> Begun {
         }
         Err(forbidden) => Outcome::All(Box::pin(ready(forbidden.into()))),
     };
-    Begun { asked, outcome }
+    BegunTransaction { asked, outcome }
 }
 
 /// The partitions of a transaction in the order of the request, each found or refused.
@@ -129,7 +129,7 @@ impl LookedUp {
 }
 
 /// The request of a transaction, and its outcome.
-struct Begun {
+struct BegunTransaction {
     asked: AddPartitionsToTxnTransaction,
     outcome: Outcome,
 }
@@ -140,7 +140,7 @@ enum Outcome {
     All(Later<ErrorCode>),
 }
 
-impl Begun {
+impl BegunTransaction {
     async fn ended(self, version: i16) -> AddPartitionsToTxnResult {
         let AddPartitionsToTxnTransaction { transactional_id, topics, .. } = self.asked;
         let results = match self.outcome {

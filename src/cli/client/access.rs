@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{Done, Failure};
+use super::{CommandOutcome, Failure};
 use crate::cli::serve::name_and_value;
 
 /// How to connect. A later source has precedence: the profile, these options, and then `-X`.
@@ -88,7 +88,7 @@ fn canonical(name: &str) -> &str {
 
 impl Access {
     /// The settings that the options ask for.
-    pub fn settings(&self) -> Done<Settings> {
+    pub fn settings(&self) -> CommandOutcome<Settings> {
         let password = match &self.user_password_file {
             Some(file) => Some(read(file)?.lines().next().unwrap_or_default().to_owned()),
             None => std::env::var(PASSWORD).ok(),
@@ -136,7 +136,7 @@ fn protocol(is_encrypted: bool, logs_in: bool) -> &'static str {
 }
 
 /// The settings of a profile. Empty lines and those that begin with `#` say nothing.
-fn pairs(profile: &str, file: &dyn fmt::Display) -> Done<Vec<(String, String)>> {
+fn pairs(profile: &str, file: &dyn fmt::Display) -> CommandOutcome<Vec<(String, String)>> {
     let lines = (1..).zip(profile.lines().map(str::trim));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let pairs = lines.map(|(number, line)| {
@@ -148,7 +148,7 @@ fn pairs(profile: &str, file: &dyn fmt::Display) -> Done<Vec<(String, String)>> 
     pairs.collect()
 }
 
-fn read(file: &Path) -> Done<String> {
+fn read(file: &Path) -> CommandOutcome<String> {
     let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", file.display()));
     std::fs::read_to_string(file).map_err(failed)
 }

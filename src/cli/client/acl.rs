@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::peer::{Peer, bootstrap};
 use super::table::Table;
-use super::{Connect, Done, Exit, Failure, Output, Session, run};
+use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, run};
 use crate::protocol::messages::{
     AclCreation, CreateAclsRequest, DeleteAclsFilter, DeleteAclsRequest, DescribeAclsRequest,
 };
@@ -208,7 +208,7 @@ impl Entries {
     }
 
     /// The lists for these resources.
-    fn bindings(&self, resources: &Resources) -> Done<Vec<AclBinding>> {
+    fn bindings(&self, resources: &Resources) -> CommandOutcome<Vec<AclBinding>> {
         let mut named = resources.named();
         if self.idempotent && !resources.cluster {
             named.push((ResourceType::CLUSTER, CLUSTER_NAME));
@@ -247,12 +247,17 @@ impl Entries {
         Ok(bindings)
     }
 
-    fn names_nobody(&self) -> bool {
+    fn has_no_principal(&self) -> bool {
         self.allowed.is_empty() && self.denied.is_empty()
     }
 }
 
-fn list(session: &Session, resources: &Resources, principals: &[String], out: &mut Output<'_>) -> Done {
+fn list(
+    session: &Session,
+    resources: &Resources,
+    principals: &[String],
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let mut broker = bootstrap(session)?;
     let mut found = Vec::new();
     for filter in resources.filters() {
@@ -267,7 +272,7 @@ fn list(session: &Session, resources: &Resources, principals: &[String], out: &m
     print(session, found, out)
 }
 
-fn described(broker: &mut Peer, filter: Filter) -> Done<Vec<AclBinding>> {
+fn described(broker: &mut Peer, filter: Filter) -> CommandOutcome<Vec<AclBinding>> {
     let request = DescribeAclsRequest {
         resource_type_filter: filter.resource_type.0,
         resource_name_filter: filter.name,
@@ -294,12 +299,14 @@ fn described(broker: &mut Peer, filter: Filter) -> Done<Vec<AclBinding>> {
 }
 
 /// Adds lists, and prints them.
-fn add(session: &Session, resources: &Resources, entries: &Entries, out: &mut Output<'_>) -> Done {
-    if entries.names_nobody() {
+fn add(session: &Session, resources: &Resources, entries: &Entries, out: &mut Output<'_>) -> CommandOutcome {
+    if entries.has_no_principal() {
         return Err(Failure::Usage("name a principal with --allow-principal or --deny-principal".to_owned()));
     }
     if ![Pattern::Literal, Pattern::Prefixed].contains(&resources.resource_pattern_type) {
-        return Err(Failure::Usage("a list is literal or prefixed".to_owned()));
+        return Err(Failure::Usage(
+            "a new list is literal or prefixed: see --resource-pattern-type".to_owned(),
+        ));
     }
     let bindings = entries.bindings(resources)?;
     let creations = bindings.iter().map(|binding| AclCreation {
@@ -321,11 +328,16 @@ fn add(session: &Session, resources: &Resources, entries: &Entries, out: &mut Ou
 }
 
 /// Removes lists, and prints those that were there.
-fn remove(session: &Session, resources: &Resources, entries: &Entries, out: &mut Output<'_>) -> Done {
+fn remove(
+    session: &Session,
+    resources: &Resources,
+    entries: &Entries,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     if resources.named().is_empty() {
         return Err(Failure::Usage("name a resource, for example with --topic".to_owned()));
     }
-    let filters = if entries.names_nobody() {
+    let filters = if entries.has_no_principal() {
         resources.filters()
     } else {
         let exact = |binding: AclBinding| Filter {
@@ -369,7 +381,7 @@ fn remove(session: &Session, resources: &Resources, entries: &Entries, out: &mut
     print(session, removed, out)
 }
 
-fn print(session: &Session, mut bindings: Vec<AclBinding>, out: &mut Output<'_>) -> Done {
+fn print(session: &Session, mut bindings: Vec<AclBinding>, out: &mut Output<'_>) -> CommandOutcome {
     bindings.sort();
     bindings.dedup();
     let mut table =

@@ -43,7 +43,10 @@ pub fn alter<C: ClientContext>(
     let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the name lives until the call has copied it. The result is freed once.
     let resource = unsafe {
-        Held::new(c::rd_kafka_ConfigResource_new(kind, name.as_ptr()), c::rd_kafka_ConfigResource_destroy)
+        RdkafkaObject::new(
+            c::rd_kafka_ConfigResource_new(kind, name.as_ptr()),
+            c::rd_kafka_ConfigResource_destroy,
+        )
     }?;
     for change in changes {
         add(&resource, change)?;
@@ -53,19 +56,21 @@ pub fn alter<C: ClientContext>(
     // SAFETY: `client` lives longer than everything below, and all that is made for it is freed first.
     // The error's text is not needed, so there is no buffer for it. `event` owns what is read from it.
     unsafe {
-        let options =
-            Held::new(c::rd_kafka_AdminOptions_new(native, operation), c::rd_kafka_AdminOptions_destroy)?;
+        let options = RdkafkaObject::new(
+            c::rd_kafka_AdminOptions_new(native, operation),
+            c::rd_kafka_AdminOptions_destroy,
+        )?;
         c::rd_kafka_AdminOptions_set_request_timeout(options.0, timeout, ptr::null_mut(), 0);
-        let queue = Held::new(c::rd_kafka_queue_new(native), c::rd_kafka_queue_destroy)?;
+        let queue = RdkafkaObject::new(c::rd_kafka_queue_new(native), c::rd_kafka_queue_destroy)?;
         let mut resources = [resource.0];
         c::rd_kafka_IncrementalAlterConfigs(native, resources.as_mut_ptr(), 1, options.0, queue.0);
         // The request has a timeout, so an event always comes.
-        let event = Held::new(c::rd_kafka_queue_poll(queue.0, -1), c::rd_kafka_event_destroy)?;
+        let event = RdkafkaObject::new(c::rd_kafka_queue_poll(queue.0, -1), c::rd_kafka_event_destroy)?;
         outcome(&event)
     }
 }
 
-fn add(resource: &Held<c::rd_kafka_ConfigResource_t>, change: &Change<'_>) -> Result<(), Error> {
+fn add(resource: &RdkafkaObject<c::rd_kafka_ConfigResource_t>, change: &Change<'_>) -> Result<(), Error> {
     let name = text(change.name)?;
     let value = change.value.map(text).transpose()?;
     let (operation, value) = match &value {
@@ -76,7 +81,7 @@ fn add(resource: &Held<c::rd_kafka_ConfigResource_t>, change: &Change<'_>) -> Re
     unsafe {
         let error =
             c::rd_kafka_ConfigResource_add_incremental_config(resource.0, name.as_ptr(), operation, value);
-        match Held::new(error, c::rd_kafka_error_destroy) {
+        match RdkafkaObject::new(error, c::rd_kafka_error_destroy) {
             Ok(error) => Err(Error::Refused(owned(c::rd_kafka_error_string(error.0)))),
             Err(_) => Ok(()),
         }
@@ -85,7 +90,7 @@ fn add(resource: &Held<c::rd_kafka_ConfigResource_t>, change: &Change<'_>) -> Re
 
 /// # Safety
 /// `event` must be the result of an IncrementalAlterConfigs.
-unsafe fn outcome(event: &Held<c::rd_kafka_event_t>) -> Result<(), Error> {
+unsafe fn outcome(event: &RdkafkaObject<c::rd_kafka_event_t>) -> Result<(), Error> {
     // SAFETY: all that is read lives as long as the event, and `resources` has `count` elements.
     unsafe {
         failed(c::rd_kafka_event_error(event.0))?;
@@ -129,21 +134,21 @@ unsafe fn owned(text: *const c_char) -> String {
 }
 
 /// An object that librdkafka made. It is freed when this is dropped.
-struct Held<T>(*mut T, unsafe extern "C" fn(*mut T));
+struct RdkafkaObject<T>(*mut T, unsafe extern "C" fn(*mut T));
 
-impl<T> Held<T> {
+impl<T> RdkafkaObject<T> {
     /// # Safety
     /// `made` must be null, or nothing else frees it and `back` may be called with it.
-    unsafe fn new(made: *mut T, back: unsafe extern "C" fn(*mut T)) -> Result<Held<T>, Error> {
+    unsafe fn new(made: *mut T, back: unsafe extern "C" fn(*mut T)) -> Result<RdkafkaObject<T>, Error> {
         if made.is_null() {
             Err(Error::Failed(KafkaError::AdminOpCreation("librdkafka has no memory".to_owned())))
         } else {
-            Ok(Held(made, back))
+            Ok(RdkafkaObject(made, back))
         }
     }
 }
 
-impl<T> Drop for Held<T> {
+impl<T> Drop for RdkafkaObject<T> {
     fn drop(&mut self) {
         // SAFETY: the caller of `new` guarantees it.
         unsafe { (self.1)(self.0) }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::alter::{self, Change, alter};
 use super::table::Table;
-use super::{Connect, Done, Exit, Failure, Output, Session, run, said, shown};
+use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, reason_of, run, shown};
 use crate::cli::serve::name_and_value;
 
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub fn execute(options: Options) -> Exit {
 }
 
 impl Of {
-    fn resource(&self) -> Done<ResourceSpecifier<'_>> {
+    fn resource(&self) -> CommandOutcome<ResourceSpecifier<'_>> {
         match self.kind {
             Kind::Topic => Ok(ResourceSpecifier::Topic(&self.name)),
             Kind::Broker => {
@@ -90,7 +90,7 @@ fn get(
     wanted: &[String],
     all: bool,
     out: &mut Output<'_>,
-) -> Done {
+) -> CommandOutcome {
     let mut found = entries(session, of)?;
     all_known(wanted, &found)?;
     found.retain(|entry| {
@@ -109,7 +109,7 @@ fn get(
     Ok(table.print(session.json(), out)?)
 }
 
-fn all_known(names: &[String], known: &[ConfigEntry]) -> Done {
+fn all_known(names: &[String], known: &[ConfigEntry]) -> CommandOutcome {
     match names.iter().find(|name| known.iter().all(|entry| entry.name != **name)) {
         Some(unknown) => Err(Failure::refused(format_args!("there is no setting {}", shown(unknown)))),
         None => Ok(()),
@@ -133,7 +133,7 @@ pub fn is_own(entry: &ConfigEntry) -> bool {
 }
 
 /// All settings of a topic or a broker.
-pub fn entries(session: &Session, of: ResourceSpecifier<'_>) -> Done<Vec<ConfigEntry>> {
+pub fn entries(session: &Session, of: ResourceSpecifier<'_>) -> CommandOutcome<Vec<ConfigEntry>> {
     let admin = session.admin()?;
     let results = session.wait(admin.describe_configs([&of], &session.admin_options()))?;
     match results.into_iter().next() {
@@ -143,11 +143,11 @@ pub fn entries(session: &Session, of: ResourceSpecifier<'_>) -> Done<Vec<ConfigE
                 Failure::refused(format_args!("there is no topic {}", shown(name)))
             }
             ResourceSpecifier::Broker(_) | ResourceSpecifier::Group(_) => {
-                Failure::refused("the broker says nothing of it")
+                Failure::refused("the broker did not return its settings")
             }
         }),
         Some(Ok(resource)) => Ok(resource.entries),
-        Some(Err(code)) => Err(Failure::Refused(said(code))),
+        Some(Err(code)) => Err(Failure::Refused(reason_of(code))),
         None => Err(Failure::refused("the broker did not answer for it")),
     }
 }
@@ -159,7 +159,7 @@ pub fn change(
     set: &[(String, String)],
     unset: &[String],
     out: &mut Output<'_>,
-) -> Done {
+) -> CommandOutcome {
     if set.is_empty() && unset.is_empty() {
         return Err(Failure::Usage("nothing to set or unset".to_owned()));
     }

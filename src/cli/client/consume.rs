@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::group::resolve;
 use super::position::Position;
 use super::{
-    Connect, Done, Exit, Failure, Heard, NamedPartition, Output, Progress, Session, find, partitions_of, run,
-    said, shown,
+    CommandOutcome, Connect, Exit, Failure, LastComplaint, NamedPartition, Output, Progress, Session, find,
+    partitions_of, reason_of, run, shown,
 };
 
 /// The time that the loop waits for records before it checks for other events.
@@ -58,7 +58,7 @@ pub fn execute(options: Options) -> Exit {
     run(&connect, |session, out| consume(session, &options, out))
 }
 
-fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
+fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> CommandOutcome {
     let from = options.from.unwrap_or(Position::Beginning);
     let reset = match (&options.group, from) {
         (None, _) => "error",
@@ -103,11 +103,11 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
 
 fn starts(
     session: &Session,
-    consumer: &BaseConsumer<Heard>,
+    consumer: &BaseConsumer<LastComplaint>,
     options: &Options,
     all: &[NamedPartition],
     from: Position,
-) -> Done<Vec<(NamedPartition, i64)>> {
+) -> CommandOutcome<Vec<(NamedPartition, i64)>> {
     if let Some(missing) =
         options.partitions.iter().find(|wanted| all.iter().all(|(_, partition)| partition != *wanted))
     {
@@ -119,7 +119,12 @@ fn starts(
     resolve(session, consumer, &wanted, from)
 }
 
-fn read(session: &Session, consumer: &BaseConsumer<Heard>, options: &Options, out: &mut Output<'_>) -> Done {
+fn read(
+    session: &Session,
+    consumer: &BaseConsumer<LastComplaint>,
+    options: &Options,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let mut progress = Progress::new("records", options.count, !io::stdout().is_terminal());
     let mut printed: u64 = 0;
     // The newest record of each partition in the output buffer.
@@ -159,7 +164,7 @@ fn read(session: &Session, consumer: &BaseConsumer<Heard>, options: &Options, ou
 }
 
 /// Ignores errors of connections, which librdkafka opens again. All other errors end the command.
-fn tolerate(session: &Session, error: &KafkaError) -> Done {
+fn tolerate(session: &Session, error: &KafkaError) -> CommandOutcome {
     match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::BrokerTransportFailure
@@ -167,23 +172,23 @@ fn tolerate(session: &Session, error: &KafkaError) -> Done {
             | RDKafkaErrorCode::OperationTimedOut
             | RDKafkaErrorCode::Resolve,
         ) => Ok(()),
-        Some(code) => Err(Failure::Refused(said(code))),
+        Some(code) => Err(Failure::Refused(reason_of(code))),
         None => Err(session.failed(error)),
     }
 }
 
 /// Whether all assigned partitions are at their ends.
-fn is_over(consumer: &BaseConsumer<Heard>, at_end: &BTreeSet<i32>) -> bool {
+fn is_over(consumer: &BaseConsumer<LastComplaint>, at_end: &BTreeSet<i32>) -> bool {
     let assigned = consumer.assignment().map(|assigned| assigned.count()).unwrap_or(0);
     assigned > 0 && at_end.len() >= assigned
 }
 
 fn flush(
-    consumer: &BaseConsumer<Heard>,
+    consumer: &BaseConsumer<LastComplaint>,
     options: &Options,
     unstored: &mut BTreeMap<i32, i64>,
     out: &mut Output<'_>,
-) -> Done {
+) -> CommandOutcome {
     out.flush()?;
     let printed = std::mem::take(unstored);
     if options.group.is_some() {
@@ -195,7 +200,12 @@ fn flush(
     Ok(())
 }
 
-fn print(session: &Session, options: &Options, record: &BorrowedMessage<'_>, out: &mut Output<'_>) -> Done {
+fn print(
+    session: &Session,
+    options: &Options,
+    record: &BorrowedMessage<'_>,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     if session.json() {
         writeln!(out, "{}", as_json(record))?;
         return Ok(());

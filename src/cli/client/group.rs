@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::position::{self, Position};
 use super::table::Table;
 use super::{
-    Connect, Done, Exit, Failure, Heard, NamedPartition, Output, Session, find, found, partitions_of, run,
-    shown, topic,
+    CommandOutcome, Connect, Exit, Failure, LastComplaint, NamedPartition, Output, Session, find, found,
+    partitions_of, run, shown, topic,
 };
 use crate::protocol::messages::ConsumerProtocolAssignment;
 use crate::protocol::{Message, Reader};
@@ -65,13 +65,13 @@ pub fn execute(options: Options) -> Exit {
         Command::List => list(session, out),
         Command::Describe { groups } => describe(session, &groups, out),
         Command::Reset { group, topics, partitions, to, dry_run } => {
-            reset(session, &group, &Wanted { topics, partitions }, to, dry_run, out)
+            reset(session, &group, &ResetScope { topics, partitions }, to, dry_run, out)
         }
         Command::Delete { groups } => delete(session, &groups, out),
     })
 }
 
-fn list(session: &Session, out: &mut Output<'_>) -> Done {
+fn list(session: &Session, out: &mut Output<'_>) -> CommandOutcome {
     let consumer = session.consumer(None, &[])?;
     let known = ask(session, &consumer, None)?;
     let mut groups: Vec<_> = known.groups().iter().collect();
@@ -84,7 +84,11 @@ fn list(session: &Session, out: &mut Output<'_>) -> Done {
     Ok(table.print(session.json(), out)?)
 }
 
-fn ask(session: &Session, consumer: &BaseConsumer<Heard>, group: Option<&str>) -> Done<GroupList> {
+fn ask(
+    session: &Session,
+    consumer: &BaseConsumer<LastComplaint>,
+    group: Option<&str>,
+) -> CommandOutcome<GroupList> {
     consumer.fetch_group_list(group, session.timeout()).map_err(|error| {
         let _ = consumer.poll(std::time::Duration::ZERO);
         session.failed(&error)
@@ -99,7 +103,7 @@ struct Owner {
     host: String,
 }
 
-fn describe(session: &Session, groups: &[String], out: &mut Output<'_>) -> Done {
+fn describe(session: &Session, groups: &[String], out: &mut Output<'_>) -> CommandOutcome {
     let mut described = Vec::new();
     for name in groups {
         let consumer = session.consumer(Some(name), &[])?;
@@ -188,9 +192,9 @@ fn assigned(bytes: &[u8]) -> Vec<NamedPartition> {
 /// The committed offsets of these partitions.
 fn committed(
     session: &Session,
-    consumer: &BaseConsumer<Heard>,
+    consumer: &BaseConsumer<LastComplaint>,
     partitions: &[NamedPartition],
-) -> Done<BTreeMap<NamedPartition, i64>> {
+) -> CommandOutcome<BTreeMap<NamedPartition, i64>> {
     if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -204,7 +208,7 @@ fn committed(
     Ok(found.filter_map(|(partition, offset)| Some((partition, offset?))).collect())
 }
 
-struct Wanted {
+struct ResetScope {
     topics: Vec<String>,
     partitions: Vec<i32>,
 }
@@ -212,11 +216,11 @@ struct Wanted {
 fn reset(
     session: &Session,
     group: &str,
-    wanted: &Wanted,
+    wanted: &ResetScope,
     to: Position,
     dry_run: bool,
     out: &mut Output<'_>,
-) -> Done {
+) -> CommandOutcome {
     let consumer = session.consumer(Some(group), &[])?;
     let metadata = session.metadata(&consumer)?;
     let mut partitions = Vec::new();
@@ -260,11 +264,11 @@ fn reset(
 /// The offset of a position in each partition, limited to the range of its log.
 pub fn resolve(
     session: &Session,
-    consumer: &BaseConsumer<Heard>,
+    consumer: &BaseConsumer<LastComplaint>,
     partitions: &[NamedPartition],
     to: Position,
-) -> Done<Vec<(NamedPartition, i64)>> {
-    let ask = |of: Offset| -> Done<BTreeMap<NamedPartition, Option<i64>>> {
+) -> CommandOutcome<Vec<(NamedPartition, i64)>> {
+    let ask = |of: Offset| -> CommandOutcome<BTreeMap<NamedPartition, Option<i64>>> {
         Ok(session.offsets(consumer, partitions, of)?.into_iter().collect())
     };
     let (starts, ends) = (ask(Offset::Beginning)?, ask(Offset::End)?);
@@ -293,7 +297,7 @@ pub fn resolve(
     Ok(resolved)
 }
 
-fn delete(session: &Session, groups: &[String], out: &mut Output<'_>) -> Done {
+fn delete(session: &Session, groups: &[String], out: &mut Output<'_>) -> CommandOutcome {
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();
     let admin = session.admin()?;
     let results = session.wait(admin.delete_groups(&names, &session.admin_options()))?;
@@ -305,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_assignment_is_read_and_what_is_none_says_nothing() {
+    fn an_assignment_is_read_and_other_bytes_have_no_partitions() {
         let bytes = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x05\xff\xff\xff\xff";
         assert_eq!(assigned(bytes), [("t".to_owned(), 0), ("t".to_owned(), 5)]);
         assert!(assigned(b"").is_empty() && assigned(b"\0\0connect").is_empty());

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::access::Settings;
-use super::{Done, Failure, peer, shown};
+use super::{CommandOutcome, Failure, shown};
 use crate::cli::wire::Wire;
 use crate::config::{Mechanism, SecurityProtocol};
 use crate::protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
@@ -35,7 +35,7 @@ const KEY: &str = "ssl.key.location";
 
 impl Entry {
     /// Fails if a setting is about something else.
-    pub fn of(settings: &Settings) -> Done<Entry> {
+    pub fn of(settings: &Settings) -> CommandOutcome<Entry> {
         const KNOWN: [&str; 8] = [
             "security.protocol",
             CA,
@@ -62,7 +62,7 @@ impl Entry {
 }
 
 impl Tls {
-    fn of(settings: &Settings) -> Done<Tls> {
+    fn of(settings: &Settings) -> CommandOutcome<Tls> {
         let shown = match (settings.get(CERTIFICATE), settings.get(KEY)) {
             (None, None) => None,
             (Some(certificate), key) => Some((certificate, key.unwrap_or(certificate))),
@@ -79,15 +79,15 @@ impl Tls {
     }
 
     /// Encrypts a new connection to a broker, which has to have a certificate for the host of this address.
-    pub fn encrypt(&self, wire: Wire, address: &str) -> Done<Wire> {
+    pub fn encrypt(&self, wire: Wire, address: &str) -> CommandOutcome<Wire> {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        wire.encrypt(&self.0, host).map_err(|error| peer::no_answer(address, &error))
+        wire.encrypt(&self.0, host).map_err(|error| Failure::no_answer(address, &error))
     }
 }
 
 impl Login {
-    fn of(settings: &Settings) -> Done<Login> {
+    fn of(settings: &Settings) -> CommandOutcome<Login> {
         let mechanism = settings.get("sasl.mechanism");
         let mechanism = mechanism
             .and_then(Mechanism::named)
@@ -103,17 +103,17 @@ impl Login {
     }
 
     /// Logs in on a new connection.
-    pub fn perform(&self, wire: &mut Wire, address: &str) -> Done {
+    pub fn perform(&self, wire: &mut Wire, address: &str) -> CommandOutcome {
         let refused = |why: &dyn fmt::Display| Failure::refused(format_args!("{address}: {why}"));
         let handshake = SaslHandshakeRequest { mechanism: self.mechanism.to_string() };
-        let answer = wire.call(1, &handshake).map_err(|error| peer::no_answer(address, &error))?;
+        let answer = wire.call(1, &handshake).map_err(|error| Failure::no_answer(address, &error))?;
         if answer.error_code != 0 {
             let offered = shown(&answer.mechanisms.join(", "));
             return Err(refused(&format_args!("the login is refused; it offers {offered}")));
         }
         let mut send = |message: &[u8]| {
             let request = SaslAuthenticateRequest { auth_bytes: message.to_vec().into() };
-            let answer = wire.call(0, &request).map_err(|error| peer::no_answer(address, &error))?;
+            let answer = wire.call(0, &request).map_err(|error| Failure::no_answer(address, &error))?;
             match answer.error_code {
                 0 => Ok(answer.auth_bytes),
                 code => {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 #[cfg(feature = "security")]
 use super::login;
-use super::{Done, Failure, Session, shown};
+use super::{CommandOutcome, Failure, Session, shown};
 use crate::api::error::ErrorCode;
 use crate::cli::wire::Wire;
 use crate::protocol::Request;
@@ -26,8 +26,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn connect(session: &Session, address: &str) -> Done<Peer> {
-        let failed = |error: io::Error| no_answer(address, &error);
+    pub fn connect(session: &Session, address: &str) -> CommandOutcome<Peer> {
+        let failed = |error: io::Error| Failure::no_answer(address, &error);
         let wire = Wire::connect(address, "jackdaw", session.timeout()).map_err(failed)?;
         let mut wire = come_in(session, wire, address)?;
         let answer = wire.call(0, &ApiVersionsRequest::default()).map_err(failed)?;
@@ -36,18 +36,22 @@ impl Peer {
     }
 
     /// Sends a request of the highest of these versions that the broker has.
-    pub fn call<R: Request>(&mut self, versions: RangeInclusive<i16>, request: &R) -> Done<R::Response> {
+    pub fn call<R: Request>(
+        &mut self,
+        versions: RangeInclusive<i16>,
+        request: &R,
+    ) -> CommandOutcome<R::Response> {
         let highest = self.versions.get(&R::KEY).copied().unwrap_or(-1);
         let version = highest.min(*versions.end());
         if !versions.contains(&version) {
             let name = R::NAME;
             return Err(self.refused(&format!("it has no {name} of version {}", versions.start())));
         }
-        self.wire.call(version, request).map_err(|error| no_answer(&self.address, &error))
+        self.wire.call(version, request).map_err(|error| Failure::no_answer(&self.address, &error))
     }
 
     /// Fails if the broker answers with an error.
-    pub fn accept(&self, code: i16) -> Done {
+    pub fn accept(&self, code: i16) -> CommandOutcome {
         if code == 0 {
             return Ok(());
         }
@@ -56,7 +60,7 @@ impl Peer {
     }
 
     /// As [`Peer::accept`], but with the broker's own words if it has any.
-    pub fn accept_with(&self, code: i16, message: Option<String>) -> Done {
+    pub fn accept_with(&self, code: i16, message: Option<String>) -> CommandOutcome {
         match message.filter(|message| code != 0 && !message.is_empty()) {
             Some(message) => Err(self.refused(&shown(&message))),
             None => self.accept(code),
@@ -70,7 +74,7 @@ impl Peer {
 
 /// Encrypts the connection and logs in if the settings ask for it.
 #[cfg(feature = "security")]
-fn come_in(session: &Session, mut wire: Wire, address: &str) -> Done<Wire> {
+fn come_in(session: &Session, mut wire: Wire, address: &str) -> CommandOutcome<Wire> {
     let entry = login::Entry::of(&session.settings)?;
     if let Some(tls) = &entry.tls {
         wire = tls.encrypt(wire, address)?;
@@ -83,19 +87,15 @@ fn come_in(session: &Session, mut wire: Wire, address: &str) -> Done<Wire> {
 
 /// Fails if there are settings for librdkafka, which is not used for this.
 #[cfg(not(feature = "security"))]
-fn come_in(session: &Session, wire: Wire, _: &str) -> Done<Wire> {
+fn come_in(session: &Session, wire: Wire, _: &str) -> CommandOutcome<Wire> {
     match session.settings.binding().next() {
         Some(name) => Err(Failure::Usage(format!("-X {name}: this command does not use librdkafka"))),
         None => Ok(wire),
     }
 }
 
-pub(super) fn no_answer(address: &str, error: &io::Error) -> Failure {
-    Failure::Unavailable(format!("no answer from {address}: {error}"))
-}
-
 /// The first bootstrap broker that answers.
-pub fn bootstrap(session: &Session) -> Done<Peer> {
+pub fn bootstrap(session: &Session) -> CommandOutcome<Peer> {
     let mut failure = Failure::Usage("--bootstrap has no address".to_owned());
     for address in session.connect.bootstrap.split(',').map(str::trim).filter(|one| !one.is_empty()) {
         match Peer::connect(session, address) {
@@ -107,7 +107,7 @@ pub fn bootstrap(session: &Session) -> Done<Peer> {
 }
 
 /// The running brokers: their ids and addresses, ordered by id.
-pub fn brokers(session: &Session) -> Done<BTreeMap<i32, String>> {
+pub fn brokers(session: &Session) -> CommandOutcome<BTreeMap<i32, String>> {
     Ok(addresses(&metadata(session, None)?))
 }
 
@@ -115,7 +115,7 @@ fn addresses(metadata: &MetadataResponse) -> BTreeMap<i32, String> {
     metadata.brokers.iter().map(|broker| (broker.node_id, host_and_port(&broker.host, broker.port))).collect()
 }
 
-fn metadata(session: &Session, topic: Option<&str>) -> Done<MetadataResponse> {
+fn metadata(session: &Session, topic: Option<&str>) -> CommandOutcome<MetadataResponse> {
     let topic = topic
         .map(|name| MetadataRequestTopic { name: Some(name.to_owned()), ..MetadataRequestTopic::default() });
     let request = MetadataRequest {
@@ -127,7 +127,7 @@ fn metadata(session: &Session, topic: Option<&str>) -> Done<MetadataResponse> {
 }
 
 /// The address of the broker that leads a partition.
-pub fn leader(session: &Session, topic: &str, partition: i32) -> Done<String> {
+pub fn leader(session: &Session, topic: &str, partition: i32) -> CommandOutcome<String> {
     let metadata = metadata(session, Some(topic))?;
     let (known, name) = (metadata.topics.first(), shown(topic));
     let known = known.filter(|known| !known.partitions.is_empty());
@@ -139,7 +139,7 @@ pub fn leader(session: &Session, topic: &str, partition: i32) -> Done<String> {
 }
 
 /// The id and the address of the broker that coordinates a transactional id.
-pub fn coordinator(session: &Session, id: &str) -> Done<(i32, String)> {
+pub fn coordinator(session: &Session, id: &str) -> CommandOutcome<(i32, String)> {
     let mut broker = bootstrap(session)?;
     let request = FindCoordinatorRequest {
         key_type: OF_TRANSACTIONS,

@@ -15,7 +15,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use serde_json::json;
 
-use super::{Connect, Done, Exit, Failure, Heard, Output, Progress, Session, run, said, shown};
+use super::{
+    CommandOutcome, Connect, Exit, Failure, LastComplaint, Output, Progress, Session, reason_of, run, shown,
+};
 use crate::cli::serve::name_and_value;
 use crate::types::IgnorePoison;
 
@@ -47,9 +49,9 @@ pub fn execute(options: Options) -> Exit {
     run(&connect, |session, out| produce(session, &options, out))
 }
 
-fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
-    let outcomes = Outcomes { heard: session.heard.clone(), ..Outcomes::default() };
-    let told = outcomes.told.clone();
+fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> CommandOutcome {
+    let outcomes = Outcomes { complaint: session.complaint.clone(), ..Outcomes::default() };
+    let results = outcomes.results.clone();
     let mut settings = session.settings(&[
         ("enable.idempotence", "true"),
         ("compression.codec", &options.compression),
@@ -65,12 +67,12 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
     let mut progress = Progress::new("records", None, true);
     let mut read = 0;
     let mut unread = None;
-    while !session.is_stopped() && !told.is_hopeless() {
+    while !session.is_stopped() && !results.is_hopeless() {
         match lines.recv_timeout(TICK) {
             Ok(Ok(line)) => {
                 read += 1;
                 if let Err(why) = send(&producer, options, &line, read) {
-                    told.missed(read, why);
+                    results.missed(read, why);
                 }
                 producer.poll(Duration::ZERO);
             }
@@ -81,20 +83,20 @@ fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> Done {
             Err(RecvTimeoutError::Timeout) => producer.poll(Duration::ZERO),
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        progress.at(told.written());
+        progress.at(results.written());
     }
     // librdkafka reports a record that is not delivered in time as a failure, so this loop ends.
     while producer.in_flight_count() > 0 {
         producer.poll(TICK);
-        progress.at(told.written());
+        progress.at(results.written());
     }
     progress.end();
 
-    let written = told.written();
+    let written = results.written();
     if session.json() {
         writeln!(out, "{}", json!({ "topic": options.topic, "written": written, "failed": read - written }))?;
     }
-    match told.missing() {
+    match results.missing() {
         missing if missing.is_empty() => unread.map_or(Ok(()), |error| Err(error.into())),
         missing => Err(failure(session, options, &missing, read - written, read)),
     }
@@ -119,7 +121,7 @@ fn failure(session: &Session, options: &Options, missing: &[Missing], lost: u64,
                     is_unavailable = true;
                     format!("no answer from {}", session.connect.bootstrap)
                 }
-                _ => said(*code),
+                _ => reason_of(*code),
             },
         };
         let word = if lines.is_one() { "line" } else { "lines" };
@@ -207,13 +209,13 @@ fn split<'a>(line: &'a [u8], separator: &[u8]) -> Option<(Option<&'a [u8]>, &'a 
 
 #[derive(Default)]
 struct Outcomes {
-    heard: Heard,
-    told: Told,
+    complaint: LastComplaint,
+    results: LineResults,
 }
 
 /// The results of the lines.
 #[derive(Clone, Default)]
-struct Told {
+struct LineResults {
     written: Arc<AtomicU64>,
     missing: Arc<Mutex<Vec<Missing>>>,
 }
@@ -247,7 +249,7 @@ impl Why {
     }
 }
 
-impl Told {
+impl LineResults {
     fn written(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
     }
@@ -319,11 +321,11 @@ impl fmt::Display for Numbers {
 
 impl ClientContext for Outcomes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.heard.log(level, facility, message);
+        self.complaint.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.heard.error(error, reason);
+        self.complaint.error(error, reason);
     }
 }
 
@@ -333,9 +335,9 @@ impl ProducerContext for Outcomes {
     fn delivery(&self, result: &DeliveryResult<'_>, line: Box<u64>) {
         match result {
             Ok(_) => {
-                self.told.written.fetch_add(1, Ordering::SeqCst);
+                self.results.written.fetch_add(1, Ordering::SeqCst);
             }
-            Err((error, _)) => self.told.missed(*line, Why::Failed(code_of(error))),
+            Err((error, _)) => self.results.missed(*line, Why::Failed(code_of(error))),
         }
     }
 }

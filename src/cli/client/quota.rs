@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::peer::bootstrap;
 use super::table::Table;
-use super::{Connect, Done, Exit, Failure, Output, Session, run, shown};
+use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, run, shown};
 use crate::protocol::messages::alter_client_quotas_request::{
     AlterClientQuotasRequest, EntityData, EntryData, OpData,
 };
@@ -108,7 +108,7 @@ pub fn execute(options: Options) -> Exit {
     })
 }
 
-fn list(session: &Session, entity: &Entity, out: &mut Output<'_>) -> Done {
+fn list(session: &Session, entity: &Entity, out: &mut Output<'_>) -> CommandOutcome {
     const EXACT: i8 = 0;
     const DEFAULT: i8 = 1;
     let parts = entity.parts();
@@ -146,7 +146,7 @@ fn alter(
     entity: &Entity,
     ops: impl Iterator<Item = OpData>,
     out: &mut Output<'_>,
-) -> Done {
+) -> CommandOutcome {
     let parts = entity.parts();
     if parts.is_empty() {
         return Err(Failure::Usage("name a user, a client id or an address: see --help".to_owned()));

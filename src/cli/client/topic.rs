@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::table::Table;
 use super::{
-    Connect, Done, Exit, Failure, NamedPartition, Output, Session, config, find, partitions_of, run, said,
-    shown,
+    CommandOutcome, Connect, Exit, Failure, NamedPartition, Output, Session, config, find, partitions_of,
+    reason_of, run, shown,
 };
 use crate::cli::serve::name_and_value;
 
@@ -84,7 +84,7 @@ pub fn execute(options: Options) -> Exit {
     })
 }
 
-fn list(session: &Session, all: bool, out: &mut Output<'_>) -> Done {
+fn list(session: &Session, all: bool, out: &mut Output<'_>) -> CommandOutcome {
     let consumer = session.consumer(None, &[])?;
     let metadata = session.metadata(&consumer)?;
     let mut topics: Vec<_> =
@@ -98,7 +98,7 @@ fn list(session: &Session, all: bool, out: &mut Output<'_>) -> Done {
     Ok(table.print(session.json(), out)?)
 }
 
-fn describe(session: &Session, names: &[String], out: &mut Output<'_>) -> Done {
+fn describe(session: &Session, names: &[String], out: &mut Output<'_>) -> CommandOutcome {
     let consumer = session.consumer(None, &[])?;
     let metadata = session.metadata(&consumer)?;
     let mut described = Vec::new();
@@ -155,7 +155,7 @@ fn create(
     replication_factor: Option<i32>,
     set: &[(String, String)],
     out: &mut Output<'_>,
-) -> Done {
+) -> CommandOutcome {
     // −1 means the broker's default.
     let (partitions, replicas) = (partitions.unwrap_or(-1), replication_factor.unwrap_or(-1));
     let new = |name| {
@@ -168,14 +168,14 @@ fn create(
     each(session, "created", results, out)
 }
 
-fn delete(session: &Session, names: &[String], out: &mut Output<'_>) -> Done {
+fn delete(session: &Session, names: &[String], out: &mut Output<'_>) -> CommandOutcome {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let admin = session.admin()?;
     let results = session.wait(admin.delete_topics(&names, &session.admin_options()))?;
     each(session, "deleted", results, out)
 }
 
-fn partitions(session: &Session, topic: &str, count: u16, out: &mut Output<'_>) -> Done {
+fn partitions(session: &Session, topic: &str, count: u16, out: &mut Output<'_>) -> CommandOutcome {
     let admin = session.admin()?;
     let more = NewPartitions::new(topic, count.into());
     let results = session.wait(admin.create_partitions(&[more], &session.admin_options()))?;
@@ -183,7 +183,12 @@ fn partitions(session: &Session, topic: &str, count: u16, out: &mut Output<'_>) 
 }
 
 /// Prints the result for each, and fails if one was refused.
-pub fn each(session: &Session, done: &str, results: Vec<TopicResult>, out: &mut Output<'_>) -> Done {
+pub fn each(
+    session: &Session,
+    done: &str,
+    results: Vec<TopicResult>,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let mut refused = Vec::new();
     let mut lines = Vec::new();
     for result in results {
@@ -191,7 +196,7 @@ pub fn each(session: &Session, done: &str, results: Vec<TopicResult>, out: &mut 
             Ok(name) if session.json() => lines.push(json!({ "name": name, "result": done })),
             Ok(name) => writeln!(out, "{done} {}", shown(&name))?,
             Err((name, code)) => {
-                let why = said(code);
+                let why = reason_of(code);
                 if session.json() {
                     lines.push(json!({ "name": name, "result": "refused", "error": why }));
                 }

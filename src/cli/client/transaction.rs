@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::peer::{Peer, brokers, coordinator, leader};
 use super::table::Table;
-use super::{Connect, Done, Exit, Failure, Output, Session, position, run, shown};
+use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, position, run, shown};
 use crate::api::error::ErrorCode;
 use crate::kernel::{ProducerAt, STATE_NAMES};
 use crate::protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
@@ -105,7 +105,7 @@ pub fn execute(options: Options) -> Exit {
     })
 }
 
-fn list(session: &Session, filter: &Filter, out: &mut Output<'_>) -> Done {
+fn list(session: &Session, filter: &Filter, out: &mut Output<'_>) -> CommandOutcome {
     let request = filter.request();
     let mut found = Vec::new();
     for (node, address) in brokers(session)? {
@@ -150,7 +150,7 @@ impl Filter {
     }
 }
 
-fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> Done {
+fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> CommandOutcome {
     let now = Clock::machine().now();
     let mut table = Table::new(&[
         "transactional_id",
@@ -195,11 +195,18 @@ fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> Done {
     Ok(table.print(session.json(), out)?)
 }
 
-fn abort(session: &Session, topic: &str, partition: i32, which: &Which, out: &mut Output<'_>) -> Done {
+fn abort(
+    session: &Session,
+    topic: &str,
+    partition: i32,
+    which: &Which,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let address = leader(session, topic, partition)?;
     let mut broker = Peer::connect(session, &address)?;
     let found = find(&mut broker, topic, partition, which)?;
-    let epoch = i16::try_from(found.producer_epoch).map_err(|_| broker.refused("the epoch is no number"))?;
+    let epoch =
+        i16::try_from(found.producer_epoch).map_err(|_| broker.refused("its epoch is not a number"))?;
     let marker = WritableTxnMarker {
         producer_id: found.producer_id,
         producer_epoch: epoch,
@@ -224,7 +231,7 @@ fn abort(session: &Session, topic: &str, partition: i32, which: &Which, out: &mu
 }
 
 /// The producer whose transaction in the partition is meant.
-fn find(broker: &mut Peer, topic: &str, partition: i32, which: &Which) -> Done<ProducerState> {
+fn find(broker: &mut Peer, topic: &str, partition: i32, which: &Which) -> CommandOutcome<ProducerState> {
     let asked = TopicRequest { name: topic.to_owned(), partition_indexes: vec![partition] };
     let answer = broker.call(0..=0, &DescribeProducersRequest { topics: vec![asked] })?;
     let mut partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);

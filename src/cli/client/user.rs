@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::peer::bootstrap;
 use super::table::Table;
-use super::{Connect, Done, Exit, Failure, Output, Session, run, shown};
+use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, run, shown};
 use crate::cli::fail;
 use crate::cli::format::store_users;
 use crate::cli::sources::Sources;
@@ -90,7 +90,7 @@ pub fn execute(options: Options) -> Exit {
     }
 }
 
-fn list(session: &Session, users: Vec<String>, out: &mut Output) -> Done {
+fn list(session: &Session, users: Vec<String>, out: &mut Output) -> CommandOutcome {
     let users = users.into_iter().map(|name| UserName { name }).collect();
     let mut broker = bootstrap(session)?;
     let answer = broker.call(0..=0, &DescribeUserScramCredentialsRequest { users: Some(users) })?;
@@ -111,7 +111,7 @@ fn list(session: &Session, users: Vec<String>, out: &mut Output) -> Done {
     refused
 }
 
-fn add_online(session: &Session, add: &Add) -> Done {
+fn add_online(session: &Session, add: &Add) -> CommandOutcome {
     let (salt, salted) = salted(add)?;
     let upsertion = ScramCredentialUpsertion {
         name: add.user.clone(),
@@ -124,7 +124,7 @@ fn add_online(session: &Session, add: &Add) -> Done {
 }
 
 /// As in Kafka, one request changes one mechanism of a user.
-fn delete(session: &Session, user: &str, mechanism: Option<ScramHash>) -> Done {
+fn delete(session: &Session, user: &str, mechanism: Option<ScramHash>) -> CommandOutcome {
     let mechanisms = match mechanism {
         Some(hash) => vec![hash.number()],
         None => mechanisms_of(session, user)?,
@@ -139,7 +139,7 @@ fn delete(session: &Session, user: &str, mechanism: Option<ScramHash>) -> Done {
     Ok(())
 }
 
-fn mechanisms_of(session: &Session, user: &str) -> Done<Vec<i8>> {
+fn mechanisms_of(session: &Session, user: &str) -> CommandOutcome<Vec<i8>> {
     let mut broker = bootstrap(session)?;
     let users = Some(vec![UserName { name: user.to_owned() }]);
     let answer = broker.call(0..=0, &DescribeUserScramCredentialsRequest { users })?;
@@ -150,7 +150,7 @@ fn mechanisms_of(session: &Session, user: &str) -> Done<Vec<i8>> {
     Ok(result.credential_infos.iter().map(|info| info.mechanism).collect())
 }
 
-fn alter(session: &Session, request: AlterUserScramCredentialsRequest) -> Done {
+fn alter(session: &Session, request: AlterUserScramCredentialsRequest) -> CommandOutcome {
     let mut broker = bootstrap(session)?;
     let answer = broker.call(0..=0, &request)?;
     let mut results = answer.results.into_iter();
@@ -158,14 +158,14 @@ fn alter(session: &Session, request: AlterUserScramCredentialsRequest) -> Done {
 }
 
 /// A new salt, and the salted password.
-fn salted(add: &Add) -> Done<([u8; 32], Vec<u8>)> {
+fn salted(add: &Add) -> CommandOutcome<([u8; 32], Vec<u8>)> {
     let password = password(add.password_file.as_deref())?;
     let salt = time::random_bytes();
     let iterations = u32::try_from(add.iterations).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     Ok((salt, scram::salted_password(add.mechanism, &password, &salt, iterations)))
 }
 
-fn password(file: Option<&Path>) -> Done<String> {
+fn password(file: Option<&Path>) -> CommandOutcome<String> {
     let text = match file {
         Some(path) => std::fs::read_to_string(path)?,
         None => {

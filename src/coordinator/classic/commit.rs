@@ -19,7 +19,7 @@ pub(super) fn decide(step: &mut Step, request: GroupRequest<Commit>) {
     if matches!(step.hard.phase(), Phase::Stable | Phase::PreparingRebalance) {
         step.renew_session(&commit.who.member);
     }
-    let Accepted { outcomes, offsets, grown } = accept(step, commit, Some(step.view.offsets()));
+    let AcceptedOffsets { outcomes, offsets, grown } = accept(step, commit, Some(step.view.offsets()));
     if !offsets.is_empty() {
         step.change_offsets(OffsetChange::Committed(offsets), grown);
     }
@@ -32,7 +32,7 @@ pub(super) fn check_staged(step: &mut Step, request: GroupRequest<StagedCommit>)
     let answer = may_stage(step, &commit).map(|()| {
         let after = step.hard.version();
         // A staged offset replaces nothing before its transaction ends.
-        let Accepted { outcomes, offsets, .. } = accept(step, commit, None);
+        let AcceptedOffsets { outcomes, offsets, .. } = accept(step, commit, None);
         // A group is created by its coordinator, which counts it.
         if !step.hard.exists() && !offsets.is_empty() {
             step.change_offsets(OffsetChange::Committed(Vec::new()), 0);
@@ -43,7 +43,7 @@ pub(super) fn check_staged(step: &mut Step, request: GroupRequest<StagedCommit>)
 }
 
 /// The offsets of a commit that can be stored.
-struct Accepted {
+struct AcceptedOffsets {
     outcomes: Each,
     offsets: Vec<(TopicPartition, CommittedOffset)>,
     /// The memory by which the group's offsets grow.
@@ -51,7 +51,7 @@ struct Accepted {
 }
 
 /// `replaced` are the offsets that the new ones replace.
-fn accept(step: &Step, commit: Commit, replaced: Option<&Offsets>) -> Accepted {
+fn accept(step: &Step, commit: Commit, replaced: Option<&Offsets>) -> AcceptedOffsets {
     let now = step.view.now();
     let expires_at = commit.retention.map(|retention| {
         Timestamp(now.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
@@ -68,7 +68,7 @@ fn accept(step: &Step, commit: Commit, replaced: Option<&Offsets>) -> Accepted {
             offsets.insert(partition, committed);
         }
     }
-    Accepted { outcomes, offsets: offsets.into_iter().collect(), grown }
+    AcceptedOffsets { outcomes, offsets: offsets.into_iter().collect(), grown }
 }
 
 fn check(step: &Step, commit: &Commit) -> Result<(), GroupError> {

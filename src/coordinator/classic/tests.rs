@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Soft;
-use crate::coordinator::group::made::Made;
+use crate::coordinator::group::made::MadeTopics;
 use crate::coordinator::group::*;
 use crate::coordinator::machine::{Machine, Occasion};
-use crate::coordinator::reply::{Awaited, Reply};
+use crate::coordinator::reply::{AwaitedAnswer, Reply};
 use crate::coordinator::{GroupStore, Now, Settled};
 use crate::kernel::group::{Change, Generation, GroupRecord, KeptGroup, MemberId, Opaque};
 use crate::kernel::offsets::Offsets;
@@ -35,8 +35,8 @@ struct Play {
     replayed: KeptGroup,
     now: Duration,
     callers: u64,
-    joining: BTreeMap<Caller, Awaited<Result<Joined, JoinRefusal>>>,
-    syncing: BTreeMap<Caller, Awaited<Result<Synced, GroupError>>>,
+    joining: BTreeMap<Caller, AwaitedAnswer<Result<Joined, JoinRefusal>>>,
+    syncing: BTreeMap<Caller, AwaitedAnswer<Result<Synced, GroupError>>>,
     /// The answers to JoinGroup and SyncGroup that nobody has looked at.
     answers: BTreeMap<Caller, Answer>,
     room: usize,
@@ -113,7 +113,7 @@ impl Play {
         awaited.try_recv().expect("an answer").answer
     }
 
-    fn call<A: Send + 'static>(&mut self) -> (Caller, Reply<A>, Awaited<A>) {
+    fn call<A: Send + 'static>(&mut self) -> (Caller, Reply<A>, AwaitedAnswer<A>) {
         self.callers += 1;
         let (reply, awaited) = Reply::pair(self.callers);
         (Caller(self.callers), reply, awaited)
@@ -304,7 +304,7 @@ impl GroupStore for Published {
 
     fn seen(&self) -> Arc<dyn Seen> {
         let topics = self.topics.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
-        Arc::new(Made { topics, ..Made::default() })
+        Arc::new(MadeTopics { topics, ..MadeTopics::default() })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::storage::groups::{Seen, SeenTopic};
 use crate::types::TopicId;
 
 #[derive(Default)]
-pub struct Made {
+pub struct MadeTopics {
     /// Each has one partition.
     pub topics: BTreeMap<TopicId, String>,
     /// The settings of every group.
@@ -15,7 +15,7 @@ pub struct Made {
     pub broker: BrokerSettings,
 }
 
-impl Seen for Made {
+impl Seen for MadeTopics {
     fn version(&self) -> u64 {
         0
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::coordinator::group::made::Made;
+use crate::coordinator::group::made::MadeTopics;
 use crate::coordinator::group::{Identity, OffsetToCommit};
 use crate::coordinator::{NotStored, Now, Settled, Settler};
 use crate::kernel;
@@ -83,7 +83,11 @@ impl GroupStore for Memory {
 
     fn seen(&self) -> Arc<dyn Seen> {
         let settings = self.settings.lock().unwrap().clone();
-        Arc::new(Made { topics: BTreeMap::from([(TOPIC, "t".to_owned())]), settings, ..Made::default() })
+        Arc::new(MadeTopics {
+            topics: BTreeMap::from([(TOPIC, "t".to_owned())]),
+            settings,
+            ..MadeTopics::default()
+        })
     }
 }
 
@@ -229,7 +233,7 @@ fn offset_of(stage: &Stage, group: &str) -> Option<i64> {
 }
 
 #[test]
-fn nothing_is_said_before_it_is_durable() {
+fn nothing_is_answered_before_it_is_durable() {
     let stage = Stage::new(rules());
     stage.store.hold();
     let mut commits = pin!(stage.groups.commit("g", commit(5)));
@@ -268,7 +272,7 @@ fn the_end_of_a_group_is_not_answered_before_it_is_durable() {
 }
 
 #[test]
-fn w19_what_was_asked_first_takes_effect_first_however_late_it_is_awaited() {
+fn w19_the_first_request_takes_effect_first_however_late_it_is_awaited() {
     let stage = Stage::new(rules());
     let first = stage.groups.commit("g", commit(1));
     let second = stage.groups.commit("g", commit(2));
@@ -393,7 +397,7 @@ fn groups_do_not_disturb_each_other() {
 }
 
 #[test]
-fn c9_what_was_answered_is_there_after_a_restart() {
+fn c9_answered_commits_are_there_after_a_restart() {
     let stage = Stage::new(rules());
     let member = stage.with_member("g");
     now(stage.groups.commit("simple", commit(5))).unwrap();

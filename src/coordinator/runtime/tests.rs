@@ -70,7 +70,7 @@ impl Locks {
 impl Machine for Locks {
     type Key = Key;
     type Name = Key;
-    type Kept = Acknowledged;
+    type KernelState = Acknowledged;
     type Fence = LeaderEpoch;
     type View<'a> = ();
     type Command = Command;

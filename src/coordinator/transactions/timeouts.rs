@@ -13,11 +13,11 @@ use crate::types::{ProducerId, Timestamp, TopicPartition};
 pub(super) struct Timeouts {
     /// The journal's last entry at the start, and its time.
     resumed: (u64, Timestamp),
-    seen: HashMap<(ProducerId, u64), Seen>,
+    seen: HashMap<(ProducerId, u64), FirstSight>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct FirstSight {
     at: Duration,
     /// The time for which it had been open by then.
     before: Duration,
@@ -59,7 +59,7 @@ impl Timeouts {
             let Some(open) = transaction.ongoing() else { continue };
             let key = (transaction.producer.id, open.began);
             let started = transaction.started.unwrap_or(time);
-            let first = before.get(&key).copied().unwrap_or_else(|| Seen {
+            let first = before.get(&key).copied().unwrap_or_else(|| FirstSight {
                 at: now,
                 before: self.before_first_sight(open.began, started, time, rules.timeout_check),
                 is_overdue: false,
@@ -75,7 +75,7 @@ impl Timeouts {
                 let id = Arc::clone(id);
                 overdue.push(Overdue { id, producer, began, open_for, two_phase, held_back, is_news });
             }
-            self.seen.insert(key, Seen { is_overdue, ..first });
+            self.seen.insert(key, FirstSight { is_overdue, ..first });
         }
         overdue
     }

@@ -30,7 +30,7 @@ impl Journal {
     }
 
     /// Stores an entry of the author with one command.
-    fn says(&mut self, author: u64, command: Command) -> Result<Applied, Refusal> {
+    fn submit(&mut self, author: u64, command: Command) -> Result<Applied, Refusal> {
         let entry = entry(&self.shard, author, &[command]);
         self.store(&entry).unwrap().pop().unwrap()
     }
@@ -38,7 +38,7 @@ impl Journal {
     /// Registers the broker and returns its incarnation.
     fn register(&mut self, node: NodeId) -> u64 {
         let register = registration(&self.shard, node);
-        match self.says(0, register) {
+        match self.submit(0, register) {
             Ok(Applied::Registered { incarnation, .. }) => incarnation,
             other => panic!("{other:?}"),
         }
@@ -79,7 +79,7 @@ fn a_broker_writes_under_the_position_of_its_registration() {
     assert_eq!(journal.store(&stranger), Err(Passed::Fenced));
     let one = journal.register(ONE);
     assert_eq!((one, journal.shard.running()), (2, &[ONE][..]));
-    assert!(journal.says(one, Command::NewProducer).is_ok());
+    assert!(journal.submit(one, Command::NewProducer).is_ok());
     assert_eq!(journal.register(TWO), 4);
     assert_eq!(journal.shard.running(), [ONE, TWO]);
 }
@@ -109,14 +109,14 @@ fn entries_of_several_authors_follow_each_other_and_a_late_copy_of_one_changes_n
     let (one, two) = (journal.register(ONE), journal.register(TWO));
     let first = entry(&journal.shard, one, &[Command::NewProducer]);
     assert!(journal.store(&first).is_ok());
-    assert!(journal.says(two, Command::NewProducer).is_ok());
+    assert!(journal.submit(two, Command::NewProducer).is_ok());
     let second = entry(&journal.shard, one, &[Command::NewProducer]);
     let (mut header, commands) = Header::split(&second).unwrap();
     header.sequence += 1;
     let third = [&header.encode()[..], commands].concat();
     assert_eq!(journal.store(&third), Err(Passed::Gap));
     assert!(journal.store(&second).is_ok());
-    assert!(journal.says(two, Command::NewProducer).is_ok());
+    assert!(journal.submit(two, Command::NewProducer).is_ok());
     let before = journal.shard.clone();
     for late in [&first, &second] {
         assert_eq!(journal.store(late), Err(Passed::Repeated));
@@ -137,10 +137,10 @@ fn a_late_copy_of_a_registration_fences_no_broker() {
     journal.clock += 2_000;
     assert_eq!(journal.store(&early), refused(Refusal::OtherIncarnation));
     let gone = journal.gone(ONE);
-    assert!(journal.says(one, Command::NewProducer).is_ok());
+    assert!(journal.submit(one, Command::NewProducer).is_ok());
     journal.clock += 6_000;
     let two = journal.register(TWO);
-    assert_eq!(journal.says(two, gone), Err(Refusal::BrokerRuns));
+    assert_eq!(journal.submit(two, gone), Err(Refusal::BrokerRuns));
 }
 
 #[test]
@@ -162,17 +162,17 @@ fn a_broker_that_writes_is_not_replaced_by_another_process_with_its_id() {
     let mut journal = Journal::new();
     let first = journal.register(ONE);
     journal.clock += 1_000;
-    assert!(journal.says(first, Command::NewProducer).is_ok());
+    assert!(journal.submit(first, Command::NewProducer).is_ok());
     for waited in [0, 1_499] {
         let second = registration(&journal.shard, ONE);
         journal.clock += waited;
-        assert_eq!(journal.says(0, second), Err(Refusal::BrokerRuns));
+        assert_eq!(journal.submit(0, second), Err(Refusal::BrokerRuns));
     }
     journal.clock += 1;
     let second = journal.register(ONE);
     let zombie = entry(&journal.shard, first, &[Command::NewProducer]);
     assert_eq!(journal.store(&zombie), Err(Passed::Fenced));
-    assert!(journal.says(second, Command::NewProducer).is_ok());
+    assert!(journal.submit(second, Command::NewProducer).is_ok());
 }
 
 #[test]
@@ -188,17 +188,17 @@ fn a_silent_broker_is_declared_gone_but_not_if_it_wrote_an_entry_in_between() {
     let mut journal = Journal::new();
     let (one, two) = (journal.register(ONE), journal.register(TWO));
     let early = journal.gone(ONE);
-    assert!(journal.says(one, Command::NewProducer).is_ok());
-    assert_eq!(journal.says(two, early), Err(Refusal::BrokerRuns));
+    assert!(journal.submit(one, Command::NewProducer).is_ok());
+    assert_eq!(journal.submit(two, early), Err(Refusal::BrokerRuns));
     let decided = journal.gone(ONE);
-    assert_eq!(journal.says(two, decided.clone()), Ok(Applied::BrokerGone { node: ONE }));
+    assert_eq!(journal.submit(two, decided.clone()), Ok(Applied::BrokerGone { node: ONE }));
     assert_eq!(journal.shard.running(), [TWO]);
     let zombie = entry(&journal.shard, one, &[Command::NewProducer]);
     assert_eq!(journal.store(&zombie), Err(Passed::Fenced));
-    assert_eq!(journal.says(two, decided.clone()), Err(Refusal::OtherIncarnation), "it is gone already");
+    assert_eq!(journal.submit(two, decided.clone()), Err(Refusal::OtherIncarnation), "it is gone already");
     let again = journal.register(ONE);
-    assert_eq!(journal.says(two, decided), Err(Refusal::OtherIncarnation), "it came back");
-    assert!(journal.says(again, Command::NewProducer).is_ok());
+    assert_eq!(journal.submit(two, decided), Err(Refusal::OtherIncarnation), "it came back");
+    assert!(journal.submit(again, Command::NewProducer).is_ok());
 }
 
 #[test]
@@ -208,11 +208,11 @@ fn no_broker_is_declared_gone_for_five_seconds_after_the_journal_stood_still() {
     journal.clock += 1_001;
     for _ in 0..10 {
         let gone = journal.gone(ONE);
-        assert_eq!(journal.says(two, gone), Err(Refusal::BrokerRuns));
+        assert_eq!(journal.submit(two, gone), Err(Refusal::BrokerRuns));
         journal.clock += 500;
     }
     let gone = journal.gone(ONE);
-    assert_eq!(journal.says(two, gone), Ok(Applied::BrokerGone { node: ONE }));
+    assert_eq!(journal.submit(two, gone), Ok(Applied::BrokerGone { node: ONE }));
 }
 
 /// The last running broker tries to declare the other one gone with each of its entries.
@@ -226,7 +226,7 @@ fn a_broker_is_declared_gone_only_if_the_last_one_writes_at_least_once_a_second(
         for _ in 0..100 {
             journal.clock += interval;
             let gone = journal.gone(ONE);
-            is_gone |= journal.says(two, gone).is_ok();
+            is_gone |= journal.submit(two, gone).is_ok();
         }
         assert_eq!(is_gone, expected, "an entry every {interval} ms");
     }
@@ -247,15 +247,15 @@ fn any_running_replica_leads_and_if_none_runs_another_broker_leads_until_one_is_
     let three = journal.register(NodeId(3));
     let replicas = vec![vec![ONE, TWO], vec![ONE], vec![TWO, ONE]];
     let (name, overrides) = ("orders".to_owned(), BTreeMap::new());
-    journal.says(two, Command::CreateTopic(CreateTopic { id: TOPIC, name, overrides, replicas })).unwrap();
+    journal.submit(two, Command::CreateTopic(CreateTopic { id: TOPIC, name, overrides, replicas })).unwrap();
     let gone = journal.gone(ONE);
-    journal.says(two, gone).unwrap();
+    journal.submit(two, gone).unwrap();
     assert_eq!(shown(&journal.shard, 0), (Some(TWO), vec![TWO], 1));
     let guest = shown(&journal.shard, 1).0.unwrap();
     assert_eq!(shown(&journal.shard, 1), (Some(guest), vec![guest], 1));
     assert_eq!(shown(&journal.shard, 2), (Some(TWO), vec![TWO], 0));
     let gone = journal.gone(TWO);
-    journal.says(three, gone).unwrap();
+    journal.submit(three, gone).unwrap();
     for index in 0..3 {
         assert_eq!(shown(&journal.shard, index).0, Some(NodeId(3)));
     }
@@ -289,7 +289,7 @@ fn partitions_without_a_running_replica_are_spread_over_all_brokers() {
 fn with_broker() -> (Journal, u64) {
     let mut journal = Journal::new();
     let one = journal.register(ONE);
-    journal.says(one, create(TOPIC, "orders", 2)).unwrap();
+    journal.submit(one, create(TOPIC, "orders", 2)).unwrap();
     (journal, one)
 }
 
@@ -352,7 +352,7 @@ fn a_batch_must_be_within_the_data_of_its_entry() {
 #[test]
 fn files_and_shared_bytes_do_not_mix() {
     let (mut journal, one) = with_broker();
-    assert_eq!(journal.says(one, Command::Commit(batch(1))), Err(Refusal::Malformed));
+    assert_eq!(journal.submit(one, Command::Commit(batch(1))), Err(Refusal::Malformed));
     let two = entry(&journal.shard, one, &[inline(0, 0), inline(0, 500), inline(1, 100)]);
     journal.store(&two).unwrap();
     let there = journal.shard.partition(TOPIC, 0).unwrap().extents().to_vec();
@@ -372,12 +372,12 @@ fn files_and_shared_bytes_do_not_mix() {
         mix: mix_of(&there[..1]),
         outputs: vec![anew],
     };
-    assert_eq!(journal.says(one, Command::ReplaceExtents(replace)), Err(Refusal::Malformed));
+    assert_eq!(journal.submit(one, Command::ReplaceExtents(replace)), Err(Refusal::Malformed));
     let segment = there[0].id();
     let again = StoreAgain { topic: TOPIC, partition: 0, segment, at: 0, bytes: 100 };
-    assert_eq!(journal.says(one, Command::StoreAgain(again)), Err(Refusal::OtherExtents));
+    assert_eq!(journal.submit(one, Command::StoreAgain(again)), Err(Refusal::OtherExtents));
     let set = Command::SetBrokers { running: vec![TWO], election: Election::default() };
-    assert_eq!(journal.says(one, set), Err(Refusal::Malformed), "brokers register");
+    assert_eq!(journal.submit(one, set), Err(Refusal::Malformed), "brokers register");
     assert!(!journal.shard.is_in_files());
 
     let mut files = with_topic();

@@ -71,7 +71,7 @@ fn where_a_broker_stops_the_next_in_step_leads_in_a_new_epoch_and_only_there() {
 }
 
 #[test]
-fn nobody_leads_until_one_that_was_in_step_comes_back() {
+fn a_partition_has_no_leader_until_an_in_sync_replica_comes_back() {
     let mut shard = with_replicas(&[&[1, 2]]);
     runs(&mut shard, &[2, 3]);
     runs(&mut shard, &[3]);
@@ -338,7 +338,7 @@ fn state_of(shard: &Shard) -> String {
 }
 
 #[test]
-fn an_unclean_election_that_is_asked_for_lets_any_replica_lead_that_runs_where_nobody_does() {
+fn a_requested_unclean_election_lets_any_running_replica_lead_a_partition_without_a_leader() {
     let mut shard = with_replicas(&[&[1, 2]]);
     let elect = Command::ElectUnclean { topic: TOPIC, partition: 0 };
     assert_eq!(shard.apply(at(1), &elect), Ok(Applied::LeaderElected { topic: TOPIC, moved: false }));
@@ -444,7 +444,7 @@ fn new_partitions_are_empty_and_stand_behind_the_last() {
 }
 
 #[test]
-fn settings_are_merged_so_that_two_who_alter_both_count() {
+fn settings_are_merged_so_that_two_alterations_both_count() {
     let mut shard = with_replicas(&[&[1]]);
     let changes = |name: &str, value: Option<&str>| BTreeMap::from([(name.into(), value.map(Into::into))]);
     for (name, value) in [("a", Some("1")), ("b", Some("2")), ("a", None), ("c", None)] {

@@ -87,7 +87,7 @@ fn no_producer_is_forgotten_while_the_clock_is_not_trusted() {
 }
 
 #[test]
-fn who_wrote_while_the_clock_was_far_ahead_is_forgotten_in_time_once_it_is_right() {
+fn producers_that_wrote_while_the_clock_was_far_ahead_are_forgotten_in_time_once_it_is_right() {
     const IN_2100: i64 = 4_102_444_800;
     let mut shard = with_memory_for(2);
     write_in_doubt(&mut shard, IN_2100, 7, 0, 0).unwrap();
@@ -100,7 +100,7 @@ fn who_wrote_while_the_clock_was_far_ahead_is_forgotten_in_time_once_it_is_right
 }
 
 #[test]
-fn a_clock_that_went_back_makes_nobody_old() {
+fn a_clock_that_went_back_makes_no_producer_old() {
     let mut shard = with_memory_for(1);
     write(&mut shard, 60 * MINUTE, 7, 0, 0).unwrap();
     assert_eq!(write(&mut shard, 0, 8, 0, 0), Err(Refusal::TooManyProducers));
@@ -132,7 +132,7 @@ fn a_smaller_bound_forgets_those_that_are_old_enough_at_once() {
 
 /// Producers that write, retry and start anew, compared with a list of all their writes.
 #[test]
-fn p4_who_wrote_within_15_minutes_is_remembered_and_no_retry_of_it_is_stored_twice() {
+fn p4_a_producer_that_wrote_within_15_minutes_is_remembered_and_no_retry_of_it_is_stored_twice() {
     for seed in 0..100 {
         let mut random = Random(seed);
         let most = 1 + random.below(6);

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::EncodeGaugeValue;
 
 use super::super::family::{Family, Rows};
-use super::super::look::{Look, Standing, TopicSum};
+use super::super::look::{GroupLag, Look, TopicSum};
 use super::kafka::{is_under_replicated, of_partitions};
 use super::{GROUP, GROUP_PARTITION, GROUP_TOPIC, PARTITION, TOPIC, gauge};
 
@@ -79,7 +79,7 @@ pub const FAMILIES: &[Family] = &[
 pub(super) fn of_standings<V: EncodeGaugeValue>(
     look: &Look,
     rows: &mut Rows<'_>,
-    value: fn(&Standing) -> Option<V>,
+    value: fn(&GroupLag) -> Option<V>,
 ) -> fmt::Result {
     for group in &look.groups {
         for standing in &group.partitions {

@@ -232,10 +232,10 @@ fn naive(
         (one, ..) => one.0 == operation as i8,
     };
     let of_client: Vec<_> = of_resource.iter().filter(is_of_client).filter(|one| covers(one)).collect();
-    let says = |permission| of_client.iter().any(|one| one.permission == permission);
+    let has = |permission| of_client.iter().any(|one| one.permission == permission);
     match () {
         () if of_resource.is_empty() => Verdict::NoAcl,
-        () if says(Permission::ALLOW) && !says(Permission::DENY) => Verdict::Allowed,
+        () if has(Permission::ALLOW) && !has(Permission::DENY) => Verdict::Allowed,
         () => Verdict::Denied,
     }
 }

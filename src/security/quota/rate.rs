@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_does_not_count() {
+    fn a_use_that_is_taken_back_does_not_count() {
         let mut rate = Rate::default();
         assert_eq!(held(&mut rate, 150_000.0, 0), 5_000);
         rate.add(-150_000.0, at(0), KAFKAS);

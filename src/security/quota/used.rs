@@ -16,31 +16,32 @@ pub trait IdleMeter: Default {
 
 /// A meter for each client. A client without a meter has used nothing.
 #[derive(Debug)]
-pub struct Used<K, M> {
+pub struct Meters<K, M> {
     most: usize,
-    meters: HashMap<K, Metered<M>>,
+    meters: HashMap<K, ClientMeter<M>>,
 }
 
 #[derive(Debug)]
-struct Metered<M> {
+struct ClientMeter<M> {
     meter: M,
     last: Duration,
 }
 
-impl<K, M> Default for Used<K, M> {
-    fn default() -> Used<K, M> {
-        Used { most: MOST_METERS, meters: HashMap::new() }
+impl<K, M> Default for Meters<K, M> {
+    fn default() -> Meters<K, M> {
+        Meters { most: MOST_METERS, meters: HashMap::new() }
     }
 }
 
-impl<K: Hash + Eq, M: IdleMeter> Used<K, M> {
+impl<K: Hash + Eq, M: IdleMeter> Meters<K, M> {
     /// The meter of a client. If there are too many, idle ones are forgotten, or else those of the clients that used
     /// nothing for the longest.
     pub fn meter(&mut self, client: K, now: Duration, windows: Windows) -> &mut M {
         if self.meters.len() >= self.most && !self.meters.contains_key(&client) {
             self.make_room(now, windows);
         }
-        let metered = self.meters.entry(client).or_insert_with(|| Metered { meter: M::default(), last: now });
+        let metered =
+            self.meters.entry(client).or_insert_with(|| ClientMeter { meter: M::default(), last: now });
         metered.last = now;
         &mut metered.meter
     }
@@ -75,13 +76,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn uses(used: &mut Used<u32, Rate>, client: u32, now: Duration) -> Duration {
+    fn uses(used: &mut Meters<u32, Rate>, client: u32, now: Duration) -> Duration {
         used.meter(client, now, WINDOWS).use_up(20.0, 1.0, now, WINDOWS)
     }
 
     /// One client in each second, from 0 on.
-    fn eight() -> Used<u32, Rate> {
-        let mut used = Used { most: 8, ..Used::default() };
+    fn eight() -> Meters<u32, Rate> {
+        let mut used = Meters { most: 8, ..Meters::default() };
         for client in 0..8 {
             uses(&mut used, client, SECOND * client);
         }

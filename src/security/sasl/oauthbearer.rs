@@ -1,7 +1,7 @@
 //! OAUTHBEARER (RFC 7628): the client sends a token. A bad token is answered with a status; the client acknowledges it
 //! with one byte, and only then the login has failed.
 
-use super::{BadToken, Facts, Refused, Step};
+use super::{BadToken, Facts, LoginFailure, Step};
 
 /// The end of each pair in the message, and the acknowledgement of a client.
 const END: u8 = 1;
@@ -25,18 +25,20 @@ struct FirstMessage<'a> {
 }
 
 impl OauthBearer {
-    pub(super) fn step(&mut self, message: &[u8], facts: &Facts<'_>) -> Result<Step, Refused> {
+    pub(super) fn step(&mut self, message: &[u8], facts: &Facts<'_>) -> Result<Step, LoginFailure> {
         if let Some(bad) = self.refused.take()
             && message == [END]
         {
-            return Err(Refused::Token(bad));
+            return Err(LoginFailure::Token(bad));
         }
         // As in Kafka, a good token may follow a bad one. Kafka takes as many bad ones as the client sends.
         if self.bad_tokens == MOST_BAD_TOKENS {
-            return Err(Refused::Credentials);
+            return Err(LoginFailure::Credentials);
         }
-        let first =
-            std::str::from_utf8(message).ok().and_then(FirstMessage::parse).ok_or(Refused::Credentials)?;
+        let first = std::str::from_utf8(message)
+            .ok()
+            .and_then(FirstMessage::parse)
+            .ok_or(LoginFailure::Credentials)?;
         let login = match (facts.bearer)(first.token) {
             Ok(login) => login,
             Err(bad) => {
@@ -47,7 +49,7 @@ impl OauthBearer {
             }
         };
         if !first.authorization_id.is_empty() && first.authorization_id != login.user {
-            return Err(Refused::Because(format!(
+            return Err(LoginFailure::Because(format!(
                 "Authentication failed: Client requested an authorization id ({}) that is different from the token's \
                  principal name ({})",
                 first.authorization_id, login.user
@@ -117,7 +119,7 @@ mod tests {
     }
 
     /// The outcomes of messages in one login.
-    fn steps(messages: &[&[u8]]) -> Vec<Result<Step, Refused>> {
+    fn steps(messages: &[&[u8]]) -> Vec<Result<Step, LoginFailure>> {
         let users = BTreeMap::new();
         let facts = Facts {
             plain_users: &users,
@@ -152,11 +154,11 @@ mod tests {
         let answered = Step::BadToken { bytes: answer, bad: bad.clone() };
         let bytes = b"n,,\x01auth=Bearer bad\x01\x01";
         let outcomes = steps(&[bytes, b"\x01", b"\x01"]);
-        assert_eq!(outcomes, [Ok(answered), Err(Refused::Token(bad)), Err(Refused::Credentials)]);
+        assert_eq!(outcomes, [Ok(answered), Err(LoginFailure::Token(bad)), Err(LoginFailure::Credentials)]);
         let after = &steps(&[bytes, b"n,,\x01auth=Bearer good\x01\x01"])[1];
         assert!(matches!(after, Ok(Step::Done { .. })), "a good token in its place: {after:?}");
         let guesses = steps(&[bytes, bytes, bytes]);
-        assert!(matches!(guesses[..], [Ok(_), Ok(_), Err(Refused::Credentials)]), "{guesses:?}");
+        assert!(matches!(guesses[..], [Ok(_), Ok(_), Err(LoginFailure::Credentials)]), "{guesses:?}");
     }
 
     #[test]
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn a_client_may_not_act_as_another_user_than_that_of_its_token() {
         let outcomes = steps(&[b"n,a=ben,\x01auth=Bearer good\x01\x01"]);
-        let Err(Refused::Because(why)) = &outcomes[0] else { panic!("{outcomes:?}") };
+        let Err(LoginFailure::Because(why)) = &outcomes[0] else { panic!("{outcomes:?}") };
         assert_eq!(
             why,
             "Authentication failed: Client requested an authorization id (ben) that is different from the token's \

@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use super::{Refused, Step, is_same};
+use super::{LoginFailure, Step, is_same};
 use crate::types::Secret;
 
-pub(super) fn login(message: &[u8], users: &BTreeMap<String, Secret>) -> Result<Step, Refused> {
+pub(super) fn login(message: &[u8], users: &BTreeMap<String, Secret>) -> Result<Step, LoginFailure> {
     let text = String::from_utf8_lossy(message);
     let tokens: Vec<&str> = text.splitn(4, '\0').collect();
     let [authorization_id, user, password] = tokens[..] else {
         let why = format!("Invalid SASL/PLAIN response: expected 3 tokens, got {}", tokens.len());
-        return Err(Refused::Because(why));
+        return Err(LoginFailure::Because(why));
     };
     if user.is_empty() {
-        return Err(Refused::because("Authentication failed: username not specified"));
+        return Err(LoginFailure::because("Authentication failed: username not specified"));
     }
     if password.is_empty() {
-        return Err(Refused::because("Authentication failed: password not specified"));
+        return Err(LoginFailure::because("Authentication failed: password not specified"));
     }
     // An unknown user takes as long as a wrong password.
     let nothing = Secret::default();
     let expected = users.get(user).unwrap_or(&nothing);
     if !is_same(expected.bytes(), password.as_bytes()) {
-        return Err(Refused::because("Authentication failed: Invalid username or password"));
+        return Err(LoginFailure::because("Authentication failed: Invalid username or password"));
     }
     if !authorization_id.is_empty() && authorization_id != user {
-        return Err(Refused::because(super::OTHER_USER));
+        return Err(LoginFailure::because(super::OTHER_USER));
     }
     Ok(Step::done(Vec::new(), user.to_owned()))
 }
@@ -38,8 +38,8 @@ mod tests {
         let users = [("alice", "secret"), ("ben", "")]
             .map(|(name, password)| (name.to_owned(), Secret::new(password)));
         login(message, &users.into()).map_err(|refused| match refused {
-            Refused::Because(why) => why,
-            Refused::Credentials | Refused::Token(_) => "credentials".to_owned(),
+            LoginFailure::Because(why) => why,
+            LoginFailure::Credentials | LoginFailure::Token(_) => "credentials".to_owned(),
         })
     }
 

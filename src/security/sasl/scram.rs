@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
 
-use super::{Facts, Login, OTHER_USER, Refused, Step, TokenLogin, is_same};
+use super::{Facts, Login, LoginFailure, OTHER_USER, Step, TokenLogin, is_same};
 use crate::types::{ScramCredential, ScramHash, Secret};
 pub use client::{Client, Proved};
 
@@ -31,13 +31,13 @@ pub struct Scram {
 #[derive(Debug)]
 enum State {
     Begins,
-    Challenged(Box<Challenged>),
+    Challenged(Box<SentChallenge>),
     Over,
 }
 
 /// The client has to prove that it knows the password.
 #[derive(Debug)]
-struct Challenged {
+struct SentChallenge {
     login: Login,
     credential: ScramCredential,
     /// The header of the client's first message, which the final one repeats.
@@ -54,7 +54,7 @@ impl Scram {
         Scram { hash, state: State::Begins }
     }
 
-    pub(super) fn step(&mut self, message: &[u8], facts: &Facts<'_>) -> Result<Step, Refused> {
+    pub(super) fn step(&mut self, message: &[u8], facts: &Facts<'_>) -> Result<Step, LoginFailure> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Begins => {
                 let challenged = self.begin(message, facts)?;
@@ -63,12 +63,12 @@ impl Scram {
                 Ok(Step::Challenge(challenge))
             }
             State::Challenged(challenged) => challenged.finish(self.hash, message),
-            State::Over => Err(Refused::Credentials),
+            State::Over => Err(LoginFailure::Credentials),
         }
     }
 
-    fn begin(&self, message: &[u8], facts: &Facts<'_>) -> Result<Challenged, Refused> {
-        let first = FirstMessage::parse(message).ok_or(Refused::Credentials)?;
+    fn begin(&self, message: &[u8], facts: &Facts<'_>) -> Result<SentChallenge, LoginFailure> {
+        let first = FirstMessage::parse(message).ok_or(LoginFailure::Credentials)?;
         let known = if first.by_token {
             (facts.token)(&first.user, self.hash).map(|token| {
                 let TokenLogin { owner, expires, credential } = token;
@@ -78,13 +78,13 @@ impl Scram {
             let credential = (facts.credential)(&first.user, self.hash);
             credential.map(|credential| (Login::by_password(first.user.clone()), credential))
         };
-        let (login, credential) = known.ok_or(Refused::Credentials)?;
+        let (login, credential) = known.ok_or(LoginFailure::Credentials)?;
         if !first.authorization_id.is_empty() && first.authorization_id != first.user {
-            return Err(Refused::because(OTHER_USER));
+            return Err(LoginFailure::because(OTHER_USER));
         }
         let nonce = format!("{}{}", first.nonce, (facts.nonce)());
         let salt = STANDARD.encode(credential.salt.bytes());
-        Ok(Challenged {
+        Ok(SentChallenge {
             challenge: format!("r={nonce},s={salt},i={}", credential.iterations),
             header: first.header.to_owned(),
             first: first.bare.to_owned(),
@@ -95,23 +95,23 @@ impl Scram {
     }
 }
 
-impl Challenged {
-    fn finish(self, hash: ScramHash, message: &[u8]) -> Result<Step, Refused> {
-        let message = FinalMessage::parse(message).ok_or(Refused::Credentials)?;
+impl SentChallenge {
+    fn finish(self, hash: ScramHash, message: &[u8]) -> Result<Step, LoginFailure> {
+        let message = FinalMessage::parse(message).ok_or(LoginFailure::Credentials)?;
         // librdkafka before 2.6.1 sends its own part twice, and Kafka accepts that. The proof covers the message as it was sent.
         if message.channel != self.header.as_bytes() || !message.nonce.ends_with(&self.nonce) {
-            return Err(Refused::Credentials);
+            return Err(LoginFailure::Credentials);
         }
         let exchange = format!("{},{},{}", self.first, self.challenge, message.without_proof);
         let ScramCredential { stored_key, server_key, .. } = &self.credential;
         let signature = sign(hash, stored_key.bytes(), exchange.as_bytes());
         if signature.len() != message.proof.len() {
-            return Err(Refused::Credentials);
+            return Err(LoginFailure::Credentials);
         }
         let client_key: Vec<u8> =
             signature.iter().zip(&message.proof).map(|(one, other)| one ^ other).collect();
         if !is_same(stored_key.bytes(), &digest_of(hash, &client_key)) {
-            return Err(Refused::Credentials);
+            return Err(LoginFailure::Credentials);
         }
         let verifier = STANDARD.encode(sign(hash, server_key.bytes(), exchange.as_bytes()));
         Ok(Step::Done { bytes: format!("v={verifier}").into_bytes(), login: self.login })
@@ -319,7 +319,7 @@ mod tests {
 
     fn is_refused(messages: &[&str]) -> bool {
         let messages: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
-        play(ScramHash::Sha256, &messages) == Step::Failed(Refused::Credentials)
+        play(ScramHash::Sha256, &messages) == Step::Failed(LoginFailure::Credentials)
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         ] {
             assert!(is_refused(&[wrong]), "{wrong:?}");
         }
-        assert_eq!(play(ScramHash::Sha256, &[b"n,,n=user,r=\xff"]), Step::Failed(Refused::Credentials));
+        assert_eq!(play(ScramHash::Sha256, &[b"n,,n=user,r=\xff"]), Step::Failed(LoginFailure::Credentials));
     }
 
     #[test]
@@ -394,7 +394,7 @@ mod tests {
     fn a_client_with_a_token_may_ask_to_act_as_the_token_and_not_as_its_owner() {
         let hash = ScramHash::Sha256;
         let step = play(hash, &[b"n,a=alice,n=token,r=abc,tokenauth=true"]);
-        assert_eq!(step, Step::Failed(Refused::because(OTHER_USER)));
+        assert_eq!(step, Step::Failed(LoginFailure::because(OTHER_USER)));
         let step = play(hash, &[b"n,a=token,n=token,r=abc,tokenauth=true"]);
         assert!(matches!(step, Step::Challenge(_)), "{step:?}");
     }
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn a_client_that_wants_to_act_as_another_user_gets_its_own_text() {
         let step = play(ScramHash::Sha256, &[b"n,a=ben,n=user,r=abc"]);
-        assert_eq!(step, Step::Failed(Refused::because(OTHER_USER)));
+        assert_eq!(step, Step::Failed(LoginFailure::because(OTHER_USER)));
         assert!(is_refused(&["n,a=ben,n=nobody,r=abc"]), "an unknown user counts first");
     }
 
@@ -454,7 +454,11 @@ mod tests {
         let facts = facts(&plain_users);
         assert!(scram.step(first().as_bytes(), &facts).is_ok());
         assert!(scram.step(last("AAAA").as_bytes(), &facts).is_err());
-        assert_eq!(scram.step(proof.as_bytes(), &facts), Err(Refused::Credentials), "there is no second try");
+        assert_eq!(
+            scram.step(proof.as_bytes(), &facts),
+            Err(LoginFailure::Credentials),
+            "there is no second try"
+        );
     }
 
     #[test]

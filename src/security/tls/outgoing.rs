@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use super::store;
 use crate::config::{ConfigError, TrustStoreSettings};
 
-/// The certificates that servers are verified by.
+/// The certificates that verify servers.
 #[derive(Clone)]
 pub struct OutgoingTls(Arc<ClientConfig>);
 

@@ -26,11 +26,11 @@ fn settings(set: &[(&str, &str)]) -> BrokerSettings {
     BrokerSettings::load(given).unwrap()
 }
 
-fn load(set: &[(&str, &str)]) -> Result<Arc<Loaded>, ConfigError> {
+fn load(set: &[(&str, &str)]) -> Result<Arc<LoadedTls>, ConfigError> {
     Tls::load(&settings(set)).map(|tls| tls.listener("SSL").unwrap().loaded())
 }
 
-fn subjects(loaded: &Loaded) -> Vec<&str> {
+fn subjects(loaded: &LoadedTls) -> Vec<&str> {
     loaded.shown.iter().map(|(_, certificate)| certificate.subject.as_str()).collect()
 }
 

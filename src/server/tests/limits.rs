@@ -374,7 +374,7 @@ async fn small_requests_go_through_while_large_answers_fill_the_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_nobody_reads_make_room_for_those_that_are_read() {
+async fn answers_that_are_not_read_make_room_for_those_that_are() {
     let stage = Stage::with(|shared| shared.answers = Budget::new(500 << 10));
     let gate = Gate::new();
     let (mut stuck, mut stuck_too) = (stage.connect_through(4 << 10), stage.connect_through(4 << 10));

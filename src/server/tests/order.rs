@@ -94,7 +94,7 @@ async fn w10_correlation_ids_come_back_as_they_were_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_said_its_last_word_still_gets_what_it_is_owed() {
+async fn a_client_that_closed_its_side_still_gets_its_answers() {
     let mut client = Stage::new().connect();
     let (first, second) = (Gate::new(), Gate::new());
     client.send(&[ask(ORDINARY, 1, "later", &first), ask(ORDINARY, 2, "now", &second)].concat()).await;
@@ -144,7 +144,7 @@ async fn large_requests_are_whole_however_the_network_cuts_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopping_broker_answers_what_it_owes_and_begins_nothing() {
+async fn a_stopping_broker_answers_begun_requests_and_begins_none() {
     let stage = Stage::new();
     let mut client = stage.connect();
     let (first, second) = (Gate::new(), Gate::new());

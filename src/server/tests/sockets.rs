@@ -4,12 +4,12 @@ use super::*;
 use crate::config::Given;
 use tokio::net::TcpStream;
 
-struct Running {
+struct RunningServer {
     server: Server,
     stop: Stop,
 }
 
-async fn start(settings: &[(&str, &str)]) -> Result<Running, BindError> {
+async fn start(settings: &[(&str, &str)]) -> Result<RunningServer, BindError> {
     let mut given = Given::default();
     given.set("listeners", "PLAINTEXT://localhost:0");
     for (name, value) in settings {
@@ -19,10 +19,10 @@ async fn start(settings: &[(&str, &str)]) -> Result<Running, BindError> {
     let (stop, stopping) = Stop::new();
     let services = Services::in_memory_with(settings.clone(), stopping.clone());
     let server = Server::start(&settings, Api::with_table(&TABLE, Arc::new(services)), stopping).await?;
-    Ok(Running { server, stop })
+    Ok(RunningServer { server, stop })
 }
 
-impl Running {
+impl RunningServer {
     fn addresses(&self) -> Vec<SocketAddr> {
         self.server.listening().map(|(_, address)| address).collect()
     }
@@ -176,7 +176,7 @@ async fn a_dropped_server_is_gone() {
 }
 
 #[tokio::test]
-async fn what_a_client_waited_for_ends_when_the_client_is_gone() {
+async fn the_wait_of_a_client_ends_when_the_client_is_gone() {
     let running = start(&[]).await.unwrap();
     for (key, what) in [(ORDINARY, "slowly"), (ORDINARY, "later"), (OVERLAPPING, "later")] {
         let gate = Gate::new();

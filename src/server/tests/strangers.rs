@@ -27,7 +27,7 @@ async fn w12_also_the_answer_to_an_unknown_version_of_api_versions_waits_its_tur
 }
 
 #[tokio::test(start_paused = true)]
-async fn w17_a_key_or_version_that_is_not_served_closes_the_connection_after_what_it_is_owed() {
+async fn w17_a_key_or_version_that_is_not_served_closes_the_connection_after_the_answers_before_it() {
     let stage = Stage::new();
     let gate = Gate::new();
     for (key, version) in [(UNKNOWN, 0), (-1, 0), (ORDINARY, 6), (ORDINARY, -1), (17, 1), (36, 0)] {
@@ -98,7 +98,7 @@ async fn only_produce_may_be_larger_than_8_mib_and_that_up_to_its_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_cannot_be_read_closes_the_connection_after_what_it_is_owed() {
+async fn a_body_that_cannot_be_read_closes_the_connection_after_the_answers_before_it() {
     let gate = Gate::new();
     let broken = Failure::Malformed(WireError::Truncated);
     let left_over = Failure::Malformed(WireError::LeftOver(1));

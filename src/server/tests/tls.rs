@@ -76,7 +76,7 @@ impl Identity {
 }
 
 /// A server with one listener SSL.
-struct Running {
+struct RunningServer {
     server: Server,
     tls: Arc<Tls>,
     settings: BrokerSettings,
@@ -85,7 +85,7 @@ struct Running {
     dir: tempfile::TempDir,
 }
 
-async fn start(set: &[(&str, &str)]) -> Running {
+async fn start(set: &[(&str, &str)]) -> RunningServer {
     let authority = Authority::new("authority");
     let dir = tempfile::tempdir().unwrap();
     let keystore = dir.path().join("server.pem");
@@ -103,10 +103,10 @@ async fn start(set: &[(&str, &str)]) -> Running {
     let services = Services::in_memory_with(settings.clone(), stopping.clone()).with_tls(Arc::clone(&tls));
     let api = Api::with_table(&TABLE, Arc::new(services));
     let server = Server::start(&settings, api, stopping).await.unwrap();
-    Running { server, tls, settings, stop, authority, dir }
+    RunningServer { server, tls, settings, stop, authority, dir }
 }
 
-impl Running {
+impl RunningServer {
     fn address(&self) -> SocketAddr {
         self.server.listening().next().unwrap().1
     }
@@ -170,7 +170,7 @@ async fn a_client_without_a_certificate_is_anonymous() {
 }
 
 #[tokio::test]
-async fn the_certificate_of_a_client_says_who_it_is() {
+async fn the_certificate_of_a_client_is_its_identity() {
     for (auth, rules, expected) in [
         ("none", "DEFAULT", "User:ANONYMOUS"),
         ("requested", "DEFAULT", "User:CN=alice,O=Example"),
@@ -185,7 +185,7 @@ async fn the_certificate_of_a_client_says_who_it_is() {
 }
 
 /// The end of a connection whose handshake the server refuses. A client of TLS 1.3 learns of it when it reads.
-async fn is_refused(running: &Running, identity: Option<&Identity>) -> bool {
+async fn is_refused(running: &RunningServer, identity: Option<&Identity>) -> bool {
     match running.connect(identity).await {
         Err(_) => true,
         Ok(mut stream) => principal(&mut stream).await.is_err(),
@@ -248,7 +248,7 @@ async fn a_client_whose_name_no_rule_matches_does_not_come_in() {
 }
 
 #[tokio::test]
-async fn at_sasl_ssl_a_certificate_only_opens_the_door_and_the_login_says_who_the_client_is() {
+async fn at_sasl_ssl_a_certificate_admits_the_client_and_the_login_is_its_identity() {
     let set = [
         ("listeners", "SASL_SSL://127.0.0.1:0"),
         ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::Failed;
+use super::HandshakeFailure;
 use crate::security::tls::Failure;
 use crate::server::input::{Stranger, recognise};
 
@@ -15,18 +15,18 @@ const MOST: usize = 2 << 10;
 const HANDSHAKE_RECORD: u8 = 0x16;
 
 /// Reads the ClientHello and possibly some bytes after it.
-pub(super) async fn read(stream: &mut TcpStream) -> Result<Bytes, Failed> {
-    let closed = |error| Failed(Failure::Closed, Some(error));
+pub(super) async fn read(stream: &mut TcpStream) -> Result<Bytes, HandshakeFailure> {
+    let closed = |error| HandshakeFailure(Failure::Closed, Some(error));
     // No memory is taken before the client has sent a byte.
     stream.readable().await.map_err(closed)?;
     let mut bytes = Vec::with_capacity(MOST);
     while !is_whole(&bytes) && bytes.len() < MOST {
         if stream.read_buf(&mut bytes).await.map_err(closed)? == 0 {
-            return Err(Failed(Failure::Closed, None));
+            return Err(HandshakeFailure(Failure::Closed, None));
         }
         if bytes.first() != Some(&HANDSHAKE_RECORD) {
             let is_http = recognise(&bytes) == Some(Stranger::Http);
-            return Err(Failed(if is_http { Failure::Http } else { Failure::NotTls }, None));
+            return Err(HandshakeFailure(if is_http { Failure::Http } else { Failure::NotTls }, None));
         }
     }
     Ok(bytes.into())

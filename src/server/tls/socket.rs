@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::server::socket::{Kept, Socket};
+use crate::server::socket::{BufferedBytes, Socket};
 
 /// The maximum number of bytes that are encrypted before they are sent: rustls's limit, and the record that exceeds it.
 const OUTGOING: usize = (64 << 10) + (16 << 10);
@@ -55,10 +55,10 @@ impl Wire {
 impl Socket for TlsSocket {
     const KEEPS: bool = true;
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> BufferedBytes {
         let (wire, session) = self.0.get_ref();
         let outgoing = if session.wants_write() { OUTGOING } else { 0 };
-        Kept { incoming: wire.records.held, outgoing, sent: wire.sent }
+        BufferedBytes { incoming: wire.records.held, outgoing, sent: wire.sent }
     }
 }
 

@@ -30,7 +30,7 @@ pub(in crate::server) struct Turn {
 }
 
 /// A handshake that waits for its turn, until this is dropped.
-struct Waiting<'a>(&'a Turns);
+struct HandshakeWait<'a>(&'a Turns);
 
 impl Turns {
     pub(in crate::server) fn new(most: usize) -> Arc<Turns> {
@@ -40,7 +40,7 @@ impl Turns {
 
     /// Waits for a turn, in the order of the calls.
     pub(in crate::server) async fn take(self: &Arc<Turns>) -> Turn {
-        let waiting = Waiting::new(self);
+        let waiting = HandshakeWait::new(self);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
         drop(waiting);
@@ -57,14 +57,14 @@ impl Turns {
     }
 }
 
-impl Waiting<'_> {
-    fn new(turns: &Turns) -> Waiting<'_> {
+impl HandshakeWait<'_> {
+    fn new(turns: &Turns) -> HandshakeWait<'_> {
         turns.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(turns)
+        HandshakeWait(turns)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for HandshakeWait<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

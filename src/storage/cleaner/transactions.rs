@@ -13,15 +13,19 @@ use crate::storage::partition::Partition;
 use crate::types::{AbortedTransaction, Offset, ProducerId};
 
 /// The aborted transactions of a log.
-pub(super) struct Aborted {
+pub(super) struct AbortedTransactions {
     /// By producer, then in the order of their markers. Transactions of one producer do not overlap.
     sorted: Vec<AbortedTransaction>,
 }
 
-impl Aborted {
+impl AbortedTransactions {
     /// Reads the lists of the extents from the one at `from` on. Returns the transactions with records below `end`;
     /// their markers may be beyond it.
-    pub(super) fn read(partition: &Partition, from: Offset, end: Offset) -> Result<Aborted, ReadError> {
+    pub(super) fn read(
+        partition: &Partition,
+        from: Offset,
+        end: Offset,
+    ) -> Result<AbortedTransactions, ReadError> {
         let mut found = Vec::new();
         let mut next = Some(from);
         while let Some(extent) = next.and_then(|base| partition.extent_from(base)) {
@@ -29,17 +33,17 @@ impl Aborted {
                 found.extend((transaction.first < end).then_some(*transaction));
                 // Every later transaction begins there or beyond.
                 if transaction.last_stable >= end {
-                    return Ok(Aborted::of(found));
+                    return Ok(AbortedTransactions::of(found));
                 }
             }
             next = extent.base().0.checked_add(1).map(Offset);
         }
-        Ok(Aborted::of(found))
+        Ok(AbortedTransactions::of(found))
     }
 
-    fn of(mut all: Vec<AbortedTransaction>) -> Aborted {
+    fn of(mut all: Vec<AbortedTransaction>) -> AbortedTransactions {
         all.sort_unstable_by_key(|transaction| (transaction.producer, transaction.last));
-        Aborted { sorted: all }
+        AbortedTransactions { sorted: all }
     }
 
     /// The producer's aborted transaction that includes this offset.
@@ -77,13 +81,13 @@ pub(super) enum Role {
 
 /// Follows the transactions through a log.
 pub(super) struct Walk<'a> {
-    aborted: &'a Aborted,
+    aborted: &'a AbortedTransactions,
     /// The producers of transactional batches whose marker comes later.
     open: HashSet<ProducerId>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(aborted: &'a Aborted) -> Walk<'a> {
+    pub(super) fn new(aborted: &'a AbortedTransactions) -> Walk<'a> {
         Walk { aborted, open: HashSet::new() }
     }
 

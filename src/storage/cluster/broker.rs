@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::extent::JournalExtent;
-use super::journal::{DataRange, JournalError, Settled, SharedJournal};
+use super::journal::{DataRange, JournalError, SharedJournal, StoredEntry};
 use super::lock;
 use super::logs::InMemory;
 use super::queue::Queue;
@@ -19,7 +19,7 @@ use crate::kernel::{
 };
 use crate::record;
 use crate::storage::clocks::Clocks;
-use crate::storage::line::{AppendWork, Appended, Done, Work};
+use crate::storage::line::{AppendWork, Appended, CommandDone, Work};
 use crate::storage::partition::{Partition, Pieces};
 use crate::storage::published::Published;
 use crate::storage::{AppendError, StoreError, Unavailable};
@@ -46,7 +46,7 @@ pub struct Broker {
 }
 
 /// An entry of this broker whose outcome is not known yet.
-struct Own {
+struct OwnEntry {
     entry: Bytes,
     data: Bytes,
     /// One for each command.
@@ -56,7 +56,7 @@ struct Own {
 /// Waits for the outcome of a command.
 enum Requester {
     Append(oneshot::Sender<Result<Appended, AppendError>>),
-    Command(Done),
+    Command(CommandDone),
 }
 
 /// The outcome of a command of an entry.
@@ -133,7 +133,7 @@ impl Broker {
     }
 
     /// The entry with this work; `None` if nothing is to be written.
-    fn compose(&self, work: Vec<Work>) -> Option<Own> {
+    fn compose(&self, work: Vec<Work>) -> Option<OwnEntry> {
         let (data, mut places) = laid_out(&work);
         let mut commands = Vec::new();
         let mut requesters = VecDeque::new();
@@ -162,15 +162,15 @@ impl Broker {
         let header = draft.header(Data { length, crc: crc32c::crc32c(&data) });
         let mut entry = header.encode().to_vec();
         self.levels.current().write(&commands.iter().collect::<Vec<_>>(), &mut entry);
-        Some(Own { entry: entry.into(), data, requesters })
+        Some(OwnEntry { entry: entry.into(), data, requesters })
     }
 
     /// Appends the entry until it has been read, and applies all entries up to it. Fails if the journal cannot
     /// be followed.
-    async fn append(&mut self, own: Own) -> Result<(), String> {
+    async fn append(&mut self, own: OwnEntry) -> Result<(), String> {
         let mut own = Some(own);
         let mut is_stored = false;
-        while let Some(Own { entry, data, .. }) = &own {
+        while let Some(OwnEntry { entry, data, .. }) = &own {
             let known = self.position();
             let answer = if is_stored {
                 self.journal.read(known).await
@@ -200,7 +200,7 @@ impl Broker {
     }
 
     /// Applies and publishes entries. The first copy of `own` that is read decides its outcome.
-    async fn follow(&mut self, entries: Vec<Settled>, own: &mut Option<Own>) -> Result<(), String> {
+    async fn follow(&mut self, entries: Vec<StoredEntry>, own: &mut Option<OwnEntry>) -> Result<(), String> {
         for settled in entries {
             let (position, known) = (settled.position, self.position());
             if position != known + 1 {
@@ -225,7 +225,7 @@ impl Broker {
     }
 
     /// The record bytes beside an entry. Damage to them is noticed when a batch is shown.
-    async fn data_of(&self, settled: &Settled) -> Bytes {
+    async fn data_of(&self, settled: &StoredEntry) -> Bytes {
         let length = Header::split(&settled.entry).map_or(0, |(header, _)| header.data.length);
         if length == 0 {
             return Bytes::new();
@@ -239,7 +239,7 @@ impl Broker {
     }
 
     /// Applies an entry, publishes its outcomes and answers.
-    fn apply(&mut self, settled: &Settled, data: &Bytes, own: Option<Own>) -> Result<(), Passed> {
+    fn apply(&mut self, settled: &StoredEntry, data: &Bytes, own: Option<OwnEntry>) -> Result<(), Passed> {
         let mut requesters = own.map(|own| own.requesters).unwrap_or_default();
         let mut events = Vec::new();
         let shared = Arc::clone(&self.shard);

@@ -10,7 +10,7 @@ use super::lock;
 use crate::kernel::ExtentId;
 use crate::record::{self, Header, TimedOffset};
 use crate::storage::extent::{
-    AbortedPart, Batches, ExtentRange, ExtentReader, ListedBatch, ReadError, Reading,
+    AbortedPart, Batches, ExtentRange, ExtentRead, ExtentReader, ListedBatch, ReadError,
 };
 use crate::types::{AbortedTransaction, Offset, Piece, Timestamp};
 
@@ -90,7 +90,7 @@ impl ExtentReader for JournalExtent {
         Ok(batches)
     }
 
-    fn read(self: Arc<Self>, range: ExtentRange) -> Reading {
+    fn read(self: Arc<Self>, range: ExtentRange) -> ExtentRead {
         Box::pin(async move { self.read_now(&range) })
     }
 

@@ -12,11 +12,11 @@ pub trait SharedJournal: Send + Sync {
     /// After `Ok` the entry is stored, although it may not be among the first ones that are returned. After `Unknown`
     /// it may be stored now, later or never: the caller appends it again until it has read it. An author has one
     /// append at a time.
-    fn append(&self, entry: Bytes, data: Bytes, known: u64) -> Answer<Vec<Settled>>;
+    fn append(&self, entry: Bytes, data: Bytes, known: u64) -> Answer<Vec<StoredEntry>>;
 
     /// Reads the entries behind a position, or only the first of them. The result is empty only if there are none. An
     /// entry whose append was answered before the call counts as stored.
-    fn read(&self, behind: u64) -> Answer<Vec<Settled>>;
+    fn read(&self, behind: u64) -> Answer<Vec<StoredEntry>>;
 
     /// Reads ranges of the record bytes beside entries.
     fn data(&self, ranges: Vec<DataRange>) -> Answer<Vec<Bytes>>;
@@ -26,7 +26,7 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send
 
 /// An entry that is stored for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct StoredEntry {
     pub position: u64,
     /// The journal's clock when it was stored.
     pub at: Timestamp,

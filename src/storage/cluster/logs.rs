@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kernel;
 use crate::storage::extent::ExtentReader;
-use crate::storage::partition::{Opened, Partition};
+use crate::storage::partition::{OpenedLog, Partition};
 use crate::storage::published::Logs;
 use crate::storage::topics::Topic;
 use crate::types::Offset;
@@ -15,8 +15,8 @@ pub struct InMemory;
 type Extents = Vec<Arc<dyn ExtentReader>>;
 
 impl Logs for InMemory {
-    fn open(&mut self, _: &kernel::Topic, _: &Arc<str>, _: i32) -> Opened {
-        Opened { home: Arc::new(()), extents: VecDeque::new() }
+    fn open(&mut self, _: &kernel::Topic, _: &Arc<str>, _: i32) -> OpenedLog {
+        OpenedLog { home: Arc::new(()), extents: VecDeque::new() }
     }
 
     fn rewritten(&mut self, _: &Partition, _: &[kernel::Extent]) -> Extents {

@@ -16,12 +16,12 @@ const MOST_BYTES: usize = 1 << 20;
 
 #[derive(Default)]
 pub struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedWork>,
     pushed: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueuedWork {
     work: VecDeque<Work>,
     barriers: Vec<Reached>,
     /// No more entries are composed.
@@ -96,7 +96,7 @@ impl Queue {
     }
 }
 
-impl Waiting {
+impl QueuedWork {
     fn take(&mut self) -> Option<(Vec<Work>, Vec<Reached>)> {
         let mut bytes = 0;
         let fits = |work: &&Work| {

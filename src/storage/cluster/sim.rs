@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::journal::{Answer, DataRange, JournalError, Settled, SharedJournal};
+use super::journal::{Answer, DataRange, JournalError, SharedJournal, StoredEntry};
 use crate::storage::seeded::Random;
 use crate::types::{IgnorePoison, Timestamp};
 
@@ -30,14 +30,14 @@ struct Sim {
     random: Random,
     /// The time in milliseconds. Every call takes some.
     clock: i64,
-    stored: Vec<Stored>,
+    stored: Vec<SimEntry>,
     /// Entries whose authors have no answer, and that are stored later.
     late: Vec<(Bytes, Bytes)>,
     /// The number of entries that were stored late.
     stored_late: usize,
 }
 
-struct Stored {
+struct SimEntry {
     at: Timestamp,
     entry: Bytes,
     data: Bytes,
@@ -104,15 +104,15 @@ impl Sim {
     }
 
     fn store(&mut self, entry: Bytes, data: Bytes) {
-        self.stored.push(Stored { at: Timestamp(self.clock), entry, data });
+        self.stored.push(SimEntry { at: Timestamp(self.clock), entry, data });
     }
 
-    fn behind(&mut self, position: u64) -> Vec<Settled> {
+    fn behind(&mut self, position: u64) -> Vec<StoredEntry> {
         let most = 1 + self.random.below(MOST_ENTRIES);
         let entries = (1..).zip(&self.stored).skip_while(|(at, _)| *at <= position);
-        let settled = |(position, stored): (u64, &Stored)| {
-            let Stored { at, entry, .. } = stored;
-            Settled { position, at: *at, entry: entry.clone() }
+        let settled = |(position, stored): (u64, &SimEntry)| {
+            let SimEntry { at, entry, .. } = stored;
+            StoredEntry { position, at: *at, entry: entry.clone() }
         };
         entries.take(usize::try_from(most).unwrap_or(usize::MAX)).map(settled).collect()
     }
@@ -125,7 +125,7 @@ impl Sim {
 }
 
 impl SharedJournal for SimJournal {
-    fn append(&self, entry: Bytes, data: Bytes, known: u64) -> Answer<Vec<Settled>> {
+    fn append(&self, entry: Bytes, data: Bytes, known: u64) -> Answer<Vec<StoredEntry>> {
         let journal = self.clone();
         Box::pin(async move {
             let on_its_way = OnItsWay { journal: journal.clone(), entry: Some((entry, data)) };
@@ -136,7 +136,7 @@ impl SharedJournal for SimJournal {
         })
     }
 
-    fn read(&self, behind: u64) -> Answer<Vec<Settled>> {
+    fn read(&self, behind: u64) -> Answer<Vec<StoredEntry>> {
         let journal = self.clone();
         Box::pin(async move {
             journal.wait().await;
@@ -179,7 +179,7 @@ struct OnItsWay {
 }
 
 impl OnItsWay {
-    fn arrives(mut self, known: u64) -> Result<Vec<Settled>, JournalError> {
+    fn arrives(mut self, known: u64) -> Result<Vec<StoredEntry>, JournalError> {
         let Some((entry, data)) = self.entry.take() else { return Err(no_answer()) };
         let mut sim = self.journal.lock();
         match sim.fate() {

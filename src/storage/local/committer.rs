@@ -198,9 +198,9 @@ mod tests {
     use crate::storage::{Location, Store, StoreError, StoreOptions};
 
     /// The numbers of the work that is done, in that order, and whether it was stored.
-    type Done = Arc<Mutex<Vec<(u32, bool)>>>;
+    type StoredWork = Arc<Mutex<Vec<(u32, bool)>>>;
 
-    fn work(number: u32, done: &Done, then: impl FnOnce() + Send + 'static) -> Work {
+    fn work(number: u32, done: &StoredWork, then: impl FnOnce() + Send + 'static) -> Work {
         let done = Arc::clone(done);
         let done = Box::new(move |outcome: Result<_, StoreError>| {
             done.lock().unwrap().push((number, outcome.is_ok()));
@@ -214,7 +214,7 @@ mod tests {
         let options = StoreOptions::new(Location::Memory, Arc::new(BrokerSettings::default()));
         let (_store, local) = Store::with_local(options).unwrap();
         let committer = Arc::clone(local.committer());
-        let (done, closing) = (Done::default(), Arc::new(Mutex::new(None)));
+        let (done, closing) = (StoredWork::default(), Arc::new(Mutex::new(None)));
         let (others, of_first, thread) = (Arc::clone(&done), Arc::clone(&committer), Arc::clone(&closing));
         // All of this happens before the first round ends.
         let during_the_round = move || {

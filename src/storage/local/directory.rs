@@ -333,7 +333,7 @@ pub(super) struct Meta {
     pub(super) salt: u64,
 }
 
-enum Parsed {
+enum ParsedMeta {
     Known(Meta),
     /// An unknown format; its other fields may be unknown too.
     OtherFormat(u32),
@@ -350,13 +350,13 @@ impl Meta {
         let oldest = u32::from(levels.oldest().0);
         match Meta::parse(&String::from_utf8_lossy(&bytes), levels) {
             Err(why) => Err(damaged(why)),
-            Ok(Parsed::OtherFormat(format)) if format < oldest => {
+            Ok(ParsedMeta::OtherFormat(format)) if format < oldest => {
                 Err(OpenError::Older { path: root.to_owned(), format, known: oldest })
             }
-            Ok(Parsed::OtherFormat(format)) => {
+            Ok(ParsedMeta::OtherFormat(format)) => {
                 Err(OpenError::Newer { path: root.to_owned(), format, known: format_of(levels) })
             }
-            Ok(Parsed::Known(meta)) => Ok(meta),
+            Ok(ParsedMeta::Known(meta)) => Ok(meta),
         }
     }
 
@@ -394,7 +394,7 @@ impl Meta {
         Ok(false)
     }
 
-    fn parse(text: &str, levels: Levels) -> Result<Parsed, String> {
+    fn parse(text: &str, levels: Levels) -> Result<ParsedMeta, String> {
         let value = |name: &str| value_of(text, name).ok_or_else(|| format!("it has no {name}"));
         let unreadable = |name: &str| format!("its {name} cannot be read");
         let format: u32 = value("format")?.parse().map_err(|_| unreadable("format"))?;
@@ -405,9 +405,9 @@ impl Meta {
             None => {}
         }
         if !(u32::from(levels.oldest().0)..=format_of(levels)).contains(&format) {
-            return Ok(Parsed::OtherFormat(format));
+            return Ok(ParsedMeta::OtherFormat(format));
         }
-        Ok(Parsed::Known(Meta {
+        Ok(ParsedMeta::Known(Meta {
             format,
             cluster_id: ClusterId::parse(value("cluster.id")?).ok_or_else(|| unreadable("cluster.id"))?,
             node_id: value("node.id")?.parse().map(NodeId).map_err(|_| unreadable("node.id"))?,

@@ -33,7 +33,7 @@ use crate::storage::Unavailable;
 use crate::storage::clocks::{Clocks, Now, must_note};
 use crate::storage::extent::ExtentReader;
 use crate::storage::line::{AppendWork, Work};
-use crate::storage::partition::{Opened, Partition};
+use crate::storage::partition::{OpenedLog, Partition};
 use crate::storage::published::{Logs, Published};
 use crate::storage::topics::Topic;
 use crate::types::{IgnorePoison, Offset, Timestamp, TopicId, TopicPartition};
@@ -287,7 +287,7 @@ impl Engine {
     pub(super) fn show_all(
         &mut self,
         damaged: &BTreeMap<TopicPartition, String>,
-        unwritten: recovery::Unwritten,
+        unwritten: recovery::UnwrittenByPartition,
         aborted: Vec<EndedInSegment>,
     ) {
         let directory = Arc::clone(&self.directory);
@@ -295,7 +295,7 @@ impl Engine {
             let dir = directory.partition_dir(name, TopicPartition::new(topic.id, index));
             let state = topic.partition(index);
             let extents = state.map(|state| recovery::segments_of(&dir, state, &unwritten));
-            Opened { home: dir, extents: extents.unwrap_or_default() }
+            OpenedLog { home: dir, extents: extents.unwrap_or_default() }
         });
         let topics = self.published.topics();
         let partition = |TopicPartition { topic, partition: index }: TopicPartition| {
@@ -323,7 +323,7 @@ impl Engine {
     }
 
     /// Keeps records that recovery could not write in memory for readers, and writes them once that works.
-    fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::Held) {
+    fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::UnwrittenBatches) {
         for ((id, at), bytes) in held.batches {
             let Some(extent) = partition.extents_of(&[id]).and_then(|mut found| found.pop()) else {
                 return;
@@ -354,9 +354,9 @@ impl Engine {
 }
 
 impl Logs for Engine {
-    fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> Opened {
+    fn open(&mut self, topic: &kernel::Topic, name: &Arc<str>, index: i32) -> OpenedLog {
         let dir = self.directory.partition_dir(name, TopicPartition::new(topic.id, index));
-        Opened { home: dir, extents: VecDeque::new() }
+        OpenedLog { home: dir, extents: VecDeque::new() }
     }
 
     fn rewritten(&mut self, partition: &Partition, by: &[kernel::Extent]) -> Vec<Arc<dyn ExtentReader>> {

@@ -17,7 +17,7 @@ use super::layout;
 use super::recovery;
 pub use super::recovery::Account;
 use super::recovery::{EndedInSegment, Recovered};
-use super::segment::{self, End, Expected, Met, walk_file};
+use super::segment::{self, End, Expected, FoundBatch, walk_file};
 use super::snapshot;
 use crate::config::is_sensitive;
 use crate::kernel::{self, AbortedList, Command, ExtentId, Levels, Shard, entry};
@@ -286,7 +286,7 @@ fn look_at_partition(fs: &dyn Fs, dir: &Path, newest: Option<&Shard>, report: &m
             report.findings.push(Finding { path: path.clone(), at: Some(at), what, damage: at < safe });
         };
         let (mut batches, mut bytes) = (0, 0);
-        let walked = walk_file(fs, &path, |_, Met { at, header, is_sound }| {
+        let walked = walk_file(fs, &path, |_, FoundBatch { at, header, is_sound }| {
             batches += 1;
             bytes += header.size() as u64;
             if !is_sound {
@@ -387,7 +387,7 @@ fn dump_aborted(fs: &dyn Fs, path: &Path, out: &mut dyn Write) -> io::Result<boo
 
 fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
     let mut whole = true;
-    let end = walk_file(fs, path, |file, Met { at, header, is_sound }| {
+    let end = walk_file(fs, path, |file, FoundBatch { at, header, is_sound }| {
         whole &= is_sound;
         let batch = Bytes::from(file.read_new(header.size(), at)?);
         writeln!(out, "at={at} {}", record::batch_line(&header, &batch))?;

@@ -159,9 +159,9 @@ async fn entries_of_both_levels_are_replayed_from_a_snapshot_of_the_older_one() 
 }
 
 /// The form of this version, in which one producer id cannot be read.
-struct Cursed;
+struct UnreadableForm;
 
-impl Form for Cursed {
+impl Form for UnreadableForm {
     fn level(&self) -> Level {
         Level7.level()
     }
@@ -191,7 +191,7 @@ impl Form for Cursed {
 
 #[tokio::test]
 async fn an_entry_that_makes_every_start_panic_can_be_skipped_while_no_later_one_relies_on_it() {
-    const CURSED: Levels = Levels(&[&Cursed]);
+    const CURSED: Levels = Levels(&[&UnreadableForm]);
     let fs = made(Levels::KNOWN).await;
     let store = open(&fs, Levels::KNOWN).unwrap();
     append(&store, &partition(&store), "before").await;

@@ -27,8 +27,8 @@ use crate::record::{self, Header};
 use crate::storage::OpenError;
 use crate::storage::extent::ExtentReader;
 use crate::types::{AbortedTransaction, NodeId, Offset, Timestamp, TopicId, TopicPartition};
-use kept::Kept;
-use owners::Owned;
+use kept::KeptFiles;
+use owners::DirectoryOwners;
 pub(super) use owners::with_ends;
 
 /// The recovered content of a directory.
@@ -38,7 +38,7 @@ pub(super) struct Recovered {
     /// Partitions whose files were longer than the replayed state. They get a new leader epoch.
     pub(super) cut: Vec<TopicPartition>,
     pub(super) damaged: BTreeMap<TopicPartition, String>,
-    pub(super) unwritten: Unwritten,
+    pub(super) unwritten: UnwrittenByPartition,
     /// The aborted transactions that ended since the snapshot.
     pub(super) aborted: Vec<EndedInSegment>,
     /// The last time at which the clock was trusted; `None` if it is not known.
@@ -76,7 +76,7 @@ impl Recovered {
             journal: Box::new(MemoryJournal::after(0)),
             cut: Vec::new(),
             damaged: BTreeMap::new(),
-            unwritten: Unwritten::new(),
+            unwritten: UnwrittenByPartition::new(),
             aborted: Vec::new(),
             last_time: None,
             account: Account::default(),
@@ -86,10 +86,10 @@ impl Recovered {
 
 /// Batches of the journal that could not be written to their segments, by partition. They stay in the
 /// journal.
-pub(super) type Unwritten = BTreeMap<TopicPartition, Held>;
+pub(super) type UnwrittenByPartition = BTreeMap<TopicPartition, UnwrittenBatches>;
 
 /// Such batches of one partition, by their position in its segments.
-pub(super) struct Held {
+pub(super) struct UnwrittenBatches {
     pub(super) batches: BTreeMap<(ExtentId, u64), Bytes>,
     pub(super) failure: Failure,
     /// Some of them are not in the journal, which only refers to them.
@@ -148,7 +148,7 @@ pub(super) fn recover(
     }
     let last_time = shard.clock_trusted();
 
-    let (kept, kept_rounds) = Kept::read(directory, &shard).map_err(io(directory.kept()))?;
+    let (kept, kept_rounds) = KeptFiles::read(directory, &shard).map_err(io(directory.kept()))?;
     rounds.splice(..0, kept_rounds);
     let topics = |error| OpenError::Io { path: directory.topics(), error };
     let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;
@@ -291,7 +291,7 @@ fn apply(
     mut each: impl FnMut(&Shard, &Command, &Applied) -> Result<(), String>,
 ) -> Result<(), OpenError> {
     let mut wrong = None;
-    let replaying = Replaying { position: entry.position };
+    let replaying = ReplayGuard { position: entry.position };
     let passed = shard.apply_entry(levels, entry.time, &entry.commands, |state, command, outcome| {
         let noted = match outcome {
             Ok(applied) if applied.changed_something() => each(state, command, applied),
@@ -320,11 +320,11 @@ fn apply(
 }
 
 /// Logs the next step if an entry makes the state machine panic.
-struct Replaying {
+struct ReplayGuard {
     position: u64,
 }
 
-impl Drop for Replaying {
+impl Drop for ReplayGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(
@@ -534,7 +534,7 @@ fn stored_again(
 fn first_torn(directory: &Directory, rounds: &[Round]) -> Result<(usize, Unreadable), OpenError> {
     let mut kept = rounds.len();
     loop {
-        let dropped = Dropped::by(rounds.get(..kept).unwrap_or_default());
+        let dropped = DroppedState::by(rounds.get(..kept).unwrap_or_default());
         let mut torn = None;
         let mut unreadable = Unreadable::new();
         for (at, round) in rounds.iter().take(kept).enumerate().filter(|(_, round)| round.entry.above_mark) {
@@ -585,15 +585,15 @@ fn store_lists(
 
 /// Topics, offsets and segments that are no longer needed, with the position of the entry that drops them.
 #[derive(Default)]
-struct Dropped {
+struct DroppedState {
     topics: BTreeMap<TopicId, u64>,
     log_starts: BTreeMap<TopicPartition, (u64, Offset)>,
     replaced: BTreeMap<(TopicPartition, ExtentId), u64>,
 }
 
-impl Dropped {
-    fn by(rounds: &[Round]) -> Dropped {
-        let mut dropped = Dropped::default();
+impl DroppedState {
+    fn by(rounds: &[Round]) -> DroppedState {
+        let mut dropped = DroppedState::default();
         for Round { entry, drops, .. } in rounds {
             for drops in drops {
                 dropped.note(entry.position, drops);
@@ -674,16 +674,16 @@ fn write_again(
     directory: &Directory,
     shard: &Shard,
     rounds: &[Round],
-    owned: &mut Owned,
-) -> Result<Unwritten, OpenError> {
+    owned: &mut DirectoryOwners,
+) -> Result<UnwrittenByPartition, OpenError> {
     let begins = first_writes(shard, rounds);
     // One file after the other, because not all may be open at once. The order within a file stays.
     let mut all: Vec<_> =
         rounds.iter().flat_map(|round| round.places.iter().map(|place| (&round.entry, place))).collect();
     all.sort_by_key(|(_, place)| (place.topic, place.partition, place.segment, place.at));
     let mut looked_at = BTreeSet::new();
-    let mut rewriting = Rewriting::default();
-    let mut unwritten = Unwritten::new();
+    let mut rewriting = SegmentRewrite::default();
+    let mut unwritten = UnwrittenByPartition::new();
     let mut is_all_written = true;
     for (entry, place) in all {
         if !is_there(shard, place) {
@@ -743,7 +743,7 @@ fn write_again(
         );
         let batches = BTreeMap::from([((place.segment, place.at), bytes)]);
         let is_referred = place.inline.is_none();
-        unwritten.insert(partition, Held { batches, failure: Failure::of(&error), is_referred });
+        unwritten.insert(partition, UnwrittenBatches { batches, failure: Failure::of(&error), is_referred });
     }
     rewriting.close()?;
     if !is_all_written {
@@ -763,7 +763,7 @@ fn look_before(
     shard: &Shard,
     place: &BatchPlace,
     begins: &BTreeMap<(TopicPartition, ExtentId), u64>,
-    owned: &mut Owned,
+    owned: &mut DirectoryOwners,
 ) -> io::Result<()> {
     let fs = &*directory.fs;
     let key = place.key();
@@ -777,7 +777,7 @@ fn look_before(
 
 /// The segment that is being rewritten, and the directories of all rewritten segments.
 #[derive(Default)]
-struct Rewriting<'a> {
+struct SegmentRewrite<'a> {
     open: Option<OpenSegment>,
     dirs: BTreeSet<&'a Path>,
 }
@@ -788,7 +788,7 @@ struct OpenSegment {
     path: PathBuf,
 }
 
-impl<'a> Rewriting<'a> {
+impl<'a> SegmentRewrite<'a> {
     /// Closes the open segment, unless it is the one with this key.
     fn turn_to(&mut self, key: (TopicPartition, ExtentId)) -> Result<(), OpenError> {
         match &self.open {
@@ -807,7 +807,7 @@ impl<'a> Rewriting<'a> {
         directory: &Directory,
         place: &'a BatchPlace,
         bytes: &Bytes,
-        owned: &mut Owned,
+        owned: &mut DirectoryOwners,
     ) -> io::Result<()> {
         let partition = place.key();
         let path = layout::log_path(&place.dir, place.segment);
@@ -900,10 +900,10 @@ fn open_again(directory: &Directory, place: &BatchPlace) -> io::Result<Option<Ar
 }
 
 /// The batches of a partition that its segments lack.
-pub(super) type Waiting<'a> = Option<&'a Held>;
+pub(super) type MissingBatches<'a> = Option<&'a UnwrittenBatches>;
 
 /// The position from which a segment's file lacks batches; `None` if it is complete.
-fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
+fn lacks_from(segment: &kernel::Extent, waiting: MissingBatches<'_>) -> Option<u64> {
     let ((id, at), _) = waiting?.batches.range((segment.id(), 0)..).next()?;
     (*id == segment.id()).then_some(*at)
 }
@@ -911,7 +911,7 @@ fn lacks_from(segment: &kernel::Extent, waiting: Waiting<'_>) -> Option<u64> {
 /// The minimum lengths of the segments that must have a file.
 pub(super) fn written_lengths(
     partition: &kernel::Partition,
-    waiting: Waiting<'_>,
+    waiting: MissingBatches<'_>,
 ) -> BTreeMap<ExtentId, u64> {
     let lengths = partition.extents().iter().filter_map(|segment| match lacks_from(segment, waiting) {
         Some(0) => None,
@@ -925,7 +925,7 @@ pub(super) fn written_lengths(
 pub(super) fn segments_of(
     dir: &Arc<PartitionDir>,
     partition: &kernel::Partition,
-    unwritten: &Unwritten,
+    unwritten: &UnwrittenByPartition,
 ) -> VecDeque<Arc<dyn ExtentReader>> {
     let waiting = unwritten.get(&dir.key());
     let segments = partition.extents().iter().map(|state| match lacks_from(state, waiting) {

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_grows_evenly_over_the_interval_and_is_all_of_it_at_the_end() {
+    fn the_due_bytes_grow_evenly_over_the_interval_and_are_all_at_its_end() {
         let due = |seconds| {
             let pass = Pass { total: 1000, ran: Duration::from_secs(seconds), ..Pass::default() };
             pass.due(Duration::from_secs(100))

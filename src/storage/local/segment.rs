@@ -30,18 +30,18 @@ pub use aborted::each_entry as each_aborted_entry;
 pub use dir::PartitionDir;
 pub use files::Files;
 pub use index::{Appendage, DEFAULT_INTERVAL};
-pub use walk::{End, Expected, Held, Met, check, walk_file};
+pub use walk::{End, Expected, FoundBatch, SegmentCheck, check, walk_file};
 
 use super::fs::{self, File, Open};
 use super::layout::Names;
 use crate::kernel::{self, ExtentId};
 use crate::record::{self, Header};
-use crate::storage::extent::{AbortedPart, Batches, ExtentRange, ExtentReader, ReadError, Reading};
+use crate::storage::extent::{AbortedPart, Batches, ExtentRange, ExtentRead, ExtentReader, ReadError};
 use crate::storage::partition::Partition;
 use crate::types::{AbortedTransaction, IgnorePoison, Offset, Piece, Timestamp, TopicId};
-use aborted::Aborted;
+use aborted::StoredAbortedList;
 use index::{Index, Scan};
-use lent::Lent;
+use lent::LentFile;
 use read::Places;
 use verified::{Verified, follows};
 
@@ -67,10 +67,10 @@ pub struct Segment {
     making_index: Mutex<()>,
     verified: Mutex<Verified>,
     places: Mutex<Places>,
-    lent: Mutex<Weak<Lent>>,
+    lent: Mutex<Weak<LentFile>>,
     /// The number of bytes that the saved index beside the segment covers.
     saved: Mutex<u64>,
-    aborted: Mutex<Aborted>,
+    aborted: Mutex<StoredAbortedList>,
     /// Held while that list is made again.
     making_aborted: Mutex<()>,
 }
@@ -120,7 +120,7 @@ impl Segment {
             places: Mutex::default(),
             lent: Mutex::default(),
             saved: Mutex::default(),
-            aborted: Mutex::new(Aborted::of_nothing()),
+            aborted: Mutex::new(StoredAbortedList::of_nothing()),
             making_aborted: Mutex::default(),
         }
     }
@@ -128,7 +128,7 @@ impl Segment {
     /// A segment that the journal describes, and whose first records could not be written yet.
     pub fn without_file(dir: &Arc<PartitionDir>, state: &kernel::Extent) -> Segment {
         let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
-        segment.aborted = Mutex::new(Aborted::stored(state.aborted));
+        segment.aborted = Mutex::new(StoredAbortedList::stored(state.aborted));
         segment
     }
 
@@ -142,7 +142,7 @@ impl Segment {
         segment.made.store(true, Ordering::Release);
         segment.names_are_safe.store(true, Ordering::Release);
         *segment.index() = Index::unknown(state.base, index::DEFAULT_INTERVAL);
-        segment.aborted = Mutex::new(Aborted::stored(state.aborted));
+        segment.aborted = Mutex::new(StoredAbortedList::stored(state.aborted));
         segment
     }
 
@@ -448,7 +448,7 @@ impl Segment {
     }
 
     /// The open file, for sending an answer from it; `None` if the bytes have to be read instead.
-    fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
+    fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<LentFile>> {
         let mut lent = self.lent.lock().ignoring_poison();
         if let Some(known) = lent.upgrade().filter(|known| known.is_of(file)) {
             return Some(known);
@@ -484,7 +484,7 @@ impl ExtentReader for Segment {
         self.read_within(range, false)
     }
 
-    fn read(self: Arc<Self>, range: ExtentRange) -> Reading {
+    fn read(self: Arc<Self>, range: ExtentRange) -> ExtentRead {
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || self.read_within(&range, true));
             read.await.unwrap_or(Err(ReadError::Stopped))

@@ -9,7 +9,7 @@ use crate::storage::extent::{ExtentReader, ReadError};
 use crate::types::{Offset, Timestamp};
 
 /// The part of a log that a search reads: the extents up to `end`, and the batches that no extent has.
-struct Searched {
+struct SearchedLog {
     start: Offset,
     end: Offset,
     extents: Vec<Arc<dyn ExtentReader>>,
@@ -24,12 +24,12 @@ impl Partition {
 
     /// The first record with the largest timestamp.
     pub async fn max_timestamp(&self) -> Result<Option<FoundRecord>, LogError> {
-        self.search(Searched::newest).await
+        self.search(SearchedLog::newest).await
     }
 
     async fn search(
         &self,
-        search: impl Fn(&Searched) -> Result<Option<record::TimedOffset>, ReadError> + Copy + Send + 'static,
+        search: impl Fn(&SearchedLog) -> Result<Option<record::TimedOffset>, ReadError> + Copy + Send + 'static,
     ) -> Result<Option<FoundRecord>, LogError> {
         loop {
             self.serving()?;
@@ -47,7 +47,7 @@ impl Partition {
         }
     }
 
-    fn searched(&self) -> Searched {
+    fn searched(&self) -> SearchedLog {
         // The ends are read first: every record below them is in an extent or in memory when the lock is
         // taken.
         let ends = self.ends();
@@ -56,7 +56,7 @@ impl Partition {
         let has_any = |extent: &&Arc<dyn ExtentReader>| extent.base() < end && ends.log_start < end;
         let extents = log.extents.iter().filter(has_any).cloned().collect();
         let unwritten = log.unwritten().map(|recent| recent.pieces.clone()).collect();
-        Searched { start: ends.log_start, end, extents, unwritten }
+        SearchedLog { start: ends.log_start, end, extents, unwritten }
     }
 
     fn found(&self, found: record::TimedOffset) -> FoundRecord {
@@ -65,7 +65,7 @@ impl Partition {
     }
 }
 
-impl Searched {
+impl SearchedLog {
     fn first_since(&self, time: Timestamp) -> Result<Option<record::TimedOffset>, ReadError> {
         for extent in self.extents.iter().filter(|extent| extent.max_timestamp() >= time) {
             let found = extent.find_by_time(time, self.start, self.end)?;

@@ -140,7 +140,7 @@ pub struct Setting<'a> {
 }
 
 pub fn check(history: &[Event], truth: &Truth, setting: Setting<'_>) -> Vec<Violation> {
-    let known = Known::of(history, truth);
+    let known = KnownHistory::of(history, truth);
     let mut found = Vec::new();
     let mut violation = |check, what| found.push(Violation { check, what });
     only_what_was_sent(&known, truth, &mut violation);
@@ -178,7 +178,7 @@ enum Outcome {
 
 /// The history and the truth, arranged for look-ups.
 #[derive(Default)]
-struct Known {
+struct KnownHistory {
     sent: HashMap<Value, Sent>,
     values: BTreeMap<Transaction, Vec<Value>>,
     outcomes: HashMap<Transaction, Outcome>,
@@ -190,9 +190,9 @@ struct Known {
     holds: HashMap<(Place, i64), Value>,
 }
 
-impl Known {
-    fn of(history: &[Event], truth: &Truth) -> Known {
-        let mut known = Known::default();
+impl KnownHistory {
+    fn of(history: &[Event], truth: &Truth) -> KnownHistory {
+        let mut known = KnownHistory::default();
         for (nth, event) in history.iter().enumerate() {
             known.note(nth, *event);
         }
@@ -248,7 +248,7 @@ fn records(log: &Log) -> impl Iterator<Item = (Place, i64, Value)> {
 }
 
 /// H3 and H4.
-fn only_what_was_sent(known: &Known, truth: &Truth, violation: Violate<'_>) {
+fn only_what_was_sent(known: &KnownHistory, truth: &Truth, violation: Violate<'_>) {
     for (at, partition) in truth.all.iter().enumerate() {
         for (offset, _) in partition.iter().filter(|(_, value)| value.is_none()) {
             violation("H3", format!("nobody's bytes at {at}/{offset}"));
@@ -285,7 +285,7 @@ fn acknowledged_and_shown(history: &[Event], truth: &Truth, violation: Violate<'
 }
 
 /// H11 for records.
-fn all_or_nothing(known: &Known, violation: Violate<'_>) {
+fn all_or_nothing(known: &KnownHistory, violation: Violate<'_>) {
     for (transaction, values) in &known.values {
         let there = values.iter().filter(|value| known.stands.contains_key(value)).count();
         let outcome = known.outcome(*transaction);
@@ -303,7 +303,7 @@ fn all_or_nothing(known: &Known, violation: Violate<'_>) {
 
 /// H11 for offsets. The offset of an answer is the last one of a committed transaction: one that may have been
 /// committed by then, and not one before the last that was acknowledged when the question was sent.
-fn offsets_with_their_records(history: &[Event], known: &Known, violation: Violate<'_>) {
+fn offsets_with_their_records(history: &[Event], known: &KnownHistory, violation: Violate<'_>) {
     type Staged = BTreeMap<i64, Transaction>;
     let mut staged: HashMap<(u32, Place), Staged> = HashMap::new();
     let mut ending: HashSet<Transaction> = HashSet::new();
@@ -349,7 +349,7 @@ fn offsets_with_their_records(history: &[Event], known: &Known, violation: Viola
 }
 
 /// H12. No record is shown before its client has asked to commit it.
-fn nothing_dirty(history: &[Event], known: &Known, violation: Violate<'_>) {
+fn nothing_dirty(history: &[Event], known: &KnownHistory, violation: Violate<'_>) {
     let mut ending: HashSet<Transaction> = HashSet::new();
     for event in history {
         match event {
@@ -399,7 +399,7 @@ fn gap_free_reading(history: &[Event], truth: &Truth, violation: Violate<'_>) {
 /// none has.
 fn exactly_once(
     history: &[Event],
-    known: &Known,
+    known: &KnownHistory,
     truth: &Truth,
     setting: Setting<'_>,
     violation: Violate<'_>,
@@ -460,7 +460,7 @@ fn fenced(history: &[Event], violation: Violate<'_>) {
 }
 
 /// H21 at the end: the committed amounts add up to zero.
-fn money(known: &Known, truth: &Truth, violation: Violate<'_>) {
+fn money(known: &KnownHistory, truth: &Truth, violation: Violate<'_>) {
     let amounts = records(&truth.committed).filter_map(|(_, _, value)| known.sent.get(&value));
     let sum: i64 = amounts.map(|sent| sent.amount).sum();
     if sum != 0 {
@@ -470,7 +470,7 @@ fn money(known: &Known, truth: &Truth, violation: Violate<'_>) {
 
 /// H21 of every pass: a reader that got one record of a transaction before a pass has all of them after it. A
 /// record may only be missing if another open transaction holds its partition back.
-fn both_legs(history: &[Event], known: &Known, violation: Violate<'_>) {
+fn both_legs(history: &[Event], known: &KnownHistory, violation: Violate<'_>) {
     let mut readers: BTreeMap<u32, Seen> = BTreeMap::new();
     for (nth, event) in history.iter().enumerate() {
         match event {
@@ -508,7 +508,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn missing(&mut self, known: &Known, transaction: Transaction) -> &mut BTreeSet<Value> {
+    fn missing(&mut self, known: &KnownHistory, transaction: Transaction) -> &mut BTreeSet<Value> {
         if self.before.contains_key(&transaction) {
             return self.before.entry(transaction).or_default();
         }
@@ -523,7 +523,7 @@ impl Seen {
         self.stable.clear();
     }
 
-    fn end_of_pass(&self, known: &Known, violation: Violate<'_>) {
+    fn end_of_pass(&self, known: &KnownHistory, violation: Violate<'_>) {
         for (transaction, missing) in &self.before {
             for value in missing {
                 if !self.is_held_back(known, *transaction, *value) {
@@ -534,7 +534,7 @@ impl Seen {
         }
     }
 
-    fn is_held_back(&self, known: &Known, transaction: Transaction, value: Value) -> bool {
+    fn is_held_back(&self, known: &KnownHistory, transaction: Transaction, value: Value) -> bool {
         let Some((at, offset)) = known.stands.get(&value) else { return false };
         // Without an answer about the partition, nothing is known.
         let (Some(stable), Some(asked)) = (self.stable.get(at), self.asked.get(at)) else { return true };
@@ -545,7 +545,7 @@ impl Seen {
 }
 
 /// H22. A last stable offset below the high watermark is the first record of a transaction that is not over.
-fn nothing_stuck(history: &[Event], known: &Known, violation: Violate<'_>) {
+fn nothing_stuck(history: &[Event], known: &KnownHistory, violation: Violate<'_>) {
     let mut asked: HashMap<(u32, Place), usize> = HashMap::new();
     for (nth, event) in history.iter().enumerate() {
         match event {
@@ -601,7 +601,7 @@ mod planted {
         /// Ends a transaction with a marker in every partition that it wrote to.
         fn end(&mut self, transaction: Transaction, end: End) {
             self.history.push(Event::Ending { transaction, end });
-            let known = Known::of(&self.history, &self.truth);
+            let known = KnownHistory::of(&self.history, &self.truth);
             let values = &known.values[&transaction];
             for at in 0..3 {
                 let mine = |one: &&(i64, Option<Value>)| one.1.is_some_and(|value| values.contains(&value));

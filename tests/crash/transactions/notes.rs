@@ -7,10 +7,10 @@ use super::checker::{Event, Transaction};
 use crate::board::Board;
 
 #[derive(Default)]
-pub struct Notes(Board<Taken>);
+pub struct Notes(Board<OverByClient>);
 
 #[derive(Default)]
-struct Taken {
+struct OverByClient {
     events: Vec<Event>,
     open: BTreeSet<Transaction>,
     ending: BTreeSet<Transaction>,
@@ -55,12 +55,12 @@ impl Notes {
 
     /// Waits until each of these clients has ended this many more transactions.
     pub fn wait_for_each(&self, clients: &[u32], more: usize, limit: Duration) {
-        let count = |taken: &Taken, client: &u32| taken.over.get(client).copied().unwrap_or(0);
+        let count = |taken: &OverByClient, client: &u32| taken.over.get(client).copied().unwrap_or(0);
         let wanted: Vec<(u32, usize)> = self
             .0
             .look(|taken| clients.iter().map(|client| (*client, count(taken, client) + more)).collect());
         let behind =
-            |taken: &Taken| wanted.iter().find(|(client, over)| count(taken, client) < *over).copied();
+            |taken: &OverByClient| wanted.iter().find(|(client, over)| count(taken, client) < *over).copied();
         let is_so = self.0.wait(limit, |taken| behind(taken).is_none());
         assert!(is_so, "H22: client and number of transactions: {:?}", self.0.look(behind));
     }

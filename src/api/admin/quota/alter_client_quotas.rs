@@ -69,22 +69,22 @@ fn refuse_all(request: AlterClientQuotasRequest, refusal: &Refusal) -> AlterClie
 type Names = BTreeMap<String, Option<String>>;
 
 /// An entity of a request.
-struct Judged {
+struct RequestedEntity {
     names: Names,
     /// Its changes, if they may be made and there are any.
     changes: Option<(QuotaEntity, QuotaChanges)>,
     refusal: Option<Refusal>,
 }
 
-impl Judged {
-    fn new(names: Names, judged: Result<(QuotaEntity, QuotaChanges), Refusal>) -> Judged {
+impl RequestedEntity {
+    fn new(names: Names, judged: Result<(QuotaEntity, QuotaChanges), Refusal>) -> RequestedEntity {
         let (changes, refusal) = match judged {
             Ok((entity, changes)) => {
                 (Some((entity, changes)).filter(|(_, changes)| !changes.is_empty()), None)
             }
             Err(refusal) => (None, Some(refusal)),
         };
-        Judged { names, changes, refusal }
+        RequestedEntity { names, changes, refusal }
     }
 
     fn answer(self, altered: &Result<(), Refusal>) -> EntryData {
@@ -111,9 +111,9 @@ fn in_order(names: &Names) -> impl Iterator<Item = (&String, &Option<String>)> {
 
 /// One result for each entity. As in Kafka, the last name of a type counts, and an entity that comes again is refused
 /// although its first changes are made. Changes that name a value twice are refused in the same words.
-fn judge_all(entries: &[request::EntryData]) -> Vec<Judged> {
+fn judge_all(entries: &[request::EntryData]) -> Vec<RequestedEntity> {
     let mut places: HashMap<Names, usize> = HashMap::new();
-    let mut judged: Vec<Judged> = Vec::with_capacity(entries.len());
+    let mut judged: Vec<RequestedEntity> = Vec::with_capacity(entries.len());
     for entry in entries {
         let names: Names =
             entry.entity.iter().map(|part| (part.entity_type.clone(), part.entity_name.clone())).collect();
@@ -125,7 +125,7 @@ fn judge_all(entries: &[request::EntryData]) -> Vec<Judged> {
         let changes: QuotaChanges = entry.ops.iter().map(change).collect();
         let outcome =
             if changes.len() < entry.ops.len() { Err(repeated(&names)) } else { judge(&names, changes) };
-        judged.push(Judged::new(names, outcome));
+        judged.push(RequestedEntity::new(names, outcome));
     }
     judged
 }
@@ -220,10 +220,11 @@ fn check_value(entity: &QuotaEntity, name: &str, value: f64) -> Result<(), Refus
 }
 
 /// Refuses the entities that get values if all quotas together would take too much memory.
-fn check_room(judged: &mut [Judged], stored: usize) {
-    let sets =
-        |one: &Judged| one.changes.as_ref().is_some_and(|(_, changes)| changes.values().any(Option::is_some));
-    let names = |one: &Judged| one.names.values().flatten().map(String::len).sum::<usize>();
+fn check_room(judged: &mut [RequestedEntity], stored: usize) {
+    let sets = |one: &RequestedEntity| {
+        one.changes.as_ref().is_some_and(|(_, changes)| changes.values().any(Option::is_some))
+    };
+    let names = |one: &RequestedEntity| one.names.values().flatten().map(String::len).sum::<usize>();
     let new: usize = judged.iter().filter(|one| sets(one)).map(|one| ENTITY + names(one)).sum();
     if stored.saturating_add(new) <= MOST_BYTES {
         return;

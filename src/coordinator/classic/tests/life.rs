@@ -106,7 +106,7 @@ fn c15_a_group_without_members_can_be_described() {
 }
 
 #[test]
-fn c15_members_are_described_with_what_they_said_and_got_while_the_group_is_stable() {
+fn c15_members_are_described_with_metadata_and_assignment_while_the_group_is_stable() {
     let (mut play, members) = Play::stable(vec![static_newcomer("i")]);
     let described = play.group.describe();
     assert_eq!((described.state, described.protocol.as_deref()), (GroupState::Stable, Some("range")));

@@ -163,7 +163,7 @@ fn c4_the_protocol_is_elected_by_votes_among_those_all_support() {
 }
 
 #[test]
-fn who_shares_no_protocol_with_all_others_is_left_outside() {
+fn a_member_that_shares_no_protocol_with_all_others_is_refused() {
     let mut play = Play::default();
     let first = play.join(speaking(newcomer("a"), &["x", "y"]));
     let outsider = play.join(speaking(newcomer("b"), &["z"]));
@@ -187,7 +187,7 @@ fn who_shares_no_protocol_with_all_others_is_left_outside() {
 }
 
 #[test]
-fn the_assignment_is_refused_to_who_means_another_protocol_or_generation() {
+fn the_assignment_is_refused_for_another_protocol_or_generation() {
     let mut play = Play::default();
     let a = play.join(newcomer("a"));
     play.wait(3);
@@ -212,7 +212,7 @@ fn the_assignment_is_refused_to_who_means_another_protocol_or_generation() {
 }
 
 #[test]
-fn a_follower_that_joins_again_unchanged_disturbs_nobody_and_a_leader_does() {
+fn a_follower_that_joins_again_unchanged_causes_no_rebalance_and_a_leader_does() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     let follower = play.join(again(&members[1]));
     let joined = play.joined(follower);
@@ -282,7 +282,7 @@ fn c5_every_rebalance_has_its_whole_time() {
 }
 
 #[test]
-fn who_does_not_join_again_in_time_is_out() {
+fn a_member_that_does_not_join_again_in_time_is_removed() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     let first = play.join(again(&members[0]));
     for _ in 0..30 {
@@ -295,7 +295,7 @@ fn who_does_not_join_again_in_time_is_out() {
 }
 
 #[test]
-fn the_leader_may_be_lost_and_who_waited_longest_leads() {
+fn the_leader_may_be_lost_and_the_member_that_waited_longest_leads() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b"), newcomer("c")]);
     assert_eq!(play.group.hard().leader(), Some(&members[0]));
     assert_eq!(play.leave(vec![Leaver::Member(who(&members[0]))]), [Ok(())]);
@@ -373,7 +373,7 @@ fn c7_without_a_delay_the_first_member_is_alone_at_once() {
 }
 
 #[test]
-fn who_is_silent_for_its_session_timeout_is_out_and_the_others_rebalance() {
+fn a_member_that_is_silent_for_its_session_timeout_is_removed_and_the_others_rebalance() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     for _ in 0..4 {
         play.wait(3);
@@ -393,7 +393,7 @@ fn a_commit_is_a_sign_of_life() {
 }
 
 #[test]
-fn who_waits_for_us_need_not_say_anything() {
+fn a_member_that_waits_for_an_answer_needs_no_heartbeat() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     let waiting = play.join(again(&members[0]));
     for _ in 0..5 {
@@ -435,7 +435,7 @@ fn c20_timeouts_are_bounded_by_the_settings_and_nothing_else() {
 }
 
 #[test]
-fn who_leaves_is_gone_at_once() {
+fn a_member_that_leaves_is_gone_at_once() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
     assert_eq!(play.leave(vec![Leaver::Member(who(&members[1]))]), [Ok(())]);
     let rest = play.join(again(&members[0]));
@@ -446,7 +446,7 @@ fn who_leaves_is_gone_at_once() {
 }
 
 #[test]
-fn each_of_many_who_leave_has_an_answer() {
+fn each_of_many_members_that_leave_has_an_answer() {
     let (mut play, members) = Play::stable(vec![newcomer("a"), static_newcomer("i"), static_newcomer("j")]);
     let call = play.join(Join { confirms_its_id: true, ..newcomer("pending") });
     let (_, pending) = play.join_refused(call);
@@ -513,7 +513,7 @@ fn where_the_largest_size_shrank_the_last_to_come_back_are_left_outside() {
 }
 
 #[test]
-fn what_a_member_says_of_itself_has_bounds() {
+fn the_metadata_of_a_member_has_bounds() {
     let mut play = Play::default();
     let much = Opaque::copy_of(&vec![0; 1024 * 1024]);
     let caller = play.join(Join { protocols: vec![("x".into(), much)], ..newcomer("a") });
@@ -524,7 +524,7 @@ fn what_a_member_says_of_itself_has_bounds() {
 }
 
 #[test]
-fn where_there_is_no_room_nothing_new_is_let_in_and_what_is_there_goes_on() {
+fn without_room_nothing_new_is_admitted_and_existing_members_continue() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     assert_eq!(play.commit(by(&members[0], 1, vec![offset(0, 1)])), Ok(vec![Ok(())]));
     play.room = 0;

@@ -139,7 +139,7 @@ fn offsets_of_topics_that_members_read_are_not_deleted() {
 }
 
 #[test]
-fn offsets_are_not_deleted_where_nobody_knows_what_members_read() {
+fn offsets_are_not_deleted_if_the_subscriptions_of_members_are_unknown() {
     let mut play = Play::default();
     assert_eq!(play.delete_offsets(&[(TopicPartition::new(TOPIC, 0), "t")]), Err(GroupError::NoSuchGroup));
     let nonsense = Join { protocols: vec![("range".into(), Opaque::copy_of(b"?"))], ..newcomer("a") };

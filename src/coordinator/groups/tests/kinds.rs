@@ -195,7 +195,7 @@ fn requests_that_belong_to_another_kind_are_refused() {
 }
 
 #[tokio::test]
-async fn the_result_of_a_job_comes_from_a_thread_of_its_own_and_wakes_who_watches() {
+async fn the_result_of_a_job_comes_from_a_thread_of_its_own_and_wakes_watchers() {
     let stage = Stage::new(rules());
     enlist(&stage, "n");
     let polls = Waiter::new();

@@ -132,7 +132,7 @@ async fn the_next_leader_has_the_acknowledged_records_and_none_of_the_locks() {
 }
 
 #[tokio::test]
-async fn a_former_leader_drops_its_locks_and_answers_those_who_wait() {
+async fn a_former_leader_drops_its_locks_and_answers_waiting_requests() {
     for seed in 0..SEEDS {
         let (shared, topic) = with_partition(seed).await;
         let (one, two) = (Broker::new(&shared, ONE, topic).await, Broker::new(&shared, TWO, topic).await);

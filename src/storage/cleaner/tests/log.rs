@@ -6,36 +6,36 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::kernel::AbortedList;
 use crate::record::{BatchBuilder, Marker, Producer};
-use crate::storage::extent::{AbortedPart, Batches, ExtentRange, Reading};
+use crate::storage::extent::{AbortedPart, Batches, ExtentRange, ExtentRead};
 use crate::storage::line::{Barrier, Work};
-use crate::storage::partition::Opened;
+use crate::storage::partition::OpenedLog;
 use crate::types::{ProducerEpoch, ProducerId, TransactionEnd};
 
 /// Offset, key and value.
-pub(super) type Kept = (i64, String, Option<String>);
+pub(super) type KeptRecord = (i64, String, Option<String>);
 
 /// The `delete.retention.ms` of the log.
 pub(super) const RETENTION: i64 = 1_000;
 
 /// An extent in memory.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stored {
+pub(super) struct StoredExtent {
     id: ExtentId,
     pub(super) batches: Vec<Bytes>,
     pub(super) aborted: Vec<AbortedTransaction>,
 }
 
 /// A record as it was sent.
-struct Sent {
-    kept: Kept,
+struct SentRecord {
+    kept: KeptRecord,
     /// The number of its transaction.
     transaction: Option<usize>,
 }
 
 pub(super) struct Log {
     shard: Arc<Mutex<Shard>>,
-    pub(super) extents: Vec<Stored>,
-    sent: Vec<Sent>,
+    pub(super) extents: Vec<StoredExtent>,
+    sent: Vec<SentRecord>,
     /// How each transaction ended; `None` while it is open.
     transactions: Vec<Option<TransactionEnd>>,
     /// The number and the first offset of each producer's open transaction.
@@ -109,7 +109,7 @@ impl Log {
         for (at, (key, value)) in (first.0..).zip(records) {
             batch = batch.record(self.now, Some(key.as_bytes()), value.map(str::as_bytes), &[]);
             let kept = (at, (*key).to_owned(), value.map(str::to_owned));
-            self.sent.push(Sent { kept, transaction });
+            self.sent.push(SentRecord { kept, transaction });
         }
         self.append(batch.build(), records.len() as i32 - 1);
     }
@@ -164,7 +164,7 @@ impl Log {
         };
         self.shard.lock().unwrap().apply(self.now, &Command::Commit(commit)).unwrap();
         if std::mem::take(&mut self.rolls) {
-            self.extents.push(Stored { id, batches: Vec::new(), aborted: Vec::new() });
+            self.extents.push(StoredExtent { id, batches: Vec::new(), aborted: Vec::new() });
         }
         self.extents.last_mut().unwrap().batches.push(batch);
     }
@@ -192,7 +192,7 @@ impl Log {
         settings.segment_bytes = self.most;
         let Some(due) = due(&state, &settings, self.last_stable(), self.now) else { return };
         let extents = self.extents.iter().map(|one| Arc::new(one.clone()) as Arc<dyn ExtentReader>);
-        let opened = Opened { home: Arc::new(()), extents: extents.collect() };
+        let opened = OpenedLog { home: Arc::new(()), extents: extents.collect() };
         let partition = Partition::new((TOPIC, &"t".into(), &Arc::new(settings)), &state, 0, opened);
         let line = Direct { shard: Arc::clone(&self.shard), now: self.now };
         let stop = AtomicBool::new(false);
@@ -202,9 +202,9 @@ impl Log {
     }
 
     /// Takes over the extents that a run has written.
-    fn replace(&mut self, made: Vec<Stored>) {
+    fn replace(&mut self, made: Vec<StoredExtent>) {
         let all = self.extents.drain(..).chain(made);
-        let all: BTreeMap<ExtentId, Stored> = all.map(|one| (one.id, one)).collect();
+        let all: BTreeMap<ExtentId, StoredExtent> = all.map(|one| (one.id, one)).collect();
         for extent in self.state().extents() {
             let stored = all[&extent.id()].clone();
             assert_eq!(extent.bytes, stored.bytes());
@@ -220,7 +220,7 @@ impl Log {
     }
 
     /// All records in the log, also those of open and aborted transactions.
-    pub(super) fn records(&self) -> Vec<Kept> {
+    pub(super) fn records(&self) -> Vec<KeptRecord> {
         let data = self.batches().filter(|(header, _)| !header.attributes.control());
         data.flat_map(|(_, batch)| kept(&batch)).collect()
     }
@@ -251,7 +251,7 @@ impl Log {
     }
 
     /// The records that a consumer with read_committed gets from an offset on.
-    pub(super) fn committed(&self, from: i64) -> Vec<Kept> {
+    pub(super) fn committed(&self, from: i64) -> Vec<KeptRecord> {
         committed(&self.extents, &self.extents, Offset(from), self.last_stable())
     }
 
@@ -260,13 +260,13 @@ impl Log {
         for from in self.log_start.0..=self.last_stable().0 {
             self.check_seen(from, &self.committed(from), context);
         }
-        let sent: BTreeSet<&Kept> = self.sent.iter().map(|sent| &sent.kept).collect();
+        let sent: BTreeSet<&KeptRecord> = self.sent.iter().map(|sent| &sent.kept).collect();
         assert!(self.records().iter().all(|record| sent.contains(record)), "{context}: another record");
         self.check_markers(context);
     }
 
     /// Fails unless a consumer with read_committed may have seen this from an offset on.
-    pub(super) fn check_seen(&self, from: i64, seen: &[Kept], context: &str) {
+    pub(super) fn check_seen(&self, from: i64, seen: &[KeptRecord], context: &str) {
         let context = format!("{context}, from {from}");
         assert!(seen.is_sorted_by(|one, next| one.0 < next.0), "{context}: out of order: {seen:?}");
         let stable = self.last_stable().0;
@@ -274,7 +274,7 @@ impl Log {
         let is_committed =
             |number: usize| self.transactions[number].is_some_and(|end| end == TransactionEnd::Commit);
         let committed = there.filter(|sent| sent.transaction.is_none_or(is_committed));
-        let committed: BTreeSet<&Kept> = committed.map(|sent| &sent.kept).collect();
+        let committed: BTreeSet<&KeptRecord> = committed.map(|sent| &sent.kept).collect();
         for record in seen {
             assert!(committed.contains(record), "{context}: {record:?} was not committed");
         }
@@ -306,7 +306,7 @@ impl Log {
 }
 
 /// The newest value of each key that has one.
-fn newest<'a>(records: impl IntoIterator<Item = &'a Kept>) -> BTreeMap<&'a str, (i64, &'a str)> {
+fn newest<'a>(records: impl IntoIterator<Item = &'a KeptRecord>) -> BTreeMap<&'a str, (i64, &'a str)> {
     let mut newest = BTreeMap::new();
     for (offset, key, value) in records {
         match value {
@@ -320,7 +320,12 @@ fn newest<'a>(records: impl IntoIterator<Item = &'a Kept>) -> BTreeMap<&'a str, 
 /// The records that a consumer gets from some extents with the lists of others. A read ends with
 /// its extent. Its transactions are those of Kafka's `UnifiedLog.collectAbortedTransactions`, and the
 /// consumer does with them what Kafka's does.
-pub(super) fn committed(records: &[Stored], lists: &[Stored], from: Offset, stable: Offset) -> Vec<Kept> {
+pub(super) fn committed(
+    records: &[StoredExtent],
+    lists: &[StoredExtent],
+    from: Offset,
+    stable: Offset,
+) -> Vec<KeptRecord> {
     let mut seen = Vec::new();
     let mut next = from;
     for extent in records {
@@ -351,7 +356,7 @@ pub(super) fn committed(records: &[Stored], lists: &[Stored], from: Offset, stab
     seen
 }
 
-fn collected(lists: &[Stored], from: Offset, until: Offset) -> Vec<AbortedTransaction> {
+fn collected(lists: &[StoredExtent], from: Offset, until: Offset) -> Vec<AbortedTransaction> {
     let first = lists.partition_point(|extent| extent.id.base <= from).saturating_sub(1);
     let mut found = Vec::new();
     for transaction in lists.iter().skip(first).flat_map(|extent| &extent.aborted) {
@@ -369,13 +374,13 @@ fn with_header(batch: &Bytes) -> (Header, Bytes) {
     (Header::parse(batch).unwrap(), batch.clone())
 }
 
-fn kept(batch: &Bytes) -> Vec<Kept> {
+fn kept(batch: &Bytes) -> Vec<KeptRecord> {
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let records = record::records(batch).unwrap().map(Result::unwrap);
     records.map(|one| (one.offset.0, text(one.key.unwrap()), one.value.map(text))).collect()
 }
 
-impl ExtentReader for Stored {
+impl ExtentReader for StoredExtent {
     fn id(&self) -> ExtentId {
         self.id
     }
@@ -418,7 +423,7 @@ impl ExtentReader for Stored {
         unreachable!("the cleaner blocks")
     }
 
-    fn read(self: Arc<Self>, _: ExtentRange) -> Reading {
+    fn read(self: Arc<Self>, _: ExtentRange) -> ExtentRead {
         unreachable!("the cleaner blocks")
     }
 
@@ -466,12 +471,12 @@ impl Line for Direct {
 /// Collects the extents of a run.
 #[derive(Default)]
 struct InMemory {
-    made: Vec<Stored>,
+    made: Vec<StoredExtent>,
 }
 
 impl Sink for InMemory {
     fn begin(&mut self, id: ExtentId) -> io::Result<()> {
-        self.made.push(Stored { id, batches: Vec::new(), aborted: Vec::new() });
+        self.made.push(StoredExtent { id, batches: Vec::new(), aborted: Vec::new() });
         Ok(())
     }
 

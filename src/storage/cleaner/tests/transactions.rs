@@ -1,6 +1,6 @@
 //! Compaction of a log with transactions.
 
-use super::log::{Kept, Log, RETENTION, committed};
+use super::log::{KeptRecord, Log, RETENTION, committed};
 use crate::storage::seeded::Random;
 
 /// The memory for the keys of a run that is enough for one key.
@@ -207,7 +207,7 @@ fn nothing_from_the_last_stable_offset_on_is_compacted() {
 
 /// The effects of all runs of the seeded test.
 #[derive(Debug, Default)]
-struct Done {
+struct Effects {
     aborted_records: usize,
     markers: usize,
     listed: usize,
@@ -215,7 +215,7 @@ struct Done {
 
 #[test]
 fn a5_consumers_see_the_same_values_before_and_after_every_run() {
-    let mut done = Done::default();
+    let mut done = Effects::default();
     for seed in 0..40 {
         let mut random = Random(seed);
         let mut log = Log::new();
@@ -255,7 +255,7 @@ fn write(log: &mut Log, random: &mut Random, step: u64) {
 }
 
 /// Compacts, and compares what consumers see before, meanwhile and after.
-fn run(log: &mut Log, random: &mut Random, done: &mut Done, context: &str) {
+fn run(log: &mut Log, random: &mut Random, done: &mut Effects, context: &str) {
     let (extents, end) = (log.extents.clone(), log.end());
     let (records, markers, listed) = (log.records().len(), log.markers().len(), log.listed().len());
     let aborted = log.aborted();
@@ -293,7 +293,7 @@ fn finish(log: &mut Log, context: &str) {
     }
     assert_eq!(log.aborted(), 0, "{context}");
     assert_eq!(log.listed(), [], "{context}");
-    let values: Vec<Kept> =
+    let values: Vec<KeptRecord> =
         log.committed(log.log_start.0).into_iter().filter(|(_, key, _)| key != "newest").collect();
     assert!(values.len() <= 5 && values.iter().all(|(.., value)| value.is_some()), "{context}: {values:?}");
 }

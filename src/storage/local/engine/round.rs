@@ -8,7 +8,7 @@ use super::super::directory::Directory;
 use super::super::journal::SyncJob;
 use super::super::segment::{Segment, SyncError};
 use crate::kernel::{Applied, Command, Commit, Place, Placed, Refusal};
-use crate::storage::line::{Appended, Done};
+use crate::storage::line::{Appended, CommandDone};
 use crate::storage::partition::{Partition, Pieces};
 use crate::storage::{AppendError, StoreError, Unavailable};
 use crate::types::{AbortedTransaction, Timestamp};
@@ -43,10 +43,10 @@ pub enum Event {
         applied: Applied,
         /// The markers that the command placed.
         markers: Vec<NewBatch>,
-        done: Done,
+        done: CommandDone,
     },
     Refused {
-        done: Done,
+        done: CommandDone,
         refusal: Refusal,
     },
 }

@@ -55,7 +55,7 @@ struct SegmentRun {
 }
 
 /// A batch that a partition is about to get.
-struct Incoming {
+struct IncomingBatch {
     bytes: usize,
     last_offset_delta: i32,
     max_timestamp: Timestamp,
@@ -200,7 +200,7 @@ impl Engine {
         round: &mut Round,
     ) -> bool {
         let header = &work.batch.header;
-        let new = Incoming {
+        let new = IncomingBatch {
             bytes: work.batch.bytes.len(),
             last_offset_delta: header.last_offset_delta,
             max_timestamp: header.max_timestamp,
@@ -265,7 +265,7 @@ impl Engine {
     pub fn set_rolls(&self, shard: &Shard, now: Timestamp, command: &mut Command) {
         let rolls_in = |of: TopicPartition| {
             let partition = self.published.partition(of.topic, of.partition);
-            let marker = Incoming { bytes: Marker::SIZE, last_offset_delta: 0, max_timestamp: now };
+            let marker = IncomingBatch { bytes: Marker::SIZE, last_offset_delta: 0, max_timestamp: now };
             partition.is_some_and(|one| self.rolls(shard, now, &one, marker))
         };
         let all_of = |id: &str| {
@@ -283,7 +283,7 @@ impl Engine {
 
     /// A segment ends at its size, at its age, or if an offset would exceed its base by more than `i32::MAX`
     /// (Kafka's `LogSegment.shouldRoll`). The age is the time from its first batch to the new one.
-    fn rolls(&self, shard: &Shard, now: Timestamp, partition: &Partition, new: Incoming) -> bool {
+    fn rolls(&self, shard: &Shard, now: Timestamp, partition: &Partition, new: IncomingBatch) -> bool {
         let Some(state) = shard.partition(partition.topic, partition.index) else { return false };
         let Some(newest) = state.extents().last() else { return true };
         let settings = partition.settings();

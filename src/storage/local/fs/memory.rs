@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_across_chunks_and_after_a_cut() {
+    fn written_bytes_are_read_across_chunks_and_after_a_cut() {
         let fs = MemoryFs::default();
         let file = fs.open(Path::new("a"), Open::New).unwrap();
         let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();

@@ -180,7 +180,7 @@ fn a_second_process_does_not_get_the_lock() {
 }
 
 #[test]
-fn what_was_synced_survives_every_power_cut() {
+fn synced_bytes_survive_every_power_cut() {
     for seed in 0..200 {
         let fs = SimFs::new(seed);
         let file = fs.open(Path::new("a"), Open::New).unwrap();
@@ -193,7 +193,7 @@ fn what_was_synced_survives_every_power_cut() {
 }
 
 #[test]
-fn what_was_not_synced_is_kept_lost_or_torn_at_sectors() {
+fn unsynced_bytes_are_kept_lost_or_torn_at_sectors() {
     let (mut kept, mut lost, mut torn, mut reordered, mut short) = (0, 0, 0, 0, 0);
     for seed in 0..400 {
         let fs = SimFs::new(seed);
@@ -228,7 +228,7 @@ fn what_was_not_synced_is_kept_lost_or_torn_at_sectors() {
 }
 
 #[test]
-fn what_a_truncate_took_does_not_come_back_behind_it() {
+fn truncated_bytes_do_not_come_back_behind_later_ones() {
     for seed in 0..300 {
         let fs = SimFs::new(seed);
         let file = fs.open(Path::new("a"), Open::New).unwrap();

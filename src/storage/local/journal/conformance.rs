@@ -32,11 +32,11 @@ macro_rules! journal_tests {
 
 journal_tests!(
     entries_come_back_as_they_were_appended,
-    what_is_appended_after_an_opening_follows,
+    entries_appended_after_an_opening_follow,
     a_sync_job_tells_how_far_it_reached,
     a_sync_job_runs_elsewhere_while_appends_go_on,
-    an_opening_gives_what_lies_at_or_behind_the_wished_position,
-    what_was_trimmed_is_not_missed,
+    an_opening_returns_the_entries_from_a_position_on,
+    trimmed_entries_are_not_missed,
     room_is_kept_ready_ahead_of_need,
     an_entry_may_be_larger_than_a_file,
     an_entry_that_is_too_large_changes_nothing,
@@ -52,7 +52,7 @@ fn entries_come_back_as_they_were_appended(mut bench: impl Bench) {
     check_entries(&entries, 1..=4);
 }
 
-fn what_is_appended_after_an_opening_follows(mut bench: impl Bench) {
+fn entries_appended_after_an_opening_follow(mut bench: impl Bench) {
     for round in 0..5 {
         let (mut journal, entries) = bench.open(1);
         check_entries(&entries, 1..=round * 2);
@@ -90,7 +90,7 @@ fn a_sync_job_runs_elsewhere_while_appends_go_on(mut bench: impl Bench) {
     }
 }
 
-fn an_opening_gives_what_lies_at_or_behind_the_wished_position(mut bench: impl Bench) {
+fn an_opening_returns_the_entries_from_a_position_on(mut bench: impl Bench) {
     let (mut journal, _) = bench.open(1);
     append(&mut journal, &(1..=50).collect::<Vec<_>>());
     bench.close(journal);
@@ -102,7 +102,7 @@ fn an_opening_gives_what_lies_at_or_behind_the_wished_position(mut bench: impl B
     }
 }
 
-fn what_was_trimmed_is_not_missed(mut bench: impl Bench) {
+fn trimmed_entries_are_not_missed(mut bench: impl Bench) {
     let (mut journal, _) = bench.open(1);
     for position in 1..=100 {
         append(&mut journal, &[position]);

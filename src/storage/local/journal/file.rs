@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::fs::File;
 use super::frame::{self, Head, Kind, Stamp};
 use super::pool::{Pool, Spare};
-use super::witness::{Synced, Witness};
+use super::witness::{SyncedMark, Witness};
 use super::{Entry, Journal, JournalError, Poison, Prepare, SyncJob};
 use crate::types::Timestamp;
 
@@ -102,8 +102,8 @@ impl FileJournal {
         self
     }
 
-    fn known(&self) -> Synced {
-        Synced { position: self.synced, generation: self.current.generation, at: self.at }
+    fn known(&self) -> SyncedMark {
+        SyncedMark { position: self.synced, generation: self.current.generation, at: self.at }
     }
 
     fn write_mark(&mut self) -> Result<(), JournalError> {
@@ -212,7 +212,7 @@ impl Journal for FileJournal {
         self.synced = position;
         let known = self.known();
         if let Some(witness) = &mut self.witness {
-            witness.say(known);
+            witness.record(known);
         }
         for behind in &mut self.behind {
             if behind.last <= self.synced {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::fs::{File, Fs, Open, TEMPORARY};
 use super::file::Options;
-use super::witness::{Synced, Witness};
+use super::witness::{SyncedMark, Witness};
 
 const EXTENSION: &str = ".journal";
 
@@ -40,11 +40,11 @@ pub struct Pool {
     options: Options,
     /// Held while files are created, renamed or removed, which is slow.
     work: Mutex<()>,
-    held: Mutex<Held>,
+    held: Mutex<PoolState>,
 }
 
 #[derive(Default)]
-struct Held {
+struct PoolState {
     /// Higher than the generation of any existing file.
     next_generation: u64,
     /// Sorted by generation.
@@ -55,11 +55,11 @@ struct Held {
 
 impl Pool {
     pub fn new(fs: Arc<dyn Fs>, dir: PathBuf, options: Options, next_generation: u64) -> Pool {
-        let held = Held { next_generation, ..Held::default() };
+        let held = PoolState { next_generation, ..PoolState::default() };
         Pool { fs, dir, options, work: Mutex::new(()), held: Mutex::new(held) }
     }
 
-    pub fn begin_witness(&self, salt: u64, synced: Synced) -> Witness {
+    pub fn begin_witness(&self, salt: u64, synced: SyncedMark) -> Witness {
         Witness::begin(&*self.fs, &self.dir, salt, synced)
     }
 
@@ -188,7 +188,7 @@ impl Pool {
         make(&*self.fs, &self.dir, generation, len)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, PoolState> {
         self.held.lock().expect("no panic while held")
     }
 
@@ -197,7 +197,7 @@ impl Pool {
     }
 }
 
-impl Held {
+impl PoolState {
     fn first_spare(&mut self) -> Option<Spare> {
         if self.spares.is_empty() { None } else { Some(self.spares.remove(0)) }
     }

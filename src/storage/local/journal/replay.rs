@@ -22,7 +22,7 @@ use super::Replayed;
 use super::file::{Behind, FileJournal, Options, Start};
 use super::frame::{self, Frame, HEADER, Head, Kind, Stamp};
 use super::pool::{self, Pool, Spare};
-use super::witness::{self, Synced};
+use super::witness::{self, SyncedMark};
 
 /// A journal that is being read. It yields the entries from the requested position on.
 pub struct Replay {
@@ -40,8 +40,8 @@ pub struct Replay {
     incarnation: u32,
     /// The frames found in the files from `start` on. A cut does not update it; a file that a cut affects has
     /// entries above the mark, so [`Replay::begin`] reads it again.
-    surveyed: Vec<Surveyed>,
-    reading: Reading,
+    surveyed: Vec<FileSurvey>,
+    reading: FrameReader,
 }
 
 impl Replay {
@@ -80,7 +80,7 @@ impl Replay {
         survey: Survey,
     ) -> Replay {
         let Survey { last, mark, incarnation, files: surveyed, .. } = survey;
-        let reading = Reading::new(start, Sequence::new(from, last));
+        let reading = FrameReader::new(start, Sequence::new(from, last));
         let dir = dir.to_owned();
         Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, reading }
     }
@@ -326,7 +326,7 @@ impl Sequence {
 }
 
 /// Reads the frames of all files in order.
-struct Reading {
+struct FrameReader {
     file: usize,
     bytes: Bytes,
     /// The byte up to which the file was read; `None` before it is loaded.
@@ -334,9 +334,9 @@ struct Reading {
     sequence: Sequence,
 }
 
-impl Reading {
-    fn new(file: usize, sequence: Sequence) -> Reading {
-        Reading { file, bytes: Bytes::new(), at: None, sequence }
+impl FrameReader {
+    fn new(file: usize, sequence: Sequence) -> FrameReader {
+        FrameReader { file, bytes: Bytes::new(), at: None, sequence }
     }
 
     fn next(&mut self, fs: &dyn Fs, files: &[JournalFile]) -> Result<Option<(Frame, Bytes, u64)>, OpenError> {
@@ -410,12 +410,12 @@ struct Survey {
     last: u64,
     mark: u64,
     incarnation: u32,
-    files: Vec<Surveyed>,
+    files: Vec<FileSurvey>,
     /// The file and byte at which the kept frames end.
     ended: (usize, usize),
 }
 
-struct Surveyed {
+struct FileSurvey {
     /// The end of its kept frames; `None` if it has none.
     end: Option<u64>,
     /// The last position that is kept, in it or before it.
@@ -476,7 +476,7 @@ fn survey(fs: &dyn Fs, files: &[JournalFile], from: u64, known: u64) -> Result<S
         }
         ended = end.map_or(ended, |end| (at, end));
         let end = end.map(|end| end as u64);
-        surveyed.push(Surveyed {
+        surveyed.push(FileSurvey {
             end,
             reached: sequence.reached(),
             incarnation: sequence.incarnation,
@@ -494,7 +494,7 @@ impl Survey {
         fs: &dyn Fs,
         dir: &Path,
         files: &[JournalFile],
-        synced: Synced,
+        synced: SyncedMark,
     ) -> Result<OpenError, OpenError> {
         let (file, at) = if synced.position == self.mark {
             blame_by(synced, fs, dir, files, self.ended)?
@@ -509,7 +509,7 @@ impl Survey {
 
 /// Like [`blame`], if the witness knows the file in use.
 fn blame_by(
-    synced: Synced,
+    synced: SyncedMark,
     fs: &dyn Fs,
     dir: &Path,
     files: &[JournalFile],

@@ -106,7 +106,7 @@ fn a_file_that_is_missing_below_the_mark_is_damage() {
 }
 
 #[test]
-fn what_was_synced_is_missed_wherever_the_end_of_the_journal_is_lost() {
+fn synced_entries_are_missed_wherever_the_end_of_the_journal_is_lost() {
     let fs = SimFs::new(1);
     let mut journal = open(&fs, 1).0;
     let mut earlier = None;
@@ -179,7 +179,7 @@ fn a_witness_that_is_damaged_or_gone_or_of_before_costs_nothing() {
 }
 
 #[test]
-fn what_was_cut_never_comes_back() {
+fn cut_entries_never_come_back() {
     for (keep, reopen) in [(3, false), (5, true), (29, false), (29, true)] {
         let fs = SimFs::new(keep);
         let mut journal = open(&fs, 1).0;
@@ -205,7 +205,7 @@ fn what_was_cut_never_comes_back() {
 }
 
 #[test]
-fn what_was_cut_does_not_come_back_where_the_opening_was_killed_in_the_middle() {
+fn cut_entries_do_not_come_back_if_the_opening_was_killed() {
     for marked in [false, true] {
         let written = SimFs::new(1);
         let mut journal = open(&written, 1).0;
@@ -375,7 +375,7 @@ fn a_snapshot_may_be_ahead_of_the_journal() {
 }
 
 #[test]
-fn what_is_not_synced_is_not_trimmed() {
+fn unsynced_entries_are_not_trimmed() {
     let fs = SimFs::new(1);
     let mut journal = open(&fs, 1).0;
     append(&mut journal, &(1..=60).collect::<Vec<_>>());
@@ -394,7 +394,7 @@ fn a_new_directory_starts_with_a_small_file() {
 
 /// A journal through several runs, with every kind of end, checked against its contract.
 #[test]
-fn what_was_synced_survives_every_end() {
+fn synced_entries_survive_every_end() {
     for seed in 0..600 {
         Life::new(seed).play();
     }

@@ -17,7 +17,7 @@ const MAGIC: &[u8; 4] = b"jdsy";
 
 /// The content of the witness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Synced {
+pub struct SyncedMark {
     pub position: u64,
     pub generation: u64,
     pub at: u64,
@@ -35,7 +35,7 @@ pub fn path(journal: &Path) -> PathBuf {
 }
 
 /// The content of the witness of this journal; `None` if there is no readable witness.
-pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
+pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<SyncedMark> {
     let path = path(journal);
     let why = match fs::read_all(fs, &path, u64::MAX) {
         Ok(bytes) => match parse(&bytes, salt) {
@@ -49,19 +49,19 @@ pub fn read(fs: &dyn Fs, journal: &Path, salt: u64) -> Option<Synced> {
     None
 }
 
-fn parse(bytes: &[u8], salt: u64) -> Option<Synced> {
+fn parse(bytes: &[u8], salt: u64) -> Option<SyncedMark> {
     let bytes: &[u8; LENGTH] = bytes.try_into().ok()?;
     let word = |at: usize| bytes[at..].first_chunk().map(|word| u64::from_le_bytes(*word));
     let sum = u32::from_le_bytes(*bytes.first_chunk()?);
     if sum != crc32c::crc32c(&bytes[4..]) || bytes[4..8] != *MAGIC || word(8)? != salt {
         return None;
     }
-    Some(Synced { position: word(16)?, generation: word(24)?, at: word(32)? })
+    Some(SyncedMark { position: word(16)?, generation: word(24)?, at: word(32)? })
 }
 
 impl Witness {
     /// Creates the file if it is missing and writes the known position; durable when this returns.
-    pub fn begin(fs: &dyn Fs, journal: &Path, salt: u64, synced: Synced) -> Witness {
+    pub fn begin(fs: &dyn Fs, journal: &Path, salt: u64, synced: SyncedMark) -> Witness {
         let path = path(journal);
         let begun = || {
             let file = fs.open(&path, Open::WriteOrNew)?;
@@ -79,7 +79,7 @@ impl Witness {
         witness
     }
 
-    pub fn say(&mut self, synced: Synced) {
+    pub fn record(&mut self, synced: SyncedMark) {
         let Some(file) = &self.file else { return };
         if let Err(error) = write(&**file, self.salt, synced) {
             self.give_up(&error);
@@ -93,8 +93,8 @@ impl Witness {
     }
 }
 
-fn write(file: &dyn File, salt: u64, synced: Synced) -> io::Result<()> {
-    let Synced { position, generation, at } = synced;
+fn write(file: &dyn File, salt: u64, synced: SyncedMark) -> io::Result<()> {
+    let SyncedMark { position, generation, at } = synced;
     let mut bytes = [0; LENGTH];
     bytes[4..8].copy_from_slice(MAGIC);
     for (place, word) in [salt, position, generation, at].into_iter().enumerate() {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
 
-use super::{BatchPlace, Held, Round, Unwritten, is_there, stored_again};
+use super::{BatchPlace, Round, UnwrittenBatches, UnwrittenByPartition, is_there, stored_again};
 use crate::kernel::{Command, ExtentId, Level, Levels, Shard, StoreAgain};
 use crate::storage::OpenError;
 use crate::storage::local::directory::Directory;
@@ -36,7 +36,7 @@ type Batches = BTreeMap<(ExtentId, u64), Bytes>;
 
 /// The existing files.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptFiles {
     /// Their content, by their paths.
     files: BTreeMap<PathBuf, Bytes>,
     /// Files that cannot be read, with the reason. They must not be replaced, so their partitions are out of
@@ -44,11 +44,11 @@ pub(super) struct Kept {
     unreadable: BTreeMap<PathBuf, String>,
 }
 
-impl Kept {
+impl KeptFiles {
     /// Reads the files of earlier starts. The rounds contain the batches that are still part of their logs.
-    pub fn read(directory: &Directory, shard: &Shard) -> io::Result<(Kept, Vec<Round>)> {
+    pub fn read(directory: &Directory, shard: &Shard) -> io::Result<(KeptFiles, Vec<Round>)> {
         let (fs, dir) = (&*directory.fs, directory.kept());
-        let mut kept = Kept::default();
+        let mut kept = KeptFiles::default();
         let mut rounds = Vec::new();
         let entries = match fs.list(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((kept, rounds)),
@@ -109,7 +109,7 @@ impl Kept {
         shard: &Shard,
         rounds: &[Round],
         damaged: &BTreeMap<TopicPartition, String>,
-        unwritten: &mut Unwritten,
+        unwritten: &mut UnwrittenByPartition,
     ) -> Result<(), OpenError> {
         let mut wanted = in_the_journal(shard, rounds, damaged);
         for (key, held) in &*unwritten {
@@ -136,7 +136,7 @@ impl Kept {
                         Failure::of(&error).next_step()
                     );
                     let failure = Failure::of(&error);
-                    unwritten.insert(key, Held { batches, failure, is_referred: false });
+                    unwritten.insert(key, UnwrittenBatches { batches, failure, is_referred: false });
                 }
                 Err(error) => return Err(OpenError::Io { path, error }),
             }

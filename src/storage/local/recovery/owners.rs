@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Account, BatchPlace, Round, Unwritten, Waiting, is_there, written_lengths};
+use super::{Account, BatchPlace, MissingBatches, Round, UnwrittenByPartition, is_there, written_lengths};
 use crate::kernel::{self, ExtentId, Shard};
 use crate::storage::local::directory::{Directory, parse_partition_dir, partition_dir};
 use crate::storage::local::fs::{Failure, Fs, Open};
@@ -20,7 +20,7 @@ use crate::types::{Offset, TopicId, TopicPartition};
 
 /// The owners of the directories.
 #[derive(Default)]
-pub(super) struct Owned {
+pub(super) struct DirectoryOwners {
     /// Partitions with a directory that belongs to them.
     pub ours: BTreeSet<TopicPartition>,
     /// Partitions that are out of service, with the reason.
@@ -34,11 +34,11 @@ pub(super) struct Owned {
 }
 
 /// Finds the owner of each directory; changes nothing.
-pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<Owned> {
+pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io::Result<DirectoryOwners> {
     let fs = &*directory.fs;
     let ids: BTreeMap<&str, TopicId> = shard.topics().map(|topic| (topic.name.as_str(), topic.id)).collect();
     let dropped: BTreeMap<TopicId, &str> = rounds.iter().flat_map(Round::dropped_topics).collect();
-    let mut owned = Owned::default();
+    let mut owned = DirectoryOwners::default();
     for entry in fs.list(&directory.topics())?.iter().filter(|entry| entry.is_dir) {
         let dir = directory.topics().join(&entry.name);
         let named = parse_partition_dir(&entry.name);
@@ -46,12 +46,12 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
             let key = TopicPartition { topic: *ids.get(topic)?, partition: index };
             Some((key, shard.partition(key.topic, index)?))
         });
-        let says = match layout::topic_of(fs, &dir) {
+        let owner = match layout::topic_of(fs, &dir) {
             // The others would fail too.
             Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
-            says => says,
+            owner => owner,
         };
-        if let Ok(Some(topic)) = says
+        if let Ok(Some(topic)) = owner
             && dropped.contains_key(&topic)
         {
             owned.deleted.push(dir);
@@ -60,19 +60,19 @@ pub(super) fn look(directory: &Directory, shard: &Shard, rounds: &[Round]) -> io
         let Some((key, partition)) = known else {
             let name_was_dropped =
                 named.is_some_and(|(topic, _)| dropped.values().any(|name| *name == topic));
-            match says {
+            match owner {
                 // A crash came before its metadata was durable.
                 Ok(None) if name_was_dropped => owned.deleted.push(dir),
                 Ok(_) | Err(_) => owned.unknown.push(dir),
             }
             continue;
         };
-        let doubt = match says {
+        let doubt = match owner {
             Ok(Some(topic)) if topic == key.topic => None,
             // There is no metadata before the first segment is created.
             Ok(None) if partition.extents().is_empty() => None,
-            Ok(None) => Some("does not say whose it is".to_owned()),
-            Ok(Some(topic)) => Some(format!("says that it belongs to topic {topic}")),
+            Ok(None) => Some("does not name its topic".to_owned()),
+            Ok(Some(topic)) => Some(format!("belongs to topic {topic}")),
             Err(error) => Some(format!("cannot be read: {error}")),
         };
         let Some(doubt) = doubt else {
@@ -134,7 +134,7 @@ pub fn with_ends(partition: &kernel::Partition) -> impl Iterator<Item = (&kernel
     partition.extents().iter().zip(ends)
 }
 
-impl Owned {
+impl DirectoryOwners {
     /// Moves the directories of deleted topics to the trash, prevents writes to those that belong to no
     /// topic, and corrects `partition.metadata`.
     pub fn clear(&self, directory: &Directory) -> io::Result<()> {
@@ -164,7 +164,7 @@ impl Owned {
         &mut self,
         directory: &Directory,
         shard: &Shard,
-        unwritten: &Unwritten,
+        unwritten: &UnwrittenByPartition,
     ) -> io::Result<Vec<TopicPartition>> {
         let mut cut = Vec::new();
         for topic in shard.topics() {
@@ -202,7 +202,7 @@ impl Owned {
     }
 }
 
-impl Owned {
+impl DirectoryOwners {
     /// The result by directory name, for reports.
     pub fn account(&self, shard: &Shard, cut: &[TopicPartition]) -> Account {
         let name = |TopicPartition { topic, partition: index }: &TopicPartition| {
@@ -239,7 +239,7 @@ fn settle_partition(
     fs: &dyn Fs,
     dir: &Path,
     partition: &kernel::Partition,
-    waiting: Waiting<'_>,
+    waiting: MissingBatches<'_>,
 ) -> io::Result<Outcome> {
     let found = layout::ids(fs, dir)?;
     let mut too_long = Vec::new();

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::super::fs::{Failure, File, Open};
 use super::verified::{OUT_OF_PLACE, follows};
-use super::walk::{Met, Stop, walk};
+use super::walk::{FoundBatch, Stop, walk};
 use super::{PartitionDir, Segment};
 use crate::kernel::{AbortedList, ExtentId};
 use crate::record::Marker;
@@ -35,7 +35,7 @@ const PIECE: u64 = 1024;
 /// The number of new entries that are written without waiting for a sync.
 const MOST_UNWRITTEN: usize = 1024;
 
-pub(super) struct Aborted {
+pub(super) struct StoredAbortedList {
     /// The whole list.
     whole: AbortedList,
     /// The newest entries, which the file lacks.
@@ -46,10 +46,10 @@ pub(super) struct Aborted {
     is_new: bool,
     /// The list is being made from the records. New entries stay in memory until it is there.
     is_being_made: bool,
-    known: Known,
+    known: ListInMemory,
 }
 
-enum Known {
+enum ListInMemory {
     /// The list has to be read.
     Nothing,
     All(Vec<AbortedTransaction>),
@@ -58,36 +58,36 @@ enum Known {
     MadeAgain(Vec<AbortedTransaction>),
 }
 
-impl Aborted {
-    pub(super) fn of_nothing() -> Aborted {
-        Aborted {
+impl StoredAbortedList {
+    pub(super) fn of_nothing() -> StoredAbortedList {
+        StoredAbortedList {
             whole: AbortedList::default(),
             unwritten: Vec::new(),
             is_unsynced: false,
             is_new: false,
             is_being_made: false,
-            known: Known::All(Vec::new()),
+            known: ListInMemory::All(Vec::new()),
         }
     }
 
     /// The stored list that the journal describes.
-    pub(super) fn stored(whole: AbortedList) -> Aborted {
-        let known = if whole.count == 0 { Known::All(Vec::new()) } else { Known::Nothing };
-        Aborted { whole, known, ..Aborted::of_nothing() }
+    pub(super) fn stored(whole: AbortedList) -> StoredAbortedList {
+        let known = if whole.count == 0 { ListInMemory::All(Vec::new()) } else { ListInMemory::Nothing };
+        StoredAbortedList { whole, known, ..StoredAbortedList::of_nothing() }
     }
 
     fn add(&mut self, aborted: &AbortedTransaction) {
         self.whole = self.whole.with(aborted);
         match &mut self.known {
-            Known::Nothing => self.unwritten.push(*aborted),
-            Known::All(all) => {
+            ListInMemory::Nothing => self.unwritten.push(*aborted),
+            ListInMemory::All(all) => {
                 all.push(*aborted);
                 if all.len() > MOST_KEPT {
-                    self.known = Known::Nothing;
+                    self.known = ListInMemory::Nothing;
                 }
                 self.unwritten.push(*aborted);
             }
-            Known::MadeAgain(all) => all.push(*aborted),
+            ListInMemory::MadeAgain(all) => all.push(*aborted),
         }
     }
 
@@ -159,7 +159,7 @@ impl Segment {
     pub(super) fn write_aborted(&self) -> io::Result<Option<Arc<dyn File>>> {
         // One at a time, and a removed file must not be created again.
         let _saving = self.saved();
-        let is_idle = |list: &Aborted| list.unwritten.is_empty() || list.is_being_made;
+        let is_idle = |list: &StoredAbortedList| list.unwritten.is_empty() || list.is_being_made;
         if is_idle(&self.aborted_list()) || self.is_gone() {
             return Ok(None);
         }
@@ -187,8 +187,8 @@ impl Segment {
     /// Calls `look` with the list. `None` if it is not in memory.
     pub(super) fn known_aborted<T>(&self, look: impl FnOnce(&[AbortedTransaction]) -> T) -> Option<T> {
         match &self.aborted_list().known {
-            Known::Nothing => None,
-            Known::All(all) | Known::MadeAgain(all) => Some(look(all)),
+            ListInMemory::Nothing => None,
+            ListInMemory::All(all) | ListInMemory::MadeAgain(all) => Some(look(all)),
         }
     }
 
@@ -200,8 +200,8 @@ impl Segment {
         let mut all = Vec::new();
         let whole = self.each_aborted(|aborted| all.push(*aborted))?;
         let mut list = self.aborted_list();
-        if all.len() <= MOST_KEPT && list.whole == whole && matches!(list.known, Known::Nothing) {
-            list.known = Known::All(all.clone());
+        if all.len() <= MOST_KEPT && list.whole == whole && matches!(list.known, ListInMemory::Nothing) {
+            list.known = ListInMemory::All(all.clone());
         }
         Ok(all)
     }
@@ -263,10 +263,10 @@ impl Segment {
             let _saving = self.saved();
             let mut list = self.aborted_list();
             match &list.known {
-                Known::Nothing => return Err(ReadError::Unlisted),
+                ListInMemory::Nothing => return Err(ReadError::Unlisted),
                 // It is never stored.
-                Known::MadeAgain(_) => return Ok(()),
-                Known::All(all) => list.unwritten = all.clone(),
+                ListInMemory::MadeAgain(_) => return Ok(()),
+                ListInMemory::All(all) => list.unwritten = all.clone(),
             }
         }
         tracing::warn!(
@@ -296,10 +296,10 @@ impl Segment {
             if AbortedList::of(&all) == list.whole {
                 // All of it is written again.
                 list.unwritten = all;
-                list.known = Known::Nothing;
+                list.known = ListInMemory::Nothing;
             } else {
                 list.unwritten = Vec::new();
-                list.known = Known::MadeAgain(all);
+                list.known = ListInMemory::MadeAgain(all);
             }
         }
         tracing::warn!(
@@ -311,8 +311,8 @@ impl Segment {
     }
 
     /// The aborted transactions of this segment, from the records of the log.
-    fn follow_log(&self, before: &[Arc<Segment>], log_start: Offset) -> Result<Following, ReadError> {
-        let mut log = Following::default();
+    fn follow_log(&self, before: &[Arc<Segment>], log_start: Offset) -> Result<TransactionsSoFar, ReadError> {
+        let mut log = TransactionsSoFar::default();
         for segment in before {
             segment.follow_transactions(&mut log, log_start)?;
         }
@@ -322,13 +322,13 @@ impl Segment {
     }
 
     /// Follows the transactions through all batches of the segment.
-    fn follow_transactions(&self, log: &mut Following, log_start: Offset) -> Result<(), ReadError> {
+    fn follow_transactions(&self, log: &mut TransactionsSoFar, log_start: Offset) -> Result<(), ReadError> {
         if self.size() == 0 {
             return Ok(());
         }
         let file = self.file()?;
         let mut expected = None;
-        let walked = walk(&*file, 0..self.size(), true, |Met { at, header, is_sound }| {
+        let walked = walk(&*file, 0..self.size(), true, |FoundBatch { at, header, is_sound }| {
             let next = header.next_offset().ok_or_else(|| Stop::flaw(at, OUT_OF_PLACE))?;
             let is_in_place = expected
                 .replace(next)
@@ -351,7 +351,7 @@ impl Segment {
         walked.map(drop).map_err(|stop| self.judge(stop))
     }
 
-    fn aborted_list(&self) -> MutexGuard<'_, Aborted> {
+    fn aborted_list(&self) -> MutexGuard<'_, StoredAbortedList> {
         self.aborted.lock().ignoring_poison()
     }
 }
@@ -388,13 +388,13 @@ impl PartitionDir {
 
 /// The open transactions at a place in the log, and the aborted ones before it.
 #[derive(Default)]
-struct Following {
+struct TransactionsSoFar {
     first: BTreeMap<ProducerId, Offset>,
     by_first: BTreeMap<Offset, ProducerId>,
     ended: Vec<AbortedTransaction>,
 }
 
-impl Following {
+impl TransactionsSoFar {
     fn begin(&mut self, producer: ProducerId, first: Offset) {
         if let Entry::Vacant(new) = self.first.entry(producer) {
             new.insert(first);

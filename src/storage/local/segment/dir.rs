@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use super::super::fs::{File, Open};
 use super::super::trash::Trash;
 use super::files::Files;
-use super::lent::Lent;
+use super::lent::LentFile;
 use crate::kernel::ExtentId;
 use crate::storage::local::layout::{self, Names};
 use crate::types::{IgnorePoison, TopicId, TopicPartition};
@@ -122,7 +122,7 @@ impl PartitionDir {
     }
 
     /// An open file, for sending answers from it; `None` if the bytes have to be read instead.
-    pub fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
+    pub fn lend(&self, file: &Arc<dyn File>) -> Option<Arc<LentFile>> {
         self.files.leases.lend(file)
     }
 

@@ -12,7 +12,7 @@ use super::super::fs::File;
 use crate::types::Source;
 
 /// A file that is lent to any number of answers.
-pub struct Lent {
+pub struct LentFile {
     file: Arc<dyn File>,
     _lease: Lease,
 }
@@ -32,11 +32,11 @@ impl Leases {
     }
 
     /// `None` if no more files may be lent, or if the file system cannot send from this one.
-    pub fn lend(self: &Arc<Leases>, file: &Arc<dyn File>) -> Option<Arc<Lent>> {
+    pub fn lend(self: &Arc<Leases>, file: &Arc<dyn File>) -> Option<Arc<LentFile>> {
         file.descriptor()?;
         let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Arc::new(Lent { file: Arc::clone(file), _lease: Lease(Arc::clone(self)) }))
+        Some(Arc::new(LentFile { file: Arc::clone(file), _lease: Lease(Arc::clone(self)) }))
     }
 
     #[cfg(test)]
@@ -51,13 +51,13 @@ impl Drop for Lease {
     }
 }
 
-impl Lent {
+impl LentFile {
     pub fn is_of(&self, file: &Arc<dyn File>) -> bool {
         Arc::ptr_eq(&self.file, file)
     }
 }
 
-impl Source for Lent {
+impl Source for LentFile {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.file.descriptor()
     }

@@ -71,7 +71,7 @@ impl Fixture {
             base: Offset(100),
             bytes: self.segment.size(),
             max_timestamp: self.segment.max_timestamp(),
-            opened: kernel::Opened::new(Timestamp(0), Timestamp(0)),
+            opened: kernel::OpenedAt::new(Timestamp(0), Timestamp(0)),
             last_append: Timestamp(0),
             cleaned: false,
             aborted: kernel::AbortedList::default(),
@@ -143,7 +143,7 @@ fn f8_f9_as_many_whole_batches_as_the_limit_allows_but_one_in_any_case() {
 }
 
 #[test]
-fn what_is_not_published_is_not_read() {
+fn unpublished_batches_are_not_read() {
     let f = fixture(10, 500);
     assert_eq!(read(&f.segment, 100, Offset(106), usize::MAX), f.batches[..2].concat());
 }
@@ -186,7 +186,7 @@ fn o4_the_newest_record_is_looked_for_behind_the_log_start() {
 }
 
 #[test]
-fn a_compressed_batch_that_nobody_can_read_is_not_damage() {
+fn a_compressed_batch_that_cannot_be_decompressed_is_not_damage() {
     let f = fixture(0, 0);
     let sound = BatchBuilder::new().base_offset(Offset(100)).value(Timestamp(500), "x").build();
     // A client may send these bytes: their checksum is valid, and the broker does not decompress batches.
@@ -257,7 +257,7 @@ fn a_batch_is_held_against_its_checksum_once_for_each_time_that_its_file_is_open
 }
 
 #[test]
-fn what_was_appended_was_checked_when_it_came_until_its_file_is_closed() {
+fn appended_batches_count_as_checked_until_their_file_is_closed() {
     let f = fixture(4, 50);
     f.fs.flip_bit(Path::new(LOG), 80 * 8).unwrap();
     assert!(f.segment.read_bytes(Offset(100), f.end(), 1).is_ok());
@@ -464,7 +464,7 @@ fn answers_hold_a_bounded_number_of_files_and_give_them_back() {
 }
 
 #[test]
-fn a_removed_segment_is_gone_for_who_comes_later() {
+fn a_removed_segment_is_gone_for_later_readers() {
     let f = fixture(1, 50);
     let segment = f.reopened();
     segment.remove().unwrap();
@@ -515,7 +515,7 @@ fn after_a_restart_a_large_segment_is_not_walked_again() {
 }
 
 #[test]
-fn what_was_appended_after_the_copy_is_found_too() {
+fn batches_appended_after_the_copy_are_found_too() {
     let mut f = fixture(300, 500);
     f.segment.save_index().unwrap();
     grow(&mut f, 40);
@@ -654,7 +654,7 @@ fn a_file_that_cannot_be_opened_to_be_synced_is_no_failed_sync() {
 }
 
 #[test]
-fn the_file_that_was_not_used_for_the_longest_time_is_closed_first_unless_somebody_reads_it() {
+fn the_file_that_was_unused_for_the_longest_time_is_closed_first_unless_it_is_being_read() {
     let f = fixture(0, 0);
     let key = |base: i64| (KEY.topic, KEY.partition, ExtentId { base: Offset(base), generation: 0 });
     let path = |base: i64| std::path::PathBuf::from(format!("topics/{base}.log"));
@@ -689,7 +689,7 @@ fn without_a_descriptor_left_others_of_ours_are_closed() {
 }
 
 #[test]
-fn what_nobody_can_write_any_more_can_still_be_read() {
+fn batches_that_clients_cannot_write_any_more_can_still_be_read() {
     let f = fixture(40, 500);
     f.files.forget_partition(KEY.topic, KEY.partition);
     f.fs.set_read_only(true);
@@ -703,7 +703,7 @@ fn what_nobody_can_write_any_more_can_still_be_read() {
 }
 
 #[test]
-fn i14_who_still_holds_a_deleted_topic_finds_no_file_of_the_next_one() {
+fn i14_a_reader_of_a_deleted_topic_finds_no_file_of_the_next_one() {
     let f = fixture(300, 500);
     let id = f.segment.id();
     f.dir.discard();

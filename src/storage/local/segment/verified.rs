@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use super::super::fs::File;
-use super::walk::{Met, Stop, walk};
+use super::walk::{FoundBatch, Stop, walk};
 use crate::types::Offset;
 
 /// Ranges of whole batches, ascending; no two of them touch.
@@ -56,7 +56,7 @@ pub fn check(
 ) -> Result<u64, Stop> {
     let mut expected: Option<Offset> = None;
     let start = range.start;
-    walk(file, range, may_wait, |Met { at, header, is_sound }| {
+    walk(file, range, may_wait, |FoundBatch { at, header, is_sound }| {
         if expected.is_some_and(|expected| !follows(header.base_offset, expected, gapless)) {
             return Err(Stop::flaw(at, OUT_OF_PLACE));
         }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_right_and_bounded_whatever_is_added() {
+    fn the_verified_ranges_are_right_and_bounded_whatever_is_added() {
         let mut verified = Verified::default();
         let mut added = vec![false; 4000];
         let mut random = 1u64;

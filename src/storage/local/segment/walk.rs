@@ -11,7 +11,7 @@ use crate::record::{CHECKED_FROM, Header};
 use crate::types::Offset;
 
 /// A batch found by a walk.
-pub struct Met {
+pub struct FoundBatch {
     pub at: u64,
     pub header: Header,
     /// Its checksum is valid.
@@ -60,7 +60,7 @@ pub fn walk(
     file: &dyn File,
     range: Range<u64>,
     may_wait: bool,
-    mut visit: impl FnMut(Met) -> Result<ControlFlow<()>, Stop>,
+    mut visit: impl FnMut(FoundBatch) -> Result<ControlFlow<()>, Stop>,
 ) -> Result<u64, Stop> {
     let mut window = Window { file, may_wait, end: range.end, start: range.start, bytes: Vec::new() };
     let mut at = range.start;
@@ -79,7 +79,7 @@ pub fn walk(
             place += take as u64;
         }
         let is_sound = crc == header.crc;
-        let flow = visit(Met { at, header, is_sound })?;
+        let flow = visit(FoundBatch { at, header, is_sound })?;
         at = end;
         if flow.is_break() {
             break;
@@ -137,7 +137,7 @@ pub struct End {
 pub fn walk_file(
     fs: &dyn Fs,
     path: &Path,
-    mut visit: impl FnMut(&dyn File, Met) -> io::Result<()>,
+    mut visit: impl FnMut(&dyn File, FoundBatch) -> io::Result<()>,
 ) -> io::Result<End> {
     let file = fs.open(path, Open::Read)?;
     let len = file.len()?;
@@ -169,7 +169,7 @@ impl Expected {
 
 /// The result of checking a segment's content.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct SegmentCheck {
     pub batches: u64,
     pub bytes: u64,
     /// The positions and descriptions of the errors.
@@ -178,13 +178,13 @@ pub struct Held {
 
 /// Reads the expected bytes of a segment and checks the checksums and offsets of its batches. Bytes after
 /// them are ignored.
-pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<Held> {
+pub fn check(fs: &dyn Fs, path: &Path, expected: &Expected) -> io::Result<SegmentCheck> {
     let Expected { base, end, bytes, gaps, log_start } = *expected;
     let file = fs.open(path, Open::Read)?;
     let len = file.len()?;
-    let mut held = Held::default();
+    let mut held = SegmentCheck::default();
     let mut next = base;
-    let walked = walk(&*file, 0..len.min(bytes), true, |Met { at, header, is_sound }| {
+    let walked = walk(&*file, 0..len.min(bytes), true, |FoundBatch { at, header, is_sound }| {
         held.batches += 1;
         held.bytes += header.size() as u64;
         // The batch is never read. But in a segment with gaps it is checked on the way to an offset.

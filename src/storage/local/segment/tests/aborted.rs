@@ -156,7 +156,7 @@ fn a_list_goes_on_where_it_ended_before_a_restart() {
 }
 
 #[test]
-fn what_ended_after_the_snapshot_is_not_listed_twice() {
+fn transactions_that_ended_after_the_snapshot_are_not_listed_twice() {
     let log = two_segments();
     let (written, list) = &log.segments[0];
     for (is_stored, since_the_snapshot) in [(false, 2), (true, 2), (true, 1), (true, 0)] {
@@ -214,7 +214,7 @@ fn a_list_of_transactions_that_began_in_an_earlier_segment_is_made_again() {
 }
 
 #[test]
-fn what_follows_the_list_in_its_file_is_ignored_and_cut_by_the_next_write() {
+fn bytes_after_the_list_in_its_file_are_ignored_and_cut_by_the_next_write() {
     let mut log = two_segments();
     log.sync();
     let torn = [&log.file()[..], b"torn"].concat();
