@@ -9,7 +9,7 @@ use crate::security::principal::Resource;
 use crate::types::IgnorePoison;
 
 /// The memory for the names of one connection. If a new one does not fit, all are forgotten.
-const MOST_BYTES: usize = 32 << 10;
+const MOST_BYTES: usize = 8 << 10;
 /// The memory of a name beside its bytes.
 const OF_NAME: usize = 64;
 

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use super::logins::{self, base_of};
 use super::row::{Change as When, Kind, Row, numbers_per_address};
 use super::rules::{self, Candidate};
-use super::{
-    Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, jaas, topic,
-};
+use super::{Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, topic};
 
 /// The maximum size of the names and values of one resource.
 const MOST_BYTES: usize = 1 << 20;
