@@ -20,7 +20,7 @@ async fn invoice_one(bootstrap: &str) -> Result<(), Box<dyn Error>> {
 
 /// The test: an order goes in, an invoice comes out.
 async fn an_order_becomes_an_invoice() -> Result<(), Box<dyn Error>> {
-    let broker = Broker::builder().ephemeral().set("group.initial.rebalance.delay.ms", "0").start().await?;
+    let broker = Broker::builder().ephemeral().start().await?;
 
     send(broker.bootstrap(), "orders", "two lamps").await?;
     invoice_one(broker.bootstrap()).await?;

@@ -31,11 +31,11 @@ mod rights;
 pub mod sasl;
 pub mod session;
 pub mod throttle;
-pub mod topic_name;
 mod transaction;
 
 use std::future::{Future, ready};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -424,6 +424,11 @@ impl Api {
             return FoundRow::NeedsLogin;
         }
         served.map_or(FoundRow::Nothing, FoundRow::Row)
+    }
+
+    /// The versions of a key that are served; `None` if the key is not.
+    pub fn served_versions(&self, key: i16) -> Option<RangeInclusive<i16>> {
+        find(self.table, key).map(|row| row.served_from..=row.max_version)
     }
 
     /// Whether the client has logged in, or needs no login.

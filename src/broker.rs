@@ -4,6 +4,8 @@
 //! port. It stops when it is dropped, and one process can have several. `.brokers(3)` runs three
 //! virtual brokers, and tests can stop and start each of them.
 
+mod addresses;
+mod initial_topics;
 #[cfg(feature = "security")]
 mod token_keys;
 mod virtual_broker;
@@ -28,7 +30,7 @@ use crate::metrics::Metrics;
 #[cfg(feature = "security")]
 use crate::security::basic::KnownUser;
 use crate::security::tls::Tls;
-use crate::server::{BindError, Bound, Resources, Server};
+use crate::server::{BindError, Bound, Resources};
 use crate::stop::Stop;
 use crate::storage::{Location, OpenError, Store, StoreOptions};
 use crate::telemetry;
@@ -73,6 +75,7 @@ pub struct Broker {
     /// The addresses of each virtual broker.
     brokers: Vec<(NodeId, Vec<String>)>,
     listening: Vec<String>,
+    advertised: Vec<String>,
     bootstrap: String,
     settings: Arc<BrokerSettings>,
     data_dir: Option<PathBuf>,
@@ -148,9 +151,14 @@ impl Broker {
         Ok(())
     }
 
-    /// All addresses that clients can use.
+    /// All addresses that clients on this machine can use.
     pub fn listening(&self) -> &[String] {
         &self.listening
+    }
+
+    /// The addresses that clients are given to connect to: those of `advertised.listeners` if that is set.
+    pub fn advertised(&self) -> &[String] {
+        &self.advertised
     }
 
     /// The address of the HTTP server for health checks and metrics, if there is one.
@@ -238,7 +246,8 @@ impl Drop for Broker {
 }
 
 impl Builder {
-    /// Keeps all data in memory. It is lost when the broker stops.
+    /// Keeps all data in memory. It is lost when the broker stops. Groups rebalance at once, as with
+    /// `group.initial.rebalance.delay.ms=0`, unless that is set.
     #[must_use]
     pub fn ephemeral(mut self) -> Builder {
         self.ephemeral = true;
@@ -285,6 +294,9 @@ impl Builder {
         if self.given.get("listeners").is_none() {
             self = self.listen("localhost:0");
         }
+        if self.ephemeral {
+            self.given.set_ephemeral_defaults();
+        }
         let settings = Arc::new(BrokerSettings::load(self.given).map_err(StartError::Settings)?);
         // The ports are bound before the data directory is opened, which can take long after a
         // crash.
@@ -297,7 +309,7 @@ impl Builder {
         let http = match &settings.http {
             None => None,
             Some(listener) => {
-                let failed = |error| StartError::Bind(BindError::of(listener, error));
+                let failed = |error| StartError::Bind(BindError::of_http(listener, error));
                 Some(Http::start(listener, Arc::clone(&http_tls)).await.map_err(failed)?)
             }
         };
@@ -311,6 +323,7 @@ impl Builder {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
 
+        initial_topics::create(&store, &settings).await.map_err(StartError::Settings)?;
         let (stop, stopping) = Stop::new();
         let (services, coordinators) =
             Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping);
@@ -356,13 +369,15 @@ impl Builder {
                 logins,
             });
         }
-        let servers = virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
-        let brokers: Vec<_> = servers.map(|(id, server)| (id, listening(server))).collect();
+        let servers = || virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
+        let advertised = servers().flat_map(|(_, server)| addresses::advertised(server)).collect();
+        let brokers: Vec<_> = servers().map(|(id, server)| (id, addresses::listening(server))).collect();
         let first: Vec<&str> =
             brokers.iter().filter_map(|(_, all)| all.first()).map(String::as_str).collect();
         Ok(Broker {
             bootstrap: first.join(","),
             listening: brokers.iter().flat_map(|(_, addresses)| addresses.clone()).collect(),
+            advertised,
             brokers,
             virtual_brokers: Mutex::new(virtual_brokers),
             common,
@@ -516,21 +531,6 @@ async fn scrub(store: Store, services: Arc<Services>) {
     }
 }
 
-/// The addresses that clients can use, without duplicates.
-fn listening(server: &Server) -> Vec<String> {
-    let mut addresses: Vec<String> = Vec::new();
-    for (listener, address) in server.listening() {
-        let named = match listener.host.as_str() {
-            "localhost" => format!("localhost:{}", address.port()),
-            _ => address.to_string(),
-        };
-        if !addresses.contains(&named) {
-            addresses.push(named);
-        }
-    }
-    addresses
-}
-
 impl std::error::Error for StartError {}
 
 impl fmt::Display for StartError {
@@ -582,6 +582,27 @@ mod tests {
         let second = Broker::builder().ephemeral().start().await.unwrap();
         assert_ne!(first.bootstrap(), second.bootstrap());
         assert!(is_served(&first).await && is_served(&second).await);
+    }
+
+    #[tokio::test]
+    async fn clients_on_this_machine_use_localhost_and_are_given_the_advertised_address() {
+        let port = |address: &str| address.rsplit_once(':').unwrap().1.to_owned();
+        let everywhere = Broker::builder().ephemeral().listen(":0").start().await.unwrap();
+        let address = everywhere.bootstrap();
+        assert_eq!(address, format!("localhost:{}", port(address)));
+        assert_eq!(everywhere.advertised(), [address]);
+        assert!(is_served(&everywhere).await);
+        let builder =
+            Broker::builder().ephemeral().set("listeners", "A://:0,B://127.0.0.1:0,C://localhost:0");
+        let builder = builder.set("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT,C:PLAINTEXT");
+        let broker =
+            builder.set("advertised.listeners", "A://kafka:29092,B://[::1]:0").start().await.unwrap();
+        let bound: Vec<String> = broker.listening().iter().map(|address| port(address)).collect();
+        let [_, b, c] = &bound[..] else { panic!("{bound:?}") };
+        assert_eq!(
+            broker.advertised(),
+            ["kafka:29092".to_owned(), format!("[::1]:{b}"), format!("localhost:{c}")]
+        );
     }
 
     #[tokio::test]
@@ -698,6 +719,19 @@ mod tests {
             assert!(matches!(second, Err(StartError::Bind(_))), "{name}");
             assert!(!data.exists(), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn groups_of_an_ephemeral_broker_rebalance_at_once_unless_that_is_set() {
+        const DELAY: &str = "group.initial.rebalance.delay.ms";
+        let delay = async |builder: Builder| {
+            let broker = builder.start().await.unwrap();
+            broker.settings().group_initial_delay
+        };
+        let (seconds, dir) = (Duration::from_secs, tempfile::tempdir().unwrap());
+        assert_eq!(delay(Broker::builder().ephemeral()).await, seconds(0));
+        assert_eq!(delay(Broker::builder().ephemeral().set(DELAY, "2000")).await, seconds(2));
+        assert_eq!(delay(Broker::builder().data_dir(dir.path())).await, seconds(3));
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ mod file;
 mod given;
 mod group;
 mod ignored;
+mod initial_topics;
 pub mod jaas;
 mod listener;
 mod listing;
@@ -34,6 +35,7 @@ mod rules;
 mod table;
 mod tls;
 mod topic;
+mod unknown;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +53,8 @@ pub use file::Properties;
 pub use given::{Given, Origin, Written};
 pub use group::GroupSettings;
 pub use ignored::{IgnoredSetting, invalid_of_client_metrics, invalid_of_group};
-pub use listener::{Listener, SecurityProtocol};
+pub use initial_topics::{INITIAL_TOPICS, InitialTopic};
+pub use listener::{Listener, SecurityProtocol, with_host};
 pub use listing::{is_sensitive, listing};
 pub use logins::{Logins, is_about_who_logs_in};
 pub use mechanism::Mechanism;
@@ -61,6 +64,7 @@ pub use reload::{Difference, Reloaded};
 pub use row::{Change, Check, Kind, Row};
 pub use tls::{ClientAuth, KeyStoreSettings, Named, TlsSettings, TrustStoreSettings, is_about_tls};
 pub use topic::TopicSettings;
+pub use unknown::{Meant, UnknownName};
 
 use crate::types::HIDDEN;
 

@@ -5,6 +5,7 @@
 
 mod connection;
 mod counts;
+mod holder;
 mod input;
 mod listener;
 mod origin;
@@ -15,6 +16,7 @@ mod socket;
 mod tests;
 #[cfg(feature = "security")]
 mod tls;
+mod unserved;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,10 +34,12 @@ use crate::stop::Stopping;
 use crate::time;
 use crate::types::host_and_port;
 pub use counts::{Connections, Reason};
+pub use holder::Holder;
 use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::{bind, listen};
 use rates::Rates;
+use unserved::Unserved;
 
 /// Small requests have this fraction (1/8) of the request memory for themselves.
 const SMALL_SHARE: usize = 8;
@@ -48,6 +52,7 @@ pub struct Resources {
     /// The number of connections so far, which numbers each connection.
     connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
+    unserved: Arc<Unserved>,
     #[cfg(feature = "security")]
     handshakes: Arc<tls::Turns>,
 }
@@ -73,6 +78,7 @@ struct Shared {
     sent_astray: AtomicBool,
     connections: Arc<AtomicU64>,
     counts: Arc<Connections>,
+    unserved: Arc<Unserved>,
     #[cfg(feature = "security")]
     handshakes: Arc<tls::Turns>,
 }
@@ -104,6 +110,10 @@ pub struct BindError {
     pub host: String,
     pub port: u16,
     pub error: io::Error,
+    /// The process that has the port, if that is the error and the process is known.
+    pub holder: Option<Holder>,
+    /// The flag that chooses the address.
+    pub flag: &'static str,
 }
 
 /// Listeners that are bound but do not serve yet. A port in use is found before the data directory is
@@ -187,6 +197,7 @@ impl Resources {
             slots: Slots::new(most_by_files(settings), live),
             connections: Arc::default(),
             counts: Arc::default(),
+            unserved: Arc::default(),
             #[cfg(feature = "security")]
             handshakes: tls::Turns::new(settings.handshakes()),
         }
@@ -205,6 +216,7 @@ impl Shared {
             slots,
             connections,
             counts,
+            unserved,
             #[cfg(feature = "security")]
             handshakes,
         } = resources.clone();
@@ -222,6 +234,7 @@ impl Shared {
             sent_astray: AtomicBool::new(false),
             connections,
             counts,
+            unserved,
             #[cfg(feature = "security")]
             handshakes,
         }
@@ -253,14 +266,38 @@ impl RequestBudgets {
 
 impl BindError {
     pub fn of(listener: &Listener, error: io::Error) -> BindError {
-        BindError { host: listener.host.clone(), port: listener.port, error }
+        let holder = if is_in_use(&error) { Holder::of(listener.port) } else { None };
+        BindError { host: listener.host.clone(), port: listener.port, error, holder, flag: "--listen" }
     }
+
+    /// The same for the HTTP server.
+    pub fn of_http(listener: &Listener, error: io::Error) -> BindError {
+        BindError { flag: "--http", ..BindError::of(listener, error) }
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 impl std::error::Error for BindError {}
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot listen at {}: {}", host_and_port(&self.host, self.port), self.error)
+        let BindError { host, port, error, holder, flag } = self;
+        write!(f, "cannot listen at {}: {error}", host_and_port(host, port))?;
+        match holder {
+            Some(holder) => {
+                write!(f, ": {holder} uses the port; stop it, or choose another port with {flag}")
+            }
+            None if is_in_use(error) => {
+                let list = if cfg!(target_os = "linux") { "ss -ltnp" } else { "lsof -nP -iTCP -sTCP:LISTEN" };
+                write!(
+                    f,
+                    ": stop the process that uses the port (`{list}` as root shows it), or choose another port with {flag}"
+                )
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -9,6 +9,7 @@ mod lines;
 mod repeats;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -18,7 +19,9 @@ pub use count::{Count, Durations};
 pub use lines::{Lines, dropped_lines};
 pub use repeats::WINDOW;
 use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 
 /// The maximum number of characters of a client's text in a log line.
@@ -48,7 +51,8 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
     })?;
     let writer = log.clone();
     let writer = move || writer.clone();
-    let text = layer().with_ansi(io::stderr().is_terminal());
+    let is_coloured = has_colours(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let text = layer().with_ansi(is_coloured);
     let json = layer().json().flatten_event(true).with_ansi(false);
     let with_target = level >= Level::DEBUG;
     let text = (!is_json).then(|| text.with_target(with_target).with_writer(writer.clone()));
@@ -69,6 +73,19 @@ pub fn start(level: Level, format: LogFormat) -> io::Result<()> {
         }));
     }
     Ok(())
+}
+
+/// Whether log lines have colours: only on a terminal, and not if the user sets `NO_COLOR` (<https://no-color.org>).
+fn has_colours(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+/// The current time as in log lines.
+pub fn timestamp() -> String {
+    let mut text = String::new();
+    // Writing to a string never fails.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 /// Prints a line of our own on standard error, whether the log was started or not.
@@ -129,6 +146,12 @@ impl fmt::Debug for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_of_users_who_do_not_refuse_them() {
+        assert!(has_colours(true, None) && has_colours(true, Some("".as_ref())));
+        assert!(!has_colours(true, Some("1".as_ref())) && !has_colours(false, None));
+    }
 
     #[test]
     fn a_clients_text_stays_on_one_line_and_short() {

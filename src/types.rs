@@ -8,6 +8,7 @@ mod quota;
 mod scram;
 mod secret;
 mod token;
+pub mod topic_name;
 mod transaction;
 
 use std::fmt;

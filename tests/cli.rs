@@ -45,7 +45,7 @@ impl Running {
 
     fn port(&self) -> u16 {
         let (_, rest) = self.line.split_once("localhost:").expect("the line names the address");
-        rest.split_once(',').unwrap().0.parse().unwrap()
+        rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
     fn signal(&self, signal: Signal) {
@@ -85,6 +85,45 @@ fn one_line_says_where_it_is_ready_where_the_data_is_and_how_durable() {
     );
     assert_eq!(broker.line, expected);
     TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+}
+
+#[test]
+fn the_line_names_the_addresses_that_clients_are_given() {
+    let at_every_address = Running::start(&["--listen", ":0", "--ephemeral"]);
+    assert!(TcpStream::connect(("127.0.0.1", at_every_address.port())).is_ok(), "{}", at_every_address.line);
+    let mut command =
+        jackdaw(&["--ephemeral", "--set", "advertised.listeners=INSIDE://kafka:29092,HOST://localhost:9092"]);
+    let command = command.env("KAFKA_LISTENERS", "INSIDE://localhost:0,HOST://localhost:0");
+    let advertised = Running::spawn(
+        command.env("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "INSIDE:PLAINTEXT,HOST:PLAINTEXT"),
+    );
+    assert!(advertised.line.contains(" is ready at kafka:29092 localhost:9092, "), "{}", advertised.line);
+}
+
+#[test]
+fn the_line_is_json_where_log_lines_are_and_kafkas_words_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command =
+        jackdaw(&["--listen", "localhost:0", "--data-dir", text(dir.path()), "--log-format", "json"]);
+    // A variable of Kafka's image: tools may wait for Kafka's words.
+    let mut broker = Running::spawn(command.env("KAFKA_NODE_ID", "7"));
+    let line: serde_json::Value = serde_json::from_str(&broker.line).unwrap();
+    let message = line["message"].as_str().unwrap();
+    assert!(
+        message.contains(" is ready at localhost:") && message.ends_with(", durability fsync"),
+        "{message}"
+    );
+    assert!(line["advertised"][0].as_str().unwrap().starts_with("localhost:"), "{line}");
+    assert_eq!((&line["level"], &line["data_dir"]), (&"INFO".into(), &text(dir.path()).into()));
+    assert!(line["timestamp"].is_string(), "{line}");
+    let mut words = String::new();
+    // The line may have been read with the first one, or not.
+    broker.signal(Signal::TERM);
+    broker.child.stdout.take().unwrap().read_to_string(&mut words).unwrap();
+    assert!(
+        words.is_empty() || words.contains("[KafkaServer id=7] started, Kafka Server started, "),
+        "{words}"
+    );
 }
 
 #[test]
@@ -199,9 +238,16 @@ fn a_second_broker_is_refused_the_directory_and_the_port() {
     assert_eq!(code, 75);
     assert!(log.contains("is in use by another process"), "{log}");
     let listen = format!("localhost:{}", first.port());
-    let (code, log) = refused(&["--listen", &listen, "--data-dir", text(other.path())]);
+    let data = other.path().join("data");
+    let (code, log) = refused(&["--listen", &listen, "--data-dir", text(&data)]);
     assert_eq!(code, 69);
-    assert!(log.contains(&format!("cannot listen at {listen}")), "{log}");
+    assert!(log.contains(&format!("cannot listen at {listen}")) && log.contains("with --listen"), "{log}");
+    if cfg!(target_os = "linux") {
+        assert!(log.contains(&format!("process {} (jackdaw) uses the port", first.child.id())), "{log}");
+    }
+    let (code, log) = refused(&["--listen", "localhost:0", "--http", &listen, "--data-dir", text(&data)]);
+    assert!(code == 69 && log.contains("with --http"), "{log}");
+    assert!(!data.exists(), "nothing was made for a broker that does not start");
 }
 
 #[test]
@@ -247,9 +293,17 @@ fn wrong_arguments_are_refused_with_the_reason() {
         (&["--config", text(&broken)], 78, "Invalid value many for configuration num.partitions"),
         (&["--set", "listeners=SSL://:0", "--ephemeral"], 78, "null for configuration ssl.keystore.location"),
         (&["--set", "ssl.engine.factory.class=x"], 78, "x for configuration ssl.engine.factory.class"),
-        (&["--listen", "9092"], 78, "expected NAME://HOST:PORT"),
-        (&["--http", "8080"], 78, "expected HOST:PORT"),
-        (&["--http", "8080"], 78, "(flag --http)"),
+        (&["--listen", "localhost"], 78, "expected NAME://HOST:PORT"),
+        (&["--listen", "90922"], 78, "expected NAME://HOST:PORT"),
+        (&["--http", "localhost"], 78, "expected HOST:PORT"),
+        (&["--http", "localhost"], 78, "(flag --http)"),
+        (&["--topic", "or/ders"], 78, "other than ASCII alphanumerics"),
+        (
+            &["--topic", "orders:0"],
+            78,
+            "0 is no number of partitions from 1 to 10000; expected NAME[:PARTITIONS",
+        ),
+        (&["--topic", "orders:1:2"], 78, "(flag --topic)"),
         (&["--set", "process.roles=controller"], 78, "Jackdaw needs no controllers"),
         (&["--set", "advertised.listeners=OTHER://a:1"], 78, "there is no listener of this name"),
         (&["--set", "jackdaw.cluster.id=my\u{7}cluster"], 78, "without control characters"),
@@ -285,6 +339,102 @@ fn flags_go_before_the_file_and_unknown_names_are_warned_of() {
     broker.signal(Signal::TERM);
     let (_, log) = broker.end();
     assert!(log.contains("num.partitions is meant"), "{log}");
+}
+
+#[test]
+fn a_port_is_one_of_localhost_and_a_colon_means_every_address() {
+    for (listen, listeners) in [
+        ("9099", "PLAINTEXT://localhost:9099"),
+        (":9099", "PLAINTEXT://:9099"),
+        ("127.0.0.1:9099", "PLAINTEXT://127.0.0.1:9099"),
+    ] {
+        let arguments = ["--listen", listen, "--http", "9098", "--print-config"];
+        let printed = String::from_utf8(jackdaw(&arguments).output().unwrap().stdout).unwrap();
+        assert!(printed.contains(&format!("\nlisteners={listeners}  (flag --listen)\n")), "{printed}");
+        assert!(printed.contains("\njackdaw.http.listener=localhost:9098  (flag --http)\n"), "{printed}");
+    }
+}
+
+#[test]
+fn settings_of_zookeeper_and_of_other_vendors_are_one_line_each_without_a_hint() {
+    let mut command =
+        jackdaw(&["--listen", "localhost:0", "--ephemeral", "--set", "redpanda.storage.mode=x"]);
+    let broker = Running::spawn(command.envs([
+        ("KAFKA_ZOOKEEPER_CONNECT", "zookeeper:2181"),
+        ("KAFKA_CFG_ZOOKEEPER_CONNECTION_TIMEOUT_MS", "6000"),
+        ("KAFKA_CONFLUENT_METRICS_ENABLE", "false"),
+    ]));
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let [zookeeper] = log.lines().filter(|line| line.contains("ZooKeeper")).collect::<Vec<_>>()[..] else {
+        panic!("{log}")
+    };
+    assert!(zookeeper.contains("ZooKeeper is not needed"), "{zookeeper}");
+    assert!(zookeeper.contains("zookeeper.connect zookeeper.connection.timeout.ms"), "{zookeeper}");
+    assert!(log.contains("confluent.metrics.enable redpanda.storage.mode"), "{log}");
+    assert!(!log.contains("is meant") && !log.contains("unknown setting"), "{log}");
+}
+
+#[test]
+fn the_log_level_is_that_of_the_flag_else_that_of_kafkas_variable() {
+    let log = |arguments: &[&str], level: &str| {
+        let mut command = jackdaw(&[&["--listen", "localhost:0", "--ephemeral"], arguments].concat());
+        let broker = Running::spawn(command.env("KAFKA_LOG4J_ROOT_LOGLEVEL", level));
+        broker.signal(Signal::TERM);
+        broker.end().1
+    };
+    assert!(log(&[], "INFO").contains("stopped"));
+    assert!(!log(&[], "ERROR").contains("stopped"));
+    assert!(log(&["--log-level", "info"], "ERROR").contains("stopped"));
+    let unknown = log(&[], "LOUD");
+    assert!(
+        unknown.contains("KAFKA_LOG4J_ROOT_LOGLEVEL is LOUD") && unknown.contains("stopped"),
+        "{unknown}"
+    );
+}
+
+#[test]
+fn topics_of_flags_and_of_the_variable_are_there_before_the_first_client_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |arguments: &[&str]| {
+        let data = ["--listen", "localhost:0", "--data-dir", text(dir.path())];
+        let mut command = jackdaw(&[&data, arguments].concat());
+        let broker = Running::spawn(command.env("KAFKA_CREATE_TOPICS", "orders:3:1,users:1:1:compact"));
+        let partitions = |topic| partitions(&broker, topic);
+        let found = ["orders", "users", "invoices"].map(partitions);
+        broker.signal(Signal::TERM);
+        let (code, log) = broker.end();
+        assert_eq!(code, Some(0));
+        (found, log)
+    };
+    let (found, log) = start(&[]);
+    assert_eq!(found, [Some(3), Some(1), None], "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("topic created")).count(), 2, "{log}");
+    let (found, log) = start(&[]);
+    assert_eq!(found, [Some(3), Some(1), None], "{log}");
+    assert!(!log.contains("topic created") && !log.contains("exists with"), "{log}");
+    // As everywhere, flags have precedence over variables.
+    let (found, log) = start(&["--topic", "invoices:2", "--topic", "orders:5"]);
+    assert_eq!(found, [Some(3), Some(1), Some(2)], "{log}");
+    assert!(log.contains("the topic exists with another number of partitions, and stays as it is"), "{log}");
+    let (code, log) =
+        refused(&["--listen", "localhost:0", "--data-dir", text(dir.path()), "--topic", "a.b,a_b"]);
+    assert!(code == 78 && log.contains("a_b cannot be created: its name collides with a.b"), "{log}");
+}
+
+/// The number of partitions of a topic, by Metadata version 4, which creates nothing.
+fn partitions(broker: &Running, topic: &str) -> Option<usize> {
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    let name = [&u16::try_from(topic.len()).unwrap().to_be_bytes(), topic.as_bytes()].concat();
+    client.write_all(&request(3, 4, &[b"\0\0\0\x01", &name[..], b"\0"].concat())).unwrap();
+    let mut length = [0; 4];
+    client.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    client.read_exact(&mut answer).unwrap();
+    // The error code, the name, whether it is internal, and the number of partitions.
+    let at = answer.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    let count = u32::from_be_bytes(*answer[at + name.len() + 1..].first_chunk().unwrap());
+    (answer[at - 2..at] == [0, 0]).then_some(count as usize)
 }
 
 #[test]
@@ -362,6 +512,69 @@ fn a_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
     broker.signal(Signal::TERM);
     assert_eq!(notification(), "STOPPING=1");
     assert_eq!(broker.end().0, Some(0));
+}
+
+/// A frame with a request whose header has the client id `old-app`.
+fn request(key: i16, version: i16, rest: &[u8]) -> Vec<u8> {
+    let header = [&key.to_be_bytes()[..], &version.to_be_bytes(), b"\0\0\0\x01\0\x07old-app"].concat();
+    let length = u32::try_from(header.len() + rest.len()).unwrap().to_be_bytes();
+    [&length[..], &header, rest].concat()
+}
+
+#[test]
+fn a_client_that_is_too_old_is_one_warning_for_each_request_that_is_not_served() {
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    // ApiVersions version 3 with the software "sarama" "1.0".
+    let api_versions = request(18, 3, b"\0\x07sarama\x041.0\0");
+    for (key, version) in [(0, 2), (0, 2), (0, 1), (1, 3), (0, 2)] {
+        let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+        client.write_all(&[&api_versions[..], &request(key, version, b"")].concat()).unwrap();
+        // The broker closes the connection.
+        client.read_to_end(&mut Vec::new()).unwrap();
+    }
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("too old")).collect();
+    let [produce, fetch] = warnings[..] else { panic!("{log}") };
+    for (warning, api) in
+        [(produce, "api=\"Produce\" key=0 version=2"), (fetch, "api=\"Fetch\" key=1 version=3")]
+    {
+        let (client, software) = ("client_id=\"old-app\"", "software=\"sarama 1.0\"");
+        let is_whole = [api, client, software, "update the client"].iter().all(|part| warning.contains(part));
+        assert!(warning.contains(" WARN ") && is_whole, "{warning}");
+    }
+}
+
+#[test]
+fn a_topic_that_a_client_creates_is_one_line_with_the_topic_and_the_client() {
+    let broker = Running::start(&["--listen", "localhost:0", "--ephemeral"]);
+    let mut client = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+    // Metadata version 1 for the topic "orders", which is created on demand, until it is there.
+    let metadata = request(3, 1, b"\0\0\0\x01\0\x06orders");
+    loop {
+        client.write_all(&metadata).unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+        client.read_exact(&mut answer).unwrap();
+        // The error before the name of the topic.
+        let name = answer.windows(8).position(|bytes| bytes == b"\0\x06orders").unwrap();
+        if answer[name - 2..name] == [0, 0] {
+            break;
+        }
+    }
+    broker.signal(Signal::TERM);
+    let (_, log) = broker.end();
+    let created: Vec<&str> = log.lines().filter(|line| line.contains("orders")).collect();
+    let [line] = created[..] else { panic!("{log}") };
+    let parts = [
+        " INFO ",
+        "a client has created a topic",
+        "topic=\"orders\"",
+        "partitions=1",
+        "client_id=\"old-app\"",
+    ];
+    assert!(parts.iter().all(|part| line.contains(part)), "{line}");
 }
 
 #[test]
@@ -485,10 +698,14 @@ fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
     let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines();
     let mut until =
         |message: &str| log.find(|line| line.as_ref().unwrap().contains(message)).unwrap().unwrap();
-    fs::write(&file, "max.connections=8\nnum.partitions=3\n").unwrap();
+    let of_listener = "listener.name.plaintext.max.connection.creation.rate=9";
+    fs::write(&file, format!("max.connections=8\nnum.partitions=3\nmax.connection=1\n{of_listener}\n"))
+        .unwrap();
     broker.signal(Signal::HUP);
+    assert!(until("unknown setting without effect").contains("max.connections is meant"));
     let line = until("max.connections");
     assert!(line.contains("from=\"7\" to=\"8\""), "{line}");
+    assert!(until("listener.name.plaintext.max.connection.creation.rate").contains("to=\"9\""));
     assert!(until("num.partitions").contains("next start"));
     fs::write(&file, "max.connections=many\n").unwrap();
     broker.signal(Signal::HUP);

@@ -10,6 +10,7 @@ use super::session::Session;
 use crate::budget::ConnectionId;
 use crate::config::Listener;
 use crate::security::principal::Principal;
+use crate::telemetry::Shown;
 use crate::types::IgnorePoison;
 
 /// A client's connection.
@@ -45,6 +46,12 @@ pub struct HostPort {
 pub struct ClientSoftware {
     pub name: String,
     pub version: String,
+}
+
+impl std::fmt::Display for ClientSoftware {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", Shown(&self.name), Shown(&self.version))
+    }
 }
 
 impl ConnectionInfo {

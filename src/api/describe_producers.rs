@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::replicas::holds;
-use crate::api::{Handler, Reply, Size, Weight, topic_name};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::kernel::ProducerFacts;
 use crate::protocol::messages::{
     DescribeProducersRequest, DescribeProducersResponse, ProducerState,
@@ -15,7 +15,7 @@ use crate::protocol::messages::{
 };
 use crate::security::operations::Operation;
 use crate::storage::{Partition, Topic};
-use crate::types::{NodeId, Offset, ProducerId};
+use crate::types::{NodeId, Offset, ProducerId, topic_name};
 
 impl Handler for DescribeProducersRequest {
     const GAPS: &'static [&'static str] =

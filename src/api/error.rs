@@ -5,7 +5,6 @@
 //! done.
 
 use super::context::{NoGroup, NoTopic};
-use super::topic_name::IllegalName;
 use crate::config::AlterError;
 use crate::coordinator::TransactionError;
 use crate::coordinator::group::GroupError;
@@ -13,6 +12,7 @@ use crate::kernel;
 use crate::record::RecordError;
 use crate::security::principal::Forbidden;
 use crate::storage::{AppendError, LogError, StoreError, TopicError, Unavailable};
+use crate::types::topic_name::IllegalName;
 
 macro_rules! codes {
     ($($code:literal $variant:ident $name:literal $retriable:literal)+) => {

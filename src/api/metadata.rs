@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::replicas::{self, PartitionState};
-use crate::api::{Handler, Reply, Size, Weight, internal_topics, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, internal_topics};
 use crate::protocol::messages::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
@@ -18,7 +18,7 @@ use crate::protocol::messages::{
 use crate::security::operations::{NOT_ASKED, ON_TOPICS, Operation};
 use crate::security::principal::Resource;
 use crate::storage::Topic;
-use crate::types::TopicId;
+use crate::types::{TopicId, topic_name};
 
 impl Handler for MetadataRequest {
     const GAPS: &'static [&'static str] = &[

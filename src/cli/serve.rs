@@ -12,17 +12,18 @@ use tracing::{Level, info, warn};
 
 use super::notify::{self, notify};
 use super::sources::{Sources, refusal};
-use super::{Exit, exit_of_open, fail};
+use super::{Exit, exit_of_open, fail, log_level, readiness};
 use crate::broker::{Broker, Builder, StartError};
-use crate::config::{self, BrokerSettings, Given, Origin};
+use crate::config::{self, BrokerSettings, Given, INITIAL_TOPICS, Meant, Origin};
 use crate::telemetry::{self, Lines, LogFormat};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
-    /// The address for clients [default: localhost:9092, on IPv4 and IPv6; port 0 chooses a free one]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// The address for clients: HOST:PORT, a port of localhost (9092), or a port at every address (:9092)
+    /// [default: localhost:9092, on IPv4 and IPv6; port 0 chooses a free one]
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// The data directory [default: log.dirs, else ./jackdaw-data]
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
@@ -35,23 +36,26 @@ pub(super) struct Options {
     /// topics. It is one process with one copy of the data [default: 1]
     #[arg(long, value_name = "N")]
     brokers: Option<u16>,
-    /// Keep all data in memory; it is lost when the broker stops
+    /// A topic to create at the start unless it exists; may be repeated
+    #[arg(long, value_name = "NAME[:PARTITIONS[:REPLICAS]]")]
+    topic: Vec<String>,
+    /// Keep all data in memory; it is lost when the broker stops. Groups rebalance at once
     #[arg(long)]
     ephemeral: bool,
     /// A setting, with precedence over file and environment; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
-    /// The HTTP address for health checks (/livez, /readyz, /health) and metrics (/metrics) [default:
-    /// none]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// The HTTP address for health checks (/livez, /readyz, /health) and metrics (/metrics), as for --listen
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
     /// Print all settings with their values and sources, and do not start
     #[arg(long)]
     print_config: bool,
-    /// The log level, on standard error
-    #[arg(long, value_name = "LEVEL", default_value = "info",
+    /// The log level, on standard error [default: KAFKA_LOG4J_ROOT_LOGLEVEL, else info]
+    #[arg(long, value_name = "LEVEL",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
-    log_level: String,
+    log_level: Option<String>,
     /// The format of log lines: text, or JSON with one object per line [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]))]
     log_format: Option<String>,
@@ -68,26 +72,24 @@ pub(super) fn run(options: Options) -> Exit {
 }
 
 fn start(options: Options) -> Exit {
-    let level = options.log_level.parse().unwrap_or(Level::INFO);
+    let variable = std::env::var(log_level::VARIABLE).ok();
+    let level = log_level::of(options.log_level.as_deref(), variable.as_deref());
     let (ephemeral, print_config) = (options.ephemeral, options.print_config);
     let is_container = options.sources.container;
     let given = match settings(options.clone()) {
         Ok(given) => given,
         Err((exit, why)) => return fail(exit, why),
     };
-    if let Err(error) = telemetry::start(level, log_format(&given)) {
+    if let Err(error) = telemetry::start(*level.as_ref().unwrap_or(&Level::INFO), log_format(&given)) {
         return fail(Exit::InputOutput, format_args!("no thread to write the log: {error}"));
     }
     if print_config {
         return print_settings(&given);
     }
-    for (name, nearest) in given.unknown() {
-        let from = given.written(name).map(ToString::to_string).unwrap_or_default();
-        match nearest {
-            Some(nearest) => warn!(name, from, "unknown setting without effect; {nearest} is meant?"),
-            None => warn!(name, from, "unknown setting without effect"),
-        }
+    if let Err(why) = level {
+        warn!(why, "unknown log level, INFO is used");
     }
+    warn_of_unknown_names(&given, |_| true);
     let is_about_logins = |name: &&str| name.starts_with("sasl.");
     let (of_logins, idle): (Vec<_>, Vec<_>) = given.idle().into_iter().partition(is_about_logins);
     if !of_logins.is_empty() {
@@ -130,7 +132,7 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
         flag("--set", &name, value);
     }
     if let Some(address) = options.listen {
-        flag("--listen", "listeners", format!("PLAINTEXT://{address}"));
+        flag("--listen", "listeners", format!("PLAINTEXT://{}", config::with_host(&address)));
     }
     if let Some(brokers) = options.brokers {
         flag("--brokers", "jackdaw.brokers", brokers.to_string());
@@ -138,16 +140,22 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
     if let Some(path) = options.data_dir {
         flag("--data-dir", "log.dirs", path.to_string_lossy().into_owned());
     }
+    if !options.topic.is_empty() {
+        flag("--topic", INITIAL_TOPICS, options.topic.join(","));
+    }
     if let Some(durability) = options.durability {
         flag("--durability", "jackdaw.durability", durability);
     }
     if let Some(address) = options.http {
-        flag("--http", "jackdaw.http.listener", address);
+        flag("--http", "jackdaw.http.listener", config::with_host(&address));
     }
     if let Some(format) = options.log_format {
         flag("--log-format", "jackdaw.log.format", format);
     }
     options.sources.finish(&mut given)?;
+    if options.ephemeral {
+        given.set_ephemeral_defaults();
+    }
     Ok(given)
 }
 
@@ -159,6 +167,30 @@ fn print_settings(given: &Given) -> Exit {
     // Ignored: the reader may stop reading.
     let _ = std::io::stdout().write_all(config::listing(&settings).as_bytes());
     Exit::Fine
+}
+
+/// Logs the new names that are no settings here. Those of ZooKeeper and of other vendors are one line each.
+fn warn_of_unknown_names(given: &Given, is_new: impl Fn(&str) -> bool) {
+    let (mut of_zookeeper, mut of_vendors) = (Vec::new(), Vec::new());
+    for unknown in given.unknown().filter(|unknown| is_new(unknown.0)) {
+        let name = unknown.0;
+        let from = given.written(name).map(ToString::to_string).unwrap_or_default();
+        match unknown.meant() {
+            Meant::ZooKeeper => of_zookeeper.push(name),
+            Meant::OtherVendor => of_vendors.push(name),
+            Meant::Known(nearest) => {
+                warn!(name, from, "unknown setting without effect; {nearest} is meant?");
+            }
+            Meant::Nothing => warn!(name, from, "unknown setting without effect"),
+        }
+    }
+    if !of_zookeeper.is_empty() {
+        let names = of_zookeeper.join(" ");
+        warn!(names, "ZooKeeper is not needed: leave these settings out, and the ZooKeeper that they name");
+    }
+    if !of_vendors.is_empty() {
+        info!(names = of_vendors.join(" "), "settings of other vendors, without effect here");
+    }
 }
 
 /// Warns if the settings are those of a node in a larger cluster. They are accepted, but there is no
@@ -203,9 +235,12 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
         Err(StartError::Settings(error)) => return fail(Exit::Settings, refusal(&error, given)),
         Err(error) => return fail(exit_of(&error), error),
     };
-    out.say(readiness(&broker).as_bytes());
+    if let Some(address) = broker.http() {
+        info!(%address, "health checks and metrics are answered over HTTP");
+    }
+    out.say(readiness::line(&broker, log_format(given)).as_bytes());
     if is_in_place_of_kafka {
-        out.say(readiness_of_kafka(&broker).as_bytes());
+        out.say(readiness::in_words_of_kafka(&broker).as_bytes());
     }
     notify(notify::READY);
     loop {
@@ -231,7 +266,11 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
 /// Reloads the dynamic settings from the file.
 async fn reload(broker: &Broker, options: Options) {
     match spawn_blocking(|| settings(options)).await {
-        Ok(Ok(given)) => broker.reload(given).await,
+        Ok(Ok(given)) => {
+            let before = &broker.settings().given;
+            warn_of_unknown_names(&given, |name| before.get(name).is_none());
+            broker.reload(given).await;
+        }
         Ok(Err((_, why))) => warn!(why, "cannot reload the settings; they stay as they are"),
         Err(error) => warn!(%error, "cannot reload the settings; they stay as they are"),
     }
@@ -242,36 +281,6 @@ async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-/// The line on standard output for people, and for scripts that wait for it.
-fn readiness(broker: &Broker) -> String {
-    let data = match broker.data_dir() {
-        Some(path) => {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            format!("data in {}, durability {}", path.display(), broker.settings().durability)
-        }
-        None => "data in memory, gone when it stops".to_owned(),
-    };
-    let listening = broker.listening().join(" ");
-    let brokers = match broker.brokers().len() {
-        1 => String::new(),
-        several => format!("{several} brokers in one process with one copy of the data, "),
-    };
-    if let Some(address) = broker.http() {
-        info!(%address, "health checks and metrics are answered over HTTP");
-    }
-    format!("jackdaw {} is ready at {listening}, {brokers}{data}\n", env!("CARGO_PKG_VERSION"))
-}
-
-/// Pieces of Kafka's log lines. Tools that start Kafka's image, such as Testcontainers, wait for one of
-/// them.
-fn readiness_of_kafka(broker: &Broker) -> String {
-    let node = broker.settings().node_id;
-    format!(
-        "in the words of Kafka: [KafkaServer id={node}] started, Kafka Server started, \
-         Transitioning from RECOVERY to RUNNING\n"
-    )
 }
 
 fn exit_of(error: &StartError) -> Exit {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Overrides;
 use super::authorizer::{self, AuthorizerSettings};
+use super::initial_topics::{self, INITIAL_TOPICS, InitialTopic};
 use super::listener::{self, Listener, SecurityProtocol};
 use super::logins::{self, Logins};
 use super::machine::OpenFiles;
@@ -49,7 +50,7 @@ settings! {
         default_replication: u16 = Value::number, int("default.replication.factor", "1").at_least(1);
         /// The number of virtual brokers in this process. Their ids and ports follow the first one's. For
         /// tests that need several brokers: there is only one process and one copy of the data.
-        brokers: u16 = Value::number, int("jackdaw.brokers", "1").between(1, MOST_BROKERS);
+        brokers: u16 = Value::number, int(BROKERS, "1").between(1, MOST_BROKERS);
         /// Whether a topic is created when a client asks for its metadata by name.
         auto_create_topics: bool = Value::flag, boolean("auto.create.topics.enable", "true");
         /// Whether clients may delete topics.
@@ -140,7 +141,8 @@ settings! {
         group_min_session: Duration = Value::millis, int("group.min.session.timeout.ms", "6000").at_least(1);
         /// The longest session timeout that a member of a classic group may use.
         group_max_session: Duration = Value::millis, int("group.max.session.timeout.ms", "1800000").at_least(1);
-        /// The time that a new group waits for more members before its first rebalance.
+        /// The time that a new group waits for more members before its first rebalance. 0 is the default of an
+        /// ephemeral broker (`--ephemeral`).
         group_initial_delay: Duration = Value::millis,
             int("group.initial.rebalance.delay.ms", "3000").at_least(0);
         /// The maximum number of members of a group. 2147483647 means the broker's own limit, which is
@@ -263,6 +265,8 @@ settings! {
         http: Option<Listener>,
         /// The id that a new data directory gets, and that an existing one must have.
         cluster_id: Option<ClusterId>,
+        /// The topics to create at the start.
+        initial_topics: Vec<InitialTopic>,
         /// The authorizer; `None` if everyone may do everything.
         authorizer: Option<AuthorizerSettings>,
         /// The settings from before the start, with their sources.
@@ -348,6 +352,11 @@ const OTHERS: &[Row] = &[
     text("jackdaw.cluster.id", "").doc(
         "The cluster id of a new data directory, any word of at most 255 bytes; an existing one must have it. Empty \
          means a random one. The environment variable is `CLUSTER_ID`.",
+    ),
+    text(INITIAL_TOPICS, "").doc(
+        "Topics that are created at the start unless they exist, separated by commas or blanks: `NAME[:PARTITIONS[:REPLICAS]]`, \
+         with the defaults of new topics for numbers that are left out. A fourth field `compact` or `delete` is the \
+         `cleanup.policy`. The flag is `--topic`, the environment variable `KAFKA_CREATE_TOPICS`.",
     ),
     list("advertised.listeners", "")
         .null()
@@ -499,6 +508,8 @@ const OTHERS: &[Row] = &[
 /// The most windows for each client's use of a quota.
 const MOST_WINDOWS: u32 = 1000;
 
+const BROKERS: &str = "jackdaw.brokers";
+
 const HTTP_LOGIN: &str = "jackdaw.http.login";
 
 const CONNECTION_RATE: &str = "max.connection.creation.rate";
@@ -628,6 +639,10 @@ impl BrokerSettings {
         let http = listener::http(http.text_if_any(), tls)?;
         let cluster_id = values.get(row("jackdaw.cluster.id").expect("the row stands above"));
         let cluster_id = cluster_id.text_if_any().map(|written| read_cluster_id(&written)).transpose()?;
+        let initial_topics = {
+            let value = |name: &str| values.get(row(name).expect("the row stands above"));
+            initial_topics::read(&value(INITIAL_TOPICS).text(), value(BROKERS).number())?
+        };
         let authorizer = {
             let value = |name: &str| values.get(row(name).expect("the row stands above"));
             let (class, super_users) =
@@ -636,7 +651,7 @@ impl BrokerSettings {
         };
         let settings = BrokerSettings::from_values(
             |row| values.get(row),
-            (listeners, logins, http, cluster_id, authorizer, given, altered, set),
+            (listeners, logins, http, cluster_id, initial_topics, authorizer, given, altered, set),
         );
         if settings.http_login && !cfg!(feature = "security") {
             let why = "logins are not in this build: it was built without the feature `security`";

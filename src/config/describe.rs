@@ -86,7 +86,7 @@ pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
         };
         described(row, value, broker_synonyms(row.name, settings), row.change == Change::AtStart)
     });
-    let set = settings.given.unknown().into_iter().map(|(name, _)| name);
+    let set = settings.given.unknown().map(|unknown| unknown.0);
     let set = set.chain(settings.given.of_listeners().map(|(name, _)| name));
     let set = set.chain(settings.given.of_providers());
     let of_authorizer = [SUPER_USERS, ALLOW_EVERYONE];

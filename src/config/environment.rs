@@ -1,13 +1,19 @@
-//! `KAFKA_…` environment variables and `CLUSTER_ID`, read as in the image `apache/kafka`.
+//! `KAFKA_…` environment variables and `CLUSTER_ID`, read as in the image `apache/kafka`. Those of other images
+//! (`KAFKA_CFG_…` of bitnami's) mean the same.
 
+use super::initial_topics::INITIAL_TOPICS;
 use super::logins::JAAS_FILE;
 use super::{ConfigError, Given, Origin};
 
 const PREFIX: &str = "KAFKA_";
+/// The prefix of the settings in bitnami's image.
+const BITNAMI_PREFIX: &str = "KAFKA_CFG_";
 
 /// Variables of the scripts around a JVM. They are not settings and need no warning.
 const FOR_SCRIPTS: &[&str] = &[
+    "CREATE_TOPICS_SEPARATOR",
     "DEBUG",
+    "ENABLE_KRAFT",
     "GC_LOG_OPTS",
     "HEAP_OPTS",
     "HOME",
@@ -70,7 +76,9 @@ impl Given {
     /// restrict the broker to this machine.
     pub fn set_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         let mut variables: Vec<(String, String)> = variables.into_iter().collect();
-        variables.sort();
+        // Bitnami's variables first, so that those of `apache/kafka` have precedence.
+        variables
+            .sort_by_cached_key(|(variable, _)| (!variable.starts_with(BITNAMI_PREFIX), variable.clone()));
         for (variable, value) in variables {
             if let Some(path) = jaas_file(&variable, &value) {
                 self.set_from(Origin::Environment, variable, JAAS_FILE, path);
@@ -79,10 +87,13 @@ impl Given {
             }
         }
         let is_said = |name| self.get(name).is_some_and(|value| !value.trim().is_empty());
-        let is_from_here = self.origin("advertised.listeners") == Origin::Environment;
-        if is_from_here && is_said("advertised.listeners") && !is_said("listeners") {
-            let listeners = at_every_address(self.get("advertised.listeners").unwrap_or_default());
-            self.set_from(Origin::Environment, "KAFKA_ADVERTISED_LISTENERS", "listeners", listeners);
+        if is_said("advertised.listeners")
+            && !is_said("listeners")
+            && let Some(advertised) = self.written("advertised.listeners")
+            && advertised.origin == Origin::Environment
+        {
+            let (variable, listeners) = (advertised.place.clone(), at_every_address(&advertised.value));
+            self.set_from(Origin::Environment, variable, "listeners", listeners);
         }
     }
 }
@@ -90,10 +101,14 @@ impl Given {
 /// `KAFKA_LOG_RETENTION_MS` → `log.retention.ms`: one underscore becomes a dot, two become an underscore,
 /// three a dash. `None` for variables that are no settings.
 fn setting(variable: &str) -> Option<String> {
-    if variable == "CLUSTER_ID" {
+    if ["CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID"].contains(&variable) {
         return Some("jackdaw.cluster.id".to_owned());
     }
-    let rest = variable.strip_prefix(PREFIX).filter(|rest| !rest.is_empty())?;
+    let rest = variable.strip_prefix(BITNAMI_PREFIX).or_else(|| variable.strip_prefix(PREFIX));
+    let rest = rest.filter(|rest| !rest.is_empty())?;
+    if rest == "CREATE_TOPICS" {
+        return Some(INITIAL_TOPICS.to_owned());
+    }
     let is_for_scripts = FOR_SCRIPTS.contains(&rest) || rest.starts_with("JMX_");
     let is_secret = FILE_NAMES.iter().chain(CREDENTIALS).any(|(name, _)| *name == variable);
     if is_secret || is_for_scripts || is_a_kubernetes_service(rest) {
@@ -151,6 +166,10 @@ mod tests {
             ("KAFKA_LISTENER_NAME_SASL__SSL_SSL_CLIENT_AUTH", Some("listener.name.sasl_ssl.ssl.client.auth")),
             ("KAFKA_A____B", Some("a-.b")),
             ("CLUSTER_ID", Some("jackdaw.cluster.id")),
+            ("KAFKA_KRAFT_CLUSTER_ID", Some("jackdaw.cluster.id")),
+            ("KAFKA_CFG_LOG_RETENTION_MS", Some("log.retention.ms")),
+            ("KAFKA_CREATE_TOPICS", Some("jackdaw.initial.topics")),
+            ("KAFKA_CFG_", None),
             ("KAFKA_", None),
             ("KAFKA", None),
             ("PATH", None),
@@ -172,6 +191,7 @@ mod tests {
             "KAFKA_JMX_HOSTNAME",
             "KAFKA_JVM_PERFORMANCE_OPTS",
             "KAFKA_GC_LOG_OPTS",
+            "KAFKA_ENABLE_KRAFT",
             "KAFKA_LOG4J_ROOT_LOGLEVEL",
             "KAFKA_LOG4J_LOGGERS",
             "KAFKA_TOOLS_LOG4J_LOGLEVEL",
@@ -224,7 +244,7 @@ mod tests {
         }
         let from = found.written("ssl.key.password").unwrap().to_string();
         assert_eq!(from, "environment KAFKA_SSL_KEY_CREDENTIALS");
-        assert!(found.unknown().is_empty(), "{:?}", found.unknown());
+        assert_eq!(found.unknown().next(), None);
     }
 
     #[test]
@@ -256,6 +276,20 @@ mod tests {
         of_a_file.set_from(Origin::File, "server.properties", "listeners", "INSIDE://localhost:1");
         set(&mut of_a_file, &[advertised]);
         assert_eq!(of_a_file.get("listeners"), Some("INSIDE://localhost:1"));
+    }
+
+    #[test]
+    fn variables_of_bitnamis_image_mean_the_same_and_give_way_to_those_of_apache_kafka() {
+        let bitnami = ("KAFKA_CFG_ADVERTISED_LISTENERS", "PLAINTEXT://localhost:9092");
+        let derived = given(&[bitnami, ("KAFKA_CFG_NODE_ID", "7")]);
+        assert_eq!(derived.get("node.id"), Some("7"));
+        assert_eq!(derived.get("listeners"), Some("PLAINTEXT://:9092"));
+        assert_eq!(
+            derived.written("listeners").unwrap().to_string(),
+            "environment KAFKA_CFG_ADVERTISED_LISTENERS"
+        );
+        let both = given(&[bitnami, ("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://kafka:9092")]);
+        assert_eq!(both.get("advertised.listeners"), Some("PLAINTEXT://kafka:9092"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::logins::base_of;
 use super::providers::OF_PROVIDERS;
 use super::row::Row;
-use super::{Properties, broker, listener, providers};
+use super::{Properties, UnknownName, broker, listener, providers};
 use crate::types::HIDDEN;
 
 /// Names and values. A later source has precedence over an earlier one.
@@ -29,7 +29,7 @@ pub struct Written {
 /// The source of a value, in ascending order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Not set. In [`Given`] it is the default in a container, instead of the usual one.
+    /// Not set. In [`Given`] it is the default in a container or of an ephemeral broker, instead of the usual one.
     Default,
     File,
     Environment,
@@ -91,6 +91,15 @@ impl Given {
         self.values.extend(other.values);
     }
 
+    /// Sets other defaults for a broker whose data is in memory. It is for tests, whose groups need not wait for more
+    /// members.
+    pub fn set_ephemeral_defaults(&mut self) {
+        const DELAY: &str = "group.initial.rebalance.delay.ms";
+        if self.get(DELAY).is_none() {
+            self.set_from(Origin::Default, "of an ephemeral broker", DELAY, "0");
+        }
+    }
+
     /// Sets the values of a configuration file.
     pub fn set_all(&mut self, file: &Properties, path: &str) {
         for (name, value) in &file.0 {
@@ -126,13 +135,12 @@ impl Given {
         self.values.keys().map(String::as_str).filter(|name| name.starts_with(OF_PROVIDERS))
     }
 
-    /// Unknown names, each with the most similar known one. As in Kafka they are only worth a warning,
-    /// because plugins and clients share such files.
-    pub fn unknown(&self) -> Vec<(&str, Option<&'static str>)> {
+    /// The names that are no settings here. As in Kafka they are only worth a warning, because plugins and clients
+    /// share such files.
+    pub fn unknown(&self) -> impl Iterator<Item = UnknownName<'_>> {
         let is_unknown =
             |name: &&String| broker::row(base_of(name)).is_none() && !name.starts_with(OF_PROVIDERS);
-        let unknown = self.values.keys().filter(is_unknown);
-        unknown.map(|name| (name.as_str(), nearest(name))).collect()
+        self.values.keys().filter(is_unknown).map(|name| UnknownName(name))
     }
 }
 
@@ -154,25 +162,4 @@ impl std::fmt::Display for Written {
         f.write_str(kind)?;
         if self.place.is_empty() { Ok(()) } else { write!(f, " {}", self.place) }
     }
-}
-
-/// The known name that takes the fewest changes, unless it takes too many.
-fn nearest(name: &str) -> Option<&'static str> {
-    let known = broker::rows().iter().map(|row| (distance(name, row.name), row.name));
-    known.min().filter(|(changes, _)| *changes <= name.len() / 3).map(|(_, known)| known)
-}
-
-/// The number of letters to add, remove or replace.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, other_letter) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(letter != other_letter);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }

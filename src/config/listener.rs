@@ -234,6 +234,13 @@ fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigErr
     parts().ok_or_else(|| ConfigError::invalid(row, written, "expected NAME://HOST:PORT"))
 }
 
+/// The address that a flag means: `9092` is a port of this machine alone, as the default address is. `:9092` stays,
+/// and is the port at every address.
+pub fn with_host(address: &str) -> String {
+    let is_port = address.trim().parse::<u16>().is_ok();
+    if is_port { format!("localhost:{}", address.trim()) } else { address.to_owned() }
+}
+
 /// `HOST:PORT`, `[::1]:PORT` or `:PORT`.
 fn split_address(address: &str) -> Option<(String, u16)> {
     let (host, port) = address.rsplit_once(':')?;

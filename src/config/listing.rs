@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::row::Row;
-use super::{BrokerSettings, broker};
+use super::{BrokerSettings, Meant, broker};
 use crate::types::HIDDEN;
 
 /// One line per setting, ordered by name: `name=value  (source)`. Those of single listeners and unknown ones come last.
@@ -31,10 +31,15 @@ pub fn listing(settings: &BrokerSettings) -> String {
         let Some((written, value)) = written(name) else { continue };
         line(&mut page, name, value, &written.to_string());
     }
-    for (name, nearest) in settings.given.unknown() {
-        let Some((written, value)) = written(name) else { continue };
-        let meant = nearest.map(|nearest| format!("; {nearest} is meant?")).unwrap_or_default();
-        line(&mut page, name, value, &format!("{written}, unknown and without effect{meant}"));
+    for unknown in settings.given.unknown() {
+        let Some((written, value)) = written(unknown.0) else { continue };
+        let why = match unknown.meant() {
+            Meant::ZooKeeper => "without effect: ZooKeeper is not needed".to_owned(),
+            Meant::OtherVendor => "without effect: a setting of another vendor".to_owned(),
+            Meant::Known(name) => format!("unknown and without effect; {name} is meant?"),
+            Meant::Nothing => "unknown and without effect".to_owned(),
+        };
+        line(&mut page, unknown.0, value, &format!("{written}, {why}"));
     }
     page
 }

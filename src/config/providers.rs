@@ -350,6 +350,6 @@ mod tests {
         let described = describe_broker(&settings).into_iter().map(|one| (format!("{one:?}"), one.name));
         let described = described.filter(|(shown, _)| shown.contains("7${env")).map(|(_, name)| name);
         assert_eq!(described.collect::<Vec<_>>(), ["broker.rack"]);
-        assert!(settings.given.unknown().iter().all(|(name, _)| !name.starts_with(OF_PROVIDERS)));
+        assert!(settings.given.unknown().all(|unknown| !unknown.0.starts_with(OF_PROVIDERS)));
     }
 }

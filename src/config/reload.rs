@@ -3,7 +3,7 @@
 
 use super::broker::rows;
 use super::logins::is_about_tokens;
-use super::row::{Change, Kind};
+use super::row::{Change, Kind, Row};
 use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 
 /// The result of a reload.
@@ -19,7 +19,7 @@ pub struct Reloaded {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    pub name: &'static str,
+    pub name: String,
     /// `None` means the default.
     pub from: Option<String>,
     pub to: Option<String>,
@@ -32,9 +32,9 @@ impl BrokerSettings {
     pub fn reloaded(&self, written: &Given) -> Reloaded {
         let mut given = self.given.clone();
         let (mut changed, mut waiting, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let value = |written: Option<&Written>| written.map(|written| written.value.clone());
         for row in rows() {
             let (before, now) = (self.given.written(row.name), written.written(row.name));
-            let value = |written: Option<&Written>| written.map(|written| written.value.clone());
             if value(before) == value(now) || (now.is_none() && before.is_some_and(is_of_the_program)) {
                 continue;
             }
@@ -47,21 +47,18 @@ impl BrokerSettings {
                 continue;
             }
             given.replace(row.name, now.cloned());
-            let shown = |written: Option<&Written>| {
-                let is_hidden =
-                    row.kind == Kind::Password || written.is_some_and(|written| written.is_provided);
-                if is_hidden { Some("(hidden)".to_owned()) } else { value(written) }
-            };
-            let is_altered = [&self.altered.broker, &self.altered.cluster]
-                .iter()
-                .any(|layer| layer.contains_key(row.name));
-            changed.push(Difference { name: row.name, from: shown(before), to: shown(now), is_altered });
+            changed.push(self.difference(row.name, row, before, now));
         }
         // Those of single listeners act at once, except where they decide which tokens are trusted.
         for (name, row) in self.given.of_listeners().chain(written.of_listeners()) {
+            let (before, now) = (given.written(name).cloned(), written.written(name));
+            let is_same = value(before.as_ref()) == value(now);
             if !is_about_tokens(name) {
-                given.replace(name, written.written(name).cloned());
-            } else if self.given.get(name) != written.get(name) && !waiting.contains(&row.name) {
+                if !is_same {
+                    changed.push(self.difference(name, row, before.as_ref(), now));
+                }
+                given.replace(name, now.cloned());
+            } else if !is_same && !waiting.contains(&row.name) {
                 waiting.push(row.name);
             }
         }
@@ -74,6 +71,25 @@ impl BrokerSettings {
             }
         }
     }
+
+    fn difference(
+        &self,
+        name: &str,
+        row: &Row,
+        before: Option<&Written>,
+        now: Option<&Written>,
+    ) -> Difference {
+        let is_altered =
+            [&self.altered.broker, &self.altered.cluster].iter().any(|layer| layer.contains_key(name));
+        let [from, to] = [before, now].map(|written| written.map(|written| shown(row, written)));
+        Difference { name: name.to_owned(), from, to, is_altered }
+    }
+}
+
+/// The value as the log may show it.
+fn shown(row: &Row, written: &Written) -> String {
+    let is_hidden = row.kind == Kind::Password || written.is_provided;
+    if is_hidden { "(hidden)".to_owned() } else { written.value.clone() }
 }
 
 /// Set by the program that embeds the broker; it takes precedence over a file.

@@ -240,16 +240,6 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
 }
 
 #[test]
-fn an_unknown_name_is_reported_with_the_nearest_known_one() {
-    let mut given = Given::default();
-    let of_listener = "listener.name.internal.ssl.keystore.location";
-    for name in ["num.partition", "num.partitions", "my.plugin.thing", of_listener] {
-        given.set(name, "3");
-    }
-    assert_eq!(given.unknown(), [("my.plugin.thing", None), ("num.partition", Some("num.partitions"))]);
-}
-
-#[test]
 fn properties_are_read_as_java_reads_them() {
     let text = "# comment\n! too\n\n  a=1\nb : 2\nc 3\nd = x\\\n   y\n e\\=f=\\u0041\\t\\\\\ng\nh=a=b:c \n";
     let expected =
@@ -649,7 +639,7 @@ fn settings_that_are_read_again_change_where_they_may_and_wait_for_a_restart_whe
     assert_eq!(refused, []);
     let shown: Vec<_> = changed
         .iter()
-        .map(|one| (one.name, one.from.as_deref(), one.to.as_deref(), one.is_altered))
+        .map(|one| (one.name.as_str(), one.from.as_deref(), one.to.as_deref(), one.is_altered))
         .collect();
     let expected = [
         ("log.retention.ms", Some("1000"), Some("2000"), false),

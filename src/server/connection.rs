@@ -27,10 +27,7 @@ use super::output::Output;
 use super::socket::{BufferedBytes, Socket};
 use crate::api::connection::ConnectionInfo;
 use crate::api::session::Phase;
-use crate::api::{
-    Answer, BegunRequest, Encoded, Failure, FoundRow, Frame, Guarded, Later, Reply, Row, SASL_AUTHENTICATE,
-    SASL_HANDSHAKE,
-};
+use crate::api::{Answer, BegunRequest, Encoded, Failure, FoundRow, Frame, Guarded, Later, Reply, Row};
 use crate::budget::{AwaitedMemory, Charge, ConnectionId};
 use crate::protocol::{Reader, RequestHeader, WireError};
 use crate::time::{self, Moment, Timer};
@@ -524,7 +521,10 @@ impl<S: Socket> Connection<S> {
             FoundRow::UnknownApiVersions => {
                 Ok(Some(Request::UnknownApiVersions { correlation_id: header.correlation_id }))
             }
-            FoundRow::Nothing => Err(End::NotServed { key, version }),
+            FoundRow::Nothing => {
+                self.shared.unserved.warn(&header, &self.info, &self.shared.api);
+                Err(End::NotServed { key, version })
+            }
             FoundRow::NeedsLogin => Err(End::NeedsLogin { key, version }),
         }
     }
@@ -823,6 +823,8 @@ fn complain(end: &End, info: &ConnectionInfo) {
         | End::Stopping
         | End::Idle
         | End::LoginFailed
+        // See `unserved.rs`.
+        | End::NotServed { .. }
         | End::ClosedByHandler { .. } => {}
         End::Refused(FrameError::Stranger(Stranger::Tls)) => warn!(
             %peer,
@@ -844,14 +846,6 @@ fn complain(end: &End, info: &ConnectionInfo) {
         ),
         End::Refused(FrameError::TooLong { declared, key, most }) => warn!(
             %peer, declared, key, most, "a request is too large, or not the Kafka protocol; connection closed"
-        ),
-        End::NotServed { key: key @ (SASL_HANDSHAKE | SASL_AUTHENTICATE), version } => warn!(
-            %peer, key, version,
-            "the client wants to log in (SASL), which this listener does not offer: set security.protocol=PLAINTEXT in \
-             the client; connection closed"
-        ),
-        End::NotServed { key, version } => warn!(
-            %peer, key, version, "a request of a key or version that is not advertised; connection closed"
         ),
         End::NeedsLogin { key, version } => warn!(
             %peer, key, version,

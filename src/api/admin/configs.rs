@@ -11,7 +11,6 @@ use std::sync::Arc;
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::queued::{self, QueuedChange, queue};
-use crate::api::topic_name;
 use crate::config::{
     self, Alteration, BrokerSettings, Changes, ConfigError, Operation as ConfigOperation, Overrides, Resource,
 };
@@ -19,7 +18,7 @@ use crate::kernel::Scope;
 use crate::security::operations::Operation;
 use crate::security::tls::Replacement;
 use crate::storage::Topic;
-use crate::types::NodeId;
+use crate::types::{NodeId, topic_name};
 
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;

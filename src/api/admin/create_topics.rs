@@ -9,7 +9,7 @@ use crate::api::admin::describe_configs;
 use crate::api::context::{Context, NameTaken, NewReplicas, NewTopic, TopicView};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::queued::{self, Deadline, QueuedChange};
-use crate::api::{Handler, Reply, Size, Weight, replicas, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, replicas};
 use crate::config::{self, BrokerSettings, Described, Overrides, TopicSettings};
 use crate::protocol::messages::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
@@ -19,7 +19,7 @@ use crate::security::operations::Operation;
 use crate::security::principal::Resource;
 use crate::storage::TopicError;
 use crate::time::random_uuid;
-use crate::types::{NodeId, TopicId};
+use crate::types::{NodeId, TopicId, topic_name};
 
 /// The maximum number of partitions in one request (rule A18).
 const PER_REQUEST: usize = 10_000;

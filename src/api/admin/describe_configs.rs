@@ -8,7 +8,7 @@ use crate::api::admin::configs::{
 };
 use crate::api::context::{Context, NoTopic, TopicRef};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, Size, Weight, topic_name};
+use crate::api::{Handler, Reply, Size, Weight};
 use crate::config::{self, BrokerSettings, Described, Kind, Source};
 use crate::kernel::Scope;
 use crate::protocol::messages::{
@@ -17,7 +17,7 @@ use crate::protocol::messages::{
 };
 use crate::security::operations::Operation;
 use crate::telemetry::levels;
-use crate::types::NodeId;
+use crate::types::{NodeId, topic_name};
 
 impl Handler for DescribeConfigsRequest {
     const GAPS: &'static [&'static str] = &[

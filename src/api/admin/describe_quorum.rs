@@ -4,12 +4,13 @@
 
 use crate::api::context::{Cluster, Context};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Reply, topic_name};
+use crate::api::{Handler, Reply};
 use crate::protocol::messages::{
     DescribeQuorumRequest, DescribeQuorumResponse, Node, describe_quorum_request,
     describe_quorum_response::{Listener, PartitionData, ReplicaState, TopicData},
 };
 use crate::security::operations::Operation;
+use crate::types::topic_name;
 
 /// There is always the same leader.
 const LEADER_EPOCH: i32 = 1;

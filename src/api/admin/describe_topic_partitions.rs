@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::api::context::{Context, NoTopic, TopicRef, TopicView};
 use crate::api::error::ErrorCode;
 use crate::api::replicas::PartitionState;
-use crate::api::{Handler, Reply, Size, Weight, internal_topics, replicas, topic_name};
+use crate::api::{Handler, Reply, Size, Weight, internal_topics, replicas};
 use crate::protocol::messages::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -15,7 +15,7 @@ use crate::protocol::messages::{
 use crate::security::operations::{NOT_ASKED, ON_TOPICS, Operation};
 use crate::security::principal::Resource;
 use crate::storage::{Partition, Topic};
-use crate::types::TopicId;
+use crate::types::{TopicId, topic_name};
 
 /// The maximum number of partitions in one response: Kafka's `max.request.partition.size.limit`.
 const MOST_PARTITIONS: u16 = 2_000;

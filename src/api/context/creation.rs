@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::{Context, TopicView};
 use crate::api::internal_topics::InternalTopic;
 use crate::api::replicas;
@@ -10,6 +12,7 @@ use crate::config::Overrides;
 use crate::security::operations::Operation;
 use crate::security::principal::{Forbidden, Resource};
 use crate::storage::{Topic, TopicError};
+use crate::telemetry::Shown;
 use crate::types::NodeId;
 
 /// A topic to create. Its name and settings are checked already.
@@ -53,7 +56,8 @@ impl Context {
         Ok(Creatable(name.to_owned()))
     }
 
-    /// Creates a topic. The command is queued when the call returns; the future waits until it is durable.
+    /// Creates a topic, and logs that the client did. The command is queued when the call returns; the future waits until
+    /// it is durable.
     pub fn create_topic(
         &self,
         new: &NewTopic,
@@ -62,8 +66,23 @@ impl Context {
             NewReplicas::Spread { partitions, factor } => replicas::spread(self, *partitions, *factor),
             NewReplicas::Assigned(replicas) => replicas.clone(),
         };
-        self.services.store.create_placed_topic(new.name.0.clone(), new.overrides.clone(), replicas)
+        let partitions = replicas.len();
+        let (name, overrides) = (new.name.0.clone(), new.overrides.clone());
+        let created = self.services.store.create_placed_topic(name, overrides, replicas);
+        let (peer, client_id) = (self.connection.peer, self.client_id.as_deref().map(shown));
+        let software = self.connection.software.get().map(ToString::to_string);
+        async move {
+            let created = created.await;
+            if let Ok(topic) = &created {
+                info!(topic = &*topic.name, partitions, client_id, software, %peer, "a client has created a topic");
+            }
+            created
+        }
     }
+}
+
+fn shown(client_id: &str) -> String {
+    Shown(client_id).to_string()
 }
 
 /// An existing topic that rules out a name.

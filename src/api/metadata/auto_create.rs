@@ -10,9 +10,9 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use crate::api::context::{Context, Creatable, NewReplicas, NewTopic};
-use crate::api::{internal_topics, replicas, topic_name};
+use crate::api::{internal_topics, replicas};
 use crate::storage::{Topic, TopicError};
-use crate::types::IgnorePoison;
+use crate::types::{IgnorePoison, topic_name};
 
 /// The number of topics that can be created at once …
 const BURST: u32 = 1_000;
@@ -54,9 +54,8 @@ pub fn create_behind(creatable: Creatable, partitions: usize, ctx: &Context) {
 fn carry_out(name: String, creating: impl Future<Output = Result<Arc<Topic>, TopicError>> + Send + 'static) {
     tokio::spawn(async move {
         match creating.await {
-            Ok(_) => debug!(topic = name.as_str(), "created on demand"),
-            // Another client created it first.
-            Err(TopicError::Exists) => {}
+            // Another client may have created it first.
+            Ok(_) | Err(TopicError::Exists) => {}
             Err(TopicError::Unknown) => debug!(topic = name.as_str(), "auto-created, and deleted at once"),
             Err(TopicError::NameCollides { with }) => {
                 complain(&name, &format!("its name collides with {with}"))
