@@ -21,8 +21,8 @@ pub(super) struct Rights(Mutex<Remembered>);
 struct Remembered {
     /// The version of the authorizer that has decided.
     version: u64,
-    cluster: Known,
-    any_topic: Known,
+    cluster: Decisions,
+    any_topic: Decisions,
     named: HashMap<Box<str>, OfName>,
     bytes: usize,
 }
@@ -30,14 +30,14 @@ struct Remembered {
 /// The decisions about resources that have the same name.
 #[derive(Clone, Copy, Debug, Default)]
 struct OfName {
-    topic: Known,
-    group: Known,
-    transactional_id: Known,
+    topic: Decisions,
+    group: Decisions,
+    transactional_id: Decisions,
 }
 
 /// The decisions about one resource, with a bit for each operation.
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct Decisions {
     asked: u16,
     allowed: u16,
 }
@@ -70,7 +70,7 @@ impl Rights {
         version: u64,
         operation: Operation,
         ask: impl FnOnce() -> bool,
-        find: impl FnOnce(&mut Remembered) -> Option<&mut Known>,
+        find: impl FnOnce(&mut Remembered) -> Option<&mut Decisions>,
     ) -> bool {
         let mut remembered = self.0.lock().ignoring_poison();
         if remembered.version != version {
@@ -85,7 +85,7 @@ impl Rights {
 
 impl Remembered {
     /// The decisions about a resource; `None` if they are not remembered.
-    fn about(&mut self, resource: Resource<'_>) -> Option<&mut Known> {
+    fn about(&mut self, resource: Resource<'_>) -> Option<&mut Decisions> {
         let name = match resource {
             Resource::Cluster => return Some(&mut self.cluster),
             Resource::Topic(name) | Resource::Group(name) | Resource::TransactionalId(name) => name,
@@ -120,7 +120,7 @@ impl Remembered {
     }
 }
 
-impl Known {
+impl Decisions {
     fn decide(&mut self, operation: Operation, ask: impl FnOnce() -> bool) -> bool {
         let bit = 1 << operation as u16;
         if self.asked & bit == 0 {
