@@ -34,6 +34,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "ring",
             "rustls",
             "rustls_native_certs",
+            "serde",
             "serde_json",
             "x509_parser",
         ],

@@ -4,12 +4,13 @@
 //! The rules are Kafka's. Stricter than Kafka: only asymmetric algorithms, each only with keys that are meant for it.
 
 mod claims;
+mod json;
 mod keys;
 mod signed;
 mod unsecured;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,11 +57,13 @@ impl std::fmt::Display for BadToken {
 }
 
 fn object(part: &str, name: &str) -> Result<Members, BadToken> {
-    let read = || match serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
+    let read = || match json::read(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
         Value::Object(members) => Some(members),
         _ => None,
     };
-    read().ok_or_else(|| invalid(format!("the {name} of the token is not a JSON object in base64url")))
+    read().ok_or_else(|| {
+        invalid(format!("the {name} of the token is not a JSON object in base64url, with each name once"))
+    })
 }
 
 fn invalid(why: impl Into<String>) -> BadToken {

@@ -14,7 +14,9 @@ impl Handler for SaslAuthenticateRequest {
     const GAPS: &'static [&'static str] = &[
         "Another request in the middle of a login closes the connection at once; Kafka answers it with ILLEGAL_SASL_STATE first.",
         "SCRAM: the channel binding of the final message has to be that of the first, and a mandatory extension (`m=`) is refused; Kafka looks at neither.",
-        "OAUTHBEARER: signatures by a secret (HS256 …), ES512 and EdDSA are refused, and so is a message with two tokens, of which Kafka takes the last, and a third bad token in one login.",
+        "OAUTHBEARER: signatures by a secret (HS256 …), ES512 and EdDSA with Ed448 are refused.",
+        "OAUTHBEARER: the JSON of a token has to be valid, with each name once; Kafka also takes one with a comma too many, a leading zero or a control character without an escape, and without a signature one with a name twice.",
+        "OAUTHBEARER: a message with two tokens, of which Kafka takes the last, is refused, and so is a third bad token in one login.",
         "SCRAM: an expired delegation token is refused at once; Kafka accepts it until its next check for expired ones.",
         "GSSAPI is not implemented.",
     ];

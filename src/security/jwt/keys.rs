@@ -7,13 +7,14 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-    RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use serde_json::Value;
 
-use super::Members;
+use super::{Members, json};
 
 /// The longest text of keys that is read.
 pub const MOST_KEY_BYTES: usize = 1 << 20;
@@ -21,6 +22,8 @@ pub const MOST_KEY_BYTES: usize = 1 << 20;
 /// The bytes of a coordinate of a point on these curves.
 const P256: usize = 32;
 const P384: usize = 48;
+/// The bytes of a point of Ed25519.
+const POINT_25519: usize = 32;
 
 /// The keys of an issuer that signatures can be verified with.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ enum Material {
     /// Uncompressed points.
     P256(Vec<u8>),
     P384(Vec<u8>),
+    /// A point as it is encoded for this curve.
+    Ed25519(Vec<u8>),
 }
 
 /// The algorithms of signatures that are accepted (RFC 7518), by their names.
@@ -61,10 +66,12 @@ pub(super) enum Algorithm {
     Ps512,
     Es256,
     Es384,
+    /// With Ed25519. The name also stands for Ed448, which is not supported.
+    EdDsa,
 }
 
 impl Algorithm {
-    const ALL: [(Algorithm, &str); 8] = [
+    const ALL: [(Algorithm, &str); 9] = [
         (Algorithm::Rs256, "RS256"),
         (Algorithm::Rs384, "RS384"),
         (Algorithm::Rs512, "RS512"),
@@ -73,6 +80,7 @@ impl Algorithm {
         (Algorithm::Ps512, "PS512"),
         (Algorithm::Es256, "ES256"),
         (Algorithm::Es384, "ES384"),
+        (Algorithm::EdDsa, "EdDSA"),
     ];
 
     pub fn named(name: &str) -> Option<Algorithm> {
@@ -99,13 +107,12 @@ impl KeySet {
         if bytes.len() > MOST_KEY_BYTES {
             return Err("it is longer than 1 MiB".to_owned());
         }
-        let whole: Value =
-            serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
+        let whole = json::read(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
         let all =
             whole.get("keys").and_then(Value::as_array).ok_or("it is no JWKS: it has no list \"keys\"")?;
         let keys: Vec<Key> = all.iter().filter_map(|key| Key::of(key.as_object()?)).collect();
         if keys.is_empty() {
-            return Err("it has no RSA or EC key for signatures".to_owned());
+            return Err("it has no RSA, EC or Ed25519 key for signatures".to_owned());
         }
         Ok(KeySet { left_out: all.len() - keys.len(), keys })
     }
@@ -154,6 +161,9 @@ impl Key {
             ("RSA", _) => rsa(&bytes("n")?, &bytes("e")?)?,
             ("EC", Some("P-256")) => Material::P256(point(P256)?),
             ("EC", Some("P-384")) => Material::P384(point(P384)?),
+            ("OKP", Some("Ed25519")) => {
+                Material::Ed25519(bytes("x").filter(|point| point.len() == POINT_25519)?)
+            }
             _ => return None,
         };
         Some(Key { id: text("kid").map(str::to_owned), algorithm: text("alg").map(str::to_owned), material })
@@ -169,6 +179,7 @@ impl Key {
             | Algorithm::Ps512 => matches!(self.material, Material::Rsa { .. }),
             Algorithm::Es256 => matches!(self.material, Material::P256(_)),
             Algorithm::Es384 => matches!(self.material, Material::P384(_)),
+            Algorithm::EdDsa => matches!(self.material, Material::Ed25519(_)),
         };
         has_its_type && self.algorithm.as_deref().is_none_or(|only| only == algorithm.name())
     }
@@ -184,23 +195,24 @@ impl Key {
             Algorithm::Ps512 => &RSA_PSS_2048_8192_SHA512,
             Algorithm::Es256 => return self.has_signed_on(&ECDSA_P256_SHA256_FIXED, signed, signature),
             Algorithm::Es384 => return self.has_signed_on(&ECDSA_P384_SHA384_FIXED, signed, signature),
+            Algorithm::EdDsa => return self.has_signed_on(&ED25519, signed, signature),
         };
         match &self.material {
             Material::Rsa { modulus, exponent } => {
                 RsaPublicKeyComponents { n: modulus, e: exponent }.verify(rsa, signed, signature).is_ok()
             }
-            Material::P256(_) | Material::P384(_) => false,
+            Material::P256(_) | Material::P384(_) | Material::Ed25519(_) => false,
         }
     }
 
     fn has_signed_on(
         &self,
-        curve: &'static ring::signature::EcdsaVerificationAlgorithm,
+        curve: &'static dyn VerificationAlgorithm,
         signed: &[u8],
         signature: &[u8],
     ) -> bool {
         match &self.material {
-            Material::P256(point) | Material::P384(point) => {
+            Material::P256(point) | Material::P384(point) | Material::Ed25519(point) => {
                 UnparsedPublicKey::new(curve, point).verify(signed, signature).is_ok()
             }
             Material::Rsa { .. } => false,

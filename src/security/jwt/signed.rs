@@ -17,14 +17,14 @@ pub fn verify(token: &str, keys: &KeySet, rules: &SignedTokens, now: Timestamp) 
     // The algorithm first: what is signed with a secret, or not at all, is never compared with a public key.
     let algorithm = Algorithm::named(parts.algorithm()).ok_or_else(|| {
         invalid(
-            "the algorithm of the token is not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384",
+            "the algorithm of the token is not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
         )
     })?;
     if parts.header.contains_key("crit") {
         return Err(invalid("the token has a header that must be understood (crit)"));
     }
     let id = match parts.header.get("kid") {
-        None => None,
+        None | Some(Value::Null) => None,
         Some(Value::String(id)) => Some(id.as_str()),
         Some(_) => return Err(invalid("the header kid of the token is not a text")),
     };
@@ -40,8 +40,7 @@ pub fn verify(token: &str, keys: &KeySet, rules: &SignedTokens, now: Timestamp) 
     check_issuer_and_audience(&claims, rules)?;
     claims::check_scopes(&claims, &rules.scope_claim)?;
     let user = claims::user(&claims, &rules.user_claim)?;
-    // As in Java: other blanks are a part of the name.
-    let user = user.trim_matches(|letter| letter <= ' ').to_owned();
+    let user = claims::trimmed(&user).to_owned();
     Ok(Login { user, until: Some(until), by_token: false })
 }
 

@@ -7,8 +7,8 @@ use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
-    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+    Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
+    RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::security::sasl::Login;
 use crate::types::Timestamp;
 
 /// In seconds since 1970.
-const NOW: i64 = 1_700_000_000;
+pub(crate) const NOW: i64 = 1_700_000_000;
 /// The allowed difference of clocks, in seconds.
 const SKEW: i64 = 30;
 
@@ -47,8 +47,9 @@ fn rules() -> SignedTokens {
 }
 
 /// A key with its public part as in a JWKS.
-enum Signer {
+pub(crate) enum Signer {
     Ec(Box<EcdsaKeyPair>, Value),
+    Ed(Box<Ed25519KeyPair>, Value),
     Rsa(Box<RsaKeyPair>, Value),
 }
 
@@ -63,8 +64,15 @@ impl Signer {
         Signer::Ec(Box::new(key), public)
     }
 
-    fn p256(id: &str) -> Signer {
+    pub(crate) fn p256(id: &str) -> Signer {
         Signer::ec(id, "P-256", &ECDSA_P256_SHA256_FIXED_SIGNING)
+    }
+
+    fn ed25519(id: &str) -> Signer {
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
+        let public = json!({"kty": "OKP", "kid": id, "crv": "Ed25519", "x": text(key.public_key().as_ref())});
+        Signer::Ed(Box::new(key), public)
     }
 
     fn rsa(id: &str) -> Signer {
@@ -77,7 +85,7 @@ impl Signer {
     }
 
     fn public(&self) -> Value {
-        let (Signer::Ec(_, public) | Signer::Rsa(_, public)) = self;
+        let (Signer::Ec(_, public) | Signer::Ed(_, public) | Signer::Rsa(_, public)) = self;
         public.clone()
     }
 
@@ -85,6 +93,7 @@ impl Signer {
         let random = SystemRandom::new();
         match self {
             Signer::Ec(key, _) => key.sign(&random, signed).unwrap().as_ref().to_vec(),
+            Signer::Ed(key, _) => key.sign(signed).as_ref().to_vec(),
             Signer::Rsa(key, _) => {
                 let padding: &dyn RsaEncoding = match algorithm {
                     "RS384" => &RSA_PKCS1_SHA384,
@@ -101,6 +110,11 @@ impl Signer {
         }
     }
 
+    /// A token for alice that is good at [`NOW`]; the key is one of [`Signer::p256`].
+    pub(crate) fn usual_token(&self) -> String {
+        self.token(&json!({"alg": "ES256", "kid": self.public()["kid"]}), &claims())
+    }
+
     fn token(&self, header: &Value, claims: &Value) -> String {
         let signed =
             format!("{}.{}", text(header.to_string().as_bytes()), text(claims.to_string().as_bytes()));
@@ -113,9 +127,14 @@ fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn keys(signers: &[&Signer]) -> KeySet {
+/// A JWKS with these keys.
+pub(crate) fn jwks(signers: &[&Signer]) -> String {
     let all: Vec<Value> = signers.iter().map(|signer| signer.public()).collect();
-    KeySet::parse(json!({ "keys": all }).to_string().as_bytes()).unwrap()
+    json!({ "keys": all }).to_string()
+}
+
+fn keys(signers: &[&Signer]) -> KeySet {
+    KeySet::parse(jwks(signers).as_bytes()).unwrap()
 }
 
 fn claims() -> Value {
@@ -151,19 +170,23 @@ fn refusal(claims: &Value) -> String {
 fn a_token_with_a_good_signature_is_a_login_until_its_end() {
     let rsa = Signer::rsa("rsa");
     let (p256, p384) = (Signer::p256("p256"), Signer::ec("p384", "P-384", &ECDSA_P384_SHA384_FIXED_SIGNING));
-    let keys = keys(&[&rsa, &p256, &p384]);
+    let ed25519 = Signer::ed25519("ed25519");
+    let keys = keys(&[&rsa, &p256, &p384, &ed25519]);
     let login = Login { user: "alice".to_owned(), until: Some(at(NOW + 600)), by_token: false };
     for (signer, algorithms) in [
         (&rsa, &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"][..]),
         (&p256, &["ES256"][..]),
         (&p384, &["ES384"][..]),
+        (&ed25519, &["EdDSA"][..]),
     ] {
         for algorithm in algorithms {
             let named = signer.token(&json!({"alg": algorithm, "kid": signer.public()["kid"]}), &claims());
             assert_eq!(verify(&named, &keys, &rules(), at(NOW)), Ok(login.clone()), "{algorithm}");
             // Without the name of a key it is the first of the right type.
-            let unnamed = signer.token(&json!({"alg": algorithm}), &claims());
-            assert_eq!(verify(&unnamed, &keys, &rules(), at(NOW)), Ok(login.clone()), "{algorithm}");
+            for unnamed in [json!({"alg": algorithm}), json!({"alg": algorithm, "kid": null})] {
+                let unnamed = signer.token(&unnamed, &claims());
+                assert_eq!(verify(&unnamed, &keys, &rules(), at(NOW)), Ok(login.clone()), "{algorithm}");
+            }
         }
     }
 }
@@ -195,10 +218,10 @@ fn no_signature_and_signatures_by_a_secret_are_refused_even_if_the_secret_is_the
     let keys = keys(&[&signer]);
     let spki = ring::signature::KeyPair::public_key(match &signer {
         Signer::Rsa(key, _) => &**key,
-        Signer::Ec(..) => unreachable!("it is RSA"),
+        Signer::Ec(..) | Signer::Ed(..) => unreachable!("it is RSA"),
     });
     let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, spki.as_ref());
-    for algorithm in ["HS256", "none", "None", "", "RS1", "ES512", "EdDSA", "rs256"] {
+    for algorithm in ["HS256", "none", "None", "", "RS1", "ES512", "Ed448", "rs256"] {
         let signed = format!(
             "{}.{}",
             text(json!({"alg": algorithm, "kid": "one"}).to_string().as_bytes()),
@@ -278,8 +301,50 @@ fn the_user_is_in_the_claim_that_the_settings_name() {
     let by_mail = SignedTokens { user_claim: "email".to_owned(), ..rules() };
     assert_eq!(user_of(&with("email", json!(" a@b ")), &by_mail), Ok("a@b".to_owned()));
     assert!(user_of(&claims(), &by_mail).is_err());
-    for wrong in [Value::Null, json!(""), json!("  "), json!(5), json!(["alice"])] {
+    for wrong in [Value::Null, json!(""), json!(" \t"), json!("\0\u{1}"), json!(5), json!(["alice"])] {
         assert_eq!(refusal(&with("sub", wrong)), "the claim sub does not name a user");
+    }
+}
+
+/// Each was asked of Apache Kafka 4.4.
+#[test]
+fn a_user_may_have_any_name_without_the_blanks_and_control_characters_at_its_ends() {
+    for (name, user) in [
+        ("\u{1}a\n", "a"),
+        ("a\0b\nc\u{7f}", "a\0b\nc\u{7f}"),
+        ("\u{a0}", "\u{a0}"),
+        ("\u{2003}a\u{200b}", "\u{2003}a\u{200b}"),
+        ("User:a,b=\"c\\", "User:a,b=\"c\\"),
+        ("*", "*"),
+    ] {
+        assert_eq!(user_of(&with("sub", json!(name)), &rules()), Ok(user.to_owned()), "{name:?}");
+    }
+}
+
+#[test]
+fn a_token_or_a_set_of_keys_with_a_name_twice_is_refused() {
+    let signer = Signer::p256("one");
+    let verified = |header: &str, claims: &str| {
+        let signed = format!("{}.{}", text(header.as_bytes()), text(claims.as_bytes()));
+        let signature = signer.sign("ES256", signed.as_bytes());
+        verify(&format!("{signed}.{}", text(&signature)), &keys(&[&signer]), &rules(), at(NOW))
+    };
+    let (header, claims) = (r#"{"alg":"ES256","kid":"one"}"#, claims().to_string());
+    assert!(verified(header, &claims).is_ok());
+    let with = |text: &str, member: &str| text.replacen('{', &format!("{{{member},"), 1);
+    for header in [with(header, r#""alg":"none""#), with(header, r#""kid":"one""#)] {
+        let refused = verified(&header, &claims).unwrap_err();
+        assert!(refused.to_string().starts_with("the header of the token"), "{refused}");
+    }
+    for claims in [with(&claims, r#""s\u0075b":"ben""#), with(&claims, r#""x":[{"y":1,"y":1}]"#)] {
+        let refused = verified(header, &claims).unwrap_err();
+        assert!(refused.to_string().starts_with("the body of the token"), "{refused}");
+    }
+    let set = json!({"keys": [signer.public()]}).to_string();
+    assert!(KeySet::parse(set.as_bytes()).is_ok());
+    for twice in [with(&set, r#""keys":[]"#), set.replace(r#""kty""#, r#""kty":"RSA","kty""#)] {
+        let refused = KeySet::parse(twice.as_bytes()).unwrap_err();
+        assert!(refused.contains("an object has a name twice"), "{refused}");
     }
 }
 
@@ -347,6 +412,8 @@ fn keys_for_something_else_are_left_out() {
         json!({"key_ops": ["sign"]}),
         json!({"kty": "oct", "k": "c2VjcmV0"}),
         json!({"kty": "OKP"}),
+        json!({"kty": "OKP", "crv": "Ed448"}),
+        json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
         json!({"crv": "P-521"}),
         json!({"crv": "P-384"}),
         json!({"x": "AA"}),
@@ -360,8 +427,8 @@ fn keys_for_something_else_are_left_out() {
         ("", "not JSON"),
         ("[]", "no list"),
         (r#"{"keys": {}}"#, "no list"),
-        (r#"{"keys": []}"#, "no RSA or EC key"),
-        (&json!({"keys": [key(json!({"use": "enc"}))]}).to_string(), "no RSA or EC key"),
+        (r#"{"keys": []}"#, "no RSA, EC or Ed25519 key"),
+        (&json!({"keys": [key(json!({"use": "enc"}))]}).to_string(), "no RSA, EC or Ed25519 key"),
         (&format!("{{\"keys\": [{}]}}", " ".repeat(MOST_KEY_BYTES)), "longer than 1 MiB"),
     ] {
         let refused = KeySet::parse(text.as_bytes()).unwrap_err();
@@ -408,6 +475,23 @@ fn the_published_example_of_a_signature_is_verified() {
                  yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
     let refused = verify(token, &keys, &rules(), at(NOW)).unwrap_err();
     assert_eq!(refused.to_string(), "the token has no claim iat", "its signature is good");
+}
+
+/// The key and the signature of RFC 8037, appendix A.
+#[test]
+fn the_published_example_of_a_signature_with_ed25519_is_verified() {
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let keys = KeySet::parse(json!({"keys": [key]}).to_string().as_bytes()).unwrap();
+    let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbh\
+                 ijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    let refused = verify(token, &keys, &rules(), at(NOW)).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("the body of the token is not a JSON object"),
+        "its signature is good: {refused}"
+    );
+    let other = token.replacen("hgyY", "hgyZ", 1);
+    let refused = verify(&other, &keys, &rules(), at(NOW)).unwrap_err();
+    assert_eq!(refused, invalid("the signature of the token is wrong"));
 }
 
 fn unsecured(header: &Value, claims: &Value, signature: &str) -> String {
