@@ -8,6 +8,9 @@
 mod client;
 #[cfg(feature = "security")]
 mod login;
+#[cfg(test)]
+#[cfg(feature = "security")]
+pub(crate) mod test_server;
 
 use std::convert::Infallible;
 use std::io;

@@ -22,7 +22,7 @@ pub use piece::{FileRange, Piece, Source};
 pub use poison::IgnorePoison;
 pub use quota::{EntityName, QuotaChanges, QuotaEntity, QuotaValues};
 pub use scram::{ScramCredential, ScramHash};
-pub use secret::{HIDDEN, Secret};
+pub use secret::{HIDDEN, Secret, shown_url};
 pub use token::DelegationToken;
 pub use transaction::{AbortedTransaction, TransactionEnd};
 

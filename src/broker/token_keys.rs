@@ -1,5 +1,6 @@
 //! The keys of the issuers of tokens (OAUTHBEARER): read at the start, and again while the broker runs.
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,11 +9,14 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{info, warn};
 
 use crate::api::sasl::{IssuerKeys, TokenKeys};
-use crate::config::{BrokerSettings, ConfigError, HttpsAddress, KeyPlace, KeySource, TokenSettings};
+use crate::config::{BrokerSettings, ConfigError, KeyPlace, KeySource, TokenSettings};
 use crate::http;
 use crate::security::jwt::{self, KeySet, MOST_KEY_BYTES};
 use crate::security::tls::OutgoingTls;
 use crate::time;
+
+#[cfg(test)]
+mod tests;
 
 /// The least time from one reading of keys to the next, however many tokens name unknown ones.
 const LEAST_PAUSE: Duration = Duration::from_secs(10);
@@ -25,8 +29,6 @@ const FILE_WATCH: Duration = Duration::from_secs(5);
 struct Source {
     listener: String,
     from: KeySource,
-    /// The trust of an HTTPS address, read at the start.
-    tls: Option<OutgoingTls>,
 }
 
 /// The keys of all listeners that verify signatures, and the tasks that read them again.
@@ -50,13 +52,13 @@ pub(super) async fn start(
             }
             TokenSettings::Signed(signed) => signed,
         };
-        let tls = match &signed.keys.place {
-            KeyPlace::File(_) => None,
-            KeyPlace::Https(_) => Some(OutgoingTls::load(&signed.keys.trust)?),
-        };
-        let source = Source { listener: listener.clone(), from: signed.keys.clone(), tls };
-        let url = &source.from.url;
-        let keys = source.read().await.map_err(|why| url.refuse(url.value.as_str(), why))?;
+        // A trust store that cannot be used is an error about its own settings.
+        if let KeyPlace::Https(_) = &signed.keys.place {
+            OutgoingTls::load(&signed.keys.trust)?;
+        }
+        let source = Source { listener: listener.clone(), from: signed.keys.clone() };
+        let from = &source.from;
+        let keys = source.read().await.map_err(|why| from.url.refuse(from.place.to_string(), why))?;
         verifiers.push((listener.clone(), rules.clone(), Some(keys)));
         sources.push(source);
     }
@@ -71,7 +73,7 @@ pub(super) async fn start(
 async fn keep_fresh(source: Source, keys: Arc<IssuerKeys>) {
     match &source.from.place {
         KeyPlace::File(path) => watch(&source, path, &keys).await,
-        KeyPlace::Https(_) => refresh(&source, &keys).await,
+        KeyPlace::Https(_) => refresh(&source, &keys, || source.read()).await,
     }
 }
 
@@ -105,35 +107,43 @@ async fn changed(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 /// Reads an address again after some time, and when a token names an unknown key.
-async fn refresh(source: &Source, keys: &IssuerKeys) {
+async fn refresh<Reading>(source: &Source, keys: &IssuerKeys, read: impl Fn() -> Reading)
+where
+    Reading: Future<Output = Result<KeySet, String>>,
+{
     let KeySource { refresh, retry, longest_retry, .. } = source.from;
     loop {
+        time::sleep(LEAST_PAUSE).await;
         tokio::select! {
-            () = time::sleep(refresh) => {}
+            () = time::sleep(refresh.saturating_sub(LEAST_PAUSE)) => {}
             () = keys.is_unknown() => {}
         }
         let mut pause = retry;
         loop {
-            match source.read().await {
+            match read().await {
                 Ok(new) => break source.replace(keys, new),
                 Err(why) => source.warn(&why),
             }
             time::sleep(pause.clamp(SHORTEST_PAUSE, longest_retry.max(SHORTEST_PAUSE))).await;
             pause = pause.saturating_mul(2);
         }
-        time::sleep(LEAST_PAUSE).await;
     }
 }
 
 impl Source {
     async fn read(&self) -> Result<KeySet, String> {
-        let keys = match (&self.from.place, &self.tls) {
-            (KeyPlace::File(path), _) => {
+        let keys = match &self.from.place {
+            KeyPlace::File(path) => {
                 let path = path.clone();
                 spawn_blocking(move || jwt::read_file(&path)).await.map_err(|error| error.to_string())??
             }
-            (KeyPlace::Https(address), Some(tls)) => read_from(address, tls).await?,
-            (KeyPlace::Https(_), None) => return Err("its certificate cannot be verified".to_owned()),
+            KeyPlace::Https(address) => {
+                // The trust store is read anew each time, because certificates of authorities end, too.
+                let trust = self.from.trust.clone();
+                let tls = spawn_blocking(move || OutgoingTls::load(&trust)).await;
+                let tls = tls.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+                KeySet::parse(&http::get(address, tls.config(), MOST_KEY_BYTES).await?)?
+            }
         };
         if keys.left_out > 0 {
             info!(
@@ -152,16 +162,10 @@ impl Source {
     }
 
     fn warn(&self, why: &str) {
-        let listener = &self.listener;
-        // A query can be a secret.
-        let url = self.from.url.value.split('?').next().unwrap_or_default();
+        let Source { listener, from } = self;
         warn!(
             listener,
-            url, why, "the keys of the issuer of tokens cannot be read; the old ones stay in use"
+            url = %from.place, why, "the keys of the issuer of tokens cannot be read; the old ones stay in use"
         );
     }
-}
-
-async fn read_from(address: &HttpsAddress, tls: &OutgoingTls) -> Result<KeySet, String> {
-    KeySet::parse(&http::get(address, tls.config(), MOST_KEY_BYTES).await?)
 }

@@ -468,6 +468,17 @@ mod tests {
             let refused = load(&borrowed(&all)).unwrap_err();
             assert!(refused.contains(name) && refused.contains(why), "{refused}");
         }
+        let url = "sasl.oauthbearer.jwks.endpoint.url";
+        for secret in [
+            &[(url, "https://ann:geheim@issuer/keys")][..],
+            &[(url, "http://issuer/keys?key=geheim")],
+            &[(CALLBACK, UNSECURED), (JAAS, &login), (url, "https://issuer/keys?key=geheim")],
+        ] {
+            let all = verifying(secret);
+            let refused = load(&borrowed(&all)).unwrap_err();
+            assert!(refused.contains(url) && refused.contains("issuer/keys"), "{refused}");
+            assert!(!refused.contains("geheim"), "{refused}");
+        }
         let any = verifying(&[
             ("sasl.oauthbearer.expected.audience", ""),
             ("sasl.oauthbearer.allow.unverified.audience", "true"),

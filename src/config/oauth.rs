@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::jaas::{JAAS, LoginModule};
 use super::row::Value;
 use super::{ConfigError, Named, TrustStoreSettings};
-use crate::types::{HIDDEN, host_and_port};
+use crate::types::{HIDDEN, host_and_port, shown_url};
 
 pub(super) const KEYS_URL: &str = "sasl.oauthbearer.jwks.endpoint.url";
 pub(super) const REFRESH: &str = "sasl.oauthbearer.jwks.endpoint.refresh.ms";
@@ -152,7 +152,7 @@ impl ListenerOptions<'_> {
 
     fn keys(&self) -> Result<KeySource, ConfigError> {
         let url = self.text(KEYS_URL)?;
-        let place = place(&url.value).map_err(|why| url.refuse(url.value.as_str(), why))?;
+        let place = place(&url.value).map_err(|why| url.refuse(shown_url(&url.value), why))?;
         let millis = |name| (self.value)(name).map(|read| Duration::from_millis(read.value.number()));
         Ok(KeySource {
             url,
@@ -192,7 +192,7 @@ impl ListenerOptions<'_> {
         if let Some(set) = url.value.text_if_any() {
             // Kafka would take tokens without a signature here.
             let why = format!("it needs sasl.server.callback.handler.class={}", VERIFYING[0]);
-            return Err(ConfigError::invalid(&url.name, set, why));
+            return Err(ConfigError::invalid(&url.name, shown_url(&set), why));
         }
         if self.module.is_none() {
             let why = format!(
@@ -293,10 +293,16 @@ fn address(rest: &str) -> Option<HttpsAddress> {
     is_host.then(|| HttpsAddress { host: host.to_owned(), port, path })
 }
 
-impl fmt::Display for HttpsAddress {
+/// As it may be shown: a query can be a secret.
+impl fmt::Display for KeyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HttpsAddress { host, port, path } = self;
-        write!(f, "https://{}{path}", host_and_port(host, port))
+        match self {
+            KeyPlace::File(path) => write!(f, "file://{}", path.display()),
+            KeyPlace::Https(HttpsAddress { host, port, path }) => {
+                let shown = path.split_once('?').map_or(path.clone(), |(path, _)| format!("{path}?{HIDDEN}"));
+                write!(f, "https://{}{shown}", host_and_port(host, port))
+            }
+        }
     }
 }
 
@@ -317,6 +323,17 @@ mod tests {
         assert_eq!(place("HTTPS://example.com:8443"), https("example.com", 8443, "/"));
         assert_eq!(place("https://[::1]:9/k"), https("::1", 9, "/k"));
         assert_eq!(place("https://example.com?k"), https("example.com", 443, "/?k"));
+    }
+
+    #[test]
+    fn the_place_of_keys_is_shown_without_its_query() {
+        for (url, shown) in [
+            ("file:/etc/jwks.json", "file:///etc/jwks.json"),
+            ("https://[::1]:9/@me/keys?key=geheim", "https://[::1]:9/@me/keys?[hidden]"),
+            ("https://example.com/keys", "https://example.com:443/keys"),
+        ] {
+            assert_eq!(place(url).unwrap().to_string(), shown);
+        }
     }
 
     #[test]

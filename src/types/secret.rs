@@ -28,6 +28,27 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A URL as it may be shown: without a user with a password, and without a query, because they can be secrets. A text that is
+/// no URL is cut in the same way.
+pub fn shown_url(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|letter| letter.is_ascii_alphabetic()) => {
+            (format!("{scheme}://"), rest)
+        }
+        Some(_) | None => (String::new(), url),
+    };
+    // The last at sign, because the password may have others.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => (format!("{HIDDEN}@"), rest),
+        None => (String::new(), rest),
+    };
+    let (rest, query) = match rest.find(['?', '#']) {
+        Some(end) => (&rest[..end], format!("{}{HIDDEN}", &rest[end..=end])),
+        None => (rest, String::new()),
+    };
+    format!("{scheme}{user}{rest}{query}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +56,24 @@ mod tests {
     #[test]
     fn a_secret_is_hidden_where_it_could_be_printed() {
         assert_eq!(format!("{:?}", Some(Secret::new("pencil"))), "Some([hidden])");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_a_password_and_without_a_query() {
+        for (url, shown) in [
+            ("https://example.com:8443/keys", "https://example.com:8443/keys"),
+            ("https://ann:geheim@example.com/keys", "https://[hidden]@example.com/keys"),
+            ("https://ann:ge?h/e@im@example.com/keys", "https://[hidden]@example.com/keys"),
+            ("https:/ann:geheim@example.com", "[hidden]@example.com"),
+            ("ann:geheim@example.com", "[hidden]@example.com"),
+            ("ann:ge://heim@example.com", "[hidden]@example.com"),
+            ("https://example.com/keys?key=geheim", "https://example.com/keys?[hidden]"),
+            ("https://ann:geheim@example.com?key=geheim#geheim", "https://[hidden]@example.com?[hidden]"),
+            ("file:///etc/keys#geheim", "file:///etc/keys#[hidden]"),
+            ("keys.json", "keys.json"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_url(url), shown);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The keys that verify the tokens of clients (OAUTHBEARER), by the listener that they are for.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::Notify;
@@ -42,12 +43,7 @@ impl TokenKeys {
     }
 
     /// The login that a token stands for.
-    pub(super) fn verify(
-        &self,
-        token: &str,
-        listener: &str,
-        now: Timestamp,
-    ) -> Result<sasl::Login, BadToken> {
+    pub fn verify(&self, token: &str, listener: &str, now: Timestamp) -> Result<sasl::Login, BadToken> {
         let refuse = |why: &str| Err(BadToken::Invalid(why.to_owned()));
         let Some(Verifier { rules, keys }) = self.0.get(listener) else {
             return refuse("OAUTHBEARER was added after the start of the broker: start it again");
@@ -75,12 +71,14 @@ impl IssuerKeys {
         Arc::clone(&self.present.read().ignoring_poison())
     }
 
-    /// Logins are verified by these from now on.
+    /// Logins are verified by these from now on. Tokens until now that named a key that was not there are forgotten: these
+    /// keys may have it.
     pub fn replace(&self, keys: KeySet) {
         *self.present.write().ignoring_poison() = Arc::new(keys);
+        pin!(self.unknown.notified()).enable();
     }
 
-    /// Waits until a token names a key that is not there. Such tokens before the call count as one.
+    /// Waits until a token names a key that is not there. Such tokens since the keys were replaced count as one.
     pub async fn is_unknown(&self) {
         self.unknown.notified().await;
     }
