@@ -35,7 +35,7 @@ mod texts;
 
 pub use batches::{batch, walk};
 pub use files::{index, recovery, snapshot};
-pub use security::{jaas, keystore, principal_rules, sasl};
+pub use security::{jaas, jwt, keystore, principal_rules, sasl};
 pub use texts::{consumer_protocol, pattern, properties, telemetry};
 
 static CODECS: LazyLock<Vec<Codec>> = LazyLock::new(inspect::all);

@@ -99,6 +99,43 @@ fn principal_rules() -> Seeds {
     seeds.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into()
 }
 
+fn jwt() -> Seeds {
+    let claims = [
+        ("claims", security::CLAIMS),
+        (
+            "header",
+            "{\"alg\":\"EdDSA\",\"kid\":\"one\",\"typ\":\"JWT\"}\0{\"sub\":\" ann \",\"iss\":\"issuer\",\"aud\":[\"kafka\"],\"iat\":0,\"exp\":1700000600.5,\"nbf\":1}",
+        ),
+        (
+            "algorithm",
+            "{\"alg\":\"none\"}\0{\"sub\":\"ann\",\"iss\":\"issuer\",\"aud\":\"kafka\",\"iat\":0,\"exp\":1700000600}",
+        ),
+        ("name-twice", r#"{"sub":"ben","sub":"ann","iss":"issuer","aud":"kafka","iat":0,"exp":1700000600}"#),
+        (
+            "scopes",
+            r#"{"sub":"ann","iss":"issuer","aud":"kafka","iat":0,"exp":1700000600,"scope":["a","b"]}"#,
+        ),
+        ("blank-user", r#"{"sub":"\u0001","iss":"issuer","aud":"kafka","iat":0,"exp":1700000600}"#),
+        ("huge-times", r#"{"sub":"ann","iss":"issuer","aud":"kafka","iat":1e300,"exp":1e308}"#),
+    ];
+    let good = security::good_token();
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let unsigned = format!("{signed}.");
+    let tokens = [("token", good.as_str()), ("token-unsigned", &unsigned), ("token-empty", "..")];
+    let keys = [
+        (
+            "keys-ed25519",
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+        ),
+        (
+            "keys-p256",
+            r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#,
+        ),
+        ("keys-secret", r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#),
+    ];
+    [named(0, &claims), named(1, &tokens), named(2, &keys)].concat()
+}
+
 #[test]
 fn jaas_lines_and_files_of_the_corpus_are_read_as_they_were_written() {
     replay("jaas", jaas, security::jaas);
@@ -120,6 +157,11 @@ fn rules_of_the_corpus_find_the_same_name_with_another_rule_after_them() {
 }
 
 #[test]
+fn tokens_of_the_corpus_are_accepted_only_as_the_issuer_has_signed_them() {
+    replay("jwt", jwt, security::jwt);
+}
+
+#[test]
 fn mutated_jaas_lines_and_files_are_read_as_they_were_written() {
     mutated(jaas(), security::jaas);
 }
@@ -137,4 +179,9 @@ fn mutated_key_stores_are_read_or_refused() {
 #[test]
 fn mutated_rules_find_the_same_name_with_another_rule_after_them() {
     mutated(principal_rules(), security::principal_rules);
+}
+
+#[test]
+fn mutated_tokens_are_accepted_only_as_the_issuer_has_signed_them() {
+    mutated(jwt(), security::jwt);
 }

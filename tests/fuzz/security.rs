@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use jackdaw::config::Mechanism;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jackdaw::config::jaas::{self, LoginModule};
+use jackdaw::config::{KeyPlace, KeySource, Mechanism, Named, SignedTokens, TrustStoreSettings};
+use jackdaw::security::jwt::{KeySet, verify};
 use jackdaw::security::sasl::{Exchange, Facts, Step, scram};
 use jackdaw::security::tls::rules::PrincipalRules;
 use jackdaw::security::tls::{pem, store};
-use jackdaw::types::{ScramCredential, ScramHash, Secret};
+use jackdaw::types::{ScramCredential, ScramHash, Secret, Timestamp};
 use ring::digest;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
 
 pub const USER: &str = "ann";
 pub const PASSWORD: &str = "secret";
@@ -147,4 +154,91 @@ pub fn principal_rules(data: &[u8]) -> bool {
     let with_default = PrincipalRules::parse(&format!("{rules},DEFAULT")).expect("one rule more");
     assert_eq!(with_default.apply(name).as_deref(), principal.as_deref().or(Some(name)));
     principal.is_some()
+}
+
+/// The key of the issuer of tokens.
+static ISSUER: LazyLock<Ed25519KeyPair> =
+    LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key"));
+const HEADER: &str = r#"{"alg":"EdDSA"}"#;
+pub const CLAIMS: &str = r#"{"sub":"ann","iss":"issuer","aud":"kafka","iat":1700000000,"exp":1700000600}"#;
+/// The time in seconds, when the token with these claims has not ended.
+const NOW: i64 = 1_700_000_300;
+
+static ISSUER_KEYS: LazyLock<KeySet> = LazyLock::new(|| {
+    let point = URL_SAFE_NO_PAD.encode(ISSUER.public_key().as_ref());
+    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": point}]});
+    KeySet::parse(keys.to_string().as_bytes()).expect("a set of keys")
+});
+
+static TOKEN_RULES: LazyLock<SignedTokens> = LazyLock::new(|| {
+    let none = || Named { name: String::new(), value: None };
+    let text = || Named { name: String::new(), value: String::new() };
+    SignedTokens {
+        keys: KeySource {
+            url: text(),
+            place: KeyPlace::File(PathBuf::new()),
+            refresh: Duration::ZERO,
+            retry: Duration::ZERO,
+            longest_retry: Duration::ZERO,
+            trust: TrustStoreSettings {
+                kind: text(),
+                location: none(),
+                password: none(),
+                certificates: none(),
+            },
+        },
+        audiences: vec!["kafka".to_owned()],
+        issuer: Some("issuer".to_owned()),
+        user_claim: "sub".to_owned(),
+        scope_claim: "scope".to_owned(),
+        clock_skew: Duration::ZERO,
+    }
+});
+
+/// A token with the signature of the issuer.
+fn token(header: &[u8], claims: &[u8]) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = ISSUER.sign(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+}
+
+/// The token that is accepted as a whole.
+pub fn good_token() -> String {
+    token(HEADER.as_bytes(), CLAIMS.as_bytes())
+}
+
+/// A token. The first byte chooses between claims, perhaps with a header and a zero byte before them, that the issuer has
+/// signed; a whole token, which nobody but the issuer can make; and the keys of an issuer. Returns whether it was accepted.
+pub fn jwt(data: &[u8]) -> bool {
+    let Some((kind, content)) = data.split_first() else { return false };
+    let verified = |token: &str, keys| verify(token, keys, &TOKEN_RULES, Timestamp(NOW * 1000));
+    match kind % 3 {
+        0 => {
+            let end = content.iter().position(|byte| *byte == 0);
+            let (header, claims) =
+                end.map_or((HEADER.as_bytes(), content), |end| (&content[..end], &content[end + 1..]));
+            let Ok(login) = verified(&token(header, claims), &ISSUER_KEYS) else { return false };
+            let header: Value = serde_json::from_slice(header).expect("it is JSON");
+            let claims: Value = serde_json::from_slice(claims).expect("it is JSON");
+            let user = claims["sub"].as_str().map(|user| user.trim_matches(|letter| letter <= ' '));
+            assert_eq!(user, Some(login.user.as_str()));
+            assert!(!login.user.is_empty() && header["alg"] == "EdDSA" && claims["iss"] == "issuer");
+            let audiences = claims["aud"].as_array().cloned().unwrap_or_else(|| vec![claims["aud"].clone()]);
+            assert!(audiences.iter().any(|audience| audience == "kafka"), "{claims}");
+            assert!(login.until.is_some_and(|until| until.0 > NOW * 1000), "{:?}", login.until);
+            true
+        }
+        1 => {
+            let Ok(text) = std::str::from_utf8(content) else { return false };
+            let is_accepted = verified(text, &ISSUER_KEYS).is_ok();
+            assert!(!is_accepted || text == good_token(), "{text}");
+            is_accepted
+        }
+        _ => {
+            let Ok(keys) = KeySet::parse(content) else { return false };
+            assert!(!keys.is_empty());
+            let _ = verified(&good_token(), &keys);
+            true
+        }
+    }
 }
