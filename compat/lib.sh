@@ -55,7 +55,7 @@ not_offered() {
     offers "$key" || { echo "not offered yet: key $key"; return; }
   done
   [ "$1" = sasl ] && [ -z "$SASL_BOOTSTRAP" ] && echo 'only with SASL_BOOTSTRAP' && return
-  [[ $1 =~ ^(tls|acls)$ ]] && [ -z "$BROKER_PID$SECURED" ] && echo 'only with SECURED'
+  [[ $1 =~ ^(tls|acls|oauth)$ ]] && [ -z "$BROKER_PID$SECURED" ] && echo 'only with SECURED'
 }
 
 # cell ROW FUNCTION: the function plays the row, in a shell that stops at the first error.
@@ -75,7 +75,7 @@ secured_cell() {
 
 # cells COMMAND…: runs a program that plays the rows in its arguments, with BOOTSTRAP, PREFIX, WORK and the three names of
 # SASL in its environment. It prints a line for each: "ok ROW", "FAIL ROW what happened" or "none ROW why". Another call
-# plays with the secured broker: the row `tls`, and `acls-enforced`, the second part of the row `acls`. Two more
+# plays with the secured broker: the rows `tls` and `oauth`, and `acls-enforced`, the second part of the row `acls`. Two more
 # calls play the row `restart`: `restart-before`, then the broker is killed and started again, then `restart-after`.
 cells() {
   local row reason rows=()
@@ -97,7 +97,7 @@ cells() {
   for row in "${rows[@]}"; do
     case $row in
       restart) ;;
-      tls) of_secured+=(tls) ;;
+      tls | oauth) of_secured+=("$row") ;;
       acls) of_secured+=(acls-enforced) others+=(acls) ;;
       *) others+=("$row") ;;
     esac
@@ -226,7 +226,8 @@ started() {
 # secured COMMAND…: runs the command against another broker with an authorizer, which is started when it is first needed.
 # It has four listeners: at BOOTSTRAP everybody is a super user. TLS_BOOTSTRAP has TLS, and so has CERTIFIED_BOOTSTRAP, which
 # wants a certificate of the client, too. SASL_TLS_BOOTSTRAP has TLS, and SASL_USER, a super user, and ACL_USER with
-# ACL_PASSWORD log in there with SCRAM-SHA-256. CERTIFICATES is the folder that compat/certificates made.
+# ACL_PASSWORD log in there with SCRAM-SHA-256, and SASL_USER also with a token. CERTIFICATES is the folder that
+# compat/certificates made.
 #
 # A running server is used if its addresses are in SECURED, in this order and with spaces between them.
 secured() {
@@ -238,7 +239,7 @@ secured() {
 export TLS_BOOTSTRAP CERTIFIED_BOOTSTRAP SASL_TLS_BOOTSTRAP
 
 launch_secured() {
-  local there=$WORK/secured
+  local there=$WORK/secured of_tokens=listener.name.sasl_ssl.oauthbearer.sasl
   add_scram_user "$SASL_USER" "$SASL_PASSWORD" --data-dir "$there" || return
   add_scram_user "$ACL_USER" "$ACL_PASSWORD" --data-dir "$there" || return
   started --data-dir "$there" \
@@ -248,7 +249,11 @@ launch_secured() {
     --set 'ssl.truststore.type=PEM' --set "ssl.truststore.location=$CERTIFICATES/ca.pem" \
     --set 'listener.name.certified.ssl.client.auth=required' \
     --set 'ssl.principal.mapping.rules=RULE:^CN=([^,]+),.*$/$1/L' \
-    --set 'sasl.enabled.mechanisms=SCRAM-SHA-256' \
+    --set 'sasl.enabled.mechanisms=SCRAM-SHA-256,OAUTHBEARER' \
+    --set "$of_tokens.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler" \
+    --set "$of_tokens.oauthbearer.jwks.endpoint.url=file://$CERTIFICATES/jwks.json" \
+    --set "$of_tokens.oauthbearer.expected.issuer=https://issuer.example" \
+    --set "$of_tokens.oauthbearer.expected.audience=compat" \
     --set 'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer' \
     --set "super.users=User:ANONYMOUS;User:$SASL_USER;User:certified" || return
   SECURED_PID=$STARTED

@@ -2,6 +2,8 @@
 // "ok ROW", "FAIL ROW what happened" or "none ROW why", which `cells` in lib.sh reads.
 'use strict'
 
+const fs = require('node:fs')
+
 const LIMIT = 120_000 // milliseconds for one row and for one wait; generous, for busy machines
 const AT_A_TIME = 6
 
@@ -19,6 +21,12 @@ const secured = {
     ca: certificate('ca'),
     username: process.env[`${who}_USER`],
     password: process.env[`${who}_PASSWORD`],
+  }),
+  // With the token in this file of compat/certificates.
+  token: name => ({
+    listener: process.env.SASL_TLS_BOOTSTRAP,
+    ca: certificate('ca'),
+    token: fs.readFileSync(`${process.env.CERTIFICATES}/${name}.jwt`, 'utf8'),
   }),
 }
 

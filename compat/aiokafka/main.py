@@ -6,6 +6,7 @@ import threading
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition, errors
+from aiokafka.abc import AbstractTokenProvider
 from aiokafka.helpers import create_ssl_context
 
 import client
@@ -28,13 +29,23 @@ def run(coroutine):
     return asyncio.run_coroutine_threadsafe(coroutine, LOOP).result(3 * LIMIT)
 
 
+class Token(AbstractTokenProvider):
+    def __init__(self, text):
+        self.text = text
+
+    async def token(self):
+        return self.text
+
+
 def broker(access=None):
     """The settings for its address, and those to get in there."""
     if access is None:
         return {'bootstrap_servers': BOOTSTRAP}
     certificate, key = access.certificate or (None, None)
     config = {'bootstrap_servers': access.bootstrap, 'security_protocol': access.protocol()}
-    if access.mechanism:
+    if access.token:
+        config |= {'sasl_mechanism': access.mechanism, 'sasl_oauth_token_provider': Token(access.token)}
+    elif access.mechanism:
         config |= {'sasl_mechanism': access.mechanism, 'sasl_plain_username': access.user, 'sasl_plain_password': access.password}
     if access.authority:
         config['ssl_context'] = create_ssl_context(cafile=access.authority, certfile=certificate, keyfile=key)
@@ -342,6 +353,11 @@ class Aiokafka(client.Client):
         return isinstance(error, errors.KafkaConnectionError)  # it writes the reason only to the log
 
     is_untrusted = is_refused_login
+
+    def is_refused_token(self, error):
+        # It takes the broker's answer to a bad token for success. Its next request ends the connection; before that, Kafka answers
+        # it, without topics.
+        return self.is_refused_login(error) or isinstance(error, errors.UnknownTopicOrPartitionError)
 
     def delete_records(self, topic, before):
         at = TopicPartition(topic, 0)

@@ -38,6 +38,19 @@ func at(how rows.Access) *kafka.ConfigMap {
 	return config
 }
 
+// taker is a producer or a consumer.
+type taker interface {
+	SetOAuthBearerToken(kafka.OAuthBearerToken) error
+}
+
+// logIn hands the token over. Its end is told beside it, and the library sends no token that has ended.
+func logIn(one taker, how rows.Access) error {
+	if how.Token == "" {
+		return nil
+	}
+	return one.SetOAuthBearerToken(kafka.OAuthBearerToken{TokenValue: how.Token, Expiration: time.Now().Add(time.Hour), Principal: how.User})
+}
+
 func (client) Lacks() map[string]string { return nil }
 
 func (client) Code(err error) int16 {
@@ -136,6 +149,9 @@ func (client) Produce(topic string, how rows.Producing, records ...rows.Record) 
 		return err
 	}
 	defer producer.Close()
+	if err := logIn(producer, how.Access); err != nil {
+		return err
+	}
 	if how.TransactionalID != "" {
 		if err := producer.InitTransactions(limit()); err != nil {
 			return err
@@ -212,6 +228,9 @@ func (client) Read(topic string, what rows.Reading) (got []rows.Record, err erro
 		return nil, err
 	}
 	defer consumer.Close()
+	if err := logIn(consumer, what.Access); err != nil {
+		return nil, err
+	}
 	if err := consumer.Assign([]kafka.TopicPartition{{Topic: &topic, Offset: kafka.Offset(what.From)}}); err != nil {
 		return nil, err
 	}

@@ -1,5 +1,7 @@
 """The rows of the matrix with confluent-kafka. Version 1.8 has only a part of the admin client."""
 
+import time
+
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
@@ -40,7 +42,10 @@ def broker(access=None):
 
     # Without the callback it tries to get in until the record is too old.
     config = {'bootstrap.servers': access.bootstrap, 'security.protocol': access.protocol(), 'error_cb': failed}
-    if access.mechanism:
+    if access.token:
+        # Its end is told beside it, and the library sends no token that has ended.
+        config |= {'sasl.mechanism': access.mechanism, 'oauth_cb': lambda _: (access.token, time.time() + 3600)}
+    elif access.mechanism:
         config |= {'sasl.mechanism': access.mechanism, 'sasl.username': access.user, 'sasl.password': access.password}
     if access.authority:
         config['ssl.ca.location'] = access.authority

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
@@ -97,6 +98,8 @@ func logIn(how rows.Access) kgo.Opt {
 		return kgo.SASL(secret.AsSha256Mechanism())
 	case "SCRAM-SHA-512":
 		return kgo.SASL(secret.AsSha512Mechanism())
+	case "OAUTHBEARER":
+		return kgo.SASL(oauth.Auth{Token: how.Token}.AsMechanism())
 	}
 	return kgo.SASL()
 }

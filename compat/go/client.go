@@ -73,6 +73,9 @@ type TopicBlind interface{ ListsAllTopics() }
 // GroupBlind is a library whose member never has an error for a group that it may not join: it tries again for ever.
 type GroupBlind interface{ JoinsForEver() }
 
+// TokenBlind is a library whose error for a token that the broker refused does not tell the reason.
+type TokenBlind interface{ HidesRefusedTokens() }
+
 var Codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
 const (
@@ -124,6 +127,7 @@ type Access struct {
 	Mechanism, User, Password string // of SASL; without a mechanism there is no login
 	Authority                 string // the file of the authority that the client trusts; without it there is no TLS
 	Certificate, Key          string // the files of the client's own certificate
+	Token                     string // the token that OAUTHBEARER sends
 }
 
 func (a Access) Server() string {

@@ -17,6 +17,11 @@ from matrix import BOOTSTRAP, LIMIT, play, refused, same, until
 
 NEW = int(kafka.__version__.split('.')[0]) >= 3
 
+if NEW:
+    from kafka.net.sasl.oauth import AbstractTokenProvider
+else:
+    from kafka.oauth import AbstractTokenProvider
+
 _of_thread = threading.local()
 
 
@@ -25,6 +30,14 @@ def admin():
     if not hasattr(_of_thread, 'admin'):
         _of_thread.admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
     return _of_thread.admin
+
+
+class Token(AbstractTokenProvider):
+    def __init__(self, text):
+        self.text = text
+
+    def token(self):
+        return self.text
 
 
 def broker(access=None):
@@ -38,6 +51,7 @@ def broker(access=None):
         'sasl_mechanism': access.mechanism,
         'sasl_plain_username': access.user,
         'sasl_plain_password': access.password,
+        'sasl_oauth_token_provider': access.token and Token(access.token),
         'ssl_cafile': access.authority,
         'ssl_certfile': certificate,
         'ssl_keyfile': key,
@@ -340,8 +354,9 @@ class KafkaPython(client.Client):
         return admin().delete_records({at: before})[at]['low_watermark']
 
     def is_refused_login(self, error):
-        # Both versions write the reason only to the log.
-        return isinstance(error, errors.KafkaTimeoutError if NEW else errors.NoBrokersAvailable)
+        # Both versions write the reason only to the log, except that of a token.
+        refused = (errors.KafkaTimeoutError,) if NEW else (errors.NoBrokersAvailable, errors.AuthenticationFailedError)
+        return isinstance(error, refused)
 
     def is_untrusted(self, error):
         return self.is_refused_login(error) or isinstance(error, ssl.SSLError)

@@ -12,12 +12,13 @@ const { BOOTSTRAP, SASL_BOOTSTRAP, SASL_USER, SASL_PASSWORD, PREFIX } = process.
 const connection = (broker, more) => new kafkajs.Kafka({ clientId: 'matrix', brokers: [broker], logLevel: kafkajs.logLevel.NOTHING, ...more })
 const kafka = connection(BOOTSTRAP)
 // A client of the secured broker.
-function inside({ listener, ca, cert, key, username, password }) {
+function inside({ listener, ca, cert, key, username, password, token }) {
   const read = file => file && fs.readFileSync(file)
   return connection(listener, {
     ssl: { ca: [read(ca)], cert: read(cert), key: read(key) },
     retry: { retries: 2 },
     ...(username && { sasl: { mechanism: 'scram-sha-256', username, password } }),
+    ...(token && { sasl: { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: token }) } }),
   })
 }
 const admin = kafka.admin()
@@ -450,6 +451,18 @@ async function tls() {
     await assert.rejects(withProducer({ client: inside(access) }, () => {}), { message: /certificate/ })
 }
 
+async function oauth() {
+  const topic = await makeTopic('oauth')
+  const client = inside(secured.token('good'))
+  const write = (client, value) => withProducer({ client }, producer => producer.send({ topic, messages: [{ value }] }))
+  await write(client, 'written')
+  // It takes the broker's answer to a bad token for success, and then the broker closes the connection.
+  for (const wrong of ['expired', 'audience', 'stranger'])
+    await assert.rejects(write(inside(secured.token(wrong)), wrong), { name: /^KafkaJS/ }, wrong)
+  await write(client, 'last')
+  assert.deepEqual(values(await read(topic, 2, { client })), ['written', 'last'])
+}
+
 async function sasl() {
   const topic = await makeTopic('sasl')
   const sent = []
@@ -491,7 +504,7 @@ async function main() {
     'kip-848': notInThisClient,
     idempotent, transactions, configs, 'delete-records': deleteRecords, groups, acls,
     'acls-enforced': aclsEnforced,
-    sasl, tls,
+    sasl, tls, oauth,
     'restart-before': restartBefore,
     'restart-after': restartAfter,
   })

@@ -48,8 +48,14 @@ async function seen(topic, n) {
 
 // --- producing and consuming ---
 
+// connecting(KIND, SETTINGS, MORE…): a producer or a consumer, which shows the token among the settings if there is one.
+function connecting(Kind, { token, ...settings }, ...more) {
+  const client = new Kind(settings, ...more)
+  return token ? client.setOauthBearerToken(token) : client
+}
+
 async function withProducer(options, use) {
-  const producer = new rdkafka.HighLevelProducer({ ...broker, ...options })
+  const producer = connecting(rdkafka.HighLevelProducer, { ...broker, ...options })
   await call(producer, 'connect', { timeout: TIMEOUT })
   producer.setPollInterval(20)
   try {
@@ -85,7 +91,8 @@ class Reader {
   static async start({ group = PREFIX + 'nobody', topic, at, partition = 0, told = false, global, topicConfig }) {
     const reader = new Reader()
     reader.told = told
-    const consumer = (reader.consumer = new rdkafka.KafkaConsumer(
+    const consumer = (reader.consumer = connecting(
+      rdkafka.KafkaConsumer,
       { ...broker, 'group.id': group, 'enable.auto.commit': false, 'enable.partition.eof': true, ...(told && { rebalance_cb: true }), ...global },
       { 'auto.offset.reset': 'earliest', ...topicConfig },
     ))
@@ -369,12 +376,13 @@ async function transactions() {
 }
 
 // The settings of a client of the secured broker.
-const inside = ({ listener, ca, cert, key, username, password }) => ({
+const inside = ({ listener, ca, cert, key, username, password, token }) => ({
   'metadata.broker.list': listener,
-  'security.protocol': username ? 'sasl_ssl' : 'ssl',
+  'security.protocol': username || token ? 'sasl_ssl' : 'ssl',
   'ssl.ca.location': ca,
   ...(cert && { 'ssl.certificate.location': cert, 'ssl.key.location': key }),
   ...(username && { 'sasl.mechanism': 'SCRAM-SHA-256', 'sasl.username': username, 'sasl.password': password }),
+  ...(token && { 'sasl.mechanism': 'OAUTHBEARER', token }),
 })
 
 // node-rdkafka has no calls for ACLs, so Jackdaw's command makes them. BOOTSTRAP is of a super user.
@@ -434,6 +442,18 @@ async function tls() {
   }
 }
 
+async function oauth() {
+  const topic = await makeTopic('oauth')
+  const settings = inside(secured.token('good'))
+  await produce(topic, [{ value: Buffer.from('written') }], settings)
+  assert.deepEqual(texts(await read(topic, BEGINNING, { global: settings })), ['written'])
+  for (const wrong of ['expired', 'audience', 'stranger']) {
+    // It tries again until the timeout, and does not tell the reason.
+    const refused = connecting(rdkafka.HighLevelProducer, { ...broker, ...inside(secured.token(wrong)) })
+    await rejects(call(refused, 'connect', { timeout: 10_000 }), CODES.ERRORS.ERR__TRANSPORT)
+  }
+}
+
 async function sasl() {
   const topic = await makeTopic('sasl')
   const sent = []
@@ -481,7 +501,7 @@ play({
     throw new NotInThisClient('no calls for ACLs')
   },
   'acls-enforced': aclsEnforced,
-  sasl, tls,
+  sasl, tls, oauth,
   'restart-before': restartBefore,
   'restart-after': restartAfter,
 })

@@ -20,6 +20,7 @@ class Access:
     password: str | None = None
     authority: str | None = None  # the file of the authority that the client trusts; None is without TLS
     certificate: tuple | None = None  # the files of the client's certificate and its key
+    token: str | None = None  # the token that OAUTHBEARER sends
 
     def protocol(self):
         return ('SASL_' if self.mechanism else '') + ('SSL' if self.authority else 'PLAINTEXT')
@@ -226,6 +227,9 @@ class Client:
 
     def is_refused_login(self, error):
         raise NotImplementedError
+
+    def is_refused_token(self, error):
+        return self.is_refused_login(error)
 
     def is_untrusted(self, error):
         """Whether it is the library's error for a broker whose certificate is not signed by an authority that it trusts."""

@@ -526,6 +526,21 @@ def tls(client):
     same(sent, values_of(client, topic), 'all records')
 
 
+def oauth(client):
+    topic = new_topic(client, 'oauth')
+
+    def access(name):
+        with open(f'{os.environ["CERTIFICATES"]}/{name}.jwt') as token:
+            return with_tls('SASL_TLS', mechanism='OAUTHBEARER', token=token.read())
+
+    same([0], send(client, topic, [b'1'], access=access('good')), 'the offset')
+    same([b'1'], values_of(client, topic, end=1, access=access('good')))
+    for wrong in ('expired', 'audience', 'stranger'):
+        error = refused(send, client, topic, [b'refused'], access=access(wrong))
+        assert client.is_refused_token(error), f'{wrong}: {error!r}'
+    same([b'1'], values_of(client, topic), 'all records')
+
+
 # --- a restart ---------------------------------------------------------------------------------------
 
 
@@ -554,7 +569,7 @@ ROWS = {
     'fetch': fetch, 'range': out_of_range, 'group': group, 'resume': resume, 'static': static, 'cooperative': cooperative,
     'kip-848': consumer_protocol, 'idempotent': idempotent, 'transactions': transactions, 'configs': configs,
     'delete-records': delete_records, 'groups': groups, 'acls': acls, 'acls-enforced': acls_enforced,
-    'sasl': sasl, 'tls': tls,
+    'sasl': sasl, 'tls': tls, 'oauth': oauth,
     'restart-before': restart_before, 'restart-after': restart_after,
 }
 

@@ -61,6 +61,7 @@ func logIn(config *sarama.Config, how rows.Access) {
 	config.Net.SASL.Enable = true
 	config.Net.SASL.Mechanism = sarama.SASLMechanism(how.Mechanism)
 	config.Net.SASL.User, config.Net.SASL.Password = how.User, how.Password
+	config.Net.SASL.TokenProvider = token(how.Token)
 	config.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient {
 		hash := scram.SHA256
 		if how.Mechanism == sarama.SASLTypeSCRAMSHA512 {
@@ -68,6 +69,12 @@ func logIn(config *sarama.Config, how rows.Access) {
 		}
 		return &conversation{hash: hash}
 	}
+}
+
+type token string
+
+func (t token) Token() (*sarama.AccessToken, error) {
+	return &sarama.AccessToken{Token: string(t)}, nil
 }
 
 // conversation is the part of SCRAM that Sarama leaves to its users.

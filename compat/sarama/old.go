@@ -16,6 +16,8 @@ func (client) Lacks() map[string]string {
 	return map[string]string{"static": why, "cooperative": why, "kip-848": why, "transactions": why}
 }
 
+func (client) HidesRefusedTokens() {}
+
 func inTransaction(*sarama.Config, rows.Producing, []*sarama.ProducerMessage) error {
 	return errors.New("not in Sarama 1.22")
 }

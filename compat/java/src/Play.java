@@ -43,6 +43,7 @@ public final class Play {
         ROWS.put("acls-enforced", Secured::acls);
         ROWS.put("sasl", Login::sasl);
         ROWS.put("tls", Secured::tls);
+        ROWS.put("oauth", Secured::oauth);
         ROWS.put("restart-before", Restart::before);
         ROWS.put("restart-after", Restart::after);
     }

@@ -21,6 +21,7 @@ import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.errors.GroupAuthorizationException;
+import org.apache.kafka.common.errors.SaslAuthenticationException;
 import org.apache.kafka.common.errors.SslAuthenticationException;
 import org.apache.kafka.common.errors.TopicAuthorizationException;
 import org.apache.kafka.common.resource.PatternType;
@@ -51,6 +52,22 @@ final class Secured {
             KafkaConsumer<String, String> consumer = it.consumer(settings);
             Client.fails(SslAuthenticationException.class, () -> consumer.endOffsets(Set.of(partition)));
         }
+    }
+
+    static void oauth(Client it) throws Exception {
+        it.topic(it.name, 1);
+        TopicPartition partition = new TopicPartition(it.name, 0);
+        Client.get(it.producer(token("good")).send(new ProducerRecord<>(it.name, 0, null, "written")));
+        KafkaConsumer<String, String> consumer = it.consumer(token("good"));
+        Client.same(List.of("written"), Client.texts(Client.rest(consumer, partition, 0)), "what was written with a token");
+        for (String wrong : List.of("expired", "audience", "stranger")) {
+            KafkaProducer<String, String> producer = it.producer(token(wrong));
+            Client.fails(SaslAuthenticationException.class,
+                () -> Client.get(producer.send(new ProducerRecord<>(it.name, 0, null, wrong))));
+            KafkaConsumer<String, String> reader = it.consumer(token(wrong));
+            Client.fails(SaslAuthenticationException.class, () -> reader.endOffsets(Set.of(partition)));
+        }
+        Client.same(1L, consumer.endOffsets(Set.of(partition)).get(partition), "the end after the refused logins");
     }
 
     static void acls(Client it) throws Exception {
@@ -129,6 +146,14 @@ final class Secured {
     private static Object[] user(String who) throws Exception {
         return and(at("SASL_TLS_BOOTSTRAP", "ca"), "security.protocol", "SASL_SSL", "sasl.mechanism", "SCRAM-SHA-256",
             "sasl.jaas.config", Login.jaas("SCRAM-SHA-256", System.getenv(who + "_USER"), System.getenv(who + "_PASSWORD")));
+    }
+
+    /** A client with TLS and the token in a file of compat/certificates. */
+    private static Object[] token(String name) throws Exception {
+        String token = Files.readString(Path.of(System.getenv("CERTIFICATES"), name + ".jwt"));
+        return and(at("SASL_TLS_BOOTSTRAP", "ca"), "security.protocol", "SASL_SSL", "sasl.mechanism", "OAUTHBEARER",
+            "sasl.login.callback.handler.class", Token.class.getName(), "sasl.jaas.config",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required token=\"" + token + "\";");
     }
 
     private static Object[] and(Object[] settings, Object... more) {

@@ -8,12 +8,16 @@ use rskafka::chrono::{DateTime, Utc};
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
+use rskafka::client::{
+    Client, ClientBuilder, Credentials, OauthBearerCredentials, OauthCallback, SaslConfig,
+};
 use rskafka::record::{Record, RecordAndOffset};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::collections::BTreeMap;
+use std::future::ready;
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -68,6 +72,16 @@ async fn user(who: &str) -> Client {
     let login = Credentials::new(env(&format!("{who}_USER")), env(&format!("{who}_PASSWORD")));
     let builder = once("SASL_TLS_BOOTSTRAP").tls_config(tls("ca", false));
     builder.sasl_config(SaslConfig::ScramSha256(login)).build().await.expect("logs in with TLS")
+}
+
+/// A client with TLS that shows the token in this file.
+async fn with_token(name: &str) -> Result<Client, Error> {
+    let token = std::fs::read_to_string(format!("{}/{name}.jwt", env("CERTIFICATES"))).expect("a token");
+    let callback: OauthCallback =
+        Arc::new(move || Box::pin(ready(Ok(token.clone()))) as Pin<Box<dyn Future<Output = _> + Send>>);
+    let login = OauthBearerCredentials { callback, authz_id: None, bearer_kvs: Vec::new() };
+    let builder = once("SASL_TLS_BOOTSTRAP").tls_config(tls("ca", false));
+    builder.sasl_config(SaslConfig::Oauthbearer(login)).build().await
 }
 
 /// A topic that only one row uses, and its first partition.
@@ -307,6 +321,20 @@ async fn with_tls() {
     }
 }
 
+async fn oauth() {
+    let log = Log::create("oauth", 1).await;
+    let client = with_token("good").await.expect("logs in with a token");
+    let admin = client.controller_client().expect("a controller");
+    let log = Log::open(client, admin, log.topic.clone()).await;
+    assert_eq!(log.produce(numbers(0..1)).await, [0]);
+    assert_eq!(log.numbers_from(0).await, [0]);
+    for wrong in ["expired", "audience", "stranger"] {
+        let Err(error) = with_token(wrong).await else { panic!("the token {wrong} is accepted") };
+        // It has no callback for the broker's answer to a bad token, and ends the login there.
+        assert!(error.to_string().contains("Sasl handshake failed"), "{wrong}: {error}");
+    }
+}
+
 /// rskafka has no calls for ACLs, so Jackdaw's command makes them. BOOTSTRAP is of a super user.
 async fn acls_enforced() {
     let log = Log::create("acls-enforced", 1).await;
@@ -371,6 +399,7 @@ async fn play(row: &str) {
         "restart-after" => restart_after().await,
         "sasl" => sasl().await,
         "tls" => with_tls().await,
+        "oauth" => oauth().await,
         "acls-enforced" => acls_enforced().await,
         _ => panic!("nobody wrote this row"),
     }
