@@ -17,10 +17,14 @@ mod forge;
 mod history;
 #[path = "../../tests/wire/inspect.rs"]
 mod inspect;
+#[path = "../../tests/engine/random.rs"]
+mod random;
 #[path = "../../tests/record/reference.rs"]
 mod reference;
 #[path = "../../tests/wire/source.rs"]
 mod source;
+#[path = "../../tests/engine/tokens.rs"]
+mod tokens;
 
 #[path = "../../tests/record/targets.rs"]
 mod batches;

@@ -15,9 +15,9 @@ use jackdaw::storage::local::inspect;
 use jackdaw::storage::{Isolation, LogError, Partition, ReadRange, Store};
 use jackdaw::types::{AbortedTransaction, Offset, ProducerId, Timestamp, TransactionEnd};
 
-use crate::crashes::Random;
 use crate::damage::write_whole;
 use crate::disk::{checked, files, look, make_topic, now, options, producer_of};
+use crate::random::Random;
 
 const IDS: [&str; 4] = ["one", "two", "three", "four"];
 

@@ -13,8 +13,8 @@ use jackdaw::storage::{Isolation, NewTopic, Partition, ReadRange, Store, StoreOp
 use jackdaw::time::Clock;
 use jackdaw::types::{AbortedTransaction, Offset, ProducerId, Timestamp, TransactionEnd};
 
-use crate::crashes::Random;
 use crate::disk::{checked, files, look, now, options, producer_of};
+use crate::random::Random;
 
 /// The newest value of each key.
 type Values = BTreeMap<String, String>;

@@ -13,8 +13,8 @@ use jackdaw::storage::{Isolation, LogError, NewTopic, Partition, ReadRange, Stor
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};
 
-use crate::crashes::Random;
 use crate::disk::{checked, now, options};
+use crate::random::Random;
 
 /// Offset, key and value.
 type KeptRecord = (i64, String, Option<String>);

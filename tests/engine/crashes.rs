@@ -12,6 +12,7 @@ use jackdaw::types::{NodeId, Offset, Uuid};
 
 use crate::disk::{batch, batch_of, make_topic, now, options, values};
 use crate::history::{History, LogHistory, Promise, STATIC_GROUP, TopicHistory, commit, submit};
+use crate::random::Random;
 
 #[test]
 fn i1_i2_i3_i7_i14_i16_acknowledged_or_shown_records_survive_every_crash() {
@@ -109,21 +110,6 @@ pub fn die(fs: &SimFs, store: &Store, random: &mut Random) -> (SimFs, bool) {
     }
     let after = if killed { fs.kill() } else { fs.crash(random.below(u64::MAX)) };
     (after, killed)
-}
-
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    pub fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
 }
 
 fn live(seed: u64, durability: Durability, counts: &mut Counts) {

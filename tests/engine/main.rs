@@ -16,6 +16,7 @@ mod history;
 mod inspect;
 mod kept;
 mod mutations;
+mod random;
 mod remade;
 mod repair;
 mod scrub;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jackdaw::storage::Store;
 use jackdaw::types::{DelegationToken, ScramCredential, Secret, Timestamp};
 
-use crate::crashes::Random;
 use crate::disk::now;
 use crate::history::Promise;
+use crate::random::Random;
 
 /// The time of the clock, which stands still.
 const NOW: i64 = 1_000_000;

@@ -28,9 +28,10 @@ use jackdaw::types::{
     TransactionEnd,
 };
 
-use crate::crashes::{Random, die, seeds};
+use crate::crashes::{die, seeds};
 use crate::disk::{batch, batches, checked, make_topic, now, options, producer_of};
 use crate::history::{commit as commit_offset, submit};
+use crate::random::Random;
 
 /// The partitions of the topic that stays. The one after them is the only one of the topic that is deleted and created
 /// again.
