@@ -428,7 +428,8 @@ impl Api {
 
     /// The versions of a key that are served; `None` if the key is not.
     pub fn served_versions(&self, key: i16) -> Option<RangeInclusive<i16>> {
-        find(self.table, key).map(|row| row.served_from..=row.max_version)
+        let row = find(self.table, key)?;
+        row.advertised(&self.settings()).map(|(_, highest)| row.served_from..=highest)
     }
 
     /// Whether the client has logged in, or needs no login.

@@ -323,7 +323,7 @@ impl Builder {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
 
-        initial_topics::create(&store, &settings).await.map_err(StartError::Settings)?;
+        initial_topics::create(&store, &settings).await;
         let (stop, stopping) = Stop::new();
         let (services, coordinators) =
             Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping);

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ACTIVE_PART: usize = 32;
 /// A peer that holds much is active if it moves this many bytes, because its network may be slow.
 const ACTIVE_BYTES: usize = 64 << 10;
+/// A peer that holds less is not disconnected: it would free almost nothing. A paused consumer whose answer is sent from a
+/// file holds less.
+const LITTLE: usize = 1 << 10;
 /// One eighth: the part of a budget that large requests leave to small ones, and the part that is freed
 /// at a time.
 const EIGHTH: usize = 8;
@@ -261,7 +264,7 @@ impl State {
         for peer in self.peers.values_mut() {
             if peer.shed {
                 room += peer.bytes;
-            } else if peer.connection != asking && peer.active.elapsed() >= PATIENCE {
+            } else if peer.connection != asking && peer.bytes >= LITTLE && peer.active.elapsed() >= PATIENCE {
                 idle.push(peer);
             }
         }
@@ -648,19 +651,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_peers_that_were_idle_for_the_longest_are_cut_off_first_and_no_more_than_needed() {
-        let budget = Budget::new(1000);
-        let _held = budget.charge_at_once(1000);
-        let mut peers = [1, 2, 3, 4].map(|connection| budget.awaited(connection));
+        let budget = Budget::new(100_000);
+        let _held = budget.charge_at_once(100_000);
+        let mut peers = [1, 2, 3, 4, 5].map(|connection| budget.awaited(connection));
+        // The peer that holds little is never cut off.
+        peers[4].moved(0, LITTLE - 1, Waker::noop());
         for connection in [3, 1, 2] {
-            peers[connection - 1].moved(0, 60, Waker::noop());
+            peers[connection - 1].moved(0, 6_000, Waker::noop());
             crate::time::sleep(Duration::from_secs(3)).await;
         }
-        peers[3].moved(0, 60, Waker::noop());
-        assert!(budget.charge(9, 100, Waker::noop()).is_none());
-        let shed: Vec<usize> = (1..5).filter(|connection| peers[connection - 1].is_shed()).collect();
+        peers[3].moved(0, 6_000, Waker::noop());
+        assert!(budget.charge(9, 10_000, Waker::noop()).is_none());
+        let shed: Vec<usize> = (1..6).filter(|connection| peers[connection - 1].is_shed()).collect();
         assert_eq!(shed, [1, 3]);
         // Charged again: the bytes that the closed peers will release are counted.
-        assert!(budget.charge(9, 100, Waker::noop()).is_none());
+        assert!(budget.charge(9, 10_000, Waker::noop()).is_none());
         assert!(!peers[1].is_shed());
     }
 

@@ -38,12 +38,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, spawn_blocking};
 #[cfg(feature = "security")]
 use tokio_rustls::TlsAcceptor;
-use tracing::error;
 #[cfg(feature = "security")]
-use tracing::{debug, warn};
+use tracing::debug;
+use tracing::error;
 
 #[cfg(feature = "security")]
-use self::login::HttpLoginError;
 #[cfg(feature = "security")]
 pub use self::login::Logins;
 use crate::config::{HTTP_CONNECTIONS, Listener};
@@ -51,7 +50,6 @@ use crate::metrics::Format;
 use crate::security::tls::Tls;
 use crate::storage::{Trouble, TroubleKind};
 #[cfg(feature = "security")]
-use crate::telemetry::Shown;
 use crate::{server, time};
 
 /// The maximum number of metrics pages that are rendered or sent at a time. They may be large.
@@ -190,8 +188,8 @@ async fn refusal(
         return None;
     }
     let logins = sources?.logins.as_ref()?;
-    if let HttpLoginError::Wrong { user } = logins.admit(request.headers()).await.err()? {
-        warn!(%peer, user = %Shown(&user), "a login at the HTTP port failed: check user and password of the client");
+    if logins.is_admitted(request.headers(), peer).await {
+        return None;
     }
     let mut response = text(StatusCode::UNAUTHORIZED, "a user and a password are needed\n");
     let challenge = HeaderValue::from_static("Basic realm=\"jackdaw\", charset=\"UTF-8\"");

@@ -29,10 +29,16 @@ use crate::record::{self, Codec};
 use crate::types::{IgnorePoison, Uuid};
 use conversation::Conversation;
 use otlp::{NotOtlp, points};
-pub use series::{Kind, Name, Series};
+pub use series::{Kind, Name, OF_CLIENT, Series};
 
-/// The maximum number of clients. Beyond it, the client that has been silent longest is forgotten.
+/// The maximum number of clients. Beyond it, some of those that have been silent longest are forgotten, at first those
+/// without values.
 const MOST_CLIENTS: usize = 10_000;
+const FORGOTTEN_AT_ONCE: usize = MOST_CLIENTS / 16;
+/// The maximum number of values in a push. Those behind them are left out.
+const MOST_VALUES: u64 = 5_000;
+/// The maximum number of characters of a text that a client says of itself. Longer ones are cut.
+const LONGEST: usize = 255;
 
 /// The metrics of all clients.
 #[derive(Debug)]
@@ -44,8 +50,9 @@ pub struct ClientMetrics {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The stored settings from which `subscriptions` was made.
+    /// The stored settings from which `subscriptions` was made, and how often they have changed.
     stored: Arc<Settings>,
+    version: u64,
     subscriptions: Vec<ClientSubscription>,
     clients: BTreeMap<Uuid, Client>,
     /// The memory of all series.
@@ -56,16 +63,17 @@ struct State {
 /// A client, as it is known by its id.
 #[derive(Debug)]
 struct Client {
-    /// The settings under which the conversation began. A client begins a new one when they change, as in Kafka.
-    stored: Arc<Settings>,
+    /// The version of the settings that `subscription` and `interval` are from.
+    version: u64,
+    subscription: i32,
+    interval: Duration,
     conversation: Conversation,
-    subscribed: Subscribed,
     heard: Duration,
     properties: Arc<Properties>,
     series: Series,
 }
 
-/// The properties of a client that are known from its connection.
+/// The properties of a client that are known from its connection. Each has at most [`LONGEST`] characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     pub instance_id: String,
@@ -134,70 +142,52 @@ impl ClientMetrics {
 
     /// A client asks which metrics it should push.
     pub fn ask(&self, id: Uuid, caller: &Caller) -> Result<Subscribed, ErrorCode> {
-        self.with(id, caller, |client, _| {
-            client.conversation.ask(caller.now, client.subscribed.interval)?;
-            Ok(client.subscribed.clone())
-        })
+        let mut state = self.state.lock().ignoring_poison();
+        let (client, _) = state.talk(id, caller, self.most_bytes);
+        client.conversation.ask(caller.now, client.interval)?;
+        Ok(Subscribed::of(id, &caller.properties, &state.subscriptions))
     }
 
     /// A client pushes metrics, of at most `most` bytes. Metrics that are no OTLP are INVALID_RECORD.
     pub fn push(&self, id: Uuid, caller: &Caller, push: &Push, most: usize) -> Result<(), ErrorCode> {
-        self.with(id, caller, |client, _| {
+        {
+            let mut state = self.state.lock().ignoring_poison();
+            let (client, _) = state.talk(id, caller, self.most_bytes);
             let facts = conversation::Push {
-                is_subscribed: push.subscription == client.subscribed.id,
+                is_subscribed: push.subscription == client.subscription,
                 is_terminating: push.is_terminating,
                 has_known_compression: push.codec.is_some(),
                 fits: push.metrics.len() <= most,
             };
-            client.conversation.push(facts, caller.now, client.subscribed.interval)
-        })?;
+            client.conversation.push(facts, caller.now, client.interval)?;
+        }
         let data = match push.codec {
             None | Some(Codec::None) => push.metrics.clone(),
             Some(codec) => opened(codec, push.metrics.clone(), most)?,
         };
-        let taken = self.with(id, caller, |client, room| {
-            let others = points(&data, |point| client.series.take(point, room))?;
-            room.leave_out(others);
-            Ok(())
-        });
-        taken.map_err(|NotOtlp| ErrorCode::InvalidRecord)
-    }
-
-    /// Calls `talk` with the client's entry, which is made if it is not there.
-    fn with<T>(&self, id: Uuid, caller: &Caller, talk: impl FnOnce(&mut Client, &mut Room<'_>) -> T) -> T {
-        let Caller { properties, stored, now } = caller;
-        let now = *now;
         let mut state = self.state.lock().ignoring_poison();
-        let state = &mut *state;
-        state.subscribe(stored);
-        if !state.clients.contains_key(&id) && state.clients.len() >= MOST_CLIENTS {
-            state.forget_silent(now);
-            state.forget_one();
+        let (client, mut room) = state.talk(id, caller, self.most_bytes);
+        let of_client = caller.properties.on_each_line();
+        if *client.properties != caller.properties {
+            client.properties = Arc::new(caller.properties.clone());
         }
-        let subscribed = |client: &Properties| Subscribed::of(id, client, &state.subscriptions);
-        let client = state.clients.entry(id).or_insert_with(|| Client {
-            stored: Arc::clone(stored),
-            conversation: Conversation::default(),
-            subscribed: subscribed(properties),
-            heard: now,
-            properties: Arc::default(),
-            series: Series::default(),
-        });
-        if !Arc::ptr_eq(&client.stored, stored) {
-            client.stored = Arc::clone(stored);
-            let subscribed = subscribed(properties);
-            if subscribed != client.subscribed {
-                client.conversation = Conversation::default();
-                client.subscribed = subscribed;
+        let mut values = 0_u64;
+        let others = points(&data, |point| {
+            values = values.saturating_add(1);
+            if values > MOST_VALUES {
+                room.leave_out(1);
+                return Ok(());
             }
-        }
-        client.heard = now;
-        if *client.properties != *properties {
-            client.properties = Arc::new(properties.clone());
-        }
-        let mut room = Room { bytes: &mut state.bytes, most: self.most_bytes, left_out: &mut state.left_out };
-        talk(client, &mut room)
+            client.series.take(point, of_client, &mut room)
+        });
+        room.leave_out(others.map_err(|NotOtlp| ErrorCode::InvalidRecord)?);
+        Ok(())
     }
+}
+
+/// The text with at most [`LONGEST`] characters.
+pub fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
 }
 
 fn opened(codec: Codec, metrics: Bytes, most: usize) -> Result<Bytes, ErrorCode> {
@@ -231,6 +221,40 @@ impl Room<'_> {
 }
 
 impl State {
+    /// The entry of the client that sends a request, which is made if it is not there.
+    fn talk(&mut self, id: Uuid, caller: &Caller, most: usize) -> (&mut Client, Room<'_>) {
+        let Caller { properties, stored, now } = caller;
+        self.subscribe(stored);
+        if !self.clients.contains_key(&id) && self.clients.len() >= MOST_CLIENTS {
+            self.forget_silent(*now);
+            self.forget_some();
+        }
+        let version = self.version;
+        let is_current = self.clients.get(&id).is_some_and(|client| client.version == version);
+        if !is_current {
+            let Subscribed { id: subscription, interval, .. } =
+                Subscribed::of(id, properties, &self.subscriptions);
+            let client = self.clients.entry(id).or_insert_with(|| Client {
+                version,
+                subscription,
+                interval,
+                conversation: Conversation::default(),
+                heard: *now,
+                properties: Arc::default(),
+                series: Series::default(),
+            });
+            client.version = version;
+            // As in Kafka, a client with another subscription begins anew.
+            if client.subscription != subscription {
+                client.conversation = Conversation::default();
+                (client.subscription, client.interval) = (subscription, interval);
+            }
+        }
+        let client = self.clients.get_mut(&id).expect("it was just made");
+        client.heard = *now;
+        (client, Room { bytes: &mut self.bytes, most, left_out: &mut self.left_out })
+    }
+
     /// Reads the subscriptions again if settings changed.
     fn subscribe(&mut self, stored: &Arc<Settings>) {
         if Arc::ptr_eq(&self.stored, stored) {
@@ -240,13 +264,14 @@ impl State {
         let own = stored.scopes().filter(of_clients).filter_map(|scope| stored.get(scope));
         self.subscriptions = own.map(ClientSubscription::of).collect();
         self.stored = Arc::clone(stored);
+        self.version += 1;
     }
 
     /// Forgets the clients that have been silent for three intervals.
     fn forget_silent(&mut self, now: Duration) {
         let bytes = &mut self.bytes;
         self.clients.retain(|_, client| {
-            let is_here = now.saturating_sub(client.heard) <= client.subscribed.interval * 3;
+            let is_here = now.saturating_sub(client.heard) <= client.interval * 3;
             if !is_here {
                 *bytes -= client.series.bytes();
             }
@@ -254,13 +279,18 @@ impl State {
         });
     }
 
-    /// Forgets the client that has been silent longest, if there are too many.
-    fn forget_one(&mut self) {
+    /// Forgets some clients if there are too many.
+    fn forget_some(&mut self) {
         if self.clients.len() < MOST_CLIENTS {
             return;
         }
-        let silent = self.clients.iter().min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
-        if let Some(client) = silent.and_then(|id| self.clients.remove(&id)) {
+        let mut all: Vec<_> =
+            self.clients.iter().map(|(id, client)| (!client.series.is_empty(), client.heard, *id)).collect();
+        all.sort_unstable();
+        let are_with_values = all.first().is_some_and(|(has_values, _, _)| *has_values);
+        let same = all.into_iter().take_while(|(has_values, _, _)| *has_values == are_with_values);
+        for (_, _, id) in same.take(FORGOTTEN_AT_ONCE) {
+            let client = self.clients.remove(&id).expect("it was listed");
             self.bytes -= client.series.bytes();
         }
     }
@@ -297,6 +327,14 @@ impl Subscribed {
 const ALL: &str = "*";
 
 impl Properties {
+    /// The bytes of the labels of the client, as they are on each line of the page.
+    fn on_each_line(&self) -> usize {
+        let Properties { instance_id, client_id, software_name, software_version, .. } = self;
+        let texts = [instance_id, client_id, software_name, software_version];
+        texts.iter().map(|text| text.len()).sum::<usize>()
+            + OF_CLIENT.iter().map(|name| name.len() + 4).sum::<usize>()
+    }
+
     fn get(&self, name: ClientProperty) -> &str {
         match name {
             ClientProperty::InstanceId => &self.instance_id,
@@ -332,8 +370,8 @@ mod tests {
         }
 
         fn push(&self, client: usize, second: u32, codec: Codec, metrics: Vec<u8>) -> Result<(), ErrorCode> {
-            let stored = Arc::default();
-            let caller = Caller { properties: Properties::default(), stored, now: SECOND * second };
+            let caller =
+                Caller { properties: Properties::default(), stored: Arc::default(), now: SECOND * second };
             let subscription = self.0.ask(id(client), &caller)?.id;
             let push =
                 Push { subscription, is_terminating: false, codec: Some(codec), metrics: metrics.into() };
@@ -370,11 +408,18 @@ mod tests {
         assert_eq!(full.clients.len(), MOST_CLIENTS);
         play.push_one(MOST_CLIENTS, 1_100);
         let after = play.0.pushed(SECOND * 1_100);
-        assert_eq!((after.clients.len(), after.bytes), (MOST_CLIENTS, full.bytes));
-        let others =
-            Caller { properties: Properties::default(), stored: Arc::default(), now: SECOND * 1_100 };
-        assert_eq!(play.0.ask(id(1), &others), Err(ErrorCode::ThrottlingQuotaExceeded), "it is known");
-        assert!(play.0.ask(id(0), &others).is_ok(), "it was forgotten");
+        let left = MOST_CLIENTS - FORGOTTEN_AT_ONCE + 1;
+        assert_eq!(after.clients.len(), left);
+        assert_eq!(after.bytes, full.bytes / MOST_CLIENTS * left);
+        let caller =
+            || Caller { properties: Properties::default(), stored: Arc::default(), now: SECOND * 1_100 };
+        let known = |client| play.0.ask(id(client), &caller()) == Err(ErrorCode::ThrottlingQuotaExceeded);
+        assert!(known(FORGOTTEN_AT_ONCE) && !known(FORGOTTEN_AT_ONCE - 1));
+        // Clients that only ask make no room for themselves at the cost of those with values.
+        (0..2 * MOST_CLIENTS).for_each(|client| {
+            let _ = play.0.ask(id(2 * MOST_CLIENTS + client), &caller());
+        });
+        assert_eq!(play.clients(1_100), left);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use tracing::{error, info, warn};
 
-use crate::config::{BrokerSettings, ConfigError, INITIAL_TOPICS, InitialTopic, Overrides};
+use crate::config::{BrokerSettings, InitialTopic, Overrides};
 use crate::kernel;
 use crate::storage::{Store, TopicError};
 use crate::time;
 
-/// Creates all topics that do not exist. They share a sync of the disk. A disk that is full or cannot be written does not
-/// keep the broker from starting, because it can serve what it has.
-pub(super) async fn create(store: &Store, settings: &BrokerSettings) -> Result<(), ConfigError> {
+/// Creates all topics that do not exist. They share a sync of the disk. A disk that is full or cannot be written, and
+/// topics of clients, do not keep the broker from starting, because it can serve what it has.
+pub(super) async fn create(store: &Store, settings: &BrokerSettings) {
     let mut creating = Vec::new();
     for wanted in &settings.initial_topics {
         let InitialTopic { name, partitions, replicas, policy } = wanted;
@@ -22,7 +22,7 @@ pub(super) async fn create(store: &Store, settings: &BrokerSettings) -> Result<(
                     topic = name,
                     partitions = there,
                     wanted = partitions,
-                    "the topic exists with another number of partitions, and stays as it is"
+                    "the topic exists with another number of partitions and was not changed: change the setting, or add partitions"
                 );
             }
             continue;
@@ -39,14 +39,13 @@ pub(super) async fn create(store: &Store, settings: &BrokerSettings) -> Result<(
     for (name, partitions, created) in creating {
         match created.await {
             Ok(_) => info!(topic = name, partitions, "topic created, as the settings ask"),
-            Err(TopicError::NameCollides { with }) => {
-                let why = format!(
-                    "its name collides with {with}, because . and _ are one letter in names of metrics"
-                );
-                return Err(ConfigError::Conflict(format!(
-                    "{INITIAL_TOPICS}: {name} cannot be created: {why}"
-                )));
-            }
+            // Clients can create such a topic while the broker runs. That must not keep it from the next start.
+            Err(TopicError::NameCollides { with }) => error!(
+                topic = name,
+                with,
+                "topic not created, although the settings ask for it: its name collides with another topic's, because names \
+                 of metrics do not distinguish . and _"
+            ),
             Err(error @ (TopicError::Exists | TopicError::Unknown | TopicError::Store(_))) => error!(
                 topic = name,
                 ?error,
@@ -54,13 +53,12 @@ pub(super) async fn create(store: &Store, settings: &BrokerSettings) -> Result<(
             ),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::broker::Broker;
+    use crate::config::INITIAL_TOPICS;
 
     #[tokio::test]
     async fn a_topic_without_a_number_of_replicas_has_at_most_one_on_each_broker() {

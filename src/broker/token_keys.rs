@@ -165,7 +165,9 @@ impl Source {
         let Source { listener, from } = self;
         warn!(
             listener,
-            url = %from.place, why, "the keys of the issuer of tokens cannot be read; the old ones stay in use"
+            url = %from.place, why,
+            "the keys of the issuer of tokens cannot be read, and the old ones stay in use: check the address, its server, \
+             and the trust store"
         );
     }
 }

@@ -186,7 +186,7 @@ fn warn_of_unknown_names(given: &Given, is_new: impl Fn(&str) -> bool) {
     }
     if !of_zookeeper.is_empty() {
         let names = of_zookeeper.join(" ");
-        warn!(names, "ZooKeeper is not needed: leave these settings out, and the ZooKeeper that they name");
+        warn!(names, "ZooKeeper is not needed: remove these settings, and the ZooKeeper that they name");
     }
     if !of_vendors.is_empty() {
         info!(names = of_vendors.join(" "), "settings of other vendors, without effect here");

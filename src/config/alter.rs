@@ -261,8 +261,9 @@ const AFTER_VALUES: &[NameRule] = &[
     ),
     (
         |it| {
-            let acts_at_once = logins::is_about_who_logs_in(it.row.name);
-            let at_start = it.row.change == When::PerBroker || logins::is_about_tokens(it.name);
+            let is_about_tokens = logins::is_about_tokens(it.name);
+            let acts_at_once = logins::is_about_who_logs_in(it.row.name) && !is_about_tokens;
+            let at_start = it.row.change == When::PerBroker || is_about_tokens;
             it.row.acts && at_start && it.differs && !acts_at_once
         },
         "These take effect at the start only, here",

@@ -373,7 +373,7 @@ const OTHERS: &[Row] = &[
         "The users of PLAIN: `org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"…\";`, or the \
          options of OAUTHBEARER. As in \
          Kafka it needs a listener and a mechanism in front, as in `listener.name.outside.plain.sasl.jaas.config`, and \
-         has no effect without them. It acts at once when it is altered.",
+         has no effect without them. When it is altered, it acts at once; the options of OAUTHBEARER cannot be altered.",
     ),
     text(logins::JAAS_FILE, "").doc(
         "A JAAS file in the syntax of Java, whose context `KafkaServer`, or `outside.KafkaServer` for one listener, has the \

@@ -34,6 +34,11 @@ pub(super) fn read(written: &str, brokers: u16) -> Result<Vec<InitialTopic>, Con
         if topics.iter().any(|other| other.name == topic.name) {
             return Err(refuse("this topic is named twice".to_owned()));
         }
+        let in_metrics = |name: &str| name.replace('.', "_");
+        if let Some(other) = topics.iter().find(|other| in_metrics(&other.name) == in_metrics(&topic.name)) {
+            let why = "because names of metrics do not distinguish . and _";
+            return Err(refuse(format!("its name collides with {}, {why}", other.name)));
+        }
         topics.push(topic);
     }
     Ok(topics)
@@ -102,6 +107,7 @@ mod tests {
             ("orders:1:1:keep", "compact or delete"),
             ("orders:1:1:compact:x", "compact or delete"),
             ("orders,orders:1", "named twice"),
+            ("a.b,a_b", "collides with a.b"),
             ("__cluster_metadata", "cannot use"),
         ] {
             let refused = read(written, 1).unwrap_err().to_string();

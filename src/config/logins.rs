@@ -77,7 +77,8 @@ fn read_file(path: &str) -> Result<Contexts, ConfigError> {
 /// can have other keys trusted while the broker runs.
 pub(super) fn is_about_tokens(name: &str) -> bool {
     let base = base_of(name);
-    base == CALLBACK || base.starts_with("sasl.oauthbearer.")
+    let is_of_login_module = base == JAAS && name.ends_with(".oauthbearer.sasl.jaas.config");
+    base == CALLBACK || base.starts_with("sasl.oauthbearer.") || is_of_login_module
 }
 
 /// Whether a setting, with or without the prefix of a listener, decides who can log in: mechanisms, users, certificates.

@@ -52,6 +52,9 @@ impl BrokerSettings {
         // Those of single listeners act at once, except where they decide which tokens are trusted.
         for (name, row) in self.given.of_listeners().chain(written.of_listeners()) {
             let (before, now) = (given.written(name).cloned(), written.written(name));
+            if now.is_none() && before.as_ref().is_some_and(is_of_the_program) {
+                continue;
+            }
             let is_same = value(before.as_ref()) == value(now);
             if !is_about_tokens(name) {
                 if !is_same {

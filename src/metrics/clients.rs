@@ -9,7 +9,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use super::label::shown;
-use crate::api::client_metrics::{Kind, Name, OfClient, Properties};
+use crate::api::client_metrics::{Kind, Name, OF_CLIENT, OfClient, Properties};
 
 const HELP: &str = "Pushed by clients.";
 
@@ -20,18 +20,35 @@ struct Row<'a> {
     value: f64,
 }
 
-/// Writes all values. A name has one kind on a page: if clients push it with several kinds, the first one counts.
-pub fn write(clients: &[OfClient], page: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut metrics: BTreeMap<&str, (Kind, Vec<Row<'_>>)> = BTreeMap::new();
+/// The values of all clients by metric. A metric has one kind on a page: if clients push it with both, the kind of most
+/// values counts. Also the number of the other values.
+fn grouped(clients: &[OfClient]) -> (BTreeMap<&str, (Kind, Vec<Row<'_>>)>, usize) {
+    let mut metrics: BTreeMap<&str, [Vec<Row<'_>>; 2]> = BTreeMap::new();
     for OfClient { properties, series } in clients {
         for (name, value) in series {
-            let (kind, rows) = metrics.entry(&name.metric).or_insert((name.kind, Vec::new()));
-            if *kind == name.kind {
-                rows.push(Row { client: properties, name, value: *value });
-            }
+            let [counters, gauges] = metrics.entry(&name.metric).or_default();
+            let rows = if name.kind == Kind::Counter { counters } else { gauges };
+            rows.push(Row { client: properties, name, value: *value });
         }
     }
-    for (metric, (kind, rows)) in metrics {
+    let mut left_out = 0;
+    let chosen = metrics.into_iter().map(|(metric, [counters, gauges])| {
+        left_out += counters.len().min(gauges.len());
+        let of_one_kind =
+            if counters.len() > gauges.len() { (Kind::Counter, counters) } else { (Kind::Gauge, gauges) };
+        (metric, of_one_kind)
+    });
+    (chosen.collect(), left_out)
+}
+
+/// The number of values that [`write`] leaves out.
+pub fn left_out(clients: &[OfClient]) -> usize {
+    grouped(clients).1
+}
+
+/// Writes the values.
+pub fn write(clients: &[OfClient], page: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    for (metric, (kind, rows)) in grouped(clients).0 {
         let kind_on_page = match kind {
             Kind::Counter => MetricType::Counter,
             Kind::Gauge => MetricType::Gauge,
@@ -51,19 +68,11 @@ pub fn write(clients: &[OfClient], page: &mut DescriptorEncoder<'_>) -> fmt::Res
 impl EncodeLabelSet for Row<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         let Properties { instance_id, client_id, software_name, software_version, .. } = self.client;
-        let of_client = [
-            ("client_instance_id", instance_id),
-            ("client_id", client_id),
-            ("client_software_name", software_name),
-            ("client_software_version", software_version),
-        ];
-        for (name, value) in of_client {
+        let of_client = [instance_id, client_id, software_name, software_version];
+        for (name, value) in OF_CLIENT.into_iter().zip(of_client) {
             (name, shown(value)).encode(encoder.encode_label())?;
         }
-        // A client's own word does not count for these.
-        let others =
-            self.name.labels.iter().filter(|(name, _)| of_client.iter().all(|(known, _)| known != name));
-        for (name, value) in others {
+        for (name, value) in &self.name.labels {
             (name.as_str(), shown(value)).encode(encoder.encode_label())?;
         }
         Ok(())
@@ -108,14 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn values_of_all_clients_are_grouped_by_metric_and_a_client_cannot_pose_as_another() {
+    fn values_of_all_clients_are_grouped_by_metric_and_a_metric_has_the_kind_of_most_of_them() {
         let clients = || {
-            let odd = [("client_id", "other"), ("topic", "a\"b")];
+            let topic = [("topic", "a\"b")];
             vec![
-                client("1", &[("lag", Kind::Gauge, &odd, 2.5), ("sent", Kind::Counter, &[], 3.0)]),
-                client("2", &[("lag", Kind::Counter, &[], 9.0), ("sent", Kind::Counter, &[], 4.0)]),
+                client("0", &[("lag", Kind::Counter, &[], 9.0)]),
+                client("1", &[("lag", Kind::Gauge, &topic, 2.5), ("sent", Kind::Counter, &[], 3.0)]),
+                client("2", &[("lag", Kind::Gauge, &[], 1.0), ("sent", Kind::Counter, &[], 4.0)]),
             ]
         };
+        assert_eq!(left_out(&clients()), 1);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Clients(clients)));
         let mut page = String::new();
@@ -126,7 +137,7 @@ mod tests {
             )
         };
         let expected = format!(
-            "# HELP lag Pushed by clients.\n# TYPE lag gauge\nlag{{{first},topic=\"a\\\"b\"}} 2.5\n\
+            "# HELP lag Pushed by clients.\n# TYPE lag gauge\nlag{{{first},topic=\"a\\\"b\"}} 2.5\nlag{{{second}}} 1.0\n\
              # HELP sent Pushed by clients.\n# TYPE sent counter\nsent_total{{{first}}} 3.0\nsent_total{{{second}}} 4.0\n# EOF\n",
             first = of_client("1"),
             second = of_client("2"),

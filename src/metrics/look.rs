@@ -41,6 +41,8 @@ pub struct LeftOut {
     pub transaction_partitions: usize,
     pub group_partitions: usize,
     pub lag_seconds: usize,
+    /// Values of clients whose metric has another kind on the page.
+    pub client_metrics: usize,
 }
 
 /// A group and its committed offsets.
@@ -97,6 +99,7 @@ impl Look {
         };
         let topics = Arc::clone(&look.topics);
         broker.groups.watch(|group| look.groups.push(watching.group(group, &topics)));
+        look.left_out.client_metrics = clients::left_out(&look.pushed.clients);
         look.left_out.group_partitions = watching.left_out;
         look.left_out.lag_seconds = watching.unknown;
         look

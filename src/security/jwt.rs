@@ -62,7 +62,7 @@ fn object(part: &str, name: &str) -> Result<Members, BadToken> {
         _ => None,
     };
     read().ok_or_else(|| {
-        invalid(format!("the {name} of the token is not a JSON object in base64url, with each name once"))
+        invalid(format!("the {name} of the token is not a JSON object in base64url, or has a name twice"))
     })
 }
 

@@ -5,14 +5,19 @@ use crate::types::ScramHash;
 
 use super::principal::Principal;
 
-/// Whether a super user can come in at some listener. `has_credential` says whether a user has a SCRAM credential.
-/// `None` without an authorizer: then there are no super users, and everyone may do everything.
-pub fn for_super_users(
-    settings: &BrokerSettings,
-    has_credential: &dyn Fn(&str, ScramHash) -> bool,
-) -> Option<bool> {
+/// The facts about logins that are not in the settings.
+pub struct LoginFacts<'a> {
+    /// Whether a user has a SCRAM credential.
+    pub has_credential: &'a dyn Fn(&str, ScramHash) -> bool,
+    /// Whether a listener, by its name, verifies tokens: it has to have OAUTHBEARER since the start.
+    pub takes_tokens: &'a dyn Fn(&str) -> bool,
+}
+
+/// Whether a super user can come in at some listener. `None` without an authorizer: then there are no super users, and
+/// everyone may do everything.
+pub fn for_super_users(settings: &BrokerSettings, facts: &LoginFacts<'_>) -> Option<bool> {
     let authorizer = settings.authorizer.as_ref()?;
-    Some(settings.listeners.iter().any(|listener| is_open(listener, authorizer, settings, has_credential)))
+    Some(settings.listeners.iter().any(|listener| is_open(listener, authorizer, settings, facts)))
 }
 
 /// Whether a user who logs in by name is a super user.
@@ -28,7 +33,7 @@ fn is_open(
     listener: &Listener,
     authorizer: &AuthorizerSettings,
     settings: &BrokerSettings,
-    has_credential: &dyn Fn(&str, ScramHash) -> bool,
+    facts: &LoginFacts<'_>,
 ) -> bool {
     match listener.protocol {
         SecurityProtocol::Plaintext => has(authorizer, Principal::anonymous().name()),
@@ -43,10 +48,12 @@ fn is_open(
                 Mechanism::Plain => logins.plain_users.keys().any(|user| has(authorizer, user)),
                 Mechanism::Scram(hash) => {
                     let users = authorizer.super_users.iter().filter_map(|user| user.strip_prefix("User:"));
-                    users.into_iter().any(|user| has_credential(user, *hash))
+                    users.into_iter().any(|user| (facts.has_credential)(user, *hash))
                 }
                 // As with certificates.
-                Mechanism::OauthBearer => !authorizer.super_users.is_empty(),
+                Mechanism::OauthBearer => {
+                    !authorizer.super_users.is_empty() && (facts.takes_tokens)(&listener.name)
+                }
             })
         }
     }
@@ -69,7 +76,10 @@ mod tests {
         let mut given = Given::default();
         SCRAM.iter().chain(more).for_each(|(name, value)| given.set(*name, *value));
         let settings = BrokerSettings::load(given).unwrap();
-        for_super_users(&settings, &|user, hash| credentials.contains(&(user, hash)))
+        let has_credential = |user: &str, hash| credentials.contains(&(user, hash));
+        let facts =
+            LoginFacts { has_credential: &has_credential, takes_tokens: &|listener| listener != "LATE" };
+        for_super_users(&settings, &facts)
     }
 
     #[test]
@@ -106,6 +116,16 @@ mod tests {
         }
         let of_sasl = ("ssl.client.auth", "required");
         assert_eq!(is_way_in(&[of_sasl], &[]), Some(false), "with SASL_SSL a certificate is no login");
+        for (listener, is_open) in [("OUTSIDE", true), ("LATE", false)] {
+            let jaas = format!("listener.name.{}.oauthbearer.sasl.jaas.config", listener.to_lowercase());
+            let tokens = [
+                ("listeners", &*format!("{listener}://:9093")),
+                ("listener.security.protocol.map", &*format!("{listener}:SASL_SSL")),
+                ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+                (&*jaas, "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;"),
+            ];
+            assert_eq!(is_way_in(&tokens, &[]), Some(is_open), "{listener}");
+        }
         let open = ("listeners", "OUTSIDE://:9093,OPEN://localhost:9092");
         assert_eq!(is_way_in(&[open], &[]), Some(false));
         assert_eq!(is_way_in(&[open, ("super.users", "User:ANONYMOUS")], &[]), Some(true));

@@ -552,7 +552,8 @@ impl<S: Socket> Connection<S> {
                     let written = written?;
                     if self.peer_is_slow {
                         self.peer_reads(written);
-                        self.unread.moved(written, self.output.memory(), context.waker());
+                        let memory = self.output.memory() + self.socket.kept().outgoing;
+                        self.unread.moved(written, memory, context.waker());
                     }
                     moved = true;
                 }

@@ -181,13 +181,15 @@ impl Input {
             if !is_whole {
                 return Ok(NextFrame::NeedsBytes);
             }
-            let Some(charge) = self.budgets.small.charge(self.id, length, context.waker()) else {
+            let charge = self.budgets.small.charge(self.id, length, context.waker());
+            if charge.is_none() && self.grown.bytes() == 0 {
                 return Ok(NextFrame::NeedsRoom);
-            };
+            }
             self.read.advance(4);
             let bytes = Bytes::copy_from_slice(&self.read[..length]);
             self.read.advance(length);
             self.any_frame = true;
+            let charge = charge.unwrap_or_else(|| self.give_up_growth(length));
             return Ok(NextFrame::Frame(RawFrame { bytes, charge }));
         }
         let Some(key) = key else { return Ok(NextFrame::NeedsBytes) };
@@ -208,6 +210,18 @@ impl Input {
         self.large = Some(Large { bytes, declared: length, factor, charge });
         self.any_frame = true;
         Ok(self.next_large())
+    }
+
+    /// Makes the read buffer small again in favour of a frame of this length. Connections whose buffers have used up all
+    /// memory would otherwise wait for each other.
+    fn give_up_growth(&mut self, length: usize) -> Charge {
+        self.budgets.small.forget(self.id);
+        self.read = BytesMut::from(&self.read[..]);
+        self.size = READ_LEAST;
+        let rest = self.read.len().saturating_sub(READ_LEAST);
+        let charge = self.budgets.small.charge_at_once(length.min(self.grown.bytes().saturating_sub(rest)));
+        self.grown.shrink(rest);
+        charge
     }
 
     fn next_large(&mut self) -> NextFrame {

@@ -56,8 +56,8 @@ fn advice(key: i16, version: i16, served: Option<RangeInclusive<i16>>) -> String
             served.end()
         ),
         Some(served) => format!(
-            "the client sends a newer version of this request than {} without asking for the versions first: let it ask \
-             (api.version.request=true), or set its version of Kafka to 4.4 or older",
+            "the client sends a newer version of this request than {} without asking for the supported versions: set \
+             api.version.request=true in the client, or its version of Kafka to 4.4 or older",
             served.end()
         ),
         None if [SASL_HANDSHAKE, SASL_AUTHENTICATE].contains(&key) => {
@@ -70,7 +70,7 @@ fn advice(key: i16, version: i16, served: Option<RangeInclusive<i16>>) -> String
              (docs/apis.md lists the requests that are served)"
                 .to_owned()
         }
-        None => "no client of Kafka 4 sends this request: check that it is a client, and update it".to_owned(),
+        None => "no Kafka 4 client sends this request: check that the peer is a Kafka client, and update it".to_owned(),
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
         assert!(advice(0, 14, Some(3..=13)).contains("newer version of this request than 13"));
         assert!(advice(SASL_HANDSHAKE, 0, None).contains("security.protocol=PLAINTEXT"));
         assert!(advice(78, 1, None).contains("docs/apis.md"), "ShareFetch");
-        assert!(advice(7, 0, None).contains("no client of Kafka 4"), "ControlledShutdown");
+        assert!(advice(7, 0, None).contains("no Kafka 4 client"), "ControlledShutdown");
     }
 
     #[test]

@@ -283,6 +283,10 @@ async fn clients_cannot_have_other_keys_trusted_while_the_broker_runs() {
     for (name, value) in [
         ("sasl.oauthbearer.jwks.endpoint.url", "file:///dev/null"),
         ("sasl.oauthbearer.expected.audience", "another"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required other=\"1\";",
+        ),
     ] {
         let config = incremental_alter_configs_request::AlterableConfig {
             name: PREFIX.to_owned() + name,

@@ -1,7 +1,7 @@
 //! The values in a push: the numbers of an OTLP `MetricsData`, as version 1 of its protocol buffers has them.
 //!
-//! Nothing is copied or collected while it is read, because a byte of a hostile push could otherwise take hundreds of
-//! bytes of memory.
+//! Only the few attributes of a resource are collected while it is read, because a byte of a hostile push could otherwise
+//! take hundreds of bytes of memory.
 
 use std::borrow::Cow;
 
@@ -20,38 +20,52 @@ pub(super) enum Values {
     },
 }
 
+/// An attribute: its name and its value.
+pub(super) type Attribute<'a> = (&'a str, Cow<'a, str>);
+
 /// One value of a metric.
 pub(super) struct Point<'a> {
     pub metric: &'a str,
     pub values: Values,
     pub value: f64,
-    resource: &'a [u8],
+    /// The attributes of its resource.
+    pub resource: &'a [Attribute<'a>],
     point: &'a [u8],
 }
 
-/// Calls `take` with each value in `data`. The result is the number of values that are not single numbers, such as
-/// those of histograms.
-pub(super) fn points<'a>(
-    data: &'a [u8],
-    mut take: impl FnMut(&Point<'a>) -> Result<(), NotOtlp>,
+/// The maximum number of attributes of a resource. The values of one with more are passed over.
+const MOST_OF_RESOURCE: usize = 16;
+
+/// Calls `take` with each value in `data`. The result is the number of values that are passed over, such as those of
+/// histograms, which are not single numbers. The time grows with the size of `data`, whatever is in it.
+pub(super) fn points(
+    data: &[u8],
+    mut take: impl FnMut(&Point<'_>) -> Result<(), NotOtlp>,
 ) -> Result<u64, NotOtlp> {
     let mut others = 0_u64;
     for of_resource in messages(data, 1) {
         let of_resource = of_resource?;
         let resource = messages(of_resource, 1).last().transpose()?.unwrap_or_default();
+        let mut attributes = Vec::new();
+        for attribute in messages(resource, 1).take(MOST_OF_RESOURCE + 1) {
+            attributes.push(attribute_of(attribute?)?);
+        }
+        let is_large = attributes.len() > MOST_OF_RESOURCE;
+        let attributes: Vec<Attribute<'_>> = attributes.into_iter().flatten().collect();
         for of_scope in messages(of_resource, 2) {
             for metric in messages(of_scope?, 2) {
-                others = others.saturating_add(of_metric(resource, metric?, &mut take)?);
+                let more = if is_large { Ok(1) } else { of_metric(&attributes, metric?, &mut take) };
+                others = others.saturating_add(more?);
             }
         }
     }
     Ok(others)
 }
 
-fn of_metric<'a>(
-    resource: &'a [u8],
-    metric: &'a [u8],
-    take: &mut impl FnMut(&Point<'a>) -> Result<(), NotOtlp>,
+fn of_metric(
+    resource: &[Attribute<'_>],
+    metric: &[u8],
+    take: &mut impl FnMut(&Point<'_>) -> Result<(), NotOtlp>,
 ) -> Result<u64, NotOtlp> {
     let mut name = "";
     let mut others = 0_u64;
@@ -110,15 +124,14 @@ fn number(point: &[u8]) -> Result<Option<f64>, NotOtlp> {
 }
 
 impl<'a> Point<'a> {
-    /// The attributes of the point and of its resource, as names and texts. Those that are lists or maps are left out.
-    pub fn attributes(&self) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), NotOtlp>> + use<'a> {
-        let of_point = messages(self.point, 7);
-        let of_resource = messages(self.resource, 1);
-        of_point.chain(of_resource).filter_map(|attribute| attribute.and_then(attribute_of).transpose())
+    /// The attributes of the point, without those that are lists or maps.
+    pub fn attributes(&self) -> impl Iterator<Item = Result<Attribute<'a>, NotOtlp>> + use<'a> {
+        messages(self.point, 7).filter_map(|attribute| attribute.and_then(attribute_of).transpose())
     }
 }
 
-fn attribute_of(attribute: &[u8]) -> Result<Option<(&str, Cow<'_, str>)>, NotOtlp> {
+/// `None` if its value is a list, a map or bytes.
+fn attribute_of(attribute: &[u8]) -> Result<Option<Attribute<'_>>, NotOtlp> {
     let (mut name, mut value) = ("", None);
     for field in fields(attribute) {
         match field? {
@@ -270,7 +283,7 @@ pub(super) mod tests {
     fn read(data: &[u8]) -> Result<(Vec<Seen>, u64), NotOtlp> {
         let mut seen = Vec::new();
         let others = points(data, |point| {
-            let attributes = point.attributes().map(Result::unwrap);
+            let attributes = point.attributes().map(Result::unwrap).chain(point.resource.iter().cloned());
             let attributes = attributes.map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
             seen.push(Seen(point.metric.to_owned(), point.values, point.value, attributes));
             Ok(())
@@ -312,6 +325,14 @@ pub(super) mod tests {
         let (seen, others) = read(&push(&[], &[histogram, without_a_value])).unwrap();
         assert_eq!((seen, others), (Vec::new(), 3));
         assert_eq!(read(&[]), Ok((Vec::new(), 0)));
+    }
+
+    #[test]
+    fn values_of_a_resource_with_many_attributes_are_passed_over() {
+        let metric = || [gauge("lag", &[double(1.5, &[])])];
+        let nothing = |count| vec![bytes(1, &[]); count];
+        assert_eq!(read(&push(&nothing(MOST_OF_RESOURCE), &metric())).unwrap().0.len(), 1);
+        assert_eq!(read(&push(&nothing(MOST_OF_RESOURCE + 1), &metric())), Ok((Vec::new(), 1)));
     }
 
     #[test]

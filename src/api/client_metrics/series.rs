@@ -1,6 +1,5 @@
 //! The values of one client, under the names that they have on `/metrics`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Room;
@@ -14,6 +13,10 @@ const PREFIX: &str = "kafka_client_";
 /// The maximum number of attributes of a value, and of bytes in its name and attributes. A value with more is left out.
 const MOST_LABELS: usize = 16;
 const MOST_TEXT: usize = 1 << 10;
+
+/// The labels that name the client. A client's own word does not count for them.
+pub const OF_CLIENT: [&str; 4] =
+    ["client_instance_id", "client_id", "client_software_name", "client_software_version"];
 
 /// The memory of a value beside its texts, and of each of its attributes.
 const VALUE: usize = 160;
@@ -56,9 +59,16 @@ impl Series {
         self.bytes
     }
 
-    /// Takes a value in. It is left out if there is no room.
-    pub(super) fn take(&mut self, point: &Point<'_>, room: &mut Room<'_>) -> Result<(), NotOtlp> {
-        let Some(name) = Name::of(point)? else {
+    /// Takes a value in. It is left out if there is no room. `of_client` are the bytes that the client's own labels have
+    /// on each line of the page.
+    pub(super) fn take(
+        &mut self,
+        point: &Point<'_>,
+        of_client: usize,
+        room: &mut Room<'_>,
+    ) -> Result<(), NotOtlp> {
+        let name = Name::of(point)?.filter(|name| name.kind == Kind::Gauge || point.value >= 0.0);
+        let Some(name) = name else {
             room.leave_out(1);
             return Ok(());
         };
@@ -67,7 +77,7 @@ impl Series {
             *value = if is_delta { *value + point.value } else { point.value };
             return Ok(());
         }
-        let bytes = name.bytes();
+        let bytes = name.bytes() + of_client;
         if room.take(bytes) {
             self.bytes += bytes;
             self.values.insert(name, point.value);
@@ -87,22 +97,24 @@ impl Name {
         };
         let mut text = point.metric.len();
         let mut labels = BTreeMap::new();
-        for attribute in point.attributes() {
-            let (name, value): (&str, Cow<'_, str>) = attribute?;
+        for attribute in point.attributes().chain(point.resource.iter().cloned().map(Ok)) {
+            let (name, value) = attribute?;
             text = text.saturating_add(name.len()).saturating_add(value.len());
             if text > MOST_TEXT || labels.len() == MOST_LABELS {
                 return Ok(None);
             }
-            labels.entry(label(name)).or_insert_with(|| value.into_owned());
+            let name = label(name);
+            if !OF_CLIENT.contains(&name.as_str()) {
+                labels.entry(name).or_insert_with(|| value.into_owned());
+            }
         }
         if text > MOST_TEXT {
             return Ok(None);
         }
         let metric = point.metric.strip_prefix(KAFKA).unwrap_or(point.metric);
         let mut metric = format!("{PREFIX}{}", allowed(metric));
-        if kind == Kind::Counter
-            && let Some(short) = metric.strip_suffix("_total")
-        {
+        // The page adds it to counters, and a gauge with it could not be told from them.
+        while let Some(short) = metric.strip_suffix("_total") {
             metric.truncate(short.len());
         }
         Ok(Some(Name { metric, kind, labels }))
@@ -151,7 +163,7 @@ mod tests {
         fn push(&mut self, metrics: &[Vec<u8>]) {
             let Play { series, bytes, most, left_out } = self;
             let mut room = Room { bytes, most: *most, left_out };
-            points(&push(&[], metrics), |point| series.take(point, &mut room)).unwrap();
+            points(&push(&[], metrics), |point| series.take(point, 0, &mut room)).unwrap();
         }
 
         fn shown(&self) -> Vec<(String, f64)> {
@@ -191,6 +203,19 @@ mod tests {
         let attributes = ["node.id", "__name__", "9", ""].map(|name| attribute(7, name, &text("x")));
         play.push(&[gauge("a-b", &[double(1.0, &attributes)])]);
         assert_eq!(play.shown(), [("kafka_client_a_b Gauge _=x,_9=x,name__=x,node_id=x".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn counters_are_numbers_from_zero_up_and_clients_do_not_name_themselves() {
+        let mut play = Play::new(usize::MAX);
+        let other = attribute(7, "client.id", &text("other"));
+        play.push(&[
+            sum("a", 1, 1, &[double(-1.0, &[])]),
+            sum("b", 1, 1, &[double(f64::NAN, &[])]),
+            gauge("c_total", &[double(-1.0, &[other])]),
+        ]);
+        assert_eq!(play.shown(), [("kafka_client_c Gauge ".to_owned(), -1.0)]);
+        assert_eq!(play.left_out, 2);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The metrics of the client itself (KIP-714). As in Kafka, no right is needed for them.
 
 use super::Context;
-use crate::api::client_metrics::{Caller, Properties, Push, Subscribed};
+use crate::api::client_metrics::{Caller, Properties, Push, Subscribed, shortened};
 use crate::api::error::ErrorCode;
 use crate::types::Uuid;
 
@@ -26,9 +26,9 @@ impl Context {
             software.map_or((UNKNOWN, UNKNOWN), |software| (&software.name, &software.version));
         let properties = Properties {
             instance_id: id.to_string(),
-            client_id: self.client_id.clone().unwrap_or_default(),
-            software_name: name.to_owned(),
-            software_version: version.to_owned(),
+            client_id: shortened(self.client_id.as_deref().unwrap_or_default()),
+            software_name: shortened(name),
+            software_version: shortened(version),
             source_address: peer.ip().to_canonical().to_string(),
             source_port: peer.port().to_string(),
         };

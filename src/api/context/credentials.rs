@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Cluster, Context};
 use crate::config::BrokerSettings;
 use crate::kernel::{CredentialChange, Credentials};
-use crate::security::way_in;
+use crate::security::way_in::{self, LoginFacts};
 use crate::storage::StoreError;
 use crate::types::{ScramCredential, ScramHash};
 
@@ -31,9 +31,17 @@ impl Context {
     /// Whether a super user can log in now, and none could with these settings.
     pub fn locks_super_users_out(&self, after: &BrokerSettings) -> bool {
         let credentials = self.services.store.credentials();
-        let has = |user: &str, hash: ScramHash| credentials.get(user, hash.number()).is_some();
-        way_in::for_super_users(&self.services.settings(), &has) == Some(true)
-            && way_in::for_super_users(after, &has) == Some(false)
+        self.lets_super_users_in(&self.services.settings(), &credentials) == Some(true)
+            && self.lets_super_users_in(after, &credentials) == Some(false)
+    }
+
+    /// `None` without an authorizer.
+    fn lets_super_users_in(&self, settings: &BrokerSettings, credentials: &Credentials) -> Option<bool> {
+        let facts = LoginFacts {
+            has_credential: &|user, hash| credentials.get(user, hash.number()).is_some(),
+            takes_tokens: &|listener| self.services.token_keys.takes_tokens(listener),
+        };
+        way_in::for_super_users(settings, &facts)
     }
 }
 
@@ -45,8 +53,7 @@ impl Cluster<'_> {
 
     /// Whether a super user could come in if these were the credentials of all users. `None` without an authorizer.
     pub fn lets_super_users_in(&self, credentials: &Credentials) -> Option<bool> {
-        let has = |user: &str, hash: ScramHash| credentials.get(user, hash.number()).is_some();
-        way_in::for_super_users(&self.0.services.settings(), &has)
+        self.0.lets_super_users_in(&self.0.services.settings(), credentials)
     }
 
     pub fn is_super_user(&self, user: &str) -> bool {

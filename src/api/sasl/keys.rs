@@ -38,6 +38,11 @@ impl TokenKeys {
         TokenKeys(verifiers.collect())
     }
 
+    /// Whether tokens are verified at a listener.
+    pub fn takes_tokens(&self, listener: &str) -> bool {
+        self.0.contains_key(listener)
+    }
+
     pub fn of(&self, listener: &str) -> Option<&Arc<IssuerKeys>> {
         self.0.get(listener)?.keys.as_ref()
     }
@@ -46,7 +51,7 @@ impl TokenKeys {
     pub fn verify(&self, token: &str, listener: &str, now: Timestamp) -> Result<sasl::Login, BadToken> {
         let refuse = |why: &str| Err(BadToken::Invalid(why.to_owned()));
         let Some(Verifier { rules, keys }) = self.0.get(listener) else {
-            return refuse("OAUTHBEARER was added after the start of the broker: start it again");
+            return refuse("OAUTHBEARER was added after the start of the broker: restart the broker");
         };
         match (rules, keys) {
             (TokenSettings::Unsecured(rules), _) => jwt::read_unsecured(token, rules, now),

@@ -259,13 +259,14 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_metrics_left_out",
         &["what"],
-        "Rows that are not on this page: there are too many, or a time could not be found.",
+        "Rows that are not on this page: there are too many, a time could not be found, or clients push the metric with another kind.",
         |look, rows| {
             let left_out = &look.left_out;
             rows.gauge(&["partitions".into()], left_out.partitions)?;
             rows.gauge(&["transaction_partitions".into()], left_out.transaction_partitions)?;
             rows.gauge(&["group_partitions".into()], left_out.group_partitions)?;
-            rows.gauge(&["lag_seconds".into()], left_out.lag_seconds)
+            rows.gauge(&["lag_seconds".into()], left_out.lag_seconds)?;
+            rows.gauge(&["client_metrics".into()], left_out.client_metrics)
         },
     ),
 ];

@@ -30,7 +30,7 @@ pub fn verify(token: &str, keys: &KeySet, rules: &SignedTokens, now: Timestamp) 
     };
     let key = keys.find(id, algorithm).ok_or_else(|| {
         let name: String = id.unwrap_or("(none)").chars().take(LONGEST_NAME).collect();
-        BadToken::UnknownKey(format!("no key {name:?} of the issuer is for the algorithm of the token"))
+        BadToken::UnknownKey(format!("the issuer has no key {name:?} for the algorithm of the token"))
     })?;
     if !key.has_signed(algorithm, parts.signed.as_bytes(), &parts.signature) {
         return Err(invalid("the signature of the token is wrong"));

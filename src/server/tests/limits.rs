@@ -294,7 +294,7 @@ async fn a_request_that_comes_byte_by_byte_makes_room_for_one_that_moves() {
     for (key, length, sent, size) in
         [(OVERLAPPING, 250 << 10, 249 << 10, 20_000), (ORDINARY, 14 << 10, 1 << 10, 14 << 10)]
     {
-        let stage = budgets(32 << 10, 256 << 10);
+        let stage = budgets(20 << 10, 256 << 10);
         let mut hoarder = stage.connect();
         hoarder.send(&promise(key, length)).await;
         hoarder.send(&vec![0; sent]).await;
@@ -309,6 +309,21 @@ async fn a_request_that_comes_byte_by_byte_makes_room_for_one_that_moves() {
         }
         assert_eq!(good.answer().await.0, 1);
         assert_eq!(hoarder.end().await, End::MadeRoom);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_do_not_wait_for_each_others_read_buffers() {
+    let stage = budgets(64 << 10, 256 << 10);
+    let gate = Gate::new();
+    let mut clients: Vec<_> = (0..8).map(|_| stage.connect()).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.send(&large(ORDINARY, "now", &gate, 14 << 10)).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await.0, 1);
+        }
     }
 }
 
