@@ -39,9 +39,10 @@ replaced, with a checksum behind it. A page has at most {most} rows for partitio
 partitions of groups; `jackdaw_metrics_left_out` says how many are missing, and the sums by topic are whole.
 
 The metrics that clients push (KIP-714) are there, too, for subscriptions that `kafka-client-metrics.sh` or any admin client
-has made. Clients that connect when there is this page push them. Their names are those of the client with `kafka_client_` for `org.apache.kafka.` and underscores for other letters.
-Labels are `client_instance_id`, `client_id`, `client_software_name`, `client_software_version`, and those that the client
-adds. Differences are added up from the first push on. A client that is silent for three intervals leaves the page.
+has made. Only clients that connect while `--http` is on push metrics. In the names, `kafka_client_` stands for
+`org.apache.kafka.`, and underscores for other letters. The labels are `client_instance_id`, `client_id`,
+`client_software_name`, `client_software_version` and those that the client adds. Differences are added up from the client's
+first push on. A client that is silent for three intervals leaves the page.
 
 ```yaml
 scrape_configs:
