@@ -55,7 +55,8 @@ impl Container {
         let here = |text: &str| here(text, &ports, data.path());
 
         let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
-        command.args(["serve", "--container"]).env_clear();
+        // Whatever KAFKA_LOG4J_ROOT_LOGLEVEL says, because the log is looked at.
+        command.args(["serve", "--container", "--log-level", "info"]).env_clear();
         for (variable, value) in &service.environment {
             command.env(variable, here(value));
         }
