@@ -43,13 +43,11 @@ use tracing::debug;
 use tracing::error;
 
 #[cfg(feature = "security")]
-#[cfg(feature = "security")]
 pub use self::login::Logins;
 use crate::config::{HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
 use crate::security::tls::Tls;
 use crate::storage::{Trouble, TroubleKind};
-#[cfg(feature = "security")]
 use crate::{server, time};
 
 /// The maximum number of metrics pages that are rendered or sent at a time. They may be large.
