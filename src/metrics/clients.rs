@@ -41,7 +41,7 @@ fn grouped(clients: &[OfClient]) -> (BTreeMap<&str, (Kind, Vec<Row<'_>>)>, usize
     (chosen.collect(), left_out)
 }
 
-/// The number of values that [`write`] leaves out.
+/// The number of values that [`write()`] leaves out.
 pub fn left_out(clients: &[OfClient]) -> usize {
     grouped(clients).1
 }
