@@ -96,6 +96,6 @@ mod tests {
     #[test]
     fn a_listener_that_got_the_mechanism_after_the_start_takes_no_tokens() {
         let refused = TokenKeys::default().verify("e30.e30.", "SASL_SSL", Timestamp(0));
-        assert!(matches!(refused, Err(BadToken::Invalid(why)) if why.contains("start it again")));
+        assert!(matches!(refused, Err(BadToken::Invalid(why)) if why.contains("restart the broker")));
     }
 }
