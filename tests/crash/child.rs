@@ -51,9 +51,10 @@ impl Home {
         Home::new(Kind::Binary, "127.0.0.1:0".to_owned())
     }
 
-    /// One broker whose clients connect to another address.
+    /// One broker whose clients connect to another address. The readiness line has that address, so the broker's own is
+    /// chosen before the start.
     pub fn behind(advertised: String) -> Home {
-        let mut home = Home::of_one();
+        let mut home = Home::new(Kind::Binary, virtual_brokers::free_address());
         home.advertised = Some(advertised);
         home
     }
@@ -179,7 +180,10 @@ impl Starting<'_> {
         loop {
             match self.lines.recv_timeout(give_up.saturating_sub(clock.monotonic())) {
                 Ok(line) => {
-                    if let Some(addresses) = addresses_in(&line) {
+                    if let Some(mut addresses) = addresses_in(&line) {
+                        if self.home.advertised.is_some() {
+                            addresses = self.home.address.lock().unwrap().clone();
+                        }
                         *self.home.usual_start.lock().unwrap() = clock.monotonic() - self.started;
                         let first = addresses.split(',').next().unwrap_or_default();
                         *self.home.address.lock().unwrap() = first.to_owned();
