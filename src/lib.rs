@@ -27,7 +27,8 @@
 //! - `record` looks inside record batches; `config` declares every setting once.
 //! - `security` has identities, and what they may do.
 //! - `http` answers health checks and scrapes of `metrics`.
-//! - `budget` limits the memory for clients; `stop` is the signal that ends long polls.
+//! - `budget` limits the memory for clients; `stop` is the signal that ends long polls; `disk_threads` runs what may wait for
+//!   the disk.
 //! - `types`, `time` and `telemetry` are used by all.
 
 // Not in Cargo.toml, where it would hold for the helpers of the tests too.
@@ -48,6 +49,8 @@ pub mod cli;
 pub mod config;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod coordinator;
+#[cfg_attr(not(internals), doc(hidden))]
+pub mod disk_threads;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod http;
 #[cfg_attr(not(internals), doc(hidden))]

@@ -13,13 +13,14 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("telemetry", &[], &["tokio", "tracing", "tracing_subscriber"]),
     ("record", &[], &["bytes", "crc32c", "flate2", "lz4_flex", "ruzstd", "snap", "zstd_safe"]),
     ("budget", &[], &["tokio"]),
+    ("disk_threads", &[], &["rustix", "tokio"]),
     ("stop", &[], &["tokio"]),
     ("config", &[], &["rustix"]),
     ("protocol", &[], &["bytes"]),
     ("kernel", &["record", "config"], &["bytes", "crc32c", "postcard", "rpds", "serde"]),
     (
         "storage",
-        &["kernel", "record", "config"],
+        &["kernel", "record", "config", "disk_threads"],
         &["bytes", "crc32c", "postcard", "rustix", "tokio", "tracing"],
     ),
     ("coordinator", &["kernel", "storage", "record", "config"], &["postcard", "tokio", "tracing"]),
@@ -46,7 +47,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "server",
-        &["api", "protocol", "security", "config", "budget", "stop"],
+        &["api", "protocol", "security", "config", "budget", "disk_threads", "stop"],
         &["base64", "bytes", "rustix", "rustls", "tokio", "tokio_rustls", "tracing"],
     ),
     (

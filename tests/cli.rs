@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use jackdaw::time::Clock;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn jackdaw(arguments: &[&str]) -> Command {
@@ -192,6 +192,35 @@ fn a_damaged_directory_is_refused_as_verify_predicts_and_repair_asks_before_it_g
     assert!(code == 0 && message.contains("repair-1"), "{message}");
     assert_eq!(fs::read_to_string(&meta).unwrap(), whole);
     drop(Running::start(&["--listen", "localhost:0", "--data-dir", data]));
+}
+
+#[test]
+fn a_signal_during_a_long_start_ends_it_and_the_next_start_has_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text(dir.path());
+    let broker = Running::start(&["--listen", "localhost:0", "--data-dir", data]);
+    let port = broker.port();
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.end().0, Some(0));
+
+    // To open a pipe is to wait for the one who writes into it.
+    let (meta, aside) = (dir.path().join("meta"), dir.path().join("aside"));
+    fs::rename(&meta, &aside).unwrap();
+    rustix::fs::mknodat(CWD, &meta, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let http = format!("localhost:{port}");
+    let arguments = ["--listen", "localhost:0", "--http", &http, "--data-dir", data];
+    let starting = Running { child: jackdaw(&arguments).spawn().unwrap(), line: String::new() };
+    // The HTTP port listens before the directory is opened.
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::yield_now();
+    }
+    starting.signal(Signal::TERM);
+    let (code, log) = starting.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopped before it was ready"), "{log}");
+
+    fs::rename(&aside, &meta).unwrap();
+    Running::start(&arguments);
 }
 
 #[test]

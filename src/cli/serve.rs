@@ -110,10 +110,15 @@ fn start(options: Options) -> Exit {
     }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(serve(builder, options, &given, is_in_place_of_kafka)),
-        Err(error) => fail(Exit::InputOutput, format!("no threads to run in: {error}")),
-    }
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Exit::InputOutput, format!("no threads to run in: {error}")),
+    };
+    let exit = runtime.block_on(serve(builder, options, &given, is_in_place_of_kafka));
+    // After a signal during the start, a thread may still read the data directory. Like a killed process, it leaves
+    // the directory as the next start needs it.
+    runtime.shutdown_background();
+    exit
 }
 
 /// Any other value is refused when the settings are loaded.
@@ -230,7 +235,14 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
         Ok(out) => out,
         Err(error) => return fail(Exit::InputOutput, format_args!("no thread to print in: {error}")),
     };
-    let broker = match builder.start().await {
+    let started = tokio::select! {
+        started = builder.start() => started,
+        () = any(&mut terminate, &mut interrupt) => {
+            info!("stopped before it was ready");
+            return Exit::Fine;
+        }
+    };
+    let broker = match started {
         Ok(broker) => broker,
         Err(StartError::Settings(error)) => return fail(Exit::Settings, refusal(&error, given)),
         Err(error) => return fail(exit_of(&error), error),

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use super::socket::Socket;
 use crate::budget::{Budget, Charge};
+use crate::disk_threads;
 use crate::types::{FileRange, Piece};
 
 /// The maximum number of pieces in one write.
@@ -163,7 +164,7 @@ impl FileRead {
     fn begin(range: FileRange, answers: &Arc<Budget>) -> FileRead {
         let charge = answers.take(READ_AT_ONCE.min(range.len()));
         let len = charge.bytes().max(LEAST_READ);
-        FileRead { bytes: spawn_blocking(move || range.read(len)), charge }
+        FileRead { bytes: disk_threads::read(move || range.read(len)), charge }
     }
 }
 

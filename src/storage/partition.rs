@@ -25,6 +25,7 @@ use super::failure::Failure;
 use super::waiter::{Waiter, Waiters};
 use super::{LogError, Unavailable};
 use crate::config::TopicSettings;
+use crate::disk_threads;
 use crate::kernel::{ExtentId, LeaderEpochs, Placed};
 use crate::record::{self, Header};
 use crate::types::{IgnorePoison, LeaderEpoch, Offset, Piece, Timestamp, TopicId, TopicPartition};
@@ -653,5 +654,5 @@ impl Log {
 
 /// Runs a job that may wait for the disk on a thread for blocking work.
 async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, LogError> {
-    tokio::task::spawn_blocking(job).await.map_err(|_| LogError::Unavailable(Unavailable::Stopped))
+    disk_threads::read(job).await.map_err(|_| LogError::Unavailable(Unavailable::Stopped))
 }

@@ -34,6 +34,7 @@ pub use walk::{End, Expected, FoundBatch, SegmentCheck, check, walk_file};
 
 use super::fs::{self, File, Open};
 use super::layout::Names;
+use crate::disk_threads;
 use crate::kernel::{self, ExtentId};
 use crate::record::{self, Header};
 use crate::storage::extent::{AbortedPart, Batches, ExtentRange, ExtentRead, ExtentReader, ReadError};
@@ -486,7 +487,7 @@ impl ExtentReader for Segment {
 
     fn read(self: Arc<Self>, range: ExtentRange) -> ExtentRead {
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || self.read_within(&range, true));
+            let read = disk_threads::read(move || self.read_within(&range, true));
             read.await.unwrap_or(Err(ReadError::Stopped))
         })
     }
