@@ -350,7 +350,7 @@ def create_topics(server, prefix, topics, partitions):
 
 
 # Transactions at a fixed rate: each one has 500 messages of 1 KB and begins 100 ms after the one before. kcat reads with
-# read_committed. It shares the core with the producer and has the lowest priority there, because a commit wakes it: otherwise
+# read_committed. It shares the core with the producer and gets only what that leaves, because a commit wakes it: otherwise
 # the producer, whose commits are timed, would wait for it. Prints the durations of the commits in milliseconds and the number
 # of messages read.
 TRANSACTIONS = """
@@ -362,7 +362,7 @@ consumer = kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": "none"})
 _, end = consumer.get_watermark_offsets(kafka.TopicPartition(topic, 0))
 consumer.close()
 read = tempfile.TemporaryFile()
-reader = subprocess.Popen(["nice", "-n", "19", "kcat", "-q", "-b", bootstrap, "-C", "-t", topic, "-p", "0", "-o", str(end), "-c", str(rounds * each),
+reader = subprocess.Popen(["chrt", "--idle", "0", "kcat", "-q", "-b", bootstrap, "-C", "-t", topic, "-p", "0", "-o", str(end), "-c", str(rounds * each),
                            "-X", "isolation.level=read_committed", "-f", "%o\\n"], stdout=read)
 producer = kafka.Producer({"bootstrap.servers": bootstrap, "transactional.id": "bench", "linger.ms": 5})
 producer.init_transactions()
