@@ -17,7 +17,7 @@ mod find_coordinator;
 mod group;
 mod guard;
 mod init_producer_id;
-mod internal_topics;
+pub mod internal_topics;
 mod leadership;
 mod list_offsets;
 pub mod metadata;

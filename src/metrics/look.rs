@@ -13,12 +13,13 @@ use super::process::Process;
 use super::times::{TimeLookups, Times};
 use super::{MOST_ROWS, Metrics, Serving, clients, label, table};
 use crate::api::client_metrics::Pushed;
+use crate::api::internal_topics::is_internal;
 use crate::api::requests::OfKey;
 use crate::budget::Budget;
 use crate::coordinator::Watched;
 use crate::coordinator::group::GroupState;
 use crate::kernel::{Placement, Transactions};
-use crate::storage::{Partition, Store, Topics};
+use crate::storage::{Partition, Store, Topic, Topics};
 use crate::types::{Offset, Timestamp, TopicPartition};
 
 pub struct Look {
@@ -84,7 +85,10 @@ impl Look {
             pushed: services.client_metrics.pushed(services.clock.monotonic()),
             process: Process::look(),
             left_out: LeftOut {
-                partitions: topics.partitions().saturating_sub(MOST_ROWS),
+                partitions: shown(&topics)
+                    .map(|topic| topic.partitions.len())
+                    .sum::<usize>()
+                    .saturating_sub(MOST_ROWS),
                 transaction_partitions: oldest.left_out,
                 ..LeftOut::default()
             },
@@ -146,17 +150,24 @@ impl Look {
         ]
     }
 
-    /// The partitions up to the limit of rows, ordered by topic name.
+    /// The partitions that have rows, up to their limit, ordered by topic name.
     pub fn partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {
-        self.all_partitions().take(MOST_ROWS)
+        shown(&self.topics).flat_map(|topic| partitions_of(topic)).take(MOST_ROWS)
     }
 
     pub fn all_partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {
-        self.topics.iter().flat_map(|topic| {
-            let partitions = topic.partitions.iter().map(AsRef::as_ref);
-            partitions.zip(topic.placement.iter().map(AsRef::as_ref))
-        })
+        self.topics.iter().flat_map(|topic| partitions_of(topic))
     }
+}
+
+/// The topics whose partitions have rows. Kafka's own topics are always empty here, and would be 50 rows in each metric.
+fn shown(topics: &Topics) -> impl Iterator<Item = &Topic> {
+    topics.iter().map(AsRef::as_ref).filter(|topic| !is_internal(&topic.name))
+}
+
+fn partitions_of(topic: &Topic) -> impl Iterator<Item = (&Partition, &Placement)> {
+    let partitions = topic.partitions.iter().map(AsRef::as_ref);
+    partitions.zip(topic.placement.iter().map(AsRef::as_ref))
 }
 
 struct OldestOpen {

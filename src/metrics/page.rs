@@ -36,7 +36,8 @@ Printed from the table in `src/metrics`; `cargo test --test docs` compares. `--h
 A topic or group has its rows for as long as it exists. A group's name may hold any letter; quotes, backslashes and
 line ends are escaped. One that is longer than 255 letters, or holds other control characters, is shown cut or
 replaced, with a checksum behind it. A page has at most {most} rows for partitions and as many for the
-partitions of groups; `jackdaw_metrics_left_out` says how many are missing, and the sums by topic are whole.
+partitions of groups; `jackdaw_metrics_left_out` says how many are missing, and the sums by topic are whole. Kafka's own
+topics (`__consumer_offsets`) are empty here: their partitions are counted, but have no rows.
 
 The metrics that clients push (KIP-714) are there, too, for subscriptions that `kafka-client-metrics.sh` or any admin client
 has made. Only clients that connect while `--http` is on push metrics. In the names, `kafka_client_` stands for

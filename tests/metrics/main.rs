@@ -157,6 +157,24 @@ fn c17_a_group_that_is_behind_shows_its_lag_in_records_and_in_seconds() {
 }
 
 #[test]
+fn the_empty_partitions_of_consumer_offsets_have_no_rows_but_are_counted() {
+    let stage = Stage::new();
+    stage.produce("orders");
+    // The first look-up of a coordinator creates the topic.
+    stage.commit("kitchen", "orders", 4);
+    let page = stage.scrape();
+    assert_eq!(page.value("kafka_topic_partitions", &[("topic", "__consumer_offsets")]), 50.0);
+    assert_eq!(page.value("kafka_server_replicamanager_partitioncount", &[]), 51.0);
+    let rows = page.0.values().flat_map(|family| &family.samples).filter(|sample| {
+        let has = |is: fn(&str, &str) -> bool| sample.labels.iter().any(|(name, value)| is(name, value));
+        has(|name, value| name == "topic" && value == "__consumer_offsets")
+            && has(|name, _| name == "partition")
+    });
+    assert_eq!(rows.count(), 0);
+    assert_eq!(page.0["kafka_log_log_size"].samples.len(), 1);
+}
+
+#[test]
 fn requests_are_counted_and_a_deleted_topic_still_counts_in_the_sum() {
     let stage = Stage::new();
     stage.produce("orders");
