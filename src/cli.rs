@@ -1,5 +1,6 @@
 //! The command line. `jackdaw` alone means `jackdaw serve`.
 
+mod backup;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "security")]
@@ -63,6 +64,8 @@ enum Command {
     Health(health::Options),
     /// Inspect and repair the files of a data directory
     Log(log::Options),
+    /// Copy a data directory, also while its broker runs
+    Backup(backup::Options),
     /// Make a data directory with its first users, as kafka-storage.sh format --add-scram does
     #[cfg(feature = "security")]
     Format(format::Options),
@@ -114,6 +117,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Serve(options)) => serve::run(options),
         Some(Command::Health(options)) => health::run(&options),
         Some(Command::Log(options)) => log::run(options),
+        Some(Command::Backup(options)) => backup::run(&options),
         #[cfg(feature = "security")]
         Some(Command::Format(options)) => format::run(&options),
         #[cfg(feature = "client")]

@@ -147,7 +147,8 @@ const LOCAL: &[(&str, &[&str])] = &[
     ("snapshot", &["fs"]),
     ("job", &["journal", "segment"]),
     ("author", &["journal"]),
-    ("directory", &["fs", "journal", "segment", "trash"]),
+    ("hold", &["fs"]),
+    ("directory", &["fs", "hold", "journal", "segment", "snapshot", "trash"]),
     ("scrub", &["directory", "fs", "segment"]),
     ("recovery", &["directory", "fs", "journal", "layout", "segment", "snapshot"]),
     ("engine", &["author", "directory", "fs", "job", "journal", "recovery", "segment", "snapshot", "tuning"]),
@@ -170,6 +171,7 @@ const LOCAL: &[(&str, &[&str])] = &[
         ],
     ),
     ("skip", &["directory", "fs", "journal", "repair", "snapshot"]),
+    ("backup", &["directory", "fs", "hold", "journal", "layout", "recovery", "snapshot"]),
 ];
 
 /// Modules that only tests have. They may use everything.

@@ -827,3 +827,39 @@ fn help_lists_the_exit_codes_and_version_is_one_line() {
     let version = String::from_utf8(jackdaw(&["--version"]).output().unwrap().stdout).unwrap();
     assert_eq!(version, format!("jackdaw {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn a_running_broker_and_a_stopped_one_are_backed_up_and_the_copies_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, first, second] = ["data", "first", "second"].map(|name| path(&folder, name));
+    let backup = |to: &str| {
+        let output = jackdaw(&["backup", to, "--data-dir", &data]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.starts_with(&format!("{to} is complete: 1 topics, 3 partitions,")), "{said}");
+    };
+    let broker = Running::start(&["--listen", "localhost:0", "--data-dir", &data, "--topic", "orders:3"]);
+    backup(&first);
+    let (code, why) = refused(&["backup", &first, "--data-dir", &data]);
+    assert_eq!(code, 64);
+    assert!(why.contains("first is not empty"), "{why}");
+    let (code, why) = refused(&["backup", &format!("{data}/copy"), "--data-dir", &data]);
+    assert_eq!(code, 64);
+    assert!(why.contains("is in the data directory"), "{why}");
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.end().0, Some(0));
+    backup(&second);
+    for copy in [first, second] {
+        let restored = Running::start(&["--listen", "localhost:0", "--data-dir", &copy]);
+        assert_eq!(partitions(&restored, "orders"), Some(3));
+        restored.signal(Signal::TERM);
+        assert_eq!(restored.end().0, Some(0));
+    }
+    let (code, why) = refused(&["backup", &path(&folder, "third"), "--data-dir", &path(&folder, "nothing")]);
+    assert_eq!(code, 65);
+    assert!(why.contains("nothing/meta is missing"), "{why}");
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().unwrap().to_owned()
+}

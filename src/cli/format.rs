@@ -134,7 +134,7 @@ impl Fields {
 
 pub(super) fn run(options: &Options) -> Exit {
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    let settings = match options.sources.of_stopped_broker(&[
+    let settings = match options.sources.of_broker(&[
         ("--data-dir", "log.dirs", options.data_dir.as_ref().map(text)),
         ("--cluster-id", "jackdaw.cluster.id", options.cluster_id.clone()),
     ]) {

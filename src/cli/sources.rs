@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Exit;
-#[cfg(feature = "security")]
-use crate::config::BrokerSettings;
-use crate::config::{ConfigError, Given, Listener, Origin, Properties, SECRETS, listeners_of};
+use crate::config::{
+    BrokerSettings, ConfigError, Given, Listener, Origin, Properties, SECRETS, listeners_of,
+};
 
 /// The directories where containers for Kafka's image mount their data volume. One of the first two is
 /// used if it exists, because in a new container only a mount creates it; else the last one.
@@ -74,10 +74,9 @@ impl Sources {
         resolved.map_err(|error| (Exit::Settings, refusal(&error, given)))
     }
 
-    /// The settings of a broker that does not run, for a command that works on its data directory. Each of `flags` is a
-    /// flag of the command, its setting, and its value if it is given.
-    #[cfg(feature = "security")]
-    pub(super) fn of_stopped_broker(
+    /// The settings of a broker, for a command that works on its data directory. Each of `flags` is a flag of the command,
+    /// its setting, and its value if it is given.
+    pub(super) fn of_broker(
         &self,
         flags: &[(&'static str, &'static str, Option<String>)],
     ) -> Result<BrokerSettings, (Exit, String)> {

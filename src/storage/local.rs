@@ -4,10 +4,12 @@
 //! background. All file access goes through [`fs`], so that a test can cut the power at any point.
 
 mod author;
+pub mod backup;
 mod committer;
 mod directory;
 mod engine;
 pub mod fs;
+mod hold;
 pub mod inspect;
 mod job;
 pub mod journal;
@@ -141,6 +143,9 @@ impl Local {
         let committer = Committer::start(engine, threads).map_err(failed)?;
         committer.engine().show_all(&damaged, unwritten, aborted);
         directory.look_at_space();
+        if !in_memory {
+            directory.allow_holds(new_id());
+        }
 
         let jobs = if threads {
             let (held, files) = (Arc::downgrade(&committer), Arc::clone(&directory));

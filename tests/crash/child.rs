@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Home {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -119,9 +119,27 @@ impl Home {
 
     /// `jackdaw log verify` finds no fault in the files.
     pub fn verifies(&self) {
-        let mut command = Command::new(binary());
-        let output = command.args(["log", "verify"]).arg(self.data()).output().unwrap();
+        let output = self.verdict();
         assert!(output.status.success(), "log verify: {output:?}");
+    }
+
+    /// The result of `jackdaw log verify`.
+    pub fn verdict(&self) -> Output {
+        Command::new(binary()).args(["log", "verify"]).arg(self.data()).output().unwrap()
+    }
+
+    /// Makes the data directory of this home a backup of another one.
+    pub fn becomes_a_backup_of(&self, other: &Home) {
+        let mut command = Command::new(binary());
+        let output = command.arg("backup").arg(self.data()).arg("--data-dir").arg(other.data()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "backup: {output:?}");
+    }
+
+    /// Makes the data directory of this home a plain copy of another one. Files that disappear meanwhile are missing.
+    pub fn becomes_a_copy_of(&self, other: &Home) {
+        let copied = Command::new("cp").arg("-r").arg(other.data()).arg(self.data()).output().unwrap();
+        assert!(self.data().is_dir(), "{copied:?}");
     }
 }
 

@@ -360,6 +360,15 @@ impl History {
         self.board.look(|notes| notes.events.iter().filter(raised).count())
     }
 
+    /// All acknowledged records: value, partition and offset.
+    pub fn acknowledged(&self) -> Vec<(Value, Place, i64)> {
+        let acked = |event: &Event| match *event {
+            Event::Acked { value, at, offset } => Some((value, at, offset)),
+            _ => None,
+        };
+        self.board.look(|notes| notes.events.iter().filter_map(acked).collect())
+    }
+
     pub fn unanswered(&self) -> usize {
         self.board.look(|notes| notes.sent - notes.answered)
     }

@@ -8,6 +8,7 @@
 //! `CRASH_SEED=7 cargo test --test crash` repeats the choices of a seed; `CRASH_MINUTES=120` runs new rounds
 //! for two hours.
 
+mod backup;
 mod board;
 mod checker;
 mod child;

@@ -1,6 +1,7 @@
 //! The store on a simulated disk: acknowledged and shown records survive every crash.
 
 mod aborted;
+mod backup;
 mod clock;
 mod compacted_transactions;
 mod compaction;

@@ -192,7 +192,7 @@ fn add_offline(add: &Add) -> Exit {
         }
     };
     let data_dir = add.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
-    let settings = match add.sources.of_stopped_broker(&[("--data-dir", "log.dirs", data_dir)]) {
+    let settings = match add.sources.of_broker(&[("--data-dir", "log.dirs", data_dir)]) {
         Ok(settings) => settings,
         Err((exit, why)) => return fail(exit, why),
     };

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::fs::{self, Fs, Lock, Open, Volume};
+use super::hold::{self, Kept, Permission};
 use super::journal;
 use super::segment::{Files, PartitionDir, Segment, SyncError};
+use super::snapshot;
 use super::trash::Trash;
 use crate::kernel::Levels;
 use crate::storage::OpenError;
@@ -22,6 +24,9 @@ const CHECKED: u32 = 4;
 
 const LOCK: &str = "LOCK";
 pub(super) const META: &str = "meta";
+
+/// In a backup until it is complete.
+pub(super) const UNFINISHED: &str = "backup.unfinished";
 
 /// The directories that every start creates if they are missing.
 const PARTS: [&str; 4] = ["journal", "snapshot", "topics", "trash"];
@@ -56,6 +61,8 @@ pub struct Directory {
 struct Left {
     segments: Vec<Arc<Segment>>,
     in_trash: bool,
+    /// They wait for a backup.
+    is_held: bool,
 }
 
 impl Directory {
@@ -81,6 +88,9 @@ impl Directory {
         let only_ours = |entry: &fs::Entry| {
             [LOCK, "meta.new", "lost+found"].contains(&entry.name.as_str()) || entry.name.starts_with('.')
         };
+        if entries.iter().any(|entry| entry.name == UNFINISHED) {
+            return Err(unfinished(root));
+        }
         let parts = entries.iter().filter(|entry| PARTS.contains(&entry.name.as_str())).count();
         if !is_ours && parts == PARTS.len() {
             return Err(Meta::missing(root));
@@ -90,6 +100,7 @@ impl Directory {
         }
         let lock = fs.lock(&root.join(LOCK)).map_err(io)?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: root.to_owned() })?;
+        hold::void(&*fs, root).map_err(io)?;
         let meta = if is_ours {
             Meta::read(&*fs, root, levels)?
         } else {
@@ -249,8 +260,36 @@ impl Directory {
         synced.map_err(SyncError::Sync)
     }
 
-    /// Removes the files of segments. Files that cannot be removed are kept for [`Directory::remove_left`].
+    /// From now on backups can hold files of this directory. Without it they are refused.
+    pub(super) fn allow_holds(&self, start: Uuid) {
+        if let Err(error) = hold::announce(&*self.fs, &self.root, start) {
+            tracing::warn!(
+                %error,
+                "cannot write hold.topics: backups of the running broker are refused until the next start"
+            );
+        }
+    }
+
+    fn may_remove(&self, kept: Kept) -> Option<Permission> {
+        hold::may_remove(&*self.fs, &self.root, kept)
+    }
+
+    /// Removes old snapshots. Returns the position of the oldest one that stays, as [`snapshot::trim`], and 0 while a
+    /// backup holds them.
+    pub(super) fn trim_snapshots(&self) -> io::Result<u64> {
+        let Some(_permission) = self.may_remove(Kept::Journal) else { return Ok(0) };
+        snapshot::trim(&*self.fs, &self.snapshots())
+    }
+
+    /// Removes the files of segments. Files that cannot be removed, or that a backup holds, are kept for
+    /// [`Directory::remove_left`].
     pub(super) fn remove(&self, segments: Vec<Arc<Segment>>) {
+        let Some(_permission) = self.may_remove(Kept::Topics) else {
+            let mut left = self.left();
+            left.segments.extend(segments);
+            return left.note_hold();
+        };
+        self.left().is_held = false;
         for segment in segments {
             if let Err(error) = segment.remove() {
                 tracing::warn!(file = %segment.path().display(), %error, "cannot remove a segment; it is tried again");
@@ -260,6 +299,11 @@ impl Directory {
     }
 
     pub(super) fn empty_trash(&self) {
+        let Some(_permission) = self.may_remove(Kept::Topics) else {
+            let mut left = self.left();
+            left.in_trash = true;
+            return left.note_hold();
+        };
         let emptied = self.trash.empty();
         self.left().in_trash = emptied.is_err();
         if let Err(error) = emptied {
@@ -275,7 +319,10 @@ impl Directory {
 
     /// Tries again to remove them.
     pub(super) fn remove_left(&self) {
-        let Left { segments, in_trash } = std::mem::take(&mut *self.left());
+        let (segments, in_trash) = {
+            let mut left = self.left();
+            (std::mem::take(&mut left.segments), std::mem::take(&mut left.in_trash))
+        };
         self.remove(segments);
         if in_trash {
             self.empty_trash();
@@ -316,6 +363,22 @@ impl Directory {
     }
 }
 
+impl Left {
+    fn note_hold(&mut self) {
+        if !std::mem::replace(&mut self.is_held, true) {
+            tracing::info!("a backup is running: files that are not needed any more stay until it ends");
+        }
+    }
+}
+
+fn unfinished(root: &Path) -> OpenError {
+    let what = format!(
+        "{} is a backup that was not finished: it cannot be used, delete it and make another one",
+        root.display()
+    );
+    OpenError::Damaged { what }
+}
+
 fn file_in_the_way(fs: &dyn Fs, root: &Path) -> Option<PathBuf> {
     let is_file = |path: &&Path| fs.metadata(path).is_ok_and(|found| !found.is_dir);
     root.ancestors().find(is_file).map(Path::to_owned)
@@ -340,7 +403,7 @@ enum ParsedMeta {
 }
 
 impl Meta {
-    fn read(fs: &dyn Fs, root: &Path, levels: Levels) -> Result<Meta, OpenError> {
+    pub(super) fn read(fs: &dyn Fs, root: &Path, levels: Levels) -> Result<Meta, OpenError> {
         let path = root.join(META);
         let bytes = fs::read_all(fs, &path, 64 << 10).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Meta::missing(root),

@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub mod copy;
 mod file;
 mod frame;
 mod memory;

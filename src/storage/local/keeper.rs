@@ -120,7 +120,7 @@ fn take_snapshot(
         .trash
         .settle()
         .and_then(|()| snapshot::write(&*directory.fs, &dir, directory.levels, shard))
-        .and_then(|()| snapshot::trim(&*directory.fs, &dir))
+        .and_then(|()| directory.trim_snapshots())
         .map_err(|error| SnapshotFailure::Later { error, segments })
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::directory::Directory;
+use super::directory::{Directory, Meta};
 use super::fs::{Failure, File, Fs, Open};
 use super::journal::{self, Journal, MemoryJournal, Replay, Replayed};
 use super::layout;
@@ -66,6 +66,19 @@ pub struct Account {
 pub(super) fn try_start(fs: &Arc<dyn Fs>, root: &Path) -> Result<Recovered, OpenError> {
     let directory = Directory::open_offline(fs, root)?;
     recover(&directory, journal::Options::new(directory.salt), OnDamage::Refuse)
+}
+
+/// The state that the snapshots and the journal of a directory describe, whatever its segments hold.
+pub(super) fn described(fs: &Arc<dyn Fs>, root: &Path, owner: &Meta) -> Result<Shard, OpenError> {
+    let (snapshots, journal) = (root.join("snapshot"), root.join("journal"));
+    let found = snapshot::read_newest(&**fs, &snapshots, Levels::KNOWN);
+    let found = found.map_err(|error| OpenError::Io { path: snapshots, error })?;
+    let mut shard = first_state(owner.node_id, &found, OnDamage::Refuse)?;
+    let options = journal::Options::new(owner.salt);
+    for entry in Replay::open(Arc::clone(fs), &journal, options, shard.position() + 1)? {
+        apply(Levels::KNOWN, &mut shard, &entry?, |_, _, _| Ok(()))?;
+    }
+    Ok(shard)
 }
 
 impl Recovered {
@@ -140,7 +153,7 @@ pub(super) fn recover(
     let snapshots = directory.snapshots();
     let levels = directory.levels;
     let found = snapshot::read_newest(fs, &snapshots, levels).map_err(io(snapshots.clone()))?;
-    let start = first_state(directory, &found, on_damage)?;
+    let start = first_state(directory.node_id, &found, on_damage)?;
     let snapshot = start.position();
     let (journal, mut rounds, shard, unreadable) = replay(directory, options, start, on_damage)?;
     if on_damage == OnDamage::Refuse {
@@ -186,7 +199,7 @@ pub(super) fn recover(
 
 /// The state of the newest snapshot, or the empty state of a new directory.
 fn first_state(
-    directory: &Directory,
+    broker: NodeId,
     found: &snapshot::NewestSnapshot,
     on_damage: OnDamage,
 ) -> Result<Shard, OpenError> {
@@ -195,7 +208,7 @@ fn first_state(
     }
     match &found.newest {
         Some(shard) => Ok(shard.clone()),
-        None if found.wrong.is_empty() || on_damage == OnDamage::GiveUp => Ok(Shard::new(directory.node_id)),
+        None if found.wrong.is_empty() || on_damage == OnDamage::GiveUp => Ok(Shard::new(broker)),
         None => {
             let wrong: Vec<_> = found.wrong.iter().map(ToString::to_string).collect();
             Err(OpenError::Damaged { what: format!("no snapshot can be read: {}", wrong.join("; ")) })

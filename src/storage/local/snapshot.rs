@@ -144,14 +144,14 @@ pub fn trim(fs: &dyn Fs, dir: &Path) -> io::Result<u64> {
 }
 
 /// The positions of all snapshots, ascending.
-fn positions(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<u64>> {
+pub fn positions(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<u64>> {
     let mut positions: Vec<u64> =
         fs.list(dir)?.iter().filter_map(|entry| entry.name.strip_suffix(SUFFIX)?.parse().ok()).collect();
     positions.sort_unstable();
     Ok(positions)
 }
 
-fn path_of(dir: &Path, position: u64) -> PathBuf {
+pub fn path_of(dir: &Path, position: u64) -> PathBuf {
     dir.join(format!("{position:020}{SUFFIX}"))
 }
 

@@ -107,7 +107,7 @@ impl Engine {
         drop(self.keeper.send(Job::Snapshot { shard, segments, journal }));
     }
 
-    /// Handles the outcome of a snapshot. `Ok` has the position of the oldest kept snapshot.
+    /// Handles the outcome of a snapshot. `Ok` has the position from which the journal is still needed.
     pub fn snapshot_done(&mut self, outcome: Result<u64, SnapshotFailure>) {
         self.snapshot_running = false;
         match outcome {
@@ -143,7 +143,7 @@ impl Engine {
             let (fs, dir) = (&*self.directory.fs, self.directory.snapshots());
             let shard = self.shard.lock().ignoring_poison().clone();
             snapshot::write(fs, &dir, self.directory.levels, &shard)?;
-            snapshot::trim(fs, &dir)?;
+            self.directory.trim_snapshots()?;
         }
         Ok(())
     }

@@ -243,7 +243,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn io(path: &Path, error: io::Error) -> OpenError {
+    pub(super) fn io(path: &Path, error: io::Error) -> OpenError {
         OpenError::Io { path: path.to_owned(), error }
     }
 }
@@ -261,14 +261,24 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-struct JournalFile {
+pub(super) struct JournalFile {
     path: PathBuf,
-    stamp: Stamp,
+    pub stamp: Stamp,
     /// The first position in its first frame, if that frame is valid.
     first: Option<u64>,
 }
 
+/// The index of the first file that is needed for the entries from `from` on.
+pub(super) fn first_needed(files: &[JournalFile], from: u64) -> usize {
+    files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0)
+}
+
 impl JournalFile {
+    pub fn find(fs: &dyn Fs, path: PathBuf, stamp: Stamp) -> Result<JournalFile, OpenError> {
+        let first = peek(fs, &path, stamp).map_err(|error| unreadable(fs, &path, &error))?;
+        Ok(JournalFile { path, stamp, first })
+    }
+
     fn spare(&self, fs: &dyn Fs) -> io::Result<Spare> {
         let file = fs.open(&self.path, Open::Write)?;
         let len = file.len()?;
@@ -277,7 +287,7 @@ impl JournalFile {
 }
 
 /// Decides which frames belong to the journal.
-struct Sequence {
+pub(super) struct Sequence {
     from: u64,
     /// Entries above it are not kept.
     last: u64,
@@ -287,17 +297,17 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(from: u64, last: u64) -> Sequence {
+    pub fn new(from: u64, last: u64) -> Sequence {
         Sequence { from, last, expected: None, incarnation: 0, stopped: false }
     }
 
     /// Whether the frame was left behind by an opening that could not clear it for good.
-    fn is_void(&self, head: &Head) -> bool {
+    pub fn is_void(&self, head: &Head) -> bool {
         head.incarnation < self.incarnation
     }
 
     /// Whether the frame continues the sequence.
-    fn take(&mut self, head: &Head) -> bool {
+    pub fn take(&mut self, head: &Head) -> bool {
         if self.is_void(head) {
             return false;
         }
@@ -320,7 +330,7 @@ impl Sequence {
     }
 
     /// The last position in the sequence.
-    fn reached(&self) -> u64 {
+    pub fn reached(&self) -> u64 {
         self.missing().saturating_sub(1)
     }
 }
@@ -360,7 +370,7 @@ impl FrameReader {
 }
 
 impl JournalFile {
-    fn read(&self, fs: &dyn Fs) -> Result<Vec<u8>, OpenError> {
+    pub fn read(&self, fs: &dyn Fs) -> Result<Vec<u8>, OpenError> {
         fs::read_all(fs, &self.path, u64::MAX).map_err(|error| unreadable(fs, &self.path, &error))
     }
 }
@@ -442,14 +452,12 @@ fn files(
         if entry.name.ends_with(fs::TEMPORARY) && !entry.is_dir {
             fs.remove(&path).map_err(|error| OpenError::io(&path, error))?;
         } else if let Some(generation) = pool::generation(&entry.name) {
-            let stamp = Stamp { generation, salt: options.salt };
-            let first = peek(fs, &path, stamp).map_err(|error| unreadable(fs, &path, &error))?;
-            files.push(JournalFile { path, stamp, first });
+            files.push(JournalFile::find(fs, path, Stamp { generation, salt: options.salt })?);
         }
     }
     // Names have a fixed width, but `list` need not sort.
     files.sort_unstable_by_key(|file| file.stamp.generation);
-    let start = files.iter().rposition(|file| file.first.is_some_and(|first| first <= from)).unwrap_or(0);
+    let start = first_needed(&files, from);
     Ok((files, start))
 }
 

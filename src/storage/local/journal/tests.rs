@@ -70,6 +70,39 @@ fn a_flipped_bit_is_harmless_or_in_the_last_round_or_refused_by_name() {
 }
 
 #[test]
+fn a_copy_ends_before_a_torn_frame_and_is_refused_where_a_frame_follows_a_broken_one() {
+    let fs = SimFs::new(1);
+    let mut journal = open(&fs, 1).0;
+    append(&mut journal, &[1, 2]);
+    sync(&mut journal);
+    append(&mut journal, &[3]);
+    let torn_at = |fs: &SimFs, entry: &Replayed| {
+        let torn = fs.fork();
+        zero(&torn, &path_of(entry), entry.at + 8, entry.at + 16);
+        copied(&torn, 1)
+    };
+    let third = replay_all(&fs.fork().kill(), 1).remove(2);
+    check_entries(&copied(&fs, 1).unwrap(), 1..=3);
+    check_entries(&torn_at(&fs, &third).unwrap(), 1..=2);
+    // The journal goes on in other files.
+    for position in 4..=60 {
+        append(&mut journal, &[position]);
+    }
+    check_entries(&copied(&fs, 1).unwrap(), 1..=60);
+    check_entries(&copied(&fs, 58).unwrap(), 58..=60);
+    let damage = torn_at(&fs, &third).unwrap_err();
+    assert!(
+        matches!(&damage, OpenError::Damage { file, at, .. } if *file == path_of(&third) && *at == third.at),
+        "{damage}"
+    );
+    // The end is gone, and the witness knows better.
+    sync(&mut journal);
+    let last = replay_all(&fs.fork().kill(), 1).pop().unwrap();
+    fs.remove(&path_of(&last)).unwrap();
+    assert!(matches!(copied(&fs, 1), Err(OpenError::Damage { .. })));
+}
+
+#[test]
 fn a_mark_that_is_lost_takes_nothing_with_it() {
     let fs = SimFs::new(1);
     let mut journal = open(&fs, 1).0;
@@ -639,6 +672,16 @@ fn replay(fs: &SimFs, from: u64) -> Result<Vec<Replayed>, OpenError> {
 
 fn replay_all(fs: &SimFs, from: u64) -> Vec<Replayed> {
     replay(fs, from).unwrap()
+}
+
+/// The entries in a copy of the journal. Its file system is another one.
+fn copied(fs: &SimFs, from: u64) -> Result<Vec<Replayed>, OpenError> {
+    let target = SimFs::new(9);
+    fs::create_dirs(&target, Path::new(DIR)).unwrap();
+    let (source, to): (Arc<dyn Fs>, Arc<dyn Fs>) = (Arc::new(fs.clone()), Arc::new(target.clone()));
+    let at = |fs| copy::At { fs, dir: Path::new(DIR) };
+    copy::copy(at(&source), at(&to), small().salt, from)?;
+    replay(&target, from)
 }
 
 fn open(fs: &SimFs, from: u64) -> (FileJournal, Vec<Replayed>) {

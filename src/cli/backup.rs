@@ -1,0 +1,108 @@
+//! `jackdaw backup`: copies a data directory, also of a running broker.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::sources::Sources;
+use super::{Exit, exit_of_open, fail};
+use crate::storage::local::backup::{Backup, BackupError, NoHold, Place, back_up};
+use crate::storage::local::fs::{DiskFs, Fs};
+use crate::time;
+
+/// The time that another backup, a start or a removal of files may take until a backup begins.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: jackdaw backup /backups/monday --data-dir /var/lib/jackdaw")]
+pub(super) struct Options {
+    #[command(flatten)]
+    sources: Sources,
+    /// The directory to copy, of a running or a stopped broker [default: log.dirs of the settings]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The directory for the copy, which must be missing or empty
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+}
+
+pub(super) fn run(options: &Options) -> Exit {
+    let data_dir = match &options.data_dir {
+        Some(data_dir) => data_dir.clone(),
+        None => match options.sources.of_broker(&[]) {
+            Ok(settings) => settings.data_dir,
+            Err((exit, why)) => return fail(exit, why),
+        },
+    };
+    match patiently(&resolved(&data_dir), &resolved(&options.to)) {
+        Ok(backup) => print(&backup, &options.to),
+        Err(error) => fail(exit_of(&error), format_args!("cannot back up {}: {error}", data_dir.display())),
+    }
+}
+
+/// The path without links, so that a target in the data directory is seen as such. The last name need not exist.
+fn resolved(path: &Path) -> PathBuf {
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+}
+
+/// Tries again while another process has what it needs.
+fn patiently(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
+    let disk: Arc<dyn Fs> = Arc::new(DiskFs);
+    let (from, to) = (Place { fs: &disk, dir: data_dir }, Place { fs: &disk, dir: to });
+    let mut waited = Duration::ZERO;
+    loop {
+        match back_up(from, to, &mut |_| {}) {
+            Err(BackupError::NoHold(_)) if waited < PATIENCE => {
+                waited += PAUSE;
+                pause();
+            }
+            other => return other,
+        }
+    }
+}
+
+fn pause() {
+    // Without a runtime it is tried again at once.
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        runtime.block_on(time::sleep(PAUSE));
+    }
+}
+
+fn print(backup: &Backup, to: &Path) -> Exit {
+    let Backup { entry, topics, partitions, bytes, out_of_service } = backup;
+    // Ignored: the reader may stop reading, and the backup is complete.
+    let _ = writeln!(
+        io::stdout(),
+        "{} is complete: {topics} topics, {partitions} partitions, {bytes} bytes of records, up to entry {entry} of the \
+         journal",
+        to.display()
+    );
+    for (partition, why) in out_of_service {
+        let _ = writeln!(io::stdout(), "out of service in it: {partition}: {why}");
+    }
+    match out_of_service.len() {
+        0 => Exit::Fine,
+        damaged => fail(
+            Exit::Data,
+            format_args!(
+                "the backup has everything else, but {damaged} partitions are damaged: see `jackdaw log verify`"
+            ),
+        ),
+    }
+}
+
+fn exit_of(error: &BackupError) -> Exit {
+    match error {
+        BackupError::NoHold(NoHold::Taken | NoHold::NotServing) | BackupError::Restarted => Exit::InUse,
+        BackupError::NotEmpty(_) | BackupError::Inside(_) => Exit::Usage,
+        BackupError::NoRoom { .. } => Exit::InputOutput,
+        BackupError::Open(error) => exit_of_open(error),
+    }
+}
