@@ -5,6 +5,7 @@ mod backup;
 mod client;
 #[cfg(feature = "security")]
 mod format;
+mod generate;
 mod health;
 mod log;
 mod log_level;
@@ -66,6 +67,8 @@ enum Command {
     Log(log::Options),
     /// Copy a data directory, also while its broker runs
     Backup(backup::Options),
+    /// Write files for other programs: dashboards and alert rules
+    Generate(generate::Options),
     /// Make a data directory with its first users, as kafka-storage.sh format --add-scram does
     #[cfg(feature = "security")]
     Format(format::Options),
@@ -118,6 +121,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Health(options)) => health::run(&options),
         Some(Command::Log(options)) => log::run(options),
         Some(Command::Backup(options)) => backup::run(&options),
+        Some(Command::Generate(options)) => generate::run(&options),
         #[cfg(feature = "security")]
         Some(Command::Format(options)) => format::run(&options),
         #[cfg(feature = "client")]

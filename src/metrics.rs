@@ -26,6 +26,7 @@ use crate::coordinator::Groups;
 use crate::server::{Connections, Server};
 use crate::storage::Store;
 use crate::types::{IgnorePoison, Timestamp};
+use family::Kind;
 use look::Look;
 pub use page::page;
 use times::Times;
@@ -72,6 +73,14 @@ impl Format {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+}
+
+/// The names of all samples that a page can have, without those that clients push.
+pub fn sample_names() -> impl Iterator<Item = String> {
+    table::families().flat_map(|family| match family.kind {
+        Kind::Counter | Kind::Gauge => vec![family.shown_name()],
+        Kind::Histogram => ["bucket", "count", "sum"].map(|part| format!("{}_{part}", family.name)).to_vec(),
+    })
 }
 
 impl Metrics {

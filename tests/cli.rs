@@ -860,6 +860,21 @@ fn a_running_broker_and_a_stopped_one_are_backed_up_and_the_copies_are_served() 
     assert!(why.contains("nothing/meta is missing"), "{why}");
 }
 
+#[test]
+fn dashboards_and_alert_rules_are_written_as_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = jackdaw(&["generate", "dashboards", &path(&folder, "")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let dashboard = fs::read_to_string(folder.path().join("jackdaw-dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    assert_eq!(dashboard["title"], "Jackdaw");
+    let rules = fs::read_to_string(folder.path().join("jackdaw-alerts.yml")).unwrap();
+    assert!(rules.starts_with("groups:\n") && rules.contains("alert: JackdawDiskFull\n"), "{rules}");
+    let (code, why) = refused(&["generate", "dashboards", &path(&folder, "missing")]);
+    assert_eq!(code, 74);
+    assert!(why.contains("missing/jackdaw-dashboard.json"), "{why}");
+}
+
 fn path(folder: &tempfile::TempDir, name: &str) -> String {
     folder.path().join(name).to_str().unwrap().to_owned()
 }
