@@ -1,6 +1,7 @@
 //! The pages of `docs` that are printed from the code match the code. `UPDATE_DOCS=1 cargo test --test docs`
 //! writes them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::{env, fs};
@@ -124,6 +125,97 @@ fn every_rule_and_promise_has_a_test_that_names_it_or_a_word_on_why_not() {
         assert!(tested || excused, "no test is called {label}…: {rule}");
     }
     assert!(seen > 100, "{seen} rules were read");
+}
+
+fn operations() -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    fs::read_to_string(path).expect("the page is there")
+}
+
+/// The texts between single backquotes.
+fn quoted(page: &str) -> BTreeSet<&str> {
+    page.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn operations_md_has_every_metric_and_no_other() {
+    let page = operations();
+    let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).expect("the section");
+    let is_metric = |word: &&str| {
+        ["kafka_", "jackdaw_", "process_"].iter().any(|room| word.starts_with(room)) && !word.contains('=')
+    };
+    let named: BTreeSet<&str> = quoted(section).into_iter().filter(is_metric).collect();
+    let printed = metrics::page();
+    let rows = printed.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let known: BTreeSet<&str> = rows.collect();
+    let missing: Vec<_> = known.difference(&named).collect();
+    let unknown: Vec<_> = named.difference(&known).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "missing: {missing:?}, unknown: {unknown:?}");
+    let everywhere: Vec<_> =
+        quoted(&page).into_iter().filter(is_metric).filter(|name| !known.contains(name)).collect();
+    assert!(everywhere.is_empty(), "{everywhere:?}");
+}
+
+#[test]
+fn operations_md_has_every_line_at_warn_and_error() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    let page = operations();
+    let mut seen = BTreeSet::new();
+    for source in sources(&root) {
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = code.replace("compile_error!(", "");
+        for call in ["warn!(", "error!("].iter().flat_map(|call| code.split(call).skip(1)) {
+            let Some(text) = message(call) else { continue };
+            assert!(page.contains(&*text), "docs/operations.md lacks the log line {text:?}");
+            seen.insert(text);
+        }
+    }
+    assert!(seen.len() > 90, "{} lines", seen.len());
+    let (_, lines) = page.split_once("## Log lines").expect("the section");
+    let rows = lines.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    for row in rows.filter(|row| *row != "line") {
+        assert!(seen.iter().any(|text| row.starts_with(&**text)), "no log line begins with {row:?}");
+    }
+}
+
+/// The beginning of the message of a log line: the longest literal in the call, up to its first field or stop. `None` if
+/// it is put together elsewhere.
+fn message(call: &str) -> Option<String> {
+    let (mut depth, mut literals, mut rest) = (1, Vec::new(), call);
+    while depth > 0 {
+        let at = rest.find(['(', ')', '"'])?;
+        let (sign, behind) = rest[at..].split_at(1);
+        rest = behind;
+        match sign {
+            "(" => depth += 1,
+            ")" => depth -= 1,
+            _ => {
+                let end = rest.match_indices('"').find(|(at, _)| !rest[..*at].ends_with('\\'))?.0;
+                literals.push(&rest[..end]);
+                rest = &rest[end + 1..];
+            }
+        }
+    }
+    let longest = literals.into_iter().max_by_key(|literal| literal.len())?;
+    let words: Vec<&str> = longest.split("\\\n").map(str::trim_start).collect();
+    let text = words.concat();
+    let text = text.split(['{', ';']).next()?.trim_end_matches([',', ' ', ':']);
+    (text.len() > 10)
+        .then(|| text.split(": ").next().filter(|head| head.len() > 10).unwrap_or(text).to_owned())
+}
+
+fn sources(dir: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "tests" {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") && name != "tests.rs" {
+            found.push(fs::read_to_string(&path).expect("a source"));
+        }
+    }
+    found
 }
 
 fn collect(dir: &std::path::Path, into: &mut String) {
