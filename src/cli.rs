@@ -18,7 +18,7 @@ mod wire;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::storage::OpenError;
 use crate::telemetry;
@@ -67,7 +67,7 @@ enum Command {
     Log(log::Options),
     /// Copy a data directory, also while its broker runs
     Backup(backup::Options),
-    /// Write files for other programs: dashboards and alert rules
+    /// Write files for other programs: completions, man pages, dashboards and alert rules
     Generate(generate::Options),
     /// Make a data directory with its first users, as kafka-storage.sh format --add-scram does
     #[cfg(feature = "security")]
@@ -121,7 +121,6 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Health(options)) => health::run(&options),
         Some(Command::Log(options)) => log::run(options),
         Some(Command::Backup(options)) => backup::run(&options),
-        Some(Command::Generate(options)) => generate::run(&options),
         #[cfg(feature = "security")]
         Some(Command::Format(options)) => format::run(&options),
         #[cfg(feature = "client")]
@@ -142,6 +141,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Config(options)) => client::config(options),
         #[cfg(feature = "client")]
         Some(Command::Acl(options)) => client::acl(options),
+        Some(Command::Generate(options)) => generate::run(&options, CommandLine::command()),
     }
 }
 

@@ -57,7 +57,22 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("metrics", EVERYTHING, &["crc32c", "prometheus_client", "rustix", "tokio"]),
     ("broker", EVERYTHING, &["tokio", "tracing"]),
-    ("cli", EVERYTHING, &["base64", "bytes", "clap", "rdkafka", "rustix", "serde_json", "tokio", "tracing"]),
+    (
+        "cli",
+        EVERYTHING,
+        &[
+            "base64",
+            "bytes",
+            "clap",
+            "clap_complete",
+            "clap_mangen",
+            "rdkafka",
+            "rustix",
+            "serde_json",
+            "tokio",
+            "tracing",
+        ],
+    ),
     ("main", EVERYTHING, &[]),
     ("lib", EVERYTHING, &[]),
 ];

@@ -153,6 +153,47 @@ fn a_signal_stops_it_with_exit_code_0_and_the_next_start_has_the_directory_and_t
 }
 
 #[test]
+fn the_end_of_standard_input_stops_it_only_if_that_is_asked_for() {
+    let mut child = Running::spawn(
+        jackdaw(&["--ephemeral", "--listen", "localhost:0", "--stop-on-eof"]).stdin(Stdio::piped()),
+    );
+    let mut input = child.child.stdin.take().unwrap();
+    input.write_all(b"what is written means nothing\n").unwrap();
+    drop(TcpStream::connect(("127.0.0.1", child.port())).unwrap());
+    drop(input);
+    assert_eq!(child.end().0, Some(0));
+
+    // Its standard input has ended before it starts.
+    let other = Running::start(&["--ephemeral", "--listen", "localhost:0"]);
+    drop(TcpStream::connect(("127.0.0.1", other.port())).unwrap());
+    other.signal(Signal::TERM);
+    assert_eq!(other.end().0, Some(0));
+}
+
+#[test]
+fn completions_and_man_pages_have_every_command() {
+    for (shell, line) in
+        [("bash", "complete -F _jackdaw"), ("zsh", "#compdef jackdaw"), ("fish", "complete -c jackdaw")]
+    {
+        let Output { status, stdout, .. } = jackdaw(&["generate", "completions", shell]).output().unwrap();
+        let script = String::from_utf8(stdout).unwrap();
+        assert!(
+            status.success() && script.contains(line) && script.contains("data-dir"),
+            "{shell}: {script}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man");
+    assert!(jackdaw(&["generate", "man", text(&pages)]).status().unwrap().success());
+    for (page, content) in [("jackdaw.1", "Exit codes"), ("jackdaw-log-repair.1", "accept\\-loss")] {
+        assert!(fs::read_to_string(pages.join(page)).unwrap().contains(content), "{page} has {content}");
+    }
+    // A folder cannot be made below a file.
+    let (code, message) = refused(&["generate", "man", text(&pages.join("jackdaw.1/below"))]);
+    assert_eq!((code, message.contains("jackdaw.1/below")), (74, true), "{message}");
+}
+
+#[test]
 fn a_damaged_directory_is_refused_as_verify_predicts_and_repair_asks_before_it_gives_anything_up() {
     let dir = tempfile::tempdir().unwrap();
     let data = text(dir.path());

@@ -1,11 +1,13 @@
 //! `jackdaw generate`: files that belong to the binary, written for other programs.
 
 mod alerts;
+mod command_line;
 mod dashboard;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
 
 use super::{Exit, fail};
 
@@ -17,6 +19,10 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Print the completions of this command line for a shell
+    Completions { shell: Shell },
+    /// Write the man page of each command into a directory
+    Man { dir: PathBuf },
     /// A Grafana dashboard (jackdaw-dashboard.json) and alert rules for Prometheus (jackdaw-alerts.yml) over the
     /// metrics of `serve --http`. The rules expect the scrape job `jackdaw`
     #[command(after_help = "Example: jackdaw generate dashboards /etc/prometheus/rules")]
@@ -27,8 +33,11 @@ enum What {
     },
 }
 
-pub(super) fn run(options: &Options) -> Exit {
+/// `program` is the whole command line.
+pub(super) fn run(options: &Options, program: clap::Command) -> Exit {
     match &options.what {
+        What::Completions { shell } => command_line::completions(*shell, program),
+        What::Man { dir } => command_line::man(dir, program),
         What::Dashboards { dir } => write_all(
             dir,
             &[("jackdaw-dashboard.json", dashboard::json()), ("jackdaw-alerts.yml", alerts::yaml())],

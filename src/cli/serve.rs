@@ -1,12 +1,16 @@
 //! `jackdaw serve`: reads the settings from all sources, starts, waits for a signal, and stops.
 
-use std::io::Write;
+use std::future::pending;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::pin::pin;
+use std::thread;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tracing::{Level, info, warn};
 
@@ -49,6 +53,10 @@ pub(super) struct Options {
     /// [default: none]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
+    /// Stop when standard input ends. A program that starts a broker keeps the pipe open: the broker then ends with
+    /// it, even if it is killed
+    #[arg(long)]
+    stop_on_eof: bool,
     /// Print all settings with their values and sources, and do not start
     #[arg(long)]
     print_config: bool,
@@ -170,7 +178,7 @@ fn print_settings(given: &Given) -> Exit {
         Err(error) => return fail(Exit::Settings, refusal(&error, given)),
     };
     // Ignored: the reader may stop reading.
-    let _ = std::io::stdout().write_all(config::listing(&settings).as_bytes());
+    let _ = io::stdout().write_all(config::listing(&settings).as_bytes());
     Exit::Fine
 }
 
@@ -231,7 +239,7 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
         return fail(Exit::InputOutput, "signals cannot be listened for");
     };
     // The broker serves even if the line cannot be written.
-    let out = match Lines::to(std::io::stdout(), |_| {}) {
+    let out = match Lines::to(io::stdout(), |_| {}) {
         Ok(out) => out,
         Err(error) => return fail(Exit::InputOutput, format_args!("no thread to print in: {error}")),
     };
@@ -255,9 +263,11 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
         out.say(readiness::in_words_of_kafka(&broker).as_bytes());
     }
     notify(notify::READY);
+    let mut end_of_input = pin!(end_of_input(options.stop_on_eof));
     loop {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => break,
+            () = &mut end_of_input => break,
             // A closed terminal sends SIGHUP too. It reloads the settings and does not stop the broker.
             Some(()) = hangup.recv() => tokio::select! {
                 () = reload(&broker, options.clone()) => {}
@@ -273,6 +283,23 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
     }
     out.flush(telemetry::FLUSH);
     Exit::Fine
+}
+
+/// Waits for the end of standard input if this is asked for, else forever.
+async fn end_of_input(is_asked: bool) {
+    if is_asked {
+        let (at_the_end, end) = oneshot::channel();
+        // Not a thread of the runtime, which waits for those when it stops.
+        let reader = thread::Builder::new().name("standard input".to_owned()).spawn(move || {
+            // An input that cannot be read ends too.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _: Result<(), ()> = at_the_end.send(());
+        });
+        if reader.is_ok() && end.await.is_ok() {
+            return;
+        }
+    }
+    pending().await
 }
 
 /// Reloads the dynamic settings from the file.
